@@ -1,0 +1,1 @@
+"""One detector per file; the contract is in ``base``."""

@@ -1,0 +1,1 @@
+"""Training of whole fleets of series into one bundle."""

@@ -1,0 +1,1 @@
+"""What the graph talks to: the lake, the warehouse, the embedded database."""

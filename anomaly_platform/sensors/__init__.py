@@ -1,0 +1,1 @@
+"""Sensors: what makes the graph move by itself."""

@@ -1,0 +1,1 @@
+"""Labelled, seeded data for every stream."""
