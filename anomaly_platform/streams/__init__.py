@@ -1,1 +1,11 @@
 """What a stream is: names, features, detectors, policies. One module per built-in stream."""
+
+from __future__ import annotations
+
+from anomaly_platform.streams.base import MetricStream, RetrainingPolicy
+from anomaly_platform.streams.ems import EMS
+from anomaly_platform.streams.iiot import IIOT
+
+BUILT_IN: tuple[MetricStream, ...] = (IIOT, EMS)
+
+__all__ = ["BUILT_IN", "EMS", "IIOT", "MetricStream", "RetrainingPolicy"]

@@ -1,0 +1,13 @@
+"""The stream ``ems``: metrics of networks and hosts, pulled from an EMS or dropped as files."""
+
+from __future__ import annotations
+
+from anomaly_platform.streams.base import MetricStream
+
+EMS = MetricStream(
+    name="ems",
+    title="Network and host metrics",
+    description="Metrics of network and host assets: one model per asset and metric.",
+    entity_field="asset_id",
+    aliases={"entity": ("asset", "assetId"), "metric": ("metricName",)},
+)
