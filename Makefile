@@ -1,0 +1,54 @@
+# Everything a user or CI runs. The environment lives in .venv; a stamp keeps set-up to once.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export MPLBACKEND := Agg
+export DAGSTER_DISABLE_TELEMETRY := yes
+
+.PHONY: help setup setup-dev demo up test lint bench stress clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.installed ## Install the platform into .venv
+
+setup-dev: $(VENV)/.installed-dev ## Install the tools of developers as well
+
+demo: setup ## Everything once, on simulated data: data, models, scores, pictures
+	$(BIN)/anomaly demo
+
+up: setup ## PostgreSQL, Dagster's UI and daemon, until Ctrl-C
+	$(BIN)/anomaly up
+
+lint: setup-dev ## Lint, format, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup-dev ## The whole suite, with line coverage
+	$(BIN)/coverage erase
+	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/pytest -m 'not stress' -n 2 --dist worksteal --cov --cov-report=term-missing:skip-covered
+
+stress: setup-dev ## Long trials: kills, floods of files
+	$(BIN)/pytest -m stress -s
+
+bench: setup-dev ## Speed and quality figures into docs/
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/quality.py
+
+clean: ## Remove the environment and the demo's data
+	rm -rf $(VENV) .anomaly
