@@ -1,0 +1,174 @@
+"""The landing zone: one folder or object-store prefix per stream, where files arrive.
+
+A file that has been taken moves to ``.archive/<stream>/``, one that cannot be read to
+``.rejected/<stream>/``: the folder a user drops into shows what is still waiting, nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import fsspec
+
+MAPPING_SUFFIX = ".mapping.json"
+_UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".filepart", "~")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class LandedFile:
+    """A file that waits in landing.
+
+    Attributes
+    ----------
+    name : str
+        Path below the stream's folder.
+    path : str
+        Path on the landing file system.
+    size : int
+        Bytes.
+    modified : float
+        Seconds since the epoch, 0 where the file system does not tell.
+    """
+
+    name: str
+    path: str
+    size: int
+    modified: float
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what changes when the file is still being written."""
+        return f"{self.size}:{self.modified}"
+
+
+class Landing:
+    """Files waiting to be ingested, per stream.
+
+    Parameters
+    ----------
+    url : str
+        A local folder or any fsspec URL; streams are folders directly below it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._fs, self._root = fsspec.url_to_fs(url)
+
+    def folder(self, stream: str) -> str:
+        """Return the path of a stream's folder, created when absent."""
+        folder = posixpath.join(self._root, stream)
+        self._fs.makedirs(folder, exist_ok=True)
+        return folder
+
+    def waiting(self, stream: str) -> list[LandedFile]:
+        """List the stream's files by name, without hidden, unfinished and mapping files."""
+        folder = self.folder(stream)
+        self._fs.invalidate_cache()
+        found = []
+        for path, info in self._fs.find(folder, detail=True).items():
+            name = posixpath.relpath(path, folder)
+            parts = name.split("/")
+            if any(part.startswith(".") for part in parts):
+                continue
+            if name.endswith((MAPPING_SUFFIX, *_UNFINISHED)):
+                continue
+            found.append(LandedFile(name, path, int(info["size"] or 0), _modified(info)))
+        return sorted(found)
+
+    def settled(self, stream: str, pause: float = 1.0) -> list[LandedFile]:
+        """Return the files whose size and time hold still over `pause` seconds."""
+        before = {file.name: file.fingerprint for file in self.waiting(stream)}
+        if not before:
+            return []
+        time.sleep(pause)
+        return [f for f in self.waiting(stream) if before.get(f.name) == f.fingerprint]
+
+    @contextlib.contextmanager
+    def local_copy(self, file: LandedFile) -> Iterator[Path]:
+        """Yield a local path with the file's content; the file itself where it is local."""
+        if self._is_local:
+            yield Path(file.path)
+            return
+        with NamedTemporaryFile(suffix=f"-{posixpath.basename(file.name)}") as local:
+            self._fs.get_file(file.path, local.name)
+            yield Path(local.name)
+
+    def mapping_text(self, file: LandedFile) -> str | None:
+        """Return the text of the file's ``<name>.mapping.json``, ``None`` without one."""
+        path = file.path + MAPPING_SUFFIX
+        if not self._fs.exists(path):
+            return None
+        content: bytes = self._fs.cat_file(path)
+        return content.decode("utf-8")
+
+    def unchanged(self, file: LandedFile) -> bool:
+        """Return whether the file still has the size and time it was listed with."""
+        try:
+            info = self._fs.info(file.path)
+        except FileNotFoundError:
+            return False
+        return f"{int(info['size'] or 0)}:{_modified(info)}" == file.fingerprint
+
+    def archive(self, file: LandedFile, stream: str, digest: str) -> str:
+        """Move an ingested file to ``.archive``; return its new path."""
+        return self._move(file, ".archive", stream, digest)
+
+    def reject(self, file: LandedFile, stream: str, digest: str) -> str:
+        """Move an unreadable file to ``.rejected``; return its new path."""
+        return self._move(file, ".rejected", stream, digest)
+
+    def put(self, stream: str, source: Path, mapping: str | None, name: str | None = None) -> str:
+        """Copy a local file into landing, its mapping first, visible only when complete."""
+        target = posixpath.join(self.folder(stream), name or source.name)
+        if mapping is not None:
+            self._fs.pipe_file(target + MAPPING_SUFFIX, mapping.encode("utf-8"))
+        elif self._fs.exists(target + MAPPING_SUFFIX):
+            self._fs.rm_file(target + MAPPING_SUFFIX)
+        unfinished = target + ".part"
+        self._fs.put_file(str(source), unfinished)
+        self._fs.mv(unfinished, target)
+        return target
+
+    def _move(self, file: LandedFile, zone: str, stream: str, digest: str) -> str:
+        flat = file.name.replace("/", "__")
+        target = posixpath.join(self._root, zone, stream, f"{digest[:12]}-{flat}")
+        self._fs.makedirs(posixpath.dirname(target), exist_ok=True)
+        for suffix in ("", MAPPING_SUFFIX):
+            if self._fs.exists(file.path + suffix):
+                self._fs.mv(file.path + suffix, target + suffix)
+        return target
+
+    @property
+    def _is_local(self) -> bool:
+        protocol = self._fs.protocol
+        return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+
+
+def _modified(info: Mapping[str, Any]) -> float:
+    value = info.get("mtime") or info.get("LastModified") or info.get("created")
+    if value is None:
+        return 0.0
+    return float(value.timestamp()) if hasattr(value, "timestamp") else float(value)
+
+
+def settle(
+    seen: Mapping[str, str], files: Iterable[LandedFile]
+) -> tuple[list[LandedFile], dict[str, str]]:
+    """Return the files that look as they did at the last tick, and what this tick saw.
+
+    Parameters
+    ----------
+    seen : mapping of str to str
+        Fingerprint per file name as the last tick saw it.
+    files : iterable of LandedFile
+        What waits now.
+    """
+    now = {file.name: file.fingerprint for file in files}
+    return [file for file in files if seen.get(file.name) == now[file.name]], now
