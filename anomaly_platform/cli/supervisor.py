@@ -1,0 +1,151 @@
+"""Keeps child processes running in the foreground: starts, restarts and stops them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_FIRST_DELAY = 1.0
+_LONGEST_DELAY = 30.0
+_HEALTHY_AFTER = 60.0
+_GRACE_SECONDS = 20.0
+
+
+@dataclass(slots=True)
+class Service:
+    """A command that must always run.
+
+    Attributes
+    ----------
+    name : str
+        For the log file and for people.
+    command : sequence of str
+        Program and arguments.
+    """
+
+    name: str
+    command: Sequence[str]
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    delay: float = _FIRST_DELAY
+    due_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Runs services until told to stop.
+
+    Each service gets a process group of its own, so that stopping it leaves nothing behind, and
+    dies with this process even when that is killed outright (Linux).
+
+    Parameters
+    ----------
+    services : sequence of Service
+        What to run, in order of their start.
+    environment : mapping of str to str
+        Added to this process's environment.
+    log_folder : Path
+        Receives ``<service>.log``, appended to.
+    say : callable
+        Takes a line for the person who watches.
+    """
+
+    services: Sequence[Service]
+    environment: Mapping[str, str]
+    log_folder: Path
+    say: Callable[[str], None]
+    _stopping: bool = field(default=False, init=False)
+
+    def run(self, on_started: Callable[[], None]) -> None:
+        """Start everything, call `on_started`, and keep it running until SIGINT or SIGTERM."""
+        self.log_folder.mkdir(parents=True, exist_ok=True)
+        previous = {
+            number: signal.signal(number, self._request_stop)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            for service in self.services:
+                self._start(service)
+            on_started()
+            while not self._stopping:
+                self._restart_dead()
+                time.sleep(0.5)
+        finally:
+            self._stop_all()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._stopping
+
+    def _request_stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _start(self, service: Service) -> None:
+        with (self.log_folder / f"{service.name}.log").open("ab") as log:
+            service.process = subprocess.Popen(  # noqa: S603 - the commands are our own
+                list(service.command),
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+            )
+        service.started_at = time.monotonic()
+
+    def _restart_dead(self) -> None:
+        now = time.monotonic()
+        for service in self.services:
+            process = service.process
+            if process is None:
+                if now >= service.due_at:
+                    self._start(service)
+                continue
+            code = process.poll()
+            if code is None:
+                if now - service.started_at > _HEALTHY_AFTER:
+                    service.delay = _FIRST_DELAY
+                continue
+            _signal_group(process, signal.SIGKILL)
+            self.say(
+                f"{service.name} ended with {code}; starting it again in {service.delay:.0f} s "
+                f"(log: {self.log_folder / service.name}.log)"
+            )
+            service.process = None
+            service.due_at = now + service.delay
+            service.delay = min(service.delay * 2, _LONGEST_DELAY)
+
+    def _stop_all(self) -> None:
+        running = [s.process for s in self.services if s.process is not None]
+        for process in running:
+            _signal_group(process, signal.SIGTERM)
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for process in running:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self.say(f"process {process.pid} did not stop in time; killing it")
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

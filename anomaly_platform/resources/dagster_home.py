@@ -1,0 +1,74 @@
+"""Dagster's home: where its instance is configured, and the environment that its processes need."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anomaly_platform.settings import Settings
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+GPU_POOL = "gpu"
+
+
+def project_file(name: str) -> Path:
+    """Return a file that ships with the project, from the checkout or from the installed package.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the installation lacks it.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for candidate in (package.parent / name, package / "_project" / name):
+        if candidate.is_file():
+            return candidate
+    raise FileNotFoundError(f"{name} is missing from this installation; install the package anew")
+
+
+def prepare_home(settings: Settings, dagster_url: str) -> dict[str, str]:
+    """Write Dagster's home under ``ANOMALY_HOME`` and return the environment of its processes.
+
+    Parameters
+    ----------
+    settings : Settings
+        The platform's settings.
+    dagster_url : str
+        URL of Dagster's own database, ``postgresql+psycopg2://…``.
+
+    Returns
+    -------
+    dict of str to str
+        The variables to set; they hold the database's password and are never logged.
+    """
+    home = settings.home / "dagster"
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    shutil.copyfile(project_file("dagster.yaml"), home / "dagster.yaml")
+    shutil.copyfile(project_file("workspace.yaml"), home / "workspace.yaml")
+    return {
+        "DAGSTER_HOME": str(home),
+        "ANOMALY_HOME": str(settings.home),
+        "ANOMALY_DAGSTER_URL": dagster_url,
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+    }
+
+
+@contextmanager
+def open_instance(environment: dict[str, str]) -> Iterator[DagsterInstance]:
+    """Open the instance that `environment` describes, with the pool limits set.
+
+    dagster.yaml knows only a default for all pools; one pool's limit lives in the instance.
+    """
+    os.environ.update(environment)
+    from dagster import DagsterInstance
+
+    with DagsterInstance.get() as instance:
+        if instance.event_log_storage.supports_global_concurrency_limits:
+            instance.event_log_storage.set_concurrency_slots(GPU_POOL, 1)
+        yield instance
