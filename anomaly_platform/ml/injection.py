@@ -28,6 +28,7 @@ _MAD_TO_SIGMA = 1.4826
 _IQR_TO_SIGMA = 1 / 1.349
 # An event that its bounds flatten to less than this many scales is no anomaly to find.
 _SMALLEST_EFFECT = 2.0
+_ROOMLESS: frozenset[Kind] = frozenset({"stuck", "noise_burst"})
 # Share of a series that one event may take: a longer one would be the new normal.
 _LONGEST_SHARE = 0.1
 
@@ -184,7 +185,8 @@ def plan_events(
     Kinds take turns in a random order, so that every kind comes up in a long enough series. The
     events never touch; the rows between them are split at random. A kind that could not be told
     from normal in this series is left out: a stuck value where values rest anyway, a drop where
-    the series lies at its lower bound already.
+    the series lies at its lower bound already. So is a single event whose place leaves it no room
+    within the bounds, which makes the share a little smaller than asked for.
 
     Parameters
     ----------
@@ -249,8 +251,10 @@ def plan_events(
         magnitude = _draw_magnitude(
             kind, part, scale=scale, rng=rng, bounds=bounds, sizes=ranges[kind].magnitude
         )
-        events.append(InjectedEvent(kind, first, first + duration, magnitude))
         offset += duration + 1
+        # A drop at the foot of the daily curve may have no room although the series has.
+        if _room(magnitude, part, bounds) >= _SMALLEST_EFFECT * scale or kind in _ROOMLESS:
+            events.append(InjectedEvent(kind, first, first + duration, magnitude))
     return tuple(events)
 
 
@@ -327,6 +331,12 @@ def _possible_kinds(
     if bounds[1] - median < _SMALLEST_EFFECT * scale:
         impossible.add("spike")
     return [kind for kind in kinds if kind not in impossible]
+
+
+def _room(magnitude: float, part: FloatArray, bounds: tuple[float, float]) -> float:
+    finite = part[np.isfinite(part)]
+    level = float(np.median(finite)) if finite.size else 0.0
+    return level - bounds[0] if magnitude < 0 else bounds[1] - level
 
 
 def _draw_magnitude(
