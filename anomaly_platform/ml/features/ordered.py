@@ -67,7 +67,7 @@ def quantile(ordered: Floats, size: int, q: float) -> float:  # pragma: no cover
     rest = place - k
     if rest == 0.0:
         return float(ordered[k])
-    return float(ordered[k] * (1.0 - rest) + ordered[k + 1] * rest
+    return float(ordered[k] * (1.0 - rest) + ordered[k + 1] * rest)
 
 
 @njit(cache=True, nogil=True)
