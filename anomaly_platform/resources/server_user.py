@@ -1,0 +1,144 @@
+"""Which operating-system user the embedded PostgreSQL runs as.
+
+Belongs here: choosing that user, and the least opening of folders that lets it reach its data.
+PostgreSQL refuses to run as root, and root is what containers run as by default.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+SERVER_USER = "anomaly-postgres"
+"""System user added when the platform is started by root."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerUser:
+    """The user that owns the data folder and runs the server.
+
+    Attributes
+    ----------
+    uid, gid : int
+        Numeric ids.
+    is_other : bool
+        Whether it differs from the user of this process, which then has to be root.
+    """
+
+    uid: int
+    gid: int
+    is_other: bool
+
+    def process_arguments(self) -> dict[str, Any]:
+        """Return the arguments of :class:`subprocess.Popen` that switch to this user."""
+        if not self.is_other:
+            return {}
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+
+def server_user(data: Path) -> ServerUser:
+    """Choose the user for a data folder.
+
+    Parameters
+    ----------
+    data : Path
+        The data folder, which need not exist yet. Whoever owns an existing one keeps running it.
+
+    Returns
+    -------
+    ServerUser
+        This process's own user, unless that is root.
+
+    Raises
+    ------
+    PermissionError
+        When the data folder belongs to somebody else and this process is not root.
+    """
+    own = os.geteuid()
+    owner = data.stat().st_uid if data.exists() else None
+    if own != 0:
+        if owner is not None and owner != own:
+            raise PermissionError(
+                f"the embedded PostgreSQL in {data} belongs to another user (uid {owner}): "
+                "run as that user or as root, or choose another ANOMALY_HOME"
+            )
+        return ServerUser(own, os.getegid(), is_other=False)
+    if owner is not None and owner != 0:
+        return ServerUser(owner, data.stat().st_gid, is_other=True)
+    entry = _added_user()
+    return ServerUser(entry.pw_uid, entry.pw_gid, is_other=True)
+
+
+def _added_user() -> pwd.struct_passwd:
+    """Return the platform's system user, adding it when it is not there yet."""
+    try:
+        return pwd.getpwnam(SERVER_USER)
+    except KeyError:
+        useradd = shutil.which("useradd")
+    if useradd is not None:
+        done = subprocess.run(  # noqa: S603 - fixed arguments
+            [
+                useradd,
+                "--system",
+                "--no-create-home",
+                "--shell",
+                shutil.which("nologin") or "/bin/false",
+                SERVER_USER,
+            ],
+            check=False,
+            capture_output=True,
+        )
+        # Another process may have added it in the same moment, which is as good.
+        try:
+            return pwd.getpwnam(SERVER_USER)
+        except KeyError:
+            _log.warning("system user not added", user=SERVER_USER, exit_status=done.returncode)
+    # Images without useradd, or with a read-only /etc: every system has this one.
+    return pwd.getpwnam("nobody")
+
+
+def open_way(target: Path) -> None:
+    """Let other users pass through the folders above `target`, as far as root has to.
+
+    Only the right to pass is added (``o+x``), never the right to list or read.
+
+    Parameters
+    ----------
+    target : Path
+        An absolute path; itself left as it is.
+    """
+    for folder in target.parents:
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        if not mode & stat.S_IXOTH:
+            folder.chmod(mode | stat.S_IXOTH)
+            _log.info("folder opened for passing through", folder=str(folder))
+
+
+def open_program(root: Path) -> None:
+    """Make PostgreSQL's installed files readable for the server's user.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the installation. Nothing changes where an ordinary umask installed it.
+    """
+    open_way(root)
+    for path in (root, *root.rglob("*")):
+        if path.is_symlink():
+            continue
+        mode = stat.S_IMODE(path.stat().st_mode)
+        wanted = mode | stat.S_IROTH
+        if path.is_dir() or mode & stat.S_IXUSR:
+            wanted |= stat.S_IXOTH
+        if wanted != mode:
+            path.chmod(wanted)

@@ -1,0 +1,229 @@
+"""Every setting of the platform, once.
+
+Belongs here: the name, type, default and check of each setting that a person may change, read from
+environment variables with the prefix ``ANOMALY_`` and from a file ``.env`` in the current folder.
+Does not belong here: anything that a stream describes (see ``anomaly_platform.streams``), and any
+connection or folder opened because of a setting.
+
+``.env.example`` mirrors this module; a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENV_PREFIX = "ANOMALY_"
+
+_POSTGRES_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg", "postgresql+psycopg2")
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot be used; the message names the variable and the fix."""
+
+
+def _absolute(location: str) -> str:
+    """Make a plain path absolute and leave a URL as it is.
+
+    Child processes are started in other folders, where a relative path would mean another place.
+    """
+    if "://" in location:
+        return location
+    return str(Path(location).expanduser().absolute())
+
+
+class Settings(BaseSettings):
+    """The settings of one process, immutable once read.
+
+    A new object reads the environment and ``.env`` again; nothing is cached. Values never appear
+    in error messages, and secrets are :class:`pydantic.SecretStr`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+    home: Path = Field(
+        default=Path(".anomaly"),
+        description="Folder for everything that the platform keeps on this machine.",
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="postgresql://user:password@host:5432/database of your own server. "
+        "Unset: an embedded PostgreSQL under ANOMALY_HOME that starts by itself.",
+    )
+    dagster_database: str = Field(
+        default="dagster",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_$-]{0,62}$",
+        description="Name of Dagster's own database on the same server.",
+    )
+    lake_url: str = Field(
+        default_factory=lambda data: str(data["home"] / "lake") if "home" in data else "",
+        description="Folder or fsspec URL (s3://bucket/prefix) of the lake. "
+        "Unset: ANOMALY_HOME/lake.",
+    )
+    landing_url: str = Field(
+        default_factory=lambda data: str(data["home"] / "landing") if "home" in data else "",
+        description="Folder or fsspec URL into which files are dropped, one folder per stream. "
+        "Unset: ANOMALY_HOME/landing.",
+    )
+    alpha: float = Field(
+        default=0.01,
+        gt=0.0,
+        lt=0.3,
+        description="Share of normal readings that may lie above a score of 0.7.",
+    )
+    threshold: float = Field(
+        default=0.7,
+        gt=0.0,
+        lt=1.0,
+        description="Score from which a reading is an anomaly.",
+    )
+    contamination: float = Field(
+        default=0.1,
+        ge=0.0,
+        lt=0.5,
+        description="Largest share of rows that fitting may set aside as suspect; "
+        "it never sets the alarm rate.",
+    )
+    min_training_samples: int = Field(
+        default=100,
+        ge=30,
+        description="Rows that a series needs before it gets a model of its own.",
+    )
+    start_date: dt.date = Field(
+        default=dt.date(2010, 1, 1),
+        description="First day (UTC) of every stream; older events go to quarantine.",
+    )
+    default_timezone: str = Field(
+        default="UTC",
+        description="IANA time zone of event times that name none.",
+    )
+    future_allowance_minutes: Annotated[int, Field(ge=0)] = Field(
+        default=60,
+        description="How far an event time may lie ahead of this machine's clock "
+        "before it goes to quarantine.",
+    )
+    seed: int = Field(
+        default=42,
+        ge=0,
+        lt=2**32,
+        description="Seed of every random choice.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO",
+        description="Least severe level that is logged: DEBUG, INFO, WARNING or ERROR.",
+    )
+
+    @field_validator("home")
+    @classmethod
+    def _home_is_absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("lake_url", "landing_url")
+    @classmethod
+    def _location_is_absolute(cls, value: str) -> str:
+        return _absolute(value)
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _log_level_is_upper_case(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("default_timezone")
+    @classmethod
+    def _timezone_is_known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            msg = "is not a known IANA time zone, such as UTC or Europe/Berlin"
+            raise ValueError(msg) from None
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_url_is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        expected = "has to look like postgresql://user:password@host:5432/database"
+        try:
+            parts = urlsplit(value.get_secret_value())
+            well_formed = (
+                parts.scheme in _POSTGRES_SCHEMES
+                and len(parts.path) > 1
+                and "/" not in parts.path[1:]
+                and (parts.port is None or parts.port > 0)
+            )
+        except ValueError:
+            # The reason may quote the URL, which may hold a password.
+            well_formed = False
+        if not well_formed:
+            raise ValueError(expected)
+        return value
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the platform runs a PostgreSQL of its own."""
+        return self.database_url is None
+
+    @property
+    def future_allowance(self) -> dt.timedelta:
+        """How far an event time may lie ahead of this machine's clock."""
+        return dt.timedelta(minutes=self.future_allowance_minutes)
+
+
+def get_settings(**overrides: Any) -> Settings:
+    """Read the settings from the environment and ``.env``.
+
+    Parameters
+    ----------
+    **overrides
+        Values that win over the environment, by field name.
+
+    Returns
+    -------
+    Settings
+        A new object at every call: a test that changes the environment sees the change.
+
+    Raises
+    ------
+    SettingsError
+        When a value cannot be used. The message names each variable and what is expected, and
+        never repeats the value, which may be a secret.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+
+
+def _explain(error: ValidationError) -> str:
+    """Say in one line per setting which variable is wrong and what would be right."""
+    lines = []
+    for detail in error.errors(include_url=False, include_input=False, include_context=False):
+        if detail["type"] == "default_factory_not_called":
+            # Only follows from another setting's error, which is in the list.
+            continue
+        field = str(detail["loc"][0]) if detail["loc"] else ""
+        info = Settings.model_fields.get(field)
+        reason = detail["msg"].removeprefix("Value error, ")
+        line = f"{ENV_PREFIX}{field.upper()}: {reason[:1].lower()}{reason[1:]}"
+        if info is not None and info.description:
+            line += f" ({info.description})"
+        lines.append(line)
+    return "Settings that cannot be used; correct them in the environment or in .env:\n  " + (
+        "\n  ".join(lines)
+    )
