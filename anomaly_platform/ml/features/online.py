@@ -14,8 +14,9 @@ from datetime import datetime
 import numpy as np
 
 from anomaly_platform.ml.features.batch import _to_microseconds
-from anomaly_platform.ml.features.kernels import Floats, Ints, run_kernel
+from anomaly_platform.ml.features.kernels import Ints, run_kernel
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.features.ordered import Floats
 
 _MAGIC = b"AFS"
 _VERSION = 1

@@ -1,4 +1,3 @@
-# ruff: noqa: PLR0917  (compiled functions take no keyword-only arguments)
 """Order statistics of a sorted window: keeping it sorted from row to row, quantiles, MAD.
 
 Compiled, on plain arrays of which the first `size` entries are in use; `kernels` says which rows
