@@ -1,0 +1,280 @@
+"""What the sequence model reads: fields, vocabularies, and sequences of events as flat arrays.
+
+Here belongs the description of a token stream (`SequenceSpec`), the coding of its values
+(`Vocabulary`), the ragged layout that training and scoring share (`EventSequences`) and the plan
+by which sequences become batches (`plan_batches`). NumPy only: no model, no training, no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int32]
+FloatArray = npt.NDArray[np.float32]
+
+UNKNOWN = 0
+BEGIN = 1
+END = 2
+RESERVED = 3
+"""Codes below this one are `UNKNOWN`, `BEGIN` and `END`; a vocabulary's values start here."""
+
+SHORTEST_ELAPSED_HOURS = 1.0 / 3600.0
+"""Added to every elapsed time before its logarithm, so that two events in one second are finite."""
+
+
+@dataclass(frozen=True)
+class SequenceSpec:
+    """Which fields an event has and what the model does with each.
+
+    Parameters
+    ----------
+    targets
+        Categorical fields that the model predicts, in chain-rule order: the second is predicted
+        given the first, and so on. At least one.
+    context
+        Categorical fields that are known before the event happens (a product, a type of session).
+    inputs
+        Categorical fields that are read once the event has happened, but not predicted.
+    continuous
+        Numeric fields that are read once the event has happened. Standardised by the model.
+    timed
+        Whether the time to the next event is predicted as well, as a density over log hours.
+    ended
+        Whether the end of a sequence is an event of its own: a sequence that stops early is then
+        as surprising as a wrong event. For sequences that are complete when they are scored.
+    """
+
+    targets: tuple[str, ...]
+    context: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    continuous: tuple[str, ...] = ()
+    timed: bool = True
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.targets:
+            raise ValueError("a sequence model needs at least one field to predict")
+        names = (*self.categorical, *self.continuous)
+        if len(set(names)) != len(names):
+            raise ValueError(f"a field has one role only, got {names}")
+
+    @property
+    def categorical(self) -> tuple[str, ...]:
+        """All categorical fields, in the column order of `EventSequences.codes`."""
+        return (*self.targets, *self.inputs, *self.context)
+
+    @property
+    def lagged(self) -> tuple[str, ...]:
+        """Categorical fields that the model reads of the previous event."""
+        return (*self.targets, *self.inputs)
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Names of the parts of an event's surprise, in column order."""
+        return (*self.targets, *(("elapsed",) if self.timed else ()))
+
+    @property
+    def feature_schema(self) -> tuple[str, ...]:
+        """Every column that the model reads."""
+        elapsed = ("elapsed_hours",) if self.timed else ()
+        return (*self.categorical, *self.continuous, *elapsed)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The values of one categorical field and their codes, fixed at training.
+
+    Values never seen in training get the code `UNKNOWN`; codes are dense, and independent of the
+    order in which values appeared.
+    """
+
+    values: tuple[str, ...]
+    _codes: Mapping[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        codes = {value: code for code, value in enumerate(self.values, start=RESERVED)}
+        if len(codes) != len(self.values):
+            raise ValueError("a vocabulary's values must differ")
+        object.__setattr__(self, "_codes", codes)
+
+    @classmethod
+    def learn(cls, values: Sequence[str] | npt.NDArray[np.object_]) -> Vocabulary:
+        """Collect the distinct values, sorted."""
+        return cls(tuple(sorted({str(value) for value in values})))
+
+    def __len__(self) -> int:
+        return len(self.values) + RESERVED
+
+    def encode(self, values: Sequence[str]) -> IntArray:
+        """Codes of `values`, `UNKNOWN` for those never seen."""
+        codes = self._codes
+        return np.fromiter(
+            (codes.get(value, UNKNOWN) for value in values), dtype=np.int32, count=len(values)
+        )
+
+    def decode(self, code: int) -> str:
+        """Return the value behind a code, in words for the reserved ones."""
+        if code >= RESERVED:
+            return self.values[code - RESERVED]
+        return ("something never seen", "the beginning", "the end")[code]
+
+
+@dataclass(frozen=True)
+class EventSequences:
+    """Sequences of events, one after the other, as flat arrays.
+
+    Parameters
+    ----------
+    codes
+        (n, fields) codes, columns as in `SequenceSpec.categorical`.
+    continuous
+        (n, k) raw numeric fields, finite.
+    elapsed_hours
+        (n,) hours since the previous event of the same sequence, ≥ 0; 0 for a first event.
+    offsets
+        (sequences + 1,) positions: sequence i has the rows offsets[i] to offsets[i + 1] − 1.
+    weights
+        (sequences,) how often each sequence occurs. Equal sequences may be given once.
+    """
+
+    codes: IntArray
+    continuous: FloatArray
+    elapsed_hours: npt.NDArray[np.float64]
+    offsets: npt.NDArray[np.int64]
+    weights: FloatArray
+
+    def __post_init__(self) -> None:
+        rows = int(self.offsets[-1])
+        lengths = (len(self.codes), len(self.continuous), len(self.elapsed_hours))
+        if any(length != rows for length in lengths):
+            raise ValueError(f"offsets end at {rows}, but the arrays have {lengths} rows")
+        if len(self.weights) != len(self):
+            raise ValueError(f"{len(self)} sequences, but {len(self.weights)} weights")
+        if len(self) and int(self.lengths.min()) < 1:
+            raise ValueError("a sequence has at least one event")
+        self._refuse_not_finite()
+
+    def _refuse_not_finite(self) -> None:
+        bad = ~np.isfinite(self.elapsed_hours) | (self.elapsed_hours < 0)
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise ValueError(
+                f"elapsed_hours is {self.elapsed_hours[row]} in row {row}: "
+                "finite and not negative is needed"
+            )
+        wrong = ~np.isfinite(self.continuous)
+        if wrong.any():
+            row, column = (int(i) for i in np.argwhere(wrong)[0])
+            raise ValueError(
+                f"continuous field {column} is {self.continuous[row, column]} in row {row}: "
+                "finite is needed"
+            )
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def events(self) -> int:
+        """Number of events, every sequence counted once."""
+        return int(self.offsets[-1])
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(sequences,) number of events of each."""
+        return np.diff(self.offsets)
+
+    def take(self, sequences: npt.NDArray[np.integer]) -> EventSequences:
+        """Return the named sequences, in the order asked for."""
+        lengths = self.lengths[sequences]
+        offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+        rows = np.repeat(self.offsets[:-1][sequences] - offsets[:-1], lengths)
+        rows = rows + np.arange(offsets[-1])
+        return EventSequences(
+            codes=self.codes[rows],
+            continuous=self.continuous[rows],
+            elapsed_hours=self.elapsed_hours[rows],
+            offsets=offsets,
+            weights=self.weights[sequences],
+        )
+
+    def positions(self) -> npt.NDArray[np.int64]:
+        """(n,) place of each event in its sequence, from 0."""
+        return np.arange(self.events) - np.repeat(self.offsets[:-1], self.lengths)
+
+
+def untimed_sequences(
+    codes: IntArray, offsets: npt.NDArray[np.int64], weights: FloatArray | None = None
+) -> EventSequences:
+    """Sequences that have nothing but categorical fields."""
+    rows = len(codes)
+    return EventSequences(
+        codes=codes,
+        continuous=np.zeros((rows, 0), dtype=np.float32),
+        elapsed_hours=np.zeros(rows),
+        offsets=offsets,
+        weights=np.ones(len(offsets) - 1, dtype=np.float32) if weights is None else weights,
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Where the events of one batch lie: time-major, longest sequence first.
+
+    `rows` (n,) are rows of the flat arrays ordered by step, then by sequence; `sizes` (steps,)
+    says how many sequences still run at each step (never increasing), which is the layout of a
+    packed sequence. `slots` (n,) are the same events' cells in a (sequences, steps) grid.
+    """
+
+    rows: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    slots: npt.NDArray[np.int64]
+    sequences: npt.NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Sequences and steps of the grid that holds the batch."""
+        return len(self.sequences), len(self.sizes)
+
+
+def pack(offsets: npt.NDArray[np.int64], sequences: npt.NDArray[np.int64]) -> Batch:
+    """Lay out the named sequences as one packed batch."""
+    lengths = offsets[sequences + 1] - offsets[sequences]
+    order = np.argsort(-lengths, kind="stable")
+    sequences, lengths = sequences[order], lengths[order]
+    steps = int(lengths[0])
+    sizes = np.searchsorted(-lengths, -np.arange(steps), side="left").astype(np.int64)
+    step = np.repeat(np.arange(steps), sizes)
+    rank = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return Batch(
+        rows=offsets[sequences[rank]] + step,
+        sizes=sizes,
+        slots=rank * steps + step,
+        sequences=sequences,
+    )
+
+
+def plan_batches(
+    offsets: npt.NDArray[np.int64],
+    batch_events: int,
+    rng: np.random.Generator | None = None,
+) -> Iterator[Batch]:
+    """Group sequences of similar length into batches of about `batch_events` events.
+
+    Sequences are sorted by length (ties in random order), cut wherever the budget of events is
+    full, and the batches are handed out in random order; without `rng` in order of length. A
+    sequence longer than the budget is a batch of its own: nothing is ever truncated.
+    """
+    lengths = np.diff(offsets)
+    if not len(lengths):
+        return
+    ties = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
+    order = ties[np.argsort(lengths[ties], kind="stable")]
+    block = (np.cumsum(lengths[order]) - lengths[order]) // batch_events
+    cuts = np.flatnonzero(np.diff(block)) + 1
+    groups = np.split(order, cuts)
+    for group in range(len(groups)) if rng is None else rng.permutation(len(groups)):
+        yield pack(offsets, groups[group].astype(np.int64))

@@ -1,0 +1,297 @@
+"""Scoring with the trained sequence model: NumPy only, in batches or one event at a time.
+
+Here belongs the forward pass over exported weights and the surprise of each event. A process that
+only scores (the daily assets, the API) never imports torch. In a batch and one at a time the same
+function advances the carried state, so that both agree to single-precision rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from anomaly_platform.ml.detectors.sequence_lstm_architecture import (
+    BACKGROUND_SCALE,
+    BACKGROUND_WEIGHT,
+    LOG_SIGMA_MAX,
+    LOG_SIGMA_MIN,
+    Architecture,
+    SequenceState,
+)
+from anomaly_platform.ml.detectors.sequence_lstm_events import (
+    SHORTEST_ELAPSED_HOURS,
+    EventSequences,
+    FloatArray,
+    IntArray,
+    plan_batches,
+)
+
+PROBABILITY_FLOOR = 1e-7
+"""No categorical surprise exceeds −log of this: what never happened is not infinitely unlikely."""
+SCORING_EVENTS = 65_536
+"""Events that one batch holds; the attention's memory grows with it."""
+LAYER_NORM_EPSILON = 1e-5
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """Scores of events.
+
+    surprise (n, components): −log p of each part, columns as in `SequenceSpec.components`;
+    expected (n, targets): the most likely event, greedily along the chain; expected_p (n,): its
+    probability; observed_p (n,): the probability of what came (time left out); expected_hours
+    (n,): where the likeliest component of the elapsed time has its centre (NaN without time).
+    """
+
+    surprise: FloatArray
+    expected: IntArray
+    expected_p: FloatArray
+    observed_p: FloatArray
+    expected_hours: FloatArray
+
+    @property
+    def total(self) -> npt.NDArray[np.float64]:
+        """(n,) sum over the components: the raw anomaly score."""
+        return np.asarray(self.surprise.sum(axis=1, dtype=np.float64))
+
+
+class SequenceScorer:
+    """The forward pass over exported weights."""
+
+    def __init__(self, architecture: Architecture, arrays: Mapping[str, npt.NDArray[np.float32]]):
+        self.architecture = architecture
+        spec = architecture.spec
+        self._embed = [arrays[f"embeddings/{name}/weight"] for name in spec.categorical]
+        self._gates = np.ascontiguousarray(
+            np.concatenate([arrays["lstm/input"], arrays["lstm/hidden"]], axis=1).T
+        )
+        self._gate_bias = arrays["lstm/bias"]
+        self._qkv = np.ascontiguousarray(arrays["qkv/weight"].T), arrays["qkv/bias"]
+        self._mix = np.ascontiguousarray(arrays["mix/weight"].T), arrays["mix/bias"]
+        self._norm = arrays["norm/weight"], arrays["norm/bias"]
+        self._heads = [
+            (np.ascontiguousarray(arrays[f"heads/{n}/weight"].T), arrays[f"heads/{n}/bias"])
+            for n in spec.targets
+        ]
+        if spec.timed:
+            self._clock_hidden = (
+                np.ascontiguousarray(arrays["clock_hidden/weight"].T),
+                arrays["clock_hidden/bias"],
+            )
+            self._clock = np.ascontiguousarray(arrays["clock/weight"].T), arrays["clock/bias"]
+
+    def score(self, sequences: EventSequences) -> Surprise:
+        """Surprise of every event, in the row order of `sequences`."""
+        architecture = self.architecture
+        spec = architecture.spec
+        rows = sequences.events
+        out = Surprise(
+            surprise=np.empty((rows, len(spec.components)), dtype=np.float32),
+            expected=np.empty((rows, len(spec.targets)), dtype=np.int32),
+            expected_p=np.empty(rows, dtype=np.float32),
+            observed_p=np.empty(rows, dtype=np.float32),
+            expected_hours=np.full(rows, np.nan, dtype=np.float32),
+        )
+        numeric = architecture.numeric(sequences.continuous, sequences.elapsed_hours)
+        for batch in plan_batches(sequences.offsets, SCORING_EVENTS):
+            self._score_batch(sequences, numeric, batch.rows, batch.sizes, out)
+        return out
+
+    def _score_batch(
+        self,
+        sequences: EventSequences,
+        numeric: FloatArray,
+        rows: npt.NDArray[np.int64],
+        sizes: npt.NDArray[np.int64],
+        out: Surprise,
+    ) -> None:
+        state = SequenceState.begin(self.architecture, int(sizes[0]), len(sizes))
+        states = np.empty((len(rows), self.architecture.hidden), dtype=np.float32)
+        position = 0
+        for running in sizes:
+            here = rows[position : position + running]
+            state = _first(state, int(running))
+            states[position : position + running] = self._advance(state, sequences.codes[here])
+            state.previous = sequences.codes[here, : state.previous.shape[1]]
+            state.numeric = numeric[here]
+            position += int(running)
+        result = self._judge(states, sequences.codes[rows], sequences.elapsed_hours[rows])
+        if self.architecture.spec.timed:
+            first = int(sizes[0])
+            result.surprise[:first, -1] = 0.0
+            result.expected_hours[:first] = np.nan
+        for target, source in zip(_fields(out), _fields(result), strict=True):
+            target[rows] = source
+
+    def step(
+        self,
+        state: SequenceState,
+        codes: IntArray,
+        continuous: FloatArray,
+        elapsed_hours: float,
+    ) -> tuple[Surprise, SequenceState]:
+        """Score the next event of one sequence and return the state after it.
+
+        Parameters
+        ----------
+        state
+            The sequence's state so far; left as it is.
+        codes, continuous, elapsed_hours
+            (fields,) codes, (k,) raw numeric fields, and hours since the previous event.
+        """
+        first = state.seen == 0
+        after = SequenceState(
+            hidden=state.hidden,
+            cell=state.cell,
+            keys=state.keys.copy(),
+            values=state.values.copy(),
+            previous=state.previous,
+            numeric=state.numeric,
+            seen=state.seen,
+        )
+        row = np.asarray(codes, dtype=np.int32)[None, :]
+        hours = np.array([elapsed_hours], dtype=np.float64)
+        surprise = self._judge(self._advance(after, row), row, hours)
+        if first and self.architecture.spec.timed:
+            surprise.surprise[:, -1] = 0.0
+            surprise.expected_hours[:] = np.nan
+        after.previous = row[:, : after.previous.shape[1]].copy()
+        after.numeric = self.architecture.numeric(
+            np.asarray(continuous, dtype=np.float32)[None, :], hours
+        )
+        return surprise, after
+
+    def _advance(self, state: SequenceState, codes: IntArray) -> FloatArray:
+        """Read the event before and the context of the one to come; return what predicts it."""
+        architecture = self.architecture
+        lagged = state.previous.shape[1]
+        parts = [self._embed[i][state.previous[:, i]] for i in range(lagged)]
+        parts += [self._embed[i][codes[:, i]] for i in range(lagged, codes.shape[1])]
+        inputs = np.concatenate([*parts, state.numeric, state.hidden], axis=1)
+        hidden, width = architecture.hidden, architecture.hidden // architecture.heads
+        gates = inputs @ self._gates + self._gate_bias
+        keep_in = _sigmoid(gates[:, :hidden])
+        keep_old = _sigmoid(gates[:, hidden : 2 * hidden])
+        new = np.tanh(gates[:, 2 * hidden : 3 * hidden])
+        show = _sigmoid(gates[:, 3 * hidden :])
+        state.cell = keep_old * state.cell + keep_in * new
+        state.hidden = show * np.tanh(state.cell)
+
+        qkv = state.hidden @ self._qkv[0] + self._qkv[1]
+        query, key, value = (
+            part.reshape(-1, architecture.heads, width) for part in np.split(qkv, 3, axis=1)
+        )
+        slot = state.seen % state.keys.shape[2]
+        state.keys[:, :, slot] = key
+        state.values[:, :, slot] = value
+        state.seen += 1
+        used = min(state.seen, state.keys.shape[2])
+        weight = (state.keys[:, :, :used] @ query[..., None])[..., 0] / np.float32(math.sqrt(width))
+        weight = np.exp(weight - weight.max(axis=-1, keepdims=True))
+        weight /= weight.sum(axis=-1, keepdims=True)
+        seen = (weight[:, :, None, :] @ state.values[:, :, :used])[:, :, 0]
+        mixed = state.hidden + seen.reshape(-1, hidden) @ self._mix[0] + self._mix[1]
+        centred = mixed - mixed.mean(axis=1, keepdims=True)
+        spread = np.sqrt((centred * centred).mean(axis=1, keepdims=True) + LAYER_NORM_EPSILON)
+        return np.asarray(centred / spread * self._norm[0] + self._norm[1], dtype=np.float32)
+
+    def _judge(
+        self, states: FloatArray, codes: IntArray, elapsed_hours: npt.NDArray[np.float64]
+    ) -> Surprise:
+        spec = self.architecture.spec
+        rows = np.arange(len(states))
+        known = likely = states
+        surprise, expected = [], []
+        observed_p = np.ones(len(states), dtype=np.float32)
+        expected_p = np.ones(len(states), dtype=np.float32)
+        for i, (weight, bias) in enumerate(self._heads):
+            came = codes[:, i]
+            logits = known @ weight + bias
+            p = _softmax(logits)
+            best_p = p if likely is known else _softmax(likely @ weight + bias)
+            best = best_p.argmax(axis=1).astype(np.int32)
+            expected.append(best)
+            expected_p *= best_p[rows, best]
+            probability = p[rows, came]
+            observed_p *= probability
+            surprise.append(-np.log(np.maximum(probability, np.float32(PROBABILITY_FLOOR))))
+            if i + 1 < len(self._heads) or spec.timed:
+                likely = np.concatenate([likely, self._embed[i][best]], axis=1)
+                known = np.concatenate([known, self._embed[i][came]], axis=1)
+        hours = np.full(len(states), np.nan, dtype=np.float32)
+        if spec.timed:
+            part, hours = self._clock_surprise(known, elapsed_hours)
+            surprise.append(part)
+        return Surprise(
+            surprise=np.stack(surprise, axis=1).astype(np.float32),
+            expected=np.stack(expected, axis=1),
+            expected_p=expected_p,
+            observed_p=observed_p,
+            expected_hours=hours,
+        )
+
+    def _clock_surprise(
+        self, known: FloatArray, elapsed_hours: npt.NDArray[np.float64]
+    ) -> tuple[FloatArray, FloatArray]:
+        architecture = self.architecture
+        hidden = np.tanh(known @ self._clock_hidden[0] + self._clock_hidden[1])
+        raw = (hidden @ self._clock[0] + self._clock[1]).astype(np.float64)
+        weight, centre, log_sigma = np.split(raw, 3, axis=1)
+        log_sigma = np.clip(log_sigma, LOG_SIGMA_MIN, LOG_SIGMA_MAX)
+        log_weight = weight - _logsumexp(weight)[:, None]
+        elapsed = np.log(elapsed_hours + SHORTEST_ELAPSED_HOURS)
+        elapsed = (elapsed - architecture.elapsed_center) / architecture.elapsed_scale
+        z = (elapsed[:, None] - centre) * np.exp(-log_sigma)
+        learned = _logsumexp(log_weight - 0.5 * z * z - log_sigma) + math.log1p(-BACKGROUND_WEIGHT)
+        wide = elapsed / BACKGROUND_SCALE
+        background = -0.5 * wide * wide + math.log(BACKGROUND_WEIGHT / BACKGROUND_SCALE)
+        log_density = np.logaddexp(learned, background) - 0.5 * math.log(2 * math.pi)
+        likeliest = centre[np.arange(len(centre)), (log_weight - log_sigma).argmax(axis=1)]
+        hours = np.exp(
+            np.clip(likeliest * architecture.elapsed_scale + architecture.elapsed_center, -20, 20)
+        )
+        return (-log_density).astype(np.float32), hours.astype(np.float32)
+
+
+def _fields(scores: Surprise) -> tuple[npt.NDArray[np.generic], ...]:
+    return (
+        scores.surprise,
+        scores.expected,
+        scores.expected_p,
+        scores.observed_p,
+        scores.expected_hours,
+    )
+
+
+def _first(state: SequenceState, running: int) -> SequenceState:
+    """Keep the sequences that still run; they are the first ones of a packed batch."""
+    if running == len(state.hidden):
+        return state
+    return SequenceState(
+        hidden=state.hidden[:running],
+        cell=state.cell[:running],
+        keys=state.keys[:running],
+        values=state.values[:running],
+        previous=state.previous[:running],
+        numeric=state.numeric[:running],
+        seen=state.seen,
+    )
+
+
+def _sigmoid(x: FloatArray) -> FloatArray:
+    half = np.float32(0.5)
+    return np.asarray(half * np.tanh(half * x) + half, dtype=np.float32)
+
+
+def _softmax(logits: FloatArray) -> FloatArray:
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(p / p.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def _logsumexp(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    top = x.max(axis=1)
+    return np.asarray(top + np.log(np.exp(x - top[:, None]).sum(axis=1)))
