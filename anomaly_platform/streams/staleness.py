@@ -52,11 +52,14 @@ class StreamState:
         Version in service.
     trainable_series : int
         Series with enough history to train on.
+    trained_watermark : int
+        Newest file that any training has seen, 0 before the first one.
     """
 
     days: Sequence[DayState] = field(default_factory=tuple)
     champion: int | None = None
     trainable_series: int = 0
+    trained_watermark: int = 0
 
 
 def input_watermarks(days: Sequence[DayState], lookback_days: int) -> dict[date, int]:
@@ -96,9 +99,13 @@ def stale_scored_days(state: StreamState, lookback_days: int) -> list[date]:
 
 
 def needs_first_model(state: StreamState, lookback_days: int) -> bool:
-    """Return whether a first model can be trained: none serves, and history is ready."""
+    """Return whether a first model is due: none serves, and history is ready.
+
+    A training that brought forth no champion is tried again only when there is newer data.
+    """
     return (
         state.champion is None
         and state.trainable_series > 0
+        and max((d.raw for d in state.days), default=0) > state.trained_watermark
         and not stale_feature_days(state, lookback_days)
     )

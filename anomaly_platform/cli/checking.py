@@ -1,0 +1,53 @@
+"""``anomaly check``: every asset check in this process, with an exit code for CI."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from anomaly_platform.cli.runtime import Runtime
+from anomaly_platform.streams import MetricStream
+
+
+def run_checks(runtime: Runtime, stream: MetricStream | None, console: Console) -> int:
+    """Run the checks of one stream or of all; return 1 when one of severity ERROR fails."""
+    from dagster import AssetCheckSeverity, AssetSelection
+
+    from anomaly_platform.definitions import CHECKS_JOB
+
+    selection = AssetSelection.all_asset_checks()
+    if stream is not None:
+        selection = AssetSelection.checks_for_assets(
+            *(a for a in runtime.definitions.resolve_all_asset_specs() if a.key.path[0] == stream.name)
+        )
+    graph = runtime.definitions.resolve_asset_graph()
+    job = runtime.definitions.resolve_job_def(CHECKS_JOB)
+    subset = job.get_subset(asset_check_selection=selection.resolve_checks(graph))
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
+    ) as progress:
+        progress.add_task("asset checks", total=None)
+        result = subset.execute_in_process(instance=runtime.instance, raise_on_error=False)
+    table = Table(title="Asset checks")
+    for heading in ("", "asset", "check", "what was seen"):
+        table.add_column(heading, overflow="fold")
+    worst = 0
+    for evaluation in sorted(
+        result.get_asset_check_evaluations(), key=lambda e: (e.asset_key.path, e.check_name)
+    ):
+        failed = not evaluation.passed
+        fatal = failed and evaluation.severity == AssetCheckSeverity.ERROR
+        worst |= int(fatal)
+        mark = "[red]ERROR" if fatal else "[yellow]WARN" if failed else "[green]ok"
+        table.add_row(
+            mark,
+            evaluation.asset_key.to_user_string(),
+            evaluation.check_name,
+            evaluation.description or "",
+        )
+    console.print(table)
+    if not result.success and not worst:
+        console.print("[red]A check could not be carried out; see the run in the UI.")
+        return 1
+    return worst

@@ -1,0 +1,140 @@
+"""``anomaly doctor``: what works on this machine, and what to do about what does not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform as host_platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from anomaly_platform.cli.platform_up import free_port
+from anomaly_platform.settings import Settings
+
+_LEAST_FREE_GIB = 2
+_PACKAGES = ("dagster", "polars", "numba", "scikit-learn", "psycopg", "torch")
+_OPTIONAL = {"torch"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor's report.
+
+    Attributes
+    ----------
+    subject, detail : str
+        What was looked at, and what was seen.
+    works : bool
+        Whether the platform can work with it.
+    fix : str
+        What to do when it does not work.
+    """
+
+    subject: str
+    works: bool
+    detail: str
+    fix: str = ""
+
+
+def examine(settings: Settings, port: int) -> Iterator[Finding]:
+    """Look at everything the platform needs; a failing look is a finding, never an error."""
+    looks: list[Callable[[], Finding]] = [
+        _python,
+        _cores,
+        lambda: _disk(settings),
+        lambda: _home(settings),
+        lambda: _database(settings),
+        lambda: _lake(settings),
+        lambda: _port(port),
+        _gpu,
+    ]
+    for look in looks:
+        yield look()
+    yield from _versions()
+
+
+def _python() -> Finding:
+    version = host_platform.python_version()
+    return Finding(
+        "Python", sys.version_info >= (3, 11), version, "install Python 3.11 or newer"
+    )
+
+
+def _cores() -> Finding:
+    return Finding("Processors", True, f"{os.cpu_count()}")
+
+
+def _disk(settings: Settings) -> Finding:
+    existing = next(p for p in (settings.home, *settings.home.parents) if p.exists())
+    free = shutil.disk_usage(existing).free / 2**30
+    return Finding(
+        "Disk",
+        free > _LEAST_FREE_GIB,
+        f"{free:.1f} GiB free at {existing}",
+        f"free at least {_LEAST_FREE_GIB} GiB or set ANOMALY_HOME to another disk",
+    )
+
+
+def _home(settings: Settings) -> Finding:
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=settings.home):
+            pass
+    except OSError as error:
+        return Finding("Home", False, str(error), "set ANOMALY_HOME to a folder you may write to")
+    return Finding("Home", True, str(settings.home))
+
+
+def _database(settings: Settings) -> Finding:
+    from anomaly_platform.resources.platform import Platform
+
+    platform = Platform(settings)
+    kind = "embedded" if settings.is_embedded else "your server"
+    try:
+        platform.prepare()
+        version = platform.warehouse.server_version()
+    except Exception as error:  # noqa: BLE001 - whatever is wrong is the finding
+        return Finding(
+            "PostgreSQL", False, f"{kind}: {error}", "check ANOMALY_DATABASE_URL and the server"
+        )
+    finally:
+        platform.close()
+    return Finding("PostgreSQL", True, f"{kind}, {version}")
+
+
+def _lake(settings: Settings) -> Finding:
+    from anomaly_platform.resources.lake import Lake
+
+    try:
+        Lake(settings.lake_url).probe()
+    except Exception as error:  # noqa: BLE001 - whatever is wrong is the finding
+        return Finding("Lake", False, str(error), "set ANOMALY_LAKE_URL to a place to write to")
+    return Finding("Lake", True, settings.lake_url)
+
+
+def _port(port: int) -> Finding:
+    return Finding(
+        "UI port", free_port("127.0.0.1", port), f"{port}", "stop what listens there, or use --port"
+    )
+
+
+def _gpu() -> Finding:
+    device = Path("/proc/driver/nvidia/version")
+    if device.exists():
+        return Finding("GPU", True, device.read_text().splitlines()[0])
+    return Finding("GPU", True, "none; training uses the processors")
+
+
+def _versions() -> Iterator[Finding]:
+    for package in _PACKAGES:
+        try:
+            yield Finding(package, True, importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError:
+            optional = package in _OPTIONAL
+            yield Finding(
+                package, optional, "not installed", f"pip install {package}"
+            )

@@ -1,0 +1,204 @@
+"""The ``anomaly`` command: parsing and printing only; the work is elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from anomaly_platform.cli.backtest import backtest_app
+from anomaly_platform.settings import SettingsError, get_settings
+from anomaly_platform.streams import BUILT_IN, MetricStream
+
+app = typer.Typer(
+    name="anomaly",
+    help="Anomaly detection as a Dagster asset graph: data in, calibrated scores out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+database = typer.Typer(help="The platform's tables.", no_args_is_help=True)
+app.add_typer(database, name="db")
+app.add_typer(backtest_app, name="backtest")
+
+console = Console()
+errors = Console(stderr=True)
+
+UI_PORT = 3000
+StreamName = Annotated[str, typer.Argument(help="A stream's name, such as iiot or ems.")]
+
+
+def main() -> None:
+    """Run the command; turn expected errors into one clear line and exit code 2."""
+    from anomaly_platform.cli.runtime import RunFailed
+    from anomaly_platform.resources.errors import PlatformError
+
+    try:
+        app()
+    except RunFailed as error:
+        errors.print(f"[red]{error}")
+        sys.exit(1)
+    except (SettingsError, PlatformError) as error:
+        errors.print(f"[red]{error}")
+        sys.exit(2)
+
+
+def _stream(name: str) -> MetricStream:
+    for stream in BUILT_IN:
+        if stream.name == name:
+            return stream
+    known = ", ".join(stream.name for stream in BUILT_IN)
+    raise typer.BadParameter(f"there is no stream {name!r}; there are {known}")
+
+
+def _days(text: str | None) -> tuple[date, date] | None:
+    if text is None:
+        return None
+    first, _, last = text.partition(":")
+    try:
+        span = date.fromisoformat(first), date.fromisoformat(last or first)
+    except ValueError:
+        raise typer.BadParameter(
+            f"--days {text!r}: write 2026-01-01:2026-01-31, or one day"
+        ) from None
+    if span[0] > span[1]:
+        raise typer.BadParameter(f"--days {text!r}: the first day lies after the last")
+    return span
+
+
+@app.command()
+def demo(
+    out: Annotated[Path | None, typer.Option(help="Where the pictures go.")] = None,
+) -> None:
+    """Do everything once on simulated data: data, models, scores, pictures, summary."""
+    from anomaly_platform.cli.demo import run_demo
+
+    run_demo(get_settings(), console, out)
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of Dagster's UI.")] = UI_PORT,
+) -> None:
+    """Run PostgreSQL, Dagster's webserver and its daemon until Ctrl-C."""
+    from anomaly_platform.cli.platform_up import run_platform
+
+    raise typer.Exit(run_platform(get_settings(), console, host, port))
+
+
+@app.command("import")
+def import_files(
+    stream: StreamName,
+    files: Annotated[list[Path], typer.Argument(help="CSV, JSON, JSON Lines or Parquet files.")],
+    mapping: Annotated[
+        list[str] | None, typer.Option("--map", help="csv_column=field, as often as needed.")
+    ] = None,
+    constants: Annotated[
+        list[str] | None, typer.Option("--set", help="field=value for every row.")
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option("--ignore", help="A column to leave out.")
+    ] = None,
+) -> None:
+    """Copy files into landing, with a column mapping when one is given."""
+    from anomaly_platform.cli.importing import import_into_landing
+
+    import_into_landing(
+        get_settings(), _stream(stream), files, mapping or [], constants or [], ignore or [], console
+    )
+
+
+@app.command()
+def run(
+    stream: StreamName,
+    days: Annotated[
+        str | None, typer.Option(help="FIRST:LAST; materialize these days, due or not.")
+    ] = None,
+    train: Annotated[bool, typer.Option(help="Train and promote a model on the way.")] = True,
+) -> None:
+    """Materialize a stream now, without a daemon, and account for every row."""
+    from anomaly_platform.cli.materialize import account_table, run_stream
+    from anomaly_platform.cli.runtime import open_runtime
+
+    chosen, span = _stream(stream), _days(days)
+    with open_runtime() as runtime:
+        account = run_stream(runtime, chosen, console, days=span, train=train)
+    console.print(account_table({chosen.name: account}))
+    if account.missing:
+        raise typer.Exit(1)
+
+
+@app.command()
+def check(
+    stream: Annotated[str | None, typer.Argument(help="Only this stream's checks.")] = None,
+) -> None:
+    """Run every asset check; exit with 1 when one of severity ERROR fails."""
+    from anomaly_platform.cli.checking import run_checks
+    from anomaly_platform.cli.runtime import open_runtime
+
+    chosen = _stream(stream) if stream else None
+    with open_runtime() as runtime:
+        raise typer.Exit(run_checks(runtime, chosen, console))
+
+
+@app.command()
+def simulate(
+    stream: StreamName,
+    out: Annotated[Path, typer.Option(help="Folder for the files.")],
+    days: Annotated[int, typer.Option(min=1, help="Days to simulate.")] = 30,
+    entities: Annotated[int, typer.Option(min=1, help="Devices or assets.")] = 8,
+    seed: Annotated[int | None, typer.Option(help="Another seed, other data.")] = None,
+    start: Annotated[str, typer.Option(help="First day.")] = "2026-01-01",
+    file_format: Annotated[str, typer.Option("--format", help="csv or parquet.")] = "csv",
+) -> None:
+    """Write labelled, seeded data of a stream, one file a day."""
+    from anomaly_platform.cli.simulating import write_simulation
+
+    write_simulation(
+        _stream(stream),
+        out,
+        days=days,
+        entities=entities,
+        seed=get_settings().seed if seed is None else seed,
+        start=date.fromisoformat(start),
+        file_format=file_format,
+        console=console,
+    )
+
+
+@app.command()
+def doctor(
+    port: Annotated[int, typer.Option(help="Port that Dagster's UI would use.")] = UI_PORT,
+) -> None:
+    """Say what works here: database, disk, GPU, versions, ports."""
+    from anomaly_platform.cli.doctor import examine
+
+    table = Table(title="anomaly doctor")
+    for heading in ("", "what", "seen", "fix"):
+        table.add_column(heading, overflow="fold")
+    healthy = True
+    for finding in examine(get_settings(), port):
+        healthy &= finding.works
+        mark = "[green]ok" if finding.works else "[red]no"
+        table.add_row(
+            mark, finding.subject, finding.detail, "" if finding.works else finding.fix
+        )
+    console.print(table)
+    raise typer.Exit(0 if healthy else 1)
+
+
+@database.command("upgrade")
+def upgrade_database() -> None:
+    """Bring the platform's tables up to date; the embedded database does so by itself."""
+    from anomaly_platform.resources.platform import Platform
+
+    platform = Platform(get_settings())
+    platform.upgrade()
+    platform.close()
+    console.print("The tables are up to date.")

@@ -1,0 +1,124 @@
+"""``anomaly run``: a stream brought up to date in this process, without a daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from anomaly_platform.assets.partitions import contiguous_spans, range_tags
+from anomaly_platform.cli.runtime import Runtime
+from anomaly_platform.resources.warehouse import Account
+from anomaly_platform.sensors.landing import DATA_STAGES, MODEL_STAGES, SCORE_STAGES
+from anomaly_platform.sensors.work import work_tags
+from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams.staleness import stale_feature_days, stale_scored_days
+
+#: Longest span of days in one run; a decade of history must not be one step.
+SPAN_DAYS = 92
+
+
+def run_stream(
+    runtime: Runtime,
+    stream: MetricStream,
+    console: Console,
+    *,
+    days: tuple[date, date] | None = None,
+    train: bool = True,
+) -> Account:
+    """Ingest what waits, compute what is out of date, train, score; return the account of rows.
+
+    Parameters
+    ----------
+    runtime : Runtime
+        An open platform.
+    stream : MetricStream
+        The stream to run.
+    console : Console
+        Shows progress.
+    days : (date, date) or None
+        Materialize the daily stages of these days, both included, whether due or not; ``None``
+        works through whatever is out of date.
+    train : bool
+        Whether to train and promote a model between features and scores.
+    """
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=console,
+    ) as progress:
+
+        def step(label: str, stages: Sequence[str], tags: dict[str, str]) -> None:
+            task = progress.add_task(f"{stream.name}: {label}", total=1)
+            runtime.materialize(
+                [stream.key(stage) for stage in stages],
+                {**work_tags(stream.name, "command", "anomaly run"), **tags},
+            )
+            progress.update(task, completed=1)
+
+        step("ingesting files", ["raw_events"], {})
+        for first, last in _spans(_feature_days(runtime, stream, days)):
+            step(
+                f"validating, features {first} … {last}", DATA_STAGES, range_tags(first, last)
+            )
+        if train and runtime.platform.warehouse.stream_state(stream.name).trainable_series:
+            step("training", MODEL_STAGES, {})
+        for first, last in _spans(_scored_days(runtime, stream, days)):
+            step(f"scoring {first} … {last}", SCORE_STAGES, range_tags(first, last))
+    return runtime.platform.warehouse.account(stream.name)
+
+
+def _feature_days(
+    runtime: Runtime, stream: MetricStream, days: tuple[date, date] | None
+) -> Iterable[date]:
+    if days is not None:
+        return _within(runtime, stream, days)
+    state = runtime.platform.warehouse.stream_state(stream.name)
+    return stale_feature_days(state, stream.lookback_days)
+
+
+def _scored_days(
+    runtime: Runtime, stream: MetricStream, days: tuple[date, date] | None
+) -> Iterable[date]:
+    if days is not None:
+        return _within(runtime, stream, days)
+    state = runtime.platform.warehouse.stream_state(stream.name)
+    return stale_scored_days(state, stream.lookback_days)
+
+
+def _within(runtime: Runtime, stream: MetricStream, days: tuple[date, date]) -> list[date]:
+    state = runtime.platform.warehouse.stream_state(stream.name)
+    return [d.day for d in state.days if days[0] <= d.day <= days[1]]
+
+
+def _spans(days: Iterable[date]) -> list[tuple[date, date]]:
+    pieces = []
+    for first, last in contiguous_spans(days):
+        start = first
+        while start <= last:
+            end = min(last, start + timedelta(days=SPAN_DAYS - 1))
+            pieces.append((start, end))
+            start = end + timedelta(days=1)
+    return pieces
+
+
+def account_table(accounts: dict[str, Account]) -> Table:
+    """Return the account of rows per stream: what came in is what is somewhere."""
+    table = Table(title="Rows, from files to tables")
+    for heading in ("stream", "in", "scored", "quarantined", "duplicates", "anomalies", "balance"):
+        table.add_column(heading, justify="left" if heading == "stream" else "right")
+    for name, account in accounts.items():
+        table.add_row(
+            name,
+            f"{account.rows_in:,}",
+            f"{account.scored:,}",
+            f"{account.quarantined:,}",
+            f"{account.duplicates:,}",
+            f"{account.anomalies:,}",
+            "exact" if account.missing == 0 else f"[red]{account.missing:,} missing",
+        )
+    return table

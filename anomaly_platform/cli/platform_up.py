@@ -1,0 +1,71 @@
+"""``anomaly up``: the database, Dagster's webserver and daemon, in the foreground."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from rich.console import Console
+
+from anomaly_platform.cli.runtime import open_runtime
+from anomaly_platform.cli.supervisor import Service, Supervisor
+from anomaly_platform.settings import Settings
+
+_UI_PATIENCE_SECONDS = 120
+
+
+def free_port(host: str, port: int) -> bool:
+    """Return whether nothing listens on the port."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((host, port)) != 0
+
+
+def run_platform(settings: Settings, console: Console, host: str, port: int) -> int:
+    """Run until Ctrl-C; return the exit code."""
+    if not free_port(host, port):
+        console.print(f"[red]Port {port} on {host} is taken; choose another with --port.")
+        return 2
+    with open_runtime(settings) as runtime:
+        environment = dict(runtime.environment)
+        home = Path(environment["DAGSTER_HOME"])
+        dagster = str(Path(sys.executable).with_name("dagster"))
+        workspace = ["--workspace", str(home / "workspace.yaml")]
+        services = [
+            Service(
+                "webserver",
+                [f"{dagster}-webserver", *workspace, "--host", host, "--port", str(port)],
+            ),
+            Service("daemon", [f"{dagster}-daemon", "run", *workspace]),
+        ]
+        supervisor = Supervisor(services, environment, settings.home / "logs", console.print)
+
+        def announce() -> None:
+            console.print(f"Starting; logs are in {settings.home / 'logs'}")
+            if _ui_answers(f"http://{host}:{port}/server_info", supervisor):
+                console.print(f"[bold green]Dagster UI[/]   http://{host}:{port}")
+            for stream in runtime.platform.streams:
+                console.print(
+                    f"Drop files   {runtime.platform.landing.folder(stream.name)}  ({stream.title})"
+                )
+            console.print(f"Database     {runtime.platform.urls.public}")
+            console.print("Stop with Ctrl-C.")
+
+        supervisor.run(announce)
+        console.print("Stopped.")
+    return 0
+
+
+def _ui_answers(url: str, supervisor: Supervisor) -> bool:
+    deadline = time.monotonic() + _UI_PATIENCE_SECONDS
+    while time.monotonic() < deadline and not supervisor.stopping:
+        try:
+            with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own loopback address
+                return True
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    return False

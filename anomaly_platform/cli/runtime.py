@@ -1,0 +1,106 @@
+"""What a command needs around it: the platform, Dagster's instance, and runs in this process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance, Definitions, ExecuteInProcessResult
+
+
+class RunFailed(RuntimeError):
+    """A Dagster run in this process failed; the message says which step and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """An open platform with its Dagster instance.
+
+    Attributes
+    ----------
+    platform : Platform
+        Lake, warehouse, landing and streams.
+    instance : DagsterInstance
+        Records what runs here, so that the UI shows it.
+    definitions : Definitions
+        The graph over this platform.
+    environment : mapping of str to str
+        What child processes of Dagster need; holds a password, never print it.
+    """
+
+    platform: Platform
+    instance: DagsterInstance
+    definitions: Definitions
+    environment: Mapping[str, str]
+
+    def materialize(
+        self,
+        keys: Sequence[Sequence[str]],
+        tags: Mapping[str, str],
+        run_config: Mapping[str, Any] | None = None,
+    ) -> ExecuteInProcessResult:
+        """Run the assets with these keys, and their checks, in this process.
+
+        Raises
+        ------
+        RunFailed
+            When a step fails, or a blocking check does.
+        """
+        from dagster import AssetKey
+
+        job = self.definitions.resolve_implicit_global_asset_job_def()
+        selected = job.get_subset(asset_selection={AssetKey(list(key)) for key in keys})
+        result = selected.execute_in_process(
+            instance=self.instance,
+            tags=dict(tags),
+            run_config=dict(run_config or {}),
+            raise_on_error=False,
+        )
+        if not result.success:
+            raise RunFailed(_reason(result))
+        return result
+
+
+@contextmanager
+def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
+    """Start the database where it is embedded, bring its schema up to date, open everything."""
+    from anomaly_platform.resources.dagster_home import open_instance, prepare_home
+    from anomaly_platform.resources.run_launcher import fail_dead_runs
+
+    settings = settings or get_settings()
+    platform = Platform(settings)
+    platform.prepare()
+    environment = prepare_home(settings, platform.urls.dagster)
+    quieten_dagster()
+    with open_instance(environment) as instance:
+        from anomaly_platform.definitions import build_defs
+
+        fail_dead_runs(instance)
+        definitions = build_defs(platform=platform)
+        try:
+            yield Runtime(platform, instance, definitions, environment)
+        finally:
+            platform.close()
+
+
+def quieten_dagster() -> None:
+    """Keep Dagster's own log of every event out of a command's output; the UI has it."""
+    logging.getLogger("dagster").setLevel(logging.ERROR)
+
+
+def _reason(result: ExecuteInProcessResult) -> str:
+    for event in result.all_events:
+        if event.is_failure and event.step_key is not None:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            message = error.message.strip() if error is not None else "no reason given"
+            return f"{event.step_key.replace('__', '/')}: {message}"
+    return f"run {result.run_id} failed; see it in the UI"

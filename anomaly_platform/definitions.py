@@ -1,0 +1,68 @@
+"""The one place where assets, checks, sensors, jobs and resources meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dagster import (
+    AssetSelection,
+    Definitions,
+    define_asset_job,
+    in_process_executor,
+)
+
+from anomaly_platform.assets import build_assets
+from anomaly_platform.checks import build_checks
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.sensors.landing import build_landing_sensors
+from anomaly_platform.settings import get_settings
+
+CHECKS_JOB = "asset_checks"
+
+
+def build_defs(
+    *,
+    platform: Platform | None = None,
+    resource_overrides: Mapping[str, Any] | None = None,
+) -> Definitions:
+    """Return fresh definitions over a platform.
+
+    Parameters
+    ----------
+    platform : Platform or None
+        Streams, settings and stores; ``None`` reads the settings of this process. Nothing is
+        opened before a step or a sensor needs it.
+    resource_overrides : mapping or None
+        Resources by key that replace the platform's own, for tests.
+
+    Returns
+    -------
+    Definitions
+        A new object at every call.
+    """
+    platform = platform or Platform(get_settings())
+    streams = platform.streams
+    return Definitions(
+        assets=[asset for stream in streams for asset in build_assets(stream, platform)],
+        asset_checks=[check for stream in streams for check in build_checks(stream)],
+        sensors=[sensor for stream in streams for sensor in build_landing_sensors(stream)],
+        jobs=[
+            define_asset_job(
+                CHECKS_JOB,
+                selection=AssetSelection.all_asset_checks(),
+                description="Every asset check of every stream, as `anomaly check` runs them.",
+            )
+        ],
+        resources={"platform": platform, **(resource_overrides or {})},
+        # Steps of a metric stream are short: one process per run spares each step seconds of
+        # imports, and days are worked through in bounded chunks anyway.
+        executor=in_process_executor,
+    )
+
+
+def __getattr__(name: str) -> Definitions:
+    """Build ``defs`` when Dagster asks for it, not when a test imports this module."""
+    if name == "defs":
+        return build_defs()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,77 @@
+"""One object for what every stage talks to: settings, streams, lake, landing and warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from anomaly_platform.resources.landing import Landing
+from anomaly_platform.settings import Settings
+from anomaly_platform.streams import BUILT_IN, MetricStream
+
+if TYPE_CHECKING:
+    from anomaly_platform.resources.database import DatabaseUrls
+    from anomaly_platform.resources.lake import Lake
+    from anomaly_platform.resources.warehouse import Warehouse
+
+
+class Platform:
+    """Opens what a stage needs when it first needs it; loading the graph opens nothing.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where everything is.
+    streams : sequence of MetricStream
+        The streams that this platform runs.
+    """
+
+    def __init__(self, settings: Settings, streams: Sequence[MetricStream] = BUILT_IN) -> None:
+        self.settings = settings
+        self.streams = tuple(streams)
+
+    @cached_property
+    def urls(self) -> DatabaseUrls:
+        """The databases' URLs, started and migrated where they are embedded."""
+        from anomaly_platform.resources.database import prepare_databases
+
+        return prepare_databases(self.settings)
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """The tables."""
+        from anomaly_platform.resources.warehouse import Warehouse
+
+        return Warehouse(self.urls.application)
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The files."""
+        from anomaly_platform.resources.lake import Lake
+
+        return Lake(self.settings.lake_url)
+
+    @cached_property
+    def landing(self) -> Landing:
+        """The zone where files arrive."""
+        return Landing(self.settings.landing_url)
+
+    def start_of(self, stream: MetricStream) -> date:
+        """Return the stream's first day."""
+        return stream.start or self.settings.start_date
+
+    def alpha_of(self, stream: MetricStream) -> float:
+        """Return the share of normal readings that may lie above the default threshold."""
+        return self.settings.alpha if stream.alpha is None else stream.alpha
+
+    def threshold_of(self, stream: MetricStream) -> float:
+        """Return the score from which a reading of the stream is an anomaly."""
+        return self.settings.threshold if stream.threshold is None else stream.threshold
+
+    def close(self) -> None:
+        """Give connections back; a closed platform opens them anew when used."""
+        if "warehouse" in self.__dict__:
+            self.warehouse.close()
+            del self.__dict__["warehouse"]

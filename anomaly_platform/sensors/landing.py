@@ -1,0 +1,147 @@
+"""New data: from a file in landing to the run that ingests it, and on to the daily stages.
+
+Two sensors per stream. The first sees files settle and asks for ``raw_events``. The second asks
+for whatever is out of date after that (see ``streams.staleness``): it remembers nothing, so that
+a killed daemon, a failed run or a tick that happens twice neither loses nor repeats work.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+
+from dagster import (
+    AssetKey,
+    AssetSelection,
+    DefaultSensorStatus,
+    RunConfig,
+    RunRequest,
+    SensorDefinition,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+
+from anomaly_platform.assets.partitions import contiguous_spans, range_tags
+from anomaly_platform.assets.raw import RawEventsConfig
+from anomaly_platform.resources.landing import settle
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.sensors.work import reason_to_wait, recent_work, work_tags
+from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams.staleness import (
+    StreamState,
+    needs_first_model,
+    stale_feature_days,
+    stale_scored_days,
+)
+
+DATA_STAGES = ("validated_events", "quarantine", "features")
+SCORE_STAGES = ("scored_events", "monitoring_stats")
+MODEL_STAGES = ("isolation_forest_model", "champion")
+
+_TICK_SECONDS = 5
+_MOST_SPANS_A_TICK = 10
+
+
+def build_landing_sensors(stream: MetricStream) -> list[SensorDefinition]:
+    """Return the stream's two sensors, both running from the start."""
+    return [_new_files(stream), _out_of_date(stream)]
+
+
+def _new_files(stream: MetricStream) -> SensorDefinition:
+    @sensor(
+        name=f"{stream.name}_new_files",
+        description=f"Ingests files once their size holds still in landing/{stream.name}.",
+        target=AssetSelection.assets(stream.key("raw_events")),
+        minimum_interval_seconds=_TICK_SECONDS,
+        default_status=DefaultSensorStatus.RUNNING,
+        required_resource_keys={"platform"},
+    )
+    def _sensor(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+        platform: Platform = context.resources.platform
+        seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
+        ready, now_seen = settle(seen, platform.landing.waiting(stream.name))
+        context.update_cursor(json.dumps(now_seen))
+        if not ready:
+            return SkipReason(
+                f"{len(now_seen)} files are still being written" if now_seen else "no new files"
+            )
+        wait = reason_to_wait(
+            recent_work(context.instance, stream.name, "ingest"), datetime.now(UTC)
+        )
+        if wait:
+            return SkipReason(wait)
+        config = RunConfig(
+            ops={"__".join(stream.key("raw_events")): RawEventsConfig(files=[f.name for f in ready])}
+        )
+        tags = work_tags(stream.name, "ingest", f"{len(ready)} new files")
+        return SensorResult(run_requests=[RunRequest(run_config=config, tags=tags)])
+
+    return _sensor
+
+
+def _out_of_date(stream: MetricStream) -> SensorDefinition:
+    stages = (*DATA_STAGES, *MODEL_STAGES, *SCORE_STAGES)
+
+    @sensor(
+        name=f"{stream.name}_out_of_date",
+        description=(
+            "Brings the daily stages up to their newest input, late data's days included; "
+            "trains the first model once there is enough history."
+        ),
+        target=AssetSelection.assets(*(stream.key(stage) for stage in stages)),
+        minimum_interval_seconds=_TICK_SECONDS,
+        default_status=DefaultSensorStatus.RUNNING,
+        required_resource_keys={"platform"},
+    )
+    def _sensor(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+        platform: Platform = context.resources.platform
+        for work in ("ingest", "refresh"):
+            wait = reason_to_wait(
+                recent_work(context.instance, stream.name, work), datetime.now(UTC)
+            )
+            if wait and (work == "refresh" or wait.endswith("under way")):
+                return SkipReason(wait)
+        requests = list(due_runs(stream, platform.warehouse.stream_state(stream.name)))
+        if not requests:
+            return SkipReason("everything is up to date")
+        return SensorResult(run_requests=requests[:_MOST_SPANS_A_TICK])
+
+    return _sensor
+
+
+def due_runs(stream: MetricStream, state: StreamState) -> Iterator[RunRequest]:
+    """Yield the runs that bring a stream up to date, one per contiguous span of days.
+
+    Features come before the first model, the first model before the scores: a model trained on
+    the first of several spans would know nothing of the others.
+    """
+    lookback = stream.lookback_days
+    stale_features = stale_feature_days(state, lookback)
+    if stale_features:
+        with_scores = state.champion is not None
+        stages = (*DATA_STAGES, *SCORE_STAGES) if with_scores else DATA_STAGES
+        yield from _spans(stream, stale_features, stages, "new data")
+    elif needs_first_model(state, lookback):
+        yield RunRequest(
+            asset_selection=[AssetKey(stream.key(stage)) for stage in MODEL_STAGES],
+            tags=work_tags(stream.name, "refresh", "no model serves yet and history is ready"),
+        )
+    else:
+        stale = stale_scored_days(state, lookback)
+        yield from _spans(stream, stale, SCORE_STAGES, "scores lag behind features or champion")
+
+
+def _spans(
+    stream: MetricStream, days: list[date], stages: tuple[str, ...], reason: str
+) -> Iterator[RunRequest]:
+    for first, last in contiguous_spans(days):
+        yield RunRequest(
+            asset_selection=[AssetKey(stream.key(stage)) for stage in stages],
+            tags={
+                **work_tags(stream.name, "refresh", reason),
+                **range_tags(first, last),
+            },
+        )
