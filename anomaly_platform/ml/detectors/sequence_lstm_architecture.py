@@ -19,7 +19,9 @@ import numpy.typing as npt
 
 from anomaly_platform.ml.detectors.sequence_lstm_events import (
     BEGIN,
+    END,
     SHORTEST_ELAPSED_HOURS,
+    UNKNOWN,
     FloatArray,
     IntArray,
     SequenceSpec,
@@ -43,6 +45,10 @@ class Architecture:
     hidden, heads, span, mixtures
         Width of the LSTM, attention heads (a divisor of it), events that attention reaches back,
         components of the elapsed time's density.
+    unseen
+        Per target field, the probability of a value that training never contained. A softmax
+        cannot learn it, so it is estimated from the training's counts (Good and Turing: the share
+        of values seen once) and left out of the softmax.
     numeric_center, numeric_scale
         Per continuous field, from the training part.
     elapsed_center, elapsed_scale
@@ -55,6 +61,7 @@ class Architecture:
     heads: int
     span: int
     mixtures: int
+    unseen: Mapping[str, float]
     numeric_center: tuple[float, ...]
     numeric_scale: tuple[float, ...]
     elapsed_center: float
@@ -73,6 +80,11 @@ class Architecture:
             name: int(min(32, max(4, 2 * math.isqrt(self.sizes[name]))))
             for name in self.spec.categorical
         }
+
+    @property
+    def impossible(self) -> tuple[int, ...]:
+        """Codes that are never predicted by a softmax."""
+        return (UNKNOWN, BEGIN) if self.spec.ended else (UNKNOWN, BEGIN, END)
 
     @property
     def input_width(self) -> int:

@@ -212,7 +212,16 @@ class SequenceModel(nn.Module):
         parts = []
         for i, name in enumerate(spec.targets):
             logits = self.heads[name](torch.cat(known, dim=1)).float()
-            parts.append(functional.cross_entropy(logits, codes[:, i], reduction="none"))
+            logits[:, list(self.architecture.impossible)] = -torch.inf
+            unseen = self.architecture.unseen[name]
+            came = codes[:, i]
+            new = came == UNKNOWN
+            # A code that a softmax never predicts is judged by its own probability instead; any
+            # other code stands in for it, so that no infinity enters the gradient.
+            learned = functional.cross_entropy(
+                logits, torch.where(new, logits.shape[1] - 1, came), reduction="none"
+            )
+            parts.append(torch.where(new, -math.log(unseen), learned - math.log1p(-unseen)))
             known.append(self.embeddings[name](codes[:, i]))
         if spec.timed:
             hidden = torch.tanh(self.clock_hidden(torch.cat(known, dim=1)))

@@ -90,8 +90,19 @@ def architecture_for(
         heads=parameters.heads,
         span=parameters.span,
         mixtures=parameters.mixtures,
+        unseen={
+            name: _unseen_probability(sequences, column) for column, name in enumerate(spec.targets)
+        },
         numeric_center=tuple(float(c) for c in center),
         numeric_scale=tuple(float(s) if s > 0 else 1.0 for s in scale),
         elapsed_center=float(elapsed.mean()) if len(elapsed) else 0.0,
         elapsed_scale=max(spread, 1e-3),
     )
+
+
+def _unseen_probability(sequences: EventSequences, column: int) -> float:
+    """Good–Turing estimate of the next value being new, held within 1e-7 to 1e-2."""
+    weights = np.repeat(sequences.weights, sequences.lengths)
+    counts = np.bincount(sequences.codes[:, column], weights=weights)
+    once = int(np.count_nonzero((counts > 0) & (counts <= 1)))
+    return float(np.clip((once + 0.5) / (weights.sum() + 1.0), 1e-7, 1e-2))

@@ -24,6 +24,7 @@ from anomaly_platform.ml.detectors.sequence_lstm_architecture import (
 )
 from anomaly_platform.ml.detectors.sequence_lstm_events import (
     SHORTEST_ELAPSED_HOURS,
+    UNKNOWN,
     EventSequences,
     FloatArray,
     IntArray,
@@ -74,7 +75,10 @@ class SequenceScorer:
         self._mix = np.ascontiguousarray(arrays["mix/weight"].T), arrays["mix/bias"]
         self._norm = arrays["norm/weight"], arrays["norm/bias"]
         self._heads = [
-            (np.ascontiguousarray(arrays[f"heads/{n}/weight"].T), arrays[f"heads/{n}/bias"])
+            (
+                np.ascontiguousarray(arrays[f"heads/{n}/weight"].T),
+                _without(arrays[f"heads/{n}/bias"], architecture.impossible),
+            )
             for n in spec.targets
         ]
         if spec.timed:
@@ -210,9 +214,9 @@ class SequenceScorer:
         expected_p = np.ones(len(states), dtype=np.float32)
         for i, (weight, bias) in enumerate(self._heads):
             came = codes[:, i]
-            logits = known @ weight + bias
-            p = _softmax(logits)
-            best_p = p if likely is known else _softmax(likely @ weight + bias)
+            unseen = self.architecture.unseen[spec.targets[i]]
+            p = _probabilities(known @ weight + bias, unseen)
+            best_p = p if likely is known else _probabilities(likely @ weight + bias, unseen)
             best = best_p.argmax(axis=1).astype(np.int32)
             expected.append(best)
             expected_p *= best_p[rows, best]
@@ -287,9 +291,18 @@ def _sigmoid(x: FloatArray) -> FloatArray:
     return np.asarray(half * np.tanh(half * x) + half, dtype=np.float32)
 
 
-def _softmax(logits: FloatArray) -> FloatArray:
+def _without(bias: FloatArray, codes: tuple[int, ...]) -> FloatArray:
+    bias = bias.copy()
+    bias[list(codes)] = -np.inf
+    return bias
+
+
+def _probabilities(logits: FloatArray, unseen: float) -> FloatArray:
+    """Softmax over the values that training knew, and `unseen` for all others together."""
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(p / p.sum(axis=1, keepdims=True), dtype=np.float32)
+    p *= np.float32(1.0 - unseen) / p.sum(axis=1, keepdims=True)
+    p[:, UNKNOWN] = unseen
+    return np.asarray(p, dtype=np.float32)
 
 
 def _logsumexp(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
