@@ -1,0 +1,60 @@
+"""Compiled loops of ``calibration``: one scalar routine serves a single row and a batch.
+
+Kept apart so that importing ``calibration`` does not import numba. NumPy's own vector loops may
+round differently from one array length to the next; these do not.
+"""
+
+import math
+from typing import Any
+
+from numba import njit, types
+
+_VECTOR = types.Array(types.float64, 1, "C", readonly=True)
+_COUNTS = types.Array(types.uint32, 1, "C", readonly=True)
+_OUT = types.float64[::1]
+
+
+@njit(types.int64(_VECTOR, _COUNTS, _VECTOR, _VECTOR, types.float64, _OUT), cache=True, nogil=True)
+def p_values(  # noqa: PLR0917 - compiled, called with arrays in place
+    values: Any, exceeding: Any, tail: Any, raw: Any, floor: float, out: Any
+) -> int:
+    """Write the p-value of each raw score to ``out``; return the index of the first NaN, or -1.
+
+    ``values`` are the ascending knots padded with +inf, ``exceeding`` the number of calibration
+    scores strictly above each, ``tail`` holds (rows, scale, shape).
+    """
+    rows, scale, shape = tail[0], tail[1], tail[2]
+    for i in range(raw.shape[0]):
+        s = raw[i]
+        if math.isnan(s):
+            return i
+        low, high = 0, values.shape[0]
+        while low < high:
+            middle = (low + high) >> 1
+            if values[middle] < s:
+                low = middle + 1
+            else:
+                high = middle
+        if low == 0:
+            out[i] = 1.0
+            continue
+        count = exceeding[low - 1]
+        p = (1.0 + count) / (rows + 1.0)
+        if count == 0:
+            excess = (s - values[low - 1]) / scale
+            if shape > 0.0:
+                p *= (1.0 + shape * excess) ** (-1.0 / shape)
+            else:
+                p *= math.exp(-excess)
+        out[i] = max(p, floor)
+    return -1
+
+
+@njit(types.void(_VECTOR, types.float64, _OUT), cache=True, nogil=True)
+def scores_of_p(p: Any, exponent: float, out: Any) -> None:
+    """Write 1 - p**exponent to ``out``, rounded to 12 decimals.
+
+    The rounding makes the score of p = alpha the threshold exactly instead of an ulp beside it.
+    """
+    for i in range(p.shape[0]):
+        out[i] = math.floor((1.0 - p[i] ** exponent) * 1e12 + 0.5) / 1e12
