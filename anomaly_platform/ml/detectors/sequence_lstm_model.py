@@ -166,12 +166,21 @@ class SequenceModel(nn.Module):
             read = read.masked_fill(hide, UNKNOWN)
         parts = [self.embeddings[name](read[:, i]) for i, name in enumerate(spec.categorical)]
         inputs = torch.cat([*parts, events.numeric[batch.rows]], dim=1)
-        packed, _ = self.lstm(PackedSequence(inputs, batch.sizes))
-        out = packed.data
+        out = self._recur(inputs, batch.sizes)
         attended = self._attend(self.qkv(out), batch.slots, batch.shape)
         state: Tensor = self.norm((out + self.mix(attended)).float())
         kept: Tensor = self.dropout(state)
         return kept
+
+    def _recur(self, inputs: Tensor, sizes: Tensor) -> Tensor:
+        """Run the LSTM; in single precision on CPUs, many of which have no bfloat16 LSTM."""
+        if inputs.device.type == "cpu":
+            with torch.autocast("cpu", enabled=False):
+                packed, _ = self.lstm(PackedSequence(inputs.float(), sizes))
+        else:
+            packed, _ = self.lstm(PackedSequence(inputs, sizes))
+        out: Tensor = packed.data
+        return out
 
     def _attend(self, qkv: Tensor, slots: Tensor, shape: tuple[int, int]) -> Tensor:
         """Attention of every event over the last `span` events up to itself, block by block.
