@@ -1,0 +1,251 @@
+"""How far today's values lie from the ones a model was trained on: PSI and KS per feature.
+
+What belongs here: a compact reference distribution per feature, and its comparison with a batch.
+What does not: deciding what to do about drift (sensors), drift of scores or labels as a policy.
+
+The reference keeps, per feature, quantile edges and how many training rows fall between them. A
+value that many rows share gets a bin of its own, so that a constant feature that changes, or a
+counter that stops being zero, shows at full strength.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+DEFAULT_BINS = 10
+MINIMUM_ROWS = 50
+_KNOTS = 20
+# Half a row in every bin keeps a bin that is empty on one side from making PSI infinite.
+_PSEUDO_COUNT = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureDrift:
+    """How one feature of a batch compares with its reference.
+
+    Attributes
+    ----------
+    feature : str
+        Name.
+    rows : int
+        Finite values in the batch.
+    psi : float or None
+        Population stability index, at least 0; None when either side has fewer than
+        :data:`MINIMUM_ROWS` finite values. By custom, from 0.1 on there is some drift, from 0.25
+        on much.
+    psi_noise : float or None
+        PSI to be expected between two samples of these sizes without any drift.
+    ks : float or None
+        Largest distance between the two distribution functions, in [0, 1], at the reference's
+        edges.
+    missing_share, reference_missing_share : float
+        Share of values that are missing (NaN, infinite), in [0, 1].
+    """
+
+    feature: str
+    rows: int
+    psi: float | None
+    psi_noise: float | None
+    ks: float | None
+    missing_share: float
+    reference_missing_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceDistribution:
+    """Distribution of every feature in the training part, at most 41 bins each.
+
+    Attributes
+    ----------
+    features : tuple of str, length d
+        Names, in the order of the columns.
+    edges : ndarray of float64, shape (d, k)
+        Upper edges of the bins, rising, the rest of a row +inf.
+    counts : ndarray of int64, shape (d, k + 1)
+        Rows in each bin; bin j holds the values above edge j - 1 up to and including edge j.
+    missing : ndarray of int64, shape (d,)
+        Rows without a finite value.
+    """
+
+    features: tuple[str, ...]
+    edges: FloatArray
+    counts: IntArray
+    missing: IntArray
+
+    @classmethod
+    def fit(cls, values: ArrayLike, features: Sequence[str]) -> ReferenceDistribution:
+        """Describe the training part.
+
+        Parameters
+        ----------
+        values : array_like of float, shape (n, d)
+            Features; NaN and infinity count as missing.
+        features : sequence of str, length d
+            Their names.
+
+        Raises
+        ------
+        ValueError
+            If the names do not fit the columns.
+        """
+        matrix = _matrix(values, features)
+        edges = np.full((len(features), 2 * _KNOTS), np.inf)
+        counts = np.zeros((len(features), 2 * _KNOTS + 1), dtype=np.int64)
+        missing = np.zeros(len(features), dtype=np.int64)
+        for column in range(len(features)):
+            finite = matrix[np.isfinite(matrix[:, column]), column]
+            missing[column] = matrix.shape[0] - finite.size
+            knots = _edges(finite)
+            edges[column, : knots.size] = knots
+            counts[column] = _histogram(finite, edges[column])
+        widest = max(1, int(np.isfinite(edges).sum(axis=1).max(initial=0)))
+        return cls(tuple(features), edges[:, :widest], _cut(counts, widest), missing)
+
+    def compare(self, values: ArrayLike, *, bins: int = DEFAULT_BINS) -> list[FeatureDrift]:
+        """Compare a batch with the reference.
+
+        Parameters
+        ----------
+        values : array_like of float, shape (m, d)
+            The same features in the same order.
+        bins : int
+            Bins of about equal weight in which PSI is summed, at least 2.
+
+        Returns
+        -------
+        list of FeatureDrift
+            One per feature, in order.
+
+        Raises
+        ------
+        ValueError
+            If the columns do not fit, or `bins` is too small.
+        """
+        if bins < 2:
+            raise ValueError(f"PSI needs at least 2 bins, not {bins}")
+        matrix = _matrix(values, self.features)
+        return [
+            self._compare_column(column, matrix[:, column], bins)
+            for column in range(len(self.features))
+        ]
+
+    def to_arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Return the arrays to store beside a model; the names of the features are not in them."""
+        return {
+            "edges": self.edges,
+            "counts": self.counts.astype(np.int32),
+            "missing": self.missing.astype(np.int32),
+        }
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, NDArray[np.generic]], features: Sequence[str]
+    ) -> ReferenceDistribution:
+        """Return what :meth:`to_arrays` stored.
+
+        Raises
+        ------
+        ValueError
+            If an array is missing or does not fit the features.
+        """
+        try:
+            edges = np.asarray(arrays["edges"], dtype=np.float64)
+            counts = np.asarray(arrays["counts"], dtype=np.int64)
+            missing = np.asarray(arrays["missing"], dtype=np.int64)
+        except KeyError as error:
+            raise ValueError(f"the reference distribution lacks {error.args[0]}") from None
+        width = edges.shape[1] if edges.ndim == 2 else -1
+        if edges.shape != (len(features), width) or counts.shape != (len(features), width + 1):
+            raise ValueError(
+                f"edges {edges.shape} and counts {counts.shape} do not fit {len(features)} features"
+            )
+        return cls(tuple(features), edges, counts, missing)
+
+    def _compare_column(self, column: int, values: FloatArray, bins: int) -> FeatureDrift:
+        finite = values[np.isfinite(values)]
+        reference = self.counts[column]
+        known = int(reference.sum())
+        psi = noise = ks = None
+        if min(finite.size, known) >= MINIMUM_ROWS:
+            current = _histogram(finite, self.edges[column])
+            groups = _coarse(reference, bins)
+            psi = _psi(_sum(reference, groups), _sum(current, groups))
+            noise = float(groups[-1] * (1 / known + 1 / finite.size))
+            distance = np.cumsum(reference) / known - np.cumsum(current) / finite.size
+            ks = float(np.abs(distance).max())
+        total = known + int(self.missing[column])
+        return FeatureDrift(
+            feature=self.features[column],
+            rows=finite.size,
+            psi=psi,
+            psi_noise=noise,
+            ks=ks,
+            missing_share=1 - finite.size / values.size if values.size else 0.0,
+            reference_missing_share=int(self.missing[column]) / total if total else 0.0,
+        )
+
+
+def _matrix(values: ArrayLike, features: Sequence[str]) -> FloatArray:
+    matrix = np.asarray(values, dtype=np.float64)
+    if matrix.ndim != 2 or matrix.shape[1] != len(features):
+        raise ValueError(f"values {matrix.shape} do not fit {len(features)} features")
+    return matrix
+
+
+def _edges(finite: FloatArray) -> FloatArray:
+    """Return the upper edges of the bins: quantiles, and both sides of values held by many."""
+    if not finite.size:
+        return np.zeros(0)
+    quantiles = np.quantile(finite, np.linspace(0, 1, _KNOTS + 1)[1:-1], method="inverted_cdf")
+    inner, repeats = np.unique(quantiles, return_counts=True)
+    # Two quantiles on one value: it holds at least a bin's weight and gets a bin of its own.
+    own = inner[repeats > 1]
+    return np.unique(np.concatenate((inner, np.nextafter(own, -np.inf))))
+
+
+def _histogram(finite: FloatArray, edges: FloatArray) -> IntArray:
+    inside = np.searchsorted(edges, finite, side="left")
+    return np.bincount(inside, minlength=edges.size + 1).astype(np.int64)
+
+
+def _cut(counts: IntArray, edges: int) -> IntArray:
+    """Drop bins behind +inf edges; rows above the last finite edge were counted in the first."""
+    return np.ascontiguousarray(counts[:, : edges + 1])
+
+
+def _coarse(reference: IntArray, bins: int) -> IntArray:
+    """Return for each fine bin the coarse one it belongs to, of about equal reference weight.
+
+    A fine bin that alone weighs a coarse one or more stays alone, and so do the empty ones beside
+    such a bin: they are where a constant value goes when it changes.
+    """
+    share = reference.sum() / bins
+    group = np.zeros(reference.size, dtype=np.int64)
+    filled = 0.0
+    current = 0
+    for index in range(1, reference.size):
+        filled += float(reference[index - 1])
+        heavy = reference[index] >= share or reference[index - 1] >= share
+        if heavy or filled + reference[index] / 2 > share:
+            current += 1
+            filled = 0.0
+        group[index] = current
+    return group
+
+
+def _sum(counts: IntArray, groups: IntArray) -> FloatArray:
+    totals: FloatArray = np.bincount(groups, weights=counts.astype(np.float64)).astype(np.float64)
+    return totals
+
+
+def _psi(reference: FloatArray, current: FloatArray) -> float:
+    expected = (reference + _PSEUDO_COUNT) / (reference + _PSEUDO_COUNT).sum()
+    actual = (current + _PSEUDO_COUNT) / (current + _PSEUDO_COUNT).sum()
+    return float(np.sum((actual - expected) * np.log(actual / expected)))
