@@ -203,7 +203,9 @@ def redact(url: str) -> str:
     parts = urlsplit(url)
     place = parts.netloc.rpartition("@")
     user = place[0].partition(":")[0]
-    return urlunsplit((parts.scheme, f"{user}@{place[2]}" if user else place[2], parts.path, "", ""))
+    return urlunsplit(
+        (parts.scheme, f"{user}@{place[2]}" if user else place[2], parts.path, "", "")
+    )
 
 
 def _scrub(error: BaseException, url: str) -> str:

@@ -29,8 +29,14 @@ BEGIN
         EXECUTE format('ALTER TABLE %I SET (autovacuum_analyze_scale_factor = 0.02, '
                        'autovacuum_vacuum_scale_factor = 0.05)', partition_name);
         EXECUTE format('CREATE INDEX %I ON %I (day)', partition_name || '_day', partition_name);
-        EXECUTE format('CREATE INDEX %I ON %I (entity, event_time)',
-                       partition_name || '_entity', partition_name);
+        -- Days are written one after the other, which suits the smallest kind of index.
+        EXECUTE format('CREATE INDEX %I ON %I USING brin (event_time timestamptz_minmax_multi_ops) '
+                       'WITH (autosummarize = on)', partition_name || '_time', partition_name);
+        -- From 18 on, PostgreSQL skips through the metrics of the primary key by itself.
+        IF current_setting('server_version_num')::integer < 180000 THEN
+            EXECUTE format('CREATE INDEX %I ON %I (entity, event_time)',
+                           partition_name || '_entity', partition_name);
+        END IF;
         EXECUTE format('CREATE INDEX %I ON %I (event_time) WHERE is_anomaly',
                        partition_name || '_flagged', partition_name);
         EXECUTE format('ALTER TABLE scored_metrics ATTACH PARTITION %I FOR VALUES IN (%L)',

@@ -1,0 +1,83 @@
+"""The platform's PostgreSQL as one object: a part per subject, one pool for all.
+
+Belongs here: what puts the parts together. Each part is a module of its own: ``ledger``,
+``quarantine``, ``partitions``, ``series``, ``bundles``, ``scores``, ``monitoring``.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from anomaly_platform.resources.bundles import Bundles
+from anomaly_platform.resources.database import prepare_databases
+from anomaly_platform.resources.ledger import Ledger
+from anomaly_platform.resources.monitoring import MonitoringStats
+from anomaly_platform.resources.partitions import Partitions
+from anomaly_platform.resources.quarantine import Quarantine
+from anomaly_platform.resources.scores import Scores
+from anomaly_platform.resources.series import SeriesIndex
+from anomaly_platform.resources.transactions import Transactions
+from anomaly_platform.settings import Settings
+
+
+class Warehouse:
+    """Everything that the platform keeps in PostgreSQL.
+
+    Parameters
+    ----------
+    url : str
+        Of a database whose schema is current; see :func:`open_warehouse`.
+
+    Attributes
+    ----------
+    transactions : Transactions
+        For statements that none of the parts has.
+    ledger, quarantine, partitions, series, bundles, scores, monitoring
+        The parts.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.transactions = Transactions(url)
+        self.ledger = Ledger(self.transactions)
+        self.quarantine = Quarantine(self.transactions)
+        self.partitions = Partitions(self.transactions)
+        self.series = SeriesIndex(self.transactions)
+        self.bundles = Bundles(self.transactions)
+        self.scores = Scores(self.transactions)
+        self.monitoring = MonitoringStats(self.transactions)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.transactions.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_warehouse(settings: Settings) -> Warehouse:
+    """Start what has to run, bring the schema up to date where that is ours to do, and connect.
+
+    Parameters
+    ----------
+    settings : Settings
+
+    Returns
+    -------
+    Warehouse
+        To be closed, or used in a ``with`` statement.
+
+    Raises
+    ------
+    DatabaseError
+        When the database cannot be used; the message says what to do.
+    """
+    return Warehouse(prepare_databases(settings).application)
