@@ -12,7 +12,7 @@ own belong to the constant that is set, else to the file's name without suffixes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import polars as pl
 
@@ -120,16 +120,27 @@ class Layout:
         return [name for name in columns if name not in taken]
 
 
-def assign_columns(
-    columns: Sequence[str], context: LayoutContext
-) -> tuple[dict[str, str], dict[str, str], list[str]]:
-    """Find the column of each field by mapping and by known names.
+class Assignment(NamedTuple):
+    """Which column or constant each field has, before it is known what the rest means.
 
-    Returns
-    -------
-    tuple
-        Field → column; field → constant; columns that are left out (ignored by the user, or known
-        names of a field that has a column or constant already).
+    Parameters
+    ----------
+    columns
+        Field → column.
+    constants
+        Field → text.
+    left_out
+        Columns that the user ignores, or that have a known name of a field that has a column or
+        constant already.
+    """
+
+    columns: dict[str, str]
+    constants: dict[str, str]
+    left_out: list[str]
+
+
+def assign_columns(columns: Sequence[str], context: LayoutContext) -> Assignment:
+    """Find the column of each field by mapping and by known names.
 
     Raises
     ------
@@ -159,7 +170,7 @@ def assign_columns(
             else:
                 by_field[target] = column
             del free[plain(known)]
-    return by_field, constants, left_out
+    return Assignment(by_field, constants, left_out)
 
 
 def resolve_layout(columns: Sequence[str], context: LayoutContext) -> Layout:
@@ -177,45 +188,31 @@ def resolve_layout(columns: Sequence[str], context: LayoutContext) -> Layout:
     MappingError
         When no time, no value or no metric can be found; the text lists the file's columns.
     """
-    by_field, constants, left_out = assign_columns(columns, context)
+    assigned = assign_columns(columns, context)
     for target in ("event_time", "value", "event_id"):
-        if target in constants:
+        if target in assigned.constants:
             raise MappingError(f"{target!r} cannot be the same in every row; map a column to it")
-    has_metric = "metric" in by_field or "metric" in constants
-    if has_metric and "value" not in by_field:
+    has_metric = "metric" in assigned.columns or "metric" in assigned.constants
+    if has_metric and "value" not in assigned.columns:
         raise MappingError(
             "the file says which metric a row is of, but has no column for its value; map one with"
             f" column=value; its columns are {listed(columns)}"
         )
-    name_entity = None
-    if "entity" not in by_field and "entity" not in constants:
-        name_entity = file_stem(context.name)
-    resolve = _long if has_metric else _wide
-    return resolve(columns, context, by_field, constants, left_out, name_entity)
-
-
-def _long(
-    columns: Sequence[str],
-    context: LayoutContext,  # noqa: ARG001 - the two layouts are resolved alike
-    by_field: dict[str, str],
-    constants: dict[str, str],
-    left_out: list[str],  # noqa: ARG001
-    name_entity: str | None,
-) -> Layout:
-    if "event_time" not in by_field:
+    entity = None
+    if "entity" not in assigned.columns and "entity" not in assigned.constants:
+        entity = file_stem(context.name)
+    if not has_metric:
+        return _wide(columns, context, assigned, entity)
+    if "event_time" not in assigned.columns:
         raise _no_time(columns)
-    unused = [name for name in columns if name not in by_field.values()]
-    return Layout(False, by_field, constants, tuple(unused), name_entity)
+    unused = [name for name in columns if name not in assigned.columns.values()]
+    return Layout(False, assigned.columns, assigned.constants, tuple(unused), entity)
 
 
 def _wide(
-    columns: Sequence[str],
-    context: LayoutContext,
-    by_field: dict[str, str],
-    constants: dict[str, str],
-    left_out: list[str],
-    name_entity: str | None,
+    columns: Sequence[str], context: LayoutContext, assigned: Assignment, entity: str | None
 ) -> Layout:
+    by_field, constants, left_out = assigned
     value = by_field.pop("value", None)
     if value is not None and value in context.mapping.columns:
         raise MappingError(
@@ -227,7 +224,7 @@ def _wide(
             raise _no_time(columns)
         by_field["event_time"] = columns[0]
     left_out += [name for name in columns if is_unnamed(name) and name not in by_field.values()]
-    layout = Layout(True, by_field, constants, tuple(dict.fromkeys(left_out)), name_entity)
+    layout = Layout(True, by_field, constants, tuple(dict.fromkeys(left_out)), entity)
     metrics = layout.metric_columns(columns)
     if not metrics:
         raise MappingError(
@@ -238,7 +235,7 @@ def _wide(
     if event_id is not None and len(metrics) > 1:
         # An id of the row is no id of each of its readings.
         rest = {name: column for name, column in by_field.items() if name != "event_id"}
-        layout = Layout(True, rest, constants, (*layout.ignored, event_id), name_entity)
+        layout = Layout(True, rest, constants, (*layout.ignored, event_id), entity)
     return layout
 
 

@@ -245,7 +245,8 @@ def binary_blocks(stream: IO[bytes], *, gzipped: bool, limits: ReadLimits) -> It
 def text_blocks(stream: IO[bytes], inspection: Inspection, limits: ReadLimits) -> Iterator[bytes]:
     r"""Yield the file's text as UTF-8 without byte-order mark.
 
-    Lines end in ``\n`` or ``\r\n``; lone carriage returns are replaced. A block may end anywhere, but never inside a character of an encoding that had to be converted.
+    Lines end in ``\n`` or ``\r\n``; lone carriage returns are replaced. A block may end anywhere,
+    but never inside a character of an encoding that had to be converted.
     """
     decode = _decoder(inspection.encoding)
     first = True

@@ -1,0 +1,50 @@
+"""The shape of validated events, checked before they are written.
+
+Here belong the pandera schemas of validated streams. They are the last line of defence against a
+mistake in our own code: bad *input* is refused earlier, row by row, with a reason. Import this
+module inside functions: pandera takes seconds to import.
+"""
+
+from typing import Final
+
+import pandera.polars as pa
+import polars as pl
+
+from anomaly_platform.ingest.bucketing import BUCKETS
+from anomaly_platform.ingest.cells import MAX_NAME
+
+_UUID: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+
+
+def _name(*, nullable: bool = False) -> pa.Column:
+    return pa.Column(pl.String, pa.Check.str_length(1, MAX_NAME), nullable=nullable)
+
+
+def _bucket() -> pa.Column:
+    return pa.Column(pl.UInt8, pa.Check.lt(BUCKETS), nullable=False)
+
+
+def _time() -> pa.Column:
+    return pa.Column(pl.Datetime("us", "UTC"), nullable=False)
+
+
+METRIC_EVENTS: Final = pa.DataFrameSchema(
+    {
+        "bucket": _bucket(),
+        "entity": _name(),
+        "metric": _name(),
+        "event_time": _time(),
+        "value": pa.Column(
+            pl.Float64,
+            pa.Check(lambda data: data.lazyframe.select(pl.col(data.key).is_finite())),
+            nullable=True,
+        ),
+        "event_id": pa.Column(pl.String, pa.Check.str_matches(_UUID), nullable=False),
+        "label": pa.Column(pl.Boolean, nullable=True),
+        "metadata": pa.Column(pl.String, nullable=True),
+    },
+    strict=True,
+    ordered=True,
+    unique=["entity", "metric", "event_time"],
+)
+"""Readings of a metric stream; ``value`` is null where a reading is missing."""
