@@ -1,0 +1,200 @@
+"""What goes plainly wrong: the five kinds of violations that rules must find.
+
+What belongs here: changes to single journeys that break a rule, each labelled at the scan that is
+to blame. Wherever a scan contradicts an earlier one, the later one is to blame.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anomaly_platform.simulator.supply_network_anomalies import Book
+from anomaly_platform.simulator.supply_network_journeys import (
+    AGGREGATION,
+    ARRIVALS,
+    DEPARTURES,
+    HUB_IN,
+    HUB_OUT,
+    R_IN,
+    R_OUT,
+    SALE,
+    SLOTS,
+    W_IN,
+    W_OUT,
+    WMS_IN,
+    WMS_OUT,
+    Journeys,
+    Traffic,
+)
+from anomaly_platform.simulator.supply_network_world import (
+    FACTORY,
+    FORWARD_MOVES,
+    HUB,
+    RETAILER,
+    WHOLESALER,
+    WMS,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    World,
+)
+
+FORGERIES = ("structure", "header", "company", "date", "future", "expired")
+UNKNOWN_PLACES = 6
+_STAYS = ((WMS_IN, WMS_OUT), (HUB_IN, HUB_OUT), (W_IN, W_OUT))
+_LEGS = ((AGGREGATION, WMS_IN), (WMS_OUT, HUB_IN), (HUB_OUT, W_IN), (W_OUT, R_IN))
+_TIER_LEFT = {AGGREGATION: FACTORY, WMS_OUT: WMS, HUB_OUT: HUB, W_OUT: WHOLESALER}
+
+
+def forge_codes(traffic: Traffic, book: Book, count: int) -> None:
+    """Give units a code that cannot be: every scan of them is to blame."""
+    rng, journeys = traffic.rng, traffic.journeys
+    units = book.take(rng, np.asarray(book.seen(journeys.time).any(axis=1)), count)
+    way = rng.integers(0, len(FORGERIES), len(units))
+    for index, name in enumerate(FORGERIES):
+        book.forged[name] = units[way == index]
+    for slot in range(SLOTS):
+        book.blame(units, slot, "epcFake", 1.0)
+
+
+def copy_codes(traffic: Traffic, book: Book, count: int) -> None:
+    """Scan a copy of the code somewhere else in the same second; the copy's scan comes second."""
+    world, rng, journeys = traffic.world, traffic.rng, traffic.journeys
+    for slot in (WMS_IN, HUB_OUT, W_IN, R_IN, SALE):
+        units = book.take(rng, book.seen(journeys.time[:, slot]), round(count / 5))
+        place = journeys.place[units, slot]
+        same_tier = world.tier[None, :] == world.tier[place][:, None]
+        possible = np.where(rng.random((len(units), 1)) < 0.7, same_tier, True)
+        possible[np.arange(len(units)), place] = False
+        elsewhere = (rng.random(possible.shape) * possible).argmax(axis=1)
+        arrival = np.array([ARRIVALS.get(tier, AGGREGATION) for tier in range(5)])
+        words = np.where(world.tier[elsewhere] == world.tier[place], slot, 0)
+        words = np.where(words == 0, arrival[world.tier[elsewhere]], words)
+        km = world.distance_km[place, elsewhere]
+        book.add_scan(
+            units, words, elsewhere, journeys.time[units, slot], kind="epcDup", magnitude=km / 100.0
+        )
+
+
+def misplace(traffic: Traffic, book: Book, count: int) -> None:
+    """Scan at unknown places or the wrong kind of place; send goods up or sideways."""
+    world, rng, journeys = traffic.world, traffic.rng, traffic.journeys
+    share = round(count / 4)
+    for (arrived, leaves), part in zip(_STAYS[1:], (share // 2, share - share // 2), strict=True):
+        units = book.take(rng, _all_seen(journeys, book, arrived, leaves), part)
+        strange = len(world.tier) + rng.integers(0, UNKNOWN_PLACES, len(units))
+        for slot in (arrived, leaves):
+            journeys.place[units, slot] = strange
+            book.blame(units, slot, "locErr", 1.0)
+
+    for (leaves, arrived), part in zip(_LEGS[1:], (share // 3,) * 3, strict=True):
+        units = book.take(rng, _all_seen(journeys, book, leaves, arrived), part)
+        came_from = _TIER_LEFT[leaves]
+        right = [came_from, *(b for a, b in FORWARD_MOVES if a == came_from)]
+        wrong = np.flatnonzero(~np.isin(world.tier, right))
+        book.blame(units, arrived, "locErr", 1.0)
+        journeys.place[units, arrived] = rng.choice(wrong, len(units))
+
+    for tier, part in ((HUB, share), (WHOLESALER, share)):
+        units = book.take(rng, _all_seen(journeys, book, W_OUT, R_IN), part)
+        source, goal = journeys.place[units, W_OUT], journeys.place[units, R_IN]
+        possible = np.repeat((world.tier == tier)[None, :], len(units), axis=0)
+        possible[np.arange(len(units)), source] = False
+        detour = (rng.random(possible.shape) * possible).argmax(axis=1)
+        there = journeys.time[units, W_OUT] + _drive_hours(world, rng, source, detour)
+        on = there + rng.uniform(2.0, 12.0, len(units))
+        delay = on + _drive_hours(world, rng, detour, goal) - journeys.time[units, R_IN]
+        journeys.time[units, R_IN:] += delay[:, None]
+        size = 1.0 + (world.tier[source] - world.tier[detour]).astype(float)
+        for slot, hours, kind in (
+            (ARRIVALS[tier], there, "locErr"),
+            (DEPARTURES[tier], on, None),
+        ):
+            slots = np.full(len(units), slot)
+            book.add_scan(units, slots, detour, hours, kind=kind, magnitude=size)
+
+
+def disorder(traffic: Traffic, book: Book, count: int) -> None:
+    """Missing, repeated and swapped scans, and scans after the sale."""
+    rng, journeys = traffic.rng, traffic.journeys
+    part = round(count / 5)
+    before = {WMS_IN: AGGREGATION, HUB_IN: WMS_OUT, W_IN: HUB_OUT}
+    after = {WMS_OUT: HUB_IN, HUB_OUT: W_IN, W_OUT: R_IN}
+    for arrived, leaves in _STAYS:
+        each = round(part / 3)
+        units = book.take(rng, _all_seen(journeys, book, before[arrived], leaves), each)
+        _drop(journeys, units, arrived)
+        book.blame(units, leaves, "evtOrderErr", 1.0)
+
+        units = book.take(rng, _all_seen(journeys, book, arrived, after[leaves]), each)
+        _drop(journeys, units, leaves)
+        book.blame(units, after[leaves], "evtOrderErr", 1.0)
+
+        units = book.take(rng, _all_seen(journeys, book, arrived, leaves), each)
+        start, end = journeys.time[units, arrived], journeys.time[units, leaves]
+        again = start + (end - start) * rng.uniform(0.3, 0.9, len(units))
+        slots = np.full(len(units), arrived)
+        place = journeys.place[units, arrived]
+        book.add_scan(units, slots, place, again, kind="evtOrderErr", magnitude=again - start)
+
+        units = book.take(rng, _all_seen(journeys, book, before[arrived], leaves), each)
+        swapped = journeys.time[units][:, [leaves, arrived]]
+        journeys.time[units, arrived], journeys.time[units, leaves] = swapped.T
+        for slot in (arrived, leaves):
+            book.blame(units, slot, "evtOrderErr", swapped[:, 0] - swapped[:, 1])
+
+    units = book.take(rng, _all_seen(journeys, book, SALE), part)
+    slots = rng.choice([R_IN, R_OUT, SALE], len(units))
+    later = np.exp(rng.uniform(np.log(0.2), np.log(48.0), len(units)))
+    hours = journeys.time[units, SALE] + later
+    place = journeys.place[units, SALE]
+    book.add_scan(units, slots, place, hours, kind="evtOrderErr", magnitude=later)
+
+
+def jump(traffic: Traffic, book: Book, count: int) -> None:
+    """Arrive far too early or too late, or be scanned where no vehicle could be by then."""
+    world, rng, journeys = traffic.world, traffic.rng, traffic.journeys
+    for leaves, arrived in _LEGS:
+        part = round(count / 12)
+        units = book.take(rng, _all_seen(journeys, book, leaves, arrived), part)
+        factor = np.exp(rng.uniform(np.log(0.04), np.log(0.35), len(units)))
+        travel = journeys.time[units, arrived] - journeys.time[units, leaves]
+        journeys.time[units, arrived] -= travel * (1.0 - factor)
+        book.blame(units, arrived, "jump", -np.log(factor))
+
+        units = book.take(rng, _all_seen(journeys, book, leaves, arrived), part)
+        factor = np.exp(rng.uniform(np.log(2.7), np.log(12.0), len(units)))
+        travel = journeys.time[units, arrived] - journeys.time[units, leaves]
+        journeys.time[units, arrived:] += (travel * (factor - 1.0))[:, None]
+        book.blame(units, arrived, "jump", np.log(factor))
+
+    for leaves, tier in ((HUB_OUT, WHOLESALER), (W_OUT, RETAILER)):
+        units = book.take(rng, _all_seen(journeys, book, leaves, R_IN), round(count / 6))
+        source = journeys.place[units, leaves]
+        far = (world.tier == tier)[None, :] & (world.distance_km[source] > 100.0)
+        goal = (rng.random(far.shape) * far).argmax(axis=1)
+        possible = far[np.arange(len(units)), goal]
+        units, source, goal = units[possible], source[possible], goal[possible]
+        minutes = rng.uniform(3.0, 25.0, len(units))
+        slots = np.full(len(units), ARRIVALS[tier])
+        odd = np.log(world.route_hours[source, goal] * 60.0 / minutes)
+        hours = journeys.time[units, leaves] + minutes / 60.0
+        book.add_scan(units, slots, goal, hours, kind="jump", magnitude=odd)
+
+
+def _all_seen(journeys: Journeys, book: Book, *slots: int) -> BoolArray:
+    return np.asarray(book.seen(journeys.time[:, list(slots)]).all(axis=1))
+
+
+def _drop(journeys: Journeys, units: IntArray, slot: int) -> None:
+    journeys.time[units, slot], journeys.place[units, slot] = np.nan, -1
+
+
+def _drive_hours(
+    world: World, rng: np.random.Generator, source: IntArray, goal: IntArray
+) -> FloatArray:
+    noise = np.clip(rng.normal(0.0, 1.0, len(source)), -3.0, 3.0)
+    hours: FloatArray = world.route_hours[source, goal] * np.exp(
+        world.route_spread[source, goal] * noise
+    )
+    return hours
