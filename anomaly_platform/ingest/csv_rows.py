@@ -15,28 +15,26 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from anomaly_platform.ingest.batches import RawBatch, column_names
+from anomaly_platform.ingest.csv_grammar import (
+    NEWLINE,
+    QUOTE,
+    RETURN,
+    BadQuote,
+    Lines,
+    OpenQuote,
+    sniff_delimiter,
+    split_record,
+)
 from anomaly_platform.ingest.event_days import parse_event_time
 from anomaly_platform.ingest.rejects import no_rejects, row_rejects
 from anomaly_platform.ingest.sources import REPLACEMENT, Inspection, ReadLimits, UnreadableFile
 
 _CHUNK: Final = 8 << 20
 _MAX_RECORD_LINES: Final = 64
-_DELIMITERS: Final = (",", ";", "\t", "|")
-_NEWLINE, _RETURN, _QUOTE, _NUL = 10, 13, 34, 0
-
-_Positions = npt.NDArray[np.int64]
-
-
-class _OpenQuote(Exception):  # noqa: N818 - a state of the text, not an error yet
-    """A quoted field goes on beyond the end of the text."""
-
-
-class _BadQuote(Exception):  # noqa: N818
-    """A closing quote is followed by something else than a delimiter."""
+_NEVER_CLOSES: Final = "a quote opens and never closes"
 
 
 class _Part(NamedTuple):
@@ -47,61 +45,6 @@ class _Part(NamedTuple):
     rejects: pl.DataFrame
     records: int
     rest: bytes
-
-
-def split_record(text: str, delimiter: str) -> list[str]:
-    r"""Split one record into its fields.
-
-    Parameters
-    ----------
-    text
-        The record without its line end; it may contain line breaks inside quotes.
-    delimiter
-        One character.
-
-    Raises
-    ------
-    _OpenQuote
-        When a quoted field is not closed.
-    _BadQuote
-        When text follows a closing quote.
-
-    Examples
-    --------
-    >>> split_record('a,"b ""c"", d",5" pipe', ",")
-    ['a', 'b "c", d', '5" pipe']
-    """
-    fields: list[str] = []
-    at = 0
-    while True:
-        if text.startswith('"', at):
-            close = at + 1
-            while True:
-                close = text.find('"', close)
-                if close < 0:
-                    raise _OpenQuote
-                if not text.startswith('"', close + 1):
-                    break
-                close += 2
-            fields.append(text[at + 1 : close].replace('""', '"'))
-            at = close + 1
-            if at < len(text) and not text.startswith(delimiter, at):
-                raise _BadQuote
-        else:
-            end = text.find(delimiter, at)
-            end = len(text) if end < 0 else end
-            fields.append(text[at:end])
-            at = end
-        if at >= len(text):
-            return fields
-        at += 1
-
-
-def sniff_delimiter(head: str) -> str:
-    """Return the delimiter of a table by its header line; a comma where it has none."""
-    line = next((line for line in head.splitlines() if line.strip()), "")
-    outside = "".join(line.split('"')[::2])
-    return max(_DELIMITERS, key=lambda delimiter: (outside.count(delimiter), delimiter == ","))
 
 
 def read_csv(
@@ -186,9 +129,9 @@ def _read_header(text: bytes, inspection: Inspection, limits: ReadLimits) -> tup
             break
         try:
             header = split_record(rest[:size].decode("utf-8").rstrip("\r\n"), delimiter)
-        except _OpenQuote:
+        except OpenQuote:
             continue
-        except _BadQuote:
+        except BadQuote:
             break
         names = column_names(header, limits)
         _refuse_data_as_header(names)
@@ -220,33 +163,33 @@ class _Table:
 
     def parse(self, text: bytes, *, first_record: int, last: bool) -> _Part:
         """Parse whole lines; what may be the start of a longer record is given back as rest."""
-        lines = _Lines.of(text)
-        if _QUOTE in text and not self._quotes_are_plain(lines):
+        lines = Lines.of(text)
+        if QUOTE in text and not self._quotes_are_plain(lines):
             return self._parse_by_line(lines, first_record, last=last)
         return self._parse_at_once(lines, first_record)
 
-    def _quotes_are_plain(self, lines: "_Lines") -> bool:
+    def _quotes_are_plain(self, lines: "Lines") -> bool:
         """Tell whether all quotes pair up within lines and stand where RFC 4180 has them."""
-        quotes = lines.positions(_QUOTE)
+        quotes = lines.positions(QUOTE)
         if (np.searchsorted(quotes, lines.ends) % 2).any():
             return False
         opening, closing = quotes[::2], quotes[1::2]
         # A doubled quote inside a field shows as one that closes and one that opens again.
         doubled = closing[:-1] + 1 == opening[1:]
         before = lines.codes[opening - 1]
-        starts = (before == ord(self.delimiter)) | (before == _NEWLINE)
+        starts = (before == ord(self.delimiter)) | (before == NEWLINE)
         starts[opening == 0] = True
         starts[1:] |= doubled
         after = lines.codes[closing + 1]
-        stops = (after == ord(self.delimiter)) | (after == _NEWLINE) | (after == _RETURN)
+        stops = (after == ord(self.delimiter)) | (after == NEWLINE) | (after == RETURN)
         stops[:-1] |= doubled
         return bool(starts.all() and stops.all())
 
-    def _parse_at_once(self, lines: "_Lines", first_record: int) -> _Part:
+    def _parse_at_once(self, lines: "Lines", first_record: int) -> _Part:
         """Parse lines each of which is one record."""
         delimiters = lines.positions(ord(self.delimiter))
-        if _QUOTE in lines.text:
-            quotes = lines.positions(_QUOTE)
+        if QUOTE in lines.text:
+            quotes = lines.positions(QUOTE)
             delimiters = delimiters[np.searchsorted(quotes, delimiters) % 2 == 0]
         bounds = np.searchsorted(delimiters, np.append(lines.starts, len(lines.text)))
         fields = np.diff(bounds) + 1
@@ -284,7 +227,7 @@ class _Table:
             has_header=False,
             schema=schema,
             separator=self.delimiter,
-            quote_char='"' if _QUOTE in text else None,
+            quote_char='"' if QUOTE in text else None,
         )
 
     def _reason(self, fields: int, *, foul: bool) -> str:
@@ -292,7 +235,7 @@ class _Table:
             return "the row has characters that are not text (NUL, or bytes that are not UTF-8)"
         return f"the row has {fields:,} fields where the header has {len(self.names):,}"
 
-    def _parse_by_line(self, lines: "_Lines", first_record: int, *, last: bool) -> _Part:
+    def _parse_by_line(self, lines: "Lines", first_record: int, *, last: bool) -> _Part:
         """Parse lines with odd quotes, one at a time."""
         rows: list[list[str]] = []
         numbers: list[int] = []
@@ -332,72 +275,30 @@ class _Table:
             rest,
         )
 
-    def _record_at(self, lines: "_Lines", at: int) -> tuple[int, list[str] | None, str]:
+    def _record_at(self, lines: Lines, at: int) -> tuple[int, list[str] | None, str]:
         """Read the record that starts at a line: lines taken, fields or None, reason if None.
 
         Zero lines are taken when the record is open at the end of the last line.
         """
-        text = ""
-        for more in range(_MAX_RECORD_LINES):
-            if at + more >= len(lines.starts):
-                return 0, None, "a quote opens and never closes"
-            text = f"{text}\n{lines.line(at + more)}" if more else lines.line(at)
+        limit = at + _MAX_RECORD_LINES
+        end = at
+        while True:
+            text = lines.line(at, end)
             try:
                 fields = split_record(text, self.delimiter)
-            except _OpenQuote:
-                continue
-            except _BadQuote:
-                if more:
-                    break
-                return 1, None, "text follows a closing quote"
-            if "\0" in text or (self.damaged and REPLACEMENT in text):
-                return 1 + more, None, self._reason(len(fields), foul=True)
-            if len(fields) == len(self.names):
-                return 1 + more, fields, ""
-            if more:
                 break
-            return 1, None, self._reason(len(fields), foul=False)
-        return 1, None, "a quote opens and never closes"
-
-
-@dataclass(frozen=True)
-class _Lines:
-    """A text of whole lines, with the places where they start and end."""
-
-    text: bytes
-    codes: npt.NDArray[np.uint8]
-    starts: _Positions
-    ends: _Positions
-    blank: npt.NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, text: bytes) -> "_Lines":
-        codes = np.frombuffer(text, dtype=np.uint8)
-        ends = np.flatnonzero(codes == _NEWLINE)
-        starts = np.concatenate([np.zeros(min(1, len(ends)), dtype=np.int64), ends[:-1] + 1])
-        size = ends - starts
-        blank = (size == 0) | ((size == 1) & (codes[starts] == _RETURN))
-        return cls(text, codes, starts, ends, blank)
-
-    def positions(self, code: int) -> _Positions:
-        return np.flatnonzero(self.codes == code)
-
-    def line(self, index: int) -> str:
-        raw = self.text[int(self.starts[index]) : int(self.ends[index])]
-        return raw.decode("utf-8").removesuffix("\r")
-
-    def marked(self, mark: bytes) -> npt.NDArray[np.bool_]:
-        """Tell which lines contain some bytes."""
-        result = np.zeros(len(self.starts), dtype=np.bool_)
-        at = self.text.find(mark)
-        while at >= 0:
-            line = int(np.searchsorted(self.ends, at))
-            result[line] = True
-            at = self.text.find(mark, int(self.ends[line]))
-        return result
-
-    def keep(self, chosen: npt.NDArray[np.bool_]) -> bytes:
-        """Return the text of the chosen lines."""
-        if chosen.all():
-            return self.text
-        return self.codes[np.repeat(chosen, self.ends - self.starts + 1)].tobytes()
+            except OpenQuote:
+                closing = lines.next_with(b'"', end)
+                if closing is None and limit > len(lines.starts):
+                    return 0, None, _NEVER_CLOSES
+                if closing is None or closing >= limit:
+                    return 1, None, _NEVER_CLOSES
+                end = closing
+            except BadQuote:
+                return 1, None, _NEVER_CLOSES if end > at else "text follows a closing quote"
+        foul = "\0" in text or (self.damaged and REPLACEMENT in text)
+        if foul:
+            return end - at + 1, None, self._reason(len(fields), foul=True)
+        if len(fields) == len(self.names):
+            return end - at + 1, fields, ""
+        return 1, None, _NEVER_CLOSES if end > at else self._reason(len(fields), foul=False)

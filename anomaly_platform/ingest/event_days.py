@@ -27,8 +27,10 @@ EVENT_TIME: Final = pl.Datetime("us", "UTC")
 FUTURE_ALLOWANCE: Final = timedelta(minutes=5)
 """How far ahead of our clock a sender's clock may be before its events are refused."""
 
-_NAIVE_FORMATS: Final = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")
-_ZULU_FORMATS: Final = ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%SZ")
+_CLOCKS: Final = tuple(
+    f"%Y-%m-%d{sign}%H:%M:%S{fraction}" for fraction in ("", "%.f") for sign in " T"
+)
+_FORMATS: Final = tuple((clock, zone) for zone in ("", "Z", "%z") for clock in _CLOCKS)
 _NUMBER: Final = r"^[+]?\d+(\.\d*)?([eE][+]?\d{1,2})?$"
 _EXTENDED: Final = (
     r"^(?<year>\d{4})[-/](?<month>\d{1,2})[-/](?<day>\d{1,2})"
@@ -146,11 +148,10 @@ def _fast(stripped: pl.Series, zone: str) -> pl.Series:
     first = stripped.drop_nulls().head(1)
     if first.is_empty():
         return nothing
-    for formats, home in ((_NAIVE_FORMATS, zone), (_ZULU_FORMATS, "UTC")):
-        for one in formats:
-            if first.str.to_datetime(one, time_unit="us", strict=False).null_count() == 0:
-                naive = stripped.str.to_datetime(one, time_unit="us", strict=False)
-                return _at_home(naive, home)
+    for clock, offset in _FORMATS:
+        if first.str.to_datetime(clock + offset, time_unit="us", strict=False).null_count() == 0:
+            read = stripped.str.to_datetime(clock + offset, time_unit="us", strict=False)
+            return read if offset == "%z" else _at_home(read, "UTC" if offset else zone)
     return nothing
 
 

@@ -13,32 +13,20 @@ Values become text: numbers in their shortest exact form, ``true`` and ``false``
 JSON. A null is a null cell; a key that a record does not have is reported as absent.
 """
 
-import codecs
 import json
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import polars as pl
 
 from anomaly_platform.ingest.batches import CONTROL, RawBatch, text_frame
+from anomaly_platform.ingest.json_document import document_records
 from anomaly_platform.ingest.rejects import row_rejects
 from anomaly_platform.ingest.sources import REPLACEMENT, Inspection, ReadLimits, UnreadableFile
 
-RECORD_KEYS: Final = ("data", "records", "rows", "events", "telemetry")
-
-_SHAPES: Final = (
-    "a list of objects, an object with such a list under data, records, rows, events or telemetry,"
-    " an object of lists of equal length, or JSON Lines"
-)
 _MAX_CELLS: Final = 2_000_000
-_BLANK: Final = re.compile(r"[ \t\r\n]*")
 _JSON_LINES: Final = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _DECODER: Final = json.JSONDecoder()
-
-
-class _Broken(Exception):  # noqa: N818
-    """The document breaks the grammar of JSON."""
 
 
 def looks_like_json(head: str, name: str) -> bool:
@@ -83,7 +71,7 @@ def read_json(
     records = (
         _json_lines(blocks, limits)
         if _is_json_lines(inspection.head, name)
-        else _document(blocks, limits)
+        else document_records(blocks, limits)
     )
     collector = _Collector(limits, damaged=inspection.encoding == "utf-8-damaged")
     yielded = False
@@ -150,157 +138,6 @@ class _BadRecord:
         self.text = text
 
 
-class _Document:
-    """A JSON text that arrives in pieces, with a place up to which it has been read."""
-
-    def __init__(self, blocks: Iterator[bytes], limits: ReadLimits) -> None:
-        self._blocks = blocks
-        self._decoder = codecs.getincrementaldecoder("utf-8")("strict")
-        self._limits = limits
-        self._text = ""
-        self._at = 0
-        self._ended = False
-        self.max_value = limits.max_document_bytes
-
-    def _more(self) -> bool:
-        """Take in more text; at least as much as is held, so that retries stay linear."""
-        wanted = max(1 << 20, len(self._text) - self._at)
-        parts = [self._text[self._at :]]
-        got = 0
-        while got < wanted and not self._ended:
-            block = next(self._blocks, None)
-            if block is None:
-                self._ended = True
-                block = b""
-            parts.append(self._decoder.decode(block, self._ended))
-            got += len(block)
-        self._text, self._at = "".join(parts), 0
-        return got > 0
-
-    def peek(self) -> str:
-        """Return the next character that is not blank; '' at the end."""
-        while True:
-            match = _BLANK.match(self._text, self._at)
-            self._at = match.end() if match else self._at
-            if self._at < len(self._text):
-                return self._text[self._at]
-            if self._ended or not self._more():
-                return ""
-
-    def take(self, character: str) -> None:
-        """Go past a character that must come next."""
-        if self.peek() != character:
-            raise _Broken
-        self._at += 1
-
-    def value(self) -> Any:
-        """Read one value as a whole."""
-        self.peek()
-        while True:
-            try:
-                value, end = _DECODER.raw_decode(self._text, self._at)
-            except RecursionError as error:
-                raise UnreadableFile("the JSON is nested too deeply") from error
-            except ValueError as error:
-                if "integer string conversion" in str(error):
-                    raise UnreadableFile("the JSON has a number of thousands of digits") from error
-                if len(self._text) - self._at > self.max_value:
-                    raise UnreadableFile(
-                        f"the JSON document has a value of more than {self.max_value:,} bytes that"
-                        " would have to be read at once, or is broken; write JSON Lines instead"
-                    ) from error
-                if self._ended or not self._more():
-                    raise _Broken from error
-                continue
-            # A number may go on in text that is not here yet.
-            if end == len(self._text) and not self._ended:
-                self._more()
-                continue
-            self._at = end
-            return value
-
-    def items(self) -> Iterator[Any]:
-        """Read a list, one element after the other."""
-        self.take("[")
-        if self.peek() == "]":
-            self.take("]")
-            return
-        while True:
-            yield self.value()
-            if self.peek() == ",":
-                self.take(",")
-                continue
-            self.take("]")
-            return
-
-    def end(self) -> None:
-        """Make sure that nothing follows."""
-        if self.peek():
-            raise _Broken
-
-
-def _document(blocks: Iterator[bytes], limits: ReadLimits) -> Iterator[Any]:
-    """Yield the records of one JSON document."""
-    document = _Document(blocks, limits)
-    try:
-        if document.peek() == "[":
-            yield from document.items()
-        else:
-            yield from _object(document)
-        document.end()
-    except _Broken as error:
-        raise UnreadableFile(
-            "the JSON document is not valid, or is cut off; no row of it was taken"
-        ) from error
-
-
-def _object(document: _Document) -> Iterator[Any]:
-    """Yield the records of a document that is an object."""
-    document.take("{")
-    beside: dict[str, Any] = {}
-    found = False
-    while document.peek() != "}":
-        key = document.value()
-        if not isinstance(key, str):
-            raise _Broken
-        document.take(":")
-        if key in RECORD_KEYS and document.peek() == "[" and not found and not _columns(beside):
-            found = True
-            constants = {k: v for k, v in beside.items() if not isinstance(v, dict | list)}
-            for record in document.items():
-                yield {**constants, **record} if isinstance(record, dict) else record
-        else:
-            beside[key] = document.value()
-        if document.peek() == ",":
-            document.take(",")
-            if document.peek() == "}":
-                raise _Broken
-    document.take("}")
-    if not found:
-        yield from _whole_object(beside)
-
-
-def _columns(values: dict[str, Any]) -> bool:
-    return any(isinstance(value, list) for value in values.values())
-
-
-def _whole_object(values: dict[str, Any]) -> Iterator[Any]:
-    """Yield the records of an object of lists, or the object itself where it is one record."""
-    lists = {key: value for key, value in values.items() if isinstance(value, list)}
-    if not lists:
-        if not values or all(isinstance(value, dict) for value in values.values()):
-            raise UnreadableFile(f"the JSON document has no rows; accepted are {_SHAPES}")
-        yield values
-        return
-    lengths = {len(value) for value in lists.values()}
-    if len(lengths) > 1:
-        sizes = ", ".join(f"{key[:40]}: {len(value):,}" for key, value in list(lists.items())[:5])
-        raise UnreadableFile(f"the lists of the JSON document differ in length ({sizes})")
-    constants = {k: v for k, v in values.items() if not isinstance(v, dict | list)}
-    for cells in zip(*lists.values(), strict=True):
-        yield {**constants, **dict(zip(lists, cells, strict=True))}
-
-
 class _Collector:
     """Gathers records and turns them into batches."""
 
@@ -327,9 +164,10 @@ class _Collector:
         elif not record:
             reason = "the record is an empty object"
         else:
-            for key in record:
-                if key not in self._columns:
-                    reason = reason or self._new_column(key)
+            if not record.keys() <= self._columns.keys():
+                for key in record:
+                    if key not in self._columns:
+                        reason = reason or self._new_column(key)
             self.cells += len(self._columns)
         if reason:
             self._rejects.append((number, reason, json.dumps(record)))
@@ -350,7 +188,7 @@ class _Collector:
     def batch(self, notes: tuple[str, ...]) -> RawBatch:
         """Return what was gathered, and start anew; the columns that are known stay."""
         columns = {
-            name: [_text(record.get(name)) for record in self._records] for name in self._columns
+            name: _texts([record.get(name) for record in self._records]) for name in self._columns
         }
         good = self._good_rows(columns)
         frame = text_frame(
@@ -414,6 +252,16 @@ def _kind(value: Any) -> str:
         return "null"
     names = {list: "a list", str: "a text", bool: "true or false"}
     return names.get(type(value), "a number")
+
+
+def _texts(values: list[Any]) -> list[str | None]:
+    """Return the text of each value; at once where all are of one kind."""
+    kinds = set(map(type, values))
+    if kinds <= {int, float}:
+        return list(map(repr, values))
+    if kinds == {str} and "" not in values:
+        return values
+    return [_text(value) for value in values]
 
 
 def _text(value: Any) -> str | None:

@@ -48,3 +48,26 @@ METRIC_EVENTS: Final = pa.DataFrameSchema(
     unique=["entity", "metric", "event_time"],
 )
 """Readings of a metric stream; ``value`` is null where a reading is missing."""
+
+SCAN_EVENTS: Final = pa.DataFrameSchema(
+    {
+        "bucket": _bucket(),
+        "epc_code": _name(),
+        "event_time": _time(),
+        "location_id": _name(nullable=True),
+        "business_step": _name(nullable=True),
+        "event_type": _name(nullable=True),
+        "event_id": _name(),
+        "file_id": _name(nullable=True),
+        "scan_location": _name(nullable=True),
+        "operator_id": _name(nullable=True),
+        "device_id": _name(nullable=True),
+        "product_name": _name(nullable=True),
+        "label": pa.Column(pl.Boolean, nullable=True),
+        "anomaly_kind": _name(nullable=True),
+    },
+    strict=True,
+    ordered=True,
+    unique=["epc_code", "event_time", "location_id", "business_step", "event_type"],
+)
+"""Scans of goods; nulls are what the senders left out."""
