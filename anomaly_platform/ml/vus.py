@@ -2,19 +2,22 @@
 
 What belongs here: VUS-PR and VUS-ROC as defined by Paparrizos, Boniol, Palpanas, Tsay, Elmore and
 Franklin, "Volume Under the Surface: A New Accuracy Evaluation Measure for Time-Series Anomaly
-Detection", PVLDB 15(11), 2022, in the form that the TSB-AD benchmark reports (its release 1.5;
-the first release of the measure took areas by trapezoids and counted slopes whether flagged or
-not, so that its figures are higher). What does not: point-wise measures (evaluation).
+Detection", PVLDB 15(11), 2022. What does not: point-wise measures (evaluation).
 
 The idea: a detection a few rows beside an anomaly is worth something. Labels therefore get slopes
 of ``w/2`` rows on either side; a flagged row on a slope counts as far as its label goes, one that
 is not flagged costs nothing. Recall is multiplied by the share of anomalies hit at all, and the
 areas under the resulting curves are averaged over every buffer ``w`` from 0 to `window`.
+
+Two editions are in print and their figures differ: in the one of 2022 slopes that were not flagged
+do count against recall and areas are taken by trapezoids; the one of the TSB-AD benchmark (release
+1.5), described above, replaced it. Compare figures of one edition only.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+
+Edition: TypeAlias = Literal["tsb-ad", "2022"]
 
 DEFAULT_WINDOW = 100
 DEFAULT_THRESHOLDS = 250
@@ -40,6 +45,7 @@ def vus(
     *,
     window: int = DEFAULT_WINDOW,
     thresholds: int = DEFAULT_THRESHOLDS,
+    edition: Edition = "tsb-ad",
 ) -> tuple[float, float]:
     """Return VUS-PR and VUS-ROC, each in [0, 1].
 
@@ -53,6 +59,8 @@ def vus(
         Largest buffer in rows, at least 0. The benchmark's default is 100.
     thresholds : int
         Points on each curve, spread evenly over the ranks of the scores, at least 2.
+    edition : str
+        ``tsb-ad`` or ``2022``, see the module's text.
 
     Returns
     -------
@@ -74,6 +82,8 @@ def vus(
     truth = np.asarray(labels, dtype=np.bool_)
     values = np.asarray(scores, dtype=np.float64)
     _check(truth, values, window, thresholds)
+    if edition not in get_args(Edition):
+        raise ValueError(f"unknown edition {edition!r} of VUS")
     rows = truth.size
     ranked = np.sort(values)[::-1]
     levels = ranked[np.linspace(0, rows - 1, thresholds).astype(np.int64)]
@@ -84,6 +94,7 @@ def vus(
         first_flag=first_flag,
         flagged=_cumulated(first_flag, thresholds),
         hard_hits=_cumulated(first_flag[truth], thresholds),
+        edition=edition,
     )
     areas = np.array([curves.areas(w) for w in range(window + 1)])
     vus_pr, vus_roc = areas.mean(axis=0).tolist()
@@ -114,6 +125,7 @@ class _Curves:
     first_flag: IntArray
     flagged: FloatArray
     hard_hits: FloatArray
+    edition: Edition
 
     def areas(self, window: int) -> tuple[float, float]:
         """Return the areas under the PR and the ROC curve with one buffer."""
@@ -121,15 +133,18 @@ class _Curves:
         slope, near = self._slopes(window)
         slope_hits = _cumulated(self.first_flag[near], thresholds, slope)
         true_positives = self.hard_hits + slope_hits
-        # Half-way between the anomalous rows and those plus the slopes that were flagged.
-        positives = self.hard_hits[-1] + slope_hits / 2
+        # Half-way between the anomalous rows and those plus the slopes that count.
+        slopes = slope_hits if self.edition == "tsb-ad" else np.full(thresholds, slope.sum())
+        positives = self.hard_hits[-1] + slopes / 2
         groups = _merged(self.runs, window // 2, rows)
         earliest = [int(self.first_flag[start : stop + 1].min()) for start, stop in groups]
         found = _cumulated(np.array(earliest), thresholds) / len(groups)
         recall = np.minimum(true_positives / positives, 1.0) * found
         false_rate = (self.flagged - true_positives) / (rows - positives)
         precision = true_positives / self.flagged
-        area_pr = float(np.dot(np.diff(recall, prepend=0.0), precision))
+        before = np.concatenate(([1.0], precision[:-1]))
+        height = precision if self.edition == "tsb-ad" else (before + precision) / 2
+        area_pr = float(np.dot(np.diff(recall, prepend=0.0), height))
         x = np.concatenate(([0.0], false_rate, [1.0]))
         y = np.concatenate(([0.0], recall, [1.0]))
         area_roc = float(np.dot(np.diff(x), (y[1:] + y[:-1]) / 2))

@@ -38,6 +38,20 @@ def test_equals_the_published_packages_with_tied_scores_and_few_thresholds():
     assert found == pytest.approx((0.6098382059480891, 0.8357166335345103), abs=1e-12)
 
 
+# The edition of 2022, from a transcript of the algorithm that was published with the paper.
+PUBLISHED_2022 = {
+    0: (0.43175947082019633, 0.612355324074074),
+    20: (0.4901944845837526, 0.7023037222322069),
+    100: (0.6654084851749891, 0.7996340789916246),
+}
+
+
+@pytest.mark.parametrize("window", PUBLISHED_2022)
+def test_equals_the_edition_of_2022(window):
+    found = vus(*example(), window=window, edition="2022")
+    assert found == pytest.approx(PUBLISHED_2022[window], abs=1e-12)
+
+
 def straightforward(labels, scores, window, thresholds):
     """Follow the definition literally, one buffer, one threshold and one row at a time."""
     n = len(labels)
@@ -147,6 +161,7 @@ def test_rows_without_score_may_be_minus_infinity():
         ([False, False], [0.1, 0.2], {}, "both"),
         ([True, False], [0.1, 0.2], {"window": -1}, "window"),
         ([True, False], [0.1, 0.2], {"thresholds": 1}, "thresholds"),
+        ([True, False], [0.1, 0.2], {"edition": "2030"}, "edition"),
     ],
 )
 def test_unusable_input_is_refused(labels, scores, options, message):
