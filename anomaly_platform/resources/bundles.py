@@ -167,7 +167,15 @@ class Bundles:
                     f"{stream} {detector} {version} is not a version in training: "
                     "reserve one, and register it once"
                 )
-            _insert_models(connection, stream, detector, version, path, trained_at, series)
+            _insert_models(
+                connection,
+                stream,
+                detector,
+                version,
+                path=path,
+                trained_at=trained_at,
+                series=series,
+            )
 
     def fail(self, stream: str, detector: str, version: int, reason: str) -> None:
         """Record that a training or a bundle failed; a champion is not touched."""
@@ -306,6 +314,7 @@ def _insert_models(
     stream: str,
     detector: str,
     version: int,
+    *,
     path: str,
     trained_at: dt.datetime,
     series: pl.DataFrame,

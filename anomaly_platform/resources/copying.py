@@ -31,6 +31,14 @@ _FIXED: Final[Mapping[str, str]] = {
     "date": ">i4",
     "timestamptz": ">i8",
 }
+_CAST_TO: Final[Mapping[PgType, Any]] = {
+    "bool": pl.Boolean,
+    "int4": pl.Int32,
+    "int8": pl.Int64,
+    "float8": pl.Float64,
+    "date": pl.Date,
+    "timestamptz": pl.Datetime("us", "UTC"),
+}
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\x00" + b"\x00" * 8
 _END: Final = b"\xff\xff"
 _EPOCH_DAYS: Final = 10_957  # 2000-01-01, from which PostgreSQL counts
@@ -82,16 +90,8 @@ def copy_frame(
 def _as_type(name: str, kind: PgType) -> pl.Expr:
     """Cast a column to what PostgreSQL's type of that name is made from."""
     column = pl.col(name)
-    if kind == "bool":
-        return column.cast(pl.Boolean)
-    if kind in ("int4", "int8"):
-        return column.cast(pl.Int32 if kind == "int4" else pl.Int64)
-    if kind == "float8":
-        return column.cast(pl.Float64)
-    if kind == "date":
-        return column.cast(pl.Date)
-    if kind == "timestamptz":
-        return column.cast(pl.Datetime("us", "UTC"))
+    if kind in _CAST_TO:
+        return column.cast(_CAST_TO[kind])
     # PostgreSQL's text cannot hold the character NUL; its picture can.
     text = column.cast(pl.String).str.replace_all("\x00", "\u2400", literal=True)
     if kind == "uuid":
@@ -143,11 +143,11 @@ def _binary(
     """Encode in PostgreSQL's binary format, one layout after the other."""
     yield memoryview(_SIGNATURE)
     for part in frame.with_columns(layouts.alias("")).partition_by("", maintain_order=True):
-        yield memoryview(_rows_of_one_layout(part, types)).cast("B")
+        yield _rows_of_one_layout(part, types)
     yield memoryview(_END)
 
 
-def _rows_of_one_layout(frame: pl.DataFrame, types: Mapping[str, PgType]) -> npt.NDArray[np.uint8]:
+def _rows_of_one_layout(frame: pl.DataFrame, types: Mapping[str, PgType]) -> memoryview:
     fields: list[tuple[str, Any]] = [("columns", ">i2")]
     contents: list[npt.NDArray[Any] | None] = []
     lengths: list[int] = []
@@ -174,7 +174,7 @@ def _rows_of_one_layout(frame: pl.DataFrame, types: Mapping[str, PgType]) -> npt
             rows[f"version{number}"] = 1
         if f"value{number}" in (rows.dtype.names or ()):
             rows[f"value{number}"] = content
-    return rows.view(np.uint8)
+    return rows.view(np.uint8).data.cast("B")
 
 
 def _column(values: pl.Series, kind: PgType) -> npt.NDArray[Any]:

@@ -353,7 +353,7 @@ class EmbeddedPostgres:
             name: value for name, value in os.environ.items() if not name.startswith("PG")
         }
         environment |= {"PGDATA": str(data or self.data), "LC_ALL": "C"}
-        with open(self.log_file, "ab", opener=_private) as log:  # noqa: PTH123 - needs an opener
+        with open(self.log_file, "ab", opener=_private) as log:
             done = subprocess.run(  # noqa: S603 - our own programs and arguments
                 [str(part) for part in command],
                 check=False,

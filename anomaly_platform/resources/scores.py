@@ -138,7 +138,14 @@ class Scores:
         """
         with self._transactions.begin() as connection:
             lock(connection, "scored", stream, day.isoformat())
-            _refuse_stale(connection, stream, day, watermark, detector, bundle_version)
+            _refuse_stale(
+                connection,
+                stream,
+                day,
+                watermark=watermark,
+                detector=detector,
+                bundle_version=bundle_version,
+            )
             connection.execute(
                 "DELETE FROM anomaly_detections "
                 "WHERE stream = %s AND day = %s AND source = 'batch'",
@@ -151,7 +158,9 @@ class Scores:
             rows = 0
             with connection.cursor() as cursor:
                 for chunk in chunks:
-                    complete = _complete(chunk, stream, day, detector, bundle_version)
+                    complete = _complete(
+                        chunk, stream, day, detector=detector, bundle_version=bundle_version
+                    )
                     rows += copy_frame(cursor, table, complete, SCORED_COLUMNS)
             anomalies = _insert_detections(connection, stream, day)
             with connection.cursor(row_factory=class_row(ScoredDay)) as cursor:
@@ -161,7 +170,8 @@ class Scores:
                     "ON CONFLICT (stream, day) DO UPDATE SET watermark = excluded.watermark, "
                     "detector = excluded.detector, bundle_version = excluded.bundle_version, "
                     "rows = excluded.rows, anomalies = excluded.anomalies, written_at = now() "
-                    "RETURNING " + _SCORED_DAY,
+                    "RETURNING stream, day, watermark, detector, bundle_version, rows, "
+                    "anomalies, written_at",
                     (stream, day, watermark, detector, bundle_version, rows, anomalies),
                 ).fetchone()
         if stored is None:
@@ -182,7 +192,7 @@ class Scores:
             connection.cursor(row_factory=class_row(ScoredDay)) as cursor,
         ):
             return cursor.execute(
-                f"SELECT {_SCORED_DAY} FROM scored_days "  # noqa: S608 - a constant
+                f"SELECT {_SCORED_DAY} FROM scored_days "
                 "WHERE stream = %s AND day BETWEEN %s AND %s ORDER BY day",
                 (stream, first, last),
             ).fetchall()
@@ -238,13 +248,12 @@ _POLARS: Final[Mapping[PgType, Any]] = {
     "jsonb": pl.String,
 }
 
-_SCORED_DAY: Final = "stream, day, watermark, detector, bundle_version, rows, anomalies, written_at"
-
 
 def _refuse_stale(
     connection: Connection,
     stream: str,
     day: dt.date,
+    *,
     watermark: int,
     detector: str,
     bundle_version: int | None,
@@ -275,7 +284,12 @@ def _refuse_stale(
 
 
 def _complete(
-    chunk: pl.DataFrame, stream: str, day: dt.date, detector: str, bundle_version: int | None
+    chunk: pl.DataFrame,
+    stream: str,
+    day: dt.date,
+    *,
+    detector: str,
+    bundle_version: int | None,
 ) -> pl.DataFrame:
     missing = [
         name

@@ -1,7 +1,8 @@
 """The platform's PostgreSQL as one object: a part per subject, one pool for all.
 
 Belongs here: what puts the parts together. Each part is a module of its own: ``ledger``,
-``quarantine``, ``partitions``, ``series``, ``bundles``, ``scores``, ``monitoring``.
+``quarantine``, ``partitions``, ``series``, ``bundles``, ``scores``, ``monitoring``,
+``progress``.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from anomaly_platform.resources.database import prepare_databases
 from anomaly_platform.resources.ledger import Ledger
 from anomaly_platform.resources.monitoring import MonitoringStats
 from anomaly_platform.resources.partitions import Partitions
+from anomaly_platform.resources.progress import Account, Progress
 from anomaly_platform.resources.quarantine import Quarantine
 from anomaly_platform.resources.scores import Scores
 from anomaly_platform.resources.series import SeriesIndex
 from anomaly_platform.resources.transactions import Transactions
 from anomaly_platform.settings import Settings
+from anomaly_platform.streams.staleness import StreamState
 
 
 class Warehouse:
@@ -33,7 +36,7 @@ class Warehouse:
     ----------
     transactions : Transactions
         For statements that none of the parts has.
-    ledger, quarantine, partitions, series, bundles, scores, monitoring
+    ledger, quarantine, partitions, series, bundles, scores, monitoring, progress
         The parts.
     """
 
@@ -46,6 +49,27 @@ class Warehouse:
         self.bundles = Bundles(self.transactions)
         self.scores = Scores(self.transactions)
         self.monitoring = MonitoringStats(self.transactions)
+        self.progress = Progress(self.transactions)
+
+    def stream_state(
+        self,
+        stream: str,
+        *,
+        detector: str = "isolation_forest",
+        min_training_samples: int = 100,
+    ) -> StreamState:
+        """Return the watermarks of every day of a stream and of its model, of one moment."""
+        return self.progress.state(stream, detector, min_training_samples)
+
+    def account(self, stream: str) -> Account:
+        """Count where a stream's rows are, in the tables themselves."""
+        return self.progress.account(stream)
+
+    def server_version(self) -> str:
+        """Return the server's version, such as ``18.4``."""
+        with self.transactions.begin() as connection:
+            row = connection.execute("SHOW server_version").fetchone()
+        return "" if row is None else str(row[0]).partition(" ")[0]
 
     def close(self) -> None:
         """Close every connection."""
