@@ -65,7 +65,7 @@ class SessionParameters:
     alpha: float = 0.03
     folds: int = 4
     training: TrainingParameters = field(
-        default_factory=lambda: TrainingParameters(batch_events=1024, max_epochs=25, patience=8)
+        default_factory=lambda: TrainingParameters(batch_events=1024, max_epochs=40, patience=8)
     )
 
     def __post_init__(self) -> None:

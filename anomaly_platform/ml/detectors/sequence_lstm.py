@@ -65,7 +65,7 @@ class SequenceLSTM:
         self,
         architecture: Architecture,
         vocabularies: Mapping[str, Vocabulary],
-        weights: Mapping[str, npt.NDArray[np.float32]],
+        weights: Mapping[str, npt.NDArray[Any]],
         *,
         training: Mapping[str, Any] | None = None,
     ) -> None:
@@ -217,7 +217,7 @@ class SequenceLSTM:
             text = _array_text(arrays[f"vocabulary/{name}"])
             vocabularies[name] = Vocabulary(tuple(text.split("\n")) if text else ())
         weights = {
-            name.removeprefix("weights/"): np.array(value, dtype=np.float32)
+            name.removeprefix("weights/"): np.array(value)
             for name, value in arrays.items()
             if name.startswith("weights/")
         }

@@ -103,6 +103,7 @@ class Architecture:
         spec: dict[str, Any] = raw.pop("spec")
         for name, value in spec.items():
             spec[name] = tuple(value) if isinstance(value, list) else value
+        spec["habits"] = {target: tuple(given) for target, given in spec["habits"].items()}
         for name in ("numeric_center", "numeric_scale"):
             raw[name] = tuple(raw[name])
         return cls(spec=SequenceSpec(**spec), **raw)

@@ -46,6 +46,10 @@ class SequenceSpec:
     ended
         Whether the end of a sequence is an event of its own: a sequence that stops early is then
         as surprising as a wrong event. For sequences that are complete when they are scored.
+    habits
+        For some targets the fields whose smoothed frequencies its head starts from, the most
+        telling first. `last x` is field x of the event before; a plain name is a field that is
+        known when the target is predicted (a context, or an earlier target).
     """
 
     targets: tuple[str, ...]
@@ -54,6 +58,7 @@ class SequenceSpec:
     continuous: tuple[str, ...] = ()
     timed: bool = True
     ended: bool = False
+    habits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.targets:
@@ -61,6 +66,11 @@ class SequenceSpec:
         names = (*self.categorical, *self.continuous)
         if len(set(names)) != len(names):
             raise ValueError(f"a field has one role only, got {names}")
+        for target, given in self.habits.items():
+            at = self.targets.index(target)
+            known = {*self.context, *self.targets[:at], *(f"last {name}" for name in self.lagged)}
+            if not given or not set(given) <= known:
+                raise ValueError(f"the habit of {target} needs fields of {sorted(known)}")
 
     @property
     def categorical(self) -> tuple[str, ...]:

@@ -33,12 +33,13 @@ from anomaly_platform.ml.detectors.sequence_lstm_architecture import (
     Architecture,
 )
 from anomaly_platform.ml.detectors.sequence_lstm_events import (
-    BEGIN,
     SHORTEST_ELAPSED_HOURS,
     UNKNOWN,
     Batch,
     EventSequences,
+    FloatArray,
 )
+from anomaly_platform.ml.detectors.sequence_lstm_habits import Habits, previous_codes
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,26 @@ class DeviceEvents:
     log_elapsed: Tensor
     timed: Tensor
     weights: Tensor
+    habit_rows: dict[str, Tensor]
+    own_counts: Tensor | None
 
     @classmethod
     def place(
-        cls, sequences: EventSequences, architecture: Architecture, device: torch.device
+        cls,
+        sequences: EventSequences,
+        architecture: Architecture,
+        habits: Habits,
+        device: torch.device,
+        own_counts: FloatArray | None = None,
     ) -> DeviceEvents:
-        """Standardise and shift the arrays once, and put them on the device."""
+        """Standardise and shift the arrays once, and put them on the device.
+
+        `own_counts` (n, targets) takes each event out of the habits that it was counted in.
+        """
         spec = architecture.spec
         first = np.zeros(sequences.events, dtype=bool)
         first[sequences.offsets[:-1]] = True
-        lagged = sequences.codes[:, : len(spec.lagged)]
-        previous = np.full_like(lagged, BEGIN)
-        previous[1:] = lagged[:-1]
-        previous[first] = BEGIN
+        previous = previous_codes(spec, sequences)
         numeric = architecture.numeric(sequences.continuous, sequences.elapsed_hours)
         shifted = np.zeros_like(numeric)
         shifted[1:] = numeric[:-1]
@@ -81,6 +89,10 @@ class DeviceEvents:
             log_elapsed=to(standard.astype(np.float32)),
             timed=to(~first),
             weights=to(np.repeat(sequences.weights, sequences.lengths)),
+            habit_rows={
+                name: to(rows) for name, rows in habits.rows(sequences.codes, previous).items()
+            },
+            own_counts=None if own_counts is None else to(own_counts),
         )
 
 
@@ -107,7 +119,7 @@ class DeviceBatch:
 class SequenceModel(nn.Module):
     """Embeddings, LSTM, windowed causal self-attention, and one head for each part of an event."""
 
-    def __init__(self, architecture: Architecture, dropout: float) -> None:
+    def __init__(self, architecture: Architecture, habits: Habits, dropout: float) -> None:
         super().__init__()
         self.architecture = architecture
         spec, sizes = architecture.spec, architecture.sizes
@@ -126,6 +138,8 @@ class SequenceModel(nn.Module):
         for name in spec.targets:
             self.heads[name] = nn.Linear(known, sizes[name])
             known += widths[name]
+        for name, habit in habits.tables.items():
+            self.register_buffer(f"habit_{name}", torch.from_numpy(habit.table), persistent=False)
         if spec.timed:
             self.clock_hidden = nn.Linear(known, hidden)
             self.clock = nn.Linear(hidden, 3 * architecture.mixtures)
@@ -220,10 +234,12 @@ class SequenceModel(nn.Module):
         known = [state]
         parts = []
         for i, name in enumerate(spec.targets):
+            came = codes[:, i]
             logits = self.heads[name](torch.cat(known, dim=1)).float()
+            if name in events.habit_rows:
+                logits = logits + self._habit(name, i, came, events, rows)
             logits[:, list(self.architecture.impossible)] = -torch.inf
             unseen = self.architecture.unseen[name]
-            came = codes[:, i]
             new = came == UNKNOWN
             # A code that a softmax never predicts is judged by its own probability instead; any
             # other code stands in for it, so that no infinity enters the gradient.
@@ -237,6 +253,15 @@ class SequenceModel(nn.Module):
             density = self._log_density(self.clock(hidden).float(), events.log_elapsed[rows])
             parts.append(torch.where(events.timed[rows], -density, 0.0))
         return torch.stack(parts, dim=1)
+
+    def _habit(
+        self, name: str, column: int, came: Tensor, events: DeviceEvents, rows: Tensor
+    ) -> Tensor:
+        """Log frequencies that the head starts from; an event's own count is left out."""
+        logs: Tensor = self.get_buffer(f"habit_{name}")[events.habit_rows[name][rows]]
+        if events.own_counts is None:
+            return logs
+        return logs.scatter_add(1, came[:, None], events.own_counts[rows, column, None])
 
     def _log_density(self, raw: Tensor, elapsed: Tensor) -> Tensor:
         weight, centre, log_sigma = raw.chunk(3, dim=1)
@@ -263,8 +288,8 @@ class SequenceModel(nn.Module):
         return {name: np.array(value) for name, value in arrays.items()}
 
 
-def build(architecture: Architecture, dropout: float, seed: int) -> SequenceModel:
+def build(architecture: Architecture, habits: Habits, dropout: float, seed: int) -> SequenceModel:
     """Return a model with weights drawn from the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return SequenceModel(architecture, dropout)
+        return SequenceModel(architecture, habits, dropout)

@@ -27,7 +27,15 @@ from anomaly_platform.ml.detectors.sequence_lstm_events import (
 )
 
 SCAN_SPEC = SequenceSpec(
-    targets=("place", "event", "weekday", "hour"), context=("product",), inputs=("step",)
+    targets=("place", "event", "weekday", "hour"),
+    context=("product",),
+    inputs=("step",),
+    habits={
+        "place": ("last place", "product", "last event"),
+        "event": ("place", "last event"),
+        "weekday": ("last weekday", "place", "event"),
+        "hour": ("place", "event"),
+    },
 )
 SCAN_COLUMNS = ("epc_code", "event_id", "event_time", "location_id", "business_step", "event_type")
 MISSING = "(missing)"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +26,13 @@ from anomaly_platform.ml.detectors.sequence_lstm_architecture import (
 from anomaly_platform.ml.detectors.sequence_lstm_events import (
     SHORTEST_ELAPSED_HOURS,
     UNKNOWN,
+    Batch,
     EventSequences,
     FloatArray,
     IntArray,
     plan_batches,
 )
+from anomaly_platform.ml.detectors.sequence_lstm_habits import Habits, previous_codes
 
 PROBABILITY_FLOOR = 1e-7
 """No categorical surprise exceeds −log of this: what never happened is not infinitely unlikely."""
@@ -63,9 +66,10 @@ class Surprise:
 class SequenceScorer:
     """The forward pass over exported weights."""
 
-    def __init__(self, architecture: Architecture, arrays: Mapping[str, npt.NDArray[np.float32]]):
+    def __init__(self, architecture: Architecture, arrays: Mapping[str, npt.NDArray[Any]]):
         self.architecture = architecture
         spec = architecture.spec
+        self._habits = Habits.from_arrays(spec, architecture.sizes, arrays)
         self._embed = [arrays[f"embeddings/{name}/weight"] for name in spec.categorical]
         self._gates = np.ascontiguousarray(
             np.concatenate([arrays["lstm/input"], arrays["lstm/hidden"]], axis=1).T
@@ -101,18 +105,20 @@ class SequenceScorer:
             expected_hours=np.full(rows, np.nan, dtype=np.float32),
         )
         numeric = architecture.numeric(sequences.continuous, sequences.elapsed_hours)
+        previous = previous_codes(spec, sequences)
         for batch in plan_batches(sequences.offsets, SCORING_EVENTS):
-            self._score_batch(sequences, numeric, batch.rows, batch.sizes, out)
+            self._score_batch(sequences, numeric, previous, batch, out)
         return out
 
     def _score_batch(
         self,
         sequences: EventSequences,
         numeric: FloatArray,
-        rows: npt.NDArray[np.int64],
-        sizes: npt.NDArray[np.int64],
+        previous: IntArray,
+        batch: Batch,
         out: Surprise,
     ) -> None:
+        rows, sizes = batch.rows, batch.sizes
         state = SequenceState.begin(self.architecture, int(sizes[0]), len(sizes))
         states = np.empty((len(rows), self.architecture.hidden), dtype=np.float32)
         position = 0
@@ -123,7 +129,9 @@ class SequenceScorer:
             state.previous = sequences.codes[here, : state.previous.shape[1]]
             state.numeric = numeric[here]
             position += int(running)
-        result = self._judge(states, sequences.codes[rows], sequences.elapsed_hours[rows])
+        result = self._judge(
+            states, sequences.codes[rows], previous[rows], sequences.elapsed_hours[rows]
+        )
         if self.architecture.spec.timed:
             first = int(sizes[0])
             result.surprise[:first, -1] = 0.0
@@ -159,7 +167,7 @@ class SequenceScorer:
         )
         row = np.asarray(codes, dtype=np.int32)[None, :]
         hours = np.array([elapsed_hours], dtype=np.float64)
-        surprise = self._judge(self._advance(after, row), row, hours)
+        surprise = self._judge(self._advance(after, row), row, state.previous, hours)
         if first and self.architecture.spec.timed:
             surprise.surprise[:, -1] = 0.0
             surprise.expected_hours[:] = np.nan
@@ -204,20 +212,30 @@ class SequenceScorer:
         return np.asarray(centred / spread * self._norm[0] + self._norm[1], dtype=np.float32)
 
     def _judge(
-        self, states: FloatArray, codes: IntArray, elapsed_hours: npt.NDArray[np.float64]
+        self,
+        states: FloatArray,
+        codes: IntArray,
+        previous: IntArray,
+        elapsed_hours: npt.NDArray[np.float64],
     ) -> Surprise:
         spec = self.architecture.spec
         rows = np.arange(len(states))
         known = likely = states
         surprise, expected = [], []
+        guessed = codes.copy()
         observed_p = np.ones(len(states), dtype=np.float32)
         expected_p = np.ones(len(states), dtype=np.float32)
         for i, (weight, bias) in enumerate(self._heads):
             came = codes[:, i]
             unseen = self.architecture.unseen[spec.targets[i]]
-            p = _probabilities(known @ weight + bias, unseen)
-            best_p = p if likely is known else _probabilities(likely @ weight + bias, unseen)
+            habit = self._habit(spec.targets[i], codes, previous)
+            p = _probabilities(known @ weight + bias + habit, unseen)
+            best_p = p
+            if i:
+                habit = self._habit(spec.targets[i], guessed, previous)
+                best_p = _probabilities(likely @ weight + bias + habit, unseen)
             best = best_p.argmax(axis=1).astype(np.int32)
+            guessed[:, i] = best
             expected.append(best)
             expected_p *= best_p[rows, best]
             probability = p[rows, came]
@@ -237,6 +255,12 @@ class SequenceScorer:
             observed_p=observed_p,
             expected_hours=hours,
         )
+
+    def _habit(self, target: str, codes: IntArray, previous: IntArray) -> FloatArray | float:
+        habit = self._habits.tables.get(target)
+        if habit is None:
+            return 0.0
+        return habit.table[habit.rows(self._habits.contexts(target, codes, previous))]
 
     def _clock_surprise(
         self, known: FloatArray, elapsed_hours: npt.NDArray[np.float64]

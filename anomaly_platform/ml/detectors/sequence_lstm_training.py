@@ -36,6 +36,7 @@ from anomaly_platform.ml.detectors.sequence_lstm_events import (
     EventSequences,
     plan_batches,
 )
+from anomaly_platform.ml.detectors.sequence_lstm_habits import Habits
 from anomaly_platform.ml.detectors.sequence_lstm_parameters import TrainingParameters
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class TrainedSequence:
     """
 
     architecture: Architecture
-    arrays: dict[str, npt.NDArray[np.float32]]
+    arrays: dict[str, npt.NDArray[Any]]
     history: tuple[Mapping[str, Any], ...]
     best_epoch: int
     device: str
@@ -132,6 +133,7 @@ class _Run:
     parameters: TrainingParameters
     seed: int
     identity: str
+    habits: Habits
     model: SequenceModel
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -163,7 +165,8 @@ class _Run:
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
         device = torch.device(name)
-        model = build(architecture, parameters.dropout, seed).to(device)
+        habits, own = Habits.learn(architecture.spec, architecture.sizes, training)
+        model = build(architecture, habits, parameters.dropout, seed).to(device)
         optimizer = torch.optim.AdamW(
             model.parameters(),
             lr=parameters.learning_rate,
@@ -180,8 +183,9 @@ class _Run:
             scaler=torch.amp.GradScaler(device.type, enabled=amp_type == torch.float16),
             device=device,
             amp_type=amp_type,
-            training=(training, DeviceEvents.place(training, architecture, device)),
-            validation=(validation, DeviceEvents.place(validation, architecture, device)),
+            training=(training, DeviceEvents.place(training, architecture, habits, device, own)),
+            validation=(validation, DeviceEvents.place(validation, architecture, habits, device)),
+            habits=habits,
         )
 
     @property
@@ -321,7 +325,7 @@ class _Run:
         self.model.load_state_dict(self.best)
         return TrainedSequence(
             architecture=self.model.architecture,
-            arrays=self.model.to_arrays(),
+            arrays={**self.model.to_arrays(), **self.habits.to_arrays()},
             history=tuple(self.history),
             best_epoch=self.best_epoch + 1,
             device=self.device.type,

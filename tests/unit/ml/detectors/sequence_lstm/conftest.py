@@ -16,7 +16,11 @@ from anomaly_platform.ml.detectors.sequence_lstm_events import (
 )
 
 SPEC = SequenceSpec(
-    targets=("place", "event"), context=("product",), inputs=("step",), continuous=("load",)
+    targets=("place", "event"),
+    context=("product",),
+    inputs=("step",),
+    continuous=("load",),
+    habits={"place": ("last place", "product")},
 )
 VOCABULARIES = {
     "place": Vocabulary(tuple("ABCDEF")),

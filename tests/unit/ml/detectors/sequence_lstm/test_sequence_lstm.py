@@ -16,6 +16,7 @@ from anomaly_platform.ml.detectors.sequence_lstm_events import (
     SequenceSpec,
     untimed_sequences,
 )
+from anomaly_platform.ml.detectors.sequence_lstm_habits import Habits
 from anomaly_platform.ml.detectors.sequence_lstm_parameters import TrainingParameters
 
 SMALL = TrainingParameters(
@@ -60,13 +61,15 @@ def test_scoring_without_torch_agrees_with_the_trained_module(
     from anomaly_platform.ml.detectors.sequence_lstm_model import DeviceBatch, DeviceEvents, build
 
     architecture = model.architecture
-    module = build(architecture, 0.0, seed=5)
-    again = SequenceLSTM(architecture, model.vocabularies, module.to_arrays())
+    habits, _ = Habits.learn(architecture.spec, architecture.sizes, unseen)
+    module = build(architecture, habits, 0.0, seed=5)
+    again = SequenceLSTM(architecture, model.vocabularies, module.to_arrays() | habits.to_arrays())
     device = torch.device("cpu")
     batch = pack(unseen.offsets, np.arange(len(unseen)))
     with torch.no_grad():
         surprise = module(
-            DeviceEvents.place(unseen, architecture, device), DeviceBatch.place(batch, device)
+            DeviceEvents.place(unseen, architecture, habits, device),
+            DeviceBatch.place(batch, device),
         )
     expected = again.surprise(unseen).surprise[batch.rows]
     np.testing.assert_allclose(surprise.numpy(), expected, rtol=2e-5, atol=2e-5)

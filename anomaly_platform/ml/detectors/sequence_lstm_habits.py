@@ -1,0 +1,203 @@
+"""Smoothed counts that the sequence model's heads start from: what usually follows what.
+
+Here belong the tables of conditional frequencies with back-off, and their lookup. A head adds its
+own logits to the log frequencies of a few declared fields ("the next place, given the last place
+and the product"), so that the network learns only how the past changes the habit. What never
+happened in a well-known context is thereby unlikely from the first step of training on, which a
+softmax alone approaches slowly.
+
+Frequencies are interpolated from the shortest context to the longest (Jelinek and Mercer's
+scheme with a prior of `PRIOR_STRENGTH` events, i.e. a Dirichlet prior centred on the shorter
+context). While training, an event's own count is left out of what it is judged by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from anomaly_platform.ml.detectors.sequence_lstm_events import (
+    BEGIN,
+    EventSequences,
+    FloatArray,
+    IntArray,
+    SequenceSpec,
+)
+
+PRIOR_STRENGTH = 2.0
+LEAST_EVENTS = 10
+"""A context seen less often than this has no row of its own, the shorter context serves."""
+LOG_FLOOR = -16.0
+
+
+@dataclass(frozen=True)
+class Habit:
+    """Log frequencies of one target field.
+
+    keys (c,) sorted contexts, of every length; table (c + 1, vocabulary) their log frequencies,
+    the last row for no context at all.
+    """
+
+    keys: npt.NDArray[np.int64]
+    table: FloatArray
+
+    def rows(self, contexts: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+        """(n,) row of the table for each event: its longest context that is known."""
+        found = np.full(len(contexts[0]) if contexts else 0, len(self.keys), dtype=np.int64)
+        for keys in contexts:  # from the shortest to the longest
+            at = np.searchsorted(self.keys, keys)
+            at = np.minimum(at, len(self.keys) - 1)
+            known = self.keys[at] == keys if len(self.keys) else np.zeros(len(keys), dtype=bool)
+            found = np.where(known, at, found)
+        return found
+
+
+class Habits:
+    """The habits of all target fields that declare some. Fitted: use `learn` or `from_arrays`."""
+
+    def __init__(
+        self, spec: SequenceSpec, sizes: Mapping[str, int], tables: Mapping[str, Habit]
+    ) -> None:
+        self._spec = spec
+        self._sizes = dict(sizes)
+        self.tables = dict(tables)
+
+    @classmethod
+    def learn(
+        cls, spec: SequenceSpec, sizes: Mapping[str, int], sequences: EventSequences
+    ) -> tuple[Self, FloatArray]:
+        """Count training sequences.
+
+        Returns
+        -------
+        tuple
+            The habits, and (n, targets) what to add to the log frequency of each training event's
+            own value so that the event itself is not counted.
+        """
+        habits = cls(spec, sizes, {})
+        own = np.zeros((sequences.events, len(spec.targets)), dtype=np.float32)
+        previous = previous_codes(spec, sequences)
+        weights = np.repeat(sequences.weights, sequences.lengths).astype(np.float64)
+        for column, target in enumerate(spec.targets):
+            if target in spec.habits:
+                contexts = habits.contexts(target, sequences.codes, previous)
+                habits.tables[target], own[:, column] = _count(
+                    contexts, sequences.codes[:, column], weights, sizes[target]
+                )
+        return habits, own
+
+    def contexts(
+        self, target: str, codes: IntArray, previous: IntArray
+    ) -> list[npt.NDArray[np.int64]]:
+        """Keys of each event's contexts for one target, from one field to all declared ones."""
+        key = np.zeros(len(codes), dtype=np.int64)
+        keys = []
+        names = self._spec.habits[target]
+        for length, name in enumerate(names, start=1):
+            field = name.removeprefix("last ")
+            source = codes if field == name else previous
+            key = key * self._sizes[field] + source[:, self._spec.categorical.index(field)]
+            keys.append(key * (len(names) + 1) + length)
+        return keys
+
+    def rows(self, codes: IntArray, previous: IntArray) -> dict[str, npt.NDArray[np.int64]]:
+        """Row of each target's table for each event."""
+        return {
+            target: habit.rows(self.contexts(target, codes, previous))
+            for target, habit in self.tables.items()
+        }
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Keys and tables by target."""
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for target, habit in self.tables.items():
+            arrays[f"habits/{target}/keys"] = habit.keys
+            arrays[f"habits/{target}/table"] = habit.table
+        return arrays
+
+    @classmethod
+    def from_arrays(
+        cls,
+        spec: SequenceSpec,
+        sizes: Mapping[str, int],
+        arrays: Mapping[str, npt.NDArray[Any]],
+    ) -> Self:
+        """Read what `to_arrays` returned."""
+        tables = {
+            target: Habit(
+                np.array(arrays[f"habits/{target}/keys"], dtype=np.int64),
+                np.array(arrays[f"habits/{target}/table"], dtype=np.float32),
+            )
+            for target in spec.habits
+        }
+        return cls(spec, sizes, tables)
+
+
+def previous_codes(spec: SequenceSpec, sequences: EventSequences) -> IntArray:
+    """(n, lagged fields) codes of the event before, `BEGIN` for a first event."""
+    lagged = sequences.codes[:, : len(spec.lagged)]
+    previous = np.full_like(lagged, BEGIN)
+    previous[1:] = lagged[:-1]
+    previous[sequences.offsets[:-1]] = BEGIN
+    return previous
+
+
+def _count(
+    contexts: list[npt.NDArray[np.int64]],
+    came: IntArray,
+    weights: npt.NDArray[np.float64],
+    size: int,
+) -> tuple[Habit, FloatArray]:
+    counts = np.bincount(came, weights=weights, minlength=size).astype(np.float64)
+    shorter = ((counts + PRIOR_STRENGTH / size) / (counts.sum() + PRIOR_STRENGTH))[None, :]
+    above = np.zeros(len(came), dtype=np.int64)
+    total = counts.sum()
+    own = _without_own(counts[came], np.full(len(came), total), np.full(len(came), 1 / size))
+    parts, tables, serving = [], [], shorter
+    base = shorter
+    for keys in contexts:
+        values, inverse = np.unique(keys, return_inverse=True)
+        seen = np.bincount(inverse, weights=weights).astype(np.float64)
+        kept = seen >= LEAST_EVENTS
+        place = np.where(kept, np.cumsum(kept) - 1, -1)
+        at = place[inverse]
+        inside = at >= 0
+        flat = at[inside] * size + came[inside]
+        counted = np.bincount(flat, weights=weights[inside], minlength=int(kept.sum()) * size)
+        counted = counted.reshape(int(kept.sum()), size).astype(np.float64)
+        first = np.zeros(int(kept.sum()), dtype=np.int64)
+        first[at[inside]] = above[inside]
+        prior = serving[first]
+        table = (counted + PRIOR_STRENGTH * prior) / (seen[kept] + PRIOR_STRENGTH)[:, None]
+        at_inside, came_inside = at[inside], came[inside]
+        own[inside] = _without_own(
+            counted[at_inside, came_inside],
+            seen[kept][at_inside],
+            prior[at_inside, came_inside],
+        )
+        parts.append(values[kept])
+        tables.append(table)
+        above = np.where(inside, at + sum(len(t) for t in tables[:-1]) + 1, above)
+        serving = np.concatenate([base, *tables])
+    keys = np.concatenate(parts)
+    order = np.argsort(keys, kind="stable")
+    stacked = np.concatenate([np.concatenate(tables)[order], base])
+    logs = np.maximum(np.log(stacked), LOG_FLOOR).astype(np.float32)
+    return Habit(keys[order], logs), own.astype(np.float32)
+
+
+def _without_own(
+    count: npt.NDArray[np.float64],
+    total: npt.NDArray[np.float64],
+    prior: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """Change of a log frequency when one event of its value is taken away."""
+    with_own = (count + PRIOR_STRENGTH * prior) / (total + PRIOR_STRENGTH)
+    left = np.maximum(count - 1.0, 0.0)
+    without = (left + PRIOR_STRENGTH * prior) / (np.maximum(total - 1.0, 0.0) + PRIOR_STRENGTH)
+    floor = np.exp(LOG_FLOOR)
+    return np.asarray(np.log(np.maximum(without, floor)) - np.log(np.maximum(with_own, floor)))
