@@ -43,6 +43,8 @@ def bucket_of(entities: pl.Series) -> pl.Series:
         Shape (n,), ``UInt8`` in 0…63, named ``bucket``. Each distinct entity is hashed once.
     """
     filled = entities.cast(pl.String).fill_null("")
+    if filled.is_empty():
+        return pl.Series("bucket", [], dtype=pl.UInt8)
     distinct = filled.unique()
     buckets = pl.Series([bucket(entity) for entity in distinct], dtype=pl.UInt8)
     return filled.replace_strict(distinct, buckets, return_dtype=pl.UInt8).alias("bucket")

@@ -77,7 +77,9 @@ def read_csv(
             text += b"\n"
         end = text.rfind(b"\n") + 1
         lines, pending = text[:end], text[end:]
-        if len(pending) > limits.max_line_bytes:
+        if len(text) > limits.max_line_bytes and (
+            max(map(len, text.split(b"\n"))) > limits.max_line_bytes
+        ):
             raise UnreadableFile(f"a line has more than {limits.max_line_bytes:,} bytes")
         if table is None and lines.strip():
             table, lines = _read_header(lines, inspection, limits)
@@ -118,7 +120,7 @@ def _read_header(text: bytes, inspection: Inspection, limits: ReadLimits) -> tup
     """Read the column names from the first line that is not blank; return the lines after it."""
     delimiter = sniff_delimiter(inspection.head)
     rest = text.lstrip(b"\r\n")
-    hint = rest[:7].rstrip()
+    hint = rest[: rest.find(b"\n")].rstrip()
     if hint[:4].lower() == b"sep=" and len(hint) == 5:  # written by spreadsheets for themselves
         delimiter = hint[4:].decode("utf-8", "replace")
         rest = rest[rest.index(b"\n") + 1 :].lstrip(b"\r\n")

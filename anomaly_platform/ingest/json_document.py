@@ -18,6 +18,8 @@ _SHAPES: Final = (
     "a list of objects, an object with such a list under data, records, rows, events or telemetry,"
     " an object of lists of equal length, or JSON Lines"
 )
+_SMALL: Final = 8 << 20
+_SECOND: Final = re.compile(r"\[[ \t\r\n]*([^ \t\r\n])")
 _BLANK: Final = re.compile(r"[ \t\r\n]*")
 _DECODER: Final = json.JSONDecoder()
 
@@ -95,6 +97,33 @@ class _Document:
             self._at = end
             return value
 
+    def members(self) -> Iterator[str]:
+        """Read an object's keys; between two, its caller reads the value."""
+        self.take("{")
+        if self.peek() == "}":
+            self.take("}")
+            return
+        while True:
+            key = self.value()
+            if not isinstance(key, str):
+                raise _Broken
+            self.take(":")
+            yield key
+            if self.peek() != ",":
+                self.take("}")
+                return
+            self.take(",")
+
+    def opens_records(self) -> bool:
+        """Tell whether a list of objects, or an empty one, comes next; stay before it."""
+        while self.peek() == "[":
+            second = _SECOND.match(self._text, self._at)
+            if second:
+                return second.group(1) in "{]"
+            if self._ended or not self._more():
+                break
+        return False
+
     def items(self) -> Iterator[Any]:
         """Read a list, one element after the other."""
         self.take("[")
@@ -115,13 +144,15 @@ class _Document:
             raise _Broken
 
 
-def document_records(blocks: Iterator[bytes], limits: ReadLimits) -> Iterator[Any]:
+def document_records(blocks: Iterator[bytes], size: int, limits: ReadLimits) -> Iterator[Any]:
     """Yield the records of one JSON document.
 
     Parameters
     ----------
     blocks
         The text as UTF-8.
+    size
+        Of the text, in bytes.
     limits
         Bounds on values that must be held as a whole.
 
@@ -135,7 +166,7 @@ def document_records(blocks: Iterator[bytes], limits: ReadLimits) -> Iterator[An
         if document.peek() == "[":
             yield from document.items()
         else:
-            yield from _object(document)
+            yield from _object(document, small=size <= _SMALL)
         document.end()
     except _Broken as error:
         raise UnreadableFile(
@@ -143,34 +174,39 @@ def document_records(blocks: Iterator[bytes], limits: ReadLimits) -> Iterator[An
         ) from error
 
 
-def _object(document: _Document) -> Iterator[Any]:
-    """Yield the records of a document that is an object."""
-    document.take("{")
+def _object(document: _Document, *, small: bool) -> Iterator[Any]:
+    """Yield the records of a document that is an object.
+
+    The plain values beside its list of records belong to each record. In a small document they may
+    stand on either side of the list; a large one is not held until its end is seen.
+    """
     beside: dict[str, Any] = {}
-    found = False
-    while document.peek() != "}":
-        key = document.value()
-        if not isinstance(key, str):
-            raise _Broken
-        document.take(":")
-        if key in RECORD_KEYS and document.peek() == "[" and not found and not _columns(beside):
-            found = True
-            constants = {k: v for k, v in beside.items() if not isinstance(v, dict | list)}
+    held: list[Any] | None = None
+    for key in document.members():
+        if held is None and key in RECORD_KEYS and document.opens_records():
+            held = []
             for record in document.items():
-                yield {**constants, **record} if isinstance(record, dict) else record
-        else:
-            beside[key] = document.value()
-        if document.peek() == ",":
-            document.take(",")
-            if document.peek() == "}":
-                raise _Broken
-    document.take("}")
-    if not found:
+                if small:
+                    held.append(record)
+                else:
+                    yield _with_constants(record, beside)
+            continue
+        beside[key] = document.value()
+        if held is not None and not small and not isinstance(beside[key], dict | list):
+            raise UnreadableFile(
+                f"{key[:80]!r} stands after the list of records; in a document of this size, put it"
+                " before the list, or write JSON Lines"
+            )
+    if held is None:
         yield from _whole_object(beside)
+    else:
+        yield from (_with_constants(record, beside) for record in held)
 
 
-def _columns(values: dict[str, Any]) -> bool:
-    return any(isinstance(value, list) for value in values.values())
+def _with_constants(record: Any, beside: dict[str, Any]) -> Any:
+    if not isinstance(record, dict):
+        return record
+    return {**{k: v for k, v in beside.items() if not isinstance(v, dict | list)}, **record}
 
 
 def _whole_object(values: dict[str, Any]) -> Iterator[Any]:

@@ -38,7 +38,9 @@ def looks_like_json(head: str, name: str) -> bool:
         return not name.lower().removesuffix(".gz").endswith((".csv", ".tsv")) or (
             start[1:].lstrip().startswith(("{", "]"))
         )
-    return name.lower().removesuffix(".gz").endswith((".json", ".jsonl", ".ndjson"))
+    named = name.lower().removesuffix(".gz").endswith((".json", ".jsonl", ".ndjson"))
+    # The first lines of JSON Lines may be broken; where no line is JSON, the suffix is wrong.
+    return named and any(line.lstrip().startswith("{") for line in head.splitlines())
 
 
 def read_json(
@@ -71,7 +73,7 @@ def read_json(
     records = (
         _json_lines(blocks, limits)
         if _is_json_lines(inspection.head, name)
-        else document_records(blocks, limits)
+        else document_records(blocks, inspection.size, limits)
     )
     collector = _Collector(limits, damaged=inspection.encoding == "utf-8-damaged")
     yielded = False

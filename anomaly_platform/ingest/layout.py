@@ -294,6 +294,9 @@ def read_raw_rows(
     """Yield the raw rows and rejects of a whole file; `read_raw`'s protocol applies."""
     layout: Layout | None = None
     for batch in read_raw(source, context.name, batch_rows=batch_rows, limits=limits):
+        if not batch.frame.width:  # JSON without a single good record so far
+            yield pl.DataFrame(schema=RAW_METRIC_ROWS), batch.rejects
+            continue
         layout = layout or resolve_layout(batch.frame.columns, context)
         yield to_raw_rows(batch, layout, context)
 

@@ -148,5 +148,8 @@ def read_raw_scans(
     """Yield the raw scans and rejects of a whole file; `read_raw`'s protocol applies."""
     layout: Layout | None = None
     for batch in read_raw(source, context.name, batch_rows=batch_rows, limits=limits):
+        if not batch.frame.width:  # JSON without a single good record so far
+            yield pl.DataFrame(schema=RAW_SCAN_ROWS), batch.rejects
+            continue
         layout = layout or resolve_scan_layout(batch.frame.columns, context)
         yield to_raw_scans(batch, layout, context)
