@@ -192,7 +192,8 @@ class Scores:
             connection.cursor(row_factory=class_row(ScoredDay)) as cursor,
         ):
             return cursor.execute(
-                f"SELECT {_SCORED_DAY} FROM scored_days "
+                "SELECT stream, day, watermark, detector, bundle_version, rows, anomalies, "
+                "written_at FROM scored_days "
                 "WHERE stream = %s AND day BETWEEN %s AND %s ORDER BY day",
                 (stream, first, last),
             ).fetchall()
