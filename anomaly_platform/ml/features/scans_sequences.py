@@ -1,0 +1,160 @@
+"""Scans in order: a frame sorted by EPC and time, with the arrays that compiled loops read.
+
+What belongs here: what features and rules both need of a frame before they part ways. Column
+names are those of the canonical scan frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from anomaly_platform.ml.features.scans import LOOKBACK_HOURS, MAX_HISTORY
+from anomaly_platform.ml.features.scans_kernels import history_starts
+from anomaly_platform.ml.features.scans_words import EPC_PARTS, EPC_PATTERN, read_event_type
+from anomaly_platform.ml.frames import IntoDataFrame, to_polars
+
+HOUR_US = 3_600_000_000
+_NEEDED = {
+    "entity": pl.String,
+    "event_id": pl.String,
+    "event_time": pl.Datetime,
+    "location_id": pl.String,
+    "business_step": pl.String,
+    "event_type": pl.String,
+}
+
+
+@dataclass(frozen=True)
+class ScanSequences:
+    """The scans of a frame, EPC by EPC, in (event_time, event_id) order.
+
+    Attributes
+    ----------
+    frame
+        The rows, sorted.
+    times
+        (n,) microseconds since 1970.
+    epc
+        (n,) number of the EPC, ascending from 0.
+    starts
+        (n,) first row of each scan's history (see `scans`).
+    places
+        The distinct places of the frame; `place` (n,) are codes into it, −1 where missing.
+    stages
+        The distinct stages that event types name; `stage` (n,) are codes into it, −1 for none.
+    direction
+        (n,) which way the goods went, as in `scans_words`.
+    """
+
+    frame: pl.DataFrame
+    times: npt.NDArray[np.int64]
+    epc: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    places: pl.Series
+    place: npt.NDArray[np.int32]
+    stages: tuple[str, ...]
+    stage: npt.NDArray[np.int32]
+    direction: npt.NDArray[np.int8]
+
+    @classmethod
+    def of(cls, scans: IntoDataFrame) -> ScanSequences:
+        """Sort and code a canonical scan frame.
+
+        Raises
+        ------
+        ValueError
+            When a column is missing or of another type, or an entity, event id or time is null.
+        """
+        frame = _in_order(_checked(to_polars(scans)))
+        times = frame["event_time"].dt.epoch("us").to_numpy().astype(np.int64, copy=False)
+        epc = frame["entity"].rle_id().to_numpy().astype(np.int64)
+        first = np.searchsorted(epc, epc).astype(np.int64)
+        places, place = _coded(frame["location_id"])
+        words, word = _coded(frame["event_type"])
+        read = [read_event_type(text) for text in words]
+        stages = tuple(sorted({stage for stage, _ in read if stage}))
+        number = {stage: code for code, stage in enumerate(stages)}
+        # The entry behind the last is found by code −1: a missing event type.
+        stage_of = np.array([*(number.get(stage, -1) for stage, _ in read), -1], dtype=np.int32)
+        direction_of = np.array([*(direction for _, direction in read), 0], dtype=np.int8)
+        return cls(
+            frame=frame,
+            times=times,
+            epc=epc,
+            starts=history_starts(times, first, LOOKBACK_HOURS * HOUR_US, MAX_HISTORY),
+            places=places,
+            place=place,
+            stages=stages,
+            stage=stage_of[word],
+            direction=direction_of[word],
+        )
+
+    def epc_parts(self) -> pl.DataFrame:
+        """Take the distinct EPC codes apart.
+
+        Returns
+        -------
+        polars.DataFrame
+            One row per EPC, in order of `epc`: `epc_malformed`, `epc_header`, `epc_company`,
+            `epc_product`, `epc_lot`, `epc_manufacture_date` (null when it is no date),
+            `epc_serial`. Parts of a malformed code are what its dots divide.
+        """
+        firsts = np.searchsorted(self.epc, np.arange(self.epc[-1] + 1 if len(self.epc) else 0))
+        codes = self.frame["entity"].gather(firsts)
+        return (
+            pl.select(
+                epc_malformed=~codes.str.contains(EPC_PATTERN),
+                parts=codes.str.splitn(".", len(EPC_PARTS)).struct.rename_fields(
+                    [f"epc_{part}" for part in EPC_PARTS]
+                ),
+            )
+            .unnest("parts")
+            .with_columns(
+                pl.col("epc_manufacture_date")
+                .str.extract(r"^(\d{8})$")
+                .str.strptime(pl.Date, "%Y%m%d", strict=False)
+            )
+        )
+
+
+def _checked(frame: pl.DataFrame) -> pl.DataFrame:
+    for name, dtype in _NEEDED.items():
+        if name not in frame.columns:
+            raise ValueError(f"a scan frame needs the column {name!r}, found {frame.columns}")
+        if frame.schema[name] == pl.Null and dtype == pl.String:
+            frame = frame.with_columns(pl.col(name).cast(pl.String))
+        elif frame.schema[name] != dtype:
+            raise ValueError(f"column {name!r} must be {dtype}, not {frame.schema[name]}")
+    for name in ("entity", "event_id", "event_time"):
+        if frame[name].null_count():
+            raise ValueError(f"column {name!r} must not have nulls")
+    return frame
+
+
+def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
+    """Sort by EPC, time and id; EPCs need only be contiguous, so sorted lake files stay."""
+    if len(frame) < 2:
+        return frame
+    runs = frame["entity"].rle_id()
+    # rle ids start at 0, so the last one counts the runs
+    if runs[-1] + 1 == frame["entity"].n_unique():
+        time, event_id = pl.col("event_time"), pl.col("event_id")
+        later = (time > time.shift()) | ((time == time.shift()) & (event_id >= event_id.shift()))
+        new = pl.lit(runs.diff() != 0)
+        fine = frame.select((later | new).fill_null(value=True).all()).item()
+        if fine:
+            return frame
+    return frame.sort("entity", "event_time", "event_id")
+
+
+def _coded(texts: pl.Series) -> tuple[pl.Series, npt.NDArray[np.int32]]:
+    """Distinct texts, sorted, and (n,) codes into them, −1 for null."""
+    known = texts.drop_nulls().unique().sort()
+    codes = texts.replace_strict(
+        known, pl.int_range(len(known), dtype=pl.Int32, eager=True), return_dtype=pl.Int32
+    )
+    return known, codes.fill_null(-1).to_numpy().astype(np.int32)
