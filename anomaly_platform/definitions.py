@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from dagster import (
     AssetSelection,
+    BetaWarning,
     Definitions,
     define_asset_job,
     in_process_executor,
@@ -19,6 +21,9 @@ from anomaly_platform.sensors.landing import build_landing_sensors
 from anomaly_platform.settings import get_settings
 
 CHECKS_JOB = "asset_checks"
+
+# Backfill policies are used knowingly; the version is pinned.
+warnings.filterwarnings("ignore", category=BetaWarning)
 
 
 def build_defs(

@@ -1,1 +1,28 @@
 """One module per stage, each a factory over streams."""
+
+from __future__ import annotations
+
+from dagster import AssetsDefinition
+
+from anomaly_platform.assets.champion import build_champion
+from anomaly_platform.assets.features import build_features
+from anomaly_platform.assets.models import build_isolation_forest_model
+from anomaly_platform.assets.monitoring import build_monitoring_stats
+from anomaly_platform.assets.raw import build_raw_events
+from anomaly_platform.assets.scored import build_scored_events
+from anomaly_platform.assets.validated import build_validated_events
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.streams import MetricStream
+
+
+def build_assets(stream: MetricStream, platform: Platform) -> list[AssetsDefinition]:
+    """Return every stage of a metric stream, from raw events to monitoring."""
+    return [
+        build_raw_events(stream),
+        build_validated_events(stream, platform),
+        build_features(stream, platform),
+        build_isolation_forest_model(stream),
+        build_champion(stream),
+        build_scored_events(stream, platform),
+        build_monitoring_stats(stream, platform),
+    ]

@@ -1,1 +1,24 @@
-"""Asset checks, one module per stage."""
+"""Asset checks, one module per group of stages."""
+
+from __future__ import annotations
+
+from dagster import AssetChecksDefinition
+
+from anomaly_platform.checks.features import build_feature_checks
+from anomaly_platform.checks.ingested import build_raw_checks, build_validated_checks
+from anomaly_platform.checks.models import build_champion_checks, build_model_checks
+from anomaly_platform.checks.scored import build_monitoring_checks, build_scored_checks
+from anomaly_platform.streams import MetricStream
+
+
+def build_checks(stream: MetricStream) -> list[AssetChecksDefinition]:
+    """Return the checks of every stage of a metric stream."""
+    return [
+        build_raw_checks(stream),
+        build_validated_checks(stream),
+        build_feature_checks(stream),
+        build_model_checks(stream),
+        build_champion_checks(stream),
+        build_scored_checks(stream),
+        build_monitoring_checks(stream),
+    ]

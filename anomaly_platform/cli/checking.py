@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from anomaly_platform.cli.runtime import Runtime
+from anomaly_platform.cli.runtime import QUIET, Runtime
 from anomaly_platform.streams import MetricStream
 
 
@@ -19,7 +19,11 @@ def run_checks(runtime: Runtime, stream: MetricStream | None, console: Console) 
     selection = AssetSelection.all_asset_checks()
     if stream is not None:
         selection = AssetSelection.checks_for_assets(
-            *(a for a in runtime.definitions.resolve_all_asset_specs() if a.key.path[0] == stream.name)
+            *(
+                a
+                for a in runtime.definitions.resolve_all_asset_specs()
+                if a.key.path[0] == stream.name
+            )
         )
     graph = runtime.definitions.resolve_asset_graph()
     job = runtime.definitions.resolve_job_def(CHECKS_JOB)
@@ -28,7 +32,9 @@ def run_checks(runtime: Runtime, stream: MetricStream | None, console: Console) 
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
     ) as progress:
         progress.add_task("asset checks", total=None)
-        result = subset.execute_in_process(instance=runtime.instance, raise_on_error=False)
+        result = subset.execute_in_process(
+            instance=runtime.instance, run_config=QUIET, raise_on_error=False
+        )
     table = Table(title="Asset checks")
     for heading in ("", "asset", "check", "what was seen"):
         table.add_column(heading, overflow="fold")

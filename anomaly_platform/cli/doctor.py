@@ -59,9 +59,7 @@ def examine(settings: Settings, port: int) -> Iterator[Finding]:
 
 def _python() -> Finding:
     version = host_platform.python_version()
-    return Finding(
-        "Python", sys.version_info >= (3, 11), version, "install Python 3.11 or newer"
-    )
+    return Finding("Python", sys.version_info >= (3, 11), version, "install Python 3.11 or newer")
 
 
 def _cores() -> Finding:
@@ -95,9 +93,8 @@ def _database(settings: Settings) -> Finding:
     platform = Platform(settings)
     kind = "embedded" if settings.is_embedded else "your server"
     try:
-        platform.prepare()
         version = platform.warehouse.server_version()
-    except Exception as error:  # noqa: BLE001 - whatever is wrong is the finding
+    except Exception as error:
         return Finding(
             "PostgreSQL", False, f"{kind}: {error}", "check ANOMALY_DATABASE_URL and the server"
         )
@@ -111,7 +108,7 @@ def _lake(settings: Settings) -> Finding:
 
     try:
         Lake(settings.lake_url).probe()
-    except Exception as error:  # noqa: BLE001 - whatever is wrong is the finding
+    except Exception as error:
         return Finding("Lake", False, str(error), "set ANOMALY_LAKE_URL to a place to write to")
     return Finding("Lake", True, settings.lake_url)
 
@@ -135,6 +132,4 @@ def _versions() -> Iterator[Finding]:
             yield Finding(package, True, importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
             optional = package in _OPTIONAL
-            yield Finding(
-                package, optional, "not installed", f"pip install {package}"
-            )
+            yield Finding(package, optional, "not installed", f"pip install {package}")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from anomaly_platform.cli.backtest import backtest_app
@@ -34,17 +35,19 @@ StreamName = Annotated[str, typer.Argument(help="A stream's name, such as iiot o
 
 
 def main() -> None:
-    """Run the command; turn expected errors into one clear line and exit code 2."""
+    """Run the command; turn expected errors into one clear message and an exit code."""
     from anomaly_platform.cli.runtime import RunFailed
-    from anomaly_platform.resources.errors import PlatformError
+    from anomaly_platform.ingest.sources import UnreadableFile
+    from anomaly_platform.resources.database import DatabaseError
+    from anomaly_platform.resources.parquet_files import LakeError
 
     try:
         app()
     except RunFailed as error:
-        errors.print(f"[red]{error}")
+        errors.print(f"[red]{escape(str(error))}")
         sys.exit(1)
-    except (SettingsError, PlatformError) as error:
-        errors.print(f"[red]{error}")
+    except (SettingsError, DatabaseError, LakeError, UnreadableFile, FileNotFoundError) as error:
+        errors.print(f"[red]{escape(str(error))}")
         sys.exit(2)
 
 
@@ -105,13 +108,19 @@ def import_files(
     ignore: Annotated[
         list[str] | None, typer.Option("--ignore", help="A column to leave out.")
     ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Zone of times that name none, such as Europe/Berlin.")
+    ] = None,
+    decimal: Annotated[str, typer.Option(help="Decimal sign of the numbers, '.' or ','.")] = ".",
 ) -> None:
     """Copy files into landing, with a column mapping when one is given."""
     from anomaly_platform.cli.importing import import_into_landing
+    from anomaly_platform.ingest.mapping import ColumnMapping
 
-    import_into_landing(
-        get_settings(), _stream(stream), files, mapping or [], constants or [], ignore or [], console
+    columns = ColumnMapping.parse(
+        mapping or (), constants or (), ignore or (), timezone=timezone, decimal=decimal
     )
+    import_into_landing(get_settings(), _stream(stream), files, columns, console)
 
 
 @app.command()
@@ -186,19 +195,31 @@ def doctor(
     for finding in examine(get_settings(), port):
         healthy &= finding.works
         mark = "[green]ok" if finding.works else "[red]no"
-        table.add_row(
-            mark, finding.subject, finding.detail, "" if finding.works else finding.fix
-        )
+        table.add_row(mark, finding.subject, finding.detail, "" if finding.works else finding.fix)
     console.print(table)
     raise typer.Exit(0 if healthy else 1)
+
+
+@app.command()
+def sql(query: Annotated[str, typer.Argument(help="One SQL statement, read-only.")]) -> None:
+    """Ask the platform's database, read-only; the result as a table."""
+    from anomaly_platform.cli.asking import ask
+
+    ask(get_settings(), query, console)
 
 
 @database.command("upgrade")
 def upgrade_database() -> None:
     """Bring the platform's tables up to date; the embedded database does so by itself."""
-    from anomaly_platform.resources.platform import Platform
+    from anomaly_platform.resources.database import upgrade
 
-    platform = Platform(get_settings())
-    platform.upgrade()
-    platform.close()
-    console.print("The tables are up to date.")
+    version = upgrade(get_settings())
+    console.print(f"The tables are at version {version}.")
+
+
+@database.command("url")
+def database_url() -> None:
+    """Print how psql and BI tools reach the database, without a password."""
+    from anomaly_platform.resources.database import prepare_databases, redact
+
+    console.print(redact(prepare_databases(get_settings()).application), soft_wrap=True)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from anomaly_platform.assets.partitions import contiguous_spans, range_tags
 from anomaly_platform.cli.runtime import Runtime
-from anomaly_platform.resources.warehouse import Account
+from anomaly_platform.resources.progress import Account
 from anomaly_platform.sensors.landing import DATA_STAGES, MODEL_STAGES, SCORE_STAGES
 from anomaly_platform.sensors.work import work_tags
 from anomaly_platform.streams import MetricStream
@@ -62,14 +62,12 @@ def run_stream(
 
         step("ingesting files", ["raw_events"], {})
         for first, last in _spans(_feature_days(runtime, stream, days)):
-            step(
-                f"validating, features {first} … {last}", DATA_STAGES, range_tags(first, last)
-            )
-        if train and runtime.platform.warehouse.stream_state(stream.name).trainable_series:
+            step(f"validating, features {first} … {last}", DATA_STAGES, range_tags(first, last))
+        if train and runtime.platform.state_of(stream).trainable_series:
             step("training", MODEL_STAGES, {})
         for first, last in _spans(_scored_days(runtime, stream, days)):
             step(f"scoring {first} … {last}", SCORE_STAGES, range_tags(first, last))
-    return runtime.platform.warehouse.account(stream.name)
+    return runtime.platform.account_of(stream)
 
 
 def _feature_days(
@@ -77,7 +75,7 @@ def _feature_days(
 ) -> Iterable[date]:
     if days is not None:
         return _within(runtime, stream, days)
-    state = runtime.platform.warehouse.stream_state(stream.name)
+    state = runtime.platform.state_of(stream)
     return stale_feature_days(state, stream.lookback_days)
 
 
@@ -86,12 +84,12 @@ def _scored_days(
 ) -> Iterable[date]:
     if days is not None:
         return _within(runtime, stream, days)
-    state = runtime.platform.warehouse.stream_state(stream.name)
+    state = runtime.platform.state_of(stream)
     return stale_scored_days(state, stream.lookback_days)
 
 
 def _within(runtime: Runtime, stream: MetricStream, days: tuple[date, date]) -> list[date]:
-    state = runtime.platform.warehouse.stream_state(stream.name)
+    state = runtime.platform.state_of(stream)
     return [d.day for d in state.days if days[0] <= d.day <= days[1]]
 
 

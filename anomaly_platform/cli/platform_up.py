@@ -13,6 +13,7 @@ from rich.console import Console
 
 from anomaly_platform.cli.runtime import open_runtime
 from anomaly_platform.cli.supervisor import Service, Supervisor
+from anomaly_platform.resources.database import redact
 from anomaly_platform.settings import Settings
 
 _UI_PATIENCE_SECONDS = 120
@@ -52,7 +53,9 @@ def run_platform(settings: Settings, console: Console, host: str, port: int) -> 
                 console.print(
                     f"Drop files   {runtime.platform.landing.folder(stream.name)}  ({stream.title})"
                 )
-            console.print(f"Database     {runtime.platform.urls.public}")
+            console.print(
+                f"Database     {redact(runtime.platform.urls.application)}", soft_wrap=True
+            )
             console.print("Stop with Ctrl-C.")
 
         supervisor.run(announce)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,10 @@ from anomaly_platform.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, Definitions, ExecuteInProcessResult
+
+
+# Dagster's log of every event is in the UI; a command shows its progress instead.
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class RunFailed(RuntimeError):
@@ -60,7 +63,7 @@ class Runtime:
         result = selected.execute_in_process(
             instance=self.instance,
             tags=dict(tags),
-            run_config=dict(run_config or {}),
+            run_config={**QUIET, **(run_config or {})},
             raise_on_error=False,
         )
         if not result.success:
@@ -76,9 +79,7 @@ def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
 
     settings = settings or get_settings()
     platform = Platform(settings)
-    platform.prepare()
     environment = prepare_home(settings, platform.urls.dagster)
-    quieten_dagster()
     with open_instance(environment) as instance:
         from anomaly_platform.definitions import build_defs
 
@@ -88,11 +89,6 @@ def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
             yield Runtime(platform, instance, definitions, environment)
         finally:
             platform.close()
-
-
-def quieten_dagster() -> None:
-    """Keep Dagster's own log of every event out of a command's output; the UI has it."""
-    logging.getLogger("dagster").setLevel(logging.ERROR)
 
 
 def _reason(result: ExecuteInProcessResult) -> str:

@@ -14,7 +14,12 @@ from anomaly_platform.streams import BUILT_IN, MetricStream
 if TYPE_CHECKING:
     from anomaly_platform.resources.database import DatabaseUrls
     from anomaly_platform.resources.lake import Lake
+    from anomaly_platform.resources.progress import Account, Progress
     from anomaly_platform.resources.warehouse import Warehouse
+    from anomaly_platform.streams.staleness import StreamState
+
+#: The detector of every metric stream.
+DETECTOR = "isolation_forest"
 
 
 class Platform:
@@ -69,6 +74,24 @@ class Platform:
     def threshold_of(self, stream: MetricStream) -> float:
         """Return the score from which a reading of the stream is an anomaly."""
         return self.settings.threshold if stream.threshold is None else stream.threshold
+
+    def state_of(self, stream: MetricStream) -> StreamState:
+        """Return how far the stream has come, for deciding what is due."""
+        return self._progress.state(stream.name, DETECTOR, self.settings.min_training_samples)
+
+    def account_of(self, stream: MetricStream) -> Account:
+        """Return where the stream's rows are."""
+        return self._progress.account(stream.name)
+
+    def rows_by_digest(self, stream: MetricStream) -> dict[str, int]:
+        """Return how many rows of each ingested file have an event day."""
+        return self._progress.rows_by_digest(stream.name)
+
+    @property
+    def _progress(self) -> Progress:
+        from anomaly_platform.resources.progress import Progress
+
+        return Progress(self.warehouse.transactions)
 
     def close(self) -> None:
         """Give connections back; a closed platform opens them anew when used."""

@@ -5,8 +5,6 @@ for whatever is out of date after that (see ``streams.staleness``): it remembers
 a killed daemon, a failed run or a tick that happens twice neither loses nor repeats work.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -74,7 +72,9 @@ def _new_files(stream: MetricStream) -> SensorDefinition:
         if wait:
             return SkipReason(wait)
         config = RunConfig(
-            ops={"__".join(stream.key("raw_events")): RawEventsConfig(files=[f.name for f in ready])}
+            ops={
+                "__".join(stream.key("raw_events")): RawEventsConfig(files=[f.name for f in ready])
+            }
         )
         tags = work_tags(stream.name, "ingest", f"{len(ready)} new files")
         return SensorResult(run_requests=[RunRequest(run_config=config, tags=tags)])
@@ -104,7 +104,7 @@ def _out_of_date(stream: MetricStream) -> SensorDefinition:
             )
             if wait and (work == "refresh" or wait.endswith("under way")):
                 return SkipReason(wait)
-        requests = list(due_runs(stream, platform.warehouse.stream_state(stream.name)))
+        requests = list(due_runs(stream, platform.state_of(stream)))
         if not requests:
             return SkipReason("everything is up to date")
         return SensorResult(run_requests=requests[:_MOST_SPANS_A_TICK])

@@ -64,8 +64,8 @@ class MetricStream:
     entity_field, metric_field, time_field, value_field : str
         External column names, as files, the API and the BI views carry them.
     aliases : mapping of str to tuple of str
-        Other column names that mean the same, per canonical field
-        (``entity``, ``metric``, ``event_time``, ``value``, ``event_id``, ``label``, ``metadata``).
+        Further column names per canonical field (``entity``, ``metric``, ``event_time``,
+        ``value``, ``event_id``, ``label``, ``metadata``), beside those every stream knows.
     features : MetricFeatureSet
         The features; their look-back decides how far late data reaches.
     alpha : float or None
@@ -117,33 +117,17 @@ class MetricStream:
         """Whole days before a day whose events its features read."""
         return self.features.lookback_days
 
-    def field_aliases(self) -> dict[str, tuple[str, ...]]:
-        """Return every accepted column name per canonical field, the external name first."""
+    def column_names(self) -> dict[str, tuple[str, ...]]:
+        """Return the stream's own column names per canonical field, the external name first."""
         external = {
-            "entity": (self.entity_field,),
-            "metric": (self.metric_field,),
-            "event_time": (self.time_field,),
-            "value": (self.value_field,),
+            "entity": self.entity_field,
+            "metric": self.metric_field,
+            "event_time": self.time_field,
+            "value": self.value_field,
         }
-        fields = dict.fromkeys([*external, *_COMMON_ALIASES, *self.aliases])
         return {
-            name: tuple(
-                dict.fromkeys(
-                    external.get(name, ())
-                    + tuple(self.aliases.get(name, ()))
-                    + _COMMON_ALIASES.get(name, ())
-                )
-            )
-            for name in fields
+            name: (external[name], *self.aliases.get(name, ()))
+            if name in external
+            else tuple(self.aliases[name])
+            for name in dict.fromkeys([*external, *self.aliases])
         }
-
-
-_COMMON_ALIASES: dict[str, tuple[str, ...]] = {
-    "entity": ("entity", "device_id", "asset_id", "host"),
-    "metric": ("metric", "metric_name"),
-    "event_time": ("timestamp", "event_time", "time", "datetime", "date", "ts"),
-    "value": ("value",),
-    "event_id": ("event_id", "eventId"),
-    "label": ("is_anomaly", "anomaly"),
-    "metadata": ("metadata",),
-}

@@ -9,5 +9,4 @@ EMS = MetricStream(
     title="Network and host metrics",
     description="Metrics of network and host assets: one model per asset and metric.",
     entity_field="asset_id",
-    aliases={"entity": ("asset", "assetId"), "metric": ("metricName",)},
 )

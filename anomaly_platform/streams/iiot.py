@@ -9,7 +9,6 @@ IIOT = MetricStream(
     title="Industrial telemetry",
     description="Readings of industrial devices: one model per device and metric.",
     entity_field="device_id",
-    aliases={"entity": ("device", "deviceId"), "metric": ("metricName",)},
     # A plant has thousands of readings an hour: one false alarm in a hundred is noise nobody
     # answers, so this stream allows one in a thousand.
     alpha=0.001,

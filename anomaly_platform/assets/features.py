@@ -1,0 +1,111 @@
+"""``features``: the features of a day's readings, from them and what came before them.
+
+What belongs here: bringing each day together with its look-back, chunk by chunk. What a feature is
+stands in ``ml.features``.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+
+import polars as pl
+from dagster import (
+    AssetExecutionContext,
+    AssetsDefinition,
+    MaterializeResult,
+    MetadataValue,
+    asset,
+)
+
+from anomaly_platform.assets.metadata import column_schema, records_table
+from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days, with_lookback
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.streams import MetricStream
+
+STAGE = "features"
+
+
+def build_features(stream: MetricStream, platform: Platform) -> AssetsDefinition:
+    """Return the asset ``[stream, features]``."""
+
+    @asset(
+        key=stream.key("features"),
+        deps=[with_lookback(stream.key("validated_events"), stream.lookback_days)],
+        partitions_def=days_of(platform.start_of(stream)),
+        backfill_policy=SINGLE_RUN,
+        group_name=stream.name,
+        kinds={"polars", "numba", "parquet"},
+        owners=list(stream.owners),
+        tags={"stage": "features"},
+        code_version=stream.features.version,
+        description=(
+            f"{len(stream.features.names)} causal features per reading over windows of "
+            f"{', '.join(map(str, stream.features.windows))} rows, "
+            f"looking back {stream.lookback_days} days at most."
+        ),
+        required_resource_keys={"platform"},
+    )
+    def features(context: AssetExecutionContext) -> MaterializeResult:
+        opened: Platform = context.resources.platform
+        rows = {
+            day: features_of_day(opened, stream, day) for day in to_days(context.partition_keys)
+        }
+        schema = stream.features.schema()
+        return MaterializeResult(
+            metadata={
+                "dagster/row_count": MetadataValue.int(sum(rows.values())),
+                "days": records_table([{"day": str(day), "rows": n} for day, n in rows.items()]),
+                "feature set": MetadataValue.text(stream.features.version),
+                "dagster/column_schema": column_schema(
+                    {name: (of["dtype"], of["description"]) for name, of in schema.items()}
+                ),
+            }
+        )
+
+    return features
+
+
+def features_of_day(platform: Platform, stream: MetricStream, day: date) -> int:
+    """Compute one day's features, replace its file, and return its number of rows."""
+    first = day - timedelta(days=stream.lookback_days)
+    sources = platform.warehouse.partitions.between(
+        stream.name, "validated_events", first.isoformat(), day.isoformat()
+    )
+    midnight = datetime.combine(day, time(), UTC)
+
+    def chunks() -> Iterator[pl.DataFrame]:
+        paths = [source.path for source in sources]
+        for readings in platform.lake.chunks(paths):
+            ordered = readings.sort("bucket", "entity", "metric", "event_time")
+            yield stream.features.compute(ordered, since=midnight)
+
+    written = platform.lake.write(
+        STAGE, stream.name, day.isoformat(), chunks(), schema=features_schema(stream)
+    )
+    platform.warehouse.partitions.publish(
+        stream.name,
+        STAGE,
+        day.isoformat(),
+        path=written.path,
+        rows=written.rows,
+        # What was read, not what has arrived meanwhile: a day is fresh only when its input was.
+        watermark=max((source.watermark for source in sources), default=0),
+        stats={"feature_set": stream.features.version},
+    )
+    return written.rows
+
+
+def features_schema(stream: MetricStream) -> dict[str, pl.DataType]:
+    """Return the columns of a day's features: the reading's own, then each feature."""
+    dtypes = {"f64": pl.Float64(), "f32": pl.Float32()}
+    own = {
+        "bucket": pl.UInt8(),
+        "entity": pl.String(),
+        "metric": pl.String(),
+        "event_time": pl.Datetime("us", "UTC"),
+        "value": pl.Float64(),
+        "event_id": pl.String(),
+        "label": pl.Boolean(),
+        "metadata": pl.String(),
+    }
+    features = {name: dtypes[of["dtype"]] for name, of in stream.features.schema().items()}
+    return {**own, **features}

@@ -1,0 +1,234 @@
+"""``monitoring_stats``: what a day says about data and model, in numbers.
+
+What belongs here: volumes, rates, drift against the training reference, quality where there are
+labels, age and latency. What follows from them is decided elsewhere.
+"""
+
+from collections.abc import Iterator
+from datetime import date
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from dagster import (
+    AssetExecutionContext,
+    AssetsDefinition,
+    MaterializeResult,
+    MetadataValue,
+    asset,
+)
+
+from anomaly_platform.assets.metadata import picture, records_table
+from anomaly_platform.assets.models import open_version
+from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days
+from anomaly_platform.resources.platform import DETECTOR, Platform
+from anomaly_platform.streams import MetricStream
+
+if TYPE_CHECKING:
+    from anomaly_platform.ml.drift import ReferenceDistribution
+
+Stats = dict[tuple[str, str], float | None]
+
+#: From this population stability index on, a series counts as drifted.
+DRIFTED_PSI = 0.25
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+_SHOWN = ("readings", "anomaly_rate", "quarantine_ratio", "series_drifted_share", "recall")
+
+
+def build_monitoring_stats(stream: MetricStream, platform: Platform) -> AssetsDefinition:
+    """Return the asset ``[stream, monitoring_stats]``."""
+
+    @asset(
+        key=stream.key("monitoring_stats"),
+        deps=[stream.key("scored_events"), stream.key("quarantine")],
+        partitions_def=days_of(platform.start_of(stream)),
+        backfill_policy=SINGLE_RUN,
+        group_name=stream.name,
+        kinds={"postgres"},
+        owners=list(stream.owners),
+        tags={"stage": "monitoring"},
+        description=(
+            "Volumes, quarantine ratio, anomaly rate, drift against the training reference, score "
+            "quantiles, quality against labels, model age and latency of a day."
+        ),
+        required_resource_keys={"platform"},
+    )
+    def monitoring_stats(context: AssetExecutionContext) -> MaterializeResult:
+        opened: Platform = context.resources.platform
+        references = _references(opened, stream)
+        records = []
+        for day in to_days(context.partition_keys):
+            stats = stats_of_day(opened, stream, day, references)
+            opened.warehouse.monitoring.replace_day(stream.name, day, stats)
+            shown = {stat: stats.get(("day", stat)) for stat in _SHOWN}
+            records.append({"day": str(day), **shown})
+        metadata: dict[str, MetadataValue] = {"days": records_table(records)}
+        curves = _curves(opened, stream, to_days(context.partition_keys)[-1])
+        if curves is not None:
+            metadata["precision and recall"] = picture(curves)
+        return MaterializeResult(metadata=metadata)
+
+    return monitoring_stats
+
+
+def stats_of_day(
+    platform: Platform,
+    stream: MetricStream,
+    day: date,
+    references: "dict[tuple[str, str], ReferenceDistribution]",
+) -> Stats:
+    """Return the numbers of one day by (subject, stat); subject ``day`` is the day as a whole."""
+    partitions = platform.warehouse.partitions
+    validated = partitions.get(stream.name, "validated_events", day.isoformat())
+    scored = partitions.get(stream.name, "scored_events", day.isoformat())
+    stats: Stats = {}
+    if validated is not None:
+        rows_in = int(validated.stats["rows_in"])
+        stats[("day", "rows_in")] = rows_in
+        stats[("day", "duplicates")] = int(validated.stats["duplicates"])
+        stats[("day", "quarantined")] = int(validated.stats["quarantined"])
+        stats[("day", "quarantine_ratio")] = (
+            int(validated.stats["quarantined"]) / rows_in if rows_in else 0.0
+        )
+    if scored is None:
+        return stats
+    parts = []
+    drift: list[tuple[float, float]] = []
+    for chunk in platform.lake.chunks(
+        [scored.path],
+        columns=[
+            "entity",
+            "metric",
+            "event_time",
+            "value",
+            "score",
+            "is_anomaly",
+            "status",
+            "label",
+        ],
+    ):
+        parts.append(chunk.drop("value"))
+        drift.extend(_drift(chunk, references))
+    if parts:
+        rows = pl.concat(parts)
+        stats |= _volumes(rows)
+        stats |= _quality(rows)
+    stats |= _drift_stats(drift)
+    stats |= _model_and_latency(platform, stream, day)
+    return stats
+
+
+def _volumes(rows: pl.DataFrame) -> Stats:
+    decided = rows["is_anomaly"].count()
+    anomalies = int(rows["is_anomaly"].sum())
+    stats: Stats = {
+        ("day", "readings"): rows.height,
+        ("day", "anomalies"): anomalies,
+        ("day", "anomaly_rate"): anomalies / decided if decided else None,
+        ("day", "series"): rows.select(pl.struct("entity", "metric").n_unique()).item(),
+    }
+    for status, count in rows["status"].value_counts().iter_rows():
+        stats[("status", status)] = count
+    for name, q in _QUANTILES.items():
+        stats[("score", name)] = rows["score"].quantile(q)
+    return stats
+
+
+def _quality(rows: pl.DataFrame) -> Stats:
+    """Compare decisions with labels, where readings carry any."""
+    from anomaly_platform.ml.evaluation import confusion, event_recall
+
+    known = rows.filter(pl.col("label").is_not_null()).sort("entity", "metric", "event_time")
+    if known.is_empty():
+        return {}
+    labels = known["label"].to_numpy()
+    flags = known["is_anomaly"].fill_null(value=False).to_numpy()
+    counts = confusion(labels, flags)
+    return {
+        ("day", "labelled"): known.height,
+        ("day", "precision"): counts.precision,
+        ("day", "recall"): counts.recall,
+        ("day", "false_positive_rate"): counts.false_positive_rate,
+        ("day", "event_recall"): event_recall(labels, flags),
+    }
+
+
+def _drift(
+    chunk: pl.DataFrame, references: "dict[tuple[str, str], ReferenceDistribution]"
+) -> Iterator[tuple[float, float]]:
+    """Yield (PSI, KS) of every series of the chunk that has a reference and enough rows."""
+    for key, rows in chunk.select("entity", "metric", "value").group_by("entity", "metric"):
+        reference = references.get((str(key[0]), str(key[1])))
+        if reference is None:
+            continue
+        values = rows["value"].fill_null(float("nan")).to_numpy()
+        (result,) = reference.compare(values[:, None])
+        if result.psi is not None and result.ks is not None:
+            yield result.psi, result.ks
+
+
+def _drift_stats(drift: list[tuple[float, float]]) -> Stats:
+    if not drift:
+        return {}
+    psi, ks = np.asarray(drift).T
+    return {
+        ("value", "psi_median"): float(np.median(psi)),
+        ("value", "psi_p90"): float(np.quantile(psi, 0.9)),
+        ("value", "ks_median"): float(np.median(ks)),
+        ("value", "ks_p90"): float(np.quantile(ks, 0.9)),
+        ("day", "series_drifted_share"): float(np.mean(psi >= DRIFTED_PSI)),
+    }
+
+
+def _model_and_latency(platform: Platform, stream: MetricStream, day: date) -> Stats:
+    scored = platform.warehouse.scores.scored_day(stream.name, day)
+    if scored is None:
+        return {}
+    stats: Stats = {}
+    files = platform.warehouse.ledger.raw_files(stream.name, day)
+    arrived = [platform.warehouse.ledger.find(stream.name, file.digest) for file in files]
+    newest = max((entry.ingested_at for entry in arrived if entry is not None), default=None)
+    if newest is not None:
+        stats[("day", "latency_seconds")] = (scored.written_at - newest).total_seconds()
+    if scored.bundle_version is not None:
+        record = platform.warehouse.bundles.get(stream.name, DETECTOR, scored.bundle_version)
+        if record is not None and record.trained_at is not None:
+            age = scored.written_at - record.trained_at
+            stats[("model", "age_days")] = age.total_seconds() / 86_400
+        stats[("model", "version")] = scored.bundle_version
+    return stats
+
+
+def _references(
+    platform: Platform, stream: MetricStream
+) -> "dict[tuple[str, str], ReferenceDistribution]":
+    """Return the distribution that each trained series of the champion had in training."""
+    from anomaly_platform.ml.drift import ReferenceDistribution
+
+    champion = platform.warehouse.bundles.champion(stream.name, DETECTOR)
+    if champion is None:
+        return {}
+    series = open_version(platform, stream, champion.version).series.filter(
+        pl.col("status") == "trained"
+    )
+    columns = ("entity", "metric", "reference_edges", "reference_counts", "reference_missing")
+    return {
+        (entity, metric): ReferenceDistribution(
+            ("value",), np.array([edges]), np.array([counts]), np.array([missing])
+        )
+        for entity, metric, edges, counts, missing in series.select(columns).iter_rows()
+    }
+
+
+def _curves(platform: Platform, stream: MetricStream, day: date) -> bytes | None:
+    """Draw precision and recall of the newest day, if its labels have both kinds."""
+    from anomaly_platform.ml.plots import quality_curves
+
+    scored = platform.warehouse.partitions.get(stream.name, "scored_events", day.isoformat())
+    if scored is None:
+        return None
+    rows = platform.lake.read(scored.path, columns=["score", "label"]).drop_nulls()
+    labels = rows["label"].to_numpy()
+    if not labels.any() or labels.all():
+        return None
+    return quality_curves(labels, rows["score"].to_numpy(), title=f"{stream.title}, {day}")

@@ -1,0 +1,294 @@
+"""``raw_events``: from files in landing to append-only raw rows in the lake.
+
+What belongs here: taking a file in exactly once, and saying which event days it touched. What a
+row means is decided a stage later; here it only has to belong to a day.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+from dagster import (
+    AssetExecutionContext,
+    AssetsDefinition,
+    Config,
+    Failure,
+    MaterializeResult,
+    MetadataValue,
+    asset,
+)
+from pydantic import Field
+
+from anomaly_platform.assets.metadata import column_schema, counts_table
+from anomaly_platform.resources.landing import LandedFile
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.streams import MetricStream
+
+if TYPE_CHECKING:
+    from anomaly_platform.ingest.layout import LayoutContext
+
+STAGE = "raw_events"
+RAW_BUCKET = "entity_bucket"
+_BATCH_ROWS = 500_000
+
+
+class StillBeingWrittenError(RuntimeError):
+    """A file changed while it was read; it stays in landing and nothing of it is kept."""
+
+
+class RawEventsConfig(Config):
+    """What to ingest."""
+
+    files: list[str] = Field(
+        default_factory=list,
+        description="Names in the stream's landing folder. Empty: every file that holds still.",
+    )
+
+
+@dataclass(slots=True)
+class IngestReport:
+    """What became of the files of one run.
+
+    Attributes
+    ----------
+    ingested, repeated, rejected : list of str
+        File names: taken in, seen before with the same content and mapping, unreadable.
+    reasons : dict of str to str
+        Why a file was rejected.
+    failed : dict of str to str
+        What went wrong with a file for no fault of its own; it stays in landing.
+    rows, quarantined : int
+        Rows read, and how many of them were refused here.
+    days : Counter of date
+        Rows per event day.
+    """
+
+    ingested: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    rows: int = 0
+    quarantined: int = 0
+    days: Counter[date] = field(default_factory=Counter)
+
+
+def build_raw_events(stream: MetricStream) -> AssetsDefinition:
+    """Return the asset ``[stream, raw_events]``."""
+
+    @asset(
+        key=stream.key("raw_events"),
+        group_name=stream.name,
+        kinds={"polars", "parquet"},
+        owners=list(stream.owners),
+        tags={"stage": "raw"},
+        description=(
+            f"Files from landing/{stream.name} as rows of text, append-only, each file once. "
+            "Rows that belong to no day of the calendar are in quarantine."
+        ),
+        required_resource_keys={"platform"},
+    )
+    def raw_events(context: AssetExecutionContext, config: RawEventsConfig) -> MaterializeResult:
+        platform: Platform = context.resources.platform
+        files = platform.landing.settled(stream.name)
+        if config.files:
+            wanted = set(config.files)
+            files = [file for file in files if file.name in wanted]
+        report = ingest_files(platform, stream, files, datetime.now(UTC))
+        for name, reason in report.reasons.items():
+            context.log.warning("%s was rejected: %s", name, reason)
+        if report.failed:
+            # The other files are in; these stay in landing and are tried again.
+            raise Failure("files could not be taken in", metadata={"files": dict(report.failed)})
+        return MaterializeResult(metadata=_metadata(report))
+
+    return raw_events
+
+
+def ingest_files(
+    platform: Platform, stream: MetricStream, files: list[LandedFile], now: datetime
+) -> IngestReport:
+    """Take files into the lake, each exactly once; a file that fails stops no other.
+
+    Parameters
+    ----------
+    platform : Platform
+        Where to read from and write to.
+    stream : MetricStream
+        Whose files these are.
+    files : list of LandedFile
+        What to take, in this order.
+    now : datetime
+        The present, with a time zone; later events (beyond the allowance) are refused.
+    """
+    report = IngestReport()
+    for file in files:
+        try:
+            with platform.landing.local_copy(file) as local:
+                _ingest_file(platform, stream, file, local, now, report)
+        except Exception as error:
+            report.failed[file.name] = f"{type(error).__name__}: {error}"
+    return report
+
+
+def _ingest_file(
+    platform: Platform,
+    stream: MetricStream,
+    file: LandedFile,
+    local: Path,
+    now: datetime,
+    report: IngestReport,
+) -> None:
+    from anomaly_platform.ingest.layout import file_layout
+    from anomaly_platform.ingest.mapping import ColumnMapping, content_digest
+    from anomaly_platform.ingest.sources import UnreadableFile
+
+    ledger = platform.warehouse.ledger
+    mapping = ColumnMapping()
+    entity: str | None = None
+    try:
+        text = platform.landing.mapping_text(file)
+        mapping = ColumnMapping() if text is None else ColumnMapping.from_json(text)
+        context = layout_context(platform, stream, file.name, mapping, now)
+        entity = file_layout(local, context).entity_from_name
+        digest = content_digest(local, mapping, stream.name, entity=entity)
+        known = ledger.find(stream.name, digest)
+        if known is not None and known.status == "ingested":
+            report.repeated.append(file.name)
+            platform.landing.archive(file, stream.name, digest)
+            return
+        _store(platform, stream, file, local, context, digest, report)
+    except StillBeingWrittenError:
+        return
+    except UnreadableFile as error:
+        digest = content_digest(local, mapping, stream.name, entity=entity or file.name)
+        ledger.record_rejected(
+            stream.name,
+            digest,
+            source=file.name,
+            reason=str(error),
+            mapping=json.loads(mapping.to_json()),
+        )
+        report.rejected.append(file.name)
+        report.reasons[file.name] = str(error)
+        platform.landing.reject(file, stream.name, digest)
+
+
+def layout_context(
+    platform: Platform, stream: MetricStream, name: str, mapping: "ColumnMapping", now: datetime
+) -> "LayoutContext":
+    """Return everything besides its columns that decides how a file of the stream is understood."""
+    from anomaly_platform.ingest.layout import LayoutContext
+
+    return LayoutContext(
+        name=name,
+        now=now,
+        mapping=mapping,
+        fields=_fields(stream),
+        timezone=platform.settings.default_timezone,
+        start=datetime.combine(platform.start_of(stream), time(), UTC),
+        future_allowance=platform.settings.future_allowance,
+    )
+
+
+def _store(
+    platform: Platform,
+    stream: MetricStream,
+    file: LandedFile,
+    local: Path,
+    context: "LayoutContext",
+    digest: str,
+    report: IngestReport,
+) -> None:
+    """Write the raw rows, then enter the file into the ledger, then move it away."""
+    from anomaly_platform.ingest.layout import RAW_METRIC_ROWS, read_raw_rows
+    from anomaly_platform.ingest.rejects import no_rejects
+
+    days: Counter[date] = Counter()
+    rejects = [no_rejects()]
+
+    def batches() -> Iterator[pl.DataFrame]:
+        for good, refused in read_raw_rows(local, context, batch_rows=_BATCH_ROWS):
+            for day, count in good["event_date"].value_counts().iter_rows():
+                days[day] += count
+            rejects.append(refused)
+            yield _for_lake(good)
+        if not platform.landing.unchanged(file):
+            raise StillBeingWrittenError(f"{file.name} changed while it was read")
+
+    written = platform.lake.write(
+        STAGE,
+        stream.name,
+        context.now.date().isoformat(),
+        batches(),
+        schema=_for_lake(pl.DataFrame(schema=RAW_METRIC_ROWS)).schema,
+    )
+    refused = pl.concat(rejects)
+    rows = written.rows + refused.height
+    platform.warehouse.ledger.record_ingest(
+        stream.name,
+        digest,
+        source=file.name,
+        raw_path=written.path,
+        rows_in=rows,
+        days=days,
+        rejects=refused,
+        mapping=json.loads(context.mapping.to_json()),
+    )
+    platform.landing.archive(file, stream.name, digest)
+    report.ingested.append(file.name)
+    report.rows += rows
+    report.quarantined += refused.height
+    report.days.update(days)
+
+
+def _for_lake(rows: pl.DataFrame) -> pl.DataFrame:
+    """Order a batch by day and bucket; over the whole file buckets start anew with each batch."""
+    return rows.sort("event_date", "bucket", maintain_order=True).rename({"bucket": RAW_BUCKET})
+
+
+def _fields(stream: MetricStream) -> dict[str, tuple[str, ...]]:
+    """Return the accepted column names: the stream's own before those every stream knows."""
+    from anomaly_platform.ingest.mapping import METRIC_FIELDS
+
+    own = stream.column_names()
+    return {
+        name: tuple(dict.fromkeys((*own.get(name, ()), *known)))
+        for name, known in METRIC_FIELDS.items()
+    }
+
+
+def _metadata(report: IngestReport) -> dict[str, MetadataValue]:
+    files = {
+        "ingested": len(report.ingested),
+        "seen before": len(report.repeated),
+        "rejected": len(report.rejected),
+    }
+    return {
+        "dagster/row_count": MetadataValue.int(report.rows),
+        "quarantined": MetadataValue.int(report.quarantined),
+        "files": counts_table("files", files),
+        "rejected": MetadataValue.json(report.reasons),
+        "days": counts_table("event day", {str(d): n for d, n in sorted(report.days.items())}),
+        "dagster/column_schema": column_schema(_RAW_COLUMNS),
+    }
+
+
+_RAW_COLUMNS = {
+    "row_number": ("int", "row in the source file, from 1"),
+    "column": ("string", "source column of a wide file's cell, empty otherwise"),
+    "entity": ("string", "device or asset"),
+    "metric": ("string", "name of the metric"),
+    "event_time": ("timestamp (UTC)", "when the reading was taken"),
+    "value_text": ("string", "the value as it came"),
+    "event_id_text": ("string", "the id as it came"),
+    "metadata_text": ("string", "the metadata as they came"),
+    "label_text": ("string", "the label as it came; never a metric"),
+    "event_date": ("date", "UTC day of the event"),
+    RAW_BUCKET: ("int", "hash of the entity, 0 to 63"),
+}

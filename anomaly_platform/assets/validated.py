@@ -1,0 +1,229 @@
+"""``validated_events`` and ``quarantine``: a day's raw rows, parsed, checked and settled.
+
+What belongs here: working through a day in bounded chunks and accounting for every row. What makes
+a reading valid is in ``ingest.validation``.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from itertools import pairwise
+
+import polars as pl
+from dagster import (
+    AssetExecutionContext,
+    AssetsDefinition,
+    AssetSpec,
+    MaterializeResult,
+    MetadataValue,
+    multi_asset,
+)
+
+from anomaly_platform.assets.metadata import column_schema, counts_table, records_table
+from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days
+from anomaly_platform.assets.raw import RAW_BUCKET
+from anomaly_platform.resources.ledger import RawFile
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.streams import MetricStream
+
+STAGE = "validated_events"
+_CHUNK_ROWS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class DayAccount:
+    """What became of a day's raw rows: `rows_in` is the sum of the others."""
+
+    day: date
+    rows_in: int
+    valid: int
+    quarantined: int
+    duplicates: int
+
+
+def build_validated_events(stream: MetricStream, platform: Platform) -> AssetsDefinition:
+    """Return the assets ``[stream, validated_events]`` and ``[stream, quarantine]``."""
+    common = {
+        "deps": [stream.key("raw_events")],
+        "group_name": stream.name,
+        "owners": list(stream.owners),
+    }
+
+    @multi_asset(
+        name=f"{stream.name}__validated_events",
+        specs=[
+            AssetSpec(
+                stream.key("validated_events"),
+                description=(
+                    "Readings of a UTC day: parsed, within bounds, one per device, metric and "
+                    "time. A repeated reading is counted, a contradicting one refused."
+                ),
+                kinds={"polars", "parquet"},
+                tags={"stage": "validated"},
+                **common,
+            ),
+            AssetSpec(
+                stream.key("quarantine"),
+                description="Rows that were refused, each with its file, row number and reason.",
+                kinds={"postgres"},
+                tags={"stage": "quarantine"},
+                **common,
+            ),
+        ],
+        partitions_def=days_of(platform.start_of(stream)),
+        backfill_policy=SINGLE_RUN,
+        required_resource_keys={"platform"},
+    )
+    def validated_events(context: AssetExecutionContext) -> Iterator[MaterializeResult]:
+        opened: Platform = context.resources.platform
+        accounts = [
+            validate_day(opened, stream, day, datetime.now(UTC))
+            for day in to_days(context.partition_keys)
+        ]
+        yield _validated_result(stream, accounts)
+        yield _quarantine_result(opened, stream, accounts)
+
+    return validated_events
+
+
+def validate_day(platform: Platform, stream: MetricStream, day: date, now: datetime) -> DayAccount:
+    """Validate one day, replace its file and its quarantine, and return the account of its rows."""
+    from anomaly_platform.ingest.validation import validate_metrics
+
+    ledger = platform.warehouse.ledger
+    watermark = ledger.watermark(stream.name, day)
+    files = [file for file in ledger.raw_files(stream.name, day) if file.seq <= watermark]
+    digests = pl.DataFrame(
+        {
+            "batch_seq": [file.seq for file in files],
+            "digest": [file.digest for file in files],
+            "source": [file.source for file in files],
+        },
+        schema={"batch_seq": pl.Int64, "digest": pl.String, "source": pl.String},
+    )
+    rows_in = sum(file.rows for file in files)
+    duplicates = 0
+    rejects: list[pl.DataFrame] = []
+    extents: list[pl.DataFrame] = []
+
+    def chunks() -> Iterator[pl.DataFrame]:
+        nonlocal duplicates
+        for span in bucket_spans(rows_in):
+            done = validate_metrics(
+                _raw_rows(platform, files, day, span),
+                day,
+                start=datetime.combine(platform.start_of(stream), time(), UTC),
+                now=now,
+                future_allowance=platform.settings.future_allowance,
+            )
+            extents.append(_extents(done.frame))
+            rejects.append(done.rejects.join(digests, on="batch_seq", how="left"))
+            duplicates += done.duplicates
+            yield done.frame
+
+    written = platform.lake.write(STAGE, stream.name, day.isoformat(), chunks())
+    refused = pl.concat(rejects)
+    account = DayAccount(day, rows_in, written.rows, refused.height, duplicates)
+    platform.warehouse.partitions.publish(
+        stream.name,
+        STAGE,
+        day.isoformat(),
+        path=written.path,
+        rows=written.rows,
+        watermark=watermark,
+        stats={
+            "rows_in": rows_in,
+            "duplicates": duplicates,
+            "quarantined": refused.height,
+        },
+    )
+    platform.warehouse.quarantine.replace_day(stream.name, STAGE, day, refused)
+    platform.warehouse.series.replace_day(stream.name, day, pl.concat(extents))
+    return account
+
+
+def bucket_spans(rows: int) -> list[tuple[int, int]]:
+    """Return ranges (first, last) of buckets that hold about a million of `rows` rows each."""
+    from anomaly_platform.ingest.bucketing import BUCKETS
+
+    count = min(BUCKETS, max(1, -(-rows // _CHUNK_ROWS)))
+    edges = [round(n * BUCKETS / count) for n in range(count + 1)]
+    return [(first, after - 1) for first, after in pairwise(edges)]
+
+
+def _raw_rows(
+    platform: Platform, files: Sequence[RawFile], day: date, span: tuple[int, int]
+) -> pl.DataFrame:
+    from anomaly_platform.ingest.layout import RAW_METRIC_ROWS
+
+    bounds = {"event_date": (day, day), RAW_BUCKET: span}
+    empty = pl.DataFrame(schema={**RAW_METRIC_ROWS, "batch_seq": pl.Int64()})
+    parts = [
+        platform.lake.read(file.path, between=bounds)
+        .rename({RAW_BUCKET: "bucket"})
+        .with_columns(pl.lit(file.seq, pl.Int64).alias("batch_seq"))
+        for file in files
+    ]
+    return pl.concat([empty, *parts])
+
+
+def _extents(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.group_by("entity", "metric", maintain_order=True).agg(
+        rows=pl.len(),
+        first_event=pl.col("event_time").min(),
+        last_event=pl.col("event_time").max(),
+    )
+
+
+def _validated_result(stream: MetricStream, accounts: list[DayAccount]) -> MaterializeResult:
+    return MaterializeResult(
+        asset_key=stream.key("validated_events"),
+        metadata={
+            "dagster/row_count": MetadataValue.int(sum(a.valid for a in accounts)),
+            "duplicates": MetadataValue.int(sum(a.duplicates for a in accounts)),
+            "days": records_table(
+                [
+                    {
+                        "day": str(a.day),
+                        "rows in": a.rows_in,
+                        "valid": a.valid,
+                        "quarantined": a.quarantined,
+                        "duplicates": a.duplicates,
+                    }
+                    for a in accounts
+                ]
+            ),
+            "dagster/column_schema": column_schema(VALIDATED_COLUMNS),
+        },
+    )
+
+
+def _quarantine_result(
+    platform: Platform, stream: MetricStream, accounts: list[DayAccount]
+) -> MaterializeResult:
+    reasons: dict[str, int] = {}
+    for account in accounts:
+        if account.quarantined:
+            found = platform.warehouse.quarantine.reasons(stream.name, day=account.day)
+            for reason, count in found.items():
+                reasons[reason] = reasons.get(reason, 0) + count
+    return MaterializeResult(
+        asset_key=stream.key("quarantine"),
+        metadata={
+            "dagster/row_count": MetadataValue.int(sum(a.quarantined for a in accounts)),
+            "reasons": counts_table("reason", reasons),
+            "dagster/table_name": MetadataValue.text("quarantine"),
+        },
+    )
+
+
+VALIDATED_COLUMNS = {
+    "bucket": ("int", "hash of the entity, 0 to 63"),
+    "entity": ("string", "device or asset"),
+    "metric": ("string", "name of the metric"),
+    "event_time": ("timestamp (UTC)", "when the reading was taken"),
+    "value": ("float", "the reading; null is a missing reading"),
+    "event_id": ("uuid", "given, or derived from entity, metric and time"),
+    "label": ("bool", "known anomaly, known normal, or unknown"),
+    "metadata": ("json", "what came with the reading"),
+}

@@ -1,0 +1,153 @@
+"""Checks of ``features``: finite, complete, and the same one row at a time."""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from dagster import (
+    AssetCheckExecutionContext,
+    AssetCheckResult,
+    AssetChecksDefinition,
+    AssetCheckSpec,
+    multi_asset_check,
+)
+
+from anomaly_platform.checks.scope import partitions_in_scope, verdict
+from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.resources.partitions import Partition
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.streams import MetricStream
+
+#: Series per day whose features are computed again, one reading at a time.
+SAMPLED_SERIES = 2
+
+
+def build_feature_checks(stream: MetricStream) -> AssetChecksDefinition:
+    """Return the checks of ``features``; what is not finite stops the run."""
+    key = stream.key("features")
+
+    @multi_asset_check(
+        name=f"{stream.name}__features_checks",
+        specs=[
+            AssetCheckSpec(
+                "finite",
+                asset=key,
+                blocking=True,
+                description="Every feature of a reading with a value is there and finite.",
+            ),
+            AssetCheckSpec(
+                "one_row_per_reading",
+                asset=key,
+                description="A day has as many rows as its validated readings.",
+            ),
+            AssetCheckSpec(
+                "batch_equals_single_row",
+                asset=key,
+                description="Computed one reading at a time, a sample has the same bits.",
+            ),
+        ],
+        required_resource_keys={"platform"},
+    )
+    def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
+        platform: Platform = context.resources.platform
+        days = partitions_in_scope(context, platform, stream, "features")
+        infinite, missing, unequal = [], [], []
+        compared = 0
+        for day in days:
+            infinite.extend(_not_finite(platform, stream, day))
+            valid = platform.warehouse.partitions.get(
+                stream.name, "validated_events", day.partition
+            )
+            if valid is None or valid.rows != day.rows:
+                missing.append(
+                    f"{day.partition}: {day.rows} rows of {valid.rows if valid else 0} readings"
+                )
+            rows, problems = _replay(platform, stream, day)
+            compared += rows
+            unequal.extend(problems)
+        seen = f"{sum(day.rows for day in days):,} rows of {len(days)} days"
+        yield verdict(stream, "features", "finite", infinite, seen)
+        yield verdict(stream, "features", "one_row_per_reading", missing, seen)
+        yield verdict(
+            stream,
+            "features",
+            "batch_equals_single_row",
+            unequal,
+            f"{compared:,} readings compared",
+        )
+
+    return checks
+
+
+def _not_finite(platform: Platform, stream: MetricStream, day: Partition) -> list[str]:
+    problems = []
+    names = list(stream.features.names)
+    for chunk in platform.lake.chunks([day.path], columns=["bucket", *names]):
+        present = chunk.filter(pl.col("value").is_not_null())
+        finite = present.select(pl.col(names).is_finite().fill_null(value=False).all())
+        problems += [
+            f"{day.partition}: {name} is not finite" for name in names if not finite[name].item()
+        ]
+    return problems
+
+
+def _replay(platform: Platform, stream: MetricStream, day: Partition) -> tuple[int, list[str]]:
+    """Compute a few series of the day again from their look-back, one reading at a time."""
+    stored = platform.lake.read(day.path)
+    keys = stored.select("entity", "metric").unique(maintain_order=True)
+    if keys.is_empty():
+        return 0, []
+    step = max(1, keys.height // SAMPLED_SERIES)
+    sample = keys.gather_every(step).head(SAMPLED_SERIES)
+    history = _look_back(platform, stream, day)
+    compared, problems = 0, []
+    for entity, metric in sample.iter_rows():
+        mine = (pl.col("entity") == entity) & (pl.col("metric") == metric)
+        expected = stored.filter(mine).select("event_time", *stream.features.names)
+        single = _one_by_one(stream.features, history.filter(mine), expected)
+        batch = expected.select(stream.features.names).cast(pl.Float64)
+        compared += expected.height
+        if not np.array_equal(single, batch.fill_null(np.nan).to_numpy(), equal_nan=True):
+            problems.append(f"{day.partition}: {entity} {metric} differs one reading at a time")
+    return compared, problems
+
+
+def _one_by_one(
+    feature_set: MetricFeatureSet, history: pl.DataFrame, readings: pl.DataFrame
+) -> npt.NDArray[np.float64]:
+    """Return (readings, features) as the online path computes them after `history`."""
+    from anomaly_platform.ml.features.batch import microseconds
+    from anomaly_platform.ml.features.online import SeriesState, step
+
+    past = history.sort("event_time")
+    state = SeriesState.of(
+        feature_set,
+        microseconds(past["event_time"]),
+        past["value"].fill_null(np.nan).to_numpy(),
+    )
+    rows = []
+    narrow = [of["dtype"] == "f32" for of in feature_set.schema().values()]
+    for when, value in readings.select("event_time", "value").iter_rows():
+        features, state = step(feature_set, state, when, value)
+        rows.append(np.where(narrow, features.astype(np.float32), features))
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(feature_set.names))
+
+
+def _look_back(platform: Platform, stream: MetricStream, day: Partition) -> pl.DataFrame:
+    first = date.fromisoformat(day.partition) - timedelta(days=stream.lookback_days)
+    last = date.fromisoformat(day.partition) - timedelta(days=1)
+    earlier = platform.warehouse.partitions.between(
+        stream.name, "validated_events", first.isoformat(), last.isoformat()
+    )
+    columns = ["entity", "metric", "event_time", "value"]
+    empty = pl.DataFrame(
+        schema={
+            "entity": pl.String,
+            "metric": pl.String,
+            "event_time": pl.Datetime("us", "UTC"),
+            "value": pl.Float64,
+        }
+    )
+    return pl.concat([empty, *(platform.lake.read(p.path, columns=columns) for p in earlier)])

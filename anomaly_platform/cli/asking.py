@@ -1,0 +1,40 @@
+"""``anomaly sql``: one read-only question to the platform's database."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from anomaly_platform.resources.database import DatabaseError, connect, prepare_databases
+from anomaly_platform.settings import Settings
+
+_MOST_ROWS = 200
+
+
+def ask(settings: Settings, query: str, console: Console) -> None:
+    """Run the query in a read-only transaction and print at most 200 rows.
+
+    Raises
+    ------
+    DatabaseError
+        When the server refuses the statement.
+    """
+    import psycopg
+
+    with connect(prepare_databases(settings).application) as connection:
+        connection.read_only = True
+        try:
+            # A person's own query to their own database is what this command is for.
+            cursor = connection.execute(query.encode())
+            rows = cursor.fetchmany(_MOST_ROWS + 1) if cursor.description else []
+        except psycopg.Error as error:
+            raise DatabaseError(str(error).strip()) from None
+        names = [column.name for column in cursor.description or ()]
+    table = Table()
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for row in rows[:_MOST_ROWS]:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console.print(table)
+    more = ", more are not shown" if len(rows) > _MOST_ROWS else ""
+    console.print(f"{min(len(rows), _MOST_ROWS)} rows{more}")

@@ -1,0 +1,62 @@
+"""``anomaly import``: files into landing, with the mapping that makes sense of their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from anomaly_platform.assets.raw import layout_context
+from anomaly_platform.ingest.mapping import ColumnMapping
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.settings import Settings
+from anomaly_platform.streams import MetricStream
+
+
+def import_into_landing(
+    settings: Settings,
+    stream: MetricStream,
+    files: Sequence[Path],
+    mapping: ColumnMapping,
+    console: Console,
+) -> None:
+    """Copy files into the stream's landing folder.
+
+    Each file's header is looked at first, so that a mapping that does not fit is refused here and
+    not hours later. A file that cannot be read at all is copied nevertheless: the platform keeps
+    it with the reason.
+
+    Raises
+    ------
+    FileNotFoundError
+        When a file is not there.
+    MappingError
+        When the mapping names a column or field that does not exist.
+    """
+    from anomaly_platform.ingest.layout import file_layout
+    from anomaly_platform.ingest.mapping import MappingError
+    from anomaly_platform.ingest.sources import UnreadableFile
+
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        raise FileNotFoundError(f"there is no file {missing[0]}")
+    platform = Platform(settings)
+    for file in files:
+        context = layout_context(platform, stream, file.name, mapping, datetime.now(UTC))
+        try:
+            layout = file_layout(file, context)
+            shape = "wide" if layout.wide else "long"
+            whose = f", entity {layout.entity_from_name}" if layout.entity_from_name else ""
+            said = f"{shape}{whose}"
+        except MappingError as error:
+            raise MappingError(f"{file.name}: {error}") from None
+        except UnreadableFile as error:
+            said = f"will be rejected: {error}"
+        text = None if mapping == ColumnMapping() else mapping.to_json()
+        platform.landing.put(stream.name, file, text)
+        console.print(f"{file.name} → landing/{stream.name} ({said})", soft_wrap=True)
+    console.print(
+        f"`anomaly run {stream.name}` takes them in now; a running platform does so by itself."
+    )
