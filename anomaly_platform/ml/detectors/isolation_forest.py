@@ -160,7 +160,7 @@ def _suspects(X: FloatArray, forest: ForestArrays, limit: int) -> npt.NDArray[np
     if candidates.size == 0:
         return candidates
     step = max(1, X.shape[0] // 512)
-    usual = score_forest(forest, X[::step])
+    usual = score_forest(forest, np.ascontiguousarray(X[::step]))
     centre_score = float(np.median(usual))
     spread = 1.4826 * float(np.median(np.abs(usual - centre_score)))
     scores = score_forest(forest, X[candidates])
