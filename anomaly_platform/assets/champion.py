@@ -65,14 +65,14 @@ def build_champion(stream: MetricStream) -> AssetsDefinition:
         description="The bundle that scores: the newest one that passed its gate.",
         required_resource_keys={"platform"},
     )
-    def champion(context: AssetExecutionContext) -> MaterializeResult:
+    def champion(context: AssetExecutionContext) -> MaterializeResult[None]:
         platform: Platform = context.resources.platform
         return promote_newest(platform, stream)
 
     return champion
 
 
-def promote_newest(platform: Platform, stream: MetricStream) -> MaterializeResult:
+def promote_newest(platform: Platform, stream: MetricStream) -> MaterializeResult[None]:
     """Judge the newest challenger and promote or reject it; the champion stays otherwise."""
     bundles = platform.warehouse.bundles
     challenger = next(

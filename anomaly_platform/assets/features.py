@@ -44,7 +44,7 @@ def build_features(stream: MetricStream, platform: Platform) -> AssetsDefinition
         ),
         required_resource_keys={"platform"},
     )
-    def features(context: AssetExecutionContext) -> MaterializeResult:
+    def features(context: AssetExecutionContext) -> MaterializeResult[None]:
         opened: Platform = context.resources.platform
         rows = {
             day: features_of_day(opened, stream, day) for day in to_days(context.partition_keys)

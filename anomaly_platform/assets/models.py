@@ -47,7 +47,7 @@ def build_isolation_forest_model(stream: MetricStream) -> AssetsDefinition:
         ),
         required_resource_keys={"platform"},
     )
-    def isolation_forest_model(context: AssetExecutionContext) -> MaterializeResult:
+    def isolation_forest_model(context: AssetExecutionContext) -> MaterializeResult[None]:
         platform: Platform = context.resources.platform
         version, bundle = train(platform, stream)
         series = bundle.series
@@ -103,11 +103,9 @@ def training_window(platform: Platform, stream: MetricStream) -> TrainingWindow:
         since=pl.col("last_event") - policy.window,
         until=pl.col("last_event"),
     )
-    first = series["since"].min()
-    if not isinstance(first, datetime):
-        raise AssertionError("a stream with events has a first one")
+    first = series.select(pl.col("since").dt.date().min()).item()
     days = platform.warehouse.partitions.between(
-        stream.name, "features", f"{first:%Y-%m-%d}", f"{newest:%Y-%m-%d}"
+        stream.name, "features", first.isoformat(), f"{newest:%Y-%m-%d}"
     )
     wanted = _days_of(series)
     return TrainingWindow(series, [day for day in days if day.partition in wanted])
@@ -141,7 +139,7 @@ def train(platform: Platform, stream: MetricStream) -> "tuple[int, Bundle]":
     settings = platform.settings
     folder = platform.lake.new_folder()
     try:
-        bundle = train_fleet(
+        train_fleet(
             _training_frames(platform, window),
             stream.features,
             FleetPolicy(
@@ -190,8 +188,8 @@ def _register(
         path=path,
         digest=bundle.digest,
         trained_at=datetime.fromisoformat(manifest["trained_at"]),
-        window_start=window.series["since"].min(),
-        window_end=window.series["until"].max(),
+        window_start=window.series.select(pl.col("since").min()).item(),
+        window_end=window.series.select(pl.col("until").max()).item(),
         metrics={
             **manifest["metrics"],
             "series_trained": counts["trained"],

@@ -53,7 +53,7 @@ def build_monitoring_stats(stream: MetricStream, platform: Platform) -> AssetsDe
         ),
         required_resource_keys={"platform"},
     )
-    def monitoring_stats(context: AssetExecutionContext) -> MaterializeResult:
+    def monitoring_stats(context: AssetExecutionContext) -> MaterializeResult[None]:
         opened: Platform = context.resources.platform
         references = _references(opened, stream)
         records = []

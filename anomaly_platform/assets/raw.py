@@ -31,6 +31,7 @@ from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.layout import LayoutContext
+    from anomaly_platform.ingest.mapping import ColumnMapping
 
 STAGE = "raw_events"
 RAW_BUCKET = "entity_bucket"
@@ -93,7 +94,9 @@ def build_raw_events(stream: MetricStream) -> AssetsDefinition:
         ),
         required_resource_keys={"platform"},
     )
-    def raw_events(context: AssetExecutionContext, config: RawEventsConfig) -> MaterializeResult:
+    def raw_events(
+        context: AssetExecutionContext, config: RawEventsConfig
+    ) -> MaterializeResult[None]:
         platform: Platform = context.resources.platform
         files = platform.landing.settled(stream.name)
         if config.files:

@@ -88,7 +88,7 @@ def build_scored_events(stream: MetricStream, platform: Platform) -> AssetsDefin
         ),
         required_resource_keys={"platform"},
     )
-    def scored_events(context: AssetExecutionContext) -> MaterializeResult:
+    def scored_events(context: AssetExecutionContext) -> MaterializeResult[None]:
         opened: Platform = context.resources.platform
         version, scorer = current_scorer(opened, stream)
         histogram = np.zeros(_HISTOGRAM_BINS, dtype=np.int64)
@@ -153,7 +153,7 @@ def score_day(
 
     def chunks() -> Iterator[pl.DataFrame]:
         for features in platform.lake.chunks([source.path]):
-            scored = scorer.score(features).select(SCORED_SCHEMA.names()).cast(SCORED_SCHEMA)
+            scored = _for_lake(scorer.score(features))
             finite = scored["score"].drop_nulls().to_numpy()
             histogram[:] += np.histogram(finite, bins=_HISTOGRAM_BINS, range=(0.0, 1.0))[0]
             yield scored
@@ -183,6 +183,16 @@ def score_day(
         stats={"anomalies": stored.anomalies, "bundle_version": version},
     )
     return ScoredDayResult(day, stored.rows, stored.anomalies)
+
+
+def _for_lake(scored: pl.DataFrame) -> pl.DataFrame:
+    """Return the columns that are kept, the ranked causes as a JSON array."""
+    wrapped = pl.struct("causes").struct.json_encode()
+    array = wrapped.str.strip_prefix('{"causes":').str.strip_suffix("}")
+    causes = pl.when(pl.col("causes").is_not_null()).then(array)
+    return scored.with_columns(causes.alias("causes")).select(
+        pl.col(name).cast(kind) for name, kind in SCORED_SCHEMA.items()
+    )
 
 
 def _histogram_picture(histogram: npt.NDArray[np.int64], threshold: float) -> bytes:

@@ -43,11 +43,6 @@ class DayAccount:
 
 def build_validated_events(stream: MetricStream, platform: Platform) -> AssetsDefinition:
     """Return the assets ``[stream, validated_events]`` and ``[stream, quarantine]``."""
-    common = {
-        "deps": [stream.key("raw_events")],
-        "group_name": stream.name,
-        "owners": list(stream.owners),
-    }
 
     @multi_asset(
         name=f"{stream.name}__validated_events",
@@ -60,21 +55,25 @@ def build_validated_events(stream: MetricStream, platform: Platform) -> AssetsDe
                 ),
                 kinds={"polars", "parquet"},
                 tags={"stage": "validated"},
-                **common,
+                deps=[stream.key("raw_events")],
+                group_name=stream.name,
+                owners=list(stream.owners),
             ),
             AssetSpec(
                 stream.key("quarantine"),
                 description="Rows that were refused, each with its file, row number and reason.",
                 kinds={"postgres"},
                 tags={"stage": "quarantine"},
-                **common,
+                deps=[stream.key("raw_events")],
+                group_name=stream.name,
+                owners=list(stream.owners),
             ),
         ],
         partitions_def=days_of(platform.start_of(stream)),
         backfill_policy=SINGLE_RUN,
         required_resource_keys={"platform"},
     )
-    def validated_events(context: AssetExecutionContext) -> Iterator[MaterializeResult]:
+    def validated_events(context: AssetExecutionContext) -> Iterator[MaterializeResult[None]]:
         opened: Platform = context.resources.platform
         accounts = [
             validate_day(opened, stream, day, datetime.now(UTC))
@@ -175,7 +174,7 @@ def _extents(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _validated_result(stream: MetricStream, accounts: list[DayAccount]) -> MaterializeResult:
+def _validated_result(stream: MetricStream, accounts: list[DayAccount]) -> MaterializeResult[None]:
     return MaterializeResult(
         asset_key=stream.key("validated_events"),
         metadata={
@@ -200,7 +199,7 @@ def _validated_result(stream: MetricStream, accounts: list[DayAccount]) -> Mater
 
 def _quarantine_result(
     platform: Platform, stream: MetricStream, accounts: list[DayAccount]
-) -> MaterializeResult:
+) -> MaterializeResult[None]:
     reasons: dict[str, int] = {}
     for account in accounts:
         if account.quarantined:

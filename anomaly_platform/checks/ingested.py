@@ -103,7 +103,8 @@ def build_validated_checks(stream: MetricStream) -> AssetChecksDefinition:
     def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
         platform: Platform = context.resources.platform
         days = partitions_in_scope(context, platform, stream, "validated_events")
-        broken, repeated = [], []
+        broken: list[str] = []
+        repeated: list[str] = []
         for day in days:
             for chunk in platform.lake.chunks([day.path]):
                 broken.extend(f"{day.partition}: {problem}" for problem in _schema_problems(chunk))

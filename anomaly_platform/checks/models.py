@@ -63,7 +63,7 @@ def build_model_checks(stream: MetricStream) -> AssetChecksDefinition:
         problems, size, trained = [], 0, 0
         try:
             bundle = open_version(platform, stream, newest.version)
-            size = bundle.size_bytes
+            size = sum(f["bytes"] for f in bundle.manifest["files"].values())
             trained = bundle.manifest["data"]["trained"]
         except Exception as error:
             problems.append(f"version {newest.version}: {error}")
@@ -119,16 +119,15 @@ def build_champion_checks(stream: MetricStream) -> AssetChecksDefinition:
             return
         bundle = open_version(platform, stream, champion.version)
         trained_on = bundle.manifest["feature_schema"]["version"]
+        stale = (
+            f"version {champion.version} was trained on features {trained_on}, "
+            f"{stream.features.version} are computed; train anew"
+        )
         yield verdict(
             stream,
             "champion",
             check,
-            [
-                f"version {champion.version} was trained on features {trained_on}, "
-                f"{stream.features.version} are computed; train anew"
-            ]
-            if trained_on != stream.features.version
-            else [],
+            [] if trained_on == stream.features.version else [stale],
             f"version {champion.version}, features {trained_on}",
         )
 

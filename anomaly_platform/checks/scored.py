@@ -45,7 +45,7 @@ def build_scored_checks(stream: MetricStream) -> AssetChecksDefinition:
             AssetCheckSpec(
                 "anomaly_rate",
                 asset=key,
-                description=f"At most {stream.max_anomaly_rate:.0%} of the decisions are anomalies.",
+                description=f"At most {stream.max_anomaly_rate:.0%} of the decisions are alarms.",
             ),
         ],
         required_resource_keys={"platform"},
@@ -53,7 +53,8 @@ def build_scored_checks(stream: MetricStream) -> AssetChecksDefinition:
     def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
         platform: Platform = context.resources.platform
         days = partitions_in_scope(context, platform, stream, "scored_events")
-        missing, wrong = [], []
+        missing: list[str] = []
+        wrong: list[str] = []
         decided = anomalies = 0
         for day in days:
             missing.extend(_missing_rows(platform, stream, day))
@@ -88,10 +89,8 @@ def _missing_rows(platform: Platform, stream: MetricStream, day: Partition) -> l
     stored = platform.warehouse.scores.count_rows(stream.name, date.fromisoformat(day.partition))
     if expected == stored == day.rows:
         return []
-    return [
-        f"{day.partition}: {expected} rows of features, {stored} in PostgreSQL, "
-        f"{day.rows} in the lake"
-    ]
+    counts = f"{expected} rows of features, {stored} in PostgreSQL, {day.rows} in the lake"
+    return [f"{day.partition}: {counts}"]
 
 
 def _range_problems(rows: pl.DataFrame) -> list[str]:

@@ -16,15 +16,11 @@ def run_checks(runtime: Runtime, stream: MetricStream | None, console: Console) 
 
     from anomaly_platform.definitions import CHECKS_JOB
 
-    selection = AssetSelection.all_asset_checks()
+    selection: AssetSelection = AssetSelection.all_asset_checks()
     if stream is not None:
-        selection = AssetSelection.checks_for_assets(
-            *(
-                a
-                for a in runtime.definitions.resolve_all_asset_specs()
-                if a.key.path[0] == stream.name
-            )
-        )
+        specs = runtime.definitions.resolve_all_asset_specs()
+        own = [spec.key for spec in specs if spec.group_name == stream.name]
+        selection = AssetSelection.checks_for_assets(*own)
     graph = runtime.definitions.resolve_asset_graph()
     job = runtime.definitions.resolve_job_def(CHECKS_JOB)
     subset = job.get_subset(asset_check_selection=selection.resolve_checks(graph))

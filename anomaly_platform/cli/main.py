@@ -36,14 +36,14 @@ StreamName = Annotated[str, typer.Argument(help="A stream's name, such as iiot o
 
 def main() -> None:
     """Run the command; turn expected errors into one clear message and an exit code."""
-    from anomaly_platform.cli.runtime import RunFailed
+    from anomaly_platform.cli.runtime import RunFailedError
     from anomaly_platform.ingest.sources import UnreadableFile
     from anomaly_platform.resources.database import DatabaseError
-    from anomaly_platform.resources.parquet_files import LakeError
+    from anomaly_platform.resources.lake import LakeError
 
     try:
         app()
-    except RunFailed as error:
+    except RunFailedError as error:
         errors.print(f"[red]{escape(str(error))}")
         sys.exit(1)
     except (SettingsError, DatabaseError, LakeError, UnreadableFile, FileNotFoundError) as error:

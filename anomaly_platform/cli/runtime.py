@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-class RunFailed(RuntimeError):
+class RunFailedError(RuntimeError):
     """A Dagster run in this process failed; the message says which step and why."""
 
 
@@ -53,7 +53,7 @@ class Runtime:
 
         Raises
         ------
-        RunFailed
+        RunFailedError
             When a step fails, or a blocking check does.
         """
         from dagster import AssetKey
@@ -67,7 +67,7 @@ class Runtime:
             raise_on_error=False,
         )
         if not result.success:
-            raise RunFailed(_reason(result))
+            raise RunFailedError(_reason(result))
         return result
 
 
@@ -89,6 +89,7 @@ def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
             yield Runtime(platform, instance, definitions, environment)
         finally:
             platform.close()
+    platform.release()
 
 
 def _reason(result: ExecuteInProcessResult) -> str:

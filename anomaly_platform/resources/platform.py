@@ -98,3 +98,12 @@ class Platform:
         if "warehouse" in self.__dict__:
             self.warehouse.close()
             del self.__dict__["warehouse"]
+
+    def release(self) -> None:
+        """Stop the embedded database if no other process uses it."""
+        from anomaly_platform.resources.database import EMBEDDED
+
+        self.close()
+        server = EMBEDDED.pop(self.settings.home, None)
+        if server is not None:
+            server.stop_if_unused()

@@ -84,7 +84,8 @@ def wait_after(failures: int) -> timedelta:
     """
     if failures == 0:
         return timedelta(0)
-    return min(_FIRST_WAIT * 2 ** min(failures - 1, 16), _LONGEST_WAIT)
+    doubled: timedelta = _FIRST_WAIT * (1 << min(failures - 1, 16))
+    return min(doubled, _LONGEST_WAIT)
 
 
 def reason_to_wait(recent: RecentWork, now: datetime) -> str | None:

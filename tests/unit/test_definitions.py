@@ -1,0 +1,70 @@
+"""The graph as a whole: what is in it, and what loading it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from dagster import Definitions
+from syrupy.assertion import SnapshotAssertion
+
+from anomaly_platform.definitions import build_defs
+from anomaly_platform.streams import BUILT_IN
+
+HEAVY = ("torch", "sklearn", "mlflow", "numba", "scipy", "matplotlib", "pandera", "pandas")
+
+
+@pytest.fixture(scope="module")
+def defs() -> Iterator[Definitions]:
+    yield build_defs()
+
+
+def test_graph_is_what_was_reviewed(defs: Definitions, snapshot: SnapshotAssertion) -> None:
+    described = {
+        spec.key.to_user_string(): {
+            "group": spec.group_name,
+            "kinds": sorted(spec.kinds),
+            "owners": list(spec.owners),
+            "deps": sorted(dep.asset_key.to_user_string() for dep in spec.deps),
+            "partitioned": spec.partitions_def is not None,
+        }
+        for spec in defs.resolve_all_asset_specs()
+    }
+    assert described == snapshot
+
+
+def test_checks_and_sensors_are_what_was_reviewed(
+    defs: Definitions, snapshot: SnapshotAssertion
+) -> None:
+    graph = defs.resolve_asset_graph()
+    checks = sorted(f"{key.asset_key.to_user_string()}:{key.name}" for key in graph.asset_check_keys)
+    sensors = sorted(sensor.name for sensor in defs.sensors or [])
+    assert {"checks": checks, "sensors": sensors} == snapshot
+
+
+def test_every_stage_of_every_stream_is_described_and_owned(defs: Definitions) -> None:
+    specs = list(defs.resolve_all_asset_specs())
+    assert {spec.group_name for spec in specs} == {stream.name for stream in BUILT_IN}
+    assert all(spec.description and spec.owners and spec.kinds for spec in specs)
+
+
+def test_each_build_is_fresh() -> None:
+    assert build_defs() is not build_defs()
+
+
+def test_resources_can_be_overridden() -> None:
+    marker = object()
+    assert build_defs(resource_overrides={"platform": marker}).resources["platform"] is marker
+
+
+def test_loading_imports_nothing_heavy() -> None:
+    program = (
+        "import sys, anomaly_platform.definitions as d; d.defs;"
+        f"print([m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip() == "[]"
