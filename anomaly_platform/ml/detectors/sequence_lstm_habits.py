@@ -168,14 +168,14 @@ def _count(
         inside = at >= 0
         flat = at[inside] * size + came[inside]
         counted = np.bincount(flat, weights=weights[inside], minlength=int(kept.sum()) * size)
-        counted = counted.reshape(int(kept.sum()), size).astype(np.float64)
+        grid = np.asarray(counted, dtype=np.float64).reshape(int(kept.sum()), size)
         first = np.zeros(int(kept.sum()), dtype=np.int64)
         first[at[inside]] = above[inside]
-        prior = serving[first]
-        table = (counted + PRIOR_STRENGTH * prior) / (seen[kept] + PRIOR_STRENGTH)[:, None]
+        prior: npt.NDArray[np.float64] = serving[first]
+        table = (grid + PRIOR_STRENGTH * prior) / (seen[kept] + PRIOR_STRENGTH)[:, None]
         at_inside, came_inside = at[inside], came[inside]
         own[inside] = _without_own(
-            counted[at_inside, came_inside],
+            grid[at_inside, came_inside],
             seen[kept][at_inside],
             prior[at_inside, came_inside],
         )

@@ -58,6 +58,23 @@ class EncodedScans:
         return out
 
 
+def hold_out_lots(
+    encoded: EncodedScans, share: float, seed: int
+) -> tuple[EventSequences, EventSequences]:
+    """Split sequences into a larger and a smaller part, lot by lot, neither empty.
+
+    Units of a lot travel together: a unit whose lot was learned is no test of anything.
+    """
+    lots = np.array([code.rpartition(".")[0].rpartition(".")[0] for code in encoded.epc_codes])
+    names, lot = np.unique(lots, return_inverse=True)
+    if len(names) < 2:
+        raise ValueError("at least two lots are needed to hold one out")
+    order = np.random.default_rng(seed).permutation(len(names))
+    held = np.isin(lot, order[: min(len(names) - 1, max(1, round(share * len(names))))])
+    sequences = encoded.sequences
+    return sequences.take(np.flatnonzero(~held)), sequences.take(np.flatnonzero(held))
+
+
 def scan_vocabularies(scans: pl.DataFrame) -> dict[str, Vocabulary]:
     """Learn the values of every field from training scans."""
     fields = scans.select(_fields())
