@@ -224,13 +224,16 @@ class _Table:
         schema = dict.fromkeys(self.names, pl.String)
         if not text:
             return pl.DataFrame(schema=schema)
-        return pl.read_csv(
+        frame = pl.read_csv(
             text,
             has_header=False,
             schema=schema,
             separator=self.delimiter,
             quote_char='"' if QUOTE in text else None,
         )
+        if b'""' in text:  # an empty cell is null, with quotes and without
+            return frame.select(pl.when(pl.all() != "").then(pl.all()))
+        return frame
 
     def _reason(self, fields: int, *, foul: bool) -> str:
         if foul:

@@ -231,7 +231,7 @@ def _calendar(texts: pl.Series, pattern: str, zone: str) -> pl.Series:
     digits = pl.col("zone").str.replace_all(r"[^0-9]", "")
     zone_hours = digits.str.slice(0, 2).cast(pl.Int32, strict=False).fill_null(0)
     zone_minutes = digits.str.slice(2, 2).cast(pl.Int32, strict=False).fill_null(0)
-    real_zone = (zone_hours <= 18) & (zone_minutes < 60)
+    real_zone = (zone_hours < 24) & (zone_minutes < 60)
     offset = pl.duration(hours=sign * zone_hours, minutes=sign * zone_minutes, time_unit="us")
     read = parts.select(
         naive=pl.when(real_time & real_zone).then(real_date + clock),

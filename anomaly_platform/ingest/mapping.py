@@ -200,7 +200,7 @@ class ColumnMapping:
             raise MappingError(f"the mapping is not a JSON object of {listed(sorted(known))}")
         columns = _texts(said, "columns")
         constants = _texts(said, "set")
-        ignore = said.get("ignore") or []
+        ignore = said.get("ignore", [])
         if not isinstance(ignore, list) or not all(isinstance(name, str) for name in ignore):
             raise MappingError("'ignore' of the mapping is not a list of column names")
         timezone, decimal = said.get("timezone"), said.get("decimal", ".")
@@ -307,7 +307,7 @@ def _canonical(name: str, fields: Fields) -> str:
 
 
 def _texts(said: dict[str, Any], key: str) -> dict[str, str]:
-    value = said.get(key) or {}
+    value = said.get(key, {})
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise MappingError(f"{key!r} of the mapping is not an object of texts")
     return value

@@ -60,17 +60,14 @@ def read_parquet(stream: IO[bytes], limits: ReadLimits, batch_rows: int) -> Iter
 
 
 def _batch(table: Any, done: int) -> RawBatch:
-    frame = pl.DataFrame(pl.from_arrow(table))
-    texts = frame.select(_as_text(series) for series in frame)
+    frame = pl.DataFrame(pl.from_arrow(_maps_as_json(table)))
+    texts = pl.DataFrame([_as_text(series) for series in frame])
     numbers = pl.int_range(done + 1, done + 1 + frame.height, dtype=pl.Int64, eager=True)
-    lost = pl.DataFrame(
-        [frame[name].is_not_null() & texts[name].is_null() for name in frame.columns]
-    )
-    foul = texts.select(pl.all().str.contains("\0", literal=True).fill_null(value=False))
-    bad = (
-        lost.select(pl.any_horizontal(pl.all())).to_series()
-        | foul.select(pl.any_horizontal(pl.all())).to_series()
-    )
+    bad = pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
+    for before, text in zip(frame, texts, strict=True):
+        if before.dtype == pl.Binary:
+            bad |= before.is_not_null() & text.is_null()
+        bad |= text.str.contains("\0", literal=True).fill_null(value=False)
     rejects = no_rejects()
     if bad.any():
         rejects = row_rejects(
@@ -82,13 +79,26 @@ def _batch(table: Any, done: int) -> RawBatch:
             ]
         )
         texts, numbers = texts.filter(~bad), numbers.filter(~bad)
-    return RawBatch(texts, numbers.alias("row_number"), rejects)
+    empty = pl.all() == ""
+    return RawBatch(
+        texts.select(pl.when(~empty).then(pl.all())), numbers.alias("row_number"), rejects
+    )
+
+
+def _maps_as_json(table: Any) -> Any:
+    """Replace columns of Arrow's map type by the JSON text of the object that they are."""
+    import pyarrow as pa
+
+    for place, field in enumerate(table.schema):
+        if pa.types.is_map(field.type):
+            values = table.column(place).to_pylist()
+            texts = [None if v is None else json.dumps(dict(v), default=str) for v in values]
+            table = table.set_column(place, field.name, pa.array(texts, type=pa.string()))
+    return table
 
 
 def _as_text(series: pl.Series) -> pl.Series:
     kind = series.dtype
-    if kind == pl.String:
-        return series.set(series == "", None) if (series == "").any() else series
     if kind == pl.Float32:
         return series.cast(pl.Float64).cast(pl.String)
     if isinstance(kind, pl.Datetime):
@@ -99,21 +109,9 @@ def _as_text(series: pl.Series) -> pl.Series:
     if kind == pl.Binary:
         return _utf8(series)
     if kind.is_nested() or kind == pl.Object:
-        return pl.Series(
-            series.name,
-            [None if v is None else json.dumps(_plain(v), default=str) for v in series.to_list()],
-            dtype=pl.String,
-        )
+        texts = [None if v is None else json.dumps(v, default=str) for v in series.to_list()]
+        return pl.Series(series.name, texts, dtype=pl.String)
     return series.cast(pl.String, strict=False)
-
-
-def _plain(value: Any) -> Any:
-    """Turn Arrow's representation of a map (a list of key and value) into an object."""
-    if isinstance(value, list) and all(
-        isinstance(entry, dict) and entry.keys() == {"key", "value"} for entry in value
-    ):
-        return {str(entry["key"]): entry["value"] for entry in value}
-    return value
 
 
 def _utf8(series: pl.Series) -> pl.Series:

@@ -55,7 +55,7 @@ def ingest_bytes(content: bytes, name: str, mapping: ColumnMapping | None = None
     return Outcome(pl.concat(frames) if frames else pl.DataFrame(), reasons, duplicates)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def ingest() -> Callable[..., Outcome]:
     return ingest_bytes
 
@@ -65,7 +65,7 @@ def read_bytes(content: bytes, name: str, **options: object) -> list[RawBatch]:
     return list(read_raw(io.BytesIO(content), name, limits=SMALL_LIMITS, **options))  # type: ignore[arg-type]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def read() -> Callable[..., list[RawBatch]]:
     return read_bytes
 
@@ -94,6 +94,6 @@ def make_raw_rows(readings: Sequence[dict[str, object]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={"batch_seq": pl.Int64(), **RAW_METRIC_ROWS})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def raw_rows() -> Callable[[Sequence[dict[str, object]]], pl.DataFrame]:
     return make_raw_rows

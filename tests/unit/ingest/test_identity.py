@@ -1,0 +1,51 @@
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anomaly_platform.ingest.identity import derive_event_id, derive_event_ids, is_uuid
+
+TIME = datetime(2024, 5, 1, tzinfo=UTC)
+
+
+def test_the_id_of_a_key_is_the_same_for_ever():
+    # Stored rows carry these ids: a change here breaks the identity of what was ingested before.
+    assert derive_event_id(TIME, "pump", "temperature") == "cc0d786f-dfca-810c-9438-36a2f392c3d0"
+    assert UUID(derive_event_id(TIME, "pump", "temperature")).version == 8
+
+
+@given(
+    keys=st.lists(
+        st.tuples(
+            st.sampled_from(["a", "ab", "b", "", None]),
+            st.sampled_from(["bc", "c", "", None]),
+            st.integers(-(2**40), 2**50),
+        ),
+        unique=True,
+        max_size=30,
+    )
+)
+def test_one_at_a_time_is_as_all_at_once_and_no_two_are_equal(keys):
+    times = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at) for _, _, at in keys]
+    frame = pl.DataFrame(
+        {"entity": [e for e, _, _ in keys], "metric": [m for _, m, _ in keys], "event_time": times},
+        schema={"entity": pl.String, "metric": pl.String, "event_time": pl.Datetime("us", "UTC")},
+    )
+    ids = derive_event_ids(frame, ["entity", "metric"]).to_list()
+    assert len(set(ids)) == len(keys)
+    assert ids == [
+        derive_event_id(at, entity, metric)
+        for at, (entity, metric, _) in zip(times, keys, strict=True)
+    ]
+    assert all(is_uuid(one) and str(UUID(one)) == one for one in ids)
+
+
+def test_only_the_common_notations_are_uuids():
+    good = "0190b5a2-7c3d-7e4f-8a1b-2c3d4e5f6071"
+    assert is_uuid(good)
+    assert is_uuid(good.replace("-", ""))
+    assert not is_uuid("{" + good + "}")
+    assert not is_uuid("urn:uuid:" + good)
+    assert not is_uuid(good[:-1])
