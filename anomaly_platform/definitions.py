@@ -16,6 +16,7 @@ from dagster import (
 
 from anomaly_platform.assets import build_assets
 from anomaly_platform.checks import build_checks
+from anomaly_platform.logs import configure_logging
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.sensors.landing import build_landing_sensors
 from anomaly_platform.settings import get_settings
@@ -46,7 +47,10 @@ def build_defs(
     Definitions
         A new object at every call.
     """
-    platform = platform or Platform(get_settings())
+    if platform is None:
+        settings = get_settings()
+        configure_logging(settings.log_level)
+        platform = Platform(settings)
     streams = platform.streams
     return Definitions(
         assets=[asset for stream in streams for asset in build_assets(stream, platform)],

@@ -124,7 +124,7 @@ class Settings(BaseSettings):
         description="Seed of every random choice.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO",
+        default="WARNING",
         description="Least severe level that is logged: DEBUG, INFO, WARNING or ERROR.",
     )
 

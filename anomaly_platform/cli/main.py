@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from anomaly_platform.cli.backtest import backtest_app
+from anomaly_platform.logs import configure_logging
 from anomaly_platform.settings import SettingsError, get_settings
 from anomaly_platform.streams import BUILT_IN, MetricStream
 
@@ -42,6 +43,7 @@ def main() -> None:
     from anomaly_platform.resources.lake import LakeError
 
     try:
+        configure_logging(get_settings().log_level)
         app()
     except RunFailedError as error:
         errors.print(f"[red]{escape(str(error))}")

@@ -1,0 +1,191 @@
+"""From files to scored rows: accounts, late data, repeats, ignorance."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from rich.console import Console
+
+from anomaly_platform.cli.checking import run_checks
+from anomaly_platform.cli.materialize import run_stream
+from anomaly_platform.cli.runtime import Runtime
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.resources.progress import Account
+from anomaly_platform.streams import EMS, MetricStream
+
+pytestmark = pytest.mark.integration
+
+Drop = Callable[[MetricStream, str, pl.DataFrame | str | bytes], None]
+Run = Callable[[MetricStream], Account]
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+COLUMNS = ("entity", "metric", "event_time", "value", "score", "is_anomaly", "status")
+
+
+def readings(
+    days: float,
+    entity: str = "host-1",
+    metric: str = "cpu",
+    *,
+    start: datetime = START,
+    seed: int = 1,
+) -> pl.DataFrame:
+    rows = int(days * 288)
+    rng = np.random.default_rng(seed)
+    clock = np.arange(rows)
+    value = 50 + 10 * np.sin(clock / 288 * 2 * np.pi) + rng.normal(0, 1, rows)
+    return pl.DataFrame(
+        {
+            "asset_id": [entity] * rows,
+            "metric_name": [metric] * rows,
+            "timestamp": [start + timedelta(minutes=5 * int(n)) for n in clock],
+            "value": value.round(3),
+        }
+    )
+
+
+def scored(platform: Platform, stream: MetricStream = EMS) -> pl.DataFrame:
+    days = [state.day for state in platform.state_of(stream).days]
+    frames = [platform.warehouse.scores.read_day(stream.name, day, COLUMNS) for day in days]
+    return pl.concat(frames).sort("entity", "metric", "event_time")
+
+
+def test_every_row_is_scored_quarantined_or_a_counted_duplicate(
+    runtime: Runtime, drop: Drop, run: Run
+) -> None:
+    good = readings(3)
+    bad = good.head(5).with_columns(
+        pl.Series("value", ["nan", "inf", "high", "1e999", "0x1F"]), timestamp=pl.lit("2026-01-06")
+    )
+    drop(EMS, "good.csv", good)
+    drop(EMS, "repeated.csv", good.head(40))
+    drop(EMS, "contradicting.csv", good.head(7).with_columns(pl.col("value") + 1))
+    drop(EMS, "bad.csv", bad)
+    drop(EMS, "no-time.csv", "asset_id,metric_name,timestamp,value\nh,cpu,yesterday,1\n")
+    drop(EMS, "broken.csv.gz", b"\x1f\x8b\x08\x00 this is no gzip")
+    account = run(EMS)
+    assert account.rows_in == good.height + 40 + 7 + 5 + 1
+    assert account.scored == good.height
+    assert account.duplicates == 40
+    assert account.quarantined == 7 + 5 + 1
+    entries = runtime.platform.warehouse.ledger.entries("ems")
+    (broken,) = [entry for entry in entries if entry.status == "rejected"]
+    assert broken.source == "broken.csv.gz"
+    assert "gzip" in (broken.reason or "")
+    assert runtime.platform.landing.waiting("ems") == []
+
+
+def test_the_same_file_twice_changes_nothing(runtime: Runtime, drop: Drop, run: Run) -> None:
+    drop(EMS, "a.csv", readings(2))
+    first = run(EMS)
+    before = scored(runtime.platform)
+    drop(EMS, "again.csv", readings(2))
+    assert run(EMS) == first
+    assert scored(runtime.platform).equals(before)
+
+
+def test_late_data_reaches_its_day_and_the_days_that_look_back_on_it(
+    runtime: Runtime, drop: Drop, run: Run
+) -> None:
+    every = readings(4)
+    late = pl.col("timestamp").is_between(
+        START + timedelta(days=1, hours=20), START + timedelta(days=1, hours=22)
+    )
+    drop(EMS, "most.csv", every.filter(~late))
+    run(EMS)
+    marks = {s.day: s.features for s in runtime.platform.state_of(EMS).days}
+    drop(EMS, "late.csv", every.filter(late))
+    run(EMS)
+    after = {s.day: s.features for s in runtime.platform.state_of(EMS).days}
+    touched = [day for day in after if after[day] != marks[day]]
+    assert touched == [date(2026, 1, 6), date(2026, 1, 7)]
+
+
+@pytest.mark.parametrize("manner", ["day by day", "shuffled"])
+def test_scores_do_not_depend_on_how_the_rows_arrived(
+    runtime: Runtime, drop: Drop, run: Run, manner: str, another_runtime: Runtime
+) -> None:
+    every = pl.concat([readings(3, seed=1), readings(3, "host-2", "disk", seed=2)])
+    drop(EMS, "whole.csv", every)
+    run(EMS)
+    other = another_runtime
+    parts = list(every.group_by(pl.col("timestamp").dt.date(), maintain_order=True))
+    frames = [frame for _, frame in parts]
+    if manner == "shuffled":
+        mixed = every.sample(fraction=1.0, shuffle=True, seed=3)
+        frames = [mixed.slice(n, 500) for n in range(0, mixed.height, 500)]
+        random.Random(4).shuffle(frames)
+    folder = other.platform.landing.folder("ems")
+    for number, frame in enumerate(frames):
+        frame.write_csv(f"{folder}/{number}.csv", datetime_format="%Y-%m-%dT%H:%M:%SZ")
+        last = number == len(frames) - 1
+        run_stream(other, EMS, Console(quiet=True), train=last)
+    assert scored(other.platform).equals(scored(runtime.platform))
+
+
+def test_ignorance_is_never_called_normal(runtime: Runtime, drop: Drop, run: Run) -> None:
+    drop(EMS, "long.csv", readings(3))
+    drop(EMS, "short.csv", readings(60 / 288, "host-2", start=START + timedelta(days=2)))
+    drop(EMS, "tiny.csv", readings(20 / 288, "host-3", start=START + timedelta(days=2)))
+    run(EMS)
+    rows = scored(runtime.platform)
+    short = rows.filter(pl.col("entity") == "host-2")
+    tiny = rows.filter(pl.col("entity") == "host-3")
+    assert set(rows.filter(pl.col("entity") == "host-1")["status"]) == {"trained"}
+    assert set(short["status"]) == set(tiny["status"]) == {"insufficient_history"}
+    assert tiny["score"].null_count() == tiny.height
+    assert short["score"].tail(25).null_count() == 0
+    assert False not in set(short["is_anomaly"]) | set(tiny["is_anomaly"])
+
+
+def test_a_constant_that_changes_is_an_anomaly_and_a_missing_reading_is_not(
+    runtime: Runtime, drop: Drop, run: Run
+) -> None:
+    every = readings(3).with_columns(value=pl.lit(7.0))
+    row = pl.int_range(pl.len())
+    changed = every.with_columns(
+        value=pl.when(row == 800).then(7.5).when(row == 700).then(None).otherwise("value")
+    )
+    drop(EMS, "constant.csv", changed)
+    run(EMS)
+    rows = scored(runtime.platform)
+    assert rows[800, "is_anomaly"] is True
+    assert rows[700, "status"] == "missing_value"
+    assert rows[700, "is_anomaly"] is None
+    others = rows.filter(~pl.int_range(pl.len()).is_in([700, 800]))
+    assert others["is_anomaly"].sum() <= 15
+
+
+def test_a_wide_file_is_one_entity_named_after_it(runtime: Runtime, drop: Drop, run: Run) -> None:
+    one = readings(2)
+    wide = one.select("timestamp", cpu="value", memory=pl.col("value") * 2, is_anomaly=pl.lit(0))
+    drop(EMS, "server-07.csv", wide)
+    account = run(EMS)
+    rows = scored(runtime.platform)
+    assert account.scored == 2 * one.height
+    assert set(rows["entity"]) == {"server-07"}
+    assert set(rows["metric"]) == {"cpu", "memory"}
+
+
+def test_every_check_passes_on_good_data(runtime: Runtime, drop: Drop, run: Run) -> None:
+    drop(EMS, "a.csv", readings(4))
+    run(EMS)
+    assert run_checks(runtime, EMS, Console(quiet=True)) == 0
+
+
+def test_checks_find_what_was_broken_behind_their_back(
+    runtime: Runtime, drop: Drop, run: Run
+) -> None:
+    drop(EMS, "a.csv", readings(3))
+    run(EMS)
+    with runtime.platform.warehouse.transactions.begin() as connection:
+        connection.execute("DELETE FROM scored_ems WHERE event_time = %s", (START,))
+    console = Console(record=True, width=200, file=io.StringIO())
+    assert run_checks(runtime, EMS, console) == 1
+    assert "288 rows of features, 287 in PostgreSQL" in console.export_text()
