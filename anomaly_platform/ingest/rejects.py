@@ -29,18 +29,17 @@ def no_rejects() -> pl.DataFrame:
     return pl.DataFrame(schema=REJECTS)
 
 
-def raw_json(value: object) -> str:
-    """Return JSON text of a value for a person to look at, at most ``RAW_LIMIT`` characters.
+def raw_json(text: str) -> str:
+    """Return a text as JSON for a person to look at, at most ``RAW_LIMIT`` characters.
 
     A text that is too long is cut. NUL characters, which PostgreSQL cannot store, are replaced.
     """
-    if isinstance(value, str):
-        value = value[:RAW_LIMIT]
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    if len(text) > RAW_LIMIT:
-        # Escaping a text that is escaped already at most doubles it.
-        text = json.dumps(text[: RAW_LIMIT // 2 - 2], ensure_ascii=False)
-    return text.replace("\\u0000", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    clean = text[:RAW_LIMIT].replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    shown = json.dumps(clean, ensure_ascii=False)
+    if len(shown) > RAW_LIMIT:
+        # Escaping what is escaped already at most doubles it.
+        shown = json.dumps(shown[: RAW_LIMIT // 2 - 2], ensure_ascii=False)
+    return shown
 
 
 def row_rejects(rows: Sequence[tuple[int, str, str]]) -> pl.DataFrame:
@@ -60,9 +59,8 @@ def row_rejects(rows: Sequence[tuple[int, str, str]]) -> pl.DataFrame:
 
 def raw_column(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
     """Return the reject's ``raw`` text of each row: some of its columns as a JSON object."""
-    texts = frame.select(
-        pl.struct(columns).struct.json_encode().str.replace_all("\\u0000", "\ufffd", literal=True)
-    ).to_series()
+    storable = pl.col(columns).str.replace_all("\0", "\ufffd", literal=True)
+    texts = frame.select(storable).select(pl.struct(pl.all()).struct.json_encode()).to_series()
     long = texts.str.len_chars() > RAW_LIMIT
     if long.any():
         cut = pl.Series([raw_json(text) for text in texts.filter(long)], dtype=pl.String)
