@@ -110,9 +110,10 @@ def _json_lines(blocks: Iterator[bytes], limits: ReadLimits) -> Iterator[Any]:
         if not text:
             continue
         try:
-            yield _DECODER.decode(text)
+            value, end = _DECODER.raw_decode(text)
         except (ValueError, RecursionError):
-            yield _BadRecord("the line is not valid JSON", text)
+            value, end = None, -1
+        yield value if end == len(text) else _BadRecord("the line is not valid JSON", text)
 
 
 def _lines(blocks: Iterator[bytes], limits: ReadLimits) -> Iterator[bytes]:

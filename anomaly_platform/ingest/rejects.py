@@ -59,7 +59,7 @@ def row_rejects(rows: Sequence[tuple[int, str, str]]) -> pl.DataFrame:
 
 def raw_column(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
     """Return the reject's ``raw`` text of each row: some of its columns as a JSON object."""
-    storable = pl.col(columns).str.replace_all("\0", "\ufffd", literal=True)
+    storable = pl.col(columns).cast(pl.String).str.replace_all("\0", "\ufffd", literal=True)
     texts = frame.select(storable).select(pl.struct(pl.all()).struct.json_encode()).to_series()
     long = texts.str.len_chars() > RAW_LIMIT
     if long.any():
