@@ -99,7 +99,8 @@ def write_parquet(
     rows = 0
     per_bucket = np.zeros(BUCKETS, dtype=np.int64)
     for group in row_groups(frames, None if schema is None else pl.Schema(schema), place):
-        table = group.to_arrow(compat_level=pl.CompatLevel.oldest())
+        # In one piece, so that equal rows give equal pages however they arrived.
+        table = group.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
         if writer is None:
             writer = _writer(sink, table.schema)
         if group.height:

@@ -115,6 +115,6 @@ def _end_of_group(frame: pl.DataFrame, start: int, target_rows: int) -> int | No
         # The whole bucket is there; it goes in unless it makes the group too large.
         return end if end - start <= _LARGEST * target_rows else start + target_rows
     begin = int(buckets.search_sorted(reached, side="left"))
-    if begin - start >= target_rows // 2:
+    if begin - start >= max(1, target_rows // 2):
         return begin
     return start + target_rows if end - start > _LARGEST * target_rows else None
