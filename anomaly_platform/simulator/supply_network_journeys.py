@@ -254,7 +254,7 @@ def _drive(
     world, clock, rng = traffic.world, traffic.clock, traffic.rng
     groups = group.max() + 1
     noise = np.clip(rng.normal(0.0, 1.0, groups), -3.0, 3.0)[group]
-    hold_up = np.where(rng.random(groups) < 0.01, rng.uniform(1.1, 1.45, groups), 1.0)[group]
+    hold_up = np.where(rng.random(groups) < 0.01, rng.uniform(1.1, 1.6, groups), 1.0)[group]
     usual = world.route_hours[source, goal] * np.exp(world.route_spread[source, goal] * noise)
     usual = usual * hold_up
     weather = rng.normal(0.0, 0.02, 400)

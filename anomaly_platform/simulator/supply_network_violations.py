@@ -157,13 +157,13 @@ def jump(traffic: Traffic, book: Book, count: int) -> None:
     for leaves, arrived in _LEGS:
         part = round(count / 12)
         units = book.take(rng, _all_seen(journeys, book, leaves, arrived), part)
-        factor = np.exp(rng.uniform(np.log(0.04), np.log(0.35), len(units)))
+        factor = np.exp(rng.uniform(np.log(0.04), np.log(0.42), len(units)))
         travel = journeys.time[units, arrived] - journeys.time[units, leaves]
         journeys.time[units, arrived] -= travel * (1.0 - factor)
         book.blame(units, arrived, "jump", -np.log(factor))
 
         units = book.take(rng, _all_seen(journeys, book, leaves, arrived), part)
-        factor = np.exp(rng.uniform(np.log(2.7), np.log(12.0), len(units)))
+        factor = np.exp(rng.uniform(np.log(2.3), np.log(12.0), len(units)))
         travel = journeys.time[units, arrived] - journeys.time[units, leaves]
         journeys.time[units, arrived:] += (travel * (factor - 1.0))[:, None]
         book.blame(units, arrived, "jump", np.log(factor))

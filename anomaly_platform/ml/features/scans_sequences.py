@@ -70,7 +70,8 @@ class ScanSequences:
             When a column is missing or of another type, or an entity, event id or time is null.
         """
         frame = _in_order(_checked(to_polars(scans)))
-        times = frame["event_time"].dt.epoch("us").to_numpy().astype(np.int64, copy=False)
+        # A copy: Polars' own memory is read-only, and kernels would be compiled once more for it.
+        times = frame["event_time"].dt.epoch("us").to_numpy().astype(np.int64)
         epc = frame["entity"].rle_id().to_numpy().astype(np.int64)
         first = np.searchsorted(epc, epc).astype(np.int64)
         places, place = _coded(frame["location_id"])
