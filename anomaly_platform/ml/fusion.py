@@ -1,0 +1,93 @@
+"""What a host's metrics say together: one score per entity and time, and which metrics caused it.
+
+Each series gives a p-value per reading; −ln p is its *evidence*. The entity's evidence at a time
+is the mean of the largest few: a fault shows in some of a host's metrics and not in the others,
+so the mean over all of them drowns it, while the largest alone is at the mercy of one noisy
+metric. It is calibrated again (`ml.calibration`) on the calibration part, since the largest of
+forty p-values is small by chance alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+#: How many of the largest pieces of evidence are averaged.
+LARGEST = 3
+#: Evidence of one series beyond this counts no further (p = 1e-4): further down a p-value is
+#: extrapolated, and one metric's extrapolation must not outweigh every other metric.
+EVIDENCE_CAP = 4.0 * float(np.log(10.0))
+#: A metric is named as a cause from this evidence on (p ≤ 0.01), the strongest in any case …
+CAUSE_EVIDENCE = 2.0 * float(np.log(10.0))
+#: … and at most this many are.
+MOST_CAUSES = 10
+
+
+@dataclass(frozen=True)
+class EntityEvidence:
+    """The evidence of one entity's series on their common clock.
+
+    Attributes
+    ----------
+    times
+        (t,) distinct times, ascending, microseconds since 1970.
+    matrix
+        (t, series) evidence, 0 where a series has no reading.
+    places
+        Per series, (n_i,) the row of each of its readings.
+    """
+
+    times: Ints
+    matrix: Floats
+    places: tuple[Ints, ...]
+
+    @classmethod
+    def align(cls, times: Sequence[Ints], p_values: Sequence[Floats]) -> EntityEvidence:
+        """Bring the readings of several series together.
+
+        Parameters
+        ----------
+        times
+            Per series, (n_i,) microseconds since 1970, distinct.
+        p_values
+            Per series, (n_i,) in (0, 1].
+        """
+        everything = np.concatenate(times) if times else np.empty(0, dtype=np.int64)
+        common, inverse = np.unique(everything, return_inverse=True)
+        ends = np.cumsum([t.size for t in times])
+        places = tuple(np.split(inverse, ends[:-1])) if times else ()
+        matrix = np.zeros((common.size, len(times)))
+        for column, (place, p) in enumerate(zip(places, p_values, strict=True)):
+            matrix[place, column] = -np.log(p)
+        return cls(common, matrix, places)
+
+    def fused(self) -> Floats:
+        """Return (t,) the entity's evidence."""
+        return fuse(self.matrix)
+
+    def causes(self, row: int) -> list[int]:
+        """Return the series that stand out at one time, the strongest evidence first."""
+        evidence = self.matrix[row]
+        order = np.argsort(-evidence, kind="stable")[:MOST_CAUSES]
+        return [int(s) for s in order if evidence[s] >= CAUSE_EVIDENCE] or [int(order[0])]
+
+
+def fuse(evidence: Floats) -> Floats:
+    """Return (t,) the mean of the largest pieces of (t, series) evidence.
+
+    Examples
+    --------
+    >>> fuse(np.array([[0.0, 3.0, 6.0, 9.0]])).tolist()
+    [6.0]
+    """
+    count = min(LARGEST, evidence.shape[1])
+    if count == 0:
+        return np.zeros(evidence.shape[0])
+    capped = np.minimum(evidence, EVIDENCE_CAP)
+    return np.asarray(np.partition(capped, -count, axis=1)[:, -count:].mean(axis=1))

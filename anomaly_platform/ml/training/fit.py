@@ -1,0 +1,151 @@
+"""Fitting one series: from its feature columns to a model, its calibration scores and its quality.
+
+`series` says how the rows are split; `fleet` calls this for every series.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from anomaly_platform.ml.calibration import Calibration
+from anomaly_platform.ml.detectors.base import derive_seed
+from anomaly_platform.ml.detectors.isolation_forest import IsolationForest
+from anomaly_platform.ml.features.kernels import Ints
+from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.training.inputs import Columns, Floats, InputModel, input_schema
+from anomaly_platform.ml.training.quality import SeriesQuality, measure
+from anomaly_platform.ml.training.series import (
+    CROSS_BLOCKS,
+    TAIL_FLOOR,
+    SeriesModel,
+    calibration_start,
+    combine,
+)
+
+
+@dataclass(frozen=True)
+class FleetPolicy:
+    """How the series of a stream are trained.
+
+    Attributes
+    ----------
+    alpha
+        Share of normal readings in (0, 1) that may lie above the standard threshold.
+    threshold
+        Score from which a reading is an anomaly, in (0, 1).
+    seed
+        Every series derives its own from it and its key.
+    min_samples
+        Readings with a value below which a series is not trained.
+    contamination
+        Largest share of rows that fitting may set aside as suspect; it never sets the alarm rate.
+    trees
+        Trees of a forest.
+    evaluate
+        Whether to measure each series' quality with injected anomalies.
+    """
+
+    alpha: float = 0.01
+    threshold: float = 0.7
+    seed: int = 42
+    min_samples: int = 100
+    contamination: float = 0.1
+    trees: int = 100
+    evaluate: bool = True
+
+
+@dataclass(frozen=True)
+class FittedSeries:
+    """A trained series.
+
+    Attributes
+    ----------
+    model
+        Its model, calibrated on its own calibration part.
+    times, scores
+        (c,) times and raw scores of the calibration part.
+    p_values
+        (c,) p-values of the calibration part's blocks, each from the others.
+    quality
+        What was measured.
+    """
+
+    model: SeriesModel
+    times: Ints
+    scores: Floats
+    p_values: Floats
+    quality: SeriesQuality
+
+
+def fit_series(
+    key: tuple[str, str],
+    times: Ints,
+    columns: Columns,
+    feature_set: MetricFeatureSet,
+    policy: FleetPolicy,
+) -> FittedSeries:
+    """Train one series.
+
+    Parameters
+    ----------
+    key
+        Entity and metric.
+    times
+        (n,) microseconds since 1970, ascending.
+    columns
+        (n,) feature columns, NaN where one does not exist.
+    feature_set
+        What the columns are.
+    policy
+        How to train.
+
+    Raises
+    ------
+    ValueError
+        When the columns hold what no model can be fitted on.
+    """
+    seed = derive_seed(policy.seed, *key)
+    present = ~np.isnan(columns["value"])
+    full = {name: column[present] for name, column in columns.items()}
+    clock = times[present]
+    start = calibration_start(clock.size)
+    inputs = InputModel.fit({name: column[:start] for name, column in full.items()}, feature_set)
+    matrix = inputs.derive(full, feature_set)
+    forest = IsolationForest(
+        input_schema(feature_set), n_trees=policy.trees, contamination=policy.contamination
+    ).fit(matrix[:start], seed=seed)
+    held_out = matrix[start:]
+    scores = combine(forest, held_out)
+    middle = (scores.size + 1) // 2
+    calibration = Calibration.fit(scores, tail_floor=TAIL_FLOOR)
+    model = SeriesModel(inputs, forest, calibration)
+    if scores.size < 2:
+        return FittedSeries(
+            model, clock[start:], scores, np.ones(scores.size), SeriesQuality(None, None)
+        )
+    first = Calibration.fit(scores[:middle], tail_floor=TAIL_FLOOR)
+    p_values = cross_p_values(scores)
+    quality = SeriesQuality(None, None)
+    if policy.evaluate:
+        row = int(np.searchsorted(times, clock[start + middle]))
+        quality = measure(
+            model, first, times, columns["value"], row, feature_set, alpha=policy.alpha, seed=seed
+        )
+    return FittedSeries(model, clock[start:], scores, p_values, quality)
+
+
+def cross_p_values(scores: Floats) -> Floats:
+    """Return (c,) p-values of c ≥ 2 calibration scores, each block judged by the other blocks.
+
+    Against themselves the scores would be evenly spread by construction; against the other days
+    they show how far one stretch of time differs from another.
+    """
+    blocks = np.array_split(np.arange(scores.size), min(CROSS_BLOCKS, scores.size))
+    return np.concatenate(
+        [
+            Calibration.fit(np.delete(scores, block), tail_floor=TAIL_FLOOR).p_value(scores[block])
+            for block in blocks
+        ]
+    )

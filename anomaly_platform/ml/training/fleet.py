@@ -1,0 +1,207 @@
+"""All series of a stream into one bundle, chunk by chunk, with bounded memory.
+
+A chunk is a feature frame of whole entities. Each series in it is fitted on its own (`fit`); its
+arrays go to disk at once, and what the entity's score needs is kept until the entity is complete.
+A series that is too short or that cannot be trained is a row of the bundle with its status and
+reason; it never stops the others.
+
+Series and entities with fewer calibration rows than 1/α cannot show a p-value of α by themselves:
+the series share one calibration per metric (over all metrics where even that is too little), the
+entities one over all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from anomaly_platform.ml.bundle import Bundle, open_bundle
+from anomaly_platform.ml.bundle_writer import BundleWriter
+from anomaly_platform.ml.drift import ReferenceDistribution
+from anomaly_platform.ml.features.batch import microseconds, series_offsets
+from anomaly_platform.ml.features.kernels import Ints
+from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.frames import IntoDataFrame, to_polars
+from anomaly_platform.ml.training.calibrating import CalibrationPool
+from anomaly_platform.ml.training.fit import FittedSeries, FleetPolicy, fit_series
+from anomaly_platform.ml.training.inputs import Columns, input_schema
+from anomaly_platform.ml.training.manifest import Lineage, manifest_of
+
+#: Called after each chunk with the number of series done so far.
+Progress = Callable[[int], None]
+
+_SERIES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "entity": pl.String,
+    "metric": pl.String,
+    "status": pl.String,
+    "reason": pl.String,
+    "slot": pl.Int64,
+    "pool_index": pl.Int64,
+    "entity_index": pl.Int64,
+    "rows": pl.Int64,
+    "calibration_rows": pl.Int64,
+    "first_time": pl.Datetime("us", "UTC"),
+    "last_time": pl.Datetime("us", "UTC"),
+    "threshold": pl.Float64,
+    "mean": pl.Float64,
+    "std": pl.Float64,
+    "min": pl.Float64,
+    "max": pl.Float64,
+    "balanced_accuracy": pl.Float64,
+    "false_positive_rate": pl.Float64,
+    "reference_edges": pl.List(pl.Float64),
+    "reference_counts": pl.List(pl.Int64),
+    "reference_missing": pl.Int64,
+}
+
+
+def train_fleet(
+    frames: Iterable[IntoDataFrame],
+    feature_set: MetricFeatureSet,
+    policy: FleetPolicy,
+    directory: Path,
+    *,
+    lineage: Lineage,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Train every series and publish the bundle at `directory`.
+
+    Parameters
+    ----------
+    frames
+        Feature frames (`MetricFeatureSet.compute`), each with all rows of its entities, sorted by
+        series and time. One is held at a time.
+    feature_set
+        What the frames' columns are.
+    policy
+        How to train.
+    directory
+        Where the bundle will be.
+    lineage
+        What the manifest says of the bundle's origin.
+    progress
+        Called after each chunk with the number of series so far.
+
+    Returns
+    -------
+    Bundle
+        Opened, as `open_bundle` returns it.
+
+    Raises
+    ------
+    ValueError
+        When there is no row at all, a column is missing, or (as `BundleError`) a series comes twice
+        or another bundle is there already.
+    """
+    started = datetime.now(UTC)
+    with BundleWriter(directory) as writer:
+        fleet = _Fleet(feature_set, policy, writer)
+        for frame in frames:
+            fleet.train(to_polars(frame))
+            if progress is not None:
+                progress(len(fleet.records))
+        if not fleet.records:
+            raise ValueError("there is no series to train: the feature frames are empty")
+        calibrations = fleet.pool.finish()
+        for record in fleet.records:
+            slot = record.get("slot")
+            record["pool_index"] = calibrations.pool_index.get(slot)  # type: ignore[call-overload]
+            record["entity_index"] = calibrations.entity_index.get(str(record["entity"]))
+        series = pl.DataFrame(fleet.records, schema=_SERIES_SCHEMA)
+        for name, array in calibrations.arrays.items():
+            writer.share(name, array)
+        manifest = manifest_of(
+            series, feature_set, input_schema(feature_set), asdict(policy), lineage, started
+        )
+        digest = writer.publish(manifest, series)
+    return open_bundle(directory, expected_digest=digest)
+
+
+class _Fleet:
+    """The state of one training: what is on disk, what is known of each series."""
+
+    def __init__(
+        self, feature_set: MetricFeatureSet, policy: FleetPolicy, writer: BundleWriter
+    ) -> None:
+        self.feature_set = feature_set
+        self.policy = policy
+        self.writer = writer
+        self.pool = CalibrationPool(policy.alpha)
+        self.records: list[dict[str, object]] = []
+
+    def train(self, frame: pl.DataFrame) -> None:
+        missing = [
+            c
+            for c in ("entity", "metric", "event_time", *self.feature_set.names)
+            if c not in frame.columns
+        ]
+        if missing:
+            raise ValueError(f"columns missing from the feature frame: {', '.join(missing)}")
+        offsets = series_offsets(frame)
+        if offsets.size == 1:
+            return
+        times = microseconds(frame["event_time"])
+        table = {
+            name: frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+            for name in self.feature_set.names
+        }
+        keys = frame[offsets[:-1].tolist()].select("entity", "metric").rows()
+        for key, begin, end in zip(keys, offsets[:-1], offsets[1:], strict=True):
+            columns = {name: column[begin:end] for name, column in table.items()}
+            self._train_series(key, times[begin:end], columns)
+
+    def _train_series(self, key: tuple[str, str], times: Ints, columns: Columns) -> None:
+        record = _describe(key, times, columns) | {"threshold": self.policy.threshold}
+        self.records.append(record)
+        rows = int(record["rows"])  # type: ignore[call-overload]
+        if rows < self.policy.min_samples:
+            record["status"] = "insufficient_history"
+            record["reason"] = f"{rows} readings, {self.policy.min_samples} are needed"
+            return
+        try:
+            fitted = fit_series(key, times, columns, self.feature_set, self.policy)
+        except Exception as error:  # whatever it is, the other series go on
+            record["status"] = "failed"
+            record["reason"] = f"{type(error).__name__}: {error}"
+            return
+        record |= self._keep(key, fitted)
+
+    def _keep(self, key: tuple[str, str], fitted: FittedSeries) -> dict[str, object]:
+        slot = self.writer.append(fitted.model.to_arrays())
+        self.pool.add(slot, key, fitted)
+        return {
+            "status": "trained",
+            "slot": slot,
+            "calibration_rows": fitted.scores.size,
+            "balanced_accuracy": fitted.quality.balanced_accuracy,
+            "false_positive_rate": fitted.quality.false_positive_rate,
+        }
+
+
+def _describe(key: tuple[str, str], times: Ints, columns: Columns) -> dict[str, object]:
+    """Return what a series' row says whether or not it can be trained."""
+    value = columns["value"]
+    present = value[~np.isnan(value)]
+    reference = ReferenceDistribution.fit(value[:, None], ["value"])
+    filled = present.size > 0
+    with np.errstate(over="ignore"):
+        spread = float(present.std()) if filled else None
+    return {
+        "entity": key[0],
+        "metric": key[1],
+        "rows": present.size,
+        "first_time": int(times[0]),
+        "last_time": int(times[-1]),
+        "mean": float(present.mean()) if filled else None,
+        "std": spread,
+        "min": float(present.min()) if filled else None,
+        "max": float(present.max()) if filled else None,
+        "reference_edges": reference.edges[0].tolist(),
+        "reference_counts": reference.counts[0].tolist(),
+        "reference_missing": int(reference.missing[0]),
+    }

@@ -1,0 +1,141 @@
+"""What a series' model sees: relations derived from the stored features.
+
+A raw mean or maximum moves with the load of the day and the growth of the month; a forest over
+such numbers calls every new level an anomaly for ever. The model inputs therefore say how a
+reading stands *relative to* bounded trailing windows, in units of the series' own trailing
+spread; slow change is followed by the windows, not by recalibration. Nothing is measured against
+the level of the training window: a host that has changed for good would alarm for good.
+
+=============  ================================================================================
+`z_w`          value − median_w, by the window's spread; for each window w
+`level`        median_s − median_l, by l's spread (s = shortest window, l = longest)
+`spread`       log of the ratio of std_s to l's spread
+`step`         difference to the first lag, by its typical size in training
+=============  ================================================================================
+
+The longest window's spread is its MAD, its level its median: neither is moved by an anomaly that
+passes, so that a reading is not called unusual merely because something unusual happened a few
+hours ago. Quantities that remember a single reading for long (a window's minimum, maximum or
+standard deviation, long lags) are no model inputs for the same reason. A trailing spread is
+floored by a share of the spread that was typical in training, so that a quiet hour does not turn
+rounding into anomalies. Ratios pass through asinh or log, so that they stay moderate and
+monotone; at last each input is centred and put in units of its own rare distances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from anomaly_platform.ml.features.metrics import MetricFeatureSet
+
+Floats = npt.NDArray[np.float64]
+Columns = Mapping[str, Floats]
+
+_TO_SIGMA = 1.4826
+#: Share of the training spread below which a trailing spread is not believed.
+_FLOOR = 0.25
+#: Quantile of the distances from the median that is an input's unit, and its smallest value (the
+#: relations are logarithms or nearly so: 0.05 is a change of a twentieth).
+_TAIL = 0.99
+_SMALLEST_TAIL = 0.05
+
+
+def input_schema(feature_set: MetricFeatureSet) -> tuple[str, ...]:
+    """Return the names of the model inputs that a feature set gives, in order."""
+    return (*(f"z_{w}" for w in feature_set.windows), "level", "spread", "step")
+
+
+def _first_positive(*candidates: float) -> float:
+    return next((c for c in candidates if np.isfinite(c) and c > 0.0), 1.0)
+
+
+def _spread(values: Floats) -> float:
+    """Robust standard deviation; where most values are equal, the plain one; 0 for constants."""
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    mad = _TO_SIGMA * float(np.median(np.abs(values - middle)))
+    return next((s for s in (mad, float(high - low) / 1.349, float(values.std())) if s > 0), 0.0)
+
+
+@dataclass(frozen=True)
+class InputModel:
+    """What the inputs of one series need from its training part.
+
+    Attributes
+    ----------
+    trailing
+        Typical spread of the longest window.
+    step
+        Typical size of the first lag's difference.
+    medians, tails
+        (inputs,) median of each relation, and the distance from it that one training row in a
+        hundred exceeds: the unit of every input, so that 1 means "as far as it rarely goes".
+    """
+
+    trailing: float
+    step: float
+    medians: Floats
+    tails: Floats
+
+    @classmethod
+    def fit(cls, columns: Columns, feature_set: MetricFeatureSet) -> InputModel:
+        """Learn from the fit part of a series: (n,) feature columns of rows with a value, n ≥ 1."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return cls._fit(columns, feature_set)
+
+    @classmethod
+    def _fit(cls, columns: Columns, feature_set: MetricFeatureSet) -> InputModel:
+        longest = feature_set.windows[-1]
+        value = columns["value"]
+        difference = columns[f"diff_{feature_set.lags[0]}"]
+        trailing = _first_positive(
+            _TO_SIGMA * float(np.median(columns[f"mad_{longest}"])),
+            float(np.median(columns[f"std_{longest}"])),
+            float(columns[f"std_{longest}"].mean()),
+            _spread(value),
+            0.05 * abs(float(np.median(value))),
+        )
+        step = _first_positive(
+            _TO_SIGMA * float(np.median(np.abs(difference))), float(difference.std()), trailing
+        )
+        inputs = len(input_schema(feature_set))
+        plain = cls(trailing, step, np.zeros(inputs), np.ones(inputs))
+        relations = plain.derive(columns, feature_set)
+        medians = np.median(relations, axis=0)
+        tails = np.quantile(np.abs(relations - medians), _TAIL, axis=0)
+        return cls(trailing, step, medians, np.maximum(tails, _SMALLEST_TAIL))
+
+    def to_array(self) -> Floats:
+        """Return the model as one array of fixed length for its feature set."""
+        return np.concatenate(([self.trailing, self.step], self.medians, self.tails))
+
+    @classmethod
+    def from_array(cls, array: Floats) -> InputModel:
+        """Return the model that `to_array` wrote."""
+        numbers = np.asarray(array, dtype=np.float64)
+        medians, tails = np.split(numbers[2:], 2)
+        return cls(float(numbers[0]), float(numbers[1]), medians, tails)
+
+    def derive(self, columns: Columns, feature_set: MetricFeatureSet) -> Floats:
+        """Return (n, inputs) for (n,) feature columns of rows with a value; always finite."""
+        shortest, longest = feature_set.windows[0], feature_set.windows[-1]
+        value = columns["value"]
+        floor = _FLOOR * self.trailing
+        out = np.empty((value.size, self.medians.size))
+        with np.errstate(over="ignore", invalid="ignore"):
+            spread = np.hypot(_TO_SIGMA * columns[f"mad_{longest}"], floor)
+            for j, w in enumerate(feature_set.windows):
+                own = spread if w == longest else np.hypot(columns[f"std_{w}"], floor)
+                out[:, j] = np.arcsinh((value - columns[f"median_{w}"]) / own)
+            level = columns[f"median_{shortest}"] - columns[f"median_{longest}"]
+            out[:, -3] = np.arcsinh(level / spread)
+            out[:, -2] = np.log(np.hypot(columns[f"std_{shortest}"], floor) / spread)
+            out[:, -1] = np.arcsinh(columns[f"diff_{feature_set.lags[0]}"] / self.step)
+            out -= self.medians
+            out /= self.tails
+        # Readings near the largest float overflow on the way; their inputs are merely extreme.
+        np.nan_to_num(out, copy=False, nan=0.0, posinf=1e3, neginf=-1e3)
+        return out

@@ -1,0 +1,114 @@
+"""One series: fitting its model, and scoring readings with it.
+
+A `SeriesModel` is the inputs' constants, a forest over the inputs and a calibration. Here is also
+how a series' rows are split, since fitting, calibrating and measuring must never share rows:
+
+    |------------- fitted on (80 %) -------------|-- calibration (20 %) --|
+                                                 | half A    | half B     |
+
+The final calibration uses the whole calibration part. Quality is measured with a calibration on
+half A and anomalies injected into half B. What a host's series say together (`ml.fusion`) is
+calibrated on p-values that each fifth of the calibration part got from the other four, since
+p-values of rows that a calibration has seen would be too even.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anomaly_platform.ml.calibration import Calibration
+from anomaly_platform.ml.detectors.isolation_forest import IsolationForest
+from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.training.inputs import Columns, Floats, InputModel, input_schema
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+#: Share of a series' rows, the last ones, that is held out from fitting.
+CALIBRATION_SHARE = 0.2
+#: Blocks of the calibration part that judge each other.
+CROSS_BLOCKS = 5
+#: Weight of the distance beside the forest's score; see `SeriesModel.raw_score`.
+DISTANCE_WEIGHT = 1.0
+#: The smallest scale of a raw score's tail beyond the calibration part.
+TAIL_FLOOR = 0.05
+
+
+@dataclass(frozen=True)
+class SeriesModel:
+    """What scores the readings of one series.
+
+    Attributes
+    ----------
+    inputs
+        Constants of the model inputs.
+    forest
+        The forest over them.
+    calibration
+        From raw score to p-value.
+    """
+
+    inputs: InputModel
+    forest: IsolationForest
+    calibration: Calibration
+
+    def raw_score(self, columns: Columns, feature_set: MetricFeatureSet) -> Floats:
+        """Return (n,) raw scores of (n,) feature columns; every row must have a value.
+
+        See `combine`.
+        """
+        inputs = self.inputs.derive(columns, feature_set)
+        return combine(self.forest, inputs)
+
+    def to_arrays(self) -> Arrays:
+        """Return everything that scoring depends on, of the same shapes for every series."""
+        parts = {
+            "inputs": {"model": self.inputs.to_array()},
+            "forest": self.forest.to_arrays(),
+            "calibration": self.calibration.to_arrays(),
+        }
+        return {f"{part}/{name}": a for part, arrays in parts.items() for name, a in arrays.items()}
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, npt.NDArray[Any]], feature_set: MetricFeatureSet
+    ) -> SeriesModel:
+        """Return the model that wrote the arrays; its scores are the same to the bit."""
+
+        def part(prefix: str) -> Arrays:
+            return {
+                name.removeprefix(prefix): array
+                for name, array in arrays.items()
+                if name.startswith(prefix)
+            }
+
+        return cls(
+            InputModel.from_array(arrays["inputs/model"]),
+            IsolationForest.from_arrays(part("forest/"), input_schema(feature_set)),
+            Calibration.from_arrays(part("calibration/")),
+        )
+
+
+def combine(forest: IsolationForest, inputs: Floats) -> Floats:
+    """Return (n,) raw scores of (n, inputs) model inputs, higher = more anomalous.
+
+    The forest's score within the training range, plus the logarithm of the inputs' distance from
+    ordinary in units of their rare distances. A forest saturates: once a reading is alone in its
+    leaf, twice as far is the same to it, and several inputs that are slightly unusual at once
+    isolate no earlier than one. The distance sees both, and grows without end, so the forest's
+    own term for readings beyond the training range is not wanted here: with a dozen inputs, one
+    of them leaves its range so often that this term alone would decide what is rare.
+    """
+    low, high = forest.forest.scaling[2], forest.forest.scaling[3]
+    distance = np.sqrt(np.mean(np.square(inputs), axis=1))
+    scores: Floats = forest.score(np.clip(inputs, low, high)) + DISTANCE_WEIGHT * np.log1p(distance)
+    return scores
+
+
+def calibration_start(rows: int) -> int:
+    """Return the first row of the calibration part of a series of `rows` rows with a value."""
+    return rows - max(1, round(CALIBRATION_SHARE * rows))
