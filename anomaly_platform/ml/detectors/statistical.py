@@ -14,8 +14,9 @@ The three scores and how they are put on one scale (the standard deviations of a
 
 The combined raw score is the *median* of the three, so that one misled rule decides nothing: the
 standard deviation by an old outlier, the others by a distribution in two lumps. Where the quartiles
-or the MAD collapse (more than half of the history is one value) the standard deviation stands in
-for them. Where all of the history is one value, the unchanged value scores 0 and any other 1,000.
+or the MAD collapse (more than half of the history is one value) the distance from the median in
+standard deviations stands in for them. Where all of the history is one value, the unchanged value
+scores 0 and any other 1,000.
 """
 
 from collections.abc import Mapping, Sequence
@@ -106,19 +107,19 @@ def statistical_scores(value: FloatArray, history: WindowStatistics) -> Statisti
         NaN wherever ``count`` is below 30.
     """
     with np.errstate(all="ignore"):
-        off = _beyond_rounding(np.abs(value - history.mean), value, history.mean)
-        z = _ratio(off, _spread_beyond_rounding(history.std, history.mean))
+        std = _spread_beyond_rounding(history.std, history.mean)
+        z = _ratio(_beyond_rounding(np.abs(value - history.mean), value, history.mean), std)
+        from_median = _beyond_rounding(np.abs(value - history.median), value, history.median)
+        plain = _ratio(from_median, std)
         outside = np.maximum(history.q25 - value, value - history.q75)
         outside = _beyond_rounding(np.maximum(outside, 0.0), value, history.median)
         width = _spread_beyond_rounding(history.q75 - history.q25, history.median)
-        iqr = np.where(width > 0.0, _ratio(outside, width), z / _IQR_TO_SIGMA)
-        from_median = _beyond_rounding(np.abs(value - history.median), value, history.median)
+        iqr = np.where(width > 0.0, _ratio(outside, width), plain / _IQR_TO_SIGMA)
         deviation = _spread_beyond_rounding(history.mad, history.median)
-        mad = np.where(deviation > 0.0, _ratio(from_median, deviation), z * _MAD_TO_SIGMA)
-        iqr_sigma = np.where(
-            width > 0.0, np.where(iqr > 0.0, _QUARTILE + _IQR_TO_SIGMA * iqr, 0.0), z
-        )
-        mad_sigma = np.where(deviation > 0.0, mad / _MAD_TO_SIGMA, z)
+        mad = np.where(deviation > 0.0, _ratio(from_median, deviation), plain * _MAD_TO_SIGMA)
+        beyond = np.where(iqr > 0.0, _QUARTILE + _IQR_TO_SIGMA * iqr, 0.0)
+        iqr_sigma = np.where(width > 0.0, beyond, plain)
+        mad_sigma = np.where(deviation > 0.0, mad / _MAD_TO_SIGMA, plain)
         low, high = np.minimum(z, iqr_sigma), np.maximum(z, iqr_sigma)
         raw = np.maximum(low, np.minimum(high, mad_sigma))
     usable = (np.asarray(history.count) >= MIN_COUNT) & np.isfinite(value)
