@@ -107,9 +107,7 @@ def new_database(
 
 
 @pytest.fixture(scope="module")
-def module_database_url(
-    postgres_server: EmbeddedPostgres, migrated_template: str
-) -> Iterator[str]:
+def module_database_url(postgres_server: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
     """URL of a migrated, empty database that the tests of a module share."""
     with _copy_of(postgres_server, migrated_template) as url:
         yield url

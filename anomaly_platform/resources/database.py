@@ -7,13 +7,13 @@ embedded server (see ``embedded_postgres``).
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import psycopg
-import structlog
 from psycopg import errors, sql
 
 from anomaly_platform.resources.embedded_postgres import EmbeddedPostgres
@@ -31,7 +31,7 @@ SCHEMA_VERSION: Final = "0001"
 _CONNECT_TIMEOUT_S: Final = 10
 _MIGRATION_LOCK: Final = 0x616E6F6D  # any number that nobody else locks
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class DatabaseError(RuntimeError):
@@ -167,7 +167,7 @@ def _upgrade(urls: DatabaseUrls) -> None:
         )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-    _log.info("database schema upgraded", version=SCHEMA_VERSION)
+    _log.info("database schema upgraded to %s", SCHEMA_VERSION)
 
 
 def migrations_config() -> Config:
@@ -271,4 +271,4 @@ def _create_databases(url: str, names: list[str]) -> None:
                     f"the user of {redact(url)} may not create databases; "
                     f"have an administrator run for that user: {statements}"
                 ) from None
-            _log.info("database created", database=name)
+            _log.info("database %s created", name)

@@ -19,6 +19,7 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.util
+import logging
 import os
 import shutil
 import stat
@@ -27,20 +28,20 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, Final
 from urllib.parse import quote
 
-import structlog
-
+from anomaly_platform.resources.server_processes import (
+    clear_dead_server,
+    server_processes,
+    stop_server,
+)
 from anomaly_platform.resources.server_user import (
     ServerUser,
     open_program,
     open_way,
     server_user,
 )
-
-if TYPE_CHECKING:
-    import psutil
 
 SUPERUSER: Final = "postgres"
 PORT: Final = 5432
@@ -69,7 +70,7 @@ _OPTIONS: Final[Mapping[str, str]] = {
     "log_min_messages": "warning",
 }
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class EmbeddedPostgresError(RuntimeError):
@@ -109,6 +110,10 @@ class EmbeddedPostgres:
             return self.data
         name = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"anomaly-pg-{name}"
+
+    @property
+    def _socket(self) -> Path:
+        return self.socket_folder / f".s.PGSQL.{PORT}"
 
     def url(self, database: str) -> str:
         """Return the URL of one database, in the form that psycopg and libpq take."""
@@ -187,7 +192,7 @@ class EmbeddedPostgres:
 
     def _answers(self) -> bool:
         """Return whether a server with this data folder takes connections."""
-        if not (self.socket_folder / f".s.PGSQL.{PORT}").exists():
+        if not self._socket.exists():
             return False
         import psycopg
 
@@ -208,15 +213,15 @@ class EmbeddedPostgres:
         if not self.data.exists():
             self._create_cluster(programs, user)
         self._configure(user)
-        if self._clear_dead_server():
+        if clear_dead_server(self.data, self._socket):
             # Whoever started it was killed while it was still on its way up.
             deadline = time.monotonic() + _START_TIMEOUT_S
-            while time.monotonic() < deadline and self._server_processes():
+            while time.monotonic() < deadline and server_processes(self.data):
                 if self._answers():
                     return
                 time.sleep(0.2)
         elif self._run([programs / "pg_ctl", "start", "-w", "-t", str(_START_TIMEOUT_S)], user):
-            _log.info("embedded postgres started", data=str(self.data))
+            _log.info("embedded PostgreSQL started in %s", self.data)
             return
         raise EmbeddedPostgresError(
             f"the embedded PostgreSQL in {self.data} does not start; its log {self.log_file} "
@@ -282,66 +287,12 @@ class EmbeddedPostgres:
         if user.is_other:
             os.chown(config, user.uid, user.gid)
 
-    def _clear_dead_server(self) -> bool:
-        """Clear away what a killed server left, and return whether a live one is there.
-
-        PostgreSQL itself only looks whether the process id in ``postmaster.pid`` is taken, which
-        after a restart of a container or a machine it often is, and a killed server that nobody
-        has reaped still has one. Its children may go on writing for a while: they have to be gone
-        before a new server recovers the same files.
-        """
-        import psutil
-
-        pid_file = self.data / "postmaster.pid"
-        try:
-            postmaster = int(pid_file.read_text().splitlines()[0])
-        except (FileNotFoundError, ValueError, IndexError):
-            postmaster = -1
-        processes = self._server_processes()
-        if any(process.pid == postmaster for process in processes):
-            return True
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(processes, timeout=30)
-        pid_file.unlink(missing_ok=True)
-        socket = self.socket_folder / f".s.PGSQL.{PORT}"
-        socket.unlink(missing_ok=True)
-        socket.with_name(socket.name + ".lock").unlink(missing_ok=True)
-        return False
-
-    def _server_processes(self) -> list[psutil.Process]:
-        """Return the live processes of a server with this data folder, its children included."""
-        import psutil
-
-        data = self.data.resolve()
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if (
-                    process.name() == "postgres"
-                    and process.status() != psutil.STATUS_ZOMBIE
-                    and Path(process.cwd()).resolve() == data
-                ):
-                    found.append(process)
-            except psutil.Error:
-                # Gone meanwhile, or somebody else's: the data folder's owner is checked before.
-                continue
-        return found
-
     def _stop(self) -> None:
-        if not self._clear_dead_server():
-            return
-        user = server_user(self.data)
-        pg_ctl = _programs() / "pg_ctl"
-        if not self._run([pg_ctl, "stop", "-w", "-m", "fast", "-t", "60"], user) and not self._run(
-            [pg_ctl, "stop", "-w", "-m", "immediate"], user
-        ):
+        if not stop_server(self.data, self._socket):
             raise EmbeddedPostgresError(
                 f"the embedded PostgreSQL in {self.data} does not stop; its log {self.log_file} "
                 f"ends with:\n{self._log_end()}"
             )
-        _log.info("embedded postgres stopped", data=str(self.data))
 
     def _run(self, command: list[Path | str], user: ServerUser, data: Path | None = None) -> bool:
         """Run one of PostgreSQL's programs as the server's user, its output into the log.

@@ -6,6 +6,7 @@ PostgreSQL refuses to run as root, and root is what containers run as by default
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 import shutil
@@ -15,12 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 SERVER_USER = "anomaly-postgres"
 """System user added when the platform is started by root."""
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ def _added_user() -> pwd.struct_passwd:
         try:
             return pwd.getpwnam(SERVER_USER)
         except KeyError:
-            _log.warning("system user not added", user=SERVER_USER, exit_status=done.returncode)
+            _log.warning("user %s not added: useradd exits with %s", SERVER_USER, done.returncode)
     # Images without useradd, or with a read-only /etc: every system has this one.
     return pwd.getpwnam("nobody")
 
@@ -121,7 +120,7 @@ def open_way(target: Path) -> None:
         mode = stat.S_IMODE(folder.stat().st_mode)
         if not mode & stat.S_IXOTH:
             folder.chmod(mode | stat.S_IXOTH)
-            _log.info("folder opened for passing through", folder=str(folder))
+            _log.info("other users may now pass through %s", folder)
 
 
 def open_program(root: Path) -> None:

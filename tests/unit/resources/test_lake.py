@@ -123,7 +123,7 @@ def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
 
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
-    with pytest.raises(LakeError, match="gone.parquet is not in the lake"):
+    with pytest.raises(LakeError, match=r"gone\.parquet is not in the lake"):
         lake.read("gone.parquet")
     path = lake.write("s", "ems", "d", [frame(0, 63)]).path
     os.truncate(tmp_path / path, 100)

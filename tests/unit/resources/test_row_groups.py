@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import polars as pl
 import pytest
 from hypothesis import given
@@ -28,7 +30,7 @@ def test_rows_are_kept_in_order_and_groups_end_with_a_bucket(
         return
     assert pl.concat(groups).equals(whole)
     assert all(group.height for group in groups)
-    for group, following in zip(groups, groups[1:], strict=False):
+    for group, following in pairwise(groups):
         if group["bucket"][-1] == following["bucket"][0]:
             assert sizes[group["bucket"][-1]] > target, "only a large bucket is split"
         assert group.height <= 4 * target or group["bucket"].n_unique() == 1

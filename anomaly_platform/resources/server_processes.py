@@ -1,0 +1,87 @@
+"""The processes of an embedded PostgreSQL: finding them, clearing away dead ones, stopping them.
+
+Belongs here: what is done to a server by process and signal. It needs the server's user or root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import time
+from pathlib import Path
+
+import psutil
+
+_log = logging.getLogger(__name__)
+
+
+def server_processes(data: Path) -> list[psutil.Process]:
+    """Return the live processes of the server with this data folder, its children included."""
+    resolved = data.resolve()
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if (
+                process.name() == "postgres"
+                and process.status() != psutil.STATUS_ZOMBIE
+                and Path(process.cwd()).resolve() == resolved
+            ):
+                found.append(process)
+        except psutil.Error:
+            # Gone meanwhile, or somebody else's: the data folder's owner is checked before.
+            continue
+    return found
+
+
+def clear_dead_server(data: Path, socket: Path) -> bool:
+    """Clear away what a killed server left, and return whether a live one is there.
+
+    PostgreSQL itself only looks whether the process id in ``postmaster.pid`` is taken, which after
+    a restart of a container or a machine it often is, and a killed server that nobody has reaped
+    still has one. Its children may go on writing for a while: they have to be gone before a new
+    server recovers the same files.
+
+    Parameters
+    ----------
+    data : Path
+        The server's data folder.
+    socket : Path
+        Its unix socket.
+    """
+    postmaster = _postmaster(data)
+    processes = server_processes(data)
+    if any(process.pid == postmaster for process in processes):
+        return True
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=30)
+    (data / "postmaster.pid").unlink(missing_ok=True)
+    socket.unlink(missing_ok=True)
+    socket.with_name(socket.name + ".lock").unlink(missing_ok=True)
+    return False
+
+
+def stop_server(data: Path, socket: Path) -> bool:
+    """Stop the server, patiently at first, and return whether it is down."""
+    for kind, patience_s in ((signal.SIGINT, 60), (signal.SIGQUIT, 10), (signal.SIGKILL, 10)):
+        if not clear_dead_server(data, socket):
+            return True
+        with contextlib.suppress(psutil.NoSuchProcess, ValueError):
+            psutil.Process(_postmaster(data)).send_signal(kind)
+        deadline = time.monotonic() + patience_s
+        while time.monotonic() < deadline:
+            if not server_processes(data):
+                _log.info("embedded PostgreSQL stopped in %s", data)
+                return True
+            time.sleep(0.05)
+    return not clear_dead_server(data, socket)
+
+
+def _postmaster(data: Path) -> int:
+    """Return the process id in ``postmaster.pid``, -1 where there is none to be read."""
+    try:
+        return int((data / "postmaster.pid").read_text().splitlines()[0])
+    except (FileNotFoundError, ValueError, IndexError):
+        return -1
