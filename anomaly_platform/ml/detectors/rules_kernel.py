@@ -26,6 +26,7 @@ I32 = npt.NDArray[np.int32]
 I8 = npt.NDArray[np.int8]
 F64 = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Row = npt.NDArray[Any]
 Columns = tuple[Any, ...]
 
 # What is wrong with the order …
@@ -54,6 +55,35 @@ _BELIEVED, _OTHERWISE, _FLAGS = range(3)
 _KNOWN, _HAS_OTHER = 0, 1
 _SECOND = 1_000_000
 _HOUR = 3.6e9
+
+
+@njit(cache=True, nogil=True)
+def _copy(source: Row, target: Row) -> None:  # pragma: no cover
+    """Copy a short row; a loop, since slices take seconds to compile."""
+    for column in range(source.size):
+        target[column] = source[column]
+
+
+@njit(cache=True, nogil=True)
+def _find(keys: I64, key: int) -> int:  # pragma: no cover
+    """Index of a key among sorted ones, −1 if it is not there."""
+    low, high = 0, keys.size
+    while low < high:
+        middle = (low + high) // 2
+        if keys[middle] < key:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < keys.size and keys[low] == key else -1
+
+
+@njit(cache=True, nogil=True)
+def _clear(codes: I64, measured: F64) -> None:  # pragma: no cover
+    """Forget a verdict."""
+    codes[ORDER] = codes[LOCATION] = 0
+    codes[BASE] = codes[DUPLICATE] = codes[TRIP] = -1
+    for column in range(measured.size):
+        measured[column] = np.nan
 
 
 @njit(cache=True, nogil=True)
@@ -113,9 +143,8 @@ def _judge(  # pragma: no cover
     """Hold a scan against a state of affairs; say whether anything contradicts it."""
     kinds, hierarchy, latitude, longitude, moves = world
     keys, median, spread = routes
-    codes[ORDER], codes[LOCATION], codes[TRIP] = 0, 0, -1
+    _clear(codes, measured)
     codes[BASE] = state[_ROW]
-    measured[:] = np.nan
     place, before = now[_PLACE], state[_PLACE]
     codes[ORDER] = _order(state, now[_WAY], place, hierarchy)
     if codes[ORDER] in (AFTER_SALE, CONTRADICTION, LATE_ORIGIN):
@@ -137,8 +166,8 @@ def _judge(  # pragma: no cover
     if trip and (state[_WAY] == OUTBOUND or state[_WAY] == ORIGIN):
         codes[TRIP] = state[_ROW]
         key = before * kinds.size + place
-        at = np.searchsorted(keys, key)
-        if at < keys.size and keys[at] == key:
+        at = _find(keys, key)
+        if at >= 0:
             measured[LOG_RATIO] = np.log(hours) - median[at]
             measured[Z] = measured[LOG_RATIO] / spread[at]
             jumped = abs(measured[Z]) >= limits[0] and abs(measured[LOG_RATIO]) >= limits[1]
@@ -159,13 +188,13 @@ def _take_in(  # pragma: no cover
         believed[_CLEAN] = 0  # a stale scan moves nothing, but then when did the goods leave?
         return
     if codes[LOCATION] >= WRONG_STEP:  # perhaps it happened, but not there
-        other[:] = believed
+        _copy(believed, other)
         other[_WAY], other[_CLEAN], other[_ROW] = now[_WAY], 0, i
         flags[_HAS_OTHER] = 1
     elif contradicted and codes[ORDER] == 0:  # perhaps it was another one's scan
-        other[:] = believed
+        _copy(believed, other)
         flags[_HAS_OTHER] = 1
-    believed[:] = now
+    _copy(now, believed)
 
 
 @njit(cache=True, nogil=True)
@@ -216,9 +245,7 @@ def _step(  # pragma: no cover
     times, place, stage, direction, back, step_kind, listed = scans
     kinds = world[0]
     believed, other, flags = states[_BELIEVED], states[_OTHERWISE], states[_FLAGS]
-    codes[:] = 0
-    codes[BASE:] = -1
-    measured[:] = np.nan
+    _clear(codes, measured)
     row = place_row(i, lo, place, stage, direction)
     now = np.empty(6, dtype=np.int64)
     now[_PLACE] = place[row] if row >= 0 else -1
@@ -230,18 +257,20 @@ def _step(  # pragma: no cover
     twin = _twin(i, lo, times, place)
     if twin >= 0:
         codes[DUPLICATE] = twin
-        other[:] = now  # either of the two is the real one
+        _copy(now, other)  # either of the two is the real one
         flags[_HAS_OTHER] = 1
         return
     again = flags[_KNOWN] == 1 and _read_again(believed, now, limits[4])
     contradicted = False
     if flags[_KNOWN] and not again:
-        contradicted = _judge(believed, now, world, routes, limits, codes, measured)
-        if contradicted and flags[_HAS_OTHER]:
-            other_codes, other_measured = codes.copy(), measured.copy()
-            if not _judge(other, now, world, routes, limits, other_codes, other_measured):
-                codes[:], measured[:] = other_codes, other_measured
-                contradicted = False
+        tried, found = np.empty(5, dtype=np.int64), np.empty(4)
+        for affairs in range(1 + flags[_HAS_OTHER]):
+            contradicted = _judge(states[affairs], now, world, routes, limits, tried, found)
+            if affairs == _BELIEVED or not contradicted:
+                _copy(tried, codes)
+                _copy(found, measured)
+            if not contradicted:
+                break
     if place[i] >= 0 and codes[ORDER] != AFTER_SALE:
         codes[LOCATION] = _fault(codes[LOCATION], place[i], step_kind[i], kinds, listed)
     if again:
@@ -250,7 +279,7 @@ def _step(  # pragma: no cover
         _take_in(i, states, now, contradicted, codes)
     else:
         flags[_KNOWN] = 1
-        believed[:] = now
+        _copy(now, believed)
 
 
 @njit(cache=True, nogil=True)
@@ -285,10 +314,10 @@ def walk(  # pragma: no cover
     measured = np.empty((n, 4))
     states = np.zeros((3, 6), dtype=np.int64)
     for i in range(n):
-        lo = starts[i]
+        lo, begin = starts[i], i
         if i == 0 or epc[i] != epc[i - 1] or starts[i - 1] != lo:
-            states[_FLAGS, :] = 0
-            for k in range(lo, i):
-                _step(k, lo, scans, world, routes, limits, states, codes[i], measured[i])
-        _step(i, lo, scans, world, routes, limits, states, codes[i], measured[i])
+            states[_FLAGS, _KNOWN] = states[_FLAGS, _HAS_OTHER] = 0
+            begin = lo
+        for scan in range(begin, i + 1):
+            _step(scan, lo, scans, world, routes, limits, states, codes[i], measured[i])
     return codes, measured
