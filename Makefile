@@ -40,7 +40,7 @@ lint: setup-dev ## Lint, format, types and import contracts
 
 test: setup-dev ## The whole suite, with line coverage
 	$(BIN)/coverage erase
-	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/pytest -m 'not stress' -n 2 --dist worksteal --cov --cov-report=term-missing:skip-covered
+	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/pytest -m 'not stress' -n 2 --dist loadgroup --cov --cov-report=term-missing:skip-covered
 
 stress: setup-dev ## Long trials: kills, floods of files
 	$(BIN)/pytest -m stress -s

@@ -125,12 +125,12 @@ def ingest_files(
     stream : MetricStream
         Whose files these are.
     files : list of LandedFile
-        What to take, in this order.
+        What to take, the oldest first: of contradicting readings the first one wins.
     now : datetime
         The present, with a time zone; later events (beyond the allowance) are refused.
     """
     report = IngestReport()
-    for file in files:
+    for file in sorted(files, key=lambda file: (file.modified, file.name)):
         try:
             with platform.landing.local_copy(file) as local:
                 _ingest_file(platform, stream, file, local, now, report)

@@ -127,15 +127,13 @@ def current_scorer(platform: Platform, stream: MetricStream) -> "tuple[int | Non
     """Return the champion's version and a scorer over its bundle, or the fallback's without."""
     from anomaly_platform.ml.scoring import FleetScorer
 
+    threshold = platform.threshold_of(stream)
     champion = platform.warehouse.bundles.champion(stream.name, DETECTOR)
-    bundle = None if champion is None else open_version(platform, stream, champion.version)
-    scorer = FleetScorer(
-        bundle,
-        feature_set=stream.features,
-        alpha=platform.alpha_of(stream),
-        threshold=platform.threshold_of(stream),
-    )
-    return (None if champion is None else champion.version), scorer
+    if champion is None:
+        alpha = platform.alpha_of(stream)
+        return None, FleetScorer.without_models(stream.features, alpha=alpha, threshold=threshold)
+    bundle = open_version(platform, stream, champion.version)
+    return champion.version, FleetScorer(bundle, threshold=threshold)
 
 
 def score_day(

@@ -1,11 +1,11 @@
-"""``anomaly demo``: the whole platform once, on simulated data that is known to the last anomaly."""
+"""``anomaly demo``: the whole platform once, on data whose anomalies are all known."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,16 @@ START = date(2026, 1, 5)
 _ENTITIES = {IIOT.name: 6, EMS.name: 6}
 #: Added to the seed: the test week has other noise and other anomalies than the training weeks.
 _TEST_SEED = 1
+_COLUMNS = (
+    "entity",
+    "metric",
+    "event_time",
+    "value",
+    "score",
+    "is_anomaly",
+    "threshold",
+    "label",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +69,8 @@ def run_demo(settings: Settings, console: Console, out: Path | None) -> None:
     )
     _start_anew(home)
     pictures.mkdir(parents=True, exist_ok=True)
-    found = []
     with open_runtime(demo_settings) as runtime:
-        for stream in (IIOT, EMS):
-            found.append(_run_stream(runtime, stream, console, pictures))
+        found = [_run_stream(runtime, stream, console, pictures) for stream in (IIOT, EMS)]
     console.print(account_table({one.stream.name: one.account for one in found}))
     console.print(_findings_table(found))
     console.print("Pictures:")
@@ -84,9 +92,7 @@ def _start_anew(home: Path) -> None:
     home.mkdir(parents=True)
 
 
-def _run_stream(
-    runtime: Runtime, stream: MetricStream, console: Console, pictures: Path
-) -> Found:
+def _run_stream(runtime: Runtime, stream: MetricStream, console: Console, pictures: Path) -> Found:
     """Train on the first weeks; then let the test week arrive as new data."""
     seed = runtime.platform.settings.seed
     console.print(f"[bold]{stream.title}[/] ({stream.name})")
@@ -114,9 +120,9 @@ def _drop(runtime: Runtime, stream: MetricStream, start: date, days: int, seed: 
 
 def _scored(runtime: Runtime, stream: MetricStream, first: date) -> pl.DataFrame:
     """Return the test week from PostgreSQL, as BI would see it."""
-    columns = ("entity", "metric", "event_time", "value", "score", "is_anomaly", "threshold", "label")
     days = [first + timedelta(days=n) for n in range(TEST_DAYS)]
-    frames = [runtime.platform.warehouse.scores.read_day(stream.name, day, columns) for day in days]
+    scores = runtime.platform.warehouse.scores
+    frames = [scores.read_day(stream.name, day, _COLUMNS) for day in days]
     return pl.concat(frames).sort("entity", "metric", "event_time")
 
 

@@ -222,6 +222,6 @@ def upgrade_database() -> None:
 @database.command("url")
 def database_url() -> None:
     """Print how psql and BI tools reach the database, without a password."""
-    from anomaly_platform.resources.database import prepare_databases, redact
+    from anomaly_platform.resources.platform import Platform
 
-    console.print(redact(prepare_databases(get_settings()).application), soft_wrap=True)
+    console.print(Platform(get_settings()).public_url, soft_wrap=True)

@@ -13,7 +13,6 @@ from rich.console import Console
 
 from anomaly_platform.cli.runtime import open_runtime
 from anomaly_platform.cli.supervisor import Service, Supervisor
-from anomaly_platform.resources.database import redact
 from anomaly_platform.settings import Settings
 
 _UI_PATIENCE_SECONDS = 120
@@ -50,12 +49,9 @@ def run_platform(settings: Settings, console: Console, host: str, port: int) -> 
             if _ui_answers(f"http://{host}:{port}/server_info", supervisor):
                 console.print(f"[bold green]Dagster UI[/]   http://{host}:{port}")
             for stream in runtime.platform.streams:
-                console.print(
-                    f"Drop files   {runtime.platform.landing.folder(stream.name)}  ({stream.title})"
-                )
-            console.print(
-                f"Database     {redact(runtime.platform.urls.application)}", soft_wrap=True
-            )
+                folder = runtime.platform.landing.folder(stream.name)
+                console.print(f"Drop files   {folder}  ({stream.title})", soft_wrap=True)
+            console.print(f"Database     {runtime.platform.public_url}", soft_wrap=True)
             console.print("Stop with Ctrl-C.")
 
         supervisor.run(announce)

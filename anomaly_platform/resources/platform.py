@@ -44,6 +44,15 @@ class Platform:
 
         return prepare_databases(self.settings)
 
+    @property
+    def public_url(self) -> str:
+        """The database's URL as it may be shown: without the password of a server of your own."""
+        from anomaly_platform.resources.database import redact
+
+        # The embedded server has no password, and its socket is in the URL's parameters.
+        url = self.urls.application
+        return url if self.settings.is_embedded else redact(url)
+
     @cached_property
     def warehouse(self) -> Warehouse:
         """The tables."""

@@ -50,6 +50,8 @@ class Progress:
                 """
                 SELECT r.day, r.seq, f.watermark, s.watermark, s.bundle_version
                 FROM (SELECT day, max(seq) AS seq FROM raw_days WHERE stream = %(stream)s
+                      -- A sender's clock may be ahead of midnight: its day waits for its turn.
+                      AND day <= (now() AT TIME ZONE 'UTC')::date
                       GROUP BY day) r
                 LEFT JOIN lake_partitions f ON f.stream = %(stream)s AND f.stage = 'features'
                     AND f.partition = to_char(r.day, 'YYYY-MM-DD')

@@ -147,19 +147,18 @@ def test_ignorance_is_never_called_normal(runtime: Runtime, drop: Drop, run: Run
 def test_a_constant_that_changes_is_an_anomaly_and_a_missing_reading_is_not(
     runtime: Runtime, drop: Drop, run: Run
 ) -> None:
-    every = readings(3).with_columns(value=pl.lit(7.0))
-    row = pl.int_range(pl.len())
-    changed = every.with_columns(
-        value=pl.when(row == 800).then(7.5).when(row == 700).then(None).otherwise("value")
-    )
-    drop(EMS, "constant.csv", changed)
+    drop(EMS, "constant.csv", readings(3).with_columns(value=pl.lit(7.0)))
     run(EMS)
-    rows = scored(runtime.platform)
-    assert rows[800, "is_anomaly"] is True
-    assert rows[700, "status"] == "missing_value"
-    assert rows[700, "is_anomaly"] is None
-    others = rows.filter(~pl.int_range(pl.len()).is_in([700, 800]))
-    assert others["is_anomaly"].sum() <= 15
+    next_day = readings(1, start=START + timedelta(days=3))
+    row = pl.int_range(pl.len())
+    value = pl.when(row == 200).then(7.001).when(row == 100).then(None).otherwise(7.0)
+    drop(EMS, "changed.csv", next_day.with_columns(value=value))
+    run_stream(runtime, EMS, Console(quiet=True), train=False)
+    rows = scored(runtime.platform).tail(288)
+    assert rows[200, "is_anomaly"] is True
+    assert rows[100, "status"] == "missing_value"
+    assert rows[100, "is_anomaly"] is None
+    assert rows.head(200)["is_anomaly"].sum() == 0
 
 
 def test_a_wide_file_is_one_entity_named_after_it(runtime: Runtime, drop: Drop, run: Run) -> None:
