@@ -15,7 +15,7 @@ _OUT = types.float64[::1]
 
 
 @njit(types.int64(_VECTOR, _COUNTS, _VECTOR, _VECTOR, types.float64, _OUT), cache=True, nogil=True)
-def p_values(  # noqa: PLR0917 - compiled, called with arrays in place
+def p_values(
     values: Any, exceeding: Any, tail: Any, raw: Any, floor: float, out: Any
 ) -> int:
     """Write the p-value of each raw score to ``out``; return the index of the first NaN, or -1.

@@ -119,7 +119,7 @@ def fit_scaling(X: Any, seed: Any, scaling: Any) -> None:
 
 
 @njit(_GROW_SIGNATURE, cache=True, nogil=True)
-def grow_forest(  # noqa: C901, PLR0912, PLR0915, PLR0917 - one compiled loop nest
+def grow_forest(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
     X: Any, scaling: Any, seed: Any, samples: int, feature: Any, threshold: Any, path: Any
 ) -> None:
     """Grow one tree per row of ``feature``, as ExtraTree does with one random feature per split.
@@ -208,7 +208,7 @@ def grow_forest(  # noqa: C901, PLR0912, PLR0915, PLR0917 - one compiled loop ne
 
 
 @njit(_SCORE_SIGNATURE, cache=True, nogil=True)
-def score_rows(  # noqa: C901, PLR0917 - one compiled loop nest
+def score_rows(  # noqa: C901 - one compiled loop nest
     feature: Any,
     threshold: Any,
     path: Any,

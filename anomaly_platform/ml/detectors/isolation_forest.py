@@ -225,7 +225,7 @@ class RowScorer:
     --------
     >>> forest = fit_forest(np.random.default_rng(0).normal(size=(500, 2)), seed=1)
     >>> row = np.array([0.1, 9.0])
-    >>> RowScorer(forest)(row) == score_forest(forest, row[None])[0]
+    >>> bool(RowScorer(forest)(row) == score_forest(forest, row[None])[0])
     True
     """
 
