@@ -47,7 +47,7 @@ class RuleParameters:
     reread_seconds: float = 60.0
     jump_z: float = 6.0
     jump_ratio: float = 2.0
-    min_trips: int = 5
+    min_trips: int = 3
     min_distance_km: float = 10.0
     fallback_speed_kmh: float = 130.0
     score_structure: float = 100.0

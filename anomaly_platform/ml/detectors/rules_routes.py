@@ -18,6 +18,7 @@ from anomaly_platform.ml.features.scans_arrays import Arrays, pack_frame, unpack
 
 _QUARTER_HOUR_US = 900_000_000
 _POOLED_TRIPS = 12.0  # weight of the common spread, in trips
+_TELLING_TRIPS = 8
 _SMALLEST_SPREAD = 0.03  # 3 %: quarter hours and traffic lights
 _SCHEMA = {
     "from_place": pl.String,
@@ -80,7 +81,10 @@ class RouteStatistics:
         )
         if routes.is_empty():
             return cls.empty()
-        common = float(np.average(routes["own"].to_numpy(), weights=routes["trips"].to_numpy()))
+        # The deviations of a handful of trips are too small on average.
+        telling = routes.filter(pl.col("trips") >= _TELLING_TRIPS)
+        telling = routes if telling.is_empty() else telling
+        common = float(np.average(telling["own"].to_numpy(), weights=telling["trips"].to_numpy()))
         count = pl.col("trips")
         pooled = (count * pl.col("own") ** 2 + _POOLED_TRIPS * common**2) / (count + _POOLED_TRIPS)
         spread = (pooled.sqrt() * (1.0 + 1.57 / count).sqrt()).clip(_SMALLEST_SPREAD)
