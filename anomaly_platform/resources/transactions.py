@@ -34,10 +34,13 @@ class Transactions:
         Of the platform's database.
     max_connections : int
         Most connections that this process holds at once.
+    patience_s : float
+        Seconds to wait for one of them.
     """
 
-    def __init__(self, url: str, *, max_connections: int = 8) -> None:
+    def __init__(self, url: str, *, max_connections: int = 8, patience_s: float = 60.0) -> None:
         self._where = redact(url)
+        self._patience_s = patience_s
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             url,
             kwargs={
@@ -48,7 +51,7 @@ class Transactions:
             min_size=0,
             max_size=max_connections,
             check=ConnectionPool.check_connection,
-            timeout=60.0,
+            timeout=patience_s,
             open=True,
         )
 
@@ -59,12 +62,14 @@ class Transactions:
         Raises
         ------
         DatabaseError
-            When no connection can be had within a minute.
+            When no connection can be had in time.
         """
         try:
             connection = self._pool.getconn()
         except PoolTimeout:
-            raise DatabaseError(f"no connection to {self._where} within 60 s") from None
+            raise DatabaseError(
+                f"no connection to {self._where} within {self._patience_s:g} s"
+            ) from None
         try:
             with connection.transaction():
                 yield connection
