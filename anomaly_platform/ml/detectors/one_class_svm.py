@@ -149,20 +149,23 @@ class OneClassSVM:
         """(n,) scikit-learn's decision function: positive inside, negative outside."""
         from anomaly_platform.ml.detectors.one_class_svm_kernels import decision
 
-        if self._arrays is None:
-            raise RuntimeError("fit the one-class SVM before scoring")
-        X = as_matrix(X, self.feature_schema)
-        arrays = self._arrays
-        Z = np.ascontiguousarray((X - arrays["center"]) / arrays["scale"])
+        Z = self.standardise(X)
+        arrays = self.to_arrays()
         out = np.empty(len(Z))
         decision(Z, arrays["vectors"], arrays["weights"], arrays["parameters"], out)
         return out
 
+    def standardise(self, X: FloatArray) -> FloatArray:
+        """(n, features) distances from the training rows' mean, in their standard deviations."""
+        if self._arrays is None:
+            raise RuntimeError("fit the one-class SVM before scoring")
+        X = as_matrix(X, self.feature_schema)
+        return np.ascontiguousarray((X - self._arrays["center"]) / self._arrays["scale"])
+
     def score(self, X: FloatArray) -> FloatArray:
         """(n,) raw scores, higher = more anomalous."""
         decisions = self.decision_function(X)
-        assert self._arrays is not None
-        unit = abs(float(self._arrays["parameters"][3]))
+        unit = abs(float(self.to_arrays()["parameters"][3]))
         return np.asarray(-decisions / (unit if unit > 1e-12 else 1.0))
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:

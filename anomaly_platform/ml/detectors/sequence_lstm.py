@@ -40,19 +40,23 @@ _ARCHITECTURE = "architecture/json"
 class SequenceEvidence:
     """Why an event surprised: what was expected and what came, field by field.
 
-    `expected_p` and `observed_p` are probabilities of all named fields together;
-    `expected_hours` is None for a first event or a model without time; `part` names the component
-    that contributed most to the surprise, in nats.
+    `expected_p` and `observed_p` are the probability of each field given those before it;
+    `expected_hours` is None for a first event or a model without time; `parts` are the nats of
+    surprise by component.
     """
 
     expected: Mapping[str, str]
-    expected_p: float
+    expected_p: Mapping[str, float]
     observed: Mapping[str, str]
-    observed_p: float
+    observed_p: Mapping[str, float]
     expected_hours: float | None
     elapsed_hours: float | None
-    part: str
-    surprise: float
+    parts: Mapping[str, float]
+
+    @property
+    def part(self) -> str:
+        """The component that surprised most."""
+        return max(self.parts, key=lambda name: self.parts[name])
 
 
 class SequenceLSTM:
@@ -177,20 +181,22 @@ class SequenceLSTM:
     def explain(self, surprise: Surprise, sequences: EventSequences, row: int) -> SequenceEvidence:
         """Put one row of `surprise` into names. Cheap; meant for the rows that somebody reads."""
         spec = self.spec
-        parts = surprise.surprise[row]
+        parts = dict(zip(spec.components, surprise.surprise[row].tolist(), strict=True))
         hours = float(surprise.expected_hours[row])
         timed = bool(np.isfinite(hours))
-        decode = [self.vocabularies[name].decode for name in spec.targets]
-        names = list(zip(spec.targets, decode, strict=True))
+        expected, observed = {}, {}
+        for i, name in enumerate(spec.targets):
+            decode = self.vocabularies[name].decode
+            expected[name] = decode(int(surprise.expected[row, i]))
+            observed[name] = decode(int(sequences.codes[row, i]))
         return SequenceEvidence(
-            expected={n: d(int(surprise.expected[row, i])) for i, (n, d) in enumerate(names)},
-            expected_p=float(surprise.expected_p[row]),
-            observed={n: d(int(sequences.codes[row, i])) for i, (n, d) in enumerate(names)},
-            observed_p=float(surprise.observed_p[row]),
+            expected=expected,
+            expected_p=dict(zip(spec.targets, surprise.expected_p[row].tolist(), strict=True)),
+            observed=observed,
+            observed_p={name: float(np.exp(-parts[name])) for name in spec.targets},
             expected_hours=hours if timed else None,
             elapsed_hours=float(sequences.elapsed_hours[row]) if timed else None,
-            part=spec.components[int(parts.argmax())],
-            surprise=float(parts.sum()),
+            parts=parts,
         )
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly_platform.ml.detectors.sequence_lstm_events import (
+    ABSENT,
     BEGIN,
     END,
     SHORTEST_ELAPSED_HOURS,
@@ -84,7 +85,7 @@ class Architecture:
     @property
     def impossible(self) -> tuple[int, ...]:
         """Codes that are never predicted by a softmax."""
-        return (UNKNOWN, BEGIN) if self.spec.ended else (UNKNOWN, BEGIN, END)
+        return (UNKNOWN, BEGIN, ABSENT, *(() if self.spec.ended else (END,)))
 
     @property
     def input_width(self) -> int:

@@ -19,8 +19,13 @@ FloatArray = npt.NDArray[np.float32]
 UNKNOWN = 0
 BEGIN = 1
 END = 2
-RESERVED = 3
-"""Codes below this one are `UNKNOWN`, `BEGIN` and `END`; a vocabulary's values start here."""
+ABSENT = 3
+RESERVED = 4
+"""Codes below this one have a meaning of their own; a vocabulary's values start here.
+
+`UNKNOWN`: a value that training never saw. `BEGIN`: before a first event. `END`: the end of a
+sequence. `ABSENT`: no value was given; that is read, but neither predicted nor a surprise.
+"""
 
 SHORTEST_ELAPSED_HOURS = 1.0 / 3600.0
 """Added to every elapsed time before its logarithm, so that two events in one second are finite."""
@@ -119,9 +124,10 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.values) + RESERVED
 
-    def encode(self, values: Sequence[str]) -> IntArray:
-        """Codes of `values`, `UNKNOWN` for those never seen."""
-        codes = self._codes
+    def encode(self, values: Sequence[str | None]) -> IntArray:
+        """Codes of `values`, `UNKNOWN` for those never seen, `ABSENT` for None."""
+        codes: dict[str | None, int] = {None: ABSENT}
+        codes.update(self._codes)
         return np.fromiter(
             (codes.get(value, UNKNOWN) for value in values), dtype=np.int32, count=len(values)
         )
@@ -130,7 +136,7 @@ class Vocabulary:
         """Return the value behind a code, in words for the reserved ones."""
         if code >= RESERVED:
             return self.values[code - RESERVED]
-        return ("something never seen", "the beginning", "the end")[code]
+        return ("something never seen", "the beginning", "the end", "nothing")[code]
 
 
 @dataclass(frozen=True)

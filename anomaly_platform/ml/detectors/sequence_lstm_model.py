@@ -33,6 +33,7 @@ from anomaly_platform.ml.detectors.sequence_lstm_architecture import (
     Architecture,
 )
 from anomaly_platform.ml.detectors.sequence_lstm_events import (
+    ABSENT,
     SHORTEST_ELAPSED_HOURS,
     UNKNOWN,
     Batch,
@@ -240,13 +241,14 @@ class SequenceModel(nn.Module):
                 logits = logits + self._habit(name, i, came, events, rows)
             logits[:, list(self.architecture.impossible)] = -torch.inf
             unseen = self.architecture.unseen[name]
-            new = came == UNKNOWN
-            # A code that a softmax never predicts is judged by its own probability instead; any
-            # other code stands in for it, so that no infinity enters the gradient.
+            # A code that a softmax never predicts is judged by its own probability, or not at
+            # all; any other code stands in for it, so that no infinity enters the gradient.
+            new, absent = came == UNKNOWN, came == ABSENT
             learned = functional.cross_entropy(
-                logits, torch.where(new, logits.shape[1] - 1, came), reduction="none"
+                logits, torch.where(new | absent, logits.shape[1] - 1, came), reduction="none"
             )
-            parts.append(torch.where(new, -math.log(unseen), learned - math.log1p(-unseen)))
+            part = torch.where(new, -math.log(unseen), learned - math.log1p(-unseen))
+            parts.append(torch.where(absent, 0.0, part))
             known.append(self.embeddings[name](codes[:, i]))
         if spec.timed:
             hidden = torch.tanh(self.clock_hidden(torch.cat(known, dim=1)))

@@ -24,6 +24,7 @@ from anomaly_platform.ml.detectors.sequence_lstm_architecture import (
     SequenceState,
 )
 from anomaly_platform.ml.detectors.sequence_lstm_events import (
+    ABSENT,
     SHORTEST_ELAPSED_HOURS,
     UNKNOWN,
     Batch,
@@ -46,15 +47,16 @@ class Surprise:
     """Scores of events.
 
     surprise (n, components): −log p of each part, columns as in `SequenceSpec.components`;
-    expected (n, targets): the most likely event, greedily along the chain; expected_p (n,): its
-    probability; observed_p (n,): the probability of what came (time left out); expected_hours
-    (n,): where the likeliest component of the elapsed time has its centre (NaN without time).
+    entropy (n, components): what the surprise of that part is on average, as the model sees it;
+    expected (n, targets): the most likely event, greedily along the chain; expected_p
+    (n, targets): the probability of each of these given those before; expected_hours (n,): where
+    the likeliest component of the elapsed time has its centre (NaN without time).
     """
 
     surprise: FloatArray
+    entropy: FloatArray
     expected: IntArray
     expected_p: FloatArray
-    observed_p: FloatArray
     expected_hours: FloatArray
 
     @property
@@ -99,9 +101,9 @@ class SequenceScorer:
         rows = sequences.events
         out = Surprise(
             surprise=np.empty((rows, len(spec.components)), dtype=np.float32),
+            entropy=np.empty((rows, len(spec.components)), dtype=np.float32),
             expected=np.empty((rows, len(spec.targets)), dtype=np.int32),
-            expected_p=np.empty(rows, dtype=np.float32),
-            observed_p=np.empty(rows, dtype=np.float32),
+            expected_p=np.empty((rows, len(spec.targets)), dtype=np.float32),
             expected_hours=np.full(rows, np.nan, dtype=np.float32),
         )
         numeric = architecture.numeric(sequences.continuous, sequences.elapsed_hours)
@@ -132,10 +134,7 @@ class SequenceScorer:
         result = self._judge(
             states, sequences.codes[rows], previous[rows], sequences.elapsed_hours[rows]
         )
-        if self.architecture.spec.timed:
-            first = int(sizes[0])
-            result.surprise[:first, -1] = 0.0
-            result.expected_hours[:first] = np.nan
+        self._pardon_first(result, int(sizes[0]))
         for target, source in zip(_fields(out), _fields(result), strict=True):
             target[rows] = source
 
@@ -168,14 +167,27 @@ class SequenceScorer:
         row = np.asarray(codes, dtype=np.int32)[None, :]
         hours = np.array([elapsed_hours], dtype=np.float64)
         surprise = self._judge(self._advance(after, row), row, state.previous, hours)
-        if first and self.architecture.spec.timed:
-            surprise.surprise[:, -1] = 0.0
-            surprise.expected_hours[:] = np.nan
+        if first:
+            self._pardon_first(surprise, 1)
         after.previous = row[:, : after.previous.shape[1]].copy()
         after.numeric = self.architecture.numeric(
             np.asarray(continuous, dtype=np.float32)[None, :], hours
         )
         return surprise, after
+
+    def _pardon_first(self, scores: Surprise, first: int) -> None:
+        """Leave out what cannot be judged of first events, the first rows.
+
+        There is no elapsed time; and unless sequences are complete, a first event is where
+        observation began, which says nothing against its first field.
+        """
+        if self.architecture.spec.timed:
+            scores.surprise[:first, -1] = 0.0
+            scores.entropy[:first, -1] = 0.0
+            scores.expected_hours[:first] = np.nan
+        if not self.architecture.spec.ended:
+            scores.surprise[:first, 0] = 0.0
+            scores.entropy[:first, 0] = 0.0
 
     def _advance(self, state: SequenceState, codes: IntArray) -> FloatArray:
         """Read the event before and the context of the one to come; return what predicts it."""
@@ -221,10 +233,9 @@ class SequenceScorer:
         spec = self.architecture.spec
         rows = np.arange(len(states))
         known = likely = states
-        surprise, expected = [], []
+        surprise, entropy, expected = [], [], []
         guessed = codes.copy()
-        observed_p = np.ones(len(states), dtype=np.float32)
-        expected_p = np.ones(len(states), dtype=np.float32)
+        expected_p = np.empty((len(states), len(self._heads)), dtype=np.float32)
         for i, (weight, bias) in enumerate(self._heads):
             came = codes[:, i]
             unseen = self.architecture.unseen[spec.targets[i]]
@@ -237,22 +248,23 @@ class SequenceScorer:
             best = best_p.argmax(axis=1).astype(np.int32)
             guessed[:, i] = best
             expected.append(best)
-            expected_p *= best_p[rows, best]
-            probability = p[rows, came]
-            observed_p *= probability
+            expected_p[:, i] = best_p[rows, best]
+            probability = np.where(came == ABSENT, np.float32(1.0), p[rows, came])
+            entropy.append(-(p * np.log(np.maximum(p, np.float32(PROBABILITY_FLOOR)))).sum(axis=1))
             surprise.append(-np.log(np.maximum(probability, np.float32(PROBABILITY_FLOOR))))
             if i + 1 < len(self._heads) or spec.timed:
                 likely = np.concatenate([likely, self._embed[i][best]], axis=1)
                 known = np.concatenate([known, self._embed[i][came]], axis=1)
         hours = np.full(len(states), np.nan, dtype=np.float32)
         if spec.timed:
-            part, hours = self._clock_surprise(known, elapsed_hours)
+            part, usual, hours = self._clock_surprise(known, elapsed_hours)
             surprise.append(part)
+            entropy.append(usual)
         return Surprise(
             surprise=np.stack(surprise, axis=1).astype(np.float32),
+            entropy=np.stack(entropy, axis=1).astype(np.float32),
             expected=np.stack(expected, axis=1),
             expected_p=expected_p,
-            observed_p=observed_p,
             expected_hours=hours,
         )
 
@@ -264,7 +276,7 @@ class SequenceScorer:
 
     def _clock_surprise(
         self, known: FloatArray, elapsed_hours: npt.NDArray[np.float64]
-    ) -> tuple[FloatArray, FloatArray]:
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
         architecture = self.architecture
         hidden = np.tanh(known @ self._clock_hidden[0] + self._clock_hidden[1])
         raw = (hidden @ self._clock[0] + self._clock[1]).astype(np.float64)
@@ -282,15 +294,22 @@ class SequenceScorer:
         hours = np.exp(
             np.clip(likeliest * architecture.elapsed_scale + architecture.elapsed_center, -20, 20)
         )
-        return (-log_density).astype(np.float32), hours.astype(np.float32)
+        # The entropy of a mixture is at most that of its parts, plus that of the choice.
+        p = np.exp(log_weight)
+        usual = (p * (log_sigma - log_weight)).sum(axis=1) + 0.5 * math.log(2 * math.pi * math.e)
+        return (
+            (-log_density).astype(np.float32),
+            usual.astype(np.float32),
+            hours.astype(np.float32),
+        )
 
 
 def _fields(scores: Surprise) -> tuple[npt.NDArray[np.generic], ...]:
     return (
         scores.surprise,
+        scores.entropy,
         scores.expected,
         scores.expected_p,
-        scores.observed_p,
         scores.expected_hours,
     )
 

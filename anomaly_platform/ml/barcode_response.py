@@ -1,0 +1,241 @@
+"""The enhanced response to a file of scans (requirement B8): its types, and how it is built.
+
+What belongs here: names and shape of the answer, counting over it, and writing it in chunks, so
+that a request of any size is answered in bounded memory (what grows is one small count per EPC).
+How scores come about is in `barcode_scoring`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import IO, Final
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+RULE_FIELDS: Final = {
+    "epcFake": "epc_fake",
+    "epcDup": "epc_dup",
+    "locErr": "loc_err",
+    "evtOrderErr": "evt_order_err",
+    "jump": "jump",
+}
+FIRES_AT: Final = 50.0
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="forbid"
+    )
+
+
+class EventVerdict(_Model):
+    """One scan's findings; scores are 0–100, an anomaly from 50 on, null without that detector."""
+
+    event_id: str
+    epc_code: str
+    epc_fake: bool
+    epc_fake_score: float = Field(ge=0, le=100)
+    epc_dup: bool
+    epc_dup_score: float = Field(ge=0, le=100)
+    loc_err: bool
+    loc_err_score: float = Field(ge=0, le=100)
+    evt_order_err: bool
+    evt_order_err_score: float = Field(ge=0, le=100)
+    jump: bool
+    jump_score: float = Field(ge=0, le=100)
+    lstm_sequence_score: float | None = Field(ge=0, le=100)
+    svm_outlier_score: float | None = Field(ge=0, le=100)
+    ml_combined_score: float | None = Field(ge=0, le=100)
+    final_confidence: float = Field(ge=0, le=100)
+    severity: str
+    ml_explanation: str
+
+
+class Counts(_Model):
+    """How many scans there are, and how many of them each rule fires at."""
+
+    total_events: int = 0
+    epc_fake_count: int = 0
+    epc_dup_count: int = 0
+    loc_err_count: int = 0
+    evt_order_err_count: int = 0
+    jump_count: int = 0
+
+
+class EpcCounts(Counts):
+    """The same for one EPC."""
+
+    epc_code: str
+
+
+class MlSummary(_Model):
+    """What the learned detectors add to the rules.
+
+    `totalMLAnomalies`: scans whose `mlCombinedScore` is 50 or more; `lstmDetections` and
+    `svmDetections` likewise for each; `ruleOnlyDetections` and `mlOnlyDetections`: scans that only
+    a rule, or only the learned detectors together, find; `averageConfidence`: mean
+    `finalConfidence` of the scans that either finds, 0 when there are none.
+    """
+
+    total_ml_anomalies: int = Field(default=0, alias="totalMLAnomalies")
+    lstm_detections: int = 0
+    svm_detections: int = 0
+    rule_only_detections: int = 0
+    ml_only_detections: int = 0
+    average_confidence: float = 0.0
+
+
+class BarcodeResponse(_Model):
+    """The whole answer."""
+
+    file_id: str | None
+    event_history: list[EventVerdict] = Field(alias="EventHistory")
+    epc_anomaly_stats: list[EpcCounts]
+    file_anomaly_stats: Counts
+    ml_summary_stats: MlSummary
+
+
+class ResponseBuilder:
+    """Turns chunks of scored scans into verdicts, and counts as it goes.
+
+    Chunks are frames as `BarcodeModels.score` returns them; scans of one EPC may be in several.
+    """
+
+    def __init__(self, file_id: str | None = None) -> None:
+        self.file_id = file_id
+        self._epcs: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
+        self._ml = np.zeros(5, dtype=np.int64)
+        self._confidence = 0.0
+        self._found = 0
+
+    def add(self, scored: pl.DataFrame) -> list[EventVerdict]:
+        """Count a chunk and return its verdicts, in the order of its rows."""
+        self._count(scored)
+        names = {kind: [f"{kind}_score"] for kind in RULE_FIELDS}
+        rules = {kind: scored[column[0]].to_list() for kind, column in names.items()}
+        verdicts = []
+        columns = ("event_id", "epc_code", "lstm_score", "svm_score", "ml_combined_score")
+        rest = ("final_confidence", "severity", "ml_explanation")
+        for row, values in enumerate(scored.select(*columns, *rest).iter_rows()):
+            event_id, epc, lstm, svm, ml, final, severity, words = values
+            findings: dict[str, float | bool] = {}
+            for kind, field in RULE_FIELDS.items():
+                score = rules[kind][row]
+                findings[field] = score >= FIRES_AT
+                findings[f"{field}_score"] = round(score, 2)
+            verdicts.append(
+                EventVerdict.model_construct(
+                    event_id=event_id,
+                    epc_code=epc,
+                    lstm_sequence_score=_rounded(lstm),
+                    svm_outlier_score=_rounded(svm),
+                    ml_combined_score=_rounded(ml),
+                    final_confidence=round(final, 2),
+                    severity=severity,
+                    ml_explanation=words,
+                    **findings,  # type: ignore[arg-type]
+                )
+            )
+        return verdicts
+
+    def _count(self, scored: pl.DataFrame) -> None:
+        fired = [pl.col(f"{kind}_score") >= FIRES_AT for kind in RULE_FIELDS]
+        counts = scored.group_by("epc_code", maintain_order=True).agg(
+            pl.len().cast(pl.Int64),
+            *(hit.sum().cast(pl.Int64).alias(f"{i}") for i, hit in enumerate(fired)),
+        )
+        for epc, *numbers in counts.iter_rows():
+            now = np.array(numbers, dtype=np.int64)
+            self._epcs[epc] = self._epcs[epc] + now if epc in self._epcs else now
+        ml, rule = pl.col("ml_combined_score") >= FIRES_AT, pl.any_horizontal(fired)
+        ml = ml.fill_null(value=False)
+        found = scored.select(
+            ml.sum().alias("ml"),
+            (pl.col("lstm_score") >= FIRES_AT).sum().alias("lstm"),
+            (pl.col("svm_score") >= FIRES_AT).sum().alias("svm"),
+            (rule & ~ml).sum().alias("rule_only"),
+            (ml & ~rule).sum().alias("ml_only"),
+            pl.col("final_confidence").filter(rule | ml).sum().alias("confidence"),
+            (rule | ml).sum().alias("found"),
+        ).row(0)
+        self._ml += np.array(found[:5], dtype=np.int64)
+        self._confidence += float(found[5])
+        self._found += int(found[6])
+
+    def epc_stats(self) -> Iterator[EpcCounts]:
+        """Yield the counts of every EPC, in the order of their first appearance."""
+        for epc, numbers in self._epcs.items():
+            yield EpcCounts(epc_code=epc, **_counts(numbers))
+
+    def file_stats(self) -> Counts:
+        """Return the counts over everything."""
+        total = np.zeros(1 + len(RULE_FIELDS), dtype=np.int64)
+        for numbers in self._epcs.values():
+            total += numbers
+        return Counts(**_counts(total))
+
+    def ml_stats(self) -> MlSummary:
+        """Return the summary of the learned detectors."""
+        ml, lstm, svm, rule_only, ml_only = (int(n) for n in self._ml)
+        return MlSummary(
+            total_ml_anomalies=ml,
+            lstm_detections=lstm,
+            svm_detections=svm,
+            rule_only_detections=rule_only,
+            ml_only_detections=ml_only,
+            average_confidence=round(self._confidence / self._found, 2) if self._found else 0.0,
+        )
+
+
+def build_response(chunks: Iterable[pl.DataFrame], file_id: str | None = None) -> BarcodeResponse:
+    """Build the whole answer in memory; for requests of ordinary size."""
+    builder = ResponseBuilder(file_id)
+    history = [verdict for chunk in chunks for verdict in builder.add(chunk)]
+    return BarcodeResponse(
+        file_id=file_id,
+        event_history=history,
+        epc_anomaly_stats=list(builder.epc_stats()),
+        file_anomaly_stats=builder.file_stats(),
+        ml_summary_stats=builder.ml_stats(),
+    )
+
+
+def write_response(
+    file: IO[str], chunks: Iterable[pl.DataFrame], file_id: str | None = None
+) -> BarcodeTotals:
+    """Write the answer as JSON while the chunks come in; the same text as `build_response`'s."""
+    builder = ResponseBuilder(file_id)
+    file.write(f'{{"fileId":{json.dumps(file_id, ensure_ascii=False)},"EventHistory":[')
+    _write_all(file, (verdict for chunk in chunks for verdict in builder.add(chunk)))
+    file.write('],"epcAnomalyStats":[')
+    _write_all(file, builder.epc_stats())
+    totals = BarcodeTotals(
+        file_anomaly_stats=builder.file_stats(), ml_summary_stats=builder.ml_stats()
+    )
+    file.write("]," + totals.model_dump_json(by_alias=True)[1:])
+    return totals
+
+
+class BarcodeTotals(_Model):
+    """The closing part of an answer."""
+
+    file_anomaly_stats: Counts
+    ml_summary_stats: MlSummary
+
+
+def _write_all(file: IO[str], models: Iterable[_Model]) -> None:
+    for i, model in enumerate(models):
+        file.write("," * (i > 0) + model.model_dump_json(by_alias=True))
+
+
+def _counts(numbers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[str, int]:
+    names = ("total_events", *(f"{field}_count" for field in RULE_FIELDS.values()))
+    return dict(zip(names, (int(n) for n in numbers), strict=True))
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 2)

@@ -1,0 +1,202 @@
+"""The barcode stream's detectors side by side: from scan features to confidences with reasons.
+
+What belongs here: which detectors there are, that they see the same scans, and the columns that
+come out. Each detector's own work is in `detectors`, the weighing in `barcode_fusion`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from anomaly_platform.ml.barcode_explanation import explain
+from anomaly_platform.ml.barcode_fusion import (
+    LSTM,
+    RULES,
+    SVM,
+    BarcodeFusion,
+    Fused,
+    FusionWeights,
+    run_side_by_side,
+)
+from anomaly_platform.ml.calibration import THRESHOLD, Severity
+from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm, SvmVerdicts
+from anomaly_platform.ml.detectors.rules import FIRES_AT, RULE_KINDS, RulesModel
+from anomaly_platform.ml.detectors.sequence_lstm_calibrated import (
+    CalibratedSequence,
+    SequenceVerdicts,
+    calibration_start,
+)
+from anomaly_platform.ml.frames import IntoDataFrame, to_polars
+
+Floats = npt.NDArray[np.float64]
+Verdicts = SequenceVerdicts | SvmVerdicts
+
+SCORE_COLUMNS: Final = (
+    *("lstm_score", "svm_score", "ml_combined_score", "final_confidence"),
+    *("is_anomaly", "severity", "ml_explanation"),
+)
+EXPLAINED_FROM: Final = 20.0
+"""Confidence from which on a scan is put into words: severity LOW."""
+SCANS_PER_CHUNK: Final = 50_000
+
+
+@dataclass(frozen=True)
+class BarcodeModels:
+    """The detectors in service; `lstm`, `svm` and `fusion` may be missing.
+
+    With a learned detector but without `fusion`, rules and detector cannot be weighed, and the
+    rules speak alone.
+    """
+
+    rules: RulesModel
+    lstm: CalibratedSequence | None = None
+    svm: CalibratedSvm | None = None
+    fusion: BarcodeFusion | None = None
+
+    def score(
+        self,
+        features: IntoDataFrame,
+        *,
+        since: datetime | None = None,
+        threshold: float = THRESHOLD,
+        limits: Mapping[str, float] | None = None,
+    ) -> pl.DataFrame:
+        """Judge scans.
+
+        Parameters
+        ----------
+        features
+            Scan features with the look-back of their EPCs.
+        since
+            Return only scans at or after it.
+        threshold
+            Score at which the confidence is 50.
+        limits
+            Seconds for each detector, as online (`barcode_fusion.TIME_LIMITS`); None waits.
+
+        Returns
+        -------
+        polars.DataFrame
+            The scans by EPC, time and id with the rules' columns and `SCORE_COLUMNS`; scores are
+            0–100, null for a detector that took no part.
+        """
+        frame = self.rules.score(to_polars(features))
+        tasks: dict[str, Callable[[], Verdicts]] = {}
+        if self.fusion is not None:
+            if self.lstm is not None:
+                tasks[LSTM] = partial(self.lstm.judge, frame)
+            if self.svm is not None:
+                tasks[SVM] = partial(self.svm.judge, frame)
+        done = run_side_by_side(tasks, limits)
+        found = {name: verdicts.p_values for name, verdicts in done.results.items()}
+        rules = rule_certainty(frame)
+        fusion = self.fusion or BarcodeFusion({})
+        fused = fusion.fuse(rules, found, threshold=threshold, left_out=done.left_out)
+        rows = np.arange(frame.height)
+        if since is not None:
+            rows = np.flatnonzero((frame["event_time"] >= since).to_numpy())
+        words = [
+            self._words(frame, row, fused, done.results) if said else ""
+            for row, said in zip(rows.tolist(), fused.final[rows] >= EXPLAINED_FROM, strict=True)
+        ]
+        return frame[rows].with_columns(
+            *(
+                pl.Series(name, values[rows]).fill_nan(None)
+                for name, values in (
+                    ("lstm_score", fused.lstm),
+                    ("svm_score", fused.svm),
+                    ("ml_combined_score", fused.ml),
+                    ("final_confidence", fused.final),
+                )
+            ),
+            pl.Series("is_anomaly", fused.final[rows] >= 50.0),
+            pl.Series("severity", severities(fused.final[rows])),
+            pl.Series("ml_explanation", words, dtype=pl.String),
+        )
+
+    def in_chunks(
+        self, features: IntoDataFrame, *, rows: int = SCANS_PER_CHUNK, threshold: float = THRESHOLD
+    ) -> Iterator[pl.DataFrame]:
+        """Judge a large request in chunks of whole EPCs, so that memory stays bounded.
+
+        Yields frames as `score` returns them, of about `rows` scans each, ordered by EPC.
+        """
+        frame = to_polars(features)
+        sizes = frame.group_by("epc_code").len().sort("epc_code")
+        chunk = (sizes["len"].cum_sum() - sizes["len"]) // rows
+        for group in sizes.with_columns(chunk=chunk).partition_by("chunk", maintain_order=True):
+            part = frame.join(group.select("epc_code"), on="epc_code", how="semi")
+            yield self.score(part, threshold=threshold)
+
+    def _words(
+        self, frame: pl.DataFrame, row: int, fused: Fused, verdicts: Mapping[str, Verdicts]
+    ) -> str:
+        reasons = [reason for kind in RULE_KINDS if (reason := frame[f"{kind}_reason"][int(row)])]
+        sequence, svm = verdicts.get(LSTM), verdicts.get(SVM)
+        evidence = None
+        if isinstance(sequence, SequenceVerdicts) and fused.lstm[row] >= EXPLAINED_FROM:
+            evidence = sequence.explain(row)
+        unusual: list[tuple[str, float]] = []
+        if isinstance(svm, SvmVerdicts) and fused.svm[row] >= 50.0:
+            unusual = svm.unusual(row)
+        return explain(
+            rules=reasons,
+            sequence=evidence,
+            unusual=unusual,
+            left_out=fused.left_out,
+            places=self._place_names(),
+        )
+
+    def _place_names(self) -> dict[str, str]:
+        known = self.rules.reference.locations
+        return dict(zip(known["location_id"], known["scan_location"], strict=True))
+
+
+def fit_fusion(
+    scans: pl.DataFrame,
+    lstm: CalibratedSequence | None,
+    svm: CalibratedSvm | None,
+    *,
+    weights: FusionWeights | None = None,
+    alpha: float = 0.01,
+) -> BarcodeFusion:
+    """Calibrate the fusion on the last fifth of a training window.
+
+    Parameters
+    ----------
+    scans
+        Scan features of the window with the rules' scores.
+    lstm, svm
+        The learned detectors that there are, trained on the same window's first part.
+    """
+    late = (scans["event_time"] >= calibration_start(scans)).to_numpy()
+    p_values = {}
+    if lstm is not None:
+        p_values[LSTM] = lstm.judge(scans).p_values[late]
+    if svm is not None:
+        p_values[SVM] = svm.judge(scans.filter(pl.Series(late))).p_values
+    return BarcodeFusion.fit(rule_certainty(scans)[late], p_values, weights=weights, alpha=alpha)
+
+
+def rule_certainty(scans: pl.DataFrame) -> Floats:
+    """(n,) the highest of the rules' scores, 0–100."""
+    highest = scans.select(pl.max_horizontal(f"{kind}_score" for kind in RULE_KINDS)).to_series()
+    return np.asarray(highest.to_numpy(), dtype=np.float64)
+
+
+def severities(confidence: Floats) -> list[str]:
+    """Severity of each confidence: LOW from 20, MEDIUM from 50, HIGH from 80."""
+    levels = np.array([Severity.NONE, Severity.LOW, Severity.MEDIUM, Severity.HIGH], dtype=object)
+    steps = np.digitize(confidence, [EXPLAINED_FROM, 50.0, 80.0])
+    return [str(level) for level in levels[steps]]
+
+
+__all__ = ["FIRES_AT", "RULES", "SCORE_COLUMNS", "BarcodeModels", "fit_fusion", "rule_certainty"]

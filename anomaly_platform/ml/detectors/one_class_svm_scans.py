@@ -1,0 +1,108 @@
+"""The one-class SVM over scans with its inputs and calibration: what a bundle of it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from anomaly_platform.ml.calibration import Calibration
+from anomaly_platform.ml.detectors.one_class_svm import FEATURES, OneClassSVM, SvmSearch
+from anomaly_platform.ml.detectors.sequence_lstm_calibrated import calibration_start, doubtful
+from anomaly_platform.ml.features.scans_inputs import ScanInputs
+from anomaly_platform.ml.features.scans_reference import ScanReference
+
+Floats = npt.NDArray[np.float64]
+
+NAMED: Final = 2
+"""Features that an explanation names."""
+
+
+@dataclass(frozen=True)
+class SvmVerdicts:
+    """Raw scores (n,), p-values (n,), and each feature's distance from usual, (n, features)."""
+
+    raw: Floats
+    p_values: Floats
+    distance: Floats
+
+    def unusual(self, row: int) -> list[tuple[str, float]]:
+        """Name the features furthest from usual at one row, in standard deviations."""
+        order = np.argsort(-np.abs(self.distance[row]), kind="stable")[:NAMED]
+        return [(FEATURES[i], float(self.distance[row, i])) for i in order]
+
+
+class CalibratedSvm:
+    """Inputs, one-class SVM and calibration. Fitted: use `fit` or `from_arrays`."""
+
+    def __init__(self, inputs: ScanInputs, svm: OneClassSVM, calibration: Calibration) -> None:
+        self.inputs = inputs
+        self.svm = svm
+        self.calibration = calibration
+
+    @property
+    def feature_schema(self) -> tuple[str, ...]:
+        """What the SVM reads, after place and transition features are added."""
+        return self.svm.feature_schema
+
+    @classmethod
+    def fit(
+        cls,
+        scans: pl.DataFrame,
+        reference: ScanReference,
+        *,
+        seed: int = 42,
+        search: SvmSearch | None = None,
+    ) -> Self:
+        """Learn on the first part of a window, calibrate on its last fifth.
+
+        Parameters
+        ----------
+        scans
+            Scan features of the window, with the rules' scores where there are any; scans that
+            break a rule are left out.
+        reference
+            What is known about places.
+        seed, search
+            As in `OneClassSVM`.
+        """
+        cut = calibration_start(scans)
+        believed = scans.filter(pl.Series(~doubtful(scans)))
+        early = believed.filter(pl.col("event_time") < cut)
+        inputs = ScanInputs.fit(early, reference)
+        svm = OneClassSVM(FEATURES, search=search)
+        svm.fit(inputs.transform(early, FEATURES), seed=seed)
+        late = believed.filter(pl.col("event_time") >= cut)
+        raw = svm.score(inputs.transform(late, FEATURES))
+        return cls(inputs, svm, Calibration.fit(raw, tail_floor=svm.tail_floor))
+
+    def judge(self, scans: pl.DataFrame) -> SvmVerdicts:
+        """Score scan features; a row's verdict depends on the row alone."""
+        X = self.inputs.transform(scans, FEATURES)
+        raw = self.svm.score(X)
+        return SvmVerdicts(raw, self.calibration.p_value(raw), self.svm.standardise(X))
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything that a p-value depends on."""
+        arrays: dict[str, npt.NDArray[Any]] = {
+            f"svm/{name}": array for name, array in self.svm.to_arrays().items()
+        }
+        for name, array in self.calibration.to_arrays().items():
+            arrays[f"svm/calibration/{name}"] = array
+        return {**arrays, **self.inputs.to_arrays()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Read what `to_arrays` returned."""
+        own = {k.removeprefix("svm/"): v for k, v in arrays.items() if k.startswith("svm/")}
+        prefix = "calibration/"
+        calibration = {k.removeprefix(prefix): v for k, v in own.items() if k.startswith(prefix)}
+        return cls(
+            ScanInputs.from_arrays(arrays),
+            OneClassSVM.from_arrays(own, FEATURES),
+            Calibration.from_arrays(calibration),
+        )

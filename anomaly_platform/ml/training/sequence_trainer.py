@@ -1,0 +1,215 @@
+"""The process that trains the sequence model: one configuration in, arrays and a report out.
+
+Run as ``python -m anomaly_platform.ml.training.sequence_trainer CONFIG.json``. It writes one JSON
+object per line to standard output: `start`, an `epoch` after each epoch (loss, validation loss,
+events per second), `done` or `failed`. Whoever starts it decides where these go; `run` is the
+same with a callback, for a wrapper in the same process.
+
+After each epoch a checkpoint is written. A process that is killed loses the epoch it was in: the
+same configuration started again goes on from the checkpoint and ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, Self
+
+from anomaly_platform.ml.detectors.sequence_lstm_parameters import TrainingParameters
+
+Progress = Callable[[Mapping[str, object]], None]
+
+ARRAYS = "arrays.safetensors"
+REPORT = "report.json"
+
+
+class ConfigurationError(ValueError):
+    """A training configuration that cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """What to train on, and where to put the result.
+
+    Parameters
+    ----------
+    data
+        Parquet file: scan features of the window with the rules' scores (`scans`), or a text file
+        with a session per line (`sessions`).
+    output
+        Folder that receives `arrays.safetensors` and `report.json`; made if need be.
+    kind
+        What `data` is.
+    checkpoint
+        Folder of the state between epochs, removed after a training that ended well; None keeps
+        no state. Sessions train in a minute and keep none.
+    seed, parameters
+        As in `SequenceLSTM.fit`; parameters by name, defaults for the others.
+    """
+
+    data: str
+    output: str
+    kind: Literal["scans", "sessions"] = "scans"
+    checkpoint: str | None = None
+    seed: int = 42
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in {"scans", "sessions"}:
+            raise ConfigurationError(f"kind is {self.kind!r}; it is 'scans' or 'sessions'")
+        known = {part.name for part in fields(TrainingParameters)}
+        if unknown := sorted(set(self.parameters) - known):
+            raise ConfigurationError(f"no such parameters: {', '.join(unknown)}")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a JSON file.
+
+        Raises
+        ------
+        ConfigurationError
+            When it is no JSON object, or a key is unknown or missing.
+        """
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"cannot read {path.name}: {error}") from error
+        if not isinstance(raw, dict):
+            raise ConfigurationError(f"{path.name} holds no JSON object")
+        try:
+            return cls(**raw)
+        except TypeError as error:
+            raise ConfigurationError(f"{path.name}: {error}") from error
+
+    def write(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+
+def run(config: TrainerConfig, progress: Progress) -> dict[str, Any]:
+    """Train, write the result, and return the report.
+
+    Parameters
+    ----------
+    progress
+        Called with `start`, each `epoch`, and `done`.
+    """
+    progress({"event": "start", "kind": config.kind, "seed": config.seed, "pid": os.getpid()})
+    train = _train_scans if config.kind == "scans" else _train_sessions
+    arrays, report = train(config, progress)
+    from safetensors.numpy import save
+
+    output = Path(config.output)
+    output.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write_private(output / ARRAYS, save(arrays))
+    _write_private(output / REPORT, json.dumps(report).encode())
+    if config.checkpoint is not None:
+        shutil.rmtree(config.checkpoint, ignore_errors=True)
+    progress({"event": "done", **{k: v for k, v in report.items() if k != "history"}})
+    return report
+
+
+def _train_scans(
+    config: TrainerConfig, progress: Progress
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    import polars as pl
+
+    from anomaly_platform.ml.detectors.sequence_lstm_calibrated import CalibratedSequence
+
+    scans = pl.read_parquet(config.data)
+    parameters = TrainingParameters(**config.parameters)
+    fitted = CalibratedSequence.fit(
+        scans,
+        parameters=parameters,
+        seed=config.seed,
+        progress=progress,
+        checkpoint=None if config.checkpoint is None else Path(config.checkpoint),
+    )
+    report = {
+        "scans": scans.height,
+        "calibration_scans": fitted.calibration.rows,
+        "parameters": asdict(parameters),
+        "feature_schema": list(fitted.feature_schema),
+        **fitted.model.training,
+    }
+    return fitted.to_arrays(), report
+
+
+def _train_sessions(
+    config: TrainerConfig, progress: Progress
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    from dataclasses import replace
+
+    from anomaly_platform.ml.sessions import SessionDetector, SessionParameters, read_sessions
+
+    sessions = read_sessions(Path(config.data))
+    chosen = SessionParameters()
+    chosen = replace(chosen, training=replace(chosen.training, **config.parameters))
+    history: list[Mapping[str, object]] = []
+
+    def report_epoch(figures: Mapping[str, object]) -> None:
+        history.append(figures)
+        progress(figures)
+
+    detector = SessionDetector.fit(
+        sessions, seed=config.seed, parameters=chosen, progress=report_epoch
+    )
+    report = {
+        "sessions": len(sessions),
+        "parameters": asdict(chosen),
+        "feature_schema": ["event"],
+        "history": history,
+        "device": history[-1]["device"],
+    }
+    return detector.to_arrays(), report
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train as the configuration file says; 0 when it went well, 1 when not, 2 for misuse."""
+    signal.signal(signal.SIGTERM, _stop)
+    if len(arguments) != 1:
+        _say({"event": "failed", "reason": "usage: sequence_trainer CONFIG.json"})
+        return 2
+    parent = os.getppid()
+
+    def progress(figures: Mapping[str, object]) -> None:
+        _say(figures)
+        if os.getppid() != parent:
+            # Whoever wanted this training is gone; the checkpoint is there for the next one.
+            raise ConnectionError("the process that started this training has ended")
+
+    try:
+        run(TrainerConfig.read(Path(arguments[0])), progress)
+    except Exception as error:
+        _say({"event": "failed", "reason": f"{type(error).__name__}: {error}"})
+        return 1
+    return 0
+
+
+def _say(figures: Mapping[str, object]) -> None:
+    sys.stdout.write(json.dumps(figures) + "\n")
+    sys.stdout.flush()
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    _say({"event": "failed", "reason": f"stopped by {signal.Signals(number).name}"})
+    os._exit(128 + number)
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

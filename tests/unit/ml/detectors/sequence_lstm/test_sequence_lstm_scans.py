@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from anomaly_platform.ml.detectors.sequence_lstm_events import ABSENT, UNKNOWN
+from anomaly_platform.ml.detectors.sequence_lstm_scans import (
+    SCAN_SPEC,
+    encode_scans,
+    hold_out_lots,
+    scan_vocabularies,
+)
+
+START = datetime(2025, 3, 3, 8, tzinfo=UTC)
+CODE = "001.8804823.0000003.000001.20241201.{:09d}"
+PLACE, EVENT = SCAN_SPEC.categorical.index("place"), SCAN_SPEC.categorical.index("event")
+
+
+def scans(*rows: tuple[int, float, str | None, str | None]) -> pl.DataFrame:
+    """Rows of serial number, hours since the start, place and event."""
+    return pl.DataFrame(
+        {
+            "epc_code": [CODE.format(serial) for serial, *_ in rows],
+            "event_id": [f"{i:03d}" for i in range(len(rows))],
+            "event_time": [START + timedelta(hours=hours) for _, hours, *_ in rows],
+            "place": [place for *_, place, _ in rows],
+            "event": [event for *_, event in rows],
+            "business_step": ["WMS"] * len(rows),
+        },
+        schema_overrides={"place": pl.String, "event": pl.String},
+    )
+
+
+def test_scans_become_one_sequence_per_epc_in_order_of_time() -> None:
+    frame = scans(
+        (2, 5.0, "B", "WMS_Inbound"), (1, 3.0, "A", "WMS_Outbound"), (1, 1.0, "A", "WMS_Inbound")
+    )
+    encoded = encode_scans(frame, scan_vocabularies(frame))
+    assert encoded.rows.tolist() == [2, 1, 0]
+    assert encoded.sequences.offsets.tolist() == [0, 2, 3]
+    assert encoded.sequences.elapsed_hours.tolist() == [0.0, 2.0, 0.0]
+    back = encoded.to_frame_order(np.array([10.0, 20.0, 30.0]), 3)
+    assert back.tolist() == [30.0, 20.0, 10.0]
+
+
+def test_a_second_reading_is_no_event() -> None:
+    frame = scans(
+        (1, 1.0, "A", "WMS_Inbound"),
+        (1, 1.0 + 20 / 3600, "A", "WMS_Inbound"),
+        (1, 1.0 + 40 / 3600, "B", "WMS_Inbound"),
+    )
+    encoded = encode_scans(frame, scan_vocabularies(frame))
+    assert encoded.rows.tolist() == [0, 2]
+    assert encoded.to_frame_order(np.ones(2), 3).tolist() == [1.0, 0.0, 1.0]
+
+
+def test_a_doubtful_scan_is_judged_and_then_left_out_of_the_history() -> None:
+    frame = scans(
+        (1, 1.0, "A", "WMS_Inbound"),
+        (1, 2.0, "Z", "WMS_Inbound"),
+        (1, 4.0, "A", "WMS_Outbound"),
+        (2, 1.0, "A", "WMS_Inbound"),
+    )
+    doubtful = np.array([False, True, False, False])
+    encoded = encode_scans(frame, scan_vocabularies(frame), doubtful)
+    assert encoded.rows.tolist() == [0, 2, 3, -1, 1]
+    assert encoded.sequences.offsets.tolist() == [0, 2, 3, 5]
+    assert encoded.sequences.elapsed_hours.tolist() == [0.0, 3.0, 0.0, 0.0, 1.0]
+    assert encoded.trusted == 2
+    assert encoded.training.events == 3
+    assert encoded.to_frame_order(np.arange(5.0), 4).tolist() == [0.0, 4.0, 1.0, 2.0]
+
+
+def test_what_a_scan_does_not_say_is_absent_and_what_is_new_is_unknown() -> None:
+    known = scans((1, 1.0, "A", "WMS_Inbound"))
+    frame = scans((1, 1.0, None, "Inspection"), (1, 2.0, "new", None))
+    codes = encode_scans(frame, scan_vocabularies(known)).sequences.codes
+    assert codes[:, PLACE].tolist() == [ABSENT, UNKNOWN]
+    assert codes[:, EVENT].tolist() == [ABSENT, ABSENT]
+
+
+def test_lots_are_held_out_whole() -> None:
+    frame = scans(*((serial, 1.0, "A", "WMS_Inbound") for serial in range(40))).with_columns(
+        epc_code=pl.col("epc_code").str.replace(
+            "000001", pl.Series([f"{i // 10:06d}" for i in range(40)])
+        )
+    )
+    encoded = encode_scans(frame, scan_vocabularies(frame))
+    kept, held = hold_out_lots(encoded, 0.25, seed=0)
+    assert (len(kept), len(held)) == (30, 10)
+
+
+def test_incomplete_frames_are_refused() -> None:
+    frame = scans((1, 1.0, "A", "WMS_Inbound"))
+    vocabularies = scan_vocabularies(frame)
+    with pytest.raises(ValueError, match="lack place"):
+        encode_scans(frame.drop("place"), vocabularies)
+    with pytest.raises(ValueError, match="epc_code"):
+        encode_scans(frame.with_columns(epc_code=pl.lit(None, pl.String)), vocabularies)
+    with pytest.raises(ValueError, match="two lots"):
+        hold_out_lots(encode_scans(frame, vocabularies), 0.5, seed=0)
