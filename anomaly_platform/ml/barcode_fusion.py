@@ -193,7 +193,9 @@ class BarcodeFusion:
     def _evidence(
         self, names: tuple[str, ...], rules: Floats, p_values: Mapping[str, Floats]
     ) -> Floats:
-        parts = {RULES: p_of_certainty(rules, self.alpha), **p_values}
+        parts = dict(p_values)
+        if RULES in names:
+            parts[RULES] = p_of_certainty(rules, self.alpha)
         stacked = np.stack([-np.log(parts[name]) for name in names])
         return np.asarray(self.weights.of(names) @ stacked, dtype=np.float64)
 
