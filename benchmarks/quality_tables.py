@@ -1,0 +1,204 @@
+"""Results of the quality benchmark as Markdown: one table per corpus, one row per file below it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from anomaly_platform.ml.evaluation import Confusion, Report
+from anomaly_platform.ml.nab import NabScore
+
+OURS = "anomaly_platform"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one method reached on one file."""
+
+    case: str
+    report: Report
+    vus_pr_2022: float | None
+    counts: Confusion
+    events_found: int
+    random_event_recall: float | None
+    seconds: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class NabResult:
+    """What one method reached on the whole of NAB, per profile."""
+
+    optimised: Mapping[str, NabScore]
+    live: Mapping[str, NabScore]
+
+
+Results = Mapping[str, Sequence[Result]]
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; every column but the first is set to the right."""
+    rule = ["---"] + ["---:"] * (len(header) - 1)
+    return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *rows)) + "\n"
+
+
+def server_summary(results: Results) -> str:
+    """Return one row per method over all servers."""
+    rows = []
+    for method, found in results.items():
+        reports = [result.report for result in found]
+        false_rates = [report.false_positive_rate for report in reports]
+        events = sum(report.events for report in reports)
+        rows.append(
+            [
+                _bold(method),
+                _number(_mean([report.vus_pr for report in reports])),
+                _number(_mean([result.vus_pr_2022 for result in found])),
+                _number(_mean([report.auc_pr for report in reports])),
+                _number(_mean([report.auc_roc for report in reports])),
+                _number(_mean([report.precision for report in reports])),
+                _number(_mean([report.recall for report in reports])),
+                _number(_mean([report.f1 for report in reports])),
+                _percent(_median(false_rates)),
+                _percent(max((rate for rate in false_rates if rate is not None), default=None)),
+                _percent(sum(result.events_found for result in found) / events),
+                _percent(_pooled_random(found)),
+                f"{sum(r.rows for r in found) / sum(r.seconds for r in found):,.0f}",
+            ]
+        )
+    header = [
+        "method",
+        "VUS-PR",
+        "VUS-PR (2022)",
+        "AUC-PR",
+        "AUC-ROC",
+        "precision",
+        "recall",
+        "F1",
+        "false positives, median",
+        "worst server",
+        "events found",
+        "at random",
+        "rows/s",
+    ]
+    return table(header, rows)
+
+
+def per_file(results: Results) -> str:
+    """Return one row per file: every method's VUS-PR, then the platform's decisions."""
+    methods = list(results)
+    header = ["file", "rows", "events", *(f"VUS-PR {method}" for method in methods)]
+    header += ["precision", "recall", "false positives", "events found", "at random"]
+    rows = []
+    for index, ours in enumerate(results[methods[0]]):
+        report = ours.report
+        rows.append(
+            [
+                ours.case,
+                f"{report.rows:,}",
+                str(report.events),
+                *(_number(results[method][index].report.vus_pr) for method in methods),
+                _number(report.precision),
+                _number(report.recall),
+                _percent(report.false_positive_rate),
+                f"{ours.events_found}/{report.events}",
+                _percent(ours.random_event_recall),
+            ]
+        )
+    return table(header, rows)
+
+
+def pooled(results: Results) -> str:
+    """Return one row per method over the rows of all files together."""
+    rows = []
+    for method, found in results.items():
+        counts = total(found)
+        events = sum(result.report.events for result in found)
+        rows.append(
+            [
+                _bold(method),
+                _number(counts.f1),
+                _percent(counts.false_positive_rate),
+                _percent(None if counts.recall is None else 1 - counts.recall),
+                _number(counts.precision),
+                _number(_mean([result.report.vus_pr for result in found])),
+                f"{sum(result.events_found for result in found)}/{events}",
+                _percent(_pooled_random(found)),
+            ]
+        )
+    header = ["method", "F1", "false alarms", "missed", "precision", "VUS-PR", "events found"]
+    return table([*header, "at random"], rows)
+
+
+def nab_summary(results: Mapping[str, NabResult]) -> str:
+    """Return one row per method: the optimised scores, and the one at the live threshold."""
+    rows = []
+    for method, found in results.items():
+        best, live = found.optimised["standard"], found.live["standard"]
+        rows.append(
+            [
+                _bold(method),
+                *(f"{found.optimised[name].score:.1f}" for name in found.optimised),
+                f"{best.windows_found}/{best.windows}, {best.false_positives:,}",
+                f"{live.score:.1f}",
+                f"{live.windows_found}/{live.windows}, {live.false_positives:,}",
+            ]
+        )
+    names = [name.replace("_", " ") for name in next(iter(results.values())).optimised]
+    header = ["method", *(f"{name}, optimised" for name in names)]
+    header += ["windows found, false rows", "standard, live", "windows found, false rows"]
+    return table(header, rows)
+
+
+def total(found: Sequence[Result]) -> Confusion:
+    """Return the rows of all files together."""
+    return sum((result.counts for result in found), Confusion(0, 0, 0, 0))
+
+
+def goals(lines: Sequence[tuple[str, str, str, bool]]) -> str:
+    """Return what was aimed at beside what was reached: (measure, goal, reached, met)."""
+    rows = [[what, goal, found, "yes" if met else "**no**"] for what, goal, found, met in lines]
+    return table(["measure", "goal", "reached", "met"], rows)
+
+
+def mean_of(found: Sequence[Result], edition: str = "tsb-ad") -> float:
+    """Return the mean VUS-PR over files that have one."""
+    values = [r.report.vus_pr if edition == "tsb-ad" else r.vus_pr_2022 for r in found]
+    return _mean(values) or 0.0
+
+
+def event_recall_of(found: Sequence[Result]) -> tuple[float, float]:
+    """Return the share of events found over all files, and what chance would find."""
+    events = sum(result.report.events for result in found)
+    return sum(r.events_found for r in found) / max(events, 1), _pooled_random(found) or 0.0
+
+
+def _pooled_random(found: Sequence[Result]) -> float | None:
+    known = [(r.random_event_recall, r.report.events) for r in found if r.report.events]
+    if not known:
+        return None
+    return sum((share or 0.0) * events for share, events in known) / sum(e for _, e in known)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def _bold(method: str) -> str:
+    return f"**{method}**" if method == OURS else method
