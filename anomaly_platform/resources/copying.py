@@ -74,7 +74,7 @@ def copy_frame(
     for chunk in frame.select(types.keys()).iter_slices(_ROWS_AT_ONCE):
         cast = chunk.select(_as_type(name, kind) for name, kind in types.items())
         layouts = _layouts(cast, types)
-        binary = layouts.n_unique() * _FEW_ROWS_PER_LAYOUT <= cast.height + _FEW_ROWS_PER_LAYOUT
+        binary = _wants_binary(layouts)
         statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(
             sql.Identifier(table),
             sql.SQL(", ").join(sql.Identifier(name) for name in types),
@@ -85,6 +85,11 @@ def copy_frame(
                 for start in range(0, len(piece), _WRITE_BYTES):
                     copy.write(piece[start : start + _WRITE_BYTES])
     return frame.height
+
+
+def _wants_binary(layouts: pl.Series) -> bool:
+    """Return whether enough rows share a layout for the binary encoding to be the faster one."""
+    return layouts.n_unique() * _FEW_ROWS_PER_LAYOUT <= layouts.len() + _FEW_ROWS_PER_LAYOUT
 
 
 def _as_type(name: str, kind: PgType) -> pl.Expr:

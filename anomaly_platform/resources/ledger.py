@@ -117,6 +117,7 @@ class Ledger:
         tuple of LedgerEntry and bool
             The entry, and whether this call made it.
         """
+        source = _storable(source)
         with self._transactions.begin() as connection:
             entry, is_new = _insert(
                 connection,
@@ -166,6 +167,7 @@ class Ledger:
         tuple of LedgerEntry and bool
             The entry, and whether this call made it. A content that was ingested stays so.
         """
+        source, reason = _storable(source), _storable(reason)
         with self._transactions.begin() as connection:
             entry, is_new = _insert(
                 connection,
@@ -332,9 +334,9 @@ def _insert(
         (
             stream,
             digest,
-            _storable(source),
+            source,
             status,
-            None if reason is None else _storable(reason),
+            reason,
             rows_in,
             rows_quarantined,
             raw_path,
@@ -349,5 +351,5 @@ def _insert(
 
 
 def _storable(text: str) -> str:
-    """Return a text that PostgreSQL can hold: no NUL, no half of a surrogate pair."""
+    """Return a text that PostgreSQL can hold: no NUL, none of a file name's bytes that is no UTF-8."""
     return text.replace("\x00", "\u2400").encode("utf-8", "replace").decode("utf-8")
