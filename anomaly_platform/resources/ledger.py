@@ -351,5 +351,5 @@ def _insert(
 
 
 def _storable(text: str) -> str:
-    """Return a text that PostgreSQL can hold: no NUL, none of a file name's bytes that is no UTF-8."""
+    """Return a text that PostgreSQL can hold: without NUL, and UTF-8 whatever a file name was."""
     return text.replace("\x00", "\u2400").encode("utf-8", "replace").decode("utf-8")

@@ -47,7 +47,11 @@ SCHEMA = {
 # Surrogates are no UTF-8; PostgreSQL knows no NUL, for which its picture is stored.
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 _JSON = st.dictionaries(_TEXT, st.integers(-5, 5) | st.none(), max_size=2).map(json.dumps)
-_MOMENTS = st.datetimes(dt.datetime(1, 1, 2), dt.datetime(9999, 12, 30), timezones=st.just(dt.UTC))
+_MOMENTS = st.integers(-62_000_000_000, 253_000_000_000).map(
+    lambda seconds: (
+        dt.datetime(1970, 1, 1, 0, 0, 0, 123_456, dt.UTC) + dt.timedelta(seconds=seconds)
+    )
+)
 ROW = st.tuples(
     st.none() | st.booleans(),
     st.none() | st.integers(-(2**31), 2**31 - 1),
