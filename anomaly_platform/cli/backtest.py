@@ -2,8 +2,59 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+from rich.console import Console
+
+from anomaly_platform.settings import get_settings
 
 backtest_app = typer.Typer(
     help="Score files of your own, without any service.", no_args_is_help=True
 )
+
+
+@backtest_app.command("metrics")
+def metrics(
+    out: Annotated[Path, typer.Option(help="The scores; a folder for several files.")],
+    train: Annotated[list[Path] | None, typer.Option(help="What to learn from.")] = None,
+    test: Annotated[list[Path] | None, typer.Option(help="What to score.")] = None,
+    series: Annotated[
+        list[Path] | None,
+        typer.Option(help="Instead of both: learn from its beginning and go on as it comes."),
+    ] = None,
+    probation: Annotated[
+        float, typer.Option(min=0.01, max=0.9, help="Share of --series to learn from first.")
+    ] = 0.15,
+    report: Annotated[Path | None, typer.Option(help="Measures against labels, JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="A picture of the first file, PNG.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="A column to leave out.")] = None,
+    mapping: Annotated[
+        list[str] | None, typer.Option("--map", help="column=field, as in anomaly import.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random choice.")] = None,
+) -> None:
+    """Score metrics, wide (the time and a column per metric) or long, CSV or Parquet.
+
+    A column is_anomaly or anomaly is used for the report and for nothing else. Several files:
+    repeat --train and --test, or --series, and name a folder with --out.
+    """
+    from anomaly_platform.cli.backtest_metrics import backtest_metrics, plan_tasks
+    from anomaly_platform.ingest.mapping import ColumnMapping
+
+    settings = get_settings()
+    try:
+        tasks = plan_tasks(train or (), test or (), series or (), out)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    backtest_metrics(
+        tasks,
+        mapping=ColumnMapping.parse(mapping or (), (), ignore or ()),
+        probation=probation,
+        seed=settings.seed if seed is None else seed,
+        report=report,
+        plot=plot,
+        settings=settings,
+        console=Console(),
+    )

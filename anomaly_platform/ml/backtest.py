@@ -220,7 +220,9 @@ def _long(wide: pl.DataFrame, time_column: str) -> pl.DataFrame:
     return (
         wide.select(moment.alias("event_time"), pl.col(metrics).cast(pl.Float64))
         .unique("event_time", keep="first")
-        .unpivot(index="event_time", variable_name="metric", value_name="value")
+        # A metric may itself be called "value".
+        .unpivot(index="event_time", variable_name="metric", value_name="__reading")
+        .rename({"__reading": "value"})
         .with_columns(
             entity=pl.lit(_ENTITY),
             value=pl.when(pl.col("value").is_finite()).then(pl.col("value")),
