@@ -171,18 +171,19 @@ def _thin(above: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     total = above.size
     if total <= KNOTS:
         return np.arange(total)
-    exact = np.arange(total - EXACT_KNOTS, total)
-    ranks = np.geomspace(above[exact[0]], above[0], KNOTS - EXACT_KNOTS + 1)[1:]
+    first = total - EXACT_KNOTS
+    powers = np.linspace(1.0, 0.0, KNOTS - EXACT_KNOTS, endpoint=False)
+    ranks = above[first] * (above[0] / above[first]) ** powers
     # ``above`` falls along the array: for each rank take the first knot that is not beyond it.
-    lower = np.searchsorted(-above, -ranks, side="left")
-    return np.union1d(lower, exact)
+    lower = np.minimum(np.searchsorted(-above, -ranks, side="left"), first)
+    return np.concatenate([lower[np.diff(lower, append=first) > 0], np.arange(first, total)])
 
 
 def _fit_tail(ordered: FloatArray, tail_floor: float | None) -> tuple[float, float]:
     """Return scale and shape of the tail beyond the largest of the sorted scores."""
     largest = float(ordered[-1])
     if tail_floor is None:
-        spread = 0.1 * (largest - float(np.median(ordered)))
+        spread = 0.1 * (largest - float(ordered[ordered.size // 2]))
         tail_floor = max(spread, 1e-6 * max(1.0, abs(largest)))
     if not tail_floor > 0.0:
         msg = f"tail_floor must be positive, got {tail_floor}"

@@ -15,9 +15,7 @@ _OUT = types.float64[::1]
 
 
 @njit(types.int64(_VECTOR, _COUNTS, _VECTOR, _VECTOR, types.float64, _OUT), cache=True, nogil=True)
-def p_values(
-    values: Any, exceeding: Any, tail: Any, raw: Any, floor: float, out: Any
-) -> int:
+def p_values(values: Any, exceeding: Any, tail: Any, raw: Any, floor: float, out: Any) -> int:
     """Write the p-value of each raw score to ``out``; return the index of the first NaN, or -1.
 
     ``values`` are the ascending knots padded with +inf, ``exceeding`` the number of calibration
@@ -54,7 +52,8 @@ def p_values(
 def scores_of_p(p: Any, exponent: float, out: Any) -> None:
     """Write 1 - p**exponent to ``out``, rounded to 12 decimals.
 
-    The rounding makes the score of p = alpha the threshold exactly instead of an ulp beside it.
+    The rounding makes the score of p = alpha the threshold exactly instead of an ulp beside it;
+    1 itself, which no p-value has, is never reached.
     """
     for i in range(p.shape[0]):
-        out[i] = math.floor((1.0 - p[i] ** exponent) * 1e12 + 0.5) / 1e12
+        out[i] = min(math.floor((1.0 - p[i] ** exponent) * 1e12 + 0.5), 1e12 - 1.0) / 1e12

@@ -156,13 +156,18 @@ def test_refuses_an_empty_pool_nan_scores_and_a_bad_floor():
         Calibration.fit([1.0], tail_floor=0.0)
 
 
-@given(st.floats(1e-12, 1.0), st.floats(1e-6, 0.5))
+@given(st.floats(1e-12, 1.0), st.floats(1e-6, 0.1))
 @settings(deadline=None)
 def test_score_and_its_inverse(p, alpha):
     score = score_of_p(p, alpha)
     assert 0.0 <= score[0] < 1.0
     assert (score[0] >= THRESHOLD) == (p <= alpha) or p == pytest.approx(alpha, rel=1e-9)
     assert p_of_score(score, alpha)[0] == pytest.approx(p, rel=1e-5, abs=1e-9)
+
+
+def test_the_score_never_reaches_one_even_where_alpha_is_large():
+    assert score_of_p(P_FLOOR, 0.9)[0] < 1.0
+    assert p_of_score(score_of_p(P_FLOOR, 0.9), 0.9)[0] > 0.0
 
 
 @pytest.mark.parametrize("alpha", [0.001, 0.005, 0.01, 0.02, 0.05, 0.1])
