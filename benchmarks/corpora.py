@@ -27,6 +27,7 @@ class Case:
 
     `frame` is wide: ``timestamp`` and one column per metric, in order of time. The first `train`
     rows may be learned from; `labels` speaks of all rows, but only those after them are judged.
+    In a `streaming` case a method may go on learning from rows that it has judged.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Case:
     train: int
     labels: NDArray[np.bool_]
     windows: tuple[tuple[int, int], ...] = ()
+    streaming: bool = False
 
     @property
     def metrics(self) -> list[str]:
@@ -83,7 +85,14 @@ def nab(folder: Path) -> Iterator[Case]:
         labels = np.zeros(frame.height, dtype=bool)
         for start, stop in windows:
             labels[start : stop + 1] = True
-        yield Case(name.removesuffix(".csv"), frame, probation_rows(frame.height), labels, windows)
+        yield Case(
+            name.removesuffix(".csv"),
+            frame,
+            probation_rows(frame.height),
+            labels,
+            windows,
+            streaming=True,
+        )
 
 
 def _read(path: Path, separator: str = ",") -> pl.DataFrame:
