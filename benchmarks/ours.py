@@ -23,8 +23,7 @@ def platform_scores(case: Case) -> tuple[NDArray[np.float64], NDArray[np.bool_]]
     flags : ndarray of bool, shape (rows,)
         The decision at the default threshold, False where there is none.
     """
-    # A stream's readings have a name of their own; NAB calls all of them "value".
-    frame = case.frame.rename({"value": "reading"}, strict=False)
+    frame = case.frame
     if case.streaming:
         result = streaming(frame, time_column="timestamp")
     else:
