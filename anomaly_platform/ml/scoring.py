@@ -235,8 +235,8 @@ class FleetScorer:
             result.decided[places] = flagged
             result.anomaly[places] = flagged
             return
-        result.raw[places] = model.raw_score(columns, self.feature_set)
-        result.p[places] = model.calibration.p_value(result.raw[places])
+        result.raw[places] = model.raw_score(table.times[places], columns, self.feature_set)
+        result.p[places] = model.p_value(result.raw[places], fallback.p_value)
         result.trained[places] = True
         result.decided[places] = True
         result.anomaly[places] = score_of_p(result.p[places], self.alpha) >= threshold

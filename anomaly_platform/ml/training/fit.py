@@ -111,8 +111,10 @@ def fit_series(
     full = {name: column[present] for name, column in columns.items()}
     clock = times[present]
     start = calibration_start(clock.size)
-    inputs = InputModel.fit({name: column[:start] for name, column in full.items()}, feature_set)
-    matrix = inputs.derive(full, feature_set)
+    inputs = InputModel.fit(
+        clock[:start], {name: column[:start] for name, column in full.items()}, feature_set
+    )
+    matrix = inputs.derive(clock, full, feature_set)
     forest = IsolationForest(
         input_schema(feature_set), n_trees=policy.trees, contamination=policy.contamination
     ).fit(matrix[:start], seed=seed)

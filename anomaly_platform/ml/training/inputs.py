@@ -19,18 +19,22 @@ hours ago. Quantities that remember a single reading for long (a window's minimu
 standard deviation, long lags) are no model inputs for the same reason. A trailing spread is
 floored by a share of the spread that was typical in training, so that a quiet hour does not turn
 rounding into anomalies. Ratios pass through asinh or log, so that they stay moderate and
-monotone; at last each input is centred and put in units of its own rare distances.
+monotone; each input is centred and put in units of its own rare distances; and where the series
+has a season, what is usual at that time of the cycle is taken off (`seasonality`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from anomaly_platform.ml.features.kernels import Ints
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.training.seasonality import SeasonalProfile
 
 Floats = npt.NDArray[np.float64]
 Columns = Mapping[str, Floats]
@@ -73,18 +77,34 @@ class InputModel:
     medians, tails
         (inputs,) median of each relation, and the distance from it that one training row in a
         hundred exceeds: the unit of every input, so that 1 means "as far as it rarely goes".
+    season
+        What is usual at which time.
     """
 
     trailing: float
     step: float
     medians: Floats
     tails: Floats
+    season: SeasonalProfile
 
     @classmethod
-    def fit(cls, columns: Columns, feature_set: MetricFeatureSet) -> InputModel:
-        """Learn from the fit part of a series: (n,) feature columns of rows with a value, n ≥ 1."""
+    def fit(cls, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> InputModel:
+        """Learn from the fit part of a series.
+
+        Parameters
+        ----------
+        times
+            (n,) microseconds since 1970, ascending, n ≥ 1.
+        columns
+            (n,) feature columns of rows with a value.
+        feature_set
+            What the columns are.
+        """
         with np.errstate(over="ignore", invalid="ignore"):
-            return cls._fit(columns, feature_set)
+            plain = cls._fit(columns, feature_set)
+        inputs = plain.derive(times, columns, feature_set)
+        frequency = round(feature_set.frequency.total_seconds() * 1e6)
+        return replace(plain, season=SeasonalProfile.fit(times, inputs, frequency))
 
     @classmethod
     def _fit(cls, columns: Columns, feature_set: MetricFeatureSet) -> InputModel:
@@ -102,25 +122,31 @@ class InputModel:
             _TO_SIGMA * float(np.median(np.abs(difference))), float(difference.std()), trailing
         )
         inputs = len(input_schema(feature_set))
-        plain = cls(trailing, step, np.zeros(inputs), np.ones(inputs))
-        relations = plain.derive(columns, feature_set)
+        season = SeasonalProfile.none(inputs)
+        plain = cls(trailing, step, np.zeros(inputs), np.ones(inputs), season)
+        relations = plain.derive(np.zeros(value.size, dtype=np.int64), columns, feature_set)
         medians = np.median(relations, axis=0)
         tails = np.quantile(np.abs(relations - medians), _TAIL, axis=0)
-        return cls(trailing, step, medians, np.maximum(tails, _SMALLEST_TAIL))
+        return cls(trailing, step, medians, np.maximum(tails, _SMALLEST_TAIL), season)
 
-    def to_array(self) -> Floats:
-        """Return the model as one array of fixed length for its feature set."""
-        return np.concatenate(([self.trailing, self.step], self.medians, self.tails))
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the model as arrays of fixed shapes for its feature set."""
+        head = np.concatenate(([self.trailing, self.step], self.medians, self.tails))
+        season = {f"season_{name}": array for name, array in self.season.to_arrays().items()}
+        return {"constants": head, **season}
 
     @classmethod
-    def from_array(cls, array: Floats) -> InputModel:
-        """Return the model that `to_array` wrote."""
-        numbers = np.asarray(array, dtype=np.float64)
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> InputModel:
+        """Return the model that `to_arrays` wrote."""
+        numbers = np.asarray(arrays["constants"], dtype=np.float64)
         medians, tails = np.split(numbers[2:], 2)
-        return cls(float(numbers[0]), float(numbers[1]), medians, tails)
+        season = SeasonalProfile.from_arrays(
+            {name: arrays[f"season_{name}"] for name in ("head", "offset", "widening")}
+        )
+        return cls(float(numbers[0]), float(numbers[1]), medians, tails, season)
 
-    def derive(self, columns: Columns, feature_set: MetricFeatureSet) -> Floats:
-        """Return (n, inputs) for (n,) feature columns of rows with a value; always finite."""
+    def derive(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Floats:
+        """Return (n, inputs) for (n,) times and columns of rows with a value; always finite."""
         shortest, longest = feature_set.windows[0], feature_set.windows[-1]
         value = columns["value"]
         floor = _FLOOR * self.trailing
@@ -138,4 +164,4 @@ class InputModel:
             out /= self.tails
         # Readings near the largest float overflow on the way; their inputs are merely extreme.
         np.nan_to_num(out, copy=False, nan=0.0, posinf=1e3, neginf=-1e3)
-        return out
+        return self.season.apply(times, out)

@@ -94,7 +94,10 @@ def measure(
         )
         present = ~np.isnan(features[0])
         columns = dict(zip(feature_set.names, features[:, present], strict=True))
-        flagged = calibration.p_value(model.raw_score(columns, feature_set)) <= alpha
+        flagged = (
+            calibration.p_value(model.raw_score(times[start:][present], columns, feature_set))
+            <= alpha
+        )
         return flagged, present
 
     flagged, _ = flags(clean)

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from anomaly_platform.ml.calibration import Calibration
 from anomaly_platform.ml.detectors.isolation_forest import IsolationForest
+from anomaly_platform.ml.features.kernels import Ints
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
 from anomaly_platform.ml.training.inputs import Columns, Floats, InputModel, input_schema
 
@@ -32,6 +33,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 CALIBRATION_SHARE = 0.2
 #: Blocks of the calibration part that judge each other.
 CROSS_BLOCKS = 5
+#: A series rests when at most this share of its calibration scores is above the lowest.
+RESTING_SHARE = 0.05
 #: Weight of the distance beside the forest's score; see `SeriesModel.raw_score`.
 DISTANCE_WEIGHT = 1.0
 #: The smallest scale of a raw score's tail beyond the calibration part.
@@ -56,18 +59,38 @@ class SeriesModel:
     forest: IsolationForest
     calibration: Calibration
 
-    def raw_score(self, columns: Columns, feature_set: MetricFeatureSet) -> Floats:
-        """Return (n,) raw scores of (n,) feature columns; every row must have a value.
+    def raw_score(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Floats:
+        """Return (n,) raw scores of (n,) times and columns; every row must have a value.
 
         See `combine`.
         """
-        inputs = self.inputs.derive(columns, feature_set)
+        inputs = self.inputs.derive(times, columns, feature_set)
         return combine(self.forest, inputs)
+
+    def p_value(self, raw: Floats, fallback: Floats) -> Floats:
+        """Return (n,) p-values of raw scores.
+
+        A series that rested in its calibration part gave no measure of how unusual a change is:
+        every change is infinitely far. There the trailing window has a say as well, so that the
+        first change is an anomaly and the hundredth of the same day is not.
+
+        Parameters
+        ----------
+        raw
+            (n,) raw scores.
+        fallback
+            (n,) p-values of the readings against their trailing window, NaN where it is too short.
+        """
+        p = self.calibration.p_value(raw)
+        above_lowest = int(self.calibration.exceeding[0])
+        if above_lowest > RESTING_SHARE * self.calibration.rows:
+            return p
+        return np.fmax(p, fallback)
 
     def to_arrays(self) -> Arrays:
         """Return everything that scoring depends on, of the same shapes for every series."""
         parts = {
-            "inputs": {"model": self.inputs.to_array()},
+            "inputs": self.inputs.to_arrays(),
             "forest": self.forest.to_arrays(),
             "calibration": self.calibration.to_arrays(),
         }
@@ -87,7 +110,7 @@ class SeriesModel:
             }
 
         return cls(
-            InputModel.from_array(arrays["inputs/model"]),
+            InputModel.from_arrays(part("inputs/")),
             IsolationForest.from_arrays(part("forest/"), input_schema(feature_set)),
             Calibration.from_arrays(part("calibration/")),
         )

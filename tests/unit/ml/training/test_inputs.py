@@ -15,6 +15,18 @@ FEATURES = MetricFeatureSet(windows=(6, 24, 48), lags=(1, 6))
 START = datetime(2026, 3, 2, tzinfo=UTC)
 
 
+def clock(count):
+    return 1_772_000_000_000_000 + np.arange(count, dtype=np.int64) * 300_000_000
+
+
+def fit(columns):
+    return InputModel.fit(clock(columns["value"].size), columns, FEATURES)
+
+
+def derive(model, columns):
+    return model.derive(clock(columns["value"].size), columns, FEATURES)
+
+
 def columns_of(values, feature_set=FEATURES):
     frame = pl.DataFrame(
         {
@@ -33,19 +45,19 @@ def test_inputs_do_not_change_when_the_series_is_shifted_or_scaled():
     values = np.random.default_rng(0).normal(0, 1, 400).cumsum()
     for change in (values + 1000.0, values * 64.0):
         plain, changed = columns_of(values), columns_of(change)
-        a = InputModel.fit(plain, FEATURES).derive(plain, FEATURES)
-        b = InputModel.fit(changed, FEATURES).derive(changed, FEATURES)
+        a = derive(fit(plain), plain)
+        b = derive(fit(changed), changed)
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
 def test_one_strange_reading_is_forgotten_after_the_shortest_window():
     values = np.random.default_rng(1).normal(50, 1, 400)
-    model = InputModel.fit(columns_of(values), FEATURES)
+    model = fit(columns_of(values))
     strange = values.copy()
     strange[200] += 40.0
-    difference = np.abs(
-        model.derive(columns_of(strange), FEATURES) - model.derive(columns_of(values), FEATURES)
-    ).max(axis=1)
+    difference = np.abs(derive(model, columns_of(strange)) - derive(model, columns_of(values))).max(
+        axis=1
+    )
     assert difference[200] > 1.5
     assert np.median(difference[207:]) < 0.1
 
@@ -53,19 +65,19 @@ def test_one_strange_reading_is_forgotten_after_the_shortest_window():
 def test_a_new_level_becomes_ordinary():
     rng = np.random.default_rng(2)
     values = rng.normal(10, 1, 600)
-    model = InputModel.fit(columns_of(values[:400]), FEATURES)
+    model = fit(columns_of(values[:400]))
     moved = values.copy()
     moved[400:] += 20.0
-    distance = np.abs(model.derive(columns_of(moved), FEATURES)).max(axis=1)
+    distance = np.abs(derive(model, columns_of(moved))).max(axis=1)
     assert distance[400] > 2.0
     assert np.median(distance[460:]) < 0.7
 
 
 def test_the_model_survives_its_array():
     columns = columns_of(np.random.default_rng(3).normal(0, 1, 200))
-    model = InputModel.fit(columns, FEATURES)
-    again = InputModel.from_array(model.to_array())
-    np.testing.assert_array_equal(again.derive(columns, FEATURES), model.derive(columns, FEATURES))
+    model = fit(columns)
+    again = InputModel.from_arrays(model.to_arrays())
+    np.testing.assert_array_equal(derive(again, columns), derive(model, columns))
 
 
 @settings(deadline=None, max_examples=50)
@@ -80,7 +92,7 @@ def test_the_model_survives_its_array():
 )
 def test_inputs_are_always_finite(values):
     columns = columns_of(values)
-    inputs = InputModel.fit(columns, FEATURES).derive(columns, FEATURES)
+    inputs = derive(fit(columns), columns)
     assert inputs.shape == (len(values), len(input_schema(FEATURES)))
     assert np.isfinite(inputs).all()
 
@@ -88,7 +100,7 @@ def test_inputs_are_always_finite(values):
 @pytest.mark.parametrize("constant", [0.0, 5.0, -1e6])
 def test_a_change_of_a_constant_series_is_far_away(constant):
     columns = columns_of([constant] * 200)
-    model = InputModel.fit(columns, FEATURES)
+    model = fit(columns)
     changed = columns_of([constant] * 200 + [constant * 1.2 + 1.0])
-    assert np.abs(model.derive(columns, FEATURES)).max() == 0.0
-    assert np.abs(model.derive(changed, FEATURES)[-1]).max() > 3.0
+    assert np.abs(derive(model, columns)).max() == 0.0
+    assert np.abs(derive(model, changed)[-1]).max() > 3.0
