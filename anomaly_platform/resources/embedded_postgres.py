@@ -293,6 +293,10 @@ class EmbeddedPostgres:
                 f"the embedded PostgreSQL in {self.data} does not stop; its log {self.log_file} "
                 f"ends with:\n{self._log_end()}"
             )
+        if self.socket_folder != self.data and self.socket_folder.is_dir():
+            # Someone may have put a file of their own there; it stays, and so does the folder.
+            with contextlib.suppress(OSError):
+                self.socket_folder.rmdir()
 
     def _run(self, command: list[Path | str], user: ServerUser, data: Path | None = None) -> bool:
         """Run one of PostgreSQL's programs as the server's user, its output into the log.

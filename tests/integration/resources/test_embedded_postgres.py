@@ -165,6 +165,7 @@ def test_paths_that_a_socket_cannot_have(folder: Path, name: str) -> None:
         assert found.st_uid == server.data.stat().st_uid
     finally:
         server.stop()
+    assert not (server.socket_folder.exists() and server.socket_folder != server.data)
 
 
 def test_a_socket_folder_of_somebody_else_is_not_used(folder: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 
 import polars as pl
 import pytest
 
+from anomaly_platform.resources.lake import Lake
 from anomaly_platform.resources.transactions import StaleInput
 from anomaly_platform.resources.warehouse import Warehouse
 
@@ -140,3 +142,20 @@ def test_monitoring_numbers_of_a_day_are_replaced(warehouse: Warehouse) -> None:
         (NEXT, "scored", "rows", 1.0),
     ]
     assert monitoring.between("iiot", DAY, NEXT).is_empty()
+
+
+def test_a_crash_between_file_and_row_leaves_nothing_visible(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    lake = Lake(str(tmp_path))
+    old = lake.write("features", "ems", "2026-01-05", [pl.DataFrame({"value": [1.0]})])
+    warehouse.partitions.publish(
+        "ems", "features", "2026-01-05", path=old.path, rows=1, watermark=1
+    )
+    orphan = lake.write("features", "ems", "2026-01-05", [pl.DataFrame({"value": [2.0]})])
+    shown = warehouse.partitions.get("ems", "features", "2026-01-05")
+    assert shown is not None
+    assert lake.read(shown.path)["value"].to_list() == [1.0]
+    referenced = warehouse.partitions.referenced_paths()
+    assert lake.collect_garbage(referenced, older_than=dt.timedelta(0)) == [orphan.path]
+    assert lake.read(shown.path)["value"].to_list() == [1.0]
