@@ -53,6 +53,7 @@ def identity(
     digest = hashlib.sha256(architecture.to_json().encode())
     digest.update(json.dumps([parameters, seed], sort_keys=True).encode())
     for part in (training, validation):
+        digest.update(np.ascontiguousarray(part.group_of_event()).data)
         for array in (part.codes, part.continuous, part.elapsed_hours, part.offsets, part.weights):
             digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -55,6 +55,10 @@ class SequenceSpec:
         For some targets the fields whose smoothed frequencies its head starts from, the most
         telling first. `last x` is field x of the event before; a plain name is a field that is
         known when the target is predicted (a context, or an earlier target).
+    habitual
+        Targets that are judged by their habit alone, without the network: what a place does at
+        some hour is a fact about the place, and a network that sees the past finds in it reasons
+        that were accidents. Later targets and the elapsed time are predicted without knowing them.
     """
 
     targets: tuple[str, ...]
@@ -64,6 +68,7 @@ class SequenceSpec:
     timed: bool = True
     ended: bool = False
     habits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    habitual: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.targets:
@@ -71,6 +76,8 @@ class SequenceSpec:
         names = (*self.categorical, *self.continuous)
         if len(set(names)) != len(names):
             raise ValueError(f"a field has one role only, got {names}")
+        if not set(self.habitual) <= set(self.habits):
+            raise ValueError("a field that is judged by its habit needs one")
         for target, given in self.habits.items():
             at = self.targets.index(target)
             known = {*self.context, *self.targets[:at], *(f"last {name}" for name in self.lagged)}
@@ -155,6 +162,10 @@ class EventSequences:
         (sequences + 1,) positions: sequence i has the rows offsets[i] to offsets[i + 1] − 1.
     weights
         (sequences,) how often each sequence occurs. Equal sequences may be given once.
+    groups
+        (sequences,) which of them are no independent observations (units of a lot, which travel
+        together): a group that does the same thing many times did it once. By default each
+        sequence is its own group.
     """
 
     codes: IntArray
@@ -162,6 +173,7 @@ class EventSequences:
     elapsed_hours: npt.NDArray[np.float64]
     offsets: npt.NDArray[np.int64]
     weights: FloatArray
+    groups: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         rows = int(self.offsets[-1])
@@ -170,6 +182,8 @@ class EventSequences:
             raise ValueError(f"offsets end at {rows}, but the arrays have {lengths} rows")
         if len(self.weights) != len(self):
             raise ValueError(f"{len(self)} sequences, but {len(self.weights)} weights")
+        if self.groups is not None and len(self.groups) != len(self):
+            raise ValueError(f"{len(self)} sequences, but {len(self.groups)} groups")
         if len(self) and int(self.lengths.min()) < 1:
             raise ValueError("a sequence has at least one event")
         self._refuse_not_finite()
@@ -215,7 +229,16 @@ class EventSequences:
             elapsed_hours=self.elapsed_hours[rows],
             offsets=offsets,
             weights=self.weights[sequences],
+            groups=None if self.groups is None else self.groups[sequences],
         )
+
+    def group_of_sequence(self) -> npt.NDArray[np.int64]:
+        """(sequences,) group of each sequence."""
+        return np.arange(len(self)) if self.groups is None else self.groups
+
+    def group_of_event(self) -> npt.NDArray[np.int64]:
+        """(n,) group of each event's sequence."""
+        return np.repeat(self.group_of_sequence(), self.lengths)
 
     def positions(self) -> npt.NDArray[np.int64]:
         """(n,) place of each event in its sequence, from 0."""

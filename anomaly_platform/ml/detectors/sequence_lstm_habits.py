@@ -29,7 +29,7 @@ from anomaly_platform.ml.detectors.sequence_lstm_events import (
 )
 
 PRIOR_STRENGTH = 2.0
-LEAST_EVENTS = 10
+LEAST_EVENTS = 4
 """A context seen less often than this has no row of its own, the shorter context serves."""
 LOG_FLOOR = -16.0
 
@@ -76,17 +76,17 @@ class Habits:
         -------
         tuple
             The habits, and (n, targets) what to add to the log frequency of each training event's
-            own value so that the event itself is not counted.
+            own value so that its own group is not counted.
         """
         habits = cls(spec, sizes, {})
         own = np.zeros((sequences.events, len(spec.targets)), dtype=np.float32)
         previous = previous_codes(spec, sequences)
-        weights = np.repeat(sequences.weights, sequences.lengths).astype(np.float64)
+        groups = sequences.group_of_event()
         for column, target in enumerate(spec.targets):
             if target in spec.habits:
                 contexts = habits.contexts(target, sequences.codes, previous)
                 habits.tables[target], own[:, column] = _count(
-                    contexts, sequences.codes[:, column], weights, sizes[target]
+                    contexts, sequences.codes[:, column], groups, sizes[target]
                 )
         return habits, own
 
@@ -147,47 +147,56 @@ def previous_codes(spec: SequenceSpec, sequences: EventSequences) -> IntArray:
 
 
 def _count(
-    contexts: list[npt.NDArray[np.int64]],
-    came: IntArray,
-    weights: npt.NDArray[np.float64],
-    size: int,
+    contexts: list[npt.NDArray[np.int64]], came: IntArray, groups: npt.NDArray[np.int64], size: int
 ) -> tuple[Habit, FloatArray]:
-    counts = np.bincount(came, weights=weights, minlength=size).astype(np.float64)
-    shorter = ((counts + PRIOR_STRENGTH / size) / (counts.sum() + PRIOR_STRENGTH))[None, :]
-    above = np.zeros(len(came), dtype=np.int64)
-    total = counts.sum()
-    own = _without_own(counts[came], np.full(len(came), total), np.full(len(came), 1 / size))
-    parts, tables, serving = [], [], shorter
-    base = shorter
+    base, total, own = np.zeros((1, size)), np.zeros(1), np.zeros(len(came))
+    everywhere = np.zeros(len(came), dtype=np.int64)
+    share = _shares(everywhere, came, groups)
+    base[0] = np.bincount(came, weights=share, minlength=size)
+    total[0] = base.sum()
+    uniform = np.full((1, size), 1.0 / size)
+    own = _without_own(base[0, came], total[everywhere], uniform[0, came])
+    serving = (base + PRIOR_STRENGTH * uniform) / (total + PRIOR_STRENGTH)[:, None]
+    above = everywhere
+    parts, tables = [], [serving]
     for keys in contexts:
+        share = _shares(keys, came, groups)
         values, inverse = np.unique(keys, return_inverse=True)
-        seen = np.bincount(inverse, weights=weights).astype(np.float64)
+        seen = np.bincount(inverse, weights=share)
         kept = seen >= LEAST_EVENTS
-        place = np.where(kept, np.cumsum(kept) - 1, -1)
-        at = place[inverse]
-        inside = at >= 0
-        flat = at[inside] * size + came[inside]
-        counted = np.bincount(flat, weights=weights[inside], minlength=int(kept.sum()) * size)
-        grid = np.asarray(counted, dtype=np.float64).reshape(int(kept.sum()), size)
-        first = np.zeros(int(kept.sum()), dtype=np.int64)
-        first[at[inside]] = above[inside]
-        prior: npt.NDArray[np.float64] = serving[first]
-        table = (grid + PRIOR_STRENGTH * prior) / (seen[kept] + PRIOR_STRENGTH)[:, None]
-        at_inside, came_inside = at[inside], came[inside]
-        own[inside] = _without_own(
-            grid[at_inside, came_inside],
-            seen[kept][at_inside],
-            prior[at_inside, came_inside],
-        )
+        at = np.where(kept, np.cumsum(kept) - 1, -1)[inverse]
+        inside = np.flatnonzero(at >= 0)
+        rows, value = at[inside], came[inside]
+        known = int(kept.sum())
+        counted = np.bincount(rows * size + value, weights=share[inside], minlength=known * size)
+        grid = np.asarray(counted, dtype=np.float64).reshape(known, size)
+        shorter = np.zeros(known, dtype=np.int64)
+        shorter[rows] = above[inside]
+        prior = serving[shorter]
+        totals = np.asarray(seen[kept], dtype=np.float64)
+        tables.append((grid + PRIOR_STRENGTH * prior) / (totals + PRIOR_STRENGTH)[:, None])
+        own[inside] = _without_own(grid[rows, value], totals[rows], prior[rows, value])
         parts.append(values[kept])
-        tables.append(table)
-        above = np.where(inside, at + sum(len(t) for t in tables[:-1]) + 1, above)
-        serving = np.concatenate([base, *tables])
+        above = above.copy()
+        above[inside] = rows + len(serving)
+        serving = np.concatenate(tables)
     keys = np.concatenate(parts)
     order = np.argsort(keys, kind="stable")
-    stacked = np.concatenate([np.concatenate(tables)[order], base])
+    stacked = np.concatenate([serving[1:][order], serving[:1]])
     logs = np.maximum(np.log(stacked), LOG_FLOOR).astype(np.float32)
     return Habit(keys[order], logs), own.astype(np.float32)
+
+
+def _shares(
+    keys: npt.NDArray[np.int64], came: IntArray, groups: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """(n,) what each event counts: a group's same events in the same context count 1 together."""
+    _, key = np.unique(keys, return_inverse=True)
+    _, group = np.unique(groups, return_inverse=True)
+    size = int(came.max()) + 1
+    joint = (key.astype(np.int64) * (int(group.max()) + 1) + group) * size + came
+    _, inverse, times = np.unique(joint, return_inverse=True, return_counts=True)
+    return np.asarray(1.0 / times[inverse], dtype=np.float64)
 
 
 def _without_own(
@@ -195,7 +204,7 @@ def _without_own(
     total: npt.NDArray[np.float64],
     prior: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
-    """Change of a log frequency when one event of its value is taken away."""
+    """Change of a log frequency when one count of its value is taken away."""
     with_own = (count + PRIOR_STRENGTH * prior) / (total + PRIOR_STRENGTH)
     left = np.maximum(count - 1.0, 0.0)
     without = (left + PRIOR_STRENGTH * prior) / (np.maximum(total - 1.0, 0.0) + PRIOR_STRENGTH)

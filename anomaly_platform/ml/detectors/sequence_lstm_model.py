@@ -137,8 +137,9 @@ class SequenceModel(nn.Module):
         self.heads = nn.ModuleDict()
         known = hidden
         for name in spec.targets:
-            self.heads[name] = nn.Linear(known, sizes[name])
-            known += widths[name]
+            if name not in spec.habitual:
+                self.heads[name] = nn.Linear(known, sizes[name])
+                known += widths[name]
         for name, habit in habits.tables.items():
             self.register_buffer(f"habit_{name}", torch.from_numpy(habit.table), persistent=False)
         if spec.timed:
@@ -236,7 +237,9 @@ class SequenceModel(nn.Module):
         parts = []
         for i, name in enumerate(spec.targets):
             came = codes[:, i]
-            logits = self.heads[name](torch.cat(known, dim=1)).float()
+            logits = torch.zeros(1, device=state.device)
+            if name not in spec.habitual:
+                logits = self.heads[name](torch.cat(known, dim=1)).float()
             if name in events.habit_rows:
                 logits = logits + self._habit(name, i, came, events, rows)
             logits[:, list(self.architecture.impossible)] = -torch.inf
@@ -249,7 +252,8 @@ class SequenceModel(nn.Module):
             )
             part = torch.where(new, -math.log(unseen), learned - math.log1p(-unseen))
             parts.append(torch.where(absent, 0.0, part))
-            known.append(self.embeddings[name](codes[:, i]))
+            if name not in spec.habitual:
+                known.append(self.embeddings[name](codes[:, i]))
         if spec.timed:
             hidden = torch.tanh(self.clock_hidden(torch.cat(known, dim=1)))
             density = self._log_density(self.clock(hidden).float(), events.log_elapsed[rows])

@@ -3,10 +3,10 @@
 Here belongs the step from a scan frame to `EventSequences`: one sequence per EPC, in order of
 (event_time, event_id). The model itself knows nothing of scans.
 
-An event is predicted as place, event type, weekday, hour of the day, and the time since the scan
-before, in this order: the weekday and the hour carry what opening hours allow at that place, the
-elapsed time what is usual for that product there. The product is known beforehand (it is part of
-the code); the business step is read, not predicted, since the place implies it.
+A scan is judged by its place, its event type, the hour of the day, and the time since the scan
+before. Place, event and elapsed time are predicted from the sequence so far and the product, which
+is known beforehand (it is part of the code). The hour is judged by what that place does at which
+hours. Weekday and business step are read, not predicted: the place implies the step.
 """
 
 from __future__ import annotations
@@ -32,17 +32,19 @@ from anomaly_platform.ml.features.scans_words import UNKNOWN as NO_DIRECTION
 from anomaly_platform.ml.features.scans_words import read_event_type
 
 SCAN_SPEC = SequenceSpec(
-    targets=("place", "event", "weekday", "hour"),
+    targets=("place", "event", "hour"),
     context=("product",),
-    inputs=("step",),
+    inputs=("weekday", "step"),
     habits={
         "place": ("last place", "product", "last event"),
         "event": ("place", "last event"),
-        "weekday": ("last weekday", "place", "event"),
-        "hour": ("place", "event"),
+        "hour": ("event", "place"),
     },
+    habitual=("hour",),
 )
 SCAN_COLUMNS = ("epc_code", "event_id", "event_time", "place", "event", "business_step")
+UNITS_PER_LOT = 12
+"""Units of one lot that are learned from, drawn by the seed."""
 REREAD = timedelta(minutes=1)
 LONGEST_HISTORY = 63
 """Scans of an EPC that a doubtful one is judged by, as in the scan features' history."""
@@ -57,10 +59,14 @@ class EncodedScans:
     Attributes
     ----------
     sequences
-        One sequence per EPC, and after those one per doubtful scan, which ends with it.
+        One sequence per EPC without its doubtful scans; after those one per doubtful scan, which
+        ends with it, and one per scan that follows a doubtful one.
     rows
-        (n,) the row of the frame that each event was; −1 for the history of a doubtful scan,
-        which is there to be read and is judged in its own place.
+        (n,) the row of the frame that each event was; −1 for events that are there to be read
+        only, as the history of another.
+    second
+        (n,) the row that each event is a second opinion about; −1 for all others. A scan after a
+        doubtful one is also judged as if the doubtful one were right.
     epc_codes
         (sequences,) the code of each.
     trusted
@@ -69,17 +75,20 @@ class EncodedScans:
 
     sequences: EventSequences
     rows: npt.NDArray[np.int64]
+    second: npt.NDArray[np.int64]
     epc_codes: tuple[str, ...]
     trusted: int
 
     def to_frame_order(self, values: npt.NDArray[Any], height: int) -> npt.NDArray[Any]:
         """Put one value (or row of values) per event into the order of a frame.
 
-        Rows that are no events (a second reading of the same scan) get zeros.
+        Of two opinions the lower values count. Rows that are no events (a second reading of the
+        same scan) get zeros.
         """
         out = np.zeros((height, *values.shape[1:]), dtype=values.dtype)
-        judged = self.rows >= 0
-        out[self.rows[judged]] = values[judged]
+        first, again = self.rows >= 0, self.second >= 0
+        out[self.rows[first]] = values[first]
+        out[self.second[again]] = np.minimum(out[self.second[again]], values[again])
         return out
 
     @property
@@ -93,16 +102,22 @@ def hold_out_lots(
 ) -> tuple[EventSequences, EventSequences]:
     """Split sequences into a larger and a smaller part, lot by lot, neither empty.
 
-    Units of a lot travel together: a unit whose lot was learned is no test of anything.
+    Units of a lot travel together: a unit whose lot was learned is no test of anything, and
+    hundreds of them teach little more than a few. At most `UNITS_PER_LOT` of each are taken.
     """
-    lots = np.array([code.rpartition(".")[0].rpartition(".")[0] for code in encoded.epc_codes])
-    names, lot = np.unique(lots[: encoded.trusted], return_inverse=True)
-    if len(names) < 2:
+    sequences = encoded.training
+    lots, lot = np.unique(sequences.group_of_sequence(), return_inverse=True)
+    if len(lots) < 2:
         raise ValueError("at least two lots are needed to hold one out")
-    order = np.random.default_rng(seed).permutation(len(names))
-    held = np.isin(lot, order[: min(len(names) - 1, max(1, round(share * len(names))))])
-    sequences = encoded.sequences
-    return sequences.take(np.flatnonzero(~held)), sequences.take(np.flatnonzero(held))
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(lots))
+    held = np.isin(lot, order[: min(len(lots) - 1, max(1, round(share * len(lots))))])
+    shuffled = rng.permutation(len(lot))
+    by_lot = shuffled[np.argsort(lot[shuffled], kind="stable")]
+    nth = np.arange(len(lot)) - np.searchsorted(lot[by_lot], lot[by_lot])
+    few = np.zeros(len(lot), dtype=bool)
+    few[by_lot[nth < UNITS_PER_LOT]] = True
+    return sequences.take(np.flatnonzero(few & ~held)), sequences.take(np.flatnonzero(few & held))
 
 
 def scan_vocabularies(scans: pl.DataFrame) -> dict[str, Vocabulary]:
@@ -146,27 +161,33 @@ def encode_scans(
     ordered = (
         scans.select(*_fields(scans), "epc_code", "event_id", "event_time")
         .with_row_index("row")
-        .with_columns(doubtful=pl.Series(wrong))
+        .with_columns(doubtful=pl.Series(wrong), lot=_lot().rank("dense"))
         .sort("epc_code", "event_time", "event_id")
     )
-    again = (
+    reread = (
         (pl.col("epc_code") == pl.col("epc_code").shift(1))
         & pl.col("place").eq_missing(pl.col("place").shift(1))
         & pl.col("event").eq_missing(pl.col("event").shift(1))
         & (pl.col("event_time").diff() < REREAD)
     )
-    ordered = ordered.filter(~again.fill_null(value=False) | pl.col("doubtful"))
+    ordered = ordered.filter(~reread.fill_null(value=False) | pl.col("doubtful"))
     doubts = ordered["doubtful"].to_numpy()
-    first = np.flatnonzero(~doubts)
-    extra, bounds = _with_history(ordered["epc_code"], doubts)
-    chosen = np.concatenate([first, extra])
-    kept = ordered["epc_code"].gather(pl.Series(first, dtype=pl.UInt32))
-    runs = kept.rle().struct.unnest()
-    lengths = runs["len"].to_numpy().astype(np.int64)
-    offsets = np.concatenate(([0], np.cumsum(lengths), len(first) + bounds)).astype(np.int64)
-    rows = ordered["row"].to_numpy().astype(np.int64)[chosen]
-    rows[len(first) :] = -1
-    rows[offsets[1 + len(runs) :] - 1] = ordered["row"].to_numpy()[doubts]
+    begins = _begins(ordered["epc_code"])
+    alone = _with_history(begins, doubts, np.flatnonzero(doubts), believe=False)
+    after = _after_doubt(begins, doubts)
+    again = _with_history(begins, doubts, after, believe=True)
+    trusted = np.flatnonzero(~doubts)
+    lengths = np.diff(_begins(ordered["epc_code"].gather(pl.Series(trusted, dtype=pl.UInt32))))
+    parts = [*alone, *again]
+    chosen = np.concatenate([trusted, *parts])
+    ends = np.cumsum([*lengths, *(len(part) for part in parts)])
+    offsets = np.concatenate(([0], ends)).astype(np.int64)
+    original = ordered["row"].to_numpy().astype(np.int64)
+    rows, second = np.full(len(chosen), -1), np.full(len(chosen), -1)
+    rows[: len(trusted)] = original[trusted]
+    last = offsets[1 + len(lengths) :] - 1
+    rows[last[: len(alone)]] = original[doubts]
+    second[last[len(alone) :]] = original[after]
     codes = np.empty((ordered.height, len(SCAN_SPEC.categorical)), dtype=np.int32)
     for column, name in enumerate(SCAN_SPEC.categorical):
         values = vocabularies[name].values
@@ -181,25 +202,48 @@ def encode_scans(
         elapsed_hours=np.minimum(hours, LONGEST_ELAPSED_HOURS),
         offsets=offsets,
         weights=np.ones(len(offsets) - 1, dtype=np.float32),
+        groups=ordered["lot"].to_numpy().astype(np.int64)[chosen[offsets[:-1]]],
     )
-    epcs = ordered["epc_code"].filter(pl.Series(doubts))
-    return EncodedScans(sequences, rows, (*runs["value"], *epcs), trusted=len(runs))
+    epcs = ordered["epc_code"].gather(pl.Series(chosen[offsets[:-1]], dtype=pl.UInt32))
+    return EncodedScans(sequences, rows, second, tuple(epcs), trusted=len(lengths))
+
+
+def _begins(epc: pl.Series) -> npt.NDArray[np.int64]:
+    """(EPCs + 1,) where each EPC's rows begin, and the end."""
+    lengths = epc.rle().struct.field("len").to_numpy().astype(np.int64)
+    return np.concatenate(([0], np.cumsum(lengths)))
+
+
+def _after_doubt(
+    begins: npt.NDArray[np.int64], doubtful: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
+    """Rows that are believed and directly follow a doubtful row of the same EPC."""
+    follows = ~doubtful[1:] & doubtful[:-1]
+    rows = np.flatnonzero(follows) + 1
+    return rows[~np.isin(rows, begins)]
 
 
 def _with_history(
-    epc: pl.Series, doubtful: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows of each doubtful scan after its believed history, and the ends of these sequences."""
-    lengths = epc.rle().struct.field("len").to_numpy().astype(np.int64)
-    begins = np.concatenate(([0], np.cumsum(lengths)))
-    parts: list[npt.NDArray[np.int64]] = []
-    for row in np.flatnonzero(doubtful):
-        begin = begins[np.searchsorted(begins, row, side="right") - 1]
-        history = begin + np.flatnonzero(~doubtful[begin:row])
+    begins: npt.NDArray[np.int64],
+    doubtful: npt.NDArray[np.bool_],
+    rows: npt.NDArray[np.int64],
+    *,
+    believe: bool,
+) -> list[npt.NDArray[np.int64]]:
+    """Each row after its history: all of it, or without what is doubtful."""
+    parts = []
+    for row in rows.tolist():
+        begin = int(begins[np.searchsorted(begins, row, side="right") - 1])
+        history = np.arange(begin, row)
+        if not believe:
+            history = history[~doubtful[begin:row]]
         parts.append(np.append(history[-LONGEST_HISTORY:], row))
-    if not parts:
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    return np.concatenate(parts), np.cumsum([len(part) for part in parts])
+    return parts
+
+
+def _lot() -> pl.Expr:
+    """Company, product and lot; of a malformed code all but its last two parts."""
+    return pl.col("epc_code").str.replace(r"(\.[^.]*){0,2}$", "")
 
 
 def _fields(scans: pl.DataFrame) -> tuple[pl.Expr, ...]:

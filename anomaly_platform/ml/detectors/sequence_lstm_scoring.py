@@ -81,18 +81,22 @@ class SequenceScorer:
         self._mix = np.ascontiguousarray(arrays["mix/weight"].T), arrays["mix/bias"]
         self._norm = arrays["norm/weight"], arrays["norm/bias"]
         self._heads = [
-            (
-                np.ascontiguousarray(arrays[f"heads/{n}/weight"].T),
-                _without(arrays[f"heads/{n}/bias"], architecture.impossible),
-            )
-            for n in spec.targets
+            self._head(name, arrays) if name not in spec.habitual else None for name in spec.targets
         ]
+        self._possible = np.zeros(max(architecture.sizes.values()), dtype=np.float32)
+        self._possible[list(architecture.impossible)] = -np.inf
         if spec.timed:
             self._clock_hidden = (
                 np.ascontiguousarray(arrays["clock_hidden/weight"].T),
                 arrays["clock_hidden/bias"],
             )
             self._clock = np.ascontiguousarray(arrays["clock/weight"].T), arrays["clock/bias"]
+
+    def _head(
+        self, name: str, arrays: Mapping[str, npt.NDArray[Any]]
+    ) -> tuple[FloatArray, FloatArray]:
+        weight = np.ascontiguousarray(arrays[f"heads/{name}/weight"].T)
+        return weight, _without(arrays[f"heads/{name}/bias"], self.architecture.impossible)
 
     def score(self, sequences: EventSequences) -> Surprise:
         """Surprise of every event, in the row order of `sequences`."""
@@ -134,7 +138,7 @@ class SequenceScorer:
         result = self._judge(
             states, sequences.codes[rows], previous[rows], sequences.elapsed_hours[rows]
         )
-        self._pardon_first(result, int(sizes[0]))
+        self._pardon(result, previous[rows], np.arange(len(rows)) < sizes[0])
         for target, source in zip(_fields(out), _fields(result), strict=True):
             target[rows] = source
 
@@ -167,27 +171,28 @@ class SequenceScorer:
         row = np.asarray(codes, dtype=np.int32)[None, :]
         hours = np.array([elapsed_hours], dtype=np.float64)
         surprise = self._judge(self._advance(after, row), row, state.previous, hours)
-        if first:
-            self._pardon_first(surprise, 1)
+        self._pardon(surprise, state.previous, np.array([first]))
         after.previous = row[:, : after.previous.shape[1]].copy()
         after.numeric = self.architecture.numeric(
             np.asarray(continuous, dtype=np.float32)[None, :], hours
         )
         return surprise, after
 
-    def _pardon_first(self, scores: Surprise, first: int) -> None:
-        """Leave out what cannot be judged of first events, the first rows.
+    def _pardon(self, scores: Surprise, previous: IntArray, first: npt.NDArray[np.bool_]) -> None:
+        """Leave out what cannot be judged.
 
-        There is no elapsed time; and unless sequences are complete, a first event is where
-        observation began, which says nothing against its first field.
+        A first event has no elapsed time. Its first field says nothing either unless sequences
+        are complete: it is where observation began. Nor does the first field after an event that
+        did not give it.
         """
         if self.architecture.spec.timed:
-            scores.surprise[:first, -1] = 0.0
-            scores.entropy[:first, -1] = 0.0
-            scores.expected_hours[:first] = np.nan
+            scores.surprise[first, -1] = 0.0
+            scores.entropy[first, -1] = 0.0
+            scores.expected_hours[first] = np.nan
         if not self.architecture.spec.ended:
-            scores.surprise[:first, 0] = 0.0
-            scores.entropy[:first, 0] = 0.0
+            blind = first | (previous[:, 0] == ABSENT)
+            scores.surprise[blind, 0] = 0.0
+            scores.entropy[blind, 0] = 0.0
 
     def _advance(self, state: SequenceState, codes: IntArray) -> FloatArray:
         """Read the event before and the context of the one to come; return what predicts it."""
@@ -236,15 +241,15 @@ class SequenceScorer:
         surprise, entropy, expected = [], [], []
         guessed = codes.copy()
         expected_p = np.empty((len(states), len(self._heads)), dtype=np.float32)
-        for i, (weight, bias) in enumerate(self._heads):
+        for i, head in enumerate(self._heads):
             came = codes[:, i]
             unseen = self.architecture.unseen[spec.targets[i]]
             habit = self._habit(spec.targets[i], codes, previous)
-            p = _probabilities(known @ weight + bias + habit, unseen)
+            p = _probabilities(self._logits(head, known) + habit, unseen)
             best_p = p
             if i:
                 habit = self._habit(spec.targets[i], guessed, previous)
-                best_p = _probabilities(likely @ weight + bias + habit, unseen)
+                best_p = _probabilities(self._logits(head, likely) + habit, unseen)
             best = best_p.argmax(axis=1).astype(np.int32)
             guessed[:, i] = best
             expected.append(best)
@@ -252,7 +257,7 @@ class SequenceScorer:
             probability = np.where(came == ABSENT, np.float32(1.0), p[rows, came])
             entropy.append(-(p * np.log(np.maximum(p, np.float32(PROBABILITY_FLOOR)))).sum(axis=1))
             surprise.append(-np.log(np.maximum(probability, np.float32(PROBABILITY_FLOOR))))
-            if i + 1 < len(self._heads) or spec.timed:
+            if head is not None:
                 likely = np.concatenate([likely, self._embed[i][best]], axis=1)
                 known = np.concatenate([known, self._embed[i][came]], axis=1)
         hours = np.full(len(states), np.nan, dtype=np.float32)
@@ -268,11 +273,17 @@ class SequenceScorer:
             expected_hours=hours,
         )
 
+    def _logits(self, head: tuple[FloatArray, FloatArray] | None, known: FloatArray) -> FloatArray:
+        if head is None:
+            return np.zeros(1, dtype=np.float32)
+        return np.asarray(known @ head[0] + head[1], dtype=np.float32)
+
     def _habit(self, target: str, codes: IntArray, previous: IntArray) -> FloatArray | float:
         habit = self._habits.tables.get(target)
         if habit is None:
             return 0.0
-        return habit.table[habit.rows(self._habits.contexts(target, codes, previous))]
+        rows = habit.rows(self._habits.contexts(target, codes, previous))
+        return habit.table[rows] + self._possible[: habit.table.shape[1]]
 
     def _clock_surprise(
         self, known: FloatArray, elapsed_hours: npt.NDArray[np.float64]

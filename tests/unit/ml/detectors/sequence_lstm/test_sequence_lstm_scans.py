@@ -66,12 +66,16 @@ def test_a_doubtful_scan_is_judged_and_then_left_out_of_the_history() -> None:
     )
     doubtful = np.array([False, True, False, False])
     encoded = encode_scans(frame, scan_vocabularies(frame), doubtful)
-    assert encoded.rows.tolist() == [0, 2, 3, -1, 1]
-    assert encoded.sequences.offsets.tolist() == [0, 2, 3, 5]
-    assert encoded.sequences.elapsed_hours.tolist() == [0.0, 3.0, 0.0, 0.0, 1.0]
+    # Both trusted sequences, the doubtful scan after its history, then a second opinion about the
+    # scan that follows: as if the doubtful one were right.
+    assert encoded.sequences.offsets.tolist() == [0, 2, 3, 5, 8]
+    assert encoded.rows.tolist() == [0, 2, 3, -1, 1, -1, -1, -1]
+    assert encoded.second.tolist() == [-1] * 7 + [2]
+    assert encoded.sequences.elapsed_hours.tolist() == [0.0, 3.0, 0.0, 0.0, 1.0, 0.0, 1.0, 2.0]
     assert encoded.trusted == 2
     assert encoded.training.events == 3
-    assert encoded.to_frame_order(np.arange(5.0), 4).tolist() == [0.0, 4.0, 1.0, 2.0]
+    values = np.array([0.0, 9.0, 3.0, 0.0, 4.0, 0.0, 0.0, 1.0])
+    assert encoded.to_frame_order(values, 4).tolist() == [0.0, 4.0, 1.0, 3.0]
 
 
 def test_what_a_scan_does_not_say_is_absent_and_what_is_new_is_unknown() -> None:
