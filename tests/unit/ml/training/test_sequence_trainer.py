@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="the sequence model trains with torch")
+
+from safetensors.numpy import load_file
+
+from anomaly_platform.ml.detectors.sequence_lstm_calibrated import CalibratedSequence
+from anomaly_platform.ml.features.scans import ScanFeatureSet
+from anomaly_platform.ml.sessions import SessionDetector
+from anomaly_platform.ml.training.sequence_trainer import (
+    ConfigurationError,
+    TrainerConfig,
+    main,
+    run,
+)
+from anomaly_platform.simulator.supply_network import simulate_supply_network
+
+SMALL = {"hidden": 16, "span": 8, "mixtures": 2, "max_epochs": 3, "batch_events": 512}
+
+
+class Killed(Exception):  # noqa: N818 - stands for a process that dies
+    pass
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("scans") / "features.parquet"
+    scans = simulate_supply_network(events=6000, days=20, seed=3).scans
+    ScanFeatureSet().compute(scans).write_parquet(path)
+    return path
+
+
+@pytest.fixture
+def config(data: Path, tmp_path: Path) -> TrainerConfig:
+    return TrainerConfig(
+        data=str(data),
+        output=str(tmp_path / "out"),
+        checkpoint=str(tmp_path / "checkpoint"),
+        parameters=SMALL,
+    )
+
+
+def test_it_reports_each_epoch_and_leaves_arrays_and_a_report(config: TrainerConfig) -> None:
+    said: list[Mapping[str, object]] = []
+    report = run(config, said.append)
+    assert [line["event"] for line in said] == ["start", *["epoch"] * 3, "done"]
+    assert json.dumps(said)
+    output = Path(config.output)
+    model = CalibratedSequence.from_arrays(load_file(output / "arrays.safetensors"))
+    assert model.calibration.rows == report["calibration_scans"]
+    assert json.loads((output / "report.json").read_text()) == report
+    assert (output / "arrays.safetensors").stat().st_mode & 0o777 == 0o600
+    assert not Path(config.checkpoint or "").exists()
+
+
+def test_killed_and_started_again_it_ends_with_the_same_bits(
+    config: TrainerConfig, tmp_path: Path
+) -> None:
+    def die(figures: Mapping[str, object]) -> None:
+        if figures.get("epoch") == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(config, die)
+    said: list[Mapping[str, object]] = []
+    run(config, said.append)
+    assert [line["epoch"] for line in said if line["event"] == "epoch"] == [3]
+    whole = replace(config, output=str(tmp_path / "whole"), checkpoint=None)
+    run(whole, lambda _: None)
+    files = [Path(c.output) / "arrays.safetensors" for c in (config, whole)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_sessions_train_too(tmp_path: Path) -> None:
+    sessions = tmp_path / "sessions.txt"
+    sessions.write_text("\n".join(f"a {'b ' * (i % 9)}c {'d ' * (i % 5)}e" for i in range(60)))
+    config = TrainerConfig(
+        data=str(sessions), output=str(tmp_path / "out"), kind="sessions", parameters=SMALL
+    )
+    report = run(config, lambda _: None)
+    assert report["sessions"] == 60
+    arrays = load_file(tmp_path / "out" / "arrays.safetensors")
+    scores = SessionDetector.from_arrays(arrays).score([("a", "b", "c", "e"), ("e", "z")])
+    assert scores.raw[1] > scores.raw[0]
+
+
+def start(config: TrainerConfig, tmp_path: Path) -> subprocess.Popen[str]:
+    config.write(tmp_path / "config.json")
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "anomaly_platform.ml.training.sequence_trainer"),
+            str(tmp_path / "config.json"),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_as_a_process_it_speaks_in_lines_of_json_and_resumes_after_sigterm(
+    config: TrainerConfig, tmp_path: Path
+) -> None:
+    long = replace(config, parameters={**SMALL, "max_epochs": 200, "patience": 200})
+    process = start(long, tmp_path)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line)["event"] == "epoch":
+            break
+    process.send_signal(signal.SIGTERM)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert lines(rest)[-1] == {"event": "failed", "reason": "stopped by SIGTERM"}
+    assert (Path(config.checkpoint or "") / "checkpoint.json").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process.pid, 0)
+
+
+def test_a_failure_is_said_and_told_by_the_exit_code(
+    config: TrainerConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace(config, data=str(tmp_path / "nothing.parquet")).write(tmp_path / "config.json")
+    assert main([str(tmp_path / "config.json")]) == 1
+    assert "nothing.parquet" in lines(capsys.readouterr().out)[-1]["reason"]
+    assert main([]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "cannot read"),
+        ("[]", "no JSON object"),
+        ('{"data": "a"}', "output"),
+        ('{"data": "a", "output": "b", "kind": "words"}', "kind"),
+        ('{"data": "a", "output": "b", "parameters": {"speed": 1}}', "speed"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_says_why(
+    tmp_path: Path, text: str, reason: str
+) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ConfigurationError, match=reason):
+        TrainerConfig.read(tmp_path / "config.json")
