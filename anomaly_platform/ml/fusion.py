@@ -20,9 +20,10 @@ Ints = npt.NDArray[np.int64]
 
 #: How many of the largest pieces of evidence are averaged.
 LARGEST = 3
-#: Evidence of one series beyond this counts no further (p = 1e-4): further down a p-value is
-#: extrapolated, and one metric's extrapolation must not outweigh every other metric.
-EVIDENCE_CAP = 4.0 * float(np.log(10.0))
+#: Evidence of one series beyond p = 1e-4 counts a hundredth: further down it is extrapolated,
+#: and one metric's extrapolation must not outweigh every other metric. Its order is kept.
+EVIDENCE_KNEE = 4.0 * float(np.log(10.0))
+BEYOND_KNEE = 0.01
 #: A metric is named as a cause from this evidence on (p ≤ 0.01), the strongest in any case …
 CAUSE_EVIDENCE = 2.0 * float(np.log(10.0))
 #: … and at most this many are.
@@ -89,5 +90,6 @@ def fuse(evidence: Floats) -> Floats:
     count = min(LARGEST, evidence.shape[1])
     if count == 0:
         return np.zeros(evidence.shape[0])
-    capped = np.minimum(evidence, EVIDENCE_CAP)
-    return np.asarray(np.partition(capped, -count, axis=1)[:, -count:].mean(axis=1))
+    bent = np.minimum(evidence, EVIDENCE_KNEE)
+    bent += BEYOND_KNEE * np.maximum(evidence - EVIDENCE_KNEE, 0.0)
+    return np.asarray(np.partition(bent, -count, axis=1)[:, -count:].mean(axis=1))

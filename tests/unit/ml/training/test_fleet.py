@@ -1,0 +1,199 @@
+"""Fleets: every series gets its row, none stops another, and the bundle scores as trained."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from anomaly_platform.ml.bundle import open_bundle
+from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.scoring import SCORE_SCHEMA, FleetScorer
+from anomaly_platform.ml.training import fleet as fleet_module
+from anomaly_platform.ml.training.fit import FleetPolicy
+from anomaly_platform.ml.training.fleet import train_fleet
+from anomaly_platform.ml.training.manifest import Lineage
+
+FEATURES = MetricFeatureSet(windows=(6, 24, 48), lags=(1, 6))
+START = datetime(2026, 3, 2, tzinfo=UTC)
+LINEAGE = Lineage(stream="ems", version="v1", code_version="0.1.0")
+
+
+def series(entity, metric, values):
+    times = [START + i * timedelta(minutes=5) for i in range(len(values))]
+    return pl.DataFrame(
+        {"entity": entity, "metric": metric, "event_time": times, "value": values},
+        schema_overrides={"event_time": pl.Datetime("us", "UTC"), "value": pl.Float64},
+    )
+
+
+def noise(seed, rows=800):
+    return np.random.default_rng(seed).normal(50.0, 2.0, rows)
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    with_gaps = noise(3).tolist()
+    with_gaps[10] = with_gaps[400] = None
+    chunks = [
+        FEATURES.compute(
+            pl.concat(
+                [
+                    series("a", "cpu", noise(1)),
+                    series("a", "disk", np.full(800, 7.0)),
+                    series("a", "mem", with_gaps),
+                ]
+            )
+        ),
+        FEATURES.compute(
+            pl.concat(
+                [
+                    series("b", "cpu", noise(4, 150)),
+                    series("b", "mem", noise(5, 60)),
+                    series("b", "new", noise(6, 20)),
+                ]
+            )
+        ),
+    ]
+    done = []
+    directory = tmp_path_factory.mktemp("bundles") / "v1"
+    bundle = train_fleet(
+        chunks, FEATURES, FleetPolicy(), directory, lineage=LINEAGE, progress=done.append
+    )
+    assert done == [3, 6]
+    return bundle, chunks
+
+
+def test_every_series_has_a_row_with_its_status(fleet):
+    bundle, _ = fleet
+    status = {(e, m): s for e, m, s in bundle.series.select("entity", "metric", "status").rows()}
+    assert status == {
+        ("a", "cpu"): "trained",
+        ("a", "disk"): "trained",
+        ("a", "mem"): "trained",
+        ("b", "cpu"): "trained",
+        ("b", "mem"): "insufficient_history",
+        ("b", "new"): "insufficient_history",
+    }
+    reasons = bundle.series.filter(pl.col("status") != "trained")["reason"]
+    assert reasons.str.contains("100 are needed").all()
+
+
+def test_the_manifest_tells_origin_features_data_and_quality(fleet):
+    manifest = fleet[0].manifest
+    assert manifest["stream"] == "ems"
+    assert manifest["feature_schema"]["definition"] == FEATURES.definition()
+    assert set(manifest["feature_schema"]["features"]) == set(FEATURES.names)
+    assert manifest["feature_schema"]["inputs"][0] == "z_6"
+    assert manifest["data"]["rows"] == 800 * 3 - 2 + 150 + 60 + 20
+    assert 0.5 < manifest["metrics"]["balanced_accuracy_median"] <= 1.0
+    assert manifest["window"]["first_time"] == START.isoformat()
+
+
+def test_a_short_calibration_is_shared(fleet):
+    pools = dict(fleet[0].series.select("metric", "pool_index").drop_nulls().rows())
+    assert pools == {"cpu": 0}
+
+
+def test_scores_are_about_as_rare_as_promised_and_complete(fleet):
+    bundle, chunks = fleet
+    scored = FleetScorer(bundle).score(chunks[0])
+    assert scored.columns[-len(SCORE_SCHEMA) :] == list(SCORE_SCHEMA)
+    assert dict(scored.select(SCORE_SCHEMA.keys()).schema) == SCORE_SCHEMA
+    trained = scored.filter(pl.col("status") == "trained")
+    assert trained["score"].is_between(0, 1).all()
+    assert (trained["is_anomaly"] == (trained["score"] >= 0.7)).all()
+    assert trained["is_anomaly"].mean() < 0.03
+    assert trained["entity_score"].null_count() == 0
+    assert scored.filter(pl.col("value").is_null())["status"].to_list() == ["missing_value"] * 2
+    assert scored.filter(pl.col("value").is_null())["is_anomaly"].null_count() == 2
+
+
+def test_what_is_strange_is_flagged_with_its_causes(fleet):
+    bundle, _ = fleet
+    changed = [noise(1), np.full(800, 7.0), noise(3)]
+    for values in changed:
+        values[700] += 60.0
+    frame = pl.concat(
+        [series("a", m, v) for m, v in zip(("cpu", "disk", "mem"), changed, strict=True)]
+    )
+    scored = FleetScorer(bundle).score(FEATURES.compute(frame))
+    at = scored.filter(pl.col("event_time") == START + 700 * timedelta(minutes=5))
+    assert at["is_anomaly"].all()
+    assert at["entity_is_anomaly"].all()
+    assert set(at["causes"][0]) == {"cpu", "disk", "mem"}
+    quiet = scored.filter(~pl.col("entity_is_anomaly"))
+    assert quiet["causes"].null_count() == quiet.height
+
+
+def test_no_history_is_never_called_normal(fleet):
+    bundle, chunks = fleet
+    scored = FleetScorer(bundle).score(chunks[1])
+    short = scored.filter(pl.col("metric") != "cpu")
+    assert set(short["status"]) == {"insufficient_history"}
+    assert short["is_anomaly"].drop_nulls().all()
+    assert short.filter(pl.col("count_48") < 30)["score"].null_count() == 30 + 20
+    assert short.filter(pl.col("count_48") >= 30)["score"].null_count() == 0
+    unknown = FEATURES.compute(series("z", "cpu", [1.0] * 40 + [9.0]))
+    verdict = FleetScorer(bundle).score(unknown)
+    assert verdict["is_anomaly"].to_list() == [None] * 40 + [True]
+
+
+def test_one_row_and_any_chunk_score_the_same(fleet):
+    bundle, chunks = fleet
+    whole = FleetScorer(bundle).score(chunks[0])
+    part = chunks[0].filter(pl.col("event_time") >= START + timedelta(minutes=3000))
+    again = FleetScorer(open_bundle(bundle.directory), models_held=1).score(part)
+    expected = whole.join(part.select("entity", "metric", "event_time"), on=part.columns[:3])
+    expected = whole.filter(pl.col("event_time") >= START + timedelta(minutes=3000))
+    assert again.equals(expected)
+    row = part[-1:]
+    assert FleetScorer(bundle).score(row)["raw_score"][0] == again["raw_score"][-1]
+
+
+def test_the_threshold_moves_the_decision_and_nothing_else(fleet):
+    bundle, chunks = fleet
+    usual = FleetScorer(bundle).score(chunks[0])
+    loose = FleetScorer(bundle, threshold=0.3).score(chunks[0])
+    assert loose["score"].equals(usual["score"])
+    assert loose["is_anomaly"].sum() > usual["is_anomaly"].sum()
+
+
+def test_training_twice_gives_the_same_bits(fleet, tmp_path):
+    bundle, chunks = fleet
+    again = train_fleet(chunks, FEATURES, FleetPolicy(), tmp_path / "v1", lineage=LINEAGE)
+    assert again.series["digest"].equals(bundle.series["digest"])
+
+
+def test_a_series_that_fails_stops_no_other(monkeypatch, tmp_path):
+    def fail_on_disk(key, *rest):
+        if key[1] == "disk":
+            raise ValueError("no model for disks")
+        return fit(key, *rest)
+
+    fit = fleet_module.fit_series
+    monkeypatch.setattr(fleet_module, "fit_series", fail_on_disk)
+    chunk = FEATURES.compute(
+        pl.concat([series("a", "cpu", noise(1, 200)), series("a", "disk", noise(2, 200))])
+    )
+    bundle = train_fleet(
+        [chunk], FEATURES, FleetPolicy(evaluate=False), tmp_path / "v", lineage=LINEAGE
+    )
+    assert bundle.series["status"].to_list() == ["trained", "failed"]
+    assert bundle.series["reason"].to_list() == [None, "ValueError: no model for disks"]
+    scored = FleetScorer(bundle).score(chunk)
+    assert set(scored.filter(pl.col("metric") == "disk")["status"]) == {"failed"}
+
+
+def test_wrong_frames_are_refused(fleet, tmp_path):
+    bundle, chunks = fleet
+    with pytest.raises(ValueError, match="empty"):
+        train_fleet([], FEATURES, FleetPolicy(), tmp_path / "x", lineage=LINEAGE)
+    with pytest.raises(ValueError, match="mean_6"):
+        train_fleet(
+            [chunks[0].drop("mean_6")], FEATURES, FleetPolicy(), tmp_path / "x", lineage=LINEAGE
+        )
+    with pytest.raises(ValueError, match="mean_6"):
+        FleetScorer(bundle).score(chunks[0].drop("mean_6"))
+    with pytest.raises(ValueError, match="contiguous"):
+        FleetScorer(bundle).score(chunks[0].sort("event_time"))
