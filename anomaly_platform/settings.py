@@ -80,6 +80,11 @@ class Settings(BaseSettings):
         description="Folder or fsspec URL into which files are dropped, one folder per stream. "
         "Unset: ANOMALY_HOME/landing.",
     )
+    reference_path: Path = Field(
+        default_factory=lambda data: data["home"] / "reference" if "home" in data else Path(),
+        description="Folder with what is known beforehand (places, companies, tiers), "
+        "one folder per stream. Unset: ANOMALY_HOME/reference.",
+    )
     alpha: float = Field(
         default=0.01,
         gt=0.0,
@@ -128,9 +133,9 @@ class Settings(BaseSettings):
         description="Least severe level that is logged: DEBUG, INFO, WARNING or ERROR.",
     )
 
-    @field_validator("home")
+    @field_validator("home", "reference_path")
     @classmethod
-    def _home_is_absolute(cls, value: Path) -> Path:
+    def _folder_is_absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
     @field_validator("lake_url", "landing_url")

@@ -12,17 +12,25 @@ from anomaly_platform.assets.raw import build_raw_events
 from anomaly_platform.assets.scored import build_scored_events
 from anomaly_platform.assets.validated import build_validated_events
 from anomaly_platform.resources.platform import Platform
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams import MetricStream, Stream
 
 
-def build_assets(stream: MetricStream, platform: Platform) -> list[AssetsDefinition]:
-    """Return every stage of a metric stream, from raw events to monitoring."""
-    return [
-        build_raw_events(stream),
-        build_validated_events(stream, platform),
-        build_features(stream, platform),
-        build_isolation_forest_model(stream),
-        build_champion(stream),
-        build_scored_events(stream, platform),
-        build_monitoring_stats(stream, platform),
-    ]
+def build_assets(stream: Stream, platform: Platform) -> list[AssetsDefinition]:
+    """Return every stage of a stream, from raw events to monitoring.
+
+    Raises
+    ------
+    TypeError
+        When there are no stages for this kind of stream.
+    """
+    ingested = [build_raw_events(stream), build_validated_events(stream, platform)]
+    if isinstance(stream, MetricStream):
+        return [
+            *ingested,
+            build_features(stream, platform),
+            build_isolation_forest_model(stream),
+            build_champion(stream),
+            build_scored_events(stream, platform),
+            build_monitoring_stats(stream, platform),
+        ]
+    raise TypeError(f"no stages for {type(stream).__name__}")

@@ -25,9 +25,10 @@ from dagster import (
 from pydantic import Field
 
 from anomaly_platform.assets.metadata import column_schema, counts_table
+from anomaly_platform.assets.row_formats import RowFormat, row_format
 from anomaly_platform.resources.landing import LandedFile
 from anomaly_platform.resources.platform import Platform
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams import Stream
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.layout import LayoutContext
@@ -79,7 +80,7 @@ class IngestReport:
     days: Counter[date] = field(default_factory=Counter)
 
 
-def build_raw_events(stream: MetricStream) -> AssetsDefinition:
+def build_raw_events(stream: Stream) -> AssetsDefinition:
     """Return the asset ``[stream, raw_events]``."""
 
     @asset(
@@ -108,13 +109,13 @@ def build_raw_events(stream: MetricStream) -> AssetsDefinition:
         if report.failed:
             # The other files are in; these stay in landing and are tried again.
             raise Failure("files could not be taken in", metadata={"files": dict(report.failed)})
-        return MaterializeResult(metadata=_metadata(report))
+        return MaterializeResult(metadata=_metadata(report, row_format(stream)))
 
     return raw_events
 
 
 def ingest_files(
-    platform: Platform, stream: MetricStream, files: list[LandedFile], now: datetime
+    platform: Platform, stream: Stream, files: list[LandedFile], now: datetime
 ) -> IngestReport:
     """Take files into the lake, each exactly once; a file that fails stops no other.
 
@@ -122,7 +123,7 @@ def ingest_files(
     ----------
     platform : Platform
         Where to read from and write to.
-    stream : MetricStream
+    stream : Stream
         Whose files these are.
     files : list of LandedFile
         What to take, the oldest first: of contradicting readings the first one wins.
@@ -141,13 +142,12 @@ def ingest_files(
 
 def _ingest_file(
     platform: Platform,
-    stream: MetricStream,
+    stream: Stream,
     file: LandedFile,
     local: Path,
     now: datetime,
     report: IngestReport,
 ) -> None:
-    from anomaly_platform.ingest.layout import file_layout
     from anomaly_platform.ingest.mapping import ColumnMapping, content_digest
     from anomaly_platform.ingest.sources import UnreadableFile
 
@@ -158,7 +158,7 @@ def _ingest_file(
         text = platform.landing.mapping_text(file)
         mapping = ColumnMapping() if text is None else ColumnMapping.from_json(text)
         context = layout_context(platform, stream, file.name, mapping, now)
-        entity = file_layout(local, context).entity_from_name
+        entity = row_format(stream).layout(local, context).entity_from_name
         digest = content_digest(local, mapping, stream.name, entity=entity)
         known = ledger.find(stream.name, digest)
         if known is not None and known.status == "ingested":
@@ -183,7 +183,7 @@ def _ingest_file(
 
 
 def layout_context(
-    platform: Platform, stream: MetricStream, name: str, mapping: "ColumnMapping", now: datetime
+    platform: Platform, stream: Stream, name: str, mapping: "ColumnMapping", now: datetime
 ) -> "LayoutContext":
     """Return everything besides its columns that decides how a file of the stream is understood."""
     from anomaly_platform.ingest.layout import LayoutContext
@@ -192,7 +192,7 @@ def layout_context(
         name=name,
         now=now,
         mapping=mapping,
-        fields=_fields(stream),
+        fields=row_format(stream).named(stream),
         timezone=platform.settings.default_timezone,
         start=datetime.combine(platform.start_of(stream), time(), UTC),
         future_allowance=platform.settings.future_allowance,
@@ -201,7 +201,7 @@ def layout_context(
 
 def _store(
     platform: Platform,
-    stream: MetricStream,
+    stream: Stream,
     file: LandedFile,
     local: Path,
     context: "LayoutContext",
@@ -209,14 +209,14 @@ def _store(
     report: IngestReport,
 ) -> None:
     """Write the raw rows, then enter the file into the ledger, then move it away."""
-    from anomaly_platform.ingest.layout import RAW_METRIC_ROWS, read_raw_rows
     from anomaly_platform.ingest.rejects import no_rejects
 
+    form = row_format(stream)
     days: Counter[date] = Counter()
     rejects = [no_rejects()]
 
     def batches() -> Iterator[pl.DataFrame]:
-        for good, refused in read_raw_rows(local, context, batch_rows=_BATCH_ROWS):
+        for good, refused in form.read(local, context, batch_rows=_BATCH_ROWS):
             for day, count in good["event_date"].value_counts().iter_rows():
                 days[day] += count
             rejects.append(refused)
@@ -229,7 +229,7 @@ def _store(
         stream.name,
         context.now.date().isoformat(),
         batches(),
-        schema=_for_lake(pl.DataFrame(schema=RAW_METRIC_ROWS)).schema,
+        schema=_for_lake(pl.DataFrame(schema=form.raw_schema)).schema,
     )
     refused = pl.concat(rejects)
     rows = written.rows + refused.height
@@ -255,18 +255,7 @@ def _for_lake(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.sort("event_date", "bucket", maintain_order=True).rename({"bucket": RAW_BUCKET})
 
 
-def _fields(stream: MetricStream) -> dict[str, tuple[str, ...]]:
-    """Return the accepted column names: the stream's own before those every stream knows."""
-    from anomaly_platform.ingest.mapping import METRIC_FIELDS
-
-    own = stream.column_names()
-    return {
-        name: tuple(dict.fromkeys((*own.get(name, ()), *known)))
-        for name, known in METRIC_FIELDS.items()
-    }
-
-
-def _metadata(report: IngestReport) -> dict[str, MetadataValue]:
+def _metadata(report: IngestReport, form: RowFormat) -> dict[str, MetadataValue]:
     files = {
         "ingested": len(report.ingested),
         "seen before": len(report.repeated),
@@ -278,20 +267,11 @@ def _metadata(report: IngestReport) -> dict[str, MetadataValue]:
         "files": counts_table("files", files),
         "rejected": MetadataValue.json(report.reasons),
         "days": counts_table("event day", {str(d): n for d, n in sorted(report.days.items())}),
-        "dagster/column_schema": column_schema(_RAW_COLUMNS),
+        "dagster/column_schema": column_schema({**form.raw_columns, **_EVERY_RAW_COLUMN}),
     }
 
 
-_RAW_COLUMNS = {
-    "row_number": ("int", "row in the source file, from 1"),
-    "column": ("string", "source column of a wide file's cell, empty otherwise"),
-    "entity": ("string", "device or asset"),
-    "metric": ("string", "name of the metric"),
-    "event_time": ("timestamp (UTC)", "when the reading was taken"),
-    "value_text": ("string", "the value as it came"),
-    "event_id_text": ("string", "the id as it came"),
-    "metadata_text": ("string", "the metadata as they came"),
-    "label_text": ("string", "the label as it came; never a metric"),
+_EVERY_RAW_COLUMN = {
     "event_date": ("date", "UTC day of the event"),
     RAW_BUCKET: ("int", "hash of the entity, 0 to 63"),
 }

@@ -22,9 +22,10 @@ from dagster import (
 from anomaly_platform.assets.metadata import column_schema, counts_table, records_table
 from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days
 from anomaly_platform.assets.raw import RAW_BUCKET
+from anomaly_platform.assets.row_formats import RowFormat, row_format
 from anomaly_platform.resources.ledger import RawFile
 from anomaly_platform.resources.platform import Platform
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams import Stream
 
 STAGE = "validated_events"
 _CHUNK_ROWS = 1_000_000
@@ -41,7 +42,7 @@ class DayAccount:
     duplicates: int
 
 
-def build_validated_events(stream: MetricStream, platform: Platform) -> AssetsDefinition:
+def build_validated_events(stream: Stream, platform: Platform) -> AssetsDefinition:
     """Return the assets ``[stream, validated_events]`` and ``[stream, quarantine]``."""
 
     @multi_asset(
@@ -50,8 +51,8 @@ def build_validated_events(stream: MetricStream, platform: Platform) -> AssetsDe
             AssetSpec(
                 stream.key("validated_events"),
                 description=(
-                    "Readings of a UTC day: parsed, within bounds, one per device, metric and "
-                    "time. A repeated reading is counted, a contradicting one refused."
+                    f"{stream.event.capitalize()}s of a UTC day: parsed, within bounds, each "
+                    "once. A repeated one is counted, a contradicting one refused."
                 ),
                 kinds={"polars", "parquet"},
                 tags={"stage": "validated"},
@@ -85,10 +86,9 @@ def build_validated_events(stream: MetricStream, platform: Platform) -> AssetsDe
     return validated_events
 
 
-def validate_day(platform: Platform, stream: MetricStream, day: date, now: datetime) -> DayAccount:
+def validate_day(platform: Platform, stream: Stream, day: date, now: datetime) -> DayAccount:
     """Validate one day, replace its file and its quarantine, and return the account of its rows."""
-    from anomaly_platform.ingest.validation import validate_metrics
-
+    form = row_format(stream)
     ledger = platform.warehouse.ledger
     watermark = ledger.watermark(stream.name, day)
     files = [file for file in ledger.raw_files(stream.name, day) if file.seq <= watermark]
@@ -108,14 +108,14 @@ def validate_day(platform: Platform, stream: MetricStream, day: date, now: datet
     def chunks() -> Iterator[pl.DataFrame]:
         nonlocal duplicates
         for span in bucket_spans(rows_in):
-            done = validate_metrics(
-                _raw_rows(platform, files, day, span),
+            done = form.validate(
+                _raw_rows(platform, form, files, day, span),
                 day,
                 start=datetime.combine(platform.start_of(stream), time(), UTC),
                 now=now,
                 future_allowance=platform.settings.future_allowance,
             )
-            extents.append(_extents(done.frame))
+            extents.append(form.extents(done.frame))
             rejects.append(done.rejects.join(digests, on="batch_seq", how="left"))
             duplicates += done.duplicates
             yield done.frame
@@ -137,7 +137,7 @@ def validate_day(platform: Platform, stream: MetricStream, day: date, now: datet
         },
     )
     platform.warehouse.quarantine.replace_day(stream.name, STAGE, day, refused)
-    platform.warehouse.series.replace_day(stream.name, day, pl.concat(extents))
+    platform.warehouse.series.replace_day(stream.name, day, _together(extents))
     return account
 
 
@@ -151,12 +151,10 @@ def bucket_spans(rows: int) -> list[tuple[int, int]]:
 
 
 def _raw_rows(
-    platform: Platform, files: Sequence[RawFile], day: date, span: tuple[int, int]
+    platform: Platform, form: RowFormat, files: Sequence[RawFile], day: date, span: tuple[int, int]
 ) -> pl.DataFrame:
-    from anomaly_platform.ingest.layout import RAW_METRIC_ROWS
-
     bounds = {"event_date": (day, day), RAW_BUCKET: span}
-    empty = pl.DataFrame(schema={**RAW_METRIC_ROWS, "batch_seq": pl.Int64()})
+    empty = pl.DataFrame(schema={**form.raw_schema, "batch_seq": pl.Int64()})
     parts = [
         platform.lake.read(file.path, between=bounds)
         .rename({RAW_BUCKET: "bucket"})
@@ -166,15 +164,16 @@ def _raw_rows(
     return pl.concat([empty, *parts])
 
 
-def _extents(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.group_by("entity", "metric", maintain_order=True).agg(
-        rows=pl.len(),
-        first_event=pl.col("event_time").min(),
-        last_event=pl.col("event_time").max(),
+def _together(extents: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Return one row per series over all chunks of the day."""
+    return (
+        pl.concat(extents)
+        .group_by("entity", "metric", maintain_order=True)
+        .agg(pl.col("rows").sum(), pl.col("first_event").min(), pl.col("last_event").max())
     )
 
 
-def _validated_result(stream: MetricStream, accounts: list[DayAccount]) -> MaterializeResult[None]:
+def _validated_result(stream: Stream, accounts: list[DayAccount]) -> MaterializeResult[None]:
     return MaterializeResult(
         asset_key=stream.key("validated_events"),
         metadata={
@@ -192,13 +191,13 @@ def _validated_result(stream: MetricStream, accounts: list[DayAccount]) -> Mater
                     for a in accounts
                 ]
             ),
-            "dagster/column_schema": column_schema(VALIDATED_COLUMNS),
+            "dagster/column_schema": column_schema(row_format(stream).columns),
         },
     )
 
 
 def _quarantine_result(
-    platform: Platform, stream: MetricStream, accounts: list[DayAccount]
+    platform: Platform, stream: Stream, accounts: list[DayAccount]
 ) -> MaterializeResult[None]:
     reasons: dict[str, int] = {}
     for account in accounts:
@@ -214,15 +213,3 @@ def _quarantine_result(
             "dagster/table_name": MetadataValue.text("quarantine"),
         },
     )
-
-
-VALIDATED_COLUMNS = {
-    "bucket": ("int", "hash of the entity, 0 to 63"),
-    "entity": ("string", "device or asset"),
-    "metric": ("string", "name of the metric"),
-    "event_time": ("timestamp (UTC)", "when the reading was taken"),
-    "value": ("float", "the reading; null is a missing reading"),
-    "event_id": ("uuid", "given, or derived from entity, metric and time"),
-    "label": ("bool", "known anomaly, known normal, or unknown"),
-    "metadata": ("json", "what came with the reading"),
-}

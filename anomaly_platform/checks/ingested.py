@@ -12,12 +12,13 @@ from dagster import (
     multi_asset_check,
 )
 
+from anomaly_platform.assets.row_formats import RowFormat, row_format
 from anomaly_platform.checks.scope import partitions_in_scope, verdict
 from anomaly_platform.resources.platform import Platform
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams import Stream
 
 
-def build_raw_checks(stream: MetricStream) -> AssetChecksDefinition:
+def build_raw_checks(stream: Stream) -> AssetChecksDefinition:
     """Return the checks of ``raw_events``."""
     key = stream.key("raw_events")
 
@@ -68,7 +69,7 @@ def build_raw_checks(stream: MetricStream) -> AssetChecksDefinition:
     return checks
 
 
-def build_validated_checks(stream: MetricStream) -> AssetChecksDefinition:
+def build_validated_checks(stream: Stream) -> AssetChecksDefinition:
     """Return the checks of ``validated_events``; a broken schema stops the run."""
     key = stream.key("validated_events")
 
@@ -85,7 +86,7 @@ def build_validated_checks(stream: MetricStream) -> AssetChecksDefinition:
                 "no_duplicates",
                 asset=key,
                 blocking=True,
-                description="One reading per device, metric and time.",
+                description=f"No {stream.event} of a day occurs twice.",
             ),
             AssetCheckSpec(
                 "quarantine_ratio",
@@ -102,16 +103,18 @@ def build_validated_checks(stream: MetricStream) -> AssetChecksDefinition:
     )
     def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
         platform: Platform = context.resources.platform
+        form = row_format(stream)
         days = partitions_in_scope(context, platform, stream, "validated_events")
         broken: list[str] = []
         repeated: list[str] = []
         for day in days:
             for chunk in platform.lake.chunks([day.path]):
-                broken.extend(f"{day.partition}: {problem}" for problem in _schema_problems(chunk))
-                keys = chunk.select("entity", "metric", "event_time")
+                problems = _schema_problems(form, chunk)
+                broken.extend(f"{day.partition}: {problem}" for problem in problems)
+                keys = chunk.select(form.key)
                 repeats = keys.height - keys.n_unique()
                 if repeats:
-                    repeated.append(f"{day.partition}: {repeats} readings occur twice")
+                    repeated.append(f"{day.partition}: {repeats} {stream.event}s occur twice")
         rows = sum(day.rows for day in days)
         seen = f"{rows:,} rows of {len(days)} days"
         yield verdict(stream, "validated_events", "schema", broken, seen)
@@ -142,13 +145,11 @@ def build_validated_checks(stream: MetricStream) -> AssetChecksDefinition:
     return checks
 
 
-def _schema_problems(chunk: pl.DataFrame) -> list[str]:
+def _schema_problems(form: RowFormat, chunk: pl.DataFrame) -> list[str]:
     import pandera.errors
 
-    from anomaly_platform.ingest.schemas import METRIC_EVENTS
-
     try:
-        METRIC_EVENTS.validate(chunk, lazy=True)
+        form.schema().validate(chunk, lazy=True)
     except pandera.errors.SchemaErrors as error:
         cases = error.failure_cases.select("column", "check").unique().head(5)
         return [f"column {column} fails {check}" for column, check in cases.iter_rows()]

@@ -9,7 +9,7 @@ from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeve
 from anomaly_platform.assets.partitions import tagged_days
 from anomaly_platform.resources.partitions import Partition
 from anomaly_platform.resources.platform import Platform
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams import Stream
 
 #: Days that a check looks at when the run names none.
 LATEST_DAYS = 7
@@ -17,7 +17,7 @@ _FIRST, _LAST = "0001-01-01", "9999-12-31"
 
 
 def partitions_in_scope(
-    context: AssetCheckExecutionContext, platform: Platform, stream: MetricStream, stage: str
+    context: AssetCheckExecutionContext, platform: Platform, stream: Stream, stage: str
 ) -> list[Partition]:
     """Return the stage's files of the run's days, or of the latest ones when it names none."""
     days = tagged_days(context.run.tags)
@@ -27,7 +27,7 @@ def partitions_in_scope(
 
 
 def verdict(
-    stream: MetricStream,
+    stream: Stream,
     stage: str,
     check: str,
     problems: Sequence[str],

@@ -7,10 +7,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from anomaly_platform.cli.runtime import QUIET, Runtime
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams import Stream
 
 
-def run_checks(runtime: Runtime, stream: MetricStream | None, console: Console) -> int:
+def run_checks(runtime: Runtime, stream: Stream | None, console: Console) -> int:
     """Run the checks of one stream or of all; return 1 when one of severity ERROR fails."""
     from dagster import AssetCheckSeverity, AssetSelection
 

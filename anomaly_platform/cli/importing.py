@@ -9,15 +9,16 @@ from pathlib import Path
 from rich.console import Console
 
 from anomaly_platform.assets.raw import layout_context
+from anomaly_platform.assets.row_formats import row_format
 from anomaly_platform.ingest.mapping import ColumnMapping
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.settings import Settings
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams import Stream
 
 
 def import_into_landing(
     settings: Settings,
-    stream: MetricStream,
+    stream: Stream,
     files: Sequence[Path],
     mapping: ColumnMapping,
     console: Console,
@@ -35,7 +36,6 @@ def import_into_landing(
     MappingError
         When the mapping names a column or field that does not exist.
     """
-    from anomaly_platform.ingest.layout import file_layout
     from anomaly_platform.ingest.mapping import MappingError
     from anomaly_platform.ingest.sources import UnreadableFile
 
@@ -46,7 +46,7 @@ def import_into_landing(
     for file in files:
         context = layout_context(platform, stream, file.name, mapping, datetime.now(UTC))
         try:
-            layout = file_layout(file, context)
+            layout = row_format(stream).layout(file, context)
             shape = "wide" if layout.wide else "long"
             whose = f", entity {layout.entity_from_name}" if layout.entity_from_name else ""
             said = f"{shape}{whose}"

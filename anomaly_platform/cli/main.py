@@ -15,7 +15,7 @@ from rich.table import Table
 from anomaly_platform.cli.backtest import backtest_app
 from anomaly_platform.logs import configure_logging
 from anomaly_platform.settings import SettingsError, get_settings
-from anomaly_platform.streams import BUILT_IN, MetricStream
+from anomaly_platform.streams import BUILT_IN, Stream
 
 app = typer.Typer(
     name="anomaly",
@@ -53,7 +53,7 @@ def main() -> None:
         sys.exit(2)
 
 
-def _stream(name: str) -> MetricStream:
+def _stream(name: str) -> Stream:
     for stream in BUILT_IN:
         if stream.name == name:
             return stream

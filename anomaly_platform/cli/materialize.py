@@ -12,9 +12,9 @@ from rich.table import Table
 from anomaly_platform.assets.partitions import contiguous_spans, range_tags
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.resources.progress import Account
-from anomaly_platform.sensors.landing import DATA_STAGES, MODEL_STAGES, SCORE_STAGES
+from anomaly_platform.sensors.landing import DATA_STAGES, SCORE_STAGES
 from anomaly_platform.sensors.work import work_tags
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams import Stream
 from anomaly_platform.streams.staleness import stale_feature_days, stale_scored_days
 
 #: Longest span of days in one run; a decade of history must not be one step.
@@ -23,7 +23,7 @@ SPAN_DAYS = 92
 
 def run_stream(
     runtime: Runtime,
-    stream: MetricStream,
+    stream: Stream,
     console: Console,
     *,
     days: tuple[date, date] | None = None,
@@ -35,7 +35,7 @@ def run_stream(
     ----------
     runtime : Runtime
         An open platform.
-    stream : MetricStream
+    stream : Stream
         The stream to run.
     console : Console
         Shows progress.
@@ -64,14 +64,14 @@ def run_stream(
         for first, last in _spans(_feature_days(runtime, stream, days)):
             step(f"validating, features {first} … {last}", DATA_STAGES, range_tags(first, last))
         if train and runtime.platform.state_of(stream).trainable_series:
-            step("training", MODEL_STAGES, {})
+            step("training", stream.model_stages, {})
         for first, last in _spans(_scored_days(runtime, stream, days)):
             step(f"scoring {first} … {last}", SCORE_STAGES, range_tags(first, last))
     return runtime.platform.account_of(stream)
 
 
 def _feature_days(
-    runtime: Runtime, stream: MetricStream, days: tuple[date, date] | None
+    runtime: Runtime, stream: Stream, days: tuple[date, date] | None
 ) -> Iterable[date]:
     if days is not None:
         return _within(runtime, stream, days)
@@ -80,7 +80,7 @@ def _feature_days(
 
 
 def _scored_days(
-    runtime: Runtime, stream: MetricStream, days: tuple[date, date] | None
+    runtime: Runtime, stream: Stream, days: tuple[date, date] | None
 ) -> Iterable[date]:
     if days is not None:
         return _within(runtime, stream, days)
@@ -88,7 +88,7 @@ def _scored_days(
     return stale_scored_days(state, stream.lookback_days)
 
 
-def _within(runtime: Runtime, stream: MetricStream, days: tuple[date, date]) -> list[date]:
+def _within(runtime: Runtime, stream: Stream, days: tuple[date, date]) -> list[date]:
     state = runtime.platform.state_of(stream)
     return [d.day for d in state.days if days[0] <= d.day <= days[1]]
 

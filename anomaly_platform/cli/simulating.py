@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import typer
 from rich.console import Console
 
-from anomaly_platform.streams import EMS, IIOT, MetricStream
+from anomaly_platform.streams import EMS, IIOT, Stream
 
 if TYPE_CHECKING:
     from anomaly_platform.simulator.metrics import Simulation
@@ -18,7 +18,7 @@ _FORMATS = ("csv", "parquet")
 
 
 def simulate_stream(
-    stream: MetricStream, *, days: int, entities: int, seed: int, start: date
+    stream: Stream, *, days: int, entities: int, seed: int, start: date
 ) -> Simulation:
     """Return a simulation of a built-in stream.
 
@@ -37,7 +37,7 @@ def simulate_stream(
 
 
 def write_simulation(
-    stream: MetricStream,
+    stream: Stream,
     out: Path,
     *,
     days: int,

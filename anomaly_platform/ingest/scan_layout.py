@@ -153,3 +153,11 @@ def read_raw_scans(
             continue
         layout = layout or resolve_scan_layout(batch.frame.columns, context)
         yield to_raw_scans(batch, layout, context)
+
+
+def scan_file_layout(
+    source: FileSource, context: LayoutContext, *, limits: ReadLimits | None = None
+) -> Layout:
+    """Return the layout of a file of scans, from its first rows."""
+    batches = read_raw(source, context.name, batch_rows=10_000, limits=limits)
+    return resolve_scan_layout(next(iter(batches)).frame.columns, context)

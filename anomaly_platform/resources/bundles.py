@@ -205,64 +205,28 @@ class Bundles:
             When there is no such version, or it has no usable files.
         """
         with self._transactions.begin() as connection:
-            lock(connection, "champion", stream, detector)
-            key = (stream, detector)
-            found = connection.execute(
-                "SELECT status FROM bundles "
-                "WHERE stream = %s AND detector = %s AND version = %s FOR UPDATE",
-                (*key, version),
-            ).fetchone()
-            if found is None:
-                raise PromotionError(f"there is no version {version} of {stream} {detector}")
-            if found[0] not in ("challenger", "retired", "champion"):
-                raise PromotionError(
-                    f"version {version} of {stream} {detector} cannot serve: it is {found[0]}"
-                )
-            current = _champion(connection, stream, detector)
-            if current is not None and current.version == version:
-                return current
-            connection.execute(
-                "UPDATE bundles SET status = 'retired' "
-                "WHERE stream = %s AND detector = %s AND status = 'champion'",
-                key,
-            )
-            connection.execute(
-                "UPDATE bundles SET status = 'champion', reason = NULL "
-                "WHERE stream = %s AND detector = %s AND version = %s",
-                (*key, version),
-            )
-            connection.execute(
-                "UPDATE ml_models SET status = 'inactive' "
-                "WHERE stream = %s AND model_type = %s AND status = 'active'",
-                key,
-            )
-            connection.execute(
-                "UPDATE ml_models SET status = 'active' WHERE stream = %s AND model_type = %s "
-                "AND bundle_version = %s AND status IN ('candidate', 'inactive')",
-                (*key, version),
-            )
-            connection.execute(
-                "INSERT INTO champions (stream, detector, version, reason) "
-                "VALUES (%s, %s, %s, %s) ON CONFLICT (stream, detector) DO UPDATE SET "
-                "version = excluded.version, promoted_at = now(), reason = excluded.reason",
-                (*key, version, reason),
-            )
-            connection.execute(
-                "INSERT INTO champion_history (stream, detector, version, previous, reason) "
-                "VALUES (%s, %s, %s, %s, %s)",
-                (*key, version, None if current is None else current.version, reason),
-            )
-            connection.execute(
-                "SELECT pg_notify(%s, %s)",
-                (
-                    CHAMPIONS_CHANNEL,
-                    json.dumps({"stream": stream, "detector": detector, "version": version}),
-                ),
-            )
-            promoted = _champion(connection, stream, detector)
-        if promoted is None:
-            raise AssertionError("a champion vanished within its own transaction")
-        return promoted
+            return _promote(connection, stream, detector, version, reason)
+
+    def promote_set(self, stream: str, versions: Mapping[str, int], reason: str) -> None:
+        """Put one version per detector into service, all of them or, on an error, none.
+
+        Raises
+        ------
+        PromotionError
+            When there is no such version, or it has no usable files.
+        """
+        with self._transactions.begin() as connection:
+            for detector in sorted(versions):
+                _promote(connection, stream, detector, versions[detector], reason)
+
+    def champions(self, stream: str) -> dict[str, int]:
+        """Return the version in service of each of the stream's detectors, of one instant."""
+        with self._transactions.begin() as connection:
+            rows = connection.execute(
+                "SELECT detector, version FROM champions WHERE stream = %s ORDER BY detector",
+                (stream,),
+            ).fetchall()
+        return {str(detector): int(version) for detector, version in rows}
 
     def champion(self, stream: str, detector: str) -> Champion | None:
         """Return the version in service, if there is one."""
@@ -298,6 +262,69 @@ class Bundles:
                 "WHERE stream = %s AND detector = %s ORDER BY id DESC",
                 (stream, detector),
             ).fetchall()
+
+
+def _promote(
+    connection: Connection, stream: str, detector: str, version: int, reason: str
+) -> Champion:
+    lock(connection, "champion", stream, detector)
+    key = (stream, detector)
+    found = connection.execute(
+        "SELECT status FROM bundles "
+        "WHERE stream = %s AND detector = %s AND version = %s FOR UPDATE",
+        (*key, version),
+    ).fetchone()
+    if found is None:
+        raise PromotionError(f"there is no version {version} of {stream} {detector}")
+    if found[0] not in ("challenger", "retired", "champion"):
+        raise PromotionError(
+            f"version {version} of {stream} {detector} cannot serve: it is {found[0]}"
+        )
+    current = _champion(connection, stream, detector)
+    if current is not None and current.version == version:
+        return current
+    connection.execute(
+        "UPDATE bundles SET status = 'retired' "
+        "WHERE stream = %s AND detector = %s AND status = 'champion'",
+        key,
+    )
+    connection.execute(
+        "UPDATE bundles SET status = 'champion', reason = NULL "
+        "WHERE stream = %s AND detector = %s AND version = %s",
+        (*key, version),
+    )
+    connection.execute(
+        "UPDATE ml_models SET status = 'inactive' "
+        "WHERE stream = %s AND model_type = %s AND status = 'active'",
+        key,
+    )
+    connection.execute(
+        "UPDATE ml_models SET status = 'active' WHERE stream = %s AND model_type = %s "
+        "AND bundle_version = %s AND status IN ('candidate', 'inactive')",
+        (*key, version),
+    )
+    connection.execute(
+        "INSERT INTO champions (stream, detector, version, reason) "
+        "VALUES (%s, %s, %s, %s) ON CONFLICT (stream, detector) DO UPDATE SET "
+        "version = excluded.version, promoted_at = now(), reason = excluded.reason",
+        (*key, version, reason),
+    )
+    connection.execute(
+        "INSERT INTO champion_history (stream, detector, version, previous, reason) "
+        "VALUES (%s, %s, %s, %s, %s)",
+        (*key, version, None if current is None else current.version, reason),
+    )
+    connection.execute(
+        "SELECT pg_notify(%s, %s)",
+        (
+            CHAMPIONS_CHANNEL,
+            json.dumps({"stream": stream, "detector": detector, "version": version}),
+        ),
+    )
+    promoted = _champion(connection, stream, detector)
+    if promoted is None:
+        raise AssertionError("a champion vanished within its own transaction")
+    return promoted
 
 
 def _champion(connection: Connection, stream: str, detector: str) -> Champion | None:

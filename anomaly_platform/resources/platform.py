@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomaly_platform.resources.landing import Landing
 from anomaly_platform.settings import Settings
-from anomaly_platform.streams import BUILT_IN, MetricStream
+from anomaly_platform.streams import BUILT_IN, ScanStream, Stream
 
 if TYPE_CHECKING:
     from anomaly_platform.resources.database import DatabaseUrls
     from anomaly_platform.resources.lake import Lake
     from anomaly_platform.resources.progress import Account, Progress
+    from anomaly_platform.resources.scan_scores import ScanScores
+    from anomaly_platform.resources.scores import Scores
     from anomaly_platform.resources.warehouse import Warehouse
     from anomaly_platform.streams.staleness import StreamState
 
@@ -29,11 +32,11 @@ class Platform:
     ----------
     settings : Settings
         Where everything is.
-    streams : sequence of MetricStream
+    streams : sequence of Stream
         The streams that this platform runs.
     """
 
-    def __init__(self, settings: Settings, streams: Sequence[MetricStream] = BUILT_IN) -> None:
+    def __init__(self, settings: Settings, streams: Sequence[Stream] = BUILT_IN) -> None:
         self.settings = settings
         self.streams = tuple(streams)
 
@@ -72,27 +75,40 @@ class Platform:
         """The zone where files arrive."""
         return Landing(self.settings.landing_url)
 
-    def start_of(self, stream: MetricStream) -> date:
+    def start_of(self, stream: Stream) -> date:
         """Return the stream's first day."""
         return stream.start or self.settings.start_date
 
-    def alpha_of(self, stream: MetricStream) -> float:
+    def alpha_of(self, stream: Stream) -> float:
         """Return the share of normal readings that may lie above the default threshold."""
         return self.settings.alpha if stream.alpha is None else stream.alpha
 
-    def threshold_of(self, stream: MetricStream) -> float:
+    def threshold_of(self, stream: Stream) -> float:
         """Return the score from which a reading of the stream is an anomaly."""
         return self.settings.threshold if stream.threshold is None else stream.threshold
 
-    def state_of(self, stream: MetricStream) -> StreamState:
-        """Return how far the stream has come, for deciding what is due."""
-        return self._progress.state(stream.name, DETECTOR, self.settings.min_training_samples)
+    def reference_folder(self, stream: Stream) -> Path:
+        """Return the folder that holds what is known of a stream's network beforehand."""
+        return self.settings.reference_path / stream.name
 
-    def account_of(self, stream: MetricStream) -> Account:
+    def scores_of(self, stream: Stream) -> Scores | ScanScores:
+        """Return the part of the warehouse that holds the stream's scored rows."""
+        if isinstance(stream, ScanStream):
+            return self.warehouse.scan_scores
+        return self.warehouse.scores
+
+    def state_of(self, stream: Stream) -> StreamState:
+        """Return how far the stream has come, for deciding what is due."""
+        least = self.settings.min_training_samples
+        if isinstance(stream, ScanStream):
+            least = max(least, stream.min_training_scans)
+        return self._progress.state(stream.name, stream.scored_by, least)
+
+    def account_of(self, stream: Stream) -> Account:
         """Return where the stream's rows are."""
         return self._progress.account(stream.name)
 
-    def rows_by_digest(self, stream: MetricStream) -> dict[str, int]:
+    def rows_by_digest(self, stream: Stream) -> dict[str, int]:
         """Return how many rows of each ingested file have an event day."""
         return self._progress.rows_by_digest(stream.name)
 

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import polars as pl
 from psycopg import sql
-from psycopg.rows import class_row
 
 from anomaly_platform.resources.copying import PgType, copy_frame
-from anomaly_platform.resources.transactions import Connection, StaleInput, Transactions, lock
+from anomaly_platform.resources.scored_days import (
+    ScoredDay,
+    ScoredDays,
+    record_day,
+    refuse_stale,
+)
+from anomaly_platform.resources.transactions import Connection
 
 SCORED_COLUMNS: Final[Mapping[str, PgType]] = {
     "stream": "text",
@@ -52,25 +56,8 @@ _SET_HERE: Final = ("stream", "day", "detector", "bundle_version")
 ScoreView = Literal["unit", "signed"]
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredDay:
-    """From what, and by which bundle, the stored scores of a day were made."""
-
-    stream: str
-    day: dt.date
-    watermark: int
-    detector: str
-    bundle_version: int | None
-    rows: int
-    anomalies: int
-    written_at: dt.datetime
-
-
-class Scores:
+class Scores(ScoredDays):
     """Reads and writes ``scored_<stream>``, ``scored_days`` and the batch's detections."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
 
     def ensure_stream_tables(
         self, stream: str, *, entity_field: str = "entity", score_view: ScoreView = "unit"
@@ -137,8 +124,7 @@ class Scores:
             champion, while `bundle_version` is not the champion. Nothing is changed.
         """
         with self._transactions.begin() as connection:
-            lock(connection, "scored", stream, day.isoformat())
-            _refuse_stale(
+            refuse_stale(
                 connection,
                 stream,
                 day,
@@ -163,40 +149,16 @@ class Scores:
                     )
                     rows += copy_frame(cursor, table, complete, SCORED_COLUMNS)
             anomalies = _insert_detections(connection, stream, day)
-            with connection.cursor(row_factory=class_row(ScoredDay)) as cursor:
-                stored = cursor.execute(
-                    "INSERT INTO scored_days (stream, day, watermark, detector, bundle_version, "
-                    "rows, anomalies) VALUES (%s, %s, %s, %s, %s, %s, %s) "
-                    "ON CONFLICT (stream, day) DO UPDATE SET watermark = excluded.watermark, "
-                    "detector = excluded.detector, bundle_version = excluded.bundle_version, "
-                    "rows = excluded.rows, anomalies = excluded.anomalies, written_at = now() "
-                    "RETURNING stream, day, watermark, detector, bundle_version, rows, "
-                    "anomalies, written_at",
-                    (stream, day, watermark, detector, bundle_version, rows, anomalies),
-                ).fetchone()
-        if stored is None:
-            raise AssertionError("INSERT … RETURNING returned nothing")
-        return stored
-
-    def scored_day(self, stream: str, day: dt.date) -> ScoredDay | None:
-        """Return from what a day's scores were made, if it has any."""
-        found = self.scored_days(stream, first=day, last=day)
-        return found[0] if found else None
-
-    def scored_days(
-        self, stream: str, *, first: dt.date = dt.date.min, last: dt.date = dt.date.max
-    ) -> list[ScoredDay]:
-        """Return the scored days from the first to the last inclusive, in order."""
-        with (
-            self._transactions.begin() as connection,
-            connection.cursor(row_factory=class_row(ScoredDay)) as cursor,
-        ):
-            return cursor.execute(
-                "SELECT stream, day, watermark, detector, bundle_version, rows, anomalies, "
-                "written_at FROM scored_days "
-                "WHERE stream = %s AND day BETWEEN %s AND %s ORDER BY day",
-                (stream, first, last),
-            ).fetchall()
+            return record_day(
+                connection,
+                stream,
+                day,
+                watermark=watermark,
+                detector=detector,
+                bundle_version=bundle_version,
+                rows=rows,
+                anomalies=anomalies,
+            )
 
     def count_rows(self, stream: str, day: dt.date) -> int:
         """Count the rows of a day in the table itself."""
@@ -248,40 +210,6 @@ _POLARS: Final[Mapping[PgType, Any]] = {
     "json": pl.String,
     "jsonb": pl.String,
 }
-
-
-def _refuse_stale(
-    connection: Connection,
-    stream: str,
-    day: dt.date,
-    *,
-    watermark: int,
-    detector: str,
-    bundle_version: int | None,
-) -> None:
-    row = connection.execute(
-        "SELECT s.watermark, s.bundle_version, c.version FROM scored_days s "
-        "LEFT JOIN champions c ON c.stream = s.stream AND c.detector = %s "
-        "WHERE s.stream = %s AND s.day = %s",
-        (detector, stream, day),
-    ).fetchone()
-    if row is None:
-        return
-    stored, stored_version, champion = row
-    if stored > watermark:
-        raise StaleInput(
-            f"{stream} {day}: scores of newer input ({stored}) than {watermark} are stored"
-        )
-    if (
-        stored == watermark
-        and champion is not None
-        and stored_version == champion
-        and bundle_version != champion
-    ):
-        raise StaleInput(
-            f"{stream} {day}: scores by the champion, {detector} {champion}, are stored; "
-            f"version {bundle_version} is not the champion"
-        )
 
 
 def _complete(

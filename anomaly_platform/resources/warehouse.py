@@ -1,8 +1,8 @@
 """The platform's PostgreSQL as one object: a part per subject, one pool for all.
 
 Belongs here: what puts the parts together. Each part is a module of its own: ``ledger``,
-``quarantine``, ``partitions``, ``series``, ``bundles``, ``scores``, ``monitoring``,
-``progress``.
+``quarantine``, ``partitions``, ``series``, ``bundles``, ``scores``, ``scan_scores``,
+``monitoring``, ``progress``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from anomaly_platform.resources.monitoring import MonitoringStats
 from anomaly_platform.resources.partitions import Partitions
 from anomaly_platform.resources.progress import Account, Progress
 from anomaly_platform.resources.quarantine import Quarantine
+from anomaly_platform.resources.scan_scores import ScanScores
 from anomaly_platform.resources.scores import Scores
 from anomaly_platform.resources.series import SeriesIndex
 from anomaly_platform.resources.transactions import Transactions
@@ -36,7 +37,7 @@ class Warehouse:
     ----------
     transactions : Transactions
         For statements that none of the parts has.
-    ledger, quarantine, partitions, series, bundles, scores, monitoring, progress
+    ledger, quarantine, partitions, series, bundles, scores, scan_scores, monitoring, progress
         The parts.
     """
 
@@ -48,6 +49,7 @@ class Warehouse:
         self.series = SeriesIndex(self.transactions)
         self.bundles = Bundles(self.transactions)
         self.scores = Scores(self.transactions)
+        self.scan_scores = ScanScores(self.transactions)
         self.monitoring = MonitoringStats(self.transactions)
         self.progress = Progress(self.transactions)
 

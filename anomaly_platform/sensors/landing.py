@@ -27,7 +27,7 @@ from anomaly_platform.assets.raw import RawEventsConfig
 from anomaly_platform.resources.landing import settle
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.sensors.work import reason_to_wait, recent_work, work_tags
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams import Stream
 from anomaly_platform.streams.staleness import (
     StreamState,
     needs_first_model,
@@ -37,18 +37,17 @@ from anomaly_platform.streams.staleness import (
 
 DATA_STAGES = ("validated_events", "quarantine", "features")
 SCORE_STAGES = ("scored_events", "monitoring_stats")
-MODEL_STAGES = ("isolation_forest_model", "champion")
 
 _TICK_SECONDS = 5
 _MOST_SPANS_A_TICK = 10
 
 
-def build_landing_sensors(stream: MetricStream) -> list[SensorDefinition]:
+def build_landing_sensors(stream: Stream) -> list[SensorDefinition]:
     """Return the stream's two sensors, both running from the start."""
     return [_new_files(stream), _out_of_date(stream)]
 
 
-def _new_files(stream: MetricStream) -> SensorDefinition:
+def _new_files(stream: Stream) -> SensorDefinition:
     @sensor(
         name=f"{stream.name}_new_files",
         description=f"Ingests files once their size holds still in landing/{stream.name}.",
@@ -82,8 +81,8 @@ def _new_files(stream: MetricStream) -> SensorDefinition:
     return _sensor
 
 
-def _out_of_date(stream: MetricStream) -> SensorDefinition:
-    stages = (*DATA_STAGES, *MODEL_STAGES, *SCORE_STAGES)
+def _out_of_date(stream: Stream) -> SensorDefinition:
+    stages = (*DATA_STAGES, *stream.model_stages, *SCORE_STAGES)
 
     @sensor(
         name=f"{stream.name}_out_of_date",
@@ -112,7 +111,7 @@ def _out_of_date(stream: MetricStream) -> SensorDefinition:
     return _sensor
 
 
-def due_runs(stream: MetricStream, state: StreamState) -> Iterator[RunRequest]:
+def due_runs(stream: Stream, state: StreamState) -> Iterator[RunRequest]:
     """Yield the runs that bring a stream up to date, one per contiguous span of days.
 
     Features come before the first model, the first model before the scores: a model trained on
@@ -126,7 +125,7 @@ def due_runs(stream: MetricStream, state: StreamState) -> Iterator[RunRequest]:
         yield from _spans(stream, stale_features, stages, "new data")
     elif needs_first_model(state, lookback):
         yield RunRequest(
-            asset_selection=[AssetKey(stream.key(stage)) for stage in MODEL_STAGES],
+            asset_selection=[AssetKey(stream.key(stage)) for stage in stream.model_stages],
             tags=work_tags(stream.name, "refresh", "no model serves yet and history is ready"),
         )
     else:
@@ -135,7 +134,7 @@ def due_runs(stream: MetricStream, state: StreamState) -> Iterator[RunRequest]:
 
 
 def _spans(
-    stream: MetricStream, days: list[date], stages: tuple[str, ...], reason: str
+    stream: Stream, days: list[date], stages: tuple[str, ...], reason: str
 ) -> Iterator[RunRequest]:
     for first, last in contiguous_spans(days):
         yield RunRequest(

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from anomaly_platform.streams.base import MetricStream, RetrainingPolicy
+from anomaly_platform.streams.barcode import BARCODE
+from anomaly_platform.streams.base import MetricStream, RetrainingPolicy, ScanStream, Stream
 from anomaly_platform.streams.ems import EMS
 from anomaly_platform.streams.iiot import IIOT
 
-BUILT_IN: tuple[MetricStream, ...] = (IIOT, EMS)
+BUILT_IN: tuple[Stream, ...] = (IIOT, EMS)
 
-__all__ = ["BUILT_IN", "EMS", "IIOT", "MetricStream", "RetrainingPolicy"]
+__all__ = [
+    "BARCODE",
+    "BUILT_IN",
+    "EMS",
+    "IIOT",
+    "MetricStream",
+    "RetrainingPolicy",
+    "ScanStream",
+    "Stream",
+]

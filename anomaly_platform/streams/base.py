@@ -1,24 +1,28 @@
 """What a stream is: its names, features, detectors and policies. Nothing here touches data.
 
 A stream is a row of the platform's table, the stages are its columns: everything that differs
-between two streams stands in one :class:`MetricStream`, and no stage asks for a stream's name.
+between two streams stands in one :class:`MetricStream` or :class:`ScanStream`, and no stage asks
+for a stream's name.
 """
 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from typing import Any, ClassVar
 
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.features.scans import ScanFeatureSet
 
+#: The stages that every stream has, besides one per detector.
 STAGES = (
     "raw_events",
     "validated_events",
     "quarantine",
     "features",
-    "isolation_forest_model",
     "champion",
     "scored_events",
     "monitoring_stats",
@@ -51,9 +55,9 @@ class RetrainingPolicy:
     minimum_quality: float = 0.90
 
 
-@dataclass(frozen=True, slots=True)
-class MetricStream:
-    """A stream of (entity, metric, value, time) readings.
+@dataclass(frozen=True, kw_only=True)
+class Stream(ABC):
+    """What every stream has.
 
     Attributes
     ----------
@@ -61,33 +65,27 @@ class MetricStream:
         Lower-case identifier; the asset group, the landing folder and the table suffix.
     title, description : str
         For people: the Dagster UI and the documentation.
-    entity_field, metric_field, time_field, value_field : str
-        External column names, as files, the API and the BI views carry them.
     aliases : mapping of str to tuple of str
-        Further column names per canonical field (``entity``, ``metric``, ``event_time``,
-        ``value``, ``event_id``, ``label``, ``metadata``), beside those every stream knows.
-    features : MetricFeatureSet
-        The features; their look-back decides how far late data reaches.
+        Further column names per canonical field, beside those every stream of the kind knows.
     alpha : float or None
-        Share of normal readings in (0, 1) that may lie above the default threshold;
+        Share of normal events in (0, 1) that may lie above the default threshold;
         ``None`` takes ``ANOMALY_ALPHA``.
     threshold : float or None
-        Score in (0, 1) from which a reading is an anomaly; ``None`` takes ``ANOMALY_THRESHOLD``.
+        Score in (0, 1) from which an event is an anomaly; ``None`` takes ``ANOMALY_THRESHOLD``.
+    retraining : RetrainingPolicy
+        When and on what models are trained.
     max_quarantine_ratio, max_anomaly_rate : float
         Bounds in (0, 1) of the asset checks.
     start : date or None
         Events before this day are quarantined; ``None`` takes ``ANOMALY_START_DATE``.
+    owners : tuple of str
+        Who answers for the assets.
     """
 
     name: str
     title: str
     description: str
-    entity_field: str
-    metric_field: str = "metric_name"
-    time_field: str = "timestamp"
-    value_field: str = "value"
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    features: MetricFeatureSet = field(default_factory=MetricFeatureSet)
     alpha: float | None = None
     threshold: float | None = None
     retraining: RetrainingPolicy = field(default_factory=RetrainingPolicy)
@@ -95,6 +93,13 @@ class MetricStream:
     max_anomaly_rate: float = 0.25
     start: date | None = None
     owners: tuple[str, ...] = ("team:anomaly-platform",)
+
+    #: The detectors that are trained, in order.
+    detectors: ClassVar[tuple[str, ...]]
+    #: The bundle whose version a scored day carries.
+    scored_by: ClassVar[str]
+    #: What an event is called.
+    event: ClassVar[str]
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.name):
@@ -106,11 +111,61 @@ class MetricStream:
             if share is not None and not 0.0 < share < 1.0:
                 raise ValueError(f"stream {self.name}: {label} {share} must lie between 0 and 1")
 
+    @property
+    def model_stages(self) -> tuple[str, ...]:
+        """The stages that a training materializes."""
+        return (*(f"{detector}_model" for detector in self.detectors), "champion")
+
     def key(self, stage: str) -> list[str]:
-        """Return the asset key ``[stream, stage]``; `stage` must be one of :data:`STAGES`."""
-        if stage not in STAGES:
-            raise ValueError(f"unknown stage {stage!r}; stages are {', '.join(STAGES)}")
+        """Return the asset key ``[stream, stage]``.
+
+        Raises
+        ------
+        ValueError
+            When the stream has no such stage.
+        """
+        stages = dict.fromkeys((*STAGES, *self.model_stages))
+        if stage not in stages:
+            raise ValueError(f"unknown stage {stage!r}; stages are {', '.join(stages)}")
         return [self.name, stage]
+
+    @property
+    @abstractmethod
+    def lookback_days(self) -> int:
+        """Whole days before a day whose events its features read."""
+
+    def column_names(self) -> dict[str, tuple[str, ...]]:
+        """Return the stream's own column names per canonical field, the external name first."""
+        return {name: tuple(names) for name, names in self.aliases.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricStream(Stream):
+    """A stream of (entity, metric, value, time) readings.
+
+    Attributes
+    ----------
+    entity_field, metric_field, time_field, value_field : str
+        External column names, as files, the API and the BI views carry them.
+    features : MetricFeatureSet
+        The features; their look-back decides how far late data reaches.
+    timezone : str or None
+        Where times that name no zone are at home; ``None`` takes ``ANOMALY_DEFAULT_TIMEZONE``.
+    ignored_columns : tuple of str
+        Columns of files that are neither fields nor metrics.
+    """
+
+    entity_field: str
+    metric_field: str = "metric_name"
+    time_field: str = "timestamp"
+    value_field: str = "value"
+    features: MetricFeatureSet = field(default_factory=MetricFeatureSet)
+    timezone: str | None = None
+    ignored_columns: tuple[str, ...] = ()
+
+    detectors = ("isolation_forest",)
+    scored_by = "isolation_forest"
+    event = "reading"
 
     @property
     def lookback_days(self) -> int:
@@ -131,3 +186,37 @@ class MetricStream:
             else tuple(self.aliases[name])
             for name in dict.fromkeys([*external, *self.aliases])
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanStream(Stream):
+    """A stream of scans of goods: code, place, step, type and time.
+
+    Attributes
+    ----------
+    features : ScanFeatureSet
+        The features; their look-back decides how far late data reaches.
+    sequence : mapping of str to value
+        What the sequence model's training is told, by name (see ``TrainingParameters``).
+    weights : (float, float, float)
+        How much rules, sequence model and one-class SVM count in the fused confidence.
+    min_training_scans : int
+        Scans that there have to be before anything is learned.
+    max_training_scans : int
+        Most scans that are learned from; beyond, a sample of the codes is taken.
+    """
+
+    features: ScanFeatureSet = field(default_factory=ScanFeatureSet)
+    sequence: Mapping[str, Any] = field(default_factory=dict)
+    weights: tuple[float, float, float] = (0.40, 0.35, 0.25)
+    min_training_scans: int = 1_000
+    max_training_scans: int = 1_000_000
+
+    detectors = ("rules", "svm", "lstm")
+    scored_by = "fusion"
+    event = "scan"
+
+    @property
+    def lookback_days(self) -> int:
+        """Whole days before a day whose events its features read."""
+        return self.features.lookback_days

@@ -1,0 +1,136 @@
+"""What is wrong with a stream's YAML file, in words: line, key, and what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from anomaly_platform.streams.stream_document import DetectorName, StreamDocument
+from anomaly_platform.streams.yaml_lines import KeyPath, YamlDocument
+
+_DAY = timedelta(days=1)
+_LONGEST_LOOKBACK = timedelta(days=366)
+#: Rows that a model needs, at least.
+_LEAST_TRAINING_ROWS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong on a line, and what to write instead."""
+
+    line: int
+    message: str
+
+
+def read_document(document: YamlDocument) -> tuple[StreamDocument | None, list[Problem]]:
+    """Return what a file says, or everything that is wrong with it, by line."""
+    try:
+        said = StreamDocument.model_validate(document.values)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)
+        problems = [Problem(*_worded(document, detail)) for detail in wrong]
+        return None, sorted(set(problems), key=lambda problem: problem.line)
+    problems = [
+        Problem(document.line_of(path), message) for path, message in _combined_problems(said)
+    ]
+    return (None, problems) if problems else (said, [])
+
+
+def _combined_problems(said: StreamDocument) -> Iterator[tuple[KeyPath, str]]:
+    """Yield what is wrong between keys that are right each by itself."""
+    reach = said.feature_set.lookback
+    if reach > _LONGEST_LOOKBACK:
+        most = _LONGEST_LOOKBACK // said.frequency
+        message = (
+            f"windows and lags reach {reach.days} days back; at this frequency at most "
+            f"{most} rows keep within {_LONGEST_LOOKBACK.days} days"
+        )
+        yield ("features", "windows"), message
+    rows = said.training_window // said.frequency
+    if rows < _LEAST_TRAINING_ROWS:
+        least = math.ceil(_LEAST_TRAINING_ROWS * said.frequency / _DAY)
+        message = (
+            f"window holds {rows} readings at this frequency, and a model needs "
+            f"{_LEAST_TRAINING_ROWS}; write at least {least}d"
+        )
+        yield ("retraining", "window"), message
+
+
+def _worded(document: YamlDocument, detail: Any) -> tuple[int, str]:
+    """Return line and message of one of pydantic's errors."""
+    path: KeyPath = tuple(detail["loc"])
+    key = ".".join(str(part) for part in path if isinstance(part, str))
+    line = document.line_of(path)
+    model, field = _field_of(path)
+    if detail["type"] == "extra_forbidden":
+        return line, _unknown_key(path, model)
+    if detail["type"] == "missing":
+        wanted = field.description if field else ""
+        return line, f"{key!r} is missing; write {path[-1]}: {_example(wanted)}"
+    if detail["type"] == "value_error":
+        reason = str(detail["ctx"]["error"])
+        if reason.startswith("write ") and not isinstance(detail["input"], dict):
+            return line, f"{key}: {_shown(detail['input'])} cannot be used; {reason}"
+        return line, f"{key}: {reason}"
+    if detail["type"] == "literal_error":
+        known = ", ".join(get_args(DetectorName))
+        return line, f"{key}: unknown detector {_shown(detail['input'])}; there is {known}"
+    wanted = field.description if field else None
+    return line, f"{key}: {_shown(detail['input'])} cannot be used; write {wanted or 'another one'}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _example(description: str | None) -> str:
+    return (description or "").rpartition("such as ")[2]
+
+
+def _field_of(path: KeyPath) -> tuple[type[BaseModel], FieldInfo | None]:
+    """Return the part that a path lies in and the last field on it."""
+    model: type[BaseModel] = StreamDocument
+    field: FieldInfo | None = None
+    for part in path:
+        if not isinstance(part, str) or part not in model.model_fields:
+            break
+        field = model.model_fields[part]
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            model = kind
+    return model, field
+
+
+def key_paths() -> list[tuple[str, ...]]:
+    """Return every key that a file may have, those below others with them."""
+    return list(_key_paths(StreamDocument, ()))
+
+
+def _key_paths(model: type[BaseModel], above: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
+    for name, field in model.model_fields.items():
+        yield (*above, name)
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _key_paths(kind, (*above, name))
+
+
+def _unknown_key(path: KeyPath, model: type[BaseModel]) -> str:
+    name = str(path[-1])
+    here = list(model.model_fields)
+    elsewhere = [known for known in key_paths() if known[-1] == name]
+    close = difflib.get_close_matches(name.lower(), here, n=1, cutoff=0.6)
+    if elsewhere:
+        *above, _ = elsewhere[0]
+        where = f"under '{'.'.join(above)}'" if above else "at the left, below nothing"
+        return f"unknown key {name!r} here; it belongs {where}"
+    if close:
+        return f"unknown key {name!r}; did you mean {close[0]!r}?"
+    return f"unknown key {name!r}; the keys here are {', '.join(here)}"
