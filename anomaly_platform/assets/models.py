@@ -163,10 +163,15 @@ def train(platform: Platform, stream: MetricStream) -> "tuple[int, Bundle]":
 
 
 def _training_frames(platform: Platform, window: TrainingWindow) -> Iterator[pl.DataFrame]:
-    """Yield the windows' rows in chunks of whole entities."""
+    """Yield the windows' rows in chunks of whole entities, without known anomalies.
+
+    What people have labelled an anomaly is no example of the ordinary, neither for the forest nor
+    for the calibration.
+    """
     for frame in platform.lake.chunks([day.path for day in window.days]):
         rows = frame.join(window.series, on=["entity", "metric"], how="inner").filter(
-            pl.col("event_time").is_between(pl.col("since"), pl.col("until"))
+            pl.col("event_time").is_between(pl.col("since"), pl.col("until")),
+            ~pl.col("label").fill_null(value=False),
         )
         yield rows.sort("entity", "metric", "event_time")
 
