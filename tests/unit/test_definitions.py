@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 from dagster import Definitions
@@ -17,8 +16,8 @@ HEAVY = ("torch", "sklearn", "mlflow", "numba", "scipy", "matplotlib", "pandera"
 
 
 @pytest.fixture(scope="module")
-def defs() -> Iterator[Definitions]:
-    yield build_defs()
+def defs() -> Definitions:
+    return build_defs()
 
 
 def test_graph_is_what_was_reviewed(defs: Definitions, snapshot: SnapshotAssertion) -> None:
@@ -39,7 +38,8 @@ def test_checks_and_sensors_are_what_was_reviewed(
     defs: Definitions, snapshot: SnapshotAssertion
 ) -> None:
     graph = defs.resolve_asset_graph()
-    checks = sorted(f"{key.asset_key.to_user_string()}:{key.name}" for key in graph.asset_check_keys)
+    keys = graph.asset_check_keys
+    checks = sorted(f"{key.asset_key.to_user_string()}:{key.name}" for key in keys)
     sensors = sorted(sensor.name for sensor in defs.sensors or [])
     assert {"checks": checks, "sensors": sensors} == snapshot
 
