@@ -1,1 +1,1 @@
-"""The library: frames and arrays in, frames and arrays out. Nothing here knows Dagster or a database."""
+"""The library: frames and arrays in, frames and arrays out; it knows no Dagster, no database."""

@@ -8,7 +8,7 @@ the run's events name with what the machine says; run monitoring then fails the 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dagster._serdes import ConfigurableClassData
-    from typing_extensions import Self
 
 # The clock of the event and the kernel's start time of the process are read by different means.
 _CLOCK_SLACK_SECONDS = 5.0

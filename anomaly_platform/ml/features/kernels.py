@@ -1,4 +1,4 @@
-# ruff: noqa: C901, PLR0912, PLR0917  (compiled: no keyword-only arguments, calls cost)
+# ruff: noqa: C901, PLR0912  (compiled: no keyword-only arguments, calls cost)
 """The arithmetic of metric features: one compiled kernel for days and for single readings.
 
 The kernel computes a row's features from the row's window alone, never from the previous row's
