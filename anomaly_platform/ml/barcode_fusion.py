@@ -6,10 +6,15 @@ them says is in `detectors`, the words about it in `barcode_explanation`, the an
 
 The evidence of a detector is −ln p of its p-value; the rules' certainty (0–100) counts as the
 p-value at which a calibrated detector would show the same number. The fused evidence is the
-weighted mean over the detectors at hand, and it is calibrated again on held-out scans, once for
-each set of detectors that may be at hand, since a mean of p-values is none. A mean of evidence
-rather than of scores: scores crowd below 1, and what one detector is very sure of would be
-averaged away by the silence of the others.
+weighted power mean over the detectors at hand, and it is calibrated again on held-out scans, once
+for each set of detectors that may be at hand, since a mean of p-values is none. Evidence rather
+than scores, and a power of four rather than a plain mean: what one detector is very sure of must
+not be averaged away by the silence or the noise of the others, and two that agree count more than
+one.
+
+After a proven violation an EPC's history is not what the learned detectors take it for (goods that
+went a wrong way come late, and at odd hours). Their evidence counts half from there on: the
+violation is charged once, and a new one is still found.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Generic, Self, TypeVar
 
 import numpy as np
@@ -41,6 +47,9 @@ DETECTORS: Final = (RULES, LSTM, SVM)
 LEARNED: Final = (LSTM, SVM)
 CERTAIN_FROM: Final = 50.0
 """A rule that fires (B4: from 50 on) is certain: no silence of the others lowers its score."""
+POWER: Final = 4.0
+AFTER_VIOLATION: Final = 0.5
+"""Share of the learned detectors' evidence that counts after a proven violation of the EPC."""
 TIME_LIMITS: Final[Mapping[str, float]] = {RULES: 1.0, LSTM: 1.5, SVM: 1.0}
 """Seconds that each detector has online (B7)."""
 
@@ -101,6 +110,7 @@ class BarcodeFusion:
         rules: Floats,
         p_values: Mapping[str, Floats],
         *,
+        after_violation: npt.NDArray[np.bool_] | None = None,
         weights: FusionWeights | None = None,
         alpha: float = 0.01,
     ) -> Self:
@@ -113,6 +123,8 @@ class BarcodeFusion:
             out: they are proven, and no part of what is normal.
         p_values
             `lstm` and `svm`, (n,) each, of the detectors that there are; may be empty.
+        after_violation
+            (n,) scans of an EPC that broke a rule before.
         weights, alpha
             Requirement B7's weights; the share of normal scans that may reach the threshold.
         """
@@ -121,9 +133,10 @@ class BarcodeFusion:
         if p_values and not normal.any():
             raise ValueError("no scan to calibrate on: a rule fires at each of them")
         parts = {name: p[normal] for name, p in p_values.items()}
+        after = None if after_violation is None else after_violation[normal]
         learned = tuple(name for name in LEARNED if name in parts)
         for names in _combinations(learned):
-            raw = fusion._evidence(names, rules[normal], parts)
+            raw = fusion._evidence(names, rules[normal], parts, after)
             fusion.calibrations[names] = Calibration.fit(raw)
         return fusion
 
@@ -132,6 +145,7 @@ class BarcodeFusion:
         rules: Floats,
         p_values: Mapping[str, Floats],
         *,
+        after_violation: npt.NDArray[np.bool_] | None = None,
         threshold: float = THRESHOLD,
         left_out: Mapping[str, str] | None = None,
     ) -> Fused:
@@ -143,6 +157,8 @@ class BarcodeFusion:
             (n,) the highest rule score, 0–100; NaN for all when the rules were left out.
         p_values
             Of the learned detectors at hand.
+        after_violation
+            (n,) scans of an EPC that broke a rule before; none by default.
         threshold
             Score at which the confidence is 50.
         left_out
@@ -158,10 +174,13 @@ class BarcodeFusion:
             else nothing
             for name in LEARNED
         }
-        ml = self._confidence(learned, rules, p_values, threshold) if learned else nothing
+        confidence = partial(
+            self._confidence, rules=rules, p_values=p_values, after=after_violation
+        )
+        ml = confidence(learned, threshold=threshold) if learned else nothing
         if ruled:
             names = (RULES, *learned)
-            final = self._confidence(names, rules, p_values, threshold) if learned else rules
+            final = confidence(names, threshold=threshold) if learned else rules
             final = np.where(rules >= CERTAIN_FROM, np.maximum(final, rules), final)
         else:
             final = ml
@@ -177,8 +196,10 @@ class BarcodeFusion:
     def _confidence(
         self,
         names: tuple[str, ...],
+        *,
         rules: Floats,
         p_values: Mapping[str, Floats],
+        after: npt.NDArray[np.bool_] | None,
         threshold: float,
     ) -> Floats:
         if len(names) == 1:
@@ -186,18 +207,25 @@ class BarcodeFusion:
         else:
             if names not in self.calibrations:
                 raise ValueError(f"{' and '.join(names)} were never calibrated together")
-            raw = self._evidence(names, rules, p_values)
+            raw = self._evidence(names, rules, p_values, after)
             p = self.calibrations[names].p_value(raw)
         return barcode_view(score_of_p(p, self.alpha), threshold)
 
     def _evidence(
-        self, names: tuple[str, ...], rules: Floats, p_values: Mapping[str, Floats]
+        self,
+        names: tuple[str, ...],
+        rules: Floats,
+        p_values: Mapping[str, Floats],
+        after: npt.NDArray[np.bool_] | None,
     ) -> Floats:
-        parts = dict(p_values)
-        if RULES in names:
-            parts[RULES] = p_of_certainty(rules, self.alpha)
-        stacked = np.stack([-np.log(parts[name]) for name in names])
-        return np.asarray(self.weights.of(names) @ stacked, dtype=np.float64)
+        total = np.zeros(len(rules))
+        for name, weight in zip(names, self.weights.of(names), strict=True):
+            p = p_of_certainty(rules, self.alpha) if name == RULES else p_values[name]
+            evidence = -np.log(p)
+            if name != RULES and after is not None:
+                evidence = np.where(after, AFTER_VIOLATION * evidence, evidence)
+            total += (weight * evidence) ** POWER
+        return np.asarray(total ** (1.0 / POWER), dtype=np.float64)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that a confidence depends on."""

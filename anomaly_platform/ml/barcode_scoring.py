@@ -33,6 +33,7 @@ from anomaly_platform.ml.detectors.sequence_lstm_calibrated import (
     CalibratedSequence,
     SequenceVerdicts,
     calibration_start,
+    doubtful,
 )
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 
@@ -99,7 +100,13 @@ class BarcodeModels:
         found = {name: verdicts.p_values for name, verdicts in done.results.items()}
         rules = rule_certainty(frame)
         fusion = self.fusion or BarcodeFusion({})
-        fused = fusion.fuse(rules, found, threshold=threshold, left_out=done.left_out)
+        fused = fusion.fuse(
+            rules,
+            found,
+            after_violation=after_violation(frame),
+            threshold=threshold,
+            left_out=done.left_out,
+        )
         rows = np.arange(frame.height)
         if since is not None:
             rows = np.flatnonzero((frame["event_time"] >= since).to_numpy())
@@ -183,7 +190,27 @@ def fit_fusion(
         p_values[LSTM] = lstm.judge(scans).p_values[late]
     if svm is not None:
         p_values[SVM] = svm.judge(scans.filter(pl.Series(late))).p_values
-    return BarcodeFusion.fit(rule_certainty(scans)[late], p_values, weights=weights, alpha=alpha)
+    return BarcodeFusion.fit(
+        rule_certainty(scans)[late],
+        p_values,
+        after_violation=after_violation(scans)[late],
+        weights=weights,
+        alpha=alpha,
+    )
+
+
+def after_violation(scans: pl.DataFrame) -> npt.NDArray[np.bool_]:
+    """(n,) scans of an EPC of which an earlier scan, in the frame, did not happen as reported."""
+    ordered = (
+        scans.select("epc_code", "event_time", "event_id")
+        .with_columns(wrong=pl.Series(doubtful(scans)))
+        .with_row_index("row")
+        .sort("epc_code", "event_time", "event_id")
+        .with_columns(before=pl.col("wrong").cast(pl.Int8).cum_max().shift(1).over("epc_code"))
+    )
+    out = np.zeros(scans.height, dtype=bool)
+    out[ordered["row"].to_numpy()] = (ordered["before"].fill_null(0) == 1).to_numpy()
+    return out
 
 
 def rule_certainty(scans: pl.DataFrame) -> Floats:

@@ -65,7 +65,9 @@ class SessionParameters:
     alpha: float = 0.03
     folds: int = 4
     training: TrainingParameters = field(
-        default_factory=lambda: TrainingParameters(batch_events=1024, max_epochs=40, patience=8)
+        default_factory=lambda: TrainingParameters(
+            batch_events=1024, max_epochs=40, patience=8, dropout=0.1
+        )
     )
 
     def __post_init__(self) -> None:

@@ -6,16 +6,16 @@ a weighted sum of kernels to stored vectors, since a linear function of a Nystro
 scoring needs no scikit-learn.
 
 The search. ν, γ and the kernel are chosen by cross-validation on a subsample: each candidate is
-fitted on some folds and must tell the held-out rows from the same rows with injected anomalies
-(a feature taken from another row, which breaks what belongs together, or pushed out of its
-range). The subsample's size is fixed, so the search takes bounded time and the outcome does not
-depend on the machine's speed.
+fitted on some folds, in the way in which the final one will be, and must tell the held-out rows
+from the same rows with injected anomalies (a feature taken from another row, which breaks what
+belongs together, or pushed out of its range). The subsample's size is fixed, so the search takes
+bounded time and the outcome does not depend on the machine's speed.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -41,6 +41,8 @@ FEATURES = (
 EXACT_ROWS = 10_000
 COMPONENTS = 200
 MAX_ITERATIONS = 20_000
+Decide = Callable[[FloatArray], FloatArray]
+
 KERNELS = ("rbf", "poly", "sigmoid")
 
 
@@ -211,6 +213,7 @@ def inject(
 def _cross_validate(Z: FloatArray, search: SvmSearch, seed: int) -> dict[Candidate, float]:
     from sklearn.metrics import roc_auc_score
 
+    fit_candidate = _exact_decision if len(Z) <= EXACT_ROWS else _linear_decision
     rng = np.random.default_rng(seed)
     sample = Z[rng.permutation(len(Z))[: search.rows]]
     folds = np.array_split(np.arange(len(sample)), search.folds)
@@ -224,7 +227,7 @@ def _cross_validate(Z: FloatArray, search: SvmSearch, seed: int) -> dict[Candida
         for candidate in totals:
             resolved = candidate._replace(gamma=_gamma(candidate.gamma, kept))
             if resolved not in known:
-                decisions = _exact(kept, resolved).decision_function(judged)
+                decisions = fit_candidate(kept, resolved, seed)(judged)
                 known[resolved] = float(roc_auc_score(truth, -decisions))
             totals[candidate] += known[resolved] / search.folds
     return totals
@@ -266,21 +269,41 @@ def _fit(Z: FloatArray, best: Candidate, seed: int) -> tuple[FloatArray, FloatAr
             np.ascontiguousarray(svm.dual_coef_[0]),
             float(-svm.intercept_[0]),
         )
-    from sklearn.kernel_approximation import Nystroem
-    from sklearn.linear_model import SGDOneClassSVM
-
-    features = Nystroem(
-        kernel=resolved.kernel,
-        gamma=resolved.gamma,
-        degree=3 if resolved.kernel == "poly" else None,
-        coef0=None if resolved.kernel == "rbf" else 0.0,
-        n_components=COMPONENTS,
-        random_state=seed % 2**32,
-    )
-    mapped = features.fit_transform(Z)
-    linear = SGDOneClassSVM(nu=resolved.nu, random_state=seed % 2**32).fit(mapped)
+    features, linear = _linear(Z, resolved, seed)
     return (
         np.ascontiguousarray(features.components_),
         np.ascontiguousarray(features.normalization_.T @ linear.coef_),
         float(linear.offset_[0]),
     )
+
+
+def _linear(Z: FloatArray, candidate: Candidate, seed: int) -> tuple[Any, Any]:
+    """Fit a Nystroem map and a linear one-class SVM on it; γ of the candidate is a number."""
+    from sklearn.kernel_approximation import Nystroem
+    from sklearn.linear_model import SGDOneClassSVM
+
+    features = Nystroem(
+        kernel=candidate.kernel,
+        gamma=candidate.gamma,
+        degree=3 if candidate.kernel == "poly" else None,
+        coef0=None if candidate.kernel == "rbf" else 0.0,
+        n_components=min(COMPONENTS, len(Z)),
+        random_state=seed % 2**32,
+    )
+    mapped = features.fit_transform(Z)
+    return features, SGDOneClassSVM(nu=candidate.nu, random_state=seed % 2**32).fit(mapped)
+
+
+def _exact_decision(Z: FloatArray, candidate: Candidate, seed: int) -> Decide:
+    del seed  # the exact solver draws nothing
+    decide: Decide = _exact(Z, candidate).decision_function
+    return decide
+
+
+def _linear_decision(Z: FloatArray, candidate: Candidate, seed: int) -> Decide:
+    features, linear = _linear(Z, candidate, seed)
+
+    def decide(rows: FloatArray) -> FloatArray:
+        return np.asarray(linear.decision_function(features.transform(rows)))
+
+    return decide

@@ -3,11 +3,10 @@
 Here belongs the split of a training window (learn on its first part, calibrate on its last
 contiguous part), the raw score of a scan, and its p-value.
 
-A scan's parts (place, event, hour, elapsed time) surprise on scales of their own: an hour is always
-somewhat surprising, an event type hardly ever. Each part's surprise in excess of what the model
-expects is therefore calibrated by itself, and the scan's raw score is its strongest evidence,
-the largest −ln p, which is calibrated again. One part that cannot be is enough, and four parts
-that are a little unusual are not (Tippett's combination of p-values).
+A scan's raw score is the surprise of its most surprising part (place, event, hour, elapsed time)
+beyond what the model expects of that part, in nats: one part that cannot be is enough, and several
+that are a little unusual are not. What is expected is taken off, since choosing among twenty shops
+is no surprise however it ends.
 """
 
 from __future__ import annotations
@@ -69,14 +68,8 @@ class SequenceVerdicts:
 class CalibratedSequence:
     """Sequence model and calibration. Fitted: use `fit` or `from_arrays`."""
 
-    def __init__(
-        self,
-        model: SequenceLSTM,
-        parts: Mapping[str, Calibration],
-        calibration: Calibration,
-    ) -> None:
+    def __init__(self, model: SequenceLSTM, calibration: Calibration) -> None:
         self.model = model
-        self.parts = {name: parts[name] for name in model.spec.components}
         self.calibration = calibration
 
     @property
@@ -122,20 +115,15 @@ class CalibratedSequence:
         wrong = doubtful(scans)
         everything = encode_scans(scans, vocabularies, wrong)
         surprise = model.surprise(everything.sequences)
-        excess = everything.to_frame_order(_excess(surprise), scans.height)
-        late = excess[(scans["event_time"] >= cut).to_numpy() & ~wrong]
-        parts = {
-            name: Calibration.fit(late[:, column], tail_floor=TAIL_FLOOR)
-            for column, name in enumerate(SCAN_SPEC.components)
-        }
-        raw = _strongest(parts, late)
-        return cls(model, parts, Calibration.fit(raw, tail_floor=TAIL_FLOOR))
+        raw = everything.to_frame_order(excess(surprise), scans.height).max(axis=1)
+        held = (scans["event_time"] >= cut).to_numpy() & ~wrong
+        return cls(model, Calibration.fit(raw[held], tail_floor=TAIL_FLOOR))
 
     def judge(self, scans: pl.DataFrame) -> SequenceVerdicts:
         """Score scans; the frame holds the look-back of their EPCs, in any order."""
         encoded = encode_scans(scans, self.model.vocabularies, doubtful(scans))
         surprise = self.model.surprise(encoded.sequences)
-        raw = _strongest(self.parts, encoded.to_frame_order(_excess(surprise), scans.height))
+        raw = encoded.to_frame_order(excess(surprise), scans.height).max(axis=1)
         event_of_row = np.full(scans.height, -1, dtype=np.int64)
         judged = np.flatnonzero(encoded.rows >= 0)
         event_of_row[encoded.rows[judged]] = judged
@@ -151,35 +139,22 @@ class CalibratedSequence:
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that a p-value depends on."""
         arrays = {f"lstm/{name}": array for name, array in self.model.to_arrays().items()}
-        for part, calibration in {**self.parts, "all": self.calibration}.items():
-            for name, array in calibration.to_arrays().items():
-                arrays[f"lstm/calibration/{part}/{name}"] = array
+        for name, array in self.calibration.to_arrays().items():
+            arrays[f"lstm/calibration/{name}"] = array
         return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Read what `to_arrays` returned."""
-
-        def under(prefix: str) -> dict[str, npt.NDArray[Any]]:
-            return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-
-        model = SequenceLSTM.from_arrays(under("lstm/"))
-        calibrations = {
-            part: Calibration.from_arrays(under(f"lstm/calibration/{part}/"))
-            for part in (*model.spec.components, "all")
-        }
-        return cls(model, calibrations, calibrations["all"])
+        own = {k.removeprefix("lstm/"): v for k, v in arrays.items() if k.startswith("lstm/")}
+        prefix = "calibration/"
+        calibration = {k.removeprefix(prefix): v for k, v in own.items() if k.startswith(prefix)}
+        return cls(SequenceLSTM.from_arrays(own), Calibration.from_arrays(calibration))
 
 
-def _excess(surprise: Surprise) -> Floats:
+def excess(surprise: Surprise) -> Floats:
     """(n, parts) nats of surprise beyond what the model expects on average."""
     return np.asarray(surprise.surprise, dtype=np.float64) - surprise.entropy
-
-
-def _strongest(parts: Mapping[str, Calibration], excess: Floats) -> Floats:
-    """(n,) the largest −ln p over the parts."""
-    evidence = [-np.log(part.p_value(excess[:, i])) for i, part in enumerate(parts.values())]
-    return np.asarray(np.max(evidence, axis=0), dtype=np.float64)
 
 
 def doubtful(scans: pl.DataFrame) -> npt.NDArray[np.bool_]:

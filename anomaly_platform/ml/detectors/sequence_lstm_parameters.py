@@ -48,14 +48,14 @@ class TrainingParameters:
     heads: int = 2
     span: int = 32
     mixtures: int = 6
-    dropout: float = 0.1
+    dropout: float = 0.2
     unknown_rate: float = 0.01
     learning_rate: float = 4e-3
     weight_decay: float = 1e-3
     clip: float = 1.0
     batch_events: int = 2048
-    max_epochs: int = 20
-    patience: int = 3
+    max_epochs: int = 25
+    patience: int = 4
     threads: int = 1
     device: str = "auto"
     amp: bool | None = None

@@ -166,8 +166,8 @@ def encode_scans(
     )
     reread = (
         (pl.col("epc_code") == pl.col("epc_code").shift(1))
-        & pl.col("place").eq_missing(pl.col("place").shift(1))
-        & pl.col("event").eq_missing(pl.col("event").shift(1))
+        & _same("place")
+        & _same("event")
         & (pl.col("event_time").diff() < REREAD)
     )
     ordered = ordered.filter(~reread.fill_null(value=False) | pl.col("doubtful"))
@@ -239,6 +239,11 @@ def _with_history(
             history = history[~doubtful[begin:row]]
         parts.append(np.append(history[-LONGEST_HISTORY:], row))
     return parts
+
+
+def _same(field: str) -> pl.Expr:
+    """Whether a field is that of the row before, as far as both rows say."""
+    return (pl.col(field) == pl.col(field).shift(1)).fill_null(value=True)
 
 
 def _lot() -> pl.Expr:

@@ -78,6 +78,15 @@ def test_weights_renormalise_when_a_detector_is_missing(fusion: BarcodeFusion) -
     assert (fused.final >= 50).mean() == pytest.approx(0.01, abs=0.006)
 
 
+def test_after_a_proven_violation_learned_evidence_counts_half(fusion: BarcodeFusion) -> None:
+    p = {LSTM: np.array([1e-4, 1e-4]), SVM: np.array([0.5, 0.5])}
+    fused = fusion.fuse(np.zeros(2), p, after_violation=np.array([False, True]))
+    assert fused.final[0] >= 50 > fused.final[1]
+    assert fused.lstm[0] == fused.lstm[1]
+    strong = fusion.fuse(np.zeros(1), {LSTM: np.array([1e-12])}, after_violation=np.array([True]))
+    assert strong.final[0] >= 50
+
+
 def test_without_models_the_rules_speak_alone() -> None:
     rules = np.array([0.0, 30.0, 95.0])
     fused = BarcodeFusion({}).fuse(rules, {})
