@@ -1,0 +1,108 @@
+"""Commands that need no database: parsing, simulating, importing, refusing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from anomaly_platform.cli import doctor, main, materialize
+from anomaly_platform.ingest.mapping import MappingError
+
+Invoke = Callable[..., str]
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    monkeypatch.setenv("ANOMALY_HOME", str(tmp_path / "home"))
+
+    def call(*arguments: str | Path, code: int = 0) -> str:
+        result = CliRunner().invoke(main.app, list(map(str, arguments)))
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, result.output
+        return result.output
+
+    return call
+
+
+def test_simulate_writes_a_file_a_day_and_the_anomalies(invoke: Invoke, tmp_path: Path) -> None:
+    out = tmp_path / "sim"
+    said = invoke("simulate", "iiot", "--out", out, "--days", 2, "--entities", 1, "--seed", 5)
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["anomalies.csv", "iiot-2026-01-01.csv", "iiot-2026-01-02.csv"]
+    frame = pl.read_csv(out / "iiot-2026-01-01.csv")
+    assert frame.columns == ["device_id", "metric_name", "value", "timestamp", "is_anomaly"]
+    assert f"{frame.height + pl.read_csv(out / 'iiot-2026-01-02.csv').height:,} readings" in said
+
+
+def test_import_copies_with_its_mapping(invoke: Invoke, tmp_path: Path) -> None:
+    source = tmp_path / "mine.csv"
+    source.write_text("when;what;how much\n2026-01-01;cpu;1,5\n")
+    said = invoke(
+        "import", "ems", source, "--map", "when=timestamp", "--map", "what=metric_name",
+        "--map", "how much=value", "--set", "asset_id=host-1", "--decimal", ",",
+    )  # fmt: skip
+    folder = tmp_path / "home" / "landing" / "ems"
+    assert sorted(path.name for path in folder.iterdir()) == ["mine.csv", "mine.csv.mapping.json"]
+    mapping = json.loads((folder / "mine.csv.mapping.json").read_text())
+    assert mapping["set"] == {"asset_id": "host-1"}
+    assert "long" in said
+
+
+def test_import_refuses_a_mapping_that_does_not_fit(invoke: Invoke, tmp_path: Path) -> None:
+    source = tmp_path / "mine.csv"
+    source.write_text("timestamp,cpu\n2026-01-01,1\n")
+    with pytest.raises(MappingError, match=r"no column 'whem'; its columns are timestamp, cpu"):
+        invoke("import", "ems", source, "--map", "whem=timestamp")
+    assert not (tmp_path / "home" / "landing" / "ems" / "mine.csv").exists()
+
+
+def test_import_keeps_what_it_cannot_read_for_the_platform_to_reject(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    source = tmp_path / "broken.csv.gz"
+    source.write_bytes(b"\x1f\x8b\x08 broken")
+    assert "will be rejected" in invoke("import", "ems", source)
+
+
+def test_unknown_streams_and_days_are_named(invoke: Invoke) -> None:
+    assert "there is no stream 'emms'" in invoke("run", "emms", code=2)
+    assert "write 2026-01-01:2026-01-31" in invoke("run", "ems", "--days", "soon", code=2)
+    assert "lies after the last" in invoke("run", "ems", "--days", "2026-02-01:2026-01-01", code=2)
+
+
+def test_days_are_one_or_a_span() -> None:
+    assert main._days("2026-01-02") == (date(2026, 1, 2), date(2026, 1, 2))
+    assert main._days("2026-01-02:2026-01-05") == (date(2026, 1, 2), date(2026, 1, 5))
+    assert main._days(None) is None
+    with pytest.raises(typer.BadParameter):
+        main._days("2026-13-01")
+
+
+def test_long_histories_are_cut_into_spans() -> None:
+    days = [date.fromordinal(date(2026, 1, 1).toordinal() + n) for n in range(200)]
+    spans = materialize._spans(days)
+    assert spans[0][0] == days[0]
+    assert spans[-1][1] == days[-1]
+    assert all((last - first).days < materialize.SPAN_DAYS for first, last in spans)
+
+
+def test_doctor_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from anomaly_platform.settings import get_settings
+
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    finding = doctor._home(get_settings(home=blocked / "home"))
+    assert not finding.works
+    assert "ANOMALY_HOME" in finding.fix
+    wrong = get_settings(home=tmp_path, database_url="postgresql://me:secret@127.0.0.1:1/nothing")
+    database = doctor._database(wrong)
+    assert not database.works
+    assert "secret" not in database.detail
