@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ def test_spans_cover_exactly_the_days_and_never_touch(chosen: list[date]) -> Non
         first + timedelta(days=n) for first, last in spans for n in range((last - first).days + 1)
     ]
     assert covered == sorted(set(chosen))
-    assert all(b[0] - a[1] > timedelta(days=1) for a, b in zip(spans, spans[1:], strict=False))
+    assert all(b[0] - a[1] > timedelta(days=1) for a, b in pairwise(spans))
 
 
 @given(days, st.integers(0, 40))
