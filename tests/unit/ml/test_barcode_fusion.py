@@ -38,11 +38,11 @@ def test_a_share_alpha_of_normal_scans_reaches_the_threshold(fusion: BarcodeFusi
         assert (confidence >= 50).mean() == pytest.approx(0.01, abs=0.006)
 
 
-def test_two_detectors_that_agree_are_surer_than_each(fusion: BarcodeFusion) -> None:
-    p = np.array([1e-3])
-    fused = fusion.fuse(np.zeros(1), {LSTM: p, SVM: p})
-    assert fused.final[0] > max(fused.lstm[0], fused.svm[0])
-    assert fused.ml[0] > max(fused.lstm[0], fused.svm[0])
+def test_a_second_detector_that_agrees_adds_to_the_first(fusion: BarcodeFusion) -> None:
+    p = {LSTM: np.array([1e-3, 1e-3]), SVM: np.array([1e-3, 0.5])}
+    fused = fusion.fuse(np.zeros(2), p)
+    assert fused.final[0] > fused.final[1]
+    assert fused.ml[0] > fused.ml[1]
 
 
 def test_what_one_is_very_sure_of_is_not_averaged_away(fusion: BarcodeFusion) -> None:

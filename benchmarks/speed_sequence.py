@@ -1,0 +1,203 @@
+"""Measure how fast the sequence model trains, beside a plain PyTorch loop.
+
+One command, one run, one process, the same model, data, loss, optimiser and threads::
+
+    python benchmarks/speed_sequence.py [--events 100000] [--threads 1] [--device auto]
+
+Three ways of feeding the same sequences of scans to the model:
+
+*   ours: batches of about `batch_events` events, bucketed by length and packed;
+*   padded: 32 sequences a batch in random order, padded to the longest there is, as a plain loop
+    over a padded tensor does; padding is masked out of the loss;
+*   single: one sequence at a time.
+
+Events per second are real events (padding does not count); each way is timed over the same
+number of seconds after a warm-up, in turn and twice, and the better time counts. On a GPU the
+share of time that it was busy is shown as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import polars as pl
+import torch
+
+from anomaly_platform.ml.detectors.sequence_lstm_events import (
+    Batch,
+    EventSequences,
+    pack,
+    plan_batches,
+)
+from anomaly_platform.ml.detectors.sequence_lstm_habits import Habits
+from anomaly_platform.ml.detectors.sequence_lstm_model import (
+    DeviceBatch,
+    DeviceEvents,
+    SequenceModel,
+    build,
+)
+from anomaly_platform.ml.detectors.sequence_lstm_parameters import (
+    TrainingParameters,
+    architecture_for,
+)
+from anomaly_platform.ml.detectors.sequence_lstm_scans import (
+    SCAN_SPEC,
+    encode_scans,
+    scan_vocabularies,
+)
+from anomaly_platform.ml.features.scans import ScanFeatureSet
+from anomaly_platform.simulator.supply_network import simulate_supply_network
+
+PADDED_SEQUENCES = 32
+SECONDS = 6.0
+
+
+def simulated(events: int) -> tuple[EventSequences, dict[str, int]]:
+    """Sequences of a simulated network, and the sizes of their vocabularies."""
+    scans = ScanFeatureSet().compute(simulate_supply_network(events=events, seed=5).scans)
+    vocabularies = scan_vocabularies(scans)
+    sizes = {name: len(vocabulary) for name, vocabulary in vocabularies.items()}
+    return encode_scans(scans, vocabularies).training, sizes
+
+
+def ours(sequences: EventSequences, parameters: TrainingParameters) -> Iterator[Batch]:
+    """Batches as the product makes them."""
+    for epoch in range(10**6):
+        rng = np.random.default_rng(epoch)
+        yield from plan_batches(sequences.offsets, parameters.batch_events, rng)
+
+
+def padded(sequences: EventSequences) -> Iterator[Batch]:
+    """Batches of sequences in random order."""
+    for epoch in range(10**6):
+        order = np.random.default_rng(epoch).permutation(len(sequences))
+        for begin in range(0, len(order) - PADDED_SEQUENCES, PADDED_SEQUENCES):
+            yield pack(sequences.offsets, order[begin : begin + PADDED_SEQUENCES])
+
+
+def single(sequences: EventSequences) -> Iterator[Batch]:
+    """One sequence at a time."""
+    for epoch in range(10**6):
+        for row in np.random.default_rng(epoch).permutation(len(sequences)):
+            yield pack(sequences.offsets, np.array([row]))
+
+
+class Trainer:
+    """One model and its optimiser, and a step over a batch."""
+
+    def __init__(
+        self,
+        sequences: EventSequences,
+        sizes: dict[str, int],
+        parameters: TrainingParameters,
+        device: str,
+    ) -> None:
+        self.device = torch.device(device)
+        architecture = architecture_for(SCAN_SPEC, sizes, sequences, parameters)
+        habits, _ = Habits.learn(SCAN_SPEC, sizes, sequences)
+        self.model: SequenceModel = build(architecture, habits, parameters.dropout, 1).to(
+            self.device
+        )
+        self.events = DeviceEvents.place(sequences, architecture, habits, self.device)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, fused=True)
+        self.clip = parameters.clip
+        self.amp = device == "cuda"
+
+    def step(self, batch: Batch, steps: int | None = None) -> int:
+        """Learn from a batch, padded to `steps` where given; return its real events."""
+        placed = DeviceBatch.place(batch, self.device)
+        keep: torch.Tensor | None = None
+        if steps is not None:
+            placed, keep = pad(batch, steps, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+            surprise = self.model(self.events, placed).sum(dim=1)
+        if keep is not None:
+            surprise = surprise[keep]
+        self.optimizer.zero_grad(set_to_none=True)
+        surprise.mean().backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        self.optimizer.step()
+        return len(batch.rows)
+
+
+def pad(batch: Batch, steps: int, device: torch.device) -> tuple[DeviceBatch, torch.Tensor]:
+    """Lay a batch out as a rectangle: what is beyond a sequence's end repeats its first event."""
+    count, longest = batch.shape
+    grid = np.repeat(batch.rows[:count, None], steps, axis=1)
+    real = np.zeros((count, steps), dtype=bool)
+    at = batch.slots // longest, batch.slots % longest
+    grid[at], real[at] = batch.rows, True
+    slots = np.arange(count)[None, :] * steps + np.arange(steps)[:, None]
+    placed = DeviceBatch(
+        rows=torch.from_numpy(grid.T.ravel().copy()).to(device),
+        sizes=torch.full((steps,), count),
+        slots=torch.from_numpy(slots.ravel()).to(device),
+        shape=(count, steps),
+    )
+    return placed, torch.from_numpy(real.T.ravel().copy()).to(device)
+
+
+def measure(step: Callable[[Batch], int], batches: Iterator[Batch], device: torch.device) -> float:
+    """Events per second over `SECONDS`, after a warm-up."""
+    for _ in range(5):
+        step(next(batches))
+    began, events = time.perf_counter(), 0
+    while time.perf_counter() - began < SECONDS:
+        events += step(next(batches))
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    return events / (time.perf_counter() - began)
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    device = chosen.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    parameters = TrainingParameters()
+    sequences, sizes = simulated(chosen.events)
+    longest = int(sequences.lengths.max())
+    ways: dict[str, tuple[Iterator[Batch], int | None]] = {
+        "ours: bucketed and packed": (ours(sequences, parameters), None),
+        f"padded: {PADDED_SEQUENCES} a batch, to {longest} steps": (padded(sequences), longest),
+        "single: one sequence at a time": (single(sequences), None),
+    }
+    found = dict.fromkeys(ways, 0.0)
+    for _ in range(2):
+        for name, (batches, steps) in ways.items():
+            trainer = Trainer(sequences, sizes, parameters, device)
+            rate = measure(lambda b, t=trainer, s=steps: t.step(b, s), batches, trainer.device)
+            found[name] = max(found[name], rate)
+    best = next(iter(found.values()))
+    print(
+        f"{sequences.events:,} events in {len(sequences):,} sequences, mean length "
+        f"{sequences.lengths.mean():.1f}, {device}, {chosen.threads} thread(s), "
+        f"torch {torch.__version__}"
+    )
+    with pl.Config(
+        tbl_formatting="MARKDOWN", tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True
+    ):
+        print(
+            pl.DataFrame(
+                {
+                    "way": list(found),
+                    "events/s": [f"{rate:,.0f}" for rate in found.values()],
+                    "ours is faster by": [f"{best / rate:.1f}" for rate in found.values()],
+                }
+            )
+        )
+    if device == "cuda":
+        print(f"GPU utilisation now: {torch.cuda.utilization()} %")
+
+
+if __name__ == "__main__":
+    main()
