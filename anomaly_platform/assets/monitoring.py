@@ -4,11 +4,14 @@ What belongs here: volumes, rates, drift against the training reference, quality
 labels, age and latency. What follows from them is decided elsewhere.
 """
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 from dagster import (
     AssetExecutionContext,
@@ -21,8 +24,9 @@ from dagster import (
 from anomaly_platform.assets.metadata import picture, records_table
 from anomaly_platform.assets.models import open_version
 from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days
+from anomaly_platform.resources.partitions import Partition
 from anomaly_platform.resources.platform import DETECTOR, Platform
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams import MetricStream, Stream
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.drift import ReferenceDistribution
@@ -32,6 +36,7 @@ Stats = dict[tuple[str, str], float | None]
 #: From this population stability index on, a series counts as drifted.
 DRIFTED_PSI = 0.25
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+_READ = ("entity", "metric", "event_time", "value", "score", "is_anomaly", "status", "label")
 _SHOWN = ("readings", "anomaly_rate", "quarantine_ratio", "series_drifted_share", "recall")
 
 
@@ -92,65 +97,85 @@ def stats_of_day(
         )
     if scored is None:
         return stats
-    parts = []
+    tally = _Tally()
     drift: list[tuple[float, float]] = []
-    for chunk in platform.lake.chunks(
-        [scored.path],
-        columns=[
-            "entity",
-            "metric",
-            "event_time",
-            "value",
-            "score",
-            "is_anomaly",
-            "status",
-            "label",
-        ],
-    ):
-        parts.append(chunk.drop("value"))
+    for chunk in platform.lake.chunks([scored.path], columns=_READ):
+        tally.add(chunk)
         drift.extend(_drift(chunk, references))
-    if parts:
-        rows = pl.concat(parts)
-        stats |= _volumes(rows)
-        stats |= _quality(rows)
+    if tally.readings:
+        stats |= tally.volumes()
+        stats |= tally.quality()
     stats |= _drift_stats(drift)
-    stats |= _model_and_latency(platform, stream, day)
+    stats |= model_and_latency(platform, stream, day)
     return stats
 
 
-def _volumes(rows: pl.DataFrame) -> Stats:
-    decided = rows["is_anomaly"].count()
-    anomalies = int(rows["is_anomaly"].sum())
-    stats: Stats = {
-        ("day", "readings"): rows.height,
-        ("day", "anomalies"): anomalies,
-        ("day", "anomaly_rate"): anomalies / decided if decided else None,
-        ("day", "series"): rows.select(pl.struct("entity", "metric").n_unique()).item(),
-    }
-    for status, count in rows["status"].value_counts().iter_rows():
-        stats[("status", status)] = count
-    for name, q in _QUANTILES.items():
-        stats[("score", name)] = rows["score"].quantile(q)
-    return stats
-
-
-def _quality(rows: pl.DataFrame) -> Stats:
-    """Compare decisions with labels, where readings carry any."""
-    from anomaly_platform.ml.evaluation import confusion, event_recall
-
-    known = rows.filter(pl.col("label").is_not_null()).sort("entity", "metric", "event_time")
-    if known.is_empty():
+def ingest_stats(validated: Partition | None) -> Stats:
+    """Return what became of a day's raw rows."""
+    if validated is None:
         return {}
-    labels = known["label"].to_numpy()
-    flags = known["is_anomaly"].fill_null(value=False).to_numpy()
-    counts = confusion(labels, flags)
+    rows_in, refused = int(validated.stats["rows_in"]), int(validated.stats["quarantined"])
     return {
-        ("day", "labelled"): known.height,
-        ("day", "precision"): counts.precision,
-        ("day", "recall"): counts.recall,
-        ("day", "false_positive_rate"): counts.false_positive_rate,
-        ("day", "event_recall"): event_recall(labels, flags),
+        ("day", "rows_in"): rows_in,
+        ("day", "duplicates"): int(validated.stats["duplicates"]),
+        ("day", "quarantined"): refused,
+        ("day", "quarantine_ratio"): refused / rows_in if rows_in else 0.0,
     }
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What is counted of a day while its chunks pass; of a row it keeps the score and two flags."""
+
+    readings: int = 0
+    decided: int = 0
+    anomalies: int = 0
+    series: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    scores: list[pl.Series] = field(default_factory=list)
+    labels: list[npt.NDArray[np.bool_]] = field(default_factory=list)
+    flags: list[npt.NDArray[np.bool_]] = field(default_factory=list)
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Count rows, all of their series' rows of the day."""
+        self.readings += rows.height
+        self.decided += rows["is_anomaly"].count()
+        self.anomalies += int(rows["is_anomaly"].sum())
+        self.series += rows.select(pl.struct("entity", "metric").n_unique()).item()
+        for status, count in rows["status"].value_counts().iter_rows():
+            self.statuses[status] += count
+        self.scores.append(rows["score"].drop_nulls())
+        known = rows.filter(pl.col("label").is_not_null()).sort("entity", "metric", "event_time")
+        self.labels.append(known["label"].to_numpy())
+        self.flags.append(known["is_anomaly"].fill_null(value=False).to_numpy())
+
+    def volumes(self) -> Stats:
+        """Return counts, rates and the scores' quantiles."""
+        scores = pl.concat(self.scores)
+        return {
+            ("day", "readings"): self.readings,
+            ("day", "anomalies"): self.anomalies,
+            ("day", "anomaly_rate"): self.anomalies / self.decided if self.decided else None,
+            ("day", "series"): self.series,
+            **{("status", status): count for status, count in self.statuses.items()},
+            **{("score", name): scores.quantile(q) for name, q in _QUANTILES.items()},
+        }
+
+    def quality(self) -> Stats:
+        """Compare decisions with labels, where readings carry any."""
+        from anomaly_platform.ml.evaluation import confusion, event_recall
+
+        labels, flags = np.concatenate(self.labels), np.concatenate(self.flags)
+        if labels.size == 0:
+            return {}
+        counts = confusion(labels, flags)
+        return {
+            ("day", "labelled"): labels.size,
+            ("day", "precision"): counts.precision,
+            ("day", "recall"): counts.recall,
+            ("day", "false_positive_rate"): counts.false_positive_rate,
+            ("day", "event_recall"): event_recall(labels, flags),
+        }
 
 
 def _drift(
@@ -180,8 +205,9 @@ def _drift_stats(drift: list[tuple[float, float]]) -> Stats:
     }
 
 
-def _model_and_latency(platform: Platform, stream: MetricStream, day: date) -> Stats:
-    scored = platform.warehouse.scores.scored_day(stream.name, day)
+def model_and_latency(platform: Platform, stream: Stream, day: date) -> Stats:
+    """Return the age of the model that scored a day, and how long the scores took to come."""
+    scored = platform.scores_of(stream).scored_day(stream.name, day)
     if scored is None:
         return {}
     stats: Stats = {}
@@ -191,7 +217,9 @@ def _model_and_latency(platform: Platform, stream: MetricStream, day: date) -> S
     if newest is not None:
         stats[("day", "latency_seconds")] = (scored.written_at - newest).total_seconds()
     if scored.bundle_version is not None:
-        record = platform.warehouse.bundles.get(stream.name, DETECTOR, scored.bundle_version)
+        record = platform.warehouse.bundles.get(
+            stream.name, stream.scored_by, scored.bundle_version
+        )
         if record is not None and record.trained_at is not None:
             age = scored.written_at - record.trained_at
             stats[("model", "age_days")] = age.total_seconds() / 86_400
@@ -227,7 +255,13 @@ def _curves(platform: Platform, stream: MetricStream, day: date) -> bytes | None
     scored = platform.warehouse.partitions.get(stream.name, "scored_events", day.isoformat())
     if scored is None:
         return None
-    rows = platform.lake.read(scored.path, columns=["score", "label"]).drop_nulls()
+    parts = [
+        chunk.drop_nulls()
+        for chunk in platform.lake.chunks([scored.path], columns=["score", "label"])
+    ]
+    if not parts:
+        return None
+    rows = pl.concat(parts)
     labels = rows["label"].to_numpy()
     if not labels.any() or labels.all():
         return None
