@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import barcode_learned
 import barcode_rules
 import polars as pl
 
@@ -27,6 +28,7 @@ TRAIN_SEED, TEST_SEEDS = 101, (202, 203, 204)
 TRAIN_DAYS, TEST_DAYS = 60, 30
 TRAIN_START = datetime(2025, 1, 6, tzinfo=UTC)
 TEST_START = datetime(2025, 3, 10, tzinfo=UTC)
+LOOK_BACK_START = TEST_START - timedelta(days=TEST_DAYS)
 
 
 def training_data(events: int) -> SupplyNetworkData:
@@ -44,6 +46,17 @@ def test_months(events: int) -> dict[int, pl.DataFrame]:
         ).scans
         for seed in TEST_SEEDS
     }
+
+
+def months_with_look_back(events: int) -> dict[int, tuple[pl.DataFrame, pl.DataFrame]]:
+    """Return scans of the test months after a month of look-back, and incidents, by seed."""
+    found = {}
+    for seed in TEST_SEEDS:
+        data = simulate_supply_network(
+            events=2 * events, days=2 * TEST_DAYS, seed=seed, start=LOOK_BACK_START
+        )
+        found[seed] = data.scans, data.incidents
+    return found
 
 
 def reference_of(data: SupplyNetworkData) -> ScanReference:
@@ -76,7 +89,11 @@ def main() -> None:
         "days that begin later, in the same network, from other seeds.",
         "",
     ]
-    sections = [barcode_rules.section(RulesModel.fit(train.scans, reference), months)]
+    models = barcode_learned.train(train.scans, reference)
+    sections = [
+        barcode_rules.section(RulesModel.fit(train.scans, reference), months),
+        barcode_learned.section(models, months_with_look_back(chosen.events), TEST_START),
+    ]
     chosen.out.write_text("\n".join([*head, *sections]))
     print(f"{chosen.out} written")
 
