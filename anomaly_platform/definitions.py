@@ -18,6 +18,7 @@ from anomaly_platform.assets import build_assets
 from anomaly_platform.checks import build_checks
 from anomaly_platform.logs import configure_logging
 from anomaly_platform.resources.platform import Platform
+from anomaly_platform.resources.trainer import Trainer
 from anomaly_platform.sensors.landing import build_landing_sensors
 from anomaly_platform.settings import get_settings
 
@@ -63,7 +64,7 @@ def build_defs(
                 description="Every asset check of every stream, as `anomaly check` runs them.",
             )
         ],
-        resources={"platform": platform, **(resource_overrides or {})},
+        resources={"platform": platform, "trainer": Trainer(), **(resource_overrides or {})},
         # Steps of a metric stream are short: one process per run spares each step seconds of
         # imports, and days are worked through in bounded chunks anyway.
         executor=in_process_executor,

@@ -1,4 +1,4 @@
-"""``features``: the features of a day's readings, from them and what came before them.
+"""``features``: the features of a day's events, from them and what came before them.
 
 What belongs here: bringing each day together with its look-back, chunk by chunk. What a feature is
 stands in ``ml.features``.
@@ -18,13 +18,14 @@ from dagster import (
 
 from anomaly_platform.assets.metadata import column_schema, records_table
 from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days, with_lookback
+from anomaly_platform.ml.features.scans import ScanFeatureSet
 from anomaly_platform.resources.platform import Platform
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams import MetricStream, Stream
 
 STAGE = "features"
 
 
-def build_features(stream: MetricStream, platform: Platform) -> AssetsDefinition:
+def build_features(stream: Stream, platform: Platform) -> AssetsDefinition:
     """Return the asset ``[stream, features]``."""
 
     @asset(
@@ -37,11 +38,7 @@ def build_features(stream: MetricStream, platform: Platform) -> AssetsDefinition
         owners=list(stream.owners),
         tags={"stage": "features"},
         code_version=stream.features.version,
-        description=(
-            f"{len(stream.features.names)} causal features per reading over windows of "
-            f"{', '.join(map(str, stream.features.windows))} rows, "
-            f"looking back {stream.lookback_days} days at most."
-        ),
+        description=_description(stream),
         required_resource_keys={"platform"},
     )
     def features(context: AssetExecutionContext) -> MaterializeResult[None]:
@@ -64,7 +61,7 @@ def build_features(stream: MetricStream, platform: Platform) -> AssetsDefinition
     return features
 
 
-def features_of_day(platform: Platform, stream: MetricStream, day: date) -> int:
+def features_of_day(platform: Platform, stream: Stream, day: date) -> int:
     """Compute one day's features, replace its file, and return its number of rows."""
     first = day - timedelta(days=stream.lookback_days)
     sources = platform.warehouse.partitions.between(
@@ -74,9 +71,8 @@ def features_of_day(platform: Platform, stream: MetricStream, day: date) -> int:
 
     def chunks() -> Iterator[pl.DataFrame]:
         paths = [source.path for source in sources]
-        for readings in platform.lake.chunks(paths):
-            ordered = readings.sort("bucket", "entity", "metric", "event_time")
-            yield stream.features.compute(ordered, since=midnight)
+        for events in platform.lake.chunks(paths):
+            yield _compute(stream, events, midnight)
 
     written = platform.lake.write(
         STAGE, stream.name, day.isoformat(), chunks(), schema=features_schema(stream)
@@ -94,9 +90,46 @@ def features_of_day(platform: Platform, stream: MetricStream, day: date) -> int:
     return written.rows
 
 
-def features_schema(stream: MetricStream) -> dict[str, pl.DataType]:
-    """Return the columns of a day's features: the reading's own, then each feature."""
-    dtypes = {"f64": pl.Float64(), "f32": pl.Float32()}
+def _compute(stream: Stream, events: pl.DataFrame, midnight: datetime) -> pl.DataFrame:
+    """Return the features of the events from midnight on; the others are their look-back."""
+    if isinstance(stream, MetricStream):
+        ordered = events.sort("bucket", "entity", "metric", "event_time")
+        return stream.features.compute(ordered, since=midnight)
+    codes = events.filter(pl.col("event_time") >= midnight)["epc_code"].unique()
+    mine = events.filter(pl.col("epc_code").is_in(codes.implode()))
+    computed = stream.features.compute(in_order(mine), since=midnight)
+    return computed.select(pl.col(name).cast(kind) for name, kind in SCAN_SCHEMA.items())
+
+
+def in_order(scans: pl.DataFrame) -> pl.DataFrame:
+    """Return scans as the library takes them: by code, time and id, with the code as entity.
+
+    The rest of the natural key decides where senders repeat an id.
+    """
+    return scans.with_columns(entity="epc_code").sort(
+        *("bucket", "epc_code", "event_time", "event_id"),
+        *("location_id", "business_step", "event_type"),
+    )
+
+
+def _description(stream: Stream) -> str:
+    count = len(stream.features.names)
+    if isinstance(stream, MetricStream):
+        windows = ", ".join(map(str, stream.features.windows))
+        return (
+            f"{count} causal features per reading over windows of {windows} rows, "
+            f"looking back {stream.lookback_days} days at most."
+        )
+    return (
+        f"{count} causal features per scan from the history of its code, "
+        f"looking back {stream.lookback_days} days at most."
+    )
+
+
+def features_schema(stream: Stream) -> dict[str, pl.DataType]:
+    """Return the columns of a day's features: the event's own, then each feature."""
+    if not isinstance(stream, MetricStream):
+        return dict(SCAN_SCHEMA)
     own = {
         "bucket": pl.UInt8(),
         "entity": pl.String(),
@@ -107,5 +140,31 @@ def features_schema(stream: MetricStream) -> dict[str, pl.DataType]:
         "label": pl.Boolean(),
         "metadata": pl.String(),
     }
-    features = {name: dtypes[of["dtype"]] for name, of in stream.features.schema().items()}
+    features = {name: _DTYPES[of["dtype"]] for name, of in stream.features.schema().items()}
     return {**own, **features}
+
+
+_DTYPES: dict[str, pl.DataType] = {
+    "f64": pl.Float64(),
+    "f32": pl.Float32(),
+    "i8": pl.Int8(),
+    "i16": pl.Int16(),
+    "bool": pl.Boolean(),
+    "str": pl.String(),
+    "date": pl.Date(),
+    "list[str]": pl.List(pl.String()),
+}
+_SCAN_TEXTS = (
+    *("location_id", "business_step", "event_type", "event_id", "file_id", "scan_location"),
+    *("operator_id", "device_id", "product_name"),
+)
+SCAN_SCHEMA: dict[str, pl.DataType] = {
+    "bucket": pl.UInt8(),
+    "epc_code": pl.String(),
+    "event_time": pl.Datetime("us", "UTC"),
+    **dict.fromkeys(_SCAN_TEXTS, pl.String()),
+    "label": pl.Boolean(),
+    "anomaly_kind": pl.String(),
+    **{name: _DTYPES[of["dtype"]] for name, of in ScanFeatureSet().schema().items()},
+}
+"""A scan with its features, as stored."""

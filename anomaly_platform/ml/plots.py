@@ -324,6 +324,36 @@ def monitoring_overview(
         return png(figure)
 
 
+def loss_curves(
+    training: ArrayLike, validation: ArrayLike, *, title: str = "", unit: str = "nats per event"
+) -> bytes:
+    """Draw the losses of a training, epoch by epoch, with the best epoch marked.
+
+    Parameters
+    ----------
+    training, validation : array_like of float, shape (n,)
+        Loss after each epoch, n at least 1.
+    title, unit : str
+        Text.
+
+    Returns
+    -------
+    bytes
+        A PNG.
+    """
+    losses = {"training": _floats(training), "validation": _floats(validation)}
+    epochs = np.arange(1, losses["training"].size + 1)
+    best = int(np.nanargmin(losses["validation"]))
+    with style():
+        figure, (axes,) = panels(1, size=(7.5, 4))
+        for (name, loss), color in zip(losses.items(), (GUIDE, MEASURED), strict=True):
+            axes.plot(epochs, loss, color=color, marker="o", markersize=3, label=name)
+        axes.axvline(epochs[best], color=FLAGGED, linewidth=1, linestyle="--", label="kept")
+        axes.set(xlabel="epoch", ylabel=f"loss ({unit})", title=title)
+        axes.legend()
+        return png(figure)
+
+
 def _drift_lines(axes: Axes, clock: NDArray[np.datetime64], psi: Mapping[str, ArrayLike]) -> None:
     curves = {name: _floats(values) for name, values in psi.items()}
     highest = {

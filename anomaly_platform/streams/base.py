@@ -65,6 +65,8 @@ class Stream(ABC):
         Lower-case identifier; the asset group, the landing folder and the table suffix.
     title, description : str
         For people: the Dagster UI and the documentation.
+    features : MetricFeatureSet or ScanFeatureSet
+        What is computed of every event.
     aliases : mapping of str to tuple of str
         Further column names per canonical field, beside those every stream of the kind knows.
     alpha : float or None
@@ -80,11 +82,16 @@ class Stream(ABC):
         Events before this day are quarantined; ``None`` takes ``ANOMALY_START_DATE``.
     owners : tuple of str
         Who answers for the assets.
+    timezone : str or None
+        Where times that name no zone are at home; ``None`` takes ``ANOMALY_DEFAULT_TIMEZONE``.
+    ignored_columns : tuple of str
+        Columns of files that are left alone where they occur.
     """
 
     name: str
     title: str
     description: str
+    features: MetricFeatureSet | ScanFeatureSet
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     alpha: float | None = None
     threshold: float | None = None
@@ -93,6 +100,8 @@ class Stream(ABC):
     max_anomaly_rate: float = 0.25
     start: date | None = None
     owners: tuple[str, ...] = ("team:anomaly-platform",)
+    timezone: str | None = None
+    ignored_columns: tuple[str, ...] = ()
 
     #: The detectors that are trained, in order.
     detectors: ClassVar[tuple[str, ...]]
@@ -149,10 +158,6 @@ class MetricStream(Stream):
         External column names, as files, the API and the BI views carry them.
     features : MetricFeatureSet
         The features; their look-back decides how far late data reaches.
-    timezone : str or None
-        Where times that name no zone are at home; ``None`` takes ``ANOMALY_DEFAULT_TIMEZONE``.
-    ignored_columns : tuple of str
-        Columns of files that are neither fields nor metrics.
     """
 
     entity_field: str
@@ -160,8 +165,6 @@ class MetricStream(Stream):
     time_field: str = "timestamp"
     value_field: str = "value"
     features: MetricFeatureSet = field(default_factory=MetricFeatureSet)
-    timezone: str | None = None
-    ignored_columns: tuple[str, ...] = ()
 
     detectors = ("isolation_forest",)
     scored_by = "isolation_forest"

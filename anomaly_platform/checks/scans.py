@@ -1,0 +1,284 @@
+"""Checks of a stream of scans, from ``features`` to ``monitoring_stats``.
+
+What belongs here: what holds of scans only. Checks of ingested rows are common to all streams.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+
+import polars as pl
+from dagster import (
+    AssetCheckExecutionContext,
+    AssetCheckResult,
+    AssetChecksDefinition,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    multi_asset_check,
+)
+
+from anomaly_platform.assets.features import in_order
+from anomaly_platform.checks.scope import partitions_in_scope, verdict
+from anomaly_platform.resources.partitions import Partition
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.streams import ScanStream
+
+#: Codes per day whose features are computed again, one scan at a time.
+SAMPLED_CODES = 5
+_ALWAYS_THERE = (
+    *("hour", "day_of_week", "month", "is_weekend", "is_business_hours", "epc_malformed"),
+    *("event", "event_type_missing", "location_interpolated", "sequence_length"),
+    *("current_position", "time_since_last_scan"),
+)
+#: A share of anomalies among fewer scans says nothing.
+_ENOUGH_SCANS = 1_000
+_SCORES = (
+    *("epc_fake_score", "epc_dup_score", "loc_err_score", "evt_order_err_score", "jump_score"),
+    *("lstm_score", "svm_score", "ml_combined_score", "final_confidence"),
+)
+
+
+def build_scan_checks(stream: ScanStream) -> list[AssetChecksDefinition]:
+    """Return the checks of the stages behind validation but the models'."""
+    return [_feature_checks(stream), _scored_checks(stream), _monitoring_checks(stream)]
+
+
+def _feature_checks(stream: ScanStream) -> AssetChecksDefinition:
+    key = stream.key("features")
+
+    @multi_asset_check(
+        name=f"{stream.name}__features_checks",
+        specs=[
+            AssetCheckSpec(
+                "complete",
+                asset=key,
+                blocking=True,
+                description="What is known of every scan is there, and within its bounds.",
+            ),
+            AssetCheckSpec(
+                "one_row_per_scan",
+                asset=key,
+                description="A day has as many rows as its validated scans.",
+            ),
+            AssetCheckSpec(
+                "batch_equals_single_row",
+                asset=key,
+                description="Computed one scan at a time, a sample has the same values.",
+            ),
+        ],
+        required_resource_keys={"platform"},
+    )
+    def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
+        platform: Platform = context.resources.platform
+        days = partitions_in_scope(context, platform, stream, "features")
+        incomplete, missing, unequal = [], [], []
+        compared = 0
+        for day in days:
+            stored = platform.lake.read(day.path)
+            incomplete += [f"{day.partition}: {problem}" for problem in _incomplete(stored)]
+            valid = platform.warehouse.partitions.get(
+                stream.name, "validated_events", day.partition
+            )
+            if valid is None or valid.rows != day.rows:
+                missing.append(
+                    f"{day.partition}: {day.rows} rows of {valid.rows if valid else 0} scans"
+                )
+            rows, problems = _replay(platform, stream, day, stored)
+            compared += rows
+            unequal += problems
+        seen = f"{sum(day.rows for day in days):,} rows of {len(days)} days"
+        yield verdict(stream, "features", "complete", incomplete, seen)
+        yield verdict(stream, "features", "one_row_per_scan", missing, seen)
+        yield verdict(
+            stream, "features", "batch_equals_single_row", unequal, f"{compared:,} scans compared"
+        )
+
+    return checks
+
+
+def _incomplete(stored: pl.DataFrame) -> list[str]:
+    problems = [
+        f"{stored[name].null_count()} rows have no {name}"
+        for name in _ALWAYS_THERE
+        if stored[name].null_count()
+    ]
+    hours = stored.filter(~pl.col("time_since_last_scan").is_between(0.0, 720.0)).height
+    if hours:
+        problems.append(f"{hours} rows have a time_since_last_scan outside 0…720 h")
+    return problems
+
+
+def _replay(
+    platform: Platform, stream: ScanStream, day: Partition, stored: pl.DataFrame
+) -> tuple[int, list[str]]:
+    """Compute a few codes of the day again from their look-back, one scan at a time."""
+    from anomaly_platform.ml.features.scans_online import ScanState, step
+
+    codes = stored["epc_code"].unique(maintain_order=True)
+    sample = codes.gather_every(max(1, len(codes) // SAMPLED_CODES)).head(SAMPLED_CODES)
+    midnight = datetime.combine(date.fromisoformat(day.partition), time(), UTC)
+    first = midnight.date() - timedelta(days=stream.lookback_days)
+    earlier = platform.warehouse.partitions.between(
+        stream.name, "validated_events", first.isoformat(), day.partition
+    )
+    mine = pl.col("epc_code").is_in(sample.implode())
+    parts = [platform.lake.read(p.path).filter(mine) for p in earlier]
+    found = [part for part in parts if part.height]
+    if not found:
+        return 0, []
+    history = in_order(pl.concat(found))
+    expected = in_order(stored.filter(mine)).select("epc_code", *stream.features.names)
+    states: dict[str, ScanState] = {}
+    rows: list[tuple[object, ...]] = []
+    for event in history.iter_rows(named=True):
+        code = event["epc_code"]
+        features, states[code] = step(stream.features, states.get(code, ScanState()), event)
+        if event["event_time"] >= midnight:
+            rows.append((code, *(features[name] for name in stream.features.names)))
+    single = pl.DataFrame(rows, schema=expected.schema, orient="row")
+    if single.equals(expected, null_equal=True):
+        return expected.height, []
+    return expected.height, [f"{day.partition}: a sample differs one scan at a time"]
+
+
+def _scored_checks(stream: ScanStream) -> AssetChecksDefinition:
+    key = stream.key("scored_events")
+
+    @multi_asset_check(
+        name=f"{stream.name}__scored_events_checks",
+        specs=[
+            AssetCheckSpec(
+                "scored_rows_equal_feature_rows",
+                asset=key,
+                description="Every row of features is a row in PostgreSQL and in the lake.",
+            ),
+            AssetCheckSpec(
+                "score_range",
+                asset=key,
+                description="Scores lie in 0…100 and agree with decision, severity and reason.",
+            ),
+            AssetCheckSpec(
+                "every_detector_took_part",
+                asset=key,
+                description="No detector of the serving set was left out.",
+            ),
+            AssetCheckSpec(
+                "anomaly_rate",
+                asset=key,
+                description=f"At most {stream.max_anomaly_rate:.0%} of the scans are alarms.",
+            ),
+        ],
+        required_resource_keys={"platform"},
+    )
+    def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
+        platform: Platform = context.resources.platform
+        days = partitions_in_scope(context, platform, stream, "scored_events")
+        missing: list[str] = []
+        wrong: list[str] = []
+        silent: list[str] = []
+        scans = anomalies = 0
+        for day in days:
+            missing += _missing_rows(platform, stream, day)
+            rows = platform.lake.read(day.path)
+            wrong += [f"{day.partition}: {problem}" for problem in _range_problems(rows)]
+            silent += [f"{day.partition}: {problem}" for problem in _silent(rows)]
+            scans += rows.height
+            anomalies += int(rows["is_anomaly"].sum())
+        seen = f"{scans:,} rows of {len(days)} days"
+        yield verdict(stream, "scored_events", "scored_rows_equal_feature_rows", missing, seen)
+        yield verdict(stream, "scored_events", "score_range", wrong, seen)
+        yield verdict(
+            stream,
+            "scored_events",
+            "every_detector_took_part",
+            silent,
+            seen,
+            severity=AssetCheckSeverity.WARN,
+        )
+        rate = anomalies / scans if scans else 0.0
+        shown = f"{anomalies:,} of {scans:,} scans ({rate:.2%}) are anomalies"
+        too_many = scans >= _ENOUGH_SCANS and rate > stream.max_anomaly_rate
+        yield verdict(
+            stream,
+            "scored_events",
+            "anomaly_rate",
+            [shown] if too_many else [],
+            shown,
+            severity=AssetCheckSeverity.WARN,
+            rate=rate,
+        )
+
+    return checks
+
+
+def _missing_rows(platform: Platform, stream: ScanStream, day: Partition) -> list[str]:
+    features = platform.warehouse.partitions.get(stream.name, "features", day.partition)
+    expected = features.rows if features is not None else 0
+    stored = platform.warehouse.scan_scores.count_rows(
+        stream.name, date.fromisoformat(day.partition)
+    )
+    if expected == stored == day.rows:
+        return []
+    counts = f"{expected} rows of features, {stored} in PostgreSQL, {day.rows} in the lake"
+    return [f"{day.partition}: {counts}"]
+
+
+def _range_problems(rows: pl.DataFrame) -> list[str]:
+    outside = rows.filter(pl.any_horizontal(~pl.col(name).is_between(0, 100) for name in _SCORES))
+    decided = rows.filter(pl.col("is_anomaly") != (pl.col("final_confidence") >= 50))
+    grave = pl.col("severity").is_in(["MEDIUM", "HIGH"])
+    graded = rows.filter(pl.col("is_anomaly") != grave)
+    mute = rows.filter(pl.col("is_anomaly") & pl.col("explanation").is_null())
+    found = {
+        "rows have scores outside 0…100": outside.height,
+        "decisions contradict the confidence": decided.height,
+        "severities contradict the decision": graded.height,
+        "alarms say no reason": mute.height,
+    }
+    return [f"{count} {what}" for what, count in found.items() if count]
+
+
+def _silent(rows: pl.DataFrame) -> list[str]:
+    """Return the detectors that gave some or no scores on a day when the other did."""
+    counts = {name: rows[f"{name}_score"].count() for name in ("lstm", "svm")}
+    if not any(counts.values()):
+        return []
+    return [
+        f"{name} judged {count:,} of {rows.height:,} scans"
+        for name, count in counts.items()
+        if count < rows.height
+    ]
+
+
+def _monitoring_checks(stream: ScanStream) -> AssetChecksDefinition:
+    key = stream.key("monitoring_stats")
+
+    @multi_asset_check(
+        name=f"{stream.name}__monitoring_stats_checks",
+        specs=[
+            AssetCheckSpec(
+                "counts_agree",
+                asset=key,
+                description="Scans and anomalies of a day are those of its scored rows.",
+            )
+        ],
+        required_resource_keys={"platform"},
+    )
+    def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
+        platform: Platform = context.resources.platform
+        days = partitions_in_scope(context, platform, stream, "scored_events")
+        problems = []
+        for day in days:
+            when = date.fromisoformat(day.partition)
+            stats = platform.warehouse.monitoring.between(stream.name, when, when)
+            known = {
+                stat: value
+                for subject, stat, value in stats.select("subject", "stat", "value").iter_rows()
+                if subject == "day"
+            }
+            expected = (float(day.rows), float(day.stats["anomalies"]))
+            told = (known.get("scans", 0.0), known.get("anomalies", 0.0))
+            if known and told != expected:
+                problems.append(f"{day.partition}: told {told}, scored {expected}")
+        yield verdict(stream, "monitoring_stats", "counts_agree", problems, f"{len(days)} days")
+
+    return checks
