@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
 from dagster import (
     AssetSelection,
     BetaWarning,
@@ -23,6 +24,8 @@ from anomaly_platform.sensors.landing import build_landing_sensors
 from anomaly_platform.settings import get_settings
 
 CHECKS_JOB = "asset_checks"
+
+log = structlog.get_logger(__name__)
 
 # Backfill policies are used knowingly; the version is pinned.
 warnings.filterwarnings("ignore", category=BetaWarning)
@@ -52,6 +55,8 @@ def build_defs(
         settings = get_settings()
         configure_logging(settings.log_level)
         platform = Platform(settings)
+    for bad in platform.user_streams.bad:
+        log.warning("stream left out", file=str(bad.path), problem=str(bad))
     streams = platform.streams
     return Definitions(
         assets=[asset for stream in streams for asset in build_assets(stream, platform)],

@@ -85,6 +85,11 @@ class Settings(BaseSettings):
         description="Folder with what is known beforehand (places, companies, tiers), "
         "one folder per stream. Unset: ANOMALY_HOME/reference.",
     )
+    streams_dir: Path = Field(
+        default_factory=lambda data: data["home"] / "streams" if "home" in data else Path(),
+        description="Folder with the YAML files of streams of your own, one stream a file. "
+        "Unset: ANOMALY_HOME/streams.",
+    )
     alpha: float = Field(
         default=0.01,
         gt=0.0,
@@ -133,7 +138,7 @@ class Settings(BaseSettings):
         description="Least severe level that is logged: DEBUG, INFO, WARNING or ERROR.",
     )
 
-    @field_validator("home", "reference_path")
+    @field_validator("home", "reference_path", "streams_dir")
     @classmethod
     def _folder_is_absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()

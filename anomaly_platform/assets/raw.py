@@ -193,9 +193,10 @@ def layout_context(
         now=now,
         mapping=mapping,
         fields=row_format(stream).named(stream),
-        timezone=platform.settings.default_timezone,
+        timezone=stream.timezone or platform.settings.default_timezone,
         start=datetime.combine(platform.start_of(stream), time(), UTC),
         future_allowance=platform.settings.future_allowance,
+        ignored=stream.ignored_columns,
     )
 
 

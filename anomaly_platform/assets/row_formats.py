@@ -91,9 +91,16 @@ class RowFormat:
 
     def named(self, stream: Stream) -> dict[str, tuple[str, ...]]:
         """Return the accepted column names: the stream's own before those of its kind."""
+        from anomaly_platform.ingest.mapping import plain
+
         own = stream.column_names()
+        # What the stream calls its metric must not be taken for the entity of its kind.
+        claimed = {plain(name) for names in own.values() for name in names}
         return {
-            name: tuple(dict.fromkeys((*own.get(name, ()), *known)))
+            name: (
+                *own.get(name, ()),
+                *(other for other in known if plain(other) not in claimed),
+            )
             for name, known in self.fields.items()
         }
 

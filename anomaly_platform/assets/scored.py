@@ -90,6 +90,7 @@ def build_scored_events(stream: MetricStream, platform: Platform) -> AssetsDefin
     )
     def scored_events(context: AssetExecutionContext) -> MaterializeResult[None]:
         opened: Platform = context.resources.platform
+        ensure_tables(opened, stream)
         version, scorer = current_scorer(opened, stream)
         histogram = np.zeros(_HISTOGRAM_BINS, dtype=np.int64)
         results = []
@@ -121,6 +122,13 @@ def build_scored_events(stream: MetricStream, platform: Platform) -> AssetsDefin
         )
 
     return scored_events
+
+
+def ensure_tables(platform: Platform, stream: MetricStream) -> None:
+    """Make the tables and views of a user's own stream when it is scored for the first time."""
+    scores = platform.warehouse.scores
+    if not scores.has_stream_tables(stream.name, stream.entity_field):
+        scores.ensure_stream_tables(stream.name, entity_field=stream.entity_field)
 
 
 def current_scorer(platform: Platform, stream: MetricStream) -> "tuple[int | None, FleetScorer]":

@@ -49,6 +49,7 @@ def examine(settings: Settings, port: int) -> Iterator[Finding]:
         lambda: _home(settings),
         lambda: _database(settings),
         lambda: _lake(settings),
+        lambda: _streams(settings),
         lambda: _port(port),
         _gpu,
     ]
@@ -111,6 +112,20 @@ def _lake(settings: Settings) -> Finding:
     except Exception as error:
         return Finding("Lake", False, str(error), "set ANOMALY_LAKE_URL to a place to write to")
     return Finding("Lake", True, settings.lake_url)
+
+
+def _streams(settings: Settings) -> Finding:
+    from anomaly_platform.resources.platform import Platform
+
+    platform = Platform(settings)
+    bad = platform.user_streams.bad
+    names = ", ".join(stream.name for stream in platform.streams)
+    return Finding(
+        "Streams",
+        not bad,
+        "\n".join([names, *map(str, bad)]),
+        f"correct the file in {settings.streams_dir}, or take it away",
+    )
 
 
 def _port(port: int) -> Finding:

@@ -15,7 +15,7 @@ from rich.table import Table
 from anomaly_platform.cli.backtest import backtest_app
 from anomaly_platform.logs import configure_logging
 from anomaly_platform.settings import SettingsError, get_settings
-from anomaly_platform.streams import BUILT_IN, Stream
+from anomaly_platform.streams import Stream
 
 app = typer.Typer(
     name="anomaly",
@@ -41,6 +41,7 @@ def main() -> None:
     from anomaly_platform.ingest.sources import UnreadableFile
     from anomaly_platform.resources.database import DatabaseError
     from anomaly_platform.resources.lake import LakeError
+    from anomaly_platform.streams.user_defined import StreamFileError
 
     try:
         configure_logging(get_settings().log_level)
@@ -48,17 +49,25 @@ def main() -> None:
     except RunFailedError as error:
         errors.print(f"[red]{escape(str(error))}")
         sys.exit(1)
-    except (SettingsError, DatabaseError, LakeError, UnreadableFile, FileNotFoundError) as error:
+    except (
+        SettingsError,
+        StreamFileError,
+        DatabaseError,
+        LakeError,
+        UnreadableFile,
+        FileNotFoundError,
+    ) as error:
         errors.print(f"[red]{escape(str(error))}")
         sys.exit(2)
 
 
 def _stream(name: str) -> Stream:
-    for stream in BUILT_IN:
-        if stream.name == name:
-            return stream
-    known = ", ".join(stream.name for stream in BUILT_IN)
-    raise typer.BadParameter(f"there is no stream {name!r}; there are {known}")
+    from anomaly_platform.resources.platform import Platform
+
+    try:
+        return Platform(get_settings()).stream(name)
+    except LookupError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _days(text: str | None) -> tuple[date, date] | None:
@@ -156,6 +165,14 @@ def check(
     chosen = _stream(stream) if stream else None
     with open_runtime() as runtime:
         raise typer.Exit(run_checks(runtime, chosen, console))
+
+
+@app.command("streams")
+def list_streams() -> None:
+    """List all streams, the built-in ones and your own, and what is wrong with a file."""
+    from anomaly_platform.cli.listing import streams_table
+
+    console.print(streams_table(get_settings()))
 
 
 @app.command()

@@ -74,6 +74,8 @@ class LayoutContext:
         The first instant that the stream takes.
     future_allowance
         How far ahead of `now` an event may lie.
+    ignored
+        Columns that the stream has no use for, where a file has them.
     """
 
     name: str
@@ -83,6 +85,7 @@ class LayoutContext:
     timezone: str = "UTC"
     start: datetime = datetime(2010, 1, 1, tzinfo=UTC)
     future_allowance: timedelta = FUTURE_ALLOWANCE
+    ignored: tuple[str, ...] = ()
 
     @property
     def zone(self) -> str:
@@ -154,11 +157,17 @@ def assign_columns(columns: Sequence[str], context: LayoutContext) -> Assignment
         raise MappingError(
             f"the file has no column {missing[0]!r}; its columns are {listed(columns)}"
         )
+    unwanted = {plain(name) for name in context.ignored}
     left_out = list(mapping.ignore)
+    left_out += [
+        name
+        for name in columns
+        if plain(name) in unwanted and name not in mapping.columns and name not in left_out
+    ]
     free = {
         plain(name): name
         for name in reversed(columns)
-        if name not in mapping.columns and name not in mapping.ignore and plain(name)
+        if name not in mapping.columns and name not in left_out and plain(name)
     }
     for target, names in context.fields.items():
         for known in names:

@@ -8,6 +8,7 @@ a file together with its mapping. What is done with the columns belongs into `la
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +53,7 @@ SCAN_FIELDS: Final[Fields] = MappingProxyType(
 )
 
 _CHUNK: Final = 1 << 20
-_NOT_SIGNIFICANT: Final = re.compile(r"[^0-9a-z]+")
+_NOT_SIGNIFICANT: Final = re.compile(r"[\W_]+")
 
 
 class MappingError(UnreadableFile):
@@ -67,7 +68,7 @@ def plain(name: str) -> str:
     >>> plain("Device ID")
     'deviceid'
     """
-    return _NOT_SIGNIFICANT.sub("", name.lower())
+    return _NOT_SIGNIFICANT.sub("", unicodedata.normalize("NFC", name).lower())
 
 
 def listed(names: Iterable[str], limit: int = 20) -> str:

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 
 from anomaly_platform.resources.landing import Landing
 from anomaly_platform.settings import Settings
-from anomaly_platform.streams import BUILT_IN, ScanStream, Stream
+from anomaly_platform.streams import BARCODE, BUILT_IN, ScanStream, Stream
+from anomaly_platform.streams.user_defined import (
+    StreamFileError,
+    UserStreams,
+    load_user_streams,
+)
 
 if TYPE_CHECKING:
     from anomaly_platform.resources.database import DatabaseUrls
@@ -32,13 +37,48 @@ class Platform:
     ----------
     settings : Settings
         Where everything is.
-    streams : sequence of Stream
-        The streams that this platform runs.
+    streams : sequence of Stream or None
+        The streams that this platform runs; ``None`` takes the built-in ones and those that the
+        files of ``ANOMALY_STREAMS_DIR`` describe.
     """
 
-    def __init__(self, settings: Settings, streams: Sequence[Stream] = BUILT_IN) -> None:
+    def __init__(self, settings: Settings, streams: Sequence[Stream] | None = None) -> None:
         self.settings = settings
-        self.streams = tuple(streams)
+        self._given = None if streams is None else tuple(streams)
+
+    @cached_property
+    def user_streams(self) -> UserStreams:
+        """The streams that files describe, and the files that describe none."""
+        if self._given is not None:
+            return UserStreams()
+        taken = {stream.name for stream in (*BUILT_IN, BARCODE)}
+        return load_user_streams(self.settings.streams_dir, taken)
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The streams that this platform runs; those of bad files are not among them."""
+        if self._given is not None:
+            return self._given
+        return (*BUILT_IN, *self.user_streams.streams)
+
+    def stream(self, name: str) -> Stream:
+        """Return a stream by name.
+
+        Raises
+        ------
+        StreamFileError
+            When the file that should describe the stream is wrong; the text says where and how.
+        LookupError
+            When there is none of this name; the text lists those there are.
+        """
+        for stream in self.streams:
+            if stream.name == name:
+                return stream
+        for bad in self.user_streams.bad:
+            if name in {bad.name, bad.path.stem}:
+                raise StreamFileError(f"the stream {name} cannot be used:\n{bad}")
+        known = ", ".join(stream.name for stream in self.streams)
+        raise LookupError(f"there is no stream {name!r}; there are {known}")
 
     @cached_property
     def urls(self) -> DatabaseUrls:

@@ -79,6 +79,20 @@ class Scores(ScoredDays):
                 "SELECT ensure_stream_tables(%s, %s, %s)", (stream, entity_field, score_view)
             )
 
+    def has_stream_tables(self, stream: str, entity_field: str) -> bool:
+        """Return whether a metric stream's views are there with this name of the entity's column.
+
+        To ask is cheap and locks nothing, while :meth:`ensure_stream_tables` makes the views anew
+        and waits for whoever reads them.
+        """
+        with self._transactions.begin() as connection:
+            found = connection.execute(
+                "SELECT count(*) FROM pg_attribute WHERE attname = %s AND NOT attisdropped "
+                "AND attrelid IN (to_regclass(%s), to_regclass(%s))",
+                (entity_field, f"bi_{stream}_scores", f"bi_{stream}_daily"),
+            ).fetchone()
+        return found is not None and found[0] == 2
+
     def replace_day(
         self,
         stream: str,

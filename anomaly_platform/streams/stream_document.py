@@ -39,8 +39,16 @@ _UNITS = {
     "d": _DAY,
     "w": timedelta(weeks=1),
 }
-_SPELLED = {"sec": "s", "second": "s", "min": "m", "minute": "m", "hour": "h", "day": "d"}
-_DURATION = re.compile(r"^(\d{1,6}(?:\.\d{1,3})?)\s*([a-z]+)$")
+_SPELLED = {
+    "sec": "s",
+    "second": "s",
+    "min": "m",
+    "minute": "m",
+    "hour": "h",
+    "day": "d",
+    "week": "w",
+}
+_DURATION = re.compile(r"^([0-9]{1,6}(?:\.[0-9]{1,3})?)\s*([a-z]+)$")
 _MOST_ROWS = 10_000
 #: The statistical fallback needs this many readings in the longest window.
 _LEAST_LONGEST_WINDOW = 30
@@ -245,9 +253,13 @@ class StreamDocument(_Part):
     frequency: Duration = Field(description="the time between two readings, such as 5m")
     title: Text | None = Field(default=None, description="a text, such as Pumps of hall 3")
     description: Text | None = Field(default=None, description="a text")
-    columns: Columns = Field(default_factory=Columns, description="keys below it")
+    columns: Columns = Field(
+        default_factory=Columns, description="its keys on lines of their own, indented"
+    )
     timezone: str | None = Field(default=None, description="a zone, such as Europe/Berlin")
-    features: Features = Field(default_factory=Features, description="keys below it")
+    features: Features = Field(
+        default_factory=Features, description="its keys on lines of their own, indented"
+    )
     detectors: Annotated[tuple[DetectorName, ...], BeforeValidator(_several)] = Field(
         default=("isolation_forest",),
         min_length=1,
@@ -260,8 +272,12 @@ class StreamDocument(_Part):
     threshold: float | None = Field(
         default=None, gt=0.0, lt=1.0, description="a score above 0 and below 1, such as 0.7"
     )
-    retraining: Retraining = Field(default_factory=Retraining, description="keys below it")
-    checks: Checks = Field(default_factory=Checks, description="keys below it")
+    retraining: Retraining = Field(
+        default_factory=Retraining, description="its keys on lines of their own, indented"
+    )
+    checks: Checks = Field(
+        default_factory=Checks, description="its keys on lines of their own, indented"
+    )
     start: Annotated[date | None, BeforeValidator(_only_dates)] = Field(
         default=None, description="a day, such as 2020-01-31"
     )
@@ -358,4 +374,4 @@ def sql_name(column: str) -> str:
 
 def _compared(column: str) -> str:
     """Return a column's name as names are compared when a file is read."""
-    return re.sub(r"[\W_]+", "", column.lower())
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFC", column).lower())

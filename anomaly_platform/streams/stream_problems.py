@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -35,7 +35,16 @@ def read_document(document: YamlDocument) -> tuple[StreamDocument | None, list[P
         said = StreamDocument.model_validate(document.values)
     except ValidationError as error:
         wrong = error.errors(include_url=False)
-        problems = [Problem(*_worded(document, detail)) for detail in wrong]
+        problems = [
+            Problem(*_worded(document, detail))
+            for detail in wrong
+            # A list with a wrong item is also a wrong list; the item says it better.
+            if not any(
+                len(other["loc"]) > len(detail["loc"])
+                and other["loc"][: len(detail["loc"])] == detail["loc"]
+                for other in wrong
+            )
+        ]
         return None, sorted(set(problems), key=lambda problem: problem.line)
     problems = [
         Problem(document.line_of(path), message) for path, message in _combined_problems(said)
@@ -87,7 +96,7 @@ def _worded(document: YamlDocument, detail: Any) -> tuple[int, str]:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = str(value) if isinstance(value, date) else repr(value)
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
@@ -129,7 +138,7 @@ def _unknown_key(path: KeyPath, model: type[BaseModel]) -> str:
     close = difflib.get_close_matches(name.lower(), here, n=1, cutoff=0.6)
     if elsewhere:
         *above, _ = elsewhere[0]
-        where = f"under '{'.'.join(above)}'" if above else "at the left, below nothing"
+        where = f"under '{'.'.join(above)}'" if above else "to the left, beside 'name'"
         return f"unknown key {name!r} here; it belongs {where}"
     if close:
         return f"unknown key {name!r}; did you mean {close[0]!r}?"

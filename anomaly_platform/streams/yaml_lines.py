@@ -6,7 +6,7 @@ mappings, lists, texts, numbers, dates. What the keys mean is in ``stream_docume
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -79,55 +79,75 @@ def read_yaml(content: bytes) -> YamlDocument:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise NotReadableError(line, "the file is not UTF-8; save it as UTF-8 text") from None
+    lines: dict[KeyPath, int] = {}
     try:
+        for event in yaml.parse(text, yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                line = 1 if event.start_mark is None else event.start_mark.line + 1
+                raise NotReadableError(
+                    line, f"aliases (*{event.anchor}) are not read; write it out"
+                )
         root = yaml.compose(text, yaml.SafeLoader)
         if root is None:
             raise NotReadableError(1, "the file is empty; write at least name and frequency")
+        lines[()] = root.start_mark.line + 1
         if not isinstance(root, yaml.MappingNode):
-            line = root.start_mark.line + 1
-            raise NotReadableError(line, "expected lines of the form `key: value`")
-        lines = dict(_lines(root, (), set()))
-        return YamlDocument(yaml.safe_load(text), lines)
+            raise NotReadableError(lines[()], "expected lines of the form `key: value`")
+        return YamlDocument(_value(root, (), lines, yaml.SafeLoader("")), lines)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = 1 if mark is None else mark.line + 1
-        raise NotReadableError(line, _in_plain_words(error)) from None
+        raise NotReadableError(_line_of(error), _in_plain_words(error)) from None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise NotReadableError(line, "a control character; keep to plain text") from None
-    except (RecursionError, ValueError, OverflowError) as error:
-        if isinstance(error, NotReadableError):
-            raise
-        # Values that YAML takes for dates or numbers and Python does not, such as 2026-02-31.
-        raise NotReadableError(1, f"a value that cannot be read: {error}") from None
+    except RecursionError:
+        raise NotReadableError(1, "brackets within brackets without end") from None
 
 
-def _lines(node: yaml.Node, path: KeyPath, seen: set[int]) -> Iterator[tuple[KeyPath, int]]:
+def _value(
+    node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], loader: yaml.SafeLoader
+) -> Any:
+    """Return a node as plain Python and enter the lines of what is below it."""
     import yaml
 
-    line = node.start_mark.line + 1
-    if id(node) in seen:
-        raise NotReadableError(line, "aliases (*name) are not read; write the value out")
-    seen.add(id(node))
-    if not path:
-        yield path, line
     if isinstance(node, yaml.MappingNode):
-        keys: set[str] = set()
-        for key, value in node.value:
-            at = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):
-                raise NotReadableError(at, "expected a plain word as the key")
-            if not key.tag.endswith(":str"):
-                raise NotReadableError(at, f"{key.value} is no key; keys are words")
-            if key.value in keys:
-                raise NotReadableError(at, f"{key.value!r} stands here a second time; remove one")
-            keys.add(key.value)
-            yield (*path, key.value), at
-            yield from _lines(value, (*path, key.value), seen)
-    elif isinstance(node, yaml.SequenceNode):
+        found = {}
+        for key_node, value in node.value:
+            key = _key(key_node)
+            line = key_node.start_mark.line + 1
+            if key in found:
+                raise NotReadableError(line, f"{key!r} stands here a second time; remove one")
+            lines[*path, key] = line
+            found[key] = _value(value, (*path, key), lines, loader)
+        return found
+    if isinstance(node, yaml.SequenceNode):
+        items = []
         for number, item in enumerate(node.value):
-            yield (*path, number), item.start_mark.line + 1
-            yield from _lines(item, (*path, number), seen)
+            lines[*path, number] = item.start_mark.line + 1
+            items.append(_value(item, (*path, number), lines, loader))
+        return items
+    try:
+        return loader.construct_object(node)
+    except (ValueError, OverflowError) as error:
+        # What looks like a date or number to YAML and is none, such as 2026-02-31.
+        line = node.start_mark.line + 1
+        raise NotReadableError(line, f"{node.value} cannot be read: {error}") from None
+
+
+def _key(node: yaml.Node) -> str:
+    line = node.start_mark.line + 1
+    if not isinstance(node.value, str) or node.tag.endswith(":merge"):
+        raise NotReadableError(line, "expected a plain word as the key")
+    if not node.tag.endswith(":str"):
+        raise NotReadableError(line, f"{node.value} is no key; keys are words")
+    return node.value
+
+
+def _line_of(error: yaml.MarkedYAMLError) -> int:
+    # Of something that is never closed YAML notices the end; people look for the beginning.
+    opened = (error.context or "").startswith(("while scanning", "while parsing a flow"))
+    marks = (error.context_mark, error.problem_mark)
+    mark = next((mark for mark in (marks if opened else marks[::-1]) if mark is not None), None)
+    return 1 if mark is None else mark.line + 1
 
 
 _ADVICE = (
@@ -138,6 +158,7 @@ _ADVICE = (
     ("found another document", "one file describes one stream; remove what follows ---"),
     ("determine a constructor", "tags (!name) are not read; write the value plainly"),
     ("undefined alias", "put a text that begins with * in quotes"),
+    ("while parsing a flow", "a bracket is not closed"),
     ("end of stream", "a quote or bracket is not closed"),
 )
 
