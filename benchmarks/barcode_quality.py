@@ -25,16 +25,16 @@ from anomaly_platform.simulator.supply_network import SupplyNetworkData, simulat
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN_SEED, TEST_SEEDS = 101, (202, 203, 204)
-TRAIN_DAYS, TEST_DAYS = 60, 30
-TRAIN_START = datetime(2025, 1, 6, tzinfo=UTC)
+TRAIN_DAYS, TEST_DAYS = 90, 30
+TRAIN_START = datetime(2024, 12, 9, tzinfo=UTC)
 TEST_START = datetime(2025, 3, 10, tzinfo=UTC)
 LOOK_BACK_START = TEST_START - timedelta(days=TEST_DAYS)
 
 
 def training_data(events: int) -> SupplyNetworkData:
-    """Two months with the anomalies that a training window has, `events` scans per month."""
+    """Three months with the anomalies that a training window has, `events` scans per month."""
     return simulate_supply_network(
-        events=2 * events, days=TRAIN_DAYS, seed=TRAIN_SEED, start=TRAIN_START
+        events=3 * events, days=TRAIN_DAYS, seed=TRAIN_SEED, start=TRAIN_START
     )
 
 

@@ -101,6 +101,7 @@ class SequenceLSTM:
         sequences: EventSequences,
         *,
         validation: EventSequences | None = None,
+        counted: EventSequences | None = None,
         parameters: TrainingParameters | None = None,
         seed: int = 42,
         progress: Any | None = None,
@@ -115,6 +116,8 @@ class SequenceLSTM:
             event after it.
         validation
             Sequences to stop by; a tenth of `sequences`, drawn by the seed, when none are given.
+        counted
+            More sequences that the habits are counted from, as in `sequence_lstm_training.train`.
         parameters, seed
             How to train; the seed decides everything random.
         progress, checkpoint
@@ -133,6 +136,7 @@ class SequenceLSTM:
             validation,
             parameters,
             seed=seed,
+            counted=counted,
             progress=progress,
             checkpoint=checkpoint,
         )

@@ -101,12 +101,13 @@ class CalibratedSequence:
         learned = scans.filter(pl.col("event_time") < cut)
         vocabularies = scan_vocabularies(learned)
         encoded = encode_scans(learned, vocabularies, doubtful(learned))
-        training, validation = hold_out_lots(encoded, VALIDATION_SHARE, seed)
+        training, validation, rest = hold_out_lots(encoded, VALIDATION_SHARE, seed)
         model = SequenceLSTM.fit(
             SCAN_SPEC,
             vocabularies,
             training,
             validation=validation,
+            counted=rest,
             parameters=parameters,
             seed=seed,
             progress=progress,

@@ -44,15 +44,14 @@ class Checkpoint:
 
 def identity(
     architecture: Architecture,
-    training: EventSequences,
-    validation: EventSequences,
+    data: tuple[EventSequences, ...],
     parameters: Mapping[str, Any],
     seed: int,
 ) -> str:
     """Digest of all that decides a training's course."""
     digest = hashlib.sha256(architecture.to_json().encode())
     digest.update(json.dumps([parameters, seed], sort_keys=True).encode())
-    for part in (training, validation):
+    for part in data:
         digest.update(np.ascontiguousarray(part.group_of_event()).data)
         for array in (part.codes, part.continuous, part.elapsed_hours, part.offsets, part.weights):
             digest.update(np.ascontiguousarray(array).data)

@@ -245,6 +245,18 @@ class EventSequences:
         return np.arange(self.events) - np.repeat(self.offsets[:-1], self.lengths)
 
 
+def joined(first: EventSequences, second: EventSequences) -> EventSequences:
+    """Sequences of both, in order; their groups must come from one numbering."""
+    return EventSequences(
+        codes=np.concatenate([first.codes, second.codes]),
+        continuous=np.concatenate([first.continuous, second.continuous]),
+        elapsed_hours=np.concatenate([first.elapsed_hours, second.elapsed_hours]),
+        offsets=np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]]),
+        weights=np.concatenate([first.weights, second.weights]),
+        groups=np.concatenate([first.group_of_sequence(), second.group_of_sequence()]),
+    )
+
+
 def untimed_sequences(
     codes: IntArray, offsets: npt.NDArray[np.int64], weights: FloatArray | None = None
 ) -> EventSequences:

@@ -99,11 +99,12 @@ class EncodedScans:
 
 def hold_out_lots(
     encoded: EncodedScans, share: float, seed: int
-) -> tuple[EventSequences, EventSequences]:
-    """Split sequences into a larger and a smaller part, lot by lot, neither empty.
+) -> tuple[EventSequences, EventSequences, EventSequences]:
+    """Split sequences lot by lot into a part to learn from, one to stop by, and the rest.
 
     Units of a lot travel together: a unit whose lot was learned is no test of anything, and
-    hundreds of them teach little more than a few. At most `UNITS_PER_LOT` of each are taken.
+    hundreds of them teach little more than a few. At most `UNITS_PER_LOT` of each are taken; the
+    rest are further units of the lots to learn from, for counting.
     """
     sequences = encoded.training
     lots, lot = np.unique(sequences.group_of_sequence(), return_inverse=True)
@@ -117,7 +118,11 @@ def hold_out_lots(
     nth = np.arange(len(lot)) - np.searchsorted(lot[by_lot], lot[by_lot])
     few = np.zeros(len(lot), dtype=bool)
     few[by_lot[nth < UNITS_PER_LOT]] = True
-    return sequences.take(np.flatnonzero(few & ~held)), sequences.take(np.flatnonzero(few & held))
+    return (
+        sequences.take(np.flatnonzero(few & ~held)),
+        sequences.take(np.flatnonzero(few & held)),
+        sequences.take(np.flatnonzero(~few & ~held)),
+    )
 
 
 def scan_vocabularies(scans: pl.DataFrame) -> dict[str, Vocabulary]:

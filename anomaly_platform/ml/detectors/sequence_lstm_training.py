@@ -34,6 +34,7 @@ from anomaly_platform.ml.detectors.sequence_lstm_checkpoint import (
 from anomaly_platform.ml.detectors.sequence_lstm_events import (
     Batch,
     EventSequences,
+    joined,
     plan_batches,
 )
 from anomaly_platform.ml.detectors.sequence_lstm_habits import Habits
@@ -70,6 +71,7 @@ def train(
     parameters: TrainingParameters,
     *,
     seed: int,
+    counted: EventSequences | None = None,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
 ) -> TrainedSequence:
@@ -81,6 +83,9 @@ def train(
         Sequences to learn from, and to stop by; neither may be empty.
     seed
         Decides the first weights, the order of batches, and dropout.
+    counted
+        More sequences for the habits, which need many and cost little; groups are numbered as in
+        `training`.
     progress
         Called once per epoch with the epoch's figures.
     checkpoint
@@ -91,7 +96,7 @@ def train(
         raise ValueError("training and validation need at least one sequence each")
     import torch
 
-    run = _Run.start(architecture, training, validation, parameters, seed)
+    run = _Run.start(architecture, (training, validation, counted), parameters, seed)
     if checkpoint is not None:
         found = read_checkpoint(checkpoint, run.identity)
         if found is not None:
@@ -151,11 +156,11 @@ class _Run:
     def start(
         cls,
         architecture: Architecture,
-        training: EventSequences,
-        validation: EventSequences,
+        data: tuple[EventSequences, EventSequences, EventSequences | None],
         parameters: TrainingParameters,
         seed: int,
     ) -> _Run:
+        training, validation, counted = data
         import torch
 
         from anomaly_platform.ml.detectors.sequence_lstm_checkpoint import identity
@@ -165,7 +170,9 @@ class _Run:
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
         device = torch.device(name)
-        habits, own = Habits.learn(architecture.spec, architecture.sizes, training)
+        everything = training if counted is None else joined(training, counted)
+        habits, own = Habits.learn(architecture.spec, architecture.sizes, everything)
+        own = own[: training.events]
         model = build(architecture, habits, parameters.dropout, seed).to(device)
         optimizer = torch.optim.AdamW(
             model.parameters(),
@@ -177,7 +184,7 @@ class _Run:
         return cls(
             parameters=parameters,
             seed=seed,
-            identity=identity(architecture, training, validation, asdict(parameters), seed),
+            identity=identity(architecture, (everything, validation), asdict(parameters), seed),
             model=model,
             optimizer=optimizer,
             scaler=torch.amp.GradScaler(device.type, enabled=amp_type == torch.float16),

@@ -9,6 +9,7 @@ import pytest
 from anomaly_platform.ml.detectors.sequence_lstm_events import ABSENT, UNKNOWN
 from anomaly_platform.ml.detectors.sequence_lstm_scans import (
     SCAN_SPEC,
+    UNITS_PER_LOT,
     encode_scans,
     hold_out_lots,
     scan_vocabularies,
@@ -93,8 +94,18 @@ def test_lots_are_held_out_whole() -> None:
         )
     )
     encoded = encode_scans(frame, scan_vocabularies(frame))
-    kept, held = hold_out_lots(encoded, 0.25, seed=0)
-    assert (len(kept), len(held)) == (30, 10)
+    kept, held, rest = hold_out_lots(encoded, 0.25, seed=0)
+    assert (len(kept), len(held), len(rest)) == (30, 10, 0)
+
+
+def test_of_a_large_lot_a_few_units_are_learned_from_and_the_rest_is_counted() -> None:
+    frame = scans(*((serial, 1.0, "A", "WMS_Inbound") for serial in range(60))).with_columns(
+        epc_code=pl.Series(CODE.format(i).replace("000001", f"{i // 30:06d}") for i in range(60))
+    )
+    encoded = encode_scans(frame, scan_vocabularies(frame))
+    kept, held, rest = hold_out_lots(encoded, 0.5, seed=0)
+    assert (len(kept), len(held), len(rest)) == (UNITS_PER_LOT, UNITS_PER_LOT, 30 - UNITS_PER_LOT)
+    assert set(rest.group_of_sequence()) == set(kept.group_of_sequence())
 
 
 def test_incomplete_frames_are_refused() -> None:
