@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from anomaly_platform.streams import EMS, IIOT, MetricStream
+from anomaly_platform.streams import BUILT_IN, EMS, IIOT, MetricStream
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("platform"), pytest.mark.timeout(600)]
 
@@ -172,4 +172,4 @@ def test_the_ui_shows_the_whole_lineage(running) -> None:
     keys = {"/".join(node["assetKey"]["path"]) for node in nodes}
     assert {"iiot/raw_events", "iiot/monitoring_stats", "ems/scored_events"} <= keys
     roots = {"/".join(n["assetKey"]["path"]) for n in nodes if not n["dependencyKeys"]}
-    assert roots == {"iiot/raw_events", "ems/raw_events"}
+    assert roots == {f"{stream.name}/raw_events" for stream in BUILT_IN}
