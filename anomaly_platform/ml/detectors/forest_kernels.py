@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
+from anomaly_platform.ml.features.ordered import mad, quantile
+
 DEPTH = 8
 NODES = 2**DEPTH - 1
 LEAVES = 2**DEPTH
@@ -74,31 +76,48 @@ def _below(random: Any, bound: Any) -> Any:
 
 
 @njit(types.void(_MATRIX, types.uint64, types.float64[:, ::1]), cache=True, nogil=True)
-def fit_scaling(X: Any, seed: Any, scaling: Any) -> None:
-    """Write centre, scales and range of every column to ``scaling`` (6, d).
+def draw_sample(X: Any, seed: Any, sample: Any) -> None:
+    """Write rows of ``X`` to the columns of ``sample`` (d, min(n, 1024)): all, or drawn by seed.
 
-    The range is exact. Median and median absolute deviation come from at most 1,024 rows drawn by
-    the seed, not from every k-th row, which could fall in step with a daily period.
+    Not every k-th row: that could fall in step with a daily period.
     """
     n, d = X.shape
-    size = min(n, ROBUST_ROWS)
-    sample = np.empty(size)
+    size = sample.shape[1]
     key = _mix(seed ^ _U64(0x5CA1E))
+    for i in range(size):
+        row = i
+        if n > size:
+            row = np.int64(_below(_mix(key + _U64(i) * _GOLDEN), _U64(n)))
+        for j in range(d):
+            sample[j, i] = X[row, j]
+
+
+@njit(
+    types.void(_MATRIX, types.float64[:, ::1], types.float64[:, ::1]),
+    cache=True,
+    nogil=True,
+)
+def fit_scaling(X: Any, ordered: Any, scaling: Any) -> None:
+    """Write centre, scales and range of every column to ``scaling`` (6, d).
+
+    The range is exact. Median and median absolute deviation come from ``ordered``, the rows of
+    `draw_sample`, each sorted: the library's sort is several times faster than a compiled
+    median, and one sort serves both.
+    """
+    n, d = X.shape
+    size = ordered.shape[1]
     for j in range(d):
-        low, high = X[0, j], X[0, j]
-        for i in range(1, n):
+        scaling[LOW, j] = X[0, j]
+        scaling[HIGH, j] = X[0, j]
+    for i in range(1, n):
+        for j in range(d):
             x = X[i, j]
-            low = min(low, x)
-            high = max(high, x)
-        for i in range(size):
-            if n > size:
-                sample[i] = X[np.int64(_below(_mix(key + _U64(i) * _GOLDEN), _U64(n))), j]
-            else:
-                sample[i] = X[i, j]
-        centre = np.median(sample)
-        for i in range(size):
-            sample[i] = abs(sample[i] - centre)
-        robust = 1.4826 * np.median(sample)
+            scaling[LOW, j] = min(scaling[LOW, j], x)
+            scaling[HIGH, j] = max(scaling[HIGH, j], x)
+    for j in range(d):
+        low, high = scaling[LOW, j], scaling[HIGH, j]
+        centre = quantile(ordered[j], size, 0.5)
+        robust = 1.4826 * mad(ordered[j], size, centre)
         # Rounding may move a value by some ulps between one computation and the next.
         slack = 1e-9 * max(abs(low), abs(high))
         width = 0.1 * high - 0.1 * low
@@ -133,12 +152,15 @@ def grow_forest(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
         for j in range(d):
             scaled[i, j] = np.float32((X[i, j] - scaling[CENTRE, j]) * scaling[INVERSE_SCALE, j])
     lengths = np.empty((DEPTH + 1, samples + 1), dtype=np.float32)
-    for depth in range(DEPTH + 1):
-        for count in range(samples + 1):
-            lengths[depth, count] = np.float32(depth + average_path_length(count))
+    for count in range(samples + 1):
+        beyond = average_path_length(count)
+        for depth in range(DEPTH + 1):
+            lengths[depth, count] = np.float32(depth + beyond)
     order = np.arange(n).astype(np.int32)
     columns = np.empty((d, samples), dtype=np.float32)
-    rows = np.empty(samples, dtype=np.int32)
+    # Indices are unsigned: without a sign there is no wrapping of negative ones to check for.
+    rows = np.empty(samples, dtype=np.uint32)
+    spare = np.empty(samples, dtype=np.uint32)
     begin = np.zeros(NODES + LEAVES, dtype=np.int32)
     end = np.zeros(NODES + LEAVES, dtype=np.int32)
     choice = np.arange(d).astype(np.int32)
@@ -161,7 +183,8 @@ def grow_forest(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
         for depth in range(DEPTH + 1):
             first = (1 << depth) - 1
             for node in range(first, 2 * first + 1):
-                count = end[node] - begin[node]
+                start, stop = _U64(begin[node]), _U64(end[node])
+                count = stop - start
                 if count == 0:
                     continue
                 split = False
@@ -176,12 +199,12 @@ def grow_forest(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
                         choice[pick] = choice[left]
                         choice[left] = column
                         values = columns[column]
-                        low = values[rows[begin[node]]]
+                        low = values[rows[start]]
                         high = low
-                        for k in range(begin[node] + 1, end[node]):
+                        for k in range(start + _ONE, stop):
                             x = values[rows[k]]
-                            low = min(low, x)
-                            high = max(high, x)
+                            low = x if x < low else low
+                            high = x if x > high else high
                         split = bool(high > low + np.float32(1e-7))
                 if not split:
                     width = 1 << (DEPTH - depth)
@@ -194,21 +217,25 @@ def grow_forest(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
                 if cut >= high:
                     cut = low
                 values = columns[column]
-                i, k = begin[node], end[node]
-                while i < k:
-                    if values[rows[i]] <= cut:
-                        i += 1
-                    else:
-                        k -= 1
-                        rows[i], rows[k] = rows[k], rows[i]
+                # Without a branch, which would be guessed wrongly every other time.
+                i, moved = start, _U64(0)
+                for k in range(start, stop):
+                    row = rows[k]
+                    stays = _U64(values[row] <= cut)
+                    rows[i] = row
+                    spare[moved] = row
+                    i += stays
+                    moved += _ONE - stays
+                for k in range(moved):
+                    rows[i + k] = spare[k]
                 feature[tree, node] = column
                 threshold[tree, node] = cut
-                begin[2 * node + 1], end[2 * node + 1] = begin[node], i
-                begin[2 * node + 2], end[2 * node + 2] = i, end[node]
+                begin[2 * node + 1], end[2 * node + 1] = start, i
+                begin[2 * node + 2], end[2 * node + 2] = i, stop
 
 
 @njit(_SCORE_SIGNATURE, cache=True, nogil=True)
-def score_rows(  # noqa: C901 - one compiled loop nest
+def score_rows(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
     feature: Any,
     threshold: Any,
     path: Any,
@@ -219,7 +246,7 @@ def score_rows(  # noqa: C901 - one compiled loop nest
 ) -> int:
     """Write raw scores to ``out``; return the flat position of the first bad value, or -1.
 
-    Rows go in blocks of 64, so that a tree stays in the first-level cache for a block, and four
+    Rows go in blocks of 64, so that a tree stays in the first-level cache for a block, and eight
     rows descend a tree side by side, so that their loads overlap. A row's sums are its own, in
     the order of the trees: alone or in a batch it gets the same bits.
     """
@@ -247,28 +274,45 @@ def score_rows(  # noqa: C901 - one compiled loop nest
             root = _U64(tree * NODES)
             leaves = _U64(tree * LEAVES)
             r = 0
-            while r + 4 <= m:
-                x0 = _U64(r * d)
-                x1, x2, x3 = x0 + _U64(d), x0 + _U64(2 * d), x0 + _U64(3 * d)
-                n0, n1, n2, n3 = _U64(0), _U64(0), _U64(0), _U64(0)
-                for _ in range(DEPTH):
-                    k0, k1, k2, k3 = root + n0, root + n1, root + n2, root + n3
-                    n0 += n0 + _ONE + _U64(scaled[x0 + _U64(splits[k0])] > cuts[k0])
-                    n1 += n1 + _ONE + _U64(scaled[x1 + _U64(splits[k1])] > cuts[k1])
-                    n2 += n2 + _ONE + _U64(scaled[x2 + _U64(splits[k2])] > cuts[k2])
-                    n3 += n3 + _ONE + _U64(scaled[x3 + _U64(splits[k3])] > cuts[k3])
-                depth[r] += lengths[leaves + n0 - _FIRST_LEAF]
-                depth[r + 1] += lengths[leaves + n1 - _FIRST_LEAF]
-                depth[r + 2] += lengths[leaves + n2 - _FIRST_LEAF]
-                depth[r + 3] += lengths[leaves + n3 - _FIRST_LEAF]
-                r += 4
+            if m >= 8:
+                split = splits[tree * NODES : (tree + 1) * NODES]
+                cut = cuts[tree * NODES : (tree + 1) * NODES]
+                length = lengths[tree * LEAVES : (tree + 1) * LEAVES]
+                while r + 8 <= m:
+                    x0 = scaled[r * d : (r + 1) * d]
+                    x1 = scaled[(r + 1) * d : (r + 2) * d]
+                    x2 = scaled[(r + 2) * d : (r + 3) * d]
+                    x3 = scaled[(r + 3) * d : (r + 4) * d]
+                    x4 = scaled[(r + 4) * d : (r + 5) * d]
+                    x5 = scaled[(r + 5) * d : (r + 6) * d]
+                    x6 = scaled[(r + 6) * d : (r + 7) * d]
+                    x7 = scaled[(r + 7) * d : (r + 8) * d]
+                    n0 = n1 = n2 = n3 = n4 = n5 = n6 = n7 = _U64(0)
+                    for _ in range(DEPTH):
+                        n0 += n0 + _ONE + _U64(x0[split[n0]] > cut[n0])
+                        n1 += n1 + _ONE + _U64(x1[split[n1]] > cut[n1])
+                        n2 += n2 + _ONE + _U64(x2[split[n2]] > cut[n2])
+                        n3 += n3 + _ONE + _U64(x3[split[n3]] > cut[n3])
+                        n4 += n4 + _ONE + _U64(x4[split[n4]] > cut[n4])
+                        n5 += n5 + _ONE + _U64(x5[split[n5]] > cut[n5])
+                        n6 += n6 + _ONE + _U64(x6[split[n6]] > cut[n6])
+                        n7 += n7 + _ONE + _U64(x7[split[n7]] > cut[n7])
+                    depth[r] += length[n0 - _FIRST_LEAF]
+                    depth[r + 1] += length[n1 - _FIRST_LEAF]
+                    depth[r + 2] += length[n2 - _FIRST_LEAF]
+                    depth[r + 3] += length[n3 - _FIRST_LEAF]
+                    depth[r + 4] += length[n4 - _FIRST_LEAF]
+                    depth[r + 5] += length[n5 - _FIRST_LEAF]
+                    depth[r + 6] += length[n6 - _FIRST_LEAF]
+                    depth[r + 7] += length[n7 - _FIRST_LEAF]
+                    r += 8
             while r < m:
-                x0 = _U64(r * d)
-                n0 = _U64(0)
+                first = _U64(r * d)
+                node = _U64(0)
                 for _ in range(DEPTH):
-                    k0 = root + n0
-                    n0 += n0 + _ONE + _U64(scaled[x0 + _U64(splits[k0])] > cuts[k0])
-                depth[r] += lengths[leaves + n0 - _FIRST_LEAF]
+                    k = root + node
+                    node += node + _ONE + _U64(scaled[first + _U64(splits[k])] > cuts[k])
+                depth[r] += lengths[leaves + node - _FIRST_LEAF]
                 r += 1
         for r in range(m):
             score = 2.0 ** (-depth[r] / normaliser)

@@ -144,7 +144,10 @@ def _grow(X: FloatArray, seed: int, n_trees: int, max_samples: int | None) -> Fo
 
     samples = min(max_samples or MAX_SAMPLES, X.shape[0])
     forest = empty_forest(X.shape[1], n_trees)
-    kernels.fit_scaling(X, seed, forest.scaling)
+    ordered = np.empty((X.shape[1], min(kernels.ROBUST_ROWS, X.shape[0])))
+    kernels.draw_sample(X, seed, ordered)
+    ordered.sort(axis=1)
+    kernels.fit_scaling(X, ordered, forest.scaling)
     kernels.grow_forest(
         X, forest.scaling, seed, samples, forest.feature, forest.threshold, forest.path_length
     )
@@ -155,8 +158,8 @@ def _grow(X: FloatArray, seed: int, n_trees: int, max_samples: int | None) -> Fo
 def _suspects(X: FloatArray, forest: ForestArrays, limit: int) -> npt.NDArray[np.int64]:
     """Return at most ``limit`` rows that stand out, the most anomalous first."""
     centre, inverse_scale = forest.scaling[0], forest.scaling[1]
-    far = np.abs((X - centre) * inverse_scale).max(axis=1) >= SUSPECT_DEVIATION
-    candidates = np.flatnonzero(far)
+    far = np.abs((X - centre) * inverse_scale) >= SUSPECT_DEVIATION
+    candidates = np.flatnonzero(far.any(axis=1))
     if candidates.size == 0:
         return candidates
     step = max(1, X.shape[0] // 512)
