@@ -1,22 +1,20 @@
-"""Isolation forests: ours against scikit-learn's, in one run on one machine, one thread each.
+"""Forests and fleets against scikit-learn and PyOD: what is timed, one thread each.
 
-    python benchmarks/speed_forest.py [--series 1000] [--json FILE]
-
-Prints what each takes and the ratio. Only ratios travel from machine to machine. Our kernels are
-compiled before the clock starts; everything else, input checks included, is timed.
+Our kernels are compiled before the clock starts; everything else, input checks included, is timed.
 """
 
-import argparse
-import json
+from __future__ import annotations
+
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from pyod.models.iforest import IForest
 from sklearn.ensemble import IsolationForest as SklearnForest
+from speed_table import Line, in_turns, median, seconds
 
 from anomaly_platform.ml.bundle import BundleWriter, open_bundle
 from anomaly_platform.ml.calibration import Calibration
@@ -28,97 +26,190 @@ from anomaly_platform.ml.detectors.isolation_forest import (
     fit_forest,
     score_forest,
 )
+from anomaly_platform.ml.features.online import SeriesState, step
+from anomaly_platform.ml.scoring import FleetScorer
+from anomaly_platform.ml.training.fit import FleetPolicy
+from anomaly_platform.ml.training.fleet import train_fleet
+from anomaly_platform.ml.training.manifest import Lineage
+from anomaly_platform.streams import EMS
 
 FEATURES = 8
 NAMES = [f"feature_{j}" for j in range(FEATURES)]
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+LINEAGE = Lineage(stream="benchmark", version="1", code_version="benchmark")
+#: Series in a chunk of a fleet.
+CHUNK_SERIES = 500
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line of the table: seconds of both, and what is wanted of the ratio."""
-
-    what: str
-    ours: float
-    sklearn: float
-    wanted: float | None = None
-
-    @property
-    def ratio(self) -> float:
-        """How many times faster ours is."""
-        return self.sklearn / self.ours
+def warm_up() -> None:
+    """Compile, or load, every kernel that is timed later."""
+    rng = np.random.default_rng(0)
+    score_forest(fit_forest(rng.normal(size=(300, FEATURES)), 0), rng.normal(size=(3, FEATURES)))
+    with tempfile.TemporaryDirectory() as folder:
+        frames = list(fleet_frames(2, 300))
+        FleetScorer(_train(frames, Path(folder) / "v1")).score(frames[0])
 
 
-def best(run: Callable[[], object], times: int) -> float:
-    """Return the shortest of several runs in seconds."""
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - start)
-    return min(taken)
-
-
-def fitting(rng: np.random.Generator, rows: int) -> Line:
-    """Return the line of fitting one forest."""
-    X = rng.normal(size=(rows, FEATURES))
-    estimator = SklearnForest(random_state=0)
-    return Line(
-        f"fit {rows:,} x {FEATURES}",
-        best(lambda: fit_forest(X, 1), 9),
-        best(lambda: estimator.fit(X), 5),
-    )
-
-
-def scoring(rng: np.random.Generator) -> tuple[list[Line], float]:
-    """Return the lines of scoring, and the largest difference on the same trees."""
+def forest_lines(rng: np.random.Generator) -> tuple[list[Line], float]:
+    """Return the lines of fitting and scoring, and the largest difference on the same trees."""
     X = rng.normal(size=(200_000, FEATURES))
-    estimator = SklearnForest(random_state=0).fit(X[:10_000])
+    sample = X[:10_000]
+    estimator = SklearnForest(random_state=0).fit(sample)
+    pyod = IForest(random_state=0).fit(sample)
     same = IsolationForest.from_sklearn(estimator, NAMES)
     difference = float(np.abs(same.score(X) + estimator.score_samples(X)).max())
     forest, row, repeats = same.forest, X[0].copy(), 1000
     scorer = RowScorer(forest)
-    one = best(lambda: [scorer(row) for _ in range(repeats)], 5) / repeats
+    sklearn, thousand = "scikit-learn IsolationForest", X[:1000]
+    fits = {
+        rows: in_turns(
+            lambda rows=rows: fit_forest(X[:rows], 1),
+            lambda rows=rows: SklearnForest(random_state=0).fit(X[:rows]),
+        )
+        for rows in (1_000, 10_000)
+    }
+    one = median(lambda: [scorer(row) for _ in range(repeats)], per=repeats)
+    batch, theirs = in_turns(lambda: score_forest(forest, X), lambda: estimator.score_samples(X))
+    row_of = thousand[:1]
     return [
-        Line("score one row", one, best(lambda: estimator.score_samples(X[:1]), 30), 400.0),
+        *(
+            Line(f"fit {rows:,} rows × {FEATURES}", ours, sklearn, slow)
+            for rows, (ours, slow) in fits.items()
+        ),
+        Line("score one row", one, sklearn, median(lambda: estimator.score_samples(row_of)), "400"),
+        Line("score one row", one, "PyOD IForest", median(lambda: pyod.decision_function(row_of))),
+        Line(f"score 200,000 rows × {FEATURES}, one thread", batch, sklearn, theirs, "2.5"),
         Line(
-            "score 200,000 x 8",
-            best(lambda: score_forest(forest, X), 5),
-            best(lambda: estimator.score_samples(X), 3),
-            2.5,
+            f"score 200,000 rows × {FEATURES}, one thread",
+            batch,
+            "PyOD IForest",
+            median(lambda: pyod.decision_function(X), 3),
         ),
     ], difference
 
 
-def fleet(rng: np.random.Generator, count: int, sample: int) -> tuple[Line, float]:
-    """Return the line of a fleet trained, calibrated and published, and its bytes per series.
+def reading_line(rng: np.random.Generator) -> Line:
+    """Return the line of one reading from value to score: features, model, calibration."""
+    frame = next(fleet_frames(1, 2_000))
+    with tempfile.TemporaryDirectory() as folder:
+        scorer = FleetScorer(_train([frame], Path(folder) / "v1"))
+        model = scorer.model("host-00000", "metric-0")
+        if model is None:
+            raise RuntimeError("the series was not trained")
+    history = frame.tail(EMS.features.capacity)
+    now = history["event_time"].dt.epoch("us").to_numpy()
+    state = SeriesState.of(EMS.features, now, history["value"].to_numpy())
+    when = frame["event_time"][-1] + EMS.features.frequency
+    at = np.array([now[-1] + 300_000_000])
+
+    def one() -> None:
+        features, _ = step(EMS.features, state, when, 50.0)
+        columns = dict(zip(EMS.features.names, features[:, None], strict=True))
+        model.calibration.p_value(model.raw_score(at, columns, EMS.features))
+
+    estimator = SklearnForest(random_state=0).fit(rng.normal(size=(1_600, 6)))
+    row = rng.normal(size=(1, 6))
+    return Line(
+        "one reading: its features, raw score and p-value",
+        median(lambda: [one() for _ in range(100)], per=100),
+        "scikit-learn, the forest alone",
+        median(lambda: estimator.score_samples(row)),
+    )
+
+
+def fleet_lines(rng: np.random.Generator, count: int, sample: int) -> tuple[list[Line], float]:
+    """Return the lines of training a fleet, and the bytes per series of its bundle.
 
     scikit-learn's share is measured on a sample of the series and scaled; it only fits and scores
     the calibration part, and stores nothing.
     """
-    series = rng.normal(size=(count, 1000, FEATURES))
+    rows = 1_000
+    raw = rng.normal(size=(count, rows, FEATURES))
+    frames = list(fleet_frames(count, rows))
+    sizes: list[int] = []
 
-    def ours() -> None:
+    def models() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            _publish(raw, Path(folder) / "v1")
+            open_bundle(Path(folder) / "v1").close()
+
+    def everything() -> None:
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "v1"
-            publish_fleet(series, target)
-            sizes.append(sum(p.stat().st_size for p in target.iterdir()))
-            open_bundle(target).close()
+            _train(frames, target)
+            sizes.append(sum(path.stat().st_size for path in target.iterdir()))
 
     def theirs() -> None:
-        for X in series[:sample]:
+        for X in raw[:sample]:
             SklearnForest(random_state=0).fit(X[:800]).score_samples(X[800:])
 
-    sizes: list[int] = []
-    line = Line(
-        f"fleet of {count:,} series: fit, calibrate, publish",
-        best(ours, 2),
-        best(theirs, 2) * count / sample,
-        30.0,
+    fast, slow = in_turns(models, theirs, 3)
+    whole, slow_too = in_turns(everything, theirs, 3)
+    scale = count / sample
+    return [
+        Line(
+            f"fleet of {count:,} series: fit, calibrate, publish",
+            fast,
+            "scikit-learn, fit and score in a loop",
+            slow * scale,
+            "30",
+        ),
+        Line(
+            "the same with inputs, seasons, entity scores and measured quality",
+            whole,
+            "the same loop, which does none of these",
+            slow_too * scale,
+        ),
+    ], sizes[-1] / count
+
+
+def fleet_frames(count: int, rows: int) -> Iterator[pl.DataFrame]:
+    """Yield the features of a fleet, ten metrics per host, in chunks of whole hosts."""
+    for first in range(0, count, CHUNK_SERIES):
+        number = np.arange(first, min(first + CHUNK_SERIES, count))
+        series = np.repeat(number, rows)
+        place = np.tile(np.arange(rows), number.size)
+        rng = np.random.default_rng(first)
+        value = 50 + 10 * np.sin(place * 2 * np.pi / 288) + rng.normal(0, 1, place.size)
+        frame = pl.DataFrame({"series": series, "place": place, "value": value}).select(
+            entity="host-" + (pl.col("series") // 10).cast(pl.String).str.zfill(5),
+            metric="metric-" + (pl.col("series") % 10).cast(pl.String),
+            event_time=(pl.lit(FIRST) + pl.duration(minutes=5) * pl.col("place")).cast(
+                pl.Datetime("us", "UTC")
+            ),
+            value="value",
+        )
+        yield EMS.features.compute(frame)
+
+
+def fleet_in_one_run(count: int, rows: int, folder: str) -> dict[str, float]:
+    """Train a fleet, score it, and open one series of its bundle; return what each took."""
+    target = Path(folder) / f"fleet-{count}"
+    bundles = []
+    result = {"train": seconds(lambda: bundles.append(_train(fleet_frames(count, rows), target)))}
+    scorer = FleetScorer(bundles[0])
+    result["score"] = seconds(
+        lambda: [scorer.score(frame).height for frame in fleet_frames(count, rows)]
     )
-    return line, sizes[-1] / count
+    bundles[0].close()
+    result["bytes"] = sum(path.stat().st_size for path in target.iterdir())
+    read = []
+
+    def open_one() -> None:
+        with open_bundle(target, verify="each") as bundle:
+            bundle.arrays(count // 2)
+            read.append(bundle.bytes_read)
+
+    result["open"] = median(open_one)
+    result["read"] = read[-1]
+    return result
 
 
-def publish_fleet(series: np.ndarray, target: Path) -> None:
+def _train(frames: list[pl.DataFrame] | Iterator[pl.DataFrame], target: Path):
+    return train_fleet(frames, EMS.features, FleetPolicy(), target, lineage=LINEAGE)
+
+
+def _publish(series: np.ndarray, target: Path) -> None:
     """Train on the first 80 % of each series, calibrate on the rest, publish the bundle."""
     count = series.shape[0]
     with BundleWriter(target) as writer:
@@ -131,43 +222,3 @@ def publish_fleet(series: np.ndarray, target: Path) -> None:
             {"feature_schema": {"features": NAMES}},
             pl.DataFrame({**keys, "slot": np.arange(count)}),
         )
-
-
-def clock(seconds: float) -> str:
-    """Return a duration in the unit that suits it."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.2f} {unit}"
-    return f"{seconds / 1e-6:.2f} us"
-
-
-def main() -> None:
-    """Run everything and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--series", type=int, default=1000, help="series of the fleet")
-    parser.add_argument("--sample", type=int, default=20, help="of these fitted by scikit-learn")
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
-    options = parser.parse_args()
-    rng = np.random.default_rng(0)
-    score_forest(fit_forest(rng.normal(size=(300, FEATURES)), 0), rng.normal(size=(3, FEATURES)))
-    lines = [fitting(rng, 1_000), fitting(rng, 10_000)]
-    scored, difference = scoring(rng)
-    trained, size = fleet(rng, options.series, min(options.sample, options.series))
-    lines += [*scored, trained]
-    print(f"{'':44} {'ours':>10} {'scikit-learn':>13} {'ratio':>8} {'wanted':>7}")
-    for line in lines:
-        wanted = f"{line.wanted:g}" if line.wanted else ""
-        print(
-            f"{line.what:44} {clock(line.ours):>10} {clock(line.sklearn):>13} "
-            f"{line.ratio:>8.1f} {wanted:>7}"
-        )
-    print(f"largest difference of scores on the same trees: {difference:.1e}")
-    print(f"bytes per series in the bundle: {size:,.0f}")
-    if options.json:
-        figures = [{**asdict(line), "ratio": line.ratio} for line in lines]
-        content = {"lines": figures, "difference": difference, "bytes_per_series": size}
-        options.json.write_text(json.dumps(content, indent=1))
-
-
-if __name__ == "__main__":
-    main()
