@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 STAGE = "raw_events"
 RAW_BUCKET = "entity_bucket"
-_BATCH_ROWS = 500_000
+_BATCH_ROWS = 250_000
+#: Rows that are sorted together. The more, the fewer row groups hold rows of a given bucket, and a
+#: large day is validated bucket by bucket.
+_SORTED_ROWS = 1_000_000
 
 
 class StillBeingWrittenError(RuntimeError):
@@ -217,11 +220,17 @@ def _store(
     rejects = [no_rejects()]
 
     def batches() -> Iterator[pl.DataFrame]:
+        held: list[pl.DataFrame] = []
         for good, refused in form.read(local, context, batch_rows=_BATCH_ROWS):
             for day, count in good["event_date"].value_counts().iter_rows():
                 days[day] += count
             rejects.append(refused)
-            yield _for_lake(good)
+            held.append(good)
+            if sum(frame.height for frame in held) >= _SORTED_ROWS:
+                yield _for_lake(pl.concat(held))
+                held.clear()
+        if held:
+            yield _for_lake(pl.concat(held))
         if not platform.landing.unchanged(file):
             raise StillBeingWrittenError(f"{file.name} changed while it was read")
 
@@ -252,7 +261,7 @@ def _store(
 
 
 def _for_lake(rows: pl.DataFrame) -> pl.DataFrame:
-    """Order a batch by day and bucket; over the whole file buckets start anew with each batch."""
+    """Order rows by day and bucket; over a large file buckets start anew with each run of rows."""
     return rows.sort("event_date", "bucket", maintain_order=True).rename({"bucket": RAW_BUCKET})
 
 
