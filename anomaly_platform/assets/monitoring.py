@@ -60,7 +60,7 @@ def build_monitoring_stats(stream: MetricStream, platform: Platform) -> AssetsDe
     )
     def monitoring_stats(context: AssetExecutionContext) -> MaterializeResult[None]:
         opened: Platform = context.resources.platform
-        references = _references(opened, stream)
+        references = training_references(opened, stream)
         records = []
         for day in to_days(context.partition_keys):
             stats = stats_of_day(opened, stream, day, references)
@@ -227,7 +227,7 @@ def model_and_latency(platform: Platform, stream: Stream, day: date) -> Stats:
     return stats
 
 
-def _references(
+def training_references(
     platform: Platform, stream: MetricStream
 ) -> "dict[tuple[str, str], ReferenceDistribution]":
     """Return the distribution that each trained series of the champion had in training."""
