@@ -116,6 +116,7 @@ def build_svm_model(stream: ScanStream) -> AssetsDefinition:
     )
     def svm_model(context: AssetExecutionContext) -> MaterializeResult[None]:
         platform: Platform = context.resources.platform
+        from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
         from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
 
         window = scan_window(platform, stream)
@@ -123,7 +124,12 @@ def build_svm_model(stream: ScanStream) -> AssetsDefinition:
         scans = rules.score(read_window(platform, window), reasons=False)
         began = time.perf_counter()
         with new_version(platform, stream, "svm") as version:
-            svm = CalibratedSvm.fit(scans, rules.reference, seed=platform.settings.seed)
+            svm = CalibratedSvm.fit(
+                scans,
+                rules.reference,
+                seed=platform.settings.seed,
+                search=SvmSearch(**stream.search),
+            )
             seconds = time.perf_counter() - began
             alpha = platform.alpha_of(stream)
             metrics = learned_quality(

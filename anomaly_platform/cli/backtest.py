@@ -58,3 +58,52 @@ def metrics(
         settings=settings,
         console=Console(),
     )
+
+
+@backtest_app.command("scans")
+def scans(
+    file: Annotated[Path, typer.Argument(help="Barcode events: CSV, JSON, JSON Lines, Parquet.")],
+    out: Annotated[Path, typer.Option(help="The response, JSON.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="What is known: CSV with event_id and kind.")
+    ] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="What to learn from; the file itself by default.")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Folder with locations.csv and the like.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random choice.")] = None,
+) -> None:
+    """Judge scans of goods; a small file without --train is judged by the rules alone.
+
+    Reference data is taken from a folder `reference` beside the file, if there is one.
+    """
+    from anomaly_platform.cli.backtest_scans import backtest_scans
+
+    settings = get_settings()
+    backtest_scans(
+        file,
+        out,
+        train=train,
+        reference=reference,
+        labels=labels,
+        seed=settings.seed if seed is None else seed,
+        console=Console(),
+    )
+
+
+@backtest_app.command("sessions")
+def sessions(
+    train: Annotated[Path, typer.Option(help="Normal sessions, one a line; may be gzipped.")],
+    test: Annotated[Path, typer.Option(help="Sessions to judge.")],
+    out: Annotated[Path, typer.Option(help="A row per test session, CSV.")],
+    seed: Annotated[int | None, typer.Option(help="Seed of every random choice.")] = None,
+) -> None:
+    """Judge whole sessions of event ids, learned from normal ones."""
+    from anomaly_platform.cli.backtest_sessions import backtest_sessions_file
+
+    settings = get_settings()
+    backtest_sessions_file(
+        train, test, out, seed=settings.seed if seed is None else seed, console=Console()
+    )

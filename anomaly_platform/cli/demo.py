@@ -15,10 +15,10 @@ from rich.table import Table
 
 from anomaly_platform.cli.materialize import account_table, run_stream
 from anomaly_platform.cli.runtime import Runtime, open_runtime
-from anomaly_platform.cli.simulating import simulate_stream
+from anomaly_platform.cli.simulating import simulate_network, simulate_stream, write_scans
 from anomaly_platform.resources.progress import Account
 from anomaly_platform.settings import Settings
-from anomaly_platform.streams import EMS, IIOT, MetricStream
+from anomaly_platform.streams import BARCODE, EMS, IIOT, MetricStream, ScanStream, Stream
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.evaluation import Report
@@ -29,6 +29,7 @@ START = date(2026, 1, 5)
 _ENTITIES = {IIOT.name: 6, EMS.name: 6}
 #: Added to the seed: the test week has other noise and other anomalies than the training weeks.
 _TEST_SEED = 1
+_SCANS_A_DAY = 450
 _COLUMNS = (
     "entity",
     "metric",
@@ -45,7 +46,7 @@ _COLUMNS = (
 class Found:
     """What a stream found in the week that training never saw."""
 
-    stream: MetricStream
+    stream: Stream
     account: Account
     report: Report
     picture: Path
@@ -64,6 +65,7 @@ def run_demo(settings: Settings, console: Console, out: Path | None) -> None:
             "home": home,
             "lake_url": str(home / "lake"),
             "landing_url": str(home / "landing"),
+            "reference_path": home / "reference",
             "database_url": None,
         }
     )
@@ -71,6 +73,7 @@ def run_demo(settings: Settings, console: Console, out: Path | None) -> None:
     pictures.mkdir(parents=True, exist_ok=True)
     with open_runtime(demo_settings) as runtime:
         found = [_run_stream(runtime, stream, console, pictures) for stream in (IIOT, EMS)]
+        found.append(_run_scans(runtime, BARCODE, console, pictures))
     console.print(account_table({one.stream.name: one.account for one in found}))
     console.print(_findings_table(found))
     console.print("Pictures:")
@@ -159,6 +162,40 @@ def _draw(scored: pl.DataFrame, stream: MetricStream) -> bytes:
         labels=shown["label"].fill_null(value=False).to_numpy(),
         title=f"{stream.title}: {entity}, {metric}",
     )
+
+
+def _run_scans(runtime: Runtime, stream: ScanStream, console: Console, pictures: Path) -> Found:
+    """Do the same with scans of goods, as small as a sequence model can learn from."""
+    from anomaly_platform.ml.evaluation import evaluate
+    from anomaly_platform.ml.plots import quality_curves
+
+    platform = runtime.platform
+    console.print(f"[bold]{stream.title}[/] ({stream.name})")
+    first = START + timedelta(days=TRAINING_DAYS)
+    for number, (start, days) in enumerate(((START, TRAINING_DAYS), (first, TEST_DAYS))):
+        network = simulate_network(
+            scans=days * _SCANS_A_DAY,
+            days=days,
+            seed=platform.settings.seed + number,
+            start=start,
+        )
+        network.world.write_reference(platform.reference_folder(stream))
+        for path in write_scans(network, Path(platform.settings.home) / "simulated" / stream.name):
+            if path.stem >= f"barcode-{start}":
+                platform.landing.put(stream.name, path, None)
+        account = run_stream(runtime, stream, console, train=number == 0)
+    read = platform.warehouse.scan_scores.read_day
+    columns = ("label", "final_confidence", "is_anomaly")
+    days_of_test = [first + timedelta(days=n) for n in range(TEST_DAYS)]
+    scored = pl.concat([read(stream.name, day, columns) for day in days_of_test])
+    labels = scored["label"].to_numpy()
+    confidence = scored["final_confidence"].to_numpy() / 100
+    flags = scored["is_anomaly"].to_numpy()
+    picture = pictures / f"{stream.name}.png"
+    picture.write_bytes(
+        quality_curves(labels, confidence, flags=flags, title=f"{stream.title}, the test week")
+    )
+    return Found(stream, account, evaluate(labels, confidence, flags), picture)
 
 
 def _findings_table(found: list[Found]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,10 @@ from anomaly_platform.assets.row_formats import row_format
 from anomaly_platform.ingest.mapping import ColumnMapping
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.settings import Settings
-from anomaly_platform.streams import Stream
+from anomaly_platform.streams import ScanStream, Stream
+
+#: Files with these names are no scans but what is known of the network beforehand.
+REFERENCE_FILES = ("locations.csv", "companies.csv", "tier_moves.csv", "steps.csv", "vehicles.csv")
 
 
 def import_into_landing(
@@ -44,6 +48,12 @@ def import_into_landing(
         raise FileNotFoundError(f"there is no file {missing[0]}")
     platform = Platform(settings)
     for file in files:
+        if isinstance(stream, ScanStream) and file.name in REFERENCE_FILES:
+            target = platform.reference_folder(stream) / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+            console.print(f"{file.name} → {target} (reference, read at the next training)")
+            continue
         context = layout_context(platform, stream, file.name, mapping, datetime.now(UTC))
         try:
             layout = row_format(stream).layout(file, context)

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Literal, cast
 import typer
 from rich.console import Console
 
-from anomaly_platform.streams import EMS, IIOT, Stream
+from anomaly_platform.streams import EMS, IIOT, ScanStream, Stream
 
 if TYPE_CHECKING:
     from anomaly_platform.simulator.metrics import Simulation
+    from anomaly_platform.simulator.supply_network import SupplyNetworkData
 
 _FORMATS = ("csv", "parquet")
+#: Scans a day for each of the `--entities` (codes under way a day, about).
+_SCANS_PER_ENTITY = 60
 
 
 def simulate_stream(
@@ -52,6 +55,21 @@ def write_simulation(
 
     if file_format not in _FORMATS:
         raise typer.BadParameter(f"--format {file_format!r}: use csv or parquet")
+    if isinstance(stream, ScanStream):
+        with console.status(f"simulating {days} days of {stream.name}"):
+            network = simulate_network(
+                scans=days * entities * _SCANS_PER_ENTITY, days=days, seed=seed, start=start
+            )
+            paths = write_scans(network, out, file_format)
+            network.world.write_reference(out / "reference")
+            network.incidents.write_csv(out / "labels.csv")
+        console.print(
+            f"{network.scans.height:,} scans in {len(paths)} files in {out / 'scans'}; "
+            f"{network.incidents.height} of them are listed in labels.csv, what is known of the "
+            "network is in reference",
+            soft_wrap=True,
+        )
+        return
     with console.status(f"simulating {days} days of {stream.name}"):
         simulation = simulate_stream(stream, days=days, entities=entities, seed=seed, start=start)
         paths = write(simulation, out, cast("Literal['csv', 'parquet']", file_format))
@@ -62,3 +80,27 @@ def write_simulation(
         f"{simulation.events.height} anomalies are listed in {events.name}",
         soft_wrap=True,
     )
+
+
+def simulate_network(*, scans: int, days: int, seed: int, start: date) -> SupplyNetworkData:
+    """Return about `scans` scans of goods in a supply network of 58 places."""
+    from anomaly_platform.simulator.supply_network import simulate_supply_network
+
+    begin = datetime.combine(start, time(), UTC)
+    return simulate_supply_network(events=scans, days=days, seed=seed, start=begin)
+
+
+def write_scans(network: SupplyNetworkData, out: Path, file_format: str = "csv") -> list[Path]:
+    """Write the scans into ``out/scans``, one file a day, labels included; return the paths."""
+    folder = out / "scans"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = network.scans.drop("entity").rename({"label": "is_anomaly"})
+    paths = []
+    for (day,), frame in rows.group_by(rows["event_time"].dt.date(), maintain_order=True):
+        path = folder / f"barcode-{day}.{file_format}"
+        if file_format == "csv":
+            frame.write_csv(path, datetime_format="%Y-%m-%d %H:%M:%S")
+        else:
+            frame.write_parquet(path)
+        paths.append(path)
+    return paths

@@ -7,7 +7,7 @@ from anomaly_platform.streams.base import MetricStream, RetrainingPolicy, ScanSt
 from anomaly_platform.streams.ems import EMS
 from anomaly_platform.streams.iiot import IIOT
 
-BUILT_IN: tuple[Stream, ...] = (IIOT, EMS)
+BUILT_IN: tuple[Stream, ...] = (BARCODE, IIOT, EMS)
 
 __all__ = [
     "BARCODE",

@@ -201,6 +201,8 @@ class ScanStream(Stream):
         The features; their look-back decides how far late data reaches.
     sequence : mapping of str to value
         What the sequence model's training is told, by name (see ``TrainingParameters``).
+    search : mapping of str to value
+        What the one-class SVM's search is told, by name (see ``SvmSearch``).
     weights : (float, float, float)
         How much rules, sequence model and one-class SVM count in the fused confidence.
     min_training_scans : int
@@ -211,6 +213,7 @@ class ScanStream(Stream):
 
     features: ScanFeatureSet = field(default_factory=ScanFeatureSet)
     sequence: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, Any] = field(default_factory=dict)
     weights: tuple[float, float, float] = (0.40, 0.35, 0.25)
     min_training_scans: int = 1_000
     max_training_scans: int = 1_000_000

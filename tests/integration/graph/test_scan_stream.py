@@ -1,0 +1,193 @@
+"""Scans from files to scored rows: accounts, order of arrival, late data, damaged models."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from dagster import DagsterInstance
+from rich.console import Console
+
+from anomaly_platform.cli.checking import run_checks
+from anomaly_platform.cli.materialize import run_stream
+from anomaly_platform.cli.runtime import RunFailedError, Runtime
+from anomaly_platform.definitions import build_defs
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.settings import Settings, get_settings
+from anomaly_platform.simulator.supply_network import SupplyNetworkData, simulate_supply_network
+from anomaly_platform.streams import BARCODE, ScanStream
+
+pytestmark = pytest.mark.integration
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+DAYS = 8
+#: Small models: what is tested is the way of the rows.
+SCANS: ScanStream = replace(
+    BARCODE,
+    sequence={"max_epochs": 1, "hidden": 8, "span": 8},
+    search={"nu": (0.05,), "gamma": ("scale",), "kernel": ("rbf",), "rows": 200},
+)
+COLUMNS = (
+    *("epc_code", "event_time", "location_id", "event_type", "place", "epc_dup_score"),
+    *("jump_score", "lstm_score", "svm_score", "final_confidence", "is_anomaly", "explanation"),
+)
+
+
+@pytest.fixture(scope="module")
+def network() -> SupplyNetworkData:
+    return simulate_supply_network(events=2_500, days=DAYS, seed=5, start=START)
+
+
+@pytest.fixture
+def runtime(settings: Settings, network: SupplyNetworkData) -> Iterator[Runtime]:
+    yield from opened(settings, network)
+
+
+@pytest.fixture
+def another_runtime(
+    tmp_path: Path, new_database: Callable[[], str], network: SupplyNetworkData
+) -> Iterator[Runtime]:
+    yield from opened(get_settings(home=tmp_path / "other", database_url=new_database()), network)
+
+
+def opened(settings: Settings, network: SupplyNetworkData) -> Iterator[Runtime]:
+    platform = Platform(settings, streams=(SCANS,))
+    network.world.write_reference(platform.reference_folder(SCANS))
+    with DagsterInstance.ephemeral() as instance:
+        yield Runtime(platform, instance, build_defs(platform=platform), {})
+    platform.close()
+
+
+def drop(runtime: Runtime, name: str, scans: pl.DataFrame | str | bytes) -> None:
+    path = Path(runtime.platform.landing.folder("barcode")) / name
+    if isinstance(scans, pl.DataFrame):
+        scans.drop("entity", strict=False).rename({"label": "is_anomaly"}).write_csv(
+            path, datetime_format="%Y-%m-%d %H:%M:%S"
+        )
+    elif isinstance(scans, str):
+        path.write_text(scans)
+    else:
+        path.write_bytes(scans)
+
+
+def run(runtime: Runtime, *, train: bool = True) -> None:
+    account = run_stream(runtime, SCANS, Console(quiet=True), train=train)
+    assert account.missing == 0
+    assert account.pending == 0
+
+
+def scored(runtime: Runtime) -> pl.DataFrame:
+    days = [state.day for state in runtime.platform.state_of(SCANS).days]
+    scores = runtime.platform.warehouse.scan_scores
+    return pl.concat([scores.read_day("barcode", day, COLUMNS) for day in days])
+
+
+def test_every_scan_is_scored_quarantined_or_a_counted_duplicate(
+    runtime: Runtime, network: SupplyNetworkData
+) -> None:
+    scans = network.scans
+    drop(runtime, "good.csv", scans)
+    drop(runtime, "again.csv", scans.head(30))
+    contradicting = scans.head(4).with_columns(product_name=pl.lit("something else"))
+    drop(runtime, "contradicting.csv", contradicting)
+    header = "epc_code,event_time,location_id,event_type\n"
+    drop(runtime, "bad.csv", header + ",2026-01-06 10:00:00,L001,Inbound\nx,never,L001,Inbound\n")
+    drop(runtime, "malformed.csv", header + "no.code,2026-01-06 10:00:00,,\n")
+    drop(runtime, "broken.csv.gz", b"\x1f\x8b\x08\x00 this is no gzip")
+    account = run_stream(runtime, SCANS, Console(quiet=True))
+    assert account.missing == account.pending == 0
+    assert account.rows_in == scans.height + 30 + 4 + 2 + 1
+    assert account.scored == scans.height + 1
+    assert account.duplicates == 30
+    assert account.quarantined == 4 + 2
+    rows = scored(runtime)
+    malformed = rows.filter(pl.col("epc_code") == "no.code").row(0, named=True)
+    assert malformed["is_anomaly"]
+    assert malformed["explanation"]
+    assert rows["lstm_score"].null_count() == rows["svm_score"].null_count() == 0
+    assert rows.filter(pl.col("is_anomaly"))["explanation"].null_count() == 0
+    assert run_checks(runtime, SCANS, Console(quiet=True)) == 0
+    with runtime.platform.warehouse.transactions.begin() as connection:
+        counted = connection.execute(
+            "SELECT sum(scans), sum(anomalies) FROM bi_barcode_daily"
+        ).fetchone()
+    assert counted is not None
+    assert (int(counted[0]), int(counted[1])) == (account.scored, account.anomalies)
+
+
+@pytest.mark.parametrize("manner", ["day by day", "shuffled"])
+def test_scores_do_not_depend_on_how_the_scans_arrived(
+    runtime: Runtime, another_runtime: Runtime, network: SupplyNetworkData, manner: str
+) -> None:
+    drop(runtime, "whole.csv", network.scans)
+    run(runtime)
+    day = pl.col("event_time").dt.date()
+    frames = [frame for _, frame in network.scans.group_by(day, maintain_order=True)]
+    if manner == "shuffled":
+        mixed = network.scans.sample(fraction=1.0, shuffle=True, seed=3)
+        frames = [mixed.slice(n, 800) for n in range(0, mixed.height, 800)]
+        random.Random(4).shuffle(frames)
+    for number, frame in enumerate(frames):
+        drop(another_runtime, f"{number}.csv", frame)
+        run(another_runtime, train=number == len(frames) - 1)
+    assert scored(another_runtime).equals(scored(runtime), null_equal=True)
+
+
+def test_rules_speak_alone_before_anything_is_learned(
+    runtime: Runtime, network: SupplyNetworkData
+) -> None:
+    drop(runtime, "a.csv", network.scans.head(600))
+    run(runtime)
+    rows = scored(runtime)
+    assert rows["lstm_score"].null_count() == rows.height
+    assert rows["is_anomaly"].any()
+    assert runtime.platform.warehouse.bundles.champions("barcode") == {}
+
+
+def test_late_scans_reach_their_day_and_the_days_that_look_back_on_it(
+    runtime: Runtime, network: SupplyNetworkData
+) -> None:
+    late = network.scans["event_time"].dt.date() == date(2026, 1, 8)
+    drop(runtime, "most.csv", network.scans.filter(~late))
+    run(runtime)
+    before = {day.day: day.scored for day in runtime.platform.state_of(SCANS).days}
+    drop(runtime, "late.csv", network.scans.filter(late))
+    run(runtime, train=False)
+    after = {day.day: day.scored for day in runtime.platform.state_of(SCANS).days}
+    touched = [day for day in after if after[day] != before.get(day)]
+    assert touched == [date(2026, 1, 8) + timedelta(days=n) for n in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("truncated", "cut short or changed"),
+        ("changed", "not what was published"),
+        ("another", "has the digest"),
+    ],
+)
+def test_a_damaged_model_is_refused_and_scores_stay_as_they_were(
+    runtime: Runtime, network: SupplyNetworkData, damage: str, told: str
+) -> None:
+    drop(runtime, "a.csv", network.scans)
+    run(runtime)
+    before = scored(runtime)
+    folder = Path(runtime.platform.settings.lake_url) / "models" / "barcode" / "svm" / "000001"
+    arrays = folder / "arrays.safetensors"
+    content = arrays.read_bytes()
+    if damage == "truncated":
+        arrays.write_bytes(content[:-100])
+    elif damage == "changed":
+        arrays.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    else:
+        shutil.copy(folder.parents[1] / "rules" / "000001" / "manifest.json", folder)
+    with pytest.raises(RunFailedError, match=told):
+        run_stream(runtime, SCANS, Console(quiet=True), days=(date(2026, 1, 6),) * 2, train=False)
+    assert scored(runtime).equals(before, null_equal=True)
+    assert run_checks(runtime, SCANS, Console(quiet=True)) == 1
