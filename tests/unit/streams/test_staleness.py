@@ -63,7 +63,5 @@ def test_after_working_off_what_is_stale_nothing_is(
     days = [DayState(day(n), raw, done) for n, (raw, done) in enumerate(marks)]
     stale = set(stale_feature_days(StreamState(days), lookback))
     newest = max((d.raw for d in days), default=0)
-    worked = [
-        DayState(d.day, d.raw, newest if d.day in stale else d.features) for d in days
-    ]
+    worked = [DayState(d.day, d.raw, newest if d.day in stale else d.features) for d in days]
     assert stale_feature_days(StreamState(worked), lookback) == []
