@@ -85,7 +85,7 @@ def draw_sample(X: Any, seed: Any, sample: Any) -> None:
     size = sample.shape[1]
     key = _mix(seed ^ _U64(0x5CA1E))
     for i in range(size):
-        row = i
+        row: Any = i
         if n > size:
             row = np.int64(_below(_mix(key + _U64(i) * _GOLDEN), _U64(n)))
         for j in range(d):
@@ -184,12 +184,12 @@ def grow_forest(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
             first = (1 << depth) - 1
             for node in range(first, 2 * first + 1):
                 start, stop = _U64(begin[node]), _U64(end[node])
-                count = stop - start
-                if count == 0:
+                held = stop - start
+                if held == 0:
                     continue
                 split = False
                 low, high, column = np.float32(0), np.float32(0), 0
-                if count > 1 and depth < DEPTH:
+                if held > 1 and depth < DEPTH:
                     left = d
                     while left > 0 and not split:
                         state += _GOLDEN
@@ -209,7 +209,7 @@ def grow_forest(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
                 if not split:
                     width = 1 << (DEPTH - depth)
                     leaf = (node - first) * width
-                    path[tree, leaf : leaf + width] = lengths[depth, count]
+                    path[tree, leaf : leaf + width] = lengths[depth, held]
                     continue
                 state += _GOLDEN
                 uniform = np.float64(_mix(state) >> _U64(11)) * 2.0**-53
@@ -218,20 +218,20 @@ def grow_forest(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
                     cut = low
                 values = columns[column]
                 # Without a branch, which would be guessed wrongly every other time.
-                i, moved = start, _U64(0)
+                kept, moved = start, _U64(0)
                 for k in range(start, stop):
                     row = rows[k]
                     stays = _U64(values[row] <= cut)
-                    rows[i] = row
+                    rows[kept] = row
                     spare[moved] = row
-                    i += stays
+                    kept += stays
                     moved += _ONE - stays
                 for k in range(moved):
-                    rows[i + k] = spare[k]
+                    rows[kept + k] = spare[k]
                 feature[tree, node] = column
                 threshold[tree, node] = cut
-                begin[2 * node + 1], end[2 * node + 1] = start, i
-                begin[2 * node + 2], end[2 * node + 2] = i, stop
+                begin[2 * node + 1], end[2 * node + 1] = start, kept
+                begin[2 * node + 2], end[2 * node + 2] = kept, stop
 
 
 @njit(_SCORE_SIGNATURE, cache=True, nogil=True)

@@ -108,8 +108,10 @@ def fit_series(
     """
     seed = derive_seed(policy.seed, *key)
     present = ~np.isnan(columns["value"])
-    full = {name: column[present] for name, column in columns.items()}
-    clock = times[present]
+    full, clock = columns, times
+    if not present.all():
+        full = {name: column[present] for name, column in columns.items()}
+        clock = times[present]
     start = calibration_start(clock.size)
     inputs = InputModel.fit(
         clock[:start], {name: column[:start] for name, column in full.items()}, feature_set
@@ -127,11 +129,11 @@ def fit_series(
         return FittedSeries(
             model, clock[start:], scores, np.ones(scores.size), SeriesQuality(None, None)
         )
-    first = Calibration.fit(scores[:middle], tail_floor=TAIL_FLOOR)
     p_values = cross_p_values(scores)
     quality = SeriesQuality(None, None)
     if policy.evaluate:
         row = int(np.searchsorted(times, clock[start + middle]))
+        first = Calibration.fit(scores[:middle], tail_floor=TAIL_FLOOR)
         quality = measure(
             model, first, times, columns["value"], row, feature_set, alpha=policy.alpha, seed=seed
         )
@@ -144,10 +146,12 @@ def cross_p_values(scores: Floats) -> Floats:
     Against themselves the scores would be evenly spread by construction; against the other days
     they show how far one stretch of time differs from another.
     """
-    blocks = np.array_split(np.arange(scores.size), min(CROSS_BLOCKS, scores.size))
+    blocks = np.array_split(scores, min(CROSS_BLOCKS, scores.size))
     return np.concatenate(
         [
-            Calibration.fit(np.delete(scores, block), tail_floor=TAIL_FLOOR).p_value(scores[block])
-            for block in blocks
+            Calibration.fit(
+                np.concatenate(blocks[:i] + blocks[i + 1 :]), tail_floor=TAIL_FLOOR
+            ).p_value(block)
+            for i, block in enumerate(blocks)
         ]
     )

@@ -25,7 +25,7 @@ has a season, what is usual at that time of the cycle is taken off (`seasonality
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,6 +34,7 @@ import numpy.typing as npt
 
 from anomaly_platform.ml.features.kernels import Ints
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.training.input_kernels import centres_and_tails, relate, standardise
 from anomaly_platform.ml.training.seasonality import SeasonalProfile
 
 Floats = npt.NDArray[np.float64]
@@ -53,8 +54,10 @@ def input_schema(feature_set: MetricFeatureSet) -> tuple[str, ...]:
     return (*(f"z_{w}" for w in feature_set.windows), "level", "spread", "step")
 
 
-def _first_positive(*candidates: float) -> float:
-    return next((c for c in candidates if np.isfinite(c) and c > 0.0), 1.0)
+def _first_positive(*candidates: Callable[[], float]) -> float:
+    """Return the first candidate that is positive and finite, 1 when none is."""
+    numbers = (candidate() for candidate in candidates)
+    return next((number for number in numbers if np.isfinite(number) and number > 0.0), 1.0)
 
 
 def _spread(values: Floats) -> float:
@@ -112,21 +115,25 @@ class InputModel:
         value = columns["value"]
         difference = columns[f"diff_{feature_set.lags[0]}"]
         trailing = _first_positive(
-            _TO_SIGMA * float(np.median(columns[f"mad_{longest}"])),
-            float(np.median(columns[f"std_{longest}"])),
-            float(columns[f"std_{longest}"].mean()),
-            _spread(value),
-            0.05 * abs(float(np.median(value))),
+            lambda: _TO_SIGMA * float(np.median(columns[f"mad_{longest}"])),
+            lambda: float(np.median(columns[f"std_{longest}"])),
+            lambda: float(columns[f"std_{longest}"].mean()),
+            lambda: _spread(value),
+            lambda: 0.05 * abs(float(np.median(value))),
         )
         step = _first_positive(
-            _TO_SIGMA * float(np.median(np.abs(difference))), float(difference.std()), trailing
+            lambda: _TO_SIGMA * float(np.median(np.abs(difference))),
+            lambda: float(difference.std()),
+            lambda: trailing,
         )
         inputs = len(input_schema(feature_set))
         season = SeasonalProfile.none(inputs)
         plain = cls(trailing, step, np.zeros(inputs), np.ones(inputs), season)
         relations = plain.derive(np.zeros(value.size, dtype=np.int64), columns, feature_set)
-        medians = np.median(relations, axis=0)
-        tails = np.quantile(np.abs(relations - medians), _TAIL, axis=0)
+        ordered = np.ascontiguousarray(relations.T)
+        ordered.sort(axis=1)
+        medians, tails = np.empty(inputs), np.empty(inputs)
+        centres_and_tails(ordered, _TAIL, medians, tails)
         return cls(trailing, step, medians, np.maximum(tails, _SMALLEST_TAIL), season)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -147,21 +154,20 @@ class InputModel:
 
     def derive(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Floats:
         """Return (n, inputs) for (n,) times and columns of rows with a value; always finite."""
-        shortest, longest = feature_set.windows[0], feature_set.windows[-1]
-        value = columns["value"]
-        floor = _FLOOR * self.trailing
-        out = np.empty((value.size, self.medians.size))
-        with np.errstate(over="ignore", invalid="ignore"):
-            spread = np.hypot(_TO_SIGMA * columns[f"mad_{longest}"], floor)
-            for j, w in enumerate(feature_set.windows):
-                own = spread if w == longest else np.hypot(columns[f"std_{w}"], floor)
-                out[:, j] = np.arcsinh((value - columns[f"median_{w}"]) / own)
-            level = columns[f"median_{shortest}"] - columns[f"median_{longest}"]
-            out[:, -3] = np.arcsinh(level / spread)
-            out[:, -2] = np.log(np.hypot(columns[f"std_{shortest}"], floor) / spread)
-            out[:, -1] = np.arcsinh(columns[f"diff_{feature_set.lags[0]}"] / self.step)
-            out -= self.medians
-            out /= self.tails
-        # Readings near the largest float overflow on the way; their inputs are merely extreme.
-        np.nan_to_num(out, copy=False, nan=0.0, posinf=1e3, neginf=-1e3)
+        out = np.empty((times.size, self.medians.size))
+        relate(_table(columns, feature_set), _FLOOR * self.trailing, self.step, out)
+        standardise(out, self.medians, self.tails, out)
         return self.season.apply(times, out)
+
+
+def _table(columns: Columns, feature_set: MetricFeatureSet) -> Floats:
+    """Return the features that the inputs are derived from, one per row, as `relate` wants them."""
+    windows = feature_set.windows
+    names = (
+        "value",
+        f"diff_{feature_set.lags[0]}",
+        *(f"median_{w}" for w in windows),
+        *(f"std_{w}" for w in windows),
+        f"mad_{windows[-1]}",
+    )
+    return np.array([columns[name] for name in names])

@@ -83,31 +83,39 @@ def measure(
     times = times[begin:]
     start = first - begin
 
-    def flags(readings: Floats) -> tuple[Bools, Bools]:
+    def judge(variants: list[Floats]) -> tuple[Bools, Bools]:
+        """Return (variants, rows): flagged or not, and whether there is a value to be judged."""
+        count = len(variants)
         features = run_kernel(
             feature_set,
-            times,
-            readings,
-            np.array([0, times.size], dtype=np.int64),
+            np.tile(times, count),
+            np.concatenate(variants),
+            np.arange(count + 1) * times.size,
             int(times[start]),
-            rows,
+            count * rows,
         )
+        clock = np.tile(times[start:], count)
         present = ~np.isnan(features[0])
-        columns = dict(zip(feature_set.names, features[:, present], strict=True))
-        flagged = (
-            calibration.p_value(model.raw_score(times[start:][present], columns, feature_set))
-            <= alpha
+        if not present.all():
+            features, clock = features[:, present], clock[present]
+        columns = dict(zip(feature_set.names, features, strict=True))
+        flagged = np.zeros(present.size, dtype=np.bool_)
+        flagged[present] = (
+            calibration.p_value(model.raw_score(clock, columns, feature_set)) <= alpha
         )
-        return flagged, present
+        return flagged.reshape(count, rows), present.reshape(count, rows)
 
-    flagged, _ = flags(clean)
-    if flagged.size == 0:
-        return SeriesQuality(None, None)
-    false_positive_rate = float(flagged.mean())
     scale = robust_scale(values[:first])
+    injections = [
+        inject(clean[start:], seed=seed + round_, rate=INJECTED_SHARE, scale=scale)
+        for round_ in range(min(_MOST_ROUNDS, max(1, _ENOUGH_ROWS // rows)))
+    ]
+    flagged, present = judge(
+        [clean, *(np.concatenate((clean[:start], i.values)) for i in injections)]
+    )
+    if not present[0].any():
+        return SeriesQuality(None, None)
     total = Confusion(0, 0, 0, 0)
-    for round_ in range(min(_MOST_ROUNDS, max(1, _ENOUGH_ROWS // rows))):
-        injection = inject(clean[start:], seed=seed + round_, rate=INJECTED_SHARE, scale=scale)
-        flagged, present = flags(np.concatenate((clean[:start], injection.values)))
-        total += confusion(injection.labels[present], flagged)
-    return SeriesQuality(total.balanced_accuracy, false_positive_rate)
+    for injection, decided, there in zip(injections, flagged[1:], present[1:], strict=True):
+        total += confusion(injection.labels[there], decided[there])
+    return SeriesQuality(total.balanced_accuracy, float(flagged[0, present[0]].mean()))

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly_platform.ml.features.kernels import Ints
+from anomaly_platform.ml.training.season_kernels import fill_profile, repetition, take_off
 
 Floats = npt.NDArray[np.float64]
 
@@ -88,7 +89,7 @@ class SeasonalProfile:
             if period < _SHORTEST_PERIOD_ROWS * frequency or span < _CYCLES_NEEDED * period:
                 continue
             phases = int(min(PHASES, max(4, round(period / frequency))))
-            strengths = _strengths(times, cut, period, phases)
+            strengths = repetition(times, cut, period, phases)
             if strengths.max() > best.strength + 0.05:
                 best = cls(period, phases, float(strengths.max()), best.offset, best.widening)
                 found = strengths
@@ -97,20 +98,10 @@ class SeasonalProfile:
         return best._filled(times, cut, found)
 
     def _filled(self, times: Ints, inputs: Floats, strengths: Floats) -> SeasonalProfile:
-        phase = self._phase(times)
-        counts = np.bincount(phase, minlength=self.phases)
         offset = np.zeros((inputs.shape[1], PHASES))
         widening = np.ones((inputs.shape[1], PHASES))
-        for j in np.flatnonzero(strengths >= STRENGTH_NEEDED):
-            mean = np.bincount(phase, inputs[:, j], self.phases) / np.maximum(counts, 1)
-            mean *= 2.0 * strengths[j] / (1.0 + strengths[j])
-            squares = np.bincount(phase, np.square(inputs[:, j] - mean[phase]), self.phases)
-            near = squares + np.roll(squares, 1) + np.roll(squares, -1)
-            number = counts + np.roll(counts, 1) + np.roll(counts, -1)
-            offset[j, : self.phases] = mean
-            # A job that starts a few minutes early some days widens its neighbours, too.
-            spread = 2.0 * np.sqrt(near / np.maximum(number, 1))
-            widening[j, : self.phases] = np.maximum(1.0, spread)
+        shares = np.where(strengths >= STRENGTH_NEEDED, 2.0 * strengths / (1.0 + strengths), 0.0)
+        fill_profile(times, inputs, self.period, self.phases, shares, offset, widening)
         return SeasonalProfile(
             self.period,
             self.phases,
@@ -119,16 +110,15 @@ class SeasonalProfile:
             widening.astype(np.float16),
         )
 
-    def _phase(self, times: Ints) -> Ints:
-        # Monday, so that a week begins with its first working day.
-        return ((times + 3 * _DAY) % self.period) * self.phases // self.period
-
     def apply(self, times: Ints, inputs: Floats) -> Floats:
         """Return (n, inputs) as differences from what is usual at their times."""
         if self.period == 0:
             return inputs
-        phase = self._phase(times)
-        return (inputs - self.offset.T[phase]) / self.widening.T[phase]
+        inputs = np.ascontiguousarray(inputs)
+        result = np.empty(inputs.shape)
+        offset, widening = self.offset.astype(np.float32), self.widening.astype(np.float32)
+        take_off(times, inputs, self.period, self.phases, offset, widening, result)
+        return result
 
     def to_arrays(self) -> dict[str, npt.NDArray[np.float64] | npt.NDArray[np.float16]]:
         """Return everything, of the same shapes for every series with as many inputs."""
@@ -148,27 +138,6 @@ class SeasonalProfile:
         )
 
 
-def _strengths(times: Ints, inputs: Floats, period: int, phases: int) -> Floats:
-    """Return (inputs,) correlations between the profiles of odd and of even cycles."""
-    shifted = times + 3 * _DAY
-    phase = (shifted % period) * phases // period
-    half = (shifted // period) % 2
-    place = half * phases + phase
-    counts = np.bincount(place, minlength=2 * phases).reshape(2, phases)
-    both = (counts > 0).all(axis=0)
-    result = np.zeros(inputs.shape[1])
-    if both.sum() < 4:
-        return result
-    for j in range(inputs.shape[1]):
-        sums = np.bincount(place, inputs[:, j], 2 * phases).reshape(2, phases)
-        odd, even = (sums[:, both] / counts[:, both]).tolist()
-        odd_, even_ = np.array(odd) - np.mean(odd), np.array(even) - np.mean(even)
-        size = float(np.sqrt((odd_ @ odd_) * (even_ @ even_)))
-        if size > 1e-9:
-            result[j] = float(odd_ @ even_) / size
-    return result
-
-
 def _peak(times: Ints, inputs: Floats, frequency: int) -> int:
     """Return the period in microseconds at which the autocorrelation of the inputs peaks, or 0."""
     place = (times - times[0] + frequency // 2) // frequency
@@ -180,9 +149,11 @@ def _peak(times: Ints, inputs: Floats, frequency: int) -> int:
     # The input against the longest window: of all it follows the level most closely.
     values = inputs[:, _level_input(inputs)]
     grid[place] = values - values.mean()
-    size = 1 << (2 * rows - 1).bit_length()
+    # Room for the lags wanted; a transform is fast where its length has small factors only.
+    room = rows + longest
+    size = min(m << (room // m).bit_length() for m in (1, 3, 5, 9, 15))
     spectrum = np.fft.rfft(grid, size)
-    correlation = np.fft.irfft(spectrum * spectrum.conj(), size)[: longest + 1]
+    correlation = np.fft.irfft(spectrum.real**2 + spectrum.imag**2, size)[: longest + 1]
     correlation /= rows - np.arange(longest + 1)
     inner = correlation[_SHORTEST_PERIOD_ROWS:-1]
     rising = inner > correlation[_SHORTEST_PERIOD_ROWS - 1 : -2]

@@ -1,0 +1,115 @@
+"""The arithmetic of the model inputs, compiled: one pass over the rows instead of a dozen.
+
+`inputs` says what the inputs mean. Each row's inputs are computed from that row alone, in scalar
+operations whose rounding does not depend on how many rows there are: one row gets the bits that
+it gets in a batch.
+"""
+
+import math
+from typing import Any
+
+from numba import njit, types
+
+from anomaly_platform.ml.features.ordered import quantile
+
+_MATRIX = types.Array(types.float64, 2, "C", readonly=True)
+_VECTOR = types.Array(types.float64, 1, "C", readonly=True)
+_OUT = types.float64[:, ::1]
+#: A division by zero gives infinity, as everywhere else, not an exception.
+_COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+
+_TO_SIGMA = 1.4826
+_EXTREME = 1e3
+
+
+@njit(types.float64(types.float64), **_COMPILED)
+def _asinh(x: float) -> float:
+    """Return asinh(x) within two ulps, several times faster than the C library's own."""
+    size = abs(x)
+    if size > 1e150:
+        result = math.log(size) + math.log(2.0)
+    else:
+        square = size * size
+        result = math.log1p(size + square / (1.0 + math.sqrt(1.0 + square)))
+    return math.copysign(result, x)
+
+
+@njit(
+    types.void(_MATRIX, types.float64, types.float64, _OUT),
+    **_COMPILED,
+)
+def relate(columns: Any, floor: float, step: float, out: Any) -> None:
+    """Write the relations of (n,) readings, neither centred nor in units, to ``out``.
+
+    Parameters
+    ----------
+    columns
+        (2 w + 3, n) for w windows, the shortest first: value, difference to the first lag, the
+        median of each window, the standard deviation of each, the longest one's MAD.
+    floor
+        Added to every trailing spread, in squares.
+    step
+        Typical size of the difference.
+    out
+        (n, w + 3): a z per window, level, spread, step; infinite or NaN where readings overflow.
+    """
+    windows = (columns.shape[0] - 3) // 2
+    median, std, mad = 2, 2 + windows, 2 + 2 * windows
+    for i in range(columns.shape[1]):
+        value = columns[0, i]
+        spread = math.hypot(_TO_SIGMA * columns[mad, i], floor)
+        for k in range(windows - 1):
+            own = math.hypot(columns[std + k, i], floor)
+            out[i, k] = _asinh((value - columns[median + k, i]) / own)
+        last = windows - 1
+        out[i, last] = _asinh((value - columns[median + last, i]) / spread)
+        out[i, windows] = _asinh((columns[median, i] - columns[median + last, i]) / spread)
+        out[i, windows + 1] = math.log(math.hypot(columns[std, i], floor) / spread)
+        out[i, windows + 2] = _asinh(columns[1, i] / step)
+
+
+@njit(types.void(_MATRIX, _VECTOR, _VECTOR, _OUT), **_COMPILED)
+def standardise(relations: Any, medians: Any, tails: Any, out: Any) -> None:
+    """Write (n, inputs) relations, less their medians, in units of their tails, to ``out``.
+
+    Readings near the largest float overflow on the way; their inputs are merely extreme.
+    """
+    for i in range(relations.shape[0]):
+        for j in range(relations.shape[1]):
+            x = (relations[i, j] - medians[j]) / tails[j]
+            if math.isnan(x):
+                x = 0.0
+            elif math.isinf(x):
+                x = math.copysign(_EXTREME, x)
+            out[i, j] = x
+
+
+@njit(
+    types.void(_MATRIX, types.float64, types.float64[::1], types.float64[::1]),
+    **_COMPILED,
+)
+def centres_and_tails(ordered: Any, share: float, medians: Any, tails: Any) -> None:
+    """Write the median of each of (inputs, n) sorted rows, and a quantile of the distances from it.
+
+    The largest distances are at the ends of a sorted row: those beyond the quantile are taken
+    off one by one, from the end that is farther away.
+    """
+    size = ordered.shape[1]
+    place = share * (size - 1)
+    below = int(place)
+    for j in range(ordered.shape[0]):
+        row = ordered[j]
+        centre = quantile(row, size, 0.5)
+        low, high = 0, size - 1
+        above = nearer = max(centre - row[low], row[high] - centre)
+        for _ in range(size - below):
+            above = nearer
+            left, right = centre - row[low], row[high] - centre
+            if left > right:
+                nearer = left
+                low += 1
+            else:
+                nearer = right
+                high -= 1
+        medians[j] = centre
+        tails[j] = nearer + (above - nearer) * (place - below)
