@@ -149,21 +149,21 @@ def previous_codes(spec: SequenceSpec, sequences: EventSequences) -> IntArray:
 def _count(
     contexts: list[npt.NDArray[np.int64]], came: IntArray, groups: npt.NDArray[np.int64], size: int
 ) -> tuple[Habit, FloatArray]:
-    base, total, own = np.zeros((1, size)), np.zeros(1), np.zeros(len(came))
     everywhere = np.zeros(len(came), dtype=np.int64)
-    share = _shares(everywhere, came, groups)
-    base[0] = np.bincount(came, weights=share, minlength=size)
-    total[0] = base.sum()
+    share, together = _shares(everywhere, came, groups)
+    base = np.bincount(came, weights=share, minlength=size).astype(np.float64)[None, :]
+    total = base.sum(axis=1)
     uniform = np.full((1, size), 1.0 / size)
-    own = _without_own(base[0, came], total[everywhere], uniform[0, came])
+    own = _without_own(base[0, came], total[everywhere], uniform[0, came], together)
     serving = (base + PRIOR_STRENGTH * uniform) / (total + PRIOR_STRENGTH)[:, None]
     above = everywhere
     parts, tables = [], [serving]
     for keys in contexts:
-        share = _shares(keys, came, groups)
+        share, together = _shares(keys, came, groups)
         values, inverse = np.unique(keys, return_inverse=True)
         seen = np.bincount(inverse, weights=share)
-        kept = seen >= LEAST_EVENTS
+        # Shares add up to whole numbers but for rounding.
+        kept = seen >= LEAST_EVENTS - 1e-6
         at = np.where(kept, np.cumsum(kept) - 1, -1)[inverse]
         inside = np.flatnonzero(at >= 0)
         rows, value = at[inside], came[inside]
@@ -175,7 +175,9 @@ def _count(
         prior = serving[shorter]
         totals = np.asarray(seen[kept], dtype=np.float64)
         tables.append((grid + PRIOR_STRENGTH * prior) / (totals + PRIOR_STRENGTH)[:, None])
-        own[inside] = _without_own(grid[rows, value], totals[rows], prior[rows, value])
+        own[inside] = _without_own(
+            grid[rows, value], totals[rows], prior[rows, value], together[inside]
+        )
         parts.append(values[kept])
         above = above.copy()
         above[inside] = rows + len(serving)
@@ -189,24 +191,32 @@ def _count(
 
 def _shares(
     keys: npt.NDArray[np.int64], came: IntArray, groups: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """(n,) what each event counts: a group's same events in the same context count 1 together."""
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return what each event counts, and what its group counts for the same value, (n,) each.
+
+    A group counts 1 in each context, shared among its events there: what one of a hundred units
+    does is a hundredth, and no habit of the lot.
+    """
     _, key = np.unique(keys, return_inverse=True)
     _, group = np.unique(groups, return_inverse=True)
+    pair = key.astype(np.int64) * (int(group.max()) + 1) + group
+    _, inverse, times = np.unique(pair, return_inverse=True, return_counts=True)
+    share = 1.0 / times[inverse]
     size = int(came.max()) + 1
-    joint = (key.astype(np.int64) * (int(group.max()) + 1) + group) * size + came
-    _, inverse, times = np.unique(joint, return_inverse=True, return_counts=True)
-    return np.asarray(1.0 / times[inverse], dtype=np.float64)
+    _, same = np.unique(inverse.astype(np.int64) * size + came, return_inverse=True)
+    together = np.bincount(same, weights=share)[same]
+    return np.asarray(share, dtype=np.float64), np.asarray(together, dtype=np.float64)
 
 
 def _without_own(
     count: npt.NDArray[np.float64],
     total: npt.NDArray[np.float64],
     prior: npt.NDArray[np.float64],
+    own: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
-    """Change of a log frequency when one count of its value is taken away."""
+    """Change of a log frequency when an event's group is taken away: 1 in all, own of its value."""
     with_own = (count + PRIOR_STRENGTH * prior) / (total + PRIOR_STRENGTH)
-    left = np.maximum(count - 1.0, 0.0)
+    left = np.maximum(count - own, 0.0)
     without = (left + PRIOR_STRENGTH * prior) / (np.maximum(total - 1.0, 0.0) + PRIOR_STRENGTH)
     floor = np.exp(LOG_FLOOR)
     return np.asarray(np.log(np.maximum(without, floor)) - np.log(np.maximum(with_own, floor)))

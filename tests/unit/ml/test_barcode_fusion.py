@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomaly_platform.ml.barcode_fusion import (
@@ -50,6 +50,7 @@ def test_what_one_is_very_sure_of_is_not_averaged_away(fusion: BarcodeFusion) ->
     assert fused.final[0] >= 50
 
 
+@settings(deadline=None)
 @given(rule=st.floats(50, 100), lstm=st.floats(1e-12, 1), svm=st.floats(1e-12, 1))
 def test_a_rule_that_fires_floors_the_result(rule: float, lstm: float, svm: float) -> None:
     fusion = BarcodeFusion.fit(np.zeros(200), {k: v[:200] for k, v in normal(0).items()})
@@ -60,6 +61,7 @@ def test_a_rule_that_fires_floors_the_result(rule: float, lstm: float, svm: floa
         assert fused.final[0] <= 100
 
 
+@settings(deadline=None)
 @given(st.floats(1e-12, 1), st.floats(1e-12, 1), st.floats(0.01, 1))
 def test_more_evidence_never_lowers_the_confidence(lstm: float, svm: float, factor: float) -> None:
     fusion = BarcodeFusion.fit(np.zeros(200), {k: v[:200] for k, v in normal(0).items()})

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomaly_platform.ml.detectors.sequence_lstm_events import (
@@ -16,6 +16,7 @@ from anomaly_platform.ml.detectors.sequence_lstm_events import (
 )
 
 
+@settings(deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 40), min_size=1, max_size=60),
     budget=st.integers(1, 200),
