@@ -11,6 +11,7 @@ from dagster import (
     AssetSelection,
     BetaWarning,
     Definitions,
+    PreviewWarning,
     define_asset_job,
     in_process_executor,
 )
@@ -27,8 +28,9 @@ CHECKS_JOB = "asset_checks"
 
 log = structlog.get_logger(__name__)
 
-# Backfill policies are used knowingly; the version is pinned.
+# Backfill policies and Pipes are used knowingly; the version is pinned.
 warnings.filterwarnings("ignore", category=BetaWarning)
+warnings.filterwarnings("ignore", category=PreviewWarning)
 
 
 def build_defs(
