@@ -157,7 +157,8 @@ def new_version(platform: Platform, stream: ScanStream, detector: str) -> Iterat
         yield version
     except BaseException as error:
         # Also when the run is cancelled: nothing is left "in training" for ever.
-        bundles.fail(stream.name, detector, version, f"{type(error).__name__}: {error}")
+        cause = error if error.__cause__ is None else error.__cause__
+        bundles.fail(stream.name, detector, version, f"{type(cause).__name__}: {cause}")
         raise
 
 

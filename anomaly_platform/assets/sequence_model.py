@@ -20,7 +20,7 @@ from dagster import (
     AssetsDefinition,
     MaterializeResult,
     MetadataValue,
-    RetryPolicy,
+    RetryRequested,
     asset,
 )
 
@@ -37,13 +37,15 @@ from anomaly_platform.assets.scan_window import (
 )
 from anomaly_platform.resources.dagster_home import GPU_POOL
 from anomaly_platform.resources.platform import Platform
-from anomaly_platform.resources.trainer import Trainer
+from anomaly_platform.resources.trainer import Trainer, TrainerKilledError
 from anomaly_platform.streams import ScanStream
 
 DETECTOR = "lstm"
 STAGE = f"{DETECTOR}_model"
-#: A killed trainer is started again, and goes on from its checkpoint.
-RETRIES = RetryPolicy(max_retries=2, delay=5)
+#: A killed trainer is started again so often, and goes on from its checkpoint. Not a retry policy
+#: of the asset: Dagster would start it again, too, when somebody cancels the run.
+RETRIES = 2
+_RETRY_SECONDS = 5
 _ABANDONED_AFTER = timedelta(days=7)
 
 
@@ -58,7 +60,6 @@ def build_lstm_model(stream: ScanStream) -> AssetsDefinition:
         owners=list(stream.owners),
         tags={"stage": "model"},
         pool=GPU_POOL,
-        retry_policy=RETRIES,
         description=(
             "An LSTM with causal attention over each code's scans: how surprising is what came "
             "next. Trained in a process of its own, on a GPU where there is one."
@@ -77,7 +78,10 @@ def build_lstm_model(stream: ScanStream) -> AssetsDefinition:
             if (work / "checkpoint").exists():
                 context.log.info("going on from the checkpoint in %s", work.name)
             began = time.perf_counter()
-            trainer.run(context, config, lambda figures: _show(context, stream, figures))
+            try:
+                trainer.run(context, config, lambda figures: _show(context, stream, figures))
+            except TrainerKilledError as error:
+                raise RetryRequested(RETRIES, _RETRY_SECONDS) from error
             seconds = time.perf_counter() - began
             arrays, report = _result(work)
             metrics = _quality(platform, stream, scans, arrays)

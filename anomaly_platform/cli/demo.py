@@ -29,7 +29,7 @@ START = date(2026, 1, 5)
 _ENTITIES = {IIOT.name: 6, EMS.name: 6}
 #: Added to the seed: the test week has other noise and other anomalies than the training weeks.
 _TEST_SEED = 1
-_SCANS_A_DAY = 450
+_SCANS_A_DAY = 350
 _COLUMNS = (
     "entity",
     "metric",

@@ -33,6 +33,10 @@ class TrainingFailedError(RuntimeError):
     """The trainer ended without a result; the message says why."""
 
 
+class TrainerKilledError(TrainingFailedError):
+    """Somebody, or the machine for want of memory, killed the trainer: it may be started again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trainer:
     """Runs trainings, each in a process group of its own.
@@ -71,9 +75,11 @@ class Trainer:
 
         Raises
         ------
+        TrainerKilledError
+            When somebody else killed it.
         TrainingFailedError
-            When it fails, is killed, or says nothing for too long. The process and all that it
-            started are gone by then, and so they are when this call is interrupted.
+            When it fails, or says nothing for too long. The process and all that it started are
+            gone by then, and so they are when this call is interrupted.
         """
         from dagster import PipesTempFileContextInjector, PipesTempFileMessageReader
         from dagster._core.pipes.utils import open_pipes_session
@@ -108,7 +114,9 @@ class Trainer:
                 self._end(process)
         # The reader has read everything by now.
         _hear(session, heard, on_epoch)
-        if process.returncode != 0:
+        if process.returncode < 0:
+            raise TrainerKilledError(_reason(process.returncode, heard, errors))
+        if process.returncode > 0:
             raise TrainingFailedError(_reason(process.returncode, heard, errors))
         return heard
 
