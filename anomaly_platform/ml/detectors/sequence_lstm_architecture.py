@@ -28,9 +28,13 @@ from anomaly_platform.ml.detectors.sequence_lstm_events import (
     SequenceSpec,
 )
 
-BACKGROUND_WEIGHT = 1e-3
+BACKGROUND_WEIGHT = 0.03
 BACKGROUND_SCALE = 4.0
-"""A share of the elapsed time's density is one wide normal, in units of the training spread."""
+"""A share of the elapsed time's density is one wide normal, in units of the training spread.
+
+Some times have reasons that no scan tells (a hold-up, a holiday), and whole lots share them: the
+share says how often, and thereby how much a time alone can surprise.
+"""
 LOG_SIGMA_MIN, LOG_SIGMA_MAX = math.log(0.02), math.log(4.0)
 STATE_VERSION = 1
 
