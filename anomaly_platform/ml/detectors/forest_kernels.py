@@ -87,7 +87,7 @@ def draw_sample(X: Any, seed: Any, sample: Any) -> None:
     for i in range(size):
         row: Any = i
         if n > size:
-            row = np.int64(_below(_mix(key + _U64(i) * _GOLDEN), _U64(n)))  # type: ignore[assignment]
+            row = np.int64(_below(_mix(key + _U64(i) * _GOLDEN), _U64(n)))
         for j in range(d):
             sample[j, i] = X[row, j]
 
@@ -184,7 +184,7 @@ def grow_forest(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
             first = (1 << depth) - 1
             for node in range(first, 2 * first + 1):
                 start, stop = _U64(begin[node]), _U64(end[node])
-                held = stop - start  # type: ignore[assignment]
+                held = stop - start
                 if held == 0:
                     continue
                 split = False
@@ -218,13 +218,13 @@ def grow_forest(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
                     cut = low
                 values = columns[column]
                 # Without a branch, which would be guessed wrongly every other time.
-                kept, moved = start, _U64(0)  # type: ignore[assignment]
+                kept, moved = start, _U64(0)
                 for k in range(start, stop):
                     row = rows[k]
                     stays = _U64(values[row] <= cut)
                     rows[kept] = row
                     spare[moved] = row
-                    kept += stays  # type: ignore[assignment]
+                    kept += stays
                     moved += _ONE - stays
                 for k in range(moved):
                     rows[kept + k] = spare[k]
