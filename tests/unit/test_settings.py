@@ -124,7 +124,5 @@ def test_importing_the_settings_loads_nothing_heavy() -> None:
         f"found = [name for name in {heavy.split()!r} if name in sys.modules]\n"
         "sys.exit(', '.join(found) or 0)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
