@@ -13,7 +13,7 @@ import pytest
 
 from anomaly_platform.streams import BUILT_IN, EMS, IIOT, MetricStream
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("platform"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 
