@@ -15,6 +15,7 @@ from anomaly_platform.ml.detectors.isolation_forest import IsolationForest
 from anomaly_platform.ml.features.kernels import Ints
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
 from anomaly_platform.ml.training.inputs import Columns, Floats, InputModel, input_schema
+from anomaly_platform.ml.training.position import PositionModel
 from anomaly_platform.ml.training.quality import SeriesQuality, measure
 from anomaly_platform.ml.training.series import (
     CROSS_BLOCKS,
@@ -121,10 +122,15 @@ def fit_series(
         input_schema(feature_set), n_trees=policy.trees, contamination=policy.contamination
     ).fit(matrix[:start], seed=seed)
     held_out = matrix[start:]
-    scores = combine(forest, held_out)
+    related = combine(forest, held_out)
+    position = PositionModel.fit(clock, full, feature_set, start)
+    rest = {name: column[start:] for name, column in full.items()}
+    distances = position.distance(clock[start:], rest, feature_set)
+    position = position.calibrated(distances, related)
+    scores = np.maximum(related, position.worth(distances, later=False))
     middle = (scores.size + 1) // 2
     calibration = Calibration.fit(scores, tail_floor=TAIL_FLOOR)
-    model = SeriesModel(inputs, forest, calibration)
+    model = SeriesModel(inputs, forest, position, calibration)
     if scores.size < 2:
         return FittedSeries(
             model, clock[start:], scores, np.ones(scores.size), SeriesQuality(None, None)

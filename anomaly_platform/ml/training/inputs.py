@@ -80,8 +80,8 @@ class InputModel:
     medians, tails
         (inputs,) median of each relation, and the distance from it that one training row in a
         hundred exceeds: the unit of every input, so that 1 means "as far as it rarely goes".
-    season
-        What is usual at which time.
+    season, week
+        What is usual at which time, and on top of it at which hour of the week.
     """
 
     trailing: float
@@ -89,6 +89,7 @@ class InputModel:
     medians: Floats
     tails: Floats
     season: SeasonalProfile
+    week: SeasonalProfile
 
     @classmethod
     def fit(cls, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> InputModel:
@@ -107,7 +108,9 @@ class InputModel:
             plain = cls._fit(columns, feature_set)
         inputs = plain.derive(times, columns, feature_set)
         frequency = round(feature_set.frequency.total_seconds() * 1e6)
-        return replace(plain, season=SeasonalProfile.fit(times, inputs, frequency))
+        season = SeasonalProfile.fit(times, inputs, frequency)
+        week = SeasonalProfile.fit_week(times, season.apply(times, inputs), frequency)
+        return replace(plain, season=season, week=week)
 
     @classmethod
     def _fit(cls, columns: Columns, feature_set: MetricFeatureSet) -> InputModel:
@@ -128,36 +131,40 @@ class InputModel:
         )
         inputs = len(input_schema(feature_set))
         season = SeasonalProfile.none(inputs)
-        plain = cls(trailing, step, np.zeros(inputs), np.ones(inputs), season)
+        plain = cls(trailing, step, np.zeros(inputs), np.ones(inputs), season, season)
         relations = plain.derive(np.zeros(value.size, dtype=np.int64), columns, feature_set)
         ordered = np.ascontiguousarray(relations.T)
         ordered.sort(axis=1)
         medians, tails = np.empty(inputs), np.empty(inputs)
         centres_and_tails(ordered, _TAIL, medians, tails)
-        return cls(trailing, step, medians, np.maximum(tails, _SMALLEST_TAIL), season)
+        return cls(trailing, step, medians, np.maximum(tails, _SMALLEST_TAIL), season, season)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the model as arrays of fixed shapes for its feature set."""
         head = np.concatenate(([self.trailing, self.step], self.medians, self.tails))
         season = {f"season_{name}": array for name, array in self.season.to_arrays().items()}
-        return {"constants": head, **season}
+        week = {f"week_{name}": array for name, array in self.week.to_arrays().items()}
+        return {"constants": head, **season, **week}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> InputModel:
         """Return the model that `to_arrays` wrote."""
         numbers = np.asarray(arrays["constants"], dtype=np.float64)
         medians, tails = np.split(numbers[2:], 2)
-        season = SeasonalProfile.from_arrays(
-            {name: arrays[f"season_{name}"] for name in ("head", "offset", "widening")}
+        season, week = (
+            SeasonalProfile.from_arrays(
+                {name: arrays[f"{cycle}_{name}"] for name in ("head", "offset", "widening")}
+            )
+            for cycle in ("season", "week")
         )
-        return cls(float(numbers[0]), float(numbers[1]), medians, tails, season)
+        return cls(float(numbers[0]), float(numbers[1]), medians, tails, season, week)
 
     def derive(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Floats:
         """Return (n, inputs) for (n,) times and columns of rows with a value; always finite."""
         out = np.empty((times.size, self.medians.size))
         relate(_table(columns, feature_set), _FLOOR * self.trailing, self.step, out)
         standardise(out, self.medians, self.tails, out)
-        return self.season.apply(times, out)
+        return self.week.apply(times, self.season.apply(times, out))
 
 
 def _table(columns: Columns, feature_set: MetricFeatureSet) -> Floats:

@@ -26,6 +26,9 @@ Floats = npt.NDArray[np.float64]
 PHASES = 288
 """Phases of a period at most; of a day they are five minutes each."""
 
+WEEK_PHASES = 84
+"""Phases of a week on top of a day, two hours each."""
+
 STRENGTH_NEEDED = 0.5
 """Correlation of odd and even cycles from which a profile is used."""
 
@@ -49,9 +52,9 @@ class SeasonalProfile:
     strength
         Correlation between odd and even cycles, the strongest input's, in [−1, 1].
     offset
-        (inputs, 288) usual value of each input, f16, 0 where no habit was found.
+        (inputs, 288 or 84) usual value of each input, f16, 0 where no habit was found.
     widening
-        (inputs, 288) by how much wider it varies there than at large, f16, at least 1.
+        (as offset) by how much wider it varies there than at large, f16, at least 1.
     """
 
     period: int
@@ -61,9 +64,9 @@ class SeasonalProfile:
     widening: npt.NDArray[np.float16]
 
     @classmethod
-    def none(cls, inputs: int, strength: float = 0.0) -> SeasonalProfile:
-        """Return the profile of a series without seasons."""
-        shape = (inputs, PHASES)
+    def none(cls, inputs: int, strength: float = 0.0, width: int = PHASES) -> SeasonalProfile:
+        """Return the profile of a series without seasons, with room for `width` phases."""
+        shape = (inputs, width)
         return cls(0, 0, strength, np.zeros(shape, np.float16), np.ones(shape, np.float16))
 
     @classmethod
@@ -79,27 +82,43 @@ class SeasonalProfile:
         frequency
             Expected microseconds between two rows.
         """
-        span = int(times[-1] - times[0]) if times.size else 0
         cut = np.clip(inputs, -_CLIP, _CLIP)
         # The clock's own periods first; another, or a longer one, must repeat clearly better.
         candidates = (_DAY, 7 * _DAY, _peak(times, cut, frequency))
-        best = cls.none(inputs.shape[1])
-        found = np.zeros(inputs.shape[1])
+        return cls._best_of(candidates, times, cut, frequency, PHASES)
+
+    @classmethod
+    def fit_week(cls, times: Ints, inputs: Floats, frequency: int) -> SeasonalProfile:
+        """Find what recurs weekly, on top of a day, in inputs without their daily profile.
+
+        What happens on Monday mornings only is no part of an ordinary day, and a profile of the
+        whole week alone is too coarse for the jobs of a day. Parameters as in `fit`.
+        """
+        cut = np.clip(inputs, -_CLIP, _CLIP)
+        return cls._best_of((7 * _DAY,), times, cut, frequency, WEEK_PHASES)
+
+    @classmethod
+    def _best_of(
+        cls, candidates: tuple[int, ...], times: Ints, cut: Floats, frequency: int, width: int
+    ) -> SeasonalProfile:
+        span = int(times[-1] - times[0]) if times.size else 0
+        best = cls.none(cut.shape[1], width=width)
+        found = np.zeros(cut.shape[1])
         for period in candidates:
             if period < _SHORTEST_PERIOD_ROWS * frequency or span < _CYCLES_NEEDED * period:
                 continue
-            phases = int(min(PHASES, max(4, round(period / frequency))))
+            phases = int(min(width, max(4, round(period / frequency))))
             strengths = repetition(times, cut, period, phases)
             if strengths.max() > best.strength + 0.05:
                 best = cls(period, phases, float(strengths.max()), best.offset, best.widening)
                 found = strengths
         if best.strength < STRENGTH_NEEDED:
-            return cls.none(inputs.shape[1], best.strength)
+            return cls.none(cut.shape[1], best.strength, width)
         return best._filled(times, cut, found)
 
     def _filled(self, times: Ints, inputs: Floats, strengths: Floats) -> SeasonalProfile:
-        offset = np.zeros((inputs.shape[1], PHASES))
-        widening = np.ones((inputs.shape[1], PHASES))
+        offset = np.zeros(self.offset.shape)
+        widening = np.ones(self.offset.shape)
         shares = np.where(strengths >= STRENGTH_NEEDED, 2.0 * strengths / (1.0 + strengths), 0.0)
         fill_profile(times, inputs, self.period, self.phases, shares, offset, widening)
         return SeasonalProfile(

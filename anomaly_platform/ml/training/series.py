@@ -26,6 +26,7 @@ from anomaly_platform.ml.detectors.isolation_forest import IsolationForest
 from anomaly_platform.ml.features.kernels import Ints
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
 from anomaly_platform.ml.training.inputs import Columns, Floats, InputModel, input_schema
+from anomaly_platform.ml.training.position import FROZEN_WORTH, PositionModel
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -51,21 +52,29 @@ class SeriesModel:
         Constants of the model inputs.
     forest
         The forest over them.
+    position
+        The usual levels.
     calibration
         From raw score to p-value.
     """
 
     inputs: InputModel
     forest: IsolationForest
+    position: PositionModel
     calibration: Calibration
 
     def raw_score(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Floats:
         """Return (n,) raw scores of (n,) times and columns; every row must have a value.
 
-        See `combine`.
+        The larger of what the model inputs say (`combine`) and what the position is worth.
         """
         inputs = self.inputs.derive(times, columns, feature_set)
-        return combine(self.forest, inputs)
+        distance = self.position.distance(times, columns, feature_set)
+        related = combine(self.forest, inputs)
+        related = self.position.temper(related, times, columns, feature_set)
+        raw = np.maximum(related, self.position.worth(distance))
+        raw[self.position.frozen(columns, feature_set)] += FROZEN_WORTH
+        return raw
 
     def p_value(self, raw: Floats, fallback: Floats) -> Floats:
         """Return (n,) p-values of raw scores.
@@ -92,6 +101,7 @@ class SeriesModel:
         parts = {
             "inputs": self.inputs.to_arrays(),
             "forest": self.forest.to_arrays(),
+            "position": self.position.to_arrays(),
             "calibration": self.calibration.to_arrays(),
         }
         return {f"{part}/{name}": a for part, arrays in parts.items() for name, a in arrays.items()}
@@ -112,6 +122,7 @@ class SeriesModel:
         return cls(
             InputModel.from_arrays(part("inputs/")),
             IsolationForest.from_arrays(part("forest/"), input_schema(feature_set)),
+            PositionModel.from_arrays(part("position/")),
             Calibration.from_arrays(part("calibration/")),
         )
 
