@@ -17,7 +17,6 @@ from anomaly_platform.settings import Settings
 
 _LEAST_FREE_GIB = 2
 _PACKAGES = ("dagster", "polars", "numba", "scikit-learn", "psycopg", "torch")
-_OPTIONAL = {"torch"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,5 +145,4 @@ def _versions() -> Iterator[Finding]:
         try:
             yield Finding(package, True, importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
-            optional = package in _OPTIONAL
-            yield Finding(package, optional, "not installed", f"pip install {package}")
+            yield Finding(package, False, "not installed", f"pip install {package}")
