@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: A stream's file is a page long; whatever is larger is something else.
 LARGEST_BYTES = 64 * 1024
+#: Levels of lists and mappings; a stream's file has two.
+DEEPEST = 20
 
 KeyPath = tuple[str | int, ...]
 
@@ -81,9 +83,15 @@ def read_yaml(content: bytes) -> YamlDocument:
         raise NotReadableError(line, "the file is not UTF-8; save it as UTF-8 text") from None
     lines: dict[KeyPath, int] = {}
     try:
+        depth = 0
         for event in yaml.parse(text, yaml.SafeLoader):
+            line = 1 if event.start_mark is None else event.start_mark.line + 1
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                # Composing recurses; a text must not decide how deep.
+                raise NotReadableError(line, "brackets within brackets without end")
             if isinstance(event, yaml.AliasEvent):
-                line = 1 if event.start_mark is None else event.start_mark.line + 1
                 raise NotReadableError(
                     line, f"aliases (*{event.anchor}) are not read; write it out"
                 )
@@ -99,8 +107,6 @@ def read_yaml(content: bytes) -> YamlDocument:
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise NotReadableError(line, "a control character; keep to plain text") from None
-    except RecursionError:
-        raise NotReadableError(1, "brackets within brackets without end") from None
 
 
 def _value(
