@@ -95,23 +95,32 @@ def _not_finite(platform: Platform, stream: MetricStream, day: Partition) -> lis
 
 def _replay(platform: Platform, stream: MetricStream, day: Partition) -> tuple[int, list[str]]:
     """Compute a few series of the day again from their look-back, one reading at a time."""
-    stored = platform.lake.read(day.path)
-    keys = stored.select("entity", "metric").unique(maintain_order=True)
+    keys = _series_of(platform, day)
     if keys.is_empty():
         return 0, []
     step = max(1, keys.height // SAMPLED_SERIES)
-    sample = keys.gather_every(step).head(SAMPLED_SERIES)
-    history = _look_back(platform, stream, day)
     compared, problems = 0, []
-    for entity, metric in sample.iter_rows():
+    for bucket, entity, metric in keys.gather_every(step).head(SAMPLED_SERIES).iter_rows():
         mine = (pl.col("entity") == entity) & (pl.col("metric") == metric)
+        stored = platform.lake.read(day.path, between={"bucket": (bucket, bucket)})
         expected = stored.filter(mine).select("event_time", *stream.features.names)
+        history = _look_back(platform, stream, day, bucket)
         single = _one_by_one(stream.features, history.filter(mine), expected)
         batch = expected.select(stream.features.names).cast(pl.Float64)
         compared += expected.height
         if not np.array_equal(single, batch.fill_null(np.nan).to_numpy(), equal_nan=True):
             problems.append(f"{day.partition}: {entity} {metric} differs one reading at a time")
     return compared, problems
+
+
+def _series_of(platform: Platform, day: Partition) -> pl.DataFrame:
+    """Return bucket, entity and metric of the day's series, in the file's order."""
+    names = ["bucket", "entity", "metric"]
+    parts = [
+        chunk.unique(maintain_order=True)
+        for chunk in platform.lake.chunks([day.path], columns=names)
+    ]
+    return pl.concat(parts) if parts else pl.DataFrame(schema=names)
 
 
 def _one_by_one(
@@ -135,7 +144,9 @@ def _one_by_one(
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(feature_set.names))
 
 
-def _look_back(platform: Platform, stream: MetricStream, day: Partition) -> pl.DataFrame:
+def _look_back(
+    platform: Platform, stream: MetricStream, day: Partition, bucket: int
+) -> pl.DataFrame:
     first = date.fromisoformat(day.partition) - timedelta(days=stream.lookback_days)
     last = date.fromisoformat(day.partition) - timedelta(days=1)
     earlier = platform.warehouse.partitions.between(
@@ -150,4 +161,6 @@ def _look_back(platform: Platform, stream: MetricStream, day: Partition) -> pl.D
             "value": pl.Float64,
         }
     )
-    return pl.concat([empty, *(platform.lake.read(p.path, columns=columns) for p in earlier)])
+    within = {"bucket": (bucket, bucket)}
+    parts = [platform.lake.read(p.path, columns=columns, between=within) for p in earlier]
+    return pl.concat([empty, *parts])

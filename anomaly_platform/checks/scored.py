@@ -1,5 +1,6 @@
 """Checks of ``scored_events`` and ``monitoring_stats``: complete, in range, plausible."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import date
 
@@ -58,12 +59,14 @@ def build_scored_checks(stream: MetricStream) -> AssetChecksDefinition:
         decided = anomalies = 0
         for day in days:
             missing.extend(_missing_rows(platform, stream, day))
-            rows = platform.lake.read(
-                day.path, columns=["score", "is_anomaly", "threshold", "status"]
-            )
-            wrong.extend(f"{day.partition}: {problem}" for problem in _range_problems(rows))
-            decided += rows["is_anomaly"].count()
-            anomalies += int(rows["is_anomaly"].sum())
+            problems: Counter[str] = Counter()
+            for rows in platform.lake.chunks(
+                [day.path], columns=["score", "is_anomaly", "threshold", "status"]
+            ):
+                problems.update(_range_problems(rows))
+                decided += rows["is_anomaly"].count()
+                anomalies += int(rows["is_anomaly"].sum())
+            wrong.extend(f"{day.partition}: {n} {what}" for what, n in problems.items())
         seen = f"{sum(day.rows for day in days):,} rows of {len(days)} days"
         yield verdict(stream, "scored_events", "scored_rows_equal_feature_rows", missing, seen)
         yield verdict(stream, "scored_events", "score_range", wrong, seen)
@@ -93,7 +96,7 @@ def _missing_rows(platform: Platform, stream: MetricStream, day: Partition) -> l
     return [f"{day.partition}: {counts}"]
 
 
-def _range_problems(rows: pl.DataFrame) -> list[str]:
+def _range_problems(rows: pl.DataFrame) -> dict[str, int]:
     outside = rows.filter(~pl.col("score").is_between(0.0, 1.0) | pl.col("score").is_nan())
     contradicting = rows.filter(pl.col("is_anomaly") != (pl.col("score") >= pl.col("threshold")))
     without = rows.filter(
@@ -109,7 +112,7 @@ def _range_problems(rows: pl.DataFrame) -> list[str]:
         "trained rows have no score": without.height,
         "rows without a model are called normal": normal_by_ignorance.height,
     }
-    return [f"{count} {what}" for what, count in found.items() if count]
+    return {what: count for what, count in found.items() if count}
 
 
 def build_monitoring_checks(stream: MetricStream) -> AssetChecksDefinition:

@@ -12,7 +12,10 @@ _MOST_ROWS = 200
 
 
 def ask(settings: Settings, query: str, console: Console) -> None:
-    """Run the query in a read-only transaction and print at most 200 rows.
+    """Run one statement in a read-only transaction and print at most 200 rows.
+
+    The statement is prepared, so that the server itself refuses several at once: a COMMIT among
+    them would end what keeps the rest from writing.
 
     Raises
     ------
@@ -25,7 +28,7 @@ def ask(settings: Settings, query: str, console: Console) -> None:
         connection.read_only = True
         try:
             # A person's own query to their own database is what this command is for.
-            cursor = connection.execute(query.encode())
+            cursor = connection.execute(query.encode(), prepare=True)
             rows = cursor.fetchmany(_MOST_ROWS + 1) if cursor.description else []
         except psycopg.Error as error:
             raise DatabaseError(str(error).strip()) from None

@@ -49,7 +49,8 @@ def run_checks(runtime: Runtime, stream: Stream | None, console: Console) -> int
             evaluation.description or "",
         )
     console.print(table)
-    if not result.success and not worst:
-        console.print("[red]A check could not be carried out; see the run in the UI.")
-        return 1
-    return worst
+    broken = sorted({e.step_key for e in result.all_events if e.is_step_failure and e.step_key})
+    for step in broken:
+        # Blocking checks that fail also end their step; what they saw is in the table.
+        console.print(f"[red]{step.replace('__', '/')} did not finish; the run in the UI says why.")
+    return 1 if broken else worst

@@ -37,6 +37,8 @@ def import_into_landing(
     ------
     FileNotFoundError
         When a file is not there.
+    FileExistsError
+        When a file of the same name waits in landing.
     MappingError
         When the mapping names a column or field that does not exist.
     """
@@ -47,6 +49,14 @@ def import_into_landing(
     if missing:
         raise FileNotFoundError(f"there is no file {missing[0]}")
     platform = Platform(settings)
+    taken = {file.name for file in platform.landing.waiting(stream.name)}
+    for file in files:
+        if file.name in taken:
+            raise FileExistsError(
+                f"landing/{stream.name} has a file {file.name} already, which this one would "
+                f"replace: run `anomaly run {stream.name}` first, or rename one of them"
+            )
+        taken.add(file.name)
     for file in files:
         if isinstance(stream, ScanStream) and file.name in REFERENCE_FILES:
             target = platform.reference_folder(stream) / file.name

@@ -55,7 +55,7 @@ def main() -> None:
         DatabaseError,
         LakeError,
         UnreadableFile,
-        FileNotFoundError,
+        OSError,
     ) as error:
         errors.print(f"[red]{escape(str(error))}")
         sys.exit(2)
@@ -83,6 +83,13 @@ def _days(text: str | None) -> tuple[date, date] | None:
     if span[0] > span[1]:
         raise typer.BadParameter(f"--days {text!r}: the first day lies after the last")
     return span
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no day; write 2026-01-31") from None
 
 
 @app.command()
@@ -194,7 +201,7 @@ def simulate(
         days=days,
         entities=entities,
         seed=get_settings().seed if seed is None else seed,
-        start=date.fromisoformat(start),
+        start=_day(start),
         file_format=file_format,
         console=console,
     )

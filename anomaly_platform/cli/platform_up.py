@@ -13,6 +13,7 @@ from rich.console import Console
 
 from anomaly_platform.cli.runtime import open_runtime
 from anomaly_platform.cli.supervisor import Service, Supervisor
+from anomaly_platform.resources.database import DatabaseError, ensure_databases
 from anomaly_platform.settings import Settings
 
 _UI_PATIENCE_SECONDS = 120
@@ -42,7 +43,17 @@ def run_platform(settings: Settings, console: Console, host: str, port: int) -> 
             ),
             Service("daemon", [f"{dagster}-daemon", "run", *workspace]),
         ]
-        supervisor = Supervisor(services, environment, settings.home / "logs", console.print)
+
+        def keep_database() -> None:
+            if settings.is_embedded:
+                try:
+                    ensure_databases(settings)
+                except DatabaseError as error:
+                    console.print(f"PostgreSQL does not answer: {error}", soft_wrap=True)
+
+        supervisor = Supervisor(
+            services, environment, settings.home / "logs", console.print, keep_database
+        )
 
         def announce() -> None:
             console.print(f"Starting; logs are in {settings.home / 'logs'}")

@@ -17,6 +17,7 @@ _FIRST_DELAY = 1.0
 _LONGEST_DELAY = 30.0
 _HEALTHY_AFTER = 60.0
 _GRACE_SECONDS = 20.0
+_WATCH_SECONDS = 3.0
 
 
 @dataclass(slots=True)
@@ -56,12 +57,15 @@ class Supervisor:
         Receives ``<service>.log``, appended to.
     say : callable
         Takes a line for the person who watches.
+    watch : callable
+        Called every few seconds; revives what is no child of this process.
     """
 
     services: Sequence[Service]
     environment: Mapping[str, str]
     log_folder: Path
     say: Callable[[str], None]
+    watch: Callable[[], None] = lambda: None
     _stopping: bool = field(default=False, init=False)
 
     def run(self, on_started: Callable[[], None]) -> None:
@@ -75,8 +79,12 @@ class Supervisor:
             for service in self.services:
                 self._start(service)
             on_started()
+            watched_at = time.monotonic()
             while not self._stopping:
                 self._restart_dead()
+                if time.monotonic() - watched_at > _WATCH_SECONDS:
+                    self.watch()
+                    watched_at = time.monotonic()
                 time.sleep(0.5)
         finally:
             self._stop_all()

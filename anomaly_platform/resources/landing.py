@@ -18,6 +18,7 @@ from typing import Any
 import fsspec
 
 MAPPING_SUFFIX = ".mapping.json"
+_LONGEST_NAME = 200
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".filepart", "~")
 
 
@@ -73,6 +74,9 @@ class Landing:
         self._fs.invalidate_cache()
         found = []
         for path, info in self._fs.find(folder, detail=True).items():
+            if info.get("type", "file") != "file" or info.get("islink"):
+                # A pipe would never end, and a link may lead to what nobody meant to import.
+                continue
             name = posixpath.relpath(path, folder)
             parts = name.split("/")
             if any(part.startswith(".") for part in parts):
@@ -138,6 +142,8 @@ class Landing:
 
     def _move(self, file: LandedFile, zone: str, stream: str, digest: str) -> str:
         flat = file.name.replace("/", "__")
+        # The digest in front must not make a name too long for the file system.
+        flat = flat.encode()[-_LONGEST_NAME:].decode(errors="ignore")
         target = posixpath.join(self._root, zone, stream, f"{digest[:12]}-{flat}")
         self._fs.makedirs(posixpath.dirname(target), exist_ok=True)
         for suffix in ("", MAPPING_SUFFIX):

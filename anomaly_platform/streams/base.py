@@ -50,7 +50,7 @@ class RetrainingPolicy:
     """
 
     window: timedelta = timedelta(days=30)
-    max_silence: timedelta = timedelta(days=365)
+    max_silence: timedelta = timedelta(days=3650)
     max_age: timedelta = timedelta(days=7)
     minimum_quality: float = 0.90
 

@@ -217,7 +217,7 @@ class Retraining(_Part):
     window: Duration | None = Field(default=None, description="a duration, such as 30d")
     max_age: Duration = Field(default=timedelta(days=7), description="a duration, such as 7d")
     max_silence: Duration = Field(
-        default=timedelta(days=365), description="a duration, such as 365d"
+        default=timedelta(days=3650), description="a duration, such as 365d"
     )
     minimum_quality: float = Field(
         default=0.90, gt=0.0, lt=1.0, description="a share above 0 and below 1, such as 0.9"

@@ -106,3 +106,17 @@ def test_doctor_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     database = doctor._database(wrong)
     assert not database.works
     assert "secret" not in database.detail
+
+
+def test_import_never_replaces_a_file_that_waits(invoke: Invoke, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "data.csv").write_text("timestamp,cpu\n2026-01-01,1\n")
+    invoke("import", "ems", tmp_path / "a" / "data.csv", "--set", "asset_id=a")
+    with pytest.raises(FileExistsError, match=r"has a file data\.csv already"):
+        invoke("import", "ems", tmp_path / "b" / "data.csv", "--set", "asset_id=b")
+
+
+def test_simulate_names_a_bad_day(invoke: Invoke, tmp_path: Path) -> None:
+    said = invoke("simulate", "ems", "--out", tmp_path / "x", "--start", "tomorrow", code=2)
+    assert "is no day" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,20 @@ def test_works_on_a_file_system_that_is_not_local(tmp_path: Path) -> None:
         assert local.read_text() == "x\n1\n"
     landing.archive(file, "ems", "f" * 64)
     assert landing.waiting("ems") == []
+
+
+def test_pipes_and_links_are_not_files(landing: Landing, tmp_path: Path) -> None:
+    folder = Path(landing.folder("iiot"))
+    os.mkfifo(folder / "endless.csv")
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\n1\n")
+    (folder / "link.csv").symlink_to(secret)
+    drop(landing, "real.csv")
+    assert [file.name for file in landing.waiting("iiot")] == ["real.csv"]
+
+
+def test_a_long_name_still_fits_behind_its_digest(landing: Landing) -> None:
+    drop(landing, "n" * 240 + ".csv")
+    (file,) = landing.waiting("iiot")
+    assert Path(landing.archive(file, "iiot", "d" * 64)).name.endswith(".csv")
+    assert landing.waiting("iiot") == []

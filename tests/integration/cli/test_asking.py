@@ -1,0 +1,31 @@
+"""`anomaly sql` asks and never changes anything."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from anomaly_platform.cli.asking import ask
+from anomaly_platform.resources.database import DatabaseError
+from anomaly_platform.settings import Settings
+
+pytestmark = pytest.mark.integration
+
+
+def test_a_question_is_answered(settings: Settings) -> None:
+    console = Console(record=True, file=io.StringIO())
+    ask(settings, "SELECT 6 * 7 AS answer, '100%' AS share", console)
+    assert "42" in (said := console.export_text())
+    assert "100%" in said
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["COMMIT; DROP TABLE champions", "DELETE FROM champions", "DROP TABLE champions", "SELEC 1"],
+)
+def test_whatever_would_change_something_is_refused(settings: Settings, statement: str) -> None:
+    with pytest.raises(DatabaseError):
+        ask(settings, statement, Console(quiet=True))
+    ask(settings, "SELECT count(*) FROM champions", Console(quiet=True))
