@@ -140,7 +140,7 @@ def test_a_bad_file_is_reported_and_leaves_the_others_in_the_graph(
     for name in ("valves", "broken"):
         with pytest.raises(StreamFileError, match=r"broken\.yaml line 2: unknown key 'frequncy'"):
             runtime.platform.stream(name)
-    with pytest.raises(LookupError, match=r"there are iiot, ems.*boilers"):
+    with pytest.raises(LookupError, match=r"there are barcode, iiot, ems.*boilers"):
         runtime.platform.stream("nothing")
     shown = Console(record=True, width=300, file=io.StringIO())
     shown.print(streams_table(settings))
