@@ -184,7 +184,10 @@ def main() -> None:
         f"torch {torch.__version__}"
     )
     with pl.Config(
-        tbl_formatting="MARKDOWN", tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True
+        tbl_formatting="MARKDOWN",
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+        fmt_str_lengths=80,
     ):
         print(
             pl.DataFrame(
