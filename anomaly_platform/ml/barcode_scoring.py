@@ -110,10 +110,9 @@ class BarcodeModels:
         rows = np.arange(frame.height)
         if since is not None:
             rows = np.flatnonzero((frame["event_time"] >= since).to_numpy())
-        words = [
-            self._words(frame, row, fused, done.results) if said else ""
-            for row, said in zip(rows.tolist(), fused.final[rows] >= EXPLAINED_FROM, strict=True)
-        ]
+        said = np.flatnonzero(fused.final[rows] >= EXPLAINED_FROM)
+        words = np.full(len(rows), "", dtype=object)
+        words[said] = self._words(frame, rows[said], fused, done.results)
         return frame[rows].with_columns(
             *(
                 pl.Series(name, values[rows]).fill_nan(None)
@@ -126,7 +125,7 @@ class BarcodeModels:
             ),
             pl.Series("is_anomaly", fused.final[rows] >= 50.0),
             pl.Series("severity", severities(fused.final[rows])),
-            pl.Series("ml_explanation", words, dtype=pl.String),
+            pl.Series("ml_explanation", words.tolist(), dtype=pl.String),
         )
 
     def in_chunks(
@@ -144,27 +143,34 @@ class BarcodeModels:
             yield self.score(part, threshold=threshold)
 
     def _words(
-        self, frame: pl.DataFrame, row: int, fused: Fused, verdicts: Mapping[str, Verdicts]
-    ) -> str:
-        reasons = [reason for kind in RULE_KINDS if (reason := frame[f"{kind}_reason"][int(row)])]
+        self,
+        frame: pl.DataFrame,
+        rows: npt.NDArray[np.int64],
+        fused: Fused,
+        verdicts: Mapping[str, Verdicts],
+    ) -> list[str]:
         sequence, svm = verdicts.get(LSTM), verdicts.get(SVM)
-        evidence = None
-        if isinstance(sequence, SequenceVerdicts) and fused.lstm[row] >= EXPLAINED_FROM:
-            evidence = sequence.explain(row)
-        unusual: list[tuple[str, float]] = []
-        if isinstance(svm, SvmVerdicts) and fused.svm[row] >= 50.0:
-            unusual = svm.unusual(row)
-        return explain(
-            rules=reasons,
-            sequence=evidence,
-            unusual=unusual,
-            left_out=fused.left_out,
-            places=self._place_names(),
-        )
-
-    def _place_names(self) -> dict[str, str]:
         known = self.rules.reference.locations
-        return dict(zip(known["location_id"], known["scan_location"], strict=True))
+        places = dict(zip(known["location_id"], known["scan_location"], strict=True))
+        found = frame.select(f"{kind}_reason" for kind in RULE_KINDS)[rows]
+        words = []
+        for row, reasons in zip(rows.tolist(), found.iter_rows(), strict=True):
+            evidence = None
+            if isinstance(sequence, SequenceVerdicts) and fused.lstm[row] >= EXPLAINED_FROM:
+                evidence = sequence.explain(row)
+            unusual: list[tuple[str, float]] = []
+            if isinstance(svm, SvmVerdicts) and fused.svm[row] >= 50.0:
+                unusual = svm.unusual(row)
+            words.append(
+                explain(
+                    rules=[reason for reason in reasons if reason],
+                    sequence=evidence,
+                    unusual=unusual,
+                    left_out=fused.left_out,
+                    places=places,
+                )
+            )
+        return words
 
 
 def fit_fusion(
