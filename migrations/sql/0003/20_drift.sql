@@ -1,0 +1,37 @@
+-- Drift of each series on each day against the reference of the model that serves it.
+CREATE TABLE series_drift (
+    stream          text    NOT NULL,
+    day             date    NOT NULL,
+    entity          text    NOT NULL,
+    metric          text    NOT NULL,
+    rows            integer NOT NULL,
+    psi             double precision,
+    psi_noise       double precision,
+    ks              double precision,
+    score_psi       double precision,
+    volume_ratio    double precision,
+    missing_share   double precision,
+    bundle_version  integer,
+    PRIMARY KEY (stream, day, entity, metric)
+);
+
+COMMENT ON TABLE series_drift IS
+    'Per series and day: how far values, scores and volume lie from the training reference.';
+COMMENT ON COLUMN series_drift.psi IS
+    'Population stability index of the values; null below 50 readings.';
+COMMENT ON COLUMN series_drift.volume_ratio IS 'Readings of the day over those of a usual day.';
+
+CREATE TABLE feature_drift (
+    stream          text    NOT NULL,
+    day             date    NOT NULL,
+    feature         text    NOT NULL,
+    psi_median      double precision,
+    psi_p90         double precision,
+    ks_median       double precision,
+    ks_p90          double precision,
+    series          integer NOT NULL,
+    bundle_version  integer,
+    PRIMARY KEY (stream, day, feature)
+);
+
+COMMENT ON TABLE feature_drift IS 'Drift of each feature over the series of a stream, per day.';
