@@ -2,7 +2,7 @@
 
 Belongs here: what puts the parts together. Each part is a module of its own: ``ledger``,
 ``quarantine``, ``partitions``, ``series``, ``bundles``, ``scores``, ``scan_scores``,
-``monitoring``, ``progress``.
+``monitoring``, ``progress``, ``training_requests``, ``labels``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Self
 
 from anomaly_platform.resources.bundles import Bundles
 from anomaly_platform.resources.database import prepare_databases
+from anomaly_platform.resources.labels import Labels
 from anomaly_platform.resources.ledger import Ledger
 from anomaly_platform.resources.monitoring import MonitoringStats
 from anomaly_platform.resources.partitions import Partitions
@@ -20,6 +21,7 @@ from anomaly_platform.resources.quarantine import Quarantine
 from anomaly_platform.resources.scan_scores import ScanScores
 from anomaly_platform.resources.scores import Scores
 from anomaly_platform.resources.series import SeriesIndex
+from anomaly_platform.resources.training_requests import TrainingRequests
 from anomaly_platform.resources.transactions import Transactions
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams.staleness import StreamState
@@ -37,7 +39,8 @@ class Warehouse:
     ----------
     transactions : Transactions
         For statements that none of the parts has.
-    ledger, quarantine, partitions, series, bundles, scores, scan_scores, monitoring, progress
+    ledger, quarantine, partitions, series, bundles, scores, scan_scores, monitoring, progress,
+    training_requests, labels
         The parts.
     """
 
@@ -52,6 +55,8 @@ class Warehouse:
         self.scan_scores = ScanScores(self.transactions)
         self.monitoring = MonitoringStats(self.transactions)
         self.progress = Progress(self.transactions)
+        self.training_requests = TrainingRequests(self.transactions)
+        self.labels = Labels(self.transactions)
 
     def stream_state(
         self,

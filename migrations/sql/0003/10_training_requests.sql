@@ -14,6 +14,8 @@ CREATE TABLE training_requests (
         ('waiting', 'running', 'done', 'failed', 'cancelled')),
     attempts      integer     NOT NULL DEFAULT 0,
     not_before    timestamptz NOT NULL DEFAULT now(),
+    -- The requests that one run serves share it; the run carries it as a tag.
+    batch         uuid,
     run_id        text,
     detector      text,
     version       integer,
@@ -21,8 +23,12 @@ CREATE TABLE training_requests (
     created_at    timestamptz NOT NULL DEFAULT now(),
     started_at    timestamptz,
     finished_at   timestamptz,
-    CHECK (metric IS NULL OR entity IS NOT NULL)
+    CHECK (metric IS NULL OR entity IS NOT NULL),
+    CHECK (status <> 'running' OR batch IS NOT NULL)
 );
+CREATE INDEX training_requests_batch ON training_requests (batch) WHERE batch IS NOT NULL;
+CREATE INDEX training_requests_finished ON training_requests (stream, finished_at)
+    WHERE finished_at IS NOT NULL;
 CREATE INDEX training_requests_waiting ON training_requests (stream, created_at)
     WHERE status IN ('waiting', 'running');
 -- A sensor that ticks twice, or is restarted, asks once.
@@ -32,5 +38,7 @@ CREATE UNIQUE INDEX training_requests_one_waiting
 
 COMMENT ON TABLE training_requests IS
     'Trainings asked for by people, programs and sensors; one run serves all that wait.';
+COMMENT ON COLUMN training_requests.not_before IS
+    'Not taken up before then: a training that failed waits longer each time.';
 COMMENT ON COLUMN training_requests.outcome IS
     'What became of it in words: promoted and why, rejected and why, or the error.';

@@ -14,10 +14,21 @@ CREATE TABLE feedback_labels (
 );
 CREATE INDEX feedback_labels_series ON feedback_labels (stream, entity, metric, event_time);
 
+CREATE INDEX feedback_labels_time ON feedback_labels (stream, event_time);
+
 COMMENT ON TABLE feedback_labels IS
     'What people know about single readings; the newest label of a reading counts.';
 COMMENT ON COLUMN feedback_labels.entity IS 'Device, asset or, for scans, the EPC code.';
 COMMENT ON COLUMN feedback_labels.metric IS 'Metric name; for scans ''scan''.';
+
+CREATE VIEW current_labels AS
+SELECT DISTINCT ON (stream, entity, metric, event_time)
+    id, stream, entity, metric, event_time, event_id, is_anomaly, comment, labelled_by,
+    detection_id, created_at
+FROM feedback_labels
+ORDER BY stream, entity, metric, event_time, created_at DESC, id DESC;
+
+COMMENT ON VIEW current_labels IS 'The label that counts of each labelled reading: the newest.';
 
 CREATE TABLE thresholds (
     stream   text             NOT NULL,
