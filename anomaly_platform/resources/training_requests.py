@@ -23,7 +23,8 @@ Cause = Literal["request", "volume", "drift", "age", "quality", "labels"]
 
 _SELECT: Final = sql.SQL(
     "SELECT id, stream, entity, metric, window_days, cause, reason, requested_by, status, "
-    "attempts, not_before, batch, run_id, detector, version, outcome, created_at, started_at, finished_at "
+    "attempts, not_before, batch, run_id, detector, version, outcome, created_at, started_at, "
+    "finished_at "
     "FROM training_requests WHERE {} ORDER BY {}"
 )
 
