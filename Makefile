@@ -29,7 +29,7 @@ setup-dev: $(VENV)/.installed-dev ## Install the tools of developers as well
 demo: setup ## Everything once, on simulated data: data, models, scores, pictures
 	$(BIN)/anomaly demo
 
-up: setup ## PostgreSQL, Dagster's UI and daemon, until Ctrl-C
+up: setup ## PostgreSQL, Dagster's UI and daemon, the API, until Ctrl-C
 	$(BIN)/anomaly up
 
 lint: setup-dev ## Lint, format, types and import contracts

@@ -133,6 +133,29 @@ class Settings(BaseSettings):
         lt=2**32,
         description="Seed of every random choice.",
     )
+    api_host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="Address that the API listens on.",
+    )
+    api_port: int = Field(
+        default=8000,
+        ge=1,
+        le=65535,
+        description="Port that the API listens on.",
+    )
+    api_workers: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description="Processes that serve the API.",
+    )
+    model_cache_mb: int = Field(
+        default=256,
+        ge=1,
+        description="MiB that models of single series may take in each worker of the API; "
+        "the least recently used ones make room.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="WARNING",
         description="Least severe level that is logged: DEBUG, INFO, WARNING or ERROR.",

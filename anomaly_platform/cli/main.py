@@ -107,10 +107,31 @@ def up(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of Dagster's UI.")] = UI_PORT,
 ) -> None:
-    """Run PostgreSQL, Dagster's webserver and its daemon until Ctrl-C."""
+    """Run PostgreSQL, Dagster's webserver and its daemon, and the API, until Ctrl-C."""
     from anomaly_platform.cli.platform_up import run_platform
 
     raise typer.Exit(run_platform(get_settings(), console, host, port))
+
+
+@app.command()
+def api(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes.")] = None,
+) -> None:
+    """Serve the API until Ctrl-C; where nothing is said, as the settings say."""
+    from anomaly_platform.cli.serving import serve
+
+    settings = get_settings()
+    raise typer.Exit(
+        serve(
+            settings,
+            console,
+            host=host or settings.api_host,
+            port=port or settings.api_port,
+            workers=workers or settings.api_workers,
+        )
+    )
 
 
 @app.command("import")

@@ -1,4 +1,4 @@
-"""``anomaly up``: the database, Dagster's webserver and daemon, in the foreground."""
+"""``anomaly up``: the database, Dagster's webserver and daemon, the API, in the foreground."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ def run_platform(settings: Settings, console: Console, host: str, port: int) -> 
     if not free_port(host, port):
         console.print(f"[red]Port {port} on {host} is taken; choose another with --port.")
         return 2
+    if not free_port(settings.api_host, settings.api_port):
+        console.print(
+            f"[red]Port {settings.api_port} on {settings.api_host}, which the API would use, is "
+            "taken; choose another with ANOMALY_API_PORT."
+        )
+        return 2
     with open_runtime(settings) as runtime:
         environment = dict(runtime.environment)
         home = Path(environment["DAGSTER_HOME"])
@@ -42,6 +48,7 @@ def run_platform(settings: Settings, console: Console, host: str, port: int) -> 
                 [f"{dagster}-webserver", *workspace, "--host", host, "--port", str(port)],
             ),
             Service("daemon", [f"{dagster}-daemon", "run", *workspace]),
+            Service("api", [str(Path(sys.executable).with_name("anomaly")), "api"]),
         ]
 
         def keep_database() -> None:
@@ -59,6 +66,8 @@ def run_platform(settings: Settings, console: Console, host: str, port: int) -> 
             console.print(f"Starting; logs are in {settings.home / 'logs'}")
             if _ui_answers(f"http://{host}:{port}/server_info", supervisor):
                 console.print(f"[bold green]Dagster UI[/]   http://{host}:{port}")
+            api = f"http://{settings.api_host}:{settings.api_port}"
+            console.print(f"[bold green]API[/]          {api}/docs")
             for stream in runtime.platform.streams:
                 folder = runtime.platform.landing.folder(stream.name)
                 console.print(f"Drop files   {folder}  ({stream.title})", soft_wrap=True)

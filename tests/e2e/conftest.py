@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -57,16 +58,23 @@ class RunningPlatform:
         raise AssertionError(f"no service {name}")
 
 
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
     home = tmp_path_factory.mktemp("home")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port, api_port = _free_ports(2)
     environment = {
         k: v for k, v in os.environ.items() if not k.startswith(("ANOMALY_", "DAGSTER_"))
     }
     environment["ANOMALY_HOME"] = str(home)
+    environment["ANOMALY_API_PORT"] = str(api_port)
     process = subprocess.Popen(
         [ANOMALY, "up", "--port", str(port)],
         env=environment,

@@ -1,0 +1,46 @@
+"""``anomaly api``: the API's worker processes in the foreground."""
+
+from __future__ import annotations
+
+import os
+
+from rich.console import Console
+
+from anomaly_platform.resources.database import prepare_databases
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.settings import Settings
+
+_GRACE_SECONDS = 10
+
+
+def serve(settings: Settings, console: Console, *, host: str, port: int, workers: int) -> int:
+    """Run until Ctrl-C; return the exit code."""
+    import uvicorn
+
+    from anomaly_platform.cli.platform_up import free_port
+
+    if not free_port(host, port):
+        console.print(f"[red]Port {port} on {host} is taken; choose another with --port.")
+        return 2
+    # Once, before several workers would try: the server is started and its tables are current.
+    platform = Platform(settings)
+    prepare_databases(settings)
+    # Workers are new processes, in which the settings are read again.
+    os.environ["ANOMALY_HOME"] = str(settings.home)
+    try:
+        uvicorn.run(
+            "anomaly_platform.serving.app:worker_app",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            loop="uvloop",
+            http="httptools",
+            log_level=settings.log_level.lower(),
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+    finally:
+        platform.release()
+    return 0

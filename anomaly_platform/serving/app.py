@@ -1,0 +1,55 @@
+"""The application: routes, problem documents and what lives as long as a worker.
+
+Belongs here: putting together. ``create_app`` makes a new application at every call, so that a
+test has its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+from anomaly_platform import __version__
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.serving.openapi import install_openapi
+from anomaly_platform.serving.problems import install_problem_handlers
+from anomaly_platform.serving.routes import ROUTERS
+from anomaly_platform.serving.state import ServingState
+from anomaly_platform.settings import get_settings
+
+_DESCRIPTION = (
+    "Scores readings and scans as the models in service see them, and tells about models, "
+    "anomalies and trainings. Errors are problem documents (RFC 9457)."
+)
+
+
+def create_app(platform: Platform) -> FastAPI:
+    """Return an application over a platform; nothing is opened before it starts.
+
+    Parameters
+    ----------
+    platform : Platform
+        Settings, streams, tables and lake.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with ServingState.open(platform) as state:
+            app.state.serving = state
+            yield
+
+    app = FastAPI(
+        title="anomaly_platform", version=__version__, description=_DESCRIPTION, lifespan=lifespan
+    )
+    install_problem_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    install_openapi(app)
+    return app
+
+
+def worker_app() -> FastAPI:
+    """Return the application of one worker process, with the settings of its environment."""
+    return create_app(Platform(get_settings()))

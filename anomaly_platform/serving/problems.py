@@ -1,0 +1,163 @@
+"""Errors as RFC 9457 problem documents, the framework's own included.
+
+Belongs here: what a problem looks like, and turning everything that goes wrong into one. Does not
+belong here: deciding that something is wrong; routes raise :class:`ApiProblem`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from anomaly_platform.resources.database import DatabaseError
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+_log = logging.getLogger(__name__)
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one part of a request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    location: str = Field(examples=["body.value"], description="Where, as a dotted path.")
+    message: str = Field(examples=["Input should be a finite number"])
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 has it; further members say more about some of them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(default="about:blank", description="URI of the kind of problem.")
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(ge=400, le=599, examples=[404])
+    detail: str = Field(examples=["there is no model 3f0c0b6e-6d0f-4e5b-8f8a-0f8e3f1d2c3b"])
+    instance: str | None = Field(default=None, examples=["/api/v1/ml/models/3f0c0b6e"])
+    errors: list[FieldProblem] | None = Field(
+        default=None, description="Each part of the request that cannot be used."
+    )
+
+
+class ApiProblem(Exception):  # noqa: N818 - a problem document in the making
+    """Ends a request with a problem document.
+
+    Parameters
+    ----------
+    status : int
+        400 to 599.
+    detail : str
+        What is wrong with this request, and what would be right.
+    title : str or None
+        Of the kind of problem; the status' own phrase by default.
+    headers : mapping of str to str
+        Sent along, such as ``Retry-After``.
+    **extra
+        Further members of the document, JSON values.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        title: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **extra: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.title = title or HTTPStatus(status).phrase
+        self.headers = dict(headers or {})
+        self.extra = extra
+
+
+def not_found(what: str) -> ApiProblem:
+    """Return the problem of asking for something that does not exist."""
+    return ApiProblem(404, f"there is no {what}")
+
+
+def problem_response(problem: ApiProblem, path: str | None = None) -> Response:
+    """Return the document as a response."""
+    document = {
+        "type": "about:blank",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        **({} if path is None else {"instance": path}),
+        **problem.extra,
+    }
+    # Text that a client sent may hold what UTF-8 cannot: ASCII with escapes carries everything.
+    return Response(
+        json.dumps(document, allow_nan=False).encode("ascii"),
+        status_code=problem.status,
+        media_type=MEDIA_TYPE,
+        headers=problem.headers,
+    )
+
+
+def invalid(errors: Sequence[Mapping[str, Any]]) -> ApiProblem:
+    """Return the problem of a request that does not fit its schema, from pydantic's errors.
+
+    What was sent is not repeated: it may be secret, enormous, or no text at all.
+    """
+    found = [
+        {"location": ".".join(str(part) for part in error["loc"]), "message": str(error["msg"])}
+        for error in errors[:20]
+    ]
+    more = f" and {len(errors) - 20} more" if len(errors) > 20 else ""
+    detail = "; ".join(f"{one['location']}: {one['message']}" for one in found[:3])
+    return ApiProblem(422, f"the request cannot be used: {detail}{more}", errors=found)
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make every error of an application a problem document."""
+
+    async def api(request: Request, error: Exception) -> Response:
+        if not isinstance(error, ApiProblem):
+            raise error
+        return problem_response(error, request.url.path)
+
+    async def validation(request: Request, error: Exception) -> Response:
+        if not isinstance(error, RequestValidationError):
+            raise error
+        return problem_response(invalid(error.errors()), request.url.path)
+
+    async def http(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        problem = ApiProblem(error.status_code, str(error.detail), headers=error.headers)
+        return problem_response(problem, request.url.path)
+
+    async def database(request: Request, error: Exception) -> Response:
+        _log.warning("the database does not answer: %s", type(error).__name__)
+        problem = ApiProblem(
+            503, "the database does not answer; try again", headers={"Retry-After": "5"}
+        )
+        return problem_response(problem, request.url.path)
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return problem_response(
+            ApiProblem(500, "an error in the service; its log says more"), request.url.path
+        )
+
+    app.add_exception_handler(ApiProblem, api)
+    app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(HTTPException, http)
+    for unavailable in (DatabaseError, OperationalError, PoolTimeout):
+        app.add_exception_handler(unavailable, database)
+    app.add_exception_handler(Exception, unexpected)

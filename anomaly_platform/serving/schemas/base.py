@@ -1,0 +1,39 @@
+"""What every schema shares: strictness, and the kinds of text, number and time that are taken."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+
+
+class ApiModel(BaseModel):
+    """A JSON object with exactly these members."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+#: PostgreSQL's text has no NUL; longer names than this are somebody's mistake.
+_NAME_PATTERN = r"^[^\x00]+$"
+
+Name = Annotated[str, Field(min_length=1, max_length=256, pattern=_NAME_PATTERN)]
+"""Of a device, an asset or a metric."""
+
+Number = FiniteFloat
+"""A reading: neither NaN nor infinite."""
+
+UnitFloat = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+"""0 to 1."""
+
+
+def _as_utc(time: dt.datetime) -> dt.datetime:
+    """Return a time in UTC; one that names no zone is in UTC already."""
+    try:
+        return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
+    except OverflowError:
+        raise ValueError("lies outside the years 1 to 9999 in UTC") from None
+
+
+Time = Annotated[dt.datetime, AfterValidator(_as_utc)]
+"""ISO 8601; UTC where no zone is named."""
