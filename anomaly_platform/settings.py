@@ -16,12 +16,17 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENV_PREFIX = "ANOMALY_"
 
 _POSTGRES_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg", "postgresql+psycopg2")
+_URL_SCHEMES = {
+    "webhook_urls": ("https", "http"),
+    "smtp_url": ("smtp", "smtps"),
+    "mqtt_url": ("mqtt", "mqtts"),
+}
 
 
 class SettingsError(ValueError):
@@ -160,6 +165,93 @@ class Settings(BaseSettings):
         default="WARNING",
         description="Least severe level that is logged: DEBUG, INFO, WARNING or ERROR.",
     )
+    alert_cool_down_minutes: int = Field(
+        default=60,
+        ge=0,
+        le=60 * 24 * 30,
+        description="Minutes in which repeats of an alert are counted and not sent.",
+    )
+    alert_routes: str = Field(
+        default="",
+        description="Which channel gets what, where it differs from docs/alerts.md: "
+        "channel=severity or channel=severity:kind,kind, joined by semicolons, such as "
+        "email=critical; github=warning:run_failed,model_disabled.",
+    )
+    webhook_urls: SecretStr | None = Field(
+        default=None,
+        description="http(s) addresses that get every message as JSON, separated by spaces.",
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="Secret with which messages to webhooks are signed (HMAC-SHA256).",
+    )
+    webhook_allow_private: bool = Field(
+        default=False,
+        description="Whether webhooks may lie in private networks or on this machine.",
+    )
+    smtp_url: SecretStr | None = Field(
+        default=None,
+        description="smtp://user:password@host:587 (STARTTLS where offered) or smtps://…:465.",
+    )
+    email_from: str = Field(
+        default="anomaly-platform@localhost",
+        description="Sender of e-mails.",
+    )
+    email_to: str = Field(
+        default="",
+        description="Recipients of e-mails, separated by spaces.",
+    )
+    mqtt_url: SecretStr | None = Field(
+        default=None,
+        description="mqtt://user:password@host:1883 or mqtts://…:8883 of a broker.",
+    )
+    mqtt_prefix: str = Field(
+        default="insa/iiot",
+        pattern=r"^[^/+#\s][^+#\s]*[^/+#\s]$",
+        description="First parts of every MQTT topic.",
+    )
+    github_url: str = Field(
+        default="https://api.github.com",
+        description="Address of GitHub's REST API.",
+    )
+    github_repository: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)?$",
+        description="owner/name of the repository in which issues are opened.",
+    )
+    github_token: SecretStr | None = Field(
+        default=None,
+        description="Token that may write issues of that repository.",
+    )
+    apprise_urls: SecretStr | None = Field(
+        default=None,
+        description="Apprise URLs (chat services and the like), separated by spaces.",
+    )
+    auto_create_alerts: bool = Field(
+        default=True,
+        description="Whether severe anomalies become alerts in EMS Core, besides events.",
+    )
+    ems_core_url: str = Field(
+        default="http://localhost:3100",
+        description="Address of EMS Core's HTTP interface.",
+    )
+    ems_core_token: SecretStr | None = Field(
+        default=None,
+        description="Token that EMS Core asks for.",
+    )
+    ems_database_url: SecretStr | None = Field(
+        default=None,
+        description="postgresql:// URL of the EMS's own database; set, it is used instead of HTTP.",
+    )
+    ems_pull: bool = Field(
+        default=False,
+        description="Whether metrics are fetched from the EMS.",
+    )
+    ems_push: bool | None = Field(
+        default=None,
+        description="Whether anomalies of the stream ems become events in the EMS. "
+        "Unset: as ANOMALY_EMS_PULL.",
+    )
 
     @field_validator("home", "reference_path", "streams_dir")
     @classmethod
@@ -186,7 +278,7 @@ class Settings(BaseSettings):
             raise ValueError(msg) from None
         return value
 
-    @field_validator("database_url")
+    @field_validator("database_url", "ems_database_url")
     @classmethod
     def _database_url_is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:
@@ -207,6 +299,31 @@ class Settings(BaseSettings):
             raise ValueError(expected)
         return value
 
+    @field_validator("webhook_urls", "smtp_url", "mqtt_url")
+    @classmethod
+    def _urls_are_well_formed(
+        cls, value: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        if value is None:
+            return None
+        schemes = _URL_SCHEMES[str(info.field_name)]
+        for url in value.get_secret_value().split():
+            if not _is_url(url, schemes):
+                raise ValueError(f"has to look like {schemes[0]}://host:port")
+        return value
+
+    @field_validator("github_url", "ems_core_url")
+    @classmethod
+    def _address_is_http(cls, value: str) -> str:
+        if not _is_url(value, ("http", "https")):
+            raise ValueError("has to look like https://host:port")
+        return value.rstrip("/")
+
+    @property
+    def alert_cool_down(self) -> dt.timedelta:
+        """How long repeats of an alert are held back."""
+        return dt.timedelta(minutes=self.alert_cool_down_minutes)
+
     @property
     def is_embedded(self) -> bool:
         """Whether the platform runs a PostgreSQL of its own."""
@@ -216,6 +333,15 @@ class Settings(BaseSettings):
     def future_allowance(self) -> dt.timedelta:
         """How far an event time may lie ahead of this machine's clock."""
         return dt.timedelta(minutes=self.future_allowance_minutes)
+
+
+def _is_url(url: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        # The reason may quote the URL, which may hold a password.
+        return False
 
 
 def get_settings(**overrides: Any) -> Settings:

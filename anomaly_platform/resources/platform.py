@@ -20,6 +20,7 @@ from anomaly_platform.streams.user_defined import (
 if TYPE_CHECKING:
     from anomaly_platform.resources.database import DatabaseUrls
     from anomaly_platform.resources.lake import Lake
+    from anomaly_platform.resources.outbox import Outbox
     from anomaly_platform.resources.progress import Account, Progress
     from anomaly_platform.resources.scan_scores import ScanScores
     from anomaly_platform.resources.scores import Scores
@@ -102,6 +103,14 @@ class Platform:
         from anomaly_platform.resources.warehouse import Warehouse
 
         return Warehouse(self.urls.application)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """What people and other systems are to be told."""
+        from anomaly_platform.resources.outbox import Outbox
+        from anomaly_platform.resources.redaction import Redactor
+
+        return Outbox(self.settings.alert_cool_down, Redactor.of(self.settings))
 
     @cached_property
     def lake(self) -> Lake:
