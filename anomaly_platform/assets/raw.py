@@ -166,6 +166,7 @@ def _ingest_file(
         known = ledger.find(stream.name, digest)
         if known is not None and known.status == "ingested":
             report.repeated.append(file.name)
+            ledger.record_repeat(stream.name, digest)
             platform.landing.archive(file, stream.name, digest)
             return
         _store(platform, stream, file, local, context, digest, report)

@@ -9,6 +9,7 @@ from anomaly_platform.resources.database import DatabaseError, connect, prepare_
 from anomaly_platform.settings import Settings
 
 _MOST_ROWS = 200
+_FOLDED_AT = 24
 
 
 def ask(settings: Settings, query: str, console: Console) -> None:
@@ -33,11 +34,32 @@ def ask(settings: Settings, query: str, console: Console) -> None:
         except psycopg.Error as error:
             raise DatabaseError(str(error).strip()) from None
         names = [column.name for column in cursor.description or ()]
-    table = Table()
-    for name in names:
-        table.add_column(name, overflow="fold")
-    for row in rows[:_MOST_ROWS]:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    console.print(table)
+    texts = [["" if cell is None else str(cell) for cell in row] for row in rows[:_MOST_ROWS]]
+    if _fits(names, texts, console.width):
+        table = Table()
+        for name in names:
+            table.add_column(name, overflow="fold")
+        for row_of_texts in texts:
+            table.add_row(*row_of_texts)
+        console.print(table)
+    else:
+        _print_records(names, texts, console)
     more = ", more are not shown" if len(rows) > _MOST_ROWS else ""
     console.print(f"{min(len(rows), _MOST_ROWS)} rows{more}")
+
+
+def _fits(names: list[str], texts: list[list[str]], width: int) -> bool:
+    """Return whether a table would show every cell without breaking most of them."""
+    columns = zip(names, *texts, strict=True)
+    # A long cell may be folded once or twice; a dozen narrow columns of letters help nobody.
+    needed = sum(min(max(len(cell) for cell in column), _FOLDED_AT) + 3 for column in columns)
+    return needed <= width
+
+
+def _print_records(names: list[str], texts: list[list[str]], console: Console) -> None:
+    """Print a line per column under each row's number, as wide rows are read."""
+    longest = max(map(len, names))
+    for number, row in enumerate(texts, 1):
+        console.rule(f"row {number}", align="left")
+        for name, text in zip(names, row, strict=True):
+            console.print(f"{name:<{longest}}  {text}", markup=False, highlight=False)

@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from anomaly_platform.assets.partitions import range_tags
+from anomaly_platform.checks.scope import LATEST_DAYS
 from anomaly_platform.cli.runtime import QUIET, Runtime
 from anomaly_platform.streams import Stream
 
 
-def run_checks(runtime: Runtime, stream: Stream | None, console: Console) -> int:
-    """Run the checks of one stream or of all; return 1 when one of severity ERROR fails."""
+def run_checks(
+    runtime: Runtime,
+    stream: Stream | None,
+    console: Console,
+    days: tuple[date, date] | None = None,
+) -> int:
+    """Run the checks of one stream or of all; return 1 when one of severity ERROR fails.
+
+    Parameters
+    ----------
+    runtime : Runtime
+        An open platform.
+    stream : Stream or None
+        Whose checks; ``None`` is every stream.
+    console : Console
+        Where the table goes.
+    days : (date, date) or None
+        The days that are looked at, both included; ``None`` looks at the latest ones that have
+        data.
+    """
     from dagster import AssetCheckSeverity, AssetSelection
 
     from anomaly_platform.definitions import CHECKS_JOB
@@ -29,9 +51,13 @@ def run_checks(runtime: Runtime, stream: Stream | None, console: Console) -> int
     ) as progress:
         progress.add_task("asset checks", total=None)
         result = subset.execute_in_process(
-            instance=runtime.instance, run_config=QUIET, raise_on_error=False
+            instance=runtime.instance,
+            run_config=QUIET,
+            raise_on_error=False,
+            tags=range_tags(*days) if days else {},
         )
-    table = Table(title="Asset checks")
+    looked_at = f"{days[0]} to {days[1]}" if days else f"the latest {LATEST_DAYS} days with data"
+    table = Table(title=f"Asset checks, {looked_at}")
     for heading in ("", "asset", "check", "what was seen"):
         table.add_column(heading, overflow="fold")
     worst = 0

@@ -185,14 +185,17 @@ def run(
 @app.command()
 def check(
     stream: Annotated[str | None, typer.Argument(help="Only this stream's checks.")] = None,
+    days: Annotated[
+        str | None, typer.Option(help="FIRST:LAST; these days instead of the latest ones.")
+    ] = None,
 ) -> None:
     """Run every asset check; exit with 1 when one of severity ERROR fails."""
     from anomaly_platform.cli.checking import run_checks
     from anomaly_platform.cli.runtime import open_runtime
 
-    chosen = _stream(stream) if stream else None
+    chosen, span = (_stream(stream) if stream else None), _days(days)
     with open_runtime() as runtime:
-        raise typer.Exit(run_checks(runtime, chosen, console))
+        raise typer.Exit(run_checks(runtime, chosen, console, span))
 
 
 @app.command("streams")

@@ -10,7 +10,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from anomaly_platform.assets.partitions import contiguous_spans, range_tags
-from anomaly_platform.cli.runtime import Runtime
+from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.resources.progress import Account
 from anomaly_platform.sensors.landing import DATA_STAGES, SCORE_STAGES
 from anomaly_platform.sensors.work import work_tags
@@ -44,6 +44,11 @@ def run_stream(
         works through whatever is out of date.
     train : bool
         Whether to train and promote a model between features and scores.
+
+    Raises
+    ------
+    RunFailedError
+        When a stage failed, or there are no data in `days`.
     """
     with Progress(
         SpinnerColumn(),
@@ -61,6 +66,8 @@ def run_stream(
             progress.update(task, completed=1)
 
         step("ingesting files", ["raw_events"], {})
+        if days is not None and not _within(runtime, stream, days):
+            raise RunFailedError(_no_data_between(runtime, stream, days))
         for first, last in _spans(_feature_days(runtime, stream, days)):
             step(f"validating, features {first} … {last}", DATA_STAGES, range_tags(first, last))
         if train and runtime.platform.state_of(stream).trainable_series:
@@ -91,6 +98,12 @@ def _scored_days(
 def _within(runtime: Runtime, stream: Stream, days: tuple[date, date]) -> list[date]:
     state = runtime.platform.state_of(stream)
     return [d.day for d in state.days if days[0] <= d.day <= days[1]]
+
+
+def _no_data_between(runtime: Runtime, stream: Stream, days: tuple[date, date]) -> str:
+    there = [state.day for state in runtime.platform.state_of(stream).days]
+    have = f"its data lie between {there[0]} and {there[-1]}" if there else "it has no data yet"
+    return f"{stream.name} has no data between {days[0]} and {days[1]}; {have}"
 
 
 def _spans(days: Iterable[date]) -> list[tuple[date, date]]:

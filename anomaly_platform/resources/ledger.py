@@ -1,7 +1,7 @@
 """The ledger: what came in, once per content, and which event days it touched.
 
-Belongs here: the commit of an ingested or refused file, finding the raw files of a day, and the
-question which scored days are behind their input.
+Belongs here: the commit of an ingested or refused file, and finding the raw files of a day. What
+follows from it for the days is decided in ``streams.staleness``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ class LedgerEntry:
         Its place in the order of commits; watermarks are values of it.
     digest : str
         Of content and column mapping.
+    times_seen, last_seen_at
+        How often the same content came, and when last.
     status : str
         ``ingested`` or ``rejected``; with `reason` in the latter case.
     """
@@ -45,6 +47,8 @@ class LedgerEntry:
     ingest_date: dt.date
     mapping: dict[str, Any]
     ingested_at: dt.datetime
+    times_seen: int
+    last_seen_at: dt.datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +60,6 @@ class RawFile:
     path: str
     seq: int
     rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class StaleDay:
-    """A day whose scores are behind their input, and the watermark they have to reach."""
-
-    day: dt.date
-    watermark: int
 
 
 class Ledger:
@@ -202,6 +198,15 @@ class Ledger:
                 )
         return entry, is_new
 
+    def record_repeat(self, stream: str, digest: str) -> None:
+        """Record that a content that is in came once more; nothing else changes."""
+        with self._transactions.begin() as connection:
+            connection.execute(
+                "UPDATE ingest_ledger SET times_seen = times_seen + 1, "
+                "last_seen_at = clock_timestamp() WHERE stream = %s AND digest = %s",
+                (stream, digest),
+            )
+
     def entries(self, stream: str, *, after: int = 0) -> list[LedgerEntry]:
         """Return the entries committed after a watermark, in order of commit."""
         with (
@@ -250,45 +255,10 @@ class Ledger:
             ).fetchone()
         return 0 if row is None else int(row[0])
 
-    def stale_days(self, stream: str, lookback_days: int) -> list[StaleDay]:
-        """Return the days whose scores are missing or behind their input, in order.
-
-        A day is behind when raw rows of its own or of the days it looks back on were committed
-        after what its scores took into account. The answer follows from the tables alone, so that
-        nothing is lost with a run that fails or is killed.
-
-        Parameters
-        ----------
-        stream : str
-        lookback_days : int
-            How many days before a day its features read, >= 0.
-        """
-        with (
-            self._transactions.begin() as connection,
-            connection.cursor(row_factory=class_row(StaleDay)) as cursor,
-        ):
-            return cursor.execute(
-                """
-                WITH arrived AS (
-                    SELECT day, max(seq) AS seq FROM raw_days
-                    WHERE stream = %(stream)s GROUP BY day
-                ), needed AS (
-                    SELECT day, max(seq) OVER (
-                        ORDER BY day RANGE BETWEEN %(lookback)s PRECEDING AND CURRENT ROW
-                    ) AS watermark FROM arrived
-                )
-                SELECT n.day, n.watermark FROM needed n
-                LEFT JOIN scored_days s ON s.stream = %(stream)s AND s.day = n.day
-                WHERE s.watermark IS NULL OR s.watermark < n.watermark
-                ORDER BY n.day
-                """,
-                {"stream": stream, "lookback": dt.timedelta(days=lookback_days)},
-            ).fetchall()
-
 
 _SELECT = (
     "SELECT stream, digest, seq, source, status, reason, rows_in, rows_quarantined, raw_path, "
-    "ingest_date, mapping, ingested_at FROM ingest_ledger"
+    "ingest_date, mapping, ingested_at, times_seen, last_seen_at FROM ingest_ledger"
 )
 
 

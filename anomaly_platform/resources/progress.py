@@ -85,7 +85,7 @@ class Progress:
         return {str(digest): int(count) for digest, count in rows}
 
     def account(self, stream: str) -> Account:
-        """Count the stream's rows at one instant."""
+        """Count the stream's rows at one instant, in the tables that BI reads."""
         with self._transactions.begin() as connection:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             row = connection.execute(
@@ -93,17 +93,24 @@ class Progress:
                 SELECT
                     (SELECT coalesce(sum(rows_in), 0) FROM ingest_ledger
                      WHERE stream = %(stream)s AND status = 'ingested'),
-                    (SELECT coalesce(sum(rows), 0) FROM scored_days WHERE stream = %(stream)s),
+                    table_rows.scored,
                     (SELECT count(*) FROM quarantine WHERE stream = %(stream)s AND row_number > 0),
                     (SELECT coalesce(sum((p.stats ->> 'duplicates')::bigint), 0)
                      FROM lake_partitions p JOIN scored_days s ON s.stream = p.stream
                          AND p.partition = to_char(s.day, 'YYYY-MM-DD')
                      WHERE p.stream = %(stream)s AND p.stage = 'validated_events'),
-                    (SELECT coalesce(sum(anomalies), 0) FROM scored_days
-                     WHERE stream = %(stream)s),
+                    table_rows.anomalies,
                     (SELECT coalesce(sum(r.rows), 0) FROM raw_days r WHERE r.stream = %(stream)s
                      AND NOT EXISTS (SELECT FROM scored_days s WHERE s.stream = r.stream
                                      AND s.day = r.day AND s.watermark >= r.seq))
+                FROM (SELECT coalesce(sum(scored), 0) AS scored,
+                             coalesce(sum(anomalies), 0) AS anomalies
+                      FROM (SELECT count(*) AS scored,
+                                   count(*) FILTER (WHERE is_anomaly) AS anomalies
+                            FROM scored_metrics WHERE stream = %(stream)s
+                            UNION ALL
+                            SELECT count(*), count(*) FILTER (WHERE is_anomaly)
+                            FROM scored_barcode WHERE %(stream)s = 'barcode') counted) table_rows
                 """,
                 {"stream": stream},
             ).fetchone()

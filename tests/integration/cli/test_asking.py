@@ -29,3 +29,12 @@ def test_whatever_would_change_something_is_refused(settings: Settings, statemen
     with pytest.raises(DatabaseError):
         ask(settings, statement, Console(quiet=True))
     ask(settings, "SELECT count(*) FROM champions", Console(quiet=True))
+
+
+def test_wide_rows_are_shown_as_records(settings: Settings) -> None:
+    console = Console(record=True, file=io.StringIO(), width=80)
+    columns = ", ".join(f"'value {n} [red]' AS a_rather_long_name_{n}" for n in range(12))
+    ask(settings, f"SELECT {columns}", console)
+    said = console.export_text()
+    assert "row 1" in said
+    assert "a_rather_long_name_11  value 11 [red]" in said

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from anomaly_platform.cli.checking import run_checks
 from anomaly_platform.cli.materialize import run_stream
-from anomaly_platform.cli.runtime import Runtime
+from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.resources.progress import Account
 from anomaly_platform.streams import EMS, MetricStream
@@ -188,3 +188,20 @@ def test_checks_find_what_was_broken_behind_their_back(
     console = Console(record=True, width=200, file=io.StringIO())
     assert run_checks(runtime, EMS, console) == 1
     assert "288 rows of features, 287 in PostgreSQL" in console.export_text()
+    damaged, sound = START.date(), START.date() + timedelta(days=1)
+    assert run_checks(runtime, EMS, Console(quiet=True), (damaged, damaged)) == 1
+    assert run_checks(runtime, EMS, Console(quiet=True), (sound, sound)) == 0
+    assert runtime.platform.account_of(EMS).missing == 1, "the account counts the table itself"
+
+
+def test_days_without_data_are_named(runtime: Runtime, drop: Drop, run: Run) -> None:
+    drop(EMS, "a.csv", readings(2))
+    run(EMS)
+    with pytest.raises(RunFailedError, match="no data between 2020-01-01 and 2020-01-02; its data"):
+        run_stream(
+            runtime,
+            EMS,
+            Console(quiet=True),
+            days=(date(2020, 1, 1), date(2020, 1, 2)),
+            train=False,
+        )

@@ -8,8 +8,8 @@ import threading
 import polars as pl
 import pytest
 
-from anomaly_platform.resources.ledger import StaleDay
 from anomaly_platform.resources.warehouse import Warehouse
+from anomaly_platform.streams.staleness import input_watermarks, stale_scored_days
 
 pytestmark = pytest.mark.integration
 
@@ -44,10 +44,9 @@ def score(warehouse: Warehouse, offset: int, watermark: int) -> None:
 
 
 def stale(warehouse: Warehouse, lookback_days: int = 1) -> dict[int, int]:
-    return {
-        (one.day - DAY).days: one.watermark
-        for one in warehouse.ledger.stale_days("ems", lookback_days)
-    }
+    state = warehouse.stream_state("ems")
+    needed = input_watermarks(state.days, lookback_days)
+    return {(day - DAY).days: needed[day] for day in stale_scored_days(state, lookback_days)}
 
 
 def test_a_content_counts_once(warehouse: Warehouse) -> None:
@@ -69,6 +68,12 @@ def test_a_content_counts_once(warehouse: Warehouse) -> None:
         "mapping": {"set": {"device": "\x00"}},
     }
     first, is_new = warehouse.ledger.record_ingest("ems", "a", **arguments)
+    assert (first.times_seen, first.last_seen_at) == (1, first.ingested_at)
+    warehouse.ledger.record_repeat("ems", "a")
+    first = warehouse.ledger.find("ems", "a")
+    assert first is not None
+    assert first.times_seen == 2
+    assert first.last_seen_at > first.ingested_at
     again, is_new_again = warehouse.ledger.record_ingest("ems", "a", **arguments)
     assert (is_new, is_new_again) == (True, False)
     assert first == again
@@ -105,7 +110,7 @@ def test_a_refused_file_is_in_quarantine_and_can_be_taken_in_later(warehouse: Wa
     assert is_new
     assert (refused.status, refused.reason) == ("rejected", "truncated gzip\u2400")
     assert warehouse.quarantine.reasons("ems") == {"truncated gzip\u2400": 1}
-    assert warehouse.ledger.stale_days("ems", 1) == []
+    assert stale(warehouse) == {}
     _, repeated = warehouse.ledger.record_rejected("ems", "a", source="a.gz", reason="other")
     assert not repeated
     assert ingest(warehouse, "a", 0) > refused.seq
@@ -147,7 +152,7 @@ def test_a_failed_scoring_leaves_its_day_stale(warehouse: Warehouse) -> None:
             detector="isolation_forest",
             bundle_version=None,
         )
-    assert warehouse.ledger.stale_days("ems", 1) == [StaleDay(DAY, first)]
+    assert stale(warehouse) == {0: first}
 
 
 def test_a_slow_commit_cannot_hide_behind_a_faster_one(warehouse: Warehouse) -> None:
