@@ -136,6 +136,49 @@ class ReferenceDistribution:
             for column in range(len(self.features))
         ]
 
+    def usual_psi(
+        self, values: ArrayLike, groups: NDArray[np.int64], *, bins: int = DEFAULT_BINS
+    ) -> float | None:
+        """Return the largest PSI that a part of the training data itself has.
+
+        A day of a machine that works in shifts, or of a level that wanders, is far from a month
+        of it without any drift. Only what lies beyond is news.
+
+        Parameters
+        ----------
+        values : array_like of float, shape (n,)
+            The training values of the only feature.
+        groups : ndarray of int64, shape (n,)
+            Which part each belongs to, such as its day.
+        bins : int
+            As for :meth:`compare`.
+
+        Returns
+        -------
+        float or None
+            None where fewer than two parts have :data:`MINIMUM_ROWS` finite values.
+
+        Raises
+        ------
+        ValueError
+            If there is more than one feature.
+        """
+        if len(self.features) != 1:
+            raise ValueError(f"one feature is needed, not {len(self.features)}")
+        column = np.asarray(values, dtype=np.float64)
+        finite = np.isfinite(column)
+        parts, part = np.unique(groups[finite], return_inverse=True)
+        coarse = _coarse(self.counts[0], bins)
+        inside = coarse[np.searchsorted(self.edges[0], column[finite], side="left")]
+        width = int(coarse[-1]) + 1
+        current = np.bincount(part * width + inside, minlength=parts.size * width)
+        table = current.reshape(parts.size, width)
+        table = table[table.sum(axis=1) >= MINIMUM_ROWS]
+        if len(table) < 2:
+            return None
+        reference = _sum(self.counts[0], coarse)
+        return max(_psi(reference, row.astype(np.float64)) for row in table)
+
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays to store beside a model; the names of the features are not in them."""
         return {
@@ -190,6 +233,34 @@ class ReferenceDistribution:
             missing_share=1 - finite.size / values.size if values.size else 0.0,
             reference_missing_share=int(self.missing[column]) / total if total else 0.0,
         )
+
+
+SCORE_BINS = 10
+
+
+def score_psi(p_values: ArrayLike) -> float | None:
+    """Return how far p-values lie from evenly spread, as a PSI over ten bins of equal width.
+
+    Conformal p-values of data like the calibration part are evenly spread in [0, 1] by
+    construction, so that the drift of scores needs no stored reference.
+
+    Parameters
+    ----------
+    p_values : array_like of float, shape (n,)
+        NaN where a reading has none.
+
+    Returns
+    -------
+    float or None
+        At least 0; None below :data:`MINIMUM_ROWS` p-values.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    p = p[np.isfinite(p)]
+    if p.size < MINIMUM_ROWS:
+        return None
+    inside = np.minimum((p * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
+    current = np.bincount(inside, minlength=SCORE_BINS).astype(np.float64)
+    return _psi(np.full(SCORE_BINS, p.size / SCORE_BINS), current)
 
 
 def _matrix(values: ArrayLike, features: Sequence[str]) -> FloatArray:

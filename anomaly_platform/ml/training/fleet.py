@@ -32,6 +32,8 @@ from anomaly_platform.ml.training.fit import FittedSeries, FleetPolicy, fit_seri
 from anomaly_platform.ml.training.inputs import Columns, input_schema
 from anomaly_platform.ml.training.manifest import Lineage, manifest_of
 
+_DAY_MICROSECONDS = 86_400_000_000
+
 #: Called after each chunk with the number of series done so far.
 Progress = Callable[[int], None]
 
@@ -54,6 +56,7 @@ _SERIES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "max": pl.Float64,
     "balanced_accuracy": pl.Float64,
     "false_positive_rate": pl.Float64,
+    "reference_psi": pl.Float64,
     "reference_edges": pl.List(pl.Float64),
     "reference_counts": pl.List(pl.Int64),
     "reference_missing": pl.Int64,
@@ -201,6 +204,7 @@ def _describe(key: tuple[str, str], times: Ints, columns: Columns) -> dict[str, 
         "std": spread,
         "min": float(present.min()) if filled else None,
         "max": float(present.max()) if filled else None,
+        "reference_psi": reference.usual_psi(value, times // _DAY_MICROSECONDS),
         "reference_edges": reference.edges[0].tolist(),
         "reference_counts": reference.counts[0].tolist(),
         "reference_missing": int(reference.missing[0]),

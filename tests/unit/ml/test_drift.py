@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from anomaly_platform.ml.drift import MINIMUM_ROWS, ReferenceDistribution
+from anomaly_platform.ml.drift import MINIMUM_ROWS, ReferenceDistribution, score_psi
 
 
 def one(reference, current, **options):
@@ -118,3 +118,40 @@ def test_unusable_input_is_refused():
         ReferenceDistribution.from_arrays({"edges": fitted.edges}, ["a", "b"])
     with pytest.raises(ValueError, match="do not fit 3"):
         ReferenceDistribution.from_arrays(fitted.to_arrays(), ["a", "b", "c"])
+
+
+def test_a_part_of_the_training_data_is_no_further_away_than_usual() -> None:
+    # A machine that works one week at one level and the next at another.
+    rng = np.random.default_rng(3)
+    days = np.repeat(np.arange(14), 288)
+    values = rng.normal(np.where(days < 7, 10.0, 20.0), 1.0)
+    reference = ReferenceDistribution.fit(values[:, None], ["value"])
+    usual = reference.usual_psi(values, days)
+    (day,) = reference.compare(values[days == 3][:, None])
+    (moved,) = reference.compare(values[days == 3][:, None] + 50)
+    assert usual is not None
+    assert day.psi is not None
+    assert moved.psi is not None
+    assert 0.25 < day.psi <= usual < moved.psi
+
+
+def test_one_day_says_nothing_about_what_is_usual() -> None:
+    values = np.arange(100.0)
+    reference = ReferenceDistribution.fit(values[:, None], ["value"])
+    assert reference.usual_psi(values, np.zeros(100, dtype=np.int64)) is None
+    assert reference.usual_psi(values, (values // 10).astype(np.int64)) is None
+    two = ReferenceDistribution.fit(np.ones((3, 2)), ["a", "b"])
+    with pytest.raises(ValueError, match="one feature"):
+        two.usual_psi(np.ones(3), np.zeros(3, dtype=np.int64))
+
+
+def test_even_p_values_have_not_drifted_and_small_ones_have() -> None:
+    rng = np.random.default_rng(4)
+    even, small = score_psi(rng.random(500)), score_psi(rng.random(500) * 0.1)
+    assert even is not None
+    assert small is not None
+    assert even < 0.1
+    assert small > 4
+    assert score_psi([0.5] * 49) is None
+    assert score_psi([float("nan")] * 100) is None
+    assert score_psi(np.ones(100)) is not None
