@@ -166,12 +166,24 @@ class FleetScorer:
         if index in self._models:
             self._models.move_to_end(index)
             return self._models[index]
-        model = SeriesModel.from_arrays(self.bundle.arrays(index), self.feature_set)
-        if row["pool_index"] is not None:
-            model = replace(model, calibration=self._pools.at(int(row["pool_index"])))
-        self._models[index] = model
+        model = self._models[index] = self._read(row)
         while len(self._models) > self._models_held:
             self._models.popitem(last=False)
+        return model
+
+    def status(self, entity: str, metric: str) -> str:
+        """Return what the bundle says of a series: `trained`, `insufficient_history`, `failed`."""
+        return _STATUSES[_status_code(self._series.get((entity, metric)))]
+
+    def load_model(self, entity: str, metric: str) -> SeriesModel | None:
+        """Read a series' model without holding it, None where the bundle has none for it."""
+        row = self._series.get((entity, metric))
+        return None if row is None or row["slot"] is None else self._read(row)
+
+    def _read(self, row: dict[str, Any]) -> SeriesModel:
+        model = SeriesModel.from_arrays(self.bundle.arrays(int(row["slot"])), self.feature_set)
+        if row["pool_index"] is not None:
+            model = replace(model, calibration=self._pools.at(int(row["pool_index"])))
         return model
 
     def score(self, features: IntoDataFrame) -> pl.DataFrame:

@@ -295,6 +295,122 @@ def feature_kernel(
     return column
 
 
+@njit(cache=True, nogil=True)
+def appended_kernel(
+    times: Ints,
+    values: Floats,
+    offsets: Ints,
+    wanted: Ints,
+    windows: Ints,
+    lags: Ints,
+    frequency: int,
+    lookback: int,
+    clock: Floats,
+    out: Floats,
+) -> int:  # pragma: no cover
+    """Write the features of each series' last rows, those from `wanted` on; return their number.
+
+    As `feature_kernel`, to the bit, but made for a few rows after a look-back: the first row's
+    windows are filled at once and sorted.
+
+    Parameters
+    ----------
+    times, values, offsets
+        As in `feature_kernel`.
+    wanted
+        (series,) first row of each series whose features are wanted.
+    windows, lags, frequency, lookback, clock
+        As in `feature_kernel`.
+    out
+        (features, wanted rows).
+    """
+    number = windows.size
+    capacity = windows[number - 1]
+    furthest = max(capacity, lags[lags.size - 1])
+    ordered = np.empty((number, capacity + 1))
+    scratch = np.empty((2, capacity))
+    sizes = np.zeros(number, dtype=np.int64)
+    first = np.zeros(number, dtype=np.int64)
+    empty = np.zeros(values.size + 1, dtype=np.int64)
+    gaps = np.zeros(values.size + 1, dtype=np.int64)
+    column = 0
+    for series in range(offsets.size - 1):
+        begin, end, start_row = offsets[series], offsets[series + 1], wanted[series]
+        if start_row >= end:
+            continue
+        behind = max(begin, start_row - capacity)
+        empty[behind] = gaps[behind] = 0
+        for i in range(behind, end):
+            empty[i + 1] = empty[i] + (1 if np.isnan(values[i]) else 0)
+            if i > behind:
+                steps = (times[i] - times[i - 1] + frequency // 2) // frequency
+                gaps[i] = gaps[i - 1] + max(0, steps - 1)
+        horizon = begin
+        for i in range(start_row, end):
+            while times[horizon] <= times[i] - lookback:
+                horizon += 1
+            for k in range(number):
+                start = max(horizon, i - windows[k])
+                if i == start_row:
+                    first[k] = max(start, behind)
+                    sizes[k] = 0
+                    for j in range(first[k], i):
+                        if not np.isnan(values[j]):
+                            ordered[k, sizes[k]] = values[j]
+                            sizes[k] += 1
+                    ordered[k, : sizes[k]].sort()
+                else:
+                    sizes[k] = _slide(values, i, start, ordered[k], sizes[k], first[k], i - 1)
+                    first[k] = max(start, first[k])
+            out[0, column] = values[i]
+            at = _window_features(values, i, windows, first, ordered, sizes, scratch, out, column)
+            for k in range(number):
+                missing = 0
+                if first[k] < i:
+                    missing = empty[i] - empty[first[k]] + gaps[i] - gaps[first[k]]
+                out[6 + 6 * k, column] = missing
+            reach = max(horizon, i - furthest)
+            at = _lag_features(values, i, lags, reach, out, column, at)
+            minute = (times[i] // _MINUTE + _MONDAY) % _MINUTES_OF_WEEK
+            for c in range(4):
+                out[at + c, column] = clock[minute, c]
+            column += 1
+    return column
+
+
+def run_appended(
+    feature_set: MetricFeatureSet, times: Ints, values: Floats, offsets: Ints, wanted: Ints
+) -> Floats:
+    """Return (features, rows) for each series' rows from `wanted` on; see `appended_kernel`."""
+    rows = int((offsets[1:] - wanted).sum())
+    out = np.empty((len(feature_set.names), rows))
+    windows, lags, frequency, lookback = _constants(feature_set)
+    appended_kernel(
+        times,
+        values + 0.0,
+        offsets,
+        wanted,
+        windows,
+        lags,
+        frequency,
+        lookback,
+        clock_table(),
+        out,
+    )
+    return out
+
+
+@lru_cache(maxsize=64)
+def _constants(feature_set: MetricFeatureSet) -> tuple[Ints, Ints, int, int]:
+    """Return a feature set's windows, lags, frequency and look-back as kernels want them."""
+    return (
+        np.array(feature_set.windows, dtype=np.int64),
+        np.array(feature_set.lags, dtype=np.int64),
+        round(feature_set.frequency.total_seconds() * 1e6),
+        round(feature_set.lookback.total_seconds() * 1e6),
+    )
+
+
 def run_kernel(
     feature_set: MetricFeatureSet, times: Ints, values: Floats, offsets: Ints, since: int, rows: int
 ) -> Floats:
@@ -302,15 +418,16 @@ def run_kernel(
     out = np.empty((len(feature_set.names), rows))
     # Adding 0.0 turns −0.0 into 0.0: the two compare equal but differ in bits, and which of them
     # a sorted window yields would depend on how it came about.
+    windows, lags, frequency, lookback = _constants(feature_set)
     written = feature_kernel(
         times,
         values + 0.0,
         offsets,
         since,
-        np.array(feature_set.windows, dtype=np.int64),
-        np.array(feature_set.lags, dtype=np.int64),
-        round(feature_set.frequency.total_seconds() * 1e6),
-        round(feature_set.lookback.total_seconds() * 1e6),
+        windows,
+        lags,
+        frequency,
+        lookback,
         clock_table(),
         out,
     )

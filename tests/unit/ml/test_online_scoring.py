@@ -1,0 +1,147 @@
+"""The fast path for single readings: the same bits as a day scored at once."""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from anomaly_platform.ml.bundle import open_bundle
+from anomaly_platform.ml.features.batch import microseconds, series_offsets
+from anomaly_platform.ml.features.kernels import run_appended, run_kernel
+from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.online_scoring import OnlineScorer
+from anomaly_platform.ml.scoring import FleetScorer
+from anomaly_platform.ml.training.fit import FleetPolicy
+from anomaly_platform.ml.training.fleet import train_fleet
+from anomaly_platform.ml.training.manifest import Lineage
+
+FEATURES = MetricFeatureSet(windows=(6, 24, 96), lags=(1, 6), frequency=timedelta(minutes=15))
+START = datetime(2026, 3, 2, tzinfo=UTC)
+WEEKS = 3 * 7 * 96
+LINEAGE = Lineage(stream="iiot", version="1", code_version="0.1.0")
+
+
+def series(entity, metric, values):
+    times = [START + i * FEATURES.frequency for i in range(len(values))]
+    return pl.DataFrame(
+        {"entity": entity, "metric": metric, "event_time": times, "value": values},
+        schema_overrides={"event_time": pl.Datetime("us", "UTC"), "value": pl.Float64},
+    )
+
+
+def readings(seed, rows, kind):
+    rng = np.random.default_rng(seed)
+    clock = np.arange(rows)
+    noise = rng.normal(0.0, 1.0, rows)
+    if kind == "seasonal":
+        weekend = (clock // 96) % 7 >= 5
+        return 100 + 30 * np.sin(clock / 96 * 2 * np.pi) * ~weekend + noise
+    if kind == "resting":
+        return np.where(rng.random(rows) < 0.01, 3.0, 7.0)
+    if kind == "wandering":
+        return 50 + np.cumsum(noise)
+    return 20 + noise
+
+
+KINDS = {
+    "steady": 60 * 96 // 10,
+    "seasonal": WEEKS,
+    "resting": 700,
+    "wandering": 700,
+    "short": 150,
+    "shorter": 60,
+    "new": 12,
+}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    frames = [
+        series(f"d{n}", kind, readings(n, rows, kind))
+        for n, (kind, rows) in enumerate(KINDS.items())
+    ]
+    directory = tmp_path_factory.mktemp("bundles") / "v1"
+    features = [FEATURES.compute(frame) for frame in frames]
+    train_fleet(features, FEATURES, FleetPolicy(), directory, lineage=LINEAGE)
+    with open_bundle(directory) as opened:
+        yield opened
+
+
+def tomorrow():
+    """Days with everything that can happen to a reading, of series known and unknown."""
+    rng = np.random.default_rng(99)
+    frames = []
+    for n, kind in enumerate([*KINDS, "unheard of"]):
+        values = readings(n + 50, 500, kind)
+        values[120:126] += 40.0
+        values[200:260] = values[200]
+        values[300] = 1e308
+        values[301] = -1e308
+        values[320:420] -= 25.0
+        frame = series(f"d{n}", kind, values).filter(pl.Series(rng.random(500) > 0.03))
+        frames.append(frame)
+    return FEATURES.compute(pl.concat(frames))
+
+
+def bits(values):
+    return np.asarray(values, dtype=np.float64).view(np.int64)
+
+
+@pytest.mark.parametrize("held", [64, 3])
+def test_single_readings_get_the_bits_of_the_batch(bundle, held):
+    frame = tomorrow()
+    expected = FleetScorer(bundle, threshold=0.7).score(frame)
+    features = frame.select(FEATURES.names).cast(pl.Float64).to_numpy().T.copy()
+    keys = list(frame.select("entity", "metric").iter_rows())
+    times = microseconds(frame["event_time"])
+    scorer = OnlineScorer(FleetScorer(bundle), models_held=held)
+    shuffled = np.random.default_rng(0).permutation(len(keys))
+    for part in np.array_split(shuffled, 60):
+        said = scorer.judge(
+            [keys[i] for i in part], times[part], features[:, part], np.full(part.size, 0.7)
+        )
+        rows = expected[part.tolist()]
+        for found, name in (
+            (said.raw, "raw_score"),
+            (said.p_value, "p_value"),
+            (said.score, "score"),
+        ):
+            np.testing.assert_array_equal(
+                bits(found), bits(rows[name].fill_null(float("nan")).to_numpy())
+            )
+        decided = [a if d else None for a, d in zip(said.is_anomaly, said.decided, strict=True)]
+        assert decided == rows["is_anomaly"].to_list()
+        assert said.status == rows["status"].to_list()
+    assert expected["is_anomaly"].sum() > 50
+
+
+def test_one_reading_alone_is_the_same_as_among_others(bundle):
+    frame = tomorrow().filter(pl.col("metric") == "seasonal")
+    features = frame.select(FEATURES.names).cast(pl.Float64).to_numpy().T.copy()
+    keys = list(frame.select("entity", "metric").iter_rows())
+    times, thresholds = microseconds(frame["event_time"]), np.full(frame.height, 0.7)
+    scorer = OnlineScorer(FleetScorer(bundle))
+    together = scorer.judge(keys, times, features, thresholds)
+    for i in range(0, frame.height, 7):
+        alone = scorer.judge(
+            keys[i : i + 1], times[i : i + 1], features[:, i : i + 1], thresholds[i : i + 1]
+        )
+        assert bits(alone.score)[0] == bits(together.score)[i]
+
+
+def test_rows_after_a_look_back_get_the_features_of_the_whole():
+    rng = np.random.default_rng(5)
+    frame = tomorrow()
+    offsets = series_offsets(frame)
+    times = microseconds(frame["event_time"])
+    values = frame["value"].to_numpy().copy()
+    values[rng.random(values.size) < 0.05] = np.nan
+    whole = run_kernel(FEATURES, times, values, offsets, -(2**62), values.size)
+    wanted = np.array([rng.integers(a, b + 1) for a, b in itertools.pairwise(offsets)])
+    rows = np.concatenate([np.arange(w, b) for w, b in zip(wanted, offsets[1:], strict=True)])
+    np.testing.assert_array_equal(
+        run_appended(FEATURES, times, values, offsets, wanted).view(np.int64),
+        whole[:, rows].view(np.int64),
+    )
