@@ -7,9 +7,11 @@ What a row says (`status`):
 `missing_value`
     The reading has no value, so it is neither normal nor anomalous.
 `insufficient_history`
-    No model, since the series is too short or new. From 30 readings of history on, the
-    statistical fallback gives a score; a large one is an anomaly, a small one is *not* "normal":
-    `is_anomaly` is then null, as it is without any score.
+    No model, since the series is too short or new; or a model, but too few rows before the
+    reading for it to speak (`ml.training.series.required_history`), as in a series' first hours
+    and after a long gap. From 30 readings of history on, the statistical fallback gives a score,
+    where there is a model the lower of both; a large one is an anomaly, a small one is *not*
+    "normal": `is_anomaly` is then null, as it is without any score.
 `failed`
     Training failed; the fallback stands in the same way.
 
@@ -247,11 +249,20 @@ class FleetScorer:
             result.decided[places] = flagged
             result.anomaly[places] = flagged
             return
-        result.raw[places] = model.raw_score(table.times[places], columns, self.feature_set)
-        result.p[places] = model.p_value(result.raw[places], fallback.p_value)
-        result.trained[places] = True
-        result.decided[places] = True
-        result.anomaly[places] = score_of_p(result.p[places], self.alpha) >= threshold
+        raw = model.raw_score(table.times[places], columns, self.feature_set)
+        known_past = model.knows(columns, self.feature_set)
+        p = model.p_value(raw, fallback.p_value)
+        new = ~known_past
+        p[new] = model.p_value_of_new(raw[new], fallback.p_value[new])
+        usable = ~np.isnan(p)
+        flagged = np.zeros(places.size, dtype=np.bool_)
+        flagged[usable] = score_of_p(p[usable], self.alpha) >= threshold
+        result.raw[places] = np.where(usable, raw, np.nan)
+        result.p[places] = p
+        result.trained[places] = known_past
+        result.status[places[new]] = _INSUFFICIENT
+        result.decided[places] = known_past | flagged
+        result.anomaly[places] = flagged
 
     def _score_entity(
         self, entity: str, series: list[tuple[str, slice]], table: _Table, result: _Result
@@ -295,6 +306,7 @@ class FleetScorer:
 
 _STATUSES = ("trained", "insufficient_history", "failed", "missing_value")
 _MISSING = _STATUSES.index("missing_value")
+_INSUFFICIENT = _STATUSES.index("insufficient_history")
 
 
 def _status_code(known: dict[str, object] | None) -> int:

@@ -23,6 +23,7 @@ from anomaly_platform.ml.training.series import (
     SeriesModel,
     calibration_start,
     combine,
+    required_history,
 )
 
 
@@ -130,7 +131,8 @@ def fit_series(
     scores = np.maximum(related, position.worth(distances, later=False))
     middle = (scores.size + 1) // 2
     calibration = Calibration.fit(scores, tail_floor=TAIL_FLOOR)
-    model = SeriesModel(inputs, forest, position, calibration)
+    history = required_history(rest, feature_set)
+    model = SeriesModel(inputs, forest, position, calibration, history)
     if scores.size < 2:
         return FittedSeries(
             model, clock[start:], scores, np.ones(scores.size), SeriesQuality(None, None)

@@ -29,6 +29,7 @@ from anomaly_platform.ml.training.inputs import Columns, Floats, InputModel, inp
 from anomaly_platform.ml.training.position import FROZEN_WORTH, PositionModel
 
 Arrays = dict[str, npt.NDArray[Any]]
+Bools = npt.NDArray[np.bool_]
 
 #: Share of a series' rows, the last ones, that is held out from fitting.
 CALIBRATION_SHARE = 0.2
@@ -40,6 +41,10 @@ RESTING_SHARE = 0.05
 DISTANCE_WEIGHT = 1.0
 #: The smallest scale of a raw score's tail beyond the calibration part.
 TAIL_FLOOR = 0.05
+#: Share of the longest window that must hold values before a model is believed …
+HISTORY_SHARE = 2.0 / 3.0
+#: … or, where that is less, as many as all but this share of the calibration part's rows had.
+HISTORY_QUANTILE = 0.01
 
 
 @dataclass(frozen=True)
@@ -56,12 +61,16 @@ class SeriesModel:
         The usual levels.
     calibration
         From raw score to p-value.
+    history
+        Values that the longest window must hold for a reading to be like those of the calibration
+        part (`required_history`).
     """
 
     inputs: InputModel
     forest: IsolationForest
     position: PositionModel
     calibration: Calibration
+    history: float = 0.0
 
     def raw_score(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Floats:
         """Return (n,) raw scores of (n,) times and columns; every row must have a value.
@@ -96,6 +105,20 @@ class SeriesModel:
             return p
         return np.fmax(p, fallback)
 
+    def knows(self, columns: Columns, feature_set: MetricFeatureSet) -> Bools:
+        """Return (n,) whether readings have history enough for the model to speak of them."""
+        return np.asarray(columns[_count(feature_set)] >= self.history)
+
+    def p_value_of_new(self, raw: Floats, fallback: Floats) -> Floats:
+        """Return (n,) p-values of readings without history enough (`knows`).
+
+        Both the model and the trailing window must find them unusual: the model's inputs are
+        relations to a window that is not yet what it was in calibration, and the window alone
+        takes the first morning after the first night for an incident. NaN where the window is
+        too short even for the fallback. Parameters as in `p_value`.
+        """
+        return np.maximum(self.calibration.p_value(raw), fallback)
+
     def to_arrays(self) -> Arrays:
         """Return everything that scoring depends on, of the same shapes for every series."""
         parts = {
@@ -104,7 +127,8 @@ class SeriesModel:
             "position": self.position.to_arrays(),
             "calibration": self.calibration.to_arrays(),
         }
-        return {f"{part}/{name}": a for part, arrays in parts.items() for name, a in arrays.items()}
+        flat = {f"{part}/{name}": a for part, arrays in parts.items() for name, a in arrays.items()}
+        return {**flat, "history": np.array([self.history])}
 
     @classmethod
     def from_arrays(
@@ -124,6 +148,7 @@ class SeriesModel:
             IsolationForest.from_arrays(part("forest/"), input_schema(feature_set)),
             PositionModel.from_arrays(part("position/")),
             Calibration.from_arrays(part("calibration/")),
+            float(arrays["history"][0]),
         )
 
 
@@ -141,6 +166,28 @@ def combine(forest: IsolationForest, inputs: Floats) -> Floats:
     distance = np.sqrt(np.mean(np.square(inputs), axis=1))
     scores: Floats = forest.score(np.clip(inputs, low, high)) + DISTANCE_WEIGHT * np.log1p(distance)
     return scores
+
+
+def required_history(columns: Columns, feature_set: MetricFeatureSet) -> float:
+    """Return how many values the longest window must hold for the calibration to mean anything.
+
+    A window that is still filling up is another window: its level is that of the hours seen so
+    far, and every reading after the first night looks high against it. A calibration part that
+    itself had less to go on asks for no more.
+
+    Parameters
+    ----------
+    columns
+        (c,) feature columns of the calibration part, c ≥ 1.
+    feature_set
+        What the columns are.
+    """
+    held = np.quantile(columns[_count(feature_set)], HISTORY_QUANTILE, method="lower")
+    return min(float(held), float(int(HISTORY_SHARE * feature_set.windows[-1])))
+
+
+def _count(feature_set: MetricFeatureSet) -> str:
+    return f"count_{feature_set.windows[-1]}"
 
 
 def calibration_start(rows: int) -> int:

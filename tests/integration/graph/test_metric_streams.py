@@ -137,11 +137,13 @@ def test_ignorance_is_never_called_normal(runtime: Runtime, drop: Drop, run: Run
     rows = scored(runtime.platform)
     short = rows.filter(pl.col("entity") == "host-2")
     tiny = rows.filter(pl.col("entity") == "host-3")
-    assert set(rows.filter(pl.col("entity") == "host-1")["status"]) == {"trained"}
+    long = rows.filter(pl.col("entity") == "host-1")
+    assert set(long["status"].head(192)) == {"insufficient_history"}
+    assert set(long["status"].tail(-192)) == {"trained"}
     assert set(short["status"]) == set(tiny["status"]) == {"insufficient_history"}
     assert tiny["score"].null_count() == tiny.height
     assert short["score"].tail(25).null_count() == 0
-    assert False not in set(short["is_anomaly"]) | set(tiny["is_anomaly"])
+    assert False not in set(pl.concat([long.head(192), short, tiny])["is_anomaly"])
 
 
 def test_a_constant_that_changes_is_an_anomaly_and_a_missing_reading_is_not(

@@ -105,6 +105,7 @@ def test_scores_are_about_as_rare_as_promised_and_complete(fleet):
     assert (trained["is_anomaly"] == (trained["score"] >= 0.7)).all()
     assert trained["is_anomaly"].mean() < 0.03
     assert trained["entity_score"].null_count() == 0
+    assert trained.height == 3 * (800 - 32) - 2  # a reading and a row of history are missing
     assert scored.filter(pl.col("value").is_null())["status"].to_list() == ["missing_value"] * 2
     assert scored.filter(pl.col("value").is_null())["is_anomaly"].null_count() == 2
 
@@ -137,6 +138,30 @@ def test_no_history_is_never_called_normal(fleet):
     unknown = FEATURES.compute(series("z", "cpu", [1.0] * 40 + [9.0]))
     verdict = FleetScorer(bundle).score(unknown)
     assert verdict["is_anomaly"].to_list() == [None] * 40 + [True]
+
+
+def test_first_readings_wait_for_the_window_that_the_model_was_calibrated_with(fleet):
+    bundle, _ = fleet
+    start = START + timedelta(days=90)
+    level = np.concatenate((noise(7, 20) - 15.0, noise(8, 60) + 15.0))
+    level[31] += 100.0
+    frame = series("a", "cpu", level).with_columns(
+        event_time=(pl.lit(start) + pl.duration(minutes=5) * pl.int_range(80)).cast(
+            pl.Datetime("us", "UTC")
+        )
+    )
+    features = FEATURES.compute(frame)
+    scored = FleetScorer(bundle).score(features)
+    new = scored[:32]
+    assert set(new["status"]) == {"insufficient_history"}
+    assert new["score"].null_count() == 30
+    # Only what model and window both find unusual is decided, and no host is judged by it.
+    assert new["is_anomaly"].to_list() == [None] * 31 + [True]
+    assert new["entity_score"].null_count() == 32
+    assert set(scored[32:]["status"]) == {"trained"}
+    assert scored[32:]["is_anomaly"].null_count() == 0
+    alone = pl.concat([FleetScorer(bundle).score(features[i : i + 1]) for i in range(80)])
+    assert alone.equals(scored)
 
 
 def test_one_row_and_any_chunk_score_the_same(fleet):
