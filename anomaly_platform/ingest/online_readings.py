@@ -115,53 +115,58 @@ class ReadingRules:
         now
             The present by our clock, with a time zone.
         """
-        first, present = _micros(self.start), _micros(now)
-        last = present + self.future_allowance // _MICROSECOND
-        return [self._check(one, first, present, last) for one in raw]
+        return [self._check(one, now) for one in raw]
 
-    def _check(self, raw: RawReading, first: int, now: int, last: int) -> Reading | Refusal:
-        entity, reason = read_name(raw.entity)
-        if reason:
-            return Refusal("entity", f"the entity {reason}")
-        metric, reason = read_name(raw.metric)
-        if reason:
-            return Refusal("metric", f"the metric's name {reason}")
-        time: int | None = now
-        if raw.event_time is not None:
-            time = read_time(raw.event_time, self.timezone)
-            if time is None:
-                return Refusal(
-                    "event_time",
-                    "not a time (ISO 8601, YYYY-MM-DD HH:MM:SS or seconds since 1970)",
-                )
-            if time < first:
-                day = self.start.astimezone(UTC)
-                return Refusal("event_time", f"before the stream's first day, {day:%Y-%m-%d}")
-            if time > last:
-                return Refusal("event_time", "in the future")
-        if not math.isfinite(raw.value):
-            kind = "NaN" if math.isnan(raw.value) else "infinite"
-            return Refusal("value", f"the value is {kind}")
-        event_id = None
-        if raw.event_id is not None:
-            text = raw.event_id.strip()
-            if len(text) > MAX_EVENT_ID or not is_uuid(text):
-                return Refusal("event_id", "the event id is not a UUID")
-            event_id = UUID(text)
-        metadata = None
-        if raw.metadata is not None:
-            metadata, reason = canonical_metadata(raw.metadata)
-            if reason:
-                return Refusal("metadata", reason)
-        return Reading(
-            entity,
-            metric,
-            time,
-            raw.value + 0.0,
-            event_id,
-            metadata,
-            has_time=raw.event_time is not None,
-        )
+    def _check(self, raw: RawReading, now: datetime) -> Reading | Refusal:
+        try:
+            return Reading(
+                _name(raw.entity, "entity", "the entity"),
+                _name(raw.metric, "metric", "the metric's name"),
+                _micros(now) if raw.event_time is None else self._time(raw.event_time, now),
+                _finite(raw.value),
+                None if raw.event_id is None else _event_id(raw.event_id),
+                None if raw.metadata is None else canonical_metadata(raw.metadata),
+                has_time=raw.event_time is not None,
+            )
+        except _RefusedError as error:
+            return Refusal(*error.args)
+
+    def _time(self, text: str, now: datetime) -> int:
+        time = read_time(text, self.timezone)
+        if time is None:
+            raise _RefusedError(
+                "event_time", "not a time (ISO 8601, YYYY-MM-DD HH:MM:SS or seconds since 1970)"
+            )
+        if time < _micros(self.start):
+            day = self.start.astimezone(UTC)
+            raise _RefusedError("event_time", f"before the stream's first day, {day:%Y-%m-%d}")
+        if time > _micros(now + self.future_allowance):
+            raise _RefusedError("event_time", "in the future")
+        return time
+
+
+class _RefusedError(Exception):
+    """The field at fault, and why."""
+
+
+def _name(text: str, field: str, what: str) -> str:
+    name, reason = read_name(text)
+    if reason:
+        raise _RefusedError(field, f"{what} {reason}")
+    return name
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        kind = "NaN" if math.isnan(value) else "infinite"
+        raise _RefusedError("value", f"the value is {kind}")
+    return value + 0.0
+
+
+def _event_id(text: str) -> UUID:
+    if len(text) > MAX_EVENT_ID or not is_uuid(text.strip()):
+        raise _RefusedError("event_id", "the event id is not a UUID")
+    return UUID(text.strip())
 
 
 @lru_cache(maxsize=65_536)
@@ -200,20 +205,20 @@ def read_time(text: str, timezone: str = "UTC") -> int | None:
     return None if found is None else _micros(found)
 
 
-def canonical_metadata(said: Mapping[str, Any]) -> tuple[str | None, str]:
-    """Return metadata as canonical JSON, and what is wrong with it."""
+def canonical_metadata(said: Mapping[str, Any]) -> str:
+    """Return metadata as canonical JSON; what cannot be kept is refused."""
     try:
         text = json.dumps(
             said, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
         )
         size = len(text.encode("utf-8"))
     except (TypeError, ValueError, RecursionError):
-        return None, "the metadata is not valid JSON"
+        raise _RefusedError("metadata", "the metadata is not valid JSON") from None
     if size > MAX_METADATA:
-        return None, f"the metadata is longer than {MAX_METADATA:,} bytes"
+        raise _RefusedError("metadata", f"the metadata is longer than {MAX_METADATA:,} bytes")
     if "\\u0000" in text:
-        return None, "the metadata has a NUL character"
-    return text, ""
+        raise _RefusedError("metadata", "the metadata has a NUL character")
+    return text
 
 
 def _micros(moment: datetime) -> int:

@@ -17,7 +17,6 @@ from anomaly_platform.ingest.online_readings import (
     Reading,
     ReadingRules,
     Refusal,
-    canonical_metadata,
     read_name,
     read_time,
 )
@@ -90,8 +89,11 @@ def test_the_bounds_of_time_are_those_of_a_file(offset, unit):
 )
 def test_metadata_are_kept_as_from_a_file(said):
     cells = read_metadata(pl.Series([json.dumps(said)]))
-    text, reason = canonical_metadata(said)
-    assert (text, reason or None) == (cells.values[0], cells.reasons[0])
+    (found,) = RULES.check([RawReading("d", "m", 1.0, metadata=said)], NOW)
+    if isinstance(found, Refusal):
+        assert found.reason == cells.reasons[0]
+    else:
+        assert found.metadata == cells.values[0]
 
 
 def test_a_reading_without_a_time_is_of_now():
