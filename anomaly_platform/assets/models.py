@@ -3,7 +3,6 @@
 What belongs here: the asset and what Dagster shows of it. The training is in ``training``.
 """
 
-
 import polars as pl
 from dagster import (
     AssetExecutionContext,

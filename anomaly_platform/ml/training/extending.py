@@ -177,7 +177,8 @@ class _Witnesses:
         seen = clock <= self.scorer.trained_until(*key)
         if seen.sum() >= 2:
             p_values[seen] = cross_p_values(raw[seen])
-        self.pool.attest(key[0], clock, p_values)
+        known = model.knows(part, features)
+        self.pool.attest(key[0], clock[known], p_values[known])
 
 
 class _Donor:
