@@ -25,9 +25,10 @@ from speed_table import peak_memory, seconds
 from anomaly_platform.assets.champion import promote_newest
 from anomaly_platform.assets.features import features_of_day
 from anomaly_platform.assets.models import train
-from anomaly_platform.assets.monitoring import stats_of_day, training_references
+from anomaly_platform.assets.monitoring import stats_of_day
 from anomaly_platform.assets.raw import ingest_files
 from anomaly_platform.assets.scored import current_scorer, score_day
+from anomaly_platform.assets.series_drift import fleet_reference
 from anomaly_platform.assets.validated import validate_day
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.settings import get_settings
@@ -84,7 +85,7 @@ def run_stage(platform: Platform, stage: str, day: date) -> object:
         version, scorer = current_scorer(platform, EMS)
         return score_day(platform, EMS, day, version, scorer, np.zeros(50, dtype=np.int64))
     if stage == "monitoring":
-        return stats_of_day(platform, EMS, day, training_references(platform, EMS))
+        return stats_of_day(platform, EMS, day, fleet_reference(platform, EMS))
     if stage == "training":
         train(platform, EMS)
         return promote_newest(platform, EMS)

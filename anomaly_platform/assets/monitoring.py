@@ -5,10 +5,8 @@ labels, age and latency. What follows from them is decided elsewhere.
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -21,22 +19,18 @@ from dagster import (
     asset,
 )
 
+from anomaly_platform.assets.feedback import with_feedback
 from anomaly_platform.assets.metadata import picture, records_table
-from anomaly_platform.assets.models import open_version
 from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days
+from anomaly_platform.assets.series_drift import READ, FleetReference, SeriesDrift, fleet_reference
 from anomaly_platform.resources.partitions import Partition
-from anomaly_platform.resources.platform import DETECTOR, Platform
+from anomaly_platform.resources.platform import Platform
 from anomaly_platform.streams import MetricStream, Stream
-
-if TYPE_CHECKING:
-    from anomaly_platform.ml.drift import ReferenceDistribution
 
 Stats = dict[tuple[str, str], float | None]
 
-#: From this population stability index on, a series counts as drifted.
-DRIFTED_PSI = 0.25
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-_READ = ("entity", "metric", "event_time", "value", "score", "is_anomaly", "status", "label")
+_READ = (*READ, "score", "label")
 _SHOWN = ("readings", "anomaly_rate", "quarantine_ratio", "series_drifted_share", "recall")
 
 
@@ -53,17 +47,17 @@ def build_monitoring_stats(stream: MetricStream, platform: Platform) -> AssetsDe
         owners=list(stream.owners),
         tags={"stage": "monitoring"},
         description=(
-            "Volumes, quarantine ratio, anomaly rate, drift against the training reference, score "
-            "quantiles, quality against labels, model age and latency of a day."
+            "Volumes, quarantine ratio, anomaly rate, drift of each series against its training "
+            "reference, score quantiles, quality against labels, model age and latency of a day."
         ),
         required_resource_keys={"platform"},
     )
     def monitoring_stats(context: AssetExecutionContext) -> MaterializeResult[None]:
         opened: Platform = context.resources.platform
-        references = training_references(opened, stream)
+        reference = fleet_reference(opened, stream)
         records = []
         for day in to_days(context.partition_keys):
-            stats = stats_of_day(opened, stream, day, references)
+            stats = stats_of_day(opened, stream, day, reference)
             opened.warehouse.monitoring.replace_day(stream.name, day, stats)
             shown = {stat: stats.get(("day", stat)) for stat in _SHOWN}
             records.append({"day": str(day), **shown})
@@ -77,35 +71,34 @@ def build_monitoring_stats(stream: MetricStream, platform: Platform) -> AssetsDe
 
 
 def stats_of_day(
-    platform: Platform,
-    stream: MetricStream,
-    day: date,
-    references: "dict[tuple[str, str], ReferenceDistribution]",
+    platform: Platform, stream: MetricStream, day: date, reference: FleetReference
 ) -> Stats:
-    """Return the numbers of one day by (subject, stat); subject ``day`` is the day as a whole."""
+    """Return the numbers of one day by (subject, stat), and store the drift of its series.
+
+    Subject ``day`` is the day as a whole.
+    """
     partitions = platform.warehouse.partitions
-    validated = partitions.get(stream.name, "validated_events", day.isoformat())
+    stats = ingest_stats(partitions.get(stream.name, "validated_events", day.isoformat()))
     scored = partitions.get(stream.name, "scored_events", day.isoformat())
-    stats: Stats = {}
-    if validated is not None:
-        rows_in = int(validated.stats["rows_in"])
-        stats[("day", "rows_in")] = rows_in
-        stats[("day", "duplicates")] = int(validated.stats["duplicates"])
-        stats[("day", "quarantined")] = int(validated.stats["quarantined"])
-        stats[("day", "quarantine_ratio")] = (
-            int(validated.stats["quarantined"]) / rows_in if rows_in else 0.0
-        )
     if scored is None:
         return stats
     tally = _Tally()
-    drift: list[tuple[float, float]] = []
+    drift = SeriesDrift(stream.retraining, reference)
+    labels = platform.warehouse.labels.of_day(stream.name, day)
     for chunk in platform.lake.chunks([scored.path], columns=_READ):
-        tally.add(chunk)
-        drift.extend(_drift(chunk, references))
+        tally.add(with_feedback(chunk, labels))
+        drift.add(chunk)
     if tally.readings:
         stats |= tally.volumes()
         stats |= tally.quality()
-    stats |= _drift_stats(drift)
+    stats |= drift.stats()
+    platform.warehouse.drift.replace_day(
+        stream.name,
+        day,
+        series=drift.series,
+        features=drift.features,
+        bundle_version=reference.version,
+    )
     stats |= model_and_latency(platform, stream, day)
     return stats
 
@@ -178,33 +171,6 @@ class _Tally:
         }
 
 
-def _drift(
-    chunk: pl.DataFrame, references: "dict[tuple[str, str], ReferenceDistribution]"
-) -> Iterator[tuple[float, float]]:
-    """Yield (PSI, KS) of every series of the chunk that has a reference and enough rows."""
-    for key, rows in chunk.select("entity", "metric", "value").group_by("entity", "metric"):
-        reference = references.get((str(key[0]), str(key[1])))
-        if reference is None:
-            continue
-        values = rows["value"].fill_null(float("nan")).to_numpy()
-        (result,) = reference.compare(values[:, None])
-        if result.psi is not None and result.ks is not None:
-            yield result.psi, result.ks
-
-
-def _drift_stats(drift: list[tuple[float, float]]) -> Stats:
-    if not drift:
-        return {}
-    psi, ks = np.asarray(drift).T
-    return {
-        ("value", "psi_median"): float(np.median(psi)),
-        ("value", "psi_p90"): float(np.quantile(psi, 0.9)),
-        ("value", "ks_median"): float(np.median(ks)),
-        ("value", "ks_p90"): float(np.quantile(ks, 0.9)),
-        ("day", "series_drifted_share"): float(np.mean(psi >= DRIFTED_PSI)),
-    }
-
-
 def model_and_latency(platform: Platform, stream: Stream, day: date) -> Stats:
     """Return the age of the model that scored a day, and how long the scores took to come."""
     scored = platform.scores_of(stream).scored_day(stream.name, day)
@@ -227,27 +193,6 @@ def model_and_latency(platform: Platform, stream: Stream, day: date) -> Stats:
     return stats
 
 
-def training_references(
-    platform: Platform, stream: MetricStream
-) -> "dict[tuple[str, str], ReferenceDistribution]":
-    """Return the distribution that each trained series of the champion had in training."""
-    from anomaly_platform.ml.drift import ReferenceDistribution
-
-    champion = platform.warehouse.bundles.champion(stream.name, DETECTOR)
-    if champion is None:
-        return {}
-    series = open_version(platform, stream, champion.version).series.filter(
-        pl.col("status") == "trained"
-    )
-    columns = ("entity", "metric", "reference_edges", "reference_counts", "reference_missing")
-    return {
-        (entity, metric): ReferenceDistribution(
-            ("value",), np.array([edges]), np.array([counts]), np.array([missing])
-        )
-        for entity, metric, edges, counts, missing in series.select(columns).iter_rows()
-    }
-
-
 def _curves(platform: Platform, stream: MetricStream, day: date) -> bytes | None:
     """Draw precision and recall of the newest day, if its labels have both kinds."""
     from anomaly_platform.ml.plots import quality_curves
@@ -255,9 +200,11 @@ def _curves(platform: Platform, stream: MetricStream, day: date) -> bytes | None
     scored = platform.warehouse.partitions.get(stream.name, "scored_events", day.isoformat())
     if scored is None:
         return None
+    labels_given = platform.warehouse.labels.of_day(stream.name, day)
+    columns = ["entity", "metric", "event_time", "score", "label"]
     parts = [
-        chunk.drop_nulls()
-        for chunk in platform.lake.chunks([scored.path], columns=["score", "label"])
+        with_feedback(chunk, labels_given).select("score", "label").drop_nulls()
+        for chunk in platform.lake.chunks([scored.path], columns=columns)
     ]
     if not parts:
         return None

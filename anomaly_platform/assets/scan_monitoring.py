@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, MetadataValue, asset
 
+from anomaly_platform.assets.feedback import with_scan_feedback
 from anomaly_platform.assets.metadata import picture, records_table
 from anomaly_platform.assets.monitoring import Stats, ingest_stats, model_and_latency
 from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days
+from anomaly_platform.assets.scan_drift import store_drift
 from anomaly_platform.assets.scan_scored import RULE_COLUMNS
 from anomaly_platform.assets.scan_window import available_columns, folder_of
 from anomaly_platform.resources.platform import Platform
@@ -74,11 +76,12 @@ def scan_stats_of_day(
         return stats
     rows = platform.lake.read(scored.path)
     stats |= _volumes(rows)
-    stats |= _quality(rows)
+    stats |= _quality(with_scan_feedback(rows, platform.warehouse.labels.of_day(stream.name, day)))
     features = partitions.get(stream.name, "features", day.isoformat())
     if reference is not None and features is not None:
         names = list(reference.features)
-        stats |= _drift(platform.lake.read(features.path, columns=names), reference)
+        watched = platform.lake.read(features.path, columns=names)
+        stats |= store_drift(platform, stream, day, watched, rows, reference)
     stats |= model_and_latency(platform, stream, day)
     return stats
 
@@ -124,20 +127,6 @@ def _quality(rows: pl.DataFrame) -> Stats:
     }
 
 
-def _drift(features: pl.DataFrame, reference: "ReferenceDistribution") -> Stats:
-    from anomaly_platform.ml.barcode_bundles import watched_numbers
-
-    stats: Stats = {}
-    highest: float | None = None
-    for found in reference.compare(watched_numbers(features)):
-        stats[(f"feature/{found.feature}", "psi")] = found.psi
-        stats[(f"feature/{found.feature}", "ks")] = found.ks
-        if found.psi is not None:
-            highest = found.psi if highest is None else max(highest, found.psi)
-    stats[("day", "psi_max")] = highest
-    return stats
-
-
 def _reference(platform: Platform, stream: ScanStream) -> "ReferenceDistribution | None":
     """Return how the scans were distributed that the serving set learned from."""
     from anomaly_platform.ml.barcode_bundles import read_reference
@@ -158,7 +147,9 @@ def _curves(platform: Platform, stream: ScanStream, day: date) -> bytes | None:
     scored = platform.warehouse.partitions.get(stream.name, "scored_events", day.isoformat())
     if scored is None:
         return None
-    rows = platform.lake.read(scored.path, columns=["final_confidence", "label"]).drop_nulls()
+    columns = ["epc_code", "event_time", "final_confidence", "label"]
+    given = platform.warehouse.labels.of_day(stream.name, day)
+    rows = with_scan_feedback(platform.lake.read(scored.path, columns=columns), given).drop_nulls()
     labels = rows["label"].to_numpy()
     if not labels.any() or labels.all():
         return None

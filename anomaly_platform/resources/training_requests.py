@@ -23,8 +23,8 @@ Cause = Literal["request", "volume", "drift", "age", "quality", "labels"]
 
 _SELECT: Final = sql.SQL(
     "SELECT id, stream, entity, metric, window_days, cause, reason, requested_by, status, "
-    "attempts, not_before, batch, run_id, detector, version, outcome, created_at, started_at, "
-    "finished_at "
+    "event_watermark, attempts, not_before, batch, run_id, detector, version, outcome, "
+    "created_at, started_at, finished_at "
     "FROM training_requests WHERE {} ORDER BY {}"
 )
 
@@ -43,6 +43,8 @@ class TrainingRequest:
         ``request``, ``volume``, ``drift``, ``age``, ``quality`` or ``labels``.
     status : str
         ``waiting``, ``running``, ``done``, ``failed`` or ``cancelled``.
+    event_watermark : datetime or None
+        The newest event of the stream when it was asked for, where a sensor asked.
     attempts : int
         Runs that have failed so far.
     not_before : datetime
@@ -66,6 +68,7 @@ class TrainingRequest:
     reason: str
     requested_by: str
     status: str
+    event_watermark: dt.datetime | None
     attempts: int
     not_before: dt.datetime
     batch: UUID | None
@@ -101,6 +104,7 @@ class TrainingRequests:
         cause: Cause,
         reason: str,
         requested_by: str,
+        event_watermark: dt.datetime | None = None,
     ) -> UUID:
         """Ask for a training.
 
@@ -119,6 +123,8 @@ class TrainingRequests:
             In words, for people.
         requested_by : str
             Who asks: a person, an API key's name, a sensor.
+        event_watermark : datetime or None
+            The newest event of the stream, by which a sensor knows later that it asked already.
 
         Raises
         ------
@@ -135,6 +141,7 @@ class TrainingRequests:
                 cause=cause,
                 reason=reason,
                 requested_by=requested_by,
+                event_watermark=event_watermark,
             )
 
     def get(self, request: UUID) -> TrainingRequest | None:
@@ -311,6 +318,7 @@ def ask(
     cause: Cause,
     reason: str,
     requested_by: str,
+    event_watermark: dt.datetime | None = None,
 ) -> UUID:
     """Do :meth:`TrainingRequests.ask` within the caller's transaction."""
     if metric is not None and entity is None:
@@ -325,6 +333,7 @@ def ask(
         "cause": cause,
         "reason": reason,
         "requested_by": requested_by,
+        "event_watermark": event_watermark,
     }
     if cause != "request":
         lock(connection, "training_requests", stream)
@@ -338,9 +347,9 @@ def ask(
             return _uuid(waiting[0])
     row = connection.execute(
         "INSERT INTO training_requests "
-        "(stream, entity, metric, window_days, cause, reason, requested_by) VALUES "
-        "(%(stream)s, %(entity)s, %(metric)s, %(window_days)s, %(cause)s, %(reason)s, "
-        "%(requested_by)s) RETURNING id",
+        "(stream, entity, metric, window_days, cause, reason, requested_by, event_watermark) "
+        "VALUES (%(stream)s, %(entity)s, %(metric)s, %(window_days)s, %(cause)s, %(reason)s, "
+        "%(requested_by)s, %(event_watermark)s) RETURNING id",
         values,
     ).fetchone()
     if row is None:

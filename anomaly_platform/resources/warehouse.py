@@ -2,7 +2,7 @@
 
 Belongs here: what puts the parts together. Each part is a module of its own: ``ledger``,
 ``quarantine``, ``partitions``, ``series``, ``bundles``, ``scores``, ``scan_scores``,
-``monitoring``, ``progress``, ``training_requests``, ``labels``.
+``monitoring``, ``progress``, ``training_requests``, ``labels``, ``drift``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Self
 
 from anomaly_platform.resources.bundles import Bundles
 from anomaly_platform.resources.database import prepare_databases
+from anomaly_platform.resources.drift import DriftStats
 from anomaly_platform.resources.labels import Labels
 from anomaly_platform.resources.ledger import Ledger
 from anomaly_platform.resources.monitoring import MonitoringStats
@@ -40,7 +41,7 @@ class Warehouse:
     transactions : Transactions
         For statements that none of the parts has.
     ledger, quarantine, partitions, series, bundles, scores, scan_scores, monitoring, progress,
-    training_requests, labels
+    training_requests, labels, drift
         The parts.
     """
 
@@ -57,6 +58,7 @@ class Warehouse:
         self.progress = Progress(self.transactions)
         self.training_requests = TrainingRequests(self.transactions)
         self.labels = Labels(self.transactions)
+        self.drift = DriftStats(self.transactions)
 
     def stream_state(
         self,

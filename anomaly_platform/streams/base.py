@@ -44,15 +44,30 @@ class RetrainingPolicy:
         Series whose last event lies further back than this from the stream's watermark are no
         longer trained.
     max_age : timedelta
-        Age of a model from which it is due again.
+        Age of a model from which it is due again, in event time: how far the stream's newest
+        event lies behind the end of what the model was trained on.
     minimum_quality : float
         Balanced accuracy in [0, 1] under which a model is due again.
+    drift_psi : float
+        Population stability index from which a day's values may count as drifted, beyond noise
+        and what single days of the training data have.
+    drift_days : int
+        Days in a row that have to be drifted before a training is asked for.
+    cool_down : timedelta
+        How much newer the newest event has to be than at the last training before the same
+        series is trained again for any cause but a request.
+    growth : float
+        A series is due again when it has this many times the readings that it was trained on.
     """
 
     window: timedelta = timedelta(days=30)
     max_silence: timedelta = timedelta(days=3650)
     max_age: timedelta = timedelta(days=7)
     minimum_quality: float = 0.90
+    drift_psi: float = 0.25
+    drift_days: int = 3
+    cool_down: timedelta = timedelta(days=1)
+    growth: float = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -222,8 +222,14 @@ class Retraining(_Part):
     minimum_quality: float = Field(
         default=0.90, gt=0.0, lt=1.0, description="a share above 0 and below 1, such as 0.9"
     )
+    drift_psi: float = Field(
+        default=0.25, gt=0.0, lt=10.0, description="a number above 0 and below 10, such as 0.25"
+    )
+    drift_days: int = Field(default=3, ge=1, le=30, description="1 to 30 days, such as 3")
+    cool_down: Duration = Field(default=_DAY, description="a duration, such as 1d")
+    growth: float = Field(default=2.0, gt=1.0, le=100.0, description="a number such as 2")
 
-    @field_validator("window", "max_age", "max_silence")
+    @field_validator("window", "max_age", "max_silence", "cool_down")
     @classmethod
     def _at_least_an_hour(cls, value: timedelta | None) -> timedelta | None:
         if value is not None and not timedelta(hours=1) <= value <= timedelta(days=3650):
@@ -347,6 +353,10 @@ class StreamDocument(_Part):
                 max_silence=self.retraining.max_silence,
                 max_age=self.retraining.max_age,
                 minimum_quality=self.retraining.minimum_quality,
+                drift_psi=self.retraining.drift_psi,
+                drift_days=self.retraining.drift_days,
+                cool_down=self.retraining.cool_down,
+                growth=self.retraining.growth,
             ),
             max_quarantine_ratio=self.checks.max_quarantine_ratio,
             max_anomaly_rate=self.checks.max_anomaly_rate,

@@ -12,6 +12,9 @@ CREATE TABLE training_requests (
     requested_by  text        NOT NULL,
     status        text        NOT NULL DEFAULT 'waiting' CHECK (status IN
         ('waiting', 'running', 'done', 'failed', 'cancelled')),
+    -- The newest event of the stream when it was asked for: until there is newer data, asking
+    -- again would train on the same.
+    event_watermark timestamptz,
     attempts      integer     NOT NULL DEFAULT 0,
     not_before    timestamptz NOT NULL DEFAULT now(),
     -- The requests that one run serves share it; the run carries it as a tag.

@@ -1,0 +1,200 @@
+"""Drift of a day's series against what their models were trained on.
+
+What belongs here: measuring each series of a chunk, the policy's verdict on it, and the figures
+over all series. How drift is measured is in ``ml.drift``; what follows from it is decided in
+``streams.retraining``.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from anomaly_platform.assets.models import open_version
+from anomaly_platform.resources.drift import FEATURE_DRIFT_SCHEMA, SERIES_DRIFT_SCHEMA
+from anomaly_platform.resources.platform import DETECTOR, Platform
+from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams.base import RetrainingPolicy
+from anomaly_platform.streams.drift import judge_day
+
+if TYPE_CHECKING:
+    from anomaly_platform.ml.drift import ReferenceDistribution
+
+Stats = dict[tuple[str, str], float | None]
+
+#: What :meth:`SeriesDrift.add` reads of a chunk.
+READ = ("entity", "metric", "event_time", "value", "p_value", "is_anomaly", "status")
+_DAY_SECONDS = 86_400.0
+_REFERENCE_COLUMNS = (
+    *("entity", "metric", "reference_edges", "reference_counts", "reference_missing"),
+    *("reference_psi", "rows", "first_time", "last_time"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesReference:
+    """What a series was like in training.
+
+    Attributes
+    ----------
+    distribution : ReferenceDistribution
+        Of its values.
+    usual_psi : float or None
+        Largest PSI of a single training day.
+    rows_per_day : float
+        Readings of a usual day, above 0.
+    """
+
+    distribution: "ReferenceDistribution"
+    usual_psi: float | None
+    rows_per_day: float
+
+
+@dataclass(frozen=True, slots=True)
+class FleetReference:
+    """What the series of the bundle in service were like in training."""
+
+    version: int | None
+    series: dict[tuple[str, str], SeriesReference]
+
+
+def fleet_reference(platform: Platform, stream: MetricStream) -> FleetReference:
+    """Return what the champion knows of its series; nothing where none serves."""
+    from anomaly_platform.ml.drift import ReferenceDistribution
+
+    champion = platform.warehouse.bundles.champion(stream.name, DETECTOR)
+    if champion is None:
+        return FleetReference(None, {})
+    series = open_version(platform, stream, champion.version).series
+    if "reference_psi" not in series.columns:
+        series = series.with_columns(reference_psi=pl.lit(None, pl.Float64))
+    trained = series.filter(pl.col("status") == "trained").select(_REFERENCE_COLUMNS)
+    references = {}
+    for entity, metric, edges, counts, missing, usual, rows, first, last in trained.iter_rows():
+        distribution = ReferenceDistribution(
+            ("value",), np.array([edges]), np.array([counts]), np.array([missing])
+        )
+        days = max(1.0, (last - first).total_seconds() / _DAY_SECONDS)
+        references[entity, metric] = SeriesReference(distribution, usual, rows / days)
+    return FleetReference(champion.version, references)
+
+
+@dataclass
+class SeriesDrift:
+    """The drift of a day, gathered while its chunks pass; a few numbers per series are kept."""
+
+    policy: RetrainingPolicy
+    reference: FleetReference
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, chunk: pl.DataFrame) -> None:
+        """Measure every series of a chunk that holds all of their rows of the day."""
+        self.records.extend(self._measure(chunk))
+
+    def _measure(self, chunk: pl.DataFrame) -> Iterator[dict[str, Any]]:
+        from anomaly_platform.ml.drift import score_psi
+        from anomaly_platform.ml.features.batch import series_offsets
+
+        rows = chunk.select(READ).sort("entity", "metric")
+        if rows.is_empty():
+            return
+        offsets = series_offsets(rows)
+        keys = rows[offsets[:-1].tolist()].select("entity", "metric").rows()
+        values = _numbers(rows["value"])
+        p_values = _numbers(rows["p_value"])
+        flagged = rows["is_anomaly"].fill_null(value=False).to_numpy()
+        for key, begin, end in zip(keys, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+            known = self.reference.series.get(key)
+            part = slice(begin, end)
+            present = int(np.isfinite(values[part]).sum())
+            record: dict[str, Any] = {
+                "entity": key[0],
+                "metric": key[1],
+                "rows": end - begin,
+                "missing_share": 1 - present / (end - begin),
+                "anomaly_share": float(flagged[part].mean()),
+                "verdict": "unknown",
+            }
+            if known is not None:
+                (found,) = known.distribution.compare(values[part, None])
+                spread = score_psi(p_values[part])
+                record |= {
+                    "psi": found.psi,
+                    "psi_noise": found.psi_noise,
+                    "usual_psi": known.usual_psi,
+                    "ks": found.ks,
+                    "score_psi": spread,
+                    "volume_ratio": present / known.rows_per_day if known.rows_per_day else None,
+                    "verdict": judge_day(
+                        self.policy,
+                        psi=found.psi,
+                        psi_noise=found.psi_noise,
+                        usual_psi=known.usual_psi,
+                        score_psi=spread,
+                    ),
+                }
+            yield record
+
+    @property
+    def series(self) -> pl.DataFrame:
+        """A row per series, as ``series_drift`` keeps it."""
+        return pl.DataFrame(self.records, schema=SERIES_DRIFT_SCHEMA)
+
+    @property
+    def features(self) -> pl.DataFrame:
+        """Drift of the values and of the scores over all series, as ``feature_drift`` keeps it."""
+        table = self.series
+        found = [
+            _over_series("value", table["psi"], table["ks"]),
+            _over_series("score", table["score_psi"], None),
+        ]
+        return pl.DataFrame([one for one in found if one["series"]], schema=FEATURE_DRIFT_SCHEMA)
+
+    def stats(self) -> Stats:
+        """Return the day's figures over all series."""
+        table = self.series
+        judged = table.filter(pl.col("verdict") != "unknown")
+        stats: Stats = {}
+        for row in self.features.iter_rows(named=True):
+            for name in ("psi_median", "psi_p90", "ks_median", "ks_p90"):
+                if row[name] is not None:
+                    stats[(row["feature"], name)] = row[name]
+        if judged.height:
+            drifted = judged["verdict"].is_in(["drifted", "severe"])
+            stats[("day", "series_judged")] = judged.height
+            stats[("day", "series_drifted")] = int(drifted.sum())
+            stats[("day", "series_drifted_share")] = int(drifted.sum()) / judged.height
+            stats[("day", "series_severe")] = int((judged["verdict"] == "severe").sum())
+        volume = table["volume_ratio"].drop_nulls()
+        if volume.len():
+            stats[("day", "volume_ratio")] = _quantile(volume, 0.5)
+        rows = int(table["rows"].sum())
+        if rows:
+            missing = float((table["missing_share"] * table["rows"]).sum())
+            stats[("day", "missing_share")] = missing / rows
+        return stats
+
+
+def _over_series(feature: str, psi: pl.Series, ks: pl.Series | None) -> dict[str, Any]:
+    known = psi.drop_nulls()
+    distances = None if ks is None else ks.drop_nulls()
+    return {
+        "feature": feature,
+        "psi_median": _quantile(known, 0.5),
+        "psi_p90": _quantile(known, 0.9),
+        "ks_median": None if distances is None else _quantile(distances, 0.5),
+        "ks_p90": None if distances is None else _quantile(distances, 0.9),
+        "series": known.len(),
+    }
+
+
+def _quantile(values: pl.Series, q: float) -> float | None:
+    return None if values.is_empty() else float(np.quantile(values.to_numpy(), q))
+
+
+def _numbers(column: pl.Series) -> npt.NDArray[np.float64]:
+    numbers: npt.NDArray[np.float64] = column.fill_null(float("nan")).to_numpy()
+    return numbers

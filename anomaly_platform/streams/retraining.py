@@ -1,0 +1,292 @@
+"""When a stream's models are trained anew: pure decisions from what is known of data and models.
+
+Belongs here: the rules, with patience and cool-down, and their reasons in words. What they need is
+gathered by ``resources.training_evidence``; what follows is the sensors' work. Nothing here looks
+at a clock: age and cool-down are counted in event time, so that imported history is as young as
+the day it ends on, and a stream without new data is never trained on the same data again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Literal
+
+from anomaly_platform.streams.base import RetrainingPolicy
+from anomaly_platform.streams.drift import Verdict
+
+Cause = Literal["volume", "drift", "age", "quality", "labels"]
+
+#: From this share of the trained series on, all of them are trained.
+WHOLE_STREAM_SHARE = 0.5
+#: No run gets a longer list of series than this.
+MOST_SERIES = 1_000
+#: From this share on, one severe day is something that happened to the whole fleet: a holiday, an
+#: outage. It has to last before anything is trained for it.
+FLEET_EVENT_SHARE = 1 / 3
+#: Labels of a series since its training from which it is trained again.
+ENOUGH_LABELS = 10
+#: Labelled readings, some of them anomalies, from which their quality means something.
+ENOUGH_LABELLED = 50
+#: How many cool-downs lie between two trainings for quality: the data must have a chance to differ.
+QUALITY_COOL_DOWNS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DriftedDay:
+    """What the policy made of one day of a series."""
+
+    day: date
+    verdict: Verdict
+    psi: float | None = None
+    score_psi: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesEvidence:
+    """What is known of one series that may be due.
+
+    Attributes
+    ----------
+    rows : int
+        Readings that there are.
+    first_event, last_event : datetime
+        Extent of the readings.
+    trained_rows : int or None
+        Readings that its model in service was trained on; ``None`` without a model.
+    days : sequence of DriftedDay
+        The newest complete days judged against the model in service, ascending.
+    new_labels : int
+        Labels given since the model in service was trained.
+    asked : datetime or None
+        The stream's newest event when a training that covered the series was last asked for.
+    """
+
+    entity: str
+    metric: str
+    rows: int
+    first_event: datetime
+    last_event: datetime
+    trained_rows: int | None
+    days: Sequence[DriftedDay] = ()
+    new_labels: int = 0
+    asked: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvidence:
+    """What is known of a stream.
+
+    Attributes
+    ----------
+    newest_event : datetime or None
+        The event watermark.
+    champion : int or None
+        Version in service; without one, the first training is asked for elsewhere.
+    window_end : datetime or None
+        End of what the last training of all series was trained on.
+    asked : datetime or None
+        The newest event when a training of the whole stream was last asked for.
+    trained_series : int
+        Series with a model in service.
+    severe_series : int
+        Series whose newest complete day is severe.
+    labelled, labelled_quality
+        Labelled readings of the last days and the balanced accuracy on them.
+    injected_quality : float or None
+        Balanced accuracy on injected anomalies, measured in training.
+    days : sequence of DriftedDay
+        Of the stream as a whole, where it is not made of series.
+    series : sequence of SeriesEvidence
+        Those that anything speaks for.
+    """
+
+    newest_event: datetime | None = None
+    champion: int | None = None
+    window_end: datetime | None = None
+    asked: datetime | None = None
+    trained_series: int = 0
+    severe_series: int = 0
+    labelled: int = 0
+    labelled_quality: float | None = None
+    injected_quality: float | None = None
+    days: Sequence[DriftedDay] = ()
+    series: Sequence[SeriesEvidence] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A training that is due.
+
+    Attributes
+    ----------
+    entity, metric : str or None
+        The series; ``None`` is the whole stream.
+    cause : str
+    reason : str
+        In words.
+    """
+
+    cause: Cause
+    reason: str
+    entity: str | None = None
+    metric: str | None = None
+
+
+def decide(
+    policy: RetrainingPolicy, evidence: StreamEvidence, *, min_training_samples: int = 100
+) -> list[Decision]:
+    """Return the trainings that are due.
+
+    One decision for the whole stream makes those for single series needless; many series of one
+    cause become the whole stream.
+
+    Parameters
+    ----------
+    policy : RetrainingPolicy
+    evidence : StreamEvidence
+    min_training_samples : int
+        Readings that a series needs before it gets a model.
+    """
+    newest = evidence.newest_event
+    if newest is None or evidence.champion is None:
+        return []
+    whole = _whole_stream(policy, evidence, newest)
+    if whole is not None:
+        return [whole]
+    single = [
+        found
+        for series in evidence.series
+        if (found := _single(policy, evidence, series, newest, min_training_samples)) is not None
+    ]
+    if not single:
+        return []
+    share = len(single) / max(1, evidence.trained_series)
+    if share >= WHOLE_STREAM_SHARE or len(single) > MOST_SERIES:
+        cause = _commonest(one.cause for one in single)
+        if not _cooled(policy.cool_down, newest, evidence.asked):
+            return []
+        return [
+            Decision(
+                cause,
+                f"{len(single)} of {evidence.trained_series} series are due, such as "
+                f"{single[0].entity} {single[0].metric}: {single[0].reason}",
+            )
+        ]
+    return single
+
+
+def _whole_stream(
+    policy: RetrainingPolicy, evidence: StreamEvidence, newest: datetime
+) -> Decision | None:
+    for cause, reason, wait in _stream_reasons(policy, evidence, newest):
+        if _cooled(wait, newest, evidence.asked):
+            return Decision(cause, reason)
+    return None
+
+
+def _stream_reasons(
+    policy: RetrainingPolicy, evidence: StreamEvidence, newest: datetime
+) -> Iterator[tuple[Cause, str, timedelta]]:
+    """Yield what speaks for training everything, each with the cool-down that it has."""
+    drifted = _drift_reason(policy, evidence.days, fleet_event=False)
+    if drifted is not None:
+        yield "drift", drifted, policy.cool_down
+    if evidence.window_end is not None and newest - evidence.window_end >= policy.max_age:
+        days = (newest - evidence.window_end).days
+        yield "age", f"there are {days} days of data that the models have not seen", policy.max_age
+    poor = _poor_quality(policy, evidence)
+    if poor is not None:
+        yield "quality", poor, QUALITY_COOL_DOWNS * policy.cool_down
+
+
+def _poor_quality(policy: RetrainingPolicy, evidence: StreamEvidence) -> str | None:
+    least = policy.minimum_quality
+    labelled = evidence.labelled_quality
+    if labelled is not None and evidence.labelled >= ENOUGH_LABELLED:
+        if labelled < least:
+            return (
+                f"balanced accuracy {labelled:.2f} on {evidence.labelled} labelled events, "
+                f"{least:.2f} is wanted"
+            )
+        return None
+    injected = evidence.injected_quality
+    if injected is not None and injected < least:
+        return f"balanced accuracy {injected:.2f} on injected anomalies, {least:.2f} is wanted"
+    return None
+
+
+def _single(
+    policy: RetrainingPolicy,
+    evidence: StreamEvidence,
+    series: SeriesEvidence,
+    newest: datetime,
+    min_training_samples: int,
+) -> Decision | None:
+    asked = max(filter(None, (series.asked, evidence.asked)), default=None)
+    if not _cooled(policy.cool_down, newest, asked):
+        return None
+    found = next(_series_reasons(policy, evidence, series, min_training_samples), None)
+    return None if found is None else Decision(*found, series.entity, series.metric)
+
+
+def _series_reasons(
+    policy: RetrainingPolicy,
+    evidence: StreamEvidence,
+    series: SeriesEvidence,
+    min_training_samples: int,
+) -> Iterator[tuple[Cause, str]]:
+    """Yield what speaks for training a series, the most urgent first."""
+    if series.trained_rows is None:
+        if series.rows >= min_training_samples:
+            yield "volume", f"{series.rows} readings and no model yet"
+        return
+    event = evidence.severe_series > max(1.0, FLEET_EVENT_SHARE * evidence.trained_series)
+    drifted = _drift_reason(policy, series.days, fleet_event=event)
+    if drifted is not None:
+        yield "drift", drifted
+    if series.new_labels >= ENOUGH_LABELS:
+        yield "labels", f"{series.new_labels} labels since its training"
+    within = series.last_event - series.first_event <= policy.window
+    if within and series.rows >= policy.growth * max(1, series.trained_rows):
+        yield (
+            "volume",
+            f"{series.rows} readings, its model was trained on {series.trained_rows}",
+        )
+
+
+def _drift_reason(
+    policy: RetrainingPolicy, days: Sequence[DriftedDay], *, fleet_event: bool
+) -> str | None:
+    """Return why the newest days ask for a training: enough of them in a row, or a severe one."""
+    streak = 0
+    for one in reversed(days):
+        if one.verdict not in ("drifted", "severe"):
+            break
+        streak += 1
+    if streak == 0:
+        return None
+    newest = days[-1]
+    measured = ", ".join(
+        f"{name} {value:.1f}"
+        for name, value in (("PSI", newest.psi), ("score PSI", newest.score_psi))
+        if value is not None
+    )
+    if streak >= policy.drift_days:
+        return f"drifted on {streak} days in a row up to {newest.day} ({measured})"
+    if newest.verdict == "severe" and not fleet_event:
+        return f"severe drift on {newest.day} ({measured})"
+    return None
+
+
+def _cooled(wait: timedelta, newest: datetime, asked: datetime | None) -> bool:
+    """Return whether there is enough newer data since a training was last asked for."""
+    return asked is None or newest - asked >= wait
+
+
+def _commonest(causes: Iterable[Cause]) -> Cause:
+    counted: dict[Cause, int] = {}
+    for cause in causes:
+        counted[cause] = counted.get(cause, 0) + 1
+    return max(counted, key=lambda cause: counted[cause])
