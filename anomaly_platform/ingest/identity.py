@@ -10,7 +10,9 @@ two times never share an id.
 """
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -75,6 +77,30 @@ def derive_event_id(event_time: datetime, *key: str | None) -> str:
     return str(derive_event_ids(frame, frame.columns[:-1]).item())
 
 
+def derived_ids(keys: Sequence[tuple[str, str]], times: Sequence[int]) -> list[UUID]:
+    """Derive the ids of readings that come one by one; the same as in `derive_event_ids`.
+
+    Parameters
+    ----------
+    keys
+        Entity and metric of each.
+    times
+        Microseconds since 1970.
+    """
+    if not keys:
+        return []
+    digests = np.frombuffer(b"".join(_series_digest(key) for key in keys), dtype=">u8")
+    words = digests.astype(np.uint64).reshape(-1, 2)
+    moments = np.array(times, dtype=np.int64).view(np.uint64)
+    octets = _octets(words[:, 0], words[:, 1], moments).tobytes()
+    return [UUID(bytes=octets[at : at + 16]) for at in range(0, len(octets), 16)]
+
+
+@lru_cache(maxsize=65_536)
+def _series_digest(key: tuple[str, str]) -> bytes:
+    return _digest(key)
+
+
 def _digest(parts: tuple[str | None, ...]) -> bytes:
     text = "".join("-" if part is None else f"{len(part)}:{part}" for part in parts)
     return hashlib.md5(text.encode("utf-8"), usedforsecurity=False).digest()
@@ -87,16 +113,22 @@ def _mix(words: _Words) -> _Words:
     return words ^ (words >> np.uint64(31))
 
 
-def _uuids(high: _Words, low: _Words, times: _Words) -> pl.Series:
-    """Format ids of 128 bits as text."""
-    import pyarrow as pa
-
+def _octets(high: _Words, low: _Words, times: _Words) -> npt.NDArray[np.uint8]:
+    """Return the (n, 16) bytes of ids."""
     first = _mix(high + times * _GOLDEN)
     second = _mix(low ^ (times * _SECOND))
     words = np.stack([first, second], axis=1).astype(">u8")
     octets = words.view(np.uint8).reshape(-1, 16)
     octets[:, 6] = (octets[:, 6] & 0x0F) | 0x80
     octets[:, 8] = (octets[:, 8] & 0x3F) | 0x80
+    return octets
+
+
+def _uuids(high: _Words, low: _Words, times: _Words) -> pl.Series:
+    """Format ids of 128 bits as text."""
+    import pyarrow as pa
+
+    octets = _octets(high, low, times)
     digits = _HEX[octets].reshape(-1, 32)
     text = np.full((len(octets), 36), ord("-"), dtype=np.uint8)
     places = [place for place in range(36) if place not in _HYPHENS]

@@ -16,6 +16,7 @@ from anomaly_platform.resources.drift import DriftStats
 from anomaly_platform.resources.labels import Labels
 from anomaly_platform.resources.ledger import Ledger
 from anomaly_platform.resources.monitoring import MonitoringStats
+from anomaly_platform.resources.online import OnlineReadings
 from anomaly_platform.resources.partitions import Partitions
 from anomaly_platform.resources.progress import Account, Progress
 from anomaly_platform.resources.quarantine import Quarantine
@@ -56,6 +57,7 @@ class Warehouse:
         self.scan_scores = ScanScores(self.transactions)
         self.monitoring = MonitoringStats(self.transactions)
         self.progress = Progress(self.transactions)
+        self.online = OnlineReadings(self.transactions)
         self.training_requests = TrainingRequests(self.transactions)
         self.labels = Labels(self.transactions)
         self.drift = DriftStats(self.transactions)

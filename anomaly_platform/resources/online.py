@@ -1,0 +1,315 @@
+"""Readings taken one by one: the tables ``online_readings`` and ``series_state``.
+
+Belongs here: every statement about the two tables, each in the transaction of its caller. Does not
+belong here: the order of things in a transaction (``online_ingest``), what a state means
+(``ml.features.online``), nor where a series' past comes from (``online_states``).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import polars as pl
+from psycopg import Cursor
+from psycopg.rows import class_row
+
+from anomaly_platform.resources.online_encoding import (
+    int8_array,
+    reading_rows,
+    text_array,
+)
+from anomaly_platform.resources.transactions import Connection, Transactions
+
+Source = Literal["api", "mqtt", "ems"]
+Key = tuple[str, str]
+
+#: Columns of ``online_readings`` that a reading brings, in the order of `reading_rows`.
+_COPY: Final = (
+    "COPY online_readings (stream, event_id, entity, metric, event_time, value, metadata, source, "
+    "score, p_value, is_anomaly, threshold, status, provisional, bundle_version) "
+    "FROM STDIN (FORMAT BINARY)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReading:
+    """A reading with the verdict that was given, which is never rewritten.
+
+    Attributes
+    ----------
+    event_time : int
+        Microseconds since 1970.
+    score, p_value, is_anomaly
+        Null where nothing could be said.
+    status : str
+        ``trained``, ``insufficient_history`` or ``failed``.
+    provisional : bool
+        Whether it came out of order: only the batch's score is final.
+    """
+
+    event_id: UUID
+    entity: str
+    metric: str
+    event_time: int
+    value: float
+    metadata: str | None
+    score: float | None
+    p_value: float | None
+    is_anomaly: bool | None
+    threshold: float
+    status: str
+    provisional: bool
+    bundle_version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StateRow:
+    """A locked row of ``series_state``; without its bytes where the caller has them already."""
+
+    id: int
+    revision: int
+    feature_version: str
+    state: bytes | None
+    tail: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Readings that no batch has claimed: how many (counted up to a limit), and since when."""
+
+    rows: int
+    oldest: dt.datetime | None
+
+
+_STORED: Final = (
+    "event_id, entity, metric, "
+    "(extract(epoch FROM event_time) * 1000000)::bigint AS event_time, value, "
+    "metadata::text AS metadata, score, p_value, is_anomaly, threshold, status, provisional, "
+    "bundle_version"
+)
+
+
+class OnlineReadings:
+    """Reads and writes ``online_readings`` and ``series_state``."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def waiting(self, stream: str, *, limit: int = 100_000) -> Waiting:
+        """Return how many readings wait for a batch, counted up to `limit`, and since when."""
+        with self._transactions.begin() as connection:
+            row = connection.execute(
+                "SELECT count(*), min(received_at) FROM (SELECT received_at FROM online_readings "
+                "WHERE stream = %s AND batch_id IS NULL ORDER BY id LIMIT %s) first",
+                (stream, limit),
+            ).fetchone()
+        return Waiting(0, None) if row is None else Waiting(int(row[0]), row[1])
+
+    def find(self, stream: str, event_id: UUID) -> StoredReading | None:
+        """Return a reading by the id of its event."""
+        with self._transactions.begin() as connection:
+            return by_event_id(connection, stream, [event_id]).get(event_id)
+
+    def forget_states(self, stream: str, keys: Sequence[Key]) -> int:
+        """Have the states of series built anew from the lake with their next reading."""
+        with self._transactions.begin() as connection:
+            return connection.execute(
+                "DELETE FROM series_state s USING unnest(%s::text[], %s::text[]) k(entity, metric) "
+                "WHERE s.stream = %s AND s.entity = k.entity AND s.metric = k.metric",
+                ([key[0] for key in keys], [key[1] for key in keys], stream),
+            ).rowcount
+
+    def prune(self, stream: str, *, before: dt.datetime) -> int:
+        """Delete readings that a batch has claimed and that were received before a time.
+
+        Their detections stay. A retry of one that is gone is taken for new; the batch, which
+        knows it, counts it as a duplicate.
+        """
+        with self._transactions.begin() as connection:
+            return connection.execute(
+                "DELETE FROM online_readings WHERE stream = %s AND batch_id IS NOT NULL "
+                "AND received_at < %s",
+                (stream, before),
+            ).rowcount
+
+
+def lock_states(connection: Connection, ids: Sequence[int], known: Sequence[int]) -> Cursor[Any]:
+    """Lock states in the order of their ids; return a cursor over :class:`StateRow`.
+
+    Parameters
+    ----------
+    connection : psycopg.Connection
+        In a transaction.
+    ids, known : sequence of int
+        The rows, and the revision of each that the caller holds, −1 for none.
+    """
+    cursor = connection.cursor(row_factory=class_row(StateRow), binary=True)
+    return cursor.execute(
+        "SELECT s.id, s.revision, s.feature_version, "
+        "CASE WHEN s.revision <> k.known THEN s.state END AS state, "
+        "CASE WHEN s.revision <> k.known THEN s.tail END AS tail "
+        "FROM unnest(%b::int8[], %b::int8[]) k(id, known) JOIN series_state s USING (id) "
+        "ORDER BY s.id FOR UPDATE OF s",
+        (int8_array(ids), int8_array(known)),
+    )
+
+
+def find_states(connection: Connection, stream: str, keys: Sequence[Key]) -> dict[Key, int]:
+    """Return the ids of the series that have a state."""
+    rows = connection.execute(
+        "SELECT s.entity, s.metric, s.id FROM unnest(%s::text[], %s::text[]) k(entity, metric) "
+        "JOIN series_state s ON s.stream = %s AND s.entity = k.entity AND s.metric = k.metric",
+        ([key[0] for key in keys], [key[1] for key in keys], stream),
+    ).fetchall()
+    return {(entity, metric): int(found) for entity, metric, found in rows}
+
+
+def make_states(
+    connection: Connection,
+    stream: str,
+    feature_version: str,
+    states: Iterable[tuple[Key, bytes, int | None]],
+) -> None:
+    """Store the first states of series, each with the time of its newest event.
+
+    A state of the same features that somebody else has made meanwhile stays; one of other
+    features is replaced.
+    """
+    connection.cursor().executemany(
+        "INSERT INTO series_state AS s (stream, entity, metric, feature_version, state, last_event)"
+        " VALUES (%s, %s, %s, %s, %s, "
+        "'epoch'::timestamptz + %s::int8 * interval '1 microsecond') "
+        "ON CONFLICT (stream, entity, metric) DO UPDATE SET state = excluded.state, tail = '', "
+        "feature_version = excluded.feature_version, last_event = excluded.last_event, "
+        "revision = s.revision + 1, updated_at = now() "
+        "WHERE s.feature_version <> excluded.feature_version",
+        [
+            (stream, *key, feature_version, state, last)
+            # In one order, so that two who do this at once wait for each other instead of locking.
+            for key, state, last in sorted(states, key=lambda one: one[0])
+        ],
+    )
+
+
+def append_states(
+    connection: Connection, ids: Sequence[int], tails: Sequence[bytes], last: Sequence[int]
+) -> None:
+    """Add readings to the tails of locked states and raise their revisions."""
+    connection.execute(
+        "UPDATE series_state s SET tail = s.tail || k.tail, revision = s.revision + 1, "
+        "last_event = 'epoch'::timestamptz + k.last * interval '1 microsecond', updated_at = now() "
+        "FROM unnest(%b::int8[], %b::bytea[], %b::int8[]) k(id, tail, last) WHERE s.id = k.id",
+        (int8_array(ids), text_array(tails, "bytea"), int8_array(last)),
+    )
+
+
+def replace_states(
+    connection: Connection, ids: Sequence[int], states: Sequence[bytes], last: Sequence[int]
+) -> None:
+    """Write new snapshots of locked states, with empty tails."""
+    connection.execute(
+        "UPDATE series_state s SET state = k.state, tail = '', revision = s.revision + 1, "
+        "last_event = 'epoch'::timestamptz + k.last * interval '1 microsecond', updated_at = now() "
+        "FROM unnest(%b::int8[], %b::bytea[], %b::int8[]) k(id, state, last) WHERE s.id = k.id",
+        (int8_array(ids), text_array(states, "bytea"), int8_array(last)),
+    )
+
+
+def by_event_id(
+    connection: Connection, stream: str, event_ids: Sequence[UUID]
+) -> dict[UUID, StoredReading]:
+    """Return the readings that have these ids."""
+    with connection.cursor(row_factory=class_row(StoredReading)) as cursor:
+        found = cursor.execute(
+            f"SELECT {_STORED} FROM online_readings WHERE stream = %s AND event_id = ANY(%s)",  # noqa: S608
+            (stream, list(event_ids)),
+        ).fetchall()
+    return {one.event_id: one for one in found}
+
+
+def by_natural_key(
+    connection: Connection, stream: str, keys: Sequence[tuple[str, str, int]]
+) -> dict[tuple[str, str, int], StoredReading]:
+    """Return the readings of these series and times (microseconds since 1970)."""
+    with connection.cursor(row_factory=class_row(StoredReading)) as cursor:
+        found = cursor.execute(
+            f"SELECT {_STORED} FROM unnest(%s::text[], %s::text[], %s::int8[]) k(e, m, t) "  # noqa: S608
+            "JOIN online_readings r ON r.stream = %s AND r.entity = k.e AND r.metric = k.m "
+            "AND r.event_time = 'epoch'::timestamptz + k.t * interval '1 microsecond'",
+            ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys], stream),
+        ).fetchall()
+    return {(one.entity, one.metric, one.event_time): one for one in found}
+
+
+def insert_readings(
+    connection: Connection, stream: str, source: Source, readings: Sequence[StoredReading]
+) -> None:
+    """Append readings with their verdicts."""
+    with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+        copy.write(reading_rows(stream, source, readings))
+
+
+def insert_detections(
+    connection: Connection, stream: str, detector: str, readings: Sequence[StoredReading]
+) -> None:
+    """Append flagged readings to ``anomaly_detections``, where they are never rewritten."""
+    connection.cursor().executemany(
+        """
+        INSERT INTO anomaly_detections (
+            id, model_id, stream, device_id, metric_name, value, anomaly_score, is_anomaly,
+            confidence, "timestamp", metadata, source, event_id, threshold, bundle_version, day
+        )
+        SELECT md5(concat_ws(E'\\x1f', 'realtime', r.stream, r.event_id))::uuid,
+            (SELECT m.id FROM ml_models m WHERE m.stream = r.stream AND m.model_type = %(detector)s
+                AND m.bundle_version = r.bundle_version AND m.device_id = r.entity
+                AND m.metric_name = r.metric),
+            r.stream, r.entity, r.metric, r.value, r.score, true,
+            (r.score - r.threshold) / nullif(1 - r.threshold, 0), r.event_time,
+            jsonb_build_object('status', r.status, 'p_value', r.p_value, 'detector',
+                %(detector)s::text, 'provisional', r.provisional),
+            'realtime', r.event_id, r.threshold, r.bundle_version,
+            (r.event_time AT TIME ZONE 'UTC')::date
+        FROM online_readings r WHERE r.stream = %(stream)s AND r.event_id = %(event_id)s
+        """,
+        [{"stream": stream, "event_id": one.event_id, "detector": detector} for one in readings],
+    )
+
+
+def claim(connection: Connection, stream: str, batch_id: str, *, limit: int) -> pl.DataFrame:
+    """Give the oldest unclaimed readings to a batch and return them, the first received first.
+
+    Rows that another transaction is claiming are passed over. The claim holds if the caller's
+    transaction commits.
+    """
+    rows = connection.execute(
+        """
+        WITH mine AS (
+            SELECT id, stream, event_id FROM online_readings
+            WHERE stream = %(stream)s AND batch_id IS NULL
+            ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        )
+        UPDATE online_readings r SET batch_id = %(batch)s FROM mine
+        WHERE r.stream = mine.stream AND r.event_id = mine.event_id
+        RETURNING r.id, r.entity, r.metric, r.event_time, r.value, r.event_id::text,
+            r.metadata::text
+        """,
+        {"stream": stream, "batch": batch_id, "limit": limit},
+    ).fetchall()
+    return pl.DataFrame(rows, schema=_CLAIMED, orient="row").sort("id")
+
+
+_CLAIMED: Final[dict[str, Any]] = {
+    "id": pl.Int64,
+    "entity": pl.String,
+    "metric": pl.String,
+    "event_time": pl.Datetime("us", "UTC"),
+    "value": pl.Float64,
+    "event_id": pl.String,
+    "metadata": pl.String,
+}
+
+__all__ = ["OnlineReadings", "StateRow", "StoredReading", "Waiting"]
