@@ -11,6 +11,7 @@ connection or folder opened because of a setting.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -28,9 +29,20 @@ _URL_SCHEMES = {
     "mqtt_url": ("mqtt", "mqtts"),
 }
 
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_ORIGIN = re.compile(
+    r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:]+\](:[0-9]{1,5})?"
+)
+_HOST = re.compile(r"(\*\.)?[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]")
+
 
 class SettingsError(ValueError):
     """A setting has a value that cannot be used; the message names the variable and the fix."""
+
+
+def split_list(text: str) -> list[str]:
+    """Return the entries of a list that is written with commas."""
+    return [entry.strip() for entry in text.split(",") if entry.strip()]
 
 
 def _absolute(location: str) -> str:
@@ -161,6 +173,37 @@ class Settings(BaseSettings):
         description="MiB that models of single series may take in each worker of the API; "
         "the least recently used ones make room.",
     )
+    api_predictions_per_minute: int = Field(
+        default=100,
+        ge=0,
+        description="Requests to scoring routes that each API key may make in any minute; "
+        "0 means no limit. A key may have a limit of its own.",
+    )
+    api_max_body_mb: int = Field(
+        default=16,
+        ge=1,
+        le=1024,
+        description="MiB that the body of a request may have.",
+    )
+    api_cors_origins: str = Field(
+        default="",
+        description="Origins whose pages may call the API from a browser, separated by commas, "
+        "such as https://dashboard.example. Empty: none.",
+    )
+    api_trusted_hosts: str = Field(
+        default="",
+        description="Host names under which the API answers, separated by commas; *.example.com "
+        "means all below. Empty: any.",
+    )
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="redis://:password@host:6379/0, through which workers share rate limits and "
+        "caches. Unset: each worker for itself.",
+    )
+    log_format: Literal["console", "json"] = Field(
+        default="console",
+        description="How log lines look: console, for people, or json, an object a line.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="WARNING",
         description="Least severe level that is logged: DEBUG, INFO, WARNING or ERROR.",
@@ -267,6 +310,43 @@ class Settings(BaseSettings):
     @classmethod
     def _log_level_is_upper_case(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
+
+    @field_validator("api_cors_origins")
+    @classmethod
+    def _origins_are_origins(cls, value: str) -> str:
+        for origin in split_list(value):
+            if not _ORIGIN.fullmatch(origin):
+                msg = "each has to look like https://host or https://host:port, without a path"
+                raise ValueError(msg)
+        return value
+
+    @field_validator("api_trusted_hosts")
+    @classmethod
+    def _hosts_are_names(cls, value: str) -> str:
+        for host in split_list(value):
+            if not _HOST.fullmatch(host):
+                msg = "each has to be a host name, without scheme and port"
+                raise ValueError(msg)
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url_is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value.get_secret_value())
+            well_formed = (
+                parts.scheme in _REDIS_SCHEMES
+                and bool(parts.path if parts.scheme == "unix" else parts.hostname)
+                and (parts.port is None or parts.port > 0)
+            )
+        except ValueError:
+            well_formed = False
+        if not well_formed:
+            msg = "has to look like redis://:password@host:6379/0"
+            raise ValueError(msg)
+        return value
 
     @field_validator("default_timezone")
     @classmethod

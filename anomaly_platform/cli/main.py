@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from anomaly_platform.cli.backtest import backtest_app
+from anomaly_platform.cli.keys import keys_app
 from anomaly_platform.logs import configure_logging
 from anomaly_platform.settings import SettingsError, get_settings
 from anomaly_platform.streams import Stream
@@ -27,6 +28,7 @@ app = typer.Typer(
 database = typer.Typer(help="The platform's tables.", no_args_is_help=True)
 app.add_typer(database, name="db")
 app.add_typer(backtest_app, name="backtest")
+app.add_typer(keys_app, name="keys")
 
 console = Console()
 errors = Console(stderr=True)
@@ -44,7 +46,8 @@ def main() -> None:
     from anomaly_platform.streams.user_defined import StreamFileError
 
     try:
-        configure_logging(get_settings().log_level)
+        settings = get_settings()
+        configure_logging(settings.log_level, settings.log_format)
         app()
     except RunFailedError as error:
         errors.print(f"[red]{escape(str(error))}")

@@ -18,6 +18,7 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
     import uvicorn
 
     from anomaly_platform.cli.platform_up import free_port
+    from anomaly_platform.serving.metrics_folder import DIRECTORY_VARIABLE, prepare_directory
 
     if not free_port(host, port):
         console.print(f"[red]Port {port} on {host} is taken; choose another with --port.")
@@ -27,6 +28,8 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
     prepare_databases(settings)
     # Workers are new processes, in which the settings are read again.
     os.environ["ANOMALY_HOME"] = str(settings.home)
+    # Read when a worker first imports the client: it has to be there before.
+    os.environ[DIRECTORY_VARIABLE] = str(prepare_directory(settings.home))
     try:
         uvicorn.run(
             "anomaly_platform.serving.app:worker_app",
@@ -36,7 +39,8 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
             workers=workers,
             loop="uvloop",
             http="httptools",
-            log_level=settings.log_level.lower(),
+            # Each worker writes its log as the settings say; so does this one.
+            log_config=None,
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=_GRACE_SECONDS,

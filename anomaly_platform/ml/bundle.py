@@ -2,28 +2,24 @@
 
 ``manifest.json`` says what the bundle is and holds the digest of every other file,
 ``series.parquet`` has a row per series, ``arrays.safetensors`` the arrays of all series, stacked:
-one series is read by slices, without its neighbours. A bundle in which only a few series were
-trained anew has its parent's array files beside its own (``arrays-<digest>.safetensors``, the same
-bytes on disk where the file system knows hard links). No pickle anywhere: loading a bundle never
+one series is read by slices, without its neighbours. No pickle anywhere: loading a bundle never
 runs code. What the arrays mean belongs to the detectors, what a series' row says to training; the
 writing itself is in ``bundle_writer``.
 """
 
-import bisect
 import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
 import polars as pl
 
 from anomaly_platform.ml.bundle_format import (
+    ARRAYS,
     FORMAT,
-    LAYERED_FORMAT,
     MANIFEST,
     OWN_KEYS,
     SERIES,
@@ -31,14 +27,12 @@ from anomaly_platform.ml.bundle_format import (
     BundleError,
     BundleExistsError,
     DigestMismatchError,
-    Layer,
     MissingFeaturesError,
     arrays_digest,
     feature_names,
-    layers_of,
 )
 from anomaly_platform.ml.bundle_writer import BundleWriter, write_bundle
-from anomaly_platform.ml.tensor_file import AnyArray, TensorFile, TensorFileError, TensorSpec
+from anomaly_platform.ml.tensor_file import AnyArray, TensorFile, TensorFileError
 
 __all__ = [
     "Bundle",
@@ -65,8 +59,6 @@ class Bundle:
         Its content.
     series
         The table of series.
-    layers
-        Its array files in the order of their slots, its own the last.
     """
 
     def __init__(
@@ -75,24 +67,15 @@ class Bundle:
         digest: str,
         manifest: dict[str, Any],
         series: pl.DataFrame,
-        layers: Sequence[Layer],
-        tensors: Sequence[TensorFile],
+        tensors: TensorFile,
     ) -> None:
         self.directory = directory
         self.digest = digest
         self.manifest = manifest
         self.series = series
-        self.layers = tuple(layers)
-        self._files = tuple(tensors)
-        self._starts = [layer.first for layer in layers]
+        self._tensors = tensors
         self._verified = False
-        #: Dtype and shape of the arrays of one series.
-        self.specs = {
-            name: TensorSpec(spec.dtype, spec.shape[1:])
-            for file in reversed(self._files)
-            for name, spec in file.specs.items()
-            if not name.startswith(SHARED)
-        }
+        self._names = [name for name in tensors.specs if not name.startswith(SHARED)]
         self._slot_digests = dict(series.select("slot", "digest").drop_nulls().iter_rows())
         key = manifest["series_key"]
         self._slots = dict(zip(series.select(key).iter_rows(), series["slot"], strict=True))
@@ -109,8 +92,8 @@ class Bundle:
 
     @property
     def bytes_read(self) -> int:
-        """Bytes read from the array files so far, verification of whole files not counted."""
-        return sum(file.bytes_read for file in self._files)
+        """Bytes read from the array file so far, verification of the whole file not counted."""
+        return self._tensors.bytes_read
 
     def slot(self, *key: str) -> int | None:
         """Return the slot of a series, null for one without arrays.
@@ -139,12 +122,8 @@ class Bundle:
         if slot not in self._slot_digests:
             msg = f"the bundle has no slot {slot}"
             raise IndexError(msg)
-        place = bisect.bisect_right(self._starts, slot) - 1
-        while not self.layers[place].slots:
-            place -= 1
-        file, index = self._files[place], slot - self._starts[place]
         with self._damage():
-            arrays = {name: file.read(name, index) for name in self.specs}
+            arrays = {name: self._tensors.read(name, slot) for name in self._names}
         if arrays_digest(arrays) != self._slot_digests[slot]:
             msg = f"the arrays of slot {slot} in {self.directory} are not what was published"
             raise DigestMismatchError(msg)
@@ -163,47 +142,31 @@ class Bundle:
         full = SHARED + name
         expected = self.manifest["shared_digests"][full]
         with self._damage():
-            array = self._files[-1].read(full)
+            array = self._tensors.read(full)
         if arrays_digest({full: array}) != expected:
             msg = f"the array {full!r} in {self.directory} is not what was published"
             raise DigestMismatchError(msg)
         return array
 
     def stacked(self, name: str) -> AnyArray:
-        """Read an array of all slots, (slots, …), after verifying the whole files once.
-
-        Slots that no series has any more are among them.
-        """
+        """Read an array of all series, (slots, …), after verifying the whole file once."""
         self.verify_arrays()
         with self._damage():
-            parts = [
-                file.read(name)
-                for file, layer in zip(self._files, self.layers, strict=True)
-                if layer.slots
-            ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def slot_digests(self) -> dict[int, str]:
-        """Return the digest of each slot that a series has."""
-        return dict(self._slot_digests)
+            return self._tensors.read(name)
 
     def verify_arrays(self) -> None:
-        """Verify the digests of the whole array files, once.
+        """Verify the digest of the whole array file, once.
 
         Raises
         ------
         DigestMismatchError
-            When a file is not what was published.
+            When the file is not what was published.
         """
         if self._verified:
             return
-        for file, layer in zip(self._files, self.layers, strict=True):
-            if file.digest() != self.manifest["files"][layer.name]["sha256"]:
-                msg = (
-                    f"{layer.name} in {self.directory} is not what was published: "
-                    "its digest differs"
-                )
-                raise DigestMismatchError(msg)
+        if self._tensors.digest() != self.manifest["files"][ARRAYS]["sha256"]:
+            msg = f"{ARRAYS} in {self.directory} is not what was published: its digest differs"
+            raise DigestMismatchError(msg)
         self._verified = True
 
     @contextlib.contextmanager
@@ -214,9 +177,8 @@ class Bundle:
             raise DigestMismatchError(str(error)) from error
 
     def close(self) -> None:
-        """Close the array files."""
-        for file in self._files:
-            file.close()
+        """Close the array file."""
+        self._tensors.close()
 
     def __enter__(self) -> Self:
         return self
@@ -273,9 +235,8 @@ def open_bundle(
             msg = f"the bundle at {directory} needs features that are missing: {', '.join(lacking)}"
             raise MissingFeaturesError(msg)
     series = _read_series(directory, manifest)
-    layers = layers_of(manifest)
-    tensors = _open_tensors(directory, manifest, layers)
-    bundle = Bundle(directory, digest, manifest, series, layers, tensors)
+    tensors = _open_tensors(directory, manifest)
+    bundle = Bundle(directory, digest, manifest, series, tensors)
     if verify == "all":
         try:
             bundle.verify_arrays()
@@ -287,22 +248,19 @@ def open_bundle(
 
 def _parse_manifest(text: bytes, directory: Path) -> dict[str, Any]:
     try:
-        manifest: Any = json.loads(text)
+        manifest = json.loads(text)
     except ValueError as error:
         msg = f"{MANIFEST} in {directory} is not JSON: {error}"
         raise DigestMismatchError(msg) from error
-    found = manifest.get("format") if isinstance(manifest, dict) else None
-    if found not in (FORMAT, LAYERED_FORMAT):
-        msg = (
-            f"the bundle at {directory} has format {found!r}; this version reads "
-            f"{FORMAT} and {LAYERED_FORMAT}"
-        )
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        msg = f"the bundle at {directory} has format {found!r}; this version reads {FORMAT}"
         raise BundleError(msg)
     lacking = [key for key in OWN_KEYS if key not in manifest]
-    if lacking or set(manifest["files"]) != {SERIES, *(x.name for x in layers_of(manifest))}:
+    if lacking or set(manifest["files"]) != {SERIES, ARRAYS}:
         msg = f"{MANIFEST} in {directory} is not complete"
         raise DigestMismatchError(msg)
-    return dict(manifest)
+    return manifest
 
 
 def _read_series(directory: Path, manifest: Mapping[str, Any]) -> pl.DataFrame:
@@ -318,39 +276,17 @@ def _read_series(directory: Path, manifest: Mapping[str, Any]) -> pl.DataFrame:
     return pl.read_parquet(io.BytesIO(data))
 
 
-def _open_tensors(
-    directory: Path, manifest: Mapping[str, Any], layers: Sequence[Layer]
-) -> list[TensorFile]:
-    opened: list[TensorFile] = []
+def _open_tensors(directory: Path, manifest: Mapping[str, Any]) -> TensorFile:
+    path = directory / ARRAYS
     try:
-        for layer in layers:
-            opened.append(_open_layer(directory, manifest, layer))
-            _check_slots(opened[-1], layer, directory)
-    except BundleError:
-        for file in opened:
-            file.close()
-        raise
-    return opened
-
-
-def _open_layer(directory: Path, manifest: Mapping[str, Any], layer: Layer) -> TensorFile:
-    path = directory / layer.name
-    try:
-        _check_size(directory, manifest, layer.name, path.stat().st_size)
+        _check_size(directory, manifest, ARRAYS, path.stat().st_size)
         return TensorFile(path)
     except FileNotFoundError as error:
-        msg = f"{layer.name} is missing in {directory}"
+        msg = f"{ARRAYS} is missing in {directory}"
         raise DigestMismatchError(msg) from error
     except TensorFileError as error:
-        msg = f"{layer.name} in {directory} is damaged: {error}"
+        msg = f"{ARRAYS} in {directory} is damaged: {error}"
         raise DigestMismatchError(msg) from error
-
-
-def _check_slots(file: TensorFile, layer: Layer, directory: Path) -> None:
-    for name, spec in file.specs.items():
-        if not name.startswith(SHARED) and spec.shape[:1] != (layer.slots,):
-            msg = f"{layer.name} in {directory} does not hold the {layer.slots} slots it should"
-            raise DigestMismatchError(msg)
 
 
 def _check_size(directory: Path, manifest: Mapping[str, Any], name: str, size: int) -> None:

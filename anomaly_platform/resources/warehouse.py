@@ -10,6 +10,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from anomaly_platform.resources.api_keys import ApiKeys
 from anomaly_platform.resources.bundles import Bundles
 from anomaly_platform.resources.database import prepare_databases
 from anomaly_platform.resources.drift import DriftStats
@@ -52,6 +53,7 @@ class Warehouse:
         self.quarantine = Quarantine(self.transactions)
         self.partitions = Partitions(self.transactions)
         self.series = SeriesIndex(self.transactions)
+        self.api_keys = ApiKeys(self.transactions)
         self.bundles = Bundles(self.transactions)
         self.scores = Scores(self.transactions)
         self.scan_scores = ScanScores(self.transactions)

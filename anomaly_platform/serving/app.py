@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 
 from anomaly_platform import __version__
+from anomaly_platform.logs import OWN_LOGGERS, configure_logging
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.serving.openapi import install_openapi
 from anomaly_platform.serving.problems import install_problem_handlers
+from anomaly_platform.serving.protection import protect
 from anomaly_platform.serving.routes import ROUTERS
 from anomaly_platform.serving.state import ServingState
 from anomaly_platform.settings import get_settings
@@ -46,10 +48,15 @@ def create_app(platform: Platform) -> FastAPI:
     install_problem_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
+    protect(app, platform.settings)
     install_openapi(app)
     return app
 
 
 def worker_app() -> FastAPI:
     """Return the application of one worker process, with the settings of its environment."""
-    return create_app(Platform(get_settings()))
+    settings = get_settings()
+    configure_logging(
+        settings.log_level, settings.log_format, loggers=(*OWN_LOGGERS, "uvicorn", "uvicorn.error")
+    )
+    return create_app(Platform(settings))

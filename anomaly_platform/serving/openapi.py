@@ -6,13 +6,21 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import iter_route_contexts
 
 from anomaly_platform.serving.problems import MEDIA_TYPE, Problem
+from anomaly_platform.serving.security import PUBLIC_PATHS, Require
 
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
-#: What every route can answer, whatever it does.
-_EVERYWHERE = (422, 503)
+#: What every route can answer, whatever it does; and what only those behind a key.
+_EVERYWHERE = (413, 422, 503)
+_BEHIND_KEY = (401, 403)
+_SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer <key>"},
+    "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -48,10 +56,48 @@ def _document(app: FastAPI) -> dict[str, Any]:
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(problem.pop("$defs", {}))
     schemas["Problem"] = problem
-    for operations in found["paths"].values():
-        for operation in operations.values():
-            responses = operation["responses"]
-            for status, response in problems(*_EVERYWHERE).items():
-                responses[str(status)] = response
-            operation["responses"] = dict(sorted(responses.items()))
+    found["components"]["securitySchemes"] = _SECURITY_SCHEMES
+    scopes = scopes_by_path(app)
+    for path, operations in found["paths"].items():
+        for method, operation in operations.items():
+            _complete(operation, scopes.get((method.upper(), path)), path)
     return found
+
+
+def _complete(operation: dict[str, Any], scope: str | None, path: str) -> None:
+    responses = operation["responses"]
+    also: tuple[int, ...] = _EVERYWHERE
+    if path not in PUBLIC_PATHS:
+        also = (*also, *_BEHIND_KEY)
+        # Either of the two headers will do.
+        operation["security"] = [{"bearer": []}, {"api_key": []}]
+    if scope is not None:
+        needs = f"Needs the scope `{scope}`."
+        operation["description"] = f"{operation.get('description', '')}\n\n{needs}".strip()
+    for status, response in problems(*also).items():
+        responses[str(status)] = response
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def scopes_by_path(app: FastAPI) -> dict[tuple[str, str], str | None]:
+    """Return the scope that each route declares, by method and path template.
+
+    A route that declares none has None; a test allows that only of the public ones.
+    """
+    found: dict[tuple[str, str], str | None] = {}
+    for context in iter_route_contexts(app.routes):
+        dependant = getattr(context, "dependant", None)
+        for method in context.methods or ():
+            scope = _scope_of(dependant) if isinstance(dependant, Dependant) else None
+            found[method, str(context.path_format or context.path)] = scope
+    return found
+
+
+def _scope_of(dependant: Dependant) -> str | None:
+    for dependency in dependant.dependencies:
+        if isinstance(dependency.call, Require):
+            return dependency.call.scope
+        nested = _scope_of(dependency)
+        if nested is not None:
+            return nested
+    return None

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from anomaly_platform.resources.api_keys import API_KEYS_CHANNEL
 from anomaly_platform.resources.bundles import CHAMPIONS_CHANNEL
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.serving.announcements import Announcements
+from anomaly_platform.serving.cache import Cache
+from anomaly_platform.serving.database_metrics import DatabaseMetrics
+from anomaly_platform.serving.health import HealthChecks
+from anomaly_platform.serving.key_ring import KeyRing
+from anomaly_platform.serving.limits import RateLimits
 from anomaly_platform.serving.models import ModelStore
+from anomaly_platform.serving.shared_redis import SharedRedis
+from anomaly_platform.serving.telemetry_metrics import REDIS_UP, ModelNumbers, worker_ended
 from anomaly_platform.settings import Settings
 
 Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
 
 _MOST_CONNECTIONS = 8
 _PATIENCE_S = 10.0
+#: Seconds between two times that the model store's counts are added to the metrics.
+_COUNT_S = 1.0
 
 
 @dataclass(slots=True)
@@ -37,6 +49,14 @@ class ServingState:
         What serves.
     announcements
         What the database announces; ask for channels before it starts.
+    keys
+        API keys, forgotten within a second of a change.
+    redis
+        What the workers share, None where none is set.
+    rates, cache
+        Limits of predictions, and small answers; shared where there is Redis.
+    database_metrics
+        What the database knows, for Prometheus.
     """
 
     settings: Settings
@@ -44,6 +64,37 @@ class ServingState:
     pool: Pool
     models: ModelStore
     announcements: Announcements
+    keys: KeyRing
+    redis: SharedRedis | None
+    rates: RateLimits
+    cache: Cache
+    database_metrics: DatabaseMetrics
+    _model_numbers: ModelNumbers = field(default_factory=ModelNumbers)
+    _health: HealthChecks | None = None
+
+    @property
+    def health(self) -> HealthChecks:
+        """How everything is doing."""
+        if self._health is None:
+            self._health = HealthChecks(self)
+        return self._health
+
+    def count_models(self) -> None:
+        """Carry what the model store and Redis say over to the metrics."""
+        models = self.models
+        self._model_numbers.update(
+            models.cache.statistics,
+            bytes_held=models.cache.bytes_held,
+            swaps=models.swaps,
+            problems=len(models.problems),
+        )
+        if self.redis is not None:
+            REDIS_UP.set(self.redis.answers)
+
+    async def _count_for_ever(self) -> None:
+        while True:
+            self.count_models()
+            await asyncio.sleep(_COUNT_S)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -63,13 +114,46 @@ class ServingState:
             check=AsyncConnectionPool.check_connection,
             open=False,
         ) as pool:
+            keys = KeyRing(pool)
+            announcements.on(API_KEYS_CHANNEL, keys.forget)
+            redis = None
+            if settings.redis_url is not None:
+                redis = SharedRedis(settings.redis_url.get_secret_value())
+                await redis.start()
+            cache = Cache(redis)
+            rates = RateLimits(settings.api_predictions_per_minute, redis)
             await models.refresh()
             announcements.start()
+            state = cls(
+                settings=settings,
+                platform=platform,
+                pool=pool,
+                models=models,
+                announcements=announcements,
+                keys=keys,
+                redis=redis,
+                rates=rates,
+                cache=cache,
+                database_metrics=DatabaseMetrics(pool, _models_folder(settings)),
+            )
+            counting = asyncio.create_task(state._count_for_ever(), name="count-models")
             try:
-                yield cls(settings, platform, pool, models, announcements)
+                yield state
             finally:
+                counting.cancel()
                 await announcements.stop()
+                await keys.close()
+                await cache.close()
+                if redis is not None:
+                    await redis.stop()
                 platform.close()
+                worker_ended()
+
+
+def _models_folder(settings: Settings) -> Path | None:
+    """Return where bundles are kept, if that is a folder that can be looked into."""
+    lake = settings.lake_url
+    return Path(lake) / "models" if "://" not in lake else None
 
 
 async def serving_state(request: Request) -> ServingState:

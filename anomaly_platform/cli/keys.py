@@ -1,0 +1,139 @@
+"""``anomaly keys``: make, list and revoke keys of the API."""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+import re
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.settings import get_settings
+
+if TYPE_CHECKING:
+    from anomaly_platform.resources.api_keys import ApiKey
+
+keys_app = typer.Typer(help="API keys with scopes.", no_args_is_help=True)
+
+console = Console()
+notes = Console(stderr=True)
+
+_SPAN: Final = re.compile(r"([1-9][0-9]{0,4})([hdw])")
+_HOURS: Final = {"h": 1, "d": 24, "w": 168}
+
+
+@keys_app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Whose key it is, or what for.")],
+    scopes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scope",
+            help="ml:read (predict, read), ml:write (train, telemetry) or ml:admin (delete, "
+            "keys); as often as needed. ml:read when none is given.",
+        ),
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="How long it is good for, such as 12h, 90d or 4w.")
+    ] = None,
+    per_minute: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Predictions a minute, instead of the setting's; 0 means no limit."
+        ),
+    ] = None,
+) -> None:
+    """Make a key and print it: once, on standard output, with everything else on standard error."""
+    from anomaly_platform.resources.api_keys import ApiKeyError
+
+    expires_at = None if expires is None else dt.datetime.now(dt.UTC) + _span(expires)
+    platform = Platform(get_settings())
+    try:
+        made, key = platform.warehouse.api_keys.create(
+            name,
+            scopes or ["ml:read"],
+            created_by=_operator(),
+            expires_at=expires_at,
+            predictions_per_minute=per_minute,
+        )
+    except ApiKeyError as error:
+        raise typer.BadParameter(str(error)) from None
+    finally:
+        platform.release()
+    notes.print(
+        f"A key for {escape(made.name)} with {', '.join(made.scopes)}, {_until(made)}. "
+        "It is shown this once; only its digest is kept.",
+        soft_wrap=True,
+    )
+    typer.echo(key)
+
+
+@keys_app.command("list")
+def list_keys() -> None:
+    """List all keys, without their secrets."""
+    platform = Platform(get_settings())
+    try:
+        keys = platform.warehouse.api_keys.all()
+    finally:
+        platform.release()
+    now = dt.datetime.now(dt.UTC)
+    table = Table(title="API keys")
+    for heading in ("prefix", "name", "scopes", "state", "created", "expires", "last used"):
+        table.add_column(heading, overflow="fold")
+    for key in keys:
+        state = key.state(now)
+        table.add_row(
+            key.prefix,
+            escape(key.name),
+            " ".join(key.scopes),
+            f"[{'green' if state == 'active' else 'red'}]{state}",
+            *(
+                "never" if time is None else f"{time:%Y-%m-%d %H:%M}"
+                for time in (key.created_at, key.expires_at, key.last_used_at)
+            ),
+        )
+    console.print(table)
+
+
+@keys_app.command()
+def revoke(
+    prefix: Annotated[str, typer.Argument(help="The key's prefix, as anomaly keys list has it.")],
+) -> None:
+    """Refuse a key from now on; running services follow within a second."""
+    from anomaly_platform.resources.api_keys import ApiKeyError
+
+    platform = Platform(get_settings())
+    try:
+        # Whoever pastes the whole key means its prefix, and must not see it again.
+        revoked = platform.warehouse.api_keys.revoke(
+            prefix.partition(".")[0], revoked_by=_operator()
+        )
+    except ApiKeyError as error:
+        raise typer.BadParameter(str(error)) from None
+    finally:
+        platform.release()
+    console.print(f"The key {revoked.prefix} of {escape(revoked.name)} is revoked.")
+
+
+def _span(text: str) -> dt.timedelta:
+    found = _SPAN.fullmatch(text)
+    if found is None:
+        raise typer.BadParameter(f"--expires {text!r}: write 12h, 90d or 4w")
+    return dt.timedelta(hours=int(found[1]) * _HOURS[found[2]])
+
+
+def _until(key: ApiKey) -> str:
+    return "for ever" if key.expires_at is None else f"until {key.expires_at:%Y-%m-%d %H:%M} UTC"
+
+
+def _operator() -> str:
+    """Say who runs this command, for the audit log."""
+    try:
+        return f"{getpass.getuser()} (command line)"
+    except (KeyError, OSError):
+        return "command line"

@@ -1,0 +1,30 @@
+"""The folder through which workers add up their numbers (see ``telemetry_metrics``).
+
+Apart, because Prometheus' client decides when it is imported whether it writes to files.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def prepare_directory(home: Path) -> Path:
+    """Return an empty folder for the workers' numbers, to be set before they start.
+
+    Parameters
+    ----------
+    home : Path
+        ``ANOMALY_HOME``.
+    """
+    folder = home / "run" / f"metrics-{os.getpid()}"
+    for old in folder.parent.glob("metrics-*"):
+        owner = old.name.removeprefix("metrics-")
+        if not owner.isdigit() or not Path(f"/proc/{owner}").exists() or old == folder:
+            shutil.rmtree(old, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
+    return folder

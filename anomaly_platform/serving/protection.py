@@ -1,0 +1,54 @@
+"""Everything that stands between a client and the routes, in its order.
+
+Belongs here: which middleware comes when. From the outside in: every request gets its id and is
+counted; a host that is not ours is refused; a browser's question about origins is answered; who
+calls is known before a body is read; and the body is bounded before it is parsed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Scope
+
+from anomaly_platform.serving.key_ring import KeyRing
+from anomaly_platform.serving.request_context import REQUEST_ID, RequestContext
+from anomaly_platform.serving.request_limits import BoundedBody
+from anomaly_platform.serving.security import Authentication
+from anomaly_platform.serving.trusted_hosts import TrustedHosts
+from anomaly_platform.settings import Settings, split_list
+
+_REQUEST_HEADERS: Final = (
+    *("Authorization", "Content-Type", "Idempotency-Key"),
+    *("Prefer", "X-API-Key", REQUEST_ID),
+)
+_ANSWER_HEADERS: Final = (
+    *("Location", "RateLimit", "RateLimit-Policy"),
+    *("Retry-After", "WWW-Authenticate", REQUEST_ID),
+)
+
+
+def protect(app: FastAPI, settings: Settings) -> None:
+    """Put the middleware around an application; the one added last is the outermost."""
+    app.add_middleware(BoundedBody, most_bytes=settings.api_max_body_mb * 2**20)
+    app.add_middleware(Authentication, key_ring=_key_ring)
+    origins = split_list(settings.api_cors_origins)
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=("GET", "POST", "PUT", "DELETE"),
+            allow_headers=_REQUEST_HEADERS,
+            expose_headers=_ANSWER_HEADERS,
+        )
+    hosts = split_list(settings.api_trusted_hosts)
+    if hosts:
+        app.add_middleware(TrustedHosts, names=hosts)
+    app.add_middleware(RequestContext)
+
+
+def _key_ring(scope: Scope) -> KeyRing:
+    keys: KeyRing = scope["app"].state.serving.keys
+    return keys

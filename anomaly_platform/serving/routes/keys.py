@@ -1,0 +1,82 @@
+"""``/api/v1/keys``: who may call the API."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from starlette.concurrency import run_in_threadpool
+
+from anomaly_platform.resources.api_keys import ApiKey, ApiKeyError
+from anomaly_platform.serving.openapi import problems
+from anomaly_platform.serving.problems import ApiProblem, not_found
+from anomaly_platform.serving.schemas.keys import Key, Keys, MadeKey, NewKey
+from anomaly_platform.serving.security import Caller, require
+from anomaly_platform.serving.state import Serving
+
+router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
+
+Admin = Annotated[Caller, Depends(require("ml:admin"))]
+
+
+@router.post("", status_code=201, responses=problems(403))
+async def create_key(wanted: NewKey, serving: Serving, caller: Admin) -> MadeKey:
+    """Make a key. The answer is the only place where it is ever shown."""
+
+    def create() -> tuple[ApiKey, str]:
+        return serving.platform.warehouse.api_keys.create(
+            wanted.name,
+            wanted.scopes,
+            created_by=caller.actor,
+            expires_at=wanted.expires_at,
+            predictions_per_minute=wanted.predictions_per_minute,
+        )
+
+    try:
+        made, key = await run_in_threadpool(create)
+    except ApiKeyError as error:
+        raise ApiProblem(422, str(error)) from None
+    return MadeKey(**_shown(made).model_dump(), key=key)
+
+
+@router.get("", responses=problems(403))
+async def list_keys(serving: Serving, _caller: Admin) -> Keys:
+    """List every key, without its secret."""
+    found = await run_in_threadpool(serving.platform.warehouse.api_keys.all)
+    return Keys(keys=[_shown(key) for key in found], total=len(found))
+
+
+@router.delete("/{key_id}", responses=problems(403, 404))
+async def revoke_key(key_id: uuid.UUID, serving: Serving, caller: Admin) -> Key:
+    """Refuse a key from now on, in every worker within a second."""
+
+    def revoke() -> ApiKey:
+        return serving.platform.warehouse.api_keys.revoke(key_id, revoked_by=caller.actor)
+
+    try:
+        revoked = await run_in_threadpool(revoke)
+    except ApiKeyError:
+        raise not_found(f"key {key_id}") from None
+    # This worker at once; the others hear of it.
+    await serving.keys.forget(revoked.prefix)
+    return _shown(revoked)
+
+
+def _shown(key: ApiKey) -> Key:
+    return Key.model_validate(
+        {
+            "id": key.id,
+            "prefix": key.prefix,
+            "name": key.name,
+            "scopes": key.scopes,
+            "state": key.state(dt.datetime.now(dt.UTC)),
+            "predictions_per_minute": key.predictions_per_minute,
+            "created_at": key.created_at,
+            "created_by": key.created_by,
+            "expires_at": key.expires_at,
+            "revoked_at": key.revoked_at,
+            "last_used_at": key.last_used_at,
+        }
+    )

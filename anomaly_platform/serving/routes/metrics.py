@@ -1,0 +1,64 @@
+"""``/metrics``: every number for Prometheus, of all workers and of the database."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Annotated
+
+import psycopg
+from fastapi import APIRouter, Depends
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from psycopg_pool import PoolTimeout
+
+from anomaly_platform.serving.openapi import problems
+from anomaly_platform.serving.security import Caller, require
+from anomaly_platform.serving.state import Serving
+from anomaly_platform.serving.telemetry_metrics import worker_registry
+
+router = APIRouter(tags=["operation"])
+
+_log = logging.getLogger(__name__)
+
+
+class _Given(Collector):
+    """Metrics that were read already."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": {}}, "description": "Metrics"}, **problems(403)},
+)
+async def metrics(
+    serving: Serving, _caller: Annotated[Caller, Depends(require("ml:read"))]
+) -> PlainTextResponse:
+    """Return the metrics in Prometheus' text format."""
+    up = GaugeMetricFamily("anomaly_database_up", "Whether the database answers.")
+    families: list[Metric] = [up]
+    try:
+        families += await serving.database_metrics.families()
+        up.add_metric((), 1)
+    except (psycopg.Error, PoolTimeout, OSError) as error:
+        # The workers' own numbers are worth the more when the database is gone.
+        _log.warning("no numbers from the database: %s", type(error).__name__)
+        up.add_metric((), 0)
+    database = CollectorRegistry()
+    database.register(_Given(families))
+    serving.count_models()
+
+    def text() -> bytes:
+        return generate_latest(worker_registry()) + generate_latest(database)
+
+    return PlainTextResponse(await asyncio.to_thread(text), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,0 +1,64 @@
+"""How the service and what it depends on are doing."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Literal
+
+from pydantic import Field
+
+from anomaly_platform.serving.schemas.base import ApiModel
+
+PartStatus = Literal["ok", "degraded", "down", "off"]
+
+
+class Alive(ApiModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(ApiModel):
+    """Requests are answered."""
+
+    status: Literal["ready"] = "ready"
+
+
+class Part(ApiModel):
+    """One thing that the service depends on."""
+
+    status: PartStatus = Field(
+        description="`off`: not set up, and not missed. `degraded`: works, but needs attention.",
+        examples=["ok"],
+    )
+    detail: str = Field(examples=["answers in 1.2 ms"])
+    fix: str | None = Field(default=None, description="What to do about it.")
+
+
+class ServedVersion(ApiModel):
+    """What serves a stream in the worker that answered."""
+
+    version: int | None = Field(description="Null: nothing has been promoted.", examples=[4])
+    problem: str | None = Field(default=None, description="Why a newer champion does not serve.")
+
+
+class QueueState(ApiModel):
+    """What waits somewhere."""
+
+    depth: int = Field(ge=0, examples=[0])
+    oldest_seconds: float = Field(ge=0.0, examples=[0.0])
+
+
+class Health(ApiModel):
+    """Everything at a glance."""
+
+    status: Literal["ok", "degraded", "down"] = Field(examples=["ok"])
+    version: str = Field(description="Of this program.", examples=["0.1.0"])
+    checked_at: dt.datetime
+    parts: dict[str, Part] = Field(
+        description="`database`, `models`, `queues`, `ems_core`, `redis`, `mqtt`."
+    )
+    models: dict[str, ServedVersion] = Field(description="By stream.")
+    queues: dict[str, QueueState] = Field(
+        description="`training_requests`, `deliveries`, `online_readings`, `registry_mirror`."
+    )
