@@ -400,6 +400,11 @@ class Settings(BaseSettings):
         return value.rstrip("/")
 
     @property
+    def pushes_to_ems(self) -> bool:
+        """Whether anomalies become events in the EMS."""
+        return self.ems_pull if self.ems_push is None else self.ems_push
+
+    @property
     def alert_cool_down(self) -> dt.timedelta:
         """How long repeats of an alert are held back."""
         return dt.timedelta(minutes=self.alert_cool_down_minutes)

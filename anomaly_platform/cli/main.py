@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from anomaly_platform.cli.alerts import alerts_app
 from anomaly_platform.cli.backtest import backtest_app
 from anomaly_platform.cli.keys import keys_app
 from anomaly_platform.logs import configure_logging
@@ -29,6 +30,7 @@ database = typer.Typer(help="The platform's tables.", no_args_is_help=True)
 app.add_typer(database, name="db")
 app.add_typer(backtest_app, name="backtest")
 app.add_typer(keys_app, name="keys")
+app.add_typer(alerts_app, name="alerts")
 
 console = Console()
 errors = Console(stderr=True)
@@ -135,6 +137,16 @@ def api(
             workers=workers or settings.api_workers,
         )
     )
+
+
+@app.command()
+def dispatch(
+    once: Annotated[bool, typer.Option("--once", help="Deliver what is due, and end.")] = False,
+) -> None:
+    """Deliver alerts and other messages through the channels of the settings, until Ctrl-C."""
+    from anomaly_platform.cli.dispatching import run_dispatcher
+
+    run_dispatcher(get_settings(), console, once=once)
 
 
 @app.command("import")

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from anomaly_platform.cli.runtime import open_runtime
 from anomaly_platform.cli.supervisor import Service, Supervisor
+from anomaly_platform.resources.channels.routes import Routes
 from anomaly_platform.resources.database import DatabaseError, ensure_databases
 from anomaly_platform.settings import Settings
 
@@ -28,6 +29,8 @@ def free_port(host: str, port: int) -> bool:
 
 def run_platform(settings: Settings, console: Console, host: str, port: int) -> int:
     """Run until Ctrl-C; return the exit code."""
+    # A mistake in the routes is told now, and not by a dispatcher that starts again and again.
+    Routes(settings.alert_routes)
     if not free_port(host, port):
         console.print(f"[red]Port {port} on {host} is taken; choose another with --port.")
         return 2
@@ -48,6 +51,7 @@ def run_platform(settings: Settings, console: Console, host: str, port: int) -> 
                 [f"{dagster}-webserver", *workspace, "--host", host, "--port", str(port)],
             ),
             Service("daemon", [f"{dagster}-daemon", "run", *workspace]),
+            Service("dispatcher", [str(Path(sys.executable).with_name("anomaly")), "dispatch"]),
             Service("api", [str(Path(sys.executable).with_name("anomaly")), "api"]),
         ]
 

@@ -1,0 +1,140 @@
+"""``anomaly alerts``: what is wrong, who was told, and what could not be delivered."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.settings import get_settings
+
+alerts_app = typer.Typer(
+    help="What is wrong, who was told, and what could not be delivered.", no_args_is_help=True
+)
+console = Console()
+
+Fingerprint = Annotated[str, typer.Argument(help="As `anomaly alerts list` shows it.")]
+
+
+def _person() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        # A container's user need not have a name.
+        return f"user {os.getuid()}"
+
+
+@contextmanager
+def _platform() -> Iterator[Platform]:
+    platform = Platform(get_settings())
+    try:
+        yield platform
+    finally:
+        platform.release()
+
+
+@alerts_app.command("list")
+def list_alerts(
+    everything: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False,
+    stream: Annotated[str | None, typer.Option(help="Only this stream's.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+) -> None:
+    """List open alerts, the one seen last first."""
+    from anomaly_platform.resources.alert_log import AlertLog
+
+    with _platform() as platform:
+        found = AlertLog(platform.warehouse.transactions).alerts(
+            only_open=not everything, stream=stream, most=most
+        )
+    table = Table()
+    for heading in ("severity", "state", "fingerprint", "title", "times", "last seen", "unsent"):
+        table.add_column(heading, overflow="fold")
+    for alert in found:
+        table.add_row(
+            alert.severity,
+            alert.state,
+            escape(alert.fingerprint),
+            escape(alert.title),
+            str(alert.occurrences),
+            f"{alert.last_seen_at:%Y-%m-%d %H:%M}",
+            str(alert.undelivered or ""),
+        )
+    console.print(table)
+
+
+@alerts_app.command()
+def show(fingerprint: Fingerprint) -> None:
+    """Show one alert with its details, its messages and where they went."""
+    from anomaly_platform.resources.alert_log import AlertLog
+
+    with _platform() as platform:
+        log = AlertLog(platform.warehouse.transactions)
+        alert = log.alert(fingerprint)
+        deliveries = log.deliveries(fingerprint)
+    if alert is None:
+        raise typer.BadParameter(f"there is no alert {fingerprint!r}; see anomaly alerts list")
+    console.print(f"[bold]{escape(alert.title)}[/]")
+    console.print(
+        f"{alert.severity}, {alert.state}, {alert.occurrences} times since "
+        f"{alert.opened_at:%Y-%m-%d %H:%M:%S} UTC"
+    )
+    console.print_json(json.dumps(alert.details))
+    table = Table(title="Messages")
+    for heading in ("when", "state", "channel", "status", "tries", "next", "last error"):
+        table.add_column(heading, overflow="fold")
+    for one in deliveries:
+        waiting = one.status == "waiting" and one.next_try_at is not None
+        table.add_row(
+            f"{one.created_at:%m-%d %H:%M:%S}",
+            one.state,
+            one.channel or "",
+            one.status,
+            str(one.attempts),
+            f"{one.next_try_at:%H:%M:%S}" if waiting else "",
+            escape(one.last_error or ""),
+        )
+    console.print(table)
+
+
+@alerts_app.command()
+def resolve(
+    fingerprint: Fingerprint,
+    note: Annotated[str, typer.Option(help="Why, for those who were told.")] = "",
+) -> None:
+    """Close an alert and tell those who heard of it."""
+    with _platform() as platform:
+        details = {"resolved_by": _person(), "note": note}
+        with platform.warehouse.transactions.begin() as connection:
+            was_open = connection.execute(
+                "SELECT 1 FROM alerts WHERE fingerprint = %s AND state = 'open'", (fingerprint,)
+            ).fetchone()
+            told = platform.outbox.resolve_alert(connection, fingerprint, details)
+    if was_open is None:
+        raise typer.BadParameter(f"no alert {fingerprint!r} is open; see anomaly alerts list")
+    console.print("Resolved." if told else "Resolved; nobody had been told of it.")
+
+
+@alerts_app.command()
+def retry(
+    fingerprint: Annotated[
+        str | None, typer.Argument(help="Only this alert's messages; otherwise all.")
+    ] = None,
+    channel: Annotated[str | None, typer.Option(help="Only on this channel.")] = None,
+) -> None:
+    """Try deliveries at once that wait or were given up."""
+    from anomaly_platform.resources.alert_log import AlertLog
+
+    with _platform() as platform:
+        retried = AlertLog(platform.warehouse.transactions).retry(
+            fingerprint=fingerprint, channel=channel
+        )
+    console.print(f"{retried} deliveries are due now.")
