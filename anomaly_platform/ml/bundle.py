@@ -2,24 +2,28 @@
 
 ``manifest.json`` says what the bundle is and holds the digest of every other file,
 ``series.parquet`` has a row per series, ``arrays.safetensors`` the arrays of all series, stacked:
-one series is read by slices, without its neighbours. No pickle anywhere: loading a bundle never
+one series is read by slices, without its neighbours. A bundle in which only a few series were
+trained anew has its parent's array files beside its own (``arrays-<digest>.safetensors``, the same
+bytes on disk where the file system knows hard links). No pickle anywhere: loading a bundle never
 runs code. What the arrays mean belongs to the detectors, what a series' row says to training; the
 writing itself is in ``bundle_writer``.
 """
 
+import bisect
 import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 import polars as pl
 
 from anomaly_platform.ml.bundle_format import (
-    ARRAYS,
     FORMAT,
+    LAYERED_FORMAT,
     MANIFEST,
     OWN_KEYS,
     SERIES,
@@ -27,12 +31,14 @@ from anomaly_platform.ml.bundle_format import (
     BundleError,
     BundleExistsError,
     DigestMismatchError,
+    Layer,
     MissingFeaturesError,
     arrays_digest,
     feature_names,
+    layers_of,
 )
 from anomaly_platform.ml.bundle_writer import BundleWriter, write_bundle
-from anomaly_platform.ml.tensor_file import AnyArray, TensorFile, TensorFileError
+from anomaly_platform.ml.tensor_file import AnyArray, TensorFile, TensorFileError, TensorSpec
 
 __all__ = [
     "Bundle",
@@ -59,6 +65,8 @@ class Bundle:
         Its content.
     series
         The table of series.
+    layers
+        Its array files in the order of their slots, its own the last.
     """
 
     def __init__(
@@ -67,15 +75,24 @@ class Bundle:
         digest: str,
         manifest: dict[str, Any],
         series: pl.DataFrame,
-        tensors: TensorFile,
+        layers: Sequence[Layer],
+        tensors: Sequence[TensorFile],
     ) -> None:
         self.directory = directory
         self.digest = digest
         self.manifest = manifest
         self.series = series
-        self._tensors = tensors
+        self.layers = tuple(layers)
+        self._files = tuple(tensors)
+        self._starts = [layer.first for layer in layers]
         self._verified = False
-        self._names = [name for name in tensors.specs if not name.startswith(SHARED)]
+        #: Dtype and shape of the arrays of one series.
+        self.specs = {
+            name: TensorSpec(spec.dtype, spec.shape[1:])
+            for file in reversed(self._files)
+            for name, spec in file.specs.items()
+            if not name.startswith(SHARED)
+        }
         self._slot_digests = dict(series.select("slot", "digest").drop_nulls().iter_rows())
         key = manifest["series_key"]
         self._slots = dict(zip(series.select(key).iter_rows(), series["slot"], strict=True))
@@ -92,8 +109,8 @@ class Bundle:
 
     @property
     def bytes_read(self) -> int:
-        """Bytes read from the array file so far, verification of the whole file not counted."""
-        return self._tensors.bytes_read
+        """Bytes read from the array files so far, verification of whole files not counted."""
+        return sum(file.bytes_read for file in self._files)
 
     def slot(self, *key: str) -> int | None:
         """Return the slot of a series, null for one without arrays.
@@ -122,8 +139,12 @@ class Bundle:
         if slot not in self._slot_digests:
             msg = f"the bundle has no slot {slot}"
             raise IndexError(msg)
+        place = bisect.bisect_right(self._starts, slot) - 1
+        while not self.layers[place].slots:
+            place -= 1
+        file, index = self._files[place], slot - self._starts[place]
         with self._damage():
-            arrays = {name: self._tensors.read(name, slot) for name in self._names}
+            arrays = {name: file.read(name, index) for name in self.specs}
         if arrays_digest(arrays) != self._slot_digests[slot]:
             msg = f"the arrays of slot {slot} in {self.directory} are not what was published"
             raise DigestMismatchError(msg)
@@ -142,31 +163,47 @@ class Bundle:
         full = SHARED + name
         expected = self.manifest["shared_digests"][full]
         with self._damage():
-            array = self._tensors.read(full)
+            array = self._files[-1].read(full)
         if arrays_digest({full: array}) != expected:
             msg = f"the array {full!r} in {self.directory} is not what was published"
             raise DigestMismatchError(msg)
         return array
 
     def stacked(self, name: str) -> AnyArray:
-        """Read an array of all series, (slots, …), after verifying the whole file once."""
+        """Read an array of all slots, (slots, …), after verifying the whole files once.
+
+        Slots that no series has any more are among them.
+        """
         self.verify_arrays()
         with self._damage():
-            return self._tensors.read(name)
+            parts = [
+                file.read(name)
+                for file, layer in zip(self._files, self.layers, strict=True)
+                if layer.slots
+            ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def slot_digests(self) -> dict[int, str]:
+        """Return the digest of each slot that a series has."""
+        return dict(self._slot_digests)
 
     def verify_arrays(self) -> None:
-        """Verify the digest of the whole array file, once.
+        """Verify the digests of the whole array files, once.
 
         Raises
         ------
         DigestMismatchError
-            When the file is not what was published.
+            When a file is not what was published.
         """
         if self._verified:
             return
-        if self._tensors.digest() != self.manifest["files"][ARRAYS]["sha256"]:
-            msg = f"{ARRAYS} in {self.directory} is not what was published: its digest differs"
-            raise DigestMismatchError(msg)
+        for file, layer in zip(self._files, self.layers, strict=True):
+            if file.digest() != self.manifest["files"][layer.name]["sha256"]:
+                msg = (
+                    f"{layer.name} in {self.directory} is not what was published: "
+                    "its digest differs"
+                )
+                raise DigestMismatchError(msg)
         self._verified = True
 
     @contextlib.contextmanager
@@ -177,8 +214,9 @@ class Bundle:
             raise DigestMismatchError(str(error)) from error
 
     def close(self) -> None:
-        """Close the array file."""
-        self._tensors.close()
+        """Close the array files."""
+        for file in self._files:
+            file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -235,8 +273,9 @@ def open_bundle(
             msg = f"the bundle at {directory} needs features that are missing: {', '.join(lacking)}"
             raise MissingFeaturesError(msg)
     series = _read_series(directory, manifest)
-    tensors = _open_tensors(directory, manifest)
-    bundle = Bundle(directory, digest, manifest, series, tensors)
+    layers = layers_of(manifest)
+    tensors = _open_tensors(directory, manifest, layers)
+    bundle = Bundle(directory, digest, manifest, series, layers, tensors)
     if verify == "all":
         try:
             bundle.verify_arrays()
@@ -248,19 +287,22 @@ def open_bundle(
 
 def _parse_manifest(text: bytes, directory: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads(text)
+        manifest: Any = json.loads(text)
     except ValueError as error:
         msg = f"{MANIFEST} in {directory} is not JSON: {error}"
         raise DigestMismatchError(msg) from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        msg = f"the bundle at {directory} has format {found!r}; this version reads {FORMAT}"
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found not in (FORMAT, LAYERED_FORMAT):
+        msg = (
+            f"the bundle at {directory} has format {found!r}; this version reads "
+            f"{FORMAT} and {LAYERED_FORMAT}"
+        )
         raise BundleError(msg)
     lacking = [key for key in OWN_KEYS if key not in manifest]
-    if lacking or set(manifest["files"]) != {SERIES, ARRAYS}:
+    if lacking or set(manifest["files"]) != {SERIES, *(x.name for x in layers_of(manifest))}:
         msg = f"{MANIFEST} in {directory} is not complete"
         raise DigestMismatchError(msg)
-    return manifest
+    return dict(manifest)
 
 
 def _read_series(directory: Path, manifest: Mapping[str, Any]) -> pl.DataFrame:
@@ -276,17 +318,39 @@ def _read_series(directory: Path, manifest: Mapping[str, Any]) -> pl.DataFrame:
     return pl.read_parquet(io.BytesIO(data))
 
 
-def _open_tensors(directory: Path, manifest: Mapping[str, Any]) -> TensorFile:
-    path = directory / ARRAYS
+def _open_tensors(
+    directory: Path, manifest: Mapping[str, Any], layers: Sequence[Layer]
+) -> list[TensorFile]:
+    opened: list[TensorFile] = []
     try:
-        _check_size(directory, manifest, ARRAYS, path.stat().st_size)
+        for layer in layers:
+            opened.append(_open_layer(directory, manifest, layer))
+            _check_slots(opened[-1], layer, directory)
+    except BundleError:
+        for file in opened:
+            file.close()
+        raise
+    return opened
+
+
+def _open_layer(directory: Path, manifest: Mapping[str, Any], layer: Layer) -> TensorFile:
+    path = directory / layer.name
+    try:
+        _check_size(directory, manifest, layer.name, path.stat().st_size)
         return TensorFile(path)
     except FileNotFoundError as error:
-        msg = f"{ARRAYS} is missing in {directory}"
+        msg = f"{layer.name} is missing in {directory}"
         raise DigestMismatchError(msg) from error
     except TensorFileError as error:
-        msg = f"{ARRAYS} in {directory} is damaged: {error}"
+        msg = f"{layer.name} in {directory} is damaged: {error}"
         raise DigestMismatchError(msg) from error
+
+
+def _check_slots(file: TensorFile, layer: Layer, directory: Path) -> None:
+    for name, spec in file.specs.items():
+        if not name.startswith(SHARED) and spec.shape[:1] != (layer.slots,):
+            msg = f"{layer.name} in {directory} does not hold the {layer.slots} slots it should"
+            raise DigestMismatchError(msg)
 
 
 def _check_size(directory: Path, manifest: Mapping[str, Any], name: str, size: int) -> None:

@@ -2,11 +2,16 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from anomaly_platform.ml.tensor_file import AnyArray
 
+#: A bundle whose arrays are all in one file of its own.
 FORMAT = 1
+#: A bundle that has array files of other bundles beside its own.
+LAYERED_FORMAT = 2
 MANIFEST = "manifest.json"
 SERIES = "series.parquet"
 ARRAYS = "arrays.safetensors"
@@ -28,6 +33,51 @@ class DigestMismatchError(BundleError):
 
 class MissingFeaturesError(BundleError):
     """The bundle needs features that the caller does not have."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One array file of a bundle and the slots in it.
+
+    Attributes
+    ----------
+    name
+        Of the file, within the bundle's directory.
+    first, slots
+        The bundle's slots ``first … first + slots - 1`` are the file's ``0 … slots - 1``.
+    """
+
+    name: str
+    first: int
+    slots: int
+
+
+def layers_of(manifest: Mapping[str, Any]) -> list[Layer]:
+    """Return the array files in the order of their slots; the bundle's own comes last.
+
+    Raises
+    ------
+    BundleError
+        When the manifest's numbers contradict each other.
+    """
+    layers: list[Layer] = []
+    first = 0
+    try:
+        for entry in manifest.get("layers", ()):
+            layers.append(Layer(str(entry["file"]), first, int(entry["slots"])))
+            first += layers[-1].slots
+        own = int(manifest["slots"]) - first
+    except (TypeError, ValueError, KeyError) as error:
+        raise BundleError("the manifest's layers are damaged") from error
+    names = {layer.name for layer in layers}
+    if own < 0 or len(names) < len(layers) or any(Path(n).name != n or n == ARRAYS for n in names):
+        raise BundleError("the manifest's layers do not fit its slots")
+    return [*layers, Layer(ARRAYS, first, own)]
+
+
+def layer_name(sha256: str) -> str:
+    """Return the name under which a bundle keeps another's array file: its content's."""
+    return f"arrays-{sha256[:16]}.safetensors"
 
 
 def feature_names(manifest: Mapping[str, Any]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 import polars as pl
@@ -20,16 +20,22 @@ import polars as pl
 from anomaly_platform.ml.bundle_format import (
     ARRAYS,
     FORMAT,
+    LAYERED_FORMAT,
     MANIFEST,
     OWN_KEYS,
     SERIES,
     SHARED,
     BundleError,
     BundleExistsError,
+    Layer,
     arrays_digest,
     feature_names,
+    layer_name,
 )
 from anomaly_platform.ml.tensor_file import AnyArray, TensorSpec, storable, write_tensor_file
+
+if TYPE_CHECKING:
+    from anomaly_platform.ml.bundle import Bundle
 
 _CHUNK = 1 << 20
 
@@ -69,10 +75,57 @@ class BundleWriter:
         self._spools: dict[str, BinaryIO] = {}
         self._specs: dict[str, TensorSpec] = {}
         self._shared: dict[str, AnyArray] = {}
-        self._digests: list[str] = []
+        self._digests: list[str | None] = []
+        self._layers: list[dict[str, Any]] = []
+        self._layer_files: dict[str, dict[str, Any]] = {}
+
+    def adopt(self, source: "Bundle", layer: Layer) -> int:
+        """Take over an array file of another bundle whole, before any `append`.
+
+        The file is linked where the file system can, copied where it cannot; nothing of it is
+        read. Its digest is the one that the other bundle's manifest names, so a damaged file is
+        found on opening this bundle as it would be on opening that.
+
+        Parameters
+        ----------
+        source
+            An open bundle whose series have arrays of the same form.
+        layer
+            One of its `layers`.
+
+        Returns
+        -------
+        int
+            The slot of the file's first series in this bundle.
+
+        Raises
+        ------
+        BundleError
+            When series were appended already, or the forms of arrays differ.
+        """
+        if self._spools:
+            raise BundleError("array files are taken over before the first series is appended")
+        if self._specs and self._specs != source.specs:
+            raise BundleError("the array files hold series of different forms")
+        self._specs = dict(source.specs)
+        described = source.manifest["files"][layer.name]
+        name = layer_name(described["sha256"])
+        if name in self._layer_files:
+            raise BundleError(f"{layer.name} of {source.directory} is taken over already")
+        _link(source.directory / layer.name, self._work / name)
+        first = len(self._digests)
+        known = source.slot_digests()
+        self._digests += [known.get(layer.first + i) for i in range(layer.slots)]
+        self._layers.append({"file": name, "slots": layer.slots})
+        self._layer_files[name] = {"sha256": described["sha256"], "bytes": described["bytes"]}
+        return first
+
+    @property
+    def _adopted(self) -> int:
+        return sum(int(layer["slots"]) for layer in self._layers)
 
     def append(self, arrays: Mapping[str, AnyArray]) -> int:
-        """Add the arrays of one series and return its slot: 0, 1, … in the order of the calls.
+        """Add the arrays of one series and return its slot, counted on in the order of the calls.
 
         Raises
         ------
@@ -81,26 +134,21 @@ class BundleWriter:
         """
         stored = {name: storable(np.asarray(array)) for name, array in arrays.items()}
         specs = {name: TensorSpec(a.dtype, a.shape) for name, a in stored.items()}
-        if not self._digests:
-            self._begin(specs)
-        elif specs != self._specs:
+        if not self._specs:
+            self._specs = _checked(specs)
+        if specs != self._specs:
             differing = sorted(
                 name for name in {*specs, *self._specs} if specs.get(name) != self._specs.get(name)
             )
             msg = f"arrays differ in form from the first series': {', '.join(differing)}"
             raise BundleError(msg)
+        if not self._spools:
+            for position, name in enumerate(specs):
+                self._spools[name] = (self._work / f"spool-{position}").open("w+b")
         for name, array in stored.items():
             self._spools[name].write(array.data)
         self._digests.append(arrays_digest(stored))
         return len(self._digests) - 1
-
-    def _begin(self, specs: Mapping[str, TensorSpec]) -> None:
-        for position, (name, spec) in enumerate(specs.items()):
-            if name.startswith(SHARED):
-                msg = f"{name!r}: the prefix {SHARED!r} is kept for arrays of the whole bundle"
-                raise BundleError(msg)
-            self._specs[name] = spec
-            self._spools[name] = (self._work / f"spool-{position}").open("w+b")
 
     def share(self, name: str, array: AnyArray) -> None:
         """Add an array that belongs to the bundle as a whole, such as a pooled calibration."""
@@ -159,7 +207,7 @@ class BundleWriter:
         self, manifest: Mapping[str, Any], series: pl.DataFrame, series_key: Sequence[str]
     ) -> bytes:
         feature_names(manifest)
-        reserved = sorted(set(OWN_KEYS) & set(manifest))
+        reserved = sorted({*OWN_KEYS, "layers"} & set(manifest))
         if reserved:
             msg = f"the manifest's keys {', '.join(reserved)} are the bundle's own"
             raise BundleError(msg)
@@ -173,14 +221,16 @@ class BundleWriter:
         }
         content = {
             **manifest,
-            "format": FORMAT,
+            "format": LAYERED_FORMAT if self._layers else FORMAT,
             "slots": len(self._digests),
             "series_key": list(series_key),
             "shared_digests": {n: arrays_digest({n: a}) for n, a in self._shared.items()},
             "files": {
                 name: {"sha256": digest, "bytes": (self._work / name).stat().st_size}
                 for name, digest in digests.items()
-            },
+            }
+            | self._layer_files,
+            **({"layers": self._layers} if self._layers else {}),
         }
         try:
             text = json.dumps(content, indent=1, allow_nan=False).encode()
@@ -203,14 +253,17 @@ class BundleWriter:
         if any(not 0 <= slot < len(self._digests) for slot in used):
             msg = f"the table of series names slots outside 0..{len(self._digests) - 1}"
             raise BundleError(msg)
+        if any(self._digests[slot] is None for slot in used):
+            raise BundleError("the table of series names slots that no series had before")
         digests = [None if slot is None else self._digests[slot] for slot in slots]
         return series.with_columns(slots, pl.Series("digest", digests, dtype=pl.String))
 
     def _tensors(self) -> dict[str, tuple[TensorSpec, Iterable[bytes | memoryview]]]:
-        count = len(self._digests)
+        count = len(self._digests) - self._adopted
         tensors: dict[str, tuple[TensorSpec, Iterable[bytes | memoryview]]] = {
             name: (TensorSpec(spec.dtype, (count, *spec.shape)), _pieces(self._spools[name]))
             for name, spec in self._specs.items()
+            if count
         }
         for name, array in self._shared.items():
             tensors[name] = (TensorSpec(array.dtype, array.shape), [array.tobytes()])
@@ -251,6 +304,26 @@ def write_bundle(
         for name, array in (shared or {}).items():
             writer.share(name, array)
         return writer.publish(manifest, series, series_key=series_key)
+
+
+def _checked(specs: dict[str, TensorSpec]) -> dict[str, TensorSpec]:
+    for name in specs:
+        if name.startswith(SHARED):
+            msg = f"{name!r}: the prefix {SHARED!r} is kept for arrays of the whole bundle"
+            raise BundleError(msg)
+    return specs
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        # Another file system, or one without hard links.
+        handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as copy, source.open("rb") as original:
+            shutil.copyfileobj(original, copy, _CHUNK)
+            copy.flush()
+            os.fsync(copy.fileno())
 
 
 def _pieces(spool: BinaryIO) -> Iterator[bytes]:

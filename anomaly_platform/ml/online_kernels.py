@@ -24,8 +24,8 @@ _LARGEST = float(np.finfo(np.float64).max)
 
 #: Columns of a series' constants.
 FLOOR, STEP, CENTRE, UNIT, LEVEL, LEVEL_TAIL, SLACK, ORDINARY, RESTING = range(9)
-NORMALISER, RESTS = 9, 10
-CONSTANTS = 11
+NORMALISER, RESTS, HISTORY = 9, 10, 11
+CONSTANTS = 12
 
 #: Rows of the table of features, before the medians of the windows.
 VALUE, DIFFERENCE, SMALLEST, LARGEST, COUNT, MISSING = range(6)
@@ -235,14 +235,20 @@ def p_of_rows(
     slots: Any,
     raw: Any,
     fallback: Any,
+    counts: Any,
     constants: Any,
     values: Any,
     exceeding: Any,
     tail: Any,
     floor: float,
+    known: Any,
     out: Any,
 ) -> None:  # pragma: no cover
-    """Write the p-values of raw scores by each model's calibration; see `SeriesModel.p_value`."""
+    """Write the p-values of raw scores by each model's calibration; see `SeriesModel.p_value`.
+
+    And to ``known`` whether the (n,) counts of values in the longest window are enough for the
+    model to speak; if not, see `SeriesModel.p_value_of_new`.
+    """
     found = np.empty(1)
     for i in range(slots.size):
         slot = slots[i]
@@ -250,7 +256,11 @@ def p_of_rows(
             continue
         p_values(values[slot], exceeding[slot], tail[slot], raw[i : i + 1], floor, found)
         p = found[0]
-        if constants[slot, RESTS] > 0.0 and not math.isnan(fallback[i]) and fallback[i] > p:
+        known[i] = counts[i] >= constants[slot, HISTORY]
+        if not known[i]:
+            if math.isnan(fallback[i]) or fallback[i] > p:
+                p = fallback[i]
+        elif constants[slot, RESTS] > 0.0 and not math.isnan(fallback[i]) and fallback[i] > p:
             p = fallback[i]
         out[i] = p
 

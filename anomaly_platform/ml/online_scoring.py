@@ -30,6 +30,7 @@ Key = tuple[str, str]
 
 #: What a model takes in the stack, roughly.
 MODEL_BYTES: Final = 270_000
+INSUFFICIENT: Final = "insufficient_history"
 _FLOOR_SHARE: Final = 0.25
 _TEMPERED_AT: Final = 0.995
 
@@ -129,10 +130,14 @@ class OnlineScorer:
             slots = self._slots(keys[part])
             trained[part] = slots >= 0
             if self._stack is not None and bool(trained[part].any()):
-                self._stack.score(
+                known = self._stack.score(
                     slots, times[part], features[:, part], columns, raw[part], p[part]
                 )
+                for i in np.flatnonzero(trained[part] & ~known) + start:
+                    status[i] = INSUFFICIENT
+                trained[part] &= known
         usable = ~np.isnan(p)
+        raw[~usable] = np.nan
         score = np.full(n, np.nan)
         if usable.all():
             score = score_of_p(p, self.source.alpha)
@@ -247,6 +252,7 @@ class _Stack:
             position.resting,
             forest.normaliser[0],
             float(rests),
+            model.history,
         )
         self.medians[place], self.tails[place] = inputs.medians, inputs.tails
         for k, profile in enumerate(_profiles(model)):
@@ -264,12 +270,19 @@ class _Stack:
 
     def score(
         self, slots: Ints, times: Ints, features: Floats, columns: _Columns, raw: Floats, p: Floats
-    ) -> None:
+    ) -> Bools:
         """Write raw scores and p-values of the readings that have a model.
 
-        `p` holds the fallback's p-values before, and still does where there is no model.
+        `p` holds the fallback's p-values before, and still does where there is no model. Returns
+        (n,) whether there is a model, and history enough for it to speak.
         """
-        from anomaly_platform.ml.online_kernels import NOTHING, TEMPERED, judge_rows, p_of_rows
+        from anomaly_platform.ml.online_kernels import (
+            COUNT,
+            NOTHING,
+            TEMPERED,
+            judge_rows,
+            p_of_rows,
+        )
 
         n = slots.size
         inputs = np.zeros((n, self.medians.shape[1]))
@@ -314,9 +327,23 @@ class _Stack:
         total = np.maximum(related, worth)
         if frozen.any():
             total[frozen] += FROZEN_WORTH
-        known = slots >= 0
-        raw[known] = total[known]
-        p_of_rows(slots, raw, p, self.constants, self.values, self.exceeding, self.tail, P_FLOOR, p)
+        modelled = slots >= 0
+        raw[modelled] = total[modelled]
+        known = np.zeros(n, dtype=np.bool_)
+        p_of_rows(
+            slots,
+            raw,
+            p,
+            features[columns.table[COUNT]],
+            self.constants,
+            self.values,
+            self.exceeding,
+            self.tail,
+            P_FLOOR,
+            known,
+            p,
+        )
+        return known
 
 
 def _profiles(model: SeriesModel) -> list[Any]:

@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,7 @@ SCORE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "causes": pl.List(pl.String),
 }
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Models held ready by a scorer, least recently used out first (about 240 KB each).
 DEFAULT_MODELS_HELD = 512
 
@@ -128,7 +130,14 @@ class FleetScorer:
         self._series = {
             (row["entity"], row["metric"]): row
             for row in bundle.series.select(
-                "entity", "metric", "status", "slot", "pool_index", "entity_index", "threshold"
+                "entity",
+                "metric",
+                "status",
+                "slot",
+                "pool_index",
+                "entity_index",
+                "threshold",
+                "last_time",
             ).iter_rows(named=True)
         }
         self._pools = SharedCalibrations(bundle, "pool")
@@ -187,6 +196,11 @@ class FleetScorer:
         if row["pool_index"] is not None:
             model = replace(model, calibration=self._pools.at(int(row["pool_index"])))
         return model
+
+    def trained_until(self, entity: str, metric: str) -> int:
+        """Return when a known series' newest training reading was, microseconds since 1970."""
+        last: datetime = self._series[entity, metric]["last_time"]
+        return (last - _EPOCH) // timedelta(microseconds=1)
 
     def score(self, features: IntoDataFrame) -> pl.DataFrame:
         """Return the rows with the columns of `SCORE_SCHEMA`; features and all others are kept.

@@ -29,6 +29,7 @@ _MODEL: Final[Mapping[str, PgType]] = {
     "false_positive_rate": "float8",
     "threshold": "float8",
     "rows": "int8",
+    "trained_at": "timestamptz",
 }
 
 
@@ -120,6 +121,7 @@ class Bundles:
         metrics: Mapping[str, Any],
         parameters: Mapping[str, Any],
         series: pl.DataFrame,
+        replaces: int | None = None,
     ) -> None:
         """Enter a trained bundle as a challenger, with a row per series in ``ml_models``.
 
@@ -135,8 +137,10 @@ class Bundles:
             What can be written as JSON, NaN as null.
         series : polars.DataFrame
             ``entity``, ``metric``, ``status`` (``trained``, ``insufficient_history`` or
-            ``failed``) and ``rows``; ``accuracy``, ``false_positive_rate`` and ``threshold``
-            where known.
+            ``failed``) and ``rows``; ``accuracy``, ``false_positive_rate``, ``threshold`` and
+            ``trained_at`` where known.
+        replaces : int, optional
+            A challenger that gives way to this one in the same transaction.
 
         Raises
         ------
@@ -176,22 +180,23 @@ class Bundles:
                 trained_at=trained_at,
                 series=series,
             )
+            if replaces is not None:
+                _close(
+                    connection,
+                    (stream, detector, replaces),
+                    "rejected",
+                    f"set on a newer champion as version {version}",
+                )
 
     def fail(self, stream: str, detector: str, version: int, reason: str) -> None:
         """Record that a training or a bundle failed; a champion is not touched."""
-        self._close(stream, detector, version, "failed", reason)
+        with self._transactions.begin() as connection:
+            _close(connection, (stream, detector, version), "failed", reason)
 
     def reject(self, stream: str, detector: str, version: int, reason: str) -> None:
         """Record that a challenger did not pass its gates."""
-        self._close(stream, detector, version, "rejected", reason)
-
-    def _close(self, stream: str, detector: str, version: int, status: str, reason: str) -> None:
         with self._transactions.begin() as connection:
-            connection.execute(
-                "UPDATE bundles SET status = %s, reason = %s WHERE stream = %s AND detector = %s "
-                "AND version = %s AND status IN ('training', 'challenger')",
-                (status, reason, stream, detector, version),
-            )
+            _close(connection, (stream, detector, version), "rejected", reason)
 
     def promote(self, stream: str, detector: str, version: int, reason: str) -> Champion:
         """Put a version into service, atomically, and announce it.
@@ -262,6 +267,17 @@ class Bundles:
                 "WHERE stream = %s AND detector = %s ORDER BY id DESC",
                 (stream, detector),
             ).fetchall()
+
+
+def _close(connection: Connection, key: tuple[str, str, int], status: str, reason: str) -> bool:
+    """End a training or a challenger; return whether there was one to end."""
+    return bool(
+        connection.execute(
+            "UPDATE bundles SET status = %s, reason = %s WHERE stream = %s AND detector = %s "
+            "AND version = %s AND status IN ('training', 'challenger')",
+            (status, reason, *key),
+        ).rowcount
+    )
 
 
 def _promote(
@@ -347,13 +363,20 @@ def _insert_models(
     series: pl.DataFrame,
 ) -> None:
     known = series.with_columns(
-        pl.lit(None, pl.Float64).alias(name)
-        for name in ("accuracy", "false_positive_rate", "threshold")
+        value.alias(name)
+        for name, value in {
+            "accuracy": pl.lit(None, pl.Float64),
+            "false_positive_rate": pl.lit(None, pl.Float64),
+            "threshold": pl.lit(None, pl.Float64),
+            # A series that a bundle has from its parent is as old as it was there.
+            "trained_at": pl.lit(trained_at),
+        }.items()
         if name not in series.columns
     ).with_columns(pl.col("accuracy", "false_positive_rate").cast(pl.Float64).fill_nan(None))
     connection.execute(
         "CREATE TEMPORARY TABLE incoming (entity text, metric text, status text, accuracy float8, "
-        "false_positive_rate float8, threshold float8, rows bigint) ON COMMIT DROP"
+        "false_positive_rate float8, threshold float8, rows bigint, trained_at timestamptz) "
+        "ON COMMIT DROP"
     )
     with connection.cursor() as cursor:
         copy_frame(cursor, "incoming", known, _MODEL)
@@ -363,13 +386,12 @@ def _insert_models(
         "trained_at) SELECT md5(concat_ws(E'\\x1f', %(stream)s::text, %(detector)s::text, "
         "%(version)s::text, entity, metric))::uuid, %(stream)s, entity, metric, %(detector)s, "
         "%(version)s, %(path)s, CASE status WHEN 'trained' THEN 'candidate' ELSE status END, "
-        "accuracy, false_positive_rate, threshold, rows, %(trained_at)s FROM incoming",
+        "accuracy, false_positive_rate, threshold, rows, trained_at FROM incoming",
         {
             "stream": stream,
             "detector": detector,
             "version": version,
             "path": path,
-            "trained_at": trained_at,
         },
     )
     connection.execute("DROP TABLE incoming")

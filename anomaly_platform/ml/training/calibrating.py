@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from anomaly_platform.ml.bundle import Bundle
 from anomaly_platform.ml.calibration import Calibration
 from anomaly_platform.ml.features.kernels import Ints
 from anomaly_platform.ml.fusion import EntityEvidence
@@ -21,6 +23,7 @@ from anomaly_platform.ml.training.fit import FittedSeries
 from anomaly_platform.ml.training.inputs import Floats
 from anomaly_platform.ml.training.series import TAIL_FLOOR
 
+_PARTS = ("values", "exceeding", "tail")
 #: Smallest scale of the tail of an entity's evidence: a factor e in its mean p-value.
 EVIDENCE_TAIL_FLOOR = 1.0
 
@@ -44,6 +47,63 @@ class FleetCalibrations:
     entity_index: dict[str, int]
 
 
+@dataclass(frozen=True)
+class KnownCalibrations:
+    """The calibrations of a bundle that another one is made from; they keep their places.
+
+    Attributes
+    ----------
+    arrays
+        As in `FleetCalibrations`.
+    pool_of_metric
+        A pool that calibrates short series of the metric.
+    entity_index
+        Place of each entity.
+    """
+
+    arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    pool_of_metric: Mapping[str, int] = field(default_factory=dict)
+    entity_index: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Self:
+        """Return the calibrations of a bundle."""
+        names = [
+            f"{kind}/{name}"
+            for kind, column in (("pool", "pool_index"), ("entity", "entity_index"))
+            if bundle.series[column].drop_nulls().len()
+            for name in _PARTS
+        ]
+        return cls(
+            {name: bundle.shared(name) for name in names},
+            dict(bundle.series.select("metric", "pool_index").drop_nulls().iter_rows()),
+            dict(bundle.series.select("entity", "entity_index").drop_nulls().iter_rows()),
+        )
+
+    def size(self, kind: str) -> int:
+        """Return how many there are of `pool` or `entity`."""
+        stacked = self.arrays.get(f"{kind}/tail")
+        return 0 if stacked is None else len(stacked)
+
+    def at(self, kind: str, index: int) -> Calibration:
+        """Return one of them."""
+        return Calibration.from_arrays(
+            {name: self.arrays[f"{kind}/{name}"][index] for name in _PARTS}
+        )
+
+    def with_more(self, kind: str, calibrations: list[Calibration]) -> dict[str, npt.NDArray[Any]]:
+        """Return the stacked arrays of a kind with more of it at the end."""
+        stacked = {f"{kind}/{n}": self.arrays[f"{kind}/{n}"] for n in _PARTS if self.size(kind)}
+        if not calibrations:
+            return stacked
+        new = [calibration.to_arrays() for calibration in calibrations]
+        for name in _PARTS:
+            more = np.stack([part[name] for part in new])
+            before = stacked.get(f"{kind}/{name}")
+            stacked[f"{kind}/{name}"] = more if before is None else np.concatenate((before, more))
+        return stacked
+
+
 @dataclass
 class _Entity:
     """The calibration part of an entity's series, one item each."""
@@ -61,10 +121,15 @@ class CalibrationPool:
     ----------
     alpha
         A calibration on fewer than 1/alpha rows is shared.
+    known
+        What a parent bundle has: its places stay, and what is new comes after. A series that is
+        too short joins the parent's pool of its metric, and an entity with too little evidence
+        keeps the calibration that it had.
     """
 
-    def __init__(self, alpha: float) -> None:
+    def __init__(self, alpha: float, known: KnownCalibrations | None = None) -> None:
         self._enough = math.ceil(1.0 / alpha)
+        self._known = known or KnownCalibrations()
         self._short: dict[int, tuple[str, Floats]] = {}
         self._pools: list[Calibration] = []
         self._pool_index: dict[int, int] = {}
@@ -83,21 +148,45 @@ class CalibrationPool:
         entity.times.append(fitted.times)
         entity.p_values.append(fitted.p_values)
 
+    def attest(self, entity: str, times: Ints, p_values: Floats) -> None:
+        """Take what a series that is not trained anew says of its entity."""
+        if entity not in self._open:
+            self._close_finished()
+        held = self._open.setdefault(entity, _Entity())
+        held.times.append(times)
+        held.p_values.append(p_values)
+
+    def pooled_by(self, slot: int, calibration: Calibration) -> None:
+        """Take the pool of a series that another bundle has trained."""
+        self._pool_index[slot] = self._known.size("pool") + len(self._pools)
+        self._pools.append(calibration)
+
     def finish(self) -> FleetCalibrations:
         """Calibrate what was held back and return everything."""
         self._share()
         for entity in self._open.values():
             for place, slot in entity.waiting.items():
-                pool = self._pools[self._pool_index[slot]]
+                pool = self._pool(self._pool_index[slot])
                 entity.p_values[place] = pool.p_value(self._short[slot][1])
             entity.waiting.clear()
         self._close_finished()
         entities = self._entity_calibrations()
+        first = self._known.size("entity")
         return FleetCalibrations(
-            {**_stack("pool", self._pools), **_stack("entity", list(entities.values()))},
+            {
+                **self._known.with_more("pool", self._pools),
+                **self._known.with_more("entity", list(entities.values())),
+            },
             self._pool_index,
-            {name: index for index, name in enumerate(entities)},
+            {
+                **self._known.entity_index,
+                **{name: first + index for index, name in enumerate(entities)},
+            },
         )
+
+    def _pool(self, index: int) -> Calibration:
+        known = self._known.size("pool")
+        return self._known.at("pool", index) if index < known else self._pools[index - known]
 
     def _close_finished(self) -> None:
         """Fuse the entities that wait for nothing, so that little is held per entity."""
@@ -110,7 +199,11 @@ class CalibrationPool:
         for slot, (metric, _) in self._short.items():
             groups[metric].append(slot)
         rest: list[int] = []
-        for slots in groups.values():
+        for metric, slots in groups.items():
+            if metric in self._known.pool_of_metric:
+                place = self._known.pool_of_metric[metric]
+                self._pool_index |= dict.fromkeys(slots, place)
+                continue
             scores = [self._short[slot][1] for slot in slots]
             if sum(s.size for s in scores) < self._enough:
                 rest += slots
@@ -120,11 +213,15 @@ class CalibrationPool:
             self._assign(rest, [scores for _, scores in self._short.values()])
 
     def _assign(self, slots: list[int], scores: list[Floats]) -> None:
-        self._pool_index |= dict.fromkeys(slots, len(self._pools))
+        place = self._known.size("pool") + len(self._pools)
+        self._pool_index |= dict.fromkeys(slots, place)
         self._pools.append(Calibration.pooled(scores, tail_floor=TAIL_FLOOR))
 
     def _entity_calibrations(self) -> dict[str, Calibration]:
         short = {n for n, evidence in self._evidence.items() if evidence.size < self._enough}
+        for name in short & self._known.entity_index.keys():
+            del self._evidence[name]
+            short.remove(name)
         result = {}
         shared = None
         if short:
@@ -137,10 +234,3 @@ class CalibrationPool:
             else:
                 result[name] = Calibration.fit(evidence, tail_floor=EVIDENCE_TAIL_FLOOR)
         return result
-
-
-def _stack(prefix: str, calibrations: list[Calibration]) -> dict[str, npt.NDArray[Any]]:
-    if not calibrations:
-        return {}
-    parts = [calibration.to_arrays() for calibration in calibrations]
-    return {f"{prefix}/{name}": np.stack([part[name] for part in parts]) for name in parts[0]}

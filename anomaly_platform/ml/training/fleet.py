@@ -12,7 +12,7 @@ entities one over all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ from anomaly_platform.ml.features.batch import microseconds, series_offsets
 from anomaly_platform.ml.features.kernels import Ints
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
-from anomaly_platform.ml.training.calibrating import CalibrationPool
+from anomaly_platform.ml.training.calibrating import CalibrationPool, FleetCalibrations
 from anomaly_platform.ml.training.fit import FittedSeries, FleetPolicy, fit_series
 from anomaly_platform.ml.training.inputs import Columns, input_schema
 from anomaly_platform.ml.training.manifest import Lineage, manifest_of
@@ -37,7 +37,8 @@ _DAY_MICROSECONDS = 86_400_000_000
 #: Called after each chunk with the number of series done so far.
 Progress = Callable[[int], None]
 
-_SERIES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+#: The table of series of a bundle; `trained_in` is the version that trained the series.
+SERIES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "entity": pl.String,
     "metric": pl.String,
     "status": pl.String,
@@ -60,6 +61,8 @@ _SERIES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "reference_edges": pl.List(pl.Float64),
     "reference_counts": pl.List(pl.Int64),
     "reference_missing": pl.Int64,
+    "trained_in": pl.String,
+    "trained_at": pl.Datetime("us", "UTC"),
 }
 
 
@@ -103,7 +106,7 @@ def train_fleet(
     """
     started = datetime.now(UTC)
     with BundleWriter(directory) as writer:
-        fleet = _Fleet(feature_set, policy, writer)
+        fleet = Fleet(feature_set, policy, writer, CalibrationPool(policy.alpha))
         for frame in frames:
             fleet.train(to_polars(frame))
             if progress is not None:
@@ -111,11 +114,7 @@ def train_fleet(
         if not fleet.records:
             raise ValueError("there is no series to train: the feature frames are empty")
         calibrations = fleet.pool.finish()
-        for record in fleet.records:
-            slot = record.get("slot")
-            record["pool_index"] = calibrations.pool_index.get(slot)  # type: ignore[call-overload]
-            record["entity_index"] = calibrations.entity_index.get(str(record["entity"]))
-        series = pl.DataFrame(fleet.records, schema=_SERIES_SCHEMA)
+        series = fleet.table(calibrations, lineage.version, started)
         for name, array in calibrations.arrays.items():
             writer.share(name, array)
         manifest = manifest_of(
@@ -125,19 +124,54 @@ def train_fleet(
     return open_bundle(directory, expected_digest=digest)
 
 
-class _Fleet:
-    """The state of one training: what is on disk, what is known of each series."""
+class Fleet:
+    """The state of one training: what is on disk, what is known of each series.
+
+    Parameters
+    ----------
+    feature_set, policy
+        What the frames' columns are, and how to train.
+    writer
+        Takes the arrays.
+    pool
+        Takes what calibrations need that belong to no single series.
+    wanted
+        The series that are trained; None trains all.
+    otherwise
+        Called with key, times and columns of each series that is not wanted.
+
+    Attributes
+    ----------
+    records
+        A row of `SERIES_SCHEMA` per series seen, what only `table` can know left out.
+    """
 
     def __init__(
-        self, feature_set: MetricFeatureSet, policy: FleetPolicy, writer: BundleWriter
+        self,
+        feature_set: MetricFeatureSet,
+        policy: FleetPolicy,
+        writer: BundleWriter,
+        pool: CalibrationPool,
+        *,
+        wanted: Collection[tuple[str, str]] | None = None,
+        otherwise: Callable[[tuple[str, str], Ints, Columns], None] | None = None,
     ) -> None:
         self.feature_set = feature_set
         self.policy = policy
         self.writer = writer
-        self.pool = CalibrationPool(policy.alpha)
+        self.pool = pool
         self.records: list[dict[str, object]] = []
+        self._wanted = wanted
+        self._otherwise = otherwise
 
     def train(self, frame: pl.DataFrame) -> None:
+        """Train the wanted series of a frame of whole entities.
+
+        Raises
+        ------
+        ValueError
+            When a column is missing.
+        """
         missing = [
             c
             for c in ("entity", "metric", "event_time", *self.feature_set.names)
@@ -156,7 +190,22 @@ class _Fleet:
         keys = frame[offsets[:-1].tolist()].select("entity", "metric").rows()
         for key, begin, end in zip(keys, offsets[:-1], offsets[1:], strict=True):
             columns = {name: column[begin:end] for name, column in table.items()}
-            self._train_series(key, times[begin:end], columns)
+            if self._wanted is None or key in self._wanted:
+                self._train_series(key, times[begin:end], columns)
+            elif self._otherwise is not None:
+                self._otherwise(key, times[begin:end], columns)
+
+    def table(
+        self, calibrations: FleetCalibrations, version: str, started: datetime
+    ) -> pl.DataFrame:
+        """Return the rows of the series trained, with the places of their calibrations."""
+        for record in self.records:
+            slot = record.get("slot")
+            record["pool_index"] = calibrations.pool_index.get(slot)  # type: ignore[call-overload]
+            record["entity_index"] = calibrations.entity_index.get(str(record["entity"]))
+            if "trained_in" not in record:
+                record["trained_in"], record["trained_at"] = version, started
+        return pl.DataFrame(self.records, schema=SERIES_SCHEMA)
 
     def _train_series(self, key: tuple[str, str], times: Ints, columns: Columns) -> None:
         record = _describe(key, times, columns) | {"threshold": self.policy.threshold}

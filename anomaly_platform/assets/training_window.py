@@ -1,0 +1,124 @@
+"""Which rows each series of a stream trains on.
+
+What belongs here: the windows, the feature files that hold them, and their rows. Scans have a
+module of their own, ``scan_window``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import polars as pl
+from dagster import Failure
+
+from anomaly_platform.assets.training_config import Key
+from anomaly_platform.resources.partitions import Partition
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.streams import MetricStream
+
+_NAMED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingWindow:
+    """From when to when each series of a stream trains.
+
+    Attributes
+    ----------
+    series : polars.DataFrame
+        ``entity``, ``metric``, ``since`` and ``until``, a row per series.
+    days : list of Partition
+        Feature files that hold rows of some window.
+    """
+
+    series: pl.DataFrame
+    days: list[Partition]
+
+    @property
+    def watermark(self) -> int:
+        """The newest ingested file that any of the days was made from."""
+        return max((day.watermark for day in self.days), default=0)
+
+
+def training_window(
+    platform: Platform,
+    stream: MetricStream,
+    *,
+    window_days: int | None = None,
+    wanted: Collection[Key] | None = None,
+) -> TrainingWindow:
+    """Return each series' own window, up to its own last event.
+
+    Parameters
+    ----------
+    platform, stream
+        Whose series.
+    window_days : int or None
+        Length of the windows; None takes the policy's.
+    wanted : collection of (entity, metric) or None
+        Only the series of these entities; None takes all, without those that fell silent long
+        before the stream's newest event.
+
+    Raises
+    ------
+    Failure
+        When the stream has never seen a wanted series; the text names them.
+    """
+    extents = platform.warehouse.series.extents(stream.name)
+    policy = stream.retraining
+    length = policy.window if window_days is None else timedelta(days=window_days)
+    newest = extents["last_event"].max()
+    if wanted is not None:
+        _refuse_unknown(stream, wanted, extents)
+        chosen = extents.filter(pl.col("entity").is_in({entity for entity, _ in wanted}))
+    elif isinstance(newest, datetime):
+        chosen = extents.filter(pl.col("last_event") >= newest - policy.max_silence)
+    if not isinstance(newest, datetime):
+        return TrainingWindow(extents.head(0), [])
+    series = chosen.select(
+        "entity",
+        "metric",
+        since=pl.col("last_event") - length,
+        until=pl.col("last_event"),
+    )
+    first = series.select(pl.col("since").dt.date().min()).item()
+    days = platform.warehouse.partitions.between(
+        stream.name, "features", first.isoformat(), f"{newest:%Y-%m-%d}"
+    )
+    needed = _days_of(series)
+    return TrainingWindow(series, [day for day in days if day.partition in needed])
+
+
+def _refuse_unknown(stream: MetricStream, wanted: Collection[Key], extents: pl.DataFrame) -> None:
+    unknown = sorted(set(wanted) - set(extents.select("entity", "metric").iter_rows()))
+    if unknown:
+        named = ", ".join(f"{entity}/{metric}" for entity, metric in unknown[:_NAMED])
+        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        raise Failure(
+            f"{stream.name} has never seen the series {named}{more}; "
+            "`anomaly sql` on the table series lists those there are"
+        )
+
+
+def _days_of(series: pl.DataFrame) -> set[str]:
+    spans = series.select(first=pl.col("since").dt.date(), last=pl.col("until").dt.date()).unique()
+    days: set[str] = set()
+    for first, last in spans.iter_rows():
+        days.update((first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1))
+    return days
+
+
+def training_frames(platform: Platform, window: TrainingWindow) -> Iterator[pl.DataFrame]:
+    """Yield the windows' rows in chunks of whole entities, without known anomalies.
+
+    What people have labelled an anomaly is no example of the ordinary, neither for the forest nor
+    for the calibration.
+    """
+    for frame in platform.lake.chunks([day.path for day in window.days]):
+        rows = frame.join(window.series, on=["entity", "metric"], how="inner").filter(
+            pl.col("event_time").is_between(pl.col("since"), pl.col("until")),
+            ~pl.col("label").fill_null(value=False),
+        )
+        yield rows.sort("entity", "metric", "event_time")

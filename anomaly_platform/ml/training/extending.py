@@ -1,0 +1,269 @@
+"""A bundle made from another: a few series anew, all others as they were.
+
+The parent's array files are taken over whole (`BundleWriter.adopt`), so that 200 of 10,000 series
+cost what 200 series cost. What belongs to several series follows from who is touched:
+
+- A series that is not trained anew keeps its arrays, its pool and its row: its scores are the same
+  to the bit.
+- An entity of which a series is trained anew is calibrated again, since its evidence has changed.
+  The other series of that entity testify with their present models: on readings that they were
+  not trained on with their own p-values, on their calibration part with p-values of one block
+  judged by the others, as in a full training.
+- What is new is appended; places of calibrations that nobody refers to any more are left until
+  the next full training.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from anomaly_platform.ml.bundle import Bundle, open_bundle
+from anomaly_platform.ml.bundle_format import Layer
+from anomaly_platform.ml.bundle_writer import BundleWriter
+from anomaly_platform.ml.detectors.statistical import fallback_scores
+from anomaly_platform.ml.features.kernels import Ints
+from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.frames import IntoDataFrame, to_polars
+from anomaly_platform.ml.scoring import FleetScorer
+from anomaly_platform.ml.training.calibrating import CalibrationPool, KnownCalibrations
+from anomaly_platform.ml.training.fit import FleetPolicy, cross_p_values
+from anomaly_platform.ml.training.fleet import SERIES_SCHEMA, Fleet, Progress
+from anomaly_platform.ml.training.inputs import Columns, input_schema
+from anomaly_platform.ml.training.manifest import Lineage, manifest_of
+from anomaly_platform.ml.training.series import calibration_start
+
+#: Most array files of other bundles that a bundle refers to; series of further ones are copied.
+MOST_LAYERS = 7
+#: A file of which fewer of its slots are in use is not taken over: its series are copied.
+LEAST_IN_USE = 0.5
+
+Key = tuple[str, str]
+
+
+def extends(parent: Bundle, feature_set: MetricFeatureSet) -> bool:
+    """Return whether series trained on this feature set fit into the bundle."""
+    schema = parent.manifest["feature_schema"]
+    return bool(
+        schema["definition"] == feature_set.definition()
+        and tuple(schema["inputs"]) == tuple(input_schema(feature_set))
+    )
+
+
+def extend_fleet(
+    parent: Bundle,
+    wanted: Collection[Key],
+    frames: Iterable[IntoDataFrame],
+    feature_set: MetricFeatureSet,
+    policy: FleetPolicy,
+    directory: Path,
+    *,
+    lineage: Lineage,
+    donor: Bundle | None = None,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Train some series and publish them with the parent's other series at `directory`.
+
+    Parameters
+    ----------
+    parent
+        The bundle to start from. The new one keeps its alpha and threshold, which all its scores
+        depend on, and refers to its array files.
+    wanted
+        Entity and metric of the series to be trained. One without any row in the frames stays as
+        it is in the parent.
+    frames
+        Feature frames with all rows of the entities that have a wanted series, as `train_fleet`
+        takes them.
+    feature_set, policy, directory, lineage, progress
+        As in `train_fleet`.
+    donor
+        A bundle that has trained the wanted series already: they are taken from it instead of
+        being trained, which sets a bundle on another parent.
+
+    Raises
+    ------
+    ValueError
+        When the parent was made with another feature set, or no wanted series has a row.
+    """
+    if not extends(parent, feature_set):
+        raise ValueError("the parent was trained on other features: train every series anew")
+    started = datetime.now(UTC)
+    fixed = parent.manifest["hyper_parameters"]
+    policy = replace(policy, alpha=float(fixed["alpha"]), threshold=float(fixed["threshold"]))
+    rows = parent.series.filter(~_is_one_of(wanted))
+    with BundleWriter(directory) as writer:
+        moved = _adopt_layers(parent, rows, writer)
+        pool = CalibrationPool(policy.alpha, KnownCalibrations.of(parent))
+        witnesses = _Witnesses(FleetScorer(parent), pool)
+        if donor is None:
+            fleet = Fleet(
+                feature_set, policy, writer, pool, wanted=wanted, otherwise=witnesses.hear
+            )
+        else:
+            taken = _Donor(FleetScorer(donor), pool, writer, witnesses, set(wanted))
+            fleet = Fleet(feature_set, policy, writer, pool, wanted=(), otherwise=taken.hear)
+        for frame in frames:
+            fleet.train(to_polars(frame))
+            if progress is not None:
+                progress(len(fleet.records))
+        if donor is not None:
+            fleet.records += taken.records
+        if not fleet.records:
+            raise ValueError("none of the series has a row in the feature frames")
+        calibrations = pool.finish()
+        new = fleet.table(calibrations, lineage.version, started)
+        kept = parent.series.filter(~_is_one_of(new.select("entity", "metric").rows()))
+        slots = _move(parent, kept, moved, writer)
+        kept = _conform(kept, parent).with_columns(
+            slot=pl.Series(slots, dtype=pl.Int64),
+            entity_index=pl.col("entity").replace_strict(
+                calibrations.entity_index, default=None, return_dtype=pl.Int64
+            ),
+        )
+        series = pl.concat([kept, new]).sort("entity", "metric")
+        for name, array in calibrations.arrays.items():
+            writer.share(name, array)
+        statuses = Counter(new["status"].to_list())
+        manifest = manifest_of(
+            series, feature_set, input_schema(feature_set), asdict(policy), lineage, started
+        ) | {
+            "retrained": {
+                "series": new.select("entity", "metric").rows(),
+                "trained": statuses["trained"],
+                "failed": statuses["failed"],
+                "insufficient_history": statuses["insufficient_history"],
+                "without_rows": len(set(wanted)) - new.height,
+            }
+        }
+        digest = writer.publish(manifest, series)
+    return open_bundle(directory, expected_digest=digest, verify="each")
+
+
+def retrained_series(bundle: Bundle) -> list[Key] | None:
+    """Return the series that the bundle trained anew, None where it trained all of them."""
+    retrained = bundle.manifest.get("retrained")
+    if retrained is None:
+        return None
+    return [(str(entity), str(metric)) for entity, metric in retrained["series"]]
+
+
+@dataclass(frozen=True)
+class _Witnesses:
+    """Series that are not trained anew and testify for their entity."""
+
+    scorer: FleetScorer
+    pool: CalibrationPool
+
+    def hear(self, key: Key, times: Ints, columns: Columns) -> None:
+        model = self.scorer.model(*key)
+        present = ~np.isnan(columns["value"])
+        count = int(present.sum())
+        if model is None or count < 2:
+            return
+        start = np.flatnonzero(present)[calibration_start(count)]
+        rows = np.flatnonzero(present[start:]) + start
+        clock = times[rows]
+        part = {name: column[rows] for name, column in columns.items()}
+        features = self.scorer.feature_set
+        raw = model.raw_score(clock, part, features)
+        p_values = model.p_value(raw, fallback_scores(part, features).p_value)
+        seen = clock <= self.scorer.trained_until(*key)
+        if seen.sum() >= 2:
+            p_values[seen] = cross_p_values(raw[seen])
+        known = model.knows(part, features)
+        self.pool.attest(key[0], clock[known], p_values[known])
+
+
+class _Donor:
+    """Takes the wanted series from a bundle that has trained them, the others from the parent."""
+
+    def __init__(
+        self,
+        scorer: FleetScorer,
+        pool: CalibrationPool,
+        writer: BundleWriter,
+        others: _Witnesses,
+        wanted: set[Key],
+    ) -> None:
+        self.records: list[dict[str, object]] = []
+        self._witness = _Witnesses(scorer, pool)
+        self._known = KnownCalibrations.of(scorer.bundle)
+        self._writer = writer
+        self._others = others
+        self._wanted = wanted
+        series = _conform(scorer.bundle.series, scorer.bundle)
+        self._rows = {
+            (str(row["entity"]), str(row["metric"])): row
+            for row in series.filter(_is_one_of(wanted)).iter_rows(named=True)
+        }
+
+    def hear(self, key: Key, times: Ints, columns: Columns) -> None:
+        if key not in self._wanted:
+            self._others.hear(key, times, columns)
+            return
+        row = self._rows[key]
+        self.records.append(row)
+        if row["slot"] is None:
+            return
+        bundle, pool = self._witness.scorer.bundle, self._witness.pool
+        slot = self._writer.append(bundle.arrays(int(row["slot"])))
+        if row["pool_index"] is not None:
+            pool.pooled_by(slot, self._known.at("pool", int(row["pool_index"])))
+        row["slot"] = slot
+        self._witness.hear(key, times, columns)
+
+
+def _is_one_of(keys: Collection[Key]) -> pl.Expr:
+    known = pl.DataFrame(
+        list(keys), schema={"entity": pl.String, "metric": pl.String}, orient="row"
+    )
+    return pl.struct("entity", "metric").is_in(known.to_struct().implode())
+
+
+def _adopt_layers(parent: Bundle, rows: pl.DataFrame, writer: BundleWriter) -> dict[Layer, int]:
+    """Take over the files that are worth it; return the first slot of each here."""
+    slots = rows["slot"].drop_nulls().to_numpy()
+    in_use = {
+        layer: int(((slots >= layer.first) & (slots < layer.first + layer.slots)).sum())
+        for layer in parent.layers
+    }
+    worth = [
+        layer
+        for layer in sorted(parent.layers, key=lambda one: -in_use[one])
+        if in_use[layer] and in_use[layer] >= LEAST_IN_USE * layer.slots
+    ][:MOST_LAYERS]
+    return {layer: writer.adopt(parent, layer) for layer in parent.layers if layer in worth}
+
+
+def _move(
+    parent: Bundle, kept: pl.DataFrame, adopted: dict[Layer, int], writer: BundleWriter
+) -> list[int | None]:
+    """Return the new slot of each series kept, after copying those whose file stays behind."""
+    places: dict[int, int] = {}
+    for layer, first in adopted.items():
+        places |= {layer.first + i: first + i for i in range(layer.slots)}
+    slots: list[int | None] = []
+    for slot in kept["slot"]:
+        if slot is not None and slot not in places:
+            places[slot] = writer.append(parent.arrays(slot))
+        slots.append(None if slot is None else places[slot])
+    return slots
+
+
+def _conform(series: pl.DataFrame, bundle: Bundle) -> pl.DataFrame:
+    """Return a bundle's table of series with every column of today, and no other."""
+    since = {
+        "trained_in": pl.lit(bundle.manifest["version"], pl.String),
+        "trained_at": pl.lit(datetime.fromisoformat(bundle.manifest["trained_at"])),
+    }
+    lacking = [value.alias(name) for name, value in since.items() if name not in series.columns]
+    return series.with_columns(lacking).select(
+        pl.col(name).cast(kind) for name, kind in SERIES_SCHEMA.items()
+    )

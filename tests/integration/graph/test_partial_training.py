@@ -1,0 +1,120 @@
+"""Training a few series: the others, and what is said of them, stay as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from rich.console import Console
+
+from anomaly_platform.assets.models import open_version, rebase, train
+from anomaly_platform.cli.materialize import run_stream
+from anomaly_platform.cli.runtime import RunFailedError, Runtime
+from anomaly_platform.resources.platform import DETECTOR
+from anomaly_platform.resources.progress import Account
+from anomaly_platform.streams import EMS, MetricStream
+
+pytestmark = pytest.mark.integration
+
+Drop = Callable[[MetricStream, str, pl.DataFrame | str | bytes], None]
+Run = Callable[[MetricStream], Account]
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+MODEL = EMS.key(f"{DETECTOR}_model")
+COLUMNS = ("entity", "metric", "event_time", "score", "is_anomaly")
+
+
+def readings(first: int, days: int, entity: str, metric: str, spread: float = 1.0) -> pl.DataFrame:
+    clock = np.arange(first * 288, (first + days) * 288)
+    rng = np.random.default_rng([first, len(entity), len(metric)])
+    value = 50 + 10 * np.sin(clock / 288 * 2 * np.pi) + rng.normal(0, spread, clock.size)
+    return pl.DataFrame(
+        {
+            "asset_id": entity,
+            "metric_name": metric,
+            "timestamp": [START + timedelta(minutes=5 * int(n)) for n in clock],
+            "value": value.round(3),
+        }
+    )
+
+
+def retrain(runtime: Runtime, *series: tuple[str, str], **config: Any) -> None:
+    asked = {"series": [list(key) for key in series], **config}
+    runtime.materialize([MODEL], {}, {"ops": {"__".join(MODEL): {"config": asked}}})
+
+
+@pytest.fixture
+def served(runtime: Runtime, drop: Drop, run: Run) -> Runtime:
+    drop(EMS, "a.csv", pl.concat([readings(0, 4, "host-1", m) for m in ("cpu", "disk")]))
+    drop(EMS, "b.csv", readings(0, 4, "host-02", "cpu"))
+    run(EMS)
+    return runtime
+
+
+def test_only_the_asked_series_are_trained_and_the_record_says_so(
+    served: Runtime, drop: Drop
+) -> None:
+    bundles = served.platform.warehouse.bundles
+    drop(EMS, "later.csv", readings(4, 1, "host-1", "cpu", spread=3.0))
+    run_stream(served, EMS, Console(quiet=True), train=False)
+    retrain(served, ("host-1", "cpu"), cause="drift", reason="PSI 0.4", window_days=2)
+    first, second = (open_version(served.platform, EMS, version) for version in (1, 2))
+    changed = first.series.join(second.series, on=["entity", "metric"]).filter(
+        pl.col("digest") != pl.col("digest_right")
+    )
+    assert changed.select("entity", "metric").rows() == [("host-1", "cpu")]
+    assert changed["rows_right"].item() == 2 * 288 + 1
+    record = bundles.get("ems", DETECTOR, 2)
+    assert record is not None
+    assert (record.status, record.parent) == ("challenger", 1)
+    assert record.parameters["cause"] == "drift"
+    assert record.parameters["reason"] == "PSI 0.4"
+    assert record.parameters["run_id"]
+    with served.platform.warehouse.transactions.begin() as connection:
+        ages = connection.execute(
+            "SELECT device_id, metric_name FROM ml_models WHERE bundle_version = 2 "
+            "AND trained_at = (SELECT trained_at FROM bundles WHERE stream = 'ems' "
+            "AND version = 2)"
+        ).fetchall()
+    assert ages == [("host-1", "cpu")]
+
+
+def test_an_unknown_series_is_named_and_nothing_is_trained(served: Runtime) -> None:
+    with pytest.raises(RunFailedError, match="never seen the series host-9/cpu"):
+        retrain(served, ("host-9", "cpu"), ("host-1", "cpu"))
+    with pytest.raises(RunFailedError, match="no pair"):
+        served.materialize(
+            [MODEL], {}, {"ops": {"__".join(MODEL): {"config": {"series": [["host-1"]]}}}}
+        )
+    assert len(served.platform.warehouse.bundles.all("ems", DETECTOR)) == 1
+
+
+def test_without_a_champion_every_series_is_trained(runtime: Runtime, drop: Drop) -> None:
+    drop(EMS, "a.csv", pl.concat([readings(0, 3, "host-1", m) for m in ("cpu", "disk")]))
+    run_stream(runtime, EMS, Console(quiet=True), train=False)
+    version, bundle = train(runtime.platform, EMS, series=[("host-1", "cpu")])
+    assert bundle.series["metric"].to_list() == ["cpu", "disk"]
+    record = runtime.platform.warehouse.bundles.get("ems", DETECTOR, version)
+    assert record is not None
+    assert record.parent is None
+
+
+def test_a_rebased_challenger_gives_way_to_what_replaces_it(served: Runtime) -> None:
+    platform, bundles = served.platform, served.platform.warehouse.bundles
+    challenger, _ = train(platform, EMS, series=[("host-1", "cpu")], window_days=2)
+    meanwhile, _ = train(platform, EMS, window_days=3)
+    bundles.promote("ems", DETECTOR, meanwhile, "trained in full")
+    version, bundle = rebase(platform, EMS, challenger, meanwhile)
+    old, new = bundles.get("ems", DETECTOR, challenger), bundles.get("ems", DETECTOR, version)
+    assert old is not None
+    assert new is not None
+    assert (old.status, new.status, new.parent) == ("rejected", "challenger", meanwhile)
+    assert old.reason == f"set on a newer champion as version {version}"
+    donor, parent = (open_version(platform, EMS, v) for v in (challenger, meanwhile))
+    for key, origin in ((("host-1", "cpu"), donor), (("host-02", "cpu"), parent)):
+        there, here = (b.arrays(b.slot(*key) or 0) for b in (origin, bundle))
+        assert all(np.array_equal(there[name], here[name]) for name in there)

@@ -1,0 +1,258 @@
+"""A bundle made from another: what was asked for is new, all else is the same to the bit."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from anomaly_platform.ml.bundle import DigestMismatchError, open_bundle
+from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.scoring import FleetScorer
+from anomaly_platform.ml.training.extending import extend_fleet, retrained_series
+from anomaly_platform.ml.training.fit import FleetPolicy
+from anomaly_platform.ml.training.fleet import train_fleet
+from anomaly_platform.ml.training.manifest import Lineage
+
+FEATURES = MetricFeatureSet(windows=(6, 24, 48), lags=(1, 6))
+POLICY = FleetPolicy(trees=20, evaluate=False)
+START = datetime(2026, 3, 2, tzinfo=UTC)
+SERIES = ["raw_score", "p_value", "score", "is_anomaly", "status"]
+ENTITY = ["entity_score", "entity_is_anomaly"]
+
+
+def lineage(version, parent=None):
+    return Lineage(stream="ems", version=str(version), code_version="0.1.0", parent=parent)
+
+
+def series(entity, metric, level, rows=600, seed=0):
+    rng = np.random.default_rng([seed, len(entity), len(metric)])
+    times = [START + i * timedelta(minutes=5) for i in range(rows)]
+    return pl.DataFrame(
+        {
+            "entity": entity,
+            "metric": metric,
+            "event_time": times,
+            "value": rng.normal(level, 2.0, rows),
+        },
+        schema_overrides={"event_time": pl.Datetime("us", "UTC")},
+    )
+
+
+def features(*parts):
+    return FEATURES.compute(pl.concat(parts).sort("entity", "metric", "event_time"))
+
+
+BEFORE = {
+    "a": features(series("a", "cpu", 50), series("a", "mem", 20), series("a", "net", 5, seed=9)),
+    "b": features(series("b", "cpu", 50, seed=1), series("b", "mem", 20, seed=1)),
+    "c": features(series("c", "cpu", 50, 160, seed=2), series("c", "mem", 9, 40)),
+}
+AFTER = {
+    "a": features(series("a", "cpu", 80), series("a", "mem", 20), series("a", "net", 5, seed=9)),
+    "c": features(series("c", "cpu", 70, 160, seed=2), series("c", "mem", 9, 140)),
+    "d": features(series("d", "cpu", 10, 300)),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("bundles")
+
+
+@pytest.fixture(scope="module")
+def parent(folder):
+    return train_fleet(BEFORE.values(), FEATURES, POLICY, folder / "1", lineage=lineage(1))
+
+
+@pytest.fixture(scope="module")
+def child(folder, parent):
+    return extend_fleet(
+        parent,
+        [("a", "cpu")],
+        [AFTER["a"]],
+        FEATURES,
+        POLICY,
+        folder / "2",
+        lineage=lineage(2, "1"),
+    )
+
+
+def test_untouched_series_score_the_same_bits(parent, child):
+    before, after = FleetScorer(parent), FleetScorer(child)
+    for entity in "bc":
+        frame = BEFORE[entity]
+        assert after.score(frame).equals(before.score(frame))
+    siblings = BEFORE["a"].filter(pl.col("metric") != "cpu")
+    assert after.score(siblings).select(SERIES).equals(before.score(siblings).select(SERIES))
+
+
+def test_the_asked_series_is_what_training_alone_would_make_it(parent, child, folder):
+    whole = train_fleet([AFTER["a"]], FEATURES, POLICY, folder / "whole", lineage=lineage(9))
+    asked = AFTER["a"].filter(pl.col("metric") == "cpu")
+    scored = FleetScorer(child).score(asked)
+    assert scored.select(SERIES).equals(FleetScorer(whole).score(asked).select(SERIES))
+    assert scored["is_anomaly"].mean() < 0.05
+    assert not FleetScorer(parent).score(asked)["score"].equals(scored["score"])
+
+
+def test_the_entity_is_calibrated_again_with_what_its_other_series_say(parent, child):
+    scored = FleetScorer(child).score(AFTER["a"])
+    assert scored["entity_is_anomaly"].mean() < 0.05
+    touched = dict(child.series.select("entity", "entity_index").unique().iter_rows())
+    known = dict(parent.series.select("entity", "entity_index").unique().iter_rows())
+    assert touched["a"] not in known.values()
+    assert (touched["b"], touched["c"]) == (known["b"], known["c"])
+
+
+def test_the_manifest_names_parent_and_what_was_trained(parent, child):
+    assert child.manifest["parent"] == "1"
+    assert retrained_series(child) == [("a", "cpu")]
+    assert retrained_series(parent) is None
+    assert child.manifest["retrained"]["trained"] == 1
+    assert child.manifest["data"]["series"] == parent.manifest["data"]["series"]
+    trained_in = {
+        (e, m): v for e, m, v in child.series.select("entity", "metric", "trained_in").rows()
+    }
+    assert trained_in.pop(("a", "cpu")) == "2"
+    assert set(trained_in.values()) == {"1"}
+
+
+def test_the_parents_arrays_are_the_same_bytes_on_disk_and_outlive_it(parent, child, tmp_path):
+    (layer, own) = child.layers
+    linked = child.directory / layer.name
+    assert linked.samefile(parent.directory / "arrays.safetensors")
+    assert own.slots == 1
+    child.verify_arrays()
+    assert child.stacked("calibration/tail").shape[0] == child.manifest["slots"]
+    expected = FleetScorer(child).score(BEFORE["b"])
+    copy = tmp_path / "alone"
+    copy.mkdir()
+    for file in child.directory.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    alone = open_bundle(copy, expected_digest=child.digest)
+    assert FleetScorer(alone).score(BEFORE["b"]).equals(expected)
+    damaged = bytearray((copy / layer.name).read_bytes())
+    damaged[-1] ^= 1
+    (copy / layer.name).write_bytes(damaged)
+    with pytest.raises(DigestMismatchError, match=layer.name):
+        open_bundle(copy)
+
+
+def test_opening_one_series_reads_one(child):
+    opened = open_bundle(child.directory, verify="each")
+    before = opened.bytes_read
+    opened.arrays(opened.slot("b", "cpu"))
+    size = sum(spec.nbytes for spec in opened.specs.values())
+    assert opened.bytes_read - before == size
+
+
+def test_new_series_join_and_short_ones_share_the_parents_pool(parent, folder):
+    grown = extend_fleet(
+        parent,
+        [("c", "cpu"), ("c", "mem"), ("d", "cpu"), ("c", "gone")],
+        [AFTER["c"], AFTER["d"]],
+        FEATURES,
+        POLICY,
+        folder / "3",
+        lineage=lineage(3, "1"),
+    )
+    rows = {(r["entity"], r["metric"]): r for r in grown.series.iter_rows(named=True)}
+    pools = dict(parent.series.select("metric", "pool_index").drop_nulls().iter_rows())
+    assert rows["c", "cpu"]["pool_index"] == pools["cpu"]
+    assert rows["c", "mem"]["status"] == "trained"
+    assert rows["d", "cpu"]["trained_in"] == "3"
+    assert grown.manifest["retrained"]["without_rows"] == 1
+    assert FleetScorer(grown).score(AFTER["d"])["entity_score"].tail(200).null_count() == 0
+    assert FleetScorer(grown).score(AFTER["c"])["is_anomaly"].mean() < 0.05
+
+
+def test_a_chain_of_bundles_keeps_few_files_and_the_same_bits(parent, folder):
+    newest = parent
+    for version in range(10, 20):
+        newest = extend_fleet(
+            newest,
+            [("a", "cpu")],
+            [AFTER["a"]],
+            FEATURES,
+            POLICY,
+            folder / str(version),
+            lineage=lineage(version, newest.manifest["version"]),
+        )
+    assert len(newest.layers) == 2
+    assert FleetScorer(newest).score(BEFORE["b"]).equals(FleetScorer(parent).score(BEFORE["b"]))
+
+
+def test_series_of_a_file_that_is_left_behind_are_copied(parent, folder):
+    most = [(e, m) for e, m in parent.series.select("entity", "metric").rows() if e != "b"]
+    newest = extend_fleet(
+        parent,
+        most,
+        [BEFORE["a"], BEFORE["c"]],
+        FEATURES,
+        POLICY,
+        folder / "most",
+        lineage=lineage(4, "1"),
+    )
+    assert len(newest.layers) == 1
+    assert FleetScorer(newest).score(BEFORE["b"]).equals(FleetScorer(parent).score(BEFORE["b"]))
+
+
+def test_what_one_bundle_trained_is_set_on_another(parent, child, folder):
+    other = extend_fleet(
+        parent,
+        [("a", "mem")],
+        [AFTER["a"]],
+        FEATURES,
+        POLICY,
+        folder / "other",
+        lineage=lineage(5, "1"),
+    )
+    rebased = extend_fleet(
+        other,
+        retrained_series(child),
+        [AFTER["a"]],
+        FEATURES,
+        POLICY,
+        folder / "rebased",
+        lineage=lineage(6, "5"),
+        donor=child,
+    )
+    digests = {(e, m): d for e, m, d in rebased.series.select("entity", "metric", "digest").rows()}
+    for bundle, key in ((child, ("a", "cpu")), (other, ("a", "mem")), (parent, ("b", "cpu"))):
+        origin = {
+            (e, m): d for e, m, d in bundle.series.select("entity", "metric", "digest").rows()
+        }
+        assert digests[key] == origin[key]
+    assert retrained_series(rebased) == [("a", "cpu")]
+    assert FleetScorer(rebased).score(AFTER["a"])["entity_is_anomaly"].mean() < 0.05
+    trained_in = dict(
+        rebased.series.filter(pl.col("entity") == "a").select("metric", "trained_in").iter_rows()
+    )
+    assert trained_in == {"cpu": "2", "mem": "5", "net": "1"}
+
+
+def test_alpha_stays_the_parents(parent, folder):
+    extended = extend_fleet(
+        parent,
+        [("a", "cpu")],
+        [AFTER["a"]],
+        FEATURES,
+        FleetPolicy(trees=20, evaluate=False, alpha=0.05),
+        folder / "alpha",
+        lineage=lineage(7, "1"),
+    )
+    assert extended.manifest["hyper_parameters"]["alpha"] == POLICY.alpha
+    assert FleetScorer(extended).score(BEFORE["b"]).equals(FleetScorer(parent).score(BEFORE["b"]))
+
+
+def test_what_does_not_fit_is_refused(parent, folder):
+    others = MetricFeatureSet(windows=(6, 24), lags=(1,))
+    with pytest.raises(ValueError, match="train every series anew"):
+        extend_fleet(
+            parent, [("a", "cpu")], [], others, POLICY, folder / "x", lineage=lineage(8, "1")
+        )
+    with pytest.raises(ValueError, match="none of the series has a row"):
+        extend_fleet(
+            parent, [("z", "cpu")], [], FEATURES, POLICY, folder / "x", lineage=lineage(8, "1")
+        )
