@@ -32,8 +32,6 @@ from dagster import (
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.resources.training_requests import TrainingRequest
 from anomaly_platform.sensors.work import (
-    reason_to_wait,
-    recent_work,
     under_way,
     wait_after,
     work_tags,
@@ -75,24 +73,13 @@ def build_retraining_sensors(stream: Stream) -> list[SensorDefinition]:
         if platform.warehouse.training_requests.running(stream.name):
             return SkipReason("a training is under way")
         asked = ask_for_what_is_due(platform, stream)
-        wait = _reason_to_wait(context.instance, stream, now)
-        if wait:
-            return SkipReason(wait)
+        refuse_unknown(platform, stream)
         batch = platform.warehouse.training_requests.claim(stream.name, now)
         if not batch:
             return SkipReason(f"{asked} asked for" if asked else "no training is due")
         return SensorResult(run_requests=[training_run(platform, stream, batch)])
 
     return [_sensor]
-
-
-def _reason_to_wait(instance: DagsterInstance, stream: Stream, now: datetime) -> str | None:
-    """Return why no training begins now: data that is on its way comes first."""
-    for work in ("ingest", "refresh"):
-        wait = reason_to_wait(recent_work(instance, stream.name, work), now)
-        if wait and wait.endswith("under way"):
-            return f"{work}: {wait}"
-    return None
 
 
 def ask_for_what_is_due(platform: Platform, stream: Stream) -> int:
@@ -135,7 +122,7 @@ def settle(
         if under_way(run.status):
             continue
         if run.status == DagsterRunStatus.SUCCESS:
-            outcome, version = outcome_of(platform, stream, run)
+            outcome, version = outcome_of(instance, platform, stream, run)
             requests.finish(
                 batch, status="done", outcome=outcome, detector=stream.scored_by, version=version
             )
@@ -162,13 +149,19 @@ def _failed(
         requests.put_back(batch, outcome=f"{outcome}, attempt {attempts}", not_before=due)
 
 
-def outcome_of(platform: Platform, stream: Stream, run: DagsterRun) -> tuple[str, int | None]:
+def outcome_of(
+    instance: DagsterInstance, platform: Platform, stream: Stream, run: DagsterRun
+) -> tuple[str, int | None]:
     """Return in words what became of a training run, and the version that came of it."""
     bundles = platform.warehouse.bundles
+    # One run of a stream at a time: a version that is younger than the run came of it.
+    record = instance.get_run_record_by_id(run.run_id)
+    began = None if record is None else record.create_timestamp.replace(tzinfo=UTC)
     made = [
         bundle
         for bundle in bundles.all(stream.name, stream.scored_by)
         if bundle.parameters.get("run_id") == run.run_id
+        or ("run_id" not in bundle.parameters and began and bundle.created_at >= began)
     ]
     if not made:
         return "the run ended without a new version", None
@@ -215,18 +208,43 @@ def reason_of(batch: Sequence[TrainingRequest]) -> str:
 def training_config(
     platform: Platform, stream: Stream, batch: Sequence[TrainingRequest], reason: str
 ) -> dict[str, Any]:
-    """Return the run configuration: the asked series only, or all of them."""
-    config: dict[str, Any] = {"cause": batch[0].cause, "reason": reason}
-    if batch[0].window_days is not None:
-        config["window_days"] = batch[0].window_days
-    if isinstance(stream, MetricStream):
-        config["series"] = asked_series(platform, stream, batch)
+    """Return the run configuration: the asked series only, or all of them.
+
+    Models of scans are one population and have nothing to choose from.
+    """
+    if not isinstance(stream, MetricStream):
+        return {}
+    config = {
+        "series": asked_series(platform, stream, batch),
+        "window_days": batch[0].window_days,
+        "cause": batch[0].cause,
+        "reason": reason,
+    }
     return {
         "ops": {
             "__".join(stream.key(f"{detector}_model")): {"config": config}
-            for detector in stream.configured
+            for detector in stream.detectors
         }
     }
+
+
+def refuse_unknown(platform: Platform, stream: Stream) -> None:
+    """End the waiting requests for series that nobody has ever seen, before a run fails on them."""
+    waiting = [
+        one
+        for one in platform.warehouse.training_requests.waiting(stream.name)
+        if one.entity is not None
+    ]
+    if not waiting:
+        return
+    known = platform.warehouse.series.extents(stream.name).select("entity", "metric").rows()
+    series, entities = set(known), {entity for entity, _ in known}
+    for one in waiting:
+        there = one.entity in entities if one.metric is None else (one.entity, one.metric) in series
+        if not there:
+            platform.warehouse.training_requests.cancel(
+                one.id, f"{one.subject} has no readings that could be trained on"
+            )
 
 
 def asked_series(
@@ -243,9 +261,4 @@ def asked_series(
         for entity, metric in known
         if entity in whole or (entity, metric) in single
     ]
-    # What nobody has ever seen is passed on, so that the run says so.
-    seen = {(entity, metric) for entity, metric in asked}
-    asked += [[str(e), str(m)] for e, m in sorted(
-        (one.entity, one.metric) for one in batch if one.entity and one.metric
-    ) if (e, m) not in seen]
     return [] if len(asked) > MOST_SERIES else asked
