@@ -66,15 +66,14 @@ def build_retraining_sensors(stream: Stream) -> list[SensorDefinition]:
     )
     def _sensor(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         platform: Platform = context.resources.platform
-        now = datetime.now(UTC)
-        unsent = settle(context.instance, platform, stream, now)
+        unsent = settle(context.instance, platform, stream, datetime.now(UTC))
         if unsent:
             return SensorResult(run_requests=[training_run(platform, stream, unsent)])
         if platform.warehouse.training_requests.running(stream.name):
             return SkipReason("a training is under way")
         asked = ask_for_what_is_due(platform, stream)
         refuse_unknown(platform, stream)
-        batch = platform.warehouse.training_requests.claim(stream.name, now)
+        batch = platform.warehouse.training_requests.claim(stream.name)
         if not batch:
             return SkipReason(f"{asked} asked for" if asked else "no training is due")
         return SensorResult(run_requests=[training_run(platform, stream, batch)])
