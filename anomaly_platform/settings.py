@@ -204,6 +204,13 @@ class Settings(BaseSettings):
         default="console",
         description="How log lines look: console, for people, or json, an object a line.",
     )
+    online_batch_seconds: int = Field(
+        default=60,
+        ge=1,
+        le=86_400,
+        description="How long readings that came one by one wait before a batch takes them into "
+        "the lake.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="WARNING",
         description="Least severe level that is logged: DEBUG, INFO, WARNING or ERROR.",

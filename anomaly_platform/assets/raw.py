@@ -1,4 +1,4 @@
-"""``raw_events``: from files in landing to append-only raw rows in the lake.
+"""``raw_events``: from files in landing, and readings taken one by one, to raw rows in the lake.
 
 What belongs here: taking a file in exactly once, and saying which event days it touched. What a
 row means is decided a stage later; here it only has to belong to a day.
@@ -25,17 +25,16 @@ from dagster import (
 from pydantic import Field
 
 from anomaly_platform.assets.metadata import column_schema, counts_table
+from anomaly_platform.assets.raw_online import RAW_BUCKET, STAGE, claim_batches, for_lake
 from anomaly_platform.assets.row_formats import RowFormat, row_format
 from anomaly_platform.resources.landing import LandedFile
 from anomaly_platform.resources.platform import Platform
-from anomaly_platform.streams import Stream
+from anomaly_platform.streams import MetricStream, Stream
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.layout import LayoutContext
     from anomaly_platform.ingest.mapping import ColumnMapping
 
-STAGE = "raw_events"
-RAW_BUCKET = "entity_bucket"
 _BATCH_ROWS = 250_000
 #: Rows that are sorted together. The more, the fewer row groups hold rows of a given bucket, and a
 #: large day is validated bucket by bucket.
@@ -67,8 +66,8 @@ class IngestReport:
         Why a file was rejected.
     failed : dict of str to str
         What went wrong with a file for no fault of its own; it stays in landing.
-    rows, quarantined : int
-        Rows read, and how many of them were refused here.
+    rows, quarantined, online : int
+        Rows read, how many of them were refused here, and how many came one by one.
     days : Counter of date
         Rows per event day.
     """
@@ -80,6 +79,7 @@ class IngestReport:
     failed: dict[str, str] = field(default_factory=dict)
     rows: int = 0
     quarantined: int = 0
+    online: int = 0
     days: Counter[date] = field(default_factory=Counter)
 
 
@@ -93,8 +93,8 @@ def build_raw_events(stream: Stream) -> AssetsDefinition:
         owners=list(stream.owners),
         tags={"stage": "raw"},
         description=(
-            f"Files from landing/{stream.name} as rows of text, append-only, each file once. "
-            "Rows that belong to no day of the calendar are in quarantine."
+            f"Files from landing/{stream.name} and readings taken one by one, as rows of text, "
+            "append-only, each once. Rows that belong to no day of the calendar are in quarantine."
         ),
         required_resource_keys={"platform"},
     )
@@ -106,7 +106,10 @@ def build_raw_events(stream: Stream) -> AssetsDefinition:
         if config.files:
             wanted = set(config.files)
             files = [file for file in files if file.name in wanted]
-        report = ingest_files(platform, stream, files, datetime.now(UTC))
+        now = datetime.now(UTC)
+        report = ingest_files(platform, stream, files, now)
+        if isinstance(stream, MetricStream):
+            ingest_online(platform, stream, now, report)
         for name, reason in report.reasons.items():
             context.log.warning("%s was rejected: %s", name, reason)
         if report.failed:
@@ -141,6 +144,16 @@ def ingest_files(
         except Exception as error:
             report.failed[file.name] = f"{type(error).__name__}: {error}"
     return report
+
+
+def ingest_online(
+    platform: Platform, stream: MetricStream, now: datetime, report: IngestReport
+) -> None:
+    """Take the readings that the service has stored into the lake, each exactly once."""
+    for rows, days in claim_batches(platform, stream, now):
+        report.online += rows
+        report.rows += rows
+        report.days.update(days)
 
 
 def _ingest_file(
@@ -228,10 +241,10 @@ def _store(
             rejects.append(refused)
             held.append(good)
             if sum(frame.height for frame in held) >= _SORTED_ROWS:
-                yield _for_lake(pl.concat(held))
+                yield for_lake(pl.concat(held))
                 held.clear()
         if held:
-            yield _for_lake(pl.concat(held))
+            yield for_lake(pl.concat(held))
         if not platform.landing.unchanged(file):
             raise StillBeingWrittenError(f"{file.name} changed while it was read")
 
@@ -240,7 +253,7 @@ def _store(
         stream.name,
         context.now.date().isoformat(),
         batches(),
-        schema=_for_lake(pl.DataFrame(schema=form.raw_schema)).schema,
+        schema=for_lake(pl.DataFrame(schema=form.raw_schema)).schema,
     )
     refused = pl.concat(rejects)
     rows = written.rows + refused.height
@@ -261,11 +274,6 @@ def _store(
     report.days.update(days)
 
 
-def _for_lake(rows: pl.DataFrame) -> pl.DataFrame:
-    """Order rows by day and bucket; over a large file buckets start anew with each run of rows."""
-    return rows.sort("event_date", "bucket", maintain_order=True).rename({"bucket": RAW_BUCKET})
-
-
 def _metadata(report: IngestReport, form: RowFormat) -> dict[str, MetadataValue]:
     files = {
         "ingested": len(report.ingested),
@@ -275,6 +283,7 @@ def _metadata(report: IngestReport, form: RowFormat) -> dict[str, MetadataValue]
     return {
         "dagster/row_count": MetadataValue.int(report.rows),
         "quarantined": MetadataValue.int(report.quarantined),
+        "taken one by one": MetadataValue.int(report.online),
         "files": counts_table("files", files),
         "rejected": MetadataValue.json(report.reasons),
         "days": counts_table("event day", {str(d): n for d, n in sorted(report.days.items())}),

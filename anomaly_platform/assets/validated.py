@@ -21,7 +21,7 @@ from dagster import (
 
 from anomaly_platform.assets.metadata import column_schema, counts_table, records_table
 from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days
-from anomaly_platform.assets.raw import RAW_BUCKET
+from anomaly_platform.assets.raw_online import RAW_BUCKET
 from anomaly_platform.assets.row_formats import RowFormat, row_format
 from anomaly_platform.resources.ledger import RawFile
 from anomaly_platform.resources.platform import Platform

@@ -113,38 +113,19 @@ class Ledger:
         tuple of LedgerEntry and bool
             The entry, and whether this call made it.
         """
-        source = _storable(source)
         with self._transactions.begin() as connection:
-            entry, is_new = _insert(
+            return record_ingest(
                 connection,
                 stream,
                 digest,
                 source=source,
-                status="ingested",
-                reason=None,
-                rows_in=rows_in,
-                rows_quarantined=0 if rejects is None else rejects.height,
                 raw_path=raw_path,
+                rows_in=rows_in,
+                days=days,
+                rejects=rejects,
                 mapping=mapping,
                 ingest_date=ingest_date,
             )
-            if is_new:
-                connection.cursor().executemany(
-                    "INSERT INTO raw_days (stream, day, digest, seq, rows) "
-                    "VALUES (%s, %s, %s, %s, %s)",
-                    [(stream, day, digest, entry.seq, rows) for day, rows in days.items() if rows],
-                )
-                if rejects is not None:
-                    insert_rejects(
-                        connection,
-                        rejects.with_columns(
-                            pl.lit(digest).alias("digest"), pl.lit(source).alias("source")
-                        ),
-                        stream=stream,
-                        stage="raw",
-                        day=None,
-                    )
-        return entry, is_new
 
     def record_rejected(
         self,
@@ -254,6 +235,52 @@ class Ledger:
                 (stream, day - dt.timedelta(days=lookback_days), day),
             ).fetchone()
         return 0 if row is None else int(row[0])
+
+
+def record_ingest(
+    connection: Connection,
+    stream: str,
+    digest: str,
+    *,
+    source: str,
+    raw_path: str,
+    rows_in: int,
+    days: Mapping[dt.date, int],
+    rejects: pl.DataFrame | None = None,
+    mapping: Mapping[str, Any] | None = None,
+    ingest_date: dt.date | None = None,
+) -> tuple[LedgerEntry, bool]:
+    """Do :meth:`Ledger.record_ingest` within the caller's transaction."""
+    source = _storable(source)
+    entry, is_new = _insert(
+        connection,
+        stream,
+        digest,
+        source=source,
+        status="ingested",
+        reason=None,
+        rows_in=rows_in,
+        rows_quarantined=0 if rejects is None else rejects.height,
+        raw_path=raw_path,
+        mapping=mapping,
+        ingest_date=ingest_date,
+    )
+    if is_new:
+        connection.cursor().executemany(
+            "INSERT INTO raw_days (stream, day, digest, seq, rows) VALUES (%s, %s, %s, %s, %s)",
+            [(stream, day, digest, entry.seq, rows) for day, rows in days.items() if rows],
+        )
+        if rejects is not None:
+            insert_rejects(
+                connection,
+                rejects.with_columns(
+                    pl.lit(digest).alias("digest"), pl.lit(source).alias("source")
+                ),
+                stream=stream,
+                stage="raw",
+                day=None,
+            )
+    return entry, is_new
 
 
 _SELECT = (

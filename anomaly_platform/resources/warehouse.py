@@ -2,8 +2,7 @@
 
 Belongs here: what puts the parts together. Each part is a module of its own: ``ledger``,
 ``quarantine``, ``partitions``, ``series``, ``bundles``, ``scores``, ``scan_scores``,
-``monitoring``, ``progress``, ``training_requests``, ``labels``, ``drift``,
-``training_evidence``.
+``monitoring``, ``progress``, ``training_requests``, ``labels``, ``drift``.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from anomaly_platform.resources.quarantine import Quarantine
 from anomaly_platform.resources.scan_scores import ScanScores
 from anomaly_platform.resources.scores import Scores
 from anomaly_platform.resources.series import SeriesIndex
-from anomaly_platform.resources.training_evidence import TrainingEvidence
 from anomaly_platform.resources.training_requests import TrainingRequests
 from anomaly_platform.resources.transactions import Transactions
 from anomaly_platform.settings import Settings
@@ -45,7 +43,7 @@ class Warehouse:
     transactions : Transactions
         For statements that none of the parts has.
     ledger, quarantine, partitions, series, bundles, scores, scan_scores, monitoring, progress,
-    training_requests, training_evidence, labels, drift
+    training_requests, labels, drift
         The parts.
     """
 
@@ -65,7 +63,6 @@ class Warehouse:
         self.training_requests = TrainingRequests(self.transactions)
         self.labels = Labels(self.transactions)
         self.drift = DriftStats(self.transactions)
-        self.training_evidence = TrainingEvidence(self.transactions)
 
     def stream_state(
         self,

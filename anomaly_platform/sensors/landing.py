@@ -1,13 +1,14 @@
 """New data: from a file in landing to the run that ingests it, and on to the daily stages.
 
-Two sensors per stream. The first sees files settle and asks for ``raw_events``. The second asks
+Two sensors per stream. The first sees files settle, and readings taken one by one wait, and asks
+for ``raw_events``. The second asks
 for whatever is out of date after that (see ``streams.staleness``): it remembers nothing, so that
 a killed daemon, a failed run or a tick that happens twice neither loses nor repeats work.
 """
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from dagster import (
     AssetKey,
@@ -27,7 +28,7 @@ from anomaly_platform.assets.raw import RawEventsConfig
 from anomaly_platform.resources.landing import settle
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.sensors.work import reason_to_wait, recent_work, work_tags
-from anomaly_platform.streams import Stream
+from anomaly_platform.streams import MetricStream, Stream
 from anomaly_platform.streams.staleness import (
     StreamState,
     needs_first_model,
@@ -40,6 +41,7 @@ SCORE_STAGES = ("scored_events", "monitoring_stats")
 
 _TICK_SECONDS = 5
 _MOST_SPANS_A_TICK = 10
+_MANY_READINGS = 50_000
 
 
 def build_landing_sensors(stream: Stream) -> list[SensorDefinition]:
@@ -50,7 +52,10 @@ def build_landing_sensors(stream: Stream) -> list[SensorDefinition]:
 def _new_files(stream: Stream) -> SensorDefinition:
     @sensor(
         name=f"{stream.name}_new_files",
-        description=f"Ingests files once their size holds still in landing/{stream.name}.",
+        description=(
+            f"Ingests files once their size holds still in landing/{stream.name}, and readings "
+            "that the service has taken one by one."
+        ),
         target=AssetSelection.assets(stream.key("raw_events")),
         minimum_interval_seconds=_TICK_SECONDS,
         default_status=DefaultSensorStatus.RUNNING,
@@ -61,9 +66,10 @@ def _new_files(stream: Stream) -> SensorDefinition:
         seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
         ready, now_seen = settle(seen, platform.landing.waiting(stream.name))
         context.update_cursor(json.dumps(now_seen))
-        if not ready:
+        online = online_batch_due(platform, stream, datetime.now(UTC))
+        if not ready and not online:
             return SkipReason(
-                f"{len(now_seen)} files are still being written" if now_seen else "no new files"
+                f"{len(now_seen)} files are still being written" if now_seen else "nothing new"
             )
         wait = reason_to_wait(
             recent_work(context.instance, stream.name, "ingest"), datetime.now(UTC)
@@ -75,10 +81,29 @@ def _new_files(stream: Stream) -> SensorDefinition:
                 "__".join(stream.key("raw_events")): RawEventsConfig(files=[f.name for f in ready])
             }
         )
-        tags = work_tags(stream.name, "ingest", f"{len(ready)} new files")
+        what = [f"{len(ready)} new files"] * bool(ready) + [online] * bool(online)
+        tags = work_tags(stream.name, "ingest", " and ".join(what))
         return SensorResult(run_requests=[RunRequest(run_config=config, tags=tags)])
 
     return _sensor
+
+
+def online_batch_due(platform: Platform, stream: Stream, now: datetime) -> str:
+    """Say why readings taken one by one are due for a batch; empty while they can wait.
+
+    A run for every reading would be nothing but runs: they wait until the oldest has waited long
+    enough, or until there are many.
+    """
+    if not isinstance(stream, MetricStream):
+        return ""
+    waiting = platform.warehouse.online.waiting(stream.name, limit=_MANY_READINGS)
+    if waiting.oldest is None:
+        return ""
+    patience = timedelta(seconds=platform.settings.online_batch_seconds)
+    if waiting.rows < _MANY_READINGS and now - waiting.oldest < patience:
+        return ""
+    more = "or more " if waiting.rows == _MANY_READINGS else ""
+    return f"{waiting.rows} {more}readings taken one by one"
 
 
 def _out_of_date(stream: Stream) -> SensorDefinition:

@@ -1,0 +1,102 @@
+"""Readings taken one by one, on their way into the lake: claimed in batches, each exactly once.
+
+What belongs here: the transaction in which a batch is claimed, written and entered into the ledger,
+and how raw rows lie in the lake. A process that is killed on the way leaves the readings unclaimed
+and, at worst, a file that nobody refers to.
+"""
+
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date, datetime
+
+import polars as pl
+
+from anomaly_platform.assets.row_formats import row_format
+from anomaly_platform.resources.ledger import record_ingest
+from anomaly_platform.resources.online import claim
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.streams import MetricStream
+
+STAGE = "raw_events"
+RAW_BUCKET = "entity_bucket"
+SOURCE = "online"
+BATCH_ROWS = 250_000
+
+
+def for_lake(rows: pl.DataFrame) -> pl.DataFrame:
+    """Order rows by day and bucket; over a large file buckets start anew with each run of rows."""
+    return rows.sort("event_date", "bucket", maintain_order=True).rename({"bucket": RAW_BUCKET})
+
+
+def claim_batches(
+    platform: Platform, stream: MetricStream, now: datetime, *, batch_rows: int = BATCH_ROWS
+) -> Iterator[tuple[int, Counter[date]]]:
+    """Take waiting readings into the lake, batch by batch, until none is left.
+
+    Yields
+    ------
+    tuple of int and Counter of date
+        Readings of a batch that has been committed, and how many are of which day.
+    """
+    while True:
+        rows, days = _claim_batch(platform, stream, now, batch_rows)
+        if not rows:
+            return
+        yield rows, days
+        if rows < batch_rows:
+            # What has arrived meanwhile is for the next run: there may be no end of it.
+            return
+
+
+def _claim_batch(
+    platform: Platform, stream: MetricStream, now: datetime, batch_rows: int
+) -> tuple[int, Counter[date]]:
+    batch_id = uuid.uuid4().hex
+    with platform.warehouse.transactions.begin() as connection:
+        claimed = claim(connection, stream.name, batch_id, limit=batch_rows)
+        if claimed.is_empty():
+            return 0, Counter()
+        raw = raw_rows(claimed)
+        days = Counter(dict(raw["event_date"].value_counts().iter_rows()))
+        written = platform.lake.write(
+            STAGE,
+            stream.name,
+            now.date().isoformat(),
+            [for_lake(raw)],
+            schema=for_lake(pl.DataFrame(schema=row_format(stream).raw_schema)).schema,
+        )
+        # In the claim's own transaction: a batch is in the ledger or its readings are unclaimed.
+        record_ingest(
+            connection,
+            stream.name,
+            batch_id,
+            source=SOURCE,
+            raw_path=written.path,
+            rows_in=claimed.height,
+            days=days,
+        )
+    return claimed.height, days
+
+
+def raw_rows(claimed: pl.DataFrame) -> pl.DataFrame:
+    """Return readings as the raw rows of a file that says the same, in the order they came."""
+    from anomaly_platform.ingest.bucketing import bucket_of
+    from anomaly_platform.ingest.layout import RAW_METRIC_ROWS
+
+    times = claimed["event_time"]
+    return claimed.select(
+        row_number=pl.int_range(1, pl.len() + 1),
+        column=pl.lit(""),
+        entity="entity",
+        metric="metric",
+        event_time_text=times.dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"),
+        event_time="event_time",
+        # The shortest text that is read back as the same number.
+        value_text=pl.Series([repr(value) for value in claimed["value"]], dtype=pl.String),
+        event_id_text="event_id",
+        metadata_text="metadata",
+        label_text=pl.lit(None, pl.String),
+        event_date=times.dt.date(),
+        bucket=bucket_of(claimed["entity"]),
+    ).cast(RAW_METRIC_ROWS)

@@ -1,0 +1,232 @@
+"""From readings taken one by one to the scored day: each once, and with the same bits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import numpy as np
+import polars as pl
+import pytest
+from dagster import build_sensor_context
+from rich.console import Console
+
+from anomaly_platform.assets.raw_online import claim_batches
+from anomaly_platform.cli.materialize import run_stream
+from anomaly_platform.cli.runtime import Runtime
+from anomaly_platform.ingest.online_readings import Reading
+from anomaly_platform.ml.online_scoring import OnlineScorer
+from anomaly_platform.resources.online_ingest import Answer, Judge, OnlineIngest
+from anomaly_platform.resources.online_states import load_state
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.resources.progress import Account
+from anomaly_platform.sensors.landing import build_landing_sensors, online_batch_due
+from anomaly_platform.streams import EMS, MetricStream
+
+pytestmark = pytest.mark.integration
+
+Drop = Callable[[MetricStream, str, pl.DataFrame | str | bytes], None]
+Run = Callable[[MetricStream], Account]
+START = datetime(2026, 1, 5, tzinfo=UTC)
+FRAME = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def values(rows: int, seed: int = 1) -> list[float]:
+    rng = np.random.default_rng(seed)
+    clock = np.arange(rows)
+    wave = 50 + 10 * np.sin(clock / 288 * 2 * np.pi) + rng.normal(0, 1, rows)
+    return [float(value) for value in wave]
+
+
+def readings(first: int, last: int, asset: str = "host-1", seed: int = 1) -> list[Reading]:
+    every = values(last, seed)
+    return [
+        Reading(asset, "cpu", micros(n), every[n], uuid4(), '{"unit":"%"}')
+        for n in range(first, last)
+    ]
+
+
+def micros(n: int) -> int:
+    return int((START + timedelta(minutes=5 * n)).timestamp() * 1e6)
+
+
+def as_file(every: list[Reading]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "asset_id": [one.entity for one in every],
+            "metric_name": [one.metric for one in every],
+            "timestamp": [FRAME + timedelta(microseconds=one.time) for one in every],
+            "value": [one.value for one in every],
+        }
+    )
+
+
+def judge_of(platform: Platform) -> Judge:
+    from anomaly_platform.assets.scored import current_scorer
+
+    version, scorer = current_scorer(platform, EMS)
+    return Judge(version, OnlineScorer(scorer), platform.threshold_of(EMS))
+
+
+@pytest.fixture
+def ingest(runtime: Runtime) -> Iterator[OnlineIngest]:
+    opened = OnlineIngest(runtime.platform)
+    yield opened
+    opened.close()
+
+
+def take(
+    ingest: OnlineIngest, platform: Platform, every: list[Reading], step: int = 37
+) -> list[Answer]:
+    judge = judge_of(platform)
+    answers = []
+    for at in range(0, len(every), step):
+        answers += ingest.ingest(EMS, every[at : at + step], judge, source="api")
+    return answers
+
+
+def test_the_batch_finds_the_same_rows_and_the_same_bits(
+    runtime: Runtime, drop: Drop, run: Run, ingest: OnlineIngest
+) -> None:
+    """History comes as a file and is trained on; then readings come one by one."""
+    platform = runtime.platform
+    drop(EMS, "history.csv", as_file(readings(0, 3 * 288)))
+    run(EMS)
+    live = readings(3 * 288, 4 * 288 + 50)
+    live[100] = Reading("host-1", "cpu", live[100].time, 400.0, live[100].event_id, None)
+    answers = take(ingest, platform, live)
+    assert {answer.outcome for answer in answers} == {"stored"}
+    online = {answer.reading.event_time: answer.reading for answer in answers if answer.reading}
+    assert online[live[100].time].is_anomaly
+    assert {one.status for one in online.values()} == {"trained"}
+
+    # Without training: the version that judged them online judges them again.
+    account = run_stream(runtime, EMS, Console(quiet=True), train=False)
+    assert (account.missing, account.pending) == (0, 0)
+    assert account.rows_in == 4 * 288 + 50
+    assert account.scored == account.rows_in
+    columns = ("event_time", "event_id", "value", "score", "p_value", "is_anomaly", "status")
+    columns = (*columns, "metadata", "bundle_version")
+    days = [state.day for state in platform.state_of(EMS).days]
+    scored = pl.concat([platform.warehouse.scores.read_day("ems", day, columns) for day in days])
+    compared = 0
+    for row in scored.iter_rows(named=True):
+        one = online.get(int(row["event_time"].timestamp() * 1e6))
+        if one is None:
+            continue
+        compared += 1
+        assert str(one.event_id) == row["event_id"]
+        assert (one.value, one.score, one.p_value) == (row["value"], row["score"], row["p_value"])
+        assert (one.is_anomaly, one.status) == (row["is_anomaly"], row["status"])
+        assert one.bundle_version == row["bundle_version"]
+        # White space behind JSON means nothing (``copying``).
+        assert one.metadata == (row["metadata"] and row["metadata"].rstrip())
+    assert compared == len(live)
+    assert run_stream(runtime, EMS, Console(quiet=True), train=False) == account
+    detections = count(platform, "anomaly_detections WHERE source = 'realtime'")
+    assert detections == sum(bool(one.is_anomaly) for one in online.values())
+
+
+def count(platform: Platform, table: str) -> int:
+    with platform.warehouse.transactions.begin() as connection:
+        found = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+def test_a_series_known_from_files_goes_on_where_they_ended(
+    runtime: Runtime, drop: Drop, run: Run
+) -> None:
+    history = readings(0, 2 * 288)
+    drop(EMS, "history.csv", as_file(history))
+    run(EMS)
+    state = load_state(runtime.platform, EMS, "host-1", "cpu")
+    assert state.times.tolist() == [one.time for one in history[-288:]]
+    assert state.values.tolist() == [one.value for one in history[-288:]]
+
+
+def test_readings_of_a_file_and_online_are_duplicates_of_each_other(
+    runtime: Runtime, drop: Drop, run: Run, ingest: OnlineIngest
+) -> None:
+    every = readings(0, 40)
+    take(ingest, runtime.platform, [Reading(o.entity, o.metric, o.time, o.value) for o in every])
+    drop(EMS, "same.csv", as_file(every))
+    account = run(EMS)
+    assert (account.rows_in, account.scored, account.duplicates) == (80, 40, 40)
+
+
+def test_a_batch_is_claimed_once_by_many(runtime: Runtime, ingest: OnlineIngest) -> None:
+    platform = runtime.platform
+    take(ingest, platform, readings(0, 95))
+    batches = claim_batches(platform, EMS, datetime.now(UTC), batch_rows=20)
+    first, _ = next(batches)
+    other = Platform(platform.settings)
+    rest = [rows for rows, _ in claim_batches(other, EMS, datetime.now(UTC), batch_rows=30)]
+    other.close()
+    assert [first, *rest] == [20, 30, 30, 15]
+    assert list(batches) == []
+    assert platform.account_of(EMS).rows_in == 95
+    assert count(platform, "online_readings WHERE batch_id IS NULL") == 0
+
+
+_KILLED = """
+    import os, signal, sys
+    from datetime import UTC, datetime
+    from anomaly_platform.assets import raw_online
+    from anomaly_platform.resources.platform import Platform
+    from anomaly_platform.settings import get_settings
+    from anomaly_platform.streams import EMS
+
+    def die(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    real = raw_online.record_ingest
+    if sys.argv[3] == "before the ledger":
+        raw_online.record_ingest = die
+    else:
+        raw_online.record_ingest = lambda *a, **k: (real(*a, **k), die())
+    platform = Platform(get_settings(home=sys.argv[1], database_url=sys.argv[2]))
+    list(raw_online.claim_batches(platform, EMS, datetime.now(UTC)))
+"""
+
+
+@pytest.mark.parametrize("moment", ["before the ledger", "before the commit"])
+def test_a_killed_claim_leaves_the_readings_to_the_next(
+    runtime: Runtime, ingest: OnlineIngest, run: Run, moment: str
+) -> None:
+    platform = runtime.platform
+    take(ingest, platform, readings(0, 60))
+    url = platform.settings.database_url
+    assert url is not None
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", textwrap.dedent(_KILLED)),
+            *(str(platform.settings.home), url.get_secret_value(), moment),
+        ],
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == -9
+    account = run(EMS)
+    assert (account.rows_in, account.scored) == (60, 60)
+
+
+def test_a_sensor_waits_for_a_batch_worth_a_run(runtime: Runtime, ingest: OnlineIngest) -> None:
+    platform = runtime.platform
+    now = datetime.now(UTC)
+    assert online_batch_due(platform, EMS, now) == ""
+    take(ingest, platform, readings(0, 5))
+    assert online_batch_due(platform, EMS, now) == ""
+    later = now + timedelta(seconds=platform.settings.online_batch_seconds + 5)
+    assert online_batch_due(platform, EMS, later) == "5 readings taken one by one"
+    new_files = next(found for found in build_landing_sensors(EMS) if found.name == "ems_new_files")
+    with build_sensor_context(runtime.instance, resources={"platform": platform}) as context:
+        assert new_files.evaluate_tick(context).run_requests == []
+        with platform.warehouse.transactions.begin() as connection:
+            connection.execute("UPDATE online_readings SET received_at = now() - interval '1 day'")
+        (request,) = new_files.evaluate_tick(context).run_requests or []
+    assert "5 readings" in request.tags["anomaly/reason"]
