@@ -22,6 +22,7 @@ from anomaly_platform.logs import configure_logging
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.resources.trainer import Trainer
 from anomaly_platform.sensors.landing import build_landing_sensors
+from anomaly_platform.sensors.retraining import build_retraining_sensors
 from anomaly_platform.settings import get_settings
 
 CHECKS_JOB = "asset_checks"
@@ -63,7 +64,11 @@ def build_defs(
     return Definitions(
         assets=[asset for stream in streams for asset in build_assets(stream, platform)],
         asset_checks=[check for stream in streams for check in build_checks(stream)],
-        sensors=[sensor for stream in streams for sensor in build_landing_sensors(stream)],
+        sensors=[
+            sensor
+            for stream in streams
+            for sensor in (*build_landing_sensors(stream), *build_retraining_sensors(stream))
+        ],
         jobs=[
             define_asset_job(
                 CHECKS_JOB,

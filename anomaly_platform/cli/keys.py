@@ -83,7 +83,9 @@ def list_keys() -> None:
         platform.release()
     now = dt.datetime.now(dt.UTC)
     table = Table(title="API keys")
-    for heading in ("prefix", "name", "scopes", "state", "created", "expires", "last used"):
+    # Whole, whatever the width: it is what anomaly keys revoke is given.
+    table.add_column("prefix", no_wrap=True)
+    for heading in ("name", "scopes", "state", "expires", "last used"):
         table.add_column(heading, overflow="fold")
     for key in keys:
         state = key.state(now)
@@ -94,7 +96,7 @@ def list_keys() -> None:
             f"[{'green' if state == 'active' else 'red'}]{state}",
             *(
                 "never" if time is None else f"{time:%Y-%m-%d %H:%M}"
-                for time in (key.created_at, key.expires_at, key.last_used_at)
+                for time in (key.expires_at, key.last_used_at)
             ),
         )
     console.print(table)

@@ -173,7 +173,7 @@ class TrainingRequests:
             )
             return cursor.execute(statement, {"stream": stream, "limit": limit}).fetchall()
 
-    def claim(self, stream: str, now: dt.datetime) -> list[TrainingRequest]:
+    def claim(self, stream: str, now: dt.datetime | None = None) -> list[TrainingRequest]:
         """Take up the requests that one run can serve; they are running from then on.
 
         One run trains on one length of history: the oldest request that is due decides which, and
@@ -183,8 +183,8 @@ class TrainingRequests:
         Parameters
         ----------
         stream : str
-        now : datetime
-            Requests whose `not_before` lies later stay.
+        now : datetime or None
+            Requests whose `not_before` lies later stay; by default the database's clock.
 
         Returns
         -------
@@ -198,12 +198,14 @@ class TrainingRequests:
                 """
                 WITH due AS (
                     SELECT id, window_days, created_at FROM training_requests
-                    WHERE stream = %(stream)s AND status = 'waiting' AND not_before <= %(now)s
+                    WHERE stream = %(stream)s AND status = 'waiting'
+                    AND not_before <= coalesce(%(now)s::timestamptz, now())
                     AND NOT EXISTS (SELECT FROM training_requests
                                     WHERE stream = %(stream)s AND status = 'running')
                 ), first AS (SELECT window_days FROM due ORDER BY created_at, id LIMIT 1)
                 UPDATE training_requests t
-                SET status = 'running', batch = %(batch)s, started_at = %(now)s, run_id = NULL
+                SET status = 'running', batch = %(batch)s,
+                    started_at = coalesce(%(now)s::timestamptz, now()), run_id = NULL
                 FROM due, first
                 WHERE t.id = due.id AND due.window_days IS NOT DISTINCT FROM first.window_days
                 """,

@@ -2,7 +2,8 @@
 
 Belongs here: what puts the parts together. Each part is a module of its own: ``ledger``,
 ``quarantine``, ``partitions``, ``series``, ``bundles``, ``scores``, ``scan_scores``,
-``monitoring``, ``progress``, ``training_requests``, ``labels``, ``drift``.
+``monitoring``, ``progress``, ``training_requests``, ``labels``, ``drift``,
+``training_evidence``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from anomaly_platform.resources.quarantine import Quarantine
 from anomaly_platform.resources.scan_scores import ScanScores
 from anomaly_platform.resources.scores import Scores
 from anomaly_platform.resources.series import SeriesIndex
+from anomaly_platform.resources.training_evidence import TrainingEvidence
 from anomaly_platform.resources.training_requests import TrainingRequests
 from anomaly_platform.resources.transactions import Transactions
 from anomaly_platform.settings import Settings
@@ -43,7 +45,7 @@ class Warehouse:
     transactions : Transactions
         For statements that none of the parts has.
     ledger, quarantine, partitions, series, bundles, scores, scan_scores, monitoring, progress,
-    training_requests, labels, drift
+    training_requests, training_evidence, labels, drift
         The parts.
     """
 
@@ -63,6 +65,7 @@ class Warehouse:
         self.training_requests = TrainingRequests(self.transactions)
         self.labels = Labels(self.transactions)
         self.drift = DriftStats(self.transactions)
+        self.training_evidence = TrainingEvidence(self.transactions)
 
     def stream_state(
         self,

@@ -136,7 +136,7 @@ QUERIES: Final = (
 
 _WAITING: Final = {
     "training_requests": "training_requests WHERE status = 'waiting'",
-    "deliveries": "deliveries JOIN notifications ON id = notification_id WHERE status = 'waiting'",
+    "deliveries": "deliveries WHERE status = 'waiting'",
     "online_readings": "online_readings WHERE batch_id IS NULL",
     "registry_mirror": "registry_mirror WHERE status = 'waiting'",
 }
@@ -196,7 +196,7 @@ class DatabaseMetrics:
 
         Raises
         ------
-        psycopg.Error, psycopg_pool.PoolTimeout
+        psycopg.OperationalError, psycopg_pool.PoolTimeout
             When the database does not answer.
         """
         async with self._reading:

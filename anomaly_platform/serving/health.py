@@ -95,7 +95,7 @@ class HealthChecks:
         began = time.perf_counter()
         try:
             queues = await asyncio.wait_for(read_queues(self._state.pool), _PATIENCE_S)
-        except (psycopg.Error, PoolTimeout, TimeoutError, OSError) as error:
+        except (psycopg.OperationalError, PoolTimeout, TimeoutError, OSError) as error:
             _log.warning("the database does not answer: %s", type(error).__name__)
             return Part(
                 status="down",

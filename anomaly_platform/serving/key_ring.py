@@ -69,7 +69,7 @@ class KeyRing:
 
         Raises
         ------
-        psycopg.Error, psycopg_pool.PoolTimeout
+        psycopg.OperationalError, psycopg_pool.PoolTimeout
             When the database does not answer.
         """
         entry = self._known.get(prefix) or self._unknown.get(prefix)

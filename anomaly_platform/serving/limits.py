@@ -197,12 +197,14 @@ async def _take(limiter: MovingWindowRateLimiter, limit: int, caller: str) -> Al
 async def count_prediction(request: Request) -> None:
     """Dependency of every route that scores: count the request, or refuse it with 429."""
     caller = caller_of(request)
+    state = request.scope.setdefault("state", {})
+    # Read by the outermost middleware, which also times the request and completes the answer.
+    state["predicting"] = True
     rates: RateLimits = request.app.state.serving.rates
     allowance = await rates.take(str(caller.key_id), caller.predictions_per_minute)
     if allowance is None:
         return
-    # The outermost middleware adds them to whatever the answer will be.
-    request.scope.setdefault("state", {})["answer_headers"] = allowance.headers
+    state["answer_headers"] = allowance.headers
     if not allowance.granted:
         raise ApiProblem(
             429,

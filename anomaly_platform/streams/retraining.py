@@ -180,8 +180,9 @@ def decide(
 def _whole_stream(
     policy: RetrainingPolicy, evidence: StreamEvidence, newest: datetime
 ) -> Decision | None:
+    trained = _latest(evidence.asked, evidence.window_end)
     for cause, reason, wait in _stream_reasons(policy, evidence, newest):
-        if _cooled(wait, newest, evidence.asked):
+        if _cooled(wait, newest, trained):
             return Decision(cause, reason)
     return None
 
@@ -224,7 +225,8 @@ def _single(
     newest: datetime,
     min_training_samples: int,
 ) -> Decision | None:
-    asked = max(filter(None, (series.asked, evidence.asked)), default=None)
+    trained = None if series.trained_rows is None else evidence.window_end
+    asked = _latest(series.asked, evidence.asked, trained)
     if not _cooled(policy.cool_down, newest, asked):
         return None
     found = next(_series_reasons(policy, evidence, series, min_training_samples), None)
@@ -283,6 +285,10 @@ def _drift_reason(
 def _cooled(wait: timedelta, newest: datetime, asked: datetime | None) -> bool:
     """Return whether there is enough newer data since a training was last asked for."""
     return asked is None or newest - asked >= wait
+
+
+def _latest(*times: datetime | None) -> datetime | None:
+    return max((time for time in times if time is not None), default=None)
 
 
 def _commonest(causes: Iterable[Cause]) -> Cause:

@@ -50,7 +50,7 @@ async def metrics(
     try:
         families += await serving.database_metrics.families()
         up.add_metric((), 1)
-    except (psycopg.Error, PoolTimeout, OSError) as error:
+    except (psycopg.OperationalError, PoolTimeout, OSError) as error:
         # The workers' own numbers are worth the more when the database is gone.
         _log.warning("no numbers from the database: %s", type(error).__name__)
         up.add_metric((), 0)

@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 import psycopg
 import pytest
+from anomaly_platform.ingest.online_readings import Reading
 from hypothesis import HealthCheck, given
 from hypothesis import settings as trials
 from hypothesis import strategies as st
 
-from anomaly_platform.ingest.online_readings import Reading
 from anomaly_platform.ml.features.online import SeriesState
 from anomaly_platform.ml.online_scoring import OnlineScorer
 from anomaly_platform.ml.scoring import FleetScorer

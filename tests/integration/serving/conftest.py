@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -11,6 +12,8 @@ from anomaly_platform.resources.api_keys import SCOPES
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.serving.app import create_app
 from anomaly_platform.settings import Settings
+
+from .redis_server import RedisServer
 
 
 @pytest.fixture
@@ -46,3 +49,12 @@ def client(anonymous: TestClient, new_key: Callable[..., str]) -> TestClient:
     """The running application, with a key that opens everything and has no rate limit."""
     anonymous.headers["Authorization"] = f"Bearer {new_key()}"
     return anonymous
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, started."""
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()

@@ -47,6 +47,10 @@ retraining:
   max_age: 3d
   max_silence: 90 days
   minimum_quality: 0.8
+  drift_psi: 0.4
+  drift_days: 2
+  cool_down: 2d
+  growth: 1.5
 checks:
   max_quarantine_ratio: 0.1
   max_anomaly_rate: 0.2
@@ -101,7 +105,8 @@ def test_every_key_arrives_where_it_belongs(tmp_path: Path) -> None:
     assert (stream.alpha, stream.threshold) == (0.001, 0.8)
     policy = stream.retraining
     assert (policy.window.days, policy.max_age.days, policy.max_silence.days) == (14, 3, 90)
-    assert policy.minimum_quality == 0.8
+    assert (policy.minimum_quality, policy.drift_psi, policy.drift_days) == (0.8, 0.4, 2)
+    assert (policy.cool_down.days, policy.growth) == (2, 1.5)
     assert (stream.max_quarantine_ratio, stream.max_anomaly_rate) == (0.1, 0.2)
     assert stream.start == date(2020, 1, 31)
     assert stream.owners == ("team:maintenance", "someone@example.org")

@@ -1,0 +1,206 @@
+"""The retraining sensor at work: real ticks, real runs, real tables, and ticks that go wrong."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from dagster import (
+    DagsterInstance,
+    DagsterRunStatus,
+    RunRequest,
+    build_sensor_context,
+)
+from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster._core.test_utils import create_run_for_test
+
+from anomaly_platform.cli.runtime import Runtime
+from anomaly_platform.sensors.retraining import BATCH_TAG, MOST_ATTEMPTS, build_retraining_sensors
+from anomaly_platform.sensors.work import REASON_TAG
+from anomaly_platform.streams import IIOT, MetricStream
+
+pytestmark = pytest.mark.integration
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+PER_DAY = 288
+TRAINED_DAYS = 6
+
+
+def readings(first: int, days: int, *, shift: float = 0.0, devices: int = 3) -> pl.DataFrame:
+    """Return days of a daily cycle with noise on some devices; the first one is shifted."""
+    rng = np.random.default_rng(first)
+    times = [START + timedelta(days=first, minutes=5 * n) for n in range(days * PER_DAY)]
+    cycle = 10 * np.sin(np.arange(days * PER_DAY) / PER_DAY * 2 * np.pi)
+    frames = []
+    for number in range(devices):
+        values = 50 + cycle + rng.normal(0, 1, cycle.size) + (shift if number == 0 else 0.0)
+        frames.append(
+            pl.DataFrame(
+                {
+                    "device_id": [f"press-{number}"] * cycle.size,
+                    "metric_name": ["load"] * cycle.size,
+                    "timestamp": times,
+                    "value": values.round(3),
+                }
+            )
+        )
+    return pl.concat(frames)
+
+
+def tick(runtime: Runtime, stream: MetricStream = IIOT) -> SensorExecutionData:
+    (sensor,) = build_retraining_sensors(stream)
+    with build_sensor_context(
+        instance=runtime.instance, resources={"platform": runtime.platform}
+    ) as context:
+        return sensor.evaluate_tick(context)
+
+
+def requested(runtime: Runtime) -> RunRequest:
+    (run,) = tick(runtime).run_requests or []
+    return run
+
+
+def execute(runtime: Runtime, run: RunRequest) -> None:
+    keys = [list(key.path) for key in run.asset_selection or []]
+    runtime.materialize(keys, run.tags, run.run_config)
+
+
+@pytest.fixture
+def trained(
+    runtime: Runtime,
+    drop: Callable[[MetricStream, str, pl.DataFrame], None],
+    run: Callable[[MetricStream], Any],
+) -> Runtime:
+    drop(IIOT, "first.csv", readings(0, TRAINED_DAYS))
+    run(IIOT)
+    return runtime
+
+
+def test_drift_of_one_series_is_noticed_and_only_it_is_trained(
+    trained: Runtime, drop: Callable[[MetricStream, str, pl.DataFrame], None]
+) -> None:
+    from rich.console import Console
+
+    from anomaly_platform.cli.materialize import run_stream
+
+    requests = trained.platform.warehouse.training_requests
+    skipped = tick(trained)
+    assert not skipped.run_requests
+    assert requests.newest("iiot") == []
+    drop(IIOT, "moved.csv", readings(TRAINED_DAYS, 1, shift=40.0))
+    run_stream(trained, IIOT, Console(quiet=True), train=False)
+    moved = (START + timedelta(days=TRAINED_DAYS)).date()
+    drift = trained.platform.warehouse.drift.of_series("iiot", moved)
+    assert dict(drift.select("entity", "verdict").iter_rows()) == {
+        "press-0": "severe",
+        "press-1": "none",
+        "press-2": "none",
+    }
+    assert {
+        row["feature"]
+        for row in trained.platform.warehouse.drift.of_features("iiot", moved).iter_rows(named=True)
+    } == {"value", "score"}
+
+    run = requested(trained)
+    config = run.run_config["ops"]["iiot__isolation_forest_model"]["config"]
+    assert config["series"] == [["press-0", "load"]]
+    assert config["cause"] == "drift"
+    assert "severe drift on 2026-01-11" in run.tags[REASON_TAG]
+    (asked,) = requests.running("iiot")
+    assert run.tags[BATCH_TAG] == run.run_key == str(asked.batch)
+
+    execute(trained, run)
+    assert tick(trained).run_requests == []
+    done = requests.get(asked.id)
+    assert done is not None
+    assert done.status == "done"
+    assert done.version == 2
+    assert done.run_id is not None
+    assert "version 2" in str(done.outcome)
+    assert requests.waiting("iiot") == []
+    bundle = trained.platform.warehouse.bundles.get("iiot", "isolation_forest", 2)
+    assert bundle is not None
+    assert bundle.parent == 1
+
+
+def test_a_tick_that_died_before_its_run_asks_for_the_same_run(trained: Runtime) -> None:
+    requests = trained.platform.warehouse.training_requests
+    requests.ask("iiot", cause="request", reason="a person", requested_by="ann")
+    first = requested(trained)
+    # The daemon was killed before it made a run of it.
+    again = requested(trained)
+    assert (first.run_key, first.tags, first.run_config) == (
+        again.run_key,
+        again.tags,
+        again.run_config,
+    )
+    assert first.run_config["ops"]["iiot__isolation_forest_model"]["config"]["series"] == []
+
+
+def run_of(instance: DagsterInstance, request: RunRequest, status: DagsterRunStatus) -> str:
+    return create_run_for_test(instance, status=status, tags=dict(request.tags)).run_id
+
+
+def test_many_requests_are_one_run_and_a_failing_one_backs_off(trained: Runtime) -> None:
+    requests = trained.platform.warehouse.training_requests
+    for entity in ("press-0", "press-1"):
+        requests.ask("iiot", entity=entity, cause="request", reason="r", requested_by="ann")
+    requests.ask("iiot", entity="nowhere", cause="request", reason="r", requested_by="ann")
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        run = requested(trained)
+        config = run.run_config["ops"]["iiot__isolation_forest_model"]["config"]
+        assert config["series"] == [["press-0", "load"], ["press-1", "load"]]
+        run_of(trained.instance, run, DagsterRunStatus.FAILURE)
+        assert not tick(trained).run_requests
+        if attempt < MOST_ATTEMPTS:
+            waiting = requests.waiting("iiot")
+            assert [one.attempts for one in waiting] == [attempt] * 2
+            assert all(one.not_before > datetime.now(UTC) for one in waiting)
+            with trained.platform.warehouse.transactions.begin() as connection:
+                connection.execute("UPDATE training_requests SET not_before = now()")
+    ended = {one.entity: one for one in requests.newest("iiot")}
+    assert ended["press-0"].status == ended["press-1"].status == "failed"
+    assert f"attempt {MOST_ATTEMPTS}" in str(ended["press-0"].outcome)
+    assert ended["nowhere"].status == "cancelled"
+    assert "no readings" in str(ended["nowhere"].outcome)
+
+
+def test_while_a_run_is_under_way_nothing_else_is_asked_for(trained: Runtime) -> None:
+    requests = trained.platform.warehouse.training_requests
+    requests.ask("iiot", cause="request", reason="r", requested_by="ann")
+    run = requested(trained)
+    run_id = run_of(trained.instance, run, DagsterRunStatus.STARTED)
+    requests.ask("iiot", cause="request", reason="another", requested_by="bob")
+    assert not tick(trained).run_requests
+    (running,) = requests.running("iiot")
+    assert running.run_id == run_id
+    assert len(requests.waiting("iiot")) == 1
+
+
+def test_a_new_series_gets_its_model_by_itself(
+    trained: Runtime, drop: Callable[[MetricStream, str, pl.DataFrame], None]
+) -> None:
+    from rich.console import Console
+
+    from anomaly_platform.cli.materialize import run_stream
+
+    # A fourth device joins; the fleet's last training was a day of data ago.
+    newcomer = readings(TRAINED_DAYS, 1, devices=4).filter(pl.col("device_id") == "press-3")
+    drop(IIOT, "newcomer.csv", newcomer)
+    run_stream(trained, IIOT, Console(quiet=True), train=False)
+    run = requested(trained)
+    config = run.run_config["ops"]["iiot__isolation_forest_model"]["config"]
+    assert (config["series"], config["cause"]) == ([["press-3", "load"]], "volume")
+    execute(trained, run)
+    assert not tick(trained).run_requests
+    with trained.platform.warehouse.transactions.begin() as connection:
+        rows = connection.execute(
+            "SELECT device_id FROM ml_models WHERE status = 'active' ORDER BY device_id"
+        ).fetchall()
+    assert [row[0] for row in rows] == [f"press-{n}" for n in range(4)]
+    assert uuid.UUID(run.tags[BATCH_TAG])
