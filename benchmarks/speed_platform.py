@@ -22,7 +22,7 @@ import polars as pl
 import psycopg
 from speed_table import peak_memory, seconds
 
-from anomaly_platform.assets.champion import promote_newest
+from anomaly_platform.assets.champion import judge_challengers
 from anomaly_platform.assets.features import features_of_day
 from anomaly_platform.assets.models import train
 from anomaly_platform.assets.monitoring import stats_of_day
@@ -88,7 +88,7 @@ def run_stage(platform: Platform, stage: str, day: date) -> object:
         return stats_of_day(platform, EMS, day, fleet_reference(platform, EMS))
     if stage == "training":
         train(platform, EMS)
-        return promote_newest(platform, EMS)
+        return list(judge_challengers(platform, EMS))
     raise ValueError(stage)
 
 

@@ -4,6 +4,7 @@ What belongs here: calibrating the newest models together, deciding whether they
 promoting them all at once. A set is named by the version of its fusion, which pins its members.
 """
 
+import json
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from dagster import (
     asset,
 )
 
-from anomaly_platform.assets.champion import Decision
+from anomaly_platform.assets.champion import Verdict, gates_table, tell_of_verdict
 from anomaly_platform.assets.metadata import records_table
 from anomaly_platform.assets.scan_window import (
     Trained,
@@ -31,12 +32,14 @@ from anomaly_platform.assets.scan_window import (
 )
 from anomaly_platform.resources.bundles import BundleRecord
 from anomaly_platform.resources.platform import Platform
+from anomaly_platform.resources.transactions import Connection
 from anomaly_platform.streams import ScanStream
 
 if TYPE_CHECKING:
     import polars as pl
 
     from anomaly_platform.ml.barcode_scoring import BarcodeModels
+    from anomaly_platform.ml.gates import Decision
 
 #: AUC-ROC on injected anomalies under which a set does not serve.
 LEAST_QUALITY = 0.6
@@ -50,24 +53,48 @@ class Challenger:
 
     members: dict[str, BundleRecord]
     models: "BarcodeModels"
+    features: str
 
 
-def judge_set(metrics: dict[str, Any], serving: dict[str, Any] | None) -> Decision:
-    """Decide about a set from its quality and the serving one's on the same scans."""
+def judge_set(
+    metrics: dict[str, Any], serving: dict[str, Any] | None, *, trained_on: str, computed: str
+) -> "Decision":
+    """Decide about a set of models.
+
+    Parameters
+    ----------
+    metrics : mapping
+        Its quality on scans with injected anomalies; ``auc_roc`` None where there are too few.
+    serving : mapping or None
+        The same of the set in service, on the same scans.
+    trained_on, computed : str
+        Versions of the features that the models read and that are computed today.
+    """
+    from anomaly_platform.ml.gates import Gate, decide, schema_gate
+
     quality = metrics.get("auc_roc")
+    gates = [schema_gate(trained_on, computed, equal=trained_on == computed)]
     if quality is None:
-        return Decision(True, "nothing to measure the models on; they serve until there is")
-    if quality < LEAST_QUALITY:
-        return Decision(
-            False, f"AUC-ROC {quality:.3f} on injected anomalies; {LEAST_QUALITY} is needed"
+        return decide(gates, "nothing to measure the models on; they serve until there is")
+    gates.append(
+        Gate(
+            "minimum quality",
+            f"AUC-ROC {quality:.3f} on injected anomalies",
+            f"at least {LEAST_QUALITY}",
+            quality >= LEAST_QUALITY,
         )
+    )
     before = None if serving is None else serving.get("auc_roc")
-    if before is not None and quality < before - TOLERANCE:
-        return Decision(
-            False,
-            f"AUC-ROC {quality:.3f} on injected anomalies, the set in service has {before:.3f}",
+    if before is not None:
+        gates.append(
+            Gate(
+                "no worse than the champion",
+                f"AUC-ROC {quality:.3f} on the same scans",
+                f"at least {before - TOLERANCE:.3f} (champion {before:.3f})",
+                quality >= before - TOLERANCE,
+            )
         )
-    return Decision(True, f"AUC-ROC {quality:.3f} on injected anomalies")
+    return decide(gates, f"AUC-ROC {quality:.3f} on injected anomalies")
 
 
 def build_scan_champion(stream: ScanStream) -> AssetsDefinition:
@@ -100,7 +127,7 @@ def promote_newest_set(platform: Platform, stream: ScanStream) -> MaterializeRes
     served = bundles.champions(stream.name)
     newest = {name: record.version for name, record in challenger.members.items()}
     if {name: served.get(name) for name in newest} == newest:
-        return _result(platform, stream, Decision(False, "the newest models serve already"), {})
+        return _result(platform, stream, None, {})
     window = scan_window(platform, stream)
     scans = challenger.models.rules.score(read_window(platform, window), reasons=False)
     began = time.perf_counter()
@@ -112,14 +139,32 @@ def promote_newest_set(platform: Platform, stream: ScanStream) -> MaterializeRes
             serving = read_serving(platform, stream, served[stream.scored_by])
             before = _quality(platform, stream, scans, serving)
         _publish_fusion(platform, stream, version, challenger, models, scans, metrics, began)
-    decision = judge_set(metrics, before)
+    decision = judge_set(
+        metrics,
+        before,
+        trained_on=challenger.features,
+        computed=stream.features.version,
+    )
     versions = {**newest, stream.scored_by: version}
+    _act(platform, stream, versions, decision)
+    return _result(platform, stream, Verdict(version, decision), metrics)
+
+
+def _act(
+    platform: Platform, stream: ScanStream, versions: dict[str, int], decision: "Decision"
+) -> None:
+    bundles, gates = platform.warehouse.bundles, decision.rows()
+
+    def tell(connection: Connection) -> None:
+        fusion = versions[stream.scored_by]
+        tell_of_verdict(platform, connection, stream, stream.scored_by, fusion, decision)
+
     if decision.promote:
-        bundles.promote_set(stream.name, versions, decision.reason)
-    else:
-        for detector, one in versions.items():
-            bundles.reject(stream.name, detector, one, decision.reason)
-    return _result(platform, stream, decision, metrics)
+        bundles.promote_set(stream.name, versions, decision.reason, gates=gates, also=tell)
+        return
+    for detector, one in versions.items():
+        also = tell if detector == stream.scored_by else None
+        bundles.reject(stream.name, detector, one, decision.reason, gates=gates, also=also)
 
 
 def _challenger(platform: Platform, stream: ScanStream) -> Challenger:
@@ -142,7 +187,16 @@ def _challenger(platform: Platform, stream: ScanStream) -> Challenger:
     if "rules" not in parts:
         raise Failure(f"{stream.name} has no rules yet; materialize rules_model first")
     models = BarcodeModels(parts["rules"], parts.get("lstm"), parts.get("svm"))
-    return Challenger(members, models)
+    return Challenger(members, models, _features_of(platform, stream, members))
+
+
+def _features_of(platform: Platform, stream: ScanStream, members: dict[str, BundleRecord]) -> str:
+    """Return the version of the features that the models read; several where they differ."""
+    versions = set()
+    for detector, record in members.items():
+        manifest = folder_of(platform, stream, detector, record.version) / "manifest.json"
+        versions.add(str(json.loads(manifest.read_bytes())["feature_schema"]["version"]))
+    return ", ".join(sorted(versions))
 
 
 def _fused(
@@ -229,14 +283,17 @@ def read_serving(platform: Platform, stream: ScanStream, version: int) -> "Barco
 
 
 def _result(
-    platform: Platform, stream: ScanStream, decision: Decision, metrics: dict[str, Any]
+    platform: Platform, stream: ScanStream, verdict: Verdict | None, metrics: dict[str, Any]
 ) -> MaterializeResult[None]:
     bundles = platform.warehouse.bundles
     serving = bundles.champions(stream.name)
     return MaterializeResult(
         metadata={
-            "promoted": MetadataValue.bool(decision.promote),
-            "reason": MetadataValue.text(decision.reason),
+            "promoted": MetadataValue.bool(verdict is not None and verdict.decision.promote),
+            "reason": MetadataValue.text(
+                "the newest models serve already" if verdict is None else verdict.decision.reason
+            ),
+            "gates": gates_table([] if verdict is None else [verdict]),
             "metrics": MetadataValue.json(metrics),
             "serving versions": MetadataValue.json(serving),
             "history": records_table(

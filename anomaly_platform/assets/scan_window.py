@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from dagster import Failure
+from dagster import Failure, RetryRequested
 
 from anomaly_platform import __version__
 from anomaly_platform.assets.features import SCAN_SCHEMA, in_order
+from anomaly_platform.assets.training_alerts import tell_of_failure, tell_of_training
 from anomaly_platform.resources.bundles import BundleRecord
 from anomaly_platform.resources.partitions import Partition
 from anomaly_platform.resources.platform import Platform
@@ -158,7 +159,12 @@ def new_version(platform: Platform, stream: ScanStream, detector: str) -> Iterat
     except BaseException as error:
         # Also when the run is cancelled: nothing is left "in training" for ever.
         cause = error if error.__cause__ is None else error.__cause__
-        bundles.fail(stream.name, detector, version, f"{type(cause).__name__}: {cause}")
+        reason = f"{type(cause).__name__}: {cause}"
+        tell = tell_of_failure(platform, stream.name, detector, version, reason)
+        # Neither of a cancelled run nor of one that goes on where it was killed.
+        silent = isinstance(error, RetryRequested) or not isinstance(error, Exception)
+        also = None if silent else tell
+        bundles.fail(stream.name, detector, version, reason, also=also)
         raise
 
 
@@ -225,6 +231,9 @@ def publish(
                 "status": ["trained"],
                 "rows": [int(trained.data.get("training_samples", 0))],
             }
+        ),
+        also=tell_of_training(
+            platform, stream.name, detector, version, failed_series=[], details=trained.data
         ),
     )
     return digest

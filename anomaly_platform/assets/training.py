@@ -15,6 +15,11 @@ from dagster import Failure
 
 from anomaly_platform import __version__
 from anomaly_platform.assets.model_files import open_path, open_version
+from anomaly_platform.assets.training_alerts import (
+    Within,
+    tell_of_failure,
+    tell_of_training,
+)
 from anomaly_platform.assets.training_config import Key
 from anomaly_platform.assets.training_window import (
     TrainingWindow,
@@ -150,8 +155,14 @@ class _Training:
             platform.lake.publish_folder(folder / "bundle", path)
         except BaseException as error:
             # Also when the run is cancelled: nothing is left "in training" for ever.
+            reason = f"{type(error).__name__}: {error}"
+            tell = tell_of_failure(platform, stream.name, DETECTOR, self.version, reason)
             platform.warehouse.bundles.fail(
-                stream.name, DETECTOR, self.version, f"{type(error).__name__}: {error}"
+                stream.name,
+                DETECTOR,
+                self.version,
+                reason,
+                also=tell if isinstance(error, Exception) else None,
             )
             raise
         published = open_path(platform, path, verify="each")
@@ -184,7 +195,7 @@ class _Training:
             code_version=__version__,
             parent=None if parent is None else str(parent.version),
         )
-        frames = training_frames(platform, self.window)
+        frames = training_frames(platform, self.stream, self.window)
         features = self.stream.features
         if parent is None:
             train_fleet(frames, features, policy, directory, lineage=lineage)
@@ -229,6 +240,26 @@ class _Training:
             },
             series=bundle.series.rename({"balanced_accuracy": "accuracy"}),
             replaces=self.replaces,
+            also=None if self.replaces is not None else self._tell(bundle),
+        )
+
+    def _tell(self, bundle: "Bundle") -> Within:
+        from anomaly_platform.ml.training.extending import own_series
+
+        own = own_series(bundle)
+        failed = own.filter(pl.col("status") == "failed")
+        return tell_of_training(
+            self.platform,
+            self.stream.name,
+            DETECTOR,
+            self.version,
+            failed_series=failed.select("entity", "metric", "reason").rows(),
+            details={
+                "cause": self.origin.cause,
+                "reason": self.origin.reason,
+                "parent": bundle.manifest["parent"],
+                **retrained_counts(bundle),
+            },
         )
 
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import polars as pl
 from dagster import Failure
 
+from anomaly_platform.assets.feedback import with_feedback
 from anomaly_platform.assets.training_config import Key
 from anomaly_platform.resources.partitions import Partition
 from anomaly_platform.resources.platform import Platform
@@ -110,15 +111,18 @@ def _days_of(series: pl.DataFrame) -> set[str]:
     return days
 
 
-def training_frames(platform: Platform, window: TrainingWindow) -> Iterator[pl.DataFrame]:
+def training_frames(
+    platform: Platform, stream: MetricStream, window: TrainingWindow
+) -> Iterator[pl.DataFrame]:
     """Yield the windows' rows in chunks of whole entities, without known anomalies.
 
-    What people have labelled an anomaly is no example of the ordinary, neither for the forest nor
+    What files or people call an anomaly is no example of the ordinary, neither for the forest nor
     for the calibration.
     """
+    labels = platform.warehouse.labels.between(stream.name)
     for frame in platform.lake.chunks([day.path for day in window.days]):
         rows = frame.join(window.series, on=["entity", "metric"], how="inner").filter(
-            pl.col("event_time").is_between(pl.col("since"), pl.col("until")),
-            ~pl.col("label").fill_null(value=False),
+            pl.col("event_time").is_between(pl.col("since"), pl.col("until"))
         )
-        yield rows.sort("entity", "metric", "event_time")
+        ordinary = ~pl.col("label").fill_null(value=False)
+        yield with_feedback(rows, labels).filter(ordinary).sort("entity", "metric", "event_time")

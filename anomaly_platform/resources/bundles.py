@@ -8,33 +8,40 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import polars as pl
 from psycopg.rows import class_row
 
-from anomaly_platform.resources.copying import PgType, copy_frame
+from anomaly_platform.resources import promotion
+from anomaly_platform.resources.model_rows import insert_models
+from anomaly_platform.resources.promotion import (
+    CHAMPIONS_CHANNEL,
+    AlsoWithin,
+    Champion,
+    ChampionMovedError,
+    PromotionError,
+)
+from anomaly_platform.resources.registry_mirror import note
 from anomaly_platform.resources.transactions import Connection, Transactions, lock
 
-CHAMPIONS_CHANNEL: Final = "champions"
-"""PostgreSQL channel on which every promotion is announced, as JSON."""
+__all__ = [
+    "CHAMPIONS_CHANNEL",
+    "BundleRecord",
+    "Bundles",
+    "Champion",
+    "ChampionMovedError",
+    "PromotionError",
+]
 
-_MODEL: Final[Mapping[str, PgType]] = {
-    "entity": "text",
-    "metric": "text",
-    "status": "text",
-    "accuracy": "float8",
-    "false_positive_rate": "float8",
-    "threshold": "float8",
-    "rows": "int8",
-    "trained_at": "timestamptz",
-}
-
-
-class PromotionError(ValueError):
-    """A version cannot be put into service; the message says why."""
+#: A version that has been in training for so long was left by a process that was killed.
+_ABANDONED_AFTER = dt.timedelta(days=2)
+_RECORD = (
+    "SELECT stream, detector, version, status, reason, path, digest, parent, trained_at, "
+    "window_start, window_end, metrics, parameters, gates, created_at FROM bundles "
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,8 @@ class BundleRecord:
         Where its files are in the lake, and the digest of its manifest.
     parent : int or None
         The version that it was made from, if only a few of its series were trained anew.
+    gates : list of dict
+        What it had to pass: ``gate``, ``value``, ``bound`` and ``passed`` of each.
     """
 
     stream: str
@@ -65,18 +74,8 @@ class BundleRecord:
     window_end: dt.datetime | None
     metrics: dict[str, Any]
     parameters: dict[str, Any]
+    gates: list[dict[str, Any]]
     created_at: dt.datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Champion:
-    """The version in service of one detector of one stream."""
-
-    stream: str
-    detector: str
-    version: int
-    promoted_at: dt.datetime
-    reason: str
 
 
 class Bundles:
@@ -96,6 +95,12 @@ class Bundles:
         """
         with self._transactions.begin() as connection:
             lock(connection, "bundles", stream, detector)
+            connection.execute(
+                "UPDATE bundles SET status = 'failed', reason = 'its process ended without a word' "
+                "WHERE stream = %s AND detector = %s AND status = 'training' "
+                "AND created_at < now() - %s",
+                (stream, detector, _ABANDONED_AFTER),
+            )
             row = connection.execute(
                 "INSERT INTO bundles (stream, detector, version, status, parent) "
                 "SELECT %(stream)s, %(detector)s, coalesce(max(version), 0) + 1, 'training', "
@@ -122,6 +127,7 @@ class Bundles:
         parameters: Mapping[str, Any],
         series: pl.DataFrame,
         replaces: int | None = None,
+        also: AlsoWithin | None = None,
     ) -> None:
         """Enter a trained bundle as a challenger, with a row per series in ``ml_models``.
 
@@ -141,6 +147,8 @@ class Bundles:
             ``trained_at`` where known.
         replaces : int, optional
             A challenger that gives way to this one in the same transaction.
+        also : callable, optional
+            Called with the connection, within the transaction.
 
         Raises
         ------
@@ -171,7 +179,7 @@ class Bundles:
                     f"{stream} {detector} {version} is not a version in training: "
                     "reserve one, and register it once"
                 )
-            _insert_models(
+            insert_models(
                 connection,
                 stream,
                 detector,
@@ -180,40 +188,130 @@ class Bundles:
                 trained_at=trained_at,
                 series=series,
             )
+            note(connection, (stream, detector, version), "version")
             if replaces is not None:
-                _close(
+                promotion.close(
                     connection,
                     (stream, detector, replaces),
                     "rejected",
                     f"set on a newer champion as version {version}",
                 )
+            if also is not None:
+                also(connection)
 
-    def fail(self, stream: str, detector: str, version: int, reason: str) -> None:
-        """Record that a training or a bundle failed; a champion is not touched."""
+    def fail(
+        self,
+        stream: str,
+        detector: str,
+        version: int,
+        reason: str,
+        *,
+        also: AlsoWithin | None = None,
+    ) -> None:
+        """Record that a training or a bundle failed; a champion is not touched.
+
+        Parameters
+        ----------
+        also : callable, optional
+            Called with the connection, within the transaction, unless it had ended before.
+        """
         with self._transactions.begin() as connection:
-            _close(connection, (stream, detector, version), "failed", reason)
+            closed = promotion.close(connection, (stream, detector, version), "failed", reason)
+            if closed and also is not None:
+                also(connection)
 
-    def reject(self, stream: str, detector: str, version: int, reason: str) -> None:
-        """Record that a challenger did not pass its gates."""
+    def reject(
+        self,
+        stream: str,
+        detector: str,
+        version: int,
+        reason: str,
+        *,
+        gates: Sequence[Mapping[str, Any]] = (),
+        also: AlsoWithin | None = None,
+    ) -> None:
+        """Record that a challenger did not pass its gates.
+
+        Parameters
+        ----------
+        gates : sequence of mapping
+            What it had to pass, for the record.
+        also : callable, optional
+            Called with the connection, within the transaction, unless the version was no
+            challenger any more.
+        """
+        key = (stream, detector, version)
         with self._transactions.begin() as connection:
-            _close(connection, (stream, detector, version), "rejected", reason)
+            if not promotion.close(connection, key, "rejected", reason):
+                return
+            _record_gates(connection, key, gates)
+            if also is not None:
+                also(connection)
 
-    def promote(self, stream: str, detector: str, version: int, reason: str) -> Champion:
+    def promote(
+        self,
+        stream: str,
+        detector: str,
+        version: int,
+        reason: str,
+        *,
+        gates: Sequence[Mapping[str, Any]] = (),
+        compared_with: int | None = None,
+        overrule: bool = False,
+        also: AlsoWithin | None = None,
+    ) -> Champion:
         """Put a version into service, atomically, and announce it.
 
         Its series become the active models; those of the version before retire. Promoting the
         champion again changes nothing. Going back to an earlier version is a promotion too.
 
+        Parameters
+        ----------
+        gates : sequence of mapping
+            What it had to pass, for the record.
+        compared_with : int, optional
+            The champion that the decision rests on; if another one serves by now, nothing changes.
+        overrule : bool
+            Whether a version may serve that its gates have rejected.
+        also : callable, optional
+            Called with the connection, within the transaction.
+
         Raises
         ------
+        ChampionMovedError
+            When another champion serves than `compared_with`.
         PromotionError
             When there is no such version, or it has no usable files.
         """
+        key = (stream, detector, version)
         with self._transactions.begin() as connection:
-            return _promote(connection, stream, detector, version, reason)
+            lock(connection, "champion", stream, detector)
+            serving = promotion.champion_of(connection, stream, detector)
+            moved = serving is not None and serving.version not in (compared_with, version)
+            if serving is not None and compared_with is not None and moved:
+                raise ChampionMovedError(
+                    f"version {serving.version} of {stream} {detector} serves by now, "
+                    f"{version} was compared with {compared_with}"
+                )
+            promoted = promotion.promote(connection, key, reason, overrule=overrule)
+            _record_gates(connection, key, gates)
+            if also is not None:
+                also(connection)
+        return promoted
 
-    def promote_set(self, stream: str, versions: Mapping[str, int], reason: str) -> None:
+    def promote_set(
+        self,
+        stream: str,
+        versions: Mapping[str, int],
+        reason: str,
+        *,
+        gates: Sequence[Mapping[str, Any]] = (),
+        overrule: bool = False,
+        also: AlsoWithin | None = None,
+    ) -> None:
         """Put one version per detector into service, all of them or, on an error, none.
+
+        Parameters as in :meth:`promote`; the gates are every version's.
 
         Raises
         ------
@@ -222,7 +320,31 @@ class Bundles:
         """
         with self._transactions.begin() as connection:
             for detector in sorted(versions):
-                _promote(connection, stream, detector, versions[detector], reason)
+                key = (stream, detector, versions[detector])
+                promotion.promote(connection, key, reason, overrule=overrule)
+                _record_gates(connection, key, gates)
+            if also is not None:
+                also(connection)
+
+    def previous(self, stream: str, detector: str) -> int | None:
+        """Return the version that served before the present one, if it can serve again.
+
+        Versions count in the order in which they first served, so that rolling back twice goes
+        back two versions and not forward again.
+        """
+        with self._transactions.begin() as connection:
+            return promotion.previous(connection, stream, detector)
+
+    def delete(self, stream: str, detector: str, version: int, reason: str) -> None:
+        """Mark a version as deleted; pruning removes its files.
+
+        Raises
+        ------
+        PromotionError
+            When there is no such version, or it serves or is in training.
+        """
+        with self._transactions.begin() as connection:
+            promotion.delete(connection, (stream, detector, version), reason)
 
     def champions(self, stream: str) -> dict[str, int]:
         """Return the version in service of each of the stream's detectors, of one instant."""
@@ -236,12 +358,18 @@ class Bundles:
     def champion(self, stream: str, detector: str) -> Champion | None:
         """Return the version in service, if there is one."""
         with self._transactions.begin() as connection:
-            return _champion(connection, stream, detector)
+            return promotion.champion_of(connection, stream, detector)
 
     def get(self, stream: str, detector: str, version: int) -> BundleRecord | None:
         """Return one bundle, if there is such a version."""
-        found = [one for one in self.all(stream, detector) if one.version == version]
-        return found[0] if found else None
+        with (
+            self._transactions.begin() as connection,
+            connection.cursor(row_factory=class_row(BundleRecord)) as cursor,
+        ):
+            return cursor.execute(
+                _RECORD + "WHERE stream = %s AND detector = %s AND version = %s",
+                (stream, detector, version),
+            ).fetchone()
 
     def all(self, stream: str, detector: str) -> list[BundleRecord]:
         """Return every bundle of a detector, the newest first."""
@@ -250,9 +378,7 @@ class Bundles:
             connection.cursor(row_factory=class_row(BundleRecord)) as cursor,
         ):
             return cursor.execute(
-                "SELECT stream, detector, version, status, reason, path, digest, parent, "
-                "trained_at, window_start, window_end, metrics, parameters, created_at "
-                "FROM bundles WHERE stream = %s AND detector = %s ORDER BY version DESC",
+                _RECORD + "WHERE stream = %s AND detector = %s ORDER BY version DESC",
                 (stream, detector),
             ).fetchall()
 
@@ -269,132 +395,14 @@ class Bundles:
             ).fetchall()
 
 
-def _close(connection: Connection, key: tuple[str, str, int], status: str, reason: str) -> bool:
-    """End a training or a challenger; return whether there was one to end."""
-    return bool(
-        connection.execute(
-            "UPDATE bundles SET status = %s, reason = %s WHERE stream = %s AND detector = %s "
-            "AND version = %s AND status IN ('training', 'challenger')",
-            (status, reason, *key),
-        ).rowcount
-    )
-
-
-def _promote(
-    connection: Connection, stream: str, detector: str, version: int, reason: str
-) -> Champion:
-    lock(connection, "champion", stream, detector)
-    key = (stream, detector)
-    found = connection.execute(
-        "SELECT status FROM bundles "
-        "WHERE stream = %s AND detector = %s AND version = %s FOR UPDATE",
-        (*key, version),
-    ).fetchone()
-    if found is None:
-        raise PromotionError(f"there is no version {version} of {stream} {detector}")
-    if found[0] not in ("challenger", "retired", "champion"):
-        raise PromotionError(
-            f"version {version} of {stream} {detector} cannot serve: it is {found[0]}"
-        )
-    current = _champion(connection, stream, detector)
-    if current is not None and current.version == version:
-        return current
-    connection.execute(
-        "UPDATE bundles SET status = 'retired' "
-        "WHERE stream = %s AND detector = %s AND status = 'champion'",
-        key,
-    )
-    connection.execute(
-        "UPDATE bundles SET status = 'champion', reason = NULL "
-        "WHERE stream = %s AND detector = %s AND version = %s",
-        (*key, version),
-    )
-    connection.execute(
-        "UPDATE ml_models SET status = 'inactive' "
-        "WHERE stream = %s AND model_type = %s AND status = 'active'",
-        key,
-    )
-    connection.execute(
-        "UPDATE ml_models SET status = 'active' WHERE stream = %s AND model_type = %s "
-        "AND bundle_version = %s AND status IN ('candidate', 'inactive')",
-        (*key, version),
-    )
-    connection.execute(
-        "INSERT INTO champions (stream, detector, version, reason) "
-        "VALUES (%s, %s, %s, %s) ON CONFLICT (stream, detector) DO UPDATE SET "
-        "version = excluded.version, promoted_at = now(), reason = excluded.reason",
-        (*key, version, reason),
-    )
-    connection.execute(
-        "INSERT INTO champion_history (stream, detector, version, previous, reason) "
-        "VALUES (%s, %s, %s, %s, %s)",
-        (*key, version, None if current is None else current.version, reason),
-    )
-    connection.execute(
-        "SELECT pg_notify(%s, %s)",
-        (
-            CHAMPIONS_CHANNEL,
-            json.dumps({"stream": stream, "detector": detector, "version": version}),
-        ),
-    )
-    promoted = _champion(connection, stream, detector)
-    if promoted is None:
-        raise AssertionError("a champion vanished within its own transaction")
-    return promoted
-
-
-def _champion(connection: Connection, stream: str, detector: str) -> Champion | None:
-    with connection.cursor(row_factory=class_row(Champion)) as cursor:
-        return cursor.execute(
-            "SELECT stream, detector, version, promoted_at, reason FROM champions "
-            "WHERE stream = %s AND detector = %s",
-            (stream, detector),
-        ).fetchone()
-
-
-def _insert_models(
-    connection: Connection,
-    stream: str,
-    detector: str,
-    version: int,
-    *,
-    path: str,
-    trained_at: dt.datetime,
-    series: pl.DataFrame,
+def _record_gates(
+    connection: Connection, key: tuple[str, str, int], gates: Sequence[Mapping[str, Any]]
 ) -> None:
-    known = series.with_columns(
-        value.alias(name)
-        for name, value in {
-            "accuracy": pl.lit(None, pl.Float64),
-            "false_positive_rate": pl.lit(None, pl.Float64),
-            "threshold": pl.lit(None, pl.Float64),
-            # A series that a bundle has from its parent is as old as it was there.
-            "trained_at": pl.lit(trained_at),
-        }.items()
-        if name not in series.columns
-    ).with_columns(pl.col("accuracy", "false_positive_rate").cast(pl.Float64).fill_nan(None))
-    connection.execute(
-        "CREATE TEMPORARY TABLE incoming (entity text, metric text, status text, accuracy float8, "
-        "false_positive_rate float8, threshold float8, rows bigint, trained_at timestamptz) "
-        "ON COMMIT DROP"
-    )
-    with connection.cursor() as cursor:
-        copy_frame(cursor, "incoming", known, _MODEL)
-    connection.execute(
-        "INSERT INTO ml_models (id, stream, device_id, metric_name, model_type, bundle_version, "
-        "model_path, status, accuracy, false_positive_rate, threshold, training_samples, "
-        "trained_at) SELECT md5(concat_ws(E'\\x1f', %(stream)s::text, %(detector)s::text, "
-        "%(version)s::text, entity, metric))::uuid, %(stream)s, entity, metric, %(detector)s, "
-        "%(version)s, %(path)s, CASE status WHEN 'trained' THEN 'candidate' ELSE status END, "
-        "accuracy, false_positive_rate, threshold, rows, trained_at FROM incoming",
-        {
-            "stream": stream,
-            "detector": detector,
-            "version": version,
-            "path": path,
-        },
-    )
-    connection.execute("DROP TABLE incoming")
+    if gates:
+        connection.execute(
+            "UPDATE bundles SET gates = %s WHERE stream = %s AND detector = %s AND version = %s",
+            (json.dumps([_finite(gate) for gate in gates]), *key),
+        )
 
 
 def _json(values: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 Belongs here: what puts the parts together. Each part is a module of its own: ``ledger``,
 ``quarantine``, ``partitions``, ``series``, ``bundles``, ``scores``, ``scan_scores``,
 ``monitoring``, ``progress``, ``training_requests``, ``labels``, ``drift``,
-``training_evidence``.
+``training_evidence``, ``registry_mirror``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from anomaly_platform.resources.online import OnlineReadings
 from anomaly_platform.resources.partitions import Partitions
 from anomaly_platform.resources.progress import Account, Progress
 from anomaly_platform.resources.quarantine import Quarantine
+from anomaly_platform.resources.registry_mirror import RegistryMirror
 from anomaly_platform.resources.scan_scores import ScanScores
 from anomaly_platform.resources.scores import Scores
 from anomaly_platform.resources.series import SeriesIndex
@@ -45,7 +46,8 @@ class Warehouse:
     transactions : Transactions
         For statements that none of the parts has.
     ledger, quarantine, partitions, series, bundles, scores, scan_scores, monitoring, progress,
-    training_requests, training_evidence, labels, drift
+    training_requests, training_evidence, labels, drift,
+    registry_mirror
         The parts.
     """
 
@@ -57,6 +59,7 @@ class Warehouse:
         self.series = SeriesIndex(self.transactions)
         self.api_keys = ApiKeys(self.transactions)
         self.bundles = Bundles(self.transactions)
+        self.registry_mirror = RegistryMirror(self.transactions)
         self.scores = Scores(self.transactions)
         self.scan_scores = ScanScores(self.transactions)
         self.monitoring = MonitoringStats(self.transactions)

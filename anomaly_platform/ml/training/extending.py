@@ -154,6 +154,12 @@ def retrained_series(bundle: Bundle) -> list[Key] | None:
     return [(str(entity), str(metric)) for entity, metric in retrained["series"]]
 
 
+def own_series(bundle: Bundle) -> pl.DataFrame:
+    """Return the rows of the series that the bundle did not get from its parent."""
+    keys = retrained_series(bundle)
+    return bundle.series if keys is None else bundle.series.filter(_is_one_of(keys))
+
+
 @dataclass(frozen=True)
 class _Witnesses:
     """Series that are not trained anew and testify for their entity."""

@@ -1,3 +1,9 @@
+-- What a version had to pass before it served, and what MLflow still has to be told.
+ALTER TABLE bundles ADD COLUMN gates jsonb NOT NULL DEFAULT '[]';
+
+COMMENT ON COLUMN bundles.gates IS
+    'What the version had to pass: gate, value, bound and passed of each.';
+
 -- What MLflow still has to be told; it mirrors, it never decides.
 CREATE TABLE registry_mirror (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

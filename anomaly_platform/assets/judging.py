@@ -1,0 +1,157 @@
+"""Measuring what the gates ask for: the challenger of a metric stream beside its champion.
+
+What belongs here: reading the rows that both are measured on, a sample of the series where there
+are thousands. The gates are in ``ml.gates``, what follows from them in ``champion``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from anomaly_platform.assets.feedback import with_feedback
+from anomaly_platform.assets.model_files import open_version
+from anomaly_platform.ingest.bucketing import bucket_of
+from anomaly_platform.resources.bundles import BundleRecord
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.resources.row_groups import BUCKETS
+from anomaly_platform.streams import MetricStream
+
+if TYPE_CHECKING:
+    from anomaly_platform.ml.bundle import Bundle
+    from anomaly_platform.ml.gates import Decision
+    from anomaly_platform.ml.training.comparison import Comparison
+
+Key = tuple[str, str]
+
+#: Buckets of entities are compared until so many series are, or there are no more.
+ENOUGH_SERIES = 300
+
+
+def judge(
+    platform: Platform, stream: MetricStream, record: BundleRecord, champion: int | None
+) -> Decision:
+    """Decide about a challenger.
+
+    Parameters
+    ----------
+    platform, stream
+        Whose challenger.
+    record
+        The challenger as the index knows it.
+    champion
+        The version in service, if one is.
+    """
+    from anomaly_platform.ml.gates import (
+        comparison_gates,
+        decide,
+        quality_gates,
+        schema_gate,
+        trained_gate,
+    )
+    from anomaly_platform.ml.training.extending import extends, own_series
+
+    challenger = open_version(platform, stream, record.version, verify="each")
+    schema = challenger.manifest["feature_schema"]
+    counts = record.metrics
+    gates = [
+        schema_gate(
+            str(schema["version"]),
+            stream.features.version,
+            equal=extends(challenger, stream.features),
+        ),
+        trained_gate(int(counts["series_trained"]), int(counts["series_failed"])),
+    ]
+    compared = None
+    if champion is not None and gates[0].passed:
+        compared = _compare(platform, stream, challenger, champion)
+    own = own_series(challenger)
+    gates += quality_gates(
+        _number(own["balanced_accuracy"].median()),
+        _number(own["false_positive_rate"].mean()),
+        None if compared is None else compared.champion_false_positive_rate,
+    )
+    if compared is not None:
+        gates += comparison_gates(compared)
+    return decide(gates, _praise(record, counts, compared))
+
+
+def _praise(record: BundleRecord, counts: dict[str, Any], compared: Comparison | None) -> str:
+    what = f"{counts['series_trained']} series trained, {counts['series_failed']} failed"
+    if record.parent is not None:
+        what += f", the others as in version {record.parent}"
+    if compared is None or not compared.series:
+        return what
+    return (
+        f"{what}; balanced accuracy {compared.challenger_accuracy:.3f}, "
+        f"the champion's on the same rows {compared.champion_accuracy:.3f}"
+    )
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _compare(
+    platform: Platform, stream: MetricStream, challenger: Bundle, champion: int
+) -> Comparison | None:
+    from anomaly_platform.ml.training.comparison import comparable, compare
+    from anomaly_platform.ml.training.extending import extends
+
+    serving = open_version(platform, stream, champion, verify="each")
+    if not extends(serving, stream.features):
+        return None
+    keys, buckets = _sample(comparable(challenger, serving))
+    return compare(
+        challenger, serving, keys, _held_out_frames(platform, stream, challenger, keys, buckets)
+    )
+
+
+def _sample(keys: Collection[Key]) -> tuple[list[Key], list[int]]:
+    """Return series of whole buckets, as many as are enough; equal fleets give equal samples."""
+    table = pl.DataFrame(list(keys), schema=["entity", "metric"], orient="row").cast(pl.String)
+    table = table.with_columns(bucket_of(table["entity"]))
+    chosen: list[Key] = []
+    buckets: list[int] = []
+    for bucket in range(BUCKETS):
+        here = table.filter(pl.col("bucket") == bucket)
+        if here.is_empty():
+            continue
+        chosen += here.select("entity", "metric").rows()
+        buckets.append(bucket)
+        if len(chosen) >= ENOUGH_SERIES:
+            break
+    return chosen, buckets
+
+
+def _held_out_frames(
+    platform: Platform,
+    stream: MetricStream,
+    challenger: Bundle,
+    keys: list[Key],
+    buckets: list[int],
+) -> Iterator[pl.DataFrame]:
+    """Yield the challenger's windows of some series, bucket by bucket."""
+    windows = challenger.series.select("entity", "metric", "first_time", "last_time").join(
+        pl.DataFrame(keys, schema={"entity": pl.String, "metric": pl.String}, orient="row"),
+        on=["entity", "metric"],
+    )
+    first, last = windows["first_time"].min(), windows["last_time"].max()
+    if not isinstance(first, datetime) or not isinstance(last, datetime):
+        return
+    days = platform.warehouse.partitions.between(
+        stream.name, "features", f"{first:%Y-%m-%d}", f"{last:%Y-%m-%d}"
+    )
+    labels = platform.warehouse.labels.between(stream.name)
+    for bucket in buckets:
+        pieces = [
+            platform.lake.read(day.path, between={"bucket": (bucket, bucket)}) for day in days
+        ]
+        if pieces:
+            rows = pl.concat(pieces).join(windows, on=["entity", "metric"])
+            inside = pl.col("event_time").is_between(pl.col("first_time"), pl.col("last_time"))
+            rows = with_feedback(rows.filter(inside), labels)
+            yield rows.sort("entity", "metric", "event_time")

@@ -1,0 +1,171 @@
+"""What a challenger has to pass before it serves: each gate a value, a bound and a verdict.
+
+What belongs here: the gates as pure functions of measured figures. What does not: measuring
+(``ml.training``), and what follows from a verdict (the ``champion`` assets).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from anomaly_platform.ml.training.comparison import MUCH_WORSE, Comparison
+
+#: A training in which fewer of the series with enough history could be trained does not serve.
+LEAST_TRAINED_SHARE: Final = 0.5
+#: Balanced accuracy (0.5 is chance) under which a bundle does not serve; its median over series.
+LEAST_BALANCED_ACCURACY: Final = 0.70
+#: Mean false-positive rate that is always good enough …
+GOOD_FALSE_POSITIVE_RATE: Final = 0.05
+#: … and the one that is too much where nothing serves that could do better.
+MOST_FALSE_POSITIVES: Final = 0.10
+#: How much worse than the champion, on the same rows, a challenger may be.
+TOLERANCE: Final = 0.03
+#: So large a share of the series compared may be much worse.
+MOST_MUCH_WORSE: Final = 0.25
+#: Known anomalies that have to be there before the share found of them says anything.
+FEWEST_KNOWN_ANOMALIES: Final = 10
+#: How much smaller a share of them than the champion a challenger may find: they are few.
+KNOWN_TOLERANCE: Final = 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One condition.
+
+    Attributes
+    ----------
+    gate : str
+        What is asked.
+    value, bound : str
+        What was seen and what is needed, for people.
+    passed : bool
+        The verdict.
+    """
+
+    gate: str
+    value: str
+    bound: str
+    passed: bool
+
+    def as_row(self) -> dict[str, str | bool]:
+        """Return the gate as a flat record."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether a challenger enters service, the reason in words, and what it rests on."""
+
+    promote: bool
+    reason: str
+    gates: tuple[Gate, ...] = ()
+
+    def rows(self) -> list[dict[str, str | bool]]:
+        """Return a record per gate."""
+        return [gate.as_row() for gate in self.gates]
+
+
+def decide(gates: Sequence[Gate], why: str) -> Decision:
+    """Promote when every gate is passed, for the reason `why`; else name those that are not.
+
+    Examples
+    --------
+    >>> decide([Gate("trained share", "40 %", "at least 50 %", False)], "new data").reason
+    'trained share: 40 %, needed is at least 50 %'
+    """
+    failed = [gate for gate in gates if not gate.passed]
+    if not failed:
+        return Decision(True, why, tuple(gates))
+    reason = "; ".join(f"{one.gate}: {one.value}, needed is {one.bound}" for one in failed)
+    return Decision(False, reason, tuple(gates))
+
+
+def schema_gate(trained_on: str, computed: str, *, equal: bool) -> Gate:
+    """Return whether the challenger reads the features that are computed today."""
+    return Gate("feature schema", trained_on, f"equal to {computed}", equal)
+
+
+def trained_gate(trained: int, failed: int) -> Gate:
+    """Return whether enough of the series with history enough could be trained."""
+    tried = trained + failed
+    share = trained / tried if tried else 0.0
+    return Gate(
+        "trained share",
+        f"{share:.0%} ({trained} of {tried} series)",
+        f"at least {LEAST_TRAINED_SHARE:.0%} and one series",
+        trained > 0 and share >= LEAST_TRAINED_SHARE,
+    )
+
+
+def quality_gates(
+    balanced_accuracy: float | None, false_positive_rate: float | None, champions: float | None
+) -> list[Gate]:
+    """Return whether a challenger is good enough by itself.
+
+    Parameters
+    ----------
+    balanced_accuracy
+        Median over the series it trained, on held-out rows with injected anomalies; None where
+        nothing could be measured.
+    false_positive_rate
+        Mean over them, on the same rows without injections.
+    champions
+        The champion's mean false-positive rate there: after a change of behaviour it is the
+        champion that raises the false alarms.
+    """
+    bound = MOST_FALSE_POSITIVES
+    if champions is not None:
+        bound = max(GOOD_FALSE_POSITIVE_RATE, champions + TOLERANCE)
+    return [
+        Gate(
+            "minimum quality",
+            _figure(balanced_accuracy, "median balanced accuracy"),
+            f"at least {LEAST_BALANCED_ACCURACY:.2f}",
+            balanced_accuracy is None or balanced_accuracy >= LEAST_BALANCED_ACCURACY,
+        ),
+        Gate(
+            "false alarms",
+            _figure(false_positive_rate, "mean false-positive rate"),
+            f"at most {bound:.3f}",
+            false_positive_rate is None or false_positive_rate <= bound,
+        ),
+    ]
+
+
+def comparison_gates(comparison: Comparison) -> list[Gate]:
+    """Return whether a challenger is no worse than the champion on the same held-out rows."""
+    gates = []
+    if comparison.series:
+        bound = comparison.champion_accuracy - TOLERANCE
+        gates += [
+            Gate(
+                "no worse than the champion",
+                f"mean balanced accuracy {comparison.challenger_accuracy:.3f} "
+                f"over {comparison.series} series",
+                f"at least {bound:.3f} (champion {comparison.champion_accuracy:.3f})",
+                comparison.challenger_accuracy >= bound,
+            ),
+            Gate(
+                "series much worse",
+                f"{comparison.much_worse:.0%}",
+                f"at most {MOST_MUCH_WORSE:.0%} lose more than {MUCH_WORSE}",
+                comparison.much_worse <= MOST_MUCH_WORSE,
+            ),
+        ]
+    if comparison.known_anomalies >= FEWEST_KNOWN_ANOMALIES:
+        least = comparison.champion_found - KNOWN_TOLERANCE
+        gates.append(
+            Gate(
+                "known anomalies found",
+                f"{comparison.challenger_found:.0%} of {comparison.known_anomalies}",
+                f"at least {max(0.0, least):.0%} (champion {comparison.champion_found:.0%})",
+                comparison.challenger_found >= least,
+            )
+        )
+    return gates
+
+
+def _figure(value: float | None, what: str) -> str:
+    return "nothing to measure on" if value is None else f"{what} {value:.3f}"

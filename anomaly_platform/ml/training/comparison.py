@@ -1,0 +1,157 @@
+"""A challenger and the champion on the same rows, which neither decides for the other.
+
+The challenger was measured while it was trained, on the second half of its calibration part with
+seeded injections (`quality`). Here the champion is measured on exactly these rows with exactly
+these injections. Rows that people or files call anomalies were left out of both trainings; both
+bundles score them as they would in service.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from anomaly_platform.ml.bundle import Bundle
+from anomaly_platform.ml.detectors.base import derive_seed
+from anomaly_platform.ml.features.batch import microseconds, series_offsets
+from anomaly_platform.ml.scoring import FleetScorer
+from anomaly_platform.ml.training.extending import own_series
+from anomaly_platform.ml.training.quality import measure
+from anomaly_platform.ml.training.series import calibration_start
+
+Key = tuple[str, str]
+
+#: A series is much worse when it loses more balanced accuracy than this.
+MUCH_WORSE = 0.15
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a challenger and the champion are worth on the same rows.
+
+    Attributes
+    ----------
+    series
+        Series that both were measured on; the figures below are means over them.
+    challenger_accuracy, champion_accuracy
+        Balanced accuracy in [0, 1].
+    champion_false_positive_rate
+        Share of rows that the champion flags when nothing is injected; None without series.
+    much_worse
+        Share of the series that lose more than `MUCH_WORSE`.
+    known_anomalies
+        Rows that are labelled as anomalies.
+    challenger_found, champion_found
+        Share of them that each flags.
+    """
+
+    series: int = 0
+    challenger_accuracy: float = 0.0
+    champion_accuracy: float = 0.0
+    champion_false_positive_rate: float | None = None
+    much_worse: float = 0.0
+    known_anomalies: int = 0
+    challenger_found: float = 0.0
+    champion_found: float = 0.0
+
+
+def comparable(challenger: Bundle, champion: Bundle) -> list[Key]:
+    """Return the series that both have a model for and that the challenger measured anew."""
+    new = own_series(challenger).filter(pl.col("balanced_accuracy").is_not_null())
+    known = champion.series.filter(pl.col("slot").is_not_null()).select("entity", "metric")
+    return new.join(known, on=["entity", "metric"], how="semi").select("entity", "metric").rows()
+
+
+def compare(
+    challenger: Bundle,
+    champion: Bundle,
+    keys: Collection[Key],
+    frames: Iterable[pl.DataFrame],
+) -> Comparison:
+    """Measure the champion where the challenger was measured.
+
+    Parameters
+    ----------
+    challenger, champion
+        Open bundles on the same features.
+    keys
+        Series to compare, of `comparable`.
+    frames
+        Feature frames with all rows of the challenger's window of these series, sorted by series
+        and time, with a column ``label``.
+    """
+    rows = {
+        (row["entity"], row["metric"]): row
+        for row in challenger.series.iter_rows(named=True)
+        if (row["entity"], row["metric"]) in set(keys)
+    }
+    ours, theirs = FleetScorer(challenger), FleetScorer(champion)
+    pairs: list[tuple[float, float, float]] = []
+    found: list[tuple[bool, bool]] = []
+    for frame in frames:
+        for key, part in _series_of(frame):
+            if key not in rows:
+                continue
+            found += _known_anomalies(part, ours, theirs)
+            quality = _champions_quality(key, part, theirs, ours)
+            if quality is not None:
+                pairs.append((float(rows[key]["balanced_accuracy"]), *quality))
+    figures = np.array(pairs).reshape(len(pairs), 3)
+    flagged = np.array(found, dtype=np.bool_).reshape(len(found), 2)
+    return Comparison(
+        series=len(pairs),
+        challenger_accuracy=float(figures[:, 0].mean()) if pairs else 0.0,
+        champion_accuracy=float(figures[:, 1].mean()) if pairs else 0.0,
+        champion_false_positive_rate=float(figures[:, 2].mean()) if pairs else None,
+        much_worse=float((figures[:, 1] - figures[:, 0] > MUCH_WORSE).mean()) if pairs else 0.0,
+        known_anomalies=len(found),
+        challenger_found=float(flagged[:, 0].mean()) if found else 0.0,
+        champion_found=float(flagged[:, 1].mean()) if found else 0.0,
+    )
+
+
+def _series_of(frame: pl.DataFrame) -> Iterable[tuple[Key, pl.DataFrame]]:
+    for begin, end in itertools.pairwise(series_offsets(frame).tolist()):
+        part = frame[begin:end]
+        yield (part["entity"][0], part["metric"][0]), part
+
+
+def _known_anomalies(
+    part: pl.DataFrame, ours: FleetScorer, theirs: FleetScorer
+) -> list[tuple[bool, bool]]:
+    known = part.filter(pl.col("label").fill_null(value=False))
+    if known.is_empty():
+        return []
+    flags = [scorer.score(known)["is_anomaly"].fill_null(value=False) for scorer in (ours, theirs)]
+    return list(zip(*flags, strict=True))
+
+
+def _champions_quality(
+    key: Key, part: pl.DataFrame, champion: FleetScorer, challenger: FleetScorer
+) -> tuple[float, float] | None:
+    model = champion.model(*key)
+    part = part.filter(~pl.col("label").fill_null(value=False))
+    values = part["value"].to_numpy().astype(np.float64)
+    present = np.flatnonzero(~np.isnan(values))
+    start = calibration_start(present.size)
+    middle = (present.size - start + 1) // 2
+    if model is None or start + middle >= present.size:
+        return None
+    parameters = challenger.bundle.manifest["hyper_parameters"]
+    quality = measure(
+        model,
+        model.calibration,
+        microseconds(part["event_time"]),
+        values,
+        int(present[start + middle]),
+        challenger.feature_set,
+        alpha=champion.alpha,
+        seed=derive_seed(int(parameters["seed"]), *key),
+    )
+    if quality.balanced_accuracy is None or quality.false_positive_rate is None:
+        return None
+    return quality.balanced_accuracy, quality.false_positive_rate
