@@ -24,6 +24,7 @@ from anomaly_platform.simulator.supply_network_journeys import (
     SLOTS,
     W_IN,
     W_OUT,
+    WMS_IN,
     WMS_OUT,
     Journeys,
     Traffic,
@@ -151,7 +152,10 @@ def blame_imitators(traffic: Traffic, book: Book, units: IntArray) -> None:
     own, role = journeys.product[units], journeys.behaves_like[units]
     pace = np.log(world.dwell_hours.mean(axis=1))
     unlike = np.abs(pace[own] - pace[role]) + (world.cold_chain[own] != world.cold_chain[role])
-    legs = ((WMS_OUT, HUB_IN), (HUB_OUT, W_IN), (HUB_OUT, R_IN), (W_OUT, R_IN))
+    legs = (
+        *((AGGREGATION, WMS_IN), (WMS_OUT, HUB_IN)),
+        *((HUB_OUT, W_IN), (HUB_OUT, R_IN), (W_OUT, R_IN)),
+    )
     for leaving, arriving in legs:
         source, goal = journeys.place[units, leaving], journeys.place[units, arriving]
         direct = journeys.place[units, W_IN] < 0

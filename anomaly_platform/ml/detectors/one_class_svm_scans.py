@@ -18,6 +18,9 @@ from anomaly_platform.ml.features.scans_reference import ScanReference
 
 Floats = npt.NDArray[np.float64]
 
+SHORTEST_HOURS: Final = 0.1
+RAREST_MOVE: Final = 1e-4
+"""Added before logarithms: six minutes, and a frequency below which a move was never seen."""
 NAMED: Final = 2
 """Features that an explanation names."""
 
@@ -75,14 +78,14 @@ class CalibratedSvm:
         early = believed.filter(pl.col("event_time") < cut)
         inputs = ScanInputs.fit(early, reference)
         svm = OneClassSVM(FEATURES, search=search)
-        svm.fit(inputs.transform(early, FEATURES), seed=seed)
+        svm.fit(_numbers(inputs, early), seed=seed)
         late = believed.filter(pl.col("event_time") >= cut)
-        raw = svm.score(inputs.transform(late, FEATURES))
+        raw = svm.score(_numbers(inputs, late))
         return cls(inputs, svm, Calibration.fit(raw, tail_floor=svm.tail_floor))
 
     def judge(self, scans: pl.DataFrame) -> SvmVerdicts:
         """Score scan features; a row's verdict depends on the row alone."""
-        X = self.inputs.transform(scans, FEATURES)
+        X = _numbers(self.inputs, scans)
         raw = self.svm.score(X)
         return SvmVerdicts(raw, self.calibration.p_value(raw), self.svm.standardise(X))
 
@@ -106,3 +109,19 @@ class CalibratedSvm:
             OneClassSVM.from_arrays(own, FEATURES),
             Calibration.from_arrays(calibration),
         )
+
+
+def _numbers(inputs: ScanInputs, scans: pl.DataFrame) -> Floats:
+    """(n, features) what the SVM reads: hours and frequencies as logarithms, the rest scaled.
+
+    Both count by their ratio: between a move that nobody ever made and one in a hundred lies
+    more than between one in a hundred and one in ten. A move between places that are not known
+    is none, and counts as a usual one.
+    """
+    frame = inputs.enrich(scans)
+    X = inputs.transform(frame, FEATURES)
+    hours = inputs.transform(frame, ("time_since_last_scan",), scaled=False)[:, 0]
+    frequency = frame["location_transition_frequency"].fill_null(1.0).to_numpy()
+    X[:, FEATURES.index("time_since_last_scan")] = np.log(hours + SHORTEST_HOURS)
+    X[:, FEATURES.index("location_transition_frequency")] = np.log(frequency + RAREST_MOVE)
+    return X

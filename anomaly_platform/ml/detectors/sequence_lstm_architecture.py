@@ -28,7 +28,7 @@ from anomaly_platform.ml.detectors.sequence_lstm_events import (
     SequenceSpec,
 )
 
-BACKGROUND_WEIGHT = 0.03
+BACKGROUND_WEIGHT = 0.005
 BACKGROUND_SCALE = 4.0
 """A share of the elapsed time's density is one wide normal, in units of the training spread.
 

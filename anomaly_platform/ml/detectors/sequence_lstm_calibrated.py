@@ -5,8 +5,8 @@ contiguous part), the raw score of a scan, and its p-value.
 
 A scan's raw score is the surprise of its most surprising part (place, event, hour, elapsed time)
 beyond what the model expects of that part, in nats: one part that cannot be is enough, and several
-that are a little unusual are not. What is expected is taken off, since choosing among twenty shops
-is no surprise however it ends.
+that are a little unusual are not. What is expected of a choice is taken off, since choosing among
+twenty shops is no surprise however it ends.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class CalibratedSequence:
         cut = calibration_start(scans)
         learned = scans.filter(pl.col("event_time") < cut)
         vocabularies = scan_vocabularies(learned)
-        encoded = encode_scans(learned, vocabularies, doubtful(learned))
+        encoded = encode_scans(learned, vocabularies, doubtful(learned), count=True)
         training, validation, rest = hold_out_lots(encoded, VALIDATION_SHARE, seed)
         model = SequenceLSTM.fit(
             SCAN_SPEC,
@@ -154,8 +154,14 @@ class CalibratedSequence:
 
 
 def excess(surprise: Surprise) -> Floats:
-    """(n, parts) nats of surprise beyond what the model expects on average."""
-    return np.asarray(surprise.surprise, dtype=np.float64) - surprise.entropy
+    """(n, parts) nats of surprise beyond what the model expects on average.
+
+    Of the time, all of it: its density is over log hours, where any delay might come instead of
+    the usual one, and a drive that is known to the minute is not to surprise more than a stay.
+    """
+    expected = np.array(surprise.entropy, dtype=np.float64)
+    expected[:, len(SCAN_SPEC.targets) :] = 0.0
+    return np.asarray(surprise.surprise, dtype=np.float64) - expected
 
 
 def doubtful(scans: pl.DataFrame) -> npt.NDArray[np.bool_]:

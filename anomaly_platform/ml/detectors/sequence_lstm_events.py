@@ -166,6 +166,10 @@ class EventSequences:
         (sequences,) which of them are no independent observations (units of a lot, which travel
         together): a group that does the same thing many times did it once. By default each
         sequence is its own group.
+    observations
+        (n,) how much each event counts where habits are counted, > 0, for those who know better
+        than by the group: of what moves together each event counts its share. By default a group
+        counts 1 in each context.
     """
 
     codes: IntArray
@@ -174,10 +178,13 @@ class EventSequences:
     offsets: npt.NDArray[np.int64]
     weights: FloatArray
     groups: npt.NDArray[np.int64] | None = None
+    observations: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         rows = int(self.offsets[-1])
-        lengths = (len(self.codes), len(self.continuous), len(self.elapsed_hours))
+        lengths = [len(self.codes), len(self.continuous), len(self.elapsed_hours)]
+        if self.observations is not None:
+            lengths.append(len(self.observations))
         if any(length != rows for length in lengths):
             raise ValueError(f"offsets end at {rows}, but the arrays have {lengths} rows")
         if len(self.weights) != len(self):
@@ -230,6 +237,7 @@ class EventSequences:
             offsets=offsets,
             weights=self.weights[sequences],
             groups=None if self.groups is None else self.groups[sequences],
+            observations=None if self.observations is None else self.observations[rows],
         )
 
     def group_of_sequence(self) -> npt.NDArray[np.int64]:
@@ -254,6 +262,9 @@ def joined(first: EventSequences, second: EventSequences) -> EventSequences:
         offsets=np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]]),
         weights=np.concatenate([first.weights, second.weights]),
         groups=np.concatenate([first.group_of_sequence(), second.group_of_sequence()]),
+        observations=None
+        if first.observations is None or second.observations is None
+        else np.concatenate([first.observations, second.observations]),
     )
 
 

@@ -32,6 +32,9 @@ PRIOR_STRENGTH = 2.0
 LEAST_EVENTS = 4
 """A context seen less often than this has no row of its own, the shorter context serves."""
 LOG_FLOOR = -16.0
+SUSPECT_SHARE = 0.001
+"""A value that is rarer than this in its context is set aside: among thousands of observations
+the few that are wrong would otherwise make a habit of what nobody does."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,11 @@ class Habits:
             if target in spec.habits:
                 contexts = habits.contexts(target, sequences.codes, previous)
                 habits.tables[target], own[:, column] = _count(
-                    contexts, sequences.codes[:, column], groups, sizes[target]
+                    contexts,
+                    sequences.codes[:, column],
+                    groups,
+                    sequences.observations,
+                    sizes[target],
                 )
         return habits, own
 
@@ -147,19 +154,23 @@ def previous_codes(spec: SequenceSpec, sequences: EventSequences) -> IntArray:
 
 
 def _count(
-    contexts: list[npt.NDArray[np.int64]], came: IntArray, groups: npt.NDArray[np.int64], size: int
+    contexts: list[npt.NDArray[np.int64]],
+    came: IntArray,
+    groups: npt.NDArray[np.int64],
+    observations: npt.NDArray[np.float64] | None,
+    size: int,
 ) -> tuple[Habit, FloatArray]:
     everywhere = np.zeros(len(came), dtype=np.int64)
-    share, together = _shares(everywhere, came, groups)
+    share, whole, together = _shares(everywhere, came, groups, observations)
     base = np.bincount(came, weights=share, minlength=size).astype(np.float64)[None, :]
     total = base.sum(axis=1)
     uniform = np.full((1, size), 1.0 / size)
-    own = _without_own(base[0, came], total[everywhere], uniform[0, came], together)
+    own = _without_own(base[0, came], total[everywhere], uniform[0, came], whole, together)
     serving = (base + PRIOR_STRENGTH * uniform) / (total + PRIOR_STRENGTH)[:, None]
     above = everywhere
     parts, tables = [], [serving]
     for keys in contexts:
-        share, together = _shares(keys, came, groups)
+        share, whole, together = _shares(keys, came, groups, observations)
         values, inverse = np.unique(keys, return_inverse=True)
         seen = np.bincount(inverse, weights=share)
         # Shares add up to whole numbers but for rounding.
@@ -174,9 +185,10 @@ def _count(
         shorter[rows] = above[inside]
         prior = serving[shorter]
         totals = np.asarray(seen[kept], dtype=np.float64)
+        grid = np.where(grid < SUSPECT_SHARE * totals[:, None], 0.0, grid)
         tables.append((grid + PRIOR_STRENGTH * prior) / (totals + PRIOR_STRENGTH)[:, None])
         own[inside] = _without_own(
-            grid[rows, value], totals[rows], prior[rows, value], together[inside]
+            grid[rows, value], totals[rows], prior[rows, value], whole[inside], together[inside]
         )
         parts.append(values[kept])
         above = above.copy()
@@ -190,33 +202,38 @@ def _count(
 
 
 def _shares(
-    keys: npt.NDArray[np.int64], came: IntArray, groups: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return what each event counts, and what its group counts for the same value, (n,) each.
+    keys: npt.NDArray[np.int64],
+    came: IntArray,
+    groups: npt.NDArray[np.int64],
+    observations: npt.NDArray[np.float64] | None,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return what each event counts, its group in its context, and that for the same value; (n,).
 
-    A group counts 1 in each context, shared among its events there: what one of a hundred units
-    does is a hundredth, and no habit of the lot.
+    Unless told otherwise, a group counts 1 in each context, shared among its events there: what
+    one of a hundred units does is a hundredth, and no habit of the lot.
     """
     _, key = np.unique(keys, return_inverse=True)
     _, group = np.unique(groups, return_inverse=True)
     pair = key.astype(np.int64) * (int(group.max()) + 1) + group
     _, inverse, times = np.unique(pair, return_inverse=True, return_counts=True)
-    share = 1.0 / times[inverse]
+    share = 1.0 / times[inverse] if observations is None else observations
+    whole = np.bincount(inverse, weights=share)[inverse]
     size = int(came.max()) + 1
     _, same = np.unique(inverse.astype(np.int64) * size + came, return_inverse=True)
     together = np.bincount(same, weights=share)[same]
-    return np.asarray(share, dtype=np.float64), np.asarray(together, dtype=np.float64)
+    return np.asarray(share, dtype=np.float64), np.asarray(whole), np.asarray(together)
 
 
 def _without_own(
     count: npt.NDArray[np.float64],
     total: npt.NDArray[np.float64],
     prior: npt.NDArray[np.float64],
+    whole: npt.NDArray[np.float64],
     own: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
-    """Change of a log frequency when an event's group is taken away: 1 in all, own of its value."""
+    """Change of a log frequency without an event's group: `whole` in all, `own` of its value."""
     with_own = (count + PRIOR_STRENGTH * prior) / (total + PRIOR_STRENGTH)
     left = np.maximum(count - own, 0.0)
-    without = (left + PRIOR_STRENGTH * prior) / (np.maximum(total - 1.0, 0.0) + PRIOR_STRENGTH)
+    without = (left + PRIOR_STRENGTH * prior) / (np.maximum(total - whole, 0.0) + PRIOR_STRENGTH)
     floor = np.exp(LOG_FLOOR)
     return np.asarray(np.log(np.maximum(without, floor)) - np.log(np.maximum(with_own, floor)))

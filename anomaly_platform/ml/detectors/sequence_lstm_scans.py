@@ -46,6 +46,8 @@ SCAN_COLUMNS = ("epc_code", "event_id", "event_time", "place", "event", "busines
 UNITS_PER_LOT = 12
 """Units of one lot that are learned from, drawn by the seed."""
 REREAD = timedelta(minutes=1)
+SHIPMENT_GAP = timedelta(minutes=10)
+"""Scans of one lot at one place that lie closer together than this are of one shipment."""
 LONGEST_HISTORY = 63
 """Scans of an EPC that a doubtful one is judged by, as in the scan features' history."""
 LONGEST_ELAPSED_HOURS = 720.0
@@ -141,6 +143,8 @@ def encode_scans(
     scans: pl.DataFrame,
     vocabularies: Mapping[str, Vocabulary],
     doubtful: npt.NDArray[np.bool_] | None = None,
+    *,
+    count: bool = False,
 ) -> EncodedScans:
     """Lay out scans as one sequence per EPC.
 
@@ -156,6 +160,8 @@ def encode_scans(
     doubtful
         (rows,) scans that a rule found wrong: each is judged by what came before it, and then
         left out of the history of those that follow, so that one wrong scan is charged once.
+    count
+        Whether habits will be counted from these scans: says how much each is worth as one.
     """
     missing = [name for name in SCAN_COLUMNS if name not in scans.columns]
     if missing:
@@ -208,9 +214,40 @@ def encode_scans(
         offsets=offsets,
         weights=np.ones(len(offsets) - 1, dtype=np.float32),
         groups=ordered["lot"].to_numpy().astype(np.int64)[chosen[offsets[:-1]]],
+        observations=observations(ordered)[chosen] if count else None,
     )
     epcs = ordered["epc_code"].gather(pl.Series(chosen[offsets[:-1]], dtype=pl.UInt32))
     return EncodedScans(sequences, rows, second, tuple(epcs), trusted=len(lengths))
+
+
+def observations(scans: pl.DataFrame) -> npt.NDArray[np.float64]:
+    """How much each scan counts as an observation of what usually happens, in (0, 1].
+
+    What arrives on one lorry was decided once, and what is sold is decided unit by unit. Units of
+    a lot that do the same at the same place, within minutes of each other, are a shipment, and
+    count 1 together; a smaller shipment than is usual for that event counts less, in proportion,
+    so that a unit that goes astray alone makes no habit where whole pallets go.
+
+    Parameters
+    ----------
+    scans
+        (n rows) with `lot`, `place`, `event` and `event_time`; in any order.
+    """
+    keys = ["lot", "place", "event"]
+    rows = (
+        scans.select(*keys, "event_time")
+        .with_row_index("row")
+        .sort(*keys, "event_time", nulls_last=True)
+    )
+    begins = pl.any_horizontal(pl.col(key).ne_missing(pl.col(key).shift(1)) for key in keys)
+    gap = pl.col("event_time").diff() > SHIPMENT_GAP
+    sizes = (
+        rows.with_columns(shipment=(begins | gap.fill_null(value=True)).cum_sum())
+        .with_columns(size=pl.len().over("shipment"))
+        .with_columns(usual=pl.col("size").median().over("event"))
+        .sort("row")
+    )
+    return np.asarray(1.0 / sizes.select(pl.max_horizontal("size", "usual")).to_series().to_numpy())
 
 
 def _begins(epc: pl.Series) -> npt.NDArray[np.int64]:

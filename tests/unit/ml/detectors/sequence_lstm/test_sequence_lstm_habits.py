@@ -98,3 +98,26 @@ def test_stored_and_read_again_the_tables_are_the_same() -> None:
 def test_a_habit_needs_fields_that_are_known(given: Any) -> None:
     with pytest.raises(ValueError, match="habit of word"):
         SequenceSpec(targets=("word",), habits={"word": given})
+
+
+def test_an_observation_counts_as_much_as_it_is_said_to() -> None:
+    words = pairs(*[(A, B)] * 40, *[(A, C)] * 10)
+    weighed = EventSequences(
+        **{**vars(words), "observations": np.repeat([0.1, 1.0], [80, 20]).astype(np.float64)}
+    )
+    habits, _ = Habits.learn(SPEC, SIZES, weighed)
+    log_p = log_frequency(habits, pairs((A, B), (A, C)))
+    assert log_p[3] > log_p[1]
+
+
+def test_what_is_too_rare_in_its_context_makes_no_habit() -> None:
+    often = [(A, B)] * 4000
+    with_few, without = (
+        log_frequency(Habits.learn(SPEC, SIZES, pairs(*often, *more))[0], pairs((A, C)))[1]
+        for more in ([(A, C)] * 2, [])
+    )
+    enough = log_frequency(
+        Habits.learn(SPEC, SIZES, pairs(*often, *[(A, C)] * 9))[0], pairs((A, C))
+    )
+    assert with_few == pytest.approx(without, abs=1.0)
+    assert enough[1] > with_few + 2

@@ -12,6 +12,7 @@ from anomaly_platform.ml.detectors.sequence_lstm_scans import (
     UNITS_PER_LOT,
     encode_scans,
     hold_out_lots,
+    observations,
     scan_vocabularies,
 )
 
@@ -117,3 +118,25 @@ def test_incomplete_frames_are_refused() -> None:
         encode_scans(frame.with_columns(epc_code=pl.lit(None, pl.String)), vocabularies)
     with pytest.raises(ValueError, match="two lots"):
         hold_out_lots(encode_scans(frame, vocabularies), 0.5, seed=0)
+
+
+def test_a_shipment_counts_once_and_a_unit_that_goes_alone_hardly() -> None:
+    pallet = [(serial, 1.0 + serial / 3600, "HUB", "HUB_Inbound") for serial in range(20)]
+    alone = (20, 1.1, "ELSEWHERE", "HUB_Inbound")
+    sales = [(serial, 50.0 + serial, "SHOP", "POS_Sell") for serial in range(5)]
+    frame = scans(*pallet, alone, *sales).with_columns(lot=pl.lit(1))
+    counts = observations(frame)
+    assert counts[:20].sum() == pytest.approx(1.0)
+    assert counts[20] == pytest.approx(1.0 / 20)
+    assert counts[21:].tolist() == [1.0] * 5
+    shuffled = frame.with_row_index().sample(fraction=1.0, shuffle=True, seed=1)
+    np.testing.assert_array_equal(observations(shuffled), counts[shuffled["index"].to_numpy()])
+
+
+def test_shipments_are_counted_only_where_habits_are_learned() -> None:
+    frame = scans((1, 1.0, "A", "WMS_Inbound"), (2, 1.0, "A", "WMS_Inbound"))
+    vocabularies = scan_vocabularies(frame)
+    assert encode_scans(frame, vocabularies).sequences.observations is None
+    counted = encode_scans(frame, vocabularies, count=True).training.observations
+    assert counted is not None
+    assert counted.tolist() == [0.5, 0.5]
