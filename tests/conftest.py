@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import psycopg
 import pytest
 
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     from anomaly_platform.settings import Settings
 
 _TEMPLATE = "template_migrated"
+
+# No time is stable on a busy machine: a slow example is no failing one.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(autouse=True)
