@@ -147,6 +147,10 @@ class OnlineScorer:
         flagged[usable] = score[usable] >= thresholds[usable]
         return Verdicts(raw, p, score, flagged, trained | flagged, status)
 
+    def warm(self, keys: Sequence[Key]) -> None:
+        """Read the models of series, as many as are held, before they are needed."""
+        self._slots(keys[: self._held])
+
     def _slots(self, keys: Sequence[Key]) -> Ints:
         """Return the place of each series' model, loading those that are not there; −1 for none."""
         slots = np.full(len(keys), -1, dtype=np.int64)

@@ -68,11 +68,15 @@ class StoredReading:
 
 @dataclass(frozen=True, slots=True)
 class StateRow:
-    """A locked row of ``series_state``; without its bytes where the caller has them already."""
+    """A locked row of ``series_state``; without its bytes where the caller has them already.
+
+    `threshold` is the series' own, None where the stream's holds.
+    """
 
     id: int
     revision: int
     feature_version: str
+    threshold: float | None
     state: bytes | None
     tail: bytes | None
 
@@ -149,10 +153,12 @@ def lock_states(connection: Connection, ids: Sequence[int], known: Sequence[int]
     """
     cursor = connection.cursor(row_factory=class_row(StateRow), binary=True)
     return cursor.execute(
-        "SELECT s.id, s.revision, s.feature_version, "
+        "SELECT s.id, s.revision, s.feature_version, t.threshold, "
         "CASE WHEN s.revision <> k.known THEN s.state END AS state, "
         "CASE WHEN s.revision <> k.known THEN s.tail END AS tail "
         "FROM unnest(%b::int8[], %b::int8[]) k(id, known) JOIN series_state s USING (id) "
+        "LEFT JOIN thresholds t ON t.stream = s.stream AND t.entity = s.entity "
+        "AND t.metric = s.metric "
         "ORDER BY s.id FOR UPDATE OF s",
         (int8_array(ids), int8_array(known)),
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 from uuid import UUID
 
@@ -84,15 +84,12 @@ class Judge:
     scorer
         Its models. Its features are those of the stream.
     threshold
-        The stream's.
-    thresholds
-        Those of single series.
+        The stream's; series may have their own (``thresholds``).
     """
 
     version: int | None
     scorer: OnlineScorer
     threshold: float
-    thresholds: dict[Key, float] = field(default_factory=dict)
 
 
 class OnlineIngest:
@@ -155,6 +152,8 @@ class OnlineIngest:
             work = _Work(stream, readings, judge, source, now or dt.datetime.now(dt.UTC))
             try:
                 self._ensure_states(stream, keys)
+                # Models are read before anything is locked.
+                judge.scorer.warm(keys)
                 with self._transaction() as connection:
                     if not self._lock(connection, work, keys):
                         continue
@@ -243,6 +242,8 @@ class OnlineIngest:
             key, held = by_id[row.id]
             fresh = held if row.state is None else held_state(stream.features, row)
             work.before[key] = fresh
+            if row.threshold is not None:
+                work.thresholds[key] = row.threshold
         return True
 
     def _renew(self, stream: MetricStream, keys: Sequence[Key], connection: Connection) -> None:
@@ -274,6 +275,7 @@ class _Work:
         self.stream = stream
         self.before: dict[Key, HeldState] = {}
         self.after: dict[Key, HeldState] = {}
+        self.thresholds: dict[Key, float] = {}
         self._readings = readings
         self._judge = judge
         self._source = source
@@ -395,7 +397,7 @@ class _Work:
         keys = [(one.entity, one.metric) for one in readings]
         times = np.array([one.time for one in readings], dtype=np.int64)
         judge = self._judge
-        thresholds = np.array([judge.thresholds.get(key, judge.threshold) for key in keys])
+        thresholds = np.array([self.thresholds.get(key, judge.threshold) for key in keys])
         said = judge.scorer.judge(keys, times, features, thresholds)
         ids = _event_ids(readings)
         scores, p_values = said.score.tolist(), said.p_value.tolist()

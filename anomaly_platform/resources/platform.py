@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime, time
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from anomaly_platform.streams.user_defined import (
 )
 
 if TYPE_CHECKING:
+    from anomaly_platform.ingest.online_readings import ReadingRules
     from anomaly_platform.resources.database import DatabaseUrls
     from anomaly_platform.resources.lake import Lake
     from anomaly_platform.resources.outbox import Outbox
@@ -127,6 +128,16 @@ class Platform:
     def start_of(self, stream: Stream) -> date:
         """Return the stream's first day."""
         return stream.start or self.settings.start_date
+
+    def reading_rules(self, stream: Stream) -> ReadingRules:
+        """Return what a single reading of the stream may say, as a row of a file may."""
+        from anomaly_platform.ingest.online_readings import ReadingRules
+
+        return ReadingRules(
+            start=datetime.combine(self.start_of(stream), time(), UTC),
+            timezone=stream.timezone or self.settings.default_timezone,
+            future_allowance=self.settings.future_allowance,
+        )
 
     def alpha_of(self, stream: Stream) -> float:
         """Return the share of normal readings that may lie above the default threshold."""

@@ -20,6 +20,7 @@ from anomaly_platform.serving.announcements import Announcements
 from anomaly_platform.serving.cache import Cache
 from anomaly_platform.serving.database_metrics import DatabaseMetrics
 from anomaly_platform.serving.health import HealthChecks
+from anomaly_platform.serving.ingest import Ingestion
 from anomaly_platform.serving.key_ring import KeyRing
 from anomaly_platform.serving.limits import RateLimits
 from anomaly_platform.serving.models import ModelStore
@@ -57,6 +58,8 @@ class ServingState:
         Limits of predictions, and small answers; shared where there is Redis.
     database_metrics
         What the database knows, for Prometheus.
+    ingestion
+        The way for readings into the tables.
     """
 
     settings: Settings
@@ -69,6 +72,7 @@ class ServingState:
     rates: RateLimits
     cache: Cache
     database_metrics: DatabaseMetrics
+    ingestion: Ingestion
     _model_numbers: ModelNumbers = field(default_factory=ModelNumbers)
     _health: HealthChecks | None = None
 
@@ -135,12 +139,15 @@ class ServingState:
                 rates=rates,
                 cache=cache,
                 database_metrics=DatabaseMetrics(pool, _models_folder(settings)),
+                ingestion=Ingestion(platform, models),
             )
+            state.ingestion.start()
             counting = asyncio.create_task(state._count_for_ever(), name="count-models")
             try:
                 yield state
             finally:
                 counting.cancel()
+                await state.ingestion.stop()
                 await announcements.stop()
                 await keys.close()
                 await cache.close()

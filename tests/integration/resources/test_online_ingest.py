@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 import psycopg
 import pytest
-from anomaly_platform.ingest.online_readings import Reading
 from hypothesis import HealthCheck, given
 from hypothesis import settings as trials
 from hypothesis import strategies as st
 
+from anomaly_platform.ingest.online_readings import Reading
 from anomaly_platform.ml.features.online import SeriesState
 from anomaly_platform.ml.online_scoring import OnlineScorer
 from anomaly_platform.ml.scoring import FleetScorer
@@ -316,3 +316,18 @@ def test_states_of_other_features_are_made_anew(platform: Platform, ingest: Onli
     take(ingest, reading(10, 10.0))
     state = load_state(platform, IIOT, "pump", "temp")
     assert state.values.tolist() == [float(n) for n in range(11)]
+
+
+def test_a_threshold_of_ones_own_decides(platform: Platform, ingest: OnlineIngest) -> None:
+    take(ingest, *[reading(n, 20.0 + (n % 7) * 0.1) for n in range(60)])
+    with platform.warehouse.transactions.begin() as connection:
+        connection.execute(
+            "INSERT INTO thresholds (stream, entity, metric, threshold, origin, set_by) "
+            "VALUES ('iiot', 'pump', 'temp', 0.05, 'person', 'me')"
+        )
+    (answer,) = take(ingest, reading(60, 21.5))
+    assert answer.reading is not None
+    assert answer.reading.threshold == 0.05
+    assert answer.reading.score is not None
+    assert answer.reading.score < 0.7
+    assert answer.reading.is_anomaly

@@ -1,0 +1,175 @@
+"""Telemetry over HTTP: what is kept, what is refused, and what the answer says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from starlette.testclient import TestClient
+
+from anomaly_platform.ingest.online_readings import Reading
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.serving.ingest import open_ingestion
+from anomaly_platform.streams import IIOT
+
+pytestmark = pytest.mark.integration
+
+URL = "/api/v1/telemetry"
+START = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+def reading(n: int = 0, value: float = 1.0, **more: Any) -> dict[str, Any]:
+    time = (START + timedelta(minutes=5 * n)).isoformat()
+    return {
+        "device_id": "pump", "metric_name": "temp", "value": value, "timestamp": time, **more
+    }  # fmt: skip
+
+
+def rows(platform: Platform, where: str = "true") -> int:
+    with platform.warehouse.transactions.begin() as connection:
+        found = connection.execute(f"SELECT count(*) FROM online_readings WHERE {where}").fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+def test_one_reading_of_a_new_device(client: TestClient, platform: Platform) -> None:
+    answer = client.post(URL, json=reading(metadata={"line": 3}))
+    assert answer.status_code == 200
+    said = answer.json()
+    assert (said["accepted"], said["refused"], said["anomalies"]) == (1, 0, 0)
+    (verdict,) = said["readings"]
+    assert verdict["status"] == "stored"
+    assert verdict["series_status"] == "insufficient_history"
+    assert verdict["is_anomaly"] is None
+    assert verdict["timestamp"] == START.isoformat()
+    assert rows(platform, "metadata ->> 'line' = '3' AND source = 'api'") == 1
+
+
+def test_the_time_is_now_when_nobody_says_otherwise(client: TestClient) -> None:
+    before = datetime.now(UTC)
+    answer = client.post(URL, json={"device_id": "d", "metric_name": "m", "value": 1})
+    time = datetime.fromisoformat(answer.json()["readings"][0]["timestamp"])
+    assert before <= time <= datetime.now(UTC)
+
+
+def test_bad_readings_stop_no_good_ones(client: TestClient, platform: Platform) -> None:
+    far = (datetime.now(UTC) + timedelta(days=2)).isoformat()
+    sent = [
+        reading(0),
+        reading(1, timestamp=far),
+        reading(2, device_id=" "),
+        reading(3, event_id="seven"),
+        reading(4, timestamp="1999-01-01T00:00:00Z"),
+        reading(0, 2.0),
+        reading(0),
+    ]
+    answer = client.post(URL, json=sent)
+    assert answer.status_code == 200
+    verdicts = answer.json()["readings"]
+    assert [one["status"] for one in verdicts] == [
+        *("stored", "refused", "refused", "refused", "refused", "conflict", "repeated"),
+    ]
+    fields = [one["error"] and one["error"]["field"] for one in verdicts]
+    assert fields == [None, "timestamp", "device_id", "event_id", "timestamp", None, None]
+    assert verdicts[1]["error"]["reason"] == "in the future"
+    assert rows(platform) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "location"),
+    [
+        ([], 422, "body"),
+        ({"device_id": "d", "metric_name": "m"}, 422, "body.value"),
+        ([reading(), {**reading(1), "vaule": 2}], 422, "body.1.vaule"),
+        ({**reading(), "value": "warm"}, 422, "body.value"),
+        ({**reading(), "timestamp": "soon"}, 422, "body.timestamp"),
+        ("text", 422, "body"),
+        ([reading(n) for n in range(10_001)], 422, "body"),
+    ],
+)
+def test_a_request_that_cannot_be_used_keeps_nothing(
+    client: TestClient, platform: Platform, sent: Any, status: int, location: str
+) -> None:
+    answer = client.post(URL, json=sent)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["errors"][0]["location"].startswith(location)
+    assert rows(platform) == 0
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[NaN]", b'{"a":1},{"b":2}', b"\xff\xfe"])
+def test_no_json_is_a_problem_document(client: TestClient, body: bytes) -> None:
+    answer = client.post(URL, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_retry_gets_the_same_answer(client: TestClient, platform: Platform) -> None:
+    sent = [reading(n, event_id=str(uuid4())) for n in range(3)]
+    first = client.post(URL, json=sent).json()
+    again = client.post(URL, json=sent).json()
+    assert {one.pop("status") for one in again["readings"]} == {"repeated"}
+    assert {one.pop("status") for one in first["readings"]} == {"stored"}
+    assert again == first
+    assert rows(platform) == 3
+
+
+def test_a_contradiction_alone_is_a_conflict(client: TestClient) -> None:
+    client.post(URL, json=reading(0, 1.0))
+    answer = client.post(URL, json=reading(0, 2.0))
+    assert answer.status_code == 409
+    assert "another value" in answer.json()["detail"]
+
+
+def test_another_stream_under_its_own_names(client: TestClient, platform: Platform) -> None:
+    sent = {"asset_id": "host-1", "metric_name": "cpu", "value": 12.5}
+    answer = client.post("/api/v1/streams/ems/telemetry", json=sent)
+    assert answer.status_code == 200
+    assert rows(platform, "stream = 'ems' AND entity = 'host-1'") == 1
+    wrong = client.post("/api/v1/streams/ems/telemetry", json=reading())
+    assert wrong.status_code == 422
+    for name in ("barcode", "nowhere"):
+        missing = client.post(f"/api/v1/streams/{name}/telemetry", json=sent)
+        assert missing.status_code == 404
+        assert "ems" in missing.json()["detail"]
+
+
+def test_readings_need_the_scope_to_write(
+    anonymous: TestClient, new_key: Callable[..., str]
+) -> None:
+    assert anonymous.post(URL, json=reading()).status_code == 401
+    key = new_key("ml:read")
+    answer = anonymous.post(URL, json=reading(), headers={"Authorization": f"Bearer {key}"})
+    assert answer.status_code == 403
+
+
+def test_requests_at_once_share_transactions_and_get_their_own_answers(
+    platform: Platform,
+) -> None:
+    async def send() -> list[Any]:
+        async with open_ingestion(platform) as ingestion:
+            parts = [
+                [
+                    Reading(f"d{k}", "m", int(START.timestamp() * 1e6) + n, float(100 * k + n))
+                    for n in range(k + 1)
+                ]
+                for k in range(30)
+            ]
+            return await asyncio.gather(
+                *(ingestion.ingest(IIOT, part, source="api") for part in parts)
+            )
+
+    answers = asyncio.run(send())
+    for k, mine in enumerate(answers):
+        assert [one.reading.value for one in mine] == [100 * k + n for n in range(k + 1)]
+    with platform.warehouse.transactions.begin() as connection:
+        found = connection.execute(
+            "SELECT count(*), count(DISTINCT xmin::text) FROM online_readings"
+        ).fetchone()
+    assert found is not None
+    assert found[0] == sum(range(31))
+    assert found[1] < 30
