@@ -21,6 +21,8 @@ from anomaly_platform.checks import build_checks
 from anomaly_platform.logs import configure_logging
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.resources.trainer import Trainer
+from anomaly_platform.sensors.alerts import build_alert_sensors
+from anomaly_platform.sensors.ems_pull import build_ems_sensors
 from anomaly_platform.sensors.landing import build_landing_sensors
 from anomaly_platform.sensors.retraining import build_retraining_sensors
 from anomaly_platform.settings import get_settings
@@ -65,9 +67,13 @@ def build_defs(
         assets=[asset for stream in streams for asset in build_assets(stream, platform)],
         asset_checks=[check for stream in streams for check in build_checks(stream)],
         sensors=[
-            sensor
-            for stream in streams
-            for sensor in (*build_landing_sensors(stream), *build_retraining_sensors(stream))
+            *(
+                sensor
+                for stream in streams
+                for sensor in (*build_landing_sensors(stream), *build_retraining_sensors(stream))
+            ),
+            *build_alert_sensors(),
+            *build_ems_sensors(platform.settings),
         ],
         jobs=[
             define_asset_job(

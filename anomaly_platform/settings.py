@@ -297,6 +297,18 @@ class Settings(BaseSettings):
         default=False,
         description="Whether metrics are fetched from the EMS.",
     )
+    ems_pull_history_days: int = Field(
+        default=7,
+        ge=1,
+        le=365,
+        description="Days before its start that the first fetch from the EMS reaches back.",
+    )
+    ems_pull_overlap_minutes: int = Field(
+        default=10,
+        ge=0,
+        le=1440,
+        description="Minutes that each fetch from the EMS reads again for readings that came late.",
+    )
     ems_push: bool | None = Field(
         default=None,
         description="Whether anomalies of the stream ems become events in the EMS. "

@@ -29,6 +29,7 @@ from anomaly_platform.assets.metadata import column_schema, counts_table, pictur
 from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days, with_lookback
 from anomaly_platform.assets.scan_champion import read_serving
 from anomaly_platform.assets.scored import ScoredDayResult
+from anomaly_platform.resources.anomaly_alerts import SCAN_ROWS, DayAlerts
 from anomaly_platform.resources.partitions import Partition
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.resources.transactions import StaleInput
@@ -177,6 +178,7 @@ def score_scan_day(
             watermark=source.watermark,
             detector=stream.scored_by,
             bundle_version=version,
+            alerts=DayAlerts(platform.outbox, stream.name, stream.title, day, SCAN_ROWS),
         )
     except StaleInput as error:
         return ScanDayResult(day, skipped=str(error))

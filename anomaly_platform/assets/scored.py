@@ -23,6 +23,7 @@ from dagster import (
 from anomaly_platform.assets.metadata import column_schema, picture, records_table
 from anomaly_platform.assets.models import open_version
 from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days
+from anomaly_platform.resources.anomaly_alerts import METRIC_ROWS, DayAlerts
 from anomaly_platform.resources.platform import DETECTOR, Platform
 from anomaly_platform.resources.transactions import StaleInput
 from anomaly_platform.streams import MetricStream
@@ -176,6 +177,7 @@ def score_day(
             watermark=source.watermark,
             detector=DETECTOR,
             bundle_version=version,
+            alerts=DayAlerts(platform.outbox, stream.name, stream.title, day, METRIC_ROWS),
         )
     except StaleInput as error:
         return ScoredDayResult(day, skipped=str(error))

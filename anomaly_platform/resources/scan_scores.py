@@ -13,6 +13,7 @@ from typing import Final
 import polars as pl
 from psycopg import sql
 
+from anomaly_platform.resources.anomaly_alerts import DayAlerts
 from anomaly_platform.resources.copying import PgType, copy_frame
 from anomaly_platform.resources.scored_days import (
     ScoredDay,
@@ -91,6 +92,7 @@ class ScanScores(ScoredDays):
         watermark: int,
         detector: str,
         bundle_version: int | None,
+        alerts: DayAlerts | None = None,
     ) -> ScoredDay:
         """Replace a day's scores in one transaction.
 
@@ -108,6 +110,8 @@ class ScanScores(ScoredDays):
             Highest ledger `seq` that the scores take into account.
         detector, bundle_version : str, int or None
             Which set of models scored; None where only the rules spoke.
+        alerts : DayAlerts or None
+            Tells people, in the same transaction, about rows that are news.
 
         Raises
         ------
@@ -127,6 +131,8 @@ class ScanScores(ScoredDays):
                 detector=detector,
                 bundle_version=bundle_version,
             )
+            if alerts is not None:
+                alerts.before(connection)
             connection.execute(
                 sql.SQL("DELETE FROM {} WHERE day = %s").format(sql.Identifier(table)), (day,)
             )
@@ -140,6 +146,8 @@ class ScanScores(ScoredDays):
                     )
                     rows += copy_frame(cursor, table, complete, SCORED_SCAN_COLUMNS)
                     anomalies += int(complete["is_anomaly"].sum())
+            if alerts is not None:
+                alerts.after(connection)
             return record_day(
                 connection,
                 stream,

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import polars as pl
 from psycopg import sql
 
+from anomaly_platform.resources.anomaly_alerts import DayAlerts
 from anomaly_platform.resources.copying import PgType, copy_frame
 from anomaly_platform.resources.scored_days import (
     ScoredDay,
@@ -102,6 +103,7 @@ class Scores(ScoredDays):
         watermark: int,
         detector: str,
         bundle_version: int | None,
+        alerts: DayAlerts | None = None,
     ) -> ScoredDay:
         """Replace a day's scores and its batch detections in one transaction.
 
@@ -125,6 +127,8 @@ class Scores(ScoredDays):
             Type of the bundle that scored.
         bundle_version : int or None
             Its version; None where no bundle served and the statistical fallback did.
+        alerts : DayAlerts or None
+            Tells people, in the same transaction, about rows that are news.
 
         Returns
         -------
@@ -146,6 +150,8 @@ class Scores(ScoredDays):
                 detector=detector,
                 bundle_version=bundle_version,
             )
+            if alerts is not None:
+                alerts.before(connection)
             connection.execute(
                 "DELETE FROM anomaly_detections "
                 "WHERE stream = %s AND day = %s AND source = 'batch'",
@@ -163,6 +169,8 @@ class Scores(ScoredDays):
                     )
                     rows += copy_frame(cursor, table, complete, SCORED_COLUMNS)
             anomalies = _insert_detections(connection, stream, day)
+            if alerts is not None:
+                alerts.after(connection)
             return record_day(
                 connection,
                 stream,

@@ -19,10 +19,19 @@ class Request:
     """A request as the server got it."""
 
     method: str
-    path: str
+    raw_path: str
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes
+
+    @property
+    def parts(self) -> list[str]:
+        """The parts of the path, a slash within one kept apart from those between them."""
+        return [unquote(part) for part in self.raw_path.strip("/").split("/")]
+
+    @property
+    def path(self) -> str:
+        return unquote(self.raw_path)
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -56,7 +65,7 @@ class Receiver:
                 parts = urlsplit(self.path)
                 request = Request(
                     self.command,
-                    unquote(parts.path),
+                    parts.path,
                     {name: values[0] for name, values in parse_qs(parts.query).items()},
                     {name.lower(): value for name, value in self.headers.items()},
                     self.rfile.read(length),
@@ -161,7 +170,7 @@ class FakeEmsCore(Receiver):
             return self._write(request)
 
     def _read(self, request: Request) -> Answer:
-        parts = request.path.strip("/").split("/")
+        parts = request.parts
         if parts == ["health"]:
             return Answer(200, {"status": "ok"})
         if parts[0] == "assets" and len(parts) == 2:
