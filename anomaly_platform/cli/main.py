@@ -15,6 +15,7 @@ from rich.table import Table
 from anomaly_platform.cli.alerts import alerts_app
 from anomaly_platform.cli.backtest import backtest_app
 from anomaly_platform.cli.keys import keys_app
+from anomaly_platform.cli.models import models_app
 from anomaly_platform.logs import configure_logging
 from anomaly_platform.settings import SettingsError, get_settings
 from anomaly_platform.streams import Stream
@@ -30,6 +31,7 @@ database = typer.Typer(help="The platform's tables.", no_args_is_help=True)
 app.add_typer(database, name="db")
 app.add_typer(backtest_app, name="backtest")
 app.add_typer(keys_app, name="keys")
+app.add_typer(models_app, name="models")
 app.add_typer(alerts_app, name="alerts")
 
 console = Console()

@@ -1,0 +1,179 @@
+"""Going back: the scores are the same bits as before, and the commands say what they did."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import Result
+from rich.console import Console
+from typer.testing import CliRunner
+
+from anomaly_platform.assets.models import train
+from anomaly_platform.cli import models as models_module
+from anomaly_platform.cli.main import app
+from anomaly_platform.cli.materialize import run_stream
+from anomaly_platform.cli.runtime import Runtime
+from anomaly_platform.resources.model_sets import put_into_service, roll_back
+from anomaly_platform.resources.platform import DETECTOR, Platform
+from anomaly_platform.resources.progress import Account
+from anomaly_platform.settings import Settings
+from anomaly_platform.streams import BARCODE, EMS, MetricStream
+
+pytestmark = pytest.mark.integration
+
+Drop = Callable[[MetricStream, str, pl.DataFrame | str | bytes], None]
+Run = Callable[[MetricStream], Account]
+Command = Callable[..., Result]
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def readings(entity: str) -> pl.DataFrame:
+    clock = np.arange(4 * 288)
+    rng = np.random.default_rng(len(entity))
+    value = 50 + 10 * np.sin(clock / 288 * 2 * np.pi) + rng.normal(0, 1, clock.size)
+    return pl.DataFrame(
+        {
+            "asset_id": entity,
+            "metric_name": "cpu",
+            "timestamp": [START + timedelta(minutes=5 * int(n)) for n in clock],
+            "value": value.round(3),
+        }
+    )
+
+
+def scored(platform: Platform) -> list[tuple[Any, ...]]:
+    with platform.warehouse.transactions.begin() as connection:
+        return connection.execute(
+            "SELECT event_id, score, is_anomaly, threshold, status, p_value, raw_score, "
+            "entity_score, causes::text, bundle_version FROM scored_ems ORDER BY event_id"
+        ).fetchall()
+
+
+@pytest.fixture
+def anomaly(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run the command `anomaly` against the test's own platform."""
+    url = settings.database_url
+    assert url is not None
+    monkeypatch.setenv("ANOMALY_HOME", str(settings.home))
+    monkeypatch.setenv("ANOMALY_DATABASE_URL", url.get_secret_value())
+
+    def run(*arguments: str) -> Result:
+        wide = Console(width=240)
+        monkeypatch.setattr(models_module, "console", wide)
+        return CliRunner().invoke(app, ["models", *arguments])
+
+    return run
+
+
+def test_scores_after_a_roll_back_are_those_before_the_promotion(
+    runtime: Runtime, drop: Drop, run: Run, anomaly: Command
+) -> None:
+    platform = runtime.platform
+    drop(EMS, "a.csv", pl.concat([readings("host-1"), readings("host-02")]))
+    run(EMS)
+    before = scored(platform)
+    train(platform, EMS, window_days=2)
+    promoted = anomaly("promote", "ems", "2", "--reason", "shorter window")
+    assert promoted.exit_code == 0
+    assert "ems: isolation_forest 2 is in service" in promoted.output
+    run_stream(runtime, EMS, Console(quiet=True), train=False)
+    between = scored(platform)
+    assert {row[-1] for row in between} == {2}
+    assert [row[1] for row in between] != [row[1] for row in before]
+    back = anomaly("rollback", "ems", "--reason", "too many alarms")
+    assert back.exit_code == 0
+    assert "isolation_forest 1 is in service" in back.output
+    run_stream(runtime, EMS, Console(quiet=True), train=False)
+    assert scored(platform) == before
+    shown = anomaly("show", "ems", "1").output
+    for part in ("champion", "rolled back: too many alarms", "balanced_accuracy_median", "passed"):
+        assert part in shown
+    listed = anomaly("list", "ems").output
+    assert "retired" in listed
+    assert "champion" in listed
+
+
+def test_the_commands_refuse_with_a_reason(
+    runtime: Runtime, drop: Drop, run: Run, anomaly: Command
+) -> None:
+    drop(EMS, "a.csv", readings("host-1"))
+    run(EMS)
+    platform = runtime.platform
+    version, _ = train(platform, EMS, window_days=2)
+    platform.warehouse.bundles.reject("ems", DETECTOR, version, "too bad")
+    why = ("--reason", "because")
+    for arguments, message in (
+        (("promote", "ems", "9", *why), "there is no version 9 of ems isolation_forest; there are"),
+        (("promote", "ems", "2", *why), "it is rejected"),
+        (("rollback", "ems", *why), "no earlier version of isolation_forest can serve again"),
+        (("rollback", "ems", "--to", "2", *why), "never served"),
+        (("delete", "ems", "1", *why), "serves and cannot be deleted"),
+        (("show", "ems", "1", "--detector", "svm"), "has no detector 'svm'"),
+        (("show", "oil", "1"), "there is no stream 'oil'"),
+    ):
+        result = anomaly(*arguments)
+        assert result.exit_code == 2
+        assert message in " ".join(result.output.split())
+    assert anomaly("delete", "ems", "2", *why).exit_code == 0
+    deleted = platform.warehouse.bundles.get("ems", DETECTOR, 2)
+    assert deleted is not None
+    assert deleted.status == "deleted"
+    assert deleted.path not in platform.warehouse.partitions.referenced_paths()
+    assert "it is deleted" in " ".join(anomaly("promote", "ems", "2", *why).output.split())
+
+
+def test_a_rejected_version_serves_when_somebody_overrules_its_gates(
+    runtime: Runtime, drop: Drop, run: Run, anomaly: Command
+) -> None:
+    drop(EMS, "a.csv", readings("host-1"))
+    run(EMS)
+    version, _ = train(runtime.platform, EMS, window_days=2)
+    runtime.platform.warehouse.bundles.reject("ems", DETECTOR, version, "too bad")
+    result = anomaly("promote", "ems", "2", "--reason", "we know better", "--despite-gates")
+    assert result.exit_code == 0
+    assert runtime.platform.warehouse.bundles.champions("ems") == {DETECTOR: 2}
+
+
+def register(platform: Platform, detector: str, members: dict[str, int] | None = None) -> int:
+    version = platform.warehouse.bundles.reserve_version("barcode", detector)
+    folder = platform.lake.new_folder() / "bundle"
+    folder.mkdir()
+    named = {name: {"version": str(one)} for name, one in (members or {}).items()}
+    (folder / "manifest.json").write_text(json.dumps({"members": named}))
+    path = f"models/barcode/{detector}/{version:06d}"
+    platform.lake.publish_folder(folder, path)
+    platform.warehouse.bundles.register(
+        "barcode",
+        detector,
+        version,
+        path=path,
+        digest="d",
+        trained_at=dt.datetime.now(UTC),
+        window_start=None,
+        window_end=None,
+        metrics={},
+        parameters={},
+        series=pl.DataFrame({"entity": ["*"], "metric": ["scans"], "status": "trained", "rows": 1}),
+    )
+    return version
+
+
+def test_a_set_of_models_comes_back_together(runtime: Runtime) -> None:
+    platform = runtime.platform
+    first = {"rules": register(platform, "rules"), "svm": register(platform, "svm")}
+    one = register(platform, "fusion", first)
+    second = {"rules": register(platform, "rules"), "svm": first["svm"]}
+    two = register(platform, "fusion", second)
+    put_into_service(platform, BARCODE, one, "first")
+    put_into_service(platform, BARCODE, two, "second")
+    assert platform.warehouse.bundles.champions("barcode") == {**second, "fusion": two}
+    assert roll_back(platform, BARCODE, "back") == {**first, "fusion": one}
+    assert platform.warehouse.bundles.champions("barcode") == {**first, "fusion": one}
