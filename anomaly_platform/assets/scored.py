@@ -137,12 +137,16 @@ def current_scorer(platform: Platform, stream: MetricStream) -> "tuple[int | Non
     from anomaly_platform.ml.scoring import FleetScorer
 
     threshold = platform.threshold_of(stream)
+    own = platform.warehouse.labels.thresholds.all(stream.name)
+    thresholds = {series: one.threshold for series, one in own.items()}
     champion = platform.warehouse.bundles.champion(stream.name, DETECTOR)
     if champion is None:
         alpha = platform.alpha_of(stream)
-        return None, FleetScorer.without_models(stream.features, alpha=alpha, threshold=threshold)
+        return None, FleetScorer.without_models(
+            stream.features, alpha=alpha, threshold=threshold, thresholds=thresholds
+        )
     bundle = open_version(platform, stream, champion.version)
-    return champion.version, FleetScorer(bundle, threshold=threshold)
+    return champion.version, FleetScorer(bundle, threshold=threshold, thresholds=thresholds)
 
 
 def score_day(
@@ -190,6 +194,8 @@ def score_day(
         watermark=source.watermark,
         stats={"anomalies": stored.anomalies, "bundle_version": version},
     )
+    if version is not None:
+        platform.warehouse.scores.note_use(stream.name, day, DETECTOR, version)
     return ScoredDayResult(day, stored.rows, stored.anomalies)
 
 

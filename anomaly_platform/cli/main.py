@@ -15,6 +15,7 @@ from rich.table import Table
 from anomaly_platform.cli.alerts import alerts_app
 from anomaly_platform.cli.backtest import backtest_app
 from anomaly_platform.cli.keys import keys_app
+from anomaly_platform.cli.labels import labels_app
 from anomaly_platform.cli.models import models_app
 from anomaly_platform.logs import configure_logging
 from anomaly_platform.settings import SettingsError, get_settings
@@ -33,6 +34,7 @@ app.add_typer(backtest_app, name="backtest")
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
 app.add_typer(alerts_app, name="alerts")
+app.add_typer(labels_app, name="labels")
 
 console = Console()
 errors = Console(stderr=True)
@@ -197,6 +199,47 @@ def run(
     console.print(account_table({chosen.name: account}))
     if account.missing:
         raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    stream: StreamName,
+    entity: Annotated[str | None, typer.Option(help="Only this device or asset.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Only this metric of it.")] = None,
+    window_days: Annotated[
+        int | None, typer.Option(min=1, max=3650, help="Days of history, not the policy's.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "anomaly train",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended.")] = False,
+    patience: Annotated[int, typer.Option(min=1, help="Seconds to wait at most.")] = 3600,
+) -> None:
+    """Ask for a training; `anomaly up` runs it, together with all others that wait."""
+    from anomaly_platform.cli.training import ask_for_training, wait_for_training
+    from anomaly_platform.resources.platform import Platform
+
+    if metric is not None and entity is None:
+        raise typer.BadParameter("--metric needs --entity")
+    platform = Platform(get_settings())
+    try:
+        request = ask_for_training(
+            platform,
+            _stream(stream),
+            entity=entity,
+            metric=metric,
+            window_days=window_days,
+            reason=reason,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    console.print(f"Asked for as {request}")
+    if not wait:
+        return
+    ended = wait_for_training(platform, request, console, patience)
+    if ended is None:
+        errors.print(f"[red]Not ended within {patience} s; is `anomaly up` running?")
+        raise typer.Exit(1)
+    console.print(ended.outcome or "", markup=False, soft_wrap=True)
+    raise typer.Exit(0 if ended.status == "done" else 1)
 
 
 @app.command()

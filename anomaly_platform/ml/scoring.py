@@ -25,7 +25,7 @@ covers the trained series that have a reading then.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -103,6 +103,8 @@ class FleetScorer:
         The models; it stays open as long as the scorer is used.
     threshold
         Overrides the bundle's threshold, in (0, 1).
+    thresholds
+        Thresholds in [0, 1] of single series by (entity, metric), which override all others.
     models_held
         Models kept in memory at most.
 
@@ -117,6 +119,7 @@ class FleetScorer:
         bundle: Bundle,
         *,
         threshold: float | None = None,
+        thresholds: Mapping[tuple[str, str], float] | None = None,
         models_held: int = DEFAULT_MODELS_HELD,
     ) -> None:
         manifest = bundle.manifest
@@ -126,6 +129,7 @@ class FleetScorer:
         )
         self.alpha = float(manifest["hyper_parameters"]["alpha"])
         self.threshold = threshold
+        self.thresholds = dict(thresholds or {})
         self._default_threshold = float(manifest["hyper_parameters"]["threshold"])
         self._series = {
             (row["entity"], row["metric"]): row
@@ -147,7 +151,12 @@ class FleetScorer:
 
     @classmethod
     def without_models(
-        cls, feature_set: MetricFeatureSet, *, alpha: float, threshold: float
+        cls,
+        feature_set: MetricFeatureSet,
+        *,
+        alpha: float,
+        threshold: float,
+        thresholds: Mapping[tuple[str, str], float] | None = None,
     ) -> FleetScorer:
         """Return a scorer for a stream in which nothing serves yet: every series is unknown to it.
 
@@ -159,11 +168,14 @@ class FleetScorer:
             Share of normal readings in (0, 1) that may lie above the standard threshold.
         threshold
             Score from which a reading is an anomaly, in (0, 1).
+        thresholds
+            Those of single series, by (entity, metric).
         """
         scorer = cls.__new__(cls)
         scorer.feature_set = feature_set
         scorer.alpha = alpha
         scorer.threshold = threshold
+        scorer.thresholds = dict(thresholds or {})
         scorer._default_threshold = threshold
         scorer._series = {}
         return scorer
@@ -239,7 +251,7 @@ class FleetScorer:
     ) -> None:
         present = table.present[rows]
         known = self._series.get((entity, metric))
-        threshold = self._threshold_of(known)
+        threshold = self.thresholds.get((entity, metric), self._threshold_of(known))
         result.threshold[rows] = threshold
         result.status[rows] = np.where(present, _status_code(known), _MISSING)
         places = np.flatnonzero(present) + rows.start

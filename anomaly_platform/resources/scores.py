@@ -182,6 +182,24 @@ class Scores(ScoredDays):
                 anomalies=anomalies,
             )
 
+    def note_use(self, stream: str, day: dt.date, detector: str, version: int) -> int:
+        """Record that the models of a version scored readings of this day; return how many.
+
+        A model's last use is when it last scored, not when what it scored was measured.
+        """
+        with self._transactions.begin() as connection:
+            return connection.execute(
+                "UPDATE ml_models m SET last_used_at = now() "
+                "FROM series_days d JOIN series s USING (series_id) "
+                "WHERE d.stream = %(stream)s AND d.day = %(day)s AND m.stream = d.stream "
+                "AND m.model_type = %(detector)s AND m.bundle_version = %(version)s "
+                "AND m.device_id = s.entity AND m.metric_name = s.metric "
+                "AND m.status IN ('active', 'inactive') "
+                # An hour is fine enough, and a re-run over a month touches each row once.
+                "AND (m.last_used_at IS NULL OR m.last_used_at < now() - interval '1 hour')",
+                {"stream": stream, "day": day, "detector": detector, "version": version},
+            ).rowcount
+
     def count_rows(self, stream: str, day: dt.date) -> int:
         """Count the rows of a day in the table itself."""
         with self._transactions.begin() as connection:

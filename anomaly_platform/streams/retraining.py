@@ -152,48 +152,36 @@ def decide(
     newest = evidence.newest_event
     if newest is None or evidence.champion is None:
         return []
-    whole = _whole_stream(policy, evidence, newest)
-    if whole is not None:
-        return [whole]
     single = [
         found
         for series in evidence.series
         if (found := _single(policy, evidence, series, newest, min_training_samples)) is not None
     ]
-    if not single:
-        return []
-    share = len(single) / max(1, evidence.trained_series)
-    if share >= WHOLE_STREAM_SHARE or len(single) > MOST_SERIES:
-        cause = _commonest(one.cause for one in single)
-        if not _cooled(policy.cool_down, newest, evidence.asked):
-            return []
-        return [
-            Decision(
-                cause,
-                f"{len(single)} of {evidence.trained_series} series are due, such as "
-                f"{single[0].entity} {single[0].metric}: {single[0].reason}",
-            )
-        ]
-    return single
-
-
-def _whole_stream(
-    policy: RetrainingPolicy, evidence: StreamEvidence, newest: datetime
-) -> Decision | None:
     trained = _latest(evidence.asked, evidence.window_end)
-    for cause, reason, wait in _stream_reasons(policy, evidence, newest):
+    for cause, reason, wait in _stream_reasons(policy, evidence, newest, single):
         if _cooled(wait, newest, trained):
-            return Decision(cause, reason)
-    return None
+            return [Decision(cause, reason)]
+    return single[:MOST_SERIES]
 
 
 def _stream_reasons(
-    policy: RetrainingPolicy, evidence: StreamEvidence, newest: datetime
+    policy: RetrainingPolicy,
+    evidence: StreamEvidence,
+    newest: datetime,
+    single: Sequence[Decision],
 ) -> Iterator[tuple[Cause, str, timedelta]]:
-    """Yield what speaks for training everything, each with the cool-down that it has."""
+    """Yield what speaks for training everything, the most urgent first, with its cool-down."""
     drifted = _drift_reason(policy, evidence.days, fleet_event=False)
     if drifted is not None:
         yield "drift", drifted, policy.cool_down
+    share = len(single) / max(1, evidence.trained_series)
+    if single and (share >= WHOLE_STREAM_SHARE or len(single) > MOST_SERIES):
+        first = single[0]
+        reason = (
+            f"{len(single)} series are due and {evidence.trained_series} have a model, such as "
+            f"{first.entity} {first.metric}: {first.reason}"
+        )
+        yield _commonest(one.cause for one in single), reason, policy.cool_down
     if evidence.window_end is not None and newest - evidence.window_end >= policy.max_age:
         days = (newest - evidence.window_end).days
         yield "age", f"there are {days} days of data that the models have not seen", policy.max_age

@@ -66,9 +66,9 @@ def _free_ports(count: int) -> list[int]:
         return [probe.getsockname()[1] for probe in probes]
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
-    home = tmp_path_factory.mktemp("home")
+@contextlib.contextmanager
+def start_platform(home: Path) -> Iterator[RunningPlatform]:
+    """Start `anomaly up` in a home of its own, with whatever streams lie in it, and stop it."""
     port, api_port = _free_ports(2)
     environment = {
         k: v for k, v in os.environ.items() if not k.startswith(("ANOMALY_", "DAGSTER_"))
@@ -101,3 +101,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatfor
         finally:
             process.kill()
         assert not psutil.pid_exists(process.pid) or process.poll() is not None
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
+    with start_platform(tmp_path_factory.mktemp("home")) as platform:
+        yield platform

@@ -84,7 +84,7 @@ def test_many_series_become_the_whole_stream() -> None:
     assert causes(fleet(*some)) == [("drift", False)] * 49
     (whole,) = decide(POLICY, fleet(*some, series("more", days=days("ddd"))))
     assert (whole.entity, whole.cause) == (None, "drift")
-    assert "50 of 100 series" in whole.reason
+    assert "50 series are due and 100 have a model" in whole.reason
 
 
 def test_what_was_asked_for_cools_down_in_event_time() -> None:

@@ -1,0 +1,191 @@
+"""``anomaly labels``: what people know about readings, and the thresholds that follow."""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.settings import get_settings
+
+if TYPE_CHECKING:
+    from anomaly_platform.resources.labels import NewLabel
+    from anomaly_platform.streams import Stream
+
+labels_app = typer.Typer(help="What people know about readings.", no_args_is_help=True)
+
+console = Console()
+
+StreamName = Annotated[str, typer.Argument(help="A stream's name, such as iiot.")]
+_COLUMNS = ("entity", "metric", "event_time", "is_anomaly")
+_TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+@labels_app.command("add")
+def add_label(
+    stream: StreamName,
+    entity: Annotated[str, typer.Argument(help="Device or asset; the EPC code of a scan.")],
+    event_time: Annotated[str, typer.Argument(help="When the reading was taken, ISO 8601.")],
+    anomaly: Annotated[
+        bool, typer.Option("--anomaly/--normal", help="What is true, whatever was said.")
+    ],
+    metric: Annotated[str | None, typer.Option(help="Its metric; scans have none.")] = None,
+    comment: Annotated[str | None, typer.Option(help="Why.")] = None,
+) -> None:
+    """Say of one reading whether it was an anomaly."""
+    from anomaly_platform.resources.labels import NewLabel
+
+    platform, chosen = _open(stream)
+    label = NewLabel(entity, _metric(chosen, metric), _time(event_time), anomaly, comment)
+    _store(platform, chosen, [label])
+
+
+@labels_app.command("import")
+def import_labels(
+    stream: StreamName,
+    file: Annotated[
+        Path,
+        typer.Argument(help="CSV with entity, metric, event_time, is_anomaly and maybe comment."),
+    ],
+) -> None:
+    """Take labels from a file, all of them or, when one is wrong, none."""
+    platform, chosen = _open(stream)
+    _store(platform, chosen, _labels_of(chosen, file))
+
+
+@labels_app.command("list")
+def list_labels(
+    stream: StreamName,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most rows.")] = 50,
+) -> None:
+    """Show the labels that were given last, and the thresholds of single series."""
+    platform, chosen = _open(stream)
+    table = Table(title=f"Labels of {chosen.name}, the newest first")
+    for heading in ("entity", "metric", "reading of", "is anomaly", "by", "given", "comment"):
+        table.add_column(heading, overflow="fold")
+    for one in platform.warehouse.labels.newest(chosen.name, limit=limit):
+        table.add_row(
+            escape(one.entity),
+            escape(one.metric),
+            f"{one.event_time:%Y-%m-%d %H:%M:%S}",
+            "yes" if one.is_anomaly else "no",
+            escape(one.labelled_by),
+            f"{one.created_at:%Y-%m-%d %H:%M}",
+            escape(one.comment or ""),
+        )
+    console.print(table)
+    thresholds = platform.warehouse.labels.thresholds.all(chosen.name)
+    if thresholds:
+        moved = Table(title="Thresholds of single series")
+        for heading in ("entity", "metric", "threshold", "from", "set"):
+            moved.add_column(heading, overflow="fold")
+        for own in thresholds.values():
+            moved.add_row(
+                escape(own.entity),
+                escape(own.metric),
+                f"{own.threshold:.4f}",
+                escape(own.set_by),
+                f"{own.set_at:%Y-%m-%d %H:%M}",
+            )
+        console.print(moved)
+
+
+def _store(platform: Platform, stream: Stream, labels: list[NewLabel]) -> None:
+    from anomaly_platform.resources.moved_thresholds import move_thresholds
+    from anomaly_platform.streams import MetricStream
+
+    try:
+        stored = platform.warehouse.labels.add_all(
+            stream.name, labels, labelled_by=getpass.getuser()
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    console.print(f"{stored} labels stored.")
+    if not isinstance(stream, MetricStream):
+        return
+    for one in move_thresholds(
+        platform.warehouse.transactions,
+        platform.warehouse.labels,
+        stream.name,
+        default=platform.threshold_of(stream),
+        alpha=platform.alpha_of(stream),
+    ):
+        now = "the stream's again" if one.threshold is None else f"{one.threshold:.4f}"
+        console.print(f"Threshold of {one.entity} {one.metric}: {now}", markup=False)
+
+
+def _labels_of(stream: Stream, file: Path) -> list[NewLabel]:
+    import polars as pl
+
+    try:
+        frame = pl.read_csv(file, infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        raise typer.BadParameter(f"{file}: cannot be read as CSV: {error}") from None
+    needed = [name for name in _COLUMNS if name != "metric" or _needs_metric(stream)]
+    missing = [name for name in needed if name not in frame.columns]
+    if missing:
+        raise typer.BadParameter(f"{file}: lacks the columns {', '.join(missing)}")
+    return list(_rows(stream, file, frame.iter_rows(named=True)))
+
+
+def _rows(stream: Stream, file: Path, rows: Iterator[dict[str, Any]]) -> Iterator[NewLabel]:
+    for number, row in enumerate(rows, start=2):
+        try:
+            yield _label(stream, row)
+        except typer.BadParameter as error:
+            raise typer.BadParameter(f"{file} line {number}: {error}") from None
+
+
+def _label(stream: Stream, row: dict[str, Any]) -> NewLabel:
+    from anomaly_platform.resources.labels import NewLabel
+
+    truth = _TRUTHS.get((row["is_anomaly"] or "").strip().lower())
+    if truth is None:
+        raise typer.BadParameter(f"is_anomaly {row['is_anomaly']!r}: write true or false")
+    if not row["entity"]:
+        raise typer.BadParameter("entity is empty")
+    metric = _metric(stream, row.get("metric"))
+    time = _time(row["event_time"] or "")
+    return NewLabel(row["entity"], metric, time, truth, row.get("comment"))
+
+
+def _open(name: str) -> tuple[Platform, Stream]:
+    platform = Platform(get_settings())
+    try:
+        return platform, platform.stream(name)
+    except LookupError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _needs_metric(stream: Stream) -> bool:
+    from anomaly_platform.streams import MetricStream
+
+    return isinstance(stream, MetricStream)
+
+
+def _metric(stream: Stream, metric: str | None) -> str:
+    from anomaly_platform.resources.labels import SCAN_METRIC
+
+    if not _needs_metric(stream):
+        return SCAN_METRIC
+    if not metric:
+        raise typer.BadParameter(f"{stream.name} has several metrics; name one with --metric")
+    return metric
+
+
+def _time(text: str) -> dt.datetime:
+    try:
+        time = dt.datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise typer.BadParameter(
+            f"event_time {text!r}: write ISO 8601, such as 2026-01-31T12:00:00Z"
+        ) from None
+    return time if time.tzinfo else time.replace(tzinfo=dt.UTC)

@@ -1,0 +1,169 @@
+"""Behaviour changes; the platform notices, trains anew, and its scores recover, nobody asking.
+
+The real daemon on a real PostgreSQL. A bad challenger leaves the champion in service and is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import RunningPlatform, start_platform
+
+from anomaly_platform.sensors.retraining import CAUSE_TAG
+from anomaly_platform.sensors.work import REASON_TAG, STREAM_TAG
+from anomaly_platform.simulator.metrics import simulate_ems
+from anomaly_platform.streams import MetricStream
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+NAME = "hosts"
+START = datetime(2026, 1, 5, tzinfo=UTC)
+CHANGE = 20
+NOTICED = CHANGE + 3
+DAYS = NOTICED + 2
+METRICS = ("cpu_usage", "memory_usage", "latency", "network_in")
+#: A user's own stream. Its quality is no cause of its own here: the story is about drift.
+STREAM = """
+name: hosts
+frequency: 5m
+columns:
+  entity: asset_id
+alpha: 0.01
+retraining:
+  minimum_quality: 0.05
+"""
+
+
+def story() -> pl.DataFrame:
+    """Return two hosts that live on another level from day 20 on, with known anomalies."""
+    frame = simulate_ems(days=DAYS, devices=2, seed=7, start=START, churn=0).frame
+    frame = frame.filter(pl.col("metric").is_in(METRICS))
+    change = START + timedelta(days=CHANGE)
+    before = frame.filter(pl.col("event_time") < change)
+    spread = before.group_by("entity", "metric").agg(spread=pl.col("value").std())
+    moved = pl.col("value") + 4 * pl.col("spread")
+    later = pl.col("event_time") >= change
+    return (
+        frame.join(spread, on=["entity", "metric"])
+        .with_columns(value=pl.when(later).then(moved).otherwise("value"))
+        .sort("event_time", "entity", "metric")
+    )
+
+
+@dataclass
+class Story:
+    """A platform with the stream of the story."""
+
+    running: RunningPlatform
+    frame: pl.DataFrame
+
+    @property
+    def stream(self) -> MetricStream:
+        stream = self.running.platform.stream(NAME)
+        assert isinstance(stream, MetricStream)
+        return stream
+
+    def day(self, number: int) -> date:
+        return (START + timedelta(days=number)).date()
+
+    def drop(self, first: int, last: int, frame: pl.DataFrame | None = None) -> None:
+        """Put the days from the first to the last into landing, as one file."""
+        rows = (self.frame if frame is None else frame).filter(
+            pl.col("event_time").dt.date().is_between(self.day(first), self.day(last))
+        )
+        external = rows.select(
+            asset_id="entity",
+            metric_name="metric",
+            timestamp="event_time",
+            value="value",
+            is_anomaly="label",
+        )
+        path = self.running.landing(NAME) / f"days-{first}-{last}.csv"
+        external.write_csv(path, datetime_format="%Y-%m-%dT%H:%M:%SZ")
+
+    def scored(self, first: int, last: int, version: int) -> bool:
+        """Return whether these days are there, scored by this version."""
+        days = self.running.platform.warehouse.scores.scored_days(
+            NAME, first=self.day(first), last=self.day(last)
+        )
+        return len(days) == last - first + 1 and all(d.bundle_version == version for d in days)
+
+    def false_positive_rate(self, first: int, last: int) -> tuple[float, set[int]]:
+        """Return the share of normal readings flagged, and the versions that said so."""
+        with self.running.platform.warehouse.transactions.begin() as connection:
+            row = connection.execute(
+                "SELECT avg(is_anomaly::int), array_agg(DISTINCT bundle_version) "
+                "FROM scored_metrics WHERE stream = %s AND day BETWEEN %s AND %s "
+                "AND NOT label AND value IS NOT NULL",
+                (NAME, self.day(first), self.day(last)),
+            ).fetchone()
+        assert row is not None
+        return float(row[0] or 0.0), set(row[1] or ())
+
+    def champion(self) -> int | None:
+        found = self.running.platform.warehouse.bundles.champion(NAME, "isolation_forest")
+        return None if found is None else found.version
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    home: Path = tmp_path_factory.mktemp("home")
+    (home / "streams").mkdir()
+    (home / "streams" / "hosts.yaml").write_text(STREAM)
+    with start_platform(home) as running:
+        yield Story(running, story())
+
+
+def test_models_follow_what_they_watch(told: Story) -> None:
+    requests = told.running.platform.warehouse.training_requests
+    told.drop(0, CHANGE - 1)
+    told.running.wait_for(lambda: told.scored(0, CHANGE - 1, 1), 400)
+    calm, _ = told.false_positive_rate(CHANGE - 5, CHANGE - 1)
+    assert calm < 0.05
+    assert requests.newest(NAME) == []
+
+    told.drop(CHANGE, NOTICED - 1)
+    seen: dict[int, float] = {}
+
+    def noticed_and_trained() -> bool:
+        rate, versions = told.false_positive_rate(CHANGE, NOTICED - 1)
+        if len(versions) == 1:
+            seen[versions.pop()] = rate
+        return told.champion() == 2 and told.scored(CHANGE, NOTICED - 1, 2)
+
+    told.running.wait_for(noticed_and_trained, 400)
+    assert seen[1] > 0.10, "the change went unnoticed by the old models as well"
+
+    told.drop(NOTICED, DAYS - 1)
+    told.running.wait_for(lambda: told.scored(NOTICED, DAYS - 1, 2), 300)
+    recovered, versions = told.false_positive_rate(NOTICED, DAYS - 1)
+    assert versions == {2}
+    assert recovered < 0.05, seen
+
+
+def test_every_step_is_visible_with_its_reason(told: Story) -> None:
+    from dagster import RunsFilter
+
+    from anomaly_platform.cli.runtime import open_runtime
+
+    (request,) = told.running.platform.warehouse.training_requests.newest(NAME)
+    assert (request.cause, request.status, request.version) == ("drift", "done", 2)
+    assert "days in a row" in request.reason
+    assert "version 2 was promoted" in str(request.outcome)
+    with open_runtime(told.running.platform.settings) as runtime:
+        run = runtime.instance.get_run_by_id(str(request.run_id))
+        assert run is not None
+        assert run.tags[CAUSE_TAG] == "drift"
+        assert "days in a row" in run.tags[REASON_TAG]
+        trainings = runtime.instance.get_runs(
+            RunsFilter(tags={STREAM_TAG: NAME, CAUSE_TAG: "drift"})
+        )
+        assert len(trainings) == 1
+    history = told.running.platform.warehouse.bundles.history(NAME, "isolation_forest")
+    assert [one.version for one in history] == [2, 1]
+    assert all(one.reason for one in history)
