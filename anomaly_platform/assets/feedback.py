@@ -6,12 +6,9 @@ data, in either direction.
 
 from __future__ import annotations
 
-from datetime import date, timedelta
-
 import polars as pl
 
 from anomaly_platform.resources.labels import SCAN_METRIC
-from anomaly_platform.resources.platform import Platform
 
 _FEEDBACK = "feedback_label"
 
@@ -46,15 +43,4 @@ def with_scan_feedback(rows: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame
         rows.join(given, on=["epc_code", "event_time"], how="left", maintain_order="left")
         .with_columns(label=pl.coalesce(_FEEDBACK, "label"))
         .drop(_FEEDBACK)
-    )
-
-
-def labels_between(platform: Platform, stream: str, first: date, last: date) -> pl.DataFrame:
-    """Return the labels that count of the readings of some days, both included."""
-    from datetime import UTC, datetime, time
-
-    return platform.warehouse.labels.between(
-        stream,
-        datetime.combine(first, time(), UTC),
-        datetime.combine(last + timedelta(days=1), time(), UTC),
     )

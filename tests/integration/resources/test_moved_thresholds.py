@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
-from scored_rows import DAY, scored
 
 from anomaly_platform.resources.labels import NewLabel
 from anomaly_platform.resources.moved_thresholds import MovedThreshold, move_thresholds
 from anomaly_platform.resources.warehouse import Warehouse
+
+from .scored_rows import DAY, scored
 
 pytestmark = pytest.mark.integration
 
