@@ -12,12 +12,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import RunningPlatform, start_platform
 
 from anomaly_platform.sensors.retraining import CAUSE_TAG
 from anomaly_platform.sensors.work import REASON_TAG, STREAM_TAG
 from anomaly_platform.simulator.metrics import simulate_ems
 from anomaly_platform.streams import MetricStream
+
+from .conftest import RunningPlatform, start_platform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
