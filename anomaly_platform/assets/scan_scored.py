@@ -179,6 +179,7 @@ def score_scan_day(
             detector=stream.scored_by,
             bundle_version=version,
             alerts=DayAlerts(platform.outbox, stream.name, stream.title, day, SCAN_ROWS),
+            threshold=platform.threshold_of(stream),
         )
     except StaleInput as error:
         return ScanDayResult(day, skipped=str(error))

@@ -1,7 +1,8 @@
 """Scored days of a stream of scans: a day is replaced as a whole, or not at all.
 
-Belongs here: writing, counting and reading ``scored_barcode``. Does not belong here: how a
-verdict comes about (``ml.barcode_scoring``).
+Belongs here: writing, counting and reading ``scored_barcode``, with the flagged scans in
+``anomaly_detections``, where the code is the device and `scans` the metric. Does not belong here:
+how a verdict comes about (``ml.barcode_scoring``).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from anomaly_platform.resources.scored_days import (
     record_day,
     refuse_stale,
 )
+from anomaly_platform.resources.transactions import Connection
 
 SCORED_SCAN_COLUMNS: Final[Mapping[str, PgType]] = {
     "day": "date",
@@ -65,6 +67,9 @@ SCORED_SCAN_COLUMNS: Final[Mapping[str, PgType]] = {
 }
 """Columns of ``scored_<stream>`` in order."""
 
+SCANS_METRIC: Final = "scans"
+EVERY_CODE: Final = "*"
+"""What stands for a metric of scans, and for the device of a model that judges every code."""
 _SET_HERE: Final = ("day", "detector", "bundle_version")
 _POLARS: Final[Mapping[PgType, pl.DataType]] = {
     "bool": pl.Boolean(),
@@ -92,9 +97,10 @@ class ScanScores(ScoredDays):
         watermark: int,
         detector: str,
         bundle_version: int | None,
+        threshold: float,
         alerts: DayAlerts | None = None,
     ) -> ScoredDay:
-        """Replace a day's scores in one transaction.
+        """Replace a day's scores, and its flagged scans, in one transaction.
 
         Readers see the old day until it commits, then the new one. Writers of the same day wait
         for each other.
@@ -110,6 +116,8 @@ class ScanScores(ScoredDays):
             Highest ledger `seq` that the scores take into account.
         detector, bundle_version : str, int or None
             Which set of models scored; None where only the rules spoke.
+        threshold : float
+            Score in (0, 1) at which the confidence is 50.
         alerts : DayAlerts or None
             Tells people, in the same transaction, about rows that are news.
 
@@ -134,9 +142,14 @@ class ScanScores(ScoredDays):
             if alerts is not None:
                 alerts.before(connection)
             connection.execute(
+                "DELETE FROM anomaly_detections "
+                "WHERE stream = %s AND day = %s AND source = 'batch'",
+                (stream, day),
+            )
+            connection.execute(
                 sql.SQL("DELETE FROM {} WHERE day = %s").format(sql.Identifier(table)), (day,)
             )
-            rows = anomalies = 0
+            rows = 0
             with connection.cursor() as cursor:
                 for chunk in chunks:
                     complete = _checked(chunk, stream, day).with_columns(
@@ -145,7 +158,7 @@ class ScanScores(ScoredDays):
                         pl.lit(bundle_version, pl.Int32).alias("bundle_version"),
                     )
                     rows += copy_frame(cursor, table, complete, SCORED_SCAN_COLUMNS)
-                    anomalies += int(complete["is_anomaly"].sum())
+            anomalies = _insert_detections(connection, stream, day, threshold)
             if alerts is not None:
                 alerts.after(connection)
             return record_day(
@@ -191,6 +204,45 @@ class ScanScores(ScoredDays):
             rows = connection.execute(statement, (day,)).fetchall()
         schema = {name: _POLARS[SCORED_SCAN_COLUMNS[name]] for name in names}
         return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _insert_detections(connection: Connection, stream: str, day: dt.date, threshold: float) -> int:
+    """Store the day's flagged scans; their ids follow from the scans' natural keys."""
+    return connection.execute(
+        sql.SQL(
+            """
+            INSERT INTO anomaly_detections (
+                id, model_id, stream, device_id, metric_name, anomaly_score, is_anomaly,
+                confidence, "timestamp", metadata, source, event_id, threshold, bundle_version, day
+            )
+            SELECT
+                md5(jsonb_build_array('batch', %(stream)s::text, s.epc_code,
+                    extract(epoch FROM s.event_time), s.location_id, s.business_step,
+                    s.event_type)::text)::uuid,
+                m.id, %(stream)s, s.epc_code, %(metric)s,
+                %(threshold)s + (1 - %(threshold)s) * (s.final_confidence - 50) / 50, true,
+                (s.final_confidence - 50) / 50, s.event_time,
+                jsonb_strip_nulls(jsonb_build_object(
+                    'event_id', s.event_id, 'place', s.place, 'event_type', s.event_type,
+                    'severity', s.severity, 'final_confidence', s.final_confidence,
+                    'explanation', s.explanation, 'detector', s.detector, 'label', s.label)),
+                'batch', md5(jsonb_build_array(%(stream)s::text, s.event_id)::text)::uuid,
+                %(threshold)s, s.bundle_version, s.day
+            FROM {table} s
+            LEFT JOIN ml_models m ON m.stream = %(stream)s AND m.model_type = s.detector
+                AND m.bundle_version = s.bundle_version
+                AND m.device_id = %(every)s AND m.metric_name = %(metric)s
+            WHERE s.day = %(day)s AND s.is_anomaly
+            """
+        ).format(table=sql.Identifier(f"scored_{stream}")),
+        {
+            "stream": stream,
+            "day": day,
+            "threshold": threshold,
+            "metric": SCANS_METRIC,
+            "every": EVERY_CODE,
+        },
+    ).rowcount
 
 
 def _checked(chunk: pl.DataFrame, stream: str, day: dt.date) -> pl.DataFrame:

@@ -117,8 +117,13 @@ def test_every_scan_is_scored_quarantined_or_a_counted_duplicate(
         counted = connection.execute(
             "SELECT sum(scans), sum(anomalies) FROM bi_barcode_daily"
         ).fetchone()
+        flagged = connection.execute(
+            "SELECT count(*), count(DISTINCT id), count(model_id) FROM anomaly_detections "
+            "WHERE stream = 'barcode' AND metric_name = 'scans'"
+        ).fetchone()
     assert counted is not None
     assert (int(counted[0]), int(counted[1])) == (account.scored, account.anomalies)
+    assert flagged == (account.anomalies,) * 3
 
 
 @pytest.mark.parametrize("manner", ["day by day", "shuffled"])
