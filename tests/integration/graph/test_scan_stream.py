@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -49,11 +49,16 @@ def runtime(settings: Settings, network: SupplyNetworkData) -> Iterator[Runtime]
     yield from opened(settings, network)
 
 
-@pytest.fixture
-def another_runtime(
-    tmp_path: Path, new_database: Callable[[], str], network: SupplyNetworkData
+@pytest.fixture(scope="module")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, module_database_url: str, network: SupplyNetworkData
 ) -> Iterator[Runtime]:
-    yield from opened(get_settings(home=tmp_path / "other", database_url=new_database()), network)
+    """Everything ingested in one go, trained and scored; whoever changes it puts it back."""
+    home = tmp_path_factory.mktemp("trained")
+    for runtime in opened(get_settings(home=home, database_url=module_database_url), network):
+        drop(runtime, "whole.csv", network.scans)
+        run(runtime)
+        yield runtime
 
 
 def opened(settings: Settings, network: SupplyNetworkData) -> Iterator[Runtime]:
@@ -128,10 +133,8 @@ def test_every_scan_is_scored_quarantined_or_a_counted_duplicate(
 
 @pytest.mark.parametrize("manner", ["day by day", "shuffled"])
 def test_scores_do_not_depend_on_how_the_scans_arrived(
-    runtime: Runtime, another_runtime: Runtime, network: SupplyNetworkData, manner: str
+    runtime: Runtime, trained: Runtime, network: SupplyNetworkData, manner: str
 ) -> None:
-    drop(runtime, "whole.csv", network.scans)
-    run(runtime)
     day = pl.col("event_time").dt.date()
     frames = [frame for _, frame in network.scans.group_by(day, maintain_order=True)]
     if manner == "shuffled":
@@ -139,9 +142,9 @@ def test_scores_do_not_depend_on_how_the_scans_arrived(
         frames = [mixed.slice(n, 800) for n in range(0, mixed.height, 800)]
         random.Random(4).shuffle(frames)
     for number, frame in enumerate(frames):
-        drop(another_runtime, f"{number}.csv", frame)
-        run(another_runtime, train=number == len(frames) - 1)
-    assert scored(another_runtime).equals(scored(runtime), null_equal=True)
+        drop(runtime, f"{number}.csv", frame)
+        run(runtime, train=number == len(frames) - 1)
+    assert scored(runtime).equals(scored(trained), null_equal=True)
 
 
 def test_rules_speak_alone_before_anything_is_learned(
@@ -178,12 +181,11 @@ def test_late_scans_reach_their_day_and_the_days_that_look_back_on_it(
     ],
 )
 def test_a_damaged_model_is_refused_and_scores_stay_as_they_were(
-    runtime: Runtime, network: SupplyNetworkData, damage: str, told: str
+    trained: Runtime, tmp_path: Path, damage: str, told: str
 ) -> None:
-    drop(runtime, "a.csv", network.scans)
-    run(runtime)
-    before = scored(runtime)
-    folder = Path(runtime.platform.settings.lake_url) / "models" / "barcode" / "svm" / "000001"
+    before = scored(trained)
+    folder = Path(trained.platform.settings.lake_url) / "models" / "barcode" / "svm" / "000001"
+    shutil.copytree(folder, tmp_path / "sound")
     arrays = folder / "arrays.safetensors"
     content = arrays.read_bytes()
     if damage == "truncated":
@@ -192,7 +194,11 @@ def test_a_damaged_model_is_refused_and_scores_stay_as_they_were(
         arrays.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     else:
         shutil.copy(folder.parents[1] / "rules" / "000001" / "manifest.json", folder)
-    with pytest.raises(RunFailedError, match=told):
-        run_stream(runtime, SCANS, Console(quiet=True), days=(date(2026, 1, 6),) * 2, train=False)
-    assert scored(runtime).equals(before, null_equal=True)
-    assert run_checks(runtime, SCANS, Console(quiet=True)) == 1
+    day = (date(2026, 1, 6),) * 2
+    try:
+        with pytest.raises(RunFailedError, match=told):
+            run_stream(trained, SCANS, Console(quiet=True), days=day, train=False)
+        assert scored(trained).equals(before, null_equal=True)
+        assert run_checks(trained, SCANS, Console(quiet=True)) == 1
+    finally:
+        shutil.copytree(tmp_path / "sound", folder, dirs_exist_ok=True)
