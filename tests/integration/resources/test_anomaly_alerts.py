@@ -168,7 +168,7 @@ def test_scans_alert_per_code(warehouse: Warehouse) -> None:
     for watermark in (1, 2):
         warehouse.scan_scores.replace_day(
             "barcode", DAY, [frame], watermark=watermark, detector="fusion", bundle_version=None,
-            alerts=DayAlerts(Outbox(), "barcode", "Scans", DAY, SCAN_ROWS, SOON),
+            threshold=0.7, alerts=DayAlerts(Outbox(), "barcode", "Scans", DAY, SCAN_ROWS, SOON),
         )  # fmt: skip
     assert [(one["subject"], one["severity"]) for one in told(warehouse)] == [
         ("code-1", "warning"),
