@@ -22,9 +22,10 @@ _TOKEN_LENGTH: Final = 12
 _HOSTS_ARE_PLAIN: Final = ("http", "https", "smtp", "smtps", "mqtt", "mqtts")
 
 _CREDENTIALS: Final = (
-    # user:password@ in any URL
+    # user:password@ in any URL; of bounded length, since the time for a long text would grow with
+    # its square otherwise.
     (
-        re.compile(r"(?P<keep>[a-z][a-z0-9+.-]*://)[^/\s@\"'<>]+@", re.IGNORECASE),
+        re.compile(r"(?P<keep>[a-z][a-z0-9+.-]{0,30}://)[^/\s@\"'<>]+@", re.IGNORECASE),
         rf"\g<keep>{MASK}@",
     ),
     (

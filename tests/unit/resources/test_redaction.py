@@ -58,3 +58,8 @@ def test_nested_values_are_cleaned() -> None:
         "a": ["***", {"b": ["x *** y", 3]}],
         "c": None,
     }
+
+
+def test_a_credential_is_found_after_whatever_stands_before_it() -> None:
+    for before in ("", "x" * 50, "failed.to.reach.the.server-at.postgresql+"):
+        assert "hunter2" not in Redactor().clean(f"{before}http://me:hunter2@host/path")
