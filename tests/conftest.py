@@ -130,6 +130,15 @@ def module_database_url(postgres_server: EmbeddedPostgres, migrated_template: st
         yield url
 
 
+@pytest.fixture(scope="session")
+def session_database_url(
+    postgres_server: EmbeddedPostgres, migrated_template: str
+) -> Iterator[str]:
+    """URL of a migrated, empty database that the tests of one session's worker share."""
+    with _copy_of(postgres_server, migrated_template) as url:
+        yield url
+
+
 @pytest.fixture
 def empty_database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     """URL of a database of the test's own without any schema."""

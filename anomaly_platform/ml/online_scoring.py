@@ -84,6 +84,11 @@ class OnlineScorer:
         The bundle's models.
     models_held
         Models in memory at most, least recently used out first (`MODEL_BYTES` each).
+
+    Attributes
+    ----------
+    lookups, evictions
+        Readings that were judged, and models that made room for others.
     """
 
     def __init__(self, source: ModelSource, *, models_held: int = 512) -> None:
@@ -92,6 +97,7 @@ class OnlineScorer:
         self._places: OrderedDict[Key, int] = OrderedDict()
         self._held = max(1, models_held)
         self._stack: _Stack | None = None
+        self.lookups = self.evictions = 0
         self._columns = _Columns(self.feature_set)
 
     def judge(
@@ -119,6 +125,7 @@ class OnlineScorer:
 
         columns = self._columns
         n = len(keys)
+        self.lookups += n
         raw, p = np.empty(n), np.empty(n)
         values = np.ascontiguousarray(features[0])
         fallback_rows(values, features[columns.history], MIN_COUNT, FALLBACK_FLOOR, raw, p)
@@ -146,6 +153,11 @@ class OnlineScorer:
         flagged = np.zeros(n, dtype=np.bool_)
         flagged[usable] = score[usable] >= thresholds[usable]
         return Verdicts(raw, p, score, flagged, trained | flagged, status)
+
+    @property
+    def held(self) -> list[Key]:
+        """The series whose models are in memory, the least recently used first."""
+        return list(self._places)
 
     def warm(self, keys: Sequence[Key]) -> None:
         """Read the models of series, as many as are held, before they are needed."""
@@ -175,6 +187,7 @@ class OnlineScorer:
         if len(self._places) < self._held:
             return len(self._places)
         oldest = next(key for key in self._places if key not in wanted)
+        self.evictions += 1
         return self._places.pop(oldest)
 
 

@@ -31,9 +31,7 @@ from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online_readings import Reading
-    from anomaly_platform.ml.features.metrics import MetricFeatureSet
     from anomaly_platform.ml.online_scoring import OnlineScorer
-    from anomaly_platform.ml.training.series import SeriesModel
     from anomaly_platform.serving.served import ServedMetrics
 
 MOST_TOGETHER: Final = 2_000
@@ -181,23 +179,19 @@ class Ingestion:
         served = self._models.metrics(stream.name)
         known = self._judges.get(stream.name)
         if known is None or known[0] is not served:
-            known = (served, judge_of(served, self._platform))
+            known = (served, judge_of(served))
             self._judges[stream.name] = known
         return known[1]
 
 
-def judge_of(served: ServedMetrics, platform: Platform) -> Judge:
+def judge_of(served: ServedMetrics) -> Judge:
     """Return what judges a stream's readings while this version serves.
 
     Models of other features than the stream's have nothing to say of its readings.
     """
-    from anomaly_platform.ml.online_scoring import MODEL_BYTES, OnlineScorer
-
-    held = max(16, platform.settings.model_cache_mb * 2**20 // MODEL_BYTES)
     stream = served.stream
     if served.feature_set.version == stream.features.version:
-        scorer = OnlineScorer(_Models(served), models_held=held)
-        return Judge(served.version, scorer, served.threshold)
+        return Judge(served.version, served.ingesting, served.threshold)
     _log.warning(
         "%s %s was trained on other features: the fallback judges", stream.name, served.version
     )
@@ -211,22 +205,6 @@ def _fallback(stream: MetricStream, alpha: float, threshold: float) -> OnlineSco
     return OnlineScorer(
         FleetScorer.without_models(stream.features, alpha=alpha, threshold=threshold)
     )
-
-
-class _Models:
-    """A version in service, as the scorer wants it: without a second copy of each model."""
-
-    def __init__(self, served: ServedMetrics) -> None:
-        self._served = served
-        self.feature_set: MetricFeatureSet = served.feature_set
-        self.alpha = served.alpha
-
-    def status(self, entity: str, metric: str) -> str:
-        return self._served.entry(entity, metric).status
-
-    def load_model(self, entity: str, metric: str) -> SeriesModel | None:
-        entry = self._served.entry(entity, metric)
-        return None if entry.slot is None else self._served.load(entry)[0]
 
 
 def _settle(together: list[_Waiting], outcome: list[Answer] | Exception) -> None:
@@ -258,7 +236,7 @@ def _settle(together: list[_Waiting], outcome: list[Answer] | Exception) -> None
 @contextlib.asynccontextmanager
 async def open_ingestion(platform: Platform) -> AsyncIterator[Ingestion]:
     """Open a way for readings in a process that is not the API: with champions of its own."""
-    models = ModelStore(platform, budget_bytes=1)
+    models = ModelStore(platform, budget_bytes=platform.settings.model_cache_mb * 2**20)
     announcements = Announcements(platform.urls.application)
     announcements.on(CHAMPIONS_CHANNEL, models.announced)
     await models.refresh()

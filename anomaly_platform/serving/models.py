@@ -16,21 +16,22 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from anomaly_platform.resources.bundles import BundleRecord
 from anomaly_platform.resources.platform import DETECTOR, Platform
-from anomaly_platform.serving.model_cache import ModelCache
-from anomaly_platform.serving.served import ServedMetrics, ServedScans
+from anomaly_platform.serving.model_cache import CacheState, CacheStatistics
+from anomaly_platform.serving.served import Key, ServedMetrics, ServedScans
 from anomaly_platform.streams import MetricStream, ScanStream, Stream
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.bundle import Bundle
 
-#: Share of the budget that is filled before the first request: room is left for what is asked.
-_WARM_SHARE: Final = 0.5
 #: What every scan carries, whatever its features are.
 _SCAN_COLUMNS: Final = (
     *("entity", "bucket", "epc_code", "event_time", "location_id", "business_step", "event_type"),
     *("event_id", "file_id", "scan_location", "operator_id", "device_id", "product_name"),
     *("label", "anomaly_kind"),
 )
+
+MODELS_CHANNEL: Final = "models"
+"""PostgreSQL channel on which a changed status of a single model is announced."""
 
 Loaded = TypeVar("Loaded")
 
@@ -55,12 +56,13 @@ class ModelStore:
     platform : Platform
         Streams, tables and lake.
     budget_bytes : int
-        Most that models of single series may take.
+        Most that models of single series may take, shared evenly by the metric streams.
     """
 
     def __init__(self, platform: Platform, *, budget_bytes: int) -> None:
         self._platform = platform
-        self.cache = ModelCache(budget_bytes)
+        self._budget_bytes = budget_bytes
+        self._statistics = CacheStatistics()
         self.problems: dict[str, LoadProblem] = {}
         self.swaps = 0
         self._metrics: dict[str, ServedMetrics] = {}
@@ -72,6 +74,17 @@ class ModelStore:
     def streams(self) -> dict[str, Stream]:
         """Every stream, by name."""
         return {stream.name: stream for stream in self._platform.streams}
+
+    @property
+    def cache(self) -> CacheState:
+        """The models of single series that are in memory."""
+        from anomaly_platform.ml.online_scoring import MODEL_BYTES
+
+        held = 0
+        for served in self._metrics.values():
+            served.count()
+            held += len(served.held())
+        return CacheState(held, held * MODEL_BYTES, self._budget_bytes, self._statistics)
 
     def on_problem(self, told: Callable[[LoadProblem], None]) -> None:
         """Have `told` called, in a thread, when a champion cannot be loaded."""
@@ -102,19 +115,22 @@ class ModelStore:
         held: dict[str, ServedMetrics | ServedScans] = {**self._metrics, **self._scans}
         return {name: served.version for name, served in held.items()}
 
-    async def announced(self, _payload: str | None) -> None:
-        """Read ``champions`` and load what changed: the listener of their channel."""
+    async def announced(self, payload: str | None) -> None:
+        """Read ``champions`` and load what changed: the listener of the channels about models."""
+        if payload is None:
+            # Nobody knows what happened meanwhile: what could not be loaded may be whole again.
+            self.problems.clear()
         await self.refresh()
 
     async def refresh(self) -> None:
-        """Bring what is in memory up to what ``champions`` says."""
+        """Bring what is in memory up to what the tables say."""
         async with self._refreshing:
             await asyncio.to_thread(self._refresh)
 
     def _refresh(self) -> None:
         for stream in self._platform.streams:
-            champion = self._platform.warehouse.bundles.champions(stream.name)
-            version = champion.get(stream.scored_by)
+            champions = self._platform.warehouse.bundles.champions(stream.name)
+            version = champions.get(stream.scored_by)
             if isinstance(stream, MetricStream):
                 self._renew_metrics(stream, version)
             elif isinstance(stream, ScanStream):
@@ -123,59 +139,76 @@ class ModelStore:
     def _renew_metrics(self, stream: MetricStream, version: int | None) -> None:
         current = self._metrics.get(stream.name)
         if current is None:
-            current = ServedMetrics.without_models(
-                stream,
-                alpha=self._platform.alpha_of(stream),
-                threshold=self._platform.threshold_of(stream),
-                cache=self.cache,
-            )
-            self._metrics[stream.name] = current
-        if version is None or current.version == version:
+            current = self._metrics[stream.name] = self._served(stream)
+        if version is None:
             return
-        loaded = self._guarded(stream, DETECTOR, version, lambda: self._load(stream, version))
-        if loaded is None:
+        deleted = self._deleted(stream, version)
+        if current.version == version and current.deleted == deleted:
+            self.problems.pop(stream.name, None)
             return
-        self._warm(loaded, current)
-        self._metrics[stream.name] = loaded
-        self.swaps += 1
-        if current.version is not None:
-            self.cache.drop(stream.name, current.version)
+        problem = self.problems.get(stream.name)
+        if problem is not None and problem.version == version:
+            # What could not be loaded is not tried again at every announcement.
+            return
+        loaded = self._guarded(
+            stream, DETECTOR, version, lambda: self._warmed(stream, version, deleted, current)
+        )
+        if loaded is not None:
+            current.count()
+            self._metrics[stream.name] = loaded
+            self.swaps += 1
 
-    def _load(self, stream: MetricStream, version: int) -> ServedMetrics:
-        record = self._record(stream, DETECTOR, version)
-        return ServedMetrics.of(
+    def _served(
+        self,
+        stream: MetricStream,
+        version: int | None = None,
+        bundle: Bundle | None = None,
+        deleted: frozenset[Key] = frozenset(),
+    ) -> ServedMetrics:
+        from anomaly_platform.ml.online_scoring import MODEL_BYTES
+
+        sharing = sum(isinstance(one, MetricStream) for one in self._platform.streams)
+        return ServedMetrics(
             stream,
-            version,
-            self._open(record),
+            alpha=self._platform.alpha_of(stream),
             threshold=self._platform.threshold_of(stream),
-            cache=self.cache,
+            models_held=max(1, self._budget_bytes // (MODEL_BYTES * sharing)),
+            statistics=self._statistics,
+            version=version,
+            bundle=bundle,
+            deleted=deleted,
+            on_damage=lambda what: self._report(
+                LoadProblem(stream.name, DETECTOR, version or 0, what)
+            ),
         )
 
-    def _warm(self, fresh: ServedMetrics, current: ServedMetrics) -> None:
-        """Read the models that are in use now; at the start, as many as the warm share holds."""
-        if fresh.version is None:
-            return
-        in_use = set()
-        if current.version is not None:
-            in_use = {slot for _, _, slot in self.cache.keys_of(fresh.stream.name, current.version)}
-        wanted = [
-            fresh.series[key]
-            for key, entry in current.series.items()
-            if entry.slot in in_use and key in fresh.series
-        ] or list(fresh.series.values())
-        room = self.cache.budget_bytes * _WARM_SHARE
-        for entry in wanted:
-            if not in_use and self.cache.bytes_held > room:
-                return
-            if entry.slot is None:
-                continue
-            key = (fresh.stream.name, fresh.version, entry.slot)
-            if not self.cache.warm(key, lambda entry=entry: fresh.load(entry)):  # type: ignore[misc]
-                return
+    def _warmed(
+        self, stream: MetricStream, version: int, deleted: frozenset[Key], current: ServedMetrics
+    ) -> ServedMetrics:
+        """Return a version with the models read that are in use now; at first, as many as fit."""
+        bundle = current.bundle
+        if current.version != version or bundle is None:
+            bundle = self._open(stream, version)
+        fresh = self._served(stream, version, bundle, deleted)
+        in_use = [key for key in dict.fromkeys(current.held()) if key in fresh.series]
+        fresh.warm(in_use or list(fresh.series))
+        return fresh
+
+    def _deleted(self, stream: MetricStream, version: int) -> frozenset[Key]:
+        with self._platform.warehouse.transactions.begin() as connection:
+            rows = connection.execute(
+                "SELECT device_id, metric_name FROM ml_models WHERE stream = %s "
+                "AND model_type = %s AND bundle_version = %s AND status = 'deleted'",
+                (stream.name, DETECTOR, version),
+            ).fetchall()
+        return frozenset((str(device), str(metric)) for device, metric in rows)
 
     def _renew_scans(self, stream: ScanStream, version: int | None) -> None:
         current = self._scans.setdefault(stream.name, ServedScans(None, None, None))
         if version is None or current.version == version:
+            return
+        problem = self.problems.get(stream.name)
+        if problem is not None and problem.version == version:
             return
         loaded = self._guarded(
             stream, stream.scored_by, version, lambda: self._load_scans(stream, version)
@@ -202,14 +235,19 @@ class ModelStore:
         try:
             loaded = load()
         except (ValueError, OSError, LookupError) as error:
-            problem = LoadProblem(stream.name, detector, version, str(error))
-            _log.error("%s %s %d cannot serve: %s", stream.name, detector, version, error)
-            self.problems[stream.name] = problem
-            for told in self._on_problem:
-                told(problem)
+            self._report(LoadProblem(stream.name, detector, version, str(error)))
             return None
         self.problems.pop(stream.name, None)
         return loaded
+
+    def _report(self, problem: LoadProblem) -> None:
+        _log.error(
+            "%s %s %d cannot serve: %s",
+            *(problem.stream, problem.detector, problem.version, problem.reason),
+        )
+        self.problems[problem.stream] = problem
+        for told in self._on_problem:
+            told(problem)
 
     def _record(self, stream: Stream, detector: str, version: int) -> BundleRecord:
         record = self._platform.warehouse.bundles.get(stream.name, detector, version)
@@ -217,9 +255,10 @@ class ModelStore:
             raise LookupError(f"the index has no files of {stream.name} {detector} {version}")
         return record
 
-    def _open(self, record: BundleRecord) -> Bundle:
+    def _open(self, stream: MetricStream, version: int) -> Bundle:
         from anomaly_platform.ml.bundle import open_bundle
 
+        record = self._record(stream, DETECTOR, version)
         return open_bundle(self._folder(record), expected_digest=record.digest)
 
     def _folder(self, record: BundleRecord) -> Path:

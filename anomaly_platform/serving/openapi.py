@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel
 
 from anomaly_platform.serving.problems import MEDIA_TYPE, Problem
 from anomaly_platform.serving.security import PUBLIC_PATHS, Require
 
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
+_PARSED_BY_ROUTES: Final[dict[str, type[BaseModel]]] = {}
 #: What every route can answer, whatever it does; and what only those behind a key.
 _EVERYWHERE = (413, 422, 503)
 _BEHIND_KEY = (401, 403)
@@ -31,6 +33,31 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "content": {MEDIA_TYPE: {"schema": _REFERENCE}},
         }
         for status in statuses
+    }
+
+
+def accepted(schema: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses`` of a route that may answer 202 and where to ask again."""
+    return {
+        202: {
+            "model": schema,
+            "description": "It goes on; ask again at Location.",
+            "headers": {
+                "Location": {
+                    "description": "Where to ask again.",
+                    "schema": {"type": "string"},
+                }
+            },
+        }
+    }
+
+
+def body_of(schema: type[BaseModel]) -> dict[str, Any]:
+    """Return the ``openapi_extra`` of a route that parses its body itself."""
+    reference = {"$ref": f"#/components/schemas/{schema.__name__}"}
+    _PARSED_BY_ROUTES[schema.__name__] = schema
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}
     }
 
 
@@ -53,9 +80,11 @@ def _document(app: FastAPI) -> dict[str, Any]:
     # FastAPI's own form of validation errors is never sent.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas.update(problem.pop("$defs", {}))
-    schemas["Problem"] = problem
+    shown: dict[str, type[BaseModel]] = {"Problem": Problem, **_PARSED_BY_ROUTES}
+    for name, schema in shown.items():
+        described = schema.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(described.pop("$defs", {}))
+        schemas[name] = described
     found["components"]["securitySchemes"] = _SECURITY_SCHEMES
     scopes = scopes_by_path(app)
     for path, operations in found["paths"].items():

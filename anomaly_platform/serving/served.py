@@ -1,29 +1,38 @@
 """One version in service, as a request sees it from start to end.
 
-Belongs here: the immutable view of a metric stream's bundle, and of a stream's barcode models. What
-is in service at the moment is ``models``' business.
+Belongs here: the view of a metric stream's bundle, and of a stream's barcode models. What is in
+service at the moment is ``models``' business.
 """
 
 from __future__ import annotations
 
 import hashlib
+import threading
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from anomaly_platform.resources.platform import DETECTOR
-from anomaly_platform.serving.model_cache import ModelCache, bytes_of
+from anomaly_platform.serving.model_cache import CacheStatistics
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from anomaly_platform.ml.barcode_scoring import BarcodeModels
     from anomaly_platform.ml.bundle import Bundle
     from anomaly_platform.ml.features.metrics import MetricFeatureSet
+    from anomaly_platform.ml.online_scoring import OnlineScorer, Verdicts
     from anomaly_platform.ml.scoring import SharedCalibrations
     from anomaly_platform.ml.training.series import SeriesModel
 
 INSUFFICIENT: Final = "insufficient_history"
+FAILED: Final = "failed"
+Key = tuple[str, str]
+"""Entity and metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,6 @@ class SeriesEntry:
 _UNKNOWN: Final = SeriesEntry(INSUFFICIENT, None, None, None)
 
 
-@dataclass(frozen=True, eq=False)
 class ServedMetrics:
     """The version of a metric stream that serves; without one, the statistical fallback does.
 
@@ -60,73 +68,71 @@ class ServedMetrics:
     version, digest
         Of the bundle, None while nothing has been promoted.
     feature_set
-        What the models were trained on, and what a state has to be kept for.
+        What the models were trained on, and what a look-back has to be kept for.
     alpha, threshold
         Of the stream; single series may have a threshold of their own (see ``thresholds``).
     series
-        Everything that the bundle knows, by (entity, metric).
+        Everything that the bundle knows and that has not been deleted, by (entity, metric).
     """
 
-    stream: MetricStream
-    version: int | None
-    digest: str | None
-    feature_set: MetricFeatureSet
-    alpha: float
-    threshold: float
-    series: Mapping[tuple[str, str], SeriesEntry]
-    bundle: Bundle | None
-    cache: ModelCache
-    entities: SharedCalibrations | None = field(default=None)
-    _pools: SharedCalibrations | None = field(default=None)
-
-    @classmethod
-    def without_models(
-        cls, stream: MetricStream, *, alpha: float, threshold: float, cache: ModelCache
-    ) -> ServedMetrics:
-        """Return what serves a stream before its first champion."""
-        return cls(stream, None, None, stream.features, alpha, threshold, {}, None, cache)
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         stream: MetricStream,
-        version: int,
-        bundle: Bundle,
         *,
+        alpha: float,
         threshold: float,
-        cache: ModelCache,
-    ) -> ServedMetrics:
-        """Return a verified bundle as what serves.
+        models_held: int,
+        statistics: CacheStatistics,
+        version: int | None = None,
+        bundle: Bundle | None = None,
+        deleted: frozenset[Key] = frozenset(),
+        on_damage: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Read what the bundle knows of its series, but none of their models.
 
         Raises
         ------
         ValueError
             When it was trained on features that this code no longer computes.
         """
+        self.stream = stream
+        self.version = version
+        self.bundle = bundle
+        self.digest = None if bundle is None else bundle.digest
+        self.alpha = alpha
+        self.threshold = threshold
+        self.deleted = deleted
+        self.models_held = models_held
+        self.feature_set: MetricFeatureSet = stream.features
+        self.series: dict[Key, SeriesEntry] = {}
+        self.entities: SharedCalibrations | None = None
+        self._pools: SharedCalibrations | None = None
+        self._statistics = statistics
+        self._on_damage = on_damage
+        self._scorers: list[tuple[OnlineScorer, list[int]]] = []
+        self._lock = threading.Lock()
+        if bundle is not None:
+            self._read(bundle)
+
+    def _read(self, bundle: Bundle) -> None:
         from anomaly_platform.ml.features.metrics import MetricFeatureSet
         from anomaly_platform.ml.scoring import SharedCalibrations
 
+        manifest = bundle.manifest
+        self.alpha = float(manifest["hyper_parameters"]["alpha"])
+        self.feature_set = MetricFeatureSet.from_definition(
+            manifest["feature_schema"]["definition"]
+        )
+        self._pools = SharedCalibrations(bundle, "pool")
+        self.entities = SharedCalibrations(bundle, "entity")
         columns = ("entity", "metric", "status", "slot", "pool_index", "entity_index")
-        series = {
+        self.series = {
             (entity, metric): SeriesEntry(status, slot, pool, entity_index)
             for entity, metric, status, slot, pool, entity_index in bundle.series.select(
                 columns
             ).iter_rows()
+            if (entity, metric) not in self.deleted
         }
-        manifest = bundle.manifest
-        return cls(
-            stream,
-            version,
-            bundle.digest,
-            MetricFeatureSet.from_definition(manifest["feature_schema"]["definition"]),
-            float(manifest["hyper_parameters"]["alpha"]),
-            threshold,
-            series,
-            bundle,
-            cache,
-            SharedCalibrations(bundle, "entity"),
-            SharedCalibrations(bundle, "pool"),
-        )
 
     @property
     def detector(self) -> str:
@@ -134,38 +140,103 @@ class ServedMetrics:
         return DETECTOR
 
     def entry(self, entity: str, metric: str) -> SeriesEntry:
-        """Return what is known of a series; a series that is not known has too little history."""
+        """Return what is known of a series; one that is not known has too little history."""
         return self.series.get((entity, metric), _UNKNOWN)
 
-    def knows(self, entity: str, metric: str) -> bool:
-        """Return whether the bundle has heard of the series."""
-        return (entity, metric) in self.series
+    def status(self, entity: str, metric: str) -> str:
+        """Return ``trained``, ``insufficient_history`` or ``failed``."""
+        return self.series.get((entity, metric), _UNKNOWN).status
 
-    def model(self, entity: str, metric: str) -> SeriesModel | None:
-        """Return a series' model, None where there is none for it.
+    def load_model(self, entity: str, metric: str) -> SeriesModel | None:
+        """Read and verify a series' model, None where there is none for it."""
+        from anomaly_platform.ml.bundle import BundleError
 
-        Raises
-        ------
-        BundleError
-            When its arrays are not what was published.
-        """
         entry = self.series.get((entity, metric))
-        if entry is None or entry.slot is None or self.version is None:
+        if entry is None or entry.slot is None or self.bundle is None:
             return None
-        slot = entry.slot
-        return self.cache.get((self.stream.name, self.version, slot), lambda: self.load(entry))
+        self._statistics.misses += 1
+        try:
+            return self._model_of(entry, entry.slot, self.bundle)
+        except BundleError as error:
+            # One damaged series is that series' trouble: the fallback stands in for its model.
+            self.series[entity, metric] = replace(entry, status=FAILED, slot=None)
+            self._on_damage(f"{entity} {metric}: {error}")
+            return None
 
-    def load(self, entry: SeriesEntry) -> tuple[SeriesModel, int]:
-        """Read and verify a series' model; return it with the bytes that it takes."""
+    def _model_of(self, entry: SeriesEntry, slot: int, bundle: Bundle) -> SeriesModel:
         from anomaly_platform.ml.training.series import SeriesModel
 
-        if self.bundle is None or entry.slot is None:
-            raise AssertionError("a series without arrays has no model")
-        arrays = self.bundle.arrays(entry.slot)
-        model = SeriesModel.from_arrays(arrays, self.feature_set)
+        model = SeriesModel.from_arrays(bundle.arrays(slot), self.feature_set)
         if entry.pool_index is not None and self._pools is not None:
             model = replace(model, calibration=self._pools.at(entry.pool_index))
-        return model, bytes_of(arrays)
+        return model
+
+    def judge(
+        self,
+        keys: Sequence[Key],
+        times: npt.NDArray[np.int64],
+        features: npt.NDArray[np.float64],
+        thresholds: npt.NDArray[np.float64],
+    ) -> Verdicts:
+        """Score readings: the bits that the batch gives them. Safe for several threads.
+
+        Parameters
+        ----------
+        keys
+            (n,) entity and metric of each.
+        times
+            (n,) microseconds since 1970.
+        features
+            (features, n) in the order of ``feature_set.names``; every reading has a value.
+        thresholds
+            (n,) score from which each is an anomaly.
+        """
+        with self._lock:
+            return self._predicting.judge(keys, times, features, thresholds)
+
+    def warm(self, keys: Sequence[Key]) -> None:
+        """Read the models of series before somebody asks, and compile what scores them."""
+        import numpy as np
+
+        from anomaly_platform.ml.features.kernels import run_appended
+
+        if not keys:
+            return
+        with self._lock:
+            self._predicting.warm(keys)
+            # A series without a past, judged once: the first request finds everything compiled.
+            times, one = np.zeros(1, dtype=np.int64), np.array([0, 1])
+            features = run_appended(self.feature_set, times, np.zeros(1), one, one[:1])
+            self._predicting.judge(keys[:1], times, features, np.array([self.threshold]))
+
+    @cached_property
+    def ingesting(self) -> OnlineScorer:
+        """A scorer for the one thread that takes readings in, which may hold it for long."""
+        return self._new_scorer()
+
+    @cached_property
+    def _predicting(self) -> OnlineScorer:
+        return self._new_scorer()
+
+    def _new_scorer(self) -> OnlineScorer:
+        from anomaly_platform.ml.online_scoring import OnlineScorer
+
+        # Two of them share what this version may hold.
+        scorer = OnlineScorer(self, models_held=max(1, self.models_held // 2))
+        self._scorers.append((scorer, [0, 0]))
+        return scorer
+
+    def held(self) -> list[Key]:
+        """Return the series whose models are in memory, the least recently used first."""
+        return [key for scorer, _ in self._scorers for key in scorer.held]
+
+    def count(self) -> None:
+        """Add what happened since the last time to the statistics."""
+        for scorer, counted in self._scorers:
+            now = [scorer.lookups, scorer.evictions]
+            self._statistics.lookups += now[0] - counted[0]
+            self._statistics.evictions += now[1] - counted[1]
+            counted[:] = now
 
     def model_id(self, entity: str, metric: str) -> uuid.UUID | None:
         """Return the id of the series' row in ``ml_models``, None where no bundle knows it."""

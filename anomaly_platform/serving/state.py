@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,9 +24,13 @@ from anomaly_platform.serving.health import HealthChecks
 from anomaly_platform.serving.ingest import Ingestion
 from anomaly_platform.serving.key_ring import KeyRing
 from anomaly_platform.serving.limits import RateLimits
-from anomaly_platform.serving.models import ModelStore
+from anomaly_platform.serving.look_backs import LookBacks
+from anomaly_platform.serving.look_backs_read import read_look_back, revision_of
+from anomaly_platform.serving.models import MODELS_CHANNEL, ModelStore
 from anomaly_platform.serving.shared_redis import SharedRedis
 from anomaly_platform.serving.telemetry_metrics import REDIS_UP, ModelNumbers, worker_ended
+from anomaly_platform.serving.thresholds import CHANNEL as THRESHOLDS_CHANNEL
+from anomaly_platform.serving.thresholds import SeriesThresholds
 from anomaly_platform.settings import Settings
 
 Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
@@ -48,6 +53,8 @@ class ServingState:
         Connections for requests, in UTC.
     models
         What serves.
+    look_backs, thresholds
+        What single series need to be judged, in memory.
     announcements
         What the database announces; ask for channels before it starts.
     keys
@@ -67,6 +74,8 @@ class ServingState:
     pool: Pool
     models: ModelStore
     announcements: Announcements
+    look_backs: LookBacks
+    thresholds: SeriesThresholds
     keys: KeyRing
     redis: SharedRedis | None
     rates: RateLimits
@@ -108,7 +117,10 @@ class ServingState:
         url = platform.urls.application
         models = ModelStore(platform, budget_bytes=settings.model_cache_mb * 2**20)
         announcements = Announcements(url)
+        thresholds = SeriesThresholds(platform)
         announcements.on(CHAMPIONS_CHANNEL, models.announced)
+        announcements.on(MODELS_CHANNEL, models.announced)
+        announcements.on(THRESHOLDS_CHANNEL, thresholds.announced)
         async with AsyncConnectionPool(
             url,
             kwargs={"options": "-c timezone=UTC", "application_name": "anomaly_api"},
@@ -126,7 +138,9 @@ class ServingState:
                 await redis.start()
             cache = Cache(redis)
             rates = RateLimits(settings.api_predictions_per_minute, redis)
+            look_backs = LookBacks(partial(revision_of, pool), partial(read_look_back, platform))
             await models.refresh()
+            await thresholds.announced(None)
             announcements.start()
             state = cls(
                 settings=settings,
@@ -140,6 +154,8 @@ class ServingState:
                 cache=cache,
                 database_metrics=DatabaseMetrics(pool, _models_folder(settings)),
                 ingestion=Ingestion(platform, models),
+                look_backs=look_backs,
+                thresholds=thresholds,
             )
             state.ingestion.start()
             counting = asyncio.create_task(state._count_for_ever(), name="count-models")

@@ -83,9 +83,17 @@ _REASONS: Final = {401: "unauthenticated", 403: "scope", 413: "too_large", 429: 
 class CacheNumbers(Protocol):
     """What a cache of models counts by itself."""
 
-    hits: int
-    misses: int
-    evictions: int
+    @property
+    def hits(self) -> int:
+        """Look-ups that found their model."""
+
+    @property
+    def misses(self) -> int:
+        """Models that had to be read."""
+
+    @property
+    def evictions(self) -> int:
+        """Models that had to make room for others."""
 
 
 def count_scored(stream: str, rows: int, anomalies: int) -> None:

@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from anomaly_platform.serving.routes import health, keys, metrics, ml_models, telemetry
+from anomaly_platform.serving.routes import (
+    assets_anomaly,
+    assets_metrics,
+    feedback,
+    health,
+    keys,
+    metrics,
+    ml_anomalies,
+    ml_models,
+    ml_predict,
+    ml_training,
+    telemetry,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
-    ml_models.router,
     telemetry.router,
+    ml_predict.router,
+    ml_anomalies.router,
+    ml_models.router,
+    ml_training.router,
+    assets_anomaly.router,
+    assets_metrics.router,
+    feedback.router,
     keys.router,
     health.router,
     metrics.router,

@@ -1,33 +1,170 @@
-"""``/api/v1/ml/models``: the models of devices."""
+"""``/api/v1/ml/models``: the models of devices, one by one."""
 
 from __future__ import annotations
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 
-from anomaly_platform.serving.model_rows import read_model
+from anomaly_platform.resources import audit
+from anomaly_platform.resources.transactions import Connection
+from anomaly_platform.serving.cursors import read_cursor, write_cursor
+from anomaly_platform.serving.idempotency import Once, write_once
+from anomaly_platform.serving.model_rows import (
+    ModelFilter,
+    count_models,
+    list_models,
+    read_model,
+    read_performance,
+)
 from anomaly_platform.serving.openapi import problems
-from anomaly_platform.serving.problems import not_found
-from anomaly_platform.serving.schemas.models import Model
+from anomaly_platform.serving.problems import ApiProblem, not_found
+from anomaly_platform.serving.routes.streams import DEVICES
+from anomaly_platform.serving.schemas.base import Cursor, Name, PageSize
+from anomaly_platform.serving.schemas.models import (
+    DeleteAnswer,
+    Model,
+    ModelList,
+    ModelStatus,
+    Performance,
+    ThresholdAnswer,
+    ThresholdRequest,
+)
 from anomaly_platform.serving.security import Caller, require
-from anomaly_platform.serving.state import Serving
-
-STREAM = "iiot"
+from anomaly_platform.serving.state import Serving, ServingState
 
 router = APIRouter(prefix="/api/v1/ml", tags=["models of devices"])
 
+_KIND = "models"
 
 Reader = Annotated[Caller, Depends(require("ml:read"))]
+
+
+@router.get("/models")
+async def list_all(
+    serving: Serving,
+    _caller: Reader,
+    device_id: Annotated[Name | None, Query()] = None,
+    metric_name: Annotated[Name | None, Query()] = None,
+    status: Annotated[ModelStatus | None, Query(description="Any but deleted by default.")] = None,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+) -> ModelList:
+    """List models by device, metric and version."""
+    after = read_cursor(_KIND, cursor, (str, str, str, int)) if cursor else None
+    chosen = ModelFilter(DEVICES, device_id, metric_name, status)
+    default = serving.models.metrics(DEVICES).threshold
+    async with serving.pool.connection() as connection:
+        found = await list_models(connection, chosen, default=default, after=after, limit=limit + 1)
+        total, active = await count_models(connection, chosen)
+    page = found[:limit]
+    following = None
+    if len(found) > limit:
+        last = page[-1]
+        following = write_cursor(
+            _KIND, last.device_id, last.metric_name, last.model_type, last.model_version
+        )
+    return ModelList(models=page, total=total, active_count=active, next_cursor=following)
 
 
 @router.get("/models/{model_id}", responses=problems(404))
 async def show_model(model_id: uuid.UUID, serving: Serving, _caller: Reader) -> Model:
     """Return one model."""
-    served = serving.models.metrics(STREAM)
+    return await existing_model(serving, model_id)
+
+
+@router.get("/models/{model_id}/performance", responses=problems(404))
+async def show_performance(model_id: uuid.UUID, serving: Serving, _caller: Reader) -> Performance:
+    """Return how well a model does: on held-out data, and by what people say of its detections."""
+    model = await existing_model(serving, model_id)
     async with serving.pool.connection() as connection:
-        found = await read_model(connection, STREAM, model_id, default=served.threshold)
+        return await read_performance(connection, model)
+
+
+@router.put("/models/{model_id}/threshold", responses=problems(404, 409))
+async def set_threshold(
+    model_id: uuid.UUID,
+    asked: ThresholdRequest,
+    serving: Serving,
+    caller: Annotated[Caller, Depends(require("ml:write"))],
+    once: Once,
+) -> ThresholdAnswer:
+    """Set the threshold of a model's device and metric.
+
+    It holds for every later verdict, in every worker within a second, and outlives a training.
+    """
+    model = usable(await existing_model(serving, model_id))
+    store = serving.platform.warehouse.labels.thresholds
+
+    def change(connection: Connection) -> dict[str, Any]:
+        series = (DEVICES, model.device_id, model.metric_name)
+        store.set(connection, *series, asked.threshold, origin="person", set_by=caller.actor)
+        return {
+            "model_id": str(model_id),
+            "threshold": asked.threshold,
+            "previous": model.threshold,
+        }
+
+    return ThresholdAnswer(**await write_once(serving, caller, once, change))
+
+
+@router.delete("/models/{model_id}", responses=problems(404))
+async def delete_model(
+    model_id: uuid.UUID,
+    serving: Serving,
+    caller: Annotated[Caller, Depends(require("ml:admin"))],
+    once: Once,
+) -> DeleteAnswer:
+    """Take a model out of service for good; what it said keeps its author.
+
+    Its device and metric are then judged without a model until the next training.
+    """
+    model = await existing_model(serving, model_id)
+
+    def delete(connection: Connection) -> dict[str, Any]:
+        changed = connection.execute(
+            "UPDATE ml_models SET status = 'deleted' WHERE id = %s AND status <> 'deleted'",
+            (model_id,),
+        ).rowcount
+        if changed:
+            audit.record(
+                connection,
+                caller.actor,
+                "model.delete",
+                f"{DEVICES}/{model.device_id}/{model.metric_name}/{model.model_version}",
+                {"status": model.status},
+                {"status": "deleted"},
+            )
+        return {"id": str(model_id), "status": "deleted"}
+
+    return DeleteAnswer(**await write_once(serving, caller, once, delete))
+
+
+async def existing_model(serving: ServingState, model_id: uuid.UUID) -> Model:
+    """Return a model of a device.
+
+    Raises
+    ------
+    ApiProblem
+        404, when there is none of that id.
+    """
+    default = serving.models.metrics(DEVICES).threshold
+    async with serving.pool.connection() as connection:
+        found = await read_model(connection, DEVICES, model_id, default=default)
     if found is None:
         raise not_found(f"model {model_id}")
     return found
+
+
+def usable(model: Model) -> Model:
+    """Return the model unless it has been deleted.
+
+    Raises
+    ------
+    ApiProblem
+        409, when it has been deleted.
+    """
+    if model.status == "deleted":
+        raise ApiProblem(409, f"model {model.id} has been deleted")
+    return model

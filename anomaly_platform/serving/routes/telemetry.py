@@ -98,6 +98,10 @@ async def _take(request: Request, name: str) -> Response:
         for one in answers
     )
     stored = [one.reading for one in answers if one.outcome == "stored"]
+    serving.look_backs.forget(
+        serving.models.metrics(stream.name),
+        {(one.entity, one.metric) for one in stored if one is not None},
+    )
     count_scored(
         stream.name, len(stored), sum(one is not None and one.is_anomaly is True for one in stored)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated
 
+from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 
 
@@ -37,3 +38,24 @@ def _as_utc(time: dt.datetime) -> dt.datetime:
 
 Time = Annotated[dt.datetime, AfterValidator(_as_utc)]
 """ISO 8601; UTC where no zone is named."""
+
+PageSize = Annotated[int, Query(ge=1, le=1_000, description="Most rows of a page.")]
+"""How many rows of a list are wanted."""
+
+Cursor = Annotated[
+    str | None,
+    Query(max_length=4_096, description="Where the page begins: next_cursor of the one before."),
+]
+"""Where a page of a list begins."""
+
+Hours = Annotated[
+    float,
+    Field(
+        gt=0.0,
+        le=8_784.0,
+        allow_inf_nan=False,
+        description="Length of the window, which ends at the newest reading.",
+        examples=[24],
+    ),
+]
+"""Up to a year, before the newest reading."""

@@ -1,36 +1,128 @@
-"""Models as the API shows them (table ``ml_models``)."""
+"""Models as the API shows them: of single devices (``ml_models``) and bundles of them."""
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from anomaly_platform.serving.schemas.base import ApiModel
+from anomaly_platform.serving.schemas.base import ApiModel, UnitFloat
 
 ModelStatus = Literal[
     "candidate", "active", "inactive", "insufficient_history", "failed", "deleted"
 ]
+BundleStatus = Literal[
+    "training", "challenger", "champion", "retired", "rejected", "failed", "deleted"
+]
+_ID = uuid.UUID("3f0c0b6e-6d0f-4e5b-8f8a-0f8e3f1d2c3b")
+_TIME = dt.datetime(2026, 1, 31, 12, 5, tzinfo=dt.UTC)
 
 
 class Model(ApiModel):
     """The model of one device and metric."""
 
-    id: uuid.UUID = Field(examples=["3f0c0b6e-6d0f-4e5b-8f8a-0f8e3f1d2c3b"])
-    device_id: str = Field(examples=["press-01"])
+    id: uuid.UUID = Field(examples=[_ID])
+    device_id: str = Field(examples=["press-001"])
     metric_name: str = Field(examples=["temperature"])
     model_type: str = Field(examples=["isolation_forest"])
-    model_path: str | None = Field(description="Of the bundle that it is in, within the lake.")
+    model_path: str | None = Field(
+        description="Of the bundle that it is in, within the lake.",
+        examples=["models/iiot/isolation_forest/000004"],
+    )
     model_version: int = Field(ge=1, description="Version of the bundle.", examples=[4])
     status: ModelStatus = Field(examples=["active"])
-    accuracy: float | None = Field(description="Balanced accuracy on held-out data, 0 to 1.")
+    accuracy: float | None = Field(
+        description="Balanced accuracy on held-out data, 0 to 1.", examples=[0.97]
+    )
     false_positive_rate: float | None = Field(description="0 to 1.", examples=[0.012])
     threshold: float = Field(
-        ge=0.0, le=1.0, description="Score from which a reading is an anomaly.", examples=[0.7]
+        description="Score in 0 to 1 from which a reading is an anomaly.", examples=[0.7]
     )
-    training_samples: int = Field(ge=0, examples=[8640])
-    trained_at: dt.datetime | None
-    last_used_at: dt.datetime | None
-    created_at: dt.datetime
+    training_samples: int = Field(examples=[8640])
+    trained_at: dt.datetime | None = Field(examples=[_TIME])
+    last_used_at: dt.datetime | None = Field(examples=[None])
+    created_at: dt.datetime = Field(examples=[_TIME])
+
+
+class ModelList(ApiModel):
+    """A page of models, by device, metric and version."""
+
+    models: list[Model]
+    total: int = Field(description="Models that fit the filter.", examples=[28])
+    active_count: int = Field(description="Of them those in service.", examples=[28])
+    next_cursor: str | None = Field(
+        description="For the next page; null on the last one.", examples=[None]
+    )
+
+
+class Performance(ApiModel):
+    """How well a model does."""
+
+    model_id: uuid.UUID = Field(examples=[_ID])
+    accuracy: float | None = Field(
+        description="Balanced accuracy on held-out data, 0 to 1.", examples=[0.97]
+    )
+    false_positive_rate: float | None = Field(examples=[0.012])
+    last_trained: dt.datetime | None = Field(examples=[_TIME])
+    training_samples: int = Field(examples=[8640])
+    status: ModelStatus = Field(examples=["active"])
+    threshold: float = Field(examples=[0.7])
+    detections: int = Field(description="Readings that it flagged.", examples=[3])
+    labelled: int = Field(description="Its readings that people have labelled.", examples=[12])
+    confirmed_share: float | None = Field(
+        description="Of its labelled detections the share that people call right; null where "
+        "none is labelled.",
+        examples=[0.9],
+    )
+
+
+class ThresholdRequest(ApiModel):
+    """A threshold for one device and metric."""
+
+    threshold: UnitFloat = Field(
+        description="Score from which a reading is an anomaly: 0.7 flags about one ordinary "
+        "reading in a hundred, more is rarer.",
+        examples=[0.8],
+    )
+
+
+class ThresholdAnswer(ApiModel):
+    """What holds now."""
+
+    model_id: uuid.UUID = Field(examples=[_ID])
+    threshold: float = Field(examples=[0.8])
+    previous: float = Field(description="What held before.", examples=[0.7])
+
+
+class DeleteAnswer(ApiModel):
+    """What became of the model."""
+
+    id: uuid.UUID = Field(examples=[_ID])
+    status: Literal["deleted"]
+
+
+class Bundle(ApiModel):
+    """A version of a detector: a model per asset and metric, or one of all scans."""
+
+    id: uuid.UUID = Field(examples=[_ID])
+    modelType: str = Field(examples=["isolation_forest"])  # noqa: N815 - the clients' name
+    modelVersion: str = Field(examples=["4"])  # noqa: N815
+    trainingDate: dt.datetime | None = Field(examples=[_TIME])  # noqa: N815
+    metrics: dict[str, Any] = Field(examples=[{"balanced_accuracy": 0.97}])
+    parameters: dict[str, Any] = Field(examples=[{"alpha": 0.01}])
+    status: BundleStatus = Field(examples=["champion"])
+    filePath: str | None = Field(  # noqa: N815
+        examples=["models/ems/isolation_forest/000004"]
+    )
+    metadata: dict[str, Any] = Field(examples=[{"stream": "ems"}])
+    createdAt: dt.datetime = Field(examples=[_TIME])  # noqa: N815
+
+
+class BundleList(ApiModel):
+    """A page of bundles, the newest first."""
+
+    models: list[Bundle]
+    total: int = Field(examples=[4])
+    next_cursor: str | None = Field(examples=[None])

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
 from anomaly_platform.resources.api_keys import SCOPES
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.serving.app import create_app
-from anomaly_platform.settings import Settings
+from anomaly_platform.settings import Settings, get_settings
 
 from .redis_server import RedisServer
 
@@ -58,3 +62,95 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.stop()
+
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+DAYS = 5
+
+
+def readings(entity: str, metric: str, *, rows: int, seed: int, field: str) -> pl.DataFrame:
+    """Readings every five minutes with a daily rhythm, and a spike at noon of the last day."""
+    generator = np.random.default_rng(seed)
+    clock = np.arange(rows)
+    value = 50 + 10 * np.sin(clock / 288 * 2 * np.pi) + generator.normal(0, 1, rows)
+    if rows == 288 * DAYS:
+        value[-144] = 500.0
+    return pl.DataFrame(
+        {
+            field: [entity] * rows,
+            "metric_name": [metric] * rows,
+            "timestamp": [START + timedelta(minutes=5 * int(n)) for n in clock],
+            "value": value.round(3),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A platform with scored history and champions, and an application over it."""
+
+    platform: Platform
+    client: TestClient
+
+    def model(self, device: str, metric: str) -> dict[str, object]:
+        """Return the active model of a device and metric, as the API lists it."""
+        query = {"device_id": device, "metric_name": metric, "status": "active"}
+        (found,) = self.client.get("/api/v1/ml/models", params=query).json()["models"]
+        return dict(found)
+
+
+@pytest.fixture(scope="session")
+def trained_platform(
+    tmp_path_factory: pytest.TempPathFactory, session_database_url: str
+) -> Iterator[Platform]:
+    """Devices and hosts with a few days of history, trained and scored by the graph itself.
+
+    Tests share it: one that changes something takes a series that no other test looks at.
+    """
+    from dagster import DagsterInstance
+    from rich.console import Console
+
+    from anomaly_platform.cli.materialize import run_stream
+    from anomaly_platform.cli.runtime import Runtime
+    from anomaly_platform.definitions import build_defs
+    from anomaly_platform.streams import EMS, IIOT
+
+    home = tmp_path_factory.mktemp("trained")
+    platform = Platform(
+        get_settings(home=home, database_url=session_database_url, min_training_samples=100)
+    )
+    long = 288 * DAYS
+    devices = [
+        *(("press-1", metric, long) for metric in ("temperature", "pressure", "flow")),
+        *((f"press-{n}", "temperature", long) for n in range(2, 9)),
+        ("young-1", "temperature", 60),
+        ("new-1", "temperature", 10),
+    ]
+    hosts = [("host-1", "cpu", long), ("host-1", "memory", long), ("host-2", "cpu", long)]
+    last_day = START + timedelta(days=DAYS - 1)
+    with DagsterInstance.ephemeral() as instance:
+        runtime = Runtime(platform, instance, build_defs(platform=platform), {})
+        for stream, series in ((IIOT, devices), (EMS, hosts)):
+            frame = pl.concat(
+                readings(entity, metric, rows=rows, seed=n, field=stream.entity_field)
+                for n, (entity, metric, rows) in enumerate(series)
+            )
+            # The last day comes after the training, which therefore knows nothing of it.
+            is_new = pl.col("timestamp") >= last_day
+            for part, train in ((~is_new, True), (is_new, False)):
+                path = Path(platform.landing.folder(stream.name)) / f"trained-{train}.csv"
+                frame.filter(part).write_csv(path, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ")
+                run_stream(runtime, stream, Console(quiet=True), train=train)
+    yield platform
+    platform.close()
+
+
+@pytest.fixture(scope="session")
+def trained(trained_platform: Platform) -> Iterator[Trained]:
+    """The application over the trained platform, with a key that opens everything."""
+    _, key = trained_platform.warehouse.api_keys.create(
+        "tests", SCOPES, created_by="tests", predictions_per_minute=0
+    )
+    with TestClient(create_app(trained_platform), raise_server_exceptions=False) as client:
+        client.headers["Authorization"] = f"Bearer {key}"
+        yield Trained(trained_platform, client)

@@ -1,0 +1,165 @@
+"""Judging readings that are not stored: what ingest would say of them now.
+
+Belongs here: which moment a reading without a time is judged at, and a verdict in plain numbers.
+What a verdict looks like to a client is in ``schemas.predict``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anomaly_platform.serving.problems import not_found
+
+if TYPE_CHECKING:
+    from anomaly_platform.serving.look_backs import LookBack
+    from anomaly_platform.serving.served import ServedMetrics
+    from anomaly_platform.serving.state import ServingState
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one reading is.
+
+    Attributes
+    ----------
+    when
+        Microseconds since 1970 at which it was judged.
+    score, is_anomaly
+        None where nothing can be said; without a model only alarms are decided.
+    status
+        ``trained``, ``insufficient_history`` or ``failed``.
+    """
+
+    when: int
+    value: float
+    score: float | None
+    is_anomaly: bool | None
+    threshold: float
+    status: str
+
+
+def moment(look_back: LookBack, frequency: int) -> int:
+    """Return when a reading that names no time is judged, in microseconds since 1970.
+
+    Now, where the series is live. A series that fell silent longer ago than its look-back reaches
+    (imported history) has nothing that a reading of today could be compared with: there it is
+    judged as the next one after the last.
+
+    Parameters
+    ----------
+    look_back
+        The series' newest readings.
+    frequency
+        Microseconds between two readings of the series, as expected.
+    """
+    now = time.time_ns() // 1000
+    last = look_back.last_event
+    if last is None:
+        return now
+    first = int(look_back.state.times[0])
+    live = last < now < last + max(last - first, frequency)
+    return now if live else last + frequency
+
+
+async def look_back_of(
+    serving: ServingState, served: ServedMetrics, entity: str, metric: str
+) -> LookBack:
+    """Return a series' look-back.
+
+    Raises
+    ------
+    ApiProblem
+        404, when nobody has ever heard of the series.
+    """
+    found = serving.look_backs.fresh(served, entity, metric)
+    if found is None:
+        found = await serving.look_backs.get(served, entity, metric)
+    if found.revision is None and (entity, metric) not in served.series:
+        raise not_found(f"{served.stream.entity_field} {entity!r} with a metric {metric!r}")
+    return found
+
+
+def judge_one(
+    serving: ServingState,
+    served: ServedMetrics,
+    look_back: LookBack,
+    key: tuple[str, str],
+    value: float,
+    when: int | None = None,
+) -> Judgement:
+    """Judge one reading against a look-back; nothing is stored."""
+    feature_set = served.feature_set
+    if when is None:
+        when = moment(look_back, round(feature_set.frequency.total_seconds() * 1e6))
+    threshold = serving.thresholds.of(served.stream.name, *key, served.threshold)
+    verdicts = served.judge(
+        (key,),
+        np.array([when]),
+        look_back.features(feature_set, when, value),
+        np.array([threshold]),
+    )
+    score = float(verdicts.score[0])
+    return Judgement(
+        when,
+        value,
+        None if score != score else score,  # noqa: PLR0124 - NaN
+        bool(verdicts.is_anomaly[0]) if verdicts.decided[0] else None,
+        threshold,
+        verdicts.status[0],
+    )
+
+
+def judge_many(
+    serving: ServingState,
+    served: ServedMetrics,
+    look_back: LookBack,
+    key: tuple[str, str],
+    values: Sequence[float],
+    times: Sequence[int] | None,
+) -> list[Judgement]:
+    """Judge readings of one series; nothing is stored.
+
+    Parameters
+    ----------
+    values
+        Readings.
+    times
+        When each was taken, strictly ascending, in microseconds since 1970: each is then judged
+        with those before it as its past. None judges each by itself, as :func:`judge_one`.
+    """
+    from anomaly_platform.ml.features.online import step
+
+    feature_set = served.feature_set
+    if times is None:
+        when = moment(look_back, round(feature_set.frequency.total_seconds() * 1e6))
+        times = [when] * len(values)
+        columns = [look_back.features(feature_set, when, value)[:, 0] for value in values]
+    else:
+        columns, state = [], look_back.state
+        for time_, value in zip(times, values, strict=True):
+            features, state = step(feature_set, state, time_, value)
+            columns.append(features)
+    threshold = serving.thresholds.of(served.stream.name, *key, served.threshold)
+    count = len(values)
+    verdicts = served.judge(
+        (key,) * count,
+        np.array(times, dtype=np.int64),
+        np.ascontiguousarray(np.array(columns).T),
+        np.full(count, threshold),
+    )
+    return [
+        Judgement(
+            times[i],
+            values[i],
+            None if np.isnan(verdicts.score[i]) else float(verdicts.score[i]),
+            bool(verdicts.is_anomaly[i]) if verdicts.decided[i] else None,
+            threshold,
+            verdicts.status[i],
+        )
+        for i in range(count)
+    ]

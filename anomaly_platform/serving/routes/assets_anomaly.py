@@ -1,0 +1,266 @@
+"""``/api/v1/anomaly``: what is unusual in the metrics of an asset."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import math
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi.responses import JSONResponse
+
+from anomaly_platform.resources.training_requests import ask
+from anomaly_platform.resources.transactions import Connection
+from anomaly_platform.serving.cursors import read_cursor, write_cursor
+from anomaly_platform.serving.idempotency import Once, write_once
+from anomaly_platform.serving.openapi import accepted, problems
+from anomaly_platform.serving.problems import ApiProblem, not_found
+from anomaly_platform.serving.routes.streams import ASSETS
+from anomaly_platform.serving.schemas.anomalies import (
+    DetectAnswer,
+    DetectRequest,
+    EntityVerdict,
+    Score,
+    ScoreList,
+)
+from anomaly_platform.serving.schemas.base import Cursor, Hours, Name, PageSize
+from anomaly_platform.serving.schemas.training import TrainManyAnswer, TrainManyRequest
+from anomaly_platform.serving.scored_rows import (
+    ScoredRow,
+    Window,
+    metrics_of,
+    read_flagged,
+    read_page,
+    window_of,
+)
+from anomaly_platform.serving.security import Caller, require
+from anomaly_platform.serving.state import Serving, ServingState
+from anomaly_platform.serving.trainings import (
+    REASON,
+    Wait,
+    described,
+    requested,
+    status_url,
+    wait_for,
+)
+
+router = APIRouter(prefix="/api/v1/anomaly", tags=["anomalies of assets"])
+
+_KIND = "scores"
+_MOST_SHOWN = 1_000
+_MOST_TRAININGS = 1_000
+
+Reader = Annotated[Caller, Depends(require("ml:read"))]
+
+
+@router.post("/detect", responses=problems(404))
+async def detect(asked: DetectRequest, serving: Serving, _caller: Reader) -> DetectAnswer:
+    """Look through the last hours of an asset for anomalies, and say how it is as a whole."""
+    async with serving.pool.connection() as connection:
+        metrics = await metrics_of(connection, ASSETS, asked.asset_id)
+        window = window_of(_chosen(metrics, asked.asset_id, asked.metric_name), asked.hours)
+        found, numbers = await read_flagged(
+            connection,
+            ASSETS,
+            asked.asset_id,
+            asked.metric_name,
+            window,
+            threshold=asked.threshold,
+            limit=_MOST_SHOWN,
+        )
+    return DetectAnswer(
+        asset_id=asked.asset_id,
+        metric_name=asked.metric_name,
+        window_start=window.since,
+        window_end=window.until,
+        threshold=asked.threshold,
+        anomalies=[_score(row, asked.threshold) for row in found],
+        anomaly_count=numbers["anomalies"],
+        readings=numbers["readings"],
+        undecided=numbers["undecided"],
+        highest_score=numbers["highest_score"],
+        entity=EntityVerdict(
+            score=numbers["entity_score"], is_anomaly=numbers["entity_is_anomaly"]
+        ),
+    )
+
+
+@router.get("/scores/{asset_id}", responses=problems(404))
+async def list_scores(
+    asset_id: Annotated[Name, Path()],
+    serving: Serving,
+    _caller: Reader,
+    hours: Annotated[Hours, Query()] = 24.0,
+    metric_name: Annotated[Name | None, Query()] = None,
+    limit: PageSize = 1_000,
+    cursor: Cursor = None,
+) -> ScoreList:
+    """List the scores of an asset's readings in the last hours, the newest first."""
+    async with serving.pool.connection() as connection:
+        metrics = _chosen(await metrics_of(connection, ASSETS, asset_id), asset_id, metric_name)
+        window, after = window_of(metrics, hours), None
+        if cursor:
+            # The window of the first page: readings that arrive meanwhile shift nothing.
+            times = (dt.datetime, dt.datetime, dt.datetime, str)
+            since, until, last, name = read_cursor(_KIND, cursor, times)
+            window, after = Window(since, until), (last, name)
+        found = await read_page(
+            connection, ASSETS, asset_id, metric_name, window, after=after, limit=limit + 1
+        )
+    page, following = found[:limit], None
+    if len(found) > limit:
+        key = (page[-1].event_time, page[-1].metric)
+        following = write_cursor(_KIND, window.since, window.until, *key)
+    return ScoreList(
+        asset_id=asset_id,
+        window_start=window.since,
+        window_end=window.until,
+        scores=[_score(row) for row in page],
+        next_cursor=following,
+    )
+
+
+@router.post(
+    "/train",
+    response_model=TrainManyAnswer,
+    responses={**accepted(TrainManyAnswer), **problems(404)},
+)
+async def train(
+    asked: TrainManyRequest,
+    serving: Serving,
+    caller: Annotated[Caller, Depends(require("ml:write"))],
+    once: Once,
+    wait: Wait,
+) -> Response | TrainManyAnswer:
+    """Train models of assets: of some or all of their metrics, or of everything.
+
+    Answers 202 with where to ask again, or, with `Prefer: wait=N`, what came of them.
+    """
+    subjects = await _subjects(serving, asked)
+    days = None if asked.hours is None else math.ceil(asked.hours / 24)
+
+    def write(connection: Connection) -> dict[str, Any]:
+        found = [
+            ask(
+                connection,
+                ASSETS,
+                entity=entity,
+                metric=metric,
+                window_days=days,
+                cause="request",
+                reason=REASON,
+                requested_by=caller.actor,
+            )
+            for entity, metric in subjects
+        ]
+        return {"requests": [str(one) for one in found]}
+
+    answer = await write_once(serving, caller, once, write)
+    trainings = await wait_for(serving, [uuid.UUID(one) for one in answer["requests"]], wait)
+    ended = [one for one in trainings if one.status not in ("waiting", "running")]
+    whole = TrainManyAnswer(
+        requests=[requested(one) for one in trainings],
+        trainings=[await described(serving, one) for one in ended],
+    )
+    if len(ended) == len(trainings):
+        return whole
+    return JSONResponse(
+        whole.model_dump(mode="json"),
+        status_code=202,
+        headers={"Location": status_url(trainings[0].id)},
+    )
+
+
+async def _subjects(
+    serving: ServingState, asked: TrainManyRequest
+) -> list[tuple[str | None, str | None]]:
+    """Return asset and metric of each training; null means all.
+
+    Raises
+    ------
+    ApiProblem
+        404, when an asset or metric is unknown; 422, when they are too many.
+    """
+    if asked.asset_ids is None and asked.metric_names is None:
+        return [(None, None)]
+    known = await asyncio.to_thread(_known_series, serving, asked.asset_ids)
+    for asset in asked.asset_ids or ():
+        if asset not in known:
+            raise not_found(f"asset {asset!r}")
+    for metric in asked.metric_names or ():
+        if not any(metric in metrics for metrics in known.values()):
+            raise not_found(f"metric {metric!r} of these assets")
+    if asked.metric_names is None:
+        return [(asset, None) for asset in dict.fromkeys(asked.asset_ids or ())]
+    wanted = dict.fromkeys(asked.metric_names)
+    found = [(asset, m) for asset, metrics in known.items() for m in wanted if m in metrics]
+    if len(found) > _MOST_TRAININGS:
+        raise ApiProblem(
+            422,
+            f"that would be {len(found)} trainings, {_MOST_TRAININGS} are the most: name fewer "
+            "assets, or leave metric_names out",
+        )
+    return [*found]
+
+
+def _known_series(serving: ServingState, assets: list[str] | None) -> dict[str, set[str]]:
+    """Return the metrics of each asset, of some or of all."""
+    with serving.platform.warehouse.transactions.begin() as connection:
+        rows = connection.execute(
+            "SELECT entity, metric FROM series WHERE stream = %(stream)s AND rows > 0 "
+            "AND (%(assets)s::text[] IS NULL OR entity = ANY(%(assets)s)) ORDER BY entity, metric",
+            {"stream": ASSETS, "assets": assets},
+        ).fetchall()
+    known: dict[str, set[str]] = {}
+    for entity, metric in rows:
+        known.setdefault(str(entity), set()).add(str(metric))
+    return known
+
+
+def _chosen(
+    metrics: dict[str, dt.datetime | None], asset: str, metric: str | None
+) -> dict[str, dt.datetime | None]:
+    """Return the metrics that are asked for.
+
+    Raises
+    ------
+    ApiProblem
+        404, when the asset or the metric is unknown.
+    """
+    if not metrics:
+        raise not_found(f"asset {asset!r}")
+    if metric is None:
+        return metrics
+    if metric not in metrics:
+        raise not_found(f"metric {metric!r} of the asset {asset!r}")
+    return {metric: metrics[metric]}
+
+
+def _score(row: ScoredRow, threshold: float | None = None) -> Score:
+    is_anomaly = row.is_anomaly
+    if threshold is not None and row.score is not None:
+        is_anomaly = row.score >= threshold
+    metadata = {
+        "status": row.status,
+        "pValue": row.p_value,
+        "entityScore": row.entity_score,
+        "entityIsAnomaly": row.entity_is_anomaly,
+        "causes": None if row.causes is None else json.loads(row.causes),
+        "detector": row.detector,
+        "bundleVersion": row.bundle_version,
+        "provisional": row.provisional,
+    }
+    return Score(
+        id=row.event_id,
+        assetId=row.entity,
+        metricName=row.metric,
+        value=row.value,
+        score=row.score,
+        isAnomaly=is_anomaly,
+        threshold=row.threshold if threshold is None else threshold,
+        timestamp=row.event_time,
+        metadata=metadata,
+    )

@@ -1,0 +1,91 @@
+"""``/api/v1/metrics`` and ``/api/v1/models``: an asset's readings, and the bundles that serve."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import uuid
+from itertools import groupby
+from operator import itemgetter
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query
+
+from anomaly_platform.serving.cursors import read_cursor, write_cursor
+from anomaly_platform.serving.model_rows import list_bundles
+from anomaly_platform.serving.openapi import problems
+from anomaly_platform.serving.problems import not_found
+from anomaly_platform.serving.routes.streams import ASSETS
+from anomaly_platform.serving.schemas.base import Cursor, Hours, Name, PageSize
+from anomaly_platform.serving.schemas.metrics import AssetMetrics, MetricValues, Value
+from anomaly_platform.serving.schemas.models import BundleList
+from anomaly_platform.serving.scored_rows import metrics_of, read_values, window_of
+from anomaly_platform.serving.security import Caller, require
+from anomaly_platform.serving.state import Serving
+from anomaly_platform.serving.value_statistics import describe
+
+router = APIRouter(prefix="/api/v1", tags=["assets"])
+
+_KIND = "bundles"
+_MOST_VALUES = 20_000
+
+Reader = Annotated[Caller, Depends(require("ml:read"))]
+
+
+@router.get("/metrics/{asset_id}", responses=problems(404))
+async def show_metrics(
+    asset_id: Annotated[Name, Path()],
+    serving: Serving,
+    _caller: Reader,
+    hours: Annotated[Hours, Query()] = 24.0,
+    metric_name: Annotated[Name | None, Query()] = None,
+) -> AssetMetrics:
+    """Return an asset's readings in the last hours, and what is usual in them."""
+    async with serving.pool.connection() as connection:
+        metrics = await metrics_of(connection, ASSETS, asset_id)
+        if not metrics:
+            raise not_found(f"asset {asset_id!r}")
+        if metric_name is not None:
+            if metric_name not in metrics:
+                raise not_found(f"metric {metric_name!r} of the asset {asset_id!r}")
+            metrics = {metric_name: metrics[metric_name]}
+        window = window_of(metrics, hours)
+        rows = await read_values(
+            connection, ASSETS, asset_id, metric_name, window, limit=_MOST_VALUES + 1
+        )
+    described = await asyncio.to_thread(_described, rows[:_MOST_VALUES])
+    return AssetMetrics(
+        asset_id=asset_id,
+        window_start=window.since,
+        window_end=window.until,
+        metrics=described,
+        truncated=len(rows) > _MOST_VALUES,
+    )
+
+
+@router.get("/models")
+async def list_versions(
+    serving: Serving,
+    _caller: Reader,
+    stream: Annotated[Name | None, Query(description="All by default.", examples=["ems"])] = None,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+) -> BundleList:
+    """List the versions of every detector, the newest first: a bundle holds many models."""
+    after = read_cursor(_KIND, cursor, (dt.datetime, uuid.UUID)) if cursor else None
+    async with serving.pool.connection() as connection:
+        found, total = await list_bundles(connection, stream, after=after, limit=limit + 1)
+    page, following = found[:limit], None
+    if len(found) > limit:
+        following = write_cursor(_KIND, page[-1].createdAt, page[-1].id)
+    return BundleList(models=page, total=total, next_cursor=following)
+
+
+def _described(rows: list[tuple[str, dt.datetime, float | None]]) -> list[MetricValues]:
+    found = []
+    for name, group in groupby(rows, key=itemgetter(0)):
+        readings = [(time, value) for _, time, value in group]
+        numbers = describe([time for time, _ in readings], [value for _, value in readings])
+        values = [Value(timestamp=time, value=value) for time, value in readings]
+        found.append(MetricValues(metric_name=name, values=values, **numbers))
+    return found

@@ -1,0 +1,157 @@
+"""``/api/v1/ml/predict``: verdicts on readings that are not stored.
+
+The busiest routes: the body is parsed once, by its schema, and the answer is written once. FastAPI
+would do both a second time to be safe, which here a test is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from anomaly_platform.serving.cache import latest_key
+from anomaly_platform.serving.limits import Predicting
+from anomaly_platform.serving.openapi import body_of, problems
+from anomaly_platform.serving.predicting import Judgement, judge_many, judge_one, look_back_of
+from anomaly_platform.serving.problems import ApiProblem, invalid
+from anomaly_platform.serving.routes.streams import DEVICES
+from anomaly_platform.serving.scales import prediction, signed_score
+from anomaly_platform.serving.schemas.predict import (
+    PredictAnswer,
+    PredictBatchAnswer,
+    PredictBatchRequest,
+    PredictRequest,
+)
+from anomaly_platform.serving.security import Caller, require
+from anomaly_platform.serving.telemetry_metrics import count_scored
+
+if TYPE_CHECKING:
+    from anomaly_platform.serving.served import ServedMetrics
+    from anomaly_platform.serving.state import ServingState
+
+router = APIRouter(prefix="/api/v1/ml", tags=["predictions"])
+
+_ONE = TypeAdapter(PredictRequest)
+_MANY = TypeAdapter(PredictBatchRequest)
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
+#: Values up to which judging takes less time than handing it to a thread.
+_MOST_INLINE = 32
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+@router.post(
+    "/predict",
+    response_model=PredictAnswer,
+    openapi_extra=body_of(PredictRequest),
+    responses=problems(404, 429),
+)
+async def predict(
+    request: Request,
+    _caller: Annotated[Caller, Depends(require("ml:read"))],
+    _counted: Predicting = None,
+) -> Response:
+    """Judge one reading of a device as ingest would, without storing it."""
+    asked = await _parsed(request, _ONE)
+    serving: ServingState = request.app.state.serving
+    served = serving.models.metrics(DEVICES)
+    key = (asked.device_id, asked.metric_name)
+    look_back = await look_back_of(serving, served, *key)
+    when = None if asked.timestamp is None else _microseconds(asked.timestamp)
+    found = judge_one(serving, served, look_back, key, asked.value, when)
+    answer = {**_about(served, key), **_verdict(found)}
+    _account(request, key, [found], answer)
+    return _answer(answer)
+
+
+@router.post(
+    "/predict/batch",
+    response_model=PredictBatchAnswer,
+    openapi_extra=body_of(PredictBatchRequest),
+    responses=problems(404, 429),
+)
+async def predict_batch(
+    request: Request,
+    _caller: Annotated[Caller, Depends(require("ml:read"))],
+    _counted: Predicting = None,
+) -> Response:
+    """Judge up to 1,000 readings of one device and metric, without storing them."""
+    asked = await _parsed(request, _MANY)
+    serving: ServingState = request.app.state.serving
+    served = serving.models.metrics(DEVICES)
+    key = (asked.device_id, asked.metric_name)
+    look_back = await look_back_of(serving, served, *key)
+    given = asked.timestamps
+    times = None if given is None else [_microseconds(time) for time in given]
+    if len(asked.values) <= _MOST_INLINE:
+        found = judge_many(serving, served, look_back, key, asked.values, times)
+    else:
+        # A copy: the thread must not share the room in which this thread lays readings.
+        own = look_back.copy()
+        found = await asyncio.to_thread(judge_many, serving, served, own, key, asked.values, times)
+    answer = {
+        **_about(served, key),
+        "predictions": [_verdict(one) for one in found],
+        "anomaly_count": sum(one.is_anomaly is True for one in found),
+    }
+    _account(request, key, found, {**_about(served, key), **_verdict(found[-1])})
+    return _answer(answer)
+
+
+async def _parsed(request: Request, schema: TypeAdapter[Body]) -> Body:
+    if not request.headers.get("content-type", "application/json").startswith("application/json"):
+        raise ApiProblem(422, "body: send JSON, with Content-Type: application/json")
+    try:
+        return schema.validate_json(await request.body())
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise invalid([{**one, "loc": ("body", *one["loc"])} for one in found]) from None
+
+
+def _microseconds(time: dt.datetime) -> int:
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def _account(
+    request: Request, key: tuple[str, str], found: list[Judgement], latest: dict[str, Any]
+) -> None:
+    """Count what was judged, and share the latest verdict."""
+    serving: ServingState = request.app.state.serving
+    count_scored(DEVICES, len(found), sum(one.is_anomaly is True for one in found))
+    serving.cache.put(latest_key(*key), latest)
+    request.scope["state"]["predicting"] = True
+
+
+def _about(served: ServedMetrics, key: tuple[str, str]) -> dict[str, Any]:
+    identity = served.model_id(*key)
+    return {
+        "device_id": key[0],
+        "metric_name": key[1],
+        "model_id": None if identity is None else str(identity),
+        "model_version": served.version,
+    }
+
+
+def _verdict(found: Judgement) -> dict[str, Any]:
+    signed = None if found.score is None else signed_score(found.score, found.threshold)
+    return {
+        "value": found.value,
+        "timestamp": (_EPOCH + found.when * _MICROSECOND).isoformat(),
+        "is_anomaly": found.is_anomaly,
+        "score": signed,
+        "confidence": None if signed is None else abs(signed),
+        "prediction": prediction(found.is_anomaly),
+        "unit_score": found.score,
+        "threshold": found.threshold,
+        "status": found.status,
+    }
+
+
+def _answer(content: dict[str, Any]) -> Response:
+    return Response(json.dumps(content).encode(), media_type="application/json")

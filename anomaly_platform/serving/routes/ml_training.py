@@ -1,0 +1,175 @@
+"""``/api/v1/ml``: training the models of devices, and how a training is doing."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Response
+from fastapi.responses import JSONResponse
+
+from anomaly_platform.resources.training_requests import TrainingRequest, ask
+from anomaly_platform.resources.transactions import Connection
+from anomaly_platform.serving.idempotency import Once, Repeatable, write_once
+from anomaly_platform.serving.openapi import accepted, problems
+from anomaly_platform.serving.problems import ApiProblem, not_found
+from anomaly_platform.serving.routes.ml_models import existing_model, usable
+from anomaly_platform.serving.routes.streams import DEVICES
+from anomaly_platform.serving.schemas.training import (
+    RetrainAnswer,
+    RetrainRequest,
+    TrainAnswer,
+    Training,
+    TrainingRequested,
+    TrainRequest,
+)
+from anomaly_platform.serving.scored_rows import metrics_of
+from anomaly_platform.serving.security import Caller, require
+from anomaly_platform.serving.state import Serving, ServingState
+from anomaly_platform.serving.trainings import (
+    REASON,
+    Wait,
+    described,
+    requested,
+    status_url,
+    wait_for,
+)
+
+router = APIRouter(prefix="/api/v1/ml", tags=["training"])
+
+Writer = Annotated[Caller, Depends(require("ml:write"))]
+
+
+@router.post(
+    "/models/train",
+    response_model=TrainAnswer,
+    responses={**accepted(TrainingRequested), **problems(404, 409)},
+)
+async def train(
+    asked: TrainRequest, serving: Serving, caller: Writer, once: Once, wait: Wait
+) -> Response | TrainAnswer:
+    """Train the model of one device and metric.
+
+    Answers 202 with where to ask again, or, with `Prefer: wait=N`, what came of it. A model that
+    passes its gates serves from then on.
+    """
+    async with serving.pool.connection() as connection:
+        metrics = await metrics_of(connection, DEVICES, asked.device_id)
+    if not metrics:
+        raise not_found(f"device {asked.device_id!r}")
+    if asked.metric_name not in metrics:
+        raise not_found(f"metric {asked.metric_name!r} of the device {asked.device_id!r}")
+    series = (asked.device_id, asked.metric_name)
+    training = await _ask(serving, caller, once, series, asked.training_window, wait)
+    if training.status in ("waiting", "running"):
+        return _accepted(training)
+    return TrainAnswer(**_ended(training, await described(serving, training)))
+
+
+@router.post(
+    "/models/{model_id}/retrain",
+    response_model=RetrainAnswer,
+    responses={**accepted(TrainingRequested), **problems(404, 409)},
+)
+async def retrain(
+    model_id: uuid.UUID,
+    serving: Serving,
+    caller: Writer,
+    once: Once,
+    wait: Wait,
+    asked: RetrainRequest | None = None,
+) -> Response | RetrainAnswer:
+    """Train a model's device and metric again, on what has come since."""
+    model = usable(await existing_model(serving, model_id))
+    window = None if asked is None else asked.training_window
+    series = (model.device_id, model.metric_name)
+    training = await _ask(serving, caller, once, series, window, wait)
+    if training.status in ("waiting", "running"):
+        return _accepted(training)
+    ended = _ended(training, await described(serving, training))
+    improvement = None
+    if model.accuracy and ended["accuracy"] is not None:
+        improvement = 100.0 * (ended["accuracy"] - model.accuracy) / model.accuracy
+    return RetrainAnswer(
+        **ended, new_model_id=ended["model_id"], improvement_percentage=improvement
+    )
+
+
+@router.get("/training/{request_id}", responses=problems(404))
+async def show_training(
+    request_id: uuid.UUID,
+    serving: Serving,
+    _caller: Annotated[Caller, Depends(require("ml:read"))],
+) -> Training:
+    """Return how a training is doing."""
+    store = serving.platform.warehouse.training_requests
+    found = await asyncio.to_thread(store.get, request_id)
+    if found is None:
+        raise not_found(f"training {request_id}")
+    return await described(serving, found)
+
+
+async def _ask(
+    serving: ServingState,
+    caller: Caller,
+    once: Repeatable,
+    series: tuple[str, str],
+    window: int | None,
+    wait: int,
+) -> TrainingRequest:
+    """Ask for a training, or find the one that the same request has asked for; wait for it."""
+
+    def write(connection: Connection) -> dict[str, Any]:
+        request = ask(
+            connection,
+            DEVICES,
+            entity=series[0],
+            metric=series[1],
+            window_days=window,
+            cause="request",
+            reason=REASON,
+            requested_by=caller.actor,
+        )
+        return {"request_id": str(request)}
+
+    answer = await write_once(serving, caller, once, write)
+    found = await wait_for(serving, [uuid.UUID(answer["request_id"])], wait)
+    if not found:
+        raise not_found(f"training {answer['request_id']}")
+    return found[0]
+
+
+def _accepted(training: TrainingRequest) -> Response:
+    return JSONResponse(
+        requested(training).model_dump(mode="json"),
+        status_code=202,
+        headers={"Location": status_url(training.id)},
+    )
+
+
+def _ended(training: TrainingRequest, found: Training) -> dict[str, Any]:
+    """Return what is said of every training that has ended.
+
+    Raises
+    ------
+    ApiProblem
+        409, when no model came of it; the detail says why.
+    """
+    if training.status != "done" or found.model_id is None:
+        raise ApiProblem(
+            409,
+            training.outcome or f"the training has {training.status}",
+            title="No model came of the training",
+            request_id=str(training.id),
+            training_status=training.status,
+        )
+    return {
+        "model_id": found.model_id,
+        "accuracy": found.accuracy,
+        "training_time": found.training_time or 0.0,
+        "model_status": found.model_status or "candidate",
+        "model_version": found.model_version,
+        "outcome": found.outcome,
+        "request_id": training.id,
+    }

@@ -1,0 +1,33 @@
+"""The one score as each kind of client sees it, a number at a time.
+
+The same formulas as ``ml.calibration.iiot_view``, which takes arrays; a test holds them equal.
+"""
+
+from __future__ import annotations
+
+
+def signed_score(score: float, threshold: float) -> float:
+    """Return a score in [0, 1) as devices' clients see it: 1 ordinary, an anomaly at 0 and below.
+
+    Parameters
+    ----------
+    score
+        0 ordinary to 1 most unusual.
+    threshold
+        In [0, 1].
+    """
+    if score < threshold:
+        return (threshold - score) / threshold
+    return -(score - threshold) / (1.0 - threshold)
+
+
+def confidence(score: float, threshold: float) -> float:
+    """Return the distance of a score from the threshold: 0 at it, 1 at the end of the scale."""
+    return abs(signed_score(score, threshold))
+
+
+def prediction(is_anomaly: bool | None) -> int | None:
+    """Return −1 for an anomaly, 1 for an ordinary reading, None where nobody knows."""
+    if is_anomaly is None:
+        return None
+    return -1 if is_anomaly else 1

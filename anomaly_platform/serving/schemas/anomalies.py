@@ -1,0 +1,123 @@
+"""Anomalies and scores as the API shows them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Any, Literal
+
+from pydantic import Field
+
+from anomaly_platform.serving.schemas.base import ApiModel, Hours, Name, UnitFloat
+
+_ID = uuid.UUID("3f0c0b6e-6d0f-4e5b-8f8a-0f8e3f1d2c3b")
+_TIME = dt.datetime(2026, 1, 31, 12, 5, tzinfo=dt.UTC)
+
+
+class Anomaly(ApiModel):
+    """A reading of a device that was found unusual."""
+
+    id: uuid.UUID = Field(description="Of the detection, for feedback.", examples=[_ID])
+    model_id: uuid.UUID | None = Field(examples=[_ID])
+    device_id: str = Field(examples=["press-001"])
+    metric_name: str = Field(examples=["temperature"])
+    value: float | None = Field(examples=[87.0])
+    anomaly_score: float | None = Field(
+        description="1 ordinary to -1 most unusual; an anomaly at 0 and below.", examples=[-0.8]
+    )
+    unit_score: float | None = Field(
+        description="The same score as 0 ordinary to 1 most unusual.", examples=[0.94]
+    )
+    is_anomaly: bool = Field(examples=[True])
+    confidence: float | None = Field(examples=[0.8])
+    timestamp: dt.datetime = Field(examples=[_TIME])
+    source: Literal["batch", "realtime"] = Field(
+        description="realtime: as judged on arrival. batch: found later, when all was known.",
+        examples=["realtime"],
+    )
+    metadata: dict[str, Any] = Field(examples=[{"status": "trained"}])
+
+
+class AnomalyList(ApiModel):
+    """A page of anomalies, the newest first."""
+
+    anomalies: list[Anomaly]
+    total: int = Field(description="Anomalies that fit the filter.", examples=[1])
+    next_cursor: str | None = Field(examples=[None])
+
+
+class DetectRequest(ApiModel):
+    """Which readings of an asset are looked through for anomalies."""
+
+    asset_id: Name = Field(examples=["host-001"])
+    metric_name: Name | None = Field(
+        default=None, description="All by default.", examples=["cpu_usage"]
+    )
+    hours: Hours = 24.0
+    threshold: UnitFloat | None = Field(
+        default=None,
+        description="Score from which a reading counts, for this answer only; by default what "
+        "holds for its series.",
+        examples=[0.8],
+    )
+
+
+class Score(ApiModel):
+    """A reading of an asset with its score."""
+
+    id: uuid.UUID = Field(description="Of the reading.", examples=[_ID])
+    assetId: str = Field(examples=["host-001"])  # noqa: N815 - the clients' name
+    metricName: str = Field(examples=["cpu_usage"])  # noqa: N815
+    value: float | None = Field(description="Null is a missing reading.", examples=[0.41])
+    score: float | None = Field(
+        description="0 ordinary to 1 most unusual; null where nothing can be said.",
+        examples=[0.12],
+    )
+    isAnomaly: bool | None = Field(  # noqa: N815
+        description="Null where nobody can say, which is not the same as normal.",
+        examples=[False],
+    )
+    threshold: float = Field(examples=[0.7])
+    timestamp: dt.datetime = Field(examples=[_TIME])
+    metadata: dict[str, Any] = Field(
+        description="status, pValue, detector, bundleVersion, provisional; entityScore and causes "
+        "of the whole asset at that time, where they are known.",
+        examples=[{"status": "trained", "entityScore": 0.2}],
+    )
+
+
+class EntityVerdict(ApiModel):
+    """An asset as a whole, over all its metrics."""
+
+    score: float | None = Field(
+        description="Highest of the window, 0 ordinary to 1 most unusual.", examples=[0.2]
+    )
+    is_anomaly: bool | None = Field(examples=[False])
+
+
+class DetectAnswer(ApiModel):
+    """What was found in the window."""
+
+    asset_id: str = Field(examples=["host-001"])
+    metric_name: str | None = Field(examples=["cpu_usage"])
+    window_start: dt.datetime = Field(examples=[_TIME])
+    window_end: dt.datetime = Field(examples=[_TIME])
+    threshold: float | None = Field(
+        description="As asked for; null where each series' own was used.", examples=[0.8]
+    )
+    anomalies: list[Score] = Field(description="The most unusual first, at most 1,000.")
+    anomaly_count: int = Field(description="All of them.", examples=[0])
+    readings: int = Field(description="Readings in the window.", examples=[288])
+    undecided: int = Field(description="Of them those nobody can judge.", examples=[0])
+    highest_score: float | None = Field(examples=[0.41])
+    entity: EntityVerdict
+
+
+class ScoreList(ApiModel):
+    """A page of scores, the newest first and by metric."""
+
+    asset_id: str = Field(examples=["host-001"])
+    window_start: dt.datetime = Field(examples=[_TIME])
+    window_end: dt.datetime = Field(examples=[_TIME])
+    scores: list[Score]
+    next_cursor: str | None = Field(examples=[None])

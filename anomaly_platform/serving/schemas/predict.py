@@ -1,0 +1,115 @@
+"""Predictions: a reading in, a verdict out, nothing stored."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from anomaly_platform.serving.schemas.base import ApiModel, Name, Number, Time
+
+MOST_VALUES = 1_000
+
+SeriesStatus = Literal["trained", "insufficient_history", "failed"]
+_ID = uuid.UUID("3f0c0b6e-6d0f-4e5b-8f8a-0f8e3f1d2c3b")
+_TIME = dt.datetime(2026, 1, 31, 12, 5, tzinfo=dt.UTC)
+
+
+class PredictRequest(ApiModel):
+    """A reading to be judged."""
+
+    device_id: Name = Field(examples=["press-001"])
+    metric_name: Name = Field(examples=["temperature"])
+    value: Number = Field(examples=[49.2])
+    timestamp: Time | None = Field(
+        default=None,
+        description="When it was taken. By default now; of a series that has fallen silent, one "
+        "expected interval after its last reading.",
+        examples=[None],
+    )
+
+
+class Prediction(ApiModel):
+    """What a reading is."""
+
+    value: float = Field(examples=[49.2])
+    timestamp: dt.datetime = Field(description="When it was judged at.", examples=[_TIME])
+    is_anomaly: bool | None = Field(
+        description="Null where nobody can say, which is not the same as normal.",
+        examples=[False],
+    )
+    score: float | None = Field(
+        description="1 ordinary to -1 most unusual; an anomaly at 0 and below.", examples=[0.62]
+    )
+    confidence: float | None = Field(
+        description="Distance from the decision: 0 at the threshold, 1 at the end of the scale.",
+        examples=[0.62],
+    )
+    prediction: Literal[-1, 1] | None = Field(
+        description="-1 anomaly, 1 normal, null unknown.", examples=[1]
+    )
+    unit_score: float | None = Field(
+        description="The same score as 0 ordinary to 1 most unusual.", examples=[0.266]
+    )
+    threshold: float = Field(description="unit_score from which it is an anomaly.", examples=[0.7])
+    status: SeriesStatus = Field(
+        description="trained: a model judged. insufficient_history, failed: none did; from 30 "
+        "readings on the statistical fallback gives a score, and only alarms are decided.",
+        examples=["trained"],
+    )
+
+
+class PredictAnswer(Prediction):
+    """What a reading is, and which model says so."""
+
+    device_id: str = Field(examples=["press-001"])
+    metric_name: str = Field(examples=["temperature"])
+    model_id: uuid.UUID | None = Field(
+        description="Null where no model has heard of the series.", examples=[_ID]
+    )
+    model_version: int | None = Field(
+        description="Version of the bundle that judged, null without one.", examples=[4]
+    )
+
+
+class PredictBatchRequest(ApiModel):
+    """Readings of one series to be judged."""
+
+    device_id: Name = Field(examples=["press-001"])
+    metric_name: Name = Field(examples=["temperature"])
+    values: Annotated[list[Number], Field(min_length=1, max_length=MOST_VALUES)] = Field(
+        examples=[[49.2, 49.3, 87.0]]
+    )
+    timestamps: list[Time] | None = Field(
+        default=None,
+        description="When each was taken, strictly ascending: each is then judged with those "
+        "before it as its past. Without them each value is judged by itself, as the next reading.",
+        examples=[None],
+    )
+
+    @model_validator(mode="after")
+    def _times_fit(self) -> Self:
+        times = self.timestamps
+        if times is None:
+            return self
+        if len(times) != len(self.values):
+            raise ValueError(
+                f"timestamps: {len(times)} for {len(self.values)} values; send one for each"
+            )
+        if any(later <= earlier for earlier, later in pairwise(times)):
+            raise ValueError("timestamps: they must be strictly ascending")
+        return self
+
+
+class PredictBatchAnswer(ApiModel):
+    """What readings are, in the order in which they were sent."""
+
+    device_id: str = Field(examples=["press-001"])
+    metric_name: str = Field(examples=["temperature"])
+    predictions: list[Prediction]
+    anomaly_count: int = Field(examples=[1])
+    model_id: uuid.UUID | None = Field(examples=[_ID])
+    model_version: int | None = Field(examples=[4])

@@ -1,0 +1,155 @@
+"""Models: lists, thresholds that hold at once, deletion that is a status, performance."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Trained
+
+pytestmark = pytest.mark.integration
+
+MODELS = "/api/v1/ml/models"
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "never happened"
+        time.sleep(0.02)
+
+
+def test_models_come_in_pages_each_once(trained: Trained) -> None:
+    seen: list[str] = []
+    cursor = None
+    while True:
+        query = {"limit": 3} | ({"cursor": cursor} if cursor else {})
+        page = trained.client.get(MODELS, params=query).json()
+        seen += [model["id"] for model in page["models"]]
+        assert len(page["models"]) <= 3
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert len(seen) == len(set(seen)) == page["total"] == 12
+    assert page["active_count"] >= 9
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "x",
+        "",
+        "bm8",
+        "WyJtb2RlbHMiXQ",
+        "WyJvdGhlciIsImEiLCJiIiwiYyIsMV0",
+        "é",
+        "WyJtb2RlbHMiLDEsMl",
+    ],
+)
+def test_a_cursor_of_something_else_is_refused(trained: Trained, cursor: str) -> None:
+    answer = trained.client.get(MODELS, params={"cursor": cursor})
+    assert answer.status_code == (200 if cursor == "" else 422)
+
+
+def test_one_model_and_its_performance(trained: Trained) -> None:
+    model = trained.model("press-1", "temperature")
+    shown = trained.client.get(f"{MODELS}/{model['id']}").json()
+    assert shown == model
+    assert shown["model_version"] == 1
+    performance = trained.client.get(f"{MODELS}/{model['id']}/performance").json()
+    assert performance["accuracy"] == model["accuracy"]
+    assert performance["last_trained"] == model["trained_at"]
+    assert performance["detections"] >= 1
+
+
+@pytest.mark.parametrize("path", ["", "/performance"])
+def test_an_unknown_model_is_404(trained: Trained, path: str) -> None:
+    answer = trained.client.get(f"{MODELS}/{uuid.uuid4()}{path}")
+    assert answer.status_code == 404
+
+
+def test_a_threshold_holds_for_the_next_prediction_and_is_audited(trained: Trained) -> None:
+    model = trained.model("press-2", "temperature")
+    series = {"device_id": "press-2", "metric_name": "temperature"}
+
+    def predict() -> dict[str, Any]:
+        body = {**series, "value": 50.0}
+        found: dict[str, Any] = trained.client.post("/api/v1/ml/predict", json=body).json()
+        return found
+
+    assert predict()["is_anomaly"] is False
+    answer = trained.client.put(f"{MODELS}/{model['id']}/threshold", json={"threshold": 0.0})
+    assert answer.json() == {"model_id": model["id"], "threshold": 0.0, "previous": 0.7}
+    eventually(lambda: predict()["threshold"] == 0.0)
+    found = predict()
+    assert found["is_anomaly"] is True
+    assert found["score"] <= 0
+    assert trained.client.get(f"{MODELS}/{model['id']}").json()["threshold"] == 0.0
+    with trained.platform.warehouse.transactions.begin() as connection:
+        row = connection.execute(
+            "SELECT actor, action, before, after FROM audit_log "
+            "WHERE subject = 'iiot/press-2/temperature'"
+        ).fetchone()
+    assert row is not None
+    assert row[0].startswith("tests (")
+    assert row[1:] == ("threshold.set", None, {"threshold": 0.0, "origin": "person"})
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, "high", None])
+def test_a_threshold_beyond_the_scale_is_refused(trained: Trained, threshold: object) -> None:
+    model = trained.model("press-3", "temperature")
+    answer = trained.client.put(f"{MODELS}/{model['id']}/threshold", json={"threshold": threshold})
+    assert answer.status_code == 422
+
+
+def test_a_deleted_model_says_no_more_and_stays_known(trained: Trained) -> None:
+    model = trained.model("press-4", "temperature")
+    body = {"device_id": "press-4", "metric_name": "temperature", "value": 900.0}
+    assert trained.client.post("/api/v1/ml/predict", json=body).json()["status"] == "trained"
+    answer = trained.client.delete(f"{MODELS}/{model['id']}")
+    assert answer.json() == {"id": model["id"], "status": "deleted"}
+    eventually(
+        lambda: (
+            trained.client.post("/api/v1/ml/predict", json=body).json()["status"]
+            == "insufficient_history"
+        )
+    )
+    assert trained.client.get(f"{MODELS}/{model['id']}").json()["status"] == "deleted"
+    listed = trained.client.get(MODELS, params={"device_id": "press-4"}).json()
+    assert listed["models"] == []
+    again = trained.client.delete(f"{MODELS}/{model['id']}")
+    assert again.status_code == 200
+    threshold = trained.client.put(f"{MODELS}/{model['id']}/threshold", json={"threshold": 0.5})
+    assert threshold.status_code == 409
+
+
+def test_the_same_key_gets_the_same_answer_and_another_request_is_refused(
+    trained: Trained,
+) -> None:
+    model = trained.model("press-5", "temperature")
+    path = f"{MODELS}/{model['id']}/threshold"
+    headers = {"Idempotency-Key": "once"}
+    first = trained.client.put(path, json={"threshold": 0.8}, headers=headers)
+    trained.client.put(path, json={"threshold": 0.9})
+    repeated = trained.client.put(path, json={"threshold": 0.8}, headers=headers)
+    assert repeated.json() == first.json()
+    assert trained.client.get(f"{MODELS}/{model['id']}").json()["threshold"] == 0.9
+    other = trained.client.put(path, json={"threshold": 0.1}, headers=headers)
+    assert other.status_code == 422
+    assert "Idempotency-Key" in other.json()["detail"]
+
+
+def test_bundles_are_listed_newest_first(trained: Trained) -> None:
+    found = trained.client.get("/api/v1/models", params={"limit": 1}).json()
+    assert found["total"] == 2
+    (first,) = found["models"]
+    (second,) = trained.client.get(
+        "/api/v1/models", params={"limit": 1, "cursor": found["next_cursor"]}
+    ).json()["models"]
+    assert {first["metadata"]["stream"], second["metadata"]["stream"]} == {"iiot", "ems"}
+    assert first["createdAt"] > second["createdAt"]

@@ -1,0 +1,151 @@
+"""Predictions: the batch's bits, nothing stored, and never "normal" for "don't know"."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Trained
+
+pytestmark = pytest.mark.integration
+
+PREDICT = "/api/v1/ml/predict"
+BATCH = "/api/v1/ml/predict/batch"
+DAY = datetime(2026, 1, 9, tzinfo=UTC)
+
+
+def test_a_prediction_has_the_bits_of_the_batch(trained: Trained) -> None:
+    rows = trained.platform.warehouse.scores.read_day(
+        "iiot", DAY.date(), ("entity", "metric", "event_time", "value", "score", "is_anomaly")
+    )
+    own = rows.filter((rows["entity"] == "press-1") & (rows["metric"] == "temperature"))
+    assert own.height == 288
+    assert own["is_anomaly"].any()
+    # The newest reading and those just before it still have nearly all of their past there.
+    for _, _, time, value, score, is_anomaly in own.tail(1).iter_rows():
+        answer = trained.client.post(
+            PREDICT,
+            json={
+                "device_id": "press-1",
+                "metric_name": "temperature",
+                "value": value,
+                "timestamp": time.isoformat(),
+            },
+        )
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        assert found["unit_score"] == score
+        assert found["is_anomaly"] is is_anomaly
+        assert found["status"] == "trained"
+        assert found["model_version"] == 1
+
+
+def test_a_silent_series_is_judged_as_if_its_next_reading_came(trained: Trained) -> None:
+    series = {"device_id": "press-1", "metric_name": "temperature"}
+    usual = trained.client.post(PREDICT, json={**series, "value": 50.0}).json()
+    odd = trained.client.post(PREDICT, json={**series, "value": 900.0}).json()
+    assert usual["timestamp"].startswith("2026-01-10T00:00:00")
+    assert usual["is_anomaly"] is False
+    assert usual["prediction"] == 1
+    assert usual["score"] > 0
+    assert odd["is_anomaly"] is True
+    assert odd["prediction"] == -1
+    assert odd["score"] <= 0
+    assert odd["unit_score"] >= odd["threshold"] == 0.7
+    assert odd["confidence"] == pytest.approx(abs(odd["score"]))
+
+
+def test_predicting_stores_nothing(trained: Trained) -> None:
+    series = {"device_id": "press-1", "metric_name": "pressure"}
+    first = trained.client.post(PREDICT, json={**series, "value": 50.0}).json()
+    trained.client.post(PREDICT, json={**series, "value": 900.0})
+    assert trained.client.post(PREDICT, json={**series, "value": 50.0}).json() == first
+    with trained.platform.warehouse.transactions.begin() as connection:
+        for table in ("online_readings", "series_state"):
+            counted = connection.execute(
+                f"SELECT count(*) FROM {table} WHERE metric = 'pressure'"
+            ).fetchone()
+            assert counted == (0,), table
+
+
+@pytest.mark.parametrize(("device", "has_score"), [("young-1", True), ("new-1", False)])
+def test_a_short_series_is_never_called_normal(
+    trained: Trained, device: str, has_score: bool
+) -> None:
+    series = {"device_id": device, "metric_name": "temperature"}
+    found = trained.client.post(PREDICT, json={**series, "value": 52.0}).json()
+    assert found["status"] == "insufficient_history"
+    assert found["is_anomaly"] is None
+    assert found["prediction"] is None
+    assert (found["score"] is not None) is has_score
+
+
+def test_a_batch_judges_each_value_by_itself(trained: Trained) -> None:
+    series = {"device_id": "press-1", "metric_name": "flow"}
+    values = [50.0, 900.0, 51.0]
+    answer = trained.client.post(BATCH, json={**series, "values": values}).json()
+    alone = [trained.client.post(PREDICT, json={**series, "value": v}).json() for v in values]
+    for together, one in zip(answer["predictions"], alone, strict=True):
+        assert together == {name: one[name] for name in together}
+    assert answer["anomaly_count"] == 1
+
+
+def test_a_batch_with_times_judges_each_value_with_those_before_it(trained: Trained) -> None:
+    series = {"device_id": "press-1", "metric_name": "flow"}
+    times = [(DAY + timedelta(days=1, minutes=5 * n)).isoformat() for n in range(40)]
+    constant = trained.client.post(
+        BATCH, json={**series, "values": [57.0] * 40, "timestamps": times}
+    ).json()
+    found = constant["predictions"]
+    assert [one["timestamp"] for one in found] == times
+    # A sensor that stands still for hours is unusual; its first value alone is not.
+    assert found[-1]["unit_score"] != found[0]["unit_score"]
+
+
+@pytest.mark.parametrize("path", [PREDICT, BATCH])
+@pytest.mark.parametrize(("device", "metric"), [("nobody", "temperature"), ("press-1", "humidity")])
+def test_unknown_series_are_404(trained: Trained, path: str, device: str, metric: str) -> None:
+    body = {"device_id": device, "metric_name": metric}
+    body |= {"value": 1.0} if path == PREDICT else {"values": [1.0]}  # type: ignore[dict-item]
+    answer = trained.client.post(path, json=body)
+    assert answer.status_code == 404
+    assert metric in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b'{"device_id": "press-1", "metric_name": "temperature", "value": NaN}',
+        b'{"device_id": "press-1", "metric_name": "temperature", "value": 1e999}',
+        b'{"device_id": "press-1", "metric_name": "temperature", "value": "high"}',
+        b'{"device_id": "press-1", "metric_name": "temperature", "value": 1, "more": 1}',
+        b'{"device_id": "", "metric_name": "temperature", "value": 1}',
+        b'{"device_id": "a\\u0000", "metric_name": "temperature", "value": 1}',
+        b'{"device_id": "a\\ud800", "metric_name": "temperature", "value": 1}',
+        b"\xff\xfe",
+    ],
+)
+def test_what_is_no_reading_is_refused_in_words(trained: Trained, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = trained.client.post(PREDICT, content=body, headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["errors"]
+
+
+def test_a_stored_reading_is_part_of_the_next_prediction(trained: Trained) -> None:
+    series = {"device_id": "press-3", "metric_name": "temperature"}
+    before = trained.client.post(PREDICT, json={**series, "value": 50.0}).json()
+    assert before["timestamp"].startswith("2026-01-10T00:00:00")
+    stored = trained.client.post(
+        "/api/v1/telemetry", json={**series, "value": 53.0, "timestamp": before["timestamp"]}
+    )
+    assert stored.status_code < 300, stored.text
+    after = trained.client.post(PREDICT, json={**series, "value": 50.0}).json()
+    assert after["timestamp"].startswith("2026-01-10T00:05:00")
+    assert after["unit_score"] != before["unit_score"]

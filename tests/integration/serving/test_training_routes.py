@@ -1,0 +1,118 @@
+"""Trainings: asked for once, waited for if the client wants, and told about."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Trained
+
+pytestmark = pytest.mark.integration
+
+TRAIN = "/api/v1/ml/models/train"
+
+
+def finish_soon(trained: Trained, stream: str, *, status: str, version: int | None) -> None:
+    """Do what the sensor and its run do, a moment later."""
+
+    def work() -> None:
+        store = trained.platform.warehouse.training_requests
+        for _ in range(400):
+            found = store.claim(stream, dt.datetime.now(dt.UTC))
+            if found:
+                store.finish(
+                    found[0].batch or uuid.uuid4(),
+                    status=status,  # type: ignore[arg-type]
+                    outcome="because of the test",
+                    detector="isolation_forest",
+                    version=version,
+                )
+                return
+            time.sleep(0.05)
+
+    threading.Thread(target=work, daemon=True).start()
+
+
+def test_without_waiting_the_answer_says_where_to_ask_again(trained: Trained) -> None:
+    body = {"device_id": "press-1", "metric_name": "temperature", "training_window": 7}
+    answer = trained.client.post(TRAIN, json=body)
+    assert answer.status_code == 202
+    accepted = answer.json()
+    assert accepted["status"] == "waiting"
+    assert answer.headers["location"] == accepted["status_url"]
+    shown = trained.client.get(accepted["status_url"]).json()
+    assert shown["entity"] == "press-1"
+    assert shown["training_window"] == 7
+    finish_soon(trained, "iiot", status="cancelled", version=None)
+
+
+def test_with_waiting_the_answer_is_the_model(trained: Trained) -> None:
+    body = {"device_id": "press-1", "metric_name": "pressure"}
+    finish_soon(trained, "iiot", status="done", version=1)
+    headers = {"Prefer": "respond-async, wait=20", "Idempotency-Key": "train"}
+    answer = trained.client.post(TRAIN, json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    model = trained.model("press-1", "pressure")
+    assert found["model_id"] == model["id"]
+    assert found["accuracy"] == model["accuracy"]
+    assert found["training_time"] >= 0
+    assert found["outcome"] == "because of the test"
+    repeated = trained.client.post(TRAIN, json=body, headers=headers).json()
+    assert repeated == found
+
+
+def test_a_retraining_says_what_it_improved(trained: Trained) -> None:
+    model = trained.model("press-8", "temperature")
+    finish_soon(trained, "iiot", status="done", version=1)
+    answer = trained.client.post(
+        f"/api/v1/ml/models/{model['id']}/retrain", headers={"Prefer": "wait=20"}
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["new_model_id"] == model["id"]
+    assert answer.json()["improvement_percentage"] == 0.0
+
+
+def test_a_training_that_failed_says_why(trained: Trained) -> None:
+    body = {"device_id": "press-1", "metric_name": "flow"}
+    finish_soon(trained, "iiot", status="failed", version=None)
+    answer = trained.client.post(TRAIN, json=body, headers={"Prefer": "wait=20"})
+    assert answer.status_code == 409
+    assert answer.json()["detail"] == "because of the test"
+
+
+def test_assets_are_trained_together(trained: Trained) -> None:
+    body = {"metric_names": ["cpu"], "hours": 30}
+    answer = trained.client.post("/api/v1/anomaly/train", json=body)
+    assert answer.status_code == 202
+    assert len(answer.json()["requests"]) == 2
+    store = trained.platform.warehouse.training_requests
+    asked = [store.get(uuid.UUID(one["request_id"])) for one in answer.json()["requests"]]
+    assert [(one.entity, one.metric, one.window_days) for one in asked if one] == [
+        ("host-1", "cpu", 2),
+        ("host-2", "cpu", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (TRAIN, {"device_id": "nobody", "metric_name": "temperature"}),
+        (TRAIN, {"device_id": "press-1", "metric_name": "humidity"}),
+        (f"/api/v1/ml/models/{uuid.UUID(int=0)}/retrain", {}),
+    ],
+)
+def test_nobody_trains_what_nobody_knows(
+    trained: Trained, path: str, body: dict[str, object]
+) -> None:
+    assert trained.client.post(path, json=body).status_code == 404
+
+
+def test_an_unknown_training_is_404(trained: Trained) -> None:
+    assert trained.client.get(f"/api/v1/ml/training/{uuid.uuid4()}").status_code == 404
