@@ -4,9 +4,10 @@ A wide frame has a row per time, one column of times and one per metric. It beco
 one entity, and these go the way of every stream: features, bundle, scorer; nothing here scores by
 other means. Reading and writing files, labels and reports are the command line's business.
 
-`train_test` learns from one frame and scores another. `streaming` walks through one frame: it
-learns from the first rows and goes on in order of time, learning again as the past grows, and
-never uses what comes later.
+`train_test` learns from one frame and scores another, every row by itself. `streaming` walks
+through one frame: it learns from the first rows and goes on in order of time, learning again as
+the past grows, and never uses what comes later. Its score says when a stream should call
+(`ml.alarms`): evidence is gathered over a few rows, and an alarm that goes on is not repeated.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.ml.alarms import announce, gather
+from anomaly_platform.ml.calibration import p_of_score, score_of_p
 from anomaly_platform.ml.features.batch import microseconds
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
@@ -37,7 +40,7 @@ Progress = Callable[[int, int], None]
 #: Rows that the longest window holds at least and at most, when it is to cover a day.
 LONGEST_WINDOW = (288, 2880)
 #: A stream learns again when its past has grown by this factor, …
-RELEARN_FACTOR = 1.5
+RELEARN_FACTOR = 1.2
 #: … from this many of its last rows at most.
 LEARN_ROWS = 10_000
 
@@ -55,7 +58,7 @@ class Backtest:
     score
         (n,) the score over all metrics together, in [0, 1); NaN where there is none.
     is_anomaly
-        (n,) whether it reaches the threshold.
+        (n,) whether it reaches the threshold; in a stream, whether the row raises an alarm.
     metric_scores
         Per metric (n,) scores, NaN where there is none.
     causes
@@ -158,8 +161,9 @@ def streaming(
 ) -> Backtest:
     """Learn from the first rows of one wide frame and score the rest as it comes.
 
-    The model learns again each time the past has grown by half, from its last 10,000 rows.
-    The probation rows themselves have no score.
+    The model learns again each time the past has grown by a fifth, from its last 10,000 rows.
+    The probation rows themselves have no score. The scores of single metrics are each reading's
+    own.
 
     Parameters
     ----------
@@ -205,7 +209,8 @@ def streaming(
             if progress is not None:
                 progress(begin, moments.len())
     scored = pl.concat(parts).sort("entity", "metric", "event_time")
-    return _collect(scored, metrics, policy.threshold, seconds)
+    result = _collect(scored, metrics, policy.threshold, seconds)
+    return _as_alarms(result, policy.alpha, feature_set)
 
 
 def _long(wide: pl.DataFrame, time_column: str) -> pl.DataFrame:
@@ -248,6 +253,20 @@ def _train_features(
     lineage = Lineage(stream="backtest", version=directory.name, code_version="backtest")
     bundle = train_fleet([features], feature_set, policy, directory, lineage=lineage)
     return FleetScorer(bundle)
+
+
+def _as_alarms(result: Backtest, alpha: float, feature_set: MetricFeatureSet) -> Backtest:
+    """Return the result with the score and the flags of a stream that someone watches."""
+    known = ~np.isnan(result.score)
+    p = np.full(result.score.size, np.nan)
+    p[known] = p_of_score(result.score[known], alpha)
+    p = gather(p)
+    score = np.full(result.score.size, np.nan)
+    score[known] = score_of_p(p[known], alpha)
+    score = announce(score, p, result.threshold, feature_set)
+    flags = np.nan_to_num(score, nan=0.0) >= result.threshold
+    causes = pl.select(pl.when(pl.Series(flags)).then(result.causes)).to_series()
+    return replace(result, score=score, is_anomaly=flags, causes=causes)
 
 
 def _collect(

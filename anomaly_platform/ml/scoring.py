@@ -19,12 +19,13 @@ What a row says (`status`):
 not a model scored it.
 
 The entity's score at a time (`ml.fusion`) is the same on every row of that entity and time, and
-covers the trained series that have a reading then.
+covers the trained series that have a reading then. An entity of one trained series has nothing to
+fuse: its score is that series' own.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -144,6 +145,9 @@ class FleetScorer:
                 "last_time",
             ).iter_rows(named=True)
         }
+        self._trained_series = Counter(
+            entity for (entity, _), row in self._series.items() if row["slot"] is not None
+        )
         self._pools = SharedCalibrations(bundle, "pool")
         self._entities = SharedCalibrations(bundle, "entity")
         self._models: OrderedDict[int, SeriesModel] = OrderedDict()
@@ -300,12 +304,16 @@ class FleetScorer:
         if not members:
             return
         row = self._series[entity, members[0][0]]
-        calibration = self._entities.at(int(row["entity_index"]))
         evidence = EntityEvidence.align(
             [table.times[places] for _, places in members],
             [result.p[places] for _, places in members],
         )
-        scores = score_of_p(calibration.p_value(evidence.fused()), self.alpha)
+        if self._trained_series[entity] == 1:
+            p = result.p[members[0][1]]
+        else:
+            calibration = self._entities.at(int(row["entity_index"]))
+            p = calibration.p_value(evidence.fused())
+        scores = score_of_p(p, self.alpha)
         threshold = self.threshold or self._default_threshold
         causes: dict[int, list[str]] = {
             int(t): [members[s][0] for s in evidence.causes(int(t))]

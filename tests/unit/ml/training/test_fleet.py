@@ -110,6 +110,15 @@ def test_scores_are_about_as_rare_as_promised_and_complete(fleet):
     assert scored.filter(pl.col("value").is_null())["is_anomaly"].null_count() == 2
 
 
+def test_a_host_of_one_trained_series_has_that_series_score(fleet):
+    bundle, chunks = fleet
+    alone = FleetScorer(bundle).score(chunks[1]).filter(pl.col("status") == "trained")
+    assert set(alone["metric"]) == {"cpu"}
+    assert alone["entity_score"].equals(alone["score"].alias("entity_score"))
+    several = FleetScorer(bundle).score(chunks[0].filter(pl.col("metric") == "cpu"))
+    assert not several["entity_score"].equals(several["score"].alias("entity_score"))
+
+
 def test_what_is_strange_is_flagged_with_its_causes(fleet):
     bundle, _ = fleet
     changed = [noise(1), np.full(800, 7.0), noise(3)]
