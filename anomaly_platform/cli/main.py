@@ -153,6 +153,14 @@ def dispatch(
     run_dispatcher(get_settings(), console, once=once)
 
 
+@app.command()
+def mqtt() -> None:
+    """Take telemetry from the broker of ANOMALY_MQTT_URL, until Ctrl-C."""
+    from anomaly_platform.cli.subscribing import run_subscriber
+
+    raise typer.Exit(run_subscriber(get_settings(), console))
+
+
 @app.command("import")
 def import_files(
     stream: StreamName,

@@ -54,6 +54,10 @@ def run_platform(settings: Settings, console: Console, host: str, port: int) -> 
             Service("dispatcher", [str(Path(sys.executable).with_name("anomaly")), "dispatch"]),
             Service("api", [str(Path(sys.executable).with_name("anomaly")), "api"]),
         ]
+        if settings.mqtt_url is not None:
+            services.append(
+                Service("mqtt", [str(Path(sys.executable).with_name("anomaly")), "mqtt"])
+            )
 
         def keep_database() -> None:
             if settings.is_embedded:
