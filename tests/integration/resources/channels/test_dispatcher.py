@@ -17,6 +17,8 @@ from anomaly_platform.resources.outbox import Alert
 from anomaly_platform.resources.warehouse import Warehouse
 from anomaly_platform.settings import Settings, get_settings
 
+from .stories import deliver_due as drain
+
 pytestmark = pytest.mark.integration
 
 
@@ -28,17 +30,6 @@ def alert(name: str = "refresh", severity: Any = "warning", **details: Any) -> A
 
 def webhooks(*urls: str, **more: Any) -> Settings:
     return get_settings(webhook_urls=" ".join(urls), webhook_allow_private=True, **more)
-
-
-async def drain(dispatcher: Dispatcher) -> Counter[str]:
-    """Route and try everything that is due at this moment, once."""
-    while await dispatcher.route():
-        pass
-    done: Counter[str] = Counter()
-    for channel in dispatcher.channels:
-        while (batch := await dispatcher.deliver(channel)).tried:
-            done.update(delivered=batch.delivered, failed=batch.failed, refused=batch.refused)
-    return done
 
 
 def test_a_message_arrives_once_on_every_channel(

@@ -1,0 +1,89 @@
+"""`anomaly alerts` and `anomaly dispatch` as a person uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from anomaly_platform.cli import alerts, main
+from anomaly_platform.resources.outbox import Alert, Outbox
+from anomaly_platform.resources.warehouse import Warehouse
+
+pytestmark = pytest.mark.integration
+
+DISK = Alert("storage", "storage/lake", "lake", "critical", "The disk is full", "ems", {"gb": 0.1})
+
+
+@pytest.fixture
+def invoke(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
+    monkeypatch.setenv("ANOMALY_HOME", str(tmp_path))
+    monkeypatch.setenv("ANOMALY_DATABASE_URL", database_url)
+    for module in (alerts, main):
+        monkeypatch.setattr(module.console, "_width", 250)
+
+    def call(*arguments: str, code: int = 0) -> str:
+        result = CliRunner().invoke(main.app, list(arguments))
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, result.output
+        return result.output
+
+    return call
+
+
+@pytest.fixture
+def raised(warehouse: Warehouse) -> Warehouse:
+    with warehouse.transactions.begin() as connection:
+        Outbox().raise_alert(connection, DISK)
+    return warehouse
+
+
+def test_what_cannot_be_delivered_is_seen_and_tried_again(
+    invoke: Any, raised: Warehouse, receiver: Any, answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANOMALY_WEBHOOK_URLS", receiver.url)
+    monkeypatch.setenv("ANOMALY_WEBHOOK_ALLOW_PRIVATE", "true")
+    receiver.behave = lambda _: answer(404, b"no such hook")
+    assert "0 delivered, 1 failed" in invoke("dispatch", "--once")
+    with raised.transactions.begin() as connection:
+        connection.execute("UPDATE deliveries SET status = 'abandoned'")
+    listed = invoke("alerts", "list")
+    assert "storage/lake" in listed
+    assert "critical" in listed
+    shown = invoke("alerts", "show", "storage/lake")
+    assert "HTTP 404: no such hook" in shown
+    assert '"gb": 0.1' in shown
+    receiver.behave = lambda _: answer(200)
+    assert "0 deliveries are due now" in invoke("alerts", "retry", "--channel", "nobody")
+    assert "1 deliveries are due now" in invoke("alerts", "retry", "storage/lake")
+    assert "1 delivered, 0 failed" in invoke("dispatch", "--once")
+    assert "delivered" in invoke("alerts", "show", "storage/lake")
+
+
+def test_resolving_tells_those_who_heard(invoke: Any, raised: Warehouse) -> None:
+    assert "Resolved." in invoke("alerts", "resolve", "storage/lake", "--note", "cleaned up")
+    with raised.transactions.begin() as connection:
+        row = connection.execute(
+            "SELECT body -> 'details' ->> 'note' FROM notifications WHERE state = 'resolved'"
+        ).fetchone()
+    assert row == ("cleaned up",)
+    assert "storage/lake" not in invoke("alerts", "list")
+    assert "storage/lake" in invoke("alerts", "list", "--all")
+    assert "no alert" in invoke("alerts", "resolve", "storage/lake", code=2)
+    assert "no alert" in invoke("alerts", "show", "nothing", code=2)
+
+
+def test_a_mistake_in_the_routes_is_told(
+    invoke: Any, raised: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from anomaly_platform.settings import SettingsError
+
+    monkeypatch.setenv("ANOMALY_ALERT_ROUTES", "pager=critical")
+    with pytest.raises(SettingsError, match="ANOMALY_ALERT_ROUTES"):
+        invoke("dispatch", "--once")
