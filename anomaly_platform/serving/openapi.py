@@ -93,7 +93,18 @@ def _document(app: FastAPI) -> dict[str, Any]:
     return found
 
 
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return what a parameter may be: one that is absent is not sent as null."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) != 1:
+        return schema
+    rest = {name: value for name, value in schema.items() if name != "anyOf"}
+    return {**rest, **kinds[0]}
+
+
 def _complete(operation: dict[str, Any], scope: str | None, path: str) -> None:
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = _without_null(parameter["schema"])
     responses = operation["responses"]
     also: tuple[int, ...] = _EVERYWHERE
     if path not in PUBLIC_PATHS:

@@ -125,39 +125,48 @@ def invalid(errors: Sequence[Mapping[str, Any]]) -> ApiProblem:
 
 def install_problem_handlers(app: FastAPI) -> None:
     """Make every error of an application a problem document."""
-
-    async def api(request: Request, error: Exception) -> Response:
-        if not isinstance(error, ApiProblem):
-            raise error
-        return problem_response(error, request.url.path)
-
-    async def validation(request: Request, error: Exception) -> Response:
-        if not isinstance(error, RequestValidationError):
-            raise error
-        return problem_response(invalid(error.errors()), request.url.path)
-
-    async def http(request: Request, error: Exception) -> Response:
-        if not isinstance(error, HTTPException):
-            raise error
-        problem = ApiProblem(error.status_code, str(error.detail), headers=error.headers)
-        return problem_response(problem, request.url.path)
-
-    async def database(request: Request, error: Exception) -> Response:
-        _log.warning("the database does not answer: %s", type(error).__name__)
-        problem = ApiProblem(
-            503, "the database does not answer; try again", headers={"Retry-After": "5"}
-        )
-        return problem_response(problem, request.url.path)
-
-    async def unexpected(request: Request, error: Exception) -> Response:
-        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return problem_response(
-            ApiProblem(500, "an error in the service; its log says more"), request.url.path
-        )
-
-    app.add_exception_handler(ApiProblem, api)
-    app.add_exception_handler(RequestValidationError, validation)
-    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(ApiProblem, _api)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
     for unavailable in (DatabaseError, OperationalError, PoolTimeout):
-        app.add_exception_handler(unavailable, database)
-    app.add_exception_handler(Exception, unexpected)
+        app.add_exception_handler(unavailable, _database)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _api(request: Request, error: Exception) -> Response:
+    if not isinstance(error, ApiProblem):
+        raise error
+    return problem_response(error, request.url.path)
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    return problem_response(invalid(error.errors()), request.url.path)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        # The framework's word for bytes that are no text, which every other route calls 422.
+        return problem_response(
+            invalid([{"loc": ("body",), "msg": "is no JSON in UTF-8"}]), request.url.path
+        )
+    problem = ApiProblem(error.status_code, str(error.detail), headers=error.headers)
+    return problem_response(problem, request.url.path)
+
+
+async def _database(request: Request, error: Exception) -> Response:
+    _log.warning("the database does not answer: %s", type(error).__name__)
+    problem = ApiProblem(
+        503, "the database does not answer; try again", headers={"Retry-After": "5"}
+    )
+    return problem_response(problem, request.url.path)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem_response(
+        ApiProblem(500, "an error in the service; its log says more"), request.url.path
+    )

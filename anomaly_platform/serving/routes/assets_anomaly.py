@@ -38,6 +38,7 @@ from anomaly_platform.serving.scored_rows import (
 )
 from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.state import Serving, ServingState
+from anomaly_platform.serving.strict_query import STRICT_QUERY
 from anomaly_platform.serving.trainings import (
     REASON,
     Wait,
@@ -47,7 +48,9 @@ from anomaly_platform.serving.trainings import (
     wait_for,
 )
 
-router = APIRouter(prefix="/api/v1/anomaly", tags=["anomalies of assets"])
+router = APIRouter(
+    prefix="/api/v1/anomaly", tags=["anomalies of assets"], dependencies=[STRICT_QUERY]
+)
 
 _KIND = "scores"
 _MOST_SHOWN = 1_000

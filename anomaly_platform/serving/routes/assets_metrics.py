@@ -22,9 +22,10 @@ from anomaly_platform.serving.schemas.models import BundleList
 from anomaly_platform.serving.scored_rows import metrics_of, read_values, window_of
 from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.state import Serving
+from anomaly_platform.serving.strict_query import STRICT_QUERY
 from anomaly_platform.serving.value_statistics import describe
 
-router = APIRouter(prefix="/api/v1", tags=["assets"])
+router = APIRouter(prefix="/api/v1", tags=["assets"], dependencies=[STRICT_QUERY])
 
 _KIND = "bundles"
 _MOST_VALUES = 20_000

@@ -20,9 +20,10 @@ from anomaly_platform.serving.schemas.base import Cursor, Name, PageSize
 from anomaly_platform.serving.schemas.feedback import Feedback, FeedbackList, FeedbackRequest
 from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.state import Serving, ServingState
+from anomaly_platform.serving.strict_query import STRICT_QUERY
 from anomaly_platform.streams import MetricStream
 
-router = APIRouter(prefix="/api/v1/feedback", tags=["feedback"])
+router = APIRouter(prefix="/api/v1/feedback", tags=["feedback"], dependencies=[STRICT_QUERY])
 
 _KIND = "feedback"
 _COLUMNS = (

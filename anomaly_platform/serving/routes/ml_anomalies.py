@@ -22,8 +22,9 @@ from anomaly_platform.serving.schemas.base import Cursor, Name, PageSize, Time
 from anomaly_platform.serving.scored_rows import metrics_of
 from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.state import Serving
+from anomaly_platform.serving.strict_query import STRICT_QUERY
 
-router = APIRouter(prefix="/api/v1/ml", tags=["anomalies of devices"])
+router = APIRouter(prefix="/api/v1/ml", tags=["anomalies of devices"], dependencies=[STRICT_QUERY])
 
 _KIND = "anomalies"
 

@@ -33,8 +33,9 @@ from anomaly_platform.serving.schemas.models import (
 )
 from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.state import Serving, ServingState
+from anomaly_platform.serving.strict_query import STRICT_QUERY
 
-router = APIRouter(prefix="/api/v1/ml", tags=["models of devices"])
+router = APIRouter(prefix="/api/v1/ml", tags=["models of devices"], dependencies=[STRICT_QUERY])
 
 _KIND = "models"
 

@@ -27,6 +27,7 @@ from anomaly_platform.serving.schemas.training import (
 from anomaly_platform.serving.scored_rows import metrics_of
 from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.state import Serving, ServingState
+from anomaly_platform.serving.strict_query import STRICT_QUERY
 from anomaly_platform.serving.trainings import (
     REASON,
     Wait,
@@ -36,7 +37,7 @@ from anomaly_platform.serving.trainings import (
     wait_for,
 )
 
-router = APIRouter(prefix="/api/v1/ml", tags=["training"])
+router = APIRouter(prefix="/api/v1/ml", tags=["training"], dependencies=[STRICT_QUERY])
 
 Writer = Annotated[Caller, Depends(require("ml:write"))]
 
