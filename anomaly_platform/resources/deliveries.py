@@ -25,6 +25,9 @@ MOST_REFUSALS: Final = 5
 GIVE_UP_AFTER: Final = dt.timedelta(days=7)
 """Age at which a delivery is given up, whatever its receiver says."""
 
+KEEP_FOR: Final = dt.timedelta(days=90)
+"""How long messages and alerts that are over are kept; longer than any cool-down."""
+
 _ROUTE_AT_ONCE: Final = 500
 #: Messages from before anybody was there to hear them: nobody wants yesterday's alarms.
 _STALE_AFTER: Final = dt.timedelta(days=1)
@@ -73,8 +76,6 @@ async def route(
     made: list[tuple[Any, ...]] = []
     for one in rows:
         notification = _notification(one)
-        if notification.created_at < now - _STALE_AFTER:
-            continue
         made.extend(
             (notification.id, channel, one["seq"], notification.fingerprint, now, now)
             for channel in channels_for(notification)
@@ -91,6 +92,15 @@ async def route(
         (now, [one["id"] for one in rows]),
     )
     return len(rows)
+
+
+async def drop_unheard(connection: AsyncConnection, now: dt.datetime) -> int:
+    """Let go of messages for which there was no channel for a day; return how many."""
+    cursor = await connection.execute(
+        "UPDATE notifications SET routed_at = %s WHERE routed_at IS NULL AND created_at < %s",
+        (now, now - _STALE_AFTER),
+    )
+    return cursor.rowcount
 
 
 async def claim(
@@ -179,6 +189,21 @@ async def settle_failed(
         ),
     )
     return bool(given_up)
+
+
+async def prune(connection: AsyncConnection, now: dt.datetime) -> int:
+    """Remove messages and alerts that are over for :data:`KEEP_FOR`; return how many messages."""
+    before = now - KEEP_FOR
+    cursor = await connection.execute(
+        "DELETE FROM notifications n WHERE n.created_at < %s AND n.routed_at IS NOT NULL "
+        "AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id "
+        "AND d.status = 'waiting')",
+        (before,),
+    )
+    await connection.execute(
+        "DELETE FROM alerts WHERE state = 'resolved' AND last_seen_at < %s", (before,)
+    )
+    return cursor.rowcount
 
 
 async def give_up_orphans(

@@ -124,20 +124,29 @@ class Dispatcher:
     async def route(self) -> int:
         """Write the deliveries of new messages; return how many messages there were.
 
-        Without any channel messages are left alone: they go out when there is one, unless they
-        are a day old by then.
+        Without any channel messages wait for one, though not longer than a day.
         """
         now = self.clock()
         async with self.pool.connection() as connection:
             await deliveries.tell_held_back(connection, now)
-        if not self.channels:
-            return 0
+            if not self.channels:
+                await deliveries.drop_unheard(connection, now)
+                return 0
 
         def channels_for(notification: Notification) -> list[str]:
             return self.routes.channels_for(notification, list(self.channels))
 
         async with self.pool.connection() as connection:
             return await deliveries.route(connection, channels_for, now)
+
+    async def tidy(self) -> None:
+        """Give up what waits for channels that are gone, and forget what is long over."""
+        now = self.clock()
+        async with self.pool.connection() as connection:
+            await deliveries.prune(connection, now)
+            if self.channels:
+                names = [channel.name for channel in self.channels]
+                await deliveries.give_up_orphans(connection, names, now)
 
     async def deliver(self, channel: Channel, most: int | None = None) -> Batch:
         """Try due deliveries of one channel side by side, and record what became of them."""
@@ -266,10 +275,9 @@ class Dispatcher:
             wake.clear()
             try:
                 routed = await self.route()
-                if self.channels and self.clock() - tidied_at > dt.timedelta(hours=1):
+                if self.clock() - tidied_at > dt.timedelta(hours=1):
                     tidied_at = self.clock()
-                    async with self.pool.connection() as connection:
-                        await deliveries.give_up_orphans(connection, list(self._wake), tidied_at)
+                    await self.tidy()
             except (psycopg.Error, PoolTimeout) as error:
                 log.warning("the database does not answer", error=self._explain(error))
                 await asyncio.sleep(_POLL_S)

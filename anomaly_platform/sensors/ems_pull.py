@@ -22,6 +22,7 @@ from anomaly_platform.resources.ems_pull import EmsPull, Span
 from anomaly_platform.resources.ems_records import EmsError
 from anomaly_platform.resources.outbox import Alert, fingerprint
 from anomaly_platform.resources.platform import Platform
+from anomaly_platform.resources.redaction import Redactor
 from anomaly_platform.settings import Settings
 
 _TICK_SECONDS = 30
@@ -47,7 +48,9 @@ def build_ems_sensors(settings: Settings) -> list[SensorDefinition]:
         try:
             rows = pull(platform)
         except EmsError as error:
-            return SkipReason(f"the EMS could not be read: {error}")
+            # What it answered may repeat the token that it was shown.
+            said = Redactor.of(platform.settings).clean(str(error))
+            return SkipReason(f"the EMS could not be read: {said}")
         return SkipReason(f"{rows} new readings")
 
     return [_sensor]

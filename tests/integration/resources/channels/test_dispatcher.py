@@ -190,9 +190,7 @@ def test_several_dispatchers_share_the_work_and_send_nothing_twice(
     assert set(ids.values()) == {1}
 
 
-def test_messages_wait_for_a_channel_but_not_for_ever(
-    play: Any, say: Any, receiver: Any, clock: Any
-) -> None:
+def test_messages_wait_a_day_for_a_channel(play: Any, say: Any, receiver: Any, clock: Any) -> None:
     say(alert("old"))
     clock.advance(hours=25)
     say(alert("new"))
@@ -201,24 +199,44 @@ def test_messages_wait_for_a_channel_but_not_for_ever(
     assert [request.json()["subject"] for request in receiver.requests] == ["new"]
 
 
-def test_what_waits_for_a_channel_that_is_gone_is_given_up_visibly(
-    play: Any, say: Any, receiver: Any, clock: Any, deliveries: Any, answer: Any
+def test_messages_outlast_a_dispatcher_that_is_away_for_days(
+    play: Any, say: Any, receiver: Any, clock: Any
 ) -> None:
-    from anomaly_platform.resources.deliveries import give_up_orphans
-
     say(alert())
-    receiver.behave = lambda _: answer(503)
+    clock.advance(days=3)
     play(webhooks(receiver.url), drain)
+    assert len(receiver.requests) == 1
 
-    async def tidy(dispatcher: Dispatcher) -> int:
-        async with dispatcher.pool.connection() as connection:
-            return await give_up_orphans(connection, ["another"], clock())
 
-    assert play(get_settings(), tidy) == 0
+def test_what_waits_for_a_channel_that_is_gone_is_given_up_visibly(
+    play: Any, say: Any, new_receiver: Any, clock: Any, deliveries: Any, answer: Any
+) -> None:
+    gone, other = new_receiver(), new_receiver()
+    say(alert())
+    gone.behave = lambda _: answer(503)
+    play(webhooks(gone.url), drain)
+    play(webhooks(other.url), Dispatcher.tidy)
+    assert deliveries()[0]["status"] == "waiting"
     clock.advance(hours=25)
-    assert play(get_settings(), tidy) == 1
+    play(webhooks(other.url), Dispatcher.tidy)
     (delivery,) = deliveries()
     assert (delivery["status"], "configured" in delivery["last_error"]) == ("abandoned", True)
+
+
+def test_what_is_long_over_is_forgotten_and_what_waits_or_is_open_is_not(
+    play: Any, say: Any, receiver: Any, clock: Any, warehouse: Warehouse, answer: Any
+) -> None:
+    say(alert("over"), alert("open"), alert("unsent"))
+    say(resolve="run_failed/ems/over")
+    receiver.behave = lambda request: answer(503 if request.json()["subject"] == "unsent" else 200)
+    play(webhooks(receiver.url), drain)
+    clock.advance(days=91)
+    play(webhooks(receiver.url), Dispatcher.tidy)
+    with warehouse.transactions.begin() as connection:
+        kept = connection.execute("SELECT subject FROM alerts ORDER BY 1").fetchall()
+        messages = connection.execute("SELECT subject FROM notifications").fetchall()
+    assert kept == [("open",), ("unsent",)]
+    assert messages == [("unsent",)]
 
 
 def test_one_that_came_back_within_its_cool_down_is_told_at_its_end(
