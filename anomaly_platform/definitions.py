@@ -24,6 +24,7 @@ from anomaly_platform.resources.trainer import Trainer
 from anomaly_platform.sensors.alerts import build_alert_sensors
 from anomaly_platform.sensors.ems_pull import build_ems_sensors
 from anomaly_platform.sensors.landing import build_landing_sensors
+from anomaly_platform.sensors.registry import build_registry_job, build_registry_sensor
 from anomaly_platform.sensors.retraining import build_retraining_sensors
 from anomaly_platform.settings import get_settings
 
@@ -63,6 +64,7 @@ def build_defs(
     for bad in platform.user_streams.bad:
         log.warning("stream left out", file=str(bad.path), problem=str(bad))
     streams = platform.streams
+    registry_job = build_registry_job()
     return Definitions(
         assets=[asset for stream in streams for asset in build_assets(stream, platform)],
         asset_checks=[check for stream in streams for check in build_checks(stream)],
@@ -74,13 +76,15 @@ def build_defs(
             ),
             *build_alert_sensors(),
             *build_ems_sensors(platform.settings),
+            build_registry_sensor(registry_job),
         ],
         jobs=[
             define_asset_job(
                 CHECKS_JOB,
                 selection=AssetSelection.all_asset_checks(),
                 description="Every asset check of every stream, as `anomaly check` runs them.",
-            )
+            ),
+            registry_job,
         ],
         resources={"platform": platform, "trainer": Trainer(), **(resource_overrides or {})},
         # Steps of a metric stream are short: one process per run spares each step seconds of

@@ -87,6 +87,26 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z_][A-Za-z0-9_$-]{0,62}$",
         description="Name of Dagster's own database on the same server.",
     )
+    mlflow_database: str = Field(
+        default="mlflow",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_$-]{0,62}$",
+        description="Name of MLflow's own database on the same server.",
+    )
+    mlflow_url: SecretStr | None = Field(
+        default=None,
+        description="http://host:5000 of an MLflow server of your own that the registry is "
+        "mirrored to. Unset: ANOMALY_MLFLOW_DATABASE.",
+    )
+    mlflow_artifacts: Path = Field(
+        default_factory=lambda data: data["home"] / "mlflow" if "home" in data else Path(),
+        description="Folder with the files of MLflow's runs. Unset: ANOMALY_HOME/mlflow.",
+    )
+    mlflow_port: int = Field(
+        default=5000,
+        ge=1,
+        le=65535,
+        description="Port of MLflow's pages on 127.0.0.1 while `anomaly up` runs.",
+    )
     lake_url: str = Field(
         default_factory=lambda data: str(data["home"] / "lake") if "home" in data else "",
         description="Folder or fsspec URL (s3://bucket/prefix) of the lake. "
@@ -315,7 +335,7 @@ class Settings(BaseSettings):
         "Unset: as ANOMALY_EMS_PULL.",
     )
 
-    @field_validator("home", "reference_path", "streams_dir")
+    @field_validator("home", "mlflow_artifacts", "reference_path", "streams_dir")
     @classmethod
     def _folder_is_absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()

@@ -233,7 +233,12 @@ def publish(
             }
         ),
         also=tell_of_training(
-            platform, stream.name, detector, version, failed_series=[], details=trained.data
+            platform,
+            stream.name,
+            detector,
+            version,
+            failed_series=[],
+            details={name: value for name, value in trained.data.items() if name != "history"},
         ),
     )
     return digest

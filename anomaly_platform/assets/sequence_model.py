@@ -105,6 +105,10 @@ def build_lstm_model(stream: ScanStream) -> AssetsDefinition:
                         "validation_samples": report["validation_events"],
                         "calibration_samples": report["calibration_scans"],
                         "test_samples": metrics["test_samples"],
+                        "history": [
+                            {k: epoch[k] for k in ("epoch", "loss", "validation_loss")}
+                            for epoch in report["history"]
+                        ],
                     },
                     seconds,
                 ),

@@ -49,10 +49,13 @@ class DatabaseUrls:
     dagster : str
         For Dagster: ``postgresql+psycopg2://…``; with a bare scheme SQLAlchemy 2.1 would choose
         psycopg 3, with which Dagster's NOTIFY fails.
+    mlflow : str
+        For MLflow, likewise; the database may not be there before `ensure_mlflow_database`.
     """
 
     application: str = field(repr=False)
     dagster: str = field(repr=False)
+    mlflow: str = field(repr=False)
 
 
 def database_urls(settings: Settings) -> DatabaseUrls:
@@ -62,7 +65,27 @@ def database_urls(settings: Settings) -> DatabaseUrls:
     else:
         application = _with_scheme(settings.database_url.get_secret_value(), "postgresql")
     dagster = _with_database(application, settings.dagster_database)
-    return DatabaseUrls(application, _with_scheme(dagster, "postgresql+psycopg2"))
+    mlflow = _with_database(application, settings.mlflow_database)
+    return DatabaseUrls(
+        application,
+        _with_scheme(dagster, "postgresql+psycopg2"),
+        _with_scheme(mlflow, "postgresql+psycopg2"),
+    )
+
+
+def ensure_mlflow_database(settings: Settings) -> str:
+    """Make MLflow's database where it is missing, and return its URL.
+
+    Raises
+    ------
+    DatabaseError
+        When the server cannot be reached or the database may not be made.
+    """
+    urls = database_urls(settings)
+    missing = _missing_databases(urls.application, (settings.mlflow_database,))
+    if missing:
+        _create_databases(urls.application, missing)
+    return urls.mlflow
 
 
 def prepare_databases(settings: Settings) -> DatabaseUrls:

@@ -186,7 +186,7 @@ def test_redact(url: str, shown: str) -> None:
 
 
 def test_urls_are_not_printed() -> None:
-    assert "secret" not in repr(DatabaseUrls("postgresql://u:secret@h/d", "secret"))
+    assert "secret" not in repr(DatabaseUrls("postgresql://u:secret@h/d", "secret", "secret"))
 
 
 def test_migrations_on_an_empty_database_and_again(empty_database_url: str, tmp_path: Path) -> None:
