@@ -115,11 +115,12 @@ def demo(
 def up(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of Dagster's UI.")] = UI_PORT,
+    mlflow: Annotated[bool, typer.Option(help="Serve MLflow's pages, too.")] = True,
 ) -> None:
-    """Run PostgreSQL, Dagster's webserver and its daemon, and the API, until Ctrl-C."""
+    """Run PostgreSQL, Dagster's webserver and its daemon, the API and MLflow, until Ctrl-C."""
     from anomaly_platform.cli.platform_up import run_platform
 
-    raise typer.Exit(run_platform(get_settings(), console, host, port))
+    raise typer.Exit(run_platform(get_settings(), console, host, port, mlflow=mlflow))
 
 
 @app.command()

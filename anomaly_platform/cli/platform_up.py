@@ -1,4 +1,4 @@
-"""``anomaly up``: the database, Dagster's webserver and daemon, the API, in the foreground."""
+"""``anomaly up``: the database, Dagster, the API and MLflow's pages, in the foreground."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from anomaly_platform.cli.runtime import open_runtime
 from anomaly_platform.cli.supervisor import Service, Supervisor
 from anomaly_platform.resources.channels.routes import Routes
 from anomaly_platform.resources.database import DatabaseError, ensure_databases
+from anomaly_platform.resources.platform import Platform
 from anomaly_platform.settings import Settings
 
 _UI_PATIENCE_SECONDS = 120
+#: MLflow asks nobody for a password: its pages are for this machine alone.
+_MLFLOW_HOST = "127.0.0.1"
 
 
 def free_port(host: str, port: int) -> bool:
@@ -27,8 +30,18 @@ def free_port(host: str, port: int) -> bool:
         return probe.connect_ex((host, port)) != 0
 
 
-def run_platform(settings: Settings, console: Console, host: str, port: int) -> int:
-    """Run until Ctrl-C; return the exit code."""
+def run_platform(
+    settings: Settings, console: Console, host: str, port: int, *, mlflow: bool = True
+) -> int:
+    """Run until Ctrl-C; return the exit code.
+
+    Parameters
+    ----------
+    mlflow : bool
+        Whether MLflow's pages are served; the registry is mirrored either way.
+    """
+    # A server of the user's own has its own pages.
+    mlflow = mlflow and settings.mlflow_url is None
     # A mistake in the routes is told now, and not by a dispatcher that starts again and again.
     Routes(settings.alert_routes)
     if not free_port(host, port):
@@ -38,6 +51,12 @@ def run_platform(settings: Settings, console: Console, host: str, port: int) -> 
         console.print(
             f"[red]Port {settings.api_port} on {settings.api_host}, which the API would use, is "
             "taken; choose another with ANOMALY_API_PORT."
+        )
+        return 2
+    if mlflow and not free_port(_MLFLOW_HOST, settings.mlflow_port):
+        console.print(
+            f"[red]Port {settings.mlflow_port} on {_MLFLOW_HOST}, which MLflow would use, is taken; "
+            "choose another with ANOMALY_MLFLOW_PORT, or do without with --no-mlflow."
         )
         return 2
     with open_runtime(settings) as runtime:
@@ -59,6 +78,9 @@ def run_platform(settings: Settings, console: Console, host: str, port: int) -> 
                 Service("mqtt", [str(Path(sys.executable).with_name("anomaly")), "mqtt"])
             )
 
+        if mlflow:
+            services.append(_mlflow_service(runtime.platform))
+
         def keep_database() -> None:
             if settings.is_embedded:
                 try:
@@ -76,6 +98,10 @@ def run_platform(settings: Settings, console: Console, host: str, port: int) -> 
                 console.print(f"[bold green]Dagster UI[/]   http://{host}:{port}")
             api = f"http://{settings.api_host}:{settings.api_port}"
             console.print(f"[bold green]API[/]          {api}/docs")
+            if mlflow:
+                console.print(
+                    f"[bold green]MLflow[/]       http://{_MLFLOW_HOST}:{settings.mlflow_port}"
+                )
             for stream in runtime.platform.streams:
                 folder = runtime.platform.landing.folder(stream.name)
                 console.print(f"Drop files   {folder}  ({stream.title})", soft_wrap=True)
@@ -85,6 +111,19 @@ def run_platform(settings: Settings, console: Console, host: str, port: int) -> 
         supervisor.run(announce)
         console.print("Stopped.")
     return 0
+
+
+def _mlflow_service(platform: Platform) -> Service:
+    from anomaly_platform.resources.model_registry import server_environment
+
+    program = str(Path(sys.executable).with_name("mlflow"))
+    port = str(platform.settings.mlflow_port)
+    return Service(
+        "mlflow",
+        [program, "server", "--host", _MLFLOW_HOST, "--port", port, "--workers", "1"],
+        # The database's URL, which may hold a password, is no argument that others could see.
+        server_environment(platform),
+    )
 
 
 def _ui_answers(url: str, supervisor: Supervisor) -> bool:

@@ -30,10 +30,13 @@ class Service:
         For the log file and for people.
     command : sequence of str
         Program and arguments.
+    environment : mapping of str to str
+        For this command alone, such as a password that the others have no need of.
     """
 
     name: str
     command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     delay: float = _FIRST_DELAY
@@ -103,7 +106,7 @@ class Supervisor:
         with (self.log_folder / f"{service.name}.log").open("ab") as log:
             service.process = subprocess.Popen(  # noqa: S603 - the commands are our own
                 list(service.command),
-                env={**os.environ, **self.environment},
+                env={**os.environ, **self.environment, **service.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

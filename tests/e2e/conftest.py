@@ -76,7 +76,7 @@ def start_platform(home: Path) -> Iterator[RunningPlatform]:
     environment["ANOMALY_HOME"] = str(home)
     environment["ANOMALY_API_PORT"] = str(api_port)
     process = subprocess.Popen(
-        [ANOMALY, "up", "--port", str(port)],
+        [ANOMALY, "up", "--no-mlflow", "--port", str(port)],
         env=environment,
         cwd=home,
         stdout=subprocess.PIPE,
