@@ -44,20 +44,9 @@ def run_platform(
     mlflow = mlflow and settings.mlflow_url is None
     # A mistake in the routes is told now, and not by a dispatcher that starts again and again.
     Routes(settings.alert_routes)
-    if not free_port(host, port):
-        console.print(f"[red]Port {port} on {host} is taken; choose another with --port.")
-        return 2
-    if not free_port(settings.api_host, settings.api_port):
-        console.print(
-            f"[red]Port {settings.api_port} on {settings.api_host}, which the API would use, is "
-            "taken; choose another with ANOMALY_API_PORT."
-        )
-        return 2
-    if mlflow and not free_port(_MLFLOW_HOST, settings.mlflow_port):
-        console.print(
-            f"[red]Port {settings.mlflow_port} on {_MLFLOW_HOST}, which MLflow would use, is taken; "
-            "choose another with ANOMALY_MLFLOW_PORT, or do without with --no-mlflow."
-        )
+    taken = _taken_port(settings, host, port, mlflow=mlflow)
+    if taken:
+        console.print(f"[red]{taken}")
         return 2
     with open_runtime(settings) as runtime:
         environment = dict(runtime.environment)
@@ -111,6 +100,21 @@ def run_platform(
         supervisor.run(announce)
         console.print("Stopped.")
     return 0
+
+
+def _taken_port(settings: Settings, host: str, port: int, *, mlflow: bool) -> str:
+    """Return which port is taken and what to do about it, or nothing."""
+    wanted = [
+        (host, port, "Dagster's UI", "choose another with --port"),
+        (settings.api_host, settings.api_port, "the API", "choose another with ANOMALY_API_PORT"),
+    ]
+    if mlflow:
+        fix = "choose another with ANOMALY_MLFLOW_PORT, or do without with --no-mlflow"
+        wanted.append((_MLFLOW_HOST, settings.mlflow_port, "MLflow", fix))
+    for address, number, user, fix in wanted:
+        if not free_port(address, number):
+            return f"Port {number} on {address}, which {user} would use, is taken; {fix}."
+    return ""
 
 
 def _mlflow_service(platform: Platform) -> Service:
