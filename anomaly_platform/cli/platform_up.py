@@ -50,25 +50,9 @@ def run_platform(
         return 2
     with open_runtime(settings) as runtime:
         environment = dict(runtime.environment)
-        home = Path(environment["DAGSTER_HOME"])
-        dagster = str(Path(sys.executable).with_name("dagster"))
-        workspace = ["--workspace", str(home / "workspace.yaml")]
-        services = [
-            Service(
-                "webserver",
-                [f"{dagster}-webserver", *workspace, "--host", host, "--port", str(port)],
-            ),
-            Service("daemon", [f"{dagster}-daemon", "run", *workspace]),
-            Service("dispatcher", [str(Path(sys.executable).with_name("anomaly")), "dispatch"]),
-            Service("api", [str(Path(sys.executable).with_name("anomaly")), "api"]),
-        ]
-        if settings.mqtt_url is not None:
-            services.append(
-                Service("mqtt", [str(Path(sys.executable).with_name("anomaly")), "mqtt"])
-            )
-
-        if mlflow:
-            services.append(_mlflow_service(runtime.platform))
+        services = _services(
+            runtime.platform, Path(environment["DAGSTER_HOME"]), host, port, mlflow=mlflow
+        )
 
         def keep_database() -> None:
             if settings.is_embedded:
@@ -100,6 +84,28 @@ def run_platform(
         supervisor.run(announce)
         console.print("Stopped.")
     return 0
+
+
+def _services(
+    platform: Platform, home: Path, host: str, port: int, *, mlflow: bool
+) -> list[Service]:
+    dagster = str(Path(sys.executable).with_name("dagster"))
+    anomaly = str(Path(sys.executable).with_name("anomaly"))
+    workspace = ["--workspace", str(home / "workspace.yaml")]
+    services = [
+        Service(
+            "webserver",
+            [f"{dagster}-webserver", *workspace, "--host", host, "--port", str(port)],
+        ),
+        Service("daemon", [f"{dagster}-daemon", "run", *workspace]),
+        Service("dispatcher", [anomaly, "dispatch"]),
+        Service("api", [anomaly, "api"]),
+    ]
+    if platform.settings.mqtt_url is not None:
+        services.append(Service("mqtt", [anomaly, "mqtt"]))
+    if mlflow:
+        services.append(_mlflow_service(platform))
+    return services
 
 
 def _taken_port(settings: Settings, host: str, port: int, *, mlflow: bool) -> str:
