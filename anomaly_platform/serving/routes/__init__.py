@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from anomaly_platform.serving.routes import (
     assets_anomaly,
     assets_metrics,
+    barcode,
     feedback,
     health,
     keys,
@@ -26,6 +27,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     ml_training.router,
     assets_anomaly.router,
     assets_metrics.router,
+    barcode.router,
     feedback.router,
     keys.router,
     health.router,

@@ -1,0 +1,91 @@
+"""``POST /api/v1/barcode/detect``: scans in, what is wrong with them out."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import io
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Response
+
+from anomaly_platform.ml.barcode_response import BarcodeResponse, write_response
+from anomaly_platform.serving.openapi import problems
+from anomaly_platform.serving.problems import ApiProblem
+from anomaly_platform.serving.scan_detection import Detection, judge_scans
+from anomaly_platform.serving.schemas.barcode import DetectRequest
+from anomaly_platform.serving.security import Caller, require
+from anomaly_platform.serving.state import Serving
+from anomaly_platform.serving.telemetry_metrics import count_scored
+
+if TYPE_CHECKING:
+    from anomaly_platform.serving.state import ServingState
+
+router = APIRouter(prefix="/api/v1/barcode", tags=["barcode"])
+
+#: Requests that are judged at the same time; each has threads of its own.
+_AT_ONCE: Final = 2
+
+
+@router.post("/detect", response_model=BarcodeResponse, responses=problems(400))
+async def detect(
+    asked: DetectRequest,
+    serving: Serving,
+    _caller: Annotated[Caller, Depends(require("ml:read"))],
+) -> Response:
+    """Judge scans of one or many codes; nothing of them is stored.
+
+    Scans without a code or a time that can be used are put into quarantine and left out of the
+    answer; the header ``X-Quarantined`` counts them. A detector that failed or was late is left
+    out, the others weigh more, and ``X-Left-Out`` names it. ``X-Model-Version`` is the set of
+    models that judged; without one the rules speak alone.
+    """
+    async with _turn(asyncio.get_running_loop()):
+        text, detection = await asyncio.to_thread(_detect, serving, asked)
+    if not detection.scans:
+        raise _none_usable(detection)
+    count_scored("barcode", detection.scans, detection.anomalies)
+    headers = {
+        "X-Model-Version": "rules" if detection.version is None else str(detection.version),
+        "X-Quarantined": str(len(detection.refused)),
+        "X-Duplicates": str(detection.duplicates),
+    }
+    if detection.left_out:
+        headers["X-Left-Out"] = ", ".join(sorted(detection.left_out))
+    return Response(text, media_type="application/json", headers=headers)
+
+
+@lru_cache(maxsize=8)
+def _turn(_loop: asyncio.AbstractEventLoop) -> asyncio.Semaphore:
+    return asyncio.Semaphore(_AT_ONCE)
+
+
+def _detect(serving: ServingState, asked: DetectRequest) -> tuple[str, Detection]:
+    events: list[dict[str, Any]] = [one.__dict__ for one in asked.data]
+    file_id = asked.file_id or next((one["file_id"] for one in events if one["file_id"]), None)
+    detection = Detection()
+    chunks = judge_scans(
+        serving.platform,
+        serving.models.scans(),
+        events,
+        detection,
+        now=dt.datetime.now(dt.UTC),
+    )
+    out = io.StringIO()
+    write_response(out, chunks, file_id)
+    return out.getvalue(), detection
+
+
+def _none_usable(detection: Detection) -> ApiProblem:
+    errors = [
+        {"location": f"body.data.{row - 1}.{field}".rstrip("."), "message": reason}
+        for row, field, reason in detection.refused[:20]
+    ]
+    first = errors[0]
+    more = f" and {len(detection.refused) - 1} more" if len(detection.refused) > 1 else ""
+    return ApiProblem(
+        422,
+        f"no scan can be used: {first['location']}: {first['message']}{more}",
+        errors=errors,
+    )

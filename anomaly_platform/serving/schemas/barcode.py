@@ -1,0 +1,59 @@
+"""Scans to be judged; the answer's types are ``ml.barcode_response``'s."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+
+MOST_SCANS: Final = 100_000
+"""Scans in one request."""
+
+
+def _as_text(said: Any) -> Any:
+    """Numbers are taken as texts: senders write codes and ids either way."""
+    if isinstance(said, (int, float)) and not isinstance(said, bool):
+        return str(said)
+    return said
+
+
+_Bounded = Annotated[str, Field(max_length=4_096)]
+Text = Annotated[_Bounded | None, BeforeValidator(_as_text)]
+
+
+class ScanEvent(BaseModel):
+    """One scan. Without code or time it goes to quarantine; what else is missing is inferred."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    event_id: Text = Field(
+        default=None,
+        validation_alias=AliasChoices("event_id", "eventId"),
+        description="Also accepted as eventId; by default it follows from the other members.",
+        examples=["e-1"],
+    )
+    epc_code: Text = Field(default=None, examples=["001.8804823.0000003.000001.20241201.000000001"])
+    event_time: Text = Field(
+        default=None,
+        description="YYYY-MM-DD HH:MM:SS or ISO 8601.",
+        examples=["2026-01-31 12:05:00"],
+    )
+    location_id: Text = Field(default=None, examples=["12"])
+    business_step: Text = Field(default=None, examples=["WMS"])
+    event_type: Text = Field(default=None, examples=["WMS_Inbound"])
+    file_id: Text = Field(default=None, examples=[None])
+    scan_location: Text = Field(default=None, examples=[None])
+    operator_id: Text = Field(default=None, examples=[None])
+    device_id: Text = Field(default=None, examples=[None])
+    product_name: Text = Field(default=None, examples=[None])
+
+
+class DetectRequest(BaseModel):
+    """Scans of one or many codes."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    data: Annotated[list[ScanEvent], Field(min_length=1, max_length=MOST_SCANS)]
+    file_id: Text = Field(
+        default=None, alias="fileId", description="Repeated in the answer.", examples=["file-7"]
+    )

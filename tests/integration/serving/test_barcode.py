@@ -1,0 +1,234 @@
+"""Barcode detection over HTTP: with the rules alone, and with everything that was learned."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from dagster import DagsterInstance
+from rich.console import Console
+from starlette.testclient import TestClient
+
+from anomaly_platform.cli.materialize import run_stream
+from anomaly_platform.cli.runtime import Runtime
+from anomaly_platform.definitions import build_defs
+from anomaly_platform.ml.detectors.sequence_lstm_calibrated import CalibratedSequence
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.serving import scan_detection
+from anomaly_platform.serving.app import create_app
+from anomaly_platform.settings import get_settings
+from anomaly_platform.simulator.supply_network import SupplyNetworkData, simulate_supply_network
+from anomaly_platform.streams import BARCODE, EMS, IIOT
+
+pytestmark = pytest.mark.integration
+
+URL = "/api/v1/barcode/detect"
+START = datetime(2026, 1, 5, tzinfo=UTC)
+SCANS = replace(
+    BARCODE,
+    sequence={"max_epochs": 1, "hidden": 8, "span": 8},
+    search={"nu": (0.05,), "gamma": ("scale",), "kernel": ("rbf",), "rows": 200},
+)
+GOOD = "001.8804823.0000003.000001.20241201.000000001"
+EVENT = {
+    *("eventId", "epcCode", "epcFake", "epcFakeScore", "epcDup", "epcDupScore", "locErr"),
+    *("locErrScore", "evtOrderErr", "evtOrderErrScore", "jump", "jumpScore"),
+    *("lstmSequenceScore", "svmOutlierScore", "mlCombinedScore", "finalConfidence"),
+    *("severity", "mlExplanation"),
+}
+COUNTS = {"totalEvents", "epcFakeCount", "epcDupCount", "locErrCount", "evtOrderErrCount"}
+COUNTS |= {"jumpCount"}
+
+
+def scan(n: int = 0, **more: Any) -> dict[str, Any]:
+    return {
+        "event_id": f"e{n}",
+        "epc_code": GOOD,
+        "location_id": "L001",
+        "business_step": "Factory",
+        "event_type": "Aggregation",
+        "event_time": f"2026-01-05 {n:02d}:00:00",
+        **more,
+    }
+
+
+@pytest.fixture(scope="module")
+def network() -> SupplyNetworkData:
+    return simulate_supply_network(events=2_500, days=6, seed=5, start=START)
+
+
+@pytest.fixture(scope="module")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, module_database_url: str, network: SupplyNetworkData
+) -> Iterator[Platform]:
+    """Months of scans, learned from and scored."""
+    home = tmp_path_factory.mktemp("trained")
+    settings = get_settings(home=home, database_url=module_database_url)
+    platform = Platform(settings, streams=(SCANS, EMS, IIOT))
+    network.world.write_reference(platform.reference_folder(SCANS))
+    path = Path(platform.landing.folder("barcode")) / "scans.csv"
+    network.scans.drop("entity", strict=False).rename({"label": "is_anomaly"}).write_csv(
+        path, datetime_format="%Y-%m-%d %H:%M:%S"
+    )
+    with DagsterInstance.ephemeral() as instance:
+        runtime = Runtime(platform, instance, build_defs(platform=platform), {})
+        run_stream(runtime, SCANS, Console(quiet=True))
+    yield platform
+    platform.close()
+
+
+@pytest.fixture(scope="module")
+def service(trained: Platform) -> Iterator[TestClient]:
+    _, key = trained.warehouse.api_keys.create(
+        "test", ("ml:read",), created_by="test", predictions_per_minute=0
+    )
+    with TestClient(create_app(trained), raise_server_exceptions=False) as opened:
+        opened.headers["Authorization"] = f"Bearer {key}"
+        yield opened
+
+
+def sent(scans: pl.DataFrame) -> list[dict[str, Any]]:
+    names = [name for name in scan() if name in scans.columns]
+    texts = scans.select(names).with_columns(pl.col("event_time").dt.strftime("%Y-%m-%d %H:%M:%S"))
+    return texts.to_dicts()
+
+
+def test_without_any_model_the_rules_speak(client: TestClient) -> None:
+    events = [scan(0), scan(1, epc_code="999.nonsense"), {**scan(2), "eventId": "other"}]
+    del events[2]["event_id"]
+    answer = client.post(URL, json={"data": events, "fileId": "f-1"})
+    assert answer.status_code == 200
+    said = answer.json()
+    assert set(said) == {
+        *("fileId", "EventHistory", "epcAnomalyStats", "fileAnomalyStats", "mlSummaryStats"),
+    }
+    assert said["fileId"] == "f-1"
+    assert {frozenset(one) for one in said["EventHistory"]} == {frozenset(EVENT)}
+    assert set(said["fileAnomalyStats"]) == COUNTS
+    assert set(said["epcAnomalyStats"][0]) == COUNTS | {"epcCode"}
+    by_id = {one["eventId"]: one for one in said["EventHistory"]}
+    assert set(by_id) == {"e0", "e1", "other"}
+    assert by_id["e1"]["epcFake"]
+    assert by_id["e1"]["lstmSequenceScore"] is None
+    assert answer.headers["X-Model-Version"] == "rules"
+
+
+def test_scans_that_cannot_be_used_are_put_aside(client: TestClient, platform: Platform) -> None:
+    events = [
+        scan(0),
+        scan(1, epc_code=None),
+        scan(2, event_time="never"),
+        scan(3, event_time=None),
+        scan(4, location_id=None, business_step=None, event_type=None),
+        scan(0),
+        scan(6, event_time="2999-01-01 00:00:00"),
+    ]
+    for _ in range(2):
+        answer = client.post(URL, json={"data": events})
+        assert answer.status_code == 200
+        assert answer.headers["X-Quarantined"] == "4"
+        assert answer.headers["X-Duplicates"] == "1"
+        assert [one["eventId"] for one in answer.json()["EventHistory"]] == ["e0", "e4"]
+    assert platform.warehouse.quarantine.count("barcode", stage="online") == 4
+    assert platform.account_of(BARCODE).missing == 0
+    nothing = client.post(URL, json={"data": events[1:3]})
+    assert nothing.status_code == 422
+    assert nothing.json()["errors"][0]["location"] == "body.data.0.epc_code"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"data": []},
+        {"data": [{"epc": "x"}]},
+        {"data": [scan(0, event_time={"a": 1})]},
+        {"data": [scan()], "more": 1},
+        [],
+    ],
+)
+def test_what_is_no_request_is_refused(client: TestClient, body: Any) -> None:
+    assert client.post(URL, json=body).status_code == 422
+
+
+def test_a_request_is_judged_as_the_batch_judges(
+    service: TestClient, trained: Platform, network: SupplyNetworkData
+) -> None:
+    """Whole histories: nothing that the batch knew is missing."""
+    codes = network.scans["epc_code"].unique(maintain_order=True)[:60]
+    scans = network.scans.filter(pl.col("epc_code").is_in(codes.implode()))
+    answer = service.post(URL, json={"data": sent(scans)})
+    assert answer.status_code == 200
+    assert int(answer.headers["X-Model-Version"]) >= 1
+    assert "X-Left-Out" not in answer.headers
+    columns = ("event_id", "final_confidence", "lstm_score", "svm_score", "severity")
+    days = [state.day for state in trained.state_of(SCANS).days]
+    scores = trained.warehouse.scan_scores
+    batch = pl.concat([scores.read_day("barcode", day, columns) for day in days])
+    known = {row["event_id"]: row for row in batch.iter_rows(named=True)}
+    history = answer.json()["EventHistory"]
+    assert len(history) == int(answer.json()["fileAnomalyStats"]["totalEvents"])
+    for one in history:
+        row = known[one["eventId"]]
+        assert one["finalConfidence"] == pytest.approx(row["final_confidence"], abs=0.02)
+        assert one["lstmSequenceScore"] == pytest.approx(row["lstm_score"], abs=0.02)
+        assert one["svmOutlierScore"] == pytest.approx(row["svm_score"], abs=0.02)
+
+
+def test_the_last_scan_of_a_code_is_judged_with_the_earlier_ones(
+    service: TestClient, network: SupplyNetworkData
+) -> None:
+    code = network.scans.group_by("epc_code", maintain_order=True).len().row(3)[0]
+    scans = network.scans.filter(pl.col("epc_code") == code).sort("event_time", "event_id")
+    whole = service.post(URL, json={"data": sent(scans)}).json()["EventHistory"]
+    alone = service.post(URL, json={"data": sent(scans.tail(1))}).json()["EventHistory"]
+    (last,) = alone
+    assert last == next(one for one in whole if one["eventId"] == last["eventId"])
+
+
+def test_large_requests_go_in_chunks_of_whole_codes(
+    service: TestClient, network: SupplyNetworkData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"data": sent(network.scans.head(600))}
+    whole = service.post(URL, json=body)
+    monkeypatch.setattr(scan_detection, "CHUNK", 50)
+    assert service.post(URL, json=body).json() == whole.json()
+
+
+@pytest.mark.parametrize("manner", ["fails", "is late"])
+def test_a_detector_in_trouble_is_left_out(
+    service: TestClient,
+    network: SupplyNetworkData,
+    monkeypatch: pytest.MonkeyPatch,
+    manner: str,
+) -> None:
+    def trouble(self: object, scans: pl.DataFrame) -> None:
+        if manner == "fails":
+            raise RuntimeError("no luck today")
+        time.sleep(2.5)
+
+    monkeypatch.setattr(CalibratedSequence, "judge", trouble)
+    answer = service.post(URL, json={"data": sent(network.scans.head(40))})
+    assert answer.status_code == 200
+    assert answer.headers["X-Left-Out"] == "lstm"
+    scores = [one["svmOutlierScore"] for one in answer.json()["EventHistory"]]
+    assert None not in scores
+    assert {one["lstmSequenceScore"] for one in answer.json()["EventHistory"]} == {None}
+
+
+def test_the_answer_is_json_of_the_documented_form(
+    service: TestClient, network: SupplyNetworkData
+) -> None:
+    from anomaly_platform.ml.barcode_response import BarcodeResponse
+
+    answer = service.post(URL, json={"data": sent(network.scans.head(200))})
+    said = BarcodeResponse.model_validate_json(answer.content)
+    assert json.loads(said.model_dump_json(by_alias=True)) == answer.json()
+    assert said.ml_summary_stats.average_confidence >= 0.0
