@@ -26,6 +26,7 @@ from anomaly_platform.sensors.ems_pull import build_ems_sensors
 from anomaly_platform.sensors.landing import build_landing_sensors
 from anomaly_platform.sensors.registry import build_registry_job, build_registry_sensor
 from anomaly_platform.sensors.retraining import build_retraining_sensors
+from anomaly_platform.sensors.upkeep import build_upkeep
 from anomaly_platform.settings import get_settings
 
 CHECKS_JOB = "asset_checks"
@@ -65,6 +66,7 @@ def build_defs(
         log.warning("stream left out", file=str(bad.path), problem=str(bad))
     streams = platform.streams
     registry_job = build_registry_job()
+    upkeep, daily_upkeep = build_upkeep()
     return Definitions(
         assets=[asset for stream in streams for asset in build_assets(stream, platform)],
         asset_checks=[check for stream in streams for check in build_checks(stream)],
@@ -85,7 +87,9 @@ def build_defs(
                 description="Every asset check of every stream, as `anomaly check` runs them.",
             ),
             registry_job,
+            upkeep,
         ],
+        schedules=[daily_upkeep],
         resources={"platform": platform, "trainer": Trainer(), **(resource_overrides or {})},
         # Steps of a metric stream are short: one process per run spares each step seconds of
         # imports, and days are worked through in bounded chunks anyway.

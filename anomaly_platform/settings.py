@@ -335,6 +335,42 @@ class Settings(BaseSettings):
         "Unset: as ANOMALY_EMS_PULL.",
     )
 
+    keep_runs_days: int = Field(
+        default=90,
+        ge=1,
+        description="Days after which ended Dagster runs go, with their events.",
+    )
+    keep_models_days: int = Field(
+        default=30,
+        ge=1,
+        description="Days after which models go that no longer serve.",
+    )
+    keep_quarantine_days: int = Field(
+        default=90,
+        ge=1,
+        description="Days after which refused rows go.",
+    )
+    keep_statistics_days: int = Field(
+        default=400,
+        ge=30,
+        description="Days of monitoring figures and drift that are kept.",
+    )
+    keep_messages_days: int = Field(
+        default=30,
+        ge=1,
+        description="Days after which delivered messages and ended training requests go.",
+    )
+    latency_target_seconds: int = Field(
+        default=900,
+        ge=1,
+        description="Longest time from a file's arrival to its scores before it is told.",
+    )
+    model_storage_limit_mb: int = Field(
+        default=1024,
+        ge=1,
+        description="MiB of models from which their storage is told.",
+    )
+
     @field_validator("home", "mlflow_artifacts", "reference_path", "streams_dir")
     @classmethod
     def _folder_is_absolute(cls, value: Path) -> Path:

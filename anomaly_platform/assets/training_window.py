@@ -81,7 +81,7 @@ def training_window(
     series = chosen.select(
         "entity",
         "metric",
-        since=pl.col("last_event") - length,
+        since=_since(length, asked=window_days is not None),
         until=pl.col("last_event"),
     )
     first = series.select(pl.col("since").dt.date().min()).item()
@@ -90,6 +90,12 @@ def training_window(
     )
     needed = _days_of(series)
     return TrainingWindow(series, [day for day in days if day.partition in needed])
+
+
+def _since(length: timedelta, *, asked: bool) -> pl.Expr:
+    """Return where windows begin: a change of behaviour cuts one that nobody asked for."""
+    begin = pl.col("last_event") - length
+    return begin if asked else pl.max_horizontal(begin, "changed_at")
 
 
 def _refuse_unknown(stream: MetricStream, wanted: Collection[Key], extents: pl.DataFrame) -> None:

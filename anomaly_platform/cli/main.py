@@ -267,6 +267,18 @@ def check(
         raise typer.Exit(run_checks(runtime, chosen, console, span))
 
 
+@app.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove old runs, events, models, files, messages and refused rows, by policy."""
+    from anomaly_platform.cli.pruning import pruned_table
+    from anomaly_platform.cli.runtime import open_runtime
+
+    with open_runtime() as runtime:
+        console.print(pruned_table(runtime, dry_run=dry_run))
+
+
 @app.command("streams")
 def list_streams() -> None:
     """List all streams, the built-in ones and your own, and what is wrong with a file."""

@@ -288,11 +288,21 @@ class Lake:
         list of str
             What was deleted, relative to the lake.
         """
+        deleted = []
+        for path, _ in self.garbage(referenced, older_than=older_than):
+            self.remove(path)
+            deleted.append(path)
+        return deleted
+
+    def garbage(
+        self, referenced: Iterable[str], *, older_than: dt.timedelta = dt.timedelta(days=1)
+    ) -> list[tuple[str, int]]:
+        """Return what :meth:`collect_garbage` would delete, each file with its bytes."""
         self._fs.invalidate_cache()
         present = self._fs.find(self._absolute(""))
         kept = set(referenced)
         oldest = dt.datetime.now(dt.UTC) - older_than
-        deleted = []
+        found = []
         for absolute in present:
             path = posixpath.relpath(absolute, self._absolute(""))
             parents = path.split("/")
@@ -302,12 +312,24 @@ class Lake:
                 modified = self._fs.modified(absolute)
                 if (modified if modified.tzinfo else modified.replace(tzinfo=dt.UTC)) > oldest:
                     continue
-                self._fs.rm_file(absolute)
+                found.append((path, int(self._fs.size(absolute) or 0)))
             except FileNotFoundError:
                 # Another collection was faster.
                 continue
-            deleted.append(path)
-        return deleted
+        return found
+
+    def remove(self, path: str) -> None:
+        """Delete one file; one that is gone already stays gone."""
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(self._absolute(path))
+
+    def size(self, path: str) -> int:
+        """Return the bytes of a file, or of everything in a folder; 0 where there is nothing."""
+        self._fs.invalidate_cache()
+        absolute = self._absolute(path)
+        if not self._fs.exists(absolute):
+            return 0
+        return sum(int(size or 0) for size in self._fs.du(absolute, total=False).values())
 
     def _absolute(self, path: str) -> str:
         return posixpath.join(self._root, path) if path else str(self._root)

@@ -10,7 +10,7 @@ replace exactly its own share, also when rows left it.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import polars as pl
@@ -106,12 +106,12 @@ class SeriesIndex:
         Returns
         -------
         polars.DataFrame
-            ``entity``, ``metric``, ``rows``, ``first_event``, ``last_event`` (UTC), sorted by
-            entity and metric.
+            ``entity``, ``metric``, ``rows``, ``first_event``, ``last_event``, ``changed_at`` (UTC;
+            null where its behaviour never changed), sorted by entity and metric.
         """
         with self._transactions.begin() as connection:
             rows = connection.execute(
-                "SELECT entity, metric, rows, first_event, last_event FROM series "
+                "SELECT entity, metric, rows, first_event, last_event, changed_at FROM series "
                 'WHERE stream = %s AND rows > 0 ORDER BY entity COLLATE "C", metric COLLATE "C"',
                 (stream,),
             ).fetchall()
@@ -123,6 +123,44 @@ class SeriesIndex:
                 "rows": pl.Int64,
                 "first_event": pl.Datetime("us", "UTC"),
                 "last_event": pl.Datetime("us", "UTC"),
+                "changed_at": pl.Datetime("us", "UTC"),
             },
             orient="row",
         )
+
+    def begin_anew(
+        self,
+        stream: str,
+        span: dt.timedelta,
+        series: Sequence[tuple[str, str]] | None,
+        *,
+        trained_until: dt.datetime | None,
+    ) -> int:
+        """Record that the behaviour of series changed; return how many.
+
+        Parameters
+        ----------
+        stream : str
+        span : timedelta
+            How long before the end of its training the change was.
+        series : sequence of (entity, metric) or None
+            Which; ``None`` is all of them.
+        trained_until : datetime or None
+            End of what was trained on; a series that fell silent before ends with its last event.
+        """
+        with self._transactions.begin() as connection:
+            return connection.execute(
+                "UPDATE series s SET changed_at = greatest(s.changed_at, "
+                "least(s.last_event, %(until)s) - %(span)s) WHERE s.stream = %(stream)s "
+                "AND (%(all)s OR EXISTS (SELECT FROM unnest(%(entities)s::text[], "
+                "%(metrics)s::text[]) AS asked (entity, metric) "
+                "WHERE asked.entity = s.entity AND asked.metric = s.metric))",
+                {
+                    "stream": stream,
+                    "span": span,
+                    "until": trained_until,
+                    "all": series is None,
+                    "entities": [entity for entity, _ in series or ()],
+                    "metrics": [metric for _, metric in series or ()],
+                },
+            ).rowcount

@@ -13,6 +13,7 @@ from typing import Any, Final
 from anomaly_platform.resources.transactions import Connection, Transactions
 from anomaly_platform.streams.base import MetricStream, Stream
 from anomaly_platform.streams.retraining import DriftedDay, SeriesEvidence, StreamEvidence
+from anomaly_platform.streams.staleness import RESCORED_DAYS
 
 #: Days whose labels are looked at for quality.
 QUALITY_DAYS: Final = 7
@@ -125,7 +126,7 @@ class TrainingEvidence:
             key |= {
                 "champion": champion,
                 "last_day": last_day,
-                "first_day": last_day - dt.timedelta(days=policy.drift_days + 1),
+                "first_day": last_day - dt.timedelta(days=RESCORED_DAYS + policy.drift_days),
                 "least": min_training_samples,
                 "growth": policy.growth,
                 "window": policy.window,

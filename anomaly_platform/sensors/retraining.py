@@ -9,7 +9,7 @@ ticks twice, asks once; a killed run is tried again, later each time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -91,6 +91,7 @@ def ask_for_what_is_due(platform: Platform, stream: Stream) -> int:
             stream.name,
             entity=decision.entity,
             metric=decision.metric,
+            window_days=decision.window_days,
             cause=decision.cause,
             reason=decision.reason,
             requested_by="policy",
@@ -122,12 +123,31 @@ def settle(
             continue
         if run.status == DagsterRunStatus.SUCCESS:
             outcome, version = outcome_of(instance, platform, stream, run)
+            if version is not None and any(one.cause == "drift" for one in members):
+                _begin_anew(platform, stream, members, version)
             requests.finish(
                 batch, status="done", outcome=outcome, detector=stream.scored_by, version=version
             )
         else:
             _failed(platform, batch, members, run, now)
     return []
+
+
+def _begin_anew(
+    platform: Platform, stream: Stream, members: Sequence[TrainingRequest], version: int
+) -> None:
+    """Let later trainings of what changed its behaviour leave out what was before the change."""
+    record = platform.warehouse.bundles.get(stream.name, stream.scored_by, version)
+    days = members[0].window_days
+    if record is None or days is None or record.status not in ("champion", "retired"):
+        return
+    series = asked_series(platform, stream, members)
+    platform.warehouse.series.begin_anew(
+        stream.name,
+        timedelta(days=days),
+        [(one[0], one[1]) for one in series] or None,
+        trained_until=record.window_end,
+    )
 
 
 def _failed(

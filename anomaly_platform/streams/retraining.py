@@ -9,7 +9,7 @@ the day it ends on, and a stream without new data is never trained on the same d
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Literal
 
@@ -25,6 +25,9 @@ MOST_SERIES = 1_000
 #: From this share on, one severe day is something that happened to the whole fleet: a holiday, an
 #: outage. It has to last before anything is trained for it.
 FLEET_EVENT_SHARE = 1 / 3
+#: How many times the readings that a model needs there have to be since a change of behaviour: a
+#: model of the new behaviour is trained on it alone.
+ENOUGH_NEW = 4
 #: Labels of a series since its training from which it is trained again.
 ENOUGH_LABELS = 10
 #: Labelled readings, some of them anomalies, from which their quality means something.
@@ -72,6 +75,11 @@ class SeriesEvidence:
     days: Sequence[DriftedDay] = ()
     new_labels: int = 0
     asked: datetime | None = None
+
+    @property
+    def rows_per_day(self) -> float:
+        """Readings of a usual day."""
+        return self.rows / max(1.0, (self.last_event - self.first_event) / timedelta(days=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +134,15 @@ class Decision:
     cause : str
     reason : str
         In words.
+    window_days : int or None
+        History to train on: after a change of behaviour the days since; ``None`` is the policy's.
     """
 
     cause: Cause
     reason: str
     entity: str | None = None
     metric: str | None = None
+    window_days: int | None = None
 
 
 def decide(
@@ -157,37 +168,45 @@ def decide(
         for series in evidence.series
         if (found := _single(policy, evidence, series, newest, min_training_samples)) is not None
     ]
+    # One length of history, so that one run serves them: of those that changed last.
+    spans = [one.window_days for one in single if one.window_days is not None]
+    single = [
+        replace(one, window_days=min(spans)) if one.window_days is not None else one
+        for one in single
+    ]
     trained = _latest(evidence.asked, evidence.window_end)
-    for cause, reason, wait in _stream_reasons(policy, evidence, newest, single):
+    for due, wait in _stream_decisions(policy, evidence, newest, single):
         if _cooled(wait, newest, trained):
-            return [Decision(cause, reason)]
+            return [due]
     return single[:MOST_SERIES]
 
 
-def _stream_reasons(
+def _stream_decisions(
     policy: RetrainingPolicy,
     evidence: StreamEvidence,
     newest: datetime,
     single: Sequence[Decision],
-) -> Iterator[tuple[Cause, str, timedelta]]:
+) -> Iterator[tuple[Decision, timedelta]]:
     """Yield what speaks for training everything, the most urgent first, with its cool-down."""
-    drifted = _drift_reason(policy, evidence.days, fleet_event=False)
-    if drifted is not None:
-        yield "drift", drifted, policy.cool_down
+    streak = _streak(policy, evidence.days, fleet_event=False)
+    if streak:
+        yield Decision("drift", _drift_reason(evidence.days, streak)), policy.cool_down
     share = len(single) / max(1, evidence.trained_series)
     if single and (share >= WHOLE_STREAM_SHARE or len(single) > MOST_SERIES):
-        first = single[0]
+        cause = _commonest(one.cause for one in single)
+        first = next(one for one in single if one.cause == cause)
         reason = (
             f"{len(single)} series are due and {evidence.trained_series} have a model, such as "
             f"{first.entity} {first.metric}: {first.reason}"
         )
-        yield _commonest(one.cause for one in single), reason, policy.cool_down
+        yield Decision(cause, reason, window_days=first.window_days), policy.cool_down
     if evidence.window_end is not None and newest - evidence.window_end >= policy.max_age:
         days = (newest - evidence.window_end).days
-        yield "age", f"there are {days} days of data that the models have not seen", policy.max_age
+        reason = f"there are {days} days of data that the models have not seen"
+        yield Decision("age", reason), policy.max_age
     poor = _poor_quality(policy, evidence)
     if poor is not None:
-        yield "quality", poor, QUALITY_COOL_DOWNS * policy.cool_down
+        yield Decision("quality", poor), QUALITY_COOL_DOWNS * policy.cool_down
 
 
 def _poor_quality(policy: RetrainingPolicy, evidence: StreamEvidence) -> str | None:
@@ -218,7 +237,7 @@ def _single(
     if not _cooled(policy.cool_down, newest, asked):
         return None
     found = next(_series_reasons(policy, evidence, series, min_training_samples), None)
-    return None if found is None else Decision(*found, series.entity, series.metric)
+    return None if found is None else replace(found, entity=series.entity, metric=series.metric)
 
 
 def _series_reasons(
@@ -226,48 +245,48 @@ def _series_reasons(
     evidence: StreamEvidence,
     series: SeriesEvidence,
     min_training_samples: int,
-) -> Iterator[tuple[Cause, str]]:
+) -> Iterator[Decision]:
     """Yield what speaks for training a series, the most urgent first."""
     if series.trained_rows is None:
         if series.rows >= min_training_samples:
-            yield "volume", f"{series.rows} readings and no model yet"
+            yield Decision("volume", f"{series.rows} readings and no model yet")
         return
     event = evidence.severe_series > max(1.0, FLEET_EVENT_SHARE * evidence.trained_series)
-    drifted = _drift_reason(policy, series.days, fleet_event=event)
-    if drifted is not None:
-        yield "drift", drifted
+    streak = _streak(policy, series.days, fleet_event=event)
+    if streak * series.rows_per_day >= ENOUGH_NEW * min_training_samples:
+        yield Decision("drift", _drift_reason(series.days, streak), window_days=streak)
     if series.new_labels >= ENOUGH_LABELS:
-        yield "labels", f"{series.new_labels} labels since its training"
+        yield Decision("labels", f"{series.new_labels} labels since its training")
     within = series.last_event - series.first_event <= policy.window
     if within and series.rows >= policy.growth * max(1, series.trained_rows):
-        yield (
-            "volume",
-            f"{series.rows} readings, its model was trained on {series.trained_rows}",
-        )
+        reason = f"{series.rows} readings, its model was trained on {series.trained_rows}"
+        yield Decision("volume", reason)
 
 
-def _drift_reason(
-    policy: RetrainingPolicy, days: Sequence[DriftedDay], *, fleet_event: bool
-) -> str | None:
-    """Return why the newest days ask for a training: enough of them in a row, or a severe one."""
+def _streak(policy: RetrainingPolicy, days: Sequence[DriftedDay], *, fleet_event: bool) -> int:
+    """Return how many days in a row have drifted, 0 where they do not ask for a training yet.
+
+    Enough of them do, or a severe one, unless it is something that happened to the whole fleet.
+    """
     streak = 0
     for one in reversed(days):
         if one.verdict not in ("drifted", "severe"):
             break
         streak += 1
-    if streak == 0:
-        return None
+    severe = streak > 0 and days[-1].verdict == "severe" and not fleet_event
+    return streak if streak >= policy.drift_days or severe else 0
+
+
+def _drift_reason(days: Sequence[DriftedDay], streak: int) -> str:
     newest = days[-1]
     measured = ", ".join(
         f"{name} {value:.1f}"
         for name, value in (("PSI", newest.psi), ("score PSI", newest.score_psi))
         if value is not None
     )
-    if streak >= policy.drift_days:
-        return f"drifted on {streak} days in a row up to {newest.day} ({measured})"
-    if newest.verdict == "severe" and not fleet_event:
+    if streak == 1:
         return f"severe drift on {newest.day} ({measured})"
-    return None
+    return f"drifted on {streak} days in a row up to {newest.day} ({measured})"
 
 
 def _cooled(wait: timedelta, newest: datetime, asked: datetime | None) -> bool:

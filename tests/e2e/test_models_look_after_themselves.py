@@ -25,9 +25,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 NAME = "hosts"
 START = datetime(2026, 1, 5, tzinfo=UTC)
 CHANGE = 20
-NOTICED = CHANGE + 3
+PATIENCE = 6
+NOTICED = CHANGE + PATIENCE
 DAYS = NOTICED + 2
-METRICS = ("cpu_usage", "memory_usage", "latency", "network_in")
+METRICS = ("cpu_usage", "latency", "network_in", "network_out", "disk_io")
 #: A user's own stream. Its quality is no cause of its own here: the story is about drift.
 STREAM = """
 name: hosts
@@ -37,17 +38,20 @@ columns:
 alpha: 0.01
 retraining:
   minimum_quality: 0.05
+  drift_days: 6
 """
 
 
 def story() -> pl.DataFrame:
-    """Return two hosts that live on another level from day 20 on, with known anomalies."""
+    """Return two hosts that live higher and more wildly from day 20 on, with known anomalies."""
     frame = simulate_ems(days=DAYS, devices=2, seed=7, start=START, churn=0).frame
     frame = frame.filter(pl.col("metric").is_in(METRICS))
     change = START + timedelta(days=CHANGE)
     before = frame.filter(pl.col("event_time") < change)
-    spread = before.group_by("entity", "metric").agg(spread=pl.col("value").std())
-    moved = pl.col("value") + 4 * pl.col("spread")
+    spread = before.group_by("entity", "metric").agg(
+        spread=pl.col("value").std(), level=pl.col("value").mean()
+    )
+    moved = pl.col("level") + 4 * pl.col("spread") + 2.5 * (pl.col("value") - pl.col("level"))
     later = pl.col("event_time") >= change
     return (
         frame.join(spread, on=["entity", "metric"])

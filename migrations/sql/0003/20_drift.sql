@@ -48,3 +48,9 @@ CREATE TABLE feature_drift (
 
 COMMENT ON TABLE feature_drift IS
     'Drift of each feature over the series of a stream, per day; of scans there is one series.';
+
+ALTER TABLE series ADD COLUMN changed_at timestamptz;
+
+COMMENT ON COLUMN series.changed_at IS
+    'When its behaviour changed last, as far as a model in service was trained for it: what was '
+    'before is no longer trained on.';

@@ -92,9 +92,9 @@ def test_drift_of_one_series_is_noticed_and_only_it_is_trained(
     skipped = tick(trained)
     assert not skipped.run_requests
     assert requests.newest("iiot") == []
-    drop(IIOT, "moved.csv", readings(TRAINED_DAYS, 1, shift=40.0))
+    drop(IIOT, "moved.csv", readings(TRAINED_DAYS, 2, shift=40.0))
     run_stream(trained, IIOT, Console(quiet=True), train=False)
-    moved = (START + timedelta(days=TRAINED_DAYS)).date()
+    moved = (START + timedelta(days=TRAINED_DAYS + 1)).date()
     drift = trained.platform.warehouse.drift.of_series("iiot", moved)
     assert dict(drift.select("entity", "verdict").iter_rows()) == {
         "press-0": "severe",
@@ -109,8 +109,8 @@ def test_drift_of_one_series_is_noticed_and_only_it_is_trained(
     run = requested(trained)
     config = run.run_config["ops"]["iiot__isolation_forest_model"]["config"]
     assert config["series"] == [["press-0", "load"]]
-    assert config["cause"] == "drift"
-    assert "severe drift on 2026-01-11" in run.tags[REASON_TAG]
+    assert (config["cause"], config["window_days"]) == ("drift", 2)
+    assert "drifted on 2 days in a row" in run.tags[REASON_TAG]
     (asked,) = requests.running("iiot")
     assert run.tags[BATCH_TAG] == run.run_key == str(asked.batch)
 

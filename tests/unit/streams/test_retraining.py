@@ -61,7 +61,10 @@ def causes(evidence: StreamEvidence, policy: RetrainingPolicy = POLICY) -> list[
         ("ddd", True),
         ("dd?", False),
         ("-dds", True),
-        ("--s", True),
+        # A model of the new behaviour is trained on it alone, which takes two of these days.
+        ("--s", False),
+        ("-ss", True),
+        ("-ds", True),
         ("s--", False),
         ("dds-", False),
     ],
@@ -85,6 +88,14 @@ def test_many_series_become_the_whole_stream() -> None:
     (whole,) = decide(POLICY, fleet(*some, series("more", days=days("ddd"))))
     assert (whole.entity, whole.cause) == (None, "drift")
     assert "50 series are due and 100 have a model" in whole.reason
+
+
+def test_one_run_trains_on_what_all_of_its_series_have_of_the_new_behaviour() -> None:
+    members = [series("a", days=days("dddd")), series("b", days=days("-ddd"))]
+    assert [one.window_days for one in decide(POLICY, fleet(*members))] == [3, 3]
+    newcomer = series("c", trained_rows=None)
+    found = {one.metric: one.window_days for one in decide(POLICY, fleet(*members, newcomer))}
+    assert found == {"a": 3, "b": 3, "c": None}
 
 
 def test_what_was_asked_for_cools_down_in_event_time() -> None:
@@ -180,7 +191,9 @@ def test_patience_is_the_number_of_drifted_days_in_a_row(pattern: str, patience:
     policy = RetrainingPolicy(drift_days=patience)
     row = len(pattern) - len(pattern.rstrip("ds"))
     calm = fleet(series(days=days(pattern)), severe_series=100)
-    assert bool(decide(policy, calm)) == (row >= patience)
+    found = decide(policy, calm)
+    assert bool(found) == (row >= max(patience, 2))
+    assert all(one.window_days == row for one in found)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,245 @@
+"""Upkeep, once a day: what is wrong with models and their work is told, what is old is removed.
+
+What belongs here: the daily job, its schedule, and the warnings that no other sensor gives.
+A warning that is still true on the next day becomes critical. Age is no warning: it makes a
+training (``sensors.retraining``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from dagster import (
+    DefaultScheduleStatus,
+    JobDefinition,
+    MetadataValue,
+    OpExecutionContext,
+    ScheduleDefinition,
+    job,
+    op,
+)
+
+from anomaly_platform.assets.metadata import records_table
+from anomaly_platform.resources.housekeeping import prune
+from anomaly_platform.resources.moved_thresholds import move_thresholds
+from anomaly_platform.resources.outbox import Alert, Kind, Severity, fingerprint
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.resources.pruning import as_record
+from anomaly_platform.streams import MetricStream, Stream
+
+JOB: Final = "upkeep"
+#: A warning that has been open for this long is critical: it was there yesterday.
+ESCALATES_AFTER: Final = timedelta(hours=20)
+#: Under this balanced accuracy a stream of scans is told (requirement B10).
+SCAN_QUALITY_ALERT: Final = 0.7
+#: Share of a usual day's readings under or over which the volume is told.
+VOLUME_BOUNDS: Final = (0.5, 2.0)
+
+_NAMED = 10
+
+
+def build_upkeep() -> tuple[JobDefinition, ScheduleDefinition]:
+    """Return the daily job and its schedule, which runs from the start."""
+
+    @op(required_resource_keys={"platform"})
+    def look_after_models(context: OpExecutionContext) -> None:
+        platform: Platform = context.resources.platform
+        told = [
+            {"stream": stream.name, **line}
+            for stream in platform.streams
+            for line in look_after(platform, stream)
+        ]
+        context.add_output_metadata({"findings": records_table(told)})
+
+    @op(required_resource_keys={"platform"})
+    def prune_what_is_old(context: OpExecutionContext) -> None:
+        platform: Platform = context.resources.platform
+        went = [as_record(one) for one in prune(platform, context.instance, dry_run=False)]
+        context.add_output_metadata(
+            {
+                "pruned": records_table(went),
+                "bytes": MetadataValue.int(sum(int(one["bytes"] or 0) for one in went)),
+            }
+        )
+
+    @job(
+        name=JOB,
+        description="Warnings about models and their work, and the removal of what is old.",
+    )
+    def upkeep() -> None:
+        look_after_models()
+        prune_what_is_old()
+
+    schedule = ScheduleDefinition(
+        name="daily_upkeep",
+        job=upkeep,
+        cron_schedule="20 3 * * *",
+        execution_timezone="UTC",
+        default_status=DefaultScheduleStatus.RUNNING,
+    )
+    return upkeep, schedule
+
+
+def look_after(platform: Platform, stream: Stream) -> list[dict[str, Any]]:
+    """Tell what is wrong with a stream's models, and end what no longer is.
+
+    Returns
+    -------
+    list of dict
+        What was looked at: ``subject``, ``wrong`` and ``finding``.
+    """
+    lines = []
+    for kind, subject, finding, severity in _findings(platform, stream):
+        _tell(platform, stream, kind, subject, finding, severity)
+        lines.append({"subject": subject, "wrong": finding is not None, "finding": finding or ""})
+    if isinstance(stream, MetricStream):
+        moved = move_thresholds(
+            platform.warehouse.transactions,
+            platform.warehouse.labels,
+            stream.name,
+            default=platform.threshold_of(stream),
+            alpha=platform.alpha_of(stream),
+        )
+        lines += [
+            {"subject": "threshold", "wrong": False, "finding": f"{m.entity} {m.metric}"}
+            for m in moved
+        ]
+    return lines
+
+
+Finding = tuple[Kind, str, str | None, Severity]
+
+
+def _findings(platform: Platform, stream: Stream) -> Iterator[Finding]:
+    """Yield kind, subject, what is wrong (None: nothing) and how bad it is on its first day."""
+    champion = platform.warehouse.bundles.champion(stream.name, stream.scored_by)
+    if champion is None:
+        return
+    least = platform.settings.min_training_samples
+    evidence = platform.warehouse.training_evidence.of(stream, min_training_samples=least)
+    wanted = (
+        stream.retraining.minimum_quality
+        if isinstance(stream, MetricStream)
+        else SCAN_QUALITY_ALERT
+    )
+    measured = evidence.labelled_quality
+    quality = evidence.injected_quality if measured is None else measured
+    poor = quality is not None and quality < wanted
+    yield (
+        "quality",
+        "models",
+        f"balanced accuracy {quality:.2f}, {wanted:.2f} is wanted" if poor else None,
+        "warning",
+    )
+    yield "model_disabled", "series", _disabled(platform, stream, champion.version), "critical"
+    yield "model_disabled", "bundle", _unloadable(platform, stream, champion.version), "critical"
+    newest = _newest_figures(platform, stream)
+    latency = newest.get("latency_seconds")
+    target = platform.settings.latency_target_seconds
+    late = latency is not None and latency > target
+    yield (
+        "latency",
+        "scores",
+        f"scores came {latency:.0f} s after their file, {target} s is the target" if late else None,
+        "warning",
+    )
+    volume = newest.get("volume_ratio")
+    odd = volume is not None and not VOLUME_BOUNDS[0] <= volume <= VOLUME_BOUNDS[1]
+    yield "drift", "volume", f"{volume:.0%} of a usual day's readings" if odd else None, "warning"
+    size = platform.lake.size(f"models/{stream.name}")
+    limit = platform.settings.model_storage_limit_mb * 1024 * 1024
+    yield (
+        "storage",
+        "models",
+        f"{size:,} bytes of models, {limit:,} is the limit" if size > limit else None,
+        "warning",
+    )
+
+
+def _disabled(platform: Platform, stream: Stream, version: int) -> str | None:
+    """Return which series could not be trained: they have no model and the fallback stands in."""
+    with platform.warehouse.transactions.begin() as connection:
+        rows = connection.execute(
+            "SELECT device_id, metric_name FROM ml_models WHERE stream = %s AND model_type = %s "
+            "AND bundle_version = %s AND status = 'failed' ORDER BY device_id, metric_name",
+            (stream.name, stream.scored_by, version),
+        ).fetchall()
+    if not rows:
+        return None
+    named = ", ".join(f"{entity} {metric}" for entity, metric in rows[:_NAMED])
+    more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+    return f"{len(rows)} series could not be trained: {named}{more}"
+
+
+def _unloadable(platform: Platform, stream: Stream, version: int) -> str | None:
+    """Return why the version in service cannot be loaded, after having put another in its place."""
+    if not isinstance(stream, MetricStream):
+        return None
+    from anomaly_platform.assets.model_files import open_version
+
+    try:
+        open_version(platform, stream, version)
+    except Exception as error:  # whatever it is, it does not serve
+        bundles = platform.warehouse.bundles
+        reason = f"version {version} cannot be loaded: {type(error).__name__}: {error}"
+        back = bundles.previous(stream.name, stream.scored_by)
+        if back is None:
+            return f"{reason}; there is no other version to serve"
+        try:
+            open_version(platform, stream, back)
+        except Exception as second:  # the alert says so
+            return f"{reason}; nor can version {back}: {second}"
+        bundles.promote(stream.name, stream.scored_by, back, reason)
+        return f"{reason}; version {back} serves instead"
+    return None
+
+
+def _newest_figures(platform: Platform, stream: Stream) -> dict[str, float]:
+    """Return the figures of the newest day that is over."""
+    from anomaly_platform.resources.training_evidence import last_complete_day
+
+    newest = platform.warehouse.series.extents(stream.name)["last_event"].max()
+    if not isinstance(newest, datetime):
+        return {}
+    day = last_complete_day(newest.astimezone(UTC))
+    figures = platform.warehouse.monitoring.between(stream.name, day, day)
+    return {
+        stat: value
+        for subject, stat, value in figures.select("subject", "stat", "value").iter_rows()
+        if subject == "day" and value is not None
+    }
+
+
+def _tell(
+    platform: Platform,
+    stream: Stream,
+    kind: Kind,
+    subject: str,
+    finding: str | None,
+    severity: Severity,
+) -> None:
+    name = fingerprint(kind, stream.name, subject)
+    with platform.warehouse.transactions.begin() as connection:
+        if finding is None:
+            platform.outbox.resolve_alert(connection, name, {"checked": "daily upkeep"})
+            return
+        row = connection.execute(
+            "SELECT opened_at <= now() - %s FROM alerts WHERE fingerprint = %s AND state = 'open'",
+            (ESCALATES_AFTER, name),
+        ).fetchone()
+        second_day = row is not None and bool(row[0])
+        platform.outbox.raise_alert(
+            connection,
+            Alert(
+                kind=kind,
+                fingerprint=name,
+                subject=f"{stream.name}/{subject}",
+                severity="critical" if second_day else severity,
+                title=f"{stream.name}: {finding}",
+                stream=stream.name,
+                details={"finding": finding},
+                occurrence=f"{datetime.now(UTC):%Y-%m-%d}",
+            ),
+        )
