@@ -5,8 +5,6 @@ A warning that is still true on the next day becomes critical. Age is no warning
 training (``sensors.retraining``).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
