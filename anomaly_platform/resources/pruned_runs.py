@@ -48,7 +48,9 @@ def prune_runs(
 def prune_ticks(instance: DagsterInstance, *, before: dt.datetime, dry_run: bool) -> Pruned:
     """Remove the ticks of sensors and schedules from before a time."""
     count = 0
-    for state in instance.all_instigator_state():
+    # An instance in memory has no ticks.
+    states = instance.all_instigator_state() if instance.schedule_storage else ()
+    for state in states:
         ticks = instance.get_ticks(
             state.instigator_origin_id, state.selector_id, before=before.timestamp()
         )

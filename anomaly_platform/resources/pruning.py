@@ -68,7 +68,8 @@ def _aged(settings: Settings) -> tuple[_Rows, ...]:
         _Rows(
             "messages that were delivered",
             "notifications",
-            "created_at < %(before)s AND NOT EXISTS (SELECT FROM deliveries d "
+            "created_at < %(before)s AND routed_at IS NOT NULL AND NOT EXISTS ("
+            "SELECT FROM deliveries d "
             "WHERE d.notification_id = id AND d.status = 'waiting')",
             messages,
         ),
