@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
+import structlog.tracebacks
 from structlog.typing import EventDict, Processor
 
 #: Whose logs are ours to write; other packages keep their own ways.
@@ -78,7 +79,10 @@ def _ending(log_format: str) -> list[Processor]:
     """Return the processors that make a line of an event."""
     if log_format == "json":
         return [
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(
+                # Without local variables, which may be anybody's passwords.
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             structlog.processors.JSONRenderer(ensure_ascii=True, default=str),
             _clean,
         ]

@@ -16,6 +16,7 @@ from anomaly_platform.resources.training_requests import ask
 from anomaly_platform.resources.transactions import Connection
 from anomaly_platform.serving.cursors import read_cursor, write_cursor
 from anomaly_platform.serving.idempotency import Once, write_once
+from anomaly_platform.serving.limits import Predicting
 from anomaly_platform.serving.openapi import accepted, problems
 from anomaly_platform.serving.problems import ApiProblem, not_found
 from anomaly_platform.serving.routes.streams import ASSETS
@@ -59,8 +60,10 @@ _MOST_TRAININGS = 1_000
 Reader = Annotated[Caller, Depends(require("ml:read"))]
 
 
-@router.post("/detect", responses=problems(404))
-async def detect(asked: DetectRequest, serving: Serving, _caller: Reader) -> DetectAnswer:
+@router.post("/detect", responses=problems(404, 429))
+async def detect(
+    asked: DetectRequest, serving: Serving, _caller: Reader, _counted: Predicting = None
+) -> DetectAnswer:
     """Look through the last hours of an asset for anomalies, and say how it is as a whole."""
     async with serving.pool.connection() as connection:
         metrics = await metrics_of(connection, ASSETS, asked.asset_id)

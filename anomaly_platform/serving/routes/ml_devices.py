@@ -1,0 +1,107 @@
+"""``/api/v1/ml/devices``: a device at a glance, for dashboards that ask often.
+
+Almost all of it comes from the cache that the workers share (I8); the database is asked for what
+is not there.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path
+
+from anomaly_platform.serving.cache import count_key, latest_key, model_key
+from anomaly_platform.serving.detection_rows import DetectionFilter, count_detections
+from anomaly_platform.serving.model_rows import ModelFilter, list_models
+from anomaly_platform.serving.openapi import problems
+from anomaly_platform.serving.problems import not_found
+from anomaly_platform.serving.routes.streams import DEVICES
+from anomaly_platform.serving.schemas.base import Name
+from anomaly_platform.serving.schemas.devices import Device, DeviceMetric, ServingModel
+from anomaly_platform.serving.scored_rows import metrics_of
+from anomaly_platform.serving.security import Caller, require
+from anomaly_platform.serving.state import Serving, ServingState
+
+router = APIRouter(prefix="/api/v1/ml", tags=["models of devices"])
+
+_DAY = dt.timedelta(days=1)
+_MOST_MODELS = 10_000
+
+
+@router.get("/devices/{device_id}", responses=problems(404))
+async def show_device(
+    device_id: Annotated[Name, Path()],
+    serving: Serving,
+    _caller: Annotated[Caller, Depends(require("ml:read"))],
+) -> Device:
+    """Show a device: its metrics, which model judges each, and the latest predictions."""
+    async with serving.pool.connection() as connection:
+        metrics = await metrics_of(connection, DEVICES, device_id)
+    if not metrics:
+        raise not_found(f"device {device_id!r}")
+    names = list(metrics)
+    found = await serving.cache.get(
+        [
+            count_key(device_id),
+            *(latest_key(device_id, name) for name in names),
+            *(model_key(device_id, name) for name in names),
+        ]
+    )
+    latest, cached = found[1 : 1 + len(names)], found[1 + len(names) :]
+    models = await _models(serving, device_id, dict(zip(names, cached, strict=True)))
+    return Device(
+        device_id=device_id,
+        anomalies_24h=await _anomalies(serving, device_id, found[0]),
+        metrics=[
+            DeviceMetric(
+                metric_name=name,
+                last_reading=metrics[name],
+                model=models[name],
+                latest_prediction=said if isinstance(said, dict) else None,
+            )
+            for name, said in zip(names, latest, strict=True)
+        ],
+    )
+
+
+async def _anomalies(serving: ServingState, device_id: str, cached: Any) -> int:
+    if isinstance(cached, int):
+        return cached
+    chosen = DetectionFilter(DEVICES, device_id, since=dt.datetime.now(dt.UTC) - _DAY)
+    async with serving.pool.connection() as connection:
+        count = await count_detections(connection, chosen)
+    serving.cache.put(count_key(device_id), count)
+    return count
+
+
+async def _models(
+    serving: ServingState, device_id: str, cached: dict[str, Any]
+) -> dict[str, ServingModel | None]:
+    """Return the model of each metric; what is cached counts only while its version serves."""
+    served = serving.models.metrics(DEVICES)
+    wanted = {
+        name: str(identity)
+        for name in cached
+        if (identity := served.model_id(device_id, name)) is not None
+    }
+    known = {
+        name: ServingModel.model_validate(value)
+        for name, value in cached.items()
+        if isinstance(value, dict) and value.get("id") == wanted.get(name)
+    }
+    if set(wanted) - set(known):
+        chosen = ModelFilter(DEVICES, device=device_id, status="active")
+        async with serving.pool.connection() as connection:
+            rows = await list_models(
+                connection, chosen, default=served.threshold, after=None, limit=_MOST_MODELS
+            )
+        for row in rows:
+            if wanted.get(row.metric_name) != str(row.id):
+                continue
+            model = ServingModel.model_validate(
+                {name: getattr(row, name) for name in ServingModel.model_fields}
+            )
+            known[row.metric_name] = model
+            serving.cache.put(model_key(device_id, row.metric_name), model.model_dump(mode="json"))
+    return {name: known.get(name) for name in cached}
