@@ -86,8 +86,8 @@ def main() -> None:
         "",
         f"Trained on {len(train.scans):,} simulated scans of {TRAIN_DAYS} days (seed {TRAIN_SEED};",
         f"{labelled:.1%} of them carry a label, and none is read). Tested on months of {TEST_DAYS}",
-        "days that begin later, in the same network, from other seeds. No setting was chosen on these",
-        "months: development used another network and other seeds.",
+        "days that begin later, in the same network, from other seeds. No setting was chosen on",
+        "these months: development used another network and other seeds.",
         "",
     ]
     models = barcode_learned.train(train.scans, reference)
