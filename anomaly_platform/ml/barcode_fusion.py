@@ -12,6 +12,11 @@ than scores, and a power of four rather than a plain mean: what one detector is 
 not be averaged away by the silence or the noise of the others, and two that agree count more than
 one.
 
+What a share of *scans* promises holds for scans that are independent, and those of a lot are not:
+a lot that takes a road for the first time is a hundred scans at once. Where few lots were there to
+calibrate on, a new one may do anything, and a p-value is no smaller than one in the number of lots
+plus one, until the evidence goes beyond all that was ever seen.
+
 After a proven violation an EPC's history is not what the learned detectors take it for (goods that
 went a wrong way come late, and at odd hours). Their evidence counts half from there on: the
 violation is charged once, and a new one is still found.
@@ -99,8 +104,10 @@ class BarcodeFusion:
         *,
         weights: FusionWeights | None = None,
         alpha: float = 0.01,
+        lots: int | None = None,
     ) -> None:
         self.calibrations = dict(calibrations)
+        self.lots = lots
         self.weights = weights or FusionWeights()
         self.alpha = alpha
 
@@ -111,6 +118,7 @@ class BarcodeFusion:
         p_values: Mapping[str, Floats],
         *,
         after_violation: npt.NDArray[np.bool_] | None = None,
+        lots: int | None = None,
         weights: FusionWeights | None = None,
         alpha: float = 0.01,
     ) -> Self:
@@ -125,10 +133,14 @@ class BarcodeFusion:
             `lstm` and `svm`, (n,) each, of the detectors that there are; may be empty.
         after_violation
             (n,) scans of an EPC that broke a rule before.
+        lots
+            Of how many lots the scans are; None when each scan is independent of the others.
         weights, alpha
             Requirement B7's weights; the share of normal scans that may reach the threshold.
         """
-        fusion = cls({}, weights=weights, alpha=alpha)
+        if lots is not None and lots < 1:
+            raise ValueError(f"lots is {lots}, at least 1 is needed")
+        fusion = cls({}, weights=weights, alpha=alpha, lots=lots)
         normal = rules < CERTAIN_FROM
         if p_values and not normal.any():
             raise ValueError("no scan to calibrate on: a rule fires at each of them")
@@ -169,9 +181,7 @@ class BarcodeFusion:
         ruled = not bool(np.isnan(rules).any())
         nothing = np.full(count, np.nan)
         alone = {
-            name: barcode_view(score_of_p(p_values[name], self.alpha), threshold)
-            if name in p_values
-            else nothing
+            name: self._shown(p_values[name], threshold) if name in p_values else nothing
             for name in LEARNED
         }
         confidence = partial(
@@ -209,6 +219,12 @@ class BarcodeFusion:
                 raise ValueError(f"{' and '.join(names)} were never calibrated together")
             raw = self._evidence(names, rules, p_values, after)
             p = self.calibrations[names].p_value(raw)
+        return self._shown(p, threshold)
+
+    def _shown(self, p: Floats, threshold: float) -> Floats:
+        if self.lots is not None:
+            rows = max((known.rows for known in self.calibrations.values()), default=self.lots)
+            p = p_of_new_lot(p, rows, self.lots)
         return barcode_view(score_of_p(p, self.alpha), threshold)
 
     def _evidence(
@@ -230,7 +246,10 @@ class BarcodeFusion:
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that a confidence depends on."""
         weights = [self.weights.rules, self.weights.lstm, self.weights.svm, self.alpha]
-        arrays: dict[str, npt.NDArray[Any]] = {"fusion/weights": np.array(weights)}
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "fusion/weights": np.array(weights),
+            "fusion/lots": np.array([-1 if self.lots is None else self.lots], dtype=np.int64),
+        }
         for names, calibration in self.calibrations.items():
             for name, array in calibration.to_arrays().items():
                 arrays[f"fusion/{'+'.join(names)}/{name}"] = array
@@ -249,7 +268,32 @@ class BarcodeFusion:
             {names: Calibration.from_arrays(group) for names, group in found.items()},
             weights=FusionWeights(rules, lstm, svm),
             alpha=alpha,
+            lots=lots if (lots := int(arrays["fusion/lots"][0])) > 0 else None,
         )
+
+
+def p_of_new_lot(p: Floats, rows: int, lots: int) -> Floats:
+    """P-values of scans of a lot that calibration did not see, from those of single scans.
+
+    (k + m) / (n + m) instead of (k + 1) / (n + 1), with m = n / lots: what comes is a whole lot.
+    Beyond the largest calibration score the fitted tail goes on from there.
+
+    Parameters
+    ----------
+    p
+        (n,) conformal p-values.
+    rows, lots
+        Scans that were calibrated on, and of how many lots they are.
+
+    Examples
+    --------
+    >>> p_of_new_lot(np.array([1.0, 1 / 1001]), rows=1000, lots=9).round(3).tolist()
+    [1.0, 0.1]
+    """
+    size = max(rows / lots, 1.0)
+    within = (p * (rows + 1) - 1 + size) / (rows + size)
+    beyond = p * (rows + 1) * size / (rows + size)
+    return np.asarray(np.maximum(np.where(p * (rows + 1) >= 1.0, within, beyond), P_FLOOR))
 
 
 def p_of_certainty(rules: Floats, alpha: float) -> Floats:

@@ -35,6 +35,7 @@ from anomaly_platform.ml.detectors.sequence_lstm_calibrated import (
     calibration_start,
     doubtful,
 )
+from anomaly_platform.ml.detectors.sequence_lstm_scans import lots_of
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 
 Floats = npt.NDArray[np.float64]
@@ -200,6 +201,7 @@ def fit_fusion(
         rule_certainty(scans)[late],
         p_values,
         after_violation=after_violation(scans)[late],
+        lots=lots_of(scans.filter(pl.Series(late))).n_unique(),
         weights=weights,
         alpha=alpha,
     )

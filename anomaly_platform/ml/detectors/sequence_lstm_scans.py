@@ -288,6 +288,11 @@ def _same(field: str) -> pl.Expr:
     return (pl.col(field) == pl.col(field).shift(1)).fill_null(value=True)
 
 
+def lots_of(scans: pl.DataFrame) -> pl.Series:
+    """Return the lot of each scan: what the codes of its units have in common."""
+    return scans.select(_lot()).to_series()
+
+
 def _lot() -> pl.Expr:
     """Company, product and lot; of a malformed code all but its last two parts."""
     return pl.col("epc_code").str.replace(r"(\.[^.]*){0,2}$", "")

@@ -14,6 +14,7 @@ from anomaly_platform.ml.barcode_fusion import (
     BarcodeFusion,
     FusionWeights,
     p_of_certainty,
+    p_of_new_lot,
     run_side_by_side,
 )
 from anomaly_platform.ml.calibration import barcode_view, score_of_p
@@ -171,3 +172,37 @@ def test_a_batch_waits() -> None:
 
     assert run_side_by_side({LSTM: slow, SVM: fast}).results == {LSTM: 2, SVM: 1}
     assert run_side_by_side({}).results == {}
+
+
+@given(
+    p=st.lists(st.floats(1e-12, 1.0), min_size=2, max_size=30),
+    rows=st.integers(50, 10**6),
+    lots=st.integers(1, 2000),
+)
+def test_the_p_value_of_a_new_lot_is_larger_and_keeps_the_order(
+    p: list[float], rows: int, lots: int
+) -> None:
+    before = np.sort(np.array(p))
+    after = p_of_new_lot(before, rows, lots)
+    assert (after >= before * (1 - 1e-9)).all()
+    assert (after <= 1.0 + 1e-12).all()
+    assert (np.diff(after) >= -1e-15).all()
+
+
+def test_few_lots_support_no_alarm_within_what_was_seen() -> None:
+    many = BarcodeFusion.fit(np.zeros(COUNT), normal(0), lots=COUNT)
+    few = BarcodeFusion.fit(np.zeros(COUNT), normal(0), lots=8)
+    seen = normal(0)
+    assert (many.fuse(np.zeros(COUNT), seen).final >= 50).mean() > 0.005
+    assert (few.fuse(np.zeros(COUNT), seen).final >= 50).sum() == 0
+    beyond = {LSTM: np.array([1e-12]), SVM: np.array([1e-12])}
+    assert few.fuse(np.zeros(1), beyond).final[0] >= 50
+    assert few.fuse(np.array([80.0]), {LSTM: np.ones(1), SVM: np.ones(1)}).final[0] >= 80
+
+
+def test_lots_are_stored_and_there_is_at_least_one() -> None:
+    fusion = BarcodeFusion.fit(np.zeros(COUNT), normal(0), lots=8)
+    assert BarcodeFusion.from_arrays(fusion.to_arrays()).lots == 8
+    assert BarcodeFusion.from_arrays(BarcodeFusion({}).to_arrays()).lots is None
+    with pytest.raises(ValueError, match="lots"):
+        BarcodeFusion.fit(np.zeros(COUNT), normal(0), lots=0)
