@@ -1,8 +1,9 @@
 """Measure how fast the sequence model trains, beside a plain PyTorch loop.
 
-One command, one run, one process, the same model, data, loss, optimiser and threads::
+One command, one run, one process, the same model, data, loss, optimiser and threads, everything
+written to ``docs/speed_sequence.md``::
 
-    python benchmarks/speed_sequence.py [--events 100000] [--threads 1] [--device auto]
+    python benchmarks/speed_sequence.py [--events 100000] [--threads 1] [--device auto] [--out F]
 
 Three ways of feeding the same sequences of scans to the model:
 
@@ -13,17 +14,22 @@ Three ways of feeding the same sequences of scans to the model:
 
 Events per second are real events (padding does not count); each way is timed over the same
 number of seconds after a warm-up, in turn and twice, and the better time counts. On a GPU the
-share of time that it was busy is shown as well.
+share of time that it was busy is shown as well. How long a request of scans takes is measured by
+`speed_requests`.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
-import polars as pl
+import speed_requests
 import torch
 
 from anomaly_platform.ml.detectors.sequence_lstm_events import (
@@ -51,6 +57,7 @@ from anomaly_platform.ml.detectors.sequence_lstm_scans import (
 from anomaly_platform.ml.features.scans import ScanFeatureSet
 from anomaly_platform.simulator.supply_network import simulate_supply_network
 
+ROOT = Path(__file__).resolve().parents[1]
 PADDED_SEQUENCES = 32
 SECONDS = 6.0
 
@@ -153,11 +160,12 @@ def measure(step: Callable[[Batch], int], batches: Iterator[Batch], device: torc
 
 
 def main() -> None:
-    """Measure and print a table."""
+    """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "speed_sequence.md")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     device = chosen.device
@@ -177,29 +185,31 @@ def main() -> None:
             trainer = Trainer(sequences, sizes, parameters, device)
             rate = measure(lambda b, t=trainer, s=steps: t.step(b, s), batches, trainer.device)
             found[name] = max(found[name], rate)
+    loads = ", ".join(f"{load:.1f}" for load in os.getloadavg())
+    lines = [
+        "# Speed of the barcode detectors",
+        "",
+        "Written by `python benchmarks/speed_sequence.py`; do not edit. Only ratios of one run",
+        f"mean anything elsewhere. {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} logical cores,",
+        f"load averages {loads}, Python {platform.python_version()}, torch {torch.__version__}.",
+        "",
+        "## Training",
+        "",
+        f"{sequences.events:,} scans in {len(sequences):,} sequences, mean length",
+        f"{sequences.lengths.mean():.1f}; {device}, {chosen.threads} thread(s).",
+        "Scans a second, padding not counted, the better of two rounds.",
+        "",
+        "| way | scans/s | ours is faster by | wanted |",
+        "|---|--:|--:|--:|",
+    ]
     best = next(iter(found.values()))
-    print(
-        f"{sequences.events:,} events in {len(sequences):,} sequences, mean length "
-        f"{sequences.lengths.mean():.1f}, {device}, {chosen.threads} thread(s), "
-        f"torch {torch.__version__}"
-    )
-    with pl.Config(
-        tbl_formatting="MARKDOWN",
-        tbl_hide_dataframe_shape=True,
-        tbl_hide_column_data_types=True,
-        fmt_str_lengths=80,
-    ):
-        print(
-            pl.DataFrame(
-                {
-                    "way": list(found),
-                    "events/s": [f"{rate:,.0f}" for rate in found.values()],
-                    "ours is faster by": [f"{best / rate:.1f}" for rate in found.values()],
-                }
-            )
-        )
+    for (name, rate), wanted in zip(found.items(), ("", "≥ 2×", "≥ 10×"), strict=True):
+        lines.append(f"| {name} | {rate:,.0f} | {best / rate:.1f}× | {wanted} |")
     if device == "cuda":
-        print(f"GPU utilisation now: {torch.cuda.utilization()} %")
+        lines.append(f"\nGPU utilisation at the end: {torch.cuda.utilization()} %.")
+    lines += ["", *speed_requests.section(), ""]
+    chosen.out.write_text("\n".join(lines))
+    print(f"{chosen.out} written")
 
 
 if __name__ == "__main__":

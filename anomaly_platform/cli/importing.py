@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,6 +60,7 @@ def import_into_landing(
         taken.add(file.name)
     for file in files:
         if isinstance(stream, ScanStream) and file.name in REFERENCE_FILES:
+            _refuse_bad_reference(file)
             target = platform.reference_folder(stream) / file.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
@@ -80,3 +82,22 @@ def import_into_landing(
     console.print(
         f"`anomaly run {stream.name}` takes them in now; a running platform does so by itself."
     )
+
+
+def _refuse_bad_reference(file: Path) -> None:
+    """Read a reference file now, rather than have the next training fail on it.
+
+    Raises
+    ------
+    MappingError
+        When a column is missing, or a value is not what it should be.
+    """
+    from anomaly_platform.ingest.mapping import MappingError
+    from anomaly_platform.ml.features.scans_reference import ScanReference
+
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copyfile(file, Path(folder) / file.name)
+        try:
+            ScanReference.read(Path(folder))
+        except ValueError as error:
+            raise MappingError(f"{error}; nothing was changed") from None

@@ -199,12 +199,9 @@ def encode_scans(
     last = offsets[1 + len(lengths) :] - 1
     rows[last[: len(alone)]] = original[doubts]
     second[last[len(alone) :]] = original[after]
-    codes = np.empty((ordered.height, len(SCAN_SPEC.categorical)), dtype=np.int32)
-    for column, name in enumerate(SCAN_SPEC.categorical):
-        values = vocabularies[name].values
-        known = dict(zip(values, range(RESERVED, RESERVED + len(values)), strict=True))
-        coded = ordered[name].replace_strict(known, default=UNKNOWN, return_dtype=pl.Int32)
-        codes[:, column] = coded.zip_with(ordered[name].is_not_null(), pl.Series([ABSENT]))
+    codes = ordered.select(
+        _coded(name, vocabularies[name]) for name in SCAN_SPEC.categorical
+    ).to_numpy()
     hours = np.diff(ordered["event_time"].dt.timestamp("us").to_numpy()[chosen], prepend=0) / 3.6e9
     hours[offsets[:-1]] = 0.0
     sequences = EventSequences(
@@ -248,6 +245,17 @@ def observations(scans: pl.DataFrame) -> npt.NDArray[np.float64]:
         .sort("row")
     )
     return np.asarray(1.0 / sizes.select(pl.max_horizontal("size", "usual")).to_series().to_numpy())
+
+
+def _coded(name: str, vocabulary: Vocabulary) -> pl.Expr:
+    """Codes of a field; in one query for all fields, since a request of one EPC is nothing else."""
+    values = vocabulary.values
+    codes = range(RESERVED, RESERVED + len(values))
+    known = pl.col(name).replace_strict(
+        list(values), list(codes), default=UNKNOWN, return_dtype=pl.Int32
+    )
+    absent = pl.lit(ABSENT, dtype=pl.Int32)
+    return pl.when(pl.col(name).is_null()).then(absent).otherwise(known).alias(name)
 
 
 def _begins(epc: pl.Series) -> npt.NDArray[np.int64]:

@@ -120,3 +120,34 @@ def test_import_never_replaces_a_file_that_waits(invoke: Invoke, tmp_path: Path)
 def test_simulate_names_a_bad_day(invoke: Invoke, tmp_path: Path) -> None:
     said = invoke("simulate", "ems", "--out", tmp_path / "x", "--start", "tomorrow", code=2)
     assert "is no day" in said
+
+
+def test_simulate_barcode_writes_scans_reference_and_labels_that_import_takes(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    out = tmp_path / "network"
+    said = invoke("simulate", "barcode", "--out", out, "--days", 2, "--entities", 30, "--seed", 5)
+    scans = [pl.read_csv(path) for path in sorted((out / "scans").iterdir())]
+    assert f"{sum(frame.height for frame in scans):,} scans in 2 files" in said
+    incidents = pl.read_csv(out / "labels.csv", infer_schema=False)
+    flagged = pl.concat(frame.filter("is_anomaly")["event_id"] for frame in scans)
+    assert set(incidents["event_id"]) == set(flagged.cast(pl.String))
+    reference = sorted((out / "reference").glob("*.csv"))
+    known = [path for path in reference if path.name != "products.csv"]
+    told = invoke("import", "barcode", *known, *sorted((out / "scans").iterdir()))
+    assert told.count("read at the next training") == len(known) == 5
+    kept = tmp_path / "home" / "reference" / "barcode"
+    assert sorted(path.name for path in kept.iterdir()) == [path.name for path in known]
+    assert (kept / "locations.csv").read_bytes() == (out / "reference/locations.csv").read_bytes()
+    landed = tmp_path / "home" / "landing" / "barcode"
+    assert len(list(landed.glob("barcode-*.csv"))) == 2
+
+
+def test_import_refuses_reference_data_that_training_could_not_use(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    file = tmp_path / "locations.csv"
+    file.write_text("location_id,scan_location\nL1,Here\n")
+    with pytest.raises(MappingError, match="missing columns"):
+        invoke("import", "barcode", file)
+    assert not (tmp_path / "home" / "reference" / "barcode" / "locations.csv").exists()

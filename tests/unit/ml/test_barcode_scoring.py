@@ -1,10 +1,13 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from random import Random
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("torch", reason="the sequence model trains with torch")
 
@@ -143,3 +146,31 @@ def test_the_reference_names_places_in_explanations(
     scored = models.score(features).filter(pl.col("ml_explanation").str.contains("expected"))
     names = models.rules.reference.locations["scan_location"].to_list()
     assert any(name in words for words in scored["ml_explanation"] for name in names)
+
+
+@pytest.fixture(scope="module")
+def month() -> pl.DataFrame:
+    return simulate_supply_network(events=3000, days=12, seed=3).scans
+
+
+@given(order=st.randoms(use_true_random=False), day=st.integers(4, 11), parts=st.integers(1, 6))
+@settings(max_examples=12, deadline=None)
+def test_no_bit_of_a_score_depends_on_the_order_or_the_portions_of_arrival(
+    models: BarcodeModels, month: pl.DataFrame, order: Random, day: int, parts: int
+) -> None:
+    start = month["event_time"].min().date() + timedelta(days=day)  # type: ignore[union-attr]
+    since = datetime.combine(start, datetime.min.time(), UTC)
+    whole = month.filter(pl.col("event_time") < since + timedelta(days=1))
+    rows = list(range(whole.height))
+    order.shuffle(rows)
+    shuffled = whole[rows]
+    size = -(-shuffled.height // parts)
+    arrived = [shuffled.slice(n * size, size) for n in range(parts)]
+
+    def scored(frame: pl.DataFrame) -> pl.DataFrame:
+        return models.score(ScanFeatureSet().compute(frame), since=since)
+
+    at_once, bit_by_bit = scored(whole), scored(pl.concat(arrived))
+    assert at_once.height > 0
+    assert ordered(bit_by_bit).equals(ordered(at_once))
+    assert bit_by_bit.drop("places_so_far").equals(at_once.drop("places_so_far"))

@@ -1,0 +1,71 @@
+"""How long a request of scans takes (requirement B11); a part of `speed_sequence.py`.
+
+What belongs here: models as they are in service, and the time from scans to confidences with
+reasons: features, rules, sequence model, SVM and fusion, side by side and with their time limits,
+as online. HTTP and the database are not in.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from anomaly_platform.ml.barcode_fusion import TIME_LIMITS
+from anomaly_platform.ml.barcode_scoring import BarcodeModels, fit_fusion
+from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
+from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
+from anomaly_platform.ml.detectors.rules import RulesModel
+from anomaly_platform.ml.detectors.sequence_lstm_calibrated import CalibratedSequence
+from anomaly_platform.ml.detectors.sequence_lstm_parameters import TrainingParameters
+from anomaly_platform.ml.features.scans import ScanFeatureSet
+from anomaly_platform.ml.features.scans_reference import ScanReference
+from anomaly_platform.simulator.supply_network import simulate_supply_network
+
+REPEATS = 60
+TRAINED_ON = 60_000
+GOALS = {1: "20 ms", 1_000: "300 ms"}
+
+
+def models() -> tuple[BarcodeModels, pl.DataFrame]:
+    """Train models of the usual size, briefly, and return scans to judge."""
+    data = simulate_supply_network(events=TRAINED_ON, days=30, seed=5)
+    with tempfile.TemporaryDirectory() as folder:
+        data.world.write_reference(Path(folder))
+        reference = ScanReference.read(Path(folder))
+    features = ScanFeatureSet().compute(data.scans.drop("label", "anomaly_kind"))
+    rules = RulesModel.fit(features, reference)
+    judged = rules.score(features, reasons=False)
+    lstm = CalibratedSequence.fit(judged, parameters=TrainingParameters(max_epochs=2))
+    search = SvmSearch(nu=(0.1,), gamma=(1.0,), kernel=("rbf",))
+    svm = CalibratedSvm.fit(judged, reference, search=search)
+    trained = BarcodeModels(rules, lstm, svm, fit_fusion(judged, lstm, svm))
+    return trained, simulate_supply_network(events=TRAINED_ON // 10, days=30, seed=6).scans
+
+
+def section() -> list[str]:
+    """Measure requests of one EPC and of 1,000 scans, and return the page's lines."""
+    trained, scans = models()
+    features = ScanFeatureSet()
+    one = scans.filter(pl.col("entity") == scans["entity"].mode().sort()[0])
+    lines = [
+        "## Requests",
+        "",
+        "From scans to confidences with reasons: features, rules, sequence model, SVM and fusion.",
+        f"Median of {REPEATS} requests, and the fastest, since the machine is shared.",
+        "",
+        "| request | median, ms | fastest, ms | wanted |",
+        "|---|--:|--:|--:|",
+    ]
+    for size, request in ((1, one), (1_000, scans.head(1_000))):
+        took = []
+        for _ in range(REPEATS + 1):
+            began = time.perf_counter()
+            trained.score(features.compute(request), limits=TIME_LIMITS)
+            took.append(1000 * (time.perf_counter() - began))
+        name = f"one EPC, {request.height} scans" if size == 1 else f"{size:,} scans"
+        lines.append(f"| {name} | {np.median(took[1:]):.1f} | {min(took):.1f} | {GOALS[size]} |")
+    return lines
