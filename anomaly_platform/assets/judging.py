@@ -65,14 +65,17 @@ def judge(
         ),
         trained_gate(int(counts["series_trained"]), int(counts["series_failed"])),
     ]
-    compared = None
-    if champion is not None and gates[0].passed:
-        compared = _compare(platform, stream, challenger, champion)
     own = own_series(challenger)
+    compared, before = None, None
+    if champion is not None and gates[0].passed:
+        serving = open_version(platform, stream, champion, verify="each")
+        compared = _compare(platform, stream, challenger, serving)
+        before = _accuracy_before(own, serving)
     gates += quality_gates(
         _number(own["balanced_accuracy"].median()),
         _number(own["false_positive_rate"].mean()),
         None if compared is None else compared.champion_false_positive_rate,
+        before=before,
     )
     if compared is not None:
         gates += comparison_gates(compared)
@@ -95,13 +98,18 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
+def _accuracy_before(own: pl.DataFrame, serving: Bundle) -> float | None:
+    """Return what the champion's own training measured on the series that were trained anew."""
+    same = serving.series.join(own, on=["entity", "metric"], how="semi")
+    return _number(same["balanced_accuracy"].median())
+
+
 def _compare(
-    platform: Platform, stream: MetricStream, challenger: Bundle, champion: int
+    platform: Platform, stream: MetricStream, challenger: Bundle, serving: Bundle
 ) -> Comparison | None:
     from anomaly_platform.ml.training.comparison import comparable, compare
     from anomaly_platform.ml.training.extending import extends
 
-    serving = open_version(platform, stream, champion, verify="each")
     if not extends(serving, stream.features):
         return None
     keys, buckets = _sample(comparable(challenger, serving))

@@ -16,6 +16,8 @@ from anomaly_platform.ml.training.comparison import MUCH_WORSE, Comparison
 LEAST_TRAINED_SHARE: Final = 0.5
 #: Balanced accuracy (0.5 is chance) under which a bundle does not serve; its median over series.
 LEAST_BALANCED_ACCURACY: Final = 0.60
+#: Below it no bundle serves, whatever its series were before.
+LITTLE_BETTER_THAN_CHANCE: Final = 0.53
 #: Mean false-positive rate that is always good enough …
 GOOD_FALSE_POSITIVE_RATE: Final = 0.05
 #: … and the one that is too much where nothing serves that could do better.
@@ -100,7 +102,11 @@ def trained_gate(trained: int, failed: int) -> Gate:
 
 
 def quality_gates(
-    balanced_accuracy: float | None, false_positive_rate: float | None, champions: float | None
+    balanced_accuracy: float | None,
+    false_positive_rate: float | None,
+    champions: float | None,
+    *,
+    before: float | None = None,
 ) -> list[Gate]:
     """Return whether a challenger is good enough by itself.
 
@@ -114,7 +120,13 @@ def quality_gates(
     champions
         The champion's mean false-positive rate there: after a change of behaviour it is the
         champion that raises the false alarms.
+    before
+        The median balanced accuracy that the same series had when the champion was trained:
+        of a series that is hard by nature no more is asked than that.
     """
+    least = LEAST_BALANCED_ACCURACY
+    if before is not None:
+        least = max(LITTLE_BETTER_THAN_CHANCE, min(least, before - TOLERANCE))
     bound = MOST_FALSE_POSITIVES
     if champions is not None:
         bound = max(GOOD_FALSE_POSITIVE_RATE, champions + TOLERANCE)
@@ -122,8 +134,8 @@ def quality_gates(
         Gate(
             "minimum quality",
             _figure(balanced_accuracy, "median balanced accuracy"),
-            f"at least {LEAST_BALANCED_ACCURACY:.2f}",
-            balanced_accuracy is None or balanced_accuracy >= LEAST_BALANCED_ACCURACY,
+            f"at least {least:.2f}",
+            balanced_accuracy is None or balanced_accuracy >= least,
         ),
         Gate(
             "false alarms",

@@ -210,7 +210,9 @@ class Registry:
             folder = self._platform.settings.mlflow_artifacts / stream
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             place = folder.as_uri()
-        return str(self._client.create_experiment(stream, artifact_location=place))
+        # Without it MLflow opens its pages for language models.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        return str(self._client.create_experiment(stream, artifact_location=place, tags=tags))
 
     def _ensure_version(self, record: BundleRecord, run_id: str, page: RunPage) -> None:
         name = f"{record.stream}.{record.detector}"

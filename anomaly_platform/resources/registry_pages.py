@@ -26,6 +26,10 @@ _LONGEST_VALUE: Final = 500
 _LONGEST_NOTE: Final = 4_000
 _LARGEST_TABLE: Final = 50 * 2**20
 _SCORED_ROWS: Final = 50_000
+_USUAL_REASONS: Final = {
+    "challenger": "waits to be judged",
+    "retired": "another version was promoted",
+}
 #: Kept in tags, which can be searched for.
 _LINEAGE: Final = ("run_id", "cause", "reason", "code_version", "watermark")
 
@@ -98,7 +102,7 @@ def page_of(platform: Platform, record: BundleRecord) -> RunPage:
             | {"window_start": record.window_start, "window_end": record.window_end}
         ),
         tags=_tags(record),
-        changing_tags=_changing_tags(record),
+        changing_tags=_changing_tags(platform, record),
         metrics=[*_metrics(record.metrics), *_metrics(_counts(manifest)), *_losses(history)],
         note=_note(record),
         started_ms=began,
@@ -158,7 +162,11 @@ def _tags(record: BundleRecord) -> dict[str, str]:
     }
 
 
-def _changing_tags(record: BundleRecord) -> dict[str, str]:
+def _changing_tags(platform: Platform, record: BundleRecord) -> dict[str, str]:
+    """Return what is said of a version's fate; every tag each time, or an old one would stay."""
+    champion = platform.warehouse.bundles.champion(record.stream, record.detector)
+    serves = champion is not None and champion.version == record.version
+    reason = champion.reason if champion is not None and serves else record.reason
     passed = "; ".join(
         f"{gate['gate']}: {'passed' if gate['passed'] else 'failed'} ({gate['value']})"
         for gate in record.gates
@@ -166,8 +174,8 @@ def _changing_tags(record: BundleRecord) -> dict[str, str]:
     return _texts(
         {
             "anomaly.status": record.status,
-            "anomaly.status_reason": record.reason,
-            "anomaly.gates": passed,
+            "anomaly.status_reason": reason or _USUAL_REASONS.get(record.status, "none given"),
+            "anomaly.gates": passed or "not judged",
         }
     )
 

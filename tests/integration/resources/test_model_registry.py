@@ -124,6 +124,13 @@ def test_runs_versions_and_aliases_follow_the_tables(platform: Platform) -> None
     bundles.promote(stream, "lstm", second, "better")
     drain(platform)
     assert aliases() == {"champion": str(second)}
+    fates = {
+        key: run.data.tags["anomaly.status_reason"] for key, run in runs_of(mlflow, stream).items()
+    }
+    assert fates == {
+        f"{stream}/lstm/{first}": "another version was promoted",
+        f"{stream}/lstm/{second}": "better",
+    }
     bundles.promote(stream, "lstm", first, "rolled back")
     bundles.delete(stream, "lstm", second, "of no use")
     drain(platform)

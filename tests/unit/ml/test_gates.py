@@ -50,6 +50,22 @@ def test_a_challenger_has_to_be_good_enough_by_itself(
     assert tuple(gate.passed for gate in gates) == passed
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "before", "passed"),
+    [
+        (0.57, None, False),
+        (0.57, 0.58, True),
+        (0.54, 0.58, False),
+        (0.57, 0.90, False),
+        (0.52, 0.51, False),
+    ],
+)
+def test_of_a_hard_series_no_more_is_asked_than_it_had(
+    accuracy: float, before: float | None, passed: bool
+) -> None:
+    assert quality_gates(accuracy, 0.0, None, before=before)[0].passed is passed
+
+
 def compared(**changes: float) -> Comparison:
     figures: dict[str, float] = {
         "series": 10,
