@@ -43,6 +43,12 @@ _LONGEST_PAUSE_S: Final = 30.0
 _POLL_S: Final = 5.0
 _LONGEST_ERROR: Final = 500
 
+_CONNECTION: Final[dict[str, Any]] = {
+    "options": "-c timezone=UTC",
+    "application_name": "anomaly_dispatch",
+    "connect_timeout": 10,
+}
+
 Clock = Callable[[], dt.datetime]
 
 log = structlog.get_logger(__name__)
@@ -103,6 +109,8 @@ class Dispatcher:
     ----------
     pool : AsyncConnectionPool
         Of the platform's database.
+    url : str
+        Of the same database.
     channels : sequence of Channel
     routes : Routes
     redactor : Redactor
@@ -114,6 +122,7 @@ class Dispatcher:
     """
 
     pool: AsyncConnectionPool[Any]
+    url: str = field(repr=False)
     channels: Sequence[Channel]
     routes: Routes
     redactor: Redactor
@@ -292,16 +301,14 @@ class Dispatcher:
         """Wake the router when a message is committed; without it, it looks by itself."""
         while True:
             try:
-                async with self.pool.connection() as connection:
-                    await connection.set_autocommit(True)
-                    try:
-                        await connection.execute(f"LISTEN {NOTIFICATIONS_CHANNEL}")
-                        async for _ in connection.notifies():
-                            wake.set()
-                    finally:
-                        # It must not go back into the pool as a listener.
-                        await connection.close()
-            except (psycopg.Error, PoolTimeout) as error:
+                # Not one of the pool's: a connection that listens is of no other use.
+                async with await psycopg.AsyncConnection.connect(
+                    self.url, autocommit=True, **_CONNECTION
+                ) as connection:
+                    await connection.execute(f"LISTEN {NOTIFICATIONS_CHANNEL}")
+                    async for _ in connection.notifies():
+                        wake.set()
+            except psycopg.Error as error:
                 log.warning("the database does not answer", error=self._explain(error))
             await asyncio.sleep(_POLL_S)
 
@@ -359,11 +366,7 @@ async def open_dispatcher(settings: Settings, url: str) -> AsyncIterator[Dispatc
     routes = Routes(settings.alert_routes)
     pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
         url,
-        kwargs={
-            "options": "-c timezone=UTC",
-            "application_name": "anomaly_dispatch",
-            "connect_timeout": 10,
-        },
+        kwargs=_CONNECTION,
         min_size=0,
         max_size=24,
         check=AsyncConnectionPool.check_connection,
@@ -372,4 +375,4 @@ async def open_dispatcher(settings: Settings, url: str) -> AsyncIterator[Dispatc
     )
     async with pool:
         channels = build_channels(settings, IssueIndex(pool))
-        yield Dispatcher(pool, channels, routes, Redactor.of(settings))
+        yield Dispatcher(pool, url, channels, routes, Redactor.of(settings))
