@@ -228,16 +228,17 @@ def _tell(
             (ESCALATES_AFTER, name),
         ).fetchone()
         second_day = row is not None and bool(row[0])
+        now_severity: Severity = "critical" if second_day else severity
         platform.outbox.raise_alert(
             connection,
             Alert(
                 kind=kind,
                 fingerprint=name,
                 subject=f"{stream.name}/{subject}",
-                severity="critical" if second_day else severity,
+                severity=now_severity,
                 title=f"{stream.name}: {finding}",
                 stream=stream.name,
                 details={"finding": finding},
-                occurrence=f"{datetime.now(UTC):%Y-%m-%d}",
+                occurrence=f"{datetime.now(UTC):%Y-%m-%d} {now_severity}",
             ),
         )

@@ -87,11 +87,13 @@ def start_platform(home: Path) -> Iterator[RunningPlatform]:
     running = RunningPlatform(home, port, process, platform)
     try:
         assert process.stdout is not None
+        said = []
         for line in process.stdout:
+            said.append(line)
             if "Stop with Ctrl-C" in line:
                 break
         else:
-            raise AssertionError(f"anomaly up did not start: {running.logs()}")
+            raise AssertionError(f"anomaly up did not start: {''.join(said)}{running.logs()}")
         yield running
     finally:
         platform.close()

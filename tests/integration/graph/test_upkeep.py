@@ -1,0 +1,132 @@
+"""The daily upkeep tells what is wrong, makes it critical on the second day, and takes it back."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+from dagster import DagsterInstance
+
+from anomaly_platform.definitions import build_defs
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.sensors.upkeep import JOB, look_after
+from anomaly_platform.settings import Settings
+from anomaly_platform.streams import IIOT
+
+pytestmark = pytest.mark.integration
+
+FOREST = "isolation_forest"
+DAY = dt.date(2026, 1, 5)
+START = dt.datetime(2026, 1, 5, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def platform(settings: Settings) -> Iterator[Platform]:
+    opened = Platform(settings)
+    extents = pl.DataFrame(
+        {
+            "entity": ["press-1"],
+            "metric": ["load"],
+            "rows": [288],
+            "first_event": [START],
+            "last_event": [START + dt.timedelta(hours=23, minutes=55)],
+        }
+    )
+    opened.warehouse.series.replace_day("iiot", DAY, extents)
+    yield opened
+    opened.close()
+
+
+def serve(platform: Platform, *, quality: float, status: str = "trained") -> int:
+    """Put a version into service whose files are not there."""
+    bundles = platform.warehouse.bundles
+    version = bundles.reserve_version("iiot", FOREST)
+    bundles.register(
+        "iiot",
+        FOREST,
+        version,
+        path=f"models/iiot/{FOREST}/{version:06d}",
+        digest=f"d{version}",
+        trained_at=START,
+        window_start=START,
+        window_end=START,
+        metrics={"balanced_accuracy_median": quality},
+        parameters={},
+        series=pl.DataFrame(
+            {"entity": ["press-1"], "metric": ["load"], "status": [status], "rows": [288]}
+        ),
+    )
+    bundles.promote("iiot", FOREST, version, "for the test")
+    return version
+
+
+def alerts(platform: Platform) -> dict[str, tuple[str, str]]:
+    with platform.warehouse.transactions.begin() as connection:
+        rows = connection.execute("SELECT fingerprint, severity, state FROM alerts").fetchall()
+    return {name: (severity, state) for name, severity, state in rows}
+
+
+def test_a_warning_that_lasts_becomes_critical_and_ends_when_it_is_over(
+    platform: Platform,
+) -> None:
+    serve(platform, quality=0.5)
+    look_after(platform, IIOT)
+    name = "quality/iiot/models"
+    assert alerts(platform)[name] == ("warning", "open")
+    look_after(platform, IIOT)
+    assert alerts(platform)[name] == ("warning", "open")
+    with platform.warehouse.transactions.begin() as connection:
+        connection.execute(
+            "UPDATE alerts SET opened_at = opened_at - interval '1 day', "
+            "last_notified_at = last_notified_at - interval '1 day'"
+        )
+    look_after(platform, IIOT)
+    assert alerts(platform)[name] == ("critical", "open")
+    serve(platform, quality=0.95)
+    look_after(platform, IIOT)
+    assert alerts(platform)[name][1] == "resolved"
+
+
+def test_models_that_cannot_be_trained_or_loaded_are_told(platform: Platform) -> None:
+    serve(platform, quality=0.95, status="failed")
+    findings = {
+        line["subject"]: line["finding"] for line in look_after(platform, IIOT) if line["wrong"]
+    }
+    assert "1 series could not be trained: press-1 load" in findings["series"]
+    assert "cannot be loaded" in findings["bundle"]
+    found = alerts(platform)
+    assert found["model_disabled/iiot/series"] == ("critical", "open")
+    assert found["model_disabled/iiot/bundle"] == ("critical", "open")
+
+
+def test_late_scores_and_odd_volumes_are_told(platform: Platform) -> None:
+    serve(platform, quality=0.95)
+    platform.warehouse.monitoring.replace_day(
+        "iiot", DAY, {("day", "latency_seconds"): 7200.0, ("day", "volume_ratio"): 0.3}
+    )
+    look_after(platform, IIOT)
+    found = alerts(platform)
+    assert found["latency/iiot/scores"] == ("warning", "open")
+    assert found["drift/iiot/volume"] == ("warning", "open")
+    platform.warehouse.monitoring.replace_day(
+        "iiot", DAY, {("day", "latency_seconds"): 20.0, ("day", "volume_ratio"): 1.1}
+    )
+    look_after(platform, IIOT)
+    found = alerts(platform)
+    assert found["latency/iiot/scores"][1] == found["drift/iiot/volume"][1] == "resolved"
+
+
+def test_nothing_is_told_of_a_stream_without_models(platform: Platform) -> None:
+    assert look_after(platform, IIOT) == []
+    assert alerts(platform) == {}
+
+
+def test_the_job_runs_as_the_schedule_starts_it(platform: Platform) -> None:
+    Path(platform.settings.lake_url).mkdir(parents=True, exist_ok=True)
+    with DagsterInstance.ephemeral() as instance:
+        job = build_defs(platform=platform).resolve_job_def(JOB)
+        result = job.execute_in_process(instance=instance)
+    assert result.success
