@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -42,9 +43,12 @@ retraining:
 """
 
 
-def story() -> pl.DataFrame:
-    """Return two hosts that live higher and more wildly from day 20 on, with known anomalies."""
-    frame = simulate_ems(days=DAYS, devices=2, seed=7, start=START, churn=0).frame
+def story(days: int = DAYS, *, poisoned_from: int | None = None) -> pl.DataFrame:
+    """Return two hosts that live higher and more wildly from day 20 on, with known anomalies.
+
+    From the poisoned day on, readings are anything at all.
+    """
+    frame = simulate_ems(days=days, devices=2, seed=7, start=START, churn=0).frame
     frame = frame.filter(pl.col("metric").is_in(METRICS))
     change = START + timedelta(days=CHANGE)
     before = frame.filter(pl.col("event_time") < change)
@@ -53,11 +57,17 @@ def story() -> pl.DataFrame:
     )
     moved = pl.col("level") + 4 * pl.col("spread") + 2.5 * (pl.col("value") - pl.col("level"))
     later = pl.col("event_time") >= change
-    return (
+    told = (
         frame.join(spread, on=["entity", "metric"])
         .with_columns(value=pl.when(later).then(moved).otherwise("value"))
         .sort("event_time", "entity", "metric")
     )
+    if poisoned_from is None:
+        return told
+    noise = pl.Series(np.random.default_rng(1).standard_cauchy(told.height))
+    bad = pl.col("event_time") >= START + timedelta(days=poisoned_from)
+    anything = pl.col("level") + 50 * pl.col("spread") * noise
+    return told.with_columns(value=pl.when(bad).then(anything).otherwise("value"))
 
 
 @dataclass
@@ -172,3 +182,36 @@ def test_every_step_is_visible_with_its_reason(told: Story) -> None:
     history = told.running.platform.warehouse.bundles.history(NAME, "isolation_forest")
     assert [one.version for one in history] == [2, 1]
     assert all(one.reason for one in history)
+
+
+def test_a_challenger_of_poisoned_data_does_not_serve_and_is_told(told: Story) -> None:
+    poisoned = story(DAYS + 2, poisoned_from=DAYS)
+    told.drop(DAYS, DAYS + 1, poisoned)
+    serving = told.champion()
+    told.running.wait_for(lambda: told.scored(DAYS, DAYS + 1, serving or 0), 300)
+    requests = told.running.platform.warehouse.training_requests
+    asked = requests.ask(
+        NAME, window_days=2, cause="request", reason="the poison", requested_by="test"
+    )
+
+    def ended() -> bool:
+        found = requests.get(asked)
+        return found is not None and found.status in ("done", "failed")
+
+    told.running.wait_for(ended, 300)
+    found = requests.get(asked)
+    assert found is not None
+    assert "is rejected" in str(found.outcome)
+    assert told.champion() == serving
+    with told.running.platform.warehouse.transactions.begin() as connection:
+        alert = connection.execute(
+            "SELECT state, occurrences FROM alerts WHERE fingerprint = %s",
+            (f"gate_failed/{NAME}/isolation_forest",),
+        ).fetchone()
+        messages = connection.execute(
+            "SELECT count(*) FROM notifications WHERE kind = 'gate_failed' AND stream = %s",
+            (NAME,),
+        ).fetchone()
+    assert alert is not None
+    assert alert[0] == "open"
+    assert messages == (1,)
