@@ -29,6 +29,7 @@ from dagster import (
     sensor,
 )
 
+from anomaly_platform.resources.outbox import Alert, fingerprint
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.resources.training_requests import TrainingRequest
 from anomaly_platform.sensors.work import (
@@ -37,7 +38,7 @@ from anomaly_platform.sensors.work import (
     work_tags,
 )
 from anomaly_platform.streams import MetricStream, Stream
-from anomaly_platform.streams.retraining import MOST_SERIES, decide
+from anomaly_platform.streams.retraining import MOST_SERIES, Decision, decide
 
 BATCH_TAG: Final = "anomaly/training_batch"
 CAUSE_TAG: Final = "anomaly/cause"
@@ -97,7 +98,35 @@ def ask_for_what_is_due(platform: Platform, stream: Stream) -> int:
             requested_by="policy",
             event_watermark=evidence.newest_event,
         )
+    drifted = [one for one in decisions if one.cause == "drift"]
+    if drifted:
+        _tell_of_drift(platform, stream, drifted, evidence.newest_event)
     return len(decisions)
+
+
+def _tell_of_drift(
+    platform: Platform,
+    stream: Stream,
+    drifted: Sequence[Decision],
+    newest: datetime | None,
+) -> None:
+    first = drifted[0]
+    named = stream.name if first.entity is None else f"{first.entity} {first.metric}"
+    more = f" and {len(drifted) - 1} more series" if len(drifted) > 1 else ""
+    with platform.warehouse.transactions.begin() as connection:
+        platform.outbox.raise_alert(
+            connection,
+            Alert(
+                kind="drift",
+                fingerprint=fingerprint("drift", stream.name),
+                subject=stream.name,
+                severity="warning",
+                title=f"{stream.name}: {named}{more} drifted; a training is asked for",
+                stream=stream.name,
+                details={"reason": first.reason, "series": len(drifted)},
+                occurrence=None if newest is None else newest.isoformat(),
+            ),
+        )
 
 
 def settle(
@@ -142,6 +171,10 @@ def _begin_anew(
     if record is None or days is None or record.status not in ("champion", "retired"):
         return
     series = asked_series(platform, stream, members)
+    with platform.warehouse.transactions.begin() as connection:
+        platform.outbox.resolve_alert(
+            connection, fingerprint("drift", stream.name), {"version": version}
+        )
     platform.warehouse.series.begin_anew(
         stream.name,
         timedelta(days=days),
