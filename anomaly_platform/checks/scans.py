@@ -3,7 +3,8 @@
 What belongs here: what holds of scans only. Checks of ingested rows are common to all streams.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
@@ -35,6 +36,10 @@ _SCORES = (
     *("epc_fake_score", "epc_dup_score", "loc_err_score", "evt_order_err_score", "jump_score"),
     *("lstm_score", "svm_score", "ml_combined_score", "final_confidence"),
 )
+
+
+_LEARNED = ("lstm", "svm")
+_READ = (*_SCORES, "is_anomaly", "severity", "explanation")
 
 
 def build_scan_checks(stream: ScanStream) -> list[AssetChecksDefinition]:
@@ -73,8 +78,8 @@ def _feature_checks(stream: ScanStream) -> AssetChecksDefinition:
         incomplete, missing, unequal = [], [], []
         compared = 0
         for day in days:
-            stored = platform.lake.read(day.path)
-            incomplete += [f"{day.partition}: {problem}" for problem in _incomplete(stored)]
+            chunks = platform.lake.chunks([day.path], columns=_ALWAYS_THERE)
+            incomplete += _told(day, (_incomplete(chunk) for chunk in chunks))
             valid = platform.warehouse.partitions.get(
                 stream.name, "validated_events", day.partition
             )
@@ -82,7 +87,7 @@ def _feature_checks(stream: ScanStream) -> AssetChecksDefinition:
                 missing.append(
                     f"{day.partition}: {day.rows} rows of {valid.rows if valid else 0} scans"
                 )
-            rows, problems = _replay(platform, stream, day, stored)
+            rows, problems = _replay(platform, stream, day)
             compared += rows
             unequal += problems
         seen = f"{sum(day.rows for day in days):,} rows of {len(days)} days"
@@ -95,38 +100,59 @@ def _feature_checks(stream: ScanStream) -> AssetChecksDefinition:
     return checks
 
 
-def _incomplete(stored: pl.DataFrame) -> list[str]:
-    problems = [
-        f"{stored[name].null_count()} rows have no {name}"
-        for name in _ALWAYS_THERE
-        if stored[name].null_count()
+def _told(day: Partition, found: Iterable[Mapping[str, int]]) -> list[str]:
+    """Add up what is wrong with a day's chunks; what did not occur is not told."""
+    total: Counter[str] = Counter()
+    for counts in found:
+        total.update(counts)
+    return [f"{day.partition}: {count:,} {what}" for what, count in total.items() if count]
+
+
+def _incomplete(chunk: pl.DataFrame) -> dict[str, int]:
+    outside = chunk.filter(~pl.col("time_since_last_scan").is_between(0.0, 720.0)).height
+    return {
+        **{f"rows have no {name}": chunk[name].null_count() for name in _ALWAYS_THERE},
+        "rows have a time_since_last_scan outside 0…720 h": outside,
+    }
+
+
+def _sample(platform: Platform, day: Partition) -> list[tuple[int, str]]:
+    """Choose a few codes of the day, each with its bucket."""
+    first = [
+        chunk.group_by("bucket").agg(pl.col("epc_code").min())
+        for chunk in platform.lake.chunks([day.path], columns=["bucket", "epc_code"])
     ]
-    hours = stored.filter(~pl.col("time_since_last_scan").is_between(0.0, 720.0)).height
-    if hours:
-        problems.append(f"{hours} rows have a time_since_last_scan outside 0…720 h")
-    return problems
+    if not first:
+        return []
+    codes = pl.concat(first).sort("bucket")
+    chosen = codes.gather_every(max(1, codes.height // SAMPLED_CODES)).head(SAMPLED_CODES)
+    return [(int(bucket), str(code)) for bucket, code in chosen.iter_rows()]
 
 
-def _replay(
-    platform: Platform, stream: ScanStream, day: Partition, stored: pl.DataFrame
-) -> tuple[int, list[str]]:
+def _replay(platform: Platform, stream: ScanStream, day: Partition) -> tuple[int, list[str]]:
     """Compute a few codes of the day again from their look-back, one scan at a time."""
     from anomaly_platform.ml.features.scans_online import ScanState, step
 
-    codes = stored["epc_code"].unique(maintain_order=True)
-    sample = codes.gather_every(max(1, len(codes) // SAMPLED_CODES)).head(SAMPLED_CODES)
+    sample = _sample(platform, day)
     midnight = datetime.combine(date.fromisoformat(day.partition), time(), UTC)
     first = midnight.date() - timedelta(days=stream.lookback_days)
     earlier = platform.warehouse.partitions.between(
         stream.name, "validated_events", first.isoformat(), day.partition
     )
-    mine = pl.col("epc_code").is_in(sample.implode())
-    parts = [platform.lake.read(p.path).filter(mine) for p in earlier]
-    found = [part for part in parts if part.height]
-    if not found:
+
+    def scans_of(paths: Iterable[str]) -> list[pl.DataFrame]:
+        parts = [
+            platform.lake.read(path, between={"bucket": (bucket, bucket)}).filter(epc_code=code)
+            for path in paths
+            for bucket, code in sample
+        ]
+        return [part for part in parts if part.height]
+
+    found, stored = scans_of(p.path for p in earlier), scans_of([day.path])
+    if not found or not stored:
         return 0, []
     history = in_order(pl.concat(found))
-    expected = in_order(stored.filter(mine)).select("epc_code", *stream.features.names)
+    expected = in_order(pl.concat(stored)).select("epc_code", *stream.features.names)
     states: dict[str, ScanState] = {}
     rows: list[tuple[object, ...]] = []
     for event in history.iter_rows(named=True):
@@ -178,11 +204,15 @@ def _scored_checks(stream: ScanStream) -> AssetChecksDefinition:
         scans = anomalies = 0
         for day in days:
             missing += _missing_rows(platform, stream, day)
-            rows = platform.lake.read(day.path)
-            wrong += [f"{day.partition}: {problem}" for problem in _range_problems(rows)]
-            silent += [f"{day.partition}: {problem}" for problem in _silent(rows)]
-            scans += rows.height
-            anomalies += int(rows["is_anomaly"].sum())
+            problems: Counter[str] = Counter()
+            judged: Counter[str] = Counter()
+            for chunk in platform.lake.chunks([day.path], columns=_READ):
+                problems.update(_range_problems(chunk))
+                judged.update({name: chunk[f"{name}_score"].count() for name in _LEARNED})
+                anomalies += int(chunk["is_anomaly"].sum())
+            wrong += _told(day, [problems])
+            silent += [f"{day.partition}: {problem}" for problem in _silent(judged, day.rows)]
+            scans += day.rows
         seen = f"{scans:,} rows of {len(days)} days"
         yield verdict(stream, "scored_events", "scored_rows_equal_feature_rows", missing, seen)
         yield verdict(stream, "scored_events", "score_range", wrong, seen)
@@ -222,30 +252,28 @@ def _missing_rows(platform: Platform, stream: ScanStream, day: Partition) -> lis
     return [f"{day.partition}: {counts}"]
 
 
-def _range_problems(rows: pl.DataFrame) -> list[str]:
+def _range_problems(rows: pl.DataFrame) -> dict[str, int]:
     outside = rows.filter(pl.any_horizontal(~pl.col(name).is_between(0, 100) for name in _SCORES))
     decided = rows.filter(pl.col("is_anomaly") != (pl.col("final_confidence") >= 50))
     grave = pl.col("severity").is_in(["MEDIUM", "HIGH"])
     graded = rows.filter(pl.col("is_anomaly") != grave)
     mute = rows.filter(pl.col("is_anomaly") & pl.col("explanation").is_null())
-    found = {
+    return {
         "rows have scores outside 0…100": outside.height,
         "decisions contradict the confidence": decided.height,
         "severities contradict the decision": graded.height,
         "alarms say no reason": mute.height,
     }
-    return [f"{count} {what}" for what, count in found.items() if count]
 
 
-def _silent(rows: pl.DataFrame) -> list[str]:
+def _silent(judged: Mapping[str, int], scans: int) -> list[str]:
     """Return the detectors that gave some or no scores on a day when the other did."""
-    counts = {name: rows[f"{name}_score"].count() for name in ("lstm", "svm")}
-    if not any(counts.values()):
+    if not any(judged.values()):
         return []
     return [
-        f"{name} judged {count:,} of {rows.height:,} scans"
-        for name, count in counts.items()
-        if count < rows.height
+        f"{name} judged {judged[name]:,} of {scans:,} scans"
+        for name in _LEARNED
+        if judged[name] < scans
     ]
 
 

@@ -18,6 +18,7 @@ from anomaly_platform.cli.checking import run_checks
 from anomaly_platform.cli.materialize import run_stream
 from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.definitions import build_defs
+from anomaly_platform.ml import barcode_bundles
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.settings import Settings, get_settings
 from anomaly_platform.simulator.supply_network import SupplyNetworkData, simulate_supply_network
@@ -178,10 +179,11 @@ def test_late_scans_reach_their_day_and_the_days_that_look_back_on_it(
         ("truncated", "cut short or changed"),
         ("changed", "not what was published"),
         ("another", "has the digest"),
+        ("older", "was trained without weather; train anew"),
     ],
 )
 def test_a_damaged_model_is_refused_and_scores_stay_as_they_were(
-    trained: Runtime, tmp_path: Path, damage: str, told: str
+    trained: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str, told: str
 ) -> None:
     before = scored(trained)
     folder = Path(trained.platform.settings.lake_url) / "models" / "barcode" / "svm" / "000001"
@@ -192,6 +194,10 @@ def test_a_damaged_model_is_refused_and_scores_stay_as_they_were(
         arrays.write_bytes(content[:-100])
     elif damage == "changed":
         arrays.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "older":
+        needed = barcode_bundles.SCHEMAS["svm"]
+        grown = replace(needed, inputs=(*needed.inputs, "weather"))
+        monkeypatch.setattr(barcode_bundles, "SCHEMAS", {**barcode_bundles.SCHEMAS, "svm": grown})
     else:
         shutil.copy(folder.parents[1] / "rules" / "000001" / "manifest.json", folder)
     day = (date(2026, 1, 6),) * 2
