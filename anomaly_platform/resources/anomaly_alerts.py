@@ -127,6 +127,11 @@ class DayAlerts:
         return sql.Identifier(f"scored_{self.stream}")
 
     @property
+    def _many(self) -> str:
+        """The fingerprint of the alert that speaks for a flood's rest."""
+        return fingerprint("anomalies", self.stream)
+
+    @property
     def _span(self) -> dict[str, Any]:
         return {"day": self.day, "since": self.now - NEWS_FOR}
 
@@ -211,7 +216,7 @@ class DayAlerts:
         worst = rows[0]
         return Alert(
             kind="anomaly",
-            fingerprint=fingerprint("anomalies", self.stream),
+            fingerprint=self._many,
             subject=f"{len(rows)} more",
             severity=anomaly_severity(worst["score"] or 0.0, worst["threshold"]),
             title=f"{self.title}: {len(rows)} more are unusual",
@@ -220,19 +225,23 @@ class DayAlerts:
         )
 
     def _over(self, connection: Connection) -> list[str]:
-        """Return the alerts of entities with young rows, all of them ordinary for an hour."""
+        """Return the alerts of entities with young rows, all of them ordinary for an hour.
+
+        One that speaks for many is over when there were no floods for so long.
+        """
         found = connection.execute(
             sql.SQL(
                 "SELECT a.fingerprint FROM alerts a WHERE a.kind = 'anomaly' "
                 "AND a.stream = %(stream)s AND a.state = 'open' AND a.last_seen_at < %(since)s "
-                "AND (SELECT bool_and({flagged} IS NOT TRUE) AND bool_or({flagged} IS FALSE) "
+                "AND (a.fingerprint = %(many)s "
+                "OR (SELECT bool_and({flagged} IS NOT TRUE) AND bool_or({flagged} IS FALSE) "
                 "FROM {table} s WHERE s.{entity} = a.subject AND s.day = %(day)s "
-                "AND s.event_time >= %(since)s) ORDER BY a.fingerprint"
+                "AND s.event_time >= %(since)s)) ORDER BY a.fingerprint"
             ).format(
                 table=self._table,
                 entity=sql.Identifier(self.rows.entity),
                 flagged=sql.SQL(f"({self.rows.flagged})"),
             ),
-            {**self._span, "stream": self.stream},
+            {**self._span, "stream": self.stream, "many": self._many},
         ).fetchall()
         return [str(row[0]) for row in found]

@@ -64,6 +64,12 @@ class Notification:
     details: dict[str, Any]
     created_at: dt.datetime
 
+    @property
+    def entity(self) -> str | None:
+        """The entity that an anomaly is about; None of other kinds, and of one for many."""
+        is_of_one = self.kind == "anomaly" and self.fingerprint.startswith("anomaly/")
+        return self.subject if is_of_one else None
+
     def payload(self) -> dict[str, Any]:
         """Return the message as JSON for programs."""
         return {

@@ -60,7 +60,10 @@ class EmsChannel(Channel):
             await opened.__aexit__(None, None, None)
 
     async def _tell(self, ems: Ems, notification: Notification) -> None:
-        entity = str(notification.details.get("entity", notification.subject))
+        entity = notification.entity
+        if entity is None:
+            # It sums up a flood, and is about no asset that the EMS knows.
+            return
         ended = notification.state == "resolved"
         details = {"notification": str(notification.id), **notification.payload()["details"]}
         # The same key at every try: where EMS Core honours it, there is one event.

@@ -25,9 +25,8 @@ def topic_of(prefix: str, notification: Notification) -> str:
 
     Characters of an entity's name that mean something in topics are percent-encoded.
     """
-    if notification.kind == "anomaly":
-        entity = str(notification.details.get("entity", notification.subject))
-        return f"{prefix}/ml/anomaly/{quote(entity, safe=' :;,@!()=*~$&')}"
+    if notification.entity is not None:
+        return f"{prefix}/ml/anomaly/{quote(notification.entity, safe=' :;,@!()=*~$&')}"
     if notification.kind in ("model_trained", "model_retrained"):
         return f"{prefix}/ml/model/{notification.kind.removeprefix('model_')}"
     return f"{prefix}/ml/alert/{notification.kind}"

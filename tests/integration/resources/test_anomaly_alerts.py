@@ -139,6 +139,11 @@ def test_a_flood_is_told_in_bounded_words(warehouse: Warehouse) -> None:
     assert len(messages) == MOST_ENTITIES + 1
     (rest,) = [one for one in messages if "more are unusual" in one["title"]]
     assert rest["body"]["details"]["entities"] == 30
+    with warehouse.transactions.begin() as connection:
+        connection.execute("UPDATE alerts SET last_seen_at = %s", (SOON,))
+    store(warehouse, scored(1, flagged=0, rows=40), SOON + dt.timedelta(minutes=90), watermark=2)
+    ended = [one["title"] for one in told(warehouse) if one["state"] == "resolved"]
+    assert rest["title"] in ended
 
 
 def test_scans_alert_per_code(warehouse: Warehouse) -> None:

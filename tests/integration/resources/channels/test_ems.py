@@ -27,6 +27,7 @@ def settings(fake_ems: Any, **more: Any) -> Settings:
 
 def test_events_for_all_and_alerts_for_the_severe(play: Any, say: Any, fake_ems: Any) -> None:
     say(anomaly("h1", "warning"), anomaly("h2", "critical"), anomaly("pump", "critical", "iiot"))
+    say(Alert("anomaly", "anomalies/ems", "30 more", "critical", "30 more are unusual", "ems"))
     say(Alert("run_failed", "run_failed/ems", "ems", "critical", "A run failed", "ems"))
     play(settings(fake_ems), deliver_due)
     assert sorted(event["assetId"] for event in fake_ems.events) == ["h1", "h2"]

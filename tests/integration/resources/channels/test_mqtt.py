@@ -44,12 +44,13 @@ def test_anomalies_and_models_go_to_their_topics(play: Any, say: Any, broker: st
                 got = []
                 async for message in client.messages:
                     got.append((str(message.topic), message.qos, json.loads(message.payload)))
-                    if len(got) == 4:
+                    if len(got) == 5:
                         return got
         raise AssertionError("the broker hung up")
 
     say(anomaly("pump-1"), anomaly("line/3 #+"), model("model_trained"), model("model_retrained"))
-    # Neither of these is for MQTT unless somebody routes it there.
+    say(Alert("anomaly", "anomalies/iiot", "30 more", "warning", "30 more are unusual", "iiot"))
+    # This one is not for MQTT unless somebody routes it there.
     say(Alert("run_failed", "run_failed/x", "x", "critical", "A run failed"))
     got = play(get_settings(mqtt_url=broker), story)
     by_topic = {topic: payload for topic, _, payload in got}
@@ -58,10 +59,11 @@ def test_anomalies_and_models_go_to_their_topics(play: Any, say: Any, broker: st
         "insa/iiot/ml/anomaly/line%2F3 %23%2B",
         "insa/iiot/ml/model/trained",
         "insa/iiot/ml/model/retrained",
+        "insa/iiot/ml/alert/anomaly",
     }
     assert {qos for _, qos, _ in got} == {1}
     assert by_topic["insa/iiot/ml/anomaly/pump-1"]["details"]["score"] == 0.9
-    assert len({payload["id"] for payload in by_topic.values()}) == 4
+    assert len({payload["id"] for payload in by_topic.values()}) == 5
 
 
 def test_a_broker_that_refuses_or_is_gone_is_tried_again(
