@@ -166,10 +166,7 @@ class _Run:
         from anomaly_platform.ml.detectors.sequence_lstm_checkpoint import identity
         from anomaly_platform.ml.detectors.sequence_lstm_model import DeviceEvents, build
 
-        name = parameters.device
-        if name == "auto":
-            name = "cuda" if torch.cuda.is_available() else "cpu"
-        device = torch.device(name)
+        device = _device(parameters.device)
         everything = training if counted is None else joined(training, counted)
         habits, own = Habits.learn(architecture.spec, architecture.sizes, everything)
         own = own[: training.events]
@@ -338,6 +335,14 @@ class _Run:
             device=self.device.type,
             mixed_precision=self.amp_type is not None,
         )
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
 
 
 def _amp_type(amp: bool | None, device: torch.device) -> torch.dtype | None:

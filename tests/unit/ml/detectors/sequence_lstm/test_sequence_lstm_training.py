@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the sequence model trains with torch")
 
+from anomaly_platform.ml.detectors import sequence_lstm_training
 from anomaly_platform.ml.detectors.sequence_lstm_parameters import (
     TrainingParameters,
     architecture_for,
@@ -114,6 +115,56 @@ def test_mixed_precision_learns_as_well(trained: Trained) -> None:
     assert all(np.isfinite(array).all() for array in mixed.arrays.values())
     losses = [run.history[-1]["validation_loss"] for run in (full, mixed)]
     assert losses[1] == pytest.approx(losses[0], abs=0.3)
+
+
+def test_half_precision_with_loss_scaling_learns_and_resumes(
+    tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs on a GPU without bfloat16; the arithmetic is the same on a CPU."""
+    import torch
+
+    monkeypatch.setattr(sequence_lstm_training, "_amp_type", lambda *_: torch.float16)
+    whole = trained(max_epochs=4)
+    assert whole.mixed_precision
+    assert all(np.isfinite(array).all() for array in whole.arrays.values())
+    assert whole.history[-1]["validation_loss"] < whole.history[0]["validation_loss"]
+    with pytest.raises(InterruptedError_):
+        trained(max_epochs=4, checkpoint=tmp_path, stop_after=2)
+    assert equal(whole, trained(max_epochs=4, checkpoint=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "device"),
+    [(True, "auto", "cuda"), (False, "auto", "cpu"), (True, "cpu", "cpu"), (True, "cuda", "cuda")],
+)
+def test_a_gpu_is_taken_by_itself_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, there: bool, asked: str, device: str
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert sequence_lstm_training._device(asked).type == device
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "bfloat16", "name"),
+    [
+        (None, "cuda", True, "bfloat16"),
+        (None, "cuda", False, "float16"),
+        (True, "cuda", False, "float16"),
+        (False, "cuda", True, None),
+        (None, "cpu", True, None),
+        (True, "cpu", False, "bfloat16"),
+    ],
+)
+def test_mixed_precision_is_what_the_device_can_do(
+    monkeypatch: pytest.MonkeyPatch, asked: bool | None, device: str, bfloat16: bool, name: str
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bfloat16)
+    expected = None if name is None else getattr(torch, name)
+    assert sequence_lstm_training._amp_type(asked, torch.device(device)) is expected
 
 
 def test_a_gpu_trains_by_itself_where_there_is_one(trained: Trained) -> None:
