@@ -14,10 +14,11 @@ from fastapi import FastAPI
 from anomaly_platform import __version__
 from anomaly_platform.logs import OWN_LOGGERS, configure_logging
 from anomaly_platform.resources.platform import Platform
+from anomaly_platform.serving.direct import DirectRoutes
 from anomaly_platform.serving.openapi import install_openapi
 from anomaly_platform.serving.problems import install_problem_handlers
 from anomaly_platform.serving.protection import protect
-from anomaly_platform.serving.routes import ROUTERS
+from anomaly_platform.serving.routes import ROUTERS, ml_predict
 from anomaly_platform.serving.state import ServingState
 from anomaly_platform.settings import get_settings
 
@@ -48,6 +49,7 @@ def create_app(platform: Platform) -> FastAPI:
     install_problem_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.add_middleware(DirectRoutes, routes={ml_predict.DIRECT.path: ml_predict.DIRECT})
     protect(app, platform.settings)
     install_openapi(app)
     return app

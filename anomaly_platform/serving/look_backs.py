@@ -45,11 +45,14 @@ class LookBack:
         What the tables said when it was read; None where nobody knows the series.
     checked_at
         When that was last known to hold, by the monotonic clock.
+    last_event
+        Microseconds since 1970 of the newest reading, None where there is none.
     """
 
     state: SeriesState
     revision: Revision | None
     checked_at: float
+    last_event: int | None = field(init=False)
     _times: npt.NDArray[np.int64] = field(init=False)
     _values: npt.NDArray[np.float64] = field(init=False)
     _offsets: npt.NDArray[np.int64] = field(init=False)
@@ -57,15 +60,11 @@ class LookBack:
 
     def __post_init__(self) -> None:
         rows = self.state.times.size
+        self.last_event = int(self.state.times[-1]) if rows else None
         self._times = np.append(self.state.times, 0)
         self._values = np.append(self.state.values, 0.0)
         self._offsets = np.array([0, rows + 1])
         self._wanted = np.array([rows])
-
-    @property
-    def last_event(self) -> int | None:
-        """Microseconds since 1970 of the newest reading, None where there is none."""
-        return int(self.state.times[-1]) if self.state.times.size else None
 
     def copy(self) -> LookBack:
         """Return the same look-back for another thread."""

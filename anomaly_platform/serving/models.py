@@ -48,6 +48,10 @@ class LoadProblem:
     reason: str
 
 
+Tell = Callable[[str, str, "LoadProblem | None"], None]
+"""Takes stream, detector and what is wrong with its champion; None when nothing is any more."""
+
+
 class ModelStore:
     """What serves each stream at the moment.
 
@@ -68,7 +72,8 @@ class ModelStore:
         self._metrics: dict[str, ServedMetrics] = {}
         self._scans: dict[str, ServedScans] = {}
         self._refreshing = asyncio.Lock()
-        self._on_problem: list[Callable[[LoadProblem], None]] = []
+        self._retry = False
+        self._told: Tell | None = None
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -86,9 +91,9 @@ class ModelStore:
             held += len(served.held())
         return CacheState(held, held * MODEL_BYTES, self._budget_bytes, self._statistics)
 
-    def on_problem(self, told: Callable[[LoadProblem], None]) -> None:
-        """Have `told` called, in a thread, when a champion cannot be loaded."""
-        self._on_problem.append(told)
+    def on_change(self, told: Tell) -> None:
+        """Have `told` called, in any thread, when a champion cannot be loaded or can be again."""
+        self._told = told
 
     def metrics(self, stream: str) -> ServedMetrics:
         """Return what serves a metric stream now.
@@ -117,17 +122,23 @@ class ModelStore:
 
     async def announced(self, payload: str | None) -> None:
         """Read ``champions`` and load what changed: the listener of the channels about models."""
-        if payload is None:
-            # Nobody knows what happened meanwhile: what could not be loaded may be whole again.
-            self.problems.clear()
-        await self.refresh()
+        # After a lost connection nobody knows what happened meanwhile: what could not be loaded
+        # may be whole again.
+        await self.refresh(retry=payload is None)
 
-    async def refresh(self) -> None:
-        """Bring what is in memory up to what the tables say."""
+    async def refresh(self, *, retry: bool = False) -> None:
+        """Bring what is in memory up to what the tables say.
+
+        Parameters
+        ----------
+        retry : bool
+            Try again what could not be loaded before.
+        """
         async with self._refreshing:
-            await asyncio.to_thread(self._refresh)
+            await asyncio.to_thread(self._refresh, retry=retry)
 
-    def _refresh(self) -> None:
+    def _refresh(self, *, retry: bool) -> None:
+        self._retry = retry
         for stream in self._platform.streams:
             champions = self._platform.warehouse.bundles.champions(stream.name)
             version = champions.get(stream.scored_by)
@@ -144,11 +155,9 @@ class ModelStore:
             return
         deleted = self._deleted(stream, version)
         if current.version == version and current.deleted == deleted:
-            self.problems.pop(stream.name, None)
+            self._mended(stream, DETECTOR)
             return
-        problem = self.problems.get(stream.name)
-        if problem is not None and problem.version == version:
-            # What could not be loaded is not tried again at every announcement.
+        if self._in_vain(stream, version):
             return
         loaded = self._guarded(
             stream, DETECTOR, version, lambda: self._warmed(stream, version, deleted, current)
@@ -207,8 +216,7 @@ class ModelStore:
         current = self._scans.setdefault(stream.name, ServedScans(None, None, None))
         if version is None or current.version == version:
             return
-        problem = self.problems.get(stream.name)
-        if problem is not None and problem.version == version:
+        if self._in_vain(stream, version):
             return
         loaded = self._guarded(
             stream, stream.scored_by, version, lambda: self._load_scans(stream, version)
@@ -228,6 +236,11 @@ class ModelStore:
 
         return ServedScans(version, record.digest, read_set(folder, version, available=available))
 
+    def _in_vain(self, stream: Stream, version: int) -> bool:
+        """Return whether loading has failed before and is not to be tried at every announcement."""
+        problem = self.problems.get(stream.name)
+        return problem is not None and problem.version == version and not self._retry
+
     def _guarded(
         self, stream: Stream, detector: str, version: int, load: Callable[[], Loaded]
     ) -> Loaded | None:
@@ -237,8 +250,12 @@ class ModelStore:
         except (ValueError, OSError, LookupError) as error:
             self._report(LoadProblem(stream.name, detector, version, str(error)))
             return None
-        self.problems.pop(stream.name, None)
+        self._mended(stream, detector)
         return loaded
+
+    def _mended(self, stream: Stream, detector: str) -> None:
+        if self.problems.pop(stream.name, None) is not None and self._told is not None:
+            self._told(stream.name, detector, None)
 
     def _report(self, problem: LoadProblem) -> None:
         _log.error(
@@ -246,8 +263,8 @@ class ModelStore:
             *(problem.stream, problem.detector, problem.version, problem.reason),
         )
         self.problems[problem.stream] = problem
-        for told in self._on_problem:
-            told(problem)
+        if self._told is not None:
+            self._told(problem.stream, problem.detector, problem)
 
     def _record(self, stream: Stream, detector: str, version: int) -> BundleRecord:
         record = self._platform.warehouse.bundles.get(stream.name, detector, version)

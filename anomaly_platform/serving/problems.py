@@ -90,6 +90,12 @@ def not_found(what: str) -> ApiProblem:
     return ApiProblem(404, f"there is no {what}")
 
 
+def no_database(error: Exception) -> ApiProblem:
+    """Return the problem of a database that does not answer, and log its kind."""
+    _log.warning("the database does not answer: %s", type(error).__name__)
+    return ApiProblem(503, "the database does not answer; try again", headers={"Retry-After": "5"})
+
+
 def problem_response(problem: ApiProblem, path: str | None = None) -> Response:
     """Return the document as a response."""
     document = {
@@ -158,11 +164,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _database(request: Request, error: Exception) -> Response:
-    _log.warning("the database does not answer: %s", type(error).__name__)
-    problem = ApiProblem(
-        503, "the database does not answer; try again", headers={"Retry-After": "5"}
-    )
-    return problem_response(problem, request.url.path)
+    return problem_response(no_database(error), request.url.path)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

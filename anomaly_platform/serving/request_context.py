@@ -5,9 +5,9 @@ Belongs here: the outermost middleware. Does not belong here: refusing anything.
 
 from __future__ import annotations
 
+import os
 import re
 import time
-import uuid
 from typing import Final
 
 import structlog
@@ -93,7 +93,7 @@ def _request_id(scope: Scope) -> bytes:
     for name, value in scope["headers"]:
         if name == _REQUEST_ID and _USABLE_ID.fullmatch(value):
             return bytes(value)
-    return uuid.uuid4().hex.encode()
+    return os.urandom(16).hex().encode()
 
 
 def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:

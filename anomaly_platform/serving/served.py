@@ -47,12 +47,15 @@ class SeriesEntry:
         Where its arrays are, None without.
     pool_index, entity_index
         Its shared calibrations, None where it has none.
+    model_id
+        Of its row in ``ml_models``.
     """
 
     status: str
     slot: int | None
     pool_index: int | None
     entity_index: int | None
+    model_id: str | None = None
 
 
 _UNKNOWN: Final = SeriesEntry(INSUFFICIENT, None, None, None)
@@ -127,7 +130,10 @@ class ServedMetrics:
         self.entities = SharedCalibrations(bundle, "entity")
         columns = ("entity", "metric", "status", "slot", "pool_index", "entity_index")
         self.series = {
-            (entity, metric): SeriesEntry(status, slot, pool, entity_index)
+            (entity, metric): SeriesEntry(
+                *(status, slot, pool, entity_index),
+                str(model_id(self.stream.name, DETECTOR, self.version or 0, entity, metric)),
+            )
             for entity, metric, status, slot, pool, entity_index in bundle.series.select(
                 columns
             ).iter_rows()
@@ -240,9 +246,8 @@ class ServedMetrics:
 
     def model_id(self, entity: str, metric: str) -> uuid.UUID | None:
         """Return the id of the series' row in ``ml_models``, None where no bundle knows it."""
-        if self.version is None or (entity, metric) not in self.series:
-            return None
-        return model_id(self.stream.name, DETECTOR, self.version, entity, metric)
+        known = self.entry(entity, metric).model_id
+        return None if known is None else uuid.UUID(known)
 
 
 @dataclass(frozen=True, eq=False)

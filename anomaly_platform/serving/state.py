@@ -26,6 +26,7 @@ from anomaly_platform.serving.key_ring import KeyRing
 from anomaly_platform.serving.limits import RateLimits
 from anomaly_platform.serving.look_backs import LookBacks
 from anomaly_platform.serving.look_backs_read import read_look_back, revision_of
+from anomaly_platform.serving.model_alerts import ModelAlerts
 from anomaly_platform.serving.models import MODELS_CHANNEL, ModelStore
 from anomaly_platform.serving.shared_redis import SharedRedis
 from anomaly_platform.serving.telemetry_metrics import REDIS_UP, ModelNumbers, worker_ended
@@ -117,6 +118,7 @@ class ServingState:
         url = platform.urls.application
         models = ModelStore(platform, budget_bytes=settings.model_cache_mb * 2**20)
         announcements = Announcements(url)
+        models.on_change(ModelAlerts(platform, asyncio.get_running_loop()).tell)
         thresholds = SeriesThresholds(platform)
         announcements.on(CHAMPIONS_CHANNEL, models.announced)
         announcements.on(MODELS_CHANNEL, models.announced)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -106,9 +107,10 @@ def count_scored(stream: str, rows: int, anomalies: int) -> None:
     rows, anomalies : int
         Readings or scans with a verdict, and how many of them are anomalies.
     """
-    PREDICTIONS.labels(stream).inc(rows)
+    predictions, found = _of_stream(stream)
+    predictions.inc(rows)
     if anomalies:
-        ANOMALIES.labels(stream).inc(anomalies)
+        found.inc(anomalies)
 
 
 def count_request(
@@ -129,13 +131,30 @@ def count_request(
     """
     if method not in _METHODS:
         method = "OTHER"
-    REQUESTS.labels(method, route, str(status)).inc()
-    REQUEST_SECONDS.labels(method, route).observe(seconds)
+    requests, request_seconds = _of_route(method, route, status)
+    requests.inc()
+    request_seconds.observe(seconds)
     reason = _REASONS.get(status)
     if reason is not None:
         REFUSED.labels(reason).inc()
     if predicting and status == 200:
-        PREDICTION_SECONDS.labels(route).observe(seconds)
+        _predictions_of(route).observe(seconds)
+
+
+# The client library looks its series up slowly; there are as many as routes and statuses.
+@lru_cache(maxsize=4096)
+def _of_route(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return REQUESTS.labels(method, route, str(status)), REQUEST_SECONDS.labels(method, route)
+
+
+@lru_cache(maxsize=64)
+def _predictions_of(route: str) -> Histogram:
+    return PREDICTION_SECONDS.labels(route)
+
+
+@lru_cache(maxsize=256)
+def _of_stream(stream: str) -> tuple[Counter, Counter]:
+    return PREDICTIONS.labels(stream), ANOMALIES.labels(stream)
 
 
 class ModelNumbers:

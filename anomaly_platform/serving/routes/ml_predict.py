@@ -15,7 +15,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from anomaly_platform.serving.cache import latest_key
-from anomaly_platform.serving.limits import Predicting
+from anomaly_platform.serving.direct import Direct
+from anomaly_platform.serving.limits import Predicting, count_prediction
 from anomaly_platform.serving.openapi import body_of, problems
 from anomaly_platform.serving.predicting import Judgement, judge_many, judge_one, look_back_of
 from anomaly_platform.serving.problems import ApiProblem, invalid
@@ -38,6 +39,7 @@ router = APIRouter(prefix="/api/v1/ml", tags=["predictions"])
 
 _ONE = TypeAdapter(PredictRequest)
 _MANY = TypeAdapter(PredictBatchRequest)
+_READER: Final = require("ml:read")
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
 #: Values up to which judging takes less time than handing it to a thread.
@@ -58,16 +60,7 @@ async def predict(
     _counted: Predicting = None,
 ) -> Response:
     """Judge one reading of a device as ingest would, without storing it."""
-    asked = await _parsed(request, _ONE)
-    serving: ServingState = request.app.state.serving
-    served = serving.models.metrics(DEVICES)
-    key = (asked.device_id, asked.metric_name)
-    look_back = await look_back_of(serving, served, *key)
-    when = None if asked.timestamp is None else _microseconds(asked.timestamp)
-    found = judge_one(serving, served, look_back, key, asked.value, when)
-    answer = {**_about(served, key), **_verdict(found)}
-    _account(request, key, [found], answer)
-    return _answer(answer)
+    return await _predict(request)
 
 
 @router.post(
@@ -104,9 +97,33 @@ async def predict_batch(
     return _answer(answer)
 
 
+async def _predict(request: Request) -> Response:
+    asked = await _parsed(request, _ONE)
+    serving: ServingState = request.app.state.serving
+    served = serving.models.metrics(DEVICES)
+    key = (asked.device_id, asked.metric_name)
+    look_back = await look_back_of(serving, served, *key)
+    when = None if asked.timestamp is None else _microseconds(asked.timestamp)
+    found = judge_one(serving, served, look_back, key, asked.value, when)
+    answer = {**_about(served, key), **_verdict(found)}
+    _account(request, key, [found], answer)
+    return _answer(answer)
+
+
+async def _predict_directly(request: Request) -> Response:
+    await _READER(request)
+    await count_prediction(request)
+    return await _predict(request)
+
+
+DIRECT: Final = Direct("/api/v1/ml/predict", _predict_directly)
+"""The first of these routes, for requests that come without the framework's detours."""
+
+
 async def _parsed(request: Request, schema: TypeAdapter[Body]) -> Body:
-    if not request.headers.get("content-type", "application/json").startswith("application/json"):
-        raise ApiProblem(422, "body: send JSON, with Content-Type: application/json")
+    for name, value in request.scope["headers"]:
+        if name == b"content-type" and not value.startswith(b"application/json"):
+            raise ApiProblem(422, "body: send JSON, with Content-Type: application/json")
     try:
         return schema.validate_json(await request.body())
     except ValidationError as error:
@@ -129,11 +146,11 @@ def _account(
 
 
 def _about(served: ServedMetrics, key: tuple[str, str]) -> dict[str, Any]:
-    identity = served.model_id(*key)
+    known = served.series.get(key)
     return {
         "device_id": key[0],
         "metric_name": key[1],
-        "model_id": None if identity is None else str(identity),
+        "model_id": None if known is None else known.model_id,
         "model_version": served.version,
     }
 

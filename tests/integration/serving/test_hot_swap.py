@@ -1,0 +1,218 @@
+"""A new champion takes over while requests come in; a damaged one does not."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from starlette.testclient import TestClient
+
+from anomaly_platform.resources.api_keys import SCOPES
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.serving.app import create_app
+
+if TYPE_CHECKING:
+    from conftest import Trained
+
+pytestmark = pytest.mark.integration
+
+SERIES = {"device_id": "press-1", "metric_name": "temperature", "value": 51.0}
+FOREST = "isolation_forest"
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "never happened"
+        time.sleep(0.02)
+
+
+def copied_version(platform: Platform) -> int:
+    """Enter a second bundle with the same models, as a training that changed nothing would."""
+    bundles = platform.warehouse.bundles
+    record = bundles.get("iiot", FOREST, 1)
+    assert record is not None
+    assert record.path is not None
+    version = bundles.reserve_version("iiot", FOREST)
+    folder = platform.lake.new_folder() / "bundle"
+    shutil.copytree(platform.lake.fetch_folder(record.path, folder.parent), folder)
+    path = f"models/iiot/{FOREST}/{version:06d}"
+    platform.lake.publish_folder(folder, path)
+    from anomaly_platform.ml.bundle import open_bundle
+
+    published = open_bundle(platform.lake.fetch_folder(path, folder.parent))
+    bundles.register(
+        "iiot",
+        FOREST,
+        version,
+        path=path,
+        digest=published.digest,
+        trained_at=record.trained_at,  # type: ignore[arg-type]
+        window_start=record.window_start,
+        window_end=record.window_end,
+        metrics=record.metrics,
+        parameters=record.parameters,
+        series=published.series.rename({"balanced_accuracy": "accuracy"}),
+    )
+    return version
+
+
+@pytest.fixture
+def version(trained: Trained) -> Iterator[int]:
+    """A second version that may serve; the first one serves again afterwards."""
+    yield copied_version(trained.platform)
+    trained.platform.warehouse.bundles.promote("iiot", FOREST, 1, "the test is over")
+    eventually(lambda: predict(trained)["model_version"] == 1)
+
+
+def predict(trained: Trained) -> dict[str, Any]:
+    answer = trained.client.post("/api/v1/ml/predict", json=SERIES)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_a_promotion_takes_over_without_a_restart(trained: Trained, version: int) -> None:
+    before = predict(trained)
+    assert before["model_version"] == 1
+    trained.platform.warehouse.bundles.promote("iiot", FOREST, version, "newer")
+    eventually(lambda: predict(trained)["model_version"] == version)
+    after = predict(trained)
+    assert after["unit_score"] == before["unit_score"]
+    assert after["model_id"] != before["model_id"]
+
+
+def test_after_a_lost_connection_the_champions_are_read_anew(
+    trained: Trained, version: int
+) -> None:
+    announcements = trained.client.app.state.serving.announcements  # type: ignore[attr-defined]
+    connections = announcements.connections
+    with trained.platform.warehouse.transactions.begin() as connection:
+        # Promoted without anybody being told, and the line that tells is cut.
+        connection.execute("UPDATE champions SET version = %s WHERE stream = 'iiot'", (version,))
+    assert predict(trained)["model_version"] == 1
+    with psycopg.connect(trained.platform.urls.application, autocommit=True) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name = 'anomaly_api'"
+        )
+    eventually(lambda: predict(trained)["model_version"] == version)
+    eventually(lambda: announcements.connections > connections)
+
+
+def test_a_damaged_version_does_not_serve_and_somebody_is_told(
+    trained: Trained, version: int
+) -> None:
+    platform = trained.platform
+    record = platform.warehouse.bundles.get("iiot", FOREST, version)
+    assert record is not None
+    folder = platform.lake.fetch_folder(record.path or "", platform.settings.home)
+    arrays = folder / "arrays.safetensors"
+    arrays.chmod(0o600)
+    data = bytearray(arrays.read_bytes())
+    data[-1] ^= 0xFF
+    arrays.write_bytes(data)
+    platform.warehouse.bundles.promote("iiot", FOREST, version, "damaged on the way")
+    store = trained.client.app.state.serving.models  # type: ignore[attr-defined]
+    eventually(lambda: "iiot" in store.problems)
+    assert predict(trained)["model_version"] == 1
+
+    def alert() -> str | None:
+        with platform.warehouse.transactions.begin() as connection:
+            row = connection.execute(
+                "SELECT state FROM alerts WHERE kind = 'model_disabled' AND stream = 'iiot'"
+            ).fetchone()
+        return None if row is None else str(row[0])
+
+    eventually(lambda: alert() == "open")
+    data[-1] ^= 0xFF
+    arrays.write_bytes(data)
+    platform.warehouse.bundles.promote("iiot", FOREST, 1, "back")
+    eventually(lambda: "iiot" not in store.problems)
+    eventually(lambda: alert() == "resolved")
+
+
+def test_models_stay_within_their_budget(trained: Trained) -> None:
+    from anomaly_platform.ml.online_scoring import MODEL_BYTES
+    from anomaly_platform.settings import get_settings
+
+    settings = trained.platform.settings
+    assert settings.database_url is not None
+    small = get_settings(
+        home=settings.home,
+        database_url=settings.database_url.get_secret_value(),
+        model_cache_mb=2,
+    )
+    platform = Platform(small)
+    _, key = platform.warehouse.api_keys.create(
+        "small", SCOPES, created_by="tests", predictions_per_minute=0
+    )
+    with TestClient(create_app(platform)) as client:
+        client.headers["Authorization"] = f"Bearer {key}"
+        for _ in range(2):
+            for n in (1, 2, 3, 5, 6, 7, 8):
+                body = {**SERIES, "device_id": f"press-{n}"}
+                assert client.post("/api/v1/ml/predict", json=body).json()["status"] == "trained"
+        cache = client.app.state.serving.models.cache  # type: ignore[attr-defined]
+    assert cache.bytes_held <= cache.budget_bytes == 2 * 2**20
+    assert cache.models == cache.bytes_held // MODEL_BYTES
+    assert cache.statistics.evictions > 0
+    assert cache.statistics.misses > 7
+    platform.close()
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(3600)
+def test_a_thousand_swaps_under_load(trained: Trained, version: int) -> None:
+    wanted = 1_000
+    store = trained.client.app.state.serving.models  # type: ignore[attr-defined]
+    start, over = store.swaps, threading.Event()
+    answers, errors, versions = [0], [], set()
+    batch = {**{k: v for k, v in SERIES.items() if k != "value"}, "values": [51.0] * 20}
+    ids = {}
+    for one in (1, version):
+        with trained.platform.warehouse.transactions.begin() as connection:
+            row = connection.execute(
+                "SELECT id FROM ml_models WHERE device_id = 'press-1' "
+                "AND metric_name = 'temperature' AND bundle_version = %s",
+                (one,),
+            ).fetchone()
+        assert row is not None
+        ids[one] = str(row[0])
+
+    def ask() -> None:
+        while not over.is_set():
+            answer = trained.client.post("/api/v1/ml/predict/batch", json=batch)
+            if answer.status_code != 200:
+                errors.append(answer.text)
+                continue
+            found = answer.json()
+            answers[0] += 1
+            versions.add(found["model_version"])
+            if found["model_id"] != ids[found["model_version"]]:
+                errors.append("a model of another version")
+            if len({one["unit_score"] for one in found["predictions"]}) != 1:
+                errors.append("two versions in one answer")
+
+    askers = [threading.Thread(target=ask) for _ in range(2)]
+    for asker in askers:
+        asker.start()
+    turn = 0
+    while store.swaps - start < wanted:
+        seen = store.swaps
+        turn += 1
+        trained.platform.warehouse.bundles.promote(
+            "iiot", FOREST, version if turn % 2 else 1, "swap"
+        )
+        eventually(lambda seen=seen: store.swaps > seen)  # type: ignore[misc]
+    over.set()
+    for asker in askers:
+        asker.join()
+    print(f"{store.swaps - start} swaps, {answers[0]} requests, {len(errors)} errors")  # noqa: T201
+    assert not errors
+    assert versions == {1, version}
