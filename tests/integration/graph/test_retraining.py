@@ -204,3 +204,49 @@ def test_a_new_series_gets_its_model_by_itself(
         ).fetchall()
     assert [row[0] for row in rows] == [f"press-{n}" for n in range(4)]
     assert uuid.UUID(run.tags[BATCH_TAG])
+
+
+def test_labels_and_thresholds_of_single_series_decide_and_models_know_their_last_use(
+    trained: Runtime,
+) -> None:
+    from anomaly_platform.assets.scored import current_scorer
+
+    warehouse = trained.platform.warehouse
+    with warehouse.transactions.begin() as connection:
+        used = connection.execute(
+            "SELECT count(*) FROM ml_models WHERE status = 'active' AND last_used_at IS NOT NULL"
+        ).fetchone()
+        warehouse.labels.thresholds.set(
+            connection, "iiot", "press-0", "load", 0.0, origin="person", set_by="ann"
+        )
+    assert used == (3,)
+    day = START.date().isoformat()
+    source = warehouse.partitions.get("iiot", "features", day)
+    assert source is not None
+    _, scorer = current_scorer(trained.platform, IIOT)
+    scored = pl.concat(scorer.score(chunk) for chunk in trained.platform.lake.chunks([source.path]))
+    own = pl.col("entity") == "press-0"
+    assert scored.filter(own)["is_anomaly"].drop_nulls().all()
+    assert scored.filter(own)["threshold"].unique().to_list() == [0.0]
+    assert scored.filter(~own)["threshold"].unique().to_list() == [0.7]
+    assert not scored.filter(~own)["is_anomaly"].drop_nulls().all()
+
+
+def test_what_people_said_enters_the_quality_of_its_day(trained: Runtime) -> None:
+    from anomaly_platform.assets.monitoring import stats_of_day
+    from anomaly_platform.assets.series_drift import fleet_reference
+
+    day = START.date()
+    reference = fleet_reference(trained.platform, IIOT)
+    assert ("day", "labelled") not in stats_of_day(trained.platform, IIOT, day, reference)
+    for minutes in (0, 5, 10):
+        trained.platform.warehouse.labels.add(
+            "iiot",
+            entity="press-0",
+            metric="load",
+            event_time=START + timedelta(minutes=minutes),
+            is_anomaly=minutes == 0,
+            labelled_by="ann",
+        )
+    stats = stats_of_day(trained.platform, IIOT, day, reference)
+    assert stats["day", "labelled"] == 3
