@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 import socket
+import ssl
 from collections.abc import Iterator
 from email.message import EmailMessage
 from typing import Any
@@ -55,20 +56,21 @@ def mailbox() -> Mailbox:
     return Mailbox()
 
 
-@pytest.fixture
-def server(mailbox: Mailbox) -> Iterator[str]:
+def start(mailbox: Mailbox, kind: type[Controller] = Controller, **options: Any) -> Controller:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    controller = Controller(
-        mailbox,
-        hostname="127.0.0.1",
-        port=port,
-        authenticator=mailbox.authenticate,
-        auth_require_tls=False,
+    controller = kind(
+        mailbox, hostname="127.0.0.1", port=port, authenticator=mailbox.authenticate, **options
     )
     controller.start()
-    yield f"127.0.0.1:{port}"
+    return controller
+
+
+@pytest.fixture
+def server(mailbox: Mailbox) -> Iterator[str]:
+    controller = start(mailbox, auth_require_tls=False)
+    yield f"127.0.0.1:{controller.port}"
     controller.stop()
 
 
@@ -153,3 +155,50 @@ def test_a_password_does_not_travel_in_the_open(
     play(settings(server), deliver_due)
     assert mailbox.logins == []
     assert "no encryption" in deliveries()[0]["last_error"]
+
+
+class ImplicitTls(Controller):
+    """Speaks TLS from the first byte on; aiosmtpd asks for a login only after STARTTLS."""
+
+    def factory(self) -> Any:
+        made = super().factory()
+        made._auth_require_tls = False
+        return made
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+def test_both_ways_of_encryption_work_and_carry_the_password(
+    play: Any, say: Any, mailbox: Mailbox, trusted: ssl.SSLContext, scheme: str,
+    monkeypatch: pytest.MonkeyPatch, deliveries: Any,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(
+        "anomaly_platform.resources.channels.smtp._is_this_machine", lambda host: False
+    )
+    if scheme == "smtp":
+        controller = start(mailbox, tls_context=trusted, require_starttls=True)
+    else:
+        controller = start(mailbox, ImplicitTls, ssl_context=trusted)
+    try:
+        say(alert())
+        url = f"{scheme}://me:p%40ss@127.0.0.1:{controller.port}"
+        play(get_settings(smtp_url=url, email_to="one@example.org"), deliver_due)
+    finally:
+        controller.stop()
+    assert deliveries()[0]["last_error"] is None
+    assert mailbox.logins == [(b"me", b"p@ss")]
+    assert len(mailbox.mails) == 1
+
+
+def test_a_certificate_that_nobody_vouches_for_is_not_trusted(
+    play: Any, say: Any, mailbox: Mailbox, trusted: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch, deliveries: Any,
+) -> None:  # fmt: skip
+    monkeypatch.delenv("SSL_CERT_FILE")
+    controller = start(mailbox, tls_context=trusted, require_starttls=True)
+    try:
+        say(alert())
+        play(settings(f"127.0.0.1:{controller.port}"), deliver_due)
+    finally:
+        controller.stop()
+    assert mailbox.logins == []
+    assert "certificate" in deliveries()[0]["last_error"].lower()

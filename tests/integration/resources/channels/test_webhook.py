@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import socket
+import ssl
 from typing import Any
 
 import pytest
 
+from anomaly_platform.resources.channels import guarded_http
 from anomaly_platform.resources.outbox import Alert
 from anomaly_platform.settings import get_settings
 
@@ -94,3 +96,22 @@ def test_faults_on_the_way_are_tried_again(
     play(settings, deliver_due)
     assert deliveries()[0]["status"] == "delivered"
     assert len({request.headers["idempotency-key"] for request in receiver.requests}) == 1
+
+
+@pytest.mark.parametrize(("host", "arrives"), [("localhost", True), ("other.example", False)])
+def test_a_certificate_has_to_be_for_the_name_although_the_address_was_looked_up_before(
+    play: Any, say: Any, receiver: Any, deliveries: Any, trusted: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch, host: str, arrives: bool,
+) -> None:  # fmt: skip
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda name, *rest, **more: real("127.0.0.1", *rest, **more)
+    )
+    monkeypatch.setattr(guarded_http, "is_public", lambda address: True)
+    guarded_http.ssl_context.cache_clear()
+    receiver.wrap(trusted)
+    say(ALERT)
+    play(get_settings(webhook_urls=f"https://{host}:{receiver.port}/"), deliver_due)
+    guarded_http.ssl_context.cache_clear()
+    assert bool(receiver.requests) == arrives
+    assert (deliveries()[0]["status"] == "delivered") == arrives
