@@ -15,8 +15,8 @@ from dagster import (
 
 from anomaly_platform.assets.metadata import records_table
 from anomaly_platform.assets.model_files import open_path, open_version
-from anomaly_platform.assets.training import TrainingOrigin, rebase, retrained_counts, train
-from anomaly_platform.assets.training_config import TrainingConfig
+from anomaly_platform.assets.training import rebase, retrained_counts, train
+from anomaly_platform.assets.training_config import TrainingConfig, TrainingOrigin
 from anomaly_platform.resources.platform import DETECTOR, Platform
 from anomaly_platform.streams import MetricStream
 
@@ -53,7 +53,7 @@ def build_isolation_forest_model(stream: MetricStream) -> AssetsDefinition:
         context: AssetExecutionContext, config: TrainingConfig
     ) -> MaterializeResult[None]:
         platform: Platform = context.resources.platform
-        origin = TrainingOrigin(context.run.run_id, config.cause, config.reason)
+        origin = TrainingOrigin.of(context, config)
         try:
             series = config.keys()
         except ValueError as error:

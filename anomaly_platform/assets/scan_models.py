@@ -19,6 +19,11 @@ from anomaly_platform.assets.scan_window import (
     read_window,
     scan_window,
 )
+from anomaly_platform.assets.training_config import (
+    TrainingConfig,
+    TrainingOrigin,
+    refuse_series,
+)
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.streams import ScanStream
 
@@ -48,12 +53,15 @@ def build_rules_model(stream: ScanStream) -> AssetsDefinition:
         ),
         required_resource_keys={"platform"},
     )
-    def rules_model(context: AssetExecutionContext) -> MaterializeResult[None]:
+    def rules_model(
+        context: AssetExecutionContext, config: TrainingConfig
+    ) -> MaterializeResult[None]:
         platform: Platform = context.resources.platform
+        refuse_series(stream.name, config)
         from anomaly_platform.ml.detectors.rules import RulesModel
         from anomaly_platform.ml.features.scans_reference import ScanReference
 
-        window = scan_window(platform, stream)
+        window = scan_window(platform, stream, window_days=config.window_days)
         scans = read_window(platform, window)
         folder = platform.reference_folder(stream)
         reference = ScanReference.read(folder)
@@ -83,6 +91,7 @@ def build_rules_model(stream: ScanStream) -> AssetsDefinition:
                     },
                     seconds,
                 ),
+                TrainingOrigin.of(context, config),
             )
         routes = rules.routes.table.sort("trips", descending=True).head(_ROUTES_SHOWN)
         return MaterializeResult(
@@ -114,12 +123,15 @@ def build_svm_model(stream: ScanStream) -> AssetsDefinition:
         ),
         required_resource_keys={"platform"},
     )
-    def svm_model(context: AssetExecutionContext) -> MaterializeResult[None]:
+    def svm_model(
+        context: AssetExecutionContext, config: TrainingConfig
+    ) -> MaterializeResult[None]:
         platform: Platform = context.resources.platform
+        refuse_series(stream.name, config)
         from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
         from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
 
-        window = scan_window(platform, stream)
+        window = scan_window(platform, stream, window_days=config.window_days)
         record, rules = read_rules(platform, stream)
         scans = rules.score(read_window(platform, window), reasons=False)
         began = time.perf_counter()
@@ -158,6 +170,7 @@ def build_svm_model(stream: ScanStream) -> AssetsDefinition:
                     },
                     seconds,
                 ),
+                TrainingOrigin.of(context, config),
             )
         return MaterializeResult(
             metadata={

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from dagster import Failure, RetryRequested
 from anomaly_platform import __version__
 from anomaly_platform.assets.features import SCAN_SCHEMA, in_order
 from anomaly_platform.assets.training_alerts import tell_of_failure, tell_of_training
+from anomaly_platform.assets.training_config import TrainingOrigin
 from anomaly_platform.resources.bundles import BundleRecord
 from anomaly_platform.resources.partitions import Partition
 from anomaly_platform.resources.platform import Platform
@@ -62,8 +63,10 @@ class ScanWindow:
         ]
 
 
-def scan_window(platform: Platform, stream: ScanStream) -> ScanWindow:
-    """Return the policy's window up to the newest scan.
+def scan_window(
+    platform: Platform, stream: ScanStream, *, window_days: int | None = None
+) -> ScanWindow:
+    """Return the window up to the newest scan, so many days long or as the policy says.
 
     Raises
     ------
@@ -72,8 +75,11 @@ def scan_window(platform: Platform, stream: ScanStream) -> ScanWindow:
     """
     newest = platform.warehouse.series.extents(stream.name)["last_event"].max()
     if isinstance(newest, datetime):
+        length = stream.retraining.window
+        if window_days is not None:
+            length = timedelta(days=window_days)
         since = max(
-            newest - stream.retraining.window,
+            newest - length,
             datetime.combine(platform.start_of(stream), time(), UTC),
         )
         days = platform.warehouse.partitions.between(
@@ -187,6 +193,7 @@ def publish(
     version: int,
     window: ScanWindow,
     trained: Trained,
+    origin: TrainingOrigin | None = None,
 ) -> str:
     """Write a bundle, move it into the lake and enter it as a challenger; return its digest."""
     from anomaly_platform.ml.barcode_bundles import ENTITY, METRIC, Origin, write_detector
@@ -223,7 +230,13 @@ def publish(
         window_start=window.since,
         window_end=window.until,
         metrics=trained.metrics,
-        parameters={**trained.hyper_parameters, "watermark": window.watermark},
+        parameters={
+            **trained.hyper_parameters,
+            "watermark": window.watermark,
+            **asdict(origin or TrainingOrigin()),
+            "code_version": __version__,
+            "training_seconds": trained.seconds,
+        },
         series=pl.DataFrame(
             {
                 "entity": [ENTITY],

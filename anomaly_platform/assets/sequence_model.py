@@ -35,6 +35,11 @@ from anomaly_platform.assets.scan_window import (
     read_window,
     scan_window,
 )
+from anomaly_platform.assets.training_config import (
+    TrainingConfig,
+    TrainingOrigin,
+    refuse_series,
+)
 from anomaly_platform.resources.dagster_home import GPU_POOL
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.resources.trainer import Trainer, TrainerKilledError
@@ -66,20 +71,23 @@ def build_lstm_model(stream: ScanStream) -> AssetsDefinition:
         ),
         required_resource_keys={"platform", "trainer"},
     )
-    def lstm_model(context: AssetExecutionContext) -> MaterializeResult[None]:
+    def lstm_model(
+        context: AssetExecutionContext, config: TrainingConfig
+    ) -> MaterializeResult[None]:
         platform: Platform = context.resources.platform
+        refuse_series(stream.name, config)
         trainer: Trainer = context.resources.trainer
-        window = scan_window(platform, stream)
+        window = scan_window(platform, stream, window_days=config.window_days)
         record, rules = read_rules(platform, stream)
         scans = rules.score(read_window(platform, window), reasons=False)
         work = _work_folder(platform, stream, window, record.digest or "")
         with new_version(platform, stream, DETECTOR) as version:
-            config = _prepare(platform, stream, work, scans)
+            prepared = _prepare(platform, stream, work, scans)
             if (work / "checkpoint").exists():
                 context.log.info("going on from the checkpoint in %s", work.name)
             began = time.perf_counter()
             try:
-                trainer.run(context, config, lambda figures: _show(context, stream, figures))
+                trainer.run(context, prepared, lambda figures: _show(context, stream, figures))
             except TrainerKilledError as error:
                 raise RetryRequested(RETRIES, _RETRY_SECONDS) from error
             seconds = time.perf_counter() - began
@@ -112,6 +120,7 @@ def build_lstm_model(stream: ScanStream) -> AssetsDefinition:
                     },
                     seconds,
                 ),
+                TrainingOrigin.of(context, config),
             )
         shutil.rmtree(work, ignore_errors=True)
         return MaterializeResult(

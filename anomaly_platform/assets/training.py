@@ -5,7 +5,7 @@ What belongs here: what is trained from what, and what becomes of it. How a seri
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from anomaly_platform.assets.training_alerts import (
     tell_of_failure,
     tell_of_training,
 )
-from anomaly_platform.assets.training_config import Key
+from anomaly_platform.assets.training_config import Key, TrainingOrigin
 from anomaly_platform.assets.training_window import (
     TrainingWindow,
     training_frames,
@@ -31,15 +31,6 @@ from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.bundle import Bundle
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingOrigin:
-    """Where a training comes from: Dagster's run, what asked for it, and why in words."""
-
-    run_id: str = ""
-    cause: str = "request"
-    reason: str = ""
 
 
 def train(
@@ -232,9 +223,7 @@ class _Training:
             parameters={
                 **manifest["hyper_parameters"],
                 "watermark": self.window.watermark,
-                "run_id": self.origin.run_id,
-                "cause": self.origin.cause,
-                "reason": self.origin.reason,
+                **asdict(self.origin),
                 "code_version": manifest["code_version"],
                 "training_seconds": manifest["training_seconds"],
             },

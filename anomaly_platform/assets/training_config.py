@@ -6,7 +6,10 @@ everything on the stream's own policy.
 
 from __future__ import annotations
 
-from dagster import Config
+from dataclasses import dataclass
+from typing import Self
+
+from dagster import AssetExecutionContext, Config, Failure
 from pydantic import Field
 
 Key = tuple[str, str]
@@ -43,3 +46,29 @@ class TrainingConfig(Config):
             if len(pair) != 2:
                 raise ValueError(f"series: {pair!r} is no pair [entity, metric]")
         return [(entity, metric) for entity, metric in self.series] or None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOrigin:
+    """Where a training comes from: Dagster's run, what asked for it, and why in words."""
+
+    run_id: str = ""
+    cause: str = "request"
+    reason: str = ""
+
+    @classmethod
+    def of(cls, context: AssetExecutionContext, config: TrainingConfig) -> Self:
+        """Return the origin of the run under way."""
+        return cls(context.run.run_id, config.cause, config.reason)
+
+
+def refuse_series(stream: str, config: TrainingConfig) -> None:
+    """Raise unless everything is to be trained, where single series cannot be.
+
+    Raises
+    ------
+    Failure
+        When the configuration names series.
+    """
+    if config.series:
+        raise Failure(f"{stream} trains on all scans together: leave `series` empty")

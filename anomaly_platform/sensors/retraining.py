@@ -264,10 +264,9 @@ def training_config(
 
     Models of scans are one population and have nothing to choose from.
     """
-    if not isinstance(stream, MetricStream):
-        return {}
+    choosing = isinstance(stream, MetricStream)
     config = {
-        "series": asked_series(platform, stream, batch),
+        "series": asked_series(platform, stream, batch) if choosing else [],
         "window_days": batch[0].window_days,
         "cause": batch[0].cause,
         "reason": reason,

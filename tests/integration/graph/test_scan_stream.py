@@ -19,6 +19,7 @@ from anomaly_platform.cli.materialize import run_stream
 from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.definitions import build_defs
 from anomaly_platform.ml import barcode_bundles
+from anomaly_platform.resources.model_sets import put_into_service, roll_back
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.settings import Settings, get_settings
 from anomaly_platform.simulator.supply_network import SupplyNetworkData, simulate_supply_network
@@ -208,3 +209,42 @@ def test_a_damaged_model_is_refused_and_scores_stay_as_they_were(
         assert run_checks(trained, SCANS, Console(quiet=True)) == 1
     finally:
         shutil.copytree(tmp_path / "sound", folder, dirs_exist_ok=True)
+
+
+def test_a_set_is_judged_by_gates_and_comes_back_with_its_scores(trained: Runtime) -> None:
+    platform, bundles = trained.platform, trained.platform.warehouse.bundles
+    serving, before = bundles.champions("barcode"), scored(trained)
+    config = {"window_days": 5, "cause": "age", "reason": "a shorter window"}
+    trained.materialize(
+        [SCANS.key("rules_model")], {}, {"ops": {"barcode__rules_model": {"config": config}}}
+    )
+    rules = bundles.all("barcode", "rules")[0]
+    assert (rules.parameters["cause"], rules.parameters["reason"]) == ("age", "a shorter window")
+    assert rules.window_start is not None
+    assert rules.window_end is not None
+    assert rules.window_end - rules.window_start == timedelta(days=5)
+    result = trained.materialize([SCANS.key("champion")], {})
+    (event,) = result.get_asset_materialization_events()
+    gates = event.step_materialization_data.materialization.metadata["gates"].records
+    assert [gate.data["gate"] for gate in gates] == [
+        "feature schema",
+        "minimum quality",
+        "no worse than the champion",
+    ]
+    judged = bundles.all("barcode", "fusion")[0]
+    assert len(judged.gates) == 3
+    put_into_service(platform, SCANS, judged.version, "a test", overrule=True)
+    assert bundles.champions("barcode")["rules"] == rules.version
+    run(trained, train=False)
+    assert roll_back(platform, SCANS, "a test", to=serving["fusion"]) == serving
+    run(trained, train=False)
+    assert scored(trained).equals(before)
+
+
+def test_single_series_of_scans_cannot_be_trained(trained: Runtime) -> None:
+    with pytest.raises(RunFailedError, match="leave `series` empty"):
+        trained.materialize(
+            [SCANS.key("rules_model")],
+            {},
+            {"ops": {"barcode__rules_model": {"config": {"series": [["code", "scan"]]}}}},
+        )
