@@ -232,7 +232,8 @@ class OnlineIngest:
         rows = online.lock_states(
             connection, ids, [by_id[one][1].revision for one in ids]
         ).fetchall()
-        foreign = [row for row in rows if row.feature_version != stream.features.version]
+        version = stream.features.version
+        foreign = [row for row in rows if row.feature_version != version]
         if len(rows) < len(ids) or foreign:
             self._cache.drop(stream.name, keys)
             if foreign:

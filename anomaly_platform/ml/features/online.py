@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 import numpy as np
 
@@ -49,12 +50,11 @@ class SeriesState:
     @classmethod
     def of(cls, feature_set: MetricFeatureSet, times: Ints, values: Floats) -> SeriesState:
         """Return the state after the given rows, which ascend in time."""
-        keep = max(0, times.size - feature_set.capacity)
-        if times.size:
-            lookback = round(feature_set.lookback.total_seconds() * 1e6)
-            recent = int(np.searchsorted(times, times[-1] - lookback, side="right"))
-            keep = max(keep, recent)
-        return cls(feature_set.version, times[keep:].copy(), values[keep:].copy())
+        capacity, lookback, version = _bounds(feature_set)
+        keep = max(0, times.size - capacity)
+        if times.size and times[keep] <= times[-1] - lookback:
+            keep = int(times.searchsorted(times[-1] - lookback, side="right"))
+        return cls(version, times[keep:].copy(), values[keep:].copy())
 
     def to_bytes(self) -> bytes:
         """Return the state as little-endian bytes behind a versioned header."""
@@ -82,6 +82,13 @@ class SeriesState:
         times = np.frombuffer(data, dtype="<i8", count=rows, offset=_HEADER.size)
         values = np.frombuffer(data, dtype="<f8", offset=_HEADER.size + 8 * rows)
         return cls(feature_version.decode(), times.astype(np.int64), values.astype(np.float64))
+
+
+@lru_cache(maxsize=64)
+def _bounds(feature_set: MetricFeatureSet) -> tuple[int, int, str]:
+    """Return rows and microseconds that a state reaches back, and the features' version."""
+    lookback = round(feature_set.lookback.total_seconds() * 1e6)
+    return feature_set.capacity, lookback, feature_set.version
 
 
 def step(
