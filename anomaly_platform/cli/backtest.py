@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from anomaly_platform.cli.backtest_paths import require_files, require_writable
 from anomaly_platform.settings import get_settings
 
 backtest_app = typer.Typer(
@@ -48,6 +49,14 @@ def metrics(
         tasks = plan_tasks(train or (), test or (), series or (), out)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    require_files([path for task in tasks for path in (task.train, task.test) if path is not None])
+    require_writable(
+        {
+            "--out": [task.out for task in tasks],
+            "--report": [] if report is None else [report],
+            "--plot": [] if plot is None else [plot],
+        }
+    )
     backtest_metrics(
         tasks,
         mapping=ColumnMapping.parse(mapping or (), (), ignore or ()),
@@ -82,6 +91,8 @@ def scans(
     from anomaly_platform.cli.backtest_scans import backtest_scans
 
     settings = get_settings()
+    require_files([path for path in (file, train, labels) if path is not None])
+    require_writable({"--out": [out]})
     backtest_scans(
         file,
         out,
@@ -104,6 +115,8 @@ def sessions(
     from anomaly_platform.cli.backtest_sessions import backtest_sessions_file
 
     settings = get_settings()
+    require_files([train, test])
+    require_writable({"--out": [out]})
     backtest_sessions_file(
         train, test, out, seed=settings.seed if seed is None else seed, console=Console()
     )

@@ -171,3 +171,34 @@ def test_options_that_do_not_fit_together_are_refused(
         plan_tasks(
             [Path(p) for p in train], [Path(p) for p in test], [Path(p) for p in series], Path("o")
         )
+
+
+def refused(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(app, ["backtest", "metrics", *map(str, arguments)])
+    assert isinstance(result.exception, (UnreadableFile, OSError))
+    return str(result.exception)
+
+
+def test_all_missing_files_are_named(files: Path, tmp_path: Path) -> None:
+    said = refused(
+        *("--train", tmp_path / "a.csv", "--test", files / "test.csv.gz"),
+        *("--train", files / "train.csv", "--test", tmp_path / "b.csv"),
+        *("--out", tmp_path / "scores"),
+    )
+    assert str(tmp_path / "a.csv") in said
+    assert str(tmp_path / "b.csv") in said
+    assert "train.csv" not in said
+
+
+@pytest.mark.parametrize("option", ["--out", "--report", "--plot"])
+def test_what_cannot_be_written_is_said_before_any_work(
+    files: Path, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "file").touch()
+    named = {"--out": tmp_path / "s.csv", option: tmp_path / "file" / "x.csv"}
+    arguments = [part for pair in named.items() for part in pair]
+    said = refused("--series", files / "series.parquet", *arguments)
+    assert said.startswith(f"{option}: {tmp_path / 'file' / 'x.csv'} cannot be written (")
+    assert "Errno" not in said
+    assert not (tmp_path / "s.csv").exists()
+    assert "is a folder" in refused("--series", files / "series.parquet", "--out", tmp_path)
