@@ -70,6 +70,16 @@ def test_relative_places_become_absolute_and_urls_stay(
         ("DATABASE_URL", "postgresql://u:hunter2@host:port/db"),
         ("DATABASE_URL", "postgresql://u:hunter2@host"),
         ("DATABASE_URL", "hunter2"),
+        ("EMS_DATABASE_URL", "mysql://u:hunter2@host/db"),
+        ("WEBHOOK_URLS", "https://fine.example/x ftp://host/hunter2"),
+        ("WEBHOOK_URLS", "https:///hunter2"),
+        ("SMTP_URL", "https://u:hunter2@host"),
+        ("SMTP_URL", "smtp://u:hunter2@host:port"),
+        ("MQTT_URL", "u:hunter2@host"),
+        ("MQTT_PREFIX", "plant/#"),
+        ("GITHUB_REPOSITORY", "plant"),
+        ("EMS_CORE_URL", "localhost:3100"),
+        ("ALERT_COOL_DOWN_MINUTES", "-1"),
     ],
 )
 def test_an_error_names_the_variable_and_never_its_value(
