@@ -3,7 +3,7 @@
 One command, one run, one process, the same model, data, loss, optimiser and threads, everything
 written to ``docs/speed_sequence.md``::
 
-    python benchmarks/speed_sequence.py [--events 100000] [--threads 1] [--device auto] [--out F]
+    python benchmarks/speed_sequence.py [--events 60000] [--threads 1] [--device auto] [--out F]
 
 Three ways of feeding the same sequences of scans to the model:
 
@@ -162,7 +162,7 @@ def measure(step: Callable[[Batch], int], batches: Iterator[Batch], device: torc
 def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--events", type=int, default=60_000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "speed_sequence.md")
