@@ -12,9 +12,11 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -179,6 +181,14 @@ def webhook() -> Iterator[Webhook]:
     opened.close()
 
 
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder that the server's own user may enter, whatever other test sessions do."""
+    made = Path(tempfile.mkdtemp(prefix="anomaly-kills-"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
 def kill_postgres(database: EmbeddedPostgres) -> None:
     pid = int((database.data / "postmaster.pid").read_text().split()[0])
     os.kill(pid, signal.SIGKILL)
@@ -193,9 +203,8 @@ def until(what: object, seconds: float) -> None:
 
 
 def test_acknowledged_readings_are_there_once_and_notifications_arrive(  # noqa: PLR0915
-    tmp_path_factory: pytest.TempPathFactory, webhook: Webhook
+    home: Path, webhook: Webhook
 ) -> None:
-    home = tmp_path_factory.mktemp("k")
     port = httpx.URL(webhook.url).port or 0
     api_port = port + 1 if port < 60_000 else port - 1
     environment = {
