@@ -92,13 +92,16 @@ class KeyRing:
         return None if entry is None else entry.key
 
     async def forget(self, prefix: str | None) -> None:
-        """Forget a key that changed, or with None every one."""
+        """Forget a key that changed; with None, believe nothing that was read so far."""
         self._changes += 1
-        for entries in (self._known, self._unknown):
-            if prefix is None:
-                entries.clear()
-            else:
-                entries.pop(prefix, None)
+        if prefix is None:
+            self._unknown.clear()
+            for entry in self._known.values():
+                # Kept for :meth:`last_known` alone.
+                entry.asked_at = float("-inf")
+            return
+        self._known.pop(prefix, None)
+        self._unknown.pop(prefix, None)
 
     def used(self, key: ApiKey) -> None:
         """Note in the background that a key was used, about once a minute."""

@@ -5,6 +5,7 @@ Belongs here: the outermost middleware. Does not belong here: refusing anything.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -44,7 +45,7 @@ _ONLY_TLS: Final = (b"strict-transport-security", b"max-age=31536000")
 
 _FAILED: Final = ApiProblem(500, "an error in the service; its log says more")
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class RequestContext:
@@ -75,17 +76,18 @@ class RequestContext:
                 ]
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=state["request_id"]):
-            try:
-                await self._app(scope, receive, complete)
-            except Exception:
-                _log.exception("failed", method=scope["method"], route=_route(scope))
-                if status:
-                    # Half of the answer is gone already; the server cuts the connection.
-                    raise
-                await problem_response(_FAILED, scope["path"])(scope, receive, complete)
-            finally:
-                _account(scope, status or 499, time.perf_counter() - began)
+        # For every line on the way; a server gives each request a context of its own.
+        structlog.contextvars.bind_contextvars(request_id=state["request_id"])
+        try:
+            await self._app(scope, receive, complete)
+        except Exception:
+            _log.exception("%s %s failed", scope["method"], _route(scope))
+            if status:
+                # Half of the answer is gone already; the server cuts the connection.
+                raise
+            await problem_response(_FAILED, scope["path"])(scope, receive, complete)
+        finally:
+            _account(scope, status or 499, time.perf_counter() - began)
 
 
 def _request_id(scope: Scope) -> bytes:
@@ -97,14 +99,12 @@ def _request_id(scope: Scope) -> bytes:
 
 
 def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:
-    documentation = scope["path"] in DOCUMENTATION_PATHS
-    extra = scope["state"].get("answer_headers", {})
-    return [
-        *_ALWAYS,
-        _DOCUMENTATION_POLICY if documentation else _POLICY,
-        *([_ONLY_TLS] if scope.get("scheme") == "https" else []),
-        *((name.lower().encode(), str(value).encode()) for name, value in extra.items()),
-    ]
+    found = [*_ALWAYS, _DOCUMENTATION_POLICY if scope["path"] in DOCUMENTATION_PATHS else _POLICY]
+    if scope.get("scheme") == "https":
+        found.append(_ONLY_TLS)
+    for name, value in scope["state"].get("answer_headers", {}).items():
+        found.append((name.lower().encode(), str(value).encode()))
+    return found
 
 
 def _route(scope: Scope) -> str:
@@ -119,14 +119,16 @@ def _account(scope: Scope, status: int, seconds: float) -> None:
     count_request(
         scope["method"], route, status, seconds, predicting=state.get("predicting", False)
     )
+    level = logging.ERROR if status >= 500 else logging.INFO
+    if not _log.isEnabledFor(level):
+        return
     caller = state.get("caller")
-    _log.log(
-        40 if status >= 500 else 20,
-        "request",
-        method=scope["method"],
-        route=route,
-        status=status,
-        seconds=round(seconds, 6),
-        key=caller.name if isinstance(caller, Caller) else None,
-        client=(scope.get("client") or (None,))[0],
-    )
+    said = {
+        "method": scope["method"],
+        "route": route,
+        "status": status,
+        "seconds": round(seconds, 6),
+        "key": caller.name if isinstance(caller, Caller) else None,
+        "client": (scope.get("client") or (None,))[0],
+    }
+    _log.log(level, "request", extra=said)
