@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from fastapi import APIRouter, Depends, Response
 
 from anomaly_platform.ml.barcode_response import BarcodeResponse, write_response
+from anomaly_platform.serving.limits import Predicting
 from anomaly_platform.serving.openapi import problems
 from anomaly_platform.serving.problems import ApiProblem
 from anomaly_platform.serving.scan_detection import Detection, judge_scans
@@ -28,11 +29,12 @@ router = APIRouter(prefix="/api/v1/barcode", tags=["barcode"])
 _AT_ONCE: Final = 2
 
 
-@router.post("/detect", response_model=BarcodeResponse, responses=problems(400))
+@router.post("/detect", response_model=BarcodeResponse, responses=problems(400, 429))
 async def detect(
     asked: DetectRequest,
     serving: Serving,
     _caller: Annotated[Caller, Depends(require("ml:read"))],
+    _counted: Predicting = None,
 ) -> Response:
     """Judge scans of one or many codes; nothing of them is stored.
 
