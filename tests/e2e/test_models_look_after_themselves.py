@@ -21,7 +21,7 @@ from anomaly_platform.streams import MetricStream
 
 from .conftest import RunningPlatform, start_platform
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 NAME = "hosts"
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -137,7 +137,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 def test_models_follow_what_they_watch(told: Story) -> None:
     requests = told.running.platform.warehouse.training_requests
     told.drop(0, CHANGE - 1)
-    told.running.wait_for(lambda: told.scored(0, CHANGE - 1, 1), 400)
+    told.running.wait_for(lambda: told.scored(0, CHANGE - 1, 1), 600)
     calm, _ = told.false_positive_rate(CHANGE - 5, CHANGE - 1)
     assert calm < 0.05
     assert requests.newest(NAME) == []
@@ -151,7 +151,7 @@ def test_models_follow_what_they_watch(told: Story) -> None:
             seen[versions.pop()] = rate
         return told.champion() == 2 and told.scored(CHANGE, NOTICED - 1, 2)
 
-    told.running.wait_for(noticed_and_trained, 400)
+    told.running.wait_for(noticed_and_trained, 600)
     assert seen[1] > 0.10, "the change went unnoticed by the old models as well"
 
     told.drop(NOTICED, DAYS - 1)
