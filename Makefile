@@ -49,6 +49,7 @@ bench: setup-dev ## Speed and quality figures into docs/
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/simulated.py
 
 clean: ## Remove the environment and the demo's data
 	rm -rf $(VENV) .anomaly

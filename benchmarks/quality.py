@@ -227,8 +227,9 @@ NAB = """{files} series. Learned from the first 15 % of each (750 rows at most),
 without what comes later. *Optimised* is the benchmark's own way: one threshold for all files,
 chosen with the labels in hand; published figures are made so. *Live* is what a user gets, with the
 threshold that each method sets itself without labels. False rows are flagged rows outside every
-window. The platform goes on learning from rows that it has judged; the baselines do not, and see
-the last 12 readings of a series, the z-score only the last one.
+window. The platform goes on learning from rows that it has judged, gathers evidence over ten rows
+and does not repeat an alarm for three quarters of a day; the baselines do none of this, and see the
+last 12 readings of a series, the z-score only the last one.
 """
 
 SKAB = """{files} experiments of 8 sensors, a row a second. Learned from the first 400 rows of each
