@@ -59,6 +59,15 @@ WITH serving AS (
     SELECT f.entity, f.metric, count(*) AS labels FROM feedback_labels f
     JOIN serving m ON m.entity = f.entity AND m.metric = f.metric
     WHERE f.stream = %(stream)s AND f.created_at > m.trained_at GROUP BY f.entity, f.metric
+), known AS (
+    -- Of a series that changed its behaviour only what came since: more is never trained on.
+    SELECT entity, metric, last_event, greatest(first_event, changed_at) AS first_event,
+        CASE WHEN changed_at IS NULL THEN rows ELSE coalesce((
+            SELECT sum(d.rows) FROM series_days d
+            WHERE d.series_id = s.series_id AND d.first_event >= changed_at
+        ), 0)::bigint END AS rows
+    FROM series s
+    WHERE stream = %(stream)s AND rows >= %(least)s AND last_event >= %(heard_since)s
 ), found AS (
     SELECT entity, metric FROM series_drift
     WHERE stream = %(stream)s AND day = %(last_day)s AND bundle_version = %(champion)s
@@ -66,12 +75,12 @@ WITH serving AS (
 )
 SELECT s.entity, s.metric, s.rows, s.first_event, s.last_event, m.training_samples,
     coalesce(l.labels, 0), a.event_watermark, d.entity IS NOT NULL
-FROM series s
+FROM known s
 LEFT JOIN serving m ON m.entity = s.entity AND m.metric = s.metric
 LEFT JOIN asked a ON a.entity = s.entity AND (a.metric IS NULL OR a.metric = s.metric)
 LEFT JOIN labelled l ON l.entity = s.entity AND l.metric = s.metric
 LEFT JOIN found d ON d.entity = s.entity AND d.metric = s.metric
-WHERE s.stream = %(stream)s AND s.rows >= %(least)s AND s.last_event >= %(heard_since)s
+WHERE s.rows >= %(least)s
 AND (m.entity IS NULL OR d.entity IS NOT NULL OR l.labels > 0
      OR (s.rows >= %(growth)s * m.training_samples
          AND s.last_event - s.first_event <= %(window)s))

@@ -39,8 +39,8 @@ class Comparison:
         Series that both were measured on; the figures below are means over them.
     challenger_accuracy, champion_accuracy
         Balanced accuracy in [0, 1].
-    champion_false_positive_rate
-        Share of rows that the champion flags when nothing is injected; None without series.
+    challenger_false_positive_rate, champion_false_positive_rate
+        Share of rows that each flags when nothing is injected; None without series.
     much_worse
         Share of the series that lose more than `MUCH_WORSE`.
     known_anomalies
@@ -52,6 +52,7 @@ class Comparison:
     series: int = 0
     challenger_accuracy: float = 0.0
     champion_accuracy: float = 0.0
+    challenger_false_positive_rate: float | None = None
     champion_false_positive_rate: float | None = None
     much_worse: float = 0.0
     known_anomalies: int = 0
@@ -90,7 +91,7 @@ def compare(
         if (row["entity"], row["metric"]) in set(keys)
     }
     ours, theirs = FleetScorer(challenger), FleetScorer(champion)
-    pairs: list[tuple[float, float, float]] = []
+    pairs: list[tuple[float, float, float, float]] = []
     found: list[tuple[bool, bool]] = []
     for frame in frames:
         for key, part in _series_of(frame):
@@ -99,15 +100,17 @@ def compare(
             found += _known_anomalies(part, ours, theirs)
             quality = _champions_quality(key, part, theirs, ours)
             if quality is not None:
-                pairs.append((float(rows[key]["balanced_accuracy"]), *quality))
-    figures = np.array(pairs).reshape(len(pairs), 3)
+                ours_there = rows[key]["balanced_accuracy"], rows[key]["false_positive_rate"]
+                pairs.append((*ours_there, *quality))
+    figures = np.array(pairs, dtype=np.float64).reshape(len(pairs), 4)
     flagged = np.array(found, dtype=np.bool_).reshape(len(found), 2)
     return Comparison(
         series=len(pairs),
         challenger_accuracy=float(figures[:, 0].mean()) if pairs else 0.0,
-        champion_accuracy=float(figures[:, 1].mean()) if pairs else 0.0,
-        champion_false_positive_rate=float(figures[:, 2].mean()) if pairs else None,
-        much_worse=float((figures[:, 1] - figures[:, 0] > MUCH_WORSE).mean()) if pairs else 0.0,
+        champion_accuracy=float(figures[:, 2].mean()) if pairs else 0.0,
+        challenger_false_positive_rate=float(figures[:, 1].mean()) if pairs else None,
+        champion_false_positive_rate=float(figures[:, 3].mean()) if pairs else None,
+        much_worse=float((figures[:, 2] - figures[:, 0] > MUCH_WORSE).mean()) if pairs else 0.0,
         known_anomalies=len(found),
         challenger_found=float(flagged[:, 0].mean()) if found else 0.0,
         champion_found=float(flagged[:, 1].mean()) if found else 0.0,

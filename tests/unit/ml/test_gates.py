@@ -78,6 +78,10 @@ def compared(**changes: float) -> Comparison:
     return Comparison(**{**figures, **changes})  # type: ignore[arg-type]
 
 
+def alarms(ours: float, theirs: float) -> dict[str, float]:
+    return {"challenger_false_positive_rate": ours, "champion_false_positive_rate": theirs}
+
+
 @pytest.mark.parametrize(
     ("changes", "failed"),
     [
@@ -87,6 +91,12 @@ def compared(**changes: float) -> Comparison:
         ({"much_worse": MOST_MUCH_WORSE + 0.01}, ["series much worse"]),
         ({"challenger_found": 0.8 - KNOWN_TOLERANCE - 0.01}, ["known anomalies found"]),
         ({"challenger_found": 0.0, "known_anomalies": FEWEST_KNOWN_ANOMALIES - 1}, []),
+        # What a champion finds because it flags nearly everything is no merit.
+        ({"challenger_found": 0.3, **alarms(0.0, 0.5)}, []),
+        ({"challenger_found": 0.15, **alarms(0.0, 0.5)}, ["known anomalies found"]),
+        ({"challenger_found": 0.3, **alarms(0.5, 0.5)}, ["known anomalies found"]),
+        # Nor does a challenger have to find more because it flags more.
+        ({"challenger_found": 0.75, **alarms(0.5, 0.0)}, []),
         ({"challenger_accuracy": 0.0, "series": 0}, []),
     ],
 )
