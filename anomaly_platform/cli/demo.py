@@ -30,6 +30,9 @@ _ENTITIES = {IIOT.name: 6, EMS.name: 6}
 #: Added to the seed: the test week has other noise and other anomalies than the training weeks.
 _TEST_SEED = 1
 _SCANS_A_DAY = 350
+#: Share of the test week's codes to which something happens: enough that each kind is among them.
+_TEST_ANOMALY_RATE = 0.25
+_ANOMALY_RATE = 0.05
 _COLUMNS = (
     "entity",
     "metric",
@@ -178,6 +181,7 @@ def _run_scans(runtime: Runtime, stream: ScanStream, console: Console, pictures:
             days=days,
             seed=platform.settings.seed + number,
             start=start,
+            anomaly_rate=_TEST_ANOMALY_RATE if number else _ANOMALY_RATE,
         )
         network.world.write_reference(platform.reference_folder(stream))
         for path in write_scans(network, Path(platform.settings.home) / "simulated" / stream.name):

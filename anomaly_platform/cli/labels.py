@@ -102,6 +102,14 @@ def _store(platform: Platform, stream: Stream, labels: list[NewLabel]) -> None:
     from anomaly_platform.resources.moved_thresholds import move_thresholds
     from anomaly_platform.streams import MetricStream
 
+    if isinstance(stream, MetricStream):
+        known = set(platform.warehouse.series.extents(stream.name)[["entity", "metric"]].rows())
+        for label in labels:
+            if (label.entity, label.metric) not in known:
+                raise typer.BadParameter(
+                    f"{stream.name} has no readings of {label.entity!r} {label.metric!r}; "
+                    "nothing was stored"
+                )
     try:
         stored = platform.warehouse.labels.add_all(
             stream.name, labels, labelled_by=getpass.getuser()

@@ -82,12 +82,19 @@ def write_simulation(
     )
 
 
-def simulate_network(*, scans: int, days: int, seed: int, start: date) -> SupplyNetworkData:
-    """Return about `scans` scans of goods in a supply network of 58 places."""
+def simulate_network(
+    *, scans: int, days: int, seed: int, start: date, anomaly_rate: float = 0.05
+) -> SupplyNetworkData:
+    """Return about `scans` scans of goods in a supply network of 58 places.
+
+    `anomaly_rate` is the share of the codes to which something happens, in [0, 0.5].
+    """
     from anomaly_platform.simulator.supply_network import simulate_supply_network
 
     begin = datetime.combine(start, time(), UTC)
-    return simulate_supply_network(events=scans, days=days, seed=seed, start=begin)
+    return simulate_supply_network(
+        events=scans, days=days, seed=seed, start=begin, anomaly_rate=anomaly_rate
+    )
 
 
 def write_scans(network: SupplyNetworkData, out: Path, file_format: str = "csv") -> list[Path]:

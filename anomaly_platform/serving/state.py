@@ -102,8 +102,7 @@ class ServingState:
             swaps=models.swaps,
             problems=len(models.problems),
         )
-        if self.redis is not None:
-            REDIS_UP.set(self.redis.answers)
+        REDIS_UP.set(self.redis is None or self.redis.answers)
 
     async def _count_for_ever(self) -> None:
         while True:

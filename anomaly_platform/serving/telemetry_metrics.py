@@ -74,7 +74,7 @@ LOAD_PROBLEMS: Final = Gauge(
 )
 REDIS_UP: Final = Gauge(
     "anomaly_redis_up",
-    "Whether every worker gets answers from Redis; absent where none is set.",
+    "0 where Redis is set and a worker gets no answer from it, 1 otherwise.",
     multiprocess_mode="livemin",
 )
 

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 
 
 class ApiModel(BaseModel):
@@ -21,10 +21,10 @@ _NAME_PATTERN = r"^[^\x00]+$"
 Name = Annotated[str, Field(min_length=1, max_length=256, pattern=_NAME_PATTERN)]
 """Of a device, an asset or a metric."""
 
-Number = FiniteFloat
-"""A reading: neither NaN nor infinite."""
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+"""A reading: a number, no text and no truth value, neither NaN nor infinite."""
 
-UnitFloat = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+UnitFloat = Annotated[float, Strict(), Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 """0 to 1."""
 
 

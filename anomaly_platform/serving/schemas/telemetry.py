@@ -7,9 +7,9 @@ import uuid
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, create_model
+from pydantic import ConfigDict, Field, TypeAdapter, create_model
 
-from anomaly_platform.serving.schemas.base import ApiModel
+from anomaly_platform.serving.schemas.base import ApiModel, Number
 from anomaly_platform.streams import MetricStream
 
 MOST_READINGS: Final = 10_000
@@ -27,7 +27,7 @@ class TelemetryReading(ApiModel):
 
     device_id: Text = Field(examples=["press-001"], description="At most 256 characters.")
     metric_name: Text = Field(examples=["temperature"], description="At most 256 characters.")
-    value: FiniteFloat = Field(examples=[49.2])
+    value: Number = Field(examples=[49.2])
     timestamp: Text | None = Field(
         default=None,
         description="ISO 8601, or seconds since 1970 as text; the time of arrival by default. "
@@ -132,7 +132,7 @@ def _adapters(
     fields: dict[str, Any] = {
         "entity": (Text, Field(alias=entity)),
         "metric": (Text, Field(alias=metric)),
-        "value": (FiniteFloat, Field(alias=value)),
+        "value": (Number, Field(alias=value)),
         "event_time": (Text | None, Field(default=None, alias=time)),
         "event_id": (Text | None, None),
         "metadata": (dict[str, Any] | None, None),

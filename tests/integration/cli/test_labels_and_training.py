@@ -79,6 +79,7 @@ def test_what_cannot_be_is_refused(
 def test_labels_come_from_the_command_line_and_from_files(
     warehouse: Warehouse, tmp_path: Path
 ) -> None:
+    known(warehouse)
     reading = ("press-1", "2026-01-05T00:05:00Z")
     assert anomaly("labels", "add", "iiot", *reading, "--normal", "--metric", "load")[0] == 0
     file = tmp_path / "labels.csv"
@@ -108,3 +109,13 @@ def test_labels_of_scans_need_no_metric(warehouse: Warehouse) -> None:
     assert code == 0
     (label,) = warehouse.labels.newest("barcode")
     assert (label.entity, label.metric) == ("001.1", "scan")
+
+
+def test_a_label_of_an_unknown_series_is_refused_by_name(warehouse: Warehouse) -> None:
+    known(warehouse)
+    code, said = anomaly(
+        "labels", "add", "iiot", "nobody", "2026-01-05T12:00:00Z", "--metric", "load", "--normal"
+    )
+    assert code == 2
+    assert "no readings of 'nobody' 'load'" in said
+    assert warehouse.labels.newest("iiot", limit=10) == []

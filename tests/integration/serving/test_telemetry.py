@@ -86,6 +86,8 @@ def test_bad_readings_stop_no_good_ones(client: TestClient, platform: Platform) 
         ({"device_id": "d", "metric_name": "m"}, 422, "body.value"),
         ([reading(), {**reading(1), "vaule": 2}], 422, "body.1.vaule"),
         ({**reading(), "value": "warm"}, 422, "body.value"),
+        ({**reading(), "value": "5"}, 422, "body.value"),
+        ({**reading(), "value": True}, 422, "body.value"),
         ({**reading(), "timestamp": "soon"}, 422, "body.timestamp"),
         ("text", 422, "body"),
         ([reading(n) for n in range(10_001)], 422, "body"),
