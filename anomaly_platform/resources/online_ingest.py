@@ -433,42 +433,43 @@ class _Work:
         late: list[int] = []
         columns: list[Floats] = []
         order: list[int] = []
-        times: list[Ints] = []
-        values: list[Floats] = []
-        offsets, wanted = [0], []
+        parts: list[tuple[Key, SeriesState, int]] = []
         for key, places in self._new.items():
-            held = self.before[key]
-            state = held.state
-            on_time = []
+            state = self.before[key].state
+            on_time = [place for place in places if place not in self._late]
             for place in places:
-                if place not in self._late:
-                    on_time.append(place)
-                    continue
-                one = self._readings[place]
-                column, state = step(feature_set, state, one.time, one.value)
-                columns.append(column[:, None])
-                late.append(place)
+                if place in self._late:
+                    one = self._readings[place]
+                    column, state = step(feature_set, state, one.time, one.value)
+                    columns.append(column[:, None])
+                    late.append(place)
             if on_time:
-                time = np.array([self._readings[place].time for place in on_time], dtype=np.int64)
-                value = np.array([self._readings[place].value for place in on_time])
-                all_times = np.concatenate((state.times, time))
-                all_values = np.concatenate((state.values, value))
-                times.append(all_times)
-                values.append(all_values)
-                wanted.append(offsets[-1] + state.times.size)
-                offsets.append(offsets[-1] + all_times.size)
-                state = SeriesState.of(feature_set, all_times, all_values)
+                parts.append((key, state, len(on_time)))
                 order += on_time
-            rows = held.tail_rows + len(places)
-            self.after[key] = HeldState(
-                held.id, held.revision + 1, 0 if rows > TAIL_ROWS else rows, state
-            )
+            else:
+                self._keep(key, state)
         if order:
+            # One array for all: a call of NumPy per series costs more than what it does.
+            time = np.array([self._readings[place].time for place in order], dtype=np.int64)
+            value = np.array([self._readings[place].value for place in order])
+            all_times: list[Ints] = []
+            all_values: list[Floats] = []
+            offsets, wanted, at = [0], [], 0
+            for _, state, number in parts:
+                all_times += (state.times, time[at : at + number])
+                all_values += (state.values, value[at : at + number])
+                wanted.append(offsets[-1] + state.times.size)
+                offsets.append(wanted[-1] + number)
+                at += number
+            times, values = np.concatenate(all_times), np.concatenate(all_values)
+            for n, (key, _, _) in enumerate(parts):
+                rows = slice(offsets[n], offsets[n + 1])
+                self._keep(key, SeriesState.of(feature_set, times[rows], values[rows]))
             columns.append(
                 run_appended(
                     feature_set,
-                    np.concatenate(times),
-                    np.concatenate(values),
+                    times,
+                    values,
                     np.array(offsets, dtype=np.int64),
                     np.array(wanted, dtype=np.int64),
                 )
@@ -476,6 +477,14 @@ class _Work:
         if not columns:
             return [], np.empty((0, 0))
         return late + order, columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+
+    def _keep(self, key: Key, state: SeriesState) -> None:
+        """Note the state of a series after its new readings."""
+        held = self.before[key]
+        rows = held.tail_rows + len(self._new[key])
+        self.after[key] = HeldState(
+            held.id, held.revision + 1, 0 if rows > TAIL_ROWS else rows, state
+        )
 
     def write(self, connection: Connection, platform: Platform) -> None:
         """Write readings, states, detections and alerts."""
