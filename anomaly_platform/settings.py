@@ -355,6 +355,11 @@ class Settings(BaseSettings):
         ge=30,
         description="Days of monitoring figures and drift that are kept.",
     )
+    keep_readings_days: int = Field(
+        default=14,
+        ge=4,
+        description="Days after which readings go that came one by one, once a batch has them.",
+    )
     keep_messages_days: int = Field(
         default=30,
         ge=1,

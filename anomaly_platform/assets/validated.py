@@ -138,6 +138,7 @@ def validate_day(platform: Platform, stream: Stream, day: date, now: datetime) -
     )
     platform.warehouse.quarantine.replace_day(stream.name, STAGE, day, refused)
     platform.warehouse.series.replace_day(stream.name, day, _together(extents))
+    platform.warehouse.online.forget_passed_states(stream.name)
     return account
 
 

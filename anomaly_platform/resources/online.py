@@ -118,26 +118,20 @@ class OnlineReadings:
         with self._transactions.begin() as connection:
             return by_event_id(connection, stream, [event_id]).get(event_id)
 
-    def forget_states(self, stream: str, keys: Sequence[Key]) -> int:
-        """Have the states of series built anew from the lake with their next reading."""
-        with self._transactions.begin() as connection:
-            return connection.execute(
-                "DELETE FROM series_state s USING unnest(%s::text[], %s::text[]) k(entity, metric) "
-                "WHERE s.stream = %s AND s.entity = k.entity AND s.metric = k.metric",
-                ([key[0] for key in keys], [key[1] for key in keys], stream),
-            ).rowcount
+    def forget_passed_states(self, stream: str) -> int:
+        """Delete states that files have overtaken; return how many.
 
-    def prune(self, stream: str, *, before: dt.datetime) -> int:
-        """Delete readings that a batch has claimed and that were received before a time.
-
-        Their detections stay. A retry of one that is gone is taken for new; the batch, which
-        knows it, counts it as a duplicate.
+        The next reading of such a series has its state made anew, from the lake and from what
+        waits for a batch. Until then predictions look there themselves.
         """
         with self._transactions.begin() as connection:
             return connection.execute(
-                "DELETE FROM online_readings WHERE stream = %s AND batch_id IS NOT NULL "
-                "AND received_at < %s",
-                (stream, before),
+                "WITH passed AS (SELECT s.id FROM series_state s "
+                "JOIN series b USING (stream, entity, metric) WHERE s.stream = %s "
+                "AND b.last_event > coalesce(s.last_event, '-infinity') "
+                "ORDER BY s.id FOR UPDATE OF s) "
+                "DELETE FROM series_state s USING passed WHERE s.id = passed.id",
+                (stream,),
             ).rowcount
 
 
@@ -280,6 +274,8 @@ def insert_detections(
             'realtime', r.event_id, r.threshold, r.bundle_version,
             (r.event_time AT TIME ZONE 'UTC')::date
         FROM online_readings r WHERE r.stream = %(stream)s AND r.event_id = %(event_id)s
+        -- Known already of a reading that was pruned and is sent again: it is never rewritten.
+        ON CONFLICT (id) DO NOTHING
         """,
         [{"stream": stream, "event_id": one.event_id, "detector": detector} for one in readings],
     )

@@ -60,11 +60,25 @@ def _aged(settings: Settings) -> tuple[_Rows, ...]:
     quarantine = dt.timedelta(days=settings.keep_quarantine_days)
     statistics = dt.timedelta(days=settings.keep_statistics_days)
     messages = dt.timedelta(days=settings.keep_messages_days)
+    readings = dt.timedelta(days=settings.keep_readings_days)
     return (
         _Rows("refused rows", "quarantine", "quarantined_at < %(before)s", quarantine),
         _Rows("drift of series", "series_drift", "day < %(before)s::date", statistics),
         _Rows("drift of features", "feature_drift", "day < %(before)s::date", statistics),
         _Rows("monitoring figures", "monitoring_stats", "day < %(before)s::date", statistics),
+        _Rows(
+            "readings that a batch has",
+            "online_readings",
+            "received_at < %(before)s AND batch_id IS NOT NULL",
+            readings,
+        ),
+        _Rows(
+            "look-backs of series that were silent",
+            "series_state",
+            # The next reading brings it back, from the lake and from what waits for a batch.
+            "updated_at < %(before)s",
+            readings,
+        ),
         _Rows(
             "messages that were delivered",
             "notifications",

@@ -24,7 +24,8 @@ async def revision_of(pool: Pool, stream: str, entity: str, metric: str) -> Revi
         cursor = await connection.execute(
             "SELECT (SELECT last_event FROM series WHERE stream = %(stream)s "
             "AND entity = %(entity)s AND metric = %(metric)s AND rows > 0), "
-            "(SELECT revision FROM series_state WHERE stream = %(stream)s "
+            # A state that was pruned and made anew counts from the beginning, under another id.
+            "(SELECT ARRAY[id, revision] FROM series_state WHERE stream = %(stream)s "
             "AND entity = %(entity)s AND metric = %(metric)s)",
             {"stream": stream, "entity": entity, "metric": metric},
         )

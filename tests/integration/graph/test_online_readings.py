@@ -149,6 +149,21 @@ def test_a_series_known_from_files_goes_on_where_they_ended(
     assert state.values.tolist() == [one.value for one in history[-288:]]
 
 
+def test_readings_go_on_behind_a_file_that_overtook_them(
+    runtime: Runtime, drop: Drop, run: Run, ingest: OnlineIngest
+) -> None:
+    every = readings(0, 61)
+    take(ingest, runtime.platform, every[:20])
+    drop(EMS, "newer.csv", as_file(every[20:60]))
+    run(EMS)
+    (answer,) = take(ingest, runtime.platform, every[60:])
+    assert answer.reading is not None
+    assert answer.reading.provisional is False
+    state = load_state(runtime.platform, EMS, "host-1", "cpu")
+    assert state.times.tolist() == [one.time for one in every]
+    assert state.values.tolist() == [one.value for one in every]
+
+
 def test_readings_of_a_file_and_online_are_duplicates_of_each_other(
     runtime: Runtime, drop: Drop, run: Run, ingest: OnlineIngest
 ) -> None:

@@ -12,10 +12,17 @@ import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.test_utils import create_run_for_test
 
+from anomaly_platform.ingest.online_readings import Reading
+from anomaly_platform.ml.online_scoring import OnlineScorer
+from anomaly_platform.ml.scoring import FleetScorer
 from anomaly_platform.resources.housekeeping import prune
+from anomaly_platform.resources.online import claim
+from anomaly_platform.resources.online_ingest import Judge, OnlineIngest
+from anomaly_platform.resources.online_states import load_state
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.resources.pruning import Pruned
 from anomaly_platform.settings import Settings
+from anomaly_platform.streams import IIOT
 
 pytestmark = pytest.mark.integration
 
@@ -168,3 +175,52 @@ def test_old_rows_go_and_those_that_still_matter_stay(
     assert left == [("1",)]
     assert not instance.has_run(run)
     assert instance.has_run(running)
+
+
+def test_readings_that_a_batch_has_go_and_may_be_sent_again(
+    platform: Platform, instance: DagsterInstance
+) -> None:
+    scorer = OnlineScorer(FleetScorer.without_models(IIOT.features, alpha=0.001, threshold=0.7))
+    judge = Judge(None, scorer, 0.7)
+    start = int((dt.datetime.now(dt.UTC) - dt.timedelta(days=1)).timestamp() * 1e6)
+    sent = [
+        Reading("pump", "temp", start + 300_000_000 * n, 90.0 if n == 60 else 20.0 + n % 7 / 10)
+        for n in range(62)
+    ]
+    begin = platform.warehouse.transactions.begin
+    ingest = OnlineIngest(platform)
+    try:
+        answers = ingest.ingest(IIOT, sent[:61], judge, source="api")
+        assert answers[60].reading is not None
+        assert answers[60].reading.is_anomaly
+        with begin() as connection:
+            assert claim(connection, "iiot", "batch", limit=100).height == 61
+        assert (
+            counts(list(prune(platform, instance, dry_run=False)))["readings that a batch has"] == 0
+        )
+        ingest.ingest(IIOT, sent[61:], judge, source="api")
+
+        told = counts(list(prune(platform, instance, dry_run=True, now=LATER)))
+        assert counts(list(prune(platform, instance, dry_run=False, now=LATER))) == told
+        assert told["readings that a batch has"] == 61
+        assert told["look-backs of series that were silent"] == 1
+        with begin() as connection:
+            left = connection.execute("SELECT value FROM online_readings").fetchall()
+        assert left == [(sent[61].value,)]
+        # What waits for a batch comes back with the state, which this process still remembers.
+        again = ingest.ingest(IIOT, sent[60:], judge, source="api")
+        assert [one.outcome for one in again] == ["stored", "repeated"]
+        state = load_state(platform, IIOT, "pump", "temp")
+        assert state.times.tolist() == [sent[60].time, sent[61].time]
+        # The same once more, flagged a second time: its detection is there and stays as it was.
+        with begin() as connection:
+            connection.execute("DELETE FROM online_readings")
+            connection.execute("DELETE FROM series_state")
+        repeated = ingest.ingest(IIOT, sent[:61], judge, source="api")
+    finally:
+        ingest.close()
+    assert repeated[60].reading is not None
+    assert repeated[60].reading.is_anomaly
+    with begin() as connection:
+        detections = connection.execute("SELECT count(*) FROM anomaly_detections").fetchone()
+    assert detections == (1,)

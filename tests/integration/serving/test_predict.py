@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from anomaly_platform.ingest.online_readings import Reading
+from anomaly_platform.resources.online_ingest import OnlineIngest
+from anomaly_platform.serving.ingest import judge_of
+from anomaly_platform.streams import IIOT
+
 if TYPE_CHECKING:
     from conftest import Trained
 
@@ -149,3 +154,22 @@ def test_a_stored_reading_is_part_of_the_next_prediction(trained: Trained) -> No
     after = trained.client.post(PREDICT, json={**series, "value": 50.0}).json()
     assert after["timestamp"].startswith("2026-01-10T00:05:00")
     assert after["unit_score"] != before["unit_score"]
+
+
+def test_a_prediction_looks_back_on_what_another_process_stored(trained: Trained) -> None:
+    series = ("press-1", "flow")
+    serving = trained.client.app.state.serving  # type: ignore[attr-defined]
+    judge = judge_of(serving.models.metrics("iiot"))
+    start = int(datetime(2026, 1, 10, tzinfo=UTC).timestamp() * 1e6)
+    sent = [Reading(*series, start + 300_000_000 * n, 50.0 + 3 * n) for n in range(4)]
+    ingest = OnlineIngest(trained.platform)
+    try:
+        ingest.ingest(IIOT, sent[:3], judge, source="api")
+        body = {"device_id": series[0], "metric_name": series[1], "value": sent[3].value}
+        predicted = trained.client.post(PREDICT, json=body).json()
+        (answer,) = ingest.ingest(IIOT, sent[3:], judge, source="api")
+    finally:
+        ingest.close()
+    assert predicted["timestamp"].startswith("2026-01-10T00:15:00")
+    assert answer.reading is not None
+    assert predicted["unit_score"] == answer.reading.score
