@@ -56,6 +56,9 @@ def prepare_home(settings: Settings, dagster_url: str) -> dict[str, str]:
         "ANOMALY_HOME": str(settings.home),
         "ANOMALY_DAGSTER_URL": dagster_url,
         "DAGSTER_DISABLE_TELEMETRY": "yes",
+        # On a machine that is busy, a code server may need minutes to start a run; giving up after
+        # Dagster's 60 s would fail runs for nothing, again and again.
+        "DAGSTER_GRPC_TIMEOUT_SECONDS": os.environ.get("DAGSTER_GRPC_TIMEOUT_SECONDS", "300"),
     }
 
 
