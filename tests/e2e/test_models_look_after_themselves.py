@@ -1,6 +1,8 @@
 """Behaviour changes; the platform notices, trains anew, and its scores recover, nobody asking.
 
 The real daemon on a real PostgreSQL. A bad challenger leaves the champion in service and is told.
+It takes the daemon many minutes, so that it is a long trial; the same story with real ticks and
+real runs is ``tests/integration/graph/test_changed_behaviour.py``.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from anomaly_platform.streams import MetricStream
 
 from .conftest import RunningPlatform, start_platform
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.stress, pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 NAME = "hosts"
 START = datetime(2026, 1, 5, tzinfo=UTC)
