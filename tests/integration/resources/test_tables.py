@@ -119,7 +119,7 @@ def test_series_know_their_extent_whatever_day_is_done_again(warehouse: Warehous
     def totals() -> dict[str, tuple[int, int, int]]:
         return {
             entity: (rows, first.day, last.day)
-            for entity, _, rows, first, last in series.extents("ems").iter_rows()
+            for entity, _, rows, first, last, _ in series.extents("ems").iter_rows()
         }
 
     assert totals() == {"a": (17, 5, 6), "b": (5, 5, 5)}
