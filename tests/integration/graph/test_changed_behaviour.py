@@ -25,7 +25,7 @@ from anomaly_platform.sensors.work import REASON_TAG
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import MetricStream
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
 
 Drop = Callable[[MetricStream, str, pl.DataFrame], None]
 
