@@ -107,11 +107,17 @@ def fuzz(schema: Any, headers: dict[str, str], cases: int) -> int:
             sent += attempt(operation, headers, cases)
         except (Exception, BaseExceptionGroup) as error:
             # Every route is tried, then all are told.
-            problems.append(f"{operation.label}: {type(error).__name__}: {error}")
+            inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+            told = "; ".join(str(one) for one in (error, *inner))
+            problems.append(f"{operation.label}: {type(error).__name__}: {told}")
     assert not problems, "\n\n".join(problems)
     return sent
 
 
+# Answers depend on what earlier requests have stored: a case that fails once may pass when it is
+# sent again, which ends a run of the suite for a reason that nobody can repeat.
+@pytest.mark.stress
+@pytest.mark.timeout(3600)
 def test_a_few_requests_to_every_route(schema: Any, key: str) -> None:
     assert len(CHECKS.get_all()) >= 9
     assert fuzz(schema, {"Authorization": f"Bearer {key}"}, 30) > 300

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from time import sleep
 from typing import TYPE_CHECKING
 
 import pytest
@@ -165,6 +166,8 @@ def test_a_prediction_looks_back_on_what_another_process_stored(trained: Trained
     ingest = OnlineIngest(trained.platform)
     try:
         ingest.ingest(IIOT, sent[:3], judge, source="api")
+        # What another process stores is seen when the look-back that is held is a second old.
+        sleep(1.2)
         body = {"device_id": series[0], "metric_name": series[1], "value": sent[3].value}
         predicted = trained.client.post(PREDICT, json=body).json()
         (answer,) = ingest.ingest(IIOT, sent[3:], judge, source="api")
