@@ -86,6 +86,21 @@ class Landing:
             found.append(LandedFile(name, path, int(info["size"] or 0), _modified(info)))
         return sorted(found)
 
+    def waiting_since(self, stream: str) -> float | None:
+        """Return since when (Unix seconds) the stream's oldest file has been there, if any is.
+
+        A file that is moved here keeps the time of its last change: what counts is when it got its
+        place, where the file system tells.
+        """
+        since = []
+        for file in self.waiting(stream):
+            placed = 0.0
+            if self._is_local:
+                with contextlib.suppress(FileNotFoundError):
+                    placed = Path(file.path).stat().st_ctime
+            since.append(max(placed, file.modified))
+        return min(since, default=None)
+
     def settled(self, stream: str, pause: float = 1.0) -> list[LandedFile]:
         """Return the files whose size and time hold still over `pause` seconds."""
         before = {file.name: file.fingerprint for file in self.waiting(stream)}

@@ -18,6 +18,7 @@ from psycopg_pool import PoolTimeout
 from anomaly_platform import __version__
 from anomaly_platform.serving.database_metrics import Queue, read_queues
 from anomaly_platform.serving.health_neighbours import ask_ems_core, ask_mqtt
+from anomaly_platform.serving.health_pipeline import PipelineHealth
 from anomaly_platform.serving.schemas.health import Health, Part, QueueState, ServedVersion
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class HealthChecks:
 
     def __init__(self, state: ServingState) -> None:
         self._state = state
+        self._pipeline = PipelineHealth(state.platform)
         self._last: Health | None = None
         self._asked_at = float("-inf")
         self._asking = asyncio.Lock()
@@ -69,9 +71,11 @@ class HealthChecks:
         (database, queues), ems_core, mqtt = await asyncio.gather(
             self._database(), ask_ems_core(settings), ask_mqtt(settings)
         )
+        pipeline, figures = await self._pipeline.ask(queues)
         parts = {
             "database": database,
             "models": self._models(),
+            "pipeline": pipeline,
             "queues": _judge(queues),
             "ems_core": ems_core,
             "redis": self._redis(),
@@ -85,6 +89,7 @@ class HealthChecks:
             checked_at=dt.datetime.now(dt.UTC),
             parts=parts,
             models=self._versions(),
+            pipeline=figures,
             queues={
                 name: QueueState(depth=queue.depth, oldest_seconds=queue.oldest_s)
                 for name, queue in queues.items()

@@ -49,6 +49,29 @@ class QueueState(ApiModel):
     oldest_seconds: float = Field(ge=0.0, examples=[0.0])
 
 
+class Pipeline(ApiModel):
+    """What takes files and readings, and scores them in batches."""
+
+    daemon_heartbeat_seconds: float | None = Field(
+        ge=0.0,
+        description="Since the daemon's last sign of life, of its part that is silent for longest; "
+        "null: no daemon has ever run.",
+        examples=[12.0],
+    )
+    oldest_file_seconds: float | None = Field(
+        ge=0.0, description="How long the oldest file has waited in landing.", examples=[None]
+    )
+    oldest_reading_seconds: float | None = Field(
+        ge=0.0, description="How long the oldest reading has waited for a batch.", examples=[8.0]
+    )
+    last_run: str | None = Field(
+        description="Stream and work of the newest finished run.", examples=["iiot refresh"]
+    )
+    last_run_status: Literal["succeeded", "failed"] | None = Field(examples=["succeeded"])
+    last_run_seconds: float | None = Field(ge=0.0, description="Since it ended.", examples=[41.0])
+    failing: list[str] = Field(description="Work whose newest run failed.", examples=[[]])
+
+
 class Health(ApiModel):
     """Everything at a glance."""
 
@@ -56,9 +79,10 @@ class Health(ApiModel):
     version: str = Field(description="Of this program.", examples=["0.1.0"])
     checked_at: dt.datetime
     parts: dict[str, Part] = Field(
-        description="`database`, `models`, `queues`, `ems_core`, `redis`, `mqtt`."
+        description="`database`, `models`, `pipeline`, `queues`, `ems_core`, `redis`, `mqtt`."
     )
     models: dict[str, ServedVersion] = Field(description="By stream.")
+    pipeline: Pipeline
     queues: dict[str, QueueState] = Field(
         description="`training_requests`, `deliveries`, `online_readings`, `registry_mirror`."
     )
