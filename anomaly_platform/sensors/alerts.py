@@ -11,6 +11,7 @@ from typing import Any
 from dagster import (
     AssetCheckEvaluation,
     AssetCheckSeverity,
+    DagsterEvent,
     DagsterEventType,
     DagsterInstance,
     DagsterRun,
@@ -30,11 +31,14 @@ from dagster import (
 
 from anomaly_platform.resources.outbox import Alert, fingerprint
 from anomaly_platform.resources.platform import Platform
+from anomaly_platform.resources.redaction import Redactor
 from anomaly_platform.sensors.work import REASON_TAG, STAGE_TAG, STREAM_TAG
 
 _TICK_SECONDS = 10
 _MOST_EVALUATIONS_A_TICK = 500
 _LONGEST_ERROR = 500
+#: Of an error's first line in a title: subjects of messages and lines of lists stay readable.
+_LONGEST_CAUSE = 160
 
 
 def build_alert_sensors() -> list[SensorDefinition]:
@@ -51,12 +55,15 @@ def _failed_runs() -> SensorDefinition:
         monitor_all_code_locations=True,
     )
     def _sensor(context: RunFailureSensorContext, platform: ResourceParam[Platform]) -> None:
+        # Before anything is cut: half of a secret would not be recognized.
+        clean = Redactor.of(platform.settings).clean
         steps = {
-            event.step_key: _root_message(event.step_failure_data.error)
+            event.step_key: clean(_root_message(event.step_failure_data.error))
             for event in context.get_step_failure_events()
             if event.step_key is not None
         }
-        alert = run_alert(context.dagster_run, steps, context.failure_event.message or "")
+        said = clean(_said_of_run(context.failure_event))
+        alert = run_alert(context.dagster_run, steps, said)
         with platform.warehouse.transactions.begin() as connection:
             platform.outbox.raise_alert(connection, alert)
 
@@ -162,17 +169,20 @@ def run_alert(run: DagsterRun, steps: dict[str, str], message: str) -> Alert:
     """
     stream, work = work_of(run)
     failed = ", ".join(step.replace("__", "/") for step in steps) or "the run itself"
+    cause = next((said for said in steps.values() if said), message)
     return Alert(
         kind="run_failed",
         fingerprint=fingerprint("run_failed", stream, work),
         subject=f"{stream} {work}",
         severity="warning",
-        title=f"A run of {stream} ({work}) failed at {failed}",
+        title=f"A run of {stream} ({work}) failed at {failed}: {_first_line(cause)}",
         stream=stream,
         details={
             "run": run.run_id,
             "reason of the run": run.tags.get(REASON_TAG),
-            "errors": steps or {"run": message[:_LONGEST_ERROR]},
+            "errors": {
+                step: error[:_LONGEST_ERROR] for step, error in (steps or {"run": message}).items()
+            },
         },
         occurrence=run.run_id,
     )
@@ -208,8 +218,19 @@ def check_alert(evaluation: AssetCheckEvaluation, run_id: str) -> Alert:
     )
 
 
+def _said_of_run(event: DagsterEvent) -> str:
+    """Return why a run failed without a step that did: it could not start, or was killed."""
+    error = getattr(event.event_specific_data, "error", None)
+    return _root_message(error) or event.message or ""
+
+
+def _first_line(text: str) -> str:
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "no reason is known")
+    return line if len(line) <= _LONGEST_CAUSE else f"{line[: _LONGEST_CAUSE - 1]}…"
+
+
 def _root_message(error: Any) -> str:
     """Return the message of the error that all began with."""
     while error is not None and error.cause is not None:
         error = error.cause
-    return "" if error is None else str(error.message).strip()[:_LONGEST_ERROR]
+    return "" if error is None else str(error.message).strip()

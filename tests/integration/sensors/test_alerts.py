@@ -20,7 +20,7 @@ from dagster import (
 )
 
 from anomaly_platform.resources.platform import Platform
-from anomaly_platform.sensors.alerts import build_alert_sensors, work_of
+from anomaly_platform.sensors.alerts import build_alert_sensors, run_alert, work_of
 from anomaly_platform.sensors.work import work_tags
 from anomaly_platform.settings import Settings
 
@@ -108,7 +108,7 @@ def world(settings: Settings) -> Iterator[World]:
 
 
 def test_a_failed_run_is_told_once_and_ends_with_the_next_success(world: World) -> None:
-    world.error = f"no space left; password={SECRET}"
+    world.error = f"no space left; password={SECRET}\nand a second line"
     assert not world.run()
     world.tick()
     assert not world.run()
@@ -117,6 +117,9 @@ def test_a_failed_run_is_told_once_and_ends_with_the_next_success(world: World) 
     ((kind, state, severity, _, body),) = world.told()
     assert (kind, state, severity) == ("run_failed", "firing", "warning")
     assert body["details"]["errors"]["ems__features"].startswith("ValueError: no space left")
+    title = "A run of ems (refresh) failed at ems/features: ValueError: no space left; password=***"
+    with world.platform.warehouse.transactions.begin() as connection:
+        assert connection.execute("SELECT title FROM notifications").fetchall() == [(title,)]
     assert SECRET not in str(body)
     world.error = None
     assert world.run("ingest")
@@ -138,6 +141,18 @@ def test_a_tick_that_happens_twice_counts_once(world: World) -> None:
     world.tick()
     assert world.alerts() == once
     assert len(world.told()) == len(once) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("The run's process was killed; it did not finish.", "The run's process was killed"),
+        ("", "no reason is known"),
+    ],
+)
+def test_a_run_that_failed_at_no_step_says_why(message: str, said: str) -> None:
+    alert = run_alert(DagsterRun("job", tags=work_tags("ems", "refresh", "new data")), {}, message)
+    assert alert.title.startswith(f"A run of ems (refresh) failed at the run itself: {said}")
 
 
 def test_a_run_by_hand_is_named_after_what_it_materializes() -> None:
