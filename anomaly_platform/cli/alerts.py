@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from anomaly_platform.cli.rows import print_rows
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.settings import get_settings
 
@@ -55,20 +56,25 @@ def list_alerts(
         found = AlertLog(platform.warehouse.transactions).alerts(
             only_open=not everything, stream=stream, most=most
         )
-    table = Table()
-    for heading in ("severity", "state", "fingerprint", "title", "times", "last seen", "unsent"):
-        table.add_column(heading, overflow="fold")
-    for alert in found:
-        table.add_row(
-            alert.severity,
-            alert.state,
-            escape(alert.fingerprint),
-            escape(alert.title),
-            str(alert.occurrences),
-            f"{alert.last_seen_at:%Y-%m-%d %H:%M}",
-            str(alert.undelivered or ""),
-        )
-    console.print(table)
+    if not found:
+        console.print("Nothing is wrong." if not everything else "There has been no alert.")
+        return
+    print_rows(
+        console,
+        ("severity", "state", "fingerprint", "title", "times", "last seen", "unsent"),
+        [
+            (
+                alert.severity,
+                alert.state,
+                alert.fingerprint,
+                alert.title,
+                str(alert.occurrences),
+                f"{alert.last_seen_at:%Y-%m-%d %H:%M}",
+                str(alert.undelivered or ""),
+            )
+            for alert in found
+        ],
+    )
 
 
 @alerts_app.command()

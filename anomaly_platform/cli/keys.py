@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import getpass
 import re
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from anomaly_platform.cli.operator import operator
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.settings import get_settings
 
@@ -57,7 +57,7 @@ def create(
         made, key = platform.warehouse.api_keys.create(
             name,
             scopes or ["ml:read"],
-            created_by=_operator(),
+            created_by=operator(),
             expires_at=expires_at,
             predictions_per_minute=per_minute,
         )
@@ -113,7 +113,7 @@ def revoke(
     try:
         # Whoever pastes the whole key means its prefix, and must not see it again.
         revoked = platform.warehouse.api_keys.revoke(
-            prefix.partition(".")[0], revoked_by=_operator()
+            prefix.partition(".")[0], revoked_by=operator()
         )
     except ApiKeyError as error:
         raise typer.BadParameter(str(error)) from None
@@ -131,11 +131,3 @@ def _span(text: str) -> dt.timedelta:
 
 def _until(key: ApiKey) -> str:
     return "for ever" if key.expires_at is None else f"until {key.expires_at:%Y-%m-%d %H:%M} UTC"
-
-
-def _operator() -> str:
-    """Say who runs this command, for the audit log."""
-    try:
-        return f"{getpass.getuser()} (command line)"
-    except (KeyError, OSError):
-        return "command line"

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from anomaly_platform.cli.rows import print_rows
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.settings import get_settings
 
@@ -68,34 +67,40 @@ def list_labels(
 ) -> None:
     """Show the labels that were given last, and the thresholds of single series."""
     platform, chosen = _open(stream)
-    table = Table(title=f"Labels of {chosen.name}, the newest first")
-    for heading in ("entity", "metric", "reading of", "is anomaly", "by", "given", "comment"):
-        table.add_column(heading, overflow="fold")
-    for one in platform.warehouse.labels.newest(chosen.name, limit=limit):
-        table.add_row(
-            escape(one.entity),
-            escape(one.metric),
-            f"{one.event_time:%Y-%m-%d %H:%M:%S}",
-            "yes" if one.is_anomaly else "no",
-            escape(one.labelled_by),
-            f"{one.created_at:%Y-%m-%d %H:%M}",
-            escape(one.comment or ""),
-        )
-    console.print(table)
+    print_rows(
+        console,
+        ("entity", "metric", "reading of", "is anomaly", "by", "given", "comment"),
+        [
+            (
+                one.entity,
+                one.metric,
+                f"{one.event_time:%Y-%m-%d %H:%M:%S}",
+                "yes" if one.is_anomaly else "no",
+                one.labelled_by,
+                f"{one.created_at:%Y-%m-%d %H:%M}",
+                one.comment or "",
+            )
+            for one in platform.warehouse.labels.newest(chosen.name, limit=limit)
+        ],
+        title=f"Labels of {chosen.name}, the newest first",
+    )
     thresholds = platform.warehouse.labels.thresholds.all(chosen.name)
     if thresholds:
-        moved = Table(title="Thresholds of single series")
-        for heading in ("entity", "metric", "threshold", "from", "set"):
-            moved.add_column(heading, overflow="fold")
-        for own in thresholds.values():
-            moved.add_row(
-                escape(own.entity),
-                escape(own.metric),
-                f"{own.threshold:.4f}",
-                escape(own.set_by),
-                f"{own.set_at:%Y-%m-%d %H:%M}",
-            )
-        console.print(moved)
+        print_rows(
+            console,
+            ("entity", "metric", "threshold", "from", "set"),
+            [
+                (
+                    own.entity,
+                    own.metric,
+                    f"{own.threshold:.4f}",
+                    own.set_by,
+                    f"{own.set_at:%Y-%m-%d %H:%M}",
+                )
+                for own in thresholds.values()
+            ],
+            title="Thresholds of single series",
+        )
 
 
 def _store(platform: Platform, stream: Stream, labels: list[NewLabel]) -> None:

@@ -17,6 +17,7 @@ from anomaly_platform.cli.backtest import backtest_app
 from anomaly_platform.cli.keys import keys_app
 from anomaly_platform.cli.labels import labels_app
 from anomaly_platform.cli.models import models_app
+from anomaly_platform.cli.thresholds import thresholds_app
 from anomaly_platform.logs import configure_logging
 from anomaly_platform.settings import SettingsError, get_settings
 from anomaly_platform.streams import Stream
@@ -35,6 +36,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(labels_app, name="labels")
+app.add_typer(thresholds_app, name="thresholds")
 
 console = Console()
 errors = Console(stderr=True)

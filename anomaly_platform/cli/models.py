@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from anomaly_platform.cli.rows import print_rows
 from anomaly_platform.settings import get_settings
 
 if TYPE_CHECKING:
@@ -21,14 +22,6 @@ if TYPE_CHECKING:
 models_app = typer.Typer(help="Versions of models: list, inspect, promote.", no_args_is_help=True)
 console = Console()
 errors = Console(stderr=True)
-
-_COLOURS = {
-    "champion": "bold green",
-    "challenger": "cyan",
-    "rejected": "yellow",
-    "failed": "red",
-    "deleted": "dim",
-}
 
 StreamName = Annotated[str, typer.Argument(help="A stream's name, such as iiot or ems.")]
 Version = Annotated[int, typer.Argument(min=1, help="A version's number.")]
@@ -46,18 +39,17 @@ def list_models(
     """List the versions of every detector, the newest first."""
     with _opened() as platform:
         chosen = [_stream(platform, stream)] if stream else list(platform.streams)
-        table = Table(title="Models")
-        for heading in ("stream", "detector", "version", "status", "trained", "quality", "note"):
-            table.add_column(heading, overflow="fold")
-        rows = 0
-        for one in chosen:
-            for detector in dict.fromkeys((*one.detectors, one.scored_by)):
-                for record in platform.warehouse.bundles.all(one.name, detector)[:limit]:
-                    table.add_row(*_row(record))
-                    rows += 1
-        console.print(table)
+        rows = [
+            _row(record)
+            for one in chosen
+            for detector in dict.fromkeys((*one.detectors, one.scored_by))
+            for record in platform.warehouse.bundles.all(one.name, detector)[:limit]
+        ]
         if not rows:
             console.print("Nothing has been trained yet; `anomaly run STREAM` does.")
+            return
+        names = ("stream", "detector", "version", "status", "trained", "quality", "note")
+        print_rows(console, names, rows, title="Models")
 
 
 @models_app.command()
@@ -158,7 +150,6 @@ def _detector(stream: Stream, asked: str | None) -> str:
 
 
 def _row(record: BundleRecord) -> tuple[str, ...]:
-    colour = _COLOURS.get(record.status, "default")
     note = record.reason or ""
     if not note and record.parent is not None:
         note = f"made from {record.parent}"
@@ -166,10 +157,10 @@ def _row(record: BundleRecord) -> tuple[str, ...]:
         record.stream,
         record.detector,
         str(record.version),
-        f"[{colour}]{record.status}",
+        record.status,
         f"{record.trained_at:%Y-%m-%d %H:%M}" if record.trained_at else "",
         _quality(record.metrics),
-        escape(note),
+        note,
     )
 
 

@@ -29,6 +29,7 @@ from anomaly_platform.serving.schemas.models import (
     ModelStatus,
     Performance,
     ThresholdAnswer,
+    ThresholdCleared,
     ThresholdRequest,
 )
 from anomaly_platform.serving.security import Caller, require
@@ -108,6 +109,34 @@ async def set_threshold(
         }
 
     return ThresholdAnswer(**await write_once(serving, caller, once, change))
+
+
+@router.delete("/models/{model_id}/threshold", responses=problems(404, 409))
+async def unset_threshold(
+    model_id: uuid.UUID,
+    serving: Serving,
+    caller: Annotated[Caller, Depends(require("ml:write"))],
+    once: Once,
+) -> ThresholdCleared:
+    """Take back the threshold that a person set for a model's device and metric.
+
+    The stream's holds again, or the one that follows from labels; where nobody set one nothing
+    changes.
+    """
+    model = usable(await existing_model(serving, model_id))
+    store = serving.platform.warehouse.labels.thresholds
+    default = serving.models.metrics(DEVICES).threshold
+
+    def change(connection: Connection) -> dict[str, Any]:
+        series = (DEVICES, model.device_id, model.metric_name)
+        cleared = store.clear(connection, *series, set_by=caller.actor, origin="person")
+        return {
+            "model_id": str(model_id),
+            "threshold": default if cleared else model.threshold,
+            "previous": model.threshold,
+        }
+
+    return ThresholdCleared(**await write_once(serving, caller, once, change))
 
 
 @router.delete("/models/{model_id}", responses=problems(404))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from anomaly_platform.serving.schemas.base import ApiModel, Hours, Name, UnitFloat
+from anomaly_platform.serving.schemas.base import ApiModel, Hours, Name, ScoreThreshold
 
 _ID = uuid.UUID("3f0c0b6e-6d0f-4e5b-8f8a-0f8e3f1d2c3b")
 _TIME = dt.datetime(2026, 1, 31, 12, 5, tzinfo=dt.UTC)
@@ -54,10 +54,11 @@ class DetectRequest(ApiModel):
         default=None, description="All by default.", examples=["cpu_usage"]
     )
     hours: Hours = 24.0
-    threshold: UnitFloat | None = Field(
+    threshold: ScoreThreshold | None = Field(
         default=None,
         description="Score from which a reading counts, for this answer only; by default what "
-        "holds for its series.",
+        "holds for its series. Of hosts' ordinary readings the share `ANOMALY_ALPHA` (unset: one "
+        "in a hundred) lies above 0.7.",
         examples=[0.8],
     )
 

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
+
+from anomaly_platform.resources.thresholds import THRESHOLD_RULE
 
 
 class ApiModel(BaseModel):
@@ -24,8 +36,22 @@ Name = Annotated[str, Field(min_length=1, max_length=256, pattern=_NAME_PATTERN)
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 """A reading: a number, no text and no truth value, neither NaN nor infinite."""
 
-UnitFloat = Annotated[float, Strict(), Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-"""0 to 1."""
+
+def _threshold(value: Any, handler: ValidatorFunctionWrapHandler) -> float:
+    try:
+        found: float = handler(value)
+    except ValidationError:
+        raise PydanticCustomError("threshold", THRESHOLD_RULE) from None
+    return found
+
+
+ScoreThreshold = Annotated[
+    float,
+    Strict(),
+    Field(gt=0.0, lt=1.0, allow_inf_nan=False),
+    WrapValidator(_threshold),
+]
+"""A score from which a reading is an anomaly: neither 0, at which all would be, nor 1."""
 
 
 def _as_utc(time: dt.datetime) -> dt.datetime:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from anomaly_platform.serving.schemas.base import ApiModel, UnitFloat
+from anomaly_platform.serving.schemas.base import ApiModel, ScoreThreshold
+from anomaly_platform.streams import IIOT
 
 ModelStatus = Literal[
     "candidate", "active", "inactive", "insufficient_history", "failed", "deleted"
@@ -81,9 +82,9 @@ class Performance(ApiModel):
 class ThresholdRequest(ApiModel):
     """A threshold for one device and metric."""
 
-    threshold: UnitFloat = Field(
-        description="Score from which a reading is an anomaly: 0.7 flags about one ordinary "
-        "reading in a hundred, more is rarer.",
+    threshold: ScoreThreshold = Field(
+        description="Score from which a reading is an anomaly. Of devices' ordinary readings "
+        f"about one in {1 / (IIOT.alpha or 1):,.0f} lies above 0.7, and fewer above more.",
         examples=[0.8],
     )
 
@@ -94,6 +95,16 @@ class ThresholdAnswer(ApiModel):
     model_id: uuid.UUID = Field(examples=[_ID])
     threshold: float = Field(examples=[0.8])
     previous: float = Field(description="What held before.", examples=[0.7])
+
+
+class ThresholdCleared(ApiModel):
+    """What holds without a person's threshold."""
+
+    model_id: uuid.UUID = Field(examples=[_ID])
+    threshold: float = Field(
+        description="Holds now: the stream's, or what labels have moved it to.", examples=[0.7]
+    )
+    previous: float = Field(description="What held before.", examples=[0.8])
 
 
 class DeleteAnswer(ApiModel):

@@ -119,3 +119,41 @@ def test_a_label_of_an_unknown_series_is_refused_by_name(warehouse: Warehouse) -
     assert code == 2
     assert "no readings of 'nobody' 'load'" in said
     assert warehouse.labels.newest("iiot", limit=10) == []
+
+
+def test_a_threshold_is_set_listed_and_unset(warehouse: Warehouse) -> None:
+    known(warehouse)
+    series = ("iiot", "press-1", "load")
+    assert "No series has its own" in anomaly("thresholds", "list", "iiot")[1]
+    assert anomaly("thresholds", "set", *series, "0.85")[0] == 0
+    listed = anomaly("thresholds", "list", "iiot")[1]
+    assert "0.8500" in listed
+    assert "(command line)" in listed
+    code, said = anomaly("thresholds", "unset", *series)
+    assert (code, said) == (0, "The threshold of press-1 load is 0.7 again.")
+    assert warehouse.labels.thresholds.get(*series) is None
+    with warehouse.transactions.begin() as connection:
+        audited = connection.execute("SELECT action, before FROM audit_log ORDER BY id").fetchall()
+    assert [action for action, _ in audited] == ["threshold.set", "threshold.clear"]
+    assert audited[1][1] == {"threshold": 0.85, "origin": "person"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("set", "iiot", "press-1", "load", "0"), "above 0"),
+        (("set", "iiot", "press-1", "load", "1"), "below 1"),
+        (("set", "iiot", "press-9", "load", "0.8"), "never seen press-9"),
+        (("set", "barcode", "x", "y", "0.8"), "one threshold for all"),
+        (("unset", "iiot", "press-1", "load"), "nobody set a threshold"),
+        (("list", "nowhere"), "nowhere"),
+    ],
+)
+def test_a_threshold_that_cannot_be_is_refused(
+    warehouse: Warehouse, arguments: tuple[str, ...], reason: str
+) -> None:
+    known(warehouse)
+    code, said = anomaly("thresholds", *arguments)
+    assert code == 2
+    assert reason in said.replace("│ ", "")
+    assert warehouse.labels.thresholds.all("iiot") == {}

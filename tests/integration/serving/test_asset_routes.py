@@ -26,11 +26,16 @@ def test_detect_finds_the_spike_and_says_how_the_asset_is(trained: Trained) -> N
 
 def test_detect_with_a_threshold_judges_anew(trained: Trained) -> None:
     body = {"asset_id": "host-1", "metric_name": "cpu", "hours": 24}
-    every = trained.client.post("/api/v1/anomaly/detect", json={**body, "threshold": 0.0}).json()
-    none = trained.client.post("/api/v1/anomaly/detect", json={**body, "threshold": 1.0}).json()
+    path = "/api/v1/anomaly/detect"
+    every = trained.client.post(path, json={**body, "threshold": 1e-9}).json()
+    none = trained.client.post(path, json={**body, "threshold": 1 - 1e-6}).json()
     assert every["anomaly_count"] == every["readings"] == 288
-    assert all(one["isAnomaly"] and one["threshold"] == 0.0 for one in every["anomalies"])
+    assert all(one["isAnomaly"] and one["threshold"] == 1e-9 for one in every["anomalies"])
     assert none["anomaly_count"] == 0
+    for outside in (0, 1):
+        answer = trained.client.post(path, json={**body, "threshold": outside})
+        assert answer.status_code == 422
+        assert "above 0" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

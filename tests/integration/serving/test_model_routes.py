@@ -84,13 +84,13 @@ def test_a_threshold_holds_for_the_next_prediction_and_is_audited(trained: Train
         return found
 
     assert predict()["is_anomaly"] is False
-    answer = trained.client.put(f"{MODELS}/{model['id']}/threshold", json={"threshold": 0.0})
-    assert answer.json() == {"model_id": model["id"], "threshold": 0.0, "previous": 0.7}
-    eventually(lambda: predict()["threshold"] == 0.0)
+    answer = trained.client.put(f"{MODELS}/{model['id']}/threshold", json={"threshold": 0.001})
+    assert answer.json() == {"model_id": model["id"], "threshold": 0.001, "previous": 0.7}
+    eventually(lambda: predict()["threshold"] == 0.001)
     found = predict()
     assert found["is_anomaly"] is True
     assert found["score"] <= 0
-    assert trained.client.get(f"{MODELS}/{model['id']}").json()["threshold"] == 0.0
+    assert trained.client.get(f"{MODELS}/{model['id']}").json()["threshold"] == 0.001
     with trained.platform.warehouse.transactions.begin() as connection:
         row = connection.execute(
             "SELECT actor, action, before, after FROM audit_log "
@@ -98,14 +98,36 @@ def test_a_threshold_holds_for_the_next_prediction_and_is_audited(trained: Train
         ).fetchone()
     assert row is not None
     assert row[0].startswith("tests (")
-    assert row[1:] == ("threshold.set", None, {"threshold": 0.0, "origin": "person"})
+    back = trained.client.delete(f"{MODELS}/{model['id']}/threshold")
+    assert back.json() == {"model_id": model["id"], "threshold": 0.7, "previous": 0.001}
+    eventually(lambda: predict()["threshold"] == 0.7)
+    again = trained.client.delete(f"{MODELS}/{model['id']}/threshold")
+    assert again.json()["previous"] == 0.7
+    with trained.platform.warehouse.transactions.begin() as connection:
+        actions = connection.execute(
+            "SELECT action, after FROM audit_log WHERE subject = 'iiot/press-2/temperature' "
+            "ORDER BY id"
+        ).fetchall()
+    assert [action for action, _ in actions] == ["threshold.set", "threshold.clear"]
+    assert row[1:] == ("threshold.set", None, {"threshold": 0.001, "origin": "person"})
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, "high", None])
+@pytest.mark.parametrize("threshold", [-0.1, 0, 0.0, 1, 1.0, 1.1, "high", None])
 def test_a_threshold_beyond_the_scale_is_refused(trained: Trained, threshold: object) -> None:
     model = trained.model("press-3", "temperature")
     answer = trained.client.put(f"{MODELS}/{model['id']}/threshold", json={"threshold": threshold})
     assert answer.status_code == 422
+    (said,) = answer.json()["errors"]
+    assert said["location"] == "body.threshold"
+    assert "above 0" in said["message"]
+    assert "below 1" in said["message"]
+
+
+def test_what_a_threshold_means_is_said_of_its_own_stream(trained: Trained) -> None:
+    schemas = trained.client.get("/openapi.json").json()["components"]["schemas"]
+    told = schemas["ThresholdRequest"]["properties"]["threshold"]
+    assert "one in 1,000" in told["description"]
+    assert (told["exclusiveMinimum"], told["exclusiveMaximum"]) == (0, 1)
 
 
 def test_a_deleted_model_says_no_more_and_stays_known(trained: Trained) -> None:
