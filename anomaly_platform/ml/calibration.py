@@ -241,7 +241,7 @@ def score_of_p(p: npt.ArrayLike, alpha: float) -> FloatArray:
     if not bool(((values > 0.0) & (values <= 1.0)).all()):
         raise CalibrationError("p-values must be in (0, 1]")
     out = np.empty(values.shape[0])
-    scores_of_p(values, _exponent(alpha), out)
+    scores_of_p(values, exponent_of(alpha), out)
     return out
 
 
@@ -250,10 +250,11 @@ def p_of_score(score: npt.ArrayLike, alpha: float) -> FloatArray:
     values = np.atleast_1d(np.asarray(score, dtype=np.float64))
     if not bool(((values >= 0.0) & (values < 1.0)).all()):
         raise CalibrationError("scores must be in [0, 1)")
-    return np.asarray((1.0 - values) ** (1.0 / _exponent(alpha)), dtype=np.float64)
+    return np.asarray((1.0 - values) ** (1.0 / exponent_of(alpha)), dtype=np.float64)
 
 
-def _exponent(alpha: float) -> float:
+def exponent_of(alpha: float) -> float:
+    """Return the power of the p-value that :func:`score_of_p` takes from 1."""
     if not 0.0 < alpha < 1.0:
         msg = f"alpha must be in (0, 1), got {alpha}"
         raise CalibrationError(msg)

@@ -7,15 +7,21 @@ stack of arrays, in which a compiled pass finds each reading's model by its plac
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from anomaly_platform.ml.calibration import P_FLOOR, score_of_p
+from anomaly_platform.ml.calibration import (
+    P_FLOOR,
+    CalibrationError,
+    exponent_of,
+    score_of_p,
+)
 from anomaly_platform.ml.detectors.statistical import MIN_COUNT
 from anomaly_platform.ml.detectors.statistical import P_FLOOR as FALLBACK_FLOOR
 from anomaly_platform.ml.features.kernels import Ints
@@ -55,6 +61,27 @@ class Verdicts:
     is_anomaly: Bools
     decided: Bools
     status: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one reading is.
+
+    Attributes
+    ----------
+    raw, p_value, score
+        None where nothing can be said.
+    is_anomaly
+        None where nobody decides: without a model only alarms are decided.
+    status
+        `trained`, `insufficient_history` or `failed`.
+    """
+
+    raw: float | None
+    p_value: float | None
+    score: float | None
+    is_anomaly: bool | None
+    status: str
 
 
 class ModelSource(Protocol):
@@ -99,6 +126,8 @@ class OnlineScorer:
         self._stack: _Stack | None = None
         self.lookups = self.evictions = 0
         self._columns = _Columns(self.feature_set)
+        self._room = _Room(1, self._columns)
+        self._exponent = exponent_of(source.alpha)
 
     def judge(
         self, keys: Sequence[Key], times: Ints, features: Floats, thresholds: Floats
@@ -154,6 +183,45 @@ class OnlineScorer:
         flagged[usable] = score[usable] >= thresholds[usable]
         return Verdicts(raw, p, score, flagged, trained | flagged, status)
 
+    def judge_one(self, key: Key, time: int, features: Floats, threshold: float) -> Verdict:
+        """Score one reading: what `judge` says of it, in a fraction of the time.
+
+        Parameters
+        ----------
+        key
+            Entity and metric.
+        time
+            Microseconds since 1970.
+        features
+            (features, 1).
+        threshold
+            Score from which it is an anomaly.
+        """
+        from anomaly_platform.ml.calibration_kernels import scores_of_p
+        from anomaly_platform.ml.online_kernels import fallback_rows
+
+        self.lookups += 1
+        room, columns = self._room, self._columns
+        raw, p, score = room.raw, room.p, room.score
+        features.take(columns.history, 0, room.history, "clip")
+        fallback_rows(features[0], room.history, MIN_COUNT, FALLBACK_FLOOR, raw, p)
+        status = self.source.status(*key)
+        place = self._place(key)
+        speaks = False
+        if place is not None and self._stack is not None:
+            speaks = self._stack.score_one(place, time, features, columns, room)
+            if not speaks:
+                status = INSUFFICIENT
+        p_value = p.item()
+        if math.isnan(p_value):
+            return Verdict(None, None, None, False if speaks else None, status)
+        if not 0.0 < p_value <= 1.0:
+            raise CalibrationError("p-values must be in (0, 1]")
+        scores_of_p(p, self._exponent, score)
+        found = score.item()
+        flagged = found >= threshold
+        return Verdict(raw.item(), p_value, found, flagged if speaks or flagged else None, status)
+
     @property
     def held(self) -> list[Key]:
         """The series whose models are in memory, the least recently used first."""
@@ -168,22 +236,28 @@ class OnlineScorer:
         slots = np.full(len(keys), -1, dtype=np.int64)
         wanted = set(keys)
         for i, key in enumerate(keys):
-            place = self._places.get(key)
-            if place is None:
-                model = self.source.load_model(*key)
-                if model is None:
-                    continue
-                place = self._free_place(wanted)
-                if self._stack is None:
-                    self._stack = _Stack(self._held, model, self.feature_set)
-                self._stack.put(place, model)
-                self._places[key] = place
-            else:
-                self._places.move_to_end(key)
-            slots[i] = place
+            place = self._place(key, wanted)
+            if place is not None:
+                slots[i] = place
         return slots
 
-    def _free_place(self, wanted: set[Key]) -> int:
+    def _place(self, key: Key, wanted: Collection[Key] = ()) -> int | None:
+        """Return the place of a series' model; None where it has none."""
+        place = self._places.get(key)
+        if place is not None:
+            self._places.move_to_end(key)
+            return place
+        model = self.source.load_model(*key)
+        if model is None:
+            return None
+        place = self._free_place(wanted)
+        if self._stack is None:
+            self._stack = _Stack(self._held, model, self.feature_set)
+        self._stack.put(place, model)
+        self._places[key] = place
+        return place
+
+    def _free_place(self, wanted: Collection[Key]) -> int:
         if len(self._places) < self._held:
             return len(self._places)
         oldest = next(key for key in self._places if key not in wanted)
@@ -203,6 +277,7 @@ class _Columns:
             return np.array([place[name] for name in names], dtype=np.int64)
 
         self.shortest = first
+        self.inputs = len(input_schema(feature_set))
         self.history = at(
             *(f"{name}_{last}" for name in ("mean", "std", "q25", "q75", "median", "mad", "count"))
         )
@@ -216,6 +291,25 @@ class _Columns:
             *(f"std_{w}" for w in feature_set.windows),
             f"mad_{last}",
         )
+
+
+class _Room:
+    """Where the kernels write what they find of (n,) readings.
+
+    With one reading it is used again and again: to make these arrays takes longer than to fill
+    them.
+    """
+
+    def __init__(self, n: int, columns: _Columns) -> None:
+        self.raw, self.p, self.score = np.empty(n), np.empty(n), np.empty(n)
+        self.history = np.empty((columns.history.size, n))
+        self.table = np.empty((columns.table.size, n))
+        self.related = np.empty((columns.related.size, n))
+        self.slots, self.times = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        self.inputs = np.zeros((n, columns.inputs))
+        self.forest, self.short, self.within = np.zeros(n), np.full(n, -1.0), np.zeros(n)
+        self.effect, self.frozen = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.bool_)
+        self.known = np.zeros(n, dtype=np.bool_)
 
 
 class _Stack:
@@ -293,43 +387,15 @@ class _Stack:
         `p` holds the fallback's p-values before, and still does where there is no model. Returns
         (n,) whether there is a model, and history enough for it to speak.
         """
-        from anomaly_platform.ml.online_kernels import (
-            COUNT,
-            NOTHING,
-            TEMPERED,
-            judge_rows,
-            p_of_rows,
-        )
+        from anomaly_platform.ml.online_kernels import COUNT, NOTHING, TEMPERED
 
         n = slots.size
-        inputs = np.zeros((n, self.medians.shape[1]))
-        forest, short, within = np.zeros(n), np.full(n, -1.0), np.zeros(n)
-        effect, frozen = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.bool_)
-        judge_rows(
-            slots,
-            times,
-            features[columns.table],
-            features[columns.related],
-            self.constants,
-            self.periods,
-            self.medians,
-            self.tails,
-            *self.seasons,
-            self.distances,
-            self.raw_scores,
-            self.feature,
-            self.cut,
-            self.path,
-            self.scaling,
-            columns.shortest,
-            OUT_OF_PLACE,
-            inputs,
-            forest,
-            short,
-            within,
-            effect,
-            frozen,
-        )
+        room = _Room(n, columns)
+        room.slots, room.times = slots, times
+        room.table, room.related = features[columns.table], features[columns.related]
+        self._judge(room, columns.shortest)
+        inputs, forest, short = room.inputs, room.forest, room.short
+        within, effect, frozen = room.within, room.effect, room.frozen
         # What numpy.mean does, without what it looks at first.
         distance = np.sqrt(np.add.reduce(np.square(inputs), axis=1) / inputs.shape[1])
         related = forest + DISTANCE_WEIGHT * np.log1p(distance)
@@ -347,21 +413,99 @@ class _Stack:
             total[frozen] += FROZEN_WORTH
         modelled = slots >= 0
         raw[modelled] = total[modelled]
-        known = np.zeros(n, dtype=np.bool_)
+        self._p_values(room, features[columns.table[COUNT]], raw, p)
+        return room.known
+
+    def score_one(
+        self, slot: int, time: int, features: Floats, columns: _Columns, room: _Room
+    ) -> bool:
+        """Do for one reading what `score` does; in `room` are its raw score and p-value."""
+        from anomaly_platform.ml.online_kernels import COUNT, NOTHING, TEMPERED
+
+        room.slots[0], room.times[0] = slot, time
+        features.take(columns.table, 0, room.table, "clip")
+        features.take(columns.related, 0, room.related, "clip")
+        self._judge(room, columns.shortest)
+        squares = np.square(room.inputs)
+        distance = math.sqrt(np.add.reduce(squares, axis=1).item() / columns.inputs)
+        related = room.forest.item() + DISTANCE_WEIGHT * _log1p(distance)
+        effect = room.effect.item()
+        if effect == NOTHING:
+            related = 0.0
+        elif effect == TEMPERED:
+            related = _least(related, self.most.item(slot))
+        short, worth = room.short.item(), 0.0
+        if short >= 0.0:
+            beyond = _log1p(short) - self.last_logarithm.item(slot)
+            worth = room.within.item() + _most(beyond, 0.0)
+        total = _most(related, worth)
+        if room.frozen.item():
+            total += FROZEN_WORTH
+        room.raw[0] = total
+        room.known[0] = False
+        self._p_values(room, room.table[COUNT], room.raw, room.p)
+        return bool(room.known.item())
+
+    def _judge(self, room: _Room, shortest: int) -> None:
+        from anomaly_platform.ml.online_kernels import judge_rows
+
+        judge_rows(
+            room.slots,
+            room.times,
+            room.table,
+            room.related,
+            self.constants,
+            self.periods,
+            self.medians,
+            self.tails,
+            *self.seasons,
+            self.distances,
+            self.raw_scores,
+            self.feature,
+            self.cut,
+            self.path,
+            self.scaling,
+            shortest,
+            OUT_OF_PLACE,
+            room.inputs,
+            room.forest,
+            room.short,
+            room.within,
+            room.effect,
+            room.frozen,
+        )
+
+    def _p_values(self, room: _Room, counts: Floats, raw: Floats, p: Floats) -> None:
+        from anomaly_platform.ml.online_kernels import p_of_rows
+
         p_of_rows(
-            slots,
+            room.slots,
             raw,
             p,
-            features[columns.table[COUNT]],
+            counts,
             self.constants,
             self.values,
             self.exceeding,
             self.tail,
             P_FLOOR,
-            known,
+            room.known,
             p,
         )
-        return known
+
+
+def _log1p(x: float) -> float:
+    """NumPy's logarithm, as the batch takes it: the C library's may round otherwise."""
+    return float(np.log1p(np.array((x,))).item())
+
+
+def _least(a: float, b: float) -> float:
+    """`numpy.minimum` of two numbers."""
+    return a if a < b or math.isnan(a) else b
+
+
+def _most(a: float, b: float) -> float:
+    """`numpy.maximum` of two numbers."""
+    return a if a > b or math.isnan(a) else b
 
 
 def _profiles(model: SeriesModel) -> list[Any]:

@@ -86,6 +86,13 @@ class KeyRing:
         # A client that goes away must not take the answer from the others who wait for it.
         return await asyncio.shield(task)
 
+    def held(self, prefix: str) -> ApiKey | None:
+        """Return a key that needs no question; None where :meth:`find` has to be awaited."""
+        entry = self._known.get(prefix)
+        if entry is None or time.monotonic() - entry.asked_at >= _REFRESH_S:
+            return None
+        return entry.key
+
     def last_known(self, prefix: str) -> ApiKey | None:
         """Return a key as it was when the database last answered, or None."""
         entry = self._known.get(prefix)

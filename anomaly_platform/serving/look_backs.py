@@ -15,11 +15,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-import numpy.typing as npt
-
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from anomaly_platform.ml.features.metrics import MetricFeatureSet
+    from anomaly_platform.ml.features.next_reading import NextReading
     from anomaly_platform.ml.features.online import SeriesState
     from anomaly_platform.serving.served import ServedMetrics
 
@@ -53,18 +54,10 @@ class LookBack:
     revision: Revision | None
     checked_at: float
     last_event: int | None = field(init=False)
-    _times: npt.NDArray[np.int64] = field(init=False)
-    _values: npt.NDArray[np.float64] = field(init=False)
-    _offsets: npt.NDArray[np.int64] = field(init=False)
-    _wanted: npt.NDArray[np.int64] = field(init=False)
+    _next: NextReading | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        rows = self.state.times.size
-        self.last_event = int(self.state.times[-1]) if rows else None
-        self._times = np.append(self.state.times, 0)
-        self._values = np.append(self.state.values, 0.0)
-        self._offsets = np.array([0, rows + 1])
-        self._wanted = np.array([rows])
+        self.last_event = int(self.state.times[-1]) if self.state.times.size else None
 
     def copy(self) -> LookBack:
         """Return the same look-back for another thread."""
@@ -75,17 +68,18 @@ class LookBack:
     ) -> npt.NDArray[np.float64]:
         """Return (features, 1) of a reading, as ``ml.features.online.step`` gives them.
 
-        Not for two threads at the same time: the reading is laid behind the rows that are there.
+        Not for two threads at the same time (`NextReading`).
         """
-        from anomaly_platform.ml.features.kernels import run_appended
         from anomaly_platform.ml.features.online import step
 
         last = self.last_event
         if last is not None and when <= last:
             return step(feature_set, self.state, when, value)[0][:, None]
-        self._times[-1] = when
-        self._values[-1] = value
-        return run_appended(feature_set, self._times, self._values, self._offsets, self._wanted)
+        if self._next is None:
+            from anomaly_platform.ml.features.next_reading import NextReading
+
+            self._next = NextReading(feature_set, self.state)
+        return self._next.features(when, value)
 
 
 Revise = Callable[[str, str, str], Awaitable[Revision | None]]

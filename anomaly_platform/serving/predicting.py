@@ -93,25 +93,12 @@ def judge_one(
     when: int | None = None,
 ) -> Judgement:
     """Judge one reading against a look-back; nothing is stored."""
-    feature_set = served.feature_set
     if when is None:
-        when = moment(look_back, round(feature_set.frequency.total_seconds() * 1e6))
+        when = moment(look_back, served.frequency)
     threshold = serving.thresholds.of(served.stream.name, *key, served.threshold)
-    verdicts = served.judge(
-        (key,),
-        np.array([when]),
-        look_back.features(feature_set, when, value),
-        np.array([threshold]),
-    )
-    score = float(verdicts.score[0])
-    return Judgement(
-        when,
-        value,
-        None if score != score else score,  # noqa: PLR0124 - NaN
-        bool(verdicts.is_anomaly[0]) if verdicts.decided[0] else None,
-        threshold,
-        verdicts.status[0],
-    )
+    features = look_back.features(served.feature_set, when, value)
+    said = served.judge_one(key, when, features, threshold)
+    return Judgement(when, value, said.score, said.is_anomaly, threshold, said.status)
 
 
 def judge_many(
@@ -136,7 +123,7 @@ def judge_many(
 
     feature_set = served.feature_set
     if times is None:
-        when = moment(look_back, round(feature_set.frequency.total_seconds() * 1e6))
+        when = moment(look_back, served.frequency)
         times = [when] * len(values)
         columns = [look_back.features(feature_set, when, value)[:, 0] for value in values]
     else:

@@ -41,6 +41,8 @@ _DOCUMENTATION_POLICY: Final = (
         b"img-src 'self' data: https://fastapi.tiangolo.com https://cdn.redoc.ly"
     ),
 )
+_PLAIN: Final = (*_ALWAYS, _POLICY)
+_DOCUMENTATION: Final = (*_ALWAYS, _DOCUMENTATION_POLICY)
 _ONLY_TLS: Final = (b"strict-transport-security", b"max-age=31536000")
 
 _FAILED: Final = ApiProblem(500, "an error in the service; its log says more")
@@ -99,7 +101,7 @@ def _request_id(scope: Scope) -> bytes:
 
 
 def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:
-    found = [*_ALWAYS, _DOCUMENTATION_POLICY if scope["path"] in DOCUMENTATION_PATHS else _POLICY]
+    found = [*(_DOCUMENTATION if scope["path"] in DOCUMENTATION_PATHS else _PLAIN)]
     if scope.get("scheme") == "https":
         found.append(_ONLY_TLS)
     for name, value in scope["state"].get("answer_headers", {}).items():

@@ -96,6 +96,7 @@ class BoundedBody:
             handed_over = True
             return {"type": "http.request", "body": body, "more_body": False}
 
+        scope.setdefault("state", {})["body"] = body
         await self._app(scope, again, send)
 
     async def _read(self, receive: Receive) -> bytes | None:

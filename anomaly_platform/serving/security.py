@@ -24,7 +24,6 @@ from uuid import UUID
 import psycopg
 from fastapi import Request
 from psycopg_pool import PoolTimeout
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from anomaly_platform.resources.api_keys import ApiKey, prefix_of
@@ -45,6 +44,7 @@ OUTAGE_PATHS: Final = frozenset({"/metrics"})
 """Opened by keys that were good lately while the database does not answer: they tell about it."""
 
 _REALM: Final = "anomaly_platform"
+_MOST_CALLERS: Final = 4096
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ class Authentication:
     def __init__(self, app: ASGIApp, key_ring: Callable[[Scope], KeyRing]) -> None:
         self._app = app
         self._key_ring = key_ring
+        self._callers: dict[UUID, tuple[ApiKey, Caller]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401 or 503, or hand the request on."""
@@ -106,14 +107,17 @@ class Authentication:
 
     async def _caller(self, scope: Scope) -> Caller:
         in_browser = scope["path"] in DOCUMENTATION_PATHS and scope["method"] in ("GET", "HEAD")
-        presented = _presented(Headers(scope=scope), basic=in_browser)
+        presented = _presented(scope, basic=in_browser)
         if presented is None:
             raise _unauthorized(
                 "this needs an API key: send it as 'Authorization: Bearer <key>' or as 'X-API-Key'",
                 basic=in_browser,
             )
         ring = self._key_ring(scope)
-        key = await _find(ring, prefix_of(presented), scope["path"])
+        prefix = prefix_of(presented)
+        key = None if prefix is None else ring.held(prefix)
+        if key is None:
+            key = await _find(ring, prefix, scope["path"])
         if key is None or not key.is_of(presented):
             # One text for both: which prefixes exist is nobody's business.
             raise _unauthorized("this API key is not known", invalid=True, basic=in_browser)
@@ -121,7 +125,17 @@ class Authentication:
         if state != "active":
             raise _unauthorized(f"this API key is {state}", invalid=True, basic=in_browser)
         ring.used(key)
-        return _caller_of(key)
+        return self._caller_of(key)
+
+    def _caller_of(self, key: ApiKey) -> Caller:
+        known = self._callers.get(key.id)
+        if known is not None and known[0] is key:
+            return known[1]
+        if len(self._callers) >= _MOST_CALLERS:
+            self._callers.clear()
+        caller = Caller(key.id, key.name, frozenset(key.scopes), key.predictions_per_minute)
+        self._callers[key.id] = key, caller
+        return caller
 
 
 class Require:
@@ -183,9 +197,16 @@ async def _find(ring: KeyRing, prefix: str | None, path: str) -> ApiKey | None:
         ) from None
 
 
-def _presented(headers: Headers, *, basic: bool) -> str | None:
+def _presented(scope: Scope, *, basic: bool) -> str | None:
     """Return the key that a request presents, or None."""
-    scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
+    authorization, own = "", None
+    # The first of each counts; a look at the bytes costs less than a mapping of all headers.
+    for name, value in reversed(scope["headers"]):
+        if name == b"authorization":
+            authorization = value.decode("latin-1")
+        elif name == b"x-api-key":
+            own = value.decode("latin-1")
+    scheme, _, credentials = authorization.strip().partition(" ")
     credentials = credentials.strip()
     if scheme.lower() == "bearer" and credentials:
         return credentials
@@ -195,7 +216,7 @@ def _presented(headers: Headers, *, basic: bool) -> str | None:
         except (binascii.Error, UnicodeDecodeError):
             return None
         return pair.partition(":")[2] or None
-    return headers.get("x-api-key") or None
+    return own or None
 
 
 def _unauthorized(detail: str, *, invalid: bool = False, basic: bool = False) -> ApiProblem:
@@ -203,7 +224,3 @@ def _unauthorized(detail: str, *, invalid: bool = False, basic: bool = False) ->
     if basic:
         challenge = f'Basic realm="{_REALM}, the API key as password", {challenge}'
     return ApiProblem(401, detail, headers={"WWW-Authenticate": challenge})
-
-
-def _caller_of(key: ApiKey) -> Caller:
-    return Caller(key.id, key.name, frozenset(key.scopes), key.predictions_per_minute)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from anomaly_platform.ml.barcode_scoring import BarcodeModels
     from anomaly_platform.ml.bundle import Bundle
     from anomaly_platform.ml.features.metrics import MetricFeatureSet
-    from anomaly_platform.ml.online_scoring import OnlineScorer, Verdicts
+    from anomaly_platform.ml.online_scoring import OnlineScorer, Verdict, Verdicts
     from anomaly_platform.ml.scoring import SharedCalibrations
     from anomaly_platform.ml.training.series import SeriesModel
 
@@ -140,6 +140,11 @@ class ServedMetrics:
             if (entity, metric) not in self.deleted
         }
 
+    @cached_property
+    def frequency(self) -> int:
+        """Microseconds between two readings of a series, as expected."""
+        return round(self.feature_set.frequency.total_seconds() * 1e6)
+
     @property
     def detector(self) -> str:
         """The detector that the bundle is of."""
@@ -200,6 +205,25 @@ class ServedMetrics:
         with self._lock:
             return self._predicting.judge(keys, times, features, thresholds)
 
+    def judge_one(
+        self, key: Key, time: int, features: npt.NDArray[np.float64], threshold: float
+    ) -> Verdict:
+        """Score one reading: what :meth:`judge` says of it. Safe for several threads.
+
+        Parameters
+        ----------
+        key
+            Entity and metric.
+        time
+            Microseconds since 1970.
+        features
+            (features, 1).
+        threshold
+            Score from which it is an anomaly.
+        """
+        with self._lock:
+            return self._predicting.judge_one(key, time, features, threshold)
+
     def warm(self, keys: Sequence[Key]) -> None:
         """Read the models of series before somebody asks, and compile what scores them."""
         import numpy as np
@@ -214,6 +238,7 @@ class ServedMetrics:
             times, one = np.zeros(1, dtype=np.int64), np.array([0, 1])
             features = run_appended(self.feature_set, times, np.zeros(1), one, one[:1])
             self._predicting.judge(keys[:1], times, features, np.array([self.threshold]))
+            self._predicting.judge_one(keys[0], 0, features, self.threshold)
 
     @cached_property
     def ingesting(self) -> OnlineScorer:

@@ -419,15 +419,9 @@ def run_appended(
     """Return (features, rows) for each series' rows from `wanted` on; see `appended_kernel`."""
     rows = int((offsets[1:] - wanted).sum())
     out = np.empty((len(feature_set.names), rows))
-    windows, lags, frequency, lookback = _constants(feature_set)
+    windows, lags, frequency, lookback = constants_of(feature_set)
     values = values + 0.0
-    shape = offsets.size - 1, windows.size
-    ordered = np.empty((*shape, windows[-1] + 1))
-    sizes = np.zeros(shape, dtype=np.int64)
-    _first_windows(times, values, offsets, wanted, windows, lookback, ordered, sizes)
-    # NumPy sorts a short array in a tenth of the time that compiled code takes.
-    for k, window in enumerate(feature_set.windows):
-        ordered[:, k, :window].sort(axis=-1)
+    ordered, sizes = sorted_windows(feature_set, times, values, offsets, wanted)
     appended_kernel(
         times,
         values,
@@ -445,8 +439,31 @@ def run_appended(
     return out
 
 
+def sorted_windows(
+    feature_set: MetricFeatureSet, times: Ints, values: Floats, offsets: Ints, wanted: Ints
+) -> tuple[Floats, Ints]:
+    """Return the windows of each series' first wanted row in order, for `appended_kernel`.
+
+    Returns
+    -------
+    windows
+        (series, windows, longest + 1), NaN where there is no value.
+    sizes
+        (series, windows) how many are values.
+    """
+    windows, _, _, lookback = constants_of(feature_set)
+    shape = offsets.size - 1, windows.size
+    ordered = np.empty((*shape, windows[-1] + 1))
+    sizes = np.zeros(shape, dtype=np.int64)
+    _first_windows(times, values, offsets, wanted, windows, lookback, ordered, sizes)
+    # NumPy sorts a short array in a tenth of the time that compiled code takes.
+    for k, window in enumerate(feature_set.windows):
+        ordered[:, k, :window].sort(axis=-1)
+    return ordered, sizes
+
+
 @lru_cache(maxsize=64)
-def _constants(feature_set: MetricFeatureSet) -> tuple[Ints, Ints, int, int]:
+def constants_of(feature_set: MetricFeatureSet) -> tuple[Ints, Ints, int, int]:
     """Return a feature set's windows, lags, frequency and look-back as kernels want them."""
     return (
         np.array(feature_set.windows, dtype=np.int64),
@@ -463,7 +480,7 @@ def run_kernel(
     out = np.empty((len(feature_set.names), rows))
     # Adding 0.0 turns −0.0 into 0.0: the two compare equal but differ in bits, and which of them
     # a sorted window yields would depend on how it came about.
-    windows, lags, frequency, lookback = _constants(feature_set)
+    windows, lags, frequency, lookback = constants_of(feature_set)
     written = feature_kernel(
         times,
         values + 0.0,

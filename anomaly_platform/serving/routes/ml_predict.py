@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import json
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from anomaly_platform.serving.cache import latest_key
-from anomaly_platform.serving.direct import Direct
+from anomaly_platform.serving.direct import Direct, JsonAnswer, read_body
 from anomaly_platform.serving.limits import Predicting, count_prediction
 from anomaly_platform.serving.openapi import body_of, problems
 from anomaly_platform.serving.predicting import Judgement, judge_many, judge_one, look_back_of
@@ -94,7 +93,7 @@ async def predict_batch(
         "anomaly_count": sum(one.is_anomaly is True for one in found),
     }
     _account(request, key, found, {**_about(served, key), **_verdict(found[-1])})
-    return _answer(answer)
+    return JsonAnswer(answer)
 
 
 async def _predict(request: Request) -> Response:
@@ -107,7 +106,7 @@ async def _predict(request: Request) -> Response:
     found = judge_one(serving, served, look_back, key, asked.value, when)
     answer = {**_about(served, key), **_verdict(found)}
     _account(request, key, [found], answer)
-    return _answer(answer)
+    return JsonAnswer(answer)
 
 
 async def _predict_directly(request: Request) -> Response:
@@ -125,7 +124,7 @@ async def _parsed(request: Request, schema: TypeAdapter[Body]) -> Body:
         if name == b"content-type" and not value.startswith(b"application/json"):
             raise ApiProblem(422, "body: send JSON, with Content-Type: application/json")
     try:
-        return schema.validate_json(await request.body())
+        return schema.validate_json(await read_body(request))
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         raise invalid([{**one, "loc": ("body", *one["loc"])} for one in found]) from None
@@ -168,7 +167,3 @@ def _verdict(found: Judgement) -> dict[str, Any]:
         "threshold": found.threshold,
         "status": found.status,
     }
-
-
-def _answer(content: dict[str, Any]) -> Response:
-    return Response(json.dumps(content).encode(), media_type="application/json")

@@ -6,11 +6,15 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from anomaly_platform.ml.bundle import open_bundle
 from anomaly_platform.ml.features.batch import microseconds, series_offsets
 from anomaly_platform.ml.features.kernels import run_appended, run_kernel
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.features.next_reading import NextReading
+from anomaly_platform.ml.features.online import SeriesState, step
 from anomaly_platform.ml.online_scoring import OnlineScorer
 from anomaly_platform.ml.scoring import FleetScorer
 from anomaly_platform.ml.training.fit import FleetPolicy
@@ -19,6 +23,7 @@ from anomaly_platform.ml.training.manifest import Lineage
 
 FEATURES = MetricFeatureSet(windows=(6, 24, 96), lags=(1, 6), frequency=timedelta(minutes=15))
 START = datetime(2026, 3, 2, tzinfo=UTC)
+START_US = int(START.timestamp()) * 1_000_000
 WEEKS = 3 * 7 * 96
 LINEAGE = Lineage(stream="iiot", version="1", code_version="0.1.0")
 
@@ -145,3 +150,43 @@ def test_rows_after_a_look_back_get_the_features_of_the_whole():
         run_appended(FEATURES, times, values, offsets, wanted).view(np.int64),
         whole[:, rows].view(np.int64),
     )
+
+
+def test_one_reading_alone_gets_the_verdict_of_many(bundle):
+    frame = tomorrow()
+    features = frame.select(FEATURES.names).cast(pl.Float64).to_numpy().T.copy()
+    keys = list(frame.select("entity", "metric").iter_rows())
+    times = microseconds(frame["event_time"])
+    thresholds = np.random.default_rng(1).uniform(0.3, 0.95, frame.height)
+    together = OnlineScorer(FleetScorer(bundle)).judge(keys, times, features, thresholds)
+    scorer = OnlineScorer(FleetScorer(bundle), models_held=3)
+    for i in range(0, frame.height, 3):
+        alone = scorer.judge_one(
+            keys[i], int(times[i]), features[:, i : i + 1], float(thresholds[i])
+        )
+        for found, expected in (
+            (alone.raw, together.raw),
+            (alone.p_value, together.p_value),
+            (alone.score, together.score),
+        ):
+            assert bits(float("nan") if found is None else found) == bits(expected[i])
+        assert alone.is_anomaly == (together.is_anomaly[i] if together.decided[i] else None)
+        assert alone.status == together.status[i]
+    assert scorer.evictions
+
+
+@given(rows=st.integers(0, 320), seed=st.integers(0, 2**16), data=st.data())
+def test_a_next_reading_has_the_features_of_a_step(rows, seed, data):
+    rng = np.random.default_rng(seed)
+    gaps = rng.integers(1, 4, rows) * 300_000_000 + rng.integers(0, 2, rows)
+    values = rng.normal(0, 1, rows).round(1)
+    values[rng.random(rows) < 0.05] = np.nan
+    state = SeriesState.of(FEATURES, START_US + np.cumsum(gaps), values)
+    last = int(state.times[-1]) if state.times.size else START_US
+    asked = NextReading(FEATURES, state)
+    for ahead in data.draw(st.lists(st.integers(1, 400_000_000_000), min_size=1, max_size=4)):
+        for value in (0.5, -0.0):
+            np.testing.assert_array_equal(
+                bits(asked.features(last + ahead, value)[:, 0]),
+                bits(step(FEATURES, state, last + ahead, value)[0]),
+            )
