@@ -186,6 +186,32 @@ def test_every_step_is_visible_with_its_reason(told: Story) -> None:
     assert all(one.reason for one in history)
 
 
+def test_mlflow_tells_the_same(told: Story) -> None:
+    from dagster import DagsterInstance
+    from mlflow.tracking import MlflowClient
+
+    from anomaly_platform.resources.model_registry import tracking_uri
+    from anomaly_platform.sensors.registry import build_registry_job
+
+    platform = told.running.platform
+    # The daemon's sensor may be at it already: then one works and the other waits for it.
+    with DagsterInstance.ephemeral() as instance:
+        job = build_registry_job()
+        assert job.execute_in_process(instance=instance, resources={"platform": platform}).success
+    told.running.wait_for(lambda: platform.warehouse.registry_mirror.waiting() == 0, 300)
+    uri = tracking_uri(platform)
+    mlflow = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    model = mlflow.get_registered_model(f"{NAME}.isolation_forest")
+    serving = mlflow.get_model_version(model.name, model.aliases["champion"])
+    assert serving.tags["anomaly.version"] == "2"
+    run = mlflow.get_run(serving.run_id)
+    assert run.data.tags["anomaly.cause"] == "drift"
+    assert "days in a row" in run.data.tags["anomaly.reason"]
+    assert "known anomalies found: passed" in run.data.tags["anomaly.gates"]
+    assert run.data.tags["anomaly.status"] == "champion"
+    assert "balanced accuracy" in run.data.tags["anomaly.status_reason"]
+
+
 def test_a_challenger_of_poisoned_data_does_not_serve_and_is_told(told: Story) -> None:
     poisoned = story(DAYS + 2, poisoned_from=DAYS)
     told.drop(DAYS, DAYS + 1, poisoned)
