@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from anomaly_platform.ingest.identity import is_uuid
+from anomaly_platform.ingest.identity import NOT_A_UUID, is_uuid
 
 MAX_NAME: Final = 256
 """The longest name of an entity, a metric, a place, …, in characters."""
@@ -181,7 +181,7 @@ def _uuid(text: str) -> tuple[str | None, str | None]:
     if not word:
         return None, None
     if not is_uuid(word):
-        return None, "the event id is not a UUID"
+        return None, NOT_A_UUID
     digits = word.replace("-", "")
     parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
     return "-".join(parts), None

@@ -20,6 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+#: Shown to whoever sends an id of another kind.
+NOT_A_UUID: Final = "the event id is not a UUID such as 6f1c2a34-9d0e-4c1b-8a7e-2f5b3c4d5e6f"
+
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _SECOND: Final = np.uint64(0xD1B54A32D192ED03)
 _HYPHENS: Final = (8, 13, 18, 23)

@@ -20,7 +20,7 @@ import polars as pl
 
 from anomaly_platform.ingest.cells import MAX_METADATA, MAX_NAME
 from anomaly_platform.ingest.event_days import FUTURE_ALLOWANCE, parse_event_time
-from anomaly_platform.ingest.identity import is_uuid
+from anomaly_platform.ingest.identity import NOT_A_UUID, is_uuid
 
 MAX_EVENT_ID: Final = 64
 """Characters of an event id that are looked at."""
@@ -165,7 +165,7 @@ def _finite(value: float) -> float:
 
 def _event_id(text: str) -> UUID:
     if len(text) > MAX_EVENT_ID or not is_uuid(text.strip()):
-        raise _RefusedError("event_id", "the event id is not a UUID")
+        raise _RefusedError("event_id", NOT_A_UUID)
     return UUID(text.strip())
 
 

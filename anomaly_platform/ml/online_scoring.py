@@ -222,6 +222,16 @@ class OnlineScorer:
         flagged = found >= threshold
         return Verdict(raw.item(), p_value, found, flagged if speaks or flagged else None, status)
 
+    def history_needed(self, key: Key) -> int | None:
+        """Return how many rows the longest window must hold for a series' model to speak.
+
+        None where no model of the series is in memory, as it is after `judge`.
+        """
+        place = self._places.get(key)
+        if place is None or self._stack is None:
+            return None
+        return int(np.ceil(self._stack.constants[place, -1]))
+
     @property
     def held(self) -> list[Key]:
         """The series whose models are in memory, the least recently used first."""

@@ -47,7 +47,7 @@ Outcome = Literal["stored", "repeated", "conflict"]
 OTHER_VALUE: Final = (
     "a reading of this device, metric and time is known with another value; the first one counts"
 )
-OTHER_READING: Final = "this event id belongs to another reading"
+OTHER_READING: Final = "this event id belongs to another reading; every reading has its own"
 
 _ATTEMPTS: Final = 3
 _AGAIN: Final = (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure)

@@ -9,16 +9,22 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from anomaly_platform.serving.problems import not_found
+from anomaly_platform.serving.served import FAILED, TRAINED
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from anomaly_platform.serving.look_backs import LookBack
     from anomaly_platform.serving.served import ServedMetrics
     from anomaly_platform.serving.state import ServingState
+
+#: Readings from which the statistical fallback speaks (``ml.detectors.statistical.MIN_COUNT``).
+MIN_COUNT: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,8 @@ class Judgement:
         None where nothing can be said; without a model only alarms are decided.
     status
         ``trained``, ``insufficient_history`` or ``failed``.
+    reason
+        Why no model judged and what it takes; None where one did.
     """
 
     when: int
@@ -41,6 +49,7 @@ class Judgement:
     is_anomaly: bool | None
     threshold: float
     status: str
+    reason: str | None = None
 
 
 def moment(look_back: LookBack, frequency: int) -> int:
@@ -98,7 +107,8 @@ def judge_one(
     threshold = serving.thresholds.of(served.stream.name, *key, served.threshold)
     features = look_back.features(served.feature_set, when, value)
     said = served.judge_one(key, when, features, threshold)
-    return Judgement(when, value, said.score, said.is_anomaly, threshold, said.status)
+    why = _why(serving, served, key, said.status, features[:, 0])
+    return Judgement(when, value, said.score, said.is_anomaly, threshold, said.status, why)
 
 
 def judge_many(
@@ -147,6 +157,38 @@ def judge_many(
             bool(verdicts.is_anomaly[i]) if verdicts.decided[i] else None,
             threshold,
             verdicts.status[i],
+            _why(serving, served, key, verdicts.status[i], columns[i]),
         )
         for i in range(count)
     ]
+
+
+def _why(
+    serving: ServingState,
+    served: ServedMetrics,
+    key: tuple[str, str],
+    status: str,
+    features: npt.NDArray[np.float64],
+) -> str | None:
+    """Return why no model judged a reading and what it takes, None where one did."""
+    if status == TRAINED:
+        return None
+    if status == FAILED:
+        return "its model could not be trained or read; the fallback stands in for it"
+    least = serving.settings.min_training_samples
+    if key in served.deleted:
+        return "its model was deleted; the next training makes a new one"
+    if served.status(*key) != TRAINED:
+        return (
+            f"no model was trained for it: that takes {least} readings and a training, "
+            f"and the statistical fallback {MIN_COUNT} readings"
+        )
+    feature_set = served.feature_set
+    longest = feature_set.windows[-1]
+    seen = features[feature_set.names.index(f"count_{longest}")]
+    needed = served.history_needed(*key) or MIN_COUNT
+    hours = feature_set.lookback.total_seconds() / 3600
+    return (
+        f"readings within its look-back of {hours:g} h: {seen:.0f} (history that ended earlier does "
+        f"not count); its model needs {needed}, the statistical fallback {MIN_COUNT}"
+    )

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from anomaly_platform.ml.scoring import SharedCalibrations
     from anomaly_platform.ml.training.series import SeriesModel
 
+TRAINED: Final = "trained"
 INSUFFICIENT: Final = "insufficient_history"
 FAILED: Final = "failed"
 Key = tuple[str, str]
@@ -223,6 +224,14 @@ class ServedMetrics:
         """
         with self._lock:
             return self._predicting.judge_one(key, time, features, threshold)
+
+    def history_needed(self, entity: str, metric: str) -> int | None:
+        """Return how many readings the look-back of a series must hold for its model to speak.
+
+        None where no model of it is in memory.
+        """
+        with self._lock:
+            return self._predicting.history_needed((entity, metric))
 
     def warm(self, keys: Sequence[Key]) -> None:
         """Read the models of series before somebody asks, and compile what scores them."""

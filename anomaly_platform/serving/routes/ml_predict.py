@@ -166,4 +166,5 @@ def _verdict(found: Judgement) -> dict[str, Any]:
         "unit_score": found.score,
         "threshold": found.threshold,
         "status": found.status,
+        "reason": found.reason,
     }

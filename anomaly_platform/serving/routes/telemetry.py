@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -159,13 +159,18 @@ def _verdicts(
             "error": {"field": names[one.field], "reason": one.reason},  # type: ignore[union-attr]
         }
         if _refused(one)
-        else _verdict(next(said))
+        else _verdict(next(said), names)
         for one in checked
     ]
 
 
-def _verdict(answer: Answer) -> dict[str, Any]:
-    error = {"field": None, "reason": answer.reason} if answer.reason else None
+def _verdict(answer: Answer, names: Mapping[str, str]) -> dict[str, Any]:
+    from anomaly_platform.resources.online_ingest import OTHER_READING
+
+    error = None
+    if answer.reason:
+        at_fault = "event_id" if answer.reason == OTHER_READING else "value"
+        error = {"field": names[at_fault], "reason": answer.reason}
     kept = answer.reading
     if kept is None:
         return {"status": answer.outcome, **_NOTHING, "error": error}

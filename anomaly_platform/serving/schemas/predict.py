@@ -60,6 +60,10 @@ class Prediction(ApiModel):
         "readings on the statistical fallback gives a score, and only alarms are decided.",
         examples=["trained"],
     )
+    reason: str | None = Field(
+        description="Why no model judged, and what it takes; null where one did.",
+        examples=[None],
+    )
 
 
 class PredictAnswer(Prediction):

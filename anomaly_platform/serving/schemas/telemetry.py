@@ -36,7 +36,7 @@ class TelemetryReading(ApiModel):
     )
     event_id: Text | None = Field(
         default=None,
-        description="UUID; sending a reading again under its id changes nothing. By default it "
+        description="A UUID of any version, one per reading; sending a reading again under its id changes nothing. By default it "
         "follows from device, metric and time.",
         examples=[str(_ID)],
     )

@@ -125,6 +125,7 @@ def trained_platform(
         *((f"press-{n}", "temperature", long) for n in range(2, 9)),
         ("young-1", "temperature", 60),
         ("new-1", "temperature", 10),
+        ("silent-1", "temperature", long),
     ]
     hosts = [("host-1", "cpu", long), ("host-1", "memory", long), ("host-2", "cpu", long)]
     last_day = START + timedelta(days=DAYS - 1)

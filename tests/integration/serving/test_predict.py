@@ -87,6 +87,23 @@ def test_a_short_series_is_never_called_normal(
     assert found["is_anomaly"] is None
     assert found["prediction"] is None
     assert (found["score"] is not None) is has_score
+    assert "100 readings" in found["reason"]
+
+
+def test_history_that_ended_long_ago_does_not_count_and_the_answer_says_so(
+    trained: Trained,
+) -> None:
+    series = {"device_id": "silent-1", "metric_name": "temperature"}
+    before = trained.client.post(PREDICT, json={**series, "value": 50.0}).json()
+    assert (before["status"], before["reason"]) == ("trained", None)
+    trained.client.post("/api/v1/telemetry", json={**series, "value": 50.0})
+    found = trained.client.post(PREDICT, json={**series, "value": 50.0}).json()
+    assert found["score"] is None
+    assert found["status"] == "insufficient_history"
+    assert "within its look-back of 24 h: 1 (" in found["reason"]
+    assert "needs 192" in found["reason"]
+    many = trained.client.post(BATCH, json={**series, "values": [50.0, 51.0]}).json()
+    assert [one["reason"] for one in many["predictions"]] == [found["reason"]] * 2
 
 
 def test_a_batch_judges_each_value_by_itself(trained: Trained) -> None:

@@ -74,8 +74,9 @@ def test_bad_readings_stop_no_good_ones(client: TestClient, platform: Platform) 
         *("stored", "refused", "refused", "refused", "refused", "conflict", "repeated"),
     ]
     fields = [one["error"] and one["error"]["field"] for one in verdicts]
-    assert fields == [None, "timestamp", "device_id", "event_id", "timestamp", None, None]
+    assert fields == [None, "timestamp", "device_id", "event_id", "timestamp", "value", None]
     assert verdicts[1]["error"]["reason"] == "in the future"
+    assert "not a UUID such as 6f1c2a34-" in verdicts[3]["error"]["reason"]
     assert rows(platform) == 1
 
 
@@ -125,6 +126,19 @@ def test_a_contradiction_alone_is_a_conflict(client: TestClient) -> None:
     answer = client.post(URL, json=reading(0, 2.0))
     assert answer.status_code == 409
     assert "another value" in answer.json()["detail"]
+    assert answer.json()["errors"][0]["location"] == "body.value"
+
+
+def test_an_id_of_another_reading_is_a_conflict_at_its_own_place(client: TestClient) -> None:
+    own = {"event_id": str(uuid4())}
+    client.post(URL, json=reading(0, **own))
+    alone = client.post(URL, json=reading(1, **own))
+    assert alone.status_code == 409
+    assert [one["location"] for one in alone.json()["errors"]] == ["body.event_id"]
+    many = client.post(URL, json=[reading(1, **own), reading(2, **own)])
+    assert many.status_code == 409
+    found = [one["location"] for one in many.json()["errors"]]
+    assert found == ["body.0.event_id", "body.1.event_id"]
 
 
 def test_another_stream_under_its_own_names(client: TestClient, platform: Platform) -> None:
