@@ -189,6 +189,6 @@ def _why(
     needed = served.history_needed(*key) or MIN_COUNT
     hours = feature_set.lookback.total_seconds() / 3600
     return (
-        f"readings within its look-back of {hours:g} h: {seen:.0f} (history that ended earlier does "
-        f"not count); its model needs {needed}, the statistical fallback {MIN_COUNT}"
+        f"readings within its look-back of {hours:g} h: {seen:.0f} (history that ended earlier "
+        f"does not count); its model needs {needed}, the statistical fallback {MIN_COUNT}"
     )

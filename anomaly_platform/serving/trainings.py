@@ -88,7 +88,9 @@ async def wait_for(
 
 async def described(serving: ServingState, training: TrainingRequest) -> Training:
     """Return a training with what came of it."""
-    found, accuracy, status = None, None, None
+    found, accuracy, status, seconds = None, None, None, None
+    if training.version:
+        seconds = await _training_seconds(serving, training)
     if training.entity is not None and training.metric is not None and training.version:
         found = model_id(
             training.stream,
@@ -106,7 +108,6 @@ async def described(serving: ServingState, training: TrainingRequest) -> Trainin
             found = None
         else:
             accuracy, status = row
-    began, ended = training.started_at, training.finished_at
     return Training.model_validate(
         {
             "request_id": training.id,
@@ -122,9 +123,21 @@ async def described(serving: ServingState, training: TrainingRequest) -> Trainin
             "model_version": training.version,
             "model_status": status,
             "accuracy": accuracy,
-            "training_time": (ended - began).total_seconds() if began and ended else None,
+            "training_time": seconds,
             "created_at": training.created_at,
-            "started_at": began,
-            "finished_at": ended,
+            "started_at": training.started_at,
+            "finished_at": training.finished_at,
         }
     )
+
+
+async def _training_seconds(serving: ServingState, training: TrainingRequest) -> float | None:
+    """Return how long the version took to train, without waiting, features and gates."""
+    async with serving.pool.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT (parameters ->> 'training_seconds')::float8 FROM bundles "
+            "WHERE stream = %s AND detector = %s AND version = %s",
+            (training.stream, training.detector or DETECTOR, training.version),
+        )
+        row = await cursor.fetchone()
+    return None if row is None else row[0]

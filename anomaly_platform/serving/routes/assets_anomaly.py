@@ -40,6 +40,7 @@ from anomaly_platform.serving.scored_rows import (
 from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.state import Serving, ServingState
 from anomaly_platform.serving.strict_query import STRICT_QUERY
+from anomaly_platform.serving.training_rows import refuse_too_few
 from anomaly_platform.serving.trainings import (
     REASON,
     Wait,
@@ -132,7 +133,7 @@ async def list_scores(
 @router.post(
     "/train",
     response_model=TrainManyAnswer,
-    responses={**accepted(TrainManyAnswer), **problems(404)},
+    responses={**accepted(TrainManyAnswer), **problems(404, 409)},
 )
 async def train(
     asked: TrainManyRequest,
@@ -143,10 +144,13 @@ async def train(
 ) -> Response | TrainManyAnswer:
     """Train models of assets: of some or all of their metrics, or of everything.
 
-    Answers 202 with where to ask again, or, with `Prefer: wait=N`, what came of them.
+    Answers 202 with where to ask again, or, with `Prefer: wait=N`, what came of them. When no
+    series that is named has readings enough, it is refused at once (409).
     """
     subjects = await _subjects(serving, asked)
     days = None if asked.hours is None else math.ceil(asked.hours / 24)
+    named = [(entity, metric) for entity, metric in subjects if entity is not None]
+    await refuse_too_few(serving, ASSETS, named, days)
 
     def write(connection: Connection) -> dict[str, Any]:
         found = [

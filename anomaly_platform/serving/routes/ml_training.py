@@ -28,6 +28,7 @@ from anomaly_platform.serving.scored_rows import metrics_of
 from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.state import Serving, ServingState
 from anomaly_platform.serving.strict_query import STRICT_QUERY
+from anomaly_platform.serving.training_rows import refuse_too_few
 from anomaly_platform.serving.trainings import (
     REASON,
     Wait,
@@ -53,7 +54,8 @@ async def train(
     """Train the model of one device and metric.
 
     Answers 202 with where to ask again, or, with `Prefer: wait=N`, what came of it. A model that
-    passes its gates serves from then on.
+    passes its gates serves from then on. With fewer readings than a model takes it is refused at
+    once (409), as is a training from which no model came.
     """
     async with serving.pool.connection() as connection:
         metrics = await metrics_of(connection, DEVICES, asked.device_id)
@@ -62,6 +64,7 @@ async def train(
     if asked.metric_name not in metrics:
         raise not_found(f"metric {asked.metric_name!r} of the device {asked.device_id!r}")
     series = (asked.device_id, asked.metric_name)
+    await refuse_too_few(serving, DEVICES, [series], asked.training_window)
     training = await _ask(serving, caller, once, series, asked.training_window, wait)
     if training.status in ("waiting", "running"):
         return _accepted(training)
@@ -85,6 +88,7 @@ async def retrain(
     model = usable(await existing_model(serving, model_id))
     window = None if asked is None else asked.training_window
     series = (model.device_id, model.metric_name)
+    await refuse_too_few(serving, DEVICES, [series], window)
     training = await _ask(serving, caller, once, series, window, wait)
     if training.status in ("waiting", "running"):
         return _accepted(training)

@@ -36,8 +36,8 @@ class TelemetryReading(ApiModel):
     )
     event_id: Text | None = Field(
         default=None,
-        description="A UUID of any version, one per reading; sending a reading again under its id changes nothing. By default it "
-        "follows from device, metric and time.",
+        description="A UUID of any version, one per reading; sending a reading again under its "
+        "id changes nothing. By default it follows from device, metric and time.",
         examples=[str(_ID)],
     )
     metadata: dict[str, Any] | None = Field(

@@ -52,7 +52,11 @@ class TrainAnswer(ApiModel):
     accuracy: float | None = Field(
         description="Balanced accuracy on held-out data, 0 to 1.", examples=[0.97]
     )
-    training_time: float = Field(description="Seconds.", examples=[12.4])
+    training_time: float = Field(
+        description="Seconds that the training itself took, of all models that were trained "
+        "together; waiting for it, features and gates are not counted.",
+        examples=[0.4],
+    )
     model_status: str = Field(
         description="active: it serves. candidate: the model before it was better and goes on.",
         examples=["active"],
@@ -94,7 +98,10 @@ class Training(ApiModel):
         examples=["active"],
     )
     accuracy: float | None = Field(examples=[0.97])
-    training_time: float | None = Field(description="Seconds, once it has ended.", examples=[12.4])
+    training_time: float | None = Field(
+        description="Seconds that the training itself took; null before, and without a model.",
+        examples=[0.4],
+    )
     created_at: dt.datetime = Field(examples=[_TIME])
     started_at: dt.datetime | None = Field(examples=[_TIME])
     finished_at: dt.datetime | None = Field(examples=[_TIME])

@@ -62,7 +62,9 @@ def test_with_waiting_the_answer_is_the_model(trained: Trained) -> None:
     model = trained.model("press-1", "pressure")
     assert found["model_id"] == model["id"]
     assert found["accuracy"] == model["accuracy"]
-    assert found["training_time"] >= 0
+    took = trained.platform.warehouse.bundles.get("iiot", "isolation_forest", 1)
+    assert took is not None
+    assert found["training_time"] == took.parameters["training_seconds"] > 0
     assert found["outcome"] == "because of the test"
     repeated = trained.client.post(TRAIN, json=body, headers=headers).json()
     assert repeated == found
@@ -112,6 +114,45 @@ def test_nobody_trains_what_nobody_knows(
     trained: Trained, path: str, body: dict[str, object]
 ) -> None:
     assert trained.client.post(path, json=body).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("device", "window", "readings"), [("young-1", None, 60), ("new-1", 30, 10)]
+)
+def test_a_training_on_too_few_readings_is_refused_at_once(
+    trained: Trained, device: str, window: int | None, readings: int
+) -> None:
+    store = trained.platform.warehouse.training_requests
+    before = store.newest("iiot")
+    body = {"device_id": device, "metric_name": "temperature", "training_window": window}
+    answer = trained.client.post(TRAIN, json=body)
+    assert answer.status_code == 409
+    told = answer.json()
+    assert (told["readings"], told["readings_needed"]) == (readings, 100)
+    assert f"{device} temperature has {readings} readings" in told["detail"]
+    assert store.newest("iiot") == before
+
+
+def test_a_window_may_be_too_short_for_a_training(trained: Trained) -> None:
+    def each_day_has(rows: int) -> None:
+        with trained.platform.warehouse.transactions.begin() as connection:
+            connection.execute(
+                "UPDATE series_days AS d SET rows = %s FROM series AS s "
+                "WHERE s.series_id = d.series_id AND s.stream = 'ems' AND s.entity = 'host-2'",
+                (rows,),
+            )
+
+    path = "/api/v1/anomaly/train"
+    each_day_has(40)
+    try:
+        short = trained.client.post(path, json={"asset_ids": ["host-2"], "hours": 24})
+        whole = trained.client.post(path, json={"asset_ids": ["host-2"]})
+        both = trained.client.post(path, json={"asset_ids": ["host-2", "host-1"], "hours": 24})
+    finally:
+        each_day_has(288)
+    assert short.status_code == 409
+    assert "host-2 has 80 readings in the 1 days" in short.json()["detail"]
+    assert (whole.status_code, both.status_code) == (202, 202)
 
 
 def test_an_unknown_training_is_404(trained: Trained) -> None:
