@@ -18,6 +18,7 @@ _REFERENCE = {"$ref": "#/components/schemas/Problem"}
 _PARSED_BY_ROUTES: Final[dict[str, type[BaseModel]]] = {}
 #: What every route can answer, whatever it does; and what only those behind a key.
 _EVERYWHERE = (413, 422, 503)
+_WITH_BODY = (400, 415)
 _BEHIND_KEY = (401, 403)
 _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer <key>"},
@@ -107,6 +108,8 @@ def _complete(operation: dict[str, Any], scope: str | None, path: str) -> None:
         parameter["schema"] = _without_null(parameter["schema"])
     responses = operation["responses"]
     also: tuple[int, ...] = _EVERYWHERE
+    if "requestBody" in operation:
+        also = (*also, *_WITH_BODY)
     if path not in PUBLIC_PATHS:
         also = (*also, *_BEHIND_KEY)
         # Either of the two headers will do.

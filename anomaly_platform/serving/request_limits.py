@@ -12,6 +12,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from anomaly_platform.serving.body_form import compressed, problem_of
 from anomaly_platform.serving.problems import ApiProblem, problem_response
 
 DEEPEST_JSON: Final = 32
@@ -46,7 +47,7 @@ def is_deeper_than(document: bytes, levels: int) -> bool:
 
 
 class BoundedBody:
-    """Middleware: answers 413 or 422, or hands the request on with its whole body read.
+    """Middleware: answers 400, 413, 415 or 422, or hands the request on with its whole body read.
 
     Parameters
     ----------
@@ -69,19 +70,16 @@ class BoundedBody:
         if not declared and not chunked:
             await self._app(scope, receive, send)
             return
-        problem = self._too_large() if declared > self._most_bytes else None
+        problem = compressed(scope["headers"])
+        if problem is None and declared > self._most_bytes:
+            problem = self._too_large()
         body = b""
         if problem is None:
             read = await self._read(receive)
             if read is None:
                 return
             body = read
-            if len(body) > self._most_bytes:
-                problem = self._too_large()
-            elif is_deeper_than(body, DEEPEST_JSON):
-                problem = ApiProblem(
-                    422, f"the document is nested deeper than {DEEPEST_JSON} levels"
-                )
+            problem = self._wrong_with(body)
         if problem is not None:
             # What was not read stands between this answer and the next request.
             problem.headers["Connection"] = "close"
@@ -112,6 +110,13 @@ class BoundedBody:
             size += len(part)
             if size > self._most_bytes or not message.get("more_body", False):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _wrong_with(self, body: bytes) -> ApiProblem | None:
+        if len(body) > self._most_bytes:
+            return self._too_large()
+        if is_deeper_than(body, DEEPEST_JSON):
+            return ApiProblem(422, f"the document is nested deeper than {DEEPEST_JSON} levels")
+        return problem_of(body)
 
     def _too_large(self) -> ApiProblem:
         return ApiProblem(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import uuid
 
 import pytest
@@ -39,3 +40,20 @@ def test_the_openapi_document_names_problem_documents(client: TestClient) -> Non
             for status in ("422", "503"):
                 content = operation["responses"][status]["content"]
                 assert list(content) == ["application/problem+json"], (method, path)
+
+
+@pytest.mark.parametrize("path", ["/api/v1/telemetry", "/api/v1/ml/predict", "/api/v1/feedback"])
+def test_bodies_that_say_a_thing_twice_or_are_compressed(client: TestClient, path: str) -> None:
+    json = {"Content-Type": "application/json"}
+    twice = client.post(path, content=b'{"value": 1, "value": 2}', headers=json)
+    assert twice.status_code == 400
+    assert '"value" occurs twice' in twice.json()["detail"]
+    packed = client.post(
+        path, content=gzip.compress(b"{}"), headers={**json, "Content-Encoding": "gzip"}
+    )
+    assert packed.status_code == 415
+    assert "compressed" in packed.json()["detail"]
+    for answer in (twice, packed):
+        assert answer.headers["content-type"] == "application/problem+json"
+    documented = client.get("/openapi.json").json()["paths"][path]["post"]["responses"]
+    assert {"400", "415"} <= set(documented)
