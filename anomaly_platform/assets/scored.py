@@ -146,7 +146,10 @@ def current_scorer(platform: Platform, stream: MetricStream) -> "tuple[int | Non
             stream.features, alpha=alpha, threshold=threshold, thresholds=thresholds
         )
     bundle = open_version(platform, stream, champion.version)
-    return champion.version, FleetScorer(bundle, threshold=threshold, thresholds=thresholds)
+    deleted = platform.warehouse.bundles.deleted_series(stream.name, DETECTOR, champion.version)
+    return champion.version, FleetScorer(
+        bundle, threshold=threshold, thresholds=thresholds, deleted=deleted
+    )
 
 
 def score_day(

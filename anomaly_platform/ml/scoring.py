@@ -26,7 +26,7 @@ fuse: its score is that series' own.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -108,6 +108,8 @@ class FleetScorer:
         Thresholds in [0, 1] of single series by (entity, metric), which override all others.
     models_held
         Models kept in memory at most.
+    deleted
+        Series whose models were taken out of service: they are unknown, as without a model.
 
     Raises
     ------
@@ -122,6 +124,7 @@ class FleetScorer:
         threshold: float | None = None,
         thresholds: Mapping[tuple[str, str], float] | None = None,
         models_held: int = DEFAULT_MODELS_HELD,
+        deleted: Collection[tuple[str, str]] = (),
     ) -> None:
         manifest = bundle.manifest
         self.bundle = bundle
@@ -145,9 +148,12 @@ class FleetScorer:
                 "last_time",
             ).iter_rows(named=True)
         }
+        # Before any is left out: what the calibration of an entity was fitted to.
         self._trained_series = Counter(
             entity for (entity, _), row in self._series.items() if row["slot"] is not None
         )
+        for key in deleted:
+            self._series.pop(key, None)
         self._pools = SharedCalibrations(bundle, "pool")
         self._entities = SharedCalibrations(bundle, "entity")
         self._models: OrderedDict[int, SeriesModel] = OrderedDict()

@@ -382,6 +382,18 @@ class Bundles:
                 (stream, detector),
             ).fetchall()
 
+    def deleted_series(
+        self, stream: str, detector: str, version: int
+    ) -> frozenset[tuple[str, str]]:
+        """Return the series of a version whose models were deleted one by one."""
+        with self._transactions.begin() as connection:
+            rows = connection.execute(
+                "SELECT device_id, metric_name FROM ml_models WHERE stream = %s "
+                "AND model_type = %s AND bundle_version = %s AND status = 'deleted'",
+                (stream, detector, version),
+            ).fetchall()
+        return frozenset((str(entity), str(metric)) for entity, metric in rows)
+
     def history(self, stream: str, detector: str) -> list[Champion]:
         """Return every promotion, the latest first."""
         with (

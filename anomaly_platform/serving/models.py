@@ -204,13 +204,8 @@ class ModelStore:
         return fresh
 
     def _deleted(self, stream: MetricStream, version: int) -> frozenset[Key]:
-        with self._platform.warehouse.transactions.begin() as connection:
-            rows = connection.execute(
-                "SELECT device_id, metric_name FROM ml_models WHERE stream = %s "
-                "AND model_type = %s AND bundle_version = %s AND status = 'deleted'",
-                (stream.name, DETECTOR, version),
-            ).fetchall()
-        return frozenset((str(device), str(metric)) for device, metric in rows)
+        bundles = self._platform.warehouse.bundles
+        return bundles.deleted_series(stream.name, DETECTOR, version)
 
     def _renew_scans(self, stream: ScanStream, version: int | None) -> None:
         current = self._scans.setdefault(stream.name, ServedScans(None, None, None))

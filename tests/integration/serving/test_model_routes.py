@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from anomaly_platform.assets.scored import current_scorer
+from anomaly_platform.streams import IIOT
+
 if TYPE_CHECKING:
     from conftest import Trained
 
@@ -147,6 +150,10 @@ def test_a_deleted_model_says_no_more_and_stays_known(trained: Trained) -> None:
     assert model["id"] not in [one["id"] for one in listed["models"]]
     again = trained.client.delete(f"{MODELS}/{model['id']}")
     assert again.status_code == 200
+    version, scorer = current_scorer(trained.platform, IIOT)
+    assert version == model["model_version"]
+    assert scorer.status("press-4", "temperature") == "insufficient_history"
+    assert scorer.status("press-1", "temperature") == "trained"
     threshold = trained.client.put(f"{MODELS}/{model['id']}/threshold", json={"threshold": 0.5})
     assert threshold.status_code == 409
 

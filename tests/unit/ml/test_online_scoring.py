@@ -190,3 +190,24 @@ def test_a_next_reading_has_the_features_of_a_step(rows, seed, data):
                 bits(asked.features(last + ahead, value)[:, 0]),
                 bits(step(FEATURES, state, last + ahead, value)[0]),
             )
+
+
+def test_a_deleted_model_says_no_more_in_the_batch_either(bundle):
+    frame = tomorrow().filter(pl.col("metric").is_in(["steady", "seasonal"]))
+    gone = ("d1", "seasonal")
+    before = FleetScorer(bundle, threshold=0.7).score(frame)
+    after = FleetScorer(bundle, threshold=0.7, deleted=[gone]).score(frame)
+    nothing = FleetScorer.without_models(FEATURES, alpha=0.01, threshold=0.7).score(frame)
+    is_gone = pl.col("metric") == "seasonal"
+    assert after.filter(~is_gone).equals(before.filter(~is_gone))
+    assert "trained" in set(before.filter(is_gone)["status"])
+    assert after.filter(is_gone).equals(nothing.filter(is_gone))
+    assert set(after.filter(is_gone)["status"]) == {"insufficient_history"}
+    assert False not in set(after.filter(is_gone)["is_anomaly"])
+    features = frame.select(FEATURES.names).cast(pl.Float64).to_numpy().T.copy()
+    keys = list(frame.select("entity", "metric").iter_rows())
+    scorer = OnlineScorer(FleetScorer(bundle, deleted=[gone]))
+    said = scorer.judge(
+        keys, microseconds(frame["event_time"]), features, np.full(frame.height, 0.7)
+    )
+    assert said.status == after["status"].to_list()
