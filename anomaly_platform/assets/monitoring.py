@@ -156,18 +156,20 @@ class _Tally:
 
     def quality(self) -> Stats:
         """Compare decisions with labels, where readings carry any."""
-        from anomaly_platform.ml.evaluation import confusion, event_recall
+        from anomaly_platform.ml.evaluation import confusion, events_found
 
         labels, flags = np.concatenate(self.labels), np.concatenate(self.flags)
         if labels.size == 0:
             return {}
         counts = confusion(labels, flags)
+        found = events_found(labels, flags)
         return {
             ("day", "labelled"): labels.size,
             ("day", "precision"): counts.precision,
             ("day", "recall"): counts.recall,
             ("day", "false_positive_rate"): counts.false_positive_rate,
-            ("day", "event_recall"): event_recall(labels, flags),
+            ("day", "labelled_anomalies"): found.size,
+            ("day", "event_recall"): float(found.mean()) if found.size else None,
         }
 
 

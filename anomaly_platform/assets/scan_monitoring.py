@@ -121,6 +121,7 @@ def _quality(rows: pl.DataFrame) -> Stats:
     counts = confusion(known["label"].to_numpy(), known["is_anomaly"].to_numpy())
     return {
         ("day", "labelled"): known.height,
+        ("day", "labelled_anomalies"): int(known["label"].sum()),
         ("day", "precision"): counts.precision,
         ("day", "recall"): counts.recall,
         ("day", "false_positive_rate"): counts.false_positive_rate,

@@ -22,11 +22,11 @@ _DAY_ENDS: Final = dt.timedelta(hours=23)
 
 _STREAM = """
 WITH RECURSIVE lineage AS (
-    SELECT b.version, b.parent, b.window_end FROM champions c
+    SELECT b.version, b.parent, b.window_start, b.window_end FROM champions c
     JOIN bundles b ON b.stream = c.stream AND b.detector = c.detector AND b.version = c.version
     WHERE c.stream = %(stream)s AND c.detector = %(detector)s
     UNION ALL
-    SELECT b.version, b.parent, b.window_end FROM lineage l
+    SELECT b.version, b.parent, b.window_start, b.window_end FROM lineage l
     JOIN bundles b ON b.stream = %(stream)s AND b.detector = %(detector)s AND b.version = l.parent
 )
 SELECT
@@ -39,7 +39,11 @@ SELECT
      WHERE stream = %(stream)s AND entity IS NULL AND status <> 'cancelled'),
     (SELECT count(*) FROM ml_models WHERE stream = %(stream)s AND model_type = %(detector)s
      AND status = 'active'),
-    b.metrics
+    b.metrics,
+    -- A window may begin long before the first event.
+    (SELECT extract(epoch FROM window_end - greatest(window_start, (
+        SELECT min(first_event) FROM series WHERE stream = %(stream)s))) / 86400
+     FROM lineage WHERE parent IS NULL)
 FROM champions c
 JOIN bundles b ON b.stream = c.stream AND b.detector = c.detector AND b.version = c.version
 WHERE c.stream = %(stream)s AND c.detector = %(detector)s
@@ -99,14 +103,17 @@ ORDER BY d.entity, d.metric, d.day
 """
 
 _QUALITY = """
-SELECT sum(labelled.value),
-    sum(labelled.value * recall.value) FILTER (WHERE recall.value IS NOT NULL)
-        / nullif(sum(labelled.value) FILTER (WHERE recall.value IS NOT NULL), 0),
+SELECT sum(labelled.value), sum(anomalies.value),
+    sum(anomalies.value * recall.value) FILTER (WHERE recall.value IS NOT NULL)
+        / nullif(sum(anomalies.value) FILTER (WHERE recall.value IS NOT NULL), 0),
     sum(labelled.value * fpr.value) FILTER (WHERE fpr.value IS NOT NULL)
         / nullif(sum(labelled.value) FILTER (WHERE fpr.value IS NOT NULL), 0)
 FROM monitoring_stats labelled
 LEFT JOIN monitoring_stats recall ON recall.stream = labelled.stream AND recall.day = labelled.day
-    AND recall.subject = 'day' AND recall.stat = 'recall'
+    AND recall.subject = 'day' AND recall.stat = %(recall)s
+LEFT JOIN monitoring_stats anomalies ON anomalies.stream = labelled.stream
+    AND anomalies.day = labelled.day
+    AND anomalies.subject = 'day' AND anomalies.stat = 'labelled_anomalies'
 LEFT JOIN monitoring_stats fpr ON fpr.stream = labelled.stream AND fpr.day = labelled.day
     AND fpr.subject = 'day' AND fpr.stat = 'false_positive_rate'
 WHERE labelled.stream = %(stream)s AND labelled.subject = 'day' AND labelled.stat = 'labelled'
@@ -129,7 +136,7 @@ class TrainingEvidence:
             row = connection.execute(_STREAM, key).fetchone()
             if row is None or row[0] is None:
                 return StreamEvidence()
-            newest, champion, window_end, asked, trained, metrics = row
+            newest, champion, window_end, asked, trained, metrics, trained_days = row
             last_day = last_complete_day(newest)
             policy = stream.retraining
             key |= {
@@ -142,8 +149,10 @@ class TrainingEvidence:
                 "heard_since": newest - policy.max_silence,
             }
             days = _drifted_days(connection, key)
-            quality = _quality(connection, key, last_day)
             is_fleet = isinstance(stream, MetricStream)
+            # An incident of a hundred readings is found by the first alarm; a scan is one event.
+            key["recall"] = "event_recall" if is_fleet else "recall"
+            quality = _quality(connection, key, last_day)
             series = _series(connection, key, days) if is_fleet else []
         return StreamEvidence(
             newest_event=newest,
@@ -153,8 +162,10 @@ class TrainingEvidence:
             trained_series=int(trained),
             severe_series=sum(of[-1].verdict == "severe" for of in days.values()),
             labelled=quality[0],
-            labelled_quality=quality[1],
+            labelled_anomalies=quality[1],
+            labelled_quality=quality[2],
             injected_quality=_injected(metrics),
+            trained_days=None if trained_days is None else float(trained_days),
             days=() if is_fleet else next(iter(days.values()), ()),
             series=series,
         )
@@ -202,14 +213,15 @@ def _series(
 
 def _quality(
     connection: Connection, key: dict[str, Any], last_day: dt.date
-) -> tuple[int, float | None]:
-    """Return the labelled events of the last days and the balanced accuracy on them."""
+) -> tuple[int, int, float | None]:
+    """Return the labelled events of the last days, anomalies, and the balanced accuracy on them."""
     since = last_day - dt.timedelta(days=QUALITY_DAYS)
     row = connection.execute(_QUALITY, {**key, "first_day": since}).fetchone()
-    labelled, recall, false_positives = row if row is not None else (None, None, None)
+    labelled, anomalies, recall, false_positives = row if row is not None else (None,) * 4
+    numbers = int(labelled or 0), int(anomalies or 0)
     if not labelled or recall is None or false_positives is None:
-        return int(labelled or 0), None
-    return int(labelled), (float(recall) + 1.0 - float(false_positives)) / 2
+        return *numbers, None
+    return *numbers, (float(recall) + 1.0 - float(false_positives)) / 2
 
 
 def _injected(metrics: dict[str, Any]) -> float | None:

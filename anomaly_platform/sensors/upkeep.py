@@ -26,6 +26,7 @@ from anomaly_platform.resources.outbox import Alert, Kind, Severity, fingerprint
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.resources.pruning import as_record
 from anomaly_platform.streams import MetricStream, Stream
+from anomaly_platform.streams.retraining import quality_of
 
 JOB: Final = "upkeep"
 #: A warning that has been open for this long is critical: it was there yesterday.
@@ -122,13 +123,15 @@ def _findings(platform: Platform, stream: Stream) -> Iterator[Finding]:
         if isinstance(stream, MetricStream)
         else SCAN_QUALITY_ALERT
     )
-    measured = evidence.labelled_quality
-    quality = evidence.injected_quality if measured is None else measured
-    poor = quality is not None and quality < wanted
+    quality = quality_of(evidence)
+    poor = quality is not None and quality.balanced_accuracy < wanted
     yield (
         "quality",
         "models",
-        f"balanced accuracy {quality:.2f}, {wanted:.2f} is wanted" if poor else None,
+        f"balanced accuracy {quality.balanced_accuracy:.2f} on {quality.basis}, "
+        f"{wanted:.2f} is wanted"
+        if quality is not None and poor
+        else None,
         "warning",
     )
     yield "model_disabled", "series", _disabled(platform, stream, champion.version), "critical"

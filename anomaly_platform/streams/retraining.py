@@ -32,6 +32,11 @@ ENOUGH_NEW = 4
 ENOUGH_LABELS = 10
 #: Labelled readings, some of them anomalies, from which their quality means something.
 ENOUGH_LABELLED = 50
+#: Labelled anomalies among them: of thirty the share that is found is known to within 0.15.
+ENOUGH_ANOMALIES = 30
+#: Days of history before which models are young: quality measured on so little says that there is
+#: little history, which more of it mends by itself.
+ENOUGH_DAYS = 7.0
 #: How many cool-downs lie between two trainings for quality: the data must have a chance to differ.
 QUALITY_COOL_DOWNS = 3
 
@@ -100,8 +105,11 @@ class StreamEvidence:
         Series with a model in service.
     severe_series : int
         Series whose newest complete day is severe.
-    labelled, labelled_quality
-        Labelled readings of the last days and the balanced accuracy on them.
+    labelled, labelled_anomalies, labelled_quality
+        Labelled readings of the last days, the anomalies among them (a run of labelled readings is
+        one), and the balanced accuracy, which counts an anomaly as found by any of its readings.
+    trained_days : float or None
+        Days of history that the last training of all series had; None where nobody knows.
     injected_quality : float or None
         Balanced accuracy on injected anomalies, measured in training.
     days : sequence of DriftedDay
@@ -117,8 +125,10 @@ class StreamEvidence:
     trained_series: int = 0
     severe_series: int = 0
     labelled: int = 0
+    labelled_anomalies: int = 0
     labelled_quality: float | None = None
     injected_quality: float | None = None
+    trained_days: float | None = None
     days: Sequence[DriftedDay] = ()
     series: Sequence[SeriesEvidence] = ()
 
@@ -209,20 +219,48 @@ def _stream_decisions(
         yield Decision("quality", poor), QUALITY_COOL_DOWNS * policy.cool_down
 
 
-def _poor_quality(policy: RetrainingPolicy, evidence: StreamEvidence) -> str | None:
-    least = policy.minimum_quality
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How good the models in service are, as far as that is known.
+
+    Attributes
+    ----------
+    balanced_accuracy : float
+    basis : str
+        On what, in words.
+    """
+
+    balanced_accuracy: float
+    basis: str
+
+
+def quality_of(evidence: StreamEvidence) -> Quality | None:
+    """Return the quality that may be acted on, None while there is too little to tell by.
+
+    What people know counts first, once there is enough of it; else anomalies injected in training,
+    unless the training had hardly any history.
+    """
     labelled = evidence.labelled_quality
-    if labelled is not None and evidence.labelled >= ENOUGH_LABELLED:
-        if labelled < least:
-            return (
-                f"balanced accuracy {labelled:.2f} on {evidence.labelled} labelled events, "
-                f"{least:.2f} is wanted"
-            )
+    if (
+        labelled is not None
+        and evidence.labelled >= ENOUGH_LABELLED
+        and evidence.labelled_anomalies >= ENOUGH_ANOMALIES
+    ):
+        basis = f"{evidence.labelled} labelled events, {evidence.labelled_anomalies} anomalies"
+        return Quality(labelled, basis)
+    injected, days = evidence.injected_quality, evidence.trained_days
+    if injected is None or (days is not None and days < ENOUGH_DAYS):
         return None
-    injected = evidence.injected_quality
-    if injected is not None and injected < least:
-        return f"balanced accuracy {injected:.2f} on injected anomalies, {least:.2f} is wanted"
-    return None
+    return Quality(injected, "injected anomalies")
+
+
+def _poor_quality(policy: RetrainingPolicy, evidence: StreamEvidence) -> str | None:
+    found, least = quality_of(evidence), policy.minimum_quality
+    if found is None or found.balanced_accuracy >= least:
+        return None
+    return (
+        f"balanced accuracy {found.balanced_accuracy:.2f} on {found.basis}, {least:.2f} is wanted"
+    )
 
 
 def _single(

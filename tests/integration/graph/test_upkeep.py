@@ -40,7 +40,9 @@ def platform(settings: Settings) -> Iterator[Platform]:
     opened.close()
 
 
-def serve(platform: Platform, *, quality: float, status: str = "trained") -> int:
+def serve(
+    platform: Platform, *, quality: float, status: str = "trained", history_days: int = 10
+) -> int:
     """Put a version into service whose files are not there."""
     bundles = platform.warehouse.bundles
     version = bundles.reserve_version("iiot", FOREST)
@@ -52,7 +54,7 @@ def serve(platform: Platform, *, quality: float, status: str = "trained") -> int
         digest=f"d{version}",
         trained_at=START,
         window_start=START,
-        window_end=START,
+        window_end=START + dt.timedelta(days=history_days),
         metrics={"balanced_accuracy_median": quality},
         parameters={},
         series=pl.DataFrame(
@@ -88,6 +90,34 @@ def test_a_warning_that_lasts_becomes_critical_and_ends_when_it_is_over(
     serve(platform, quality=0.95)
     look_after(platform, IIOT)
     assert alerts(platform)[name][1] == "resolved"
+
+
+def test_quality_is_no_news_while_there_is_hardly_anything_to_tell_it_by(
+    platform: Platform,
+) -> None:
+    def is_told() -> bool:
+        look_after(platform, IIOT)
+        return alerts(platform).get("quality/iiot/models", ("", ""))[1] == "open"
+
+    def first_day(anomalies: int, found: float) -> None:
+        figures = {
+            ("day", "labelled"): 6000.0,
+            ("day", "labelled_anomalies"): float(anomalies),
+            # Rows deep in an incident are missed though its beginning was found.
+            ("day", "recall"): 0.1,
+            ("day", "event_recall"): found,
+            ("day", "false_positive_rate"): 0.0,
+        }
+        platform.warehouse.monitoring.replace_day("iiot", DAY, figures)
+
+    serve(platform, quality=0.5, history_days=1)
+    assert not is_told()
+    first_day(anomalies=6, found=0.1)
+    assert not is_told()
+    first_day(anomalies=40, found=0.9)
+    assert not is_told()
+    first_day(anomalies=40, found=0.5)
+    assert is_told()
 
 
 def test_models_that_cannot_be_trained_or_loaded_are_told(platform: Platform) -> None:

@@ -123,11 +123,15 @@ def test_poor_quality_trains_once_the_data_can_have_changed() -> None:
     assert causes(fleet(injected_quality=0.89, window_end=NOW - timedelta(days=2))) == []
     assert causes(fleet(injected_quality=0.89, asked=NOW - timedelta(days=2))) == []
     # What people know counts more than what was injected, once there is enough of it.
-    assert causes(fleet(injected_quality=0.5, labelled=50, labelled_quality=0.95)) == []
-    assert causes(fleet(injected_quality=0.95, labelled=50, labelled_quality=0.5)) == [
-        ("quality", True)
-    ]
-    assert causes(fleet(injected_quality=0.95, labelled=49, labelled_quality=0.5)) == []
+    enough = {"labelled": 50, "labelled_anomalies": 30}
+    assert causes(fleet(injected_quality=0.5, labelled_quality=0.95, **enough)) == []
+    poor = fleet(injected_quality=0.95, labelled_quality=0.5, **enough)
+    assert causes(poor) == [("quality", True)]
+    assert causes(replace(poor, labelled=49)) == []
+    assert causes(replace(poor, labelled_anomalies=29)) == []
+    # Models of a day or two are young, which is no news.
+    assert causes(fleet(injected_quality=0.5, trained_days=6.9)) == []
+    assert causes(fleet(injected_quality=0.5, trained_days=7.0)) == [("quality", True)]
     barcode = RetrainingPolicy(minimum_quality=0.75)
     assert causes(fleet(injected_quality=0.80), barcode) == []
 
