@@ -85,7 +85,8 @@ class Calibration:
         ordered = np.sort(np.asarray(scores, dtype=np.float64).ravel())
         if ordered.size == 0:
             raise CalibrationError("no scores to calibrate on")
-        if not np.isfinite(ordered).all():
+        # Sorting puts NaN last.
+        if not (math.isfinite(ordered.item(0)) and math.isfinite(ordered.item(-1))):
             raise CalibrationError("calibration scores must be finite; found NaN or infinity")
         distinct, last = _distinct(ordered)
         above = ordered.size - 1 - last
@@ -162,7 +163,7 @@ class Calibration:
 
 def _distinct(ordered: FloatArray) -> tuple[FloatArray, npt.NDArray[np.int64]]:
     """Return the distinct values of a sorted array and the position where each occurs last."""
-    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), ordered.size - 1)
     return ordered[last], last
 
 
@@ -193,9 +194,10 @@ def _fit_tail(ordered: FloatArray, tail_floor: float | None) -> tuple[float, flo
         return tail_floor, 0.0
     start = ordered[-size - 1]
     excess = ordered[-size:] - start
-    first = float(excess.mean())
+    # The mean of `ndarray.mean`, to the bit, in a third of its time.
+    first = float(np.add.reduce(excess)) / size
     weights = np.arange(size - 1, -1, -1) / (size - 1)
-    second = float((weights * excess).mean())
+    second = float(np.add.reduce(weights * excess)) / size
     spread = first - 2.0 * second
     if spread <= 1e-12 * first or first <= 0.0:
         return max(first, tail_floor), 0.0

@@ -10,11 +10,14 @@ counter that stops being zero, shows at full strength.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from anomaly_platform.ml.order_statistics import inverted_cdf
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -274,7 +277,7 @@ def _edges(finite: FloatArray) -> FloatArray:
     """Return the upper edges of the bins: quantiles, and both sides of values held by many."""
     if not finite.size:
         return np.zeros(0)
-    quantiles = np.quantile(finite, np.linspace(0, 1, _KNOTS + 1)[1:-1], method="inverted_cdf")
+    quantiles = inverted_cdf(np.sort(finite), np.linspace(0, 1, _KNOTS + 1)[1:-1])
     inner, repeats = np.unique(quantiles, return_counts=True)
     # Two quantiles on one value: it holds at least a bin's weight and gets a bin of its own.
     own = inner[repeats > 1]
@@ -297,18 +300,18 @@ def _coarse(reference: IntArray, bins: int) -> IntArray:
     A fine bin that alone weighs a coarse one or more stays alone, and so do the empty ones beside
     such a bin: they are where a constant value goes when it changes.
     """
-    share = reference.sum() / bins
-    group = np.zeros(reference.size, dtype=np.int64)
+    counts: list[int] = reference.tolist()
+    share = sum(counts) / bins
+    group = [0] * len(counts)
     filled = 0.0
     current = 0
-    for index in range(1, reference.size):
-        filled += float(reference[index - 1])
-        heavy = reference[index] >= share or reference[index - 1] >= share
-        if heavy or filled + reference[index] / 2 > share:
+    for index, (before, here) in enumerate(itertools.pairwise(counts), start=1):
+        filled += before
+        if here >= share or before >= share or filled + here / 2 > share:
             current += 1
             filled = 0.0
         group[index] = current
-    return group
+    return np.array(group, dtype=np.int64)
 
 
 def _sum(counts: IntArray, groups: IntArray) -> FloatArray:

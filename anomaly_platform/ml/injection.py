@@ -10,6 +10,7 @@ range of magnitudes is as hard on a thermometer as on a byte counter.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -18,11 +19,16 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from anomaly_platform.ml.order_statistics import median, quantile_of_sorted
+
 Kind: TypeAlias = Literal["spike", "drop", "level_shift", "drift", "stuck", "noise_burst"]
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+UNBOUNDED = (-math.inf, math.inf)
+"""Bounds of a metric that can read anything."""
 
 _MAD_TO_SIGMA = 1.4826
 _IQR_TO_SIGMA = 1 / 1.349
@@ -119,12 +125,13 @@ def robust_scale(values: ArrayLike) -> float:
     finite = array[np.isfinite(array)]
     if finite.size == 0:
         return 1.0
-    q25, median, q75 = np.quantile(finite, (0.25, 0.5, 0.75))
+    ordered = np.sort(finite)
+    q25, middle, q75 = (quantile_of_sorted(ordered, q) for q in (0.25, 0.5, 0.75))
     candidates = (
-        _MAD_TO_SIGMA * float(np.median(np.abs(finite - median))),
-        _IQR_TO_SIGMA * float(q75 - q25),
+        _MAD_TO_SIGMA * median(np.abs(finite - middle)),
+        _IQR_TO_SIGMA * (q75 - q25),
         float(finite.std()),
-        0.05 * abs(float(median)),
+        0.05 * abs(middle),
     )
     # Rounding leaves a constant series with a standard deviation that is not quite zero.
     floor = 1e-9 * max(1e-12, float(np.abs(finite).max()))
@@ -137,7 +144,7 @@ def apply_event(
     *,
     scale: float,
     rng: np.random.Generator,
-    bounds: tuple[float, float] = (-np.inf, np.inf),
+    bounds: tuple[float, float] = UNBOUNDED,
 ) -> None:
     """Change the rows of one event in place.
 
@@ -167,7 +174,8 @@ def apply_event(
             held = part[np.isfinite(part)]
             if held.size:
                 part[np.isfinite(part)] = held[0]
-    np.clip(part, bounds[0], bounds[1], out=part)
+    if bounds != UNBOUNDED:
+        np.clip(part, bounds[0], bounds[1], out=part)
 
 
 def plan_events(
@@ -177,7 +185,7 @@ def plan_events(
     rng: np.random.Generator,
     rate: float,
     kinds: Sequence[Kind] = KINDS,
-    bounds: tuple[float, float] = (-np.inf, np.inf),
+    bounds: tuple[float, float] = UNBOUNDED,
     ranges: Mapping[Kind, KindRange] = RANGES,
 ) -> tuple[InjectedEvent, ...]:
     """Draw events for one series: which, how large, how long, and where.
@@ -264,7 +272,7 @@ def inject(
     seed: int,
     rate: float = 0.05,
     kinds: Sequence[Kind] = KINDS,
-    bounds: tuple[float, float] = (-np.inf, np.inf),
+    bounds: tuple[float, float] = UNBOUNDED,
     scale: float | None = None,
 ) -> Injection:
     """Put a seeded run of anomalies into a copy of a series.
@@ -321,22 +329,34 @@ def _possible_kinds(
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return []
-    median = float(np.median(finite))
-    rests = finite.size < 2 or float(np.mean(np.diff(finite) == 0)) > 0.5
+    rests = finite.size < 2 or np.count_nonzero(finite[1:] == finite[:-1]) / (finite.size - 1) > 0.5
     impossible: set[Kind] = set()
     if rests:
         impossible.add("stuck")
-    if median - bounds[0] < _SMALLEST_EFFECT * scale:
+    if _below(finite, bounds) < _SMALLEST_EFFECT * scale:
         impossible.add("drop")
-    if bounds[1] - median < _SMALLEST_EFFECT * scale:
+    if _above(finite, bounds) < _SMALLEST_EFFECT * scale:
         impossible.add("spike")
     return [kind for kind in kinds if kind not in impossible]
 
 
 def _room(magnitude: float, part: FloatArray, bounds: tuple[float, float]) -> float:
+    return _below(part, bounds) if magnitude < 0 else _above(part, bounds)
+
+
+def _below(part: FloatArray, bounds: tuple[float, float]) -> float:
+    """Return how far the level lies above the lower bound."""
+    return math.inf if bounds[0] == -math.inf else _level(part) - bounds[0]
+
+
+def _above(part: FloatArray, bounds: tuple[float, float]) -> float:
+    """Return how far the level lies below the upper bound."""
+    return math.inf if bounds[1] == math.inf else bounds[1] - _level(part)
+
+
+def _level(part: FloatArray) -> float:
     finite = part[np.isfinite(part)]
-    level = float(np.median(finite)) if finite.size else 0.0
-    return level - bounds[0] if magnitude < 0 else bounds[1] - level
+    return median(finite) if finite.size else 0.0
 
 
 def _draw_magnitude(
@@ -356,11 +376,10 @@ def _draw_magnitude(
         return -size
     if kind not in ("level_shift", "drift"):
         return size
-    finite = part[np.isfinite(part)]
-    level = float(np.median(finite)) if finite.size else 0.0
+    below, above = _below(part, bounds), _above(part, bounds)
     # Towards the side that has room: a bound would flatten the event to nothing otherwise.
-    if up and bounds[1] - level < size * scale:
-        up = level - bounds[0] < bounds[1] - level
-    elif not up and level - bounds[0] < size * scale:
-        up = bounds[1] - level >= level - bounds[0]
+    if up and above < size * scale:
+        up = below < above
+    elif not up and below < size * scale:
+        up = above >= below
     return size if up else -size

@@ -29,6 +29,7 @@ from anomaly_platform.ml.detectors.base import (
     as_matrix,
     non_finite,
 )
+from anomaly_platform.ml.order_statistics import median
 
 N_TREES = 100
 MAX_SAMPLES = 256
@@ -164,8 +165,8 @@ def _suspects(X: FloatArray, forest: ForestArrays, limit: int) -> npt.NDArray[np
         return candidates
     step = max(1, X.shape[0] // 512)
     usual = score_forest(forest, np.ascontiguousarray(X[::step]))
-    centre_score = float(np.median(usual))
-    spread = 1.4826 * float(np.median(np.abs(usual - centre_score)))
+    centre_score = median(usual)
+    spread = 1.4826 * median(np.abs(usual - centre_score))
     scores = score_forest(forest, X[candidates])
     standing_out = scores > centre_score + SUSPECT_SCORE * spread
     candidates, scores = candidates[standing_out], scores[standing_out]

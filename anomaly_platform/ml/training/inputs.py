@@ -26,7 +26,7 @@ has a season, what is usual at that time of the cycle is taken off (`seasonality
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ import numpy.typing as npt
 
 from anomaly_platform.ml.features.kernels import Ints
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.order_statistics import median, quantile_of_sorted
 from anomaly_platform.ml.training.input_kernels import centres_and_tails, relate, standardise
 from anomaly_platform.ml.training.seasonality import SeasonalProfile
 
@@ -62,9 +63,10 @@ def _first_positive(*candidates: Callable[[], float]) -> float:
 
 def _spread(values: Floats) -> float:
     """Robust standard deviation; where most values are equal, the plain one; 0 for constants."""
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-    mad = _TO_SIGMA * float(np.median(np.abs(values - middle)))
-    return next((s for s in (mad, float(high - low) / 1.349, float(values.std())) if s > 0), 0.0)
+    ordered = np.sort(values)
+    low, middle, high = (quantile_of_sorted(ordered, q) for q in (0.25, 0.5, 0.75))
+    mad = _TO_SIGMA * median(np.abs(values - middle))
+    return next((s for s in (mad, (high - low) / 1.349, float(values.std())) if s > 0), 0.0)
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class InputModel:
 
     @classmethod
     def fit(cls, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> InputModel:
-        """Learn from the fit part of a series.
+        """Learn from the fit part of a series; `fit_and_derive` with no other rows.
 
         Parameters
         ----------
@@ -104,40 +106,57 @@ class InputModel:
         feature_set
             What the columns are.
         """
-        with np.errstate(over="ignore", invalid="ignore"):
-            plain = cls._fit(columns, feature_set)
-        inputs = plain.derive(times, columns, feature_set)
-        frequency = round(feature_set.frequency.total_seconds() * 1e6)
-        season = SeasonalProfile.fit(times, inputs, frequency)
-        week = SeasonalProfile.fit_week(times, season.apply(times, inputs), frequency)
-        return replace(plain, season=season, week=week)
+        return cls.fit_and_derive(times, columns, feature_set, times.size)[0]
 
     @classmethod
-    def _fit(cls, columns: Columns, feature_set: MetricFeatureSet) -> InputModel:
+    def fit_and_derive(
+        cls, times: Ints, columns: Columns, feature_set: MetricFeatureSet, start: int
+    ) -> tuple[InputModel, Floats]:
+        """Learn from the rows before `start`, and return the inputs of all rows as well.
+
+        Returns
+        -------
+        InputModel
+            As `fit` on these rows returns it.
+        ndarray of float64, shape (n, inputs)
+            What its `derive` returns for all rows; their relations are computed once.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            trailing, step = cls._scales(
+                {name: column[:start] for name, column in columns.items()}, feature_set
+            )
+        inputs = len(input_schema(feature_set))
+        relations = np.empty((times.size, inputs))
+        relate(_table(columns, feature_set), _FLOOR * trailing, step, relations)
+        medians, tails = _centres(relations[:start])
+        standardise(relations, medians, tails, relations)
+        known, clock = relations[:start], times[:start]
+        frequency = round(feature_set.frequency.total_seconds() * 1e6)
+        season = SeasonalProfile.fit(clock, known, frequency)
+        derived = season.apply(times, relations)
+        week = SeasonalProfile.fit_week(clock, derived[:start], frequency)
+        model = cls(trailing, step, medians, tails, season, week)
+        return model, week.apply(times, derived)
+
+    @classmethod
+    def _scales(cls, columns: Columns, feature_set: MetricFeatureSet) -> tuple[float, float]:
+        """Return the typical spread of the longest window and the size of the first difference."""
         longest = feature_set.windows[-1]
         value = columns["value"]
         difference = columns[f"diff_{feature_set.lags[0]}"]
         trailing = _first_positive(
-            lambda: _TO_SIGMA * float(np.median(columns[f"mad_{longest}"])),
-            lambda: float(np.median(columns[f"std_{longest}"])),
+            lambda: _TO_SIGMA * median(columns[f"mad_{longest}"]),
+            lambda: median(columns[f"std_{longest}"]),
             lambda: float(columns[f"std_{longest}"].mean()),
             lambda: _spread(value),
-            lambda: 0.05 * abs(float(np.median(value))),
+            lambda: 0.05 * abs(median(value)),
         )
         step = _first_positive(
-            lambda: _TO_SIGMA * float(np.median(np.abs(difference))),
+            lambda: _TO_SIGMA * median(np.abs(difference)),
             lambda: float(difference.std()),
             lambda: trailing,
         )
-        inputs = len(input_schema(feature_set))
-        season = SeasonalProfile.none(inputs)
-        plain = cls(trailing, step, np.zeros(inputs), np.ones(inputs), season, season)
-        relations = plain.derive(np.zeros(value.size, dtype=np.int64), columns, feature_set)
-        ordered = np.ascontiguousarray(relations.T)
-        ordered.sort(axis=1)
-        medians, tails = np.empty(inputs), np.empty(inputs)
-        centres_and_tails(ordered, _TAIL, medians, tails)
-        return cls(trailing, step, medians, np.maximum(tails, _SMALLEST_TAIL), season, season)
+        return trailing, step
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the model as arrays of fixed shapes for its feature set."""
@@ -165,6 +184,18 @@ class InputModel:
         relate(_table(columns, feature_set), _FLOOR * self.trailing, self.step, out)
         standardise(out, self.medians, self.tails, out)
         return self.week.apply(times, self.season.apply(times, out))
+
+
+def _centres(relations: Floats) -> tuple[Floats, Floats]:
+    """Return (inputs,) the median of each relation and its rare distance from it."""
+    inputs = relations.shape[1]
+    finite = np.empty(relations.shape)
+    standardise(relations, np.zeros(inputs), np.ones(inputs), finite)
+    ordered = np.ascontiguousarray(finite.T)
+    ordered.sort(axis=1)
+    medians, tails = np.empty(inputs), np.empty(inputs)
+    centres_and_tails(ordered, _TAIL, medians, tails)
+    return medians, np.maximum(tails, _SMALLEST_TAIL)
 
 
 def _table(columns: Columns, feature_set: MetricFeatureSet) -> Floats:

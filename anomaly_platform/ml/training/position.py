@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from anomaly_platform.ml.features.kernels import Ints
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.order_statistics import median, quantile_of_sorted, quantiles_of_sorted
 from anomaly_platform.ml.training.seasonality import SeasonalProfile
 
 Floats = npt.NDArray[np.float64]
@@ -112,10 +113,10 @@ class PositionModel:
         """
         frequency = round(feature_set.frequency.total_seconds() * 1e6)
         value = columns["value"]
-        centre = float(np.median(value[:start]))
+        centre = median(value[:start])
         with np.errstate(over="ignore", invalid="ignore"):
-            unit = _positive(float(np.quantile(np.abs(value[:start] - centre), _TAIL)), centre)
-            plain = np.nan_to_num((value[:start] - centre) / unit)[:, None]
+            unit = _positive(_tail(value[:start] - centre), centre)
+            plain = _finite((value[:start] - centre) / unit)[:, None]
         season = SeasonalProfile.fit(times[:start], plain, frequency)
         week = SeasonalProfile.fit_week(
             times[:start], season.apply(times[:start], plain), frequency
@@ -123,15 +124,15 @@ class PositionModel:
         empty = np.zeros(_KNOTS)
         model = cls(centre, unit, 0.0, 0.0, 1.0, 1.0, -1.0, season, week, empty, empty)
         place = model._place(times, value)
-        rescale = _positive(float(np.quantile(np.abs(place[:start]), _TAIL)), 0.0)
-        trailing = np.nan_to_num((columns[f"median_{feature_set.windows[-1]}"] - centre) / unit)
-        level = float(np.median(trailing[:start]))
-        tail = float(np.quantile(np.abs(trailing[:start] - level), _TAIL))
+        rescale = _positive(_tail(place[:start]), 0.0)
+        trailing = _finite((columns[f"median_{feature_set.windows[-1]}"] - centre) / unit)
+        level = median(trailing[:start])
+        tail = _tail(trailing[:start] - level)
         seasonal = season.period > 0 or week.period > 0
         known = seasonal and times[start - 1] - times[0] >= ENOUGH_TIME
         if start >= feature_set.windows[-1] and not known:
             return replace(model, slack=np.inf)
-        medians = np.array([np.median(b) for b in np.array_split(place / rescale, BLOCKS)])
+        medians = np.array([median(b) for b in np.array_split(place / rescale, BLOCKS)])
         apart = [np.abs(medians[h:] - medians[:-h]).mean() for h in range(1, BLOCKS)]
         return replace(
             model,
@@ -152,8 +153,8 @@ class PositionModel:
         """
         return replace(
             self,
-            distances=np.quantile(distances, _PROBABILITIES),
-            raw_scores=np.quantile(raw_scores, _PROBABILITIES),
+            distances=quantiles_of_sorted(np.sort(distances), _PROBABILITIES),
+            raw_scores=quantiles_of_sorted(np.sort(raw_scores), _PROBABILITIES),
         )
 
     def distance(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Floats:
@@ -164,7 +165,7 @@ class PositionModel:
             moved = trailing - self.level
             moved = np.sign(moved) * np.maximum(np.abs(moved) - self.level_tail, 0.0)
             far = np.minimum(np.abs(place), np.abs(place - moved))
-        return np.nan_to_num(far, nan=0.0, posinf=1e6)
+        return far if np.isfinite(far).all() else np.nan_to_num(far, nan=0.0, posinf=1e6)
 
     def temper(
         self, related: Floats, times: Ints, columns: Columns, feature_set: MetricFeatureSet
@@ -209,7 +210,7 @@ class PositionModel:
 
     def _place(self, times: Ints, value: Floats) -> Floats:
         with np.errstate(over="ignore", invalid="ignore"):
-            plain = np.nan_to_num((value - self.centre) / self.unit)[:, None]
+            plain = _finite((value - self.centre) / self.unit)[:, None]
             return self.week.apply(times, self.season.apply(times, plain))[:, 0]
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -272,10 +273,20 @@ def _resting(columns: Columns, feature_set: MetricFeatureSet) -> float:
     reach, full = _reach(columns, feature_set)
     if not full.any():
         return -1.0
-    limit = _FROZEN * float(np.median(reach[full]))
+    limit = _FROZEN * median(reach[full])
     if not limit > 0.0 or float(np.mean(reach[full] <= limit)) > _RESTS:
         return -1.0
     return limit
+
+
+def _finite(values: Floats) -> Floats:
+    """Return the values, 0 for NaN and the largest float for infinity; most often there is none."""
+    return values if np.isfinite(values).all() else np.nan_to_num(values)
+
+
+def _tail(differences: Floats) -> float:
+    """Return the distance from 0 that one difference in a hundred exceeds."""
+    return quantile_of_sorted(np.sort(np.abs(differences)), _TAIL)
 
 
 def _positive(number: float, centre: float) -> float:

@@ -1,0 +1,83 @@
+"""Medians and quantiles of small arrays: NumPy's values to the bit, without its overhead.
+
+`np.median` and `np.quantile` spend ten times as long on their arguments as on a few hundred
+numbers. Training needs some forty of them per series; one sort serves several.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+def median(values: Floats) -> float:
+    """Return the median of (n,) values, NaN when there are none or one is NaN.
+
+    Examples
+    --------
+    >>> median(np.array([3.0, 1.0, 2.0, 10.0]))
+    2.5
+    """
+    return median_of_sorted(np.sort(values))
+
+
+def median_of_sorted(ordered: Floats) -> float:
+    """Return the median of (n,) ascending values, NaN when there are none or the last is NaN."""
+    size = ordered.size
+    if size == 0 or math.isnan(ordered.item(size - 1)):
+        return math.nan
+    half = size // 2
+    if size % 2:
+        return ordered.item(half)
+    return (ordered.item(half - 1) + ordered.item(half)) / 2.0
+
+
+def quantile_of_sorted(ordered: Floats, q: float) -> float:
+    """Return the linearly interpolated quantile of (n,) ascending values, n ≥ 1, q in [0, 1].
+
+    Examples
+    --------
+    >>> quantile_of_sorted(np.array([0.0, 1.0, 2.0]), 0.25)
+    0.5
+    """
+    last = ordered.size - 1
+    if math.isnan(ordered.item(last)):
+        return math.nan
+    place = last * q
+    below = int(place)
+    if below >= last:
+        return ordered.item(last)
+    low, high = ordered.item(below), ordered.item(below + 1)
+    return _between(low, high, place - below)
+
+
+def _between(low: float, high: float, share: float) -> float:
+    # From the nearer end, as NumPy does: rounding is its own.
+    if share >= 0.5:
+        return high - (high - low) * (1.0 - share)
+    return low + (high - low) * share
+
+
+def quantiles_of_sorted(ordered: Floats, q: Floats) -> Floats:
+    """Return (m,) linearly interpolated quantiles of (n,) ascending values without NaN, n ≥ 1."""
+    last = ordered.size - 1
+    place = last * q
+    below = np.minimum(place.astype(np.int64), last)
+    low, high = ordered[below], ordered[np.minimum(below + 1, last)]
+    share = place - below
+    apart = high - low
+    from_below, from_above = low + apart * share, high - apart * (1.0 - share)
+    return np.asarray(np.where(share >= 0.5, from_above, from_below))
+
+
+def inverted_cdf(ordered: Floats, q: Floats) -> Floats:
+    """Return (m,) quantiles of (n,) ascending values that are values themselves, n ≥ 1.
+
+    The smallest value below or at which a share q of the values lies.
+    """
+    place = ordered.size * q - 1.0
+    return ordered[np.clip(np.ceil(place).astype(np.int64), 0, ordered.size - 1)]
