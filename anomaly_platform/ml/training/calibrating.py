@@ -130,7 +130,7 @@ class CalibrationPool:
     def __init__(self, alpha: float, known: KnownCalibrations | None = None) -> None:
         self._enough = math.ceil(1.0 / alpha)
         self._known = known or KnownCalibrations()
-        self._short: dict[int, tuple[str, Floats]] = {}
+        self._short: dict[int, tuple[str, FittedSeries]] = {}
         self._pools: list[Calibration] = []
         self._pool_index: dict[int, int] = {}
         self._open: dict[str, _Entity] = {}
@@ -142,8 +142,8 @@ class CalibrationPool:
         if name not in self._open:
             self._close_finished()
         entity = self._open.setdefault(name, _Entity())
-        if fitted.scores.size < self._enough:
-            self._short[slot] = (metric, fitted.scores)
+        if fitted.ordinary.size < self._enough:
+            self._short[slot] = (metric, fitted)
             entity.waiting[len(entity.times)] = slot
         entity.times.append(fitted.times)
         entity.p_values.append(fitted.p_values)
@@ -167,7 +167,7 @@ class CalibrationPool:
         for entity in self._open.values():
             for place, slot in entity.waiting.items():
                 pool = self._pool(self._pool_index[slot])
-                entity.p_values[place] = pool.p_value(self._short[slot][1])
+                entity.p_values[place] = pool.p_value(self._short[slot][1].scores)
             entity.waiting.clear()
         self._close_finished()
         entities = self._entity_calibrations()
@@ -204,13 +204,13 @@ class CalibrationPool:
                 place = self._known.pool_of_metric[metric]
                 self._pool_index |= dict.fromkeys(slots, place)
                 continue
-            scores = [self._short[slot][1] for slot in slots]
+            scores = [self._short[slot][1].ordinary for slot in slots]
             if sum(s.size for s in scores) < self._enough:
                 rest += slots
             else:
                 self._assign(slots, scores)
         if rest:
-            self._assign(rest, [scores for _, scores in self._short.values()])
+            self._assign(rest, [fitted.ordinary for _, fitted in self._short.values()])
 
     def _assign(self, slots: list[int], scores: list[Floats]) -> None:
         place = self._known.size("pool") + len(self._pools)

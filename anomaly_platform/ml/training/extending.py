@@ -38,6 +38,7 @@ from anomaly_platform.ml.training.fleet import SERIES_SCHEMA, Fleet, Progress
 from anomaly_platform.ml.training.inputs import Columns, input_schema
 from anomaly_platform.ml.training.manifest import Lineage, manifest_of
 from anomaly_platform.ml.training.series import calibration_start
+from anomaly_platform.ml.training.suspects import suspects
 
 #: Most array files of other bundles that a bundle refers to; series of further ones are copied.
 MOST_LAYERS = 7
@@ -101,13 +102,13 @@ def extend_fleet(
     with BundleWriter(directory) as writer:
         moved = _adopt_layers(parent, rows, writer)
         pool = CalibrationPool(policy.alpha, KnownCalibrations.of(parent))
-        witnesses = _Witnesses(FleetScorer(parent), pool)
+        witnesses = _Witnesses(FleetScorer(parent), pool, policy)
         if donor is None:
             fleet = Fleet(
                 feature_set, policy, writer, pool, wanted=wanted, otherwise=witnesses.hear
             )
         else:
-            taken = _Donor(FleetScorer(donor), pool, writer, witnesses, set(wanted))
+            taken = _Donor(FleetScorer(donor), writer, witnesses, set(wanted))
             fleet = Fleet(feature_set, policy, writer, pool, wanted=(), otherwise=taken.hear)
         for frame in frames:
             fleet.train(to_polars(frame))
@@ -166,6 +167,7 @@ class _Witnesses:
 
     scorer: FleetScorer
     pool: CalibrationPool
+    policy: FleetPolicy
 
     def hear(self, key: Key, times: Ints, columns: Columns) -> None:
         model = self.scorer.model(*key)
@@ -182,7 +184,8 @@ class _Witnesses:
         p_values = model.p_value(raw, fallback_scores(part, features).p_value)
         seen = clock <= self.scorer.trained_until(*key)
         if seen.sum() >= 2:
-            p_values[seen] = cross_p_values(raw[seen])
+            kept = ~suspects(raw[seen], self.policy.contamination, self.policy.alpha)
+            p_values[seen] = cross_p_values(raw[seen], kept)
         known = model.knows(part, features)
         self.pool.attest(key[0], clock[known], p_values[known])
 
@@ -193,13 +196,12 @@ class _Donor:
     def __init__(
         self,
         scorer: FleetScorer,
-        pool: CalibrationPool,
         writer: BundleWriter,
         others: _Witnesses,
         wanted: set[Key],
     ) -> None:
         self.records: list[dict[str, object]] = []
-        self._witness = _Witnesses(scorer, pool)
+        self._witness = replace(others, scorer=scorer)
         self._known = KnownCalibrations.of(scorer.bundle)
         self._writer = writer
         self._others = others

@@ -20,11 +20,13 @@ from anomaly_platform.ml.training.quality import SeriesQuality, measure
 from anomaly_platform.ml.training.series import (
     CROSS_BLOCKS,
     TAIL_FLOOR,
+    Bools,
     SeriesModel,
     calibration_start,
     combine,
     required_history,
 )
+from anomaly_platform.ml.training.suspects import suspects
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class FittedSeries:
         Its model, calibrated on its own calibration part.
     times, scores
         (c,) times and raw scores of the calibration part.
+    kept
+        (c,) which of its rows are calibrated on: those that are not suspect.
     p_values
         (c,) p-values of the calibration part's blocks, each from the others.
     quality
@@ -77,8 +81,14 @@ class FittedSeries:
     model: SeriesModel
     times: Ints
     scores: Floats
+    kept: Bools
     p_values: Floats
     quality: SeriesQuality
+
+    @property
+    def ordinary(self) -> Floats:
+        """The raw scores that are calibrated on."""
+        return self.scores[self.kept]
 
 
 def fit_series(
@@ -115,10 +125,7 @@ def fit_series(
         full = {name: column[present] for name, column in columns.items()}
         clock = times[present]
     start = calibration_start(clock.size)
-    inputs = InputModel.fit(
-        clock[:start], {name: column[:start] for name, column in full.items()}, feature_set
-    )
-    matrix = inputs.derive(clock, full, feature_set)
+    inputs, matrix = InputModel.fit_and_derive(clock, full, feature_set, start)
     forest = IsolationForest(
         input_schema(feature_set), n_trees=policy.trees, contamination=policy.contamination
     ).fit(matrix[:start], seed=seed)
@@ -129,36 +136,44 @@ def fit_series(
     distances = position.distance(clock[start:], rest, feature_set)
     position = position.calibrated(distances, related)
     scores = np.maximum(related, position.worth(distances, later=False))
+    kept = ~suspects(scores, policy.contamination, policy.alpha)
+    if not kept.all():
+        position = position.calibrated(distances[kept], related[kept])
+        scores = np.maximum(related, position.worth(distances, later=False))
     middle = (scores.size + 1) // 2
-    calibration = Calibration.fit(scores, tail_floor=TAIL_FLOOR)
+    calibration = Calibration.fit(scores[kept], tail_floor=TAIL_FLOOR)
     history = required_history(rest, feature_set)
     model = SeriesModel(inputs, forest, position, calibration, history)
     if scores.size < 2:
         return FittedSeries(
-            model, clock[start:], scores, np.ones(scores.size), SeriesQuality(None, None)
+            model, clock[start:], scores, kept, np.ones(scores.size), SeriesQuality(None, None)
         )
-    p_values = cross_p_values(scores)
+    p_values = cross_p_values(scores, kept)
     quality = SeriesQuality(None, None)
     if policy.evaluate:
         row = int(np.searchsorted(times, clock[start + middle]))
-        first = Calibration.fit(scores[:middle], tail_floor=TAIL_FLOOR)
+        first = Calibration.fit(scores[:middle][kept[:middle]], tail_floor=TAIL_FLOOR)
         quality = measure(
             model, first, times, columns["value"], row, feature_set, alpha=policy.alpha, seed=seed
         )
-    return FittedSeries(model, clock[start:], scores, p_values, quality)
+    return FittedSeries(model, clock[start:], scores, kept, p_values, quality)
 
 
-def cross_p_values(scores: Floats) -> Floats:
+def cross_p_values(scores: Floats, kept: Bools) -> Floats:
     """Return (c,) p-values of c ≥ 2 calibration scores, each block judged by the other blocks.
+
+    Those count with their kept rows (`suspects`) alone, but every row has a p-value.
 
     Against themselves the scores would be evenly spread by construction; against the other days
     they show how far one stretch of time differs from another.
     """
-    blocks = np.array_split(scores, min(CROSS_BLOCKS, scores.size))
+    count = min(CROSS_BLOCKS, scores.size)
+    blocks = np.array_split(scores, count)
+    usual = [block[there] for block, there in zip(blocks, np.array_split(kept, count), strict=True)]
     return np.concatenate(
         [
             Calibration.fit(
-                np.concatenate(blocks[:i] + blocks[i + 1 :]), tail_floor=TAIL_FLOOR
+                np.concatenate(usual[:i] + usual[i + 1 :]), tail_floor=TAIL_FLOOR
             ).p_value(block)
             for i, block in enumerate(blocks)
         ]

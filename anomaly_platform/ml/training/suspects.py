@@ -1,0 +1,92 @@
+"""Calibration rows that look like incidents nobody has reported.
+
+A calibration takes its rows for normal. Of sixteen hundred of them the largest two decide what is
+rare at α = 0.001, so that a handful of unreported incidents hides every later one that is no
+larger. What is ordinary is therefore read from the bulk, which a few incidents hardly move: from
+the median to the 90 % quantile the scores are taken for the beginning of an exponential tail, and
+where such a tail would leave `EXPECTED` rows, rows beyond are suspect, with their neighbours, on
+which an incident casts its shadow. The bulk is read again without them until nothing changes.
+
+This is clipping, as sigma clipping is, with an exponential tail in the place of the normal one. It
+does not cut heavy tails short: raw scores are logarithms of distances, and an exponential tail of
+the logarithm is a power law. A clean series loses about `EXPECTED` of its highest rows, so it is
+done where the calibration part is long enough to spare them and where few of its rows decide what
+is rare. At α = 0.01 a dozen and more do, and clipping would cost more than it finds.
+
+Suspects are left out of their series' calibration, not out of what the series tells its host,
+whose own calibration sees every row and so keeps its rate of false alarms.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from anomaly_platform.ml.order_statistics import quantile_of_sorted
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+#: Rows of a clean calibration part that may lie beyond the limit, if the tail is exponential.
+EXPECTED = 3.0
+#: Quantiles between which the tail is read.
+BULK = (0.5, 0.9)
+#: Rows before and after a suspect one that are set aside with it.
+NEIGHBOURS = 4
+#: Each half of a calibration part must keep rows enough, whatever share is allowed.
+MOST = 0.25
+#: A shorter calibration part cannot spare the rows.
+LEAST_ROWS = 1000
+#: Rows that decide what is rare, from which on none is set aside.
+FEW = 10.0
+_ROUNDS = 8
+
+
+def suspects(scores: Floats, share: float, alpha: float) -> Bools:
+    """Return (c,) which rows of a calibration part are better left out.
+
+    Parameters
+    ----------
+    scores
+        (c,) raw scores in order of time, finite.
+    share
+        Largest share of rows, in [0, 1], that may be set aside, `MOST` at most. Where more are
+        suspect, the series is like that, and nothing more is set aside.
+    alpha
+        What is rare, in (0, 1): the highest ``alpha`` × c rows decide. As many rows stay as a
+        p-value of alpha needs, 1/alpha.
+    """
+    rows = scores.size
+    aside = np.zeros(rows, dtype=np.bool_)
+    most = min(int(min(share, MOST) * rows), rows - math.ceil(1.0 / alpha))
+    if most < 1 or rows < LEAST_ROWS or alpha * rows >= FEW:
+        return aside
+    for _ in range(_ROUNDS):
+        found = _with_neighbours(scores > _limit(scores[~aside]))
+        if int(found.sum()) > most:
+            return aside
+        if np.array_equal(found, aside):
+            break
+        aside = found
+    return aside
+
+
+def _limit(scores: Floats) -> float:
+    """Return the score beyond which `EXPECTED` rows of (c,) ordinary scores would lie."""
+    ordered = np.sort(scores)
+    low, high = (quantile_of_sorted(ordered, q) for q in BULK)
+    scale = (high - low) / math.log((1.0 - BULK[0]) / (1.0 - BULK[1]))
+    if not scale > 0.0:
+        return math.inf
+    return low + scale * math.log((1.0 - BULK[0]) * scores.size / EXPECTED)
+
+
+def _with_neighbours(rows: Bools) -> Bools:
+    """Return (c,) the rows and those next to them."""
+    steps = np.zeros(rows.size + 1, dtype=np.int64)
+    at = np.flatnonzero(rows)
+    np.add.at(steps, np.maximum(at - NEIGHBOURS, 0), 1)
+    np.add.at(steps, np.minimum(at + NEIGHBOURS + 1, rows.size), -1)
+    return np.asarray(np.cumsum(steps[:-1]) > 0)
