@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import socket
 import sys
-import time
-import urllib.error
-import urllib.request
+import threading
 from pathlib import Path
 
 from rich.console import Console
 
+from anomaly_platform.cli.readiness import Awaited, probed, tell_as_they_answer
 from anomaly_platform.cli.runtime import open_runtime
 from anomaly_platform.cli.supervisor import Service, Supervisor
 from anomaly_platform.resources.channels.routes import Routes
@@ -18,7 +17,8 @@ from anomaly_platform.resources.database import DatabaseError, ensure_databases
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.settings import Settings
 
-_UI_PATIENCE_SECONDS = 120
+_PATIENCE_SECONDS = 120
+_LAST_WORDS_SECONDS = 3
 #: MLflow asks nobody for a password: its pages are for this machine alone.
 _MLFLOW_HOST = "127.0.0.1"
 
@@ -66,24 +66,53 @@ def run_platform(
         )
 
         def announce() -> None:
-            console.print(f"Starting; logs are in {settings.home / 'logs'}")
-            if _ui_answers(f"http://{host}:{port}/server_info", supervisor):
-                console.print(f"[bold green]Dagster UI[/]   http://{host}:{port}")
-            api = f"http://{settings.api_host}:{settings.api_port}"
-            console.print(f"[bold green]API[/]          {api}/docs")
-            if mlflow:
-                console.print(
-                    f"[bold green]MLflow[/]       http://{_MLFLOW_HOST}:{settings.mlflow_port}"
-                )
+            console.print(f"Starting; logs are in {supervisor.log_folder}", soft_wrap=True)
+            tell_as_they_answer(
+                _awaited(settings, supervisor.log_folder, host, port, mlflow=mlflow),
+                lambda line: console.print(line, soft_wrap=True),
+                patience_s=_PATIENCE_SECONDS,
+                stopping=lambda: supervisor.stopping,
+            )
+            if supervisor.stopping:
+                return
             for stream in runtime.platform.streams:
                 folder = runtime.platform.landing.folder(stream.name)
                 console.print(f"Drop files   {folder}  ({stream.title})", soft_wrap=True)
             console.print(f"Database     {runtime.platform.public_url}", soft_wrap=True)
             console.print("Stop with Ctrl-C.")
 
-        supervisor.run(announce)
+        # Beside the supervisor, which restarts what dies meanwhile and hears Ctrl-C at once.
+        announcing = threading.Thread(target=announce, name="announce", daemon=True)
+        supervisor.run(announcing.start)
+        announcing.join(_LAST_WORDS_SECONDS)
         console.print("Stopped.")
     return 0
+
+
+def _awaited(
+    settings: Settings, logs: Path, host: str, port: int, *, mlflow: bool
+) -> list[Awaited]:
+    """Return what a person may want to open, with how to find out whether it answers."""
+    api = f":{settings.api_port}"
+    ui = f":{port}"
+    found = [
+        Awaited(
+            "API",
+            f"http://{settings.api_host}{api}/docs",
+            f"http://{probed(settings.api_host)}{api}/health/ready",
+            str(logs / "api.log"),
+        ),
+        Awaited(
+            "Dagster UI",
+            f"http://{host}{ui}",
+            f"http://{probed(host)}{ui}/server_info",
+            str(logs / "webserver.log"),
+        ),
+    ]
+    if mlflow:
+        url = f"http://{_MLFLOW_HOST}:{settings.mlflow_port}"
+        found.append(Awaited("MLflow", url, f"{url}/health", str(logs / "mlflow.log")))
+    return found
 
 
 def _services(
@@ -134,14 +163,3 @@ def _mlflow_service(platform: Platform) -> Service:
         # The database's URL, which may hold a password, is no argument that others could see.
         server_environment(platform),
     )
-
-
-def _ui_answers(url: str, supervisor: Supervisor) -> bool:
-    deadline = time.monotonic() + _UI_PATIENCE_SECONDS
-    while time.monotonic() < deadline and not supervisor.stopping:
-        try:
-            with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own loopback address
-                return True
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-    return False

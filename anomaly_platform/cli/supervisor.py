@@ -16,8 +16,10 @@ _PR_SET_PDEATHSIG = 1
 _FIRST_DELAY = 1.0
 _LONGEST_DELAY = 30.0
 _HEALTHY_AFTER = 60.0
-_GRACE_SECONDS = 20.0
+#: The API finishes its requests within ten; what takes longer survives being killed.
+_GRACE_SECONDS = 12.0
 _WATCH_SECONDS = 3.0
+_STOP_LOOK_SECONDS = 0.05
 
 
 @dataclass(slots=True)
@@ -138,16 +140,21 @@ class Supervisor:
             service.delay = min(service.delay * 2, _LONGEST_DELAY)
 
     def _stop_all(self) -> None:
-        running = [s.process for s in self.services if s.process is not None]
-        for process in running:
+        running = {s.name: s.process for s in self.services if s.process is not None}
+        if running:
+            self.say(f"Stopping {', '.join(running)}; {_GRACE_SECONDS:.0f} s at most.")
+        for process in running.values():
             _signal_group(process, signal.SIGTERM)
         deadline = time.monotonic() + _GRACE_SECONDS
-        for process in running:
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                self.say(f"process {process.pid} did not stop in time; killing it")
+        while time.monotonic() < deadline and any(p.poll() is None for p in running.values()):
+            time.sleep(_STOP_LOOK_SECONDS)
+        late = [name for name, process in running.items() if process.poll() is None]
+        if late:
+            self.say(f"{', '.join(late)} did not stop in time and is killed")
+        # Also what they have started, of those that ended by themselves.
+        for process in running.values():
             _signal_group(process, signal.SIGKILL)
+        for process in running.values():
             process.wait()
 
 

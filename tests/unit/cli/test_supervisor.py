@@ -86,3 +86,30 @@ def test_children_see_the_environment_and_write_to_their_log(
     supervisor._request_stop()
     thread.join(30)
     assert not thread.is_alive()
+
+
+def test_what_does_not_stop_is_killed_together_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_GRACE_SECONDS", 0.3)
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "print('deaf', flush=True); time.sleep(600)"
+    )
+    said: list[str] = []
+    services = [Service(name, [sys.executable, "-c", deaf]) for name in ("one", "two")]
+    services.append(Service("polite", [sys.executable, "-c", WAITER]))
+    logs = tmp_path / "logs"
+    supervisor = Supervisor(services, {}, logs, said.append)
+    thread = run_in_background(supervisor, monkeypatch)
+    try:
+        both = [logs / "one.log", logs / "two.log"]
+        assert until(lambda: all(log.exists() and log.read_text() for log in both))
+        pids = [service.process.pid for service in services if service.process is not None]
+    finally:
+        supervisor._request_stop()
+        thread.join(30)
+    assert not thread.is_alive()
+    assert said[0].startswith("Stopping one, two, polite;")
+    assert said[1].startswith("one, two did not stop in time")
+    assert all(until(lambda pid=pid: not alive(pid)) for pid in pids)

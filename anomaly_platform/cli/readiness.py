@@ -1,0 +1,82 @@
+"""Telling the person who watches which service answers, as soon as it does."""
+
+from __future__ import annotations
+
+import http.client
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+_ASK_EVERY_S: Final = 0.3
+_PATIENCE_PER_QUESTION_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A service that will answer.
+
+    Attributes
+    ----------
+    name : str
+        For people, and of its log.
+    shown : str
+        The address that a person opens.
+    probe : str
+        An URL that answers without an error once the service is ready.
+    log : str
+        Where it says why it is not.
+    """
+
+    name: str
+    shown: str
+    probe: str
+    log: str
+
+
+def tell_as_they_answer(
+    awaited: Sequence[Awaited],
+    say: Callable[[str], None],
+    *,
+    patience_s: float,
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Say of each service that it is ready when it is, the fastest first.
+
+    Parameters
+    ----------
+    awaited : sequence of Awaited
+    say : callable
+        Takes a line.
+    patience_s : float
+        Seconds after which those that do not answer are named.
+    stopping : callable
+        Whether nobody wants to know any more.
+    """
+    left = list(awaited)
+    deadline = time.monotonic() + patience_s
+    while left and not stopping() and time.monotonic() < deadline:
+        for one in tuple(left):
+            if _answers(one.probe):
+                say(f"{one.name:<12} {one.shown}  (ready)")
+                left.remove(one)
+        if left:
+            time.sleep(_ASK_EVERY_S)
+    if not stopping():
+        for one in left:
+            say(f"{one.name:<12} {one.shown}  (does not answer yet; its log is {one.log})")
+
+
+def probed(host: str) -> str:
+    """Return the address under which this machine reaches what listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - nothing listens
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=_PATIENCE_PER_QUESTION_S):  # noqa: S310 - our own address
+            return True
+    except (urllib.error.URLError, OSError, http.client.HTTPException):
+        return False
