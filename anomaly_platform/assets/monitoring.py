@@ -19,6 +19,7 @@ from dagster import (
     asset,
 )
 
+from anomaly_platform.assets.feature_drift import feature_drift_of_day
 from anomaly_platform.assets.feedback import with_feedback
 from anomaly_platform.assets.metadata import picture, records_table
 from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days
@@ -83,7 +84,9 @@ def stats_of_day(
     if scored is None:
         return stats
     tally = _Tally()
-    drift = SeriesDrift(stream.retraining, reference)
+    known = {key: one.features for key, one in reference.series.items() if one.features is not None}
+    features = feature_drift_of_day(platform, stream, day, reference.features, known)
+    drift = SeriesDrift(stream.retraining, reference, features)
     labels = platform.warehouse.labels.of_day(stream.name, day)
     for chunk in platform.lake.chunks([scored.path], columns=_READ):
         tally.add(with_feedback(chunk, labels))

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.assets.feature_drift import FeatureDrift
 from anomaly_platform.assets.models import open_version
 from anomaly_platform.resources.drift import FEATURE_DRIFT_SCHEMA, SERIES_DRIFT_SCHEMA
 from anomaly_platform.resources.platform import DETECTOR, Platform
@@ -22,6 +23,7 @@ from anomaly_platform.streams.drift import judge_day
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.drift import ReferenceDistribution
+    from anomaly_platform.ml.feature_drift import FeatureReferences
 
 Stats = dict[tuple[str, str], float | None]
 
@@ -31,6 +33,7 @@ _DAY_SECONDS = 86_400.0
 _REFERENCE_COLUMNS = (
     *("entity", "metric", "reference_edges", "reference_counts", "reference_missing"),
     *("reference_psi", "rows", "first_time", "last_time"),
+    *("feature_edges", "feature_counts", "feature_usual_psi"),
 )
 
 
@@ -46,48 +49,101 @@ class SeriesReference:
         Largest PSI of a single training day.
     rows_per_day : float
         Readings of a usual day, above 0.
+    features : FeatureReferences or None
+        Of its other features; None in a bundle that was trained before there were any.
     """
 
     distribution: "ReferenceDistribution"
     usual_psi: float | None
     rows_per_day: float
+    features: "FeatureReferences | None" = None
 
 
 @dataclass(frozen=True, slots=True)
 class FleetReference:
-    """What the series of the bundle in service were like in training."""
+    """What the series of the bundle in service were like in training.
+
+    Attributes
+    ----------
+    version
+        Of the bundle; None without a champion.
+    series
+        By entity and metric.
+    features
+        What the references of features are about, in order.
+    """
 
     version: int | None
     series: dict[tuple[str, str], SeriesReference]
+    features: tuple[str, ...] = ()
 
 
 def fleet_reference(platform: Platform, stream: MetricStream) -> FleetReference:
     """Return what the champion knows of its series; nothing where none serves."""
-    from anomaly_platform.ml.drift import ReferenceDistribution
+    from anomaly_platform.ml.feature_drift import watched_features
+    from anomaly_platform.ml.features.metrics import MetricFeatureSet
 
     champion = platform.warehouse.bundles.champion(stream.name, DETECTOR)
     if champion is None:
         return FleetReference(None, {})
-    series = open_version(platform, stream, champion.version).series
-    if "reference_psi" not in series.columns:
-        series = series.with_columns(reference_psi=pl.lit(None, pl.Float64))
-    trained = series.filter(pl.col("status") == "trained").select(_REFERENCE_COLUMNS)
-    references = {}
-    for entity, metric, edges, counts, missing, usual, rows, first, last in trained.iter_rows():
+    bundle = open_version(platform, stream, champion.version)
+    definition = bundle.manifest["feature_schema"]["definition"]
+    return FleetReference(
+        champion.version,
+        dict(series_references(bundle.series)),
+        watched_features(MetricFeatureSet.from_definition(definition)),
+    )
+
+
+def series_references(
+    series: pl.DataFrame,
+) -> Iterator[tuple[tuple[str, str], SeriesReference]]:
+    """Yield what a bundle's table of series says of each trained one, and its key."""
+    from anomaly_platform.ml.drift import ReferenceDistribution
+    from anomaly_platform.ml.feature_drift import FeatureReferences
+
+    # A bundle that was trained before a column was added lacks it.
+    columns = [
+        pl.col(name) if name in series.columns else pl.lit(None).alias(name)
+        for name in _REFERENCE_COLUMNS
+    ]
+    trained = series.filter(pl.col("status") == "trained").select(columns)
+    for row in trained.iter_rows(named=True):
         distribution = ReferenceDistribution(
-            ("value",), np.array([edges]), np.array([counts]), np.array([missing])
+            ("value",),
+            np.array([row["reference_edges"]]),
+            np.array([row["reference_counts"]]),
+            np.array([row["reference_missing"]]),
         )
-        days = max(1.0, (last - first).total_seconds() / _DAY_SECONDS)
-        references[entity, metric] = SeriesReference(distribution, usual, rows / days)
-    return FleetReference(champion.version, references)
+        days = max(1.0, (row["last_time"] - row["first_time"]).total_seconds() / _DAY_SECONDS)
+        features = None
+        if row["feature_edges"] is not None:
+            features = FeatureReferences.from_lists(
+                row["feature_edges"], row["feature_counts"], row["feature_usual_psi"]
+            )
+        yield (
+            (row["entity"], row["metric"]),
+            SeriesReference(distribution, row["reference_psi"], row["rows"] / days, features),
+        )
 
 
 @dataclass
 class SeriesDrift:
-    """The drift of a day, gathered while its chunks pass; a few numbers per series are kept."""
+    """The drift of a day, gathered while its chunks pass; a few numbers per series are kept.
+
+    Attributes
+    ----------
+    policy, reference
+        How days are judged, and what with.
+    of_features
+        What is known of the same day's features.
+    records
+        A row of ``series_drift`` per series.
+    """
 
     policy: RetrainingPolicy
     reference: FleetReference
+    of_features: FeatureDrift | None = None
     records: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, chunk: pl.DataFrame) -> None:
@@ -117,6 +173,7 @@ class SeriesDrift:
                 "missing_share": 1 - present / (end - begin),
                 "anomaly_share": float(flagged[part].mean()),
                 "verdict": "unknown",
+                "features": None if self.of_features is None else self.of_features.drifted.get(key),
             }
             if known is not None:
                 (found,) = known.distribution.compare(values[part, None])
@@ -145,12 +202,15 @@ class SeriesDrift:
 
     @property
     def features(self) -> pl.DataFrame:
-        """Drift of the values and of the scores over all series, as ``feature_drift`` keeps it."""
+        """Drift of readings, scores and features over all series, as ``feature_drift`` keeps it."""
         table = self.series
         found = [
             _over_series("value", table["psi"], table["ks"]),
             _over_series("score", table["score_psi"], None),
         ]
+        if self.of_features is not None:
+            known = self.of_features.over_series().items()
+            found += [_over_series(name, psi, ks) for name, (psi, ks) in known]
         return pl.DataFrame([one for one in found if one["series"]], schema=FEATURE_DRIFT_SCHEMA)
 
     def stats(self) -> Stats:

@@ -30,6 +30,7 @@ _SERIES: Final[Mapping[str, PgType]] = {
     "missing_share": "float8",
     "anomaly_share": "float8",
     "verdict": "text",
+    "features": "jsonb",
     "bundle_version": "int4",
 }
 _FEATURES: Final[Mapping[str, PgType]] = {
@@ -57,6 +58,7 @@ SERIES_DRIFT_SCHEMA = pl.Schema(
             pl.Float64(),
         ),
         "verdict": pl.String(),
+        "features": pl.String(),
     }
 )
 """A row per series of a day."""
@@ -158,8 +160,14 @@ class DriftStats:
     ) -> pl.DataFrame:
         from psycopg import sql
 
+        read = (
+            sql.SQL("{}::text").format(sql.Identifier(name))
+            if kind == "jsonb"
+            else sql.Identifier(name)
+            for name, kind in columns.items()
+        )
         statement = sql.SQL("SELECT {} FROM {} WHERE stream = %s AND day = %s ORDER BY {}").format(
-            sql.SQL(", ").join(map(sql.Identifier, columns)),
+            sql.SQL(", ").join(read),
             sql.Identifier(table),
             sql.SQL(order),
         )
@@ -174,4 +182,5 @@ _POLARS: Final[Mapping[PgType, type[pl.DataType]]] = {
     "date": pl.Date,
     "int4": pl.Int32,
     "float8": pl.Float64,
+    "jsonb": pl.String,
 }

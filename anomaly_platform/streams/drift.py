@@ -57,7 +57,7 @@ def judge_day(
     >>> judge_day(policy, psi=1.3, psi_noise=0.05, usual_psi=0.8, score_psi=0.3)
     'drifted'
     """
-    by_value = _by_value(policy, psi, psi_noise, usual_psi)
+    by_value = judge_distribution(policy, psi, psi_noise, usual_psi)
     by_score: Verdict = "unknown"
     if score_psi is not None:
         by_score = "none"
@@ -69,9 +69,10 @@ def judge_day(
     return max(by_value, by_score, key=order.index)
 
 
-def _by_value(
+def judge_distribution(
     policy: RetrainingPolicy, psi: float | None, noise: float | None, usual: float | None
 ) -> Verdict:
+    """Say what a day's distribution of one quantity is, from its PSI alone; see `judge_day`."""
     if psi is None or usual is None:
         return "unknown"
     beyond_noise = NOISE_FACTOR * (noise or 0.0)

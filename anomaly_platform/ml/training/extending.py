@@ -271,7 +271,10 @@ def _conform(series: pl.DataFrame, bundle: Bundle) -> pl.DataFrame:
         "trained_in": pl.lit(bundle.manifest["version"], pl.String),
         "trained_at": pl.lit(datetime.fromisoformat(bundle.manifest["trained_at"])),
     }
-    lacking = [value.alias(name) for name, value in since.items() if name not in series.columns]
-    return series.with_columns(lacking).select(
-        pl.col(name).cast(kind) for name, kind in SERIES_SCHEMA.items()
+    unknown = pl.lit(None)
+    return series.select(
+        (pl.col(name) if name in series.columns else since.get(name, unknown).alias(name)).cast(
+            kind
+        )
+        for name, kind in SERIES_SCHEMA.items()
     )

@@ -23,6 +23,7 @@ import polars as pl
 from anomaly_platform.ml.bundle import Bundle, open_bundle
 from anomaly_platform.ml.bundle_writer import BundleWriter
 from anomaly_platform.ml.drift import ReferenceDistribution
+from anomaly_platform.ml.feature_drift import FeatureReferences, watched_features
 from anomaly_platform.ml.features.batch import microseconds, series_offsets
 from anomaly_platform.ml.features.kernels import Ints
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
@@ -61,6 +62,9 @@ SERIES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "reference_edges": pl.List(pl.Float64),
     "reference_counts": pl.List(pl.Int64),
     "reference_missing": pl.Int64,
+    "feature_edges": pl.List(pl.Float32),
+    "feature_counts": pl.List(pl.Int32),
+    "feature_usual_psi": pl.List(pl.Float32),
     "trained_in": pl.String,
     "trained_at": pl.Datetime("us", "UTC"),
 }
@@ -163,6 +167,7 @@ class Fleet:
         self.records: list[dict[str, object]] = []
         self._wanted = wanted
         self._otherwise = otherwise
+        self._watched = watched_features(feature_set)
 
     def train(self, frame: pl.DataFrame) -> None:
         """Train the wanted series of a frame of whole entities.
@@ -222,6 +227,7 @@ class Fleet:
             record["reason"] = f"{type(error).__name__}: {error}"
             return
         record |= self._keep(key, fitted)
+        record |= _feature_reference(times, columns, self._watched)
 
     def _keep(self, key: tuple[str, str], fitted: FittedSeries) -> dict[str, object]:
         slot = self.writer.append(fitted.model.to_arrays())
@@ -258,3 +264,11 @@ def _describe(key: tuple[str, str], times: Ints, columns: Columns) -> dict[str, 
         "reference_counts": reference.counts[0].tolist(),
         "reference_missing": int(reference.missing[0]),
     }
+
+
+def _feature_reference(
+    times: Ints, columns: Columns, features: tuple[str, ...]
+) -> dict[str, object]:
+    """Return what later days of a trained series are compared with, feature by feature."""
+    edges, counts, usual = FeatureReferences.fit(times, columns, features).to_lists()
+    return {"feature_edges": edges, "feature_counts": counts, "feature_usual_psi": usual}

@@ -34,7 +34,7 @@ CREATE TABLE thresholds (
     stream   text             NOT NULL,
     entity   text             NOT NULL,
     metric   text             NOT NULL,
-    threshold double precision NOT NULL CHECK (threshold > 0 AND threshold < 1),
+    threshold double precision NOT NULL CHECK (threshold >= 0 AND threshold <= 1),
     origin   text             NOT NULL CHECK (origin IN ('person', 'labels')),
     set_by   text             NOT NULL,
     set_at   timestamptz      NOT NULL DEFAULT now(),

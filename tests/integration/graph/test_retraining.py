@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -101,10 +102,15 @@ def test_drift_of_one_series_is_noticed_and_only_it_is_trained(
         "press-1": "none",
         "press-2": "none",
     }
-    assert {
-        row["feature"]
-        for row in trained.platform.warehouse.drift.of_features("iiot", moved).iter_rows(named=True)
-    } == {"value", "score"}
+    told = {
+        entity: [one["feature"] for one in json.loads(features)]
+        for entity, features in drift.select("entity", "features").iter_rows()
+    }
+    assert {"mean_12", "mean_48"} & set(told["press-0"])
+    assert max(len(told["press-1"]), len(told["press-2"])) < 3 < len(told["press-0"])
+    over_series = trained.platform.warehouse.drift.of_features("iiot", moved)
+    assert {"value", "score", "std_12", "mean_288", "diff_1"} <= set(over_series["feature"])
+    assert over_series["series"].to_list() == [3] * over_series.height
 
     run = requested(trained)
     config = run.run_config["ops"]["iiot__isolation_forest_model"]["config"]
