@@ -20,9 +20,10 @@ import numpy as np
 import polars as pl
 from speed_table import machine
 
-from anomaly_platform.assets.series_drift import FleetReference, SeriesDrift, SeriesReference
+from anomaly_platform.assets.feature_drift import FeatureDrift
+from anomaly_platform.assets.series_drift import FleetReference, SeriesDrift, series_references
 from anomaly_platform.ml.bundle import Bundle
-from anomaly_platform.ml.drift import ReferenceDistribution
+from anomaly_platform.ml.feature_drift import watched_features
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
 from anomaly_platform.ml.training.extending import extend_fleet
 from anomaly_platform.ml.training.fit import FleetPolicy
@@ -37,6 +38,7 @@ TRAINED_DAYS = 3
 FIRST = datetime(2026, 1, 5, tzinfo=UTC)
 DAY = date(2026, 1, 8)
 METRICS = 5
+NAMES = watched_features(MetricFeatureSet())
 _ENTITIES_A_CHUNK = 200
 _PAGE = Path(__file__).parents[1] / "docs" / "retraining.md"
 _PART = re.compile(r"(<!-- upkeep -->\n).*?(<!-- /upkeep -->)", re.S)
@@ -73,16 +75,7 @@ def chunks(entities: int, first: datetime, days: int, shift: float = 0.0) -> Ite
 
 def references(bundle: Bundle) -> FleetReference:
     """Return what a bundle knows of its series, as the stage opens it."""
-    names = ("entity", "metric", "reference_edges", "reference_counts", "reference_missing")
-    found = {}
-    for entity, metric, edges, counts, missing, usual, rows in bundle.series.select(
-        *names, "reference_psi", "rows"
-    ).iter_rows():
-        distribution = ReferenceDistribution(
-            ("value",), np.array([edges]), np.array([counts]), np.array([missing])
-        )
-        found[entity, metric] = SeriesReference(distribution, usual, rows / TRAINED_DAYS)
-    return FleetReference(1, found)
+    return FleetReference(1, dict(series_references(bundle.series)), NAMES)
 
 
 def scored(chunk: pl.DataFrame) -> pl.DataFrame:
@@ -113,8 +106,30 @@ def drift_of_a_day(platform: Platform, bundle: Bundle, entities: int) -> tuple[f
         for number, chunk in enumerate(chunks(entities, first, 1))
     )
     written = platform.lake.write("scored_events", "ems", DAY.isoformat(), parts, schema=schema)
+    of_features = (
+        MetricFeatureSet()
+        .compute(chunk)
+        .select(
+            *("entity", "metric", *NAMES),
+            pl.lit(number % 64, pl.UInt8).alias("bucket"),
+        )
+        for number, chunk in enumerate(chunks(entities, first, 1))
+    )
+    kinds = {"entity": pl.String(), "metric": pl.String(), "bucket": pl.UInt8()}
+    source = platform.lake.write(
+        "features",
+        "ems",
+        DAY.isoformat(),
+        of_features,
+        schema=kinds | dict.fromkeys(NAMES, pl.Float64()),
+    )
     began = time.perf_counter()
-    drift = SeriesDrift(RetrainingPolicy(), references(bundle))
+    reference = references(bundle)
+    known = {key: one.features for key, one in reference.series.items() if one.features is not None}
+    features = FeatureDrift(RetrainingPolicy(), reference.features, known)
+    for chunk in platform.lake.chunks([source.path]):
+        features.add(chunk)
+    drift = SeriesDrift(RetrainingPolicy(), reference, features)
     for chunk in platform.lake.chunks([written.path]):
         drift.add(chunk)
     drift.stats()
