@@ -6,6 +6,7 @@ served, no message told twice, no row lost.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -23,6 +24,18 @@ KILLS = 10
 SEED = 20260120
 
 
+def of_dagster(up: psutil.Process) -> list[tuple[psutil.Process, str]]:
+    """Return the living processes of Dagster with the beginning of their command lines."""
+    found = []
+    for process in up.children(recursive=True):
+        # One that has just ended is none.
+        with contextlib.suppress(psutil.Error):
+            line = process.cmdline()
+            if any("dagster" in part for part in line):
+                found.append((process, " ".join(line[1:4])))
+    return found
+
+
 def test_the_story_ends_the_same_whatever_is_killed(tmp_path: Path) -> None:
     chance = random.Random(SEED)
     killed: list[str] = []
@@ -31,16 +44,13 @@ def test_the_story_ends_the_same_whatever_is_killed(tmp_path: Path) -> None:
 
     def kill_something(told: Story) -> None:
         """Kill the daemon, a code server or a step, whatever is there."""
-        up = psutil.Process(told.running.process.pid)
-        victims = [
-            process
-            for process in up.children(recursive=True)
-            if any("dagster" in part for part in process.cmdline())
-        ]
-        if victims:
-            victim = chance.choice(victims)
-            killed.append(" ".join(victim.cmdline()[1:4]))
-            victim.kill()
+        victims = of_dagster(psutil.Process(told.running.process.pid))
+        while not victims:
+            time.sleep(1)
+            victims = of_dagster(psutil.Process(told.running.process.pid))
+        victim, told_by = chance.choice(victims)
+        killed.append(told_by)
+        victim.kill()
 
     def wait_and_kill(told: Story, condition: Callable[[], bool], kills: int) -> None:
         for _ in range(kills):
