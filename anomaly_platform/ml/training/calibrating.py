@@ -114,6 +114,15 @@ class _Entity:
     waiting: dict[int, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Short:
+    """What is kept of a series until its pool is known; its model is on disk already."""
+
+    metric: str
+    scores: Floats
+    ordinary: Floats
+
+
 class CalibrationPool:
     """Gathers calibrations while a fleet is trained.
 
@@ -130,7 +139,7 @@ class CalibrationPool:
     def __init__(self, alpha: float, known: KnownCalibrations | None = None) -> None:
         self._enough = math.ceil(1.0 / alpha)
         self._known = known or KnownCalibrations()
-        self._short: dict[int, tuple[str, FittedSeries]] = {}
+        self._short: dict[int, _Short] = {}
         self._pools: list[Calibration] = []
         self._pool_index: dict[int, int] = {}
         self._open: dict[str, _Entity] = {}
@@ -143,7 +152,7 @@ class CalibrationPool:
             self._close_finished()
         entity = self._open.setdefault(name, _Entity())
         if fitted.ordinary.size < self._enough:
-            self._short[slot] = (metric, fitted)
+            self._short[slot] = _Short(metric, fitted.scores, fitted.ordinary)
             entity.waiting[len(entity.times)] = slot
         entity.times.append(fitted.times)
         entity.p_values.append(fitted.p_values)
@@ -167,7 +176,7 @@ class CalibrationPool:
         for entity in self._open.values():
             for place, slot in entity.waiting.items():
                 pool = self._pool(self._pool_index[slot])
-                entity.p_values[place] = pool.p_value(self._short[slot][1].scores)
+                entity.p_values[place] = pool.p_value(self._short[slot].scores)
             entity.waiting.clear()
         self._close_finished()
         entities = self._entity_calibrations()
@@ -196,21 +205,21 @@ class CalibrationPool:
 
     def _share(self) -> None:
         groups: dict[str, list[int]] = defaultdict(list)
-        for slot, (metric, _) in self._short.items():
-            groups[metric].append(slot)
+        for slot, short in self._short.items():
+            groups[short.metric].append(slot)
         rest: list[int] = []
         for metric, slots in groups.items():
             if metric in self._known.pool_of_metric:
                 place = self._known.pool_of_metric[metric]
                 self._pool_index |= dict.fromkeys(slots, place)
                 continue
-            scores = [self._short[slot][1].ordinary for slot in slots]
+            scores = [self._short[slot].ordinary for slot in slots]
             if sum(s.size for s in scores) < self._enough:
                 rest += slots
             else:
                 self._assign(slots, scores)
         if rest:
-            self._assign(rest, [fitted.ordinary for _, fitted in self._short.values()])
+            self._assign(rest, [short.ordinary for short in self._short.values()])
 
     def _assign(self, slots: list[int], scores: list[Floats]) -> None:
         place = self._known.size("pool") + len(self._pools)
