@@ -1,0 +1,161 @@
+"""A service to measure: devices and a supply network that it knows, and `anomaly api` over them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from anomaly_platform.resources.api_keys import SCOPES
+from anomaly_platform.resources.platform import Platform
+from anomaly_platform.settings import get_settings
+from anomaly_platform.simulator.supply_network import simulate_supply_network
+from anomaly_platform.streams import BARCODE, EMS, IIOT
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+#: Models of the usual size, trained for a minute: how well they judge is measured elsewhere.
+BRIEFLY = replace(
+    BARCODE,
+    sequence={"max_epochs": 1},
+    search={"nu": (0.1,), "gamma": (1.0,), "kernel": ("rbf",)},
+)
+TRAINED_ON, DAYS = 20_000, 10
+
+
+@dataclass(frozen=True)
+class Home:
+    """What is to be served.
+
+    Attributes
+    ----------
+    folder
+        ``ANOMALY_HOME``.
+    key
+        An API key that opens everything and has no rate limit.
+    database_url
+        Of the platform's tables.
+    scans
+        Of the network that the service knows, later than those it has learned from.
+    """
+
+    folder: Path
+    key: str
+    database_url: str
+    scans: pl.DataFrame
+
+
+@contextmanager
+def prepared(folder: Path, *, devices: bool = True, scans: bool = True) -> Iterator[Home]:
+    """Simulate, import and train what is asked for; the database runs until the block ends."""
+    platform = Platform(get_settings(home=folder), streams=(BRIEFLY, EMS, IIOT))
+    network = simulate_supply_network(events=TRAINED_ON, days=DAYS, seed=5)
+    try:
+        if devices:
+            _train_devices(folder)
+        if scans:
+            network.world.write_reference(platform.reference_folder(BRIEFLY))
+            _train_scans(platform, network.scans)
+        _, key = platform.warehouse.api_keys.create(
+            "benchmark", SCOPES, created_by="benchmark", predictions_per_minute=0
+        )
+        asked = simulate_supply_network(events=TRAINED_ON // 5, days=DAYS, seed=6).scans
+        yield Home(folder, key, platform.urls.application, asked)
+    finally:
+        platform.close()
+        platform.release()
+
+
+def _train_devices(folder: Path) -> None:
+    simulated = folder / "simulated"
+    _anomaly(folder, "simulate", "iiot", "--out", str(simulated), "--days", "4")
+    _anomaly(folder, "import", "iiot", *map(str, sorted(simulated.glob("iiot-*.csv"))))
+    _anomaly(folder, "run", "iiot")
+
+
+def _anomaly(folder: Path, *arguments: str) -> None:
+    environment = {**os.environ, "ANOMALY_HOME": str(folder)}
+    command = [str(BIN / "anomaly"), *arguments]
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+def _train_scans(platform: Platform, scans: pl.DataFrame) -> None:
+    from dagster import DagsterInstance
+    from rich.console import Console
+
+    from anomaly_platform.cli.materialize import run_stream
+    from anomaly_platform.cli.runtime import Runtime
+    from anomaly_platform.definitions import build_defs
+
+    path = Path(platform.landing.folder("barcode")) / "scans.csv"
+    scans.drop("entity", strict=False).rename({"label": "is_anomaly"}).write_csv(
+        path, datetime_format="%Y-%m-%d %H:%M:%S"
+    )
+    with DagsterInstance.ephemeral() as instance:
+        runtime = Runtime(platform, instance, build_defs(platform=platform), {})
+        run_stream(runtime, BRIEFLY, Console(quiet=True))
+
+
+@contextmanager
+def service(home: Home, workers: int) -> Iterator[str]:
+    """Run `anomaly api`, as people run it; yield its address."""
+    port = free_port()
+    command = [str(BIN / "anomaly"), "api", "--port", str(port), "--workers", str(workers)]
+    with _running(command, home.folder, port) as address:
+        yield address
+
+
+@contextmanager
+def echo(home: Home, workers: int) -> Iterator[str]:
+    """Run the bare route under the same server with the same settings; yield its address."""
+    port = free_port()
+    command = [
+        *(str(BIN / "uvicorn"), "benchmarks.serving_echo:app", "--port", str(port)),
+        *("--workers", str(workers), "--loop", "uvloop", "--http", "httptools"),
+        *("--no-access-log", "--no-server-header", "--log-level", "warning"),
+    ]
+    with _running(command, home.folder, port) as address:
+        yield address
+
+
+@contextmanager
+def _running(command: Sequence[str], folder: Path, port: int) -> Iterator[str]:
+    environment = {**os.environ, "ANOMALY_HOME": str(folder), "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, cwd=ROOT)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url, timeout=5)
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    raise TimeoutError(url)
