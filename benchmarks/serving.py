@@ -63,7 +63,7 @@ def main() -> None:
         f"{loads[0]}, after the last {loads[1]}.",
         "",
         f"`anomaly api` with {given.workers} worker(s), the embedded PostgreSQL with fsync, and",
-        "what puts the load on them share the machine, so that only ratios mean anything elsewhere.",
+        "what loads them share the machine, so that only ratios mean anything elsewhere.",
         "",
         *goals(predict, ingest, barcode),
         *predict_section(predict),

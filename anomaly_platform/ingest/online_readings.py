@@ -115,38 +115,56 @@ class ReadingRules:
         now
             The present by our clock, with a time zone.
         """
-        return [self._check(one, now) for one in raw]
-
-    def _check(self, raw: RawReading, now: datetime) -> Reading | Refusal:
-        try:
-            return Reading(
-                _name(raw.entity, "entity", "the entity"),
-                _name(raw.metric, "metric", "the metric's name"),
-                _micros(now) if raw.event_time is None else self._time(raw.event_time, now),
-                _finite(raw.value),
-                None if raw.event_id is None else _event_id(raw.event_id),
-                None if raw.metadata is None else canonical_metadata(raw.metadata),
-                has_time=raw.event_time is not None,
-            )
-        except _RefusedError as error:
-            return Refusal(*error.args)
-
-    def _time(self, text: str, now: datetime) -> int:
-        time = read_time(text, self.timezone)
-        if time is None:
-            raise _RefusedError(
-                "event_time", "not a time (ISO 8601, YYYY-MM-DD HH:MM:SS or seconds since 1970)"
-            )
-        if time < _micros(self.start):
-            day = self.start.astimezone(UTC)
-            raise _RefusedError("event_time", f"before the stream's first day, {day:%Y-%m-%d}")
-        if time > _micros(now + self.future_allowance):
-            raise _RefusedError("event_time", "in the future")
-        return time
+        times = _Times(self, now)
+        return [_check(one, times) for one in raw]
 
 
 class _RefusedError(Exception):
     """The field at fault, and why."""
+
+
+class _Times:
+    """The times of readings that come together, among which few differ."""
+
+    def __init__(self, rules: ReadingRules, now: datetime) -> None:
+        self.now = _micros(now)
+        self._rules = rules
+        self._first = _micros(rules.start)
+        self._last = _micros(now + rules.future_allowance)
+        self._read: dict[str, int] = {}
+
+    def of(self, text: str) -> int:
+        """Return a time that a reading may have, in microseconds since 1970."""
+        known = self._read.get(text)
+        if known is not None:
+            return known
+        time = read_time(text, self._rules.timezone)
+        if time is None:
+            raise _RefusedError(
+                "event_time", "not a time (ISO 8601, YYYY-MM-DD HH:MM:SS or seconds since 1970)"
+            )
+        if time < self._first:
+            day = self._rules.start.astimezone(UTC)
+            raise _RefusedError("event_time", f"before the stream's first day, {day:%Y-%m-%d}")
+        if time > self._last:
+            raise _RefusedError("event_time", "in the future")
+        self._read[text] = time
+        return time
+
+
+def _check(raw: RawReading, times: _Times) -> Reading | Refusal:
+    try:
+        return Reading(
+            _name(raw.entity, "entity", "the entity"),
+            _name(raw.metric, "metric", "the metric's name"),
+            times.now if raw.event_time is None else times.of(raw.event_time),
+            _finite(raw.value),
+            None if raw.event_id is None else _event_id(raw.event_id),
+            None if raw.metadata is None else canonical_metadata(raw.metadata),
+            raw.event_time is not None,
+        )
+    except _RefusedError as error:
+        return Refusal(*error.args)
 
 
 def _name(text: str, field: str, what: str) -> str:

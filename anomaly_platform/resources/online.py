@@ -18,6 +18,7 @@ from psycopg import Cursor
 from psycopg.rows import class_row
 
 from anomaly_platform.resources.online_encoding import (
+    Encoded,
     int8_array,
     reading_rows,
     text_array,
@@ -195,27 +196,54 @@ def make_states(
     )
 
 
+@dataclass(slots=True)
+class StateChanges:
+    """States that get readings, in the order of their ids.
+
+    Attributes
+    ----------
+    ids, known
+        The rows, and the revision that each must have.
+    last
+        Microseconds since 1970 of the newest reading.
+    """
+
+    ids: list[int]
+    known: list[int]
+    last: list[int]
+
+
 def append_states(
-    connection: Connection, ids: Sequence[int], tails: Sequence[bytes], last: Sequence[int]
-) -> None:
-    """Add readings to the tails of locked states and raise their revisions."""
-    connection.execute(
-        "UPDATE series_state s SET tail = s.tail || k.tail, revision = s.revision + 1, "
-        "last_event = 'epoch'::timestamptz + k.last * interval '1 microsecond', updated_at = now() "
-        "FROM unnest(%b::int8[], %b::bytea[], %b::int8[]) k(id, tail, last) WHERE s.id = k.id",
-        (int8_array(ids), text_array(tails, "bytea"), int8_array(last)),
-    )
+    connection: Connection, changes: StateChanges, tails: Sequence[bytes] | Encoded
+) -> Cursor[Any]:
+    """Add readings to the tails of states; see `_change`."""
+    encoded = tails if isinstance(tails, Encoded) else text_array(tails, "bytea")
+    return _change(connection, "tail = s.tail || k.data", changes, encoded)
 
 
 def replace_states(
-    connection: Connection, ids: Sequence[int], states: Sequence[bytes], last: Sequence[int]
-) -> None:
-    """Write new snapshots of locked states, with empty tails."""
-    connection.execute(
-        "UPDATE series_state s SET state = k.state, tail = '', revision = s.revision + 1, "
+    connection: Connection, changes: StateChanges, states: Sequence[bytes]
+) -> Cursor[Any]:
+    """Write new snapshots of states, with empty tails; see `_change`."""
+    return _change(connection, "state = k.data, tail = ''", changes, text_array(states, "bytea"))
+
+
+def _change(connection: Connection, change: str, what: StateChanges, data: Encoded) -> Cursor[Any]:
+    """Change states that have the revision that is known of them, and raise it.
+
+    Returns
+    -------
+    Cursor
+        Over the ids of those that had it, each with the series' own threshold or None.
+    """
+    return connection.cursor(binary=True).execute(
+        f"UPDATE series_state s SET {change}, revision = s.revision + 1, "  # noqa: S608
         "last_event = 'epoch'::timestamptz + k.last * interval '1 microsecond', updated_at = now() "
-        "FROM unnest(%b::int8[], %b::bytea[], %b::int8[]) k(id, state, last) WHERE s.id = k.id",
-        (int8_array(ids), text_array(states, "bytea"), int8_array(last)),
+        "FROM unnest(%b::int8[], %b::int8[], %b::int8[], %b::bytea[]) k(id, known, last, data) "
+        "WHERE s.id = k.id AND s.revision = k.known "
+        "RETURNING s.id, (SELECT t.threshold FROM thresholds t WHERE t.stream = s.stream "
+        "AND t.entity = s.entity AND t.metric = s.metric)",
+        (int8_array(what.ids), int8_array(what.known), int8_array(what.last), data),
     )
 
 

@@ -76,6 +76,15 @@ def int8_array(numbers: Sequence[int]) -> Int8Array:
     return Int8Array(oid, _header(element, len(numbers)) + cells.tobytes())
 
 
+def pair_array(first: Sequence[int], second: Sequence[float]) -> ByteaArray:
+    """Return a ``bytea[]`` of pairs, 16 bytes each: what ``text_array`` makes of them, sooner."""
+    element, oid = _ELEMENTS["bytea"]
+    cells = np.empty(len(first), dtype=[("length", ">i4"), ("first", "<i8"), ("second", "<f8")])
+    cells["length"] = 16
+    cells["first"], cells["second"] = first, second
+    return ByteaArray(oid, _header(element, len(first)) + cells.tobytes())
+
+
 def text_array(texts: Sequence[bytes], kind: str) -> ByteaArray:
     """Return an array of a type whose elements are bytes of any length."""
     element, oid = _ELEMENTS[kind]

@@ -47,12 +47,15 @@ class HeldState:
         Readings in the row's tail.
     state
         The past.
+    threshold
+        The series' own when the row was last locked, None where the stream's held.
     """
 
     id: int
     revision: int
     tail_rows: int
     state: SeriesState
+    threshold: float | None = None
 
 
 class StateCache:
@@ -124,7 +127,7 @@ def held_state(feature_set: MetricFeatureSet, row: StateRow) -> HeldState:
     """Return what a locked row with its bytes holds."""
     tail = row.tail or b""
     state = read_state(feature_set, row.state or b"", tail)
-    return HeldState(row.id, row.revision, len(tail) // _TAIL_ROW.itemsize, state)
+    return HeldState(row.id, row.revision, len(tail) // _TAIL_ROW.itemsize, state, row.threshold)
 
 
 def merged(feature_set: MetricFeatureSet, times: Ints, values: Floats) -> SeriesState:

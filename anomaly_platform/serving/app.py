@@ -18,7 +18,7 @@ from anomaly_platform.serving.direct import DirectRoutes
 from anomaly_platform.serving.openapi import install_openapi
 from anomaly_platform.serving.problems import install_problem_handlers
 from anomaly_platform.serving.protection import protect
-from anomaly_platform.serving.routes import ROUTERS, ml_predict
+from anomaly_platform.serving.routes import ROUTERS, ml_predict, telemetry
 from anomaly_platform.serving.state import ServingState
 from anomaly_platform.settings import get_settings
 
@@ -49,7 +49,8 @@ def create_app(platform: Platform) -> FastAPI:
     install_problem_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_middleware(DirectRoutes, routes={ml_predict.DIRECT.path: ml_predict.DIRECT})
+    direct = (ml_predict.DIRECT, telemetry.DIRECT)
+    app.add_middleware(DirectRoutes, routes={route.path: route for route in direct})
     protect(app, platform.settings)
     install_openapi(app)
     return app

@@ -8,6 +8,7 @@ state, so that predicting without storing is the same call with the state thrown
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -82,6 +83,33 @@ class SeriesState:
         times = np.frombuffer(data, dtype="<i8", count=rows, offset=_HEADER.size)
         values = np.frombuffer(data, dtype="<f8", offset=_HEADER.size + 8 * rows)
         return cls(feature_version.decode(), times.astype(np.int64), values.astype(np.float64))
+
+
+def states_of(
+    feature_set: MetricFeatureSet, times: Ints, values: Floats, offsets: Sequence[int]
+) -> list[SeriesState]:
+    """Return the states of many series: `SeriesState.of` for each, none of which is empty.
+
+    Parameters
+    ----------
+    feature_set
+        What to keep them for.
+    times, values
+        (n,) rows of all series, ascending in time in each.
+    offsets
+        (series + 1,) first row of each series, then n.
+    """
+    capacity, lookback, version = _bounds(feature_set)
+    ends = np.array(offsets[1:])
+    starts = np.maximum(np.array(offsets[:-1]), ends - capacity)
+    newest = times[ends - 1] - lookback
+    for series in np.flatnonzero(times[starts] <= newest):
+        rows = times[starts[series] : ends[series]]
+        starts[series] += int(rows.searchsorted(newest[series], side="right"))
+    return [
+        SeriesState(version, times[start:end].copy(), values[start:end].copy())
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+    ]
 
 
 @lru_cache(maxsize=64)

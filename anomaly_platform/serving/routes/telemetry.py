@@ -7,13 +7,15 @@ pass here.
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ValidationError
 
+from anomaly_platform.ingest.online_readings import Reading, Refusal
+from anomaly_platform.resources.online_work import OTHER_READING
+from anomaly_platform.serving.direct import Direct, JsonAnswer, read_body
 from anomaly_platform.serving.openapi import problems
 from anomaly_platform.serving.problems import ApiProblem, invalid, not_found
 from anomaly_platform.serving.schemas.telemetry import (
@@ -28,11 +30,11 @@ from anomaly_platform.serving.telemetry_metrics import count_scored
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
-    from anomaly_platform.ingest.online_readings import Reading, Refusal
     from anomaly_platform.resources.online_ingest import Answer
     from anomaly_platform.serving.state import ServingState
 
 DEVICES: Final = "iiot"
+_WRITER: Final = require("ml:write")
 
 router = APIRouter(prefix="/api/v1", tags=["telemetry"])
 
@@ -88,38 +90,43 @@ async def _take(request: Request, name: str) -> Response:
     if not isinstance(stream, MetricStream):
         known = [one.name for one in serving.models.streams.values() if _is_metric(one)]
         raise not_found(f"stream {name!r} of readings; there are {', '.join(known)}")
-    checked = _checked(serving, stream, await _parsed(request, stream))
-    good = [one for one in checked if not _refused(one)]
-    answers = await serving.ingestion.ingest(stream, good, source="api")  # type: ignore[arg-type]
+    rules = serving.platform.reading_rules(stream)
+    checked = rules.check(await _parsed(request, stream), dt.datetime.now(dt.UTC))
+    good = [one for one in checked if isinstance(one, Reading)]
+    answers = await serving.ingestion.ingest(stream, good, source="api")
     verdicts = _verdicts(stream, checked, answers)
-    accepted = sum(one.outcome != "conflict" for one in answers)
-    anomalies = sum(
-        one.outcome != "conflict" and one.reading is not None and one.reading.is_anomaly is True
-        for one in answers
-    )
-    stored = [one.reading for one in answers if one.outcome == "stored"]
+    kept = [one for one in answers if one.outcome != "conflict"]
+    stored = [one.reading for one in kept if one.outcome == "stored" and one.reading is not None]
     serving.look_backs.forget(
-        serving.models.metrics(stream.name),
-        {(one.entity, one.metric) for one in stored if one is not None},
+        serving.models.metrics(stream.name), {(one.entity, one.metric) for one in stored}
     )
-    count_scored(
-        stream.name, len(stored), sum(one is not None and one.is_anomaly is True for one in stored)
-    )
-    if not accepted:
+    count_scored(stream.name, len(stored), sum(one.is_anomaly is True for one in stored))
+    if not kept:
         raise _nothing_kept(verdicts)
     content = {
-        "accepted": accepted,
-        "refused": len(verdicts) - accepted,
-        "anomalies": anomalies,
+        "accepted": len(kept),
+        "refused": len(verdicts) - len(kept),
+        "anomalies": sum(
+            one.reading is not None and one.reading.is_anomaly is True for one in kept
+        ),
         "readings": verdicts,
     }
-    return Response(json.dumps(content).encode(), media_type="application/json")
+    return JsonAnswer(content)
+
+
+async def _send_directly(request: Request) -> Response:
+    await _WRITER(request)
+    return await _take(request, DEVICES)
+
+
+DIRECT: Final = Direct("/api/v1/telemetry", _send_directly)
+"""The first of these routes, for requests that come without the framework's detours."""
 
 
 async def _parsed(request: Request, stream: MetricStream) -> Sequence[Any]:
     if not request.headers.get("content-type", "application/json").startswith("application/json"):
         raise ApiProblem(422, "body: send JSON, with Content-Type: application/json")
-    body = await request.body()
+    body = await read_body(request)
     one, many = adapters_of(stream)
     try:
         if body.lstrip(b" \t\r\n").startswith(b"["):
@@ -131,20 +138,8 @@ async def _parsed(request: Request, stream: MetricStream) -> Sequence[Any]:
         raise invalid([{**each, "loc": ("body", *each["loc"])} for each in found]) from None
 
 
-def _checked(
-    serving: ServingState, stream: MetricStream, readings: Sequence[Any]
-) -> list[Reading | Refusal]:
-    return serving.platform.reading_rules(stream).check(readings, dt.datetime.now(dt.UTC))
-
-
 def _is_metric(stream: object) -> bool:
     return isinstance(stream, MetricStream)
-
-
-def _refused(one: Reading | Refusal) -> bool:
-    from anomaly_platform.ingest.online_readings import Refusal
-
-    return isinstance(one, Refusal)
 
 
 def _verdicts(
@@ -152,21 +147,21 @@ def _verdicts(
 ) -> list[dict[str, Any]]:
     names = external_names(stream)
     said = iter(answers)
+    times: dict[int, str] = {}
     return [
-        {
+        _verdict(next(said), names, times)
+        if isinstance(one, Reading)
+        else {
             "status": "refused",
             **_NOTHING,
-            "error": {"field": names[one.field], "reason": one.reason},  # type: ignore[union-attr]
+            "error": {"field": names[one.field], "reason": one.reason},
         }
-        if _refused(one)
-        else _verdict(next(said), names)
         for one in checked
     ]
 
 
-def _verdict(answer: Answer, names: Mapping[str, str]) -> dict[str, Any]:
-    from anomaly_platform.resources.online_ingest import OTHER_READING
-
+def _verdict(answer: Answer, names: Mapping[str, str], times: dict[int, str]) -> dict[str, Any]:
+    """Return what is said of a reading; `times` are those written so far."""
     error = None
     if answer.reason:
         at_fault = "event_id" if answer.reason == OTHER_READING else "value"
@@ -174,10 +169,13 @@ def _verdict(answer: Answer, names: Mapping[str, str]) -> dict[str, Any]:
     kept = answer.reading
     if kept is None:
         return {"status": answer.outcome, **_NOTHING, "error": error}
+    when = times.get(kept.event_time)
+    if when is None:
+        when = times[kept.event_time] = (_EPOCH + kept.event_time * _MICROSECOND).isoformat()
     return {
         "status": answer.outcome,
-        "event_id": str(kept.event_id),
-        "timestamp": (_EPOCH + kept.event_time * _MICROSECOND).isoformat(),
+        "event_id": kept.event_id,
+        "timestamp": when,
         "is_anomaly": kept.is_anomaly,
         "score": kept.score,
         "threshold": kept.threshold,

@@ -297,6 +297,20 @@ def test_two_processes_write_one_series(platform: Platform) -> None:
     assert state.times.size == 200
 
 
+def test_what_another_process_wrote_is_seen(platform: Platform, ingest: OnlineIngest) -> None:
+    take(ingest, reading(0), reading(0, device="other"))
+    take(ingest, reading(1), reading(1, device="other"))
+    second = OnlineIngest(platform)
+    take(second, reading(5, 5.0))
+    answers = take(ingest, reading(5, 6.0), reading(4, 4.0), reading(2, device="other"))
+    assert outcomes(answers) == ["conflict", "stored", "stored"]
+    assert answers[1].reading is not None
+    assert answers[1].reading.provisional
+    assert outcomes(take(second, reading(6), reading(4, 4.0))) == ["stored", "repeated"]
+    second.close()
+    assert load_state(platform, IIOT, "pump", "temp").values.tolist() == [1.0, 1.0, 4.0, 5.0, 1.0]
+
+
 def test_a_lost_connection_costs_one_request(platform: Platform, ingest: OnlineIngest) -> None:
     take(ingest, reading(0))
     with platform.warehouse.transactions.begin() as connection:
@@ -331,3 +345,9 @@ def test_a_threshold_of_ones_own_decides(platform: Platform, ingest: OnlineInges
     assert answer.reading.score is not None
     assert answer.reading.score < 0.7
     assert answer.reading.is_anomaly
+    with platform.warehouse.transactions.begin() as connection:
+        connection.execute("DELETE FROM thresholds")
+    (answer,) = take(ingest, reading(61, 21.5))
+    assert answer.reading is not None
+    assert answer.reading.threshold == 0.7
+    assert not answer.reading.is_anomaly

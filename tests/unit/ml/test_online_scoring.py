@@ -14,7 +14,7 @@ from anomaly_platform.ml.features.batch import microseconds, series_offsets
 from anomaly_platform.ml.features.kernels import run_appended, run_kernel
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
 from anomaly_platform.ml.features.next_reading import NextReading
-from anomaly_platform.ml.features.online import SeriesState, step
+from anomaly_platform.ml.features.online import SeriesState, states_of, step
 from anomaly_platform.ml.online_scoring import OnlineScorer
 from anomaly_platform.ml.scoring import FleetScorer
 from anomaly_platform.ml.training.fit import FleetPolicy
@@ -211,3 +211,18 @@ def test_a_deleted_model_says_no_more_in_the_batch_either(bundle):
         keys, microseconds(frame["event_time"]), features, np.full(frame.height, 0.7)
     )
     assert said.status == after["status"].to_list()
+
+
+def test_states_of_many_series_are_those_of_each():
+    rng = np.random.default_rng(3)
+    sizes = [1, 2, FEATURES.capacity, FEATURES.capacity + 40, 60]
+    offsets = [0, *np.cumsum(sizes).tolist()]
+    gaps = rng.choice([1, 1, 1, 30, 200], offsets[-1]) * 900_000_000
+    times = START_US + np.concatenate(
+        [np.cumsum(gaps[a:b]) for a, b in itertools.pairwise(offsets)]
+    )
+    values = rng.normal(0, 1, times.size)
+    states = states_of(FEATURES, times, values, offsets)
+    for state, (a, b) in zip(states, itertools.pairwise(offsets), strict=True):
+        assert state.to_bytes() == SeriesState.of(FEATURES, times[a:b], values[a:b]).to_bytes()
+    assert len({state.times.size for state in states}) > 3
