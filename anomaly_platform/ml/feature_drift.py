@@ -30,8 +30,8 @@ BINS = 8
 #: A value that many rows share has an edge on either side, so that there may be twice as many.
 EDGES = 2 * (BINS - 1)
 _DAY = 86_400_000_000
-# Quantiles of more rows than this differ less from theirs than days differ from each other.
-_ROWS_FOR_EDGES = 1_024
+# Enough for bins of about equal weight; their counts are of all rows.
+_ROWS_FOR_EDGES = 256
 _PSEUDO_COUNT = 0.5
 _NOT_WATCHED = ("value", "hour_sin", "hour_cos", "dow_sin", "dow_cos")
 
@@ -136,6 +136,9 @@ def _describe(
     """Fill a feature's row of the reference and return its usual PSI."""
     n = values.size
     step = max(1, n // _ROWS_FOR_EDGES)
+    # In step with hours or days, the sample would see always the same times of day.
+    while step > 1 and (step % 2 == 0 or step % 3 == 0 or step % 5 == 0 or step % 7 == 0):
+        step += 1
     sample = np.empty(n // step + 1, dtype=np.float32)
     size = 0
     for i in range(0, n, step):
