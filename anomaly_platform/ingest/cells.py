@@ -20,6 +20,8 @@ MAX_METADATA: Final = 65_536
 
 _MISSING: Final = ["", "null", "none", "na", "n/a", "\\n"]
 _CONTROL: Final = r"\p{Cc}"
+#: So many names are judged one by one sooner than their distinct ones are found.
+_FEW: Final = 1_000
 _LABELS: Final = {
     **dict.fromkeys(("1", "true", "yes", "t", "y", "1.0"), True),
     **dict.fromkeys(("0", "false", "no", "f", "n", "0.0"), False),
@@ -98,9 +100,11 @@ def read_names(texts: pl.Series, what: str, *, required: bool = True) -> Cells:
     Cells
         Values without blanks at the ends, in Unicode's normal form C.
     """
-    names = texts.str.strip_chars().str.normalize("NFC")
-    distinct = names.unique().alias("name")
-    judged = pl.DataFrame({"name": distinct}).select(
+    read = pl.DataFrame({"name": texts}).select(
+        pl.col("name").str.strip_chars().str.normalize("NFC")
+    )
+    many = read.height > _FEW
+    judged = (read.unique() if many else read).select(
         "name",
         reason=pl.when(pl.col("name").is_null() | (pl.col("name") == ""))
         .then(pl.lit(f"{what} is missing") if required else None)
@@ -112,7 +116,10 @@ def read_names(texts: pl.Series, what: str, *, required: bool = True) -> Cells:
         .cast(pl.String),
         value=pl.when(pl.col("name") != "").then("name"),
     )
-    if judged["reason"].null_count() == judged.height and "" not in distinct:
+    if not many:
+        return Cells(judged["value"].alias(texts.name), judged["reason"])
+    names = read["name"].alias(texts.name)
+    if judged["reason"].null_count() == judged.height and not (judged["name"] == "").any():
         reasons = pl.Series("reason", [None], dtype=pl.String).new_from_index(0, len(texts))
         return Cells(names, reasons)
     return _looked_up(names, judged)

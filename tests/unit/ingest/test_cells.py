@@ -125,3 +125,12 @@ def test_columns_of_nothing():
         assert read(nothing).values.to_list() == [None, None]
         assert read(nothing).reasons.to_list() == [None, None]
         assert read(nothing.clear()).values.to_list() == []
+
+
+def test_few_names_and_many_are_judged_alike():
+    texts = [" a ", "", None, "x" * 257, "b\x07", "cafe\u0301", "  "]
+    for required in (True, False):
+        few = read_names(pl.Series(texts, dtype=pl.String), "it", required=required)
+        many = read_names(pl.Series(texts * 200, dtype=pl.String), "it", required=required)
+        assert many.values.to_list() == few.values.to_list() * 200
+        assert many.reasons.to_list() == few.reasons.to_list() * 200
