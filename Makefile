@@ -50,6 +50,8 @@ bench: setup-dev ## Speed and quality figures into docs/
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/simulated.py
+	$(BIN)/python benchmarks/upkeep.py
+	$(BIN)/python benchmarks/serving.py
 
 clean: ## Remove the environment and the demo's data
 	rm -rf $(VENV) .anomaly
