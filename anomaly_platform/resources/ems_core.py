@@ -149,7 +149,7 @@ class EmsCore:
 
     async def _create(self, path: str, new: EmsRecord, kind: type[Record], key: str) -> Record:
         answer = await self._ask("POST", path, body=_json(new), key=key)
-        return _record(kind, f"POST {path}", _unwrapped(answer))
+        return _created(kind, new, _unwrapped(answer))
 
     async def _pages(self, path: str, query: Mapping[str, str | None]) -> list[Any]:
         """Return the rows of every page; a server that knows no pages gives all at once."""
@@ -193,7 +193,7 @@ class EmsCore:
                 said = f"{what}: {type(error).__name__} at {self._client.base_url.host}"
             else:
                 if response.is_success:
-                    return _decoded(what, content)
+                    return _decoded(what, content) if key is None else _read_if_json(content)
                 said = f"{what}: HTTP {response.status_code}"
                 if response.status_code not in _TRY_AGAIN:
                     excerpt = content[:300].decode("utf-8", "replace").strip()
@@ -240,6 +240,14 @@ def _decoded(what: str, content: bytes) -> Any:
         raise EmsGarbage(f"{what}: the answer is no JSON") from None
 
 
+def _read_if_json(content: bytes) -> Any:
+    """Return what an answer to a creation says: it was created, whatever the body is."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _unwrapped(answer: Any) -> Any:
     """Return what an envelope holds: some answer with the data, others put it into one."""
     if isinstance(answer, Mapping):
@@ -254,6 +262,15 @@ def _record(kind: type[Record], what: str, answer: Any) -> Record:
         return kind.model_validate(answer)
     except ValidationError as error:
         raise EmsGarbage(f"EMS Core, {what}: {_first(error)}") from None
+
+
+def _created(kind: type[Record], new: EmsRecord, answer: Any) -> Record:
+    """Return what was created, with the id that the answer gives it, if it gives one."""
+    values = new.model_dump()
+    try:
+        return kind.model_validate({**values, "id": answer["id"]})
+    except (LookupError, TypeError, ValidationError):
+        return kind.model_validate(values)
 
 
 def _records(kind: type[Record], what: str, rows: list[Any]) -> list[Record]:

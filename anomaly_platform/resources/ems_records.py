@@ -81,7 +81,7 @@ class NewEvent(EmsRecord):
 class Event(NewEvent):
     """An event as the EMS keeps it."""
 
-    id: Identifier
+    id: Identifier | None = None
 
 
 class NewAlert(EmsRecord):
@@ -98,7 +98,7 @@ class NewAlert(EmsRecord):
 class AlertRecord(NewAlert):
     """An alert as the EMS keeps it."""
 
-    id: Identifier
+    id: Identifier | None = None
     status: str | None = None
 
 

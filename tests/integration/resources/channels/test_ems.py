@@ -71,15 +71,17 @@ def test_a_repeat_creates_nothing_twice(
     assert keys[1] == keys[3] == f"{keys[0]}-alert"
 
 
-def test_garbage_in_answer_to_an_event_is_tried_again(
-    play: Any, say: Any, fake_ems: Any, deliveries: Any, answer: Any
+@pytest.mark.parametrize(
+    "body", [{"id": "1"}, {"nothing": "of use"}, {"id": {}}, [], b"", b"created"], ids=str
+)
+def test_whatever_a_server_says_with_201_the_event_is_there(
+    play: Any, say: Any, fake_ems: Any, deliveries: Any, answer: Any, body: Any
 ) -> None:
-    fake_ems.faults = [answer(200, {"nothing": "of use"})]
-    say(anomaly("h1", "warning"))
+    fake_ems.behave = lambda _: answer(201, body)
+    say(anomaly("h1", "critical"))
     play(settings(fake_ems), deliver_due)
-    (delivery,) = deliveries()
-    assert delivery["status"] == "waiting"
-    assert "POST events: assetId: field required" in delivery["last_error"]
+    assert [delivery["status"] for delivery in deliveries()] == ["delivered"]
+    assert [one.parts for one in fake_ems.requests] == [["events"], ["alerts"]]
 
 
 def test_it_is_off_unless_the_ems_is_used() -> None:
