@@ -6,6 +6,7 @@ and an alert. The figures are measured in ``judging``, the gates stand in ``ml.g
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dagster import (
@@ -20,6 +21,7 @@ from dagster import (
 from anomaly_platform.assets.judging import judge
 from anomaly_platform.assets.metadata import records_table
 from anomaly_platform.assets.training import rebase
+from anomaly_platform.assets.training_alerts import tell_of_outcome, why_of
 from anomaly_platform.resources.bundles import BundleRecord, ChampionMovedError
 from anomaly_platform.resources.outbox import Alert, fingerprint
 from anomaly_platform.resources.platform import DETECTOR, Platform
@@ -84,7 +86,13 @@ def judge_challengers(platform: Platform, stream: MetricStream) -> Iterator[Verd
     for record in reversed(waiting):
         if record.version < newest_whole:
             reason = f"version {newest_whole} was trained later, on every series"
-            bundles.reject(stream.name, DETECTOR, record.version, reason)
+            bundles.reject(
+                stream.name,
+                DETECTOR,
+                record.version,
+                reason,
+                also=partial(tell_of_outcome, platform, record=record, serves=False, why=reason),
+            )
             continue
         yield _settle(platform, stream, record)
 
@@ -121,6 +129,8 @@ def _act(
 
     def tell(connection: Connection) -> None:
         tell_of_verdict(platform, connection, stream, DETECTOR, record.version, decision)
+        why = why_of(decision)
+        tell_of_outcome(platform, connection, record, serves=decision.promote, why=why)
 
     if decision.promote:
         bundles.promote(

@@ -61,14 +61,15 @@ def build_isolation_forest_model(stream: MetricStream) -> AssetsDefinition:
         version, bundle = train(
             platform, stream, series=series, window_days=config.window_days, origin=origin
         )
+        record = platform.warehouse.bundles.get(stream.name, DETECTOR, version)
+        why = "not said" if record is None else record.trained_because_of
         data = bundle.manifest["data"]
         context.log.info("bundle %d: %s", version, data)
         return MaterializeResult(
             metadata={
                 "version": MetadataValue.int(version),
                 "parent": MetadataValue.text(bundle.manifest.get("parent") or "none"),
-                "cause": MetadataValue.text(config.cause),
-                "why": MetadataValue.text(config.reason or "not said"),
+                "trained because of": MetadataValue.text(why),
                 "retrained": MetadataValue.json(retrained_counts(bundle)),
                 "series": MetadataValue.json(data),
                 "metrics": MetadataValue.json(bundle.manifest["metrics"]),

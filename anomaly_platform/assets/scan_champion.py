@@ -30,6 +30,8 @@ from anomaly_platform.assets.scan_window import (
     read_window,
     scan_window,
 )
+from anomaly_platform.assets.training_alerts import tell_of_outcome, why_of
+from anomaly_platform.assets.training_config import TrainingOrigin
 from anomaly_platform.resources.bundles import BundleRecord
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.resources.transactions import Connection
@@ -146,18 +148,30 @@ def promote_newest_set(platform: Platform, stream: ScanStream) -> MaterializeRes
         computed=stream.features.version,
     )
     versions = {**newest, stream.scored_by: version}
-    _act(platform, stream, versions, decision)
+    _act(platform, stream, versions, served, decision)
     return _result(platform, stream, Verdict(version, decision), metrics)
 
 
 def _act(
-    platform: Platform, stream: ScanStream, versions: dict[str, int], decision: "Decision"
+    platform: Platform,
+    stream: ScanStream,
+    versions: dict[str, int],
+    served: dict[str, int],
+    decision: "Decision",
 ) -> None:
     bundles, gates = platform.warehouse.bundles, decision.rows()
+    trained = [
+        bundles.get(stream.name, detector, one)
+        for detector, one in versions.items()
+        if served.get(detector) != one
+    ]
 
     def tell(connection: Connection) -> None:
         fusion = versions[stream.scored_by]
         tell_of_verdict(platform, connection, stream, stream.scored_by, fusion, decision)
+        why = why_of(decision)
+        for record in filter(None, trained):
+            tell_of_outcome(platform, connection, record, serves=decision.promote, why=why)
 
     if decision.promote:
         bundles.promote_set(stream.name, versions, decision.reason, gates=gates, also=tell)
@@ -268,6 +282,15 @@ def _publish_fusion(
                 for name, record in challenger.members.items()
             },
         ),
+        _origin_of(challenger),
+    )
+
+
+def _origin_of(challenger: Challenger) -> TrainingOrigin:
+    """Return why the set is made anew: for what its newest member was trained."""
+    newest = max(challenger.members.values(), key=lambda one: one.created_at)
+    return TrainingOrigin(
+        *(str(newest.parameters.get(name, "")) for name in ("run_id", "cause", "reason"))
     )
 
 

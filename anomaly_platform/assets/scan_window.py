@@ -17,8 +17,8 @@ from dagster import Failure, RetryRequested
 
 from anomaly_platform import __version__
 from anomaly_platform.assets.features import SCAN_SCHEMA, in_order
-from anomaly_platform.assets.training_alerts import tell_of_failure, tell_of_training
-from anomaly_platform.assets.training_config import TrainingOrigin
+from anomaly_platform.assets.training_alerts import tell_of_failure, tell_of_series
+from anomaly_platform.assets.training_config import TrainingOrigin, origin_of
 from anomaly_platform.resources.bundles import BundleRecord
 from anomaly_platform.resources.partitions import Partition
 from anomaly_platform.resources.platform import Platform
@@ -220,6 +220,7 @@ def publish(
     )
     path = f"models/{stream.name}/{detector}/{version:06d}"
     platform.lake.publish_folder(folder / "bundle", path)
+    known_origin = origin_of(origin, platform.warehouse.bundles.all(stream.name, detector))
     platform.warehouse.bundles.register(
         stream.name,
         detector,
@@ -233,7 +234,7 @@ def publish(
         parameters={
             **trained.hyper_parameters,
             "watermark": window.watermark,
-            **asdict(origin or TrainingOrigin()),
+            **asdict(known_origin),
             "code_version": __version__,
             "training_seconds": trained.seconds,
         },
@@ -245,13 +246,6 @@ def publish(
                 "rows": [int(trained.data.get("training_samples", 0))],
             }
         ),
-        also=tell_of_training(
-            platform,
-            stream.name,
-            detector,
-            version,
-            failed_series=[],
-            details={name: value for name, value in trained.data.items() if name != "history"},
-        ),
+        also=tell_of_series(platform, stream.name, detector, version, failed_series=[]),
     )
     return digest

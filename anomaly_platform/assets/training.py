@@ -18,9 +18,9 @@ from anomaly_platform.assets.model_files import open_path, open_version
 from anomaly_platform.assets.training_alerts import (
     Within,
     tell_of_failure,
-    tell_of_training,
+    tell_of_series,
 )
-from anomaly_platform.assets.training_config import Key, TrainingOrigin
+from anomaly_platform.assets.training_config import Key, TrainingOrigin, origin_of
 from anomaly_platform.assets.training_window import (
     TrainingWindow,
     training_frames,
@@ -68,10 +68,12 @@ def train(
         window = training_window(platform, stream, window_days=window_days)
     if not window.days:
         raise Failure(f"{stream.name} has no features to train on; materialize some days first")
-    version = platform.warehouse.bundles.reserve_version(
+    bundles = platform.warehouse.bundles
+    known_origin = origin_of(origin, bundles.all(stream.name, DETECTOR))
+    version = bundles.reserve_version(
         stream.name, DETECTOR, parent=None if parent is None else parent.version
     )
-    training = _Training(platform, stream, version, window, origin or TrainingOrigin())
+    training = _Training(platform, stream, version, window, known_origin)
     return version, training.run(parent, wanted or ())
 
 
@@ -237,18 +239,12 @@ class _Training:
 
         own = own_series(bundle)
         failed = own.filter(pl.col("status") == "failed")
-        return tell_of_training(
+        return tell_of_series(
             self.platform,
             self.stream.name,
             DETECTOR,
             self.version,
             failed_series=failed.select("entity", "metric", "reason").rows(),
-            details={
-                "cause": self.origin.cause,
-                "reason": self.origin.reason,
-                "parent": bundle.manifest["parent"],
-                **retrained_counts(bundle),
-            },
         )
 
 

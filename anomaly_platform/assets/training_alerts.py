@@ -1,17 +1,21 @@
-"""What people are told of a training, in the transaction that records its end.
+"""What people are told of a training, in the transactions that record its end and its outcome.
 
-What belongs here: the messages about trained, retrained and failed models. What serves after a
-training is another question, which ``champion`` answers.
+What belongs here: the messages about trained, retrained and failed models. Whether a version
+serves is decided in ``champion``; only then is a training told of, together with the decision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from anomaly_platform.resources.outbox import Alert, fingerprint
+from anomaly_platform.resources.bundles import BundleRecord
+from anomaly_platform.resources.outbox import Alert, Kind, fingerprint
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.resources.transactions import Connection
+
+if TYPE_CHECKING:
+    from anomaly_platform.ml.gates import Decision
 
 Within = Callable[[Connection], object]
 
@@ -39,42 +43,25 @@ def tell_of_failure(
     return tell
 
 
-def tell_of_training(
+def tell_of_series(
     platform: Platform,
     stream: str,
     detector: str,
     version: int,
     *,
     failed_series: list[tuple[str, str, str]],
-    details: Mapping[str, Any],
 ) -> Within:
-    """Return what tells that a version was trained, and which of its series could not be.
+    """Return what tells which series of a version could not be trained, and ends older failures.
 
     Parameters
     ----------
     failed_series
         Entity, metric and reason of those that this training tried in vain.
-    details
-        For the message: counts, cause, metrics.
     """
-    kind: Any = "model_trained" if version == 1 else "model_retrained"
     of_series = fingerprint("model_disabled", stream, detector, "series")
 
     def tell(connection: Connection) -> None:
         outbox = platform.outbox
-        outbox.raise_alert(
-            connection,
-            Alert(
-                kind=kind,
-                fingerprint=fingerprint(kind, stream, detector, str(version)),
-                subject=f"{stream}/{detector}",
-                severity="info",
-                title=f"{stream}: version {version} of {detector} was trained",
-                stream=stream,
-                details={"version": version, **details},
-                occurrence=str(version),
-            ),
-        )
         whole = fingerprint("model_disabled", stream, detector)
         outbox.resolve_alert(connection, whole, {"version": version})
         if not failed_series:
@@ -99,3 +86,51 @@ def tell_of_training(
         )
 
     return tell
+
+
+def tell_of_outcome(
+    platform: Platform, connection: Connection, record: BundleRecord, *, serves: bool, why: str
+) -> None:
+    """Tell that a version was trained and what became of it, within the decision's transaction.
+
+    Parameters
+    ----------
+    record
+        The version as it was judged.
+    serves, why
+        Whether it is in service now, and why or why not.
+    """
+    kind: Kind = "model_trained" if record.version == 1 else "model_retrained"
+    outcome = "is in service" if serves else f"was rejected: {why}"
+    counts = ("series_trained", "series_failed", "series_insufficient_history")
+    platform.outbox.raise_alert(
+        connection,
+        Alert(
+            kind=kind,
+            fingerprint=fingerprint(kind, record.stream, record.detector, str(record.version)),
+            subject=f"{record.stream}/{record.detector}",
+            severity="info",
+            title=(
+                f"{record.stream}: version {record.version} of {record.detector} was trained "
+                f"and {outcome}"
+            ),
+            stream=record.stream,
+            details={
+                "version": record.version,
+                "serves": serves,
+                "why": why,
+                "trained_because_of": record.trained_because_of,
+                "parent": record.parent,
+                **{name: record.metrics[name] for name in counts if name in record.metrics},
+            },
+            occurrence=str(record.version),
+        ),
+    )
+
+
+def why_of(decision: Decision) -> str:
+    """Return the first gate that a version failed, or else what speaks for it."""
+    failed = next((gate for gate in decision.gates if not gate.passed), None)
+    if failed is None:
+        return decision.reason
+    return f"{failed.gate}: {failed.value}, needed is {failed.bound}"

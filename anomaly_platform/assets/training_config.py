@@ -6,13 +6,19 @@ everything on the stream's own policy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 from dagster import AssetExecutionContext, Config, Failure
 from pydantic import Field
 
+from anomaly_platform.resources.bundles import BundleRecord
+
 Key = tuple[str, str]
+
+#: The cause of what is trained because there is nothing yet.
+FIRST_TRAINING: Final = "first training"
 
 
 class TrainingConfig(Config):
@@ -60,6 +66,21 @@ class TrainingOrigin:
     def of(cls, context: AssetExecutionContext, config: TrainingConfig) -> Self:
         """Return the origin of the run under way."""
         return cls(context.run.run_id, config.cause, config.reason)
+
+
+def origin_of(origin: TrainingOrigin | None, versions: Iterable[BundleRecord]) -> TrainingOrigin:
+    """Return the origin of a training; where nothing was said, the first one is just that.
+
+    Parameters
+    ----------
+    versions
+        All that there are of the stream and detector.
+    """
+    given = origin or TrainingOrigin()
+    asked = given.reason or given.cause != TrainingOrigin().cause
+    if asked or any(one.trained_at is not None for one in versions):
+        return given
+    return replace(given, cause=FIRST_TRAINING)
 
 
 def refuse_series(stream: str, config: TrainingConfig) -> None:

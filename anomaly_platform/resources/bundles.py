@@ -77,6 +77,14 @@ class BundleRecord:
     gates: list[dict[str, Any]]
     created_at: dt.datetime
 
+    @property
+    def trained_because_of(self) -> str:
+        """What asked for its training and why; what was asked for may begin with its cause."""
+        cause, reason = (str(self.parameters.get(name) or "") for name in ("cause", "reason"))
+        if not (cause and reason) or reason.startswith(f"{cause}:"):
+            return reason or cause
+        return f"{cause}: {reason}"
+
 
 class Bundles:
     """Reads and writes ``bundles``, ``ml_models`` and ``champions``."""

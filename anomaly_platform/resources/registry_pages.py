@@ -181,7 +181,7 @@ def _changing_tags(platform: Platform, record: BundleRecord) -> dict[str, str]:
 
 
 def _note(record: BundleRecord) -> str:
-    why = record.parameters.get("reason") or record.parameters.get("cause") or ""
+    why = record.trained_because_of
     lines = [f"**{record.stream} {record.detector}, version {record.version}.**"]
     if why:
         lines.append(f"Trained because of: {why}.")

@@ -96,6 +96,13 @@ def test_poisoned_data_does_not_replace_the_champion_and_somebody_is_told(
     )
     assert alert[:3] == ("ems/isolation_forest", "warning", "open")
     assert alert[3]["version"] == 2
+    first, second = rows_of(
+        served, "SELECT title FROM notifications WHERE kind LIKE 'model_%' ORDER BY title"
+    )
+    assert first == ("ems: version 1 of isolation_forest was trained and is in service",)
+    assert second[0].startswith(
+        "ems: version 2 of isolation_forest was trained and was rejected: minimum quality: median"
+    )
     run_stream(served, EMS, Console(quiet=True), train=False)
     after = rows_of(served, "SELECT score FROM scored_ems ORDER BY event_id")
     assert after == before
@@ -133,6 +140,13 @@ def test_challengers_that_waited_are_settled_in_order(served: Runtime) -> None:
     partial, _ = train(platform, EMS, series=[("host-02", "cpu")], window_days=2)
     verdicts = list(judge_challengers(platform, EMS))
     assert [v.version for v in verdicts] == [whole, partial + 1]
+    told = rows_of(
+        served,
+        "SELECT details->'version', details->'serves' FROM notifications, "
+        "jsonb_extract_path(body, 'details') AS details "
+        "WHERE kind LIKE 'model_%' ORDER BY details->'version'",
+    )
+    assert told == [(1, True), (2, False), (whole, True), (partial + 1, True)]
     assert all(v.decision.promote for v in verdicts)
     assert {b.version: b.status for b in bundles.all("ems", DETECTOR)} == {
         1: "retired",
@@ -165,5 +179,10 @@ def test_a_training_that_fails_is_told_of_and_the_next_one_ends_it(
     assert served.platform.warehouse.bundles.champions("ems") == {DETECTOR: 1}
     served.materialize([model], {})
     assert rows_of(served, state) == [("critical", "resolved")]
+    assert {row[1] for row in rows_of(served, "SELECT version, status FROM bundles")} == {
+        "champion", "failed", "challenger"
+    }  # fmt: skip
     told = "SELECT kind FROM notifications WHERE severity = 'info' AND kind LIKE 'model_%'"
+    assert rows_of(served, told) == [("model_trained",)], "the other one is not decided about yet"
+    materialize_champion(served)
     assert {"model_trained", "model_retrained"} <= {row[0] for row in rows_of(served, told)}

@@ -233,6 +233,13 @@ def test_a_set_is_judged_by_gates_and_comes_back_with_its_scores(trained: Runtim
     ]
     judged = bundles.all("barcode", "fusion")[0]
     assert len(judged.gates) == 3
+    assert judged.trained_because_of == "age: a shorter window"
+    with platform.warehouse.transactions.begin() as connection:
+        told = connection.execute(
+            "SELECT subject FROM notifications WHERE kind = 'model_retrained' ORDER BY subject"
+        ).fetchall()
+    # What serves already was not trained, and is not told of again.
+    assert told == [("barcode/fusion",), ("barcode/rules",)]
     put_into_service(platform, SCANS, judged.version, "a test", overrule=True)
     assert bundles.champions("barcode")["rules"] == rules.version
     run(trained, train=False)
