@@ -84,10 +84,23 @@ def promote(
     ] = False,
 ) -> None:
     """Put a version into service; of scans the version of the fusion, which names a set."""
-    from anomaly_platform.resources.model_sets import put_into_service
+    from anomaly_platform.resources.bundles import PromotionError
+    from anomaly_platform.resources.model_sets import find, members_of, put_into_service
 
     with _opened() as platform:
         one = _stream(platform, stream)
+        record = find(platform, one, one.scored_by, version)
+        if record.status == "rejected" and not despite_gates:
+            why = f" ({record.reason})" if record.reason else ""
+            raise PromotionError(
+                f"version {version} of {one.name} {one.scored_by} cannot serve: it is "
+                f"rejected{why}; --despite-gates puts it into service nevertheless"
+            )
+        if record.status == "champion" and _serve(
+            platform, one, members_of(platform, one, version)
+        ):
+            console.print(f"{one.name}: version {version} is in service already; nothing changes.")
+            return
         serving = put_into_service(
             platform, one, version, f"promoted by hand: {reason}", overrule=despite_gates
         )
@@ -111,11 +124,25 @@ def rollback(
 @models_app.command()
 def delete(stream: StreamName, version: Version, reason: Reason, detector: Detector = None) -> None:
     """Mark a version as deleted; `anomaly prune` removes its files. Never what serves."""
+    from anomaly_platform.resources.bundles import PromotionError
+    from anomaly_platform.resources.model_sets import find
+
     with _opened() as platform:
         one = _stream(platform, stream)
         chosen = _detector(one, detector)
-        platform.warehouse.bundles.delete(one.name, chosen, version, f"deleted: {reason}")
+        if find(platform, one, chosen, version).status == "deleted":
+            raise PromotionError(f"version {version} of {one.name} {chosen} is deleted already")
+        bundles = platform.warehouse.bundles
+        before = bundles.previous(one.name, one.scored_by)
+        bundles.delete(one.name, chosen, version, f"deleted: {reason}")
         console.print(f"Version {version} of {one.name} {chosen} is deleted.")
+        if (chosen, version) == (one.scored_by, before):
+            now = bundles.previous(one.name, chosen)
+            console.print(
+                "There is no version to roll back to any more."
+                if now is None
+                else f"A roll-back now leads to version {now}."
+            )
 
 
 @contextmanager
@@ -131,6 +158,11 @@ def _opened() -> Iterator[Platform]:
         raise typer.Exit(2) from None
     finally:
         platform.release()
+
+
+def _serve(platform: Platform, stream: Stream, versions: Mapping[str, int]) -> bool:
+    """Tell whether all of these versions are in service."""
+    return versions.items() <= platform.warehouse.bundles.champions(stream.name).items()
 
 
 def _stream(platform: Platform, name: str) -> Stream:
@@ -184,9 +216,7 @@ def _facts(record: BundleRecord, history: list[Any]) -> Table:
         "trained": f"{record.trained_at:%Y-%m-%d %H:%M} UTC" if record.trained_at else "never",
         "window": window,
         "made from": "" if record.parent is None else f"version {record.parent}",
-        "asked by": ": ".join(
-            str(parameters[name]) for name in ("cause", "reason") if parameters.get(name)
-        ),
+        "trained because of": record.trained_because_of,
         "Dagster run": str(parameters.get("run_id") or ""),
         "code": str(parameters.get("code_version") or ""),
         "files": record.path or "",

@@ -16,6 +16,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from anomaly_platform.assets.models import train
+from anomaly_platform.assets.training_config import TrainingOrigin
 from anomaly_platform.cli import models as models_module
 from anomaly_platform.cli.main import app
 from anomaly_platform.cli.materialize import run_stream
@@ -112,7 +113,7 @@ def test_the_commands_refuse_with_a_reason(
     why = ("--reason", "because")
     for arguments, message in (
         (("promote", "ems", "9", *why), "there is no version 9 of ems isolation_forest; there are"),
-        (("promote", "ems", "2", *why), "it is rejected"),
+        (("promote", "ems", "2", *why), "rejected (too bad); --despite-gates puts it into service"),
         (("rollback", "ems", *why), "no earlier version of isolation_forest can serve again"),
         (("rollback", "ems", "--to", "2", *why), "never served"),
         (("delete", "ems", "1", *why), "serves and cannot be deleted"),
@@ -127,6 +128,8 @@ def test_the_commands_refuse_with_a_reason(
     assert deleted is not None
     assert deleted.status == "deleted"
     assert deleted.path not in platform.warehouse.partitions.referenced_paths()
+    again = anomaly("delete", "ems", "2", *why)
+    assert (again.exit_code, "is deleted already" in " ".join(again.output.split())) == (2, True)
     assert "it is deleted" in " ".join(anomaly("promote", "ems", "2", *why).output.split())
 
 
@@ -140,6 +143,29 @@ def test_a_rejected_version_serves_when_somebody_overrules_its_gates(
     result = anomaly("promote", "ems", "2", "--reason", "we know better", "--despite-gates")
     assert result.exit_code == 0
     assert runtime.platform.warehouse.bundles.champions("ems") == {DETECTOR: 2}
+
+
+def test_what_a_command_leads_to_is_said(
+    runtime: Runtime, drop: Drop, run: Run, anomaly: Command
+) -> None:
+    drop(EMS, "a.csv", readings("host-1"))
+    run(EMS)
+    assert "first training" in anomaly("show", "ems", "1").output
+    why = ("--reason", "because")
+    assert "version 1 is in service already; nothing changes" in (
+        anomaly("promote", "ems", "1", *why).output
+    )
+    for days, cause, reason in ((2, "quality", "quality: too low"), (3, "request", "")):
+        origin = TrainingOrigin("run", cause, reason)
+        version, _ = train(runtime.platform, EMS, window_days=days, origin=origin)
+        assert anomaly("promote", "ems", str(version), *why).exit_code == 0
+    shown = " ".join(anomaly("show", "ems", "2").output.split())
+    assert "trained because of │ quality: too low" in shown
+    assert len(runtime.platform.warehouse.bundles.history("ems", DETECTOR)) == 3
+    said = anomaly("delete", "ems", "2", *why).output
+    assert "A roll-back now leads to version 1." in said
+    said = anomaly("delete", "ems", "1", *why).output
+    assert "There is no version to roll back to any more." in said
 
 
 def register(platform: Platform, detector: str, members: dict[str, int] | None = None) -> int:
