@@ -45,7 +45,7 @@ class FeatureDrift:
     references
         Of each series, by entity and metric.
     distances
-        Per series measured: PSI and KS, each an array of shape (d,).
+        Per series measured: PSI, KS and the usual PSI, each an array of shape (d,).
     drifted
         Per series measured, as JSON: the features that drifted, with `psi`, `usual_psi` and `ks`.
     """
@@ -53,7 +53,7 @@ class FeatureDrift:
     policy: RetrainingPolicy
     names: tuple[str, ...]
     references: Mapping[tuple[str, str], FeatureReferences]
-    distances: list[tuple[Floats, Floats]] = field(default_factory=list)
+    distances: list[tuple[Floats, Floats, Floats]] = field(default_factory=list)
     drifted: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def add(self, chunk: pl.DataFrame) -> None:
@@ -75,7 +75,7 @@ class FeatureDrift:
                 continue
             day = {name: column[begin:end] for name, column in columns.items()}
             psi, noise, ks = known.compare(day, self.names)
-            self.distances.append((psi, ks))
+            self.distances.append((psi, ks, known.usual_psi.astype(np.float64)))
             self.drifted[key] = self._told(psi, noise, ks, known.usual_psi)
 
     def _told(
@@ -95,14 +95,13 @@ class FeatureDrift:
         found.sort(reverse=True)
         return json.dumps([told for _, _, told in found[:TOLD]])
 
-    def over_series(self) -> dict[str, tuple[pl.Series, pl.Series]]:
-        """Return PSI and KS of each feature over the series; null where there was too little."""
+    def over_series(self) -> dict[str, tuple[pl.Series, pl.Series, pl.Series]]:
+        """Return PSI, KS and usual PSI of each feature; null where there was too little."""
         if not self.distances:
             return {}
-        psi = np.array([one for one, _ in self.distances])
-        ks = np.array([one for _, one in self.distances])
+        psi, ks, usual = np.swapaxes(np.array(self.distances), 0, 1)
         return {
-            name: (_nullable(psi[:, at]), _nullable(ks[:, at]))
+            name: (_nullable(psi[:, at]), _nullable(ks[:, at]), _nullable(usual[:, at]))
             for at, name in enumerate(self.names)
         }
 

@@ -205,12 +205,12 @@ class SeriesDrift:
         """Drift of readings, scores and features over all series, as ``feature_drift`` keeps it."""
         table = self.series
         found = [
-            _over_series("value", table["psi"], table["ks"]),
+            _over_series("value", table["psi"], table["ks"], table["usual_psi"]),
             _over_series("score", table["score_psi"], None),
         ]
         if self.of_features is not None:
             known = self.of_features.over_series().items()
-            found += [_over_series(name, psi, ks) for name, (psi, ks) in known]
+            found += [_over_series(name, *figures) for name, figures in known]
         return pl.DataFrame([one for one in found if one["series"]], schema=FEATURE_DRIFT_SCHEMA)
 
     def stats(self) -> Stats:
@@ -238,7 +238,9 @@ class SeriesDrift:
         return stats
 
 
-def _over_series(feature: str, psi: pl.Series, ks: pl.Series | None) -> dict[str, Any]:
+def _over_series(
+    feature: str, psi: pl.Series, ks: pl.Series | None, usual: pl.Series | None = None
+) -> dict[str, Any]:
     known = psi.drop_nulls()
     distances = None if ks is None else ks.drop_nulls()
     return {
@@ -247,6 +249,7 @@ def _over_series(feature: str, psi: pl.Series, ks: pl.Series | None) -> dict[str
         "psi_p90": _quantile(known, 0.9),
         "ks_median": None if distances is None else _quantile(distances, 0.5),
         "ks_p90": None if distances is None else _quantile(distances, 0.9),
+        "usual_psi_median": None if usual is None else _quantile(usual.drop_nulls(), 0.5),
         "series": known.len(),
     }
 

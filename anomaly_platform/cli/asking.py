@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rich.console import Console
 
 from anomaly_platform.cli.rows import print_rows
@@ -11,13 +13,17 @@ from anomaly_platform.settings import Settings
 _MOST_ROWS = 200
 #: A long cell may be folded once or twice.
 _FOLDED_AT = 24
+#: What no cursor takes, and reads.
+_EXPLAINED = re.compile(r"\s*(explain|show)\b", re.IGNORECASE)
 
 
 def ask(settings: Settings, query: str, console: Console) -> None:
-    """Run one statement in a read-only transaction and print at most 200 rows.
+    """Run one statement that reads, in a read-only transaction, and print at most 200 rows.
 
     The statement is prepared, so that the server itself refuses several at once: a COMMIT among
-    them would end what keeps the rest from writing.
+    them would end what keeps the rest from writing. A cursor takes nothing but queries, and a
+    superuser, as the platform's own server has one, asks as somebody who may only read: COPY and
+    DO run programs and write files of the server's machine, in a read-only transaction too.
 
     Raises
     ------
@@ -26,11 +32,17 @@ def ask(settings: Settings, query: str, console: Console) -> None:
     """
     import psycopg
 
+    explained = _EXPLAINED.match(query) is not None
     with connect(prepare_databases(settings).application) as connection:
         connection.read_only = True
         try:
+            if connection.execute("SHOW is_superuser").fetchone() == ("on",):
+                connection.execute("SET LOCAL ROLE pg_read_all_data")
             # A person's own query to their own database is what this command is for.
-            cursor = connection.execute(query.encode(), prepare=True)
+            statement = query if explained else f"DECLARE asked NO SCROLL CURSOR FOR {query}"
+            cursor = connection.execute(statement.encode(), prepare=True)
+            if not explained:
+                cursor = connection.execute(f"FETCH {_MOST_ROWS + 1} FROM asked".encode())
             rows = cursor.fetchmany(_MOST_ROWS + 1) if cursor.description else []
         except psycopg.Error as error:
             raise DatabaseError(str(error).strip()) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from rich.console import Console
 
@@ -11,10 +12,12 @@ from anomaly_platform.resources.platform import Platform
 from anomaly_platform.settings import Settings
 
 _GRACE_SECONDS = 10
+_THREADS = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS")
 
 
 def serve(settings: Settings, console: Console, *, host: str, port: int, workers: int) -> int:
     """Run until Ctrl-C; return the exit code."""
+    _begin_with_single_threads()
     import uvicorn
 
     from anomaly_platform.cli.platform_up import free_port
@@ -48,3 +51,16 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
     finally:
         platform.release()
     return 0
+
+
+def _begin_with_single_threads() -> None:
+    """Start this very command again unless somebody has said how many threads libraries get.
+
+    Requests are small: threads that are woken for each of two hundred steps of Polars, or made for
+    each call of PyTorch, cost as much as the work. The numbers are read when the libraries are
+    imported, which has happened by now.
+    """
+    unsaid = [name for name in _THREADS if name not in os.environ]
+    if unsaid:
+        os.environ.update(dict.fromkeys(unsaid, "1"))
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - itself

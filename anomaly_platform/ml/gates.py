@@ -30,6 +30,8 @@ MOST_MUCH_WORSE: Final = 0.25
 FEWEST_KNOWN_ANOMALIES: Final = 10
 #: How much smaller a share of them than the champion a challenger may find: they are few.
 KNOWN_TOLERANCE: Final = 0.10
+#: Of the share that the champion finds, so much has to be found in any case.
+LEAST_OF_KNOWN: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +177,17 @@ def _known_anomalies_gate(comparison: Comparison) -> Gate:
     """Return whether a challenger finds known anomalies as well as the champion does.
 
     What a champion finds only because it flags ordinary rows just as often is no merit: after a
-    change of behaviour it flags nearly everything, and so every anomaly.
+    change of behaviour it flags nearly everything, and so every anomaly. Half of it has to be found
+    all the same: of a challenger that learned from poisoned data, too, the champion differs by
+    flagging what the challenger takes for ordinary.
     """
     theirs = comparison.champion_false_positive_rate or 0.0
     ours = comparison.challenger_false_positive_rate or 0.0
     by_false_alarms = max(0.0, theirs - ours)
-    least = max(0.0, comparison.champion_found - by_false_alarms - KNOWN_TOLERANCE)
+    least = max(
+        LEAST_OF_KNOWN * comparison.champion_found,
+        comparison.champion_found - by_false_alarms - KNOWN_TOLERANCE,
+    )
     said = f"champion {comparison.champion_found:.0%}"
     if by_false_alarms >= 0.005:
         said += f" with {by_false_alarms:.0%} more false alarms"

@@ -337,8 +337,7 @@ class Bundles:
     def previous(self, stream: str, detector: str) -> int | None:
         """Return the version that served before the present one, if it can serve again.
 
-        Versions count in the order in which they first served, so that rolling back twice goes
-        back two versions and not forward again.
+        Rolling back twice goes back two versions and not forward again.
         """
         with self._transactions.begin() as connection:
             return promotion.previous(connection, stream, detector)

@@ -41,6 +41,7 @@ _FEATURES: Final[Mapping[str, PgType]] = {
     "psi_p90": "float8",
     "ks_median": "float8",
     "ks_p90": "float8",
+    "usual_psi_median": "float8",
     "series": "int4",
     "bundle_version": "int4",
 }
@@ -66,7 +67,9 @@ SERIES_DRIFT_SCHEMA = pl.Schema(
 FEATURE_DRIFT_SCHEMA = pl.Schema(
     {
         "feature": pl.String(),
-        **dict.fromkeys(("psi_median", "psi_p90", "ks_median", "ks_p90"), pl.Float64()),
+        **dict.fromkeys(
+            ("psi_median", "psi_p90", "ks_median", "ks_p90", "usual_psi_median"), pl.Float64()
+        ),
         "series": pl.Int32(),
     }
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -98,21 +98,45 @@ def delete(connection: Connection, key: Key, reason: str) -> None:
 def previous(connection: Connection, stream: str, detector: str) -> int | None:
     """Return the version that served before the present one, if it can serve again.
 
-    Versions count in the order in which they first served, so that rolling back twice goes back
-    two versions and not forward again.
+    Going back takes a step back, so that rolling back twice goes back two versions and not forward
+    again; and what somebody has gone back from is not what served before the next promotion.
     """
-    row = connection.execute(
-        "WITH served AS (SELECT version, min(id) AS first FROM champion_history "
-        "WHERE stream = %(stream)s AND detector = %(detector)s GROUP BY version) "
-        "SELECT served.version FROM served "
-        "JOIN champions c ON c.stream = %(stream)s AND c.detector = %(detector)s "
-        "JOIN served present ON present.version = c.version "
-        "JOIN bundles b ON b.stream = %(stream)s AND b.detector = %(detector)s "
-        "AND b.version = served.version AND b.status = 'retired' "
-        "WHERE served.first < present.first ORDER BY served.first DESC LIMIT 1",
-        {"stream": stream, "detector": detector},
-    ).fetchone()
-    return None if row is None else int(row[0])
+    rows = connection.execute(
+        "SELECT h.version, coalesce(b.status, 'deleted') FROM champion_history h "
+        "LEFT JOIN bundles b USING (stream, detector, version) "
+        "WHERE h.stream = %s AND h.detector = %s ORDER BY h.id",
+        (stream, detector),
+    ).fetchall()
+    status = {int(version): str(status) for version, status in rows}
+    served = steps_taken([int(version) for version, _ in rows], status)
+    return next((one for one in reversed(served[:-1]) if status[one] == "retired"), None)
+
+
+def steps_taken(history: Sequence[int], status: Mapping[int, str]) -> list[int]:
+    """Return the way to the present version, steps that were taken back left out.
+
+    Parameters
+    ----------
+    history
+        Every version that entered service, in order.
+    status
+        Of each of them now. A step back passes over versions that cannot serve any more.
+
+    Examples
+    --------
+    >>> steps_taken([1, 2, 1, 3], {1: "retired", 2: "retired", 3: "champion"})
+    [1, 3]
+    """
+    taken: list[int] = []
+    for version in history:
+        before = len(taken) - 2
+        while before >= 0 and taken[before] != version and status[taken[before]] == "deleted":
+            before -= 1
+        if before >= 0 and taken[before] == version:
+            del taken[before + 1 :]
+        else:
+            taken.append(version)
+    return taken
 
 
 def promote(connection: Connection, key: Key, reason: str, *, overrule: bool = False) -> Champion:

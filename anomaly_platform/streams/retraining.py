@@ -39,6 +39,7 @@ ENOUGH_ANOMALIES = 30
 ENOUGH_DAYS = 7.0
 #: How many cool-downs lie between two trainings for quality: the data must have a chance to differ.
 QUALITY_COOL_DOWNS = 3
+_OF_EVERYTHING = ("age", "quality")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,12 @@ def decide(
         for one in single
     ]
     trained = _latest(evidence.asked, evidence.window_end)
+    changed = any(one.cause == "drift" for one in single)
     for due, wait in _stream_decisions(policy, evidence, newest, single):
+        # Series that changed come first: a training of everything would mix what they were with
+        # what they are, and is told from when on they differ only by their own training.
+        if changed and due.cause in _OF_EVERYTHING:
+            continue
         if _cooled(wait, newest, trained):
             return [due]
     return single[:MOST_SERIES]

@@ -26,3 +26,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("ALTER TABLE series_drift DROP COLUMN features")
+    op.execute("ALTER TABLE feature_drift DROP COLUMN usual_psi_median")

@@ -111,6 +111,8 @@ def test_drift_of_one_series_is_noticed_and_only_it_is_trained(
     over_series = trained.platform.warehouse.drift.of_features("iiot", moved)
     assert {"value", "score", "std_12", "mean_288", "diff_1"} <= set(over_series["feature"])
     assert over_series["series"].to_list() == [3] * over_series.height
+    unknown = over_series.filter(pl.col("usual_psi_median").is_null())
+    assert unknown["feature"].to_list() == ["score"]
 
     run = requested(trained)
     config = run.run_config["ops"]["iiot__isolation_forest_model"]["config"]

@@ -92,8 +92,9 @@ def alarms(ours: float, theirs: float) -> dict[str, float]:
         ({"challenger_found": 0.8 - KNOWN_TOLERANCE - 0.01}, ["known anomalies found"]),
         ({"challenger_found": 0.0, "known_anomalies": FEWEST_KNOWN_ANOMALIES - 1}, []),
         # What a champion finds because it flags nearly everything is no merit.
-        ({"challenger_found": 0.3, **alarms(0.0, 0.5)}, []),
-        ({"challenger_found": 0.15, **alarms(0.0, 0.5)}, ["known anomalies found"]),
+        ({"challenger_found": 0.41, **alarms(0.0, 0.5)}, []),
+        # But half of it is found by a challenger that has not gone blind.
+        ({"challenger_found": 0.39, **alarms(0.0, 0.5)}, ["known anomalies found"]),
         ({"challenger_found": 0.3, **alarms(0.5, 0.5)}, ["known anomalies found"]),
         # Nor does a challenger have to find more because it flags more.
         ({"challenger_found": 0.75, **alarms(0.5, 0.0)}, []),

@@ -223,3 +223,11 @@ def test_a_day_is_judged_against_what_is_usual(
 ) -> None:
     psi, noise, usual, score = measured
     assert judge_day(POLICY, psi=psi, psi_noise=noise, usual_psi=usual, score_psi=score) == verdict
+
+
+def test_series_that_changed_are_trained_before_everything_is() -> None:
+    changed = series("changed", days=days("ddd"))
+    assert causes(fleet(changed, injected_quality=0.5)) == [("drift", False)]
+    assert causes(fleet(changed, window_end=NOW - timedelta(days=9))) == [("drift", False)]
+    asked = replace(changed, asked=NOW)
+    assert causes(fleet(asked, injected_quality=0.5)) == [("quality", True)]
