@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import getpass
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +24,8 @@ console = Console()
 
 StreamName = Annotated[str, typer.Argument(help="A stream's name, such as iiot.")]
 _COLUMNS = ("entity", "metric", "event_time", "is_anomaly")
+#: Wrong lines of a file that are named at once.
+_MOST_SHOWN = 20
 _TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -44,6 +45,7 @@ def add_label(
 
     platform, chosen = _open(stream)
     label = NewLabel(entity, _metric(chosen, metric), _time(event_time), anomaly, comment)
+    _refuse_unknown(chosen, label, _known_series(platform, chosen))
     _store(platform, chosen, [label])
 
 
@@ -57,7 +59,7 @@ def import_labels(
 ) -> None:
     """Take labels from a file, all of them or, when one is wrong, none."""
     platform, chosen = _open(stream)
-    _store(platform, chosen, _labels_of(chosen, file))
+    _store(platform, chosen, _labels_of(chosen, file, _known_series(platform, chosen)))
 
 
 @labels_app.command("list")
@@ -104,24 +106,18 @@ def list_labels(
 
 
 def _store(platform: Platform, stream: Stream, labels: list[NewLabel]) -> None:
+    from anomaly_platform.resources.labelled_readings import without_reading
     from anomaly_platform.resources.moved_thresholds import move_thresholds
     from anomaly_platform.streams import MetricStream
 
-    if isinstance(stream, MetricStream):
-        known = set(platform.warehouse.series.extents(stream.name)[["entity", "metric"]].rows())
-        for label in labels:
-            if (label.entity, label.metric) not in known:
-                raise typer.BadParameter(
-                    f"{stream.name} has no readings of {label.entity!r} {label.metric!r}; "
-                    "nothing was stored"
-                )
     try:
         stored = platform.warehouse.labels.add_all(
             stream.name, labels, labelled_by=getpass.getuser()
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    console.print(f"{stored} labels stored.")
+    said = _stored(stored, without_reading(platform, stream, labels))
+    console.print(said, markup=False, soft_wrap=True)
     if not isinstance(stream, MetricStream):
         return
     for one in move_thresholds(
@@ -135,7 +131,37 @@ def _store(platform: Platform, stream: Stream, labels: list[NewLabel]) -> None:
         console.print(f"Threshold of {one.entity} {one.metric}: {now}", markup=False)
 
 
-def _labels_of(stream: Stream, file: Path) -> list[NewLabel]:
+def _stored(stored: int, lacking: list[NewLabel]) -> str:
+    """Say how many labels were stored, and which of them is the first without a reading."""
+    said = "1 label stored" if stored == 1 else f"{stored} labels stored"
+    if not lacking:
+        return f"{said}."
+    first = lacking[0]
+    time = first.event_time.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+    named = f"{first.entity} {first.metric} {time}"
+    if len(lacking) == 1:
+        which = "it has" if stored == 1 else "1 of them has"
+        return f"{said}; {which} no reading yet: {named}"
+    return f"{said}; {len(lacking)} of them have no reading yet, the first: {named}"
+
+
+def _known_series(platform: Platform, stream: Stream) -> set[tuple[str, str]] | None:
+    """Return the stream's series; None of scans, whose codes come and go."""
+    if not _needs_metric(stream):
+        return None
+    extents = platform.warehouse.series.extents(stream.name)
+    return {(entity, metric) for entity, metric in extents[["entity", "metric"]].rows()}
+
+
+def _refuse_unknown(stream: Stream, label: NewLabel, known: set[tuple[str, str]] | None) -> None:
+    if known is not None and (label.entity, label.metric) not in known:
+        raise typer.BadParameter(
+            f"{stream.name} has no readings of {label.entity!r} {label.metric!r}; "
+            "nothing was stored"
+        )
+
+
+def _labels_of(stream: Stream, file: Path, known: set[tuple[str, str]] | None) -> list[NewLabel]:
     import polars as pl
 
     try:
@@ -146,15 +172,22 @@ def _labels_of(stream: Stream, file: Path) -> list[NewLabel]:
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise typer.BadParameter(f"{file}: lacks the columns {', '.join(missing)}")
-    return list(_rows(stream, file, frame.iter_rows(named=True)))
-
-
-def _rows(stream: Stream, file: Path, rows: Iterator[dict[str, Any]]) -> Iterator[NewLabel]:
-    for number, row in enumerate(rows, start=2):
+    labels: list[NewLabel] = []
+    wrong: list[str] = []
+    for number, row in enumerate(frame.iter_rows(named=True), start=2):
         try:
-            yield _label(stream, row)
+            label = _label(stream, row)
+            _refuse_unknown(stream, label, known)
         except typer.BadParameter as error:
-            raise typer.BadParameter(f"{file} line {number}: {error}") from None
+            wrong.append(f"line {number}: {str(error).removesuffix('; nothing was stored')}")
+        else:
+            labels.append(label)
+    if wrong:
+        shown = wrong[:_MOST_SHOWN]
+        if len(wrong) > len(shown):
+            shown.append(f"and {len(wrong) - len(shown)} more")
+        raise typer.BadParameter("\n".join((f"{file}: nothing was stored", *shown)))
+    return labels
 
 
 def _label(stream: Stream, row: dict[str, Any]) -> NewLabel:

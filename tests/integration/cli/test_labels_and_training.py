@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from uuid import uuid4
 
 import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from anomaly_platform.cli.main import app
+from anomaly_platform.ingest.bucketing import bucket
+from anomaly_platform.resources.online import StoredReading, insert_readings
+from anomaly_platform.resources.platform import Platform
 from anomaly_platform.resources.warehouse import Warehouse
 from anomaly_platform.settings import Settings
 
@@ -104,11 +108,82 @@ def test_labels_come_from_the_command_line_and_from_files(
     assert len(warehouse.labels.newest("iiot")) == 3
 
 
-def test_labels_of_scans_need_no_metric(warehouse: Warehouse) -> None:
-    code, _ = anomaly("labels", "add", "barcode", "001.1", "2026-01-05T00:05:00Z", "--anomaly")
-    assert code == 0
+def test_wrong_lines_of_a_file_are_named_together(warehouse: Warehouse, tmp_path: Path) -> None:
+    known(warehouse)
+    file = tmp_path / "labels.csv"
+    lines = [
+        "press-1,load,2026-01-05,true",
+        "nobody,load,2026-01-05,true",
+        "press-1,load,noon,true",
+        "press-1,load,2026-01-05,maybe",
+        *["press-1,,2026-01-05,true"] * 30,
+    ]
+    file.write_text("\n".join(("entity,metric,event_time,is_anomaly", *lines)) + "\n")
+    code, said = anomaly("labels", "import", "iiot", str(file))
+    said = said.replace("│ ", "")
+    assert code == 2
+    assert "nothing was stored" in said
+    assert "line 2:" not in said
+    assert "line 3: iiot has no readings of 'nobody' 'load'" in said
+    assert "line 4: event_time 'noon'" in said
+    assert "line 5: is_anomaly 'maybe'" in said
+    assert "line 22: " in said
+    assert "line 23: " not in said
+    assert "and 13 more" in said
+    assert warehouse.labels.newest("iiot") == []
+
+
+def validated(platform: Platform, stream: str, **key: str) -> None:
+    """Publish a day that holds one reading."""
+    rows = pl.DataFrame(
+        {"bucket": [bucket(next(iter(key.values())))], "event_time": [FIRST], **key},
+        schema_overrides={"event_time": pl.Datetime("us", "UTC"), "bucket": pl.Int32},
+    )
+    stage = "validated_events"
+    written = platform.lake.write(stage, stream, DAY.isoformat(), [rows])
+    platform.warehouse.partitions.publish(
+        stream, stage, DAY.isoformat(), path=written.path, rows=1, watermark=1
+    )
+
+
+def test_labels_without_a_reading_are_stored_and_told_of(
+    warehouse: Warehouse, settings: Settings, tmp_path: Path
+) -> None:
+    known(warehouse)
+    platform = Platform(settings)
+    validated(platform, "iiot", entity="press-1", metric="load")
+    with warehouse.transactions.begin() as connection:
+        minute = int(FIRST.timestamp() + 60) * 1_000_000
+        live = StoredReading(
+            event_id=uuid4(), entity="press-1", metric="load", event_time=minute, value=1.0,
+            metadata=None, score=None, p_value=None, is_anomaly=None, threshold=0.7,
+            status="insufficient_history", provisional=False, bundle_version=None,
+        )  # fmt: skip
+        insert_readings(connection, "iiot", "api", [live])
+    file = tmp_path / "labels.csv"
+    times = [f"2026-01-05T00:0{minute}:00Z" for minute in range(3)]
+    file.write_text(
+        "entity,metric,event_time,is_anomaly\n"
+        + "".join(f"press-1,load,{time},true\n" for time in times)
+    )
+    assert anomaly("labels", "import", "iiot", str(file)) == (
+        0,
+        "3 labels stored; 1 of them has no reading yet: press-1 load 2026-01-05T00:02:00Z",
+    )
+    assert len(warehouse.labels.newest("iiot")) == 3
+    tomorrow = ("press-1", "2026-01-06T01:00:00+01:00", "--metric", "load", "--normal")
+    said = anomaly("labels", "add", "iiot", *tomorrow)[1]
+    assert said == "1 label stored; it has no reading yet: press-1 load 2026-01-06T00:00:00Z"
+
+
+def test_labels_of_scans_need_no_metric(warehouse: Warehouse, settings: Settings) -> None:
+    validated(Platform(settings), "barcode", epc_code="001.1")
+    scan = ("labels", "add", "barcode", "001.1")
+    assert anomaly(*scan, "2026-01-05T00:00:00Z", "--anomaly") == (0, "1 label stored.")
     (label,) = warehouse.labels.newest("barcode")
     assert (label.entity, label.metric) == ("001.1", "scan")
+    _, said = anomaly(*scan, "2026-01-05T00:05:00Z", "--anomaly")
+    assert said == "1 label stored; it has no reading yet: 001.1 scan 2026-01-05T00:05:00Z"
 
 
 def test_a_label_of_an_unknown_series_is_refused_by_name(warehouse: Warehouse) -> None:
