@@ -45,7 +45,8 @@ def ask(settings: Settings, query: str, console: Console) -> None:
                 cursor = connection.execute(f"FETCH {_MOST_ROWS + 1} FROM asked".encode())
             rows = cursor.fetchmany(_MOST_ROWS + 1) if cursor.description else []
         except psycopg.Error as error:
-            raise DatabaseError(str(error).strip()) from None
+            said = error.diag.message_primary or str(error).strip()
+            raise DatabaseError(f"{said}\n{error.diag.message_hint or ''}".strip()) from None
         names = [column.name for column in cursor.description or ()]
     texts = [["" if cell is None else str(cell) for cell in row] for row in rows[:_MOST_ROWS]]
     print_rows(console, names, texts, folded_at=_FOLDED_AT)

@@ -26,7 +26,8 @@ def metrics(
         typer.Option(help="Instead of both: learn from its beginning and go on as it comes."),
     ] = None,
     probation: Annotated[
-        float, typer.Option(min=0.01, max=0.9, help="Share of --series to learn from first.")
+        float,
+        typer.Option(min=0.01, max=0.9, help="Share of --series to learn from (750 rows at most)."),
     ] = 0.15,
     report: Annotated[Path | None, typer.Option(help="Measures against labels, JSON.")] = None,
     plot: Annotated[Path | None, typer.Option(help="A picture of the first file, PNG.")] = None,
@@ -49,13 +50,15 @@ def metrics(
         tasks = plan_tasks(train or (), test or (), series or (), out)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    require_files([path for task in tasks for path in (task.train, task.test) if path is not None])
+    read = [path for task in tasks for path in (task.train, task.test) if path is not None]
+    require_files(read)
     require_writable(
         {
             "--out": [task.out for task in tasks],
             "--report": [] if report is None else [report],
             "--plot": [] if plot is None else [plot],
-        }
+        },
+        read,
     )
     backtest_metrics(
         tasks,
@@ -91,8 +94,9 @@ def scans(
     from anomaly_platform.cli.backtest_scans import backtest_scans
 
     settings = get_settings()
-    require_files([path for path in (file, train, labels) if path is not None])
-    require_writable({"--out": [out]})
+    read = [path for path in (file, train, labels) if path is not None]
+    require_files(read)
+    require_writable({"--out": [out]}, read)
     backtest_scans(
         file,
         out,
@@ -116,7 +120,7 @@ def sessions(
 
     settings = get_settings()
     require_files([train, test])
-    require_writable({"--out": [out]})
+    require_writable({"--out": [out]}, [train, test])
     backtest_sessions_file(
         train, test, out, seed=settings.seed if seed is None else seed, console=Console()
     )

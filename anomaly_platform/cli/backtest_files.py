@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 
-from anomaly_platform.ingest.cells import read_labels
+from anomaly_platform.ingest.cells import read_labels, read_numbers
 from anomaly_platform.ingest.event_days import parse_event_time
 from anomaly_platform.ingest.layout import Layout, LayoutContext, resolve_layout
 from anomaly_platform.ingest.mapping import ColumnMapping
@@ -35,6 +36,8 @@ class MetricFile:
         The times as the file has them.
     labels : polars.Series or None
         Known anomalies; null where a row has no label.
+    unread : tuple of str
+        What each column of readings has in it that is no finite number, in words.
     """
 
     path: Path
@@ -42,6 +45,7 @@ class MetricFile:
     time_name: str
     time_text: pl.Series
     labels: pl.Series | None
+    unread: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> list[str]:
@@ -83,8 +87,9 @@ def read_metric_file(path: Path, mapping: ColumnMapping, timezone: str = "UTC") 
     if layout.wide:
         names = layout.metric_columns(rows.columns)
         frame = numbers.select(TIME, *(_number(name) for name in names))
-        return MetricFile(path, frame, text.name, text, labels)
-    return _pivoted(path, numbers, layout, labels)
+        return MetricFile(path, frame, text.name, text, labels, _unread(path, rows, names))
+    unread = _unread(path, rows, [layout.columns["value"]])
+    return replace(_pivoted(path, numbers, layout, labels), unread=unread)
 
 
 def _pivoted(
@@ -113,6 +118,30 @@ def _pivoted(
 def _number(name: str) -> pl.Expr:
     value = pl.col(name).str.strip_chars().cast(pl.Float64, strict=False)
     return pl.when(value.is_finite()).then(value).alias(name)
+
+
+def _unread(path: Path, rows: pl.DataFrame, names: Sequence[str]) -> tuple[str, ...]:
+    """Say of which columns how many readings are no numbers.
+
+    Raises
+    ------
+    UnreadableFile
+        When no column has a single one.
+    """
+    said, useful = [], 0
+    for name in names:
+        cells = read_numbers(rows[name])
+        wrong = cells.reasons.is_not_null()
+        useful += cells.values.count()
+        if wrong.any():
+            first = int(wrong.arg_true()[0])
+            said.append(
+                f"column {name}: {wrong.sum():,} of {rows.height:,} cells are left out, such as "
+                f"{str(rows[name][first])[:40]!r} in row {first + 1}: {cells.reasons[first]}"
+            )
+    if said and not useful:
+        raise UnreadableFile(f"{path.name} has no readings; {said[0]}")
+    return tuple(said)
 
 
 def _labels(path: Path, rows: pl.DataFrame, layout: Layout) -> pl.Series | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -112,6 +113,8 @@ def backtest_metrics(
             if plot is not None and number == 0:
                 plot.parent.mkdir(parents=True, exist_ok=True)
                 plot.write_bytes(_draw(rows, scores, result))
+            for line in (*rows.unread, *_unscored(task, rows, scores, probation)):
+                progress.console.print(f"[yellow]{escape(f'{task.test.name}: {line}')}")
             progress.advance(bar)
     if report is not None:
         content = next(iter(reports.values())) if len(reports) == 1 else _together(reports)
@@ -155,8 +158,18 @@ def _score(
         raise UnreadableFile(f"{task.test.name}: {error}") from None
 
 
+def _unscored(task: Task, rows: MetricFile, scores: pl.DataFrame, probation: float) -> list[str]:
+    """Say what of a file got no score although somebody may expect one."""
+    if scores["score"].count() == 0:
+        learned = "from --train" if task.train is not None else "at the beginning of the file"
+        return [f"nothing was scored: there is too little to learn {learned}, not nothing unusual"]
+    if task.train is None and rows.frame.height * probation > PROBATION_ROWS:
+        return [f"the first {PROBATION_ROWS} rows are its probation: it is never longer"]
+    return []
+
+
 def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:
-    """Return a row per row of the file: its time, the score, the decision, each metric's score.
+    """Return a row per row of the file: time, score, decision, ranked causes, metrics' scores.
 
     A row without a score, as in the probation, has an empty one and is not flagged.
     """
@@ -165,6 +178,10 @@ def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:
             TIME: result.times,
             "score": result.score,
             "is_anomaly": result.is_anomaly,
+            "causes": pl.Series(
+                [None if names is None else json.dumps(list(names)) for names in result.causes],
+                dtype=pl.String,
+            ),
             **{f"score_{name}": scores for name, scores in result.metric_scores.items()},
         }
     ).with_columns(pl.col(pl.Float64).fill_nan(None))
@@ -173,6 +190,7 @@ def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:
         rows.time_text.alias(rows.time_name),
         "score",
         pl.col("is_anomaly").fill_null(value=False).cast(pl.Int8),
+        "causes",
         *(f"score_{name}" for name in result.metric_scores),
     )
 

@@ -25,21 +25,26 @@ def require_files(files: Sequence[Path]) -> None:
         raise UnreadableFile(names)
 
 
-def require_writable(options: Mapping[str, Sequence[Path]]) -> None:
+def require_writable(options: Mapping[str, Sequence[Path]], read: Sequence[Path] = ()) -> None:
     """Check that files can be written, making the folders that they are to be in.
 
     Parameters
     ----------
     options : mapping of str to sequence of Path
         The files by the option that names them.
+    read : sequence of Path
+        Files that are read, and must not be written over.
 
     Raises
     ------
     OSError
         Names the option, the file and what is in the way.
     """
+    sources = {path.resolve() for path in read}
     for option, paths in options.items():
         for path in paths:
+            if path.resolve() in sources:
+                raise OSError(f"{option}: {path} is read as well; name another file")
             if path.is_dir():
                 raise OSError(f"{option}: {path} is a folder; name a file in it")
             existed = path.exists()

@@ -70,7 +70,12 @@ def test_train_and_test_give_a_row_per_test_row_and_find_the_spike(
         "--report", report, "--plot", plot,
     )  # fmt: skip
     scores = pl.read_csv(out)
-    assert scores.columns == ["when", "score", "is_anomaly", "score_cpu", "score_memory"]
+    assert scores.columns == ["when", "score", "is_anomaly", "causes", "score_cpu", "score_memory"]
+    assert json.loads(scores[200, "causes"])[0] == "cpu"
+    assert (
+        scores.filter(pl.col("is_anomaly") == 0)["causes"].null_count()
+        == 400 - scores["is_anomaly"].sum()
+    )
     assert scores.height == 400
     assert scores["score"].is_between(0, 1).all()
     assert scores[200, "is_anomaly"] == 1
@@ -202,3 +207,42 @@ def test_what_cannot_be_written_is_said_before_any_work(
     assert "Errno" not in said
     assert not (tmp_path / "s.csv").exists()
     assert "is a folder" in refused("--series", files / "series.parquet", "--out", tmp_path)
+
+
+def test_what_is_read_is_not_written_over(files: Path, tmp_path: Path) -> None:
+    source = tmp_path / "mine.csv"
+    source.write_bytes((files / "train.csv").read_bytes())
+    before = source.read_bytes()
+    for option in ("--out", "--report", "--plot"):
+        others = () if option == "--out" else ("--out", tmp_path / "s.csv")
+        assert f"{option}: {source} is read as well" in refused(
+            "--series", source, option, source, *others
+        )
+    assert source.read_bytes() == before
+
+
+def test_cells_that_are_no_numbers_are_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.csv"
+    frame = wide(900, seed=4).drop("is_anomaly").with_columns(pl.col("cpu").cast(pl.String))
+    odd = pl.when(pl.int_range(pl.len()) == 7).then(pl.lit("12,5")).otherwise("cpu")
+    frame.with_columns(cpu=odd).write_csv(path)
+    said = run("--series", path, "--out", tmp_path / "s.csv").replace("\n", " ")
+    assert "column cpu: 1 of 900 cells are left out, such as '12,5' in row 8" in said
+    assert "memory" not in said
+    frame.select("when", cpu=pl.lit("50,6")).write_csv(path)
+    assert "mixed.csv has no readings; column cpu" in refused(
+        "--series", path, "--out", tmp_path / "s.csv"
+    )
+
+
+def test_nothing_learned_does_not_look_like_nothing_unusual(tmp_path: Path) -> None:
+    path = tmp_path / "twenty.csv"
+    wide(20, seed=5).write_csv(path)
+    said = run("--series", path, "--out", tmp_path / "s.csv").replace("\n", " ")
+    assert "nothing was scored" in said
+
+
+def test_a_probation_shorter_than_asked_for_is_told_of(files: Path, tmp_path: Path) -> None:
+    out = tmp_path / "s.csv"
+    said = run("--series", files / "series.parquet", "--probation", "0.9", "--out", out)
+    assert "the first 750 rows are its probation" in said.replace("\n", " ")
