@@ -122,12 +122,16 @@ def trained_platform(
     long = 288 * DAYS
     devices = [
         *(("press-1", metric, long) for metric in ("temperature", "pressure", "flow")),
-        *((f"press-{n}", "temperature", long) for n in range(2, 9)),
+        *((f"press-{n}", "temperature", long) for n in range(2, 10)),
         ("young-1", "temperature", 60),
         ("new-1", "temperature", 10),
         ("silent-1", "temperature", long),
     ]
-    hosts = [("host-1", "cpu", long), ("host-1", "memory", long), ("host-2", "cpu", long)]
+    hosts = [
+        *(("host-1", metric, long) for metric in ("cpu", "memory")),
+        # About host-3 and press-9 requests at random are made, and nothing else.
+        *((f"host-{n}", "cpu", long) for n in (2, 3)),
+    ]
     last_day = START + timedelta(days=DAYS - 1)
     with DagsterInstance.ephemeral() as instance:
         runtime = Runtime(platform, instance, build_defs(platform=platform), {})

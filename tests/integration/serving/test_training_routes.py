@@ -93,7 +93,7 @@ def test_assets_are_trained_together(trained: Trained) -> None:
     body = {"metric_names": ["cpu"], "hours": 30}
     answer = trained.client.post("/api/v1/anomaly/train", json=body)
     assert answer.status_code == 202
-    assert len(answer.json()["requests"]) == 2
+    assert len(answer.json()["requests"]) == 3
     store = trained.platform.warehouse.training_requests
     asked = [store.get(uuid.UUID(one["request_id"])) for one in answer.json()["requests"]]
     assert [(one.entity, one.metric, one.window_days) for one in asked if one] == [
