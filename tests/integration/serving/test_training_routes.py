@@ -99,6 +99,7 @@ def test_assets_are_trained_together(trained: Trained) -> None:
     assert [(one.entity, one.metric, one.window_days) for one in asked if one] == [
         ("host-1", "cpu", 2),
         ("host-2", "cpu", 2),
+        ("host-3", "cpu", 2),
     ]
 
 
