@@ -125,8 +125,7 @@ def drift_of_a_day(platform: Platform, bundle: Bundle, entities: int) -> tuple[f
     )
     began = time.perf_counter()
     reference = references(bundle)
-    known = {key: one.features for key, one in reference.series.items() if one.features is not None}
-    features = FeatureDrift(RetrainingPolicy(), reference.features, known)
+    features = FeatureDrift(RetrainingPolicy(), reference.features, reference.of_features)
     for chunk in platform.lake.chunks([source.path]):
         features.add(chunk)
     drift = SeriesDrift(RetrainingPolicy(), reference, features)

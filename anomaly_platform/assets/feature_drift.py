@@ -20,7 +20,7 @@ import polars as pl
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.streams import MetricStream
 from anomaly_platform.streams.base import RetrainingPolicy
-from anomaly_platform.streams.drift import judge_distribution
+from anomaly_platform.streams.drift import DRIFTED, judge_distribution
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.feature_drift import FeatureReferences
@@ -29,7 +29,6 @@ Floats = npt.NDArray[np.float64]
 
 #: Of the features that drifted, so many are told for each series, the one furthest out first.
 TOLD = 5
-_DRIFTED = ("drifted", "severe")
 
 
 @dataclass
@@ -58,18 +57,11 @@ class FeatureDrift:
 
     def add(self, chunk: pl.DataFrame) -> None:
         """Measure every series of a chunk that holds all of their rows of the day."""
-        from anomaly_platform.ml.features.batch import series_offsets
+        from anomaly_platform.ml.features.batch import series_spans
 
         rows = chunk.sort("entity", "metric")
-        if rows.is_empty():
-            return
-        offsets = series_offsets(rows)
-        keys = rows[offsets[:-1].tolist()].select("entity", "metric").rows()
-        columns = {
-            name: rows[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-            for name in self.names
-        }
-        for key, begin, end in zip(keys, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        columns = {name: numbers_of(rows[name]) for name in self.names}
+        for key, begin, end in series_spans(rows):
             known = self.references.get(key)
             if known is None:
                 continue
@@ -84,7 +76,7 @@ class FeatureDrift:
         found = []
         for at in np.flatnonzero(np.isfinite(psi) & np.isfinite(usual_psi)).tolist():
             far, usual = float(psi[at]), float(usual_psi[at])
-            if judge_distribution(self.policy, far, float(noise[at]), usual) in _DRIFTED:
+            if judge_distribution(self.policy, far, float(noise[at]), usual) in DRIFTED:
                 told = {
                     "feature": self.names[at],
                     "psi": round(far, 4),
@@ -132,6 +124,12 @@ def feature_drift_of_day(
     for chunk in platform.lake.chunks([source.path], columns=("entity", "metric", *names)):
         found.add(chunk)
     return found
+
+
+def numbers_of(column: pl.Series) -> Floats:
+    """Return a column as float64, NaN where it is null."""
+    numbers: Floats = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    return numbers
 
 
 def _nullable(values: Floats) -> pl.Series:

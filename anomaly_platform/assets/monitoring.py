@@ -84,8 +84,9 @@ def stats_of_day(
     if scored is None:
         return stats
     tally = _Tally()
-    known = {key: one.features for key, one in reference.series.items() if one.features is not None}
-    features = feature_drift_of_day(platform, stream, day, reference.features, known)
+    features = feature_drift_of_day(
+        platform, stream, day, reference.features, reference.of_features
+    )
     drift = SeriesDrift(stream.retraining, reference, features)
     labels = platform.warehouse.labels.of_day(stream.name, day)
     for chunk in platform.lake.chunks([scored.path], columns=_READ):

@@ -10,16 +10,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from anomaly_platform.assets.feature_drift import FeatureDrift
+from anomaly_platform.assets.feature_drift import FeatureDrift, numbers_of
 from anomaly_platform.assets.models import open_version
 from anomaly_platform.resources.drift import FEATURE_DRIFT_SCHEMA, SERIES_DRIFT_SCHEMA
 from anomaly_platform.resources.platform import DETECTOR, Platform
 from anomaly_platform.streams import MetricStream
 from anomaly_platform.streams.base import RetrainingPolicy
-from anomaly_platform.streams.drift import judge_day
+from anomaly_platform.streams.drift import DRIFTED, judge_day
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.drift import ReferenceDistribution
@@ -76,6 +75,12 @@ class FleetReference:
     version: int | None
     series: dict[tuple[str, str], SeriesReference]
     features: tuple[str, ...] = ()
+
+    @property
+    def of_features(self) -> dict[tuple[str, str], "FeatureReferences"]:
+        """The references of features, of the series that have one."""
+        known = ((key, one.features) for key, one in self.series.items())
+        return {key: features for key, features in known if features is not None}
 
 
 def fleet_reference(platform: Platform, stream: MetricStream) -> FleetReference:
@@ -152,17 +157,13 @@ class SeriesDrift:
 
     def _measure(self, chunk: pl.DataFrame) -> Iterator[dict[str, Any]]:
         from anomaly_platform.ml.drift import score_psi
-        from anomaly_platform.ml.features.batch import series_offsets
+        from anomaly_platform.ml.features.batch import series_spans
 
         rows = chunk.select(READ).sort("entity", "metric")
-        if rows.is_empty():
-            return
-        offsets = series_offsets(rows)
-        keys = rows[offsets[:-1].tolist()].select("entity", "metric").rows()
-        values = _numbers(rows["value"])
-        p_values = _numbers(rows["p_value"])
+        values = numbers_of(rows["value"])
+        p_values = numbers_of(rows["p_value"])
         flagged = rows["is_anomaly"].fill_null(value=False).to_numpy()
-        for key, begin, end in zip(keys, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        for key, begin, end in series_spans(rows):
             known = self.reference.series.get(key)
             part = slice(begin, end)
             present = int(np.isfinite(values[part]).sum())
@@ -223,7 +224,7 @@ class SeriesDrift:
                 if row[name] is not None:
                     stats[(row["feature"], name)] = row[name]
         if judged.height:
-            drifted = judged["verdict"].is_in(["drifted", "severe"])
+            drifted = judged["verdict"].is_in(DRIFTED)
             stats[("day", "series_judged")] = judged.height
             stats[("day", "series_drifted")] = int(drifted.sum())
             stats[("day", "series_drifted_share")] = int(drifted.sum()) / judged.height
@@ -256,8 +257,3 @@ def _over_series(
 
 def _quantile(values: pl.Series, q: float) -> float | None:
     return None if values.is_empty() else float(np.quantile(values.to_numpy(), q))
-
-
-def _numbers(column: pl.Series) -> npt.NDArray[np.float64]:
-    numbers: npt.NDArray[np.float64] = column.fill_null(float("nan")).to_numpy()
-    return numbers

@@ -26,7 +26,7 @@ DEFAULT_BINS = 10
 MINIMUM_ROWS = 50
 _KNOTS = 20
 # Half a row in every bin keeps a bin that is empty on one side from making PSI infinite.
-_PSEUDO_COUNT = 0.5
+PSEUDO_COUNT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +320,6 @@ def _sum(counts: IntArray, groups: IntArray) -> FloatArray:
 
 
 def _psi(reference: FloatArray, current: FloatArray) -> float:
-    expected = (reference + _PSEUDO_COUNT) / (reference + _PSEUDO_COUNT).sum()
-    actual = (current + _PSEUDO_COUNT) / (current + _PSEUDO_COUNT).sum()
+    expected = (reference + PSEUDO_COUNT) / (reference + PSEUDO_COUNT).sum()
+    actual = (current + PSEUDO_COUNT) / (current + PSEUDO_COUNT).sum()
     return float(np.sum((actual - expected) * np.log(actual / expected)))

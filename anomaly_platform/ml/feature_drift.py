@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from anomaly_platform.ml.drift import MINIMUM_ROWS
+from anomaly_platform.ml.drift import MINIMUM_ROWS, PSEUDO_COUNT
 from anomaly_platform.ml.features.kernels import Ints
-from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.features.metrics import CLOCK_FEATURES, MetricFeatureSet
 
 Floats = npt.NDArray[np.float64]
 SmallFloats = npt.NDArray[np.float32]
@@ -32,8 +32,7 @@ EDGES = 2 * (BINS - 1)
 _DAY = 86_400_000_000
 # Enough for bins of about equal weight; their counts are of all rows.
 _ROWS_FOR_EDGES = 256
-_PSEUDO_COUNT = 0.5
-_NOT_WATCHED = ("value", "hour_sin", "hour_cos", "dow_sin", "dow_cos")
+_NOT_WATCHED = frozenset(("value", *CLOCK_FEATURES))
 
 
 def watched_features(feature_set: MetricFeatureSet) -> tuple[str, ...]:
@@ -203,14 +202,14 @@ def _bin(value: np.float32, edges: SmallFloats, known: int) -> int:  # pragma: n
 
 @njit(cache=True, nogil=True)
 def _psi(reference: SmallInts, current: SmallInts, bins: int) -> float:  # pragma: no cover
-    before = after = _PSEUDO_COUNT * bins
+    before = after = PSEUDO_COUNT * bins
     for k in range(bins):
         before += reference[k]
         after += current[k]
     total = 0.0
     for k in range(bins):
-        expected = (reference[k] + _PSEUDO_COUNT) / before
-        actual = (current[k] + _PSEUDO_COUNT) / after
+        expected = (reference[k] + PSEUDO_COUNT) / before
+        actual = (current[k] + PSEUDO_COUNT) / after
         total += (actual - expected) * np.log(actual / expected)
     return total
 

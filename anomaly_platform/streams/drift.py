@@ -11,11 +11,13 @@ than any single day of the training data did, or when its scores are no longer s
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from anomaly_platform.streams.base import RetrainingPolicy
 
 Verdict = Literal["unknown", "none", "drifted", "severe"]
+DRIFTED: Final[tuple[Verdict, ...]] = ("drifted", "severe")
+"""The verdicts on days that have drifted."""
 
 #: How many times the PSI of the oddest training day a drifted day has.
 USUAL_FACTOR = 1.5

@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta
 from typing import Literal
 
 from anomaly_platform.streams.base import RetrainingPolicy
-from anomaly_platform.streams.drift import Verdict
+from anomaly_platform.streams.drift import DRIFTED, Verdict
 
 Cause = Literal["volume", "drift", "age", "quality", "labels"]
 
@@ -314,7 +314,7 @@ def _streak(policy: RetrainingPolicy, days: Sequence[DriftedDay], *, fleet_event
     """
     streak = 0
     for one in reversed(days):
-        if one.verdict not in ("drifted", "severe"):
+        if one.verdict not in DRIFTED:
             break
         streak += 1
     severe = streak > 0 and days[-1].verdict == "severe" and not fleet_event

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import numpy as np
@@ -38,6 +39,15 @@ def series_offsets(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
     )
     starts = keys["start"].arg_true().to_numpy().astype(np.int64)
     return np.append(starts, frame.height)
+
+
+def series_spans(frame: pl.DataFrame) -> Iterator[tuple[tuple[str, str], int, int]]:
+    """Yield (entity, metric), first row and end of each run of equal ones, in order."""
+    if frame.is_empty():
+        return
+    offsets = series_offsets(frame).tolist()
+    keys = frame[offsets[:-1]].select("entity", "metric").rows()
+    yield from zip(keys, offsets[:-1], offsets[1:], strict=True)
 
 
 def sort_series(frame: pl.DataFrame) -> pl.DataFrame:

@@ -51,7 +51,7 @@ _LARGEST_WINDOW_FEATURES = {
     "mad": ("f64", "median absolute deviation from the median of the last {w} rows"),
     "count": ("f32", "values among the last {w} rows before this one"),
 }
-_CLOCK_FEATURES = {
+CLOCK_FEATURES = {
     "hour_sin": ("f32", "sine of the time of day (UTC, to the minute)"),
     "hour_cos": ("f32", "cosine of the time of day (UTC, to the minute)"),
     "dow_sin": ("f32", "sine of the time of week (UTC, Monday 0:00 = 0, to the minute)"),
@@ -131,7 +131,7 @@ class MetricFeatureSet:
         for k in self.lags:
             features[f"lag_{k}"] = ("f64", f"the newest value at least {k} rows back, else its own")
             features[f"diff_{k}"] = ("f64", f"value minus lag_{k}")
-        features |= _CLOCK_FEATURES
+        features |= CLOCK_FEATURES
         return {
             name: {"dtype": dtype, "description": text} for name, (dtype, text) in features.items()
         }

@@ -8,7 +8,6 @@ bundles score them as they would in service.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ import polars as pl
 
 from anomaly_platform.ml.bundle import Bundle
 from anomaly_platform.ml.detectors.base import derive_seed
-from anomaly_platform.ml.features.batch import microseconds, series_offsets
+from anomaly_platform.ml.features.batch import microseconds, series_spans
 from anomaly_platform.ml.scoring import FleetScorer
 from anomaly_platform.ml.training.extending import own_series
 from anomaly_platform.ml.training.quality import measure
@@ -118,9 +117,8 @@ def compare(
 
 
 def _series_of(frame: pl.DataFrame) -> Iterable[tuple[Key, pl.DataFrame]]:
-    for begin, end in itertools.pairwise(series_offsets(frame).tolist()):
-        part = frame[begin:end]
-        yield (part["entity"][0], part["metric"][0]), part
+    for key, begin, end in series_spans(frame):
+        yield key, frame[begin:end]
 
 
 def _known_anomalies(

@@ -24,7 +24,7 @@ from anomaly_platform.ml.bundle import Bundle, open_bundle
 from anomaly_platform.ml.bundle_writer import BundleWriter
 from anomaly_platform.ml.drift import ReferenceDistribution
 from anomaly_platform.ml.feature_drift import FeatureReferences, watched_features
-from anomaly_platform.ml.features.batch import microseconds, series_offsets
+from anomaly_platform.ml.features.batch import microseconds, series_spans
 from anomaly_platform.ml.features.kernels import Ints
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
@@ -184,16 +184,12 @@ class Fleet:
         ]
         if missing:
             raise ValueError(f"columns missing from the feature frame: {', '.join(missing)}")
-        offsets = series_offsets(frame)
-        if offsets.size == 1:
-            return
         times = microseconds(frame["event_time"])
         table = {
             name: frame[name].to_numpy().astype(np.float64, copy=False)
             for name in self.feature_set.names
         }
-        keys = frame[offsets[:-1].tolist()].select("entity", "metric").rows()
-        for key, begin, end in zip(keys, offsets[:-1], offsets[1:], strict=True):
+        for key, begin, end in series_spans(frame):
             columns = {name: column[begin:end] for name, column in table.items()}
             if self._wanted is None or key in self._wanted:
                 self._train_series(key, times[begin:end], columns)
