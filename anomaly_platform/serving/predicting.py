@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from anomaly_platform.serving.look_backs import LookBack
     from anomaly_platform.serving.served import ServedMetrics
     from anomaly_platform.serving.state import ServingState
-
-#: Readings from which the statistical fallback speaks (``ml.detectors.statistical.MIN_COUNT``).
-MIN_COUNT: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +172,9 @@ def _why(
         return None
     if status == FAILED:
         return "its model could not be trained or read; the fallback stands in for it"
+    # Only here: most predictions have a model and never come so far.
+    from anomaly_platform.ml.detectors.statistical import MIN_COUNT
+
     least = serving.settings.min_training_samples
     if key in served.deleted:
         return "its model was deleted; the next training makes a new one"
