@@ -103,7 +103,7 @@ def _run_stream(runtime: Runtime, stream: MetricStream, console: Console, pictur
     seed = runtime.platform.settings.seed
     console.print(f"[bold]{stream.title}[/] ({stream.name})")
     _drop(runtime, stream, START, TRAINING_DAYS, seed)
-    run_stream(runtime, stream, console)
+    run_stream(runtime, stream, console, train=True)
     first = START + timedelta(days=TRAINING_DAYS)
     _drop(runtime, stream, first, TEST_DAYS, seed + _TEST_SEED)
     account = run_stream(runtime, stream, console, train=False)

@@ -198,7 +198,13 @@ def run(
     days: Annotated[
         str | None, typer.Option(help="FIRST:LAST; materialize these days, due or not.")
     ] = None,
-    train: Annotated[bool, typer.Option(help="Train and promote a model on the way.")] = True,
+    train: Annotated[
+        bool | None,
+        typer.Option(
+            "--train/--no-train",
+            help="Train and promote a model on the way; by default when none serves yet.",
+        ),
+    ] = None,
 ) -> None:
     """Materialize a stream now, without a daemon, and account for every row."""
     from anomaly_platform.cli.materialize import account_table, run_stream

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
 
 from rich.console import Console
@@ -11,11 +11,16 @@ from rich.table import Table
 
 from anomaly_platform.assets.partitions import contiguous_spans, range_tags
 from anomaly_platform.cli.runtime import RunFailedError, Runtime
+from anomaly_platform.resources.platform import Platform
 from anomaly_platform.resources.progress import Account
 from anomaly_platform.sensors.landing import DATA_STAGES, SCORE_STAGES
 from anomaly_platform.sensors.work import work_tags
-from anomaly_platform.streams import Stream
-from anomaly_platform.streams.staleness import stale_feature_days, stale_scored_days
+from anomaly_platform.streams import MetricStream, Stream
+from anomaly_platform.streams.staleness import (
+    StreamState,
+    stale_feature_days,
+    stale_scored_days,
+)
 
 #: Longest span of days in one run; a decade of history must not be one step.
 SPAN_DAYS = 92
@@ -27,9 +32,12 @@ def run_stream(
     console: Console,
     *,
     days: tuple[date, date] | None = None,
-    train: bool = True,
+    train: bool | None = None,
 ) -> Account:
     """Ingest what waits, compute what is out of date, train, score; return the account of rows.
+
+    A training learns from the newest rows, too, and what is unusual in them is ordinary to it. So
+    only a stream that no model serves is trained without being asked.
 
     Parameters
     ----------
@@ -42,8 +50,9 @@ def run_stream(
     days : (date, date) or None
         Materialize the daily stages of these days, both included, whether due or not; ``None``
         works through whatever is out of date.
-    train : bool
-        Whether to train and promote a model between features and scores.
+    train : bool or None
+        Whether to train and promote a model between features and scores; ``None`` does so when no
+        model serves yet, and says it.
 
     Raises
     ------
@@ -70,11 +79,47 @@ def run_stream(
             raise RunFailedError(_no_data_between(runtime, stream, days))
         for first, last in _spans(_feature_days(runtime, stream, days)):
             step(f"validating, features {first} … {last}", DATA_STAGES, range_tags(first, last))
-        if train and runtime.platform.state_of(stream).trainable_series:
+        state = runtime.platform.state_of(stream)
+        trains = training_due(state, train=train)
+        if trains:
             step("training", stream.model_stages, {})
         for first, last in _spans(_scored_days(runtime, stream, days)):
             step(f"scoring {first} … {last}", SCORE_STAGES, range_tags(first, last))
+    if train is None:
+        for line in _about_models(runtime.platform, stream, first_training=trains):
+            console.print(f"[yellow]{stream.name}: {line}")
     return runtime.platform.account_of(stream)
+
+
+def training_due(state: StreamState, *, train: bool | None) -> bool:
+    """Return whether to train: when asked, or unasked when no model serves; never on nothing."""
+    wanted = state.champion is None if train is None else train
+    return wanted and state.trainable_series > 0
+
+
+def _about_models(platform: Platform, stream: Stream, *, first_training: bool) -> Iterator[str]:
+    """Say what the scores of this run may not be taken for."""
+    served = platform.state_of(stream).champion is not None
+    if first_training and served:
+        yield (
+            "no model served yet, so the first one has learned from the rows that it then scored, "
+            "incidents among them included; rows of later runs are judged by it"
+        )
+    elif first_training:
+        yield "the first training put no model into service; `anomaly models list` says why"
+    elif not served and platform.state_of(stream).days:
+        yield "there is too little history for a model yet"
+    elif isinstance(stream, MetricStream):
+        evidence = platform.warehouse.training_evidence.of(
+            stream, min_training_samples=platform.settings.min_training_samples
+        )
+        new = sum(one.trained_rows is None for one in evidence.series)
+        if new:
+            yield (
+                f"{new:,} series with enough readings have no model yet; "
+                f"`anomaly run {stream.name} --train` trains all series anew, "
+                "`anomaly up` these alone"
+            )
 
 
 def _feature_days(

@@ -249,6 +249,5 @@ def _say_serving(stream: Stream, serving: Mapping[str, int]) -> None:
     named = ", ".join(f"{detector} {version}" for detector, version in sorted(serving.items()))
     console.print(f"{stream.name}: {named} is in service.")
     console.print(
-        f"Newest days are scored again by the daemon, or now by "
-        f"`anomaly run {stream.name} --no-train`."
+        f"Newest days are scored again by the daemon, or now by `anomaly run {stream.name}`."
     )

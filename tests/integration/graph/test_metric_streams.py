@@ -155,12 +155,44 @@ def test_a_constant_that_changes_is_an_anomaly_and_a_missing_reading_is_not(
     row = pl.int_range(pl.len())
     value = pl.when(row == 200).then(7.001).when(row == 100).then(None).otherwise(7.0)
     drop(EMS, "changed.csv", next_day.with_columns(value=value))
-    run_stream(runtime, EMS, Console(quiet=True), train=False)
+    run(EMS)
     rows = scored(runtime.platform).tail(288)
     assert rows[200, "is_anomaly"] is True
     assert rows[100, "status"] == "missing_value"
     assert rows[100, "is_anomaly"] is None
     assert rows.head(200)["is_anomaly"].sum() == 0
+
+
+def test_a_run_trains_what_has_no_model_and_else_only_when_asked(
+    runtime: Runtime, drop: Drop
+) -> None:
+    def said_by_run(*, train: bool | None = None) -> str:
+        shown = Console(record=True, width=400, file=io.StringIO())
+        run_stream(runtime, EMS, shown, train=train)
+        return shown.export_text()
+
+    def versions() -> list[int]:
+        bundles = runtime.platform.warehouse.bundles.all("ems", "isolation_forest")
+        return sorted(bundle.version for bundle in bundles)
+
+    drop(EMS, "few.csv", readings(60 / 288))
+    assert "too little history for a model yet" in said_by_run()
+    assert versions() == []
+    drop(EMS, "more.csv", readings(3).tail(-60))
+    assert "has learned from the rows that it then scored" in said_by_run()
+    assert versions() == [1]
+    stuck = readings(1, start=START + timedelta(days=3)).with_columns(value=pl.lit(90.0))
+    other = readings(1, "host-2", start=START + timedelta(days=3))
+    drop(EMS, "incident.csv", pl.concat([stuck, other]))
+    said = said_by_run()
+    assert "1 series with enough readings have no model yet; `anomaly run ems --train`" in said
+    assert versions() == [1]
+    rows = scored(runtime.platform).filter(pl.col("entity") == "host-1")
+    assert rows.tail(288).head(12)["is_anomaly"].all()
+    assert "learned" not in said_by_run(train=False)
+    assert versions() == [1]
+    said_by_run(train=True)
+    assert versions() == [1, 2]
 
 
 def test_a_wide_file_is_one_entity_named_after_it(runtime: Runtime, drop: Drop, run: Run) -> None:
