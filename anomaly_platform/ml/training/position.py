@@ -52,6 +52,8 @@ OUT_OF_PLACE = 2.0
 #: more than this share of the training part.
 _FROZEN = 1e-3
 _RESTS = 2e-3
+#: Share of the longest window that must be there for its median to be a level.
+_SETTLED = 0.9
 #: What being frozen adds to a raw score: more than the calibration part of a lively series spans.
 FROZEN_WORTH = 1.0
 _PROBABILITIES = 1.0 - np.geomspace(1.0, 1e-3, _KNOTS)
@@ -126,8 +128,9 @@ class PositionModel:
         place = model._place(times, value)
         rescale = _positive(_tail(place[:start]), 0.0)
         trailing = _finite((columns[f"median_{feature_set.windows[-1]}"] - centre) / unit)
-        level = median(trailing[:start])
-        tail = _tail(trailing[:start] - level)
+        settled = _settled(columns, feature_set, start)
+        level = median(trailing[:start][settled])
+        tail = _tail(trailing[:start][settled] - level)
         seasonal = season.period > 0 or week.period > 0
         known = seasonal and times[start - 1] - times[0] >= ENOUGH_TIME
         if start >= feature_set.windows[-1] and not known:
@@ -266,6 +269,17 @@ def _reach(columns: Columns, feature_set: MetricFeatureSet) -> tuple[Floats, Boo
     w = feature_set.windows[0]
     full = columns[f"count_{feature_set.windows[-1]}"] >= w
     return columns[f"max_{w}"] - columns[f"min_{w}"], full & (columns[f"missing_{w}"] == 0)
+
+
+def _settled(columns: Columns, feature_set: MetricFeatureSet, start: int) -> Bools:
+    """Return (start,) rows before which the longest window was full; where none is, all.
+
+    A window that fills up walks through the first cycle, and its median with it: a distance that
+    no later level has to cover.
+    """
+    full = np.asarray(columns[f"count_{feature_set.windows[-1]}"][:start])
+    settled = full >= _SETTLED * feature_set.windows[-1]
+    return settled if settled.any() else np.ones(start, dtype=np.bool_)
 
 
 def _resting(columns: Columns, feature_set: MetricFeatureSet) -> float:

@@ -92,3 +92,20 @@ def test_wrong_input_is_refused():
         train_test(wide(10), wide(0), time_column="t")
     with pytest.raises(ValueError, match="too few"):
         streaming(wide(3), time_column="t")
+
+
+@pytest.mark.parametrize("days", [10, 21])
+@pytest.mark.parametrize(("noise", "ramp", "step"), [(2.0, 0.5, 0.0), (0.3, 0.0, 3.0)])
+def test_slow_change_and_new_levels_are_followed_with_and_without_a_season(days, noise, ramp, step):
+    rows, known = (days + 8) * 288, days * 288
+    since = np.maximum(np.arange(rows) - known, 0) / 288
+    values = 50.0 + 5.0 * np.sin(2 * np.pi * np.arange(rows) / 288)
+    values += np.random.default_rng(3).normal(0.0, noise, rows)
+    values += ramp * since + step * (since > 1)
+    values[-100] += 20.0 * noise
+    times = [START + i * timedelta(minutes=5) for i in range(rows)]
+    whole = pl.DataFrame({"t": times, "m": values})
+    result = train_test(whole[:known], whole[known:], time_column="t")
+    settled = result.is_anomaly[2 * 288 : -100]
+    assert settled.mean() < 0.025
+    assert result.is_anomaly[-100]
