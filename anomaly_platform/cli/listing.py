@@ -6,12 +6,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from anomaly_platform.resources.platform import Platform
-from anomaly_platform.settings import Settings
 
 
-def streams_table(settings: Settings) -> Table:
+def streams_table(platform: Platform) -> Table:
     """Return every stream with its source and state; no database is opened."""
-    platform = Platform(settings)
     own = platform.user_streams
     sources = {stream.name: path for stream, path in zip(own.streams, own.sources, strict=True)}
     table = Table(title="Streams")

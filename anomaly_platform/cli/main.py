@@ -289,10 +289,14 @@ def prune(
 
 @app.command("streams")
 def list_streams() -> None:
-    """List all streams, the built-in ones and your own, and what is wrong with a file."""
+    """List all streams, the built-in ones and your own; exit with 1 when a file is wrong."""
     from anomaly_platform.cli.listing import streams_table
+    from anomaly_platform.resources.platform import Platform
 
-    console.print(streams_table(get_settings()))
+    platform = Platform(get_settings())
+    console.print(streams_table(platform))
+    if platform.user_streams.bad:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -50,6 +50,7 @@ _SPELLED = {
 }
 _DURATION = re.compile(r"^([0-9]{1,6}(?:\.[0-9]{1,3})?)\s*([a-z]+)$")
 _MOST_ROWS = 10_000
+_ROWS_WANTED = f"ascending whole numbers of rows, 1 to {_MOST_ROWS:,}"
 #: The statistical fallback needs this many readings in the longest window.
 _LEAST_LONGEST_WINDOW = 30
 #: Columns of the BI views that the entity's column stands beside.
@@ -125,7 +126,13 @@ def _several(value: object) -> object:
 
 
 def _only_dates(value: object) -> object:
-    if isinstance(value, datetime) or not isinstance(value, date | str):
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value.strip())
+        except ValueError:
+            reason = "write a day that the calendar has, such as 2020-01-31"
+            raise ValueError(reason) from None
+    if isinstance(value, datetime) or not isinstance(value, date):
         raise ValueError("write a day, such as 2020-01-31")  # noqa: TRY004 - pydantic's protocol
     return value
 
@@ -189,10 +196,10 @@ class Features(_Part):
     """The trailing windows and lags that a reading is seen against."""
 
     windows: Rows | None = Field(
-        default=None, description="whole numbers of rows, ascending, such as [12, 48, 288]"
+        default=None, description=f"a list of {_ROWS_WANTED}, such as [12, 48, 288]"
     )
     lags: Rows = Field(
-        default=(1, 2, 12), description="whole numbers of rows, ascending, such as [1, 2, 12]"
+        default=(1, 2, 12), description=f"a list of {_ROWS_WANTED}, such as [1, 2, 12]"
     )
 
     @field_validator("windows", "lags")
@@ -202,7 +209,7 @@ class Features(_Part):
             return value
         if not value or list(value) != sorted(set(value)):
             example = [12, 48, 288] if info.field_name == "windows" else [1, 2, 12]
-            raise ValueError(f"write ascending numbers of rows, such as {example}")
+            raise ValueError(f"write a list of {_ROWS_WANTED}, such as {example}")
         if info.field_name == "windows" and value[-1] < _LEAST_LONGEST_WINDOW:
             raise ValueError(
                 f"the longest window has to hold at least {_LEAST_LONGEST_WINDOW} rows, "
@@ -227,7 +234,9 @@ class Retraining(_Part):
     )
     drift_days: int = Field(default=3, ge=1, le=30, description="1 to 30 days, such as 3")
     cool_down: Duration = Field(default=_DAY, description="a duration, such as 1d")
-    growth: float = Field(default=2.0, gt=1.0, le=100.0, description="a number such as 2")
+    growth: float = Field(
+        default=2.0, gt=1.0, le=100.0, description="a number above 1, up to 100, such as 2"
+    )
 
     @field_validator("window", "max_age", "max_silence", "cool_down")
     @classmethod

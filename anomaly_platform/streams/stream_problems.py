@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from anomaly_platform.streams.stream_document import DetectorName, StreamDocument
+from anomaly_platform.streams.yaml_advice import missing_blank
 from anomaly_platform.streams.yaml_lines import KeyPath, YamlDocument
 
 _DAY = timedelta(days=1)
@@ -81,27 +82,35 @@ def _worded(document: YamlDocument, detail: Any) -> tuple[int, str]:
     if detail["type"] == "extra_forbidden":
         return line, _unknown_key(path, model)
     if detail["type"] == "missing":
-        wanted = field.description if field else ""
-        return line, f"{key!r} is missing; write {path[-1]}: {_example(wanted)}"
+        return line, f"{key!r} is missing; write {path[-1]}: {_example(_wanted(field))}"
     if detail["type"] == "value_error":
         reason = str(detail["ctx"]["error"])
         if reason.startswith("write ") and not isinstance(detail["input"], dict):
-            return line, f"{key}: {_shown(detail['input'])} cannot be used; {reason}"
+            reason = f"{_shown(detail['input'])} cannot be used; {reason}"
         return line, f"{key}: {reason}"
     if detail["type"] == "literal_error":
         known = ", ".join(get_args(DetectorName))
         return line, f"{key}: unknown detector {_shown(detail['input'])}; there is {known}"
-    wanted = field.description if field else None
-    return line, f"{key}: {_shown(detail['input'])} cannot be used; write {wanted or 'another one'}"
+    advice = missing_blank(str(detail["input"])) if detail["type"] == "model_type" else None
+    if advice is not None:
+        # The keys below this one were read as its text.
+        return document.value_lines[path], f"{key}: {advice}"
+    return line, f"{key}: {_shown(detail['input'])} cannot be used; write {_wanted(field)}"
 
 
 def _shown(value: object) -> str:
+    if value is None:
+        return "an empty value"
     text = str(value) if isinstance(value, date) else repr(value)
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def _example(description: str | None) -> str:
-    return (description or "").rpartition("such as ")[2]
+def _wanted(field: FieldInfo | None) -> str:
+    return (field.description if field else None) or "another one"
+
+
+def _example(description: str) -> str:
+    return description.rpartition("such as ")[2]
 
 
 def _field_of(path: KeyPath) -> tuple[type[BaseModel], FieldInfo | None]:

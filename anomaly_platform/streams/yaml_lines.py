@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from anomaly_platform.streams.yaml_advice import advise, missing_blank
+
 if TYPE_CHECKING:
     import yaml
 
@@ -45,10 +47,13 @@ class YamlDocument:
         Keys and values as plain Python objects.
     lines : mapping of key path to int
         The line of each key and list item; the empty path is the document's own.
+    value_lines : mapping of key path to int
+        The line on which each of their values begins.
     """
 
     values: Mapping[str, Any]
     lines: Mapping[KeyPath, int]
+    value_lines: Mapping[KeyPath, int]
 
     def line_of(self, path: KeyPath) -> int:
         """Return the line of a key path, or of the nearest one above that is written down."""
@@ -100,21 +105,30 @@ def read_yaml(content: bytes) -> YamlDocument:
             raise NotReadableError(1, "the file is empty; write at least name and frequency")
         lines[()] = root.start_mark.line + 1
         if not isinstance(root, yaml.MappingNode):
-            raise NotReadableError(lines[()], "expected lines of the form `key: value`")
-        return YamlDocument(_value(root, (), lines, yaml.SafeLoader("")), lines)
+            advice = missing_blank(text.splitlines()[lines[()] - 1])
+            wanted = "expected lines of the form `key: value`"
+            raise NotReadableError(lines[()], advice or wanted)
+        value_lines: dict[KeyPath, int] = {}
+        values = _value(root, (), lines, value_lines, yaml.SafeLoader(""))
+        return YamlDocument(values, lines, value_lines)
     except yaml.MarkedYAMLError as error:
-        raise NotReadableError(_line_of(error), _in_plain_words(error)) from None
+        raise NotReadableError(*advise(text, error)) from None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise NotReadableError(line, "a control character; keep to plain text") from None
 
 
 def _value(
-    node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], loader: yaml.SafeLoader
+    node: yaml.Node,
+    path: KeyPath,
+    lines: dict[KeyPath, int],
+    value_lines: dict[KeyPath, int],
+    loader: yaml.SafeLoader,
 ) -> Any:
     """Return a node as plain Python and enter the lines of what is below it."""
     import yaml
 
+    value_lines[path] = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         found = {}
         for key_node, value in node.value:
@@ -123,20 +137,20 @@ def _value(
             if key in found:
                 raise NotReadableError(line, f"{key!r} stands here a second time; remove one")
             lines[*path, key] = line
-            found[key] = _value(value, (*path, key), lines, loader)
+            found[key] = _value(value, (*path, key), lines, value_lines, loader)
         return found
     if isinstance(node, yaml.SequenceNode):
         items = []
         for number, item in enumerate(node.value):
             lines[*path, number] = item.start_mark.line + 1
-            items.append(_value(item, (*path, number), lines, loader))
+            items.append(_value(item, (*path, number), lines, value_lines, loader))
         return items
     try:
         return loader.construct_object(node)
-    except (ValueError, OverflowError) as error:
-        # What looks like a date or number to YAML and is none, such as 2026-02-31.
-        line = node.start_mark.line + 1
-        raise NotReadableError(line, f"{node.value} cannot be read: {error}") from None
+    except (ValueError, OverflowError):
+        # What looks like a date or number to YAML and is none, such as 2026-02-31, is a text: who
+        # expects a date there says so, beside all else that is wrong.
+        return node.value
 
 
 def _key(node: yaml.Node) -> str:
@@ -146,32 +160,3 @@ def _key(node: yaml.Node) -> str:
     if not node.tag.endswith(":str"):
         raise NotReadableError(line, f"{node.value} is no key; keys are words")
     return node.value
-
-
-def _line_of(error: yaml.MarkedYAMLError) -> int:
-    # Of something that is never closed YAML notices the end; people look for the beginning.
-    opened = (error.context or "").startswith(("while scanning", "while parsing a flow"))
-    marks = (error.context_mark, error.problem_mark)
-    mark = next((mark for mark in (marks if opened else marks[::-1]) if mark is not None), None)
-    return 1 if mark is None else mark.line + 1
-
-
-_ADVICE = (
-    ("cannot start any token", "indent with spaces, not tabs, and put odd texts in quotes"),
-    ("mapping values are not allowed", "put a text that contains ': ' in quotes, and indent alike"),
-    ("could not find expected ':'", "write `key: value`, with a blank after the colon"),
-    ("expected <block end>", "lines of one level have to begin in the same column"),
-    ("found another document", "one file describes one stream; remove what follows ---"),
-    ("determine a constructor", "tags (!name) are not read; write the value plainly"),
-    ("undefined alias", "put a text that begins with * in quotes"),
-    ("while parsing a flow", "a bracket is not closed"),
-    ("end of stream", "a quote or bracket is not closed"),
-)
-
-
-def _in_plain_words(error: yaml.MarkedYAMLError) -> str:
-    """Return what is wrong and what to write instead."""
-    said = f"{error.context or ''} {error.problem or ''}"
-    advice = next((advice for part, advice in _ADVICE if part in said), "check the line")
-    problem = (error.problem or error.context or "not YAML").strip()
-    return f"not readable as YAML ({problem}); {advice}"

@@ -143,7 +143,7 @@ def test_a_bad_file_is_reported_and_leaves_the_others_in_the_graph(
     with pytest.raises(LookupError, match=r"there are barcode, iiot, ems.*boilers"):
         runtime.platform.stream("nothing")
     shown = Console(record=True, width=300, file=io.StringIO())
-    shown.print(streams_table(settings))
+    shown.print(streams_table(Platform(settings)))
     text = shown.export_text()
     assert "boilers.yaml" in text
     assert "did you mean 'frequency'?" in text

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from anomaly_platform.cli import doctor, main, materialize
@@ -151,3 +152,18 @@ def test_import_refuses_reference_data_that_training_could_not_use(
     with pytest.raises(MappingError, match="missing columns"):
         invoke("import", "barcode", file)
     assert not (tmp_path / "home" / "reference" / "barcode" / "locations.csv").exists()
+
+
+def test_a_wrong_stream_file_is_listed_beside_the_good_ones_and_in_the_exit_code(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "streams"
+    folder.mkdir()
+    monkeypatch.setenv("ANOMALY_STREAMS_DIR", str(folder))
+    monkeypatch.setattr(main, "console", Console(width=200))
+    (folder / "good.yaml").write_text("name: boilers\nfrequency: 5m\n")
+    assert "boilers" in invoke("streams")
+    (folder / "wrong.yaml").write_text("name: valves\nfrequncy: 5m\n")
+    said = invoke("streams", code=1)
+    assert "boilers" in said
+    assert "did you mean 'frequency'?" in said

@@ -171,7 +171,8 @@ def test_the_documentation_shows_every_key() -> None:
             GOOD + "features:\n  windows: [48, 12]\n",
             (
                 "line 4: features.windows: [48, 12] cannot be used; "
-                "write ascending numbers of rows, such as [12, 48, 288]"
+                "write a list of ascending whole numbers of rows, 1 to 10,000, "
+                "such as [12, 48, 288]"
             ),
         ),
         (
@@ -224,7 +225,15 @@ def test_the_documentation_shows_every_key() -> None:
             "line 3: columns: the column 'At' is both metric and time; choose one",
         ),
         (GOOD + "timezone: Mars/Olympus\n", "line 3: timezone: 'Mars/Olympus' cannot be used"),
-        (GOOD + "start: 2026-02-31\n", "line 3: 2026-02-31 cannot be read: day is out of range"),
+        (
+            GOOD + "start: 2026-02-31\n",
+            "line 3: start: '2026-02-31' cannot be used; write a day that the calendar has",
+        ),
+        (GOOD + "start: 31.01.2026\n", "line 3: start: '31.01.2026' cannot be used; write a day"),
+        (
+            GOOD + "start: 2026-02-01 30:00:00\n",
+            "line 3: start: '2026-02-01 30:00:00' cannot be used; write a day that the calendar",
+        ),
         (GOOD + "start: 2026-02-01 10:00:00\n", "line 3: start: 2026-02-01 10:00:00 cannot be"),
         (GOOD + "owners: me\n", "line 3: owners: 'me' is no owner; write an e-mail address or"),
         ("name: ems\nfrequency: 5m\n", "line 1: the name 'ems' is taken by the platform itself"),
@@ -234,7 +243,56 @@ def test_the_documentation_shows_every_key() -> None:
         ),
         (GOOD + "name: again\n", "line 3: 'name' stands here a second time; remove one"),
         ("name: x\n\tfrequency: 5m\n", "line 2: not readable as YAML"),
-        ("name: x\nfrequency:5m\n", "line 2: not readable as YAML"),
+        (
+            "name: x\nfrequency:5m\n",
+            "line 2: a blank is missing after the colon; write frequency: 5m",
+        ),
+        ("name:x\nfrequency: 5m\n", "line 1: a blank is missing after the colon; write name: x"),
+        (
+            "name:x\n\n# mine\nfrequency:5m\nalpha: 0.1\n",
+            "line 1: a blank is missing after the colon; write name: x",
+        ),
+        ("name:x\nfrequency:5m\n", "line 1: a blank is missing after the colon; write name: x"),
+        (
+            GOOD + "columns:\n  entity:pump\n  time: at\n",
+            "line 4: a blank is missing after the colon; write entity: pump",
+        ),
+        (
+            GOOD + "columns:\n  entity:pump\n",
+            "line 4: columns: a blank is missing after the colon; write entity: pump",
+        ),
+        (
+            GOOD + "title: it is\n  http://example.org\nalpha: 2\n",
+            "line 5: alpha: 2 cannot be used",
+        ),
+        ("name: x\n  frequency: 5m\n", "line 2: begins further to the right than line 1; begin"),
+        ("  name: x\nfrequency: 5m\n", "line 1: begins further to the right than line 2; begin"),
+        (
+            GOOD + "columns:\n  entity: pump\n  # when\n   time: at\n",
+            "line 6: begins further to the right than line 4; begin both in the same column",
+        ),
+        (
+            GOOD + "columns:\n    entity: pump\n  time: at\n",
+            (
+                "line 5: begins in column 3, as no line does that it could belong beside; "
+                "line 4 begins in column 5; lines of one level begin in the same column"
+            ),
+        ),
+        (GOOD + "columns:\n", "line 3: columns: an empty value cannot be used; write its keys"),
+        (
+            GOOD + "retraining:\n  growth: 0.5\n",
+            (
+                "line 4: retraining.growth: 0.5 cannot be used; "
+                "write a number above 1, up to 100, such as 2"
+            ),
+        ),
+        (
+            GOOD + "features:\n  lags: 3\n",
+            (
+                "line 4: features.lags: 3 cannot be used; "
+                "write a list of ascending whole numbers of rows, 1 to 10,000, such as [1, 2, 12]"
+            ),
+        ),
         ('name: "x\nfrequency: 5m\n', "line 1: not readable as YAML"),
         ("name: [x\nfrequency: 5m\n", "line 1: not readable as YAML"),
         (GOOD + "title: Pumps: all\n", "line 3: not readable as YAML"),
@@ -262,11 +320,12 @@ def test_brackets_without_end_are_refused_and_harm_nothing(tmp_path: Path) -> No
 
 
 def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
-    said = problems_of(tmp_path, "name: x\nfrequncy: 5m\nalpha: 7\n")
+    said = problems_of(tmp_path, "name: x\nfrequncy: 5m\nalpha: 7\nstart: 2026-02-31\n")
     assert [line.split(":")[0] for line in said.splitlines()] == [
         "my.yaml line 1",
         "my.yaml line 2",
         "my.yaml line 3",
+        "my.yaml line 4",
     ]
 
 
