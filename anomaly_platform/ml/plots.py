@@ -39,6 +39,8 @@ from anomaly_platform.ml.evaluation import auc_pr, auc_roc, confusion, pr_curve,
 
 FloatArray = NDArray[np.float64]
 
+_FURTHEST_DRAWN = 1e300
+
 
 def series_plot(
     times: ArrayLike,
@@ -58,7 +60,8 @@ def series_plot(
     times : array_like of datetime64, shape (n,)
         Rising.
     values : array_like of float, shape (n,)
-        Readings; NaN leaves a gap.
+        Readings; NaN leaves a gap. Beyond ±1e300 they are drawn there: axes end below the largest
+        float.
     scores : array_like of float, shape (n,)
         In [0, 1]; NaN leaves a gap.
     flags : array_like of bool, shape (n,), optional
@@ -75,7 +78,8 @@ def series_plot(
     bytes
         A PNG.
     """
-    clock, reading, score = timestamps(times), _floats(values), _floats(scores)
+    clock, score = timestamps(times), _floats(scores)
+    reading = np.clip(_floats(values), -_FURTHEST_DRAWN, _FURTHEST_DRAWN)
     flagged = decisions(flags, score, threshold)
     with style():
         figure, (top, strip) = panels(2, heights=(3, 1), size=(11, 5), shared=True)

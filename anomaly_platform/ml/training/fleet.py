@@ -12,6 +12,7 @@ entities one over all of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from anomaly_platform.ml.feature_drift import FeatureReferences, watched_feature
 from anomaly_platform.ml.features.batch import microseconds, series_spans
 from anomaly_platform.ml.features.kernels import Ints
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.features.ordered import Floats
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 from anomaly_platform.ml.training.calibrating import CalibrationPool, FleetCalibrations
 from anomaly_platform.ml.training.fit import FittedSeries, FleetPolicy, fit_series
@@ -243,15 +245,14 @@ def _describe(key: tuple[str, str], times: Ints, columns: Columns) -> dict[str, 
     present = value[~np.isnan(value)]
     reference = ReferenceDistribution.fit(value[:, None], ["value"])
     filled = present.size > 0
-    with np.errstate(over="ignore"):
-        spread = float(present.std()) if filled else None
+    mean, spread = _moments(present) if filled else (None, None)
     return {
         "entity": key[0],
         "metric": key[1],
         "rows": present.size,
         "first_time": int(times[0]),
         "last_time": int(times[-1]),
-        "mean": float(present.mean()) if filled else None,
+        "mean": mean,
         "std": spread,
         "min": float(present.min()) if filled else None,
         "max": float(present.max()) if filled else None,
@@ -260,6 +261,17 @@ def _describe(key: tuple[str, str], times: Ints, columns: Columns) -> dict[str, 
         "reference_counts": reference.counts[0].tolist(),
         "reference_missing": int(reference.missing[0]),
     }
+
+
+def _moments(values: Floats) -> tuple[float, float]:
+    """Return mean and standard deviation, finite however large finite values are."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, spread = float(values.mean()), float(values.std())
+    if math.isfinite(mean) and math.isfinite(spread):
+        return mean, spread
+    largest = float(np.abs(values).max())
+    shares = values / largest
+    return float(shares.mean()) * largest, float(shares.std()) * largest
 
 
 def _feature_reference(

@@ -97,6 +97,8 @@ class PositionModel:
     raw_scores: Floats
 
     @classmethod
+    # Near the largest float distances are infinite; `_finite` gives the largest float for them.
+    @np.errstate(over="ignore", invalid="ignore")
     def fit(
         cls, times: Ints, columns: Columns, feature_set: MetricFeatureSet, start: int
     ) -> PositionModel:
@@ -116,9 +118,8 @@ class PositionModel:
         frequency = round(feature_set.frequency.total_seconds() * 1e6)
         value = columns["value"]
         centre = median(value[:start])
-        with np.errstate(over="ignore", invalid="ignore"):
-            unit = _positive(_tail(value[:start] - centre), centre)
-            plain = _finite((value[:start] - centre) / unit)[:, None]
+        unit = _positive(_tail(value[:start] - centre), centre)
+        plain = _finite((value[:start] - centre) / unit)[:, None]
         season = SeasonalProfile.fit(times[:start], plain, frequency)
         week = SeasonalProfile.fit_week(
             times[:start], season.apply(times[:start], plain), frequency
@@ -268,7 +269,9 @@ def _reach(columns: Columns, feature_set: MetricFeatureSet) -> tuple[Floats, Boo
     """Return the range of the shortest window, and whether the window is full."""
     w = feature_set.windows[0]
     full = columns[f"count_{feature_set.windows[-1]}"] >= w
-    return columns[f"max_{w}"] - columns[f"min_{w}"], full & (columns[f"missing_{w}"] == 0)
+    with np.errstate(over="ignore"):
+        reach = columns[f"max_{w}"] - columns[f"min_{w}"]
+    return reach, full & (columns[f"missing_{w}"] == 0)
 
 
 def _settled(columns: Columns, feature_set: MetricFeatureSet, start: int) -> Bools:

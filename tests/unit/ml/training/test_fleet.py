@@ -1,5 +1,6 @@
 """Fleets: every series gets its row, none stops another, and the bundle scores as trained."""
 
+import warnings
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -217,6 +218,26 @@ def test_a_series_that_fails_stops_no_other(monkeypatch, tmp_path):
     assert bundle.series["reason"].to_list() == [None, "ValueError: no model for disks"]
     scored = FleetScorer(bundle).score(chunk)
     assert set(scored.filter(pl.col("metric") == "disk")["status"]) == {"failed"}
+
+
+def test_readings_near_the_largest_float_leave_everything_finite_and_quiet(tmp_path):
+    values = {
+        "changes sign": np.where(np.arange(200) % 2 == 0, 1.7e308, -1.7e308),
+        "jumps": np.where(np.arange(200) % 50 == 3, 1e308, noise(1, 200)),
+        "rests": np.full(200, 1.7e308),
+        "steps": np.where(np.arange(200) < 90, 1e308, -1e308) + 1e300 * noise(2, 200),
+    }
+    chunk = FEATURES.compute(pl.concat([series("a", name, of) for name, of in values.items()]))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        bundle = train_fleet([chunk], FEATURES, FleetPolicy(), tmp_path / "v", lineage=LINEAGE)
+        scored = FleetScorer(bundle).score(chunk)
+    assert [str(one.message) for one in caught if one.category is RuntimeWarning] == []
+    assert set(bundle.series["status"]) == {"trained"}
+    for name in ("mean", "std"):
+        assert bundle.series[name].is_finite().all()
+    assert bundle.series["std"][0] == pytest.approx(1.7e308)
+    assert scored["score"].drop_nulls().is_between(0, 1).all()
 
 
 def test_wrong_frames_are_refused(fleet, tmp_path):
