@@ -18,7 +18,9 @@ backtest_app = typer.Typer(
 
 @backtest_app.command("metrics")
 def metrics(
-    out: Annotated[Path, typer.Option(help="The scores; a folder for several files.")],
+    out: Annotated[
+        Path, typer.Option(help="The scores, .csv or .parquet; a folder for several files.")
+    ],
     train: Annotated[list[Path] | None, typer.Option(help="What to learn from.")] = None,
     test: Annotated[list[Path] | None, typer.Option(help="What to score.")] = None,
     series: Annotated[
@@ -40,7 +42,8 @@ def metrics(
     """Score metrics, wide (the time and a column per metric) or long, CSV or Parquet.
 
     A column is_anomaly or anomaly is used for the report and for nothing else. Several files:
-    repeat --train and --test, or --series, and name a folder with --out.
+    repeat --train and --test, or --series, and name a folder with --out; a file that cannot be
+    read is told of, the others are scored, and the exit code is 1.
     """
     from anomaly_platform.cli.backtest_metrics import backtest_metrics, plan_tasks
     from anomaly_platform.ingest.mapping import ColumnMapping
@@ -60,7 +63,7 @@ def metrics(
         },
         read,
     )
-    backtest_metrics(
+    scored_all = backtest_metrics(
         tasks,
         mapping=ColumnMapping.parse(mapping or (), (), ignore or ()),
         probation=probation,
@@ -70,6 +73,8 @@ def metrics(
         settings=settings,
         console=Console(),
     )
+    if not scored_all:
+        raise typer.Exit(1)
 
 
 @backtest_app.command("scans")

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from anomaly_platform.cli.backtest_files import TIME, MetricFile, read_metric_file
-from anomaly_platform.ingest.mapping import ColumnMapping
+from anomaly_platform.cli.backtest_reports import (
+    Report,
+    report_of,
+    table_of_one,
+    table_of_several,
+    together,
+)
+from anomaly_platform.ingest.mapping import ColumnMapping, listed
 from anomaly_platform.ingest.sources import UnreadableFile
 from anomaly_platform.settings import Settings
 
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from anomaly_platform.ml.training.fit import FleetPolicy
 
 PROBATION_ROWS = 750
+OUT_SUFFIXES = (".csv", ".parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +69,13 @@ def plan_tasks(
     pairs: list[tuple[Path | None, Path]] = [(None, path) for path in series]
     if not pairs:
         pairs = [*zip(train, test, strict=True)]
+    named = out.suffix.lower() in OUT_SUFFIXES
     if len(pairs) == 1:
+        if not named and not out.is_dir():
+            raise ValueError(f"--out: {out} has to end in .csv or .parquet")
         return [Task(pairs[0][0], pairs[0][1], out)]
+    if named:
+        raise ValueError(f"--out: the scores of several files need a folder, and {out} is a file")
     names = [f"{path.name.split('.')[0]}.csv" for _, path in pairs]
     if len(set(names)) < len(names):
         raise ValueError("two of the files have the same name; their scores would be one file")
@@ -80,13 +92,21 @@ def backtest_metrics(
     plot: Path | None,
     settings: Settings,
     console: Console,
-) -> None:
+) -> bool:
     """Score each file, write what was asked for, and print a summary.
+
+    Of several files a bad one is told of, and the others are scored.
+
+    Returns
+    -------
+    bool
+        Whether all files were scored.
 
     Raises
     ------
     UnreadableFile
-        When a file cannot be understood, or train and test part do not fit together.
+        When the only file cannot be understood, train and test part do not fit together, or no
+        file has a column that is to be ignored.
     """
     from anomaly_platform.ml.training.fit import FleetPolicy
 
@@ -98,63 +118,158 @@ def backtest_metrics(
         contamination=settings.contamination,
         evaluate=False,
     )
-    reports: dict[str, dict[str, Any]] = {}
+    done = _Done(len(tasks) == 1)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
     ) as progress:
         bar = progress.add_task("backtest", total=len(tasks))
-        for number, task in enumerate(tasks):
+        for task in tasks:
             progress.update(bar, description=task.test.name)
-            rows, result = _score(task, mapping, probation, policy, progress)
-            scores = _score_table(rows, result)
-            task.out.parent.mkdir(parents=True, exist_ok=True)
-            scores.write_csv(task.out)
-            reports[task.test.name] = _report(task, rows, scores, result)
-            if plot is not None and number == 0:
-                plot.parent.mkdir(parents=True, exist_ok=True)
-                plot.write_bytes(_draw(rows, scores, result))
-            for line in (*rows.unread, *_unscored(task, rows, scores, probation)):
-                progress.console.print(f"[yellow]{escape(f'{task.test.name}: {line}')}")
+            try:
+                files = done.seen(_read(task, mapping), mapping)
+                result = _score(task, files, probation, policy, progress)
+            except UnreadableFile as error:
+                if done.alone:
+                    raise
+                done.failed[task.test.name] = str(error)
+                progress.console.print(f"[red]{escape(str(error))}")
+            else:
+                picture = plot if not done.reports else None
+                scores = _keep(task, files.test, result, picture)
+                train = None if task.train is None else task.train.name
+                done.reports[task.test.name] = report_of(files.test, scores, result, train)
+                done.written.append(task.out)
+                for line in (*files.notes, *_unscored(task, files.test, scores, probation)):
+                    progress.console.print(f"[yellow]{escape(line)}")
             progress.advance(bar)
     if report is not None:
-        content = next(iter(reports.values())) if len(reports) == 1 else _together(reports)
         report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    console.print(_summary(reports))
-    for task in tasks:
-        console.print(f"scores: {task.out}", soft_wrap=True)
+        report.write_text(json.dumps(done.content, indent=2) + "\n", encoding="utf-8")
+    done.show(console)
+    if not done.failed:
+        done.require_columns(mapping.ignore)
+    return not done.failed
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """What a task reads: the file to score, and the one to learn from where there is one."""
+
+    test: MetricFile
+    train: MetricFile | None
+
+    @property
+    def notes(self) -> list[str]:
+        """What of them is left out, in words."""
+        read = [self.test] if self.train is None else [self.train, self.test]
+        return list(dict.fromkeys(f"{one.path.name}: {note}" for one in read for note in one.notes))
+
+
+@dataclass(slots=True)
+class _Done:
+    """What has come of the tasks so far.
+
+    Attributes
+    ----------
+    alone : bool
+        Whether there is one task only.
+    reports : dict of str to Report
+        By file.
+    failed : dict of str to str
+        Why a file was not scored.
+    written : list of Path
+        Where scores are.
+    columns : dict of str to None
+        Every column that a file had.
+    """
+
+    alone: bool
+    reports: dict[str, Report] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    written: list[Path] = field(default_factory=list)
+    columns: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def content(self) -> Report:
+        """The report: that of the only file, or those of all."""
+        if self.alone:
+            return next(iter(self.reports.values()))
+        return together(self.reports, self.failed)
+
+    def seen(self, files: _Files, mapping: ColumnMapping) -> _Files:
+        """Return the files of a task, after looking at their columns."""
+        for read in (files.test, files.train):
+            self.columns |= dict.fromkeys(() if read is None else read.columns)
+        if self.alone:
+            self.require_columns(mapping.ignore)
+        return files
+
+    def require_columns(self, names: Sequence[str]) -> None:
+        """Check that each column is in some file: a slip of the pen would ignore nothing."""
+        missing = [name for name in names if name not in self.columns]
+        if missing:
+            raise UnreadableFile(
+                f"--ignore: no file has a column {missing[0]!r}; "
+                f"their columns are {listed(self.columns)}"
+            )
+
+    def show(self, console: Console) -> None:
+        """Print the measures, where the scores are, and what was not scored."""
+        if self.alone:
+            console.print(table_of_one(*next(iter(self.reports.items()))))
+        elif self.reports:
+            console.print(table_of_several(self.reports))
+        for path in self.written:
+            console.print(f"scores: {path}", soft_wrap=True)
+        if self.failed:
+            of = len(self.failed) + len(self.reports)
+            names = escape(", ".join(self.failed))
+            console.print(f"[red]{len(self.failed)} of {of} files not scored: {names}")
+
+
+def _read(task: Task, mapping: ColumnMapping) -> _Files:
+    """Read a task's files.
+
+    Raises
+    ------
+    UnreadableFile
+        When one cannot be read, or they do not have the same metrics.
+    """
+    rows = read_metric_file(task.test, mapping)
+    if task.train is None:
+        return _Files(rows, None)
+    known = read_metric_file(task.train, mapping)
+    if set(known.metrics) != set(rows.metrics):
+        differing = sorted(set(known.metrics) ^ set(rows.metrics))
+        raise UnreadableFile(
+            f"{task.train.name} and {task.test.name} do not have the same metrics: "
+            f"{', '.join(differing[:10])}; leave columns out with --ignore"
+        )
+    return _Files(rows, known)
 
 
 def _score(
-    task: Task, mapping: ColumnMapping, probation: float, policy: FleetPolicy, progress: Progress
-) -> tuple[MetricFile, Backtest]:
+    task: Task, files: _Files, probation: float, policy: FleetPolicy, progress: Progress
+) -> Backtest:
     from anomaly_platform.ml.backtest import streaming, train_test
 
-    rows = read_metric_file(task.test, mapping)
+    rows = files.test.readings
     try:
-        if task.train is None:
-            step = progress.add_task("  streaming", total=rows.frame.height)
-            result = streaming(
-                rows.frame,
+        if files.train is not None:
+            return train_test(files.train.readings, rows, time_column=TIME, policy=policy)
+        step = progress.add_task("  streaming", total=rows.height)
+        try:
+            return streaming(
+                rows,
                 time_column=TIME,
                 probation=probation,
                 most_probation_rows=PROBATION_ROWS,
                 policy=policy,
                 progress=lambda done, total: progress.update(step, completed=done, total=total),
             )
+        finally:
             progress.remove_task(step)
-            return rows, result
-        known = read_metric_file(task.train, mapping)
-        if set(known.metrics) != set(rows.metrics):
-            differing = sorted(set(known.metrics) ^ set(rows.metrics))
-            raise UnreadableFile(
-                f"{task.train.name} and {task.test.name} do not have the same metrics: "
-                f"{', '.join(differing[:10])}; leave columns out with --ignore"
-            )
-        return rows, train_test(known.frame, rows.frame, time_column=TIME, policy=policy)
     except ValueError as error:
-        if isinstance(error, UnreadableFile):
-            raise
         raise UnreadableFile(f"{task.test.name}: {error}") from None
 
 
@@ -162,16 +277,19 @@ def _unscored(task: Task, rows: MetricFile, scores: pl.DataFrame, probation: flo
     """Say what of a file got no score although somebody may expect one."""
     if scores["score"].count() == 0:
         learned = "from --train" if task.train is not None else "at the beginning of the file"
-        return [f"nothing was scored: there is too little to learn {learned}, not nothing unusual"]
-    if task.train is None and rows.frame.height * probation > PROBATION_ROWS:
-        return [f"the first {PROBATION_ROWS} rows are its probation: it is never longer"]
+        said = f"nothing was scored: there is too little to learn {learned}, not nothing unusual"
+        return [f"{task.test.name}: {said}"]
+    if task.train is None and rows.readings.height * probation > PROBATION_ROWS:
+        said = f"the first {PROBATION_ROWS} rows are its probation: it is never longer"
+        return [f"{task.test.name}: {said}"]
     return []
 
 
 def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:
     """Return a row per row of the file: time, score, decision, ranked causes, metrics' scores.
 
-    A row without a score, as in the probation, has an empty one and is not flagged.
+    A row without a score, as in the probation or of a repeated time, has an empty one and is not
+    flagged.
     """
     by_time = pl.DataFrame(
         {
@@ -185,7 +303,10 @@ def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:
             **{f"score_{name}": scores for name, scores in result.metric_scores.items()},
         }
     ).with_columns(pl.col(pl.Float64).fill_nan(None))
-    joined = rows.frame.select(TIME).join(by_time, on=TIME, how="left", maintain_order="left")
+    moments = rows.frame.select(TIME, __repeated=rows.repeated)
+    joined = moments.join(by_time, on=TIME, how="left", maintain_order="left")
+    said = [name for name in joined.columns if name not in {TIME, "__repeated"}]
+    joined = joined.with_columns(pl.when(~pl.col("__repeated")).then(pl.col(said)))
     return joined.select(
         rows.time_text.alias(rows.time_name),
         "score",
@@ -195,83 +316,21 @@ def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:
     )
 
 
-def _report(task: Task, rows: MetricFile, scores: pl.DataFrame, result: Backtest) -> dict[str, Any]:
-    from anomaly_platform.ml.evaluation import evaluate
+def _keep(task: Task, rows: MetricFile, result: Backtest, plot: Path | None) -> pl.DataFrame:
+    """Write the scores, and the picture where there is to be one; return the scores.
 
-    content: dict[str, Any] = {
-        "train": None if task.train is None else task.train.name,
-        "test": task.test.name,
-        "metrics": len(result.metric_scores),
-        "test_rows": scores.height,
-        "flagged_rows": int(scores["is_anomaly"].sum()),
-        "threshold": result.threshold,
-        "rows_per_second": scores.height / max(result.seconds, 1e-9),
-        "readings_per_second": result.rows_per_second,
-    }
-    if rows.labels is not None:
-        judged = scores["score"].is_not_null() if task.train is None else rows.labels.is_not_null()
-        judged &= rows.labels.is_not_null()
-        measured = evaluate(
-            rows.labels.filter(judged).to_numpy(),
-            scores["score"].filter(judged).fill_null(float("nan")).to_numpy(),
-            scores["is_anomaly"].filter(judged).to_numpy() == 1,
-        )
-        content |= measured.to_dict()
-    return content
-
-
-def _together(reports: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the reports by file, and the mean of every measure over the files that have it."""
-    means = {}
-    for name in _MEASURES:
-        values = [one[name] for one in reports.values() if one.get(name) is not None]
-        means[name] = sum(values) / len(values) if values else None
-    return {"files": reports, "mean": means}
-
-
-_MEASURES = {
-    "vus_pr": "VUS-PR",
-    "auc_pr": "AUC-PR",
-    "auc_roc": "AUC-ROC",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "event_recall": "event recall",
-    "false_positive_rate": "false positives",
-}
-
-
-_SHOWN_TOGETHER = ("vus_pr", "auc_pr", "f1", "event_recall", "false_positive_rate")
-
-
-def _summary(reports: dict[str, dict[str, Any]]) -> Table:
-    """Return one file's measures below each other, those of several in a row each."""
-    if len(reports) == 1:
-        ((name, one),) = reports.items()
-        table = Table(title=name, show_header=False)
-        table.add_column()
-        table.add_column(justify="right")
-        table.add_row("rows", f"{one['test_rows']:,}")
-        table.add_row("flagged", f"{one['flagged_rows']:,}")
-        for measure, label in _MEASURES.items():
-            if measure in one:
-                table.add_row(label, _figure(one[measure]))
-        table.add_row("rows per second", f"{one['rows_per_second']:,.0f}")
-        return table
-    table = Table(title=f"{len(reports)} files")
-    table.add_column("file", overflow="fold")
-    for heading in ("flagged", *(_MEASURES[measure] for measure in _SHOWN_TOGETHER)):
-        table.add_column(heading, justify="right")
-    for name, one in reports.items():
-        figures = (_figure(one.get(measure)) for measure in _SHOWN_TOGETHER)
-        table.add_row(name, f"{one['flagged_rows']:,}", *figures)
-    mean = _together(reports)["mean"]
-    table.add_row("mean", "", *(_figure(mean[measure]) for measure in _SHOWN_TOGETHER))
-    return table
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    In CSV times are as the file has them, in Parquet they are times in UTC.
+    """
+    scores = _score_table(rows, result)
+    task.out.parent.mkdir(parents=True, exist_ok=True)
+    if task.out.suffix.lower() == ".csv":
+        scores.write_csv(task.out)
+    else:
+        scores.with_columns(rows.frame[TIME].alias(rows.time_name)).write_parquet(task.out)
+    if plot is not None:
+        plot.parent.mkdir(parents=True, exist_ok=True)
+        plot.write_bytes(_draw(rows, scores, result))
+    return scores
 
 
 def _draw(rows: MetricFile, scores: pl.DataFrame, result: Backtest) -> bytes:

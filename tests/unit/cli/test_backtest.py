@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -53,11 +54,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(*arguments: str | Path) -> str:
+def run(*arguments: str | Path, code: int = 0) -> str:
     result = CliRunner().invoke(app, ["backtest", "metrics", *map(str, arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == code, result.output
     return result.output
 
 
@@ -125,7 +126,156 @@ def test_several_files_give_several_scores_and_a_mean(files: Path, tmp_path: Pat
     content = json.loads(report.read_text())
     assert set(content["files"]) == {"test.csv.gz", "series.parquet"}
     assert content["mean"]["vus_pr"] is not None
+    (row,) = [line.split() for line in said.splitlines() if line.strip().startswith("test.csv.gz")]
+    one = content["files"]["test.csv.gz"]
+    shown = [
+        *("vus_pr", "auc_pr", "auc_roc", "precision", "recall", "f1"),
+        *("event_recall", "false_positive_rate"),
+    ]
+    assert row[1:-1] == [str(one["flagged_rows"]), *(f"{one[name]:.3f}" for name in shown)]
+    assert row[-1] == f"{one['rows_per_second']:,.0f}"
+    slowest, _, fastest = sorted(
+        part["rows_per_second"] for part in (*content["files"].values(), content["mean"])
+    )
+    assert slowest <= content["mean"]["rows_per_second"] <= fastest
     assert "mean" in said
+
+
+def test_a_bad_file_among_several_is_told_of_and_the_others_are_scored(
+    files: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.csv").write_text("timestamp,a\nyesterday,1\n")
+    named = ("--series", tmp_path / "bad.csv", "--series", files / "series.parquet")
+    report, plot = tmp_path / "r.json", tmp_path / "p.png"
+    said = run(
+        *named, "--out", tmp_path / "out", "--report", report, "--plot", plot, code=1
+    )  # fmt: skip
+    assert "bad.csv, row 1: 'yesterday' is no time" in said
+    assert "1 of 2 files not scored: bad.csv" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["series.csv"]
+    content = json.loads(report.read_text())
+    assert set(content["files"]) == {"series.parquet"}
+    assert set(content["failed"]) == {"bad.csv"}
+    assert plot.exists()
+
+
+def test_a_column_to_ignore_may_be_in_some_of_the_files(files: Path, tmp_path: Path) -> None:
+    extra = tmp_path / "extra.csv"
+    pl.read_csv(files / "train.csv").with_columns(note=pl.lit(1.0)).write_csv(extra)
+    named = ("--train", extra, "--test", files / "test.csv.gz", "--out", tmp_path / "s.csv")
+    run(*named, "--ignore", "note")
+    (tmp_path / "s.csv").unlink()
+    assert "no file has a column 'noet'; their columns are when, cpu" in refused(
+        *named, "--ignore", "note", "--ignore", "noet"
+    )
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_scores_are_written_as_parquet_where_the_name_says_so(files: Path, tmp_path: Path) -> None:
+    for name in ("s.csv", "s.parquet"):
+        run(
+            "--train",
+            files / "train.csv",
+            "--test",
+            files / "test.csv.gz",
+            "--out",
+            tmp_path / name,
+        )
+    written = pl.read_parquet(tmp_path / "s.parquet")
+    assert written.schema["when"] == pl.Datetime("us", "UTC")
+    times = pl.col("when").dt.strftime("%Y-%m-%d %H:%M:%S")
+    assert written.with_columns(times).equals(pl.read_csv(tmp_path / "s.csv"))
+
+
+@pytest.mark.parametrize("out", ["s.json", "s", "s.csv.gz"])
+def test_other_formats_are_refused(files: Path, tmp_path: Path, out: str) -> None:
+    said = run("--series", files / "series.parquet", "--out", tmp_path / out, code=2)
+    assert "has to end in .csv or .parquet" in " ".join(said.split())
+    assert not (tmp_path / out).exists()
+
+
+def test_several_files_need_a_folder(files: Path, tmp_path: Path) -> None:
+    two = ("--series", files / "series.parquet", "--series", files / "train.csv")
+    said = run(*two, "--out", tmp_path / "s.csv", code=2)
+    assert "need a folder" in " ".join(said.split())
+
+
+def test_a_file_without_a_time_says_so(tmp_path: Path) -> None:
+    (tmp_path / "notime.csv").write_text("cpu,memory\n50.3,1\n50.4,2\n")
+    with pytest.raises(UnreadableFile) as error:
+        read_metric_file(tmp_path / "notime.csv", ColumnMapping())
+    assert str(error.value) == (
+        "notime.csv: no column has the time: none is called timestamp or time, and the first one, "
+        "cpu, has '50.3' in row 1; name the column of the time with --map column=timestamp"
+    )
+
+
+def test_rows_of_a_repeated_time_get_no_score_and_are_not_judged(tmp_path: Path) -> None:
+    frame = wide(900, seed=6, spike=700)
+    # The row that is there twice has another value and another label the second time.
+    again = frame.slice(850, 1).with_columns(cpu=pl.lit(500.0), is_anomaly=pl.lit(1, pl.Int64))
+    pl.concat([frame.head(851), again, frame.tail(-851)]).write_csv(tmp_path / "twice.csv")
+    frame.write_csv(tmp_path / "once.csv")
+    content = {}
+    for name in ("once", "twice"):
+        out, report = tmp_path / f"{name}-scores.csv", tmp_path / f"{name}.json"
+        said = run("--series", tmp_path / f"{name}.csv", "--out", out, "--report", report)
+        content[name] = json.loads(report.read_text())
+    assert "1 rows have the time of an earlier row, such as row 852" in " ".join(said.split())
+    once = pl.read_csv(tmp_path / "once-scores.csv", infer_schema_length=None)
+    twice = pl.read_csv(tmp_path / "twice-scores.csv", infer_schema_length=None)
+    assert twice.height == 901
+    assert twice[851, "score"] is None
+    assert twice[851, "is_anomaly"] == 0
+    assert pl.concat([twice.head(851), twice.tail(-852)]).equals(once)
+    for measure in ("rows", "anomalies", "vus_pr", "precision"):
+        assert content["twice"][measure] == content["once"][measure]
+
+
+def test_a_wide_file_of_several_entities_keeps_them_apart(tmp_path: Path) -> None:
+    parts = [wide(50, seed=n).with_columns(host=pl.lit(f"h{n}")) for n in (1, 2)]
+    pl.concat(parts).write_csv(tmp_path / "hosts.csv")
+    read = read_metric_file(tmp_path / "hosts.csv", ColumnMapping())
+    assert read.metrics == ["h1:cpu", "h2:cpu", "h1:memory", "h2:memory"]
+    assert read.frame.height == 50
+    assert read.frame["h2:cpu"].to_list() == parts[1]["cpu"].to_list()
+    assert read.notes == ()
+
+
+def test_readings_that_a_long_file_has_twice_are_told_of(tmp_path: Path) -> None:
+    rows = "2026-01-01,a,1\n2026-01-01,b,2\n2026-01-01,a,3\n"
+    (tmp_path / "long.csv").write_text("timestamp,metric,value\n" + rows)
+    read = read_metric_file(tmp_path / "long.csv", ColumnMapping())
+    assert read.frame.drop(TIME).rows() == [(1.0, 2.0)]
+    (note,) = read.notes
+    assert note.startswith("1 readings have metric and time of an earlier one, such as a in row 3")
+
+
+def test_columns_that_are_not_used_are_told_of(tmp_path: Path) -> None:
+    (tmp_path / "wide.csv").write_text("timestamp,time,cpu\n2026-01-01,7,1\n2026-01-02,8,2\n")
+    read = read_metric_file(tmp_path / "wide.csv", ColumnMapping())
+    assert read.notes == (
+        "column time is left out, as timestamp is the time; rename it if it is a metric",
+    )
+    quiet = read_metric_file(tmp_path / "wide.csv", ColumnMapping.parse(ignore=["time"]))
+    assert quiet.notes == ()
+    (tmp_path / "long.csv").write_text("timestamp,metric,value,unit\n2026-01-01,a,1,bar\n")
+    assert read_metric_file(tmp_path / "long.csv", ColumnMapping()).notes == ("left out: unit",)
+
+
+def test_readings_near_the_largest_float_are_scored_and_drawn(tmp_path: Path) -> None:
+    huge = pl.when(pl.int_range(pl.len()) == 300).then(1e308)
+    huge = huge.when(pl.int_range(pl.len()) == 301).then(-1e308)
+    frame = wide(500, seed=7).select("when", cpu=huge.otherwise("cpu"))
+    frame.write_csv(tmp_path / "huge.csv")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run(
+            *("--series", tmp_path / "huge.csv", "--out", tmp_path / "s.csv"),
+            *("--plot", tmp_path / "p.png"),
+        )
+    assert [str(one.message) for one in caught if one.category is RuntimeWarning] == []
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_long_files_are_read_by_metric(files: Path, tmp_path: Path) -> None:
