@@ -90,13 +90,15 @@ def derived_ids(keys: Sequence[tuple[str, str]], times: Sequence[int]) -> list[U
     times
         Microseconds since 1970.
     """
-    if not keys:
-        return []
-    digests = np.frombuffer(b"".join(_series_digest(key) for key in keys), dtype=">u8")
-    words = digests.astype(np.uint64).reshape(-1, 2)
-    moments = np.array(times, dtype=np.int64).view(np.uint64)
-    octets = _octets(words[:, 0], words[:, 1], moments).tobytes()
+    octets = derived_octets(keys, np.array(times, dtype=np.int64))
     return [UUID(bytes=octets[at : at + 16]) for at in range(0, len(octets), 16)]
+
+
+def derived_octets(keys: Sequence[tuple[str, str]], times: npt.NDArray[np.int64]) -> bytes:
+    """Return what `derived_ids` does as (16 n,) bytes."""
+    digests = np.frombuffer(b"".join(map(_series_digest, keys)), dtype=">u8")
+    words = digests.astype(np.uint64).reshape(-1, 2)
+    return _octets(words[:, 0], words[:, 1], times.view(np.uint64)).tobytes()
 
 
 @lru_cache(maxsize=65_536)

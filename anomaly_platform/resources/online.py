@@ -1,6 +1,6 @@
-"""Readings taken one by one: the tables ``online_readings`` and ``series_state``.
+"""Readings taken one by one: ``online_readings``, ``series_state`` and ``series_heads``.
 
-Belongs here: every statement about the two tables, each in the transaction of its caller. Does not
+Belongs here: the statements about the three tables, each in the transaction of its caller. Does not
 belong here: the order of things in a transaction (``online_ingest``), what a state means
 (``ml.features.online``), nor where a series' past comes from (``online_states``).
 """
@@ -14,11 +14,10 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 import polars as pl
-from psycopg import Cursor
 from psycopg.rows import class_row
 
 from anomaly_platform.resources.online_encoding import (
-    Encoded,
+    fixed_array,
     int8_array,
     reading_rows,
     text_array,
@@ -69,9 +68,10 @@ class StoredReading:
 
 @dataclass(frozen=True, slots=True)
 class StateRow:
-    """A locked row of ``series_state``; without its bytes where the caller has them already.
+    """A state whose head is locked; without its past where the caller has it already.
 
-    `threshold` is the series' own, None where the stream's holds.
+    `threshold` is the series' own, None where the stream's holds; `times` (microseconds since 1970)
+    and `values` are the readings behind the snapshot, None where there are none.
     """
 
     id: int
@@ -79,7 +79,18 @@ class StateRow:
     feature_version: str
     threshold: float | None
     state: bytes | None
-    tail: bytes | None
+    times: list[int] | None
+    values: list[float] | None
+
+
+_TAIL: Final = (
+    "CROSS JOIN LATERAL (SELECT array_agg((extract(epoch FROM r.event_time) * 1000000)::bigint "
+    "ORDER BY r.event_time) AS times, array_agg(r.value ORDER BY r.event_time) AS values "
+    "FROM online_readings r WHERE r.stream = s.stream AND r.entity = s.entity "
+    "AND r.metric = s.metric AND r.event_time > coalesce(s.snapshot_until, '-infinity')"
+)
+TAIL: Final = f"{_TAIL}) tail"
+"""Joins to ``series_state s`` the readings behind its snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +110,7 @@ _STORED: Final = (
 
 
 class OnlineReadings:
-    """Reads and writes ``online_readings`` and ``series_state``."""
+    """Reads and writes readings taken one by one, and the states of their series."""
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
@@ -127,17 +138,17 @@ class OnlineReadings:
         """
         with self._transactions.begin() as connection:
             return connection.execute(
-                "WITH passed AS (SELECT s.id FROM series_state s "
+                "WITH passed AS (SELECT h.id FROM series_heads h JOIN series_state s USING (id) "
                 "JOIN series b USING (stream, entity, metric) WHERE s.stream = %s "
-                "AND b.last_event > coalesce(s.last_event, '-infinity') "
-                "ORDER BY s.id FOR UPDATE OF s) "
+                "AND b.last_event > coalesce(h.last_event, '-infinity') "
+                "ORDER BY h.id FOR UPDATE OF h) "
                 "DELETE FROM series_state s USING passed WHERE s.id = passed.id",
                 (stream,),
             ).rowcount
 
 
-def lock_states(connection: Connection, ids: Sequence[int], known: Sequence[int]) -> Cursor[Any]:
-    """Lock states in the order of their ids; return a cursor over :class:`StateRow`.
+def lock_states(connection: Connection, ids: Sequence[int], known: Sequence[int]) -> list[StateRow]:
+    """Lock states in the order of their ids, and return them.
 
     Parameters
     ----------
@@ -146,17 +157,22 @@ def lock_states(connection: Connection, ids: Sequence[int], known: Sequence[int]
     ids, known : sequence of int
         The rows, and the revision of each that the caller holds, −1 for none.
     """
+    connection.execute(
+        "SELECT FROM unnest(%b::int8[]) k(id) JOIN series_heads h USING (id) "
+        "ORDER BY h.id FOR UPDATE OF h",
+        (int8_array(ids),),
+    )
+    # A statement of its own sees what was committed while the locks were waited for.
     cursor = connection.cursor(row_factory=class_row(StateRow), binary=True)
     return cursor.execute(
-        "SELECT s.id, s.revision, s.feature_version, t.threshold, "
-        "CASE WHEN s.revision <> k.known THEN s.state END AS state, "
-        "CASE WHEN s.revision <> k.known THEN s.tail END AS tail "
-        "FROM unnest(%b::int8[], %b::int8[]) k(id, known) JOIN series_state s USING (id) "
-        "LEFT JOIN thresholds t ON t.stream = s.stream AND t.entity = s.entity "
-        "AND t.metric = s.metric "
-        "ORDER BY s.id FOR UPDATE OF s",
+        "SELECT h.id, h.revision, s.feature_version, t.threshold, "  # noqa: S608
+        "CASE WHEN h.revision <> k.known THEN s.state END AS state, tail.times, tail.values "
+        "FROM unnest(%b::int8[], %b::int8[]) k(id, known) JOIN series_heads h USING (id) "
+        "JOIN series_state s USING (id) LEFT JOIN thresholds t ON t.stream = s.stream "
+        f"AND t.entity = s.entity AND t.metric = s.metric {_TAIL} AND h.revision <> k.known) tail "
+        "ORDER BY h.id",
         (int8_array(ids), int8_array(known)),
-    )
+    ).fetchall()
 
 
 def find_states(connection: Connection, stream: str, keys: Sequence[Key]) -> dict[Key, int]:
@@ -181,13 +197,17 @@ def make_states(
     features is replaced.
     """
     connection.cursor().executemany(
-        "INSERT INTO series_state AS s (stream, entity, metric, feature_version, state, last_event)"
-        " VALUES (%s, %s, %s, %s, %s, "
+        "WITH made AS ("
+        "INSERT INTO series_state AS s (stream, entity, metric, feature_version, state, "
+        "snapshot_until) VALUES (%s, %s, %s, %s, %s, "
         "'epoch'::timestamptz + %s::int8 * interval '1 microsecond') "
-        "ON CONFLICT (stream, entity, metric) DO UPDATE SET state = excluded.state, tail = '', "
-        "feature_version = excluded.feature_version, last_event = excluded.last_event, "
-        "revision = s.revision + 1, updated_at = now() "
-        "WHERE s.feature_version <> excluded.feature_version",
+        "ON CONFLICT (stream, entity, metric) DO UPDATE SET state = excluded.state, "
+        "feature_version = excluded.feature_version, snapshot_until = excluded.snapshot_until, "
+        "snapshot_at = now() WHERE s.feature_version <> excluded.feature_version "
+        "RETURNING id, snapshot_until) "
+        "INSERT INTO series_heads AS h (id, last_event) SELECT id, snapshot_until FROM made "
+        "ON CONFLICT (id) DO UPDATE SET revision = h.revision + 1, "
+        "last_event = excluded.last_event",
         [
             (stream, *key, feature_version, state, last)
             # In one order, so that two who do this at once wait for each other instead of locking.
@@ -196,54 +216,24 @@ def make_states(
     )
 
 
-@dataclass(slots=True)
-class StateChanges:
-    """States that get readings, in the order of their ids.
-
-    Attributes
-    ----------
-    ids, known
-        The rows, and the revision that each must have.
-    last
-        Microseconds since 1970 of the newest reading.
-    """
-
-    ids: list[int]
-    known: list[int]
-    last: list[int]
+def move_heads(connection: Connection, ids: Sequence[int], last: Sequence[int]) -> None:
+    """Note the newest readings (microseconds since 1970) of series whose heads are locked."""
+    connection.execute(
+        "UPDATE series_heads h SET revision = h.revision + 1, last_event = k.last "
+        "FROM unnest(%b::int8[], %b::timestamptz[]) k(id, last) WHERE h.id = k.id",
+        (int8_array(ids), fixed_array("timestamptz", last)),
+    )
 
 
-def append_states(
-    connection: Connection, changes: StateChanges, tails: Sequence[bytes] | Encoded
-) -> Cursor[Any]:
-    """Add readings to the tails of states; see `_change`."""
-    encoded = tails if isinstance(tails, Encoded) else text_array(tails, "bytea")
-    return _change(connection, "tail = s.tail || k.data", changes, encoded)
-
-
-def replace_states(
-    connection: Connection, changes: StateChanges, states: Sequence[bytes]
-) -> Cursor[Any]:
-    """Write new snapshots of states, with empty tails; see `_change`."""
-    return _change(connection, "state = k.data, tail = ''", changes, text_array(states, "bytea"))
-
-
-def _change(connection: Connection, change: str, what: StateChanges, data: Encoded) -> Cursor[Any]:
-    """Change states that have the revision that is known of them, and raise it.
-
-    Returns
-    -------
-    Cursor
-        Over the ids of those that had it, each with the series' own threshold or None.
-    """
-    return connection.cursor(binary=True).execute(
-        f"UPDATE series_state s SET {change}, revision = s.revision + 1, "  # noqa: S608
-        "last_event = 'epoch'::timestamptz + k.last * interval '1 microsecond', updated_at = now() "
-        "FROM unnest(%b::int8[], %b::int8[], %b::int8[], %b::bytea[]) k(id, known, last, data) "
-        "WHERE s.id = k.id AND s.revision = k.known "
-        "RETURNING s.id, (SELECT t.threshold FROM thresholds t WHERE t.stream = s.stream "
-        "AND t.entity = s.entity AND t.metric = s.metric)",
-        (int8_array(what.ids), int8_array(what.known), int8_array(what.last), data),
+def write_snapshots(
+    connection: Connection, ids: Sequence[int], last: Sequence[int], states: Sequence[bytes]
+) -> None:
+    """Write the states of series whose heads are locked as a whole."""
+    connection.execute(
+        "UPDATE series_state s SET state = k.state, snapshot_until = k.last, snapshot_at = now() "
+        "FROM unnest(%b::int8[], %b::timestamptz[], %b::bytea[]) k(id, last, state) "
+        "WHERE s.id = k.id",
+        (int8_array(ids), fixed_array("timestamptz", last), text_array(states, "bytea")),
     )
 
 

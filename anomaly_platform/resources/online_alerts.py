@@ -1,4 +1,4 @@
-"""Alerts that follow from readings found unusual in real time."""
+"""What follows from readings found unusual in real time: detections, and alerts."""
 
 from __future__ import annotations
 
@@ -6,14 +6,32 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Final
 
-from anomaly_platform.resources.online import StoredReading
+from anomaly_platform.resources.online import StoredReading, insert_detections
 from anomaly_platform.resources.outbox import Alert, anomaly_fingerprint, anomaly_severity
+from anomaly_platform.resources.platform import DETECTOR, Platform
+from anomaly_platform.resources.transactions import Connection
 from anomaly_platform.streams import MetricStream
 
 ALERT_WITHIN: Final = dt.timedelta(hours=1)
 """Events older than this never alert: nobody can act on them any more."""
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def tell(
+    connection: Connection,
+    platform: Platform,
+    stream: MetricStream,
+    flagged: Sequence[StoredReading],
+    now: dt.datetime,
+) -> None:
+    """Write the detections and alerts of readings, in the transaction that stores them."""
+    if not flagged:
+        return
+    with connection.pipeline():
+        insert_detections(connection, stream.name, DETECTOR, flagged)
+        for alert in anomaly_alerts(stream, flagged, now):
+            platform.outbox.raise_alert(connection, alert)
 
 
 def anomaly_alerts(

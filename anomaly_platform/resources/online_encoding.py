@@ -11,23 +11,34 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
 if TYPE_CHECKING:
     from anomaly_platform.resources.online import StoredReading
 
-_ELEMENTS: Final = {"int8": (20, 1016), "bytea": (17, 1001)}
+#: Identifiers of element and array, and how NumPy writes an element of fixed length.
+_ELEMENTS: Final = {
+    "bool": (16, 1000, ">u1"),
+    "bytea": (17, 1001, ""),
+    "int8": (20, 1016, ">i8"),
+    "int2": (21, 1005, ">i2"),
+    "text": (25, 1009, ""),
+    "float8": (701, 1022, ">f8"),
+    "timestamptz": (1184, 1185, ">i8"),
+    "uuid": (2950, 2951, "V16"),
+}
 _EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01, from which PostgreSQL counts
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\x00" + b"\x00" * 8
 _END: Final = b"\xff\xff"
-_NULL: Final = b"\xff\xff\xff\xff"
+NULL: Final = b"\xff\xff\xff\xff"
 _LENGTH: Final = struct.Struct(">i")
 _FLOAT: Final = struct.Struct(">id")
 _INT4: Final = struct.Struct(">ii")
 _TIME_VALUE: Final = struct.Struct(">iqid")
 _ID: Final = struct.Struct(">i16s")
-_BOOL: Final = {True: b"\x00\x00\x00\x01\x01", False: b"\x00\x00\x00\x01\x00", None: _NULL}
+_BOOL: Final = {True: b"\x00\x00\x00\x01\x01", False: b"\x00\x00\x00\x01\x00", None: NULL}
 
 
 class Encoded:
@@ -40,59 +51,72 @@ class Encoded:
         self.data = data
 
 
-class Int8Array(Encoded):
-    """``bigint[]``."""
-
-
-class ByteaArray(Encoded):
-    """``bytea[]``."""
-
-
-class _Int8Dumper(Dumper):
+class _EncodedDumper(Dumper):
     format = Format.BINARY
-    oid = _ELEMENTS["int8"][1]
+
+    def __init__(self, cls: type, context: Any = None, oid: int = 0) -> None:
+        super().__init__(cls, context)
+        self.oid = oid
+
+    # The names of the arguments are psycopg's.
+    def get_key(self, obj: Any, format: Any) -> Any:  # noqa: A002, ARG002
+        return (self.cls, obj.oid)
+
+    def upgrade(self, obj: Any, format: Any) -> Dumper:  # noqa: A002, ARG002
+        return _EncodedDumper(self.cls, oid=obj.oid)
 
     def dump(self, obj: Any) -> bytes:
         data: bytes = obj.data
         return data
 
 
-class _ByteaDumper(_Int8Dumper):
-    oid = _ELEMENTS["bytea"][1]
-
-
 def register(connection: Any) -> None:
     """Make a connection take :class:`Encoded` parameters."""
-    connection.adapters.register_dumper(Int8Array, _Int8Dumper)
-    connection.adapters.register_dumper(ByteaArray, _ByteaDumper)
+    connection.adapters.register_dumper(Encoded, _EncodedDumper)
 
 
-def int8_array(numbers: Sequence[int]) -> Int8Array:
+def int8_array(numbers: Sequence[int] | npt.NDArray[np.int64]) -> Encoded:
     """Return a ``bigint[]``."""
-    element, oid = _ELEMENTS["int8"]
-    cells = np.empty(len(numbers), dtype=[("length", ">i4"), ("value", ">i8")])
-    cells["length"] = 8
-    cells["value"] = numbers
-    return Int8Array(oid, _header(element, len(numbers)) + cells.tobytes())
+    return fixed_array("int8", numbers)
 
 
-def pair_array(first: Sequence[int], second: Sequence[float]) -> ByteaArray:
-    """Return a ``bytea[]`` of pairs, 16 bytes each: what ``text_array`` makes of them, sooner."""
-    element, oid = _ELEMENTS["bytea"]
-    cells = np.empty(len(first), dtype=[("length", ">i4"), ("first", "<i8"), ("second", "<f8")])
-    cells["length"] = 16
-    cells["first"], cells["second"] = first, second
-    return ByteaArray(oid, _header(element, len(first)) + cells.tobytes())
+def fixed_array(kind: str, elements: Any) -> Encoded:
+    """Return an array of a type whose elements have one length.
+
+    Parameters
+    ----------
+    kind
+        ``bool``, ``int8``, ``int2``, ``float8``, ``timestamptz`` or ``uuid``.
+    elements
+        (n,) numbers, of times microseconds since 1970; of ids the bytes of all.
+    """
+    element, oid, written = _ELEMENTS[kind]
+    if kind == "uuid":
+        elements = np.frombuffer(elements, dtype=written)
+    elif kind == "timestamptz":
+        elements = np.asarray(elements) - _EPOCH_US
+    size = len(elements)
+    value = np.dtype(written)
+    cells = np.empty(size, dtype=[("length", ">i4"), ("value", value)])
+    cells["length"] = value.itemsize
+    cells["value"] = elements
+    return Encoded(oid, _header(element, size) + cells.tobytes())
 
 
-def text_array(texts: Sequence[bytes], kind: str) -> ByteaArray:
+def cell_array(cells: Sequence[bytes]) -> Encoded:
+    """Return a ``text[]`` of texts as `text_cell` writes them."""
+    element, oid, _ = _ELEMENTS["text"]
+    return Encoded(oid, _header(element, len(cells)) + b"".join(cells))
+
+
+def text_array(texts: Sequence[bytes], kind: str) -> Encoded:
     """Return an array of a type whose elements are bytes of any length."""
-    element, oid = _ELEMENTS[kind]
+    element, oid, _ = _ELEMENTS[kind]
     parts = [_header(element, len(texts))]
     for text in texts:
         parts.append(_LENGTH.pack(len(text)))
         parts.append(text)
-    return ByteaArray(oid, b"".join(parts))
+    return Encoded(oid, b"".join(parts))
 
 
 def _header(element: int, size: int) -> bytes:
@@ -103,34 +127,35 @@ def _header(element: int, size: int) -> bytes:
 
 def reading_rows(stream: str, source: str, readings: Sequence[StoredReading]) -> bytes:
     """Return readings as COPY takes them: fifteen columns in the order of ``online._COPY``."""
-    first = struct.pack(">h", 15) + _text(stream)
-    origin = _text(source)
+    first = struct.pack(">h", 15) + text_cell(stream)
+    origin = text_cell(source)
     names: dict[str, bytes] = {}
     parts = [_SIGNATURE]
     for one in readings:
         for name in (one.entity, one.metric, one.status):
             if name not in names:
-                names[name] = _text(name)
+                names[name] = text_cell(name)
         parts += (
             first,
             _ID.pack(16, one.event_id.bytes),
             names[one.entity],
             names[one.metric],
             _TIME_VALUE.pack(8, one.event_time - _EPOCH_US, 8, one.value),
-            _NULL if one.metadata is None else _text(one.metadata),
+            NULL if one.metadata is None else text_cell(one.metadata),
             origin,
-            _NULL if one.score is None else _FLOAT.pack(8, one.score),
-            _NULL if one.p_value is None else _FLOAT.pack(8, one.p_value),
+            NULL if one.score is None else _FLOAT.pack(8, one.score),
+            NULL if one.p_value is None else _FLOAT.pack(8, one.p_value),
             _BOOL[one.is_anomaly],
             _FLOAT.pack(8, one.threshold),
             names[one.status],
             _BOOL[one.provisional],
-            _NULL if one.bundle_version is None else _INT4.pack(4, one.bundle_version),
+            NULL if one.bundle_version is None else _INT4.pack(4, one.bundle_version),
         )
     parts.append(_END)
     return b"".join(parts)
 
 
-def _text(text: str) -> bytes:
+def text_cell(text: str) -> bytes:
+    """Return a text as arrays and rows have it, behind its length."""
     data = text.encode("utf-8")
     return _LENGTH.pack(len(data)) + data

@@ -4,8 +4,8 @@ Belongs here: the order of things. The states of the series are locked in the or
 repeats and contradictions are found; the others get features, score and verdict; everything is
 written; the transaction commits; only then does the caller hear. Readings that are newer than all
 that is known of their series, which nearly all are, are judged before anything is locked. Does not
-belong here: where readings come from, what becomes of each (``online_work``), nor the statements
-(``online``).
+belong here: where readings come from, how newer ones are stored (``online_newer``), what becomes of
+each of the others (``online_work``), nor the statements (``online``).
 """
 
 from __future__ import annotations
@@ -19,18 +19,16 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 from psycopg import errors
 
+from anomaly_platform.ingest.reading_columns import ReadingColumns
 from anomaly_platform.resources import online
+from anomaly_platform.resources.held_states import UNREAD, HeldState, StateCache
 from anomaly_platform.resources.online import Key, Source
 from anomaly_platform.resources.online_encoding import register
-from anomaly_platform.resources.online_states import (
-    HeldState,
-    StateCache,
-    build_states,
-    held_state,
-    store_first_states,
-)
-from anomaly_platform.resources.online_work import Answer, Judge, OvertakenError, Work
+from anomaly_platform.resources.online_newer import NewerReadings
+from anomaly_platform.resources.online_states import build_states, held_state, store_first_states
+from anomaly_platform.resources.online_work import Answer, Judge, Work, answers_of
 from anomaly_platform.resources.platform import Platform
+from anomaly_platform.resources.stored_columns import StoredColumns
 from anomaly_platform.resources.transactions import Connection
 from anomaly_platform.streams import MetricStream
 
@@ -53,7 +51,7 @@ class OnlineIngest:
         Most series whose state is held in memory.
     """
 
-    def __init__(self, platform: Platform, *, cached_states: int = 10_000) -> None:
+    def __init__(self, platform: Platform, *, cached_states: int = 16_384) -> None:
         self._platform = platform
         self._cache = StateCache(cached_states)
         self._connection: Connection | None = None
@@ -97,17 +95,79 @@ class OnlineIngest:
         """
         if not readings:
             return []
+        taken = self.ingest_columns(
+            stream, ReadingColumns.of(readings), judge, source=source, now=now
+        )
+        return taken if isinstance(taken, list) else answers_of(taken)
+
+    def ingest_columns(
+        self,
+        stream: MetricStream,
+        readings: ReadingColumns,
+        judge: Judge,
+        *,
+        source: Source,
+        now: dt.datetime | None = None,
+    ) -> StoredColumns | list[Answer]:
+        """Do what :meth:`ingest` does, for readings by column.
+
+        Returns
+        -------
+        StoredColumns or list of Answer
+            Columns, where every reading was newer than all that is known of its series.
+        """
+        moment = now or dt.datetime.now(dt.UTC)
+        stored = self._take_newer(stream, readings, judge, source, moment)
+        if stored is not None:
+            return stored
+        return self._take_any(stream, readings.readings(), judge, source, moment)
+
+    def _take_newer(
+        self,
+        stream: MetricStream,
+        readings: ReadingColumns,
+        judge: Judge,
+        source: Source,
+        now: dt.datetime,
+    ) -> StoredColumns | None:
+        """Take in readings that are all newer than what is known; return None where they are not.
+
+        Where somebody was faster nothing is changed.
+        """
+        held = self._cache.of(stream)
+        newer = NewerReadings(stream, readings, judge, held)
+        if not newer.find():
+            return None
+        try:
+            newer.judge_all()
+            with self._connected() as connection:
+                newer.store(connection, self._platform, source, now)
+        except _AGAIN:
+            held.drop(readings.keys)
+            return None
+        except BaseException:
+            held.drop(readings.keys)
+            raise
+        return newer.stored
+
+    def _take_any(
+        self,
+        stream: MetricStream,
+        readings: Sequence[Reading],
+        judge: Judge,
+        source: Source,
+        now: dt.datetime,
+    ) -> list[Answer]:
+        """Take readings in under the locks of their states."""
         keys = sorted({(one.entity, one.metric) for one in readings})
+        held = self._cache.of(stream)
         for attempt in range(_ATTEMPTS):
-            work = Work(stream, readings, judge, source, now or dt.datetime.now(dt.UTC))
+            work = Work(stream, readings, judge, source, now)
             try:
                 self._ensure_states(stream, keys)
-                if self._take_newer(work, keys):
-                    return work.answers()
-                work = Work(stream, readings, judge, source, work.now)
                 # Models are read before anything is locked.
                 judge.scorer.warm(keys)
-                with self._transaction() as connection:
+                with self._connected() as connection, connection.transaction():
                     if not self._lock(connection, work, keys):
                         continue
                     work.decide(connection)
@@ -115,47 +175,17 @@ class OnlineIngest:
                     work.write(connection, self._platform)
             except _AGAIN:
                 # Somebody stored one of the readings a moment ago: it is found the next time.
-                self._cache.drop(stream.name, keys)
+                held.drop(keys)
                 if attempt == _ATTEMPTS - 1:
                     raise
             except BaseException:
-                self._cache.drop(stream.name, keys)
+                held.drop(keys)
                 raise
             else:
-                self._remember(work)
+                for key, state in work.after.items():
+                    held.put(key, state)
                 return work.answers()
         raise psycopg.OperationalError("the states of the series keep changing; try again")
-
-    def _take_newer(self, work: Work, keys: Sequence[Key]) -> bool:
-        """Take in readings that are all newer than what is known; return False where they are not.
-
-        Nothing is locked beforehand: the states in memory are believed, and the statement that adds
-        the readings to them finds only rows that are still at the same revision. Where somebody was
-        faster nothing is changed.
-        """
-        name = work.stream.name
-        for key in keys:
-            held = self._cache.get(name, key)
-            if held is None or held.revision < 0:
-                return False
-            work.believe(key, held)
-        if not work.decide_alone():
-            return False
-        work.judge_new()
-        try:
-            with self._transaction() as connection:
-                work.add_to_states(connection)
-                work.write_readings(connection, self._platform)
-        except OvertakenError:
-            self._cache.drop(name, keys)
-            self._ensure_states(work.stream, keys)
-            return False
-        self._remember(work)
-        return True
-
-    def _remember(self, work: Work) -> None:
-        for key, held in work.after.items():
-            self._cache.put(work.stream.name, key, held)
 
     def close(self) -> None:
         """Close the connection."""
@@ -164,7 +194,7 @@ class OnlineIngest:
             self._connection = None
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
+    def _connected(self) -> Iterator[Connection]:
         if self._connection is None or self._connection.closed:
             self._connection = psycopg.connect(
                 self._platform.urls.application,
@@ -174,11 +204,11 @@ class OnlineIngest:
                 application_name="anomaly_ingest",
                 connect_timeout=10,
                 prepare_threshold=1,
+                autocommit=True,
             )
             register(self._connection)
         try:
-            with self._connection.transaction():
-                yield self._connection
+            yield self._connection
         except psycopg.OperationalError:
             # Of a server that went away nothing is left to use; a new one is opened when needed.
             if self._connection.broken:
@@ -187,7 +217,8 @@ class OnlineIngest:
 
     def _ensure_states(self, stream: MetricStream, keys: Sequence[Key]) -> None:
         """Make states of series that have none, from what the lake knows, and learn their ids."""
-        unknown = [key for key in keys if self._cache.get(stream.name, key) is None]
+        held = self._cache.of(stream)
+        unknown = [key for key, place in zip(keys, held.places(keys), strict=True) if place < 0]
         if not unknown:
             return
         with self._platform.warehouse.transactions.begin() as connection:
@@ -202,25 +233,24 @@ class OnlineIngest:
         empty = _empty(stream)
         for key in unknown:
             if key in found:
-                self._cache.put(stream.name, key, HeldState(found[key], -1, 0, empty))
+                held.put(key, HeldState(found[key], UNREAD, 0, empty))
 
     def _lock(self, connection: Connection, work: Work, keys: Sequence[Key]) -> bool:
         """Lock the states; return False where one is gone or of other features."""
         stream = work.stream
+        cache = self._cache.of(stream)
         by_id = {}
         for key in keys:
-            held = self._cache.get(stream.name, key)
+            held = cache.get(key)
             if held is None:
                 return False
             by_id[held.id] = (key, held)
         ids = sorted(by_id)
-        rows = online.lock_states(
-            connection, ids, [by_id[one][1].revision for one in ids]
-        ).fetchall()
+        rows = online.lock_states(connection, ids, [by_id[one][1].revision for one in ids])
         version = stream.features.version
         foreign = [row for row in rows if row.feature_version != version]
         if len(rows) < len(ids) or foreign:
-            self._cache.drop(stream.name, keys)
+            cache.drop(keys)
             if foreign:
                 self._renew(stream, [by_id[row.id][0] for row in foreign], connection)
             return False

@@ -1,16 +1,14 @@
-"""The past of series, for scoring their next reading: held in memory, in a table, or in the lake.
+"""The past of series, for scoring their next reading: in a table, or in the lake.
 
-Belongs here: finding a series' state and keeping it. A state in memory is only used under the lock
-of its row and while its revision is the row's, so that several processes agree. Does not belong
-here: what a state is (``ml.features.online``), nor the statements (``online``).
+Belongs here: finding a series' state and making its first one. Does not belong here: what a state
+is (``ml.features.online``), what of it is in memory (``held_states``), nor the statements
+(``online``).
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from anomaly_platform.resources import online
+from anomaly_platform.resources.held_states import HeldState
 from anomaly_platform.resources.online import Key, StateRow
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.streams import MetricStream
@@ -29,77 +28,14 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-TAIL_ROWS: Final = 32
-"""Readings after which a state is written as a whole again (16 bytes each until then)."""
 
-_TAIL_ROW: Final = np.dtype([("time", "<i8"), ("value", "<f8")])
-
-
-@dataclass(frozen=True, slots=True)
-class HeldState:
-    """A series' state as a row has it at one revision.
-
-    Attributes
-    ----------
-    id, revision
-        Of the row.
-    tail_rows
-        Readings in the row's tail.
-    state
-        The past.
-    threshold
-        The series' own when the row was last locked, None where the stream's held.
-    """
-
-    id: int
-    revision: int
-    tail_rows: int
-    state: SeriesState
-    threshold: float | None = None
-
-
-class StateCache:
-    """States in memory, the least recently used out first.
-
-    Parameters
-    ----------
-    size : int
-        Most that are held, about 5 KB each.
-    """
-
-    def __init__(self, size: int = 10_000) -> None:
-        self._size = size
-        self._held: OrderedDict[tuple[str, str, str], HeldState] = OrderedDict()
-
-    def get(self, stream: str, key: Key) -> HeldState | None:
-        """Return what is held of a series, which may be out of date."""
-        found = self._held.get((stream, *key))
-        if found is not None:
-            self._held.move_to_end((stream, *key))
-        return found
-
-    def put(self, stream: str, key: Key, held: HeldState) -> None:
-        """Hold a state that has been committed."""
-        self._held[stream, *key] = held
-        self._held.move_to_end((stream, *key))
-        while len(self._held) > self._size:
-            self._held.popitem(last=False)
-
-    def drop(self, stream: str, keys: Iterable[Key]) -> None:
-        """Forget what may not be true."""
-        for key in keys:
-            self._held.pop((stream, *key), None)
-
-
-def tail_bytes(times: Sequence[int], values: Sequence[float]) -> bytes:
-    """Return readings as the column ``tail`` has them."""
-    rows = np.empty(len(times), dtype=_TAIL_ROW)
-    rows["time"], rows["value"] = times, values
-    return rows.tobytes()
-
-
-def read_state(feature_set: MetricFeatureSet, state: bytes, tail: bytes) -> SeriesState:
-    """Return the state that a row's snapshot and tail make.
+def read_state(
+    feature_set: MetricFeatureSet,
+    state: bytes,
+    times: Sequence[int] | None,
+    values: Sequence[float] | None,
+) -> SeriesState:
+    """Return the state that a row's snapshot and the readings behind it make (``online.TAIL``).
 
     Raises
     ------
@@ -113,21 +49,19 @@ def read_state(feature_set: MetricFeatureSet, state: bytes, tail: bytes) -> Seri
         raise ValueError(
             f"the state was kept for features {snapshot.feature_version}, not {feature_set.version}"
         )
-    if not tail:
+    if not times or not values:
         return snapshot
-    rows = np.frombuffer(tail, dtype=_TAIL_ROW)
-    return merged(
+    return SeriesState.of(
         feature_set,
-        np.concatenate((snapshot.times, rows["time"])),
-        np.concatenate((snapshot.values, rows["value"])),
+        np.concatenate((snapshot.times, np.array(times, dtype=np.int64))),
+        np.concatenate((snapshot.values, np.array(values))),
     )
 
 
 def held_state(feature_set: MetricFeatureSet, row: StateRow) -> HeldState:
-    """Return what a locked row with its bytes holds."""
-    tail = row.tail or b""
-    state = read_state(feature_set, row.state or b"", tail)
-    return HeldState(row.id, row.revision, len(tail) // _TAIL_ROW.itemsize, state, row.threshold)
+    """Return what a locked row with its past holds."""
+    state = read_state(feature_set, row.state or b"", row.times, row.values)
+    return HeldState(row.id, row.revision, len(row.times or ()), state, row.threshold)
 
 
 def merged(feature_set: MetricFeatureSet, times: Ints, values: Floats) -> SeriesState:
@@ -149,12 +83,12 @@ def load_state(platform: Platform, stream: MetricStream, entity: str, metric: st
     key = (entity, metric)
     with platform.warehouse.transactions.begin() as connection:
         row = connection.execute(
-            "SELECT state, tail FROM series_state "
-            "WHERE stream = %s AND entity = %s AND metric = %s AND feature_version = %s",
+            f"SELECT s.state, tail.times, tail.values FROM series_state s {online.TAIL} "  # noqa: S608
+            "WHERE s.stream = %s AND s.entity = %s AND s.metric = %s AND s.feature_version = %s",
             (stream.name, entity, metric, stream.features.version),
         ).fetchone()
     if row is not None:
-        return read_state(stream.features, row[0], row[1])
+        return read_state(stream.features, *row)
     states = build_states(platform, stream, [key])
     if states[key].times.size:
         store_first_states(platform, stream, states)

@@ -9,23 +9,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
 from uuid import UUID
 
 import numpy as np
-from psycopg import Cursor
 
 from anomaly_platform.resources import online
+from anomaly_platform.resources.held_states import TAIL_ROWS, HeldState
 from anomaly_platform.resources.online import Key, Source, StoredReading
-from anomaly_platform.resources.online_alerts import anomaly_alerts
-from anomaly_platform.resources.online_encoding import Encoded, pair_array, text_array
-from anomaly_platform.resources.online_states import (
-    TAIL_ROWS,
-    HeldState,
-    tail_bytes,
-)
-from anomaly_platform.resources.platform import DETECTOR, Platform
+from anomaly_platform.resources.online_alerts import tell
+from anomaly_platform.resources.platform import Platform
 from anomaly_platform.resources.transactions import Connection
 from anomaly_platform.streams import MetricStream
 
@@ -34,6 +28,7 @@ if TYPE_CHECKING:
     from anomaly_platform.ml.features.kernels import Ints
     from anomaly_platform.ml.features.online import SeriesState
     from anomaly_platform.ml.online_scoring import Floats, OnlineScorer
+    from anomaly_platform.resources.stored_columns import StoredColumns
 
 Outcome = Literal["stored", "repeated", "conflict"]
 
@@ -61,6 +56,11 @@ class Answer:
     outcome: Outcome
     reading: StoredReading | None
     reason: str = ""
+
+
+def answers_of(stored: StoredColumns) -> list[Answer]:
+    """Return the answers that columns are."""
+    return [Answer("stored", stored.at(place)) for place in range(len(stored.readings))]
 
 
 @dataclass(frozen=True)
@@ -127,15 +127,6 @@ class Work:
         old = self._newer(self._without_known_ids(connection))
         if old:
             self._decide_old(connection, old)
-
-    def decide_alone(self) -> bool:
-        """Decide without the tables; return whether that is possible.
-
-        It is where every reading is newer than its series, and none has an id of its sender's.
-        """
-        if any(one.event_id is not None for one in self._readings):
-            return False
-        return not self._newer(range(len(self._readings)))
 
     def _newer(self, candidates: Iterable[int]) -> list[tuple[Key, int]]:
         """Sort out readings that are newer than their series; return the others."""
@@ -321,94 +312,39 @@ class Work:
     def _keep(self, key: Key, state: SeriesState) -> None:
         """Note the state of a series after its new readings."""
         held = self.before[key]
-        rows = held.tail_rows + len(self._new[key])
+        places = self._new[key]
+        rows = held.tail_rows + len(places)
+        # Late ones may belong before the snapshot's end.
+        whole = rows > TAIL_ROWS or not self._late.isdisjoint(places)
         self.after[key] = HeldState(
-            held.id, held.revision + 1, 0 if rows > TAIL_ROWS else rows, state, held.threshold
+            held.id, held.revision + 1, 0 if whole else rows, state, held.threshold
         )
 
     def write(self, connection: Connection, platform: Platform) -> None:
         """Write states that are locked, and readings, detections and alerts."""
         if self._stored:
             self._change_states(connection)
-            self.write_readings(connection, platform)
+            # In one order, so that two that store the same ids wait for each other.
+            stored = sorted(self._stored.values(), key=lambda one: one.event_time)
+            online.insert_readings(connection, self.stream.name, self._source, stored)
+            flagged = [one for one in stored if one.is_anomaly]
+            tell(connection, platform, self.stream, flagged, self.now)
 
-    def write_readings(self, connection: Connection, platform: Platform) -> None:
-        """Write readings, detections and alerts."""
-        name = self.stream.name
-        # In one order, so that two that store the same ids wait for each other.
-        stored = sorted(self._stored.values(), key=lambda one: one.event_time)
-        online.insert_readings(connection, name, self._source, stored)
-        flagged = [one for one in stored if one.is_anomaly]
-        if not flagged:
-            return
-        with connection.pipeline():
-            online.insert_detections(connection, name, DETECTOR, flagged)
-            for alert in anomaly_alerts(self.stream, flagged, self.now):
-                platform.outbox.raise_alert(connection, alert)
-
-    def add_to_states(self, connection: Connection) -> None:
-        """Add the new readings to the states that are believed.
-
-        Raises
-        ------
-        OvertakenError
-            When one of them has changed meanwhile.
-        """
-        thresholds = {
-            found: threshold
-            for cursor in self._change_states(connection)
-            for found, threshold in cursor.fetchall()
-        }
-        if len(thresholds) < len(self.after):
-            raise OvertakenError
-        moved = False
-        for key, held in self.after.items():
-            own = thresholds[held.id]
-            if own != held.threshold:
-                moved = True
-                self.thresholds.pop(key, None)
-                self.believe(key, replace(self.before[key], threshold=own))
-        if moved:
-            self.judge_new()
-
-    def _change_states(self, connection: Connection) -> list[Cursor[Any]]:
-        """Write the new readings into the rows of their series."""
+    def _change_states(self, connection: Connection) -> None:
+        """Write into the rows of the series how far they have come."""
         by_id = sorted(self._new, key=lambda key: self.before[key].id)
-        appended = [key for key in by_id if self.after[key].tail_rows]
         whole = [key for key in by_id if not self.after[key].tail_rows]
-        cursors = []
-        if appended:
-            cursors.append(
-                online.append_states(connection, self._changes(appended), self._tails(appended))
-            )
+        online.move_heads(connection, *self._ends(by_id))
         if whole:
             states = [self.after[key].state.to_bytes() for key in whole]
-            cursors.append(online.replace_states(connection, self._changes(whole), states))
-        return cursors
+            online.write_snapshots(connection, *self._ends(whole), states)
 
-    def _changes(self, keys: Sequence[Key]) -> online.StateChanges:
-        before = [self.before[key] for key in keys]
-        return online.StateChanges(
-            [held.id for held in before],
-            [held.revision for held in before],
+    def _ends(self, keys: Sequence[Key]) -> tuple[list[int], list[int]]:
+        """Return the rows of series, and the times of their newest readings."""
+        return (
+            [self.before[key].id for key in keys],
             [int(self.after[key].state.times[-1]) for key in keys],
         )
-
-    def _tails(self, keys: Sequence[Key]) -> Encoded:
-        readings = [[self._readings[place] for place in self._new[key]] for key in keys]
-        if all(len(mine) == 1 for mine in readings):
-            return pair_array([one.time for (one,) in readings], [one.value for (one,) in readings])
-        return text_array(
-            [
-                tail_bytes([one.time for one in mine], [one.value for one in mine])
-                for mine in readings
-            ],
-            "bytea",
-        )
-
-
-class OvertakenError(Exception):
-    """Somebody else has written readings of one of the series."""
 
 
 def _says_the_same(one: Reading, stored: StoredReading) -> bool:

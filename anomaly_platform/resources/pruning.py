@@ -67,16 +67,17 @@ def _aged(settings: Settings) -> tuple[_Rows, ...]:
         _Rows("drift of features", "feature_drift", "day < %(before)s::date", statistics),
         _Rows("monitoring figures", "monitoring_stats", "day < %(before)s::date", statistics),
         _Rows(
-            "readings that a batch has",
-            "online_readings",
-            "received_at < %(before)s AND batch_id IS NOT NULL",
+            "look-backs of series that were silent",
+            "series_state",
+            # The next reading brings it back, from the lake and from what waits for a batch. Goes
+            # before the readings behind its snapshot do.
+            "snapshot_at < %(before)s",
             readings,
         ),
         _Rows(
-            "look-backs of series that were silent",
-            "series_state",
-            # The next reading brings it back, from the lake and from what waits for a batch.
-            "updated_at < %(before)s",
+            "readings that a batch has",
+            "online_readings",
+            "received_at < %(before)s AND batch_id IS NOT NULL",
             readings,
         ),
         _Rows(

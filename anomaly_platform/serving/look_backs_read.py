@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from anomaly_platform.resources.online import TAIL
 from anomaly_platform.resources.online_states import build_states, read_state
 from anomaly_platform.resources.platform import Platform
 
@@ -25,8 +26,8 @@ async def revision_of(pool: Pool, stream: str, entity: str, metric: str) -> Revi
             "SELECT (SELECT last_event FROM series WHERE stream = %(stream)s "
             "AND entity = %(entity)s AND metric = %(metric)s AND rows > 0), "
             # A state that was pruned and made anew counts from the beginning, under another id.
-            "(SELECT ARRAY[id, revision] FROM series_state WHERE stream = %(stream)s "
-            "AND entity = %(entity)s AND metric = %(metric)s)",
+            "(SELECT ARRAY[id, revision] FROM series_state JOIN series_heads USING (id) "
+            "WHERE stream = %(stream)s AND entity = %(entity)s AND metric = %(metric)s)",
             {"stream": stream, "entity": entity, "metric": metric},
         )
         row = await cursor.fetchone()
@@ -46,16 +47,17 @@ def read_look_back(
     stream, wanted = served.stream, served.feature_set
     with platform.warehouse.transactions.begin() as connection:
         row = connection.execute(
-            "SELECT s.state, s.tail FROM series_state s LEFT JOIN series b "
+            "SELECT s.state, tail.times, tail.values "  # noqa: S608
+            "FROM series_state s JOIN series_heads h USING (id) LEFT JOIN series b "
             "ON b.stream = s.stream AND b.entity = s.entity AND b.metric = s.metric "
-            "WHERE s.stream = %s AND s.entity = %s AND s.metric = %s AND s.feature_version = %s "
-            "AND (b.last_event IS NULL OR s.last_event >= b.last_event)",
+            f"{TAIL} WHERE s.stream = %s AND s.entity = %s AND s.metric = %s "
+            "AND s.feature_version = %s AND (b.last_event IS NULL OR h.last_event >= b.last_event)",
             (stream.name, entity, metric, stream.features.version),
         ).fetchone()
     if row is None:
         state = build_states(platform, stream, [(entity, metric)])[entity, metric]
     else:
-        state = read_state(stream.features, row[0], row[1])
+        state = read_state(stream.features, *row)
     if state.feature_version != wanted.version:
         # The champion was trained on another set of features, of which the readings are the same.
         return SeriesState.of(wanted, state.times, state.values)

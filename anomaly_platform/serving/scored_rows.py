@@ -75,7 +75,7 @@ async def metrics_of(
         "SELECT metric, max(last_event) FROM ("
         "SELECT metric, last_event FROM series "
         "WHERE stream = %(stream)s AND entity = %(entity)s AND rows > 0 UNION ALL "
-        "SELECT metric, last_event FROM series_state "
+        "SELECT metric, last_event FROM series_state JOIN series_heads USING (id) "
         "WHERE stream = %(stream)s AND entity = %(entity)s) known GROUP BY metric ORDER BY metric",
         {"stream": stream, "entity": entity},
     )

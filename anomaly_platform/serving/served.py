@@ -237,7 +237,9 @@ class ServedMetrics:
         """Read the models of series before somebody asks, and compile what scores them."""
         import numpy as np
 
+        from anomaly_platform.ml.features.kept_series import KeptSeries
         from anomaly_platform.ml.features.kernels import run_appended
+        from anomaly_platform.ml.features.online import SeriesState
 
         if not keys:
             return
@@ -248,6 +250,9 @@ class ServedMetrics:
             features = run_appended(self.feature_set, times, np.zeros(1), one, one[:1])
             self._predicting.judge(keys[:1], times, features, np.array([self.threshold]))
             self._predicting.judge_one(keys[0], 0, features, self.threshold)
+        kept = KeptSeries(self.feature_set)
+        kept.put(0, SeriesState.empty(self.feature_set))
+        kept.append(one[:1], times, np.zeros(1))
 
     @cached_property
     def ingesting(self) -> OnlineScorer:

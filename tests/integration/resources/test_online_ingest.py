@@ -326,7 +326,8 @@ def test_a_lost_connection_costs_one_request(platform: Platform, ingest: OnlineI
 def test_states_of_other_features_are_made_anew(platform: Platform, ingest: OnlineIngest) -> None:
     take(ingest, *[reading(n, float(n)) for n in range(10)])
     with platform.warehouse.transactions.begin() as connection:
-        connection.execute("UPDATE series_state SET feature_version = 'other', revision = 99")
+        connection.execute("UPDATE series_state SET feature_version = 'other'")
+        connection.execute("UPDATE series_heads SET revision = 99")
     take(ingest, reading(10, 10.0))
     state = load_state(platform, IIOT, "pump", "temp")
     assert state.values.tolist() == [float(n) for n in range(11)]

@@ -1,0 +1,37 @@
+"""Heads of series, which change with every reading, apart from their look-backs.
+
+The statements stand in `migrations/sql/0005`, one file per subject, run in order of their names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+_STATEMENTS = Path(__file__).parents[1] / "sql" / revision
+
+
+def upgrade() -> None:
+    # The driver's own connection: these files hold several statements.
+    connection = op.get_bind().connection.driver_connection
+    for file in sorted(_STATEMENTS.glob("*.sql")):
+        connection.execute(file.read_text(encoding="utf-8"))
+
+
+def downgrade() -> None:
+    op.execute("DROP FUNCTION add_newer_readings")
+    op.execute("DROP TABLE series_heads")
+    op.execute("DELETE FROM series_state")
+    op.execute("ALTER TABLE series_state RENAME COLUMN snapshot_at TO updated_at")
+    op.execute("ALTER TABLE series_state RENAME COLUMN snapshot_until TO last_event")
+    op.execute(
+        "ALTER TABLE series_state ADD COLUMN revision bigint NOT NULL DEFAULT 0, "
+        "ADD COLUMN tail bytea NOT NULL DEFAULT ''"
+    )
+    op.execute("ALTER TABLE series_state ALTER COLUMN tail SET STORAGE PLAIN")
