@@ -25,7 +25,7 @@ NOT_A_UUID: Final = "the event id is not a UUID such as 6f1c2a34-9d0e-4c1b-8a7e-
 
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _SECOND: Final = np.uint64(0xD1B54A32D192ED03)
-_HYPHENS: Final = (8, 13, 18, 23)
+_DIGITS: Final = np.array([place for place in range(36) if place not in {8, 13, 18, 23}])
 _HEX: Final = np.frombuffer(
     "".join(f"{byte:02x}" for byte in range(256)).encode("ascii"), dtype=np.uint8
 ).reshape(256, 2)
@@ -133,16 +133,25 @@ def _uuids(high: _Words, low: _Words, times: _Words) -> pl.Series:
     """Format ids of 128 bits as text."""
     import pyarrow as pa
 
-    octets = _octets(high, low, times)
-    digits = _HEX[octets].reshape(-1, 32)
-    text = np.full((len(octets), 36), ord("-"), dtype=np.uint8)
-    places = [place for place in range(36) if place not in _HYPHENS]
-    text[:, places] = digits
-    offsets = np.arange(0, 36 * len(octets) + 1, 36, dtype=np.int64)
+    text = _text(_octets(high, low, times))
+    offsets = np.arange(0, text.size + 1, 36, dtype=np.int64)
     array = pa.LargeStringArray.from_buffers(
-        len(octets), pa.py_buffer(offsets), pa.py_buffer(text.tobytes())
+        len(text), pa.py_buffer(offsets), pa.py_buffer(text.tobytes())
     )
     return pl.Series("event_id", array, dtype=pl.String)
+
+
+def _text(octets: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the (n, 36) characters of (n, 16) bytes of ids."""
+    text = np.full((len(octets), 36), ord("-"), dtype=np.uint8)
+    text[:, _DIGITS] = _HEX[octets].reshape(-1, 32)
+    return text
+
+
+def id_texts(octets: bytes) -> list[str]:
+    """Return ids, given as (16 n,) bytes, as text: lower-case UUIDs with hyphens."""
+    text = _text(np.frombuffer(octets, dtype=np.uint8).reshape(-1, 16)).tobytes().decode("ascii")
+    return [text[at : at + 36] for at in range(0, len(text), 36)]
 
 
 def is_uuid(text: str) -> bool:

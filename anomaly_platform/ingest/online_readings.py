@@ -9,7 +9,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -118,6 +118,15 @@ class ReadingRules:
         times = _Times(self, now)
         return [_check(one, times) for one in raw]
 
+    def times_of(self, texts: Sequence[str], now: datetime) -> list[int] | None:
+        """Return times in microseconds since 1970, None where one of them may not be."""
+        times = _Times(self, now)
+        try:
+            read = {text: times.of(text) for text in set(texts)}
+        except _RefusedError:
+            return None
+        return [read[text] for text in texts]
+
 
 class _RefusedError(Exception):
     """The field at fault, and why."""
@@ -127,10 +136,10 @@ class _Times:
     """The times of readings that come together, among which few differ."""
 
     def __init__(self, rules: ReadingRules, now: datetime) -> None:
-        self.now = _micros(now)
+        self.now = micros(now)
         self._rules = rules
-        self._first = _micros(rules.start)
-        self._last = _micros(now + rules.future_allowance)
+        self._first = micros(rules.start)
+        self._last = micros(now + rules.future_allowance)
         self._read: dict[str, int] = {}
 
     def of(self, text: str) -> int:
@@ -182,8 +191,16 @@ def _finite(value: float) -> float:
 
 
 def _event_id(text: str) -> UUID:
-    if len(text) > MAX_EVENT_ID or not is_uuid(text.strip()):
+    found = uuid_of(text)
+    if found is None:
         raise _RefusedError("event_id", NOT_A_UUID)
+    return found
+
+
+def uuid_of(text: str) -> UUID | None:
+    """Return an event's id, None where it is none."""
+    if len(text) > MAX_EVENT_ID or not is_uuid(text.strip()):
+        return None
     return UUID(text.strip())
 
 
@@ -214,13 +231,13 @@ def read_time(text: str, timezone: str = "UTC") -> int | None:
     """Return a time as microseconds since 1970, None where it is none (`event_days`)."""
     if _PLAIN_TIME.fullmatch(text):
         try:
-            return _micros(datetime.fromisoformat(text))
+            return micros(datetime.fromisoformat(text))
         except (ValueError, OverflowError):
             return None
     if len(text) > 64 or not text.isascii():
         return None
     found = parse_event_time(pl.Series([text]), timezone)[0]
-    return None if found is None else _micros(found)
+    return None if found is None else micros(found)
 
 
 def canonical_metadata(said: Mapping[str, Any]) -> str:
@@ -239,5 +256,6 @@ def canonical_metadata(said: Mapping[str, Any]) -> str:
     return text
 
 
-def _micros(moment: datetime) -> int:
+def micros(moment: datetime) -> int:
+    """Return a time as microseconds since 1970."""
     return (moment - _EPOCH) // _MICROSECOND

@@ -1,21 +1,30 @@
 """Readings that came together, by column: an object per reading costs more than storing it.
 
-Belongs here: the columns, and their way to and from single readings. What a good reading is, is
-decided in `online_readings`.
+Belongs here: the columns, their way to and from single readings, and out of plain documents. What a
+good reading is, is decided in `online_readings`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
 from itertools import chain
-from typing import Any, TypeVar
+from operator import itemgetter
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
 
-from anomaly_platform.ingest.online_readings import Reading
+from anomaly_platform.ingest.online_readings import (
+    Reading,
+    ReadingRules,
+    micros,
+    read_name,
+    uuid_of,
+)
 
 Key = tuple[str, str]
 _T = TypeVar("_T")
@@ -74,6 +83,18 @@ class ReadingColumns:
             _all_of([(len(one), one.has_time) for one in parts], True),
         )
 
+    def part(self, start: int, stop: int) -> ReadingColumns:
+        """Return the readings from one place to before another."""
+        some = slice(start, stop)
+        return ReadingColumns(
+            self.keys[some],
+            self.times[some],
+            self.values[some],
+            None if self.event_ids is None else self.event_ids[some],
+            None if self.metadata is None else self.metadata[some],
+            None if self.has_time is None else self.has_time[some],
+        )
+
     def readings(self) -> list[Reading]:
         """Return them one by one."""
         n = len(self)
@@ -89,6 +110,81 @@ class ReadingColumns:
                 strict=True,
             )
         ]
+
+
+def plain_columns(
+    documents: Sequence[Any], names: Mapping[str, str], rules: ReadingRules, now: datetime
+) -> ReadingColumns | None:
+    """Return readings of plain documents; None where one has to be looked at by itself.
+
+    Plain are documents that all have the same members, of the right kinds, and nothing to refuse.
+    The readings are those that `ReadingRules.check` makes of them.
+
+    Parameters
+    ----------
+    documents
+        What JSON says, in order.
+    names
+        Of entity, metric, value, event_time and event_id in the documents.
+    rules
+        What the stream takes.
+    now
+        The present by our clock, with a time zone.
+    """
+    columns = _columns(documents, names)
+    if columns is None:
+        return None
+    n = len(documents)
+    timed = "event_time" in columns
+    keys = list(map(_key, columns["entity"], columns["metric"]))
+    times = rules.times_of(columns["event_time"], now) if timed else [micros(now)] * n
+    ids = [uuid_of(text) for text in columns["event_id"]] if "event_id" in columns else []
+    numbers = _finite(columns["value"])
+    if times is None or numbers is None or None in keys or None in ids:
+        return None
+    return ReadingColumns(
+        cast("list[Key]", keys),
+        np.array(times, dtype=np.int64),
+        numbers,
+        ids or None,
+        None,
+        None if timed else [False] * n,
+    )
+
+
+def _columns(documents: Sequence[Any], names: Mapping[str, str]) -> dict[str, list[Any]] | None:
+    """Return the members of documents that all have the same ones, of the right kinds."""
+    if not documents or type(documents[0]) is not dict:
+        return None
+    members = ["entity", "metric", "value"]
+    members += [name for name in ("event_time", "event_id") if names[name] in documents[0]]
+    try:
+        # Each has these members; that none has more, their number tells.
+        columns = {name: list(map(itemgetter(names[name]), documents)) for name in members}
+    except (KeyError, TypeError):
+        return None
+    if sum(map(len, documents)) != len(members) * len(documents):
+        return None
+    texts = (columns[name] for name in members if name != "value")
+    if set(map(type, chain.from_iterable(texts))) != {str}:
+        return None
+    return columns if set(map(type, columns["value"])) <= {float, int} else None
+
+
+def _finite(values: list[float]) -> npt.NDArray[np.float64] | None:
+    """Return numbers without −0.0, None where one of them is not finite."""
+    try:
+        numbers = np.array(values, dtype=np.float64)
+    except OverflowError:
+        return None
+    return numbers + 0.0 if np.isfinite(numbers).all() else None
+
+
+@lru_cache(maxsize=65_536)
+def _key(entity: str, metric: str) -> Key | None:
+    """Return the names of a series, None where one of them cannot be one."""
+    (entity, wrong), (metric, wrong_too) = read_name(entity), read_name(metric)
+    return None if wrong or wrong_too else (entity, metric)
 
 
 def _unless_all(column: list[_T], usual: object) -> list[_T] | None:

@@ -46,6 +46,22 @@ class StoredColumns:
     statuses: Sequence[str]
     bundle_version: int | None
 
+    def part(self, start: int, stop: int) -> StoredColumns:
+        """Return those from one place to before another."""
+        if start == 0 and stop == len(self.readings):
+            return self
+        some = slice(start, stop)
+        return StoredColumns(
+            self.readings.part(start, stop),
+            self.event_ids[16 * start : 16 * stop],
+            self.scores[some],
+            self.p_values[some],
+            self.decisions[some],
+            self.thresholds[some],
+            self.statuses[some],
+            self.bundle_version,
+        )
+
     def at(self, place: int) -> StoredReading:
         """Return one of them."""
         readings = self.readings

@@ -46,12 +46,12 @@ class JsonAnswer(Response):
 
     Parameters
     ----------
-    content : dict
-        What JSON can hold.
+    content : dict or bytes
+        What JSON can hold, or what has been written already.
     """
 
-    def __init__(self, content: dict[str, Any]) -> None:
-        self.body = to_json(content)
+    def __init__(self, content: dict[str, Any] | bytes) -> None:
+        self.body = content if isinstance(content, bytes) else to_json(content)
         self.status_code = 200
         self.background = None
         self.raw_headers = [

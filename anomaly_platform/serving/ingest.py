@@ -20,10 +20,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from anomaly_platform.ingest.reading_columns import ReadingColumns
 from anomaly_platform.resources.bundles import CHAMPIONS_CHANNEL
 from anomaly_platform.resources.online import Source
 from anomaly_platform.resources.online_ingest import Answer, Judge, OnlineIngest
+from anomaly_platform.resources.online_work import answers_of
 from anomaly_platform.resources.platform import Platform
+from anomaly_platform.resources.stored_columns import StoredColumns
 from anomaly_platform.serving.announcements import Announcements
 from anomaly_platform.serving.models import ModelStore
 from anomaly_platform.serving.problems import ApiProblem
@@ -42,14 +45,16 @@ MOST_WAITING: Final = 100_000
 
 _log = logging.getLogger(__name__)
 
+Said = StoredColumns | list[Answer]
+
 
 @dataclass(slots=True)
 class _Waiting:
     stream: MetricStream
-    readings: Sequence[Reading]
+    readings: ReadingColumns
     source: Source
     loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[list[Answer]]
+    done: asyncio.Future[Said]
 
 
 class Ingestion:
@@ -116,6 +121,13 @@ class Ingestion:
         """
         if not readings:
             return []
+        said = await self.ingest_columns(stream, ReadingColumns.of(readings), source=source)
+        return answers_of(said) if isinstance(said, StoredColumns) else said
+
+    async def ingest_columns(
+        self, stream: MetricStream, readings: ReadingColumns, *, source: Source
+    ) -> StoredColumns | list[Answer]:
+        """Do what :meth:`ingest` does, for at least one reading, by column."""
         if self._rows_waiting + len(readings) > MOST_WAITING:
             raise ApiProblem(
                 503,
@@ -158,9 +170,9 @@ class Ingestion:
     def _write(self, together: list[_Waiting]) -> None:
         first = together[0]
         try:
-            answers = self._ingest.ingest(
+            answers = self._ingest.ingest_columns(
                 first.stream,
-                [reading for one in together for reading in one.readings],
+                ReadingColumns.joined([one.readings for one in together]),
                 self._judge(first.stream),
                 source=first.source,
             )
@@ -207,10 +219,10 @@ def _fallback(stream: MetricStream, alpha: float, threshold: float) -> OnlineSco
     )
 
 
-def _settle(together: list[_Waiting], outcome: list[Answer] | Exception) -> None:
+def _settle(together: list[_Waiting], outcome: Said | Exception) -> None:
     """Wake everybody who waits for a transaction, each loop once."""
 
-    def wake(mine: list[tuple[_Waiting, list[Answer] | Exception]]) -> None:
+    def wake(mine: list[tuple[_Waiting, Said | Exception]]) -> None:
         for one, said in mine:
             if one.done.done():
                 continue
@@ -219,13 +231,15 @@ def _settle(together: list[_Waiting], outcome: list[Answer] | Exception) -> None
             else:
                 one.done.set_result(said)
 
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, list[Answer] | Exception]]] = {}
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, Said | Exception]]] = {}
     at = 0
     for one in together:
-        said: list[Answer] | Exception = outcome
-        if not isinstance(outcome, Exception):
-            said = outcome[at : at + len(one.readings)]
-            at += len(one.readings)
+        said, end = outcome, at + len(one.readings)
+        if isinstance(outcome, StoredColumns):
+            said = outcome.part(at, end)
+        elif isinstance(outcome, list):
+            said = outcome[at:end]
+        at = end
         by_loop.setdefault(one.loop, []).append((one, said))
     for loop, mine in by_loop.items():
         # A loop that has ended has nobody left who waits.

@@ -129,9 +129,11 @@ class LookBacks:
 
     def forget(self, served: ServedMetrics, series: Iterable[tuple[str, str]]) -> None:
         """Ask anew when these are next wanted: this worker has just stored readings of them."""
+        if not self._held:
+            return
+        stream, version = served.stream.name, served.feature_set.version
         for entity, metric in series:
-            key = (served.stream.name, entity, metric, served.feature_set.version)
-            held = self._held.get(key)
+            held = self._held.get((stream, entity, metric, version))
             if held is not None:
                 held.checked_at = float("-inf")
 

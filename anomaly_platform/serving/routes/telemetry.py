@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ValidationError
+from pydantic_core import from_json
 
-from anomaly_platform.ingest.online_readings import Reading, Refusal
-from anomaly_platform.resources.online_work import OTHER_READING
+from anomaly_platform.ingest.online_readings import Reading, ReadingRules, Refusal
+from anomaly_platform.ingest.reading_columns import ReadingColumns, plain_columns
+from anomaly_platform.resources.stored_columns import StoredColumns
 from anomaly_platform.serving.direct import Direct, JsonAnswer, read_body
 from anomaly_platform.serving.openapi import problems
 from anomaly_platform.serving.problems import ApiProblem, invalid, not_found
 from anomaly_platform.serving.schemas.telemetry import (
+    MOST_READINGS,
     STREAM_BODY,
     TELEMETRY_BODY,
     TelemetryAnswer,
@@ -27,31 +30,17 @@ from anomaly_platform.serving.schemas.telemetry import (
 )
 from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.telemetry_metrics import count_scored
+from anomaly_platform.serving.telemetry_verdicts import verdicts as verdicts_of
+from anomaly_platform.serving.telemetry_verdicts import written
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
-    from anomaly_platform.resources.online_ingest import Answer
     from anomaly_platform.serving.state import ServingState
 
 DEVICES: Final = "iiot"
 _WRITER: Final = require("ml:write")
 
 router = APIRouter(prefix="/api/v1", tags=["telemetry"])
-
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND: Final = dt.timedelta(microseconds=1)
-_NOTHING: Final[dict[str, Any]] = dict.fromkeys(
-    (
-        "event_id",
-        "timestamp",
-        "is_anomaly",
-        "score",
-        "threshold",
-        "series_status",
-        "provisional",
-        "model_version",
-    )
-)
 
 
 @router.post(
@@ -90,11 +79,20 @@ async def _take(request: Request, name: str) -> Response:
     if not isinstance(stream, MetricStream):
         known = [one.name for one in serving.models.streams.values() if _is_metric(one)]
         raise not_found(f"stream {name!r} of readings; there are {', '.join(known)}")
-    rules = serving.platform.reading_rules(stream)
-    checked = rules.check(await _parsed(request, stream), dt.datetime.now(dt.UTC))
-    good = [one for one in checked if isinstance(one, Reading)]
-    answers = await serving.ingestion.ingest(stream, good, source="api")
-    verdicts = _verdicts(stream, checked, answers)
+    body, rules, now = await _body(request), serving.platform.reading_rules(stream), _now()
+    names = external_names(stream)
+    checked: Sequence[Reading | Refusal]
+    plain = _plain(body, names, rules, now)
+    if plain is not None:
+        said = await serving.ingestion.ingest_columns(stream, plain, source="api")
+        if isinstance(said, StoredColumns):
+            return _stored(serving, stream, said)
+        checked, answers = plain.readings(), said
+    else:
+        checked = rules.check(_parsed(body, stream), now)
+        good = [one for one in checked if isinstance(one, Reading)]
+        answers = await serving.ingestion.ingest(stream, good, source="api")
+    verdicts = verdicts_of(names, checked, answers)
     kept = [one for one in answers if one.outcome != "conflict"]
     stored = [one.reading for one in kept if one.outcome == "stored" and one.reading is not None]
     serving.look_backs.forget(
@@ -123,10 +121,36 @@ DIRECT: Final = Direct("/api/v1/telemetry", _send_directly)
 """The first of these routes, for requests that come without the framework's detours."""
 
 
-async def _parsed(request: Request, stream: MetricStream) -> Sequence[Any]:
+def _stored(serving: ServingState, stream: MetricStream, stored: StoredColumns) -> Response:
+    """Return the answer to readings that all were stored."""
+    serving.look_backs.forget(serving.models.metrics(stream.name), stored.readings.keys)
+    count_scored(stream.name, len(stored.readings), int((stored.decisions == 1).sum()))
+    return JsonAnswer(written(stored))
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+async def _body(request: Request) -> bytes:
     if not request.headers.get("content-type", "application/json").startswith("application/json"):
         raise ApiProblem(422, "body: send JSON, with Content-Type: application/json")
-    body = await read_body(request)
+    return await read_body(request)
+
+
+def _plain(
+    body: bytes, names: Mapping[str, str], rules: ReadingRules, now: dt.datetime
+) -> ReadingColumns | None:
+    """Return readings that need no second look, None where there may be others."""
+    try:
+        said = from_json(body)
+    except ValueError:
+        return None
+    documents = said if isinstance(said, list) else [said]
+    return plain_columns(documents, names, rules, now) if len(documents) <= MOST_READINGS else None
+
+
+def _parsed(body: bytes, stream: MetricStream) -> Sequence[Any]:
     one, many = adapters_of(stream)
     try:
         if body.lstrip(b" \t\r\n").startswith(b"["):
@@ -140,50 +164,6 @@ async def _parsed(request: Request, stream: MetricStream) -> Sequence[Any]:
 
 def _is_metric(stream: object) -> bool:
     return isinstance(stream, MetricStream)
-
-
-def _verdicts(
-    stream: MetricStream, checked: Sequence[Reading | Refusal], answers: Sequence[Answer]
-) -> list[dict[str, Any]]:
-    names = external_names(stream)
-    said = iter(answers)
-    times: dict[int, str] = {}
-    return [
-        _verdict(next(said), names, times)
-        if isinstance(one, Reading)
-        else {
-            "status": "refused",
-            **_NOTHING,
-            "error": {"field": names[one.field], "reason": one.reason},
-        }
-        for one in checked
-    ]
-
-
-def _verdict(answer: Answer, names: Mapping[str, str], times: dict[int, str]) -> dict[str, Any]:
-    """Return what is said of a reading; `times` are those written so far."""
-    error = None
-    if answer.reason:
-        at_fault = "event_id" if answer.reason == OTHER_READING else "value"
-        error = {"field": names[at_fault], "reason": answer.reason}
-    kept = answer.reading
-    if kept is None:
-        return {"status": answer.outcome, **_NOTHING, "error": error}
-    when = times.get(kept.event_time)
-    if when is None:
-        when = times[kept.event_time] = (_EPOCH + kept.event_time * _MICROSECOND).isoformat()
-    return {
-        "status": answer.outcome,
-        "event_id": kept.event_id,
-        "timestamp": when,
-        "is_anomaly": kept.is_anomaly,
-        "score": kept.score,
-        "threshold": kept.threshold,
-        "series_status": kept.status,
-        "provisional": kept.provisional,
-        "model_version": kept.bundle_version,
-        "error": error,
-    }
 
 
 def _nothing_kept(verdicts: Sequence[dict[str, Any]]) -> ApiProblem:
