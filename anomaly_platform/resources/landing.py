@@ -18,6 +18,8 @@ from typing import Any
 import fsspec
 
 MAPPING_SUFFIX = ".mapping.json"
+#: For so long a file has to hold still before it is taken in at once, without a sensor's ticks.
+SETTLE_SECONDS = 1.0
 _LONGEST_NAME = 200
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".filepart", "~")
 
@@ -101,12 +103,19 @@ class Landing:
             since.append(max(placed, file.modified))
         return min(since, default=None)
 
-    def settled(self, stream: str, pause: float = 1.0) -> list[LandedFile]:
-        """Return the files whose size and time hold still over `pause` seconds."""
+    def settled(self, stream: str, pause: float | None = None) -> list[LandedFile]:
+        """Return the files whose size and time hold still over `pause` seconds.
+
+        Parameters
+        ----------
+        stream : str
+        pause : float or None
+            Seconds; ``None`` takes :data:`SETTLE_SECONDS`.
+        """
         before = {file.name: file.fingerprint for file in self.waiting(stream)}
         if not before:
             return []
-        time.sleep(pause)
+        time.sleep(SETTLE_SECONDS if pause is None else pause)
         return [f for f in self.waiting(stream) if before.get(f.name) == f.fingerprint]
 
     @contextlib.contextmanager

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
+import psycopg
 import pytest
 from dagster import DagsterInstance
+from psycopg.conninfo import conninfo_to_dict
 from rich.console import Console
 
 from anomaly_platform.cli.materialize import run_stream
@@ -16,10 +22,15 @@ from anomaly_platform.definitions import build_defs
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.resources.progress import Account
 from anomaly_platform.settings import Settings, get_settings
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams import MetricStream, Stream
+
+if TYPE_CHECKING:
+    from anomaly_platform.resources.embedded_postgres import EmbeddedPostgres
 
 Drop = Callable[[MetricStream, str, pl.DataFrame | str | bytes], None]
 Run = Callable[[MetricStream], Account]
+Keep = Callable[..., "Kept"]
+Restore = Callable[[Settings, "Kept"], None]
 
 
 @pytest.fixture
@@ -28,6 +39,49 @@ def runtime(settings: Settings) -> Iterator[Runtime]:
     with DagsterInstance.ephemeral() as instance:
         yield Runtime(platform, instance, build_defs(platform=platform), {})
     platform.close()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A platform as it was after some work: its home, and the URL of its database."""
+
+    home: Path
+    database_url: str
+
+
+@pytest.fixture(scope="module")
+def keep(tmp_path_factory: pytest.TempPathFactory, module_database_url: str) -> Keep:
+    """Do some work once for a module: what comes of it is copied for each test, see `restore`."""
+
+    def work_on(
+        fill: Callable[[Runtime, Drop], None], streams: Sequence[Stream] | None = None
+    ) -> Kept:
+        home = tmp_path_factory.mktemp("kept")
+        settings = get_settings(home=home, database_url=module_database_url)
+        platform = Platform(settings, streams)
+        with DagsterInstance.ephemeral() as instance:
+            runtime = Runtime(platform, instance, build_defs(platform=platform), {})
+            fill(runtime, partial(drop_into, runtime))
+        platform.close()
+        return Kept(home, module_database_url)
+
+    return work_on
+
+
+@pytest.fixture
+def restore(postgres_server: EmbeddedPostgres) -> Restore:
+    """Give a platform that has not been used yet a copy of what was kept."""
+
+    def copy_into(settings: Settings, kept: Kept) -> None:
+        assert settings.database_url is not None
+        url = settings.database_url.get_secret_value()
+        name, template = (conninfo_to_dict(one)["dbname"] for one in (url, kept.database_url))
+        with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        shutil.copytree(kept.home, settings.home, dirs_exist_ok=True)
+
+    return copy_into
 
 
 @pytest.fixture
@@ -44,15 +98,21 @@ def drop(runtime: Runtime) -> Drop:
     """Put a file into landing, as a user would."""
 
     def put(stream: MetricStream, name: str, content: pl.DataFrame | str | bytes) -> None:
-        path = Path(runtime.platform.landing.folder(stream.name)) / name
-        if isinstance(content, pl.DataFrame):
-            content.write_csv(path, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ")
-        elif isinstance(content, str):
-            path.write_text(content)
-        else:
-            path.write_bytes(content)
+        drop_into(runtime, stream, name, content)
 
     return put
+
+
+def drop_into(
+    runtime: Runtime, stream: MetricStream, name: str, content: pl.DataFrame | str | bytes
+) -> None:
+    path = Path(runtime.platform.landing.folder(stream.name)) / name
+    if isinstance(content, pl.DataFrame):
+        content.write_csv(path, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ")
+    elif isinstance(content, str):
+        path.write_text(content)
+    else:
+        path.write_bytes(content)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -15,13 +15,16 @@ from anomaly_platform.assets.models import open_version, rebase, train
 from anomaly_platform.cli.materialize import run_stream
 from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.resources.platform import DETECTOR
-from anomaly_platform.resources.progress import Account
 from anomaly_platform.streams import EMS, MetricStream
+
+if TYPE_CHECKING:
+    from conftest import Keep, Kept, Restore
+
+    from anomaly_platform.settings import Settings
 
 pytestmark = pytest.mark.integration
 
 Drop = Callable[[MetricStream, str, pl.DataFrame | str | bytes], None]
-Run = Callable[[MetricStream], Account]
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 MODEL = EMS.key(f"{DETECTOR}_model")
@@ -47,11 +50,19 @@ def retrain(runtime: Runtime, *series: tuple[str, str], **config: Any) -> None:
     runtime.materialize([MODEL], {}, {"ops": {"__".join(MODEL): {"config": asked}}})
 
 
+@pytest.fixture(scope="module")
+def trained(keep: Keep) -> Kept:
+    def fill(runtime: Runtime, drop: Drop) -> None:
+        drop(EMS, "a.csv", pl.concat([readings(0, 4, "host-1", m) for m in ("cpu", "disk")]))
+        drop(EMS, "b.csv", readings(0, 4, "host-02", "cpu"))
+        run_stream(runtime, EMS, Console(quiet=True))
+
+    return keep(fill)
+
+
 @pytest.fixture
-def served(runtime: Runtime, drop: Drop, run: Run) -> Runtime:
-    drop(EMS, "a.csv", pl.concat([readings(0, 4, "host-1", m) for m in ("cpu", "disk")]))
-    drop(EMS, "b.csv", readings(0, 4, "host-02", "cpu"))
-    run(EMS)
+def served(runtime: Runtime, settings: Settings, restore: Restore, trained: Kept) -> Runtime:
+    restore(settings, trained)
     return runtime
 
 

@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -19,11 +19,18 @@ from dagster import (
 )
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.test_utils import create_run_for_test
+from rich.console import Console
 
+from anomaly_platform.cli.materialize import run_stream
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.sensors.retraining import BATCH_TAG, MOST_ATTEMPTS, build_retraining_sensors
 from anomaly_platform.sensors.work import REASON_TAG
 from anomaly_platform.streams import IIOT, MetricStream
+
+if TYPE_CHECKING:
+    from conftest import Drop, Keep, Kept, Restore
+
+    from anomaly_platform.settings import Settings
 
 pytestmark = pytest.mark.integration
 
@@ -71,24 +78,24 @@ def execute(runtime: Runtime, run: RunRequest) -> None:
     runtime.materialize(keys, run.tags, run.run_config)
 
 
+@pytest.fixture(scope="module")
+def trained_once(keep: Keep) -> Kept:
+    def fill(runtime: Runtime, drop: Drop) -> None:
+        drop(IIOT, "first.csv", readings(0, TRAINED_DAYS))
+        run_stream(runtime, IIOT, Console(quiet=True))
+
+    return keep(fill)
+
+
 @pytest.fixture
-def trained(
-    runtime: Runtime,
-    drop: Callable[[MetricStream, str, pl.DataFrame], None],
-    run: Callable[[MetricStream], Any],
-) -> Runtime:
-    drop(IIOT, "first.csv", readings(0, TRAINED_DAYS))
-    run(IIOT)
+def trained(runtime: Runtime, settings: Settings, restore: Restore, trained_once: Kept) -> Runtime:
+    restore(settings, trained_once)
     return runtime
 
 
 def test_drift_of_one_series_is_noticed_and_only_it_is_trained(
     trained: Runtime, drop: Callable[[MetricStream, str, pl.DataFrame], None]
 ) -> None:
-    from rich.console import Console
-
-    from anomaly_platform.cli.materialize import run_stream
-
     requests = trained.platform.warehouse.training_requests
     skipped = tick(trained)
     assert not skipped.run_requests
@@ -193,10 +200,6 @@ def test_while_a_run_is_under_way_nothing_else_is_asked_for(trained: Runtime) ->
 def test_a_new_series_gets_its_model_by_itself(
     trained: Runtime, drop: Callable[[MetricStream, str, pl.DataFrame], None]
 ) -> None:
-    from rich.console import Console
-
-    from anomaly_platform.cli.materialize import run_stream
-
     # A fourth device joins; the fleet's last training was a day of data ago.
     newcomer = readings(TRAINED_DAYS, 1, devices=4).filter(pl.col("device_id") == "press-3")
     drop(IIOT, "newcomer.csv", newcomer)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -28,6 +29,9 @@ from anomaly_platform.settings import Settings
 from anomaly_platform.simulator.supply_network import simulate_supply_network
 from anomaly_platform.streams import BARCODE, ScanStream
 
+if TYPE_CHECKING:
+    from conftest import Drop, Keep, Kept, Restore
+
 pytestmark = pytest.mark.integration
 
 SCANS: ScanStream = replace(
@@ -38,26 +42,39 @@ SCANS: ScanStream = replace(
 LSTM = AssetKey(SCANS.key("lstm_model"))
 
 
+@pytest.fixture(scope="module")
+def ready(keep: Keep) -> Kept:
+    """Everything that the sequence model is trained on."""
+
+    def fill(runtime: Runtime, _: Drop) -> None:
+        network = simulate_supply_network(
+            events=2_500, days=8, seed=5, start=datetime(2026, 1, 5, tzinfo=UTC)
+        )
+        network.world.write_reference(runtime.platform.reference_folder(SCANS))
+        network.scans.drop("entity", "label", "anomaly_kind").write_csv(
+            Path(runtime.platform.landing.folder("barcode")) / "scans.csv",
+            datetime_format="%Y-%m-%d %H:%M:%S",
+        )
+        run_stream(runtime, SCANS, Console(quiet=True), train=False)
+        runtime.materialize([SCANS.key("rules_model")], {})
+
+    return keep(fill, (SCANS,))
+
+
 @pytest.fixture
 def runtime(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    settings: Settings,
+    restore: Restore,
+    ready: Kept,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Runtime]:
     retries = getattr(request, "param", 0)
     monkeypatch.setattr(sequence_model, "RETRIES", retries)
+    restore(settings, ready)
     platform = Platform(settings, streams=(SCANS,))
-    network = simulate_supply_network(
-        events=2_500, days=8, seed=5, start=datetime(2026, 1, 5, tzinfo=UTC)
-    )
-    network.world.write_reference(platform.reference_folder(SCANS))
-    network.scans.drop("entity", "label", "anomaly_kind").write_csv(
-        Path(platform.landing.folder("barcode")) / "scans.csv",
-        datetime_format="%Y-%m-%d %H:%M:%S",
-    )
     with DagsterInstance.ephemeral() as instance:
-        opened = Runtime(platform, instance, build_defs(platform=platform), {})
-        run_stream(opened, SCANS, Console(quiet=True), train=False)
-        opened.materialize([SCANS.key("rules_model")], {})
-        yield opened
+        yield Runtime(platform, instance, build_defs(platform=platform), {})
     platform.close()
 
 
