@@ -6,7 +6,7 @@ mean to each other (duplicates) is not decided here.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple
 
 import polars as pl
@@ -21,7 +21,7 @@ MAX_METADATA: Final = 65_536
 _MISSING: Final = ["", "null", "none", "na", "n/a", "\\n"]
 _CONTROL: Final = r"\p{Cc}"
 #: So many names are judged one by one sooner than their distinct ones are found.
-_FEW: Final = 1_000
+FEW: Final = 1_000
 _LABELS: Final = {
     **dict.fromkeys(("1", "true", "yes", "t", "y", "1.0"), True),
     **dict.fromkeys(("0", "false", "no", "f", "n", "0.0"), False),
@@ -100,29 +100,59 @@ def read_names(texts: pl.Series, what: str, *, required: bool = True) -> Cells:
     Cells
         Values without blanks at the ends, in Unicode's normal form C.
     """
-    read = pl.DataFrame({"name": texts}).select(
-        pl.col("name").str.strip_chars().str.normalize("NFC")
-    )
-    many = read.height > _FEW
-    judged = (read.unique() if many else read).select(
-        "name",
-        reason=pl.when(pl.col("name").is_null() | (pl.col("name") == ""))
-        .then(pl.lit(f"{what} is missing") if required else None)
-        .when(pl.col("name").str.len_chars() > MAX_NAME)
-        .then(pl.lit(f"{what} is longer than {MAX_NAME} characters"))
-        .when(pl.col("name").str.contains(_CONTROL))
-        .then(pl.lit(f"{what} has control characters"))
-        .otherwise(None)
-        .cast(pl.String),
-        value=pl.when(pl.col("name") != "").then("name"),
-    )
-    if not many:
-        return Cells(judged["value"].alias(texts.name), judged["reason"])
+    if len(texts) <= FEW:
+        needed = {texts.name} if required else set()
+        return read_few_names({texts.name: texts}, {texts.name: what}, needed)[texts.name]
+    read = pl.DataFrame({"name": texts}).select(_stripped("name"))
+    judged = read.unique().select("name", **_judged("name", what, required=required))
     names = read["name"].alias(texts.name)
     if judged["reason"].null_count() == judged.height and not (judged["name"] == "").any():
         reasons = pl.Series("reason", [None], dtype=pl.String).new_from_index(0, len(texts))
         return Cells(names, reasons)
     return _looked_up(names, judged)
+
+
+def read_few_names(
+    columns: Mapping[str, pl.Series], what: Mapping[str, str], required: Collection[str]
+) -> dict[str, Cells]:
+    """Do what `read_names` does for several columns, in one query; for at most `FEW` rows.
+
+    Parameters
+    ----------
+    columns, what
+        By name: texts, and what the name is called in a reason.
+    required
+        Columns in which a missing name is refused.
+    """
+    read = pl.DataFrame(dict(columns)).select(_stripped(name) for name in columns)
+    judged = read.select(
+        expression.alias(f"{part} {name}")
+        for name in columns
+        for part, expression in _judged(name, what[name], required=name in required).items()
+    )
+    return {
+        name: Cells(judged[f"value {name}"].alias(name), judged[f"reason {name}"].alias("reason"))
+        for name in columns
+    }
+
+
+def _stripped(name: str) -> pl.Expr:
+    return pl.col(name).str.strip_chars().str.normalize("NFC")
+
+
+def _judged(name: str, what: str, *, required: bool) -> dict[str, pl.Expr]:
+    """Return what a stripped name says, and what is wrong with it."""
+    return {
+        "reason": pl.when(pl.col(name).is_null() | (pl.col(name) == ""))
+        .then(pl.lit(f"{what} is missing") if required else None)
+        .when(pl.col(name).str.len_chars() > MAX_NAME)
+        .then(pl.lit(f"{what} is longer than {MAX_NAME} characters"))
+        .when(pl.col(name).str.contains(_CONTROL))
+        .then(pl.lit(f"{what} has control characters"))
+        .otherwise(None)
+        .cast(pl.String),
+        "value": pl.when(pl.col(name) != "").then(pl.col(name)),
+    }
 
 
 def read_labels(texts: pl.Series) -> Cells:

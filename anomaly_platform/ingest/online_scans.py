@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 
 from anomaly_platform.ingest.bucketing import bucket_of
-from anomaly_platform.ingest.cells import Cells, read_names
+from anomaly_platform.ingest.cells import FEW, Cells, read_few_names, read_names
 from anomaly_platform.ingest.duplicates import settle_duplicates
 from anomaly_platform.ingest.event_days import parse_event_time, refuse_event_time
 from anomaly_platform.ingest.scan_layout import SCAN_TEXTS
@@ -82,18 +82,22 @@ def check_scans(
     missing = rows["event_time_text"].str.strip_chars().fill_null("") == ""
     if missing.any():
         reasons = reasons.set(missing, "the time is missing")
-    columns = {
-        "epc_code": read_names(rows["epc_code_text"], "the EPC code"),
-        "event_time": Cells(times, reasons),
-    }
-    for name in _READ:
-        if name not in columns:
-            columns[name] = read_names(rows[f"{name}_text"], f"the {name}", required=False)
+    names = {name: f"the {name}" for name in _READ} | {"epc_code": "the EPC code"}
+    texts = {name: rows[f"{name}_text"] for name in names}
+    if rows.height <= FEW:
+        columns = read_few_names(texts, names, {"epc_code"})
+    else:
+        columns = {
+            name: read_names(texts[name], what, required=name == "epc_code")
+            for name, what in names.items()
+        }
+    columns["event_time"] = Cells(times, reasons)
     events_read, refused = split_by_reason(rows, columns, _TEXTS)
     winners, conflicts, duplicates = settle_duplicates(events_read, SCAN_KEY, _PAYLOAD)
     frame = with_event_ids(winners, [name for name in SCAN_KEY if name != "event_time"])
     frame = frame.with_columns(bucket_of(frame["epc_code"]), entity="epc_code").select(
         "row_number", "bucket", "entity", "event_time", *_READ
     )
-    rejects = pl.concat([refused, conflict_rejects(conflicts, _TEXTS)])
-    return CheckedScans(frame, rejects.sort("row_number"), duplicates)
+    if conflicts.height:
+        refused = pl.concat([refused, conflict_rejects(conflicts, _TEXTS)])
+    return CheckedScans(frame, refused.sort("row_number"), duplicates)

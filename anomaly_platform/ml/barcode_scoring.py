@@ -36,6 +36,7 @@ from anomaly_platform.ml.detectors.sequence_lstm_calibrated import (
     doubtful,
 )
 from anomaly_platform.ml.detectors.sequence_lstm_scans import lots_of
+from anomaly_platform.ml.features.scans_sequences import ScanSequences
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 
 Floats = npt.NDArray[np.float64]
@@ -65,7 +66,7 @@ class BarcodeModels:
 
     def score(
         self,
-        features: IntoDataFrame,
+        features: IntoDataFrame | ScanSequences,
         *,
         since: datetime | None = None,
         threshold: float = THRESHOLD,
@@ -76,7 +77,7 @@ class BarcodeModels:
         Parameters
         ----------
         features
-            Scan features with the look-back of their EPCs.
+            Scan features with the look-back of their EPCs; or these in order already.
         since
             Return only scans at or after it.
         threshold
@@ -90,7 +91,7 @@ class BarcodeModels:
             The scans by EPC, time and id with the rules' columns and `SCORE_COLUMNS`; scores are
             0–100, null for a detector that took no part.
         """
-        frame = self.rules.score(to_polars(features))
+        frame = self.rules.score(features)
         tasks: dict[str, Callable[[], Verdicts]] = {}
         if self.fusion is not None:
             if self.lstm is not None:
@@ -116,7 +117,7 @@ class BarcodeModels:
         words[said] = self._words(frame, rows[said], fused, done.results)
         return frame[rows].with_columns(
             *(
-                pl.Series(name, values[rows]).fill_nan(None)
+                pl.lit(pl.Series(name, values[rows])).fill_nan(None)
                 for name, values in (
                     ("lstm_score", fused.lstm),
                     ("svm_score", fused.svm),
@@ -209,9 +210,12 @@ def fit_fusion(
 
 def after_violation(scans: pl.DataFrame) -> npt.NDArray[np.bool_]:
     """(n,) scans of an EPC of which an earlier scan, in the frame, did not happen as reported."""
+    wrong = doubtful(scans)
+    if not wrong.any():
+        return wrong
     ordered = (
         scans.select("epc_code", "event_time", "event_id")
-        .with_columns(wrong=pl.Series(doubtful(scans)))
+        .with_columns(wrong=pl.Series(wrong))
         .with_row_index("row")
         .sort("epc_code", "event_time", "event_id")
         .with_columns(before=pl.col("wrong").cast(pl.Int8).cum_max().shift(1).over("epc_code"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -153,12 +153,15 @@ def _chunks(scans: pl.DataFrame) -> Iterator[pl.DataFrame]:
 def _judge(
     platform: Platform, models: BarcodeModels, scans: pl.DataFrame, limits: Mapping[str, float]
 ) -> pl.DataFrame:
+    from anomaly_platform.ml.features.scans_batch import features_of
     from anomaly_platform.ml.features.scans_online import with_history
+    from anomaly_platform.ml.features.scans_sequences import ScanSequences
 
     first = scans.group_by("epc_code").agg(pl.col("row_number").min().alias("first_row"))
     states = look_back(platform, scans)
     together = with_history(states, scans).with_columns(epc_code="entity")
-    features = BARCODE.features.compute(together)
+    ordered = ScanSequences.of(together)
+    features = replace(ordered, frame=features_of(BARCODE.features, ordered))
     scored = models.score(features, threshold=platform.threshold_of(BARCODE), limits=limits)
     return (
         scored.filter(~pl.col("is_lookback"))

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +37,7 @@ RULE_COLUMNS = tuple(f"{kind}_{part}" for kind in RULE_KINDS for part in ("score
 FEATURE_SCHEMA = (
     *("entity", "event_id", "event_time", "location_id", "business_step", "event_type"),
 )
+_FEW = 1_000  # scans of which each is looked at by itself
 _SHORTEST_WATCHED = 0.5  # of the limit: below it a travel time is not even watched
 
 
@@ -46,6 +49,42 @@ class _Places:
     types: list[str]
     listed: npt.NDArray[np.bool_]
     world: tuple[npt.NDArray[np.generic], ...]
+
+
+class _Place(NamedTuple):
+    """What is known of a place; of a place that is not listed, nothing."""
+
+    kind: str
+    name: str
+    level: int
+    latitude: float
+    longitude: float
+
+
+_NO_PLACE = _Place("", "", -1, float("nan"), float("nan"))
+
+
+@dataclass(frozen=True)
+class _KnownPlaces:
+    """Reference data by what it is looked up by.
+
+    Attributes
+    ----------
+    places
+        By location id.
+    kinds
+        Codes of the types of places, in order.
+    moves
+        (kinds, kinds) between which types goods may move.
+    prefixes, kinds_of_steps
+        Code of the type of place that a stage, or a business step, belongs to.
+    """
+
+    places: Mapping[str, _Place]
+    kinds: Mapping[str, int]
+    moves: npt.NDArray[np.int8]
+    prefixes: Mapping[str, int]
+    kinds_of_steps: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -109,7 +148,11 @@ class RulesModel:
         return cls(reference, RouteStatistics.learn(trips, parameters.min_trips), parameters)
 
     def score(
-        self, scans: IntoDataFrame, *, since: datetime | None = None, reasons: bool = True
+        self,
+        scans: IntoDataFrame | ScanSequences,
+        *,
+        since: datetime | None = None,
+        reasons: bool = True,
     ) -> pl.DataFrame:
         """Judge scans.
 
@@ -117,7 +160,7 @@ class RulesModel:
         ----------
         scans
             Canonical scans with the look-back of their EPCs (30 days): a scan is judged by its
-            history. Feature frames will do.
+            history. Feature frames will do, and scans that are in order already.
         since
             Return only scans at or after it.
         reasons
@@ -131,7 +174,7 @@ class RulesModel:
             `<kind>_reason` (null where it does not fire, or reasons are not wanted). A scan that
             contradicts an earlier one is the one that is charged.
         """
-        sequences = ScanSequences.of(scans)
+        sequences = scans if isinstance(scans, ScanSequences) else ScanSequences.of(scans)
         places = self._places(sequences)
         codes, measured = self._walk(sequences, places)
         fake = check_codes(sequences, self.reference.companies["company"], self.parameters)
@@ -176,48 +219,80 @@ class RulesModel:
             RuleParameters.from_json(parameters),
         )
 
-    @property
+    @cached_property
     def top_speed_kmh(self) -> float:
         """The speed of the fastest vehicle."""
         fastest = self.reference.vehicles["max_speed_kmh"].max()
         return self.parameters.fallback_speed_kmh if fastest is None else float(str(fastest))
 
-    def _kinds(self) -> list[str]:
-        """Types of places, in the order of their codes."""
-        return self.reference.locations["location_type"].unique().sort().to_list()
-
-    def _places(self, sequences: ScanSequences) -> _Places:
-        kinds = self._kinds()
-        number = {kind: code for code, kind in enumerate(kinds)}
-        found = pl.DataFrame({"location_id": sequences.places}).join(
-            self.reference.locations, on="location_id", how="left", maintain_order="left"
+    @cached_property
+    def _known(self) -> _KnownPlaces:
+        """The reference data as look-ups."""
+        columns = (
+            *("location_id", "location_type", "scan_location", "location_hierarchy"),
+            *("latitude", "longitude"),
         )
-        types = found["location_type"].fill_null("").to_list()
-        listed = found["location_type"].is_not_null().to_numpy().copy()
+        kinds = self.reference.locations["location_type"].unique().sort().to_list()
+        number = {kind: code for code, kind in enumerate(kinds)}
         forward = self.reference.tier_moves
         moves = np.zeros((len(kinds),) * 2 if len(forward) else (0, 0), dtype=np.int8)
         for source, target, flow in forward.iter_rows():
             if source in number and target in number:
                 bit = k.FORWARD if flow == "forward" else k.RETURN
                 moves[number[source], number[target]] |= bit
+        steps = self.reference.steps
+        prefixes = {
+            prefix.lower(): number.get(kind, -1)
+            for prefix, kind in steps.select("event_prefix", "location_type").iter_rows()
+        }
+        kinds_of_step = steps.group_by("business_step").agg(pl.col("location_type").unique())
+        by_step = {
+            step: number.get(kinds[0], -1)
+            for step, kinds in kinds_of_step.iter_rows()
+            if len(kinds) == 1
+        }
+        return _KnownPlaces(
+            {
+                place: _Place(*known)
+                for place, *known in self.reference.locations.select(columns).iter_rows()
+            },
+            number,
+            moves,
+            prefixes,
+            by_step,
+        )
+
+    def _places(self, sequences: ScanSequences) -> _Places:
+        known = self._known
+        ids = sequences.places.to_list()
+        found = [known.places.get(place, _NO_PLACE) for place in ids]
+        listed = np.array([one is not _NO_PLACE for one in found], dtype=bool)
         return _Places(
-            names=found["scan_location"].fill_null(found["location_id"]).to_list(),
-            types=types,
-            listed=listed if len(self.reference.locations) else np.ones(len(found), dtype=bool),
+            names=[
+                place if one is _NO_PLACE else one.name
+                for one, place in zip(found, ids, strict=True)
+            ],
+            types=[one.kind for one in found],
+            listed=listed if known.places else np.ones(len(found), dtype=bool),
             world=(
-                np.array([number.get(kind, -1) for kind in types], dtype=np.int8),
-                found["location_hierarchy"].fill_null(-1).to_numpy().astype(np.int8),
-                found["latitude"].fill_null(np.nan).to_numpy().astype(np.float64),
-                found["longitude"].fill_null(np.nan).to_numpy().astype(np.float64),
-                moves,
+                np.array([known.kinds.get(one.kind, -1) for one in found], dtype=np.int8),
+                np.array([one.level for one in found], dtype=np.int8),
+                np.array([one.latitude for one in found], dtype=np.float64),
+                np.array([one.longitude for one in found], dtype=np.float64),
+                known.moves,
             ),
         )
 
     def _walk(
         self, sequences: ScanSequences, places: _Places
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        step = sequences.frame["business_step"]
-        back = step.str.to_lowercase().str.starts_with("return").cast(pl.Int8).fill_null(-1)
+        back = sequences.frame.select(
+            pl.col("business_step")
+            .str.to_lowercase()
+            .str.starts_with("return")
+            .cast(pl.Int8)
+            .fill_null(-1)
+        ).to_series()
         parameters = self.parameters
         limits = np.array(
             [
@@ -242,24 +317,15 @@ class RulesModel:
 
     def _step_kinds(self, sequences: ScanSequences) -> npt.NDArray[np.int8]:
         """(n,) code of the type of place that a scan's words belong to, −1 where they say none."""
-        number = {kind: code for code, kind in enumerate(self._kinds())}
-        steps = self.reference.steps
-        prefixes = {
-            prefix.lower(): number.get(kind, -1)
-            for prefix, kind in steps.select("event_prefix", "location_type").iter_rows()
-        }
+        prefixes, by_step = self._known.prefixes, self._known.kinds_of_steps
         by_stage = np.array([*(prefixes.get(s, -1) for s in sequences.stages), -1], dtype=np.int8)
-        kinds_of_step = steps.group_by("business_step").agg(pl.col("location_type").unique())
-        by_step = {
-            step: number.get(kinds[0], -1)
-            for step, kinds in kinds_of_step.iter_rows()
-            if len(kinds) == 1
-        }
         said = by_stage[sequences.stage]
-        step = sequences.frame["business_step"].replace_strict(
-            by_step, default=-1, return_dtype=pl.Int8
-        )
-        return np.where(said >= 0, said, step.to_numpy()).astype(np.int8)
+        steps = sequences.frame["business_step"]
+        if len(steps) <= _FEW:
+            step = np.fromiter((by_step.get(one, -1) for one in steps), np.int8, len(steps))
+        else:
+            step = steps.replace_strict(by_step, default=-1, return_dtype=pl.Int8).to_numpy()
+        return np.where(said >= 0, said, step).astype(np.int8)
 
     def _scores(
         self, codes: npt.NDArray[np.int64], measured: npt.NDArray[np.float64]

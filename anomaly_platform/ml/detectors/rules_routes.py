@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from anomaly_platform.ml.features.scans_arrays import Arrays, pack_frame, unpack
 _QUARTER_HOUR_US = 900_000_000
 _POOLED_TRIPS = 12.0  # weight of the common spread, in trips
 _TELLING_TRIPS = 8
+_FEW_PLACES = 16  # pairs are looked up one by one
 _SMALLEST_SPREAD = 0.03  # 3 %: quarter hours and traffic lights
 _SCHEMA = {
     "from_place": pl.String,
@@ -100,6 +102,8 @@ class RouteStatistics:
         tuple of arrays
             Sorted keys `from · len(places) + to`, median and spread of log hours.
         """
+        if len(places) <= _FEW_PLACES:
+            return self._lookup_few(places.to_list())
         number = pl.DataFrame({"place": places}).with_row_index("code")
         known = (
             self.table.join(number, left_on="from_place", right_on="place")
@@ -114,6 +118,29 @@ class RouteStatistics:
             known["log_hours"].to_numpy().astype(np.float64),
             known["spread"].to_numpy().astype(np.float64),
         )
+
+    def _lookup_few(
+        self, places: list[str]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        known = self._by_places
+        found = [
+            (source * len(places) + target, *known[start, end])
+            for source, start in enumerate(places)
+            for target, end in enumerate(places)
+            if (start, end) in known
+        ]
+        keys, log_hours, spread = zip(*found, strict=True) if found else ((), (), ())
+        return (
+            np.array(keys, dtype=np.int64),
+            np.array(log_hours, dtype=np.float64),
+            np.array(spread, dtype=np.float64),
+        )
+
+    @cached_property
+    def _by_places(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """Median and spread of log hours by where from and where to."""
+        columns = self.table.select("from_place", "to_place", "log_hours", "spread")
+        return {(start, end): tuple(said) for start, end, *said in columns.iter_rows()}
 
     def to_arrays(self) -> Arrays:
         """Return the table as arrays for a bundle."""

@@ -16,6 +16,8 @@ from anomaly_platform.ml.features.scans_kernels import sequence_rows
 from anomaly_platform.ml.features.scans_sequences import HOUR_US, ScanSequences
 from anomaly_platform.ml.frames import IntoDataFrame
 
+_FEW = 1_000  # rows of which each is looked at by itself
+
 
 def compute(
     feature_set: ScanFeatureSet, frame: IntoDataFrame, *, since: datetime | None = None
@@ -100,6 +102,9 @@ def features_of(
 
 def _named(names: pl.Series, codes: npt.NDArray[np.int32]) -> pl.Series:
     """Texts of codes, null for −1."""
+    if len(codes) <= _FEW:
+        words = [*names, None]
+        return pl.Series(names.name, [words[code] for code in codes.tolist()], dtype=pl.String)
     return names.gather(pl.Series(codes, dtype=pl.Int64).replace(-1, None))
 
 

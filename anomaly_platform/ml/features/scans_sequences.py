@@ -7,6 +7,7 @@ names are those of the canonical scan frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ from anomaly_platform.ml.features.scans_words import EPC_PARTS, EPC_PATTERN, rea
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 
 HOUR_US = 3_600_000_000
+_FEW = 1_000
+_FEW_CODES = 16
 _NEEDED = {
     "entity": pl.String,
     "event_id": pl.String,
@@ -106,20 +109,32 @@ class ScanSequences:
         """
         firsts = np.searchsorted(self.epc, np.arange(self.epc[-1] + 1 if len(self.epc) else 0))
         codes = self.frame["entity"].gather(firsts)
-        return (
-            pl.select(
-                epc_malformed=~codes.str.contains(EPC_PATTERN),
-                parts=codes.str.splitn(".", len(EPC_PARTS)).struct.rename_fields(
-                    [f"epc_{part}" for part in EPC_PARTS]
-                ),
-            )
-            .unnest("parts")
-            .with_columns(
-                pl.col("epc_manufacture_date")
-                .str.extract(r"^(\d{8})$")
-                .str.strptime(pl.Date, "%Y%m%d", strict=False)
-            )
+        # Features and rules both ask, one after the other.
+        return _parts_of_few(tuple(codes)) if len(codes) <= _FEW_CODES else _parts_of(codes)
+
+
+@lru_cache(maxsize=8)
+def _parts_of_few(codes: tuple[str, ...]) -> pl.DataFrame:
+    return _parts_of(pl.Series(codes, dtype=pl.String))
+
+
+def _parts_of(codes: pl.Series) -> pl.DataFrame:
+    return (
+        pl.LazyFrame({"code": codes})
+        .select(
+            epc_malformed=~pl.col("code").str.contains(EPC_PATTERN),
+            parts=pl.col("code")
+            .str.splitn(".", len(EPC_PARTS))
+            .struct.rename_fields([f"epc_{part}" for part in EPC_PARTS]),
         )
+        .unnest("parts")
+        .with_columns(
+            pl.col("epc_manufacture_date")
+            .str.extract(r"^(\d{8})$")
+            .str.strptime(pl.Date, "%Y%m%d", strict=False)
+        )
+        .collect()
+    )
 
 
 def _checked(frame: pl.DataFrame) -> pl.DataFrame:
@@ -154,6 +169,13 @@ def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _coded(texts: pl.Series) -> tuple[pl.Series, npt.NDArray[np.int32]]:
     """Distinct texts, sorted, and (n,) codes into them, −1 for null."""
+    if len(texts) <= _FEW:
+        # A handful of queries costs more than looking at each text.
+        words = texts.to_list()
+        distinct = sorted({word for word in words if word is not None})
+        number = {None: -1, **{word: code for code, word in enumerate(distinct)}}
+        few = np.fromiter((number[word] for word in words), np.int32, len(words))
+        return pl.Series(texts.name, distinct, dtype=pl.String), few
     known = texts.drop_nulls().unique().sort()
     codes = texts.replace_strict(
         known, pl.int_range(len(known), dtype=pl.Int32, eager=True), return_dtype=pl.Int32
