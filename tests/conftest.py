@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,15 +112,6 @@ def database_url(postgres_server: EmbeddedPostgres, migrated_template: str) -> I
     """URL of a migrated, empty database of the test's own."""
     with _copy_of(postgres_server, migrated_template) as url:
         yield url
-
-
-@pytest.fixture
-def new_database(
-    postgres_server: EmbeddedPostgres, migrated_template: str
-) -> Iterator[Callable[[], str]]:
-    """Make as many migrated, empty databases as a test asks for; return their URLs."""
-    with contextlib.ExitStack() as stack:
-        yield lambda: stack.enter_context(_copy_of(postgres_server, migrated_template))
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,16 @@ Keep = Callable[..., "Kept"]
 Restore = Callable[[Settings, "Kept"], None]
 
 
+#: All data here are younger. Dagster goes through every day from the first one, at every step.
+FIRST_DAY = date(2026, 1, 1)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    """Settings with a home of the test's own, an empty database, and a short calendar."""
+    return get_settings(home=tmp_path, database_url=database_url, start_date=FIRST_DAY)
+
+
 @pytest.fixture
 def runtime(settings: Settings) -> Iterator[Runtime]:
     platform = Platform(settings)
@@ -57,7 +68,7 @@ def keep(tmp_path_factory: pytest.TempPathFactory, module_database_url: str) -> 
         fill: Callable[[Runtime, Drop], None], streams: Sequence[Stream] | None = None
     ) -> Kept:
         home = tmp_path_factory.mktemp("kept")
-        settings = get_settings(home=home, database_url=module_database_url)
+        settings = get_settings(home=home, database_url=module_database_url, start_date=FIRST_DAY)
         platform = Platform(settings, streams)
         with DagsterInstance.ephemeral() as instance:
             runtime = Runtime(platform, instance, build_defs(platform=platform), {})
@@ -82,15 +93,6 @@ def restore(postgres_server: EmbeddedPostgres) -> Restore:
         shutil.copytree(kept.home, settings.home, dirs_exist_ok=True)
 
     return copy_into
-
-
-@pytest.fixture
-def another_runtime(tmp_path: Path, new_database: Callable[[], str]) -> Iterator[Runtime]:
-    """A second platform, for comparing two ways to the same end."""
-    platform = Platform(get_settings(home=tmp_path / "other", database_url=new_database()))
-    with DagsterInstance.ephemeral() as instance:
-        yield Runtime(platform, instance, build_defs(platform=platform), {})
-    platform.close()
 
 
 @pytest.fixture

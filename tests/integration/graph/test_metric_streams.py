@@ -6,6 +6,7 @@ import io
 import random
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,9 @@ from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.resources.progress import Account
 from anomaly_platform.streams import EMS, MetricStream
+
+if TYPE_CHECKING:
+    from conftest import Keep
 
 pytestmark = pytest.mark.integration
 
@@ -107,26 +111,41 @@ def test_late_data_reaches_its_day_and_the_days_that_look_back_on_it(
     assert touched == [date(2026, 1, 6), date(2026, 1, 7)]
 
 
+@pytest.fixture(scope="module")
+def arrived_at_once(keep: Keep) -> pl.DataFrame:
+    """Scores of two hosts whose rows came in one file."""
+    scores = []
+
+    def fill(runtime: Runtime, drop: Drop) -> None:
+        drop(EMS, "whole.csv", two_hosts())
+        run_stream(runtime, EMS, Console(quiet=True))
+        scores.append(scored(runtime.platform))
+
+    keep(fill)
+    return scores[0]
+
+
+def two_hosts() -> pl.DataFrame:
+    return pl.concat([readings(3, seed=1), readings(3, "host-2", "disk", seed=2)])
+
+
 @pytest.mark.parametrize("manner", ["day by day", "shuffled"])
 def test_scores_do_not_depend_on_how_the_rows_arrived(
-    runtime: Runtime, drop: Drop, run: Run, manner: str, another_runtime: Runtime
+    runtime: Runtime, arrived_at_once: pl.DataFrame, manner: str
 ) -> None:
-    every = pl.concat([readings(3, seed=1), readings(3, "host-2", "disk", seed=2)])
-    drop(EMS, "whole.csv", every)
-    run(EMS)
-    other = another_runtime
+    every = two_hosts()
     parts = list(every.group_by(pl.col("timestamp").dt.date(), maintain_order=True))
     frames = [frame for _, frame in parts]
     if manner == "shuffled":
         mixed = every.sample(fraction=1.0, shuffle=True, seed=3)
         frames = [mixed.slice(n, 500) for n in range(0, mixed.height, 500)]
         random.Random(4).shuffle(frames)
-    folder = other.platform.landing.folder("ems")
+    folder = runtime.platform.landing.folder("ems")
     for number, frame in enumerate(frames):
         frame.write_csv(f"{folder}/{number}.csv", datetime_format="%Y-%m-%dT%H:%M:%SZ")
         last = number == len(frames) - 1
-        run_stream(other, EMS, Console(quiet=True), train=last)
-    assert scored(other.platform).equals(scored(runtime.platform))
+        run_stream(runtime, EMS, Console(quiet=True), train=last)
+    assert scored(runtime.platform).equals(arrived_at_once)
 
 
 def test_ignorance_is_never_called_normal(runtime: Runtime, drop: Drop, run: Run) -> None:

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -23,14 +23,14 @@ from anomaly_platform.cli.materialize import run_stream
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.resources.model_sets import put_into_service, roll_back
 from anomaly_platform.resources.platform import DETECTOR, Platform
-from anomaly_platform.resources.progress import Account
 from anomaly_platform.settings import Settings
-from anomaly_platform.streams import BARCODE, EMS, MetricStream
+from anomaly_platform.streams import BARCODE, EMS
+
+if TYPE_CHECKING:
+    from conftest import Drop, Keep, Kept, Restore
 
 pytestmark = pytest.mark.integration
 
-Drop = Callable[[MetricStream, str, pl.DataFrame | str | bytes], None]
-Run = Callable[[MetricStream], Account]
 Command = Callable[..., Result]
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -48,6 +48,21 @@ def readings(entity: str) -> pl.DataFrame:
             "value": value.round(3),
         }
     )
+
+
+@pytest.fixture(scope="module")
+def trained(keep: Keep) -> Kept:
+    def fill(runtime: Runtime, drop: Drop) -> None:
+        drop(EMS, "a.csv", pl.concat([readings("host-1"), readings("host-02")]))
+        run_stream(runtime, EMS, Console(quiet=True))
+
+    return keep(fill)
+
+
+@pytest.fixture
+def served(runtime: Runtime, settings: Settings, restore: Restore, trained: Kept) -> Runtime:
+    restore(settings, trained)
+    return runtime
 
 
 def scored(platform: Platform) -> list[tuple[Any, ...]]:
@@ -75,24 +90,22 @@ def anomaly(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 
 def test_scores_after_a_roll_back_are_those_before_the_promotion(
-    runtime: Runtime, drop: Drop, run: Run, anomaly: Command
+    served: Runtime, anomaly: Command
 ) -> None:
-    platform = runtime.platform
-    drop(EMS, "a.csv", pl.concat([readings("host-1"), readings("host-02")]))
-    run(EMS)
+    platform = served.platform
     before = scored(platform)
     train(platform, EMS, window_days=2)
     promoted = anomaly("promote", "ems", "2", "--reason", "shorter window")
     assert promoted.exit_code == 0
     assert "ems: isolation_forest 2 is in service" in promoted.output
-    run_stream(runtime, EMS, Console(quiet=True), train=False)
+    run_stream(served, EMS, Console(quiet=True), train=False)
     between = scored(platform)
     assert {row[-1] for row in between} == {2}
     assert [row[1] for row in between] != [row[1] for row in before]
     back = anomaly("rollback", "ems", "--reason", "too many alarms")
     assert back.exit_code == 0
     assert "isolation_forest 1 is in service" in back.output
-    run_stream(runtime, EMS, Console(quiet=True), train=False)
+    run_stream(served, EMS, Console(quiet=True), train=False)
     assert scored(platform) == before
     shown = anomaly("show", "ems", "1").output
     for part in ("champion", "rolled back: too many alarms", "balanced_accuracy_median", "passed"):
@@ -102,12 +115,8 @@ def test_scores_after_a_roll_back_are_those_before_the_promotion(
     assert "champion" in listed
 
 
-def test_the_commands_refuse_with_a_reason(
-    runtime: Runtime, drop: Drop, run: Run, anomaly: Command
-) -> None:
-    drop(EMS, "a.csv", readings("host-1"))
-    run(EMS)
-    platform = runtime.platform
+def test_the_commands_refuse_with_a_reason(served: Runtime, anomaly: Command) -> None:
+    platform = served.platform
     version, _ = train(platform, EMS, window_days=2)
     platform.warehouse.bundles.reject("ems", DETECTOR, version, "too bad")
     why = ("--reason", "because")
@@ -134,22 +143,16 @@ def test_the_commands_refuse_with_a_reason(
 
 
 def test_a_rejected_version_serves_when_somebody_overrules_its_gates(
-    runtime: Runtime, drop: Drop, run: Run, anomaly: Command
+    served: Runtime, anomaly: Command
 ) -> None:
-    drop(EMS, "a.csv", readings("host-1"))
-    run(EMS)
-    version, _ = train(runtime.platform, EMS, window_days=2)
-    runtime.platform.warehouse.bundles.reject("ems", DETECTOR, version, "too bad")
+    version, _ = train(served.platform, EMS, window_days=2)
+    served.platform.warehouse.bundles.reject("ems", DETECTOR, version, "too bad")
     result = anomaly("promote", "ems", "2", "--reason", "we know better", "--despite-gates")
     assert result.exit_code == 0
-    assert runtime.platform.warehouse.bundles.champions("ems") == {DETECTOR: 2}
+    assert served.platform.warehouse.bundles.champions("ems") == {DETECTOR: 2}
 
 
-def test_what_a_command_leads_to_is_said(
-    runtime: Runtime, drop: Drop, run: Run, anomaly: Command
-) -> None:
-    drop(EMS, "a.csv", readings("host-1"))
-    run(EMS)
+def test_what_a_command_leads_to_is_said(served: Runtime, anomaly: Command) -> None:
     assert "first training" in anomaly("show", "ems", "1").output
     why = ("--reason", "because")
     assert "version 1 is in service already; nothing changes" in (
@@ -157,11 +160,11 @@ def test_what_a_command_leads_to_is_said(
     )
     for days, cause, reason in ((2, "quality", "quality: too low"), (3, "request", "")):
         origin = TrainingOrigin("run", cause, reason)
-        version, _ = train(runtime.platform, EMS, window_days=days, origin=origin)
+        version, _ = train(served.platform, EMS, window_days=days, origin=origin)
         assert anomaly("promote", "ems", str(version), *why).exit_code == 0
     shown = " ".join(anomaly("show", "ems", "2").output.split())
     assert "trained because of │ quality: too low" in shown
-    assert len(runtime.platform.warehouse.bundles.history("ems", DETECTOR)) == 3
+    assert len(served.platform.warehouse.bundles.history("ems", DETECTOR)) == 3
     said = anomaly("delete", "ems", "2", *why).output
     assert "A roll-back now leads to version 1." in said
     said = anomaly("delete", "ems", "1", *why).output

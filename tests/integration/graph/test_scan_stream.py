@@ -165,7 +165,7 @@ def test_late_scans_reach_their_day_and_the_days_that_look_back_on_it(
 ) -> None:
     late = network.scans["event_time"].dt.date() == date(2026, 1, 8)
     drop(runtime, "most.csv", network.scans.filter(~late))
-    run(runtime)
+    run(runtime, train=False)
     before = {day.day: day.scored for day in runtime.platform.state_of(SCANS).days}
     drop(runtime, "late.csv", network.scans.filter(late))
     run(runtime, train=False)
