@@ -5,7 +5,8 @@ One command, everything written to ``docs/simulated.md``::
     python benchmarks/simulated.py [--devices 16] [--out docs/simulated.md]
 
 Months: a stream is trained on 28 days under one seed and judged on 28 days under another, on the
-same devices, thirty days later. Streams: single series in streaming order, by NAB's rules. Design
+same devices, thirty days later. Streams: single series in streaming order, by NAB's rules.
+Changes: series that become another for good, and whether that is followed (`changes`). Design
 choices were made on these data (``docs/detection.md``), so they show what was aimed at; the
 figures on foreign data are those of ``benchmarks/quality.py``.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from changes import changes_section
 from tqdm import tqdm
 
 from anomaly_platform.ml.backtest import streaming
@@ -211,7 +213,7 @@ def main() -> None:
         "this kind (`detection.md`): the figures show what was aimed at. Those on foreign data "
         "are in `quality.md`.\n"
     )
-    text = "\n".join([head, months_section(options.devices), streams_section()])
+    text = "\n".join([head, months_section(options.devices), streams_section(), changes_section()])
     options.out.write_text(text)
     print(text)
 

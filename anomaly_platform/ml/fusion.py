@@ -1,10 +1,10 @@
 """What a host's metrics say together: one score per entity and time, and which metrics caused it.
 
 Each series gives a p-value per reading; −ln p is its *evidence*. The entity's evidence at a time
-is the mean of the largest few: a fault shows in some of a host's metrics and not in the others,
-so the mean over all of them drowns it, while the largest alone is at the mercy of one noisy
-metric. It is calibrated again (`ml.calibration`) on the calibration part, since the largest of
-forty p-values is small by chance alone.
+is the mean of the largest few, of half of the metrics at most: a fault shows in some of a host's
+metrics and not in the others, so the mean over all of them drowns it, while the largest alone is
+at the mercy of one noisy metric. It is calibrated again (`ml.calibration`) on the calibration
+part, since the largest of forty p-values is small by chance alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-#: How many of the largest pieces of evidence are averaged.
+#: How many of the largest pieces of evidence are averaged, at most half of them, rounded up.
 LARGEST = 3
 #: Evidence of one series beyond p = 1e-4 counts a hundredth: further down it is extrapolated,
 #: and one metric's extrapolation must not outweigh every other metric. Its order is kept.
@@ -84,10 +84,12 @@ def fuse(evidence: Floats) -> Floats:
 
     Examples
     --------
-    >>> fuse(np.array([[0.0, 3.0, 6.0, 9.0]])).tolist()
+    >>> fuse(np.array([[0.0, 0.0, 3.0, 6.0, 9.0]])).tolist()
     [6.0]
+    >>> fuse(np.array([[0.0, 9.0]])).tolist()
+    [9.0]
     """
-    count = min(LARGEST, evidence.shape[1])
+    count = min(LARGEST, (evidence.shape[1] + 1) // 2)
     if count == 0:
         return np.zeros(evidence.shape[0])
     bent = np.minimum(evidence, EVIDENCE_KNEE)

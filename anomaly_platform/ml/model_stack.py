@@ -43,7 +43,13 @@ class Columns:
             *(f"{name}_{last}" for name in ("mean", "std", "q25", "q75", "median", "mad", "count"))
         )
         self.table = at(
-            "value", difference, f"min_{first}", f"max_{first}", f"count_{last}", f"missing_{first}"
+            "value",
+            difference,
+            f"min_{first}",
+            f"max_{first}",
+            f"count_{last}",
+            f"missing_{first}",
+            f"jitter_{last}",
         )
         self.related = at(
             "value",
@@ -115,10 +121,13 @@ class ModelStack:
         self.constants[place] = (
             _FLOOR_SHARE * inputs.trailing,
             inputs.step,
+            inputs.jitter,
             position.centre,
             position.unit,
             position.level,
             position.level_tail,
+            position.swing,
+            position.swing_limit,
             position.slack,
             position.ordinary,
             position.resting,

@@ -1,4 +1,4 @@
-# ruff: noqa: C901, PLR0915  (compiled: one loop over the rows, calls cost)
+# ruff: noqa: C901  (compiled: one loop over the rows, calls cost)
 """The arithmetic of `online_scoring`: readings of many series scored in one compiled pass.
 
 Each function repeats, reading by reading, what the batch computes with a series' model
@@ -16,21 +16,26 @@ from numba import njit
 
 from anomaly_platform.ml.calibration_kernels import p_values
 from anomaly_platform.ml.detectors.forest_kernels import score_rows
-from anomaly_platform.ml.training.input_kernels import relate, standardise
+from anomaly_platform.ml.training.input_kernels import quieten, relate, standardise
+from anomaly_platform.ml.training.noise import MOST_GROWTH
+from anomaly_platform.ml.training.position import MOST_GAIN
 
 _COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 _MONDAY = 3 * 86_400_000_000
 _LARGEST = float(np.finfo(np.float64).max)
 
 #: Columns of a series' constants.
-FLOOR, STEP, CENTRE, UNIT, LEVEL, LEVEL_TAIL, SLACK, ORDINARY, RESTING = range(9)
-NORMALISER, RESTS, HISTORY = 9, 10, 11
-CONSTANTS = 12
+FLOOR, STEP, JITTER, CENTRE, UNIT, LEVEL, LEVEL_TAIL, SWING, SWING_LIMIT = range(9)
+SLACK, ORDINARY, RESTING, NORMALISER, RESTS, HISTORY = range(9, 15)
+CONSTANTS = 15
 
 #: Rows of the table of features, before the medians of the windows.
-VALUE, DIFFERENCE, SMALLEST, LARGEST, COUNT, MISSING = range(6)
+VALUE, DIFFERENCE, SMALLEST, LARGEST, COUNT, MISSING, NOISE = range(7)
 #: Rows of the longest window's statistics.
 MEAN, STD, Q25, Q75, MEDIAN, MAD, NUMBER = range(7)
+
+#: The last of the places of a reading: in an accepted level and swing.
+ACCEPTED = 3
 
 #: What the position does to the raw score of the model inputs.
 AS_IS, TEMPERED, NOTHING = range(3)
@@ -53,6 +58,25 @@ def _off_season(
         return x
     phase = ((time + _MONDAY) % period) * phases // period
     return float((x - offset[phase]) / widening[phase])
+
+
+@njit(**_COMPILED)
+def _moved(level: float, own: Any) -> float:  # pragma: no cover
+    """Return by how much a level that has been accepted lies beside the usual one, in units."""
+    moved = (level - own[CENTRE]) / own[UNIT] - own[LEVEL]
+    beyond = max(abs(moved) - own[LEVEL_TAIL], 0.0)
+    if moved > 0.0:
+        return float(beyond)
+    return float(-beyond if moved < 0.0 else moved)
+
+
+@njit(**_COMPILED)
+def _gain(deviation: float, own: Any) -> float:  # pragma: no cover
+    """Return how many times as wide as in training a series has come to swing."""
+    if not own[SWING] > 0.0:
+        return 1.0
+    ratio = min(max(deviation / own[SWING], 1.0 / MOST_GAIN), MOST_GAIN)
+    return float(max(ratio / own[SWING_LIMIT], min(ratio * own[SWING_LIMIT], 1.0)))
 
 
 @njit(**_COMPILED)
@@ -124,8 +148,8 @@ def judge_rows(
     slots, times
         (n,) place of the model in the arrays, −1 for none; microseconds since 1970.
     table
-        (6, n) features: value, first difference, the shortest window's extremes, the longest's
-        count, the shortest's missing.
+        (7, n) features: value, first difference, the shortest window's extremes, the longest's
+        count, the shortest's missing, the longest's jitter.
     related_columns
         (2 w + 3, n) as `input_kernels.relate` takes them.
     constants … scaling
@@ -143,12 +167,16 @@ def judge_rows(
     columns = related_columns.shape[0]
     one = np.empty((columns, 1))
     x = np.empty((1, number))
-    score = np.empty(1)
+    places = np.empty(4)
+    score, growth = np.empty(1), np.empty(1)
     for i in range(slots.size):
         slot = slots[i]
         if slot < 0:
             continue
         own = constants[slot]
+        growth[0] = 1.0
+        if own[JITTER] > 0.0:
+            growth[0] = min(max(table[NOISE, i] / own[JITTER], 1.0), MOST_GROWTH)
         for c in range(columns):
             one[c, 0] = related_columns[c, i]
         relate(one, own[FLOOR], own[STEP], x)
@@ -163,7 +191,7 @@ def judge_rows(
                 season_offset[slot, j],
                 season_widening[slot, j],
             )
-            y = _off_season(
+            x[0, j] = _off_season(
                 y,
                 times[i],
                 week,
@@ -171,8 +199,10 @@ def judge_rows(
                 week_offset[slot, j],
                 week_widening[slot, j],
             )
-            inputs[i, j] = y
-            x[0, j] = min(max(y, scaling[slot, 2, j]), scaling[slot, 3, j])
+        quieten(x, growth, tails[slot])
+        for j in range(number):
+            inputs[i, j] = x[0, j]
+            x[0, j] = min(max(x[0, j], scaling[slot, 2, j]), scaling[slot, 3, j])
         score_rows(feature[slot], cut[slot], path[slot], scaling[slot], own[NORMALISER], x, score)
         forest[i] = score[0]
 
@@ -187,10 +217,12 @@ def judge_rows(
         if not math.isfinite(own[SLACK]):
             short[i] = -1.0
             continue
-        places = np.empty(3)
-        for k in range(3):
-            value = table[VALUE, i] if k == 0 else table[SMALLEST + k - 1, i]
-            y = _finite((value - own[CENTRE]) / own[UNIT])
+        moved = _moved(related_columns[1 + (columns - 3) // 2, i], own)
+        gain = _gain(related_columns[columns - 1, i], own)
+        for k in range(4):
+            value = table[SMALLEST + k - 1, i] if k in (1, 2) else table[VALUE, i]
+            y = (value - own[CENTRE]) / own[UNIT]
+            y = _finite((y - moved) / gain if k == ACCEPTED else y)
             y = _off_season(
                 y,
                 times[i],
@@ -208,19 +240,7 @@ def judge_rows(
                 place_week_widening[slot, 0],
             )
         place = places[0]
-        longest_median = related_columns[1 + (columns - 3) // 2, i]
-        moved = (longest_median - own[CENTRE]) / own[UNIT] - own[LEVEL]
-        beyond = max(abs(moved) - own[LEVEL_TAIL], 0.0)
-        if moved > 0.0:
-            moved = beyond
-        elif moved < 0.0:
-            moved = -beyond
-        far = abs(place)
-        other = abs(place - moved)
-        if math.isnan(moved) or math.isnan(other):
-            far = 0.0
-        elif other < far:
-            far = other
+        far = min(abs(place), abs(places[ACCEPTED] * gain)) / growth[0]
         if math.isinf(far):
             far = 1e6
         short[i] = far / own[SLACK]

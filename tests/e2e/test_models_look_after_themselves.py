@@ -46,9 +46,9 @@ retraining:
 
 
 def story(days: int = DAYS, *, poisoned_from: int | None = None) -> pl.DataFrame:
-    """Return two hosts that live higher and more wildly from day 20 on, with known anomalies.
+    """Return two hosts whose days are upside down from day 20 on, with known anomalies.
 
-    From the poisoned day on, readings are anything at all.
+    They live higher and more wildly then, too; that alone would be followed. From the poisoned day on, readings are anything at all.
     """
     frame = simulate_ems(days=days, devices=2, seed=7, start=START, churn=0).frame
     frame = frame.filter(pl.col("metric").is_in(METRICS))
@@ -57,7 +57,7 @@ def story(days: int = DAYS, *, poisoned_from: int | None = None) -> pl.DataFrame
     spread = before.group_by("entity", "metric").agg(
         spread=pl.col("value").std(), level=pl.col("value").mean()
     )
-    moved = pl.col("level") + 4 * pl.col("spread") + 2.5 * (pl.col("value") - pl.col("level"))
+    moved = pl.col("level") + 4 * pl.col("spread") - 2.5 * (pl.col("value") - pl.col("level"))
     later = pl.col("event_time") >= change
     told = (
         frame.join(spread, on=["entity", "metric"])

@@ -1,4 +1,4 @@
-# ruff: noqa: C901, PLR0912  (compiled: no keyword-only arguments, calls cost)
+# ruff: noqa: C901, PLR0912, PLR0915  (compiled: no keyword-only arguments, calls cost)
 """The arithmetic of `kept_series`: features of rows that are added to series held in memory.
 
 As `kernels`, of whose parts it is made, to the bit; a test holds the two together. What
@@ -11,7 +11,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from anomaly_platform.ml.features.kernels import Ints, _lag_features, _slide, _window_features
+from anomaly_platform.ml.features.kernels import (
+    Ints,
+    _bounded,
+    _lag_features,
+    _slide,
+    _window_features,
+)
 from anomaly_platform.ml.features.ordered import Floats
 
 _MINUTE = 60_000_000
@@ -36,6 +42,7 @@ def append_rows(
     new_values: Floats,
     times: Ints,
     values: Floats,
+    steps: Floats,
     end: Ints,
     behind: Ints,
     horizon: Ints,
@@ -56,15 +63,17 @@ def append_rows(
     ----------
     places, new_times, new_values
         (n,) place of each row's series, microseconds since 1970, readings without −0.0.
-    times, values
-        (series, room) rows of each series, the first `end` of them in use.
+    times, values, steps
+        (series, room) rows of each series, the first `end` of them in use; a step is the distance
+        from the row before.
     end, behind, horizon
         (series,) number of rows; row up to which the windows reach, −1 where they have not been
         filled; first row within the look-back of the newest.
-    first, sizes, missing
-        (series, windows) first row of each window, values in it, and readings missing from it.
-    ordered
-        (series, windows, longest + 1) sorted values of each window.
+    first, missing
+        (series, windows) first row of each window, and readings missing from it.
+    sizes, ordered
+        (series, windows + 1) how many values each window holds, (…, longest + 1) these in order;
+        the last are the steps within the longest.
     windows, lags, frequency, lookback, clock
         As in `kernels.feature_kernel`.
     out
@@ -76,13 +85,14 @@ def append_rows(
     scratch = np.empty((2, capacity))
     for column in range(places.size):
         place = places[column]
-        own_times, own_values = times[place], values[place]
+        own_times, own_values, own_steps = times[place], values[place], steps[place]
         i = end[place]
         if i == own_times.size:
             shift = i - furthest - 1
             for j in range(shift, i):
                 own_times[j - shift] = own_times[j]
                 own_values[j - shift] = own_values[j]
+                own_steps[j - shift] = own_steps[j]
             i -= shift
             horizon[place] = max(0, horizon[place] - shift)
             if behind[place] >= 0:
@@ -91,6 +101,7 @@ def append_rows(
                     first[place, k] -= shift
         now = new_times[column]
         own_times[i], own_values[i] = now, new_values[column]
+        own_steps[i] = _bounded(abs(own_values[i] - own_values[i - 1])) if i > 0 else np.nan
         far = horizon[place]
         while own_times[far] <= now - lookback:
             far += 1
@@ -100,7 +111,8 @@ def append_rows(
             behind[place] = max(0, i - capacity)
             for k in range(number):
                 first[place, k] = behind[place]
-                sizes[place, k] = 0
+            sizes[place] = 0
+        held = first[place, number - 1] + 1
         newest_gap = _gap(own_times, i, frequency) if i > 0 else 0
         for k in range(number):
             old, start = first[place, k], max(far, i - windows[k])
@@ -123,6 +135,15 @@ def append_rows(
                         own_times, j + 1, frequency
                     )
             missing[place, k] = count
+        sizes[place, number] = _slide(
+            own_steps,
+            i,
+            first[place, number - 1] + 1,
+            ordered[place, number],
+            sizes[place, number],
+            held,
+            behind[place],
+        )
         behind[place] = i
         end[place] = i + 1
         out[0, column] = own_values[i]

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from anomaly_platform.ml.features.kernels import Ints, clock_table, constants_of
+from anomaly_platform.ml.features.kernels import Ints, clock_table, constants_of, step_sizes
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
 from anomaly_platform.ml.features.online import SeriesState
 from anomaly_platform.ml.features.ordered import Floats
@@ -39,10 +39,12 @@ class KeptSeries:
         room, number = _FIRST_ROOM, windows.size
         rows = feature_set.capacity + 1 + _SPARE_ROWS
         self._times = np.empty((room, rows), dtype=np.int64)
-        self._values = np.empty((room, rows))
+        self._values, self._steps = np.empty((2, room, rows))
         self._end, self._behind, self._horizon = np.zeros((3, room), dtype=np.int64)
-        self._first, self._sizes, self._missing = np.zeros((3, room, number), dtype=np.int64)
-        self._ordered = np.empty((room, number, int(windows[-1]) + 1))
+        self._first, self._missing = np.zeros((2, room, number), dtype=np.int64)
+        # Behind the windows: the steps within the longest.
+        self._sizes = np.zeros((room, number + 1), dtype=np.int64)
+        self._ordered = np.empty((room, number + 1, int(windows[-1]) + 1))
 
     @property
     def room(self) -> int:
@@ -51,7 +53,17 @@ class KeptSeries:
 
     def grow(self) -> None:
         """Make twice as many places."""
-        for name in ("times", "values", "end", "behind", "horizon", "first", "sizes", "missing"):
+        for name in (
+            "times",
+            "values",
+            "steps",
+            "end",
+            "behind",
+            "horizon",
+            "first",
+            "sizes",
+            "missing",
+        ):
             setattr(self, f"_{name}", doubled(getattr(self, f"_{name}")))
         self._ordered = doubled(self._ordered)
 
@@ -61,6 +73,7 @@ class KeptSeries:
         self._times[place, :rows] = state.times
         # 0.0 and −0.0 compare equal but differ in bits.
         self._values[place, :rows] = state.values + 0.0
+        self._steps[place, :rows] = step_sizes(state.values)
         self._end[place] = rows
         self._behind[place], self._horizon[place] = -1, 0
 
@@ -98,6 +111,7 @@ class KeptSeries:
             values + 0.0,
             self._times,
             self._values,
+            self._steps,
             self._end,
             self._behind,
             self._horizon,

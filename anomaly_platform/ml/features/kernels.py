@@ -113,8 +113,8 @@ def _window_features(
 ) -> int:  # pragma: no cover
     """Write mean, std, min, max, median per window and the extras of the largest; missing aside.
 
-    `oldest[k]` is the first row of window k, `ordered[k, :sizes[k]]` its sorted values.
-    Returns the next free row of `out`.
+    `oldest[k]` is the first row of window k, `ordered[k, :sizes[k]]` its sorted values; behind
+    the windows are the sizes of the largest one's steps. Returns the next free row of `out`.
     """
     value = values[i]
     last = windows.size - 1
@@ -163,7 +163,11 @@ def _window_features(
         out[at + 1, column] = quantile(ordered[last], sizes[last], 0.75)
         out[at + 2, column] = _bounded(mad(ordered[last], sizes[last], reference))
     out[at + 3, column] = sizes[last]
-    return at + 4
+    if sizes[last + 1] > 0:
+        out[at + 4, column] = quantile(ordered[last + 1], sizes[last + 1], 0.5)
+    else:
+        out[at + 4, column] = np.nan if np.isnan(value) and sizes[last] == 0 else 0.0
+    return at + 5
 
 
 @njit(cache=True, nogil=True)
@@ -182,6 +186,14 @@ def _lag_features(
         out[at + 1, column] = _bounded(value - lagged)
         at += 2
     return at
+
+
+@njit(cache=True, nogil=True)
+def _measure_steps(values: Floats, begin: int, end: int, steps: Floats) -> None:  # pragma: no cover
+    """Write the distance of every row from the one before it; NaN where either has no value."""
+    steps[begin] = np.nan
+    for i in range(begin + 1, end):
+        steps[i] = _bounded(abs(values[i] - values[i - 1]))
 
 
 @njit(cache=True, nogil=True)
@@ -242,9 +254,10 @@ def feature_kernel(
     number = windows.size
     capacity = windows[number - 1]
     furthest = max(capacity, lags[lags.size - 1])
-    ordered = np.empty((number, capacity + 1))
+    ordered = np.empty((number + 1, capacity + 1))
     scratch = np.empty((2, capacity))
-    sizes = np.zeros(number, dtype=np.int64)
+    sizes = np.zeros(number + 1, dtype=np.int64)
+    steps = np.empty(values.size)
     first = np.zeros(number, dtype=np.int64)
     empty = np.zeros(values.size + 1, dtype=np.int64)
     gaps = np.zeros(values.size + 1, dtype=np.int64)
@@ -255,14 +268,15 @@ def feature_kernel(
         for i in range(begin, end):
             empty[i + 1] = empty[i] + (1 if np.isnan(values[i]) else 0)
             if i > begin:
-                steps = (times[i] - times[i - 1] + frequency // 2) // frequency
-                gaps[i] = gaps[i - 1] + max(0, steps - 1)
+                apart = (times[i] - times[i - 1] + frequency // 2) // frequency
+                gaps[i] = gaps[i - 1] + max(0, apart - 1)
             else:
                 gaps[i] = 0
+        _measure_steps(values, begin, end, steps)
         behind = begin
         horizon = begin
+        sizes[:] = 0
         for k in range(number):
-            sizes[k] = 0
             first[k] = begin
         for i in range(begin, end):
             if times[i] < since:
@@ -274,10 +288,13 @@ def feature_kernel(
                 behind = max(begin, i - capacity)
                 for k in range(number):
                     first[k] = behind
+            held = first[number - 1] + 1
             for k in range(number):
                 start = max(horizon, i - windows[k])
                 sizes[k] = _slide(values, i, start, ordered[k], sizes[k], first[k], behind)
                 first[k] = max(start, first[k])
+            start = first[number - 1] + 1
+            sizes[number] = _slide(steps, i, start, ordered[number], sizes[number], held, behind)
             behind = i
             out[0, column] = values[i]
             at = _window_features(values, i, windows, first, ordered, sizes, scratch, out, column)
@@ -308,8 +325,9 @@ def _first_windows(
 ) -> None:  # pragma: no cover
     """Lay the windows of each series' first wanted row into `ordered`, not yet in order.
 
-    `ordered` is (series, windows, capacity + 1); rows without a value and places to spare are
-    NaN, which sorting puts last. `sizes` (series, windows) says how many are values.
+    `ordered` is (series, windows + 1, capacity + 1), the last of them for the steps within the
+    longest window; rows without a value and places to spare are NaN, which sorting puts last.
+    `sizes` (series, windows + 1) says how many are values.
     """
     capacity = windows[windows.size - 1]
     for series in range(offsets.size - 1):
@@ -328,6 +346,14 @@ def _first_windows(
                     size += 1
             row[size:] = np.nan
             sizes[series, k] = size
+        row, size = ordered[series, windows.size], 0
+        for j in range(max(oldest, i - capacity) + 1, i):
+            step = _bounded(abs(values[j] - values[j - 1]))
+            if not np.isnan(step):
+                row[size] = step
+                size += 1
+        row[size:] = np.nan
+        sizes[series, windows.size] = size
 
 
 @njit(cache=True, nogil=True)
@@ -368,6 +394,7 @@ def appended_kernel(
     furthest = max(capacity, lags[lags.size - 1])
     scratch = np.empty((2, capacity))
     first = np.zeros(number, dtype=np.int64)
+    steps = np.empty(values.size)
     empty = np.zeros(values.size + 1, dtype=np.int64)
     gaps = np.zeros(values.size + 1, dtype=np.int64)
     column = 0
@@ -384,12 +411,15 @@ def appended_kernel(
                 gaps[i] = gaps[i - 1]
                 # Most readings come on time, and a division costs more than all else here.
                 if times[i] - times[i - 1] != frequency:
-                    steps = (times[i] - times[i - 1] + frequency // 2) // frequency
-                    gaps[i] += max(0, steps - 1)
+                    apart = (times[i] - times[i - 1] + frequency // 2) // frequency
+                    gaps[i] += max(0, apart - 1)
         horizon = begin
+        if end > start_row + 1:
+            _measure_steps(values, behind, end, steps)
         for i in range(start_row, end):
             while times[horizon] <= times[i] - lookback:
                 horizon += 1
+            held = first[number - 1] + 1
             for k in range(number):
                 start = max(horizon, i - windows[k])
                 if i == start_row:
@@ -397,6 +427,9 @@ def appended_kernel(
                 else:
                     sizes[k] = _slide(values, i, start, ordered[k], sizes[k], first[k], i - 1)
                     first[k] = max(start, first[k])
+            if i > start_row:
+                start = first[number - 1] + 1
+                sizes[number] = _slide(steps, i, start, ordered[number], sizes[number], held, i - 1)
             out[0, column] = values[i]
             at = _window_features(values, i, windows, first, ordered, sizes, scratch, out, column)
             for k in range(number):
@@ -447,19 +480,28 @@ def sorted_windows(
     Returns
     -------
     windows
-        (series, windows, longest + 1), NaN where there is no value.
+        (series, windows + 1, longest + 1), NaN where there is no value; the last are the steps
+        within the longest window.
     sizes
-        (series, windows) how many are values.
+        (series, windows + 1) how many are values.
     """
     windows, _, _, lookback = constants_of(feature_set)
-    shape = offsets.size - 1, windows.size
+    shape = offsets.size - 1, windows.size + 1
     ordered = np.empty((*shape, windows[-1] + 1))
     sizes = np.zeros(shape, dtype=np.int64)
     _first_windows(times, values, offsets, wanted, windows, lookback, ordered, sizes)
     # NumPy sorts a short array in a tenth of the time that compiled code takes.
-    for k, window in enumerate(feature_set.windows):
+    for k, window in enumerate((*feature_set.windows, feature_set.windows[-1])):
         ordered[:, k, :window].sort(axis=-1)
     return ordered, sizes
+
+
+def step_sizes(values: Floats) -> Floats:
+    """Return (n,) the distance of every row from the one before it, NaN where there is none."""
+    steps = np.empty(values.size)
+    if values.size:
+        _measure_steps(values, 0, values.size, steps)
+    return steps
 
 
 @lru_cache(maxsize=64)

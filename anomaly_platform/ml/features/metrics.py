@@ -11,6 +11,8 @@ The definition, for a reading at time t of one series (entity, metric):
 *   A row without a value (a missing reading) is a row of the window, counts as missing, and enters
     no statistic. A row without a value has no `value`, `lag_k` and `diff_k`; its window features
     exist as long as the window has a value.
+*   A step is the difference between a row and the row right before it, both of the window and
+    both with a value.
 *   While the window holds no value (the start of a series, or after a gap longer than the
     look-back) the reading stands for its own past: mean, minimum, maximum, median and quartiles
     are the reading's value, spreads and differences are 0. Features of a row with a value are
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 _DAY = timedelta(days=1)
 
 #: Raised when the arithmetic of a feature changes, so that bundles trained before are told apart.
-DEFINITION = 1
+DEFINITION = 2
 
 _WINDOW_FEATURES = {
     "mean": ("f64", "mean of the values of the last {w} rows before this one"),
@@ -50,6 +52,7 @@ _LARGEST_WINDOW_FEATURES = {
     "q75": ("f64", "upper quartile of the last {w} rows before this one"),
     "mad": ("f64", "median absolute deviation from the median of the last {w} rows"),
     "count": ("f32", "values among the last {w} rows before this one"),
+    "jitter": ("f64", "median size of the steps between neighbouring rows of the last {w}"),
 }
 CLOCK_FEATURES = {
     "hour_sin": ("f32", "sine of the time of day (UTC, to the minute)"),

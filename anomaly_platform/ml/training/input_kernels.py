@@ -84,6 +84,33 @@ def standardise(relations: Any, medians: Any, tails: Any, out: Any) -> None:
             out[i, j] = x
 
 
+@njit(types.void(_OUT, _VECTOR, _VECTOR), **_COMPILED)
+def quieten(inputs: Any, growth: Any, tails: Any) -> None:
+    """Measure (n, inputs) inputs in units that have widened with the noise, in place.
+
+    All are divided, but a spread that is wider than usual: it is a logarithm, and loses the
+    growth's, down to what is usual.
+
+    Parameters
+    ----------
+    inputs
+        As `relate` orders them, in units of their tails.
+    growth
+        (n,) by how much the noise has grown, ≥ 1.
+    tails
+        (inputs,)
+    """
+    spread = inputs.shape[1] - 2
+    for i in range(inputs.shape[0]):
+        grown = growth[i]
+        if grown > 1.0:
+            wide = inputs[i, spread]
+            for j in range(inputs.shape[1]):
+                inputs[i, j] /= grown
+            if wide > 0.0:
+                inputs[i, spread] = max(wide - math.log(grown) / tails[spread], 0.0)
+
+
 @njit(
     types.void(_MATRIX, types.float64, types.float64[::1], types.float64[::1]),
     **_COMPILED,

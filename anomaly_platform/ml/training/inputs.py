@@ -20,7 +20,8 @@ standard deviation, long lags) are no model inputs for the same reason. A traili
 floored by a share of the spread that was typical in training, so that a quiet hour does not turn
 rounding into anomalies. Ratios pass through asinh or log, so that they stay moderate and
 monotone; each input is centred and put in units of its own rare distances; and where the series
-has a season, what is usual at that time of the cycle is taken off (`seasonality`).
+has a season, what is usual at that time of the cycle is taken off (`seasonality`). Where its noise
+has grown for good, the units grow with it (`noise`).
 """
 
 from __future__ import annotations
@@ -35,7 +36,13 @@ import numpy.typing as npt
 from anomaly_platform.ml.features.kernels import Ints
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
 from anomaly_platform.ml.order_statistics import median, quantile_of_sorted
-from anomaly_platform.ml.training.input_kernels import centres_and_tails, relate, standardise
+from anomaly_platform.ml.training.input_kernels import (
+    centres_and_tails,
+    quieten,
+    relate,
+    standardise,
+)
+from anomaly_platform.ml.training.noise import growth, rare_jitter
 from anomaly_platform.ml.training.seasonality import SeasonalProfile
 
 Floats = npt.NDArray[np.float64]
@@ -84,10 +91,13 @@ class InputModel:
         hundred exceeds: the unit of every input, so that 1 means "as far as it rarely goes".
     season, week
         What is usual at which time, and on top of it at which hour of the week.
+    jitter
+        The longest window's jitter beyond which the noise has grown.
     """
 
     trailing: float
     step: float
+    jitter: float
     medians: Floats
     tails: Floats
     season: SeasonalProfile
@@ -135,8 +145,9 @@ class InputModel:
         season = SeasonalProfile.fit(clock, known, frequency)
         derived = season.apply(times, relations)
         week = SeasonalProfile.fit_week(clock, derived[:start], frequency)
-        model = cls(trailing, step, medians, tails, season, week)
-        return model, week.apply(times, derived)
+        jitter = rare_jitter(columns, feature_set, start)
+        model = cls(trailing, step, jitter, medians, tails, season, week)
+        return model, model._quietened(week.apply(times, derived), columns, feature_set)
 
     @classmethod
     def _scales(cls, columns: Columns, feature_set: MetricFeatureSet) -> tuple[float, float]:
@@ -160,7 +171,7 @@ class InputModel:
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the model as arrays of fixed shapes for its feature set."""
-        head = np.concatenate(([self.trailing, self.step], self.medians, self.tails))
+        head = np.concatenate(([self.trailing, self.step, self.jitter], self.medians, self.tails))
         season = {f"season_{name}": array for name, array in self.season.to_arrays().items()}
         week = {f"week_{name}": array for name, array in self.week.to_arrays().items()}
         return {"constants": head, **season, **week}
@@ -169,21 +180,31 @@ class InputModel:
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> InputModel:
         """Return the model that `to_arrays` wrote."""
         numbers = np.asarray(arrays["constants"], dtype=np.float64)
-        medians, tails = np.split(numbers[2:], 2)
+        medians, tails = np.split(numbers[3:], 2)
         season, week = (
             SeasonalProfile.from_arrays(
                 {name: arrays[f"{cycle}_{name}"] for name in ("head", "offset", "widening")}
             )
             for cycle in ("season", "week")
         )
-        return cls(float(numbers[0]), float(numbers[1]), medians, tails, season, week)
+        trailing, step, jitter = numbers[:3].tolist()
+        return cls(trailing, step, jitter, medians, tails, season, week)
 
     def derive(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Floats:
         """Return (n, inputs) for (n,) times and columns of rows with a value; always finite."""
         out = np.empty((times.size, self.medians.size))
         relate(_table(columns, feature_set), _FLOOR * self.trailing, self.step, out)
         standardise(out, self.medians, self.tails, out)
-        return self.week.apply(times, self.season.apply(times, out))
+        derived = self.week.apply(times, self.season.apply(times, out))
+        return self._quietened(derived, columns, feature_set)
+
+    def _quietened(
+        self, derived: Floats, columns: Columns, feature_set: MetricFeatureSet
+    ) -> Floats:
+        """Return the inputs, which may be overwritten, in units that grew with the noise."""
+        derived = np.ascontiguousarray(derived)
+        quieten(derived, growth(columns, feature_set, self.jitter), self.tails)
+        return derived
 
 
 def _centres(relations: Floats) -> tuple[Floats, Floats]:

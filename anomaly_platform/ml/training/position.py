@@ -13,8 +13,8 @@ a season that two weeks have shown, trailing windows are as wide as its daily sw
 nothing smaller. Elsewhere the trailing windows are the better reference: busy hosts without a
 season change their level too often.
 
-A level that has filled half of the longest window is accepted: from then on the distance counts
-from there, so that a host that has changed for good does not alarm for good.
+A level that has filled half of the longest window is accepted, and so is a swing: from then on the
+distance counts from there, so that a host that has changed for good does not alarm for good.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import numpy.typing as npt
 from anomaly_platform.ml.features.kernels import Ints
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
 from anomaly_platform.ml.order_statistics import median, quantile_of_sorted, quantiles_of_sorted
+from anomaly_platform.ml.training.noise import settled
 from anomaly_platform.ml.training.seasonality import SeasonalProfile
 
 Floats = npt.NDArray[np.float64]
@@ -52,8 +53,8 @@ OUT_OF_PLACE = 2.0
 #: more than this share of the training part.
 _FROZEN = 1e-3
 _RESTS = 2e-3
-#: Share of the longest window that must be there for its median to be a level.
-_SETTLED = 0.9
+#: Swings beyond this many times training's, or this small a part of it, are not told apart.
+MOST_GAIN = 1e3
 #: What being frozen adds to a raw score: more than the calibration part of a lively series spans.
 FROZEN_WORTH = 1.0
 _PROBABILITIES = 1.0 - np.geomspace(1.0, 1e-3, _KNOTS)
@@ -70,6 +71,8 @@ class PositionModel:
         hundred exceeds.
     level, level_tail
         Median of the longest window's median, and its rare distance, in units.
+    swing, swing_limit
+        Median of the longest window's MAD, and how many times as wide or as narrow it rarely is.
     slack
         Factor, at least 1, by which distances are shortened because levels wander; infinite where
         position is not used.
@@ -88,6 +91,8 @@ class PositionModel:
     unit: float
     level: float
     level_tail: float
+    swing: float
+    swing_limit: float
     slack: float
     ordinary: float
     resting: float
@@ -125,13 +130,14 @@ class PositionModel:
             times[:start], season.apply(times[:start], plain), frequency
         )
         empty = np.zeros(_KNOTS)
-        model = cls(centre, unit, 0.0, 0.0, 1.0, 1.0, -1.0, season, week, empty, empty)
+        model = cls(centre, unit, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, -1.0, season, week, empty, empty)
         place = model._place(times, value)
         rescale = _positive(_tail(place[:start]), 0.0)
         trailing = _finite((columns[f"median_{feature_set.windows[-1]}"] - centre) / unit)
-        settled = _settled(columns, feature_set, start)
-        level = median(trailing[:start][settled])
-        tail = _tail(trailing[:start][settled] - level)
+        full = settled(columns, feature_set, start)
+        level = median(trailing[:start][full])
+        tail = _tail(trailing[:start][full] - level)
+        swing, swing_limit = _swing(columns[f"mad_{feature_set.windows[-1]}"][:start][full])
         seasonal = season.period > 0 or week.period > 0
         known = seasonal and times[start - 1] - times[0] >= ENOUGH_TIME
         if start >= feature_set.windows[-1] and not known:
@@ -142,6 +148,8 @@ class PositionModel:
             model,
             level=level,
             level_tail=tail,
+            swing=swing,
+            swing_limit=swing_limit,
             slack=1.0 + WANDER_WEIGHT * float(np.max(apart)),
             ordinary=rescale,
             resting=_resting(columns, feature_set),
@@ -161,15 +169,43 @@ class PositionModel:
             raw_scores=quantiles_of_sorted(np.sort(raw_scores), _PROBABILITIES),
         )
 
-    def distance(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Floats:
-        """Return (n,) distances from the usual level, ≥ 0, 1 being as far as it rarely goes."""
+    def distance(
+        self,
+        times: Ints,
+        columns: Columns,
+        feature_set: MetricFeatureSet,
+        growth: Floats | float = 1.0,
+    ) -> Floats:
+        """Return (n,) distances from the usual level, ≥ 0, 1 being as far as it rarely goes.
+
+        That of the training part or, where it is nearer, the one that has been accepted.
+
+        Parameters
+        ----------
+        times
+            (n,) microseconds since 1970.
+        columns, feature_set
+            (n,) feature columns of rows with a value, and what they are.
+        growth
+            (n,) by how much the noise has grown (`noise.growth`): so much farther it rarely goes.
+        """
         with np.errstate(over="ignore", invalid="ignore"):
-            place = self._place(times, columns["value"])
+            place = np.abs(self._place(times, columns["value"]))
             trailing = (columns[f"median_{feature_set.windows[-1]}"] - self.centre) / self.unit
             moved = trailing - self.level
             moved = np.sign(moved) * np.maximum(np.abs(moved) - self.level_tail, 0.0)
-            far = np.minimum(np.abs(place), np.abs(place - moved))
+            gain = self._gain(columns[f"mad_{feature_set.windows[-1]}"])
+            accepted = ((columns["value"] - self.centre) / self.unit - moved) / gain
+            far = np.minimum(place, np.abs(self._off_cycles(times, accepted) * gain)) / growth
         return far if np.isfinite(far).all() else np.nan_to_num(far, nan=0.0, posinf=1e6)
+
+    def _gain(self, deviation: Floats) -> Floats:
+        """Return (n,) how many times as wide as in training the series has come to swing."""
+        if not self.swing > 0.0:
+            return np.ones(deviation.size)
+        ratio = np.clip(deviation / self.swing, 1.0 / MOST_GAIN, MOST_GAIN)
+        narrower = np.minimum(ratio * self.swing_limit, 1.0)
+        return np.asarray(np.maximum(ratio / self.swing_limit, narrower))
 
     def temper(
         self, related: Floats, times: Ints, columns: Columns, feature_set: MetricFeatureSet
@@ -214,8 +250,11 @@ class PositionModel:
 
     def _place(self, times: Ints, value: Floats) -> Floats:
         with np.errstate(over="ignore", invalid="ignore"):
-            plain = _finite((value - self.centre) / self.unit)[:, None]
-            return self.week.apply(times, self.season.apply(times, plain))[:, 0]
+            return self._off_cycles(times, (value - self.centre) / self.unit)
+
+    def _off_cycles(self, times: Ints, units: Floats) -> Floats:
+        plain = _finite(units)[:, None]
+        return self.week.apply(times, self.season.apply(times, plain))[:, 0]
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the model as arrays of fixed shapes."""
@@ -225,6 +264,8 @@ class PositionModel:
                 self.unit,
                 self.level,
                 self.level_tail,
+                self.swing,
+                self.swing_limit,
                 self.slack,
                 self.ordinary,
                 self.resting,
@@ -248,21 +289,11 @@ class PositionModel:
             )
             for name in ("season", "week")
         )
-        numbers = np.asarray(arrays["constants"], np.float64).tolist()
-        centre, unit, level, level_tail, slack, ordinary, resting = numbers
-        return cls(
-            centre,
-            unit,
-            level,
-            level_tail,
-            slack,
-            ordinary,
-            resting,
-            season,
-            week,
-            np.asarray(arrays["distances"], dtype=np.float64),
-            np.asarray(arrays["raw_scores"], dtype=np.float64),
+        distances, raw_scores = (
+            np.asarray(arrays[name], dtype=np.float64) for name in ("distances", "raw_scores")
         )
+        constants = np.asarray(arrays["constants"], np.float64).tolist()
+        return cls(*constants, season, week, distances, raw_scores)  # type: ignore[call-arg]
 
 
 def _reach(columns: Columns, feature_set: MetricFeatureSet) -> tuple[Floats, Bools]:
@@ -274,15 +305,13 @@ def _reach(columns: Columns, feature_set: MetricFeatureSet) -> tuple[Floats, Boo
     return reach, full & (columns[f"missing_{w}"] == 0)
 
 
-def _settled(columns: Columns, feature_set: MetricFeatureSet, start: int) -> Bools:
-    """Return (start,) rows before which the longest window was full; where none is, all.
-
-    A window that fills up walks through the first cycle, and its median with it: a distance that
-    no later level has to cover.
-    """
-    full = np.asarray(columns[f"count_{feature_set.windows[-1]}"][:start])
-    settled = full >= _SETTLED * feature_set.windows[-1]
-    return settled if settled.any() else np.ones(start, dtype=np.bool_)
+def _swing(deviations: Floats) -> tuple[float, float]:
+    """Return the median of trailing MADs, and the ratio to it, at least 1, that is rare."""
+    usual = median(deviations)
+    if not usual > 0.0:
+        return 0.0, 1.0
+    ratio = np.clip(deviations / usual, 1.0 / MOST_GAIN, MOST_GAIN)
+    return usual, float(np.exp(_tail(np.log(ratio))))
 
 
 def _resting(columns: Columns, feature_set: MetricFeatureSet) -> float:

@@ -26,6 +26,7 @@ from anomaly_platform.ml.detectors.isolation_forest import IsolationForest
 from anomaly_platform.ml.features.kernels import Ints
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
 from anomaly_platform.ml.training.inputs import Columns, Floats, InputModel, input_schema
+from anomaly_platform.ml.training.noise import growth
 from anomaly_platform.ml.training.position import FROZEN_WORTH, PositionModel
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -78,7 +79,8 @@ class SeriesModel:
         The larger of what the model inputs say (`combine`) and what the position is worth.
         """
         inputs = self.inputs.derive(times, columns, feature_set)
-        distance = self.position.distance(times, columns, feature_set)
+        grown = growth(columns, feature_set, self.inputs.jitter)
+        distance = self.position.distance(times, columns, feature_set, grown)
         related = combine(self.forest, inputs)
         related = self.position.temper(related, times, columns, feature_set)
         raw = np.maximum(related, self.position.worth(distance))

@@ -47,9 +47,10 @@ PER_DAY = 288
 
 
 def readings(first: int, days: int, *, poisoned: bool = False) -> pl.DataFrame:
-    """Return days of two boilers, hotter and wilder from day 20 on, with three known spikes a day.
+    """Return days of two boilers, which run at night from day 20 on, with three known spikes a day.
 
-    Poisoned readings are anything at all.
+    They are hotter and wilder then, too; that alone would be followed. Poisoned readings are
+    anything at all.
     """
     size = days * PER_DAY
     numbers = first * PER_DAY + np.arange(size)
@@ -57,8 +58,9 @@ def readings(first: int, days: int, *, poisoned: bool = False) -> pl.DataFrame:
     frames = []
     for boiler in range(2):
         rng = np.random.default_rng([first, boiler])
-        calm = cycle + rng.normal(0, 1, size)
-        values = np.where(numbers >= CHANGE * PER_DAY, 90 + 2.5 * calm, 50 + calm)
+        noise = rng.normal(0, 1, size)
+        changed = numbers >= CHANGE * PER_DAY
+        values = np.where(changed, 90 + 2.5 * (noise - cycle), 50 + cycle + noise)
         known = np.isin(np.arange(size) % PER_DAY, rng.choice(PER_DAY, 3, replace=False))
         values[known] += 40.0
         if poisoned:

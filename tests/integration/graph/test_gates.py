@@ -120,7 +120,7 @@ def test_poisoned_data_does_not_replace_the_champion_and_somebody_is_told(
 
 
 def test_a_good_challenger_serves_and_ends_the_alert(served: Runtime, drop: Drop) -> None:
-    drop(EMS, "bad.csv", readings(4, 4, "host-1", poison=0.4))
+    drop(EMS, "bad.csv", readings(4, 4, "host-1", poison=0.5))
     run_stream(served, EMS, Console(quiet=True), train=False)
     train(served.platform, EMS, series=[("host-1", "cpu")], window_days=4)
     assert materialize_champion(served)["promoted"].value is False

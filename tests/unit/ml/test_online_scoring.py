@@ -20,6 +20,7 @@ from anomaly_platform.ml.scoring import FleetScorer
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage
+from anomaly_platform.ml.training.noise import growth
 
 FEATURES = MetricFeatureSet(windows=(6, 24, 96), lags=(1, 6), frequency=timedelta(minutes=15))
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -79,13 +80,15 @@ def tomorrow():
     rng = np.random.default_rng(99)
     frames = []
     for n, kind in enumerate([*KINDS, "unheard of"]):
-        values = readings(n + 50, 500, kind)
+        values = readings(n + 50, 700, kind)
         values[120:126] += 40.0
         values[200:260] = values[200]
         values[300] = 1e308
         values[301] = -1e308
         values[320:420] -= 25.0
-        frame = series(f"d{n}", kind, values).filter(pl.Series(rng.random(500) > 0.03))
+        # What is accepted after half a day: a wider swing, another level, more noise.
+        values[450:] = 2.0 * values[450:] + rng.normal(0.0, 4.0, 250)
+        frame = series(f"d{n}", kind, values).filter(pl.Series(rng.random(700) > 0.03))
         frames.append(frame)
     return FEATURES.compute(pl.concat(frames))
 
@@ -120,6 +123,15 @@ def test_single_readings_get_the_bits_of_the_batch(bundle, held):
         assert decided == rows["is_anomaly"].to_list()
         assert said.status == rows["status"].to_list()
     assert expected["is_anomaly"].sum() > 50
+
+
+def test_what_is_compared_has_been_accepted_in_part(bundle):
+    frame = tomorrow().filter(pl.col("metric") == "seasonal")
+    columns = {name: frame[name].cast(pl.Float64).to_numpy() for name in FEATURES.names}
+    model = FleetScorer(bundle).load_model("d1", "seasonal")
+    assert np.isfinite(model.position.slack)
+    assert growth(columns, FEATURES, model.inputs.jitter)[-50:].min() > 2.0
+    assert columns["mad_96"].max() > 1.5 * model.position.swing
 
 
 def test_one_reading_alone_is_the_same_as_among_others(bundle):

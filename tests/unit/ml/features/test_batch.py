@@ -38,6 +38,7 @@ def test_windows_agree_with_numpy_and_leave_the_row_itself_out():
         assert row["q75_7"] == pytest.approx(np.quantile(window, 0.75), rel=1e-12)
         mad = np.median(np.abs(window - np.median(window)))
         assert row["mad_7"] == pytest.approx(mad, rel=1e-9)
+        assert row["jitter_7"] == np.median(np.abs(np.diff(window)))
         assert row["lag_4"] == values[i - 4]
         assert row["diff_1"] == values[i] - values[i - 1]
 
@@ -59,6 +60,7 @@ def test_gaps_and_empty_rows_count_as_missing_and_enter_no_statistic():
     assert features["mean_3"].to_list() == [1.0, 1.0, 1.0, 2.0, 4.0]
     assert features["value"].to_list() == [1.0, None, 3.0, 5.0, None]
     assert features["diff_1"].to_list() == [0.0, None, 2.0, 2.0, None]
+    assert features["jitter_7"].to_list() == [0.0, 0.0, 0.0, 0.0, 2.0]
 
 
 def test_windows_never_reach_beyond_the_lookback():

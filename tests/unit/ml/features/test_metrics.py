@@ -11,7 +11,7 @@ from anomaly_platform.ml.features.metrics import MetricFeatureSet
 
 def test_names_are_unique_and_described():
     schema = MetricFeatureSet().schema()
-    assert len(schema) == len(MetricFeatureSet().names) == 33
+    assert len(schema) == len(MetricFeatureSet().names) == 34
     assert all(feature["dtype"] in {"f32", "f64"} for feature in schema.values())
     assert all(feature["description"] for feature in schema.values())
 
