@@ -48,7 +48,8 @@ retraining:
 def story(days: int = DAYS, *, poisoned_from: int | None = None) -> pl.DataFrame:
     """Return two hosts whose days are upside down from day 20 on, with known anomalies.
 
-    They live higher and more wildly then, too; that alone would be followed. From the poisoned day on, readings are anything at all.
+    They live higher and more wildly then, too; that alone would be followed. From the poisoned day
+    on, readings are anything at all.
     """
     frame = simulate_ems(days=days, devices=2, seed=7, start=START, churn=0).frame
     frame = frame.filter(pl.col("metric").is_in(METRICS))
