@@ -100,7 +100,8 @@ def migrated_template(postgres_server: EmbeddedPostgres) -> str:
 def _copy_of(server: EmbeddedPostgres, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        # Where nothing is durable anyway, copying files is ten times faster than logging pages.
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         try:
             yield server.url(name)
         finally:

@@ -89,7 +89,7 @@ def restore(postgres_server: EmbeddedPostgres) -> Restore:
         name, template = (conninfo_to_dict(one)["dbname"] for one in (url, kept.database_url))
         with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         shutil.copytree(kept.home, settings.home, dirs_exist_ok=True)
 
     return copy_into
