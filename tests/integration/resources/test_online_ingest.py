@@ -264,6 +264,48 @@ def test_in_order_readings_get_the_scores_of_the_batch(
     assert not any(one.provisional for one in stored if one)
 
 
+def test_writers_who_take_turns_give_the_scores_of_the_batch(platform: Platform) -> None:
+    """What one of them has in memory is out of date whenever another was at it."""
+    rng = np.random.default_rng(4)
+    values = rng.normal(20, 1, (3, 150))
+    sent = [
+        reading(n, float(values[k, n]), device)
+        for n in range(150)
+        for k, device in enumerate(("a", "b", "c"))
+    ]
+    writers = [OnlineIngest(platform) for _ in range(3)]
+    stored, at = [], 0
+    while at < len(sent):
+        size = int(rng.choice([1, 3, 20, 70]))
+        writer = writers[int(rng.integers(3))]
+        stored += [answer.reading for answer in take(writer, *sent[at : at + size])]
+        at += size
+    for writer in writers:
+        writer.close()
+    stored.sort(key=lambda one: (one.entity, one.event_time))  # type: ignore[union-attr]
+    expected = batch_scores(sent)
+    assert [one.score for one in stored if one] == expected["score"].to_list()
+    assert rows(platform) == len(sent)
+    assert rows(platform, "series_heads") == 3
+
+
+def test_what_is_taken_in_one_statement_is_read_back(
+    platform: Platform, ingest: OnlineIngest
+) -> None:
+    """Ids of the sender's, metadata, several readings of one series, out of order."""
+    take(ingest, reading(0), reading(0, device="fan"))
+    take(ingest, reading(1), reading(1, device="fan"))
+    mine = Reading("fan", "temp", reading(3).time, 5.0, uuid4(), '{"line":3}')
+    answers = take(ingest, reading(4, 4.0), mine, reading(2, 2.0), reading(2, 3.0, "fan"))
+    assert outcomes(answers) == ["stored"] * 4
+    for answer in answers:
+        assert answer.reading is not None
+        found = platform.warehouse.online.find("iiot", answer.reading.event_id)
+        assert found == answer.reading
+    assert load_state(platform, IIOT, "pump", "temp").values.tolist() == [1.0, 1.0, 2.0, 4.0]
+    assert load_state(platform, IIOT, "fan", "temp").values.tolist() == [1.0, 1.0, 3.0, 5.0]
+
+
 def test_a_late_reading_is_provisional(ingest: OnlineIngest) -> None:
     take(ingest, reading(0), reading(2))
     (late,) = take(ingest, reading(1))
