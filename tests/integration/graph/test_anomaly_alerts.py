@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from anomaly_platform.cli.runtime import Runtime
+from anomaly_platform.resources.platform import DETECTOR
 from anomaly_platform.resources.progress import Account
 from anomaly_platform.streams import IIOT, MetricStream
 
@@ -43,9 +44,11 @@ def anomalies(runtime: Runtime) -> list[tuple[Any, ...]]:
 def test_a_spike_of_just_now_alerts_once(runtime: Runtime, drop: Drop, run: Run) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     # History ends two hours ago: nothing of it can alert.
-    past = [now - timedelta(hours=2, minutes=5 * n) for n in range(4 * 288, 0, -1)]
+    past = [now - timedelta(hours=2, minutes=5 * n) for n in range(8 * 288, 0, -1)]
     drop(IIOT, "past.csv", pl.concat([readings(past, "press-1"), readings(past, "press-22")]))
     run(IIOT)
+    # The model that judges the spike has not seen it.
+    assert runtime.platform.warehouse.bundles.champions("iiot") == {DETECTOR: 1}
     assert anomalies(runtime) == []
     recent = [now - timedelta(minutes=5 * n) for n in range(24, 2, -1)]
     drop(IIOT, "recent.csv", readings(recent, "press-1"))
