@@ -20,10 +20,12 @@ Ints = npt.NDArray[np.int64]
 
 #: How many of the largest pieces of evidence are averaged, at most half of them, rounded up.
 LARGEST = 3
-#: Evidence of one series beyond p = 1e-4 counts a hundredth: further down it is extrapolated,
-#: and one metric's extrapolation must not outweigh every other metric. Its order is kept.
+#: Evidence of one series beyond p = 1e-4 counts less: further down it is extrapolated, and one
+#: metric's extrapolation must not outweigh every other metric. Its order is kept.
 EVIDENCE_KNEE = 4.0 * float(np.log(10.0))
-BEYOND_KNEE = 0.01
+BEYOND_KNEE = 0.3
+#: A series that most often does not move has no noise to extrapolate in units of.
+BEYOND_KNEE_AT_REST = 0.01
 #: A metric is named as a cause from this evidence on (p ≤ 0.01), the strongest in any case …
 CAUSE_EVIDENCE = 2.0 * float(np.log(10.0))
 #: … and at most this many are.
@@ -42,14 +44,19 @@ class EntityEvidence:
         (t, series) evidence, 0 where a series has no reading.
     places
         Per series, (n_i,) the row of each of its readings.
+    beyond
+        (series,) how much of the evidence beyond the knee counts.
     """
 
     times: Ints
     matrix: Floats
     places: tuple[Ints, ...]
+    beyond: Floats
 
     @classmethod
-    def align(cls, times: Sequence[Ints], p_values: Sequence[Floats]) -> EntityEvidence:
+    def align(
+        cls, times: Sequence[Ints], p_values: Sequence[Floats], moves: Sequence[bool]
+    ) -> EntityEvidence:
         """Bring the readings of several series together.
 
         Parameters
@@ -58,6 +65,8 @@ class EntityEvidence:
             Per series, (n_i,) microseconds since 1970, distinct.
         p_values
             Per series, (n_i,) in (0, 1].
+        moves
+            Per series, whether it most often moves (`SeriesModel.moves`).
         """
         everything = np.concatenate(times) if times else np.empty(0, dtype=np.int64)
         common, inverse = np.unique(everything, return_inverse=True)
@@ -66,11 +75,12 @@ class EntityEvidence:
         matrix = np.zeros((common.size, len(times)))
         for column, (place, p) in enumerate(zip(places, p_values, strict=True)):
             matrix[place, column] = -np.log(p)
-        return cls(common, matrix, places)
+        beyond = np.where(np.asarray(moves, dtype=np.bool_), BEYOND_KNEE, BEYOND_KNEE_AT_REST)
+        return cls(common, matrix, places, beyond)
 
     def fused(self) -> Floats:
         """Return (t,) the entity's evidence."""
-        return fuse(self.matrix)
+        return fuse(self.matrix, self.beyond)
 
     def causes(self, row: int) -> list[int]:
         """Return the series that stand out at one time, the strongest evidence first."""
@@ -79,8 +89,10 @@ class EntityEvidence:
         return [int(s) for s in order if evidence[s] >= CAUSE_EVIDENCE] or [int(order[0])]
 
 
-def fuse(evidence: Floats) -> Floats:
+def fuse(evidence: Floats, beyond: Floats | float = BEYOND_KNEE) -> Floats:
     """Return (t,) the mean of the largest pieces of (t, series) evidence.
+
+    Beyond the knee the (series,) given shares of it count.
 
     Examples
     --------
@@ -93,5 +105,5 @@ def fuse(evidence: Floats) -> Floats:
     if count == 0:
         return np.zeros(evidence.shape[0])
     bent = np.minimum(evidence, EVIDENCE_KNEE)
-    bent += BEYOND_KNEE * np.maximum(evidence - EVIDENCE_KNEE, 0.0)
+    bent += beyond * np.maximum(evidence - EVIDENCE_KNEE, 0.0)
     return np.asarray(np.partition(bent, -count, axis=1)[:, -count:].mean(axis=1))

@@ -296,6 +296,7 @@ class FleetScorer:
         result.raw[places] = np.where(usable, raw, np.nan)
         result.p[places] = p
         result.trained[places] = known_past
+        result.moves[places] = model.moves
         result.status[places[new]] = _INSUFFICIENT
         result.decided[places] = known_past | flagged
         result.anomaly[places] = flagged
@@ -313,6 +314,7 @@ class FleetScorer:
         evidence = EntityEvidence.align(
             [table.times[places] for _, places in members],
             [result.p[places] for _, places in members],
+            [bool(result.moves[places[0]]) for _, places in members],
         )
         if self._trained_series[entity] == 1:
             p = result.p[members[0][1]]
@@ -394,6 +396,7 @@ class _Result:
     entity: Floats
     status: npt.NDArray[np.uint8]
     trained: Bools
+    moves: Bools
     decided: Bools
     anomaly: Bools
     entity_anomaly: Bools
@@ -417,6 +420,7 @@ class _Result:
             entity=floats(),
             status=np.zeros(rows, dtype=np.uint8),
             trained=flags(),
+            moves=flags(),
             decided=flags(),
             anomaly=flags(),
             entity_anomaly=flags(),

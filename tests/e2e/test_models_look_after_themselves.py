@@ -46,10 +46,10 @@ retraining:
 
 
 def story(days: int = DAYS, *, poisoned_from: int | None = None) -> pl.DataFrame:
-    """Return two hosts whose days are upside down from day 20 on, with known anomalies.
+    """Return two hosts with known anomalies whose days have two large tides from day 20 on.
 
-    They live higher and more wildly then, too; that alone would be followed. From the poisoned day
-    on, readings are anything at all.
+    They live higher then, too; that alone would be followed. From the poisoned day on, readings
+    are anything at all.
     """
     frame = simulate_ems(days=days, devices=2, seed=7, start=START, churn=0).frame
     frame = frame.filter(pl.col("metric").is_in(METRICS))
@@ -58,7 +58,9 @@ def story(days: int = DAYS, *, poisoned_from: int | None = None) -> pl.DataFrame
     spread = before.group_by("entity", "metric").agg(
         spread=pl.col("value").std(), level=pl.col("value").mean()
     )
-    moved = pl.col("level") + 4 * pl.col("spread") - 2.5 * (pl.col("value") - pl.col("level"))
+    days_since = (pl.col("event_time") - START).dt.total_seconds() / 86400
+    tide = 8 * pl.col("spread") * (days_since * 4 * np.pi).sin()
+    moved = pl.col("value") + 4 * pl.col("spread") + tide
     later = pl.col("event_time") >= change
     told = (
         frame.join(spread, on=["entity", "metric"])

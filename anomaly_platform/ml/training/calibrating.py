@@ -110,6 +110,7 @@ class _Entity:
 
     times: list[Ints] = field(default_factory=list)
     p_values: list[Floats] = field(default_factory=list)
+    moves: list[bool] = field(default_factory=list)
     #: Slots of those whose p-values await a pool, by their place in the lists.
     waiting: dict[int, int] = field(default_factory=dict)
 
@@ -156,14 +157,16 @@ class CalibrationPool:
             entity.waiting[len(entity.times)] = slot
         entity.times.append(fitted.times)
         entity.p_values.append(fitted.p_values)
+        entity.moves.append(fitted.model.moves)
 
-    def attest(self, entity: str, times: Ints, p_values: Floats) -> None:
+    def attest(self, entity: str, times: Ints, p_values: Floats, *, moves: bool) -> None:
         """Take what a series that is not trained anew says of its entity."""
         if entity not in self._open:
             self._close_finished()
         held = self._open.setdefault(entity, _Entity())
         held.times.append(times)
         held.p_values.append(p_values)
+        held.moves.append(moves)
 
     def pooled_by(self, slot: int, calibration: Calibration) -> None:
         """Take the pool of a series that another bundle has trained."""
@@ -201,7 +204,8 @@ class CalibrationPool:
         """Fuse the entities that wait for nothing, so that little is held per entity."""
         for name in [name for name, entity in self._open.items() if not entity.waiting]:
             entity = self._open.pop(name)
-            self._evidence[name] = EntityEvidence.align(entity.times, entity.p_values).fused()
+            evidence = EntityEvidence.align(entity.times, entity.p_values, entity.moves)
+            self._evidence[name] = evidence.fused()
 
     def _share(self) -> None:
         groups: dict[str, list[int]] = defaultdict(list)

@@ -187,7 +187,7 @@ class _Witnesses:
             kept = ~suspects(raw[seen], self.policy.contamination, self.policy.alpha)
             p_values[seen] = cross_p_values(raw[seen], kept)
         known = model.knows(part, features)
-        self.pool.attest(key[0], clock[known], p_values[known])
+        self.pool.attest(key[0], clock[known], p_values[known], moves=model.moves)
 
 
 class _Donor:

@@ -73,6 +73,11 @@ class SeriesModel:
     calibration: Calibration
     history: float = 0.0
 
+    @property
+    def moves(self) -> bool:
+        """Whether most steps of the training part went anywhere."""
+        return self.inputs.jitter > 0.0
+
     def raw_score(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Floats:
         """Return (n,) raw scores of (n,) times and columns; every row must have a value.
 

@@ -11,7 +11,9 @@ p_values = st.floats(1e-12, 1.0)
 
 def test_series_meet_on_a_common_clock():
     times = [np.array([10, 20, 30]), np.array([20, 40])]
-    evidence = EntityEvidence.align(times, [np.array([1.0, 0.1, 1.0]), np.array([0.01, 1.0])])
+    evidence = EntityEvidence.align(
+        times, [np.array([1.0, 0.1, 1.0]), np.array([0.01, 1.0])], [True] * 2
+    )
     assert evidence.times.tolist() == [10, 20, 30, 40]
     np.testing.assert_allclose(evidence.matrix[1], [np.log(10), np.log(100)])
     assert evidence.matrix[3].tolist() == [0.0, 0.0]
@@ -20,7 +22,7 @@ def test_series_meet_on_a_common_clock():
 
 def test_causes_are_ranked_and_never_empty():
     p = [np.array([1e-3, 0.5]), np.array([1e-5, 0.6]), np.array([0.3, 0.4])]
-    evidence = EntityEvidence.align([np.array([1, 2])] * 3, p)
+    evidence = EntityEvidence.align([np.array([1, 2])] * 3, p, [True] * 3)
     assert evidence.causes(0) == [1, 0]
     assert evidence.causes(1) == [2]
 
@@ -33,11 +35,14 @@ def test_more_evidence_anywhere_never_lowers_the_whole(rows):
     assert (fuse(evidence) >= before).all()
 
 
-def test_one_extreme_metric_says_less_than_three_clear_ones():
-    extreme = np.array([[27.0, 1.0, 1.0, 1.0]])
-    clear = np.array([[6.0, 6.0, 6.0, 1.0]])
-    assert fuse(clear)[0] > fuse(extreme)[0]
-    assert fuse(np.array([[27.0, 1.0]]))[0] > fuse(np.array([[20.0, 1.0]]))[0]
+def test_what_is_extrapolated_counts_less_and_at_rest_hardly_at_all():
+    p = [np.array([np.exp(-27.0), np.exp(-20.0)]), np.ones(2), np.ones(2)]
+    clear = EntityEvidence.align([np.array([1, 2])] * 3, [np.full(2, 0.002)] * 3, [True] * 3)
+    moving = EntityEvidence.align([np.array([1, 2])] * 3, p, [True] * 3)
+    resting = EntityEvidence.align([np.array([1, 2])] * 3, p, [False, True, True])
+    assert moving.fused()[0] > clear.fused()[0] > resting.fused()[0]
+    for evidence in (moving, resting):
+        assert evidence.fused()[0] > evidence.fused()[1]
 
 
 def test_an_entity_without_series_has_no_evidence():
