@@ -22,6 +22,7 @@ from anomaly_platform.cli.backtest_reports import (
     together,
 )
 from anomaly_platform.ingest.mapping import ColumnMapping, listed
+from anomaly_platform.ingest.readers import file_stem
 from anomaly_platform.ingest.sources import UnreadableFile
 from anomaly_platform.settings import Settings
 
@@ -76,7 +77,7 @@ def plan_tasks(
         return [Task(pairs[0][0], pairs[0][1], out)]
     if named:
         raise ValueError(f"--out: the scores of several files need a folder, and {out} is a file")
-    names = [f"{path.name.split('.')[0]}.csv" for _, path in pairs]
+    names = [f"{file_stem(path.name)}.csv" for _, path in pairs]
     if len(set(names)) < len(names):
         raise ValueError("two of the files have the same name; their scores would be one file")
     return [Task(*pair, out / name) for pair, name in zip(pairs, names, strict=True)]

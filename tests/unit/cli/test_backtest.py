@@ -328,6 +328,18 @@ def test_options_that_do_not_fit_together_are_refused(
         )
 
 
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet", "jsonl", "JSON"])
+def test_scores_are_called_like_their_file_whatever_dots_it_has(ending: str) -> None:
+    names = [Path(f"in/10.0.0.{n}.{ending}") for n in (1, 2)]
+    tasks = plan_tasks((), (), names, Path("dots"))
+    assert [task.out for task in tasks] == [Path("dots/10.0.0.1.csv"), Path("dots/10.0.0.2.csv")]
+
+
+def test_files_that_differ_in_their_endings_only_are_refused() -> None:
+    with pytest.raises(ValueError, match="the same name"):
+        plan_tasks((), (), [Path("10.0.0.1.csv"), Path("10.0.0.1.parquet")], Path("dots"))
+
+
 def refused(*arguments: str | Path) -> str:
     result = CliRunner().invoke(app, ["backtest", "metrics", *map(str, arguments)])
     assert isinstance(result.exception, (UnreadableFile, OSError))
