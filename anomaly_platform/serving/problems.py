@@ -115,10 +115,11 @@ def problem_response(problem: ApiProblem, path: str | None = None) -> Response:
     )
 
 
-def invalid(errors: Sequence[Mapping[str, Any]]) -> ApiProblem:
+def invalid(errors: Sequence[Mapping[str, Any]], advice: str = "") -> ApiProblem:
     """Return the problem of a request that does not fit its schema, from pydantic's errors.
 
-    What was sent is not repeated: it may be secret, enormous, or no text at all.
+    What was sent is not repeated: it may be secret, enormous, or no text at all. Advice of what
+    would be right ends the detail.
     """
     found = [
         {"location": ".".join(str(part) for part in error["loc"]), "message": str(error["msg"])}
@@ -126,7 +127,8 @@ def invalid(errors: Sequence[Mapping[str, Any]]) -> ApiProblem:
     ]
     more = f" and {len(errors) - 20} more" if len(errors) > 20 else ""
     detail = "; ".join(f"{one['location']}: {one['message']}" for one in found[:3])
-    return ApiProblem(422, f"the request cannot be used: {detail}{more}", errors=found)
+    closing = f"; {advice}" if advice else ""
+    return ApiProblem(422, f"the request cannot be used: {detail}{more}{closing}", errors=found)
 
 
 def install_problem_handlers(app: FastAPI) -> None:

@@ -24,9 +24,12 @@ from anomaly_platform.serving.schemas.telemetry import (
     MOST_READINGS,
     STREAM_BODY,
     TELEMETRY_BODY,
+    Members,
     TelemetryAnswer,
     adapters_of,
-    external_names,
+    members_in_words,
+    members_of,
+    names_in,
 )
 from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.telemetry_metrics import count_scored
@@ -80,16 +83,18 @@ async def _take(request: Request, name: str) -> Response:
         known = [one.name for one in serving.models.streams.values() if _is_metric(one)]
         raise not_found(f"stream {name!r} of readings; there are {', '.join(known)}")
     body, rules, now = await _body(request), serving.platform.reading_rules(stream), _now()
-    names = external_names(stream)
+    members, documents = members_of(stream), _documents(body)
+    # Who calls a member one thing here and another there is answered in the words used first.
+    names = names_in(documents[0] if documents else None, members)
     checked: Sequence[Reading | Refusal]
-    plain = _plain(body, names, rules, now)
+    plain = _plain(documents, names, rules, now)
     if plain is not None:
         said = await serving.ingestion.ingest_columns(stream, plain, source="api")
         if isinstance(said, StoredColumns):
             return _stored(serving, stream, said)
         checked, answers = plain.readings(), said
     else:
-        checked = rules.check(_parsed(body, stream), now)
+        checked = rules.check(_parsed(body, members), now)
         good = [one for one in checked if isinstance(one, Reading)]
         answers = await serving.ingestion.ingest(stream, good, source="api")
     verdicts = verdicts_of(names, checked, answers)
@@ -138,20 +143,24 @@ async def _body(request: Request) -> bytes:
     return await read_body(request)
 
 
-def _plain(
-    body: bytes, names: Mapping[str, str], rules: ReadingRules, now: dt.datetime
-) -> ReadingColumns | None:
-    """Return readings that need no second look, None where there may be others."""
+def _documents(body: bytes) -> Sequence[Any]:
+    """Return what a body says, of one reading or of many; nothing where it is no JSON."""
     try:
         said = from_json(body)
     except ValueError:
-        return None
-    documents = said if isinstance(said, list) else [said]
+        return ()
+    return said if isinstance(said, list) else [said]
+
+
+def _plain(
+    documents: Sequence[Any], names: Mapping[str, str], rules: ReadingRules, now: dt.datetime
+) -> ReadingColumns | None:
+    """Return readings that need no second look, None where there may be others."""
     return plain_columns(documents, names, rules, now) if len(documents) <= MOST_READINGS else None
 
 
-def _parsed(body: bytes, stream: MetricStream) -> Sequence[Any]:
-    one, many = adapters_of(stream)
+def _parsed(body: bytes, members: Members) -> Sequence[Any]:
+    one, many = adapters_of(members)
     try:
         if body.lstrip(b" \t\r\n").startswith(b"["):
             readings: Sequence[Any] = many.validate_json(body)
@@ -159,7 +168,11 @@ def _parsed(body: bytes, stream: MetricStream) -> Sequence[Any]:
         return [one.validate_json(body)]
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-        raise invalid([{**each, "loc": ("body", *each["loc"])} for each in found]) from None
+        misnamed = any(each["type"] in ("missing", "extra_forbidden") for each in found)
+        raise invalid(
+            [{**each, "loc": ("body", *each["loc"])} for each in found],
+            f"the members are {members_in_words(members)}" if misnamed else "",
+        ) from None
 
 
 def _is_metric(stream: object) -> bool:

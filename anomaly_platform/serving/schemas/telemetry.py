@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, create_model
+from pydantic import AliasChoices, ConfigDict, Field, TypeAdapter, create_model
 
 from anomaly_platform.serving.schemas.base import ApiModel, Number
 from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams.stream_document import sql_name
 
 MOST_READINGS: Final = 10_000
 """Readings in one request."""
@@ -58,8 +60,11 @@ TELEMETRY_BODY: Final = _one_or_many(TelemetryReading.model_json_schema())
 STREAM_BODY: Final = _one_or_many(
     {
         "type": "object",
-        "description": "Under the names of the stream: for ems asset_id, metric_name, value, "
-        "timestamp; event_id and metadata as everywhere.",
+        "description": "Members are called like the stream's columns: as its YAML file has them "
+        "('Boiler No'), or in lower case with '_' for what is no letter or digit ('boiler_no'). "
+        "metric_name, value, timestamp, event_id and metadata are known in every stream; ems has "
+        "asset_id beside them, iiot device_id. Entity, metric and value are required. A refusal "
+        "of other members lists those of the stream.",
         "example": {"asset_id": "host-1", "metric_name": "cpu", "value": 12.5},
     }
 )
@@ -118,37 +123,84 @@ class TelemetryAnswer(ApiModel):
     readings: list[ReadingVerdict]
 
 
-def adapters_of(stream: MetricStream) -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
-    """Return what reads one reading and many of a stream, under the stream's own names."""
-    return _adapters(
-        stream.entity_field, stream.metric_field, stream.value_field, stream.time_field
-    )
+Members = tuple[tuple[str, tuple[str, ...]], ...]
+"""Each canonical field and the names of the member that says it, the usual one first."""
+
+#: What a member is called in every stream; entities have no such name.
+_EVERYWHERE: Final = {
+    "entity": (),
+    "metric": ("metric_name",),
+    "value": ("value",),
+    "event_time": ("timestamp",),
+    "event_id": ("event_id",),
+    "metadata": ("metadata",),
+}
+
+
+def members_of(stream: MetricStream) -> Members:
+    """Return what the members of a stream's readings may be called.
+
+    Those are the names of its columns, the same as identifiers, and what they are called in every
+    stream. A name that would say two things says what it was first of these.
+    """
+    return _members(tuple(stream.column_names().items()), stream.ignored_columns)
 
 
 @lru_cache(maxsize=256)
-def _adapters(
-    entity: str, metric: str, value: str, time: str
-) -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
+def _members(columns: Members, ignored: tuple[str, ...]) -> Members:
+    # The entity's first name is an identifier already, and gives way to what a file calls a column.
+    own = sorted(columns, key=lambda one: one[0] == "entity")
+    fields = {name: field for field, names in reversed(own) for name in names}
+    fields |= {name: "" for name in ignored if name not in fields}
+    for field, names in own:
+        for name in names:
+            fields.setdefault(sql_name(name), field)
+    for field, names in _EVERYWHERE.items():
+        for name in names:
+            fields.setdefault(name, field)
+    fields.pop("", None)
+    known = dict(columns)
+    return tuple(
+        (
+            field,
+            tuple(
+                name
+                for name in dict.fromkeys((*known.get(field, ()), *fields))
+                if fields.get(name) == field
+            ),
+        )
+        for field in _EVERYWHERE
+    )
+
+
+def members_in_words(members: Members) -> str:
+    """Return the names of all members, for people."""
+    return ", ".join(" or ".join(names) for _, names in members)
+
+
+@lru_cache(maxsize=256)
+def adapters_of(members: Members) -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
+    """Return what reads one reading and many, under the names of their members."""
+    kinds: dict[str, tuple[Any, dict[str, Any]]] = {
+        "entity": (Text, {}),
+        "metric": (Text, {}),
+        "value": (Number, {}),
+        "event_time": (Text | None, {"default": None}),
+        "event_id": (Text | None, {"default": None}),
+        "metadata": (dict[str, Any] | None, {"default": None}),
+    }
     fields: dict[str, Any] = {
-        "entity": (Text, Field(alias=entity)),
-        "metric": (Text, Field(alias=metric)),
-        "value": (Number, Field(alias=value)),
-        "event_time": (Text | None, Field(default=None, alias=time)),
-        "event_id": (Text | None, None),
-        "metadata": (dict[str, Any] | None, None),
+        field: (kinds[field][0], Field(validation_alias=AliasChoices(*names), **kinds[field][1]))
+        for field, names in members
     }
     one = create_model("Reading", __config__=ConfigDict(extra="forbid"), **fields)
     many = Annotated[list[one], Field(min_length=1, max_length=MOST_READINGS)]
     return TypeAdapter(one), TypeAdapter(many)
 
 
-def external_names(stream: MetricStream) -> dict[str, str]:
-    """Return the name under which clients know each canonical field."""
+def names_in(document: object, members: Members) -> Mapping[str, str]:
+    """Return the name of each canonical field as a document has it, the usual one otherwise."""
+    sent = document if isinstance(document, dict) else {}
     return {
-        "entity": stream.entity_field,
-        "metric": stream.metric_field,
-        "event_time": stream.time_field,
-        "value": stream.value_field,
-        "event_id": "event_id",
-        "metadata": "metadata",
+        field: next((name for name in names if name in sent), names[0]) for field, names in members
     }

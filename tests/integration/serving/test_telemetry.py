@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from anomaly_platform.ingest.online_readings import Reading
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.serving.ingest import open_ingestion
+from anomaly_platform.settings import Settings
 from anomaly_platform.streams import IIOT
 
 pytestmark = pytest.mark.integration
@@ -152,6 +153,53 @@ def test_another_stream_under_its_own_names(client: TestClient, platform: Platfo
         missing = client.post(f"/api/v1/streams/{name}/telemetry", json=sent)
         assert missing.status_code == 404
         assert "ems" in missing.json()["detail"]
+
+
+@pytest.fixture
+def boilers(settings: Settings) -> None:
+    """A stream of one's own, whose columns have blanks; before the platform is opened."""
+    settings.streams_dir.mkdir()
+    (settings.streams_dir / "boilers.yaml").write_text(
+        "name: boilers\nfrequency: 10m\ncolumns:\n  entity: Boiler No\n  time: read at\n"
+    )
+
+
+def boiler(n: int, entity: str, time: str, **more: Any) -> dict[str, Any]:
+    at = (START + timedelta(minutes=10 * n)).isoformat()
+    return {entity: "B1", time: at, "metric_name": "pressure", "value": 20.1, **more}
+
+
+@pytest.mark.usefixtures("boilers")
+def test_a_stream_of_ones_own_knows_its_columns_as_written_and_as_identifiers(
+    client: TestClient, platform: Platform
+) -> None:
+    url = "/api/v1/streams/boilers/telemetry"
+    names = [(one, at) for one in ("Boiler No", "boiler_no") for at in ("read at", "read_at")]
+    names.append(("Boiler No", "timestamp"))
+    for n, (entity, time) in enumerate(names):
+        alone = client.post(url, json=boiler(n, entity, time))
+        assert alone.status_code == 200, alone.text
+    mixed = [boiler(10 + n, *name, metadata={"n": n}) for n, name in enumerate(names)]
+    assert client.post(url, json=mixed).json()["accepted"] == len(names)
+    assert rows(platform, "stream = 'boilers' AND entity = 'B1'") == 2 * len(names)
+    again = client.post(url, json=boiler(0, "boiler_no", "timestamp"))
+    assert again.json()["readings"][0]["status"] == "repeated"
+
+
+@pytest.mark.usefixtures("boilers")
+def test_a_refusal_says_what_the_members_are(client: TestClient) -> None:
+    url = "/api/v1/streams/boilers/telemetry"
+    answer = client.post(url, json=boiler(0, "Boiler No", "when"))
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["location"] == "body.when"
+    assert answer.json()["detail"].endswith(
+        "; the members are boiler_no or Boiler No, metric_name, value, "
+        "read at or read_at or timestamp, event_id, metadata"
+    )
+    late = client.post(url, json=boiler(0, "Boiler No", "read_at") | {"read_at": "soon"})
+    assert [one["location"] for one in late.json()["errors"]] == ["body.read_at"]
+    text = client.post(url, json=boiler(0, "Boiler No", "read at", value="warm"))
+    assert "members" not in text.json()["detail"]
 
 
 def test_readings_need_the_scope_to_write(

@@ -14,7 +14,7 @@ from anomaly_platform.ingest.reading_columns import ReadingColumns
 from anomaly_platform.resources.online_work import answers_of
 from anomaly_platform.resources.stored_columns import StoredColumns
 from anomaly_platform.serving.direct import JsonAnswer
-from anomaly_platform.serving.schemas.telemetry import TelemetryAnswer, external_names
+from anomaly_platform.serving.schemas.telemetry import TelemetryAnswer, members_of, names_in
 from anomaly_platform.serving.telemetry_verdicts import verdicts, written
 from anomaly_platform.streams import IIOT
 
@@ -52,7 +52,7 @@ def test_columns_are_written_as_single_answers_are(
         "accepted": len(said),
         "refused": 0,
         "anomalies": decisions.count(1),
-        "readings": verdicts(external_names(IIOT), readings, answers_of(stored)),
+        "readings": verdicts(names_in(None, members_of(IIOT)), readings, answers_of(stored)),
     }
     assert json.loads(written(stored)) == json.loads(JsonAnswer(one_by_one).body)
     TelemetryAnswer.model_validate_json(written(stored))
