@@ -46,16 +46,23 @@ class EntityEvidence:
         Per series, (n_i,) the row of each of its readings.
     beyond
         (series,) how much of the evidence beyond the knee counts.
+    series
+        How many the entity has, those without a reading included.
     """
 
     times: Ints
     matrix: Floats
     places: tuple[Ints, ...]
     beyond: Floats
+    series: int
 
     @classmethod
     def align(
-        cls, times: Sequence[Ints], p_values: Sequence[Floats], moves: Sequence[bool]
+        cls,
+        times: Sequence[Ints],
+        p_values: Sequence[Floats],
+        moves: Sequence[bool],
+        series: int | None = None,
     ) -> EntityEvidence:
         """Bring the readings of several series together.
 
@@ -67,6 +74,9 @@ class EntityEvidence:
             Per series, (n_i,) in (0, 1].
         moves
             Per series, whether it most often moves (`SeriesModel.moves`).
+        series
+            How many the entity has, if these are not all: a sensor that is silent says nothing
+            unusual, but the others are no more for it.
         """
         everything = np.concatenate(times) if times else np.empty(0, dtype=np.int64)
         common, inverse = np.unique(everything, return_inverse=True)
@@ -76,11 +86,11 @@ class EntityEvidence:
         for column, (place, p) in enumerate(zip(places, p_values, strict=True)):
             matrix[place, column] = -np.log(p)
         beyond = np.where(np.asarray(moves, dtype=np.bool_), BEYOND_KNEE, BEYOND_KNEE_AT_REST)
-        return cls(common, matrix, places, beyond)
+        return cls(common, matrix, places, beyond, max(series or 0, len(times)))
 
     def fused(self) -> Floats:
         """Return (t,) the entity's evidence."""
-        return fuse(self.matrix, self.beyond)
+        return fuse(self.matrix, self.beyond, self.series)
 
     def causes(self, row: int) -> list[int]:
         """Return the series that stand out at one time, the strongest evidence first."""
@@ -89,10 +99,13 @@ class EntityEvidence:
         return [int(s) for s in order if evidence[s] >= CAUSE_EVIDENCE] or [int(order[0])]
 
 
-def fuse(evidence: Floats, beyond: Floats | float = BEYOND_KNEE) -> Floats:
+def fuse(
+    evidence: Floats, beyond: Floats | float = BEYOND_KNEE, series: int | None = None
+) -> Floats:
     """Return (t,) the mean of the largest pieces of (t, series) evidence.
 
-    Beyond the knee the (series,) given shares of it count.
+    Beyond the knee the (series,) given shares of it count. With more `series` than columns, the
+    others have no evidence.
 
     Examples
     --------
@@ -101,9 +114,11 @@ def fuse(evidence: Floats, beyond: Floats | float = BEYOND_KNEE) -> Floats:
     >>> fuse(np.array([[0.0, 9.0]])).tolist()
     [9.0]
     """
-    count = min(LARGEST, (evidence.shape[1] + 1) // 2)
-    if count == 0:
+    columns: int = evidence.shape[1]
+    count = min(LARGEST, (max(series or 0, columns) + 1) // 2)
+    if columns == 0:
         return np.zeros(evidence.shape[0])
     bent = np.minimum(evidence, EVIDENCE_KNEE)
     bent += beyond * np.maximum(evidence - EVIDENCE_KNEE, 0.0)
-    return np.asarray(np.partition(bent, -count, axis=1)[:, -count:].mean(axis=1))
+    there = min(count, columns)
+    return np.asarray(np.partition(bent, -there, axis=1)[:, -there:].sum(axis=1) / count)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from anomaly_platform.ml.calibration import P_FLOOR
 from anomaly_platform.ml.features.kernels import Ints
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.training.input_kernels import FLOOR_SHARE
 from anomaly_platform.ml.training.inputs import input_schema
 from anomaly_platform.ml.training.position import FROZEN_WORTH, OUT_OF_PLACE
 from anomaly_platform.ml.training.series import DISTANCE_WEIGHT, RESTING_SHARE, SeriesModel
@@ -22,7 +23,6 @@ from anomaly_platform.ml.training.series import DISTANCE_WEIGHT, RESTING_SHARE, 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-_FLOOR_SHARE: Final = 0.25
 _TEMPERED_AT: Final = 0.995
 
 
@@ -95,6 +95,7 @@ class ModelStack:
         self.constants = room(CONSTANTS)
         self.periods = room(8, dtype=np.int64)
         self.medians, self.tails = room(inputs), room(inputs)
+        self.spreads = room(like.inputs.spreads.size)
         self.seasons = [
             room(*profile.offset.shape, dtype=np.float32)
             for profile in _profiles(like)
@@ -119,9 +120,10 @@ class ModelStack:
         forest, calibration = model.forest.forest, model.calibration
         rests = not int(calibration.exceeding[0]) > RESTING_SHARE * calibration.rows
         self.constants[place] = (
-            _FLOOR_SHARE * inputs.trailing,
+            FLOOR_SHARE * inputs.trailing,
             inputs.step,
             inputs.jitter,
+            inputs.narrow,
             position.centre,
             position.unit,
             position.level,
@@ -136,6 +138,7 @@ class ModelStack:
             model.history,
         )
         self.medians[place], self.tails[place] = inputs.medians, inputs.tails
+        self.spreads[place] = inputs.spreads
         for k, profile in enumerate(_profiles(model)):
             self.periods[place, 2 * k : 2 * k + 2] = profile.period, profile.phases
             self.seasons[2 * k][place] = profile.offset
@@ -228,6 +231,7 @@ class ModelStack:
             self.periods,
             self.medians,
             self.tails,
+            self.spreads,
             *self.seasons,
             self.distances,
             self.raw_scores,

@@ -1,4 +1,4 @@
-# ruff: noqa: C901  (compiled: one loop over the rows, calls cost)
+# ruff: noqa: C901, PLR0915  (compiled: one loop over the rows, calls cost)
 """The arithmetic of `online_scoring`: readings of many series scored in one compiled pass.
 
 Each function repeats, reading by reading, what the batch computes with a series' model
@@ -25,9 +25,9 @@ _MONDAY = 3 * 86_400_000_000
 _LARGEST = float(np.finfo(np.float64).max)
 
 #: Columns of a series' constants.
-FLOOR, STEP, JITTER, CENTRE, UNIT, LEVEL, LEVEL_TAIL, SWING, SWING_LIMIT = range(9)
-SLACK, ORDINARY, RESTING, NORMALISER, RESTS, HISTORY = range(9, 15)
-CONSTANTS = 15
+FLOOR, STEP, JITTER, NARROW, CENTRE, UNIT, LEVEL, LEVEL_TAIL, SWING, SWING_LIMIT = range(10)
+SLACK, ORDINARY, RESTING, NORMALISER, RESTS, HISTORY = range(10, 16)
+CONSTANTS = 16
 
 #: Rows of the table of features, before the medians of the windows.
 VALUE, DIFFERENCE, SMALLEST, LARGEST, COUNT, MISSING, NOISE = range(7)
@@ -118,6 +118,7 @@ def judge_rows(
     periods: Any,
     medians: Any,
     tails: Any,
+    spreads: Any,
     season_offset: Any,
     season_widening: Any,
     week_offset: Any,
@@ -168,7 +169,8 @@ def judge_rows(
     one = np.empty((columns, 1))
     x = np.empty((1, number))
     places = np.empty(4)
-    score, growth = np.empty(1), np.empty(1)
+    stds, first_std = np.empty((spreads.shape[1], 1)), 2 + (columns - 3) // 2
+    score, growth, deviation = np.empty(1), np.empty(1), np.empty(1)
     for i in range(slots.size):
         slot = slots[i]
         if slot < 0:
@@ -199,7 +201,10 @@ def judge_rows(
                 week_offset[slot, j],
                 week_widening[slot, j],
             )
-        quieten(x, growth, tails[slot])
+        deviation[0] = related_columns[columns - 1, i]
+        for k in range(stds.shape[0]):
+            stds[k, 0] = related_columns[first_std + 1 + k, i]
+        quieten(x, growth, stds, spreads[slot], deviation, own[FLOOR], own[NARROW], tails[slot])
         for j in range(number):
             inputs[i, j] = x[0, j]
             x[0, j] = min(max(x[0, j], scaling[slot, 2, j]), scaling[slot, 3, j])
@@ -245,7 +250,8 @@ def judge_rows(
             far = 1e6
         short[i] = far / own[SLACK]
         within[i] = _interpolate(short[i], distances[slot], raw_scores[slot])
-        if abs(place) <= own[ORDINARY]:
+        still = abs(places[ACCEPTED] * gain) <= out_of_place * own[ORDINARY]
+        if still and abs(place) <= own[ORDINARY]:
             before = max(abs(places[1]), abs(places[2]))
             effect[i] = NOTHING if before > out_of_place * own[ORDINARY] else TEMPERED
 

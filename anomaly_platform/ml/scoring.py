@@ -315,6 +315,7 @@ class FleetScorer:
             [table.times[places] for _, places in members],
             [result.p[places] for _, places in members],
             [bool(result.moves[places[0]]) for _, places in members],
+            self._trained_series[entity],
         )
         if self._trained_series[entity] == 1:
             p = result.p[members[0][1]]

@@ -19,6 +19,8 @@ _OUT = types.float64[:, ::1]
 _COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 _TO_SIGMA = 1.4826
+#: Share of the training spread below which a trailing spread is not believed.
+FLOOR_SHARE = 0.25
 _EXTREME = 1e3
 
 
@@ -84,12 +86,27 @@ def standardise(relations: Any, medians: Any, tails: Any, out: Any) -> None:
             out[i, j] = x
 
 
-@njit(types.void(_OUT, _VECTOR, _VECTOR), **_COMPILED)
-def quieten(inputs: Any, growth: Any, tails: Any) -> None:
+@njit(
+    types.void(_OUT, _VECTOR, _MATRIX, _VECTOR, _VECTOR, types.float64, types.float64, _VECTOR),
+    **_COMPILED,
+)
+def quieten(
+    inputs: Any,
+    growth: Any,
+    stds: Any,
+    typical: Any,
+    deviation: Any,
+    floor: float,
+    narrow: float,
+    tails: Any,
+) -> None:
     """Measure (n, inputs) inputs in units that have widened with the noise, in place.
 
-    All are divided, but a spread that is wider than usual: it is a logarithm, and loses the
-    growth's, down to what is usual.
+    What is measured in a trailing spread has the noise in its unit as far as that spread has
+    widened, and is divided by the rest. The shortest window's z stays: its spread is that of the
+    last rows, and knows at once when the noise is over. A spread that is wider than usual is a
+    logarithm, and loses the rest's, down to what is usual. Where the longest window's spread is
+    narrower than it has ever been, as when a daily course flattens, its unit is no smaller for it.
 
     Parameters
     ----------
@@ -97,18 +114,36 @@ def quieten(inputs: Any, growth: Any, tails: Any) -> None:
         As `relate` orders them, in units of their tails.
     growth
         (n,) by how much the noise has grown, ≥ 1.
+    stds, typical
+        (w − 2, n) standard deviations of the windows between, and what is typical of each.
+    deviation
+        (n,) the longest window's MAD.
+    floor
+        As in `relate`: `FLOOR_SHARE` of the spread that is typical of it.
+    narrow
+        Below which the longest window's spread rarely was.
     tails
         (inputs,)
     """
-    spread = inputs.shape[1] - 2
+    columns = inputs.shape[1]
     for i in range(inputs.shape[0]):
-        grown = growth[i]
-        if grown > 1.0:
-            wide = inputs[i, spread]
-            for j in range(inputs.shape[1]):
-                inputs[i, j] /= grown
-            if wide > 0.0:
-                inputs[i, spread] = max(wide - math.log(grown) / tails[spread], 0.0)
+        spread = math.hypot(_TO_SIGMA * deviation[i], floor)
+        if growth[i] > 1.0 or spread < narrow:
+            inputs[i, columns - 1] /= growth[i]
+            for k in range(typical.size):
+                if typical[k] > 0.0:
+                    inputs[i, k + 1] /= max(growth[i] / max(stds[k, i] / typical[k], 1.0), 1.0)
+            rest = growth[i] / max(spread * FLOOR_SHARE / floor, 1.0)
+            if spread < narrow:
+                rest *= narrow / spread
+            if rest > 1.0:
+                inputs[i, columns - 4] /= rest
+                inputs[i, columns - 3] /= rest
+                if inputs[i, columns - 2] > 0.0:
+                    narrowed = inputs[i, columns - 2] - math.log(rest) / tails[columns - 2]
+                    inputs[i, columns - 2] = max(narrowed, 0.0)
+                else:
+                    inputs[i, columns - 2] /= rest
 
 
 @njit(

@@ -37,20 +37,19 @@ from anomaly_platform.ml.features.kernels import Ints
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
 from anomaly_platform.ml.order_statistics import median, quantile_of_sorted
 from anomaly_platform.ml.training.input_kernels import (
+    FLOOR_SHARE,
     centres_and_tails,
     quieten,
     relate,
     standardise,
 )
-from anomaly_platform.ml.training.noise import growth, rare_jitter
+from anomaly_platform.ml.training.noise import growth, rare_jitter, settled
 from anomaly_platform.ml.training.seasonality import SeasonalProfile
 
 Floats = npt.NDArray[np.float64]
 Columns = Mapping[str, Floats]
 
 _TO_SIGMA = 1.4826
-#: Share of the training spread below which a trailing spread is not believed.
-_FLOOR = 0.25
 #: Quantile of the distances from the median that is an input's unit, and its smallest value (the
 #: relations are logarithms or nearly so: 0.05 is a change of a twentieth).
 _TAIL = 0.99
@@ -93,11 +92,17 @@ class InputModel:
         What is usual at which time, and on top of it at which hour of the week.
     jitter
         The longest window's jitter beyond which the noise has grown.
+    narrow
+        The longest window's spread, floor included, below which it rarely was.
+    spreads
+        (w − 2,) typical standard deviation of the windows between the shortest and the longest.
     """
 
     trailing: float
     step: float
     jitter: float
+    narrow: float
+    spreads: Floats
     medians: Floats
     tails: Floats
     season: SeasonalProfile
@@ -137,7 +142,7 @@ class InputModel:
             )
         inputs = len(input_schema(feature_set))
         relations = np.empty((times.size, inputs))
-        relate(_table(columns, feature_set), _FLOOR * trailing, step, relations)
+        relate(_table(columns, feature_set), FLOOR_SHARE * trailing, step, relations)
         medians, tails = _centres(relations[:start])
         standardise(relations, medians, tails, relations)
         known, clock = relations[:start], times[:start]
@@ -146,7 +151,10 @@ class InputModel:
         derived = season.apply(times, relations)
         week = SeasonalProfile.fit_week(clock, derived[:start], frequency)
         jitter = rare_jitter(columns, feature_set, start)
-        model = cls(trailing, step, jitter, medians, tails, season, week)
+        between = [median(columns[f"std_{w}"][:start]) for w in feature_set.windows[1:-1]]
+        spreads = np.array(between, dtype=np.float64)
+        narrow = _narrow(columns, feature_set, start, FLOOR_SHARE * trailing)
+        model = cls(trailing, step, jitter, narrow, spreads, medians, tails, season, week)
         return model, model._quietened(week.apply(times, derived), columns, feature_set)
 
     @classmethod
@@ -171,7 +179,14 @@ class InputModel:
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the model as arrays of fixed shapes for its feature set."""
-        head = np.concatenate(([self.trailing, self.step, self.jitter], self.medians, self.tails))
+        head = np.concatenate(
+            (
+                [self.trailing, self.step, self.jitter, self.narrow],
+                self.spreads,
+                self.medians,
+                self.tails,
+            )
+        )
         season = {f"season_{name}": array for name, array in self.season.to_arrays().items()}
         week = {f"week_{name}": array for name, array in self.week.to_arrays().items()}
         return {"constants": head, **season, **week}
@@ -180,20 +195,21 @@ class InputModel:
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> InputModel:
         """Return the model that `to_arrays` wrote."""
         numbers = np.asarray(arrays["constants"], dtype=np.float64)
-        medians, tails = np.split(numbers[3:], 2)
         season, week = (
             SeasonalProfile.from_arrays(
                 {name: arrays[f"{cycle}_{name}"] for name in ("head", "offset", "widening")}
             )
             for cycle in ("season", "week")
         )
-        trailing, step, jitter = numbers[:3].tolist()
-        return cls(trailing, step, jitter, medians, tails, season, week)
+        trailing, step, jitter, narrow = numbers[:4].tolist()
+        inputs = season.offset.shape[0]
+        spreads, medians, tails = np.split(numbers[4:], (-2 * inputs, -inputs))
+        return cls(trailing, step, jitter, narrow, spreads, medians, tails, season, week)
 
     def derive(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Floats:
         """Return (n, inputs) for (n,) times and columns of rows with a value; always finite."""
         out = np.empty((times.size, self.medians.size))
-        relate(_table(columns, feature_set), _FLOOR * self.trailing, self.step, out)
+        relate(_table(columns, feature_set), FLOOR_SHARE * self.trailing, self.step, out)
         standardise(out, self.medians, self.tails, out)
         derived = self.week.apply(times, self.season.apply(times, out))
         return self._quietened(derived, columns, feature_set)
@@ -203,8 +219,21 @@ class InputModel:
     ) -> Floats:
         """Return the inputs, which may be overwritten, in units that grew with the noise."""
         derived = np.ascontiguousarray(derived)
-        quieten(derived, growth(columns, feature_set, self.jitter), self.tails)
+        deviation = np.ascontiguousarray(columns[f"mad_{feature_set.windows[-1]}"])
+        grown = growth(columns, feature_set, self.jitter)
+        stds = np.empty((self.spreads.size, grown.size))
+        for k, window in enumerate(feature_set.windows[1:-1]):
+            stds[k] = columns[f"std_{window}"]
+        floor = FLOOR_SHARE * self.trailing
+        quieten(derived, grown, stds, self.spreads, deviation, floor, self.narrow, self.tails)
         return derived
+
+
+def _narrow(columns: Columns, feature_set: MetricFeatureSet, start: int, floor: float) -> float:
+    """Return the spread of the longest window that one settled row in a hundred falls below."""
+    deviation = columns[f"mad_{feature_set.windows[-1]}"][:start]
+    ordered = np.sort(deviation[settled(columns, feature_set, start)])
+    return float(np.hypot(_TO_SIGMA * quantile_of_sorted(ordered, 1.0 - _TAIL), floor))
 
 
 def _centres(relations: Floats) -> tuple[Floats, Floats]:

@@ -191,13 +191,20 @@ class PositionModel:
         """
         with np.errstate(over="ignore", invalid="ignore"):
             place = np.abs(self._place(times, columns["value"]))
+            far = np.minimum(place, self._from_accepted(times, columns, feature_set)) / growth
+        return far if np.isfinite(far).all() else np.nan_to_num(far, nan=0.0, posinf=1e6)
+
+    def _from_accepted(
+        self, times: Ints, columns: Columns, feature_set: MetricFeatureSet
+    ) -> Floats:
+        """Return (n,) distances from the level and the swing that the longest window has."""
+        with np.errstate(over="ignore", invalid="ignore"):
             trailing = (columns[f"median_{feature_set.windows[-1]}"] - self.centre) / self.unit
             moved = trailing - self.level
             moved = np.sign(moved) * np.maximum(np.abs(moved) - self.level_tail, 0.0)
             gain = self._gain(columns[f"mad_{feature_set.windows[-1]}"])
             accepted = ((columns["value"] - self.centre) / self.unit - moved) / gain
-            far = np.minimum(place, np.abs(self._off_cycles(times, accepted) * gain)) / growth
-        return far if np.isfinite(far).all() else np.nan_to_num(far, nan=0.0, posinf=1e6)
+            return np.abs(self._off_cycles(times, accepted) * gain)
 
     def _gain(self, deviation: Floats) -> Floats:
         """Return (n,) how many times as wide as in training the series has come to swing."""
@@ -214,7 +221,8 @@ class PositionModel:
 
         Next to readings that were out of place, what compares it with them measures their oddness
         and not its own: it counts for nothing. Otherwise (the first hour of a working week looks
-        odd to windows full of Sunday) it is no rarer than one reading in two hundred.
+        odd to windows full of Sunday) it is no rarer than one reading in two hundred. A place that
+        the series has left for good is its own no more: a dip back to it is judged as it is.
         """
         if not np.isfinite(self.slack):
             return related
@@ -223,7 +231,9 @@ class PositionModel:
             np.abs(self._place(times, columns[f"min_{shortest}"])),
             np.abs(self._place(times, columns[f"max_{shortest}"])),
         )
+        accepted = self._from_accepted(times, columns, feature_set)
         usual = np.abs(self._place(times, columns["value"])) <= self.ordinary
+        usual &= accepted <= OUT_OF_PLACE * self.ordinary
         most = np.interp(_TEMPERED, _PROBABILITIES, self.raw_scores)
         tempered = np.where(usual, np.minimum(related, most), related)
         tempered[usual & (before > OUT_OF_PLACE * self.ordinary)] = 0.0

@@ -109,3 +109,31 @@ def test_slow_change_and_new_levels_are_followed_with_and_without_a_season(days,
     settled = result.is_anomaly[2 * 288 : -100]
     assert settled.mean() < 0.025
     assert result.is_anomaly[-100]
+
+
+def changed_for_good(change, swing, days=21):
+    """Return flags of eight days after a change, and where each 97th reading is clearly off."""
+    rows, known = (days + 8) * 288, days * 288
+    late = np.arange(rows) > known + 288
+    rough = np.where(late & (change == "noise"), 3.0, 1.0)
+    wide = np.where(late & (change == "swing"), 0.2, 1.0)
+    values = 50.0 + wide * swing * np.sin(2 * np.pi * np.arange(rows) / 288)
+    values += rough * np.random.default_rng(4).normal(0.0, 1.0, rows)
+    values += 10.0 * (late & (change == "level"))
+    off = np.arange(known + 3 * 288, rows - 12, 97)
+    values[off] -= 10.0 * rough[off]
+    times = [START + i * timedelta(minutes=5) for i in range(rows)]
+    whole = pl.DataFrame({"t": times, "m": values})
+    flags = train_test(whole[:known], whole[known:], time_column="t").is_anomaly
+    return flags[3 * 288 :], off - known - 3 * 288
+
+
+@pytest.mark.parametrize("swing", [0.0, 5.0])
+@pytest.mark.parametrize("change", ["noise", "swing", "level"])
+def test_what_is_odd_is_found_after_a_change_that_is_followed(change, swing):
+    flags, off = changed_for_good(change, swing)
+    assert flags[off].mean() > 0.95
+    ordinary = np.ones(flags.size, dtype=bool)
+    for row in off:
+        ordinary[row : row + 12] = False
+    assert flags[ordinary].mean() < 0.06

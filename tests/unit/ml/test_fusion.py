@@ -47,3 +47,10 @@ def test_what_is_extrapolated_counts_less_and_at_rest_hardly_at_all():
 
 def test_an_entity_without_series_has_no_evidence():
     assert fuse(np.zeros((3, 0))).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_silent_sensor_makes_the_others_no_louder():
+    evidence = np.array([[3.0, 1.0]])
+    assert fuse(evidence)[0] == 3.0
+    assert fuse(evidence, series=3)[0] == 2.0
+    assert fuse(evidence[:, :1], series=3)[0] == 1.5
