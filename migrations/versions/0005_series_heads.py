@@ -1,4 +1,4 @@
-"""Heads of series, which change with every reading, apart from their look-backs.
+"""Heads of series apart from their look-backs; features and models of metrics anew.
 
 The statements stand in `migrations/sql/0005`, one file per subject, run in order of their names.
 """

@@ -226,3 +226,53 @@ def test_migrations_by_alembic_alone_say_how_it_is_done() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "run the migrations with: anomaly db upgrade" in done.stderr
+
+
+def migrate(url: str, revision: str, how: str = "upgrade") -> None:
+    from alembic import command
+    from sqlalchemy import create_engine
+
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
+    config = migrations_config()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        getattr(command, how)(config, revision)
+    engine.dispose()
+
+
+def test_days_and_models_of_older_features_are_made_anew(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    migrate(empty_database_url, "0004")
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute("INSERT INTO series (stream, entity, metric) VALUES ('ems', 'h', 'cpu')")
+        for stream, detector in (("ems", "isolation_forest"), ("barcode", "one_class_svm")):
+            connection.execute(
+                "INSERT INTO lake_partitions (stream, stage, partition, path, rows, watermark) "
+                "SELECT %s, stage, '2026-01-05', stage, 1, 1 "
+                "FROM unnest(ARRAY['validated', 'features']) stage",
+                (stream,),
+            )
+            connection.execute(
+                "INSERT INTO bundles (stream, detector, version, status, path, digest, trained_at) "
+                "VALUES (%s, %s, 1, 'champion', 'v1', 'd', now())",
+                (stream, detector),
+            )
+            connection.execute(
+                "INSERT INTO champions (stream, detector, version, reason) VALUES (%s, %s, 1, '')",
+                (stream, detector),
+            )
+    settings = get_settings(
+        home=tmp_path, database_url=empty_database_url, dagster_database="postgres"
+    )
+    assert upgrade(settings) == SCHEMA_VERSION
+    with psycopg.connect(empty_database_url) as connection:
+        kept = connection.execute(
+            "SELECT stream, stage FROM lake_partitions ORDER BY stream, stage"
+        ).fetchall()
+        assert kept == [("barcode", "features"), ("barcode", "validated"), ("ems", "validated")]
+        assert connection.execute("SELECT stream FROM champions").fetchall() == [("barcode",)]
+        states = connection.execute("SELECT stream, status FROM bundles ORDER BY stream").fetchall()
+        assert states == [("barcode", "champion"), ("ems", "retired")]
+    migrate(empty_database_url, "0004", "downgrade")
+    migrate(empty_database_url, "head")
