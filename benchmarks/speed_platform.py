@@ -232,7 +232,8 @@ def memory_of_days(series: int, small: int, large: int) -> Memory:
 
     Each stage of each day runs in a process of its own. Two earlier days train the champion.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    # The last process's server may still write while its folder goes.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         with a_platform(home) as platform:
             landing = Path(platform.landing.folder(EMS.name))
