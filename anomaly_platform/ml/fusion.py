@@ -86,7 +86,7 @@ class EntityEvidence:
         for column, (place, p) in enumerate(zip(places, p_values, strict=True)):
             matrix[place, column] = -np.log(p)
         beyond = np.where(np.asarray(moves, dtype=np.bool_), BEYOND_KNEE, BEYOND_KNEE_AT_REST)
-        return cls(common, matrix, places, beyond, max(series or 0, len(times)))
+        return cls(common, matrix, places, beyond, series or len(times))
 
     def fused(self) -> Floats:
         """Return (t,) the entity's evidence."""

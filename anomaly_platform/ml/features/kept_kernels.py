@@ -13,26 +13,14 @@ from numba import njit
 
 from anomaly_platform.ml.features.kernels import (
     Ints,
-    _bounded,
+    _gap,
     _lag_features,
+    _minute_of_week,
     _slide,
+    _step,
     _window_features,
 )
 from anomaly_platform.ml.features.ordered import Floats
-
-_MINUTE = 60_000_000
-_MINUTES_OF_WEEK = 10_080
-_MONDAY = 3 * 1_440
-
-
-@njit(cache=True, nogil=True)
-def _gap(times: Ints, i: int, frequency: int) -> int:  # pragma: no cover
-    """Count the readings that are missing between row i and the one before."""
-    between: int = times[i] - times[i - 1]
-    if between == frequency:
-        # Most readings come on time, and a division costs more than all else here.
-        return 0
-    return max(0, (between + frequency // 2) // frequency - 1)
 
 
 @njit(cache=True, nogil=True)
@@ -101,7 +89,7 @@ def append_rows(
                     first[place, k] -= shift
         now = new_times[column]
         own_times[i], own_values[i] = now, new_values[column]
-        own_steps[i] = _bounded(abs(own_values[i] - own_values[i - 1])) if i > 0 else np.nan
+        own_steps[i] = _step(own_values, i) if i > 0 else np.nan
         far = horizon[place]
         while own_times[far] <= now - lookback:
             far += 1
@@ -161,6 +149,6 @@ def append_rows(
         for k in range(number):
             out[6 + 6 * k, column] = missing[place, k]
         at = _lag_features(own_values, i, lags, max(far, i - furthest), out, column, at)
-        minute = (now // _MINUTE + _MONDAY) % _MINUTES_OF_WEEK
+        minute = _minute_of_week(now)
         for c in range(4):
             out[at + c, column] = clock[minute, c]

@@ -189,11 +189,34 @@ def _lag_features(
 
 
 @njit(cache=True, nogil=True)
+def _gap(times: Ints, i: int, frequency: int) -> int:  # pragma: no cover
+    """Count the readings that are missing between row i and the one before."""
+    between: int = times[i] - times[i - 1]
+    if between == frequency:
+        # Most readings come on time, and a division costs more than all else here.
+        return 0
+    return max(0, (between + frequency // 2) // frequency - 1)
+
+
+@njit(cache=True, nogil=True)
+def _minute_of_week(time: int) -> int:  # pragma: no cover
+    """Return the row of `clock_table` of a time in microseconds since 1970."""
+    minute: int = (time // _MINUTE + _MONDAY) % _MINUTES_OF_WEEK
+    return minute
+
+
+@njit(cache=True, nogil=True)
+def _step(values: Floats, i: int) -> float:  # pragma: no cover
+    """Return the distance of row i from the one before it; NaN where either has no value."""
+    return _bounded(abs(values[i] - values[i - 1]))
+
+
+@njit(cache=True, nogil=True)
 def _measure_steps(values: Floats, begin: int, end: int, steps: Floats) -> None:  # pragma: no cover
     """Write the distance of every row from the one before it; NaN where either has no value."""
     steps[begin] = np.nan
     for i in range(begin + 1, end):
-        steps[i] = _bounded(abs(values[i] - values[i - 1]))
+        steps[i] = _step(values, i)
 
 
 @njit(cache=True, nogil=True)
@@ -267,11 +290,7 @@ def feature_kernel(
         # Prefix counts: empty rows up to a row, and readings that fell into gaps before it.
         for i in range(begin, end):
             empty[i + 1] = empty[i] + (1 if np.isnan(values[i]) else 0)
-            if i > begin:
-                apart = (times[i] - times[i - 1] + frequency // 2) // frequency
-                gaps[i] = gaps[i - 1] + max(0, apart - 1)
-            else:
-                gaps[i] = 0
+            gaps[i] = gaps[i - 1] + _gap(times, i, frequency) if i > begin else 0
         _measure_steps(values, begin, end, steps)
         behind = begin
         horizon = begin
@@ -305,7 +324,7 @@ def feature_kernel(
                 out[6 + 6 * k, column] = missing
             reach = max(horizon, i - furthest)
             at = _lag_features(values, i, lags, reach, out, column, at)
-            minute = (times[i] // _MINUTE + _MONDAY) % _MINUTES_OF_WEEK
+            minute = _minute_of_week(times[i])
             for c in range(4):
                 out[at + c, column] = clock[minute, c]
             column += 1
@@ -348,7 +367,7 @@ def _first_windows(
             sizes[series, k] = size
         row, size = ordered[series, windows.size], 0
         for j in range(max(oldest, i - capacity) + 1, i):
-            step = _bounded(abs(values[j] - values[j - 1]))
+            step = _step(values, j)
             if not np.isnan(step):
                 row[size] = step
                 size += 1
@@ -408,11 +427,7 @@ def appended_kernel(
         for i in range(behind, end):
             empty[i + 1] = empty[i] + (1 if np.isnan(values[i]) else 0)
             if i > behind:
-                gaps[i] = gaps[i - 1]
-                # Most readings come on time, and a division costs more than all else here.
-                if times[i] - times[i - 1] != frequency:
-                    apart = (times[i] - times[i - 1] + frequency // 2) // frequency
-                    gaps[i] += max(0, apart - 1)
+                gaps[i] = gaps[i - 1] + _gap(times, i, frequency)
         horizon = begin
         if end > start_row + 1:
             _measure_steps(values, behind, end, steps)
@@ -439,7 +454,7 @@ def appended_kernel(
                 out[6 + 6 * k, column] = missing
             reach = max(horizon, i - furthest)
             at = _lag_features(values, i, lags, reach, out, column, at)
-            minute = (times[i] // _MINUTE + _MONDAY) % _MINUTES_OF_WEEK
+            minute = _minute_of_week(times[i])
             for c in range(4):
                 out[at + c, column] = clock[minute, c]
             column += 1
