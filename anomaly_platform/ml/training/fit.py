@@ -133,7 +133,7 @@ def fit_series(
     related = combine(forest, held_out)
     position = PositionModel.fit(clock, full, feature_set, start)
     rest = {name: column[start:] for name, column in full.items()}
-    distances = position.distance(clock[start:], rest, feature_set)
+    distances = position.distance(position.places(clock[start:], rest, feature_set))
     position = position.calibrated(distances, related)
     scores = np.maximum(related, position.worth(distances, later=False))
     kept = ~suspects(scores, policy.contamination, policy.alpha)

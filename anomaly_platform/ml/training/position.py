@@ -61,6 +61,21 @@ _PROBABILITIES = 1.0 - np.geomspace(1.0, 1e-3, _KNOTS)
 
 
 @dataclass(frozen=True)
+class Places:
+    """How far readings lie from where they should be, in a model's units.
+
+    Attributes
+    ----------
+    from_usual, from_accepted
+        (n,) distances ≥ 0 from what training held at that time of the cycle, and from the level
+        and the swing that the longest window has.
+    """
+
+    from_usual: Floats
+    from_accepted: Floats
+
+
+@dataclass(frozen=True)
 class PositionModel:
     """The usual levels of one series, and what a distance from them is worth.
 
@@ -169,16 +184,8 @@ class PositionModel:
             raw_scores=quantiles_of_sorted(np.sort(raw_scores), _PROBABILITIES),
         )
 
-    def distance(
-        self,
-        times: Ints,
-        columns: Columns,
-        feature_set: MetricFeatureSet,
-        growth: Floats | float = 1.0,
-    ) -> Floats:
-        """Return (n,) distances from the usual level, ≥ 0, 1 being as far as it rarely goes.
-
-        That of the training part or, where it is nearer, the one that has been accepted.
+    def places(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Places:
+        """Return where readings lie.
 
         Parameters
         ----------
@@ -186,12 +193,26 @@ class PositionModel:
             (n,) microseconds since 1970.
         columns, feature_set
             (n,) feature columns of rows with a value, and what they are.
+        """
+        return Places(
+            np.abs(self._place(times, columns["value"])),
+            self._from_accepted(times, columns, feature_set),
+        )
+
+    def distance(self, places: Places, growth: Floats | float = 1.0) -> Floats:
+        """Return (n,) distances from the usual level, ≥ 0, 1 being as far as it rarely goes.
+
+        That of the training part or, where it is nearer, the one that has been accepted.
+
+        Parameters
+        ----------
+        places
+            Of n readings.
         growth
             (n,) by how much the noise has grown (`noise.growth`): so much farther it rarely goes.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            place = np.abs(self._place(times, columns["value"]))
-            far = np.minimum(place, self._from_accepted(times, columns, feature_set)) / growth
+            far = np.minimum(places.from_usual, places.from_accepted) / growth
         return far if np.isfinite(far).all() else np.nan_to_num(far, nan=0.0, posinf=1e6)
 
     def _from_accepted(
@@ -215,7 +236,12 @@ class PositionModel:
         return np.asarray(np.maximum(ratio / self.swing_limit, narrower))
 
     def temper(
-        self, related: Floats, times: Ints, columns: Columns, feature_set: MetricFeatureSet
+        self,
+        related: Floats,
+        places: Places,
+        times: Ints,
+        columns: Columns,
+        feature_set: MetricFeatureSet,
     ) -> Floats:
         """Return (n,) raw scores from the model inputs, less where a reading is where it should be.
 
@@ -231,9 +257,8 @@ class PositionModel:
             np.abs(self._place(times, columns[f"min_{shortest}"])),
             np.abs(self._place(times, columns[f"max_{shortest}"])),
         )
-        accepted = self._from_accepted(times, columns, feature_set)
-        usual = np.abs(self._place(times, columns["value"])) <= self.ordinary
-        usual &= accepted <= OUT_OF_PLACE * self.ordinary
+        usual = places.from_usual <= self.ordinary
+        usual &= places.from_accepted <= OUT_OF_PLACE * self.ordinary
         most = np.interp(_TEMPERED, _PROBABILITIES, self.raw_scores)
         tempered = np.where(usual, np.minimum(related, most), related)
         tempered[usual & (before > OUT_OF_PLACE * self.ordinary)] = 0.0

@@ -85,10 +85,10 @@ class SeriesModel:
         """
         inputs = self.inputs.derive(times, columns, feature_set)
         grown = growth(columns, feature_set, self.inputs.jitter)
-        distance = self.position.distance(times, columns, feature_set, grown)
+        places = self.position.places(times, columns, feature_set)
         related = combine(self.forest, inputs)
-        related = self.position.temper(related, times, columns, feature_set)
-        raw = np.maximum(related, self.position.worth(distance))
+        related = self.position.temper(related, places, times, columns, feature_set)
+        raw = np.maximum(related, self.position.worth(self.position.distance(places, grown)))
         raw[self.position.frozen(columns, feature_set)] += FROZEN_WORTH
         return raw
 

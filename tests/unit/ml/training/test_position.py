@@ -40,7 +40,7 @@ def fitted(values: Floats, feature_set: MetricFeatureSet = LONG) -> PositionMode
     times, columns = columns_of(values[:ROWS], feature_set)
     start = int(0.8 * ROWS)
     model = PositionModel.fit(times, columns, feature_set, start)
-    distances = model.distance(times, columns, feature_set)[start:]
+    distances = model.distance(model.places(times, columns, feature_set))[start:]
     return model.calibrated(distances, np.linspace(0.0, 1.0, distances.size))
 
 
@@ -53,7 +53,7 @@ def test_a_new_level_stays_evidence_until_it_has_filled_half_of_the_longest_wind
     values[600:] += 10.0
     model = fitted(values)
     times, columns = columns_of(values, LONG)
-    worth = model.worth(model.distance(times, columns, LONG))
+    worth = model.worth(model.distance(model.places(times, columns, LONG)))
     assert np.median(worth[620:1000]) > 1.0
     assert np.median(worth[1800:]) < 1.0
 
@@ -70,9 +70,11 @@ def test_position_is_not_used_where_trailing_windows_are_the_better_reference() 
     model = fitted(values, short)
     times, columns = columns_of(values, short)
     assert not np.isfinite(model.slack)
-    assert (model.worth(model.distance(times, columns, short)) == 0.0).all()
+    assert (model.worth(model.distance(model.places(times, columns, short))) == 0.0).all()
     related = np.full(times.size, 3.0)
-    assert (model.temper(related, times, columns, short) == related).all()
+    assert (
+        model.temper(related, model.places(times, columns, short), times, columns, short) == related
+    ).all()
 
 
 def test_a_sensor_that_never_rests_is_frozen_when_it_does() -> None:
@@ -98,7 +100,9 @@ def test_next_to_odd_readings_a_usual_one_is_not_odd() -> None:
     values[450] = 90.0
     model = fitted(values)
     times, columns = columns_of(values, LONG)
-    tempered = model.temper(np.full(times.size, 9.0), times, columns, LONG)
+    tempered = model.temper(
+        np.full(times.size, 9.0), model.places(times, columns, LONG), times, columns, LONG
+    )
     assert tempered[450] == 9.0
     assert np.median(tempered[451:462]) == 0.0
     assert tempered[470:].min() > 0.0
@@ -110,6 +114,7 @@ def test_arrays_rebuild_the_same_model() -> None:
     times, columns = columns_of(values, LONG)
     again = PositionModel.from_arrays(model.to_arrays())
     assert np.array_equal(
-        model.distance(times, columns, LONG), again.distance(times, columns, LONG)
+        model.distance(model.places(times, columns, LONG)),
+        again.distance(again.places(times, columns, LONG)),
     )
     assert again.slack == pytest.approx(model.slack)
