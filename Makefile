@@ -53,5 +53,5 @@ bench: setup-dev ## Speed and quality figures into docs/
 	$(BIN)/python benchmarks/upkeep.py
 	$(BIN)/python benchmarks/serving.py
 
-clean: ## Remove the environment and the demo's data
-	rm -rf $(VENV) .anomaly
+clean: ## Remove the environment, the demo's data and compiled kernels
+	rm -rf $(VENV) .anomaly anomaly_platform/ml/__pycache__

@@ -7,14 +7,16 @@ round differently from one array length to the next; these do not.
 import math
 from typing import Any
 
-from numba import njit, types
+from numba import types
+
+from anomaly_platform.ml.compiled import compiled
 
 _VECTOR = types.Array(types.float64, 1, "C", readonly=True)
 _COUNTS = types.Array(types.uint32, 1, "C", readonly=True)
 _OUT = types.float64[::1]
 
 
-@njit(types.int64(_VECTOR, _COUNTS, _VECTOR, _VECTOR, types.float64, _OUT), cache=True, nogil=True)
+@compiled(types.int64(_VECTOR, _COUNTS, _VECTOR, _VECTOR, types.float64, _OUT))
 def p_values(values: Any, exceeding: Any, tail: Any, raw: Any, floor: float, out: Any) -> int:
     """Write the p-value of each raw score to ``out``; return the index of the first NaN, or -1.
 
@@ -48,7 +50,7 @@ def p_values(values: Any, exceeding: Any, tail: Any, raw: Any, floor: float, out
     return -1
 
 
-@njit(types.void(_VECTOR, types.float64, _OUT), cache=True, nogil=True)
+@compiled(types.void(_VECTOR, types.float64, _OUT))
 def scores_of_p(p: Any, exponent: float, out: Any) -> None:
     """Write 1 - p**exponent to ``out``, rounded to 12 decimals.
 

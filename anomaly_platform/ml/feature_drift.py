@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.drift import MINIMUM_ROWS, PSEUDO_COUNT
 from anomaly_platform.ml.features.kernels import Ints
 from anomaly_platform.ml.features.metrics import CLOCK_FEATURES, MetricFeatureSet
@@ -128,7 +128,7 @@ class FeatureReferences:
         )
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _describe(
     values: Floats, days: Ints, edges: SmallFloats, counts: SmallInts
 ) -> float:  # pragma: no cover
@@ -167,7 +167,7 @@ def _describe(
     return usual if whole > 1 else np.nan
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _fill_edges(ordered: SmallFloats, edges: SmallFloats) -> int:  # pragma: no cover
     """Write the bins' upper edges and return how many there are."""
     known = 0
@@ -192,7 +192,7 @@ def _fill_edges(ordered: SmallFloats, edges: SmallFloats) -> int:  # pragma: no 
     return known
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _bin(value: np.float32, edges: SmallFloats, known: int) -> int:  # pragma: no cover
     for k in range(known):
         if value <= edges[k]:
@@ -200,7 +200,7 @@ def _bin(value: np.float32, edges: SmallFloats, known: int) -> int:  # pragma: n
     return known
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _psi(reference: SmallInts, current: SmallInts, bins: int) -> float:  # pragma: no cover
     before = after = PSEUDO_COUNT * bins
     for k in range(bins):
@@ -214,7 +214,7 @@ def _psi(reference: SmallInts, current: SmallInts, bins: int) -> float:  # pragm
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _compare(
     values: Floats, edges: SmallFloats, counts: SmallInts
 ) -> tuple[float, float, float]:  # pragma: no cover

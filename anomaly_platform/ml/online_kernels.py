@@ -12,15 +12,14 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from anomaly_platform.ml.calibration_kernels import p_values
+from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.detectors.forest_kernels import score_rows
 from anomaly_platform.ml.training.input_kernels import quieten, relate, standardise
 from anomaly_platform.ml.training.noise import MOST_GROWTH
 from anomaly_platform.ml.training.position import MOST_GAIN
 
-_COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 _MONDAY = 3 * 86_400_000_000
 _LARGEST = float(np.finfo(np.float64).max)
 
@@ -41,7 +40,7 @@ ACCEPTED = 3
 AS_IS, TEMPERED, NOTHING = range(3)
 
 
-@njit(**_COMPILED)
+@compiled(error_model="numpy")
 def _finite(x: float) -> float:  # pragma: no cover
     if math.isnan(x):
         return 0.0
@@ -50,7 +49,7 @@ def _finite(x: float) -> float:  # pragma: no cover
     return x
 
 
-@njit(**_COMPILED)
+@compiled(error_model="numpy")
 def _off_season(
     x: float, time: int, period: int, phases: int, offset: Any, widening: Any
 ) -> float:  # pragma: no cover
@@ -60,7 +59,7 @@ def _off_season(
     return float((x - offset[phase]) / widening[phase])
 
 
-@njit(**_COMPILED)
+@compiled(error_model="numpy")
 def _moved(level: float, own: Any) -> float:  # pragma: no cover
     """Return by how much a level that has been accepted lies beside the usual one, in units."""
     moved = (level - own[CENTRE]) / own[UNIT] - own[LEVEL]
@@ -70,7 +69,7 @@ def _moved(level: float, own: Any) -> float:  # pragma: no cover
     return float(-beyond if moved < 0.0 else moved)
 
 
-@njit(**_COMPILED)
+@compiled(error_model="numpy")
 def _gain(deviation: float, own: Any) -> float:  # pragma: no cover
     """Return how many times as wide as in training a series has come to swing."""
     if not own[SWING] > 0.0:
@@ -79,7 +78,7 @@ def _gain(deviation: float, own: Any) -> float:  # pragma: no cover
     return float(max(ratio / own[SWING_LIMIT], min(ratio * own[SWING_LIMIT], 1.0)))
 
 
-@njit(**_COMPILED)
+@compiled(error_model="numpy")
 def _interpolate(x: float, xs: Any, ys: Any) -> float:  # pragma: no cover
     """Return what `numpy.interp` does of one number."""
     last = xs.size - 1
@@ -108,7 +107,7 @@ def _interpolate(x: float, xs: Any, ys: Any) -> float:  # pragma: no cover
     return float(found)
 
 
-@njit(**_COMPILED)
+@compiled(error_model="numpy")
 def judge_rows(
     slots: Any,
     times: Any,
@@ -256,7 +255,7 @@ def judge_rows(
             effect[i] = NOTHING if before > out_of_place * own[ORDINARY] else TEMPERED
 
 
-@njit(**_COMPILED)
+@compiled(error_model="numpy")
 def p_of_rows(
     slots: Any,
     raw: Any,
@@ -291,18 +290,18 @@ def p_of_rows(
         out[i] = p
 
 
-@njit(**_COMPILED)
+@compiled(error_model="numpy")
 def _beyond_rounding(distance: float, value: float, level: float) -> float:  # pragma: no cover
     slack = 1e-9 * max(abs(value), abs(level))
     return distance if distance > slack else 0.0
 
 
-@njit(**_COMPILED)
+@compiled(error_model="numpy")
 def _spread(spread: float, level: float) -> float:  # pragma: no cover
     return spread if spread > 1e-9 * abs(level) else 0.0
 
 
-@njit(**_COMPILED)
+@compiled(error_model="numpy")
 def _ratio(distance: float, spread: float) -> float:  # pragma: no cover
     if not distance > 0.0:
         return 0.0
@@ -312,7 +311,7 @@ def _ratio(distance: float, spread: float) -> float:  # pragma: no cover
     return min(quotient, 1000.0)
 
 
-@njit(**_COMPILED)
+@compiled(error_model="numpy")
 def fallback_rows(
     values: Any, history: Any, least: float, floor: float, raw: Any, p: Any
 ) -> None:  # pragma: no cover

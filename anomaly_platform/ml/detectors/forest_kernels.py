@@ -13,8 +13,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
+from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.features.ordered import mad, quantile
 
 DEPTH = 8
@@ -52,7 +53,7 @@ _GROW_SIGNATURE = types.void(
 )
 
 
-@njit(types.float64(types.int64), cache=True, nogil=True)
+@compiled(types.float64(types.int64))
 def average_path_length(n: int) -> float:
     """Return the mean depth of an unsuccessful search among n points (Liu, Ting and Zhou 2008)."""
     if n <= 1:
@@ -62,20 +63,20 @@ def average_path_length(n: int) -> float:
     return 2.0 * (math.log(n - 1.0) + 0.5772156649015329) - 2.0 * (n - 1.0) / n
 
 
-@njit(types.uint64(types.uint64), cache=True, nogil=True)
+@compiled(types.uint64(types.uint64))
 def _mix(z: Any) -> Any:
     z = (z ^ (z >> _U64(30))) * _MIX_1
     z = (z ^ (z >> _U64(27))) * _MIX_2
     return z ^ (z >> _U64(31))
 
 
-@njit(types.uint64(types.uint64, types.uint64), cache=True, nogil=True)
+@compiled(types.uint64(types.uint64, types.uint64))
 def _below(random: Any, bound: Any) -> Any:
     """Map 64 random bits to an integer below ``bound`` (< 2**32)."""
     return ((random >> _U64(32)) * bound) >> _U64(32)
 
 
-@njit(types.void(_MATRIX, types.uint64, types.float64[:, ::1]), cache=True, nogil=True)
+@compiled(types.void(_MATRIX, types.uint64, types.float64[:, ::1]))
 def draw_sample(X: Any, seed: Any, sample: Any) -> None:
     """Write rows of ``X`` to the columns of ``sample`` (d, min(n, 1024)): all, or drawn by seed.
 
@@ -92,10 +93,8 @@ def draw_sample(X: Any, seed: Any, sample: Any) -> None:
             sample[j, i] = X[row, j]
 
 
-@njit(
+@compiled(
     types.void(_MATRIX, types.float64[:, ::1], types.float64[:, ::1]),
-    cache=True,
-    nogil=True,
 )
 def fit_scaling(X: Any, ordered: Any, scaling: Any) -> None:
     """Write centre, scales and range of every column to ``scaling`` (6, d).
@@ -137,7 +136,7 @@ def fit_scaling(X: Any, ordered: Any, scaling: Any) -> None:
         scaling[STEP, j] = 0.0
 
 
-@njit(_GROW_SIGNATURE, cache=True, nogil=True)
+@compiled(_GROW_SIGNATURE)
 def grow_forest(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
     X: Any, scaling: Any, seed: Any, samples: int, feature: Any, threshold: Any, path: Any
 ) -> None:
@@ -234,7 +233,7 @@ def grow_forest(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
                 begin[2 * node + 2], end[2 * node + 2] = kept, stop
 
 
-@njit(_SCORE_SIGNATURE, cache=True, nogil=True)
+@compiled(_SCORE_SIGNATURE)
 def score_rows(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
     feature: Any,
     threshold: Any,

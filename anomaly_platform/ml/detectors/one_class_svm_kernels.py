@@ -8,14 +8,15 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from anomaly_platform.ml.compiled import compiled
 
 Matrix = npt.NDArray[np.float64]
 
 RBF, POLY, SIGMOID = 0, 1, 2
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def decision(X: Matrix, vectors: Matrix, weights: Matrix, parameters: Matrix, out: Matrix) -> None:
     """Write sum of weights · k(x, vector) − offset into ``out`` for every row of ``X``.
 

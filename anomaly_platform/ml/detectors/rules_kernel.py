@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.features.scans_kernels import place_row
 from anomaly_platform.ml.features.scans_words import INBOUND, ORIGIN, OUTBOUND, SALE, UNKNOWN
 
@@ -57,14 +57,14 @@ _SECOND = 1_000_000
 _HOUR = 3.6e9
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _copy(source: Row, target: Row) -> None:  # pragma: no cover
     """Copy a short row; a loop, since slices take seconds to compile."""
     for column in range(source.size):
         target[column] = source[column]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _find(keys: I64, key: int) -> int:  # pragma: no cover
     """Index of a key among sorted ones, −1 if it is not there."""
     low, high = 0, keys.size
@@ -77,7 +77,7 @@ def _find(keys: I64, key: int) -> int:  # pragma: no cover
     return low if low < keys.size and keys[low] == key else -1
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _clear(codes: I64, measured: F64) -> None:  # pragma: no cover
     """Forget a verdict."""
     codes[ORDER] = codes[LOCATION] = 0
@@ -86,7 +86,7 @@ def _clear(codes: I64, measured: F64) -> None:  # pragma: no cover
         measured[column] = np.nan
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _kilometres(
     lat_a: float, lon_a: float, lat_b: float, lon_b: float
 ) -> float:  # pragma: no cover
@@ -97,7 +97,7 @@ def _kilometres(
     return distance
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _order(state: I64, way: int, place: int, hierarchy: I8) -> int:  # pragma: no cover
     """Say what is wrong with the order of the last believed scan and this one."""
     last, same = state[_WAY], place >= 0 and place == state[_PLACE]
@@ -121,7 +121,7 @@ def _order(state: I64, way: int, place: int, hierarchy: I8) -> int:  # pragma: n
     return found
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _move(
     kinds: I8, hierarchy: I8, moves: I8, a: int, b: int, back: bool
 ) -> int:  # pragma: no cover
@@ -136,7 +136,7 @@ def _move(
     return SKIPPED if hierarchy[b] > hierarchy[a] else AGAINST
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _judge(  # pragma: no cover
     state: I64, now: I64, world: Columns, routes: Columns, limits: F64, codes: I64, measured: F64
 ) -> bool:
@@ -175,7 +175,7 @@ def _judge(  # pragma: no cover
     return contradicted
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _take_in(  # pragma: no cover
     i: int, states: I64, now: I64, contradicted: bool, codes: I64
 ) -> None:
@@ -197,7 +197,7 @@ def _take_in(  # pragma: no cover
     _copy(now, believed)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _twin(i: int, lo: int, times: I64, place: I32) -> int:  # pragma: no cover
     """Row before i at which the same code was elsewhere in the same second; −1 if none."""
     j = i - 1
@@ -208,7 +208,7 @@ def _twin(i: int, lo: int, times: I64, place: I32) -> int:  # pragma: no cover
     return -1
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _read_again(state: I64, now: I64, within: float) -> bool:  # pragma: no cover
     """Say whether this is the last scan read once more (perhaps with its words lost)."""
     same = now[_PLACE] >= 0 and now[_PLACE] == state[_PLACE]
@@ -217,7 +217,7 @@ def _read_again(state: I64, now: I64, within: float) -> bool:  # pragma: no cove
     return read_again
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _fault(
     found: int, place: int, step_kind: int, kinds: I8, listed: Bools
 ) -> int:  # pragma: no cover
@@ -229,7 +229,7 @@ def _fault(
     return found
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _step(  # pragma: no cover
     i: int,
     lo: int,
@@ -282,7 +282,7 @@ def _step(  # pragma: no cover
         _copy(now, believed)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def walk(  # pragma: no cover
     starts: I64, epc: I64, scans: Columns, world: Columns, routes: Columns, limits: F64
 ) -> tuple[I64, F64]:

@@ -9,8 +9,8 @@ in arrays with a place per series, so that a reading costs what a row in the mid
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.features.kernels import (
     Ints,
     _gap,
@@ -23,7 +23,7 @@ from anomaly_platform.ml.features.kernels import (
 from anomaly_platform.ml.features.ordered import Floats
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def append_rows(
     places: Ints,
     new_times: Ints,

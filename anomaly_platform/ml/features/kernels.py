@@ -21,8 +21,8 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.features.metrics import MetricFeatureSet
 from anomaly_platform.ml.features.ordered import Floats, insert, mad, quantile, remove, replace
 
@@ -51,7 +51,7 @@ def clock_table() -> Floats:
     return np.array(columns, dtype=np.float32).T.astype(np.float64)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _bounded(x: float) -> float:  # pragma: no cover
     """Overflow of extreme inputs becomes the largest number instead of infinity."""
     if x > _LARGEST:
@@ -61,7 +61,7 @@ def _bounded(x: float) -> float:  # pragma: no cover
     return x
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _segment(
     segment: Floats, reference: float, sums: Floats, squares: Floats
 ) -> tuple[float, float]:  # pragma: no cover
@@ -99,7 +99,7 @@ def _segment(
     return total, total_squares
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _window_features(
     values: Floats,
     i: int,
@@ -170,7 +170,7 @@ def _window_features(
     return at + 5
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _lag_features(
     values: Floats, i: int, lags: Ints, oldest: int, out: Floats, column: int, at: int
 ) -> int:  # pragma: no cover
@@ -188,7 +188,7 @@ def _lag_features(
     return at
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _gap(times: Ints, i: int, frequency: int) -> int:  # pragma: no cover
     """Count the readings that are missing between row i and the one before."""
     between: int = times[i] - times[i - 1]
@@ -198,20 +198,20 @@ def _gap(times: Ints, i: int, frequency: int) -> int:  # pragma: no cover
     return max(0, (between + frequency // 2) // frequency - 1)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _minute_of_week(time: int) -> int:  # pragma: no cover
     """Return the row of `clock_table` of a time in microseconds since 1970."""
     minute: int = (time // _MINUTE + _MONDAY) % _MINUTES_OF_WEEK
     return minute
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _step(values: Floats, i: int) -> float:  # pragma: no cover
     """Return the distance of row i from the one before it; NaN where either has no value."""
     return _bounded(abs(values[i] - values[i - 1]))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _measure_steps(values: Floats, begin: int, end: int, steps: Floats) -> None:  # pragma: no cover
     """Write the distance of every row from the one before it; NaN where either has no value."""
     steps[begin] = np.nan
@@ -219,7 +219,7 @@ def _measure_steps(values: Floats, begin: int, end: int, steps: Floats) -> None:
         steps[i] = _step(values, i)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _slide(
     values: Floats, i: int, start: int, ordered: Floats, size: int, first: int, behind: int
 ) -> int:  # pragma: no cover
@@ -240,7 +240,7 @@ def _slide(
     return size
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def feature_kernel(
     times: Ints,
     values: Floats,
@@ -331,7 +331,7 @@ def feature_kernel(
     return column
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _first_windows(
     times: Ints,
     values: Floats,
@@ -375,7 +375,7 @@ def _first_windows(
         sizes[series, windows.size] = size
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def appended_kernel(
     times: Ints,
     values: Floats,

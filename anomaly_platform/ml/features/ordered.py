@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from anomaly_platform.ml.compiled import compiled
 
 Floats = npt.NDArray[np.float64]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def position(ordered: Floats, size: int, value: float) -> int:  # pragma: no cover
     """First index of `ordered[:size]` whose entry is not below `value`, found without branches."""
     at = 0
@@ -24,7 +25,7 @@ def position(ordered: Floats, size: int, value: float) -> int:  # pragma: no cov
     return at
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def insert(ordered: Floats, size: int, value: float) -> None:  # pragma: no cover
     """Insert a value into `ordered[:size]`, whose array has room for it."""
     k = position(ordered, size, value)
@@ -33,7 +34,7 @@ def insert(ordered: Floats, size: int, value: float) -> None:  # pragma: no cove
     ordered[k] = value
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def remove(ordered: Floats, size: int, value: float) -> None:  # pragma: no cover
     """Remove a value that `ordered[:size]` holds."""
     k = position(ordered, size, value)
@@ -41,7 +42,7 @@ def remove(ordered: Floats, size: int, value: float) -> None:  # pragma: no cove
         ordered[i] = ordered[i + 1]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def replace(ordered: Floats, size: int, old: float, new: float) -> None:  # pragma: no cover
     """Remove one value and insert another, moving only what lies between the two."""
     k = position(ordered, size, old)
@@ -58,7 +59,7 @@ def replace(ordered: Floats, size: int, old: float, new: float) -> None:  # prag
         ordered[p] = new
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def quantile(ordered: Floats, size: int, q: float) -> float:  # pragma: no cover
     """Linear-interpolation quantile of a sorted array, as NumPy's default."""
     place = q * (size - 1)
@@ -69,7 +70,7 @@ def quantile(ordered: Floats, size: int, q: float) -> float:  # pragma: no cover
     return float(ordered[k] * (1.0 - rest) + ordered[k + 1] * rest)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _nth_deviation(
     ordered: Floats, size: int, centre: float, split: int, n: int
 ) -> float:  # pragma: no cover
@@ -96,7 +97,7 @@ def _nth_deviation(
     return result
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def mad(ordered: Floats, size: int, centre: float) -> float:  # pragma: no cover
     """Median absolute deviation of `ordered[:size]` from its median `centre`."""
     split = position(ordered, size, centre)

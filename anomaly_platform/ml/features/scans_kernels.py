@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.features.scans_words import INBOUND, ORIGIN, OUTBOUND, SALE
 
 I64 = npt.NDArray[np.int64]
@@ -18,7 +18,7 @@ I32 = npt.NDArray[np.int32]
 I8 = npt.NDArray[np.int8]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def history_starts(times: I64, first: I64, reach: int, most: int) -> I64:  # pragma: no cover
     """First row of each scan's history.
 
@@ -43,7 +43,7 @@ def history_starts(times: I64, first: I64, reach: int, most: int) -> I64:  # pra
     return starts
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def place_row(i: int, lo: int, place: I32, stage: I32, direction: I8) -> int:  # pragma: no cover
     """Row that tells where scan i happened, looking back no further than row lo; −1 if none."""
     if place[i] >= 0:
@@ -64,7 +64,7 @@ def place_row(i: int, lo: int, place: I32, stage: I32, direction: I8) -> int:  #
     return j if stayed else -1
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def sequence_rows(
     starts: I64, place: I32, stage: I32, direction: I8
 ) -> tuple[I64, I64, I64, I64]:  # pragma: no cover

@@ -8,15 +8,15 @@ it gets in a batch.
 import math
 from typing import Any
 
-from numba import njit, types
+from numba import types
 
+from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.features.ordered import quantile
 
 _MATRIX = types.Array(types.float64, 2, "C", readonly=True)
 _VECTOR = types.Array(types.float64, 1, "C", readonly=True)
 _OUT = types.float64[:, ::1]
 #: A division by zero gives infinity, as everywhere else, not an exception.
-_COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 _TO_SIGMA = 1.4826
 #: Share of the training spread below which a trailing spread is not believed.
@@ -24,7 +24,7 @@ FLOOR_SHARE = 0.25
 _EXTREME = 1e3
 
 
-@njit(types.float64(types.float64), **_COMPILED)
+@compiled(types.float64(types.float64), error_model="numpy")
 def _asinh(x: float) -> float:
     """Return asinh(x) within two ulps, several times faster than the C library's own."""
     size = abs(x)
@@ -36,9 +36,9 @@ def _asinh(x: float) -> float:
     return math.copysign(result, x)
 
 
-@njit(
+@compiled(
     types.void(_MATRIX, types.float64, types.float64, _OUT),
-    **_COMPILED,
+    error_model="numpy",
 )
 def relate(columns: Any, floor: float, step: float, out: Any) -> None:
     """Write the relations of (n,) readings, neither centred nor in units, to ``out``.
@@ -70,7 +70,7 @@ def relate(columns: Any, floor: float, step: float, out: Any) -> None:
         out[i, windows + 2] = _asinh(columns[1, i] / step)
 
 
-@njit(types.void(_MATRIX, _VECTOR, _VECTOR, _OUT), **_COMPILED)
+@compiled(types.void(_MATRIX, _VECTOR, _VECTOR, _OUT), error_model="numpy")
 def standardise(relations: Any, medians: Any, tails: Any, out: Any) -> None:
     """Write (n, inputs) relations, less their medians, in units of their tails, to ``out``.
 
@@ -86,9 +86,9 @@ def standardise(relations: Any, medians: Any, tails: Any, out: Any) -> None:
             out[i, j] = x
 
 
-@njit(
+@compiled(
     types.void(_OUT, _VECTOR, _MATRIX, _VECTOR, _VECTOR, types.float64, types.float64, _VECTOR),
-    **_COMPILED,
+    error_model="numpy",
 )
 def quieten(
     inputs: Any,
@@ -146,9 +146,9 @@ def quieten(
                     inputs[i, columns - 2] /= rest
 
 
-@njit(
+@compiled(
     types.void(_MATRIX, types.float64, types.float64[::1], types.float64[::1]),
-    **_COMPILED,
+    error_model="numpy",
 )
 def centres_and_tails(ordered: Any, share: float, medians: Any, tails: Any) -> None:
     """Write the median of each of (inputs, n) sorted rows, and a quantile of the distances from it.

@@ -8,7 +8,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
+
+from anomaly_platform.ml.compiled import compiled
 
 _MATRIX = types.Array(types.float64, 2, "C", readonly=True)
 _SINGLES = types.Array(types.float32, 2, "C", readonly=True)
@@ -16,14 +18,13 @@ _VECTOR = types.Array(types.float64, 1, "C", readonly=True)
 _TIMES = types.Array(types.int64, 1, "C", readonly=True)
 _OUT = types.float64[:, ::1]
 #: A division by zero gives infinity, as everywhere else, not an exception.
-_COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 _MONDAY = 3 * 86_400_000_000
 
 
-@njit(
+@compiled(
     types.float64[::1](_TIMES, _MATRIX, types.int64, types.int64),
-    **_COMPILED,
+    error_model="numpy",
 )
 def repetition(  # noqa: C901 - one compiled loop nest
     times: Any, inputs: Any, period: int, phases: int
@@ -71,9 +72,9 @@ def repetition(  # noqa: C901 - one compiled loop nest
     return result
 
 
-@njit(
+@compiled(
     types.void(_TIMES, _MATRIX, types.int64, types.int64, _VECTOR, _OUT, _OUT),
-    **_COMPILED,
+    error_model="numpy",
 )
 def fill_profile(
     times: Any, inputs: Any, period: int, phases: int, shares: Any, offset: Any, widening: Any
@@ -115,9 +116,9 @@ def fill_profile(
             widening[j, k] = max(1.0, 2.0 * math.sqrt(near / max(rows, 1.0)))
 
 
-@njit(
+@compiled(
     types.void(_TIMES, _MATRIX, types.int64, types.int64, _SINGLES, _SINGLES, _OUT),
-    **_COMPILED,
+    error_model="numpy",
 )
 def take_off(
     times: Any, inputs: Any, period: int, phases: int, offset: Any, widening: Any, out: Any

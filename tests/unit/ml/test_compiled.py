@@ -1,0 +1,85 @@
+"""Machine code is kept as long as nothing that it is made of has changed."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from anomaly_platform.ml import compiled
+
+KERNEL = """
+from {package}.ml.compiled import compiled
+from {package}.ml.callee import ADDED, doubled
+
+@compiled()
+def kernel(x):
+    return doubled(x) + ADDED
+"""
+CALLEE = """
+from {package}.ml.compiled import compiled
+
+ADDED = {added}
+
+@compiled()
+def doubled(x):
+    return {factor} * x
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A package with a compiled function that is made of parts of another file."""
+    folder = tmp_path / "other" / "ml"
+    folder.mkdir(parents=True)
+    for one in (folder.parent, folder):
+        (one / "__init__.py").touch()
+    shutil.copy(compiled.__file__, folder / "compiled.py")
+    (folder / "kernel.py").write_text(KERNEL.format(package="other"))
+    write_callee(folder, factor=2, added=1)
+    return folder
+
+
+def write_callee(folder: Path, *, factor: int, added: int) -> None:
+    text = CALLEE.format(package="other", factor=factor, added=added)
+    (folder / "callee.py").write_text(text)
+
+
+def result(package: Path) -> float:
+    code = "from other.ml.kernel import kernel; print(kernel(10.0))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=package.parents[1],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return float(done.stdout)
+
+
+def test_what_a_kernel_calls_in_another_file_is_compiled_anew(package: Path) -> None:
+    assert result(package) == 21.0
+    assert list(package.rglob("compiled-*/**/*.nbc"))
+    write_callee(package, factor=3, added=1)
+    assert result(package) == 31.0
+    write_callee(package, factor=3, added=5)
+    assert result(package) == 35.0
+
+
+def test_only_what_kernels_are_made_of_counts(package: Path) -> None:
+    def digest() -> str:
+        # As the copy says: the names of the package are its own.
+        code = (
+            "from pathlib import Path; from other.ml import compiled; "
+            "print(compiled.sources_digest(Path(compiled.__file__).parent))"
+        )
+        return subprocess.check_output(
+            [sys.executable, "-c", code], cwd=package.parents[1], text=True
+        )
+
+    before = digest()
+    (package / "unrelated.py").write_text("ANYTHING = 1\n")
+    assert digest() == before
+    write_callee(package, factor=2, added=7)
+    assert digest() != before
