@@ -11,6 +11,7 @@ from typing import Final
 import polars as pl
 
 BUCKETS: Final = 64
+_FEW: Final = 1_000
 
 
 def bucket(entity: str) -> int:
@@ -40,11 +41,12 @@ def bucket_of(entities: pl.Series) -> pl.Series:
     Returns
     -------
     pl.Series
-        Shape (n,), ``UInt8`` in 0…63, named ``bucket``. Each distinct entity is hashed once.
+        Shape (n,), ``UInt8`` in 0…63, named ``bucket``. Of many, each distinct one is hashed once.
     """
+    if len(entities) <= _FEW:
+        few = [bucket(entity or "") for entity in entities.cast(pl.String).to_list()]
+        return pl.Series("bucket", few, dtype=pl.UInt8)
     filled = entities.cast(pl.String).fill_null("")
-    if filled.is_empty():
-        return pl.Series("bucket", [], dtype=pl.UInt8)
     distinct = filled.unique()
     buckets = pl.Series([bucket(entity) for entity in distinct], dtype=pl.UInt8)
     return filled.replace_strict(distinct, buckets, return_dtype=pl.UInt8).alias("bucket")

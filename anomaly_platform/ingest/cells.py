@@ -20,6 +20,7 @@ MAX_METADATA: Final = 65_536
 
 _MISSING: Final = ["", "null", "none", "na", "n/a", "\\n"]
 _CONTROL: Final = r"\p{Cc}"
+_GOOD, _ABSENT, _TOO_LONG, _HAS_CONTROL = range(4)
 #: So many names are judged one by one sooner than their distinct ones are found.
 FEW: Final = 1_000
 _LABELS: Final = {
@@ -57,7 +58,7 @@ def read_numbers(texts: pl.Series) -> Cells:
     stripped = texts.str.strip_chars().alias("text")
     values = stripped.cast(pl.Float64, strict=False)
     good = values.is_finite().fill_null(value=False)
-    reasons = pl.Series("reason", [None], dtype=pl.String).new_from_index(0, len(texts))
+    reasons = _no_reasons(len(texts))
     if good.all():
         return Cells(_without_sign_of_zero(values), reasons)
     places = (~good).arg_true()
@@ -103,13 +104,13 @@ def read_names(texts: pl.Series, what: str, *, required: bool = True) -> Cells:
     if len(texts) <= FEW:
         needed = {texts.name} if required else set()
         return read_few_names({texts.name: texts}, {texts.name: what}, needed)[texts.name]
-    read = pl.DataFrame({"name": texts}).select(_stripped("name"))
-    judged = read.unique().select("name", **_judged("name", what, required=required))
+    read = pl.DataFrame({"name": texts}).select(_STRIPPED)
+    judged = read.unique().select("name", _VALUE, _FAULT)
     names = read["name"].alias(texts.name)
-    if judged["reason"].null_count() == judged.height and not (judged["name"] == "").any():
-        reasons = pl.Series("reason", [None], dtype=pl.String).new_from_index(0, len(texts))
-        return Cells(names, reasons)
-    return _looked_up(names, judged)
+    reasons = _reasons(judged["fault"], what, required=required)
+    if reasons.null_count() == judged.height and not (judged["name"] == "").any():
+        return Cells(names, _no_reasons(len(texts)))
+    return _looked_up(names, judged.with_columns(reasons))
 
 
 def read_few_names(
@@ -124,35 +125,49 @@ def read_few_names(
     required
         Columns in which a missing name is refused.
     """
-    read = pl.DataFrame(dict(columns)).select(_stripped(name) for name in columns)
-    judged = read.select(
-        expression.alias(f"{part} {name}")
-        for name in columns
-        for part, expression in _judged(name, what[name], required=name in required).items()
-    )
-    return {
-        name: Cells(judged[f"value {name}"].alias(name), judged[f"reason {name}"].alias("reason"))
-        for name in columns
+    stacked = pl.concat([texts.alias("name") for texts in columns.values()])
+    judged = stacked.to_frame().select(_STRIPPED).select(_VALUE, _FAULT)
+    rows = len(stacked) // len(columns)
+    cells = {}
+    for i, name in enumerate(columns):
+        here = judged[i * rows : (i + 1) * rows]
+        reasons = _reasons(here["fault"], what[name], required=name in required)
+        cells[name] = Cells(here["value"].alias(name), reasons)
+    return cells
+
+
+_STRIPPED: Final = pl.col("name").str.strip_chars().str.normalize("NFC")
+_VALUE: Final = pl.when(pl.col("name") != "").then(pl.col("name")).alias("value")
+_FAULT: Final = (
+    pl.when(pl.col("name").is_null() | (pl.col("name") == ""))
+    .then(pl.lit(_ABSENT, pl.Int8))
+    .when(pl.col("name").str.len_chars() > MAX_NAME)
+    .then(pl.lit(_TOO_LONG, pl.Int8))
+    .when(pl.col("name").str.contains(_CONTROL))
+    .then(pl.lit(_HAS_CONTROL, pl.Int8))
+    .otherwise(pl.lit(_GOOD, pl.Int8))
+    .alias("fault")
+)
+"""What is wrong with a stripped name, whatever it is called."""
+
+
+def _reasons(faults: pl.Series, what: str, *, required: bool) -> pl.Series:
+    """Put into words what is wrong with the names of one column."""
+    least = _ABSENT if required else _TOO_LONG
+    worst = faults.max()
+    if worst is None or int(str(worst)) < least:
+        return _no_reasons(len(faults))
+    words = {
+        _ABSENT: f"{what} is missing" if required else None,
+        _TOO_LONG: f"{what} is longer than {MAX_NAME} characters",
+        _HAS_CONTROL: f"{what} has control characters",
     }
+    said = faults.replace_strict(words, default=None, return_dtype=pl.String)
+    return said.alias("reason")
 
 
-def _stripped(name: str) -> pl.Expr:
-    return pl.col(name).str.strip_chars().str.normalize("NFC")
-
-
-def _judged(name: str, what: str, *, required: bool) -> dict[str, pl.Expr]:
-    """Return what a stripped name says, and what is wrong with it."""
-    return {
-        "reason": pl.when(pl.col(name).is_null() | (pl.col(name) == ""))
-        .then(pl.lit(f"{what} is missing") if required else None)
-        .when(pl.col(name).str.len_chars() > MAX_NAME)
-        .then(pl.lit(f"{what} is longer than {MAX_NAME} characters"))
-        .when(pl.col(name).str.contains(_CONTROL))
-        .then(pl.lit(f"{what} has control characters"))
-        .otherwise(None)
-        .cast(pl.String),
-        "value": pl.when(pl.col(name) != "").then(pl.col(name)),
-    }
+def _no_reasons(rows: int) -> pl.Series:
+    return pl.Series("reason", [None], dtype=pl.String).new_from_index(0, rows)
 
 
 def read_labels(texts: pl.Series) -> Cells:
@@ -165,8 +180,7 @@ def read_uuids(texts: pl.Series) -> Cells:
     lowered = texts.str.strip_chars().str.to_lowercase()
     plain = lowered.str.contains(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
     if (plain | lowered.is_null()).all():
-        reasons = pl.Series("reason", [None], dtype=pl.String).new_from_index(0, len(texts))
-        return Cells(lowered, reasons)
+        return Cells(lowered, _no_reasons(len(texts)))
     return _by_distinct(texts, pl.String(), _uuid)
 
 

@@ -45,6 +45,8 @@ _BASIC: Final = (
 _EPOCH_FROM: Final = 946_684_800  # 2000-01-01, in seconds
 _EPOCH_UNTIL: Final = 4_102_444_800  # 2100-01-01
 # Beyond these a zone's offset could leave the years that Python's datetime can hold.
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 _CALENDAR_FROM: Final = datetime(1, 1, 2, tzinfo=UTC)
 _CALENDAR_UNTIL: Final = datetime(9999, 12, 30, tzinfo=UTC)
 
@@ -91,13 +93,12 @@ def parse_event_time(texts: pl.Series, default_timezone: str = "UTC") -> pl.Seri
     check_timezone(default_timezone)
     stripped = texts.cast(pl.String).str.strip_chars().alias("text")
     parsed = _fast(stripped, default_timezone)
-    rest = parsed.is_null() & stripped.is_not_null()
-    if rest.any():
-        positions = rest.arg_true()
+    if parsed.null_count() > stripped.null_count():
+        positions = (parsed.is_null() & stripped.is_not_null()).arg_true()
         slow = _careful(stripped.gather(positions), default_timezone)
         parsed = parsed.scatter(positions, slow)
-    in_calendar = parsed.is_between(_CALENDAR_FROM, _CALENDAR_UNTIL).fill_null(value=True)
-    if not in_calendar.all():
+    if not _lie_within(parsed, _CALENDAR_FROM, _CALENDAR_UNTIL):
+        in_calendar = parsed.is_between(_CALENDAR_FROM, _CALENDAR_UNTIL).fill_null(value=True)
         parsed = parsed.set(~in_calendar, None)
     return parsed.alias("event_time")
 
@@ -129,6 +130,8 @@ def refuse_event_time(
     """
     first = start.astimezone(UTC)
     last = now.astimezone(UTC) + future_allowance
+    if not event_times.null_count() and _lie_within(event_times, first, last):
+        return pl.Series("reason", [None], dtype=pl.String).new_from_index(0, len(event_times))
     reasons = (
         pl.when(pl.col("event_time").is_null())
         .then(pl.lit("not a time (ISO 8601, YYYY-MM-DD HH:MM:SS or seconds since 1970)"))
@@ -140,6 +143,17 @@ def refuse_event_time(
     )
     frame = pl.DataFrame({"event_time": event_times.cast(EVENT_TIME)})
     return frame.select(reasons.cast(pl.String).alias("reason")).to_series()
+
+
+def _lie_within(times: pl.Series, first: datetime, last: datetime) -> bool:
+    """Whether no time lies outside, of those that are not null."""
+    # As numbers: a time out of the calendar cannot be a datetime.
+    numbers = times.cast(EVENT_TIME).cast(pl.Int64)
+    earliest, latest = numbers.min(), numbers.max()
+    if not isinstance(earliest, int) or not isinstance(latest, int):
+        return True
+    lower, upper = ((bound - _EPOCH) // _MICROSECOND for bound in (first, last))
+    return lower <= earliest and latest <= upper
 
 
 def _fast(stripped: pl.Series, zone: str) -> pl.Series:

@@ -68,9 +68,9 @@ def check_scans(
     """
     rows = pl.DataFrame(
         {
-            "batch_seq": pl.Series([1] * len(events), dtype=pl.Int64),
+            "batch_seq": pl.Series([1], dtype=pl.Int64).new_from_index(0, len(events)),
             "row_number": pl.int_range(first_row, first_row + len(events), eager=True),
-            "column": pl.Series([""] * len(events), dtype=pl.String),
+            "column": pl.Series([""], dtype=pl.String).new_from_index(0, len(events)),
             **{
                 f"{name}_text": pl.Series([one.get(name) for one in events], dtype=pl.String)
                 for name in ("event_time", *_READ)
@@ -79,8 +79,8 @@ def check_scans(
     )
     times = parse_event_time(rows["event_time_text"], timezone)
     reasons = refuse_event_time(times, start=start, now=now, future_allowance=future_allowance)
-    missing = rows["event_time_text"].str.strip_chars().fill_null("") == ""
-    if missing.any():
+    if times.null_count():
+        missing = rows["event_time_text"].str.strip_chars().fill_null("") == ""
         reasons = reasons.set(missing, "the time is missing")
     names = {name: f"the {name}" for name in _READ} | {"epc_code": "the EPC code"}
     texts = {name: rows[f"{name}_text"] for name in names}
@@ -95,9 +95,10 @@ def check_scans(
     events_read, refused = split_by_reason(rows, columns, _TEXTS)
     winners, conflicts, duplicates = settle_duplicates(events_read, SCAN_KEY, _PAYLOAD)
     frame = with_event_ids(winners, [name for name in SCAN_KEY if name != "event_time"])
-    frame = frame.with_columns(bucket_of(frame["epc_code"]), entity="epc_code").select(
-        "row_number", "bucket", "entity", "event_time", *_READ
-    )
+    frame = frame.hstack([bucket_of(frame["epc_code"]), frame["epc_code"].alias("entity")])
+    frame = frame[["row_number", "bucket", "entity", "event_time", *_READ]]
     if conflicts.height:
         refused = pl.concat([refused, conflict_rejects(conflicts, _TEXTS)])
-    return CheckedScans(frame, refused.sort("row_number"), duplicates)
+    if refused.height:
+        refused = refused.sort("row_number")
+    return CheckedScans(frame, refused, duplicates)

@@ -168,7 +168,8 @@ def split_by_reason(
     reasons = pl.DataFrame(
         {name: cells.reasons for name, cells in columns.items() if cells.reasons.count()}
     )
-    events = rows.with_columns(cells.values.alias(name) for name, cells in columns.items())
+    kept = [name for name in rows.columns if name not in columns]
+    events = rows[kept].hstack([cells.values.alias(name) for name, cells in columns.items()])
     if not reasons.width:
         return events, pl.DataFrame(schema=DAY_REJECTS)
     judged = reasons.select(

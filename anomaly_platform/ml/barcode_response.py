@@ -12,9 +12,12 @@ from collections.abc import Iterable, Iterator
 from typing import IO, Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+from anomaly_platform.ml.columns import runs
 
 RULE_FIELDS: Final = {
     "epcFake": "epc_fake",
@@ -115,12 +118,12 @@ class ResponseBuilder:
     def add(self, scored: pl.DataFrame) -> list[EventVerdict]:
         """Count a chunk and return its verdicts, in the order of its rows."""
         self._count(scored)
-        names = {kind: [f"{kind}_score"] for kind in RULE_FIELDS}
-        rules = {kind: scored[column[0]].to_list() for kind, column in names.items()}
+        rules = {kind: scored[f"{kind}_score"].to_list() for kind in RULE_FIELDS}
         verdicts = []
         columns = ("event_id", "epc_code", "lstm_score", "svm_score", "ml_combined_score")
         rest = ("final_confidence", "severity", "ml_explanation")
-        for row, values in enumerate(scored.select(*columns, *rest).iter_rows()):
+        said = (scored[name].to_list() for name in (*columns, *rest))
+        for row, values in enumerate(zip(*said, strict=True)):
             event_id, epc, lstm, svm, ml, final, severity, words = values
             findings: dict[str, float | bool] = {}
             for kind, field in RULE_FIELDS.items():
@@ -143,28 +146,20 @@ class ResponseBuilder:
         return verdicts
 
     def _count(self, scored: pl.DataFrame) -> None:
-        fired = [pl.col(f"{kind}_score") >= FIRES_AT for kind in RULE_FIELDS]
-        counts = scored.group_by("epc_code", maintain_order=True).agg(
-            pl.len().cast(pl.Int64),
-            *(hit.sum().cast(pl.Int64).alias(f"{i}") for i, hit in enumerate(fired)),
-        )
-        for epc, *numbers in counts.iter_rows():
-            now = np.array(numbers, dtype=np.int64)
-            self._epcs[epc] = self._epcs[epc] + now if epc in self._epcs else now
-        ml, rule = pl.col("ml_combined_score") >= FIRES_AT, pl.any_horizontal(fired)
-        ml = ml.fill_null(value=False)
-        found = scored.select(
-            ml.sum().alias("ml"),
-            (pl.col("lstm_score") >= FIRES_AT).sum().alias("lstm"),
-            (pl.col("svm_score") >= FIRES_AT).sum().alias("svm"),
-            (rule & ~ml).sum().alias("rule_only"),
-            (ml & ~rule).sum().alias("ml_only"),
-            pl.col("final_confidence").filter(rule | ml).sum().alias("confidence"),
-            (rule | ml).sum().alias("found"),
-        ).row(0)
-        self._ml += np.array(found[:5], dtype=np.int64)
-        self._confidence += float(found[5])
-        self._found += int(found[6])
+        fired = np.stack([_reach(scored[f"{kind}_score"]) for kind in RULE_FIELDS], axis=1)
+        hits = np.column_stack([np.ones(len(fired), dtype=bool), fired])
+        codes = scored["epc_code"]
+        begins = np.flatnonzero(np.diff(runs(codes), prepend=-1))
+        for epc, numbers in zip(
+            codes[begins], np.add.reduceat(hits, begins, dtype=np.int64), strict=True
+        ):
+            self._epcs[epc] = self._epcs[epc] + numbers if epc in self._epcs else numbers
+        rule, ml = fired.any(axis=1), _reach(scored["ml_combined_score"])
+        lstm, svm = _reach(scored["lstm_score"]), _reach(scored["svm_score"])
+        self._ml += [part.sum() for part in (ml, lstm, svm, rule & ~ml, ml & ~rule)]
+        found = rule | ml
+        self._confidence += float(scored["final_confidence"].to_numpy()[found].sum())
+        self._found += int(found.sum())
 
     def epc_stats(self) -> Iterator[EpcCounts]:
         """Yield the counts of every EPC, in the order of their first appearance."""
@@ -239,3 +234,8 @@ def _counts(numbers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[str, in
 
 def _rounded(score: float | None) -> float | None:
     return None if score is None else round(score, 2)
+
+
+def _reach(scores: pl.Series) -> npt.NDArray[np.bool_]:
+    """(n,) whether a score is that of an anomaly; a missing one is not."""
+    return np.asarray(scores.cast(pl.Float64).to_numpy() >= FIRES_AT)

@@ -112,23 +112,24 @@ class BarcodeModels:
         rows = np.arange(frame.height)
         if since is not None:
             rows = np.flatnonzero((frame["event_time"] >= since).to_numpy())
-        said = np.flatnonzero(fused.final[rows] >= EXPLAINED_FROM)
+            frame = frame[rows]
+        final = fused.final[rows]
+        said = np.flatnonzero(final >= EXPLAINED_FROM)
         words = np.full(len(rows), "", dtype=object)
-        words[said] = self._words(frame, rows[said], fused, done.results)
-        return frame[rows].with_columns(
-            *(
-                pl.lit(pl.Series(name, values[rows])).fill_nan(None)
-                for name, values in (
-                    ("lstm_score", fused.lstm),
-                    ("svm_score", fused.svm),
-                    ("ml_combined_score", fused.ml),
-                    ("final_confidence", fused.final),
-                )
-            ),
-            pl.Series("is_anomaly", fused.final[rows] >= 50.0),
-            pl.Series("severity", severities(fused.final[rows])),
+        words[said] = self._words(frame[said], rows[said], fused, done.results)
+        numbers = {
+            "lstm_score": fused.lstm[rows],
+            "svm_score": fused.svm[rows],
+            "ml_combined_score": fused.ml[rows],
+            "final_confidence": final,
+        }
+        columns = [
+            *(pl.Series(name, values, nan_to_null=True) for name, values in numbers.items()),
+            pl.Series("is_anomaly", final >= 50.0),
+            pl.Series("severity", severities(final)),
             pl.Series("ml_explanation", words.tolist(), dtype=pl.String),
-        )
+        ]
+        return frame[[name for name in frame.columns if name not in SCORE_COLUMNS]].hstack(columns)
 
     def in_chunks(
         self, features: IntoDataFrame, *, rows: int = SCANS_PER_CHUNK, threshold: float = THRESHOLD
@@ -151,10 +152,10 @@ class BarcodeModels:
         fused: Fused,
         verdicts: Mapping[str, Verdicts],
     ) -> list[str]:
+        """Explain the scans of `frame`, which have the numbers `rows` in `fused`."""
         sequence, svm = verdicts.get(LSTM), verdicts.get(SVM)
-        known = self.rules.reference.locations
-        places = dict(zip(known["location_id"], known["scan_location"], strict=True))
-        found = frame.select(f"{kind}_reason" for kind in RULE_KINDS)[rows]
+        places = self.rules.reference.place_names
+        found = frame[[f"{kind}_reason" for kind in RULE_KINDS]]
         words = []
         for row, reasons in zip(rows.tolist(), found.iter_rows(), strict=True):
             evidence = None
@@ -227,8 +228,8 @@ def after_violation(scans: pl.DataFrame) -> npt.NDArray[np.bool_]:
 
 def rule_certainty(scans: pl.DataFrame) -> Floats:
     """(n,) the highest of the rules' scores, 0–100."""
-    highest = scans.select(pl.max_horizontal(f"{kind}_score" for kind in RULE_KINDS)).to_series()
-    return np.asarray(highest.to_numpy(), dtype=np.float64)
+    scores = [scans[f"{kind}_score"].to_numpy() for kind in RULE_KINDS]
+    return np.asarray(np.fmax.reduce(scores), dtype=np.float64)
 
 
 def severities(confidence: Floats) -> list[str]:

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import polars as pl
 
+from anomaly_platform.ml.columns import coded, microseconds
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.resources.quarantine import insert_rejects
 from anomaly_platform.serving.served import ServedScans
@@ -102,8 +104,9 @@ def judge_scans(
         timezone=BARCODE.timezone or settings.default_timezone,
     )
     detection.duplicates += checked.duplicates
-    detection.refused += list(checked.rejects.select("row_number", "field", "reason").iter_rows())
     if checked.rejects.height:
+        refused = checked.rejects.select("row_number", "field", "reason")
+        detection.refused += list(refused.iter_rows())
         _quarantine(platform, checked.rejects)
     models = served.models or rules_alone(platform)
     detection.version = served.version
@@ -157,17 +160,23 @@ def _judge(
     from anomaly_platform.ml.features.scans_online import with_history
     from anomaly_platform.ml.features.scans_sequences import ScanSequences
 
-    first = scans.group_by("epc_code").agg(pl.col("row_number").min().alias("first_row"))
     states = look_back(platform, scans)
-    together = with_history(states, scans).with_columns(epc_code="entity")
+    together = with_history(states, scans)
+    codes = together.get_column_index("epc_code")
+    together.replace_column(codes, together["entity"].alias("epc_code"))
     ordered = ScanSequences.of(together)
     features = replace(ordered, frame=features_of(BARCODE.features, ordered))
     scored = models.score(features, threshold=platform.threshold_of(BARCODE), limits=limits)
-    return (
-        scored.filter(~pl.col("is_lookback"))
-        .join(first, on="epc_code", how="left", maintain_order="left")
-        .sort("first_row", "event_time", "row_number")
-    )
+    return _as_asked(scored[np.flatnonzero(~scored["is_lookback"].to_numpy())])
+
+
+def _as_asked(scored: pl.DataFrame) -> pl.DataFrame:
+    """Sort scans by code in the order of first appearance in the request, then by time."""
+    rows = scored["row_number"].to_numpy()
+    codes, code = coded(scored["epc_code"])
+    first = np.full(len(codes), np.iinfo(np.int64).max)
+    np.minimum.at(first, code, rows)
+    return scored[np.lexsort((rows, microseconds(scored["event_time"]), first[code]))]
 
 
 def look_back(platform: Platform, scans: pl.DataFrame) -> dict[str, ScanState]:
@@ -211,7 +220,7 @@ def _natural_keys(scans: pl.DataFrame) -> frozenset[tuple[Any, ...]]:
     return frozenset(
         zip(
             scans["epc_code"],
-            scans["event_time"].dt.epoch("us"),
+            microseconds(scans["event_time"]).tolist(),
             *(scans[name] for name in columns),
             strict=True,
         )

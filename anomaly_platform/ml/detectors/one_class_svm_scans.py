@@ -21,6 +21,11 @@ Floats = npt.NDArray[np.float64]
 SHORTEST_HOURS: Final = 0.1
 RAREST_MOVE: Final = 1e-4
 """Added before logarithms: six minutes, and a frequency below which a move was never seen."""
+_READ: Final = [
+    *("hour", "day_of_week", "is_weekend", "time_since_last_scan", "sequence_length"),
+    *("manufacture_age_days", "place", "previous_location", "business_step"),
+]
+"""Of the scan features; the other inputs come with place and transition."""
 NAMED: Final = 2
 """Features that an explanation names."""
 
@@ -118,10 +123,11 @@ def _numbers(inputs: ScanInputs, scans: pl.DataFrame) -> Floats:
     more than between one in a hundred and one in ten. A move between places that are not known
     is none, and counts as a usual one.
     """
-    frame = inputs.enrich(scans)
+    frame = inputs.enrich(scans[_READ])
     X = inputs.transform(frame, FEATURES)
     hours = inputs.transform(frame, ("time_since_last_scan",), scaled=False)[:, 0]
-    frequency = frame["location_transition_frequency"].fill_null(1.0).to_numpy()
+    frequency = frame["location_transition_frequency"].to_numpy()
+    frequency = np.where(np.isnan(frequency), 1.0, frequency)
     X[:, FEATURES.index("time_since_last_scan")] = np.log(hours + SHORTEST_HOURS)
     X[:, FEATURES.index("location_transition_frequency")] = np.log(frequency + RAREST_MOVE)
     return X

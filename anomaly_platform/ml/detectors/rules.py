@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.ml.columns import coded
 from anomaly_platform.ml.detectors import rules_kernel as k
 from anomaly_platform.ml.detectors.rules_codes import check_codes
 from anomaly_platform.ml.detectors.rules_parameters import FIRES_AT, RULE_KINDS, RuleParameters
@@ -37,7 +38,6 @@ RULE_COLUMNS = tuple(f"{kind}_{part}" for kind in RULE_KINDS for part in ("score
 FEATURE_SCHEMA = (
     *("entity", "event_id", "event_time", "location_id", "business_step", "event_type"),
 )
-_FEW = 1_000  # scans of which each is looked at by itself
 _SHORTEST_WATCHED = 0.5  # of the limit: below it a travel time is not even watched
 
 
@@ -177,7 +177,7 @@ class RulesModel:
         sequences = scans if isinstance(scans, ScanSequences) else ScanSequences.of(scans)
         places = self._places(sequences)
         codes, measured = self._walk(sequences, places)
-        fake = check_codes(sequences, self.reference.companies["company"], self.parameters)
+        fake = check_codes(sequences, self._companies, self.parameters)
         rows = np.arange(len(sequences.times))
         if since is not None:
             rows = rows[(sequences.frame["event_time"] >= since).to_numpy()]
@@ -193,7 +193,8 @@ class RulesModel:
         for kind in RULE_KINDS:
             columns.append(pl.Series(f"{kind}_score", scores[kind][rows]))
             columns.append(said.get(kind, silent).alias(f"{kind}_reason"))
-        return frame.drop(*RULE_COLUMNS, strict=False).hstack(columns)
+        kept = [name for name in frame.columns if name not in RULE_COLUMNS]
+        return frame[kept].hstack(columns)
 
     def to_arrays(self) -> Arrays:
         """Return everything as arrays for a bundle."""
@@ -224,6 +225,10 @@ class RulesModel:
         """The speed of the fastest vehicle."""
         fastest = self.reference.vehicles["max_speed_kmh"].max()
         return self.parameters.fallback_speed_kmh if fastest is None else float(str(fastest))
+
+    @cached_property
+    def _companies(self) -> frozenset[str]:
+        return frozenset(self.reference.companies["company"])
 
     @cached_property
     def _known(self) -> _KnownPlaces:
@@ -286,13 +291,8 @@ class RulesModel:
     def _walk(
         self, sequences: ScanSequences, places: _Places
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        back = sequences.frame.select(
-            pl.col("business_step")
-            .str.to_lowercase()
-            .str.starts_with("return")
-            .cast(pl.Int8)
-            .fill_null(-1)
-        ).to_series()
+        steps, step = coded(sequences.frame["business_step"])
+        back = np.array([*(one.lower().startswith("return") for one in steps), -1], dtype=np.int8)
         parameters = self.parameters
         limits = np.array(
             [
@@ -308,24 +308,22 @@ class RulesModel:
             sequences.place,
             sequences.stage,
             sequences.direction,
-            back.to_numpy().astype(np.int8),
-            self._step_kinds(sequences),
+            back[step],
+            self._step_kinds(sequences, steps, step),
             places.listed,
         )
         routes = self.routes.lookup(sequences.places)
         return k.walk(sequences.starts, sequences.epc, scans, places.world, routes, limits)
 
-    def _step_kinds(self, sequences: ScanSequences) -> npt.NDArray[np.int8]:
+    def _step_kinds(
+        self, sequences: ScanSequences, steps: list[str], step: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.int8]:
         """(n,) code of the type of place that a scan's words belong to, −1 where they say none."""
         prefixes, by_step = self._known.prefixes, self._known.kinds_of_steps
         by_stage = np.array([*(prefixes.get(s, -1) for s in sequences.stages), -1], dtype=np.int8)
         said = by_stage[sequences.stage]
-        steps = sequences.frame["business_step"]
-        if len(steps) <= _FEW:
-            step = np.fromiter((by_step.get(one, -1) for one in steps), np.int8, len(steps))
-        else:
-            step = steps.replace_strict(by_step, default=-1, return_dtype=pl.Int8).to_numpy()
-        return np.where(said >= 0, said, step).astype(np.int8)
+        of_step = np.array([*(by_step.get(one, -1) for one in steps), -1], dtype=np.int8)
+        return np.where(said >= 0, said, of_step[step]).astype(np.int8)
 
     def _scores(
         self, codes: npt.NDArray[np.int64], measured: npt.NDArray[np.float64]

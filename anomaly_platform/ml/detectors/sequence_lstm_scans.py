@@ -14,16 +14,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.ml.columns import coded, microseconds, runs
 from anomaly_platform.ml.detectors.sequence_lstm_events import (
-    ABSENT,
-    RESERVED,
-    UNKNOWN,
     EventSequences,
     SequenceSpec,
     Vocabulary,
@@ -169,52 +167,115 @@ def encode_scans(
     if scans["epc_code"].null_count() or scans["event_time"].null_count():
         raise ValueError("every scan needs an epc_code and an event_time")
     wrong = np.zeros(scans.height, dtype=bool) if doubtful is None else doubtful
-    ordered = (
-        scans.select(*_fields(scans), "epc_code", "event_id", "event_time")
-        .with_row_index("row")
-        .with_columns(doubtful=pl.Series(wrong), lot=_lot().rank("dense"))
-        .sort("epc_code", "event_time", "event_id")
-    )
-    reread = (
-        (pl.col("epc_code") == pl.col("epc_code").shift(1))
-        & _same("place")
-        & _same("event")
-        & (pl.col("event_time").diff() < REREAD)
-    )
-    ordered = ordered.filter(~reread.fill_null(value=False) | pl.col("doubtful"))
-    doubts = ordered["doubtful"].to_numpy()
-    begins = _begins(ordered["epc_code"])
+    events = _events_of(scans, vocabularies, wrong)
+    doubts, begins = events.doubtful, _begins(events.epc)
     alone = _with_history(begins, doubts, np.flatnonzero(doubts), believe=False)
     after = _after_doubt(begins, doubts)
     again = _with_history(begins, doubts, after, believe=True)
     trusted = np.flatnonzero(~doubts)
-    lengths = np.diff(_begins(ordered["epc_code"].gather(pl.Series(trusted, dtype=pl.UInt32))))
+    lengths = np.diff(_begins(events.epc[trusted]))
     parts = [*alone, *again]
     chosen = np.concatenate([trusted, *parts])
     ends = np.cumsum([*lengths, *(len(part) for part in parts)])
     offsets = np.concatenate(([0], ends)).astype(np.int64)
-    original = ordered["row"].to_numpy().astype(np.int64)
     rows, second = np.full(len(chosen), -1), np.full(len(chosen), -1)
-    rows[: len(trusted)] = original[trusted]
+    rows[: len(trusted)] = events.rows[trusted]
     last = offsets[1 + len(lengths) :] - 1
-    rows[last[: len(alone)]] = original[doubts]
-    second[last[len(alone) :]] = original[after]
-    codes = ordered.select(
-        _coded(name, vocabularies[name]) for name in SCAN_SPEC.categorical
-    ).to_numpy()
-    hours = np.diff(ordered["event_time"].dt.timestamp("us").to_numpy()[chosen], prepend=0) / 3.6e9
+    rows[last[: len(alone)]] = events.rows[doubts]
+    second[last[len(alone) :]] = events.rows[after]
+    hours = np.diff(events.times[chosen], prepend=0) / 3.6e9
     hours[offsets[:-1]] = 0.0
+    first = chosen[offsets[:-1]]
     sequences = EventSequences(
-        codes=codes[chosen],
+        codes=events.codes[chosen],
         continuous=np.zeros((len(chosen), 0), dtype=np.float32),
         elapsed_hours=np.minimum(hours, LONGEST_ELAPSED_HOURS),
         offsets=offsets,
         weights=np.ones(len(offsets) - 1, dtype=np.float32),
-        groups=ordered["lot"].to_numpy().astype(np.int64)[chosen[offsets[:-1]]],
-        observations=observations(ordered)[chosen] if count else None,
+        groups=events.lots[first],
+        observations=observations(events.frame)[chosen] if count else None,
     )
-    epcs = ordered["epc_code"].gather(pl.Series(chosen[offsets[:-1]], dtype=pl.UInt32))
-    return EncodedScans(sequences, rows, second, tuple(epcs), trusted=len(lengths))
+    epcs = tuple(events.frame["epc_code"][first])
+    return EncodedScans(sequences, rows, second, epcs, trusted=len(lengths))
+
+
+@dataclass(frozen=True)
+class _Events:
+    """Scans by code, time and id, without second readings.
+
+    frame (n rows): `epc_code`, `event_time`, `lot`, and the fields; rows (n,): where each was in
+    the frame that was given; epc (n,): ascending number of its code; times (n,): microseconds;
+    doubtful (n,); lots (n,): number of its lot; codes (n, fields): as in the vocabularies.
+    """
+
+    frame: pl.DataFrame
+    rows: npt.NDArray[np.int64]
+    epc: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
+    doubtful: npt.NDArray[np.bool_]
+    lots: npt.NDArray[np.int64]
+    codes: npt.NDArray[np.int32]
+
+
+def _events_of(
+    scans: pl.DataFrame, vocabularies: Mapping[str, Vocabulary], doubtful: npt.NDArray[np.bool_]
+) -> _Events:
+    frame = (
+        scans.select(*_fields(scans), "epc_code", "event_id", "event_time", lot=_lot())
+        .hstack([pl.Series("row", np.arange(scans.height))])
+        .sort("epc_code", "event_time", "event_id")
+    )
+    rows, epc, times = frame["row"].to_numpy(), runs(frame["epc_code"]), frame["event_time"]
+    words = {name: coded(frame[name]) for name in (*SCAN_SPEC.categorical, "lot")}
+    # A null finds the code behind the last word's.
+    codes = [
+        vocabularies[name].encode([*words[name][0], None])[words[name][1]]
+        for name in SCAN_SPEC.categorical
+    ]
+    events = _Events(
+        frame=frame,
+        rows=rows,
+        epc=epc,
+        times=microseconds(times),
+        doubtful=doubtful[rows],
+        lots=words["lot"][1].astype(np.int64),
+        codes=np.stack(codes, axis=1),
+    )
+    again = _reread(events, words["place"][1], words["event"][1])
+    return _without(events, again & ~events.doubtful)
+
+
+def _reread(
+    events: _Events, place: npt.NDArray[np.int32], event: npt.NDArray[np.int32]
+) -> npt.NDArray[np.bool_]:
+    """(n,) scans that read again what was read within a minute, as far as both rows say."""
+    again = np.zeros(len(events.epc), dtype=bool)
+    again[1:] = (
+        (events.epc[1:] == events.epc[:-1])
+        & _same(place)
+        & _same(event)
+        & (np.diff(events.times) < REREAD // timedelta(microseconds=1))
+    )
+    return again
+
+
+def _same(codes: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """(n - 1,) whether a field is that of the row before, as far as both rows say."""
+    here, before = codes[1:], codes[:-1]
+    return np.asarray((here == before) | (here < 0) | (before < 0))
+
+
+def _without(events: _Events, dropped: npt.NDArray[np.bool_]) -> _Events:
+    if not dropped.any():
+        return events
+    kept = np.flatnonzero(~dropped)
+    arrays = {name: getattr(events, name)[kept] for name in ("rows", "epc", "times", "lots")}
+    return _Events(
+        frame=events.frame[kept],
+        doubtful=events.doubtful[kept],
+        codes=events.codes[kept],
+        **arrays,
+    )
 
 
 def observations(scans: pl.DataFrame) -> npt.NDArray[np.float64]:
@@ -247,21 +308,11 @@ def observations(scans: pl.DataFrame) -> npt.NDArray[np.float64]:
     return np.asarray(1.0 / sizes.select(pl.max_horizontal("size", "usual")).to_series().to_numpy())
 
 
-def _coded(name: str, vocabulary: Vocabulary) -> pl.Expr:
-    """Codes of a field; in one query for all fields, since a request of one EPC is nothing else."""
-    values = vocabulary.values
-    codes = range(RESERVED, RESERVED + len(values))
-    known = pl.col(name).replace_strict(
-        list(values), list(codes), default=UNKNOWN, return_dtype=pl.Int32
-    )
-    absent = pl.lit(ABSENT, dtype=pl.Int32)
-    return pl.when(pl.col(name).is_null()).then(absent).otherwise(known).alias(name)
-
-
-def _begins(epc: pl.Series) -> npt.NDArray[np.int64]:
+def _begins(epc: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """(EPCs + 1,) where each EPC's rows begin, and the end."""
-    lengths = epc.rle().struct.field("len").to_numpy().astype(np.int64)
-    return np.concatenate(([0], np.cumsum(lengths)))
+    if not len(epc):
+        return np.zeros(1, dtype=np.int64)
+    return np.concatenate(([0], np.flatnonzero(np.diff(epc)) + 1, [len(epc)]))
 
 
 def _after_doubt(
@@ -291,11 +342,6 @@ def _with_history(
     return parts
 
 
-def _same(field: str) -> pl.Expr:
-    """Whether a field is that of the row before, as far as both rows say."""
-    return (pl.col(field) == pl.col(field).shift(1)).fill_null(value=True)
-
-
 def lots_of(scans: pl.DataFrame) -> pl.Series:
     """Return the lot of each scan: what the codes of its units have in common."""
     return scans.select(_lot()).to_series()
@@ -308,15 +354,18 @@ def _lot() -> pl.Expr:
 
 def _fields(scans: pl.DataFrame) -> tuple[pl.Expr, ...]:
     """Columns of the fields; null where a scan does not say, or a word says nothing."""
-    words = scans["event"].drop_nulls().unique().to_list()
+    words = [word for word in scans["event"].unique() if word is not None]
     silent = [word for word in words if read_event_type(word)[1] == NO_DIRECTION]
-    parts = pl.col("epc_code").str.split(".")
-    time = pl.col("event_time")
-    return (
-        pl.col("place"),
-        pl.when(~pl.col("event").is_in(silent)).then(pl.col("event")),
-        (time.dt.weekday() - 1).cast(pl.String).alias("weekday"),
-        time.dt.hour().cast(pl.String).str.zfill(2).alias("hour"),
-        pl.when(parts.list.len() == 6).then(parts.list.slice(1, 2).list.join(".")).alias("product"),
-        pl.col("business_step").alias("step"),
-    )
+    event = pl.col("event")
+    return (pl.when(~event.is_in(silent)).then(event) if silent else event, *_PLAIN_FIELDS)
+
+
+_PARTS: Final = pl.col("epc_code").str.split(".")
+_PLAIN_FIELDS: Final = (
+    pl.col("place"),
+    (pl.col("event_time").dt.weekday() - 1).cast(pl.String).alias("weekday"),
+    pl.col("event_time").dt.hour().cast(pl.String).str.zfill(2).alias("hour"),
+    pl.when(_PARTS.list.len() == 6).then(_PARTS.list.slice(1, 2).list.join(".")).alias("product"),
+    pl.col("business_step").alias("step"),
+)
+"""The fields that do not depend on the frame; put together once, since that takes its time."""

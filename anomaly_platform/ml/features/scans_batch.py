@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,6 @@ def features_of(
     later = position > 1
     at = rows[later]
     hours[later] = (sequences.times[at] - sequences.times[at - 1]) / HOUR_US
-    event = sequences.frame["event_type"].fill_null(UNKNOWN_EVENT)
     place = sequences.place[own]
     place[own < 0] = -1
     previous = sequences.place[before]
@@ -66,37 +66,43 @@ def features_of(
     table = sequences.frame
     if since is not None:
         table = table[rows]
-    local = pl.col("event_time").dt.convert_time_zone(feature_set.time_zone)
     parts = sequences.epc_parts()[sequences.epc[rows]]
+    clock = table[["event_time"]].hstack([parts["epc_manufacture_date"]])
+    clock = clock.select(_clock(feature_set.time_zone))
+    event = sequences.frame["event_type"]
+    if event.null_count():
+        event = event.fill_null(UNKNOWN_EVENT)
+    columns = [
+        *clock,
+        (clock["day_of_week"] >= 5).alias("is_weekend"),
+        ((clock["hour"] >= 9) & (clock["hour"] <= 16)).alias("is_business_hours"),
+        *parts,
+        _named(sequences.places, place[rows]).alias("place"),
+        pl.Series("location_interpolated", (own[rows] >= 0) & (own[rows] != rows)),
+        event[rows].alias("event"),
+        table["event_type"].is_null().alias("event_type_missing"),
+        pl.Series("sequence_length", position),
+        pl.Series("current_position", position),
+        _named(sequences.places, previous[rows]).alias("previous_location"),
+        event[np.maximum(rows - 1, 0)].set(pl.Series(~later), None).alias("previous_event_type"),
+        pl.Series("time_since_last_scan", hours),
+        _lists(sequences, offsets, visited, rows).alias("places_so_far"),
+    ]
+    named = {column.name: column for column in columns}
+    kept = [name for name in table.columns if name not in named]
+    return table[kept].hstack([named[name] for name in feature_set.names])
+
+
+@lru_cache(maxsize=8)
+def _clock(time_zone: str) -> tuple[pl.Expr, ...]:
+    """Columns that a scan's time gives; put together once, since that takes its time."""
+    local = pl.col("event_time").dt.convert_time_zone(time_zone)
     age = local.dt.date() - pl.col("epc_manufacture_date")
     return (
-        table.drop(*feature_set.names, strict=False)
-        .with_columns(
-            hour=local.dt.hour(),
-            day_of_week=local.dt.weekday() - 1,
-            month=local.dt.month(),
-        )
-        .with_columns(
-            is_weekend=pl.col("day_of_week") >= 5,
-            is_business_hours=pl.col("hour").is_between(9, 16),
-        )
-        .hstack(parts)
-        .with_columns(
-            age.dt.total_days().cast(pl.Float64).alias("manufacture_age_days"),
-            _named(sequences.places, place[rows]).alias("place"),
-            pl.Series("location_interpolated", (own[rows] >= 0) & (own[rows] != rows)),
-            event.gather(rows).alias("event"),
-            pl.col("event_type").is_null().alias("event_type_missing"),
-            pl.Series("sequence_length", position),
-            pl.Series("current_position", position),
-            _named(sequences.places, previous[rows]).alias("previous_location"),
-            event.gather(np.maximum(rows - 1, 0))
-            .set(pl.Series(~later), None)
-            .alias("previous_event_type"),
-            pl.Series("time_since_last_scan", hours),
-            _lists(sequences, offsets, visited, rows).alias("places_so_far"),
-        )
-        .select(*[c for c in table.columns if c not in feature_set.names], *feature_set.names)
+        local.dt.hour().alias("hour"),
+        (local.dt.weekday() - 1).alias("day_of_week"),
+        local.dt.month().alias("month"),
+        age.dt.total_days().cast(pl.Float64).alias("manufacture_age_days"),
     )
 
 

@@ -25,7 +25,18 @@ MIN_MAX: Final = ("latitude", "longitude", "location_hierarchy")
 ROBUST: Final = ("sequence_length", "current_position", "manufacture_age_days")
 UNSCALED: Final = ("is_weekend", "is_business_hours", "location_transition_frequency")
 INPUTS: Final = (*STANDARD, *MIN_MAX, *ROBUST, *UNSCALED)
-_START: Final = ""
+_ORIGIN: Final = (
+    pl.when(pl.col("sequence_length") == 1)
+    .then(pl.lit(""))
+    .otherwise(pl.col("previous_location"))
+    .alias("from_place")
+)
+"""Where a scan's goods come from; empty for a first scan."""
+_FREQUENCY: Final = (
+    pl.when(pl.col("place").is_not_null() & pl.col("from_place").is_not_null())
+    .then(pl.col("frequency").fill_null(0.0))
+    .alias("location_transition_frequency")
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ class ScanInputs:
         frame = reference.place_features(to_polars(features))
         if frame.is_empty():
             raise ValueError("nothing to learn from: no training scans")
-        moves = frame.select(_origin(), to_place="place").drop_nulls()
+        moves = frame.select(_ORIGIN, to_place="place").drop_nulls()
         transitions = (
             moves.group_by("from_place", "to_place")
             .len()
@@ -95,9 +106,10 @@ class ScanInputs:
         The frequency is null where this scan or the one before has no place.
         """
         frame = self.reference.place_features(to_polars(features))
+        kept = [name for name in frame.columns if name != "location_transition_frequency"]
         return (
-            frame.drop("location_transition_frequency", strict=False)
-            .with_columns(_origin())
+            frame[kept]
+            .with_columns(_ORIGIN)
             .join(
                 self.transitions,
                 left_on=["from_place", "place"],
@@ -105,11 +117,7 @@ class ScanInputs:
                 how="left",
                 maintain_order="left",
             )
-            .with_columns(
-                location_transition_frequency=pl.when(
-                    pl.col("place").is_not_null() & pl.col("from_place").is_not_null()
-                ).then(pl.col("frequency").fill_null(0.0))
-            )
+            .with_columns(_FREQUENCY)
             .drop("from_place", "frequency")
         )
 
@@ -175,17 +183,7 @@ class ScanInputs:
         return cls(ScanReference.from_arrays(arrays), transitions, center, scale)
 
 
-def _origin() -> pl.Expr:
-    first = pl.col("sequence_length") == 1
-    return (
-        pl.when(first)
-        .then(pl.lit(_START))
-        .otherwise(pl.col("previous_location"))
-        .alias("from_place")
-    )
-
-
 def _numbers(frame: pl.DataFrame, names: tuple[str, ...]) -> Floats:
-    return frame.select(
-        pl.col(name).cast(pl.Float64).fill_null(float("nan")) for name in names
-    ).to_numpy()
+    """(n, names) the columns as numbers, NaN for null."""
+    columns = [frame[name].cast(pl.Float64).to_numpy() for name in names]
+    return np.stack(columns).T

@@ -9,10 +9,10 @@ its place as far as the state still knows it; the batch, which sees everything, 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 
 from anomaly_platform.ml.features.scans import LOOKBACK_HOURS, MAX_HISTORY, ScanFeatureSet
@@ -21,7 +21,6 @@ from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 
 _MAGIC = b"SCAN\x01"
 _TEXTS = ("event_id", "location_id", "business_step", "event_type")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _REACH_US = LOOKBACK_HOURS * 3_600_000_000
 HISTORY_SCHEMA = pl.Schema(
     {
@@ -78,14 +77,26 @@ class ScanState:
         return ScanState(tuple(known[k] for k in newest if k[0] > newest[-1][0] - _REACH_US))
 
 
-def history_frame(states: Mapping[str, ScanState]) -> pl.DataFrame:
-    """Lay out the scans of several states as look-back rows of the canonical columns."""
+def history_frame(
+    states: Mapping[str, ScanState], without: Collection[tuple[str, int, str]] = ()
+) -> pl.DataFrame:
+    """Lay out the scans of several states as look-back rows of the canonical columns.
+
+    Scans whose code, microseconds and event id are in `without` are left out.
+    """
     rows = [
-        (epc, _EPOCH + timedelta(microseconds=time), *texts)
+        (epc, *scan)
         for epc, state in states.items()
-        for time, *texts in state.scans
+        for scan in state.scans
+        if (epc, *scan[:2]) not in without
     ]
-    return pl.DataFrame(rows, schema=HISTORY_SCHEMA, orient="row")
+    columns = zip(*rows, strict=True) if rows else [()] * len(HISTORY_SCHEMA)
+    return pl.DataFrame(
+        [
+            pl.Series(name, values, dtype=dtype if dtype == pl.String else pl.Int64).cast(dtype)
+            for (name, dtype), values in zip(HISTORY_SCHEMA.items(), columns, strict=True)
+        ]
+    )
 
 
 def with_history(states: Mapping[str, ScanState], events: pl.DataFrame) -> pl.DataFrame:
@@ -97,16 +108,13 @@ def with_history(states: Mapping[str, ScanState], events: pl.DataFrame) -> pl.Da
         The events' columns (null in look-back rows where a state does not know them) and
         `is_lookback`. Scans that come again are taken from the events.
     """
-    wanted = {epc: states[epc] for epc in events["entity"].unique().sort() if epc in states}
-    key = ["entity", "event_time", "event_id"]
-    history = history_frame(wanted).join(events.select(key), on=key, how="anti")
-    return pl.concat(
-        [
-            history.with_columns(is_lookback=pl.lit(value=True)),
-            events.with_columns(is_lookback=pl.lit(value=False)),
-        ],
-        how="diagonal",
-    )
+    codes, times = events["entity"].to_list(), events["event_time"].cast(pl.Int64)
+    again = set(zip(codes, times.to_list(), events["event_id"].to_list(), strict=True))
+    wanted = {epc: states[epc] for epc in sorted(set(codes)) if epc in states}
+    history = history_frame(wanted, without=again)
+    together = pl.concat([history, events], how="diagonal")
+    earlier = np.arange(together.height) < history.height
+    return together.hstack([pl.Series("is_lookback", earlier)])
 
 
 def extend(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,13 @@ _SCHEMAS: dict[str, dict[str, type[pl.DataType]]] = {
     "steps": {"event_prefix": pl.String, "location_type": pl.String, "business_step": pl.String},
     "vehicles": {"vehicle": pl.String, "max_speed_kmh": pl.Float64},
 }
+_STEP = (
+    pl.coalesce("business_step", "_usual").alias("step"),
+    (pl.col("business_step").is_null() & pl.col("_usual").is_not_null()).alias(
+        "business_step_inferred"
+    ),
+)
+_OF_PLACES = ("latitude", "longitude", "location_type", "location_hierarchy")
 
 
 def _empty(name: str) -> pl.DataFrame:
@@ -135,25 +143,27 @@ class ScanReference:
             an unknown or missing place), `step` (the business step, inferred from the place's
             type and hierarchy where it was missing) and `business_step_inferred`.
         """
+        frame = to_polars(features)
+        kept = [name for name in frame.columns if name not in _OF_PLACES]
+        placed = frame[kept].join(
+            self._places, left_on="place", right_on="location_id", how="left", maintain_order="left"
+        )
+        return placed.with_columns(_STEP).drop("_usual")
+
+    @cached_property
+    def _places(self) -> pl.DataFrame:
+        """`_OF_PLACES` by location, with the business step that is usual there."""
         usual = self.steps.group_by("location_type", maintain_order=True).agg(
             pl.col("business_step").first().alias("_usual")
         )
-        places = self.locations.drop("scan_location").join(
+        return self.locations.drop("scan_location").join(
             usual, on="location_type", how="left", maintain_order="left"
         )
-        return (
-            to_polars(features)
-            .drop("latitude", "longitude", "location_type", "location_hierarchy", strict=False)
-            .join(
-                places, left_on="place", right_on="location_id", how="left", maintain_order="left"
-            )
-            .with_columns(
-                step=pl.coalesce("business_step", "_usual"),
-                business_step_inferred=pl.col("business_step").is_null()
-                & pl.col("_usual").is_not_null(),
-            )
-            .drop("_usual")
-        )
+
+    @cached_property
+    def place_names(self) -> dict[str, str]:
+        """What each known place is called, by its id."""
+        return dict(self.locations.select("location_id", "scan_location").iter_rows())
 
     def to_arrays(self) -> Arrays:
         """Return the reference as arrays for a bundle."""

@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.ml.columns import coded, microseconds, runs
 from anomaly_platform.ml.features.scans import LOOKBACK_HOURS, MAX_HISTORY
 from anomaly_platform.ml.features.scans_kernels import history_starts
 from anomaly_platform.ml.features.scans_words import EPC_PARTS, EPC_PATTERN, read_event_type
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 
 HOUR_US = 3_600_000_000
-_FEW = 1_000
 _FEW_CODES = 16
 _NEEDED = {
     "entity": pl.String,
@@ -72,13 +72,14 @@ class ScanSequences:
         ValueError
             When a column is missing or of another type, or an entity, event id or time is null.
         """
-        frame = _in_order(_checked(to_polars(scans)))
-        # A copy: Polars' own memory is read-only, and kernels would be compiled once more for it.
-        times = frame["event_time"].dt.epoch("us").to_numpy().astype(np.int64)
-        epc = frame["entity"].rle_id().to_numpy().astype(np.int64)
+        frame = _checked(to_polars(scans))
+        times, epc = microseconds(frame["event_time"]), runs(frame["entity"])
+        if not _in_order(frame, times, epc):
+            frame = frame.sort("entity", "event_time", "event_id")
+            times, epc = microseconds(frame["event_time"]), runs(frame["entity"])
         first = np.searchsorted(epc, epc).astype(np.int64)
-        places, place = _coded(frame["location_id"])
-        words, word = _coded(frame["event_type"])
+        places, place = coded(frame["location_id"])
+        words, word = coded(frame["event_type"])
         read = [read_event_type(text) for text in words]
         stages = tuple(sorted({stage for stage, _ in read if stage}))
         number = {stage: code for code, stage in enumerate(stages)}
@@ -90,7 +91,7 @@ class ScanSequences:
             times=times,
             epc=epc,
             starts=history_starts(times, first, LOOKBACK_HOURS * HOUR_US, MAX_HISTORY),
-            places=places,
+            places=pl.Series("location_id", places, dtype=pl.String),
             place=place,
             stages=stages,
             stage=stage_of[word],
@@ -108,7 +109,7 @@ class ScanSequences:
             `epc_serial`. Parts of a malformed code are what its dots divide.
         """
         firsts = np.searchsorted(self.epc, np.arange(self.epc[-1] + 1 if len(self.epc) else 0))
-        codes = self.frame["entity"].gather(firsts)
+        codes = self.frame["entity"][firsts]
         # Features and rules both ask, one after the other.
         return _parts_of_few(tuple(codes)) if len(codes) <= _FEW_CODES else _parts_of(codes)
 
@@ -119,65 +120,47 @@ def _parts_of_few(codes: tuple[str, ...]) -> pl.DataFrame:
 
 
 def _parts_of(codes: pl.Series) -> pl.DataFrame:
-    return (
-        pl.LazyFrame({"code": codes})
-        .select(
-            epc_malformed=~pl.col("code").str.contains(EPC_PATTERN),
-            parts=pl.col("code")
-            .str.splitn(".", len(EPC_PARTS))
-            .struct.rename_fields([f"epc_{part}" for part in EPC_PARTS]),
-        )
-        .unnest("parts")
-        .with_columns(
-            pl.col("epc_manufacture_date")
-            .str.extract(r"^(\d{8})$")
-            .str.strptime(pl.Date, "%Y%m%d", strict=False)
-        )
-        .collect()
-    )
+    frame = pl.DataFrame({"code": codes}).select(_MALFORMED, _SPLIT)
+    return frame.unnest("parts").with_columns(_MANUFACTURED)
+
+
+_MALFORMED = (~pl.col("code").str.contains(EPC_PATTERN)).alias("epc_malformed")
+_SPLIT = (
+    pl.col("code")
+    .str.splitn(".", len(EPC_PARTS))
+    .struct.rename_fields([f"epc_{part}" for part in EPC_PARTS])
+    .alias("parts")
+)
+_MANUFACTURED = (
+    pl.col("epc_manufacture_date")
+    .str.extract(r"^(\d{8})$")
+    .str.strptime(pl.Date, "%Y%m%d", strict=False)
+)
 
 
 def _checked(frame: pl.DataFrame) -> pl.DataFrame:
+    found = frame.schema
     for name, dtype in _NEEDED.items():
-        if name not in frame.columns:
+        if name not in found:
             raise ValueError(f"a scan frame needs the column {name!r}, found {frame.columns}")
-        if frame.schema[name] == pl.Null and dtype == pl.String:
+        if found[name] == pl.Null and dtype == pl.String:
             frame = frame.with_columns(pl.col(name).cast(pl.String))
-        elif frame.schema[name] != dtype:
-            raise ValueError(f"column {name!r} must be {dtype}, not {frame.schema[name]}")
+        elif found[name] != dtype:
+            raise ValueError(f"column {name!r} must be {dtype}, not {found[name]}")
     for name in ("entity", "event_id", "event_time"):
         if frame[name].null_count():
             raise ValueError(f"column {name!r} must not have nulls")
     return frame
 
 
-def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
-    """Sort by EPC, time and id; EPCs need only be contiguous, so sorted lake files stay."""
-    if len(frame) < 2:
-        return frame
-    runs = frame["entity"].rle_id()
-    # rle ids start at 0, so the last one counts the runs
-    if runs[-1] + 1 == frame["entity"].n_unique():
-        time, event_id = pl.col("event_time"), pl.col("event_id")
-        later = (time > time.shift()) | ((time == time.shift()) & (event_id >= event_id.shift()))
-        new = pl.lit(runs.diff() != 0)
-        fine = frame.select((later | new).fill_null(value=True).all()).item()
-        if fine:
-            return frame
-    return frame.sort("entity", "event_time", "event_id")
-
-
-def _coded(texts: pl.Series) -> tuple[pl.Series, npt.NDArray[np.int32]]:
-    """Distinct texts, sorted, and (n,) codes into them, −1 for null."""
-    if len(texts) <= _FEW:
-        # A handful of queries costs more than looking at each text.
-        words = texts.to_list()
-        distinct = sorted({word for word in words if word is not None})
-        number = {None: -1, **{word: code for code, word in enumerate(distinct)}}
-        few = np.fromiter((number[word] for word in words), np.int32, len(words))
-        return pl.Series(texts.name, distinct, dtype=pl.String), few
-    known = texts.drop_nulls().unique().sort()
-    codes = texts.replace_strict(
-        known, pl.int_range(len(known), dtype=pl.Int32, eager=True), return_dtype=pl.Int32
-    )
-    return known, codes.fill_null(-1).to_numpy().astype(np.int32)
+def _in_order(
+    frame: pl.DataFrame, times: npt.NDArray[np.int64], epc: npt.NDArray[np.int64]
+) -> bool:
+    """Whether EPCs are contiguous and each is sorted by time and id; sorted lake files are."""
+    # Runs are numbered from 0, so the last one counts them.
+    if len(epc) and epc[-1] + 1 != frame["entity"].n_unique():
+        return False
+    gap = np.where(epc[1:] == epc[:-1], np.diff(times), 1)
+    tied = np.flatnonzero(gap == 0)
+    ids = frame["event_id"]
+    return bool((gap >= 0).all()) and bool((ids[tied + 1] >= ids[tied]).all())
