@@ -14,7 +14,7 @@ from typing import IO, Final
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
 from anomaly_platform.ml.columns import runs
@@ -25,6 +25,12 @@ RULE_FIELDS: Final = {
     "locErr": "loc_err",
     "evtOrderErr": "evt_order_err",
     "jump": "jump",
+}
+_LEARNED_FIELDS: Final = {
+    "lstm_sequence_score": "lstm_score",
+    "svm_outlier_score": "svm_score",
+    "ml_combined_score": "ml_combined_score",
+    "final_confidence": "final_confidence",
 }
 FIRES_AT: Final = 50.0
 
@@ -56,6 +62,9 @@ class EventVerdict(_Model):
     final_confidence: float = Field(ge=0, le=100)
     severity: str
     ml_explanation: str
+
+
+_VERDICTS: Final = TypeAdapter(list[EventVerdict])
 
 
 class Counts(_Model):
@@ -118,32 +127,17 @@ class ResponseBuilder:
     def add(self, scored: pl.DataFrame) -> list[EventVerdict]:
         """Count a chunk and return its verdicts, in the order of its rows."""
         self._count(scored)
-        rules = {kind: scored[f"{kind}_score"].to_list() for kind in RULE_FIELDS}
-        verdicts = []
-        columns = ("event_id", "epc_code", "lstm_score", "svm_score", "ml_combined_score")
-        rest = ("final_confidence", "severity", "ml_explanation")
-        said = (scored[name].to_list() for name in (*columns, *rest))
-        for row, values in enumerate(zip(*said, strict=True)):
-            event_id, epc, lstm, svm, ml, final, severity, words = values
-            findings: dict[str, float | bool] = {}
-            for kind, field in RULE_FIELDS.items():
-                score = rules[kind][row]
-                findings[field] = score >= FIRES_AT
-                findings[f"{field}_score"] = round(score, 2)
-            verdicts.append(
-                EventVerdict.model_construct(
-                    event_id=event_id,
-                    epc_code=epc,
-                    lstm_sequence_score=_rounded(lstm),
-                    svm_outlier_score=_rounded(svm),
-                    ml_combined_score=_rounded(ml),
-                    final_confidence=round(final, 2),
-                    severity=severity,
-                    ml_explanation=words,
-                    **findings,  # type: ignore[arg-type]
-                )
-            )
-        return verdicts
+        columns = {name: scored[name].to_list() for name in ("event_id", "epc_code")}
+        for kind, field in RULE_FIELDS.items():
+            scores = scored[f"{kind}_score"].to_list()
+            columns[field] = [score >= FIRES_AT for score in scores]
+            columns[f"{field}_score"] = _rounded(scores)
+        for field, name in _LEARNED_FIELDS.items():
+            columns[field] = _rounded(scored[name].to_list())
+        columns["severity"] = scored["severity"].to_list()
+        columns["ml_explanation"] = scored["ml_explanation"].to_list()
+        rows = zip(*columns.values(), strict=True)
+        return _VERDICTS.validate_python([dict(zip(columns, row, strict=True)) for row in rows])
 
     def _count(self, scored: pl.DataFrame) -> None:
         fired = np.stack([_reach(scored[f"{kind}_score"]) for kind in RULE_FIELDS], axis=1)
@@ -232,8 +226,8 @@ def _counts(numbers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[str, in
     return dict(zip(names, (int(n) for n in numbers), strict=True))
 
 
-def _rounded(score: float | None) -> float | None:
-    return None if score is None else round(score, 2)
+def _rounded(scores: list[float | None]) -> list[float | None]:
+    return [None if score is None else round(score, 2) for score in scores]
 
 
 def _reach(scores: pl.Series) -> npt.NDArray[np.bool_]:

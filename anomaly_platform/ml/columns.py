@@ -24,7 +24,7 @@ def coded(texts: pl.Series) -> tuple[list[str], npt.NDArray[np.int32]]:
         words = texts.to_list()
         distinct = sorted({word for word in words if word is not None})
         number = {None: -1, **{word: code for code, word in enumerate(distinct)}}
-        return distinct, np.fromiter((number[word] for word in words), np.int32, len(words))
+        return distinct, np.array([number[word] for word in words], dtype=np.int32)
     known = texts.drop_nulls().unique().sort()
     codes = texts.replace_strict(
         known, pl.int_range(len(known), dtype=pl.Int32, eager=True), return_dtype=pl.Int32

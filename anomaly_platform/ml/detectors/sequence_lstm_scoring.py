@@ -211,9 +211,7 @@ class SequenceScorer:
         state.hidden = show * np.tanh(state.cell)
 
         qkv = state.hidden @ self._qkv[0] + self._qkv[1]
-        query, key, value = (
-            part.reshape(-1, architecture.heads, width) for part in np.split(qkv, 3, axis=1)
-        )
+        query, key, value = qkv.reshape(-1, 3, architecture.heads, width).transpose(1, 0, 2, 3)
         slot = state.seen % state.keys.shape[2]
         state.keys[:, :, slot] = key
         state.values[:, :, slot] = value

@@ -107,7 +107,7 @@ class ScanInputs:
         """
         frame = self.reference.place_features(to_polars(features))
         kept = [name for name in frame.columns if name != "location_transition_frequency"]
-        return (
+        moved = (
             frame[kept]
             .with_columns(_ORIGIN)
             .join(
@@ -118,8 +118,8 @@ class ScanInputs:
                 maintain_order="left",
             )
             .with_columns(_FREQUENCY)
-            .drop("from_place", "frequency")
         )
+        return moved[[*kept, "location_transition_frequency"]]
 
     def transform(
         self, features: IntoDataFrame, names: tuple[str, ...] = INPUTS, *, scaled: bool = True

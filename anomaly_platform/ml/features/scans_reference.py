@@ -148,7 +148,8 @@ class ScanReference:
         placed = frame[kept].join(
             self._places, left_on="place", right_on="location_id", how="left", maintain_order="left"
         )
-        return placed.with_columns(_STEP).drop("_usual")
+        placed = placed.with_columns(_STEP)
+        return placed[[name for name in placed.columns if name != "_usual"]]
 
     @cached_property
     def _places(self) -> pl.DataFrame:
