@@ -110,8 +110,9 @@ class OnlineScorer:
 
     Attributes
     ----------
-    lookups, evictions
-        Readings that were judged, and models that made room for others.
+    hits, misses, evictions
+        Readings whose model was in memory, models that had to be read for one, and models that made
+        room for others. None ever falls; reading ahead (`warm`) is neither hit nor miss.
     """
 
     def __init__(self, source: ModelSource, *, models_held: int = 512) -> None:
@@ -120,7 +121,8 @@ class OnlineScorer:
         self._places: OrderedDict[Key, int] = OrderedDict()
         self._held = max(1, models_held)
         self._stack: ModelStack | None = None
-        self.lookups = self.evictions = 0
+        self.hits = self.misses = self.evictions = 0
+        self._loads = 0
         self._columns = Columns(self.feature_set)
         self._room = Room(1, self._columns)
         self._exponent = exponent_of(source.alpha)
@@ -150,7 +152,6 @@ class OnlineScorer:
 
         columns = self._columns
         n = len(keys)
-        self.lookups += n
         raw, p = np.empty(n), np.empty(n)
         values = np.ascontiguousarray(features[0])
         fallback_rows(values, features[columns.history], MIN_COUNT, FALLBACK_FLOOR, raw, p)
@@ -159,8 +160,10 @@ class OnlineScorer:
         # A request may name more series than are held at once.
         for start in range(0, n, self._held):
             part = slice(start, start + self._held)
+            loads = self._loads
             slots = self._slots(keys[part])
             trained[part] = slots >= 0
+            self._count(int(np.count_nonzero(trained[part])), self._loads - loads)
             if self._stack is not None and bool(trained[part].any()):
                 known = self._stack.score(
                     slots, times[part], features[:, part], columns, raw[part], p[part]
@@ -196,13 +199,14 @@ class OnlineScorer:
         from anomaly_platform.ml.calibration_kernels import scores_of_p
         from anomaly_platform.ml.online_kernels import fallback_rows
 
-        self.lookups += 1
         room, columns = self._room, self._columns
         raw, p, score = room.raw, room.p, room.score
         features.take(columns.history, 0, room.history, "clip")
         fallback_rows(features[0], room.history, MIN_COUNT, FALLBACK_FLOOR, raw, p)
         status = self.source.status(*key)
+        loads = self._loads
         place = self._place(key)
+        self._count(int(place is not None), self._loads - loads)
         speaks = False
         if place is not None and self._stack is not None:
             speaks = self._stack.score_one(place, time, features, columns, room)
@@ -237,6 +241,10 @@ class OnlineScorer:
         """Read the models of series, as many as are held, before they are needed."""
         self._slots(keys[: self._held])
 
+    def _count(self, found: int, loaded: int) -> None:
+        self.misses += loaded
+        self.hits += found - loaded
+
     def _slots(self, keys: Sequence[Key]) -> Ints:
         """Return the place of each series' model, loading those that are not there; −1 for none."""
         slots = np.full(len(keys), -1, dtype=np.int64)
@@ -256,6 +264,7 @@ class OnlineScorer:
         model = self.source.load_model(*key)
         if model is None:
             return None
+        self._loads += 1
         place = self._free_place(wanted)
         if self._stack is None:
             self._stack = ModelStack(self._held, model, self.feature_set)

@@ -72,6 +72,9 @@ def _typed(part: Any, kind: type) -> Any:
         return uuid.UUID(part)
     if kind is int and (isinstance(part, bool) or not -(2**63) <= part < 2**63):
         raise ValueError(part)
-    if not isinstance(part, kind) or (isinstance(part, str) and "\x00" in part):
+    if not isinstance(part, kind):
         raise TypeError(part)
+    # JSON can spell half a character, which no text in the database has.
+    if isinstance(part, str) and b"\x00" in part.encode("utf-8"):
+        raise ValueError(part)
     return part

@@ -11,25 +11,15 @@ class CacheStatistics:
 
     Attributes
     ----------
-    lookups, misses
-        Series that were to be scored, and models that had to be read for it.
+    hits, misses
+        Readings whose model was in memory, and models that had to be read for one.
     evictions
         Models that had to make room for others.
     """
 
-    lookups: int = 0
+    hits: int = 0
     misses: int = 0
     evictions: int = 0
-
-    @property
-    def hits(self) -> int:
-        """Look-ups that found their model in memory."""
-        return max(0, self.lookups - self.misses)
-
-    @property
-    def hit_rate(self) -> float | None:
-        """Share of look-ups that found their model, None before the first."""
-        return self.hits / self.lookups if self.lookups else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,18 +176,35 @@ class Subscriber:
             await asyncio.to_thread(client.loop_stop)
 
     async def _take_for_sure(self, together: Sequence[Message], stop: asyncio.Event) -> bool:
-        """Store messages, trying until it succeeds; return False when told to stop before."""
+        """Store messages, trying until it succeeds; return False when told to stop before.
+
+        What nobody has foreseen in one message must not keep the others out, nor come again at
+        every start: it is looked for, and refused.
+        """
         wait = _FIRST_WAIT_S
+        refused: Exception | None = None
         while True:
             try:
-                await self.take(together)
-            except (psycopg.Error, DatabaseError, ApiProblem, OSError) as error:
+                if refused is None:
+                    await self.take(together)
+                else:
+                    reason = f"it cannot be taken in: {type(refused).__name__}"
+                    await asyncio.to_thread(self._quarantine, [(together[0], "", reason)])
+                    self.quarantined += 1
+            except (psycopg.OperationalError, DatabaseError, ApiProblem, OSError) as error:
                 _log.warning("messages wait: %s", type(error).__name__)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), wait)
                 if stop.is_set():
                     return False
                 wait = min(2 * wait, _LONGEST_WAIT_S)
+            except Exception as error:
+                if refused is not None:
+                    raise
+                _log.exception("messages cannot be taken in")
+                if len(together) > 1:
+                    return all([await self._take_for_sure([one], stop) for one in together])
+                refused = error
             else:
                 return True
 

@@ -56,11 +56,16 @@ def readings_of(message: Message, prefix: str) -> list[RawReading]:
     parts = message.topic.removeprefix(f"{prefix}/telemetry/").split("/")
     if not message.topic.startswith(f"{prefix}/telemetry/") or len(parts) != 2:
         raise PoisonError(f"the topic is not {prefix}/telemetry/<device>/<metric>")
-    device, metric = (unquote(part) for part in parts)
+    try:
+        device, metric = (unquote(part, errors="strict") for part in parts)
+    except UnicodeDecodeError:
+        raise PoisonError("the topic: what is percent-encoded in it is no UTF-8") from None
     if len(message.payload) > MOST_BYTES:
         raise PoisonError(f"the payload is longer than {MOST_BYTES:,} bytes")
     try:
-        said = json.loads(message.payload.decode("utf-8"))
+        said = json.loads(message.payload.decode("utf-8"), object_pairs_hook=_members)
+    except PoisonError:
+        raise
     except (ValueError, RecursionError):
         raise PoisonError("the payload is no JSON") from None
     several = said if isinstance(said, list) else [said]
@@ -69,12 +74,21 @@ def readings_of(message: Message, prefix: str) -> list[RawReading]:
     return [_reading(device, metric, one) for one in several]
 
 
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise PoisonError("the payload has a member twice")
+    return members
+
+
 def _reading(device: str, metric: str, said: Any) -> RawReading:
     if not isinstance(said, dict):
         said = {"value": said}
     unknown = sorted(set(said) - _MEMBERS)
     if unknown:
-        raise PoisonError(f"the payload has unknown members: {', '.join(unknown)[:200]}")
+        # JSON can spell half a character, which can be written nowhere.
+        named = ", ".join(unknown)[:200].encode("utf-8", "backslashreplace").decode()
+        raise PoisonError(f"the payload has unknown members: {named}")
     value = said.get("value")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise PoisonError("value: the payload has no number")

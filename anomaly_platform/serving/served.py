@@ -166,7 +166,6 @@ class ServedMetrics:
         entry = self.series.get((entity, metric))
         if entry is None or entry.slot is None or self.bundle is None:
             return None
-        self._statistics.misses += 1
         try:
             return self._model_of(entry, entry.slot, self.bundle)
         except BundleError as error:
@@ -268,7 +267,7 @@ class ServedMetrics:
 
         # Two of them share what this version may hold.
         scorer = OnlineScorer(self, models_held=max(1, self.models_held // 2))
-        self._scorers.append((scorer, [0, 0]))
+        self._scorers.append((scorer, [0, 0, 0]))
         return scorer
 
     def held(self) -> list[Key]:
@@ -278,9 +277,10 @@ class ServedMetrics:
     def count(self) -> None:
         """Add what happened since the last time to the statistics."""
         for scorer, counted in self._scorers:
-            now = [scorer.lookups, scorer.evictions]
-            self._statistics.lookups += now[0] - counted[0]
-            self._statistics.evictions += now[1] - counted[1]
+            now = [scorer.hits, scorer.misses, scorer.evictions]
+            self._statistics.hits += now[0] - counted[0]
+            self._statistics.misses += now[1] - counted[1]
+            self._statistics.evictions += now[2] - counted[2]
             counted[:] = now
 
     def model_id(self, entity: str, metric: str) -> uuid.UUID | None:

@@ -86,11 +86,11 @@ class CacheNumbers(Protocol):
 
     @property
     def hits(self) -> int:
-        """Look-ups that found their model."""
+        """Readings whose model was in memory."""
 
     @property
     def misses(self) -> int:
-        """Models that had to be read."""
+        """Models that had to be read for a reading."""
 
     @property
     def evictions(self) -> int:

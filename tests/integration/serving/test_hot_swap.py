@@ -87,6 +87,34 @@ def test_a_promotion_takes_over_without_a_restart(trained: Trained, version: int
     assert after["model_id"] != before["model_id"]
 
 
+def test_a_swap_takes_nothing_from_what_was_counted(trained: Trained, version: int) -> None:
+    def counted() -> dict[str, float]:
+        answer = trained.client.get("/metrics")
+        assert answer.status_code == 200, answer.text
+        return {
+            line.split()[0]: float(line.split()[1])
+            for line in answer.text.splitlines()
+            if line.startswith("anomaly_model_cache_lookups_total{")
+        }
+
+    for _ in range(20):
+        predict(trained)
+    before = counted()
+    trained.platform.warehouse.bundles.promote("iiot", FOREST, version, "newer")
+    eventually(lambda: predict(trained)["model_version"] == version)
+    for _ in range(20):
+        predict(trained)
+    after = counted()
+    # What the new version read ahead was asked for by nobody.
+    assert {name: after[name] - before[name] for name in after} == pytest.approx(
+        {
+            'anomaly_model_cache_lookups_total{result="hit"}': 21,
+            'anomaly_model_cache_lookups_total{result="miss"}': 0,
+        },
+        abs=4,
+    )
+
+
 def test_after_a_lost_connection_the_champions_are_read_anew(
     trained: Trained, version: int
 ) -> None:

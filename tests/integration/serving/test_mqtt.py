@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,13 @@ from typing import Any
 import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
+from pydantic import SecretStr
 
+from anomaly_platform.ingest.online_readings import Reading
+from anomaly_platform.resources.online_work import Answer
 from anomaly_platform.resources.platform import Platform
+from anomaly_platform.serving.mqtt import Subscriber
+from anomaly_platform.serving.mqtt_messages import Message
 from anomaly_platform.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -210,11 +216,12 @@ def test_poison_goes_to_quarantine_and_does_not_come_back(
     until(lambda: "connected to" in log())
     until(lambda: probed(publish, platform))
     publish("pump/temp", "hot")
+    publish("pump/temp", '{"value": 1, "\\ud800": 2}')
     publish("pump/temp", '{"value": 1, "timestamp": "2999-01-01T00:00:00Z"}')
     publish("pump/temp", f'{{"value": 5, "timestamp": "{at(0)}"}}')
     publish("pump/temp", f'{{"value": 6, "timestamp": "{at(0)}"}}')
     publish("old/temp", "4", retain=True)
-    until(lambda: rows(platform, "quarantine") == 3)
+    until(lambda: rows(platform, "quarantine") == 4)
     until(lambda: rows(platform, "online_readings WHERE entity = 'old'") == 1)
     process.send_signal(signal.SIGTERM)
     process.wait(30)
@@ -227,10 +234,35 @@ def test_poison_goes_to_quarantine_and_does_not_come_back(
         found = connection.execute(
             "SELECT reason, stage, row_number FROM quarantine ORDER BY reason"
         ).fetchall()
-    assert [row[0] for row in found][1:] == ["in the future", "the payload is no JSON"]
+    assert [row[0] for row in found][1:] == [
+        "in the future",
+        "the payload has unknown members: \\ud800",
+        "the payload is no JSON",
+    ]
     assert {row[1:] for row in found} == {("online", 0)}
     # What the broker retains is delivered at every start, and is no new reading.
     assert rows(platform, "online_readings WHERE entity = 'old'") == 1
+
+
+def test_what_nobody_has_foreseen_is_refused_and_stops_no_other(platform: Platform) -> None:
+    class Ingestion:
+        async def ingest(self, _stream: object, readings: Sequence[Reading], **_: object) -> object:
+            if any(one.value == 13.0 for one in readings):
+                raise ZeroDivisionError
+            return [Answer("stored", None, "") for _ in readings]
+
+    settings = platform.settings.model_copy(update={"mqtt_url": SecretStr("mqtt://localhost:1")})
+    subscriber = Subscriber(Platform(settings), Ingestion())  # type: ignore[arg-type]
+    messages = [
+        Message(f"insa/iiot/telemetry/pump/m{n}", b"%d" % n, n, False, False, datetime.now(UTC))
+        for n in (12, 13, 14)
+    ]
+    assert asyncio.run(subscriber._take_for_sure(messages, asyncio.Event()))
+    assert (subscriber.stored, subscriber.quarantined) == (2, 1)
+    with platform.warehouse.transactions.begin() as connection:
+        found = connection.execute("SELECT reason, raw FROM quarantine").fetchall()
+    assert [row[0] for row in found] == ["it cannot be taken in: ZeroDivisionError"]
+    assert "pump/m13" in str(found[0][1])
 
 
 def test_a_broker_that_goes_away_is_waited_for(

@@ -185,6 +185,21 @@ def test_one_reading_alone_gets_the_verdict_of_many(bundle):
         assert alone.is_anomaly == (together.is_anomaly[i] if together.decided[i] else None)
         assert alone.status == together.status[i]
     assert scorer.evictions
+    assert scorer.misses == len(scorer.held) + scorer.evictions
+    asked = sum(scorer.source.load_model(*keys[i]) is not None for i in range(0, frame.height, 3))
+    assert scorer.hits == asked - scorer.misses > 0
+
+
+def test_models_read_ahead_are_neither_hits_nor_misses(bundle):
+    frame = tomorrow()
+    features = frame.select(FEATURES.names).cast(pl.Float64).to_numpy().T.copy()
+    keys = list(frame.select("entity", "metric").iter_rows())
+    scorer = OnlineScorer(FleetScorer(bundle))
+    scorer.warm(list(dict.fromkeys(keys)))
+    assert (scorer.hits, scorer.misses) == (0, 0)
+    scorer.judge(keys, microseconds(frame["event_time"]), features, np.full(frame.height, 0.9))
+    modelled = sum(scorer.source.load_model(*key) is not None for key in keys)
+    assert (scorer.hits, scorer.misses) == (modelled, 0)
 
 
 @given(rows=st.integers(0, 320), seed=st.integers(0, 2**16), data=st.data())

@@ -31,6 +31,13 @@ def test_anything_else_is_a_problem_of_the_client(text: str) -> None:
     assert caught.value.status == 422
 
 
+@pytest.mark.parametrize("text", ["\ud800", "a\x00b"])
+def test_a_text_that_no_database_holds_is_refused(text: str) -> None:
+    with pytest.raises(ApiProblem) as caught:
+        read_cursor("list", write_cursor("list", text), (str,))
+    assert caught.value.status == 422
+
+
 def test_a_cursor_of_another_list_is_refused() -> None:
     with pytest.raises(ApiProblem, match="another list"):
         read_cursor("list", write_cursor("other", "a"), (str,))

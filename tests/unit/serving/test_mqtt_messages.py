@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -22,6 +23,10 @@ PREFIX = "insa/iiot"
 
 def message(payload: bytes, topic: str = "insa/iiot/telemetry/pump/temp") -> Message:
     return Message(topic, payload, 7, redelivered=False, retained=False, received=NOW)
+
+
+def spelled(document: object) -> bytes:
+    return json.dumps(document).encode()
 
 
 def test_a_number_is_a_reading() -> None:
@@ -49,6 +54,9 @@ def test_an_object_may_say_more_and_a_list_several() -> None:
         (b'{"value": 1, "unit": "C"}', "insa/iiot/telemetry/d/m", "unit"),
         (b'{"value": 1, "metadata": 3}', "insa/iiot/telemetry/d/m", "metadata"),
         (b'{"value": 1, "event_id": 3}', "insa/iiot/telemetry/d/m", "event_id"),
+        (b'{"value": 1, "\\ud800": 2}', "insa/iiot/telemetry/d/m", r"\\ud800"),
+        (b'{"value": 1, "value": 2}', "insa/iiot/telemetry/d/m", "twice"),
+        (b"1", "insa/iiot/telemetry/%FF/m", "UTF-8"),
         (b"1", "insa/iiot/telemetry/d", "topic"),
         (b"1", "insa/iiot/telemetry/d/m/x", "topic"),
         (b"1", "other/telemetry/d/m", "topic"),
@@ -59,11 +67,21 @@ def test_poison_says_what_it_is(payload: bytes, topic: str, reason: str) -> None
         readings_of(message(payload, topic), PREFIX)
 
 
-@given(payload=st.binary(max_size=60))
+members = st.sampled_from(["value", "timestamp", "event_id", "metadata"])
+documents = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(st.characters()),
+    lambda some: st.lists(some) | st.dictionaries(st.text(st.characters()) | members, some),
+    max_leaves=5,
+)
+
+
+@given(payload=st.binary(max_size=60) | documents.map(spelled))
 def test_any_bytes_are_readings_or_poison(payload: bytes) -> None:
     try:
         found = readings_of(message(payload), PREFIX)
-    except PoisonError:
+    except PoisonError as error:
+        # What is wrong has to be written down: what cannot be written raises.
+        str(error).encode("utf-8")
         return
     assert all(isinstance(one.value, float) for one in found)
 
