@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import count
 from typing import Any, Final
 from uuid import UUID
 
@@ -136,11 +137,18 @@ class _Times:
     """The times of readings that come together, among which few differ."""
 
     def __init__(self, rules: ReadingRules, now: datetime) -> None:
-        self.now = micros(now)
+        self._arrivals = count(micros(now))
         self._rules = rules
         self._first = micros(rules.start)
         self._last = micros(now + rules.future_allowance)
         self._read: dict[str, int] = {}
+
+    def arrival(self) -> int:
+        """Return the time of a reading that came without one.
+
+        Those that come together are a microsecond apart, in their order: they are not the same.
+        """
+        return next(self._arrivals)
 
     def of(self, text: str) -> int:
         """Return a time that a reading may have, in microseconds since 1970."""
@@ -166,7 +174,7 @@ def _check(raw: RawReading, times: _Times) -> Reading | Refusal:
         return Reading(
             _name(raw.entity, "entity", "the entity"),
             _name(raw.metric, "metric", "the metric's name"),
-            times.now if raw.event_time is None else times.of(raw.event_time),
+            times.arrival() if raw.event_time is None else times.of(raw.event_time),
             _finite(raw.value),
             None if raw.event_id is None else _event_id(raw.event_id),
             None if raw.metadata is None else canonical_metadata(raw.metadata),

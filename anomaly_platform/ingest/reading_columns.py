@@ -137,7 +137,9 @@ def plain_columns(
     n = len(documents)
     timed = "event_time" in columns
     keys = list(map(_key, columns["entity"], columns["metric"]))
-    times = rules.times_of(columns["event_time"], now) if timed else [micros(now)] * n
+    times = (
+        rules.times_of(columns["event_time"], now) if timed else range(micros(now), micros(now) + n)
+    )
     ids = [uuid_of(text) for text in columns["event_id"]] if "event_id" in columns else []
     numbers = _finite(columns["value"])
     if times is None or numbers is None or None in keys or None in ids:

@@ -11,6 +11,7 @@ each of the others (``online_work``), nor the statements (``online``).
 from __future__ import annotations
 
 import datetime as dt
+import select
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -195,7 +196,9 @@ class OnlineIngest:
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        if self._connection is None or self._connection.closed:
+        if self._connection is not None and _hung_up(self._connection):
+            self.close()
+        if self._connection is None:
             self._connection = psycopg.connect(
                 self._platform.urls.application,
                 # Rows are found by id in the order in which they are named: so they are locked.
@@ -273,6 +276,15 @@ def _empty(stream: MetricStream) -> SeriesState:
     from anomaly_platform.ml.features.online import SeriesState
 
     return SeriesState.empty(stream.features)
+
+
+def _hung_up(connection: Connection) -> bool:
+    """Whether the server has said something unasked, as it does when it ends a connection."""
+    if connection.closed:
+        return True
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 __all__ = ["Answer", "Judge", "OnlineIngest"]

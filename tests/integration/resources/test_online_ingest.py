@@ -353,15 +353,44 @@ def test_what_another_process_wrote_is_seen(platform: Platform, ingest: OnlineIn
     assert load_state(platform, IIOT, "pump", "temp").values.tolist() == [1.0, 1.0, 4.0, 5.0, 1.0]
 
 
-def test_a_lost_connection_costs_one_request(platform: Platform, ingest: OnlineIngest) -> None:
+def test_a_connection_lost_between_requests_costs_none(
+    platform: Platform, ingest: OnlineIngest
+) -> None:
     take(ingest, reading(0))
     with platform.warehouse.transactions.begin() as connection:
+        # Waits until they have ended.
         connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
             "WHERE application_name = 'anomaly_ingest' AND datname = current_database()"
         )
-    with pytest.raises(psycopg.OperationalError):
-        take(ingest, reading(1))
+    assert outcomes(take(ingest, reading(1), reading(0))) == ["stored", "repeated"]
+
+
+def test_a_connection_lost_in_a_request_costs_that_one(
+    platform: Platform, ingest: OnlineIngest
+) -> None:
+    take(ingest, reading(0))
+    with platform.warehouse.transactions.begin() as connection:
+        connection.execute("SELECT FROM series_heads FOR UPDATE")
+        failing: list[BaseException] = []
+
+        def send() -> None:
+            try:
+                take(ingest, reading(1))
+            except psycopg.OperationalError as error:
+                failing.append(error)
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        ended = None
+        while not ended:
+            ended = connection.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+                "WHERE application_name = 'anomaly_ingest' AND datname = current_database() "
+                "AND wait_event_type = 'Lock'"
+            ).fetchone()
+        sending.join(30)
+    assert len(failing) == 1
     assert outcomes(take(ingest, reading(1), reading(0))) == ["stored", "repeated"]
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,26 +55,33 @@ plain = st.fixed_dictionaries(
 )
 
 
-def checked(document: dict[str, Any]) -> object:
-    """What the rules make of a document whose members have the right kinds."""
-    raw = RawReading(**{name: document.get(said) for name, said in NAMES.items()})
-    (found,) = RULES.check([raw], NOW)
-    return found
+def checked(documents: list[dict[str, Any]]) -> object:
+    """What the rules make of documents whose members have the right kinds."""
+    raw = [RawReading(**{name: one.get(said) for name, said in NAMES.items()}) for one in documents]
+    return RULES.check(raw, NOW)
 
 
 @given(st.lists(plain, min_size=1, max_size=5))
 def test_plain_documents_are_taken(said: list[dict[str, Any]]) -> None:
     found = plain_columns(said, NAMES, RULES, NOW)
     assert found is not None
-    assert found.readings() == [checked(one) for one in said]
+    assert found.readings() == checked(said)
 
 
 @given(st.lists(st.one_of(plain, documents), min_size=1, max_size=3))
 def test_what_is_taken_is_what_the_rules_make_of_it(said: list[dict[str, Any]]) -> None:
     found = plain_columns(said, NAMES, RULES, NOW)
     if found is not None:
-        assert found.readings() == [checked(one) for one in said]
+        assert found.readings() == checked(said)
         assert all(one.keys() <= set(NAMES.values()) for one in said)
+
+
+def test_readings_without_a_time_that_come_together_are_not_the_same() -> None:
+    said = [{"device_id": "pump", "metric_name": "temp", "value": n} for n in range(3)]
+    found = plain_columns(said, NAMES, RULES, NOW)
+    assert found is not None
+    assert found.readings() == checked(said)
+    assert np.diff(found.times).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("said", [[], ["x"], [None], [[1]], [{}], [{"value": 1.0}]])
