@@ -94,17 +94,19 @@ class PipelineHealth:
         Parameters
         ----------
         queues : dict of str to Queue
-            What waits in the platform's database; readings that no batch has claimed count here.
+            What waits in the platform's database, nothing where that does not answer; readings that
+            no batch has claimed count here.
         """
         file, state = await asyncio.gather(self._waiting_file(), self._state())
         readings = queues.get("online_readings")
         waits = readings.oldest_s if readings is not None and readings.depth else None
-        if state is None:
-            return judge([], [], file=file, reading=waits, now=time.time())
-        return judge(*state, file=file, reading=waits, now=time.time())
+        part, figures = judge(*(state or ([], [])), file=file, reading=waits, now=time.time())
+        if state is None and not queues:
+            part = Part(status="down", detail="not known while the database does not answer")
+        return part, figures
 
     async def _state(self) -> tuple[list[Beat], list[LastRun]] | None:
-        """Return heartbeats and runs; None where Dagster has not made its tables yet."""
+        """Return heartbeats and runs; None where Dagster's tables are missing or do not answer."""
         url = self._platform.urls.dagster.replace("postgresql+psycopg2://", "postgresql://", 1)
         try:
             async with asyncio.timeout(_PATIENCE_S):

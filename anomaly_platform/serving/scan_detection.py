@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 #: Scans that are judged together: as many as the detectors manage well within their limits.
 CHUNK: Final = 5_000
-_HISTORY: Final = ("event_time", "event_id", "location_id", "business_step", "event_type")
+#: Of the unusable scans of a request so many are kept: whoever may only ask fills no disk.
+MOST_QUARANTINED: Final = 100
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
 
@@ -107,7 +108,7 @@ def judge_scans(
     if checked.rejects.height:
         refused = checked.rejects.select("row_number", "field", "reason")
         detection.refused += list(refused.iter_rows())
-        _quarantine(platform, checked.rejects)
+        _quarantine(platform, checked.rejects.head(MOST_QUARANTINED))
     models = served.models or rules_alone(platform)
     detection.version = served.version
     for scans in _chunks(checked.frame):

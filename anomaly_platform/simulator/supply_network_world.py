@@ -189,7 +189,6 @@ class World:
                 orient="row",
             ),
             "vehicles": pl.DataFrame(_VEHICLES, schema=["vehicle", "max_speed_kmh"], orient="row"),
-            "products": self.products.drop("cold_chain"),
         }
         directory.mkdir(parents=True, exist_ok=True)
         paths = {name: directory / f"{name}.csv" for name in frames}

@@ -138,6 +138,9 @@ def test_scans_that_cannot_be_used_are_put_aside(client: TestClient, platform: P
         assert [one["eventId"] for one in answer.json()["EventHistory"]] == ["e0", "e4"]
     assert platform.warehouse.quarantine.count("barcode", stage="online") == 4
     assert platform.account_of(BARCODE).missing == 0
+    many = [scan(0), *(scan(n, event_time=f"never {n}") for n in range(300))]
+    assert client.post(URL, json={"data": many}).headers["X-Quarantined"] == "300"
+    assert platform.warehouse.quarantine.count("barcode", stage="online") == 4 + 100
     nothing = client.post(URL, json={"data": events[1:3]})
     assert nothing.status_code == 422
     assert nothing.json()["errors"][0]["location"] == "body.data.0.epc_code"

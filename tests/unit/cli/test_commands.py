@@ -134,11 +134,10 @@ def test_simulate_barcode_writes_scans_reference_and_labels_that_import_takes(
     flagged = pl.concat(frame.filter("is_anomaly")["event_id"] for frame in scans)
     assert set(incidents["event_id"]) == set(flagged.cast(pl.String))
     reference = sorted((out / "reference").glob("*.csv"))
-    known = [path for path in reference if path.name != "products.csv"]
-    told = invoke("import", "barcode", *known, *sorted((out / "scans").iterdir()))
-    assert told.count("read at the next training") == len(known) == 5
+    told = invoke("import", "barcode", *reference, *sorted((out / "scans").iterdir()))
+    assert told.count("read at the next training") == len(reference) == 5
     kept = tmp_path / "home" / "reference" / "barcode"
-    assert sorted(path.name for path in kept.iterdir()) == [path.name for path in known]
+    assert sorted(path.name for path in kept.iterdir()) == [path.name for path in reference]
     assert (kept / "locations.csv").read_bytes() == (out / "reference/locations.csv").read_bytes()
     landed = tmp_path / "home" / "landing" / "barcode"
     assert len(list(landed.glob("barcode-*.csv"))) == 2

@@ -37,7 +37,8 @@ def test_the_services_of_the_requirements_are_there() -> None:
         "postgres", "redis", "eclipse-mosquitto", "grafana/grafana", "prom/prometheus",
     } <= images  # fmt: skip
     assert {
-        "api", "dispatcher", "dagster-webserver", "dagster-daemon", "dagster-code", "setup",
+        "api", "dispatcher", "subscriber", "dagster-webserver", "dagster-daemon", "dagster-code",
+        "setup",
     } == set(OURS)  # fmt: skip
     for service in SERVICES.values():
         assert ":" in service["image"], "an image without a tag is another one tomorrow"

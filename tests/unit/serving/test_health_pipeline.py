@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from anomaly_platform.resources.database import DatabaseUrls
+from anomaly_platform.resources.platform import Platform
 from anomaly_platform.serving.health_pipeline import (
     STALE_AFTER_S,
     WAITED_TOO_LONG_S,
     Beat,
     LastRun,
+    PipelineHealth,
     judge,
 )
+from anomaly_platform.settings import get_settings
 
 NOW = 1_000_000.0
 ALIVE = [Beat("SENSOR", NOW - 20, False), Beat("SCHEDULER", NOW - 5, False)]
@@ -57,3 +63,15 @@ def test_the_part_that_is_silent_for_longest_counts() -> None:
     assert figures.oldest_file_seconds == 7
     assert figures.last_run == "iiot refresh"
     assert figures.failing == ["ems refresh"]
+
+
+def test_of_a_database_that_does_not_answer_nothing_is_claimed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Nobody listens there.
+    url = "postgresql://nobody@127.0.0.1:1/nothing"
+    platform = Platform(get_settings(home=tmp_path))
+    monkeypatch.setitem(vars(platform), "urls", DatabaseUrls(url, url, url))
+    part, figures = asyncio.run(PipelineHealth(platform).ask({}))
+    assert (part.status, part.detail) == ("down", "not known while the database does not answer")
+    assert figures.last_run is None
