@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ _PREFIX_START: Final = "anomaly_"
 _PREFIX_BYTES: Final = 6
 _SECRET_BYTES: Final = 32
 _LONGEST_KEY: Final = 200
+#: A name is shown on terminals and in logs.
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _COLUMNS: Final = (
     "id, prefix, digest, name, scopes, predictions_per_minute, created_at, created_by, "
     "expires_at, revoked_at, last_used_at"
@@ -151,31 +154,15 @@ class ApiKeys:
         ApiKeyError
             When an argument cannot be used.
         """
-        name = name.strip()
-        wanted = sorted(set(scopes), key=lambda scope: (*SCOPES, scope).index(scope))
-        _check(name, wanted, expires_at, predictions_per_minute)
-        prefix, key = new_key()
         with self._transactions.begin() as connection:
-            made = _one(
+            return create(
                 connection,
-                "INSERT INTO api_keys (prefix, digest, name, scopes, predictions_per_minute, "  # noqa: S608 - the columns are this module's
-                f"created_by, expires_at) VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS}",
-                (
-                    prefix,
-                    digest_of(key),
-                    name,
-                    wanted,
-                    predictions_per_minute,
-                    created_by,
-                    expires_at,
-                ),
+                name,
+                scopes,
+                created_by=created_by,
+                expires_at=expires_at,
+                predictions_per_minute=predictions_per_minute,
             )
-            if made is None:
-                raise AssertionError("INSERT … RETURNING returned nothing")
-            audit.record(
-                connection, created_by, "api_key.create", _subject(made), None, _described(made)
-            )
-        return made, key
 
     def all(self) -> list[ApiKey]:
         """Return every key, the newest first."""
@@ -207,33 +194,64 @@ class ApiKeys:
         ApiKeyError
             When there is none.
         """
-        column = "id" if isinstance(which, UUID) else "prefix"
         with self._transactions.begin() as connection:
-            found = _one(
-                connection,
-                f"SELECT {_COLUMNS} FROM api_keys WHERE {column} = %s FOR UPDATE",  # noqa: S608
-                (which,),
-            )
-            if found is None:
-                raise ApiKeyError(f"there is no key with the {column} {which}")
-            if found.revoked_at is not None:
-                return found
-            revoked = _one(
-                connection,
-                f"UPDATE api_keys SET revoked_at = now() WHERE id = %s RETURNING {_COLUMNS}",  # noqa: S608
-                (found.id,),
-            )
-            if revoked is None:
-                raise AssertionError("a locked row vanished")
-            audit.record(
-                connection,
-                revoked_by,
-                "api_key.revoke",
-                _subject(revoked),
-                _described(found),
-                _described(revoked),
-            )
-        return revoked
+            return revoke(connection, which, revoked_by=revoked_by)
+
+
+def create(
+    connection: Connection,
+    name: str,
+    scopes: Iterable[str],
+    *,
+    created_by: str,
+    expires_at: dt.datetime | None = None,
+    predictions_per_minute: int | None = None,
+) -> tuple[ApiKey, str]:
+    """Make a key within the caller's transaction; see :meth:`ApiKeys.create`."""
+    name = name.strip()
+    wanted = sorted(set(scopes), key=lambda scope: (*SCOPES, scope).index(scope))
+    _check(name, wanted, expires_at, predictions_per_minute)
+    prefix, key = new_key()
+    made = _one(
+        connection,
+        "INSERT INTO api_keys (prefix, digest, name, scopes, predictions_per_minute, "  # noqa: S608 - the columns are this module's
+        f"created_by, expires_at) VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS}",
+        (prefix, digest_of(key), name, wanted, predictions_per_minute, created_by, expires_at),
+    )
+    if made is None:
+        raise AssertionError("INSERT … RETURNING returned nothing")
+    audit.record(connection, created_by, "api_key.create", _subject(made), None, _described(made))
+    return made, key
+
+
+def revoke(connection: Connection, which: UUID | str, *, revoked_by: str) -> ApiKey:
+    """Refuse a key within the caller's transaction; see :meth:`ApiKeys.revoke`."""
+    column = "id" if isinstance(which, UUID) else "prefix"
+    found = _one(
+        connection,
+        f"SELECT {_COLUMNS} FROM api_keys WHERE {column} = %s FOR UPDATE",  # noqa: S608
+        (which,),
+    )
+    if found is None:
+        raise ApiKeyError(f"there is no key with the {column} {which}")
+    if found.revoked_at is not None:
+        return found
+    revoked = _one(
+        connection,
+        f"UPDATE api_keys SET revoked_at = now() WHERE id = %s RETURNING {_COLUMNS}",  # noqa: S608
+        (found.id,),
+    )
+    if revoked is None:
+        raise AssertionError("a locked row vanished")
+    audit.record(
+        connection,
+        revoked_by,
+        "api_key.revoke",
+        _subject(revoked),
+        _described(found),
+        _described(revoked),
+    )
+    return revoked
 
 
 async def find(connection: psycopg.AsyncConnection[tuple[Any, ...]], prefix: str) -> ApiKey | None:
@@ -258,8 +276,10 @@ def _check(
     expires_at: dt.datetime | None,
     predictions_per_minute: int | None,
 ) -> None:
-    if not 1 <= len(name) <= 200 or "\x00" in name:
-        raise ApiKeyError("name: 1 to 200 characters that say whose key it is")
+    if not 1 <= len(name) <= 200 or _CONTROL.search(name):
+        raise ApiKeyError(
+            "name: 1 to 200 characters that say whose key it is, none of them a control character"
+        )
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
         wrong = f"{', '.join(unknown)} is none of the scopes" if unknown else "none is given"

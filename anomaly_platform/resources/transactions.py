@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
@@ -16,6 +16,8 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from anomaly_platform.resources.database import DatabaseError, redact
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+
+_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
 
 class StaleInput(RuntimeError):  # noqa: N818 - not a fault: somebody newer was first
@@ -91,6 +93,9 @@ def lock(connection: Connection, *names: str) -> None:
     *names : str
         Parts of the name; equal parts in equal order mean the same lock.
     """
-    connection.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", ("\x1f".join(names),)
-    )
+    connection.execute(_LOCK, ("\x1f".join(names),))
+
+
+async def lock_async(connection: psycopg.AsyncConnection[Any], *names: str) -> None:
+    """Do what :func:`lock` does, over a connection that is awaited."""
+    await connection.execute(_LOCK, ("\x1f".join(names),))

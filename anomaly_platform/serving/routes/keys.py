@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from starlette.concurrency import run_in_threadpool
 
-from anomaly_platform.resources.api_keys import ApiKey, ApiKeyError
+from anomaly_platform.resources.api_keys import ApiKey, ApiKeyError, create, revoke
+from anomaly_platform.resources.transactions import Connection
+from anomaly_platform.serving.idempotency import Once, write_once
 from anomaly_platform.serving.openapi import problems
 from anomaly_platform.serving.problems import ApiProblem, not_found
 from anomaly_platform.serving.schemas.keys import Key, Keys, MadeKey, NewKey
@@ -21,24 +23,43 @@ router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 Admin = Annotated[Caller, Depends(require("ml:admin"))]
 
 
-@router.post("", status_code=201, responses=problems(403))
-async def create_key(wanted: NewKey, serving: Serving, caller: Admin) -> MadeKey:
-    """Make a key. The answer is the only place where it is ever shown."""
+@router.post("", status_code=201, responses=problems(403, 409))
+async def create_key(wanted: NewKey, serving: Serving, caller: Admin, once: Once) -> MadeKey:
+    """Make a key. The answer is the only place where it is ever shown.
 
-    def create() -> tuple[ApiKey, str]:
-        return serving.platform.warehouse.api_keys.create(
-            wanted.name,
-            wanted.scopes,
-            created_by=caller.actor,
-            expires_at=wanted.expires_at,
-            predictions_per_minute=wanted.predictions_per_minute,
+    The same request with the same `Idempotency-Key` makes no second one, but cannot show the
+    first again: it is refused (409), and says which key was made.
+    """
+    shown: list[MadeKey] = []
+
+    def make(connection: Connection) -> dict[str, Any]:
+        try:
+            made, key = create(
+                connection,
+                wanted.name,
+                wanted.scopes,
+                created_by=caller.actor,
+                expires_at=wanted.expires_at,
+                predictions_per_minute=wanted.predictions_per_minute,
+            )
+        except ApiKeyError as error:
+            raise ApiProblem(422, str(error)) from None
+        shown.append(MadeKey(**_shown(made).model_dump(), key=key))
+        # The secret is stored nowhere, and so not here either.
+        return {"id": str(made.id), "prefix": made.prefix}
+
+    known = await write_once(serving, caller, once, make)
+    if not shown:
+        raise ApiProblem(
+            409,
+            f"the key {known['prefix']} was made by this request before, and its secret was shown "
+            "in the answer then and is stored nowhere; revoke it if the answer is lost, and make "
+            "another with a new Idempotency-Key",
+            title="The key has been made",
+            id=known["id"],
+            prefix=known["prefix"],
         )
-
-    try:
-        made, key = await run_in_threadpool(create)
-    except ApiKeyError as error:
-        raise ApiProblem(422, str(error)) from None
-    return MadeKey(**_shown(made).model_dump(), key=key)
+    return shown[0]
 
 
 @router.get("", responses=problems(403))
@@ -49,19 +70,20 @@ async def list_keys(serving: Serving, _caller: Admin) -> Keys:
 
 
 @router.delete("/{key_id}", responses=problems(403, 404))
-async def revoke_key(key_id: uuid.UUID, serving: Serving, caller: Admin) -> Key:
+async def revoke_key(key_id: uuid.UUID, serving: Serving, caller: Admin, once: Once) -> Key:
     """Refuse a key from now on, in every worker within a second."""
 
-    def revoke() -> ApiKey:
-        return serving.platform.warehouse.api_keys.revoke(key_id, revoked_by=caller.actor)
+    def refuse(connection: Connection) -> dict[str, Any]:
+        try:
+            revoked = revoke(connection, key_id, revoked_by=caller.actor)
+        except ApiKeyError:
+            raise not_found(f"key {key_id}") from None
+        return _shown(revoked).model_dump(mode="json")
 
-    try:
-        revoked = await run_in_threadpool(revoke)
-    except ApiKeyError:
-        raise not_found(f"key {key_id}") from None
+    said = Key.model_validate(await write_once(serving, caller, once, refuse))
     # This worker at once; the others hear of it.
-    await serving.keys.forget(revoked.prefix)
-    return _shown(revoked)
+    await serving.keys.forget(said.prefix)
+    return said
 
 
 def _shown(key: ApiKey) -> Key:

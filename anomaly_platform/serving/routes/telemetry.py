@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from anomaly_platform.ingest.online_readings import Reading, ReadingRules, Refusal
 from anomaly_platform.ingest.reading_columns import ReadingColumns, plain_columns
 from anomaly_platform.resources.stored_columns import StoredColumns
 from anomaly_platform.serving.direct import Direct, JsonAnswer, read_body
+from anomaly_platform.serving.idempotency import (
+    Once,
+    Repeatable,
+    answer_once,
+    repeatable_directly,
+)
 from anomaly_platform.serving.openapi import problems
 from anomaly_platform.serving.problems import ApiProblem, invalid, not_found
 from anomaly_platform.serving.schemas.telemetry import (
@@ -53,14 +60,14 @@ router = APIRouter(prefix="/api/v1", tags=["telemetry"])
     responses=problems(400, 409),
 )
 async def send_telemetry(
-    request: Request, _caller: Annotated[Caller, Depends(require("ml:write"))]
+    request: Request, caller: Annotated[Caller, Depends(require("ml:write"))], once: Once
 ) -> Response:
     """Store and judge one reading of a device, or up to 10,000.
 
     A reading that cannot be used is refused by itself, with the member at fault; the others are
     stored. When none can be kept the answer is 422, or 409 where all contradict what is known.
     """
-    return await _take(request, DEVICES)
+    return await _take_once(request, DEVICES, caller, once)
 
 
 @router.post(
@@ -70,19 +77,30 @@ async def send_telemetry(
     responses=problems(400, 404, 409),
 )
 async def send_stream_telemetry(
-    stream: str, request: Request, _caller: Annotated[Caller, Depends(require("ml:write"))]
+    stream: str,
+    request: Request,
+    caller: Annotated[Caller, Depends(require("ml:write"))],
+    once: Once,
 ) -> Response:
     """Store and judge readings of any metric stream, under its own names of the members."""
-    return await _take(request, stream)
+    return await _take_once(request, stream, caller, once)
 
 
-async def _take(request: Request, name: str) -> Response:
+async def _take_once(request: Request, name: str, caller: Caller, once: Repeatable) -> Response:
+    if once.key is None:
+        return JsonAnswer(await _take(request, name, _now()))
+    serving: ServingState = request.app.state.serving
+    return JsonAnswer(await answer_once(serving, caller, once, partial(_take, request, name)))
+
+
+async def _take(request: Request, name: str, now: dt.datetime) -> bytes:
+    """Return the answer to readings that came at a moment."""
     serving: ServingState = request.app.state.serving
     stream = serving.models.streams.get(name)
     if not isinstance(stream, MetricStream):
         known = [one.name for one in serving.models.streams.values() if _is_metric(one)]
         raise not_found(f"stream {name!r} of readings; there are {', '.join(known)}")
-    body, rules, now = await _body(request), serving.platform.reading_rules(stream), _now()
+    body, rules = await _body(request), serving.platform.reading_rules(stream)
     members, documents = members_of(stream), _documents(body)
     # Who calls a member one thing here and another there is answered in the words used first.
     names = names_in(documents[0] if documents else None, members)
@@ -105,7 +123,7 @@ async def _take(request: Request, name: str) -> Response:
     )
     count_scored(stream.name, len(stored), sum(one.is_anomaly is True for one in stored))
     if not kept:
-        raise _nothing_kept(verdicts)
+        raise _nothing_kept(verdicts, many=_is_list(body))
     content = {
         "accepted": len(kept),
         "refused": len(verdicts) - len(kept),
@@ -114,23 +132,23 @@ async def _take(request: Request, name: str) -> Response:
         ),
         "readings": verdicts,
     }
-    return JsonAnswer(content)
+    return to_json(content)
 
 
 async def _send_directly(request: Request) -> Response:
-    await _WRITER(request)
-    return await _take(request, DEVICES)
+    caller = await _WRITER(request)
+    return await _take_once(request, DEVICES, caller, await repeatable_directly(request))
 
 
 DIRECT: Final = Direct("/api/v1/telemetry", _send_directly)
 """The first of these routes, for requests that come without the framework's detours."""
 
 
-def _stored(serving: ServingState, stream: MetricStream, stored: StoredColumns) -> Response:
+def _stored(serving: ServingState, stream: MetricStream, stored: StoredColumns) -> bytes:
     """Return the answer to readings that all were stored."""
     serving.look_backs.forget(serving.models.metrics(stream.name), stored.readings.keys)
     count_scored(stream.name, len(stored.readings), int((stored.decisions == 1).sum()))
-    return JsonAnswer(written(stored))
+    return written(stored)
 
 
 def _now() -> dt.datetime:
@@ -162,7 +180,7 @@ def _plain(
 def _parsed(body: bytes, members: Members) -> Sequence[Any]:
     one, many = adapters_of(members)
     try:
-        if body.lstrip(b" \t\r\n").startswith(b"["):
+        if _is_list(body):
             readings: Sequence[Any] = many.validate_json(body)
             return readings
         return [one.validate_json(body)]
@@ -179,10 +197,13 @@ def _is_metric(stream: object) -> bool:
     return isinstance(stream, MetricStream)
 
 
-def _nothing_kept(verdicts: Sequence[dict[str, Any]]) -> ApiProblem:
-    """Return the problem of a request of which nothing is kept."""
+def _is_list(body: bytes) -> bool:
+    return body.lstrip(b" \t\r\n").startswith(b"[")
+
+
+def _nothing_kept(verdicts: Sequence[dict[str, Any]], *, many: bool) -> ApiProblem:
+    """Return the problem of a request, of a list or not, of which nothing is kept."""
     refused = [one for one in verdicts if one["status"] == "refused"]
-    many = len(verdicts) > 1
     problems_found = [
         {
             "location": (f"body.{place}" if many else "body")

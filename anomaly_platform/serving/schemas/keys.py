@@ -21,8 +21,8 @@ class NewKey(ApiModel):
     name: str = Field(
         min_length=1,
         max_length=200,
-        pattern=r"^[^\x00]*\S[^\x00]*$",
-        description="Whose it is, or what for.",
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        description="Whose it is, or what for; without control characters.",
         examples=["line-3 gateway"],
     )
     scopes: Scopes = Field(examples=[["ml:read", "ml:write"]])
