@@ -17,21 +17,30 @@ from psycopg.rows import dict_row
 
 from anomaly_platform.serving.schemas.models import Bundle, Model, Performance
 
+#: A row of `ml_models` does not know what the gates said of its version.
+MODEL_STATUS: Final = (
+    "CASE WHEN m.status = 'candidate' AND b.status = 'rejected' THEN 'rejected' ELSE m.status END"
+)
+WITH_BUNDLE: Final = (
+    "ml_models m JOIN bundles b ON b.stream = m.stream AND b.detector = m.model_type "
+    "AND b.version = m.bundle_version"
+)
 _COLUMNS: Final = (
     "m.id, m.device_id, m.metric_name, m.model_type, m.model_path, "
-    "m.bundle_version AS model_version, m.status, m.accuracy, m.false_positive_rate, "
+    "m.bundle_version AS model_version, "
+    f"{MODEL_STATUS} AS status, m.accuracy, m.false_positive_rate, "
     "coalesce(t.threshold, %(default)s) AS threshold, m.training_samples, "
     "m.trained_at, m.last_used_at, m.created_at"
 )
 _FROM: Final = (
-    "FROM ml_models m LEFT JOIN thresholds t ON t.stream = m.stream "
+    f"FROM {WITH_BUNDLE} LEFT JOIN thresholds t ON t.stream = m.stream "
     "AND t.entity = m.device_id AND t.metric = m.metric_name"
 )
 _FILTER: Final = (
     "m.stream = %(stream)s AND (%(device)s::text IS NULL OR m.device_id = %(device)s) "
     "AND (%(metric)s::text IS NULL OR m.metric_name = %(metric)s) "
     "AND CASE WHEN %(status)s::text IS NULL THEN m.status <> 'deleted' "
-    "ELSE m.status = %(status)s END"
+    f"ELSE {MODEL_STATUS} = %(status)s END"
 )
 ModelKey = tuple[str, str, str, int]
 """Device, metric, type and version: what the list of models is sorted by."""
@@ -103,7 +112,7 @@ async def count_models(connection: AsyncConnection[Any], chosen: ModelFilter) ->
     """Return how many models fit, and how many of them are in service."""
     cursor = await connection.execute(
         "SELECT count(*), count(*) FILTER (WHERE m.status = 'active') "
-        f"FROM ml_models m WHERE {_FILTER}",
+        f"FROM {WITH_BUNDLE} WHERE {_FILTER}",
         chosen.values(),
     )
     row = await cursor.fetchone()

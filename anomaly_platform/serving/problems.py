@@ -122,7 +122,10 @@ def invalid(errors: Sequence[Mapping[str, Any]], advice: str = "") -> ApiProblem
     would be right ends the detail.
     """
     found = [
-        {"location": ".".join(str(part) for part in error["loc"]), "message": str(error["msg"])}
+        {
+            "location": ".".join(str(part) for part in error["loc"]),
+            "message": str(error["msg"]).removeprefix("Value error, "),
+        }
         for error in errors[:20]
     ]
     more = f" and {len(errors) - 20} more" if len(errors) > 20 else ""

@@ -113,7 +113,9 @@ def _route(scope: Scope) -> str:
     """Return the template of the route, which has few values, never the path."""
     if scope["path"] in DOCUMENTATION_PATHS:
         return str(scope["path"])
-    return getattr(scope.get("route"), "path", "unmatched")
+    route = scope.get("route")
+    # Without what its parameters take, as the OpenAPI document has it.
+    return str(getattr(route, "path_format", None) or getattr(route, "path", "unmatched"))
 
 
 def _account(scope: Scope, status: int, seconds: float) -> None:

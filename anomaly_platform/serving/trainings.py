@@ -17,6 +17,7 @@ from fastapi import Depends, Header
 
 from anomaly_platform.resources.platform import DETECTOR
 from anomaly_platform.resources.training_requests import TrainingRequest
+from anomaly_platform.serving.model_rows import MODEL_STATUS, WITH_BUNDLE
 from anomaly_platform.serving.schemas.training import Training, TrainingRequested
 from anomaly_platform.serving.served import model_id
 from anomaly_platform.serving.state import ServingState
@@ -24,7 +25,7 @@ from anomaly_platform.serving.state import ServingState
 LONGEST_WAIT_S: Final = 300
 _POLL_S: Final = 0.5
 _ENDED: Final = ("done", "failed", "cancelled")
-_WAIT: Final = re.compile(r"^wait\s*=\s*\"?(\d{1,9})\"?$", re.IGNORECASE)
+_WAIT: Final = re.compile(r"^wait\s*=\s*\"?(\d+)\"?$", re.IGNORECASE)
 
 REASON: Final = "asked for through the API"
 
@@ -101,7 +102,8 @@ async def described(serving: ServingState, training: TrainingRequest) -> Trainin
         )
         async with serving.pool.connection() as connection:
             cursor = await connection.execute(
-                "SELECT accuracy, status FROM ml_models WHERE id = %s", (found,)
+                f"SELECT m.accuracy, {MODEL_STATUS} FROM {WITH_BUNDLE} WHERE m.id = %s",  # noqa: S608
+                (found,),
             )
             row = await cursor.fetchone()
         if row is None:

@@ -95,7 +95,7 @@ async def detect(
     )
 
 
-@router.get("/scores/{asset_id}", responses=problems(404))
+@router.get("/scores/{asset_id:path}", responses=problems(404))
 async def list_scores(
     asset_id: Annotated[Name, Path()],
     serving: Serving,
@@ -110,17 +110,14 @@ async def list_scores(
         metrics = _chosen(await metrics_of(connection, ASSETS, asset_id), asset_id, metric_name)
         window, after = window_of(metrics, hours), None
         if cursor:
-            # The window of the first page: readings that arrive meanwhile shift nothing.
-            times = (dt.datetime, dt.datetime, dt.datetime, str)
-            since, until, last, name = read_cursor(_KIND, cursor, times)
-            window, after = Window(since, until), (last, name)
+            window, after = _continued(cursor, asset_id, metric_name, hours)
         found = await read_page(
             connection, ASSETS, asset_id, metric_name, window, after=after, limit=limit + 1
         )
     page, following = found[:limit], None
     if len(found) > limit:
-        key = (page[-1].event_time, page[-1].metric)
-        following = write_cursor(_KIND, window.since, window.until, *key)
+        asked = (asset_id, metric_name or "", window.since, window.until)
+        following = write_cursor(_KIND, *asked, page[-1].event_time, page[-1].metric)
     return ScoreList(
         asset_id=asset_id,
         window_start=window.since,
@@ -128,6 +125,30 @@ async def list_scores(
         scores=[_score(row) for row in page],
         next_cursor=following,
     )
+
+
+def _continued(
+    cursor: str, asset: str, metric: str | None, hours: float
+) -> tuple[Window, tuple[dt.datetime, str]]:
+    """Return the window of the first page, so that readings that arrive meanwhile shift nothing.
+
+    With it, the sort key behind which the page begins.
+
+    Raises
+    ------
+    ApiProblem
+        422, when the page before was of something else.
+    """
+    types = (str, str, dt.datetime, dt.datetime, dt.datetime, str)
+    *asked, since, until, last, name = read_cursor(_KIND, cursor, types)
+    # As a difference: a time near the first year has none so long before it.
+    if asked != [asset, metric or ""] or until - since != dt.timedelta(hours=hours):
+        raise ApiProblem(
+            422,
+            "cursor: it belongs to another asset, metric or window; send it with the parameters "
+            "of the page that it came with",
+        )
+    return Window(since, until), (last, name)
 
 
 @router.post(

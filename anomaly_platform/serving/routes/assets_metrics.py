@@ -33,7 +33,7 @@ _MOST_VALUES = 20_000
 Reader = Annotated[Caller, Depends(require("ml:read"))]
 
 
-@router.get("/metrics/{asset_id}", responses=problems(404))
+@router.get("/metrics/{asset_id:path}", responses=problems(404))
 async def show_metrics(
     asset_id: Annotated[Name, Path()],
     serving: Serving,
@@ -64,7 +64,7 @@ async def show_metrics(
     )
 
 
-@router.get("/models")
+@router.get("/models", responses=problems(404))
 async def list_versions(
     serving: Serving,
     _caller: Reader,
@@ -76,6 +76,8 @@ async def list_versions(
     after = read_cursor(_KIND, cursor, (dt.datetime, uuid.UUID)) if cursor else None
     async with serving.pool.connection() as connection:
         found, total = await list_bundles(connection, stream, after=after, limit=limit + 1)
+    if stream is not None and not total and stream not in serving.models.streams:
+        raise not_found(f"stream {stream!r}")
     page, following = found[:limit], None
     if len(found) > limit:
         following = write_cursor(_KIND, page[-1].createdAt, page[-1].id)

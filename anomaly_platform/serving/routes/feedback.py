@@ -14,6 +14,7 @@ from anomaly_platform.resources.labels import SCAN_METRIC, NewLabel, add
 from anomaly_platform.resources.transactions import Connection
 from anomaly_platform.serving.cursors import read_cursor, write_cursor
 from anomaly_platform.serving.idempotency import Once, write_once
+from anomaly_platform.serving.known_names import refuse_unknown
 from anomaly_platform.serving.openapi import problems
 from anomaly_platform.serving.problems import ApiProblem, not_found
 from anomaly_platform.serving.schemas.base import Cursor, Name, PageSize
@@ -99,6 +100,8 @@ async def list_feedback(
             key,
         )
         total = await counted.fetchone()
+        if total is None or not total[0]:
+            await refuse_unknown(connection, stream, entity, metric_name, kind="entity")
     page, following = found[:limit], None
     if len(found) > limit:
         following = write_cursor(_KIND, page[-1].created_at, page[-1].id)

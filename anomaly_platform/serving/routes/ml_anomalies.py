@@ -14,12 +14,11 @@ from anomaly_platform.serving.detection_rows import (
     count_detections,
     list_detections,
 )
+from anomaly_platform.serving.known_names import refuse_unknown
 from anomaly_platform.serving.openapi import problems
-from anomaly_platform.serving.problems import not_found
 from anomaly_platform.serving.routes.streams import DEVICES
 from anomaly_platform.serving.schemas.anomalies import AnomalyList
 from anomaly_platform.serving.schemas.base import Cursor, Name, PageSize, Time
-from anomaly_platform.serving.scored_rows import metrics_of
 from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.state import Serving
 from anomaly_platform.serving.strict_query import STRICT_QUERY
@@ -44,10 +43,10 @@ async def list_anomalies(
     after = read_cursor(_KIND, cursor, (dt.datetime, uuid.UUID)) if cursor else None
     chosen = DetectionFilter(DEVICES, device_id, metric_name, since, until)
     async with serving.pool.connection() as connection:
-        if device_id is not None and not await metrics_of(connection, DEVICES, device_id):
-            raise not_found(f"device {device_id!r}")
         found = await list_detections(connection, chosen, after=after, limit=limit + 1)
         total = await count_detections(connection, chosen)
+        if not total:
+            await refuse_unknown(connection, DEVICES, device_id, metric_name, kind="device")
     page = found[:limit]
     following = None
     if len(found) > limit:

@@ -29,7 +29,7 @@ _DAY = dt.timedelta(days=1)
 _MOST_MODELS = 10_000
 
 
-@router.get("/devices/{device_id}", responses=problems(404))
+@router.get("/devices/{device_id:path}", responses=problems(404))
 async def show_device(
     device_id: Annotated[Name, Path()],
     serving: Serving,

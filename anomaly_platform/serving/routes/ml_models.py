@@ -11,6 +11,7 @@ from anomaly_platform.resources import audit
 from anomaly_platform.resources.transactions import Connection
 from anomaly_platform.serving.cursors import read_cursor, write_cursor
 from anomaly_platform.serving.idempotency import Once, write_once
+from anomaly_platform.serving.known_names import refuse_unknown
 from anomaly_platform.serving.model_rows import (
     ModelFilter,
     count_models,
@@ -43,7 +44,7 @@ _KIND = "models"
 Reader = Annotated[Caller, Depends(require("ml:read"))]
 
 
-@router.get("/models")
+@router.get("/models", responses=problems(404))
 async def list_all(
     serving: Serving,
     _caller: Reader,
@@ -60,6 +61,8 @@ async def list_all(
     async with serving.pool.connection() as connection:
         found = await list_models(connection, chosen, default=default, after=after, limit=limit + 1)
         total, active = await count_models(connection, chosen)
+        if not total:
+            await refuse_unknown(connection, DEVICES, device_id, metric_name, kind="device")
     page = found[:limit]
     following = None
     if len(found) > limit:

@@ -12,7 +12,7 @@ from anomaly_platform.serving.schemas.base import ApiModel, ScoreThreshold
 from anomaly_platform.streams import IIOT
 
 ModelStatus = Literal[
-    "candidate", "active", "inactive", "insufficient_history", "failed", "deleted"
+    "candidate", "rejected", "active", "inactive", "insufficient_history", "failed", "deleted"
 ]
 BundleStatus = Literal[
     "training", "challenger", "champion", "retired", "rejected", "failed", "deleted"

@@ -58,7 +58,8 @@ class TrainAnswer(ApiModel):
         examples=[0.4],
     )
     model_status: str = Field(
-        description="active: it serves. candidate: the model before it was better and goes on.",
+        description="active: it serves. rejected: gates refused it, and the model before it goes "
+        "on. candidate: nobody has decided yet.",
         examples=["active"],
     )
     model_version: int = Field(examples=[5])
@@ -94,7 +95,8 @@ class Training(ApiModel):
     )
     model_version: int | None = Field(examples=[5])
     model_status: str | None = Field(
-        description="active: it serves. candidate: the model before it goes on.",
+        description="active: it serves. rejected: gates refused it, and the model before it goes "
+        "on. candidate: nobody has decided yet.",
         examples=["active"],
     )
     accuracy: float | None = Field(examples=[0.97])

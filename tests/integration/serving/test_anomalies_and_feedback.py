@@ -47,6 +47,33 @@ def test_anomalies_are_filtered_counted_and_paged(trained: Trained) -> None:
     assert trained.client.get(ANOMALIES, params={"device_id": "nobody"}).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("path", "query", "status"),
+    [
+        (ANOMALIES, {"device_id": "press-1", "metric_name": "nope"}, 404),
+        (ANOMALIES, {"device_id": "nope"}, 404),
+        (ANOMALIES, {"metric_name": "nope"}, 404),
+        # Known by its readings alone, of which none is unusual.
+        (ANOMALIES, {"device_id": "new-1"}, 200),
+        (ANOMALIES, {"device_id": "press-1", "to": "2020-01-01T00:00:00Z"}, 200),
+        (FEEDBACK, {"stream": "nope"}, 404),
+        (FEEDBACK, {"stream": "iiot", "entity": "nope"}, 404),
+        (FEEDBACK, {"stream": "barcode", "entity": "press-1"}, 404),
+        (FEEDBACK, {"entity": "press-1", "metric_name": "nope"}, 404),
+        (FEEDBACK, {"stream": "iiot", "entity": "new-1"}, 200),
+        (FEEDBACK, {"entity": "host-2", "metric_name": "cpu"}, 200),
+        (FEEDBACK, {"stream": "barcode"}, 200),
+    ],
+)
+def test_unknown_names_are_404_and_known_ones_may_have_nothing(
+    trained: Trained, path: str, query: dict[str, str], status: int
+) -> None:
+    answer = trained.client.get(path, params=query)
+    assert answer.status_code == status, answer.text
+    if status == 200:
+        assert answer.json()["total"] == 0
+
+
 def test_a_detection_is_marked_wrong_and_the_change_is_audited(trained: Trained) -> None:
     query = {"device_id": "press-7", "limit": 1}
     (detection,) = trained.client.get(ANOMALIES, params=query).json()["anomalies"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,6 +48,7 @@ def test_detect_with_a_threshold_judges_anew(trained: Trained) -> None:
         ("GET", "/api/v1/anomaly/scores/nobody", None),
         ("GET", "/api/v1/metrics/nobody", None),
         ("GET", "/api/v1/metrics/host-1?metric_name=humidity", None),
+        ("GET", "/api/v1/models?stream=nope", None),
         ("POST", "/api/v1/anomaly/train", {"asset_ids": ["nobody"]}),
         ("POST", "/api/v1/anomaly/train", {"metric_names": ["humidity"]}),
     ],
@@ -70,6 +73,36 @@ def test_scores_come_in_pages_each_once(trained: Trained) -> None:
     assert len(seen) == len(set(seen)) == 2 * 72
     times = [time for time, _ in seen]
     assert times == sorted(times, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("asset", "query"),
+    [
+        ("host-2", {}),
+        ("host-1", {"metric_name": "cpu"}),
+        ("host-1", {"hours": 24}),
+    ],
+)
+def test_a_cursor_is_of_what_was_asked(
+    trained: Trained, asset: str, query: dict[str, object]
+) -> None:
+    asked = {"hours": 6, "limit": 5}
+    first = trained.client.get("/api/v1/anomaly/scores/host-1", params=asked).json()
+    path, more = f"/api/v1/anomaly/scores/{asset}", {"cursor": first["next_cursor"]}
+    answer = trained.client.get(path, params=asked | query | more)
+    assert answer.status_code == 422
+    assert "another asset, metric or window" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("since", ["0001-01-01T00:00:00+00:00", "2020-01-01T00:00:00+00:00"])
+def test_an_edited_cursor_widens_no_window(trained: Trained, since: str) -> None:
+    path, asked = "/api/v1/anomaly/scores/host-1", {"hours": 6, "limit": 5}
+    cursor = trained.client.get(path, params=asked).json()["next_cursor"]
+    parts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    (place, *_) = (n for n, part in enumerate(parts) if part.startswith("20"))
+    parts[place] = since
+    edited = base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
+    assert trained.client.get(path, params=asked | {"cursor": edited}).status_code == 422
 
 
 def test_scores_are_those_of_the_batch(trained: Trained) -> None:

@@ -43,6 +43,17 @@ def test_models_come_in_pages_each_once(trained: Trained) -> None:
     assert page["active_count"] >= 9
 
 
+@pytest.mark.parametrize("query", [{"device_id": "nope"}, {"metric_name": "nope"}])
+def test_models_of_unknown_names_are_404(trained: Trained, query: dict[str, str]) -> None:
+    assert trained.client.get(MODELS, params=query).status_code == 404
+
+
+def test_a_known_device_may_have_no_model_of_a_status(trained: Trained) -> None:
+    query = {"device_id": "press-1", "status": "failed"}
+    answer = trained.client.get(MODELS, params=query)
+    assert (answer.status_code, answer.json()["total"]) == (200, 0)
+
+
 @pytest.mark.parametrize(
     "cursor",
     [

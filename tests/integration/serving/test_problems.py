@@ -42,6 +42,13 @@ def test_the_openapi_document_names_problem_documents(client: TestClient) -> Non
                 assert list(content) == ["application/problem+json"], (method, path)
 
 
+def test_reasons_are_said_without_the_validators_words(client: TestClient) -> None:
+    answer = client.post("/api/v1/feedback", json={"correct": True})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["message"].startswith("send detection_id and correct")
+    assert "Value error" not in answer.text
+
+
 @pytest.mark.parametrize("path", ["/api/v1/telemetry", "/api/v1/ml/predict", "/api/v1/feedback"])
 def test_bodies_that_say_a_thing_twice_or_are_compressed(client: TestClient, path: str) -> None:
     json = {"Content-Type": "application/json"}

@@ -91,6 +91,7 @@ def test_bad_readings_stop_no_good_ones(client: TestClient, platform: Platform) 
         ({**reading(), "value": "5"}, 422, "body.value"),
         ({**reading(), "value": True}, 422, "body.value"),
         ({**reading(), "timestamp": "soon"}, 422, "body.timestamp"),
+        ([{**reading(), "timestamp": "soon"}], 422, "body.0.timestamp"),
         ("text", 422, "body"),
         ([reading(n) for n in range(10_001)], 422, "body"),
     ],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import threading
 import time
 import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+
+from anomaly_platform.serving.served import model_id
 
 if TYPE_CHECKING:
     from conftest import Trained
@@ -77,6 +80,36 @@ def test_with_waiting_the_answer_is_the_model(trained: Trained) -> None:
     assert found["outcome"] == "because of the test"
     repeated = trained.client.post(TRAIN, json=body, headers=headers).json()
     assert repeated == found
+
+
+def test_a_version_that_gates_refused_is_called_rejected(trained: Trained) -> None:
+    model = trained.model("press-7", "temperature")
+    identity = model_id("iiot", "isolation_forest", 99, "press-7", "temperature")
+    with trained.platform.warehouse.transactions.begin() as connection:
+        for table, changes, where in (
+            ("bundles", {"version": 99, "status": "rejected"}, "stream = 'iiot' AND version = 1"),
+            (
+                "ml_models",
+                {"id": str(identity), "bundle_version": 99, "status": "candidate"},
+                f"id = '{model['id']}'",
+            ),
+        ):
+            connection.execute(
+                f"INSERT INTO {table} SELECT (jsonb_populate_record(t, %s)).* "
+                f"FROM {table} t WHERE {where}",
+                (json.dumps(changes),),
+            )
+    body = {"device_id": "press-7", "metric_name": "temperature"}
+    finish_soon(trained, "iiot", status="done", version=99)
+    answer = trained.client.post(TRAIN, json=body, headers={"Prefer": "wait=99999999999"}).json()
+    assert (answer["model_id"], answer["model_status"]) == (str(identity), "rejected")
+    models = "/api/v1/ml/models"
+    assert trained.client.get(f"{models}/{identity}").json()["status"] == "rejected"
+    for status, wanted in (("rejected", [str(identity)]), ("candidate", [])):
+        query = {"device_id": "press-7", "status": status}
+        listed = trained.client.get(models, params=query).json()
+        assert [one["id"] for one in listed["models"]] == wanted
+        assert listed["total"] == len(wanted)
 
 
 def test_a_retraining_says_what_it_improved(trained: Trained) -> None:
