@@ -101,11 +101,10 @@ def test_readings_whose_answer_was_lost_are_not_stored_again(
         patched.setattr(Ingestion, "ingest_columns", dies)
         lost = client.post(TELEMETRY[0], json=sent, headers=headers)
     assert lost.status_code >= 500
-    assert count(platform, "online_readings") == 2
+    assert count(platform, "online_readings") == len(sent)
     again = client.post(TELEMETRY[0], json=sent, headers=headers)
-    outcomes = [one["status"] for one in again.json()["readings"]]
-    assert outcomes == ["repeated", "repeated", "conflict", "repeated"]
-    assert count(platform, "online_readings") == 2
+    assert {one["status"] for one in again.json()["readings"]} == {"repeated"}
+    assert count(platform, "online_readings") == len(sent)
     assert client.post(TELEMETRY[0], json=sent, headers=headers).content == again.content
 
 
