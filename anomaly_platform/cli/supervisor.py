@@ -18,6 +18,8 @@ _LONGEST_DELAY = 30.0
 _HEALTHY_AFTER = 60.0
 #: The API finishes its requests within ten; what takes longer survives being killed.
 _GRACE_SECONDS = 12.0
+#: What was killed ends at once; where nobody collects the dead, they are not waited for longer.
+_GONE_SECONDS = 3.0
 _WATCH_SECONDS = 3.0
 _STOP_LOOK_SECONDS = 0.05
 
@@ -156,6 +158,19 @@ class Supervisor:
             _signal_group(process, signal.SIGKILL)
         for process in running.values():
             process.wait()
+        # Whoever stops what they used, such as the database, must find them gone.
+        deadline = time.monotonic() + _GONE_SECONDS
+        while time.monotonic() < deadline and any(map(_has_group, running.values())):
+            time.sleep(_STOP_LOOK_SECONDS)
+
+
+def _has_group(process: subprocess.Popen[bytes]) -> bool:
+    """Whether anything that a service has started is still there."""
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
