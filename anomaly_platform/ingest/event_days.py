@@ -44,9 +44,9 @@ _BASIC: Final = (
 )
 _EPOCH_FROM: Final = 946_684_800  # 2000-01-01, in seconds
 _EPOCH_UNTIL: Final = 4_102_444_800  # 2100-01-01
-# Beyond these a zone's offset could leave the years that Python's datetime can hold.
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+# Beyond these a zone's offset could leave the years that Python's datetime can hold.
 _CALENDAR_FROM: Final = datetime(1, 1, 2, tzinfo=UTC)
 _CALENDAR_UNTIL: Final = datetime(9999, 12, 30, tzinfo=UTC)
 
