@@ -21,11 +21,13 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
     import uvicorn
 
     from anomaly_platform.cli.platform_up import free_port
+    from anomaly_platform.logs import configure_logging
     from anomaly_platform.serving.metrics_folder import DIRECTORY_VARIABLE, prepare_directory
 
     if not free_port(host, port):
         console.print(f"[red]Port {port} on {host} is taken; choose another with --port.")
         return 2
+    configure_logging(settings.log_level, settings.log_format, whole_process=True)
     # Once, before several workers would try: the server is started and its tables are current.
     platform = Platform(settings)
     prepare_databases(settings)
@@ -41,8 +43,11 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
             port=port,
             workers=workers,
             loop="uvloop",
-            http="httptools",
-            # Each worker writes its log as the settings say; so does this one.
+            # By name: workers are spawned, and import it themselves.
+            http="anomaly_platform.serving.connections:BoundedHttp",
+            # There are no such routes, and their connections would have other limits.
+            ws="none",
+            # Each worker writes its log as the settings say; this process does already.
             log_config=None,
             access_log=False,
             server_header=False,

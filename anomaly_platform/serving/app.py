@@ -14,7 +14,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from anomaly_platform import __version__
-from anomaly_platform.logs import OWN_LOGGERS, configure_logging
+from anomaly_platform.logs import configure_logging
 from anomaly_platform.resources.platform import Platform
 from anomaly_platform.serving.direct import DirectRoutes
 from anomaly_platform.serving.openapi import install_openapi
@@ -50,7 +50,12 @@ def create_app(platform: Platform) -> FastAPI:
             yield
 
     app = FastAPI(
-        title="anomaly_platform", version=__version__, description=_DESCRIPTION, lifespan=lifespan
+        title="anomaly_platform",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        # The way there would name the host that the client says it has asked.
+        redirect_slashes=False,
     )
     install_problem_handlers(app)
     for router in ROUTERS:
@@ -66,7 +71,5 @@ def worker_app() -> FastAPI:
     """Return the application of one worker process, with the settings of its environment."""
     sys.setswitchinterval(_SWITCH_S)
     settings = get_settings()
-    configure_logging(
-        settings.log_level, settings.log_format, loggers=(*OWN_LOGGERS, "uvicorn", "uvicorn.error")
-    )
+    configure_logging(settings.log_level, settings.log_format, whole_process=True)
     return create_app(Platform(settings))

@@ -159,6 +159,16 @@ def test_log_lines_are_objects_with_the_request_id_and_no_secret(service: Servic
     assert [line["event"] for line in mine] == ["request"]
     assert (mine[0]["status"], mine[0]["route"], mine[0]["key"]) == (200, "/metrics", "test")
     assert key.partition(".")[2] not in text
+    # Two workers, each of which says so once.
+    assert sum(line["event"] == "Application startup complete." for line in lines) == 2
+
+
+def test_heads_are_bounded_in_every_worker(service: Service) -> None:
+    for _ in range(8):
+        assert service.get("/health/live", **{"X-Large": "x" * 60_000}).status_code == 200
+        refused = service.get("/health/live", **{"X-Large": "x" * 70_000})
+        assert refused.status_code == 431
+        assert refused.headers["content-type"] == "application/problem+json"
 
 
 def test_answers_say_what_a_browser_must_not_do(service: Service) -> None:
