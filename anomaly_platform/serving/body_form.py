@@ -1,6 +1,6 @@
-"""What a body must not be, whatever its schema: compressed, or JSON that says a thing twice.
+"""What a body must not be, whatever its schema: compressed, no JSON, or JSON with a name twice.
 
-Belongs here: refusing both with a reason. Parsers take the last of two members of one name without
+Belongs here: refusing each with a reason. Parsers take the last of two members of one name without
 a word, so that a reading could be stored that nobody meant; and compressed bytes are no JSON, which
 alone would be a riddle.
 """
@@ -8,6 +8,7 @@ alone would be a riddle.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,9 @@ from anomaly_platform.serving.problems import ApiProblem
 
 _GZIP: Final = b"\x1f\x8b"
 _LONGEST_SHOWN: Final = 64
+_JSON: Final = b"application/json"
+_UTF8: Final = (b"utf-8", b"utf8")
+_CHARSET: Final = re.compile(rb';\s*charset\s*=\s*"?([^";\s]*)', re.IGNORECASE)
 
 
 def compressed(headers: Iterable[tuple[bytes, bytes]]) -> ApiProblem | None:
@@ -23,6 +27,44 @@ def compressed(headers: Iterable[tuple[bytes, bytes]]) -> ApiProblem | None:
         if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
             return _not_plain()
     return None
+
+
+def json_headers(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]] | None:
+    """Return the headers of a request with a body, its type written in one way; None if no JSON.
+
+    A body without any type counts as JSON.
+
+    Examples
+    --------
+    >>> json_headers([(b"content-type", b'APPLICATION/JSON ; charset="UTF-8"')])
+    [(b'content-type', b'application/json')]
+    >>> json_headers([(b"content-type", b"text/plain")]) is None
+    True
+    """
+    said = [value for name, value in headers if name == b"content-type"]
+    if said == [_JSON]:
+        return headers
+    if not all(_is_json(value) for value in said):
+        return None
+    others = [header for header in headers if header[0] != b"content-type"]
+    return [*others, (b"content-type", _JSON)]
+
+
+def _is_json(media_type: bytes) -> bool:
+    kind, _, parameters = media_type.partition(b";")
+    if kind.strip().lower() != _JSON:
+        return False
+    charsets = _CHARSET.findall(b";" + parameters)
+    return all(charset.lower() in _UTF8 for charset in charsets)
+
+
+def not_json() -> ApiProblem:
+    """Return the problem (415) of a body that its headers call something else than JSON."""
+    return ApiProblem(
+        415,
+        "the body is not called JSON; send JSON in UTF-8, with Content-Type: application/json",
+        headers={"Accept": "application/json"},
+    )
 
 
 def problem_of(body: bytes) -> ApiProblem | None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from anomaly_platform.serving.body_form import compressed, problem_of
+from anomaly_platform.serving.body_form import compressed, json_headers, not_json, problem_of
 from anomaly_platform.serving.problems import ApiProblem, problem_response
 
 DEEPEST_JSON: Final = 32
@@ -70,7 +70,7 @@ class BoundedBody:
         if not declared and not chunked:
             await self._app(scope, receive, send)
             return
-        problem = compressed(scope["headers"])
+        problem = _wrongly_called(scope)
         if problem is None and declared > self._most_bytes:
             problem = self._too_large()
         body = b""
@@ -124,6 +124,18 @@ class BoundedBody:
             f"the body has more than {self._most_bytes:,} bytes; send it in several requests",
             most_bytes=self._most_bytes,
         )
+
+
+def _wrongly_called(scope: Scope) -> ApiProblem | None:
+    """Return what is wrong with the form that the headers announce; write its type in one way."""
+    problem = compressed(scope["headers"])
+    if problem is not None:
+        return problem
+    headers = json_headers(scope["headers"])
+    if headers is None:
+        return not_json()
+    scope["headers"] = headers
+    return None
 
 
 def _announced(scope: Scope) -> tuple[int, bool]:

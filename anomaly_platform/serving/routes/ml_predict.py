@@ -18,7 +18,7 @@ from anomaly_platform.serving.direct import Direct, JsonAnswer, read_body
 from anomaly_platform.serving.limits import Predicting, count_prediction
 from anomaly_platform.serving.openapi import body_of, problems
 from anomaly_platform.serving.predicting import Judgement, judge_many, judge_one, look_back_of
-from anomaly_platform.serving.problems import ApiProblem, invalid
+from anomaly_platform.serving.problems import invalid
 from anomaly_platform.serving.routes.streams import DEVICES
 from anomaly_platform.serving.scales import prediction, signed_score
 from anomaly_platform.serving.schemas.predict import (
@@ -120,9 +120,6 @@ DIRECT: Final = Direct("/api/v1/ml/predict", _predict_directly)
 
 
 async def _parsed(request: Request, schema: TypeAdapter[Body]) -> Body:
-    for name, value in request.scope["headers"]:
-        if name == b"content-type" and not value.startswith(b"application/json"):
-            raise ApiProblem(422, "body: send JSON, with Content-Type: application/json")
     try:
         return schema.validate_json(await read_body(request))
     except ValidationError as error:

@@ -100,7 +100,7 @@ async def _take(request: Request, name: str, now: dt.datetime) -> bytes:
     if not isinstance(stream, MetricStream):
         known = [one.name for one in serving.models.streams.values() if _is_metric(one)]
         raise not_found(f"stream {name!r} of readings; there are {', '.join(known)}")
-    body, rules = await _body(request), serving.platform.reading_rules(stream)
+    body, rules = await read_body(request), serving.platform.reading_rules(stream)
     members, documents = members_of(stream), _documents(body)
     # Who calls a member one thing here and another there is answered in the words used first.
     names = names_in(documents[0] if documents else None, members)
@@ -153,12 +153,6 @@ def _stored(serving: ServingState, stream: MetricStream, stored: StoredColumns) 
 
 def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
-
-
-async def _body(request: Request) -> bytes:
-    if not request.headers.get("content-type", "application/json").startswith("application/json"):
-        raise ApiProblem(422, "body: send JSON, with Content-Type: application/json")
-    return await read_body(request)
 
 
 def _documents(body: bytes) -> Sequence[Any]:
