@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -23,6 +25,8 @@ from starlette.responses import Response
 from anomaly_platform.resources.database import DatabaseError
 
 MEDIA_TYPE: Final = "application/problem+json"
+#: What a path may hold as it is (RFC 3986), beside letters, digits and what is never encoded.
+_PATH_CHARACTERS: Final = "/:@!$&'()*+,;="
 
 _log = logging.getLogger(__name__)
 
@@ -103,7 +107,7 @@ def problem_response(problem: ApiProblem, path: str | None = None) -> Response:
         "title": problem.title,
         "status": problem.status,
         "detail": problem.detail,
-        **({} if path is None else {"instance": path}),
+        **({} if path is None else {"instance": _reference(path)}),
         **problem.extra,
     }
     # Text that a client sent may hold what UTF-8 cannot: ASCII with escapes carries everything.
@@ -113,6 +117,12 @@ def problem_response(problem: ApiProblem, path: str | None = None) -> Response:
         media_type=MEDIA_TYPE,
         headers=problem.headers,
     )
+
+
+def _reference(path: str) -> str:
+    """Return a path, which came decoded, as the URI reference that `instance` has to be."""
+    # Two slashes at the beginning would name a host.
+    return re.sub("^//", "/%2F", quote(path, safe=_PATH_CHARACTERS, errors="replace"))
 
 
 def invalid(errors: Sequence[Mapping[str, Any]], advice: str = "") -> ApiProblem:
@@ -147,13 +157,13 @@ def install_problem_handlers(app: FastAPI) -> None:
 async def _api(request: Request, error: Exception) -> Response:
     if not isinstance(error, ApiProblem):
         raise error
-    return problem_response(error, request.url.path)
+    return problem_response(error, request.scope["path"])
 
 
 async def _validation(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    return problem_response(invalid(error.errors()), request.url.path)
+    return problem_response(invalid(error.errors()), request.scope["path"])
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -162,18 +172,18 @@ async def _http(request: Request, error: Exception) -> Response:
     if error.status_code == HTTPStatus.BAD_REQUEST:
         # The framework's word for bytes that are no text, which every other route calls 422.
         return problem_response(
-            invalid([{"loc": ("body",), "msg": "is no JSON in UTF-8"}]), request.url.path
+            invalid([{"loc": ("body",), "msg": "is no JSON in UTF-8"}]), request.scope["path"]
         )
     problem = ApiProblem(error.status_code, str(error.detail), headers=error.headers)
-    return problem_response(problem, request.url.path)
+    return problem_response(problem, request.scope["path"])
 
 
 async def _database(request: Request, error: Exception) -> Response:
-    return problem_response(no_database(error), request.url.path)
+    return problem_response(no_database(error), request.scope["path"])
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return problem_response(
-        ApiProblem(500, "an error in the service; its log says more"), request.url.path
+        ApiProblem(500, "an error in the service; its log says more"), request.scope["path"]
     )

@@ -7,27 +7,16 @@ calls is known before a body is read; and the body is bounded before it is parse
 
 from __future__ import annotations
 
-from typing import Final
-
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Scope
 
+from anomaly_platform.serving.cross_origin import ANSWER_HEADERS, REQUEST_HEADERS, CrossOrigin
 from anomaly_platform.serving.key_ring import KeyRing
-from anomaly_platform.serving.request_context import REQUEST_ID, RequestContext
+from anomaly_platform.serving.request_context import RequestContext
 from anomaly_platform.serving.request_limits import BoundedBody
 from anomaly_platform.serving.security import Authentication
 from anomaly_platform.serving.trusted_hosts import TrustedHosts
 from anomaly_platform.settings import Settings, split_list
-
-_REQUEST_HEADERS: Final = (
-    *("Authorization", "Content-Type", "Idempotency-Key"),
-    *("Prefer", "X-API-Key", REQUEST_ID),
-)
-_ANSWER_HEADERS: Final = (
-    *("Location", "RateLimit", "RateLimit-Policy"),
-    *("Retry-After", "WWW-Authenticate", REQUEST_ID),
-)
 
 
 def protect(app: FastAPI, settings: Settings) -> None:
@@ -37,11 +26,11 @@ def protect(app: FastAPI, settings: Settings) -> None:
     origins = split_list(settings.api_cors_origins)
     if origins:
         app.add_middleware(
-            CORSMiddleware,
+            CrossOrigin,
             allow_origins=origins,
             allow_methods=("GET", "POST", "PUT", "DELETE"),
-            allow_headers=_REQUEST_HEADERS,
-            expose_headers=_ANSWER_HEADERS,
+            allow_headers=REQUEST_HEADERS,
+            expose_headers=ANSWER_HEADERS,
         )
     hosts = split_list(settings.api_trusted_hosts)
     if hosts:

@@ -12,12 +12,15 @@ from anomaly_platform.serving.state import Serving
 router = APIRouter(tags=["operation"])
 
 
+# Load balancers ask with HEAD.
+@router.head("/health/live")
 @router.get("/health/live")
 async def live() -> Alive:
     """Say that the process answers; whoever gets no answer may restart it."""
     return Alive()
 
 
+@router.head("/health/ready", responses=problems(503))
 @router.get("/health/ready", responses=problems(503))
 async def ready(serving: Serving) -> Ready:
     """Say whether requests can be answered; a load balancer waits otherwise."""
@@ -30,6 +33,7 @@ async def ready(serving: Serving) -> Ready:
     return Ready()
 
 
+@router.head("/api/v1/health", responses=problems(503))
 @router.get("/api/v1/health", responses=problems(503))
 async def health(serving: Serving) -> Health:
     """Say how each part is doing and what to do about it.

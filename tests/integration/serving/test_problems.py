@@ -64,3 +64,77 @@ def test_bodies_that_say_a_thing_twice_or_are_compressed(client: TestClient, pat
         assert answer.headers["content-type"] == "application/problem+json"
     documented = client.get("/openapi.json").json()["paths"][path]["post"]["responses"]
     assert {"400", "415"} <= set(documented)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "accepted"),
+    [
+        ("application/json", True),
+        ('APPLICATION/JSON ; charset="UTF-8"', True),
+        ("application/json;charset=utf-8;version=1", True),
+        (None, True),
+        ("text/plain", False),
+        ("application/vnd.api+json", False),
+        ("application/jsonx", False),
+        ("application/json, text/plain", False),
+        ("application/json; charset=utf-16", False),
+    ],
+)
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/telemetry",
+        "/api/v1/streams/iiot/telemetry",
+        "/api/v1/ml/predict",
+        "/api/v1/anomaly/detect",
+    ],
+)
+def test_a_body_is_json_by_whatever_name_that_has(
+    client: TestClient, path: str, media_type: str | None, accepted: bool
+) -> None:
+    headers = {} if media_type is None else {"Content-Type": media_type}
+    answer = client.post(path, content=b'{"strange": 1}', headers=headers)
+    assert answer.status_code == (422 if accepted else 415)
+    assert answer.headers["content-type"] == "application/problem+json"
+    if accepted:
+        # The schema has seen a document, and misses its members.
+        assert any("strange" in one["location"] for one in answer.json()["errors"])
+    else:
+        assert answer.headers["accept"] == "application/json"
+
+
+def test_every_route_with_a_body_documents_other_media_types(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    takes_body = [one for path in paths.values() for one in path.values() if "requestBody" in one]
+    assert len(takes_body) > 5
+    assert all("415" in one["responses"] for one in takes_body)
+
+
+@pytest.mark.parametrize("path", ["/health/live/", "/api/v1/feedback/", "/api/v1/ml/models/"])
+def test_a_slash_too_many_is_no_way_to_another_host(client: TestClient, path: str) -> None:
+    answer = client.get(path, headers={"Host": "evil.example"}, follow_redirects=False)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "location" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "instance"),
+    [
+        ("/no%00where", "/no%00where"),
+        ("/no%20where%3Fx%23y", "/no%20where%3Fx%23y"),
+        ("/%C3%A4%22%3C", "/%C3%A4%22%3C"),
+        ("/%2Fevil.example", "/%2Fevil.example"),
+        ("/a:b@c/d,e", "/a:b@c/d,e"),
+    ],
+)
+def test_instance_is_a_uri_reference(client: TestClient, path: str, instance: str) -> None:
+    answer = client.get(path, headers={"Host": "host"})
+    assert (answer.status_code, answer.json()["instance"]) == (404, instance)
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/api/v1/health"])
+def test_health_can_be_asked_for_without_its_text(anonymous: TestClient, path: str) -> None:
+    asked, told = anonymous.head(path), anonymous.get(path)
+    assert (asked.status_code, asked.content) == (told.status_code, b"")
+    assert asked.headers["content-type"] == told.headers["content-type"]

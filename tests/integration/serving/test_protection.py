@@ -43,10 +43,18 @@ def test_only_named_origins_may_call_from_a_browser(settings: Settings) -> None:
             granted = answer.headers.get("access-control-allow-origin")
             assert granted == (origin if allowed else None)
             assert "access-control-allow-credentials" not in answer.headers
+            assert answer.status_code == (200 if allowed else 403)
+            assert "Origin" in answer.headers["vary"]
+            if not allowed:
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert answer.json()["detail"].endswith("origin")
         # Permission to ask is no permission to see: the key is still needed.
         asked = client.get("/api/v1/keys", headers={"Origin": "https://a.example"})
         assert asked.status_code == 401
         assert asked.headers["access-control-allow-origin"] == "https://a.example"
+        shown = set(asked.headers["access-control-expose-headers"].split(", "))
+        assert {"X-Request-ID", "X-Model-Version", "X-Left-Out", "X-Quarantined"} <= shown
+        assert {"X-Duplicates", "Retry-After", "Location", "RateLimit"} <= shown
 
 
 def test_only_named_hosts_are_answered(settings: Settings) -> None:
