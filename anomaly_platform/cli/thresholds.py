@@ -58,7 +58,7 @@ def set_threshold(
     stream: StreamName,
     entity: Entity,
     metric: Metric,
-    threshold: Annotated[float, typer.Argument(help="Above 0 and below 1; higher flags less.")],
+    threshold: Annotated[float, typer.Argument(help="0 to 1; higher flags less, 1 nothing.")],
 ) -> None:
     """Set the threshold of a series; it holds everywhere at once and outlives trainings."""
     with _opened(stream) as (platform, chosen):

@@ -278,7 +278,8 @@ def iiot_view(score: npt.ArrayLike, threshold: float = THRESHOLD) -> FloatArray:
     (t - s) / t below the threshold t, -(s - t) / (1 - t) from it on.
     """
     s, t = _view_inputs(score, threshold)
-    return np.where(s < t, (t - s) / t, -(s - t) / (1.0 - t))
+    # Nothing lies below 0 or, of scores, at 1: what is divided by 1 there is not chosen.
+    return np.where(s < t, (t - s) / (t or 1.0), -(s - t) / ((1.0 - t) or 1.0))
 
 
 def barcode_view(score: npt.ArrayLike, threshold: float = THRESHOLD) -> FloatArray:
@@ -287,7 +288,7 @@ def barcode_view(score: npt.ArrayLike, threshold: float = THRESHOLD) -> FloatArr
     Piecewise linear, with the threshold at 50.
     """
     s, t = _view_inputs(score, threshold)
-    return np.where(s < t, 50.0 * s / t, 50.0 + 50.0 * (s - t) / (1.0 - t))
+    return np.where(s < t, 50.0 * s / (t or 1.0), 50.0 + 50.0 * (s - t) / ((1.0 - t) or 1.0))
 
 
 def severity(score: float, threshold: float = THRESHOLD) -> Severity:
@@ -303,7 +304,7 @@ def severity(score: float, threshold: float = THRESHOLD) -> Severity:
 
 
 def _view_inputs(score: npt.ArrayLike, threshold: float) -> tuple[FloatArray, float]:
-    if not 0.0 < threshold < 1.0:
-        msg = f"threshold must be in (0, 1), got {threshold}"
+    if not 0.0 <= threshold <= 1.0:
+        msg = f"threshold must be in [0, 1], got {threshold}"
         raise CalibrationError(msg)
     return np.atleast_1d(np.asarray(score, dtype=np.float64)), threshold

@@ -1,9 +1,9 @@
 """Thresholds of single series that differ from their stream's.
 
-Belongs here: the rows of ``thresholds``. A threshold lies on the score scale between 0, at which
-everything would be an anomaly, and 1, at which nothing would; it takes the place of the stream's
-for its series wherever readings are judged. It outlives a
-training, and the bundle, which is immutable, is not touched.
+Belongs here: the rows of ``thresholds``. A threshold lies on the score scale from 0, at which
+everything is an anomaly that has a score, to 1, at which nothing is, since scores stay below it; it
+takes the place of the stream's for its series wherever readings are judged. It outlives a training,
+and the bundle, which is immutable, is not touched.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from anomaly_platform.resources import audit
 from anomaly_platform.resources.transactions import Connection, Transactions, lock
 
 THRESHOLD_RULE: Final = (
-    "choose a score above 0, which would flag everything, and below 1, which would flag nothing, "
+    "choose a score from 0, which flags everything that has a score, to 1, which flags nothing, "
     "such as 0.8"
 )
 """What may be a threshold, as people are told."""
@@ -33,7 +33,7 @@ class Threshold:
     Attributes
     ----------
     threshold : float
-        Score in (0, 1) from which a reading of the series is an anomaly.
+        Score in [0, 1] from which a reading of the series is an anomaly.
     origin : str
         ``person``, or ``labels`` where it follows from what people said about readings.
     """
@@ -101,9 +101,9 @@ class ThresholdStore:
         Raises
         ------
         ValueError
-            When the threshold does not lie in (0, 1).
+            When the threshold does not lie in [0, 1].
         """
-        if not 0.0 < threshold < 1.0:
+        if not 0.0 <= threshold <= 1.0:
             raise ValueError(f"threshold {threshold}: {THRESHOLD_RULE}")
         lock(connection, "thresholds", stream, entity, metric)
         before = _current(connection, stream, entity, metric)

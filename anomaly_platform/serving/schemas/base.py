@@ -48,10 +48,10 @@ def _threshold(value: Any, handler: ValidatorFunctionWrapHandler) -> float:
 ScoreThreshold = Annotated[
     float,
     Strict(),
-    Field(gt=0.0, lt=1.0, allow_inf_nan=False),
+    Field(ge=0.0, le=1.0, allow_inf_nan=False),
     WrapValidator(_threshold),
 ]
-"""A score from which a reading is an anomaly: neither 0, at which all would be, nor 1."""
+"""A score from which a reading is an anomaly: at 0 all are that have one, at 1 none."""
 
 
 def _as_utc(time: dt.datetime) -> dt.datetime:

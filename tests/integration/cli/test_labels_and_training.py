@@ -216,8 +216,8 @@ def test_a_threshold_is_set_listed_and_unset(warehouse: Warehouse) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("set", "iiot", "press-1", "load", "0"), "above 0"),
-        (("set", "iiot", "press-1", "load", "1"), "below 1"),
+        (("set", "iiot", "press-1", "load", "1.5"), "from 0"),
+        (("set", "iiot", "press-1", "load", "nan"), "to 1"),
         (("set", "iiot", "press-9", "load", "0.8"), "never seen press-9"),
         (("set", "barcode", "x", "y", "0.8"), "one threshold for all"),
         (("unset", "iiot", "press-1", "load"), "nobody set a threshold"),

@@ -66,8 +66,8 @@ def test_a_persons_threshold_wins_and_changes_are_audited(warehouse: Warehouse) 
         assert store.set(connection, *series, 0.9, origin="person", set_by="ann")
         assert not store.set(connection, *series, 0.75, origin="labels", set_by="labels")
         assert not store.clear(connection, *series, set_by="labels", origin="labels")
-        for outside in (0.0, 1.0, 1.5, float("nan")):
-            with pytest.raises(ValueError, match="above 0"):
+        for outside in (-0.1, 1.5, float("nan")):
+            with pytest.raises(ValueError, match="from 0"):
                 store.set(connection, *series, outside, origin="person", set_by="ann")
     found = store.get(*series)
     assert found is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+import polars as pl
 import psycopg
 import pytest
 
@@ -55,6 +56,33 @@ def test_ems_view_is_the_score_itself(warehouse: Warehouse) -> None:
     )
     assert flagged[0] == ("host-0", "cpu", 0.9, pytest.approx(2 / 3))
     assert len(flagged) == 3
+
+
+@pytest.mark.parametrize(("threshold", "signed"), [(0.0, [-0.9, -0.2]), (1.0, [0.1, 0.8])])
+def test_views_know_the_ends_of_the_scale(
+    warehouse: Warehouse, threshold: float, signed: list[float]
+) -> None:
+    frame = scored(1).with_columns(
+        threshold=pl.lit(threshold), is_anomaly=pl.col("score") >= threshold
+    )
+    for stream in ("iiot", "ems"):
+        warehouse.scores.replace_day(
+            stream, DAY, [frame], watermark=1, detector="isolation_forest", bundle_version=None
+        )
+    (*shown,) = rows(
+        warehouse,
+        "SELECT DISTINCT anomaly_score, confidence FROM bi_iiot_scores "
+        "WHERE value IS NOT NULL ORDER BY anomaly_score",
+    )
+    wanted = [(pytest.approx(one), pytest.approx(abs(one))) for one in signed]
+    assert shown == wanted
+    confidences = rows(
+        warehouse,
+        "SELECT DISTINCT confidence FROM bi_ems_scores WHERE value IS NOT NULL ORDER BY confidence",
+    )
+    assert [one for (one,) in confidences] == pytest.approx(sorted(map(abs, signed)))
+    (counted,) = rows(warehouse, "SELECT count(*) FROM anomaly_detections WHERE stream = 'ems'")
+    assert counted == (19 if threshold == 0.0 else 0,)
 
 
 def test_daily_summaries(warehouse: Warehouse) -> None:

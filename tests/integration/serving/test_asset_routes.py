@@ -34,10 +34,12 @@ def test_detect_with_a_threshold_judges_anew(trained: Trained) -> None:
     assert every["anomaly_count"] == every["readings"] == 288
     assert all(one["isAnomaly"] and one["threshold"] == 1e-9 for one in every["anomalies"])
     assert none["anomaly_count"] == 0
-    for outside in (0, 1):
+    ends = [trained.client.post(path, json={**body, "threshold": end}).json() for end in (0, 1)]
+    assert [one["anomaly_count"] for one in ends] == [288, 0]
+    for outside in (-0.1, 1.1):
         answer = trained.client.post(path, json={**body, "threshold": outside})
         assert answer.status_code == 422
-        assert "above 0" in answer.json()["detail"]
+        assert "from 0" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -126,22 +126,45 @@ def test_a_threshold_holds_for_the_next_prediction_and_is_audited(trained: Train
     assert row[1:] == ("threshold.set", None, {"threshold": 0.001, "origin": "person"})
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 0, 0.0, 1, 1.0, 1.1, "high", None])
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, "high", None])
 def test_a_threshold_beyond_the_scale_is_refused(trained: Trained, threshold: object) -> None:
     model = trained.model("press-3", "temperature")
     answer = trained.client.put(f"{MODELS}/{model['id']}/threshold", json={"threshold": threshold})
     assert answer.status_code == 422
     (said,) = answer.json()["errors"]
     assert said["location"] == "body.threshold"
-    assert "above 0" in said["message"]
-    assert "below 1" in said["message"]
+    assert "from 0, which flags everything that has a score, to 1" in said["message"]
+
+
+def test_the_ends_of_the_scale_flag_everything_and_nothing(trained: Trained) -> None:
+    model = trained.model("press-3", "temperature")
+    url, series = f"{MODELS}/{model['id']}/threshold", ("press-3", "temperature")
+
+    def told(threshold: float, value: float) -> dict[str, Any]:
+        def predict() -> dict[str, Any]:
+            body = {"device_id": series[0], "metric_name": series[1], "value": value}
+            return dict(trained.client.post("/api/v1/ml/predict", json=body).json())
+
+        answer = trained.client.put(url, json={"threshold": threshold})
+        assert answer.json()["threshold"] == threshold
+        eventually(lambda: predict()["threshold"] == threshold)
+        return predict()
+
+    try:
+        ordinary, wild = told(0.0, 50.0), told(1.0, 1e6)
+        assert (ordinary["is_anomaly"], wild["is_anomaly"]) == (True, False)
+        assert ordinary["score"] == -ordinary["unit_score"] <= 0.0 < wild["score"]
+        _, scorer = current_scorer(trained.platform, IIOT)
+        assert scorer.thresholds[series] == 1.0
+    finally:
+        trained.client.delete(url)
 
 
 def test_what_a_threshold_means_is_said_of_its_own_stream(trained: Trained) -> None:
     schemas = trained.client.get("/openapi.json").json()["components"]["schemas"]
     told = schemas["ThresholdRequest"]["properties"]["threshold"]
     assert "one in 1,000" in told["description"]
-    assert (told["exclusiveMinimum"], told["exclusiveMaximum"]) == (0, 1)
+    assert (told["minimum"], told["maximum"]) == (0, 1)
 
 
 def test_a_deleted_model_says_no_more_and_stays_known(trained: Trained) -> None:

@@ -188,11 +188,24 @@ def test_inverse_refuses_what_is_no_score(bad):
 
 
 @pytest.mark.parametrize("bad", [0.0, 1.0, -1.0])
-def test_alpha_and_threshold_have_ranges(bad):
+def test_alpha_has_a_range(bad):
     with pytest.raises(CalibrationError, match="alpha"):
         score_of_p(0.5, bad)
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.1, float("nan")])
+def test_a_view_has_a_threshold_of_the_scale(bad):
     with pytest.raises(CalibrationError, match="threshold"):
         iiot_view(0.5, bad)
+
+
+@pytest.mark.parametrize("view", [iiot_view, barcode_view])
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_the_ends_of_the_scale_are_thresholds(view, threshold):
+    scores = np.array([0.0, 0.5, 1.0])
+    shown = view(scores, threshold)
+    flagged = shown <= 0.0 if view is iiot_view else shown >= 50.0
+    assert (flagged == (scores >= threshold)).all()
 
 
 @given(st.floats(0, 1), st.floats(0.05, 0.95))

@@ -125,6 +125,19 @@ def test_single_readings_get_the_bits_of_the_batch(bundle, held):
     assert expected["is_anomaly"].sum() > 50
 
 
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_the_ends_of_the_scale_flag_all_that_has_a_score_and_nothing(bundle, threshold):
+    frame = tomorrow()
+    own = dict.fromkeys(frame.select("entity", "metric").unique().iter_rows(), threshold)
+    rows = FleetScorer(bundle, thresholds=own).score(frame)
+    scored = rows["score"].is_not_null()
+    assert rows["threshold"].unique().to_list() == [threshold]
+    assert scored.sum() > 0
+    assert rows["score"].max() < 1.0
+    wanted = scored if threshold == 0.0 else pl.repeat(False, rows.height, eager=True)
+    assert (rows["is_anomaly"].fill_null(value=False) == wanted).all()
+
+
 def test_what_is_compared_has_been_accepted_in_part(bundle):
     frame = tomorrow().filter(pl.col("metric") == "seasonal")
     columns = {name: frame[name].cast(pl.Float64).to_numpy() for name in FEATURES.names}
