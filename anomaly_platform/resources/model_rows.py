@@ -25,6 +25,12 @@ _MODEL: Final[Mapping[str, PgType]] = {
     "trained_at": "timestamptz",
 }
 
+HAS_MODEL: Final = "status IN ('candidate', 'active', 'inactive')"
+"""SQL that is true of rows of ``ml_models`` that stand for a model, not for the lack of one."""
+
+FALLBACK: Final = "statistical"
+"""What is called the detector of a verdict in which no model had a say."""
+
 
 def insert_models(
     connection: Connection,

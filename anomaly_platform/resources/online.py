@@ -16,6 +16,7 @@ from uuid import UUID
 import polars as pl
 from psycopg.rows import class_row
 
+from anomaly_platform.resources.model_rows import FALLBACK, HAS_MODEL
 from anomaly_platform.resources.online_encoding import (
     fixed_array,
     int8_array,
@@ -276,25 +277,28 @@ def insert_detections(
 ) -> None:
     """Append flagged readings to ``anomaly_detections``, where they are never rewritten."""
     connection.cursor().executemany(
-        """
+        f"""
         INSERT INTO anomaly_detections (
             id, model_id, stream, device_id, metric_name, value, anomaly_score, is_anomaly,
             confidence, "timestamp", metadata, source, event_id, threshold, bundle_version, day
         )
         SELECT md5(concat_ws(E'\\x1f', 'realtime', r.stream, r.event_id))::uuid,
-            (SELECT m.id FROM ml_models m WHERE m.stream = r.stream AND m.model_type = %(detector)s
-                AND m.bundle_version = r.bundle_version AND m.device_id = r.entity
-                AND m.metric_name = r.metric),
-            r.stream, r.entity, r.metric, r.value, r.score, true,
+            m.id, r.stream, r.entity, r.metric, r.value, r.score, true,
             (r.score - r.threshold) / nullif(1 - r.threshold, 0), r.event_time,
             jsonb_build_object('status', r.status, 'p_value', r.p_value, 'detector',
-                %(detector)s::text, 'provisional', r.provisional),
+                CASE WHEN r.status = 'trained' OR m.{HAS_MODEL}
+                    THEN %(detector)s::text ELSE '{FALLBACK}' END,
+                'provisional', r.provisional),
             'realtime', r.event_id, r.threshold, r.bundle_version,
             (r.event_time AT TIME ZONE 'UTC')::date
-        FROM online_readings r WHERE r.stream = %(stream)s AND r.event_id = %(event_id)s
+        FROM online_readings r LEFT JOIN ml_models m
+            ON m.stream = r.stream AND m.model_type = %(detector)s
+            AND m.bundle_version = r.bundle_version AND m.device_id = r.entity
+            AND m.metric_name = r.metric
+        WHERE r.stream = %(stream)s AND r.event_id = %(event_id)s
         -- Known already of a reading that was pruned and is sent again: it is never rewritten.
         ON CONFLICT (id) DO NOTHING
-        """,
+        """,  # noqa: S608 - constants
         [{"stream": stream, "event_id": one.event_id, "detector": detector} for one in readings],
     )
 

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from anomaly_platform.resources.anomaly_alerts import DayAlerts
 from anomaly_platform.resources.copying import PgType, copy_frame
+from anomaly_platform.resources.model_rows import FALLBACK, HAS_MODEL
 from anomaly_platform.resources.scored_days import (
     ScoredDay,
     ScoredDays,
@@ -293,7 +294,9 @@ def _insert_detections(connection: Connection, stream: str, day: dt.date) -> int
                 m.id, s.stream, s.entity, s.metric, s.value, s.score, true,
                 (s.score - s.threshold) / nullif(1 - s.threshold, 0), s.event_time,
                 jsonb_strip_nulls(jsonb_build_object(
-                    'status', s.status, 'p_value', s.p_value, 'detector', s.detector,
+                    'status', s.status, 'p_value', s.p_value,
+                    'detector', CASE WHEN s.status = 'trained' OR m.{has_model}
+                        THEN s.detector ELSE {fallback} END,
                     'causes', s.causes, 'label', s.label)),
                 'batch', s.event_id, s.threshold, s.bundle_version, s.day
             FROM {table} s
@@ -302,6 +305,10 @@ def _insert_detections(connection: Connection, stream: str, day: dt.date) -> int
                 AND m.device_id = s.entity AND m.metric_name = s.metric
             WHERE s.day = %s AND s.is_anomaly
             """
-        ).format(table=sql.Identifier(f"scored_{stream}")),
+        ).format(
+            table=sql.Identifier(f"scored_{stream}"),
+            has_model=sql.SQL(HAS_MODEL),
+            fallback=sql.Literal(FALLBACK),
+        ),
         (day,),
     ).rowcount

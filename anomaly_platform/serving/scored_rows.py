@@ -9,11 +9,13 @@ newest reading, not at the present, so that imported history can be asked for as
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
+
+from anomaly_platform.resources.model_rows import FALLBACK, HAS_MODEL
 
 _COLUMNS: Final = (
     "event_id, entity, metric, event_time, value, score, is_anomaly, threshold, status, p_value"
@@ -108,7 +110,8 @@ async def read_page(
             '"C") ORDER BY event_time DESC, metric COLLATE "C" LIMIT %(limit)s',
             _key(stream, entity, metric, window, time=time, name=name, limit=limit),
         )
-        return await cursor.fetchall()
+        found = await cursor.fetchall()
+    return await _by_who_said_so(connection, stream, entity, found)
 
 
 async def read_flagged(
@@ -146,7 +149,31 @@ async def read_flagged(
             'ORDER BY score DESC, event_time DESC, metric COLLATE "C" LIMIT %(limit)s',
             key,
         )
-        return await rows.fetchall(), numbers
+        found = await rows.fetchall()
+    return await _by_who_said_so(connection, stream, entity, found), numbers
+
+
+async def _by_who_said_so(
+    connection: AsyncConnection[Any], stream: str, entity: str, rows: list[ScoredRow]
+) -> list[ScoredRow]:
+    """Return rows with ``statistical`` as the detector of those that no model had a say in."""
+    doubtful = {(row.metric, row.bundle_version) for row in rows if row.status != "trained"}
+    if not doubtful:
+        return rows
+    metrics, versions = zip(*doubtful, strict=True)
+    cursor = await connection.execute(
+        "SELECT metric_name, bundle_version FROM ml_models JOIN unnest(%s::text[], %s::int[]) "
+        "k(metric, version) ON metric_name = metric AND bundle_version = version "
+        f"WHERE stream = %s AND device_id = %s AND {HAS_MODEL}",
+        (list(metrics), list(versions), stream, entity),
+    )
+    without = doubtful.difference(await cursor.fetchall())
+    return [
+        replace(row, detector=FALLBACK)
+        if row.status != "trained" and (row.metric, row.bundle_version) in without
+        else row
+        for row in rows
+    ]
 
 
 async def read_values(

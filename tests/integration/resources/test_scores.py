@@ -95,6 +95,17 @@ def writer(url: str, value: float, watermark: int, how: str) -> subprocess.Popen
     )
 
 
+def test_a_detection_says_whether_a_model_had_a_say(warehouse: Warehouse) -> None:
+    frame = scored(2).with_columns(
+        status=pl.when(pl.col("entity") == "host-0")
+        .then(pl.lit("insufficient_history"))
+        .otherwise("status")
+    )
+    replace(warehouse, frame)
+    said = [row[6]["detector"] for row in detections(warehouse)]  # type: ignore[index]
+    assert said == ["statistical", "isolation_forest"]
+
+
 def test_what_was_written_is_read_back(warehouse: Warehouse) -> None:
     frame = scored(5)
     replace(warehouse, frame.head(37), frame.tail(-37))

@@ -57,6 +57,41 @@ def test_the_time_is_now_when_nobody_says_otherwise(client: TestClient) -> None:
     assert before <= time <= datetime.now(UTC)
 
 
+def test_the_ends_of_the_scale_flag_all_that_has_a_score_and_nothing(
+    client: TestClient, platform: Platform
+) -> None:
+    store, devices = platform.warehouse.labels.thresholds, {"all": 0.0, "none": 1.0}
+    with platform.warehouse.transactions.begin() as connection:
+        for device, threshold in devices.items():
+            store.set(connection, "iiot", device, "temp", threshold, origin="person", set_by="me")
+    for device, threshold in devices.items():
+        sent = [reading(n, 900.0 if n == 59 else 50.0 + n % 7, device_id=device) for n in range(60)]
+        said = client.post(URL, json=sent).json()["readings"]
+        assert {one["threshold"] for one in said} == {threshold}
+        flagged = [one["is_anomaly"] is True for one in said]
+        assert any(one["score"] is not None for one in said)
+        assert flagged == [one["score"] is not None and threshold == 0.0 for one in said]
+    listed = client.get("/api/v1/ml/anomalies", params={"limit": 100}).json()
+    assert {one["device_id"] for one in listed["anomalies"]} == {"all"}
+    assert all(one["anomaly_score"] == -one["unit_score"] for one in listed["anomalies"])
+    assert all(one["confidence"] == one["unit_score"] for one in listed["anomalies"])
+
+
+def test_what_no_model_said_is_called_statistical(client: TestClient) -> None:
+    for stream, member in (("iiot", "device_id"), ("ems", "asset_id")):
+        sent = [
+            {**reading(n, 900.0 if n == 59 else 50.0 + n % 7), member: "pump"} for n in range(60)
+        ]
+        if member != "device_id":
+            sent = [{k: v for k, v in one.items() if k != "device_id"} for one in sent]
+        answer = client.post(f"/api/v1/streams/{stream}/telemetry", json=sent).json()
+        assert answer["readings"][-1]["is_anomaly"] is True
+    (found,) = client.get("/api/v1/ml/anomalies").json()["anomalies"]
+    assert found["metadata"]["detector"] == "statistical"
+    scores = client.get("/api/v1/anomaly/scores/pump").json()["scores"]
+    assert {one["metadata"]["detector"] for one in scores} == {"statistical"}
+
+
 def test_bad_readings_stop_no_good_ones(client: TestClient, platform: Platform) -> None:
     far = (datetime.now(UTC) + timedelta(days=2)).isoformat()
     sent = [
