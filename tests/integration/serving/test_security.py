@@ -180,7 +180,7 @@ def test_a_key_that_cannot_be_made(client: TestClient, wanted: dict[str, object]
 
 def test_the_table_refuses_what_the_program_does(platform: Platform) -> None:
     keys = platform.warehouse.api_keys
-    for name, scopes in (("", ["ml:read"]), ("a", []), ("a", ["root"])):
+    for name, scopes in (("", ["ml:read"]), ("a\x1b[2J", ["ml:read"]), ("a", []), ("a", ["root"])):
         with pytest.raises(ApiKeyError):
             keys.create(name, scopes, created_by="test")
 
