@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Iterable
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -37,7 +38,9 @@ _TOO_LARGE: Final = ApiProblem(
     most_fields=MOST_FIELDS,
 )
 _ALSO: Final = (
-    b"cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"connection", b"close"),
 )
 
 
@@ -129,7 +132,9 @@ class BoundedHttp(HttpToolsProtocol):
         cycle = self.cycle
         under_way = cycle is not None and not cycle.response_complete
         if not (self.pipeline or (under_way and (cycle.response_started or not cycle.more_body))):
-            self.transport.write(_written(problem_response(problem)))
+            answer = problem_response(problem)
+            fields = (*self.server_state.default_headers, *answer.raw_headers, *_ALSO)
+            self.transport.write(_written(answer, fields))
         elif under_way and not self.pipeline and not cycle.more_body:
             # The answer to the request before is still to come, and is the last one.
             cycle.keep_alive = False
@@ -155,7 +160,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._watching = self.loop.call_at(min(self._due, now + HEAD_S), self._watch)
 
 
-def _written(response: Response) -> bytes:
+def _written(answer: Response, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return a whole answer as it goes over the wire."""
-    fields = b"".join(b"%s: %s\r\n" % field for field in response.raw_headers)
-    return b"".join((STATUS_LINE[response.status_code], fields, _ALSO, bytes(response.body)))
+    head = b"".join(b"%s: %s\r\n" % field for field in fields)
+    return b"".join((STATUS_LINE[answer.status_code], head, b"\r\n", bytes(answer.body)))
