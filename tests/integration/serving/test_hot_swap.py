@@ -105,14 +105,16 @@ def test_a_swap_takes_nothing_from_what_was_counted(trained: Trained, version: i
     for _ in range(20):
         predict(trained)
     after = counted()
-    # What the new version read ahead was asked for by nobody.
-    assert {name: after[name] - before[name] for name in after} == pytest.approx(
-        {
-            'anomaly_model_cache_lookups_total{result="hit"}': 21,
-            'anomaly_model_cache_lookups_total{result="miss"}': 0,
-        },
-        abs=4,
+    hits, misses = (
+        after[name] - before[name]
+        for name in (
+            f'anomaly_model_cache_lookups_total{{result="{kind}"}}' for kind in ("hit", "miss")
+        )
     )
+    # One more for each time that the swap was asked about; what the new version read ahead was
+    # asked for by nobody.
+    assert hits > 20
+    assert misses == 0
 
 
 def test_after_a_lost_connection_the_champions_are_read_anew(
