@@ -188,7 +188,8 @@ def ingest_section(ingest: list[serving_ingest.IngestFigures]) -> list[str]:
         "request, stored, scored and committed when the answer comes, against COPY of the same",
         "batches into a table of four columns without any index, committed one by one. A worker",
         "writes over one connection, and what queued up goes together. COPY into a table with the",
-        "columns and indexes of ours shows how much of the difference is PostgreSQL's own.",
+        "columns and indexes of ours, which hold each reading once and find the past of a series,",
+        f"reaches {ingest[0].indexed / ingest[0].bare:.2f} of bare COPY by itself.",
         "",
         table(
             (
