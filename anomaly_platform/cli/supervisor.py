@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,9 +79,11 @@ class Supervisor:
     def run(self, on_started: Callable[[], None]) -> None:
         """Start everything, call `on_started`, and keep it running until SIGINT or SIGTERM."""
         self.log_folder.mkdir(parents=True, exist_ok=True)
+        # Only the main thread hears signals; of another one somebody else has to ask for a stop.
+        heard = threading.current_thread() is threading.main_thread()
         previous = {
             number: signal.signal(number, self._request_stop)
-            for number in (signal.SIGINT, signal.SIGTERM)
+            for number in ((signal.SIGINT, signal.SIGTERM) if heard else ())
         }
         try:
             for service in self.services:
@@ -115,7 +118,7 @@ class Supervisor:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+                preexec_fn=_as_a_service,  # noqa: PLW1509
             )
         service.started_at = time.monotonic()
 
@@ -180,5 +183,8 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
         return
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _as_a_service() -> None:
+    # What is ignored here (as in a shell's background job) would be ignored there, and for ever.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -35,8 +35,7 @@ def alive(pid: int) -> bool:
     return True
 
 
-def run_in_background(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> threading.Thread:
-    monkeypatch.setattr(module.signal, "signal", lambda *_: signal.SIG_DFL)
+def run_in_background(supervisor: Supervisor) -> threading.Thread:
     thread = threading.Thread(target=supervisor.run, args=(lambda: None,))
     thread.start()
     return thread
@@ -56,7 +55,7 @@ def test_restarts_what_was_killed_and_leaves_nothing_behind(
     said: list[str] = []
     service = Service("daemon", [sys.executable, "-c", nested], delay=0.1)
     supervisor = Supervisor([service], {}, tmp_path / "logs", said.append)
-    thread = run_in_background(supervisor, monkeypatch)
+    thread = run_in_background(supervisor)
     try:
         assert until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text())
         first_child = int((tmp_path / "child").read_text())
@@ -74,14 +73,12 @@ def test_restarts_what_was_killed_and_leaves_nothing_behind(
     assert not alive(int((tmp_path / "child").read_text()))
 
 
-def test_children_see_the_environment_and_write_to_their_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_children_see_the_environment_and_write_to_their_log(tmp_path: Path) -> None:
     command = [sys.executable, "-c", f"import os; print(os.environ['SEEN'], flush=True); {WAITER}"]
     supervisor = Supervisor(
         [Service("web", command)], {"SEEN": "yes"}, tmp_path / "logs", lambda _: None
     )
-    thread = run_in_background(supervisor, monkeypatch)
+    thread = run_in_background(supervisor)
     log = tmp_path / "logs" / "web.log"
     assert until(lambda: log.exists() and "yes" in log.read_text())
     supervisor._request_stop()
@@ -94,6 +91,8 @@ def test_what_does_not_stop_is_killed_together_and_named(
 ) -> None:
     # The polite one needs none, but its turn on a busy machine.
     monkeypatch.setattr(module, "_GRACE_SECONDS", 3.0)
+    # As in a background job, of which services would inherit it.
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     deaf = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
         "print('deaf', flush=True); time.sleep(600)"
@@ -103,7 +102,7 @@ def test_what_does_not_stop_is_killed_together_and_named(
     services.append(Service("polite", [sys.executable, "-c", WAITER]))
     logs = tmp_path / "logs"
     supervisor = Supervisor(services, {}, logs, said.append)
-    thread = run_in_background(supervisor, monkeypatch)
+    thread = run_in_background(supervisor)
     try:
         both = [logs / "one.log", logs / "two.log"]
         assert until(lambda: all(log.exists() and log.read_text() for log in both))
@@ -111,6 +110,7 @@ def test_what_does_not_stop_is_killed_together_and_named(
     finally:
         supervisor._request_stop()
         thread.join(30)
+        signal.signal(signal.SIGTERM, before)
     assert not thread.is_alive()
     assert said[0].startswith("Stopping one, two, polite;")
     assert said[1].startswith("one, two did not stop in time")
