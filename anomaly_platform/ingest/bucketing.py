@@ -10,8 +10,9 @@ from typing import Final
 
 import polars as pl
 
+from anomaly_platform.ingest.cells import FEW
+
 BUCKETS: Final = 64
-_FEW: Final = 1_000
 
 
 def bucket(entity: str) -> int:
@@ -43,7 +44,7 @@ def bucket_of(entities: pl.Series) -> pl.Series:
     pl.Series
         Shape (n,), ``UInt8`` in 0…63, named ``bucket``. Of many, each distinct one is hashed once.
     """
-    if len(entities) <= _FEW:
+    if len(entities) <= FEW:
         few = [bucket(entity or "") for entity in entities.cast(pl.String).to_list()]
         return pl.Series("bucket", few, dtype=pl.UInt8)
     filled = entities.cast(pl.String).fill_null("")

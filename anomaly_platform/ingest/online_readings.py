@@ -19,6 +19,7 @@ from uuid import UUID
 
 import polars as pl
 
+from anomaly_platform.ingest.batches import CONTROL
 from anomaly_platform.ingest.cells import MAX_METADATA, MAX_NAME
 from anomaly_platform.ingest.event_days import FUTURE_ALLOWANCE, parse_event_time
 from anomaly_platform.ingest.identity import NOT_A_UUID, is_uuid
@@ -31,7 +32,6 @@ _BLANKS: Final = (
     "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009"
     "\u200a\u2028\u2029\u202f\u205f\u3000"
 )
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _PLAIN_TIME: Final = re.compile(
     r"(?:19|20)\d{2}-\d{2}-\d{2}[T ]\d{2}:\d{2}:[0-5]\d(?:\.\d{1,6})?(Z|[+-]\d{2}:\d{2})"
 )
@@ -230,7 +230,7 @@ def read_name(text: str) -> tuple[str, str]:
         return "", "is missing"
     if len(name) > MAX_NAME:
         return "", f"is longer than {MAX_NAME} characters"
-    if _CONTROL.search(name):
+    if CONTROL.search(name):
         return "", "has control characters"
     return name, ""
 

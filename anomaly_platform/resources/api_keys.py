@@ -13,7 +13,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import hmac
-import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import class_row
 
+from anomaly_platform.ingest.batches import CONTROL
 from anomaly_platform.resources import audit
 from anomaly_platform.resources.transactions import Connection, Transactions
 
@@ -36,8 +36,6 @@ _PREFIX_START: Final = "anomaly_"
 _PREFIX_BYTES: Final = 6
 _SECRET_BYTES: Final = 32
 _LONGEST_KEY: Final = 200
-#: A name is shown on terminals and in logs.
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _COLUMNS: Final = (
     "id, prefix, digest, name, scopes, predictions_per_minute, created_at, created_by, "
     "expires_at, revoked_at, last_used_at"
@@ -276,7 +274,8 @@ def _check(
     expires_at: dt.datetime | None,
     predictions_per_minute: int | None,
 ) -> None:
-    if not 1 <= len(name) <= 200 or _CONTROL.search(name):
+    # A name is shown on terminals and in logs.
+    if not 1 <= len(name) <= 200 or CONTROL.search(name):
         raise ApiKeyError(
             "name: 1 to 200 characters that say whose key it is, none of them a control character"
         )
