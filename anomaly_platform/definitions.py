@@ -19,7 +19,7 @@ from dagster import (
 from anomaly_platform.assets import build_assets
 from anomaly_platform.checks import build_checks
 from anomaly_platform.logs import configure_logging
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.resources.trainer import Trainer
 from anomaly_platform.sensors.alerts import build_alert_sensors
 from anomaly_platform.sensors.ems_pull import build_ems_sensors

@@ -19,8 +19,8 @@ import barcode_learned
 import barcode_rules
 import polars as pl
 
-from anomaly_platform.ml.detectors.rules import RulesModel
-from anomaly_platform.ml.features.scans_reference import ScanReference
+from anomaly_platform.ml.detectors.rules.detector import RulesModel
+from anomaly_platform.ml.features.scans.reference import ScanReference
 from anomaly_platform.simulator.supply_network import SupplyNetworkData, simulate_supply_network
 
 ROOT = Path(__file__).resolve().parents[1]

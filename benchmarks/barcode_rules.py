@@ -6,8 +6,8 @@ import time
 
 import polars as pl
 
-from anomaly_platform.ml.detectors.rules import FIRES_AT, RULE_KINDS, RulesModel
-from anomaly_platform.ml.features.scans import ScanFeatureSet
+from anomaly_platform.ml.detectors.rules.detector import FIRES_AT, RULE_KINDS, RulesModel
+from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 
 
 def quality_table(verdicts: pl.DataFrame) -> list[str]:

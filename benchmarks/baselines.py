@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly_platform.ml.injection import robust_scale
+from anomaly_platform.ml.evaluation.injection import robust_scale
 
 FloatArray = NDArray[np.float64]
 Baseline = Callable[[FloatArray, FloatArray], FloatArray]

@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from anomaly_platform.ml.backtest import train_test
+from anomaly_platform.ml.backtest.series import train_test
 
 Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ import polars as pl
 from corpora import Case
 from numpy.typing import NDArray
 
-from anomaly_platform.ml.backtest import streaming, train_test
+from anomaly_platform.ml.backtest.series import streaming, train_test
 
 
 def platform_scores(case: Case) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 from ours import platform_scores
 from tqdm import tqdm
 
-from anomaly_platform.ml.evaluation import (
+from anomaly_platform.ml.evaluation.measures import (
     confusion,
     evaluate,
     events_found,
     random_event_recall,
 )
+from anomaly_platform.ml.evaluation.vus import vus
 from anomaly_platform.ml.nab import (
     LOW_FN,
     LOW_FP,
@@ -39,7 +40,6 @@ from anomaly_platform.ml.nab import (
     optimised_score,
     score_at,
 )
-from anomaly_platform.ml.vus import vus
 
 ROOT = Path(__file__).resolve().parents[1]
 CORPORA = ("servers", "nab", "skab")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anomaly_platform.ml.evaluation import Confusion, Report
+from anomaly_platform.ml.evaluation.measures import Confusion, Report
 from anomaly_platform.ml.nab import NabScore
 
 OURS = "anomaly_platform"

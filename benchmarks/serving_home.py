@@ -16,10 +16,10 @@ from pathlib import Path
 
 import polars as pl
 
-from anomaly_platform.resources.api_keys import SCOPES
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
 from anomaly_platform.simulator.supply_network import simulate_supply_network
+from anomaly_platform.storage.tables.api_keys import SCOPES
 from anomaly_platform.streams import BARCODE, EMS, IIOT
 
 ROOT = Path(__file__).parents[1]
@@ -93,8 +93,8 @@ def _train_scans(platform: Platform, scans: pl.DataFrame) -> None:
     from dagster import DagsterInstance
     from rich.console import Console
 
-    from anomaly_platform.cli.materialize import run_stream
     from anomaly_platform.cli.runtime import Runtime
+    from anomaly_platform.cli.streams.run import run_stream
     from anomaly_platform.definitions import build_defs
 
     path = Path(platform.landing.folder("barcode")) / "scans.csv"

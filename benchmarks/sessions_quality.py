@@ -23,7 +23,7 @@ import numpy.typing as npt
 import polars as pl
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
-from anomaly_platform.ml.sessions import Session, read_sessions
+from anomaly_platform.ml.backtest.sessions import Session, read_sessions
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAINING_SESSIONS = 2_855

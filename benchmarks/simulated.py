@@ -25,9 +25,9 @@ import polars as pl
 from changes import changes_section
 from tqdm import tqdm
 
-from anomaly_platform.ml.backtest import streaming
+from anomaly_platform.ml.backtest.series import streaming
 from anomaly_platform.ml.nab import NabSeries, optimised_score, score_at
-from anomaly_platform.ml.scoring import FleetScorer
+from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage

@@ -16,8 +16,8 @@ from pyod.models.iforest import IForest
 from sklearn.ensemble import IsolationForest as SklearnForest
 from speed_table import Line, in_turns, median, seconds
 
-from anomaly_platform.ml.bundle import BundleWriter, open_bundle
-from anomaly_platform.ml.calibration import Calibration
+from anomaly_platform.ml.bundles.bundle import BundleWriter, open_bundle
+from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.detectors.base import derive_seed
 from anomaly_platform.ml.detectors.isolation_forest import (
     TAIL_FLOOR,
@@ -26,8 +26,8 @@ from anomaly_platform.ml.detectors.isolation_forest import (
     fit_forest,
     score_forest,
 )
-from anomaly_platform.ml.features.online import SeriesState, step
-from anomaly_platform.ml.scoring import FleetScorer
+from anomaly_platform.ml.features.metrics.online import SeriesState, step
+from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage

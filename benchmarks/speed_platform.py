@@ -30,7 +30,7 @@ from anomaly_platform.assets.raw import ingest_files
 from anomaly_platform.assets.scored import current_scorer, score_day
 from anomaly_platform.assets.series_drift import fleet_reference
 from anomaly_platform.assets.validated import validate_day
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
 from anomaly_platform.streams import EMS
 

@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from anomaly_platform.ml.barcode_fusion import TIME_LIMITS
-from anomaly_platform.ml.barcode_scoring import BarcodeModels, fit_fusion
 from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
 from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
-from anomaly_platform.ml.detectors.rules import RulesModel
-from anomaly_platform.ml.detectors.sequence_lstm_calibrated import CalibratedSequence
-from anomaly_platform.ml.detectors.sequence_lstm_parameters import TrainingParameters
-from anomaly_platform.ml.features.scans import ScanFeatureSet
-from anomaly_platform.ml.features.scans_reference import ScanReference
+from anomaly_platform.ml.detectors.rules.detector import RulesModel
+from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
+from anomaly_platform.ml.detectors.sequence_lstm.parameters import TrainingParameters
+from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
+from anomaly_platform.ml.features.scans.reference import ScanReference
+from anomaly_platform.ml.scans.fusion import TIME_LIMITS
+from anomaly_platform.ml.scans.scoring import BarcodeModels, fit_fusion
 from anomaly_platform.simulator.supply_network import simulate_supply_network
 
 REPEATS = 60

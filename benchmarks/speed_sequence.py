@@ -32,29 +32,29 @@ import numpy as np
 import speed_requests
 import torch
 
-from anomaly_platform.ml.detectors.sequence_lstm_events import (
+from anomaly_platform.ml.detectors.sequence_lstm.events import (
     Batch,
     EventSequences,
     pack,
     plan_batches,
 )
-from anomaly_platform.ml.detectors.sequence_lstm_habits import Habits
-from anomaly_platform.ml.detectors.sequence_lstm_model import (
+from anomaly_platform.ml.detectors.sequence_lstm.habits import Habits
+from anomaly_platform.ml.detectors.sequence_lstm.model import (
     DeviceBatch,
     DeviceEvents,
     SequenceModel,
     build,
 )
-from anomaly_platform.ml.detectors.sequence_lstm_parameters import (
+from anomaly_platform.ml.detectors.sequence_lstm.parameters import (
     TrainingParameters,
     architecture_for,
 )
-from anomaly_platform.ml.detectors.sequence_lstm_scans import (
+from anomaly_platform.ml.detectors.sequence_lstm.scans import (
     SCAN_SPEC,
     encode_scans,
     scan_vocabularies,
 )
-from anomaly_platform.ml.features.scans import ScanFeatureSet
+from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 from anomaly_platform.simulator.supply_network import simulate_supply_network
 
 ROOT = Path(__file__).resolve().parents[1]

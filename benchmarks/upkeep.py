@@ -22,14 +22,14 @@ from speed_table import machine
 
 from anomaly_platform.assets.feature_drift import FeatureDrift
 from anomaly_platform.assets.series_drift import FleetReference, SeriesDrift, series_references
-from anomaly_platform.ml.bundle import Bundle
-from anomaly_platform.ml.feature_drift import watched_features
-from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.bundles.bundle import Bundle
+from anomaly_platform.ml.drift.features import watched_features
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.training.extending import extend_fleet
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
 from anomaly_platform.streams.base import RetrainingPolicy
 

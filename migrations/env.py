@@ -1,6 +1,6 @@
 """Alembic's entry: runs the migrations on the connection that the caller hands over.
 
-The platform upgrades through `anomaly_platform.resources.database.upgrade`, which opens the
+The platform upgrades through `anomaly_platform.storage.postgres.database.upgrade`, which opens the
 connection, holds the lock and commits; this file never sees a URL.
 """
 

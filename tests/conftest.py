@@ -24,9 +24,9 @@ import pytest
 # The package is imported inside the fixtures: a worker reads this file before coverage begins, and
 # what is imported by then counts as never run.
 if TYPE_CHECKING:
-    from anomaly_platform.resources.embedded_postgres import EmbeddedPostgres
-    from anomaly_platform.resources.warehouse import Warehouse
     from anomaly_platform.settings import Settings
+    from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
+    from anomaly_platform.warehouse import Warehouse
 
 _TEMPLATE = "template_migrated"
 
@@ -53,7 +53,7 @@ def postgres_server(
     tmp_path_factory: pytest.TempPathFactory, worker_id: str
 ) -> Iterator[EmbeddedPostgres]:
     """One server for the session; it gives up durability, which no test on it asks for."""
-    from anomaly_platform.resources.embedded_postgres import EmbeddedPostgres
+    from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
 
     if worker_id == "master":
         home = Path(tempfile.mkdtemp(prefix="anomaly-tests-"))
@@ -75,8 +75,8 @@ def postgres_server(
 @pytest.fixture(scope="session")
 def migrated_template(postgres_server: EmbeddedPostgres) -> str:
     """Name of a database with the current schema and nothing in it."""
-    from anomaly_platform.resources.database import upgrade
     from anomaly_platform.settings import get_settings
+    from anomaly_platform.storage.postgres.database import upgrade
 
     with (postgres_server.home / "template.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -141,7 +141,7 @@ def empty_database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
 @pytest.fixture
 def warehouse(database_url: str) -> Iterator[Warehouse]:
     """The tables, empty."""
-    from anomaly_platform.resources.warehouse import Warehouse
+    from anomaly_platform.warehouse import Warehouse
 
     with Warehouse(database_url) as opened:
         yield opened

@@ -16,7 +16,7 @@ from anomaly_platform.assets.scan_scored import build_scan_scored_events
 from anomaly_platform.assets.scored import build_scored_events
 from anomaly_platform.assets.sequence_model import build_lstm_model
 from anomaly_platform.assets.validated import build_validated_events
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.streams import MetricStream, ScanStream, Stream
 
 

@@ -22,14 +22,14 @@ from anomaly_platform.assets.judging import judge
 from anomaly_platform.assets.metadata import records_table
 from anomaly_platform.assets.training import rebase
 from anomaly_platform.assets.training_alerts import tell_of_outcome, why_of
-from anomaly_platform.resources.bundles import BundleRecord, ChampionMovedError
-from anomaly_platform.resources.outbox import Alert, fingerprint
-from anomaly_platform.resources.platform import DETECTOR, Platform
-from anomaly_platform.resources.transactions import Connection
+from anomaly_platform.notifications.outbox import Alert, fingerprint
+from anomaly_platform.platform import DETECTOR, Platform
+from anomaly_platform.registry.bundles import BundleRecord, ChampionMovedError
+from anomaly_platform.storage.postgres.transactions import Connection
 from anomaly_platform.streams import MetricStream, Stream
 
 if TYPE_CHECKING:
-    from anomaly_platform.ml.gates import Decision
+    from anomaly_platform.ml.training.gates import Decision
 
 _MOST_TRIES = 5
 

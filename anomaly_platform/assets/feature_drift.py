@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.streams import MetricStream
 from anomaly_platform.streams.base import RetrainingPolicy
 from anomaly_platform.streams.drift import DRIFTED, judge_distribution
 
 if TYPE_CHECKING:
-    from anomaly_platform.ml.feature_drift import FeatureReferences
+    from anomaly_platform.ml.drift.features import FeatureReferences
 
 Floats = npt.NDArray[np.float64]
 
@@ -57,7 +57,7 @@ class FeatureDrift:
 
     def add(self, chunk: pl.DataFrame) -> None:
         """Measure every series of a chunk that holds all of their rows of the day."""
-        from anomaly_platform.ml.features.batch import series_spans
+        from anomaly_platform.ml.features.metrics.batch import series_spans
 
         rows = chunk.sort("entity", "metric")
         columns = {name: numbers_of(rows[name]) for name in self.names}

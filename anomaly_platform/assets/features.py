@@ -18,8 +18,8 @@ from dagster import (
 
 from anomaly_platform.assets.metadata import column_schema, records_table
 from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days, with_lookback
-from anomaly_platform.ml.features.scans import ScanFeatureSet
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
+from anomaly_platform.platform import Platform
 from anomaly_platform.streams import MetricStream, Stream
 
 STAGE = "features"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from anomaly_platform.resources.labels import SCAN_METRIC
+from anomaly_platform.labelling.labels import SCAN_METRIC
 
 _FEEDBACK = "feedback_label"
 

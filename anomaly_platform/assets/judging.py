@@ -15,15 +15,15 @@ import polars as pl
 from anomaly_platform.assets.feedback import with_feedback
 from anomaly_platform.assets.model_files import open_version
 from anomaly_platform.ingest.bucketing import bucket_of
-from anomaly_platform.resources.bundles import BundleRecord
-from anomaly_platform.resources.platform import Platform
-from anomaly_platform.resources.row_groups import BUCKETS
+from anomaly_platform.platform import Platform
+from anomaly_platform.registry.bundles import BundleRecord
+from anomaly_platform.storage.lake.row_groups import BUCKETS
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
-    from anomaly_platform.ml.bundle import Bundle
-    from anomaly_platform.ml.gates import Decision
+    from anomaly_platform.ml.bundles.bundle import Bundle
     from anomaly_platform.ml.training.comparison import Comparison
+    from anomaly_platform.ml.training.gates import Decision
 
 Key = tuple[str, str]
 
@@ -45,14 +45,14 @@ def judge(
     champion
         The version in service, if one is.
     """
-    from anomaly_platform.ml.gates import (
+    from anomaly_platform.ml.training.extending import extends, own_series
+    from anomaly_platform.ml.training.gates import (
         comparison_gates,
         decide,
         quality_gates,
         schema_gate,
         trained_gate,
     )
-    from anomaly_platform.ml.training.extending import extends, own_series
 
     challenger = open_version(platform, stream, record.version, verify="each")
     schema = challenger.manifest["feature_schema"]

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Literal
 
 from dagster import Failure
 
-from anomaly_platform.resources.platform import DETECTOR, Platform
+from anomaly_platform.platform import DETECTOR, Platform
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
-    from anomaly_platform.ml.bundle import Bundle
+    from anomaly_platform.ml.bundles.bundle import Bundle
 
 
 def open_version(
@@ -39,7 +39,7 @@ def open_path(
     expected_digest: str | None = None,
 ) -> "Bundle":
     """Open a bundle of the lake."""
-    from anomaly_platform.ml.bundle import open_bundle
+    from anomaly_platform.ml.bundles.bundle import open_bundle
 
     folder = platform.lake.fetch_folder(path, platform.settings.home / "cache")
     return open_bundle(folder, verify=verify, expected_digest=expected_digest)

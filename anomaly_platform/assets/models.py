@@ -17,7 +17,7 @@ from anomaly_platform.assets.metadata import records_table
 from anomaly_platform.assets.model_files import open_path, open_version
 from anomaly_platform.assets.training import rebase, retrained_counts, train
 from anomaly_platform.assets.training_config import TrainingConfig, TrainingOrigin
-from anomaly_platform.resources.platform import DETECTOR, Platform
+from anomaly_platform.platform import DETECTOR, Platform
 from anomaly_platform.streams import MetricStream
 
 __all__ = [

@@ -24,8 +24,8 @@ from anomaly_platform.assets.feedback import with_feedback
 from anomaly_platform.assets.metadata import picture, records_table
 from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days
 from anomaly_platform.assets.series_drift import READ, FleetReference, SeriesDrift, fleet_reference
-from anomaly_platform.resources.partitions import Partition
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
+from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import MetricStream, Stream
 
 Stats = dict[tuple[str, str], float | None]
@@ -160,7 +160,7 @@ class _Tally:
 
     def quality(self) -> Stats:
         """Compare decisions with labels, where readings carry any."""
-        from anomaly_platform.ml.evaluation import confusion, events_found
+        from anomaly_platform.ml.evaluation.measures import confusion, events_found
 
         labels, flags = np.concatenate(self.labels), np.concatenate(self.flags)
         if labels.size == 0:
@@ -201,7 +201,7 @@ def model_and_latency(platform: Platform, stream: Stream, day: date) -> Stats:
 
 def _curves(platform: Platform, stream: MetricStream, day: date) -> bytes | None:
     """Draw precision and recall of the newest day, if its labels have both kinds."""
-    from anomaly_platform.ml.plots import quality_curves
+    from anomaly_platform.ml.evaluation.plots import quality_curves
 
     scored = platform.warehouse.partitions.get(stream.name, "scored_events", day.isoformat())
     if scored is None:

@@ -27,13 +27,13 @@ from pydantic import Field
 from anomaly_platform.assets.metadata import column_schema, counts_table
 from anomaly_platform.assets.raw_online import RAW_BUCKET, STAGE, claim_batches, for_lake
 from anomaly_platform.assets.row_formats import RowFormat, row_format
-from anomaly_platform.resources.landing import LandedFile
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
+from anomaly_platform.storage.lake.landing import LandedFile
 from anomaly_platform.streams import MetricStream, Stream
 
 if TYPE_CHECKING:
-    from anomaly_platform.ingest.layout import LayoutContext
-    from anomaly_platform.ingest.mapping import ColumnMapping
+    from anomaly_platform.ingest.layout.mapping import ColumnMapping
+    from anomaly_platform.ingest.layout.metrics import LayoutContext
 
 _BATCH_ROWS = 250_000
 #: Rows that are sorted together. The more, the fewer row groups hold rows of a given bucket, and a
@@ -164,8 +164,8 @@ def _ingest_file(
     now: datetime,
     report: IngestReport,
 ) -> None:
-    from anomaly_platform.ingest.mapping import ColumnMapping, content_digest
-    from anomaly_platform.ingest.sources import UnreadableFile
+    from anomaly_platform.ingest.files.sources import UnreadableFile
+    from anomaly_platform.ingest.layout.mapping import ColumnMapping, content_digest
 
     ledger = platform.warehouse.ledger
     mapping = ColumnMapping()
@@ -203,7 +203,7 @@ def layout_context(
     platform: Platform, stream: Stream, name: str, mapping: "ColumnMapping", now: datetime
 ) -> "LayoutContext":
     """Return everything besides its columns that decides how a file of the stream is understood."""
-    from anomaly_platform.ingest.layout import LayoutContext
+    from anomaly_platform.ingest.layout.metrics import LayoutContext
 
     return LayoutContext(
         name=name,

@@ -13,9 +13,9 @@ from datetime import date, datetime
 import polars as pl
 
 from anomaly_platform.assets.row_formats import row_format
-from anomaly_platform.resources.ledger import record_ingest
-from anomaly_platform.resources.online import claim
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
+from anomaly_platform.storage.tables.ledger import record_ingest
+from anomaly_platform.storage.tables.online import claim
 from anomaly_platform.streams import MetricStream
 
 STAGE = "raw_events"
@@ -82,7 +82,7 @@ def _claim_batch(
 def raw_rows(claimed: pl.DataFrame) -> pl.DataFrame:
     """Return readings as the raw rows of a file that says the same, in the order they came."""
     from anomaly_platform.ingest.bucketing import bucket_of
-    from anomaly_platform.ingest.layout import RAW_METRIC_ROWS
+    from anomaly_platform.ingest.layout.metrics import RAW_METRIC_ROWS
 
     times = claimed["event_time"]
     return claimed.select(

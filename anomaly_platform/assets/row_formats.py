@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import pandera.polars as pa
 
-    from anomaly_platform.ingest.layout import Layout, LayoutContext
-    from anomaly_platform.ingest.validation import ValidatedDay
+    from anomaly_platform.ingest.layout.metrics import Layout, LayoutContext
+    from anomaly_platform.ingest.validation.metrics import ValidatedDay
 
 #: How all scans of a stream are called where others have an entity and a metric.
 ALL_SCANS = ("*", "scans")
@@ -91,7 +91,7 @@ class RowFormat:
 
     def named(self, stream: Stream) -> dict[str, tuple[str, ...]]:
         """Return the accepted column names: the stream's own before those of its kind."""
-        from anomaly_platform.ingest.mapping import plain
+        from anomaly_platform.ingest.layout.mapping import plain
 
         own = stream.column_names()
         # What the stream calls its metric must not be taken for the entity of its kind.
@@ -111,9 +111,9 @@ def row_format(stream: Stream) -> RowFormat:
 
 
 def _metrics() -> RowFormat:
-    from anomaly_platform.ingest.layout import RAW_METRIC_ROWS, file_layout, read_raw_rows
-    from anomaly_platform.ingest.mapping import METRIC_FIELDS
-    from anomaly_platform.ingest.validation import validate_metrics
+    from anomaly_platform.ingest.layout.mapping import METRIC_FIELDS
+    from anomaly_platform.ingest.layout.metrics import RAW_METRIC_ROWS, file_layout, read_raw_rows
+    from anomaly_platform.ingest.validation.metrics import validate_metrics
 
     return RowFormat(
         raw_schema=RAW_METRIC_ROWS,
@@ -130,13 +130,13 @@ def _metrics() -> RowFormat:
 
 
 def _scans() -> RowFormat:
-    from anomaly_platform.ingest.mapping import SCAN_FIELDS
-    from anomaly_platform.ingest.scan_layout import (
+    from anomaly_platform.ingest.layout.mapping import SCAN_FIELDS
+    from anomaly_platform.ingest.layout.scans import (
         RAW_SCAN_ROWS,
         read_raw_scans,
         scan_file_layout,
     )
-    from anomaly_platform.ingest.scan_validation import SCAN_KEY, validate_scans
+    from anomaly_platform.ingest.validation.scans import SCAN_KEY, validate_scans
 
     return RowFormat(
         raw_schema=RAW_SCAN_ROWS,
@@ -153,13 +153,13 @@ def _scans() -> RowFormat:
 
 
 def _metric_schema() -> pa.DataFrameSchema:
-    from anomaly_platform.ingest.schemas import METRIC_EVENTS
+    from anomaly_platform.ingest.validation.schemas import METRIC_EVENTS
 
     return METRIC_EVENTS
 
 
 def _scan_schema() -> pa.DataFrameSchema:
-    from anomaly_platform.ingest.schemas import SCAN_EVENTS
+    from anomaly_platform.ingest.validation.schemas import SCAN_EVENTS
 
     return SCAN_EVENTS
 

@@ -32,16 +32,16 @@ from anomaly_platform.assets.scan_window import (
 )
 from anomaly_platform.assets.training_alerts import tell_of_outcome, why_of
 from anomaly_platform.assets.training_config import TrainingOrigin
-from anomaly_platform.resources.bundles import BundleRecord
-from anomaly_platform.resources.platform import Platform
-from anomaly_platform.resources.transactions import Connection
+from anomaly_platform.platform import Platform
+from anomaly_platform.registry.bundles import BundleRecord
+from anomaly_platform.storage.postgres.transactions import Connection
 from anomaly_platform.streams import ScanStream
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from anomaly_platform.ml.barcode_scoring import BarcodeModels
-    from anomaly_platform.ml.gates import Decision
+    from anomaly_platform.ml.scans.scoring import BarcodeModels
+    from anomaly_platform.ml.training.gates import Decision
 
 #: AUC-ROC on injected anomalies under which a set does not serve.
 LEAST_QUALITY = 0.6
@@ -72,7 +72,7 @@ def judge_set(
     trained_on, computed : str
         Versions of the features that the models read and that are computed today.
     """
-    from anomaly_platform.ml.gates import Gate, decide, schema_gate
+    from anomaly_platform.ml.training.gates import Gate, decide, schema_gate
 
     quality = metrics.get("auc_roc")
     gates = [schema_gate(trained_on, computed, equal=trained_on == computed)]
@@ -182,8 +182,8 @@ def _act(
 
 
 def _challenger(platform: Platform, stream: ScanStream) -> Challenger:
-    from anomaly_platform.ml.barcode_bundles import read_detector
-    from anomaly_platform.ml.barcode_scoring import BarcodeModels
+    from anomaly_platform.ml.scans.bundles import read_detector
+    from anomaly_platform.ml.scans.scoring import BarcodeModels
 
     members: dict[str, BundleRecord] = {}
     parts: dict[str, Any] = {}
@@ -218,8 +218,8 @@ def _fused(
 ) -> "BarcodeModels":
     from dataclasses import replace
 
-    from anomaly_platform.ml.barcode_fusion import FusionWeights
-    from anomaly_platform.ml.barcode_scoring import fit_fusion
+    from anomaly_platform.ml.scans.fusion import FusionWeights
+    from anomaly_platform.ml.scans.scoring import fit_fusion
 
     fusion = fit_fusion(
         scans,
@@ -253,7 +253,7 @@ def _publish_fusion(
     metrics: dict[str, Any],
     began: float,
 ) -> None:
-    from anomaly_platform.ml.barcode_bundles import fusion_arrays
+    from anomaly_platform.ml.scans.bundles import fusion_arrays
 
     if models.fusion is None:
         raise AssertionError("a set without its fusion")
@@ -296,7 +296,7 @@ def _origin_of(challenger: Challenger) -> TrainingOrigin:
 
 def read_serving(platform: Platform, stream: ScanStream, version: int) -> "BarcodeModels":
     """Open the set that a fusion names, verified."""
-    from anomaly_platform.ml.barcode_bundles import read_set
+    from anomaly_platform.ml.scans.bundles import read_set
 
     return read_set(
         lambda detector, one: folder_of(platform, stream, detector, one),

@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from anomaly_platform.resources.drift import FEATURE_DRIFT_SCHEMA, SERIES_DRIFT_SCHEMA
-from anomaly_platform.resources.labels import SCAN_METRIC
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.labelling.labels import SCAN_METRIC
+from anomaly_platform.platform import Platform
+from anomaly_platform.storage.tables.drift import FEATURE_DRIFT_SCHEMA, SERIES_DRIFT_SCHEMA
 from anomaly_platform.streams import ScanStream
 from anomaly_platform.streams.drift import judge_day
 
 if TYPE_CHECKING:
-    from anomaly_platform.ml.drift import FeatureDrift, ReferenceDistribution
+    from anomaly_platform.ml.drift.distances import FeatureDrift, ReferenceDistribution
 
 #: Stands in the place of an entity where a row is about all scans of a day.
 ALL_CODES = "*"
@@ -49,8 +49,8 @@ def store_drift(
     reference : ReferenceDistribution
         Of the scans that the set in service learned from.
     """
-    from anomaly_platform.ml.barcode_bundles import watched_numbers
-    from anomaly_platform.ml.drift import score_psi
+    from anomaly_platform.ml.drift.distances import score_psi
+    from anomaly_platform.ml.scans.bundles import watched_numbers
 
     champion = platform.warehouse.bundles.champion(stream.name, stream.scored_by)
     version = None if champion is None else champion.version
@@ -113,7 +113,7 @@ def learned_p_values(
     platform: Platform, stream: ScanStream, scored: pl.DataFrame
 ) -> npt.NDArray[np.float64]:
     """Return the p-values behind what the learned detectors said together, NaN without them."""
-    from anomaly_platform.ml.calibration import p_of_score
+    from anomaly_platform.ml.calibration.conformal import p_of_score
 
     shown = scored["ml_combined_score"].fill_null(float("nan")).to_numpy()
     threshold = platform.threshold_of(stream)

@@ -24,7 +24,7 @@ from anomaly_platform.assets.training_config import (
     TrainingOrigin,
     refuse_series,
 )
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.streams import ScanStream
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def build_rules_model(stream: ScanStream) -> AssetsDefinition:
     ) -> MaterializeResult[None]:
         platform: Platform = context.resources.platform
         refuse_series(stream.name, config)
-        from anomaly_platform.ml.detectors.rules import RulesModel
-        from anomaly_platform.ml.features.scans_reference import ScanReference
+        from anomaly_platform.ml.detectors.rules.detector import RulesModel
+        from anomaly_platform.ml.features.scans.reference import ScanReference
 
         window = scan_window(platform, stream, window_days=config.window_days)
         scans = read_window(platform, window)
@@ -194,7 +194,7 @@ def rules_quality(
     stream: ScanStream, scans: "pl.DataFrame", rules: Any, seed: int
 ) -> dict[str, Any]:
     """Measure the rules on injected anomalies."""
-    from anomaly_platform.ml.barcode_scoring import FIRES_AT, rule_certainty
+    from anomaly_platform.ml.scans.scoring import FIRES_AT, rule_certainty
     from anomaly_platform.ml.training.scan_quality import inject_scans, measure
 
     def judge(

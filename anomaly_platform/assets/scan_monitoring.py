@@ -17,11 +17,11 @@ from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days
 from anomaly_platform.assets.scan_drift import store_drift
 from anomaly_platform.assets.scan_scored import RULE_COLUMNS
 from anomaly_platform.assets.scan_window import available_columns, folder_of
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.streams import ScanStream
 
 if TYPE_CHECKING:
-    from anomaly_platform.ml.drift import ReferenceDistribution
+    from anomaly_platform.ml.drift.distances import ReferenceDistribution
 
 _FIRES_AT = 50.0
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -113,7 +113,7 @@ def _volumes(rows: pl.DataFrame) -> Stats:
 
 def _quality(rows: pl.DataFrame) -> Stats:
     """Compare decisions with labels, where scans carry any."""
-    from anomaly_platform.ml.evaluation import confusion
+    from anomaly_platform.ml.evaluation.measures import confusion
 
     known = rows.filter(pl.col("label").is_not_null())
     if known.is_empty():
@@ -130,7 +130,7 @@ def _quality(rows: pl.DataFrame) -> Stats:
 
 def _reference(platform: Platform, stream: ScanStream) -> "ReferenceDistribution | None":
     """Return how the scans were distributed that the serving set learned from."""
-    from anomaly_platform.ml.barcode_bundles import read_reference
+    from anomaly_platform.ml.scans.bundles import read_reference
 
     champion = platform.warehouse.bundles.champion(stream.name, stream.scored_by)
     if champion is None:
@@ -143,7 +143,7 @@ def _reference(platform: Platform, stream: ScanStream) -> "ReferenceDistribution
 
 def _curves(platform: Platform, stream: ScanStream, day: date) -> bytes | None:
     """Draw precision and recall of the newest day, if its labels have both kinds."""
-    from anomaly_platform.ml.plots import quality_curves
+    from anomaly_platform.ml.evaluation.plots import quality_curves
 
     scored = platform.warehouse.partitions.get(stream.name, "scored_events", day.isoformat())
     if scored is None:

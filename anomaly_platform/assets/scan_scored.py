@@ -29,14 +29,14 @@ from anomaly_platform.assets.metadata import column_schema, counts_table, pictur
 from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days, with_lookback
 from anomaly_platform.assets.scan_champion import read_serving
 from anomaly_platform.assets.scored import ScoredDayResult
-from anomaly_platform.resources.anomaly_alerts import SCAN_ROWS, DayAlerts
-from anomaly_platform.resources.partitions import Partition
-from anomaly_platform.resources.platform import Platform
-from anomaly_platform.resources.transactions import StaleInput
+from anomaly_platform.incidents.anomaly_alerts import SCAN_ROWS, DayAlerts
+from anomaly_platform.platform import Platform
+from anomaly_platform.storage.postgres.transactions import StaleInput
+from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import ScanStream
 
 if TYPE_CHECKING:
-    from anomaly_platform.ml.barcode_scoring import BarcodeModels
+    from anomaly_platform.ml.scans.scoring import BarcodeModels
 
 STAGE = "scored_events"
 _HISTOGRAM_BINS = 50
@@ -81,7 +81,7 @@ def build_scan_scored_events(stream: ScanStream, platform: Platform) -> AssetsDe
         required_resource_keys={"platform"},
     )
     def scored_events(context: AssetExecutionContext) -> MaterializeResult[None]:
-        from anomaly_platform.resources.scan_scores import SCORED_SCAN_SCHEMA
+        from anomaly_platform.storage.tables.scored_scans import SCORED_SCAN_SCHEMA
 
         opened: Platform = context.resources.platform
         version, models = current_models(opened, stream)
@@ -126,10 +126,10 @@ def build_scan_scored_events(stream: ScanStream, platform: Platform) -> AssetsDe
 
 def current_models(platform: Platform, stream: ScanStream) -> "tuple[int | None, BarcodeModels]":
     """Return the set in service, or the rules alone with what is known beforehand."""
-    from anomaly_platform.ml.barcode_scoring import BarcodeModels
-    from anomaly_platform.ml.detectors.rules import RulesModel
-    from anomaly_platform.ml.detectors.rules_routes import RouteStatistics
-    from anomaly_platform.ml.features.scans_reference import ScanReference
+    from anomaly_platform.ml.detectors.rules.detector import RulesModel
+    from anomaly_platform.ml.detectors.rules.routes import RouteStatistics
+    from anomaly_platform.ml.features.scans.reference import ScanReference
+    from anomaly_platform.ml.scans.scoring import BarcodeModels
 
     champion = platform.warehouse.bundles.champion(stream.name, stream.scored_by)
     if champion is None:
@@ -147,7 +147,7 @@ def score_scan_day(
     histogram: npt.NDArray[np.int64],
 ) -> ScanDayResult:
     """Score one day's scans and replace the day, unless something newer has been written."""
-    from anomaly_platform.resources.scan_scores import SCORED_SCAN_SCHEMA
+    from anomaly_platform.storage.tables.scored_scans import SCORED_SCAN_SCHEMA
 
     source = platform.warehouse.partitions.get(stream.name, "features", day.isoformat())
     if source is None:
@@ -237,7 +237,7 @@ def _silent(models: "BarcodeModels", scored: pl.DataFrame) -> list[str]:
 
 def for_storage(models: "BarcodeModels", scored: pl.DataFrame) -> pl.DataFrame:
     """Return the columns that are kept, with what the reference knows about the places."""
-    from anomaly_platform.resources.scan_scores import SCORED_SCAN_SCHEMA
+    from anomaly_platform.storage.tables.scored_scans import SCORED_SCAN_SCHEMA
 
     names = models.rules.reference.locations.select("location_id", place_name="scan_location")
     placed = models.rules.reference.place_features(scored).join(
@@ -259,7 +259,7 @@ def _left_out(results: list[ScanDayResult]) -> dict[str, int]:
 
 
 def _histogram_picture(histogram: npt.NDArray[np.int64]) -> bytes:
-    from anomaly_platform.ml.plots import score_histogram
+    from anomaly_platform.ml.evaluation.plots import score_histogram
 
     middles = (np.arange(_HISTOGRAM_BINS) + 0.5) / _HISTOGRAM_BINS
     # The picture shows shares: a hundred thousand points tell as much as all of them.

@@ -19,14 +19,14 @@ from anomaly_platform import __version__
 from anomaly_platform.assets.features import SCAN_SCHEMA, in_order
 from anomaly_platform.assets.training_alerts import tell_of_failure, tell_of_series
 from anomaly_platform.assets.training_config import TrainingOrigin, origin_of
-from anomaly_platform.resources.bundles import BundleRecord
-from anomaly_platform.resources.partitions import Partition
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
+from anomaly_platform.registry.bundles import BundleRecord
+from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import ScanStream
 
 if TYPE_CHECKING:
-    from anomaly_platform.ml.detectors.rules import RulesModel
-    from anomaly_platform.ml.tensor_file import AnyArray
+    from anomaly_platform.ml.bundles.tensor_file import AnyArray
+    from anomaly_platform.ml.detectors.rules.detector import RulesModel
 
 _BUCKETS = 64
 
@@ -138,8 +138,8 @@ def read_rules(platform: Platform, stream: ScanStream) -> tuple[BundleRecord, Ru
     Failure
         When there are none yet.
     """
-    from anomaly_platform.ml.barcode_bundles import read_detector
-    from anomaly_platform.ml.detectors.rules import RulesModel
+    from anomaly_platform.ml.detectors.rules.detector import RulesModel
+    from anomaly_platform.ml.scans.bundles import read_detector
 
     record = newest_usable(platform, stream, "rules")
     if record is None:
@@ -196,7 +196,7 @@ def publish(
     origin: TrainingOrigin | None = None,
 ) -> str:
     """Write a bundle, move it into the lake and enter it as a challenger; return its digest."""
-    from anomaly_platform.ml.barcode_bundles import ENTITY, METRIC, Origin, write_detector
+    from anomaly_platform.ml.scans.bundles import ENTITY, METRIC, Origin, write_detector
 
     now = datetime.now(UTC)
     folder = platform.lake.new_folder()

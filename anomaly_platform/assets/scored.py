@@ -23,13 +23,13 @@ from dagster import (
 from anomaly_platform.assets.metadata import column_schema, picture, records_table
 from anomaly_platform.assets.models import open_version
 from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days
-from anomaly_platform.resources.anomaly_alerts import METRIC_ROWS, DayAlerts
-from anomaly_platform.resources.platform import DETECTOR, Platform
-from anomaly_platform.resources.transactions import StaleInput
+from anomaly_platform.incidents.anomaly_alerts import METRIC_ROWS, DayAlerts
+from anomaly_platform.platform import DETECTOR, Platform
+from anomaly_platform.storage.postgres.transactions import StaleInput
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
-    from anomaly_platform.ml.scoring import FleetScorer
+    from anomaly_platform.ml.scoring.batch import FleetScorer
 
 STAGE = "scored_events"
 _HISTOGRAM_BINS = 50
@@ -134,7 +134,7 @@ def ensure_tables(platform: Platform, stream: MetricStream) -> None:
 
 def current_scorer(platform: Platform, stream: MetricStream) -> "tuple[int | None, FleetScorer]":
     """Return the champion's version and a scorer over its bundle, or the fallback's without."""
-    from anomaly_platform.ml.scoring import FleetScorer
+    from anomaly_platform.ml.scoring.batch import FleetScorer
 
     threshold = platform.threshold_of(stream)
     own = platform.warehouse.labels.thresholds.all(stream.name)
@@ -213,7 +213,7 @@ def _for_lake(scored: pl.DataFrame) -> pl.DataFrame:
 
 
 def _histogram_picture(histogram: npt.NDArray[np.int64], threshold: float) -> bytes:
-    from anomaly_platform.ml.plots import score_histogram
+    from anomaly_platform.ml.evaluation.plots import score_histogram
 
     middles = (np.arange(_HISTOGRAM_BINS) + 0.5) / _HISTOGRAM_BINS
     # The picture shows shares: a hundred thousand points tell as much as all of them.

@@ -40,8 +40,8 @@ from anomaly_platform.assets.training_config import (
     TrainingOrigin,
     refuse_series,
 )
+from anomaly_platform.platform import Platform
 from anomaly_platform.resources.dagster_home import GPU_POOL
-from anomaly_platform.resources.platform import Platform
 from anomaly_platform.resources.trainer import Trainer, TrainerKilledError
 from anomaly_platform.streams import ScanStream
 
@@ -219,7 +219,7 @@ def _result(work: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _quality(
     platform: Platform, stream: ScanStream, scans: Any, arrays: Mapping[str, Any]
 ) -> dict[str, Any]:
-    from anomaly_platform.ml.detectors.sequence_lstm_calibrated import CalibratedSequence
+    from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
 
     model = CalibratedSequence.from_arrays(arrays)
     return learned_quality(
@@ -232,7 +232,7 @@ def _quality(
 
 
 def _loss_picture(history: list[Mapping[str, Any]]) -> bytes:
-    from anomaly_platform.ml.plots import loss_curves
+    from anomaly_platform.ml.evaluation.plots import loss_curves
 
     return loss_curves(
         [float(epoch["loss"]) for epoch in history],

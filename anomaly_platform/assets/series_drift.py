@@ -14,15 +14,15 @@ import polars as pl
 
 from anomaly_platform.assets.feature_drift import FeatureDrift, numbers_of
 from anomaly_platform.assets.models import open_version
-from anomaly_platform.resources.drift import FEATURE_DRIFT_SCHEMA, SERIES_DRIFT_SCHEMA
-from anomaly_platform.resources.platform import DETECTOR, Platform
+from anomaly_platform.platform import DETECTOR, Platform
+from anomaly_platform.storage.tables.drift import FEATURE_DRIFT_SCHEMA, SERIES_DRIFT_SCHEMA
 from anomaly_platform.streams import MetricStream
 from anomaly_platform.streams.base import RetrainingPolicy
 from anomaly_platform.streams.drift import DRIFTED, judge_day
 
 if TYPE_CHECKING:
-    from anomaly_platform.ml.drift import ReferenceDistribution
-    from anomaly_platform.ml.feature_drift import FeatureReferences
+    from anomaly_platform.ml.drift.distances import ReferenceDistribution
+    from anomaly_platform.ml.drift.features import FeatureReferences
 
 Stats = dict[tuple[str, str], float | None]
 
@@ -85,8 +85,8 @@ class FleetReference:
 
 def fleet_reference(platform: Platform, stream: MetricStream) -> FleetReference:
     """Return what the champion knows of its series; nothing where none serves."""
-    from anomaly_platform.ml.feature_drift import watched_features
-    from anomaly_platform.ml.features.metrics import MetricFeatureSet
+    from anomaly_platform.ml.drift.features import watched_features
+    from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 
     champion = platform.warehouse.bundles.champion(stream.name, DETECTOR)
     if champion is None:
@@ -104,8 +104,8 @@ def series_references(
     series: pl.DataFrame,
 ) -> Iterator[tuple[tuple[str, str], SeriesReference]]:
     """Yield what a bundle's table of series says of each trained one, and its key."""
-    from anomaly_platform.ml.drift import ReferenceDistribution
-    from anomaly_platform.ml.feature_drift import FeatureReferences
+    from anomaly_platform.ml.drift.distances import ReferenceDistribution
+    from anomaly_platform.ml.drift.features import FeatureReferences
 
     # A bundle that was trained before a column was added lacks it.
     columns = [
@@ -156,8 +156,8 @@ class SeriesDrift:
         self.records.extend(self._measure(chunk))
 
     def _measure(self, chunk: pl.DataFrame) -> Iterator[dict[str, Any]]:
-        from anomaly_platform.ml.drift import score_psi
-        from anomaly_platform.ml.features.batch import series_spans
+        from anomaly_platform.ml.drift.distances import score_psi
+        from anomaly_platform.ml.features.metrics.batch import series_spans
 
         rows = chunk.select(READ).sort("entity", "metric")
         values = numbers_of(rows["value"])

@@ -26,11 +26,11 @@ from anomaly_platform.assets.training_window import (
     training_frames,
     training_window,
 )
-from anomaly_platform.resources.platform import DETECTOR, Platform
+from anomaly_platform.platform import DETECTOR, Platform
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
-    from anomaly_platform.ml.bundle import Bundle
+    from anomaly_platform.ml.bundles.bundle import Bundle
 
 
 def train(

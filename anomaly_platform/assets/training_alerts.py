@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from anomaly_platform.resources.bundles import BundleRecord
-from anomaly_platform.resources.outbox import Alert, Kind, fingerprint
-from anomaly_platform.resources.platform import Platform
-from anomaly_platform.resources.transactions import Connection
+from anomaly_platform.notifications.outbox import Alert, Kind, fingerprint
+from anomaly_platform.platform import Platform
+from anomaly_platform.registry.bundles import BundleRecord
+from anomaly_platform.storage.postgres.transactions import Connection
 
 if TYPE_CHECKING:
-    from anomaly_platform.ml.gates import Decision
+    from anomaly_platform.ml.training.gates import Decision
 
 Within = Callable[[Connection], object]
 

@@ -13,7 +13,7 @@ from typing import Final, Self
 from dagster import AssetExecutionContext, Config, Failure
 from pydantic import Field
 
-from anomaly_platform.resources.bundles import BundleRecord
+from anomaly_platform.registry.bundles import BundleRecord
 
 Key = tuple[str, str]
 

@@ -15,8 +15,8 @@ from dagster import Failure
 
 from anomaly_platform.assets.feedback import with_feedback
 from anomaly_platform.assets.training_config import Key
-from anomaly_platform.resources.partitions import Partition
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
+from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import MetricStream
 
 _NAMED = 10

@@ -23,8 +23,8 @@ from anomaly_platform.assets.metadata import column_schema, counts_table, record
 from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days
 from anomaly_platform.assets.raw_online import RAW_BUCKET
 from anomaly_platform.assets.row_formats import RowFormat, row_format
-from anomaly_platform.resources.ledger import RawFile
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
+from anomaly_platform.storage.tables.ledger import RawFile
 from anomaly_platform.streams import Stream
 
 STAGE = "validated_events"

@@ -15,9 +15,9 @@ from dagster import (
 )
 
 from anomaly_platform.checks.scope import partitions_in_scope, verdict
-from anomaly_platform.ml.features.metrics import MetricFeatureSet
-from anomaly_platform.resources.partitions import Partition
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.platform import Platform
+from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import MetricStream
 
 #: Series per day whose features are computed again, one reading at a time.
@@ -127,8 +127,8 @@ def _one_by_one(
     feature_set: MetricFeatureSet, history: pl.DataFrame, readings: pl.DataFrame
 ) -> npt.NDArray[np.float64]:
     """Return (readings, features) as the online path computes them after `history`."""
-    from anomaly_platform.ml.features.batch import microseconds
-    from anomaly_platform.ml.features.online import SeriesState, step
+    from anomaly_platform.ml.features.metrics.batch import microseconds
+    from anomaly_platform.ml.features.metrics.online import SeriesState, step
 
     past = history.sort("event_time")
     state = SeriesState.of(

@@ -14,7 +14,7 @@ from dagster import (
 
 from anomaly_platform.assets.row_formats import RowFormat, row_format
 from anomaly_platform.checks.scope import partitions_in_scope, verdict
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.streams import Stream
 
 

@@ -13,7 +13,7 @@ from dagster import (
 
 from anomaly_platform.assets.models import open_version
 from anomaly_platform.checks.scope import verdict
-from anomaly_platform.resources.platform import DETECTOR, Platform
+from anomaly_platform.platform import DETECTOR, Platform
 from anomaly_platform.streams import MetricStream
 
 #: Largest bundle in bytes per trained series, and what a bundle may weigh besides.

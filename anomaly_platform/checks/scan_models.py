@@ -14,7 +14,7 @@ from dagster import (
 from anomaly_platform.assets.scan_champion import LEAST_QUALITY, read_serving
 from anomaly_platform.assets.scan_window import available_columns, folder_of
 from anomaly_platform.checks.scope import verdict
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.streams import ScanStream
 
 #: A model cache holds many of them (requirement B12).
@@ -56,7 +56,7 @@ def _model_checks(stream: ScanStream, detector: str) -> AssetChecksDefinition:
         required_resource_keys={"platform"},
     )
     def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
-        from anomaly_platform.ml.barcode_bundles import open_detector
+        from anomaly_platform.ml.scans.bundles import open_detector
 
         platform: Platform = context.resources.platform
         newest = next(

@@ -19,8 +19,8 @@ from dagster import (
 
 from anomaly_platform.assets.features import in_order
 from anomaly_platform.checks.scope import partitions_in_scope, verdict
-from anomaly_platform.resources.partitions import Partition
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
+from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import ScanStream
 
 #: Codes per day whose features are computed again, one scan at a time.
@@ -131,7 +131,7 @@ def _sample(platform: Platform, day: Partition) -> list[tuple[int, str]]:
 
 def _replay(platform: Platform, stream: ScanStream, day: Partition) -> tuple[int, list[str]]:
     """Compute a few codes of the day again from their look-back, one scan at a time."""
-    from anomaly_platform.ml.features.scans_online import ScanState, step
+    from anomaly_platform.ml.features.scans.online import ScanState, step
 
     sample = _sample(platform, day)
     midnight = datetime.combine(date.fromisoformat(day.partition), time(), UTC)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity
 
 from anomaly_platform.assets.partitions import tagged_days
-from anomaly_platform.resources.partitions import Partition
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
+from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import Stream
 
 #: Days that a check looks at when the run names none.

@@ -15,8 +15,8 @@ from dagster import (
 )
 
 from anomaly_platform.checks.scope import partitions_in_scope, verdict
-from anomaly_platform.resources.partitions import Partition
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
+from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import MetricStream
 
 #: A share of anomalies among fewer decided readings says nothing.

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from anomaly_platform.cli.rows import print_rows
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
 
 alerts_app = typer.Typer(
@@ -50,7 +50,7 @@ def list_alerts(
     most: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
 ) -> None:
     """List open alerts, the one seen last first."""
-    from anomaly_platform.resources.alert_log import AlertLog
+    from anomaly_platform.incidents.alert_log import AlertLog
 
     with _platform() as platform:
         found = AlertLog(platform.warehouse.transactions).alerts(
@@ -80,7 +80,7 @@ def list_alerts(
 @alerts_app.command()
 def show(fingerprint: Fingerprint) -> None:
     """Show one alert with its details, its messages and where they went."""
-    from anomaly_platform.resources.alert_log import AlertLog
+    from anomaly_platform.incidents.alert_log import AlertLog
 
     with _platform() as platform:
         log = AlertLog(platform.warehouse.transactions)
@@ -137,7 +137,7 @@ def retry(
     channel: Annotated[str | None, typer.Option(help="Only on this channel.")] = None,
 ) -> None:
     """Try deliveries at once that wait or were given up."""
-    from anomaly_platform.resources.alert_log import AlertLog
+    from anomaly_platform.incidents.alert_log import AlertLog
 
     with _platform() as platform:
         retried = AlertLog(platform.warehouse.transactions).retry(

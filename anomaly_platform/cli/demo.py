@@ -13,15 +13,15 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from anomaly_platform.cli.materialize import account_table, run_stream
 from anomaly_platform.cli.runtime import Runtime, open_runtime
-from anomaly_platform.cli.simulating import simulate_network, simulate_stream, write_scans
-from anomaly_platform.resources.progress import Account
+from anomaly_platform.cli.streams.run import account_table, run_stream
+from anomaly_platform.cli.streams.simulating import simulate_network, simulate_stream, write_scans
 from anomaly_platform.settings import Settings
+from anomaly_platform.storage.tables.progress import Account
 from anomaly_platform.streams import BARCODE, EMS, IIOT, MetricStream, ScanStream, Stream
 
 if TYPE_CHECKING:
-    from anomaly_platform.ml.evaluation import Report
+    from anomaly_platform.ml.evaluation.measures import Report
 
 TRAINING_DAYS = 28
 TEST_DAYS = 7
@@ -90,7 +90,7 @@ def run_demo(settings: Settings, console: Console, out: Path | None) -> None:
 
 
 def _start_anew(home: Path) -> None:
-    from anomaly_platform.resources.embedded_postgres import EmbeddedPostgres
+    from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
 
     if home.exists():
         EmbeddedPostgres(home).stop()
@@ -133,7 +133,7 @@ def _scored(runtime: Runtime, stream: MetricStream, first: date) -> pl.DataFrame
 
 
 def _report(scored: pl.DataFrame) -> Report:
-    from anomaly_platform.ml.evaluation import evaluate
+    from anomaly_platform.ml.evaluation.measures import evaluate
 
     known = scored.filter(pl.col("label").is_not_null() & pl.col("value").is_not_null())
     return evaluate(
@@ -145,7 +145,7 @@ def _report(scored: pl.DataFrame) -> Report:
 
 def _draw(scored: pl.DataFrame, stream: MetricStream) -> bytes:
     """Draw the series with the most labelled readings that were found."""
-    from anomaly_platform.ml.plots import series_plot
+    from anomaly_platform.ml.evaluation.plots import series_plot
 
     hits = (pl.col("label") & pl.col("is_anomaly")).sum()
     entity, metric = (
@@ -169,8 +169,8 @@ def _draw(scored: pl.DataFrame, stream: MetricStream) -> bytes:
 
 def _run_scans(runtime: Runtime, stream: ScanStream, console: Console, pictures: Path) -> Found:
     """Do the same with scans of goods, as small as a sequence model can learn from."""
-    from anomaly_platform.ml.evaluation import evaluate
-    from anomaly_platform.ml.plots import quality_curves
+    from anomaly_platform.ml.evaluation.measures import evaluate
+    from anomaly_platform.ml.evaluation.plots import quality_curves
 
     platform = runtime.platform
     console.print(f"[bold]{stream.title}[/] ({stream.name})")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from anomaly_platform.cli.platform_up import free_port
+from anomaly_platform.cli.services.up import free_port
 from anomaly_platform.settings import Settings
 
 _LEAST_FREE_GIB = 2
@@ -88,7 +88,7 @@ def _home(settings: Settings) -> Finding:
 
 
 def _database(settings: Settings) -> Finding:
-    from anomaly_platform.resources.platform import Platform
+    from anomaly_platform.platform import Platform
 
     platform = Platform(settings)
     kind = "embedded" if settings.is_embedded else "your server"
@@ -104,7 +104,7 @@ def _database(settings: Settings) -> Finding:
 
 
 def _lake(settings: Settings) -> Finding:
-    from anomaly_platform.resources.lake import Lake
+    from anomaly_platform.storage.lake.lake import Lake
 
     try:
         Lake(settings.lake_url).probe()
@@ -114,7 +114,7 @@ def _lake(settings: Settings) -> Finding:
 
 
 def _streams(settings: Settings) -> Finding:
-    from anomaly_platform.resources.platform import Platform
+    from anomaly_platform.platform import Platform
 
     platform = Platform(settings)
     bad = platform.user_streams.bad

@@ -12,11 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from anomaly_platform.cli.operator import operator
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
 
 if TYPE_CHECKING:
-    from anomaly_platform.resources.api_keys import ApiKey
+    from anomaly_platform.storage.tables.api_keys import ApiKey
 
 keys_app = typer.Typer(help="API keys with scopes.", no_args_is_help=True)
 
@@ -49,7 +49,7 @@ def create(
     ] = None,
 ) -> None:
     """Make a key and print it: once, on standard output, with everything else on standard error."""
-    from anomaly_platform.resources.api_keys import ApiKeyError
+    from anomaly_platform.storage.tables.api_keys import ApiKeyError
 
     expires_at = None if expires is None else dt.datetime.now(dt.UTC) + _span(expires)
     platform = Platform(get_settings())
@@ -107,7 +107,7 @@ def revoke(
     prefix: Annotated[str, typer.Argument(help="The key's prefix, as anomaly keys list has it.")],
 ) -> None:
     """Refuse a key from now on; running services follow within a second."""
-    from anomaly_platform.resources.api_keys import ApiKeyError
+    from anomaly_platform.storage.tables.api_keys import ApiKeyError
 
     platform = Platform(get_settings())
     try:

@@ -13,11 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from anomaly_platform.cli.alerts import alerts_app
-from anomaly_platform.cli.backtest import backtest_app
+from anomaly_platform.cli.backtest.commands import backtest_app
 from anomaly_platform.cli.keys import keys_app
-from anomaly_platform.cli.labels import labels_app
-from anomaly_platform.cli.models import models_app
-from anomaly_platform.cli.thresholds import thresholds_app
+from anomaly_platform.cli.models.labels import labels_app
+from anomaly_platform.cli.models.thresholds import thresholds_app
+from anomaly_platform.cli.models.versions import models_app
 from anomaly_platform.logs import configure_logging
 from anomaly_platform.settings import SettingsError, get_settings
 from anomaly_platform.streams import Stream
@@ -48,9 +48,9 @@ StreamName = Annotated[str, typer.Argument(help="A stream's name, such as iiot o
 def main() -> None:
     """Run the command; turn expected errors into one clear message and an exit code."""
     from anomaly_platform.cli.runtime import RunFailedError
-    from anomaly_platform.ingest.sources import UnreadableFile
-    from anomaly_platform.resources.database import DatabaseError
-    from anomaly_platform.resources.lake import LakeError
+    from anomaly_platform.ingest.files.sources import UnreadableFile
+    from anomaly_platform.storage.lake.lake import LakeError
+    from anomaly_platform.storage.postgres.database import DatabaseError
     from anomaly_platform.streams.user_defined import StreamFileError
 
     try:
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def _stream(name: str) -> Stream:
-    from anomaly_platform.resources.platform import Platform
+    from anomaly_platform.platform import Platform
 
     try:
         return Platform(get_settings()).stream(name)
@@ -120,7 +120,7 @@ def up(
     mlflow: Annotated[bool, typer.Option(help="Serve MLflow's pages, too.")] = True,
 ) -> None:
     """Run PostgreSQL, Dagster's webserver and its daemon, the API and MLflow, until Ctrl-C."""
-    from anomaly_platform.cli.platform_up import run_platform
+    from anomaly_platform.cli.services.up import run_platform
 
     raise typer.Exit(run_platform(get_settings(), console, host, port, mlflow=mlflow))
 
@@ -132,7 +132,7 @@ def api(
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes.")] = None,
 ) -> None:
     """Serve the API until Ctrl-C; where nothing is said, as the settings say."""
-    from anomaly_platform.cli.serving import serve
+    from anomaly_platform.cli.services.api import serve
 
     settings = get_settings()
     raise typer.Exit(
@@ -151,7 +151,7 @@ def dispatch(
     once: Annotated[bool, typer.Option("--once", help="Deliver what is due, and end.")] = False,
 ) -> None:
     """Deliver alerts and other messages through the channels of the settings, until Ctrl-C."""
-    from anomaly_platform.cli.dispatching import run_dispatcher
+    from anomaly_platform.cli.services.dispatch import run_dispatcher
 
     run_dispatcher(get_settings(), console, once=once)
 
@@ -159,7 +159,7 @@ def dispatch(
 @app.command()
 def mqtt() -> None:
     """Take telemetry from the broker of ANOMALY_MQTT_URL, until Ctrl-C."""
-    from anomaly_platform.cli.subscribing import run_subscriber
+    from anomaly_platform.cli.services.mqtt import run_subscriber
 
     raise typer.Exit(run_subscriber(get_settings(), console))
 
@@ -183,8 +183,8 @@ def import_files(
     decimal: Annotated[str, typer.Option(help="Decimal sign of the numbers, '.' or ','.")] = ".",
 ) -> None:
     """Copy files into landing, with a column mapping when one is given."""
-    from anomaly_platform.cli.importing import import_into_landing
-    from anomaly_platform.ingest.mapping import ColumnMapping
+    from anomaly_platform.cli.streams.importing import import_into_landing
+    from anomaly_platform.ingest.layout.mapping import ColumnMapping
 
     columns = ColumnMapping.parse(
         mapping or (), constants or (), ignore or (), timezone=timezone, decimal=decimal
@@ -207,8 +207,8 @@ def run(
     ] = None,
 ) -> None:
     """Materialize a stream now, without a daemon, and account for every row."""
-    from anomaly_platform.cli.materialize import account_table, run_stream
     from anomaly_platform.cli.runtime import open_runtime
+    from anomaly_platform.cli.streams.run import account_table, run_stream
 
     chosen, span = _stream(stream), _days(days)
     with open_runtime() as runtime:
@@ -231,8 +231,8 @@ def train(
     patience: Annotated[int, typer.Option(min=1, help="Seconds to wait at most.")] = 3600,
 ) -> None:
     """Ask for a training; `anomaly up` runs it, together with all others that wait."""
-    from anomaly_platform.cli.training import ask_for_training, wait_for_training
-    from anomaly_platform.resources.platform import Platform
+    from anomaly_platform.cli.models.training import ask_for_training, wait_for_training
+    from anomaly_platform.platform import Platform
 
     if metric is not None and entity is None:
         raise typer.BadParameter("--metric needs --entity")
@@ -267,8 +267,8 @@ def check(
     ] = None,
 ) -> None:
     """Run every asset check; exit with 1 when one of severity ERROR fails."""
-    from anomaly_platform.cli.checking import run_checks
     from anomaly_platform.cli.runtime import open_runtime
+    from anomaly_platform.cli.streams.checking import run_checks
 
     chosen, span = (_stream(stream) if stream else None), _days(days)
     with open_runtime() as runtime:
@@ -290,8 +290,8 @@ def prune(
 @app.command("streams")
 def list_streams() -> None:
     """List all streams, the built-in ones and your own; exit with 1 when a file is wrong."""
-    from anomaly_platform.cli.listing import streams_table
-    from anomaly_platform.resources.platform import Platform
+    from anomaly_platform.cli.streams.listing import streams_table
+    from anomaly_platform.platform import Platform
 
     platform = Platform(get_settings())
     console.print(streams_table(platform))
@@ -310,7 +310,7 @@ def simulate(
     file_format: Annotated[str, typer.Option("--format", help="csv or parquet.")] = "csv",
 ) -> None:
     """Write labelled, seeded data of a stream, one file a day."""
-    from anomaly_platform.cli.simulating import write_simulation
+    from anomaly_platform.cli.streams.simulating import write_simulation
 
     write_simulation(
         _stream(stream),
@@ -346,7 +346,7 @@ def doctor(
 @app.command()
 def sql(query: Annotated[str, typer.Argument(help="One SQL statement, read-only.")]) -> None:
     """Ask the platform's database, read-only; the result as a table."""
-    from anomaly_platform.cli.asking import ask
+    from anomaly_platform.cli.sql import ask
 
     ask(get_settings(), query, console)
 
@@ -354,7 +354,7 @@ def sql(query: Annotated[str, typer.Argument(help="One SQL statement, read-only.
 @database.command("upgrade")
 def upgrade_database() -> None:
     """Bring the platform's tables up to date; the embedded database does so by itself."""
-    from anomaly_platform.resources.database import upgrade
+    from anomaly_platform.storage.postgres.database import upgrade
 
     version = upgrade(get_settings())
     console.print(f"The tables are at version {version}.")
@@ -363,6 +363,6 @@ def upgrade_database() -> None:
 @database.command("url")
 def database_url() -> None:
     """Print how psql and BI tools reach the database, without a password."""
-    from anomaly_platform.resources.platform import Platform
+    from anomaly_platform.platform import Platform
 
     console.print(Platform(get_settings()).public_url, soft_wrap=True)

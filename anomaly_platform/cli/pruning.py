@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.table import Table
 
 from anomaly_platform.cli.runtime import Runtime
-from anomaly_platform.resources.housekeeping import prune
-from anomaly_platform.resources.pruning import total
+from anomaly_platform.runtime.housekeeping import prune
+from anomaly_platform.runtime.pruning import total
 
 
 def pruned_table(runtime: Runtime, *, dry_run: bool) -> Table:

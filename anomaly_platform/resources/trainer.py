@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dagster import AssetExecutionContext
     from dagster._core.pipes.context import PipesSession
 
-_MODULE = "anomaly_platform.resources.trainer_process"
+_MODULE = "anomaly_platform.runtime.trainer_process"
 _POLL_SECONDS = 0.2
 _ERROR_LINES = 15
 

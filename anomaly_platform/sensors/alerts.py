@@ -29,9 +29,9 @@ from dagster import (
     sensor,
 )
 
-from anomaly_platform.resources.outbox import Alert, fingerprint
-from anomaly_platform.resources.platform import Platform
-from anomaly_platform.resources.redaction import Redactor
+from anomaly_platform.notifications.outbox import Alert, fingerprint
+from anomaly_platform.notifications.redaction import Redactor
+from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.work import REASON_TAG, STAGE_TAG, STREAM_TAG
 
 _TICK_SECONDS = 10

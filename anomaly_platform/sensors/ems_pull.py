@@ -17,12 +17,12 @@ from dagster import (
     sensor,
 )
 
-from anomaly_platform.resources.ems import open_ems
-from anomaly_platform.resources.ems_pull import EmsPull, Span
-from anomaly_platform.resources.ems_records import EmsError
-from anomaly_platform.resources.outbox import Alert, fingerprint
-from anomaly_platform.resources.platform import Platform
-from anomaly_platform.resources.redaction import Redactor
+from anomaly_platform.ems.client import open_ems
+from anomaly_platform.ems.pull import EmsPull, Span
+from anomaly_platform.ems.records import EmsError
+from anomaly_platform.notifications.outbox import Alert, fingerprint
+from anomaly_platform.notifications.redaction import Redactor
+from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings
 
 _TICK_SECONDS = 30

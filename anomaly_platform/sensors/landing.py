@@ -25,9 +25,9 @@ from dagster import (
 
 from anomaly_platform.assets.partitions import contiguous_spans, range_tags
 from anomaly_platform.assets.raw import RawEventsConfig
-from anomaly_platform.resources.landing import settle
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.work import reason_to_wait, recent_work, work_tags
+from anomaly_platform.storage.lake.landing import settle
 from anomaly_platform.streams import MetricStream, Stream
 from anomaly_platform.streams.staleness import (
     StreamState,

@@ -17,7 +17,7 @@ from dagster import (
     sensor,
 )
 
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.work import recent_work, work_tags
 
 JOB = "registry_mirror"
@@ -31,7 +31,7 @@ def build_registry_job() -> JobDefinition:
 
     @op(required_resource_keys={"platform"}, description="Runs, versions and aliases to MLflow.")
     def tell_mlflow(context: OpExecutionContext) -> None:
-        from anomaly_platform.resources.model_registry import drain
+        from anomaly_platform.registry.mlflow.model_registry import drain
 
         platform: Platform = context.resources.platform
         drained = drain(platform)

@@ -29,9 +29,9 @@ from dagster import (
     sensor,
 )
 
-from anomaly_platform.resources.outbox import Alert, fingerprint
-from anomaly_platform.resources.platform import Platform
-from anomaly_platform.resources.training_requests import TrainingRequest
+from anomaly_platform.notifications.outbox import Alert, fingerprint
+from anomaly_platform.platform import Platform
+from anomaly_platform.registry.training_requests import TrainingRequest
 from anomaly_platform.sensors.work import (
     under_way,
     wait_after,

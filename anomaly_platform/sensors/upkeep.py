@@ -20,11 +20,11 @@ from dagster import (
 )
 
 from anomaly_platform.assets.metadata import records_table
-from anomaly_platform.resources.housekeeping import prune
-from anomaly_platform.resources.moved_thresholds import move_thresholds
-from anomaly_platform.resources.outbox import Alert, Kind, Severity, fingerprint
-from anomaly_platform.resources.platform import Platform
-from anomaly_platform.resources.pruning import as_record
+from anomaly_platform.labelling.moved_thresholds import move_thresholds
+from anomaly_platform.notifications.outbox import Alert, Kind, Severity, fingerprint
+from anomaly_platform.platform import Platform
+from anomaly_platform.runtime.housekeeping import prune
+from anomaly_platform.runtime.pruning import as_record
 from anomaly_platform.streams import MetricStream, Stream
 from anomaly_platform.streams.retraining import quality_of
 
@@ -199,7 +199,7 @@ def _unloadable(platform: Platform, stream: Stream, version: int) -> str | None:
 
 def _newest_figures(platform: Platform, stream: Stream) -> dict[str, float]:
     """Return the figures of the newest day that is over."""
-    from anomaly_platform.resources.training_evidence import last_complete_day
+    from anomaly_platform.registry.training_evidence import last_complete_day
 
     newest = platform.warehouse.series.extents(stream.name)["last_event"].max()
     if not isinstance(newest, datetime):

@@ -14,25 +14,25 @@ from fastapi import Depends, Request
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from anomaly_platform.resources.api_keys import API_KEYS_CHANNEL
-from anomaly_platform.resources.bundles import CHAMPIONS_CHANNEL
-from anomaly_platform.resources.platform import Platform
-from anomaly_platform.serving.announcements import Announcements
+from anomaly_platform.platform import Platform
+from anomaly_platform.registry.bundles import CHAMPIONS_CHANNEL
+from anomaly_platform.serving.auth.key_ring import KeyRing
+from anomaly_platform.serving.auth.rate_limits import RateLimits
 from anomaly_platform.serving.cache import Cache
-from anomaly_platform.serving.database_metrics import DatabaseMetrics
-from anomaly_platform.serving.health import HealthChecks
-from anomaly_platform.serving.ingest import Ingestion
-from anomaly_platform.serving.key_ring import KeyRing
-from anomaly_platform.serving.limits import RateLimits
-from anomaly_platform.serving.look_backs import LookBacks
-from anomaly_platform.serving.look_backs_read import read_look_back, revision_of
-from anomaly_platform.serving.model_alerts import ModelAlerts
-from anomaly_platform.serving.models import MODELS_CHANNEL, ModelStore
+from anomaly_platform.serving.champions.announcements import Announcements
+from anomaly_platform.serving.champions.load_alerts import ModelAlerts
+from anomaly_platform.serving.champions.models import MODELS_CHANNEL, ModelStore
+from anomaly_platform.serving.champions.thresholds import CHANNEL as THRESHOLDS_CHANNEL
+from anomaly_platform.serving.champions.thresholds import SeriesThresholds
+from anomaly_platform.serving.health.report import HealthChecks
+from anomaly_platform.serving.metrics.database import DatabaseMetrics
+from anomaly_platform.serving.metrics.requests import REDIS_UP, ModelNumbers, worker_ended
+from anomaly_platform.serving.predict.look_backs import LookBacks
+from anomaly_platform.serving.predict.look_backs_read import read_look_back, revision_of
 from anomaly_platform.serving.shared_redis import SharedRedis
-from anomaly_platform.serving.telemetry_metrics import REDIS_UP, ModelNumbers, worker_ended
-from anomaly_platform.serving.thresholds import CHANNEL as THRESHOLDS_CHANNEL
-from anomaly_platform.serving.thresholds import SeriesThresholds
+from anomaly_platform.serving.telemetry.ingest import Ingestion
 from anomaly_platform.settings import Settings
+from anomaly_platform.storage.tables.api_keys import API_KEYS_CHANNEL
 
 Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
 

@@ -15,11 +15,11 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Header
 
-from anomaly_platform.resources.platform import DETECTOR
-from anomaly_platform.resources.training_requests import TrainingRequest
-from anomaly_platform.serving.model_rows import MODEL_STATUS, WITH_BUNDLE
+from anomaly_platform.platform import DETECTOR
+from anomaly_platform.queries.models import MODEL_STATUS, WITH_BUNDLE
+from anomaly_platform.registry.training_requests import TrainingRequest
+from anomaly_platform.serving.champions.served import model_id
 from anomaly_platform.serving.schemas.training import Training, TrainingRequested
-from anomaly_platform.serving.served import model_id
 from anomaly_platform.serving.state import ServingState
 
 LONGEST_WAIT_S: Final = 300

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from anomaly_platform.ml.injection import (
+from anomaly_platform.ml.evaluation.injection import (
     KINDS,
     InjectedEvent,
     Kind,

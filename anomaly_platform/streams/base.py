@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, ClassVar
 
-from anomaly_platform.ml.features.metrics import MetricFeatureSet
-from anomaly_platform.ml.features.scans import ScanFeatureSet
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 
 #: The stages that every stream has, besides one per detector.
 STAGES = (

@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.streams.base import MetricStream, RetrainingPolicy
 
 #: The detectors that a metric stream can train.

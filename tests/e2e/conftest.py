@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
 
 ANOMALY = str(Path(sys.executable).with_name("anomaly"))

@@ -193,7 +193,7 @@ def test_mlflow_tells_the_same(told: Story) -> None:
     from dagster import DagsterInstance
     from mlflow.tracking import MlflowClient
 
-    from anomaly_platform.resources.model_registry import tracking_uri
+    from anomaly_platform.registry.mlflow.model_registry import tracking_uri
     from anomaly_platform.sensors.registry import build_registry_job
 
     platform = told.running.platform

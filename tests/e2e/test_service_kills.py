@@ -29,9 +29,9 @@ import httpx
 import psutil
 import pytest
 
-from anomaly_platform.resources.embedded_postgres import EmbeddedPostgres
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
+from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
 
 pytestmark = [pytest.mark.stress, pytest.mark.e2e, pytest.mark.timeout(7200)]
 

@@ -18,7 +18,7 @@ import pytest
 @pytest.fixture(scope="session", autouse=True)
 def _files_are_whole_when_they_land() -> Iterator[None]:
     """Take files in without waiting whether they hold still: tests write them first, then run."""
-    from anomaly_platform.resources import landing
+    from anomaly_platform.storage.lake import landing
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(landing, "SETTLE_SECONDS", 0.01)

@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="the sequence model trains with torch")
 
 from sklearn.metrics import average_precision_score
 
-from anomaly_platform.ml.sessions import Session, SessionDetector, read_sessions
+from anomaly_platform.ml.backtest.sessions import Session, SessionDetector, read_sessions
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "hdfs"
 TRAINING_SESSIONS = 2855

@@ -10,7 +10,7 @@ from dagster import Definitions
 from syrupy.assertion import SnapshotAssertion
 
 from anomaly_platform.definitions import build_defs
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
 from anomaly_platform.streams import BUILT_IN
 

@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from anomaly_platform.logs import configure_logging, without_secrets
-from anomaly_platform.resources.api_keys import new_key
+from anomaly_platform.storage.tables.api_keys import new_key
 
 
 @pytest.fixture(autouse=True)

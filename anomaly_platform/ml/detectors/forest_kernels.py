@@ -16,7 +16,7 @@ import numpy as np
 from numba import types
 
 from anomaly_platform.ml.compiled import compiled
-from anomaly_platform.ml.features.ordered import mad, quantile
+from anomaly_platform.ml.features.metrics.ordered import mad, quantile
 
 DEPTH = 8
 NODES = 2**DEPTH - 1

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from anomaly_platform.ml.calibration import Calibration
+from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.detectors.one_class_svm import FEATURES, OneClassSVM, SvmSearch
-from anomaly_platform.ml.detectors.sequence_lstm_calibrated import calibration_start, doubtful
-from anomaly_platform.ml.features.scans_inputs import ScanInputs
-from anomaly_platform.ml.features.scans_reference import ScanReference
+from anomaly_platform.ml.detectors.sequence_lstm.calibrated import calibration_start, doubtful
+from anomaly_platform.ml.features.scans.inputs import ScanInputs
+from anomaly_platform.ml.features.scans.reference import ScanReference
 
 Floats = npt.NDArray[np.float64]
 

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly_platform.ml.detectors.base import Arrays, FloatArray, as_matrix
-from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 
 Rule = Literal["z_score", "iqr", "mad", "combined"]
 

@@ -15,13 +15,13 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from anomaly_platform.ml.bundle import Bundle
-from anomaly_platform.ml.calibration import Calibration
-from anomaly_platform.ml.features.kernels import Ints
-from anomaly_platform.ml.fusion import EntityEvidence
+from anomaly_platform.ml.bundles.bundle import Bundle
+from anomaly_platform.ml.calibration.conformal import Calibration
+from anomaly_platform.ml.features.metrics.kernels import Ints
+from anomaly_platform.ml.scoring.entities import EntityEvidence
+from anomaly_platform.ml.series_model.inputs import Floats
+from anomaly_platform.ml.series_model.model import TAIL_FLOOR
 from anomaly_platform.ml.training.fit import FittedSeries
-from anomaly_platform.ml.training.inputs import Floats
-from anomaly_platform.ml.training.series import TAIL_FLOOR
 
 _PARTS = ("values", "exceeding", "tail")
 #: Smallest scale of the tail of an entity's evidence: a factor e in its mean p-value.

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from anomaly_platform.ml.bundle import Bundle
+from anomaly_platform.ml.bundles.bundle import Bundle
 from anomaly_platform.ml.detectors.base import derive_seed
-from anomaly_platform.ml.features.batch import microseconds, series_spans
-from anomaly_platform.ml.scoring import FleetScorer
+from anomaly_platform.ml.features.metrics.batch import microseconds, series_spans
+from anomaly_platform.ml.scoring.batch import FleetScorer
+from anomaly_platform.ml.series_model.model import calibration_start
 from anomaly_platform.ml.training.extending import own_series
 from anomaly_platform.ml.training.quality import measure
-from anomaly_platform.ml.training.series import calibration_start
 
 Key = tuple[str, str]
 

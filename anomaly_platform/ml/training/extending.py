@@ -24,21 +24,21 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from anomaly_platform.ml.bundle import Bundle, open_bundle
-from anomaly_platform.ml.bundle_format import Layer
-from anomaly_platform.ml.bundle_writer import BundleWriter
+from anomaly_platform.ml.bundles.bundle import Bundle, open_bundle
+from anomaly_platform.ml.bundles.format import Layer
+from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.ml.detectors.statistical import fallback_scores
-from anomaly_platform.ml.features.kernels import Ints
-from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.features.metrics.kernels import Ints
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
-from anomaly_platform.ml.scoring import FleetScorer
+from anomaly_platform.ml.scoring.batch import FleetScorer
+from anomaly_platform.ml.series_model.inputs import Columns, input_schema
+from anomaly_platform.ml.series_model.model import calibration_start
 from anomaly_platform.ml.training.calibrating import CalibrationPool, KnownCalibrations
 from anomaly_platform.ml.training.fit import FleetPolicy, cross_p_values
 from anomaly_platform.ml.training.fleet import SERIES_SCHEMA, Fleet, Progress
-from anomaly_platform.ml.training.inputs import Columns, input_schema
 from anomaly_platform.ml.training.manifest import Lineage, manifest_of
-from anomaly_platform.ml.training.series import calibration_start
-from anomaly_platform.ml.training.suspects import suspects
+from anomaly_platform.ml.training.outlier_trimming import suspects
 
 #: Most array files of other bundles that a bundle refers to; series of further ones are copied.
 MOST_LAYERS = 7

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anomaly_platform.ml.calibration import Calibration
+from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.detectors.base import derive_seed
 from anomaly_platform.ml.detectors.isolation_forest import IsolationForest
-from anomaly_platform.ml.features.kernels import Ints
-from anomaly_platform.ml.features.metrics import MetricFeatureSet
-from anomaly_platform.ml.training.inputs import Columns, Floats, InputModel, input_schema
-from anomaly_platform.ml.training.position import PositionModel
-from anomaly_platform.ml.training.quality import SeriesQuality, measure
-from anomaly_platform.ml.training.series import (
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.features.metrics.kernels import Ints
+from anomaly_platform.ml.series_model.inputs import Columns, Floats, InputModel, input_schema
+from anomaly_platform.ml.series_model.level_shift import PositionModel
+from anomaly_platform.ml.series_model.model import (
     CROSS_BLOCKS,
     TAIL_FLOOR,
     Bools,
@@ -26,7 +25,8 @@ from anomaly_platform.ml.training.series import (
     combine,
     required_history,
 )
-from anomaly_platform.ml.training.suspects import suspects
+from anomaly_platform.ml.training.outlier_trimming import suspects
+from anomaly_platform.ml.training.quality import SeriesQuality, measure
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 
 
 @dataclass(frozen=True)

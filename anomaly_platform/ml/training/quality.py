@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from anomaly_platform.ml.calibration import Calibration
-from anomaly_platform.ml.evaluation import Confusion, confusion
-from anomaly_platform.ml.features.kernels import Ints, run_kernel
-from anomaly_platform.ml.features.metrics import MetricFeatureSet
-from anomaly_platform.ml.injection import inject, robust_scale
-from anomaly_platform.ml.training.inputs import Floats
-from anomaly_platform.ml.training.series import SeriesModel
+from anomaly_platform.ml.calibration.conformal import Calibration
+from anomaly_platform.ml.evaluation.injection import inject, robust_scale
+from anomaly_platform.ml.evaluation.measures import Confusion, confusion
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.features.metrics.kernels import Ints, run_kernel
+from anomaly_platform.ml.series_model.inputs import Floats
+from anomaly_platform.ml.series_model.model import SeriesModel
 
 Bools = npt.NDArray[np.bool_]
 

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from anomaly_platform.ml.detectors.sequence_lstm_calibrated import calibration_start
-from anomaly_platform.ml.evaluation import auc_pr, auc_roc, confusion
-from anomaly_platform.ml.features.scans import ScanFeatureSet
+from anomaly_platform.ml.detectors.sequence_lstm.calibrated import calibration_start
+from anomaly_platform.ml.evaluation.measures import auc_pr, auc_roc, confusion
+from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 
 Floats = npt.NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, Self
 
-from anomaly_platform.ml.detectors.sequence_lstm_parameters import TrainingParameters
+from anomaly_platform.ml.detectors.sequence_lstm.parameters import TrainingParameters
 
 Progress = Callable[[Mapping[str, object]], None]
 
@@ -121,7 +121,7 @@ def _train_scans(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     import polars as pl
 
-    from anomaly_platform.ml.detectors.sequence_lstm_calibrated import CalibratedSequence
+    from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
 
     scans = pl.read_parquet(config.data)
     parameters = TrainingParameters(**config.parameters)
@@ -147,7 +147,11 @@ def _train_sessions(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     from dataclasses import replace
 
-    from anomaly_platform.ml.sessions import SessionDetector, SessionParameters, read_sessions
+    from anomaly_platform.ml.backtest.sessions import (
+        SessionDetector,
+        SessionParameters,
+        read_sessions,
+    )
 
     sessions = read_sessions(Path(config.data))
     chosen = SessionParameters()

@@ -12,13 +12,23 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import JSONResponse
 
-from anomaly_platform.resources.training_requests import ask
-from anomaly_platform.resources.transactions import Connection
-from anomaly_platform.serving.cursors import read_cursor, write_cursor
-from anomaly_platform.serving.idempotency import Once, write_once
-from anomaly_platform.serving.limits import Predicting
-from anomaly_platform.serving.openapi import accepted, problems
-from anomaly_platform.serving.problems import ApiProblem, not_found
+from anomaly_platform.queries.scored_readings import (
+    ScoredRow,
+    Window,
+    metrics_of,
+    read_flagged,
+    read_page,
+    window_of,
+)
+from anomaly_platform.queries.training_rows import refuse_too_few
+from anomaly_platform.registry.training_requests import ask
+from anomaly_platform.serving.auth.rate_limits import Predicting
+from anomaly_platform.serving.auth.security import Caller, require
+from anomaly_platform.serving.http.cursors import read_cursor, write_cursor
+from anomaly_platform.serving.http.idempotency import Once, write_once
+from anomaly_platform.serving.http.openapi import accepted, problems
+from anomaly_platform.serving.http.problems import ApiProblem, not_found
+from anomaly_platform.serving.http.strict_query import STRICT_QUERY
 from anomaly_platform.serving.routes.streams import ASSETS
 from anomaly_platform.serving.schemas.anomalies import (
     DetectAnswer,
@@ -29,18 +39,7 @@ from anomaly_platform.serving.schemas.anomalies import (
 )
 from anomaly_platform.serving.schemas.base import Cursor, Hours, Name, PageSize
 from anomaly_platform.serving.schemas.training import TrainManyAnswer, TrainManyRequest
-from anomaly_platform.serving.scored_rows import (
-    ScoredRow,
-    Window,
-    metrics_of,
-    read_flagged,
-    read_page,
-    window_of,
-)
-from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.state import Serving, ServingState
-from anomaly_platform.serving.strict_query import STRICT_QUERY
-from anomaly_platform.serving.training_rows import refuse_too_few
 from anomaly_platform.serving.trainings import (
     REASON,
     Wait,
@@ -49,6 +48,7 @@ from anomaly_platform.serving.trainings import (
     status_url,
     wait_for,
 )
+from anomaly_platform.storage.postgres.transactions import Connection
 
 router = APIRouter(
     prefix="/api/v1/anomaly", tags=["anomalies of assets"], dependencies=[STRICT_QUERY]

@@ -11,19 +11,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 
-from anomaly_platform.serving.cursors import read_cursor, write_cursor
-from anomaly_platform.serving.model_rows import list_bundles
-from anomaly_platform.serving.openapi import problems
-from anomaly_platform.serving.problems import not_found
+from anomaly_platform.queries.models import list_bundles
+from anomaly_platform.queries.scored_readings import metrics_of, read_values, window_of
+from anomaly_platform.queries.value_statistics import describe
+from anomaly_platform.serving.auth.security import Caller, require
+from anomaly_platform.serving.http.cursors import read_cursor, write_cursor
+from anomaly_platform.serving.http.openapi import problems
+from anomaly_platform.serving.http.problems import not_found
+from anomaly_platform.serving.http.strict_query import STRICT_QUERY
 from anomaly_platform.serving.routes.streams import ASSETS
 from anomaly_platform.serving.schemas.base import Cursor, Hours, Name, PageSize
 from anomaly_platform.serving.schemas.metrics import AssetMetrics, MetricValues, Value
 from anomaly_platform.serving.schemas.models import BundleList
-from anomaly_platform.serving.scored_rows import metrics_of, read_values, window_of
-from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.state import Serving
-from anomaly_platform.serving.strict_query import STRICT_QUERY
-from anomaly_platform.serving.value_statistics import describe
 
 router = APIRouter(prefix="/api/v1", tags=["assets"], dependencies=[STRICT_QUERY])
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Response
 
-from anomaly_platform.ml.barcode_response import BarcodeResponse, write_response
-from anomaly_platform.serving.limits import Predicting
-from anomaly_platform.serving.openapi import problems
-from anomaly_platform.serving.problems import ApiProblem
-from anomaly_platform.serving.scan_detection import Detection, judge_scans
+from anomaly_platform.ml.scans.response import BarcodeResponse, write_response
+from anomaly_platform.serving.auth.rate_limits import Predicting
+from anomaly_platform.serving.auth.security import Caller, require
+from anomaly_platform.serving.http.openapi import problems
+from anomaly_platform.serving.http.problems import ApiProblem
+from anomaly_platform.serving.metrics.requests import count_scored
+from anomaly_platform.serving.predict.scans import Detection, judge_scans
 from anomaly_platform.serving.schemas.barcode import DetectRequest
-from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.state import Serving
-from anomaly_platform.serving.telemetry_metrics import count_scored
 
 if TYPE_CHECKING:
     from anomaly_platform.serving.state import ServingState

@@ -9,19 +9,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from psycopg.rows import dict_row
 
-from anomaly_platform.resources import audit
-from anomaly_platform.resources.labels import SCAN_METRIC, NewLabel, add
-from anomaly_platform.resources.transactions import Connection
-from anomaly_platform.serving.cursors import read_cursor, write_cursor
-from anomaly_platform.serving.idempotency import Once, write_once
-from anomaly_platform.serving.known_names import refuse_unknown
-from anomaly_platform.serving.openapi import problems
-from anomaly_platform.serving.problems import ApiProblem, not_found
+from anomaly_platform.labelling.labels import SCAN_METRIC, NewLabel, add
+from anomaly_platform.queries.known_names import refuse_unknown
+from anomaly_platform.serving.auth.security import Caller, require
+from anomaly_platform.serving.http.cursors import read_cursor, write_cursor
+from anomaly_platform.serving.http.idempotency import Once, write_once
+from anomaly_platform.serving.http.openapi import problems
+from anomaly_platform.serving.http.problems import ApiProblem, not_found
+from anomaly_platform.serving.http.strict_query import STRICT_QUERY
 from anomaly_platform.serving.schemas.base import Cursor, Name, PageSize
 from anomaly_platform.serving.schemas.feedback import Feedback, FeedbackList, FeedbackRequest
-from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.state import Serving, ServingState
-from anomaly_platform.serving.strict_query import STRICT_QUERY
+from anomaly_platform.storage.postgres.transactions import Connection
+from anomaly_platform.storage.tables import audit
 from anomaly_platform.streams import MetricStream
 
 router = APIRouter(prefix="/api/v1/feedback", tags=["feedback"], dependencies=[STRICT_QUERY])

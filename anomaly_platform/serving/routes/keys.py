@@ -9,14 +9,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from starlette.concurrency import run_in_threadpool
 
-from anomaly_platform.resources.api_keys import ApiKey, ApiKeyError, create, revoke
-from anomaly_platform.resources.transactions import Connection
-from anomaly_platform.serving.idempotency import Once, write_once
-from anomaly_platform.serving.openapi import problems
-from anomaly_platform.serving.problems import ApiProblem, not_found
+from anomaly_platform.serving.auth.security import Caller, require
+from anomaly_platform.serving.http.idempotency import Once, write_once
+from anomaly_platform.serving.http.openapi import problems
+from anomaly_platform.serving.http.problems import ApiProblem, not_found
 from anomaly_platform.serving.schemas.keys import Key, Keys, MadeKey, NewKey
-from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.state import Serving
+from anomaly_platform.storage.postgres.transactions import Connection
+from anomaly_platform.storage.tables.api_keys import ApiKey, ApiKeyError, create, revoke
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 

@@ -16,10 +16,10 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from psycopg_pool import PoolTimeout
 
-from anomaly_platform.serving.openapi import problems
-from anomaly_platform.serving.security import Caller, require
+from anomaly_platform.serving.auth.security import Caller, require
+from anomaly_platform.serving.http.openapi import problems
+from anomaly_platform.serving.metrics.requests import worker_registry
 from anomaly_platform.serving.state import Serving
-from anomaly_platform.serving.telemetry_metrics import worker_registry
 
 router = APIRouter(tags=["operation"])
 

@@ -8,20 +8,20 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from anomaly_platform.serving.cursors import read_cursor, write_cursor
-from anomaly_platform.serving.detection_rows import (
+from anomaly_platform.queries.detections import (
     DetectionFilter,
     count_detections,
     list_detections,
 )
-from anomaly_platform.serving.known_names import refuse_unknown
-from anomaly_platform.serving.openapi import problems
+from anomaly_platform.queries.known_names import refuse_unknown
+from anomaly_platform.serving.auth.security import Caller, require
+from anomaly_platform.serving.http.cursors import read_cursor, write_cursor
+from anomaly_platform.serving.http.openapi import problems
+from anomaly_platform.serving.http.strict_query import STRICT_QUERY
 from anomaly_platform.serving.routes.streams import DEVICES
 from anomaly_platform.serving.schemas.anomalies import AnomalyList
 from anomaly_platform.serving.schemas.base import Cursor, Name, PageSize, Time
-from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.state import Serving
-from anomaly_platform.serving.strict_query import STRICT_QUERY
 
 router = APIRouter(prefix="/api/v1/ml", tags=["anomalies of devices"], dependencies=[STRICT_QUERY])
 

@@ -11,16 +11,16 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
 
+from anomaly_platform.queries.detections import DetectionFilter, count_detections
+from anomaly_platform.queries.models import ModelFilter, list_models
+from anomaly_platform.queries.scored_readings import metrics_of
+from anomaly_platform.serving.auth.security import Caller, require
 from anomaly_platform.serving.cache import count_key, latest_key, model_key
-from anomaly_platform.serving.detection_rows import DetectionFilter, count_detections
-from anomaly_platform.serving.model_rows import ModelFilter, list_models
-from anomaly_platform.serving.openapi import problems
-from anomaly_platform.serving.problems import not_found
+from anomaly_platform.serving.http.openapi import problems
+from anomaly_platform.serving.http.problems import not_found
 from anomaly_platform.serving.routes.streams import DEVICES
 from anomaly_platform.serving.schemas.base import Name
 from anomaly_platform.serving.schemas.devices import Device, DeviceMetric, ServingModel
-from anomaly_platform.serving.scored_rows import metrics_of
-from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.state import Serving, ServingState
 
 router = APIRouter(prefix="/api/v1/ml", tags=["models of devices"])

@@ -7,20 +7,20 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 
-from anomaly_platform.resources import audit
-from anomaly_platform.resources.transactions import Connection
-from anomaly_platform.serving.cursors import read_cursor, write_cursor
-from anomaly_platform.serving.idempotency import Once, write_once
-from anomaly_platform.serving.known_names import refuse_unknown
-from anomaly_platform.serving.model_rows import (
+from anomaly_platform.queries.known_names import refuse_unknown
+from anomaly_platform.queries.models import (
     ModelFilter,
     count_models,
     list_models,
     read_model,
     read_performance,
 )
-from anomaly_platform.serving.openapi import problems
-from anomaly_platform.serving.problems import ApiProblem, not_found
+from anomaly_platform.serving.auth.security import Caller, require
+from anomaly_platform.serving.http.cursors import read_cursor, write_cursor
+from anomaly_platform.serving.http.idempotency import Once, write_once
+from anomaly_platform.serving.http.openapi import problems
+from anomaly_platform.serving.http.problems import ApiProblem, not_found
+from anomaly_platform.serving.http.strict_query import STRICT_QUERY
 from anomaly_platform.serving.routes.streams import DEVICES
 from anomaly_platform.serving.schemas.base import Cursor, Name, PageSize
 from anomaly_platform.serving.schemas.models import (
@@ -33,9 +33,9 @@ from anomaly_platform.serving.schemas.models import (
     ThresholdCleared,
     ThresholdRequest,
 )
-from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.state import Serving, ServingState
-from anomaly_platform.serving.strict_query import STRICT_QUERY
+from anomaly_platform.storage.postgres.transactions import Connection
+from anomaly_platform.storage.tables import audit
 
 router = APIRouter(prefix="/api/v1/ml", tags=["models of devices"], dependencies=[STRICT_QUERY])
 

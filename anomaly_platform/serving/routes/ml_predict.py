@@ -13,25 +13,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from anomaly_platform.serving.auth.rate_limits import Predicting, count_prediction
+from anomaly_platform.serving.auth.security import Caller, require
 from anomaly_platform.serving.cache import latest_key
-from anomaly_platform.serving.direct import Direct, JsonAnswer, read_body
-from anomaly_platform.serving.limits import Predicting, count_prediction
-from anomaly_platform.serving.openapi import body_of, problems
-from anomaly_platform.serving.predicting import Judgement, judge_many, judge_one, look_back_of
-from anomaly_platform.serving.problems import invalid
+from anomaly_platform.serving.http.direct import Direct, JsonAnswer, read_body
+from anomaly_platform.serving.http.openapi import body_of, problems
+from anomaly_platform.serving.http.problems import invalid
+from anomaly_platform.serving.metrics.requests import count_scored
+from anomaly_platform.serving.predict.readings import Judgement, judge_many, judge_one, look_back_of
+from anomaly_platform.serving.predict.scales import prediction, signed_score
 from anomaly_platform.serving.routes.streams import DEVICES
-from anomaly_platform.serving.scales import prediction, signed_score
 from anomaly_platform.serving.schemas.predict import (
     PredictAnswer,
     PredictBatchAnswer,
     PredictBatchRequest,
     PredictRequest,
 )
-from anomaly_platform.serving.security import Caller, require
-from anomaly_platform.serving.telemetry_metrics import count_scored
 
 if TYPE_CHECKING:
-    from anomaly_platform.serving.served import ServedMetrics
+    from anomaly_platform.serving.champions.served import ServedMetrics
     from anomaly_platform.serving.state import ServingState
 
 router = APIRouter(prefix="/api/v1/ml", tags=["predictions"])

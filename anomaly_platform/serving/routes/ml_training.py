@@ -9,11 +9,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
 
-from anomaly_platform.resources.training_requests import TrainingRequest, ask
-from anomaly_platform.resources.transactions import Connection
-from anomaly_platform.serving.idempotency import Once, Repeatable, write_once
-from anomaly_platform.serving.openapi import accepted, problems
-from anomaly_platform.serving.problems import ApiProblem, not_found
+from anomaly_platform.queries.scored_readings import metrics_of
+from anomaly_platform.queries.training_rows import refuse_too_few
+from anomaly_platform.registry.training_requests import TrainingRequest, ask
+from anomaly_platform.serving.auth.security import Caller, require
+from anomaly_platform.serving.http.idempotency import Once, Repeatable, write_once
+from anomaly_platform.serving.http.openapi import accepted, problems
+from anomaly_platform.serving.http.problems import ApiProblem, not_found
+from anomaly_platform.serving.http.strict_query import STRICT_QUERY
 from anomaly_platform.serving.routes.ml_models import existing_model, usable
 from anomaly_platform.serving.routes.streams import DEVICES
 from anomaly_platform.serving.schemas.training import (
@@ -24,11 +27,7 @@ from anomaly_platform.serving.schemas.training import (
     TrainingRequested,
     TrainRequest,
 )
-from anomaly_platform.serving.scored_rows import metrics_of
-from anomaly_platform.serving.security import Caller, require
 from anomaly_platform.serving.state import Serving, ServingState
-from anomaly_platform.serving.strict_query import STRICT_QUERY
-from anomaly_platform.serving.training_rows import refuse_too_few
 from anomaly_platform.serving.trainings import (
     REASON,
     Wait,
@@ -37,6 +36,7 @@ from anomaly_platform.serving.trainings import (
     status_url,
     wait_for,
 )
+from anomaly_platform.storage.postgres.transactions import Connection
 
 router = APIRouter(prefix="/api/v1/ml", tags=["training"], dependencies=[STRICT_QUERY])
 

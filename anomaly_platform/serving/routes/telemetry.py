@@ -15,18 +15,20 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
-from anomaly_platform.ingest.online_readings import Reading, ReadingRules, Refusal
-from anomaly_platform.ingest.reading_columns import ReadingColumns, plain_columns
-from anomaly_platform.resources.stored_columns import StoredColumns
-from anomaly_platform.serving.direct import Direct, JsonAnswer, read_body
-from anomaly_platform.serving.idempotency import (
+from anomaly_platform.ingest.online.reading_columns import ReadingColumns, plain_columns
+from anomaly_platform.ingest.online.readings import Reading, ReadingRules, Refusal
+from anomaly_platform.realtime.stored_columns import StoredColumns
+from anomaly_platform.serving.auth.security import Caller, require
+from anomaly_platform.serving.http.direct import Direct, JsonAnswer, read_body
+from anomaly_platform.serving.http.idempotency import (
     Once,
     Repeatable,
     answer_once,
     repeatable_directly,
 )
-from anomaly_platform.serving.openapi import problems
-from anomaly_platform.serving.problems import ApiProblem, invalid, not_found
+from anomaly_platform.serving.http.openapi import problems
+from anomaly_platform.serving.http.problems import ApiProblem, invalid, not_found
+from anomaly_platform.serving.metrics.requests import count_scored
 from anomaly_platform.serving.schemas.telemetry import (
     MOST_READINGS,
     STREAM_BODY,
@@ -38,10 +40,8 @@ from anomaly_platform.serving.schemas.telemetry import (
     members_of,
     names_in,
 )
-from anomaly_platform.serving.security import Caller, require
-from anomaly_platform.serving.telemetry_metrics import count_scored
-from anomaly_platform.serving.telemetry_verdicts import verdicts as verdicts_of
-from anomaly_platform.serving.telemetry_verdicts import written
+from anomaly_platform.serving.telemetry.verdicts import verdicts as verdicts_of
+from anomaly_platform.serving.telemetry.verdicts import written
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:

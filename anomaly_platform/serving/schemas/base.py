@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from anomaly_platform.resources.thresholds import THRESHOLD_RULE
+from anomaly_platform.labelling.thresholds import THRESHOLD_RULE
 
 
 class ApiModel(BaseModel):

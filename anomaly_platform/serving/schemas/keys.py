@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from anomaly_platform.serving.auth.security import ScopeName
 from anomaly_platform.serving.schemas.base import ApiModel, Time
-from anomaly_platform.serving.security import ScopeName
 
 Scopes = Annotated[list[ScopeName], Field(min_length=1, max_length=3)]
 PerMinute = Annotated[int, Field(ge=0, lt=2**31)]

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from anomaly_platform.cli import alerts, main
-from anomaly_platform.resources.outbox import Alert, Outbox
-from anomaly_platform.resources.warehouse import Warehouse
+from anomaly_platform.notifications.outbox import Alert, Outbox
+from anomaly_platform.warehouse import Warehouse
 
 pytestmark = pytest.mark.integration
 

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from anomaly_platform.cli.main import app
 from anomaly_platform.ingest.bucketing import bucket
-from anomaly_platform.resources.online import StoredReading, insert_readings
-from anomaly_platform.resources.platform import Platform
-from anomaly_platform.resources.warehouse import Warehouse
+from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings
+from anomaly_platform.storage.tables.online import StoredReading, insert_readings
+from anomaly_platform.warehouse import Warehouse
 
 pytestmark = pytest.mark.integration
 

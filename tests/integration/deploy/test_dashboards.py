@@ -15,10 +15,10 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from anomaly_platform.resources.outbox import Alert
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.notifications.outbox import Alert
+from anomaly_platform.platform import Platform
 from anomaly_platform.serving.app import create_app
-from anomaly_platform.serving.telemetry_metrics import count_request, count_scored
+from anomaly_platform.serving.metrics.requests import count_request, count_scored
 from anomaly_platform.settings import get_settings
 
 pytestmark = pytest.mark.integration

@@ -17,16 +17,16 @@ from dagster import DagsterInstance
 from psycopg.conninfo import conninfo_to_dict
 from rich.console import Console
 
-from anomaly_platform.cli.materialize import run_stream
 from anomaly_platform.cli.runtime import Runtime
+from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.definitions import build_defs
-from anomaly_platform.resources.platform import Platform
-from anomaly_platform.resources.progress import Account
+from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings, get_settings
+from anomaly_platform.storage.tables.progress import Account
 from anomaly_platform.streams import MetricStream, Stream
 
 if TYPE_CHECKING:
-    from anomaly_platform.resources.embedded_postgres import EmbeddedPostgres
+    from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
 
 Drop = Callable[[MetricStream, str, pl.DataFrame | str | bytes], None]
 Run = Callable[[MetricStream], Account]

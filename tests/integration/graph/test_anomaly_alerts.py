@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from anomaly_platform.cli.runtime import Runtime
-from anomaly_platform.resources.platform import DETECTOR
-from anomaly_platform.resources.progress import Account
+from anomaly_platform.platform import DETECTOR
+from anomaly_platform.storage.tables.progress import Account
 from anomaly_platform.streams import IIOT, MetricStream
 
 pytestmark = pytest.mark.integration

@@ -15,11 +15,11 @@ import pytest
 from dagster import DagsterInstance, RunRequest, build_sensor_context
 from rich.console import Console
 
-from anomaly_platform.cli.materialize import run_stream
 from anomaly_platform.cli.runtime import Runtime
+from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.definitions import build_defs
-from anomaly_platform.resources.platform import Platform
-from anomaly_platform.resources.training_requests import TrainingRequest
+from anomaly_platform.platform import Platform
+from anomaly_platform.registry.training_requests import TrainingRequest
 from anomaly_platform.sensors.retraining import CAUSE_TAG, build_retraining_sensors
 from anomaly_platform.sensors.work import REASON_TAG
 from anomaly_platform.settings import Settings

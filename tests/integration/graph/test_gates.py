@@ -14,9 +14,9 @@ from rich.console import Console
 from anomaly_platform.assets import training as training_module
 from anomaly_platform.assets.champion import judge_challengers
 from anomaly_platform.assets.models import train
-from anomaly_platform.cli.materialize import run_stream
 from anomaly_platform.cli.runtime import RunFailedError, Runtime
-from anomaly_platform.resources.platform import DETECTOR
+from anomaly_platform.cli.streams.run import run_stream
+from anomaly_platform.platform import DETECTOR
 from anomaly_platform.streams import EMS, MetricStream
 
 if TYPE_CHECKING:

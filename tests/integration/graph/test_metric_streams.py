@@ -13,11 +13,11 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from anomaly_platform.cli.checking import run_checks
-from anomaly_platform.cli.materialize import run_stream
 from anomaly_platform.cli.runtime import RunFailedError, Runtime
-from anomaly_platform.resources.platform import Platform
-from anomaly_platform.resources.progress import Account
+from anomaly_platform.cli.streams.checking import run_checks
+from anomaly_platform.cli.streams.run import run_stream
+from anomaly_platform.platform import Platform
+from anomaly_platform.storage.tables.progress import Account
 from anomaly_platform.streams import EMS, MetricStream
 
 if TYPE_CHECKING:

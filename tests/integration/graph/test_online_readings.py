@@ -16,15 +16,15 @@ from dagster import build_sensor_context
 from rich.console import Console
 
 from anomaly_platform.assets.raw_online import claim_batches
-from anomaly_platform.cli.materialize import run_stream
 from anomaly_platform.cli.runtime import Runtime
-from anomaly_platform.ingest.online_readings import Reading
-from anomaly_platform.ml.online_scoring import OnlineScorer
-from anomaly_platform.resources.online_ingest import Answer, Judge, OnlineIngest
-from anomaly_platform.resources.online_states import load_state
-from anomaly_platform.resources.platform import Platform
-from anomaly_platform.resources.progress import Account
+from anomaly_platform.cli.streams.run import run_stream
+from anomaly_platform.ingest.online.readings import Reading
+from anomaly_platform.ml.scoring.online import OnlineScorer
+from anomaly_platform.platform import Platform
+from anomaly_platform.realtime.ingest import Answer, Judge, OnlineIngest
+from anomaly_platform.realtime.series_state import load_state
 from anomaly_platform.sensors.landing import build_landing_sensors, online_batch_due
+from anomaly_platform.storage.tables.progress import Account
 from anomaly_platform.streams import EMS, MetricStream
 
 pytestmark = pytest.mark.integration
@@ -192,7 +192,7 @@ _KILLED = """
     import os, signal, sys
     from datetime import UTC, datetime
     from anomaly_platform.assets import raw_online
-    from anomaly_platform.resources.platform import Platform
+    from anomaly_platform.platform import Platform
     from anomaly_platform.settings import get_settings
     from anomaly_platform.streams import EMS
 

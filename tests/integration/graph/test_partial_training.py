@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from anomaly_platform.assets.models import open_version, rebase, train
-from anomaly_platform.cli.materialize import run_stream
 from anomaly_platform.cli.runtime import RunFailedError, Runtime
-from anomaly_platform.resources.platform import DETECTOR
+from anomaly_platform.cli.streams.run import run_stream
+from anomaly_platform.platform import DETECTOR
 from anomaly_platform.streams import EMS, MetricStream
 
 if TYPE_CHECKING:

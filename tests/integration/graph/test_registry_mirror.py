@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance, RunRequest, build_sensor_context
 
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.registry import build_registry_job, build_registry_sensor
 from anomaly_platform.settings import get_settings
 

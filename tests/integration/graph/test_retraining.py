@@ -21,8 +21,8 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.test_utils import create_run_for_test
 from rich.console import Console
 
-from anomaly_platform.cli.materialize import run_stream
 from anomaly_platform.cli.runtime import Runtime
+from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.sensors.retraining import BATCH_TAG, MOST_ATTEMPTS, build_retraining_sensors
 from anomaly_platform.sensors.work import REASON_TAG
 from anomaly_platform.streams import IIOT, MetricStream

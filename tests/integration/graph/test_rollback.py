@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 
 from anomaly_platform.assets.models import train
 from anomaly_platform.assets.training_config import TrainingOrigin
-from anomaly_platform.cli import models as models_module
 from anomaly_platform.cli.main import app
-from anomaly_platform.cli.materialize import run_stream
+from anomaly_platform.cli.models import versions as models_module
 from anomaly_platform.cli.runtime import Runtime
-from anomaly_platform.resources.model_sets import put_into_service, roll_back
-from anomaly_platform.resources.platform import DETECTOR, Platform
+from anomaly_platform.cli.streams.run import run_stream
+from anomaly_platform.platform import DETECTOR, Platform
+from anomaly_platform.registry.champions import put_into_service, roll_back
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import BARCODE, EMS
 

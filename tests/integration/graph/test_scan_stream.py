@@ -14,13 +14,13 @@ import pytest
 from dagster import DagsterInstance
 from rich.console import Console
 
-from anomaly_platform.cli.checking import run_checks
-from anomaly_platform.cli.materialize import run_stream
 from anomaly_platform.cli.runtime import RunFailedError, Runtime
+from anomaly_platform.cli.streams.checking import run_checks
+from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.definitions import build_defs
-from anomaly_platform.ml import barcode_bundles
-from anomaly_platform.resources.model_sets import put_into_service, roll_back
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.ml.scans import bundles as barcode_bundles
+from anomaly_platform.platform import Platform
+from anomaly_platform.registry.champions import put_into_service, roll_back
 from anomaly_platform.settings import Settings, get_settings
 from anomaly_platform.simulator.supply_network import SupplyNetworkData, simulate_supply_network
 from anomaly_platform.streams import BARCODE, ScanStream

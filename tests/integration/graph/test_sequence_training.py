@@ -20,10 +20,10 @@ from dagster import AssetKey, DagsterEventType, DagsterInstance, EventRecordsFil
 from rich.console import Console
 
 from anomaly_platform.assets import sequence_model
-from anomaly_platform.cli.materialize import run_stream
 from anomaly_platform.cli.runtime import RunFailedError, Runtime
+from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.definitions import build_defs
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.resources.trainer import Trainer
 from anomaly_platform.settings import Settings
 from anomaly_platform.simulator.supply_network import simulate_supply_network
@@ -82,7 +82,7 @@ def trainers(parent: int) -> list[psutil.Process]:
     """Return the training processes below a process."""
     try:
         children = psutil.Process(parent).children(recursive=True)
-        return [c for c in children if "anomaly_platform.resources.trainer_process" in c.cmdline()]
+        return [c for c in children if "anomaly_platform.runtime.trainer_process" in c.cmdline()]
     except psutil.NoSuchProcess:
         return []
 
@@ -170,7 +170,7 @@ from dataclasses import replace
 from dagster import DagsterInstance
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.definitions import build_defs
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
 from anomaly_platform.streams import BARCODE
 stream = replace(BARCODE, sequence={dict(SCANS.sequence)!r} | {{"max_epochs": 100000,

@@ -11,7 +11,7 @@ import pytest
 from dagster import DagsterInstance
 
 from anomaly_platform.definitions import build_defs
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.upkeep import JOB, look_after
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import IIOT

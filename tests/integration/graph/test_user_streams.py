@@ -13,14 +13,14 @@ import pytest
 from dagster import DagsterInstance
 from rich.console import Console
 
-from anomaly_platform.cli.checking import run_checks
-from anomaly_platform.cli.importing import import_into_landing
-from anomaly_platform.cli.listing import streams_table
-from anomaly_platform.cli.materialize import run_stream
 from anomaly_platform.cli.runtime import Runtime
+from anomaly_platform.cli.streams.checking import run_checks
+from anomaly_platform.cli.streams.importing import import_into_landing
+from anomaly_platform.cli.streams.listing import streams_table
+from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.definitions import build_defs
-from anomaly_platform.ingest.mapping import ColumnMapping
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.ingest.layout.mapping import ColumnMapping
+from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import MetricStream, Stream
 from anomaly_platform.streams.user_defined import StreamFileError

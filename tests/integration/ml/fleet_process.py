@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from anomaly_platform.ml.features.metrics import MetricFeatureSet
-from anomaly_platform.ml.scoring import FleetScorer
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage

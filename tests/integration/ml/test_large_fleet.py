@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomaly_platform.ml.bundle import open_bundle
-from anomaly_platform.ml.scoring import FleetScorer
+from anomaly_platform.ml.bundles.bundle import open_bundle
+from anomaly_platform.ml.scoring.batch import FleetScorer
 
 pytestmark = [
     pytest.mark.integration,

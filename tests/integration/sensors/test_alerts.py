@@ -19,7 +19,7 @@ from dagster import (
     build_sensor_context,
 )
 
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.alerts import build_alert_sensors, run_alert, work_of
 from anomaly_platform.sensors.work import work_tags
 from anomaly_platform.settings import Settings

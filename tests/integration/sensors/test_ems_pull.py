@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from anomaly_platform.cli.materialize import run_stream
 from anomaly_platform.cli.runtime import Runtime
-from anomaly_platform.resources.ems_pull import EmsPull
-from anomaly_platform.resources.ems_records import EmsError
-from anomaly_platform.resources.landing import Landing
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.cli.streams.run import run_stream
+from anomaly_platform.ems.pull import EmsPull
+from anomaly_platform.ems.records import EmsError
+from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.ems_pull import build_ems_sensors, pull
 from anomaly_platform.settings import Settings, get_settings
+from anomaly_platform.storage.lake.landing import Landing
 from anomaly_platform.streams import EMS
 
 pytestmark = pytest.mark.integration

@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
-from anomaly_platform.resources.api_keys import SCOPES
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.serving.app import create_app
 from anomaly_platform.settings import Settings, get_settings
+from anomaly_platform.storage.tables.api_keys import SCOPES
 
 from .redis_server import RedisServer
 
@@ -110,8 +110,8 @@ def trained_platform(
     from dagster import DagsterInstance
     from rich.console import Console
 
-    from anomaly_platform.cli.materialize import run_stream
     from anomaly_platform.cli.runtime import Runtime
+    from anomaly_platform.cli.streams.run import run_stream
     from anomaly_platform.definitions import build_defs
     from anomaly_platform.streams import EMS, IIOT
 

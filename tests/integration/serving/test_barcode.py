@@ -16,13 +16,13 @@ from dagster import DagsterInstance
 from rich.console import Console
 from starlette.testclient import TestClient
 
-from anomaly_platform.cli.materialize import run_stream
 from anomaly_platform.cli.runtime import Runtime
+from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.definitions import build_defs
-from anomaly_platform.ml.detectors.sequence_lstm_calibrated import CalibratedSequence
-from anomaly_platform.resources.platform import Platform
-from anomaly_platform.serving import scan_detection
+from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
+from anomaly_platform.platform import Platform
 from anomaly_platform.serving.app import create_app
+from anomaly_platform.serving.predict import scans as scan_detection
 from anomaly_platform.settings import get_settings
 from anomaly_platform.simulator.supply_network import SupplyNetworkData, simulate_supply_network
 from anomaly_platform.streams import BARCODE, EMS, IIOT
@@ -229,7 +229,7 @@ def test_a_detector_in_trouble_is_left_out(
 def test_the_answer_is_json_of_the_documented_form(
     service: TestClient, network: SupplyNetworkData
 ) -> None:
-    from anomaly_platform.ml.barcode_response import BarcodeResponse
+    from anomaly_platform.ml.scans.response import BarcodeResponse
 
     answer = service.post(URL, json={"data": sent(network.scans.head(200))})
     said = BarcodeResponse.model_validate_json(answer.content)

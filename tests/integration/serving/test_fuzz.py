@@ -16,9 +16,9 @@ from schemathesis.checks import CHECKS
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth
 
-from anomaly_platform.resources.api_keys import SCOPES
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.serving.app import create_app
+from anomaly_platform.storage.tables.api_keys import SCOPES
 
 pytestmark = pytest.mark.integration
 

@@ -12,9 +12,9 @@ import psycopg
 import pytest
 from starlette.testclient import TestClient
 
-from anomaly_platform.resources.api_keys import SCOPES
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.serving.app import create_app
+from anomaly_platform.storage.tables.api_keys import SCOPES
 
 if TYPE_CHECKING:
     from conftest import Trained
@@ -43,7 +43,7 @@ def copied_version(platform: Platform) -> int:
     shutil.copytree(platform.lake.fetch_folder(record.path, folder.parent), folder)
     path = f"models/iiot/{FOREST}/{version:06d}"
     platform.lake.publish_folder(folder, path)
-    from anomaly_platform.ml.bundle import open_bundle
+    from anomaly_platform.ml.bundles.bundle import open_bundle
 
     published = open_bundle(platform.lake.fetch_folder(path, folder.parent))
     bundles.register(
@@ -168,7 +168,7 @@ def test_a_damaged_version_does_not_serve_and_somebody_is_told(
 
 
 def test_models_stay_within_their_budget(trained: Trained) -> None:
-    from anomaly_platform.ml.online_scoring import MODEL_BYTES
+    from anomaly_platform.ml.scoring.online import MODEL_BYTES
     from anomaly_platform.settings import get_settings
 
     settings = trained.platform.settings

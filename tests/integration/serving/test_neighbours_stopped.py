@@ -18,8 +18,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from anomaly_platform.resources.outbox import Alert
-from anomaly_platform.resources.platform import Platform
+from anomaly_platform.notifications.outbox import Alert
+from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
 
 from .redis_server import RedisServer, free_port

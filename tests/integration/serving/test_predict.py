@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from anomaly_platform.ingest.online_readings import Reading
-from anomaly_platform.resources.online_ingest import OnlineIngest
-from anomaly_platform.serving.ingest import judge_of
+from anomaly_platform.ingest.online.readings import Reading
+from anomaly_platform.realtime.ingest import OnlineIngest
+from anomaly_platform.serving.telemetry.ingest import judge_of
 from anomaly_platform.streams import IIOT
 
 if TYPE_CHECKING:

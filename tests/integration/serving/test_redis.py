@@ -10,12 +10,12 @@ import pytest
 from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
-from anomaly_platform.resources.platform import Platform
-from anomaly_platform.serving import health as health_module
+from anomaly_platform.platform import Platform
 from anomaly_platform.serving.app import create_app
+from anomaly_platform.serving.auth.rate_limits import RateLimits, count_prediction
+from anomaly_platform.serving.auth.security import require
 from anomaly_platform.serving.cache import Cache, count_key, latest_key, model_key
-from anomaly_platform.serving.limits import RateLimits, count_prediction
-from anomaly_platform.serving.security import require
+from anomaly_platform.serving.health import report as health_module
 from anomaly_platform.serving.shared_redis import SharedRedis
 from anomaly_platform.settings import Settings
 

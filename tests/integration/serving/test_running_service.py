@@ -18,7 +18,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from anomaly_platform.resources.warehouse import Warehouse
+from anomaly_platform.warehouse import Warehouse
 
 from .redis_server import free_port
 

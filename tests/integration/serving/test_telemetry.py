@@ -11,9 +11,9 @@ from uuid import uuid4
 import pytest
 from starlette.testclient import TestClient
 
-from anomaly_platform.ingest.online_readings import Reading
-from anomaly_platform.resources.platform import Platform
-from anomaly_platform.serving.ingest import open_ingestion
+from anomaly_platform.ingest.online.readings import Reading
+from anomaly_platform.platform import Platform
+from anomaly_platform.serving.telemetry.ingest import open_ingestion
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import IIOT
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from anomaly_platform.serving.served import model_id
+from anomaly_platform.serving.champions.served import model_id
 
 if TYPE_CHECKING:
     from conftest import Trained

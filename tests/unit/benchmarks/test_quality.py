@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomaly_platform.ml.evaluation import confusion, evaluate
+from anomaly_platform.ml.evaluation.measures import confusion, evaluate
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA = ROOT.parent / "shared" / "data"

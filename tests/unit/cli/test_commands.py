@@ -13,8 +13,9 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from anomaly_platform.cli import doctor, main, materialize
-from anomaly_platform.ingest.mapping import MappingError
+from anomaly_platform.cli import doctor, main
+from anomaly_platform.cli.streams import run as materialize
+from anomaly_platform.ingest.layout.mapping import MappingError
 
 Invoke = Callable[..., str]
 

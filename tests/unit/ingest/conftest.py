@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from anomaly_platform.ingest.layout import RAW_METRIC_ROWS, LayoutContext, read_raw_rows
-from anomaly_platform.ingest.mapping import ColumnMapping
-from anomaly_platform.ingest.readers import RawBatch, ReadLimits, read_raw
-from anomaly_platform.ingest.validation import validate_metrics
+from anomaly_platform.ingest.files.readers import RawBatch, ReadLimits, read_raw
+from anomaly_platform.ingest.layout.mapping import ColumnMapping
+from anomaly_platform.ingest.layout.metrics import RAW_METRIC_ROWS, LayoutContext, read_raw_rows
+from anomaly_platform.ingest.validation.metrics import validate_metrics
 
 START = datetime(2010, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

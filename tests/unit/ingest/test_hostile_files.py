@@ -13,7 +13,7 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from anomaly_platform.ingest.readers import UnreadableFile
+from anomaly_platform.ingest.files.readers import UnreadableFile
 
 HEADER = "device_id,metric_name,timestamp,value\n"
 GOOD = "pump,temperature,2024-05-01 10:00:00,20.5\n"

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from anomaly_platform.ingest.bucketing import bucket
-from anomaly_platform.ingest.layout import LayoutContext
-from anomaly_platform.ingest.mapping import SCAN_FIELDS, ColumnMapping, MappingError
-from anomaly_platform.ingest.scan_layout import (
+from anomaly_platform.ingest.layout.mapping import SCAN_FIELDS, ColumnMapping, MappingError
+from anomaly_platform.ingest.layout.metrics import LayoutContext
+from anomaly_platform.ingest.layout.scans import (
     RAW_SCAN_ROWS,
     read_raw_scans,
     resolve_scan_layout,
 )
-from anomaly_platform.ingest.scan_validation import SCAN_COLUMNS, validate_scans
+from anomaly_platform.ingest.validation.scans import SCAN_COLUMNS, validate_scans
 
 START = datetime(2010, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from anomaly_platform.ingest.online_readings import ReadingRules
-from anomaly_platform.ingest.reading_columns import plain_columns
+from anomaly_platform.ingest.online.reading_columns import plain_columns
+from anomaly_platform.ingest.online.readings import ReadingRules
 from anomaly_platform.serving.schemas.telemetry import (
     adapters_of,
     members_in_words,

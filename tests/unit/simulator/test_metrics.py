@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from anomaly_platform.ml.injection import KINDS
+from anomaly_platform.ml.evaluation.injection import KINDS
 from anomaly_platform.simulator.metrics import Simulation, simulate_ems, simulate_iiot, write
 from anomaly_platform.simulator.profiles import EMS, IIOT
 

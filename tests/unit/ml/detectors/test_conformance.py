@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anomaly_platform.ml.calibration import Calibration
+from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.detectors.base import (
     Detector,
     FeatureSchemaError,

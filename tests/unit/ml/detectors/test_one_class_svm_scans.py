@@ -10,8 +10,8 @@ import pytest
 
 from anomaly_platform.ml.detectors.one_class_svm import FEATURES, SvmSearch
 from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
-from anomaly_platform.ml.features.scans import ScanFeatureSet
-from anomaly_platform.ml.features.scans_reference import ScanReference
+from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
+from anomaly_platform.ml.features.scans.reference import ScanReference
 from anomaly_platform.simulator.supply_network import simulate_supply_network
 
 SEARCH = SvmSearch(nu=(0.05,), gamma=("scale",), kernel=("rbf",), rows=60, folds=2)

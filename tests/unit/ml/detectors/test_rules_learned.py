@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from anomaly_platform.ml.detectors.rules import FIRES_AT, RULE_KINDS, RulesModel
-from anomaly_platform.ml.detectors.rules_routes import RouteStatistics
-from anomaly_platform.ml.features.scans_reference import ScanReference
+from anomaly_platform.ml.detectors.rules.detector import FIRES_AT, RULE_KINDS, RulesModel
+from anomaly_platform.ml.detectors.rules.routes import RouteStatistics
+from anomaly_platform.ml.features.scans.reference import ScanReference
 from anomaly_platform.simulator.supply_network import SupplyNetworkData, simulate_supply_network
 
 START = datetime(2025, 3, 3, tzinfo=UTC)

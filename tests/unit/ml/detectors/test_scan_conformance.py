@@ -17,14 +17,14 @@ import pytest
 
 pytest.importorskip("torch", reason="the sequence model trains with torch")
 
-from anomaly_platform.ml.barcode_scoring import rule_certainty
 from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
 from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
-from anomaly_platform.ml.detectors.rules import RulesModel
-from anomaly_platform.ml.detectors.sequence_lstm_calibrated import CalibratedSequence
-from anomaly_platform.ml.detectors.sequence_lstm_parameters import TrainingParameters
-from anomaly_platform.ml.features.scans import ScanFeatureSet
-from anomaly_platform.ml.features.scans_reference import ScanReference
+from anomaly_platform.ml.detectors.rules.detector import RulesModel
+from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
+from anomaly_platform.ml.detectors.sequence_lstm.parameters import TrainingParameters
+from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
+from anomaly_platform.ml.features.scans.reference import ScanReference
+from anomaly_platform.ml.scans.scoring import rule_certainty
 from anomaly_platform.simulator.supply_network import build_world, simulate_supply_network
 
 FEATURES = ScanFeatureSet()

@@ -17,7 +17,7 @@ from anomaly_platform.ml.detectors.statistical import (
     sigma_p_value,
     statistical_scores,
 )
-from anomaly_platform.ml.features.metrics import MetricFeatureSet
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 
 
 def history(values: np.ndarray) -> WindowStatistics:

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from anomaly_platform.ml.bundle import DigestMismatchError, open_bundle
-from anomaly_platform.ml.features.metrics import MetricFeatureSet
-from anomaly_platform.ml.scoring import FleetScorer
+from anomaly_platform.ml.bundles.bundle import DigestMismatchError, open_bundle
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.training.extending import extend_fleet, retrained_series
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet

@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from anomaly_platform.ml.bundle import open_bundle
-from anomaly_platform.ml.features.metrics import MetricFeatureSet
-from anomaly_platform.ml.scoring import SCORE_SCHEMA, FleetScorer
+from anomaly_platform.ml.bundles.bundle import open_bundle
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.scoring.batch import SCORE_SCHEMA, FleetScorer
 from anomaly_platform.ml.training import fleet as fleet_module
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet

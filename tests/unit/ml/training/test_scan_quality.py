@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from anomaly_platform.ml.features.scans import ScanFeatureSet
+from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 from anomaly_platform.ml.training.scan_quality import inject_scans, measure
 from anomaly_platform.simulator.supply_network import simulate_supply_network
 

@@ -16,9 +16,9 @@ pytest.importorskip("torch", reason="the sequence model trains with torch")
 
 from safetensors.numpy import load_file
 
-from anomaly_platform.ml.detectors.sequence_lstm_calibrated import CalibratedSequence
-from anomaly_platform.ml.features.scans import ScanFeatureSet
-from anomaly_platform.ml.sessions import SessionDetector
+from anomaly_platform.ml.backtest.sessions import SessionDetector
+from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
+from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 from anomaly_platform.ml.training.sequence_trainer import (
     ConfigurationError,
     TrainerConfig,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from anomaly_platform.ml.detectors.sequence_lstm_events import (
+from anomaly_platform.ml.detectors.sequence_lstm.events import (
     RESERVED,
     EventSequences,
     SequenceSpec,

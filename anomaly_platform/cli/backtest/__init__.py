@@ -1,0 +1,1 @@
+"""``anomaly backtest``: files in, scores and reports out."""

@@ -1,0 +1,280 @@
+"""Files of one's own as wide frames: one column of times, one per metric, labels apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from anomaly_platform.ingest.cells import read_labels, read_numbers
+from anomaly_platform.ingest.event_days import parse_event_time
+from anomaly_platform.ingest.files.batches import is_unnamed
+from anomaly_platform.ingest.files.readers import read_raw
+from anomaly_platform.ingest.files.sources import UnreadableFile
+from anomaly_platform.ingest.layout.mapping import ColumnMapping, MappingError, listed, plain
+from anomaly_platform.ingest.layout.metrics import Layout, LayoutContext, resolve_layout
+
+TIME = "__time"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricFile:
+    """A file of readings.
+
+    Attributes
+    ----------
+    path : Path
+        Where it came from.
+    columns : tuple of str
+        What the file has, in its order, used or not.
+    frame : polars.DataFrame
+        Column :data:`TIME` (UTC, never null) and a float column per metric, a row per row of the
+        file (per time in a long file, or one of several entities), in the file's order.
+    time_name : str
+        What the file calls its time.
+    time_text : polars.Series
+        The times as the file has them.
+    labels : polars.Series or None
+        Known anomalies; null where a row has no label.
+    repeated : polars.Series
+        Rows whose time an earlier row has; they are not scored.
+    notes : tuple of str
+        What of the file is left out, in words.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    frame: pl.DataFrame
+    time_name: str
+    time_text: pl.Series
+    labels: pl.Series | None
+    repeated: pl.Series
+    notes: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names of the metrics, in the file's order."""
+        return [name for name in self.frame.columns if name != TIME]
+
+    @property
+    def readings(self) -> pl.DataFrame:
+        """The rows that count, each time once."""
+        return self.frame.filter(~self.repeated)
+
+
+def read_metric_file(path: Path, mapping: ColumnMapping, timezone: str = "UTC") -> MetricFile:
+    """Read a wide or long file of any accepted format.
+
+    Parameters
+    ----------
+    path : Path
+    mapping : ColumnMapping
+        What is said of the columns; of those to ignore the file may have some or none.
+    timezone : str
+        Zone of times that name none.
+
+    Raises
+    ------
+    UnreadableFile
+        When the file cannot be understood; the message names the file, the row and the fix.
+    """
+    if not path.is_file():
+        raise UnreadableFile(f"there is no file {path}")
+    try:
+        rows, layout, context = _rows(path, mapping, timezone)
+    except MappingError as error:
+        raise UnreadableFile(f"{path.name}: {error}") from None
+    text = rows[layout.columns["event_time"]]
+    times = parse_event_time(text, context.zone)
+    if times.null_count():
+        raise UnreadableFile(f"{path.name}{_no_time(text, times, context)}")
+    labels = _labels(path, rows, layout)
+    metrics = layout.metric_columns(rows.columns) if layout.wide else [layout.columns["value"]]
+    notes = (*_left_out(layout, context), *_unread(path, rows, metrics))
+    read = MetricFile(
+        path=path,
+        columns=tuple(rows.columns),
+        frame=rows.select(times.alias(TIME), *(_number(name) for name in metrics)),
+        time_name=text.name,
+        time_text=text,
+        labels=labels,
+        repeated=~times.is_first_distinct(),
+        notes=notes,
+    )
+    entity = layout.columns.get("entity")
+    if not layout.wide or (entity is not None and rows[entity].n_unique() > 1):
+        return _pivoted(read, _long(read, rows, layout))
+    if read.repeated.any():
+        place = int(read.repeated.arg_true()[0])
+        note = (
+            f"{read.repeated.sum():,} rows have the time of an earlier row, such as row "
+            f"{place + 1} ({text[place]}); they get no score, the first row of a time counts"
+        )
+        read = replace(read, notes=(*notes, note))
+    return read
+
+
+def _rows(
+    path: Path, mapping: ColumnMapping, timezone: str
+) -> tuple[pl.DataFrame, Layout, LayoutContext]:
+    """Return all rows of a file as text, and what its columns mean."""
+    parts = []
+    layout: Layout | None = None
+    context = LayoutContext(path.name, datetime.now(UTC), mapping, timezone=timezone)
+    for batch in read_raw(path, path.name):
+        if batch.rejects.height:
+            number, reason = batch.rejects.select("row_number", "reason").row(0)
+            raise UnreadableFile(f"{path.name}, row {number}: {reason}")
+        if layout is None:
+            there = tuple(name for name in mapping.ignore if name in batch.frame.columns)
+            context = replace(context, mapping=replace(mapping, ignore=there))
+            layout = resolve_layout(batch.frame.columns, context)
+        parts.append(batch.frame)
+    if layout is None or not sum(part.height for part in parts):
+        raise UnreadableFile(f"{path.name} has no rows")
+    return pl.concat(parts, how="diagonal"), layout, context
+
+
+def _no_time(text: pl.Series, times: pl.Series, context: LayoutContext) -> str:
+    """Say which cell is no time, or that the file seems to have no column of times."""
+    place = int(times.is_null().arg_true()[0])
+    known = {plain(name) for name in context.fields["event_time"]}
+    guessed = text.name not in context.mapping.columns and plain(text.name) not in known
+    if guessed and times.null_count() == len(times):
+        return (
+            f": no column has the time: none is called timestamp or time, and the first one, "
+            f"{text.name}, has {text[place]!r} in row {place + 1}; name the column of the time "
+            "with --map column=timestamp"
+        )
+    return f", row {place + 1}: {text[place]!r} is no time"
+
+
+def _left_out(layout: Layout, context: LayoutContext) -> Iterator[str]:
+    """Say which columns are not used although nobody asked for that."""
+    unused = [
+        name
+        for name in layout.ignored
+        if name not in context.mapping.ignore and not is_unnamed(name)
+    ]
+    rest = []
+    for name in unused:
+        field = next(
+            (
+                field
+                for field, names in context.fields.items()
+                if plain(name) in {plain(known) for known in names} and field in layout.columns
+            ),
+            None,
+        )
+        if field is None:
+            rest.append(name)
+        else:
+            yield (
+                f"column {name} is left out, as {layout.columns[field]} is {_MEANINGS[field]}"
+                + ("; rename it if it is a metric" if layout.wide else "")
+            )
+    if rest:
+        yield f"left out: {listed(rest)}"
+
+
+_MEANINGS = {
+    "event_time": "the time",
+    "entity": "the entity",
+    "metric": "the metric",
+    "value": "the value",
+    "event_id": "the id",
+    "metadata": "the metadata",
+    "label": "the label",
+}
+
+
+def _long(read: MetricFile, rows: pl.DataFrame, layout: Layout) -> pl.DataFrame:
+    """Return time, metric, value and row of each reading; with several entities it says whose."""
+    entity = layout.columns.get("entity")
+    whose = pl.lit("")
+    if entity is not None and rows[entity].n_unique() > 1:
+        whose = pl.concat_str(pl.col("__entity").fill_null(""), pl.lit(":"))
+    frame = read.frame.with_row_index("__row")
+    if entity is not None:
+        frame = frame.with_columns(rows[entity].alias("__entity"))
+    kept = [name for name in ("__entity", "__row", TIME) if name in frame.columns]
+    if layout.wide:
+        long = frame.unpivot(
+            on=read.metrics, index=kept, variable_name="__metric", value_name="__value"
+        )
+    else:
+        metric = layout.columns.get("metric")
+        name = rows[metric] if metric else pl.lit(layout.constants.get("metric"))
+        long = frame.select(*kept, name.alias("__metric"), pl.col(read.metrics[0]).alias("__value"))
+    return long.select(TIME, "__row", "__value", metric=pl.concat_str(whose, "__metric"))
+
+
+def _pivoted(read: MetricFile, long: pl.DataFrame) -> MetricFile:
+    """Return the file with a row per time and a column per metric."""
+    notes = read.notes
+    extra = long.filter(~pl.struct(TIME, "metric").is_first_distinct())
+    if extra.height:
+        row, metric = extra.sort("__row").select("__row", "metric").row(0)
+        note = (
+            f"{extra.height:,} readings have metric and time of an earlier one, such as {metric} "
+            f"in row {row + 1}; the first one counts"
+        )
+        notes = (*notes, note)
+    wide = long.pivot(
+        on="metric", index=TIME, values="__value", aggregate_function="first", maintain_order=True
+    ).sort(TIME)
+    known = None
+    if read.labels is not None:
+        labels = read.frame.select(TIME, label=read.labels)
+        known = wide.select(TIME).join(
+            labels.group_by(TIME).agg(pl.col("label").any()),
+            on=TIME,
+            how="left",
+            maintain_order="left",
+        )["label"]
+    text = wide[TIME].dt.strftime("%Y-%m-%dT%H:%M:%S%.fZ").alias(read.time_name)
+    never = pl.repeat(False, wide.height, eager=True)
+    return replace(read, frame=wide, time_text=text, labels=known, repeated=never, notes=notes)
+
+
+def _number(name: str) -> pl.Expr:
+    value = pl.col(name).str.strip_chars().cast(pl.Float64, strict=False)
+    return pl.when(value.is_finite()).then(value).alias(name)
+
+
+def _unread(path: Path, rows: pl.DataFrame, names: Sequence[str]) -> tuple[str, ...]:
+    """Say of which columns how many readings are no numbers.
+
+    Raises
+    ------
+    UnreadableFile
+        When no column has a single one.
+    """
+    said, useful = [], 0
+    for name in names:
+        cells = read_numbers(rows[name])
+        wrong = cells.reasons.is_not_null()
+        useful += cells.values.count()
+        if wrong.any():
+            first = int(wrong.arg_true()[0])
+            said.append(
+                f"column {name}: {wrong.sum():,} of {rows.height:,} cells are left out, such as "
+                f"{str(rows[name][first])[:40]!r} in row {first + 1}: {cells.reasons[first]}"
+            )
+    if said and not useful:
+        raise UnreadableFile(f"{path.name} has no readings; {said[0]}")
+    return tuple(said)
+
+
+def _labels(path: Path, rows: pl.DataFrame, layout: Layout) -> pl.Series | None:
+    column = layout.columns.get("label")
+    if column is None:
+        return None
+    cells = read_labels(rows[column])
+    if cells.reasons.count():
+        place = int(cells.reasons.is_not_null().arg_true()[0])
+        raise UnreadableFile(f"{path.name}, row {place + 1}: {cells.reasons[place]}")
+    return cells.values

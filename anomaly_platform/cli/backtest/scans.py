@@ -1,0 +1,375 @@
+"""``anomaly backtest scans``: a file of scans in, the enhanced response out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import polars as pl
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from anomaly_platform.ingest.files.sources import UnreadableFile
+from anomaly_platform.streams import BARCODE
+
+if TYPE_CHECKING:
+    from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
+    from anomaly_platform.ml.features.scans.reference import ScanReference
+    from anomaly_platform.ml.scans.response import BarcodeTotals
+    from anomaly_platform.ml.scans.scoring import BarcodeModels
+
+#: Fewer scans than this teach nothing; the rules then speak alone.
+LEAST_TO_LEARN = 2_000
+#: Scans that the sequence model is shown in all its epochs together, about a minute's worth.
+_SHOWN = 3_000_000
+_MOST_EPOCHS, _LEAST_EPOCHS = 20, 4
+_START = datetime(1970, 1, 2, tzinfo=UTC)
+
+
+class _Step(Protocol):
+    def __call__(self, text: str, *, renamed: bool = ...) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scans:
+    """Valid scans of a file, and what became of the other rows."""
+
+    frame: pl.DataFrame
+    refused: pl.DataFrame
+    duplicates: int
+
+
+def backtest_scans(
+    file: Path,
+    out: Path,
+    *,
+    train: Path | None,
+    reference: Path | None,
+    labels: Path | None,
+    seed: int,
+    console: Console,
+) -> None:
+    """Judge the scans of a file and write the response.
+
+    Parameters
+    ----------
+    file : Path
+        Scans: CSV, JSON (``{"data": […]}`` or a list), JSON Lines or Parquet, gzipped or not.
+    out : Path
+        Receives the response as JSON.
+    train : Path or None
+        What to learn from; None learns from the file itself when it is large enough, each half
+        judged by what the other taught, and lets the rules speak alone when it is not. Labels are
+        never learned from.
+    reference : Path or None
+        Folder with ``locations.csv`` and the like; None takes a folder ``reference`` beside the
+        file, if there is one.
+    labels : Path or None
+        CSV with ``event_id`` and ``kind``: what is known, for the summary only.
+    seed : int
+        Of every random choice.
+    console : Console
+        Shows progress and the summary.
+
+    Raises
+    ------
+    UnreadableFile
+        When a file or the reference cannot be used; the message says why.
+    """
+    from anomaly_platform.ml.scans.response import write_response
+
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
+    ) as progress:
+
+        def step(text: str, *, renamed: bool = False) -> None:
+            last = progress.tasks[-1].id if progress.tasks else None
+            if last is not None and renamed:
+                progress.update(last, description=text)
+                return
+            if last is not None:
+                progress.update(last, total=1, completed=1)
+                progress.stop_task(last)
+            progress.add_task(text, total=None)
+
+        step(f"reading {file.name}")
+        known = _reference(file, reference)
+        scans = read_scans(file)
+        features = BARCODE.features.compute(scans.frame)
+        if train is None:
+            judges = _learn_in_folds(features, known, seed, step)
+        else:
+            history = BARCODE.features.compute(read_scans(train).frame)
+            judges = [(features, _learn(history, known, seed, step))]
+        step(f"judging {features.height:,} scans")
+        kept: list[pl.DataFrame] = []
+
+        def chunks() -> Iterator[pl.DataFrame]:
+            for part, models in judges:
+                for scored in models.in_chunks(part) if part.height else ():
+                    kept.append(_findings(scored))
+                    yield scored
+
+        file_ids = scans.frame["file_id"].drop_nulls()
+        with out.open("w", encoding="utf-8") as target:
+            totals = write_response(target, chunks(), file_ids[0] if len(file_ids) else file.stem)
+    _summary(console, scans, judges[0][1], known, totals)
+    if labels is not None:
+        found = pl.concat(kept) if kept else _findings(features.head(0))
+        console.print(_against_labels(found, labels))
+    console.print(f"{out}", soft_wrap=True)
+
+
+def read_scans(file: Path) -> Scans:
+    """Read and validate all scans of a file, as the platform would.
+
+    Raises
+    ------
+    UnreadableFile
+        When the file cannot be understood.
+    FileNotFoundError
+        When it is not there.
+    """
+    from anomaly_platform.ingest.layout.mapping import SCAN_FIELDS
+    from anomaly_platform.ingest.layout.metrics import LayoutContext
+    from anomaly_platform.ingest.layout.scans import RAW_SCAN_ROWS, read_raw_scans
+    from anomaly_platform.ingest.rejects import no_rejects
+    from anomaly_platform.ingest.validation.scans import validate_scans
+
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {file}")
+    now = datetime.now(UTC)
+    context = LayoutContext(name=file.name, now=now, fields=SCAN_FIELDS, start=_START)
+    raw, refused, duplicates = [pl.DataFrame(schema=RAW_SCAN_ROWS)], [no_rejects()], 0
+    for rows, rejects in read_raw_scans(file, context):
+        raw.append(rows)
+        refused.append(rejects)
+    together = pl.concat(raw).with_columns(batch_seq=pl.lit(1, pl.Int64))
+    days: list[pl.DataFrame] = []
+    for (day,), rows in together.group_by("event_date"):
+        done = validate_scans(rows, day, start=_START, now=now)
+        days.append(done.frame)
+        refused.append(done.rejects.drop("batch_seq").match_to_schema(refused[0].schema))
+        duplicates += done.duplicates
+    if not days:
+        days.append(validate_scans(together, now.date(), start=_START, now=now).frame)
+    frame = pl.concat(days).with_columns(entity="epc_code")
+    order = ("epc_code", "event_time", "event_id", "location_id", "business_step", "event_type")
+    return Scans(frame.sort(order), pl.concat(refused), duplicates)
+
+
+def _reference(file: Path, folder: Path | None) -> ScanReference:
+    from anomaly_platform.ml.features.scans.reference import ScanReference
+
+    if folder is not None and not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    try:
+        return ScanReference.read(folder or file.parent / "reference")
+    except ValueError as error:
+        raise UnreadableFile(str(error)) from None
+
+
+def _learn_in_folds(
+    features: pl.DataFrame, reference: ScanReference, seed: int, step: _Step
+) -> list[tuple[pl.DataFrame, BarcodeModels]]:
+    """Learn from the file itself: each half of the lots is judged by what the other half taught.
+
+    A model that has seen an anomaly finds it less surprising; lots travel together, so that a unit
+    whose lot was learned is as good as learned.
+    """
+    lot = pl.col("epc_code").str.extract(r"^(.*)\.[^.]*\.[^.]*$").fill_null(pl.col("epc_code"))
+    first = _is_in_first_half(features.select(lot).to_series())
+    parts = [features.filter(first), features.filter(~first)]
+    if min(part.height for part in parts) < LEAST_TO_LEARN:
+        return [(features, _learn(features.head(0), reference, seed, step))]
+    search: SvmSearch | None = None
+    judges: list[tuple[pl.DataFrame, BarcodeModels]] = []
+    for number, (judged, learned) in enumerate((parts, parts[::-1])):
+        step(f"learning from half {number + 1}")
+        models = _learn(learned, reference, seed, step, search)
+        if models.svm is not None and models.svm.svm.chosen is not None:
+            # What the first search found serves both: they differ in rows, not in kind.
+            nu, gamma, kernel = models.svm.svm.chosen
+            search = replace(models.svm.svm.search, nu=(nu,), gamma=(gamma,), kernel=(kernel,))
+        judges.append((judged, _calibrated_on(models, judged)))
+    return judges
+
+
+def _calibrated_on(models: BarcodeModels, judged: pl.DataFrame) -> BarcodeModels:
+    """Calibrate on the half that is judged, of which the models have seen no lot.
+
+    What is unusual is then unusual within the file: without labels, and with hindsight.
+    """
+    from anomaly_platform.ml.calibration.conformal import Calibration
+    from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
+    from anomaly_platform.ml.detectors.sequence_lstm.calibrated import (
+        TAIL_FLOOR,
+        CalibratedSequence,
+        doubtful,
+    )
+    from anomaly_platform.ml.scans.scoring import BarcodeModels, fit_fusion
+
+    if models.lstm is None or models.svm is None:
+        return models
+    scans = models.rules.score(judged, reasons=False)
+    believed = ~doubtful(scans)
+    surprise, distance = models.lstm.judge(scans).raw, models.svm.judge(scans).raw
+    lstm = CalibratedSequence(
+        models.lstm.model, Calibration.fit(surprise[believed], tail_floor=TAIL_FLOOR)
+    )
+    svm = CalibratedSvm(
+        models.svm.inputs,
+        models.svm.svm,
+        Calibration.fit(distance[believed], tail_floor=models.svm.svm.tail_floor),
+    )
+    return BarcodeModels(models.rules, lstm, svm, fit_fusion(scans, lstm, svm))
+
+
+def _is_in_first_half(lots: pl.Series) -> pl.Series:
+    from anomaly_platform.ingest.bucketing import bucket_of
+
+    return bucket_of(lots) % 2 == 0
+
+
+def _learn(
+    features: pl.DataFrame,
+    reference: ScanReference,
+    seed: int,
+    step: _Step,
+    search: SvmSearch | None = None,
+) -> BarcodeModels:
+    """Learn from scan features; too few of them teach nothing. Labels are not read."""
+    from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
+    from anomaly_platform.ml.detectors.rules.detector import RulesModel
+    from anomaly_platform.ml.detectors.rules.routes import RouteStatistics
+    from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
+    from anomaly_platform.ml.detectors.sequence_lstm.parameters import TrainingParameters
+    from anomaly_platform.ml.scans.scoring import BarcodeModels, fit_fusion
+
+    if features.height < LEAST_TO_LEARN:
+        return BarcodeModels(RulesModel(reference, RouteStatistics.empty()))
+    rules = RulesModel.fit(features, reference)
+    judged = rules.score(features.drop("label", "anomaly_kind"), reasons=False)
+    try:
+        step(f"learning from {features.height:,} scans: one-class SVM")
+        svm = CalibratedSvm.fit(judged, reference, seed=seed, search=search)
+        epochs = min(_MOST_EPOCHS, max(_LEAST_EPOCHS, _SHOWN // features.height))
+        step("learning: sequence model")
+
+        def show(figures: Mapping[str, object]) -> None:
+            said = f"learning: sequence model, epoch {figures['epoch']} of at most {epochs}"
+            step(said, renamed=True)
+
+        lstm = CalibratedSequence.fit(
+            judged, parameters=TrainingParameters(max_epochs=epochs), seed=seed, progress=show
+        )
+    except ValueError as error:
+        # All of one lot, or of one instant: there is nothing that a model could be held against.
+        step(f"only the rules are learned: {error}")
+        return BarcodeModels(rules)
+    return BarcodeModels(rules, lstm, svm, fit_fusion(judged, lstm, svm))
+
+
+def _findings(scored: pl.DataFrame) -> pl.DataFrame:
+    """Return what the comparison with labels needs."""
+    names = [f"{kind}_score" for kind in _kinds()]
+    wanted = ("event_id", *names, "final_confidence")
+    return scored.select(
+        pl.col(name) if name in scored.columns else pl.lit(None).alias(name) for name in wanted
+    )
+
+
+def _kinds() -> tuple[str, ...]:
+    from anomaly_platform.ml.detectors.rules.detector import RULE_KINDS
+
+    return RULE_KINDS
+
+
+def _summary(
+    console: Console,
+    scans: Scans,
+    models: BarcodeModels,
+    reference: ScanReference,
+    totals: BarcodeTotals,
+) -> None:
+    counts, ml = totals.file_anomaly_stats, totals.ml_summary_stats
+    names = [name for name in ("lstm", "svm") if getattr(models, name) is not None]
+    table = Table(title="What was found")
+    table.add_column("")
+    table.add_column("scans", justify="right")
+    found = {
+        "judged": counts.total_events,
+        "fake codes (epcFake)": counts.epc_fake_count,
+        "duplicates (epcDup)": counts.epc_dup_count,
+        "wrong places (locErr)": counts.loc_err_count,
+        "wrong order (evtOrderErr)": counts.evt_order_err_count,
+        "impossible journeys (jump)": counts.jump_count,
+        "found by the learned detectors": ml.total_ml_anomalies,
+        "… and by no rule": ml.ml_only_detections,
+    }
+    for what, count in found.items():
+        table.add_row(what, f"{count:,}")
+    console.print(table)
+    console.print(
+        f"Detectors: rules{''.join(', ' + name for name in names)}; "
+        f"{reference.locations.height} places known; {scans.duplicates:,} duplicate rows, "
+        f"{scans.refused.height:,} refused.",
+        soft_wrap=True,
+    )
+    reasons = scans.refused["reason"].value_counts(sort=True).head(5)
+    for reason, count in reasons.iter_rows():
+        console.print(f"  refused {count:,}: {reason}", soft_wrap=True)
+
+
+def _against_labels(found: pl.DataFrame, labels: Path) -> Table:
+    """Compare with what is known: per rule event by event, and the confidence over all kinds."""
+    from anomaly_platform.ml.evaluation.measures import auc_pr
+
+    known = _read_labels(labels)
+    table = Table(title=f"Against {labels.name}")
+    for heading in ("kind", "labelled", "found", "false alarms", "precision", "recall", "AUC-PR"):
+        table.add_column(heading, justify="left" if heading == "kind" else "right")
+    kinds = known["kind"].unique().sort().to_list()
+    anomalous = found["event_id"].is_in(known["event_id"].implode())
+    for kind in [*kinds, "all"]:
+        of_kind = known if kind == "all" else known.filter(pl.col("kind") == kind)
+        truth = found["event_id"].is_in(of_kind["event_id"].implode())
+        own = f"{kind}_score"
+        score = found[own] if own in found.columns else found["final_confidence"]
+        # A subtle anomaly is told from ordinary scans; another anomaly's alarm is not a false one.
+        counted = truth | ~anomalous
+        flags = (score >= 50) & counted
+        hits, alarms = int((flags & truth).sum()), int((flags & ~truth).sum())
+        confidence = found["final_confidence"].filter(counted).to_numpy()
+        positives = truth.filter(counted).to_numpy()
+        area = auc_pr(positives, confidence) if positives.any() and not positives.all() else None
+        table.add_row(
+            kind,
+            f"{int(truth.sum()):,}",
+            f"{hits:,}",
+            f"{alarms:,}",
+            _share(hits, hits + alarms),
+            _share(hits, int(truth.sum())),
+            "–" if area is None else f"{area:.3f}",
+        )
+    return table
+
+
+def _read_labels(labels: Path) -> pl.DataFrame:
+    try:
+        known = pl.read_csv(labels, infer_schema=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UnreadableFile(f"{labels.name}: {error}") from None
+    if "event_id" not in known.columns:
+        raise UnreadableFile(f"{labels.name} has no column event_id")
+    kind = next((name for name in ("kind", "anomaly_kind") if name in known.columns), None)
+    kinds = pl.lit("anomaly") if kind is None else pl.col(kind).fill_null("anomaly")
+    return known.select("event_id", kind=kinds)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.3f}" if whole else "–"

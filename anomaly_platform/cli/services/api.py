@@ -1,0 +1,71 @@
+"""``anomaly api``: the API's worker processes in the foreground."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich.console import Console
+
+from anomaly_platform.platform import Platform
+from anomaly_platform.settings import Settings
+from anomaly_platform.storage.postgres.database import prepare_databases
+
+_GRACE_SECONDS = 10
+_THREADS = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS")
+
+
+def serve(settings: Settings, console: Console, *, host: str, port: int, workers: int) -> int:
+    """Run until Ctrl-C; return the exit code."""
+    _begin_with_single_threads()
+    import uvicorn
+
+    from anomaly_platform.cli.services.up import free_port
+    from anomaly_platform.logs import configure_logging
+    from anomaly_platform.serving.metrics.folder import DIRECTORY_VARIABLE, prepare_directory
+
+    if not free_port(host, port):
+        console.print(f"[red]Port {port} on {host} is taken; choose another with --port.")
+        return 2
+    configure_logging(settings.log_level, settings.log_format, whole_process=True)
+    # Once, before several workers would try: the server is started and its tables are current.
+    platform = Platform(settings)
+    prepare_databases(settings)
+    # Workers are new processes, in which the settings are read again.
+    os.environ["ANOMALY_HOME"] = str(settings.home)
+    # Read when a worker first imports the client: it has to be there before.
+    os.environ[DIRECTORY_VARIABLE] = str(prepare_directory(settings.home))
+    try:
+        uvicorn.run(
+            "anomaly_platform.serving.app:worker_app",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            loop="uvloop",
+            # By name: workers are spawned, and import it themselves.
+            http="anomaly_platform.serving.http.connections:BoundedHttp",
+            # There are no such routes, and their connections would have other limits.
+            ws="none",
+            # Each worker writes its log as the settings say; this process does already.
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+    finally:
+        platform.release()
+    return 0
+
+
+def _begin_with_single_threads() -> None:
+    """Start this very command again unless somebody has said how many threads libraries get.
+
+    Requests are small: threads that are woken for each of two hundred steps of Polars, or made for
+    each call of PyTorch, cost as much as the work. The numbers are read when the libraries are
+    imported, which has happened by now.
+    """
+    unsaid = [name for name in _THREADS if name not in os.environ]
+    if unsaid:
+        os.environ.update(dict.fromkeys(unsaid, "1"))
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - itself

@@ -1,0 +1,57 @@
+"""``anomaly dispatch``: the process that delivers messages."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from rich.console import Console
+
+from anomaly_platform.notifications.dispatcher import Dispatcher, open_dispatcher
+from anomaly_platform.platform import Platform
+from anomaly_platform.settings import Settings
+
+
+def run_dispatcher(settings: Settings, console: Console, *, once: bool = False) -> None:
+    """Deliver until SIGINT or SIGTERM, or, with `once`, what is due now.
+
+    Raises
+    ------
+    SettingsError
+        When the routes cannot be understood.
+    DatabaseError
+        When the platform's database cannot be used.
+    """
+    platform = Platform(settings)
+    try:
+        asyncio.run(_dispatch(settings, platform.urls.application, console, once=once))
+    finally:
+        platform.release()
+
+
+async def _dispatch(settings: Settings, url: str, console: Console, *, once: bool) -> None:
+    async with open_dispatcher(settings, url) as dispatcher:
+        names = ", ".join(channel.name for channel in dispatcher.channels)
+        console.print(f"Channels: {names or 'none; see docs/alerts.md'}", soft_wrap=True)
+        if once:
+            await _deliver_once(dispatcher, console)
+            return
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        await dispatcher.run(stop)
+
+
+async def _deliver_once(dispatcher: Dispatcher, console: Console) -> None:
+    while await dispatcher.route():
+        pass
+    for channel in dispatcher.channels:
+        delivered = failed = 0
+        while True:
+            batch = await dispatcher.deliver(channel)
+            delivered += batch.delivered
+            failed += batch.failed + batch.refused
+            if not batch.delivered:
+                break
+        console.print(f"{channel.name}: {delivered} delivered, {failed} failed", soft_wrap=True)

@@ -1,0 +1,165 @@
+"""``anomaly up``: the database, Dagster, the API and MLflow's pages, in the foreground."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from rich.console import Console
+
+from anomaly_platform.cli.runtime import open_runtime
+from anomaly_platform.cli.services.readiness import Awaited, probed, tell_as_they_answer
+from anomaly_platform.cli.services.supervisor import Service, Supervisor
+from anomaly_platform.notifications.channels.routes import Routes
+from anomaly_platform.platform import Platform
+from anomaly_platform.settings import Settings
+from anomaly_platform.storage.postgres.database import DatabaseError, ensure_databases
+
+_PATIENCE_SECONDS = 120
+_LAST_WORDS_SECONDS = 3
+#: MLflow asks nobody for a password: its pages are for this machine alone.
+_MLFLOW_HOST = "127.0.0.1"
+
+
+def free_port(host: str, port: int) -> bool:
+    """Return whether nothing listens on the port."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((host, port)) != 0
+
+
+def run_platform(
+    settings: Settings, console: Console, host: str, port: int, *, mlflow: bool = True
+) -> int:
+    """Run until Ctrl-C; return the exit code.
+
+    Parameters
+    ----------
+    mlflow : bool
+        Whether MLflow's pages are served; the registry is mirrored either way.
+    """
+    # A server of the user's own has its own pages.
+    mlflow = mlflow and settings.mlflow_url is None
+    # A mistake in the routes is told now, and not by a dispatcher that starts again and again.
+    Routes(settings.alert_routes)
+    taken = _taken_port(settings, host, port, mlflow=mlflow)
+    if taken:
+        console.print(f"[red]{taken}")
+        return 2
+    with open_runtime(settings) as runtime:
+        environment = dict(runtime.environment)
+        services = _services(
+            runtime.platform, Path(environment["DAGSTER_HOME"]), host, port, mlflow=mlflow
+        )
+
+        def keep_database() -> None:
+            if settings.is_embedded:
+                try:
+                    ensure_databases(settings)
+                except DatabaseError as error:
+                    console.print(f"PostgreSQL does not answer: {error}", soft_wrap=True)
+
+        supervisor = Supervisor(
+            services, environment, settings.home / "logs", console.print, keep_database
+        )
+
+        def announce() -> None:
+            console.print(f"Starting; logs are in {supervisor.log_folder}", soft_wrap=True)
+            tell_as_they_answer(
+                _awaited(settings, supervisor.log_folder, host, port, mlflow=mlflow),
+                lambda line: console.print(line, soft_wrap=True),
+                patience_s=_PATIENCE_SECONDS,
+                stopping=lambda: supervisor.stopping,
+            )
+            if supervisor.stopping:
+                return
+            for stream in runtime.platform.streams:
+                folder = runtime.platform.landing.folder(stream.name)
+                console.print(f"Drop files   {folder}  ({stream.title})", soft_wrap=True)
+            console.print(f"Database     {runtime.platform.public_url}", soft_wrap=True)
+            console.print("Stop with Ctrl-C.")
+
+        # Beside the supervisor, which restarts what dies meanwhile and hears Ctrl-C at once.
+        announcing = threading.Thread(target=announce, name="announce", daemon=True)
+        supervisor.run(announcing.start)
+        announcing.join(_LAST_WORDS_SECONDS)
+        console.print("Stopped.")
+    return 0
+
+
+def _awaited(
+    settings: Settings, logs: Path, host: str, port: int, *, mlflow: bool
+) -> list[Awaited]:
+    """Return what a person may want to open, with how to find out whether it answers."""
+    api = f":{settings.api_port}"
+    ui = f":{port}"
+    found = [
+        Awaited(
+            "API",
+            f"http://{settings.api_host}{api}/docs",
+            f"http://{probed(settings.api_host)}{api}/health/ready",
+            str(logs / "api.log"),
+        ),
+        Awaited(
+            "Dagster UI",
+            f"http://{host}{ui}",
+            f"http://{probed(host)}{ui}/server_info",
+            str(logs / "webserver.log"),
+        ),
+    ]
+    if mlflow:
+        url = f"http://{_MLFLOW_HOST}:{settings.mlflow_port}"
+        found.append(Awaited("MLflow", url, f"{url}/health", str(logs / "mlflow.log")))
+    return found
+
+
+def _services(
+    platform: Platform, home: Path, host: str, port: int, *, mlflow: bool
+) -> list[Service]:
+    dagster = str(Path(sys.executable).with_name("dagster"))
+    anomaly = str(Path(sys.executable).with_name("anomaly"))
+    workspace = ["--workspace", str(home / "workspace.yaml")]
+    services = [
+        Service(
+            "webserver",
+            [f"{dagster}-webserver", *workspace, "--host", host, "--port", str(port)],
+        ),
+        Service("daemon", [f"{dagster}-daemon", "run", *workspace]),
+        Service("dispatcher", [anomaly, "dispatch"]),
+        Service("api", [anomaly, "api"]),
+    ]
+    if platform.settings.mqtt_url is not None:
+        services.append(Service("mqtt", [anomaly, "mqtt"]))
+    if mlflow:
+        services.append(_mlflow_service(platform))
+    return services
+
+
+def _taken_port(settings: Settings, host: str, port: int, *, mlflow: bool) -> str:
+    """Return which port is taken and what to do about it, or nothing."""
+    wanted = [
+        (host, port, "Dagster's UI", "choose another with --port"),
+        (settings.api_host, settings.api_port, "the API", "choose another with ANOMALY_API_PORT"),
+    ]
+    if mlflow:
+        fix = "choose another with ANOMALY_MLFLOW_PORT, or do without with --no-mlflow"
+        wanted.append((_MLFLOW_HOST, settings.mlflow_port, "MLflow", fix))
+    for address, number, user, fix in wanted:
+        if not free_port(address, number):
+            return f"Port {number} on {address}, which {user} would use, is taken; {fix}."
+    return ""
+
+
+def _mlflow_service(platform: Platform) -> Service:
+    from anomaly_platform.registry.mlflow.model_registry import server_environment
+
+    program = str(Path(sys.executable).with_name("mlflow"))
+    port = str(platform.settings.mlflow_port)
+    return Service(
+        "mlflow",
+        [program, "server", "--host", _MLFLOW_HOST, "--port", port, "--workers", "1"],
+        # The database's URL, which may hold a password, is no argument that others could see.
+        server_environment(platform),
+    )

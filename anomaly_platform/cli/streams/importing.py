@@ -1,0 +1,103 @@
+"""``anomaly import``: files into landing, with the mapping that makes sense of their columns."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from anomaly_platform.assets.raw import layout_context
+from anomaly_platform.assets.row_formats import row_format
+from anomaly_platform.ingest.layout.mapping import ColumnMapping
+from anomaly_platform.platform import Platform
+from anomaly_platform.settings import Settings
+from anomaly_platform.streams import ScanStream, Stream
+
+#: Files with these names are no scans but what is known of the network beforehand.
+REFERENCE_FILES = ("locations.csv", "companies.csv", "tier_moves.csv", "steps.csv", "vehicles.csv")
+
+
+def import_into_landing(
+    settings: Settings,
+    stream: Stream,
+    files: Sequence[Path],
+    mapping: ColumnMapping,
+    console: Console,
+) -> None:
+    """Copy files into the stream's landing folder.
+
+    Each file's header is looked at first, so that a mapping that does not fit is refused here and
+    not hours later. A file that cannot be read at all is copied nevertheless: the platform keeps
+    it with the reason.
+
+    Raises
+    ------
+    FileNotFoundError
+        When a file is not there.
+    FileExistsError
+        When a file of the same name waits in landing.
+    MappingError
+        When the mapping names a column or field that does not exist.
+    """
+    from anomaly_platform.ingest.files.sources import UnreadableFile
+    from anomaly_platform.ingest.layout.mapping import MappingError
+
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        raise FileNotFoundError(f"there is no file {missing[0]}")
+    platform = Platform(settings)
+    taken = {file.name for file in platform.landing.waiting(stream.name)}
+    for file in files:
+        if file.name in taken:
+            raise FileExistsError(
+                f"landing/{stream.name} has a file {file.name} already, which this one would "
+                f"replace: run `anomaly run {stream.name}` first, or rename one of them"
+            )
+        taken.add(file.name)
+    for file in files:
+        if isinstance(stream, ScanStream) and file.name in REFERENCE_FILES:
+            _refuse_bad_reference(file)
+            target = platform.reference_folder(stream) / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+            console.print(f"{file.name} → {target} (reference, read at the next training)")
+            continue
+        context = layout_context(platform, stream, file.name, mapping, datetime.now(UTC))
+        try:
+            layout = row_format(stream).layout(file, context)
+            shape = "wide" if layout.wide else "long"
+            whose = f", entity {layout.entity_from_name}" if layout.entity_from_name else ""
+            said = f"{shape}{whose}"
+        except MappingError as error:
+            raise MappingError(f"{file.name}: {error}") from None
+        except UnreadableFile as error:
+            said = f"will be rejected: {error}"
+        text = None if mapping == ColumnMapping() else mapping.to_json()
+        platform.landing.put(stream.name, file, text)
+        console.print(f"{file.name} → landing/{stream.name} ({said})", soft_wrap=True)
+    console.print(
+        f"`anomaly run {stream.name}` takes them in now; a running platform does so by itself."
+    )
+
+
+def _refuse_bad_reference(file: Path) -> None:
+    """Read a reference file now, rather than have the next training fail on it.
+
+    Raises
+    ------
+    MappingError
+        When a column is missing, or a value is not what it should be.
+    """
+    from anomaly_platform.ingest.layout.mapping import MappingError
+    from anomaly_platform.ml.features.scans.reference import ScanReference
+
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copyfile(file, Path(folder) / file.name)
+        try:
+            ScanReference.read(Path(folder))
+        except ValueError as error:
+            raise MappingError(f"{error}; nothing was changed") from None

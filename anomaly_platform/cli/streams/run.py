@@ -1,0 +1,180 @@
+"""``anomaly run``: a stream brought up to date in this process, without a daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, timedelta
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from anomaly_platform.assets.partitions import contiguous_spans, range_tags
+from anomaly_platform.cli.runtime import RunFailedError, Runtime
+from anomaly_platform.platform import Platform
+from anomaly_platform.sensors.landing import DATA_STAGES, SCORE_STAGES
+from anomaly_platform.sensors.work import work_tags
+from anomaly_platform.storage.tables.progress import Account
+from anomaly_platform.streams import MetricStream, Stream
+from anomaly_platform.streams.staleness import (
+    StreamState,
+    stale_feature_days,
+    stale_scored_days,
+)
+
+#: Longest span of days in one run; a decade of history must not be one step.
+SPAN_DAYS = 92
+
+
+def run_stream(
+    runtime: Runtime,
+    stream: Stream,
+    console: Console,
+    *,
+    days: tuple[date, date] | None = None,
+    train: bool | None = None,
+) -> Account:
+    """Ingest what waits, compute what is out of date, train, score; return the account of rows.
+
+    A training learns from the newest rows, too, and what is unusual in them is ordinary to it. So
+    only a stream that no model serves is trained without being asked.
+
+    Parameters
+    ----------
+    runtime : Runtime
+        An open platform.
+    stream : Stream
+        The stream to run.
+    console : Console
+        Shows progress.
+    days : (date, date) or None
+        Materialize the daily stages of these days, both included, whether due or not; ``None``
+        works through whatever is out of date.
+    train : bool or None
+        Whether to train and promote a model between features and scores; ``None`` does so when no
+        model serves yet, and says it.
+
+    Raises
+    ------
+    RunFailedError
+        When a stage failed, or there are no data in `days`.
+    """
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=console,
+    ) as progress:
+
+        def step(label: str, stages: Sequence[str], tags: dict[str, str]) -> None:
+            task = progress.add_task(f"{stream.name}: {label}", total=1)
+            runtime.materialize(
+                [stream.key(stage) for stage in stages],
+                {**work_tags(stream.name, "command", "anomaly run"), **tags},
+            )
+            progress.update(task, completed=1)
+
+        step("ingesting files", ["raw_events"], {})
+        if days is not None and not _within(runtime, stream, days):
+            raise RunFailedError(_no_data_between(runtime, stream, days))
+        for first, last in _spans(_feature_days(runtime, stream, days)):
+            step(f"validating, features {first} … {last}", DATA_STAGES, range_tags(first, last))
+        state = runtime.platform.state_of(stream)
+        trains = training_due(state, train=train)
+        if trains:
+            step("training", stream.model_stages, {})
+        for first, last in _spans(_scored_days(runtime, stream, days)):
+            step(f"scoring {first} … {last}", SCORE_STAGES, range_tags(first, last))
+    if train is None:
+        for line in _about_models(runtime.platform, stream, first_training=trains):
+            console.print(f"[yellow]{stream.name}: {line}")
+    return runtime.platform.account_of(stream)
+
+
+def training_due(state: StreamState, *, train: bool | None) -> bool:
+    """Return whether to train: when asked, or unasked when no model serves; never on nothing."""
+    wanted = state.champion is None if train is None else train
+    return wanted and state.trainable_series > 0
+
+
+def _about_models(platform: Platform, stream: Stream, *, first_training: bool) -> Iterator[str]:
+    """Say what the scores of this run may not be taken for."""
+    served = platform.state_of(stream).champion is not None
+    if first_training and served:
+        yield (
+            "no model served yet, so the first one has learned from the rows that it then scored, "
+            "incidents among them included; rows of later runs are judged by it"
+        )
+    elif first_training:
+        yield "the first training put no model into service; `anomaly models list` says why"
+    elif not served and platform.state_of(stream).days:
+        yield "there is too little history for a model yet"
+    elif isinstance(stream, MetricStream):
+        evidence = platform.warehouse.training_evidence.of(
+            stream, min_training_samples=platform.settings.min_training_samples
+        )
+        new = sum(one.trained_rows is None for one in evidence.series)
+        if new:
+            yield (
+                f"{new:,} series with enough readings have no model yet; "
+                f"`anomaly run {stream.name} --train` trains all series anew, "
+                "`anomaly up` these alone"
+            )
+
+
+def _feature_days(
+    runtime: Runtime, stream: Stream, days: tuple[date, date] | None
+) -> Iterable[date]:
+    if days is not None:
+        return _within(runtime, stream, days)
+    state = runtime.platform.state_of(stream)
+    return stale_feature_days(state, stream.lookback_days)
+
+
+def _scored_days(
+    runtime: Runtime, stream: Stream, days: tuple[date, date] | None
+) -> Iterable[date]:
+    if days is not None:
+        return _within(runtime, stream, days)
+    state = runtime.platform.state_of(stream)
+    return stale_scored_days(state, stream.lookback_days)
+
+
+def _within(runtime: Runtime, stream: Stream, days: tuple[date, date]) -> list[date]:
+    state = runtime.platform.state_of(stream)
+    return [d.day for d in state.days if days[0] <= d.day <= days[1]]
+
+
+def _no_data_between(runtime: Runtime, stream: Stream, days: tuple[date, date]) -> str:
+    there = [state.day for state in runtime.platform.state_of(stream).days]
+    have = f"its data lie between {there[0]} and {there[-1]}" if there else "it has no data yet"
+    return f"{stream.name} has no data between {days[0]} and {days[1]}; {have}"
+
+
+def _spans(days: Iterable[date]) -> list[tuple[date, date]]:
+    pieces = []
+    for first, last in contiguous_spans(days):
+        start = first
+        while start <= last:
+            end = min(last, start + timedelta(days=SPAN_DAYS - 1))
+            pieces.append((start, end))
+            start = end + timedelta(days=1)
+    return pieces
+
+
+def account_table(accounts: dict[str, Account]) -> Table:
+    """Return the account of rows per stream: what came in is what is somewhere."""
+    table = Table(title="Rows, from files to tables")
+    for heading in ("stream", "in", "scored", "quarantined", "duplicates", "anomalies", "balance"):
+        table.add_column(heading, justify="left" if heading == "stream" else "right")
+    for name, account in accounts.items():
+        table.add_row(
+            name,
+            f"{account.rows_in:,}",
+            f"{account.scored:,}",
+            f"{account.quarantined:,}",
+            f"{account.duplicates:,}",
+            f"{account.anomalies:,}",
+            "exact" if account.missing == 0 else f"[red]{account.missing:,} missing",
+        )
+    return table

@@ -1,0 +1,1 @@
+"""The EMS: its client, its database, and pulling metrics from it."""

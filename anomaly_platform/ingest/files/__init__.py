@@ -1,0 +1,4 @@
+"""Bytes to rows of text: CSV, JSON, JSON Lines, Parquet.
+
+What a column means does not belong here (``ingest.layout``).
+"""

@@ -1,0 +1,83 @@
+"""What a reader yields: a part of a file as text columns, and the rows that could not be read.
+
+Here belongs the shape of that, and the checks that every format's reader shares.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import polars as pl
+
+from anomaly_platform.ingest.files.sources import ReadLimits, UnreadableFile
+from anomaly_platform.ingest.rejects import no_rejects
+
+CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+_UNNAMED: Final = re.compile(r"column_\d+")
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """Some successive rows of a file.
+
+    Parameters
+    ----------
+    frame
+        All columns as text, named as in the file (blanks around a name are cut off); null where a
+        cell is empty. A column without a name is called ``column_<position>``.
+    row_numbers
+        ``Int64``, one per row of `frame`: the data row in the source, counted from 1 without the
+        header and without blank lines. Rejected rows count, so numbers may have gaps.
+    rejects
+        Rows of the same part of the file that could not be read (`rejects.REJECTS`).
+    absent
+        For JSON records: per column, ``Boolean`` of the rows whose record lacks the key altogether
+        (their cell is null, but it is no reading). Columns that no record lacks are left out.
+    notes
+        What a person should know about the file, the same for each of its batches.
+    """
+
+    frame: pl.DataFrame
+    row_numbers: pl.Series
+    rejects: pl.DataFrame = field(default_factory=no_rejects)
+    absent: Mapping[str, pl.Series] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def is_unnamed(column: str) -> bool:
+    """Tell whether a column's name was made up because the file gives it none."""
+    return _UNNAMED.fullmatch(column) is not None
+
+
+def column_names(header: Sequence[str], limits: ReadLimits) -> list[str]:
+    """Return the names of a table's columns.
+
+    Raises
+    ------
+    UnreadableFile
+        When there are too many columns, a name occurs twice, or a name has control characters.
+    """
+    if len(header) > limits.max_columns:
+        raise UnreadableFile(
+            f"the file has {len(header):,} columns; at most {limits.max_columns:,} are read"
+        )
+    names = [name.strip() or f"column_{place}" for place, name in enumerate(header, 1)]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        places = ", ".join(str(place) for place, name in enumerate(names, 1) if name == twice[0])
+        raise UnreadableFile(
+            f"the column name {twice[0][:80]!r} occurs more than once (columns {places[:80]});"
+            " rename the columns so that each has a name of its own"
+        )
+    for name in names:
+        if CONTROL.search(name):
+            raise UnreadableFile(f"the column name {name[:80]!r} has control characters")
+    return names
+
+
+def text_frame(columns: Mapping[str, Sequence[str | None]]) -> pl.DataFrame:
+    """Build a frame of text columns."""
+    return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String), strict=True)

@@ -1,0 +1,314 @@
+"""Which column of a file is which field: said by the user, or known by its name.
+
+Here belongs what a mapping is, how it is written down (options of a command, a JSON file beside the
+data file), the names under which columns are recognised without one, and the digest that identifies
+a file together with its mapping. What is done with the columns belongs into `layout`.
+"""
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from anomaly_platform.ingest.event_days import check_timezone
+from anomaly_platform.ingest.files.sources import FileSource, UnreadableFile, rewindable
+
+SIDECAR_SUFFIX: Final = ".mapping.json"
+
+Fields = Mapping[str, Sequence[str]]
+"""Canonical field → the names under which a column of a file is recognised as it, best first."""
+
+METRIC_FIELDS: Final[Fields] = MappingProxyType(
+    {
+        "event_time": ("timestamp", "event_time", "datetime", "date_time", "time", "ts", "date"),
+        "entity": ("device_id", "asset_id", "entity", "device", "asset", "host", "hostname"),
+        "metric": ("metric_name", "metric"),
+        "value": ("value",),
+        "event_id": ("event_id",),
+        "metadata": ("metadata",),
+        "label": ("is_anomaly", "anomaly"),
+    }
+)
+SCAN_FIELDS: Final[Fields] = MappingProxyType(
+    {
+        "event_time": ("event_time", "timestamp", "datetime"),
+        "epc_code": ("epc_code", "epc"),
+        "event_id": ("event_id",),
+        "location_id": ("location_id",),
+        "business_step": ("business_step",),
+        "event_type": ("event_type",),
+        "file_id": ("file_id",),
+        "scan_location": ("scan_location",),
+        "operator_id": ("operator_id",),
+        "device_id": ("device_id",),
+        "product_name": ("product_name",),
+        "label": ("is_anomaly", "anomaly"),
+        "anomaly_kind": ("anomaly_kind",),
+    }
+)
+
+_CHUNK: Final = 1 << 20
+_NOT_SIGNIFICANT: Final = re.compile(r"[\W_]+")
+
+
+class MappingError(UnreadableFile):
+    """A mapping contradicts itself, the stream or the file; the text names the column."""
+
+
+def plain(name: str) -> str:
+    """Return a name as names are compared: ``Device ID``, ``deviceId`` and ``device_id`` are one.
+
+    Examples
+    --------
+    >>> plain("Device ID")
+    'deviceid'
+    """
+    return _NOT_SIGNIFICANT.sub("", unicodedata.normalize("NFC", name).lower())
+
+
+def listed(names: Iterable[str], limit: int = 20) -> str:
+    """Return names for an error message, the first ones where there are many."""
+    every = list(names)
+    shown = ", ".join(name[:60] for name in every[:limit])
+    return f"{shown}, … ({len(every):,} in all)" if len(every) > limit else shown
+
+
+@dataclass(frozen=True)
+class ColumnMapping:
+    """What a user says about the columns of a file.
+
+    Parameters
+    ----------
+    columns
+        Column of the file → field. A field is named canonically (``entity``) or by any of its known
+        names (``device_id``).
+    constants
+        Field → the text that it has in every row.
+    ignore
+        Columns to leave out.
+    timezone
+        Where times without a zone are at home; the stream's if none is given.
+    decimal
+        The decimal sign of the numbers.
+
+    Raises
+    ------
+    MappingError
+        When a column is both mapped and ignored, or the time zone is unknown.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, str] = field(default_factory=dict)
+    ignore: tuple[str, ...] = ()
+    timezone: str | None = None
+    decimal: Literal[".", ","] = "."
+
+    def __post_init__(self) -> None:
+        both = sorted(set(self.columns) & set(self.ignore))
+        if both:
+            raise MappingError(f"the column {both[0]!r} is both mapped and ignored")
+        if self.decimal not in {".", ","}:
+            raise MappingError(f"the decimal sign {self.decimal!r} is neither '.' nor ','")
+        if self.timezone is not None:
+            try:
+                check_timezone(self.timezone)
+            except ValueError as error:
+                raise MappingError(str(error)) from error
+
+    @classmethod
+    def parse(
+        cls,
+        columns: Iterable[str] = (),
+        constants: Iterable[str] = (),
+        ignore: Iterable[str] = (),
+        *,
+        timezone: str | None = None,
+        decimal: str = ".",
+    ) -> "ColumnMapping":
+        """Read a mapping as it is given on a command line.
+
+        Parameters
+        ----------
+        columns
+            Pairs ``csv_column=field``. A column's name may contain ``=``, a field's may not.
+        constants
+            Pairs ``field=text``. A text may contain ``=``.
+        ignore
+            Names of columns.
+        timezone, decimal
+            As in the class.
+
+        Raises
+        ------
+        MappingError
+            When a pair is none, or a column or field occurs twice.
+        """
+        mapped: dict[str, str] = {}
+        for pair in columns:
+            column, sign, name = (part.strip() for part in pair.rpartition("="))
+            if not (sign and column and name):
+                raise MappingError(f"{pair!r} is not of the form column=field")
+            if column in mapped:
+                raise MappingError(f"the column {column!r} is mapped twice")
+            mapped[column] = name
+        fixed: dict[str, str] = {}
+        for pair in constants:
+            name, sign, text = (part.strip() for part in pair.partition("="))
+            if not (sign and name and text):
+                raise MappingError(f"{pair!r} is not of the form field=text")
+            if name in fixed:
+                raise MappingError(f"the field {name!r} is set twice")
+            fixed[name] = text
+        left_out = tuple(sorted({name.strip() for name in ignore}))
+        if decimal not in {".", ","}:
+            raise MappingError(f"the decimal sign {decimal!r} is neither '.' nor ','")
+        return cls(mapped, fixed, left_out, timezone, "," if decimal == "," else ".")
+
+    def to_json(self) -> str:
+        """Return the mapping as canonical JSON: equal mappings give equal texts."""
+        return json.dumps(
+            {
+                "columns": dict(self.columns),
+                "set": dict(self.constants),
+                "ignore": sorted(set(self.ignore)),
+                "timezone": self.timezone,
+                "decimal": self.decimal,
+            },
+            sort_keys=True,
+            ensure_ascii=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "ColumnMapping":
+        """Read what `to_json` wrote, or what a person wrote in its place.
+
+        Raises
+        ------
+        MappingError
+            When the text is no JSON, or says something else than a mapping can.
+        """
+        try:
+            said: Any = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise MappingError(f"the mapping is not valid JSON ({error})") from error
+        known = {"columns", "set", "ignore", "timezone", "decimal"}
+        if not isinstance(said, dict) or set(said) - known:
+            raise MappingError(f"the mapping is not a JSON object of {listed(sorted(known))}")
+        columns = _texts(said, "columns")
+        constants = _texts(said, "set")
+        ignore = said.get("ignore", [])
+        if not isinstance(ignore, list) or not all(isinstance(name, str) for name in ignore):
+            raise MappingError("'ignore' of the mapping is not a list of column names")
+        timezone, decimal = said.get("timezone"), said.get("decimal", ".")
+        if not isinstance(timezone, str | None) or decimal not in {".", ","}:
+            raise MappingError("the mapping's time zone or decimal sign is not valid")
+        return cls(columns, constants, tuple(sorted(set(ignore))), timezone, decimal)
+
+    def write_sidecar(self, data_file: Path) -> Path:
+        """Write the mapping beside a data file, as ``<name>.mapping.json``; return where."""
+        path = sidecar_path(data_file)
+        path.write_text(self.to_json() + "\n", encoding="utf-8")
+        return path
+
+    def resolve(self, fields: Fields) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the mapping in canonical fields: field → column, and field → constant.
+
+        Raises
+        ------
+        MappingError
+            When a field is unknown, or is given more than once.
+        """
+        by_field: dict[str, str] = {}
+        for column, name in self.columns.items():
+            target = _canonical(name, fields)
+            if target in by_field:
+                raise MappingError(
+                    f"the columns {by_field[target]!r} and {column!r} are both mapped to {name!r}"
+                )
+            by_field[target] = column
+        fixed: dict[str, str] = {}
+        for name, text in self.constants.items():
+            target = _canonical(name, fields)
+            if target in by_field:
+                raise MappingError(f"{name!r} is set, and {by_field[target]!r} is mapped to it")
+            if target in fixed:
+                raise MappingError(f"{name!r} is set twice")
+            fixed[target] = text
+        return by_field, fixed
+
+
+def sidecar_path(data_file: Path) -> Path:
+    """Return where the mapping of a data file is looked for."""
+    return data_file.with_name(data_file.name + SIDECAR_SUFFIX)
+
+
+def read_sidecar(data_file: Path) -> ColumnMapping:
+    """Return the mapping that lies beside a data file; an empty one where there is none.
+
+    Raises
+    ------
+    MappingError
+        When the file is there and cannot be understood.
+    """
+    path = sidecar_path(data_file)
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return ColumnMapping()
+    return ColumnMapping.from_json(text)
+
+
+def content_digest(
+    source: FileSource, mapping: ColumnMapping, stream: str, *, entity: str | None = None
+) -> str:
+    """Return what identifies a file's content together with the way it is understood.
+
+    Parameters
+    ----------
+    source
+        A path, or an open binary file; it is read in pieces.
+    mapping
+        The mapping that applies to it.
+    stream
+        The stream's name.
+    entity
+        The entity that the file's *name* gives to its rows, if it does (`Layout.entity_from_name`):
+        the same content under another name is then other data.
+
+    Returns
+    -------
+    str
+        SHA-256, 64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    meaning = json.dumps([stream, mapping.to_json(), entity], ensure_ascii=False).encode("utf-8")
+    digest.update(len(meaning).to_bytes(8, "big"))
+    digest.update(meaning)
+    with rewindable(source) as content:
+        while block := content.read(_CHUNK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _canonical(name: str, fields: Fields) -> str:
+    if name in fields:
+        return name
+    for target, names in fields.items():
+        if plain(name) in {plain(target), *(plain(one) for one in names)}:
+            return target
+    raise MappingError(
+        f"there is no field {name!r}; the fields are"
+        f" {listed(names[0] if names else target for target, names in fields.items())}"
+    )
+
+
+def _texts(said: dict[str, Any], key: str) -> dict[str, str]:
+    value = said.get(key, {})
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise MappingError(f"{key!r} of the mapping is not an object of texts")
+    return value

@@ -1,0 +1,163 @@
+"""From a file's columns to raw scans, for streams of scan events.
+
+Here belongs what the columns of a file of scans mean. A row is a scan; columns that are no field of
+a scan are left out and listed in the layout. Cells are not judged here, except for the time.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import polars as pl
+
+from anomaly_platform.ingest.bucketing import bucket_of
+from anomaly_platform.ingest.event_days import EVENT_TIME, parse_event_time, refuse_event_time
+from anomaly_platform.ingest.files.batches import RawBatch
+from anomaly_platform.ingest.files.readers import FileSource, ReadLimits, read_raw
+from anomaly_platform.ingest.layout.mapping import MappingError, listed
+from anomaly_platform.ingest.layout.metrics import Layout, LayoutContext, assign_columns
+from anomaly_platform.ingest.rejects import REJECTS, raw_column
+
+SCAN_TEXTS: Final = (
+    "event_id",
+    "epc_code",
+    "location_id",
+    "business_step",
+    "event_type",
+    "file_id",
+    "scan_location",
+    "operator_id",
+    "device_id",
+    "product_name",
+    "label",
+    "anomaly_kind",
+)
+"""Fields of a scan besides its time; each is ``<field>_text`` in raw rows."""
+
+RAW_SCAN_ROWS: Final = pl.Schema(
+    {
+        "row_number": pl.Int64(),
+        "column": pl.String(),
+        **{f"{name}_text": pl.String() for name in SCAN_TEXTS},
+        "event_time_text": pl.String(),
+        "event_time": EVENT_TIME,
+        "event_date": pl.Date(),
+        "bucket": pl.UInt8(),
+    }
+)
+"""Raw scans; ``event_time`` and ``event_date`` (UTC) are never null, ``column`` is always ''.
+
+The bucket is that of the EPC code, so that all scans of a code are in one bucket.
+"""
+
+
+def resolve_scan_layout(columns: Sequence[str], context: LayoutContext) -> Layout:
+    """Decide how a file of scans with these columns is understood.
+
+    Parameters
+    ----------
+    columns
+        The file's columns, in order.
+    context
+        Name, mapping and stream, with `mapping.SCAN_FIELDS` as its fields.
+
+    Raises
+    ------
+    MappingError
+        When there is no column for the EPC code or for the time; the text lists the columns.
+    """
+    by_field, constants, _ = assign_columns(columns, context)
+    for target, what in (("event_time", "the time"), ("epc_code", "the EPC code")):
+        if target in constants:
+            raise MappingError(f"{target!r} cannot be the same in every row; map a column to it")
+        if target not in by_field:
+            raise MappingError(
+                f"the file has no column for {what}; map one with column={target}; its columns are"
+                f" {listed(columns)}"
+            )
+    unused = tuple(name for name in columns if name not in by_field.values())
+    return Layout(False, by_field, constants, unused, None)
+
+
+def to_raw_scans(
+    batch: RawBatch, layout: Layout, context: LayoutContext
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Turn a batch into raw scans.
+
+    Parameters
+    ----------
+    batch
+        From `readers.read_raw`.
+    layout
+        Of the file, from its first batch (`resolve_scan_layout`).
+    context
+        The same as the layout was made with.
+
+    Returns
+    -------
+    tuple of pl.DataFrame
+        Raw scans (`RAW_SCAN_ROWS`) and rejects (`rejects.REJECTS`): rows that the reader refused,
+        and rows without a time, or with one that is outside the range of the stream.
+    """
+    frame = batch.frame
+
+    def texts(name: str) -> pl.Expr:
+        column = layout.columns.get(name)
+        if column is not None:
+            missing = pl.lit(None, dtype=pl.String)
+            return pl.col(column) if column in frame.columns else missing
+        return pl.lit(layout.constants.get(name), dtype=pl.String)
+
+    rows = frame.select(
+        batch.row_numbers.alias("row_number"),
+        pl.lit("").alias("column"),
+        texts("event_time").alias("event_time_text"),
+        *(texts(name).alias(f"{name}_text") for name in SCAN_TEXTS),
+    )
+    times = parse_event_time(rows["event_time_text"], context.zone)
+    reasons = refuse_event_time(
+        times, start=context.start, now=context.now, future_allowance=context.future_allowance
+    )
+    missing_time = rows["event_time_text"].str.strip_chars().fill_null("") == ""
+    if missing_time.any():
+        reasons = reasons.set(missing_time, "the time is missing")
+    rows = rows.with_columns(
+        times.alias("event_time"),
+        times.dt.date().alias("event_date"),
+        reasons.alias("reason"),
+        bucket_of(rows["epc_code_text"].str.strip_chars().str.normalize("NFC")),
+    )
+    refused = rows.filter(pl.col("reason").is_not_null())
+    rejects = refused.select(
+        "row_number",
+        "column",
+        field=pl.lit("event_time"),
+        reason="reason",
+        raw=raw_column(refused, ("event_time_text", *(f"{name}_text" for name in SCAN_TEXTS))),
+    ).match_to_schema(REJECTS)
+    good = rows.filter(pl.col("reason").is_null()).select(RAW_SCAN_ROWS.names())
+    return good.cast(RAW_SCAN_ROWS), pl.concat([batch.rejects, rejects])
+
+
+def read_raw_scans(
+    source: FileSource,
+    context: LayoutContext,
+    *,
+    batch_rows: int = 250_000,
+    limits: ReadLimits | None = None,
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Yield the raw scans and rejects of a whole file; `read_raw`'s protocol applies."""
+    layout: Layout | None = None
+    for batch in read_raw(source, context.name, batch_rows=batch_rows, limits=limits):
+        if not batch.frame.width:  # JSON without a single good record so far
+            yield pl.DataFrame(schema=RAW_SCAN_ROWS), batch.rejects
+            continue
+        layout = layout or resolve_scan_layout(batch.frame.columns, context)
+        yield to_raw_scans(batch, layout, context)
+
+
+def scan_file_layout(
+    source: FileSource, context: LayoutContext, *, limits: ReadLimits | None = None
+) -> Layout:
+    """Return the layout of a file of scans, from its first rows."""
+    batches = read_raw(source, context.name, batch_rows=10_000, limits=limits)
+    return resolve_scan_layout(next(iter(batches)).frame.columns, context)

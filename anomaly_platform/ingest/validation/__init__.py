@@ -1,0 +1,1 @@
+"""From the raw rows of a day to its validated events."""

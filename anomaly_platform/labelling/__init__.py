@@ -1,0 +1,1 @@
+"""Labels that people give, and the thresholds that follow them."""

@@ -1,0 +1,222 @@
+"""What people know about single readings.
+
+Belongs here: the rows of ``feedback_labels``. A reading may be labelled as often as people like;
+its newest label counts. Does not belong here: what follows from labels (``ml.label_thresholds``,
+the stages of the graph).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import polars as pl
+from psycopg.rows import class_row
+
+from anomaly_platform.labelling.thresholds import ThresholdStore
+from anomaly_platform.storage.postgres.transactions import Connection, Transactions
+
+#: What stands in the place of a metric in labels of scans.
+SCAN_METRIC = "scan"
+
+LABEL_SCHEMA = pl.Schema(
+    {
+        "entity": pl.String(),
+        "metric": pl.String(),
+        "event_time": pl.Datetime("us", "UTC"),
+        "is_anomaly": pl.Boolean(),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewLabel:
+    """A label to be stored.
+
+    Attributes
+    ----------
+    entity, metric : str
+        The series; of a scan the EPC code and ``scan``.
+    event_time : datetime
+        Of the reading, with time zone.
+    is_anomaly : bool
+        What is true, whatever the platform said.
+    event_id, detection_id : UUID or None
+        The reading's and the detection's identity where known.
+    """
+
+    entity: str
+    metric: str
+    event_time: dt.datetime
+    is_anomaly: bool
+    comment: str | None = None
+    event_id: UUID | None = None
+    detection_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A stored label."""
+
+    id: UUID
+    stream: str
+    entity: str
+    metric: str
+    event_time: dt.datetime
+    event_id: UUID | None
+    is_anomaly: bool
+    comment: str | None
+    labelled_by: str
+    detection_id: UUID | None
+    created_at: dt.datetime
+
+
+class Labels:
+    """Reads and writes ``feedback_labels``.
+
+    Attributes
+    ----------
+    thresholds : ThresholdStore
+        Thresholds of single series, which labels may move.
+    """
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+        self.thresholds = ThresholdStore(transactions)
+
+    def add(
+        self,
+        stream: str,
+        *,
+        entity: str,
+        metric: str,
+        event_time: dt.datetime,
+        is_anomaly: bool,
+        labelled_by: str,
+        comment: str | None = None,
+        event_id: UUID | None = None,
+        detection_id: UUID | None = None,
+    ) -> UUID:
+        """Store one label; see :class:`NewLabel` for the parameters.
+
+        Raises
+        ------
+        ValueError
+            When the time has no time zone, or the entity, the metric or the author is empty.
+        """
+        label = NewLabel(entity, metric, event_time, is_anomaly, comment, event_id, detection_id)
+        with self._transactions.begin() as connection:
+            return add(connection, stream, label, labelled_by=labelled_by)
+
+    def add_all(self, stream: str, labels: Iterable[NewLabel], *, labelled_by: str) -> int:
+        """Store labels in one transaction: all or, on an error, none; return how many.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`add`; the message says which label.
+        """
+        stored = 0
+        with self._transactions.begin() as connection:
+            for number, label in enumerate(labels, start=1):
+                try:
+                    add(connection, stream, label, labelled_by=labelled_by)
+                except ValueError as error:
+                    raise ValueError(f"label {number}: {error}") from None
+                stored += 1
+        return stored
+
+    def of_day(self, stream: str, day: dt.date) -> pl.DataFrame:
+        """Return the label that counts of each labelled reading of a UTC day.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``entity``, ``metric``, ``event_time``, ``is_anomaly``.
+        """
+        start = dt.datetime.combine(day, dt.time(), dt.UTC)
+        return self.between(stream, start, start + dt.timedelta(days=1))
+
+    def between(
+        self, stream: str, first: dt.datetime | None = None, until: dt.datetime | None = None
+    ) -> pl.DataFrame:
+        """Return the labels that count of readings from `first` on and before `until`.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``entity``, ``metric``, ``event_time``, ``is_anomaly``, sorted by the first three.
+        """
+        with self._transactions.begin() as connection:
+            rows = connection.execute(
+                "SELECT entity, metric, event_time, is_anomaly FROM current_labels "
+                "WHERE stream = %(stream)s "
+                "AND (%(first)s::timestamptz IS NULL OR event_time >= %(first)s) "
+                "AND (%(until)s::timestamptz IS NULL OR event_time < %(until)s)",
+                {"stream": stream, "first": first, "until": until},
+            ).fetchall()
+        return pl.DataFrame(rows, schema=LABEL_SCHEMA, orient="row").sort(
+            "entity", "metric", "event_time"
+        )
+
+    def of_series(self, stream: str, entity: str, metric: str) -> list[Label]:
+        """Return the labels that count of a series, in order of their readings."""
+        return self._read(
+            "SELECT id, stream, entity, metric, event_time, event_id, is_anomaly, comment, "
+            "labelled_by, detection_id, created_at FROM current_labels "
+            "WHERE stream = %s AND entity = %s AND metric = %s ORDER BY event_time",
+            (stream, entity, metric),
+        )
+
+    def newest(self, stream: str, *, limit: int = 50) -> list[Label]:
+        """Return the labels that were given last, the newest first, superseded ones included."""
+        return self._read(
+            "SELECT id, stream, entity, metric, event_time, event_id, is_anomaly, comment, "
+            "labelled_by, detection_id, created_at FROM feedback_labels "
+            "WHERE stream = %s ORDER BY created_at DESC, id DESC LIMIT %s",
+            (stream, limit),
+        )
+
+    def _read(self, statement: str, values: Sequence[object]) -> list[Label]:
+        with (
+            self._transactions.begin() as connection,
+            connection.cursor(row_factory=class_row(Label)) as cursor,
+        ):
+            return cursor.execute(statement, values).fetchall()
+
+
+def add(connection: Connection, stream: str, label: NewLabel, *, labelled_by: str) -> UUID:
+    """Do :meth:`Labels.add` within the caller's transaction."""
+    if label.event_time.tzinfo is None:
+        raise ValueError(f"event_time {label.event_time} has no time zone: write …Z or +00:00")
+    for field, text in (
+        ("entity", label.entity),
+        ("metric", label.metric),
+        ("labelled_by", labelled_by),
+    ):
+        if not text.strip():
+            raise ValueError(f"{field} is empty")
+        if "\x00" in text:
+            raise ValueError(f"{field} holds a NUL character")
+    # The clock, not the transaction's start: of two labels in one transaction the later counts.
+    row = connection.execute(
+        "INSERT INTO feedback_labels (stream, entity, metric, event_time, event_id, is_anomaly, "
+        "comment, labelled_by, detection_id, created_at) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp()) RETURNING id",
+        (
+            stream,
+            label.entity,
+            label.metric,
+            label.event_time,
+            label.event_id,
+            label.is_anomaly,
+            label.comment,
+            labelled_by,
+            label.detection_id,
+        ),
+    ).fetchone()
+    if row is None:
+        raise AssertionError("INSERT … RETURNING returned nothing")
+    return row[0] if isinstance(row[0], UUID) else UUID(str(row[0]))

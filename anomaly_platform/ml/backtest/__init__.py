@@ -1,0 +1,1 @@
+"""Scoring files of one's own with the platform's pipeline, without any service."""

@@ -1,0 +1,300 @@
+"""Scoring files of one's own: the platform's pipeline over frames, without any service.
+
+A wide frame has a row per time, one column of times and one per metric. It becomes the series of
+one entity, and these go the way of every stream: features, bundle, scorer; nothing here scores by
+other means. Reading and writing files, labels and reports are the command line's business.
+
+`train_test` learns from one frame and scores another, every row by itself. `streaming` walks
+through one frame: it learns from the first rows and goes on in order of time, learning again as
+the past grows, and never uses what comes later. Its score says when a stream should call
+(`ml.alarms`): evidence is gathered over a few rows, and an alarm that goes on is not repeated.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from anomaly_platform.ml.calibration.conformal import p_of_score, score_of_p
+from anomaly_platform.ml.features.metrics.batch import microseconds
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.frames import IntoDataFrame, to_polars
+from anomaly_platform.ml.scoring.alarms import announce, gather
+from anomaly_platform.ml.scoring.batch import FleetScorer
+from anomaly_platform.ml.training.fit import FleetPolicy
+from anomaly_platform.ml.training.fleet import train_fleet
+from anomaly_platform.ml.training.manifest import Lineage
+
+Floats = npt.NDArray[np.float64]
+Progress = Callable[[int, int], None]
+
+#: Rows that the longest window holds at least and at most, when it is to cover a day.
+LONGEST_WINDOW = (288, 2880)
+#: A stream learns again when its past has grown by this factor, …
+RELEARN_FACTOR = 1.2
+#: … from this many of its last rows at most.
+LEARN_ROWS = 10_000
+
+_ENTITY = "entity"
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """What a backtest says of each scored row.
+
+    Attributes
+    ----------
+    times
+        The rows' times, ascending.
+    score
+        (n,) the score over all metrics together, in [0, 1); NaN where there is none.
+    is_anomaly
+        (n,) whether it reaches the threshold; in a stream, whether the row raises an alarm.
+    metric_scores
+        Per metric (n,) scores, NaN where there is none.
+    causes
+        (n,) lists of the metrics that caused an anomaly, null elsewhere.
+    threshold
+        The score from which a row is an anomaly.
+    seconds
+        Time spent on scoring, features included, training excluded.
+    """
+
+    times: pl.Series
+    score: Floats
+    is_anomaly: npt.NDArray[np.bool_]
+    metric_scores: dict[str, Floats]
+    causes: pl.Series
+    threshold: float
+    seconds: float
+
+    @property
+    def rows_per_second(self) -> float:
+        """Readings (rows times metrics) scored per second."""
+        return self.score.size * len(self.metric_scores) / max(self.seconds, 1e-9)
+
+
+def feature_set_for(times: pl.Series) -> MetricFeatureSet:
+    """Return a feature set for readings at the given times.
+
+    The frequency is the median step. The longest window covers a day, the natural cycle of
+    machines and people, within 288 and 2,880 rows.
+    """
+    steps = np.diff(np.sort(microseconds(times)))
+    steps = steps[steps > 0]
+    frequency = (
+        timedelta(microseconds=int(np.median(steps))) if steps.size else timedelta(minutes=5)
+    )
+    shortest, longest = LONGEST_WINDOW
+    day = min(max(math.ceil(timedelta(days=1) / frequency), shortest), longest)
+    return replace(MetricFeatureSet(), windows=(12, 48, day), frequency=frequency)
+
+
+def train_test(
+    train: IntoDataFrame,
+    test: IntoDataFrame,
+    *,
+    time_column: str,
+    policy: FleetPolicy | None = None,
+    feature_set: MetricFeatureSet | None = None,
+) -> Backtest:
+    """Learn from one wide frame and score another.
+
+    When the test rows follow the train rows, these are their look-back; otherwise the test part
+    starts without a past.
+
+    Parameters
+    ----------
+    train, test
+        `time_column` (a datetime) and a numeric column per metric, the same in both; null is a
+        missing reading.
+    time_column
+        Name of the column of times.
+    policy
+        How to train; without quality measurements by default.
+    feature_set
+        The features; by default from the train part's frequency.
+
+    Raises
+    ------
+    ValueError
+        When the frames have no rows or not the same metrics.
+    """
+    policy = policy or FleetPolicy(evaluate=False)
+    past, rows = to_polars(train), to_polars(test)
+    metrics = [name for name in past.columns if name != time_column]
+    if set(metrics) != {name for name in rows.columns if name != time_column}:
+        raise ValueError("train and test part do not have the same metrics")
+    known, new = _long(past, time_column), _long(rows, time_column)
+    if known.is_empty() or new.is_empty():
+        raise ValueError("train and test part must have rows")
+    feature_set = feature_set or feature_set_for(known["event_time"])
+    begin = new["event_time"].min()
+    with tempfile.TemporaryDirectory(prefix="backtest-") as folder:
+        scorer = _train(known, feature_set, policy, Path(folder) / "bundle")
+        clock = time.perf_counter()
+        if known["event_time"].max() < begin:  # type: ignore[operator]
+            new = pl.concat([known, new])
+        scored = scorer.score(feature_set.compute(new, since=begin))  # type: ignore[arg-type]
+        seconds = time.perf_counter() - clock
+    return _collect(scored, metrics, policy.threshold, seconds)
+
+
+def streaming(
+    series: IntoDataFrame,
+    *,
+    time_column: str,
+    probation: float = 0.15,
+    most_probation_rows: int = 750,
+    policy: FleetPolicy | None = None,
+    feature_set: MetricFeatureSet | None = None,
+    progress: Progress | None = None,
+) -> Backtest:
+    """Learn from the first rows of one wide frame and score the rest as it comes.
+
+    The model learns again each time the past has grown by a fifth, from its last 10,000 rows.
+    The probation rows themselves have no score. The scores of single metrics are each reading's
+    own.
+
+    Parameters
+    ----------
+    series
+        `time_column` (a datetime) and a numeric column per metric; null = missing.
+    time_column
+        Name of the column of times.
+    probation
+        Share of the rows, in (0, 1), that is learned from before the first score.
+    most_probation_rows
+        Upper bound of that share in rows.
+    policy, feature_set
+        As in `train_test`; the frequency comes from the probation rows.
+    progress
+        Called with rows done and rows in all.
+
+    Raises
+    ------
+    ValueError
+        When there are too few rows to learn and to score.
+    """
+    policy = policy or FleetPolicy(evaluate=False)
+    rows = to_polars(series).sort(time_column)
+    metrics = [name for name in rows.columns if name != time_column]
+    first = min(math.floor(probation * rows.height), most_probation_rows)
+    if not 0 < first < rows.height:
+        raise ValueError(f"{rows.height} rows are too few for a probation of {probation:.0%}")
+    feature_set = feature_set or feature_set_for(rows[:first][time_column])
+    features = feature_set.compute(_long(rows, time_column))
+    moments = features["event_time"].unique().sort()
+    parts: list[pl.DataFrame] = []
+    seconds = 0.0
+    begin = first
+    with tempfile.TemporaryDirectory(prefix="backtest-") as folder:
+        while begin < moments.len():
+            end = min(moments.len(), max(begin + 1, math.ceil(begin * RELEARN_FACTOR)))
+            learned = _between(features, moments, max(0, begin - LEARN_ROWS), begin)
+            scorer = _train_features(learned, feature_set, policy, Path(folder) / f"bundle-{begin}")
+            clock = time.perf_counter()
+            parts.append(scorer.score(_between(features, moments, begin, end)))
+            seconds += time.perf_counter() - clock
+            begin = end
+            if progress is not None:
+                progress(begin, moments.len())
+    scored = pl.concat(parts).sort("entity", "metric", "event_time")
+    result = _collect(scored, metrics, policy.threshold, seconds)
+    return _as_alarms(result, policy.alpha, feature_set)
+
+
+def _long(wide: pl.DataFrame, time_column: str) -> pl.DataFrame:
+    """Return the canonical long frame of one entity; of equal times the first row counts."""
+    metrics = [name for name in wide.columns if name != time_column]
+    moment = pl.col(time_column).cast(pl.Datetime("us"))
+    zone = wide.schema[time_column]
+    if isinstance(zone, pl.Datetime) and zone.time_zone is not None:
+        moment = pl.col(time_column).dt.convert_time_zone("UTC").cast(pl.Datetime("us", "UTC"))
+    else:
+        moment = moment.dt.replace_time_zone("UTC")
+    return (
+        wide.select(moment.alias("event_time"), pl.col(metrics).cast(pl.Float64))
+        .unique("event_time", keep="first")
+        # A metric may itself be called "value".
+        .unpivot(index="event_time", variable_name="metric", value_name="__reading")
+        .rename({"__reading": "value"})
+        .with_columns(
+            entity=pl.lit(_ENTITY),
+            value=pl.when(pl.col("value").is_finite()).then(pl.col("value")),
+        )
+        .sort("metric", "event_time")
+    )
+
+
+def _between(features: pl.DataFrame, moments: pl.Series, begin: int, end: int) -> pl.DataFrame:
+    """Return the rows of the times begin … end − 1."""
+    return features.filter(pl.col("event_time").is_between(moments[begin], moments[end - 1]))
+
+
+def _train(
+    known: pl.DataFrame, feature_set: MetricFeatureSet, policy: FleetPolicy, directory: Path
+) -> FleetScorer:
+    return _train_features(feature_set.compute(known), feature_set, policy, directory)
+
+
+def _train_features(
+    features: pl.DataFrame, feature_set: MetricFeatureSet, policy: FleetPolicy, directory: Path
+) -> FleetScorer:
+    lineage = Lineage(stream="backtest", version=directory.name, code_version="backtest")
+    bundle = train_fleet([features], feature_set, policy, directory, lineage=lineage)
+    return FleetScorer(bundle)
+
+
+def _as_alarms(result: Backtest, alpha: float, feature_set: MetricFeatureSet) -> Backtest:
+    """Return the result with the score and the flags of a stream that someone watches."""
+    known = ~np.isnan(result.score)
+    p = np.full(result.score.size, np.nan)
+    p[known] = p_of_score(result.score[known], alpha)
+    p = gather(p)
+    score = np.full(result.score.size, np.nan)
+    score[known] = score_of_p(p[known], alpha)
+    score = announce(score, p, result.threshold, feature_set)
+    flags = np.nan_to_num(score, nan=0.0) >= result.threshold
+    causes = pl.select(pl.when(pl.Series(flags)).then(result.causes)).to_series()
+    return replace(result, score=score, is_anomaly=flags, causes=causes)
+
+
+def _collect(
+    scored: pl.DataFrame, metrics: list[str], threshold: float, seconds: float
+) -> Backtest:
+    rows = (
+        scored.group_by("event_time")
+        .agg(
+            # Where no series has a model yet, the strongest fallback speaks for the entity.
+            pl.coalesce(pl.col("entity_score").max(), pl.col("score").max()).alias("score"),
+            pl.col("causes").drop_nulls().first(),
+        )
+        .sort("event_time")
+    )
+    wide = (
+        scored.select("event_time", "metric", "score")
+        .pivot(on="metric", index="event_time", values="score")
+        .sort("event_time")
+    )
+    score = rows["score"].fill_null(float("nan")).to_numpy()
+    return Backtest(
+        times=rows["event_time"],
+        score=score,
+        is_anomaly=np.nan_to_num(score, nan=0.0) >= threshold,
+        metric_scores={
+            name: wide[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in metrics
+        },
+        causes=rows["causes"],
+        threshold=threshold,
+        seconds=seconds,
+    )

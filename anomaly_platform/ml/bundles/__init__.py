@@ -1,0 +1,1 @@
+"""Bundles: the models of a stream as one verified directory."""

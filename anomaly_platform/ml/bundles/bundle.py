@@ -1,0 +1,365 @@
+"""The models of a stream as one directory that can be trusted: written once, verified on load.
+
+``manifest.json`` says what the bundle is and holds the digest of every other file,
+``series.parquet`` has a row per series, ``arrays.safetensors`` the arrays of all series, stacked:
+one series is read by slices, without its neighbours. A bundle in which only a few series were
+trained anew has its parent's array files beside its own (``arrays-<digest>.safetensors``, the same
+bytes on disk where the file system knows hard links). No pickle anywhere: loading a bundle never
+runs code. What the arrays mean belongs to the detectors, what a series' row says to training; the
+writing itself is in ``bundle_writer``.
+"""
+
+import bisect
+import contextlib
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import polars as pl
+
+from anomaly_platform.ml.bundles.format import (
+    FORMAT,
+    LAYERED_FORMAT,
+    MANIFEST,
+    OWN_KEYS,
+    SERIES,
+    SHARED,
+    BundleError,
+    BundleExistsError,
+    DigestMismatchError,
+    Layer,
+    MissingFeaturesError,
+    arrays_digest,
+    feature_names,
+    layers_of,
+)
+from anomaly_platform.ml.bundles.tensor_file import (
+    AnyArray,
+    TensorFile,
+    TensorFileError,
+    TensorSpec,
+)
+from anomaly_platform.ml.bundles.writer import BundleWriter, write_bundle
+
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "BundleExistsError",
+    "BundleWriter",
+    "DigestMismatchError",
+    "MissingFeaturesError",
+    "open_bundle",
+    "write_bundle",
+]
+
+
+class Bundle:
+    """An open, verified bundle; see `open_bundle`. Reading is safe for several threads.
+
+    Attributes
+    ----------
+    directory
+        Where it was opened.
+    digest
+        SHA-256 of the manifest.
+    manifest
+        Its content.
+    series
+        The table of series.
+    layers
+        Its array files in the order of their slots, its own the last.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        digest: str,
+        manifest: dict[str, Any],
+        series: pl.DataFrame,
+        layers: Sequence[Layer],
+        tensors: Sequence[TensorFile],
+    ) -> None:
+        self.directory = directory
+        self.digest = digest
+        self.manifest = manifest
+        self.series = series
+        self.layers = tuple(layers)
+        self._files = tuple(tensors)
+        self._starts = [layer.first for layer in layers]
+        self._verified = False
+        #: Dtype and shape of the arrays of one series.
+        self.specs = {
+            name: TensorSpec(spec.dtype, spec.shape[1:])
+            for file in reversed(self._files)
+            for name, spec in file.specs.items()
+            if not name.startswith(SHARED)
+        }
+        self._slot_digests = dict(series.select("slot", "digest").drop_nulls().iter_rows())
+        key = manifest["series_key"]
+        self._slots = dict(zip(series.select(key).iter_rows(), series["slot"], strict=True))
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the stored features that the bundle was trained on."""
+        return feature_names(self.manifest)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the model's inputs; the features themselves unless the manifest names others."""
+        return tuple(self.manifest["feature_schema"].get("inputs") or self.features)
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes read from the array files so far, verification of whole files not counted."""
+        return sum(file.bytes_read for file in self._files)
+
+    def slot(self, *key: str) -> int | None:
+        """Return the slot of a series, null for one without arrays.
+
+        Raises
+        ------
+        KeyError
+            When the bundle does not know the series.
+        """
+        slot: int | None = self._slots[key]
+        return slot
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._slots
+
+    def arrays(self, slot: int) -> dict[str, AnyArray]:
+        """Read the arrays of one series and verify them; no other series' bytes are touched.
+
+        Raises
+        ------
+        IndexError
+            When there is no such slot.
+        DigestMismatchError
+            When the arrays are not what was published.
+        """
+        if slot not in self._slot_digests:
+            msg = f"the bundle has no slot {slot}"
+            raise IndexError(msg)
+        place = bisect.bisect_right(self._starts, slot) - 1
+        while not self.layers[place].slots:
+            place -= 1
+        file, index = self._files[place], slot - self._starts[place]
+        with self._damage():
+            arrays = {name: file.read(name, index) for name in self.specs}
+        if arrays_digest(arrays) != self._slot_digests[slot]:
+            msg = f"the arrays of slot {slot} in {self.directory} are not what was published"
+            raise DigestMismatchError(msg)
+        return arrays
+
+    def shared(self, name: str) -> AnyArray:
+        """Read and verify an array of the whole bundle.
+
+        Raises
+        ------
+        KeyError
+            When there is none of that name.
+        DigestMismatchError
+            When it is not what was published.
+        """
+        full = SHARED + name
+        expected = self.manifest["shared_digests"][full]
+        with self._damage():
+            array = self._files[-1].read(full)
+        if arrays_digest({full: array}) != expected:
+            msg = f"the array {full!r} in {self.directory} is not what was published"
+            raise DigestMismatchError(msg)
+        return array
+
+    def stacked(self, name: str) -> AnyArray:
+        """Read an array of all slots, (slots, …), after verifying the whole files once.
+
+        Slots that no series has any more are among them.
+        """
+        self.verify_arrays()
+        with self._damage():
+            parts = [
+                file.read(name)
+                for file, layer in zip(self._files, self.layers, strict=True)
+                if layer.slots
+            ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def slot_digests(self) -> dict[int, str]:
+        """Return the digest of each slot that a series has."""
+        return dict(self._slot_digests)
+
+    def verify_arrays(self) -> None:
+        """Verify the digests of the whole array files, once.
+
+        Raises
+        ------
+        DigestMismatchError
+            When a file is not what was published.
+        """
+        if self._verified:
+            return
+        for file, layer in zip(self._files, self.layers, strict=True):
+            if file.digest() != self.manifest["files"][layer.name]["sha256"]:
+                msg = (
+                    f"{layer.name} in {self.directory} is not what was published: "
+                    "its digest differs"
+                )
+                raise DigestMismatchError(msg)
+        self._verified = True
+
+    @contextlib.contextmanager
+    def _damage(self) -> Iterator[None]:
+        try:
+            yield
+        except TensorFileError as error:
+            raise DigestMismatchError(str(error)) from error
+
+    def close(self) -> None:
+        """Close the array files."""
+        for file in self._files:
+            file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_bundle(
+    directory: Path,
+    *,
+    expected_features: Iterable[str] | None = None,
+    expected_digest: str | None = None,
+    verify: Literal["all", "each"] = "all",
+) -> Bundle:
+    """Open a bundle and verify it.
+
+    Parameters
+    ----------
+    directory
+        As published.
+    expected_features
+        The features that the caller can supply; the bundle's must be among them.
+    expected_digest
+        The bundle's digest as recorded elsewhere.
+    verify
+        ``"all"`` checks every file now; ``"each"`` leaves the array file for later and checks what
+        is read of it, series by series, so that one of thousands of series costs little.
+
+    Raises
+    ------
+    DigestMismatchError
+        When a file is missing, cut short or changed.
+    MissingFeaturesError
+        When the caller lacks a feature; the message names them.
+    BundleError
+        When there is no bundle, or one of a format that is not known here.
+    """
+    try:
+        text = (directory / MANIFEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        msg = f"there is no bundle at {directory}: {MANIFEST} is missing"
+        raise BundleError(msg) from error
+    digest = hashlib.sha256(text).hexdigest()
+    if expected_digest is not None and digest != expected_digest:
+        msg = (
+            f"the bundle at {directory} has the digest {digest[:12]}…, not {expected_digest[:12]}…"
+        )
+        raise DigestMismatchError(msg)
+    manifest = _parse_manifest(text, directory)
+    if expected_features is not None:
+        lacking = sorted(set(feature_names(manifest)) - set(expected_features))
+        if lacking:
+            msg = f"the bundle at {directory} needs features that are missing: {', '.join(lacking)}"
+            raise MissingFeaturesError(msg)
+    series = _read_series(directory, manifest)
+    layers = layers_of(manifest)
+    tensors = _open_tensors(directory, manifest, layers)
+    bundle = Bundle(directory, digest, manifest, series, layers, tensors)
+    if verify == "all":
+        try:
+            bundle.verify_arrays()
+        except BundleError:
+            bundle.close()
+            raise
+    return bundle
+
+
+def _parse_manifest(text: bytes, directory: Path) -> dict[str, Any]:
+    try:
+        manifest: Any = json.loads(text)
+    except ValueError as error:
+        msg = f"{MANIFEST} in {directory} is not JSON: {error}"
+        raise DigestMismatchError(msg) from error
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found not in (FORMAT, LAYERED_FORMAT):
+        msg = (
+            f"the bundle at {directory} has format {found!r}; this version reads "
+            f"{FORMAT} and {LAYERED_FORMAT}"
+        )
+        raise BundleError(msg)
+    lacking = [key for key in OWN_KEYS if key not in manifest]
+    if lacking or set(manifest["files"]) != {SERIES, *(x.name for x in layers_of(manifest))}:
+        msg = f"{MANIFEST} in {directory} is not complete"
+        raise DigestMismatchError(msg)
+    return dict(manifest)
+
+
+def _read_series(directory: Path, manifest: Mapping[str, Any]) -> pl.DataFrame:
+    try:
+        data = (directory / SERIES).read_bytes()
+    except FileNotFoundError as error:
+        msg = f"{SERIES} is missing in {directory}"
+        raise DigestMismatchError(msg) from error
+    _check_size(directory, manifest, SERIES, len(data))
+    if hashlib.sha256(data).hexdigest() != manifest["files"][SERIES]["sha256"]:
+        msg = f"{SERIES} in {directory} is not what was published: its digest differs"
+        raise DigestMismatchError(msg)
+    return pl.read_parquet(io.BytesIO(data))
+
+
+def _open_tensors(
+    directory: Path, manifest: Mapping[str, Any], layers: Sequence[Layer]
+) -> list[TensorFile]:
+    opened: list[TensorFile] = []
+    try:
+        for layer in layers:
+            opened.append(_open_layer(directory, manifest, layer))
+            _check_slots(opened[-1], layer, directory)
+    except BundleError:
+        for file in opened:
+            file.close()
+        raise
+    return opened
+
+
+def _open_layer(directory: Path, manifest: Mapping[str, Any], layer: Layer) -> TensorFile:
+    path = directory / layer.name
+    try:
+        _check_size(directory, manifest, layer.name, path.stat().st_size)
+        return TensorFile(path)
+    except FileNotFoundError as error:
+        msg = f"{layer.name} is missing in {directory}"
+        raise DigestMismatchError(msg) from error
+    except TensorFileError as error:
+        msg = f"{layer.name} in {directory} is damaged: {error}"
+        raise DigestMismatchError(msg) from error
+
+
+def _check_slots(file: TensorFile, layer: Layer, directory: Path) -> None:
+    for name, spec in file.specs.items():
+        if not name.startswith(SHARED) and spec.shape[:1] != (layer.slots,):
+            msg = f"{layer.name} in {directory} does not hold the {layer.slots} slots it should"
+            raise DigestMismatchError(msg)
+
+
+def _check_size(directory: Path, manifest: Mapping[str, Any], name: str, size: int) -> None:
+    expected = manifest["files"][name]["bytes"]
+    if size != expected:
+        msg = f"{name} in {directory} has {size} of {expected} bytes: cut short or changed"
+        raise DigestMismatchError(msg)

@@ -1,0 +1,367 @@
+"""Writing a bundle: in bounded memory while training goes on, visible only once it is whole.
+
+Reading is in ``bundle``; what a bundle is, too.
+"""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
+
+import numpy as np
+import polars as pl
+
+from anomaly_platform.ml.bundles.format import (
+    ARRAYS,
+    FORMAT,
+    LAYERED_FORMAT,
+    MANIFEST,
+    OWN_KEYS,
+    SERIES,
+    SHARED,
+    BundleError,
+    BundleExistsError,
+    Layer,
+    arrays_digest,
+    feature_names,
+    layer_name,
+)
+from anomaly_platform.ml.bundles.tensor_file import (
+    AnyArray,
+    TensorSpec,
+    storable,
+    write_tensor_file,
+)
+
+if TYPE_CHECKING:
+    from anomaly_platform.ml.bundles.bundle import Bundle
+
+_CHUNK = 1 << 20
+
+
+class BundleWriter:
+    """Builds a bundle series by series, in bounded memory, and publishes it in one step.
+
+    Everything is written into a hidden directory beside the final one. Until `publish` has
+    returned, the final name does not exist; leaving the ``with`` block without it removes all
+    traces. Files have mode 0600, directories 0700.
+
+    Parameters
+    ----------
+    directory
+        Where the bundle will be; missing parents are made.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "v1"
+    >>> with BundleWriter(target) as writer:
+    ...     slot = writer.append({"forest/threshold": np.zeros((2, 3), np.float32)})
+    ...     digest = writer.publish(
+    ...         {"feature_schema": {"features": ["value"]}},
+    ...         pl.DataFrame({"entity": ["a"], "metric": ["cpu"], "slot": [slot]}),
+    ...     )
+    >>> from anomaly_platform.ml.bundles.bundle import open_bundle
+    >>> open_bundle(target, expected_digest=digest).arrays(0)["forest/threshold"].shape
+    (2, 3)
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        _make_private(directory.parent)
+        self._work = directory.parent / f".{directory.name}.{secrets.token_hex(8)}.tmp"
+        self._work.mkdir(mode=0o700)
+        self._spools: dict[str, BinaryIO] = {}
+        self._specs: dict[str, TensorSpec] = {}
+        self._shared: dict[str, AnyArray] = {}
+        self._digests: list[str | None] = []
+        self._layers: list[dict[str, Any]] = []
+        self._layer_files: dict[str, dict[str, Any]] = {}
+
+    def adopt(self, source: "Bundle", layer: Layer) -> int:
+        """Take over an array file of another bundle whole, before any `append`.
+
+        The file is linked where the file system can, copied where it cannot; nothing of it is
+        read. Its digest is the one that the other bundle's manifest names, so a damaged file is
+        found on opening this bundle as it would be on opening that.
+
+        Parameters
+        ----------
+        source
+            An open bundle whose series have arrays of the same form.
+        layer
+            One of its `layers`.
+
+        Returns
+        -------
+        int
+            The slot of the file's first series in this bundle.
+
+        Raises
+        ------
+        BundleError
+            When series were appended already, or the forms of arrays differ.
+        """
+        if self._spools:
+            raise BundleError("array files are taken over before the first series is appended")
+        if self._specs and self._specs != source.specs:
+            raise BundleError("the array files hold series of different forms")
+        self._specs = dict(source.specs)
+        described = source.manifest["files"][layer.name]
+        name = layer_name(described["sha256"])
+        if name in self._layer_files:
+            raise BundleError(f"{layer.name} of {source.directory} is taken over already")
+        _link(source.directory / layer.name, self._work / name)
+        first = len(self._digests)
+        known = source.slot_digests()
+        self._digests += [known.get(layer.first + i) for i in range(layer.slots)]
+        self._layers.append({"file": name, "slots": layer.slots})
+        self._layer_files[name] = {"sha256": described["sha256"], "bytes": described["bytes"]}
+        return first
+
+    @property
+    def _adopted(self) -> int:
+        return sum(int(layer["slots"]) for layer in self._layers)
+
+    def append(self, arrays: Mapping[str, AnyArray]) -> int:
+        """Add the arrays of one series and return its slot, counted on in the order of the calls.
+
+        Raises
+        ------
+        BundleError
+            When names, dtypes or shapes are not those of the first series.
+        """
+        stored = {name: storable(np.asarray(array)) for name, array in arrays.items()}
+        specs = {name: TensorSpec(a.dtype, a.shape) for name, a in stored.items()}
+        if not self._specs:
+            self._specs = _checked(specs)
+        if specs != self._specs:
+            differing = sorted(
+                name for name in {*specs, *self._specs} if specs.get(name) != self._specs.get(name)
+            )
+            msg = f"arrays differ in form from the first series': {', '.join(differing)}"
+            raise BundleError(msg)
+        if not self._spools:
+            for position, name in enumerate(specs):
+                self._spools[name] = (self._work / f"spool-{position}").open("w+b")
+        for name, array in stored.items():
+            self._spools[name].write(array.data)
+        self._digests.append(arrays_digest(stored))
+        return len(self._digests) - 1
+
+    def share(self, name: str, array: AnyArray) -> None:
+        """Add an array that belongs to the bundle as a whole, such as a pooled calibration."""
+        self._shared[SHARED + name] = storable(np.asarray(array))
+
+    def publish(
+        self,
+        manifest: Mapping[str, Any],
+        series: pl.DataFrame,
+        *,
+        series_key: Sequence[str] = ("entity", "metric"),
+    ) -> str:
+        """Write the three files, sync them and move the bundle to its place atomically.
+
+        Parameters
+        ----------
+        manifest
+            JSON-serialisable; must have ``feature_schema`` with ``features`` (names, or a mapping
+            by name) and may have ``inputs`` there: names of what is derived from the features.
+        series
+            A row per series, with the columns of ``series_key``, unique; and ``slot``, what
+            `append` returned, null where a series has no arrays. A column ``digest`` is added.
+        series_key
+            The columns that name a series.
+
+        Returns
+        -------
+        str
+            The bundle's digest: SHA-256 of its manifest, which pins everything else.
+
+        Raises
+        ------
+        BundleExistsError
+            When another bundle is there already. Publishing the very same one again is no error.
+        BundleError
+            When manifest or series break the rules above.
+        """
+        text = self._write_files(manifest, series, series_key)
+        for spool in self._spools.values():
+            spool.close()
+        for position in range(len(self._spools)):
+            (self._work / f"spool-{position}").unlink()
+        _sync(self._work)
+        try:
+            self._work.rename(self.directory)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+            if not _same_manifest(self.directory, text):
+                msg = f"another bundle is already published as {self.directory.name}"
+                raise BundleExistsError(msg) from error
+        _sync(self.directory.parent)
+        return hashlib.sha256(text).hexdigest()
+
+    def _write_files(
+        self, manifest: Mapping[str, Any], series: pl.DataFrame, series_key: Sequence[str]
+    ) -> bytes:
+        feature_names(manifest)
+        reserved = sorted({*OWN_KEYS, "layers"} & set(manifest))
+        if reserved:
+            msg = f"the manifest's keys {', '.join(reserved)} are the bundle's own"
+            raise BundleError(msg)
+        table = self._series_table(series, series_key)
+        buffer = io.BytesIO()
+        table.write_parquet(buffer, compression="zstd")
+        _write_private(self._work / SERIES, buffer.getvalue())
+        digests = {
+            SERIES: hashlib.sha256(buffer.getvalue()).hexdigest(),
+            ARRAYS: write_tensor_file(self._work / ARRAYS, self._tensors()),
+        }
+        content = {
+            **manifest,
+            "format": LAYERED_FORMAT if self._layers else FORMAT,
+            "slots": len(self._digests),
+            "series_key": list(series_key),
+            "shared_digests": {n: arrays_digest({n: a}) for n, a in self._shared.items()},
+            "files": {
+                name: {"sha256": digest, "bytes": (self._work / name).stat().st_size}
+                for name, digest in digests.items()
+            }
+            | self._layer_files,
+            **({"layers": self._layers} if self._layers else {}),
+        }
+        try:
+            text = json.dumps(content, indent=1, allow_nan=False).encode()
+        except (TypeError, ValueError) as error:
+            msg = f"the manifest is not plain JSON: {error}"
+            raise BundleError(msg) from error
+        _write_private(self._work / MANIFEST, text)
+        return text
+
+    def _series_table(self, series: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+        missing = [name for name in (*key, "slot") if name not in series.columns]
+        if missing:
+            msg = f"the table of series lacks the columns {', '.join(missing)}"
+            raise BundleError(msg)
+        if series.select(key).is_duplicated().any():
+            msg = f"the table of series has several rows for one {', '.join(key)}"
+            raise BundleError(msg)
+        slots = series["slot"].cast(pl.Int64)
+        used = slots.drop_nulls().to_list()
+        if any(not 0 <= slot < len(self._digests) for slot in used):
+            msg = f"the table of series names slots outside 0..{len(self._digests) - 1}"
+            raise BundleError(msg)
+        if any(self._digests[slot] is None for slot in used):
+            raise BundleError("the table of series names slots that no series had before")
+        digests = [None if slot is None else self._digests[slot] for slot in slots]
+        return series.with_columns(slots, pl.Series("digest", digests, dtype=pl.String))
+
+    def _tensors(self) -> dict[str, tuple[TensorSpec, Iterable[bytes | memoryview]]]:
+        count = len(self._digests) - self._adopted
+        tensors: dict[str, tuple[TensorSpec, Iterable[bytes | memoryview]]] = {
+            name: (TensorSpec(spec.dtype, (count, *spec.shape)), _pieces(self._spools[name]))
+            for name, spec in self._specs.items()
+            if count
+        }
+        for name, array in self._shared.items():
+            tensors[name] = (TensorSpec(array.dtype, array.shape), [array.tobytes()])
+        return tensors
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for spool in self._spools.values():
+            spool.close()
+        shutil.rmtree(self._work, ignore_errors=True)
+
+
+def write_bundle(
+    directory: Path,
+    manifest: Mapping[str, Any],
+    series: pl.DataFrame,
+    arrays: Mapping[str, AnyArray],
+    *,
+    shared: Mapping[str, AnyArray] | None = None,
+    series_key: Sequence[str] = ("entity", "metric"),
+) -> str:
+    """Publish arrays that are stacked in memory already, (slots, …) each; see `BundleWriter`.
+
+    Without a column ``slot`` the i-th row of ``series`` has the i-th part of every array.
+    """
+    counts = {array.shape[0] for array in arrays.values()}
+    if len(counts) > 1:
+        msg = f"stacked arrays differ in their first dimension: {sorted(counts)}"
+        raise BundleError(msg)
+    count = counts.pop() if counts else 0
+    if "slot" not in series.columns:
+        series = series.with_columns(pl.Series("slot", np.arange(series.height)))
+    with BundleWriter(directory) as writer:
+        for slot in range(count):
+            writer.append({name: array[slot] for name, array in arrays.items()})
+        for name, array in (shared or {}).items():
+            writer.share(name, array)
+        return writer.publish(manifest, series, series_key=series_key)
+
+
+def _checked(specs: dict[str, TensorSpec]) -> dict[str, TensorSpec]:
+    for name in specs:
+        if name.startswith(SHARED):
+            msg = f"{name!r}: the prefix {SHARED!r} is kept for arrays of the whole bundle"
+            raise BundleError(msg)
+    return specs
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        # Another file system, or one without hard links.
+        handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as copy, source.open("rb") as original:
+            shutil.copyfileobj(original, copy, _CHUNK)
+            copy.flush()
+            os.fsync(copy.fileno())
+
+
+def _pieces(spool: BinaryIO) -> Iterator[bytes]:
+    spool.flush()
+    spool.seek(0)
+    while piece := spool.read(_CHUNK):
+        yield piece
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _make_private(directory: Path) -> None:
+    if not directory.exists():
+        _make_private(directory.parent)
+        directory.mkdir(mode=0o700, exist_ok=True)
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _same_manifest(directory: Path, text: bytes) -> bool:
+    try:
+        return (directory / MANIFEST).read_bytes() == text
+    except OSError:
+        return False

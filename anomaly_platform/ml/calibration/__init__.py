@@ -1,0 +1,1 @@
+"""From raw scores to conformal p-values, to the one score, and thresholds from labels."""

@@ -1,0 +1,323 @@
+"""The compiled walk along each EPC: what every scan contradicts, and which earlier scan.
+
+What belongs here: the sequential part of the rules. Each scan is judged against the last scan
+that is believed. A scan that breaks a rule may itself be the wrong one (a copied code, a reader
+that reports for the wrong gate), so a second state of affairs, in which it did not happen, is kept
+beside the first: a later scan that fits the second one is in order, and the first is given up.
+That way a single wrong scan is charged once and not to those that follow.
+
+A scan's verdict depends on its history alone (see `ml.features.scans`): where the history's first
+row moves on, the walk begins again from there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anomaly_platform.ml.compiled import compiled
+from anomaly_platform.ml.features.scans.kernels import place_row
+from anomaly_platform.ml.features.scans.words import INBOUND, ORIGIN, OUTBOUND, SALE, UNKNOWN
+
+I64 = npt.NDArray[np.int64]
+I32 = npt.NDArray[np.int32]
+I8 = npt.NDArray[np.int8]
+F64 = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Row = npt.NDArray[Any]
+Columns = tuple[Any, ...]
+
+# What is wrong with the order …
+(
+    AFTER_SALE,
+    CONTRADICTION,
+    LATE_ORIGIN,
+    MISSING_OUTBOUND,
+    MISSING_INBOUND,
+    REPEATED_INBOUND,
+    REPEATED_OUTBOUND,
+) = range(1, 8)
+# … and with the place.
+UNKNOWN_PLACE, WRONG_STEP, AGAINST, SIDEWAYS, SKIPPED = range(1, 6)
+FORWARD, RETURN = 1, 2
+
+# Columns of the verdicts: codes, and the row that each is held against (−1 for none).
+ORDER, LOCATION, BASE, DUPLICATE, TRIP = range(5)
+# Columns of the measurements: NaN where there is none.
+HOURS, Z, LOG_RATIO, SPEED = range(4)
+
+# A state of affairs: where, when, which way, which row, whether the time of leaving is believed,
+# whether the goods are on their way back.
+_PLACE, _TIME, _WAY, _ROW, _CLEAN, _BACK = range(6)
+_BELIEVED, _OTHERWISE, _FLAGS = range(3)
+_KNOWN, _HAS_OTHER = 0, 1
+_SECOND = 1_000_000
+_HOUR = 3.6e9
+
+
+@compiled()
+def _copy(source: Row, target: Row) -> None:  # pragma: no cover
+    """Copy a short row; a loop, since slices take seconds to compile."""
+    for column in range(source.size):
+        target[column] = source[column]
+
+
+@compiled()
+def _find(keys: I64, key: int) -> int:  # pragma: no cover
+    """Index of a key among sorted ones, −1 if it is not there."""
+    low, high = 0, keys.size
+    while low < high:
+        middle = (low + high) // 2
+        if keys[middle] < key:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < keys.size and keys[low] == key else -1
+
+
+@compiled()
+def _clear(codes: I64, measured: F64) -> None:  # pragma: no cover
+    """Forget a verdict."""
+    codes[ORDER] = codes[LOCATION] = 0
+    codes[BASE] = codes[DUPLICATE] = codes[TRIP] = -1
+    for column in range(measured.size):
+        measured[column] = np.nan
+
+
+@compiled()
+def _kilometres(
+    lat_a: float, lon_a: float, lat_b: float, lon_b: float
+) -> float:  # pragma: no cover
+    phi_a, phi_b = np.radians(lat_a), np.radians(lat_b)
+    across = np.sin(np.radians(lon_b - lon_a) / 2.0) ** 2
+    chord = np.sin((phi_b - phi_a) / 2.0) ** 2 + np.cos(phi_a) * np.cos(phi_b) * across
+    distance: float = 2.0 * 6371.0088 * np.arcsin(np.sqrt(min(1.0, max(0.0, chord))))
+    return distance
+
+
+@compiled()
+def _order(state: I64, way: int, place: int, hierarchy: I8) -> int:  # pragma: no cover
+    """Say what is wrong with the order of the last believed scan and this one."""
+    last, same = state[_WAY], place >= 0 and place == state[_PLACE]
+    if last == SALE:
+        return AFTER_SALE
+    found = 0
+    if way == INBOUND:
+        if last == INBOUND:
+            found = REPEATED_INBOUND if same else MISSING_OUTBOUND
+        elif last == OUTBOUND and same and state[_BACK] != 1:
+            found = CONTRADICTION
+    elif way == OUTBOUND:
+        if last == OUTBOUND:
+            found = REPEATED_OUTBOUND if same else MISSING_INBOUND
+        elif last == ORIGIN and not same and place >= 0 and state[_PLACE] >= 0:
+            found = MISSING_INBOUND
+    elif way == ORIGIN and last in (INBOUND, OUTBOUND) and place >= 0 and state[_PLACE] >= 0:
+        before, now = hierarchy[state[_PLACE]], hierarchy[place]
+        if 0 <= now < before:
+            found = LATE_ORIGIN
+    return found
+
+
+@compiled()
+def _move(
+    kinds: I8, hierarchy: I8, moves: I8, a: int, b: int, back: bool
+) -> int:  # pragma: no cover
+    """Say what is wrong with goods going from place a to place b."""
+    if moves.size == 0 or a < 0 or b < 0 or a == b or kinds[a] < 0 or kinds[b] < 0:
+        return 0
+    allowed = moves[kinds[a], kinds[b]]
+    if allowed & FORWARD or (back and allowed & RETURN):
+        return 0
+    if kinds[a] == kinds[b]:
+        return SIDEWAYS
+    return SKIPPED if hierarchy[b] > hierarchy[a] else AGAINST
+
+
+@compiled()
+def _judge(  # pragma: no cover
+    state: I64, now: I64, world: Columns, routes: Columns, limits: F64, codes: I64, measured: F64
+) -> bool:
+    """Hold a scan against a state of affairs; say whether anything contradicts it."""
+    kinds, hierarchy, latitude, longitude, moves = world
+    keys, median, spread = routes
+    _clear(codes, measured)
+    codes[BASE] = state[_ROW]
+    place, before = now[_PLACE], state[_PLACE]
+    codes[ORDER] = _order(state, now[_WAY], place, hierarchy)
+    if codes[ORDER] in (AFTER_SALE, CONTRADICTION, LATE_ORIGIN):
+        return True
+    back = now[_BACK] == 1 or state[_BACK] == 1
+    codes[LOCATION] = _move(kinds, hierarchy, moves, before, place, back)
+    if codes[LOCATION] != 0:
+        return True  # where the place is in doubt, so is the distance
+    contradicted: bool = codes[ORDER] != 0
+    if before < 0 or place < 0 or before == place:
+        return contradicted
+    hours = max((now[_TIME] - state[_TIME]) / _HOUR, 1.0 / 3600.0)
+    measured[HOURS] = hours
+    km = _kilometres(latitude[before], longitude[before], latitude[place], longitude[place])
+    if km >= limits[2]:  # never for NaN: a place without coordinates
+        measured[SPEED] = km / hours
+        contradicted = contradicted or measured[SPEED] > limits[3]
+    trip = state[_CLEAN] == 1 and now[_WAY] == INBOUND
+    if trip and (state[_WAY] == OUTBOUND or state[_WAY] == ORIGIN):
+        codes[TRIP] = state[_ROW]
+        key = before * kinds.size + place
+        at = _find(keys, key)
+        if at >= 0:
+            measured[LOG_RATIO] = np.log(hours) - median[at]
+            measured[Z] = measured[LOG_RATIO] / spread[at]
+            jumped = abs(measured[Z]) >= limits[0] and abs(measured[LOG_RATIO]) >= limits[1]
+            contradicted = contradicted or jumped
+    return contradicted
+
+
+@compiled()
+def _take_in(  # pragma: no cover
+    i: int, states: I64, now: I64, contradicted: bool, codes: I64
+) -> None:
+    """Update the states of affairs after scan i has been judged."""
+    believed, other, flags = states[_BELIEVED], states[_OTHERWISE], states[_FLAGS]
+    if codes[ORDER] == AFTER_SALE:
+        return
+    flags[_HAS_OTHER] = 0
+    if codes[ORDER] == CONTRADICTION or codes[ORDER] == LATE_ORIGIN:
+        believed[_CLEAN] = 0  # a stale scan moves nothing, but then when did the goods leave?
+        return
+    if codes[LOCATION] >= WRONG_STEP:  # perhaps it happened, but not there
+        _copy(believed, other)
+        other[_WAY], other[_CLEAN], other[_ROW] = now[_WAY], 0, i
+        flags[_HAS_OTHER] = 1
+    elif contradicted and codes[ORDER] == 0:  # perhaps it was another one's scan
+        _copy(believed, other)
+        flags[_HAS_OTHER] = 1
+    _copy(now, believed)
+
+
+@compiled()
+def _twin(i: int, lo: int, times: I64, place: I32) -> int:  # pragma: no cover
+    """Row before i at which the same code was elsewhere in the same second; −1 if none."""
+    j = i - 1
+    while place[i] >= 0 and j >= lo and times[j] // _SECOND == times[i] // _SECOND:
+        if place[j] >= 0 and place[j] != place[i]:
+            return j
+        j -= 1
+    return -1
+
+
+@compiled()
+def _read_again(state: I64, now: I64, within: float) -> bool:  # pragma: no cover
+    """Say whether this is the last scan read once more (perhaps with its words lost)."""
+    same = now[_PLACE] >= 0 and now[_PLACE] == state[_PLACE]
+    same = same and (now[_WAY] == state[_WAY] or now[_WAY] == UNKNOWN)
+    read_again: bool = same and now[_TIME] - state[_TIME] <= within
+    return read_again
+
+
+@compiled()
+def _fault(
+    found: int, place: int, step_kind: int, kinds: I8, listed: Bools
+) -> int:  # pragma: no cover
+    """Say what is wrong with a place by itself, or what was found wrong with going there."""
+    if not listed[place]:
+        return UNKNOWN_PLACE
+    if found == 0 and step_kind >= 0 and kinds[place] >= 0 and step_kind != kinds[place]:
+        return WRONG_STEP
+    return found
+
+
+@compiled()
+def _step(  # pragma: no cover
+    i: int,
+    lo: int,
+    scans: Columns,
+    world: Columns,
+    routes: Columns,
+    limits: F64,
+    states: I64,
+    codes: I64,
+    measured: F64,
+) -> None:
+    """Judge scan i in the light of the states of affairs, and bring those up to date."""
+    times, place, stage, direction, back, step_kind, listed = scans
+    kinds = world[0]
+    believed, other, flags = states[_BELIEVED], states[_OTHERWISE], states[_FLAGS]
+    _clear(codes, measured)
+    row = place_row(i, lo, place, stage, direction)
+    now = np.empty(6, dtype=np.int64)
+    now[_PLACE] = place[row] if row >= 0 else -1
+    now[_TIME], now[_WAY], now[_ROW], now[_CLEAN] = times[i], direction[i], i, 1
+    now[_BACK] = back[i]
+    if back[i] < 0:
+        now[_BACK] = believed[_BACK] if flags[_KNOWN] else 0
+
+    twin = _twin(i, lo, times, place)
+    if twin >= 0:
+        codes[DUPLICATE] = twin
+        _copy(now, other)  # either of the two is the real one
+        flags[_HAS_OTHER] = 1
+        return
+    again = flags[_KNOWN] == 1 and _read_again(believed, now, limits[4])
+    contradicted = False
+    if flags[_KNOWN] and not again:
+        tried, found = np.empty(5, dtype=np.int64), np.empty(4)
+        for affairs in range(1 + flags[_HAS_OTHER]):
+            contradicted = _judge(states[affairs], now, world, routes, limits, tried, found)
+            if affairs == _BELIEVED or not contradicted:
+                _copy(tried, codes)
+                _copy(found, measured)
+            if not contradicted:
+                break
+    if place[i] >= 0 and codes[ORDER] != AFTER_SALE:
+        codes[LOCATION] = _fault(codes[LOCATION], place[i], step_kind[i], kinds, listed)
+    if again:
+        return
+    if flags[_KNOWN]:
+        _take_in(i, states, now, contradicted, codes)
+    else:
+        flags[_KNOWN] = 1
+        _copy(now, believed)
+
+
+@compiled()
+def walk(  # pragma: no cover
+    starts: I64, epc: I64, scans: Columns, world: Columns, routes: Columns, limits: F64
+) -> tuple[I64, F64]:
+    """Judge every scan.
+
+    Parameters
+    ----------
+    starts, epc
+        (n,) first row of each scan's history, and number of its EPC.
+    scans
+        (n,) times in microseconds, place, stage and direction (as in `ScanSequences`), whether
+        the step is a return (1, 0, −1 unknown), kind of place that its words belong to (−1 none);
+        and (places,) whether a place is in the reference, true for all without one.
+    world
+        (places,) kind (−1 unknown), hierarchy, latitude, longitude; (kinds, kinds) allowed moves
+        as bits, empty when nothing is known.
+    routes
+        (routes,) sorted keys `from · places + to`, median and spread of log hours.
+    limits
+        z, log ratio, shortest distance (km), highest speed (km/h), microseconds of a rereading.
+
+    Returns
+    -------
+    tuple of (n, 5) int64 and (n, 4) float64
+        Verdicts and measurements, columns as named in this module.
+    """
+    n = starts.size
+    codes = np.zeros((n, 5), dtype=np.int64)
+    measured = np.empty((n, 4))
+    states = np.zeros((3, 6), dtype=np.int64)
+    for i in range(n):
+        lo, begin = starts[i], i
+        if i == 0 or epc[i] != epc[i - 1] or starts[i - 1] != lo:
+            states[_FLAGS, _KNOWN] = states[_FLAGS, _HAS_OTHER] = 0
+            begin = lo
+        for scan in range(begin, i + 1):
+            _step(scan, lo, scans, world, routes, limits, states, codes[i], measured[i])
+    return codes, measured

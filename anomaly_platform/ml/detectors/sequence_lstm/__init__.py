@@ -1,0 +1,1 @@
+"""The sequence detector: architecture, training in PyTorch, scoring in NumPy."""

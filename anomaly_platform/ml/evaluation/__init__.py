@@ -1,0 +1,1 @@
+"""Measures of quality: against labels, against injected anomalies, and their pictures."""

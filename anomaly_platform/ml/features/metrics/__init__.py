@@ -1,0 +1,1 @@
+"""Features of readings: one definition and its compiled executions."""

@@ -1,0 +1,154 @@
+# ruff: noqa: C901, PLR0912, PLR0915  (compiled: no keyword-only arguments, calls cost)
+"""The arithmetic of `kept_series`: features of rows that are added to series held in memory.
+
+As `kernels`, of whose parts it is made, to the bit; a test holds the two together. What
+`feature_kernel` carries from row to row of a day (sorted windows, first rows, counts) stands here
+in arrays with a place per series, so that a reading costs what a row in the middle of a day costs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anomaly_platform.ml.compiled import compiled
+from anomaly_platform.ml.features.metrics.kernels import (
+    Ints,
+    _gap,
+    _lag_features,
+    _minute_of_week,
+    _slide,
+    _step,
+    _window_features,
+)
+from anomaly_platform.ml.features.metrics.ordered import Floats
+
+
+@compiled()
+def append_rows(
+    places: Ints,
+    new_times: Ints,
+    new_values: Floats,
+    times: Ints,
+    values: Floats,
+    steps: Floats,
+    end: Ints,
+    behind: Ints,
+    horizon: Ints,
+    first: Ints,
+    sizes: Ints,
+    missing: Ints,
+    ordered: Floats,
+    windows: Ints,
+    lags: Ints,
+    frequency: int,
+    lookback: int,
+    clock: Floats,
+    out: Floats,
+) -> None:  # pragma: no cover
+    """Add rows to series, each newer than its series, and write their features.
+
+    Parameters
+    ----------
+    places, new_times, new_values
+        (n,) place of each row's series, microseconds since 1970, readings without −0.0.
+    times, values, steps
+        (series, room) rows of each series, the first `end` of them in use; a step is the distance
+        from the row before.
+    end, behind, horizon
+        (series,) number of rows; row up to which the windows reach, −1 where they have not been
+        filled; first row within the look-back of the newest.
+    first, missing
+        (series, windows) first row of each window, and readings missing from it.
+    sizes, ordered
+        (series, windows + 1) how many values each window holds, (…, longest + 1) these in order;
+        the last are the steps within the longest.
+    windows, lags, frequency, lookback, clock
+        As in `kernels.feature_kernel`.
+    out
+        (features, n), filled.
+    """
+    number = windows.size
+    capacity = windows[number - 1]
+    furthest = max(capacity, lags[lags.size - 1])
+    scratch = np.empty((2, capacity))
+    for column in range(places.size):
+        place = places[column]
+        own_times, own_values, own_steps = times[place], values[place], steps[place]
+        i = end[place]
+        if i == own_times.size:
+            shift = i - furthest - 1
+            for j in range(shift, i):
+                own_times[j - shift] = own_times[j]
+                own_values[j - shift] = own_values[j]
+                own_steps[j - shift] = own_steps[j]
+            i -= shift
+            horizon[place] = max(0, horizon[place] - shift)
+            if behind[place] >= 0:
+                behind[place] -= shift
+                for k in range(number):
+                    first[place, k] -= shift
+        now = new_times[column]
+        own_times[i], own_values[i] = now, new_values[column]
+        own_steps[i] = _step(own_values, i) if i > 0 else np.nan
+        far = horizon[place]
+        while own_times[far] <= now - lookback:
+            far += 1
+        horizon[place] = far
+        fresh = behind[place] < 0
+        if fresh:
+            behind[place] = max(0, i - capacity)
+            for k in range(number):
+                first[place, k] = behind[place]
+            sizes[place] = 0
+        held = first[place, number - 1] + 1
+        newest_gap = _gap(own_times, i, frequency) if i > 0 else 0
+        for k in range(number):
+            old, start = first[place, k], max(far, i - windows[k])
+            sizes[place, k] = _slide(
+                own_values, i, start, ordered[place, k], sizes[place, k], old, behind[place]
+            )
+            start = max(start, old)
+            first[place, k] = start
+            if fresh:
+                count = 0
+                for j in range(start, i):
+                    count += (1 if np.isnan(own_values[j]) else 0) + _gap(
+                        own_times, j + 1, frequency
+                    )
+            else:
+                count = missing[place, k] + newest_gap
+                count += 1 if np.isnan(own_values[i - 1]) else 0
+                for j in range(old, start):
+                    count -= (1 if np.isnan(own_values[j]) else 0) + _gap(
+                        own_times, j + 1, frequency
+                    )
+            missing[place, k] = count
+        sizes[place, number] = _slide(
+            own_steps,
+            i,
+            first[place, number - 1] + 1,
+            ordered[place, number],
+            sizes[place, number],
+            held,
+            behind[place],
+        )
+        behind[place] = i
+        end[place] = i + 1
+        out[0, column] = own_values[i]
+        at = _window_features(
+            own_values,
+            i,
+            windows,
+            first[place],
+            ordered[place],
+            sizes[place],
+            scratch,
+            out,
+            column,
+        )
+        for k in range(number):
+            out[6 + 6 * k, column] = missing[place, k]
+        at = _lag_features(own_values, i, lags, max(far, i - furthest), out, column, at)
+        minute = _minute_of_week(now)
+        for c in range(4):
+            out[at + c, column] = clock[minute, c]

@@ -1,0 +1,1 @@
+"""Features of scans: one definition and its executions."""

@@ -1,0 +1,166 @@
+"""Scans in order: a frame sorted by EPC and time, with the arrays that compiled loops read.
+
+What belongs here: what features and rules both need of a frame before they part ways. Column
+names are those of the canonical scan frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from anomaly_platform.ml.columns import coded, microseconds, runs
+from anomaly_platform.ml.features.scans.definition import LOOKBACK_HOURS, MAX_HISTORY
+from anomaly_platform.ml.features.scans.kernels import history_starts
+from anomaly_platform.ml.features.scans.words import EPC_PARTS, EPC_PATTERN, read_event_type
+from anomaly_platform.ml.frames import IntoDataFrame, to_polars
+
+HOUR_US = 3_600_000_000
+_FEW_CODES = 16
+_NEEDED = {
+    "entity": pl.String,
+    "event_id": pl.String,
+    "event_time": pl.Datetime,
+    "location_id": pl.String,
+    "business_step": pl.String,
+    "event_type": pl.String,
+}
+
+
+@dataclass(frozen=True)
+class ScanSequences:
+    """The scans of a frame, EPC by EPC, in (event_time, event_id) order.
+
+    Attributes
+    ----------
+    frame
+        The rows, sorted.
+    times
+        (n,) microseconds since 1970.
+    epc
+        (n,) number of the EPC, ascending from 0.
+    starts
+        (n,) first row of each scan's history (see `scans`).
+    places
+        The distinct places of the frame; `place` (n,) are codes into it, −1 where missing.
+    stages
+        The distinct stages that event types name; `stage` (n,) are codes into it, −1 for none.
+    direction
+        (n,) which way the goods went, as in `scans_words`.
+    """
+
+    frame: pl.DataFrame
+    times: npt.NDArray[np.int64]
+    epc: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    places: pl.Series
+    place: npt.NDArray[np.int32]
+    stages: tuple[str, ...]
+    stage: npt.NDArray[np.int32]
+    direction: npt.NDArray[np.int8]
+
+    @classmethod
+    def of(cls, scans: IntoDataFrame) -> ScanSequences:
+        """Sort and code a canonical scan frame.
+
+        Raises
+        ------
+        ValueError
+            When a column is missing or of another type, or an entity, event id or time is null.
+        """
+        frame = _checked(to_polars(scans))
+        times, epc = microseconds(frame["event_time"]), runs(frame["entity"])
+        if not _in_order(frame, times, epc):
+            frame = frame.sort("entity", "event_time", "event_id")
+            times, epc = microseconds(frame["event_time"]), runs(frame["entity"])
+        first = np.searchsorted(epc, epc).astype(np.int64)
+        places, place = coded(frame["location_id"])
+        words, word = coded(frame["event_type"])
+        read = [read_event_type(text) for text in words]
+        stages = tuple(sorted({stage for stage, _ in read if stage}))
+        number = {stage: code for code, stage in enumerate(stages)}
+        # The entry behind the last is found by code −1: a missing event type.
+        stage_of = np.array([*(number.get(stage, -1) for stage, _ in read), -1], dtype=np.int32)
+        direction_of = np.array([*(direction for _, direction in read), 0], dtype=np.int8)
+        return cls(
+            frame=frame,
+            times=times,
+            epc=epc,
+            starts=history_starts(times, first, LOOKBACK_HOURS * HOUR_US, MAX_HISTORY),
+            places=pl.Series("location_id", places, dtype=pl.String),
+            place=place,
+            stages=stages,
+            stage=stage_of[word],
+            direction=direction_of[word],
+        )
+
+    def epc_parts(self) -> pl.DataFrame:
+        """Take the distinct EPC codes apart.
+
+        Returns
+        -------
+        polars.DataFrame
+            One row per EPC, in order of `epc`: `epc_malformed`, `epc_header`, `epc_company`,
+            `epc_product`, `epc_lot`, `epc_manufacture_date` (null when it is no date),
+            `epc_serial`. Parts of a malformed code are what its dots divide.
+        """
+        firsts = np.searchsorted(self.epc, np.arange(self.epc[-1] + 1 if len(self.epc) else 0))
+        codes = self.frame["entity"][firsts]
+        # Features and rules both ask, one after the other.
+        return _parts_of_few(tuple(codes)) if len(codes) <= _FEW_CODES else _parts_of(codes)
+
+
+@lru_cache(maxsize=8)
+def _parts_of_few(codes: tuple[str, ...]) -> pl.DataFrame:
+    return _parts_of(pl.Series(codes, dtype=pl.String))
+
+
+def _parts_of(codes: pl.Series) -> pl.DataFrame:
+    frame = pl.DataFrame({"code": codes}).select(_MALFORMED, _SPLIT)
+    return frame.unnest("parts").with_columns(_MANUFACTURED)
+
+
+_MALFORMED = (~pl.col("code").str.contains(EPC_PATTERN)).alias("epc_malformed")
+_SPLIT = (
+    pl.col("code")
+    .str.splitn(".", len(EPC_PARTS))
+    .struct.rename_fields([f"epc_{part}" for part in EPC_PARTS])
+    .alias("parts")
+)
+_MANUFACTURED = (
+    pl.col("epc_manufacture_date")
+    .str.extract(r"^(\d{8})$")
+    .str.strptime(pl.Date, "%Y%m%d", strict=False)
+)
+
+
+def _checked(frame: pl.DataFrame) -> pl.DataFrame:
+    found = frame.schema
+    for name, dtype in _NEEDED.items():
+        if name not in found:
+            raise ValueError(f"a scan frame needs the column {name!r}, found {frame.columns}")
+        if found[name] == pl.Null and dtype == pl.String:
+            frame = frame.with_columns(pl.col(name).cast(pl.String))
+        elif found[name] != dtype:
+            raise ValueError(f"column {name!r} must be {dtype}, not {found[name]}")
+    for name in ("entity", "event_id", "event_time"):
+        if frame[name].null_count():
+            raise ValueError(f"column {name!r} must not have nulls")
+    return frame
+
+
+def _in_order(
+    frame: pl.DataFrame, times: npt.NDArray[np.int64], epc: npt.NDArray[np.int64]
+) -> bool:
+    """Whether EPCs are contiguous and each is sorted by time and id; sorted lake files are."""
+    # Runs are numbered from 0, so the last one counts them.
+    if len(epc) and epc[-1] + 1 != frame["entity"].n_unique():
+        return False
+    gap = np.where(epc[1:] == epc[:-1], np.diff(times), 1)
+    tied = np.flatnonzero(gap == 0)
+    ids = frame["event_id"]
+    return bool((gap >= 0).all()) and bool((ids[tied + 1] >= ids[tied]).all())

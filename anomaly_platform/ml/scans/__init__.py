@@ -1,0 +1,1 @@
+"""Scans: fusion of the detectors, explanations, the response, bundles of a set."""

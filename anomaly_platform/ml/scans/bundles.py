@@ -1,0 +1,258 @@
+"""The barcode detectors as bundles: what each reads, what is stored, and how a set is opened.
+
+What belongs here: the step between a fitted detector and a verified directory. A set of models is
+named by its fusion's bundle, which pins the versions and digests of its members: opened together
+they give the same bits for ever, whatever has been promoted since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from anomaly_platform.ml.bundles.bundle import (
+    Bundle,
+    BundleError,
+    BundleWriter,
+    MissingFeaturesError,
+    open_bundle,
+)
+from anomaly_platform.ml.bundles.tensor_file import AnyArray
+from anomaly_platform.ml.detectors.one_class_svm import FEATURES as SVM_INPUTS
+from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
+from anomaly_platform.ml.detectors.rules.detector import FEATURE_SCHEMA, RulesModel
+from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
+from anomaly_platform.ml.detectors.sequence_lstm.scans import SCAN_COLUMNS
+from anomaly_platform.ml.drift.distances import ReferenceDistribution
+from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
+from anomaly_platform.ml.scans.fusion import LSTM, RULES, SVM, BarcodeFusion
+from anomaly_platform.ml.scans.scoring import BarcodeModels
+
+Detectors = RulesModel | CalibratedSequence | CalibratedSvm | BarcodeFusion
+
+FUSION: Final = "fusion"
+#: All scans train together: the one series of these bundles.
+ENTITY, METRIC = "*", "scans"
+#: Numbers of a scan whose distribution is remembered, to see drift by.
+WATCHED: Final = (
+    *("hour", "day_of_week", "time_since_last_scan"),
+    *("sequence_length", "manufacture_age_days"),
+)
+_REFERENCE = "drift/"
+
+
+@dataclass(frozen=True)
+class DetectorSchema:
+    """What a detector reads of a scan.
+
+    features: columns of the stored features; inputs: what its model is fed, made from them.
+    """
+
+    features: tuple[str, ...]
+    inputs: tuple[str, ...]
+
+
+SCHEMAS: Final[Mapping[str, DetectorSchema]] = {
+    RULES: DetectorSchema(FEATURE_SCHEMA, FEATURE_SCHEMA),
+    LSTM: DetectorSchema(SCAN_COLUMNS, SCAN_COLUMNS),
+    SVM: DetectorSchema(
+        (
+            *("hour", "day_of_week", "is_weekend", "place", "previous_location"),
+            *("sequence_length", "time_since_last_scan", "manufacture_age_days"),
+        ),
+        SVM_INPUTS,
+    ),
+    FUSION: DetectorSchema(WATCHED, (RULES, LSTM, SVM)),
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a bundle comes from, for its manifest."""
+
+    stream: str
+    version: int
+    code_version: str
+    features: ScanFeatureSet
+    trained_at: datetime
+    training_seconds: float
+    window: tuple[datetime, datetime]
+
+
+def write_detector(
+    directory: Path,
+    detector: str,
+    arrays: Mapping[str, AnyArray],
+    origin: Origin,
+    *,
+    metrics: Mapping[str, Any],
+    hyper_parameters: Mapping[str, Any],
+    data: Mapping[str, Any],
+    members: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
+    """Publish a detector's bundle and return its digest.
+
+    Parameters
+    ----------
+    metrics, hyper_parameters, data
+        Of the manifest (requirement B9): quality, what it was told, counts of samples.
+    members
+        Of a fusion: version and digest of each detector that it was calibrated with.
+    """
+    schema = SCHEMAS[detector]
+    meaning = origin.features.schema()
+    manifest = {
+        "stream": origin.stream,
+        "detector": detector,
+        "version": str(origin.version),
+        "code_version": origin.code_version,
+        "trained_at": origin.trained_at.isoformat(),
+        "training_seconds": round(origin.training_seconds, 3),
+        "window": {
+            "first_time": origin.window[0].isoformat(),
+            "last_time": origin.window[1].isoformat(),
+        },
+        "feature_schema": {
+            "version": origin.features.version,
+            "definition": origin.features.definition(),
+            "features": {name: meaning.get(name, {}) for name in schema.features},
+            "inputs": list(schema.inputs),
+        },
+        "hyper_parameters": dict(hyper_parameters),
+        "data": dict(data),
+        "metrics": dict(metrics),
+        **({} if members is None else {"members": dict(members)}),
+    }
+    with BundleWriter(directory) as writer:
+        slot = writer.append(arrays)
+        series = pl.DataFrame({"entity": [ENTITY], "metric": [METRIC], "slot": [slot]})
+        return writer.publish(manifest, series)
+
+
+def open_detector(
+    directory: Path,
+    detector: str,
+    *,
+    available: tuple[str, ...],
+    expected_digest: str | None = None,
+) -> Bundle:
+    """Open and verify a detector's bundle.
+
+    Parameters
+    ----------
+    available
+        Columns that scans have here.
+
+    Raises
+    ------
+    MissingFeaturesError
+        When it needs a column that scans lack here, or was trained without an input that the
+        detector reads now; the message names them.
+    BundleError
+        When it is damaged, or another detector's.
+    """
+    bundle = open_bundle(directory, expected_features=available, expected_digest=expected_digest)
+    found = bundle.manifest.get("detector")
+    if found != detector:
+        bundle.close()
+        raise BundleError(f"the bundle at {directory} is a {found}, not a {detector}")
+    lacking = [name for name in SCHEMAS[detector].inputs if name not in bundle.inputs]
+    if lacking:
+        bundle.close()
+        raise MissingFeaturesError(
+            f"the {detector} bundle at {directory} was trained without {', '.join(lacking)}; "
+            "train anew"
+        )
+    return bundle
+
+
+def read_detector(
+    directory: Path,
+    detector: str,
+    *,
+    available: tuple[str, ...],
+    expected_digest: str | None = None,
+) -> Detectors:
+    """Open a bundle and rebuild the detector in it; raises as `open_detector`."""
+    with open_detector(
+        directory, detector, available=available, expected_digest=expected_digest
+    ) as bundle:
+        found: Detectors = _READERS[detector](bundle.arrays(0))
+    return found
+
+
+_READERS: Final[Mapping[str, Callable[[Mapping[str, AnyArray]], Any]]] = {
+    RULES: RulesModel.from_arrays,
+    LSTM: CalibratedSequence.from_arrays,
+    SVM: CalibratedSvm.from_arrays,
+    FUSION: BarcodeFusion.from_arrays,
+}
+
+
+def read_set(
+    folder_of: Callable[[str, int], Path], version: int, *, available: tuple[str, ...]
+) -> BarcodeModels:
+    """Open a fusion and the members that it names.
+
+    Parameters
+    ----------
+    folder_of
+        From detector and version to the bundle's folder.
+    version
+        Of the fusion.
+    available
+        Columns that scans have here.
+
+    Raises
+    ------
+    BundleError
+        When any of them cannot be used, or is not the one that was calibrated with the others.
+    """
+    with open_detector(folder_of(FUSION, version), FUSION, available=available) as bundle:
+        fusion = _READERS[FUSION](bundle.arrays(0))
+        members = bundle.manifest["members"]
+    parts = {
+        name: read_detector(
+            folder_of(name, int(member["version"])),
+            name,
+            available=available,
+            expected_digest=member["digest"],
+        )
+        for name, member in members.items()
+    }
+    rules, lstm, svm = parts.get(RULES), parts.get(LSTM), parts.get(SVM)
+    if not isinstance(rules, RulesModel):
+        raise BundleError(f"fusion {version} names no rules")
+    return BarcodeModels(
+        rules,
+        lstm if isinstance(lstm, CalibratedSequence) else None,
+        svm if isinstance(svm, CalibratedSvm) else None,
+        fusion,
+    )
+
+
+def read_reference(directory: Path, *, available: tuple[str, ...]) -> ReferenceDistribution:
+    """Return how the scans were distributed that a fusion was calibrated on."""
+    with open_detector(directory, FUSION, available=available) as bundle:
+        arrays = bundle.arrays(0)
+    stored = {k.removeprefix(_REFERENCE): v for k, v in arrays.items() if k.startswith(_REFERENCE)}
+    return ReferenceDistribution.from_arrays(stored, WATCHED)
+
+
+def fusion_arrays(fusion: BarcodeFusion, scans: pl.DataFrame) -> dict[str, AnyArray]:
+    """Return a fusion's arrays with the distribution of the scans that it was made on."""
+    reference = ReferenceDistribution.fit(watched_numbers(scans), WATCHED)
+    stored = {f"{_REFERENCE}{name}": array for name, array in reference.to_arrays().items()}
+    return {**fusion.to_arrays(), **stored}
+
+
+def watched_numbers(scans: pl.DataFrame) -> Any:
+    """(n, len(WATCHED)) the numbers whose drift is watched; NaN where there is none."""
+    return scans.select(
+        pl.col(name).cast(pl.Float64).fill_null(float("nan")) for name in WATCHED
+    ).to_numpy()

@@ -1,0 +1,103 @@
+"""Why a scan is suspicious, in words that name the evidence.
+
+What belongs here: sentences made from what the detectors found. Rules bring their own reasons;
+for the sequence model it is what was expected and what came, for the one-class SVM which feature
+is furthest from what is usual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from anomaly_platform.ml.detectors.sequence_lstm.detector import SequenceEvidence
+
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_NAMES = {"lstm": "sequence model", "svm": "one-class SVM", "rules": "rules"}
+
+
+def explain(
+    *,
+    rules: Sequence[str] = (),
+    sequence: SequenceEvidence | None = None,
+    unusual: Sequence[tuple[str, float]] = (),
+    left_out: Mapping[str, str] | None = None,
+    places: Mapping[str, str] | None = None,
+) -> str:
+    """Put the evidence of one scan into words.
+
+    Parameters
+    ----------
+    rules
+        Reasons of the rules that fire.
+    sequence
+        The sequence model's evidence, when it finds the scan unusual.
+    unusual
+        The one-class SVM's most unusual features, each with its distance in standard deviations.
+    left_out
+        Detectors that took no part, and why.
+    places
+        Names of places by id.
+
+    Returns
+    -------
+    str
+        Sentences joined by `; `, empty when there is nothing to say.
+    """
+    said = list(rules)
+    if sequence is not None:
+        said.append(explain_sequence(sequence, places or {}))
+    if unusual:
+        named = ", ".join(
+            f"{name} {abs(z):.1f} σ {'high' if z > 0 else 'low'}" for name, z in unusual
+        )
+        said.append(f"unlike usual scans: {named}")
+    for name, reason in (left_out or {}).items():
+        said.append(f"{_NAMES.get(name, name)} left out ({reason})")
+    return "; ".join(said)
+
+
+def explain_sequence(evidence: SequenceEvidence, places: Mapping[str, str]) -> str:
+    """Say what was expected and what came, about the part that surprised most.
+
+    Weekday, hour and elapsed time are one subject: when a scan came.
+    """
+    parts = evidence.parts
+    when = parts.get("weekday", 0.0) + parts.get("hour", 0.0) + parts.get("elapsed", 0.0)
+    if max(parts.get("place", 0.0), parts.get("event", 0.0)) >= when:
+        expected = _where(evidence.expected, places)
+        p = evidence.expected_p.get("place", 1.0) * evidence.expected_p.get("event", 1.0)
+        return f"expected {expected}, {_percent(p)}; got {_where(evidence.observed, places)}"
+    came = _moment(evidence.observed)
+    at = places.get(evidence.observed.get("place", ""), evidence.observed.get("place", ""))
+    hour = evidence.observed_p.get("hour", 1.0)
+    if evidence.part == "hour" or evidence.expected_hours is None:
+        return f"{evidence.observed.get('event', 'a scan')} at {at} {came}, {_percent(hour)}"
+    assert evidence.elapsed_hours is not None
+    return (
+        f"{evidence.observed.get('event', 'a scan')} at {at} came "
+        f"{_duration(evidence.elapsed_hours)} after the scan before, {came}; "
+        f"expected after about {_duration(evidence.expected_hours)}"
+    )
+
+
+def _where(event: Mapping[str, str], places: Mapping[str, str]) -> str:
+    place = event.get("place", "")
+    return f"{event.get('event', 'a scan')} at {places.get(place, place)}"
+
+
+def _moment(event: Mapping[str, str]) -> str:
+    day, hour = event.get("weekday", ""), event.get("hour", "")
+    named = f"on {_DAYS[int(day)]}" if day.isdigit() else "on some day"
+    return f"{named} at {hour}:00–{hour}:59" if hour.isdigit() else named
+
+
+def _percent(p: float) -> str:
+    if p >= 0.0995:
+        return f"{100 * p:.0f} %"
+    return f"{100 * p:.1f} %" if p >= 0.001 else "under 0.1 %"
+
+
+def _duration(hours: float) -> str:
+    if hours < 1:
+        return f"{60 * hours:.0f} min"
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"

@@ -1,0 +1,364 @@
+"""One confidence per scan from rules, sequence model and one-class SVM (requirement B7).
+
+What belongs here: how the three are weighed, calibrated again, and run side by side. What each of
+them says is in `detectors`, the words about it in `barcode_explanation`, the answer's form in
+`barcode_response`.
+
+The evidence of a detector is −ln p of its p-value; the rules' certainty (0–100) counts as the
+p-value at which a calibrated detector would show the same number. The fused evidence is the
+weighted power mean over the detectors at hand, and it is calibrated again on held-out scans, once
+for each set of detectors that may be at hand, since a mean of p-values is none. Evidence rather
+than scores, and a power of four rather than a plain mean: what one detector is very sure of must
+not be averaged away by the silence or the noise of the others, and two that agree count more than
+one.
+
+What a share of *scans* promises holds for scans that are independent, and those of a lot are not:
+a lot that takes a road for the first time is a hundred scans at once. Where few lots were there to
+calibrate on, a new one may do anything, and a p-value is no smaller than one in the number of lots
+plus one, until the evidence goes beyond all that was ever seen.
+
+After a proven violation an EPC's history is not what the learned detectors take it for (goods that
+went a wrong way come late, and at odd hours). Their evidence counts half from there on: the
+violation is charged once, and a new one is still found.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Generic, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from anomaly_platform.ml.calibration.conformal import (
+    P_FLOOR,
+    THRESHOLD,
+    Calibration,
+    barcode_view,
+    p_of_score,
+    score_of_p,
+)
+
+Floats = npt.NDArray[np.float64]
+T = TypeVar("T")
+
+RULES, LSTM, SVM = "rules", "lstm", "svm"
+DETECTORS: Final = (RULES, LSTM, SVM)
+LEARNED: Final = (LSTM, SVM)
+CERTAIN_FROM: Final = 50.0
+"""A rule that fires (B4: from 50 on) is certain: no silence of the others lowers its score."""
+POWER: Final = 4.0
+AFTER_VIOLATION: Final = 0.5
+"""Share of the learned detectors' evidence that counts after a proven violation of the EPC."""
+TIME_LIMITS: Final[Mapping[str, float]] = {RULES: 1.0, LSTM: 1.5, SVM: 1.0}
+"""Seconds that each detector has online (B7)."""
+
+
+_HEAD_START_S: Final = 0.01
+"""Seconds at most that a detector computes before the next one begins."""
+
+
+@dataclass(frozen=True)
+class FusionWeights:
+    """How much each detector counts; renormalised over those at hand."""
+
+    rules: float = 0.40
+    lstm: float = 0.35
+    svm: float = 0.25
+
+    def __post_init__(self) -> None:
+        weights = (self.rules, self.lstm, self.svm)
+        if min(weights) < 0 or not all(math.isfinite(w) for w in weights) or sum(weights) <= 0:
+            raise ValueError(f"weights must be finite, not negative and not all 0, got {weights}")
+
+    def of(self, names: tuple[str, ...]) -> Floats:
+        """(len(names),) weights that sum to 1."""
+        chosen = np.array([getattr(self, name) for name in names], dtype=np.float64)
+        total = chosen.sum()
+        return chosen / total if total > 0 else np.full(len(names), 1.0 / len(names))
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Confidences of scans, 0–100 with 50 at the threshold; NaN where there is none.
+
+    lstm, svm (n,): each learned detector alone; ml (n,): both; final (n,): with the rules.
+    used: the detectors that took part; `left_out`: the others, each with the reason.
+    """
+
+    lstm: Floats
+    svm: Floats
+    ml: Floats
+    final: Floats
+    used: tuple[str, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+class BarcodeFusion:
+    """Weights and calibrations of every set of detectors. Fitted: use `fit` or `from_arrays`."""
+
+    def __init__(
+        self,
+        calibrations: Mapping[tuple[str, ...], Calibration],
+        *,
+        weights: FusionWeights | None = None,
+        alpha: float = 0.01,
+        lots: int | None = None,
+    ) -> None:
+        self.calibrations = dict(calibrations)
+        self.lots = lots
+        self.weights = weights or FusionWeights()
+        self.alpha = alpha
+
+    @classmethod
+    def fit(
+        cls,
+        rules: Floats,
+        p_values: Mapping[str, Floats],
+        *,
+        after_violation: npt.NDArray[np.bool_] | None = None,
+        lots: int | None = None,
+        weights: FusionWeights | None = None,
+        alpha: float = 0.01,
+    ) -> Self:
+        """Calibrate every combination on held-out scans.
+
+        Parameters
+        ----------
+        rules
+            (n,) the highest rule score of each scan, 0–100. Scans at which a rule fires are left
+            out: they are proven, and no part of what is normal.
+        p_values
+            `lstm` and `svm`, (n,) each, of the detectors that there are; may be empty.
+        after_violation
+            (n,) scans of an EPC that broke a rule before.
+        lots
+            Of how many lots the scans are; None when each scan is independent of the others.
+        weights, alpha
+            Requirement B7's weights; the share of normal scans that may reach the threshold.
+        """
+        if lots is not None and lots < 1:
+            raise ValueError(f"lots is {lots}, at least 1 is needed")
+        fusion = cls({}, weights=weights, alpha=alpha, lots=lots)
+        normal = rules < CERTAIN_FROM
+        if p_values and not normal.any():
+            raise ValueError("no scan to calibrate on: a rule fires at each of them")
+        parts = {name: p[normal] for name, p in p_values.items()}
+        after = None if after_violation is None else after_violation[normal]
+        learned = tuple(name for name in LEARNED if name in parts)
+        for names in _combinations(learned):
+            raw = fusion._evidence(names, rules[normal], parts, after)
+            fusion.calibrations[names] = Calibration.fit(raw)
+        return fusion
+
+    def fuse(
+        self,
+        rules: Floats,
+        p_values: Mapping[str, Floats],
+        *,
+        after_violation: npt.NDArray[np.bool_] | None = None,
+        threshold: float = THRESHOLD,
+        left_out: Mapping[str, str] | None = None,
+    ) -> Fused:
+        """Combine what there is; with no learned detector the rules speak alone.
+
+        Parameters
+        ----------
+        rules
+            (n,) the highest rule score, 0–100; NaN for all when the rules were left out.
+        p_values
+            Of the learned detectors at hand.
+        after_violation
+            (n,) scans of an EPC that broke a rule before; none by default.
+        threshold
+            Score at which the confidence is 50.
+        left_out
+            Detectors that should have been there, and why they are not.
+        """
+        count = len(rules)
+        learned = tuple(name for name in LEARNED if name in p_values)
+        ruled = not bool(np.isnan(rules).any())
+        nothing = np.full(count, np.nan)
+        alone = {
+            name: self._shown(p_values[name], threshold) if name in p_values else nothing
+            for name in LEARNED
+        }
+        confidence = partial(
+            self._confidence, rules=rules, p_values=p_values, after=after_violation
+        )
+        ml = confidence(learned, threshold=threshold) if learned else nothing
+        if ruled:
+            names = (RULES, *learned)
+            final = confidence(names, threshold=threshold) if learned else rules
+            final = np.where(rules >= CERTAIN_FROM, np.maximum(final, rules), final)
+        else:
+            final = ml
+        return Fused(
+            lstm=alone[LSTM],
+            svm=alone[SVM],
+            ml=ml,
+            final=np.asarray(final, dtype=np.float64),
+            used=(*((RULES,) if ruled else ()), *learned),
+            left_out=dict(left_out or {}),
+        )
+
+    def _confidence(
+        self,
+        names: tuple[str, ...],
+        *,
+        rules: Floats,
+        p_values: Mapping[str, Floats],
+        after: npt.NDArray[np.bool_] | None,
+        threshold: float,
+    ) -> Floats:
+        if len(names) == 1:
+            p = p_values[names[0]]
+        else:
+            if names not in self.calibrations:
+                raise ValueError(f"{' and '.join(names)} were never calibrated together")
+            raw = self._evidence(names, rules, p_values, after)
+            p = self.calibrations[names].p_value(raw)
+        return self._shown(p, threshold)
+
+    def _shown(self, p: Floats, threshold: float) -> Floats:
+        if self.lots is not None:
+            rows = max((known.rows for known in self.calibrations.values()), default=self.lots)
+            p = p_of_new_lot(p, rows, self.lots)
+        return barcode_view(score_of_p(p, self.alpha), threshold)
+
+    def _evidence(
+        self,
+        names: tuple[str, ...],
+        rules: Floats,
+        p_values: Mapping[str, Floats],
+        after: npt.NDArray[np.bool_] | None,
+    ) -> Floats:
+        total = np.zeros(len(rules))
+        for name, weight in zip(names, self.weights.of(names), strict=True):
+            p = p_of_certainty(rules, self.alpha) if name == RULES else p_values[name]
+            evidence = -np.log(p)
+            if name != RULES and after is not None:
+                evidence = np.where(after, AFTER_VIOLATION * evidence, evidence)
+            total += (weight * evidence) ** POWER
+        return np.asarray(total ** (1.0 / POWER), dtype=np.float64)
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything that a confidence depends on."""
+        weights = [self.weights.rules, self.weights.lstm, self.weights.svm, self.alpha]
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "fusion/weights": np.array(weights),
+            "fusion/lots": np.array([-1 if self.lots is None else self.lots], dtype=np.int64),
+        }
+        for names, calibration in self.calibrations.items():
+            for name, array in calibration.to_arrays().items():
+                arrays[f"fusion/{'+'.join(names)}/{name}"] = array
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Read what `to_arrays` returned."""
+        rules, lstm, svm, alpha = (float(value) for value in arrays["fusion/weights"])
+        found: dict[tuple[str, ...], dict[str, npt.NDArray[Any]]] = {}
+        for path, array in arrays.items():
+            parts = path.split("/")
+            if parts[0] == "fusion" and len(parts) == 3:
+                found.setdefault(tuple(parts[1].split("+")), {})[parts[2]] = array
+        return cls(
+            {names: Calibration.from_arrays(group) for names, group in found.items()},
+            weights=FusionWeights(rules, lstm, svm),
+            alpha=alpha,
+            lots=lots if (lots := int(arrays["fusion/lots"][0])) > 0 else None,
+        )
+
+
+def p_of_new_lot(p: Floats, rows: int, lots: int) -> Floats:
+    """P-values of scans of a lot that calibration did not see, from those of single scans.
+
+    (k + m) / (n + m) instead of (k + 1) / (n + 1), with m = n / lots: what comes is a whole lot.
+    Beyond the largest calibration score the fitted tail goes on from there.
+
+    Parameters
+    ----------
+    p
+        (n,) conformal p-values.
+    rows, lots
+        Scans that were calibrated on, and of how many lots they are.
+
+    Examples
+    --------
+    >>> p_of_new_lot(np.array([1.0, 1 / 1001]), rows=1000, lots=9).round(3).tolist()
+    [1.0, 0.1]
+    """
+    size = max(rows / lots, 1.0)
+    within = (p * (rows + 1) - 1 + size) / (rows + size)
+    beyond = p * (rows + 1) * size / (rows + size)
+    return np.asarray(np.maximum(np.where(p * (rows + 1) >= 1.0, within, beyond), P_FLOOR))
+
+
+def p_of_certainty(rules: Floats, alpha: float) -> Floats:
+    """P-values at which a calibrated detector would show the rules' 0–100; 0 is p = 1."""
+    below = rules * (THRESHOLD / 50.0)
+    above = THRESHOLD + (rules - 50.0) * ((1.0 - THRESHOLD) / 50.0)
+    score = np.where(rules < 50.0, below, above)
+    return np.maximum(p_of_score(np.minimum(score, np.nextafter(1.0, 0.0)), alpha), P_FLOOR)
+
+
+@dataclass(frozen=True)
+class SideBySide(Generic[T]):
+    """What came of the tasks: results by name, and the reason for each that is missing."""
+
+    results: Mapping[str, T]
+    left_out: Mapping[str, str]
+
+
+def run_side_by_side(
+    tasks: Mapping[str, Callable[[], T]], limits: Mapping[str, float] | None = None
+) -> SideBySide[T]:
+    """Run detectors in threads; one that fails or is late is left out, and said to be.
+
+    Parameters
+    ----------
+    tasks
+        What to run, by name. A task that is late goes on in its thread, and its result is dropped:
+        it should be free of side effects.
+    limits
+        Seconds from the common start, by name; None waits for all, as a batch does.
+    """
+    began = time.monotonic()
+    results: dict[str, T] = {}
+    left_out: dict[str, str] = {}
+    pool = ThreadPoolExecutor(max_workers=max(1, len(tasks)), thread_name_prefix="detector")
+    try:
+        futures: dict[str, Future[T]] = {}
+        for name, task in tasks.items():
+            # Of a few scans each is ready before the next begins: two at once would wait for each
+            # other's interpreter longer than they compute.
+            wait(futures.values(), timeout=_HEAD_START_S)
+            futures[name] = pool.submit(task)
+        for name in sorted(futures, key=lambda task: math.inf if limits is None else limits[task]):
+            remaining = None
+            if limits is not None:
+                remaining = max(0.0, began + limits[name] - time.monotonic())
+            try:
+                results[name] = futures[name].result(timeout=remaining)
+            except Exception as error:
+                if limits is not None and not futures[name].done():
+                    left_out[name] = f"not ready within {limits[name]:g} s"
+                else:
+                    left_out[name] = f"failed: {str(error) or type(error).__name__}"
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    return SideBySide(results, left_out)
+
+
+def _combinations(learned: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return the sets of two or more detectors that can be at hand, given the learned ones."""
+    sets: list[tuple[str, ...]] = [(RULES, name) for name in learned]
+    if len(learned) == 2:
+        sets += [learned, (RULES, *learned)]
+    return sets

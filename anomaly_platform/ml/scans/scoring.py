@@ -1,0 +1,242 @@
+"""The barcode stream's detectors side by side: from scan features to confidences with reasons.
+
+What belongs here: which detectors there are, that they see the same scans, and the columns that
+come out. Each detector's own work is in `detectors`, the weighing in `barcode_fusion`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from anomaly_platform.ml.calibration.conformal import THRESHOLD, Severity
+from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm, SvmVerdicts
+from anomaly_platform.ml.detectors.rules.detector import FIRES_AT, RULE_KINDS, RulesModel
+from anomaly_platform.ml.detectors.sequence_lstm.calibrated import (
+    CalibratedSequence,
+    SequenceVerdicts,
+    calibration_start,
+    doubtful,
+)
+from anomaly_platform.ml.detectors.sequence_lstm.scans import lots_of
+from anomaly_platform.ml.features.scans.sequences import ScanSequences
+from anomaly_platform.ml.frames import IntoDataFrame, to_polars
+from anomaly_platform.ml.scans.explanation import explain
+from anomaly_platform.ml.scans.fusion import (
+    LSTM,
+    RULES,
+    SVM,
+    BarcodeFusion,
+    Fused,
+    FusionWeights,
+    run_side_by_side,
+)
+
+Floats = npt.NDArray[np.float64]
+Verdicts = SequenceVerdicts | SvmVerdicts
+
+SCORE_COLUMNS: Final = (
+    *("lstm_score", "svm_score", "ml_combined_score", "final_confidence"),
+    *("is_anomaly", "severity", "ml_explanation"),
+)
+EXPLAINED_FROM: Final = 20.0
+"""Confidence from which on a scan is put into words: severity LOW."""
+SCANS_PER_CHUNK: Final = 50_000
+
+
+@dataclass(frozen=True)
+class BarcodeModels:
+    """The detectors in service; `lstm`, `svm` and `fusion` may be missing.
+
+    With a learned detector but without `fusion`, rules and detector cannot be weighed, and the
+    rules speak alone.
+    """
+
+    rules: RulesModel
+    lstm: CalibratedSequence | None = None
+    svm: CalibratedSvm | None = None
+    fusion: BarcodeFusion | None = None
+
+    def score(
+        self,
+        features: IntoDataFrame | ScanSequences,
+        *,
+        since: datetime | None = None,
+        threshold: float = THRESHOLD,
+        limits: Mapping[str, float] | None = None,
+    ) -> pl.DataFrame:
+        """Judge scans.
+
+        Parameters
+        ----------
+        features
+            Scan features with the look-back of their EPCs; or these in order already.
+        since
+            Return only scans at or after it.
+        threshold
+            Score at which the confidence is 50.
+        limits
+            Seconds for each detector, as online (`barcode_fusion.TIME_LIMITS`); None waits.
+
+        Returns
+        -------
+        polars.DataFrame
+            The scans by EPC, time and id with the rules' columns and `SCORE_COLUMNS`; scores are
+            0–100, null for a detector that took no part.
+        """
+        frame = self.rules.score(features)
+        tasks: dict[str, Callable[[], Verdicts]] = {}
+        if self.fusion is not None:
+            if self.lstm is not None:
+                tasks[LSTM] = partial(self.lstm.judge, frame)
+            if self.svm is not None:
+                tasks[SVM] = partial(self.svm.judge, frame)
+        done = run_side_by_side(tasks, limits)
+        found = {name: verdicts.p_values for name, verdicts in done.results.items()}
+        rules = rule_certainty(frame)
+        fusion = self.fusion or BarcodeFusion({})
+        fused = fusion.fuse(
+            rules,
+            found,
+            after_violation=after_violation(frame),
+            threshold=threshold,
+            left_out=done.left_out,
+        )
+        rows = np.arange(frame.height)
+        if since is not None:
+            rows = np.flatnonzero((frame["event_time"] >= since).to_numpy())
+            frame = frame[rows]
+        final = fused.final[rows]
+        said = np.flatnonzero(final >= EXPLAINED_FROM)
+        words = np.full(len(rows), "", dtype=object)
+        words[said] = self._words(frame[said], rows[said], fused, done.results)
+        numbers = {
+            "lstm_score": fused.lstm[rows],
+            "svm_score": fused.svm[rows],
+            "ml_combined_score": fused.ml[rows],
+            "final_confidence": final,
+        }
+        columns = [
+            *(pl.Series(name, values, nan_to_null=True) for name, values in numbers.items()),
+            pl.Series("is_anomaly", final >= 50.0),
+            pl.Series("severity", severities(final)),
+            pl.Series("ml_explanation", words.tolist(), dtype=pl.String),
+        ]
+        return frame[[name for name in frame.columns if name not in SCORE_COLUMNS]].hstack(columns)
+
+    def in_chunks(
+        self, features: IntoDataFrame, *, rows: int = SCANS_PER_CHUNK, threshold: float = THRESHOLD
+    ) -> Iterator[pl.DataFrame]:
+        """Judge a large request in chunks of whole EPCs, so that memory stays bounded.
+
+        Yields frames as `score` returns them, of about `rows` scans each, ordered by EPC.
+        """
+        frame = to_polars(features)
+        sizes = frame.group_by("epc_code").len().sort("epc_code")
+        chunk = (sizes["len"].cum_sum() - sizes["len"]) // rows
+        for group in sizes.with_columns(chunk=chunk).partition_by("chunk", maintain_order=True):
+            part = frame.join(group.select("epc_code"), on="epc_code", how="semi")
+            yield self.score(part, threshold=threshold)
+
+    def _words(
+        self,
+        frame: pl.DataFrame,
+        rows: npt.NDArray[np.int64],
+        fused: Fused,
+        verdicts: Mapping[str, Verdicts],
+    ) -> list[str]:
+        """Explain the scans of `frame`, which have the numbers `rows` in `fused`."""
+        sequence, svm = verdicts.get(LSTM), verdicts.get(SVM)
+        places = self.rules.reference.place_names
+        found = frame[[f"{kind}_reason" for kind in RULE_KINDS]]
+        words = []
+        for row, reasons in zip(rows.tolist(), found.iter_rows(), strict=True):
+            evidence = None
+            if isinstance(sequence, SequenceVerdicts) and fused.lstm[row] >= EXPLAINED_FROM:
+                evidence = sequence.explain(row)
+            unusual: list[tuple[str, float]] = []
+            if isinstance(svm, SvmVerdicts) and fused.svm[row] >= 50.0:
+                unusual = svm.unusual(row)
+            words.append(
+                explain(
+                    rules=[reason for reason in reasons if reason],
+                    sequence=evidence,
+                    unusual=unusual,
+                    left_out=fused.left_out,
+                    places=places,
+                )
+            )
+        return words
+
+
+def fit_fusion(
+    scans: pl.DataFrame,
+    lstm: CalibratedSequence | None,
+    svm: CalibratedSvm | None,
+    *,
+    weights: FusionWeights | None = None,
+    alpha: float = 0.01,
+) -> BarcodeFusion:
+    """Calibrate the fusion on the last fifth of a training window.
+
+    Parameters
+    ----------
+    scans
+        Scan features of the window with the rules' scores.
+    lstm, svm
+        The learned detectors that there are, trained on the same window's first part.
+    """
+    late = (scans["event_time"] >= calibration_start(scans)).to_numpy()
+    p_values = {}
+    if lstm is not None:
+        p_values[LSTM] = lstm.judge(scans).p_values[late]
+    if svm is not None:
+        p_values[SVM] = svm.judge(scans.filter(pl.Series(late))).p_values
+    return BarcodeFusion.fit(
+        rule_certainty(scans)[late],
+        p_values,
+        after_violation=after_violation(scans)[late],
+        lots=lots_of(scans.filter(pl.Series(late))).n_unique(),
+        weights=weights,
+        alpha=alpha,
+    )
+
+
+def after_violation(scans: pl.DataFrame) -> npt.NDArray[np.bool_]:
+    """(n,) scans of an EPC of which an earlier scan, in the frame, did not happen as reported."""
+    wrong = doubtful(scans)
+    if not wrong.any():
+        return wrong
+    ordered = (
+        scans.select("epc_code", "event_time", "event_id")
+        .with_columns(wrong=pl.Series(wrong))
+        .with_row_index("row")
+        .sort("epc_code", "event_time", "event_id")
+        .with_columns(before=pl.col("wrong").cast(pl.Int8).cum_max().shift(1).over("epc_code"))
+    )
+    out = np.zeros(scans.height, dtype=bool)
+    out[ordered["row"].to_numpy()] = (ordered["before"].fill_null(0) == 1).to_numpy()
+    return out
+
+
+def rule_certainty(scans: pl.DataFrame) -> Floats:
+    """(n,) the highest of the rules' scores, 0–100."""
+    scores = [scans[f"{kind}_score"].to_numpy() for kind in RULE_KINDS]
+    return np.asarray(np.fmax.reduce(scores), dtype=np.float64)
+
+
+def severities(confidence: Floats) -> list[str]:
+    """Severity of each confidence: LOW from 20, MEDIUM from 50, HIGH from 80."""
+    levels = np.array([Severity.NONE, Severity.LOW, Severity.MEDIUM, Severity.HIGH], dtype=object)
+    steps = np.digitize(confidence, [EXPLAINED_FROM, 50.0, 80.0])
+    return [str(level) for level in levels[steps]]
+
+
+__all__ = ["FIRES_AT", "RULES", "SCORE_COLUMNS", "BarcodeModels", "fit_fusion", "rule_certainty"]

@@ -1,0 +1,463 @@
+"""Scoring feature frames with a bundle: per series, and per entity over its series.
+
+What a row says (`status`):
+
+`trained`
+    A model scored it: `raw_score`, `p_value`, `score` and `is_anomaly` are there.
+`missing_value`
+    The reading has no value, so it is neither normal nor anomalous.
+`insufficient_history`
+    No model, since the series is too short or new; or a model, but too few rows before the
+    reading for it to speak (`ml.training.series.required_history`), as in a series' first hours
+    and after a long gap. From 30 readings of history on, the statistical fallback gives a score,
+    where there is a model the lower of both; a large one is an anomaly, a small one is *not*
+    "normal": `is_anomaly` is then null, as it is without any score.
+`failed`
+    Training failed; the fallback stands in the same way.
+
+`z_score`, `iqr_score` and `mad_score` stand beside every reading with history enough, whether or
+not a model scored it.
+
+The entity's score at a time (`ml.fusion`) is the same on every row of that entity and time, and
+covers the trained series that have a reading then. An entity of one trained series has nothing to
+fuse: its score is that series' own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from anomaly_platform.ml.bundles.bundle import Bundle
+from anomaly_platform.ml.calibration.conformal import Calibration, score_of_p
+from anomaly_platform.ml.detectors.statistical import fallback_scores
+from anomaly_platform.ml.features.metrics.batch import microseconds, series_offsets
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.frames import IntoDataFrame, to_polars
+from anomaly_platform.ml.scoring.entities import EntityEvidence
+from anomaly_platform.ml.series_model.inputs import Floats
+from anomaly_platform.ml.series_model.model import SeriesModel
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+#: Columns that scoring adds, in order.
+SCORE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "raw_score": pl.Float64,
+    "p_value": pl.Float64,
+    "score": pl.Float64,
+    "is_anomaly": pl.Boolean,
+    "threshold": pl.Float64,
+    "status": pl.String,
+    "z_score": pl.Float64,
+    "iqr_score": pl.Float64,
+    "mad_score": pl.Float64,
+    "entity_score": pl.Float64,
+    "entity_is_anomaly": pl.Boolean,
+    "causes": pl.List(pl.String),
+}
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: Models held ready by a scorer, least recently used out first (about 240 KB each).
+DEFAULT_MODELS_HELD = 512
+
+
+class SharedCalibrations:
+    """The calibrations that a bundle keeps for pools of series or for entities.
+
+    Parameters
+    ----------
+    bundle
+        The bundle.
+    kind
+        `pool` or `entity`.
+    """
+
+    def __init__(self, bundle: Bundle, kind: str) -> None:
+        self._bundle = bundle
+        self._kind = kind
+        self._stacked: dict[str, npt.NDArray[Any]] = {}
+
+    def at(self, index: int) -> Calibration:
+        """Return one calibration; the arrays of the kind are read with the first."""
+        if not self._stacked:
+            self._stacked = {
+                name: self._bundle.shared(f"{self._kind}/{name}")
+                for name in ("values", "exceeding", "tail")
+            }
+        return Calibration.from_arrays({n: array[index] for n, array in self._stacked.items()})
+
+
+class FleetScorer:
+    """Scores feature frames with one bundle.
+
+    Parameters
+    ----------
+    bundle
+        The models; it stays open as long as the scorer is used.
+    threshold
+        Overrides the bundle's threshold, in (0, 1).
+    thresholds
+        Thresholds in [0, 1] of single series by (entity, metric), which override all others.
+    models_held
+        Models kept in memory at most.
+    deleted
+        Series whose models were taken out of service: they are unknown, as without a model.
+
+    Raises
+    ------
+    ValueError
+        When the bundle was trained on features that this code no longer computes.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        threshold: float | None = None,
+        thresholds: Mapping[tuple[str, str], float] | None = None,
+        models_held: int = DEFAULT_MODELS_HELD,
+        deleted: Collection[tuple[str, str]] = (),
+    ) -> None:
+        manifest = bundle.manifest
+        self.bundle = bundle
+        self.feature_set = MetricFeatureSet.from_definition(
+            manifest["feature_schema"]["definition"]
+        )
+        self.alpha = float(manifest["hyper_parameters"]["alpha"])
+        self.threshold = threshold
+        self.thresholds = dict(thresholds or {})
+        self._default_threshold = float(manifest["hyper_parameters"]["threshold"])
+        self._series = {
+            (row["entity"], row["metric"]): row
+            for row in bundle.series.select(
+                "entity",
+                "metric",
+                "status",
+                "slot",
+                "pool_index",
+                "entity_index",
+                "threshold",
+                "last_time",
+            ).iter_rows(named=True)
+        }
+        # Before any is left out: what the calibration of an entity was fitted to.
+        self._trained_series = Counter(
+            entity for (entity, _), row in self._series.items() if row["slot"] is not None
+        )
+        for key in deleted:
+            self._series.pop(key, None)
+        self._pools = SharedCalibrations(bundle, "pool")
+        self._entities = SharedCalibrations(bundle, "entity")
+        self._models: OrderedDict[int, SeriesModel] = OrderedDict()
+        self._models_held = models_held
+
+    @classmethod
+    def without_models(
+        cls,
+        feature_set: MetricFeatureSet,
+        *,
+        alpha: float,
+        threshold: float,
+        thresholds: Mapping[tuple[str, str], float] | None = None,
+    ) -> FleetScorer:
+        """Return a scorer for a stream in which nothing serves yet: every series is unknown to it.
+
+        Parameters
+        ----------
+        feature_set
+            What the frames' columns are.
+        alpha
+            Share of normal readings in (0, 1) that may lie above the standard threshold.
+        threshold
+            Score from which a reading is an anomaly, in (0, 1).
+        thresholds
+            Those of single series, by (entity, metric).
+        """
+        scorer = cls.__new__(cls)
+        scorer.feature_set = feature_set
+        scorer.alpha = alpha
+        scorer.threshold = threshold
+        scorer.thresholds = dict(thresholds or {})
+        scorer._default_threshold = threshold
+        scorer._series = {}
+        return scorer
+
+    def model(self, entity: str, metric: str) -> SeriesModel | None:
+        """Return a series' model, None where the bundle has none for it."""
+        row = self._series.get((entity, metric))
+        if row is None or row["slot"] is None:
+            return None
+        index = int(row["slot"])
+        if index in self._models:
+            self._models.move_to_end(index)
+            return self._models[index]
+        model = self._models[index] = self._read(row)
+        while len(self._models) > self._models_held:
+            self._models.popitem(last=False)
+        return model
+
+    def status(self, entity: str, metric: str) -> str:
+        """Return what the bundle says of a series: `trained`, `insufficient_history`, `failed`."""
+        return _STATUSES[_status_code(self._series.get((entity, metric)))]
+
+    def load_model(self, entity: str, metric: str) -> SeriesModel | None:
+        """Read a series' model without holding it, None where the bundle has none for it."""
+        row = self._series.get((entity, metric))
+        return None if row is None or row["slot"] is None else self._read(row)
+
+    def _read(self, row: dict[str, Any]) -> SeriesModel:
+        model = SeriesModel.from_arrays(self.bundle.arrays(int(row["slot"])), self.feature_set)
+        if row["pool_index"] is not None:
+            model = replace(model, calibration=self._pools.at(int(row["pool_index"])))
+        return model
+
+    def trained_until(self, entity: str, metric: str) -> int:
+        """Return when a known series' newest training reading was, microseconds since 1970."""
+        last: datetime = self._series[entity, metric]["last_time"]
+        return (last - _EPOCH) // timedelta(microseconds=1)
+
+    def score(self, features: IntoDataFrame) -> pl.DataFrame:
+        """Return the rows with the columns of `SCORE_SCHEMA`; features and all others are kept.
+
+        Parameters
+        ----------
+        features
+            A feature frame (`MetricFeatureSet.compute`), sorted by series and time. For the
+            entity's scores it must hold all series of an entity for the times in it.
+
+        Raises
+        ------
+        ValueError
+            When a column is missing or a series is not contiguous.
+        """
+        frame = to_polars(features)
+        missing = [
+            name
+            for name in ("entity", "metric", "event_time", *self.feature_set.names)
+            if name not in frame.columns
+        ]
+        if missing:
+            raise ValueError(f"columns missing from the feature frame: {', '.join(missing)}")
+        table = _Table.of(frame, self.feature_set)
+        result = _Result.empty(frame.height)
+        blocks: OrderedDict[str, list[tuple[str, slice]]] = OrderedDict()
+        for (entity, metric), rows in table.series():
+            self._score_series(entity, metric, table, rows, result)
+            blocks.setdefault(entity, []).append((metric, rows))
+        for entity, series in blocks.items():
+            self._score_entity(entity, series, table, result)
+        return frame.with_columns(result.columns(self.alpha))
+
+    def _score_series(
+        self, entity: str, metric: str, table: _Table, rows: slice, result: _Result
+    ) -> None:
+        present = table.present[rows]
+        known = self._series.get((entity, metric))
+        threshold = self.thresholds.get((entity, metric), self._threshold_of(known))
+        result.threshold[rows] = threshold
+        result.status[rows] = np.where(present, _status_code(known), _MISSING)
+        places = np.flatnonzero(present) + rows.start
+        if places.size == 0:
+            return
+        columns = {name: column[places] for name, column in table.columns.items()}
+        fallback = fallback_scores(columns, self.feature_set)
+        result.z[places], result.iqr[places], result.mad[places] = (
+            fallback.z,
+            fallback.iqr,
+            fallback.mad,
+        )
+        model = self.model(entity, metric)
+        if model is None:
+            usable = ~np.isnan(fallback.p_value)
+            result.raw[places] = fallback.raw
+            result.p[places] = fallback.p_value
+            flagged = np.zeros(places.size, dtype=np.bool_)
+            flagged[usable] = score_of_p(fallback.p_value[usable], self.alpha) >= threshold
+            # Without a model a small score is no proof of normality: only alarms are decided.
+            result.decided[places] = flagged
+            result.anomaly[places] = flagged
+            return
+        raw = model.raw_score(table.times[places], columns, self.feature_set)
+        known_past = model.knows(columns, self.feature_set)
+        p = model.p_value(raw, fallback.p_value)
+        new = ~known_past
+        p[new] = model.p_value_of_new(raw[new], fallback.p_value[new])
+        usable = ~np.isnan(p)
+        flagged = np.zeros(places.size, dtype=np.bool_)
+        flagged[usable] = score_of_p(p[usable], self.alpha) >= threshold
+        result.raw[places] = np.where(usable, raw, np.nan)
+        result.p[places] = p
+        result.trained[places] = known_past
+        result.moves[places] = model.moves
+        result.status[places[new]] = _INSUFFICIENT
+        result.decided[places] = known_past | flagged
+        result.anomaly[places] = flagged
+
+    def _score_entity(
+        self, entity: str, series: list[tuple[str, slice]], table: _Table, result: _Result
+    ) -> None:
+        members = [
+            (metric, np.flatnonzero(result.trained[rows]) + rows.start) for metric, rows in series
+        ]
+        members = [(metric, places) for metric, places in members if places.size]
+        if not members:
+            return
+        row = self._series[entity, members[0][0]]
+        evidence = EntityEvidence.align(
+            [table.times[places] for _, places in members],
+            [result.p[places] for _, places in members],
+            [bool(result.moves[places[0]]) for _, places in members],
+            self._trained_series[entity],
+        )
+        if self._trained_series[entity] == 1:
+            p = result.p[members[0][1]]
+        else:
+            calibration = self._entities.at(int(row["entity_index"]))
+            p = calibration.p_value(evidence.fused())
+        scores = score_of_p(p, self.alpha)
+        threshold = self.threshold or self._default_threshold
+        causes: dict[int, list[str]] = {
+            int(t): [members[s][0] for s in evidence.causes(int(t))]
+            for t in np.flatnonzero(scores >= threshold)
+        }
+        for (_, places), clock in zip(members, evidence.places, strict=True):
+            result.entity[places] = scores[clock]
+            result.entity_anomaly[places] = scores[clock] >= threshold
+        for (_, places), clock in zip(members, evidence.places, strict=True):
+            for place, t in zip(
+                places[result.entity_anomaly[places]].tolist(),
+                clock[result.entity_anomaly[places]].tolist(),
+                strict=True,
+            ):
+                result.causes[place] = causes[t]
+
+    def _threshold_of(self, known: dict[str, object] | None) -> float:
+        if self.threshold is not None:
+            return self.threshold
+        if known is None:
+            return self._default_threshold
+        return float(known["threshold"])  # type: ignore[arg-type]
+
+
+_STATUSES = ("trained", "insufficient_history", "failed", "missing_value")
+_MISSING = _STATUSES.index("missing_value")
+_INSUFFICIENT = _STATUSES.index("insufficient_history")
+
+
+def _status_code(known: dict[str, object] | None) -> int:
+    return _STATUSES.index("insufficient_history" if known is None else str(known["status"]))
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A feature frame as arrays."""
+
+    times: Ints
+    offsets: Ints
+    keys: list[tuple[str, str]]
+    columns: dict[str, Floats]
+    present: Bools
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, feature_set: MetricFeatureSet) -> _Table:
+        offsets = series_offsets(frame)
+        keys = frame[offsets[:-1].tolist()].select("entity", "metric").rows()
+        if len(set(keys)) < len(keys):
+            raise ValueError("a series is not contiguous: sort the frame by series and time")
+        columns = {
+            name: frame[name].to_numpy().astype(np.float64, copy=False)
+            for name in feature_set.names
+        }
+        present = ~np.isnan(columns["value"])
+        return cls(microseconds(frame["event_time"]), offsets, keys, columns, present)
+
+    def series(self) -> Iterator[tuple[tuple[str, str], slice]]:
+        for key, begin, end in zip(self.keys, self.offsets[:-1], self.offsets[1:], strict=True):
+            yield key, slice(int(begin), int(end))
+
+
+@dataclass(frozen=True)
+class _Result:
+    """The columns of `SCORE_SCHEMA` in the making; NaN or False where there is nothing yet."""
+
+    raw: Floats
+    p: Floats
+    z: Floats
+    iqr: Floats
+    mad: Floats
+    threshold: Floats
+    entity: Floats
+    status: npt.NDArray[np.uint8]
+    trained: Bools
+    moves: Bools
+    decided: Bools
+    anomaly: Bools
+    entity_anomaly: Bools
+    causes: dict[int, list[str]]
+
+    @classmethod
+    def empty(cls, rows: int) -> _Result:
+        def floats() -> Floats:
+            return np.full(rows, np.nan)
+
+        def flags() -> Bools:
+            return np.zeros(rows, dtype=np.bool_)
+
+        return cls(
+            raw=floats(),
+            p=floats(),
+            z=floats(),
+            iqr=floats(),
+            mad=floats(),
+            threshold=floats(),
+            entity=floats(),
+            status=np.zeros(rows, dtype=np.uint8),
+            trained=flags(),
+            moves=flags(),
+            decided=flags(),
+            anomaly=flags(),
+            entity_anomaly=flags(),
+            causes={},
+        )
+
+    def columns(self, alpha: float) -> list[pl.Series]:
+        scored = ~np.isnan(self.p)
+        score = np.full(self.p.size, np.nan)
+        score[scored] = score_of_p(self.p[scored], alpha)
+        causes: list[list[str] | None] = [None] * self.p.size
+        for row, names in self.causes.items():
+            causes[row] = names
+        status = pl.Series(self.status).replace_strict(
+            dict(enumerate(_STATUSES)), return_dtype=pl.String
+        )
+        named: dict[str, pl.Series] = {
+            "raw_score": _numbers(self.raw),
+            "p_value": _numbers(self.p),
+            "score": _numbers(score),
+            "is_anomaly": _flags(self.anomaly, self.decided),
+            "threshold": _numbers(self.threshold),
+            "status": status,
+            "z_score": _numbers(self.z),
+            "iqr_score": _numbers(self.iqr),
+            "mad_score": _numbers(self.mad),
+            "entity_score": _numbers(self.entity),
+            "entity_is_anomaly": _flags(self.entity_anomaly, ~np.isnan(self.entity)),
+            "causes": pl.Series(causes, dtype=pl.List(pl.String)),
+        }
+        return [column.alias(name) for name, column in named.items()]
+
+
+def _numbers(values: Floats) -> pl.Series:
+    return pl.Series(values).fill_nan(None)
+
+
+def _flags(values: Bools, known: Bools) -> pl.Series:
+    return pl.select(pl.when(pl.Series(known)).then(pl.Series(values))).to_series()

@@ -1,0 +1,1 @@
+"""The model of one series: its inputs, season, noise, level and detector."""

@@ -1,0 +1,261 @@
+"""What a series' model sees: relations derived from the stored features.
+
+A raw mean or maximum moves with the load of the day and the growth of the month; a forest over
+such numbers calls every new level an anomaly for ever. The model inputs therefore say how a
+reading stands *relative to* bounded trailing windows, in units of the series' own trailing
+spread; slow change is followed by the windows, not by recalibration. Nothing is measured against
+the level of the training window: a host that has changed for good would alarm for good.
+
+=============  ================================================================================
+`z_w`          value − median_w, by the window's spread; for each window w
+`level`        median_s − median_l, by l's spread (s = shortest window, l = longest)
+`spread`       log of the ratio of std_s to l's spread
+`step`         difference to the first lag, by its typical size in training
+=============  ================================================================================
+
+The longest window's spread is its MAD, its level its median: neither is moved by an anomaly that
+passes, so that a reading is not called unusual merely because something unusual happened a few
+hours ago. Quantities that remember a single reading for long (a window's minimum, maximum or
+standard deviation, long lags) are no model inputs for the same reason. A trailing spread is
+floored by a share of the spread that was typical in training, so that a quiet hour does not turn
+rounding into anomalies. Ratios pass through asinh or log, so that they stay moderate and
+monotone; each input is centred and put in units of its own rare distances; and where the series
+has a season, what is usual at that time of the cycle is taken off (`seasonality`). Where its noise
+has grown for good, the units grow with it (`noise`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.features.metrics.kernels import Ints
+from anomaly_platform.ml.order_statistics import median, quantile_of_sorted
+from anomaly_platform.ml.series_model.input_kernels import (
+    FLOOR_SHARE,
+    centres_and_tails,
+    quieten,
+    relate,
+    standardise,
+)
+from anomaly_platform.ml.series_model.noise import growth, rare_jitter, settled
+from anomaly_platform.ml.series_model.seasonality import SeasonalProfile
+
+Floats = npt.NDArray[np.float64]
+Columns = Mapping[str, Floats]
+
+_TO_SIGMA = 1.4826
+#: Quantile of the distances from the median that is an input's unit, and its smallest value (the
+#: relations are logarithms or nearly so: 0.05 is a change of a twentieth).
+_TAIL = 0.99
+_SMALLEST_TAIL = 0.05
+
+
+def input_schema(feature_set: MetricFeatureSet) -> tuple[str, ...]:
+    """Return the names of the model inputs that a feature set gives, in order."""
+    return (*(f"z_{w}" for w in feature_set.windows), "level", "spread", "step")
+
+
+def _first_positive(*candidates: Callable[[], float]) -> float:
+    """Return the first candidate that is positive and finite, 1 when none is."""
+    numbers = (candidate() for candidate in candidates)
+    return next((number for number in numbers if np.isfinite(number) and number > 0.0), 1.0)
+
+
+def _spread(values: Floats) -> float:
+    """Robust standard deviation; where most values are equal, the plain one; 0 for constants."""
+    ordered = np.sort(values)
+    low, middle, high = (quantile_of_sorted(ordered, q) for q in (0.25, 0.5, 0.75))
+    mad = _TO_SIGMA * median(np.abs(values - middle))
+    return next((s for s in (mad, (high - low) / 1.349, float(values.std())) if s > 0), 0.0)
+
+
+@dataclass(frozen=True)
+class InputModel:
+    """What the inputs of one series need from its training part.
+
+    Attributes
+    ----------
+    trailing
+        Typical spread of the longest window.
+    step
+        Typical size of the first lag's difference.
+    medians, tails
+        (inputs,) median of each relation, and the distance from it that one training row in a
+        hundred exceeds: the unit of every input, so that 1 means "as far as it rarely goes".
+    season, week
+        What is usual at which time, and on top of it at which hour of the week.
+    jitter
+        The longest window's jitter beyond which the noise has grown.
+    narrow
+        The longest window's spread, floor included, below which it rarely was.
+    spreads
+        (w − 2,) typical standard deviation of the windows between the shortest and the longest.
+    """
+
+    trailing: float
+    step: float
+    jitter: float
+    narrow: float
+    spreads: Floats
+    medians: Floats
+    tails: Floats
+    season: SeasonalProfile
+    week: SeasonalProfile
+
+    @classmethod
+    def fit(cls, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> InputModel:
+        """Learn from the fit part of a series; `fit_and_derive` with no other rows.
+
+        Parameters
+        ----------
+        times
+            (n,) microseconds since 1970, ascending, n ≥ 1.
+        columns
+            (n,) feature columns of rows with a value.
+        feature_set
+            What the columns are.
+        """
+        return cls.fit_and_derive(times, columns, feature_set, times.size)[0]
+
+    @classmethod
+    def fit_and_derive(
+        cls, times: Ints, columns: Columns, feature_set: MetricFeatureSet, start: int
+    ) -> tuple[InputModel, Floats]:
+        """Learn from the rows before `start`, and return the inputs of all rows as well.
+
+        Returns
+        -------
+        InputModel
+            As `fit` on these rows returns it.
+        ndarray of float64, shape (n, inputs)
+            What its `derive` returns for all rows; their relations are computed once.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            trailing, step = cls._scales(
+                {name: column[:start] for name, column in columns.items()}, feature_set
+            )
+        inputs = len(input_schema(feature_set))
+        relations = np.empty((times.size, inputs))
+        relate(_table(columns, feature_set), FLOOR_SHARE * trailing, step, relations)
+        medians, tails = _centres(relations[:start])
+        standardise(relations, medians, tails, relations)
+        known, clock = relations[:start], times[:start]
+        frequency = round(feature_set.frequency.total_seconds() * 1e6)
+        season = SeasonalProfile.fit(clock, known, frequency)
+        derived = season.apply(times, relations)
+        week = SeasonalProfile.fit_week(clock, derived[:start], frequency)
+        jitter = rare_jitter(columns, feature_set, start)
+        between = [median(columns[f"std_{w}"][:start]) for w in feature_set.windows[1:-1]]
+        spreads = np.array(between, dtype=np.float64)
+        narrow = _narrow(columns, feature_set, start, FLOOR_SHARE * trailing)
+        model = cls(trailing, step, jitter, narrow, spreads, medians, tails, season, week)
+        return model, model._quietened(week.apply(times, derived), columns, feature_set)
+
+    @classmethod
+    def _scales(cls, columns: Columns, feature_set: MetricFeatureSet) -> tuple[float, float]:
+        """Return the typical spread of the longest window and the size of the first difference."""
+        longest = feature_set.windows[-1]
+        value = columns["value"]
+        difference = columns[f"diff_{feature_set.lags[0]}"]
+        trailing = _first_positive(
+            lambda: _TO_SIGMA * median(columns[f"mad_{longest}"]),
+            lambda: median(columns[f"std_{longest}"]),
+            lambda: float(columns[f"std_{longest}"].mean()),
+            lambda: _spread(value),
+            lambda: 0.05 * abs(median(value)),
+        )
+        step = _first_positive(
+            lambda: _TO_SIGMA * median(np.abs(difference)),
+            lambda: float(difference.std()),
+            lambda: trailing,
+        )
+        return trailing, step
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the model as arrays of fixed shapes for its feature set."""
+        head = np.concatenate(
+            (
+                [self.trailing, self.step, self.jitter, self.narrow],
+                self.spreads,
+                self.medians,
+                self.tails,
+            )
+        )
+        season = {f"season_{name}": array for name, array in self.season.to_arrays().items()}
+        week = {f"week_{name}": array for name, array in self.week.to_arrays().items()}
+        return {"constants": head, **season, **week}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> InputModel:
+        """Return the model that `to_arrays` wrote."""
+        numbers = np.asarray(arrays["constants"], dtype=np.float64)
+        season, week = (
+            SeasonalProfile.from_arrays(
+                {name: arrays[f"{cycle}_{name}"] for name in ("head", "offset", "widening")}
+            )
+            for cycle in ("season", "week")
+        )
+        trailing, step, jitter, narrow = numbers[:4].tolist()
+        inputs = season.offset.shape[0]
+        spreads, medians, tails = np.split(numbers[4:], (-2 * inputs, -inputs))
+        return cls(trailing, step, jitter, narrow, spreads, medians, tails, season, week)
+
+    def derive(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Floats:
+        """Return (n, inputs) for (n,) times and columns of rows with a value; always finite."""
+        out = np.empty((times.size, self.medians.size))
+        relate(_table(columns, feature_set), FLOOR_SHARE * self.trailing, self.step, out)
+        standardise(out, self.medians, self.tails, out)
+        derived = self.week.apply(times, self.season.apply(times, out))
+        return self._quietened(derived, columns, feature_set)
+
+    def _quietened(
+        self, derived: Floats, columns: Columns, feature_set: MetricFeatureSet
+    ) -> Floats:
+        """Return the inputs, which may be overwritten, in units that grew with the noise."""
+        derived = np.ascontiguousarray(derived)
+        deviation = np.ascontiguousarray(columns[f"mad_{feature_set.windows[-1]}"])
+        grown = growth(columns, feature_set, self.jitter)
+        stds = np.empty((self.spreads.size, grown.size))
+        for k, window in enumerate(feature_set.windows[1:-1]):
+            stds[k] = columns[f"std_{window}"]
+        floor = FLOOR_SHARE * self.trailing
+        quieten(derived, grown, stds, self.spreads, deviation, floor, self.narrow, self.tails)
+        return derived
+
+
+def _narrow(columns: Columns, feature_set: MetricFeatureSet, start: int, floor: float) -> float:
+    """Return the spread of the longest window that one settled row in a hundred falls below."""
+    deviation = columns[f"mad_{feature_set.windows[-1]}"][:start]
+    ordered = np.sort(deviation[settled(columns, feature_set, start)])
+    return float(np.hypot(_TO_SIGMA * quantile_of_sorted(ordered, 1.0 - _TAIL), floor))
+
+
+def _centres(relations: Floats) -> tuple[Floats, Floats]:
+    """Return (inputs,) the median of each relation and its rare distance from it."""
+    inputs = relations.shape[1]
+    finite = np.empty(relations.shape)
+    standardise(relations, np.zeros(inputs), np.ones(inputs), finite)
+    ordered = np.ascontiguousarray(finite.T)
+    ordered.sort(axis=1)
+    medians, tails = np.empty(inputs), np.empty(inputs)
+    centres_and_tails(ordered, _TAIL, medians, tails)
+    return medians, np.maximum(tails, _SMALLEST_TAIL)
+
+
+def _table(columns: Columns, feature_set: MetricFeatureSet) -> Floats:
+    """Return the features that the inputs are derived from, one per row, as `relate` wants them."""
+    windows = feature_set.windows
+    names = (
+        "value",
+        f"diff_{feature_set.lags[0]}",
+        *(f"median_{w}" for w in windows),
+        *(f"std_{w}" for w in windows),
+        f"mad_{windows[-1]}",
+    )
+    return np.array([columns[name] for name in names])

@@ -1,0 +1,377 @@
+"""Where a reading lies compared with everything its training part held: evidence that lasts.
+
+The model inputs compare a reading with trailing windows, so a fault that stays fades from them as
+the windows fill with it. Its *position* does not fade: the distance from what the training part
+was at that time of the cycle. Whether position is evidence at all depends on the series. Levels
+of a pump on a test stand are steady, those of a busy server wander, and there a new level says
+nothing. The training part itself shows which is which: it is cut into contiguous blocks, and the
+further the blocks' levels lie apart, the further a reading must lie to mean anything (`slack`).
+
+Position is used in two cases. While the training part is shorter than the longest window, that
+window holds the fault as well as the past and is no reference by itself. And where a series has
+a season that two weeks have shown, trailing windows are as wide as its daily swing and see
+nothing smaller. Elsewhere the trailing windows are the better reference: busy hosts without a
+season change their level too often.
+
+A level that has filled half of the longest window is accepted, and so is a swing: from then on the
+distance counts from there, so that a host that has changed for good does not alarm for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.features.metrics.kernels import Ints
+from anomaly_platform.ml.order_statistics import median, quantile_of_sorted, quantiles_of_sorted
+from anomaly_platform.ml.series_model.noise import settled
+from anomaly_platform.ml.series_model.seasonality import SeasonalProfile
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Columns = Mapping[str, Floats]
+
+#: Contiguous blocks of the training part whose levels are compared.
+BLOCKS = 8
+#: How many times as far as its blocks' levels lay apart a series may move before it is evidence.
+WANDER_WEIGHT = 2.0
+#: Time in microseconds after which a series with a season has shown its weekends, too.
+ENOUGH_TIME = 14 * 86_400_000_000
+#: Quantile of the fit part's distances that is the unit of position.
+_TAIL = 0.99
+_KNOTS = 32
+#: How rare, as a quantile, the relations of a reading that is in its place can be.
+_TEMPERED = 0.995
+#: A reading is out of place this many rare distances from the usual level.
+OUT_OF_PLACE = 2.0
+#: A window rests within this share of its usual range; a series rests at times when it does so in
+#: more than this share of the training part.
+_FROZEN = 1e-3
+_RESTS = 2e-3
+#: Swings beyond this many times training's, or this small a part of it, are not told apart.
+MOST_GAIN = 1e3
+#: What being frozen adds to a raw score: more than the calibration part of a lively series spans.
+FROZEN_WORTH = 1.0
+_PROBABILITIES = 1.0 - np.geomspace(1.0, 1e-3, _KNOTS)
+
+
+@dataclass(frozen=True)
+class Places:
+    """How far readings lie from where they should be, in a model's units.
+
+    Attributes
+    ----------
+    from_usual, from_accepted
+        (n,) distances ≥ 0 from what training held at that time of the cycle, and from the level
+        and the swing that the longest window has.
+    """
+
+    from_usual: Floats
+    from_accepted: Floats
+
+
+@dataclass(frozen=True)
+class PositionModel:
+    """The usual levels of one series, and what a distance from them is worth.
+
+    Attributes
+    ----------
+    centre, unit
+        Median of the fit part, and the distance from the usual level that one of its rows in a
+        hundred exceeds.
+    level, level_tail
+        Median of the longest window's median, and its rare distance, in units.
+    swing, swing_limit
+        Median of the longest window's MAD, and how many times as wide or as narrow it rarely is.
+    slack
+        Factor, at least 1, by which distances are shortened because levels wander; infinite where
+        position is not used.
+    ordinary
+        How far, in units, a reading rarely is from what is usual at its time.
+    resting
+        Range of the shortest window up to which a sensor is frozen, −1 where that is usual.
+    season, week
+        What is usual at which time, in units.
+    distances, raw_scores
+        (32,) quantiles of the calibration part's distances, and of its raw scores from the model
+        inputs: a distance is worth the raw score that is as rare.
+    """
+
+    centre: float
+    unit: float
+    level: float
+    level_tail: float
+    swing: float
+    swing_limit: float
+    slack: float
+    ordinary: float
+    resting: float
+    season: SeasonalProfile
+    week: SeasonalProfile
+    distances: Floats
+    raw_scores: Floats
+
+    @classmethod
+    # Near the largest float distances are infinite; `_finite` gives the largest float for them.
+    @np.errstate(over="ignore", invalid="ignore")
+    def fit(
+        cls, times: Ints, columns: Columns, feature_set: MetricFeatureSet, start: int
+    ) -> PositionModel:
+        """Learn the usual levels from the rows before `start`, and the wandering from all.
+
+        Parameters
+        ----------
+        times
+            (n,) microseconds since 1970, ascending.
+        columns
+            (n,) feature columns of rows with a value.
+        feature_set
+            What the columns are.
+        start
+            First row of the calibration part, ≥ 1.
+        """
+        frequency = round(feature_set.frequency.total_seconds() * 1e6)
+        value = columns["value"]
+        centre = median(value[:start])
+        unit = _positive(_tail(value[:start] - centre), centre)
+        plain = _finite((value[:start] - centre) / unit)[:, None]
+        season = SeasonalProfile.fit(times[:start], plain, frequency)
+        week = SeasonalProfile.fit_week(
+            times[:start], season.apply(times[:start], plain), frequency
+        )
+        empty = np.zeros(_KNOTS)
+        model = cls(centre, unit, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, -1.0, season, week, empty, empty)
+        place = model._place(times, value)
+        rescale = _positive(_tail(place[:start]), 0.0)
+        trailing = _finite((columns[f"median_{feature_set.windows[-1]}"] - centre) / unit)
+        full = settled(columns, feature_set, start)
+        level = median(trailing[:start][full])
+        tail = _tail(trailing[:start][full] - level)
+        swing, swing_limit = _swing(columns[f"mad_{feature_set.windows[-1]}"][:start][full])
+        seasonal = season.period > 0 or week.period > 0
+        known = seasonal and times[start - 1] - times[0] >= ENOUGH_TIME
+        if start >= feature_set.windows[-1] and not known:
+            return replace(model, slack=np.inf)
+        medians = np.array([median(b) for b in np.array_split(place / rescale, BLOCKS)])
+        apart = [np.abs(medians[h:] - medians[:-h]).mean() for h in range(1, BLOCKS)]
+        return replace(
+            model,
+            level=level,
+            level_tail=tail,
+            swing=swing,
+            swing_limit=swing_limit,
+            slack=1.0 + WANDER_WEIGHT * float(np.max(apart)),
+            ordinary=rescale,
+            resting=_resting(columns, feature_set),
+        )
+
+    def calibrated(self, distances: Floats, raw_scores: Floats) -> PositionModel:
+        """Return the model that knows what its distances are worth.
+
+        Parameters
+        ----------
+        distances, raw_scores
+            (c,) of the same rows, those of the calibration part.
+        """
+        return replace(
+            self,
+            distances=quantiles_of_sorted(np.sort(distances), _PROBABILITIES),
+            raw_scores=quantiles_of_sorted(np.sort(raw_scores), _PROBABILITIES),
+        )
+
+    def places(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Places:
+        """Return where readings lie.
+
+        Parameters
+        ----------
+        times
+            (n,) microseconds since 1970.
+        columns, feature_set
+            (n,) feature columns of rows with a value, and what they are.
+        """
+        return Places(
+            np.abs(self._place(times, columns["value"])),
+            self._from_accepted(times, columns, feature_set),
+        )
+
+    def distance(self, places: Places, growth: Floats | float = 1.0) -> Floats:
+        """Return (n,) distances from the usual level, ≥ 0, 1 being as far as it rarely goes.
+
+        That of the training part or, where it is nearer, the one that has been accepted.
+
+        Parameters
+        ----------
+        places
+            Of n readings.
+        growth
+            (n,) by how much the noise has grown (`noise.growth`): so much farther it rarely goes.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            far = np.minimum(places.from_usual, places.from_accepted) / growth
+        return far if np.isfinite(far).all() else np.nan_to_num(far, nan=0.0, posinf=1e6)
+
+    def _from_accepted(
+        self, times: Ints, columns: Columns, feature_set: MetricFeatureSet
+    ) -> Floats:
+        """Return (n,) distances from the level and the swing that the longest window has."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            trailing = (columns[f"median_{feature_set.windows[-1]}"] - self.centre) / self.unit
+            moved = trailing - self.level
+            moved = np.sign(moved) * np.maximum(np.abs(moved) - self.level_tail, 0.0)
+            gain = self._gain(columns[f"mad_{feature_set.windows[-1]}"])
+            accepted = ((columns["value"] - self.centre) / self.unit - moved) / gain
+            return np.abs(self._off_cycles(times, accepted) * gain)
+
+    def _gain(self, deviation: Floats) -> Floats:
+        """Return (n,) how many times as wide as in training the series has come to swing."""
+        if not self.swing > 0.0:
+            return np.ones(deviation.size)
+        ratio = np.clip(deviation / self.swing, 1.0 / MOST_GAIN, MOST_GAIN)
+        narrower = np.minimum(ratio * self.swing_limit, 1.0)
+        return np.asarray(np.maximum(ratio / self.swing_limit, narrower))
+
+    def temper(
+        self,
+        related: Floats,
+        places: Places,
+        times: Ints,
+        columns: Columns,
+        feature_set: MetricFeatureSet,
+    ) -> Floats:
+        """Return (n,) raw scores from the model inputs, less where a reading is where it should be.
+
+        Next to readings that were out of place, what compares it with them measures their oddness
+        and not its own: it counts for nothing. Otherwise (the first hour of a working week looks
+        odd to windows full of Sunday) it is no rarer than one reading in two hundred. A place that
+        the series has left for good is its own no more: a dip back to it is judged as it is.
+        """
+        if not np.isfinite(self.slack):
+            return related
+        shortest = feature_set.windows[0]
+        before = np.maximum(
+            np.abs(self._place(times, columns[f"min_{shortest}"])),
+            np.abs(self._place(times, columns[f"max_{shortest}"])),
+        )
+        usual = places.from_usual <= self.ordinary
+        usual &= places.from_accepted <= OUT_OF_PLACE * self.ordinary
+        most = np.interp(_TEMPERED, _PROBABILITIES, self.raw_scores)
+        tempered = np.where(usual, np.minimum(related, most), related)
+        tempered[usual & (before > OUT_OF_PLACE * self.ordinary)] = 0.0
+        return tempered
+
+    def worth(self, distances: Floats, *, later: bool = True) -> Floats:
+        """Return (n,) raw scores that distances are worth.
+
+        Of rows `later` than the training part, distances are shortened by the slack first; its
+        own last rows had no time to wander.
+        """
+        if not np.isfinite(self.slack):
+            return np.zeros(distances.size)
+        short = distances / self.slack if later else distances
+        within = np.interp(short, self.distances, self.raw_scores)
+        beyond = np.log1p(short) - np.log1p(self.distances[-1])
+        return np.asarray(within + np.maximum(beyond, 0.0))
+
+    def frozen(self, columns: Columns, feature_set: MetricFeatureSet) -> Bools:
+        """Return (n,) whether a series that never rests has rested for the shortest window."""
+        reach, full = _reach(columns, feature_set)
+        same = np.abs(columns[f"diff_{feature_set.lags[0]}"]) <= self.resting
+        return np.asarray(full & same & (reach <= self.resting))
+
+    def _place(self, times: Ints, value: Floats) -> Floats:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._off_cycles(times, (value - self.centre) / self.unit)
+
+    def _off_cycles(self, times: Ints, units: Floats) -> Floats:
+        plain = _finite(units)[:, None]
+        return self.week.apply(times, self.season.apply(times, plain))[:, 0]
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the model as arrays of fixed shapes."""
+        head = np.array(
+            [
+                self.centre,
+                self.unit,
+                self.level,
+                self.level_tail,
+                self.swing,
+                self.swing_limit,
+                self.slack,
+                self.ordinary,
+                self.resting,
+            ]
+        )
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "constants": head,
+            "distances": self.distances,
+            "raw_scores": self.raw_scores,
+        }
+        for name, cycle in (("season", self.season), ("week", self.week)):
+            arrays |= {f"{name}_{part}": array for part, array in cycle.to_arrays().items()}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> PositionModel:
+        """Return the model that `to_arrays` wrote."""
+        season, week = (
+            SeasonalProfile.from_arrays(
+                {part: arrays[f"{name}_{part}"] for part in ("head", "offset", "widening")}
+            )
+            for name in ("season", "week")
+        )
+        distances, raw_scores = (
+            np.asarray(arrays[name], dtype=np.float64) for name in ("distances", "raw_scores")
+        )
+        constants = np.asarray(arrays["constants"], np.float64).tolist()
+        return cls(*constants, season, week, distances, raw_scores)  # type: ignore[call-arg]
+
+
+def _reach(columns: Columns, feature_set: MetricFeatureSet) -> tuple[Floats, Bools]:
+    """Return the range of the shortest window, and whether the window is full."""
+    w = feature_set.windows[0]
+    full = columns[f"count_{feature_set.windows[-1]}"] >= w
+    with np.errstate(over="ignore"):
+        reach = columns[f"max_{w}"] - columns[f"min_{w}"]
+    return reach, full & (columns[f"missing_{w}"] == 0)
+
+
+def _swing(deviations: Floats) -> tuple[float, float]:
+    """Return the median of trailing MADs, and the ratio to it, at least 1, that is rare."""
+    usual = median(deviations)
+    if not usual > 0.0:
+        return 0.0, 1.0
+    ratio = np.clip(deviations / usual, 1.0 / MOST_GAIN, MOST_GAIN)
+    return usual, float(np.exp(_tail(np.log(ratio))))
+
+
+def _resting(columns: Columns, feature_set: MetricFeatureSet) -> float:
+    """Return the range up to which a window rests, −1 for series that rest at times."""
+    reach, full = _reach(columns, feature_set)
+    if not full.any():
+        return -1.0
+    limit = _FROZEN * median(reach[full])
+    if not limit > 0.0 or float(np.mean(reach[full] <= limit)) > _RESTS:
+        return -1.0
+    return limit
+
+
+def _finite(values: Floats) -> Floats:
+    """Return the values, 0 for NaN and the largest float for infinity; most often there is none."""
+    return values if np.isfinite(values).all() else np.nan_to_num(values)
+
+
+def _tail(differences: Floats) -> float:
+    """Return the distance from 0 that one difference in a hundred exceeds."""
+    return quantile_of_sorted(np.sort(np.abs(differences)), _TAIL)
+
+
+def _positive(number: float, centre: float) -> float:
+    """Return a unit: the number, or where a series rests a thousandth of its level."""
+    if np.isfinite(number) and number > 0.0:
+        return number
+    return max(abs(centre) * 1e-3, 1e-9)

@@ -1,0 +1,192 @@
+"""What a series does at which time of its cycle: found in the training part, used when reliable.
+
+A job that runs at six every morning makes the same jump every day; to windows of the last hours it
+is a surprise each time. A `SeasonalProfile` holds, for every phase of a period, what each model
+input usually is there and how widely it varies there, so that the input says how a reading differs
+from its usual self at that time.
+
+The period is one of: a day, a week, and the lag at which the series' autocorrelation peaks. Its
+strength is the correlation between the profile of the odd cycles and that of the even ones: chance
+does not repeat itself, however large it is. Below `STRENGTH_NEEDED` there is no profile; above,
+it is shrunk by its reliability (Spearman and Brown).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from anomaly_platform.ml.features.metrics.kernels import Ints
+from anomaly_platform.ml.series_model.season_kernels import fill_profile, repetition, take_off
+
+Floats = npt.NDArray[np.float64]
+
+PHASES = 288
+"""Phases of a period at most; of a day they are five minutes each."""
+
+WEEK_PHASES = 84
+"""Phases of a week on top of a day, two hours each."""
+
+STRENGTH_NEEDED = 0.5
+"""Correlation of odd and even cycles from which a profile is used."""
+
+_CYCLES_NEEDED = 3
+_DAY = 86_400_000_000
+#: Inputs beyond this many units are cut before averaging, so that one incident makes no habit.
+_CLIP = 10.0
+_SHORTEST_PERIOD_ROWS = 12
+
+
+@dataclass(frozen=True)
+class SeasonalProfile:
+    """The usual course of every model input over a period.
+
+    Attributes
+    ----------
+    period
+        Microseconds; 0 when there is none.
+    phases
+        Phases that the period is cut into, 0 to 288.
+    strength
+        Correlation between odd and even cycles, the strongest input's, in [−1, 1].
+    offset
+        (inputs, 288 or 84) usual value of each input, f16, 0 where no habit was found.
+    widening
+        (as offset) by how much wider it varies there than at large, f16, at least 1.
+    """
+
+    period: int
+    phases: int
+    strength: float
+    offset: npt.NDArray[np.float16]
+    widening: npt.NDArray[np.float16]
+
+    @classmethod
+    def none(cls, inputs: int, strength: float = 0.0, width: int = PHASES) -> SeasonalProfile:
+        """Return the profile of a series without seasons, with room for `width` phases."""
+        shape = (inputs, width)
+        return cls(0, 0, strength, np.zeros(shape, np.float16), np.ones(shape, np.float16))
+
+    @classmethod
+    def fit(cls, times: Ints, inputs: Floats, frequency: int) -> SeasonalProfile:
+        """Find period, strength and profile.
+
+        Parameters
+        ----------
+        times
+            (n,) microseconds since 1970, ascending.
+        inputs
+            (n, inputs) in units of their rare distances, centred.
+        frequency
+            Expected microseconds between two rows.
+        """
+        cut = np.clip(inputs, -_CLIP, _CLIP)
+        # The clock's own periods first; another, or a longer one, must repeat clearly better.
+        candidates = (_DAY, 7 * _DAY, _peak(times, cut, frequency))
+        return cls._best_of(candidates, times, cut, frequency, PHASES)
+
+    @classmethod
+    def fit_week(cls, times: Ints, inputs: Floats, frequency: int) -> SeasonalProfile:
+        """Find what recurs weekly, on top of a day, in inputs without their daily profile.
+
+        What happens on Monday mornings only is no part of an ordinary day, and a profile of the
+        whole week alone is too coarse for the jobs of a day. Parameters as in `fit`.
+        """
+        cut = np.clip(inputs, -_CLIP, _CLIP)
+        return cls._best_of((7 * _DAY,), times, cut, frequency, WEEK_PHASES)
+
+    @classmethod
+    def _best_of(
+        cls, candidates: tuple[int, ...], times: Ints, cut: Floats, frequency: int, width: int
+    ) -> SeasonalProfile:
+        span = int(times[-1] - times[0]) if times.size else 0
+        best = cls.none(cut.shape[1], width=width)
+        found = np.zeros(cut.shape[1])
+        for period in candidates:
+            if period < _SHORTEST_PERIOD_ROWS * frequency or span < _CYCLES_NEEDED * period:
+                continue
+            phases = int(min(width, max(4, round(period / frequency))))
+            strengths = repetition(times, cut, period, phases)
+            if strengths.max() > best.strength + 0.05:
+                best = cls(period, phases, float(strengths.max()), best.offset, best.widening)
+                found = strengths
+        if best.strength < STRENGTH_NEEDED:
+            return cls.none(cut.shape[1], best.strength, width)
+        return best._filled(times, cut, found)
+
+    def _filled(self, times: Ints, inputs: Floats, strengths: Floats) -> SeasonalProfile:
+        offset = np.zeros(self.offset.shape)
+        widening = np.ones(self.offset.shape)
+        shares = np.where(strengths >= STRENGTH_NEEDED, 2.0 * strengths / (1.0 + strengths), 0.0)
+        fill_profile(times, inputs, self.period, self.phases, shares, offset, widening)
+        return SeasonalProfile(
+            self.period,
+            self.phases,
+            self.strength,
+            offset.astype(np.float16),
+            widening.astype(np.float16),
+        )
+
+    def apply(self, times: Ints, inputs: Floats) -> Floats:
+        """Return (n, inputs) as differences from what is usual at their times."""
+        if self.period == 0:
+            return inputs
+        inputs = np.ascontiguousarray(inputs)
+        result = np.empty(inputs.shape)
+        offset, widening = self.offset.astype(np.float32), self.widening.astype(np.float32)
+        take_off(times, inputs, self.period, self.phases, offset, widening, result)
+        return result
+
+    def to_arrays(self) -> dict[str, npt.NDArray[np.float64] | npt.NDArray[np.float16]]:
+        """Return everything, of the same shapes for every series with as many inputs."""
+        head = np.array([self.period, self.phases, self.strength], dtype=np.float64)
+        return {"head": head, "offset": self.offset, "widening": self.widening}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, npt.NDArray[np.float64]]) -> SeasonalProfile:
+        """Return the profile that `to_arrays` wrote."""
+        period, phases, strength = arrays["head"].tolist()
+        return cls(
+            int(period),
+            int(phases),
+            strength,
+            np.asarray(arrays["offset"], dtype=np.float16),
+            np.asarray(arrays["widening"], dtype=np.float16),
+        )
+
+
+def _peak(times: Ints, inputs: Floats, frequency: int) -> int:
+    """Return the period in microseconds at which the autocorrelation of the inputs peaks, or 0."""
+    place = (times - times[0] + frequency // 2) // frequency
+    rows = int(place[-1]) + 1
+    longest = rows // _CYCLES_NEEDED
+    if longest <= _SHORTEST_PERIOD_ROWS or rows > 50 * times.size:
+        return 0
+    grid = np.zeros(rows)
+    # The input against the longest window: of all it follows the level most closely.
+    values = inputs[:, _level_input(inputs)]
+    grid[place] = values - values.mean()
+    # Room for the lags wanted; a transform is fast where its length has small factors only.
+    room = rows + longest
+    size = min(m << (room // m).bit_length() for m in (1, 3, 5, 9, 15))
+    spectrum = np.fft.rfft(grid, size)
+    correlation = np.fft.irfft(spectrum.real**2 + spectrum.imag**2, size)[: longest + 1]
+    correlation /= rows - np.arange(longest + 1)
+    inner = correlation[_SHORTEST_PERIOD_ROWS:-1]
+    rising = inner > correlation[_SHORTEST_PERIOD_ROWS - 1 : -2]
+    falling = inner >= correlation[_SHORTEST_PERIOD_ROWS + 1 :]
+    peaks = np.flatnonzero(rising & falling)
+    if peaks.size == 0:
+        return 0
+    # Multiples of the period peak as high as itself: take the first that is nearly the highest.
+    high = inner[peaks] >= 0.9 * inner[peaks].max()
+    lag = int(peaks[int(np.argmax(high))]) + _SHORTEST_PERIOD_ROWS
+    return lag * frequency
+
+
+def _level_input(inputs: Floats) -> int:
+    """Return the place of the input against the longest window: the last z of the schema."""
+    columns: int = inputs.shape[1]
+    return max(0, columns - 4)

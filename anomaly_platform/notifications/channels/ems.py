@@ -1,0 +1,102 @@
+"""EMS Core: anomalies of its assets become its events, the severe ones also its alerts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+
+from anomaly_platform.ems.records import (
+    Ems,
+    EmsError,
+    EmsRefused,
+    NewAlert,
+    NewEvent,
+)
+from anomaly_platform.notifications.channels.base import (
+    Channel,
+    DeliveryError,
+    DeliveryRefused,
+    Notification,
+    Send,
+)
+
+
+class EmsChannel(Channel):
+    """Writes events and alerts into the EMS.
+
+    Parameters
+    ----------
+    open_ems : callable
+        Opens the EMS for a session.
+    create_alerts : bool
+        Whether severe anomalies become alerts besides events.
+    """
+
+    kind = "ems"
+    name = "ems"
+    timeout_s = 30.0
+
+    def __init__(
+        self, open_ems: Callable[[], AbstractAsyncContextManager[Ems]], *, create_alerts: bool
+    ) -> None:
+        self._open = open_ems
+        self._create_alerts = create_alerts
+
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[Send]:
+        """Open the EMS once for a few messages."""
+        with _ems_errors():
+            opened = self._open()
+            ems = await opened.__aenter__()
+
+        async def send(notification: Notification) -> None:
+            with _ems_errors():
+                await self._tell(ems, notification)
+
+        try:
+            yield send
+        finally:
+            await opened.__aexit__(None, None, None)
+
+    async def _tell(self, ems: Ems, notification: Notification) -> None:
+        entity = notification.entity
+        if entity is None:
+            # It sums up a flood, and is about no asset that the EMS knows.
+            return
+        ended = notification.state == "resolved"
+        details = {"notification": str(notification.id), **notification.payload()["details"]}
+        # The same key at every try: where EMS Core honours it, there is one event.
+        await ems.create_event(
+            NewEvent(
+                asset_id=entity,
+                type="anomaly_resolved" if ended else "anomaly",
+                severity=notification.severity,
+                message=notification.title,
+                timestamp=notification.created_at,
+                metadata=details,
+            ),
+            key=str(notification.id),
+        )
+        if self._create_alerts and notification.severity == "critical" and not ended:
+            await ems.create_alert(
+                NewAlert(
+                    asset_id=entity,
+                    title=notification.title,
+                    severity=notification.severity,
+                    message=notification.title,
+                    timestamp=notification.created_at,
+                    metadata=details,
+                ),
+                key=f"{notification.id}-alert",
+            )
+
+
+@contextlib.contextmanager
+def _ems_errors() -> Iterator[None]:
+    try:
+        yield
+    except EmsRefused as error:
+        raise DeliveryRefused(str(error)) from None
+    except EmsError as error:
+        raise DeliveryError(str(error)) from None

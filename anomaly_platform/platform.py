@@ -1,0 +1,194 @@
+"""One object for what every stage talks to: settings, streams, lake, landing and warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anomaly_platform.settings import Settings
+from anomaly_platform.storage.lake.landing import Landing
+from anomaly_platform.streams import BARCODE, BUILT_IN, ScanStream, Stream
+from anomaly_platform.streams.user_defined import (
+    StreamFileError,
+    UserStreams,
+    load_user_streams,
+)
+
+if TYPE_CHECKING:
+    from anomaly_platform.ingest.online.readings import ReadingRules
+    from anomaly_platform.notifications.outbox import Outbox
+    from anomaly_platform.storage.lake.lake import Lake
+    from anomaly_platform.storage.postgres.database import DatabaseUrls
+    from anomaly_platform.storage.tables.progress import Account, Progress
+    from anomaly_platform.storage.tables.scored_metrics import Scores
+    from anomaly_platform.storage.tables.scored_scans import ScanScores
+    from anomaly_platform.streams.staleness import StreamState
+    from anomaly_platform.warehouse import Warehouse
+
+#: The detector of every metric stream.
+DETECTOR = "isolation_forest"
+
+
+class Platform:
+    """Opens what a stage needs when it first needs it; loading the graph opens nothing.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where everything is.
+    streams : sequence of Stream or None
+        The streams that this platform runs; ``None`` takes the built-in ones and those that the
+        files of ``ANOMALY_STREAMS_DIR`` describe.
+    """
+
+    def __init__(self, settings: Settings, streams: Sequence[Stream] | None = None) -> None:
+        self.settings = settings
+        self._given = None if streams is None else tuple(streams)
+
+    @cached_property
+    def user_streams(self) -> UserStreams:
+        """The streams that files describe, and the files that describe none."""
+        if self._given is not None:
+            return UserStreams()
+        taken = {stream.name for stream in (*BUILT_IN, BARCODE)}
+        return load_user_streams(self.settings.streams_dir, taken)
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The streams that this platform runs; those of bad files are not among them."""
+        if self._given is not None:
+            return self._given
+        return (*BUILT_IN, *self.user_streams.streams)
+
+    def stream(self, name: str) -> Stream:
+        """Return a stream by name.
+
+        Raises
+        ------
+        StreamFileError
+            When the file that should describe the stream is wrong; the text says where and how.
+        LookupError
+            When there is none of this name; the text lists those there are.
+        """
+        for stream in self.streams:
+            if stream.name == name:
+                return stream
+        for bad in self.user_streams.bad:
+            if name in {bad.name, bad.path.stem}:
+                raise StreamFileError(f"the stream {name} cannot be used:\n{bad}")
+        known = ", ".join(stream.name for stream in self.streams)
+        raise LookupError(f"there is no stream {name!r}; there are {known}")
+
+    @cached_property
+    def urls(self) -> DatabaseUrls:
+        """The databases' URLs, started and migrated where they are embedded."""
+        from anomaly_platform.storage.postgres.database import prepare_databases
+
+        return prepare_databases(self.settings)
+
+    @property
+    def public_url(self) -> str:
+        """The database's URL as it may be shown: without the password of a server of your own."""
+        from anomaly_platform.storage.postgres.database import redact
+
+        # The embedded server has no password, and its socket is in the URL's parameters.
+        url = self.urls.application
+        return url if self.settings.is_embedded else redact(url)
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """The tables."""
+        from anomaly_platform.warehouse import Warehouse
+
+        return Warehouse(self.urls.application)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """What people and other systems are to be told."""
+        from anomaly_platform.notifications.outbox import Outbox
+        from anomaly_platform.notifications.redaction import Redactor
+
+        return Outbox(self.settings.alert_cool_down, Redactor.of(self.settings))
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The files."""
+        from anomaly_platform.storage.lake.lake import Lake
+
+        return Lake(self.settings.lake_url)
+
+    @cached_property
+    def landing(self) -> Landing:
+        """The zone where files arrive."""
+        return Landing(self.settings.landing_url)
+
+    def start_of(self, stream: Stream) -> date:
+        """Return the stream's first day."""
+        return stream.start or self.settings.start_date
+
+    def reading_rules(self, stream: Stream) -> ReadingRules:
+        """Return what a single reading of the stream may say, as a row of a file may."""
+        from anomaly_platform.ingest.online.readings import ReadingRules
+
+        return ReadingRules(
+            start=datetime.combine(self.start_of(stream), time(), UTC),
+            timezone=stream.timezone or self.settings.default_timezone,
+            future_allowance=self.settings.future_allowance,
+        )
+
+    def alpha_of(self, stream: Stream) -> float:
+        """Return the share of normal readings that may lie above the default threshold."""
+        return self.settings.alpha if stream.alpha is None else stream.alpha
+
+    def threshold_of(self, stream: Stream) -> float:
+        """Return the score from which a reading of the stream is an anomaly."""
+        return self.settings.threshold if stream.threshold is None else stream.threshold
+
+    def reference_folder(self, stream: Stream) -> Path:
+        """Return the folder that holds what is known of a stream's network beforehand."""
+        return self.settings.reference_path / stream.name
+
+    def scores_of(self, stream: Stream) -> Scores | ScanScores:
+        """Return the part of the warehouse that holds the stream's scored rows."""
+        if isinstance(stream, ScanStream):
+            return self.warehouse.scan_scores
+        return self.warehouse.scores
+
+    def state_of(self, stream: Stream) -> StreamState:
+        """Return how far the stream has come, for deciding what is due."""
+        least = self.settings.min_training_samples
+        if isinstance(stream, ScanStream):
+            least = max(least, stream.min_training_scans)
+        return self._progress.state(stream.name, stream.scored_by, least)
+
+    def account_of(self, stream: Stream) -> Account:
+        """Return where the stream's rows are."""
+        return self._progress.account(stream.name)
+
+    def rows_by_digest(self, stream: Stream) -> dict[str, int]:
+        """Return how many rows of each ingested file have an event day."""
+        return self._progress.rows_by_digest(stream.name)
+
+    @property
+    def _progress(self) -> Progress:
+        from anomaly_platform.storage.tables.progress import Progress
+
+        return Progress(self.warehouse.transactions)
+
+    def close(self) -> None:
+        """Give connections back; a closed platform opens them anew when used."""
+        if "warehouse" in self.__dict__:
+            self.warehouse.close()
+            del self.__dict__["warehouse"]
+
+    def release(self) -> None:
+        """Stop the embedded database if no other process uses it."""
+        from anomaly_platform.storage.postgres.database import EMBEDDED
+
+        self.close()
+        server = EMBEDDED.pop(self.settings.home, None)
+        if server is not None:
+            server.stop_if_unused()

@@ -1,0 +1,202 @@
+# ruff: noqa: S608 - statements are put together from constants of this module
+"""Scored readings of one device or asset, the batch's and those given in real time.
+
+Belongs here: the statements over ``scored_<stream>`` and ``online_readings``. Where both have a
+reading the batch's verdict is shown, which knows what came late. A window of hours ends at the
+newest reading, not at the present, so that imported history can be asked for as well as live data.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row, dict_row
+
+from anomaly_platform.storage.tables.ml_models import FALLBACK, HAS_MODEL
+
+_COLUMNS: Final = (
+    "event_id, entity, metric, event_time, value, score, is_anomaly, threshold, status, p_value"
+)
+_ROWS: Final = f"""
+    SELECT {_COLUMNS}, entity_score, entity_is_anomaly, causes::text AS causes, detector,
+        bundle_version, false AS provisional
+    FROM scored_metrics
+    WHERE stream = %(stream)s AND entity = %(entity)s
+        AND (%(metric)s::text IS NULL OR metric = %(metric)s)
+        AND event_time > %(since)s AND event_time <= %(until)s
+    UNION ALL
+    SELECT {_COLUMNS}, NULL, NULL, NULL, 'isolation_forest', bundle_version, provisional
+    FROM online_readings o
+    WHERE stream = %(stream)s AND entity = %(entity)s
+        AND (%(metric)s::text IS NULL OR metric = %(metric)s)
+        AND event_time > %(since)s AND event_time <= %(until)s
+        AND NOT EXISTS (
+            SELECT FROM scored_metrics s WHERE s.stream = o.stream AND s.entity = o.entity
+            AND s.metric = o.metric AND s.event_time = o.event_time)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRow:
+    """One reading with its verdict; names as in ``scored_metrics``."""
+
+    event_id: Any
+    entity: str
+    metric: str
+    event_time: dt.datetime
+    value: float | None
+    score: float | None
+    is_anomaly: bool | None
+    threshold: float
+    status: str
+    p_value: float | None
+    entity_score: float | None
+    entity_is_anomaly: bool | None
+    causes: str | None
+    detector: str
+    bundle_version: int | None
+    provisional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """From after `since` to `until`, inclusive."""
+
+    since: dt.datetime
+    until: dt.datetime
+
+
+async def metrics_of(
+    connection: AsyncConnection[Any], stream: str, entity: str
+) -> dict[str, dt.datetime | None]:
+    """Return when each metric of a device or asset was last read; empty where nobody knows it."""
+    cursor = await connection.execute(
+        "SELECT metric, max(last_event) FROM ("
+        "SELECT metric, last_event FROM series "
+        "WHERE stream = %(stream)s AND entity = %(entity)s AND rows > 0 UNION ALL "
+        "SELECT metric, last_event FROM series_state JOIN series_heads USING (id) "
+        "WHERE stream = %(stream)s AND entity = %(entity)s) known GROUP BY metric ORDER BY metric",
+        {"stream": stream, "entity": entity},
+    )
+    return {str(metric): last for metric, last in await cursor.fetchall()}
+
+
+def window_of(metrics: dict[str, dt.datetime | None], hours: float) -> Window:
+    """Return the last hours before the newest reading of some metrics."""
+    newest = max((last for last in metrics.values() if last is not None), default=None)
+    until = newest or dt.datetime.now(dt.UTC)
+    return Window(until - dt.timedelta(hours=hours), until)
+
+
+async def read_page(
+    connection: AsyncConnection[Any],
+    stream: str,
+    entity: str,
+    metric: str | None,
+    window: Window,
+    *,
+    after: tuple[dt.datetime, str] | None,
+    limit: int,
+) -> list[ScoredRow]:
+    """Return readings, the newest first and by metric, at most `limit` after a sort key."""
+    time, name = after or (None, None)
+    async with connection.cursor(row_factory=class_row(ScoredRow)) as cursor:
+        await cursor.execute(
+            f"SELECT * FROM ({_ROWS}) found WHERE %(time)s::timestamptz IS NULL "
+            "OR event_time < %(time)s OR (event_time = %(time)s AND metric > %(name)s COLLATE "
+            '"C") ORDER BY event_time DESC, metric COLLATE "C" LIMIT %(limit)s',
+            _key(stream, entity, metric, window, time=time, name=name, limit=limit),
+        )
+        found = await cursor.fetchall()
+    return await _by_who_said_so(connection, stream, entity, found)
+
+
+async def read_flagged(
+    connection: AsyncConnection[Any],
+    stream: str,
+    entity: str,
+    metric: str | None,
+    window: Window,
+    *,
+    threshold: float | None,
+    limit: int,
+) -> tuple[list[ScoredRow], dict[str, Any]]:
+    """Return the most unusual flagged readings, and numbers over all readings of the window.
+
+    Parameters
+    ----------
+    threshold
+        Judges every score anew; None takes the verdicts as given.
+    """
+    flagged = "is_anomaly" if threshold is None else "score >= %(threshold)s"
+    key = _key(stream, entity, metric, window, threshold=threshold, limit=limit)
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
+            f"SELECT count(*) AS readings, count(*) FILTER (WHERE {flagged}) AS anomalies, "
+            "count(*) FILTER (WHERE is_anomaly IS NULL AND value IS NOT NULL) AS undecided, "
+            "max(entity_score) AS entity_score, bool_or(entity_is_anomaly) AS entity_is_anomaly, "
+            "max(score) AS highest_score "
+            f"FROM ({_ROWS}) found",
+            key,
+        )
+        numbers = await cursor.fetchone() or {}
+    async with connection.cursor(row_factory=class_row(ScoredRow)) as rows:
+        await rows.execute(
+            f"SELECT * FROM ({_ROWS}) found WHERE {flagged} "
+            'ORDER BY score DESC, event_time DESC, metric COLLATE "C" LIMIT %(limit)s',
+            key,
+        )
+        found = await rows.fetchall()
+    return await _by_who_said_so(connection, stream, entity, found), numbers
+
+
+async def _by_who_said_so(
+    connection: AsyncConnection[Any], stream: str, entity: str, rows: list[ScoredRow]
+) -> list[ScoredRow]:
+    """Return rows with ``statistical`` as the detector of those that no model had a say in."""
+    doubtful = {(row.metric, row.bundle_version) for row in rows if row.status != "trained"}
+    if not doubtful:
+        return rows
+    metrics, versions = zip(*doubtful, strict=True)
+    cursor = await connection.execute(
+        "SELECT metric_name, bundle_version FROM ml_models JOIN unnest(%s::text[], %s::int[]) "
+        "k(metric, version) ON metric_name = metric AND bundle_version = version "
+        f"WHERE stream = %s AND device_id = %s AND {HAS_MODEL}",
+        (list(metrics), list(versions), stream, entity),
+    )
+    without = doubtful.difference(await cursor.fetchall())
+    return [
+        replace(row, detector=FALLBACK)
+        if row.status != "trained" and (row.metric, row.bundle_version) in without
+        else row
+        for row in rows
+    ]
+
+
+async def read_values(
+    connection: AsyncConnection[Any],
+    stream: str,
+    entity: str,
+    metric: str | None,
+    window: Window,
+    *,
+    limit: int,
+) -> list[tuple[str, dt.datetime, float | None]]:
+    """Return metric, time and value of readings by metric and time, the newest `limit` of all."""
+    cursor = await connection.execute(
+        "SELECT metric, event_time, value FROM ("
+        f"SELECT * FROM ({_ROWS}) found ORDER BY event_time DESC LIMIT %(limit)s) newest "
+        'ORDER BY metric COLLATE "C", event_time',
+        _key(stream, entity, metric, window, limit=limit),
+    )
+    return [(str(name), time, value) for name, time, value in await cursor.fetchall()]
+
+
+def _key(
+    stream: str, entity: str, metric: str | None, window: Window, **more: Any
+) -> dict[str, Any]:
+    key = {"stream": stream, "entity": entity, "metric": metric}
+    return {**key, "since": window.since, "until": window.until, **more}

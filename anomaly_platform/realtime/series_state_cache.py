@@ -1,0 +1,210 @@
+"""States of series in memory: a place each, in arrays that a whole request is judged from.
+
+Belongs here: which series has which place, what is known of its row, and who makes room. What is
+held is believed only as far as its row says so: readings are added under the revision that is known
+(``online_newer``), or under the row's lock (``online_ingest``). Does not belong here: reading and
+writing rows (``online``), nor where a series' past comes from (``online_states``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from anomaly_platform.storage.postgres.binary_format import text_cell
+from anomaly_platform.storage.tables.online import Key
+from anomaly_platform.streams import MetricStream
+
+if TYPE_CHECKING:
+    from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+    from anomaly_platform.ml.features.metrics.kernels import Ints
+    from anomaly_platform.ml.features.metrics.online import SeriesState
+    from anomaly_platform.ml.features.metrics.ordered import Floats
+
+TAIL_ROWS: Final = 32
+"""Readings after which a new snapshot of a state is written."""
+
+UNREAD: Final = -1
+"""Revision of a state whose row is known and has not been read."""
+
+_PER_SERIES: Final = ("ids", "revisions", "tail_rows", "own", "_used")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldState:
+    """A series' state as a row has it at one revision.
+
+    Attributes
+    ----------
+    id, revision
+        Of the row.
+    tail_rows
+        Readings since the row's snapshot.
+    state
+        The past.
+    threshold
+        The series' own when the row was last locked, None where the stream's held.
+    """
+
+    id: int
+    revision: int
+    tail_rows: int
+    state: SeriesState
+    threshold: float | None = None
+
+
+class HeldSeries:
+    """The series of one stream that are in memory, the least recently used out first.
+
+    Parameters
+    ----------
+    feature_set : MetricFeatureSet
+        What is computed of them.
+    most : int
+        Series that are held.
+
+    Attributes
+    ----------
+    ids, revisions, tail_rows, own
+        (places,) what `HeldState` says of the series in each place; `own` is NaN where a series
+        has no threshold of its own.
+    entities, metrics
+        (places,) names as a text array has them.
+    """
+
+    def __init__(self, feature_set: MetricFeatureSet, most: int) -> None:
+        from anomaly_platform.ml.features.metrics.kept_series import KeptSeries
+
+        self._kept = KeptSeries(feature_set)
+        self._most = most
+        room = self._kept.room
+        self.ids: Ints
+        self.revisions: Ints
+        self.tail_rows: Ints
+        self.ids, self.revisions, self.tail_rows, self._used = np.zeros((4, room), dtype=np.int64)
+        self.own: Floats = np.full(room, np.nan)
+        self.keys: list[Key | None] = [None] * room
+        self.entities: list[bytes] = [b""] * room
+        self.metrics: list[bytes] = [b""] * room
+        self._free = list(range(room))
+        self._places: dict[Key, int] = {}
+        self._clock = 0
+
+    def places(self, keys: Iterable[Key]) -> list[int]:
+        """Return the place of each series that has been read, −1 of the others."""
+        found = self._places.get
+        return [found(key, -1) for key in keys]
+
+    def get(self, key: Key) -> HeldState | None:
+        """Return what is held of a series, which may be out of date."""
+        place = self._places.get(key)
+        if place is None:
+            return None
+        self._touch(place)
+        own = float(self.own[place])
+        return HeldState(
+            int(self.ids[place]),
+            int(self.revisions[place]),
+            int(self.tail_rows[place]),
+            self._kept.state(place),
+            None if math.isnan(own) else own,
+        )
+
+    def put(self, key: Key, held: HeldState) -> None:
+        """Hold a state that has been committed."""
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = self._free_place()
+            self.keys[place] = key
+            self.entities[place], self.metrics[place] = text_cell(key[0]), text_cell(key[1])
+        self._touch(place)
+        self.ids[place], self.revisions[place] = held.id, held.revision
+        self.tail_rows[place] = held.tail_rows
+        self.own[place] = np.nan if held.threshold is None else held.threshold
+        self._kept.put(place, held.state)
+
+    def drop(self, keys: Iterable[Key]) -> None:
+        """Forget what may not be true."""
+        for key in keys:
+            place = self._places.pop(key, None)
+            if place is not None:
+                self.keys[place] = None
+                self._free.append(place)
+
+    def newest(self, places: Ints) -> Ints:
+        """Return the newest reading's time of each series, the least number where it has none."""
+        return self._kept.newest(places)
+
+    def append(self, places: Ints, times: Ints, values: Floats) -> Floats:
+        """Add readings to states, and return (features, n) of them; see `KeptSeries.append`.
+
+        Whoever does not commit them drops the series.
+        """
+        self._clock += 1
+        self._used[places] = self._clock
+        return self._kept.append(places, times, values)
+
+    def snapshots(self, places: Sequence[int]) -> list[bytes]:
+        """Return states as their rows have them."""
+        return [self._kept.state(place).to_bytes() for place in places]
+
+    def committed(self, places: Ints, tail_rows: Ints) -> None:
+        """Take note that readings of these series were committed."""
+        self.revisions[places] += 1
+        self.tail_rows[places] = tail_rows
+
+    def _touch(self, place: int) -> None:
+        self._clock += 1
+        self._used[place] = self._clock
+
+    def _free_place(self) -> int:
+        if not self._free:
+            if self._kept.room < self._most:
+                self._grow()
+            else:
+                oldest = int(self._used.argmin())
+                key = self.keys[oldest]
+                if key is not None:
+                    self.drop([key])
+        return self._free.pop()
+
+    def _grow(self) -> None:
+        from anomaly_platform.ml.features.metrics.kept_series import doubled
+
+        before = self._kept.room
+        self._kept.grow()
+        added = self._kept.room - before
+        for name in _PER_SERIES:
+            array: npt.NDArray[np.generic] = getattr(self, name)
+            setattr(self, name, doubled(array))
+        self.keys += [None] * added
+        self.entities += [b""] * added
+        self.metrics += [b""] * added
+        self._free += range(before, before + added)
+
+
+class StateCache:
+    """The series of every stream that are in memory. For one thread.
+
+    Parameters
+    ----------
+    size : int
+        Series of a stream that are held, at least; some twelve kilobytes each.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._streams: dict[tuple[str, str], HeldSeries] = {}
+
+    def of(self, stream: MetricStream) -> HeldSeries:
+        """Return the series of a stream."""
+        name = stream.name, stream.features.version
+        found = self._streams.get(name)
+        if found is None:
+            found = self._streams[name] = HeldSeries(stream.features, self._size)
+        return found

@@ -1,0 +1,4 @@
+"""Versions of models: bundles, promotion, champions, training requests.
+
+Training itself does not belong here (``assets``, ``ml.training``).
+"""

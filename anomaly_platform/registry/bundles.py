@@ -1,0 +1,439 @@
+"""Bundles of models and which of them are in service.
+
+Belongs here: the index of bundles and of the single models in them, and the promotion of one.
+Does not belong here: the files of a bundle (``ml.bundle``), nor whether it deserves promotion.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from psycopg.rows import class_row
+
+from anomaly_platform.registry import promotion
+from anomaly_platform.registry.mlflow.pending_updates import note
+from anomaly_platform.registry.promotion import (
+    CHAMPIONS_CHANNEL,
+    AlsoWithin,
+    Champion,
+    ChampionMovedError,
+    PromotionError,
+)
+from anomaly_platform.storage.postgres.transactions import Connection, Transactions, lock
+from anomaly_platform.storage.tables.ml_models import insert_models
+
+__all__ = [
+    "CHAMPIONS_CHANNEL",
+    "BundleRecord",
+    "Bundles",
+    "Champion",
+    "ChampionMovedError",
+    "PromotionError",
+]
+
+#: A version that has been in training for so long was left by a process that was killed.
+_ABANDONED_AFTER = dt.timedelta(days=2)
+_RECORD = (
+    "SELECT stream, detector, version, status, reason, path, digest, parent, trained_at, "
+    "window_start, window_end, metrics, parameters, gates, created_at FROM bundles "
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BundleRecord:
+    """A bundle as the index knows it.
+
+    Attributes
+    ----------
+    status : str
+        ``training``, ``challenger``, ``champion``, ``retired``, ``rejected``, ``failed`` or
+        ``deleted``, with a `reason` where there is one.
+    path, digest : str or None
+        Where its files are in the lake, and the digest of its manifest.
+    parent : int or None
+        The version that it was made from, if only a few of its series were trained anew.
+    gates : list of dict
+        What it had to pass: ``gate``, ``value``, ``bound`` and ``passed`` of each.
+    """
+
+    stream: str
+    detector: str
+    version: int
+    status: str
+    reason: str | None
+    path: str | None
+    digest: str | None
+    parent: int | None
+    trained_at: dt.datetime | None
+    window_start: dt.datetime | None
+    window_end: dt.datetime | None
+    metrics: dict[str, Any]
+    parameters: dict[str, Any]
+    gates: list[dict[str, Any]]
+    created_at: dt.datetime
+
+    @property
+    def trained_because_of(self) -> str:
+        """What asked for its training and why; what was asked for may begin with its cause."""
+        cause, reason = (str(self.parameters.get(name) or "") for name in ("cause", "reason"))
+        if not (cause and reason) or reason.startswith(f"{cause}:"):
+            return reason or cause
+        return f"{cause}: {reason}"
+
+
+class Bundles:
+    """Reads and writes ``bundles``, ``ml_models`` and ``champions``."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def reserve_version(self, stream: str, detector: str, *, parent: int | None = None) -> int:
+        """Take the next version number for a training that begins.
+
+        Returns
+        -------
+        int
+            From 1 on, never given out twice; its status is ``training`` until
+            :meth:`register` or :meth:`fail`.
+        """
+        with self._transactions.begin() as connection:
+            lock(connection, "bundles", stream, detector)
+            connection.execute(
+                "UPDATE bundles SET status = 'failed', reason = 'its process ended without a word' "
+                "WHERE stream = %s AND detector = %s AND status = 'training' "
+                "AND created_at < now() - %s",
+                (stream, detector, _ABANDONED_AFTER),
+            )
+            row = connection.execute(
+                "INSERT INTO bundles (stream, detector, version, status, parent) "
+                "SELECT %(stream)s, %(detector)s, coalesce(max(version), 0) + 1, 'training', "
+                "%(parent)s FROM bundles WHERE stream = %(stream)s AND detector = %(detector)s "
+                "RETURNING version",
+                {"stream": stream, "detector": detector, "parent": parent},
+            ).fetchone()
+        if row is None:
+            raise AssertionError("INSERT … RETURNING returned nothing")
+        return int(row[0])
+
+    def register(
+        self,
+        stream: str,
+        detector: str,
+        version: int,
+        *,
+        path: str,
+        digest: str,
+        trained_at: dt.datetime,
+        window_start: dt.datetime | None,
+        window_end: dt.datetime | None,
+        metrics: Mapping[str, Any],
+        parameters: Mapping[str, Any],
+        series: pl.DataFrame,
+        replaces: int | None = None,
+        also: AlsoWithin | None = None,
+    ) -> None:
+        """Enter a trained bundle as a challenger, with a row per series in ``ml_models``.
+
+        Parameters
+        ----------
+        stream, detector, version
+            As reserved.
+        path, digest : str
+            Where its files are in the lake, and the digest of its manifest.
+        trained_at, window_start, window_end : datetime
+            With time zone.
+        metrics, parameters : mapping
+            What can be written as JSON, NaN as null.
+        series : polars.DataFrame
+            ``entity``, ``metric``, ``status`` (``trained``, ``insufficient_history`` or
+            ``failed``) and ``rows``; ``accuracy``, ``false_positive_rate``, ``threshold`` and
+            ``trained_at`` where known.
+        replaces : int, optional
+            A challenger that gives way to this one in the same transaction.
+        also : callable, optional
+            Called with the connection, within the transaction.
+
+        Raises
+        ------
+        ValueError
+            When the version was not reserved or is registered already.
+        """
+        with self._transactions.begin() as connection:
+            changed = connection.execute(
+                "UPDATE bundles SET status = 'challenger', path = %s, digest = %s, "
+                "trained_at = %s, window_start = %s, window_end = %s, metrics = %s, "
+                "parameters = %s WHERE stream = %s AND detector = %s AND version = %s "
+                "AND status = 'training'",
+                (
+                    path,
+                    digest,
+                    trained_at,
+                    window_start,
+                    window_end,
+                    _json(metrics),
+                    _json(parameters),
+                    stream,
+                    detector,
+                    version,
+                ),
+            ).rowcount
+            if not changed:
+                raise ValueError(
+                    f"{stream} {detector} {version} is not a version in training: "
+                    "reserve one, and register it once"
+                )
+            insert_models(
+                connection,
+                stream,
+                detector,
+                version,
+                path=path,
+                trained_at=trained_at,
+                series=series,
+            )
+            note(connection, (stream, detector, version), "version")
+            if replaces is not None:
+                promotion.close(
+                    connection,
+                    (stream, detector, replaces),
+                    "rejected",
+                    f"set on a newer champion as version {version}",
+                )
+            if also is not None:
+                also(connection)
+
+    def fail(
+        self,
+        stream: str,
+        detector: str,
+        version: int,
+        reason: str,
+        *,
+        also: AlsoWithin | None = None,
+    ) -> None:
+        """Record that a training or a bundle failed; a champion is not touched.
+
+        Parameters
+        ----------
+        also : callable, optional
+            Called with the connection, within the transaction, unless it had ended before.
+        """
+        with self._transactions.begin() as connection:
+            closed = promotion.close(connection, (stream, detector, version), "failed", reason)
+            if closed and also is not None:
+                also(connection)
+
+    def reject(
+        self,
+        stream: str,
+        detector: str,
+        version: int,
+        reason: str,
+        *,
+        gates: Sequence[Mapping[str, Any]] = (),
+        also: AlsoWithin | None = None,
+    ) -> None:
+        """Record that a challenger did not pass its gates.
+
+        Parameters
+        ----------
+        gates : sequence of mapping
+            What it had to pass, for the record.
+        also : callable, optional
+            Called with the connection, within the transaction, unless the version was no
+            challenger any more.
+        """
+        key = (stream, detector, version)
+        with self._transactions.begin() as connection:
+            if not promotion.close(connection, key, "rejected", reason):
+                return
+            _record_gates(connection, key, gates)
+            if also is not None:
+                also(connection)
+
+    def promote(
+        self,
+        stream: str,
+        detector: str,
+        version: int,
+        reason: str,
+        *,
+        gates: Sequence[Mapping[str, Any]] = (),
+        compared_with: int | None = None,
+        overrule: bool = False,
+        also: AlsoWithin | None = None,
+    ) -> Champion:
+        """Put a version into service, atomically, and announce it.
+
+        Its series become the active models; those of the version before retire. Promoting the
+        champion again changes nothing. Going back to an earlier version is a promotion too.
+
+        Parameters
+        ----------
+        gates : sequence of mapping
+            What it had to pass, for the record.
+        compared_with : int, optional
+            The champion that the decision rests on; if another one serves by now, nothing changes.
+        overrule : bool
+            Whether a version may serve that its gates have rejected.
+        also : callable, optional
+            Called with the connection, within the transaction.
+
+        Raises
+        ------
+        ChampionMovedError
+            When another champion serves than `compared_with`.
+        PromotionError
+            When there is no such version, or it has no usable files.
+        """
+        key = (stream, detector, version)
+        with self._transactions.begin() as connection:
+            lock(connection, "champion", stream, detector)
+            serving = promotion.champion_of(connection, stream, detector)
+            moved = serving is not None and serving.version not in (compared_with, version)
+            if serving is not None and compared_with is not None and moved:
+                raise ChampionMovedError(
+                    f"version {serving.version} of {stream} {detector} serves by now, "
+                    f"{version} was compared with {compared_with}"
+                )
+            promoted = promotion.promote(connection, key, reason, overrule=overrule)
+            _record_gates(connection, key, gates)
+            if also is not None:
+                also(connection)
+        return promoted
+
+    def promote_set(
+        self,
+        stream: str,
+        versions: Mapping[str, int],
+        reason: str,
+        *,
+        gates: Sequence[Mapping[str, Any]] = (),
+        overrule: bool = False,
+        also: AlsoWithin | None = None,
+    ) -> None:
+        """Put one version per detector into service, all of them or, on an error, none.
+
+        Parameters as in :meth:`promote`; the gates are every version's.
+
+        Raises
+        ------
+        PromotionError
+            When there is no such version, or it has no usable files.
+        """
+        with self._transactions.begin() as connection:
+            for detector in sorted(versions):
+                key = (stream, detector, versions[detector])
+                promotion.promote(connection, key, reason, overrule=overrule)
+                _record_gates(connection, key, gates)
+            if also is not None:
+                also(connection)
+
+    def previous(self, stream: str, detector: str) -> int | None:
+        """Return the version that served before the present one, if it can serve again.
+
+        Rolling back twice goes back two versions and not forward again.
+        """
+        with self._transactions.begin() as connection:
+            return promotion.previous(connection, stream, detector)
+
+    def delete(self, stream: str, detector: str, version: int, reason: str) -> None:
+        """Mark a version as deleted; pruning removes its files.
+
+        Raises
+        ------
+        PromotionError
+            When there is no such version, or it serves or is in training.
+        """
+        with self._transactions.begin() as connection:
+            promotion.delete(connection, (stream, detector, version), reason)
+
+    def champions(self, stream: str) -> dict[str, int]:
+        """Return the version in service of each of the stream's detectors, of one instant."""
+        with self._transactions.begin() as connection:
+            rows = connection.execute(
+                "SELECT detector, version FROM champions WHERE stream = %s ORDER BY detector",
+                (stream,),
+            ).fetchall()
+        return {str(detector): int(version) for detector, version in rows}
+
+    def champion(self, stream: str, detector: str) -> Champion | None:
+        """Return the version in service, if there is one."""
+        with self._transactions.begin() as connection:
+            return promotion.champion_of(connection, stream, detector)
+
+    def get(self, stream: str, detector: str, version: int) -> BundleRecord | None:
+        """Return one bundle, if there is such a version."""
+        with (
+            self._transactions.begin() as connection,
+            connection.cursor(row_factory=class_row(BundleRecord)) as cursor,
+        ):
+            return cursor.execute(
+                _RECORD + "WHERE stream = %s AND detector = %s AND version = %s",
+                (stream, detector, version),
+            ).fetchone()
+
+    def all(self, stream: str, detector: str) -> list[BundleRecord]:
+        """Return every bundle of a detector, the newest first."""
+        with (
+            self._transactions.begin() as connection,
+            connection.cursor(row_factory=class_row(BundleRecord)) as cursor,
+        ):
+            return cursor.execute(
+                _RECORD + "WHERE stream = %s AND detector = %s ORDER BY version DESC",
+                (stream, detector),
+            ).fetchall()
+
+    def deleted_series(
+        self, stream: str, detector: str, version: int
+    ) -> frozenset[tuple[str, str]]:
+        """Return the series of a version whose models were deleted one by one."""
+        with self._transactions.begin() as connection:
+            rows = connection.execute(
+                "SELECT device_id, metric_name FROM ml_models WHERE stream = %s "
+                "AND model_type = %s AND bundle_version = %s AND status = 'deleted'",
+                (stream, detector, version),
+            ).fetchall()
+        return frozenset((str(entity), str(metric)) for entity, metric in rows)
+
+    def history(self, stream: str, detector: str) -> list[Champion]:
+        """Return every promotion, the latest first."""
+        with (
+            self._transactions.begin() as connection,
+            connection.cursor(row_factory=class_row(Champion)) as cursor,
+        ):
+            return cursor.execute(
+                "SELECT stream, detector, version, promoted_at, reason FROM champion_history "
+                "WHERE stream = %s AND detector = %s ORDER BY id DESC",
+                (stream, detector),
+            ).fetchall()
+
+
+def _record_gates(
+    connection: Connection, key: tuple[str, str, int], gates: Sequence[Mapping[str, Any]]
+) -> None:
+    if gates:
+        connection.execute(
+            "UPDATE bundles SET gates = %s WHERE stream = %s AND detector = %s AND version = %s",
+            (json.dumps([_finite(gate) for gate in gates]), *key),
+        )
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    """Return JSON that PostgreSQL takes: it knows neither NaN nor infinity."""
+    return json.dumps(_finite(values))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0.0 else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return value

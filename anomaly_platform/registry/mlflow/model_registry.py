@@ -1,0 +1,271 @@
+"""MLflow as the registry's mirror: runs, versions and aliases that follow the platform's tables.
+
+Belongs here: everything that talks to MLflow. It mirrors and never decides: ``champions`` is the
+truth, and an MLflow that is down delays this module and nothing else. Bundles are logged as plain
+files, never as a flavour, and never loaded from here. Importing this module does not import MLflow
+(3.5 s, 195 MB); `drain` does, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
+
+from anomaly_platform.registry.bundles import BundleRecord
+from anomaly_platform.registry.mlflow.version_pages import RunPage, page_of
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+    from anomaly_platform.platform import Platform
+
+KEY_TAG: Final = "anomaly.key"
+VERSION_TAG: Final = "anomaly.version"
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
+
+_BATCH: Final = 90
+_LOCK: Final = 0x6D6C666C  # any number that nobody else locks
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What one pass over the waiting rows did.
+
+    Attributes
+    ----------
+    done, waiting : int
+        Rows that MLflow knows of now, and rows that still wait.
+    error : str
+        Why it stopped, without any password; empty when it did not.
+    """
+
+    done: int
+    waiting: int
+    error: str = ""
+
+
+def drain(platform: Platform) -> Drained:
+    """Tell MLflow of everything that waits; stop at the first error and leave the rest for later.
+
+    Any number of processes may call this: one works, the others find nothing to do. Killed at any
+    point it is made good by the next call, and no version is entered twice.
+    """
+    mirror = platform.warehouse.registry_mirror
+    done = 0
+    with _alone(platform) as alone:
+        while alone and (rows := mirror.due()):
+            pending = list(rows)
+            try:
+                registry = Registry.connect(platform)
+                while pending:
+                    key = (pending[0].stream, pending[0].detector)
+                    same = [row for row in pending if (row.stream, row.detector) == key]
+                    runs = registry.tell(*key, sorted({row.version for row in same}))
+                    for row in same:
+                        mirror.done(row, runs.get(row.version))
+                    done += len(same)
+                    pending = [row for row in pending if row not in same]
+            except Exception as error:  # whatever ails MLflow, nothing here may fail because of it
+                message = scrub(platform, error)
+                mirror.delay(pending, message)
+                return Drained(done, mirror.waiting(), message)
+    return Drained(done, mirror.waiting())
+
+
+def tracking_uri(platform: Platform) -> str:
+    """Return where MLflow keeps its runs: a server of the user's, or the platform's database.
+
+    Raises
+    ------
+    DatabaseError
+        When the database is missing and cannot be made.
+    """
+    from anomaly_platform.storage.postgres.database import ensure_mlflow_database
+
+    url = platform.settings.mlflow_url
+    return ensure_mlflow_database(platform.settings) if url is None else url.get_secret_value()
+
+
+def server_environment(platform: Platform) -> dict[str, str]:
+    """Return what a process with MLflow's server needs; holds a password, never print it."""
+    folder = platform.settings.mlflow_artifacts
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return {
+        "MLFLOW_BACKEND_STORE_URI": tracking_uri(platform),
+        "MLFLOW_DEFAULT_ARTIFACT_ROOT": str(folder),
+        "MLFLOW_SERVE_ARTIFACTS": "false",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+
+
+def scrub(platform: Platform, error: BaseException) -> str:
+    """Return an error's type and text without the URL and the password that it may repeat."""
+    message = f"{type(error).__name__}: {error}"
+    given = platform.settings.mlflow_url
+    for url in (platform.urls.mlflow, given.get_secret_value() if given else ""):
+        password = urlsplit(url).password
+        for secret in filter(None, (url, password, unquote(password or ""))):
+            message = message.replace(secret, "***")
+    return message
+
+
+class Registry:
+    """MLflow's client with the platform's names.
+
+    Parameters
+    ----------
+    client : mlflow.tracking.MlflowClient
+    platform : Platform
+    """
+
+    def __init__(self, client: MlflowClient, platform: Platform) -> None:
+        self._client = client
+        self._platform = platform
+
+    @classmethod
+    def connect(cls, platform: Platform) -> Registry:
+        """Import MLflow and connect; MLflow's own tables are made with the first connection."""
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        # A server that does not answer is tried again by the next drain, not by this one.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        from mlflow.tracking import MlflowClient
+
+        uri = tracking_uri(platform)
+        return cls(MlflowClient(tracking_uri=uri, registry_uri=uri), platform)
+
+    def tell(self, stream: str, detector: str, versions: list[int]) -> dict[int, str]:
+        """Bring runs, versions and aliases of a detector up to date; return the runs by version."""
+        bundles = self._platform.warehouse.bundles
+        records = {record.version: record for record in bundles.all(stream, detector)}
+        runs: dict[int, str] = {}
+        for version in versions:
+            record = records.get(version)
+            if record is not None and record.status != "training":
+                runs[version] = self._tell_version(record)
+        self._tell_aliases(f"{stream}.{detector}", list(records.values()))
+        return runs
+
+    def _tell_version(self, record: BundleRecord) -> str:
+        key = f"{record.stream}/{record.detector}/{record.version}"
+        page = page_of(self._platform, record)
+        run_id = self._finished_run(record.stream, key) or self._write_run(record, key, page)
+        for name, value in page.changing_tags.items():
+            self._client.set_tag(run_id, name, value)
+        if record.trained_at is not None:
+            self._ensure_version(record, run_id, page)
+        return run_id
+
+    def _finished_run(self, stream: str, key: str) -> str | None:
+        """Return the run of a version; clear away one whose writing was broken off."""
+        experiment = self._client.search_runs(
+            [self._experiment(stream)], f"tags.`{KEY_TAG}` = '{key}'"
+        )
+        whole = None
+        for run in experiment:
+            if run.info.status in ("FINISHED", "FAILED"):
+                whole = str(run.info.run_id)
+            else:
+                self._client.delete_run(run.info.run_id)
+        return whole
+
+    def _write_run(self, record: BundleRecord, key: str, page: RunPage) -> str:
+        from mlflow.entities import Metric, Param, RunTag
+
+        run = self._client.create_run(
+            self._experiment(record.stream),
+            start_time=page.started_ms,
+            run_name=f"{record.detector} {record.version}",
+            tags={KEY_TAG: key, VERSION_TAG: str(record.version), **page.tags},
+        )
+        run_id = str(run.info.run_id)
+        metrics = [Metric(m.name, m.value, page.ended_ms, m.step) for m in page.metrics]
+        for start in range(0, max(len(metrics), len(page.parameters)), _BATCH):
+            part = list(page.parameters.items())[start : start + _BATCH]
+            self._client.log_batch(
+                run_id,
+                metrics=metrics[start : start + _BATCH],
+                params=[Param(name, value) for name, value in part],
+                tags=[RunTag("mlflow.note.content", page.note)] if start == 0 else [],
+            )
+        with page.files() as folder:
+            if any(folder.iterdir()):
+                self._client.log_artifacts(run_id, str(folder))
+        status = "FAILED" if record.trained_at is None else "FINISHED"
+        self._client.set_terminated(run_id, status, end_time=page.ended_ms)
+        return run_id
+
+    def _experiment(self, stream: str) -> str:
+        found = self._client.get_experiment_by_name(stream)
+        if found is not None:
+            return str(found.experiment_id)
+        place = None
+        if self._platform.settings.mlflow_url is None:
+            folder = self._platform.settings.mlflow_artifacts / stream
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            place = folder.as_uri()
+        # Without it MLflow opens its pages for language models.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        return str(self._client.create_experiment(stream, artifact_location=place, tags=tags))
+
+    def _ensure_version(self, record: BundleRecord, run_id: str, page: RunPage) -> None:
+        name = f"{record.stream}.{record.detector}"
+        self._ensure_model(name)
+        mine = None
+        for one in self._client.search_model_versions(f"name = '{name}'"):
+            if one.tags.get(VERSION_TAG) != str(record.version):
+                continue
+            if one.run_id == run_id and mine is None:
+                mine = one
+            else:
+                # Left by a run that was broken off.
+                self._client.delete_model_version(name, one.version)
+        if mine is None:
+            source = self._client.get_run(run_id).info.artifact_uri
+            mine = self._client.create_model_version(
+                name,
+                source,
+                run_id,
+                tags={VERSION_TAG: str(record.version)},
+                description=page.note,
+            )
+        for tag, value in page.changing_tags.items():
+            self._client.set_model_version_tag(name, mine.version, tag, value)
+
+    def _ensure_model(self, name: str) -> None:
+        if not self._client.search_registered_models(f"name = '{name}'"):
+            self._client.create_registered_model(name)
+
+    def _versions(self, name: str) -> dict[int, Any]:
+        """Return MLflow's versions by the platform's numbers."""
+        found = self._client.search_model_versions(f"name = '{name}'")
+        return {int(v.tags[VERSION_TAG]): v for v in found if VERSION_TAG in v.tags}
+
+    def _tell_aliases(self, name: str, records: list[BundleRecord]) -> None:
+        if not any(record.trained_at is not None for record in records):
+            return
+        self._ensure_model(name)
+        known = self._versions(name)
+        aliases = self._client.get_registered_model(name).aliases
+        for alias in (CHAMPION, CHALLENGER):
+            # Records come the newest first.
+            wanted = next((r.version for r in records if r.status == alias), None)
+            if wanted in known:
+                if str(aliases.get(alias)) != str(known[wanted].version):
+                    self._client.set_registered_model_alias(name, alias, known[wanted].version)
+            elif alias in aliases:
+                self._client.delete_registered_model_alias(name, alias)
+
+
+@contextmanager
+def _alone(platform: Platform) -> Iterator[bool]:
+    """Yield whether no other process drains; the lock ends with the connection."""
+    with platform.warehouse.transactions.begin() as connection:
+        row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone()
+        yield row is not None and bool(row[0])

@@ -1,0 +1,106 @@
+"""What MLflow has yet to be told: rows written with what they mirror, worked off later.
+
+Belongs here: the table ``registry_mirror``. Does not belong here: MLflow itself, which
+``model_registry`` talks to.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from psycopg.rows import class_row
+
+from anomaly_platform.storage.postgres.transactions import Connection, Transactions
+
+Action = Literal["version", "alias", "status"]
+
+_FIRST_WAIT_S: Final = 15
+_LONGEST_WAIT_S: Final = 900
+_LONGEST_ERROR: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorRow:
+    """One version of which MLflow has to be told.
+
+    Attributes
+    ----------
+    action : str
+        ``version``: it was trained; ``alias``: it serves or does not any more; ``status``: it was
+        rejected, failed or deleted.
+    """
+
+    id: int
+    stream: str
+    detector: str
+    version: int
+    action: Action
+    attempts: int
+
+
+def note(connection: Connection, key: tuple[str, str, int], action: Action) -> None:
+    """Note within the caller's transaction that a version has changed."""
+    connection.execute(
+        "INSERT INTO registry_mirror (stream, detector, version, action) VALUES (%s, %s, %s, %s)",
+        (*key, action),
+    )
+
+
+class RegistryMirror:
+    """Reads ``registry_mirror`` and marks what is done."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def waiting(self) -> int:
+        """Return how many rows wait, due or not."""
+        with self._transactions.begin() as connection:
+            row = connection.execute(
+                "SELECT count(*) FROM registry_mirror WHERE status = 'waiting'"
+            ).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def due(self, limit: int = 200) -> list[MirrorRow]:
+        """Return the rows that are due, the oldest first."""
+        with (
+            self._transactions.begin() as connection,
+            connection.cursor(row_factory=class_row(MirrorRow)) as cursor,
+        ):
+            return cursor.execute(
+                "SELECT id, stream, detector, version, action, attempts FROM registry_mirror "
+                "WHERE status = 'waiting' AND next_try_at <= now() ORDER BY id LIMIT %s",
+                (limit,),
+            ).fetchall()
+
+    def done(self, row: MirrorRow, mlflow_run: str | None) -> None:
+        """Record that MLflow knows."""
+        with self._transactions.begin() as connection:
+            connection.execute(
+                "UPDATE registry_mirror SET status = 'done', last_error = NULL, mlflow_run = %s "
+                "WHERE id = %s",
+                (mlflow_run, row.id),
+            )
+
+    def delay(self, rows: list[MirrorRow], error: str) -> dt.timedelta:
+        """Record that MLflow could not be told; return how long these rows wait now."""
+        attempts = max((row.attempts for row in rows), default=0) + 1
+        wait = dt.timedelta(
+            seconds=min(_FIRST_WAIT_S * (1 << min(attempts - 1, 16)), _LONGEST_WAIT_S)
+        )
+        with self._transactions.begin() as connection:
+            connection.execute(
+                "UPDATE registry_mirror SET attempts = attempts + 1, last_error = %s, "
+                "next_try_at = now() + %s WHERE id = ANY(%s)",
+                (error[:_LONGEST_ERROR], wait, [row.id for row in rows]),
+            )
+        return wait
+
+    def hurry(self) -> None:
+        """Make everything that waits due now: MLflow answers again."""
+        with self._transactions.begin() as connection:
+            connection.execute(
+                "UPDATE registry_mirror SET next_try_at = now() "
+                "WHERE status = 'waiting' AND next_try_at > now()"
+            )

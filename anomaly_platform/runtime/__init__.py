@@ -1,0 +1,1 @@
+"""Upkeep while the platform runs: pruning, housekeeping, the process of a training."""

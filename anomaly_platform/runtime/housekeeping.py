@@ -1,0 +1,69 @@
+"""Everything that pruning removes, in the order in which it has to go.
+
+Belongs here: putting the parts together for the command line and the daily schedule.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from anomaly_platform.platform import Platform
+from anomaly_platform.runtime.pruned_runs import prune_runs, prune_ticks
+from anomaly_platform.runtime.pruning import (
+    Pruned,
+    prunable_versions,
+    prune_files,
+    prune_models,
+    prune_rows,
+)
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+
+def prune(
+    platform: Platform,
+    instance: DagsterInstance,
+    *,
+    dry_run: bool,
+    now: dt.datetime | None = None,
+) -> Iterator[Pruned]:
+    """Remove what is no longer needed, by the policy of the settings.
+
+    Parameters
+    ----------
+    platform : Platform
+    instance : DagsterInstance
+    dry_run : bool
+        Only say what would go.
+    now : datetime or None
+        The clock by default.
+
+    Yields
+    ------
+    Pruned
+        One per kind of thing, models before their files.
+    """
+    settings, warehouse = platform.settings, platform.warehouse
+    now = now or dt.datetime.now(dt.UTC)
+    yield from prune_rows(warehouse.transactions, settings, now, dry_run=dry_run)
+    before = now - dt.timedelta(days=settings.keep_models_days)
+    with warehouse.transactions.begin() as connection:
+        paths = [path for *_, path in prunable_versions(connection, before) if path]
+    yield prune_models(warehouse.transactions, platform.lake, settings, now, dry_run=dry_run)
+    yield prune_files(platform.lake, warehouse.partitions, paths, dry_run=dry_run)
+    old = now - dt.timedelta(days=settings.keep_runs_days)
+    yield prune_runs(instance, before=old, keep=_runs_of_service(platform), dry_run=dry_run)
+    yield prune_ticks(instance, before=old, dry_run=dry_run)
+
+
+def _runs_of_service(platform: Platform) -> set[str]:
+    """Return the runs that the versions in service and those before them came of."""
+    with platform.warehouse.transactions.begin() as connection:
+        rows = connection.execute(
+            "SELECT parameters ->> 'run_id' FROM bundles "
+            "WHERE status IN ('champion', 'retired') AND parameters ? 'run_id'"
+        ).fetchall()
+    return {str(row[0]) for row in rows}

@@ -1,0 +1,224 @@
+"""How many predictions a key may ask for in a minute.
+
+Belongs here: counting, exactly over all workers where there is Redis and per process otherwise, and
+the refusal with 429. Does not belong here: how large one request may be (``request_limits``).
+
+A window moves with the clock: never more than the limit in any 60 seconds. A request to a scoring
+route counts once, however many values it brings; rows are bounded by the schemas.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Final
+
+from fastapi import Depends, Request
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MovingWindowSupport, RedisStorage, Storage
+from limits.aio.strategies import MovingWindowRateLimiter
+
+from anomaly_platform.serving.auth.security import caller_of
+from anomaly_platform.serving.http.problems import ApiProblem
+
+if TYPE_CHECKING:
+    from anomaly_platform.serving.shared_redis import SharedRedis
+
+_NAMESPACE: Final = "ml:limits"
+_MOST_CALLERS: Final = 10_000
+
+
+class ProcessWindows(Storage, MovingWindowSupport):
+    """Moving windows in this process, for :class:`limits.aio.strategies.MovingWindowRateLimiter`.
+
+    The library's own storage in memory starts a thread for each expiry; here a window forgets what
+    is over whenever it is used, and the windows used longest ago go first.
+    """
+
+    STORAGE_SCHEME = None
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self._windows: OrderedDict[str, deque[float]] = OrderedDict()
+
+    async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """Count `amount` more in the window of a key, if the limit allows it."""
+        window = self._window(key, expiry)
+        if len(window) + amount > limit:
+            return False
+        window.extend([time.time()] * amount)
+        return True
+
+    async def get_moving_window(
+        self,
+        key: str,
+        limit: int,  # noqa: ARG002 - the library's contract
+        expiry: int,
+    ) -> tuple[float, int]:
+        """Return when the oldest entry of a key's window was made, and how many there are."""
+        window = self._window(key, expiry)
+        return (window[0], len(window)) if window else (time.time(), 0)
+
+    def _window(self, key: str, expiry: int) -> deque[float]:
+        window = self._windows.get(key)
+        if window is None:
+            window = self._windows[key] = deque()
+            if len(self._windows) > _MOST_CALLERS:
+                self._windows.popitem(last=False)
+        else:
+            self._windows.move_to_end(key)
+        since = time.time() - expiry
+        while window and window[0] <= since:
+            window.popleft()
+        return window
+
+    @property
+    def base_exceptions(self) -> type[Exception]:
+        """What the storage may raise: nothing of its own."""
+        return ValueError
+
+    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Refuse: that is for fixed windows."""
+        raise NotImplementedError
+
+    async def get(self, key: str) -> int:
+        """Refuse: that is for fixed windows."""
+        raise NotImplementedError
+
+    async def get_expiry(self, key: str) -> float:
+        """Refuse: that is for fixed windows."""
+        raise NotImplementedError
+
+    async def check(self) -> bool:
+        """Return True: memory is always there."""
+        return True
+
+    async def reset(self) -> int | None:
+        """Forget everything."""
+        count = len(self._windows)
+        self._windows.clear()
+        return count
+
+    async def clear(self, key: str) -> None:
+        """Forget one key's window."""
+        self._windows.pop(key, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What is left of a caller's limit.
+
+    Attributes
+    ----------
+    granted : bool
+        Whether this request is within it.
+    limit : int
+        Predictions in a minute.
+    remaining : int
+        Of them.
+    reset_s : int
+        Seconds until the oldest one that counts does so no more.
+    """
+
+    granted: bool
+    limit: int
+    remaining: int
+    reset_s: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The fields that tell a client, as the IETF's draft of RateLimit fields has them."""
+        return {
+            "RateLimit-Policy": f'"predictions";q={self.limit};w=60',
+            "RateLimit": f'"predictions";r={self.remaining};t={self.reset_s}',
+        }
+
+
+class RateLimits:
+    """Counts predictions per key.
+
+    Parameters
+    ----------
+    per_minute : int
+        The default limit; 0 means none.
+    redis : SharedRedis or None
+        Where all workers count together.
+    """
+
+    def __init__(self, per_minute: int, redis: SharedRedis | None = None) -> None:
+        self._per_minute = per_minute
+        self._redis = redis
+        self._here = MovingWindowRateLimiter(ProcessWindows())
+        self._shared: MovingWindowRateLimiter | None = None
+        if redis is not None:
+            storage = RedisStorage(
+                "redis://",
+                implementation="redispy",
+                key_prefix=_NAMESPACE,
+                connection_pool=redis.pool,  # type: ignore[arg-type]
+            )
+            self._shared = MovingWindowRateLimiter(storage)
+
+    def limit_of(self, own_limit: int | None) -> int:
+        """Return a key's limit in a minute, 0 for none; ``None`` means the default."""
+        return self._per_minute if own_limit is None else own_limit
+
+    async def take(self, caller: str, own_limit: int | None) -> Allowance | None:
+        """Count one prediction.
+
+        Parameters
+        ----------
+        caller : str
+            The key's id.
+        own_limit : int or None
+            The key's own limit in a minute; ``None`` means the default, 0 none.
+
+        Returns
+        -------
+        Allowance or None
+            None where there is no limit.
+        """
+        limit = self.limit_of(own_limit)
+        if limit == 0:
+            return None
+        allowance = None
+        shared = self._shared
+        if shared is not None and self._redis is not None:
+            allowance = await self._redis.ask(lambda: _take(shared, limit, caller), None)
+        return allowance or await _take(self._here, limit, caller)
+
+
+async def _take(limiter: MovingWindowRateLimiter, limit: int, caller: str) -> Allowance:
+    item = RateLimitItemPerMinute(limit)
+    granted = await limiter.hit(item, caller)
+    reset_at, remaining = await limiter.get_window_stats(item, caller)
+    # At least a second: a client that is told 0 comes back at once.
+    return Allowance(granted, limit, max(0, remaining), max(1, math.ceil(reset_at - time.time())))
+
+
+async def count_prediction(request: Request) -> None:
+    """Dependency of every route that scores: count the request, or refuse it with 429."""
+    caller = caller_of(request)
+    state = request.scope.setdefault("state", {})
+    # Read by the outermost middleware, which also times the request and completes the answer.
+    state["predicting"] = True
+    rates: RateLimits = request.app.state.serving.rates
+    if not rates.limit_of(caller.predictions_per_minute):
+        return
+    allowance = await rates.take(str(caller.key_id), caller.predictions_per_minute)
+    if allowance is None:
+        return
+    state["answer_headers"] = allowance.headers
+    if not allowance.granted:
+        raise ApiProblem(
+            429,
+            f"more than {allowance.limit} predictions in a minute; "
+            f"try again in {allowance.reset_s} s",
+            headers={"Retry-After": str(allowance.reset_s)},
+        )
+
+
+Predicting = Annotated[None, Depends(count_prediction)]
+"""Annotation of a parameter of a scoring route."""

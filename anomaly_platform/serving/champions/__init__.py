@@ -1,0 +1,1 @@
+"""The champions in memory: loaded, verified, warmed, swapped, within a budget."""

@@ -1,0 +1,278 @@
+"""The champions in memory: loaded, verified, warmed, swapped in one step, and within a budget.
+
+A request takes what serves once (:meth:`ModelStore.metrics`, :meth:`ModelStore.scans`) and keeps
+it to its end, so that it sees one version however often the champion changes meanwhile. The table
+``champions`` is the truth: an announcement only says when to read it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from anomaly_platform.platform import DETECTOR, Platform
+from anomaly_platform.registry.bundles import BundleRecord
+from anomaly_platform.serving.champions.model_cache import CacheState, CacheStatistics
+from anomaly_platform.serving.champions.served import Key, ServedMetrics, ServedScans
+from anomaly_platform.streams import MetricStream, ScanStream, Stream
+
+if TYPE_CHECKING:
+    from anomaly_platform.ml.bundles.bundle import Bundle
+
+#: What every scan carries, whatever its features are.
+_SCAN_COLUMNS: Final = (
+    *("entity", "bucket", "epc_code", "event_time", "location_id", "business_step", "event_type"),
+    *("event_id", "file_id", "scan_location", "operator_id", "device_id", "product_name"),
+    *("label", "anomaly_kind"),
+)
+
+MODELS_CHANNEL: Final = "models"
+"""PostgreSQL channel on which a changed status of a single model is announced."""
+
+Loaded = TypeVar("Loaded")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProblem:
+    """A champion that could not be taken into service; what served before goes on."""
+
+    stream: str
+    detector: str
+    version: int
+    reason: str
+
+
+Tell = Callable[[str, str, "LoadProblem | None"], None]
+"""Takes stream, detector and what is wrong with its champion; None when nothing is any more."""
+
+
+class ModelStore:
+    """What serves each stream at the moment.
+
+    Parameters
+    ----------
+    platform : Platform
+        Streams, tables and lake.
+    budget_bytes : int
+        Most that models of single series may take, shared evenly by the metric streams.
+    """
+
+    def __init__(self, platform: Platform, *, budget_bytes: int) -> None:
+        self._platform = platform
+        self._budget_bytes = budget_bytes
+        self._statistics = CacheStatistics()
+        self.problems: dict[str, LoadProblem] = {}
+        self.swaps = 0
+        self._metrics: dict[str, ServedMetrics] = {}
+        self._scans: dict[str, ServedScans] = {}
+        self._refreshing = asyncio.Lock()
+        self._retry = False
+        self._told: Tell | None = None
+
+    @property
+    def streams(self) -> dict[str, Stream]:
+        """Every stream, by name."""
+        return {stream.name: stream for stream in self._platform.streams}
+
+    @property
+    def cache(self) -> CacheState:
+        """The models of single series that are in memory."""
+        from anomaly_platform.ml.scoring.online import MODEL_BYTES
+
+        held = 0
+        for served in self._metrics.values():
+            served.count()
+            held += len(served.held())
+        return CacheState(held, held * MODEL_BYTES, self._budget_bytes, self._statistics)
+
+    def on_change(self, told: Tell) -> None:
+        """Have `told` called, in any thread, when a champion cannot be loaded or can be again."""
+        self._told = told
+
+    def metrics(self, stream: str) -> ServedMetrics:
+        """Return what serves a metric stream now.
+
+        Raises
+        ------
+        KeyError
+            When there is no metric stream of that name.
+        """
+        return self._metrics[stream]
+
+    def scans(self, stream: str = "barcode") -> ServedScans:
+        """Return what serves a stream of scans now.
+
+        Raises
+        ------
+        KeyError
+            When there is no stream of scans of that name.
+        """
+        return self._scans[stream]
+
+    def versions(self) -> dict[str, int | None]:
+        """Return the version in service of every stream."""
+        held: dict[str, ServedMetrics | ServedScans] = {**self._metrics, **self._scans}
+        return {name: served.version for name, served in held.items()}
+
+    async def announced(self, payload: str | None) -> None:
+        """Read ``champions`` and load what changed: the listener of the channels about models."""
+        # After a lost connection nobody knows what happened meanwhile: what could not be loaded
+        # may be whole again.
+        await self.refresh(retry=payload is None)
+
+    async def refresh(self, *, retry: bool = False) -> None:
+        """Bring what is in memory up to what the tables say.
+
+        Parameters
+        ----------
+        retry : bool
+            Try again what could not be loaded before.
+        """
+        async with self._refreshing:
+            await asyncio.to_thread(self._refresh, retry=retry)
+
+    def _refresh(self, *, retry: bool) -> None:
+        self._retry = retry
+        for stream in self._platform.streams:
+            champions = self._platform.warehouse.bundles.champions(stream.name)
+            version = champions.get(stream.scored_by)
+            if isinstance(stream, MetricStream):
+                self._renew_metrics(stream, version)
+            elif isinstance(stream, ScanStream):
+                self._renew_scans(stream, version)
+
+    def _renew_metrics(self, stream: MetricStream, version: int | None) -> None:
+        current = self._metrics.get(stream.name)
+        if current is None:
+            current = self._metrics[stream.name] = self._served(stream)
+        if version is None:
+            return
+        deleted = self._deleted(stream, version)
+        if current.version == version and current.deleted == deleted:
+            self._mended(stream, DETECTOR)
+            return
+        if self._in_vain(stream, version):
+            return
+        loaded = self._guarded(
+            stream, DETECTOR, version, lambda: self._warmed(stream, version, deleted, current)
+        )
+        if loaded is not None:
+            current.count()
+            self._metrics[stream.name] = loaded
+            self.swaps += 1
+
+    def _served(
+        self,
+        stream: MetricStream,
+        version: int | None = None,
+        bundle: Bundle | None = None,
+        deleted: frozenset[Key] = frozenset(),
+    ) -> ServedMetrics:
+        from anomaly_platform.ml.scoring.online import MODEL_BYTES
+
+        sharing = sum(isinstance(one, MetricStream) for one in self._platform.streams)
+        return ServedMetrics(
+            stream,
+            alpha=self._platform.alpha_of(stream),
+            threshold=self._platform.threshold_of(stream),
+            models_held=max(1, self._budget_bytes // (MODEL_BYTES * sharing)),
+            statistics=self._statistics,
+            version=version,
+            bundle=bundle,
+            deleted=deleted,
+            on_damage=lambda what: self._report(
+                LoadProblem(stream.name, DETECTOR, version or 0, what)
+            ),
+        )
+
+    def _warmed(
+        self, stream: MetricStream, version: int, deleted: frozenset[Key], current: ServedMetrics
+    ) -> ServedMetrics:
+        """Return a version with the models read that are in use now; at first, as many as fit."""
+        bundle = current.bundle
+        if current.version != version or bundle is None:
+            bundle = self._open(stream, version)
+        fresh = self._served(stream, version, bundle, deleted)
+        in_use = [key for key in dict.fromkeys(current.held()) if key in fresh.series]
+        fresh.warm(in_use or list(fresh.series))
+        return fresh
+
+    def _deleted(self, stream: MetricStream, version: int) -> frozenset[Key]:
+        bundles = self._platform.warehouse.bundles
+        return bundles.deleted_series(stream.name, DETECTOR, version)
+
+    def _renew_scans(self, stream: ScanStream, version: int | None) -> None:
+        current = self._scans.setdefault(stream.name, ServedScans(None, None, None))
+        if version is None or current.version == version:
+            return
+        if self._in_vain(stream, version):
+            return
+        loaded = self._guarded(
+            stream, stream.scored_by, version, lambda: self._load_scans(stream, version)
+        )
+        if loaded is not None:
+            self._scans[stream.name] = loaded
+            self.swaps += 1
+
+    def _load_scans(self, stream: ScanStream, version: int) -> ServedScans:
+        from anomaly_platform.ml.scans.bundles import read_set
+
+        record = self._record(stream, stream.scored_by, version)
+        available = tuple(dict.fromkeys((*_SCAN_COLUMNS, *stream.features.names)))
+
+        def folder(detector: str, one: int) -> Path:
+            return self._folder(self._record(stream, detector, one))
+
+        return ServedScans(version, record.digest, read_set(folder, version, available=available))
+
+    def _in_vain(self, stream: Stream, version: int) -> bool:
+        """Return whether loading has failed before and is not to be tried at every announcement."""
+        problem = self.problems.get(stream.name)
+        return problem is not None and problem.version == version and not self._retry
+
+    def _guarded(
+        self, stream: Stream, detector: str, version: int, load: Callable[[], Loaded]
+    ) -> Loaded | None:
+        """Load, or keep what serves and say why."""
+        try:
+            loaded = load()
+        except (ValueError, OSError, LookupError) as error:
+            self._report(LoadProblem(stream.name, detector, version, str(error)))
+            return None
+        self._mended(stream, detector)
+        return loaded
+
+    def _mended(self, stream: Stream, detector: str) -> None:
+        if self.problems.pop(stream.name, None) is not None and self._told is not None:
+            self._told(stream.name, detector, None)
+
+    def _report(self, problem: LoadProblem) -> None:
+        _log.error(
+            "%s %s %d cannot serve: %s",
+            *(problem.stream, problem.detector, problem.version, problem.reason),
+        )
+        self.problems[problem.stream] = problem
+        if self._told is not None:
+            self._told(problem.stream, problem.detector, problem)
+
+    def _record(self, stream: Stream, detector: str, version: int) -> BundleRecord:
+        record = self._platform.warehouse.bundles.get(stream.name, detector, version)
+        if record is None or record.path is None:
+            raise LookupError(f"the index has no files of {stream.name} {detector} {version}")
+        return record
+
+    def _open(self, stream: MetricStream, version: int) -> Bundle:
+        from anomaly_platform.ml.bundles.bundle import open_bundle
+
+        record = self._record(stream, DETECTOR, version)
+        return open_bundle(self._folder(record), expected_digest=record.digest)
+
+    def _folder(self, record: BundleRecord) -> Path:
+        cache = self._platform.settings.home / "cache"
+        return self._platform.lake.fetch_folder(record.path or "", cache)

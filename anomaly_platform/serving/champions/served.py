@@ -1,0 +1,312 @@
+"""One version in service, as a request sees it from start to end.
+
+Belongs here: the view of a metric stream's bundle, and of a stream's barcode models. What is in
+service at the moment is ``models``' business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from anomaly_platform.platform import DETECTOR
+from anomaly_platform.serving.champions.model_cache import CacheStatistics
+from anomaly_platform.streams import MetricStream
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from anomaly_platform.ml.bundles.bundle import Bundle
+    from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+    from anomaly_platform.ml.scans.scoring import BarcodeModels
+    from anomaly_platform.ml.scoring.batch import SharedCalibrations
+    from anomaly_platform.ml.scoring.online import OnlineScorer, Verdict, Verdicts
+    from anomaly_platform.ml.series_model.model import SeriesModel
+
+TRAINED: Final = "trained"
+INSUFFICIENT: Final = "insufficient_history"
+FAILED: Final = "failed"
+Key = tuple[str, str]
+"""Entity and metric."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesEntry:
+    """What a bundle knows of a series without its arrays.
+
+    Attributes
+    ----------
+    status
+        ``trained``, ``insufficient_history`` or ``failed``.
+    slot
+        Where its arrays are, None without.
+    pool_index, entity_index
+        Its shared calibrations, None where it has none.
+    model_id
+        Of its row in ``ml_models``.
+    """
+
+    status: str
+    slot: int | None
+    pool_index: int | None
+    entity_index: int | None
+    model_id: str | None = None
+
+
+_UNKNOWN: Final = SeriesEntry(INSUFFICIENT, None, None, None)
+
+
+class ServedMetrics:
+    """The version of a metric stream that serves; without one, the statistical fallback does.
+
+    Attributes
+    ----------
+    stream
+        The stream.
+    version, digest
+        Of the bundle, None while nothing has been promoted.
+    feature_set
+        What the models were trained on, and what a look-back has to be kept for.
+    alpha, threshold
+        Of the stream; single series may have a threshold of their own (see ``thresholds``).
+    series
+        Everything that the bundle knows and that has not been deleted, by (entity, metric).
+    """
+
+    def __init__(
+        self,
+        stream: MetricStream,
+        *,
+        alpha: float,
+        threshold: float,
+        models_held: int,
+        statistics: CacheStatistics,
+        version: int | None = None,
+        bundle: Bundle | None = None,
+        deleted: frozenset[Key] = frozenset(),
+        on_damage: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Read what the bundle knows of its series, but none of their models.
+
+        Raises
+        ------
+        ValueError
+            When it was trained on features that this code no longer computes.
+        """
+        self.stream = stream
+        self.version = version
+        self.bundle = bundle
+        self.digest = None if bundle is None else bundle.digest
+        self.alpha = alpha
+        self.threshold = threshold
+        self.deleted = deleted
+        self.models_held = models_held
+        self.feature_set: MetricFeatureSet = stream.features
+        self.series: dict[Key, SeriesEntry] = {}
+        self.entities: SharedCalibrations | None = None
+        self._pools: SharedCalibrations | None = None
+        self._statistics = statistics
+        self._on_damage = on_damage
+        self._scorers: list[tuple[OnlineScorer, list[int]]] = []
+        self._lock = threading.Lock()
+        if bundle is not None:
+            self._read(bundle)
+
+    def _read(self, bundle: Bundle) -> None:
+        from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+        from anomaly_platform.ml.scoring.batch import SharedCalibrations
+
+        manifest = bundle.manifest
+        self.alpha = float(manifest["hyper_parameters"]["alpha"])
+        self.feature_set = MetricFeatureSet.from_definition(
+            manifest["feature_schema"]["definition"]
+        )
+        self._pools = SharedCalibrations(bundle, "pool")
+        self.entities = SharedCalibrations(bundle, "entity")
+        columns = ("entity", "metric", "status", "slot", "pool_index", "entity_index")
+        self.series = {
+            (entity, metric): SeriesEntry(
+                *(status, slot, pool, entity_index),
+                str(model_id(self.stream.name, DETECTOR, self.version or 0, entity, metric)),
+            )
+            for entity, metric, status, slot, pool, entity_index in bundle.series.select(
+                columns
+            ).iter_rows()
+            if (entity, metric) not in self.deleted
+        }
+
+    @cached_property
+    def frequency(self) -> int:
+        """Microseconds between two readings of a series, as expected."""
+        return round(self.feature_set.frequency.total_seconds() * 1e6)
+
+    @property
+    def detector(self) -> str:
+        """The detector that the bundle is of."""
+        return DETECTOR
+
+    def entry(self, entity: str, metric: str) -> SeriesEntry:
+        """Return what is known of a series; one that is not known has too little history."""
+        return self.series.get((entity, metric), _UNKNOWN)
+
+    def status(self, entity: str, metric: str) -> str:
+        """Return ``trained``, ``insufficient_history`` or ``failed``."""
+        return self.series.get((entity, metric), _UNKNOWN).status
+
+    def load_model(self, entity: str, metric: str) -> SeriesModel | None:
+        """Read and verify a series' model, None where there is none for it."""
+        from anomaly_platform.ml.bundles.bundle import BundleError
+
+        entry = self.series.get((entity, metric))
+        if entry is None or entry.slot is None or self.bundle is None:
+            return None
+        try:
+            return self._model_of(entry, entry.slot, self.bundle)
+        except BundleError as error:
+            # One damaged series is that series' trouble: the fallback stands in for its model.
+            self.series[entity, metric] = replace(entry, status=FAILED, slot=None)
+            self._on_damage(f"{entity} {metric}: {error}")
+            return None
+
+    def _model_of(self, entry: SeriesEntry, slot: int, bundle: Bundle) -> SeriesModel:
+        from anomaly_platform.ml.series_model.model import SeriesModel
+
+        model = SeriesModel.from_arrays(bundle.arrays(slot), self.feature_set)
+        if entry.pool_index is not None and self._pools is not None:
+            model = replace(model, calibration=self._pools.at(entry.pool_index))
+        return model
+
+    def judge(
+        self,
+        keys: Sequence[Key],
+        times: npt.NDArray[np.int64],
+        features: npt.NDArray[np.float64],
+        thresholds: npt.NDArray[np.float64],
+    ) -> Verdicts:
+        """Score readings: the bits that the batch gives them. Safe for several threads.
+
+        Parameters
+        ----------
+        keys
+            (n,) entity and metric of each.
+        times
+            (n,) microseconds since 1970.
+        features
+            (features, n) in the order of ``feature_set.names``; every reading has a value.
+        thresholds
+            (n,) score from which each is an anomaly.
+        """
+        with self._lock:
+            return self._predicting.judge(keys, times, features, thresholds)
+
+    def judge_one(
+        self, key: Key, time: int, features: npt.NDArray[np.float64], threshold: float
+    ) -> Verdict:
+        """Score one reading: what :meth:`judge` says of it. Safe for several threads.
+
+        Parameters
+        ----------
+        key
+            Entity and metric.
+        time
+            Microseconds since 1970.
+        features
+            (features, 1).
+        threshold
+            Score from which it is an anomaly.
+        """
+        with self._lock:
+            return self._predicting.judge_one(key, time, features, threshold)
+
+    def history_needed(self, entity: str, metric: str) -> int | None:
+        """Return how many readings the look-back of a series must hold for its model to speak.
+
+        None where no model of it is in memory.
+        """
+        with self._lock:
+            return self._predicting.history_needed((entity, metric))
+
+    def warm(self, keys: Sequence[Key]) -> None:
+        """Read the models of series before somebody asks, and compile what scores them."""
+        import numpy as np
+
+        from anomaly_platform.ml.features.metrics.kept_series import KeptSeries
+        from anomaly_platform.ml.features.metrics.kernels import run_appended
+        from anomaly_platform.ml.features.metrics.online import SeriesState
+
+        if not keys:
+            return
+        with self._lock:
+            self._predicting.warm(keys)
+            # A series without a past, judged once: the first request finds everything compiled.
+            times, one = np.zeros(1, dtype=np.int64), np.array([0, 1])
+            features = run_appended(self.feature_set, times, np.zeros(1), one, one[:1])
+            self._predicting.judge(keys[:1], times, features, np.array([self.threshold]))
+            self._predicting.judge_one(keys[0], 0, features, self.threshold)
+        kept = KeptSeries(self.feature_set)
+        kept.put(0, SeriesState.empty(self.feature_set))
+        kept.append(one[:1], times, np.zeros(1))
+
+    @cached_property
+    def ingesting(self) -> OnlineScorer:
+        """A scorer for the one thread that takes readings in, which may hold it for long."""
+        return self._new_scorer()
+
+    @cached_property
+    def _predicting(self) -> OnlineScorer:
+        return self._new_scorer()
+
+    def _new_scorer(self) -> OnlineScorer:
+        from anomaly_platform.ml.scoring.online import OnlineScorer
+
+        # Two of them share what this version may hold.
+        scorer = OnlineScorer(self, models_held=max(1, self.models_held // 2))
+        self._scorers.append((scorer, [0, 0, 0]))
+        return scorer
+
+    def held(self) -> list[Key]:
+        """Return the series whose models are in memory, the least recently used first."""
+        return [key for scorer, _ in self._scorers for key in scorer.held]
+
+    def count(self) -> None:
+        """Add what happened since the last time to the statistics."""
+        for scorer, counted in self._scorers:
+            now = [scorer.hits, scorer.misses, scorer.evictions]
+            self._statistics.hits += now[0] - counted[0]
+            self._statistics.misses += now[1] - counted[1]
+            self._statistics.evictions += now[2] - counted[2]
+            counted[:] = now
+
+    def model_id(self, entity: str, metric: str) -> uuid.UUID | None:
+        """Return the id of the series' row in ``ml_models``, None where no bundle knows it."""
+        known = self.entry(entity, metric).model_id
+        return None if known is None else uuid.UUID(known)
+
+
+@dataclass(frozen=True, eq=False)
+class ServedScans:
+    """The set of barcode models that serves.
+
+    Attributes
+    ----------
+    version
+        Of the fusion, which names the set; None where nothing has been promoted.
+    models
+        The detectors; None without a set.
+    """
+
+    version: int | None
+    digest: str | None
+    models: BarcodeModels | None
+
+
+def model_id(stream: str, detector: str, version: int, entity: str, metric: str) -> uuid.UUID:
+    """Return the id that ``ml_models`` gives to a series of a bundle."""
+    parts = "\x1f".join((stream, detector, str(version), entity, metric))
+    return uuid.UUID(hashlib.md5(parts.encode(), usedforsecurity=False).hexdigest())

@@ -1,0 +1,44 @@
+"""Thresholds of single series in memory, the same in every worker within a moment.
+
+The table ``thresholds`` announces every change of itself (a trigger), whoever makes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from anomaly_platform.platform import Platform
+
+CHANNEL: Final = "thresholds"
+"""PostgreSQL channel on which a change of the table is announced."""
+
+
+class SeriesThresholds:
+    """The thresholds that differ from their stream's.
+
+    Parameters
+    ----------
+    platform : Platform
+        Whose table it is.
+    """
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._held: dict[tuple[str, str, str], float] = {}
+
+    def of(self, stream: str, entity: str, metric: str, default: float) -> float:
+        """Return the score from which a reading of the series is an anomaly."""
+        return self._held.get((stream, entity, metric), default)
+
+    async def announced(self, _payload: str | None) -> None:
+        """Read the table: the listener of its channel."""
+        self._held = await asyncio.to_thread(self._read)
+
+    def _read(self) -> dict[tuple[str, str, str], float]:
+        with self._platform.warehouse.transactions.begin() as connection:
+            rows = connection.execute(
+                "SELECT stream, entity, metric, threshold FROM thresholds"
+            ).fetchall()
+        return {(stream, entity, metric): float(t) for stream, entity, metric, t in rows}

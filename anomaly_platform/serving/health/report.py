@@ -1,0 +1,168 @@
+"""How the service and what it depends on are doing, each part with what to do about it.
+
+Belongs here: asking each part, with a time limit, and judging the answer. Nothing here says where
+a part is or how it is reached: the answer is public.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from anomaly_platform import __version__
+from anomaly_platform.serving.health.neighbours import ask_ems_core, ask_mqtt
+from anomaly_platform.serving.health.pipeline import PipelineHealth
+from anomaly_platform.serving.metrics.database import Queue, read_queues
+from anomaly_platform.serving.schemas.health import Health, Part, QueueState, ServedVersion
+
+if TYPE_CHECKING:
+    from anomaly_platform.serving.state import ServingState
+
+#: Seconds for which an answer is given again: health is public, its checks are not free.
+_LIFETIME_S: Final = 2.0
+_PATIENCE_S: Final = 2.0
+
+_WHAT_DRAINS: Final = {
+    "training_requests": (1800.0, "see whether Dagster's daemon runs (anomaly up)"),
+    "deliveries": (600.0, "see whether the dispatcher runs (anomaly dispatch) and its log"),
+    "online_readings": (1800.0, "see whether Dagster's daemon runs (anomaly up)"),
+    "registry_mirror": (3600.0, "see whether MLflow's database answers"),
+}
+
+_log = logging.getLogger(__name__)
+
+
+class HealthChecks:
+    """Asks every part, at most once in a while however often somebody asks.
+
+    Parameters
+    ----------
+    state : ServingState
+        What to ask about.
+    """
+
+    def __init__(self, state: ServingState) -> None:
+        self._state = state
+        self._pipeline = PipelineHealth(state.platform)
+        self._last: Health | None = None
+        self._asked_at = float("-inf")
+        self._asking = asyncio.Lock()
+
+    async def health(self) -> Health:
+        """Return how everything is doing."""
+        async with self._asking:
+            if self._last is None or time.monotonic() - self._asked_at >= _LIFETIME_S:
+                self._last = await self._ask()
+                self._asked_at = time.monotonic()
+        return self._last
+
+    async def is_ready(self) -> bool:
+        """Return whether requests can be answered: the database does."""
+        return (await self.health()).parts["database"].status == "ok"
+
+    async def _ask(self) -> Health:
+        settings = self._state.settings
+        (database, queues), ems_core, mqtt = await asyncio.gather(
+            self._database(), ask_ems_core(settings), ask_mqtt(settings)
+        )
+        pipeline, figures = await self._pipeline.ask(queues)
+        parts = {
+            "database": database,
+            "models": self._models(),
+            "pipeline": pipeline,
+            "queues": _judge(queues),
+            "ems_core": ems_core,
+            "redis": self._redis(),
+            "mqtt": mqtt,
+        }
+        worst = {part.status for part in parts.values()}
+        status = "ok" if worst <= {"ok", "off"} else "degraded"
+        return Health(
+            status="down" if database.status == "down" else status,
+            version=__version__,
+            checked_at=dt.datetime.now(dt.UTC),
+            parts=parts,
+            models=self._versions(),
+            pipeline=figures,
+            queues={
+                name: QueueState(depth=queue.depth, oldest_seconds=queue.oldest_s)
+                for name, queue in queues.items()
+            },
+        )
+
+    async def _database(self) -> tuple[Part, dict[str, Queue]]:
+        began = time.perf_counter()
+        try:
+            queues = await asyncio.wait_for(read_queues(self._state.pool), _PATIENCE_S)
+        except (psycopg.OperationalError, PoolTimeout, TimeoutError, OSError) as error:
+            _log.warning("the database does not answer: %s", type(error).__name__)
+            return Part(
+                status="down",
+                detail="does not answer",
+                fix="see whether PostgreSQL runs and takes connections (anomaly doctor)",
+            ), {}
+        spent = (time.perf_counter() - began) * 1000
+        return Part(status="ok", detail=f"answers in {spent:.1f} ms"), queues
+
+    def _versions(self) -> dict[str, ServedVersion]:
+        models = self._state.models
+        return {
+            name: ServedVersion(
+                version=version,
+                problem=f"version {models.problems[name].version} could not be loaded"
+                if name in models.problems
+                else None,
+            )
+            for name, version in models.versions().items()
+        }
+
+    def _models(self) -> Part:
+        models = self._state.models
+        versions = models.versions()
+        serving = sorted(name for name, version in versions.items() if version is not None)
+        if models.problems:
+            return Part(
+                status="degraded",
+                detail=f"the champion of {', '.join(sorted(models.problems))} cannot be loaded; "
+                "what served before goes on",
+                fix="the log says why; promote another version (anomaly models promote)",
+            )
+        if not serving:
+            return Part(
+                status="degraded",
+                detail="no stream has a model yet; the statistical fallback serves",
+                fix="bring in data and train (anomaly run STREAM)",
+            )
+        return Part(status="ok", detail=f"serving {', '.join(serving)}")
+
+    def _redis(self) -> Part:
+        redis = self._state.redis
+        if redis is None:
+            return Part(status="off", detail="not set; each worker counts and caches for itself")
+        if redis.answers:
+            return Part(status="ok", detail="answers")
+        return Part(
+            status="down",
+            detail="does not answer; each worker counts and caches for itself meanwhile",
+            fix="see whether Redis runs, and ANOMALY_REDIS_URL",
+        )
+
+
+def _judge(queues: dict[str, Queue]) -> Part:
+    if not queues:
+        return Part(status="down", detail="not known while the database does not answer")
+    late = [name for name, queue in queues.items() if queue.oldest_s > _WHAT_DRAINS[name][0]]
+    if not late:
+        waiting = sum(queue.depth for queue in queues.values())
+        return Part(status="ok", detail=f"{waiting:,} waiting")
+    return Part(
+        status="degraded",
+        detail=f"{', '.join(late)}: the oldest has waited too long",
+        fix="; ".join(dict.fromkeys(_WHAT_DRAINS[name][1] for name in late)),
+    )

@@ -1,0 +1,43 @@
+"""Everything that stands between a client and the routes, in its order.
+
+Belongs here: which middleware comes when. From the outside in: every request gets its id and is
+counted; a host that is not ours is refused; a browser's question about origins is answered; who
+calls is known before a body is read; and the body is bounded before it is parsed.
+"""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.types import Scope
+
+from anomaly_platform.serving.auth.key_ring import KeyRing
+from anomaly_platform.serving.auth.security import Authentication
+from anomaly_platform.serving.http.cross_origin import ANSWER_HEADERS, REQUEST_HEADERS, CrossOrigin
+from anomaly_platform.serving.http.request_context import RequestContext
+from anomaly_platform.serving.http.request_limits import BoundedBody
+from anomaly_platform.serving.http.trusted_hosts import TrustedHosts
+from anomaly_platform.settings import Settings, split_list
+
+
+def protect(app: FastAPI, settings: Settings) -> None:
+    """Put the middleware around an application; the one added last is the outermost."""
+    app.add_middleware(BoundedBody, most_bytes=settings.api_max_body_mb * 2**20)
+    app.add_middleware(Authentication, key_ring=_key_ring)
+    origins = split_list(settings.api_cors_origins)
+    if origins:
+        app.add_middleware(
+            CrossOrigin,
+            allow_origins=origins,
+            allow_methods=("GET", "POST", "PUT", "DELETE"),
+            allow_headers=REQUEST_HEADERS,
+            expose_headers=ANSWER_HEADERS,
+        )
+    hosts = split_list(settings.api_trusted_hosts)
+    if hosts:
+        app.add_middleware(TrustedHosts, names=hosts)
+    app.add_middleware(RequestContext)
+
+
+def _key_ring(scope: Scope) -> KeyRing:
+    keys: KeyRing = scope["app"].state.serving.keys
+    return keys

@@ -1,0 +1,138 @@
+"""What every request gets, whatever becomes of it: an id, a line in the log, numbers, headers.
+
+Belongs here: the outermost middleware. Does not belong here: refusing anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from typing import Final
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from anomaly_platform.serving.auth.security import DOCUMENTATION_PATHS, Caller
+from anomaly_platform.serving.http.problems import ApiProblem, problem_response
+from anomaly_platform.serving.metrics.requests import count_request
+
+REQUEST_ID: Final = "X-Request-ID"
+_REQUEST_ID: Final = REQUEST_ID.lower().encode()
+_USABLE_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+
+#: Answers are for programs: nothing in them is to be run, framed, guessed or kept.
+_ALWAYS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+_POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+#: Swagger UI and ReDoc come as FastAPI writes them: a script in the page, the rest from a CDN.
+_DOCUMENTATION_POLICY: Final = (
+    b"content-security-policy",
+    (
+        b"default-src 'none'; frame-ancestors 'none'; connect-src 'self'; "
+        b"script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
+        b"style-src 'unsafe-inline' https://cdn.jsdelivr.net https://fonts.googleapis.com; "
+        b"font-src https://fonts.gstatic.com; worker-src blob:; "
+        b"img-src 'self' data: https://fastapi.tiangolo.com https://cdn.redoc.ly"
+    ),
+)
+_PLAIN: Final = (*_ALWAYS, _POLICY)
+_DOCUMENTATION: Final = (*_ALWAYS, _DOCUMENTATION_POLICY)
+_ONLY_TLS: Final = (b"strict-transport-security", b"max-age=31536000")
+
+_FAILED: Final = ApiProblem(500, "an error in the service; its log says more")
+
+_log = logging.getLogger(__name__)
+
+
+class RequestContext:
+    """Middleware around everything else."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on, complete its answer, and count it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        request_id = _request_id(scope)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id.decode()
+        status = 0
+
+        async def complete(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (_REQUEST_ID, request_id),
+                    *_headers(scope),
+                ]
+            await send(message)
+
+        # For every line on the way; a server gives each request a context of its own.
+        structlog.contextvars.bind_contextvars(request_id=state["request_id"])
+        try:
+            await self._app(scope, receive, complete)
+        except Exception:
+            _log.exception("%s %s failed", scope["method"], _route(scope))
+            if status:
+                # Half of the answer is gone already; the server cuts the connection.
+                raise
+            await problem_response(_FAILED, scope["path"])(scope, receive, complete)
+        finally:
+            _account(scope, status or 499, time.perf_counter() - began)
+
+
+def _request_id(scope: Scope) -> bytes:
+    """Return the id that the client sent, where it can be used as one, or a new one."""
+    for name, value in scope["headers"]:
+        if name == _REQUEST_ID and _USABLE_ID.fullmatch(value):
+            return bytes(value)
+    return os.urandom(16).hex().encode()
+
+
+def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    found = [*(_DOCUMENTATION if scope["path"] in DOCUMENTATION_PATHS else _PLAIN)]
+    if scope.get("scheme") == "https":
+        found.append(_ONLY_TLS)
+    for name, value in scope["state"].get("answer_headers", {}).items():
+        found.append((name.lower().encode(), str(value).encode()))
+    return found
+
+
+def _route(scope: Scope) -> str:
+    """Return the template of the route, which has few values, never the path."""
+    if scope["path"] in DOCUMENTATION_PATHS:
+        return str(scope["path"])
+    route = scope.get("route")
+    # Without what its parameters take, as the OpenAPI document has it.
+    return str(getattr(route, "path_format", None) or getattr(route, "path", "unmatched"))
+
+
+def _account(scope: Scope, status: int, seconds: float) -> None:
+    route, state = _route(scope), scope["state"]
+    count_request(
+        scope["method"], route, status, seconds, predicting=state.get("predicting", False)
+    )
+    level = logging.ERROR if status >= 500 else logging.INFO
+    if not _log.isEnabledFor(level):
+        return
+    caller = state.get("caller")
+    said = {
+        "method": scope["method"],
+        "route": route,
+        "status": status,
+        "seconds": round(seconds, 6),
+        "key": caller.name if isinstance(caller, Caller) else None,
+        "client": (scope.get("client") or (None,))[0],
+    }
+    _log.log(level, "request", extra=said)

@@ -1,0 +1,1 @@
+"""Numbers for Prometheus: of the workers and of the database."""

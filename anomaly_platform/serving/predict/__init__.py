@@ -1,0 +1,1 @@
+"""Verdicts on readings and scans that are not stored."""

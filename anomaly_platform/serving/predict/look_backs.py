@@ -1,0 +1,160 @@
+"""The look-backs of series in memory, for predicting without asking the database every time.
+
+Belongs here: holding them, and noticing within a second that a series has new readings, whichever
+worker took them. Announcing every reading (NOTIFY) would make commits of readings wait for each
+other; so an entry is believed for a second, and then one cheap question settles whether it still
+holds. Predicting reads look-backs and never changes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+    from anomaly_platform.ml.features.metrics.next_reading import NextReading
+    from anomaly_platform.ml.features.metrics.online import SeriesState
+    from anomaly_platform.serving.champions.served import ServedMetrics
+
+FRESH_S: Final = 1.0
+"""Seconds for which an entry is used without asking whether there is anything newer."""
+
+_MOST_HELD: Final = 4_096
+
+Key = tuple[str, str, str, str]
+"""Stream, entity, metric and version of the features."""
+Revision = tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class LookBack:
+    """What a next reading of a series is compared with.
+
+    Attributes
+    ----------
+    state
+        The series' newest readings.
+    revision
+        What the tables said when it was read; None where nobody knows the series.
+    checked_at
+        When that was last known to hold, by the monotonic clock.
+    last_event
+        Microseconds since 1970 of the newest reading, None where there is none.
+    """
+
+    state: SeriesState
+    revision: Revision | None
+    checked_at: float
+    last_event: int | None = field(init=False)
+    _next: NextReading | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.last_event = int(self.state.times[-1]) if self.state.times.size else None
+
+    def copy(self) -> LookBack:
+        """Return the same look-back for another thread."""
+        return LookBack(self.state, self.revision, self.checked_at)
+
+    def features(
+        self, feature_set: MetricFeatureSet, when: int, value: float
+    ) -> npt.NDArray[np.float64]:
+        """Return (features, 1) of a reading, as ``ml.features.online.step`` gives them.
+
+        Not for two threads at the same time (`NextReading`).
+        """
+        from anomaly_platform.ml.features.metrics.online import step
+
+        last = self.last_event
+        if last is not None and when <= last:
+            return step(feature_set, self.state, when, value)[0][:, None]
+        if self._next is None:
+            from anomaly_platform.ml.features.metrics.next_reading import NextReading
+
+            self._next = NextReading(feature_set, self.state)
+        return self._next.features(when, value)
+
+
+Revise = Callable[[str, str, str], Awaitable[Revision | None]]
+"""From stream, entity and metric to what the tables say of the series' newest readings."""
+Read = Callable[["ServedMetrics", str, str], "SeriesState"]
+"""Reads a series' look-back, in a thread."""
+
+
+class LookBacks:
+    """Look-backs by series, least recently used out first (some ten kilobytes each).
+
+    Parameters
+    ----------
+    revise, read
+        Where look-backs come from.
+    most_held
+        Entries at most.
+    """
+
+    def __init__(self, revise: Revise, read: Read, *, most_held: int = _MOST_HELD) -> None:
+        self._revise = revise
+        self._read = read
+        self._most_held = most_held
+        self._held: OrderedDict[Key, LookBack] = OrderedDict()
+        self._reading: dict[Key, asyncio.Task[LookBack]] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def fresh(self, served: ServedMetrics, entity: str, metric: str) -> LookBack | None:
+        """Return an entry that needs no question, None where :meth:`get` has to be awaited."""
+        found = self._held.get((served.stream.name, entity, metric, served.feature_set.version))
+        if found is None or time.monotonic() - found.checked_at > FRESH_S:
+            return None
+        return found
+
+    async def get(self, served: ServedMetrics, entity: str, metric: str) -> LookBack:
+        """Return a series' look-back; its `revision` is None where nobody knows the series."""
+        key = (served.stream.name, entity, metric, served.feature_set.version)
+        # Many who ask for one series at once wait for one answer.
+        task = self._reading.get(key)
+        if task is None:
+            task = asyncio.create_task(self._renewed(key, served))
+            self._reading[key] = task
+            task.add_done_callback(lambda _: self._reading.pop(key, None))
+        return await asyncio.shield(task)
+
+    def forget(self, served: ServedMetrics, series: Iterable[tuple[str, str]]) -> None:
+        """Ask anew when these are next wanted: this worker has just stored readings of them."""
+        if not self._held:
+            return
+        stream, version = served.stream.name, served.feature_set.version
+        for entity, metric in series:
+            held = self._held.get((stream, entity, metric, version))
+            if held is not None:
+                held.checked_at = float("-inf")
+
+    async def _renewed(self, key: Key, served: ServedMetrics) -> LookBack:
+        from anomaly_platform.ml.features.metrics.online import SeriesState
+
+        asked_at = time.monotonic()
+        stream, entity, metric, _ = key
+        revision = await self._revise(stream, entity, metric)
+        held = self._held.get(key)
+        if held is not None and held.revision == revision:
+            held.checked_at = asked_at
+            self._held.move_to_end(key)
+            return held
+        if revision is None:
+            # Names that nobody knows are not remembered: there is no end of them.
+            return LookBack(SeriesState.empty(served.feature_set), None, asked_at)
+        state = await asyncio.to_thread(self._read, served, entity, metric)
+        found = LookBack(state, revision, asked_at)
+        self._held[key] = found
+        self._held.move_to_end(key)
+        if len(self._held) > self._most_held:
+            self._held.popitem(last=False)
+        return found

@@ -1,0 +1,64 @@
+"""Where look-backs come from: what ingest keeps, and behind it what the batch knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anomaly_platform.platform import Platform
+from anomaly_platform.realtime.series_state import build_states, read_state
+from anomaly_platform.storage.tables.online import TAIL
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+    from psycopg_pool import AsyncConnectionPool
+
+    from anomaly_platform.ml.features.metrics.online import SeriesState
+    from anomaly_platform.serving.champions.served import ServedMetrics
+    from anomaly_platform.serving.predict.look_backs import Revision
+
+    Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
+
+
+async def revision_of(pool: Pool, stream: str, entity: str, metric: str) -> Revision | None:
+    """Return what changes when a series gets new readings; None where nobody knows the series."""
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT (SELECT last_event FROM series WHERE stream = %(stream)s "
+            "AND entity = %(entity)s AND metric = %(metric)s AND rows > 0), "
+            # A state that was pruned and made anew counts from the beginning, under another id.
+            "(SELECT ARRAY[id, revision] FROM series_state JOIN series_heads USING (id) "
+            "WHERE stream = %(stream)s AND entity = %(entity)s AND metric = %(metric)s)",
+            {"stream": stream, "entity": entity, "metric": metric},
+        )
+        row = await cursor.fetchone()
+    return None if row is None or row == (None, None) else tuple(row)
+
+
+def read_look_back(
+    platform: Platform, served: ServedMetrics, entity: str, metric: str
+) -> SeriesState:
+    """Return the newest readings of a series.
+
+    What ingest keeps, unless a file has brought newer readings or nothing is kept yet: then what
+    the lake and the online readings hold. Nothing is stored: predicting only reads.
+    """
+    from anomaly_platform.ml.features.metrics.online import SeriesState
+
+    stream, wanted = served.stream, served.feature_set
+    with platform.warehouse.transactions.begin() as connection:
+        row = connection.execute(
+            "SELECT s.state, tail.times, tail.values "  # noqa: S608
+            "FROM series_state s JOIN series_heads h USING (id) LEFT JOIN series b "
+            "ON b.stream = s.stream AND b.entity = s.entity AND b.metric = s.metric "
+            f"{TAIL} WHERE s.stream = %s AND s.entity = %s AND s.metric = %s "
+            "AND s.feature_version = %s AND (b.last_event IS NULL OR h.last_event >= b.last_event)",
+            (stream.name, entity, metric, stream.features.version),
+        ).fetchone()
+    if row is None:
+        state = build_states(platform, stream, [(entity, metric)])[entity, metric]
+    else:
+        state = read_state(stream.features, *row)
+    if state.feature_version != wanted.version:
+        # The champion was trained on another set of features, of which the readings are the same.
+        return SeriesState.of(wanted, state.times, state.values)
+    return state

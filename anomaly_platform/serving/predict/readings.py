@@ -1,0 +1,194 @@
+"""Judging readings that are not stored: what ingest would say of them now.
+
+Belongs here: which moment a reading without a time is judged at, and a verdict in plain numbers.
+What a verdict looks like to a client is in ``schemas.predict``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anomaly_platform.serving.champions.served import FAILED, TRAINED
+from anomaly_platform.serving.http.problems import not_found
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from anomaly_platform.serving.champions.served import ServedMetrics
+    from anomaly_platform.serving.predict.look_backs import LookBack
+    from anomaly_platform.serving.state import ServingState
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one reading is.
+
+    Attributes
+    ----------
+    when
+        Microseconds since 1970 at which it was judged.
+    score, is_anomaly
+        None where nothing can be said; without a model only alarms are decided.
+    status
+        ``trained``, ``insufficient_history`` or ``failed``.
+    reason
+        Why no model judged and what it takes; None where one did.
+    """
+
+    when: int
+    value: float
+    score: float | None
+    is_anomaly: bool | None
+    threshold: float
+    status: str
+    reason: str | None = None
+
+
+def moment(look_back: LookBack, frequency: int) -> int:
+    """Return when a reading that names no time is judged, in microseconds since 1970.
+
+    Now, where the series is live. A series that fell silent longer ago than its look-back reaches
+    (imported history) has nothing that a reading of today could be compared with: there it is
+    judged as the next one after the last.
+
+    Parameters
+    ----------
+    look_back
+        The series' newest readings.
+    frequency
+        Microseconds between two readings of the series, as expected.
+    """
+    now = time.time_ns() // 1000
+    last = look_back.last_event
+    if last is None:
+        return now
+    first = int(look_back.state.times[0])
+    live = last < now < last + max(last - first, frequency)
+    return now if live else last + frequency
+
+
+async def look_back_of(
+    serving: ServingState, served: ServedMetrics, entity: str, metric: str
+) -> LookBack:
+    """Return a series' look-back.
+
+    Raises
+    ------
+    ApiProblem
+        404, when nobody has ever heard of the series.
+    """
+    found = serving.look_backs.fresh(served, entity, metric)
+    if found is None:
+        found = await serving.look_backs.get(served, entity, metric)
+    if found.revision is None and (entity, metric) not in served.series:
+        raise not_found(f"{served.stream.entity_field} {entity!r} with a metric {metric!r}")
+    return found
+
+
+def judge_one(
+    serving: ServingState,
+    served: ServedMetrics,
+    look_back: LookBack,
+    key: tuple[str, str],
+    value: float,
+    when: int | None = None,
+) -> Judgement:
+    """Judge one reading against a look-back; nothing is stored."""
+    if when is None:
+        when = moment(look_back, served.frequency)
+    threshold = serving.thresholds.of(served.stream.name, *key, served.threshold)
+    features = look_back.features(served.feature_set, when, value)
+    said = served.judge_one(key, when, features, threshold)
+    why = _why(serving, served, key, said.status, features[:, 0])
+    return Judgement(when, value, said.score, said.is_anomaly, threshold, said.status, why)
+
+
+def judge_many(
+    serving: ServingState,
+    served: ServedMetrics,
+    look_back: LookBack,
+    key: tuple[str, str],
+    values: Sequence[float],
+    times: Sequence[int] | None,
+) -> list[Judgement]:
+    """Judge readings of one series; nothing is stored.
+
+    Parameters
+    ----------
+    values
+        Readings.
+    times
+        When each was taken, strictly ascending, in microseconds since 1970: each is then judged
+        with those before it as its past. None judges each by itself, as :func:`judge_one`.
+    """
+    from anomaly_platform.ml.features.metrics.online import step
+
+    feature_set = served.feature_set
+    if times is None:
+        when = moment(look_back, served.frequency)
+        times = [when] * len(values)
+        columns = [look_back.features(feature_set, when, value)[:, 0] for value in values]
+    else:
+        columns, state = [], look_back.state
+        for time_, value in zip(times, values, strict=True):
+            features, state = step(feature_set, state, time_, value)
+            columns.append(features)
+    threshold = serving.thresholds.of(served.stream.name, *key, served.threshold)
+    count = len(values)
+    verdicts = served.judge(
+        (key,) * count,
+        np.array(times, dtype=np.int64),
+        np.ascontiguousarray(np.array(columns).T),
+        np.full(count, threshold),
+    )
+    return [
+        Judgement(
+            times[i],
+            values[i],
+            None if np.isnan(verdicts.score[i]) else float(verdicts.score[i]),
+            bool(verdicts.is_anomaly[i]) if verdicts.decided[i] else None,
+            threshold,
+            verdicts.status[i],
+            _why(serving, served, key, verdicts.status[i], columns[i]),
+        )
+        for i in range(count)
+    ]
+
+
+def _why(
+    serving: ServingState,
+    served: ServedMetrics,
+    key: tuple[str, str],
+    status: str,
+    features: npt.NDArray[np.float64],
+) -> str | None:
+    """Return why no model judged a reading and what it takes, None where one did."""
+    if status == TRAINED:
+        return None
+    if status == FAILED:
+        return "its model could not be trained or read; the fallback stands in for it"
+    # Only here: most predictions have a model and never come so far.
+    from anomaly_platform.ml.detectors.statistical import MIN_COUNT
+
+    least = serving.settings.min_training_samples
+    if key in served.deleted:
+        return "its model was deleted; the next training makes a new one"
+    if served.status(*key) != TRAINED:
+        return (
+            f"no model was trained for it: that takes {least} readings and a training, "
+            f"and the statistical fallback {MIN_COUNT} readings"
+        )
+    feature_set = served.feature_set
+    longest = feature_set.windows[-1]
+    seen = features[feature_set.names.index(f"count_{longest}")]
+    needed = served.history_needed(*key) or MIN_COUNT
+    hours = feature_set.lookback.total_seconds() / 3600
+    return (
+        f"readings within its look-back of {hours:g} h: {seen:.0f} (history that ended earlier "
+        f"does not count); its model needs {needed}, the statistical fallback {MIN_COUNT}"
+    )

@@ -1,0 +1,254 @@
+"""Judging the scans of a request, with what is known of their codes already.
+
+Belongs here: look-back, chunks, and the detectors under their time limits. What a detector says is
+in ``ml``, what the answer looks like in ``ml.barcode_response``, and how scans come in and answers
+go out in ``routes.barcode``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import polars as pl
+
+from anomaly_platform.ml.columns import coded, microseconds
+from anomaly_platform.platform import Platform
+from anomaly_platform.serving.champions.served import ServedScans
+from anomaly_platform.storage.tables.quarantine import insert_rejects
+from anomaly_platform.streams import BARCODE
+
+if TYPE_CHECKING:
+    from anomaly_platform.ml.features.scans.online import ScanState
+    from anomaly_platform.ml.scans.scoring import BarcodeModels
+
+#: Scans that are judged together: as many as the detectors manage well within their limits.
+CHUNK: Final = 5_000
+#: Of the unusable scans of a request so many are kept: whoever may only ask fills no disk.
+MOST_QUARANTINED: Final = 100
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
+
+
+@dataclass(slots=True)
+class Detection:
+    """What became of a request besides its verdicts.
+
+    Attributes
+    ----------
+    refused
+        Scans that cannot be judged: row number, field and reason.
+    duplicates
+        Scans that repeat another one of the request.
+    left_out
+        Detectors that failed or were late in some chunk, each with the reason.
+    scans, anomalies
+        Scans judged, and how many of them are anomalies.
+    version
+        Set of models that judged, None where the rules spoke alone.
+    """
+
+    refused: list[tuple[int, str, str]] = field(default_factory=list)
+    duplicates: int = 0
+    left_out: dict[str, str] = field(default_factory=dict)
+    scans: int = 0
+    anomalies: int = 0
+    version: int | None = None
+
+
+def judge_scans(
+    platform: Platform,
+    served: ServedScans,
+    events: Sequence[Mapping[str, Any]],
+    detection: Detection,
+    *,
+    now: dt.datetime,
+    limits: Mapping[str, float] | None = None,
+) -> Iterator[pl.DataFrame]:
+    """Yield the valid scans of a request with their scores, chunk by chunk.
+
+    Parameters
+    ----------
+    platform : Platform
+        Reference data, and the scans of earlier days.
+    served : ServedScans
+        The set of models; the rules speak alone without one.
+    events : sequence of mapping
+        Scans by canonical field.
+    detection : Detection
+        Filled along the way.
+    now : datetime
+        The present.
+    limits : mapping, optional
+        Seconds that each detector has for a chunk; those of requirement B7 by default.
+
+    Yields
+    ------
+    polars.DataFrame
+        As ``BarcodeModels.score`` returns them: by code in the order of their first appearance,
+        then by time.
+    """
+    from anomaly_platform.ingest.online.scans import check_scans
+    from anomaly_platform.ml.scans.fusion import TIME_LIMITS
+
+    settings = platform.settings
+    checked = check_scans(
+        events,
+        start=dt.datetime.combine(platform.start_of(BARCODE), dt.time(), dt.UTC),
+        now=now,
+        future_allowance=settings.future_allowance,
+        timezone=BARCODE.timezone or settings.default_timezone,
+    )
+    detection.duplicates += checked.duplicates
+    if checked.rejects.height:
+        refused = checked.rejects.select("row_number", "field", "reason")
+        detection.refused += list(refused.iter_rows())
+        _quarantine(platform, checked.rejects.head(MOST_QUARANTINED))
+    models = served.models or rules_alone(platform)
+    detection.version = served.version
+    for scans in _chunks(checked.frame):
+        scored = _judge(platform, models, scans, limits or TIME_LIMITS)
+        for name, column, has in (
+            ("lstm", "lstm_score", models.lstm is not None),
+            ("svm", "svm_score", models.svm is not None),
+        ):
+            if has and models.fusion is not None and scored[column].null_count() == scored.height:
+                detection.left_out[name] = "failed or was late"
+        detection.scans += scored.height
+        detection.anomalies += int(scored["is_anomaly"].sum())
+        yield scored
+
+
+def rules_alone(platform: Platform) -> BarcodeModels:
+    """Return the rules with what is known beforehand, for as long as nothing has been learned."""
+    folder = platform.reference_folder(BARCODE)
+    files = sorted(folder.glob("*")) if folder.is_dir() else []
+    return _rules_of(platform, tuple((file.name, file.stat().st_mtime_ns) for file in files))
+
+
+@lru_cache(maxsize=4)
+def _rules_of(platform: Platform, _files: tuple[tuple[str, int], ...]) -> BarcodeModels:
+    from anomaly_platform.ml.detectors.rules.detector import RulesModel
+    from anomaly_platform.ml.detectors.rules.routes import RouteStatistics
+    from anomaly_platform.ml.features.scans.reference import ScanReference
+    from anomaly_platform.ml.scans.scoring import BarcodeModels
+
+    reference = ScanReference.read(platform.reference_folder(BARCODE))
+    return BarcodeModels(RulesModel(reference, RouteStatistics.empty()))
+
+
+def _chunks(scans: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Yield whole codes, about `CHUNK` scans at a time, in the order of their first appearance."""
+    if scans.height <= CHUNK:
+        if scans.height:
+            yield scans
+        return
+    codes = scans.group_by("epc_code", maintain_order=True).len()
+    chunk = (codes["len"].cum_sum() - codes["len"]) // CHUNK
+    for group in codes.with_columns(chunk=chunk).partition_by("chunk", maintain_order=True):
+        yield scans.join(group.select("epc_code"), on="epc_code", how="semi")
+
+
+def _judge(
+    platform: Platform, models: BarcodeModels, scans: pl.DataFrame, limits: Mapping[str, float]
+) -> pl.DataFrame:
+    from anomaly_platform.ml.features.scans.batch import features_of
+    from anomaly_platform.ml.features.scans.online import with_history
+    from anomaly_platform.ml.features.scans.sequences import ScanSequences
+
+    states = look_back(platform, scans)
+    together = with_history(states, scans)
+    codes = together.get_column_index("epc_code")
+    together.replace_column(codes, together["entity"].alias("epc_code"))
+    ordered = ScanSequences.of(together)
+    features = replace(ordered, frame=features_of(BARCODE.features, ordered))
+    scored = models.score(features, threshold=platform.threshold_of(BARCODE), limits=limits)
+    return _as_asked(scored[np.flatnonzero(~scored["is_lookback"].to_numpy())])
+
+
+def _as_asked(scored: pl.DataFrame) -> pl.DataFrame:
+    """Sort scans by code in the order of first appearance in the request, then by time."""
+    rows = scored["row_number"].to_numpy()
+    codes, code = coded(scored["epc_code"])
+    first = np.full(len(codes), np.iinfo(np.int64).max)
+    np.minimum.at(first, code, rows)
+    return scored[np.lexsort((rows, microseconds(scored["event_time"]), first[code]))]
+
+
+def look_back(platform: Platform, scans: pl.DataFrame) -> dict[str, ScanState]:
+    """Return what the scored days hold of the scans' codes before the last of these scans.
+
+    As many scans as features look back on; none later than the request's own, so that a scan that
+    is asked about again is judged as it was.
+    """
+    from anomaly_platform.ml.features.scans.definition import LOOKBACK_HOURS, MAX_HISTORY
+    from anomaly_platform.ml.features.scans.online import ScanState
+
+    extent = scans.group_by("epc_code", maintain_order=True).agg(
+        pl.col("event_time").min().alias("first"), pl.col("event_time").max().alias("last")
+    )
+    with platform.warehouse.transactions.begin() as connection:
+        rows = connection.execute(
+            "SELECT k.code, s.event_time, s.event_id, s.location_id, s.business_step, s.event_type "
+            "FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) k(code, lower, upper) "
+            "CROSS JOIN LATERAL (SELECT event_time, event_id, location_id, business_step, "
+            "event_type FROM scored_barcode b WHERE b.epc_code = k.code "
+            "AND b.event_time > k.lower AND b.event_time <= k.upper "
+            "ORDER BY b.event_time DESC LIMIT %s) s",
+            (
+                extent["epc_code"].to_list(),
+                [first - dt.timedelta(hours=LOOKBACK_HOURS) for first in extent["first"]],
+                extent["last"].to_list(),
+                MAX_HISTORY,
+            ),
+        ).fetchall()
+    found: dict[str, list[tuple[int, str, str | None, str | None, str | None]]] = {}
+    asked = _natural_keys(scans) if rows else frozenset()
+    for code, time, event_id, *rest in rows:
+        micros = (time - _EPOCH) // _MICROSECOND
+        if (code, micros, *rest) not in asked:
+            found.setdefault(code, []).append((micros, event_id, *rest))
+    return {code: ScanState(tuple(sorted(known))) for code, known in found.items()}
+
+
+def _natural_keys(scans: pl.DataFrame) -> frozenset[tuple[Any, ...]]:
+    columns = ("location_id", "business_step", "event_type")
+    return frozenset(
+        zip(
+            scans["epc_code"],
+            microseconds(scans["event_time"]).tolist(),
+            *(scans[name] for name in columns),
+            strict=True,
+        )
+    )
+
+
+def _quarantine(platform: Platform, rejects: pl.DataFrame) -> None:
+    """Keep scans that cannot be judged; the same scan again changes nothing.
+
+    Rows have number 0: they are not among the rows of any file (``Account``).
+    """
+    kept = rejects.with_columns(
+        digest=pl.Series(
+            [hashlib.sha256(text.encode()).hexdigest() for text in rejects["raw"]],
+            dtype=pl.String,
+        ),
+        row_number=pl.lit(0, pl.Int64),
+        source=pl.lit("api"),
+    ).unique("digest", keep="first")
+    with platform.warehouse.transactions.begin() as connection:
+        known = [
+            row[0]
+            for row in connection.execute(
+                "SELECT digest FROM quarantine WHERE stream = %s AND digest = ANY(%s)",
+                (BARCODE.name, kept["digest"].to_list()),
+            ).fetchall()
+        ]
+        fresh = kept.filter(~pl.col("digest").is_in(known))
+        if fresh.height:
+            insert_rejects(connection, fresh, stream=BARCODE.name, stage="online", day=None)

@@ -1,0 +1,1 @@
+"""Telemetry on its way in: HTTP batches and MQTT messages through one door."""

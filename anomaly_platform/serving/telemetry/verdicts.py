@@ -1,0 +1,128 @@
+"""What the sender of readings is told of each.
+
+Belongs here: verdicts as they go out, of single answers and of columns; a test holds the two
+together. Does not belong here: the request (``routes.telemetry``), nor what a verdict means
+(``schemas.telemetry``).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from pydantic_core import to_json
+
+from anomaly_platform.ingest.identity import id_texts
+from anomaly_platform.ingest.online.readings import Reading, Refusal
+from anomaly_platform.realtime.readings_at_work import OTHER_READING, Answer
+from anomaly_platform.realtime.stored_columns import StoredColumns
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
+_NOTHING: Final[dict[str, Any]] = dict.fromkeys(
+    (
+        "event_id",
+        "timestamp",
+        "is_anomaly",
+        "score",
+        "threshold",
+        "series_status",
+        "provisional",
+        "model_version",
+    )
+)
+_STORED: Final = (
+    '{"status":"stored","event_id":"%s","timestamp":"%s","is_anomaly":%s,"score":%s,'
+    '"threshold":%s,"series_status":"%s","provisional":false,"model_version":%s,"error":null}'
+)
+#: By decision: 0, 1, and −1 from the end.
+_DECISIONS: Final = ("false", "true", "null")
+
+
+def verdicts(
+    names: Mapping[str, str], checked: Sequence[Reading | Refusal], answers: Iterable[Answer]
+) -> list[dict[str, Any]]:
+    """Return what is said of each reading.
+
+    Parameters
+    ----------
+    names
+        Under which the sender knows each canonical field.
+    checked, answers
+        What came, and what became of those that were not refused.
+    """
+    said = iter(answers)
+    times: dict[int, str] = {}
+    return [
+        _verdict(next(said), names, times)
+        if isinstance(one, Reading)
+        else {
+            "status": "refused",
+            **_NOTHING,
+            "error": {"field": names[one.field], "reason": one.reason},
+        }
+        for one in checked
+    ]
+
+
+def written(stored: StoredColumns) -> bytes:
+    """Return the answer to readings that all were stored, as JSON."""
+    n = len(stored.readings)
+    moments = stored.readings.times.tolist()
+    times = {moment: _time(moment) for moment in set(moments)}
+    decisions = stored.decisions.tolist()
+    version = "null" if stored.bundle_version is None else str(stored.bundle_version)
+    rows = ",".join(
+        [
+            _STORED % row
+            for row in zip(
+                id_texts(stored.event_ids),
+                map(times.__getitem__, moments),
+                map(_DECISIONS.__getitem__, decisions),
+                _numbers(stored.scores),
+                _numbers(stored.thresholds),
+                stored.statuses,
+                [version] * n,
+                strict=True,
+            )
+        ]
+    )
+    head = f'{{"accepted":{n},"refused":0,"anomalies":{decisions.count(1)},"readings":['
+    return f"{head}{rows}]}}".encode()
+
+
+def _numbers(column: np.ndarray[Any, np.dtype[np.float64]]) -> list[str]:
+    """Return numbers as JSON, null for NaN."""
+    return to_json(column.tolist(), inf_nan_mode="null")[1:-1].decode("ascii").split(",")
+
+
+def _time(moment: int) -> str:
+    return (_EPOCH + moment * _MICROSECOND).isoformat()
+
+
+def _verdict(answer: Answer, names: Mapping[str, str], times: dict[int, str]) -> dict[str, Any]:
+    """Return what is said of a reading; `times` are those written so far."""
+    error = None
+    if answer.reason:
+        at_fault = "event_id" if answer.reason == OTHER_READING else "value"
+        error = {"field": names[at_fault], "reason": answer.reason}
+    kept = answer.reading
+    if kept is None:
+        return {"status": answer.outcome, **_NOTHING, "error": error}
+    when = times.get(kept.event_time)
+    if when is None:
+        when = times[kept.event_time] = _time(kept.event_time)
+    return {
+        "status": answer.outcome,
+        "event_id": kept.event_id,
+        "timestamp": when,
+        "is_anomaly": kept.is_anomaly,
+        "score": kept.score,
+        "threshold": kept.threshold,
+        "series_status": kept.status,
+        "provisional": kept.provisional,
+        "model_version": kept.bundle_version,
+        "error": error,
+    }

@@ -1,0 +1,297 @@
+"""Which databases there are, how they are reached, and at which version their schema stands.
+
+Belongs here: URLs, the making of databases, migrations, and errors that keep passwords to
+themselves. Does not belong here: what is in the tables (see ``warehouse``), and the life of the
+embedded server (see ``embedded_postgres``).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+import psycopg
+from psycopg import errors, sql
+
+from anomaly_platform.settings import Settings
+from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+APPLICATION_DATABASE: Final = "anomaly"
+"""Name of the platform's own database on the embedded server."""
+
+SCHEMA_VERSION: Final = "0006"
+"""Revision that this program works with; a test holds it equal to the newest migration."""
+
+_CONNECT_TIMEOUT_S: Final = 10
+_MIGRATION_LOCK: Final = 0x616E6F6D  # any number that nobody else locks
+
+_log = logging.getLogger(__name__)
+
+
+class DatabaseError(RuntimeError):
+    """The database cannot be used; the message says why and what to do, without any password."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseUrls:
+    """How to reach each database. Printing one shows no URL.
+
+    Attributes
+    ----------
+    application : str
+        For psycopg and libpq: ``postgresql://…``.
+    dagster : str
+        For Dagster: ``postgresql+psycopg2://…``; with a bare scheme SQLAlchemy 2.1 would choose
+        psycopg 3, with which Dagster's NOTIFY fails.
+    mlflow : str
+        For MLflow, likewise; the database may not be there before `ensure_mlflow_database`.
+    """
+
+    application: str = field(repr=False)
+    dagster: str = field(repr=False)
+    mlflow: str = field(repr=False)
+
+
+def database_urls(settings: Settings) -> DatabaseUrls:
+    """Return how to reach the databases, without opening or starting anything."""
+    if settings.database_url is None:
+        application = EmbeddedPostgres(settings.home).url(APPLICATION_DATABASE)
+    else:
+        application = _with_scheme(settings.database_url.get_secret_value(), "postgresql")
+    dagster = _with_database(application, settings.dagster_database)
+    mlflow = _with_database(application, settings.mlflow_database)
+    return DatabaseUrls(
+        application,
+        _with_scheme(dagster, "postgresql+psycopg2"),
+        _with_scheme(mlflow, "postgresql+psycopg2"),
+    )
+
+
+def ensure_mlflow_database(settings: Settings) -> str:
+    """Make MLflow's database where it is missing, and return its URL.
+
+    Raises
+    ------
+    DatabaseError
+        When the server cannot be reached or the database may not be made.
+    """
+    urls = database_urls(settings)
+    missing = _missing_databases(urls.application, (settings.mlflow_database,))
+    if missing:
+        _create_databases(urls.application, missing)
+    return urls.mlflow
+
+
+def prepare_databases(settings: Settings) -> DatabaseUrls:
+    """Make everything ready for use: server, databases and schema.
+
+    An embedded server is started and its schema upgraded; on a server of your own the databases
+    are made where that is permitted, and the schema is only checked.
+
+    Parameters
+    ----------
+    settings : Settings
+        Whose ``home`` and ``database_url`` decide which server it is.
+
+    Returns
+    -------
+    DatabaseUrls
+        Of databases that are there and up to date.
+
+    Raises
+    ------
+    DatabaseError
+        When the server cannot be reached, a database is missing and may not be made, or the
+        schema of your own server is not this program's.
+    """
+    urls = ensure_databases(settings)
+    if schema_version(urls) != SCHEMA_VERSION:
+        if settings.is_embedded:
+            _upgrade(urls)
+        else:
+            check_current(settings)
+    return urls
+
+
+def ensure_databases(settings: Settings) -> DatabaseUrls:
+    """Start the embedded server if it is the one in use, and make databases that are missing."""
+    urls = database_urls(settings)
+    if settings.is_embedded:
+        EMBEDDED.setdefault(settings.home, EmbeddedPostgres(settings.home)).ensure_running()
+    wanted = _database_of(urls.application), settings.dagster_database
+    missing = _missing_databases(urls.application, wanted)
+    if missing:
+        _create_databases(urls.application, missing)
+    return urls
+
+
+EMBEDDED: Final[dict[Path, EmbeddedPostgres]] = {}
+"""This process's embedded servers by home: holding one marks the server as in use."""
+
+
+def schema_version(urls: DatabaseUrls) -> str | None:
+    """Return the revision of the schema, or None where there is none yet."""
+    with connect(urls.application) as connection:
+        found = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
+        if found is None or not found[0]:
+            return None
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return None if row is None else str(row[0])
+
+
+def check_current(settings: Settings) -> None:
+    """Raise :class:`DatabaseError` unless the schema is the one that this program works with."""
+    found = schema_version(database_urls(settings))
+    if found == SCHEMA_VERSION:
+        return
+    if found is not None and found > SCHEMA_VERSION:
+        raise DatabaseError(
+            f"the database's schema is at version {found}, this program knows {SCHEMA_VERSION} "
+            "at most: install the newer program"
+        )
+    raise DatabaseError(
+        f"the database's schema is at version {found or 'none'}, this program needs "
+        f"{SCHEMA_VERSION}: run anomaly db upgrade"
+    )
+
+
+def upgrade(settings: Settings) -> str:
+    """Bring the schema to this program's version; any number of processes may ask at once.
+
+    Returns
+    -------
+    str
+        The version that it stands at now.
+    """
+    _upgrade(ensure_databases(settings))
+    return SCHEMA_VERSION
+
+
+def _upgrade(urls: DatabaseUrls) -> None:
+    from alembic import command
+    from sqlalchemy import create_engine, pool, text
+
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: connect(urls.application),
+        poolclass=pool.NullPool,
+    )
+    config = migrations_config()
+    # One transaction for everything: a migration that fails leaves no half of itself.
+    with engine.begin() as connection:
+        connection.execute(
+            text("SELECT pg_advisory_xact_lock(:key)"), parameters={"key": _MIGRATION_LOCK}
+        )
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    _log.info("database schema upgraded to %s", SCHEMA_VERSION)
+
+
+def migrations_config() -> Config:
+    """Return Alembic's configuration, found in a wheel as well as in a checkout."""
+    from alembic.config import Config
+
+    package = Path(__file__).parents[2]
+    for folder in (package / "_migrations", package.parent / "migrations"):
+        if (folder / "env.py").exists():
+            config = Config()
+            # Alembic reads percent signs as its own.
+            config.set_main_option("script_location", str(folder).replace("%", "%%"))
+            return config
+    raise DatabaseError("this installation lacks its migrations; install the package again")
+
+
+def connect(url: str, *, autocommit: bool = False) -> psycopg.Connection:
+    """Open a connection in UTC, or raise :class:`DatabaseError` without the password."""
+    try:
+        return psycopg.connect(
+            url,
+            autocommit=autocommit,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            options="-c timezone=UTC",
+            application_name="anomaly_platform",
+        )
+    except psycopg.Error as error:
+        raise DatabaseError(f"cannot connect to {redact(url)}: {_scrub(error, url)}") from None
+
+
+def redact(url: str) -> str:
+    """Return a URL for logs and errors: who and where, without password or parameters."""
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")
+    user = place[0].partition(":")[0]
+    return urlunsplit(
+        (parts.scheme, f"{user}@{place[2]}" if user else place[2], parts.path, "", "")
+    )
+
+
+def _scrub(error: BaseException, url: str) -> str:
+    """Return an error's text with every form of the URL's password taken out."""
+    message = str(error).strip()
+    password = urlsplit(url).password
+    for secret in {url, *([password, unquote(password)] if password else [])}:
+        message = message.replace(secret, "***")
+    return message
+
+
+def _with_scheme(url: str, scheme: str) -> str:
+    return f"{scheme}://{url.partition('://')[2]}"
+
+
+def _with_database(url: str, database: str) -> str:
+    parts = urlsplit(url)
+    changed = urlunsplit(parts._replace(path=f"/{quote(database, safe='')}"))
+    # An empty host, which the embedded server's URL has, does not survive urlunsplit everywhere.
+    return changed if "://" in changed else url
+
+
+def _database_of(url: str) -> str:
+    return unquote(urlsplit(url).path[1:])
+
+
+def _missing_databases(url: str, wanted: tuple[str, ...]) -> list[str]:
+    """Return which of the databases are not on the server."""
+    with _any_database(url) as connection:
+        rows = connection.execute(
+            "SELECT datname FROM pg_database WHERE datname = ANY(%s)", (list(wanted),)
+        ).fetchall()
+    there = {str(row[0]) for row in rows}
+    return [name for name in dict.fromkeys(wanted) if name not in there]
+
+
+def _any_database(url: str) -> psycopg.Connection:
+    """Connect to the named database or, where it is not there yet, to one that every server has."""
+    for name in (_database_of(url), "postgres"):
+        try:
+            return psycopg.connect(
+                _with_database(url, name), autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S
+            )
+        except psycopg.OperationalError as error:
+            reason = error
+            if f'database "{name}" does not exist' not in str(error):
+                break
+    raise DatabaseError(f"cannot connect to {redact(url)}: {_scrub(reason, url)}") from None
+
+
+def _create_databases(url: str, names: list[str]) -> None:
+    with _any_database(url) as connection:
+        for name in names:
+            statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+            try:
+                connection.execute(statement)
+            except (errors.DuplicateDatabase, errors.UniqueViolation):
+                # Another process made it in the same moment.
+                continue
+            except errors.InsufficientPrivilege:
+                statements = "; ".join(f'CREATE DATABASE "{missing}"' for missing in names)
+                raise DatabaseError(
+                    f"the user of {redact(url)} may not create databases; "
+                    f"have an administrator run for that user: {statements}"
+                ) from None
+            _log.info("database %s created", name)

@@ -1,0 +1,101 @@
+"""Connections to the platform's database, and the locks under which its parts are replaced.
+
+Belongs here: the pool, transactions, advisory locks, and the error that a writer gets who comes
+too late. Does not belong here: any statement about a table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Final
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from anomaly_platform.storage.postgres.database import DatabaseError, redact
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+
+
+class StaleInput(RuntimeError):  # noqa: N818 - not a fault: somebody newer was first
+    """What was to be stored is older than what is there; nothing was changed.
+
+    The writer has nothing to repair: its result has been overtaken by a newer one.
+    """
+
+
+class Transactions:
+    """A pool of connections that hands out transactions.
+
+    Parameters
+    ----------
+    url : str
+        Of the platform's database.
+    max_connections : int
+        Most connections that this process holds at once.
+    patience_s : float
+        Seconds to wait for one of them.
+    """
+
+    def __init__(self, url: str, *, max_connections: int = 8, patience_s: float = 60.0) -> None:
+        self._where = redact(url)
+        self._patience_s = patience_s
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            url,
+            kwargs={
+                "options": "-c timezone=UTC",
+                "application_name": "anomaly_platform",
+                "connect_timeout": 10,
+            },
+            min_size=0,
+            max_size=max_connections,
+            check=ConnectionPool.check_connection,
+            timeout=patience_s,
+            open=True,
+        )
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Run the block in one transaction: committed at its end, rolled back on an error.
+
+        Raises
+        ------
+        DatabaseError
+            When no connection can be had in time.
+        """
+        try:
+            connection = self._pool.getconn()
+        except PoolTimeout:
+            raise DatabaseError(
+                f"no connection to {self._where} within {self._patience_s:g} s"
+            ) from None
+        try:
+            with connection.transaction():
+                yield connection
+        finally:
+            self._pool.putconn(connection)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pool.close()
+
+
+def lock(connection: Connection, *names: str) -> None:
+    """Wait for a lock of that name, held until the transaction ends.
+
+    Parameters
+    ----------
+    connection : Connection
+        In a transaction.
+    *names : str
+        Parts of the name; equal parts in equal order mean the same lock.
+    """
+    connection.execute(_LOCK, ("\x1f".join(names),))
+
+
+async def lock_async(connection: psycopg.AsyncConnection[Any], *names: str) -> None:
+    """Do what :func:`lock` does, over a connection that is awaited."""
+    await connection.execute(_LOCK, ("\x1f".join(names),))

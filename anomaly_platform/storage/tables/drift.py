@@ -1,0 +1,189 @@
+"""Drift per day: of every series, and of every feature over the series.
+
+Belongs here: the rows of ``series_drift`` and ``feature_drift``. How drift is measured is in
+``ml.drift``, what is made of it in ``streams.drift``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Final
+
+import polars as pl
+
+from anomaly_platform.storage.postgres.copying import PgType, copy_frame
+from anomaly_platform.storage.postgres.transactions import Transactions, lock
+
+_SERIES: Final[Mapping[str, PgType]] = {
+    "stream": "text",
+    "day": "date",
+    "entity": "text",
+    "metric": "text",
+    "rows": "int4",
+    "psi": "float8",
+    "psi_noise": "float8",
+    "usual_psi": "float8",
+    "ks": "float8",
+    "score_psi": "float8",
+    "volume_ratio": "float8",
+    "missing_share": "float8",
+    "anomaly_share": "float8",
+    "verdict": "text",
+    "features": "jsonb",
+    "bundle_version": "int4",
+}
+_FEATURES: Final[Mapping[str, PgType]] = {
+    "stream": "text",
+    "day": "date",
+    "feature": "text",
+    "psi_median": "float8",
+    "psi_p90": "float8",
+    "ks_median": "float8",
+    "ks_p90": "float8",
+    "usual_psi_median": "float8",
+    "series": "int4",
+    "bundle_version": "int4",
+}
+
+SERIES_DRIFT_SCHEMA = pl.Schema(
+    {
+        "entity": pl.String(),
+        "metric": pl.String(),
+        "rows": pl.Int32(),
+        **dict.fromkeys(
+            (
+                *("psi", "psi_noise", "usual_psi", "ks", "score_psi", "volume_ratio"),
+                *("missing_share", "anomaly_share"),
+            ),
+            pl.Float64(),
+        ),
+        "verdict": pl.String(),
+        "features": pl.String(),
+    }
+)
+"""A row per series of a day."""
+
+FEATURE_DRIFT_SCHEMA = pl.Schema(
+    {
+        "feature": pl.String(),
+        **dict.fromkeys(
+            ("psi_median", "psi_p90", "ks_median", "ks_p90", "usual_psi_median"), pl.Float64()
+        ),
+        "series": pl.Int32(),
+    }
+)
+"""A row per feature of a day."""
+
+
+class DriftStats:
+    """Reads and writes ``series_drift`` and ``feature_drift``."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def replace_day(
+        self,
+        stream: str,
+        day: dt.date,
+        *,
+        series: pl.DataFrame,
+        features: pl.DataFrame,
+        bundle_version: int | None,
+    ) -> None:
+        """Make these the drift of a day, in one transaction.
+
+        Parameters
+        ----------
+        stream : str
+        day : date
+            UTC date.
+        series : polars.DataFrame
+            With the columns of :data:`SERIES_DRIFT_SCHEMA`.
+        features : polars.DataFrame
+            With the columns of :data:`FEATURE_DRIFT_SCHEMA`.
+        bundle_version : int or None
+            The version whose reference it was compared with.
+        """
+        own = {
+            "stream": pl.lit(stream),
+            "day": pl.lit(day),
+            "bundle_version": pl.lit(bundle_version, pl.Int32),
+        }
+        with self._transactions.begin() as connection:
+            lock(connection, "drift", stream, day.isoformat())
+            key = (stream, day)
+            connection.execute("DELETE FROM series_drift WHERE stream = %s AND day = %s", key)
+            connection.execute("DELETE FROM feature_drift WHERE stream = %s AND day = %s", key)
+            with connection.cursor() as cursor:
+                copy_frame(cursor, "series_drift", series.with_columns(**own), _SERIES)
+                copy_frame(cursor, "feature_drift", features.with_columns(**own), _FEATURES)
+
+    def of_series(self, stream: str, day: dt.date) -> pl.DataFrame:
+        """Return the drift of every series on a day, with the columns of the table."""
+        return self._read("series_drift", _SERIES, stream, day, "entity, metric")
+
+    def of_features(self, stream: str, day: dt.date) -> pl.DataFrame:
+        """Return the drift of every feature on a day, with the columns of the table."""
+        return self._read("feature_drift", _FEATURES, stream, day, "feature")
+
+    def usual_psi(self, stream: str, detector: str) -> dict[str, float]:
+        """Return per feature the largest PSI of a day that the champion was trained on.
+
+        Days count that were compared with the champion's own reference; without any, nothing is
+        known to be usual.
+        """
+        with self._transactions.begin() as connection:
+            rows = connection.execute(
+                "SELECT d.feature, max(d.psi_median) FROM feature_drift d "
+                "JOIN champions c ON c.stream = d.stream AND c.detector = %s "
+                "AND c.version = d.bundle_version JOIN bundles b ON b.stream = c.stream "
+                "AND b.detector = c.detector AND b.version = c.version "
+                "WHERE d.stream = %s AND d.psi_median IS NOT NULL "
+                "AND d.day BETWEEN b.window_start::date AND b.window_end::date GROUP BY d.feature",
+                (detector, stream),
+            ).fetchall()
+        return {str(feature): float(psi) for feature, psi in rows}
+
+    def usual_rows(self, stream: str, detector: str) -> float | None:
+        """Return the median of the rows of the scored days that the champion was trained on."""
+        with self._transactions.begin() as connection:
+            row = connection.execute(
+                "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY s.rows) FROM scored_days s "
+                "JOIN champions c ON c.stream = s.stream AND c.detector = %s "
+                "JOIN bundles b ON b.stream = c.stream AND b.detector = c.detector "
+                "AND b.version = c.version WHERE s.stream = %s "
+                "AND s.day BETWEEN b.window_start::date AND b.window_end::date",
+                (detector, stream),
+            ).fetchone()
+        return None if row is None or row[0] is None else float(row[0])
+
+    def _read(
+        self, table: str, columns: Mapping[str, PgType], stream: str, day: dt.date, order: str
+    ) -> pl.DataFrame:
+        from psycopg import sql
+
+        read = (
+            sql.SQL("{}::text").format(sql.Identifier(name))
+            if kind == "jsonb"
+            else sql.Identifier(name)
+            for name, kind in columns.items()
+        )
+        statement = sql.SQL("SELECT {} FROM {} WHERE stream = %s AND day = %s ORDER BY {}").format(
+            sql.SQL(", ").join(read),
+            sql.Identifier(table),
+            sql.SQL(order),
+        )
+        with self._transactions.begin() as connection:
+            rows = connection.execute(statement, (stream, day)).fetchall()
+        schema = {name: _POLARS[kind] for name, kind in columns.items()}
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+_POLARS: Final[Mapping[PgType, type[pl.DataType]]] = {
+    "text": pl.String,
+    "date": pl.Date,
+    "int4": pl.Int32,
+    "float8": pl.Float64,
+    "jsonb": pl.String,
+}

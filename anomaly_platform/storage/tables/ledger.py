@@ -1,0 +1,352 @@
+"""The ledger: what came in, once per content, and which event days it touched.
+
+Belongs here: the commit of an ingested or refused file, and finding the raw files of a day. What
+follows from it for the days is decided in ``streams.staleness``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from psycopg.rows import class_row
+
+from anomaly_platform.storage.postgres.transactions import Connection, Transactions, lock
+from anomaly_platform.storage.tables.quarantine import insert_rejects
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One file that was taken in or refused.
+
+    Attributes
+    ----------
+    seq : int
+        Its place in the order of commits; watermarks are values of it.
+    digest : str
+        Of content and column mapping.
+    times_seen, last_seen_at
+        How often the same content came, and when last.
+    status : str
+        ``ingested`` or ``rejected``; with `reason` in the latter case.
+    """
+
+    stream: str
+    digest: str
+    seq: int
+    source: str
+    status: str
+    reason: str | None
+    rows_in: int
+    rows_quarantined: int
+    raw_path: str | None
+    ingest_date: dt.date
+    mapping: dict[str, Any]
+    ingested_at: dt.datetime
+    times_seen: int
+    last_seen_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RawFile:
+    """A raw file in the lake and how many of its rows have one event date."""
+
+    digest: str
+    source: str
+    path: str
+    seq: int
+    rows: int
+
+
+class Ledger:
+    """Reads and writes ``ingest_ledger`` and ``raw_days``."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def find(self, stream: str, digest: str) -> LedgerEntry | None:
+        """Return the entry of a content, if it was ever seen."""
+        with self._transactions.begin() as connection:
+            return _find(connection, stream, digest)
+
+    def record_ingest(
+        self,
+        stream: str,
+        digest: str,
+        *,
+        source: str,
+        raw_path: str,
+        rows_in: int,
+        days: Mapping[dt.date, int],
+        rejects: pl.DataFrame | None = None,
+        mapping: Mapping[str, Any] | None = None,
+        ingest_date: dt.date | None = None,
+    ) -> tuple[LedgerEntry, bool]:
+        """Commit a file: its ledger entry, its event days and the rows that were refused.
+
+        Parameters
+        ----------
+        stream, digest : str
+            What was ingested; the same content a second time changes nothing.
+        source : str
+            Name of the file, for people.
+        raw_path : str
+            Its raw rows in the lake, written before this call.
+        rows_in : int
+            Data rows that were read.
+        days : mapping of date to int
+            Raw rows per event date (UTC).
+        rejects : polars.DataFrame, optional
+            Rows without a usable event time: ``row_number``, ``column``, ``field``, ``reason``,
+            ``raw``.
+        mapping : mapping, optional
+            The column mapping, for people.
+        ingest_date : date, optional
+            Today (UTC) by default.
+
+        Returns
+        -------
+        tuple of LedgerEntry and bool
+            The entry, and whether this call made it.
+        """
+        with self._transactions.begin() as connection:
+            return record_ingest(
+                connection,
+                stream,
+                digest,
+                source=source,
+                raw_path=raw_path,
+                rows_in=rows_in,
+                days=days,
+                rejects=rejects,
+                mapping=mapping,
+                ingest_date=ingest_date,
+            )
+
+    def record_rejected(
+        self,
+        stream: str,
+        digest: str,
+        *,
+        source: str,
+        reason: str,
+        mapping: Mapping[str, Any] | None = None,
+        ingest_date: dt.date | None = None,
+    ) -> tuple[LedgerEntry, bool]:
+        """Commit that a whole file was refused, in the ledger and in quarantine (row 0).
+
+        Returns
+        -------
+        tuple of LedgerEntry and bool
+            The entry, and whether this call made it. A content that was ingested stays so.
+        """
+        source, reason = _storable(source), _storable(reason)
+        with self._transactions.begin() as connection:
+            entry, is_new = _insert(
+                connection,
+                stream,
+                digest,
+                source=source,
+                status="rejected",
+                reason=reason,
+                rows_in=0,
+                rows_quarantined=0,
+                raw_path=None,
+                mapping=mapping,
+                ingest_date=ingest_date,
+            )
+            if is_new:
+                insert_rejects(
+                    connection,
+                    pl.DataFrame(
+                        {
+                            "digest": [digest],
+                            "source": [source],
+                            "row_number": [0],
+                            "column": [""],
+                            "field": ["file"],
+                            "reason": [reason],
+                            "raw": [None],
+                        }
+                    ),
+                    stream=stream,
+                    stage="raw",
+                    day=None,
+                )
+        return entry, is_new
+
+    def record_repeat(self, stream: str, digest: str) -> None:
+        """Record that a content that is in came once more; nothing else changes."""
+        with self._transactions.begin() as connection:
+            connection.execute(
+                "UPDATE ingest_ledger SET times_seen = times_seen + 1, "
+                "last_seen_at = clock_timestamp() WHERE stream = %s AND digest = %s",
+                (stream, digest),
+            )
+
+    def entries(self, stream: str, *, after: int = 0) -> list[LedgerEntry]:
+        """Return the entries committed after a watermark, in order of commit."""
+        with (
+            self._transactions.begin() as connection,
+            connection.cursor(row_factory=class_row(LedgerEntry)) as cursor,
+        ):
+            return cursor.execute(
+                _SELECT + " WHERE stream = %s AND seq > %s ORDER BY seq", (stream, after)
+            ).fetchall()
+
+    def raw_files(self, stream: str, day: dt.date) -> list[RawFile]:
+        """Return the raw files with rows of an event date, in the order they were ingested."""
+        with (
+            self._transactions.begin() as connection,
+            connection.cursor(row_factory=class_row(RawFile)) as cursor,
+        ):
+            return cursor.execute(
+                "SELECT d.digest, l.source, l.raw_path AS path, d.seq, d.rows FROM raw_days d "
+                "JOIN ingest_ledger l USING (stream, digest) "
+                "WHERE d.stream = %s AND d.day = %s ORDER BY d.seq",
+                (stream, day),
+            ).fetchall()
+
+    def days(self, stream: str) -> list[dt.date]:
+        """Return every event date (UTC) of which there are raw rows, in order."""
+        with self._transactions.begin() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT day FROM raw_days WHERE stream = %s ORDER BY day", (stream,)
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def watermark(self, stream: str, day: dt.date, *, lookback_days: int = 0) -> int:
+        """Return the highest `seq` among the raw rows of a day and the days it looks back on.
+
+        Returns
+        -------
+        int
+            0 where there are none. Ask for it *before* reading the input it stands for: a file
+            that is committed in between then makes the result stale, never falsely fresh.
+        """
+        with self._transactions.begin() as connection:
+            row = connection.execute(
+                "SELECT coalesce(max(seq), 0) FROM raw_days "
+                "WHERE stream = %s AND day BETWEEN %s AND %s",
+                (stream, day - dt.timedelta(days=lookback_days), day),
+            ).fetchone()
+        return 0 if row is None else int(row[0])
+
+
+def record_ingest(
+    connection: Connection,
+    stream: str,
+    digest: str,
+    *,
+    source: str,
+    raw_path: str,
+    rows_in: int,
+    days: Mapping[dt.date, int],
+    rejects: pl.DataFrame | None = None,
+    mapping: Mapping[str, Any] | None = None,
+    ingest_date: dt.date | None = None,
+) -> tuple[LedgerEntry, bool]:
+    """Do :meth:`Ledger.record_ingest` within the caller's transaction."""
+    source = _storable(source)
+    entry, is_new = _insert(
+        connection,
+        stream,
+        digest,
+        source=source,
+        status="ingested",
+        reason=None,
+        rows_in=rows_in,
+        rows_quarantined=0 if rejects is None else rejects.height,
+        raw_path=raw_path,
+        mapping=mapping,
+        ingest_date=ingest_date,
+    )
+    if is_new:
+        connection.cursor().executemany(
+            "INSERT INTO raw_days (stream, day, digest, seq, rows) VALUES (%s, %s, %s, %s, %s)",
+            [(stream, day, digest, entry.seq, rows) for day, rows in days.items() if rows],
+        )
+        if rejects is not None:
+            insert_rejects(
+                connection,
+                rejects.with_columns(
+                    pl.lit(digest).alias("digest"), pl.lit(source).alias("source")
+                ),
+                stream=stream,
+                stage="raw",
+                day=None,
+            )
+    return entry, is_new
+
+
+_SELECT = (
+    "SELECT stream, digest, seq, source, status, reason, rows_in, rows_quarantined, raw_path, "
+    "ingest_date, mapping, ingested_at, times_seen, last_seen_at FROM ingest_ledger"
+)
+
+
+def _find(connection: Connection, stream: str, digest: str) -> LedgerEntry | None:
+    with connection.cursor(row_factory=class_row(LedgerEntry)) as cursor:
+        return cursor.execute(
+            _SELECT + " WHERE stream = %s AND digest = %s", (stream, digest)
+        ).fetchone()
+
+
+def _insert(
+    connection: Connection,
+    stream: str,
+    digest: str,
+    *,
+    source: str,
+    status: str,
+    reason: str | None,
+    rows_in: int,
+    rows_quarantined: int,
+    raw_path: str | None,
+    mapping: Mapping[str, Any] | None,
+    ingest_date: dt.date | None,
+) -> tuple[LedgerEntry, bool]:
+    # `seq` must grow in the order of commits: a lower one that commits after a higher one would
+    # be taken for already scored. So only one commit of a stream is under way at a time.
+    lock(connection, "ledger", stream)
+    known = _find(connection, stream, digest)
+    if known is not None:
+        if known.status == "ingested" or status == "rejected":
+            return known, False
+        # A content that an earlier program could not read: its refusal is taken back.
+        connection.execute(
+            "DELETE FROM quarantine WHERE stream = %s AND digest = %s", (stream, digest)
+        )
+        connection.execute(
+            "DELETE FROM ingest_ledger WHERE stream = %s AND digest = %s", (stream, digest)
+        )
+    connection.execute(
+        "INSERT INTO ingest_ledger (stream, digest, source, status, reason, rows_in, "
+        "rows_quarantined, raw_path, ingest_date, mapping) VALUES (%s, %s, %s, %s, %s, %s, %s, "
+        "%s, coalesce(%s, (now() AT TIME ZONE 'UTC')::date), %s)",
+        (
+            stream,
+            digest,
+            source,
+            status,
+            reason,
+            rows_in,
+            rows_quarantined,
+            raw_path,
+            ingest_date,
+            json.dumps(mapping or {}).replace("\\u0000", "\\u2400"),
+        ),
+    )
+    entry = _find(connection, stream, digest)
+    if entry is None:
+        raise AssertionError("a ledger entry vanished within its own transaction")
+    return entry, True
+
+
+def _storable(text: str) -> str:
+    """Return a text that PostgreSQL can hold: without NUL, and UTF-8 whatever a file name was."""
+    return text.replace("\x00", "\u2400").encode("utf-8", "replace").decode("utf-8")

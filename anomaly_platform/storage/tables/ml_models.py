@@ -1,0 +1,78 @@
+"""A row per series of every bundle, which people and programs ask for.
+
+Belongs here: writing ``ml_models``. Does not belong here: the bundles themselves.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Final
+
+import polars as pl
+
+from anomaly_platform.storage.postgres.copying import PgType, copy_frame
+from anomaly_platform.storage.postgres.transactions import Connection
+
+_MODEL: Final[Mapping[str, PgType]] = {
+    "entity": "text",
+    "metric": "text",
+    "status": "text",
+    "accuracy": "float8",
+    "false_positive_rate": "float8",
+    "threshold": "float8",
+    "rows": "int8",
+    "trained_at": "timestamptz",
+}
+
+HAS_MODEL: Final = "status IN ('candidate', 'active', 'inactive')"
+"""SQL that is true of rows of ``ml_models`` that stand for a model, not for the lack of one."""
+
+FALLBACK: Final = "statistical"
+"""What is called the detector of a verdict in which no model had a say."""
+
+
+def insert_models(
+    connection: Connection,
+    stream: str,
+    detector: str,
+    version: int,
+    *,
+    path: str,
+    trained_at: dt.datetime,
+    series: pl.DataFrame,
+) -> None:
+    """Enter a row per series of a bundle within the caller's transaction."""
+    known = series.with_columns(
+        value.alias(name)
+        for name, value in {
+            "accuracy": pl.lit(None, pl.Float64),
+            "false_positive_rate": pl.lit(None, pl.Float64),
+            "threshold": pl.lit(None, pl.Float64),
+            # A series that a bundle has from its parent is as old as it was there.
+            "trained_at": pl.lit(trained_at),
+        }.items()
+        if name not in series.columns
+    ).with_columns(pl.col("accuracy", "false_positive_rate").cast(pl.Float64).fill_nan(None))
+    connection.execute(
+        "CREATE TEMPORARY TABLE incoming (entity text, metric text, status text, accuracy float8, "
+        "false_positive_rate float8, threshold float8, rows bigint, trained_at timestamptz) "
+        "ON COMMIT DROP"
+    )
+    with connection.cursor() as cursor:
+        copy_frame(cursor, "incoming", known, _MODEL)
+    connection.execute(
+        "INSERT INTO ml_models (id, stream, device_id, metric_name, model_type, bundle_version, "
+        "model_path, status, accuracy, false_positive_rate, threshold, training_samples, "
+        "trained_at) SELECT md5(concat_ws(E'\\x1f', %(stream)s::text, %(detector)s::text, "
+        "%(version)s::text, entity, metric))::uuid, %(stream)s, entity, metric, %(detector)s, "
+        "%(version)s, %(path)s, CASE status WHEN 'trained' THEN 'candidate' ELSE status END, "
+        "accuracy, false_positive_rate, threshold, rows, trained_at FROM incoming",
+        {
+            "stream": stream,
+            "detector": detector,
+            "version": version,
+            "path": path,
+        },
+    )
+    connection.execute("DROP TABLE incoming")

@@ -1,0 +1,69 @@
+"""Numbers about a day: volumes, rates, drift, quality."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+
+import polars as pl
+
+from anomaly_platform.storage.postgres.transactions import Transactions, lock
+
+
+class MonitoringStats:
+    """Reads and writes ``monitoring_stats``."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def replace_day(
+        self, stream: str, day: dt.date, stats: Mapping[tuple[str, str], float | None]
+    ) -> None:
+        """Make these the numbers of a day, in one transaction.
+
+        Parameters
+        ----------
+        stream : str
+        day : date
+            UTC date.
+        stats : mapping of (subject, stat) to float or None
+            Such as ``{("features/mean_12", "psi"): 0.03}``.
+        """
+        with self._transactions.begin() as connection:
+            lock(connection, "monitoring", stream, day.isoformat())
+            connection.execute(
+                "DELETE FROM monitoring_stats WHERE stream = %s AND day = %s", (stream, day)
+            )
+            connection.cursor().executemany(
+                "INSERT INTO monitoring_stats (stream, day, subject, stat, value) "
+                "VALUES (%s, %s, %s, %s, %s)",
+                [
+                    (stream, day, subject, stat, None if value is None else float(value))
+                    for (subject, stat), value in stats.items()
+                ],
+            )
+
+    def between(self, stream: str, first: dt.date, last: dt.date) -> pl.DataFrame:
+        """Return the numbers of the days from the first to the last inclusive.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``day``, ``subject``, ``stat``, ``value``, in that order of sorting.
+        """
+        with self._transactions.begin() as connection:
+            rows = connection.execute(
+                "SELECT day, subject, stat, value FROM monitoring_stats "
+                "WHERE stream = %s AND day BETWEEN %s AND %s ORDER BY day, subject, stat",
+                (stream, first, last),
+            ).fetchall()
+        return pl.DataFrame(
+            rows,
+            schema={
+                "day": pl.Date,
+                "subject": pl.String,
+                "stat": pl.String,
+                "value": pl.Float64,
+            },
+            orient="row",
+        )

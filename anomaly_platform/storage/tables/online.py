@@ -1,0 +1,339 @@
+"""Readings taken one by one: ``online_readings``, ``series_state`` and ``series_heads``.
+
+Belongs here: the statements about the three tables, each in the transaction of its caller. Does not
+belong here: the order of things in a transaction (``online_ingest``), what a state means
+(``ml.features.online``), nor where a series' past comes from (``online_states``).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import polars as pl
+from psycopg.rows import class_row
+
+from anomaly_platform.storage.postgres.binary_format import (
+    fixed_array,
+    int8_array,
+    reading_rows,
+    text_array,
+)
+from anomaly_platform.storage.postgres.transactions import Connection, Transactions
+from anomaly_platform.storage.tables.ml_models import FALLBACK, HAS_MODEL
+
+Source = Literal["api", "mqtt", "ems"]
+Key = tuple[str, str]
+
+#: Columns of ``online_readings`` that a reading brings, in the order of `reading_rows`.
+_COPY: Final = (
+    "COPY online_readings (stream, event_id, entity, metric, event_time, value, metadata, source, "
+    "score, p_value, is_anomaly, threshold, status, provisional, bundle_version) "
+    "FROM STDIN (FORMAT BINARY)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReading:
+    """A reading with the verdict that was given, which is never rewritten.
+
+    Attributes
+    ----------
+    event_time : int
+        Microseconds since 1970.
+    score, p_value, is_anomaly
+        Null where nothing could be said.
+    status : str
+        ``trained``, ``insufficient_history`` or ``failed``.
+    provisional : bool
+        Whether it came out of order: only the batch's score is final.
+    """
+
+    event_id: UUID
+    entity: str
+    metric: str
+    event_time: int
+    value: float
+    metadata: str | None
+    score: float | None
+    p_value: float | None
+    is_anomaly: bool | None
+    threshold: float
+    status: str
+    provisional: bool
+    bundle_version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StateRow:
+    """A state whose head is locked; without its past where the caller has it already.
+
+    `threshold` is the series' own, None where the stream's holds; `times` (microseconds since 1970)
+    and `values` are the readings behind the snapshot, None where there are none.
+    """
+
+    id: int
+    revision: int
+    feature_version: str
+    threshold: float | None
+    state: bytes | None
+    times: list[int] | None
+    values: list[float] | None
+
+
+_TAIL: Final = (
+    "CROSS JOIN LATERAL (SELECT array_agg((extract(epoch FROM r.event_time) * 1000000)::bigint "
+    "ORDER BY r.event_time) AS times, array_agg(r.value ORDER BY r.event_time) AS values "
+    "FROM online_readings r WHERE r.stream = s.stream AND r.entity = s.entity "
+    "AND r.metric = s.metric AND r.event_time > coalesce(s.snapshot_until, '-infinity')"
+)
+TAIL: Final = f"{_TAIL}) tail"
+"""Joins to ``series_state s`` the readings behind its snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Readings that no batch has claimed: how many (counted up to a limit), and since when."""
+
+    rows: int
+    oldest: dt.datetime | None
+
+
+_STORED: Final = (
+    "event_id, entity, metric, "
+    "(extract(epoch FROM event_time) * 1000000)::bigint AS event_time, value, "
+    "metadata::text AS metadata, score, p_value, is_anomaly, threshold, status, provisional, "
+    "bundle_version"
+)
+
+
+class OnlineReadings:
+    """Reads and writes readings taken one by one, and the states of their series."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def waiting(self, stream: str, *, limit: int = 100_000) -> Waiting:
+        """Return how many readings wait for a batch, counted up to `limit`, and since when."""
+        with self._transactions.begin() as connection:
+            row = connection.execute(
+                "SELECT count(*), min(received_at) FROM (SELECT received_at FROM online_readings "
+                "WHERE stream = %s AND batch_id IS NULL ORDER BY id LIMIT %s) first",
+                (stream, limit),
+            ).fetchone()
+        return Waiting(0, None) if row is None else Waiting(int(row[0]), row[1])
+
+    def find(self, stream: str, event_id: UUID) -> StoredReading | None:
+        """Return a reading by the id of its event."""
+        with self._transactions.begin() as connection:
+            return by_event_id(connection, stream, [event_id]).get(event_id)
+
+    def forget_passed_states(self, stream: str) -> int:
+        """Delete states that files have overtaken; return how many.
+
+        The next reading of such a series has its state made anew, from the lake and from what
+        waits for a batch. Until then predictions look there themselves.
+        """
+        with self._transactions.begin() as connection:
+            return connection.execute(
+                "WITH passed AS (SELECT h.id FROM series_heads h JOIN series_state s USING (id) "
+                "JOIN series b USING (stream, entity, metric) WHERE s.stream = %s "
+                "AND b.last_event > coalesce(h.last_event, '-infinity') "
+                "ORDER BY h.id FOR UPDATE OF h) "
+                "DELETE FROM series_state s USING passed WHERE s.id = passed.id",
+                (stream,),
+            ).rowcount
+
+
+def lock_states(connection: Connection, ids: Sequence[int], known: Sequence[int]) -> list[StateRow]:
+    """Lock states in the order of their ids, and return them.
+
+    Parameters
+    ----------
+    connection : psycopg.Connection
+        In a transaction.
+    ids, known : sequence of int
+        The rows, and the revision of each that the caller holds, −1 for none.
+    """
+    connection.execute(
+        "SELECT FROM unnest(%b::int8[]) k(id) JOIN series_heads h USING (id) "
+        "ORDER BY h.id FOR UPDATE OF h",
+        (int8_array(ids),),
+    )
+    # A statement of its own sees what was committed while the locks were waited for.
+    cursor = connection.cursor(row_factory=class_row(StateRow), binary=True)
+    return cursor.execute(
+        "SELECT h.id, h.revision, s.feature_version, t.threshold, "  # noqa: S608
+        "CASE WHEN h.revision <> k.known THEN s.state END AS state, tail.times, tail.values "
+        "FROM unnest(%b::int8[], %b::int8[]) k(id, known) JOIN series_heads h USING (id) "
+        "JOIN series_state s USING (id) LEFT JOIN thresholds t ON t.stream = s.stream "
+        f"AND t.entity = s.entity AND t.metric = s.metric {_TAIL} AND h.revision <> k.known) tail "
+        "ORDER BY h.id",
+        (int8_array(ids), int8_array(known)),
+    ).fetchall()
+
+
+def find_states(connection: Connection, stream: str, keys: Sequence[Key]) -> dict[Key, int]:
+    """Return the ids of the series that have a state."""
+    rows = connection.execute(
+        "SELECT s.entity, s.metric, s.id FROM unnest(%s::text[], %s::text[]) k(entity, metric) "
+        "JOIN series_state s ON s.stream = %s AND s.entity = k.entity AND s.metric = k.metric",
+        ([key[0] for key in keys], [key[1] for key in keys], stream),
+    ).fetchall()
+    return {(entity, metric): int(found) for entity, metric, found in rows}
+
+
+def make_states(
+    connection: Connection,
+    stream: str,
+    feature_version: str,
+    states: Iterable[tuple[Key, bytes, int | None]],
+) -> None:
+    """Store the first states of series, each with the time of its newest event.
+
+    A state of the same features that somebody else has made meanwhile stays; one of other
+    features is replaced.
+    """
+    connection.cursor().executemany(
+        "WITH made AS ("
+        "INSERT INTO series_state AS s (stream, entity, metric, feature_version, state, "
+        "snapshot_until) VALUES (%s, %s, %s, %s, %s, "
+        "'epoch'::timestamptz + %s::int8 * interval '1 microsecond') "
+        "ON CONFLICT (stream, entity, metric) DO UPDATE SET state = excluded.state, "
+        "feature_version = excluded.feature_version, snapshot_until = excluded.snapshot_until, "
+        "snapshot_at = now() WHERE s.feature_version <> excluded.feature_version "
+        "RETURNING id, snapshot_until) "
+        "INSERT INTO series_heads AS h (id, last_event) SELECT id, snapshot_until FROM made "
+        "ON CONFLICT (id) DO UPDATE SET revision = h.revision + 1, "
+        "last_event = excluded.last_event",
+        [
+            (stream, *key, feature_version, state, last)
+            # In one order, so that two who do this at once wait for each other instead of locking.
+            for key, state, last in sorted(states, key=lambda one: one[0])
+        ],
+    )
+
+
+def move_heads(connection: Connection, ids: Sequence[int], last: Sequence[int]) -> None:
+    """Note the newest readings (microseconds since 1970) of series whose heads are locked."""
+    connection.execute(
+        "UPDATE series_heads h SET revision = h.revision + 1, last_event = k.last "
+        "FROM unnest(%b::int8[], %b::timestamptz[]) k(id, last) WHERE h.id = k.id",
+        (int8_array(ids), fixed_array("timestamptz", last)),
+    )
+
+
+def write_snapshots(
+    connection: Connection, ids: Sequence[int], last: Sequence[int], states: Sequence[bytes]
+) -> None:
+    """Write the states of series whose heads are locked as a whole."""
+    connection.execute(
+        "UPDATE series_state s SET state = k.state, snapshot_until = k.last, snapshot_at = now() "
+        "FROM unnest(%b::int8[], %b::timestamptz[], %b::bytea[]) k(id, last, state) "
+        "WHERE s.id = k.id",
+        (int8_array(ids), fixed_array("timestamptz", last), text_array(states, "bytea")),
+    )
+
+
+def by_event_id(
+    connection: Connection, stream: str, event_ids: Sequence[UUID]
+) -> dict[UUID, StoredReading]:
+    """Return the readings that have these ids."""
+    with connection.cursor(row_factory=class_row(StoredReading)) as cursor:
+        found = cursor.execute(
+            f"SELECT {_STORED} FROM online_readings WHERE stream = %s AND event_id = ANY(%s)",  # noqa: S608
+            (stream, list(event_ids)),
+        ).fetchall()
+    return {one.event_id: one for one in found}
+
+
+def by_natural_key(
+    connection: Connection, stream: str, keys: Sequence[tuple[str, str, int]]
+) -> dict[tuple[str, str, int], StoredReading]:
+    """Return the readings of these series and times (microseconds since 1970)."""
+    with connection.cursor(row_factory=class_row(StoredReading)) as cursor:
+        found = cursor.execute(
+            f"SELECT {_STORED} FROM unnest(%s::text[], %s::text[], %s::int8[]) k(e, m, t) "  # noqa: S608
+            "JOIN online_readings r ON r.stream = %s AND r.entity = k.e AND r.metric = k.m "
+            "AND r.event_time = 'epoch'::timestamptz + k.t * interval '1 microsecond'",
+            ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys], stream),
+        ).fetchall()
+    return {(one.entity, one.metric, one.event_time): one for one in found}
+
+
+def insert_readings(
+    connection: Connection, stream: str, source: Source, readings: Sequence[StoredReading]
+) -> None:
+    """Append readings with their verdicts."""
+    with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+        copy.write(reading_rows(stream, source, readings))
+
+
+def insert_detections(
+    connection: Connection, stream: str, detector: str, readings: Sequence[StoredReading]
+) -> None:
+    """Append flagged readings to ``anomaly_detections``, where they are never rewritten."""
+    connection.cursor().executemany(
+        f"""
+        INSERT INTO anomaly_detections (
+            id, model_id, stream, device_id, metric_name, value, anomaly_score, is_anomaly,
+            confidence, "timestamp", metadata, source, event_id, threshold, bundle_version, day
+        )
+        SELECT md5(concat_ws(E'\\x1f', 'realtime', r.stream, r.event_id))::uuid,
+            m.id, r.stream, r.entity, r.metric, r.value, r.score, true,
+            (r.score - r.threshold) / nullif(1 - r.threshold, 0), r.event_time,
+            jsonb_build_object('status', r.status, 'p_value', r.p_value, 'detector',
+                CASE WHEN r.status = 'trained' OR m.{HAS_MODEL}
+                    THEN %(detector)s::text ELSE '{FALLBACK}' END,
+                'provisional', r.provisional),
+            'realtime', r.event_id, r.threshold, r.bundle_version,
+            (r.event_time AT TIME ZONE 'UTC')::date
+        FROM online_readings r LEFT JOIN ml_models m
+            ON m.stream = r.stream AND m.model_type = %(detector)s
+            AND m.bundle_version = r.bundle_version AND m.device_id = r.entity
+            AND m.metric_name = r.metric
+        WHERE r.stream = %(stream)s AND r.event_id = %(event_id)s
+        -- Known already of a reading that was pruned and is sent again: it is never rewritten.
+        ON CONFLICT (id) DO NOTHING
+        """,  # noqa: S608 - constants
+        [{"stream": stream, "event_id": one.event_id, "detector": detector} for one in readings],
+    )
+
+
+def claim(connection: Connection, stream: str, batch_id: str, *, limit: int) -> pl.DataFrame:
+    """Give the oldest unclaimed readings to a batch and return them, the first received first.
+
+    Rows that another transaction is claiming are passed over. The claim holds if the caller's
+    transaction commits.
+    """
+    rows = connection.execute(
+        """
+        WITH mine AS (
+            SELECT id, stream, event_id FROM online_readings
+            WHERE stream = %(stream)s AND batch_id IS NULL
+            ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        )
+        UPDATE online_readings r SET batch_id = %(batch)s FROM mine
+        WHERE r.stream = mine.stream AND r.event_id = mine.event_id
+        RETURNING r.id, r.entity, r.metric, r.event_time, r.value, r.event_id::text,
+            r.metadata::text
+        """,
+        {"stream": stream, "batch": batch_id, "limit": limit},
+    ).fetchall()
+    return pl.DataFrame(rows, schema=_CLAIMED, orient="row").sort("id")
+
+
+_CLAIMED: Final[dict[str, Any]] = {
+    "id": pl.Int64,
+    "entity": pl.String,
+    "metric": pl.String,
+    "event_time": pl.Datetime("us", "UTC"),
+    "value": pl.Float64,
+    "event_id": pl.String,
+    "metadata": pl.String,
+}
+
+__all__ = ["OnlineReadings", "StateRow", "StoredReading", "Waiting"]

@@ -1,0 +1,142 @@
+"""Which file of the lake stands for which stage and partition.
+
+Belongs here: the row that makes a file visible. Does not belong here: the files (see ``lake``).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.rows import class_row
+
+from anomaly_platform.storage.postgres.transactions import (
+    Connection,
+    StaleInput,
+    Transactions,
+    lock,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """The current file of one partition of one stage.
+
+    Attributes
+    ----------
+    partition : str
+        The day as ``YYYY-MM-DD``, or another key of the stage's own.
+    path : str
+        Of the file, relative to the lake.
+    watermark : int
+        Highest ledger `seq` that it takes into account.
+    stats : dict
+        What the stage says about it.
+    """
+
+    stream: str
+    stage: str
+    partition: str
+    path: str
+    rows: int
+    watermark: int
+    stats: dict[str, Any]
+    updated_at: dt.datetime
+
+
+class Partitions:
+    """Reads and writes ``lake_partitions``."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def publish(
+        self,
+        stream: str,
+        stage: str,
+        partition: str,
+        *,
+        path: str,
+        rows: int,
+        watermark: int,
+        stats: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Make a file the current one of its partition.
+
+        Raises
+        ------
+        StaleInput
+            When the current file takes newer input into account; it stays.
+        """
+        with self._transactions.begin() as connection:
+            publish(
+                connection,
+                stream,
+                stage,
+                partition,
+                path=path,
+                rows=rows,
+                watermark=watermark,
+                stats=stats,
+            )
+
+    def get(self, stream: str, stage: str, partition: str) -> Partition | None:
+        """Return the current file of a partition, if there is one."""
+        found = self.between(stream, stage, partition, partition)
+        return found[0] if found else None
+
+    def between(self, stream: str, stage: str, first: str, last: str) -> list[Partition]:
+        """Return the current files from the first to the last partition inclusive, in order.
+
+        Days as ``YYYY-MM-DD`` sort as text as they do in time.
+        """
+        with (
+            self._transactions.begin() as connection,
+            connection.cursor(row_factory=class_row(Partition)) as cursor,
+        ):
+            return cursor.execute(
+                "SELECT stream, stage, partition, path, rows, watermark, stats, updated_at "
+                "FROM lake_partitions WHERE stream = %s AND stage = %s "
+                'AND partition COLLATE "C" BETWEEN %s AND %s ORDER BY partition COLLATE "C"',
+                (stream, stage, first, last),
+            ).fetchall()
+
+    def referenced_paths(self) -> set[str]:
+        """Return every path of the lake that some row refers to: all others are garbage."""
+        with self._transactions.begin() as connection:
+            rows = connection.execute(
+                "SELECT path FROM lake_partitions "
+                "UNION SELECT raw_path FROM ingest_ledger WHERE raw_path IS NOT NULL "
+                "UNION SELECT path FROM bundles WHERE path IS NOT NULL AND status <> 'deleted'"
+            ).fetchall()
+        return {str(row[0]) for row in rows}
+
+
+def publish(
+    connection: Connection,
+    stream: str,
+    stage: str,
+    partition: str,
+    *,
+    path: str,
+    rows: int,
+    watermark: int,
+    stats: Mapping[str, Any] | None = None,
+) -> None:
+    """Do :meth:`Partitions.publish` within the caller's transaction."""
+    lock(connection, "partition", stream, stage, partition)
+    changed = connection.execute(
+        "INSERT INTO lake_partitions (stream, stage, partition, path, rows, watermark, stats) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (stream, stage, partition) DO UPDATE SET "
+        "path = excluded.path, rows = excluded.rows, watermark = excluded.watermark, "
+        "stats = excluded.stats, updated_at = now() "
+        "WHERE lake_partitions.watermark <= excluded.watermark",
+        (stream, stage, partition, path, rows, watermark, json.dumps(stats or {})),
+    ).rowcount
+    if not changed:
+        raise StaleInput(
+            f"{stream}/{stage} {partition}: newer input than {watermark} is already there"
+        )

@@ -1,0 +1,119 @@
+"""How far a stream has come: the watermarks of its days, and the account of its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from anomaly_platform.storage.postgres.transactions import Transactions
+from anomaly_platform.streams.staleness import DayState, StreamState
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where the rows of a stream are. Nothing is lost when `missing` is 0.
+
+    Attributes
+    ----------
+    rows_in : int
+        Readings in the files that were taken in; a wide file has one per cell.
+    scored, quarantined, duplicates : int
+        Readings in the scored table, in quarantine, and counted as repeats.
+    anomalies : int
+        Scored readings that were flagged.
+    pending : int
+        Readings of days that are not scored yet.
+    """
+
+    rows_in: int
+    scored: int
+    quarantined: int
+    duplicates: int
+    anomalies: int
+    pending: int
+
+    @property
+    def missing(self) -> int:
+        """Readings that are nowhere: always 0, or something is broken."""
+        return self.rows_in - self.scored - self.quarantined - self.duplicates - self.pending
+
+
+class Progress:
+    """Reads what the stages have recorded about themselves."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def state(self, stream: str, detector: str, min_training_samples: int) -> StreamState:
+        """Return the stream's watermarks, champion and trainable series at one instant."""
+        with self._transactions.begin() as connection:
+            days = connection.execute(
+                """
+                SELECT r.day, r.seq, f.watermark, s.watermark, s.bundle_version
+                FROM (SELECT day, max(seq) AS seq FROM raw_days WHERE stream = %(stream)s
+                      -- A sender's clock may be ahead of midnight: its day waits for its turn.
+                      AND day <= (now() AT TIME ZONE 'UTC')::date
+                      GROUP BY day) r
+                LEFT JOIN lake_partitions f ON f.stream = %(stream)s AND f.stage = 'features'
+                    AND f.partition = to_char(r.day, 'YYYY-MM-DD')
+                LEFT JOIN scored_days s ON s.stream = %(stream)s AND s.day = r.day
+                ORDER BY r.day
+                """,
+                {"stream": stream},
+            ).fetchall()
+            row = connection.execute(
+                """
+                SELECT
+                    (SELECT version FROM champions
+                     WHERE stream = %(stream)s AND detector = %(detector)s),
+                    (SELECT count(*) FROM series
+                     WHERE stream = %(stream)s AND rows >= %(least)s),
+                    (SELECT coalesce(max((parameters ->> 'watermark')::bigint), 0) FROM bundles
+                     WHERE stream = %(stream)s AND detector = %(detector)s)
+                """,
+                {"stream": stream, "detector": detector, "least": min_training_samples},
+            ).fetchone()
+        champion, trainable, trained = row if row is not None else (None, 0, 0)
+        return StreamState([DayState(*day) for day in days], champion, trainable, trained)
+
+    def rows_by_digest(self, stream: str) -> dict[str, int]:
+        """Return how many rows of each ingested file have an event day."""
+        with self._transactions.begin() as connection:
+            rows = connection.execute(
+                "SELECT digest, sum(rows) FROM raw_days WHERE stream = %s GROUP BY digest",
+                (stream,),
+            ).fetchall()
+        return {str(digest): int(count) for digest, count in rows}
+
+    def account(self, stream: str) -> Account:
+        """Count the stream's rows at one instant, in the tables that BI reads."""
+        with self._transactions.begin() as connection:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            row = connection.execute(
+                """
+                SELECT
+                    (SELECT coalesce(sum(rows_in), 0) FROM ingest_ledger
+                     WHERE stream = %(stream)s AND status = 'ingested'),
+                    table_rows.scored,
+                    (SELECT count(*) FROM quarantine WHERE stream = %(stream)s AND row_number > 0),
+                    (SELECT coalesce(sum((p.stats ->> 'duplicates')::bigint), 0)
+                     FROM lake_partitions p JOIN scored_days s ON s.stream = p.stream
+                         AND p.partition = to_char(s.day, 'YYYY-MM-DD')
+                     WHERE p.stream = %(stream)s AND p.stage = 'validated_events'),
+                    table_rows.anomalies,
+                    (SELECT coalesce(sum(r.rows), 0) FROM raw_days r WHERE r.stream = %(stream)s
+                     AND NOT EXISTS (SELECT FROM scored_days s WHERE s.stream = r.stream
+                                     AND s.day = r.day AND s.watermark >= r.seq))
+                FROM (SELECT coalesce(sum(scored), 0) AS scored,
+                             coalesce(sum(anomalies), 0) AS anomalies
+                      FROM (SELECT count(*) AS scored,
+                                   count(*) FILTER (WHERE is_anomaly) AS anomalies
+                            FROM scored_metrics WHERE stream = %(stream)s
+                            UNION ALL
+                            SELECT count(*), count(*) FILTER (WHERE is_anomaly)
+                            FROM scored_barcode WHERE %(stream)s = 'barcode') counted) table_rows
+                """,
+                {"stream": stream},
+            ).fetchone()
+        if row is None:
+            raise AssertionError("a SELECT without FROM returned no row")
+        return Account(*(int(number) for number in row))

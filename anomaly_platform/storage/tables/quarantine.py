@@ -1,0 +1,123 @@
+"""The quarantine: rows that were refused, each under its file and row number with a reason."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Final
+
+import polars as pl
+
+from anomaly_platform.storage.postgres.copying import PgType, copy_frame
+from anomaly_platform.storage.postgres.transactions import Connection, Transactions, lock
+
+_TYPES: Final[Mapping[str, PgType]] = {
+    "stream": "text",
+    "digest": "text",
+    "row_number": "int8",
+    "column_name": "text",
+    "stage": "text",
+    "day": "date",
+    "source": "text",
+    "field": "text",
+    "reason": "text",
+    "raw": "text",
+}
+
+
+class Quarantine:
+    """Reads and writes the table ``quarantine``."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def replace_day(self, stream: str, stage: str, day: dt.date, rejects: pl.DataFrame) -> int:
+        """Make these rows the refusals of one stage on one day, in one transaction.
+
+        Parameters
+        ----------
+        stream, stage : str
+            Whose refusals.
+        day : date
+            Event date (UTC) of the rows.
+        rejects : polars.DataFrame
+            ``digest``, ``row_number``, ``column``, ``field``, ``reason``, ``raw`` and, if there
+            is one, ``source``.
+
+        Returns
+        -------
+        int
+            Rows refused.
+        """
+        with self._transactions.begin() as connection:
+            lock(connection, "quarantine", stream, stage, day.isoformat())
+            connection.execute(
+                "DELETE FROM quarantine WHERE stream = %s AND stage = %s AND day = %s",
+                (stream, stage, day),
+            )
+            insert_rejects(connection, rejects, stream=stream, stage=stage, day=day)
+        return rejects.height
+
+    def count(self, stream: str, *, stage: str | None = None, day: dt.date | None = None) -> int:
+        """Return how many rows are in quarantine."""
+        with self._transactions.begin() as connection:
+            row = connection.execute(
+                "SELECT count(*) FROM quarantine WHERE stream = %(stream)s "
+                "AND (%(stage)s::text IS NULL OR stage = %(stage)s) "
+                "AND (%(day)s::date IS NULL OR day = %(day)s)",
+                {"stream": stream, "stage": stage, "day": day},
+            ).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def reasons(self, stream: str, *, day: dt.date | None = None) -> dict[str, int]:
+        """Return how many rows each reason has, the most frequent first."""
+        with self._transactions.begin() as connection:
+            rows = connection.execute(
+                "SELECT reason, count(*) FROM quarantine WHERE stream = %(stream)s "
+                "AND (%(day)s::date IS NULL OR day = %(day)s) GROUP BY reason "
+                "ORDER BY count(*) DESC, reason",
+                {"stream": stream, "day": day},
+            ).fetchall()
+        return {str(reason): int(count) for reason, count in rows}
+
+
+def insert_rejects(
+    connection: Connection,
+    rejects: pl.DataFrame,
+    *,
+    stream: str,
+    stage: str,
+    day: dt.date | None,
+) -> None:
+    """Add rows to the quarantine within the caller's transaction.
+
+    A row that is there already, under another day or stage, moves to this one.
+    """
+    if rejects.is_empty():
+        return
+    source = pl.col("source") if "source" in rejects.columns else pl.lit(None, pl.String)
+    rows = rejects.select(
+        pl.lit(stream).alias("stream"),
+        "digest",
+        "row_number",
+        pl.col("column").fill_null("").alias("column_name"),
+        pl.lit(stage).alias("stage"),
+        pl.lit(day, pl.Date).alias("day"),
+        source.alias("source"),
+        "field",
+        "reason",
+        "raw",
+    ).unique(("digest", "row_number", "column_name"), keep="first", maintain_order=True)
+    connection.execute(
+        "CREATE TEMPORARY TABLE incoming (LIKE quarantine INCLUDING DEFAULTS) ON COMMIT DROP"
+    )
+    with connection.cursor() as cursor:
+        copy_frame(cursor, "incoming", rows, _TYPES)
+    connection.execute(
+        "INSERT INTO quarantine SELECT * FROM incoming "
+        "ON CONFLICT (stream, digest, row_number, column_name) DO UPDATE SET "
+        "stage = excluded.stage, day = excluded.day, source = excluded.source, "
+        "field = excluded.field, reason = excluded.reason, raw = excluded.raw, "
+        "quarantined_at = excluded.quarantined_at"
+    )
+    connection.execute("DROP TABLE incoming")

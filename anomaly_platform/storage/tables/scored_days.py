@@ -1,0 +1,131 @@
+"""The record of scored days: from what, and by which bundle, each was made.
+
+Belongs here: what every kind of stream does when it replaces a day. The rows themselves are in
+``scores`` and ``scan_scores``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from anomaly_platform.storage.postgres.transactions import (
+    Connection,
+    StaleInput,
+    Transactions,
+    lock,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredDay:
+    """From what, and by which bundle, the stored scores of a day were made."""
+
+    stream: str
+    day: dt.date
+    watermark: int
+    detector: str
+    bundle_version: int | None
+    rows: int
+    anomalies: int
+    written_at: dt.datetime
+
+
+class ScoredDays:
+    """Reads ``scored_days``."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def scored_day(self, stream: str, day: dt.date) -> ScoredDay | None:
+        """Return from what a day's scores were made, if it has any."""
+        found = self.scored_days(stream, first=day, last=day)
+        return found[0] if found else None
+
+    def scored_days(
+        self, stream: str, *, first: dt.date = dt.date.min, last: dt.date = dt.date.max
+    ) -> list[ScoredDay]:
+        """Return the scored days from the first to the last inclusive, in order."""
+        with (
+            self._transactions.begin() as connection,
+            connection.cursor(row_factory=class_row(ScoredDay)) as cursor,
+        ):
+            return cursor.execute(
+                "SELECT stream, day, watermark, detector, bundle_version, rows, anomalies, "
+                "written_at FROM scored_days "
+                "WHERE stream = %s AND day BETWEEN %s AND %s ORDER BY day",
+                (stream, first, last),
+            ).fetchall()
+
+
+def refuse_stale(
+    connection: Connection,
+    stream: str,
+    day: dt.date,
+    *,
+    watermark: int,
+    detector: str,
+    bundle_version: int | None,
+) -> None:
+    """Lock a day, and refuse to replace it when what is stored has seen more.
+
+    Raises
+    ------
+    StaleInput
+        When what is stored took newer input into account, or the same input with the champion,
+        while `bundle_version` is not the champion.
+    """
+    lock(connection, "scored", stream, day.isoformat())
+    row = connection.execute(
+        "SELECT s.watermark, s.bundle_version, c.version FROM scored_days s "
+        "LEFT JOIN champions c ON c.stream = s.stream AND c.detector = %s "
+        "WHERE s.stream = %s AND s.day = %s",
+        (detector, stream, day),
+    ).fetchone()
+    if row is None:
+        return
+    stored, stored_version, champion = row
+    if stored > watermark:
+        raise StaleInput(
+            f"{stream} {day}: scores of newer input ({stored}) than {watermark} are stored"
+        )
+    if (
+        stored == watermark
+        and champion is not None
+        and stored_version == champion
+        and bundle_version != champion
+    ):
+        raise StaleInput(
+            f"{stream} {day}: scores by the champion, {detector} {champion}, are stored; "
+            f"version {bundle_version} is not the champion"
+        )
+
+
+def record_day(
+    connection: Connection,
+    stream: str,
+    day: dt.date,
+    *,
+    watermark: int,
+    detector: str,
+    bundle_version: int | None,
+    rows: int,
+    anomalies: int,
+) -> ScoredDay:
+    """Enter what a day was made from, within the transaction that replaces its rows."""
+    with connection.cursor(row_factory=class_row(ScoredDay)) as cursor:
+        stored = cursor.execute(
+            "INSERT INTO scored_days (stream, day, watermark, detector, bundle_version, "
+            "rows, anomalies) VALUES (%s, %s, %s, %s, %s, %s, %s) "
+            "ON CONFLICT (stream, day) DO UPDATE SET watermark = excluded.watermark, "
+            "detector = excluded.detector, bundle_version = excluded.bundle_version, "
+            "rows = excluded.rows, anomalies = excluded.anomalies, written_at = now() "
+            "RETURNING stream, day, watermark, detector, bundle_version, rows, "
+            "anomalies, written_at",
+            (stream, day, watermark, detector, bundle_version, rows, anomalies),
+        ).fetchone()
+    if stored is None:
+        raise AssertionError("INSERT … RETURNING returned nothing")
+    return stored

@@ -1,0 +1,126 @@
+"""The platform's PostgreSQL as one object: a part per subject, one pool for all.
+
+Belongs here: what puts the parts together. Each part is a module of its own: ``ledger``,
+``quarantine``, ``partitions``, ``series``, ``bundles``, ``scores``, ``scan_scores``,
+``monitoring``, ``progress``, ``training_requests``, ``labels``, ``drift``,
+``training_evidence``, ``registry_mirror``.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from anomaly_platform.labelling.labels import Labels
+from anomaly_platform.registry.bundles import Bundles
+from anomaly_platform.registry.mlflow.pending_updates import RegistryMirror
+from anomaly_platform.registry.training_evidence import TrainingEvidence
+from anomaly_platform.registry.training_requests import TrainingRequests
+from anomaly_platform.settings import Settings
+from anomaly_platform.storage.postgres.database import prepare_databases
+from anomaly_platform.storage.postgres.transactions import Transactions
+from anomaly_platform.storage.tables.api_keys import ApiKeys
+from anomaly_platform.storage.tables.drift import DriftStats
+from anomaly_platform.storage.tables.ledger import Ledger
+from anomaly_platform.storage.tables.monitoring import MonitoringStats
+from anomaly_platform.storage.tables.online import OnlineReadings
+from anomaly_platform.storage.tables.partitions import Partitions
+from anomaly_platform.storage.tables.progress import Account, Progress
+from anomaly_platform.storage.tables.quarantine import Quarantine
+from anomaly_platform.storage.tables.scored_metrics import Scores
+from anomaly_platform.storage.tables.scored_scans import ScanScores
+from anomaly_platform.storage.tables.series import SeriesIndex
+from anomaly_platform.streams.staleness import StreamState
+
+
+class Warehouse:
+    """Everything that the platform keeps in PostgreSQL.
+
+    Parameters
+    ----------
+    url : str
+        Of a database whose schema is current; see :func:`open_warehouse`.
+
+    Attributes
+    ----------
+    transactions : Transactions
+        For statements that none of the parts has.
+    ledger, quarantine, partitions, series, bundles, scores, scan_scores, monitoring, progress,
+    training_requests, training_evidence, labels, drift,
+    registry_mirror
+        The parts.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.transactions = Transactions(url)
+        self.ledger = Ledger(self.transactions)
+        self.quarantine = Quarantine(self.transactions)
+        self.partitions = Partitions(self.transactions)
+        self.series = SeriesIndex(self.transactions)
+        self.api_keys = ApiKeys(self.transactions)
+        self.bundles = Bundles(self.transactions)
+        self.registry_mirror = RegistryMirror(self.transactions)
+        self.scores = Scores(self.transactions)
+        self.scan_scores = ScanScores(self.transactions)
+        self.monitoring = MonitoringStats(self.transactions)
+        self.progress = Progress(self.transactions)
+        self.online = OnlineReadings(self.transactions)
+        self.training_requests = TrainingRequests(self.transactions)
+        self.labels = Labels(self.transactions)
+        self.drift = DriftStats(self.transactions)
+        self.training_evidence = TrainingEvidence(self.transactions)
+
+    def stream_state(
+        self,
+        stream: str,
+        *,
+        detector: str = "isolation_forest",
+        min_training_samples: int = 100,
+    ) -> StreamState:
+        """Return the watermarks of every day of a stream and of its model, of one moment."""
+        return self.progress.state(stream, detector, min_training_samples)
+
+    def account(self, stream: str) -> Account:
+        """Count where a stream's rows are, in the tables themselves."""
+        return self.progress.account(stream)
+
+    def server_version(self) -> str:
+        """Return the server's version, such as ``18.4``."""
+        with self.transactions.begin() as connection:
+            row = connection.execute("SHOW server_version").fetchone()
+        return "" if row is None else str(row[0]).partition(" ")[0]
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.transactions.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_warehouse(settings: Settings) -> Warehouse:
+    """Start what has to run, bring the schema up to date where that is ours to do, and connect.
+
+    Parameters
+    ----------
+    settings : Settings
+
+    Returns
+    -------
+    Warehouse
+        To be closed, or used in a ``with`` statement.
+
+    Raises
+    ------
+    DatabaseError
+        When the database cannot be used; the message says what to do.
+    """
+    return Warehouse(prepare_databases(settings).application)

@@ -1,0 +1,61 @@
+"""`anomaly sql` asks and never changes anything."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from anomaly_platform.cli.sql import ask
+from anomaly_platform.settings import Settings
+from anomaly_platform.storage.postgres.database import DatabaseError
+
+pytestmark = pytest.mark.integration
+
+
+def test_a_question_is_answered(settings: Settings) -> None:
+    console = Console(record=True, file=io.StringIO())
+    ask(settings, "SELECT 6 * 7 AS answer, '100%' AS share", console)
+    assert "42" in (said := console.export_text())
+    assert "100%" in said
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "COMMIT; DROP TABLE champions",
+        "DELETE FROM champions",
+        "DROP TABLE champions",
+        "SELEC 1",
+        "SELECT 1; COMMIT; DROP TABLE champions",
+        "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null'",
+        "/* a comment */ DO $$ BEGIN RESET ROLE; DELETE FROM champions; END $$",
+        "SELECT pg_read_file('/etc/hostname')",
+        "SELECT pg_reload_conf()",
+        "WITH gone AS (DELETE FROM champions RETURNING *) SELECT * FROM gone",
+        "EXPLAIN ANALYZE DELETE FROM champions",
+    ],
+)
+def test_whatever_would_change_something_is_refused(settings: Settings, statement: str) -> None:
+    with pytest.raises(DatabaseError):
+        ask(settings, statement, Console(quiet=True))
+    ask(settings, "SELECT count(*) FROM champions", Console(quiet=True))
+
+
+@pytest.mark.parametrize(
+    "question", ["SHOW server_version", "explain select 1", "TABLE champions;"]
+)
+def test_other_questions_are_taken_too(settings: Settings, question: str) -> None:
+    console = Console(record=True, file=io.StringIO())
+    ask(settings, question, console)
+    assert "rows" in console.export_text()
+
+
+def test_wide_rows_are_shown_as_records(settings: Settings) -> None:
+    console = Console(record=True, file=io.StringIO(), width=80)
+    columns = ", ".join(f"'value {n} [red]' AS a_rather_long_name_{n}" for n in range(12))
+    ask(settings, f"SELECT {columns}", console)
+    said = console.export_text()
+    assert "row 1" in said
+    assert "a_rather_long_name_11  value 11 [red]" in said

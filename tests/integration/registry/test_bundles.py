@@ -1,0 +1,156 @@
+"""Bundles get numbers once, one serves at a time, and every change is announced and kept."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import polars as pl
+import psycopg
+import pytest
+
+from anomaly_platform.registry.bundles import CHAMPIONS_CHANNEL, PromotionError
+from anomaly_platform.warehouse import Warehouse
+
+pytestmark = pytest.mark.integration
+
+FOREST = "isolation_forest"
+NOW = dt.datetime(2026, 1, 6, tzinfo=dt.UTC)
+
+
+def register(warehouse: Warehouse, stream: str = "ems") -> int:
+    version = warehouse.bundles.reserve_version(stream, FOREST)
+    warehouse.bundles.register(
+        stream,
+        FOREST,
+        version,
+        path=f"models/{stream}/{FOREST}/{version}",
+        digest=f"digest-{version}",
+        trained_at=NOW,
+        window_start=NOW - dt.timedelta(days=30),
+        window_end=NOW,
+        metrics={"accuracy": 0.9, "nested": {"nothing": float("nan"), "list": [float("inf")]}},
+        parameters={"trees": 100},
+        series=pl.DataFrame(
+            {
+                "entity": ["host-0", "host-1", "host-2"],
+                "metric": ["cpu"] * 3,
+                "status": ["trained", "trained", "insufficient_history"],
+                "rows": [500, 400, 50],
+                "accuracy": [0.95, float("nan"), None],
+                "false_positive_rate": [0.01, None, None],
+            }
+        ),
+    )
+    return version
+
+
+def models(warehouse: Warehouse, version: int) -> list[str]:
+    with warehouse.transactions.begin() as connection:
+        rows = connection.execute(
+            "SELECT status FROM ml_models WHERE bundle_version = %s ORDER BY device_id", (version,)
+        ).fetchall()
+    return [row[0] for row in rows]
+
+
+def test_versions_are_given_out_once(warehouse: Warehouse) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        given = list(pool.map(lambda _: warehouse.bundles.reserve_version("ems", FOREST), range(8)))
+    assert sorted(given) == list(range(1, 9))
+    assert warehouse.bundles.reserve_version("iiot", FOREST) == 1
+
+
+def test_a_bundle_is_registered_once_with_its_series(warehouse: Warehouse) -> None:
+    version = register(warehouse)
+    record = warehouse.bundles.get("ems", FOREST, version)
+    assert record is not None
+    assert (record.status, record.digest) == ("challenger", "digest-1")
+    assert record.metrics == {"accuracy": 0.9, "nested": {"nothing": None, "list": [None]}}
+    assert models(warehouse, version) == ["candidate", "candidate", "insufficient_history"]
+    with pytest.raises(ValueError, match="not a version in training"):
+        warehouse.bundles.register(
+            "ems",
+            FOREST,
+            version,
+            path="p",
+            digest="d",
+            trained_at=NOW,
+            window_start=None,
+            window_end=None,
+            metrics={},
+            parameters={},
+            series=pl.DataFrame({"entity": [], "metric": [], "status": [], "rows": []}),
+        )
+    assert warehouse.bundles.get("ems", FOREST, 99) is None
+
+
+def test_promotion_is_atomic_announced_and_remembered(
+    warehouse: Warehouse, database_url: str
+) -> None:
+    first, second = register(warehouse), register(warehouse)
+    assert warehouse.bundles.champion("ems", FOREST) is None
+    with psycopg.connect(database_url, autocommit=True) as listener:
+        listener.execute(f"LISTEN {CHAMPIONS_CHANNEL}")
+        warehouse.bundles.promote("ems", FOREST, first, "the first")
+        champion = warehouse.bundles.promote("ems", FOREST, second, "better")
+        assert warehouse.bundles.promote("ems", FOREST, second, "again") == champion
+        notes = [json.loads(n.payload) for n in listener.notifies(timeout=5, stop_after=2)]
+    assert notes == [
+        {"stream": "ems", "detector": FOREST, "version": version} for version in (first, second)
+    ]
+    assert warehouse.bundles.champion("ems", FOREST) == champion
+    assert [b.status for b in warehouse.bundles.all("ems", FOREST)] == ["champion", "retired"]
+    assert models(warehouse, first) == ["inactive", "inactive", "insufficient_history"]
+    assert models(warehouse, second) == ["active", "active", "insufficient_history"]
+    warehouse.bundles.promote("ems", FOREST, first, "rolled back")
+    assert models(warehouse, first)[0] == "active"
+    history = warehouse.bundles.history("ems", FOREST)
+    assert [(h.version, h.reason) for h in history] == [
+        (first, "rolled back"),
+        (second, "better"),
+        (first, "the first"),
+    ]
+
+
+def test_what_cannot_serve_is_not_promoted(warehouse: Warehouse) -> None:
+    with pytest.raises(PromotionError, match="no version 7"):
+        warehouse.bundles.promote("ems", FOREST, 7, "?")
+    version = warehouse.bundles.reserve_version("ems", FOREST)
+    with pytest.raises(PromotionError, match="it is training"):
+        warehouse.bundles.promote("ems", FOREST, version, "?")
+    warehouse.bundles.fail("ems", FOREST, version, "out of memory")
+    with pytest.raises(PromotionError, match="it is failed"):
+        warehouse.bundles.promote("ems", FOREST, version, "?")
+    rejected = register(warehouse)
+    warehouse.bundles.reject("ems", FOREST, rejected, "worse than the champion")
+    with pytest.raises(PromotionError, match="it is rejected"):
+        warehouse.bundles.promote("ems", FOREST, rejected, "?")
+    record = warehouse.bundles.get("ems", FOREST, rejected)
+    assert record is not None
+    assert record.reason == "worse than the champion"
+
+
+def test_a_champion_is_not_failed_by_a_late_trainer(warehouse: Warehouse) -> None:
+    version = register(warehouse)
+    warehouse.bundles.promote("ems", FOREST, version, "the first")
+    warehouse.bundles.fail("ems", FOREST, version, "too late")
+    assert [b.status for b in warehouse.bundles.all("ems", FOREST)] == ["champion"]
+
+
+def test_at_most_one_model_is_active_and_history_is_append_only(warehouse: Warehouse) -> None:
+    warehouse.bundles.promote("ems", FOREST, register(warehouse), "the first")
+    second = register(warehouse)
+    with (
+        pytest.raises(psycopg.errors.UniqueViolation),
+        warehouse.transactions.begin() as connection,
+    ):
+        connection.execute(
+            "UPDATE ml_models SET status = 'active' WHERE bundle_version = %s", (second,)
+        )
+    for statement in ("DELETE FROM champion_history", "UPDATE champion_history SET reason = ''"):
+        with (
+            pytest.raises(psycopg.errors.RaiseException, match="append-only"),
+            warehouse.transactions.begin() as connection,
+        ):
+            connection.execute(statement)

@@ -1,0 +1,79 @@
+"""Health of the pipeline, from what Dagster itself writes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from anomaly_platform.platform import Platform
+from anomaly_platform.serving.app import create_app
+from anomaly_platform.serving.health import pipeline as health_pipeline
+from anomaly_platform.serving.health import report as health_module
+from anomaly_platform.settings import Settings
+
+
+@pytest.fixture
+def client(
+    settings: Settings, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TestClient]:
+    """An application with a database for Dagster, still empty; answers are not kept."""
+    monkeypatch.setattr(health_module, "_LIFETIME_S", 0.0)
+    monkeypatch.setattr(health_pipeline, "_LOOK_EVERY_S", 0.0)
+    name = empty_database_url.split("?", maxsplit=1)[0].rsplit("/", 1)[-1]
+    platform = Platform(settings.model_copy(update={"dagster_database": name}))
+    with closing(platform), TestClient(create_app(platform)) as opened:
+        yield opened
+
+
+def test_the_pipeline(client: TestClient) -> None:
+    from dagster import DagsterEvent, DagsterEventType, DagsterRun
+    from dagster._core.storage.dagster_run import DagsterRunStatus
+    from dagster._daemon.types import DaemonHeartbeat
+    from dagster_postgres import PostgresRunStorage
+
+    platform: Platform = client.app.state.serving.platform  # type: ignore[attr-defined]
+
+    def told() -> tuple[str, dict[str, str]]:
+        health = client.get("/api/v1/health").json()
+        return health["status"], health["parts"]["pipeline"]
+
+    assert told()[1]["status"] == "off"
+    waiting = Path(platform.landing.folder("iiot")) / "old.csv"
+    waiting.write_text("device_id,metric_name,timestamp,value\n")
+    os.utime(waiting, (0, 0))
+    status, part = told()
+    assert status == "degraded"
+    assert part["status"] == "degraded"
+    assert "no daemon" in part["detail"]
+    assert "50 years" not in part["detail"]
+    waiting.unlink()
+
+    storage = PostgresRunStorage.create_clean_storage(platform.urls.dagster)
+
+    def beat(ago: float) -> None:
+        for kind in ("SENSOR", "SCHEDULER", "QUEUED_RUN_COORDINATOR"):
+            storage.add_daemon_heartbeat(DaemonHeartbeat(time.time() - ago, kind, "one", []))
+
+    beat(10)
+    assert told()[1]["status"] == "ok"
+    for work, status in (
+        ("refresh", DagsterRunStatus.FAILURE),
+        ("refresh", DagsterRunStatus.SUCCESS),
+        ("train", DagsterRunStatus.FAILURE),
+    ):
+        tags = {"anomaly/stream": "iiot", "anomaly/work": work}
+        run = storage.add_run(DagsterRun(job_name="job", tags=tags))
+        kind = DagsterEventType[f"RUN_{status.value}"]
+        storage.handle_run_event(run.run_id, DagsterEvent(kind.value, "job", message="hunter2"))
+    part = told()[1]
+    assert part["status"] == "degraded"
+    assert "iiot train failed" in part["detail"]
+    assert "refresh" not in part["detail"]
+    beat(3600)
+    assert "60 min ago" in told()[1]["detail"]

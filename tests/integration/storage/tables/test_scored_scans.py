@@ -1,0 +1,81 @@
+"""Scored days of scans on a real database: what is flagged is told once, on every scale."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import polars as pl
+import pytest
+
+from anomaly_platform.storage.tables.scored_scans import SCORED_SCAN_SCHEMA
+from anomaly_platform.warehouse import Warehouse
+
+pytestmark = pytest.mark.integration
+
+DAY = dt.date(2026, 1, 6)
+NOON = dt.datetime(2026, 1, 6, 12, tzinfo=dt.UTC)
+
+
+def scored(*confidences: float) -> pl.DataFrame:
+    """Scans of one code, an hour apart, of which senders left out place and step."""
+    blank = {
+        name: False if kind == pl.Boolean else 0.0 if name.endswith("_score") else None
+        for name, kind in SCORED_SCAN_SCHEMA.items()
+    }
+    rows = [
+        blank
+        | {
+            "epc_code": "001.8804823.0000003.000001.20241201.000000001",
+            "event_id": f"e{number}",
+            "event_time": NOON + dt.timedelta(hours=number),
+            "final_confidence": confidence,
+            "is_anomaly": confidence >= 50.0,
+            "severity": "MEDIUM" if confidence >= 50.0 else "NONE",
+            "explanation": "why" if confidence >= 50.0 else None,
+        }
+        for number, confidence in enumerate(confidences)
+    ]
+    return pl.DataFrame(rows, schema=SCORED_SCAN_SCHEMA)
+
+
+def replace(warehouse: Warehouse, *confidences: float, threshold: float = 0.7) -> int:
+    return warehouse.scan_scores.replace_day(
+        "barcode",
+        DAY,
+        [scored(*confidences)],
+        watermark=1,
+        detector="fusion",
+        bundle_version=None,
+        threshold=threshold,
+    ).anomalies
+
+
+def detections(warehouse: Warehouse) -> list[tuple[object, ...]]:
+    with warehouse.transactions.begin() as connection:
+        return connection.execute(
+            "SELECT id, metadata->>'event_id', anomaly_score, confidence, threshold, "
+            "metadata->>'explanation' FROM anomaly_detections "
+            "WHERE metric_name = 'scans' ORDER BY timestamp"
+        ).fetchall()
+
+
+def test_flagged_scans_are_detections_with_the_score_behind_the_confidence(
+    warehouse: Warehouse,
+) -> None:
+    assert replace(warehouse, 10.0, 50.0, 75.0, 100.0, threshold=0.6) == 3
+    found = detections(warehouse)
+    assert [row[1] for row in found] == ["e1", "e2", "e3"]
+    assert [row[2] for row in found] == pytest.approx([0.6, 0.8, 1.0])
+    assert [row[3] for row in found] == pytest.approx([0.0, 0.5, 1.0])
+    assert {row[4:] for row in found} == {(0.6, "why")}
+
+
+def test_a_day_that_is_scored_again_replaces_its_detections_under_the_same_ids(
+    warehouse: Warehouse,
+) -> None:
+    replace(warehouse, 60.0, 70.0)
+    first = detections(warehouse)
+    replace(warehouse, 10.0, 80.0)
+    again = detections(warehouse)
+    assert len(first) == 2
+    assert [row[:2] for row in again] == [first[1][:2]]

@@ -1,0 +1,410 @@
+"""Backtests from files to files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import warnings
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from anomaly_platform.cli.backtest.files import TIME, read_metric_file
+from anomaly_platform.cli.backtest.metrics import plan_tasks
+from anomaly_platform.cli.main import app
+from anomaly_platform.ingest.files.sources import UnreadableFile
+from anomaly_platform.ingest.layout.mapping import ColumnMapping
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def wide(
+    rows: int, *, seed: int, start: datetime = START, spike: int | None = None
+) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    cpu = 50 + rng.normal(0, 1, rows)
+    if spike is not None:
+        cpu[spike : spike + 3] += 40
+    labels = np.zeros(rows, dtype=int)
+    if spike is not None:
+        labels[spike : spike + 3] = 1
+    times = [start + timedelta(minutes=5 * n) for n in range(rows)]
+    return pl.DataFrame(
+        {
+            "when": [f"{time:%Y-%m-%d %H:%M:%S}" for time in times],
+            "cpu": cpu.round(4),
+            "memory": (30 + rng.normal(0, 2, rows)).round(4),
+            "is_anomaly": labels,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    wide(900, seed=1).drop("is_anomaly").write_csv(folder / "train.csv")
+    test = wide(400, seed=2, start=START + timedelta(minutes=5 * 900), spike=200)
+    with gzip.open(folder / "test.csv.gz", "wb") as packed:
+        packed.write(test.write_csv().encode())
+    wide(900, seed=3, spike=700).write_parquet(folder / "series.parquet")
+    return folder
+
+
+def run(*arguments: str | Path, code: int = 0) -> str:
+    result = CliRunner().invoke(app, ["backtest", "metrics", *map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_train_and_test_give_a_row_per_test_row_and_find_the_spike(
+    files: Path, tmp_path: Path
+) -> None:
+    out, report, plot = tmp_path / "s.csv", tmp_path / "r.json", tmp_path / "p.png"
+    said = run(
+        "--train", files / "train.csv", "--test", files / "test.csv.gz", "--out", out,
+        "--report", report, "--plot", plot,
+    )  # fmt: skip
+    scores = pl.read_csv(out)
+    assert scores.columns == ["when", "score", "is_anomaly", "causes", "score_cpu", "score_memory"]
+    assert json.loads(scores[200, "causes"])[0] == "cpu"
+    assert (
+        scores.filter(pl.col("is_anomaly") == 0)["causes"].null_count()
+        == 400 - scores["is_anomaly"].sum()
+    )
+    assert scores.height == 400
+    assert scores["score"].is_between(0, 1).all()
+    assert scores[200, "is_anomaly"] == 1
+    assert scores[200, "score_cpu"] > scores[200, "score_memory"]
+    content = json.loads(report.read_text())
+    assert content["event_recall"] == 1.0
+    assert {"vus_pr", "auc_pr", "auc_roc", "f1", "rows_per_second"} <= set(content)
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert "VUS-PR" in said
+
+
+def test_labels_change_nothing_but_the_report(files: Path, tmp_path: Path) -> None:
+    with gzip.open(files / "test.csv.gz") as packed:
+        labelled = pl.read_csv(packed.read())
+    labelled.drop("is_anomaly").write_csv(tmp_path / "unlabelled.csv")
+    arguments = ["--train", files / "train.csv"]
+    run(*arguments, "--test", files / "test.csv.gz", "--out", tmp_path / "a.csv")
+    run(*arguments, "--test", tmp_path / "unlabelled.csv", "--out", tmp_path / "b.csv")
+    assert pl.read_csv(tmp_path / "a.csv").equals(pl.read_csv(tmp_path / "b.csv"))
+
+
+def test_streaming_never_uses_what_comes_later(files: Path, tmp_path: Path) -> None:
+    whole = pl.read_parquet(files / "series.parquet")
+    whole.head(600).write_parquet(tmp_path / "part.parquet")
+    run("--series", files / "series.parquet", "--out", tmp_path / "whole.csv")
+    run(
+        "--series",
+        tmp_path / "part.parquet",
+        "--probation",
+        "0.225",
+        "--out",
+        tmp_path / "part.csv",
+    )
+    full, part = pl.read_csv(tmp_path / "whole.csv"), pl.read_csv(tmp_path / "part.csv")
+    assert full["score"].head(135).null_count() == 135
+    assert full.head(600).equals(part)
+
+
+def test_several_files_give_several_scores_and_a_mean(files: Path, tmp_path: Path) -> None:
+    report = tmp_path / "r.json"
+    said = run(
+        "--train", files / "train.csv", "--test", files / "test.csv.gz",
+        "--train", files / "train.csv", "--test", files / "series.parquet",
+        "--out", tmp_path / "out", "--report", report,
+    )  # fmt: skip
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["series.csv", "test.csv"]
+    content = json.loads(report.read_text())
+    assert set(content["files"]) == {"test.csv.gz", "series.parquet"}
+    assert content["mean"]["vus_pr"] is not None
+    (row,) = [line.split() for line in said.splitlines() if line.strip().startswith("test.csv.gz")]
+    one = content["files"]["test.csv.gz"]
+    shown = [
+        *("vus_pr", "auc_pr", "auc_roc", "precision", "recall", "f1"),
+        *("event_recall", "false_positive_rate"),
+    ]
+    assert row[1:-1] == [str(one["flagged_rows"]), *(f"{one[name]:.3f}" for name in shown)]
+    assert row[-1] == f"{one['rows_per_second']:,.0f}"
+    slowest, _, fastest = sorted(
+        part["rows_per_second"] for part in (*content["files"].values(), content["mean"])
+    )
+    assert slowest <= content["mean"]["rows_per_second"] <= fastest
+    assert "mean" in said
+
+
+def test_a_bad_file_among_several_is_told_of_and_the_others_are_scored(
+    files: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.csv").write_text("timestamp,a\nyesterday,1\n")
+    named = ("--series", tmp_path / "bad.csv", "--series", files / "series.parquet")
+    report, plot = tmp_path / "r.json", tmp_path / "p.png"
+    said = run(
+        *named, "--out", tmp_path / "out", "--report", report, "--plot", plot, code=1
+    )  # fmt: skip
+    assert "bad.csv, row 1: 'yesterday' is no time" in said
+    assert "1 of 2 files not scored: bad.csv" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["series.csv"]
+    content = json.loads(report.read_text())
+    assert set(content["files"]) == {"series.parquet"}
+    assert set(content["failed"]) == {"bad.csv"}
+    assert plot.exists()
+
+
+def test_a_column_to_ignore_may_be_in_some_of_the_files(files: Path, tmp_path: Path) -> None:
+    extra = tmp_path / "extra.csv"
+    pl.read_csv(files / "train.csv").with_columns(note=pl.lit(1.0)).write_csv(extra)
+    named = ("--train", extra, "--test", files / "test.csv.gz", "--out", tmp_path / "s.csv")
+    run(*named, "--ignore", "note")
+    (tmp_path / "s.csv").unlink()
+    assert "no file has a column 'noet'; their columns are when, cpu" in refused(
+        *named, "--ignore", "note", "--ignore", "noet"
+    )
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_scores_are_written_as_parquet_where_the_name_says_so(files: Path, tmp_path: Path) -> None:
+    for name in ("s.csv", "s.parquet"):
+        run(
+            "--train",
+            files / "train.csv",
+            "--test",
+            files / "test.csv.gz",
+            "--out",
+            tmp_path / name,
+        )
+    written = pl.read_parquet(tmp_path / "s.parquet")
+    assert written.schema["when"] == pl.Datetime("us", "UTC")
+    times = pl.col("when").dt.strftime("%Y-%m-%d %H:%M:%S")
+    assert written.with_columns(times).equals(pl.read_csv(tmp_path / "s.csv"))
+
+
+@pytest.mark.parametrize("out", ["s.json", "s", "s.csv.gz"])
+def test_other_formats_are_refused(files: Path, tmp_path: Path, out: str) -> None:
+    said = run("--series", files / "series.parquet", "--out", tmp_path / out, code=2)
+    assert "has to end in .csv or .parquet" in " ".join(said.split())
+    assert not (tmp_path / out).exists()
+
+
+def test_several_files_need_a_folder(files: Path, tmp_path: Path) -> None:
+    two = ("--series", files / "series.parquet", "--series", files / "train.csv")
+    said = run(*two, "--out", tmp_path / "s.csv", code=2)
+    assert "need a folder" in " ".join(said.split())
+
+
+def test_a_file_without_a_time_says_so(tmp_path: Path) -> None:
+    (tmp_path / "notime.csv").write_text("cpu,memory\n50.3,1\n50.4,2\n")
+    with pytest.raises(UnreadableFile) as error:
+        read_metric_file(tmp_path / "notime.csv", ColumnMapping())
+    assert str(error.value) == (
+        "notime.csv: no column has the time: none is called timestamp or time, and the first one, "
+        "cpu, has '50.3' in row 1; name the column of the time with --map column=timestamp"
+    )
+
+
+def test_rows_of_a_repeated_time_get_no_score_and_are_not_judged(tmp_path: Path) -> None:
+    frame = wide(900, seed=6, spike=700)
+    # The row that is there twice has another value and another label the second time.
+    again = frame.slice(850, 1).with_columns(cpu=pl.lit(500.0), is_anomaly=pl.lit(1, pl.Int64))
+    pl.concat([frame.head(851), again, frame.tail(-851)]).write_csv(tmp_path / "twice.csv")
+    frame.write_csv(tmp_path / "once.csv")
+    content = {}
+    for name in ("once", "twice"):
+        out, report = tmp_path / f"{name}-scores.csv", tmp_path / f"{name}.json"
+        said = run("--series", tmp_path / f"{name}.csv", "--out", out, "--report", report)
+        content[name] = json.loads(report.read_text())
+    assert "1 rows have the time of an earlier row, such as row 852" in " ".join(said.split())
+    once = pl.read_csv(tmp_path / "once-scores.csv", infer_schema_length=None)
+    twice = pl.read_csv(tmp_path / "twice-scores.csv", infer_schema_length=None)
+    assert twice.height == 901
+    assert twice[851, "score"] is None
+    assert twice[851, "is_anomaly"] == 0
+    assert pl.concat([twice.head(851), twice.tail(-852)]).equals(once)
+    for measure in ("rows", "anomalies", "vus_pr", "precision"):
+        assert content["twice"][measure] == content["once"][measure]
+
+
+def test_a_wide_file_of_several_entities_keeps_them_apart(tmp_path: Path) -> None:
+    parts = [wide(50, seed=n).with_columns(host=pl.lit(f"h{n}")) for n in (1, 2)]
+    pl.concat(parts).write_csv(tmp_path / "hosts.csv")
+    read = read_metric_file(tmp_path / "hosts.csv", ColumnMapping())
+    assert read.metrics == ["h1:cpu", "h2:cpu", "h1:memory", "h2:memory"]
+    assert read.frame.height == 50
+    assert read.frame["h2:cpu"].to_list() == parts[1]["cpu"].to_list()
+    assert read.notes == ()
+
+
+def test_readings_that_a_long_file_has_twice_are_told_of(tmp_path: Path) -> None:
+    rows = "2026-01-01,a,1\n2026-01-01,b,2\n2026-01-01,a,3\n"
+    (tmp_path / "long.csv").write_text("timestamp,metric,value\n" + rows)
+    read = read_metric_file(tmp_path / "long.csv", ColumnMapping())
+    assert read.frame.drop(TIME).rows() == [(1.0, 2.0)]
+    (note,) = read.notes
+    assert note.startswith("1 readings have metric and time of an earlier one, such as a in row 3")
+
+
+def test_columns_that_are_not_used_are_told_of(tmp_path: Path) -> None:
+    (tmp_path / "wide.csv").write_text("timestamp,time,cpu\n2026-01-01,7,1\n2026-01-02,8,2\n")
+    read = read_metric_file(tmp_path / "wide.csv", ColumnMapping())
+    assert read.notes == (
+        "column time is left out, as timestamp is the time; rename it if it is a metric",
+    )
+    quiet = read_metric_file(tmp_path / "wide.csv", ColumnMapping.parse(ignore=["time"]))
+    assert quiet.notes == ()
+    (tmp_path / "long.csv").write_text("timestamp,metric,value,unit\n2026-01-01,a,1,bar\n")
+    assert read_metric_file(tmp_path / "long.csv", ColumnMapping()).notes == ("left out: unit",)
+
+
+def test_readings_near_the_largest_float_are_scored_and_drawn(tmp_path: Path) -> None:
+    huge = pl.when(pl.int_range(pl.len()) == 300).then(1e308)
+    huge = huge.when(pl.int_range(pl.len()) == 301).then(-1e308)
+    frame = wide(500, seed=7).select("when", cpu=huge.otherwise("cpu"))
+    frame.write_csv(tmp_path / "huge.csv")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run(
+            *("--series", tmp_path / "huge.csv", "--out", tmp_path / "s.csv"),
+            *("--plot", tmp_path / "p.png"),
+        )
+    assert [str(one.message) for one in caught if one.category is RuntimeWarning] == []
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_long_files_are_read_by_metric(files: Path, tmp_path: Path) -> None:
+    frame = wide(50, seed=1)
+    long = frame.unpivot(
+        on=["cpu", "memory"], index="when", variable_name="metric", value_name="value"
+    ).rename({"when": "timestamp"})
+    long.write_csv(tmp_path / "long.csv")
+    read = read_metric_file(tmp_path / "long.csv", ColumnMapping())
+    assert read.metrics == ["cpu", "memory"]
+    assert read.frame["cpu"].to_list() == frame["cpu"].to_list()
+
+
+def test_empty_cells_are_missing_readings(tmp_path: Path) -> None:
+    (tmp_path / "gaps.csv").write_text("timestamp,a,b\n2026-01-01,1,\n2026-01-02,,2\n")
+    read = read_metric_file(tmp_path / "gaps.csv", ColumnMapping())
+    assert read.frame.drop(TIME).rows() == [(1.0, None), (None, 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("timestamp,a\nyesterday,1\n", "row 1: 'yesterday' is no time"),
+        ("timestamp,a,is_anomaly\n2026-01-01,1,perhaps\n", "row 1"),
+        ("timestamp,a\n", "no rows"),
+        ("timestamp\n2026-01-01\n", "no column with values"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_row(tmp_path: Path, content: str, reason: str) -> None:
+    (tmp_path / "bad.csv").write_text(content)
+    with pytest.raises(UnreadableFile, match=reason):
+        read_metric_file(tmp_path / "bad.csv", ColumnMapping())
+
+
+def test_files_with_other_metrics_are_refused(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text("timestamp,disk\n2026-01-01,1\n")
+    with pytest.raises(UnreadableFile, match=r"do not have the same metrics: .*disk"):
+        run("--train", files / "train.csv", "--test", tmp_path / "other.csv", "--out", "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "series"), [((), (), ()), (("a",), (), ()), (("a",), ("b",), ("c",))]
+)
+def test_options_that_do_not_fit_together_are_refused(
+    train: tuple[str, ...], test: tuple[str, ...], series: tuple[str, ...]
+) -> None:
+    with pytest.raises(ValueError, match=r"--train|--series"):
+        plan_tasks(
+            [Path(p) for p in train], [Path(p) for p in test], [Path(p) for p in series], Path("o")
+        )
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet", "jsonl", "JSON"])
+def test_scores_are_called_like_their_file_whatever_dots_it_has(ending: str) -> None:
+    names = [Path(f"in/10.0.0.{n}.{ending}") for n in (1, 2)]
+    tasks = plan_tasks((), (), names, Path("dots"))
+    assert [task.out for task in tasks] == [Path("dots/10.0.0.1.csv"), Path("dots/10.0.0.2.csv")]
+
+
+def test_files_that_differ_in_their_endings_only_are_refused() -> None:
+    with pytest.raises(ValueError, match="the same name"):
+        plan_tasks((), (), [Path("10.0.0.1.csv"), Path("10.0.0.1.parquet")], Path("dots"))
+
+
+def refused(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(app, ["backtest", "metrics", *map(str, arguments)])
+    assert isinstance(result.exception, (UnreadableFile, OSError))
+    return str(result.exception)
+
+
+def test_all_missing_files_are_named(files: Path, tmp_path: Path) -> None:
+    said = refused(
+        *("--train", tmp_path / "a.csv", "--test", files / "test.csv.gz"),
+        *("--train", files / "train.csv", "--test", tmp_path / "b.csv"),
+        *("--out", tmp_path / "scores"),
+    )
+    assert str(tmp_path / "a.csv") in said
+    assert str(tmp_path / "b.csv") in said
+    assert "train.csv" not in said
+
+
+@pytest.mark.parametrize("option", ["--out", "--report", "--plot"])
+def test_what_cannot_be_written_is_said_before_any_work(
+    files: Path, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "file").touch()
+    named = {"--out": tmp_path / "s.csv", option: tmp_path / "file" / "x.csv"}
+    arguments = [part for pair in named.items() for part in pair]
+    said = refused("--series", files / "series.parquet", *arguments)
+    assert said.startswith(f"{option}: {tmp_path / 'file' / 'x.csv'} cannot be written (")
+    assert "Errno" not in said
+    assert not (tmp_path / "s.csv").exists()
+    assert "is a folder" in refused("--series", files / "series.parquet", "--out", tmp_path)
+
+
+def test_what_is_read_is_not_written_over(files: Path, tmp_path: Path) -> None:
+    source = tmp_path / "mine.csv"
+    source.write_bytes((files / "train.csv").read_bytes())
+    before = source.read_bytes()
+    for option in ("--out", "--report", "--plot"):
+        others = () if option == "--out" else ("--out", tmp_path / "s.csv")
+        assert f"{option}: {source} is read as well" in refused(
+            "--series", source, option, source, *others
+        )
+    assert source.read_bytes() == before
+
+
+def test_cells_that_are_no_numbers_are_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.csv"
+    frame = wide(900, seed=4).drop("is_anomaly").with_columns(pl.col("cpu").cast(pl.String))
+    odd = pl.when(pl.int_range(pl.len()) == 7).then(pl.lit("12,5")).otherwise("cpu")
+    frame.with_columns(cpu=odd).write_csv(path)
+    said = run("--series", path, "--out", tmp_path / "s.csv").replace("\n", " ")
+    assert "column cpu: 1 of 900 cells are left out, such as '12,5' in row 8" in said
+    assert "memory" not in said
+    frame.select("when", cpu=pl.lit("50,6")).write_csv(path)
+    assert "mixed.csv has no readings; column cpu" in refused(
+        "--series", path, "--out", tmp_path / "s.csv"
+    )
+
+
+def test_nothing_learned_does_not_look_like_nothing_unusual(tmp_path: Path) -> None:
+    path = tmp_path / "twenty.csv"
+    wide(20, seed=5).write_csv(path)
+    said = run("--series", path, "--out", tmp_path / "s.csv").replace("\n", " ")
+    assert "nothing was scored" in said
+
+
+def test_a_probation_shorter_than_asked_for_is_told_of(files: Path, tmp_path: Path) -> None:
+    out = tmp_path / "s.csv"
+    said = run("--series", files / "series.parquet", "--probation", "0.9", "--out", out)
+    assert "the first 750 rows are its probation" in said.replace("\n", " ")

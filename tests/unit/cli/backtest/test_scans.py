@@ -1,0 +1,97 @@
+"""`anomaly backtest scans`: small files by rules, the response's shape, clear refusals."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from anomaly_platform.cli.backtest.scans import backtest_scans, read_scans
+from anomaly_platform.ingest.files.sources import UnreadableFile
+from anomaly_platform.simulator.supply_network import simulate_supply_network
+
+CODE = "001.8804823.0000003.000001.20241201.000000001"
+EVENTS = [
+    {
+        "eventId": f"e{n}",
+        "epc_code": CODE,
+        "location_id": place,
+        "business_step": "HUB",
+        "event_type": word,
+        "event_time": f"2025-01-0{day} 10:00:00",
+    }
+    for n, (place, word, day) in enumerate(
+        [("A", "HUB_Inbound", 1), ("A", "HUB_Outbound", 2), ("A", "HUB_Outbound", 3)]
+    )
+]
+
+
+def backtest(file: Path, out: Path, **options: Any) -> str:
+    console = Console(record=True, width=200, file=io.StringIO())
+    chosen = {"train": None, "reference": None, "labels": None, "seed": 1, **options}
+    backtest_scans(file, out, console=console, **chosen)
+    return console.export_text()
+
+
+@pytest.mark.parametrize("name", ["request.json", "request.json.gz"])
+def test_a_request_is_answered_by_the_rules_alone(tmp_path: Path, name: str) -> None:
+    content = json.dumps({"data": EVENTS}).encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    told = backtest(tmp_path / name, tmp_path / "r.json")
+    answer = json.loads((tmp_path / "r.json").read_text())
+    assert [event["eventId"] for event in answer["EventHistory"]] == ["e0", "e1", "e2"]
+    last = answer["EventHistory"][-1]
+    assert last["evtOrderErr"] is True
+    assert last["finalConfidence"] >= 50
+    assert last["lstmSequenceScore"] is None
+    assert "again" in last["mlExplanation"]
+    assert answer["fileAnomalyStats"]["evtOrderErrCount"] == 1
+    assert answer["epcAnomalyStats"][0]["totalEvents"] == 3
+    assert "Detectors: rules;" in told
+
+
+def test_refused_rows_are_told_and_the_others_judged(tmp_path: Path) -> None:
+    bad = [{**EVENTS[0], "event_time": "yesterday"}, {**EVENTS[1], "epc_code": ""}, EVENTS[2]]
+    (tmp_path / "f.json").write_text(json.dumps(bad))
+    scans = read_scans(tmp_path / "f.json")
+    assert scans.frame.height == 1
+    assert scans.refused.height == 2
+    assert "2 refused" in backtest(tmp_path / "f.json", tmp_path / "r.json")
+
+
+def test_nothing_at_all_is_an_empty_answer(tmp_path: Path) -> None:
+    (tmp_path / "f.json").write_text(json.dumps([{**EVENTS[0], "event_time": "yesterday"}]))
+    backtest(tmp_path / "f.json", tmp_path / "r.json")
+    assert json.loads((tmp_path / "r.json").read_text())["EventHistory"] == []
+
+
+def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "f.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UnreadableFile, match="no column for"):
+        backtest(tmp_path / "f.csv", tmp_path / "r.json")
+    with pytest.raises(FileNotFoundError):
+        backtest(tmp_path / "missing.csv", tmp_path / "r.json")
+
+
+def test_reference_beside_the_file_is_used_and_labels_are_compared(tmp_path: Path) -> None:
+    network = simulate_supply_network(
+        events=900, days=8, seed=2, start=datetime(2026, 1, 5, tzinfo=UTC), anomaly_rate=0.3
+    )
+    paths = network.write(tmp_path)
+    told = backtest(paths["scans"], tmp_path / "r.json", labels=paths["labels"])
+    answer = json.loads((tmp_path / "r.json").read_text())
+    assert answer["fileAnomalyStats"]["totalEvents"] == network.scans.height
+    fake = {
+        i for i, k in network.incidents.select("event_id", "kind").iter_rows() if k == "epcFake"
+    }
+    found = {event["eventId"] for event in answer["EventHistory"] if event["epcFake"]}
+    assert fake
+    assert fake <= found
+    assert "58 places known" in told
+    assert "epcFake" in told

@@ -1,0 +1,117 @@
+"""The supervisor against real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from anomaly_platform.cli.services import supervisor as module
+from anomaly_platform.cli.services.supervisor import Service, Supervisor
+
+WAITER = "import time; time.sleep(600)"
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def run_in_background(supervisor: Supervisor) -> threading.Thread:
+    thread = threading.Thread(target=supervisor.run, args=(lambda: None,))
+    thread.start()
+    return thread
+
+
+def test_restarts_what_was_killed_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_DELAY", 0.1)
+    # A child of its own stands for the code server that Dagster's daemon starts.
+    nested = (
+        "import subprocess, sys, time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {WAITER!r}])\n"
+        f"open({str(tmp_path / 'child')!r}, 'w').write(str(child.pid))\n"
+        "time.sleep(600)\n"
+    )
+    said: list[str] = []
+    service = Service("daemon", [sys.executable, "-c", nested], delay=0.1)
+    supervisor = Supervisor([service], {}, tmp_path / "logs", said.append)
+    thread = run_in_background(supervisor)
+    try:
+        assert until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text())
+        first_child = int((tmp_path / "child").read_text())
+        assert service.process is not None
+        first = service.process.pid
+        os.kill(first, signal.SIGKILL)
+        assert until(lambda: service.process is not None and service.process.pid != first)
+        assert until(lambda: not alive(first_child))
+        assert until(lambda: (tmp_path / "child").read_text() not in {"", str(first_child)})
+    finally:
+        supervisor._request_stop()
+        thread.join(30)
+    assert any("daemon ended with -9" in line for line in said)
+    # At once: what it used is stopped next, and only when nobody uses it.
+    assert not alive(int((tmp_path / "child").read_text()))
+
+
+def test_children_see_the_environment_and_write_to_their_log(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", f"import os; print(os.environ['SEEN'], flush=True); {WAITER}"]
+    supervisor = Supervisor(
+        [Service("web", command)], {"SEEN": "yes"}, tmp_path / "logs", lambda _: None
+    )
+    thread = run_in_background(supervisor)
+    log = tmp_path / "logs" / "web.log"
+    assert until(lambda: log.exists() and "yes" in log.read_text())
+    supervisor._request_stop()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_what_does_not_stop_is_killed_together_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The polite one needs none, but its turn on a busy machine.
+    monkeypatch.setattr(module, "_GRACE_SECONDS", 3.0)
+    # As in a background job, of which services would inherit it.
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "print('deaf', flush=True); time.sleep(600)"
+    )
+    said: list[str] = []
+    services = [Service(name, [sys.executable, "-c", deaf]) for name in ("one", "two")]
+    services.append(Service("polite", [sys.executable, "-c", WAITER]))
+    logs = tmp_path / "logs"
+    supervisor = Supervisor(services, {}, logs, said.append)
+    thread = run_in_background(supervisor)
+    try:
+        both = [logs / "one.log", logs / "two.log"]
+        assert until(lambda: all(log.exists() and log.read_text() for log in both))
+        pids = [service.process.pid for service in services if service.process is not None]
+    finally:
+        supervisor._request_stop()
+        thread.join(30)
+        signal.signal(signal.SIGTERM, before)
+    assert not thread.is_alive()
+    assert said[0].startswith("Stopping one, two, polite;")
+    assert said[1].startswith("one, two did not stop in time")
+    assert all(until(lambda pid=pid: not alive(pid)) for pid in pids)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import io
+import json
+
+import polars as pl
+import pytest
+
+from anomaly_platform.ml.scans.response import build_response, write_response
+
+SCORED = pl.DataFrame(
+    {
+        "event_id": ["a", "b", "c", "d"],
+        "epc_code": ["E1", "E2", "E1", "E1"],
+        "epcFake_score": [0.0, 100.0, 0.0, 0.0],
+        "epcDup_score": [0.0] * 4,
+        "locErr_score": [0.0, 0.0, 49.9, 0.0],
+        "evtOrderErr_score": [0.0, 60.0, 0.0, 0.0],
+        "jump_score": [0.0] * 4,
+        "lstm_score": [10.0, 20.0, 80.0, 55.0],
+        "svm_score": [5.0, 10.0, 70.0, 5.0],
+        "ml_combined_score": [8.0, 15.0, 77.123, 30.0],
+        "final_confidence": [4.0, 100.0, 75.5, 25.0],
+        "severity": ["NONE", "HIGH", "MEDIUM", "LOW"],
+        "ml_explanation": ["", "fake", "odd", ""],
+    }
+)
+
+
+def test_the_answer_has_the_names_that_users_know() -> None:
+    answer = json.loads(build_response([SCORED], "F1").model_dump_json(by_alias=True))
+    assert list(answer) == [
+        "fileId",
+        "EventHistory",
+        "epcAnomalyStats",
+        "fileAnomalyStats",
+        "mlSummaryStats",
+    ]
+    assert answer["EventHistory"][1] == {
+        "eventId": "b",
+        "epcCode": "E2",
+        "epcFake": True,
+        "epcFakeScore": 100.0,
+        "epcDup": False,
+        "epcDupScore": 0.0,
+        "locErr": False,
+        "locErrScore": 0.0,
+        "evtOrderErr": True,
+        "evtOrderErrScore": 60.0,
+        "jump": False,
+        "jumpScore": 0.0,
+        "lstmSequenceScore": 20.0,
+        "svmOutlierScore": 10.0,
+        "mlCombinedScore": 15.0,
+        "finalConfidence": 100.0,
+        "severity": "HIGH",
+        "mlExplanation": "fake",
+    }
+    assert answer["epcAnomalyStats"][1] == {
+        "epcCode": "E2",
+        "totalEvents": 1,
+        "epcFakeCount": 1,
+        "epcDupCount": 0,
+        "locErrCount": 0,
+        "evtOrderErrCount": 1,
+        "jumpCount": 0,
+    }
+    assert answer["fileAnomalyStats"]["totalEvents"] == 4
+    assert answer["mlSummaryStats"] == {
+        "totalMLAnomalies": 1,
+        "lstmDetections": 2,
+        "svmDetections": 1,
+        "ruleOnlyDetections": 1,
+        "mlOnlyDetections": 1,
+        "averageConfidence": 87.75,
+    }
+
+
+@pytest.mark.parametrize("size", [1, 3, 10])
+def test_in_chunks_the_answer_is_the_same(size: int) -> None:
+    whole = build_response([SCORED], "F1")
+    chunks = [SCORED[i : i + size] for i in range(0, SCORED.height, size)]
+    assert build_response(chunks, "F1") == whole
+    file = io.StringIO()
+    totals = write_response(file, chunks, "F1")
+    assert json.loads(file.getvalue()) == json.loads(whole.model_dump_json(by_alias=True))
+    assert totals.file_anomaly_stats == whole.file_anomaly_stats
+
+
+def test_without_models_the_learned_scores_are_null() -> None:
+    names = ("lstm_score", "svm_score", "ml_combined_score")
+    bare = SCORED.with_columns(pl.lit(None, pl.Float64).alias(name) for name in names)
+    answer = build_response([bare])
+    assert answer.event_history[0].lstm_sequence_score is None
+    assert answer.ml_summary_stats.total_ml_anomalies == 0
+    assert answer.ml_summary_stats.rule_only_detections == 1
+
+
+def test_no_scans_are_an_answer_too() -> None:
+    answer = build_response([SCORED[:0]])
+    assert answer.event_history == []
+    assert answer.file_anomaly_stats.total_events == 0
+    assert answer.ml_summary_stats.average_confidence == 0.0
+    file = io.StringIO()
+    write_response(file, [])
+    assert json.loads(file.getvalue())["EventHistory"] == []

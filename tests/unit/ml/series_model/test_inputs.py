@@ -1,0 +1,106 @@
+"""Model inputs: relations, finite for everything, and without a memory of single readings."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.series_model.inputs import InputModel, input_schema
+
+FEATURES = MetricFeatureSet(windows=(6, 24, 48), lags=(1, 6))
+START = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+def clock(count):
+    return 1_772_000_000_000_000 + np.arange(count, dtype=np.int64) * 300_000_000
+
+
+def fit(columns):
+    return InputModel.fit(clock(columns["value"].size), columns, FEATURES)
+
+
+def derive(model, columns):
+    return model.derive(clock(columns["value"].size), columns, FEATURES)
+
+
+def columns_of(values, feature_set=FEATURES):
+    frame = pl.DataFrame(
+        {
+            "entity": "h",
+            "metric": "m",
+            "event_time": [START + i * timedelta(minutes=5) for i in range(len(values))],
+            "value": values,
+        },
+        schema_overrides={"value": pl.Float64},
+    )
+    features = feature_set.compute(frame)
+    return {name: features[name].cast(pl.Float64).to_numpy() for name in feature_set.names}
+
+
+def test_inputs_do_not_change_when_the_series_is_shifted_or_scaled():
+    values = np.random.default_rng(0).normal(0, 1, 400).cumsum()
+    for change in (values + 1000.0, values * 64.0):
+        plain, changed = columns_of(values), columns_of(change)
+        a = derive(fit(plain), plain)
+        b = derive(fit(changed), changed)
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_one_strange_reading_is_forgotten_after_the_shortest_window():
+    values = np.random.default_rng(1).normal(50, 1, 400)
+    model = fit(columns_of(values))
+    strange = values.copy()
+    strange[200] += 40.0
+    difference = np.abs(derive(model, columns_of(strange)) - derive(model, columns_of(values))).max(
+        axis=1
+    )
+    assert difference[200] > 1.5
+    assert np.median(difference[207:]) < 0.1
+
+
+def test_a_new_level_becomes_ordinary():
+    rng = np.random.default_rng(2)
+    values = rng.normal(10, 1, 600)
+    model = fit(columns_of(values[:400]))
+    moved = values.copy()
+    moved[400:] += 20.0
+    distance = np.abs(derive(model, columns_of(moved))).max(axis=1)
+    assert distance[400] > 2.0
+    assert np.median(distance[460:]) < 0.7
+
+
+def test_the_model_survives_its_array():
+    columns = columns_of(np.random.default_rng(3).normal(0, 1, 200))
+    model = fit(columns)
+    again = InputModel.from_arrays(model.to_arrays())
+    np.testing.assert_array_equal(derive(again, columns), derive(model, columns))
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from([0.0, 1.0, 0.1]), st.floats(allow_nan=False, allow_infinity=False)
+        ),
+        min_size=1,
+        max_size=60,
+    )
+)
+def test_inputs_are_always_finite(values):
+    columns = columns_of(values)
+    inputs = derive(fit(columns), columns)
+    assert inputs.shape == (len(values), len(input_schema(FEATURES)))
+    assert np.isfinite(inputs).all()
+
+
+@pytest.mark.parametrize("constant", [0.0, 5.0, -1e6])
+def test_a_change_of_a_constant_series_is_far_away(constant):
+    columns = columns_of([constant] * 200)
+    model = fit(columns)
+    changed = columns_of([constant] * 200 + [constant * 1.2 + 1.0])
+    assert np.abs(derive(model, columns)).max() == 0.0
+    assert np.abs(derive(model, changed)[-1]).max() > 3.0

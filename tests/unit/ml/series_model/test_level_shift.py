@@ -1,0 +1,120 @@
+"""Evidence from where a reading lies: lasting, tempered, and only where levels are steady."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from anomaly_platform.ml.features.metrics.batch import microseconds
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.features.metrics.kernels import Ints
+from anomaly_platform.ml.series_model.inputs import Columns, Floats
+from anomaly_platform.ml.series_model.level_shift import PositionModel
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+#: Longer than the training part, so that position is used.
+LONG = MetricFeatureSet(windows=(12, 48, 1000))
+ROWS = 400
+
+
+def columns_of(values: Floats, feature_set: MetricFeatureSet) -> tuple[Ints, Columns]:
+    frame = pl.DataFrame(
+        {
+            "entity": "e",
+            "metric": "m",
+            "event_time": [START + i * timedelta(minutes=5) for i in range(values.size)],
+            "value": values,
+        },
+        schema_overrides={"event_time": pl.Datetime("us", "UTC")},
+    )
+    features = feature_set.compute(frame)
+    return microseconds(features["event_time"]), {
+        name: features[name].to_numpy().astype(np.float64) for name in feature_set.names
+    }
+
+
+def fitted(values: Floats, feature_set: MetricFeatureSet = LONG) -> PositionModel:
+    times, columns = columns_of(values[:ROWS], feature_set)
+    start = int(0.8 * ROWS)
+    model = PositionModel.fit(times, columns, feature_set, start)
+    distances = model.distance(model.places(times, columns, feature_set))[start:]
+    return model.calibrated(distances, np.linspace(0.0, 1.0, distances.size))
+
+
+def noise(rows: int) -> Floats:
+    return np.random.default_rng(5).normal(50.0, 1.0, rows)
+
+
+def test_a_new_level_stays_evidence_until_it_has_filled_half_of_the_longest_window() -> None:
+    values = noise(2400)
+    values[600:] += 10.0
+    model = fitted(values)
+    times, columns = columns_of(values, LONG)
+    worth = model.worth(model.distance(model.places(times, columns, LONG)))
+    assert np.median(worth[620:1000]) > 1.0
+    assert np.median(worth[1800:]) < 1.0
+
+
+def test_levels_that_wander_in_training_lengthen_the_way_to_evidence() -> None:
+    steady, wandering = noise(ROWS), noise(ROWS)
+    wandering += np.linspace(0.0, 20.0, ROWS)
+    assert fitted(steady).slack < 2.0 < fitted(wandering).slack
+
+
+def test_position_is_not_used_where_trailing_windows_are_the_better_reference() -> None:
+    short = MetricFeatureSet(windows=(12, 48, 96))
+    values = noise(ROWS)
+    model = fitted(values, short)
+    times, columns = columns_of(values, short)
+    assert not np.isfinite(model.slack)
+    assert (model.worth(model.distance(model.places(times, columns, short))) == 0.0).all()
+    related = np.full(times.size, 3.0)
+    assert (
+        model.temper(related, model.places(times, columns, short), times, columns, short) == related
+    ).all()
+
+
+def test_a_sensor_that_never_rests_is_frozen_when_it_does() -> None:
+    values = noise(500)
+    values[430:460] = values[430]
+    _, columns = columns_of(values, LONG)
+    frozen = fitted(values).frozen(columns, LONG)
+    assert frozen[445:460].all()
+    assert not frozen[:430].any()
+    assert not frozen[461:].any()
+
+
+def test_a_sensor_that_rests_at_times_is_never_frozen() -> None:
+    values = noise(500)
+    values[100:160] = values[100]
+    values[430:460] = values[430]
+    _, columns = columns_of(values, LONG)
+    assert not fitted(values).frozen(columns, LONG).any()
+
+
+def test_next_to_odd_readings_a_usual_one_is_not_odd() -> None:
+    values = noise(500)
+    values[450] = 90.0
+    model = fitted(values)
+    times, columns = columns_of(values, LONG)
+    tempered = model.temper(
+        np.full(times.size, 9.0), model.places(times, columns, LONG), times, columns, LONG
+    )
+    assert tempered[450] == 9.0
+    assert np.median(tempered[451:462]) == 0.0
+    assert tempered[470:].min() > 0.0
+
+
+def test_arrays_rebuild_the_same_model() -> None:
+    values = noise(ROWS)
+    model = fitted(values)
+    times, columns = columns_of(values, LONG)
+    again = PositionModel.from_arrays(model.to_arrays())
+    assert np.array_equal(
+        model.distance(model.places(times, columns, LONG)),
+        again.distance(again.places(times, columns, LONG)),
+    )
+    assert again.slack == pytest.approx(model.slack)

@@ -1,0 +1,43 @@
+"""Cursors: back to what they were made of, and nothing else."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anomaly_platform.serving.http.cursors import read_cursor, write_cursor
+from anomaly_platform.serving.http.problems import ApiProblem
+
+TYPES = (str, int, dt.datetime, uuid.UUID)
+names = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
+
+
+@given(names, st.integers(-(2**63), 2**63 - 1), st.datetimes(timezones=st.just(dt.UTC)), st.uuids())
+def test_a_cursor_is_read_as_it_was_written(
+    name: str, number: int, time: dt.datetime, identity: uuid.UUID
+) -> None:
+    key = (name, number, time, identity)
+    assert read_cursor("list", write_cursor("list", *key), TYPES) == key
+
+
+@given(st.text())
+def test_anything_else_is_a_problem_of_the_client(text: str) -> None:
+    with pytest.raises(ApiProblem) as caught:
+        read_cursor("list", text, TYPES)
+    assert caught.value.status == 422
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\x00b"])
+def test_a_text_that_no_database_holds_is_refused(text: str) -> None:
+    with pytest.raises(ApiProblem) as caught:
+        read_cursor("list", write_cursor("list", text), (str,))
+    assert caught.value.status == 422
+
+
+def test_a_cursor_of_another_list_is_refused() -> None:
+    with pytest.raises(ApiProblem, match="another list"):
+        read_cursor("list", write_cursor("other", "a"), (str,))

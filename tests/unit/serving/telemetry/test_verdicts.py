@@ -1,0 +1,59 @@
+"""What columns say is what single answers say."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anomaly_platform.ingest.identity import derived_octets
+from anomaly_platform.ingest.online.reading_columns import ReadingColumns
+from anomaly_platform.ingest.online.readings import Reading
+from anomaly_platform.realtime.readings_at_work import answers_of
+from anomaly_platform.realtime.stored_columns import StoredColumns
+from anomaly_platform.serving.http.direct import JsonAnswer
+from anomaly_platform.serving.schemas.telemetry import TelemetryAnswer, members_of, names_in
+from anomaly_platform.serving.telemetry.verdicts import verdicts, written
+from anomaly_platform.streams import IIOT
+
+rows = st.lists(
+    st.tuples(
+        st.integers(0, 2_000_000_000_000_000),
+        st.one_of(st.just(float("nan")), st.floats(0, 1)),
+        st.sampled_from([0, 1, -1]),
+        st.floats(1e-9, 1, exclude_max=True),
+        st.sampled_from(["trained", "insufficient_history", "failed"]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(rows, st.one_of(st.none(), st.integers(1, 9)))
+def test_columns_are_written_as_single_answers_are(
+    said: list[tuple[int, float, int, float, str]], version: int | None
+) -> None:
+    readings = [Reading("pump", "temp", one[0], 1.0) for one in said]
+    columns = ReadingColumns.of(readings)
+    times, scores, decisions, thresholds, statuses = zip(*said, strict=True)
+    stored = StoredColumns(
+        columns,
+        derived_octets(columns.keys, np.array(times)),
+        np.array(scores),
+        np.array(scores),
+        np.array(decisions),
+        np.array(thresholds),
+        statuses,
+        version,
+    )
+    one_by_one = {
+        "accepted": len(said),
+        "refused": 0,
+        "anomalies": decisions.count(1),
+        "readings": verdicts(names_in(None, members_of(IIOT)), readings, answers_of(stored)),
+    }
+    assert json.loads(written(stored)) == json.loads(JsonAnswer(one_by_one).body)
+    TelemetryAnswer.model_validate_json(written(stored))
+    assert written(stored.part(0, 1)).count(b'"event_id"') == 1
