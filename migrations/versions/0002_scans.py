@@ -5,23 +5,18 @@ The statements stand in `migrations/sql/0002`, one file per subject, run in orde
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from alembic import op
+
+from anomaly_platform.storage.postgres.database import run_statements
 
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-_STATEMENTS = Path(__file__).parents[1] / "sql" / revision
-
 
 def upgrade() -> None:
-    # The driver's own connection: these files hold several statements and bare percent signs.
-    connection = op.get_bind().connection.driver_connection
-    for file in sorted(_STATEMENTS.glob("*.sql")):
-        connection.execute(file.read_text(encoding="utf-8"))
+    run_statements(revision)
 
 
 def downgrade() -> None:

@@ -207,6 +207,16 @@ def migrations_config() -> Config:
     raise DatabaseError("this installation lacks its migrations; install the package again")
 
 
+def run_statements(revision: str) -> None:
+    """Run a migration's files, `migrations/sql/<revision>/*.sql`, in order of their names."""
+    from alembic import context
+
+    # The driver's own connection: a file holds several statements and bare percent signs.
+    connection = context.get_bind().connection.driver_connection
+    for file in sorted(Path(context.script.dir, "sql", revision).glob("*.sql")):
+        connection.execute(file.read_text(encoding="utf-8"))  # type: ignore[union-attr]
+
+
 def connect(url: str, *, autocommit: bool = False) -> psycopg.Connection:
     """Open a connection in UTC, or raise :class:`DatabaseError` without the password."""
     try:
