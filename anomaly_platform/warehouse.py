@@ -16,8 +16,6 @@ from anomaly_platform.registry.bundles import Bundles
 from anomaly_platform.registry.mlflow.pending_updates import RegistryMirror
 from anomaly_platform.registry.training_evidence import TrainingEvidence
 from anomaly_platform.registry.training_requests import TrainingRequests
-from anomaly_platform.settings import Settings
-from anomaly_platform.storage.postgres.database import prepare_databases
 from anomaly_platform.storage.postgres.transactions import Transactions
 from anomaly_platform.storage.tables.api_keys import ApiKeys
 from anomaly_platform.storage.tables.drift import DriftStats
@@ -30,7 +28,6 @@ from anomaly_platform.storage.tables.quarantine import Quarantine
 from anomaly_platform.storage.tables.scored_metrics import Scores
 from anomaly_platform.storage.tables.scored_scans import ScanScores
 from anomaly_platform.storage.tables.series import SeriesIndex
-from anomaly_platform.streams.staleness import StreamState
 
 
 class Warehouse:
@@ -39,7 +36,7 @@ class Warehouse:
     Parameters
     ----------
     url : str
-        Of a database whose schema is current; see :func:`open_warehouse`.
+        Of a database whose schema is current; see ``database.prepare_databases``.
 
     Attributes
     ----------
@@ -70,16 +67,6 @@ class Warehouse:
         self.drift = DriftStats(self.transactions)
         self.training_evidence = TrainingEvidence(self.transactions)
 
-    def stream_state(
-        self,
-        stream: str,
-        *,
-        detector: str = "isolation_forest",
-        min_training_samples: int = 100,
-    ) -> StreamState:
-        """Return the watermarks of every day of a stream and of its model, of one moment."""
-        return self.progress.state(stream, detector, min_training_samples)
-
     def account(self, stream: str) -> Account:
         """Count where a stream's rows are, in the tables themselves."""
         return self.progress.account(stream)
@@ -104,23 +91,3 @@ class Warehouse:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def open_warehouse(settings: Settings) -> Warehouse:
-    """Start what has to run, bring the schema up to date where that is ours to do, and connect.
-
-    Parameters
-    ----------
-    settings : Settings
-
-    Returns
-    -------
-    Warehouse
-        To be closed, or used in a ``with`` statement.
-
-    Raises
-    ------
-    DatabaseError
-        When the database cannot be used; the message says what to do.
-    """
-    return Warehouse(prepare_databases(settings).application)

@@ -2,10 +2,8 @@
 
 Belongs here: alerts with their fingerprints, cool-down and resolution, as far as the message that
 somebody will deliver. Does not belong here: who is told and how (``resources.notifier``), nor the
-decision that something is wrong.
-
-The rules stand once, in the SQL functions ``raise_alert`` and ``resolve_alert``, so that a caller
-with an asynchronous connection gets the same ones.
+decision that something is wrong. The rules stand in the SQL functions ``raise_alert`` and
+``resolve_alert``.
 """
 
 from __future__ import annotations
@@ -17,8 +15,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from uuid import UUID
-
-import psycopg
 
 from anomaly_platform.notifications.redaction import Redactor
 from anomaly_platform.storage.postgres.transactions import Connection
@@ -172,14 +168,6 @@ class Outbox:
         made = (self.raise_alert(connection, alert) for alert in ordered)
         return [one for one in made if one is not None]
 
-    async def raise_alert_async(
-        self, connection: psycopg.AsyncConnection[Any], alert: Alert
-    ) -> UUID | None:
-        """Do as :meth:`raise_alert` on an asynchronous connection."""
-        cursor = await connection.execute(_RAISE, self._raising(alert, None))
-        row = await cursor.fetchone()
-        return None if row is None else row[0]
-
     def resolve_alert(
         self,
         connection: Connection,
@@ -196,17 +184,6 @@ class Outbox:
             The message's id; None where nothing was open, or nobody had been told of it.
         """
         row = connection.execute(_RESOLVE, self._resolving(fingerprint, details, now)).fetchone()
-        return None if row is None else row[0]
-
-    async def resolve_alert_async(
-        self,
-        connection: psycopg.AsyncConnection[Any],
-        fingerprint: str,
-        details: Mapping[str, Any],
-    ) -> UUID | None:
-        """Do as :meth:`resolve_alert` on an asynchronous connection."""
-        cursor = await connection.execute(_RESOLVE, self._resolving(fingerprint, details, None))
-        row = await cursor.fetchone()
         return None if row is None else row[0]
 
     def _raising(self, alert: Alert, now: dt.datetime | None) -> dict[str, Any]:

@@ -75,26 +75,6 @@ def merged(feature_set: MetricFeatureSet, times: Ints, values: Floats) -> Series
     return SeriesState.of(feature_set, times[first], values[first])
 
 
-def load_state(platform: Platform, stream: MetricStream, entity: str, metric: str) -> SeriesState:
-    """Return the state of a series as of its newest committed reading, without any lock.
-
-    A series that has a past in the lake and no state yet gets one.
-    """
-    key = (entity, metric)
-    with platform.warehouse.transactions.begin() as connection:
-        row = connection.execute(
-            f"SELECT s.state, tail.times, tail.values FROM series_state s {online.TAIL} "  # noqa: S608
-            "WHERE s.stream = %s AND s.entity = %s AND s.metric = %s AND s.feature_version = %s",
-            (stream.name, entity, metric, stream.features.version),
-        ).fetchone()
-    if row is not None:
-        return read_state(stream.features, *row)
-    states = build_states(platform, stream, [key])
-    if states[key].times.size:
-        store_first_states(platform, stream, states)
-    return states[key]
-
-
 def store_first_states(
     platform: Platform, stream: MetricStream, states: dict[Key, SeriesState]
 ) -> None:

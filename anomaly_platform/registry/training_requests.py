@@ -157,10 +157,6 @@ class TrainingRequests:
         """Return the stream's requests that a run has taken up, the oldest first."""
         return self._where("stream = %s AND status = 'running'", (stream,))
 
-    def finished_since(self, stream: str, since: dt.datetime) -> list[TrainingRequest]:
-        """Return the stream's requests that ended at `since` or later, the oldest first."""
-        return self._where("stream = %s AND finished_at >= %s", (stream, since))
-
     def newest(self, stream: str | None = None, *, limit: int = 50) -> list[TrainingRequest]:
         """Return the newest requests of a stream or of all, the newest first."""
         with (

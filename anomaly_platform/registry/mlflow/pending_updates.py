@@ -96,11 +96,3 @@ class RegistryMirror:
                 (error[:_LONGEST_ERROR], wait, [row.id for row in rows]),
             )
         return wait
-
-    def hurry(self) -> None:
-        """Make everything that waits due now: MLflow answers again."""
-        with self._transactions.begin() as connection:
-            connection.execute(
-                "UPDATE registry_mirror SET next_try_at = now() "
-                "WHERE status = 'waiting' AND next_try_at > now()"
-            )

@@ -89,11 +89,6 @@ class Ingestion:
             await asyncio.to_thread(self._thread.join)
             self._thread = None
 
-    @property
-    def rows_waiting(self) -> int:
-        """Readings that wait for the writer."""
-        return self._rows_waiting
-
     async def ingest(
         self, stream: MetricStream, readings: Sequence[Reading], *, source: Source
     ) -> list[Answer]:

@@ -109,7 +109,7 @@ class Lake:
         LakeFile
             Equal content gives an equal path. On return the file is on disk, whole. Where an
             error ends the frames nothing is left; a writer that is killed leaves a hidden file
-            that :meth:`collect_garbage` clears away.
+            that :meth:`garbage` finds.
 
         Raises
         ------
@@ -269,10 +269,10 @@ class Lake:
             parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         return Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=parent))
 
-    def collect_garbage(
+    def garbage(
         self, referenced: Iterable[str], *, older_than: dt.timedelta = dt.timedelta(days=1)
-    ) -> list[str]:
-        """Delete files that nobody refers to any more.
+    ) -> list[tuple[str, int]]:
+        """Return the files that nobody refers to any more, each with its bytes.
 
         Parameters
         ----------
@@ -282,22 +282,7 @@ class Lake:
         older_than : timedelta
             Age from which a file can be garbage: a younger one may be about to be published, and
             a reader may still be at one that was replaced a moment ago.
-
-        Returns
-        -------
-        list of str
-            What was deleted, relative to the lake.
         """
-        deleted = []
-        for path, _ in self.garbage(referenced, older_than=older_than):
-            self.remove(path)
-            deleted.append(path)
-        return deleted
-
-    def garbage(
-        self, referenced: Iterable[str], *, older_than: dt.timedelta = dt.timedelta(days=1)
-    ) -> list[tuple[str, int]]:
-        """Return what :meth:`collect_garbage` would delete, each file with its bytes."""
         self._fs.invalidate_cache()
         present = self._fs.find(self._absolute(""))
         kept = set(referenced)

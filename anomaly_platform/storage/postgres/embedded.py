@@ -131,17 +131,13 @@ class EmbeddedPostgres:
         EmbeddedPostgresError
             When the server cannot be started, with the end of its log.
         """
-        if self._lease is not None and self._answers():
+        if self._lease is not None and self.is_running():
             return
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._locked():
             self._take_lease()
-            if not self._answers():
+            if not self.is_running():
                 self._start()
-
-    def is_running(self) -> bool:
-        """Return whether the server answers."""
-        return self._answers()
 
     def release(self) -> None:
         """Stop counting this process as a user of the server."""
@@ -190,7 +186,7 @@ class EmbeddedPostgres:
             fcntl.flock(lease, fcntl.LOCK_SH)
             self._lease = lease
 
-    def _answers(self) -> bool:
+    def is_running(self) -> bool:
         """Return whether a server with this data folder takes connections."""
         if not self._socket.exists():
             return False
@@ -217,7 +213,7 @@ class EmbeddedPostgres:
             # Whoever started it was killed while it was still on its way up.
             deadline = time.monotonic() + _START_TIMEOUT_S
             while time.monotonic() < deadline and server_processes(self.data):
-                if self._answers():
+                if self.is_running():
                     return
                 time.sleep(0.2)
         elif self._run([programs / "pg_ctl", "start", "-w", "-t", str(_START_TIMEOUT_S)], user):

@@ -19,10 +19,10 @@ from anomaly_platform.assets.raw_online import claim_batches
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.ingest.online.readings import Reading
+from anomaly_platform.ml.features.metrics.online import SeriesState
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.ingest import Answer, Judge, OnlineIngest
-from anomaly_platform.realtime.series_state import load_state
 from anomaly_platform.sensors.landing import build_landing_sensors, online_batch_due
 from anomaly_platform.storage.tables.progress import Account
 from anomaly_platform.streams import EMS, MetricStream
@@ -139,7 +139,7 @@ def count(platform: Platform, table: str) -> int:
 
 
 def test_a_series_known_from_files_goes_on_where_they_ended(
-    runtime: Runtime, drop: Drop, run: Run
+    load_state: Callable[..., SeriesState], runtime: Runtime, drop: Drop, run: Run
 ) -> None:
     history = readings(0, 2 * 288)
     drop(EMS, "history.csv", as_file(history))
@@ -150,7 +150,11 @@ def test_a_series_known_from_files_goes_on_where_they_ended(
 
 
 def test_readings_go_on_behind_a_file_that_overtook_them(
-    runtime: Runtime, drop: Drop, run: Run, ingest: OnlineIngest
+    load_state: Callable[..., SeriesState],
+    runtime: Runtime,
+    drop: Drop,
+    run: Run,
+    ingest: OnlineIngest,
 ) -> None:
     every = readings(0, 61)
     take(ingest, runtime.platform, every[:20])

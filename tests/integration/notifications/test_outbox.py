@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -192,17 +191,3 @@ def test_whatever_it_is_told_can_be_stored_without_its_secrets(warehouse: Wareho
     assert row is not None
     assert len(row[0]) < 5_000
     assert not any(secret in row[0] for secret in ("hunter2", "hunter3", "known-secret"))
-
-
-def test_an_asynchronous_connection_gets_the_same(warehouse: Warehouse, database_url: str) -> None:
-    async def story() -> list[UUID | None]:
-        outbox = Outbox(HOUR)
-        async with await psycopg.AsyncConnection.connect(database_url) as connection:
-            return [
-                await outbox.raise_alert_async(connection, failed()),
-                await outbox.raise_alert_async(connection, failed()),
-                await outbox.resolve_alert_async(connection, "run_failed/ems/refresh", {}),
-            ]
-
-    assert [one is not None for one in asyncio.run(story())] == [True, False, True]
-    assert [state for state, *_ in told(warehouse)] == ["firing", "resolved"]

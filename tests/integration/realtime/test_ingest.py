@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -22,7 +22,6 @@ from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.ingest import Answer, Judge, OnlineIngest
-from anomaly_platform.realtime.series_state import load_state
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import IIOT
 
@@ -196,7 +195,7 @@ def test_old_events_never_alert(platform: Platform, ingest: OnlineIngest) -> Non
 )
 @given(data=st.data())
 def test_readings_in_any_order_leave_the_state_of_the_batch(
-    platform: Platform, data: st.DataObject
+    load_state: Callable[..., SeriesState], platform: Platform, data: st.DataObject
 ) -> None:
     """Late ones, repeats and contradictions: the state is what the batch would look back on."""
     device = uuid4().hex
@@ -290,7 +289,7 @@ def test_writers_who_take_turns_give_the_scores_of_the_batch(platform: Platform)
 
 
 def test_what_is_taken_in_one_statement_is_read_back(
-    platform: Platform, ingest: OnlineIngest
+    load_state: Callable[..., SeriesState], platform: Platform, ingest: OnlineIngest
 ) -> None:
     """Ids of the sender's, metadata, several readings of one series, out of order."""
     take(ingest, reading(0), reading(0, device="fan"))
@@ -313,7 +312,9 @@ def test_a_late_reading_is_provisional(ingest: OnlineIngest) -> None:
     assert late.reading.provisional
 
 
-def test_two_processes_write_one_series(platform: Platform) -> None:
+def test_two_processes_write_one_series(
+    load_state: Callable[..., SeriesState], platform: Platform
+) -> None:
     """Each has the state in memory, and neither's is right for long."""
     sent = [[reading(2 * n + k, float(n)) for n in range(100)] for k in (0, 1)]
     failures: list[BaseException] = []
@@ -339,7 +340,9 @@ def test_two_processes_write_one_series(platform: Platform) -> None:
     assert state.times.size == 200
 
 
-def test_what_another_process_wrote_is_seen(platform: Platform, ingest: OnlineIngest) -> None:
+def test_what_another_process_wrote_is_seen(
+    load_state: Callable[..., SeriesState], platform: Platform, ingest: OnlineIngest
+) -> None:
     take(ingest, reading(0), reading(0, device="other"))
     take(ingest, reading(1), reading(1, device="other"))
     second = OnlineIngest(platform)
@@ -394,7 +397,9 @@ def test_a_connection_lost_in_a_request_costs_that_one(
     assert outcomes(take(ingest, reading(1), reading(0))) == ["stored", "repeated"]
 
 
-def test_states_of_other_features_are_made_anew(platform: Platform, ingest: OnlineIngest) -> None:
+def test_states_of_other_features_are_made_anew(
+    load_state: Callable[..., SeriesState], platform: Platform, ingest: OnlineIngest
+) -> None:
     take(ingest, *[reading(n, float(n)) for n in range(10)])
     with platform.warehouse.transactions.begin() as connection:
         connection.execute("UPDATE series_state SET feature_version = 'other'")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -13,11 +13,11 @@ from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.test_utils import create_run_for_test
 
 from anomaly_platform.ingest.online.readings import Reading
+from anomaly_platform.ml.features.metrics.online import SeriesState
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.ingest import Judge, OnlineIngest
-from anomaly_platform.realtime.series_state import load_state
 from anomaly_platform.runtime.housekeeping import prune
 from anomaly_platform.runtime.pruning import Pruned
 from anomaly_platform.settings import Settings
@@ -178,7 +178,7 @@ def test_old_rows_go_and_those_that_still_matter_stay(
 
 
 def test_readings_that_a_batch_has_go_and_may_be_sent_again(
-    platform: Platform, instance: DagsterInstance
+    load_state: Callable[..., SeriesState], platform: Platform, instance: DagsterInstance
 ) -> None:
     scorer = OnlineScorer(FleetScorer.without_models(IIOT.features, alpha=0.001, threshold=0.7))
     judge = Judge(None, scorer, 0.7)

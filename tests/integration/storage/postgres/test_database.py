@@ -32,7 +32,7 @@ from anomaly_platform.storage.postgres.database import (
 )
 from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
 from anomaly_platform.storage.postgres.transactions import Transactions
-from anomaly_platform.warehouse import open_warehouse
+from anomaly_platform.warehouse import Warehouse
 
 pytestmark = pytest.mark.integration
 
@@ -71,7 +71,7 @@ def test_embedded_mode_needs_nothing(embedded: Settings) -> None:
         assert connection.info.dbname == "dagster"
     assert prepare_databases(embedded) == urls, "a second time changes nothing"
     check_current(embedded)
-    with open_warehouse(embedded) as warehouse:
+    with Warehouse(urls.application) as warehouse:
         assert warehouse.server_version().startswith("18")
 
 
@@ -141,9 +141,9 @@ def test_a_role_without_superuser_rights_can_do_everything(
     url = as_role(empty_database_url, role)
     settings = get_settings(home=tmp_path, database_url=url, dagster_database=name)
     upgrade(settings)
-    with open_warehouse(settings) as warehouse:
+    with Warehouse(prepare_databases(settings).application) as warehouse:
         warehouse.scores.ensure_stream_tables("pumps", entity_field="pump")
-        assert warehouse.stream_state("pumps").days == []
+        assert warehouse.progress.state("pumps", "isolation_forest", 100).days == []
 
 
 @pytest.mark.parametrize("where", ["127.0.0.1:1", "no-such-host.invalid"])

@@ -44,7 +44,7 @@ def score(warehouse: Warehouse, offset: int, watermark: int) -> None:
 
 
 def stale(warehouse: Warehouse, lookback_days: int = 1) -> dict[int, int]:
-    state = warehouse.stream_state("ems")
+    state = warehouse.progress.state("ems", "isolation_forest", 100)
     needed = input_watermarks(state.days, lookback_days)
     return {(day - DAY).days: needed[day] for day in stale_scored_days(state, lookback_days)}
 

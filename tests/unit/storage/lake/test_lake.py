@@ -146,7 +146,7 @@ def test_memory_is_bounded_by_row_groups_not_by_the_file(tmp_path: Path) -> None
 
 def test_probe(lake: Lake) -> None:
     lake.probe()
-    assert lake.collect_garbage([], older_than=dt.timedelta(0)) == []
+    assert lake.garbage([], older_than=dt.timedelta(0)) == []
 
 
 def test_a_folder_is_published_once_and_fetched(lake: Lake, tmp_path: Path) -> None:
@@ -184,9 +184,10 @@ def test_garbage_is_what_is_old_and_unreferenced(lake: Lake, tmp_path: Path) -> 
     (folder / "manifest.json").write_text("{}")
     lake.publish_folder(folder, "models/ems/1")
     time.sleep(0.05)
-    assert lake.collect_garbage([kept], older_than=dt.timedelta(hours=1)) == []
-    deleted = lake.collect_garbage([kept, "models/ems/1"], older_than=dt.timedelta(0))
-    assert deleted == [replaced]
+    assert lake.garbage([kept], older_than=dt.timedelta(hours=1)) == []
+    found = lake.garbage([kept, "models/ems/1"], older_than=dt.timedelta(0))
+    assert [path for path, _ in found] == [replaced]
+    lake.remove(replaced)
     assert lake.exists(kept)
     assert not lake.exists(replaced)
     assert lake.exists("models/ems/1/manifest.json")
@@ -199,5 +200,5 @@ def test_references_are_asked_for_after_the_files_are_listed(lake: Lake) -> None
         published.append(lake.write("s", "ems", "d", [frame(0, 5)]).path)
         yield from ()
 
-    assert lake.collect_garbage(referenced(), older_than=dt.timedelta(0)) == []
+    assert lake.garbage(referenced(), older_than=dt.timedelta(0)) == []
     assert lake.exists(published[0])
