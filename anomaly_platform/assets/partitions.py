@@ -66,15 +66,3 @@ def contiguous_spans(days: Iterable[date]) -> list[tuple[date, date]]:
     firsts = [ordered[0], *(b for _, b in breaks)]
     lasts = [*(a for a, _ in breaks), ordered[-1]]
     return list(zip(firsts, lasts, strict=True))
-
-
-def widen(days: Iterable[date], lookback_days: int, last: date) -> list[date]:
-    """Return `days` and the `lookback_days` days after each, none after `last`."""
-    return sorted(
-        {
-            day + timedelta(days=n)
-            for day in days
-            for n in range(lookback_days + 1)
-            if day + timedelta(days=n) <= last
-        }
-    )

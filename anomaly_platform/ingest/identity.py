@@ -11,7 +11,6 @@ two times never share an id.
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
 from functools import lru_cache
 from typing import Final
 from uuid import UUID
@@ -61,23 +60,6 @@ def derive_event_ids(frame: pl.DataFrame, key: list[str]) -> pl.Series:
     rows = digests.astype(np.uint64)[numbered["__group"].to_numpy() - 1]
     times = frame["event_time"].dt.epoch("us").to_numpy().view(np.uint64)
     return _uuids(rows[:, 0], rows[:, 1], times)
-
-
-def derive_event_id(event_time: datetime, *key: str | None) -> str:
-    """Derive the id of one event; the same as in `derive_event_ids`.
-
-    Parameters
-    ----------
-    event_time
-        With a time zone.
-    key
-        The other parts of the natural key, in the stream's order (entity, metric).
-    """
-    frame = pl.DataFrame(
-        {f"part_{place}": [part] for place, part in enumerate(key)},
-        schema={f"part_{place}": pl.String for place in range(len(key))},
-    ).with_columns(event_time=pl.lit(event_time).cast(pl.Datetime("us", "UTC")))
-    return str(derive_event_ids(frame, frame.columns[:-1]).item())
 
 
 def derived_ids(keys: Sequence[tuple[str, str]], times: Sequence[int]) -> list[UUID]:

@@ -11,14 +11,11 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from anomaly_platform.ingest.event_days import check_timezone
 from anomaly_platform.ingest.files.sources import FileSource, UnreadableFile, rewindable
-
-SIDECAR_SUFFIX: Final = ".mapping.json"
 
 Fields = Mapping[str, Sequence[str]]
 """Canonical field → the names under which a column of a file is recognised as it, best first."""
@@ -209,12 +206,6 @@ class ColumnMapping:
             raise MappingError("the mapping's time zone or decimal sign is not valid")
         return cls(columns, constants, tuple(sorted(set(ignore))), timezone, decimal)
 
-    def write_sidecar(self, data_file: Path) -> Path:
-        """Write the mapping beside a data file, as ``<name>.mapping.json``; return where."""
-        path = sidecar_path(data_file)
-        path.write_text(self.to_json() + "\n", encoding="utf-8")
-        return path
-
     def resolve(self, fields: Fields) -> tuple[dict[str, str], dict[str, str]]:
         """Return the mapping in canonical fields: field → column, and field → constant.
 
@@ -240,27 +231,6 @@ class ColumnMapping:
                 raise MappingError(f"{name!r} is set twice")
             fixed[target] = text
         return by_field, fixed
-
-
-def sidecar_path(data_file: Path) -> Path:
-    """Return where the mapping of a data file is looked for."""
-    return data_file.with_name(data_file.name + SIDECAR_SUFFIX)
-
-
-def read_sidecar(data_file: Path) -> ColumnMapping:
-    """Return the mapping that lies beside a data file; an empty one where there is none.
-
-    Raises
-    ------
-    MappingError
-        When the file is there and cannot be understood.
-    """
-    path = sidecar_path(data_file)
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        return ColumnMapping()
-    return ColumnMapping.from_json(text)
 
 
 def content_digest(

@@ -272,16 +272,6 @@ class Severity(StrEnum):
     HIGH = "HIGH"
 
 
-def iiot_view(score: npt.ArrayLike, threshold: float = THRESHOLD) -> FloatArray:
-    """Return the score as the IIoT stream shows it: in -1…1, an anomaly at 0 and below.
-
-    (t - s) / t below the threshold t, -(s - t) / (1 - t) from it on.
-    """
-    s, t = _view_inputs(score, threshold)
-    # Nothing lies below 0 or, of scores, at 1: what is divided by 1 there is not chosen.
-    return np.where(s < t, (t - s) / (t or 1.0), -(s - t) / ((1.0 - t) or 1.0))
-
-
 def barcode_view(score: npt.ArrayLike, threshold: float = THRESHOLD) -> FloatArray:
     """Return the score as the barcode stream shows it: 0-100, an anomaly from 50 on.
 
@@ -289,18 +279,6 @@ def barcode_view(score: npt.ArrayLike, threshold: float = THRESHOLD) -> FloatArr
     """
     s, t = _view_inputs(score, threshold)
     return np.where(s < t, 50.0 * s / (t or 1.0), 50.0 + 50.0 * (s - t) / ((1.0 - t) or 1.0))
-
-
-def severity(score: float, threshold: float = THRESHOLD) -> Severity:
-    """Return the severity of one score in [0, 1]: LOW, MEDIUM, HIGH from 20, 50, 80 of 100 on."""
-    percent = float(barcode_view(score, threshold)[0])
-    if percent >= 80.0:
-        return Severity.HIGH
-    if percent >= 50.0:
-        return Severity.MEDIUM
-    if percent >= 20.0:
-        return Severity.LOW
-    return Severity.NONE
 
 
 def _view_inputs(score: npt.ArrayLike, threshold: float) -> tuple[FloatArray, float]:

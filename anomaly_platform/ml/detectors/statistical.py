@@ -1,8 +1,7 @@
 """Z-score, IQR and MAD rules: three classical views of one value, and the fallback.
 
-Two uses. As *detectors* they are fitted on one column and compare with that history for ever. As
-*stateless functions* they compare a reading with the statistics of its own trailing window, which
-a feature row carries; so they serve wherever no model does, from 30 readings on.
+They compare a reading with the statistics of its own trailing window, which a feature row carries;
+so they serve wherever no model does, from 30 readings on.
 
 The three scores and how they are put on one scale (the standard deviations of a normal variable):
 
@@ -19,17 +18,13 @@ standard deviations stands in for them. Where all of the history is one value, t
 scores 0 and any other 1,000.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
 
 import numpy as np
-import numpy.typing as npt
 
-from anomaly_platform.ml.detectors.base import Arrays, FloatArray, as_matrix
+from anomaly_platform.ml.detectors.base import FloatArray
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-
-Rule = Literal["z_score", "iqr", "mad", "combined"]
 
 MIN_COUNT = 30
 """Readings that the trailing window must hold before anything is said."""
@@ -38,9 +33,6 @@ EXTREME = 1000.0
 """The largest score: what a change of a constant gets."""
 
 P_FLOOR = 1e-12
-
-TAIL_FLOOR = 0.5
-"""Smallest scale of a calibrated tail, in standard deviations."""
 
 _MAD_TO_SIGMA = 1.4826
 _QUARTILE = 0.6745
@@ -197,88 +189,3 @@ def _ratio(distance: FloatArray, spread: FloatArray) -> FloatArray:
     """Return distance / spread in 0 to 1,000, where 0 / 0 is 0."""
     quotient = np.where(distance > 0.0, distance / spread, 0.0)
     return np.where(np.isnan(quotient), EXTREME, np.minimum(quotient, EXTREME))
-
-
-class StatisticalDetector:
-    """One of the rules, or their combination, fitted on one column.
-
-    Parameters
-    ----------
-    rule
-        Which score is the raw score.
-    feature_schema
-        The name of the column.
-    """
-
-    tail_floor: float = TAIL_FLOOR
-
-    def __init__(self, rule: Rule = "combined", feature_schema: Sequence[str] = ("value",)) -> None:
-        if len(feature_schema) != 1:
-            msg = f"the statistical rules take one feature, got {len(feature_schema)}"
-            raise ValueError(msg)
-        if rule not in get_args(Rule):
-            msg = f"unknown rule {rule!r}; there are {', '.join(get_args(Rule))}"
-            raise ValueError(msg)
-        self.rule = rule
-        self.feature_schema = tuple(feature_schema)
-        self._history: FloatArray | None = None
-
-    @property
-    def history(self) -> WindowStatistics:
-        """What was learned.
-
-        Raises
-        ------
-        RuntimeError
-            Before `fit`.
-        """
-        if self._history is None:
-            raise RuntimeError("the rule is not fitted yet; call fit first")
-        return WindowStatistics(*self._history)
-
-    def fit(self, X: npt.ArrayLike, *, seed: int) -> Self:  # noqa: ARG002 - nothing is drawn
-        """Fit on values (n, 1), n >= 30.
-
-        Raises
-        ------
-        ValueError
-            When there are fewer than 30 values.
-        NonFiniteInputError
-            When a value is NaN or infinite.
-        """
-        values = as_matrix(X, self.feature_schema)[:, 0]
-        if values.size < MIN_COUNT:
-            msg = f"the statistical rules need {MIN_COUNT} values, got {values.size}"
-            raise ValueError(msg)
-        with np.errstate(over="ignore", invalid="ignore"):
-            q25, median, q75 = np.quantile(values, (0.25, 0.5, 0.75))
-            mad = np.median(np.abs(values - median))
-            moments = (values.mean(), values.std(), q25, q75, median, mad, float(values.size))
-        self._history = np.array(moments, dtype=np.float64)
-        return self
-
-    def score(self, X: npt.ArrayLike) -> FloatArray:
-        """Raw scores (n,) of values (n, 1), higher = more anomalous, 0 to 1,000."""
-        history = self.history
-        scores = statistical_scores(as_matrix(X, self.feature_schema)[:, 0], history)
-        by_rule = {
-            "z_score": scores.z,
-            "iqr": scores.iqr,
-            "mad": scores.mad,
-            "combined": scores.raw,
-        }
-        return by_rule[self.rule]
-
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the statistics (7,) and the rule (1,), by its place among the rules."""
-        if self._history is None:
-            raise RuntimeError("the rule is not fitted yet; call fit first")
-        place = get_args(Rule).index(self.rule)
-        return {"statistics": self._history, "rule": np.array([place], dtype=np.uint8)}
-
-    @classmethod
-    def from_arrays(cls, arrays: Arrays, feature_schema: Sequence[str]) -> Self:
-        """Rebuild a fitted rule from what `to_arrays` gave."""
-        detector = cls(get_args(Rule)[int(arrays["rule"][0])], feature_schema)
-        detector._history = np.array(arrays["statistics"], dtype=np.float64)
-        return detector

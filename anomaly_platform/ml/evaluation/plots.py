@@ -21,8 +21,6 @@ from anomaly_platform.ml.evaluation.drawing import (
     INK,
     LABELLED,
     MEASURED,
-    PALETTE,
-    Axes,
     date_axis,
     decisions,
     heat_map,
@@ -273,61 +271,6 @@ def quality_curves(
         return png(figure)
 
 
-def monitoring_overview(
-    days: ArrayLike,
-    *,
-    readings: ArrayLike,
-    quarantined: ArrayLike,
-    anomaly_rate: ArrayLike,
-    psi: Mapping[str, ArrayLike],
-    title: str = "",
-) -> bytes:
-    """Draw a stream's days: volume and quarantine, anomaly rate, drift of its features.
-
-    Parameters
-    ----------
-    days : array_like of datetime64, shape (n,)
-        Rising.
-    readings, quarantined : array_like of float, shape (n,)
-        Rows a day.
-    anomaly_rate : array_like of float, shape (n,)
-        In [0, 1]; NaN leaves a gap.
-    psi : mapping of str to array_like of float, shape (n,)
-        Drift per feature, at least 0; the six that drifted furthest are drawn in colour.
-    title : str
-        Text above all.
-
-    Returns
-    -------
-    bytes
-        A PNG.
-    """
-    clock = timestamps(days)
-    with style():
-        figure, (volume, rate, drift) = panels(3, heights=(1.2, 1, 1.3), size=(10, 7), shared=True)
-        width = np.timedelta64(20, "h")
-        volume.bar(clock, _floats(readings), width=width, color=MEASURED, label="validated")
-        volume.bar(
-            clock,
-            _floats(quarantined),
-            width=width,
-            bottom=_floats(readings),
-            color=FLAGGED,
-            label="quarantined",
-        )
-        volume.set(title="Readings a day", ylabel="rows")
-        volume.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        legend_above(volume, 0)
-        rate.plot(clock, 100 * _floats(anomaly_rate), color=FLAGGED, marker="o", markersize=3)
-        rate.set(title="Share of readings flagged", ylabel="%")
-        rate.set_ylim(bottom=0)
-        _drift_lines(drift, clock, psi)
-        date_axis(drift)
-        if title:
-            figure.suptitle(title, x=0.01, ha="left", fontweight="bold", color=INK)
-        return png(figure)
-
-
 def loss_curves(
     training: ArrayLike, validation: ArrayLike, *, title: str = "", unit: str = "nats per event"
 ) -> bytes:
@@ -356,25 +299,6 @@ def loss_curves(
         axes.set(xlabel="epoch", ylabel=f"loss ({unit})", title=title)
         axes.legend()
         return png(figure)
-
-
-def _drift_lines(axes: Axes, clock: NDArray[np.datetime64], psi: Mapping[str, ArrayLike]) -> None:
-    curves = {name: _floats(values) for name, values in psi.items()}
-    highest = {
-        name: float(np.nanmax(curve)) if np.isfinite(curve).any() else 0.0
-        for name, curve in curves.items()
-    }
-    first = sorted(highest, key=lambda name: -highest[name])[: len(PALETTE)]
-    for name, curve in curves.items():
-        if name not in first:
-            axes.plot(clock, curve, color="#d5dadf", linewidth=0.8)
-    for color, name in zip(PALETTE, first, strict=False):
-        axes.plot(clock, curves[name], color=color, marker="o", markersize=2.5, label=name)
-    axes.axhline(0.25, color=GUIDE, linestyle="--", linewidth=1)
-    axes.set(title="Drift against training (PSI; much from 0.25 on)", ylabel="PSI")
-    axes.set_ylim(bottom=0, top=max(0.3, 1.1 * max(highest.values(), default=0.0)))
-    if first:
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _floats(values: ArrayLike) -> FloatArray:

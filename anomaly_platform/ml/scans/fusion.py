@@ -48,7 +48,6 @@ Floats = npt.NDArray[np.float64]
 T = TypeVar("T")
 
 RULES, LSTM, SVM = "rules", "lstm", "svm"
-DETECTORS: Final = (RULES, LSTM, SVM)
 LEARNED: Final = (LSTM, SVM)
 CERTAIN_FROM: Final = 50.0
 """A rule that fires (B4: from 50 on) is certain: no silence of the others lowers its score."""

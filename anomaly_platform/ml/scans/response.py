@@ -180,23 +180,10 @@ class ResponseBuilder:
         )
 
 
-def build_response(chunks: Iterable[pl.DataFrame], file_id: str | None = None) -> BarcodeResponse:
-    """Build the whole answer in memory; for requests of ordinary size."""
-    builder = ResponseBuilder(file_id)
-    history = [verdict for chunk in chunks for verdict in builder.add(chunk)]
-    return BarcodeResponse(
-        file_id=file_id,
-        event_history=history,
-        epc_anomaly_stats=list(builder.epc_stats()),
-        file_anomaly_stats=builder.file_stats(),
-        ml_summary_stats=builder.ml_stats(),
-    )
-
-
 def write_response(
     file: IO[str], chunks: Iterable[pl.DataFrame], file_id: str | None = None
 ) -> BarcodeTotals:
-    """Write the answer as JSON while the chunks come in; the same text as `build_response`'s."""
+    """Write the answer as JSON while the chunks come in; `BarcodeResponse` is its form."""
     builder = ResponseBuilder(file_id)
     file.write(f'{{"fileId":{json.dumps(file_id, ensure_ascii=False)},"EventHistory":[')
     _write_all(file, (verdict for chunk in chunks for verdict in builder.add(chunk)))

@@ -1,7 +1,4 @@
-"""The one score as each kind of client sees it, a number at a time.
-
-The same formulas as ``ml.calibration.iiot_view``, which takes arrays; a test holds them equal.
-"""
+"""The one score as each kind of client sees it, a number at a time."""
 
 from __future__ import annotations
 
@@ -19,11 +16,6 @@ def signed_score(score: float, threshold: float) -> float:
     if score < threshold:
         return (threshold - score) / threshold
     return -(score - threshold) / (1.0 - threshold)
-
-
-def confidence(score: float, threshold: float) -> float:
-    """Return the distance of a score from the threshold: 0 at it, 1 at the end of the scale."""
-    return abs(signed_score(score, threshold))
 
 
 def prediction(is_anomaly: bool | None) -> int | None:

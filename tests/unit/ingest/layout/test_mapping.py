@@ -9,8 +9,6 @@ from anomaly_platform.ingest.layout.mapping import (
     ColumnMapping,
     MappingError,
     content_digest,
-    read_sidecar,
-    sidecar_path,
 )
 
 
@@ -64,15 +62,9 @@ def test_contradictions_are_named(mapping, complaint):
         mapping.resolve(METRIC_FIELDS)
 
 
-def test_a_sidecar_is_read_as_it_was_written(tmp_path):
-    data = tmp_path / "a.csv.gz"
+def test_a_mapping_is_read_as_it_was_written():
     mapping = ColumnMapping({"é": "value"}, {"device_id": "x"}, ("y",), "Europe/Paris", ",")
-    assert mapping.write_sidecar(data) == sidecar_path(data) == tmp_path / "a.csv.gz.mapping.json"
-    assert read_sidecar(data) == mapping
-
-
-def test_without_a_sidecar_nothing_is_said(tmp_path):
-    assert read_sidecar(tmp_path / "a.csv") == ColumnMapping()
+    assert ColumnMapping.from_json(mapping.to_json()) == mapping
 
 
 def test_a_person_may_write_less():
@@ -88,7 +80,7 @@ def test_a_person_may_write_less():
         *('{"set": {"a": null}}', "[" * 10_000, b"\xff"),
     ],
 )
-def test_a_sidecar_that_cannot_be_understood(text):
+def test_a_mapping_that_cannot_be_understood(text):
     with pytest.raises(MappingError):
         ColumnMapping.from_json(text)
 

@@ -11,12 +11,9 @@ from anomaly_platform.ml.calibration.conformal import (
     THRESHOLD,
     Calibration,
     CalibrationError,
-    Severity,
     barcode_view,
-    iiot_view,
     p_of_score,
     score_of_p,
-    severity,
 )
 
 FINITE = st.floats(-1e6, 1e6)
@@ -196,33 +193,22 @@ def test_alpha_has_a_range(bad):
 @pytest.mark.parametrize("bad", [-0.1, 1.1, float("nan")])
 def test_a_view_has_a_threshold_of_the_scale(bad):
     with pytest.raises(CalibrationError, match="threshold"):
-        iiot_view(0.5, bad)
+        barcode_view(0.5, bad)
 
 
-@pytest.mark.parametrize("view", [iiot_view, barcode_view])
 @pytest.mark.parametrize("threshold", [0.0, 1.0])
-def test_the_ends_of_the_scale_are_thresholds(view, threshold):
+def test_the_ends_of_the_scale_are_thresholds(threshold):
     scores = np.array([0.0, 0.5, 1.0])
-    shown = view(scores, threshold)
-    flagged = shown <= 0.0 if view is iiot_view else shown >= 50.0
-    assert (flagged == (scores >= threshold)).all()
+    assert ((barcode_view(scores, threshold) >= 50.0) == (scores >= threshold)).all()
 
 
 @given(st.floats(0, 1), st.floats(0.05, 0.95))
 @settings(deadline=None)
-def test_views_agree_on_what_is_flagged(score, threshold):
-    flagged = score >= threshold
-    iiot = iiot_view(score, threshold)[0]
+def test_the_view_agrees_on_what_is_flagged(score, threshold):
     percent = barcode_view(score, threshold)[0]
-    assert -1.0 <= iiot <= 1.0
     assert 0.0 <= percent <= 100.0
-    assert (iiot <= 0.0) == flagged
-    assert (percent >= 50.0) == flagged or percent == pytest.approx(50.0)
-    assert (severity(score, threshold) in {Severity.MEDIUM, Severity.HIGH}) == (percent >= 50.0)
+    assert (percent >= 50.0) == (score >= threshold) or percent == pytest.approx(50.0)
 
 
-def test_views_have_the_documented_corners():
-    assert iiot_view([0.0, 0.7, 1.0]).tolist() == [1.0, 0.0, -1.0]
+def test_the_view_has_the_documented_corners():
     assert barcode_view([0.0, 0.35, 0.7, 1.0]) == pytest.approx([0.0, 25.0, 50.0, 100.0])
-    names = [severity(s) for s in (0.0, 0.3, 0.7, 0.9)]
-    assert names == [Severity.NONE, Severity.LOW, Severity.MEDIUM, Severity.HIGH]

@@ -18,7 +18,6 @@ from anomaly_platform.ml.detectors.base import (
 )
 from anomaly_platform.ml.detectors.isolation_forest import IsolationForest
 from anomaly_platform.ml.detectors.one_class_svm import OneClassSVM, SvmSearch
-from anomaly_platform.ml.detectors.statistical import StatisticalDetector
 
 THREE = ("load", "latency", "errors")
 
@@ -26,10 +25,6 @@ ONE_SVM = SvmSearch(nu=(0.1,), gamma=("scale",), kernel=("rbf",), rows=60, folds
 
 DETECTORS: dict[str, Callable[[], Detector]] = {
     "isolation_forest": lambda: IsolationForest(THREE),
-    "z_score": lambda: StatisticalDetector("z_score"),
-    "iqr": lambda: StatisticalDetector("iqr"),
-    "mad": lambda: StatisticalDetector("mad"),
-    "statistical": lambda: StatisticalDetector("combined"),
     "one_class_svm": lambda: OneClassSVM(THREE, search=ONE_SVM),
 }
 

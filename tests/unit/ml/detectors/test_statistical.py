@@ -1,7 +1,5 @@
 """Z-score, IQR and MAD: textbook values, the fallback from trailing windows, constants."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +9,6 @@ from scipy import stats
 from anomaly_platform.ml.detectors.statistical import (
     EXTREME,
     P_FLOOR,
-    StatisticalDetector,
     WindowStatistics,
     fallback_scores,
     sigma_p_value,
@@ -127,36 +124,3 @@ def test_the_fallback_reads_the_largest_window():
     expected = statistical_scores(columns["value"], past)
     assert found.raw.tolist()[:2] == expected.raw.tolist()[:2]
     assert found.p_value[1] < 0.01 < found.p_value[0]
-
-
-def test_a_detector_scores_as_the_functions_do():
-    value = np.array([[62.0], [50.0]])
-    expected = statistical_scores(value[:, 0], history(NORMAL))
-    for rule, score in (
-        ("z_score", expected.z),
-        ("iqr", expected.iqr),
-        ("mad", expected.mad),
-        ("combined", expected.raw),
-    ):
-        detector = StatisticalDetector(rule).fit(NORMAL[:, None], seed=0)
-        assert detector.score(value).tolist() == score.tolist()
-        again = StatisticalDetector.from_arrays(detector.to_arrays(), ["value"])
-        assert again.rule == rule
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: StatisticalDetector("magic"), "unknown rule"),
-        (lambda: StatisticalDetector(feature_schema=("a", "b")), "one feature"),
-        (lambda: StatisticalDetector().fit(NORMAL[:29, None], seed=0), "need 30 values"),
-    ],
-)
-def test_refuses(make: Callable[[], object], message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-def test_refuses_to_store_before_fit():
-    with pytest.raises(RuntimeError, match="fit"):
-        StatisticalDetector().to_arrays()

@@ -101,20 +101,3 @@ def test_quality_curves_mark_the_live_threshold(series):
     assert rgb(drawing.FLAGGED) in colours(marked)
     assert rgb(drawing.FLAGGED) not in colours(plots.quality_curves(labels, scores))
     size(plots.quality_curves(labels, scores, flags=np.zeros(600, dtype=bool)))
-
-
-def test_monitoring_overview():
-    days = np.arange("2025-01-01", "2025-01-11", dtype="datetime64[D]")
-    rng = np.random.default_rng(0)
-    psi = {f"feature_{i}": rng.gamma(2, 0.05, 10) for i in range(9)}
-    psi["never known"] = np.full(10, np.nan)
-    size(
-        plots.monitoring_overview(
-            days,
-            readings=rng.integers(900, 1000, 10),
-            quarantined=rng.integers(0, 20, 10),
-            anomaly_rate=rng.random(10) / 50,
-            psi=psi,
-            title="iiot",
-        )
-    )

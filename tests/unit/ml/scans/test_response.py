@@ -6,7 +6,7 @@ import json
 import polars as pl
 import pytest
 
-from anomaly_platform.ml.scans.response import build_response, write_response
+from anomaly_platform.ml.scans.response import BarcodeResponse, write_response
 
 SCORED = pl.DataFrame(
     {
@@ -27,8 +27,14 @@ SCORED = pl.DataFrame(
 )
 
 
+def written(chunks: list[pl.DataFrame], file_id: str | None = None) -> str:
+    file = io.StringIO()
+    write_response(file, chunks, file_id)
+    return file.getvalue()
+
+
 def test_the_answer_has_the_names_that_users_know() -> None:
-    answer = json.loads(build_response([SCORED], "F1").model_dump_json(by_alias=True))
+    answer = json.loads(written([SCORED], "F1"))
     assert list(answer) == [
         "fileId",
         "EventHistory",
@@ -78,9 +84,8 @@ def test_the_answer_has_the_names_that_users_know() -> None:
 
 @pytest.mark.parametrize("size", [1, 3, 10])
 def test_in_chunks_the_answer_is_the_same(size: int) -> None:
-    whole = build_response([SCORED], "F1")
+    whole = BarcodeResponse.model_validate_json(written([SCORED], "F1"))
     chunks = [SCORED[i : i + size] for i in range(0, SCORED.height, size)]
-    assert build_response(chunks, "F1") == whole
     file = io.StringIO()
     totals = write_response(file, chunks, "F1")
     assert json.loads(file.getvalue()) == json.loads(whole.model_dump_json(by_alias=True))
@@ -90,17 +95,15 @@ def test_in_chunks_the_answer_is_the_same(size: int) -> None:
 def test_without_models_the_learned_scores_are_null() -> None:
     names = ("lstm_score", "svm_score", "ml_combined_score")
     bare = SCORED.with_columns(pl.lit(None, pl.Float64).alias(name) for name in names)
-    answer = build_response([bare])
+    answer = BarcodeResponse.model_validate_json(written([bare]))
     assert answer.event_history[0].lstm_sequence_score is None
     assert answer.ml_summary_stats.total_ml_anomalies == 0
     assert answer.ml_summary_stats.rule_only_detections == 1
 
 
 def test_no_scans_are_an_answer_too() -> None:
-    answer = build_response([SCORED[:0]])
+    answer = BarcodeResponse.model_validate_json(written([SCORED[:0]]))
     assert answer.event_history == []
     assert answer.file_anomaly_stats.total_events == 0
     assert answer.ml_summary_stats.average_confidence == 0.0
-    file = io.StringIO()
-    write_response(file, [])
-    assert json.loads(file.getvalue())["EventHistory"] == []
+    assert json.loads(written([]))["EventHistory"] == []

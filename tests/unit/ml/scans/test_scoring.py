@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -19,7 +20,7 @@ from anomaly_platform.ml.detectors.sequence_lstm.parameters import TrainingParam
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 from anomaly_platform.ml.features.scans.reference import ScanReference
 from anomaly_platform.ml.scans.fusion import BarcodeFusion
-from anomaly_platform.ml.scans.response import build_response
+from anomaly_platform.ml.scans.response import write_response
 from anomaly_platform.ml.scans.scoring import (
     SCORE_COLUMNS,
     BarcodeModels,
@@ -109,7 +110,7 @@ def test_without_models_there_are_rules_and_no_error(
     scored = BarcodeModels(models.rules).score(features)
     assert scored["lstm_score"].null_count() == scored.height
     assert scored["final_confidence"].max() >= 50  # type: ignore[operator]
-    assert build_response([scored]).file_anomaly_stats.total_events == scored.height
+    assert write_response(io.StringIO(), [scored]).file_anomaly_stats.total_events == scored.height
 
 
 def test_one_model_is_enough(models: BarcodeModels, features: pl.DataFrame) -> None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomaly_platform.ml.calibration.conformal import iiot_view
-from anomaly_platform.serving.predict.scales import confidence, prediction, signed_score
+from anomaly_platform.serving.predict.scales import prediction, signed_score
 
 scores = st.floats(0.0, 0.999999)
 thresholds = st.floats(0.01, 0.99)
 
 
 @given(scores, thresholds)
-def test_it_is_what_the_library_says_of_arrays(score: float, threshold: float) -> None:
+def test_an_anomaly_is_at_zero_and_below(score: float, threshold: float) -> None:
     signed = signed_score(score, threshold)
-    assert signed == iiot_view(score, threshold)[0]
+    assert -1.0 <= signed <= 1.0
     assert (signed <= 0) is (score >= threshold)
-    assert 0.0 <= confidence(score, threshold) <= 1.0
+
+
+def test_it_has_the_documented_corners() -> None:
+    assert [signed_score(score, 0.7) for score in (0.0, 0.7, 1.0)] == [1.0, 0.0, -1.0]
 
 
 def test_the_ends_of_the_scale_of_thresholds_divide_by_nothing() -> None:
