@@ -14,9 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from nab import probation_rows, windows_of
 from numpy.typing import NDArray
-
-from anomaly_platform.ml.nab import probation_rows, windows_of
 
 SKAB_TRAIN_ROWS = 400
 

@@ -21,6 +21,14 @@ import numpy as np
 import quality_tables as tables
 from baselines import BASELINES, scored
 from corpora import Case, nab, servers, skab
+from nab import (
+    LOW_FN,
+    LOW_FP,
+    STANDARD,
+    NabSeries,
+    optimised_score,
+    score_at,
+)
 from numpy.typing import NDArray
 from ours import platform_scores
 from tqdm import tqdm
@@ -32,14 +40,6 @@ from anomaly_platform.ml.evaluation.measures import (
     random_event_recall,
 )
 from anomaly_platform.ml.evaluation.vus import vus
-from anomaly_platform.ml.nab import (
-    LOW_FN,
-    LOW_FP,
-    STANDARD,
-    NabSeries,
-    optimised_score,
-    score_at,
-)
 
 ROOT = Path(__file__).resolve().parents[1]
 CORPORA = ("servers", "nab", "skab")

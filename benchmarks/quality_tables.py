@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from nab import NabScore
 
 from anomaly_platform.ml.evaluation.measures import Confusion, Report
-from anomaly_platform.ml.nab import NabScore
 
 OURS = "anomaly_platform"
 

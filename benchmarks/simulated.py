@@ -23,10 +23,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from changes import changes_section
+from nab import NabSeries, optimised_score, score_at
 from tqdm import tqdm
 
 from anomaly_platform.ml.backtest.series import streaming
-from anomaly_platform.ml.nab import NabSeries, optimised_score, score_at
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet

@@ -12,7 +12,7 @@ labels: what it returns is a figure for comparison with published ones and must 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,6 @@ from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
-
 _PROBATION_SHARE = 0.15
 _PROBATION_CEILING = 5000
 # A row this many window lengths behind a window is as wrong as one that no window precedes.
@@ -41,14 +39,6 @@ class Profile:
     true_positive: float
     false_positive: float
     false_negative: float
-
-    @classmethod
-    def from_cost_matrix(cls, costs: Mapping[str, float]) -> Profile:
-        """Return the profile of a ``CostMatrix`` of the benchmark's ``profiles.json``."""
-        try:
-            return cls(costs["tpWeight"], costs["fpWeight"], costs["fnWeight"])
-        except KeyError as error:
-            raise ValueError(f"the cost matrix lacks {error.args[0]}") from None
 
 
 STANDARD = Profile(1.0, 0.11, 1.0)
