@@ -21,16 +21,19 @@ def build_checks(stream: Stream) -> list[AssetChecksDefinition]:
     TypeError
         When there are no checks for this kind of stream.
     """
-    ingested = [build_raw_checks(stream), build_validated_checks(stream)]
+    either = [
+        build_raw_checks(stream),
+        build_validated_checks(stream),
+        build_monitoring_checks(stream),
+    ]
     if isinstance(stream, MetricStream):
         return [
-            *ingested,
+            *either,
             build_feature_checks(stream),
             build_model_checks(stream),
             build_champion_checks(stream),
             build_scored_checks(stream),
-            build_monitoring_checks(stream),
         ]
     if isinstance(stream, ScanStream):
-        return [*ingested, *build_scan_checks(stream), *build_scan_model_checks(stream)]
+        return [*either, *build_scan_checks(stream), *build_scan_model_checks(stream)]
     raise TypeError(f"no checks for {type(stream).__name__}")

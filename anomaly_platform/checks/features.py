@@ -1,6 +1,5 @@
 """Checks of ``features``: finite, complete, and the same one row at a time."""
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 
 import numpy as np
@@ -8,13 +7,10 @@ import numpy.typing as npt
 import polars as pl
 from dagster import (
     AssetCheckExecutionContext,
-    AssetCheckResult,
     AssetChecksDefinition,
-    AssetCheckSpec,
-    multi_asset_check,
 )
 
-from anomaly_platform.checks.scope import partitions_in_scope, verdict
+from anomaly_platform.checks.scope import Results, StageChecks, partitions_in_scope
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.platform import Platform
 from anomaly_platform.storage.tables.partitions import Partition
@@ -26,32 +22,21 @@ SAMPLED_SERIES = 2
 
 def build_feature_checks(stream: MetricStream) -> AssetChecksDefinition:
     """Return the checks of ``features``; what is not finite stops the run."""
-    key = stream.key("features")
-
-    @multi_asset_check(
-        name=f"{stream.name}__features_checks",
-        specs=[
-            AssetCheckSpec(
-                "finite",
-                asset=key,
-                blocking=True,
-                description="Every feature of a reading with a value is there and finite.",
+    declared = StageChecks(
+        stream,
+        "features",
+        {
+            "finite": "Every feature of a reading with a value is there and finite.",
+            "one_row_per_reading": "A day has as many rows as its validated readings.",
+            "batch_equals_single_row": (
+                "Computed one reading at a time, a sample has the same bits."
             ),
-            AssetCheckSpec(
-                "one_row_per_reading",
-                asset=key,
-                description="A day has as many rows as its validated readings.",
-            ),
-            AssetCheckSpec(
-                "batch_equals_single_row",
-                asset=key,
-                description="Computed one reading at a time, a sample has the same bits.",
-            ),
-        ],
-        required_resource_keys={"platform"},
+        },
+        blocking=("finite",),
     )
-    def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
-        platform: Platform = context.resources.platform
+
+    @declared.define
+    def checks(context: AssetCheckExecutionContext, platform: Platform) -> Results:
         days = partitions_in_scope(context, platform, stream, "features")
         infinite, missing, unequal = [], [], []
         compared = 0
@@ -68,14 +53,10 @@ def build_feature_checks(stream: MetricStream) -> AssetChecksDefinition:
             compared += rows
             unequal.extend(problems)
         seen = f"{sum(day.rows for day in days):,} rows of {len(days)} days"
-        yield verdict(stream, "features", "finite", infinite, seen)
-        yield verdict(stream, "features", "one_row_per_reading", missing, seen)
-        yield verdict(
-            stream,
-            "features",
-            "batch_equals_single_row",
-            unequal,
-            f"{compared:,} readings compared",
+        yield declared.verdict("finite", infinite, seen)
+        yield declared.verdict("one_row_per_reading", missing, seen)
+        yield declared.verdict(
+            "batch_equals_single_row", unequal, f"{compared:,} readings compared"
         )
 
     return checks

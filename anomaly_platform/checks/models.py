@@ -1,18 +1,12 @@
 """Checks of ``isolation_forest_model`` and ``champion``: whole, small, and good enough."""
 
-from collections.abc import Iterator
-
 from dagster import (
     AssetCheckExecutionContext,
-    AssetCheckResult,
     AssetChecksDefinition,
-    AssetCheckSeverity,
-    AssetCheckSpec,
-    multi_asset_check,
 )
 
 from anomaly_platform.assets.models import open_version
-from anomaly_platform.checks.scope import verdict
+from anomaly_platform.checks.scope import Results, StageChecks
 from anomaly_platform.platform import DETECTOR, Platform
 from anomaly_platform.streams import MetricStream
 
@@ -24,41 +18,29 @@ BYTES_BESIDES = 1_000_000
 def build_model_checks(stream: MetricStream) -> AssetChecksDefinition:
     """Return the checks of the newest bundle."""
     stage = f"{DETECTOR}_model"
-    key = stream.key(stage)
-
-    @multi_asset_check(
-        name=f"{stream.name}__{stage}_checks",
-        specs=[
-            AssetCheckSpec(
-                "bundle_opens",
-                asset=key,
-                blocking=True,
-                description="The newest bundle has all its files, with the digests it names.",
+    declared = StageChecks(
+        stream,
+        stage,
+        {
+            "bundle_opens": "The newest bundle has all its files, with the digests it names.",
+            "bundle_size": f"At most {BYTES_PER_SERIES // 1000} KB per trained series.",
+            "accuracy": (
+                "Median balanced accuracy on held-out days with injected anomalies is at "
+                f"least {stream.retraining.minimum_quality:.2f}."
             ),
-            AssetCheckSpec(
-                "bundle_size",
-                asset=key,
-                description=f"At most {BYTES_PER_SERIES // 1000} KB per trained series.",
-            ),
-            AssetCheckSpec(
-                "accuracy",
-                asset=key,
-                description=(
-                    "Median balanced accuracy on held-out days with injected anomalies is at "
-                    f"least {stream.retraining.minimum_quality:.2f}."
-                ),
-            ),
-        ],
-        required_resource_keys={"platform"},
+        },
+        blocking=("bundle_opens",),
+        warning=("accuracy",),
     )
-    def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
-        platform: Platform = context.resources.platform
+
+    @declared.define
+    def checks(_context: AssetCheckExecutionContext, platform: Platform) -> Results:
         newest = next(
             (b for b in platform.warehouse.bundles.all(stream.name, DETECTOR) if b.path), None
         )
         if newest is None:
             for check in ("bundle_opens", "bundle_size", "accuracy"):
-                yield verdict(stream, stage, check, [], "nothing has been trained yet")
+                yield declared.verdict(check, [], "nothing has been trained yet")
             return
         problems, size, trained = [], 0, 0
         try:
@@ -67,11 +49,9 @@ def build_model_checks(stream: MetricStream) -> AssetChecksDefinition:
             trained = bundle.manifest["data"]["trained"]
         except Exception as error:
             problems.append(f"version {newest.version}: {error}")
-        yield verdict(stream, stage, "bundle_opens", problems, f"version {newest.version}")
+        yield declared.verdict("bundle_opens", problems, f"version {newest.version}")
         allowed = BYTES_BESIDES + trained * BYTES_PER_SERIES
-        yield verdict(
-            stream,
-            stage,
+        yield declared.verdict(
             "bundle_size",
             [f"{size:,} bytes for {trained} series; {allowed:,} are allowed"]
             if size > allowed
@@ -81,15 +61,12 @@ def build_model_checks(stream: MetricStream) -> AssetChecksDefinition:
         )
         accuracy = newest.metrics.get("balanced_accuracy_median")
         poor = accuracy is not None and accuracy < stream.retraining.minimum_quality
-        yield verdict(
-            stream,
-            stage,
+        yield declared.verdict(
             "accuracy",
             [f"median balanced accuracy is {accuracy:.3f}"] if poor else [],
             "nothing was measured"
             if accuracy is None
             else f"median balanced accuracy is {accuracy:.3f}",
-            severity=AssetCheckSeverity.WARN,
         )
 
     return checks
@@ -97,25 +74,18 @@ def build_model_checks(stream: MetricStream) -> AssetChecksDefinition:
 
 def build_champion_checks(stream: MetricStream) -> AssetChecksDefinition:
     """Return the checks of the version in service."""
-    key = stream.key("champion")
-
-    @multi_asset_check(
-        name=f"{stream.name}__champion_checks",
-        specs=[
-            AssetCheckSpec(
-                "serves_this_feature_set",
-                asset=key,
-                description="The champion was trained on the features that are computed today.",
-            )
-        ],
-        required_resource_keys={"platform"},
+    check = "serves_this_feature_set"
+    declared = StageChecks(
+        stream,
+        "champion",
+        {check: "The champion was trained on the features that are computed today."},
     )
-    def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
-        platform: Platform = context.resources.platform
-        check = "serves_this_feature_set"
+
+    @declared.define
+    def checks(_context: AssetCheckExecutionContext, platform: Platform) -> Results:
         champion = platform.warehouse.bundles.champion(stream.name, DETECTOR)
         if champion is None:
-            yield verdict(stream, "champion", check, [], "nothing serves yet")
+            yield declared.verdict(check, [], "nothing serves yet")
             return
         bundle = open_version(platform, stream, champion.version)
         trained_on = bundle.manifest["feature_schema"]["version"]
@@ -123,9 +93,7 @@ def build_champion_checks(stream: MetricStream) -> AssetChecksDefinition:
             f"version {champion.version} was trained on features {trained_on}, "
             f"{stream.features.version} are computed; train anew"
         )
-        yield verdict(
-            stream,
-            "champion",
+        yield declared.verdict(
             check,
             [] if trained_on == stream.features.version else [stale],
             f"version {champion.version}, features {trained_on}",

@@ -1,19 +1,13 @@
 """Checks of the models of a stream of scans, and of the set in service."""
 
-from collections.abc import Iterator
-
 from dagster import (
     AssetCheckExecutionContext,
-    AssetCheckResult,
     AssetChecksDefinition,
-    AssetCheckSeverity,
-    AssetCheckSpec,
-    multi_asset_check,
 )
 
 from anomaly_platform.assets.scan_champion import LEAST_QUALITY, read_serving
 from anomaly_platform.assets.scan_window import available_columns, folder_of
-from anomaly_platform.checks.scope import verdict
+from anomaly_platform.checks.scope import Results, StageChecks
 from anomaly_platform.platform import Platform
 from anomaly_platform.streams import ScanStream
 
@@ -28,43 +22,31 @@ def build_scan_model_checks(stream: ScanStream) -> list[AssetChecksDefinition]:
 
 def _model_checks(stream: ScanStream, detector: str) -> AssetChecksDefinition:
     stage = f"{detector}_model"
-    key = stream.key(stage)
-
-    @multi_asset_check(
-        name=f"{stream.name}__{stage}_checks",
-        specs=[
-            AssetCheckSpec(
-                "bundle_opens",
-                asset=key,
-                blocking=True,
-                description=(
-                    "The newest bundle has all its files, with the digests it names, and was "
-                    "trained on what scans have today."
-                ),
+    declared = StageChecks(
+        stream,
+        stage,
+        {
+            "bundle_opens": (
+                "The newest bundle has all its files, with the digests it names, and was "
+                "trained on what scans have today."
             ),
-            AssetCheckSpec(
-                "bundle_size",
-                asset=key,
-                description=f"At most {MOST_BYTES // 1_000_000} MB.",
-            ),
-            AssetCheckSpec(
-                "better_than_chance",
-                asset=key,
-                description=f"AUC-ROC on injected anomalies is at least {LEAST_QUALITY}.",
-            ),
-        ],
-        required_resource_keys={"platform"},
+            "bundle_size": f"At most {MOST_BYTES // 1_000_000} MB.",
+            "better_than_chance": f"AUC-ROC on injected anomalies is at least {LEAST_QUALITY}.",
+        },
+        blocking=("bundle_opens",),
+        warning=("better_than_chance",),
     )
-    def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
+
+    @declared.define
+    def checks(_context: AssetCheckExecutionContext, platform: Platform) -> Results:
         from anomaly_platform.ml.scans.bundles import open_detector
 
-        platform: Platform = context.resources.platform
         newest = next(
             (b for b in platform.warehouse.bundles.all(stream.name, detector) if b.path), None
         )
         if newest is None:
             for check in ("bundle_opens", "bundle_size", "better_than_chance"):
-                yield verdict(stream, stage, check, [], "nothing has been trained yet")
+                yield declared.verdict(check, [], "nothing has been trained yet")
             return
         problems, size = [], 0
         try:
@@ -77,72 +59,50 @@ def _model_checks(stream: ScanStream, detector: str) -> AssetChecksDefinition:
                 size = sum(f["bytes"] for f in bundle.manifest["files"].values())
         except Exception as error:
             problems.append(f"version {newest.version}: {error}")
-        yield verdict(stream, stage, "bundle_opens", problems, f"version {newest.version}")
+        yield declared.verdict("bundle_opens", problems, f"version {newest.version}")
         shown = f"{size:,} bytes"
         heavy = [f"{shown}; {MOST_BYTES:,} are allowed"] if size > MOST_BYTES else []
-        yield verdict(stream, stage, "bundle_size", heavy, shown, bytes=size)
+        yield declared.verdict("bundle_size", heavy, shown, bytes=size)
         quality = newest.metrics.get("auc_roc")
         told = "nothing was measured" if quality is None else f"AUC-ROC {quality:.3f}"
         poor = quality is not None and quality < LEAST_QUALITY
-        yield verdict(
-            stream,
-            stage,
-            "better_than_chance",
-            [told] if poor else [],
-            told,
-            severity=AssetCheckSeverity.WARN,
-        )
+        yield declared.verdict("better_than_chance", [told] if poor else [], told)
 
     return checks
 
 
 def _champion_checks(stream: ScanStream) -> AssetChecksDefinition:
-    key = stream.key("champion")
-
-    @multi_asset_check(
-        name=f"{stream.name}__champion_checks",
-        specs=[
-            AssetCheckSpec(
-                "set_opens",
-                asset=key,
-                blocking=True,
-                description="The set in service is whole: every member with its pinned digest.",
+    declared = StageChecks(
+        stream,
+        "champion",
+        {
+            "set_opens": "The set in service is whole: every member with its pinned digest.",
+            "quality": (
+                "AUC-ROC of the set on injected anomalies is at least "
+                f"{stream.retraining.minimum_quality}."
             ),
-            AssetCheckSpec(
-                "quality",
-                asset=key,
-                description=(
-                    "AUC-ROC of the set on injected anomalies is at least "
-                    f"{stream.retraining.minimum_quality}."
-                ),
-            ),
-        ],
-        required_resource_keys={"platform"},
+        },
+        blocking=("set_opens",),
+        warning=("quality",),
     )
-    def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
-        platform: Platform = context.resources.platform
+
+    @declared.define
+    def checks(_context: AssetCheckExecutionContext, platform: Platform) -> Results:
         champion = platform.warehouse.bundles.champion(stream.name, stream.scored_by)
         if champion is None:
             for check in ("set_opens", "quality"):
-                yield verdict(stream, "champion", check, [], "the rules serve alone")
+                yield declared.verdict(check, [], "the rules serve alone")
             return
         problems = []
         try:
             read_serving(platform, stream, champion.version)
         except Exception as error:
             problems.append(f"set {champion.version}: {error}")
-        yield verdict(stream, "champion", "set_opens", problems, f"set {champion.version}")
+        yield declared.verdict("set_opens", problems, f"set {champion.version}")
         record = platform.warehouse.bundles.get(stream.name, stream.scored_by, champion.version)
         quality = None if record is None else record.metrics.get("auc_roc")
         told = "nothing was measured" if quality is None else f"AUC-ROC {quality:.3f}"
         poor = quality is not None and quality < stream.retraining.minimum_quality
-        yield verdict(
-            stream,
-            "champion",
-            "quality",
-            [told] if poor else [],
-            told,
-            severity=AssetCheckSeverity.WARN,
-        )
+        yield declared.verdict("quality", [told] if poor else [], told)
 
     return checks

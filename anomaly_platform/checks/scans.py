@@ -4,21 +4,18 @@ What belongs here: what holds of scans only. Checks of ingested rows are common 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 from dagster import (
     AssetCheckExecutionContext,
-    AssetCheckResult,
     AssetChecksDefinition,
-    AssetCheckSeverity,
-    AssetCheckSpec,
-    multi_asset_check,
 )
 
 from anomaly_platform.assets.features import in_order
-from anomaly_platform.checks.scope import partitions_in_scope, verdict
+from anomaly_platform.checks.scope import Results, StageChecks, partitions_in_scope
+from anomaly_platform.checks.scored import missing_rows, rate_verdict
 from anomaly_platform.platform import Platform
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import ScanStream
@@ -30,8 +27,6 @@ _ALWAYS_THERE = (
     *("event", "event_type_missing", "location_interpolated", "sequence_length"),
     *("current_position", "time_since_last_scan"),
 )
-#: A share of anomalies among fewer scans says nothing.
-_ENOUGH_SCANS = 1_000
 _SCORES = (
     *("epc_fake_score", "epc_dup_score", "loc_err_score", "evt_order_err_score", "jump_score"),
     *("lstm_score", "svm_score", "ml_combined_score", "final_confidence"),
@@ -44,36 +39,23 @@ _READ = (*_SCORES, "is_anomaly", "severity", "explanation")
 
 def build_scan_checks(stream: ScanStream) -> list[AssetChecksDefinition]:
     """Return the checks of the stages behind validation but the models'."""
-    return [_feature_checks(stream), _scored_checks(stream), _monitoring_checks(stream)]
+    return [_feature_checks(stream), _scored_checks(stream)]
 
 
 def _feature_checks(stream: ScanStream) -> AssetChecksDefinition:
-    key = stream.key("features")
-
-    @multi_asset_check(
-        name=f"{stream.name}__features_checks",
-        specs=[
-            AssetCheckSpec(
-                "complete",
-                asset=key,
-                blocking=True,
-                description="What is known of every scan is there, and within its bounds.",
-            ),
-            AssetCheckSpec(
-                "one_row_per_scan",
-                asset=key,
-                description="A day has as many rows as its validated scans.",
-            ),
-            AssetCheckSpec(
-                "batch_equals_single_row",
-                asset=key,
-                description="Computed one scan at a time, a sample has the same values.",
-            ),
-        ],
-        required_resource_keys={"platform"},
+    declared = StageChecks(
+        stream,
+        "features",
+        {
+            "complete": "What is known of every scan is there, and within its bounds.",
+            "one_row_per_scan": "A day has as many rows as its validated scans.",
+            "batch_equals_single_row": "Computed one scan at a time, a sample has the same values.",
+        },
+        blocking=("complete",),
     )
-    def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
-        platform: Platform = context.resources.platform
+
+    @declared.define
+    def checks(context: AssetCheckExecutionContext, platform: Platform) -> Results:
         days = partitions_in_scope(context, platform, stream, "features")
         incomplete, missing, unequal = [], [], []
         compared = 0
@@ -91,11 +73,9 @@ def _feature_checks(stream: ScanStream) -> AssetChecksDefinition:
             compared += rows
             unequal += problems
         seen = f"{sum(day.rows for day in days):,} rows of {len(days)} days"
-        yield verdict(stream, "features", "complete", incomplete, seen)
-        yield verdict(stream, "features", "one_row_per_scan", missing, seen)
-        yield verdict(
-            stream, "features", "batch_equals_single_row", unequal, f"{compared:,} scans compared"
-        )
+        yield declared.verdict("complete", incomplete, seen)
+        yield declared.verdict("one_row_per_scan", missing, seen)
+        yield declared.verdict("batch_equals_single_row", unequal, f"{compared:,} scans compared")
 
     return checks
 
@@ -167,43 +147,34 @@ def _replay(platform: Platform, stream: ScanStream, day: Partition) -> tuple[int
 
 
 def _scored_checks(stream: ScanStream) -> AssetChecksDefinition:
-    key = stream.key("scored_events")
-
-    @multi_asset_check(
-        name=f"{stream.name}__scored_events_checks",
-        specs=[
-            AssetCheckSpec(
-                "scored_rows_equal_feature_rows",
-                asset=key,
-                description="Every row of features is a row in PostgreSQL and in the lake.",
+    declared = StageChecks(
+        stream,
+        "scored_events",
+        {
+            "scored_rows_equal_feature_rows": (
+                "Every row of features is a row in PostgreSQL and in the lake."
             ),
-            AssetCheckSpec(
-                "score_range",
-                asset=key,
-                description="Scores lie in 0…100 and agree with decision, severity and reason.",
-            ),
-            AssetCheckSpec(
-                "every_detector_took_part",
-                asset=key,
-                description="No detector of the serving set was left out.",
-            ),
-            AssetCheckSpec(
-                "anomaly_rate",
-                asset=key,
-                description=f"At most {stream.max_anomaly_rate:.0%} of the scans are alarms.",
-            ),
-        ],
-        required_resource_keys={"platform"},
+            "score_range": "Scores lie in 0…100 and agree with decision, severity and reason.",
+            "every_detector_took_part": "No detector of the serving set was left out.",
+            "anomaly_rate": f"At most {stream.max_anomaly_rate:.0%} of the scans are alarms.",
+        },
+        warning=(
+            "every_detector_took_part",
+            "anomaly_rate",
+        ),
     )
-    def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
-        platform: Platform = context.resources.platform
+
+    @declared.define
+    def checks(context: AssetCheckExecutionContext, platform: Platform) -> Results:
         days = partitions_in_scope(context, platform, stream, "scored_events")
         missing: list[str] = []
         wrong: list[str] = []
         silent: list[str] = []
         scans = anomalies = 0
         for day in days:
-            missing += _missing_rows(platform, stream, day)
+            missing += missing_rows(
+                platform, stream, day, platform.warehouse.scan_scores.count_rows
+            )
             problems: Counter[str] = Counter()
             judged: Counter[str] = Counter()
             for chunk in platform.lake.chunks([day.path], columns=_READ):
@@ -214,42 +185,12 @@ def _scored_checks(stream: ScanStream) -> AssetChecksDefinition:
             silent += [f"{day.partition}: {problem}" for problem in _silent(judged, day.rows)]
             scans += day.rows
         seen = f"{scans:,} rows of {len(days)} days"
-        yield verdict(stream, "scored_events", "scored_rows_equal_feature_rows", missing, seen)
-        yield verdict(stream, "scored_events", "score_range", wrong, seen)
-        yield verdict(
-            stream,
-            "scored_events",
-            "every_detector_took_part",
-            silent,
-            seen,
-            severity=AssetCheckSeverity.WARN,
-        )
-        rate = anomalies / scans if scans else 0.0
-        shown = f"{anomalies:,} of {scans:,} scans ({rate:.2%}) are anomalies"
-        too_many = scans >= _ENOUGH_SCANS and rate > stream.max_anomaly_rate
-        yield verdict(
-            stream,
-            "scored_events",
-            "anomaly_rate",
-            [shown] if too_many else [],
-            shown,
-            severity=AssetCheckSeverity.WARN,
-            rate=rate,
-        )
+        yield declared.verdict("scored_rows_equal_feature_rows", missing, seen)
+        yield declared.verdict("score_range", wrong, seen)
+        yield declared.verdict("every_detector_took_part", silent, seen)
+        yield rate_verdict(declared, anomalies, scans, "scans")
 
     return checks
-
-
-def _missing_rows(platform: Platform, stream: ScanStream, day: Partition) -> list[str]:
-    features = platform.warehouse.partitions.get(stream.name, "features", day.partition)
-    expected = features.rows if features is not None else 0
-    stored = platform.warehouse.scan_scores.count_rows(
-        stream.name, date.fromisoformat(day.partition)
-    )
-    if expected == stored == day.rows:
-        return []
-    counts = f"{expected} rows of features, {stored} in PostgreSQL, {day.rows} in the lake"
-    return [f"{day.partition}: {counts}"]
 
 
 def _range_problems(rows: pl.DataFrame) -> dict[str, int]:
@@ -275,38 +216,3 @@ def _silent(judged: Mapping[str, int], scans: int) -> list[str]:
         for name in _LEARNED
         if judged[name] < scans
     ]
-
-
-def _monitoring_checks(stream: ScanStream) -> AssetChecksDefinition:
-    key = stream.key("monitoring_stats")
-
-    @multi_asset_check(
-        name=f"{stream.name}__monitoring_stats_checks",
-        specs=[
-            AssetCheckSpec(
-                "counts_agree",
-                asset=key,
-                description="Scans and anomalies of a day are those of its scored rows.",
-            )
-        ],
-        required_resource_keys={"platform"},
-    )
-    def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
-        platform: Platform = context.resources.platform
-        days = partitions_in_scope(context, platform, stream, "scored_events")
-        problems = []
-        for day in days:
-            when = date.fromisoformat(day.partition)
-            stats = platform.warehouse.monitoring.between(stream.name, when, when)
-            known = {
-                stat: value
-                for subject, stat, value in stats.select("subject", "stat", "value").iter_rows()
-                if subject == "day"
-            }
-            expected = (float(day.rows), float(day.stats["anomalies"]))
-            told = (known.get("scans", 0.0), known.get("anomalies", 0.0))
-            if known and told != expected:
-                problems.append(f"{day.partition}: told {told}, scored {expected}")
-        yield verdict(stream, "monitoring_stats", "counts_agree", problems, f"{len(days)} days")
-
-    return checks

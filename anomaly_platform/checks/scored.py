@@ -1,7 +1,7 @@
 """Checks of ``scored_events`` and ``monitoring_stats``: complete, in range, plausible."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import date
 
 import polars as pl
@@ -9,56 +9,43 @@ from dagster import (
     AssetCheckExecutionContext,
     AssetCheckResult,
     AssetChecksDefinition,
-    AssetCheckSeverity,
-    AssetCheckSpec,
-    multi_asset_check,
 )
 
-from anomaly_platform.checks.scope import partitions_in_scope, verdict
+from anomaly_platform.checks.scope import Results, StageChecks, partitions_in_scope
 from anomaly_platform.platform import Platform
 from anomaly_platform.storage.tables.partitions import Partition
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams import MetricStream, Stream
 
-#: A share of anomalies among fewer decided readings says nothing.
+#: A share of anomalies among fewer rows says nothing.
 _ENOUGH_DECIDED = 1_000
 
 
 def build_scored_checks(stream: MetricStream) -> AssetChecksDefinition:
     """Return the checks of ``scored_events``."""
-    key = stream.key("scored_events")
-
-    @multi_asset_check(
-        name=f"{stream.name}__scored_events_checks",
-        specs=[
-            AssetCheckSpec(
-                "scored_rows_equal_feature_rows",
-                asset=key,
-                description="Every row of features is a row in PostgreSQL and in the lake.",
+    declared = StageChecks(
+        stream,
+        "scored_events",
+        {
+            "scored_rows_equal_feature_rows": (
+                "Every row of features is a row in PostgreSQL and in the lake."
             ),
-            AssetCheckSpec(
-                "score_range",
-                asset=key,
-                description=(
-                    "Scores lie in [0, 1], agree with the decision, and are absent where nothing "
-                    "can be said."
-                ),
+            "score_range": (
+                "Scores lie in [0, 1], agree with the decision, and are absent where nothing "
+                "can be said."
             ),
-            AssetCheckSpec(
-                "anomaly_rate",
-                asset=key,
-                description=f"At most {stream.max_anomaly_rate:.0%} of the decisions are alarms.",
-            ),
-        ],
-        required_resource_keys={"platform"},
+            "anomaly_rate": f"At most {stream.max_anomaly_rate:.0%} of the decisions are alarms.",
+        },
+        warning=("anomaly_rate",),
     )
-    def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
-        platform: Platform = context.resources.platform
+
+    @declared.define
+    def checks(context: AssetCheckExecutionContext, platform: Platform) -> Results:
         days = partitions_in_scope(context, platform, stream, "scored_events")
         missing: list[str] = []
         wrong: list[str] = []
         decided = anomalies = 0
         for day in days:
-            missing.extend(_missing_rows(platform, stream, day))
+            missing += missing_rows(platform, stream, day, platform.warehouse.scores.count_rows)
             problems: Counter[str] = Counter()
             for rows in platform.lake.chunks(
                 [day.path], columns=["score", "is_anomaly", "threshold", "status"]
@@ -68,28 +55,30 @@ def build_scored_checks(stream: MetricStream) -> AssetChecksDefinition:
                 anomalies += int(rows["is_anomaly"].sum())
             wrong.extend(f"{day.partition}: {n} {what}" for what, n in problems.items())
         seen = f"{sum(day.rows for day in days):,} rows of {len(days)} days"
-        yield verdict(stream, "scored_events", "scored_rows_equal_feature_rows", missing, seen)
-        yield verdict(stream, "scored_events", "score_range", wrong, seen)
-        rate = anomalies / decided if decided else 0.0
-        shown = f"{anomalies:,} of {decided:,} decisions ({rate:.2%}) are anomalies"
-        too_many = decided >= _ENOUGH_DECIDED and rate > stream.max_anomaly_rate
-        yield verdict(
-            stream,
-            "scored_events",
-            "anomaly_rate",
-            [shown] if too_many else [],
-            shown,
-            severity=AssetCheckSeverity.WARN,
-            rate=rate,
-        )
+        yield declared.verdict("scored_rows_equal_feature_rows", missing, seen)
+        yield declared.verdict("score_range", wrong, seen)
+        yield rate_verdict(declared, anomalies, decided, "decisions")
 
     return checks
 
 
-def _missing_rows(platform: Platform, stream: MetricStream, day: Partition) -> list[str]:
+def rate_verdict(
+    declared: StageChecks, anomalies: int, decided: int, what: str
+) -> AssetCheckResult:
+    """Return whether there are at most as many anomalies as the stream's definition allows."""
+    rate = anomalies / decided if decided else 0.0
+    shown = f"{anomalies:,} of {decided:,} {what} ({rate:.2%}) are anomalies"
+    too_many = decided >= _ENOUGH_DECIDED and rate > declared.stream.max_anomaly_rate
+    return declared.verdict("anomaly_rate", [shown] if too_many else [], shown, rate=rate)
+
+
+def missing_rows(
+    platform: Platform, stream: Stream, day: Partition, count_rows: Callable[[str, date], int]
+) -> list[str]:
+    """Return what is wrong where features, PostgreSQL and the lake have unlike many rows."""
     features = platform.warehouse.partitions.get(stream.name, "features", day.partition)
     expected = features.rows if features is not None else 0
-    stored = platform.warehouse.scores.count_rows(stream.name, date.fromisoformat(day.partition))
+    stored = count_rows(stream.name, date.fromisoformat(day.partition))
     if expected == stored == day.rows:
         return []
     counts = f"{expected} rows of features, {stored} in PostgreSQL, {day.rows} in the lake"
@@ -115,23 +104,21 @@ def _range_problems(rows: pl.DataFrame) -> dict[str, int]:
     return {what: count for what, count in found.items() if count}
 
 
-def build_monitoring_checks(stream: MetricStream) -> AssetChecksDefinition:
+def build_monitoring_checks(stream: Stream) -> AssetChecksDefinition:
     """Return the checks of ``monitoring_stats``."""
-    key = stream.key("monitoring_stats")
-
-    @multi_asset_check(
-        name=f"{stream.name}__monitoring_stats_checks",
-        specs=[
-            AssetCheckSpec(
-                "counts_agree",
-                asset=key,
-                description="Readings and anomalies of a day are those of its scored rows.",
-            )
-        ],
-        required_resource_keys={"platform"},
+    events = f"{stream.event}s"
+    declared = StageChecks(
+        stream,
+        "monitoring_stats",
+        {
+            "counts_agree": (
+                f"{events.capitalize()} and anomalies of a day are those of its scored rows."
+            ),
+        },
     )
-    def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
-        platform: Platform = context.resources.platform
+
+    @declared.define
+    def checks(context: AssetCheckExecutionContext, platform: Platform) -> Results:
         days = partitions_in_scope(context, platform, stream, "scored_events")
         problems = []
         for day in days:
@@ -143,9 +130,9 @@ def build_monitoring_checks(stream: MetricStream) -> AssetChecksDefinition:
                 if subject == "day"
             }
             expected = (float(day.rows), float(day.stats["anomalies"]))
-            told = (known.get("readings", 0.0), known.get("anomalies", 0.0))
+            told = (known.get(events, 0.0), known.get("anomalies", 0.0))
             if known and told != expected:
                 problems.append(f"{day.partition}: told {told}, scored {expected}")
-        yield verdict(stream, "monitoring_stats", "counts_agree", problems, f"{len(days)} days")
+        yield declared.verdict("counts_agree", problems, f"{len(days)} days")
 
     return checks
