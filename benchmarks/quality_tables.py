@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from nab import NabScore
+from speed_table import table
 
 from anomaly_platform.ml.evaluation.measures import Confusion, Report
 
@@ -36,12 +37,6 @@ class NabResult:
 
 
 Results = Mapping[str, Sequence[Result]]
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; every column but the first is set to the right."""
-    rule = ["---"] + ["---:"] * (len(header) - 1)
-    return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *rows)) + "\n"
 
 
 def server_summary(results: Results) -> str:
