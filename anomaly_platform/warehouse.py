@@ -23,7 +23,7 @@ from anomaly_platform.storage.tables.ledger import Ledger
 from anomaly_platform.storage.tables.monitoring import MonitoringStats
 from anomaly_platform.storage.tables.online import OnlineReadings
 from anomaly_platform.storage.tables.partitions import Partitions
-from anomaly_platform.storage.tables.progress import Account, Progress
+from anomaly_platform.storage.tables.progress import Progress
 from anomaly_platform.storage.tables.quarantine import Quarantine
 from anomaly_platform.storage.tables.scored_metrics import Scores
 from anomaly_platform.storage.tables.scored_scans import ScanScores
@@ -66,10 +66,6 @@ class Warehouse:
         self.labels = Labels(self.transactions)
         self.drift = DriftStats(self.transactions)
         self.training_evidence = TrainingEvidence(self.transactions)
-
-    def account(self, stream: str) -> Account:
-        """Count where a stream's rows are, in the tables themselves."""
-        return self.progress.account(stream)
 
     def server_version(self) -> str:
         """Return the server's version, such as ``18.4``."""

@@ -43,7 +43,7 @@ from anomaly_platform.ml.bundles.tensor_file import (
     TensorFileError,
     TensorSpec,
 )
-from anomaly_platform.ml.bundles.writer import BundleWriter, write_bundle
+from anomaly_platform.ml.bundles.writer import BundleWriter
 
 __all__ = [
     "Bundle",
@@ -53,7 +53,6 @@ __all__ = [
     "DigestMismatchError",
     "MissingFeaturesError",
     "open_bundle",
-    "write_bundle",
 ]
 
 

@@ -283,34 +283,6 @@ class BundleWriter:
         shutil.rmtree(self._work, ignore_errors=True)
 
 
-def write_bundle(
-    directory: Path,
-    manifest: Mapping[str, Any],
-    series: pl.DataFrame,
-    arrays: Mapping[str, AnyArray],
-    *,
-    shared: Mapping[str, AnyArray] | None = None,
-    series_key: Sequence[str] = ("entity", "metric"),
-) -> str:
-    """Publish arrays that are stacked in memory already, (slots, …) each; see `BundleWriter`.
-
-    Without a column ``slot`` the i-th row of ``series`` has the i-th part of every array.
-    """
-    counts = {array.shape[0] for array in arrays.values()}
-    if len(counts) > 1:
-        msg = f"stacked arrays differ in their first dimension: {sorted(counts)}"
-        raise BundleError(msg)
-    count = counts.pop() if counts else 0
-    if "slot" not in series.columns:
-        series = series.with_columns(pl.Series("slot", np.arange(series.height)))
-    with BundleWriter(directory) as writer:
-        for slot in range(count):
-            writer.append({name: array[slot] for name, array in arrays.items()})
-        for name, array in (shared or {}).items():
-            writer.share(name, array)
-        return writer.publish(manifest, series, series_key=series_key)
-
-
 def _checked(specs: dict[str, TensorSpec]) -> dict[str, TensorSpec]:
     for name in specs:
         if name.startswith(SHARED):

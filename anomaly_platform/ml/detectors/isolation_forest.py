@@ -293,7 +293,6 @@ class IsolationForest:
         self.max_samples = max_samples
         self.contamination = contamination
         self._forest: ForestArrays | None = None
-        self._scorer: RowScorer | None = None
 
     @property
     def forest(self) -> ForestArrays:
@@ -312,19 +311,12 @@ class IsolationForest:
         """Fit on rows (n, d); see `fit_forest`."""
         matrix = as_matrix(X, self.feature_schema)
         self._forest = fit_forest(matrix, seed, self.n_trees, self.max_samples, self.contamination)
-        self._scorer = None
         return self
 
     def score(self, X: npt.ArrayLike) -> FloatArray:
         """Raw scores (n,) of rows (n, d), higher = more anomalous; see the module's docstring."""
         matrix = np.ascontiguousarray(X, dtype=np.float64)
         return score_forest(self.forest, matrix, self.feature_schema)
-
-    def score_one(self, row: npt.ArrayLike) -> float:
-        """Raw score of one row of d values: the bits of `score`, without its overhead."""
-        if self._scorer is None:
-            self._scorer = RowScorer(self.forest, self.feature_schema)
-        return self._scorer(row)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the fields of `ForestArrays` by name."""

@@ -48,22 +48,6 @@ from anomaly_platform.ml.series_model.model import SeriesModel
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
-#: Columns that scoring adds, in order.
-SCORE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "raw_score": pl.Float64,
-    "p_value": pl.Float64,
-    "score": pl.Float64,
-    "is_anomaly": pl.Boolean,
-    "threshold": pl.Float64,
-    "status": pl.String,
-    "z_score": pl.Float64,
-    "iqr_score": pl.Float64,
-    "mad_score": pl.Float64,
-    "entity_score": pl.Float64,
-    "entity_is_anomaly": pl.Boolean,
-    "causes": pl.List(pl.String),
-}
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Models held ready by a scorer, least recently used out first (about 240 KB each).
 DEFAULT_MODELS_HELD = 512
@@ -225,7 +209,7 @@ class FleetScorer:
         return (last - _EPOCH) // timedelta(microseconds=1)
 
     def score(self, features: IntoDataFrame) -> pl.DataFrame:
-        """Return the rows with the columns of `SCORE_SCHEMA`; features and all others are kept.
+        """Return the rows with the columns that scoring adds; features and all others are kept.
 
         Parameters
         ----------
@@ -386,7 +370,7 @@ class _Table:
 
 @dataclass(frozen=True)
 class _Result:
-    """The columns of `SCORE_SCHEMA` in the making; NaN or False where there is nothing yet."""
+    """The columns that scoring adds, in the making; NaN or False where there is nothing yet."""
 
     raw: Floats
     p: Floats

@@ -8,7 +8,6 @@ its place as far as the state still knows it; the batch, which sees everything, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -23,7 +22,6 @@ from anomaly_platform.ml.features.scans.definition import (
 )
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 
-_MAGIC = b"SCAN\x01"
 _TEXTS = ("event_id", "location_id", "business_step", "event_type")
 _REACH_US = LOOKBACK_HOURS * 3_600_000_000
 HISTORY_SCHEMA = pl.Schema(
@@ -47,27 +45,6 @@ class ScanState:
     """
 
     scans: tuple[tuple[int, str, str | None, str | None, str | None], ...] = ()
-
-    def to_bytes(self) -> bytes:
-        """Serialise: a header with the version, then JSON."""
-        return _MAGIC + json.dumps(self.scans, separators=(",", ":")).encode()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> ScanState:
-        """Read a state back.
-
-        Raises
-        ------
-        ValueError
-            When the bytes are no state, or one of another version.
-        """
-        if not data.startswith(_MAGIC):
-            raise ValueError("not a scan state of this version")
-        try:
-            rows = json.loads(data[len(_MAGIC) :])
-            return cls(tuple((int(t), str(i), p, s, e) for t, i, p, s, e in rows))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"damaged scan state: {error}") from error
 
     def with_scans(self, rows: pl.DataFrame) -> ScanState:
         """Add the scans of one EPC; a repeated event (same time and id) replaces the former."""

@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 import threading
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -22,7 +23,6 @@ from anomaly_platform.ml.bundles.bundle import (
     DigestMismatchError,
     MissingFeaturesError,
     open_bundle,
-    write_bundle,
 )
 from anomaly_platform.ml.bundles.tensor_file import TensorFileError
 
@@ -31,6 +31,34 @@ MANIFEST = {
     "stream": "ems",
     "feature_schema": {"features": {"value": {}, "mean_12": {}}, "inputs": ["z_12"]},
 }
+
+
+def write_bundle(
+    directory: Path,
+    manifest: dict[str, object],
+    series: pl.DataFrame,
+    arrays: dict[str, np.ndarray],
+    *,
+    shared: dict[str, np.ndarray] | None = None,
+    series_key: tuple[str, ...] | list[str] = ("entity", "metric"),
+) -> str:
+    """Publish arrays that are stacked in memory already, (slots, …) each; see `BundleWriter`.
+
+    Without a column ``slot`` the i-th row of ``series`` has the i-th part of every array.
+    """
+    counts = {array.shape[0] for array in arrays.values()}
+    if len(counts) > 1:
+        msg = f"stacked arrays differ in their first dimension: {sorted(counts)}"
+        raise BundleError(msg)
+    count = counts.pop() if counts else 0
+    if "slot" not in series.columns:
+        series = series.with_columns(pl.Series("slot", np.arange(series.height)))
+    with BundleWriter(directory) as writer:
+        for slot in range(count):
+            writer.append({name: array[slot] for name, array in arrays.items()})
+        for name, array in (shared or {}).items():
+            writer.share(name, array)
+        return writer.publish(manifest, series, series_key=series_key)
 
 
 def table(count: int, **columns) -> pl.DataFrame:

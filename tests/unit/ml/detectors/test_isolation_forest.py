@@ -244,14 +244,6 @@ def test_the_row_scorer_gives_the_bits_of_the_batch(trained):
         scorer([0.0, 1.0])
 
 
-def test_the_detector_scores_one_row():
-    X = np.random.default_rng(9).normal(size=(300, 2))
-    detector = IsolationForest(names(2)).fit(X, seed=1)
-    assert detector.score_one(X[5]) == detector.score(X)[5]
-    detector.fit(X * 2 + 5, seed=1)
-    assert detector.score_one(X[5]) == detector.score(X)[5]
-
-
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

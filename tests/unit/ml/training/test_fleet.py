@@ -9,11 +9,27 @@ import pytest
 
 from anomaly_platform.ml.bundles.bundle import open_bundle
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.scoring.batch import SCORE_SCHEMA, FleetScorer
+from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.training import fleet as fleet_module
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage
+
+#: Columns that scoring adds, in order.
+SCORE_SCHEMA = {
+    "raw_score": pl.Float64,
+    "p_value": pl.Float64,
+    "score": pl.Float64,
+    "is_anomaly": pl.Boolean,
+    "threshold": pl.Float64,
+    "status": pl.String,
+    "z_score": pl.Float64,
+    "iqr_score": pl.Float64,
+    "mad_score": pl.Float64,
+    "entity_score": pl.Float64,
+    "entity_is_anomaly": pl.Boolean,
+    "causes": pl.List(pl.String),
+}
 
 FEATURES = MetricFeatureSet(windows=(6, 24, 48), lags=(1, 6))
 START = datetime(2026, 3, 2, tzinfo=UTC)
