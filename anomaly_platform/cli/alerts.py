@@ -5,8 +5,6 @@ from __future__ import annotations
 import getpass
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -15,8 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from anomaly_platform.cli.rows import print_rows
-from anomaly_platform.platform import Platform
-from anomaly_platform.settings import get_settings
+from anomaly_platform.cli.runtime import open_platform
 
 alerts_app = typer.Typer(
     help="What is wrong, who was told, and what could not be delivered.", no_args_is_help=True
@@ -34,15 +31,6 @@ def _person() -> str:
         return f"user {os.getuid()}"
 
 
-@contextmanager
-def _platform() -> Iterator[Platform]:
-    platform = Platform(get_settings())
-    try:
-        yield platform
-    finally:
-        platform.release()
-
-
 @alerts_app.command("list")
 def list_alerts(
     everything: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False,
@@ -52,7 +40,7 @@ def list_alerts(
     """List open alerts, the one seen last first."""
     from anomaly_platform.incidents.alert_log import AlertLog
 
-    with _platform() as platform:
+    with open_platform() as platform:
         found = AlertLog(platform.warehouse.transactions).alerts(
             only_open=not everything, stream=stream, most=most
         )
@@ -82,7 +70,7 @@ def show(fingerprint: Fingerprint) -> None:
     """Show one alert with its details, its messages and where they went."""
     from anomaly_platform.incidents.alert_log import AlertLog
 
-    with _platform() as platform:
+    with open_platform() as platform:
         log = AlertLog(platform.warehouse.transactions)
         alert = log.alert(fingerprint)
         deliveries = log.deliveries(fingerprint)
@@ -117,7 +105,7 @@ def resolve(
     note: Annotated[str, typer.Option(help="Why, for those who were told.")] = "",
 ) -> None:
     """Close an alert and tell those who heard of it."""
-    with _platform() as platform:
+    with open_platform() as platform:
         details = {"resolved_by": _person(), "note": note}
         with platform.warehouse.transactions.begin() as connection:
             was_open = connection.execute(
@@ -139,7 +127,7 @@ def retry(
     """Try deliveries at once that wait or were given up."""
     from anomaly_platform.incidents.alert_log import AlertLog
 
-    with _platform() as platform:
+    with open_platform() as platform:
         retried = AlertLog(platform.warehouse.transactions).retry(
             fingerprint=fingerprint, channel=channel
         )

@@ -12,8 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from anomaly_platform.cli.operator import operator
-from anomaly_platform.platform import Platform
-from anomaly_platform.settings import get_settings
+from anomaly_platform.cli.runtime import open_platform
 
 if TYPE_CHECKING:
     from anomaly_platform.storage.tables.api_keys import ApiKey
@@ -52,19 +51,17 @@ def create(
     from anomaly_platform.storage.tables.api_keys import ApiKeyError
 
     expires_at = None if expires is None else dt.datetime.now(dt.UTC) + _span(expires)
-    platform = Platform(get_settings())
     try:
-        made, key = platform.warehouse.api_keys.create(
-            name,
-            scopes or ["ml:read"],
-            created_by=operator(),
-            expires_at=expires_at,
-            predictions_per_minute=per_minute,
-        )
+        with open_platform() as platform:
+            made, key = platform.warehouse.api_keys.create(
+                name,
+                scopes or ["ml:read"],
+                created_by=operator(),
+                expires_at=expires_at,
+                predictions_per_minute=per_minute,
+            )
     except ApiKeyError as error:
         raise typer.BadParameter(str(error)) from None
-    finally:
-        platform.release()
     notes.print(
         f"A key for {escape(made.name)} with {', '.join(made.scopes)}, {_until(made)}. "
         "It is shown this once; only its digest is kept.",
@@ -76,11 +73,8 @@ def create(
 @keys_app.command("list")
 def list_keys() -> None:
     """List all keys, without their secrets."""
-    platform = Platform(get_settings())
-    try:
+    with open_platform() as platform:
         keys = platform.warehouse.api_keys.all()
-    finally:
-        platform.release()
     now = dt.datetime.now(dt.UTC)
     table = Table(title="API keys")
     # Whole, whatever the width: it is what anomaly keys revoke is given.
@@ -109,16 +103,13 @@ def revoke(
     """Refuse a key from now on; running services follow within a second."""
     from anomaly_platform.storage.tables.api_keys import ApiKeyError
 
-    platform = Platform(get_settings())
+    # Whoever pastes the whole key means its prefix, and must not see it again.
+    meant = prefix.partition(".")[0]
     try:
-        # Whoever pastes the whole key means its prefix, and must not see it again.
-        revoked = platform.warehouse.api_keys.revoke(
-            prefix.partition(".")[0], revoked_by=operator()
-        )
+        with open_platform() as platform:
+            revoked = platform.warehouse.api_keys.revoke(meant, revoked_by=operator())
     except ApiKeyError as error:
         raise typer.BadParameter(str(error)) from None
-    finally:
-        platform.release()
     console.print(f"The key {revoked.prefix} of {escape(revoked.name)} is revoked.")
 
 

@@ -72,6 +72,16 @@ class Runtime:
 
 
 @contextmanager
+def open_platform() -> Iterator[Platform]:
+    """Open the platform of the settings, and stop its database after it unless others use it."""
+    platform = Platform(get_settings())
+    try:
+        yield platform
+    finally:
+        platform.release()
+
+
+@contextmanager
 def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
     """Start the database where it is embedded, bring its schema up to date, open everything."""
     from anomaly_platform.resources.dagster_home import open_instance, prepare_home

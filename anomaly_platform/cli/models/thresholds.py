@@ -11,8 +11,8 @@ from rich.console import Console
 
 from anomaly_platform.cli.operator import operator
 from anomaly_platform.cli.rows import print_rows
+from anomaly_platform.cli.runtime import open_platform
 from anomaly_platform.platform import Platform
-from anomaly_platform.settings import get_settings
 from anomaly_platform.streams import MetricStream
 
 thresholds_app = typer.Typer(
@@ -99,13 +99,11 @@ def unset_threshold(stream: StreamName, entity: Entity, metric: Metric) -> None:
 
 @contextmanager
 def _opened(name: str) -> Iterator[tuple[Platform, MetricStream]]:
-    platform = Platform(get_settings())
     try:
-        stream = platform.stream(name)
-        if not isinstance(stream, MetricStream):
-            raise typer.BadParameter(f"{name} has one threshold for all of its scans")
-        yield platform, stream
+        with open_platform() as platform:
+            stream = platform.stream(name)
+            if not isinstance(stream, MetricStream):
+                raise typer.BadParameter(f"{name} has one threshold for all of its scans")
+            yield platform, stream
     except LookupError as error:
         raise typer.BadParameter(str(error)) from None
-    finally:
-        platform.release()

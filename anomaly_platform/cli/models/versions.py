@@ -12,7 +12,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from anomaly_platform.cli.rows import print_rows
-from anomaly_platform.settings import get_settings
 
 if TYPE_CHECKING:
     from anomaly_platform.platform import Platform
@@ -147,17 +146,15 @@ def delete(stream: StreamName, version: Version, reason: Reason, detector: Detec
 
 @contextmanager
 def _opened() -> Iterator[Platform]:
-    from anomaly_platform.platform import Platform
+    from anomaly_platform.cli.runtime import open_platform
     from anomaly_platform.registry.bundles import PromotionError
 
-    platform = Platform(get_settings())
     try:
-        yield platform
+        with open_platform() as platform:
+            yield platform
     except PromotionError as error:
         errors.print(f"[red]{escape(str(error))}")
         raise typer.Exit(2) from None
-    finally:
-        platform.release()
 
 
 def _serve(platform: Platform, stream: Stream, versions: Mapping[str, int]) -> bool:
