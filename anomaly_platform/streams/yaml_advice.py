@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import yaml
+import yaml
 
 _ADVICE = (
     ("cannot start any token", "indent with spaces, not tabs, and put odd texts in quotes"),

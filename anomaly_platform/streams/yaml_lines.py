@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import yaml
 
 from anomaly_platform.streams.yaml_advice import advise, missing_blank
-
-if TYPE_CHECKING:
-    import yaml
 
 #: A stream's file is a page long; whatever is larger is something else.
 LARGEST_BYTES = 64 * 1024
@@ -76,9 +75,6 @@ def read_yaml(content: bytes) -> YamlDocument:
         When it is no YAML, no mapping, or uses what a stream's file has no use for: several
         documents, aliases, tags, the same key twice.
     """
-    # Dagster has imported yaml already where the graph is loaded; the command line may not have.
-    import yaml
-
     if len(content) > LARGEST_BYTES:
         raise NotReadableError(1, f"the file is larger than {LARGEST_BYTES:,} bytes")
     try:
@@ -97,9 +93,8 @@ def read_yaml(content: bytes) -> YamlDocument:
                 # Composing recurses; a text must not decide how deep.
                 raise NotReadableError(line, "brackets within brackets without end")
             if isinstance(event, yaml.AliasEvent):
-                raise NotReadableError(
-                    line, f"aliases (*{event.anchor}) are not read; write it out"
-                )
+                message = f"aliases (*{event.anchor}) are not read; write it out"
+                raise NotReadableError(line, message)
         root = yaml.compose(text, yaml.SafeLoader)
         if root is None:
             raise NotReadableError(1, "the file is empty; write at least name and frequency")
@@ -126,8 +121,6 @@ def _value(
     loader: yaml.SafeLoader,
 ) -> Any:
     """Return a node as plain Python and enter the lines of what is below it."""
-    import yaml
-
     value_lines[path] = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         found = {}
