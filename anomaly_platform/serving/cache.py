@@ -14,10 +14,11 @@ import asyncio
 import contextlib
 import json
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+from cachetools import TLRUCache
 
 from anomaly_platform.serving.shared_redis import SharedRedis
 
@@ -64,7 +65,9 @@ class Cache:
 
     def __init__(self, redis: SharedRedis | None = None) -> None:
         self._redis = redis
-        self._here: OrderedDict[str, tuple[float, Any]] = OrderedDict()
+        self._here: TLRUCache[CacheKey, Any] = TLRUCache(
+            _MOST_HERE, ttu=lambda key, _, now: now + key.seconds, timer=time.monotonic
+        )
         self._unsent: dict[CacheKey, Any] = {}
         self._flusher: asyncio.Task[None] | None = None
 
@@ -72,11 +75,11 @@ class Cache:
         """Return the value of each key, None where there is none or it is too old."""
         redis = self._redis
         if redis is None or not keys:
-            return [self._own(key) for key in keys]
+            return [self._here.get(key) for key in keys]
         names = [key.name for key in keys]
         found: list[str | None] | None = await redis.ask(lambda: redis.client.mget(names), None)
         if found is None:
-            return [self._own(key) for key in keys]
+            return [self._here.get(key) for key in keys]
         return [
             self._unsent.get(key) if text is None or key in self._unsent else _read(text)
             for key, text in zip(keys, found, strict=True)
@@ -84,11 +87,7 @@ class Cache:
 
     def put(self, key: CacheKey, value: Any) -> None:
         """Remember a value for as long as its key says."""
-        here = self._here
-        here[key.name] = (time.monotonic() + key.seconds, value)
-        here.move_to_end(key.name)
-        if len(here) > _MOST_HERE:
-            here.popitem(last=False)
+        self._here[key] = value
         redis = self._redis
         if redis is None or not redis.answers:
             return
@@ -101,13 +100,6 @@ class Cache:
         if self._flusher is not None:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._flusher
-
-    def _own(self, key: CacheKey) -> Any | None:
-        until, value = self._here.get(key.name, (0.0, None))
-        if until > time.monotonic():
-            return value
-        self._here.pop(key.name, None)
-        return None
 
     async def _flush(self) -> None:
         redis = self._redis

@@ -25,7 +25,7 @@ fuse: its score is that series' own.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from cachetools import LRUCache
 
 from anomaly_platform.ml.bundles.bundle import Bundle
 from anomaly_platform.ml.calibration.conformal import Calibration, score_of_p
@@ -140,8 +141,7 @@ class FleetScorer:
             self._series.pop(key, None)
         self._pools = SharedCalibrations(bundle, "pool")
         self._entities = SharedCalibrations(bundle, "entity")
-        self._models: OrderedDict[int, SeriesModel] = OrderedDict()
-        self._models_held = models_held
+        self._models: LRUCache[int, SeriesModel] = LRUCache(max(1, models_held))
 
     @classmethod
     def without_models(
@@ -180,12 +180,9 @@ class FleetScorer:
         if row is None or row["slot"] is None:
             return None
         index = int(row["slot"])
-        if index in self._models:
-            self._models.move_to_end(index)
-            return self._models[index]
-        model = self._models[index] = self._read(row)
-        while len(self._models) > self._models_held:
-            self._models.popitem(last=False)
+        model = self._models.get(index)
+        if model is None:
+            model = self._models[index] = self._read(row)
         return model
 
     def status(self, entity: str, metric: str) -> str:
@@ -232,7 +229,7 @@ class FleetScorer:
             raise ValueError(f"columns missing from the feature frame: {', '.join(missing)}")
         table = _Table.of(frame, self.feature_set)
         result = _Result.empty(frame.height)
-        blocks: OrderedDict[str, list[tuple[str, slice]]] = OrderedDict()
+        blocks: dict[str, list[tuple[str, slice]]] = {}
         for (entity, metric), rows in table.series():
             self._score_series(entity, metric, table, rows, result)
             blocks.setdefault(entity, []).append((metric, rows))

@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
 import psycopg
+from cachetools import LRUCache, TTLCache
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from anomaly_platform.storage.tables.api_keys import ApiKey, find, touch
@@ -56,12 +56,12 @@ class KeyRing:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         # Apart, so that a flood of prefixes that do not exist pushes out no key that does.
-        self._known: OrderedDict[str, _Entry] = OrderedDict()
-        self._unknown: OrderedDict[str, _Entry] = OrderedDict()
+        self._known: LRUCache[str, _Entry] = LRUCache(_MOST_KEYS)
+        self._unknown: LRUCache[str, _Entry] = LRUCache(_MOST_KEYS)
         self._asking: dict[str, asyncio.Task[ApiKey | None]] = {}
         self._questions = asyncio.Semaphore(_MOST_QUESTIONS)
         self._changes = 0
-        self._touched: dict[UUID, float] = {}
+        self._touched: TTLCache[UUID, None] = TTLCache(_MOST_KEYS, _TOUCH_S, time.monotonic)
         self._background: set[asyncio.Task[None]] = set()
 
     async def find(self, prefix: str) -> ApiKey | None:
@@ -112,12 +112,9 @@ class KeyRing:
 
     def used(self, key: ApiKey) -> None:
         """Note in the background that a key was used, about once a minute."""
-        now = time.monotonic()
-        if now - self._touched.get(key.id, -_TOUCH_S) < _TOUCH_S:
+        if key.id in self._touched:
             return
-        if len(self._touched) >= _MOST_KEYS:
-            self._touched.clear()
-        self._touched[key.id] = now
+        self._touched[key.id] = None
         task = asyncio.create_task(self._touch(key.id))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -141,12 +138,8 @@ class KeyRing:
             if changes == self._changes:
                 break
             # Something changed meanwhile: what was read may be from before.
-        entries = self._unknown if key is None else self._known
-        entries[prefix] = _Entry(key, asked_at)
-        entries.move_to_end(prefix)
+        (self._unknown if key is None else self._known)[prefix] = _Entry(key, asked_at)
         (self._known if key is None else self._unknown).pop(prefix, None)
-        if len(entries) > _MOST_KEYS:
-            entries.popitem(last=False)
         return key
 
     async def _touch(self, key_id: UUID) -> None:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
 
+from cachetools import LRUCache
 from fastapi import Depends, Request
 from limits import RateLimitItemPerMinute
-from limits.aio.storage import MovingWindowSupport, RedisStorage, Storage
+from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from anomaly_platform.serving.auth.security import caller_of
@@ -30,18 +31,16 @@ _NAMESPACE: Final = "ml:limits"
 _MOST_CALLERS: Final = 10_000
 
 
-class ProcessWindows(Storage, MovingWindowSupport):
+class ProcessWindows(MemoryStorage):
     """Moving windows in this process, for :class:`limits.aio.strategies.MovingWindowRateLimiter`.
 
-    The library's own storage in memory starts a thread for each expiry; here a window forgets what
-    is over whenever it is used, and the windows used longest ago go first.
+    The library's own windows start a thread for each expiry; here a window forgets what is over
+    whenever it is used, and the windows used longest ago go first.
     """
 
-    STORAGE_SCHEME = None
-
     def __init__(self) -> None:
-        super().__init__(None)
-        self._windows: OrderedDict[str, deque[float]] = OrderedDict()
+        super().__init__()
+        self._windows: LRUCache[str, deque[float]] = LRUCache(_MOST_CALLERS)
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count `amount` more in the window of a key, if the limit allows it."""
@@ -61,49 +60,18 @@ class ProcessWindows(Storage, MovingWindowSupport):
         window = self._window(key, expiry)
         return (window[0], len(window)) if window else (time.time(), 0)
 
-    def _window(self, key: str, expiry: int) -> deque[float]:
-        window = self._windows.get(key)
-        if window is None:
-            window = self._windows[key] = deque()
-            if len(self._windows) > _MOST_CALLERS:
-                self._windows.popitem(last=False)
-        else:
-            self._windows.move_to_end(key)
-        since = time.time() - expiry
-        while window and window[0] <= since:
-            window.popleft()
-        return window
-
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        """What the storage may raise: nothing of its own."""
-        return ValueError
-
-    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Refuse: that is for fixed windows."""
-        raise NotImplementedError
-
-    async def get(self, key: str) -> int:
-        """Refuse: that is for fixed windows."""
-        raise NotImplementedError
-
-    async def get_expiry(self, key: str) -> float:
-        """Refuse: that is for fixed windows."""
-        raise NotImplementedError
-
-    async def check(self) -> bool:
-        """Return True: memory is always there."""
-        return True
-
     async def reset(self) -> int | None:
         """Forget everything."""
         count = len(self._windows)
         self._windows.clear()
         return count
 
-    async def clear(self, key: str) -> None:
-        """Forget one key's window."""
-        self._windows.pop(key, None)
+    def _window(self, key: str, expiry: int) -> deque[float]:
+        window = self._windows.setdefault(key, deque())
+        since = time.time() - expiry
+        while window and window[0] <= since:
+            window.popleft()
+        return window
 
 
 @dataclass(frozen=True, slots=True)

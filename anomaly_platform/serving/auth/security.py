@@ -22,6 +22,7 @@ from typing import Final, Literal, get_args
 from uuid import UUID
 
 import psycopg
+from cachetools import LRUCache
 from fastapi import Request
 from psycopg_pool import PoolTimeout
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -90,7 +91,7 @@ class Authentication:
     def __init__(self, app: ASGIApp, key_ring: Callable[[Scope], KeyRing]) -> None:
         self._app = app
         self._key_ring = key_ring
-        self._callers: dict[UUID, tuple[ApiKey, Caller]] = {}
+        self._callers: LRUCache[UUID, tuple[ApiKey, Caller]] = LRUCache(_MOST_CALLERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401 or 503, or hand the request on."""
@@ -131,8 +132,6 @@ class Authentication:
         known = self._callers.get(key.id)
         if known is not None and known[0] is key:
             return known[1]
-        if len(self._callers) >= _MOST_CALLERS:
-            self._callers.clear()
         caller = Caller(key.id, key.name, frozenset(key.scopes), key.predictions_per_minute)
         self._callers[key.id] = key, caller
         return caller

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+
+from cachetools import LRUCache
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,8 +103,7 @@ class LookBacks:
     def __init__(self, revise: Revise, read: Read, *, most_held: int = _MOST_HELD) -> None:
         self._revise = revise
         self._read = read
-        self._most_held = most_held
-        self._held: OrderedDict[Key, LookBack] = OrderedDict()
+        self._held: LRUCache[Key, LookBack] = LRUCache(most_held)
         self._reading: dict[Key, asyncio.Task[LookBack]] = {}
 
     def __len__(self) -> int:
@@ -146,15 +146,10 @@ class LookBacks:
         held = self._held.get(key)
         if held is not None and held.revision == revision:
             held.checked_at = asked_at
-            self._held.move_to_end(key)
             return held
         if revision is None:
             # Names that nobody knows are not remembered: there is no end of them.
             return LookBack(SeriesState.empty(served.feature_set), None, asked_at)
         state = await asyncio.to_thread(self._read, served, entity, metric)
-        found = LookBack(state, revision, asked_at)
-        self._held[key] = found
-        self._held.move_to_end(key)
-        if len(self._held) > self._most_held:
-            self._held.popitem(last=False)
+        found = self._held[key] = LookBack(state, revision, asked_at)
         return found
