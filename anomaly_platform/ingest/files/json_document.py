@@ -1,7 +1,9 @@
 """One JSON document as a stream of records, whatever its length.
 
 Here belongs the reading of documents piece by piece. Which shapes are accepted is written down in
-`json_rows`.
+`json_rows`. Values are read by the standard library, whose scanner takes what files have: NaN, and
+numbers and half surrogate pairs of which only their row is refused. (ijson refuses the document for
+the first, writes ? for the last, and ends the process with a number of 5,000 digits.)
 """
 
 import codecs
@@ -19,8 +21,7 @@ _SHAPES: Final = (
     " an object of lists of equal length, or JSON Lines"
 )
 _SMALL: Final = 8 << 20
-_SECOND: Final = re.compile(r"\[[ \t\r\n]*([^ \t\r\n])")
-_BLANK: Final = re.compile(r"[ \t\r\n]*")
+_MARK: Final = re.compile(r"[^ \t\r\n]")
 _DECODER: Final = json.JSONDecoder()
 
 
@@ -32,41 +33,36 @@ class _Document:
     """A JSON text that arrives in pieces, with a place up to which it has been read."""
 
     def __init__(self, blocks: Iterator[bytes], limits: ReadLimits) -> None:
-        self._blocks = blocks
-        self._decoder = codecs.getincrementaldecoder("utf-8")("strict")
-        self._limits = limits
+        self._pieces = codecs.iterdecode(blocks, "utf-8")
+        self._most = limits.max_document_bytes
         self._text = ""
         self._at = 0
-        self._ended = False
-        self.max_value = limits.max_document_bytes
 
     def _more(self) -> bool:
         """Take in more text; at least as much as is held, so that retries stay linear."""
-        wanted = max(1 << 20, len(self._text) - self._at)
         parts = [self._text[self._at :]]
-        got = 0
-        while got < wanted and not self._ended:
-            block = next(self._blocks, None)
-            if block is None:
-                self._ended = True
-                block = b""
-            parts.append(self._decoder.decode(block, self._ended))
-            got += len(block)
+        wanted = max(1 << 20, len(parts[0]))
+        for piece in self._pieces:
+            parts.append(piece)
+            wanted -= len(piece)
+            if wanted <= 0:
+                break
+        if len(parts) == 1:
+            return False
         self._text, self._at = "".join(parts), 0
-        return got > 0
+        return True
 
     def peek(self) -> str:
         """Return the next character that is not blank; '' at the end."""
-        while True:
-            match = _BLANK.match(self._text, self._at)
-            self._at = match.end() if match else self._at
-            if self._at < len(self._text):
-                return self._text[self._at]
-            if self._ended or not self._more():
+        while not (found := _MARK.search(self._text, self._at)):
+            self._at = len(self._text)
+            if not self._more():
                 return ""
+        self._at = found.start()
+        return found[0]
 
     def take(self, character: str) -> None:
-        """Go past a character that must come next."""
+        """Go past a character that must come next; '' is the end."""
         if self.peek() != character:
             raise _Broken
         self._at += 1
@@ -82,66 +78,51 @@ class _Document:
             except ValueError as error:
                 if "integer string conversion" in str(error):
                     raise UnreadableFile("the JSON has a number of thousands of digits") from error
-                if len(self._text) - self._at > self.max_value:
+                if len(self._text) - self._at > self._most:
                     raise UnreadableFile(
-                        f"the JSON document has a value of more than {self.max_value:,} bytes that"
+                        f"the JSON document has a value of more than {self._most:,} bytes that"
                         " would have to be read at once, or is broken; write JSON Lines instead"
                     ) from error
-                if self._ended or not self._more():
+                if not self._more():
                     raise _Broken from error
-                continue
-            # A number may go on in text that is not here yet.
-            if end == len(self._text) and not self._ended:
-                self._more()
-                continue
-            self._at = end
-            return value
-
-    def members(self) -> Iterator[str]:
-        """Read an object's keys; between two, its caller reads the value."""
-        self.take("{")
-        if self.peek() == "}":
-            self.take("}")
-            return
-        while True:
-            key = self.value()
-            if not isinstance(key, str):
-                raise _Broken
-            self.take(":")
-            yield key
-            if self.peek() != ",":
-                self.take("}")
-                return
-            self.take(",")
+            else:
+                # A number may go on in text that is not here yet.
+                if end < len(self._text) or not self._more():
+                    self._at = end
+                    return value
 
     def opens_records(self) -> bool:
         """Tell whether a list of objects, or an empty one, comes next; stay before it."""
         while self.peek() == "[":
-            second = _SECOND.match(self._text, self._at)
+            second = _MARK.search(self._text, self._at + 1)
             if second:
-                return second.group(1) in "{]"
-            if self._ended or not self._more():
+                return second[0] in "{]"
+            if not self._more():
                 break
         return False
 
     def items(self) -> Iterator[Any]:
         """Read a list, one element after the other."""
-        self.take("[")
-        if self.peek() == "]":
-            self.take("]")
-            return
-        while True:
-            yield self.value()
-            if self.peek() == ",":
-                self.take(",")
-                continue
-            self.take("]")
-            return
+        return (self.value() for _ in self._elements("[", "]"))
 
-    def end(self) -> None:
-        """Make sure that nothing follows."""
-        if self.peek():
-            raise _Broken
+    def members(self) -> Iterator[str]:
+        """Read an object's keys; between two, its caller reads the value."""
+        for _ in self._elements("{", "}"):
+            key = self.value()
+            if not isinstance(key, str):
+                raise _Broken
+            self.take(":")
+            yield key
+
+    def _elements(self, opening: str, closing: str) -> Iterator[None]:
+        """Stop before each element, which the caller reads."""
+        self.take(opening)
+        if self.peek() != closing:
+            yield
+            while self.peek() == ",":
+                self.take(",")
+                yield
+        self.take(closing)
 
 
 def document_records(blocks: Iterator[bytes], size: int, limits: ReadLimits) -> Iterator[Any]:
@@ -167,7 +148,7 @@ def document_records(blocks: Iterator[bytes], size: int, limits: ReadLimits) -> 
             yield from document.items()
         else:
             yield from _object(document, small=size <= _SMALL)
-        document.end()
+        document.take("")
     except _Broken as error:
         raise UnreadableFile(
             "the JSON document is not valid, or is cut off; no row of it was taken"
@@ -184,12 +165,11 @@ def _object(document: _Document, *, small: bool) -> Iterator[Any]:
     held: list[Any] | None = None
     for key in document.members():
         if held is None and key in RECORD_KEYS and document.opens_records():
-            held = []
-            for record in document.items():
-                if small:
-                    held.append(record)
-                else:
-                    yield _with_constants(record, beside)
+            records = document.items()
+            held = list(records) if small else []
+            # None is left of a small document's.
+            for record in records:
+                yield _with_constants(record, beside)
             continue
         beside[key] = document.value()
         if held is not None and not small and not isinstance(beside[key], dict | list):
@@ -221,6 +201,5 @@ def _whole_object(values: dict[str, Any]) -> Iterator[Any]:
     if len(lengths) > 1:
         sizes = ", ".join(f"{key[:40]}: {len(value):,}" for key, value in list(lists.items())[:5])
         raise UnreadableFile(f"the lists of the JSON document differ in length ({sizes})")
-    constants = {k: v for k, v in values.items() if not isinstance(v, dict | list)}
     for cells in zip(*lists.values(), strict=True):
-        yield {**constants, **dict(zip(lists, cells, strict=True))}
+        yield _with_constants(dict(zip(lists, cells, strict=True)), values)
