@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from anomaly_platform.storage.lake.lake import Lake
     from anomaly_platform.storage.postgres.database import DatabaseUrls
     from anomaly_platform.storage.tables.progress import Account, Progress
-    from anomaly_platform.storage.tables.scored_metrics import Scores
-    from anomaly_platform.storage.tables.scored_scans import ScanScores
+    from anomaly_platform.storage.tables.scored_rows import ScoredRows
     from anomaly_platform.streams.staleness import StreamState
     from anomaly_platform.warehouse import Warehouse
 
@@ -151,7 +150,7 @@ class Platform:
         """Return the folder that holds what is known of a stream's network beforehand."""
         return self.settings.reference_path / stream.name
 
-    def scores_of(self, stream: Stream) -> Scores | ScanScores:
+    def scores_of(self, stream: Stream) -> ScoredRows:
         """Return the part of the warehouse that holds the stream's scored rows."""
         if isinstance(stream, ScanStream):
             return self.warehouse.scan_scores

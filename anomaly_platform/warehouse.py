@@ -25,8 +25,7 @@ from anomaly_platform.storage.tables.online import OnlineReadings
 from anomaly_platform.storage.tables.partitions import Partitions
 from anomaly_platform.storage.tables.progress import Progress
 from anomaly_platform.storage.tables.quarantine import Quarantine
-from anomaly_platform.storage.tables.scored_metrics import Scores
-from anomaly_platform.storage.tables.scored_scans import ScanScores
+from anomaly_platform.storage.tables.scored_rows import SCORED_METRICS, SCORED_SCANS, ScoredRows
 from anomaly_platform.storage.tables.series import SeriesIndex
 
 
@@ -57,8 +56,8 @@ class Warehouse:
         self.api_keys = ApiKeys(self.transactions)
         self.bundles = Bundles(self.transactions)
         self.registry_mirror = RegistryMirror(self.transactions)
-        self.scores = Scores(self.transactions)
-        self.scan_scores = ScanScores(self.transactions)
+        self.scores = ScoredRows(self.transactions, SCORED_METRICS)
+        self.scan_scores = ScoredRows(self.transactions, SCORED_SCANS)
         self.monitoring = MonitoringStats(self.transactions)
         self.progress = Progress(self.transactions)
         self.online = OnlineReadings(self.transactions)

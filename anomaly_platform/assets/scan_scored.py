@@ -81,7 +81,7 @@ def build_scan_scored_events(stream: ScanStream, platform: Platform) -> AssetsDe
         required_resource_keys={"platform"},
     )
     def scored_events(context: AssetExecutionContext) -> MaterializeResult[None]:
-        from anomaly_platform.storage.tables.scored_scans import SCORED_SCAN_SCHEMA
+        from anomaly_platform.storage.tables.scored_rows import SCORED_SCANS
 
         opened: Platform = context.resources.platform
         version, models = current_models(opened, stream)
@@ -116,7 +116,7 @@ def build_scan_scored_events(stream: ScanStream, platform: Platform) -> AssetsDe
                 "confidences": picture(_histogram_picture(histogram)),
                 "dagster/table_name": MetadataValue.text(f"scored_{stream.name}"),
                 "dagster/column_schema": column_schema(
-                    {name: (str(kind), "") for name, kind in SCORED_SCAN_SCHEMA.items()}
+                    {name: (str(kind), "") for name, kind in SCORED_SCANS.schema.items()}
                 ),
             }
         )
@@ -147,7 +147,7 @@ def score_scan_day(
     histogram: npt.NDArray[np.int64],
 ) -> ScanDayResult:
     """Score one day's scans and replace the day, unless something newer has been written."""
-    from anomaly_platform.storage.tables.scored_scans import SCORED_SCAN_SCHEMA
+    from anomaly_platform.storage.tables.scored_rows import SCORED_SCANS
 
     source = platform.warehouse.partitions.get(stream.name, "features", day.isoformat())
     if source is None:
@@ -168,7 +168,7 @@ def score_scan_day(
         stream.name,
         day.isoformat(),
         chunks(),
-        schema={"bucket": pl.UInt8(), **SCORED_SCAN_SCHEMA},
+        schema={"bucket": pl.UInt8(), **SCORED_SCANS.schema},
     )
     try:
         stored = platform.warehouse.scan_scores.replace_day(
@@ -237,7 +237,7 @@ def _silent(models: "BarcodeModels", scored: pl.DataFrame) -> list[str]:
 
 def for_storage(models: "BarcodeModels", scored: pl.DataFrame) -> pl.DataFrame:
     """Return the columns that are kept, with what the reference knows about the places."""
-    from anomaly_platform.storage.tables.scored_scans import SCORED_SCAN_SCHEMA
+    from anomaly_platform.storage.tables.scored_rows import SCORED_SCANS
 
     names = models.rules.reference.locations.select("location_id", place_name="scan_location")
     placed = models.rules.reference.place_features(scored).join(
@@ -249,7 +249,7 @@ def for_storage(models: "BarcodeModels", scored: pl.DataFrame) -> pl.DataFrame:
         *(pl.col(f"{kind}_score").alias(column) for kind, column in RULE_COLUMNS.items()),
     ).select(
         pl.col(name).cast(kind)
-        for name, kind in {"bucket": pl.UInt8(), **SCORED_SCAN_SCHEMA}.items()
+        for name, kind in {"bucket": pl.UInt8(), **SCORED_SCANS.schema}.items()
     )
 
 

@@ -128,8 +128,8 @@ def build_scored_events(stream: MetricStream, platform: Platform) -> AssetsDefin
 def ensure_tables(platform: Platform, stream: MetricStream) -> None:
     """Make the tables and views of a user's own stream when it is scored for the first time."""
     scores = platform.warehouse.scores
-    if not scores.has_stream_tables(stream.name, stream.entity_field):
-        scores.ensure_stream_tables(stream.name, entity_field=stream.entity_field)
+    if not scores.has_tables(stream.name, stream.entity_field):
+        scores.ensure_metric_tables(stream.name, entity_field=stream.entity_field)
 
 
 def current_scorer(platform: Platform, stream: MetricStream) -> "tuple[int | None, FleetScorer]":

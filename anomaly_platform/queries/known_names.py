@@ -26,10 +26,10 @@ _KNOWN: Final = f"""
     SELECT EXISTS (SELECT FROM series WHERE rows > 0 AND {_SERIES})
         OR EXISTS (SELECT FROM series_state JOIN series_heads USING (id) WHERE {_SERIES})
         OR EXISTS (SELECT FROM ml_models WHERE {_MODELS})
-        OR (coalesce(%(stream)s::text, 'barcode') = 'barcode'
-            AND coalesce(%(metric)s::text, '{SCAN_METRIC}') = '{SCAN_METRIC}'
-            AND EXISTS (SELECT FROM scored_barcode
-                WHERE %(entity)s::text IS NULL OR epc_code = %(entity)s))
+        OR (coalesce(%(metric)s::text, '{SCAN_METRIC}') = '{SCAN_METRIC}'
+            AND EXISTS (SELECT FROM scored_scans
+                WHERE (%(stream)s::text IS NULL OR stream = %(stream)s)
+                AND (%(entity)s::text IS NULL OR epc_code = %(entity)s)))
 """
 
 

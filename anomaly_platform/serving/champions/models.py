@@ -105,7 +105,7 @@ class ModelStore:
         """
         return self._metrics[stream]
 
-    def scans(self, stream: str = "barcode") -> ServedScans:
+    def scans(self, stream: str) -> ServedScans:
         """Return what serves a stream of scans now.
 
         Raises

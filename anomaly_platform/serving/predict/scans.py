@@ -2,7 +2,7 @@
 
 Belongs here: look-back, chunks, and the detectors under their time limits. What a detector says is
 in ``ml``, what the answer looks like in ``ml.barcode_response``, and how scans come in and answers
-go out in ``routes.barcode``.
+go out in ``routes.scans``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -21,7 +22,7 @@ from anomaly_platform.ml.columns import coded, microseconds
 from anomaly_platform.platform import Platform
 from anomaly_platform.serving.champions.served import ServedScans
 from anomaly_platform.storage.tables.quarantine import insert_rejects
-from anomaly_platform.streams import BARCODE
+from anomaly_platform.streams import ScanStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.features.scans.online import ScanState
@@ -63,6 +64,7 @@ class Detection:
 
 def judge_scans(
     platform: Platform,
+    stream: ScanStream,
     served: ServedScans,
     events: Sequence[Mapping[str, Any]],
     detection: Detection,
@@ -76,6 +78,8 @@ def judge_scans(
     ----------
     platform : Platform
         Reference data, and the scans of earlier days.
+    stream : ScanStream
+        Whose scans they are.
     served : ServedScans
         The set of models; the rules speak alone without one.
     events : sequence of mapping
@@ -99,20 +103,20 @@ def judge_scans(
     settings = platform.settings
     checked = check_scans(
         events,
-        start=dt.datetime.combine(platform.start_of(BARCODE), dt.time(), dt.UTC),
+        start=dt.datetime.combine(platform.start_of(stream), dt.time(), dt.UTC),
         now=now,
         future_allowance=settings.future_allowance,
-        timezone=BARCODE.timezone or settings.default_timezone,
+        timezone=stream.timezone or settings.default_timezone,
     )
     detection.duplicates += checked.duplicates
     if checked.rejects.height:
         refused = checked.rejects.select("row_number", "field", "reason")
         detection.refused += list(refused.iter_rows())
-        _quarantine(platform, checked.rejects.head(MOST_QUARANTINED))
-    models = served.models or rules_alone(platform)
+        _quarantine(platform, stream, checked.rejects.head(MOST_QUARANTINED))
+    models = served.models or rules_alone(platform, stream)
     detection.version = served.version
     for scans in _chunks(checked.frame):
-        scored = _judge(platform, models, scans, limits or TIME_LIMITS)
+        scored = _judge(platform, stream, models, scans, limits or TIME_LIMITS)
         for name, column, has in (
             ("lstm", "lstm_score", models.lstm is not None),
             ("svm", "svm_score", models.svm is not None),
@@ -124,21 +128,21 @@ def judge_scans(
         yield scored
 
 
-def rules_alone(platform: Platform) -> BarcodeModels:
+def rules_alone(platform: Platform, stream: ScanStream) -> BarcodeModels:
     """Return the rules with what is known beforehand, for as long as nothing has been learned."""
-    folder = platform.reference_folder(BARCODE)
+    folder = platform.reference_folder(stream)
     files = sorted(folder.glob("*")) if folder.is_dir() else []
-    return _rules_of(platform, tuple((file.name, file.stat().st_mtime_ns) for file in files))
+    return _rules_of(folder, tuple((file.name, file.stat().st_mtime_ns) for file in files))
 
 
 @lru_cache(maxsize=4)
-def _rules_of(platform: Platform, _files: tuple[tuple[str, int], ...]) -> BarcodeModels:
+def _rules_of(folder: Path, _files: tuple[tuple[str, int], ...]) -> BarcodeModels:
     from anomaly_platform.ml.detectors.rules.detector import RulesModel
     from anomaly_platform.ml.detectors.rules.routes import RouteStatistics
     from anomaly_platform.ml.features.scans.reference import ScanReference
     from anomaly_platform.ml.scans.scoring import BarcodeModels
 
-    reference = ScanReference.read(platform.reference_folder(BARCODE))
+    reference = ScanReference.read(folder)
     return BarcodeModels(RulesModel(reference, RouteStatistics.empty()))
 
 
@@ -155,19 +159,23 @@ def _chunks(scans: pl.DataFrame) -> Iterator[pl.DataFrame]:
 
 
 def _judge(
-    platform: Platform, models: BarcodeModels, scans: pl.DataFrame, limits: Mapping[str, float]
+    platform: Platform,
+    stream: ScanStream,
+    models: BarcodeModels,
+    scans: pl.DataFrame,
+    limits: Mapping[str, float],
 ) -> pl.DataFrame:
     from anomaly_platform.ml.features.scans.batch import features_of
     from anomaly_platform.ml.features.scans.online import with_history
     from anomaly_platform.ml.features.scans.sequences import ScanSequences
 
-    states = look_back(platform, scans)
+    states = look_back(platform, stream, scans)
     together = with_history(states, scans)
     codes = together.get_column_index("epc_code")
     together.replace_column(codes, together["entity"].alias("epc_code"))
     ordered = ScanSequences.of(together)
-    features = replace(ordered, frame=features_of(BARCODE.features, ordered))
-    scored = models.score(features, threshold=platform.threshold_of(BARCODE), limits=limits)
+    features = replace(ordered, frame=features_of(stream.features, ordered))
+    scored = models.score(features, threshold=platform.threshold_of(stream), limits=limits)
     return _as_asked(scored[np.flatnonzero(~scored["is_lookback"].to_numpy())])
 
 
@@ -180,7 +188,7 @@ def _as_asked(scored: pl.DataFrame) -> pl.DataFrame:
     return scored[np.lexsort((rows, microseconds(scored["event_time"]), first[code]))]
 
 
-def look_back(platform: Platform, scans: pl.DataFrame) -> dict[str, ScanState]:
+def look_back(platform: Platform, stream: ScanStream, scans: pl.DataFrame) -> dict[str, ScanState]:
     """Return what the scored days hold of the scans' codes before the last of these scans.
 
     As many scans as features look back on; none later than the request's own, so that a scan that
@@ -197,13 +205,14 @@ def look_back(platform: Platform, scans: pl.DataFrame) -> dict[str, ScanState]:
             "SELECT k.code, s.event_time, s.event_id, s.location_id, s.business_step, s.event_type "
             "FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) k(code, lower, upper) "
             "CROSS JOIN LATERAL (SELECT event_time, event_id, location_id, business_step, "
-            "event_type FROM scored_barcode b WHERE b.epc_code = k.code "
+            "event_type FROM scored_scans b WHERE b.stream = %s AND b.epc_code = k.code "
             "AND b.event_time > k.lower AND b.event_time <= k.upper "
             "ORDER BY b.event_time DESC LIMIT %s) s",
             (
                 extent["epc_code"].to_list(),
                 [first - dt.timedelta(hours=LOOKBACK_HOURS) for first in extent["first"]],
                 extent["last"].to_list(),
+                stream.name,
                 MAX_HISTORY,
             ),
         ).fetchall()
@@ -228,7 +237,7 @@ def _natural_keys(scans: pl.DataFrame) -> frozenset[tuple[Any, ...]]:
     )
 
 
-def _quarantine(platform: Platform, rejects: pl.DataFrame) -> None:
+def _quarantine(platform: Platform, stream: ScanStream, rejects: pl.DataFrame) -> None:
     """Keep scans that cannot be judged; the same scan again changes nothing.
 
     Rows have number 0: they are not among the rows of any file (``Account``).
@@ -246,9 +255,9 @@ def _quarantine(platform: Platform, rejects: pl.DataFrame) -> None:
             row[0]
             for row in connection.execute(
                 "SELECT digest FROM quarantine WHERE stream = %s AND digest = ANY(%s)",
-                (BARCODE.name, kept["digest"].to_list()),
+                (stream.name, kept["digest"].to_list()),
             ).fetchall()
         ]
         fresh = kept.filter(~pl.col("digest").is_in(known))
         if fresh.height:
-            insert_rejects(connection, fresh, stream=BARCODE.name, stage="online", day=None)
+            insert_rejects(connection, fresh, stream=stream.name, stage="online", day=None)

@@ -7,7 +7,6 @@ from fastapi import APIRouter
 from anomaly_platform.serving.routes import (
     assets_anomaly,
     assets_metrics,
-    barcode,
     feedback,
     health,
     keys,
@@ -17,6 +16,7 @@ from anomaly_platform.serving.routes import (
     ml_models,
     ml_predict,
     ml_training,
+    scans,
     telemetry,
 )
 
@@ -29,7 +29,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     ml_training.router,
     assets_anomaly.router,
     assets_metrics.router,
-    barcode.router,
+    scans.router,
     feedback.router,
     keys.router,
     health.router,

@@ -173,8 +173,8 @@ def _event_of(
         "SELECT event_id FROM online_readings WHERE stream = %(stream)s AND entity = %(entity)s "
         "AND metric = %(metric)s AND event_time = %(time)s LIMIT 1"
         if is_metric
-        else "SELECT NULL FROM scored_barcode WHERE epc_code = %(entity)s "
-        "AND event_time = %(time)s LIMIT 1"
+        else "SELECT NULL FROM scored_scans WHERE stream = %(stream)s "
+        "AND epc_code = %(entity)s AND event_time = %(time)s LIMIT 1"
     )
     row = connection.execute(statement, key).fetchone()
     if row is None:

@@ -110,7 +110,7 @@ class Progress:
                             FROM scored_metrics WHERE stream = %(stream)s
                             UNION ALL
                             SELECT count(*), count(*) FILTER (WHERE is_anomaly)
-                            FROM scored_barcode WHERE %(stream)s = 'barcode') counted) table_rows
+                            FROM scored_scans WHERE stream = %(stream)s) counted) table_rows
                 """,
                 {"stream": stream},
             ).fetchone()

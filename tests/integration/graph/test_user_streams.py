@@ -126,7 +126,7 @@ def test_views_follow_a_renamed_column_and_are_left_alone_otherwise(runtime: Run
     renamed = Platform(platform.settings).stream("boilers")
     assert isinstance(renamed, MetricStream)
     ensure_tables(platform, renamed)
-    assert platform.warehouse.scores.has_stream_tables("boilers", "kit")
+    assert platform.warehouse.scores.has_tables("boilers", "kit")
 
 
 def test_a_bad_file_is_reported_and_leaves_the_others_in_the_graph(

@@ -15,7 +15,7 @@ from anomaly_platform.incidents.anomaly_alerts import (
     DayAlerts,
 )
 from anomaly_platform.notifications.outbox import Outbox
-from anomaly_platform.storage.tables.scored_scans import SCORED_SCAN_SCHEMA
+from anomaly_platform.storage.tables.scored_rows import SCORED_SCANS
 from anomaly_platform.warehouse import Warehouse
 from tests.integration.scored_rows import DAY, scored
 
@@ -165,9 +165,9 @@ def test_scans_alert_per_code(warehouse: Warehouse) -> None:
         }
         for n, confidence in enumerate((10.0, 60.0, 95.0))
     ]
-    frame = pl.DataFrame(rows, schema_overrides=SCORED_SCAN_SCHEMA).select(
+    frame = pl.DataFrame(rows, schema_overrides=SCORED_SCANS.schema).select(
         pl.col(name) if name in rows[0] else pl.lit(None, kind).alias(name)
-        for name, kind in SCORED_SCAN_SCHEMA.items()
+        for name, kind in SCORED_SCANS.schema.items()
     )
     for watermark in (1, 2):
         warehouse.scan_scores.replace_day(

@@ -146,22 +146,22 @@ def test_every_view_and_table_is_documented(warehouse: Warehouse) -> None:
 
 def test_a_stream_of_the_users_own(warehouse: Warehouse) -> None:
     for _ in range(2):
-        warehouse.scores.ensure_stream_tables("pumps", entity_field="pump", score_view="signed")
+        warehouse.scores.ensure_metric_tables("pumps", entity_field="pump", score_view="signed")
     fill(warehouse, "pumps")
     assert rows(warehouse, "SELECT DISTINCT pump FROM bi_pumps_scores ORDER BY 1")[0] == ("host-0",)
     assert len(rows(warehouse, "SELECT * FROM bi_pumps_daily")) == 3
     assert rows(warehouse, "SELECT count(*) FROM scored_metrics") == [(60,)]
     assert warehouse.scores.count_rows("ems", DAY) == 0
-    warehouse.scores.ensure_stream_tables("pumps", entity_field="pump_id")
+    warehouse.scores.ensure_metric_tables("pumps", entity_field="pump_id")
     assert len(rows(warehouse, "SELECT pump_id FROM bi_pumps_scores")) == 60
 
 
 @pytest.mark.parametrize("name", ["Pumps", "a-b", "x; DROP TABLE series", "metrics", "days", ""])
 def test_names_that_cannot_be_tables_are_refused(warehouse: Warehouse, name: str) -> None:
     with pytest.raises(psycopg.errors.RaiseException, match="cannot be used"):
-        warehouse.scores.ensure_stream_tables(name)
+        warehouse.scores.ensure_metric_tables(name)
     with pytest.raises(psycopg.errors.RaiseException, match="cannot be used"):
-        warehouse.scores.ensure_stream_tables("pumps", entity_field="a b")
+        warehouse.scores.ensure_metric_tables("pumps", entity_field="a b")
 
 
 def test_new_streams_do_not_wait_for_readers_of_others(

@@ -142,7 +142,7 @@ def test_a_role_without_superuser_rights_can_do_everything(
     settings = get_settings(home=tmp_path, database_url=url, dagster_database=name)
     upgrade(settings)
     with Warehouse(prepare_databases(settings).application) as warehouse:
-        warehouse.scores.ensure_stream_tables("pumps", entity_field="pump")
+        warehouse.scores.ensure_metric_tables("pumps", entity_field="pump")
         assert warehouse.progress.state("pumps", "isolation_forest", 100).days == []
 
 

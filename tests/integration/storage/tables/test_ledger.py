@@ -177,8 +177,8 @@ def test_a_slow_commit_cannot_hide_behind_a_faster_one(warehouse: Warehouse) -> 
 
     fast_thread = threading.Thread(target=fast)
     slow_thread = threading.Thread(target=slow)
-    slow_thread.start()
     fast_thread.start()
+    slow_thread.start()
     slow_thread.join()
     fast_thread.join()
     assert order == ["slow", "fast"]

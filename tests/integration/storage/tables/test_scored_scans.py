@@ -7,7 +7,7 @@ import datetime as dt
 import polars as pl
 import pytest
 
-from anomaly_platform.storage.tables.scored_scans import SCORED_SCAN_SCHEMA
+from anomaly_platform.storage.tables.scored_rows import SCORED_SCANS
 from anomaly_platform.warehouse import Warehouse
 
 pytestmark = pytest.mark.integration
@@ -20,7 +20,7 @@ def scored(*confidences: float) -> pl.DataFrame:
     """Scans of one code, an hour apart, of which senders left out place and step."""
     blank = {
         name: False if kind == pl.Boolean else 0.0 if name.endswith("_score") else None
-        for name, kind in SCORED_SCAN_SCHEMA.items()
+        for name, kind in SCORED_SCANS.schema.items()
     }
     rows = [
         blank
@@ -35,7 +35,7 @@ def scored(*confidences: float) -> pl.DataFrame:
         }
         for number, confidence in enumerate(confidences)
     ]
-    return pl.DataFrame(rows, schema=SCORED_SCAN_SCHEMA)
+    return pl.DataFrame(rows, schema=SCORED_SCANS.schema)
 
 
 def replace(warehouse: Warehouse, *confidences: float, threshold: float = 0.7) -> int:

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from anomaly_platform.storage.postgres.transactions import StaleInput
-from anomaly_platform.storage.tables.scored_metrics import SCORED_COLUMNS
+from anomaly_platform.storage.tables.scored_rows import SCORED_METRICS
 from anomaly_platform.warehouse import Warehouse
 from tests.integration.scored_rows import DAY, scored
 
@@ -109,7 +109,7 @@ def test_what_was_written_is_read_back(warehouse: Warehouse) -> None:
     frame = scored(5)
     replace(warehouse, frame.head(37), frame.tail(-37))
     back = warehouse.scores.read_day("ems", DAY)
-    assert list(back.columns) == list(SCORED_COLUMNS)
+    assert list(back.columns) == list(SCORED_METRICS.columns)
     expected = frame.sort("entity", "metric", "event_time")
     for name in frame.columns:
         if name != "causes":

@@ -1,4 +1,4 @@
-"""``POST /api/v1/barcode/detect``: scans in, what is wrong with them out."""
+"""``POST /api/v1/scans/{stream}/detect``: scans in, what is wrong with them out."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ import io
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Path, Response
 
 from anomaly_platform.ml.scans.response import BarcodeResponse, write_response
 from anomaly_platform.serving.auth.rate_limits import Predicting
 from anomaly_platform.serving.auth.security import Caller, require
 from anomaly_platform.serving.http.openapi import problems
-from anomaly_platform.serving.http.problems import ApiProblem
+from anomaly_platform.serving.http.problems import ApiProblem, not_found
 from anomaly_platform.serving.metrics.requests import count_scored
 from anomaly_platform.serving.predict.scans import Detection, judge_scans
-from anomaly_platform.serving.schemas.barcode import DetectRequest
+from anomaly_platform.serving.schemas.base import Name
+from anomaly_platform.serving.schemas.scans import DetectRequest
 from anomaly_platform.serving.state import Serving
+from anomaly_platform.streams import BARCODE, ScanStream
 
 if TYPE_CHECKING:
     from anomaly_platform.serving.state import ServingState
 
-router = APIRouter(prefix="/api/v1/barcode", tags=["barcode"])
+router = APIRouter(prefix="/api/v1", tags=["barcode"])
 
 #: Requests that are judged at the same time; each has threads of its own.
 _AT_ONCE: Final = 2
 
 
-@router.post("/detect", response_model=BarcodeResponse, responses=problems(400, 429))
+@router.post("/barcode/detect", response_model=BarcodeResponse, responses=problems(400, 429))
 async def detect(
     asked: DetectRequest,
     serving: Serving,
@@ -43,11 +45,32 @@ async def detect(
     out, the others weigh more, and ``X-Left-Out`` names it. ``X-Model-Version`` is the set of
     models that judged; without one the rules speak alone.
     """
+    return await _answer(serving, BARCODE, asked)
+
+
+@router.post(
+    "/scans/{stream}/detect", response_model=BarcodeResponse, responses=problems(400, 404, 429)
+)
+async def detect_in_stream(
+    stream: Annotated[Name, Path(examples=["barcode"])],
+    asked: DetectRequest,
+    serving: Serving,
+    _caller: Annotated[Caller, Depends(require("ml:read"))],
+    _counted: Predicting = None,
+) -> Response:
+    """Judge scans of a stream by its own models, as ``/barcode/detect`` does for its stream."""
+    known = serving.models.streams.get(stream)
+    if not isinstance(known, ScanStream):
+        raise not_found(f"stream of scans {stream!r}")
+    return await _answer(serving, known, asked)
+
+
+async def _answer(serving: ServingState, stream: ScanStream, asked: DetectRequest) -> Response:
     async with _turn(asyncio.get_running_loop()):
-        text, detection = await asyncio.to_thread(_detect, serving, asked)
+        text, detection = await asyncio.to_thread(_detect, serving, stream, asked)
     if not detection.scans:
         raise _none_usable(detection)
-    count_scored("barcode", detection.scans, detection.anomalies)
+    count_scored(stream.name, detection.scans, detection.anomalies)
     headers = {
         "X-Model-Version": "rules" if detection.version is None else str(detection.version),
         "X-Quarantined": str(len(detection.refused)),
@@ -63,13 +86,16 @@ def _turn(_loop: asyncio.AbstractEventLoop) -> asyncio.Semaphore:
     return asyncio.Semaphore(_AT_ONCE)
 
 
-def _detect(serving: ServingState, asked: DetectRequest) -> tuple[str, Detection]:
+def _detect(
+    serving: ServingState, stream: ScanStream, asked: DetectRequest
+) -> tuple[str, Detection]:
     events: list[dict[str, Any]] = [one.__dict__ for one in asked.data]
     file_id = asked.file_id or next((one["file_id"] for one in events if one["file_id"]), None)
     detection = Detection()
     chunks = judge_scans(
         serving.platform,
-        serving.models.scans(),
+        stream,
+        serving.models.scans(stream.name),
         events,
         detection,
         now=dt.datetime.now(dt.UTC),

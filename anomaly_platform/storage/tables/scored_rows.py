@@ -1,0 +1,431 @@
+# ruff: noqa: S608 - statements are put together from constants of this module
+"""Scored rows of a day: replaced as a whole, or not at all.
+
+Two tables hold them, one for each kind of stream, partitioned by stream: ``scored_metrics`` and
+``scored_scans``; the partition of a stream is ``scored_<stream>``. Flagged rows are in
+``anomaly_detections`` as well, where a code is the device and `scans` the metric of a scan. How a
+score comes about does not belong here (``ml.scoring``, ``ml.scans``), nor do verdicts given in
+real time, which are never rewritten.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+
+import polars as pl
+from psycopg import sql
+
+from anomaly_platform.storage.postgres.copying import PgType, copy_frame
+from anomaly_platform.storage.postgres.transactions import Connection, Transactions
+from anomaly_platform.storage.tables.ml_models import FALLBACK, HAS_MODEL
+from anomaly_platform.storage.tables.scored_days import (
+    ScoredDay,
+    ScoredDays,
+    record_day,
+    refuse_stale,
+)
+
+ScoreView = Literal["unit", "signed"]
+
+SCANS_METRIC: Final = "scans"
+EVERY_CODE: Final = "*"
+"""What stands for a metric of scans, and for the device of a model that judges every code."""
+
+_SET_HERE: Final = ("stream", "day", "detector", "bundle_version")
+_POLARS: Final[Mapping[PgType, pl.DataType]] = {
+    "bool": pl.Boolean(),
+    "int4": pl.Int32(),
+    "int8": pl.Int64(),
+    "float8": pl.Float64(),
+    "date": pl.Date(),
+    "timestamptz": pl.Datetime("us", "UTC"),
+    "uuid": pl.String(),
+    "text": pl.String(),
+    "json": pl.String(),
+    "jsonb": pl.String(),
+}
+
+
+class DayAlerts(Protocol):
+    """Alerts that follow from a day's replacement, written in its transaction."""
+
+    def before(self, connection: Connection) -> None:
+        """Look at the day as it was."""
+
+    def after(self, connection: Connection) -> int:
+        """Look at the day as it is now; return how many alerts were written."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredTable:
+    """A table of scored rows.
+
+    Attributes
+    ----------
+    name : str
+        Of the partitioned table.
+    columns : mapping of str to PgType
+        All its columns in the order of the result of :meth:`ScoredRows.read_day`.
+    key : tuple of str
+        The natural key of a row within its stream.
+    optional : tuple of str
+        Columns that a frame may lack; null then.
+    detections : str
+        The statement that copies a day's flagged rows to ``anomaly_detections``.
+    """
+
+    name: str
+    columns: Mapping[str, PgType]
+    key: tuple[str, ...]
+    optional: tuple[str, ...]
+    detections: str
+
+    @property
+    def schema(self) -> pl.Schema:
+        """The columns that a frame of scored rows brings."""
+        return pl.Schema(
+            {
+                name: _POLARS[kind]
+                for name, kind in self.columns.items()
+                if name not in (*_SET_HERE, *self.optional)
+            }
+        )
+
+    def completed(
+        self, chunk: pl.DataFrame, stream: str, day: dt.date, *, detector: str, version: int | None
+    ) -> pl.DataFrame:
+        """Return a frame with every column of the table.
+
+        Raises
+        ------
+        ValueError
+            When it lacks a column, or holds event times of other days.
+        """
+        missing = [name for name in self.schema if name not in chunk.columns]
+        if missing:
+            raise ValueError(f"scored rows of {stream} {day} lack the columns {', '.join(missing)}")
+        if chunk.height and not chunk.select((pl.col("event_time").dt.date() == day).all()).item():
+            raise ValueError(f"scored rows of {stream} {day} hold event times of other days")
+        return chunk.with_columns(
+            *(pl.lit(None).alias(name) for name in self.optional if name not in chunk.columns),
+            pl.lit(stream).alias("stream"),
+            pl.lit(day).alias("day"),
+            pl.lit(detector).alias("detector"),
+            pl.lit(version, pl.Int32).alias("bundle_version"),
+        )
+
+
+SCORED_METRICS: Final = ScoredTable(
+    name="scored_metrics",
+    columns={
+        "stream": "text",
+        "day": "date",
+        "entity": "text",
+        "metric": "text",
+        "event_time": "timestamptz",
+        "event_id": "uuid",
+        "value": "float8",
+        "score": "float8",
+        "is_anomaly": "bool",
+        "threshold": "float8",
+        "status": "text",
+        "p_value": "float8",
+        "raw_score": "float8",
+        "z_score": "float8",
+        "iqr_score": "float8",
+        "mad_score": "float8",
+        "label": "bool",
+        "entity_score": "float8",
+        "entity_is_anomaly": "bool",
+        "causes": "jsonb",
+        "metadata": "json",
+        "detector": "text",
+        "bundle_version": "int4",
+    },
+    key=("entity", "metric", "event_time"),
+    optional=("label", "entity_score", "entity_is_anomaly", "causes", "metadata"),
+    detections=f"""
+        INSERT INTO anomaly_detections (
+            id, model_id, stream, device_id, metric_name, value, anomaly_score, is_anomaly,
+            confidence, "timestamp", metadata, source, event_id, threshold, bundle_version, day
+        )
+        SELECT
+            md5(concat_ws(E'\\x1f', 'batch', s.stream, s.entity, s.metric,
+                          extract(epoch FROM s.event_time)))::uuid,
+            m.id, s.stream, s.entity, s.metric, s.value, s.score, true,
+            (s.score - s.threshold) / nullif(1 - s.threshold, 0), s.event_time,
+            jsonb_strip_nulls(jsonb_build_object(
+                'status', s.status, 'p_value', s.p_value,
+                'detector', CASE WHEN s.status = 'trained' OR m.{HAS_MODEL}
+                    THEN s.detector ELSE '{FALLBACK}' END,
+                'causes', s.causes, 'label', s.label)),
+            'batch', s.event_id, s.threshold, s.bundle_version, s.day
+        FROM {{partition}} s
+        LEFT JOIN ml_models m ON m.stream = s.stream AND m.model_type = s.detector
+            AND m.bundle_version = s.bundle_version
+            AND m.device_id = s.entity AND m.metric_name = s.metric
+        WHERE s.day = %(day)s AND s.is_anomaly
+        """,
+)
+
+SCORED_SCANS: Final = ScoredTable(
+    name="scored_scans",
+    columns={
+        "stream": "text",
+        "day": "date",
+        "epc_code": "text",
+        "event_time": "timestamptz",
+        "location_id": "text",
+        "business_step": "text",
+        "event_type": "text",
+        "event_id": "text",
+        "file_id": "text",
+        "scan_location": "text",
+        "operator_id": "text",
+        "device_id": "text",
+        "product_name": "text",
+        "place": "text",
+        "location_interpolated": "bool",
+        "step": "text",
+        "business_step_inferred": "bool",
+        "event_type_missing": "bool",
+        "epc_malformed": "bool",
+        "place_name": "text",
+        "latitude": "float8",
+        "longitude": "float8",
+        "location_type": "text",
+        "location_hierarchy": "int4",
+        "epc_fake_score": "float8",
+        "epc_dup_score": "float8",
+        "loc_err_score": "float8",
+        "evt_order_err_score": "float8",
+        "jump_score": "float8",
+        "lstm_score": "float8",
+        "svm_score": "float8",
+        "ml_combined_score": "float8",
+        "final_confidence": "float8",
+        "is_anomaly": "bool",
+        "severity": "text",
+        "explanation": "text",
+        "label": "bool",
+        "anomaly_kind": "text",
+        "detector": "text",
+        "bundle_version": "int4",
+    },
+    key=("epc_code", "event_time", "location_id", "business_step", "event_type"),
+    optional=(),
+    detections=f"""
+        INSERT INTO anomaly_detections (
+            id, model_id, stream, device_id, metric_name, anomaly_score, is_anomaly,
+            confidence, "timestamp", metadata, source, event_id, threshold, bundle_version, day
+        )
+        SELECT
+            md5(jsonb_build_array('batch', s.stream, s.epc_code,
+                extract(epoch FROM s.event_time), s.location_id, s.business_step,
+                s.event_type)::text)::uuid,
+            m.id, s.stream, s.epc_code, '{SCANS_METRIC}',
+            %(threshold)s + (1 - %(threshold)s) * (s.final_confidence - 50) / 50, true,
+            (s.final_confidence - 50) / 50, s.event_time,
+            jsonb_strip_nulls(jsonb_build_object(
+                'event_id', s.event_id, 'place', s.place, 'event_type', s.event_type,
+                'severity', s.severity, 'final_confidence', s.final_confidence,
+                'explanation', s.explanation, 'detector', s.detector, 'label', s.label)),
+            'batch', md5(jsonb_build_array(s.stream, s.event_id)::text)::uuid,
+            %(threshold)s, s.bundle_version, s.day
+        FROM {{partition}} s
+        LEFT JOIN ml_models m ON m.stream = s.stream AND m.model_type = s.detector
+            AND m.bundle_version = s.bundle_version
+            AND m.device_id = '{EVERY_CODE}' AND m.metric_name = '{SCANS_METRIC}'
+        WHERE s.day = %(day)s AND s.is_anomaly
+        """,
+)
+
+
+class ScoredRows(ScoredDays):
+    """Reads and writes one table of scored rows, ``scored_days`` and the batch's detections."""
+
+    def __init__(self, transactions: Transactions, table: ScoredTable) -> None:
+        super().__init__(transactions)
+        self.table = table
+
+    def ensure_metric_tables(
+        self, stream: str, *, entity_field: str = "entity", score_view: ScoreView = "unit"
+    ) -> None:
+        """Make a metric stream's partition, indexes and BI views; again, it renews the views.
+
+        Parameters
+        ----------
+        stream : str
+            Lower-case identifier.
+        entity_field : str
+            Name of the entity's column in the views, such as ``device_id``.
+        score_view : {'unit', 'signed'}
+            Scale of ``anomaly_score`` in the views: 0 to 1 (an anomaly from the threshold on), or
+            1 to -1 (an anomaly at 0 and below).
+        """
+        with self._transactions.begin() as connection:
+            connection.execute(
+                "SELECT ensure_stream_tables(%s, %s, %s)", (stream, entity_field, score_view)
+            )
+
+    def ensure_scan_tables(self, stream: str) -> None:
+        """Make a scan stream's partition, indexes and BI views; again, it renews the views."""
+        with self._transactions.begin() as connection:
+            connection.execute("SELECT ensure_scan_stream_tables(%s)", (stream,))
+
+    def has_tables(self, stream: str, entity_field: str = "epc_code") -> bool:
+        """Return whether a stream's view of scores is there with this name of the entity's column.
+
+        To ask is cheap and locks nothing, while making the views anew waits for whoever reads
+        them.
+        """
+        with self._transactions.begin() as connection:
+            found = connection.execute(
+                "SELECT count(*) FROM pg_attribute WHERE attname = %s AND NOT attisdropped "
+                "AND attrelid = to_regclass(%s)",
+                (entity_field, f"bi_{stream}_scores"),
+            ).fetchone()
+        return found is not None and found[0] == 1
+
+    def replace_day(
+        self,
+        stream: str,
+        day: dt.date,
+        chunks: Iterable[pl.DataFrame],
+        *,
+        watermark: int,
+        detector: str,
+        bundle_version: int | None,
+        threshold: float | None = None,
+        alerts: DayAlerts | None = None,
+    ) -> ScoredDay:
+        """Replace a day's scores and its batch detections in one transaction.
+
+        Readers see the old day until it commits, then the new one. Writers of the same day wait
+        for each other.
+
+        Parameters
+        ----------
+        stream : str
+            Whose partition is there.
+        day : date
+            UTC date of every event time in the chunks.
+        chunks : iterable of polars.DataFrame
+            Scored rows with the columns of `table.schema`, and perhaps the optional ones.
+            Consumed once, one chunk in memory at a time.
+        watermark : int
+            Highest ledger `seq` that the scores take into account.
+        detector : str
+            Type of the bundle that scored.
+        bundle_version : int or None
+            Its version; None where no bundle served and the fallback did.
+        threshold : float or None
+            Score in (0, 1) at which a scan's confidence is 50; readings bring their own.
+        alerts : DayAlerts or None
+            Tells people, in the same transaction, about rows that are news.
+
+        Returns
+        -------
+        ScoredDay
+            What is stored now.
+
+        Raises
+        ------
+        StaleInput
+            When what is stored took newer input into account, or the same input with the
+            champion, while `bundle_version` is not the champion. Nothing is changed.
+        ValueError
+            When a chunk lacks a column or holds another day. Nothing is changed.
+        """
+        made_by: dict[str, Any] = {"detector": detector, "bundle_version": bundle_version}
+        partition = sql.Identifier(f"scored_{stream}")
+        with self._transactions.begin() as connection:
+            refuse_stale(connection, stream, day, watermark=watermark, **made_by)
+            if alerts is not None:
+                alerts.before(connection)
+            connection.execute(
+                "DELETE FROM anomaly_detections "
+                "WHERE stream = %s AND day = %s AND source = 'batch'",
+                (stream, day),
+            )
+            connection.execute(sql.SQL("DELETE FROM {} WHERE day = %s").format(partition), (day,))
+            rows = 0
+            with connection.cursor() as cursor:
+                for chunk in chunks:
+                    complete = self.table.completed(
+                        chunk, stream, day, detector=detector, version=bundle_version
+                    )
+                    rows += copy_frame(cursor, f"scored_{stream}", complete, self.table.columns)
+            anomalies = connection.execute(
+                sql.SQL(self.table.detections).format(partition=partition),
+                {"day": day, "threshold": threshold},
+            ).rowcount
+            if alerts is not None:
+                alerts.after(connection)
+            return record_day(
+                connection,
+                stream,
+                day,
+                watermark=watermark,
+                rows=rows,
+                anomalies=anomalies,
+                **made_by,
+            )
+
+    def note_use(self, stream: str, day: dt.date, detector: str, version: int) -> int:
+        """Record that the models of a version scored rows of this day; return how many.
+
+        A model's last use is when it last scored, not when what it scored was measured.
+        """
+        with self._transactions.begin() as connection:
+            return connection.execute(
+                "UPDATE ml_models m SET last_used_at = now() "
+                "FROM series_days d JOIN series s USING (series_id) "
+                "WHERE d.stream = %(stream)s AND d.day = %(day)s AND m.stream = d.stream "
+                "AND m.model_type = %(detector)s AND m.bundle_version = %(version)s "
+                "AND m.device_id = s.entity AND m.metric_name = s.metric "
+                "AND m.status IN ('active', 'inactive') "
+                # An hour is fine enough, and a re-run over a month touches each row once.
+                "AND (m.last_used_at IS NULL OR m.last_used_at < now() - interval '1 hour')",
+                {"stream": stream, "day": day, "detector": detector, "version": version},
+            ).rowcount
+
+    def count_rows(self, stream: str, day: dt.date) -> int:
+        """Count the rows of a day in the table itself."""
+        statement = sql.SQL("SELECT count(*) FROM {} WHERE stream = %s AND day = %s")
+        with self._transactions.begin() as connection:
+            row = connection.execute(
+                statement.format(sql.Identifier(self.table.name)), (stream, day)
+            ).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def read_day(
+        self, stream: str, day: dt.date, columns: Iterable[str] | None = None
+    ) -> pl.DataFrame:
+        """Return a day's rows, sorted by their natural key.
+
+        Parameters
+        ----------
+        stream : str
+        day : date
+        columns : iterable of str
+            Keys of `table.columns`; all by default.
+        """
+        kinds = {name: self.table.columns[name] for name in columns or self.table.columns}
+        statement = sql.SQL("SELECT {} FROM {} WHERE stream = %s AND day = %s ORDER BY {}").format(
+            sql.SQL(", ").join(
+                sql.SQL("{}::text").format(sql.Identifier(name))
+                if kind in ("uuid", "json", "jsonb")
+                else sql.Identifier(name)
+                for name, kind in kinds.items()
+            ),
+            sql.Identifier(self.table.name),
+            sql.SQL(", ").join(map(sql.Identifier, self.table.key)),
+        )
+        with self._transactions.begin() as connection:
+            rows = connection.execute(statement, (stream, day)).fetchall()
+        schema = {name: _POLARS[kind] for name, kind in kinds.items()}
+        return pl.DataFrame(rows, schema=schema, orient="row")
