@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import Protocol
 
 from psycopg.rows import class_row
 
@@ -31,6 +32,16 @@ class ScoredDay:
     rows: int
     anomalies: int
     written_at: dt.datetime
+
+
+class DayAlerts(Protocol):
+    """Writes what people are told of a replaced day, in the transaction that replaces it."""
+
+    def before(self, connection: Connection) -> None:
+        """Look at the stored day, before its rows are replaced."""
+
+    def after(self, connection: Connection) -> int:
+        """Write the alerts of the new rows; return how many."""
 
 
 class ScoredDays:

@@ -13,15 +13,16 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import polars as pl
 from psycopg import sql
 
 from anomaly_platform.storage.postgres.copying import PgType, copy_frame
-from anomaly_platform.storage.postgres.transactions import Connection, Transactions
+from anomaly_platform.storage.postgres.transactions import Transactions
 from anomaly_platform.storage.tables.ml_models import FALLBACK, HAS_MODEL
 from anomaly_platform.storage.tables.scored_days import (
+    DayAlerts,
     ScoredDay,
     ScoredDays,
     record_day,
@@ -47,16 +48,6 @@ _POLARS: Final[Mapping[PgType, pl.DataType]] = {
     "json": pl.String(),
     "jsonb": pl.String(),
 }
-
-
-class DayAlerts(Protocol):
-    """Alerts that follow from a day's replacement, written in its transaction."""
-
-    def before(self, connection: Connection) -> None:
-        """Look at the day as it was."""
-
-    def after(self, connection: Connection) -> int:
-        """Look at the day as it is now; return how many alerts were written."""
 
 
 @dataclass(frozen=True, slots=True)
