@@ -20,9 +20,11 @@ from anomaly_platform.streams.user_defined import (
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online.readings import ReadingRules
     from anomaly_platform.notifications.outbox import Outbox
+    from anomaly_platform.registry.champions import ModelSets
+    from anomaly_platform.registry.mlflow.model_registry import MlflowMirror
     from anomaly_platform.storage.lake.lake import Lake
     from anomaly_platform.storage.postgres.database import DatabaseUrls
-    from anomaly_platform.storage.tables.progress import Account, Progress
+    from anomaly_platform.storage.tables.progress import Account
     from anomaly_platform.storage.tables.scored_rows import ScoredRows
     from anomaly_platform.streams.staleness import StreamState
     from anomaly_platform.warehouse import Warehouse
@@ -117,12 +119,37 @@ class Platform:
         """The files."""
         from anomaly_platform.storage.lake.lake import Lake
 
-        return Lake(self.settings.lake_url)
+        return Lake(self.settings.lake_url, self.settings.home / "cache")
 
     @cached_property
     def landing(self) -> Landing:
         """The zone where files arrive."""
         return Landing(self.settings.landing_url)
+
+    @property
+    def model_sets(self) -> ModelSets:
+        """Versions that serve together, and a person's decisions about them."""
+        from anomaly_platform.registry.champions import ModelSets
+
+        return ModelSets(self.warehouse.bundles, self.lake)
+
+    @property
+    def mlflow_mirror(self) -> MlflowMirror:
+        """What keeps MLflow's registry up with the platform's."""
+        from anomaly_platform.registry.mlflow.model_registry import MlflowMirror
+        from anomaly_platform.registry.mlflow.version_pages import VersionPages
+
+        parts = self.warehouse
+        return MlflowMirror(
+            self.settings,
+            self.urls,
+            parts.transactions,
+            parts.bundles,
+            parts.registry_mirror,
+            VersionPages(
+                parts.bundles, parts.partitions, self.lake, self.stream, self.threshold_of
+            ),
+        )
 
     def start_of(self, stream: Stream) -> date:
         """Return the stream's first day."""
@@ -161,21 +188,15 @@ class Platform:
         least = self.settings.min_training_samples
         if isinstance(stream, ScanStream):
             least = max(least, stream.min_training_scans)
-        return self._progress.state(stream.name, stream.scored_by, least)
+        return self.warehouse.progress.state(stream.name, stream.scored_by, least)
 
     def account_of(self, stream: Stream) -> Account:
         """Return where the stream's rows are."""
-        return self._progress.account(stream.name)
+        return self.warehouse.progress.account(stream.name)
 
     def rows_by_digest(self, stream: Stream) -> dict[str, int]:
         """Return how many rows of each ingested file have an event day."""
-        return self._progress.rows_by_digest(stream.name)
-
-    @property
-    def _progress(self) -> Progress:
-        from anomaly_platform.storage.tables.progress import Progress
-
-        return Progress(self.warehouse.transactions)
+        return self.warehouse.progress.rows_by_digest(stream.name)
 
     def close(self) -> None:
         """Give connections back; a closed platform opens them anew when used."""

@@ -13,7 +13,7 @@ from typing import Self
 
 from anomaly_platform.labelling.labels import Labels
 from anomaly_platform.registry.bundles import Bundles
-from anomaly_platform.registry.mlflow.pending_updates import RegistryMirror
+from anomaly_platform.registry.pending_updates import RegistryMirror
 from anomaly_platform.registry.training_evidence import TrainingEvidence
 from anomaly_platform.registry.training_requests import TrainingRequests
 from anomaly_platform.storage.postgres.transactions import Transactions

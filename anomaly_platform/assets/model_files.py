@@ -41,5 +41,5 @@ def open_path(
     """Open a bundle of the lake."""
     from anomaly_platform.ml.bundles.bundle import open_bundle
 
-    folder = platform.lake.fetch_folder(path, platform.settings.home / "cache")
+    folder = platform.lake.fetch_folder(path)
     return open_bundle(folder, verify=verify, expected_digest=expected_digest)

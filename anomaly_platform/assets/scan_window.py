@@ -127,7 +127,7 @@ def folder_of(platform: Platform, stream: ScanStream, detector: str, version: in
     record = platform.warehouse.bundles.get(stream.name, detector, version)
     if record is None or record.path is None:
         raise Failure(f"{stream.name} {detector} {version} has no files")
-    return platform.lake.fetch_folder(record.path, platform.settings.home / "cache")
+    return platform.lake.fetch_folder(record.path)
 
 
 def read_rules(platform: Platform, stream: ScanStream) -> tuple[BundleRecord, RulesModel]:

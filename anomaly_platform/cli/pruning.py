@@ -11,7 +11,16 @@ from anomaly_platform.runtime.pruning import total
 
 def pruned_table(runtime: Runtime, *, dry_run: bool) -> Table:
     """Prune, or find out what would go; return it as a table."""
-    found = list(prune(runtime.platform, runtime.instance, dry_run=dry_run))
+    platform = runtime.platform
+    found = list(
+        prune(
+            platform.settings,
+            platform.warehouse.transactions,
+            platform.lake,
+            runtime.instance,
+            dry_run=dry_run,
+        )
+    )
     table = Table(
         title="What would go" if dry_run else "What went",
         caption=f"{total(found):,} bytes that are known; `-` where only Dagster knows",

@@ -13,8 +13,10 @@ import polars as pl
 
 from anomaly_platform.ingest.bucketing import bucket
 from anomaly_platform.labelling.labels import NewLabel
-from anomaly_platform.platform import Platform
+from anomaly_platform.storage.lake.lake import Lake
+from anomaly_platform.storage.postgres.transactions import Transactions
 from anomaly_platform.storage.tables.online import by_natural_key
+from anomaly_platform.storage.tables.partitions import Partitions
 from anomaly_platform.streams import MetricStream, Stream
 
 _STAGE = "validated_events"
@@ -22,30 +24,31 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def without_reading(
-    platform: Platform, stream: Stream, labels: Sequence[NewLabel]
+    transactions: Transactions, lake: Lake, stream: Stream, labels: Sequence[NewLabel]
 ) -> list[NewLabel]:
     """Return the labels whose readings the stream does not have, in their order."""
     by_day: dict[dt.date, list[NewLabel]] = {}
     for label in labels:
         by_day.setdefault(label.event_time.astimezone(dt.UTC).date(), []).append(label)
+    partitions = Partitions(transactions)
     lacking = {
         id(label)
         for day, members in by_day.items()
-        for label in _not_in_file(platform, stream, day, members)
+        for label in _not_in_file(partitions, lake, stream, day, members)
     }
     rest = [label for label in labels if id(label) in lacking]
     if not rest or not isinstance(stream, MetricStream):
         return rest
     keys = [(label.entity, label.metric, _microseconds(label.event_time)) for label in rest]
-    with platform.warehouse.transactions.begin() as connection:
+    with transactions.begin() as connection:
         online = by_natural_key(connection, stream.name, keys)
     return [label for label, key in zip(rest, keys, strict=True) if key not in online]
 
 
 def _not_in_file(
-    platform: Platform, stream: Stream, day: dt.date, labels: Sequence[NewLabel]
+    partitions: Partitions, lake: Lake, stream: Stream, day: dt.date, labels: Sequence[NewLabel]
 ) -> list[NewLabel]:
-    source = platform.warehouse.partitions.get(stream.name, _STAGE, day.isoformat())
+    source = partitions.get(stream.name, _STAGE, day.isoformat())
     if source is None:
         return list(labels)
     names = ["entity", "metric"] if isinstance(stream, MetricStream) else ["epc_code"]
@@ -58,7 +61,7 @@ def _not_in_file(
         },
         schema_overrides={"event_time": pl.Datetime("us", "UTC")},
     ).select(*names, "event_time")
-    rows = platform.lake.read(
+    rows = lake.read(
         source.path,
         columns=wanted.columns,
         between={"bucket": (min(buckets), max(buckets))},

@@ -16,7 +16,7 @@ import polars as pl
 from psycopg.rows import class_row
 
 from anomaly_platform.registry import promotion
-from anomaly_platform.registry.mlflow.pending_updates import note
+from anomaly_platform.registry.pending_updates import note
 from anomaly_platform.registry.promotion import (
     CHAMPIONS_CHANNEL,
     AlsoWithin,

@@ -15,7 +15,7 @@ from typing import Final
 
 from psycopg.rows import class_row
 
-from anomaly_platform.registry.mlflow.pending_updates import note
+from anomaly_platform.registry.pending_updates import note
 from anomaly_platform.storage.postgres.transactions import Connection, lock
 
 CHAMPIONS_CHANNEL: Final = "champions"

@@ -9,7 +9,6 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from anomaly_platform.platform import Platform
 from anomaly_platform.runtime.pruned_runs import prune_runs, prune_ticks
 from anomaly_platform.runtime.pruning import (
     Pruned,
@@ -18,13 +17,19 @@ from anomaly_platform.runtime.pruning import (
     prune_models,
     prune_rows,
 )
+from anomaly_platform.settings import Settings
+from anomaly_platform.storage.lake.lake import Lake
+from anomaly_platform.storage.postgres.transactions import Connection, Transactions
+from anomaly_platform.storage.tables.partitions import Partitions
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
 
 def prune(
-    platform: Platform,
+    settings: Settings,
+    transactions: Transactions,
+    lake: Lake,
     instance: DagsterInstance,
     *,
     dry_run: bool,
@@ -34,8 +39,10 @@ def prune(
 
     Parameters
     ----------
-    platform : Platform
-    instance : DagsterInstance
+    settings : Settings
+        Ages from which things go.
+    transactions, lake, instance
+        Tables, files and runs.
     dry_run : bool
         Only say what would go.
     now : datetime or None
@@ -46,24 +53,24 @@ def prune(
     Pruned
         One per kind of thing, models before their files.
     """
-    settings, warehouse = platform.settings, platform.warehouse
     now = now or dt.datetime.now(dt.UTC)
-    yield from prune_rows(warehouse.transactions, settings, now, dry_run=dry_run)
+    yield from prune_rows(transactions, settings, now, dry_run=dry_run)
     before = now - dt.timedelta(days=settings.keep_models_days)
-    with warehouse.transactions.begin() as connection:
+    with transactions.begin() as connection:
         paths = [path for *_, path in prunable_versions(connection, before) if path]
-    yield prune_models(warehouse.transactions, platform.lake, settings, now, dry_run=dry_run)
-    yield prune_files(platform.lake, warehouse.partitions, paths, dry_run=dry_run)
+    yield prune_models(transactions, lake, before, dry_run=dry_run)
+    yield prune_files(lake, Partitions(transactions), paths, dry_run=dry_run)
     old = now - dt.timedelta(days=settings.keep_runs_days)
-    yield prune_runs(instance, before=old, keep=_runs_of_service(platform), dry_run=dry_run)
+    with transactions.begin() as connection:
+        serving = _runs_of_service(connection)
+    yield prune_runs(instance, before=old, keep=serving, dry_run=dry_run)
     yield prune_ticks(instance, before=old, dry_run=dry_run)
 
 
-def _runs_of_service(platform: Platform) -> set[str]:
+def _runs_of_service(connection: Connection) -> set[str]:
     """Return the runs that the versions in service and those before them came of."""
-    with platform.warehouse.transactions.begin() as connection:
-        rows = connection.execute(
-            "SELECT parameters ->> 'run_id' FROM bundles "
-            "WHERE status IN ('champion', 'retired') AND parameters ? 'run_id'"
-        ).fetchall()
+    rows = connection.execute(
+        "SELECT parameters ->> 'run_id' FROM bundles "
+        "WHERE status IN ('champion', 'retired') AND parameters ? 'run_id'"
+    ).fetchall()
     return {str(row[0]) for row in rows}

@@ -170,10 +170,12 @@ def prunable_versions(
 
 
 def prune_models(
-    transactions: Transactions, lake: Lake, settings: Settings, now: dt.datetime, *, dry_run: bool
+    transactions: Transactions, lake: Lake, before: dt.datetime, *, dry_run: bool
 ) -> Pruned:
-    """Mark old versions that no longer serve as deleted; their files are garbage from then on."""
-    before = now - dt.timedelta(days=settings.keep_models_days)
+    """Mark versions that have not served since `before` as deleted.
+
+    Their files are garbage from then on.
+    """
     with transactions.begin() as connection:
         versions = prunable_versions(connection, before)
         size = sum(lake.size(path) for *_, path in versions if path)

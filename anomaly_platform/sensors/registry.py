@@ -31,10 +31,8 @@ def build_registry_job() -> JobDefinition:
 
     @op(required_resource_keys={"platform"}, description="Runs, versions and aliases to MLflow.")
     def tell_mlflow(context: OpExecutionContext) -> None:
-        from anomaly_platform.registry.mlflow.model_registry import drain
-
         platform: Platform = context.resources.platform
-        drained = drain(platform)
+        drained = platform.mlflow_mirror.drain()
         context.log.info("told MLflow of %d changes, %d wait", drained.done, drained.waiting)
         if drained.error:
             # Not a failed run: what waits is tried again, and nothing else depends on it.

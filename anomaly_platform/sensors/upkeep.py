@@ -55,7 +55,14 @@ def build_upkeep() -> tuple[JobDefinition, ScheduleDefinition]:
     @op(required_resource_keys={"platform"})
     def prune_what_is_old(context: OpExecutionContext) -> None:
         platform: Platform = context.resources.platform
-        went = [as_record(one) for one in prune(platform, context.instance, dry_run=False)]
+        pruned = prune(
+            platform.settings,
+            platform.warehouse.transactions,
+            platform.lake,
+            context.instance,
+            dry_run=False,
+        )
+        went = [as_record(one) for one in pruned]
         context.add_output_metadata(
             {
                 "pruned": records_table(went),

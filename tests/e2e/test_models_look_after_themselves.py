@@ -202,7 +202,7 @@ def test_mlflow_tells_the_same(told: Story) -> None:
         job = build_registry_job()
         assert job.execute_in_process(instance=instance, resources={"platform": platform}).success
     told.running.wait_for(lambda: platform.warehouse.registry_mirror.waiting() == 0, 300)
-    uri = tracking_uri(platform)
+    uri = tracking_uri(platform.settings)
     mlflow = MlflowClient(tracking_uri=uri, registry_uri=uri)
     model = mlflow.get_registered_model(f"{NAME}.isolation_forest")
     serving = mlflow.get_model_version(model.name, model.aliases["champion"])

@@ -116,7 +116,8 @@ def _store(platform: Platform, stream: Stream, labels: list[NewLabel]) -> None:
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    said = _stored(stored, without_reading(platform, stream, labels))
+    lacking = without_reading(platform.warehouse.transactions, platform.lake, stream, labels)
+    said = _stored(stored, lacking)
     console.print(said, markup=False, soft_wrap=True)
     if not isinstance(stream, MetricStream):
         return

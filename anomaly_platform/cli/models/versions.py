@@ -54,11 +54,9 @@ def list_models(
 @models_app.command()
 def show(stream: StreamName, version: Version, detector: Detector = None) -> None:
     """Show what a version is, what it had to pass, and why it serves or does not."""
-    from anomaly_platform.registry.champions import find
-
     with _opened() as platform:
         one = _stream(platform, stream)
-        record = find(platform, one, _detector(one, detector), version)
+        record = platform.model_sets.find(one, _detector(one, detector), version)
         bundles = platform.warehouse.bundles
         history = [h for h in bundles.history(one.name, record.detector) if h.version == version]
         console.print(_facts(record, history))
@@ -84,11 +82,10 @@ def promote(
 ) -> None:
     """Put a version into service; of scans the version of the fusion, which names a set."""
     from anomaly_platform.registry.bundles import PromotionError
-    from anomaly_platform.registry.champions import find, members_of, put_into_service
 
     with _opened() as platform:
         one = _stream(platform, stream)
-        record = find(platform, one, one.scored_by, version)
+        record = platform.model_sets.find(one, one.scored_by, version)
         if record.status == "rejected" and not despite_gates:
             why = f" ({record.reason})" if record.reason else ""
             raise PromotionError(
@@ -96,12 +93,12 @@ def promote(
                 f"rejected{why}; --despite-gates puts it into service nevertheless"
             )
         if record.status == "champion" and _serve(
-            platform, one, members_of(platform, one, version)
+            platform, one, platform.model_sets.members_of(one, version)
         ):
             console.print(f"{one.name}: version {version} is in service already; nothing changes.")
             return
-        serving = put_into_service(
-            platform, one, version, f"promoted by hand: {reason}", overrule=despite_gates
+        serving = platform.model_sets.put_into_service(
+            one, version, f"promoted by hand: {reason}", overrule=despite_gates
         )
         _say_serving(one, serving)
 
@@ -113,23 +110,20 @@ def rollback(
     to: Annotated[int | None, typer.Option(min=1, help="A version that served before.")] = None,
 ) -> None:
     """Put the version into service again that served before; of scans the whole set."""
-    from anomaly_platform.registry.champions import roll_back
-
     with _opened() as platform:
         one = _stream(platform, stream)
-        _say_serving(one, roll_back(platform, one, f"rolled back: {reason}", to=to))
+        _say_serving(one, platform.model_sets.roll_back(one, f"rolled back: {reason}", to=to))
 
 
 @models_app.command()
 def delete(stream: StreamName, version: Version, reason: Reason, detector: Detector = None) -> None:
     """Mark a version as deleted; `anomaly prune` removes its files. Never what serves."""
     from anomaly_platform.registry.bundles import PromotionError
-    from anomaly_platform.registry.champions import find
 
     with _opened() as platform:
         one = _stream(platform, stream)
         chosen = _detector(one, detector)
-        if find(platform, one, chosen, version).status == "deleted":
+        if platform.model_sets.find(one, chosen, version).status == "deleted":
             raise PromotionError(f"version {version} of {one.name} {chosen} is deleted already")
         bundles = platform.warehouse.bundles
         before = bundles.previous(one.name, one.scored_by)

@@ -161,5 +161,5 @@ def _mlflow_service(platform: Platform) -> Service:
         "mlflow",
         [program, "server", "--host", _MLFLOW_HOST, "--port", port, "--workers", "1"],
         # The database's URL, which may hold a password, is no argument that others could see.
-        server_environment(platform),
+        server_environment(platform.settings),
     )

@@ -3,7 +3,7 @@
 Belongs here: everything that talks to MLflow. It mirrors and never decides: ``champions`` is the
 truth, and an MLflow that is down delays this module and nothing else. Bundles are logged as plain
 files, never as a flavour, and never loaded from here. Importing this module does not import MLflow
-(3.5 s, 195 MB); `drain` does, in a process of its own.
+(3.5 s, 195 MB); `MlflowMirror.drain` does, in a process of its own.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
-from anomaly_platform.registry.bundles import BundleRecord
-from anomaly_platform.registry.mlflow.version_pages import RunPage, page_of
+from anomaly_platform.registry.bundles import BundleRecord, Bundles
+from anomaly_platform.registry.mlflow.version_pages import RunPage, VersionPages
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-    from anomaly_platform.platform import Platform
+    from anomaly_platform.registry.pending_updates import RegistryMirror
+    from anomaly_platform.settings import Settings
+    from anomaly_platform.storage.postgres.database import DatabaseUrls
+    from anomaly_platform.storage.postgres.transactions import Transactions
 
 KEY_TAG: Final = "anomaly.key"
 VERSION_TAG: Final = "anomaly.version"
@@ -49,35 +52,74 @@ class Drained:
     error: str = ""
 
 
-def drain(platform: Platform) -> Drained:
-    """Tell MLflow of everything that waits; stop at the first error and leave the rest for later.
+@dataclass(frozen=True, slots=True)
+class MlflowMirror:
+    """Tells MLflow of what the platform's tables note.
 
-    Any number of processes may call this: one works, the others find nothing to do. Killed at any
-    point it is made good by the next call, and no version is entered twice.
+    Parameters
+    ----------
+    settings : Settings
+        Where MLflow is.
+    urls : DatabaseUrls
+        The databases, whose passwords no error may repeat.
+    transactions, bundles, pending
+        The tables, and the rows that wait.
+    pages : VersionPages
+        What is shown of a version.
     """
-    mirror = platform.warehouse.registry_mirror
-    done = 0
-    with _alone(platform) as alone:
-        while alone and (rows := mirror.due()):
-            pending = list(rows)
-            try:
-                registry = Registry.connect(platform)
-                while pending:
-                    key = (pending[0].stream, pending[0].detector)
-                    same = [row for row in pending if (row.stream, row.detector) == key]
-                    runs = registry.tell(*key, sorted({row.version for row in same}))
-                    for row in same:
-                        mirror.done(row, runs.get(row.version))
-                    done += len(same)
-                    pending = [row for row in pending if row not in same]
-            except Exception as error:  # whatever ails MLflow, nothing here may fail because of it
-                message = scrub(platform, error)
-                mirror.delay(pending, message)
-                return Drained(done, mirror.waiting(), message)
-    return Drained(done, mirror.waiting())
+
+    settings: Settings
+    urls: DatabaseUrls
+    transactions: Transactions
+    bundles: Bundles
+    pending: RegistryMirror
+    pages: VersionPages
+
+    def drain(self) -> Drained:
+        """Tell MLflow of everything that waits; stop at the first error and leave the rest.
+
+        Any number of processes may call this: one works, the others find nothing to do. Killed at
+        any point it is made good by the next call, and no version is entered twice.
+        """
+        done = 0
+        with self._alone() as alone:
+            while alone and (rows := self.pending.due()):
+                pending = list(rows)
+                try:
+                    registry = Registry.connect(self.settings, self.bundles, self.pages)
+                    while pending:
+                        key = (pending[0].stream, pending[0].detector)
+                        same = [row for row in pending if (row.stream, row.detector) == key]
+                        runs = registry.tell(*key, sorted({row.version for row in same}))
+                        for row in same:
+                            self.pending.done(row, runs.get(row.version))
+                        done += len(same)
+                        pending = [row for row in pending if row not in same]
+                except Exception as error:  # whatever ails MLflow, nothing here may fail over it
+                    message = self._scrub(error)
+                    self.pending.delay(pending, message)
+                    return Drained(done, self.pending.waiting(), message)
+        return Drained(done, self.pending.waiting())
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Yield whether no other process drains; the lock ends with the connection."""
+        with self.transactions.begin() as connection:
+            row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone()
+            yield row is not None and bool(row[0])
+
+    def _scrub(self, error: BaseException) -> str:
+        """Return an error's type and text without the URL and the password that it may repeat."""
+        message = f"{type(error).__name__}: {error}"
+        given = self.settings.mlflow_url
+        for url in (self.urls.mlflow, given.get_secret_value() if given else ""):
+            password = urlsplit(url).password
+            for secret in filter(None, (url, password, unquote(password or ""))):
+                message = message.replace(secret, "***")
+        return message
 
 
-def tracking_uri(platform: Platform) -> str:
+def tracking_uri(settings: Settings) -> str:
     """Return where MLflow keeps its runs: a server of the user's, or the platform's database.
 
     Raises
@@ -87,32 +129,21 @@ def tracking_uri(platform: Platform) -> str:
     """
     from anomaly_platform.storage.postgres.database import ensure_mlflow_database
 
-    url = platform.settings.mlflow_url
-    return ensure_mlflow_database(platform.settings) if url is None else url.get_secret_value()
+    url = settings.mlflow_url
+    return ensure_mlflow_database(settings) if url is None else url.get_secret_value()
 
 
-def server_environment(platform: Platform) -> dict[str, str]:
+def server_environment(settings: Settings) -> dict[str, str]:
     """Return what a process with MLflow's server needs; holds a password, never print it."""
-    folder = platform.settings.mlflow_artifacts
+    folder = settings.mlflow_artifacts
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return {
-        "MLFLOW_BACKEND_STORE_URI": tracking_uri(platform),
+        "MLFLOW_BACKEND_STORE_URI": tracking_uri(settings),
         "MLFLOW_DEFAULT_ARTIFACT_ROOT": str(folder),
         "MLFLOW_SERVE_ARTIFACTS": "false",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-
-
-def scrub(platform: Platform, error: BaseException) -> str:
-    """Return an error's type and text without the URL and the password that it may repeat."""
-    message = f"{type(error).__name__}: {error}"
-    given = platform.settings.mlflow_url
-    for url in (platform.urls.mlflow, given.get_secret_value() if given else ""):
-        password = urlsplit(url).password
-        for secret in filter(None, (url, password, unquote(password or ""))):
-            message = message.replace(secret, "***")
-    return message
 
 
 class Registry:
@@ -121,15 +152,20 @@ class Registry:
     Parameters
     ----------
     client : mlflow.tracking.MlflowClient
-    platform : Platform
+    settings, bundles, pages
+        As :class:`MlflowMirror` has them.
     """
 
-    def __init__(self, client: MlflowClient, platform: Platform) -> None:
+    def __init__(
+        self, client: MlflowClient, settings: Settings, bundles: Bundles, pages: VersionPages
+    ) -> None:
         self._client = client
-        self._platform = platform
+        self._settings = settings
+        self._bundles = bundles
+        self._pages = pages
 
     @classmethod
-    def connect(cls, platform: Platform) -> Registry:
+    def connect(cls, settings: Settings, bundles: Bundles, pages: VersionPages) -> Registry:
         """Import MLflow and connect; MLflow's own tables are made with the first connection."""
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
         # A server that does not answer is tried again by the next drain, not by this one.
@@ -137,13 +173,13 @@ class Registry:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         from mlflow.tracking import MlflowClient
 
-        uri = tracking_uri(platform)
-        return cls(MlflowClient(tracking_uri=uri, registry_uri=uri), platform)
+        uri = tracking_uri(settings)
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        return cls(client, settings, bundles, pages)
 
     def tell(self, stream: str, detector: str, versions: list[int]) -> dict[int, str]:
         """Bring runs, versions and aliases of a detector up to date; return the runs by version."""
-        bundles = self._platform.warehouse.bundles
-        records = {record.version: record for record in bundles.all(stream, detector)}
+        records = {one.version: one for one in self._bundles.all(stream, detector)}
         runs: dict[int, str] = {}
         for version in versions:
             record = records.get(version)
@@ -154,7 +190,7 @@ class Registry:
 
     def _tell_version(self, record: BundleRecord) -> str:
         key = f"{record.stream}/{record.detector}/{record.version}"
-        page = page_of(self._platform, record)
+        page = self._pages.page_of(record)
         run_id = self._finished_run(record.stream, key) or self._write_run(record, key, page)
         for name, value in page.changing_tags.items():
             self._client.set_tag(run_id, name, value)
@@ -206,8 +242,8 @@ class Registry:
         if found is not None:
             return str(found.experiment_id)
         place = None
-        if self._platform.settings.mlflow_url is None:
-            folder = self._platform.settings.mlflow_artifacts / stream
+        if self._settings.mlflow_url is None:
+            folder = self._settings.mlflow_artifacts / stream
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             place = folder.as_uri()
         # Without it MLflow opens its pages for language models.
@@ -261,11 +297,3 @@ class Registry:
                     self._client.set_registered_model_alias(name, alias, known[wanted].version)
             elif alias in aliases:
                 self._client.delete_registered_model_alias(name, alias)
-
-
-@contextmanager
-def _alone(platform: Platform) -> Iterator[bool]:
-    """Yield whether no other process drains; the lock ends with the connection."""
-    with platform.warehouse.transactions.begin() as connection:
-        row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone()
-        yield row is not None and bool(row[0])

@@ -9,18 +9,16 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from anomaly_platform.platform import DETECTOR
-from anomaly_platform.registry.bundles import BundleRecord
-from anomaly_platform.streams import MetricStream
-
-if TYPE_CHECKING:
-    from anomaly_platform.platform import Platform
+from anomaly_platform.registry.bundles import BundleRecord, Bundles
+from anomaly_platform.storage.lake.lake import Lake
+from anomaly_platform.storage.tables.partitions import Partitions
+from anomaly_platform.streams import MetricStream, Stream
 
 _LONGEST_VALUE: Final = 500
 _LONGEST_NOTE: Final = 4_000
@@ -84,33 +82,115 @@ class RunPage:
             yield folder
 
 
-def page_of(platform: Platform, record: BundleRecord) -> RunPage:
-    """Return the page of a version; a failed training has one too, a deleted one no files."""
-    folder = None
-    if record.path and record.status != "deleted" and platform.lake.exists(record.path):
-        folder = platform.lake.fetch_folder(record.path, platform.settings.home / "cache")
-    manifest: dict[str, Any] = {}
-    if folder is not None:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
-    trained = record.trained_at or record.created_at
-    began = int(trained.timestamp() * 1000)
-    seconds = float(manifest.get("training_seconds") or 0.0)
-    history = [e for e in manifest.get("data", {}).get("history", []) if isinstance(e, Mapping)]
-    return RunPage(
-        parameters=_texts(
-            {k: v for k, v in record.parameters.items() if k not in _LINEAGE}
-            | {"window_start": record.window_start, "window_end": record.window_end}
-        ),
-        tags=_tags(record),
-        changing_tags=_changing_tags(platform, record),
-        metrics=[*_metrics(record.metrics), *_metrics(_counts(manifest)), *_losses(history)],
-        note=_note(record),
-        started_ms=began,
-        ended_ms=began + int(seconds * 1000),
-        texts=_documents(manifest),
-        pictures=_pictures(platform, record, history) if folder is not None else {},
-        copies=() if folder is None else _copies(folder),
-    )
+@dataclass(frozen=True, slots=True)
+class VersionPages:
+    """Makes the page of a version.
+
+    Parameters
+    ----------
+    bundles, partitions, lake
+        The index, the files of days, and where the files are.
+    stream : callable
+        Returns a stream by name, or raises `LookupError`.
+    threshold_of : callable
+        Returns the score from which a reading of a stream is an anomaly.
+    """
+
+    bundles: Bundles
+    partitions: Partitions
+    lake: Lake
+    stream: Callable[[str], Stream]
+    threshold_of: Callable[[Stream], float]
+
+    def page_of(self, record: BundleRecord) -> RunPage:
+        """Return the page of a version; a failed training has one too, a deleted one no files."""
+        folder = None
+        if record.path and record.status != "deleted" and self.lake.exists(record.path):
+            folder = self.lake.fetch_folder(record.path)
+        manifest: dict[str, Any] = {}
+        if folder is not None:
+            manifest = json.loads((folder / "manifest.json").read_bytes())
+        trained = record.trained_at or record.created_at
+        began = int(trained.timestamp() * 1000)
+        seconds = float(manifest.get("training_seconds") or 0.0)
+        history = [e for e in manifest.get("data", {}).get("history", []) if isinstance(e, Mapping)]
+        return RunPage(
+            parameters=_texts(
+                {k: v for k, v in record.parameters.items() if k not in _LINEAGE}
+                | {"window_start": record.window_start, "window_end": record.window_end}
+            ),
+            tags=_tags(record),
+            changing_tags=self._changing_tags(record),
+            metrics=[*_metrics(record.metrics), *_metrics(_counts(manifest)), *_losses(history)],
+            note=_note(record),
+            started_ms=began,
+            ended_ms=began + int(seconds * 1000),
+            texts=_documents(manifest),
+            pictures={} if folder is None else self._pictures(record, folder, history),
+            copies=() if folder is None else _copies(folder),
+        )
+
+    def _changing_tags(self, record: BundleRecord) -> dict[str, str]:
+        """Return what is said of a version's fate: every tag, or an old one would stay."""
+        champion = self.bundles.champion(record.stream, record.detector)
+        serves = champion is not None and champion.version == record.version
+        reason = champion.reason if champion is not None and serves else record.reason
+        passed = "; ".join(
+            f"{gate['gate']}: {'passed' if gate['passed'] else 'failed'} ({gate['value']})"
+            for gate in record.gates
+        )
+        return _texts(
+            {
+                "anomaly.status": record.status,
+                "anomaly.status_reason": reason or _USUAL_REASONS.get(record.status, "none given"),
+                "anomaly.gates": passed or "not judged",
+            }
+        )
+
+    def _pictures(
+        self, record: BundleRecord, folder: Path, history: list[Mapping[str, Any]]
+    ) -> dict[str, bytes]:
+        from anomaly_platform.ml.evaluation.plots import loss_curves
+
+        pictures: dict[str, bytes] = {}
+        if history:
+            pictures["loss.png"] = loss_curves(
+                [float(epoch["loss"]) for epoch in history],
+                [float(epoch["validation_loss"]) for epoch in history],
+                title=f"{record.stream} {record.detector} {record.version}",
+            )
+        scores = self._score_histogram(record, folder)
+        if scores is not None:
+            pictures["scores.png"] = scores
+        return pictures
+
+    def _score_histogram(self, record: BundleRecord, folder: Path) -> bytes | None:
+        """Return how a metric stream's version scores its newest readings, as a picture."""
+        from anomaly_platform.ml.bundles.bundle import open_bundle
+        from anomaly_platform.ml.evaluation.plots import score_histogram
+        from anomaly_platform.ml.scoring.batch import FleetScorer
+
+        try:
+            stream = self.stream(record.stream)
+        except LookupError:
+            return None
+        if not isinstance(stream, MetricStream) or record.detector != stream.scored_by:
+            return None
+        days = self.partitions.between(record.stream, "features", "0001", "9999")
+        if not days:
+            return None
+        newest = days[-1]
+        frame = next(iter(self.lake.chunks([newest.path], target_rows=_SCORED_ROWS)), None)
+        with open_bundle(folder, verify="each") as bundle:
+            schema = bundle.manifest["feature_schema"]
+            if frame is None or schema["definition"] != stream.features.definition():
+                return None
+            scored = FleetScorer(bundle).score(frame)
+        return score_histogram(
+            scored["score"].drop_nulls().to_numpy(),
+            threshold=self.threshold_of(stream),
+            title=f"{record.stream}, version {record.version}: scores of {newest.partition}",
+        )
 
 
 def _texts(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -162,24 +242,6 @@ def _tags(record: BundleRecord) -> dict[str, str]:
     }
 
 
-def _changing_tags(platform: Platform, record: BundleRecord) -> dict[str, str]:
-    """Return what is said of a version's fate; every tag each time, or an old one would stay."""
-    champion = platform.warehouse.bundles.champion(record.stream, record.detector)
-    serves = champion is not None and champion.version == record.version
-    reason = champion.reason if champion is not None and serves else record.reason
-    passed = "; ".join(
-        f"{gate['gate']}: {'passed' if gate['passed'] else 'failed'} ({gate['value']})"
-        for gate in record.gates
-    )
-    return _texts(
-        {
-            "anomaly.status": record.status,
-            "anomaly.status_reason": reason or _USUAL_REASONS.get(record.status, "none given"),
-            "anomaly.gates": passed or "not judged",
-        }
-    )
-
-
 def _note(record: BundleRecord) -> str:
     why = record.trained_because_of
     lines = [f"**{record.stream} {record.detector}, version {record.version}.**"]
@@ -206,50 +268,3 @@ def _copies(folder: Path) -> tuple[Path, ...]:
     """Return the bundle's small files; the arrays stay in the lake alone."""
     files = [folder / name for name in ("manifest.json", "series.parquet")]
     return tuple(f for f in files if f.is_file() and f.stat().st_size <= _LARGEST_TABLE)
-
-
-def _pictures(
-    platform: Platform, record: BundleRecord, history: list[Mapping[str, Any]]
-) -> dict[str, bytes]:
-    from anomaly_platform.ml.evaluation.plots import loss_curves
-
-    pictures: dict[str, bytes] = {}
-    if history:
-        pictures["loss.png"] = loss_curves(
-            [float(epoch["loss"]) for epoch in history],
-            [float(epoch["validation_loss"]) for epoch in history],
-            title=f"{record.stream} {record.detector} {record.version}",
-        )
-    if record.detector == DETECTOR:
-        scores = _scores(platform, record)
-        if scores is not None:
-            pictures["scores.png"] = scores
-    return pictures
-
-
-def _scores(platform: Platform, record: BundleRecord) -> bytes | None:
-    """Return how the version scores the newest readings there are, as a picture."""
-    from anomaly_platform.ml.bundles.bundle import open_bundle
-    from anomaly_platform.ml.evaluation.plots import score_histogram
-    from anomaly_platform.ml.scoring.batch import FleetScorer
-
-    try:
-        stream = platform.stream(record.stream)
-    except LookupError:
-        return None
-    days = platform.warehouse.partitions.between(record.stream, "features", "0001", "9999")
-    if not isinstance(stream, MetricStream) or not days or not record.path:
-        return None
-    newest = days[-1]
-    frame = next(iter(platform.lake.chunks([newest.path], target_rows=_SCORED_ROWS)), None)
-    folder = platform.lake.fetch_folder(record.path, platform.settings.home / "cache")
-    with open_bundle(folder, verify="each") as bundle:
-        schema = bundle.manifest["feature_schema"]
-        if frame is None or schema["definition"] != stream.features.definition():
-            return None
-        scored = FleetScorer(bundle).score(frame)
-    return score_histogram(
-        scored["score"].drop_nulls().to_numpy(),
-        threshold=platform.threshold_of(stream),
-        title=f"{record.stream}, version {record.version}: scores of {newest.partition}",
-    )

@@ -274,5 +274,4 @@ class ModelStore:
         return open_bundle(self._folder(record), expected_digest=record.digest)
 
     def _folder(self, record: BundleRecord) -> Path:
-        cache = self._platform.settings.home / "cache"
-        return self._platform.lake.fetch_folder(record.path or "", cache)
+        return self._platform.lake.fetch_folder(record.path or "")

@@ -73,10 +73,13 @@ class Lake:
     ----------
     url : str
         A local folder or any fsspec URL.
+    cache : Path or None
+        Local folder for copies of folders; needed only where the lake is remote.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, cache: Path | None = None) -> None:
         self.url = url
+        self._cache = cache
         self._fs, self._root = fsspec.url_to_fs(url)
         protocol = self._fs.protocol
         self._is_local = "file" in ((protocol,) if isinstance(protocol, str) else protocol)
@@ -236,20 +239,22 @@ class Lake:
         else:
             self._fs.put(f"{source}/", f"{target}/", recursive=True)
 
-    def fetch_folder(self, path: str, cache: Path) -> Path:
+    def fetch_folder(self, path: str) -> Path:
         """Return a local folder with the files of one in the lake.
+
+        It is a copy where the lake is remote, and the lake's own folder where it is local.
 
         Parameters
         ----------
         path : str
             Relative to the lake.
-        cache : Path
-            Where it is kept if the lake is remote; a local lake's own folder is returned.
         """
         source = self._absolute(path)
         if self._is_local:
             return Path(source)
-        local = cache / path
+        if self._cache is None:
+            raise LakeError(f"{self.url} is remote and has no folder for copies")
+        local = self._cache / path
         if not local.exists():
             local.parent.mkdir(parents=True, exist_ok=True)
             fresh = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=local.parent))

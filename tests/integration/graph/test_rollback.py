@@ -22,7 +22,6 @@ from anomaly_platform.cli.models import versions as models_module
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.platform import DETECTOR, Platform
-from anomaly_platform.registry.champions import put_into_service, roll_back
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import BARCODE, EMS
 
@@ -201,8 +200,8 @@ def test_a_set_of_models_comes_back_together(runtime: Runtime) -> None:
     one = register(platform, "fusion", first)
     second = {"rules": register(platform, "rules"), "svm": first["svm"]}
     two = register(platform, "fusion", second)
-    put_into_service(platform, BARCODE, one, "first")
-    put_into_service(platform, BARCODE, two, "second")
+    platform.model_sets.put_into_service(BARCODE, one, "first")
+    platform.model_sets.put_into_service(BARCODE, two, "second")
     assert platform.warehouse.bundles.champions("barcode") == {**second, "fusion": two}
-    assert roll_back(platform, BARCODE, "back") == {**first, "fusion": one}
+    assert platform.model_sets.roll_back(BARCODE, "back") == {**first, "fusion": one}
     assert platform.warehouse.bundles.champions("barcode") == {**first, "fusion": one}

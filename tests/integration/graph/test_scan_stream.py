@@ -20,7 +20,6 @@ from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.definitions import build_defs
 from anomaly_platform.ml.scans import bundles as barcode_bundles
 from anomaly_platform.platform import Platform
-from anomaly_platform.registry.champions import put_into_service, roll_back
 from anomaly_platform.settings import Settings, get_settings
 from anomaly_platform.simulator.supply_network import SupplyNetworkData, simulate_supply_network
 from anomaly_platform.streams import BARCODE, ScanStream
@@ -240,10 +239,10 @@ def test_a_set_is_judged_by_gates_and_comes_back_with_its_scores(trained: Runtim
         ).fetchall()
     # What serves already was not trained, and is not told of again.
     assert told == [("barcode/fusion",), ("barcode/rules",)]
-    put_into_service(platform, SCANS, judged.version, "a test", overrule=True)
+    platform.model_sets.put_into_service(SCANS, judged.version, "a test", overrule=True)
     assert bundles.champions("barcode")["rules"] == rules.version
     run(trained, train=False)
-    assert roll_back(platform, SCANS, "a test", to=serving["fusion"]) == serving
+    assert platform.model_sets.roll_back(SCANS, "a test", to=serving["fusion"]) == serving
     run(trained, train=False)
     assert scored(trained).equals(before)
 

@@ -72,6 +72,17 @@ def bundle(platform: Platform, *, parent: int | None = None) -> int:
     return version
 
 
+def pruned(
+    platform: Platform,
+    instance: DagsterInstance,
+    *,
+    dry_run: bool,
+    now: dt.datetime | None = None,
+) -> Iterator[Pruned]:
+    transactions = platform.warehouse.transactions
+    return prune(platform.settings, transactions, platform.lake, instance, dry_run=dry_run, now=now)
+
+
 def counts(found: list[Pruned]) -> dict[str, int]:
     return {one.what: one.count for one in found}
 
@@ -95,11 +106,11 @@ def test_what_serves_and_what_a_roll_back_brings_back_stays(
     bundles.reject("iiot", FOREST, rejected, "bad")
     waiting = bundle(platform)
 
-    told = counts(list(prune(platform, instance, dry_run=True, now=LATER)))
+    told = counts(list(pruned(platform, instance, dry_run=True, now=LATER)))
     assert told["models that no longer serve"] == 3
     assert told["files that nobody refers to"] == 3
     before = statuses(platform)
-    went = list(prune(platform, instance, dry_run=False, now=LATER))
+    went = list(pruned(platform, instance, dry_run=False, now=LATER))
     assert counts(went) == told
     assert {one.what: one.size for one in went}["models that no longer serve"] == 300
     assert before[1] == "retired"
@@ -116,7 +127,7 @@ def test_what_serves_and_what_a_roll_back_brings_back_stays(
     }
     assert present == {base, champion, waiting}
     assert bundles.previous("iiot", FOREST) == base
-    again = counts(list(prune(platform, instance, dry_run=False, now=LATER)))
+    again = counts(list(pruned(platform, instance, dry_run=False, now=LATER)))
     assert again["models that no longer serve"] == again["files that nobody refers to"] == 0
 
 
@@ -125,7 +136,7 @@ def test_nothing_young_goes(platform: Platform, instance: DagsterInstance) -> No
     for _ in range(3):
         bundles.promote("iiot", FOREST, bundle(platform), "good")
     create_run_for_test(instance, status=DagsterRunStatus.SUCCESS)
-    assert set(counts(list(prune(platform, instance, dry_run=False))).values()) == {0}
+    assert set(counts(list(pruned(platform, instance, dry_run=False))).values()) == {0}
     assert statuses(platform)[1] == "retired"
 
 
@@ -161,9 +172,9 @@ def test_old_rows_go_and_those_that_still_matter_stay(
     run = create_run_for_test(instance, status=DagsterRunStatus.SUCCESS).run_id
     running = create_run_for_test(instance, status=DagsterRunStatus.STARTED).run_id
 
-    told = counts(list(prune(platform, instance, dry_run=True, now=LATER)))
+    told = counts(list(pruned(platform, instance, dry_run=True, now=LATER)))
     assert instance.has_run(run)
-    assert counts(list(prune(platform, instance, dry_run=False, now=LATER))) == told
+    assert counts(list(pruned(platform, instance, dry_run=False, now=LATER))) == told
     assert told["refused rows"] == 1
     assert told["monitoring figures"] == 1
     assert told["messages that were delivered"] == 1
@@ -196,12 +207,13 @@ def test_readings_that_a_batch_has_go_and_may_be_sent_again(
         with begin() as connection:
             assert claim(connection, "iiot", "batch", limit=100).height == 61
         assert (
-            counts(list(prune(platform, instance, dry_run=False)))["readings that a batch has"] == 0
+            counts(list(pruned(platform, instance, dry_run=False)))["readings that a batch has"]
+            == 0
         )
         ingest.ingest(IIOT, sent[61:], judge, source="api")
 
-        told = counts(list(prune(platform, instance, dry_run=True, now=LATER)))
-        assert counts(list(prune(platform, instance, dry_run=False, now=LATER))) == told
+        told = counts(list(pruned(platform, instance, dry_run=True, now=LATER)))
+        assert counts(list(pruned(platform, instance, dry_run=False, now=LATER))) == told
         assert told["readings that a batch has"] == 61
         assert told["look-backs of series that were silent"] == 1
         with begin() as connection:

@@ -40,12 +40,12 @@ def copied_version(platform: Platform) -> int:
     assert record.path is not None
     version = bundles.reserve_version("iiot", FOREST)
     folder = platform.lake.new_folder() / "bundle"
-    shutil.copytree(platform.lake.fetch_folder(record.path, folder.parent), folder)
+    shutil.copytree(platform.lake.fetch_folder(record.path), folder)
     path = f"models/iiot/{FOREST}/{version:06d}"
     platform.lake.publish_folder(folder, path)
     from anomaly_platform.ml.bundles.bundle import open_bundle
 
-    published = open_bundle(platform.lake.fetch_folder(path, folder.parent))
+    published = open_bundle(platform.lake.fetch_folder(path))
     bundles.register(
         "iiot",
         FOREST,
@@ -141,7 +141,7 @@ def test_a_damaged_version_does_not_serve_and_somebody_is_told(
     platform = trained.platform
     record = platform.warehouse.bundles.get("iiot", FOREST, version)
     assert record is not None
-    folder = platform.lake.fetch_folder(record.path or "", platform.settings.home)
+    folder = platform.lake.fetch_folder(record.path or "")
     arrays = folder / "arrays.safetensors"
     arrays.chmod(0o600)
     data = bytearray(arrays.read_bytes())

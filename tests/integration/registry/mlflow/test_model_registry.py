@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from anomaly_platform.platform import Platform
-from anomaly_platform.registry.mlflow.model_registry import drain, tracking_uri
+from anomaly_platform.registry.mlflow.model_registry import tracking_uri
 from anomaly_platform.settings import Settings, get_settings
 from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
 
@@ -78,7 +78,7 @@ def register(platform: Platform, stream: str, detector: str = "lstm", **more: An
 def client(platform: Platform) -> Any:
     from mlflow.tracking import MlflowClient
 
-    uri = tracking_uri(platform)
+    uri = tracking_uri(platform.settings)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -95,7 +95,7 @@ def test_runs_versions_and_aliases_follow_the_tables(platform: Platform) -> None
     first, second = register(platform, stream), register(platform, stream)
     gate = {"gate": "minimum quality", "value": "0.9", "bound": "0.6", "passed": True}
     bundles.promote(stream, "lstm", first, "good", gates=[gate])
-    assert drain(platform).waiting == 0
+    assert platform.mlflow_mirror.drain().waiting == 0
     mlflow = client(platform)
     runs = runs_of(mlflow, stream)
     run = runs[f"{stream}/lstm/{first}"]
@@ -122,7 +122,7 @@ def test_runs_versions_and_aliases_follow_the_tables(platform: Platform) -> None
 
     assert aliases() == {"champion": str(first), "challenger": str(second)}
     bundles.promote(stream, "lstm", second, "better")
-    drain(platform)
+    platform.mlflow_mirror.drain()
     assert aliases() == {"champion": str(second)}
     fates = {
         key: run.data.tags["anomaly.status_reason"] for key, run in runs_of(mlflow, stream).items()
@@ -133,7 +133,7 @@ def test_runs_versions_and_aliases_follow_the_tables(platform: Platform) -> None
     }
     bundles.promote(stream, "lstm", first, "rolled back")
     bundles.delete(stream, "lstm", second, "of no use")
-    drain(platform)
+    platform.mlflow_mirror.drain()
     assert aliases() == {"champion": str(first)}
     assert (
         runs_of(mlflow, stream)[f"{stream}/lstm/{second}"].data.tags["anomaly.status"] == "deleted"
@@ -143,19 +143,19 @@ def test_runs_versions_and_aliases_follow_the_tables(platform: Platform) -> None
 def test_a_broken_off_run_is_written_anew_and_nothing_comes_twice(platform: Platform) -> None:
     stream = "broken"
     version = register(platform, stream)
-    drain(platform)
+    platform.mlflow_mirror.drain()
     mlflow = client(platform)
     (run,) = runs_of(mlflow, stream).values()
     mlflow.update_run(run.info.run_id, status="RUNNING")
     with platform.warehouse.transactions.begin() as connection:
         connection.execute("UPDATE registry_mirror SET status = 'waiting'")
-    drain(platform)
-    drain(platform)
+    platform.mlflow_mirror.drain()
+    platform.mlflow_mirror.drain()
     (again,) = runs_of(mlflow, stream).values()
     assert again.info.run_id != run.info.run_id
     with platform.warehouse.transactions.begin() as connection:
         connection.execute("UPDATE registry_mirror SET status = 'waiting'")
-    drain(platform)
+    platform.mlflow_mirror.drain()
     (same,) = runs_of(mlflow, stream).values()
     assert same.info.run_id == again.info.run_id
     versions = mlflow.search_model_versions(f"name = '{stream}.lstm'")
@@ -167,7 +167,7 @@ def test_failed_trainings_have_a_page(platform: Platform) -> None:
     bundles, stream = platform.warehouse.bundles, "failing"
     version = bundles.reserve_version(stream, "lstm")
     bundles.fail(stream, "lstm", version, "out of memory")
-    assert drain(platform).waiting == 0
+    assert platform.mlflow_mirror.drain().waiting == 0
     (run,) = runs_of(client(platform), stream).values()
     assert run.info.status == "FAILED"
     assert run.data.tags["anomaly.status_reason"] == "out of memory"
@@ -184,12 +184,12 @@ def test_mlflow_down_delays_the_mirror_and_never_a_promotion(
     version = register(cut_off, "late")
     cut_off.warehouse.bundles.promote("late", "lstm", version, "good")
     assert cut_off.warehouse.bundles.champions("late") == {"lstm": version}
-    stopped = drain(cut_off)
+    stopped = cut_off.mlflow_mirror.drain()
     assert (stopped.done, stopped.waiting) == (0, 2)
     assert stopped.error
     assert "secret" not in stopped.error
     # Not tried again at once, …
-    assert drain(cut_off).error == ""
+    assert cut_off.mlflow_mirror.drain().error == ""
     with cut_off.warehouse.transactions.begin() as connection:
         (row,) = connection.execute(
             "SELECT min(attempts), min(next_try_at) > now(), min(last_error) FROM registry_mirror"
@@ -200,7 +200,7 @@ def test_mlflow_down_delays_the_mirror_and_never_a_promotion(
     # … but everything is there once MLflow answers.
     with platform.warehouse.transactions.begin() as connection:
         connection.execute("UPDATE registry_mirror SET next_try_at = now()")
-    assert drain(platform).waiting == 0
+    assert platform.mlflow_mirror.drain().waiting == 0
     assert list(runs_of(client(platform), "late")) == [f"late/lstm/{version}"]
 
 

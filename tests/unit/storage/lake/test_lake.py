@@ -20,7 +20,7 @@ SCHEMA = {"bucket": pl.UInt8, "entity": pl.String, "value": pl.Float64, "label":
 @pytest.fixture(params=["local", "memory"])
 def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
     if request.param == "memory":
-        return Lake(f"memory://lake-{uuid.uuid4().hex}")
+        return Lake(f"memory://lake-{uuid.uuid4().hex}", tmp_path / "cache")
     return Lake(str(tmp_path / "lake"))
 
 
@@ -160,9 +160,9 @@ def test_a_folder_is_published_once_and_fetched(lake: Lake, tmp_path: Path) -> N
         else:
             with pytest.raises(LakeError, match="never changed"):
                 lake.publish_folder(folder, "models/ems/1")
-    fetched = lake.fetch_folder("models/ems/1", tmp_path / "cache")
+    fetched = lake.fetch_folder("models/ems/1")
     assert (fetched / "manifest.json").read_text() == "{}"
-    assert lake.fetch_folder("models/ems/1", tmp_path / "cache") == fetched
+    assert lake.fetch_folder("models/ems/1") == fetched
 
 
 def test_a_local_bundle_keeps_its_modes(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_local_bundle_keeps_its_modes(tmp_path: Path) -> None:
     folder.mkdir(mode=0o700)
     (folder / "manifest.json").touch(mode=0o600)
     lake.publish_folder(folder, "models/ems/1")
-    published = lake.fetch_folder("models/ems/1", tmp_path)
+    published = lake.fetch_folder("models/ems/1")
     assert published.stat().st_mode & 0o777 == 0o700
     assert (published / "manifest.json").stat().st_mode & 0o777 == 0o600
 
