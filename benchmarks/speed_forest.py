@@ -16,7 +16,8 @@ from pyod.models.iforest import IForest
 from sklearn.ensemble import IsolationForest as SklearnForest
 from speed_table import Line, in_turns, median, seconds
 
-from anomaly_platform.ml.bundles.bundle import BundleWriter, open_bundle
+from anomaly_platform.ml.bundles.bundle import open_bundle
+from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.detectors.base import derive_seed
 from anomaly_platform.ml.detectors.isolation_forest import (

@@ -6,7 +6,7 @@ one series is read by slices, without its neighbours. A bundle in which only a f
 trained anew has its parent's array files beside its own (``arrays-<digest>.safetensors``, the same
 bytes on disk where the file system knows hard links). No pickle anywhere: loading a bundle never
 runs code. What the arrays mean belongs to the detectors, what a series' row says to training; the
-writing itself is in ``bundle_writer``.
+writing itself is in ``writer``.
 """
 
 import bisect
@@ -29,7 +29,6 @@ from anomaly_platform.ml.bundles.format import (
     SERIES,
     SHARED,
     BundleError,
-    BundleExistsError,
     DigestMismatchError,
     Layer,
     MissingFeaturesError,
@@ -43,17 +42,6 @@ from anomaly_platform.ml.bundles.tensor_file import (
     TensorFileError,
     TensorSpec,
 )
-from anomaly_platform.ml.bundles.writer import BundleWriter
-
-__all__ = [
-    "Bundle",
-    "BundleError",
-    "BundleExistsError",
-    "BundleWriter",
-    "DigestMismatchError",
-    "MissingFeaturesError",
-    "open_bundle",
-]
 
 
 class Bundle:

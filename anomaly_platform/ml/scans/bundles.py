@@ -15,14 +15,10 @@ from typing import Any, Final
 
 import polars as pl
 
-from anomaly_platform.ml.bundles.bundle import (
-    Bundle,
-    BundleError,
-    BundleWriter,
-    MissingFeaturesError,
-    open_bundle,
-)
+from anomaly_platform.ml.bundles.bundle import Bundle, open_bundle
+from anomaly_platform.ml.bundles.format import BundleError, MissingFeaturesError
 from anomaly_platform.ml.bundles.tensor_file import AnyArray
+from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.ml.detectors.one_class_svm import FEATURES as SVM_INPUTS
 from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
 from anomaly_platform.ml.detectors.rules.detector import FEATURE_SCHEMA, RulesModel

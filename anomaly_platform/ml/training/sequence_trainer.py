@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from anomaly_platform.ml.detectors.sequence_lstm.parameters import TrainingParameters
 
@@ -41,29 +41,23 @@ class TrainerConfig:
     Parameters
     ----------
     data
-        Parquet file: scan features of the window with the rules' scores (`scans`), or a text file
-        with a session per line (`sessions`).
+        Parquet file: scan features of the window with the rules' scores.
     output
         Folder that receives `arrays.safetensors` and `report.json`; made if need be.
-    kind
-        What `data` is.
     checkpoint
         Folder of the state between epochs, removed after a training that ended well; None keeps
-        no state. Sessions train in a minute and keep none.
+        no state.
     seed, parameters
         As in `SequenceLSTM.fit`; parameters by name, defaults for the others.
     """
 
     data: str
     output: str
-    kind: Literal["scans", "sessions"] = "scans"
     checkpoint: str | None = None
     seed: int = 42
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.kind not in {"scans", "sessions"}:
-            raise ConfigurationError(f"kind is {self.kind!r}; it is 'scans' or 'sessions'")
         known = {part.name for part in fields(TrainingParameters)}
         if unknown := sorted(set(self.parameters) - known):
             raise ConfigurationError(f"no such parameters: {', '.join(unknown)}")
@@ -101,9 +95,8 @@ def run(config: TrainerConfig, progress: Progress) -> dict[str, Any]:
     progress
         Called with `start`, each `epoch`, and `done`.
     """
-    progress({"event": "start", "kind": config.kind, "seed": config.seed, "pid": os.getpid()})
-    train = _train_scans if config.kind == "scans" else _train_sessions
-    arrays, report = train(config, progress)
+    progress({"event": "start", "seed": config.seed, "pid": os.getpid()})
+    arrays, report = _train(config, progress)
     from safetensors.numpy import save
 
     output = Path(config.output)
@@ -116,9 +109,7 @@ def run(config: TrainerConfig, progress: Progress) -> dict[str, Any]:
     return report
 
 
-def _train_scans(
-    config: TrainerConfig, progress: Progress
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _train(config: TrainerConfig, progress: Progress) -> tuple[dict[str, Any], dict[str, Any]]:
     import polars as pl
 
     from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
@@ -140,39 +131,6 @@ def _train_scans(
         **fitted.model.training,
     }
     return fitted.to_arrays(), report
-
-
-def _train_sessions(
-    config: TrainerConfig, progress: Progress
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    from dataclasses import replace
-
-    from anomaly_platform.ml.backtest.sessions import (
-        SessionDetector,
-        SessionParameters,
-        read_sessions,
-    )
-
-    sessions = read_sessions(Path(config.data))
-    chosen = SessionParameters()
-    chosen = replace(chosen, training=replace(chosen.training, **config.parameters))
-    history: list[Mapping[str, object]] = []
-
-    def report_epoch(figures: Mapping[str, object]) -> None:
-        history.append(figures)
-        progress(figures)
-
-    detector = SessionDetector.fit(
-        sessions, seed=config.seed, parameters=chosen, progress=report_epoch
-    )
-    report = {
-        "sessions": len(sessions),
-        "parameters": asdict(chosen),
-        "feature_schema": ["event"],
-        "history": history,
-        "device": history[-1]["device"],
-    }
-    return detector.to_arrays(), report
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -161,7 +161,7 @@ class ServedMetrics:
 
     def load_model(self, entity: str, metric: str) -> SeriesModel | None:
         """Read and verify a series' model, None where there is none for it."""
-        from anomaly_platform.ml.bundles.bundle import BundleError
+        from anomaly_platform.ml.bundles.format import BundleError
 
         entry = self.series.get((entity, metric))
         if entry is None or entry.slot is None or self.bundle is None:

@@ -174,7 +174,7 @@ def _judge(
     codes = together.get_column_index("epc_code")
     together.replace_column(codes, together["entity"].alias("epc_code"))
     ordered = ScanSequences.of(together)
-    features = replace(ordered, frame=features_of(stream.features, ordered))
+    features = replace(ordered, frame=features_of(stream.features.time_zone, ordered))
     scored = models.score(features, threshold=platform.threshold_of(stream), limits=limits)
     return _as_asked(scored[np.flatnonzero(~scored["is_lookback"].to_numpy())])
 
@@ -194,7 +194,7 @@ def look_back(platform: Platform, stream: ScanStream, scans: pl.DataFrame) -> di
     As many scans as features look back on; none later than the request's own, so that a scan that
     is asked about again is judged as it was.
     """
-    from anomaly_platform.ml.features.scans.definition import LOOKBACK_HOURS, MAX_HISTORY
+    from anomaly_platform.ml.features.scans.names import LOOKBACK_HOURS, MAX_HISTORY
     from anomaly_platform.ml.features.scans.online import ScanState
 
     extent = scans.group_by("epc_code", maintain_order=True).agg(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly_platform.ml.detectors.rules import kernel as k
-from anomaly_platform.ml.features.scans.definition import UNKNOWN_EVENT
+from anomaly_platform.ml.features.scans.names import UNKNOWN_EVENT
 from anomaly_platform.ml.features.scans.sequences import ScanSequences
 
 Codes = npt.NDArray[np.int64]

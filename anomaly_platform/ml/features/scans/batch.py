@@ -1,6 +1,6 @@
 """Scan features over a frame: the kernels' rows turned into columns.
 
-`scans_online` does the same for single events, by way of this.
+`online` does the same for single events, by way of this.
 """
 
 from __future__ import annotations
@@ -12,27 +12,21 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from anomaly_platform.ml.features.scans.definition import (
-    LOOKBACK_HOURS,
-    UNKNOWN_EVENT,
-    ScanFeatureSet,
-)
 from anomaly_platform.ml.features.scans.kernels import sequence_rows
+from anomaly_platform.ml.features.scans.names import DESCRIPTIONS, LOOKBACK_HOURS, UNKNOWN_EVENT
 from anomaly_platform.ml.features.scans.sequences import HOUR_US, ScanSequences
 from anomaly_platform.ml.frames import IntoDataFrame
 
 _FEW = 1_000  # rows of which each is looked at by itself
 
 
-def compute(
-    feature_set: ScanFeatureSet, frame: IntoDataFrame, *, since: datetime | None = None
-) -> pl.DataFrame:
-    """Return the scans of a frame with the columns of `feature_set.names`.
+def compute(time_zone: str, frame: IntoDataFrame, *, since: datetime | None = None) -> pl.DataFrame:
+    """Return the scans of a frame with their features.
 
     Parameters
     ----------
-    feature_set
-        What to compute.
+    time_zone
+        In which hours and days are read off.
     frame
         The canonical scan frame; other columns are kept. Sorted by EPC, time and event id,
         unless EPCs are contiguous and in order by themselves already.
@@ -45,11 +39,11 @@ def compute(
     ValueError
         When a column is missing or of another type, or an entity, event id or time is null.
     """
-    return features_of(feature_set, ScanSequences.of(frame), since=since)
+    return features_of(time_zone, ScanSequences.of(frame), since=since)
 
 
 def features_of(
-    feature_set: ScanFeatureSet, sequences: ScanSequences, *, since: datetime | None = None
+    time_zone: str, sequences: ScanSequences, *, since: datetime | None = None
 ) -> pl.DataFrame:
     """Return the features of scans that are already in order; see `compute`."""
     rows = np.arange(len(sequences.times))
@@ -72,7 +66,7 @@ def features_of(
         table = table[rows]
     parts = sequences.epc_parts()[sequences.epc[rows]]
     clock = table[["event_time"]].hstack([parts["epc_manufacture_date"]])
-    clock = clock.select(_clock(feature_set.time_zone))
+    clock = clock.select(_clock(time_zone))
     event = sequences.frame["event_type"]
     if event.null_count():
         event = event.fill_null(UNKNOWN_EVENT)
@@ -94,7 +88,7 @@ def features_of(
     ]
     named = {column.name: column for column in columns}
     kept = [name for name in table.columns if name not in named]
-    return table[kept].hstack([named[name] for name in feature_set.names])
+    return table[kept].hstack([named[name] for name in DESCRIPTIONS])
 
 
 @lru_cache(maxsize=8)

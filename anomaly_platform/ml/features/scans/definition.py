@@ -1,9 +1,9 @@
 """What the features of a scan are: their names, meaning and look-back.
 
 Only the definition belongs here, so that loading the stream costs nothing: reading a frame is in
-`scans_sequences`, the arithmetic over a frame in `scans_batch`, one event at a time in
-`scans_online`. What needs reference data (where a place lies) or learned data (how common a move
-is) is no feature of the lake but an input of a model: it comes from the bundle, in `scans_inputs`.
+`sequences`, the arithmetic over a frame in `batch`, one event at a time in `online`. What needs
+reference data (where a place lies) or learned data (how common a move is) is no feature of the
+lake but an input of a model: it comes from the bundle, in `inputs`.
 
 The definition, for a scan at time t of one EPC:
 
@@ -28,44 +28,19 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from anomaly_platform.ml.features.scans.names import (
+    DEFINITION,
+    DESCRIPTIONS,
+    LOOKBACK_HOURS,
+    MAX_HISTORY,
+)
 
 if TYPE_CHECKING:
     import polars as pl
 
     from anomaly_platform.ml.frames import IntoDataFrame
-
-#: Raised when the arithmetic of a feature changes, so that bundles trained before are told apart.
-DEFINITION: Final = 1
-LOOKBACK_HOURS: Final = 720
-MAX_HISTORY: Final = 63
-UNKNOWN_EVENT: Final = "Unknown"
-
-_FEATURES: Final = {
-    "hour": ("i8", "hour of the day, 0–23"),
-    "day_of_week": ("i8", "day of the week, Monday 0"),
-    "month": ("i8", "month, 1–12"),
-    "is_weekend": ("bool", "Saturday or Sunday"),
-    "is_business_hours": ("bool", "from 9:00 until before 17:00, on any day"),
-    "epc_malformed": ("bool", "the code is not six dotted groups of 3, 7, 7, 6, 8 and 9 digits"),
-    "epc_header": ("str", "first part of the code"),
-    "epc_company": ("str", "second part of the code"),
-    "epc_product": ("str", "third part of the code"),
-    "epc_lot": ("str", "fourth part of the code"),
-    "epc_manufacture_date": ("date", "fifth part of the code, null when it is no date"),
-    "epc_serial": ("str", "sixth part of the code"),
-    "manufacture_age_days": ("f64", "days from manufacture to the scan, null without a date"),
-    "place": ("str", "where the scan happened, inferred if need be; null where it cannot be"),
-    "location_interpolated": ("bool", "the place was missing and is inferred"),
-    "event": ("str", f"event type, {UNKNOWN_EVENT!r} where it was missing"),
-    "event_type_missing": ("bool", "the event type was missing"),
-    "sequence_length": ("i16", "scans so far within the history, this one included"),
-    "current_position": ("i16", "position of this scan from 1; a causal sequence ends with it"),
-    "previous_location": ("str", "place of the scan before, inferred if need be"),
-    "previous_event_type": ("str", "event type of the scan before"),
-    "time_since_last_scan": ("f64", f"hours, at most {LOOKBACK_HOURS}; that for a first scan"),
-    "places_so_far": ("list[str]", "places in order of visit, without immediate repeats"),
-}
 
 
 @dataclass(frozen=True)
@@ -98,12 +73,13 @@ class ScanFeatureSet:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The features' names, in the order of the frame's columns."""
-        return tuple(_FEATURES)
+        return tuple(DESCRIPTIONS)
 
     def schema(self) -> dict[str, dict[str, str]]:
         """Return dtype and meaning of every feature, for bundles and column schemas."""
         return {
-            name: {"dtype": dtype, "description": text} for name, (dtype, text) in _FEATURES.items()
+            name: {"dtype": dtype, "description": text}
+            for name, (dtype, text) in DESCRIPTIONS.items()
         }
 
     def definition(self) -> dict[str, object]:
@@ -136,7 +112,7 @@ class ScanFeatureSet:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def compute(self, frame: IntoDataFrame, *, since: datetime | None = None) -> pl.DataFrame:
-        """Return the scans of a frame with their features; see `scans_batch.compute`."""
+        """Return the scans of a frame with their features; see `batch.compute`."""
         from anomaly_platform.ml.features.scans.batch import compute
 
-        return compute(self, frame, since=since)
+        return compute(self.time_zone, frame, since=since)

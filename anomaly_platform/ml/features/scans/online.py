@@ -15,11 +15,8 @@ import numpy as np
 import polars as pl
 
 from anomaly_platform.ml.features.scans.batch import compute
-from anomaly_platform.ml.features.scans.definition import (
-    LOOKBACK_HOURS,
-    MAX_HISTORY,
-    ScanFeatureSet,
-)
+from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
+from anomaly_platform.ml.features.scans.names import LOOKBACK_HOURS, MAX_HISTORY
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 
 _TEXTS = ("event_id", "location_id", "business_step", "event_type")
@@ -118,7 +115,7 @@ def extend(
         The events with their features, by EPC, time and id; the new state of every EPC in it.
     """
     frame = to_polars(events)
-    together = compute(feature_set, with_history(states, frame))
+    together = compute(feature_set.time_zone, with_history(states, frame))
     features = together.filter(~pl.col("is_lookback")).drop("is_lookback")
     after = {
         str(epc): states.get(str(epc), ScanState()).with_scans(rows)

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import polars as pl
 
 from anomaly_platform.ml.columns import coded, microseconds, runs
-from anomaly_platform.ml.features.scans.definition import LOOKBACK_HOURS, MAX_HISTORY
 from anomaly_platform.ml.features.scans.kernels import history_starts
+from anomaly_platform.ml.features.scans.names import LOOKBACK_HOURS, MAX_HISTORY
 from anomaly_platform.ml.features.scans.words import EPC_PARTS, EPC_PATTERN, read_event_type
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from anomaly_platform.ml.bundles.bundle import (
+from anomaly_platform.ml.bundles.format import (
     BundleError,
     DigestMismatchError,
     MissingFeaturesError,

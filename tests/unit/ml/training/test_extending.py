@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from anomaly_platform.ml.bundles.bundle import DigestMismatchError, open_bundle
+from anomaly_platform.ml.bundles.bundle import open_bundle
+from anomaly_platform.ml.bundles.format import DigestMismatchError
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.training.extending import extend_fleet, retrained_series

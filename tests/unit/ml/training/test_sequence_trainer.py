@@ -16,7 +16,6 @@ pytest.importorskip("torch", reason="the sequence model trains with torch")
 
 from safetensors.numpy import load_file
 
-from anomaly_platform.ml.backtest.sessions import SessionDetector
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 from anomaly_platform.ml.training.sequence_trainer import (
@@ -81,19 +80,6 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(
     run(whole, lambda _: None)
     files = [Path(c.output) / "arrays.safetensors" for c in (config, whole)]
     assert files[0].read_bytes() == files[1].read_bytes()
-
-
-def test_sessions_train_too(tmp_path: Path) -> None:
-    sessions = tmp_path / "sessions.txt"
-    sessions.write_text("\n".join(f"a {'b ' * (i % 9)}c {'d ' * (i % 5)}e" for i in range(60)))
-    config = TrainerConfig(
-        data=str(sessions), output=str(tmp_path / "out"), kind="sessions", parameters=SMALL
-    )
-    report = run(config, lambda _: None)
-    assert report["sessions"] == 60
-    arrays = load_file(tmp_path / "out" / "arrays.safetensors")
-    scores = SessionDetector.from_arrays(arrays).score([("a", "b", "c", "e"), ("e", "z")])
-    assert scores.raw[1] > scores.raw[0]
 
 
 def start(config: TrainerConfig, tmp_path: Path) -> subprocess.Popen[str]:

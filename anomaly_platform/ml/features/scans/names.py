@@ -1,0 +1,38 @@
+"""Names and meaning of the features of a scan, and how far back they look."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Raised when the arithmetic of a feature changes, so that bundles trained before are told apart.
+DEFINITION: Final = 1
+LOOKBACK_HOURS: Final = 720
+MAX_HISTORY: Final = 63
+UNKNOWN_EVENT: Final = "Unknown"
+
+DESCRIPTIONS: Final = {
+    "hour": ("i8", "hour of the day, 0–23"),
+    "day_of_week": ("i8", "day of the week, Monday 0"),
+    "month": ("i8", "month, 1–12"),
+    "is_weekend": ("bool", "Saturday or Sunday"),
+    "is_business_hours": ("bool", "from 9:00 until before 17:00, on any day"),
+    "epc_malformed": ("bool", "the code is not six dotted groups of 3, 7, 7, 6, 8 and 9 digits"),
+    "epc_header": ("str", "first part of the code"),
+    "epc_company": ("str", "second part of the code"),
+    "epc_product": ("str", "third part of the code"),
+    "epc_lot": ("str", "fourth part of the code"),
+    "epc_manufacture_date": ("date", "fifth part of the code, null when it is no date"),
+    "epc_serial": ("str", "sixth part of the code"),
+    "manufacture_age_days": ("f64", "days from manufacture to the scan, null without a date"),
+    "place": ("str", "where the scan happened, inferred if need be; null where it cannot be"),
+    "location_interpolated": ("bool", "the place was missing and is inferred"),
+    "event": ("str", f"event type, {UNKNOWN_EVENT!r} where it was missing"),
+    "event_type_missing": ("bool", "the event type was missing"),
+    "sequence_length": ("i16", "scans so far within the history, this one included"),
+    "current_position": ("i16", "position of this scan from 1; a causal sequence ends with it"),
+    "previous_location": ("str", "place of the scan before, inferred if need be"),
+    "previous_event_type": ("str", "event type of the scan before"),
+    "time_since_last_scan": ("f64", f"hours, at most {LOOKBACK_HOURS}; that for a first scan"),
+    "places_so_far": ("list[str]", "places in order of visit, without immediate repeats"),
+}
+"""Type and meaning of each feature, in the order of the frame's columns."""
