@@ -124,11 +124,10 @@ class EmsPull:
 
     def write_files(self) -> int:
         """Write every committed fetch that lies in no file yet; return how many."""
-        with self._transactions.begin() as connection:
-            numbers = connection.execute(
-                "SELECT id FROM pulls WHERE source = %s AND content IS NOT NULL ORDER BY id",
-                (SOURCE,),
-            ).fetchall()
+        numbers = self._transactions.tuples(
+            "SELECT id FROM pulls WHERE source = %s AND content IS NOT NULL ORDER BY id",
+            (SOURCE,),
+        )
         for (number,) in numbers:
             self._write_file(int(number))
         return len(numbers)

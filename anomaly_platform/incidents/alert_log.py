@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from psycopg.rows import class_row
-
 from anomaly_platform.storage.postgres.transactions import Transactions
 
 
@@ -91,38 +89,30 @@ class AlertLog:
         most : int
             At most so many.
         """
-        with (
-            self._transactions.begin() as connection,
-            connection.cursor(row_factory=class_row(AlertRow)) as cursor,
-        ):
-            return cursor.execute(
-                _ALERTS + "WHERE (a.state = 'open' OR NOT %s) AND (%s::text IS NULL "
-                "OR a.stream = %s) ORDER BY a.last_seen_at DESC, a.fingerprint LIMIT %s",
-                (only_open, stream, stream, most),
-            ).fetchall()
+        return self._transactions.rows(
+            AlertRow,
+            _ALERTS + "WHERE (a.state = 'open' OR NOT %s) AND (%s::text IS NULL "
+            "OR a.stream = %s) ORDER BY a.last_seen_at DESC, a.fingerprint LIMIT %s",
+            (only_open, stream, stream, most),
+        )
 
     def alert(self, fingerprint: str) -> AlertRow | None:
         """Return one alert, if there is one of this fingerprint."""
-        with (
-            self._transactions.begin() as connection,
-            connection.cursor(row_factory=class_row(AlertRow)) as cursor,
-        ):
-            return cursor.execute(_ALERTS + "WHERE a.fingerprint = %s", (fingerprint,)).fetchone()
+        return self._transactions.row(
+            AlertRow, _ALERTS + "WHERE a.fingerprint = %s", (fingerprint,)
+        )
 
     def deliveries(self, fingerprint: str, most: int = 50) -> list[DeliveryRow]:
         """Return where an alert's messages went, the newest first."""
-        with (
-            self._transactions.begin() as connection,
-            connection.cursor(row_factory=class_row(DeliveryRow)) as cursor,
-        ):
-            return cursor.execute(
-                "SELECT n.id AS notification_id, n.state, n.created_at, d.channel, "
-                "coalesce(d.status, 'not routed') AS status, coalesce(d.attempts, 0) AS attempts, "
-                "d.next_try_at, d.last_error FROM notifications n "
-                "LEFT JOIN deliveries d ON d.notification_id = n.id WHERE n.fingerprint = %s "
-                "ORDER BY n.seq DESC, d.channel LIMIT %s",
-                (fingerprint, most),
-            ).fetchall()
+        return self._transactions.rows(
+            DeliveryRow,
+            "SELECT n.id AS notification_id, n.state, n.created_at, d.channel, "
+            "coalesce(d.status, 'not routed') AS status, coalesce(d.attempts, 0) AS attempts, "
+            "d.next_try_at, d.last_error FROM notifications n "
+            "LEFT JOIN deliveries d ON d.notification_id = n.id WHERE n.fingerprint = %s "
+            "ORDER BY n.seq DESC, d.channel LIMIT %s",
+            (fingerprint, most),
+        )
 
     def retry(self, *, fingerprint: str | None = None, channel: str | None = None) -> int:
         """Have deliveries that wait or were given up tried at once; return how many.

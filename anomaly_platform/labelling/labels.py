@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import polars as pl
-from psycopg.rows import class_row
 
 from anomaly_platform.labelling.thresholds import ThresholdStore
 from anomaly_platform.storage.postgres.transactions import Connection, Transactions
@@ -149,14 +148,13 @@ class Labels:
         polars.DataFrame
             ``entity``, ``metric``, ``event_time``, ``is_anomaly``, sorted by the first three.
         """
-        with self._transactions.begin() as connection:
-            rows = connection.execute(
-                "SELECT entity, metric, event_time, is_anomaly FROM current_labels "
-                "WHERE stream = %(stream)s "
-                "AND (%(first)s::timestamptz IS NULL OR event_time >= %(first)s) "
-                "AND (%(until)s::timestamptz IS NULL OR event_time < %(until)s)",
-                {"stream": stream, "first": first, "until": until},
-            ).fetchall()
+        rows = self._transactions.tuples(
+            "SELECT entity, metric, event_time, is_anomaly FROM current_labels "
+            "WHERE stream = %(stream)s "
+            "AND (%(first)s::timestamptz IS NULL OR event_time >= %(first)s) "
+            "AND (%(until)s::timestamptz IS NULL OR event_time < %(until)s)",
+            {"stream": stream, "first": first, "until": until},
+        )
         return pl.DataFrame(rows, schema=LABEL_SCHEMA, orient="row").sort(
             "entity", "metric", "event_time"
         )
@@ -180,11 +178,7 @@ class Labels:
         )
 
     def _read(self, statement: str, values: Sequence[object]) -> list[Label]:
-        with (
-            self._transactions.begin() as connection,
-            connection.cursor(row_factory=class_row(Label)) as cursor,
-        ):
-            return cursor.execute(statement, values).fetchall()
+        return self._transactions.rows(Label, statement, values)
 
 
 def add(connection: Connection, stream: str, label: NewLabel, *, labelled_by: str) -> UUID:

@@ -12,8 +12,6 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from psycopg.rows import class_row
-
 from anomaly_platform.storage.postgres.transactions import Connection, Transactions, lock
 from anomaly_platform.storage.tables import audit
 
@@ -55,27 +53,21 @@ class ThresholdStore:
 
     def get(self, stream: str, entity: str, metric: str) -> Threshold | None:
         """Return a series' own threshold, ``None`` where the stream's holds."""
-        with (
-            self._transactions.begin() as connection,
-            connection.cursor(row_factory=class_row(Threshold)) as cursor,
-        ):
-            return cursor.execute(
-                "SELECT stream, entity, metric, threshold, origin, set_by, set_at FROM thresholds "
-                "WHERE stream = %s AND entity = %s AND metric = %s",
-                (stream, entity, metric),
-            ).fetchone()
+        return self._transactions.row(
+            Threshold,
+            "SELECT stream, entity, metric, threshold, origin, set_by, set_at FROM thresholds "
+            "WHERE stream = %s AND entity = %s AND metric = %s",
+            (stream, entity, metric),
+        )
 
     def all(self, stream: str) -> dict[tuple[str, str], Threshold]:
         """Return every threshold of the stream's single series by (entity, metric)."""
-        with (
-            self._transactions.begin() as connection,
-            connection.cursor(row_factory=class_row(Threshold)) as cursor,
-        ):
-            found = cursor.execute(
-                "SELECT stream, entity, metric, threshold, origin, set_by, set_at FROM thresholds "
-                "WHERE stream = %s ORDER BY entity, metric",
-                (stream,),
-            ).fetchall()
+        found = self._transactions.rows(
+            Threshold,
+            "SELECT stream, entity, metric, threshold, origin, set_by, set_at FROM thresholds "
+            "WHERE stream = %s ORDER BY entity, metric",
+            (stream,),
+        )
         return {(one.entity, one.metric): one for one in found}
 
     def set(

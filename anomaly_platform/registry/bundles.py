@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-from psycopg.rows import class_row
 
 from anomaly_platform.registry import promotion
 from anomaly_platform.registry.pending_updates import note
@@ -355,11 +354,10 @@ class Bundles:
 
     def champions(self, stream: str) -> dict[str, int]:
         """Return the version in service of each of the stream's detectors, of one instant."""
-        with self._transactions.begin() as connection:
-            rows = connection.execute(
-                "SELECT detector, version FROM champions WHERE stream = %s ORDER BY detector",
-                (stream,),
-            ).fetchall()
+        rows = self._transactions.tuples(
+            "SELECT detector, version FROM champions WHERE stream = %s ORDER BY detector",
+            (stream,),
+        )
         return {str(detector): int(version) for detector, version in rows}
 
     def champion(self, stream: str, detector: str) -> Champion | None:
@@ -369,49 +367,39 @@ class Bundles:
 
     def get(self, stream: str, detector: str, version: int) -> BundleRecord | None:
         """Return one bundle, if there is such a version."""
-        with (
-            self._transactions.begin() as connection,
-            connection.cursor(row_factory=class_row(BundleRecord)) as cursor,
-        ):
-            return cursor.execute(
-                _RECORD + "WHERE stream = %s AND detector = %s AND version = %s",
-                (stream, detector, version),
-            ).fetchone()
+        return self._transactions.row(
+            BundleRecord,
+            _RECORD + "WHERE stream = %s AND detector = %s AND version = %s",
+            (stream, detector, version),
+        )
 
     def all(self, stream: str, detector: str) -> list[BundleRecord]:
         """Return every bundle of a detector, the newest first."""
-        with (
-            self._transactions.begin() as connection,
-            connection.cursor(row_factory=class_row(BundleRecord)) as cursor,
-        ):
-            return cursor.execute(
-                _RECORD + "WHERE stream = %s AND detector = %s ORDER BY version DESC",
-                (stream, detector),
-            ).fetchall()
+        return self._transactions.rows(
+            BundleRecord,
+            _RECORD + "WHERE stream = %s AND detector = %s ORDER BY version DESC",
+            (stream, detector),
+        )
 
     def deleted_series(
         self, stream: str, detector: str, version: int
     ) -> frozenset[tuple[str, str]]:
         """Return the series of a version whose models were deleted one by one."""
-        with self._transactions.begin() as connection:
-            rows = connection.execute(
-                "SELECT device_id, metric_name FROM ml_models WHERE stream = %s "
-                "AND model_type = %s AND bundle_version = %s AND status = 'deleted'",
-                (stream, detector, version),
-            ).fetchall()
+        rows = self._transactions.tuples(
+            "SELECT device_id, metric_name FROM ml_models WHERE stream = %s "
+            "AND model_type = %s AND bundle_version = %s AND status = 'deleted'",
+            (stream, detector, version),
+        )
         return frozenset((str(entity), str(metric)) for entity, metric in rows)
 
     def history(self, stream: str, detector: str) -> list[Champion]:
         """Return every promotion, the latest first."""
-        with (
-            self._transactions.begin() as connection,
-            connection.cursor(row_factory=class_row(Champion)) as cursor,
-        ):
-            return cursor.execute(
-                "SELECT stream, detector, version, promoted_at, reason FROM champion_history "
-                "WHERE stream = %s AND detector = %s ORDER BY id DESC",
-                (stream, detector),
-            ).fetchall()
+        return self._transactions.rows(
+            Champion,
+            "SELECT stream, detector, version, promoted_at, reason FROM champion_history "
+            "WHERE stream = %s AND detector = %s ORDER BY id DESC",
+            (stream, detector),
+        )
 
 
 def _record_gates(

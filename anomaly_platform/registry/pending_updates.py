@@ -10,8 +10,6 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from psycopg.rows import class_row
-
 from anomaly_platform.storage.postgres.transactions import Connection, Transactions
 
 Action = Literal["version", "alias", "status"]
@@ -56,32 +54,28 @@ class RegistryMirror:
 
     def waiting(self) -> int:
         """Return how many rows wait, due or not."""
-        with self._transactions.begin() as connection:
-            row = connection.execute(
+        return int(
+            self._transactions.value(
                 "SELECT count(*) FROM registry_mirror WHERE status = 'waiting'"
-            ).fetchone()
-        return 0 if row is None else int(row[0])
+            )
+        )
 
     def due(self, limit: int = 200) -> list[MirrorRow]:
         """Return the rows that are due, the oldest first."""
-        with (
-            self._transactions.begin() as connection,
-            connection.cursor(row_factory=class_row(MirrorRow)) as cursor,
-        ):
-            return cursor.execute(
-                "SELECT id, stream, detector, version, action, attempts FROM registry_mirror "
-                "WHERE status = 'waiting' AND next_try_at <= now() ORDER BY id LIMIT %s",
-                (limit,),
-            ).fetchall()
+        return self._transactions.rows(
+            MirrorRow,
+            "SELECT id, stream, detector, version, action, attempts FROM registry_mirror "
+            "WHERE status = 'waiting' AND next_try_at <= now() ORDER BY id LIMIT %s",
+            (limit,),
+        )
 
     def done(self, row: MirrorRow, mlflow_run: str | None) -> None:
         """Record that MLflow knows."""
-        with self._transactions.begin() as connection:
-            connection.execute(
-                "UPDATE registry_mirror SET status = 'done', last_error = NULL, mlflow_run = %s "
-                "WHERE id = %s",
-                (mlflow_run, row.id),
-            )
+        self._transactions.execute(
+            "UPDATE registry_mirror SET status = 'done', last_error = NULL, mlflow_run = %s "
+            "WHERE id = %s",
+            (mlflow_run, row.id),
+        )
 
     def delay(self, rows: list[MirrorRow], error: str) -> dt.timedelta:
         """Record that MLflow could not be told; return how long these rows wait now."""
@@ -89,10 +83,9 @@ class RegistryMirror:
         wait = dt.timedelta(
             seconds=min(_FIRST_WAIT_S * (1 << min(attempts - 1, 16)), _LONGEST_WAIT_S)
         )
-        with self._transactions.begin() as connection:
-            connection.execute(
-                "UPDATE registry_mirror SET attempts = attempts + 1, last_error = %s, "
-                "next_try_at = now() + %s WHERE id = ANY(%s)",
-                (error[:_LONGEST_ERROR], wait, [row.id for row in rows]),
-            )
+        self._transactions.execute(
+            "UPDATE registry_mirror SET attempts = attempts + 1, last_error = %s, "
+            "next_try_at = now() + %s WHERE id = ANY(%s)",
+            (error[:_LONGEST_ERROR], wait, [row.id for row in rows]),
+        )
         return wait

@@ -211,12 +211,11 @@ class TrainingRequests:
 
     def note_run(self, batch: UUID, run_id: str) -> None:
         """Record which run serves a batch."""
-        with self._transactions.begin() as connection:
-            connection.execute(
-                "UPDATE training_requests SET run_id = %s "
-                "WHERE batch = %s AND run_id IS DISTINCT FROM %s",
-                (run_id, batch, run_id),
-            )
+        self._transactions.execute(
+            "UPDATE training_requests SET run_id = %s "
+            "WHERE batch = %s AND run_id IS DISTINCT FROM %s",
+            (run_id, batch, run_id),
+        )
 
     def finish(
         self,

@@ -16,7 +16,8 @@ from anomaly_platform.serving.http.cross_origin import ANSWER_HEADERS, REQUEST_H
 from anomaly_platform.serving.http.request_context import RequestContext
 from anomaly_platform.serving.http.request_limits import BoundedBody
 from anomaly_platform.serving.http.trusted_hosts import TrustedHosts
-from anomaly_platform.settings import Settings, split_list
+from anomaly_platform.settings import Settings
+from anomaly_platform.settings.types import split_list
 
 
 def protect(app: FastAPI, settings: Settings) -> None:

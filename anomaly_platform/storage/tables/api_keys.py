@@ -164,13 +164,10 @@ class ApiKeys:
 
     def all(self) -> list[ApiKey]:
         """Return every key, the newest first."""
-        with (
-            self._transactions.begin() as connection,
-            connection.cursor(row_factory=class_row(ApiKey)) as cursor,
-        ):
-            return cursor.execute(
-                f"SELECT {_COLUMNS} FROM api_keys ORDER BY created_at DESC, prefix"  # noqa: S608
-            ).fetchall()
+        return self._transactions.rows(
+            ApiKey,
+            f"SELECT {_COLUMNS} FROM api_keys ORDER BY created_at DESC, prefix",  # noqa: S608
+        )
 
     def revoke(self, which: UUID | str, *, revoked_by: str) -> ApiKey:
         """Refuse a key from now on; every serving process hears of it when this commits.

@@ -133,16 +133,15 @@ class DriftStats:
         Days count that were compared with the champion's own reference; without any, nothing is
         known to be usual.
         """
-        with self._transactions.begin() as connection:
-            rows = connection.execute(
-                "SELECT d.feature, max(d.psi_median) FROM feature_drift d "
-                "JOIN champions c ON c.stream = d.stream AND c.detector = %s "
-                "AND c.version = d.bundle_version JOIN bundles b ON b.stream = c.stream "
-                "AND b.detector = c.detector AND b.version = c.version "
-                "WHERE d.stream = %s AND d.psi_median IS NOT NULL "
-                "AND d.day BETWEEN b.window_start::date AND b.window_end::date GROUP BY d.feature",
-                (detector, stream),
-            ).fetchall()
+        rows = self._transactions.tuples(
+            "SELECT d.feature, max(d.psi_median) FROM feature_drift d "
+            "JOIN champions c ON c.stream = d.stream AND c.detector = %s "
+            "AND c.version = d.bundle_version JOIN bundles b ON b.stream = c.stream "
+            "AND b.detector = c.detector AND b.version = c.version "
+            "WHERE d.stream = %s AND d.psi_median IS NOT NULL "
+            "AND d.day BETWEEN b.window_start::date AND b.window_end::date GROUP BY d.feature",
+            (detector, stream),
+        )
         return {str(feature): float(psi) for feature, psi in rows}
 
     def usual_rows(self, stream: str, detector: str) -> float | None:
@@ -174,8 +173,7 @@ class DriftStats:
             sql.Identifier(table),
             sql.SQL(order),
         )
-        with self._transactions.begin() as connection:
-            rows = connection.execute(statement, (stream, day)).fetchall()
+        rows = self._transactions.tuples(statement, (stream, day))
         schema = {name: _POLARS[kind] for name, kind in columns.items()}
         return pl.DataFrame(rows, schema=schema, orient="row")
 

@@ -16,7 +16,7 @@ import polars as pl
 from psycopg.rows import class_row
 
 from anomaly_platform.storage.postgres.transactions import Connection, Transactions, lock
-from anomaly_platform.storage.tables.quarantine import insert_rejects
+from anomaly_platform.storage.tables import quarantine
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,63 +160,38 @@ class Ledger:
                 ingest_date=ingest_date,
             )
             if is_new:
-                insert_rejects(
-                    connection,
-                    pl.DataFrame(
-                        {
-                            "digest": [digest],
-                            "source": [source],
-                            "row_number": [0],
-                            "column": [""],
-                            "field": ["file"],
-                            "reason": [reason],
-                            "raw": [None],
-                        }
-                    ),
-                    stream=stream,
-                    stage="raw",
-                    day=None,
-                )
+                quarantine.refuse_file(connection, stream, digest, source=source, reason=reason)
         return entry, is_new
 
     def record_repeat(self, stream: str, digest: str) -> None:
         """Record that a content that is in came once more; nothing else changes."""
-        with self._transactions.begin() as connection:
-            connection.execute(
-                "UPDATE ingest_ledger SET times_seen = times_seen + 1, "
-                "last_seen_at = clock_timestamp() WHERE stream = %s AND digest = %s",
-                (stream, digest),
-            )
+        self._transactions.execute(
+            "UPDATE ingest_ledger SET times_seen = times_seen + 1, "
+            "last_seen_at = clock_timestamp() WHERE stream = %s AND digest = %s",
+            (stream, digest),
+        )
 
     def entries(self, stream: str, *, after: int = 0) -> list[LedgerEntry]:
         """Return the entries committed after a watermark, in order of commit."""
-        with (
-            self._transactions.begin() as connection,
-            connection.cursor(row_factory=class_row(LedgerEntry)) as cursor,
-        ):
-            return cursor.execute(
-                _SELECT + " WHERE stream = %s AND seq > %s ORDER BY seq", (stream, after)
-            ).fetchall()
+        return self._transactions.rows(
+            LedgerEntry, _SELECT + " WHERE stream = %s AND seq > %s ORDER BY seq", (stream, after)
+        )
 
     def raw_files(self, stream: str, day: dt.date) -> list[RawFile]:
         """Return the raw files with rows of an event date, in the order they were ingested."""
-        with (
-            self._transactions.begin() as connection,
-            connection.cursor(row_factory=class_row(RawFile)) as cursor,
-        ):
-            return cursor.execute(
-                "SELECT d.digest, l.source, l.raw_path AS path, d.seq, d.rows FROM raw_days d "
-                "JOIN ingest_ledger l USING (stream, digest) "
-                "WHERE d.stream = %s AND d.day = %s ORDER BY d.seq",
-                (stream, day),
-            ).fetchall()
+        return self._transactions.rows(
+            RawFile,
+            "SELECT d.digest, l.source, l.raw_path AS path, d.seq, d.rows FROM raw_days d "
+            "JOIN ingest_ledger l USING (stream, digest) "
+            "WHERE d.stream = %s AND d.day = %s ORDER BY d.seq",
+            (stream, day),
+        )
 
     def days(self, stream: str) -> list[dt.date]:
         """Return every event date (UTC) of which there are raw rows, in order."""
-        with self._transactions.begin() as connection:
-            rows = connection.execute(
-                "SELECT DISTINCT day FROM raw_days WHERE stream = %s ORDER BY day", (stream,)
-            ).fetchall()
+        rows = self._transactions.tuples(
+            "SELECT DISTINCT day FROM raw_days WHERE stream = %s ORDER BY day", (stream,)
+        )
         return [row[0] for row in rows]
 
     def watermark(self, stream: str, day: dt.date, *, lookback_days: int = 0) -> int:
@@ -228,13 +203,13 @@ class Ledger:
             0 where there are none. Ask for it *before* reading the input it stands for: a file
             that is committed in between then makes the result stale, never falsely fresh.
         """
-        with self._transactions.begin() as connection:
-            row = connection.execute(
+        return int(
+            self._transactions.value(
                 "SELECT coalesce(max(seq), 0) FROM raw_days "
                 "WHERE stream = %s AND day BETWEEN %s AND %s",
                 (stream, day - dt.timedelta(days=lookback_days), day),
-            ).fetchone()
-        return 0 if row is None else int(row[0])
+            )
+        )
 
 
 def record_ingest(
@@ -271,15 +246,7 @@ def record_ingest(
             [(stream, day, digest, entry.seq, rows) for day, rows in days.items() if rows],
         )
         if rejects is not None:
-            insert_rejects(
-                connection,
-                rejects.with_columns(
-                    pl.lit(digest).alias("digest"), pl.lit(source).alias("source")
-                ),
-                stream=stream,
-                stage="raw",
-                day=None,
-            )
+            quarantine.refuse_rows(connection, stream, digest, source=source, rejects=rejects)
     return entry, is_new
 
 
@@ -318,9 +285,7 @@ def _insert(
         if known.status == "ingested" or status == "rejected":
             return known, False
         # A content that an earlier program could not read: its refusal is taken back.
-        connection.execute(
-            "DELETE FROM quarantine WHERE stream = %s AND digest = %s", (stream, digest)
-        )
+        quarantine.take_back(connection, stream, digest)
         connection.execute(
             "DELETE FROM ingest_ledger WHERE stream = %s AND digest = %s", (stream, digest)
         )

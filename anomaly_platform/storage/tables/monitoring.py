@@ -51,12 +51,11 @@ class MonitoringStats:
         polars.DataFrame
             ``day``, ``subject``, ``stat``, ``value``, in that order of sorting.
         """
-        with self._transactions.begin() as connection:
-            rows = connection.execute(
-                "SELECT day, subject, stat, value FROM monitoring_stats "
-                "WHERE stream = %s AND day BETWEEN %s AND %s ORDER BY day, subject, stat",
-                (stream, first, last),
-            ).fetchall()
+        rows = self._transactions.tuples(
+            "SELECT day, subject, stat, value FROM monitoring_stats "
+            "WHERE stream = %s AND day BETWEEN %s AND %s ORDER BY day, subject, stat",
+            (stream, first, last),
+        )
         return pl.DataFrame(
             rows,
             schema={

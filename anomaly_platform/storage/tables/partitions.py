@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg.rows import class_row
-
 from anomaly_platform.storage.postgres.transactions import (
     Connection,
     StaleInput,
@@ -93,25 +91,21 @@ class Partitions:
 
         Days as ``YYYY-MM-DD`` sort as text as they do in time.
         """
-        with (
-            self._transactions.begin() as connection,
-            connection.cursor(row_factory=class_row(Partition)) as cursor,
-        ):
-            return cursor.execute(
-                "SELECT stream, stage, partition, path, rows, watermark, stats, updated_at "
-                "FROM lake_partitions WHERE stream = %s AND stage = %s "
-                'AND partition COLLATE "C" BETWEEN %s AND %s ORDER BY partition COLLATE "C"',
-                (stream, stage, first, last),
-            ).fetchall()
+        return self._transactions.rows(
+            Partition,
+            "SELECT stream, stage, partition, path, rows, watermark, stats, updated_at "
+            "FROM lake_partitions WHERE stream = %s AND stage = %s "
+            'AND partition COLLATE "C" BETWEEN %s AND %s ORDER BY partition COLLATE "C"',
+            (stream, stage, first, last),
+        )
 
     def referenced_paths(self) -> set[str]:
         """Return every path of the lake that some row refers to: all others are garbage."""
-        with self._transactions.begin() as connection:
-            rows = connection.execute(
-                "SELECT path FROM lake_partitions "
-                "UNION SELECT raw_path FROM ingest_ledger WHERE raw_path IS NOT NULL "
-                "UNION SELECT path FROM bundles WHERE path IS NOT NULL AND status <> 'deleted'"
-            ).fetchall()
+        rows = self._transactions.tuples(
+            "SELECT path FROM lake_partitions "
+            "UNION SELECT raw_path FROM ingest_ledger WHERE raw_path IS NOT NULL "
+            "UNION SELECT path FROM bundles WHERE path IS NOT NULL AND status <> 'deleted'"
+        )
         return {str(row[0]) for row in rows}
 
 

@@ -60,25 +60,45 @@ class Quarantine:
 
     def count(self, stream: str, *, stage: str | None = None, day: dt.date | None = None) -> int:
         """Return how many rows are in quarantine."""
-        with self._transactions.begin() as connection:
-            row = connection.execute(
+        return int(
+            self._transactions.value(
                 "SELECT count(*) FROM quarantine WHERE stream = %(stream)s "
                 "AND (%(stage)s::text IS NULL OR stage = %(stage)s) "
                 "AND (%(day)s::date IS NULL OR day = %(day)s)",
                 {"stream": stream, "stage": stage, "day": day},
-            ).fetchone()
-        return 0 if row is None else int(row[0])
+            )
+        )
 
     def reasons(self, stream: str, *, day: dt.date | None = None) -> dict[str, int]:
         """Return how many rows each reason has, the most frequent first."""
-        with self._transactions.begin() as connection:
-            rows = connection.execute(
-                "SELECT reason, count(*) FROM quarantine WHERE stream = %(stream)s "
-                "AND (%(day)s::date IS NULL OR day = %(day)s) GROUP BY reason "
-                "ORDER BY count(*) DESC, reason",
-                {"stream": stream, "day": day},
-            ).fetchall()
+        rows = self._transactions.tuples(
+            "SELECT reason, count(*) FROM quarantine WHERE stream = %(stream)s "
+            "AND (%(day)s::date IS NULL OR day = %(day)s) GROUP BY reason "
+            "ORDER BY count(*) DESC, reason",
+            {"stream": stream, "day": day},
+        )
         return {str(reason): int(count) for reason, count in rows}
+
+
+def refuse_file(
+    connection: Connection, stream: str, digest: str, *, source: str, reason: str
+) -> None:
+    """Add a whole file, as row 0, within the caller's transaction."""
+    whole = {"row_number": 0, "column": "", "field": "file", "reason": reason, "raw": None}
+    refuse_rows(connection, stream, digest, source=source, rejects=pl.DataFrame([whole]))
+
+
+def refuse_rows(
+    connection: Connection, stream: str, digest: str, *, source: str, rejects: pl.DataFrame
+) -> None:
+    """Add rows of a file that have no event day, within the caller's transaction."""
+    rows = rejects.with_columns(pl.lit(digest).alias("digest"), pl.lit(source).alias("source"))
+    insert_rejects(connection, rows, stream=stream, stage="raw", day=None)
+
+
+def take_back(connection: Connection, stream: str, digest: str) -> None:
+    """Remove what was refused of a file, within the caller's transaction."""
+    connection.execute("DELETE FROM quarantine WHERE stream = %s AND digest = %s", (stream, digest))
 
 
 def insert_rejects(

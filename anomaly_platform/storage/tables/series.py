@@ -109,12 +109,11 @@ class SeriesIndex:
             ``entity``, ``metric``, ``rows``, ``first_event``, ``last_event``, ``changed_at`` (UTC;
             null where its behaviour never changed), sorted by entity and metric.
         """
-        with self._transactions.begin() as connection:
-            rows = connection.execute(
-                "SELECT entity, metric, rows, first_event, last_event, changed_at FROM series "
-                'WHERE stream = %s AND rows > 0 ORDER BY entity COLLATE "C", metric COLLATE "C"',
-                (stream,),
-            ).fetchall()
+        rows = self._transactions.tuples(
+            "SELECT entity, metric, rows, first_event, last_event, changed_at FROM series "
+            'WHERE stream = %s AND rows > 0 ORDER BY entity COLLATE "C", metric COLLATE "C"',
+            (stream,),
+        )
         return pl.DataFrame(
             rows,
             schema={
@@ -148,19 +147,18 @@ class SeriesIndex:
         trained_until : datetime or None
             End of what was trained on; a series that fell silent before ends with its last event.
         """
-        with self._transactions.begin() as connection:
-            return connection.execute(
-                "UPDATE series s SET changed_at = greatest(s.changed_at, "
-                "least(s.last_event, %(until)s) - %(span)s) WHERE s.stream = %(stream)s "
-                "AND (%(all)s OR EXISTS (SELECT FROM unnest(%(entities)s::text[], "
-                "%(metrics)s::text[]) AS asked (entity, metric) "
-                "WHERE asked.entity = s.entity AND asked.metric = s.metric))",
-                {
-                    "stream": stream,
-                    "span": span,
-                    "until": trained_until,
-                    "all": series is None,
-                    "entities": [entity for entity, _ in series or ()],
-                    "metrics": [metric for _, metric in series or ()],
-                },
-            ).rowcount
+        return self._transactions.execute(
+            "UPDATE series s SET changed_at = greatest(s.changed_at, "
+            "least(s.last_event, %(until)s) - %(span)s) WHERE s.stream = %(stream)s "
+            "AND (%(all)s OR EXISTS (SELECT FROM unnest(%(entities)s::text[], "
+            "%(metrics)s::text[]) AS asked (entity, metric) "
+            "WHERE asked.entity = s.entity AND asked.metric = s.metric))",
+            {
+                "stream": stream,
+                "span": span,
+                "until": trained_until,
+                "all": series is None,
+                "entities": [entity for entity, _ in series or ()],
+                "metrics": [metric for _, metric in series or ()],
+            },
+        )

@@ -1,0 +1,100 @@
+"""Every setting of the platform, once.
+
+Belongs here: the name, type, default and check of each setting that a person may change, read from
+environment variables with the prefix ``ANOMALY_`` and from a file ``.env`` in the current folder; a
+module per subject. Does not belong here: anything that a stream describes (see
+``anomaly_platform.streams``), and any connection or folder opened because of a setting.
+
+``.env.example`` mirrors these modules; a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import SettingsConfigDict
+
+from anomaly_platform.settings.ems import EmsSettings
+from anomaly_platform.settings.notifications import NotificationSettings
+from anomaly_platform.settings.scoring import ScoringSettings
+from anomaly_platform.settings.serving import ServingSettings
+from anomaly_platform.settings.storage import StorageSettings
+from anomaly_platform.settings.upkeep import UpkeepSettings
+
+ENV_PREFIX = "ANOMALY_"
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot be used; the message names the variable and the fix."""
+
+
+# The last base comes first in the order of fields.
+class Settings(
+    UpkeepSettings,
+    EmsSettings,
+    NotificationSettings,
+    ServingSettings,
+    ScoringSettings,
+    StorageSettings,
+):
+    """The settings of one process, immutable once read.
+
+    A new object reads the environment and ``.env`` again; nothing is cached. Values never appear
+    in error messages, and secrets are :class:`pydantic.SecretStr`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+
+def get_settings(**overrides: Any) -> Settings:
+    """Read the settings from the environment and ``.env``.
+
+    Parameters
+    ----------
+    **overrides
+        Values that win over the environment, by field name.
+
+    Returns
+    -------
+    Settings
+        A new object at every call: a test that changes the environment sees the change.
+
+    Raises
+    ------
+    SettingsError
+        When a value cannot be used. The message names each variable and what is expected, and
+        never repeats the value, which may be a secret.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+
+
+def _explain(error: ValidationError) -> str:
+    """Say in one line per setting which variable is wrong and what would be right."""
+    lines = []
+    for detail in error.errors(include_url=False, include_input=False, include_context=False):
+        if detail["type"] == "default_factory_not_called":
+            # Only follows from another setting's error, which is in the list.
+            continue
+        field = str(detail["loc"][0]) if detail["loc"] else ""
+        info = Settings.model_fields.get(field)
+        reason = detail["msg"].removeprefix("Value error, ")
+        line = f"{ENV_PREFIX}{field.upper()}: {reason[:1].lower()}{reason[1:]}"
+        if info is not None and info.description:
+            line += f" ({info.description})"
+        lines.append(line)
+    return "Settings that cannot be used; correct them in the environment or in .env:\n  " + (
+        "\n  ".join(lines)
+    )

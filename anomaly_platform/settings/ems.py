@@ -1,0 +1,55 @@
+"""The EMS: where it is, what is fetched from it and what is sent to it."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings
+
+from anomaly_platform.settings.types import HttpAddress, PostgresUrl
+
+
+class EmsSettings(BaseSettings):
+    """Fetching from the EMS and sending to it."""
+
+    auto_create_alerts: bool = Field(
+        default=True,
+        description="Whether severe anomalies become alerts in EMS Core, besides events.",
+    )
+    ems_core_url: HttpAddress = Field(
+        default="http://localhost:3100",
+        description="Address of EMS Core's HTTP interface.",
+    )
+    ems_core_token: SecretStr | None = Field(
+        default=None,
+        description="Token that EMS Core asks for.",
+    )
+    ems_database_url: PostgresUrl | None = Field(
+        default=None,
+        description="postgresql:// URL of the EMS's own database; set, it is used instead of HTTP.",
+    )
+    ems_pull: bool = Field(
+        default=False,
+        description="Whether metrics are fetched from the EMS.",
+    )
+    ems_pull_history_days: int = Field(
+        default=7,
+        ge=1,
+        le=365,
+        description="Days before its start that the first fetch from the EMS reaches back.",
+    )
+    ems_pull_overlap_minutes: int = Field(
+        default=10,
+        ge=0,
+        le=1440,
+        description="Minutes that each fetch from the EMS reads again for readings that came late.",
+    )
+    ems_push: bool | None = Field(
+        default=None,
+        description="Whether anomalies of the stream ems become events in the EMS. "
+        "Unset: as ANOMALY_EMS_PULL.",
+    )
+
+    @property
+    def pushes_to_ems(self) -> bool:
+        """Whether anomalies become events in the EMS."""
+        return self.ems_pull if self.ems_push is None else self.ems_push

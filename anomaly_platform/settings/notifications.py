@@ -1,0 +1,82 @@
+"""Which channels carry alerts, and how often."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings
+
+from anomaly_platform.settings.types import HttpAddress, MqttUrl, SmtpUrl, WebhookUrls
+
+
+class NotificationSettings(BaseSettings):
+    """Channels of alerts."""
+
+    alert_cool_down_minutes: int = Field(
+        default=60,
+        ge=0,
+        le=60 * 24 * 30,
+        description="Minutes in which repeats of an alert are counted and not sent.",
+    )
+    alert_routes: str = Field(
+        default="",
+        description="Which channel gets what, where it differs from docs/alerts.md: "
+        "channel=severity or channel=severity:kind,kind, joined by semicolons, such as "
+        "email=critical; github=warning:run_failed,model_disabled.",
+    )
+    webhook_urls: WebhookUrls | None = Field(
+        default=None,
+        description="http(s) addresses that get every message as JSON, separated by spaces.",
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="Secret with which messages to webhooks are signed (HMAC-SHA256).",
+    )
+    webhook_allow_private: bool = Field(
+        default=False,
+        description="Whether webhooks may lie in private networks or on this machine.",
+    )
+    smtp_url: SmtpUrl | None = Field(
+        default=None,
+        description="smtp://user:password@host:587 (STARTTLS where offered) or smtps://…:465.",
+    )
+    email_from: str = Field(
+        default="anomaly-platform@localhost",
+        description="Sender of e-mails.",
+    )
+    email_to: str = Field(
+        default="",
+        description="Recipients of e-mails, separated by spaces.",
+    )
+    mqtt_url: MqttUrl | None = Field(
+        default=None,
+        description="mqtt://user:password@host:1883 or mqtts://…:8883 of a broker.",
+    )
+    mqtt_prefix: str = Field(
+        default="insa/iiot",
+        pattern=r"^[^/+#\s][^+#\s]*[^/+#\s]$",
+        description="First parts of every MQTT topic.",
+    )
+    github_url: HttpAddress = Field(
+        default="https://api.github.com",
+        description="Address of GitHub's REST API.",
+    )
+    github_repository: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)?$",
+        description="owner/name of the repository in which issues are opened.",
+    )
+    github_token: SecretStr | None = Field(
+        default=None,
+        description="Token that may write issues of that repository.",
+    )
+    apprise_urls: SecretStr | None = Field(
+        default=None,
+        description="Apprise URLs (chat services and the like), separated by spaces.",
+    )
+
+    @property
+    def alert_cool_down(self) -> dt.timedelta:
+        """How long repeats of an alert are held back."""
+        return dt.timedelta(minutes=self.alert_cool_down_minutes)
