@@ -13,7 +13,7 @@ from typing import Any, Final
 from psycopg import AsyncConnection
 
 from anomaly_platform.labelling.labels import SCAN_METRIC
-from anomaly_platform.serving.http.problems import not_found
+from anomaly_platform.serving.problems import not_found
 
 _FITS: Final = (
     "(%(stream)s::text IS NULL OR stream = %(stream)s) "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Final
 
-from anomaly_platform.serving.http.problems import ApiProblem
+from anomaly_platform.serving.problems import ApiProblem
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:

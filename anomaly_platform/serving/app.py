@@ -18,8 +18,8 @@ from anomaly_platform.logs import configure_logging
 from anomaly_platform.platform import Platform
 from anomaly_platform.serving.http.direct import DirectRoutes
 from anomaly_platform.serving.http.openapi import install_openapi
-from anomaly_platform.serving.http.problems import install_problem_handlers
 from anomaly_platform.serving.http.protection import protect
+from anomaly_platform.serving.problems import install_problem_handlers
 from anomaly_platform.serving.routes import ROUTERS, ml_predict, telemetry
 from anomaly_platform.serving.state import ServingState
 from anomaly_platform.settings import get_settings

@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Request
-from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from anomaly_platform.platform import Platform
@@ -19,7 +18,6 @@ from anomaly_platform.registry.bundles import CHAMPIONS_CHANNEL
 from anomaly_platform.serving.auth.key_ring import KeyRing
 from anomaly_platform.serving.auth.rate_limits import RateLimits
 from anomaly_platform.serving.cache import Cache
-from anomaly_platform.serving.champions.announcements import Announcements
 from anomaly_platform.serving.champions.load_alerts import ModelAlerts
 from anomaly_platform.serving.champions.models import MODELS_CHANNEL, ModelStore
 from anomaly_platform.serving.champions.thresholds import CHANNEL as THRESHOLDS_CHANNEL
@@ -32,9 +30,9 @@ from anomaly_platform.serving.predict.look_backs_read import read_look_back, rev
 from anomaly_platform.serving.shared_redis import SharedRedis
 from anomaly_platform.serving.telemetry.ingest import Ingestion
 from anomaly_platform.settings import Settings
+from anomaly_platform.storage.postgres.announcements import Announcements
+from anomaly_platform.storage.postgres.transactions import Pool
 from anomaly_platform.storage.tables.api_keys import API_KEYS_CHANNEL
-
-Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
 
 _MOST_CONNECTIONS = 8
 _PATIENCE_S = 10.0
@@ -68,6 +66,8 @@ class ServingState:
         What the database knows, for Prometheus.
     ingestion
         The way for readings into the tables.
+    health
+        How everything is doing.
     """
 
     settings: Settings
@@ -83,15 +83,8 @@ class ServingState:
     cache: Cache
     database_metrics: DatabaseMetrics
     ingestion: Ingestion
+    health: HealthChecks
     _model_numbers: ModelNumbers = field(default_factory=ModelNumbers)
-    _health: HealthChecks | None = None
-
-    @property
-    def health(self) -> HealthChecks:
-        """How everything is doing."""
-        if self._health is None:
-            self._health = HealthChecks(self)
-        return self._health
 
     def count_models(self) -> None:
         """Carry what the model store and Redis say over to the metrics."""
@@ -155,6 +148,7 @@ class ServingState:
                 cache=cache,
                 database_metrics=DatabaseMetrics(pool, _models_folder(settings)),
                 ingestion=Ingestion(platform, models),
+                health=HealthChecks(platform, pool, models, redis),
                 look_backs=look_backs,
                 thresholds=thresholds,
             )

@@ -14,13 +14,14 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import psycopg
 from cachetools import LRUCache, TTLCache
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
+from anomaly_platform.storage.postgres.transactions import Pool
 from anomaly_platform.storage.tables.api_keys import ApiKey, find, touch
 
 #: Seconds for which an entry is used, counted from before it was read.
@@ -32,8 +33,6 @@ _PATIENCE_S: Final = 2.0
 _MOST_KEYS: Final = 4096
 #: Somebody who tries prefixes occupies these many connections at most.
 _MOST_QUESTIONS: Final = 3
-
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]
 
 _log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from anomaly_platform.serving.auth.security import caller_of
-from anomaly_platform.serving.http.problems import ApiProblem
+from anomaly_platform.serving.problems import ApiProblem
 
 if TYPE_CHECKING:
     from anomaly_platform.serving.shared_redis import SharedRedis

@@ -28,7 +28,7 @@ from psycopg_pool import PoolTimeout
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from anomaly_platform.serving.auth.key_ring import KeyRing
-from anomaly_platform.serving.http.problems import ApiProblem, problem_response
+from anomaly_platform.serving.problems import ApiProblem, problem_response
 from anomaly_platform.storage.tables.api_keys import ApiKey, prefix_of
 
 ScopeName = Literal["ml:read", "ml:write", "ml:admin"]

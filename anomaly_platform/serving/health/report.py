@@ -10,19 +10,20 @@ import asyncio
 import datetime as dt
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import psycopg
 from psycopg_pool import PoolTimeout
 
 from anomaly_platform import __version__
+from anomaly_platform.platform import Platform
+from anomaly_platform.serving.champions.models import ModelStore
 from anomaly_platform.serving.health.neighbours import ask_ems_core, ask_mqtt
 from anomaly_platform.serving.health.pipeline import PipelineHealth
 from anomaly_platform.serving.metrics.database import Queue, read_queues
 from anomaly_platform.serving.schemas.health import Health, Part, QueueState, ServedVersion
-
-if TYPE_CHECKING:
-    from anomaly_platform.serving.state import ServingState
+from anomaly_platform.serving.shared_redis import SharedRedis
+from anomaly_platform.storage.postgres.transactions import Pool
 
 #: Seconds for which an answer is given again: health is public, its checks are not free.
 _LIFETIME_S: Final = 2.0
@@ -43,13 +44,24 @@ class HealthChecks:
 
     Parameters
     ----------
-    state : ServingState
-        What to ask about.
+    platform : Platform
+        Settings, landing folders and Dagster's database.
+    pool : AsyncConnectionPool
+        Of the platform's database.
+    models : ModelStore
+        What serves each stream.
+    redis : SharedRedis or None
+        What the workers share; None where none is set.
     """
 
-    def __init__(self, state: ServingState) -> None:
-        self._state = state
-        self._pipeline = PipelineHealth(state.platform)
+    def __init__(
+        self, platform: Platform, pool: Pool, models: ModelStore, redis: SharedRedis | None
+    ) -> None:
+        self._settings = platform.settings
+        self._pool = pool
+        self._models = models
+        self._redis = redis
+        self._pipeline = PipelineHealth(platform)
         self._last: Health | None = None
         self._asked_at = float("-inf")
         self._asking = asyncio.Lock()
@@ -67,18 +79,17 @@ class HealthChecks:
         return (await self.health()).parts["database"].status == "ok"
 
     async def _ask(self) -> Health:
-        settings = self._state.settings
         (database, queues), ems_core, mqtt = await asyncio.gather(
-            self._database(), ask_ems_core(settings), ask_mqtt(settings)
+            self._database(), ask_ems_core(self._settings), ask_mqtt(self._settings)
         )
         pipeline, figures = await self._pipeline.ask(queues)
         parts = {
             "database": database,
-            "models": self._models(),
+            "models": self._models_part(),
             "pipeline": pipeline,
             "queues": _judge(queues),
             "ems_core": ems_core,
-            "redis": self._redis(),
+            "redis": self._redis_part(),
             "mqtt": mqtt,
         }
         worst = {part.status for part in parts.values()}
@@ -99,7 +110,7 @@ class HealthChecks:
     async def _database(self) -> tuple[Part, dict[str, Queue]]:
         began = time.perf_counter()
         try:
-            queues = await asyncio.wait_for(read_queues(self._state.pool), _PATIENCE_S)
+            queues = await asyncio.wait_for(read_queues(self._pool), _PATIENCE_S)
         except (psycopg.OperationalError, PoolTimeout, TimeoutError, OSError) as error:
             _log.warning("the database does not answer: %s", type(error).__name__)
             return Part(
@@ -111,7 +122,7 @@ class HealthChecks:
         return Part(status="ok", detail=f"answers in {spent:.1f} ms"), queues
 
     def _versions(self) -> dict[str, ServedVersion]:
-        models = self._state.models
+        models = self._models
         return {
             name: ServedVersion(
                 version=version,
@@ -122,8 +133,8 @@ class HealthChecks:
             for name, version in models.versions().items()
         }
 
-    def _models(self) -> Part:
-        models = self._state.models
+    def _models_part(self) -> Part:
+        models = self._models
         versions = models.versions()
         serving = sorted(name for name, version in versions.items() if version is not None)
         if models.problems:
@@ -141,8 +152,8 @@ class HealthChecks:
             )
         return Part(status="ok", detail=f"serving {', '.join(serving)}")
 
-    def _redis(self) -> Part:
-        redis = self._state.redis
+    def _redis_part(self) -> Part:
+        redis = self._redis
         if redis is None:
             return Part(status="off", detail="not set; each worker counts and caches for itself")
         if redis.answers:

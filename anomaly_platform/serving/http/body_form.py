@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from anomaly_platform.serving.http.problems import ApiProblem
+from anomaly_platform.serving.problems import ApiProblem
 
 _GZIP: Final = b"\x1f\x8b"
 _LONGEST_SHOWN: Final = 64

@@ -16,7 +16,7 @@ from typing import Any, Final
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from anomaly_platform.serving.http.problems import ApiProblem, problem_response
+from anomaly_platform.serving.problems import ApiProblem, problem_response
 
 MOST_HEAD_BYTES: Final = 64 * 2**10
 """Request line and header fields together: eight times what proxies send at most by default."""

@@ -8,8 +8,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from anomaly_platform.serving.http.problems import ApiProblem, problem_response
 from anomaly_platform.serving.http.request_context import REQUEST_ID
+from anomaly_platform.serving.problems import ApiProblem, problem_response
 
 REQUEST_HEADERS: Final = (
     *("Authorization", "Content-Type", "Idempotency-Key"),

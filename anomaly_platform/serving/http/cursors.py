@@ -13,7 +13,7 @@ import json
 import uuid
 from typing import Any
 
-from anomaly_platform.serving.http.problems import ApiProblem
+from anomaly_platform.serving.problems import ApiProblem
 
 
 def write_cursor(kind: str, *key: str | int | dt.datetime | uuid.UUID) -> str:

@@ -19,7 +19,7 @@ from psycopg_pool import PoolTimeout
 from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from anomaly_platform.serving.http.problems import ApiProblem, no_database, problem_response
+from anomaly_platform.serving.problems import ApiProblem, no_database, problem_response
 from anomaly_platform.storage.postgres.database import DatabaseError
 
 Answer = Callable[[Request], Awaitable[Response]]

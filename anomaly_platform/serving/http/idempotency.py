@@ -1,12 +1,12 @@
-"""Writes that may be repeated: one key, one effect, one answer.
+"""Writes that may be sent again: one key, one effect, one answer.
 
-Belongs here: the header ``Idempotency-Key`` and the table ``idempotency_keys``. The effect of a
+Belongs here: the header ``Idempotency-Key`` and the order of things around a write. The effect of a
 write and the answer to it are stored in one transaction: a retry either finds both or neither.
 
-Readings are stored by a connection of their own (``ingest``), so that a process may die between
-their commit and that of the answer. A claim, with the moment of the first attempt, is therefore
-committed before: whoever repeats the request takes the readings as having come at that moment, at
-which those that are stored are known by device, metric and time.
+Readings are stored by a connection of their own (``telemetry.ingest``), so that a process may die
+between their commit and that of the answer. A claim, with the moment of the first attempt, is
+therefore committed before: whoever repeats the request takes the readings as having come at that
+moment, at which those that are stored are known by device, metric and time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
-import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -25,14 +24,12 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Header, Request
 from psycopg import AsyncConnection
 
-from anomaly_platform.serving.auth.security import Caller
+from anomaly_platform.serving.auth.security import caller_of
 from anomaly_platform.serving.http.direct import read_body
-from anomaly_platform.serving.http.problems import ApiProblem, invalid
-from anomaly_platform.serving.state import ServingState
-from anomaly_platform.storage.postgres.transactions import Connection, lock, lock_async
-
-KEPT: Final = "1 day"
-"""How long an answer is repeated, as PostgreSQL writes an interval."""
+from anomaly_platform.serving.problems import ApiProblem, invalid
+from anomaly_platform.storage.postgres.transactions import Connection, Pool, Transactions
+from anomaly_platform.storage.tables import idempotency_keys
+from anomaly_platform.storage.tables.idempotency_keys import OtherRequestError, RequestKey
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _HEADER: Final = b"idempotency-key"
@@ -43,17 +40,81 @@ _AT_ONCE: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Repeatable:
-    """What identifies a write: the header, the route, and everything that was asked for.
+    """Does a request's work once, however often the request is sent.
 
     Attributes
     ----------
-    key : str or None
-        The header; None where the client does not ask for idempotency.
+    request : RequestKey or None
+        What identifies the request; None where the client does not ask for idempotency.
+    transactions, pool
+        For work that runs in a thread, and for work that is awaited.
     """
 
-    key: str | None
-    route: str
-    digest: bytes
+    request: RequestKey | None
+    transactions: Transactions
+    pool: Pool
+
+    async def write(self, work: Callable[[Connection], dict[str, Any]]) -> dict[str, Any]:
+        """Run a piece of work in a transaction, or return what it returned before.
+
+        Parameters
+        ----------
+        work : callable
+            Takes the transaction and returns what can be written as JSON. An :class:`ApiProblem`
+            rolls everything back, and is not remembered.
+
+        Raises
+        ------
+        ApiProblem
+            422, when the key was used for another request.
+        """
+        return await asyncio.to_thread(self._write, work)
+
+    def _write(self, work: Callable[[Connection], dict[str, Any]]) -> dict[str, Any]:
+        with self.transactions.begin() as connection:
+            if self.request is None:
+                return work(connection)
+            try:
+                # Two of one key at a time: the second waits, and then finds the first one's answer.
+                known = idempotency_keys.recall(connection, self.request)
+            except OtherRequestError:
+                raise _other_request() from None
+            if known is not None:
+                answer: dict[str, Any] = known.response
+                return answer
+            answer = work(connection)
+            idempotency_keys.remember(connection, self.request, answer)
+            return answer
+
+    async def answer(self, work: Callable[[dt.datetime], Awaitable[bytes]]) -> bytes:
+        """Run a piece of work that somebody else commits, or return the answer to it.
+
+        Two of one key come one after the other; the second finds the answer to the first.
+
+        Parameters
+        ----------
+        work : callable
+            Takes the moment of the first attempt, and returns what is answered with status 200, in
+            UTF-8. To do it again with the same moment must change nothing. An :class:`ApiProblem`
+            is not remembered.
+
+        Raises
+        ------
+        ApiProblem
+            422, when the key was used for another request.
+        """
+        if self.request is None:
+            return await work(dt.datetime.now(dt.UTC))
+        async with _slots(asyncio.get_running_loop()):
+            while True:
+                async with self.pool.connection() as connection:
+                    await idempotency_keys.claim(connection, self.request)
+                async with self.pool.connection() as connection, connection.transaction():
+                    said = await _answer(connection, self.request, work)
+                if isinstance(said, ApiProblem):
+                    raise said
+                if said is not None:
+                    return said
 
 
 async def repeatable(
@@ -69,8 +130,10 @@ async def repeatable(
         ),
     ] = None,
 ) -> Repeatable:
-    """Read the header and the digest of the request: a dependency of routes that write."""
-    return await _identified(request, idempotency_key)
+    """Return what does the work of a request once: a dependency of routes that write."""
+    serving = request.app.state.serving
+    identity = None if idempotency_key is None else await _identified(request, idempotency_key)
+    return Repeatable(identity, serving.platform.warehouse.transactions, serving.pool)
 
 
 async def repeatable_directly(request: Request) -> Repeatable:
@@ -85,174 +148,47 @@ async def repeatable_directly(request: Request) -> Repeatable:
         if name == _HEADER:
             key = value.decode("latin-1")
             if not _KEY.fullmatch(key):
-                raise invalid(
-                    [
-                        {
-                            "loc": ("header", "Idempotency-Key"),
-                            "msg": "1 to 255 visible characters of ASCII",
-                        }
-                    ]
-                )
-            return await _identified(request, key)
-    return _NOT_REPEATABLE
+                wrong = "1 to 255 visible characters of ASCII"
+                raise invalid([{"loc": ("header", "Idempotency-Key"), "msg": wrong}])
+            return await repeatable(request, key)
+    return await repeatable(request, None)
 
 
-async def _identified(request: Request, key: str | None) -> Repeatable:
-    if key is None:
-        return _NOT_REPEATABLE
+async def _identified(request: Request, key: str) -> RequestKey:
     path = request.scope["path"]
     digest = hashlib.sha256(f"{request.method} {path}\n".encode() + await read_body(request))
     route = getattr(request.scope.get("route"), "path", path)
-    return Repeatable(key, f"{request.method} {route}", digest.digest())
+    return RequestKey(caller_of(request).key_id, f"{request.method} {route}", key, digest.digest())
 
-
-_NOT_REPEATABLE: Final = Repeatable(None, "", b"")
 
 Once = Annotated[Repeatable, Depends(repeatable)]
 """As a parameter of a route that writes."""
 
 
-async def write_once(
-    serving: ServingState,
-    caller: Caller,
-    once: Repeatable,
-    work: Callable[[Connection], dict[str, Any]],
-) -> dict[str, Any]:
-    """Do a piece of work in a transaction, or repeat what it returned before.
-
-    Parameters
-    ----------
-    serving, caller, once
-        Of the request.
-    work : callable
-        Takes the transaction and returns what can be written as JSON. An :class:`ApiProblem`
-        rolls everything back, and is not remembered.
-
-    Raises
-    ------
-    ApiProblem
-        422, when the key was used for another request.
-    """
-    return await asyncio.to_thread(_write_once, serving, caller, once, work)
-
-
-def _write_once(
-    serving: ServingState,
-    caller: Caller,
-    once: Repeatable,
-    work: Callable[[Connection], dict[str, Any]],
-) -> dict[str, Any]:
-    with serving.platform.warehouse.transactions.begin() as connection:
-        if once.key is None:
-            return work(connection)
-        # Two of one key at a time: the second waits, and then finds the first one's answer.
-        lock(connection, "idempotency", str(caller.key_id), once.route, once.key)
-        connection.execute(
-            "DELETE FROM idempotency_keys WHERE created_at < now() - %s::interval", (KEPT,)
-        )
-        found = connection.execute(
-            "SELECT request_digest, response FROM idempotency_keys "
-            "WHERE api_key_id = %s AND route = %s AND key = %s",
-            (caller.key_id, once.route, once.key),
-        ).fetchone()
-        if found is not None:
-            if bytes(found[0]) != once.digest:
-                raise _other_request()
-            answer: dict[str, Any] = found[1]
-            return answer
-        answer = work(connection)
-        connection.execute(
-            "INSERT INTO idempotency_keys (api_key_id, key, route, request_digest, response) "
-            "VALUES (%s, %s, %s, %s, %s)",
-            (caller.key_id, once.key, once.route, once.digest, json.dumps(answer)),
-        )
-        return answer
-
-
-async def answer_once(
-    serving: ServingState,
-    caller: Caller,
-    once: Repeatable,
-    work: Callable[[dt.datetime], Awaitable[bytes]],
-) -> bytes:
-    """Do a piece of work that somebody else commits, or repeat the answer to it.
-
-    Two of one key come one after the other; the second finds the answer to the first.
-
-    Parameters
-    ----------
-    serving, caller, once
-        Of the request, which has a key.
-    work : callable
-        Takes the moment of the first attempt, and returns what is answered with status 200, in
-        UTF-8. To do it again with the same moment must change nothing. An :class:`ApiProblem`
-        is not remembered.
-
-    Raises
-    ------
-    ApiProblem
-        422, when the key was used for another request.
-    """
-    async with _slots(asyncio.get_running_loop()):
-        while True:
-            async with serving.pool.connection() as connection:
-                await _claim(connection, caller, once)
-            async with serving.pool.connection() as connection, connection.transaction():
-                said = await _answer(connection, caller, once, work)
-            if isinstance(said, ApiProblem):
-                raise said
-            if said is not None:
-                return said
-
-
-async def _claim(connection: AsyncConnection[Any], caller: Caller, once: Repeatable) -> None:
-    """Commit when the request came first."""
-    await connection.execute(
-        "DELETE FROM idempotency_keys WHERE created_at < now() - %s::interval", (KEPT,)
-    )
-    await connection.execute(
-        "INSERT INTO idempotency_keys (api_key_id, key, route, request_digest) "
-        "VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
-        (caller.key_id, once.key, once.route, once.digest),
-    )
-
-
 async def _answer(
     connection: AsyncConnection[Any],
-    caller: Caller,
-    once: Repeatable,
+    request: RequestKey,
     work: Callable[[dt.datetime], Awaitable[bytes]],
 ) -> bytes | ApiProblem | None:
     """Return the answer to a claim, which is done now or was before; None where it is gone."""
-    of_key = "WHERE api_key_id = %s AND route = %s AND key = %s"
-    key = (caller.key_id, once.route, once.key)
-    await lock_async(connection, "idempotency", str(caller.key_id), once.route, str(once.key))
-    cursor = await connection.execute(
-        f"SELECT request_digest, response, created_at FROM idempotency_keys {of_key}",  # noqa: S608
-        key,
-    )
-    found = await cursor.fetchone()
-    if found is None:
+    try:
+        known = await idempotency_keys.recall_claim(connection, request)
+    except OtherRequestError:
+        raise _other_request() from None
+    if known is None:
         # Another of the same key came to nothing meanwhile, and took its claim back.
         return None
-    digest, response, since = found
-    if bytes(digest) != once.digest:
-        raise _other_request()
-    if response is not None:
-        return str(response).encode()
+    if known.response is not None:
+        return str(known.response).encode()
     try:
-        answer = await work(since)
+        answer = await work(known.since)
     except ApiProblem as problem:
         if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             # What was done is unknown: the claim stays.
             raise
-        await connection.execute(f"DELETE FROM idempotency_keys {of_key}", key)  # noqa: S608
+        await idempotency_keys.withdraw(connection, request)
         return problem
-    # As text within JSON: given again byte by byte.
-    await connection.execute(
-        f"UPDATE idempotency_keys SET status = 200, response = to_jsonb(%s::text) {of_key}",  # noqa: S608
-        (answer.decode(), *key),
-    )
+    await idempotency_keys.settle(connection, request, answer.decode())
     return answer
 
 

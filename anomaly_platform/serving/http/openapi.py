@@ -12,7 +12,7 @@ from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 
 from anomaly_platform.serving.auth.security import PUBLIC_PATHS, Require
-from anomaly_platform.serving.http.problems import MEDIA_TYPE, Problem
+from anomaly_platform.serving.problems import MEDIA_TYPE, Problem
 
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
 _PARSED_BY_ROUTES: Final[dict[str, type[BaseModel]]] = {}

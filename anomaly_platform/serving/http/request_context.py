@@ -15,8 +15,8 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from anomaly_platform.serving.auth.security import DOCUMENTATION_PATHS, Caller
-from anomaly_platform.serving.http.problems import ApiProblem, problem_response
 from anomaly_platform.serving.metrics.requests import count_request
+from anomaly_platform.serving.problems import ApiProblem, problem_response
 
 REQUEST_ID: Final = "X-Request-ID"
 _REQUEST_ID: Final = REQUEST_ID.lower().encode()

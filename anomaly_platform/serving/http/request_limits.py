@@ -13,7 +13,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from anomaly_platform.serving.http.body_form import compressed, json_headers, not_json, problem_of
-from anomaly_platform.serving.http.problems import ApiProblem, problem_response
+from anomaly_platform.serving.problems import ApiProblem, problem_response
 
 DEEPEST_JSON: Final = 32
 """Levels of arrays and objects that a document may have."""

@@ -8,7 +8,7 @@ from typing import Final
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 
-from anomaly_platform.serving.http.problems import ApiProblem
+from anomaly_platform.serving.problems import ApiProblem
 
 
 async def refuse_strange_query(request: Request) -> None:

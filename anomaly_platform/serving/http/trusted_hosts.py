@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from anomaly_platform.serving.http.problems import ApiProblem, problem_response
+from anomaly_platform.serving.problems import ApiProblem, problem_response
 
 
 class TrustedHosts:

@@ -15,13 +15,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-if TYPE_CHECKING:
-    from anomaly_platform.serving.auth.key_ring import Pool
+from anomaly_platform.storage.postgres.transactions import Pool
 
 #: Seconds for which numbers are shown again: several servers may ask each worker.
 _LIFETIME_S: Final = 5.0

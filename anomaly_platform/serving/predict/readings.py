@@ -9,19 +9,28 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from anomaly_platform.serving.champions.served import FAILED, TRAINED
-from anomaly_platform.serving.http.problems import not_found
+from anomaly_platform.serving.problems import not_found
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from anomaly_platform.serving.champions.served import ServedMetrics
-    from anomaly_platform.serving.predict.look_backs import LookBack
-    from anomaly_platform.serving.state import ServingState
+    from anomaly_platform.serving.champions.thresholds import SeriesThresholds
+    from anomaly_platform.serving.predict.look_backs import LookBack, LookBacks
+    from anomaly_platform.settings import Settings
+
+
+class Parts(Protocol):
+    """What judging uses of all that a worker holds."""
+
+    settings: Settings
+    look_backs: LookBacks
+    thresholds: SeriesThresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +81,7 @@ def moment(look_back: LookBack, frequency: int) -> int:
     return now if live else last + frequency
 
 
-async def look_back_of(
-    serving: ServingState, served: ServedMetrics, entity: str, metric: str
-) -> LookBack:
+async def look_back_of(serving: Parts, served: ServedMetrics, entity: str, metric: str) -> LookBack:
     """Return a series' look-back.
 
     Raises
@@ -91,7 +98,7 @@ async def look_back_of(
 
 
 def judge_one(
-    serving: ServingState,
+    serving: Parts,
     served: ServedMetrics,
     look_back: LookBack,
     key: tuple[str, str],
@@ -109,7 +116,7 @@ def judge_one(
 
 
 def judge_many(
-    serving: ServingState,
+    serving: Parts,
     served: ServedMetrics,
     look_back: LookBack,
     key: tuple[str, str],
@@ -161,7 +168,7 @@ def judge_many(
 
 
 def _why(
-    serving: ServingState,
+    serving: Parts,
     served: ServedMetrics,
     key: tuple[str, str],
     status: str,

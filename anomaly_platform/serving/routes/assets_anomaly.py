@@ -25,10 +25,10 @@ from anomaly_platform.registry.training_requests import ask
 from anomaly_platform.serving.auth.rate_limits import Predicting
 from anomaly_platform.serving.auth.security import Caller, require
 from anomaly_platform.serving.http.cursors import read_cursor, write_cursor
-from anomaly_platform.serving.http.idempotency import Once, write_once
+from anomaly_platform.serving.http.idempotency import Once
 from anomaly_platform.serving.http.openapi import accepted, problems
-from anomaly_platform.serving.http.problems import ApiProblem, not_found
 from anomaly_platform.serving.http.strict_query import STRICT_QUERY
+from anomaly_platform.serving.problems import ApiProblem, not_found
 from anomaly_platform.serving.routes.streams import ASSETS
 from anomaly_platform.serving.schemas.anomalies import (
     DetectAnswer,
@@ -189,7 +189,7 @@ async def train(
         ]
         return {"requests": [str(one) for one in found]}
 
-    answer = await write_once(serving, caller, once, write)
+    answer = await once.write(write)
     trainings = await wait_for(serving, [uuid.UUID(one) for one in answer["requests"]], wait)
     ended = [one for one in trainings if one.status not in ("waiting", "running")]
     whole = TrainManyAnswer(

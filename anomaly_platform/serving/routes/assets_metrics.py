@@ -17,8 +17,8 @@ from anomaly_platform.queries.value_statistics import describe
 from anomaly_platform.serving.auth.security import Caller, require
 from anomaly_platform.serving.http.cursors import read_cursor, write_cursor
 from anomaly_platform.serving.http.openapi import problems
-from anomaly_platform.serving.http.problems import not_found
 from anomaly_platform.serving.http.strict_query import STRICT_QUERY
+from anomaly_platform.serving.problems import not_found
 from anomaly_platform.serving.routes.streams import ASSETS
 from anomaly_platform.serving.schemas.base import Cursor, Hours, Name, PageSize
 from anomaly_platform.serving.schemas.metrics import AssetMetrics, MetricValues, Value

@@ -13,10 +13,10 @@ from anomaly_platform.labelling.labels import SCAN_METRIC, NewLabel, add
 from anomaly_platform.queries.known_names import refuse_unknown
 from anomaly_platform.serving.auth.security import Caller, require
 from anomaly_platform.serving.http.cursors import read_cursor, write_cursor
-from anomaly_platform.serving.http.idempotency import Once, write_once
+from anomaly_platform.serving.http.idempotency import Once
 from anomaly_platform.serving.http.openapi import problems
-from anomaly_platform.serving.http.problems import ApiProblem, not_found
 from anomaly_platform.serving.http.strict_query import STRICT_QUERY
+from anomaly_platform.serving.problems import ApiProblem, not_found
 from anomaly_platform.serving.schemas.base import Cursor, Name, PageSize
 from anomaly_platform.serving.schemas.feedback import Feedback, FeedbackList, FeedbackRequest
 from anomaly_platform.serving.state import Serving, ServingState
@@ -63,7 +63,7 @@ async def give_feedback(
             ).fetchone()
         return Feedback.model_validate(row).model_dump(mode="json")
 
-    return Feedback(**await write_once(serving, caller, once, write))
+    return Feedback(**await once.write(write))
 
 
 @router.get("", responses=problems(404))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from anomaly_platform.serving.http.openapi import problems
-from anomaly_platform.serving.http.problems import ApiProblem
+from anomaly_platform.serving.problems import ApiProblem
 from anomaly_platform.serving.schemas.health import Alive, Health, Ready
 from anomaly_platform.serving.state import Serving
 

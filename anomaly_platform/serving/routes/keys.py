@@ -10,9 +10,9 @@ from fastapi import APIRouter, Depends
 from starlette.concurrency import run_in_threadpool
 
 from anomaly_platform.serving.auth.security import Caller, require
-from anomaly_platform.serving.http.idempotency import Once, write_once
+from anomaly_platform.serving.http.idempotency import Once
 from anomaly_platform.serving.http.openapi import problems
-from anomaly_platform.serving.http.problems import ApiProblem, not_found
+from anomaly_platform.serving.problems import ApiProblem, not_found
 from anomaly_platform.serving.schemas.keys import Key, Keys, MadeKey, NewKey
 from anomaly_platform.serving.state import Serving
 from anomaly_platform.storage.postgres.transactions import Connection
@@ -24,7 +24,7 @@ Admin = Annotated[Caller, Depends(require("ml:admin"))]
 
 
 @router.post("", status_code=201, responses=problems(403, 409))
-async def create_key(wanted: NewKey, serving: Serving, caller: Admin, once: Once) -> MadeKey:
+async def create_key(wanted: NewKey, caller: Admin, once: Once) -> MadeKey:
     """Make a key. The answer is the only place where it is ever shown.
 
     The same request with the same `Idempotency-Key` makes no second one, but cannot show the
@@ -48,7 +48,7 @@ async def create_key(wanted: NewKey, serving: Serving, caller: Admin, once: Once
         # The secret is stored nowhere, and so not here either.
         return {"id": str(made.id), "prefix": made.prefix}
 
-    known = await write_once(serving, caller, once, make)
+    known = await once.write(make)
     if not shown:
         raise ApiProblem(
             409,
@@ -80,7 +80,7 @@ async def revoke_key(key_id: uuid.UUID, serving: Serving, caller: Admin, once: O
             raise not_found(f"key {key_id}") from None
         return _shown(revoked).model_dump(mode="json")
 
-    said = Key.model_validate(await write_once(serving, caller, once, refuse))
+    said = Key.model_validate(await once.write(refuse))
     # This worker at once; the others hear of it.
     await serving.keys.forget(said.prefix)
     return said

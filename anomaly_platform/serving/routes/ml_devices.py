@@ -17,7 +17,7 @@ from anomaly_platform.queries.scored_readings import metrics_of
 from anomaly_platform.serving.auth.security import Caller, require
 from anomaly_platform.serving.cache import count_key, latest_key, model_key
 from anomaly_platform.serving.http.openapi import problems
-from anomaly_platform.serving.http.problems import not_found
+from anomaly_platform.serving.problems import not_found
 from anomaly_platform.serving.routes.streams import DEVICES
 from anomaly_platform.serving.schemas.base import Name
 from anomaly_platform.serving.schemas.devices import Device, DeviceMetric, ServingModel

@@ -17,10 +17,10 @@ from anomaly_platform.queries.models import (
 )
 from anomaly_platform.serving.auth.security import Caller, require
 from anomaly_platform.serving.http.cursors import read_cursor, write_cursor
-from anomaly_platform.serving.http.idempotency import Once, write_once
+from anomaly_platform.serving.http.idempotency import Once
 from anomaly_platform.serving.http.openapi import problems
-from anomaly_platform.serving.http.problems import ApiProblem, not_found
 from anomaly_platform.serving.http.strict_query import STRICT_QUERY
+from anomaly_platform.serving.problems import ApiProblem, not_found
 from anomaly_platform.serving.routes.streams import DEVICES
 from anomaly_platform.serving.schemas.base import Cursor, Name, PageSize
 from anomaly_platform.serving.schemas.models import (
@@ -111,7 +111,7 @@ async def set_threshold(
             "previous": model.threshold,
         }
 
-    return ThresholdAnswer(**await write_once(serving, caller, once, change))
+    return ThresholdAnswer(**await once.write(change))
 
 
 @router.delete("/models/{model_id}/threshold", responses=problems(404, 409))
@@ -139,7 +139,7 @@ async def unset_threshold(
             "previous": model.threshold,
         }
 
-    return ThresholdCleared(**await write_once(serving, caller, once, change))
+    return ThresholdCleared(**await once.write(change))
 
 
 @router.delete("/models/{model_id}", responses=problems(404))
@@ -171,7 +171,7 @@ async def delete_model(
             )
         return {"id": str(model_id), "status": "deleted"}
 
-    return DeleteAnswer(**await write_once(serving, caller, once, delete))
+    return DeleteAnswer(**await once.write(delete))
 
 
 async def existing_model(serving: ServingState, model_id: uuid.UUID) -> Model:

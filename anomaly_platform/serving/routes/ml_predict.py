@@ -18,10 +18,10 @@ from anomaly_platform.serving.auth.security import Caller, require
 from anomaly_platform.serving.cache import latest_key
 from anomaly_platform.serving.http.direct import Direct, JsonAnswer, read_body
 from anomaly_platform.serving.http.openapi import body_of, problems
-from anomaly_platform.serving.http.problems import invalid
 from anomaly_platform.serving.metrics.requests import count_scored
 from anomaly_platform.serving.predict.readings import Judgement, judge_many, judge_one, look_back_of
 from anomaly_platform.serving.predict.scales import prediction, signed_score
+from anomaly_platform.serving.problems import invalid
 from anomaly_platform.serving.routes.streams import DEVICES
 from anomaly_platform.serving.schemas.predict import (
     PredictAnswer,

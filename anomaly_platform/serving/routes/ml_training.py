@@ -13,10 +13,10 @@ from anomaly_platform.queries.scored_readings import metrics_of
 from anomaly_platform.queries.training_rows import refuse_too_few
 from anomaly_platform.registry.training_requests import TrainingRequest, ask
 from anomaly_platform.serving.auth.security import Caller, require
-from anomaly_platform.serving.http.idempotency import Once, Repeatable, write_once
+from anomaly_platform.serving.http.idempotency import Once, Repeatable
 from anomaly_platform.serving.http.openapi import accepted, problems
-from anomaly_platform.serving.http.problems import ApiProblem, not_found
 from anomaly_platform.serving.http.strict_query import STRICT_QUERY
+from anomaly_platform.serving.problems import ApiProblem, not_found
 from anomaly_platform.serving.routes.ml_models import existing_model, usable
 from anomaly_platform.serving.routes.streams import DEVICES
 from anomaly_platform.serving.schemas.training import (
@@ -138,7 +138,7 @@ async def _ask(
         )
         return {"request_id": str(request)}
 
-    answer = await write_once(serving, caller, once, write)
+    answer = await once.write(write)
     found = await wait_for(serving, [uuid.UUID(answer["request_id"])], wait)
     if not found:
         raise not_found(f"training {answer['request_id']}")

@@ -20,15 +20,10 @@ from anomaly_platform.ingest.online.readings import Reading, ReadingRules, Refus
 from anomaly_platform.realtime.stored_columns import StoredColumns
 from anomaly_platform.serving.auth.security import Caller, require
 from anomaly_platform.serving.http.direct import Direct, JsonAnswer, read_body
-from anomaly_platform.serving.http.idempotency import (
-    Once,
-    Repeatable,
-    answer_once,
-    repeatable_directly,
-)
+from anomaly_platform.serving.http.idempotency import Once, Repeatable, repeatable_directly
 from anomaly_platform.serving.http.openapi import problems
-from anomaly_platform.serving.http.problems import ApiProblem, invalid, not_found
 from anomaly_platform.serving.metrics.requests import count_scored
+from anomaly_platform.serving.problems import ApiProblem, invalid, not_found
 from anomaly_platform.serving.schemas.telemetry import (
     MOST_READINGS,
     STREAM_BODY,
@@ -60,14 +55,14 @@ router = APIRouter(prefix="/api/v1", tags=["telemetry"])
     responses=problems(400, 409),
 )
 async def send_telemetry(
-    request: Request, caller: Annotated[Caller, Depends(require("ml:write"))], once: Once
+    request: Request, _caller: Annotated[Caller, Depends(require("ml:write"))], once: Once
 ) -> Response:
     """Store and judge one reading of a device, or up to 10,000.
 
     A reading that cannot be used is refused by itself, with the member at fault; the others are
     stored. When none can be kept the answer is 422, or 409 where all contradict what is known.
     """
-    return await _take_once(request, DEVICES, caller, once)
+    return await _take_once(request, DEVICES, once)
 
 
 @router.post(
@@ -79,18 +74,15 @@ async def send_telemetry(
 async def send_stream_telemetry(
     stream: str,
     request: Request,
-    caller: Annotated[Caller, Depends(require("ml:write"))],
+    _caller: Annotated[Caller, Depends(require("ml:write"))],
     once: Once,
 ) -> Response:
     """Store and judge readings of any metric stream, under its own names of the members."""
-    return await _take_once(request, stream, caller, once)
+    return await _take_once(request, stream, once)
 
 
-async def _take_once(request: Request, name: str, caller: Caller, once: Repeatable) -> Response:
-    if once.key is None:
-        return JsonAnswer(await _take(request, name, _now()))
-    serving: ServingState = request.app.state.serving
-    return JsonAnswer(await answer_once(serving, caller, once, partial(_take, request, name)))
+async def _take_once(request: Request, name: str, once: Repeatable) -> Response:
+    return JsonAnswer(await once.answer(partial(_take, request, name)))
 
 
 async def _take(request: Request, name: str, now: dt.datetime) -> bytes:
@@ -136,8 +128,8 @@ async def _take(request: Request, name: str, now: dt.datetime) -> bytes:
 
 
 async def _send_directly(request: Request) -> Response:
-    caller = await _WRITER(request)
-    return await _take_once(request, DEVICES, caller, await repeatable_directly(request))
+    await _WRITER(request)
+    return await _take_once(request, DEVICES, await repeatable_directly(request))
 
 
 DIRECT: Final = Direct("/api/v1/telemetry", _send_directly)
@@ -149,10 +141,6 @@ def _stored(serving: ServingState, stream: MetricStream, stored: StoredColumns) 
     serving.look_backs.forget(serving.models.metrics(stream.name), stored.readings.keys)
     count_scored(stream.name, len(stored.readings), int((stored.decisions == 1).sum()))
     return written(stored)
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
 
 
 def _documents(body: bytes) -> Sequence[Any]:

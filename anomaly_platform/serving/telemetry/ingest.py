@@ -26,9 +26,9 @@ from anomaly_platform.realtime.ingest import Answer, Judge, OnlineIngest
 from anomaly_platform.realtime.readings_at_work import answers_of
 from anomaly_platform.realtime.stored_columns import StoredColumns
 from anomaly_platform.registry.bundles import CHAMPIONS_CHANNEL
-from anomaly_platform.serving.champions.announcements import Announcements
 from anomaly_platform.serving.champions.models import ModelStore
-from anomaly_platform.serving.http.problems import ApiProblem
+from anomaly_platform.serving.problems import ApiProblem
+from anomaly_platform.storage.postgres.announcements import Announcements
 from anomaly_platform.storage.tables.online import Source
 from anomaly_platform.streams import MetricStream
 

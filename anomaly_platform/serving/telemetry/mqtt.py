@@ -24,7 +24,7 @@ import polars as pl
 import psycopg
 
 from anomaly_platform.platform import Platform
-from anomaly_platform.serving.http.problems import ApiProblem
+from anomaly_platform.serving.problems import ApiProblem
 from anomaly_platform.serving.telemetry.ingest import Ingestion
 from anomaly_platform.serving.telemetry.mqtt_messages import (
     Message,

@@ -13,11 +13,13 @@ from typing import Any, Final, TypeVar
 import psycopg
 from psycopg.abc import Params, Query
 from psycopg.rows import class_row
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from anomaly_platform.storage.postgres.database import DatabaseError, redact
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+Pool = AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]
+"""Connections that are awaited."""
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from anomaly_platform.platform import Platform
-from anomaly_platform.serving.http.problems import ApiProblem
+from anomaly_platform.serving.problems import ApiProblem
 from anomaly_platform.serving.telemetry.ingest import Ingestion
 
 pytestmark = pytest.mark.integration

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anomaly_platform.serving.http.cursors import read_cursor, write_cursor
-from anomaly_platform.serving.http.problems import ApiProblem
+from anomaly_platform.serving.problems import ApiProblem
 
 TYPES = (str, int, dt.datetime, uuid.UUID)
 names = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
