@@ -20,9 +20,9 @@ from typing import Any, Final
 
 from anomaly_platform.storage.lake.landing import Landing
 from anomaly_platform.storage.postgres.transactions import Connection, Transactions, lock
+from anomaly_platform.streams.bindings import EMS_PULL
 
 SOURCE: Final = "ems"
-STREAM: Final = "ems"
 
 LONGEST_SPAN: Final = dt.timedelta(hours=6)
 """Span of one fetch, which bounds its memory."""
@@ -161,7 +161,7 @@ class EmsPull:
                 path = Path(folder) / f"ems-pull-{number:012d}.jsonl"
                 path.write_bytes(row[0])
                 # The same name and content at every try: written twice, it is ingested once.
-                self._landing.put(STREAM, path, None)
+                self._landing.put(EMS_PULL, path, None)
             connection.execute("UPDATE pulls SET content = NULL WHERE id = %s", (number,))
 
 

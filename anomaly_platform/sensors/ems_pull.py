@@ -24,11 +24,12 @@ from anomaly_platform.notifications.outbox import Alert, fingerprint
 from anomaly_platform.notifications.redaction import Redactor
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings
+from anomaly_platform.streams.bindings import EMS_PULL
 
 _TICK_SECONDS = 30
 #: A tick may take 60 s.
 _LONGEST_TICK_S = 30.0
-_UNREACHABLE = fingerprint("run_failed", "ems", "pull")
+_UNREACHABLE = fingerprint("run_failed", EMS_PULL, "pull")
 
 
 def build_ems_sensors(settings: Settings) -> list[SensorDefinition]:
@@ -112,7 +113,7 @@ def _tell(platform: Platform, error: EmsError | None) -> None:
                 subject="ems pull",
                 severity="warning",
                 title="Metrics cannot be fetched from the EMS",
-                stream="ems",
+                stream=EMS_PULL,
                 details={"error": str(error)},
             ),
         )

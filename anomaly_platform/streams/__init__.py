@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from anomaly_platform.streams.barcode import BARCODE
-from anomaly_platform.streams.base import MetricStream, RetrainingPolicy, ScanStream, Stream
+from anomaly_platform.streams.base import (
+    MetricStream,
+    RetrainingPolicy,
+    ScanStream,
+    Stream,
+    metric_streams,
+    scan_streams,
+)
 from anomaly_platform.streams.ems import EMS
 from anomaly_platform.streams.iiot import IIOT
 
@@ -18,4 +25,6 @@ __all__ = [
     "RetrainingPolicy",
     "ScanStream",
     "Stream",
+    "metric_streams",
+    "scan_streams",
 ]

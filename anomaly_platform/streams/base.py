@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, ClassVar
@@ -241,3 +241,13 @@ class ScanStream(Stream):
     def lookback_days(self) -> int:
         """Whole days before a day whose events its features read."""
         return self.features.lookback_days
+
+
+def metric_streams(streams: Iterable[Stream]) -> dict[str, MetricStream]:
+    """Return those of the streams that have readings, by name."""
+    return {one.name: one for one in streams if isinstance(one, MetricStream)}
+
+
+def scan_streams(streams: Iterable[Stream]) -> dict[str, ScanStream]:
+    """Return those of the streams that have scans, by name."""
+    return {one.name: one for one in streams if isinstance(one, ScanStream)}

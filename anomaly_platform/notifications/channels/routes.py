@@ -13,11 +13,10 @@ from typing import Final, get_args
 from anomaly_platform.notifications.channels.base import Channel, Notification
 from anomaly_platform.notifications.outbox import Kind, Severity
 from anomaly_platform.settings import SettingsError
+from anomaly_platform.streams.bindings import EMS_CHANNEL
 
 _RANKS: Final = {severity: rank for rank, severity in enumerate(get_args(Severity))}
 _KINDS: Final = frozenset(get_args(Kind))
-#: The EMS knows the assets of this stream and of no other.
-_EMS_STREAM: Final = "ems"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ DEFAULT_ROUTES: Final[Mapping[str, Route]] = {
     "apprise": Route("warning"),
     "mqtt": Route("info", frozenset({"anomaly", "model_trained", "model_retrained"})),
     "github": Route("warning", _FAULTS),
-    "ems": Route("warning", frozenset({"anomaly"}), _EMS_STREAM),
+    "ems": Route("warning", frozenset({"anomaly"}), EMS_CHANNEL),
 }
 
 

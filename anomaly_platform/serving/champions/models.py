@@ -18,7 +18,13 @@ from anomaly_platform.platform import DETECTOR, Platform
 from anomaly_platform.registry.bundles import BundleRecord
 from anomaly_platform.serving.champions.model_cache import CacheState, CacheStatistics
 from anomaly_platform.serving.champions.served import Key, ServedMetrics, ServedScans
-from anomaly_platform.streams import MetricStream, ScanStream, Stream
+from anomaly_platform.streams import (
+    MetricStream,
+    ScanStream,
+    Stream,
+    metric_streams,
+    scan_streams,
+)
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.bundles.bundle import Bundle
@@ -139,13 +145,15 @@ class ModelStore:
 
     def _refresh(self, *, retry: bool) -> None:
         self._retry = retry
-        for stream in self._platform.streams:
-            champions = self._platform.warehouse.bundles.champions(stream.name)
-            version = champions.get(stream.scored_by)
-            if isinstance(stream, MetricStream):
-                self._renew_metrics(stream, version)
-            elif isinstance(stream, ScanStream):
-                self._renew_scans(stream, version)
+        streams = self._platform.streams
+        for readings in metric_streams(streams).values():
+            self._renew_metrics(readings, self._champion(readings))
+        for scans in scan_streams(streams).values():
+            self._renew_scans(scans, self._champion(scans))
+
+    def _champion(self, stream: Stream) -> int | None:
+        champions = self._platform.warehouse.bundles.champions(stream.name)
+        return champions.get(stream.scored_by)
 
     def _renew_metrics(self, stream: MetricStream, version: int | None) -> None:
         current = self._metrics.get(stream.name)
@@ -176,7 +184,7 @@ class ModelStore:
     ) -> ServedMetrics:
         from anomaly_platform.ml.scoring.online import MODEL_BYTES
 
-        sharing = sum(isinstance(one, MetricStream) for one in self._platform.streams)
+        sharing = len(metric_streams(self._platform.streams))
         return ServedMetrics(
             stream,
             alpha=self._platform.alpha_of(stream),
@@ -208,7 +216,7 @@ class ModelStore:
         return bundles.deleted_series(stream.name, DETECTOR, version)
 
     def _renew_scans(self, stream: ScanStream, version: int | None) -> None:
-        current = self._scans.setdefault(stream.name, ServedScans(None, None, None))
+        current = self._scans.setdefault(stream.name, ServedScans(stream))
         if version is None or current.version == version:
             return
         if self._in_vain(stream, version):
@@ -229,7 +237,8 @@ class ModelStore:
         def folder(detector: str, one: int) -> Path:
             return self._folder(self._record(stream, detector, one))
 
-        return ServedScans(version, record.digest, read_set(folder, version, available=available))
+        models = read_set(folder, version, available=available)
+        return ServedScans(stream, version, record.digest, models)
 
     def _in_vain(self, stream: Stream, version: int) -> bool:
         """Return whether loading has failed before and is not to be tried at every announcement."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from anomaly_platform.platform import DETECTOR
 from anomaly_platform.serving.champions.model_cache import CacheStatistics
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams import MetricStream, ScanStream
 
 if TYPE_CHECKING:
     import numpy as np
@@ -295,15 +295,18 @@ class ServedScans:
 
     Attributes
     ----------
+    stream
+        The stream.
     version
         Of the fusion, which names the set; None where nothing has been promoted.
     models
         The detectors; None without a set.
     """
 
-    version: int | None
-    digest: str | None
-    models: BarcodeModels | None
+    stream: ScanStream
+    version: int | None = None
+    digest: str | None = None
+    models: BarcodeModels | None = None
 
 
 def model_id(stream: str, detector: str, version: int, entity: str, metric: str) -> uuid.UUID:

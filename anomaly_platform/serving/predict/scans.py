@@ -20,8 +20,9 @@ import polars as pl
 
 from anomaly_platform.ml.columns import coded, microseconds
 from anomaly_platform.platform import Platform
+from anomaly_platform.queries.scans import earlier_scans
 from anomaly_platform.serving.champions.served import ServedScans
-from anomaly_platform.storage.tables.quarantine import insert_rejects
+from anomaly_platform.storage.tables.quarantine import insert_online_rejects
 from anomaly_platform.streams import ScanStream
 
 if TYPE_CHECKING:
@@ -64,7 +65,6 @@ class Detection:
 
 def judge_scans(
     platform: Platform,
-    stream: ScanStream,
     served: ServedScans,
     events: Sequence[Mapping[str, Any]],
     detection: Detection,
@@ -78,8 +78,6 @@ def judge_scans(
     ----------
     platform : Platform
         Reference data, and the scans of earlier days.
-    stream : ScanStream
-        Whose scans they are.
     served : ServedScans
         The set of models; the rules speak alone without one.
     events : sequence of mapping
@@ -100,7 +98,7 @@ def judge_scans(
     from anomaly_platform.ingest.online.scans import check_scans
     from anomaly_platform.ml.scans.fusion import TIME_LIMITS
 
-    settings = platform.settings
+    settings, stream = platform.settings, served.stream
     checked = check_scans(
         events,
         start=dt.datetime.combine(platform.start_of(stream), dt.time(), dt.UTC),
@@ -200,28 +198,21 @@ def look_back(platform: Platform, stream: ScanStream, scans: pl.DataFrame) -> di
     extent = scans.group_by("epc_code", maintain_order=True).agg(
         pl.col("event_time").min().alias("first"), pl.col("event_time").max().alias("last")
     )
+    reach = dt.timedelta(hours=LOOKBACK_HOURS)
     with platform.warehouse.transactions.begin() as connection:
-        rows = connection.execute(
-            "SELECT k.code, s.event_time, s.event_id, s.location_id, s.business_step, s.event_type "
-            "FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) k(code, lower, upper) "
-            "CROSS JOIN LATERAL (SELECT event_time, event_id, location_id, business_step, "
-            "event_type FROM scored_scans b WHERE b.stream = %s AND b.epc_code = k.code "
-            "AND b.event_time > k.lower AND b.event_time <= k.upper "
-            "ORDER BY b.event_time DESC LIMIT %s) s",
-            (
-                extent["epc_code"].to_list(),
-                [first - dt.timedelta(hours=LOOKBACK_HOURS) for first in extent["first"]],
-                extent["last"].to_list(),
-                stream.name,
-                MAX_HISTORY,
-            ),
-        ).fetchall()
+        rows = earlier_scans(
+            connection,
+            stream.name,
+            [(code, first - reach, last) for code, first, last in extent.iter_rows()],
+            limit=MAX_HISTORY,
+        )
     found: dict[str, list[tuple[int, str, str | None, str | None, str | None]]] = {}
     asked = _natural_keys(scans) if rows else frozenset()
-    for code, time, event_id, *rest in rows:
-        micros = (time - _EPOCH) // _MICROSECOND
-        if (code, micros, *rest) not in asked:
-            found.setdefault(code, []).append((micros, event_id, *rest))
+    for row in rows:
+        micros = (row.event_time - _EPOCH) // _MICROSECOND
+        rest = (row.location_id, row.business_step, row.event_type)
+        if (row.epc_code, micros, *rest) not in asked:
+            found.setdefault(row.epc_code, []).append((micros, row.event_id, *rest))
     return {code: ScanState(tuple(sorted(known))) for code, known in found.items()}
 
 
@@ -251,13 +242,4 @@ def _quarantine(platform: Platform, stream: ScanStream, rejects: pl.DataFrame) -
         source=pl.lit("api"),
     ).unique("digest", keep="first")
     with platform.warehouse.transactions.begin() as connection:
-        known = [
-            row[0]
-            for row in connection.execute(
-                "SELECT digest FROM quarantine WHERE stream = %s AND digest = ANY(%s)",
-                (stream.name, kept["digest"].to_list()),
-            ).fetchall()
-        ]
-        fresh = kept.filter(~pl.col("digest").is_in(known))
-        if fresh.height:
-            insert_rejects(connection, fresh, stream=stream.name, stage="online", day=None)
+        insert_online_rejects(connection, kept, stream.name)

@@ -29,7 +29,6 @@ from anomaly_platform.serving.http.idempotency import Once
 from anomaly_platform.serving.http.openapi import accepted, problems
 from anomaly_platform.serving.http.strict_query import STRICT_QUERY
 from anomaly_platform.serving.problems import ApiProblem, not_found
-from anomaly_platform.serving.routes.streams import ASSETS
 from anomaly_platform.serving.schemas.anomalies import (
     DetectAnswer,
     DetectRequest,
@@ -49,6 +48,7 @@ from anomaly_platform.serving.trainings import (
     wait_for,
 )
 from anomaly_platform.storage.postgres.transactions import Connection
+from anomaly_platform.streams.bindings import ASSETS
 
 router = APIRouter(
     prefix="/api/v1/anomaly", tags=["anomalies of assets"], dependencies=[STRICT_QUERY]

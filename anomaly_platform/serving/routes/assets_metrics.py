@@ -19,11 +19,11 @@ from anomaly_platform.serving.http.cursors import read_cursor, write_cursor
 from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.http.strict_query import STRICT_QUERY
 from anomaly_platform.serving.problems import not_found
-from anomaly_platform.serving.routes.streams import ASSETS
 from anomaly_platform.serving.schemas.base import Cursor, Hours, Name, PageSize
 from anomaly_platform.serving.schemas.metrics import AssetMetrics, MetricValues, Value
 from anomaly_platform.serving.schemas.models import BundleList
 from anomaly_platform.serving.state import Serving
+from anomaly_platform.streams.bindings import ASSETS
 
 router = APIRouter(prefix="/api/v1", tags=["assets"], dependencies=[STRICT_QUERY])
 
@@ -68,7 +68,7 @@ async def show_metrics(
 async def list_versions(
     serving: Serving,
     _caller: Reader,
-    stream: Annotated[Name | None, Query(description="All by default.", examples=["ems"])] = None,
+    stream: Annotated[Name | None, Query(description="All by default.", examples=[ASSETS])] = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> BundleList:

@@ -23,6 +23,7 @@ from anomaly_platform.serving.state import Serving, ServingState
 from anomaly_platform.storage.postgres.transactions import Connection
 from anomaly_platform.storage.tables import audit
 from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams.bindings import DEVICES
 
 router = APIRouter(prefix="/api/v1/feedback", tags=["feedback"], dependencies=[STRICT_QUERY])
 
@@ -70,7 +71,7 @@ async def give_feedback(
 async def list_feedback(
     serving: Serving,
     _caller: Annotated[Caller, Depends(require("ml:read"))],
-    stream: Annotated[Name | None, Query(examples=["iiot"])] = None,
+    stream: Annotated[Name | None, Query(examples=[DEVICES])] = None,
     entity: Annotated[Name | None, Query()] = None,
     metric_name: Annotated[Name | None, Query()] = None,
     limit: PageSize = 100,

@@ -18,10 +18,10 @@ from anomaly_platform.serving.auth.security import Caller, require
 from anomaly_platform.serving.http.cursors import read_cursor, write_cursor
 from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.http.strict_query import STRICT_QUERY
-from anomaly_platform.serving.routes.streams import DEVICES
 from anomaly_platform.serving.schemas.anomalies import AnomalyList
 from anomaly_platform.serving.schemas.base import Cursor, Name, PageSize, Time
 from anomaly_platform.serving.state import Serving
+from anomaly_platform.streams.bindings import DEVICES
 
 router = APIRouter(prefix="/api/v1/ml", tags=["anomalies of devices"], dependencies=[STRICT_QUERY])
 

@@ -18,10 +18,10 @@ from anomaly_platform.serving.auth.security import Caller, require
 from anomaly_platform.serving.cache import count_key, latest_key, model_key
 from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.problems import not_found
-from anomaly_platform.serving.routes.streams import DEVICES
 from anomaly_platform.serving.schemas.base import Name
 from anomaly_platform.serving.schemas.devices import Device, DeviceMetric, ServingModel
 from anomaly_platform.serving.state import Serving, ServingState
+from anomaly_platform.streams.bindings import DEVICES
 
 router = APIRouter(prefix="/api/v1/ml", tags=["models of devices"])
 

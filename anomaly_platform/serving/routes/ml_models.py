@@ -21,7 +21,6 @@ from anomaly_platform.serving.http.idempotency import Once
 from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.http.strict_query import STRICT_QUERY
 from anomaly_platform.serving.problems import ApiProblem, not_found
-from anomaly_platform.serving.routes.streams import DEVICES
 from anomaly_platform.serving.schemas.base import Cursor, Name, PageSize
 from anomaly_platform.serving.schemas.models import (
     DeleteAnswer,
@@ -36,6 +35,7 @@ from anomaly_platform.serving.schemas.models import (
 from anomaly_platform.serving.state import Serving, ServingState
 from anomaly_platform.storage.postgres.transactions import Connection
 from anomaly_platform.storage.tables import audit
+from anomaly_platform.streams.bindings import DEVICES
 
 router = APIRouter(prefix="/api/v1/ml", tags=["models of devices"], dependencies=[STRICT_QUERY])
 

@@ -22,13 +22,13 @@ from anomaly_platform.serving.metrics.requests import count_scored
 from anomaly_platform.serving.predict.readings import Judgement, judge_many, judge_one, look_back_of
 from anomaly_platform.serving.predict.scales import prediction, signed_score
 from anomaly_platform.serving.problems import invalid
-from anomaly_platform.serving.routes.streams import DEVICES
 from anomaly_platform.serving.schemas.predict import (
     PredictAnswer,
     PredictBatchAnswer,
     PredictBatchRequest,
     PredictRequest,
 )
+from anomaly_platform.streams.bindings import DEVICES
 
 if TYPE_CHECKING:
     from anomaly_platform.serving.champions.served import ServedMetrics

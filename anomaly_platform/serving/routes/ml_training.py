@@ -18,7 +18,6 @@ from anomaly_platform.serving.http.openapi import accepted, problems
 from anomaly_platform.serving.http.strict_query import STRICT_QUERY
 from anomaly_platform.serving.problems import ApiProblem, not_found
 from anomaly_platform.serving.routes.ml_models import existing_model, usable
-from anomaly_platform.serving.routes.streams import DEVICES
 from anomaly_platform.serving.schemas.training import (
     RetrainAnswer,
     RetrainRequest,
@@ -37,6 +36,7 @@ from anomaly_platform.serving.trainings import (
     wait_for,
 )
 from anomaly_platform.storage.postgres.transactions import Connection
+from anomaly_platform.streams.bindings import DEVICES
 
 router = APIRouter(prefix="/api/v1/ml", tags=["training"], dependencies=[STRICT_QUERY])
 

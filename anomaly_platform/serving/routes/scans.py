@@ -20,9 +20,10 @@ from anomaly_platform.serving.problems import ApiProblem, not_found
 from anomaly_platform.serving.schemas.base import Name
 from anomaly_platform.serving.schemas.scans import DetectRequest
 from anomaly_platform.serving.state import Serving
-from anomaly_platform.streams import BARCODE, ScanStream
+from anomaly_platform.streams.bindings import SCANS
 
 if TYPE_CHECKING:
+    from anomaly_platform.serving.champions.served import ServedScans
     from anomaly_platform.serving.state import ServingState
 
 router = APIRouter(prefix="/api/v1", tags=["barcode"])
@@ -45,7 +46,7 @@ async def detect(
     out, the others weigh more, and ``X-Left-Out`` names it. ``X-Model-Version`` is the set of
     models that judged; without one the rules speak alone.
     """
-    return await _answer(serving, BARCODE, asked)
+    return await _answer(serving, SCANS, asked)
 
 
 @router.post(
@@ -59,18 +60,19 @@ async def detect_in_stream(
     _counted: Predicting = None,
 ) -> Response:
     """Judge scans of a stream by its own models, as ``/barcode/detect`` does for its stream."""
-    known = serving.models.streams.get(stream)
-    if not isinstance(known, ScanStream):
-        raise not_found(f"stream of scans {stream!r}")
-    return await _answer(serving, known, asked)
+    return await _answer(serving, stream, asked)
 
 
-async def _answer(serving: ServingState, stream: ScanStream, asked: DetectRequest) -> Response:
+async def _answer(serving: ServingState, stream: str, asked: DetectRequest) -> Response:
+    try:
+        served = serving.models.scans(stream)
+    except KeyError:
+        raise not_found(f"stream of scans {stream!r}") from None
     async with _turn(asyncio.get_running_loop()):
-        text, detection = await asyncio.to_thread(_detect, serving, stream, asked)
+        text, detection = await asyncio.to_thread(_detect, serving, served, asked)
     if not detection.scans:
         raise _none_usable(detection)
-    count_scored(stream.name, detection.scans, detection.anomalies)
+    count_scored(stream, detection.scans, detection.anomalies)
     headers = {
         "X-Model-Version": "rules" if detection.version is None else str(detection.version),
         "X-Quarantined": str(len(detection.refused)),
@@ -87,15 +89,14 @@ def _turn(_loop: asyncio.AbstractEventLoop) -> asyncio.Semaphore:
 
 
 def _detect(
-    serving: ServingState, stream: ScanStream, asked: DetectRequest
+    serving: ServingState, served: ServedScans, asked: DetectRequest
 ) -> tuple[str, Detection]:
     events: list[dict[str, Any]] = [one.__dict__ for one in asked.data]
     file_id = asked.file_id or next((one["file_id"] for one in events if one["file_id"]), None)
     detection = Detection()
     chunks = judge_scans(
         serving.platform,
-        stream,
-        serving.models.scans(stream.name),
+        served,
         events,
         detection,
         now=dt.datetime.now(dt.UTC),

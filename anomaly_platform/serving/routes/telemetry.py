@@ -37,12 +37,12 @@ from anomaly_platform.serving.schemas.telemetry import (
 )
 from anomaly_platform.serving.telemetry.verdicts import verdicts as verdicts_of
 from anomaly_platform.serving.telemetry.verdicts import written
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams import MetricStream, metric_streams
+from anomaly_platform.streams.bindings import DEVICES
 
 if TYPE_CHECKING:
     from anomaly_platform.serving.state import ServingState
 
-DEVICES: Final = "iiot"
 _WRITER: Final = require("ml:write")
 
 router = APIRouter(prefix="/api/v1", tags=["telemetry"])
@@ -88,9 +88,9 @@ async def _take_once(request: Request, name: str, once: Repeatable) -> Response:
 async def _take(request: Request, name: str, now: dt.datetime) -> bytes:
     """Return the answer to readings that came at a moment."""
     serving: ServingState = request.app.state.serving
-    stream = serving.models.streams.get(name)
-    if not isinstance(stream, MetricStream):
-        known = [one.name for one in serving.models.streams.values() if _is_metric(one)]
+    known = metric_streams(serving.platform.streams)
+    stream = known.get(name)
+    if stream is None:
         raise not_found(f"stream {name!r} of readings; there are {', '.join(known)}")
     body, rules = await read_body(request), serving.platform.reading_rules(stream)
     members, documents = members_of(stream), _documents(body)
@@ -173,10 +173,6 @@ def _parsed(body: bytes, members: Members) -> Sequence[Any]:
             [{**each, "loc": ("body", *each["loc"])} for each in found],
             f"the members are {members_in_words(members)}" if misnamed else "",
         ) from None
-
-
-def _is_metric(stream: object) -> bool:
-    return isinstance(stream, MetricStream)
 
 
 def _is_list(body: bytes) -> bool:

@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from anomaly_platform.serving.schemas.base import ApiModel, Name, Time
+from anomaly_platform.streams.bindings import DEVICES
 
 _ID = uuid.UUID("3f0c0b6e-6d0f-4e5b-8f8a-0f8e3f1d2c3b")
 _TIME = dt.datetime(2026, 1, 31, 12, 5, tzinfo=dt.UTC)
@@ -26,7 +27,7 @@ class FeedbackRequest(ApiModel):
     correct: bool | None = Field(
         default=None, description="Whether the detection is right.", examples=[None]
     )
-    stream: Name | None = Field(default=None, examples=["iiot"])
+    stream: Name | None = Field(default=None, examples=[DEVICES])
     entity: Name | None = Field(
         default=None, description="Device, asset or EPC code.", examples=["press-001"]
     )
@@ -57,7 +58,7 @@ class Feedback(ApiModel):
     """What somebody said about a reading."""
 
     id: uuid.UUID = Field(examples=[_ID])
-    stream: str = Field(examples=["iiot"])
+    stream: str = Field(examples=[DEVICES])
     entity: str = Field(examples=["press-001"])
     metric_name: str = Field(examples=["temperature"])
     timestamp: dt.datetime = Field(examples=[_TIME])

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from anomaly_platform.serving.schemas.base import ApiModel, ScoreThreshold
-from anomaly_platform.streams import IIOT
+from anomaly_platform.streams import BUILT_IN, metric_streams
+from anomaly_platform.streams.bindings import ASSETS, DEVICES
 
 ModelStatus = Literal[
     "candidate", "rejected", "active", "inactive", "insufficient_history", "failed", "deleted"
@@ -17,6 +18,7 @@ ModelStatus = Literal[
 BundleStatus = Literal[
     "training", "challenger", "champion", "retired", "rejected", "failed", "deleted"
 ]
+_ALPHA = metric_streams(BUILT_IN)[DEVICES].alpha
 _ID = uuid.UUID("3f0c0b6e-6d0f-4e5b-8f8a-0f8e3f1d2c3b")
 _TIME = dt.datetime(2026, 1, 31, 12, 5, tzinfo=dt.UTC)
 
@@ -84,7 +86,7 @@ class ThresholdRequest(ApiModel):
 
     threshold: ScoreThreshold = Field(
         description="Score from which a reading is an anomaly. Of devices' ordinary readings "
-        f"about one in {1 / (IIOT.alpha or 1):,.0f} lies above 0.7, and fewer above more.",
+        f"about one in {1 / (_ALPHA or 1):,.0f} lies above 0.7, and fewer above more.",
         examples=[0.8],
     )
 
@@ -127,7 +129,7 @@ class Bundle(ApiModel):
     filePath: str | None = Field(  # noqa: N815
         examples=["models/ems/isolation_forest/000004"]
     )
-    metadata: dict[str, Any] = Field(examples=[{"stream": "ems"}])
+    metadata: dict[str, Any] = Field(examples=[{"stream": ASSETS}])
     createdAt: dt.datetime = Field(examples=[_TIME])  # noqa: N815
 
 

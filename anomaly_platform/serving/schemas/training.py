@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from anomaly_platform.serving.schemas.base import ApiModel, Name
+from anomaly_platform.streams.bindings import DEVICES
 
 TrainingStatus = Literal["waiting", "running", "done", "failed", "cancelled"]
 _ID = uuid.UUID("0b6e3f0c-0d6f-4e5b-8f8a-1d2c3b0f8e3f")
@@ -82,7 +83,7 @@ class Training(ApiModel):
     """A training that was asked for."""
 
     request_id: uuid.UUID = Field(examples=[_ID])
-    stream: str = Field(examples=["iiot"])
+    stream: str = Field(examples=[DEVICES])
     entity: str | None = Field(description="Device or asset; null for all.", examples=["press-001"])
     metric_name: str | None = Field(description="Null for all.", examples=["temperature"])
     training_window: int | None = Field(description="Days.", examples=[30])

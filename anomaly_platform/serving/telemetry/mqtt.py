@@ -33,13 +33,14 @@ from anomaly_platform.serving.telemetry.mqtt_messages import (
     readings_of,
 )
 from anomaly_platform.storage.postgres.database import DatabaseError, redact
-from anomaly_platform.storage.tables.quarantine import insert_rejects
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.storage.tables.online import by_event_id
+from anomaly_platform.storage.tables.quarantine import insert_online_rejects
+from anomaly_platform.streams import metric_streams
+from anomaly_platform.streams.bindings import MQTT_TELEMETRY
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online.readings import Reading
 
-STREAM: Final = "iiot"
 MOST_TOGETHER: Final = 500
 """Messages that are stored together."""
 
@@ -67,11 +68,8 @@ class Subscriber:
             raise ValueError("no broker is set: ANOMALY_MQTT_URL=mqtt://host:1883")
         self._platform = platform
         self._ingestion = ingestion
-        stream = platform.stream(STREAM)
-        if not isinstance(stream, MetricStream):
-            raise TypeError(f"{STREAM} is no stream of readings")
-        self._stream: MetricStream = stream
-        self._rules = platform.reading_rules(stream)
+        self._stream = metric_streams(platform.streams)[MQTT_TELEMETRY]
+        self._rules = platform.reading_rules(self._stream)
         self._url = urlsplit(settings.mqtt_url.get_secret_value())
         self._prefix = settings.mqtt_prefix
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
@@ -252,12 +250,7 @@ class Subscriber:
 
     def _known(self, ids: Sequence[UUID]) -> UUID | None:
         with self._platform.warehouse.transactions.begin() as connection:
-            row = connection.execute(
-                "SELECT event_id FROM online_readings WHERE stream = %s AND event_id = ANY(%s) "
-                "LIMIT 1",
-                (self._stream.name, list(ids)),
-            ).fetchone()
-        return None if row is None else row[0]
+            return next(iter(by_event_id(connection, self._stream.name, ids)), None)
 
     def _quarantine(self, bad: Sequence[tuple[Message, str, str]]) -> None:
         """Keep what could not be used; the same message again changes nothing.
@@ -282,19 +275,4 @@ class Subscriber:
                 "source": "mqtt",
             }
         with self._platform.warehouse.transactions.begin() as connection:
-            known = {
-                row[0]
-                for row in connection.execute(
-                    "SELECT digest FROM quarantine WHERE stream = %s AND digest = ANY(%s)",
-                    (self._stream.name, list(rows)),
-                ).fetchall()
-            }
-            fresh = [row for digest, row in rows.items() if digest not in known]
-            if fresh:
-                insert_rejects(
-                    connection,
-                    pl.DataFrame(fresh),
-                    stream=self._stream.name,
-                    stage="online",
-                    day=None,
-                )
+            insert_online_rejects(connection, pl.DataFrame(list(rows.values())), self._stream.name)

@@ -141,3 +141,13 @@ def insert_rejects(
         "quarantined_at = excluded.quarantined_at"
     )
     connection.execute("DROP TABLE incoming")
+
+
+def insert_online_rejects(connection: Connection, rejects: pl.DataFrame, stream: str) -> None:
+    """Add what was sent and cannot be used, by its digest; what is there already stays."""
+    known = connection.execute(
+        "SELECT digest FROM quarantine WHERE stream = %s AND digest = ANY(%s)",
+        (stream, rejects["digest"].to_list()),
+    ).fetchall()
+    fresh = rejects.filter(~pl.col("digest").is_in([row[0] for row in known]))
+    insert_rejects(connection, fresh, stream=stream, stage="online", day=None)

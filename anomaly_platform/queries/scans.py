@@ -1,0 +1,61 @@
+"""Scans that have been scored, by their codes."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from anomaly_platform.storage.postgres.transactions import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierScan:
+    """A scored scan, as far as features look back on it."""
+
+    epc_code: str
+    event_time: dt.datetime
+    event_id: str
+    location_id: str | None
+    business_step: str | None
+    event_type: str | None
+
+
+def earlier_scans(
+    connection: Connection,
+    stream: str,
+    spans: Sequence[tuple[str, dt.datetime, dt.datetime]],
+    *,
+    limit: int,
+) -> list[EarlierScan]:
+    """Return the newest scored scans of each code, at most `limit` of each.
+
+    Parameters
+    ----------
+    spans : sequence of (str, datetime, datetime)
+        Each code, with the time after which and the time up to which its scans are wanted.
+    """
+    codes, lower, upper = ([span[i] for span in spans] for i in range(3))
+    with connection.cursor(row_factory=class_row(EarlierScan)) as cursor:
+        return cursor.execute(
+            (
+                "SELECT s.* FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) "
+                "k(code, lower, upper) CROSS JOIN LATERAL (SELECT epc_code, event_time, event_id, "
+                "location_id, business_step, event_type FROM scored_scans b WHERE b.stream = %s "
+                "AND b.epc_code = k.code "
+                "AND b.event_time > k.lower AND b.event_time <= k.upper "
+                "ORDER BY b.event_time DESC LIMIT %s) s"
+            ),
+            (codes, lower, upper, stream, limit),
+        ).fetchall()
+
+
+def scan_exists(connection: Connection, stream: str, code: str, time: dt.datetime) -> bool:
+    """Return whether a scan of that code and time has been scored."""
+    found = connection.execute(
+        "SELECT FROM scored_scans WHERE stream = %s AND epc_code = %s AND event_time = %s LIMIT 1",
+        (stream, code, time),
+    ).fetchone()
+    return found is not None
