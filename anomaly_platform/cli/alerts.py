@@ -105,14 +105,14 @@ def resolve(
     note: Annotated[str, typer.Option(help="Why, for those who were told.")] = "",
 ) -> None:
     """Close an alert and tell those who heard of it."""
+    from anomaly_platform.incidents.alert_log import is_open
+
     with open_platform() as platform:
         details = {"resolved_by": _person(), "note": note}
         with platform.warehouse.transactions.begin() as connection:
-            was_open = connection.execute(
-                "SELECT 1 FROM alerts WHERE fingerprint = %s AND state = 'open'", (fingerprint,)
-            ).fetchone()
+            was_open = is_open(connection, fingerprint)
             told = platform.outbox.resolve_alert(connection, fingerprint, details)
-    if was_open is None:
+    if not was_open:
         raise typer.BadParameter(f"no alert {fingerprint!r} is open; see anomaly alerts list")
     console.print("Resolved." if told else "Resolved; nobody had been told of it.")
 

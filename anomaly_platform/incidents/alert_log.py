@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from anomaly_platform.storage.postgres.transactions import Transactions
+from anomaly_platform.storage.postgres.transactions import Connection, Transactions
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +132,14 @@ class AlertLog:
             ).rowcount
             connection.execute("SELECT pg_notify('notifications', '')")
         return retried
+
+
+def is_open(
+    connection: Connection, fingerprint: str, *, at_least: dt.timedelta = dt.timedelta(0)
+) -> bool:
+    """Return whether an alert is open, and has been for some time."""
+    row = connection.execute(
+        "SELECT FROM alerts WHERE fingerprint = %s AND state = 'open' AND opened_at <= now() - %s",
+        (fingerprint, at_least),
+    ).fetchone()
+    return row is not None

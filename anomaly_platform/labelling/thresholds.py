@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, LiteralString
 
 from anomaly_platform.storage.postgres.transactions import Connection, Transactions, lock
 from anomaly_platform.storage.tables import audit
@@ -53,22 +53,27 @@ class ThresholdStore:
 
     def get(self, stream: str, entity: str, metric: str) -> Threshold | None:
         """Return a series' own threshold, ``None`` where the stream's holds."""
-        return self._transactions.row(
-            Threshold,
-            "SELECT stream, entity, metric, threshold, origin, set_by, set_at FROM thresholds "
-            "WHERE stream = %s AND entity = %s AND metric = %s",
-            (stream, entity, metric),
+        found = self._read(
+            "WHERE stream = %s AND entity = %s AND metric = %s", stream, entity, metric
         )
+        return found[0] if found else None
 
     def all(self, stream: str) -> dict[tuple[str, str], Threshold]:
         """Return every threshold of the stream's single series by (entity, metric)."""
-        found = self._transactions.rows(
-            Threshold,
-            "SELECT stream, entity, metric, threshold, origin, set_by, set_at FROM thresholds "
-            "WHERE stream = %s ORDER BY entity, metric",
-            (stream,),
-        )
+        found = self._read("WHERE stream = %s ORDER BY entity, metric", stream)
         return {(one.entity, one.metric): one for one in found}
+
+    def of_all_streams(self) -> list[Threshold]:
+        """Return every threshold."""
+        return self._read("")
+
+    def _read(self, which: LiteralString, *values: str) -> list[Threshold]:
+        return self._transactions.rows(
+            Threshold,
+            "SELECT stream, entity, metric, threshold, origin, set_by, set_at "  # noqa: S608
+            f"FROM thresholds {which}",
+            values,
+        )
 
     def set(
         self,

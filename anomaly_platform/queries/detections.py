@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
 
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
+from psycopg.rows import class_row
 
-from anomaly_platform.serving.predict.scales import signed_score
-from anomaly_platform.serving.schemas.anomalies import Anomaly
+from anomaly_platform.queries.rows import count, fetch_all
+from anomaly_platform.storage.postgres.transactions import Connection
 
 _FILTER: Final = """
     FROM anomaly_detections d WHERE d.stream = %(stream)s AND d.is_anomaly
@@ -40,15 +40,33 @@ class DetectionFilter:
     since: dt.datetime | None = None
     until: dt.datetime | None = None
 
-    def values(self) -> dict[str, Any]:
-        """Return the parameters of the statements."""
-        return {
-            "stream": self.stream,
-            "device": self.device,
-            "metric": self.metric,
-            "since": self.since,
-            "until": self.until,
-        }
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A reading that was found unusual; names as in ``anomaly_detections``."""
+
+    id: uuid.UUID
+    model_id: uuid.UUID | None
+    device_id: str
+    metric_name: str
+    value: float | None
+    anomaly_score: float | None
+    threshold: float
+    confidence: float | None
+    timestamp: dt.datetime
+    source: Literal["batch", "realtime"]
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedReading:
+    """Which reading a detection is about."""
+
+    stream: str
+    entity: str
+    metric: str
+    event_time: dt.datetime
+    event_id: uuid.UUID | None
 
 
 async def list_detections(
@@ -57,29 +75,31 @@ async def list_detections(
     *,
     after: tuple[dt.datetime, uuid.UUID] | None,
     limit: int,
-) -> list[Anomaly]:
+) -> list[Detection]:
     """Return detections, the newest first, at most `limit` after a sort key (time and id)."""
     time, identity = after or (None, None)
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            "SELECT d.id, d.model_id, d.device_id, d.metric_name, d.value, d.anomaly_score, "
-            'd.threshold, d.confidence, d."timestamp", d.source, d.metadata '
-            f"{_FILTER} AND (%(time)s::timestamptz IS NULL OR "
-            '(d."timestamp", d.id) < (%(time)s::timestamptz, %(id)s::uuid)) '
-            'ORDER BY d."timestamp" DESC, d.id DESC LIMIT %(limit)s',
-            {**chosen.values(), "time": time, "id": identity, "limit": limit},
-        )
-        return [_anomaly(row) for row in await cursor.fetchall()]
+    return await fetch_all(
+        connection,
+        Detection,
+        "SELECT d.id, d.model_id, d.device_id, d.metric_name, d.value, d.anomaly_score, "
+        'd.threshold, d.confidence, d."timestamp", d.source, d.metadata '
+        f"{_FILTER} AND (%(time)s::timestamptz IS NULL OR "
+        '(d."timestamp", d.id) < (%(time)s::timestamptz, %(id)s::uuid)) '
+        'ORDER BY d."timestamp" DESC, d.id DESC LIMIT %(limit)s',
+        {**asdict(chosen), "time": time, "id": identity, "limit": limit},
+    )
 
 
 async def count_detections(connection: AsyncConnection[Any], chosen: DetectionFilter) -> int:
     """Return how many detections fit."""
-    cursor = await connection.execute(f"SELECT count(*) {_FILTER}", chosen.values())
-    row = await cursor.fetchone()
-    return 0 if row is None else int(row[0])
+    return await count(connection, f"SELECT count(*) {_FILTER}", asdict(chosen))
 
 
-def _anomaly(row: dict[str, Any]) -> Anomaly:
-    score, threshold = row.pop("anomaly_score"), row.pop("threshold")
-    signed = None if score is None else signed_score(score, threshold)
-    return Anomaly(**row, anomaly_score=signed, unit_score=score, is_anomaly=True)
+def detected_reading(connection: Connection, detection: uuid.UUID) -> DetectedReading | None:
+    """Return which reading a detection is about, None where there is no such detection."""
+    with connection.cursor(row_factory=class_row(DetectedReading)) as cursor:
+        return cursor.execute(
+            "SELECT stream, device_id AS entity, metric_name AS metric, "
+            '"timestamp" AS event_time, event_id FROM anomaly_detections WHERE id = %s',
+            (detection,),
+        ).fetchone()

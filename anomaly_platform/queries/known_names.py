@@ -1,8 +1,7 @@
 # ruff: noqa: S608 - statements are put together from constants of this module
-"""Whether anybody knows the names that a list is asked for.
+"""Whether the platform knows an entity or a metric.
 
-Belongs here: telling a name of which nothing is found from one that nobody has heard of (404). A
-device is known that has readings, online or in the lake, or a model; the code of a tag that was
+An entity is known that has readings, online or in the lake, or a model; the code of a tag that was
 scanned.
 """
 
@@ -13,7 +12,6 @@ from typing import Any, Final
 from psycopg import AsyncConnection
 
 from anomaly_platform.labelling.labels import SCAN_METRIC
-from anomaly_platform.serving.problems import not_found
 
 _FITS: Final = (
     "(%(stream)s::text IS NULL OR stream = %(stream)s) "
@@ -33,39 +31,10 @@ _KNOWN: Final = f"""
 """
 
 
-async def refuse_unknown(
-    connection: AsyncConnection[Any],
-    stream: str | None,
-    entity: str | None,
-    metric: str | None,
-    *,
-    kind: str,
-) -> None:
-    """Refuse names that nobody knows; for lists in which nothing was found.
-
-    Parameters
-    ----------
-    connection : AsyncConnection
-    stream, entity, metric : str or None
-        What was asked for; None is anything.
-    kind : str
-        What the client calls an entity.
-
-    Raises
-    ------
-    ApiProblem
-        404, when no such entity, or no such metric of it, has readings or a model.
-    """
-    if entity is not None and not await _is_known(connection, stream, entity, None):
-        raise not_found(f"{kind} {entity!r}")
-    if metric is not None and not await _is_known(connection, stream, entity, metric):
-        whose = "" if entity is None else f" of the {kind} {entity!r}"
-        raise not_found(f"metric {metric!r}{whose}")
-
-
-async def _is_known(
+async def is_known(
     connection: AsyncConnection[Any], stream: str | None, entity: str | None, metric: str | None
 ) -> bool:
+    """Return whether anything is known under these names; None stands for any name."""
     cursor = await connection.execute(
         _KNOWN, {"stream": stream, "entity": entity, "metric": metric}
     )

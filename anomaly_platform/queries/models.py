@@ -1,21 +1,23 @@
 # ruff: noqa: S608 - statements are put together from constants of this module
-"""Rows of ``ml_models`` and ``bundles`` as the API shows them.
+"""Models of single series, and how well each does: rows of ``ml_models``.
 
-Belongs here: the statements about models. What is in service is not asked here but taken from
-memory (see ``models``).
+Which version is in service is not asked here: a worker has it in memory (``serving.champions``).
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
 
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
 
-from anomaly_platform.serving.schemas.models import Bundle, Model, Performance
+from anomaly_platform.queries.rows import fetch_all, fetch_one
+
+ModelStatus = Literal[
+    "candidate", "rejected", "active", "inactive", "insufficient_history", "failed", "deleted"
+]
 
 #: A row of `ml_models` does not know what the gates said of its version.
 MODEL_STATUS: Final = (
@@ -55,27 +57,62 @@ class ModelFilter:
     metric: str | None = None
     status: str | None = None
 
-    def values(self) -> dict[str, Any]:
-        """Return the parameters of the statements."""
-        return {
-            "stream": self.stream,
-            "device": self.device,
-            "metric": self.metric,
-            "status": self.status,
-        }
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The model of one series; names as in ``ml_models``.
+
+    Attributes
+    ----------
+    model_path
+        Of its bundle, within the lake.
+    threshold
+        That of its series, or else the default.
+    """
+
+    id: uuid.UUID
+    device_id: str
+    metric_name: str
+    model_type: str
+    model_path: str | None
+    model_version: int
+    status: ModelStatus
+    accuracy: float | None
+    false_positive_rate: float | None
+    threshold: float
+    training_samples: int
+    trained_at: dt.datetime | None
+    last_used_at: dt.datetime | None
+    created_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What people say of a model's detections.
+
+    Attributes
+    ----------
+    detections, labelled
+        Readings that it flagged, and readings of its series that are labelled.
+    confirmed_share
+        Of its labelled detections the share that is called right; None where none is labelled.
+    """
+
+    detections: int
+    labelled: int
+    confirmed_share: float | None
 
 
 async def read_model(
     connection: AsyncConnection[Any], stream: str, model_id: uuid.UUID, *, default: float
 ) -> Model | None:
     """Return a model of a stream, None where there is none of that id."""
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            f"SELECT {_COLUMNS} {_FROM} WHERE m.id = %(id)s AND m.stream = %(stream)s",
-            {"id": model_id, "stream": stream, "default": default},
-        )
-        row = await cursor.fetchone()
-    return None if row is None else Model(**row)
+    return await fetch_one(
+        connection,
+        Model,
+        f"SELECT {_COLUMNS} {_FROM} WHERE m.id = %(id)s AND m.stream = %(stream)s",
+        {"id": model_id, "stream": stream, "default": default},
+    )
 
 
 async def list_models(
@@ -87,25 +124,21 @@ async def list_models(
     limit: int,
 ) -> list[Model]:
     """Return models by device, metric, type and version, at most `limit` after a sort key."""
-    device, metric, kind, version = after or (None, None, None, None)
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            f"SELECT {_COLUMNS} {_FROM} WHERE {_FILTER} AND (%(a)s::text IS NULL OR "
-            '(m.device_id COLLATE "C", m.metric_name COLLATE "C", m.model_type COLLATE "C", '
-            "m.bundle_version) > (%(a)s::text, %(b)s::text, %(c)s::text, %(d)s::bigint)) "
-            'ORDER BY m.device_id COLLATE "C", m.metric_name COLLATE "C", '
-            'm.model_type COLLATE "C", m.bundle_version LIMIT %(limit)s',
-            {
-                **chosen.values(),
-                "default": default,
-                "limit": limit,
-                "a": device,
-                "b": metric,
-                "c": kind,
-                "d": version,
-            },
-        )
-        return [Model(**row) for row in await cursor.fetchall()]
+    return await fetch_all(
+        connection,
+        Model,
+        f"SELECT {_COLUMNS} {_FROM} WHERE {_FILTER} AND (%(a)s::text IS NULL OR "
+        '(m.device_id COLLATE "C", m.metric_name COLLATE "C", m.model_type COLLATE "C", '
+        "m.bundle_version) > (%(a)s::text, %(b)s::text, %(c)s::text, %(d)s::bigint)) "
+        'ORDER BY m.device_id COLLATE "C", m.metric_name COLLATE "C", '
+        'm.model_type COLLATE "C", m.bundle_version LIMIT %(limit)s',
+        {
+            **asdict(chosen),
+            **dict(zip("abcd", after or (None,) * 4, strict=True)),
+            "default": default,
+            "limit": limit,
+        },
+    )
 
 
 async def count_models(connection: AsyncConnection[Any], chosen: ModelFilter) -> tuple[int, int]:
@@ -113,15 +146,17 @@ async def count_models(connection: AsyncConnection[Any], chosen: ModelFilter) ->
     cursor = await connection.execute(
         "SELECT count(*), count(*) FILTER (WHERE m.status = 'active') "
         f"FROM {WITH_BUNDLE} WHERE {_FILTER}",
-        chosen.values(),
+        asdict(chosen),
     )
     row = await cursor.fetchone()
     return (0, 0) if row is None else (int(row[0]), int(row[1]))
 
 
-async def read_performance(connection: AsyncConnection[Any], model: Model) -> Performance:
-    """Return how well a model does, labels and detections included."""
-    cursor = await connection.execute(
+async def read_confirmation(connection: AsyncConnection[Any], model_id: uuid.UUID) -> Confirmation:
+    """Return how many readings a model flagged, and what people say of them."""
+    found = await fetch_one(
+        connection,
+        Confirmation,
         """
         WITH labels AS (
             SELECT DISTINCT ON (l.event_time) l.event_time, l.is_anomaly
@@ -132,45 +167,11 @@ async def read_performance(connection: AsyncConnection[Any], model: Model) -> Pe
             SELECT DISTINCT "timestamp" AS event_time FROM anomaly_detections
             WHERE model_id = %(id)s
         )
-        SELECT (SELECT count(*) FROM found), (SELECT count(*) FROM labels),
-            (SELECT avg(labels.is_anomaly::integer) FROM labels JOIN found USING (event_time))
+        SELECT (SELECT count(*) FROM found) AS detections,
+            (SELECT count(*) FROM labels) AS labelled,
+            (SELECT avg(labels.is_anomaly::integer)::float8 FROM labels
+                JOIN found USING (event_time)) AS confirmed_share
         """,
-        {"id": model.id},
+        {"id": model_id},
     )
-    row = await cursor.fetchone() or (0, 0, None)
-    return Performance(
-        model_id=model.id,
-        accuracy=model.accuracy,
-        false_positive_rate=model.false_positive_rate,
-        last_trained=model.trained_at,
-        training_samples=model.training_samples,
-        status=model.status,
-        threshold=model.threshold,
-        detections=row[0],
-        labelled=row[1],
-        confirmed_share=None if row[2] is None else float(row[2]),
-    )
-
-
-async def list_bundles(
-    connection: AsyncConnection[Any],
-    stream: str | None,
-    *,
-    after: tuple[dt.datetime, uuid.UUID] | None,
-    limit: int,
-) -> tuple[list[Bundle], int]:
-    """Return bundles, the newest first, at most `limit` after a sort key; and how many fit."""
-    time, identity = after or (None, None)
-    key = {"stream": stream, "time": time, "id": identity, "limit": limit}
-    fits = "(%(stream)s::text IS NULL OR metadata ->> 'stream' = %(stream)s)"
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            f"SELECT * FROM model_metadata WHERE {fits} AND (%(time)s::timestamptz IS NULL OR "
-            '("createdAt", id) < (%(time)s::timestamptz, %(id)s::uuid)) '
-            'ORDER BY "createdAt" DESC, id DESC LIMIT %(limit)s',
-            key,
-        )
-        rows = [Bundle(**row) for row in await cursor.fetchall()]
-    counted = await connection.execute(f"SELECT count(*) FROM model_metadata WHERE {fits}", key)
-    total = await counted.fetchone()
-    return rows, 0 if total is None else int(total[0])
+    return found or Confirmation(0, 0, None)

@@ -9,12 +9,15 @@ newest reading, not at the present, so that imported history can be asked for as
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from psycopg import AsyncConnection
-from psycopg.rows import class_row, dict_row
 
+from anomaly_platform.queries.rows import fetch_all, fetch_one
+from anomaly_platform.queries.series import LastReadings
+from anomaly_platform.storage.postgres.transactions import Connection
 from anomaly_platform.storage.tables.ml_models import FALLBACK, HAS_MODEL
 
 _COLUMNS: Final = (
@@ -62,6 +65,26 @@ class ScoredRow:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowSummary:
+    """Figures of the readings in a window.
+
+    Attributes
+    ----------
+    undecided
+        Readings with a value that nobody can judge.
+    entity_score, entity_is_anomaly
+        Of the entity as a whole, over all its metrics; None where that is not known.
+    """
+
+    readings: int
+    anomalies: int
+    undecided: int
+    entity_score: float | None
+    entity_is_anomaly: bool | None
+    highest_score: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """From after `since` to `until`, inclusive."""
 
@@ -69,22 +92,7 @@ class Window:
     until: dt.datetime
 
 
-async def metrics_of(
-    connection: AsyncConnection[Any], stream: str, entity: str
-) -> dict[str, dt.datetime | None]:
-    """Return when each metric of a device or asset was last read; empty where nobody knows it."""
-    cursor = await connection.execute(
-        "SELECT metric, max(last_event) FROM ("
-        "SELECT metric, last_event FROM series "
-        "WHERE stream = %(stream)s AND entity = %(entity)s AND rows > 0 UNION ALL "
-        "SELECT metric, last_event FROM series_state JOIN series_heads USING (id) "
-        "WHERE stream = %(stream)s AND entity = %(entity)s) known GROUP BY metric ORDER BY metric",
-        {"stream": stream, "entity": entity},
-    )
-    return {str(metric): last for metric, last in await cursor.fetchall()}
-
-
-def window_of(metrics: dict[str, dt.datetime | None], hours: float) -> Window:
+def window_of(metrics: LastReadings, hours: float) -> Window:
     """Return the last hours before the newest reading of some metrics."""
     newest = max((last for last in metrics.values() if last is not None), default=None)
     until = newest or dt.datetime.now(dt.UTC)
@@ -103,15 +111,15 @@ async def read_page(
 ) -> list[ScoredRow]:
     """Return readings, the newest first and by metric, at most `limit` after a sort key."""
     time, name = after or (None, None)
-    async with connection.cursor(row_factory=class_row(ScoredRow)) as cursor:
-        await cursor.execute(
-            f"SELECT * FROM ({_ROWS}) found WHERE %(time)s::timestamptz IS NULL "
-            "OR event_time < %(time)s OR (event_time = %(time)s AND metric > %(name)s COLLATE "
-            '"C") ORDER BY event_time DESC, metric COLLATE "C" LIMIT %(limit)s',
-            _key(stream, entity, metric, window, time=time, name=name, limit=limit),
-        )
-        found = await cursor.fetchall()
-    return await _by_who_said_so(connection, stream, entity, found)
+    found = await fetch_all(
+        connection,
+        ScoredRow,
+        f"SELECT * FROM ({_ROWS}) found WHERE %(time)s::timestamptz IS NULL "
+        "OR event_time < %(time)s OR (event_time = %(time)s AND metric > %(name)s COLLATE "
+        '"C") ORDER BY event_time DESC, metric COLLATE "C" LIMIT %(limit)s',
+        _key(stream, entity, metric, window, time=time, name=name, limit=limit),
+    )
+    return await _with_detectors(connection, stream, entity, found)
 
 
 async def read_flagged(
@@ -123,8 +131,8 @@ async def read_flagged(
     *,
     threshold: float | None,
     limit: int,
-) -> tuple[list[ScoredRow], dict[str, Any]]:
-    """Return the most unusual flagged readings, and numbers over all readings of the window.
+) -> tuple[list[ScoredRow], WindowSummary]:
+    """Return the most unusual flagged readings, and figures of all readings of the window.
 
     Parameters
     ----------
@@ -133,27 +141,29 @@ async def read_flagged(
     """
     flagged = "is_anomaly" if threshold is None else "score >= %(threshold)s"
     key = _key(stream, entity, metric, window, threshold=threshold, limit=limit)
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            f"SELECT count(*) AS readings, count(*) FILTER (WHERE {flagged}) AS anomalies, "
-            "count(*) FILTER (WHERE is_anomaly IS NULL AND value IS NOT NULL) AS undecided, "
-            "max(entity_score) AS entity_score, bool_or(entity_is_anomaly) AS entity_is_anomaly, "
-            "max(score) AS highest_score "
-            f"FROM ({_ROWS}) found",
-            key,
-        )
-        numbers = await cursor.fetchone() or {}
-    async with connection.cursor(row_factory=class_row(ScoredRow)) as rows:
-        await rows.execute(
-            f"SELECT * FROM ({_ROWS}) found WHERE {flagged} "
-            'ORDER BY score DESC, event_time DESC, metric COLLATE "C" LIMIT %(limit)s',
-            key,
-        )
-        found = await rows.fetchall()
-    return await _by_who_said_so(connection, stream, entity, found), numbers
+    summary = await fetch_one(
+        connection,
+        WindowSummary,
+        f"SELECT count(*) AS readings, count(*) FILTER (WHERE {flagged}) AS anomalies, "
+        "count(*) FILTER (WHERE is_anomaly IS NULL AND value IS NOT NULL) AS undecided, "
+        "max(entity_score) AS entity_score, bool_or(entity_is_anomaly) AS entity_is_anomaly, "
+        "max(score) AS highest_score "
+        f"FROM ({_ROWS}) found",
+        key,
+    )
+    if summary is None:
+        raise AssertionError("an aggregate without GROUP BY returned no row")
+    found = await fetch_all(
+        connection,
+        ScoredRow,
+        f"SELECT * FROM ({_ROWS}) found WHERE {flagged} "
+        'ORDER BY score DESC, event_time DESC, metric COLLATE "C" LIMIT %(limit)s',
+        key,
+    )
+    return await _with_detectors(connection, stream, entity, found), summary
 
 
-async def _by_who_said_so(
+async def _with_detectors(
     connection: AsyncConnection[Any], stream: str, entity: str, rows: list[ScoredRow]
 ) -> list[ScoredRow]:
     """Return rows with ``statistical`` as the detector of those that no model had a say in."""
@@ -193,6 +203,21 @@ async def read_values(
         _key(stream, entity, metric, window, limit=limit),
     )
     return [(str(name), time, value) for name, time, value in await cursor.fetchall()]
+
+
+def find_reading(
+    connection: Connection, stream: str, entity: str, metric: str, time: dt.datetime
+) -> tuple[uuid.UUID | None] | None:
+    """Return the id of a reading, scored or not yet, in a tuple; None where there is none."""
+    at = (
+        "stream = %(stream)s AND entity = %(entity)s AND metric = %(metric)s "
+        "AND event_time = %(time)s"
+    )
+    return connection.execute(
+        f"SELECT event_id FROM scored_metrics WHERE {at} UNION ALL "
+        f"SELECT event_id FROM online_readings WHERE {at} LIMIT 1",
+        {"stream": stream, "entity": entity, "metric": metric, "time": time},
+    ).fetchone()
 
 
 def _key(

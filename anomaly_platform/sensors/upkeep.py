@@ -20,11 +20,13 @@ from dagster import (
 )
 
 from anomaly_platform.assets.metadata import records_table
+from anomaly_platform.incidents.alert_log import is_open
 from anomaly_platform.labelling.moved_thresholds import move_thresholds
 from anomaly_platform.notifications.outbox import Alert, Kind, Severity, fingerprint
 from anomaly_platform.platform import Platform
 from anomaly_platform.runtime.housekeeping import prune
 from anomaly_platform.runtime.pruning import as_record
+from anomaly_platform.storage.tables.ml_models import failed_series
 from anomaly_platform.streams import MetricStream, Stream
 from anomaly_platform.streams.retraining import quality_of
 
@@ -169,11 +171,7 @@ def _findings(platform: Platform, stream: Stream) -> Iterator[Finding]:
 def _disabled(platform: Platform, stream: Stream, version: int) -> str | None:
     """Return which series could not be trained: they have no model and the fallback stands in."""
     with platform.warehouse.transactions.begin() as connection:
-        rows = connection.execute(
-            "SELECT device_id, metric_name FROM ml_models WHERE stream = %s AND model_type = %s "
-            "AND bundle_version = %s AND status = 'failed' ORDER BY device_id, metric_name",
-            (stream.name, stream.scored_by, version),
-        ).fetchall()
+        rows = failed_series(connection, stream.name, stream.scored_by, version)
     if not rows:
         return None
     named = ", ".join(f"{entity} {metric}" for entity, metric in rows[:_NAMED])
@@ -233,11 +231,7 @@ def _tell(
         if finding is None:
             platform.outbox.resolve_alert(connection, name, {"checked": "daily upkeep"})
             return
-        row = connection.execute(
-            "SELECT opened_at <= now() - %s FROM alerts WHERE fingerprint = %s AND state = 'open'",
-            (ESCALATES_AFTER, name),
-        ).fetchone()
-        second_day = row is not None and bool(row[0])
+        second_day = is_open(connection, name, at_least=ESCALATES_AFTER)
         now_severity: Severity = "critical" if second_day else severity
         platform.outbox.raise_alert(
             connection,

@@ -124,6 +124,8 @@ class Stream(ABC):
     scored_by: ClassVar[str]
     #: What an event is called.
     event: ClassVar[str]
+    #: Whether events are readings of series, (entity, metric), each with a model of its own.
+    has_series: ClassVar[bool]
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.name):
@@ -184,6 +186,7 @@ class MetricStream(Stream):
     detectors = ("isolation_forest",)
     scored_by = "isolation_forest"
     event = "reading"
+    has_series = True
 
     @property
     def lookback_days(self) -> int:
@@ -236,6 +239,7 @@ class ScanStream(Stream):
     detectors = ("rules", "svm", "lstm")
     scored_by = "fusion"
     event = "scan"
+    has_series = False
 
     @property
     def lookback_days(self) -> int:

@@ -18,12 +18,12 @@ import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 from uuid import UUID
 
 import psycopg
 from cachetools import LRUCache
-from fastapi import Request
+from fastapi import Depends, Request
 from psycopg_pool import PoolTimeout
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -170,6 +170,12 @@ def require(scope: ScopeName) -> Callable[[Request], Awaitable[Caller]]:
     ``caller: Annotated[Caller, Depends(require("ml:read"))]``
     """
     return _REQUIREMENTS[scope]
+
+
+Reader = Annotated[Caller, Depends(require("ml:read"))]
+Writer = Annotated[Caller, Depends(require("ml:write"))]
+Admin = Annotated[Caller, Depends(require("ml:admin"))]
+"""As a parameter of a route: who calls, whose key has the scope."""
 
 
 def caller_of(request: Request) -> Caller:

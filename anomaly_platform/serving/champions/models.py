@@ -82,11 +82,6 @@ class ModelStore:
         self._told: Tell | None = None
 
     @property
-    def streams(self) -> dict[str, Stream]:
-        """Every stream, by name."""
-        return {stream.name: stream for stream in self._platform.streams}
-
-    @property
     def cache(self) -> CacheState:
         """The models of single series that are in memory."""
         from anomaly_platform.ml.scoring.online import MODEL_BYTES

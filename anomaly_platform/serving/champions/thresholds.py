@@ -37,8 +37,5 @@ class SeriesThresholds:
         self._held = await asyncio.to_thread(self._read)
 
     def _read(self) -> dict[tuple[str, str, str], float]:
-        with self._platform.warehouse.transactions.begin() as connection:
-            rows = connection.execute(
-                "SELECT stream, entity, metric, threshold FROM thresholds"
-            ).fetchall()
-        return {(stream, entity, metric): float(t) for stream, entity, metric, t in rows}
+        found = self._platform.warehouse.labels.thresholds.of_all_streams()
+        return {(one.stream, one.entity, one.metric): one.threshold for one in found}

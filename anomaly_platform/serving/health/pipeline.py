@@ -1,8 +1,8 @@
 """How the pipeline is doing: Dagster's daemon, the files that wait, and what the last runs came to.
 
-Belongs here: reading Dagster's heartbeats and runs as they are in its database, looking into the
-landing folders, and judging both. The answer is public: it names streams and kinds of work, and
-neither files nor errors.
+Belongs here: looking into the landing folders, and judging what waits there and what Dagster's
+database says (``queries.dagster_runs``). The answer is public: it names streams and kinds of work,
+and neither files nor errors.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import psycopg
 
+from anomaly_platform.queries.dagster_runs import Beat, LastRun, read_beats_and_runs
 from anomaly_platform.serving.schemas.health import Part, Pipeline
 
 if TYPE_CHECKING:
     from anomaly_platform.platform import Platform
-    from anomaly_platform.serving.metrics.database import Queue
+    from anomaly_platform.queries.queues import Queue
 
 _PATIENCE_S: Final = 2.0
 #: A daemon beats every 30 s; on a starved machine two or three beats are missed.
@@ -31,47 +31,7 @@ WAITED_TOO_LONG_S: Final = 1800.0
 #: Listing a folder with many files, or an object store, is not done for every answer.
 _LOOK_EVERY_S: Final = 30.0
 
-#: What of the daemon has to run for files and readings to be taken and scored.
-_NEEDED: Final = ("SENSOR", "QUEUED_RUN_COORDINATOR", "SCHEDULER")
-
-_BEATS: Final = """
-SELECT daemon_type, (body::jsonb ->> 'timestamp')::float8,
-    jsonb_typeof(body::jsonb -> 'errors') = 'array'
-        AND jsonb_array_length(body::jsonb -> 'errors') > 0
-FROM daemon_heartbeats WHERE daemon_type = ANY (%s)
-"""
-#: The newest end of each kind of work among the newest runs.
-_RUNS: Final = """
-SELECT DISTINCT ON (stream, work) stream, work, status, end_time FROM (
-    SELECT status, end_time,
-        coalesce((SELECT value FROM run_tags AS t WHERE t.run_id = r.run_id
-            AND t.key = 'anomaly/stream' LIMIT 1), 'platform') AS stream,
-        coalesce((SELECT value FROM run_tags AS t WHERE t.run_id = r.run_id
-            AND t.key = 'anomaly/work' LIMIT 1), pipeline_name) AS work
-    FROM (SELECT * FROM runs ORDER BY id DESC LIMIT 200) AS r
-    WHERE status IN ('SUCCESS', 'FAILURE') AND end_time IS NOT NULL) AS ended
-ORDER BY stream, work, end_time DESC
-"""
-
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """A sign of life of one of the daemon's parts: when, and whether it told of errors."""
-
-    kind: str
-    at: float
-    has_errors: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LastRun:
-    """How the newest finished run of a kind of work ended, and when (Unix seconds)."""
-
-    work: str
-    succeeded: bool
-    ended_at: float
 
 
 class PipelineHealth:
@@ -110,22 +70,10 @@ class PipelineHealth:
         url = self._platform.urls.dagster.replace("postgresql+psycopg2://", "postgresql://", 1)
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                connection = await psycopg.AsyncConnection.connect(
-                    url, application_name="anomaly_api_health", autocommit=True
-                )
-                async with connection:
-                    beats = await (await connection.execute(_BEATS, (list(_NEEDED),))).fetchall()
-                    runs = await (await connection.execute(_RUNS)).fetchall()
+                return await read_beats_and_runs(url)
         except (psycopg.Error, TimeoutError, OSError) as error:
             _log.info("Dagster's database says nothing: %s", type(error).__name__)
             return None
-        return (
-            [Beat(kind, at, bool(errors)) for kind, at, errors in beats],
-            [
-                LastRun(f"{stream} {work}", status == "SUCCESS", at)
-                for stream, work, status, at in runs
-            ],
-        )
 
     async def _waiting_file(self) -> float | None:
         """Return since when the oldest file waits in landing; None when none does."""

@@ -17,10 +17,10 @@ from psycopg_pool import PoolTimeout
 
 from anomaly_platform import __version__
 from anomaly_platform.platform import Platform
+from anomaly_platform.queries.queues import Queue, read_queues
 from anomaly_platform.serving.champions.models import ModelStore
 from anomaly_platform.serving.health.neighbours import ask_ems_core, ask_mqtt
 from anomaly_platform.serving.health.pipeline import PipelineHealth
-from anomaly_platform.serving.metrics.database import Queue, read_queues
 from anomaly_platform.serving.schemas.health import Health, Part, QueueState, ServedVersion
 from anomaly_platform.serving.shared_redis import SharedRedis
 from anomaly_platform.storage.postgres.transactions import Pool

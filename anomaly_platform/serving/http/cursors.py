@@ -1,7 +1,7 @@
-"""Opaque cursors: where in a sorted list the next page begins.
+"""Pages of sorted lists, and the opaque cursors that say where the next page begins.
 
-Belongs here: writing and reading them. A cursor holds the sort key of the last row that was shown
-(keyset), so that a page costs the same wherever it lies and rows that arrive shift nothing.
+A cursor holds the sort key of the last row that was shown (keyset), so that a page costs the same
+wherever it lies and rows that arrive shift nothing.
 """
 
 from __future__ import annotations
@@ -11,12 +11,58 @@ import binascii
 import datetime as dt
 import json
 import uuid
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from anomaly_platform.serving.problems import ApiProblem
 
+Row = TypeVar("Row")
+KeyPart = str | int | dt.datetime | uuid.UUID
 
-def write_cursor(kind: str, *key: str | int | dt.datetime | uuid.UUID) -> str:
+
+class Pages:
+    """Cuts a list into pages.
+
+    Parameters
+    ----------
+    kind
+        Names the list; a cursor of one list is refused by another.
+    *types
+        Of each value of the sort key: ``str``, ``int``, ``datetime`` or ``UUID``.
+    """
+
+    def __init__(self, kind: str, *types: type) -> None:
+        self._kind = kind
+        self._types = types
+
+    def after(self, cursor: str | None) -> Any | None:
+        """Return the sort key behind which a page begins, None for the first page."""
+        return self.read(cursor) if cursor else None
+
+    def read(self, cursor: str) -> tuple[Any, ...]:
+        """Return the sort key that a cursor holds; see :func:`read_cursor`."""
+        return read_cursor(self._kind, cursor, self._types)
+
+    def cut(
+        self, found: list[Row], limit: int, key: Callable[[Row], tuple[KeyPart, ...]]
+    ) -> tuple[list[Row], str | None]:
+        """Return a page, and the cursor of the next one; None where it is the last.
+
+        Parameters
+        ----------
+        found
+            The rows of the page, and one more where there are more.
+        limit
+            Rows of a page.
+        key
+            Returns the sort key of a row.
+        """
+        page = found[:limit]
+        more = len(found) > limit
+        return page, write_cursor(self._kind, *key(page[-1])) if more else None
+
+
+def write_cursor(kind: str, *key: KeyPart) -> str:
     """Return a cursor behind the row with this sort key.
 
     Parameters

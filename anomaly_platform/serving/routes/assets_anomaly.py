@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import json
 import math
-import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Path, Query, Response
 
 from anomaly_platform.queries.scored_readings import (
     ScoredRow,
     Window,
-    metrics_of,
     read_flagged,
     read_page,
     window_of,
 )
-from anomaly_platform.queries.training_rows import refuse_too_few
-from anomaly_platform.registry.training_requests import ask
+from anomaly_platform.queries.series import metrics_by_entity
 from anomaly_platform.serving.auth.rate_limits import Predicting
-from anomaly_platform.serving.auth.security import Caller, require
-from anomaly_platform.serving.http.cursors import read_cursor, write_cursor
+from anomaly_platform.serving.auth.security import Reader, Writer
+from anomaly_platform.serving.http.cursors import Pages
 from anomaly_platform.serving.http.idempotency import Once
 from anomaly_platform.serving.http.openapi import accepted, problems
 from anomaly_platform.serving.http.strict_query import STRICT_QUERY
+from anomaly_platform.serving.lookups import known_metrics
 from anomaly_platform.serving.problems import ApiProblem, not_found
 from anomaly_platform.serving.schemas.anomalies import (
     DetectAnswer,
@@ -40,25 +36,23 @@ from anomaly_platform.serving.schemas.base import Cursor, Hours, Name, PageSize
 from anomaly_platform.serving.schemas.training import TrainManyAnswer, TrainManyRequest
 from anomaly_platform.serving.state import Serving, ServingState
 from anomaly_platform.serving.trainings import (
-    REASON,
     Wait,
+    accepted_answer,
+    ask_and_wait,
     described,
+    goes_on,
+    refuse_too_few,
     requested,
-    status_url,
-    wait_for,
 )
-from anomaly_platform.storage.postgres.transactions import Connection
 from anomaly_platform.streams.bindings import ASSETS
 
 router = APIRouter(
     prefix="/api/v1/anomaly", tags=["anomalies of assets"], dependencies=[STRICT_QUERY]
 )
 
-_KIND = "scores"
+_PAGES = Pages("scores", str, str, dt.datetime, dt.datetime, dt.datetime, str)
 _MOST_SHOWN = 1_000
 _MOST_TRAININGS = 1_000
-
-Reader = Annotated[Caller, Depends(require("ml:read"))]
 
 
 @router.post("/detect", responses=problems(404, 429))
@@ -66,32 +60,31 @@ async def detect(
     asked: DetectRequest, serving: Serving, _caller: Reader, _counted: Predicting = None
 ) -> DetectAnswer:
     """Look through the last hours of an asset for anomalies, and say how it is as a whole."""
+    asset, metric = asked.asset_id, asked.metric_name
     async with serving.pool.connection() as connection:
-        metrics = await metrics_of(connection, ASSETS, asked.asset_id)
-        window = window_of(_chosen(metrics, asked.asset_id, asked.metric_name), asked.hours)
-        found, numbers = await read_flagged(
+        metrics = await known_metrics(connection, ASSETS, asset, metric, kind="asset")
+        window = window_of(metrics, asked.hours)
+        found, summary = await read_flagged(
             connection,
             ASSETS,
-            asked.asset_id,
-            asked.metric_name,
+            asset,
+            metric,
             window,
             threshold=asked.threshold,
             limit=_MOST_SHOWN,
         )
     return DetectAnswer(
-        asset_id=asked.asset_id,
-        metric_name=asked.metric_name,
+        asset_id=asset,
+        metric_name=metric,
         window_start=window.since,
         window_end=window.until,
         threshold=asked.threshold,
         anomalies=[_score(row, asked.threshold) for row in found],
-        anomaly_count=numbers["anomalies"],
-        readings=numbers["readings"],
-        undecided=numbers["undecided"],
-        highest_score=numbers["highest_score"],
-        entity=EntityVerdict(
-            score=numbers["entity_score"], is_anomaly=numbers["entity_is_anomaly"]
-        ),
+        anomaly_count=summary.anomalies,
+        readings=summary.readings,
+        undecided=summary.undecided,
+        highest_score=summary.highest_score,
+        entity=EntityVerdict(score=summary.entity_score, is_anomaly=summary.entity_is_anomaly),
     )
 
 
@@ -107,17 +100,15 @@ async def list_scores(
 ) -> ScoreList:
     """List the scores of an asset's readings in the last hours, the newest first."""
     async with serving.pool.connection() as connection:
-        metrics = _chosen(await metrics_of(connection, ASSETS, asset_id), asset_id, metric_name)
+        metrics = await known_metrics(connection, ASSETS, asset_id, metric_name, kind="asset")
         window, after = window_of(metrics, hours), None
         if cursor:
             window, after = _continued(cursor, asset_id, metric_name, hours)
         found = await read_page(
             connection, ASSETS, asset_id, metric_name, window, after=after, limit=limit + 1
         )
-    page, following = found[:limit], None
-    if len(found) > limit:
-        asked = (asset_id, metric_name or "", window.since, window.until)
-        following = write_cursor(_KIND, *asked, page[-1].event_time, page[-1].metric)
+    asked = (asset_id, metric_name or "", window.since, window.until)
+    page, following = _PAGES.cut(found, limit, lambda last: (*asked, last.event_time, last.metric))
     return ScoreList(
         asset_id=asset_id,
         window_start=window.since,
@@ -139,8 +130,7 @@ def _continued(
     ApiProblem
         422, when the page before was of something else.
     """
-    types = (str, str, dt.datetime, dt.datetime, dt.datetime, str)
-    *asked, since, until, last, name = read_cursor(_KIND, cursor, types)
+    *asked, since, until, last, name = _PAGES.read(cursor)
     # As a difference: a time near the first year has none so long before it.
     if asked != [asset, metric or ""] or until - since != dt.timedelta(hours=hours):
         raise ApiProblem(
@@ -157,58 +147,32 @@ def _continued(
     responses={**accepted(TrainManyAnswer), **problems(404, 409)},
 )
 async def train(
-    asked: TrainManyRequest,
-    serving: Serving,
-    caller: Annotated[Caller, Depends(require("ml:write"))],
-    once: Once,
-    wait: Wait,
+    asked: TrainManyRequest, serving: Serving, caller: Writer, once: Once, wait: Wait
 ) -> Response | TrainManyAnswer:
     """Train models of assets: of some or all of their metrics, or of everything.
 
     Answers 202 with where to ask again, or, with `Prefer: wait=N`, what came of them. When no
     series that is named has readings enough, it is refused at once (409).
     """
-    subjects = await _subjects(serving, asked)
+    series = await _series(serving, asked)
     days = None if asked.hours is None else math.ceil(asked.hours / 24)
-    named = [(entity, metric) for entity, metric in subjects if entity is not None]
+    named = [(entity, metric) for entity, metric in series if entity is not None]
     await refuse_too_few(serving, ASSETS, named, days)
-
-    def write(connection: Connection) -> dict[str, Any]:
-        found = [
-            ask(
-                connection,
-                ASSETS,
-                entity=entity,
-                metric=metric,
-                window_days=days,
-                cause="request",
-                reason=REASON,
-                requested_by=caller.actor,
-            )
-            for entity, metric in subjects
-        ]
-        return {"requests": [str(one) for one in found]}
-
-    answer = await once.write(write)
-    trainings = await wait_for(serving, [uuid.UUID(one) for one in answer["requests"]], wait)
-    ended = [one for one in trainings if one.status not in ("waiting", "running")]
-    whole = TrainManyAnswer(
+    trainings = await ask_and_wait(
+        serving, once, ASSETS, series, window_days=days, actor=caller.actor, wait=wait
+    )
+    ended = [one for one in trainings if not goes_on(one)]
+    answer = TrainManyAnswer(
         requests=[requested(one) for one in trainings],
         trainings=[await described(serving, one) for one in ended],
     )
-    if len(ended) == len(trainings):
-        return whole
-    return JSONResponse(
-        whole.model_dump(mode="json"),
-        status_code=202,
-        headers={"Location": status_url(trainings[0].id)},
-    )
+    return answer if len(ended) == len(trainings) else accepted_answer(answer, trainings[0])
 
 
-async def _subjects(
+async def _series(
     serving: ServingState, asked: TrainManyRequest
 ) -> list[tuple[str | None, str | None]]:
-    """Return asset and metric of each training; null means all.
+    """Return asset and metric of each training; None means all.
 
     Raises
     ------
@@ -217,7 +181,8 @@ async def _subjects(
     """
     if asked.asset_ids is None and asked.metric_names is None:
         return [(None, None)]
-    known = await asyncio.to_thread(_known_series, serving, asked.asset_ids)
+    async with serving.pool.connection() as connection:
+        known = await metrics_by_entity(connection, ASSETS, asked.asset_ids)
     for asset in asked.asset_ids or ():
         if asset not in known:
             raise not_found(f"asset {asset!r}")
@@ -237,40 +202,8 @@ async def _subjects(
     return [*found]
 
 
-def _known_series(serving: ServingState, assets: list[str] | None) -> dict[str, set[str]]:
-    """Return the metrics of each asset, of some or of all."""
-    with serving.platform.warehouse.transactions.begin() as connection:
-        rows = connection.execute(
-            "SELECT entity, metric FROM series WHERE stream = %(stream)s AND rows > 0 "
-            "AND (%(assets)s::text[] IS NULL OR entity = ANY(%(assets)s)) ORDER BY entity, metric",
-            {"stream": ASSETS, "assets": assets},
-        ).fetchall()
-    known: dict[str, set[str]] = {}
-    for entity, metric in rows:
-        known.setdefault(str(entity), set()).add(str(metric))
-    return known
-
-
-def _chosen(
-    metrics: dict[str, dt.datetime | None], asset: str, metric: str | None
-) -> dict[str, dt.datetime | None]:
-    """Return the metrics that are asked for.
-
-    Raises
-    ------
-    ApiProblem
-        404, when the asset or the metric is unknown.
-    """
-    if not metrics:
-        raise not_found(f"asset {asset!r}")
-    if metric is None:
-        return metrics
-    if metric not in metrics:
-        raise not_found(f"metric {metric!r} of the asset {asset!r}")
-    return {metric: metrics[metric]}
-
-
 def _score(row: ScoredRow, threshold: float | None = None) -> Score:
+    """Return a scored reading as the API shows it, judged anew where a threshold is given."""
     is_anomaly = row.is_anomaly
     if threshold is not None and row.score is not None:
         is_anomaly = row.score >= threshold

@@ -9,28 +9,26 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Path, Query
 
-from anomaly_platform.queries.models import list_bundles
-from anomaly_platform.queries.scored_readings import metrics_of, read_values, window_of
+from anomaly_platform.queries.bundles import count_bundles, list_bundles
+from anomaly_platform.queries.scored_readings import read_values, window_of
 from anomaly_platform.queries.value_statistics import describe
-from anomaly_platform.serving.auth.security import Caller, require
-from anomaly_platform.serving.http.cursors import read_cursor, write_cursor
+from anomaly_platform.serving.auth.security import Reader
+from anomaly_platform.serving.http.cursors import Pages
 from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.http.strict_query import STRICT_QUERY
-from anomaly_platform.serving.problems import not_found
+from anomaly_platform.serving.lookups import known_metrics, known_stream
 from anomaly_platform.serving.schemas.base import Cursor, Hours, Name, PageSize
 from anomaly_platform.serving.schemas.metrics import AssetMetrics, MetricValues, Value
-from anomaly_platform.serving.schemas.models import BundleList
+from anomaly_platform.serving.schemas.models import Bundle, BundleList
 from anomaly_platform.serving.state import Serving
 from anomaly_platform.streams.bindings import ASSETS
 
 router = APIRouter(prefix="/api/v1", tags=["assets"], dependencies=[STRICT_QUERY])
 
-_KIND = "bundles"
+_PAGES = Pages("bundles", dt.datetime, uuid.UUID)
 _MOST_VALUES = 20_000
-
-Reader = Annotated[Caller, Depends(require("ml:read"))]
 
 
 @router.get("/metrics/{asset_id:path}", responses=problems(404))
@@ -43,13 +41,7 @@ async def show_metrics(
 ) -> AssetMetrics:
     """Return an asset's readings in the last hours, and what is usual in them."""
     async with serving.pool.connection() as connection:
-        metrics = await metrics_of(connection, ASSETS, asset_id)
-        if not metrics:
-            raise not_found(f"asset {asset_id!r}")
-        if metric_name is not None:
-            if metric_name not in metrics:
-                raise not_found(f"metric {metric_name!r} of the asset {asset_id!r}")
-            metrics = {metric_name: metrics[metric_name]}
+        metrics = await known_metrics(connection, ASSETS, asset_id, metric_name, kind="asset")
         window = window_of(metrics, hours)
         rows = await read_values(
             connection, ASSETS, asset_id, metric_name, window, limit=_MOST_VALUES + 1
@@ -73,18 +65,19 @@ async def list_versions(
     cursor: Cursor = None,
 ) -> BundleList:
     """List the versions of every detector, the newest first: a bundle holds many models."""
-    after = read_cursor(_KIND, cursor, (dt.datetime, uuid.UUID)) if cursor else None
+    after = _PAGES.after(cursor)
     async with serving.pool.connection() as connection:
-        found, total = await list_bundles(connection, stream, after=after, limit=limit + 1)
-    if stream is not None and not total and stream not in serving.models.streams:
-        raise not_found(f"stream {stream!r}")
-    page, following = found[:limit], None
-    if len(found) > limit:
-        following = write_cursor(_KIND, page[-1].createdAt, page[-1].id)
-    return BundleList(models=page, total=total, next_cursor=following)
+        found = await list_bundles(connection, stream, after=after, limit=limit + 1)
+        total = await count_bundles(connection, stream)
+    if stream is not None and not total:
+        known_stream(serving, stream)
+    page, following = _PAGES.cut(found, limit, lambda last: (last.createdAt, last.id))
+    models = [Bundle.model_validate(one) for one in page]
+    return BundleList(models=models, total=total, next_cursor=following)
 
 
 def _described(rows: list[tuple[str, dt.datetime, float | None]]) -> list[MetricValues]:
+    """Return the readings of each metric with what is usual in them."""
     found = []
     for name, group in groupby(rows, key=itemgetter(0)):
         readings = [(time, value) for _, time, value in group]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
-from anomaly_platform.serving.auth.security import Caller, require
+from anomaly_platform.serving.auth.security import Admin
 from anomaly_platform.serving.http.idempotency import Once
 from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.problems import ApiProblem, not_found
@@ -19,8 +19,6 @@ from anomaly_platform.storage.postgres.transactions import Connection
 from anomaly_platform.storage.tables.api_keys import ApiKey, ApiKeyError, create, revoke
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
-
-Admin = Annotated[Caller, Depends(require("ml:admin"))]
 
 
 @router.post("", status_code=201, responses=problems(403, 409))

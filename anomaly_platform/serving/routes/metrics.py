@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import Annotated
 
 import psycopg
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -16,7 +15,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from psycopg_pool import PoolTimeout
 
-from anomaly_platform.serving.auth.security import Caller, require
+from anomaly_platform.serving.auth.security import Reader
 from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.metrics.requests import worker_registry
 from anomaly_platform.serving.state import Serving
@@ -41,9 +40,7 @@ class _Given(Collector):
     response_class=PlainTextResponse,
     responses={200: {"content": {"text/plain": {}}, "description": "Metrics"}, **problems(403)},
 )
-async def metrics(
-    serving: Serving, _caller: Annotated[Caller, Depends(require("ml:read"))]
-) -> PlainTextResponse:
+async def metrics(serving: Serving, _caller: Reader) -> PlainTextResponse:
     """Return the metrics in Prometheus' text format."""
     up = GaugeMetricFamily("anomaly_database_up", "Whether the database answers.")
     families: list[Metric] = [up]

@@ -6,32 +6,34 @@ import datetime as dt
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 
 from anomaly_platform.queries.detections import (
+    Detection,
     DetectionFilter,
     count_detections,
     list_detections,
 )
-from anomaly_platform.queries.known_names import refuse_unknown
-from anomaly_platform.serving.auth.security import Caller, require
-from anomaly_platform.serving.http.cursors import read_cursor, write_cursor
+from anomaly_platform.serving.auth.security import Reader
+from anomaly_platform.serving.http.cursors import Pages
 from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.http.strict_query import STRICT_QUERY
-from anomaly_platform.serving.schemas.anomalies import AnomalyList
+from anomaly_platform.serving.lookups import refuse_unknown
+from anomaly_platform.serving.predict.scales import signed_score
+from anomaly_platform.serving.schemas.anomalies import Anomaly, AnomalyList
 from anomaly_platform.serving.schemas.base import Cursor, Name, PageSize, Time
 from anomaly_platform.serving.state import Serving
 from anomaly_platform.streams.bindings import DEVICES
 
 router = APIRouter(prefix="/api/v1/ml", tags=["anomalies of devices"], dependencies=[STRICT_QUERY])
 
-_KIND = "anomalies"
+_PAGES = Pages("anomalies", dt.datetime, uuid.UUID)
 
 
 @router.get("/anomalies", responses=problems(404))
 async def list_anomalies(
     serving: Serving,
-    _caller: Annotated[Caller, Depends(require("ml:read"))],
+    _caller: Reader,
     device_id: Annotated[Name | None, Query()] = None,
     metric_name: Annotated[Name | None, Query()] = None,
     since: Annotated[Time | None, Query(alias="from", description="First time.")] = None,
@@ -40,15 +42,33 @@ async def list_anomalies(
     cursor: Cursor = None,
 ) -> AnomalyList:
     """List unusual readings, the newest first."""
-    after = read_cursor(_KIND, cursor, (dt.datetime, uuid.UUID)) if cursor else None
+    after = _PAGES.after(cursor)
     chosen = DetectionFilter(DEVICES, device_id, metric_name, since, until)
     async with serving.pool.connection() as connection:
         found = await list_detections(connection, chosen, after=after, limit=limit + 1)
         total = await count_detections(connection, chosen)
         if not total:
             await refuse_unknown(connection, DEVICES, device_id, metric_name, kind="device")
-    page = found[:limit]
-    following = None
-    if len(found) > limit:
-        following = write_cursor(_KIND, page[-1].timestamp, page[-1].id)
-    return AnomalyList(anomalies=page, total=total, next_cursor=following)
+    page, following = _PAGES.cut(found, limit, lambda last: (last.timestamp, last.id))
+    return AnomalyList(
+        anomalies=[_anomaly(one) for one in page], total=total, next_cursor=following
+    )
+
+
+def _anomaly(found: Detection) -> Anomaly:
+    """Return a detection as the API shows it."""
+    score = found.anomaly_score
+    return Anomaly(
+        id=found.id,
+        model_id=found.model_id,
+        device_id=found.device_id,
+        metric_name=found.metric_name,
+        value=found.value,
+        anomaly_score=None if score is None else signed_score(score, found.threshold),
+        unit_score=score,
+        is_anomaly=True,
+        confidence=found.confidence,
+        timestamp=found.timestamp,
+        source=found.source,
+        metadata=found.metadata,
+    )

@@ -9,15 +9,14 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Path
 
 from anomaly_platform.queries.detections import DetectionFilter, count_detections
 from anomaly_platform.queries.models import ModelFilter, list_models
-from anomaly_platform.queries.scored_readings import metrics_of
-from anomaly_platform.serving.auth.security import Caller, require
+from anomaly_platform.serving.auth.security import Reader
 from anomaly_platform.serving.cache import count_key, latest_key, model_key
 from anomaly_platform.serving.http.openapi import problems
-from anomaly_platform.serving.problems import not_found
+from anomaly_platform.serving.lookups import known_metrics
 from anomaly_platform.serving.schemas.base import Name
 from anomaly_platform.serving.schemas.devices import Device, DeviceMetric, ServingModel
 from anomaly_platform.serving.state import Serving, ServingState
@@ -33,13 +32,11 @@ _MOST_MODELS = 10_000
 async def show_device(
     device_id: Annotated[Name, Path()],
     serving: Serving,
-    _caller: Annotated[Caller, Depends(require("ml:read"))],
+    _caller: Reader,
 ) -> Device:
     """Show a device: its metrics, which model judges each, and the latest predictions."""
     async with serving.pool.connection() as connection:
-        metrics = await metrics_of(connection, DEVICES, device_id)
-    if not metrics:
-        raise not_found(f"device {device_id!r}")
+        metrics = await known_metrics(connection, DEVICES, device_id, None, kind="device")
     names = list(metrics)
     found = await serving.cache.get(
         [
@@ -99,9 +96,7 @@ async def _models(
         for row in rows:
             if wanted.get(row.metric_name) != str(row.id):
                 continue
-            model = ServingModel.model_validate(
-                {name: getattr(row, name) for name in ServingModel.model_fields}
-            )
+            model = ServingModel.model_validate(row)
             known[row.metric_name] = model
             serving.cache.put(model_key(device_id, row.metric_name), model.model_dump(mode="json"))
     return {name: known.get(name) for name in cached}

@@ -5,22 +5,20 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 
-from anomaly_platform.queries.known_names import refuse_unknown
 from anomaly_platform.queries.models import (
     ModelFilter,
     count_models,
     list_models,
-    read_model,
-    read_performance,
+    read_confirmation,
 )
-from anomaly_platform.serving.auth.security import Caller, require
-from anomaly_platform.serving.http.cursors import read_cursor, write_cursor
+from anomaly_platform.serving.auth.security import Admin, Reader, Writer
+from anomaly_platform.serving.http.cursors import Pages
 from anomaly_platform.serving.http.idempotency import Once
 from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.http.strict_query import STRICT_QUERY
-from anomaly_platform.serving.problems import ApiProblem, not_found
+from anomaly_platform.serving.lookups import existing_model, refuse_unknown
 from anomaly_platform.serving.schemas.base import Cursor, Name, PageSize
 from anomaly_platform.serving.schemas.models import (
     DeleteAnswer,
@@ -32,16 +30,15 @@ from anomaly_platform.serving.schemas.models import (
     ThresholdCleared,
     ThresholdRequest,
 )
-from anomaly_platform.serving.state import Serving, ServingState
+from anomaly_platform.serving.state import Serving
 from anomaly_platform.storage.postgres.transactions import Connection
 from anomaly_platform.storage.tables import audit
+from anomaly_platform.storage.tables.ml_models import mark_deleted
 from anomaly_platform.streams.bindings import DEVICES
 
 router = APIRouter(prefix="/api/v1/ml", tags=["models of devices"], dependencies=[STRICT_QUERY])
 
-_KIND = "models"
-
-Reader = Annotated[Caller, Depends(require("ml:read"))]
+_PAGES = Pages("models", str, str, str, int)
 
 
 @router.get("/models", responses=problems(404))
@@ -55,7 +52,7 @@ async def list_all(
     cursor: Cursor = None,
 ) -> ModelList:
     """List models by device, metric and version."""
-    after = read_cursor(_KIND, cursor, (str, str, str, int)) if cursor else None
+    after = _PAGES.after(cursor)
     chosen = ModelFilter(DEVICES, device_id, metric_name, status)
     default = serving.models.metrics(DEVICES).threshold
     async with serving.pool.connection() as connection:
@@ -63,20 +60,19 @@ async def list_all(
         total, active = await count_models(connection, chosen)
         if not total:
             await refuse_unknown(connection, DEVICES, device_id, metric_name, kind="device")
-    page = found[:limit]
-    following = None
-    if len(found) > limit:
-        last = page[-1]
-        following = write_cursor(
-            _KIND, last.device_id, last.metric_name, last.model_type, last.model_version
-        )
-    return ModelList(models=page, total=total, active_count=active, next_cursor=following)
+    page, following = _PAGES.cut(
+        found,
+        limit,
+        lambda last: (last.device_id, last.metric_name, last.model_type, last.model_version),
+    )
+    models = [Model.model_validate(one) for one in page]
+    return ModelList(models=models, total=total, active_count=active, next_cursor=following)
 
 
 @router.get("/models/{model_id}", responses=problems(404))
 async def show_model(model_id: uuid.UUID, serving: Serving, _caller: Reader) -> Model:
     """Return one model."""
-    return await existing_model(serving, model_id)
+    return Model.model_validate(await existing_model(serving, model_id))
 
 
 @router.get("/models/{model_id}/performance", responses=problems(404))
@@ -84,7 +80,19 @@ async def show_performance(model_id: uuid.UUID, serving: Serving, _caller: Reade
     """Return how well a model does: on held-out data, and by what people say of its detections."""
     model = await existing_model(serving, model_id)
     async with serving.pool.connection() as connection:
-        return await read_performance(connection, model)
+        said = await read_confirmation(connection, model_id)
+    return Performance(
+        model_id=model.id,
+        accuracy=model.accuracy,
+        false_positive_rate=model.false_positive_rate,
+        last_trained=model.trained_at,
+        training_samples=model.training_samples,
+        status=model.status,
+        threshold=model.threshold,
+        detections=said.detections,
+        labelled=said.labelled,
+        confirmed_share=said.confirmed_share,
+    )
 
 
 @router.put("/models/{model_id}/threshold", responses=problems(404, 409))
@@ -92,14 +100,14 @@ async def set_threshold(
     model_id: uuid.UUID,
     asked: ThresholdRequest,
     serving: Serving,
-    caller: Annotated[Caller, Depends(require("ml:write"))],
+    caller: Writer,
     once: Once,
 ) -> ThresholdAnswer:
     """Set the threshold of a model's device and metric.
 
     It holds for every later verdict, in every worker within a second, and outlives a training.
     """
-    model = usable(await existing_model(serving, model_id))
+    model = await existing_model(serving, model_id, deleted=False)
     store = serving.platform.warehouse.labels.thresholds
 
     def change(connection: Connection) -> dict[str, Any]:
@@ -118,7 +126,7 @@ async def set_threshold(
 async def unset_threshold(
     model_id: uuid.UUID,
     serving: Serving,
-    caller: Annotated[Caller, Depends(require("ml:write"))],
+    caller: Writer,
     once: Once,
 ) -> ThresholdCleared:
     """Take back the threshold that a person set for a model's device and metric.
@@ -126,7 +134,7 @@ async def unset_threshold(
     The stream's holds again, or the one that follows from labels; where nobody set one nothing
     changes.
     """
-    model = usable(await existing_model(serving, model_id))
+    model = await existing_model(serving, model_id, deleted=False)
     store = serving.platform.warehouse.labels.thresholds
     default = serving.models.metrics(DEVICES).threshold
 
@@ -146,7 +154,7 @@ async def unset_threshold(
 async def delete_model(
     model_id: uuid.UUID,
     serving: Serving,
-    caller: Annotated[Caller, Depends(require("ml:admin"))],
+    caller: Admin,
     once: Once,
 ) -> DeleteAnswer:
     """Take a model out of service for good; what it said keeps its author.
@@ -156,11 +164,7 @@ async def delete_model(
     model = await existing_model(serving, model_id)
 
     def delete(connection: Connection) -> dict[str, Any]:
-        changed = connection.execute(
-            "UPDATE ml_models SET status = 'deleted' WHERE id = %s AND status <> 'deleted'",
-            (model_id,),
-        ).rowcount
-        if changed:
+        if mark_deleted(connection, model_id):
             audit.record(
                 connection,
                 caller.actor,
@@ -172,32 +176,3 @@ async def delete_model(
         return {"id": str(model_id), "status": "deleted"}
 
     return DeleteAnswer(**await once.write(delete))
-
-
-async def existing_model(serving: ServingState, model_id: uuid.UUID) -> Model:
-    """Return a model of a device.
-
-    Raises
-    ------
-    ApiProblem
-        404, when there is none of that id.
-    """
-    default = serving.models.metrics(DEVICES).threshold
-    async with serving.pool.connection() as connection:
-        found = await read_model(connection, DEVICES, model_id, default=default)
-    if found is None:
-        raise not_found(f"model {model_id}")
-    return found
-
-
-def usable(model: Model) -> Model:
-    """Return the model unless it has been deleted.
-
-    Raises
-    ------
-    ApiProblem
-        409, when it has been deleted.
-    """
-    if model.status == "deleted":
-        raise ApiProblem(409, f"model {model.id} has been deleted")
-    return model

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from anomaly_platform.serving.auth.rate_limits import Predicting, count_prediction
-from anomaly_platform.serving.auth.security import Caller, require
+from anomaly_platform.serving.auth.security import Reader, require
 from anomaly_platform.serving.cache import latest_key
 from anomaly_platform.serving.http.direct import Direct, JsonAnswer, read_body
 from anomaly_platform.serving.http.openapi import body_of, problems
@@ -55,7 +55,7 @@ Body = TypeVar("Body", bound=BaseModel)
 )
 async def predict(
     request: Request,
-    _caller: Annotated[Caller, Depends(require("ml:read"))],
+    _caller: Reader,
     _counted: Predicting = None,
 ) -> Response:
     """Judge one reading of a device as ingest would, without storing it."""
@@ -70,7 +70,7 @@ async def predict(
 )
 async def predict_batch(
     request: Request,
-    _caller: Annotated[Caller, Depends(require("ml:read"))],
+    _caller: Reader,
     _counted: Predicting = None,
 ) -> Response:
     """Judge up to 1,000 readings of one device and metric, without storing them."""

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Response
 
-from anomaly_platform.queries.scored_readings import metrics_of
-from anomaly_platform.queries.training_rows import refuse_too_few
-from anomaly_platform.registry.training_requests import TrainingRequest, ask
-from anomaly_platform.serving.auth.security import Caller, require
+from anomaly_platform.registry.training_requests import TrainingRequest
+from anomaly_platform.serving.auth.security import Caller, Reader, Writer
 from anomaly_platform.serving.http.idempotency import Once, Repeatable
 from anomaly_platform.serving.http.openapi import accepted, problems
 from anomaly_platform.serving.http.strict_query import STRICT_QUERY
+from anomaly_platform.serving.lookups import existing_model, known_metrics
 from anomaly_platform.serving.problems import ApiProblem, not_found
-from anomaly_platform.serving.routes.ml_models import existing_model, usable
 from anomaly_platform.serving.schemas.training import (
     RetrainAnswer,
     RetrainRequest,
@@ -28,19 +25,17 @@ from anomaly_platform.serving.schemas.training import (
 )
 from anomaly_platform.serving.state import Serving, ServingState
 from anomaly_platform.serving.trainings import (
-    REASON,
     Wait,
+    accepted_answer,
+    ask_and_wait,
     described,
+    goes_on,
+    refuse_too_few,
     requested,
-    status_url,
-    wait_for,
 )
-from anomaly_platform.storage.postgres.transactions import Connection
 from anomaly_platform.streams.bindings import DEVICES
 
 router = APIRouter(prefix="/api/v1/ml", tags=["training"], dependencies=[STRICT_QUERY])
-
-Writer = Annotated[Caller, Depends(require("ml:write"))]
 
 
 @router.post(
@@ -57,17 +52,12 @@ async def train(
     passes its gates serves from then on. With fewer readings than a model takes it is refused at
     once (409), as is a training from which no model came.
     """
-    async with serving.pool.connection() as connection:
-        metrics = await metrics_of(connection, DEVICES, asked.device_id)
-    if not metrics:
-        raise not_found(f"device {asked.device_id!r}")
-    if asked.metric_name not in metrics:
-        raise not_found(f"metric {asked.metric_name!r} of the device {asked.device_id!r}")
     series = (asked.device_id, asked.metric_name)
-    await refuse_too_few(serving, DEVICES, [series], asked.training_window)
-    training = await _ask(serving, caller, once, series, asked.training_window, wait)
-    if training.status in ("waiting", "running"):
-        return _accepted(training)
+    async with serving.pool.connection() as connection:
+        await known_metrics(connection, DEVICES, *series, kind="device")
+    training = await _train(serving, caller, once, series, asked.training_window, wait)
+    if goes_on(training):
+        return accepted_answer(requested(training), training)
     return TrainAnswer(**_ended(training, await described(serving, training)))
 
 
@@ -85,13 +75,12 @@ async def retrain(
     asked: RetrainRequest | None = None,
 ) -> Response | RetrainAnswer:
     """Train a model's device and metric again, on what has come since."""
-    model = usable(await existing_model(serving, model_id))
+    model = await existing_model(serving, model_id, deleted=False)
     window = None if asked is None else asked.training_window
     series = (model.device_id, model.metric_name)
-    await refuse_too_few(serving, DEVICES, [series], window)
-    training = await _ask(serving, caller, once, series, window, wait)
-    if training.status in ("waiting", "running"):
-        return _accepted(training)
+    training = await _train(serving, caller, once, series, window, wait)
+    if goes_on(training):
+        return accepted_answer(requested(training), training)
     ended = _ended(training, await described(serving, training))
     improvement = None
     if model.accuracy and ended["accuracy"] is not None:
@@ -105,7 +94,7 @@ async def retrain(
 async def show_training(
     request_id: uuid.UUID,
     serving: Serving,
-    _caller: Annotated[Caller, Depends(require("ml:read"))],
+    _caller: Reader,
 ) -> Training:
     """Return how a training is doing."""
     store = serving.platform.warehouse.training_requests
@@ -115,7 +104,7 @@ async def show_training(
     return await described(serving, found)
 
 
-async def _ask(
+async def _train(
     serving: ServingState,
     caller: Caller,
     once: Repeatable,
@@ -123,34 +112,12 @@ async def _ask(
     window: int | None,
     wait: int,
 ) -> TrainingRequest:
-    """Ask for a training, or find the one that the same request has asked for; wait for it."""
-
-    def write(connection: Connection) -> dict[str, Any]:
-        request = ask(
-            connection,
-            DEVICES,
-            entity=series[0],
-            metric=series[1],
-            window_days=window,
-            cause="request",
-            reason=REASON,
-            requested_by=caller.actor,
-        )
-        return {"request_id": str(request)}
-
-    answer = await once.write(write)
-    found = await wait_for(serving, [uuid.UUID(answer["request_id"])], wait)
-    if not found:
-        raise not_found(f"training {answer['request_id']}")
-    return found[0]
-
-
-def _accepted(training: TrainingRequest) -> Response:
-    return JSONResponse(
-        requested(training).model_dump(mode="json"),
-        status_code=202,
-        headers={"Location": status_url(training.id)},
+    """Ask for the training of one series, unless it has too few readings; wait for it."""
+    await refuse_too_few(serving, DEVICES, [series], window)
+    (training,) = await ask_and_wait(
+        serving, once, DEVICES, [series], window_days=window, actor=caller.actor, wait=wait
     )
+    return training
 
 
 def _ended(training: TrainingRequest, found: Training) -> dict[str, Any]:

@@ -8,11 +8,11 @@ import io
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Path, Response
 
 from anomaly_platform.ml.scans.response import BarcodeResponse, write_response
 from anomaly_platform.serving.auth.rate_limits import Predicting
-from anomaly_platform.serving.auth.security import Caller, require
+from anomaly_platform.serving.auth.security import Reader
 from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.metrics.requests import count_scored
 from anomaly_platform.serving.predict.scans import Detection, judge_scans
@@ -36,7 +36,7 @@ _AT_ONCE: Final = 2
 async def detect(
     asked: DetectRequest,
     serving: Serving,
-    _caller: Annotated[Caller, Depends(require("ml:read"))],
+    _caller: Reader,
     _counted: Predicting = None,
 ) -> Response:
     """Judge scans of one or many codes; nothing of them is stored.
@@ -56,7 +56,7 @@ async def detect_in_stream(
     stream: Annotated[Name, Path(examples=["barcode"])],
     asked: DetectRequest,
     serving: Serving,
-    _caller: Annotated[Caller, Depends(require("ml:read"))],
+    _caller: Reader,
     _counted: Predicting = None,
 ) -> Response:
     """Judge scans of a stream by its own models, as ``/barcode/detect`` does for its stream."""

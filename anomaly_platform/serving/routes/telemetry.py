@@ -9,16 +9,16 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from anomaly_platform.ingest.online.reading_columns import ReadingColumns, plain_columns
 from anomaly_platform.ingest.online.readings import Reading, ReadingRules, Refusal
 from anomaly_platform.realtime.stored_columns import StoredColumns
-from anomaly_platform.serving.auth.security import Caller, require
+from anomaly_platform.serving.auth.security import Writer, require
 from anomaly_platform.serving.http.direct import Direct, JsonAnswer, read_body
 from anomaly_platform.serving.http.idempotency import Once, Repeatable, repeatable_directly
 from anomaly_platform.serving.http.openapi import problems
@@ -54,9 +54,7 @@ router = APIRouter(prefix="/api/v1", tags=["telemetry"])
     openapi_extra=TELEMETRY_BODY,
     responses=problems(400, 409),
 )
-async def send_telemetry(
-    request: Request, _caller: Annotated[Caller, Depends(require("ml:write"))], once: Once
-) -> Response:
+async def send_telemetry(request: Request, _caller: Writer, once: Once) -> Response:
     """Store and judge one reading of a device, or up to 10,000.
 
     A reading that cannot be used is refused by itself, with the member at fault; the others are
@@ -74,7 +72,7 @@ async def send_telemetry(
 async def send_stream_telemetry(
     stream: str,
     request: Request,
-    _caller: Annotated[Caller, Depends(require("ml:write"))],
+    _caller: Writer,
     once: Once,
 ) -> Response:
     """Store and judge readings of any metric stream, under its own names of the members."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from typing import Final
+from uuid import UUID
 
 import polars as pl
 
@@ -76,3 +77,22 @@ def insert_models(
         },
     )
     connection.execute("DROP TABLE incoming")
+
+
+def mark_deleted(connection: Connection, model: UUID) -> bool:
+    """Take the model of a series out of service for good; return whether it was not before."""
+    changed = connection.execute(
+        "UPDATE ml_models SET status = 'deleted' WHERE id = %s AND status <> 'deleted'", (model,)
+    )
+    return changed.rowcount > 0
+
+
+def failed_series(
+    connection: Connection, stream: str, detector: str, version: int
+) -> list[tuple[str, str]]:
+    """Return entity and metric of the series of a bundle that could not be trained."""
+    return connection.execute(
+        "SELECT device_id, metric_name FROM ml_models WHERE stream = %s AND model_type = %s "
+        "AND bundle_version = %s AND status = 'failed' ORDER BY device_id, metric_name",
+        (stream, detector, version),
+    ).fetchall()

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from anomaly_platform.platform import Platform
+from anomaly_platform.queries.dagster_runs import Beat, LastRun
 from anomaly_platform.serving.health.pipeline import (
     STALE_AFTER_S,
     WAITED_TOO_LONG_S,
-    Beat,
-    LastRun,
     PipelineHealth,
     judge,
 )

@@ -1,0 +1,82 @@
+# ruff: noqa: S608 - statements are put together from constants of this module
+"""What people said about readings: the rows of ``feedback_labels``, superseded ones included."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from anomaly_platform.queries.rows import count, fetch_all
+from anomaly_platform.storage.postgres.transactions import Connection
+
+_COLUMNS: Final = (
+    "id, stream, entity, metric AS metric_name, event_time AS timestamp, is_anomaly, comment, "
+    "labelled_by, detection_id, created_at"
+)
+_FILTER: Final = (
+    "FROM feedback_labels WHERE (%(stream)s::text IS NULL OR stream = %(stream)s) "
+    "AND (%(entity)s::text IS NULL OR entity = %(entity)s) "
+    "AND (%(metric)s::text IS NULL OR metric = %(metric)s)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFilter:
+    """Which labels are listed; None means any."""
+
+    stream: str | None
+    entity: str | None
+    metric: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GivenLabel:
+    """A label as it was given."""
+
+    id: uuid.UUID
+    stream: str
+    entity: str
+    metric_name: str
+    timestamp: dt.datetime
+    is_anomaly: bool
+    comment: str | None
+    labelled_by: str
+    detection_id: uuid.UUID | None
+    created_at: dt.datetime
+
+
+async def list_labels(
+    connection: AsyncConnection[Any],
+    chosen: LabelFilter,
+    *,
+    after: tuple[dt.datetime, uuid.UUID] | None,
+    limit: int,
+) -> list[GivenLabel]:
+    """Return labels, the newest first, at most `limit` after a sort key (time and id)."""
+    time, identity = after or (None, None)
+    return await fetch_all(
+        connection,
+        GivenLabel,
+        f"SELECT {_COLUMNS} {_FILTER} "
+        "AND (%(time)s::timestamptz IS NULL OR (created_at, id) < (%(time)s, %(id)s)) "
+        "ORDER BY created_at DESC, id DESC LIMIT %(limit)s",
+        {**asdict(chosen), "time": time, "id": identity, "limit": limit},
+    )
+
+
+async def count_labels(connection: AsyncConnection[Any], chosen: LabelFilter) -> int:
+    """Return how many labels fit."""
+    return await count(connection, f"SELECT count(*) {_FILTER}", asdict(chosen))
+
+
+def read_label(connection: Connection, label: uuid.UUID) -> GivenLabel | None:
+    """Return a label, None where there is none of that id."""
+    with connection.cursor(row_factory=class_row(GivenLabel)) as cursor:
+        return cursor.execute(
+            f"SELECT {_COLUMNS} FROM feedback_labels WHERE id = %s", (label,)
+        ).fetchone()
