@@ -1,7 +1,7 @@
 """Small answers that are asked for often, shared by the workers where there is Redis.
 
 Belongs here: the keys of I8 and how long each is believed. Does not belong here: models in memory
-(``serving.model_cache``), rate limits (``serving.limits``).
+(``serving.champions``), rate limits (``auth.rate_limits``).
 
 Writing never waits: what is put goes to Redis a moment later, many values in one message, and of
 several values of one key only the last. Without Redis, or while it does not answer, a worker goes

@@ -18,7 +18,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -142,6 +142,28 @@ def invalid(errors: Sequence[Mapping[str, Any]], advice: str = "") -> ApiProblem
     detail = "; ".join(f"{one['location']}: {one['message']}" for one in found[:3])
     closing = f"; {advice}" if advice else ""
     return ApiProblem(422, f"the request cannot be used: {detail}{more}{closing}", errors=found)
+
+
+def invalid_body(error: ValidationError, advice: str = "") -> ApiProblem:
+    """Return the problem of a body that does not fit its schema; see :func:`invalid`."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return invalid([{**one, "loc": ("body", *one["loc"])} for one in found], advice)
+
+
+def none_usable(what: str, errors: Sequence[Mapping[str, str]], *, status: int = 422) -> ApiProblem:
+    """Return the problem of rows none of which can be used.
+
+    Parameters
+    ----------
+    what
+        What is wrong, such as ``no scan can be used``.
+    errors
+        Location and message of each row; the first ones are shown.
+    """
+    first = errors[0]
+    more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
+    detail = f"{what}: {first['location']}: {first['message']}{more}"
+    return ApiProblem(status, detail, errors=errors[:20])
 
 
 def install_problem_handlers(app: FastAPI) -> None:

@@ -1,7 +1,7 @@
 """Redis, which the workers share where there is one, and which may be gone at any moment.
 
 Belongs here: the pool, and the breaker that keeps a dead Redis from costing a request anything.
-Does not belong here: what is kept in Redis (``serving.cache``, ``serving.limits``).
+Does not belong here: what is kept in Redis (``serving.cache``, ``auth.rate_limits``).
 
 A request asks Redis only while it is known to answer. The first failure opens the breaker, and from
 then on a task in the background asks whether Redis is back; requests go on without it meanwhile.

@@ -88,13 +88,7 @@ class ServingState:
 
     def count_models(self) -> None:
         """Carry what the model store and Redis say over to the metrics."""
-        models = self.models
-        self._model_numbers.update(
-            models.cache.statistics,
-            bytes_held=models.cache.bytes_held,
-            swaps=models.swaps,
-            problems=len(models.problems),
-        )
+        self._model_numbers.update(self.models)
         REDIS_UP.set(self.redis is None or self.redis.answers)
 
     async def _count_for_ever(self) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import ssl
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from anomaly_platform.notifications.channels.base import (
@@ -16,6 +17,9 @@ from anomaly_platform.notifications.channels.base import (
     Send,
     name_of,
 )
+
+if TYPE_CHECKING:
+    from aiomqtt import Client
 
 _LONGEST_TOPIC = 65_535
 
@@ -30,6 +34,22 @@ def topic_of(prefix: str, notification: Notification) -> str:
     if notification.kind in ("model_trained", "model_retrained"):
         return f"{prefix}/ml/model/{notification.kind.removeprefix('model_')}"
     return f"{prefix}/ml/alert/{notification.kind}"
+
+
+def broker_client(url: str, timeout_s: float) -> Client:
+    """Return a client of the broker behind a URL; it connects when it is entered."""
+    from aiomqtt import Client
+
+    parts = urlsplit(url)
+    secure = parts.scheme == "mqtts"
+    return Client(
+        parts.hostname or "",
+        parts.port or (8883 if secure else 1883),
+        username=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+        tls_context=ssl.create_default_context() if secure else None,
+        timeout=timeout_s,
+    )
 
 
 class MqttChannel(Channel):
@@ -47,26 +67,18 @@ class MqttChannel(Channel):
     at_once = 64
 
     def __init__(self, url: str, prefix: str) -> None:
-        self._parts = urlsplit(url)
+        self._url = url
         self._prefix = prefix
-        host = self._parts.hostname or ""
-        self.name = name_of(self.kind, host, f"{host}:{self._parts.port}/{prefix}")
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        self.name = name_of(self.kind, host, f"{host}:{parts.port}/{prefix}")
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[Send]:
         """Connect to the broker; a message is delivered once the broker has acknowledged it."""
-        from aiomqtt import Client, MqttError
+        from aiomqtt import MqttError
 
-        parts = self._parts
-        secure = parts.scheme == "mqtts"
-        client = Client(
-            parts.hostname or "",
-            parts.port or (8883 if secure else 1883),
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password else None,
-            tls_context=ssl.create_default_context() if secure else None,
-            timeout=self.timeout_s,
-        )
+        client = broker_client(self._url, self.timeout_s)
 
         async def send(notification: Notification) -> None:
             topic = topic_of(self._prefix, notification)

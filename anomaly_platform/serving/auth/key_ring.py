@@ -1,8 +1,8 @@
 """API keys in memory, for less than a second.
 
 Belongs here: finding a key without asking the database for every request, and forgetting it in time
-when it changes. Does not belong here: the table (``resources.api_keys``), and what a key is allowed
-to do (``serving.security``).
+when it changes. Does not belong here: the table (``storage.tables.api_keys``), and what a key is
+allowed to do (``auth.security``).
 
 A change is announced by PostgreSQL and forgotten at once; an entry's short life holds the promise
 of a second even where the announcement is lost with its connection.

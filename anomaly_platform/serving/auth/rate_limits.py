@@ -1,7 +1,7 @@
 """How many predictions a key may ask for in a minute.
 
 Belongs here: counting, exactly over all workers where there is Redis and per process otherwise, and
-the refusal with 429. Does not belong here: how large one request may be (``request_limits``).
+the refusal with 429. Does not belong here: how large one request may be (``http.request_limits``).
 
 A window moves with the clock: never more than the limit in any 60 seconds. A request to a scoring
 route counts once, however many values it brings; rows are bounded by the schemas.

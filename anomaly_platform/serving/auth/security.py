@@ -2,7 +2,7 @@
 
 Belongs here: reading a key from a request, refusing one that is unknown, expired or revoked, and
 the scope that a route declares with :func:`require`. Does not belong here: the keys themselves
-(``resources.api_keys``, ``serving.key_ring``).
+(``storage.tables.api_keys``, ``auth.key_ring``).
 
 Authentication happens before a request's body is read, so that nobody without a key makes the
 service parse anything. Every path that is not in :data:`PUBLIC_PATHS` needs a key, those that do

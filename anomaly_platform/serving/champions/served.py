@@ -1,7 +1,7 @@
 """One version in service, as a request sees it from start to end.
 
 Belongs here: the view of a metric stream's bundle, and of a stream's barcode models. What is in
-service at the moment is ``models``' business.
+service at the moment is the business of ``champions.models``.
 """
 
 from __future__ import annotations

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 import psycopg
 
+from anomaly_platform.notifications.channels.mqtt import broker_client
 from anomaly_platform.serving.schemas.health import Part
 from anomaly_platform.settings import Settings
 
@@ -52,19 +51,10 @@ async def ask_mqtt(settings: Settings) -> Part:
     """Say whether the broker lets the platform in."""
     if settings.mqtt_url is None:
         return Part(status="off", detail="not set")
-    from aiomqtt import Client, MqttError
+    from aiomqtt import MqttError
 
-    parts = urlsplit(settings.mqtt_url.get_secret_value())
-    secure = parts.scheme == "mqtts"
     try:
-        async with Client(
-            parts.hostname or "",
-            parts.port or (8883 if secure else 1883),
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password else None,
-            tls_context=ssl.create_default_context() if secure else None,
-            timeout=_PATIENCE_S,
-        ):
+        async with broker_client(settings.mqtt_url.get_secret_value(), _PATIENCE_S):
             return Part(status="ok", detail="answers")
     except (MqttError, OSError, TimeoutError) as error:
         _log.info("the MQTT broker does not answer: %s", type(error).__name__)

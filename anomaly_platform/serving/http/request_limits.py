@@ -2,7 +2,7 @@
 
 Belongs here: refusing what is too large before it is in memory, and what is nested too deeply
 before it is parsed. Does not belong here: how many rows a document may have (``serving.schemas``),
-and how many requests somebody may make (``serving.limits``).
+and how many requests somebody may make (``auth.rate_limits``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The folder through which workers add up their numbers (see ``telemetry_metrics``).
+"""The folder through which workers add up their numbers (see ``metrics.requests``).
 
 Apart, because Prometheus' client decides when it is imported whether it writes to files.
 """

@@ -1,7 +1,7 @@
 """What the workers of the API count and time, for Prometheus.
 
 Belongs here: the metrics that live in the workers, and their sum over all of them. Does not belong
-here: what the database knows (``serving.database_metrics``).
+here: what the database knows (``metrics.database``).
 
 With several workers each writes its numbers to files in ``PROMETHEUS_MULTIPROC_DIR``, which
 ``anomaly api`` sets and empties; whichever worker is asked adds them up. Every label has few
@@ -14,11 +14,12 @@ import os
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from anomaly_platform.serving.champions.models import ModelStore
 from anomaly_platform.serving.metrics.folder import DIRECTORY_VARIABLE
 
 _SECONDS: Final = (
@@ -79,22 +80,6 @@ REDIS_UP: Final = Gauge(
 )
 
 _REASONS: Final = {401: "unauthenticated", 403: "scope", 413: "too_large", 429: "rate_limit"}
-
-
-class CacheNumbers(Protocol):
-    """What a cache of models counts by itself."""
-
-    @property
-    def hits(self) -> int:
-        """Readings whose model was in memory."""
-
-    @property
-    def misses(self) -> int:
-        """Models that had to be read for a reading."""
-
-    @property
-    def evictions(self) -> int:
-        """Models that had to make room for others."""
 
 
 def count_scored(stream: str, rows: int, anomalies: int) -> None:
@@ -163,16 +148,16 @@ class ModelNumbers:
     def __init__(self) -> None:
         self._hits = self._misses = self._evictions = self._swaps = 0
 
-    def update(
-        self, statistics: CacheNumbers, *, bytes_held: int, swaps: int, problems: int
-    ) -> None:
+    def update(self, models: ModelStore) -> None:
         """Add what has been counted since the last time."""
+        cache, swaps = models.cache, models.swaps
+        statistics = cache.statistics
         CACHE_LOOKUPS.labels("hit").inc(statistics.hits - self._hits)
         CACHE_LOOKUPS.labels("miss").inc(statistics.misses - self._misses)
         CACHE_EVICTIONS.inc(statistics.evictions - self._evictions)
         MODEL_SWAPS.inc(swaps - self._swaps)
-        CACHE_BYTES.set(bytes_held)
-        LOAD_PROBLEMS.set(problems)
+        CACHE_BYTES.set(cache.bytes_held)
+        LOAD_PROBLEMS.set(len(models.problems))
         self._hits, self._misses = statistics.hits, statistics.misses
         self._evictions, self._swaps = statistics.evictions, swaps
 

@@ -1,7 +1,7 @@
 """Judging the scans of a request, with what is known of their codes already.
 
 Belongs here: look-back, chunks, and the detectors under their time limits. What a detector says is
-in ``ml``, what the answer looks like in ``ml.barcode_response``, and how scans come in and answers
+in ``ml``, what the answer looks like in ``ml.scans.response``, and how scans come in and answers
 go out in ``routes.scans``.
 """
 
@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from anomaly_platform.ml.columns import coded, microseconds
+from anomaly_platform.ml.times import microseconds_of
 from anomaly_platform.platform import Platform
 from anomaly_platform.queries.scans import earlier_scans
 from anomaly_platform.serving.champions.served import ServedScans
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 CHUNK: Final = 5_000
 #: Of the unusable scans of a request so many are kept: whoever may only ask fills no disk.
 MOST_QUARANTINED: Final = 100
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 
 @dataclass(slots=True)
@@ -209,7 +208,7 @@ def look_back(platform: Platform, stream: ScanStream, scans: pl.DataFrame) -> di
     found: dict[str, list[tuple[int, str, str | None, str | None, str | None]]] = {}
     asked = _natural_keys(scans) if rows else frozenset()
     for row in rows:
-        micros = (row.event_time - _EPOCH) // _MICROSECOND
+        micros = microseconds_of(row.event_time)
         rest = (row.location_id, row.business_step, row.event_type)
         if (row.epc_code, micros, *rest) not in asked:
             found.setdefault(row.epc_code, []).append((micros, row.event_id, *rest))

@@ -17,6 +17,7 @@ from anomaly_platform.queries.scored_readings import (
     window_of,
 )
 from anomaly_platform.queries.series import metrics_by_entity
+from anomaly_platform.serving import trainings
 from anomaly_platform.serving.auth.rate_limits import Predicting
 from anomaly_platform.serving.auth.security import Reader, Writer
 from anomaly_platform.serving.http.cursors import Pages
@@ -35,15 +36,7 @@ from anomaly_platform.serving.schemas.anomalies import (
 from anomaly_platform.serving.schemas.base import Cursor, Hours, Name, PageSize
 from anomaly_platform.serving.schemas.training import TrainManyAnswer, TrainManyRequest
 from anomaly_platform.serving.state import Serving, ServingState
-from anomaly_platform.serving.trainings import (
-    Wait,
-    accepted_answer,
-    ask_and_wait,
-    described,
-    goes_on,
-    refuse_too_few,
-    requested,
-)
+from anomaly_platform.serving.trainings import Wait
 from anomaly_platform.streams.bindings import ASSETS
 
 router = APIRouter(
@@ -157,16 +150,16 @@ async def train(
     series = await _series(serving, asked)
     days = None if asked.hours is None else math.ceil(asked.hours / 24)
     named = [(entity, metric) for entity, metric in series if entity is not None]
-    await refuse_too_few(serving, ASSETS, named, days)
-    trainings = await ask_and_wait(
+    await trainings.refuse_too_few(serving, ASSETS, named, days)
+    found = await trainings.ask_and_wait(
         serving, once, ASSETS, series, window_days=days, actor=caller.actor, wait=wait
     )
-    ended = [one for one in trainings if not goes_on(one)]
+    ended = [one for one in found if not trainings.goes_on(one)]
     answer = TrainManyAnswer(
-        requests=[requested(one) for one in trainings],
-        trainings=[await described(serving, one) for one in ended],
+        requests=[trainings.requested(one) for one in found],
+        trainings=[await trainings.described(serving, one) for one in ended],
     )
-    return answer if len(ended) == len(trainings) else accepted_answer(answer, trainings[0])
+    return answer if len(ended) == len(found) else trainings.accepted_answer(answer, found[0])
 
 
 async def _series(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -57,18 +58,7 @@ async def list_anomalies(
 
 def _anomaly(found: Detection) -> Anomaly:
     """Return a detection as the API shows it."""
-    score = found.anomaly_score
-    return Anomaly(
-        id=found.id,
-        model_id=found.model_id,
-        device_id=found.device_id,
-        metric_name=found.metric_name,
-        value=found.value,
-        anomaly_score=None if score is None else signed_score(score, found.threshold),
-        unit_score=score,
-        is_anomaly=True,
-        confidence=found.confidence,
-        timestamp=found.timestamp,
-        source=found.source,
-        metadata=found.metadata,
-    )
+    shown = asdict(found)
+    score, threshold = shown.pop("anomaly_score"), shown.pop("threshold")
+    signed = None if score is None else signed_score(score, threshold)
+    return Anomaly(**shown, anomaly_score=signed, unit_score=score, is_anomaly=True)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 
 from anomaly_platform.queries.models import (
     ModelFilter,
+    ModelStatus,
     count_models,
     list_models,
     read_confirmation,
@@ -24,7 +25,6 @@ from anomaly_platform.serving.schemas.models import (
     DeleteAnswer,
     Model,
     ModelList,
-    ModelStatus,
     Performance,
     ThresholdAnswer,
     ThresholdCleared,

@@ -7,40 +7,36 @@ would do both a second time to be safe, which here a test is.
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from anomaly_platform.ml.times import microseconds_of, time_of
 from anomaly_platform.serving.auth.rate_limits import Predicting, count_prediction
 from anomaly_platform.serving.auth.security import Reader, require
 from anomaly_platform.serving.cache import latest_key
+from anomaly_platform.serving.champions.served import ServedMetrics
 from anomaly_platform.serving.http.direct import Direct, JsonAnswer, read_body
 from anomaly_platform.serving.http.openapi import body_of, problems
 from anomaly_platform.serving.metrics.requests import count_scored
 from anomaly_platform.serving.predict.readings import Judgement, judge_many, judge_one, look_back_of
 from anomaly_platform.serving.predict.scales import prediction, signed_score
-from anomaly_platform.serving.problems import invalid
+from anomaly_platform.serving.problems import invalid_body
 from anomaly_platform.serving.schemas.predict import (
     PredictAnswer,
     PredictBatchAnswer,
     PredictBatchRequest,
     PredictRequest,
 )
+from anomaly_platform.serving.state import ServingState
 from anomaly_platform.streams.bindings import DEVICES
-
-if TYPE_CHECKING:
-    from anomaly_platform.serving.champions.served import ServedMetrics
-    from anomaly_platform.serving.state import ServingState
 
 router = APIRouter(prefix="/api/v1/ml", tags=["predictions"])
 
 _ONE = TypeAdapter(PredictRequest)
 _MANY = TypeAdapter(PredictBatchRequest)
 _READER: Final = require("ml:read")
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND: Final = dt.timedelta(microseconds=1)
 #: Values up to which judging takes less time than handing it to a thread.
 _MOST_INLINE = 32
 
@@ -80,7 +76,7 @@ async def predict_batch(
     key = (asked.device_id, asked.metric_name)
     look_back = await look_back_of(serving, served, *key)
     given = asked.timestamps
-    times = None if given is None else [_microseconds(time) for time in given]
+    times = None if given is None else [microseconds_of(time) for time in given]
     if len(asked.values) <= _MOST_INLINE:
         found = judge_many(serving, served, look_back, key, asked.values, times)
     else:
@@ -102,7 +98,7 @@ async def _predict(request: Request) -> Response:
     served = serving.models.metrics(DEVICES)
     key = (asked.device_id, asked.metric_name)
     look_back = await look_back_of(serving, served, *key)
-    when = None if asked.timestamp is None else _microseconds(asked.timestamp)
+    when = None if asked.timestamp is None else microseconds_of(asked.timestamp)
     found = judge_one(serving, served, look_back, key, asked.value, when)
     answer = {**_about(served, key), **_verdict(found)}
     _account(request, key, [found], answer)
@@ -123,12 +119,7 @@ async def _parsed(request: Request, schema: TypeAdapter[Body]) -> Body:
     try:
         return schema.validate_json(await read_body(request))
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        raise invalid([{**one, "loc": ("body", *one["loc"])} for one in found]) from None
-
-
-def _microseconds(time: dt.datetime) -> int:
-    return (time - _EPOCH) // _MICROSECOND
+        raise invalid_body(error) from None
 
 
 def _account(
@@ -155,7 +146,7 @@ def _verdict(found: Judgement) -> dict[str, Any]:
     signed = None if found.score is None else signed_score(found.score, found.threshold)
     return {
         "value": found.value,
-        "timestamp": (_EPOCH + found.when * _MICROSECOND).isoformat(),
+        "timestamp": time_of(found.when).isoformat(),
         "is_anomaly": found.is_anomaly,
         "score": signed,
         "confidence": None if signed is None else abs(signed),

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from anomaly_platform.registry.training_requests import TrainingRequest
+from anomaly_platform.serving import trainings
 from anomaly_platform.serving.auth.security import Caller, Reader, Writer
 from anomaly_platform.serving.http.idempotency import Once, Repeatable
 from anomaly_platform.serving.http.openapi import accepted, problems
@@ -24,15 +25,7 @@ from anomaly_platform.serving.schemas.training import (
     TrainRequest,
 )
 from anomaly_platform.serving.state import Serving, ServingState
-from anomaly_platform.serving.trainings import (
-    Wait,
-    accepted_answer,
-    ask_and_wait,
-    described,
-    goes_on,
-    refuse_too_few,
-    requested,
-)
+from anomaly_platform.serving.trainings import Wait
 from anomaly_platform.streams.bindings import DEVICES
 
 router = APIRouter(prefix="/api/v1/ml", tags=["training"], dependencies=[STRICT_QUERY])
@@ -56,9 +49,9 @@ async def train(
     async with serving.pool.connection() as connection:
         await known_metrics(connection, DEVICES, *series, kind="device")
     training = await _train(serving, caller, once, series, asked.training_window, wait)
-    if goes_on(training):
-        return accepted_answer(requested(training), training)
-    return TrainAnswer(**_ended(training, await described(serving, training)))
+    if trainings.goes_on(training):
+        return trainings.accepted_answer(trainings.requested(training), training)
+    return TrainAnswer(**_ended(training, await trainings.described(serving, training)))
 
 
 @router.post(
@@ -79,9 +72,9 @@ async def retrain(
     window = None if asked is None else asked.training_window
     series = (model.device_id, model.metric_name)
     training = await _train(serving, caller, once, series, window, wait)
-    if goes_on(training):
-        return accepted_answer(requested(training), training)
-    ended = _ended(training, await described(serving, training))
+    if trainings.goes_on(training):
+        return trainings.accepted_answer(trainings.requested(training), training)
+    ended = _ended(training, await trainings.described(serving, training))
     improvement = None
     if model.accuracy and ended["accuracy"] is not None:
         improvement = 100.0 * (ended["accuracy"] - model.accuracy) / model.accuracy
@@ -101,7 +94,7 @@ async def show_training(
     found = await asyncio.to_thread(store.get, request_id)
     if found is None:
         raise not_found(f"training {request_id}")
-    return await described(serving, found)
+    return await trainings.described(serving, found)
 
 
 async def _train(
@@ -113,8 +106,8 @@ async def _train(
     wait: int,
 ) -> TrainingRequest:
     """Ask for the training of one series, unless it has too few readings; wait for it."""
-    await refuse_too_few(serving, DEVICES, [series], window)
-    (training,) = await ask_and_wait(
+    await trainings.refuse_too_few(serving, DEVICES, [series], window)
+    (training,) = await trainings.ask_and_wait(
         serving, once, DEVICES, [series], window_days=window, actor=caller.actor, wait=wait
     )
     return training

@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import io
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Response
 
@@ -16,15 +16,12 @@ from anomaly_platform.serving.auth.security import Reader
 from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.metrics.requests import count_scored
 from anomaly_platform.serving.predict.scans import Detection, judge_scans
-from anomaly_platform.serving.problems import ApiProblem, not_found
+from anomaly_platform.serving.champions.served import ServedScans
+from anomaly_platform.serving.problems import ApiProblem, none_usable, not_found
 from anomaly_platform.serving.schemas.base import Name
 from anomaly_platform.serving.schemas.scans import DetectRequest
-from anomaly_platform.serving.state import Serving
+from anomaly_platform.serving.state import Serving, ServingState
 from anomaly_platform.streams.bindings import SCANS
-
-if TYPE_CHECKING:
-    from anomaly_platform.serving.champions.served import ServedScans
-    from anomaly_platform.serving.state import ServingState
 
 router = APIRouter(prefix="/api/v1", tags=["barcode"])
 
@@ -109,12 +106,6 @@ def _detect(
 def _none_usable(detection: Detection) -> ApiProblem:
     errors = [
         {"location": f"body.data.{row - 1}.{field}".rstrip("."), "message": reason}
-        for row, field, reason in detection.refused[:20]
+        for row, field, reason in detection.refused
     ]
-    first = errors[0]
-    more = f" and {len(detection.refused) - 1} more" if len(detection.refused) > 1 else ""
-    return ApiProblem(
-        422,
-        f"no scan can be used: {first['location']}: {first['message']}{more}",
-        errors=errors,
-    )
+    return none_usable("no scan can be used", errors)

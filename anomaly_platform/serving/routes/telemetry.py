@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
@@ -23,7 +23,7 @@ from anomaly_platform.serving.http.direct import Direct, JsonAnswer, read_body
 from anomaly_platform.serving.http.idempotency import Once, Repeatable, repeatable_directly
 from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.metrics.requests import count_scored
-from anomaly_platform.serving.problems import ApiProblem, invalid, not_found
+from anomaly_platform.serving.problems import ApiProblem, invalid_body, none_usable, not_found
 from anomaly_platform.serving.schemas.telemetry import (
     MOST_READINGS,
     STREAM_BODY,
@@ -35,13 +35,11 @@ from anomaly_platform.serving.schemas.telemetry import (
     members_of,
     names_in,
 )
+from anomaly_platform.serving.state import ServingState
 from anomaly_platform.serving.telemetry.verdicts import verdicts as verdicts_of
 from anomaly_platform.serving.telemetry.verdicts import written
 from anomaly_platform.streams import MetricStream, metric_streams
 from anomaly_platform.streams.bindings import DEVICES
-
-if TYPE_CHECKING:
-    from anomaly_platform.serving.state import ServingState
 
 _WRITER: Final = require("ml:write")
 
@@ -165,12 +163,9 @@ def _parsed(body: bytes, members: Members) -> Sequence[Any]:
             return readings
         return [one.validate_json(body)]
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        misnamed = any(each["type"] in ("missing", "extra_forbidden") for each in found)
-        raise invalid(
-            [{**each, "loc": ("body", *each["loc"])} for each in found],
-            f"the members are {members_in_words(members)}" if misnamed else "",
-        ) from None
+        misnamed = any(one["type"] in ("missing", "extra_forbidden") for one in error.errors())
+        advice = f"the members are {members_in_words(members)}" if misnamed else ""
+        raise invalid_body(error, advice) from None
 
 
 def _is_list(body: bytes) -> bool:
@@ -180,7 +175,7 @@ def _is_list(body: bytes) -> bool:
 def _nothing_kept(verdicts: Sequence[dict[str, Any]], *, many: bool) -> ApiProblem:
     """Return the problem of a request, of a list or not, of which nothing is kept."""
     refused = [one for one in verdicts if one["status"] == "refused"]
-    problems_found = [
+    errors = [
         {
             "location": (f"body.{place}" if many else "body")
             + (f".{error['field']}" if error["field"] else ""),
@@ -189,10 +184,4 @@ def _nothing_kept(verdicts: Sequence[dict[str, Any]], *, many: bool) -> ApiProbl
         for place, one in enumerate(verdicts)
         if (error := one["error"])
     ]
-    first = problems_found[0]
-    more = f" and {len(problems_found) - 1} more" if len(problems_found) > 1 else ""
-    return ApiProblem(
-        422 if refused else 409,
-        f"no reading was kept: {first['location']}: {first['message']}{more}",
-        errors=problems_found[:20],
-    )
+    return none_usable("no reading was kept", errors, status=422 if refused else 409)

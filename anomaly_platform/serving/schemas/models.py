@@ -8,13 +8,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from anomaly_platform.queries.models import ModelStatus
 from anomaly_platform.serving.schemas.base import ApiModel, ScoreThreshold
 from anomaly_platform.streams import BUILT_IN, metric_streams
 from anomaly_platform.streams.bindings import ASSETS, DEVICES
 
-ModelStatus = Literal[
-    "candidate", "rejected", "active", "inactive", "insufficient_history", "failed", "deleted"
-]
 BundleStatus = Literal[
     "training", "challenger", "champion", "retired", "rejected", "failed", "deleted"
 ]

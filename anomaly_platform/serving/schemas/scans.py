@@ -1,4 +1,4 @@
-"""Scans to be judged; the answer's types are ``ml.barcode_response``'s."""
+"""Scans that are sent to be judged; the types of the answer stand in ``ml.scans.response``."""
 
 from __future__ import annotations
 

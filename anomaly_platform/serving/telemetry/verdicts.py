@@ -7,7 +7,6 @@ together. Does not belong here: the request (``routes.telemetry``), nor what a v
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -16,11 +15,10 @@ from pydantic_core import to_json
 
 from anomaly_platform.ingest.identity import id_texts
 from anomaly_platform.ingest.online.readings import Reading, Refusal
+from anomaly_platform.ml.times import time_of
 from anomaly_platform.realtime.readings_at_work import OTHER_READING, Answer
 from anomaly_platform.realtime.stored_columns import StoredColumns
 
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND: Final = dt.timedelta(microseconds=1)
 _NOTHING: Final[dict[str, Any]] = dict.fromkeys(
     (
         "event_id",
@@ -71,7 +69,7 @@ def written(stored: StoredColumns) -> bytes:
     """Return the answer to readings that all were stored, as JSON."""
     n = len(stored.readings)
     moments = stored.readings.times.tolist()
-    times = {moment: _time(moment) for moment in set(moments)}
+    times = {moment: time_of(moment).isoformat() for moment in set(moments)}
     decisions = stored.decisions.tolist()
     version = "null" if stored.bundle_version is None else str(stored.bundle_version)
     rows = ",".join(
@@ -98,10 +96,6 @@ def _numbers(column: np.ndarray[Any, np.dtype[np.float64]]) -> list[str]:
     return to_json(column.tolist(), inf_nan_mode="null")[1:-1].decode("ascii").split(",")
 
 
-def _time(moment: int) -> str:
-    return (_EPOCH + moment * _MICROSECOND).isoformat()
-
-
 def _verdict(answer: Answer, names: Mapping[str, str], times: dict[int, str]) -> dict[str, Any]:
     """Return what is said of a reading; `times` are those written so far."""
     error = None
@@ -113,7 +107,7 @@ def _verdict(answer: Answer, names: Mapping[str, str], times: dict[int, str]) ->
         return {"status": answer.outcome, **_NOTHING, "error": error}
     when = times.get(kept.event_time)
     if when is None:
-        when = times[kept.event_time] = _time(kept.event_time)
+        when = times[kept.event_time] = time_of(kept.event_time).isoformat()
     return {
         "status": answer.outcome,
         "event_id": kept.event_id,
