@@ -168,29 +168,23 @@ def none_usable(what: str, errors: Sequence[Mapping[str, str]], *, status: int =
 
 def install_problem_handlers(app: FastAPI) -> None:
     """Make every error of an application a problem document."""
-    app.add_exception_handler(ApiProblem, _api)
-    app.add_exception_handler(RequestValidationError, _validation)
-    app.add_exception_handler(HTTPException, _http)
+    app.exception_handler(ApiProblem)(_api)
+    app.exception_handler(RequestValidationError)(_validation)
+    app.exception_handler(HTTPException)(_http)
     for unavailable in (DatabaseError, OperationalError, PoolTimeout):
-        app.add_exception_handler(unavailable, _database)
-    app.add_exception_handler(Exception, _unexpected)
+        app.exception_handler(unavailable)(_database)
+    app.exception_handler(Exception)(_unexpected)
 
 
-async def _api(request: Request, error: Exception) -> Response:
-    if not isinstance(error, ApiProblem):
-        raise error
+async def _api(request: Request, error: ApiProblem) -> Response:
     return problem_response(error, request.scope["path"])
 
 
-async def _validation(request: Request, error: Exception) -> Response:
-    if not isinstance(error, RequestValidationError):
-        raise error
+async def _validation(request: Request, error: RequestValidationError) -> Response:
     return problem_response(invalid(error.errors()), request.scope["path"])
 
 
-async def _http(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
+async def _http(request: Request, error: HTTPException) -> Response:
     if error.status_code == HTTPStatus.BAD_REQUEST:
         # The framework's word for bytes that are no text, which every other route calls 422.
         return problem_response(

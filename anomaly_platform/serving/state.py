@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -40,22 +39,24 @@ _PATIENCE_S = 10.0
 _COUNT_S = 1.0
 
 
-@dataclass(slots=True)
 class ServingState:
     """Everything that requests share; at ``request.app.state.serving``.
 
+    Parameters
+    ----------
+    platform : Platform
+        Settings, streams, tables and lake.
+    pool : AsyncConnectionPool
+        Connections for requests, in UTC.
+
     Attributes
     ----------
-    settings, platform
-        As the application was made with.
-    pool
-        Connections for requests, in UTC.
     models
         What serves.
     look_backs, thresholds
         What single series need to be judged, in memory.
     announcements
-        What the database announces; ask for channels before it starts.
+        What the database announces.
     keys
         API keys, forgotten within a second of a change.
     redis
@@ -70,21 +71,65 @@ class ServingState:
         How everything is doing.
     """
 
-    settings: Settings
-    platform: Platform
-    pool: Pool
-    models: ModelStore
-    announcements: Announcements
-    look_backs: LookBacks
-    thresholds: SeriesThresholds
-    keys: KeyRing
-    redis: SharedRedis | None
-    rates: RateLimits
-    cache: Cache
-    database_metrics: DatabaseMetrics
-    ingestion: Ingestion
-    health: HealthChecks
-    _model_numbers: ModelNumbers = field(default_factory=ModelNumbers)
+    def __init__(self, platform: Platform, pool: Pool) -> None:
+        settings = self.settings = platform.settings
+        self.platform = platform
+        self.pool = pool
+        self.models = ModelStore(platform, budget_bytes=settings.model_cache_mb * 2**20)
+        self.models.on_change(ModelAlerts(platform, asyncio.get_running_loop()).tell)
+        self.look_backs = LookBacks(partial(revision_of, pool), partial(read_look_back, platform))
+        self.thresholds = SeriesThresholds(platform)
+        self.keys = KeyRing(pool)
+        url = settings.redis_url
+        self.redis = None if url is None else SharedRedis(url.get_secret_value())
+        self.cache = Cache(self.redis)
+        self.rates = RateLimits(settings.api_predictions_per_minute, self.redis)
+        self.database_metrics = DatabaseMetrics(pool, _models_folder(settings))
+        self.ingestion = Ingestion(platform, self.models)
+        self.health = HealthChecks(platform, pool, self.models, self.redis)
+        self.announcements = Announcements(platform.urls.application)
+        for channel, listener in (
+            (CHAMPIONS_CHANNEL, self.models.announced),
+            (MODELS_CHANNEL, self.models.announced),
+            (THRESHOLDS_CHANNEL, self.thresholds.announced),
+            (API_KEYS_CHANNEL, self.keys.forget),
+        ):
+            self.announcements.on(channel, listener)
+        self._model_numbers = ModelNumbers()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, platform: Platform) -> AsyncIterator[ServingState]:
+        """Connect, load what serves, and listen; close everything at the end."""
+        async with AsyncConnectionPool(
+            platform.urls.application,
+            kwargs={"options": "-c timezone=UTC", "application_name": "anomaly_api"},
+            min_size=1,
+            max_size=_MOST_CONNECTIONS,
+            timeout=_PATIENCE_S,
+            check=AsyncConnectionPool.check_connection,
+            open=False,
+        ) as pool:
+            state = cls(platform, pool)
+            if state.redis is not None:
+                await state.redis.start()
+            await state.models.refresh()
+            await state.thresholds.announced(None)
+            state.announcements.start()
+            state.ingestion.start()
+            counting = asyncio.create_task(state._count_for_ever(), name="count-models")
+            try:
+                yield state
+            finally:
+                counting.cancel()
+                await state.ingestion.stop()
+                await state.announcements.stop()
+                await state.keys.close()
+                await state.cache.close()
+                if state.redis is not None:
+                    await state.redis.stop()
+                platform.close()
+                worker_ended()
 
     def count_models(self) -> None:
         """Carry what the model store and Redis say over to the metrics."""
@@ -95,71 +140,6 @@ class ServingState:
         while True:
             self.count_models()
             await asyncio.sleep(_COUNT_S)
-
-    @classmethod
-    @contextlib.asynccontextmanager
-    async def open(cls, platform: Platform) -> AsyncIterator[ServingState]:
-        """Connect, load what serves, and listen; close everything at the end."""
-        settings = platform.settings
-        url = platform.urls.application
-        models = ModelStore(platform, budget_bytes=settings.model_cache_mb * 2**20)
-        announcements = Announcements(url)
-        models.on_change(ModelAlerts(platform, asyncio.get_running_loop()).tell)
-        thresholds = SeriesThresholds(platform)
-        announcements.on(CHAMPIONS_CHANNEL, models.announced)
-        announcements.on(MODELS_CHANNEL, models.announced)
-        announcements.on(THRESHOLDS_CHANNEL, thresholds.announced)
-        async with AsyncConnectionPool(
-            url,
-            kwargs={"options": "-c timezone=UTC", "application_name": "anomaly_api"},
-            min_size=1,
-            max_size=_MOST_CONNECTIONS,
-            timeout=_PATIENCE_S,
-            check=AsyncConnectionPool.check_connection,
-            open=False,
-        ) as pool:
-            keys = KeyRing(pool)
-            announcements.on(API_KEYS_CHANNEL, keys.forget)
-            redis = None
-            if settings.redis_url is not None:
-                redis = SharedRedis(settings.redis_url.get_secret_value())
-                await redis.start()
-            cache = Cache(redis)
-            rates = RateLimits(settings.api_predictions_per_minute, redis)
-            look_backs = LookBacks(partial(revision_of, pool), partial(read_look_back, platform))
-            await models.refresh()
-            await thresholds.announced(None)
-            announcements.start()
-            state = cls(
-                settings=settings,
-                platform=platform,
-                pool=pool,
-                models=models,
-                announcements=announcements,
-                keys=keys,
-                redis=redis,
-                rates=rates,
-                cache=cache,
-                database_metrics=DatabaseMetrics(pool, _models_folder(settings)),
-                ingestion=Ingestion(platform, models),
-                health=HealthChecks(platform, pool, models, redis),
-                look_backs=look_backs,
-                thresholds=thresholds,
-            )
-            state.ingestion.start()
-            counting = asyncio.create_task(state._count_for_ever(), name="count-models")
-            try:
-                yield state
-            finally:
-                counting.cancel()
-                await state.ingestion.stop()
-                await announcements.stop()
-                await keys.close()
-                await cache.close()
-                if redis is not None:
-                    await redis.stop()
-                platform.close()
-                worker_ended()
 
 
 def _models_folder(settings: Settings) -> Path | None:

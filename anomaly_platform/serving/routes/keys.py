@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
@@ -85,18 +86,7 @@ async def revoke_key(key_id: uuid.UUID, serving: Serving, caller: Admin, once: O
 
 
 def _shown(key: ApiKey) -> Key:
-    return Key.model_validate(
-        {
-            "id": key.id,
-            "prefix": key.prefix,
-            "name": key.name,
-            "scopes": key.scopes,
-            "state": key.state(dt.datetime.now(dt.UTC)),
-            "predictions_per_minute": key.predictions_per_minute,
-            "created_at": key.created_at,
-            "created_by": key.created_by,
-            "expires_at": key.expires_at,
-            "revoked_at": key.revoked_at,
-            "last_used_at": key.last_used_at,
-        }
-    )
+    """Return a key as the API shows it, without the digest of its secret."""
+    known = asdict(key)
+    del known["digest"]
+    return Key(**known, state=key.state(dt.datetime.now(dt.UTC)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -56,13 +56,7 @@ class RequestKey:
 
     def values(self, response: str | None = None) -> dict[str, Any]:
         """Return the parameters of the statements."""
-        return {
-            "caller": self.caller,
-            "route": self.route,
-            "key": self.key,
-            "digest": self.digest,
-            "response": response,
-        }
+        return {**asdict(self), "response": response}
 
 
 @dataclass(frozen=True, slots=True)
