@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from anomaly_platform.platform import DETECTOR, Platform
+from anomaly_platform.platform import Platform
 from anomaly_platform.registry.bundles import BundleRecord
 from anomaly_platform.serving.champions.model_cache import CacheState, CacheStatistics
 from anomaly_platform.serving.champions.served import Key, ServedMetrics, ServedScans
@@ -142,33 +142,61 @@ class ModelStore:
         self._retry = retry
         streams = self._platform.streams
         for readings in metric_streams(streams).values():
-            self._renew_metrics(readings, self._champion(readings))
+            self._renew_metrics(readings)
         for scans in scan_streams(streams).values():
-            self._renew_scans(scans, self._champion(scans))
+            self._renew_scans(scans)
 
     def _champion(self, stream: Stream) -> int | None:
         champions = self._platform.warehouse.bundles.champions(stream.name)
         return champions.get(stream.scored_by)
 
-    def _renew_metrics(self, stream: MetricStream, version: int | None) -> None:
+    def _renew_metrics(self, stream: MetricStream) -> None:
         current = self._metrics.get(stream.name)
         if current is None:
             current = self._metrics[stream.name] = self._served(stream)
+        version = self._champion(stream)
         if version is None:
             return
         deleted = self._deleted(stream, version)
-        if current.version == version and current.deleted == deleted:
-            self._mended(stream, DETECTOR)
-            return
-        if self._in_vain(stream, version):
-            return
-        loaded = self._guarded(
-            stream, DETECTOR, version, lambda: self._warmed(stream, version, deleted, current)
+        serves = current.version == version and current.deleted == deleted
+        loaded = self._renewed(
+            stream, version, serves, lambda: self._warmed(stream, version, deleted, current)
         )
         if loaded is not None:
             current.count()
             self._metrics[stream.name] = loaded
             self.swaps += 1
+
+    def _renew_scans(self, stream: ScanStream) -> None:
+        current = self._scans.setdefault(stream.name, ServedScans(stream))
+        version = self._champion(stream)
+        if version is None:
+            return
+        loaded = self._renewed(
+            stream, version, current.version == version, lambda: self._load_scans(stream, version)
+        )
+        if loaded is not None:
+            self._scans[stream.name] = loaded
+            self.swaps += 1
+
+    def _renewed(
+        self, stream: Stream, version: int, serves: bool, load: Callable[[], Loaded]
+    ) -> Loaded | None:
+        """Load a champion; None where it serves already, or cannot: then what serves is kept."""
+        loaded = None
+        if not serves:
+            problem = self.problems.get(stream.name)
+            if problem is not None and problem.version == version and not self._retry:
+                # Loading has failed before, and is not tried at every announcement.
+                return None
+            try:
+                loaded = load()
+            except (ValueError, OSError, LookupError) as error:
+                self._report(LoadProblem(stream.name, stream.scored_by, version, str(error)))
+                return None
+        if self.problems.pop(stream.name, None) is not None and self._told is not None:
+            self._told(stream.name, stream.scored_by, None)
+        return loaded
 
     def _served(
         self,
@@ -190,7 +218,7 @@ class ModelStore:
             bundle=bundle,
             deleted=deleted,
             on_damage=lambda what: self._report(
-                LoadProblem(stream.name, DETECTOR, version or 0, what)
+                LoadProblem(stream.name, stream.scored_by, version or 0, what)
             ),
         )
 
@@ -208,20 +236,7 @@ class ModelStore:
 
     def _deleted(self, stream: MetricStream, version: int) -> frozenset[Key]:
         bundles = self._platform.warehouse.bundles
-        return bundles.deleted_series(stream.name, DETECTOR, version)
-
-    def _renew_scans(self, stream: ScanStream, version: int | None) -> None:
-        current = self._scans.setdefault(stream.name, ServedScans(stream))
-        if version is None or current.version == version:
-            return
-        if self._in_vain(stream, version):
-            return
-        loaded = self._guarded(
-            stream, stream.scored_by, version, lambda: self._load_scans(stream, version)
-        )
-        if loaded is not None:
-            self._scans[stream.name] = loaded
-            self.swaps += 1
+        return bundles.deleted_series(stream.name, stream.scored_by, version)
 
     def _load_scans(self, stream: ScanStream, version: int) -> ServedScans:
         from anomaly_platform.ml.scans.bundles import read_set
@@ -234,27 +249,6 @@ class ModelStore:
 
         models = read_set(folder, version, available=available)
         return ServedScans(stream, version, record.digest, models)
-
-    def _in_vain(self, stream: Stream, version: int) -> bool:
-        """Return whether loading has failed before and is not to be tried at every announcement."""
-        problem = self.problems.get(stream.name)
-        return problem is not None and problem.version == version and not self._retry
-
-    def _guarded(
-        self, stream: Stream, detector: str, version: int, load: Callable[[], Loaded]
-    ) -> Loaded | None:
-        """Load, or keep what serves and say why."""
-        try:
-            loaded = load()
-        except (ValueError, OSError, LookupError) as error:
-            self._report(LoadProblem(stream.name, detector, version, str(error)))
-            return None
-        self._mended(stream, detector)
-        return loaded
-
-    def _mended(self, stream: Stream, detector: str) -> None:
-        if self.problems.pop(stream.name, None) is not None and self._told is not None:
-            self._told(stream.name, detector, None)
 
     def _report(self, problem: LoadProblem) -> None:
         _log.error(
@@ -274,7 +268,7 @@ class ModelStore:
     def _open(self, stream: MetricStream, version: int) -> Bundle:
         from anomaly_platform.ml.bundles.bundle import open_bundle
 
-        record = self._record(stream, DETECTOR, version)
+        record = self._record(stream, stream.scored_by, version)
         return open_bundle(self._folder(record), expected_digest=record.digest)
 
     def _folder(self, record: BundleRecord) -> Path:

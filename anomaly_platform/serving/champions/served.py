@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from anomaly_platform.platform import DETECTOR
 from anomaly_platform.serving.champions.model_cache import CacheStatistics
 from anomaly_platform.streams import MetricStream, ScanStream
 
@@ -133,7 +132,7 @@ class ServedMetrics:
         self.series = {
             (entity, metric): SeriesEntry(
                 *(status, slot, pool, entity_index),
-                str(model_id(self.stream.name, DETECTOR, self.version or 0, entity, metric)),
+                str(model_id(self.stream.name, self.detector, self.version or 0, entity, metric)),
             )
             for entity, metric, status, slot, pool, entity_index in bundle.series.select(
                 columns
@@ -149,7 +148,7 @@ class ServedMetrics:
     @property
     def detector(self) -> str:
         """The detector that the bundle is of."""
-        return DETECTOR
+        return self.stream.scored_by
 
     def entry(self, entity: str, metric: str) -> SeriesEntry:
         """Return what is known of a series; one that is not known has too little history."""
