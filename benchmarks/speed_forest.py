@@ -27,7 +27,8 @@ from anomaly_platform.ml.detectors.isolation_forest import (
     fit_forest,
     score_forest,
 )
-from anomaly_platform.ml.features.metrics.online import SeriesState, step
+from anomaly_platform.ml.features.metrics.series_buffers import step
+from anomaly_platform.ml.features.metrics.series_state import SeriesState
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet

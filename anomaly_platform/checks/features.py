@@ -109,7 +109,8 @@ def _one_by_one(
 ) -> npt.NDArray[np.float64]:
     """Return (readings, features) as the online path computes them after `history`."""
     from anomaly_platform.ml.features.metrics.batch import microseconds
-    from anomaly_platform.ml.features.metrics.online import SeriesState, step
+    from anomaly_platform.ml.features.metrics.series_buffers import step
+    from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
     past = history.sort("event_time")
     state = SeriesState.of(

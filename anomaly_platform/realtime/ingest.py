@@ -35,7 +35,7 @@ from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online.readings import Reading
-    from anomaly_platform.ml.features.metrics.online import SeriesState
+    from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
 _ATTEMPTS: Final = 3
 _AGAIN: Final = (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure)
@@ -273,7 +273,7 @@ class OnlineIngest:
 
 
 def _empty(stream: MetricStream) -> SeriesState:
-    from anomaly_platform.ml.features.metrics.online import SeriesState
+    from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
     return SeriesState.empty(stream.features)
 

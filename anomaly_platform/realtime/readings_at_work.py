@@ -25,8 +25,7 @@ from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online.readings import Reading
-    from anomaly_platform.ml.features.metrics.kernels import Ints
-    from anomaly_platform.ml.features.metrics.online import SeriesState
+    from anomaly_platform.ml.features.metrics.series_state import SeriesState
     from anomaly_platform.ml.scoring.online import Floats, OnlineScorer
     from anomaly_platform.realtime.stored_columns import StoredColumns
 
@@ -257,8 +256,7 @@ class Work:
 
     def _features(self) -> tuple[list[int], Floats]:
         """Return the new readings' places and (features, readings); leave the states in `after`."""
-        from anomaly_platform.ml.features.metrics.kernels import run_appended
-        from anomaly_platform.ml.features.metrics.online import states_of, step
+        from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers, step
 
         feature_set = self.stream.features
         late: list[int] = []
@@ -280,31 +278,15 @@ class Work:
             else:
                 self._keep(key, state)
         if order:
-            # One array for all: a call of NumPy per series costs more than what it does.
+            buffers = SeriesBuffers(feature_set, len(parts))
+            for place, (_, state, _) in enumerate(parts):
+                buffers.put(place, state)
             time = np.array([self._readings[place].time for place in order], dtype=np.int64)
             value = np.array([self._readings[place].value for place in order])
-            all_times: list[Ints] = []
-            all_values: list[Floats] = []
-            offsets, wanted, at = [0], [], 0
-            for _, state, number in parts:
-                all_times += (state.times, time[at : at + number])
-                all_values += (state.values, value[at : at + number])
-                wanted.append(offsets[-1] + state.times.size)
-                offsets.append(wanted[-1] + number)
-                at += number
-            times, values = np.concatenate(all_times), np.concatenate(all_values)
-            states = states_of(feature_set, times, values, offsets)
-            for (key, _, _), state in zip(parts, states, strict=True):
-                self._keep(key, state)
-            columns.append(
-                run_appended(
-                    feature_set,
-                    times,
-                    values,
-                    np.array(offsets, dtype=np.int64),
-                    np.array(wanted, dtype=np.int64),
-                )
-            )
+            counts = [number for _, _, number in parts]
+            columns.append(buffers.append(np.repeat(np.arange(len(parts)), counts), time, value))
+            for place, (key, _, _) in enumerate(parts):
+                self._keep(key, buffers.state(place))
         if not columns:
             return [], np.empty((0, 0))
         return late + order, columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)

@@ -23,7 +23,7 @@ from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-    from anomaly_platform.ml.features.metrics.online import SeriesState
+    from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -42,7 +42,7 @@ def read_state(
     ValueError
         When the bytes are no state of this feature set.
     """
-    from anomaly_platform.ml.features.metrics.online import SeriesState
+    from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
     snapshot = SeriesState.from_bytes(bytes(state))
     if snapshot.feature_version != feature_set.version:
@@ -66,7 +66,7 @@ def held_state(feature_set: MetricFeatureSet, row: StateRow) -> HeldState:
 
 def merged(feature_set: MetricFeatureSet, times: Ints, values: Floats) -> SeriesState:
     """Return the state after readings in any order; of two at one time the first counts."""
-    from anomaly_platform.ml.features.metrics.online import SeriesState
+    from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
     order = np.argsort(times, kind="stable")
     times, values = times[order].astype(np.int64), values[order].astype(np.float64)

@@ -23,8 +23,8 @@ from anomaly_platform.streams import MetricStream
 if TYPE_CHECKING:
     from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
     from anomaly_platform.ml.features.metrics.kernels import Ints
-    from anomaly_platform.ml.features.metrics.online import SeriesState
     from anomaly_platform.ml.features.metrics.ordered import Floats
+    from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
 TAIL_ROWS: Final = 32
 """Readings after which a new snapshot of a state is written."""
@@ -78,11 +78,11 @@ class HeldSeries:
     """
 
     def __init__(self, feature_set: MetricFeatureSet, most: int) -> None:
-        from anomaly_platform.ml.features.metrics.kept_series import KeptSeries
+        from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers
 
-        self._kept = KeptSeries(feature_set)
+        self._buffers = SeriesBuffers(feature_set)
         self._most = most
-        room = self._kept.room
+        room = self._buffers.room
         self.ids: Ints
         self.revisions: Ints
         self.tail_rows: Ints
@@ -111,7 +111,7 @@ class HeldSeries:
             int(self.ids[place]),
             int(self.revisions[place]),
             int(self.tail_rows[place]),
-            self._kept.state(place),
+            self._buffers.state(place),
             None if math.isnan(own) else own,
         )
 
@@ -126,7 +126,7 @@ class HeldSeries:
         self.ids[place], self.revisions[place] = held.id, held.revision
         self.tail_rows[place] = held.tail_rows
         self.own[place] = np.nan if held.threshold is None else held.threshold
-        self._kept.put(place, held.state)
+        self._buffers.put(place, held.state)
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Forget what may not be true."""
@@ -138,20 +138,20 @@ class HeldSeries:
 
     def newest(self, places: Ints) -> Ints:
         """Return the newest reading's time of each series, the least number where it has none."""
-        return self._kept.newest(places)
+        return self._buffers.newest(places)
 
     def append(self, places: Ints, times: Ints, values: Floats) -> Floats:
-        """Add readings to states, and return (features, n) of them; see `KeptSeries.append`.
+        """Add readings to states, and return (features, n) of them; see `SeriesBuffers.append`.
 
         Whoever does not commit them drops the series.
         """
         self._clock += 1
         self._used[places] = self._clock
-        return self._kept.append(places, times, values)
+        return self._buffers.append(places, times, values)
 
     def snapshots(self, places: Sequence[int]) -> list[bytes]:
         """Return states as their rows have them."""
-        return [self._kept.state(place).to_bytes() for place in places]
+        return [self._buffers.state(place).to_bytes() for place in places]
 
     def committed(self, places: Ints, tail_rows: Ints) -> None:
         """Take note that readings of these series were committed."""
@@ -164,7 +164,7 @@ class HeldSeries:
 
     def _free_place(self) -> int:
         if not self._free:
-            if self._kept.room < self._most:
+            if self._buffers.room < self._most:
                 self._grow()
             else:
                 oldest = int(self._used.argmin())
@@ -174,11 +174,11 @@ class HeldSeries:
         return self._free.pop()
 
     def _grow(self) -> None:
-        from anomaly_platform.ml.features.metrics.kept_series import doubled
+        from anomaly_platform.ml.features.metrics.series_buffers import doubled
 
-        before = self._kept.room
-        self._kept.grow()
-        added = self._kept.room - before
+        before = self._buffers.room
+        self._buffers.grow()
+        added = self._buffers.room - before
         for name in _PER_SERIES:
             array: npt.NDArray[np.generic] = getattr(self, name)
             setattr(self, name, doubled(array))

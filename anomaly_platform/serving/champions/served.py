@@ -235,22 +235,20 @@ class ServedMetrics:
         """Read the models of series before somebody asks, and compile what scores them."""
         import numpy as np
 
-        from anomaly_platform.ml.features.metrics.kept_series import KeptSeries
-        from anomaly_platform.ml.features.metrics.kernels import run_appended
-        from anomaly_platform.ml.features.metrics.online import SeriesState
+        from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers
+        from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
         if not keys:
             return
         with self._lock:
             self._predicting.warm(keys)
             # A series without a past, judged once: the first request finds everything compiled.
-            times, one = np.zeros(1, dtype=np.int64), np.array([0, 1])
-            features = run_appended(self.feature_set, times, np.zeros(1), one, one[:1])
+            times = np.zeros(1, dtype=np.int64)
+            buffers = SeriesBuffers(self.feature_set, 1)
+            buffers.put(0, SeriesState.empty(self.feature_set))
+            features = buffers.append(times, times, np.zeros(1))
             self._predicting.judge(keys[:1], times, features, np.array([self.threshold]))
             self._predicting.judge_one(keys[0], 0, features, self.threshold)
-        kept = KeptSeries(self.feature_set)
-        kept.put(0, SeriesState.empty(self.feature_set))
-        kept.append(one[:1], times, np.zeros(1))
 
     @cached_property
     def ingesting(self) -> OnlineScorer:

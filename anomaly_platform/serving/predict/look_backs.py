@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-    from anomaly_platform.ml.features.metrics.next_reading import NextReading
-    from anomaly_platform.ml.features.metrics.online import SeriesState
+    from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers
+    from anomaly_platform.ml.features.metrics.series_state import SeriesState
     from anomaly_platform.serving.champions.served import ServedMetrics
 
 FRESH_S: Final = 1.0
@@ -55,7 +55,7 @@ class LookBack:
     revision: Revision | None
     checked_at: float
     last_event: int | None = field(init=False)
-    _next: NextReading | None = field(default=None, init=False)
+    _buffers: SeriesBuffers | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.last_event = int(self.state.times[-1]) if self.state.times.size else None
@@ -67,20 +67,19 @@ class LookBack:
     def features(
         self, feature_set: MetricFeatureSet, when: int, value: float
     ) -> npt.NDArray[np.float64]:
-        """Return (features, 1) of a reading, as ``ml.features.online.step`` gives them.
+        """Return (features, 1) of a reading, as ``series_buffers.step`` gives them.
 
-        Not for two threads at the same time (`NextReading`).
+        Not for two threads at the same time (`SeriesBuffers`).
         """
-        from anomaly_platform.ml.features.metrics.online import step
+        from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers, step
 
         last = self.last_event
         if last is not None and when <= last:
             return step(feature_set, self.state, when, value)[0][:, None]
-        if self._next is None:
-            from anomaly_platform.ml.features.metrics.next_reading import NextReading
-
-            self._next = NextReading(feature_set, self.state)
-        return self._next.features(when, value)
+        if self._buffers is None:
+            self._buffers = SeriesBuffers(feature_set, 1)
+            self._buffers.put(0, self.state)
+        return self._buffers.features_of_next(0, when, value)
 
 
 Revise = Callable[[str, str, str], Awaitable[Revision | None]]
@@ -138,7 +137,7 @@ class LookBacks:
                 held.checked_at = float("-inf")
 
     async def _renewed(self, key: Key, served: ServedMetrics) -> LookBack:
-        from anomaly_platform.ml.features.metrics.online import SeriesState
+        from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
         asked_at = time.monotonic()
         stream, entity, metric, _ = key

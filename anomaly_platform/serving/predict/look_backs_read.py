@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
     from psycopg_pool import AsyncConnectionPool
 
-    from anomaly_platform.ml.features.metrics.online import SeriesState
+    from anomaly_platform.ml.features.metrics.series_state import SeriesState
     from anomaly_platform.serving.champions.served import ServedMetrics
     from anomaly_platform.serving.predict.look_backs import Revision
 
@@ -42,7 +42,7 @@ def read_look_back(
     What ingest keeps, unless a file has brought newer readings or nothing is kept yet: then what
     the lake and the online readings hold. Nothing is stored: predicting only reads.
     """
-    from anomaly_platform.ml.features.metrics.online import SeriesState
+    from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
     stream, wanted = served.stream, served.feature_set
     with platform.warehouse.transactions.begin() as connection:

@@ -133,7 +133,7 @@ def judge_many(
         When each was taken, strictly ascending, in microseconds since 1970: each is then judged
         with those before it as its past. None judges each by itself, as :func:`judge_one`.
     """
-    from anomaly_platform.ml.features.metrics.online import step
+    from anomaly_platform.ml.features.metrics.series_buffers import step
 
     feature_set = served.feature_set
     if times is None:

@@ -17,7 +17,7 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from anomaly_platform.ingest.online.readings import Reading
-from anomaly_platform.ml.features.metrics.online import SeriesState
+from anomaly_platform.ml.features.metrics.series_state import SeriesState
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.platform import Platform

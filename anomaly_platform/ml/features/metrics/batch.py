@@ -1,6 +1,6 @@
 """Metric features over a frame: sorting, cutting into series, and the kernel's columns back.
 
-`online` does the same for one reading.
+`series_buffers` computes the same for rows that come one by one.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def compute(
         raise ValueError("column value has NaN or infinity; a missing reading is null")
     rows = sort_series(rows.with_columns(reading))
     times = microseconds(rows["event_time"])
-    first = _EARLIEST if since is None else _to_microseconds(since)
+    first = _EARLIEST if since is None else to_microseconds(since)
     wanted = times >= first
     count = int(wanted.sum())
     values = rows["value"].fill_null(float("nan")).to_numpy()
@@ -122,7 +122,8 @@ def compute(
     return rows.with_columns(columns)
 
 
-def _to_microseconds(moment: datetime) -> int:
+def to_microseconds(moment: datetime) -> int:
+    """Return a moment as microseconds since 1970; without a time zone it is refused."""
     if moment.tzinfo is None:
         raise ValueError(f"{moment} has no time zone")
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,7 +1,7 @@
 """What the features of a metric stream are: their names, windows, meaning and look-back.
 
 Only the definition belongs here, so that loading a stream costs nothing: the arithmetic is in
-`kernels`, its use over a frame in `batch`, its use one reading at a time in `online`.
+`kernels`, its use over a frame in `batch`, its use one reading at a time in `series_buffers`.
 
 The definition, for a reading at time t of one series (entity, metric):
 

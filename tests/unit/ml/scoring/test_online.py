@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from anomaly_platform.ml.bundles.bundle import open_bundle
 from anomaly_platform.ml.features.metrics.batch import microseconds, series_offsets
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.features.metrics.kernels import run_appended, run_kernel
-from anomaly_platform.ml.features.metrics.next_reading import NextReading
-from anomaly_platform.ml.features.metrics.online import SeriesState, states_of, step
+from anomaly_platform.ml.features.metrics.kernels import run_kernel
+from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers, step
+from anomaly_platform.ml.features.metrics.series_state import SeriesState
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.ml.series_model.noise import growth
@@ -171,8 +171,13 @@ def test_rows_after_a_look_back_get_the_features_of_the_whole():
     whole = run_kernel(FEATURES, times, values, offsets, -(2**62), values.size)
     wanted = np.array([rng.integers(a, b + 1) for a, b in itertools.pairwise(offsets)])
     rows = np.concatenate([np.arange(w, b) for w, b in zip(wanted, offsets[1:], strict=True)])
+    buffers = SeriesBuffers(FEATURES, wanted.size)
+    for place, (begin, first) in enumerate(zip(offsets[:-1], wanted, strict=True)):
+        past = slice(begin, first)
+        buffers.put(place, SeriesState.of(FEATURES, times[past], values[past]))
+    places = np.repeat(np.arange(wanted.size), offsets[1:] - wanted)
     np.testing.assert_array_equal(
-        run_appended(FEATURES, times, values, offsets, wanted).view(np.int64),
+        buffers.append(places, times[rows], values[rows]).view(np.int64),
         whole[:, rows].view(np.int64),
     )
 
@@ -223,11 +228,12 @@ def test_a_next_reading_has_the_features_of_a_step(rows, seed, data):
     values[rng.random(rows) < 0.05] = np.nan
     state = SeriesState.of(FEATURES, START_US + np.cumsum(gaps), values)
     last = int(state.times[-1]) if state.times.size else START_US
-    asked = NextReading(FEATURES, state)
+    asked = SeriesBuffers(FEATURES, 1)
+    asked.put(0, state)
     for ahead in data.draw(st.lists(st.integers(1, 400_000_000_000), min_size=1, max_size=4)):
         for value in (0.5, -0.0):
             np.testing.assert_array_equal(
-                bits(asked.features(last + ahead, value)[:, 0]),
+                bits(asked.features_of_next(0, last + ahead, value)[:, 0]),
                 bits(step(FEATURES, state, last + ahead, value)[0]),
             )
 
@@ -251,18 +257,3 @@ def test_a_deleted_model_says_no_more_in_the_batch_either(bundle):
         keys, microseconds(frame["event_time"]), features, np.full(frame.height, 0.7)
     )
     assert said.status == after["status"].to_list()
-
-
-def test_states_of_many_series_are_those_of_each():
-    rng = np.random.default_rng(3)
-    sizes = [1, 2, FEATURES.capacity, FEATURES.capacity + 40, 60]
-    offsets = [0, *np.cumsum(sizes).tolist()]
-    gaps = rng.choice([1, 1, 1, 30, 200], offsets[-1]) * 900_000_000
-    times = START_US + np.concatenate(
-        [np.cumsum(gaps[a:b]) for a, b in itertools.pairwise(offsets)]
-    )
-    values = rng.normal(0, 1, times.size)
-    states = states_of(FEATURES, times, values, offsets)
-    for state, (a, b) in zip(states, itertools.pairwise(offsets), strict=True):
-        assert state.to_bytes() == SeriesState.of(FEATURES, times[a:b], values[a:b]).to_bytes()
-    assert len({state.times.size for state in states}) > 3

@@ -1,9 +1,9 @@
-# ruff: noqa: C901, PLR0912, PLR0915  (compiled: no keyword-only arguments, calls cost)
-"""The arithmetic of `kept_series`: features of rows that are added to series held in memory.
+# ruff: noqa: C901  (compiled: no keyword-only arguments, calls cost)
+"""The arithmetic of `series_buffers`: features of rows that are added to series held in memory.
 
-As `kernels`, of whose parts it is made, to the bit; a test holds the two together. What
-`feature_kernel` carries from row to row of a day (sorted windows, first rows, counts) stands here
-in arrays with a place per series, so that a reading costs what a row in the middle of a day costs.
+As `kernels.feature_kernel`, of whose parts it is made, to the bit; a test holds the two together.
+What that kernel carries from row to row of a day (sorted windows, first rows, counts) stands here
+in arrays with a place per series, so that a row costs what a row in the middle of a day costs.
 """
 
 from __future__ import annotations
@@ -24,6 +24,30 @@ from anomaly_platform.ml.features.metrics.ordered import Floats
 
 
 @compiled()
+def _slide_missing(
+    times: Ints,
+    values: Floats,
+    i: int,
+    start: int,
+    missing: int,
+    first: int,
+    filled: int,
+    frequency: int,
+) -> int:  # pragma: no cover
+    """Return the readings missing from rows [start, i), from those missing from [first, filled)."""
+    if start >= filled:
+        missing = 0
+    else:
+        for j in range(first, start):
+            missing -= (1 if np.isnan(values[j]) else 0) + _gap(times, j + 1, frequency)
+    for j in range(max(filled, start), i):
+        missing += 1 if np.isnan(values[j]) else 0
+        if j > start:
+            missing += _gap(times, j, frequency)
+    return missing
+
+
+@compiled()
 def append_rows(
     places: Ints,
     new_times: Ints,
@@ -32,11 +56,11 @@ def append_rows(
     values: Floats,
     steps: Floats,
     end: Ints,
-    behind: Ints,
+    filled: Ints,
     horizon: Ints,
     first: Ints,
-    sizes: Ints,
     missing: Ints,
+    sizes: Ints,
     ordered: Floats,
     windows: Ints,
     lags: Ints,
@@ -47,6 +71,8 @@ def append_rows(
 ) -> None:  # pragma: no cover
     """Add rows to series, each newer than its series, and write their features.
 
+    A row can be taken back by lowering `end`: what the windows hold stays right for the next.
+
     Parameters
     ----------
     places, new_times, new_values
@@ -54,11 +80,11 @@ def append_rows(
     times, values, steps
         (series, room) rows of each series, the first `end` of them in use; a step is the distance
         from the row before.
-    end, behind, horizon
-        (series,) number of rows; row up to which the windows reach, −1 where they have not been
-        filled; first row within the look-back of the newest.
+    end, filled, horizon
+        (series,) number of rows; row up to which the windows reach, −1 where they are to be filled
+        anew; first row within the look-back of the newest.
     first, missing
-        (series, windows) first row of each window, and readings missing from it.
+        (series, windows) first row of each window, and readings missing between its rows.
     sizes, ordered
         (series, windows + 1) how many values each window holds, (…, longest + 1) these in order;
         the last are the steps within the longest.
@@ -83,46 +109,37 @@ def append_rows(
                 own_steps[j - shift] = own_steps[j]
             i -= shift
             horizon[place] = max(0, horizon[place] - shift)
-            if behind[place] >= 0:
-                behind[place] -= shift
+            if filled[place] >= 0:
+                filled[place] -= shift
                 for k in range(number):
                     first[place, k] -= shift
         now = new_times[column]
         own_times[i], own_values[i] = now, new_values[column]
         own_steps[i] = _step(own_values, i) if i > 0 else np.nan
         far = horizon[place]
+        if far > 0 and own_times[far - 1] > now - lookback:
+            # The row before was taken back, and was later: windows have lost what is wanted now.
+            far, filled[place] = 0, -1
         while own_times[far] <= now - lookback:
             far += 1
         horizon[place] = far
-        fresh = behind[place] < 0
-        if fresh:
-            behind[place] = max(0, i - capacity)
+        if filled[place] < 0:
+            filled[place] = max(0, i - capacity)
             for k in range(number):
-                first[place, k] = behind[place]
+                first[place, k] = filled[place]
+                missing[place, k] = 0
             sizes[place] = 0
         held = first[place, number - 1] + 1
-        newest_gap = _gap(own_times, i, frequency) if i > 0 else 0
         for k in range(number):
             old, start = first[place, k], max(far, i - windows[k])
             sizes[place, k] = _slide(
-                own_values, i, start, ordered[place, k], sizes[place, k], old, behind[place]
+                own_values, i, start, ordered[place, k], sizes[place, k], old, filled[place]
             )
             start = max(start, old)
+            missing[place, k] = _slide_missing(
+                own_times, own_values, i, start, missing[place, k], old, filled[place], frequency
+            )
             first[place, k] = start
-            if fresh:
-                count = 0
-                for j in range(start, i):
-                    count += (1 if np.isnan(own_values[j]) else 0) + _gap(
-                        own_times, j + 1, frequency
-                    )
-            else:
-                count = missing[place, k] + newest_gap
-                count += 1 if np.isnan(own_values[i - 1]) else 0
-                for j in range(old, start):
-                    count -= (1 if np.isnan(own_values[j]) else 0) + _gap(
-                        own_times, j + 1, frequency
-                    )
-            missing[place, k] = count
         sizes[place, number] = _slide(
             own_steps,
             i,
@@ -130,9 +147,9 @@ def append_rows(
             ordered[place, number],
             sizes[place, number],
             held,
-            behind[place],
+            filled[place],
         )
-        behind[place] = i
+        filled[place] = i
         end[place] = i + 1
         out[0, column] = own_values[i]
         at = _window_features(
@@ -146,8 +163,10 @@ def append_rows(
             out,
             column,
         )
+        newest_gap = _gap(own_times, i, frequency) if i > 0 else 0
         for k in range(number):
-            out[6 + 6 * k, column] = missing[place, k]
+            absent = missing[place, k] + newest_gap if first[place, k] < i else 0
+            out[6 + 6 * k, column] = absent
         at = _lag_features(own_values, i, lags, max(far, i - furthest), out, column, at)
         minute = _minute_of_week(now)
         for c in range(4):

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.features.metrics.kept_series import KeptSeries
 from anomaly_platform.ml.features.metrics.kernels import run_kernel
-from anomaly_platform.ml.features.metrics.online import SeriesState
+from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers
+from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
 START = int(datetime(2026, 3, 2, 20, tzinfo=UTC).timestamp() * 1e6)
 MINUTE = 60_000_000
@@ -43,19 +43,19 @@ def test_features_and_state_are_those_of_the_batch(feature_set, rows, known, siz
     times = START + np.cumsum([gap * MINUTE for gap, _ in rows])
     column = np.array([value for _, value in rows])
     known = min(known, len(rows) - 1)
-    kept = KeptSeries(feature_set)
-    kept.put(7, SeriesState.of(feature_set, times[:known], column[:known]))
+    buffers = SeriesBuffers(feature_set)
+    buffers.put(7, SeriesState.of(feature_set, times[:known], column[:known]))
     found, at, turn = [], known, 0
     while at < len(rows):
         part = slice(at, min(len(rows), at + sizes[turn % len(sizes)]))
         n = part.stop - part.start
-        found.append(kept.append(np.full(n, 7), times[part], column[part]))
+        found.append(buffers.append(np.full(n, 7), times[part], column[part]))
         at, turn = part.stop, turn + 1
     expected = batch(feature_set, times, column)[:, known:]
     np.testing.assert_array_equal(
         np.concatenate(found, axis=1).view(np.int64), np.ascontiguousarray(expected).view(np.int64)
     )
-    state = kept.state(7)
+    state = buffers.state(7)
     wanted = SeriesState.of(feature_set, times, column + 0.0)
     np.testing.assert_array_equal(state.times, wanted.times)
     np.testing.assert_array_equal(state.values.view(np.int64), wanted.values.view(np.int64))
@@ -63,19 +63,19 @@ def test_features_and_state_are_those_of_the_batch(feature_set, rows, known, siz
 
 def test_series_do_not_touch_each_other_and_places_grow():
     feature_set, rng = SETS[0], np.random.default_rng(1)
-    kept = KeptSeries(feature_set)
-    series = 2 * kept.room + 3
-    while kept.room < series:
-        kept.grow()
+    buffers = SeriesBuffers(feature_set)
+    series = 2 * buffers.room + 3
+    while buffers.room < series:
+        buffers.grow()
     times = START + np.arange(90) * 30 * MINUTE
     columns = rng.normal(size=(series, times.size))
     for place in range(series):
-        kept.put(place, SeriesState.empty(feature_set))
+        buffers.put(place, SeriesState.empty(feature_set))
     places = np.arange(series)
     found = [
-        kept.append(places, np.full(series, time), columns[:, n]) for n, time in enumerate(times)
+        buffers.append(places, np.full(series, time), columns[:, n]) for n, time in enumerate(times)
     ]
     for place in (0, 1, series - 1):
         mine = np.array([part[:, place] for part in found]).T
         np.testing.assert_array_equal(mine, batch(feature_set, times, columns[place]))
-    assert (kept.newest(places) == times[-1]).all()
+    assert (buffers.newest(places) == times[-1]).all()

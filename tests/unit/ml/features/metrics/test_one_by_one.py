@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.features.metrics.online import SeriesState, step
+from anomaly_platform.ml.features.metrics.series_buffers import step
+from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
 START = datetime(2026, 3, 2, 20, tzinfo=UTC)
 SETS = [

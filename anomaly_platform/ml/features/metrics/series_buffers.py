@@ -1,0 +1,189 @@
+"""Series held in memory side by side: rows are added to many of them in one pass, with features.
+
+What belongs here: the arrays, a `SeriesState` in and out of them, and one row at a time for those
+who keep a state only. The arithmetic is that of `append_kernel`; which series has which place, and
+for how long, is its holder's business.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from anomaly_platform.ml.features.metrics.batch import to_microseconds
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.features.metrics.kernels import Ints, clock_table, constants_of, step_sizes
+from anomaly_platform.ml.features.metrics.ordered import Floats
+from anomaly_platform.ml.features.metrics.series_state import SeriesState
+
+_SPARE_ROWS: Final = 48
+"""Rows that are added to a series before its oldest ones make room."""
+
+
+class _Arrays(NamedTuple):
+    """The arrays of `append_rows`, (series, …)."""
+
+    times: Ints
+    values: Floats
+    steps: Floats
+    end: Ints
+    filled: Ints
+    horizon: Ints
+    first: Ints
+    missing: Ints
+    sizes: Ints
+    ordered: Floats
+
+
+class SeriesBuffers:
+    """Look-backs of series by place. Not for two threads at the same time.
+
+    Parameters
+    ----------
+    feature_set
+        What is computed of them.
+    places
+        How many there are at first.
+    """
+
+    def __init__(self, feature_set: MetricFeatureSet, places: int = 64) -> None:
+        self._feature_set = feature_set
+        self._names = len(feature_set.names)
+        self._constants = constants_of(feature_set)
+        number, longest = len(feature_set.windows), feature_set.windows[-1]
+        rows = feature_set.capacity + 1 + _SPARE_ROWS
+        self._arrays = _Arrays._make(
+            (
+                np.empty((places, rows), dtype=np.int64),
+                *np.empty((2, places, rows)),
+                *np.zeros((3, places), dtype=np.int64),
+                *np.zeros((2, places, number), dtype=np.int64),
+                # Behind the windows: the steps within the longest.
+                np.zeros((places, number + 1), dtype=np.int64),
+                np.empty((places, number + 1, longest + 1)),
+            )
+        )
+
+    @property
+    def room(self) -> int:
+        """Places that there are."""
+        return int(self._arrays.end.size)
+
+    def grow(self) -> None:
+        """Make twice as many places."""
+        self._arrays = _Arrays(*map(doubled, self._arrays))
+
+    def put(self, place: int, state: SeriesState) -> None:
+        """Lay a series' past into a place."""
+        arrays, rows = self._arrays, state.times.size
+        arrays.times[place, :rows] = state.times
+        # 0.0 and −0.0 compare equal but differ in bits.
+        arrays.values[place, :rows] = state.values + 0.0
+        arrays.steps[place, :rows] = step_sizes(state.values)
+        arrays.end[place] = rows
+        arrays.filled[place], arrays.horizon[place] = -1, 0
+
+    def state(self, place: int) -> SeriesState:
+        """Return the state of the series in a place."""
+        arrays = self._arrays
+        end = int(arrays.end[place])
+        start = max(0, end - self._feature_set.capacity)
+        return SeriesState.of(
+            self._feature_set, arrays.times[place, start:end], arrays.values[place, start:end]
+        )
+
+    def newest(self, places: Ints) -> Ints:
+        """Return the newest row's time of each series, the least number where there is none."""
+        end = self._arrays.end[places]
+        newest: Ints = self._arrays.times[places, end - 1]
+        return np.where(end > 0, newest, np.iinfo(np.int64).min)
+
+    def append(self, places: Ints, times: Ints, values: Floats) -> Floats:
+        """Add rows, and return (features, n) of them.
+
+        Parameters
+        ----------
+        places
+            (n,) place of each row's series.
+        times, values
+            (n,) microseconds since 1970, each newer than all of its series so far; readings, NaN
+            where one is missing.
+        """
+        from anomaly_platform.ml.features.metrics.append_kernel import append_rows
+
+        out = np.empty((self._names, places.size))
+        append_rows(
+            places, times, values + 0.0, *self._arrays, *self._constants, clock_table(), out
+        )
+        return out
+
+    def features_of_next(self, place: int, time: int, value: float) -> Floats:
+        """Return (features, 1) of a row that is not added; parameters as in `append`."""
+        features = self.append(np.array([place]), np.array([time]), np.array([value]))
+        self._arrays.end[place] -= 1
+        return features
+
+
+def step(
+    feature_set: MetricFeatureSet,
+    state: SeriesState,
+    event_time: datetime | int,
+    value: float | None,
+) -> tuple[Floats, SeriesState]:
+    """Return the features of one reading and the state after it; neither argument is changed.
+
+    A late reading gets its features as of its place in time, from the rows that the state still
+    holds: right as long as the state reaches back far enough, provisional otherwise (the batch's
+    are final). It takes its place in the state if it is not older than all of a full one. A reading
+    at a time that the state already holds gets its features, and the state keeps the first one, as
+    ingestion does.
+
+    Parameters
+    ----------
+    feature_set
+        What to compute.
+    state
+        The series' past.
+    event_time
+        With a time zone, or microseconds since 1970.
+    value
+        The reading; None for a missing one.
+
+    Returns
+    -------
+    features
+        (features,) in the order of `feature_set.names`, NaN where one does not exist.
+    state
+        The state to keep.
+
+    Raises
+    ------
+    ValueError
+        When the state belongs to another feature set, or the value is not finite.
+    """
+    if state.feature_version != feature_set.version:
+        raise ValueError(
+            f"the state was kept for features {state.feature_version}, not {feature_set.version}"
+        )
+    if value is not None and not np.isfinite(value):
+        raise ValueError(f"value must be finite or None, not {value}")
+    now = event_time if isinstance(event_time, int) else to_microseconds(event_time)
+    reading = np.nan if value is None else float(value)
+    place = int(state.times.searchsorted(now))
+    buffers = SeriesBuffers(feature_set, 1)
+    buffers.put(0, SeriesState(state.feature_version, state.times[:place], state.values[:place]))
+    features = buffers.append(np.zeros(1, np.int64), np.array([now]), np.array([reading]))[:, 0]
+    if place < state.times.size and state.times[place] == now:
+        return features, state
+    times, values = np.insert(state.times, place, now), np.insert(state.values, place, reading)
+    return features, SeriesState.of(feature_set, times, values)
+
+
+def doubled(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a copy with as much room again at the end of the first axis."""
+    larger = np.empty((2 * array.shape[0], *array.shape[1:]), dtype=array.dtype)
+    larger[: array.shape[0]] = array
+    return larger

@@ -1,0 +1,88 @@
+"""A series' past as it is stored: the rows that a later reading may still look back on, as bytes.
+
+What belongs here: which rows these are, and their format. Features of further rows come from
+`series_buffers`.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.features.metrics.kernels import Ints
+from anomaly_platform.ml.features.metrics.ordered import Floats
+
+_MAGIC = b"AFS"
+_VERSION = 1
+_HEADER = struct.Struct("<3sB12sI")
+
+
+@dataclass(frozen=True)
+class SeriesState:
+    """The rows of one series that features still need, oldest first.
+
+    Attributes
+    ----------
+    feature_version
+        `MetricFeatureSet.version` of the set it was kept for.
+    times
+        (rows,) microseconds since 1970, strictly ascending.
+    values
+        (rows,) readings, NaN where one is missing.
+    """
+
+    feature_version: str
+    times: Ints
+    values: Floats
+
+    @classmethod
+    def empty(cls, feature_set: MetricFeatureSet) -> SeriesState:
+        """Return the state of a series that has no past."""
+        return cls(feature_set.version, np.empty(0, dtype=np.int64), np.empty(0))
+
+    @classmethod
+    def of(cls, feature_set: MetricFeatureSet, times: Ints, values: Floats) -> SeriesState:
+        """Return the state after the given rows, which ascend in time."""
+        capacity, lookback, version = _bounds(feature_set)
+        keep = max(0, times.size - capacity)
+        if times.size and times[keep] <= times[-1] - lookback:
+            keep = int(times.searchsorted(times[-1] - lookback, side="right"))
+        return cls(version, times[keep:].copy(), values[keep:].copy())
+
+    def to_bytes(self) -> bytes:
+        """Return the state as little-endian bytes behind a versioned header."""
+        header = _HEADER.pack(_MAGIC, _VERSION, self.feature_version.encode(), self.times.size)
+        return header + self.times.astype("<i8").tobytes() + self.values.astype("<f8").tobytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> SeriesState:
+        """Return the state that `to_bytes` wrote.
+
+        Raises
+        ------
+        ValueError
+            When the bytes are no state, of another version, or cut short.
+        """
+        if len(data) < _HEADER.size:
+            raise ValueError("series state is cut short")
+        magic, version, feature_version, rows = _HEADER.unpack_from(data)
+        if magic != _MAGIC:
+            raise ValueError("these bytes are no series state")
+        if version != _VERSION:
+            raise ValueError(f"series state has version {version}, not {_VERSION}")
+        if len(data) != _HEADER.size + 16 * rows:
+            raise ValueError("series state is cut short")
+        times = np.frombuffer(data, dtype="<i8", count=rows, offset=_HEADER.size)
+        values = np.frombuffer(data, dtype="<f8", offset=_HEADER.size + 8 * rows)
+        return cls(feature_version.decode(), times.astype(np.int64), values.astype(np.float64))
+
+
+@lru_cache(maxsize=64)
+def _bounds(feature_set: MetricFeatureSet) -> tuple[int, int, str]:
+    """Return rows and microseconds that a state reaches back, and the features' version."""
+    lookback = round(feature_set.lookback.total_seconds() * 1e6)
+    return feature_set.capacity, lookback, feature_set.version
