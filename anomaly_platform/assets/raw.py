@@ -32,8 +32,8 @@ from anomaly_platform.storage.lake.landing import LandedFile
 from anomaly_platform.streams import MetricStream, Stream
 
 if TYPE_CHECKING:
+    from anomaly_platform.ingest.layout.context import LayoutContext
     from anomaly_platform.ingest.layout.mapping import ColumnMapping
-    from anomaly_platform.ingest.layout.metrics import LayoutContext
 
 _BATCH_ROWS = 250_000
 #: Rows that are sorted together. The more, the fewer row groups hold rows of a given bucket, and a
@@ -203,7 +203,7 @@ def layout_context(
     platform: Platform, stream: Stream, name: str, mapping: "ColumnMapping", now: datetime
 ) -> "LayoutContext":
     """Return everything besides its columns that decides how a file of the stream is understood."""
-    from anomaly_platform.ingest.layout.metrics import LayoutContext
+    from anomaly_platform.ingest.layout.context import LayoutContext
 
     return LayoutContext(
         name=name,

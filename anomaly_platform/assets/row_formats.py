@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import pandera.polars as pa
 
-    from anomaly_platform.ingest.layout.metrics import Layout, LayoutContext
-    from anomaly_platform.ingest.validation.metrics import ValidatedDay
+    from anomaly_platform.ingest.layout.context import Layout, LayoutContext
+    from anomaly_platform.ingest.validation.day import ValidatedDay
 
 #: How all scans of a stream are called where others have an entity and a metric.
 ALL_SCANS = ("*", "scans")
@@ -112,14 +112,14 @@ def row_format(stream: Stream) -> RowFormat:
 
 def _metrics() -> RowFormat:
     from anomaly_platform.ingest.layout.mapping import METRIC_FIELDS
-    from anomaly_platform.ingest.layout.metrics import RAW_METRIC_ROWS, file_layout, read_raw_rows
+    from anomaly_platform.ingest.layout.metrics import METRIC_READER
     from anomaly_platform.ingest.validation.metrics import validate_metrics
 
     return RowFormat(
-        raw_schema=RAW_METRIC_ROWS,
+        raw_schema=METRIC_READER.schema,
         fields=METRIC_FIELDS,
-        layout=file_layout,
-        read=read_raw_rows,
+        layout=METRIC_READER.layout,
+        read=METRIC_READER.read,
         validate=validate_metrics,
         schema=_metric_schema,
         key=("entity", "metric", "event_time"),
@@ -131,18 +131,14 @@ def _metrics() -> RowFormat:
 
 def _scans() -> RowFormat:
     from anomaly_platform.ingest.layout.mapping import SCAN_FIELDS
-    from anomaly_platform.ingest.layout.scans import (
-        RAW_SCAN_ROWS,
-        read_raw_scans,
-        scan_file_layout,
-    )
+    from anomaly_platform.ingest.layout.scans import SCAN_READER
     from anomaly_platform.ingest.validation.scans import SCAN_KEY, validate_scans
 
     return RowFormat(
-        raw_schema=RAW_SCAN_ROWS,
+        raw_schema=SCAN_READER.schema,
         fields=SCAN_FIELDS,
-        layout=scan_file_layout,
-        read=read_raw_scans,
+        layout=SCAN_READER.layout,
+        read=SCAN_READER.read,
         validate=validate_scans,
         schema=_scan_schema,
         key=SCAN_KEY,

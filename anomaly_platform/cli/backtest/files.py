@@ -14,8 +14,9 @@ from anomaly_platform.ingest.event_days import parse_event_time
 from anomaly_platform.ingest.files.batches import is_unnamed
 from anomaly_platform.ingest.files.readers import read_raw
 from anomaly_platform.ingest.files.sources import UnreadableFile
+from anomaly_platform.ingest.layout.context import Layout, LayoutContext
 from anomaly_platform.ingest.layout.mapping import ColumnMapping, MappingError, listed, plain
-from anomaly_platform.ingest.layout.metrics import Layout, LayoutContext, resolve_layout
+from anomaly_platform.ingest.layout.metrics import resolve_layout
 
 TIME = "__time"
 

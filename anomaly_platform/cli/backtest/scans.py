@@ -134,9 +134,9 @@ def read_scans(file: Path) -> Scans:
     FileNotFoundError
         When it is not there.
     """
+    from anomaly_platform.ingest.layout.context import LayoutContext
     from anomaly_platform.ingest.layout.mapping import SCAN_FIELDS
-    from anomaly_platform.ingest.layout.metrics import LayoutContext
-    from anomaly_platform.ingest.layout.scans import RAW_SCAN_ROWS, read_raw_scans
+    from anomaly_platform.ingest.layout.scans import SCAN_READER
     from anomaly_platform.ingest.rejects import no_rejects
     from anomaly_platform.ingest.validation.scans import validate_scans
 
@@ -144,8 +144,8 @@ def read_scans(file: Path) -> Scans:
         raise FileNotFoundError(f"there is no file {file}")
     now = datetime.now(UTC)
     context = LayoutContext(name=file.name, now=now, fields=SCAN_FIELDS, start=_START)
-    raw, refused, duplicates = [pl.DataFrame(schema=RAW_SCAN_ROWS)], [no_rejects()], 0
-    for rows, rejects in read_raw_scans(file, context):
+    raw, refused, duplicates = [pl.DataFrame(schema=SCAN_READER.schema)], [no_rejects()], 0
+    for rows, rejects in SCAN_READER.read(file, context):
         raw.append(rows)
         refused.append(rejects)
     together = pl.concat(raw).with_columns(batch_seq=pl.lit(1, pl.Int64))

@@ -9,31 +9,26 @@ entity and a label, and every other column is a metric of its own. Rows without 
 own belong to the constant that is set, else to the file's name without suffixes.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final
 
 import polars as pl
 
 from anomaly_platform.ingest.bucketing import bucket_of
-from anomaly_platform.ingest.event_days import (
-    EVENT_TIME,
-    FUTURE_ALLOWANCE,
-    parse_event_time,
-    refuse_event_time,
-)
+from anomaly_platform.ingest.event_days import EVENT_TIME
 from anomaly_platform.ingest.files.batches import RawBatch, is_unnamed
-from anomaly_platform.ingest.files.readers import FileSource, ReadLimits, file_stem, read_raw
-from anomaly_platform.ingest.layout.mapping import (
-    METRIC_FIELDS,
-    ColumnMapping,
-    Fields,
-    MappingError,
-    listed,
-    plain,
+from anomaly_platform.ingest.files.readers import file_stem
+from anomaly_platform.ingest.layout.context import (
+    Assignment,
+    Layout,
+    LayoutContext,
+    RowReader,
+    assign_columns,
+    split_refused,
+    texts_of,
+    with_times,
 )
-from anomaly_platform.ingest.rejects import REJECTS, raw_column
+from anomaly_platform.ingest.layout.mapping import MappingError, listed
 
 RAW_METRIC_ROWS: Final = pl.Schema(
     {
@@ -52,134 +47,6 @@ RAW_METRIC_ROWS: Final = pl.Schema(
     }
 )
 """Long raw rows of metric streams; ``event_time`` and ``event_date`` (UTC) are never null."""
-
-
-@dataclass(frozen=True)
-class LayoutContext:
-    """Everything besides its columns that decides how a file is understood.
-
-    Parameters
-    ----------
-    name
-        The file's name.
-    now
-        The present, with a time zone.
-    mapping
-        What the user says about the columns.
-    fields
-        The stream's fields and the names of their columns.
-    timezone
-        Where the stream's times without a zone are at home, unless the mapping says otherwise.
-    start
-        The first instant that the stream takes.
-    future_allowance
-        How far ahead of `now` an event may lie.
-    ignored
-        Columns that the stream has no use for, where a file has them.
-    """
-
-    name: str
-    now: datetime
-    mapping: ColumnMapping = field(default_factory=ColumnMapping)
-    fields: Fields = field(default_factory=lambda: METRIC_FIELDS)
-    timezone: str = "UTC"
-    start: datetime = datetime(2010, 1, 1, tzinfo=UTC)
-    future_allowance: timedelta = FUTURE_ALLOWANCE
-    ignored: tuple[str, ...] = ()
-
-    @property
-    def zone(self) -> str:
-        """The time zone of times that do not say theirs."""
-        return self.mapping.timezone or self.timezone
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the columns of one file are understood.
-
-    Parameters
-    ----------
-    wide
-        Whether each unassigned column is a metric.
-    columns
-        Field → column.
-    constants
-        Field → the same text for every row.
-    ignored
-        Columns that are not used, for the report.
-    entity_from_name
-        The entity where neither column nor constant gives it; None where one does.
-    """
-
-    wide: bool
-    columns: dict[str, str]
-    constants: dict[str, str]
-    ignored: tuple[str, ...]
-    entity_from_name: str | None
-
-    def metric_columns(self, columns: Sequence[str]) -> list[str]:
-        """Return the columns of a batch that are metrics of a wide file."""
-        taken = {*self.columns.values(), *self.ignored}
-        return [name for name in columns if name not in taken]
-
-
-class Assignment(NamedTuple):
-    """Which column or constant each field has, before it is known what the rest means.
-
-    Parameters
-    ----------
-    columns
-        Field → column.
-    constants
-        Field → text.
-    left_out
-        Columns that the user ignores, or that have a known name of a field that has a column or
-        constant already.
-    """
-
-    columns: dict[str, str]
-    constants: dict[str, str]
-    left_out: list[str]
-
-
-def assign_columns(columns: Sequence[str], context: LayoutContext) -> Assignment:
-    """Find the column of each field by mapping and by known names.
-
-    Raises
-    ------
-    MappingError
-        When the mapping names a column that the file does not have, or contradicts itself.
-    """
-    mapping = context.mapping
-    by_field, constants = mapping.resolve(context.fields)
-    missing = [name for name in (*mapping.columns, *mapping.ignore) if name not in columns]
-    if missing:
-        raise MappingError(
-            f"the file has no column {missing[0]!r}; its columns are {listed(columns)}"
-        )
-    unwanted = {plain(name) for name in context.ignored}
-    left_out = list(mapping.ignore)
-    left_out += [
-        name
-        for name in columns
-        if plain(name) in unwanted and name not in mapping.columns and name not in left_out
-    ]
-    free = {
-        plain(name): name
-        for name in reversed(columns)
-        if name not in mapping.columns and name not in left_out and plain(name)
-    }
-    for target, names in context.fields.items():
-        for known in names:
-            column = free.get(plain(known))
-            if column is None:
-                continue
-            if target in by_field or target in constants:
-                left_out.append(column)
-            else:
-                by_field[target] = column
-            del free[plain(known)]
-    return Assignment(by_field, constants, left_out)
 
 
 def resolve_layout(columns: Sequence[str], context: LayoutContext) -> Layout:
@@ -277,57 +144,21 @@ def to_raw_rows(
         start, or lies in the future. In a wide file a row with such a time gives a reject for each
         of its readings. A key that a JSON record does not have is no reading.
     """
-    rows = _with_times(batch, layout, context)
+    rows = _entities(batch, layout, context)
     long = _unpivot(rows, batch, layout) if layout.wide else rows.with_columns(column=pl.lit(""))
     if context.mapping.decimal == ",":
         long = long.with_columns(pl.col("value_text").str.replace(",", ".", literal=True))
-    refused = long.filter(pl.col("reason").is_not_null())
-    rejects = refused.select(
-        "row_number",
-        "column",
-        field=pl.lit("event_time"),
-        reason="reason",
-        raw=raw_column(refused, ("event_time_text", "entity", "metric", "value_text")),
-    ).match_to_schema(REJECTS)
-    good = long.filter(pl.col("reason").is_null()).select(RAW_METRIC_ROWS.names())
-    return good.cast(RAW_METRIC_ROWS), pl.concat([batch.rejects, rejects])
+    shown = ("event_time_text", "entity", "metric", "value_text")
+    return split_refused(long, batch, RAW_METRIC_ROWS, shown)
 
 
-def read_raw_rows(
-    source: FileSource,
-    context: LayoutContext,
-    *,
-    batch_rows: int = 250_000,
-    limits: ReadLimits | None = None,
-) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Yield the raw rows and rejects of a whole file; `read_raw`'s protocol applies."""
-    layout: Layout | None = None
-    for batch in read_raw(source, context.name, batch_rows=batch_rows, limits=limits):
-        if not batch.frame.width:  # JSON without a single good record so far
-            yield pl.DataFrame(schema=RAW_METRIC_ROWS), batch.rejects
-            continue
-        layout = layout or resolve_layout(batch.frame.columns, context)
-        yield to_raw_rows(batch, layout, context)
+METRIC_READER: Final = RowReader(RAW_METRIC_ROWS, resolve_layout, to_raw_rows)
+"""How files of metric streams are read."""
 
 
-def file_layout(
-    source: FileSource, context: LayoutContext, *, limits: ReadLimits | None = None
-) -> Layout:
-    """Return the layout of a file, from its first rows."""
-    batches = read_raw(source, context.name, batch_rows=10_000, limits=limits)
-    return resolve_layout(next(iter(batches)).frame.columns, context)
-
-
-def _with_times(batch: RawBatch, layout: Layout, context: LayoutContext) -> pl.DataFrame:
-    """Give every source row its fields, its time, its day, or the reason why it has none."""
-    frame = batch.frame
-    nothing = pl.lit(None, dtype=pl.String)
-
-    def texts(name: str) -> pl.Expr:
-        column = layout.columns.get(name)
-        if column is not None:
-            return pl.col(column) if column in frame.columns else nothing
-        return pl.lit(layout.constants.get(name), dtype=pl.String)
+def _entities(batch: RawBatch, layout: Layout, context: LayoutContext) -> pl.DataFrame:
+    """Give every source row its fields, its time, its day and its bucket."""
+    texts = texts_of(batch, layout)
 
     def name_of(name: str) -> pl.Expr:
         return texts(name).str.strip_chars().str.normalize("NFC")
@@ -335,7 +166,7 @@ def _with_times(batch: RawBatch, layout: Layout, context: LayoutContext) -> pl.D
     entity = name_of("entity")
     if layout.entity_from_name is not None:
         entity = pl.lit(layout.entity_from_name)
-    rows = frame.select(
+    rows = batch.frame.select(
         batch.row_numbers.alias("row_number"),
         entity=entity,
         metric=name_of("metric"),
@@ -345,16 +176,7 @@ def _with_times(batch: RawBatch, layout: Layout, context: LayoutContext) -> pl.D
         metadata_text=texts("metadata"),
         label_text=texts("label"),
     )
-    times = parse_event_time(rows["event_time_text"], context.zone)
-    reasons = refuse_event_time(
-        times, start=context.start, now=context.now, future_allowance=context.future_allowance
-    )
-    return rows.with_columns(
-        times.alias("event_time"),
-        times.dt.date().alias("event_date"),
-        reasons,
-        bucket_of(rows["entity"]),
-    )
+    return with_times(rows, context).with_columns(bucket_of(rows["entity"]))
 
 
 def _unpivot(rows: pl.DataFrame, batch: RawBatch, layout: Layout) -> pl.DataFrame:

@@ -4,18 +4,24 @@ Here belongs what the columns of a file of scans mean. A row is a scan; columns 
 a scan are left out and listed in the layout. Cells are not judged here, except for the time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import polars as pl
 
 from anomaly_platform.ingest.bucketing import bucket_of
-from anomaly_platform.ingest.event_days import EVENT_TIME, parse_event_time, refuse_event_time
+from anomaly_platform.ingest.event_days import EVENT_TIME
 from anomaly_platform.ingest.files.batches import RawBatch
-from anomaly_platform.ingest.files.readers import FileSource, ReadLimits, read_raw
+from anomaly_platform.ingest.layout.context import (
+    Layout,
+    LayoutContext,
+    RowReader,
+    assign_columns,
+    split_refused,
+    texts_of,
+    with_times,
+)
 from anomaly_platform.ingest.layout.mapping import MappingError, listed
-from anomaly_platform.ingest.layout.metrics import Layout, LayoutContext, assign_columns
-from anomaly_platform.ingest.rejects import REJECTS, raw_column
 
 SCAN_TEXTS: Final = (
     "event_id",
@@ -98,66 +104,22 @@ def to_raw_scans(
         Raw scans (`RAW_SCAN_ROWS`) and rejects (`rejects.REJECTS`): rows that the reader refused,
         and rows without a time, or with one that is outside the range of the stream.
     """
-    frame = batch.frame
-
-    def texts(name: str) -> pl.Expr:
-        column = layout.columns.get(name)
-        if column is not None:
-            missing = pl.lit(None, dtype=pl.String)
-            return pl.col(column) if column in frame.columns else missing
-        return pl.lit(layout.constants.get(name), dtype=pl.String)
-
-    rows = frame.select(
+    texts = texts_of(batch, layout)
+    rows = batch.frame.select(
         batch.row_numbers.alias("row_number"),
         pl.lit("").alias("column"),
         texts("event_time").alias("event_time_text"),
         *(texts(name).alias(f"{name}_text") for name in SCAN_TEXTS),
     )
-    times = parse_event_time(rows["event_time_text"], context.zone)
-    reasons = refuse_event_time(
-        times, start=context.start, now=context.now, future_allowance=context.future_allowance
-    )
-    missing_time = rows["event_time_text"].str.strip_chars().fill_null("") == ""
-    if missing_time.any():
-        reasons = reasons.set(missing_time, "the time is missing")
-    rows = rows.with_columns(
-        times.alias("event_time"),
-        times.dt.date().alias("event_date"),
-        reasons.alias("reason"),
+    missing_time = pl.col("event_time_text").str.strip_chars().fill_null("") == ""
+    said = pl.when(missing_time).then(pl.lit("the time is missing")).otherwise("reason")
+    rows = with_times(rows, context).with_columns(
+        said.alias("reason"),
         bucket_of(rows["epc_code_text"].str.strip_chars().str.normalize("NFC")),
     )
-    refused = rows.filter(pl.col("reason").is_not_null())
-    rejects = refused.select(
-        "row_number",
-        "column",
-        field=pl.lit("event_time"),
-        reason="reason",
-        raw=raw_column(refused, ("event_time_text", *(f"{name}_text" for name in SCAN_TEXTS))),
-    ).match_to_schema(REJECTS)
-    good = rows.filter(pl.col("reason").is_null()).select(RAW_SCAN_ROWS.names())
-    return good.cast(RAW_SCAN_ROWS), pl.concat([batch.rejects, rejects])
+    shown = ("event_time_text", *(f"{name}_text" for name in SCAN_TEXTS))
+    return split_refused(rows, batch, RAW_SCAN_ROWS, shown)
 
 
-def read_raw_scans(
-    source: FileSource,
-    context: LayoutContext,
-    *,
-    batch_rows: int = 250_000,
-    limits: ReadLimits | None = None,
-) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Yield the raw scans and rejects of a whole file; `read_raw`'s protocol applies."""
-    layout: Layout | None = None
-    for batch in read_raw(source, context.name, batch_rows=batch_rows, limits=limits):
-        if not batch.frame.width:  # JSON without a single good record so far
-            yield pl.DataFrame(schema=RAW_SCAN_ROWS), batch.rejects
-            continue
-        layout = layout or resolve_scan_layout(batch.frame.columns, context)
-        yield to_raw_scans(batch, layout, context)
-
-
-def scan_file_layout(
-    source: FileSource, context: LayoutContext, *, limits: ReadLimits | None = None
-) -> Layout:
-    """Return the layout of a file of scans, from its first rows."""
-    batches = read_raw(source, context.name, batch_rows=10_000, limits=limits)
-    return resolve_scan_layout(next(iter(batches)).frame.columns, context)
+SCAN_READER: Final = RowReader(RAW_SCAN_ROWS, resolve_scan_layout, to_raw_scans)
+"""How files of scans are read."""

@@ -15,36 +15,12 @@ from typing import Final
 
 import polars as pl
 
-from anomaly_platform.ingest.bucketing import bucket_of
 from anomaly_platform.ingest.cells import Cells, read_labels, read_names
 from anomaly_platform.ingest.event_days import FUTURE_ALLOWANCE
 from anomaly_platform.ingest.layout.scans import SCAN_TEXTS
-from anomaly_platform.ingest.validation.duplicates import settle_duplicates
-from anomaly_platform.ingest.validation.metrics import (
-    ValidatedDay,
-    conflict_rejects,
-    split_by_reason,
-    time_reasons,
-    with_event_ids,
-)
+from anomaly_platform.ingest.validation.day import ValidatedDay, settle_day, time_reasons
 
 SCAN_KEY: Final = ("epc_code", "event_time", "location_id", "business_step", "event_type")
-SCAN_COLUMNS: Final = (
-    "bucket",
-    "epc_code",
-    "event_time",
-    "location_id",
-    "business_step",
-    "event_type",
-    "event_id",
-    "file_id",
-    "scan_location",
-    "operator_id",
-    "device_id",
-    "product_name",
-    "label",
-    "anomaly_kind",
-)
 
 _PAYLOAD: Final = (
     "scan_location",
@@ -91,6 +67,8 @@ def validate_scans(
     pandera.errors.SchemaErrors
         When the result breaks its schema: a mistake in this module, not in the input.
     """
+    from anomaly_platform.ingest.validation.schemas import SCAN_EVENTS
+
     reasons = time_reasons(rows, day, start=start, now=now, future_allowance=future_allowance)
     columns = {
         "epc_code": read_names(rows["epc_code_text"], "the EPC code"),
@@ -100,14 +78,6 @@ def validate_scans(
     for name in SCAN_TEXTS:
         if name not in columns:
             columns[name] = read_names(rows[f"{name}_text"], f"the {name}", required=False)
-    events, refused = split_by_reason(rows, columns, _TEXTS)
-    winners, conflicts, duplicates = settle_duplicates(events, SCAN_KEY, _PAYLOAD)
-    frame = with_event_ids(winners, [name for name in SCAN_KEY if name != "event_time"])
-    frame = frame.with_columns(bucket_of(frame["epc_code"])).select(SCAN_COLUMNS)
-    frame = frame.sort("bucket", *SCAN_KEY)
-    rejects = pl.concat([refused, conflict_rejects(conflicts, _TEXTS)])
-
-    from anomaly_platform.ingest.validation.schemas import SCAN_EVENTS
-
-    SCAN_EVENTS.validate(frame, lazy=True)
-    return ValidatedDay(frame, rejects.sort("batch_seq", "row_number", "column"), duplicates)
+    return settle_day(
+        rows, columns, key=SCAN_KEY, payload=_PAYLOAD, texts=_TEXTS, schema=SCAN_EVENTS
+    )

@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 from anomaly_platform.ingest.files.readers import RawBatch, ReadLimits, read_raw
+from anomaly_platform.ingest.layout.context import LayoutContext
 from anomaly_platform.ingest.layout.mapping import ColumnMapping
-from anomaly_platform.ingest.layout.metrics import RAW_METRIC_ROWS, LayoutContext, read_raw_rows
+from anomaly_platform.ingest.layout.metrics import METRIC_READER, RAW_METRIC_ROWS
 from anomaly_platform.ingest.validation.metrics import validate_metrics
 
 START = datetime(2010, 1, 1, tzinfo=UTC)
@@ -38,7 +39,7 @@ class Outcome:
 def ingest_bytes(content: bytes, name: str, mapping: ColumnMapping | None = None) -> Outcome:
     """Take a file all the way to validated days."""
     context = LayoutContext(name, NOW, mapping or ColumnMapping(), start=START)
-    parts = list(read_raw_rows(io.BytesIO(content), context, limits=SMALL_LIMITS))
+    parts = list(METRIC_READER.read(io.BytesIO(content), context, limits=SMALL_LIMITS))
     rows = pl.concat([rows for rows, _ in parts]).with_columns(batch_seq=pl.lit(1, pl.Int64))
     rejects = pl.concat([rejects for _, rejects in parts])
     frames = []

@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from anomaly_platform.ingest.bucketing import bucket
+from anomaly_platform.ingest.layout.context import LayoutContext
 from anomaly_platform.ingest.layout.mapping import SCAN_FIELDS, ColumnMapping, MappingError
-from anomaly_platform.ingest.layout.metrics import LayoutContext
 from anomaly_platform.ingest.layout.scans import (
     RAW_SCAN_ROWS,
-    read_raw_scans,
+    SCAN_READER,
     resolve_scan_layout,
 )
-from anomaly_platform.ingest.validation.scans import SCAN_COLUMNS, validate_scans
+from anomaly_platform.ingest.validation.scans import validate_scans
+from anomaly_platform.ingest.validation.schemas import SCAN_EVENTS
 
 START = datetime(2010, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -35,7 +36,7 @@ CONTEXT = LayoutContext("scans.json", NOW, fields=SCAN_FIELDS)
 
 def raw(*scans: object, **beside: object) -> tuple[pl.DataFrame, pl.DataFrame]:
     content = json.dumps({**beside, "data": list(scans)}).encode()
-    parts = list(read_raw_scans(io.BytesIO(content), CONTEXT))
+    parts = list(SCAN_READER.read(io.BytesIO(content), CONTEXT))
     return pl.concat([rows for rows, _ in parts]), pl.concat([rejects for _, rejects in parts])
 
 
@@ -50,7 +51,7 @@ def test_a_request_becomes_scans():
     assert rows.schema == RAW_SCAN_ROWS
     assert rejects.is_empty()
     outcome = validate(rows)
-    assert outcome.frame.columns == list(SCAN_COLUMNS)
+    assert outcome.frame.columns == list(SCAN_EVENTS.columns)
     scan = outcome.frame.row(0, named=True)
     assert (scan["event_id"], scan["file_id"], scan["bucket"]) == ("17", "7", bucket(EPC))
     assert scan["event_time"] == datetime(2025, 1, 1, 10, tzinfo=UTC)
@@ -61,7 +62,7 @@ def test_scans_come_as_csv_too():
     content = "epc;when;location_id;colour\n" + EPC + ";2025-01-01T10:00:00Z;HUB-1;red\n"
     mapping = ColumnMapping.parse(["when=event_time"], ["device_id=gate-3"])
     context = LayoutContext("scans.csv", NOW, mapping, fields=SCAN_FIELDS)
-    ((rows, _),) = read_raw_scans(io.BytesIO(content.encode()), context)
+    ((rows, _),) = SCAN_READER.read(io.BytesIO(content.encode()), context)
     scan = validate(rows).frame.row(0, named=True)
     assert (scan["epc_code"], scan["location_id"], scan["device_id"]) == (EPC, "HUB-1", "gate-3")
     layout = resolve_scan_layout(["epc", "when", "location_id", "colour"], context)

@@ -6,12 +6,11 @@ import polars as pl
 import pytest
 
 from anomaly_platform.ingest.bucketing import bucket
+from anomaly_platform.ingest.layout.context import LayoutContext
 from anomaly_platform.ingest.layout.mapping import ColumnMapping, MappingError
 from anomaly_platform.ingest.layout.metrics import (
+    METRIC_READER,
     RAW_METRIC_ROWS,
-    LayoutContext,
-    file_layout,
-    read_raw_rows,
     resolve_layout,
 )
 
@@ -25,7 +24,7 @@ def context(name: str = "pump-7.csv.gz", **mapping: object) -> LayoutContext:
 
 def rows_of(content: bytes | str, name: str = "pump-7.csv.gz", **mapping: object):
     data = content.encode() if isinstance(content, str) else content
-    parts = list(read_raw_rows(io.BytesIO(data), context(name, **mapping)))
+    parts = list(METRIC_READER.read(io.BytesIO(data), context(name, **mapping)))
     return pl.concat([rows for rows, _ in parts]), pl.concat([rejects for _, rejects in parts])
 
 
@@ -59,7 +58,7 @@ def test_long_files_ignore_what_is_unknown():
     assert rows.select("entity", "metric", "value_text", "column").rows() == [
         ("fan", "speed", "1", "")
     ]
-    layout = file_layout(io.BytesIO(content.encode()), context())
+    layout = METRIC_READER.layout(io.BytesIO(content.encode()), context())
     assert not layout.wide
     assert layout.ignored == ("unit",)
     assert layout.entity_from_name is None
@@ -154,7 +153,7 @@ def test_what_cannot_be_understood_names_the_columns(columns, mapping, complaint
     ],
 )
 def test_real_files_come_through_to_the_reading(file, metrics, readings):
-    parts = list(read_raw_rows(DATA / file, context(file)))
+    parts = list(METRIC_READER.read(DATA / file, context(file)))
     rows = pl.concat([rows for rows, _ in parts])
     assert rows["metric"].n_unique() == metrics
     assert rows.height == readings

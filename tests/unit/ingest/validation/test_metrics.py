@@ -9,7 +9,7 @@ from polars.testing import assert_frame_equal
 
 from anomaly_platform.ingest.bucketing import bucket
 from anomaly_platform.ingest.identity import derived_ids
-from anomaly_platform.ingest.validation.metrics import METRIC_COLUMNS, validate_metrics
+from anomaly_platform.ingest.validation.metrics import validate_metrics
 from anomaly_platform.ingest.validation.schemas import METRIC_EVENTS
 
 START = datetime(2010, 1, 1, tzinfo=UTC)
@@ -149,7 +149,7 @@ def test_a_row_of_another_day_is_refused(raw_rows):
 
 def test_a_day_without_rows_has_the_shape_of_a_day(raw_rows):
     outcome = validate(raw_rows([]))
-    assert outcome.frame.columns == list(METRIC_COLUMNS)
+    assert outcome.frame.columns == list(METRIC_EVENTS.columns)
     assert outcome.frame.height == outcome.rejects.height == outcome.duplicates == 0
 
 
