@@ -69,7 +69,7 @@ def build_defs(
     upkeep, daily_upkeep = build_upkeep()
     return Definitions(
         assets=[asset for stream in streams for asset in build_assets(stream, platform)],
-        asset_checks=[check for stream in streams for check in build_checks(stream)],
+        asset_checks=[check for stream in streams for check in build_checks(stream, platform)],
         sensors=[
             *(
                 sensor

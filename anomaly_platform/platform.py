@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.lake.landing import Landing
@@ -19,6 +19,8 @@ from anomaly_platform.streams.user_defined import (
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online.readings import ReadingRules
+    from anomaly_platform.kinds.base import StreamKind
+    from anomaly_platform.kinds.parts import Parts
     from anomaly_platform.notifications.outbox import Outbox
     from anomaly_platform.registry.champions import ModelSets
     from anomaly_platform.registry.mlflow.model_registry import MlflowMirror
@@ -149,6 +151,36 @@ class Platform:
             VersionPages(
                 parts.bundles, parts.partitions, self.lake, self.stream, self.threshold_of
             ),
+        )
+
+    def kind(self, stream: Stream) -> StreamKind[Any]:
+        """Return what differs between kinds of streams, for this one; it opens nothing yet."""
+        from anomaly_platform.kinds.table import kind_of
+
+        return kind_of(stream, partial(self._parts_of, stream))
+
+    def _parts_of(self, stream: Stream) -> Parts:
+        from anomaly_platform.kinds.parts import Parts
+
+        warehouse, settings = self.warehouse, self.settings
+        return Parts(
+            lake=self.lake,
+            partitions=warehouse.partitions,
+            series=warehouse.series,
+            bundles=warehouse.bundles,
+            labels=warehouse.labels,
+            drift=warehouse.drift,
+            scores=warehouse.scores,
+            scan_scores=warehouse.scan_scores,
+            outbox=self.outbox,
+            home=settings.home,
+            reference=self.reference_folder(stream),
+            start=self.start_of(stream),
+            alpha=self.alpha_of(stream),
+            threshold=self.threshold_of(stream),
+            seed=settings.seed,
+            min_training_samples=settings.min_training_samples,
+            contamination=settings.contamination,
         )
 
     def start_of(self, stream: Stream) -> date:

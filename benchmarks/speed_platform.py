@@ -22,15 +22,13 @@ import polars as pl
 import psycopg
 from speed_table import peak_memory, seconds
 
-from anomaly_platform.assets.champion import judge_challengers
 from anomaly_platform.assets.features import features_of_day
-from anomaly_platform.assets.models import train
 from anomaly_platform.assets.monitoring import stats_of_day
 from anomaly_platform.assets.raw import ingest_files
-from anomaly_platform.assets.scored import current_scorer, score_day
-from anomaly_platform.assets.series_drift import fleet_reference
+from anomaly_platform.assets.scored import score_day
 from anomaly_platform.assets.validated import validate_day
-from anomaly_platform.platform import Platform
+from anomaly_platform.kinds.base import TrainingOrder
+from anomaly_platform.platform import DETECTOR, Platform
 from anomaly_platform.settings import get_settings
 from anomaly_platform.streams import EMS
 
@@ -82,13 +80,13 @@ def run_stage(platform: Platform, stage: str, day: date) -> object:
     if stage == "features":
         return features_of_day(platform, EMS, day)
     if stage == "scored":
-        version, scorer = current_scorer(platform, EMS)
-        return score_day(platform, EMS, day, version, scorer, np.zeros(50, dtype=np.int64))
+        scorer = platform.kind(EMS).scorer()
+        return score_day(platform, EMS, day, scorer, np.zeros(50, dtype=np.int64))
     if stage == "monitoring":
-        return stats_of_day(platform, EMS, day, fleet_reference(platform, EMS))
+        return stats_of_day(platform, EMS, day, platform.kind(EMS).monitor())
     if stage == "training":
-        train(platform, EMS)
-        return list(judge_challengers(platform, EMS))
+        platform.kind(EMS).train(DETECTOR, TrainingOrder())
+        return list(platform.kind(EMS).judge())
     raise ValueError(stage)
 
 

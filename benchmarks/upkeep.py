@@ -20,8 +20,12 @@ import numpy as np
 import polars as pl
 from speed_table import machine
 
-from anomaly_platform.assets.feature_drift import FeatureDrift
-from anomaly_platform.assets.series_drift import FleetReference, SeriesDrift, series_references
+from anomaly_platform.kinds.metric.feature_drift import FeatureDrift
+from anomaly_platform.kinds.metric.series_drift import (
+    FleetReference,
+    SeriesDrift,
+    series_references,
+)
 from anomaly_platform.ml.bundles.bundle import Bundle
 from anomaly_platform.ml.drift.features import watched_features
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet

@@ -38,3 +38,24 @@ def records_table(records: Sequence[Mapping[str, Any]]) -> MetadataValue:
 def picture(png: bytes) -> MetadataValue:
     """Return a PNG as Markdown that shows it in the UI."""
     return MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def metadata_of(shown: Mapping[str, object]) -> dict[str, MetadataValue]:
+    """Return what a kind shows of its work as metadata: numbers, texts, records, pictures."""
+    return {name: _value(value) for name, value in shown.items()}
+
+
+def _value(value: Any) -> MetadataValue:
+    if isinstance(value, bytes):
+        return picture(value)
+    if isinstance(value, list):
+        return records_table(value)
+    if isinstance(value, Mapping):
+        return MetadataValue.json(dict(value))
+    if isinstance(value, bool):
+        return MetadataValue.bool(value)
+    if isinstance(value, int):
+        return MetadataValue.int(value)
+    return (
+        MetadataValue.float(value) if isinstance(value, float) else MetadataValue.text(str(value))
+    )

@@ -1,101 +1,130 @@
-"""``isolation_forest_model``: one bundle with a model per series, trained and evaluated.
+"""``<detector>_model``: a bundle of what a detector has learned, trained and evaluated.
 
-What belongs here: the asset and what Dagster shows of it. The training is in ``training``.
+What belongs here: the asset of every detector, the run configuration, and the way to the trainer.
+What is learned, and from what, is the kind's own.
 """
 
-import polars as pl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
 from dagster import (
     AssetExecutionContext,
+    AssetObservation,
     AssetsDefinition,
+    Config,
     Failure,
     MaterializeResult,
-    MetadataValue,
+    RetryRequested,
     asset,
 )
+from pydantic import Field
 
-from anomaly_platform.assets.metadata import records_table
-from anomaly_platform.assets.model_files import open_path, open_version
-from anomaly_platform.assets.training import rebase, retrained_counts, train
-from anomaly_platform.assets.training_config import TrainingConfig, TrainingOrigin
-from anomaly_platform.platform import DETECTOR, Platform
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.assets.metadata import metadata_of
+from anomaly_platform.kinds.base import DetectorStage, OnEpoch, TrainingOrder
+from anomaly_platform.kinds.training import (
+    Key,
+    StageError,
+    TrainingInterruptedError,
+    TrainingOrigin,
+)
+from anomaly_platform.platform import Platform
+from anomaly_platform.resources.dagster_home import GPU_POOL
+from anomaly_platform.resources.trainer import TrainerKilledError
+from anomaly_platform.streams import Stream
 
-__all__ = [
-    "TrainingConfig",
-    "TrainingOrigin",
-    "build_isolation_forest_model",
-    "open_path",
-    "open_version",
-    "rebase",
-    "train",
-]
-
-_WORST_SHOWN = 20
+#: A killed trainer is started again so often, and goes on from its checkpoint. Not a retry policy
+#: of the asset: Dagster would start it again, too, when somebody cancels the run.
+RETRIES = 2
+_RETRY_SECONDS = 5
 
 
-def build_isolation_forest_model(stream: MetricStream) -> AssetsDefinition:
-    """Return the asset ``[stream, isolation_forest_model]``."""
+class TrainingConfig(Config):
+    """Run configuration of a model asset; an empty one trains everything on the policy."""
 
+    series: list[list[str]] = Field(
+        default_factory=list,
+        description="Pairs [entity, metric] to be trained; empty trains every series.",
+    )
+    window_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=3650,
+        description="Days of history to train on; null takes the stream's own policy.",
+    )
+    cause: str = Field(
+        default="request",
+        description="What asked: request, volume, drift, age, quality or labels.",
+    )
+    reason: str = Field(default="", description="Why, in words.")
+
+    def keys(self) -> list[Key] | None:
+        """Return the series asked for, ``None`` when it is all of them.
+
+        Raises
+        ------
+        StageError
+            When something in `series` is no pair.
+        """
+        for pair in self.series:
+            if len(pair) != 2:
+                raise StageError(f"series: {pair!r} is no pair [entity, metric]")
+        return [(entity, metric) for entity, metric in self.series] or None
+
+
+def build_models(stream: Stream, platform: Platform) -> list[AssetsDefinition]:
+    """Return the assets ``[stream, <detector>_model]``, one per detector of the stream's kind."""
+    return [_build_model(stream, stage) for stage in platform.kind(stream).detectors]
+
+
+def _build_model(stream: Stream, stage: DetectorStage) -> AssetsDefinition:
     @asset(
-        key=stream.key(f"{DETECTOR}_model"),
-        deps=[stream.key("features")],
+        key=stream.key(stage.stage),
+        deps=[stream.key(one) for one in stage.reads],
         group_name=stream.name,
-        kinds={"numba", "safetensors"},
+        kinds=set(stage.tools),
         owners=list(stream.owners),
         tags={"stage": "model"},
-        description=(
-            "An isolation forest and its calibration per device and metric, in one bundle; each "
-            f"trained on the last {stream.retraining.window.days} days of its own history."
-        ),
-        required_resource_keys={"platform"},
+        pool=GPU_POOL if stage.heavy else None,
+        description=stage.description,
+        required_resource_keys={"platform", "trainer"} if stage.heavy else {"platform"},
     )
-    def isolation_forest_model(
-        context: AssetExecutionContext, config: TrainingConfig
-    ) -> MaterializeResult[None]:
+    def model(context: AssetExecutionContext, config: TrainingConfig) -> MaterializeResult[None]:
         platform: Platform = context.resources.platform
-        origin = TrainingOrigin.of(context, config)
-        try:
-            series = config.keys()
-        except ValueError as error:
-            raise Failure(str(error)) from error
-        version, bundle = train(
-            platform, stream, series=series, window_days=config.window_days, origin=origin
-        )
-        record = platform.warehouse.bundles.get(stream.name, DETECTOR, version)
-        why = "not said" if record is None else record.trained_because_of
-        data = bundle.manifest["data"]
-        context.log.info("bundle %d: %s", version, data)
-        return MaterializeResult(
-            metadata={
-                "version": MetadataValue.int(version),
-                "parent": MetadataValue.text(bundle.manifest.get("parent") or "none"),
-                "trained because of": MetadataValue.text(why),
-                "retrained": MetadataValue.json(retrained_counts(bundle)),
-                "series": MetadataValue.json(data),
-                "metrics": MetadataValue.json(bundle.manifest["metrics"]),
-                "training seconds": MetadataValue.float(float(bundle.manifest["training_seconds"])),
-                "least accurate series": records_table(_least_accurate(bundle.series)),
-                "untrained series": records_table(_untrained(bundle.series)),
-            }
-        )
 
-    return isolation_forest_model
+        def run_trainer(prepared: Path, on_epoch: OnEpoch) -> None:
+            try:
+                context.resources.trainer.run(context, prepared, on_epoch)
+            except TrainerKilledError as error:
+                raise TrainingInterruptedError(str(error)) from error
+
+        def observe(figures: Mapping[str, Any]) -> None:
+            context.log_event(
+                AssetObservation(stream.key(stage.stage), metadata=metadata_of(figures))
+            )
+
+        with as_failures():
+            order = TrainingOrder(
+                config.keys(),
+                config.window_days,
+                TrainingOrigin(context.run.run_id, config.cause, config.reason),
+                context.log,
+                observe,
+                run_trainer if stage.heavy else None,
+            )
+            report = platform.kind(stream).train(stage.detector, order)
+        return MaterializeResult(metadata=metadata_of({"version": report.version, **report.shown}))
+
+    return model
 
 
-def _least_accurate(series: pl.DataFrame) -> list[dict[str, object]]:
-    return (
-        series.filter(pl.col("status") == "trained")
-        .sort("balanced_accuracy", descending=True)
-        .tail(_WORST_SHOWN)
-        .select("entity", "metric", "rows", "balanced_accuracy", "false_positive_rate")
-        .to_dicts()
-    )
-
-
-def _untrained(series: pl.DataFrame) -> list[dict[str, object]]:
-    return (
-        series.filter(pl.col("status") != "trained")
-        .tail(_WORST_SHOWN)
-        .select("entity", "metric", "status", "reason")
-        .to_dicts()
-    )
+@contextmanager
+def as_failures() -> Iterator[None]:
+    """Say in Dagster's terms why a stage cannot go on: never, or not before it is tried again."""
+    try:
+        yield
+    except StageError as error:
+        raise Failure(str(error)) from error
+    except TrainingInterruptedError as error:
+        raise RetryRequested(RETRIES, _RETRY_SECONDS) from error.__cause__

@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +26,10 @@ from pydantic import Field
 
 from anomaly_platform.assets.metadata import column_schema, counts_table
 from anomaly_platform.assets.raw_online import RAW_BUCKET, STAGE, claim_batches, for_lake
-from anomaly_platform.assets.row_formats import RowFormat, row_format
+from anomaly_platform.kinds.base import RowFormat, midnight
 from anomaly_platform.platform import Platform
 from anomaly_platform.storage.lake.landing import LandedFile
-from anomaly_platform.streams import MetricStream, Stream
+from anomaly_platform.streams import Stream
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.layout.context import LayoutContext
@@ -108,14 +108,13 @@ def build_raw_events(stream: Stream) -> AssetsDefinition:
             files = [file for file in files if file.name in wanted]
         now = datetime.now(UTC)
         report = ingest_files(platform, stream, files, now)
-        if isinstance(stream, MetricStream):
-            ingest_online(platform, stream, now, report)
+        ingest_online(platform, stream, now, report)
         for name, reason in report.reasons.items():
             context.log.warning("%s was rejected: %s", name, reason)
         if report.failed:
             # The other files are in; these stay in landing and are tried again.
             raise Failure("files could not be taken in", metadata={"files": dict(report.failed)})
-        return MaterializeResult(metadata=_metadata(report, row_format(stream)))
+        return MaterializeResult(metadata=_metadata(report, platform.kind(stream).rows))
 
     return raw_events
 
@@ -146,9 +145,7 @@ def ingest_files(
     return report
 
 
-def ingest_online(
-    platform: Platform, stream: MetricStream, now: datetime, report: IngestReport
-) -> None:
+def ingest_online(platform: Platform, stream: Stream, now: datetime, report: IngestReport) -> None:
     """Take the readings that the service has stored into the lake, each exactly once."""
     for rows, days in claim_batches(platform, stream, now):
         report.online += rows
@@ -174,7 +171,7 @@ def _ingest_file(
         text = platform.landing.mapping_text(file)
         mapping = ColumnMapping() if text is None else ColumnMapping.from_json(text)
         context = layout_context(platform, stream, file.name, mapping, now)
-        entity = row_format(stream).layout(local, context).entity_from_name
+        entity = platform.kind(stream).rows.reader.layout(local, context).entity_from_name
         digest = content_digest(local, mapping, stream.name, entity=entity)
         known = ledger.find(stream.name, digest)
         if known is not None and known.status == "ingested":
@@ -209,9 +206,9 @@ def layout_context(
         name=name,
         now=now,
         mapping=mapping,
-        fields=row_format(stream).named(stream),
+        fields=platform.kind(stream).named_fields(),
         timezone=stream.timezone or platform.settings.default_timezone,
-        start=datetime.combine(platform.start_of(stream), time(), UTC),
+        start=midnight(platform.start_of(stream)),
         future_allowance=platform.settings.future_allowance,
         ignored=stream.ignored_columns,
     )
@@ -229,13 +226,13 @@ def _store(
     """Write the raw rows, then enter the file into the ledger, then move it away."""
     from anomaly_platform.ingest.rejects import no_rejects
 
-    form = row_format(stream)
+    form = platform.kind(stream).rows
     days: Counter[date] = Counter()
     rejects = [no_rejects()]
 
     def batches() -> Iterator[pl.DataFrame]:
         held: list[pl.DataFrame] = []
-        for good, refused in form.read(local, context, batch_rows=_BATCH_ROWS):
+        for good, refused in form.reader.read(local, context, batch_rows=_BATCH_ROWS):
             for day, count in good["event_date"].value_counts().iter_rows():
                 days[day] += count
             rejects.append(refused)
@@ -253,7 +250,7 @@ def _store(
         stream.name,
         context.now.date().isoformat(),
         batches(),
-        schema=for_lake(pl.DataFrame(schema=form.raw_schema)).schema,
+        schema=for_lake(pl.DataFrame(schema=form.reader.schema)).schema,
     )
     refused = pl.concat(rejects)
     rows = written.rows + refused.height

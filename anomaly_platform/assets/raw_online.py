@@ -7,16 +7,15 @@ and, at worst, a file that nobody refers to.
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 
 import polars as pl
 
-from anomaly_platform.assets.row_formats import row_format
 from anomaly_platform.platform import Platform
 from anomaly_platform.storage.tables.ledger import record_ingest
 from anomaly_platform.storage.tables.online import claim
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams import Stream
 
 STAGE = "raw_events"
 RAW_BUCKET = "entity_bucket"
@@ -30,17 +29,20 @@ def for_lake(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def claim_batches(
-    platform: Platform, stream: MetricStream, now: datetime, *, batch_rows: int = BATCH_ROWS
+    platform: Platform, stream: Stream, now: datetime, *, batch_rows: int = BATCH_ROWS
 ) -> Iterator[tuple[int, Counter[date]]]:
     """Take waiting readings into the lake, batch by batch, until none is left.
+
+    A stream whose events come in files only has none.
 
     Yields
     ------
     tuple of int and Counter of date
         Readings of a batch that has been committed, and how many are of which day.
     """
-    while True:
-        rows, days = _claim_batch(platform, stream, now, batch_rows)
+    form = platform.kind(stream).rows
+    while form.from_online is not None:
+        rows, days = _claim_batch(platform, stream, form.from_online, now, batch_rows)
         if not rows:
             return
         yield rows, days
@@ -50,7 +52,11 @@ def claim_batches(
 
 
 def _claim_batch(
-    platform: Platform, stream: MetricStream, now: datetime, batch_rows: int
+    platform: Platform,
+    stream: Stream,
+    raw_rows: Callable[[pl.DataFrame], pl.DataFrame],
+    now: datetime,
+    batch_rows: int,
 ) -> tuple[int, Counter[date]]:
     batch_id = uuid.uuid4().hex
     with platform.warehouse.transactions.begin() as connection:
@@ -64,7 +70,7 @@ def _claim_batch(
             stream.name,
             now.date().isoformat(),
             [for_lake(raw)],
-            schema=for_lake(pl.DataFrame(schema=row_format(stream).raw_schema)).schema,
+            schema=for_lake(raw.clear()).schema,
         )
         # In the claim's own transaction: a batch is in the ledger or its readings are unclaimed.
         record_ingest(
@@ -77,26 +83,3 @@ def _claim_batch(
             days=days,
         )
     return claimed.height, days
-
-
-def raw_rows(claimed: pl.DataFrame) -> pl.DataFrame:
-    """Return readings as the raw rows of a file that says the same, in the order they came."""
-    from anomaly_platform.ingest.bucketing import bucket_of
-    from anomaly_platform.ingest.layout.metrics import RAW_METRIC_ROWS
-
-    times = claimed["event_time"]
-    return claimed.select(
-        row_number=pl.int_range(1, pl.len() + 1),
-        column=pl.lit(""),
-        entity="entity",
-        metric="metric",
-        event_time_text=times.dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"),
-        event_time="event_time",
-        # The shortest text that is read back as the same number.
-        value_text=pl.Series([repr(value) for value in claimed["value"]], dtype=pl.String),
-        event_id_text="event_id",
-        metadata_text="metadata",
-        label_text=pl.lit(None, pl.String),
-        event_date=times.dt.date(),
-        bucket=bucket_of(claimed["entity"]),
-    ).cast(RAW_METRIC_ROWS)

@@ -6,7 +6,7 @@ a reading valid is in ``ingest.validation``.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from itertools import pairwise
 
 import polars as pl
@@ -22,7 +22,7 @@ from dagster import (
 from anomaly_platform.assets.metadata import column_schema, counts_table, records_table
 from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days
 from anomaly_platform.assets.raw_online import RAW_BUCKET
-from anomaly_platform.assets.row_formats import RowFormat, row_format
+from anomaly_platform.kinds.base import RowFormat, midnight
 from anomaly_platform.platform import Platform
 from anomaly_platform.storage.tables.ledger import RawFile
 from anomaly_platform.streams import Stream
@@ -80,7 +80,7 @@ def build_validated_events(stream: Stream, platform: Platform) -> AssetsDefiniti
             validate_day(opened, stream, day, datetime.now(UTC))
             for day in to_days(context.partition_keys)
         ]
-        yield _validated_result(stream, accounts)
+        yield _validated_result(opened, stream, accounts)
         yield _quarantine_result(opened, stream, accounts)
 
     return validated_events
@@ -88,7 +88,7 @@ def build_validated_events(stream: Stream, platform: Platform) -> AssetsDefiniti
 
 def validate_day(platform: Platform, stream: Stream, day: date, now: datetime) -> DayAccount:
     """Validate one day, replace its file and its quarantine, and return the account of its rows."""
-    form = row_format(stream)
+    form = platform.kind(stream).rows
     ledger = platform.warehouse.ledger
     watermark = ledger.watermark(stream.name, day)
     files = [file for file in ledger.raw_files(stream.name, day) if file.seq <= watermark]
@@ -111,7 +111,7 @@ def validate_day(platform: Platform, stream: Stream, day: date, now: datetime) -
             done = form.validate(
                 _raw_rows(platform, form, files, day, span),
                 day,
-                start=datetime.combine(platform.start_of(stream), time(), UTC),
+                start=midnight(platform.start_of(stream)),
                 now=now,
                 future_allowance=platform.settings.future_allowance,
             )
@@ -155,7 +155,7 @@ def _raw_rows(
     platform: Platform, form: RowFormat, files: Sequence[RawFile], day: date, span: tuple[int, int]
 ) -> pl.DataFrame:
     bounds = {"event_date": (day, day), RAW_BUCKET: span}
-    empty = pl.DataFrame(schema={**form.raw_schema, "batch_seq": pl.Int64()})
+    empty = pl.DataFrame(schema={**form.reader.schema, "batch_seq": pl.Int64()})
     parts = [
         platform.lake.read(file.path, between=bounds)
         .rename({RAW_BUCKET: "bucket"})
@@ -174,7 +174,9 @@ def _together(extents: Sequence[pl.DataFrame]) -> pl.DataFrame:
     )
 
 
-def _validated_result(stream: Stream, accounts: list[DayAccount]) -> MaterializeResult[None]:
+def _validated_result(
+    platform: Platform, stream: Stream, accounts: list[DayAccount]
+) -> MaterializeResult[None]:
     return MaterializeResult(
         asset_key=stream.key("validated_events"),
         metadata={
@@ -192,7 +194,7 @@ def _validated_result(stream: Stream, accounts: list[DayAccount]) -> Materialize
                     for a in accounts
                 ]
             ),
-            "dagster/column_schema": column_schema(row_format(stream).columns),
+            "dagster/column_schema": column_schema(platform.kind(stream).rows.columns),
         },
     )
 

@@ -1,125 +1,74 @@
 """Checks of ``scored_events`` and ``monitoring_stats``: complete, in range, plausible."""
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import date
+from typing import Any
 
-import polars as pl
-from dagster import (
-    AssetCheckExecutionContext,
-    AssetCheckResult,
-    AssetChecksDefinition,
-)
+from dagster import AssetChecksDefinition
 
-from anomaly_platform.checks.scope import Results, StageChecks, partitions_in_scope
+from anomaly_platform.checks.scope import Days, checks_of, rows_of
+from anomaly_platform.kinds.base import Check, Finding, ScoreLook, StreamKind
 from anomaly_platform.platform import Platform
 from anomaly_platform.storage.tables.partitions import Partition
-from anomaly_platform.streams import MetricStream, Stream
+from anomaly_platform.streams import Stream
 
-#: A share of anomalies among fewer rows says nothing.
+STAGE = "scored_events"
+#: A share of anomalies among fewer decisions says nothing.
 _ENOUGH_DECIDED = 1_000
 
 
-def build_scored_checks(stream: MetricStream) -> AssetChecksDefinition:
+def build_scored_checks(described: StreamKind[Any]) -> AssetChecksDefinition:
     """Return the checks of ``scored_events``."""
-    declared = StageChecks(
-        stream,
-        "scored_events",
-        {
-            "scored_rows_equal_feature_rows": (
-                "Every row of features is a row in PostgreSQL and in the lake."
-            ),
-            "score_range": (
-                "Scores lie in [0, 1], agree with the decision, and are absent where nothing "
-                "can be said."
-            ),
-            "anomaly_rate": f"At most {stream.max_anomaly_rate:.0%} of the decisions are alarms.",
-        },
-        warning=("anomaly_rate",),
+    stream, decided = described.stream, described.decided
+    complete = Check(
+        "scored_rows_equal_feature_rows",
+        "Every row of features is a row in PostgreSQL and in the lake.",
+    )
+    rate = Check(
+        "anomaly_rate",
+        f"At most {stream.max_anomaly_rate:.0%} of the {decided} are alarms.",
+        warns=True,
     )
 
-    @declared.define
-    def checks(context: AssetCheckExecutionContext, platform: Platform) -> Results:
-        days = partitions_in_scope(context, platform, stream, "scored_events")
+    def look(platform: Platform, days_of: Days) -> Iterator[Finding]:
+        kind, days = platform.kind(stream), days_of(STAGE)
         missing: list[str] = []
-        wrong: list[str] = []
-        decided = anomalies = 0
+        seen = ScoreLook()
         for day in days:
-            missing += missing_rows(platform, stream, day, platform.warehouse.scores.count_rows)
-            problems: Counter[str] = Counter()
-            for rows in platform.lake.chunks(
-                [day.path], columns=["score", "is_anomaly", "threshold", "status"]
-            ):
-                problems.update(_range_problems(rows))
-                decided += rows["is_anomaly"].count()
-                anomalies += int(rows["is_anomaly"].sum())
-            wrong.extend(f"{day.partition}: {n} {what}" for what, n in problems.items())
-        seen = f"{sum(day.rows for day in days):,} rows of {len(days)} days"
-        yield declared.verdict("scored_rows_equal_feature_rows", missing, seen)
-        yield declared.verdict("score_range", wrong, seen)
-        yield rate_verdict(declared, anomalies, decided, "decisions")
+            missing += _missing_rows(platform, stream, day)
+            kind.look_at_scores(day, seen)
+        told = rows_of(days)
+        yield Finding(complete.name, missing, told)
+        for check in kind.score_checks:
+            yield Finding(check.name, seen.problems.get(check.name, []), told)
+        share = seen.anomalies / seen.decided if seen.decided else 0.0
+        shown = f"{seen.anomalies:,} of {seen.decided:,} {decided} ({share:.2%}) are anomalies"
+        too_many = seen.decided >= _ENOUGH_DECIDED and share > stream.max_anomaly_rate
+        yield Finding(rate.name, [shown] if too_many else [], shown, {"rate": share})
 
-    return checks
+    return checks_of(stream, STAGE, (complete, *described.score_checks, rate), look)
 
 
-def rate_verdict(
-    declared: StageChecks, anomalies: int, decided: int, what: str
-) -> AssetCheckResult:
-    """Return whether there are at most as many anomalies as the stream's definition allows."""
-    rate = anomalies / decided if decided else 0.0
-    shown = f"{anomalies:,} of {decided:,} {what} ({rate:.2%}) are anomalies"
-    too_many = decided >= _ENOUGH_DECIDED and rate > declared.stream.max_anomaly_rate
-    return declared.verdict("anomaly_rate", [shown] if too_many else [], shown, rate=rate)
-
-
-def missing_rows(
-    platform: Platform, stream: Stream, day: Partition, count_rows: Callable[[str, date], int]
-) -> list[str]:
-    """Return what is wrong where features, PostgreSQL and the lake have unlike many rows."""
+def _missing_rows(platform: Platform, stream: Stream, day: Partition) -> list[str]:
     features = platform.warehouse.partitions.get(stream.name, "features", day.partition)
     expected = features.rows if features is not None else 0
-    stored = count_rows(stream.name, date.fromisoformat(day.partition))
+    stored = platform.scores_of(stream).count_rows(stream.name, date.fromisoformat(day.partition))
     if expected == stored == day.rows:
         return []
     counts = f"{expected} rows of features, {stored} in PostgreSQL, {day.rows} in the lake"
     return [f"{day.partition}: {counts}"]
 
 
-def _range_problems(rows: pl.DataFrame) -> dict[str, int]:
-    outside = rows.filter(~pl.col("score").is_between(0.0, 1.0) | pl.col("score").is_nan())
-    contradicting = rows.filter(pl.col("is_anomaly") != (pl.col("score") >= pl.col("threshold")))
-    without = rows.filter(
-        (pl.col("status") == "trained")
-        & (pl.col("score").is_null() | pl.col("is_anomaly").is_null())
-    )
-    normal_by_ignorance = rows.filter(
-        (pl.col("status") != "trained") & (pl.col("is_anomaly") == pl.lit(value=False))
-    )
-    found = {
-        "scores lie outside [0, 1]": outside.height,
-        "decisions contradict score and threshold": contradicting.height,
-        "trained rows have no score": without.height,
-        "rows without a model are called normal": normal_by_ignorance.height,
-    }
-    return {what: count for what, count in found.items() if count}
-
-
 def build_monitoring_checks(stream: Stream) -> AssetChecksDefinition:
     """Return the checks of ``monitoring_stats``."""
-    events = f"{stream.event}s"
-    declared = StageChecks(
-        stream,
-        "monitoring_stats",
-        {
-            "counts_agree": (
-                f"{events.capitalize()} and anomalies of a day are those of its scored rows."
-            ),
-        },
+    counted = f"{stream.event}s"
+    agree = Check(
+        "counts_agree",
+        f"{counted.capitalize()} and anomalies of a day are those of its scored rows.",
     )
 
-    @declared.define
-    def checks(context: AssetCheckExecutionContext, platform: Platform) -> Results:
-        days = partitions_in_scope(context, platform, stream, "scored_events")
+    def look(platform: Platform, days_of: Days) -> Iterator[Finding]:
+        days = days_of(STAGE)
         problems = []
         for day in days:
             when = date.fromisoformat(day.partition)
@@ -130,9 +79,9 @@ def build_monitoring_checks(stream: Stream) -> AssetChecksDefinition:
                 if subject == "day"
             }
             expected = (float(day.rows), float(day.stats["anomalies"]))
-            told = (known.get(events, 0.0), known.get("anomalies", 0.0))
+            told = (known.get(counted, 0.0), known.get("anomalies", 0.0))
             if known and told != expected:
                 problems.append(f"{day.partition}: told {told}, scored {expected}")
-        yield declared.verdict("counts_agree", problems, f"{len(days)} days")
+        yield Finding(agree.name, problems, f"{len(days)} days")
 
-    return checks
+    return checks_of(stream, "monitoring_stats", (agree,), look)

@@ -184,8 +184,9 @@ def _run_scans(runtime: Runtime, stream: ScanStream, console: Console, pictures:
             anomaly_rate=_TEST_ANOMALY_RATE if number else _ANOMALY_RATE,
         )
         network.world.write_reference(platform.reference_folder(stream))
-        for path in write_scans(network, Path(platform.settings.home) / "simulated" / stream.name):
-            if path.stem >= f"barcode-{start}":
+        simulated = Path(platform.settings.home) / "simulated" / stream.name
+        for path in write_scans(network, simulated, stream.name):
+            if path.stem >= f"{stream.name}-{start}":
                 platform.landing.put(stream.name, path, None)
         account = run_stream(runtime, stream, console, train=number == 0)
     read = platform.warehouse.scan_scores.read_day

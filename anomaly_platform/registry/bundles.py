@@ -292,14 +292,7 @@ class Bundles:
         """
         key = (stream, detector, version)
         with self._transactions.begin() as connection:
-            lock(connection, "champion", stream, detector)
-            serving = promotion.champion_of(connection, stream, detector)
-            moved = serving is not None and serving.version not in (compared_with, version)
-            if serving is not None and compared_with is not None and moved:
-                raise ChampionMovedError(
-                    f"version {serving.version} of {stream} {detector} serves by now, "
-                    f"{version} was compared with {compared_with}"
-                )
+            _refuse_moved(connection, key, compared_with)
             promoted = promotion.promote(connection, key, reason, overrule=overrule)
             _record_gates(connection, key, gates)
             if also is not None:
@@ -313,21 +306,26 @@ class Bundles:
         reason: str,
         *,
         gates: Sequence[Mapping[str, Any]] = (),
+        compared_with: Mapping[str, int] | None = None,
         overrule: bool = False,
         also: AlsoWithin | None = None,
     ) -> None:
         """Put one version per detector into service, all of them or, on an error, none.
 
-        Parameters as in :meth:`promote`; the gates are every version's.
+        Parameters as in :meth:`promote`; the gates are every version's, and `compared_with` says
+        by detector which champion the decision rests on.
 
         Raises
         ------
+        ChampionMovedError
+            When another champion serves than the decision rests on.
         PromotionError
             When there is no such version, or it has no usable files.
         """
         with self._transactions.begin() as connection:
             for detector in sorted(versions):
                 key = (stream, detector, versions[detector])
+                _refuse_moved(connection, key, (compared_with or {}).get(detector))
                 promotion.promote(connection, key, reason, overrule=overrule)
                 _record_gates(connection, key, gates)
             if also is not None:
@@ -400,6 +398,21 @@ class Bundles:
             "WHERE stream = %s AND detector = %s ORDER BY id DESC",
             (stream, detector),
         )
+
+
+def _refuse_moved(
+    connection: Connection, key: tuple[str, str, int], compared_with: int | None
+) -> None:
+    """Lock who serves; refuse a promotion that rests on a champion that does not serve any more."""
+    stream, detector, version = key
+    lock(connection, "champion", stream, detector)
+    serving = promotion.champion_of(connection, stream, detector)
+    if serving is None or compared_with is None or serving.version in (compared_with, version):
+        return
+    raise ChampionMovedError(
+        f"version {serving.version} of {stream} {detector} serves by now, "
+        f"{version} was compared with {compared_with}"
+    )
 
 
 def _record_gates(

@@ -28,7 +28,7 @@ from anomaly_platform.assets.raw import RawEventsConfig
 from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.work import reason_to_wait, recent_work, work_tags
 from anomaly_platform.storage.lake.landing import settle
-from anomaly_platform.streams import MetricStream, Stream
+from anomaly_platform.streams import Stream
 from anomaly_platform.streams.staleness import (
     StreamState,
     needs_first_model,
@@ -94,8 +94,6 @@ def online_batch_due(platform: Platform, stream: Stream, now: datetime) -> str:
     A run for every reading would be nothing but runs: they wait until the oldest has waited long
     enough, or until there are many.
     """
-    if not isinstance(stream, MetricStream):
-        return ""
     waiting = platform.warehouse.online.waiting(stream.name, limit=_MANY_READINGS)
     if waiting.oldest is None:
         return ""

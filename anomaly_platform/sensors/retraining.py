@@ -37,7 +37,7 @@ from anomaly_platform.sensors.work import (
     wait_after,
     work_tags,
 )
-from anomaly_platform.streams import MetricStream, Stream
+from anomaly_platform.streams import Stream
 from anomaly_platform.streams.retraining import MOST_SERIES, Decision, decide
 
 BATCH_TAG: Final = "anomaly/training_batch"
@@ -262,11 +262,10 @@ def training_config(
 ) -> dict[str, Any]:
     """Return the run configuration: the asked series only, or all of them.
 
-    Models of scans are one population and have nothing to choose from.
+    A stream without series is one population and has nothing to choose from.
     """
-    choosing = isinstance(stream, MetricStream)
     config = {
-        "series": asked_series(platform, stream, batch) if choosing else [],
+        "series": asked_series(platform, stream, batch) if stream.has_series else [],
         "window_days": batch[0].window_days,
         "cause": batch[0].cause,
         "reason": reason,

@@ -27,14 +27,12 @@ from anomaly_platform.platform import Platform
 from anomaly_platform.runtime.housekeeping import prune
 from anomaly_platform.runtime.pruning import as_record
 from anomaly_platform.storage.tables.ml_models import failed_series
-from anomaly_platform.streams import MetricStream, Stream
+from anomaly_platform.streams import Stream
 from anomaly_platform.streams.retraining import quality_of
 
 JOB: Final = "upkeep"
 #: A warning that has been open for this long is critical: it was there yesterday.
 ESCALATES_AFTER: Final = timedelta(hours=20)
-#: Under this balanced accuracy a stream of scans is told (requirement B10).
-SCAN_QUALITY_ALERT: Final = 0.7
 #: Share of a usual day's readings under or over which the volume is told.
 VOLUME_BOUNDS: Final = (0.5, 2.0)
 
@@ -102,7 +100,7 @@ def look_after(platform: Platform, stream: Stream) -> list[dict[str, Any]]:
     for kind, subject, finding, severity in _findings(platform, stream):
         _tell(platform, stream, kind, subject, finding, severity)
         lines.append({"subject": subject, "wrong": finding is not None, "finding": finding or ""})
-    if isinstance(stream, MetricStream):
+    if stream.has_series:
         moved = move_thresholds(
             platform.warehouse.transactions,
             platform.warehouse.labels,
@@ -127,11 +125,7 @@ def _findings(platform: Platform, stream: Stream) -> Iterator[Finding]:
         return
     least = platform.settings.min_training_samples
     evidence = platform.warehouse.training_evidence.of(stream, min_training_samples=least)
-    wanted = (
-        stream.retraining.minimum_quality
-        if isinstance(stream, MetricStream)
-        else SCAN_QUALITY_ALERT
-    )
+    wanted = platform.kind(stream).told_quality
     quality = quality_of(evidence)
     poor = quality is not None and quality.balanced_accuracy < wanted
     yield (
@@ -181,12 +175,9 @@ def _disabled(platform: Platform, stream: Stream, version: int) -> str | None:
 
 def _unloadable(platform: Platform, stream: Stream, version: int) -> str | None:
     """Return why the version in service cannot be loaded, after having put another in its place."""
-    if not isinstance(stream, MetricStream):
-        return None
-    from anomaly_platform.assets.model_files import open_version
-
+    kind = platform.kind(stream)
     try:
-        open_version(platform, stream, version)
+        kind.verify(version)
     except Exception as error:  # whatever it is, it does not serve
         bundles = platform.warehouse.bundles
         reason = f"version {version} cannot be loaded: {type(error).__name__}: {error}"
@@ -194,10 +185,10 @@ def _unloadable(platform: Platform, stream: Stream, version: int) -> str | None:
         if back is None:
             return f"{reason}; there is no other version to serve"
         try:
-            open_version(platform, stream, back)
+            kind.verify(back)
         except Exception as second:  # the alert says so
             return f"{reason}; nor can version {back}: {second}"
-        bundles.promote(stream.name, stream.scored_by, back, reason)
+        bundles.promote_set(stream.name, kind.members(back), reason)
         return f"{reason}; version {back} serves instead"
     return None
 

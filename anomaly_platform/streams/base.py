@@ -124,7 +124,7 @@ class Stream(ABC):
     scored_by: ClassVar[str]
     #: What an event is called.
     event: ClassVar[str]
-    #: Whether events are readings of series, (entity, metric), each with a model of its own.
+    #: Whether entity and metric name series with a model, a threshold and a training of their own.
     has_series: ClassVar[bool]
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 if TYPE_CHECKING:
-    from anomaly_platform.ml.features.metrics.online import SeriesState
+    from anomaly_platform.ml.features.metrics.series_state import SeriesState
     from anomaly_platform.platform import Platform
     from anomaly_platform.streams import MetricStream
 

@@ -108,7 +108,6 @@ def list_labels(
 def _store(platform: Platform, stream: Stream, labels: list[NewLabel]) -> None:
     from anomaly_platform.labelling.labelled_readings import without_reading
     from anomaly_platform.labelling.moved_thresholds import move_thresholds
-    from anomaly_platform.streams import MetricStream
 
     try:
         stored = platform.warehouse.labels.add_all(
@@ -119,7 +118,7 @@ def _store(platform: Platform, stream: Stream, labels: list[NewLabel]) -> None:
     lacking = without_reading(platform.warehouse.transactions, platform.lake, stream, labels)
     said = _stored(stored, lacking)
     console.print(said, markup=False, soft_wrap=True)
-    if not isinstance(stream, MetricStream):
+    if not stream.has_series:
         return
     for one in move_thresholds(
         platform.warehouse.transactions,
@@ -148,7 +147,7 @@ def _stored(stored: int, lacking: list[NewLabel]) -> str:
 
 def _known_series(platform: Platform, stream: Stream) -> set[tuple[str, str]] | None:
     """Return the stream's series; None of scans, whose codes come and go."""
-    if not _needs_metric(stream):
+    if not stream.has_series:
         return None
     extents = platform.warehouse.series.extents(stream.name)
     return {(entity, metric) for entity, metric in extents[["entity", "metric"]].rows()}
@@ -169,7 +168,7 @@ def _labels_of(stream: Stream, file: Path, known: set[tuple[str, str]] | None) -
         frame = pl.read_csv(file, infer_schema=False)
     except pl.exceptions.PolarsError as error:
         raise typer.BadParameter(f"{file}: cannot be read as CSV: {error}") from None
-    needed = [name for name in _COLUMNS if name != "metric" or _needs_metric(stream)]
+    needed = [name for name in _COLUMNS if name != "metric" or stream.has_series]
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise typer.BadParameter(f"{file}: lacks the columns {', '.join(missing)}")
@@ -212,16 +211,10 @@ def _open(name: str) -> tuple[Platform, Stream]:
         raise typer.BadParameter(str(error)) from None
 
 
-def _needs_metric(stream: Stream) -> bool:
-    from anomaly_platform.streams import MetricStream
-
-    return isinstance(stream, MetricStream)
-
-
 def _metric(stream: Stream, metric: str | None) -> str:
     from anomaly_platform.labelling.labels import SCAN_METRIC
 
-    if not _needs_metric(stream):
+    if not stream.has_series:
         return SCAN_METRIC
     if not metric:
         raise typer.BadParameter(f"{stream.name} has several metrics; name one with --metric")

@@ -13,7 +13,7 @@ from anomaly_platform.cli.operator import operator
 from anomaly_platform.cli.rows import print_rows
 from anomaly_platform.cli.runtime import open_platform
 from anomaly_platform.platform import Platform
-from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams import Stream
 
 thresholds_app = typer.Typer(
     help="From which score a reading of a device and metric is an anomaly.", no_args_is_help=True
@@ -98,11 +98,11 @@ def unset_threshold(stream: StreamName, entity: Entity, metric: Metric) -> None:
 
 
 @contextmanager
-def _opened(name: str) -> Iterator[tuple[Platform, MetricStream]]:
+def _opened(name: str) -> Iterator[tuple[Platform, Stream]]:
     try:
         with open_platform() as platform:
             stream = platform.stream(name)
-            if not isinstance(stream, MetricStream):
+            if not stream.has_series:
                 raise typer.BadParameter(f"{name} has one threshold for all of its scans")
             yield platform, stream
     except LookupError as error:

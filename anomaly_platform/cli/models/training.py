@@ -10,7 +10,7 @@ from rich.console import Console
 
 from anomaly_platform.platform import Platform
 from anomaly_platform.registry.training_requests import TrainingRequest
-from anomaly_platform.streams import MetricStream, Stream
+from anomaly_platform.streams import Stream
 
 _LOOK_SECONDS = 1.0
 _ENDED = ("done", "failed", "cancelled")
@@ -32,7 +32,7 @@ def ask_for_training(
     ValueError
         When the stream cannot do what is asked, or has never seen the series.
     """
-    if not isinstance(stream, MetricStream) and (entity or metric or window_days):
+    if not stream.has_series and (entity or metric or window_days):
         raise ValueError(
             f"{stream.name} has one model for all of its scans and its own window; "
             "leave --entity, --metric and --window-days out"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,14 +10,10 @@ from pathlib import Path
 from rich.console import Console
 
 from anomaly_platform.assets.raw import layout_context
-from anomaly_platform.assets.row_formats import row_format
 from anomaly_platform.ingest.layout.mapping import ColumnMapping
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings
-from anomaly_platform.streams import ScanStream, Stream
-
-#: Files with these names are no scans but what is known of the network beforehand.
-REFERENCE_FILES = ("locations.csv", "companies.csv", "tier_moves.csv", "steps.csv", "vehicles.csv")
+from anomaly_platform.streams import Stream
 
 
 def import_into_landing(
@@ -50,6 +45,7 @@ def import_into_landing(
     if missing:
         raise FileNotFoundError(f"there is no file {missing[0]}")
     platform = Platform(settings)
+    kind = platform.kind(stream)
     taken = {file.name for file in platform.landing.waiting(stream.name)}
     for file in files:
         if file.name in taken:
@@ -59,8 +55,11 @@ def import_into_landing(
             )
         taken.add(file.name)
     for file in files:
-        if isinstance(stream, ScanStream) and file.name in REFERENCE_FILES:
-            _refuse_bad_reference(file)
+        if file.name in kind.reference_files:
+            try:
+                kind.check_reference(file)
+            except ValueError as error:
+                raise MappingError(f"{error}; nothing was changed") from None
             target = platform.reference_folder(stream) / file.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
@@ -68,7 +67,7 @@ def import_into_landing(
             continue
         context = layout_context(platform, stream, file.name, mapping, datetime.now(UTC))
         try:
-            layout = row_format(stream).layout(file, context)
+            layout = kind.rows.reader.layout(file, context)
             shape = "wide" if layout.wide else "long"
             whose = f", entity {layout.entity_from_name}" if layout.entity_from_name else ""
             said = f"{shape}{whose}"
@@ -82,22 +81,3 @@ def import_into_landing(
     console.print(
         f"`anomaly run {stream.name}` takes them in now; a running platform does so by itself."
     )
-
-
-def _refuse_bad_reference(file: Path) -> None:
-    """Read a reference file now, rather than have the next training fail on it.
-
-    Raises
-    ------
-    MappingError
-        When a column is missing, or a value is not what it should be.
-    """
-    from anomaly_platform.ingest.layout.mapping import MappingError
-    from anomaly_platform.ml.features.scans.reference import ScanReference
-
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copyfile(file, Path(folder) / file.name)
-        try:
-            ScanReference.read(Path(folder))
-        except ValueError as error:
-            raise MappingError(f"{error}; nothing was changed") from None

@@ -15,7 +15,7 @@ from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.landing import DATA_STAGES, SCORE_STAGES
 from anomaly_platform.sensors.work import work_tags
 from anomaly_platform.storage.tables.progress import Account
-from anomaly_platform.streams import MetricStream, Stream
+from anomaly_platform.streams import Stream
 from anomaly_platform.streams.staleness import (
     StreamState,
     stale_feature_days,
@@ -109,7 +109,7 @@ def _about_models(platform: Platform, stream: Stream, *, first_training: bool) -
         yield "the first training put no model into service; `anomaly models list` says why"
     elif not served and platform.state_of(stream).days:
         yield "there is too little history for a model yet"
-    elif isinstance(stream, MetricStream):
+    elif stream.has_series:
         evidence = platform.warehouse.training_evidence.of(
             stream, min_training_samples=platform.settings.min_training_samples
         )

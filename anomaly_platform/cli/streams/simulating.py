@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import typer
 from rich.console import Console
 
-from anomaly_platform.streams import EMS, IIOT, ScanStream, Stream
+from anomaly_platform.streams import EMS, IIOT, Stream
 
 if TYPE_CHECKING:
     from anomaly_platform.simulator.metrics import Simulation
@@ -55,12 +55,12 @@ def write_simulation(
 
     if file_format not in _FORMATS:
         raise typer.BadParameter(f"--format {file_format!r}: use csv or parquet")
-    if isinstance(stream, ScanStream):
+    if not stream.has_series:
         with console.status(f"simulating {days} days of {stream.name}"):
             network = simulate_network(
                 scans=days * entities * _SCANS_PER_ENTITY, days=days, seed=seed, start=start
             )
-            paths = write_scans(network, out, file_format)
+            paths = write_scans(network, out, stream.name, file_format)
             network.world.write_reference(out / "reference")
             network.incidents.write_csv(out / "labels.csv")
         console.print(
@@ -97,14 +97,16 @@ def simulate_network(
     )
 
 
-def write_scans(network: SupplyNetworkData, out: Path, file_format: str = "csv") -> list[Path]:
+def write_scans(
+    network: SupplyNetworkData, out: Path, name: str, file_format: str = "csv"
+) -> list[Path]:
     """Write the scans into ``out/scans``, one file a day, labels included; return the paths."""
     folder = out / "scans"
     folder.mkdir(parents=True, exist_ok=True)
     rows = network.scans.drop("entity").rename({"label": "is_anomaly"})
     paths = []
     for (day,), frame in rows.group_by(rows["event_time"].dt.date(), maintain_order=True):
-        path = folder / f"barcode-{day}.{file_format}"
+        path = folder / f"{name}-{day}.{file_format}"
         if file_format == "csv":
             frame.write_csv(path, datetime_format="%Y-%m-%d %H:%M:%S")
         else:

@@ -9,7 +9,6 @@ bundles score them as they would in service.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -20,43 +19,10 @@ from anomaly_platform.ml.features.metrics.batch import microseconds, series_span
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.series_model.model import calibration_start
 from anomaly_platform.ml.training.extending import own_series
+from anomaly_platform.ml.training.gates import MUCH_WORSE, Comparison
 from anomaly_platform.ml.training.quality import measure
 
 Key = tuple[str, str]
-
-#: A series is much worse when it loses more balanced accuracy than this.
-MUCH_WORSE = 0.15
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What a challenger and the champion are worth on the same rows.
-
-    Attributes
-    ----------
-    series
-        Series that both were measured on; the figures below are means over them.
-    challenger_accuracy, champion_accuracy
-        Balanced accuracy in [0, 1].
-    challenger_false_positive_rate, champion_false_positive_rate
-        Share of rows that each flags when nothing is injected; None without series.
-    much_worse
-        Share of the series that lose more than `MUCH_WORSE`.
-    known_anomalies
-        Rows that are labelled as anomalies.
-    challenger_found, champion_found
-        Share of them that each flags.
-    """
-
-    series: int = 0
-    challenger_accuracy: float = 0.0
-    champion_accuracy: float = 0.0
-    challenger_false_positive_rate: float | None = None
-    champion_false_positive_rate: float | None = None
-    much_worse: float = 0.0
-    known_anomalies: int = 0
-    challenger_found: float = 0.0
-    champion_found: float = 0.0
 
 
 def comparable(challenger: Bundle, champion: Bundle) -> list[Key]:

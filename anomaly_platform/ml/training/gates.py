@@ -10,20 +10,22 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from anomaly_platform.ml.training.comparison import MUCH_WORSE, Comparison
-
 #: A training in which fewer of the series with enough history could be trained does not serve.
 LEAST_TRAINED_SHARE: Final = 0.5
 #: Balanced accuracy (0.5 is chance) under which a bundle does not serve; its median over series.
 LEAST_BALANCED_ACCURACY: Final = 0.60
 #: Below it no bundle serves, whatever its series were before.
 LITTLE_BETTER_THAN_CHANCE: Final = 0.53
+#: AUC-ROC on injected anomalies under which a detector of scans, or a set of them, is no good.
+LEAST_AUC: Final = 0.6
 #: Mean false-positive rate that is always good enough …
 GOOD_FALSE_POSITIVE_RATE: Final = 0.05
 #: … and the one that is too much where nothing serves that could do better.
 MOST_FALSE_POSITIVES: Final = 0.10
 #: How much worse than the champion, on the same rows, a challenger may be.
 TOLERANCE: Final = 0.03
+#: A series is much worse when it loses more balanced accuracy than this.
+MUCH_WORSE: Final = 0.15
 #: So large a share of the series compared may be much worse.
 MOST_MUCH_WORSE: Final = 0.25
 #: Known anomalies that have to be there before the share found of them says anything.
@@ -32,6 +34,37 @@ FEWEST_KNOWN_ANOMALIES: Final = 10
 KNOWN_TOLERANCE: Final = 0.10
 #: Of the share that the champion finds, so much has to be found in any case.
 LEAST_OF_KNOWN: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a challenger and the champion are worth on the same rows.
+
+    Attributes
+    ----------
+    series
+        Series that both were measured on; the figures below are means over them.
+    challenger_accuracy, champion_accuracy
+        Balanced accuracy in [0, 1].
+    challenger_false_positive_rate, champion_false_positive_rate
+        Share of rows that each flags when nothing is injected; None without series.
+    much_worse
+        Share of the series that lose more than `MUCH_WORSE`.
+    known_anomalies
+        Rows that are labelled as anomalies.
+    challenger_found, champion_found
+        Share of them that each flags.
+    """
+
+    series: int = 0
+    challenger_accuracy: float = 0.0
+    champion_accuracy: float = 0.0
+    challenger_false_positive_rate: float | None = None
+    champion_false_positive_rate: float | None = None
+    much_worse: float = 0.0
+    known_anomalies: int = 0
+    challenger_found: float = 0.0
+    champion_found: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +179,42 @@ def quality_gates(
             false_positive_rate is None or false_positive_rate <= bound,
         ),
     ]
+
+
+def decide_on_set(
+    quality: float | None, champions: float | None, *, trained_on: str, computed: str
+) -> Decision:
+    """Decide about detectors of scans that are fused into a set.
+
+    Parameters
+    ----------
+    quality, champions
+        AUC-ROC of the set, and of the one in service, on the same scans with injected anomalies;
+        None where there are too few, or nothing serves.
+    trained_on, computed
+        Versions of the features that the detectors read and that are computed today.
+
+    Examples
+    --------
+    >>> decide_on_set(0.9, 0.95, trained_on="a", computed="a").promote
+    False
+    """
+    gates = [schema_gate(trained_on, computed, equal=trained_on == computed)]
+    if quality is None:
+        return decide(gates, "nothing to measure the models on; they serve until there is")
+    why = f"AUC-ROC {quality:.3f} on injected anomalies"
+    gates.append(Gate("minimum quality", why, f"at least {LEAST_AUC}", quality >= LEAST_AUC))
+    if champions is not None:
+        bound = champions - TOLERANCE
+        gates.append(
+            Gate(
+                "no worse than the champion",
+                f"AUC-ROC {quality:.3f} on the same scans",
+                f"at least {bound:.3f} (champion {champions:.3f})",
+                quality >= bound,
+            )
+        )
+    return decide(gates, why)
 
 
 def comparison_gates(comparison: Comparison) -> list[Gate]:

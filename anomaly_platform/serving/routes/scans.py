@@ -13,10 +13,10 @@ from fastapi import APIRouter, Path, Response
 from anomaly_platform.ml.scans.response import BarcodeResponse, write_response
 from anomaly_platform.serving.auth.rate_limits import Predicting
 from anomaly_platform.serving.auth.security import Reader
+from anomaly_platform.serving.champions.served import ServedScans
 from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.metrics.requests import count_scored
 from anomaly_platform.serving.predict.scans import Detection, judge_scans
-from anomaly_platform.serving.champions.served import ServedScans
 from anomaly_platform.serving.problems import ApiProblem, none_usable, not_found
 from anomaly_platform.serving.schemas.base import Name
 from anomaly_platform.serving.schemas.scans import DetectRequest

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final, TypeVar
 
 import psycopg
-from psycopg.abc import Params, Query
+from psycopg.abc import Params, QueryNoTemplate
 from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
@@ -84,25 +84,31 @@ class Transactions:
         finally:
             self._pool.putconn(connection)
 
-    def rows(self, kind: type[T], statement: Query, values: Params | None = None) -> list[T]:
+    def rows(
+        self, kind: type[T], statement: QueryNoTemplate, values: Params | None = None
+    ) -> list[T]:
         """Run one query in a transaction of its own; return its rows as objects of `kind`."""
         with self.begin() as connection, connection.cursor(row_factory=class_row(kind)) as cursor:
             return cursor.execute(statement, values).fetchall()
 
-    def row(self, kind: type[T], statement: Query, values: Params | None = None) -> T | None:
+    def row(
+        self, kind: type[T], statement: QueryNoTemplate, values: Params | None = None
+    ) -> T | None:
         """Return the first of :meth:`rows`, if there is one."""
         return next(iter(self.rows(kind, statement, values)), None)
 
-    def tuples(self, statement: Query, values: Params | None = None) -> list[tuple[Any, ...]]:
+    def tuples(
+        self, statement: QueryNoTemplate, values: Params | None = None
+    ) -> list[tuple[Any, ...]]:
         """Run one query in a transaction of its own; return its rows."""
         with self.begin() as connection:
             return connection.execute(statement, values).fetchall()
 
-    def value(self, statement: Query, values: Params | None = None) -> Any:
+    def value(self, statement: QueryNoTemplate, values: Params | None = None) -> Any:
         """Return the first column of the first of :meth:`tuples`, ``None`` where there is none."""
         return next((row[0] for row in self.tuples(statement, values)), None)
 
-    def execute(self, statement: Query, values: Params | None = None) -> int:
+    def execute(self, statement: QueryNoTemplate, values: Params | None = None) -> int:
         """Run one statement in a transaction of its own; return how many rows it changed."""
         with self.begin() as connection:
             return connection.execute(statement, values).rowcount

@@ -11,13 +11,12 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from anomaly_platform.assets import training as training_module
-from anomaly_platform.assets.champion import judge_challengers
-from anomaly_platform.assets.models import train
 from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.cli.streams.run import run_stream
+from anomaly_platform.kinds.metric import training as training_module
 from anomaly_platform.platform import DETECTOR
 from anomaly_platform.streams import EMS, MetricStream
+from tests.integration.metric_models import train
 
 if TYPE_CHECKING:
     from conftest import Keep, Kept, Restore
@@ -149,7 +148,7 @@ def test_challengers_that_waited_are_settled_in_order(served: Runtime) -> None:
     train(platform, EMS, series=[("host-1", "cpu")])
     whole, _ = train(platform, EMS, window_days=3)
     partial, _ = train(platform, EMS, series=[("host-02", "cpu")], window_days=2)
-    verdicts = list(judge_challengers(platform, EMS))
+    verdicts = list(platform.kind(EMS).judge())
     assert [v.version for v in verdicts] == [whole, partial + 1]
     told = rows_of(
         served,
@@ -166,7 +165,7 @@ def test_challengers_that_waited_are_settled_in_order(served: Runtime) -> None:
         partial: "rejected",
         partial + 1: "champion",
     }
-    assert list(judge_challengers(platform, EMS)) == []
+    assert list(platform.kind(EMS).judge()) == []
     history = [h.version for h in bundles.history("ems", DETECTOR)]
     assert history == [partial + 1, whole, 1]
 

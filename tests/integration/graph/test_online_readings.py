@@ -19,13 +19,14 @@ from anomaly_platform.assets.raw_online import claim_batches
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.ingest.online.readings import Reading
-from anomaly_platform.ml.features.metrics.online import SeriesState
+from anomaly_platform.ml.features.metrics.series_state import SeriesState
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.ingest import Answer, Judge, OnlineIngest
 from anomaly_platform.sensors.landing import build_landing_sensors, online_batch_due
 from anomaly_platform.storage.tables.progress import Account
 from anomaly_platform.streams import EMS, MetricStream
+from tests.integration.metric_models import current_fleet
 
 pytestmark = pytest.mark.integration
 
@@ -66,9 +67,7 @@ def as_file(every: list[Reading]) -> pl.DataFrame:
 
 
 def judge_of(platform: Platform) -> Judge:
-    from anomaly_platform.assets.scored import current_scorer
-
-    version, scorer = current_scorer(platform, EMS)
+    version, scorer = current_fleet(platform, EMS)
     return Judge(version, OnlineScorer(scorer), platform.threshold_of(EMS))
 
 
@@ -198,7 +197,8 @@ _KILLED = """
     from anomaly_platform.assets import raw_online
     from anomaly_platform.platform import Platform
     from anomaly_platform.settings import get_settings
-    from anomaly_platform.streams import EMS
+    from tests.integration.metric_models import current_fleet
+from anomaly_platform.streams import EMS
 
     def die(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGKILL)

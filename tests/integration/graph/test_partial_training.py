@@ -11,11 +11,13 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from anomaly_platform.assets.models import open_version, rebase, train
 from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.cli.streams.run import run_stream
+from anomaly_platform.kinds.metric.bundles import open_version
+from anomaly_platform.kinds.metric.training import rebase
 from anomaly_platform.platform import DETECTOR
 from anomaly_platform.streams import EMS, MetricStream
+from tests.integration.metric_models import train
 
 if TYPE_CHECKING:
     from conftest import Keep, Kept, Restore
@@ -73,7 +75,8 @@ def test_only_the_asked_series_are_trained_and_the_record_says_so(
     drop(EMS, "later.csv", readings(4, 1, "host-1", "cpu", spread=3.0))
     run_stream(served, EMS, Console(quiet=True), train=False)
     retrain(served, ("host-1", "cpu"), cause="drift", reason="PSI 0.4", window_days=2)
-    first, second = (open_version(served.platform, EMS, version) for version in (1, 2))
+    parts = served.platform.kind(EMS).parts
+    first, second = (open_version(parts, EMS, version) for version in (1, 2))
     changed = first.series.join(second.series, on=["entity", "metric"]).filter(
         pl.col("digest") != pl.col("digest_right")
     )
@@ -119,13 +122,14 @@ def test_a_rebased_challenger_gives_way_to_what_replaces_it(served: Runtime) -> 
     challenger, _ = train(platform, EMS, series=[("host-1", "cpu")], window_days=2)
     meanwhile, _ = train(platform, EMS, window_days=3)
     bundles.promote("ems", DETECTOR, meanwhile, "trained in full")
-    version, bundle = rebase(platform, EMS, challenger, meanwhile)
+    version, bundle = rebase(platform.kind(EMS).parts, EMS, challenger, meanwhile)
     old, new = bundles.get("ems", DETECTOR, challenger), bundles.get("ems", DETECTOR, version)
     assert old is not None
     assert new is not None
     assert (old.status, new.status, new.parent) == ("rejected", "challenger", meanwhile)
     assert old.reason == f"set on a newer champion as version {version}"
-    donor, parent = (open_version(platform, EMS, v) for v in (challenger, meanwhile))
+    parts = platform.kind(EMS).parts
+    donor, parent = (open_version(parts, EMS, v) for v in (challenger, meanwhile))
     for key, origin in ((("host-1", "cpu"), donor), (("host-02", "cpu"), parent)):
         there, here = (b.arrays(b.slot(*key) or 0) for b in (origin, bundle))
         assert all(np.array_equal(there[name], here[name]) for name in there)

@@ -26,6 +26,7 @@ from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.sensors.retraining import BATCH_TAG, MOST_ATTEMPTS, build_retraining_sensors
 from anomaly_platform.sensors.work import REASON_TAG
 from anomaly_platform.streams import IIOT, MetricStream
+from tests.integration.metric_models import current_fleet
 
 if TYPE_CHECKING:
     from conftest import Drop, Keep, Kept, Restore
@@ -220,8 +221,6 @@ def test_a_new_series_gets_its_model_by_itself(
 def test_labels_and_thresholds_of_single_series_decide_and_models_know_their_last_use(
     trained: Runtime,
 ) -> None:
-    from anomaly_platform.assets.scored import current_scorer
-
     warehouse = trained.platform.warehouse
     with warehouse.transactions.begin() as connection:
         used = connection.execute(
@@ -234,7 +233,7 @@ def test_labels_and_thresholds_of_single_series_decide_and_models_know_their_las
     day = START.date().isoformat()
     source = warehouse.partitions.get("iiot", "features", day)
     assert source is not None
-    _, scorer = current_scorer(trained.platform, IIOT)
+    _, scorer = current_fleet(trained.platform, IIOT)
     scored = pl.concat(scorer.score(chunk) for chunk in trained.platform.lake.chunks([source.path]))
     own = pl.col("entity") == "press-0"
     # All but what could not be more ordinary, at a score of 0.
@@ -247,11 +246,10 @@ def test_labels_and_thresholds_of_single_series_decide_and_models_know_their_las
 
 def test_what_people_said_enters_the_quality_of_its_day(trained: Runtime) -> None:
     from anomaly_platform.assets.monitoring import stats_of_day
-    from anomaly_platform.assets.series_drift import fleet_reference
 
     day = START.date()
-    reference = fleet_reference(trained.platform, IIOT)
-    assert ("day", "labelled") not in stats_of_day(trained.platform, IIOT, day, reference)
+    measure = trained.platform.kind(IIOT).monitor()
+    assert ("day", "labelled") not in stats_of_day(trained.platform, IIOT, day, measure)
     for minutes in (0, 5, 10):
         trained.platform.warehouse.labels.add(
             "iiot",
@@ -261,5 +259,5 @@ def test_what_people_said_enters_the_quality_of_its_day(trained: Runtime) -> Non
             is_anomaly=minutes == 0,
             labelled_by="ann",
         )
-    stats = stats_of_day(trained.platform, IIOT, day, reference)
+    stats = stats_of_day(trained.platform, IIOT, day, measure)
     assert stats["day", "labelled"] == 3

@@ -15,15 +15,15 @@ from click.testing import Result
 from rich.console import Console
 from typer.testing import CliRunner
 
-from anomaly_platform.assets.models import train
-from anomaly_platform.assets.training_config import TrainingOrigin
 from anomaly_platform.cli.main import app
 from anomaly_platform.cli.models import versions as models_module
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.cli.streams.run import run_stream
+from anomaly_platform.kinds.training import TrainingOrigin
 from anomaly_platform.platform import DETECTOR, Platform
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import BARCODE, EMS
+from tests.integration.metric_models import train
 
 if TYPE_CHECKING:
     from conftest import Drop, Keep, Kept, Restore

@@ -19,7 +19,7 @@ import pytest
 from dagster import AssetKey, DagsterEventType, DagsterInstance, EventRecordsFilter
 from rich.console import Console
 
-from anomaly_platform.assets import sequence_model
+from anomaly_platform.assets import models
 from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.definitions import build_defs
@@ -70,7 +70,7 @@ def runtime(
     request: pytest.FixtureRequest,
 ) -> Iterator[Runtime]:
     retries = getattr(request, "param", 0)
-    monkeypatch.setattr(sequence_model, "RETRIES", retries)
+    monkeypatch.setattr(models, "RETRIES", retries)
     restore(settings, ready)
     platform = Platform(settings, streams=(SCANS,))
     with DagsterInstance.ephemeral() as instance:

@@ -108,8 +108,6 @@ def test_a_stream_of_ones_own_from_file_to_view(
 
 
 def test_views_follow_a_renamed_column_and_are_left_alone_otherwise(runtime: Runtime) -> None:
-    from anomaly_platform.assets.scored import ensure_tables
-
     platform = runtime.platform
     stream = platform.stream("boilers")
     assert isinstance(stream, MetricStream)
@@ -118,14 +116,14 @@ def test_views_follow_a_renamed_column_and_are_left_alone_otherwise(runtime: Run
         with platform.warehouse.transactions.begin() as connection:
             return connection.execute("SELECT 'bi_boilers_scores'::regclass::oid").fetchone()
 
-    ensure_tables(platform, stream)
+    platform.kind(stream).ensure_tables()
     made = identity()
-    ensure_tables(platform, stream)
+    platform.kind(stream).ensure_tables()
     assert identity() == made
     (platform.settings.streams_dir / "boilers.yaml").write_text(BOILERS.replace("Boiler No", "kit"))
     renamed = Platform(platform.settings).stream("boilers")
     assert isinstance(renamed, MetricStream)
-    ensure_tables(platform, renamed)
+    platform.kind(renamed).ensure_tables()
     assert platform.warehouse.scores.has_tables("boilers", "kit")
 
 

@@ -13,7 +13,7 @@ from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.test_utils import create_run_for_test
 
 from anomaly_platform.ingest.online.readings import Reading
-from anomaly_platform.ml.features.metrics.online import SeriesState
+from anomaly_platform.ml.features.metrics.series_state import SeriesState
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.platform import Platform

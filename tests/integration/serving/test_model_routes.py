@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anomaly_platform.assets.scored import current_scorer
 from anomaly_platform.streams import IIOT
+from tests.integration.metric_models import current_fleet
 
 if TYPE_CHECKING:
     from conftest import Trained
@@ -154,7 +154,7 @@ def test_the_ends_of_the_scale_flag_everything_and_nothing(trained: Trained) -> 
         ordinary, wild = told(0.0, 50.0), told(1.0, 1e6)
         assert (ordinary["is_anomaly"], wild["is_anomaly"]) == (True, False)
         assert ordinary["score"] == -ordinary["unit_score"] <= 0.0 < wild["score"]
-        _, scorer = current_scorer(trained.platform, IIOT)
+        _, scorer = current_fleet(trained.platform, IIOT)
         assert scorer.thresholds[series] == 1.0
     finally:
         trained.client.delete(url)
@@ -184,7 +184,7 @@ def test_a_deleted_model_says_no_more_and_stays_known(trained: Trained) -> None:
     assert model["id"] not in [one["id"] for one in listed["models"]]
     again = trained.client.delete(f"{MODELS}/{model['id']}")
     assert again.status_code == 200
-    version, scorer = current_scorer(trained.platform, IIOT)
+    version, scorer = current_fleet(trained.platform, IIOT)
     assert version == model["model_version"]
     assert scorer.status("press-4", "temperature") == "insufficient_history"
     assert scorer.status("press-1", "temperature") == "trained"

@@ -16,7 +16,8 @@ def test_the_protocol_is_the_one_that_was_subclassed() -> None:
     sources = "".join(map(inspect.getsource, (httptools_impl, flow_control)))
     assert hashlib.sha256(sources.encode()).hexdigest() == _READ, (
         f"uvicorn {uvicorn.__version__} has changed the protocol that "
-        "anomaly_platform.serving.http.connections.BoundedHttp is made from. Read what has changed, run "
+        "anomaly_platform.serving.http.connections.BoundedHttp is made from. Read what has "
+        "changed, run "
         "tests/integration/serving/test_connections.py, then write the new digest here and move "
         "uvicorn's bounds in pyproject.toml."
     )

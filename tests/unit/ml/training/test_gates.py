@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from anomaly_platform.ml.training.comparison import Comparison
 from anomaly_platform.ml.training.gates import (
     FEWEST_KNOWN_ANOMALIES,
     KNOWN_TOLERANCE,
+    LEAST_AUC,
     LEAST_BALANCED_ACCURACY,
     LEAST_TRAINED_SHARE,
     MOST_FALSE_POSITIVES,
     MOST_MUCH_WORSE,
     TOLERANCE,
+    Comparison,
     comparison_gates,
     decide,
+    decide_on_set,
     quality_gates,
     schema_gate,
     trained_gate,
@@ -118,3 +120,28 @@ def test_every_gate_that_fails_is_in_the_reason() -> None:
     )
     assert [row["passed"] for row in decision.rows()] == [False, True, False]
     assert decide(gates[1:2], "new data").reason == "new data"
+
+
+@pytest.mark.parametrize(
+    ("quality", "serving", "promoted"),
+    [
+        (None, None, True),
+        (LEAST_AUC - 0.01, None, False),
+        (LEAST_AUC, None, True),
+        (0.80, 0.80 + TOLERANCE - 0.001, True),
+        (0.80, 0.80 + TOLERANCE + 0.001, False),
+        (0.95, 0.80, True),
+    ],
+)
+def test_a_set_serves_when_it_is_good_enough_and_no_worse(
+    quality: float | None, serving: float | None, promoted: bool
+) -> None:
+    decision = decide_on_set(quality, serving, trained_on="a", computed="a")
+    assert decision.promote is promoted
+    assert decision.reason
+
+
+def test_a_set_on_other_features_does_not_serve() -> None:
+    decision = decide_on_set(0.9, None, trained_on="a", computed="b")
+    assert not decision.promote
+    assert decision.reason == "feature schema: a, needed is equal to b"

@@ -1,7 +1,6 @@
 """Which rows each series of a stream trains on.
 
-What belongs here: the windows, the feature files that hold them, and their rows. Scans have a
-module of their own, ``scan_window``.
+What belongs here: the windows, the feature files that hold them, and their rows.
 """
 
 from __future__ import annotations
@@ -11,11 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import polars as pl
-from dagster import Failure
 
-from anomaly_platform.assets.feedback import with_feedback
-from anomaly_platform.assets.training_config import Key
-from anomaly_platform.platform import Platform
+from anomaly_platform.kinds.feedback import with_feedback
+from anomaly_platform.kinds.parts import Parts
+from anomaly_platform.kinds.training import Key, StageError
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import MetricStream
 
@@ -42,9 +40,14 @@ class TrainingWindow:
         """The newest ingested file that any of the days was made from."""
         return max((day.watermark for day in self.days), default=0)
 
+    @property
+    def bounds(self) -> tuple[datetime | None, datetime | None]:
+        """Where the first of the windows begins, and the last one ends."""
+        return self.series.select(pl.col("since").min(), pl.col("until").max()).row(0)
+
 
 def training_window(
-    platform: Platform,
+    parts: Parts,
     stream: MetricStream,
     *,
     window_days: int | None = None,
@@ -54,7 +57,7 @@ def training_window(
 
     Parameters
     ----------
-    platform, stream
+    parts, stream
         Whose series.
     window_days : int or None
         Length of the windows; None takes the policy's.
@@ -64,10 +67,10 @@ def training_window(
 
     Raises
     ------
-    Failure
+    StageError
         When the stream has never seen a wanted series; the text names them.
     """
-    extents = platform.warehouse.series.extents(stream.name)
+    extents = parts.series.extents(stream.name)
     policy = stream.retraining
     length = policy.window if window_days is None else timedelta(days=window_days)
     newest = extents["last_event"].max()
@@ -85,7 +88,7 @@ def training_window(
         until=pl.col("last_event"),
     )
     first = series.select(pl.col("since").dt.date().min()).item()
-    days = platform.warehouse.partitions.between(
+    days = parts.partitions.between(
         stream.name, "features", first.isoformat(), f"{newest:%Y-%m-%d}"
     )
     needed = _days_of(series)
@@ -103,7 +106,7 @@ def _refuse_unknown(stream: MetricStream, wanted: Collection[Key], extents: pl.D
     if unknown:
         named = ", ".join(f"{entity}/{metric}" for entity, metric in unknown[:_NAMED])
         more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-        raise Failure(
+        raise StageError(
             f"{stream.name} has never seen the series {named}{more}; "
             "`anomaly sql` on the table series lists those there are"
         )
@@ -118,15 +121,15 @@ def _days_of(series: pl.DataFrame) -> set[str]:
 
 
 def training_frames(
-    platform: Platform, stream: MetricStream, window: TrainingWindow
+    parts: Parts, stream: MetricStream, window: TrainingWindow
 ) -> Iterator[pl.DataFrame]:
     """Yield the windows' rows in chunks of whole entities, without known anomalies.
 
     What files or people call an anomaly is no example of the ordinary, neither for the forest nor
     for the calibration.
     """
-    labels = platform.warehouse.labels.between(stream.name)
-    for frame in platform.lake.chunks([day.path for day in window.days]):
+    labels = parts.labels.between(stream.name)
+    for frame in parts.lake.chunks([day.path for day in window.days]):
         rows = frame.join(window.series, on=["entity", "metric"], how="inner").filter(
             pl.col("event_time").is_between(pl.col("since"), pl.col("until"))
         )

@@ -12,33 +12,31 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from anomaly_platform.assets.feedback import with_feedback
-from anomaly_platform.assets.model_files import open_version
 from anomaly_platform.ingest.bucketing import bucket_of
-from anomaly_platform.platform import Platform
+from anomaly_platform.kinds.feedback import with_feedback
+from anomaly_platform.kinds.metric.bundles import open_version
+from anomaly_platform.kinds.parts import Parts
+from anomaly_platform.kinds.training import Key
 from anomaly_platform.registry.bundles import BundleRecord
 from anomaly_platform.storage.lake.row_groups import BUCKETS
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.bundles.bundle import Bundle
-    from anomaly_platform.ml.training.comparison import Comparison
-    from anomaly_platform.ml.training.gates import Decision
-
-Key = tuple[str, str]
+    from anomaly_platform.ml.training.gates import Comparison, Decision
 
 #: Buckets of entities are compared until so many series are, or there are no more.
 ENOUGH_SERIES = 300
 
 
 def judge(
-    platform: Platform, stream: MetricStream, record: BundleRecord, champion: int | None
+    parts: Parts, stream: MetricStream, record: BundleRecord, champion: int | None
 ) -> Decision:
     """Decide about a challenger.
 
     Parameters
     ----------
-    platform, stream
+    parts, stream
         Whose challenger.
     record
         The challenger as the index knows it.
@@ -54,7 +52,7 @@ def judge(
         trained_gate,
     )
 
-    challenger = open_version(platform, stream, record.version, verify="each")
+    challenger = open_version(parts, stream, record.version, verify="each")
     schema = challenger.manifest["feature_schema"]
     counts = record.metrics
     gates = [
@@ -68,8 +66,8 @@ def judge(
     own = own_series(challenger)
     compared, before = None, None
     if champion is not None and gates[0].passed:
-        serving = open_version(platform, stream, champion, verify="each")
-        compared = _compare(platform, stream, challenger, serving)
+        serving = open_version(parts, stream, champion, verify="each")
+        compared = _compare(parts, stream, challenger, serving)
         before = _accuracy_before(own, serving)
     gates += quality_gates(
         _number(own["balanced_accuracy"].median()),
@@ -105,7 +103,7 @@ def _accuracy_before(own: pl.DataFrame, serving: Bundle) -> float | None:
 
 
 def _compare(
-    platform: Platform, stream: MetricStream, challenger: Bundle, serving: Bundle
+    parts: Parts, stream: MetricStream, challenger: Bundle, serving: Bundle
 ) -> Comparison | None:
     from anomaly_platform.ml.training.comparison import comparable, compare
     from anomaly_platform.ml.training.extending import extends
@@ -114,7 +112,7 @@ def _compare(
         return None
     keys, buckets = _sample(comparable(challenger, serving))
     return compare(
-        challenger, serving, keys, _held_out_frames(platform, stream, challenger, keys, buckets)
+        challenger, serving, keys, _held_out_frames(parts, stream, challenger, keys, buckets)
     )
 
 
@@ -136,7 +134,7 @@ def _sample(keys: Collection[Key]) -> tuple[list[Key], list[int]]:
 
 
 def _held_out_frames(
-    platform: Platform,
+    parts: Parts,
     stream: MetricStream,
     challenger: Bundle,
     keys: list[Key],
@@ -150,14 +148,12 @@ def _held_out_frames(
     first, last = windows["first_time"].min(), windows["last_time"].max()
     if not isinstance(first, datetime) or not isinstance(last, datetime):
         return
-    days = platform.warehouse.partitions.between(
+    days = parts.partitions.between(
         stream.name, "features", f"{first:%Y-%m-%d}", f"{last:%Y-%m-%d}"
     )
-    labels = platform.warehouse.labels.between(stream.name)
+    labels = parts.labels.between(stream.name)
     for bucket in buckets:
-        pieces = [
-            platform.lake.read(day.path, between={"bucket": (bucket, bucket)}) for day in days
-        ]
+        pieces = [parts.lake.read(day.path, between={"bucket": (bucket, bucket)}) for day in days]
         if pieces:
             rows = pl.concat(pieces).join(windows, on=["entity", "metric"])
             inside = pl.col("event_time").is_between(pl.col("first_time"), pl.col("last_time"))

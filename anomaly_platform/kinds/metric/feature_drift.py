@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from anomaly_platform.platform import Platform
+from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.streams import MetricStream
 from anomaly_platform.streams.base import RetrainingPolicy
 from anomaly_platform.streams.drift import DRIFTED, judge_distribution
@@ -99,7 +99,7 @@ class FeatureDrift:
 
 
 def feature_drift_of_day(
-    platform: Platform,
+    parts: Parts,
     stream: MetricStream,
     day: date,
     names: tuple[str, ...],
@@ -109,7 +109,7 @@ def feature_drift_of_day(
 
     Parameters
     ----------
-    platform, stream, day
+    parts, stream, day
         Whose features, and of which UTC date.
     names
         The features that the references are about, in order.
@@ -117,11 +117,11 @@ def feature_drift_of_day(
         By entity and metric.
     """
     found = FeatureDrift(stream.retraining, names, references)
-    source = platform.warehouse.partitions.get(stream.name, "features", day.isoformat())
+    source = parts.partitions.get(stream.name, "features", day.isoformat())
     # Features of another definition cannot be compared with those of the training.
     if source is None or not references or not set(names) <= set(stream.features.names):
         return found
-    for chunk in platform.lake.chunks([source.path], columns=("entity", "metric", *names)):
+    for chunk in parts.lake.chunks([source.path], columns=("entity", "metric", *names)):
         found.add(chunk)
     return found
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from anomaly_platform.assets.feature_drift import FeatureDrift, numbers_of
-from anomaly_platform.assets.models import open_version
-from anomaly_platform.platform import DETECTOR, Platform
+from anomaly_platform.kinds.base import Stats
+from anomaly_platform.kinds.metric.bundles import DETECTOR, open_version
+from anomaly_platform.kinds.metric.feature_drift import FeatureDrift, numbers_of
+from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.storage.tables.drift import FEATURE_DRIFT_SCHEMA, SERIES_DRIFT_SCHEMA
 from anomaly_platform.streams import MetricStream
 from anomaly_platform.streams.base import RetrainingPolicy
@@ -23,8 +24,6 @@ from anomaly_platform.streams.drift import DRIFTED, judge_day
 if TYPE_CHECKING:
     from anomaly_platform.ml.drift.distances import ReferenceDistribution
     from anomaly_platform.ml.drift.features import FeatureReferences
-
-Stats = dict[tuple[str, str], float | None]
 
 #: What :meth:`SeriesDrift.add` reads of a chunk.
 READ = ("entity", "metric", "event_time", "value", "p_value", "is_anomaly", "status")
@@ -83,15 +82,15 @@ class FleetReference:
         return {key: features for key, features in known if features is not None}
 
 
-def fleet_reference(platform: Platform, stream: MetricStream) -> FleetReference:
+def fleet_reference(parts: Parts, stream: MetricStream) -> FleetReference:
     """Return what the champion knows of its series; nothing where none serves."""
     from anomaly_platform.ml.drift.features import watched_features
     from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 
-    champion = platform.warehouse.bundles.champion(stream.name, DETECTOR)
+    champion = parts.bundles.champion(stream.name, DETECTOR)
     if champion is None:
         return FleetReference(None, {})
-    bundle = open_version(platform, stream, champion.version)
+    bundle = open_version(parts, stream, champion.version)
     definition = bundle.manifest["feature_schema"]["definition"]
     return FleetReference(
         champion.version,

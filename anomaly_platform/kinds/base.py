@@ -1,0 +1,499 @@
+"""What a stage asks a kind of stream for, and what it gets.
+
+What belongs here: the protocol :class:`StreamKind` and the plain records that pass through it. A
+stage is a module, a stream is a row, and all that differs between kinds is in the two
+implementations. Nothing here knows Dagster.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+import polars as pl
+
+from anomaly_platform.kinds.training import Key, TrainingOrigin
+from anomaly_platform.streams import Stream
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
+
+    from anomaly_platform.ingest.layout.context import RowReader
+    from anomaly_platform.ingest.validation.day import ValidatedDay
+    from anomaly_platform.kinds.parts import Parts
+    from anomaly_platform.ml.training.gates import Decision
+    from anomaly_platform.registry.bundles import BundleRecord
+    from anomaly_platform.storage.tables.partitions import Partition
+    from anomaly_platform.storage.tables.scored_days import ScoredDay
+
+S = TypeVar("S", bound=Stream)
+
+Stats = dict[tuple[str, str], float | None]
+"""Numbers of a day by subject and name; subject ``day`` is the day as a whole."""
+
+Columns = Mapping[str, tuple[str, str]]
+"""Type and meaning of each column, for people."""
+
+Shown = Mapping[str, object]
+"""What people see of a stage: numbers, texts, tables (lists of records), pictures (PNG)."""
+
+OnEpoch = Callable[[Mapping[str, Any]], None]
+
+
+class _Validate(Protocol):
+    def __call__(
+        self,
+        rows: pl.DataFrame,
+        day: date,
+        *,
+        start: datetime,
+        now: datetime,
+        future_allowance: timedelta,
+    ) -> ValidatedDay: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RowFormat:
+    """How the rows of a kind of stream are read, validated and counted.
+
+    Attributes
+    ----------
+    reader : RowReader
+        What the columns of a file mean, and its raw rows in batches.
+    fields : mapping of str to sequence of str
+        Known column names per canonical field.
+    validate
+        From the raw rows of a day to its valid ones.
+    schema : callable
+        Returns the pandera schema of validated rows, which takes a second to import.
+    key : sequence of str
+        The natural key of a validated row.
+    extents
+        From validated rows to the series that train: ``entity``, ``metric``, ``rows``,
+        ``first_event``, ``last_event``.
+    from_online
+        From readings that the service took one by one to raw rows; None where it takes none.
+    raw_columns, columns : mapping of str to (type, description)
+        For people.
+    """
+
+    reader: RowReader
+    fields: Mapping[str, Sequence[str]]
+    validate: _Validate
+    schema: Callable[[], pa.DataFrameSchema]
+    key: Sequence[str]
+    extents: Callable[[pl.DataFrame], pl.DataFrame]
+    from_online: Callable[[pl.DataFrame], pl.DataFrame] | None
+    raw_columns: Columns
+    columns: Columns
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredFormat:
+    """How the scored rows of a kind of stream look.
+
+    Attributes
+    ----------
+    schema : polars.Schema
+        Of a scored day in the lake.
+    columns : mapping of str to (type, description)
+        For people.
+    key : tuple of str
+        Columns by which people's labels name a row.
+    score, top : str, float
+        The column that decides, and the highest value it takes.
+    picture, title : str
+        What its histogram is called where it is shown, and its heading.
+    threshold : float or None
+        Share of `top` that decides; None where it is the stream's threshold.
+    version, unversioned : str
+        What the version that scored is called where it is shown, and what stands there without.
+    """
+
+    schema: pl.Schema
+    columns: Columns
+    key: tuple[str, ...]
+    score: str
+    top: float
+    picture: str
+    title: str
+    threshold: float | None
+    version: str
+    unversioned: str
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorStage:
+    """A stage that trains one detector.
+
+    Attributes
+    ----------
+    detector : str
+        Its name; the stage is ``<detector>_model``.
+    description : str
+        For people.
+    tools : frozenset of str
+        What it is made with.
+    reads : tuple of str
+        The stages before it.
+    heavy : bool
+        Whether it trains in a process of its own, one at a time.
+    """
+
+    detector: str
+    description: str
+    tools: frozenset[str]
+    reads: tuple[str, ...] = ("features",)
+    heavy: bool = False
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage."""
+        return f"{self.detector}_model"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOrder:
+    """What is to be trained, and what helps with it.
+
+    Attributes
+    ----------
+    series : collection of (entity, metric) or None
+        Only these; None trains everything.
+    window_days : int or None
+        Days of history; None takes the stream's policy.
+    origin : TrainingOrigin
+        What asked for it.
+    log : logging.Logger
+        Where news go.
+    observe : callable
+        Takes figures of a training under way.
+    run_trainer : callable or None
+        Runs a training in a process of its own, as a configuration file says, and hands over the
+        figures of each epoch; raises `TrainingInterruptedError` when somebody killed it. Needed
+        for a heavy stage only.
+    """
+
+    series: Sequence[Key] | None = None
+    window_days: int | None = None
+    origin: TrainingOrigin = field(default_factory=TrainingOrigin)
+    log: logging.Logger = field(default_factory=lambda: logging.getLogger(__name__))
+    observe: Callable[[Shown], None] = lambda _: None
+    run_trainer: Callable[[Path, OnEpoch], object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """What came of a training: the new version, and what people see of it."""
+
+    version: int
+    shown: Shown
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one challenger.
+
+    Attributes
+    ----------
+    version : int
+        The version that was judged: the challenger's own, or the one that it was rebased as.
+    decision : Decision
+        Of the gates.
+    metrics : mapping
+        What was measured of it while it was judged.
+    """
+
+    version: int
+    decision: Decision
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """The models in service, ready to score days.
+
+    Attributes
+    ----------
+    version : int or None
+        The version that a scored day carries; None where nothing that was trained serves.
+    versions : mapping of str to int
+        All versions that take part, by detector.
+    score : callable
+        From a day's features to its scored rows, as the lake keeps them.
+    judges : tuple of str
+        Detectors in service that have to judge every row, each in a column of its own.
+    """
+
+    version: int | None
+    versions: Mapping[str, int]
+    score: Callable[[Partition], Iterator[pl.DataFrame]]
+    judges: tuple[str, ...] = ()
+
+
+def judged_by(scored: pl.DataFrame, detectors: Iterable[str]) -> dict[str, int]:
+    """Return how many rows each detector gave a score."""
+    return {name: scored[f"{name}_score"].count() for name in detectors}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Something that has to hold of a stage's result."""
+
+    name: str
+    description: str
+    blocking: bool = False
+    warns: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check saw: it passes when there are no problems."""
+
+    check: str
+    problems: Sequence[str]
+    seen: str
+    figures: Mapping[str, float | str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ScoreLook:
+    """What checks saw of scored days.
+
+    Attributes
+    ----------
+    decided, anomalies : int
+        Rows with a decision, and those of them that are anomalies.
+    problems : dict of str to list of str
+        What is wrong, by check.
+    """
+
+    decided: int = 0
+    anomalies: int = 0
+    problems: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, check: str, day: Partition, counts: Mapping[str, int]) -> None:
+        """Add what is wrong with a day by how many rows; what does not occur is not told."""
+        told = [f"{day.partition}: {count:,} {what}" for what, count in counts.items() if count]
+        self.problems.setdefault(check, []).extend(told)
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """The figure by which a bundle's quality is told.
+
+    Attributes
+    ----------
+    metric : str
+        Its name among the bundle's metrics.
+    words : str
+        How it is told, with a place for the number.
+    """
+
+    metric: str
+    words: str
+
+    def problems(self, record: BundleRecord | None, least: float) -> tuple[list[str], str]:
+        """Return what is wrong with a bundle's quality, and what was seen."""
+        value = None if record is None else record.metrics.get(self.metric)
+        if value is None:
+            return [], "nothing was measured"
+        told = self.words.format(value)
+        return [told] if value < least else [], told
+
+
+class StreamKind(ABC, Generic[S]):
+    """All that differs between kinds of streams, for one stream.
+
+    Parameters
+    ----------
+    stream : Stream
+        Whose rows.
+    open_parts : callable
+        Opens what the kind works with; called when something is first read or written, so that
+        describing the graph opens nothing.
+    """
+
+    #: Whether a day is scored with the validated rows of its look-back beside its features.
+    scores_with_history: ClassVar[bool]
+    #: What makes the set in service, beside the database: Dagster's kinds of that stage.
+    champion_tools: ClassVar[frozenset[str]]
+    #: What a version in service is called, and what is said when there is nothing to judge.
+    version_word: ClassVar[str]
+    nothing_to_judge: ClassVar[str]
+    #: What is counted as decided on, and how quality is told.
+    decided: ClassVar[str]
+    quality: ClassVar[Quality]
+    #: What has to hold of every row of features, and of every scored row.
+    feature_check: ClassVar[Check]
+    score_checks: ClassVar[tuple[Check, ...]]
+    #: Files with these names hold no events but what is known beforehand.
+    reference_files: ClassVar[tuple[str, ...]] = ()
+    #: Numbers of a day that are shown first.
+    shown_stats: ClassVar[tuple[str, ...]]
+
+    def __init__(self, stream: S, open_parts: Callable[[], Parts]) -> None:
+        self.stream: S = stream
+        self._open_parts = open_parts
+
+    @cached_property
+    def parts(self) -> Parts:
+        """What the kind works with."""
+        return self._open_parts()
+
+    @property
+    @abstractmethod
+    def rows(self) -> RowFormat:
+        """How rows are read and validated."""
+
+    @property
+    @abstractmethod
+    def scored(self) -> ScoredFormat:
+        """How scored rows look."""
+
+    @property
+    @abstractmethod
+    def detectors(self) -> tuple[DetectorStage, ...]:
+        """The stages that train, in order."""
+
+    @property
+    @abstractmethod
+    def descriptions(self) -> Mapping[str, str]:
+        """What people read about ``features`` and the stages after the models."""
+
+    @property
+    @abstractmethod
+    def feature_schema(self) -> Mapping[str, pl.DataType]:
+        """The columns of a day's features: the event's own, then each feature."""
+
+    @abstractmethod
+    def features(self, events: pl.DataFrame, since: datetime) -> pl.DataFrame:
+        """Return the features of the events from an instant on; the others are their look-back."""
+
+    def named_fields(self) -> dict[str, tuple[str, ...]]:
+        """Return the accepted column names: the stream's own before those of its kind."""
+        from anomaly_platform.ingest.layout.mapping import plain
+
+        own = self.stream.column_names()
+        # What the stream calls its metric must not be taken for the entity of its kind.
+        claimed = {plain(name) for names in own.values() for name in names}
+        return {
+            name: (
+                *own.get(name, ()),
+                *(other for other in known if plain(other) not in claimed),
+            )
+            for name, known in self.rows.fields.items()
+        }
+
+    def check_reference(self, file: Path) -> None:
+        """Raise ValueError when a reference file cannot be used."""
+
+    def history(self, day: date, last: date) -> list[Partition]:
+        """Return the validated days from the look-back of a day to `last`."""
+        first = day - timedelta(days=self.stream.lookback_days)
+        return self.parts.partitions.between(
+            self.stream.name, "validated_events", first.isoformat(), last.isoformat()
+        )
+
+    @abstractmethod
+    def train(self, detector: str, order: TrainingOrder) -> TrainingReport:
+        """Train a detector and enter the bundle as a challenger.
+
+        Raises
+        ------
+        StageError
+            When there is nothing to train on, or the order cannot be followed.
+        """
+
+    @abstractmethod
+    def judge(self) -> Iterator[Verdict]:
+        """Judge the challengers that wait, and promote or reject them.
+
+        Raises
+        ------
+        StageError
+            When a challenger cannot be judged.
+        """
+
+    @abstractmethod
+    def serving(self) -> Shown:
+        """Return what serves now, for people."""
+
+    @abstractmethod
+    def members(self, version: int) -> dict[str, int]:
+        """Return the versions that serve together under this version, by detector."""
+
+    @abstractmethod
+    def verify(self, version: int) -> None:
+        """Open all that serves under a version, its digests verified; raise when it cannot be."""
+
+    @abstractmethod
+    def scorer(self) -> Scorer:
+        """Return the models in service, or what stands in for them."""
+
+    @abstractmethod
+    def ensure_tables(self) -> None:
+        """Make the tables and views of a stream that is scored for the first time."""
+
+    @abstractmethod
+    def replace_day(
+        self, day: date, chunks: Iterable[pl.DataFrame], *, watermark: int, version: int | None
+    ) -> ScoredDay:
+        """Replace a scored day in the database; raises `StaleInput`."""
+
+    @abstractmethod
+    def monitor(self) -> Callable[[date, Partition], Stats]:
+        """Return what tells the numbers of scored days, and stores their drift."""
+
+    @property
+    @abstractmethod
+    def model_checks(self) -> tuple[Check, Check, Check]:
+        """Return what has to hold of a bundle: that it opens, its size, its quality."""
+
+    @abstractmethod
+    def weigh(self, record: BundleRecord) -> tuple[int, int, str]:
+        """Open and verify a bundle; return its bytes, how many are allowed, and what for."""
+
+    @property
+    @abstractmethod
+    def least_quality(self) -> float:
+        """The quality under which a bundle is told of."""
+
+    @property
+    @abstractmethod
+    def told_quality(self) -> float:
+        """Balanced accuracy in service under which people are told."""
+
+    @property
+    @abstractmethod
+    def champion_checks(self) -> tuple[Check, ...]:
+        """What has to hold of what serves."""
+
+    @abstractmethod
+    def look_at_champion(self) -> Iterator[Finding]:
+        """Check what serves."""
+
+    @abstractmethod
+    def look_at_features(self, day: Partition) -> list[str]:
+        """Return what is wrong with a day's features."""
+
+    @abstractmethod
+    def replay(self, day: Partition) -> tuple[int, list[str]]:
+        """Compute a sample of a day's features one event at a time; return rows and differences."""
+
+    @abstractmethod
+    def look_at_scores(self, day: Partition, look: ScoreLook) -> None:
+        """Add what is seen of a scored day."""
+
+
+def midnight(day: date) -> datetime:
+    """Return the instant at which a UTC day begins."""
+    from datetime import UTC
+
+    return datetime.combine(day, time(), UTC)

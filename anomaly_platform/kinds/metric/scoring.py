@@ -1,0 +1,118 @@
+"""Scoring the days of a metric stream: the fleet in service, and the columns that are kept.
+
+How a score comes about is in ``ml.scoring``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from anomaly_platform.kinds.base import ScoredFormat, Scorer
+from anomaly_platform.kinds.feedback import READING
+from anomaly_platform.kinds.metric.bundles import DETECTOR, open_version
+from anomaly_platform.kinds.parts import Parts
+from anomaly_platform.storage.tables.partitions import Partition
+from anomaly_platform.streams import MetricStream
+
+if TYPE_CHECKING:
+    from anomaly_platform.ml.scoring.batch import FleetScorer
+
+
+def current_scorer(parts: Parts, stream: MetricStream) -> Scorer:
+    """Return the champion's fleet, or the fallback without one."""
+    champion = parts.bundles.champion(stream.name, DETECTOR)
+    version = None if champion is None else champion.version
+    fleet = fleet_scorer(parts, stream, version)
+
+    def score(features: Partition) -> Iterator[pl.DataFrame]:
+        for chunk in parts.lake.chunks([features.path]):
+            yield _for_lake(fleet.score(chunk))
+
+    return Scorer(version, {} if version is None else {DETECTOR: version}, score)
+
+
+def fleet_scorer(parts: Parts, stream: MetricStream, version: int | None) -> FleetScorer:
+    """Return what scores with a version's models, or with none."""
+    from anomaly_platform.ml.scoring.batch import FleetScorer
+
+    own = parts.labels.thresholds.all(stream.name)
+    thresholds = {series: one.threshold for series, one in own.items()}
+    if version is None:
+        return FleetScorer.without_models(
+            stream.features, alpha=parts.alpha, threshold=parts.threshold, thresholds=thresholds
+        )
+    return FleetScorer(
+        open_version(parts, stream, version),
+        threshold=parts.threshold,
+        thresholds=thresholds,
+        deleted=parts.bundles.deleted_series(stream.name, DETECTOR, version),
+    )
+
+
+def _for_lake(scored: pl.DataFrame) -> pl.DataFrame:
+    """Return the columns that are kept, the ranked causes as a JSON array."""
+    wrapped = pl.struct("causes").struct.json_encode()
+    array = wrapped.str.strip_prefix('{"causes":').str.strip_suffix("}")
+    causes = pl.when(pl.col("causes").is_not_null()).then(array)
+    return scored.with_columns(causes.alias("causes")).select(
+        pl.col(name).cast(kind) for name, kind in SCORED.schema.items()
+    )
+
+
+SCORED: Final = ScoredFormat(
+    schema=pl.Schema(
+        {
+            "bucket": pl.UInt8(),
+            "entity": pl.String(),
+            "metric": pl.String(),
+            "event_time": pl.Datetime("us", "UTC"),
+            "event_id": pl.String(),
+            "value": pl.Float64(),
+            "score": pl.Float64(),
+            "is_anomaly": pl.Boolean(),
+            "threshold": pl.Float64(),
+            "status": pl.String(),
+            "p_value": pl.Float64(),
+            "raw_score": pl.Float64(),
+            "z_score": pl.Float64(),
+            "iqr_score": pl.Float64(),
+            "mad_score": pl.Float64(),
+            "label": pl.Boolean(),
+            "entity_score": pl.Float64(),
+            "entity_is_anomaly": pl.Boolean(),
+            "causes": pl.String(),
+            "metadata": pl.String(),
+        }
+    ),
+    columns={
+        "entity": ("string", "device or asset"),
+        "metric": ("string", "name of the metric"),
+        "event_time": ("timestamp (UTC)", "when the reading was taken"),
+        "value": ("float", "the reading"),
+        "score": ("float", "0 ordinary to 1 most unusual; null where nothing can be said"),
+        "is_anomaly": ("bool", "score reaches threshold; null is unknown"),
+        "threshold": ("float", "the decision's threshold"),
+        "status": ("string", "trained, insufficient_history, failed or missing_value"),
+        "p_value": ("float", "share of ordinary readings at least as unusual"),
+        "raw_score": ("float", "the detector's own score"),
+        "z_score": ("float", "distance from the trailing mean in standard deviations"),
+        "iqr_score": ("float", "distance from the trailing quartiles in interquartile ranges"),
+        "mad_score": ("float", "distance from the trailing median in scaled MADs"),
+        "entity_score": ("float", "score of the whole device or asset at this time"),
+        "entity_is_anomaly": ("bool", "entity_score reaches threshold"),
+        "causes": ("json", "the metrics behind the entity's score, ranked"),
+        "label": ("bool", "known anomaly, known normal, or unknown"),
+    },
+    key=READING,
+    score="score",
+    top=1.0,
+    picture="scores",
+    title="Scores",
+    threshold=None,
+    version="bundle version",
+    unversioned="none",
+)
+"""A scored day in the lake, and what goes into PostgreSQL of it."""

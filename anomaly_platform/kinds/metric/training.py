@@ -1,0 +1,231 @@
+"""The training of a metric stream: a fleet of series, all of them or a few on top of a parent.
+
+What belongs here: what is trained from what, and what becomes of it. How a series is trained is in
+``ml.training``, whether a challenger serves in ``challengers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from anomaly_platform import __version__
+from anomaly_platform.kinds.base import TrainingOrder, TrainingReport
+from anomaly_platform.kinds.metric.bundles import DETECTOR, open_path, open_version
+from anomaly_platform.kinds.metric.windows import (
+    TrainingWindow,
+    training_frames,
+    training_window,
+)
+from anomaly_platform.kinds.parts import Parts
+from anomaly_platform.kinds.training import (
+    Key,
+    StageError,
+    TrainingOrigin,
+    Version,
+    enter,
+    known_origin,
+    new_version,
+    origin_of,
+)
+from anomaly_platform.streams import MetricStream
+
+if TYPE_CHECKING:
+    from anomaly_platform.ml.bundles.bundle import Bundle
+
+_WORST_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A bundle that another is made from."""
+
+    version: int
+    bundle: Bundle
+
+
+def train(parts: Parts, stream: MetricStream, order: TrainingOrder) -> tuple[int, Bundle]:
+    """Train series on their windows, publish the bundle and enter it as a challenger.
+
+    Where only some series are asked for, the new bundle has the champion as its parent and shares
+    all other series with it. Without a champion, or after the features have changed, there is
+    nothing to share, and every series is trained.
+
+    Raises
+    ------
+    StageError
+        When there is nothing to train on, or the stream has never seen a series asked for.
+    """
+    series, days = order.series, order.window_days
+    parent = None if series is None else _champion(parts, stream)
+    wanted = None if parent is None else series
+    window = training_window(parts, stream, window_days=days, wanted=series)
+    if series is not None and wanted is None:
+        window = training_window(parts, stream, window_days=days)
+    if not window.days:
+        raise StageError(f"{stream.name} has no features to train on; materialize some days first")
+    origin = known_origin(order.origin, parts.bundles.all(stream.name, DETECTOR))
+    return _fit(parts, stream, window, origin, parent, wanted or ())
+
+
+def report(parts: Parts, stream: MetricStream, version: int, bundle: Bundle) -> TrainingReport:
+    """Return what people see of a training."""
+    record = parts.bundles.get(stream.name, DETECTOR, version)
+    manifest, series = bundle.manifest, bundle.series
+    is_trained = pl.col("status") == "trained"
+    least_accurate = series.filter(is_trained).sort("balanced_accuracy", descending=True)
+    names = ("entity", "metric", "rows", "balanced_accuracy", "false_positive_rate")
+    untrained = series.filter(~is_trained).select("entity", "metric", "status", "reason")
+    return TrainingReport(
+        version,
+        {
+            "parent": manifest.get("parent") or "none",
+            "trained because of": "not said" if record is None else record.trained_because_of,
+            "retrained": retrained_counts(bundle),
+            "series": manifest["data"],
+            "metrics": manifest["metrics"],
+            "training seconds": float(manifest["training_seconds"]),
+            "least accurate series": least_accurate.tail(_WORST_SHOWN).select(names).to_dicts(),
+            "untrained series": untrained.tail(_WORST_SHOWN).to_dicts(),
+        },
+    )
+
+
+def rebase(parts: Parts, stream: MetricStream, challenger: int, parent: int) -> tuple[int, Bundle]:
+    """Set a partial challenger on another parent: what it trained, and all else from there.
+
+    The challenger gives way to the new version in the same transaction that enters it.
+
+    Raises
+    ------
+    StageError
+        When the challenger trained every series, or its features are not the parent's.
+    """
+    from anomaly_platform.ml.training.extending import extends, retrained_series
+
+    donor = open_version(parts, stream, challenger, verify="each")
+    new_parent = Parent(parent, open_version(parts, stream, parent, verify="each"))
+    keys = retrained_series(donor)
+    if keys is None or not extends(new_parent.bundle, stream.features):
+        raise StageError(f"{stream.name} {challenger} cannot be set on version {parent}")
+    origin = origin_of(parts.bundles.get(stream.name, DETECTOR, challenger))
+    window = training_window(parts, stream, wanted=keys)
+    return _fit(parts, stream, window, origin, new_parent, keys, donor, replaces=challenger)
+
+
+def _champion(parts: Parts, stream: MetricStream) -> Parent | None:
+    """Return what serves as a parent, where its features are those of today."""
+    from anomaly_platform.ml.training.extending import extends
+
+    champion = parts.bundles.champion(stream.name, DETECTOR)
+    if champion is None:
+        return None
+    bundle = open_version(parts, stream, champion.version, verify="each")
+    return Parent(champion.version, bundle) if extends(bundle, stream.features) else None
+
+
+def _fit(
+    parts: Parts,
+    stream: MetricStream,
+    window: TrainingWindow,
+    origin: TrainingOrigin,
+    parent: Parent | None,
+    wanted: Collection[Key],
+    donor: Bundle | None = None,
+    replaces: int | None = None,
+) -> tuple[int, Bundle]:
+    """Train, publish, register; a training that ends with an error is recorded as failed."""
+    served = None if parent is None else parent.version
+    with new_version(parts, stream.name, DETECTOR, parent=served) as version:
+        folder = parts.lake.new_folder() / "bundle"
+        _write(parts, stream, window, folder, version, parent, wanted, donor)
+        parts.lake.publish_folder(folder, version.path)
+        bundle = open_path(parts, version.path, verify="each")
+        _register(parts, version, window, origin, bundle, replaces)
+    return version.number, bundle
+
+
+def _write(
+    parts: Parts,
+    stream: MetricStream,
+    window: TrainingWindow,
+    directory: Path,
+    version: Version,
+    parent: Parent | None,
+    wanted: Collection[Key],
+    donor: Bundle | None,
+) -> None:
+    from anomaly_platform.ml.training.extending import extend_fleet
+    from anomaly_platform.ml.training.fit import FleetPolicy
+    from anomaly_platform.ml.training.fleet import train_fleet
+    from anomaly_platform.ml.training.manifest import Lineage
+
+    policy = FleetPolicy(
+        alpha=parts.alpha,
+        threshold=parts.threshold,
+        seed=parts.seed,
+        min_samples=parts.min_training_samples,
+        contamination=parts.contamination,
+    )
+    lineage = Lineage(
+        stream=stream.name,
+        version=str(version.number),
+        code_version=__version__,
+        parent=None if parent is None else str(parent.version),
+    )
+    frames, features = training_frames(parts, stream, window), stream.features
+    if parent is None:
+        train_fleet(frames, features, policy, directory, lineage=lineage)
+        return
+    extend_fleet(
+        parent.bundle, wanted, frames, features, policy, directory, lineage=lineage, donor=donor
+    )
+
+
+def _register(
+    parts: Parts,
+    version: Version,
+    window: TrainingWindow,
+    origin: TrainingOrigin,
+    bundle: Bundle,
+    replaces: int | None,
+) -> None:
+    from anomaly_platform.ml.training.extending import own_series
+
+    manifest, counts = bundle.manifest, retrained_counts(bundle)
+    failed = own_series(bundle).filter(pl.col("status") == "failed")
+    enter(
+        parts,
+        version,
+        digest=bundle.digest,
+        trained_at=datetime.fromisoformat(manifest["trained_at"]),
+        window=window.bounds,
+        metrics={
+            **manifest["metrics"],
+            "series_trained": counts["trained"],
+            "series_failed": counts["failed"],
+            "series_insufficient_history": counts["insufficient_history"],
+        },
+        hyper_parameters=manifest["hyper_parameters"],
+        watermark=window.watermark,
+        origin=origin,
+        seconds=manifest["training_seconds"],
+        series=bundle.series.rename({"balanced_accuracy": "accuracy"}),
+        failed_series=failed.select("entity", "metric", "reason").rows(),
+        replaces=replaces,
+    )
+
+
+def retrained_counts(bundle: Bundle) -> dict[str, int]:
+    """Return how many series this bundle trained itself, by status."""
+    counts = bundle.manifest.get("retrained", bundle.manifest["data"])
+    return {
+        name: int(counts[name])
+        for name in ("trained", "failed", "insufficient_history", "without_rows")
+        if name in counts
+    }

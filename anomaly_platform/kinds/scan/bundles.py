@@ -1,0 +1,94 @@
+"""The bundles of a stream of scans: one per detector, and the fusion that names a set of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anomaly_platform.kinds.scan.rows import available_columns
+from anomaly_platform.kinds.training import StageError
+from anomaly_platform.registry.bundles import BundleRecord
+from anomaly_platform.streams import ScanStream
+
+if TYPE_CHECKING:
+    from anomaly_platform.kinds.parts import Parts
+    from anomaly_platform.ml.detectors.rules.detector import RulesModel
+    from anomaly_platform.ml.scans.scoring import BarcodeModels
+
+
+def folder_of(parts: Parts, stream: ScanStream, detector: str, version: int) -> Path:
+    """Return a bundle's folder.
+
+    Raises
+    ------
+    StageError
+        When the index does not know the version, or its files are gone.
+    """
+    record = parts.bundles.get(stream.name, detector, version)
+    if record is None or record.path is None:
+        raise StageError(f"{stream.name} {detector} {version} has no files")
+    return parts.lake.fetch_folder(record.path)
+
+
+def manifest_of(parts: Parts, stream: ScanStream, detector: str, version: int) -> dict[str, Any]:
+    """Return a bundle's manifest; raises as `folder_of`."""
+    folder = folder_of(parts, stream, detector, version)
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_bytes())
+    return manifest
+
+
+def members_of(parts: Parts, stream: ScanStream, version: int) -> dict[str, int]:
+    """Return the versions of the set that a fusion names, its own included."""
+    members = manifest_of(parts, stream, stream.scored_by, version)["members"]
+    pinned = {name: int(one["version"]) for name, one in members.items()}
+    return {**pinned, stream.scored_by: version}
+
+
+def newest_members(parts: Parts, stream: ScanStream) -> dict[str, BundleRecord]:
+    """Return the newest bundle of each detector that waits to be judged or serves.
+
+    Raises
+    ------
+    StageError
+        When there are no rules yet.
+    """
+    found = {}
+    for detector in stream.detectors:
+        for record in parts.bundles.all(stream.name, detector):
+            if record.status in ("challenger", "champion"):
+                found[detector] = record
+                break
+    if "rules" not in found:
+        raise StageError(f"{stream.name} has no rules yet; materialize rules_model first")
+    return found
+
+
+def read(parts: Parts, stream: ScanStream, record: BundleRecord) -> Any:
+    """Return the detector of a bundle, verified."""
+    from anomaly_platform.ml.scans.bundles import read_detector
+
+    return read_detector(
+        folder_of(parts, stream, record.detector, record.version),
+        record.detector,
+        available=available_columns(stream),
+        expected_digest=record.digest,
+    )
+
+
+def read_rules(parts: Parts, stream: ScanStream) -> tuple[BundleRecord, RulesModel]:
+    """Return the newest rules; raises as `newest_members`."""
+    record = newest_members(parts, stream)["rules"]
+    rules: RulesModel = read(parts, stream, record)
+    return record, rules
+
+
+def read_serving(parts: Parts, stream: ScanStream, version: int) -> BarcodeModels:
+    """Open the set that a fusion names, verified."""
+    from anomaly_platform.ml.scans.bundles import read_set
+
+    return read_set(
+        lambda detector, one: folder_of(parts, stream, detector, one),
+        version,
+        available=available_columns(stream),
+    )

@@ -1,0 +1,293 @@
+"""The kind ``scan`` as one object: what the stages ask of a stream of scans."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date, datetime
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from anomaly_platform.incidents.anomaly_alerts import SCAN_ROWS, DayAlerts
+from anomaly_platform.kinds.base import (
+    Check,
+    DetectorStage,
+    Finding,
+    Quality,
+    RowFormat,
+    ScoredFormat,
+    ScoreLook,
+    Scorer,
+    Shown,
+    Stats,
+    StreamKind,
+    TrainingOrder,
+    TrainingReport,
+    Verdict,
+)
+from anomaly_platform.kinds.scan import checks
+from anomaly_platform.kinds.scan.bundles import folder_of, members_of, read_serving
+from anomaly_platform.kinds.scan.challengers import judge_newest_set
+from anomaly_platform.kinds.scan.monitoring import day_stats, reference_of
+from anomaly_platform.kinds.scan.rows import (
+    FEATURE_SCHEMA,
+    available_columns,
+    in_order,
+    scan_rows,
+)
+from anomaly_platform.kinds.scan.scoring import SCORED, current_scorer
+from anomaly_platform.kinds.scan.sequence_training import train_sequence_model
+from anomaly_platform.kinds.scan.training import refuse_series, train_rules, train_svm
+from anomaly_platform.ml.training.gates import LEAST_AUC
+from anomaly_platform.registry.bundles import BundleRecord
+from anomaly_platform.storage.tables.partitions import Partition
+from anomaly_platform.storage.tables.scored_days import ScoredDay
+from anomaly_platform.streams import ScanStream
+
+#: A model cache holds many of them (requirement B12).
+MOST_BYTES: Final = 10_000_000
+_TRAININGS: Final = {"rules": train_rules, "svm": train_svm, "lstm": train_sequence_model}
+
+
+class ScanKind(StreamKind[ScanStream]):
+    """Scans of goods: rules and learned detectors over all scans together, fused."""
+
+    scores_with_history = True
+    champion_tools = frozenset({"postgres", "safetensors"})
+    version_word = "set"
+    nothing_to_judge = "the newest models serve already"
+    decided = "scans"
+    told_quality = 0.7
+    reference_files = (
+        *("locations.csv", "companies.csv", "tier_moves.csv", "steps.csv", "vehicles.csv"),
+    )
+    quality = Quality("auc_roc", "AUC-ROC {:.3f}")
+    shown_stats = ("scans", "anomaly_rate", "quarantine_ratio", "psi_max", "recall")
+    feature_check = Check(
+        "complete", "What is known of every scan is there, and within its bounds.", blocking=True
+    )
+    score_checks = (
+        Check("score_range", "Scores lie in 0…100 and agree with decision, severity and reason."),
+        Check(
+            "every_detector_took_part", "No detector of the serving set was left out.", warns=True
+        ),
+    )
+
+    @property
+    def rows(self) -> RowFormat:
+        """How scans are read and validated."""
+        return scan_rows()
+
+    @property
+    def scored(self) -> ScoredFormat:
+        """How scored scans look."""
+        return SCORED
+
+    @property
+    def detectors(self) -> tuple[DetectorStage, ...]:
+        """The stages that train, in order."""
+        return (
+            DetectorStage(
+                "rules",
+                "What the five rules know: places, companies, tiers and vehicles from the "
+                "reference files, and how long each route takes, learned from the last "
+                f"{self.stream.retraining.window.days} days.",
+                frozenset({"polars", "safetensors"}),
+            ),
+            DetectorStage(
+                "svm",
+                "A one-class SVM over ten numbers of a scan, its parameters searched by "
+                "cross-validation, calibrated on the window's last fifth.",
+                frozenset({"sklearn", "safetensors"}),
+                reads=("features", "rules_model"),
+            ),
+            DetectorStage(
+                "lstm",
+                "An LSTM with causal attention over each code's scans: how surprising is what came "
+                "next. Trained in a process of its own, on a GPU where there is one.",
+                frozenset({"pytorch", "safetensors"}),
+                reads=("features", "rules_model"),
+                heavy=True,
+            ),
+        )
+
+    @property
+    def descriptions(self) -> Mapping[str, str]:
+        """What people read about ``features`` and the stages after the models."""
+        stream = self.stream
+        return {
+            "features": (
+                f"{len(stream.features.names)} causal features per scan from the history of its "
+                f"code, looking back {stream.lookback_days} days at most."
+            ),
+            "champion": (
+                "The models that score, one per detector, and the fusion that weighs them: the "
+                "newest set that passed its gate."
+            ),
+            "scored_events": (
+                "Every scan of the day with what each detector and all together say, and why. The "
+                f"day is replaced as a whole; BI reads bi_{stream.name}_scores."
+            ),
+            "monitoring_stats": (
+                "Volumes, quarantine ratio, findings per rule and detector, drift per feature, "
+                "confidence quantiles, quality against labels, model age and latency of a day."
+            ),
+        }
+
+    def check_reference(self, file: Path) -> None:
+        """Read a reference file now, rather than have the next training fail on it."""
+        from anomaly_platform.ml.features.scans.reference import ScanReference
+
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copyfile(file, Path(folder) / file.name)
+            ScanReference.read(Path(folder))
+
+    @property
+    def feature_schema(self) -> Mapping[str, pl.DataType]:
+        """The columns of a scan with its features."""
+        return FEATURE_SCHEMA
+
+    def features(self, events: pl.DataFrame, since: datetime) -> pl.DataFrame:
+        """Return the features of the scans from an instant on, of the codes that have any."""
+        codes = events.filter(pl.col("event_time") >= since)["epc_code"].unique()
+        mine = events.filter(pl.col("epc_code").is_in(codes.implode()))
+        computed = self.stream.features.compute(in_order(mine), since=since)
+        return computed.select(pl.col(name).cast(kind) for name, kind in FEATURE_SCHEMA.items())
+
+    def train(self, detector: str, order: TrainingOrder) -> TrainingReport:
+        """Train a detector on all scans of its window."""
+        refuse_series(self.stream, order)
+        return _TRAININGS[detector](self.parts, self.stream, order)
+
+    def judge(self) -> Iterator[Verdict]:
+        """Judge the newest set, unless it serves already."""
+        return judge_newest_set(self.parts, self.stream)
+
+    def serving(self) -> Shown:
+        """Return the versions that serve."""
+        return {"serving versions": self.parts.bundles.champions(self.stream.name)}
+
+    def members(self, version: int) -> dict[str, int]:
+        """Return the versions of the set that a fusion names."""
+        return members_of(self.parts, self.stream, version)
+
+    def verify(self, version: int) -> None:
+        """Open a fusion and its members, with the digests that it pins."""
+        read_serving(self.parts, self.stream, version)
+
+    def scorer(self) -> Scorer:
+        """Return the set in service, or the rules alone."""
+        return current_scorer(self)
+
+    def ensure_tables(self) -> None:
+        """Make the tables and views of a user's own stream."""
+        if not self.parts.scan_scores.has_tables(self.stream.name):
+            self.parts.scan_scores.ensure_scan_tables(self.stream.name)
+
+    def replace_day(
+        self, day: date, chunks: Iterable[pl.DataFrame], *, watermark: int, version: int | None
+    ) -> ScoredDay:
+        """Replace a day in ``scored_<stream>``."""
+        stream, parts = self.stream, self.parts
+        return parts.scan_scores.replace_day(
+            stream.name,
+            day,
+            chunks,
+            watermark=watermark,
+            detector=stream.scored_by,
+            bundle_version=version,
+            threshold=parts.threshold,
+            alerts=DayAlerts(parts.outbox, stream.name, stream.title, day, SCAN_ROWS),
+        )
+
+    def monitor(self) -> Callable[[date, Partition], Stats]:
+        """Return what compares days with the scans that the set in service learned from."""
+        reference = reference_of(self.parts, self.stream)
+        return partial(day_stats, self.parts, self.stream, *reference)
+
+    @property
+    def model_checks(self) -> tuple[Check, Check, Check]:
+        """What has to hold of a bundle."""
+        return (
+            Check(
+                "bundle_opens",
+                "The newest bundle has all its files, with the digests it names, and was trained "
+                "on what scans have today.",
+                blocking=True,
+            ),
+            Check("bundle_size", f"At most {MOST_BYTES // 1_000_000} MB."),
+            Check(
+                "better_than_chance",
+                f"AUC-ROC on injected anomalies is at least {self.least_quality}.",
+                warns=True,
+            ),
+        )
+
+    def weigh(self, record: BundleRecord) -> tuple[int, int, str]:
+        """Open a bundle; it may weigh as much as any other."""
+        from anomaly_platform.ml.scans.bundles import open_detector
+
+        with open_detector(
+            folder_of(self.parts, self.stream, record.detector, record.version),
+            record.detector,
+            available=available_columns(self.stream),
+            expected_digest=record.digest,
+        ) as bundle:
+            return sum(f["bytes"] for f in bundle.manifest["files"].values()), MOST_BYTES, ""
+
+    @property
+    def least_quality(self) -> float:
+        """The AUC-ROC of a detector that is better than chance."""
+        return LEAST_AUC
+
+    @property
+    def champion_checks(self) -> tuple[Check, ...]:
+        """What has to hold of the set in service."""
+        return (
+            Check(
+                "set_opens",
+                "The set in service is whole: every member with its pinned digest.",
+                blocking=True,
+            ),
+            Check(
+                "quality",
+                "AUC-ROC of the set on injected anomalies is at least "
+                f"{self.stream.retraining.minimum_quality}.",
+                warns=True,
+            ),
+        )
+
+    def look_at_champion(self) -> Iterator[Finding]:
+        """Check that the set in service opens, and how good it is."""
+        parts, name = self.parts, self.stream.scored_by
+        champion = parts.bundles.champion(self.stream.name, name)
+        if champion is None:
+            yield from (
+                Finding(one.name, [], "the rules serve alone") for one in self.champion_checks
+            )
+            return
+        problems = []
+        try:
+            self.verify(champion.version)
+        except Exception as error:
+            problems.append(f"set {champion.version}: {error}")
+        yield Finding("set_opens", problems, f"set {champion.version}")
+        record = parts.bundles.get(self.stream.name, name, champion.version)
+        least = self.stream.retraining.minimum_quality
+        yield Finding("quality", *self.quality.problems(record, least))
+
+    def look_at_features(self, day: Partition) -> list[str]:
+        """Return what is not known of every scan."""
+        return checks.incomplete(self, day)
+
+    def replay(self, day: Partition) -> tuple[int, list[str]]:
+        """Compute a few codes again, one scan at a time."""
+        return checks.replay(self, day)
+
+    def look_at_scores(self, day: Partition, look: ScoreLook) -> None:
+        """Add what is seen of a scored day."""
+        checks.look_at_scores(self, day, look)

@@ -1,0 +1,117 @@
+"""Scoring the days of a stream of scans: the set in service, and the columns that are kept.
+
+How a verdict comes about is in ``ml.scans.scoring``. The history is computed from the validated
+scans of the look-back, for the codes of the day only: a day's scores follow from that day and its
+look-back, and from nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from anomaly_platform.kinds.base import ScoredFormat, Scorer, StreamKind, midnight
+from anomaly_platform.kinds.parts import Parts
+from anomaly_platform.kinds.scan.bundles import members_of, read_serving
+from anomaly_platform.kinds.scan.rows import FEATURE_SCHEMA, READ_FEATURES, in_order
+from anomaly_platform.storage.tables.partitions import Partition
+from anomaly_platform.storage.tables.scored_rows import SCORED_SCANS
+from anomaly_platform.streams import ScanStream
+
+if TYPE_CHECKING:
+    from anomaly_platform.ml.scans.scoring import BarcodeModels
+
+_CHUNK_ROWS = 300_000
+#: The rules as models name them, and as tables do.
+RULE_COLUMNS: Final = {
+    "epcFake": "epc_fake_score",
+    "epcDup": "epc_dup_score",
+    "locErr": "loc_err_score",
+    "evtOrderErr": "evt_order_err_score",
+    "jump": "jump_score",
+}
+#: The detectors that learn, each with a column of scores.
+LEARNED: Final = ("lstm", "svm")
+
+SCORED: Final = ScoredFormat(
+    schema=pl.Schema({"bucket": pl.UInt8(), **SCORED_SCANS.schema}),
+    columns={name: (str(kind), "") for name, kind in SCORED_SCANS.schema.items()},
+    key=("epc_code", "event_time"),
+    score="final_confidence",
+    top=100.0,
+    picture="confidences",
+    title="Confidences, as shares of 100",
+    threshold=0.5,
+    version="set of models",
+    unversioned="rules only",
+)
+"""A scored day in the lake, and what goes into PostgreSQL of it."""
+
+
+def current_scorer(kind: StreamKind[ScanStream]) -> Scorer:
+    """Return the set in service, or the rules alone."""
+    parts, stream = kind.parts, kind.stream
+    champion = parts.bundles.champion(stream.name, stream.scored_by)
+    version = None if champion is None else champion.version
+    models = _rules_alone(parts) if version is None else read_serving(parts, stream, version)
+
+    def score(features: Partition) -> Iterator[pl.DataFrame]:
+        day = date.fromisoformat(features.partition)
+        for scans in _with_history(kind, day, features):
+            scored = models.score(scans, since=midnight(day), threshold=parts.threshold)
+            yield for_lake(models, scored)
+
+    return Scorer(
+        version,
+        {} if version is None else members_of(parts, stream, version),
+        score,
+        tuple(name for name in LEARNED if getattr(models, name) is not None),
+    )
+
+
+def _rules_alone(parts: Parts) -> BarcodeModels:
+    """Return the rules with what is known beforehand."""
+    from anomaly_platform.ml.detectors.rules.detector import RulesModel
+    from anomaly_platform.ml.detectors.rules.routes import RouteStatistics
+    from anomaly_platform.ml.features.scans.reference import ScanReference
+    from anomaly_platform.ml.scans.scoring import BarcodeModels
+
+    return BarcodeModels(RulesModel(ScanReference.read(parts.reference), RouteStatistics.empty()))
+
+
+def _with_history(
+    kind: StreamKind[ScanStream], day: date, features: Partition
+) -> Iterator[pl.DataFrame]:
+    """Yield the day's scan features with the history of their codes, in chunks of whole codes."""
+    lake, names = kind.parts.lake, list(READ_FEATURES)
+    days = kind.history(day, day - timedelta(days=1))
+    for today in lake.chunks([features.path], columns=names, target_rows=_CHUNK_ROWS):
+        span = (int(today["bucket"][0]), int(today["bucket"][-1]))
+        codes = today["epc_code"].unique().implode()
+        past = [
+            lake.read(one.path, between={"bucket": span}).filter(pl.col("epc_code").is_in(codes))
+            for one in days
+        ]
+        history = [part for part in past if part.height]
+        if history:
+            computed = kind.stream.features.compute(in_order(pl.concat(history)))
+            kept = computed.select(pl.col(name).cast(FEATURE_SCHEMA[name]) for name in names)
+            yield in_order(pl.concat([kept, today.select(names)]))
+        else:
+            yield in_order(today)
+
+
+def for_lake(models: BarcodeModels, scored: pl.DataFrame) -> pl.DataFrame:
+    """Return the columns that are kept, with what the reference knows about the places."""
+    names = models.rules.reference.locations.select("location_id", place_name="scan_location")
+    placed = models.rules.reference.place_features(scored).join(
+        names, left_on="place", right_on="location_id", how="left", maintain_order="left"
+    )
+    words = pl.col("ml_explanation")
+    return placed.with_columns(
+        pl.when(words != "").then(words).alias("explanation"),
+        *(pl.col(f"{kind}_score").alias(column) for kind, column in RULE_COLUMNS.items()),
+    ).select(pl.col(name).cast(kind) for name, kind in SCORED.schema.items())

@@ -1,0 +1,164 @@
+"""The training of the sequence model, in a process of its own.
+
+What belongs here: what the trainer is given, and what becomes of its result. A training that was
+killed goes on where it was: the folder it works in is named by all that decides its outcome.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from anomaly_platform.kinds.base import TrainingOrder, TrainingReport
+from anomaly_platform.kinds.parts import Parts
+from anomaly_platform.kinds.scan.training import Fitted, judged_window, learned_quality, publish
+from anomaly_platform.kinds.training import StageError, new_version
+from anomaly_platform.streams import ScanStream
+
+DETECTOR: Final = "lstm"
+_ABANDONED_AFTER = timedelta(days=7)
+
+
+def train_sequence_model(parts: Parts, stream: ScanStream, order: TrainingOrder) -> TrainingReport:
+    """Train the sequence model, or go on where a killed training was."""
+    window, record, scans, _ = judged_window(parts, stream, order)
+    decides = [window.lineage, record.digest or "", parts.seed, dict(stream.sequence)]
+    work = _work_folder(parts, stream, decides)
+    with new_version(parts, stream.name, DETECTOR) as version:
+        prepared = _prepare(parts, stream, work, scans)
+        if (work / "checkpoint").exists():
+            order.log.info("going on from the checkpoint in %s", work.name)
+        began = time.perf_counter()
+        if order.run_trainer is None:
+            raise StageError(f"{DETECTOR} trains in a process of its own; nothing here starts one")
+        order.run_trainer(prepared, lambda epoch: _tell(order, epoch))
+        seconds = time.perf_counter() - began
+        arrays, report = _result(work)
+        metrics = _quality(parts, stream, scans, arrays)
+        history = report["history"]
+        fitted = Fitted(
+            arrays,
+            metrics,
+            {
+                **report["parameters"],
+                "seed": parts.seed,
+                "rules": record.version,
+                "device": report["device"],
+            },
+            {
+                "training_samples": report["training_events"],
+                "validation_samples": report["validation_events"],
+                "calibration_samples": report["calibration_scans"],
+                "test_samples": metrics["test_samples"],
+                "history": [
+                    {name: epoch[name] for name in ("epoch", "loss", "validation_loss")}
+                    for epoch in history
+                ],
+            },
+            seconds,
+        )
+        publish(parts, stream, version, window, fitted, order.origin)
+    shutil.rmtree(work, ignore_errors=True)
+    return TrainingReport(
+        version.number,
+        {
+            "scans": scans.height,
+            "device": str(report["device"]),
+            "epochs": len(history),
+            "best epoch": int(report["best_epoch"]),
+            "training seconds": seconds,
+            "metrics": metrics,
+            "loss": _loss_picture(history),
+            "history": [_figures(epoch) for epoch in history],
+        },
+    )
+
+
+def _work_folder(parts: Parts, stream: ScanStream, decides: list[Any]) -> Path:
+    """Return the folder of exactly this training; clear away those that nobody came back to."""
+    key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+    parent = parts.home / "training" / stream.name
+    parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    oldest = time.time() - _ABANDONED_AFTER.total_seconds()
+    for other in parent.iterdir():
+        if other.name != key and other.stat().st_mtime < oldest:
+            shutil.rmtree(other, ignore_errors=True)
+    work = parent / key
+    work.mkdir(exist_ok=True, mode=0o700)
+    return work
+
+
+def _prepare(parts: Parts, stream: ScanStream, work: Path, scans: pl.DataFrame) -> Path:
+    """Write the scans and the configuration; return the configuration's path."""
+    from anomaly_platform.ml.training.sequence_trainer import TrainerConfig
+
+    scans.write_parquet(work / "scans.parquet")
+    config = work / "config.json"
+    TrainerConfig(
+        data=str(work / "scans.parquet"),
+        output=str(work / "result"),
+        checkpoint=str(work / "checkpoint"),
+        seed=parts.seed,
+        parameters=dict(stream.sequence),
+    ).write(config)
+    return config
+
+
+def _tell(order: TrainingOrder, epoch: Mapping[str, Any]) -> None:
+    """Put an epoch into words and figures the moment it is over."""
+    figures = _figures(epoch)
+    order.log.info(
+        "epoch %s of at most %s: loss %.4f, validation %.4f, %s scans/s on %s",
+        figures["epoch"],
+        epoch.get("max_epochs"),
+        figures["loss"],
+        figures["validation loss"],
+        f"{figures['scans per second']:,.0f}",
+        epoch.get("device"),
+    )
+    order.observe(figures)
+
+
+def _figures(epoch: Mapping[str, Any]) -> dict[str, int | float]:
+    return {
+        "epoch": int(epoch["epoch"]),
+        "loss": float(epoch["loss"]),
+        "validation loss": float(epoch["validation_loss"]),
+        "scans per second": round(float(epoch["events_per_second"])),
+    }
+
+
+def _result(work: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    from safetensors.numpy import load_file
+
+    from anomaly_platform.ml.training.sequence_trainer import ARRAYS, REPORT
+
+    report: dict[str, Any] = json.loads((work / "result" / REPORT).read_text(encoding="utf-8"))
+    return load_file(work / "result" / ARRAYS), report
+
+
+def _quality(
+    parts: Parts, stream: ScanStream, scans: pl.DataFrame, arrays: Mapping[str, Any]
+) -> dict[str, Any]:
+    from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
+
+    model = CalibratedSequence.from_arrays(arrays)
+    return learned_quality(parts, stream, scans, lambda held: model.judge(held).p_values)
+
+
+def _loss_picture(history: list[Mapping[str, Any]]) -> bytes:
+    from anomaly_platform.ml.evaluation.plots import loss_curves
+
+    return loss_curves(
+        [float(epoch["loss"]) for epoch in history],
+        [float(epoch["validation_loss"]) for epoch in history],
+        title="Training of the sequence model",
+    )

@@ -1,0 +1,145 @@
+"""What follows from the gates' verdict on challengers, whatever the kind of stream.
+
+What belongs here: promotion or rejection, and telling people of it in the same transaction. The
+gates stand in ``ml.training.gates``, the figures are measured by each kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from anomaly_platform.notifications.outbox import Alert, Kind, fingerprint
+from anomaly_platform.registry.bundles import BundleRecord
+from anomaly_platform.storage.postgres.transactions import Connection
+
+if TYPE_CHECKING:
+    from anomaly_platform.kinds.parts import Parts
+    from anomaly_platform.ml.training.gates import Decision
+
+
+def act(
+    parts: Parts,
+    judged: BundleRecord,
+    versions: Mapping[str, int],
+    decision: Decision,
+    *,
+    trained: Sequence[BundleRecord],
+    compared_with: int | None,
+) -> None:
+    """Promote what was judged, or reject it, and tell of it.
+
+    Parameters
+    ----------
+    judged
+        The version that the decision is about.
+    versions
+        All that would serve together, by detector.
+    trained
+        Those of them that people have not been told of yet.
+    compared_with
+        The version of the same detector that the decision rests on.
+
+    Raises
+    ------
+    ChampionMovedError
+        When another one serves by now; nothing has changed then.
+    """
+    stream, gates = judged.stream, decision.rows()
+
+    def tell(connection: Connection) -> None:
+        _tell_of_gates(parts, connection, judged, decision)
+        for record in trained:
+            tell_of_outcome(parts, connection, record, serves=decision.promote, why=_why(decision))
+
+    if decision.promote:
+        parts.bundles.promote_set(
+            stream,
+            versions,
+            decision.reason,
+            gates=gates,
+            compared_with={} if compared_with is None else {judged.detector: compared_with},
+            also=tell,
+        )
+        return
+    for detector, version in versions.items():
+        also = tell if detector == judged.detector else None
+        parts.bundles.reject(stream, detector, version, decision.reason, gates=gates, also=also)
+
+
+def tell_of_outcome(
+    parts: Parts, connection: Connection, record: BundleRecord, *, serves: bool, why: str
+) -> None:
+    """Tell that a version was trained and what became of it, within the decision's transaction.
+
+    Parameters
+    ----------
+    record
+        The version as it was judged.
+    serves, why
+        Whether it is in service now, and why or why not.
+    """
+    kind: Kind = "model_trained" if record.version == 1 else "model_retrained"
+    outcome = "is in service" if serves else f"was rejected: {why}"
+    counts = ("series_trained", "series_failed", "series_insufficient_history")
+    parts.outbox.raise_alert(
+        connection,
+        Alert(
+            kind=kind,
+            fingerprint=fingerprint(kind, record.stream, record.detector, str(record.version)),
+            subject=f"{record.stream}/{record.detector}",
+            severity="info",
+            title=(
+                f"{record.stream}: version {record.version} of {record.detector} was trained "
+                f"and {outcome}"
+            ),
+            stream=record.stream,
+            details={
+                "version": record.version,
+                "serves": serves,
+                "why": why,
+                "trained_because_of": record.trained_because_of,
+                "parent": record.parent,
+                **{name: record.metrics[name] for name in counts if name in record.metrics},
+            },
+            occurrence=str(record.version),
+        ),
+    )
+
+
+def _tell_of_gates(
+    parts: Parts, connection: Connection, judged: BundleRecord, decision: Decision
+) -> None:
+    """Raise the alert of a failed gate, or resolve it."""
+    name = fingerprint("gate_failed", judged.stream, judged.detector)
+    if decision.promote:
+        parts.outbox.resolve_alert(connection, name, {"version": judged.version})
+        return
+    parts.outbox.raise_alert(
+        connection,
+        Alert(
+            kind="gate_failed",
+            fingerprint=name,
+            subject=f"{judged.stream}/{judged.detector}",
+            severity="warning",
+            title=(
+                f"{judged.stream}: version {judged.version} of {judged.detector} "
+                "did not pass its gates"
+            ),
+            stream=judged.stream,
+            details={
+                "version": judged.version,
+                "reason": decision.reason,
+                "gates": decision.rows(),
+            },
+            occurrence=str(judged.version),
+        ),
+    )
+
+
+def _why(decision: Decision) -> str:
+    """Return the first gate that a version failed, or else what speaks for it."""
+    failed = next((gate for gate in decision.gates if not gate.passed), None)
+    if failed is None:
+        return decision.reason
+    return f"{failed.gate}: {failed.value}, needed is {failed.bound}"
