@@ -1,10 +1,4 @@
-"""The shape of the sequence model and the state that a sequence carries; no weights, no torch.
-
-Here belongs what training and scoring share: `Architecture` (fields, widths, scales of the
-inputs) and `SequenceState` with its bytes. The state is bounded whatever a sequence's length: the
-LSTM's two vectors, which remember the whole past in their way, the keys and values of the last
-`span` events for the attention, and the last event.
-"""
+"""The shape of the sequence model, which training and scoring share; no weights, no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from anomaly_platform.ml.detectors.sequence_lstm.events import (
     ABSENT,
@@ -23,8 +16,8 @@ from anomaly_platform.ml.detectors.sequence_lstm.events import (
     END,
     SHORTEST_ELAPSED_HOURS,
     UNKNOWN,
+    EventSequences,
     FloatArray,
-    IntArray,
     SequenceSpec,
 )
 
@@ -36,7 +29,6 @@ Some times have reasons that no scan tells (a hold-up, a holiday), and whole lot
 share says how often, and thereby how much a time alone can surprise.
 """
 LOG_SIGMA_MIN, LOG_SIGMA_MAX = math.log(0.02), math.log(4.0)
-STATE_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -113,92 +105,19 @@ class Architecture:
             raw[name] = tuple(raw[name])
         return cls(spec=SequenceSpec(**spec), **raw)
 
-    def numeric(self, continuous: FloatArray, elapsed_hours: npt.NDArray[np.float64]) -> FloatArray:
-        """(n, k) standardised numeric inputs; values beyond ±8 spreads are held there."""
+    def previous_numeric(self, sequences: EventSequences) -> FloatArray:
+        """(n, k) standardised numeric fields of the event before, zeros before a first one.
+
+        Values beyond ±8 spreads are held there.
+        """
         center = np.asarray(self.numeric_center, dtype=np.float64)
         scale = np.asarray(self.numeric_scale, dtype=np.float64)
-        parts = [(continuous - center) / scale]
+        parts = [(sequences.continuous - center) / scale]
         if self.spec.timed:
-            elapsed = np.log(elapsed_hours + SHORTEST_ELAPSED_HOURS)
+            elapsed = np.log(sequences.elapsed_hours + SHORTEST_ELAPSED_HOURS)
             parts.append(((elapsed - self.elapsed_center) / self.elapsed_scale)[:, None])
-        return np.clip(np.concatenate(parts, axis=1), -8.0, 8.0).astype(np.float32)
-
-
-@dataclass
-class SequenceState:
-    """What sequences carry from one event to the next; B sequences side by side.
-
-    hidden, cell (B, H); keys, values (B, heads, span, H / heads), a ring; `seen` counts the
-    events so far; previous (B, lagged fields) codes and numeric (B, k) inputs of the last event.
-    """
-
-    hidden: FloatArray
-    cell: FloatArray
-    keys: FloatArray
-    values: FloatArray
-    previous: IntArray
-    numeric: FloatArray
-    seen: int = 0
-
-    @classmethod
-    def begin(
-        cls, architecture: Architecture, sequences: int = 1, steps: int | None = None
-    ) -> SequenceState:
-        """Return the state before the first event, with room for `steps` events (at most span)."""
-        hidden, heads, spec = architecture.hidden, architecture.heads, architecture.spec
-        room = architecture.span if steps is None else min(steps, architecture.span)
-        ring = (sequences, heads, room, hidden // heads)
-        numeric = len(spec.continuous) + (1 if spec.timed else 0)
-        return cls(
-            hidden=np.zeros((sequences, hidden), dtype=np.float32),
-            cell=np.zeros((sequences, hidden), dtype=np.float32),
-            keys=np.zeros(ring, dtype=np.float32),
-            values=np.zeros(ring, dtype=np.float32),
-            previous=np.full((sequences, len(spec.lagged)), BEGIN, dtype=np.int32),
-            numeric=np.zeros((sequences, numeric), dtype=np.float32),
-        )
-
-    def to_bytes(self) -> bytes:
-        """Return the state of one sequence in a compact form, the used part of the ring only."""
-        used = min(self.seen, self.keys.shape[2])
-        head = np.array([STATE_VERSION, self.seen], dtype="<i8").tobytes()
-        body = (
-            self.hidden,
-            self.cell,
-            self.keys[:, :, :used],
-            self.values[:, :, :used],
-            self.numeric,
-        )
-        return b"".join(
-            [head, self.previous.astype("<i4").tobytes()]
-            + [part.astype("<f4").tobytes() for part in body]
-        )
-
-    @classmethod
-    def from_bytes(cls, data: bytes, architecture: Architecture) -> SequenceState:
-        """Read what `to_bytes` wrote for a model of the same architecture."""
-        state = cls.begin(architecture)
-        if len(data) < 16:
-            raise ValueError("a sequence's state is truncated")
-        version, seen = (int(v) for v in np.frombuffer(data, dtype="<i8", count=2))
-        if version != STATE_VERSION:
-            raise ValueError(f"state version {version}, this code reads {STATE_VERSION}")
-        used = min(seen, architecture.span)
-        parts: list[npt.NDArray[np.generic]] = [
-            state.previous,
-            state.hidden,
-            state.cell,
-            state.keys[:, :, :used],
-            state.values[:, :, :used],
-            state.numeric,
-        ]
-        position = 16
-        if len(data) != position + 4 * sum(part.size for part in parts):
-            raise ValueError("a sequence's state does not fit this model's architecture")
-        for part in parts:
-            kind = "<i4" if part.dtype == np.int32 else "<f4"
-            flat = np.frombuffer(data, dtype=kind, count=part.size, offset=position)
-            part[...] = flat.reshape(part.shape)
-            position += 4 * part.size
-        state.seen = seen
-        return state
+        own = np.concatenate(parts, axis=1)
+        previous = np.zeros(own.shape, dtype=np.float32)
+        previous[1:] = np.clip(own[:-1], -8.0, 8.0)
+        previous[sequences.offsets[:-1]] = 0.0
+        return previous

@@ -1,8 +1,8 @@
 """The sequence detector: how surprising each event is, given what came before it.
 
-Here belongs the detector that others use: fit on sequences, score in batches or one event at a
-time, explain, store as arrays. The model is generic over token streams (`SequenceSpec`): scans of
-goods with places, events and times, or the event ids of log sessions.
+Here belongs the detector that others use: fit on sequences, score, explain, store as arrays. The
+model is generic over token streams (`SequenceSpec`): scans of goods with places, events and times,
+or the event ids of log sessions.
 
 The raw score of an event is the sum of −log p over its parts: each predicted field given the
 fields before it in the chain, and the density of the log of the elapsed time. The density is over
@@ -11,7 +11,7 @@ log hours, so a delay counts by its ratio to what is usual, not by its minutes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anomaly_platform.ml.detectors.sequence_lstm.architecture import Architecture, SequenceState
+from anomaly_platform.ml.detectors.sequence_lstm.architecture import Architecture
 from anomaly_platform.ml.detectors.sequence_lstm.events import (
     EventSequences,
-    FloatArray,
-    IntArray,
     SequenceSpec,
     Vocabulary,
 )
@@ -161,26 +159,6 @@ class SequenceLSTM:
     def surprise(self, sequences: EventSequences) -> Surprise:
         """Surprise by component, with what was expected, for each event."""
         return self._scorer.score(sequences)
-
-    def begin(self) -> SequenceState:
-        """Return the state of a sequence before its first event."""
-        return SequenceState.begin(self.architecture)
-
-    def step(
-        self,
-        state: SequenceState,
-        codes: IntArray,
-        continuous: FloatArray | Sequence[float] = (),
-        elapsed_hours: float = 0.0,
-    ) -> tuple[Surprise, SequenceState]:
-        """Score one sequence's next event, and return the state after it.
-
-        The result equals the same event's row in a batch to single-precision rounding (1e-5).
-        """
-        numeric = np.asarray(continuous, dtype=np.float32)
-        if not np.isfinite(elapsed_hours) or elapsed_hours < 0 or not np.isfinite(numeric).all():
-            raise ValueError("elapsed_hours and continuous fields must be finite, hours ≥ 0")
-        return self._scorer.step(state, codes, numeric, elapsed_hours)
 
     def explain(self, surprise: Surprise, sequences: EventSequences, row: int) -> SequenceEvidence:
         """Put one row of `surprise` into names. Cheap; meant for the rows that somebody reads."""

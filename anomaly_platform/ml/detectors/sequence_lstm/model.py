@@ -1,7 +1,7 @@
 """The sequence model as a PyTorch module: embeddings, LSTM, causal attention, heads.
 
 Here belongs what training differentiates. Nothing but the training loop imports this module;
-scoring reads the exported weights with NumPy (`sequence_lstm_scoring`) and never needs torch.
+scoring reads the exported weights (`sequence_lstm_scoring`) and never needs torch.
 
 Architecture. The event before (embeddings of its categorical fields, its numeric fields, the log
 of its elapsed time) and the context of the event to come go through an LSTM (Hochreiter and
@@ -73,10 +73,6 @@ class DeviceEvents:
         first = np.zeros(sequences.events, dtype=bool)
         first[sequences.offsets[:-1]] = True
         previous = previous_codes(spec, sequences)
-        numeric = architecture.numeric(sequences.continuous, sequences.elapsed_hours)
-        shifted = np.zeros_like(numeric)
-        shifted[1:] = numeric[:-1]
-        shifted[first] = 0.0
         elapsed = np.log(sequences.elapsed_hours + SHORTEST_ELAPSED_HOURS)
         standard = (elapsed - architecture.elapsed_center) / architecture.elapsed_scale
 
@@ -86,7 +82,7 @@ class DeviceEvents:
         return cls(
             codes=to(sequences.codes.astype(np.int64)),
             previous=to(previous.astype(np.int64)),
-            numeric=to(shifted),
+            numeric=to(architecture.previous_numeric(sequences)),
             log_elapsed=to(standard.astype(np.float32)),
             timed=to(~first),
             weights=to(np.repeat(sequences.weights, sequences.lengths)),

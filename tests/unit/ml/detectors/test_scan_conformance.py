@@ -39,7 +39,6 @@ class ScanDetector:
     fit: Callable[[pl.DataFrame, ScanReference, int], Any]
     score: Callable[[Any, pl.DataFrame], np.ndarray]
     read: Callable[[dict[str, np.ndarray]], Any]
-    rounding: float = 0.0
 
 
 DETECTORS = {
@@ -52,7 +51,6 @@ DETECTORS = {
         fit=lambda scans, _, seed: CalibratedSequence.fit(scans, parameters=SMALL, seed=seed),
         score=lambda model, scans: model.judge(scans).raw,
         read=CalibratedSequence.from_arrays,
-        rounding=1e-3,
     ),
     "one_class_svm": ScanDetector(
         fit=lambda scans, reference, seed: CalibratedSvm.fit(
@@ -141,7 +139,7 @@ def test_one_code_is_the_same_alone_and_in_a_batch(
     for code in judged["epc_code"].unique().sort().head(25):
         rows = (judged["epc_code"] == code).to_numpy()
         alone = detector.score(model, judged.filter(pl.Series(rows)))
-        np.testing.assert_allclose(alone, batch[rows], rtol=0, atol=detector.rounding)
+        np.testing.assert_array_equal(alone, batch[rows])
 
 
 def test_scoring_changes_nothing(detector: ScanDetector, model: Any, judged: pl.DataFrame) -> None:

@@ -4,7 +4,6 @@ import io
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -75,11 +74,10 @@ def test_the_order_of_rows_and_the_other_epcs_change_nothing(
 ) -> None:
     whole = ordered(models.score(features))
     shuffled = ordered(models.score(features.sample(fraction=1.0, shuffle=True, seed=3)))
-    for name in ("svm_score", "lstm_score", "final_confidence"):
-        np.testing.assert_allclose(whole[name], shuffled[name], atol=1e-3)
     chunks = ordered(pl.concat(models.in_chunks(features, rows=1000)))
-    np.testing.assert_allclose(whole["final_confidence"], chunks["final_confidence"], atol=1e-3)
-    assert whole["severity"].to_list() == chunks["severity"].to_list()
+    for name in ("svm_score", "lstm_score", "final_confidence", "severity"):
+        assert whole[name].equals(shuffled[name]), name
+        assert whole[name].equals(chunks[name]), name
 
 
 def test_since_returns_the_end_of_the_whole(models: BarcodeModels, features: pl.DataFrame) -> None:
