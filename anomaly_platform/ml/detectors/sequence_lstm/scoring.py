@@ -1,8 +1,8 @@
 """Scoring with the trained sequence model: the forward pass over exported weights, without torch.
 
 Here belongs the surprise of each event. A process that only scores (the daily assets, the API)
-never imports torch. A sequence's scores depend on the sequence alone, to the bit: what is summed
-is summed by `sequence_lstm_kernels`, and all else goes value by value.
+never imports torch. A sequence's scores depend on the sequence alone, to the bit: whatever is
+added up is added up in `sequence_lstm_kernels`; all else goes value by value.
 """
 
 from __future__ import annotations
@@ -123,10 +123,9 @@ class SequenceScorer:
         offsets: npt.NDArray[np.int64],
     ) -> FloatArray:
         """Return (n, hidden) what predicts each event: the events before it, and its context."""
-        lagged = previous.shape[1]
-        read = np.concatenate([previous, codes[:, lagged:]], axis=1)
+        fields = np.concatenate([previous, codes[:, previous.shape[1] :]], axis=1)
         gates = kernels.linear(numeric, *self._numeric)
-        kernels.add_rows(self._inputs, read + self._starts, gates)
+        kernels.add_rows(self._inputs, fields + self._starts, gates)
         hidden = kernels.recur(gates, offsets, self._hidden)
         heads, span = self.architecture.heads, self.architecture.span
         read = kernels.attend(kernels.linear(hidden, *self._qkv), offsets, heads, span)
