@@ -5,34 +5,17 @@ from __future__ import annotations
 import gzip
 import json
 import urllib.request
-from datetime import UTC, datetime, timedelta
 
-import numpy as np
-import polars as pl
 import pytest
 
-from anomaly_platform.streams import BUILT_IN, EMS, IIOT, MetricStream
+from anomaly_platform.streams import BUILT_IN, EMS, IIOT
+from tests.builders.readings import readings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
-START = datetime(2026, 1, 5, tzinfo=UTC)
-
-
-def readings(stream: MetricStream, entity: str, days: int, start: datetime = START) -> pl.DataFrame:
-    rows = days * 288
-    rng = np.random.default_rng(len(entity) + days)
-    return pl.DataFrame(
-        {
-            stream.entity_field: [entity] * rows,
-            "metric_name": ["load"] * rows,
-            "timestamp": [start + timedelta(minutes=5 * n) for n in range(rows)],
-            "value": (20 + rng.normal(0, 1, rows)).round(3),
-        }
-    )
-
 
 def test_a_dropped_file_is_in_the_bi_view_within_a_minute(running) -> None:
-    frame = readings(IIOT, "press-1", 2)
+    frame = readings(IIOT, "press-1", "load", days=2)
     frame.write_csv(running.landing("iiot") / "press.csv", datetime_format="%Y-%m-%dT%H:%M:%SZ")
 
     def in_view() -> bool:
@@ -40,7 +23,8 @@ def test_a_dropped_file_is_in_the_bi_view_within_a_minute(running) -> None:
             row = connection.execute("SELECT count(*) FROM bi_iiot_scores").fetchone()
         return row is not None and row[0] == frame.height
 
-    # No assertion on wall time: the machine decides that. The figure is in docs/architecture.md.
+    # No assertion on wall time: the machine decides that. The figure is in
+    # docs/explanation/architecture.md.
     running.wait_for(in_view, 900)
     account = running.platform.account_of(IIOT)
     assert account.missing == 0
@@ -56,7 +40,7 @@ def test_the_first_model_is_trained_by_itself_and_scores_everything(running) -> 
 
 def test_a_killed_daemon_loses_nothing_and_repeats_nothing(running) -> None:
     before = running.platform.account_of(IIOT)
-    frame = readings(IIOT, "press-2", 1)
+    frame = readings(IIOT, "press-2", "load", days=1)
     path = running.landing("iiot") / "second.csv"
     frame.write_csv(path, datetime_format="%Y-%m-%dT%H:%M:%SZ")
     running.wait_for(lambda: not path.exists(), 600)
@@ -79,7 +63,7 @@ def test_a_killed_daemon_loses_nothing_and_repeats_nothing(running) -> None:
 
 def test_hostile_files_stop_nothing(running) -> None:
     folder = running.landing("ems")
-    good = readings(EMS, "host-1", 1)
+    good = readings(EMS, "host-1", "load", days=1)
     good.write_csv(folder / "good-1.csv", datetime_format="%Y-%m-%dT%H:%M:%SZ")
     header = "asset_id,metric_name,timestamp,value\n"
     csv = header + "h,cpu,2026-01-05 00:00:00,{}\n"
@@ -124,7 +108,7 @@ def test_hostile_files_stop_nothing(running) -> None:
     assert len(hostile) == 30
     for name, content in hostile.items():
         (folder / name).write_bytes(content)
-    more = readings(EMS, "host-2", 1)
+    more = readings(EMS, "host-2", "load", days=1)
     more.write_csv(folder / "good-2.csv", datetime_format="%Y-%m-%dT%H:%M:%SZ")
     platform = running.platform
 

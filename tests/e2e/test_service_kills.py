@@ -32,6 +32,7 @@ import pytest
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
 from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
+from tests.builders.waiting import wait_until
 
 pytestmark = [pytest.mark.stress, pytest.mark.e2e, pytest.mark.timeout(7200)]
 
@@ -194,14 +195,6 @@ def kill_postgres(database: EmbeddedPostgres) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def until(what: object, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():  # type: ignore[operator]
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s")
-        time.sleep(0.5)
-
-
 def test_acknowledged_readings_are_there_once_and_notifications_arrive(  # noqa: PLR0915
     home: Path, webhook: Webhook
 ) -> None:
@@ -239,7 +232,7 @@ def test_acknowledged_readings_are_there_once_and_notifications_arrive(  # noqa:
     killed: dict[str, int] = {"API worker": 0, "PostgreSQL": 0, "dispatcher": 0}
     began = time.monotonic()
     try:
-        until(healthy, 120)
+        wait_until(healthy, 120)
         for client in clients:
             client.start()
         while sum(killed.values()) < KILLS:
@@ -259,7 +252,7 @@ def test_acknowledged_readings_are_there_once_and_notifications_arrive(  # noqa:
                     chance.choice(victims).kill()
                     killed[kind] += 1
         database.ensure_running()
-        until(healthy, 120)
+        wait_until(healthy, 120)
         for client in clients:
             client.stop.set()
         for client in clients:
@@ -276,7 +269,7 @@ def test_acknowledged_readings_are_there_once_and_notifications_arrive(  # noqa:
                 ).fetchone()
             return row is not None and row[0] == 0
 
-        until(drained, 600)
+        wait_until(drained, 600)
         spent = time.monotonic() - began
         with platform.warehouse.transactions.begin() as connection:
             stored = connection.execute(
@@ -298,7 +291,7 @@ def test_acknowledged_readings_are_there_once_and_notifications_arrive(  # noqa:
         services.stop()
         platform.release()
     acknowledged = set().union(*(client.acknowledged for client in clients))
-    print(  # noqa: T201 - the counts are what docs/stress.md tells
+    print(  # noqa: T201 - the counts are what docs/measured/stress.md tells
         f"\n{sum(killed.values())} kills {killed} in {spent:.0f} s; "
         f"{sum(c.requests for c in clients):,} requests, {sum(c.failures for c in clients):,} not "
         f"acknowledged and sent again; {len(acknowledged):,} readings acknowledged, "

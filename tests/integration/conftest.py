@@ -5,10 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 import ssl
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -17,6 +20,7 @@ import pytest
 if TYPE_CHECKING:
     from anomaly_platform.ml.features.metrics.series_state import SeriesState
     from anomaly_platform.platform import Platform
+    from anomaly_platform.settings import Settings
     from anomaly_platform.streams import MetricStream
 
 
@@ -50,6 +54,22 @@ def load_state() -> Callable[[Platform, MetricStream, str, str], SeriesState]:
         return build_states(platform, stream, [key])[key]
 
     return load
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that no other test session closes to other users, as pytest does with its own."""
+    with tempfile.TemporaryDirectory(prefix="anomaly-pg-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def platform(settings: Settings) -> Iterator[Platform]:
+    """The built-in streams over an empty, migrated database."""
+    from anomaly_platform.platform import Platform
+
+    with closing(Platform(settings)) as opened:
+        yield opened
 
 
 @dataclass(frozen=True)

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from anomaly_platform.cli import alerts, main
 from anomaly_platform.notifications.outbox import Alert, Outbox
+from anomaly_platform.settings import Settings
 from anomaly_platform.warehouse import Warehouse
+from tests.builders.commands import invoke, point_commands_at
 
 pytestmark = pytest.mark.integration
 
 DISK = Alert("storage", "storage/lake", "lake", "critical", "The disk is full", "ems", {"gb": 0.1})
 
 
-@pytest.fixture
-def invoke(
-    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., str]:
-    monkeypatch.setenv("ANOMALY_HOME", str(tmp_path))
-    monkeypatch.setenv("ANOMALY_DATABASE_URL", database_url)
-    for module in (alerts, main):
-        monkeypatch.setattr(module.console, "_width", 250)
-
-    def call(*arguments: str, code: int = 0) -> str:
-        result = CliRunner().invoke(main.app, list(arguments))
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == code, result.output
-        return result.output
-
-    return call
+@pytest.fixture(autouse=True)
+def _environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    point_commands_at(settings, monkeypatch)
 
 
 @pytest.fixture
@@ -45,7 +29,7 @@ def raised(warehouse: Warehouse) -> Warehouse:
 
 
 def test_what_cannot_be_delivered_is_seen_and_tried_again(
-    invoke: Any, raised: Warehouse, receiver: Any, answer: Any, monkeypatch: pytest.MonkeyPatch
+    raised: Warehouse, receiver: Any, answer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANOMALY_WEBHOOK_URLS", receiver.url)
     monkeypatch.setenv("ANOMALY_WEBHOOK_ALLOW_PRIVATE", "true")
@@ -66,7 +50,7 @@ def test_what_cannot_be_delivered_is_seen_and_tried_again(
     assert "delivered" in invoke("alerts", "show", "storage/lake")
 
 
-def test_resolving_tells_those_who_heard(invoke: Any, raised: Warehouse) -> None:
+def test_resolving_tells_those_who_heard(raised: Warehouse) -> None:
     assert "Resolved." in invoke("alerts", "resolve", "storage/lake", "--note", "cleaned up")
     with raised.transactions.begin() as connection:
         row = connection.execute(
@@ -80,7 +64,7 @@ def test_resolving_tells_those_who_heard(invoke: Any, raised: Warehouse) -> None
 
 
 def test_a_mistake_in_the_routes_is_told(
-    invoke: Any, raised: Warehouse, monkeypatch: pytest.MonkeyPatch
+    raised: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from anomaly_platform.settings import SettingsError
 

@@ -2,53 +2,39 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from pathlib import Path
 from uuid import uuid4
 
 import polars as pl
 import pytest
-from typer.testing import CliRunner
 
-from anomaly_platform.cli.main import app
 from anomaly_platform.ingest.bucketing import bucket
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.tables.online import StoredReading, insert_readings
 from anomaly_platform.warehouse import Warehouse
+from tests.builders.commands import point_commands_at, run_command
+from tests.builders.readings import START
+from tests.builders.tables import know_series
 
 pytestmark = pytest.mark.integration
 
-DAY = dt.date(2026, 1, 5)
-FIRST = dt.datetime(2026, 1, 5, tzinfo=dt.UTC)
+DAY = START.date()
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch, settings: Settings, database_url: str) -> None:
-    monkeypatch.setenv("ANOMALY_HOME", str(settings.home))
-    monkeypatch.setenv("ANOMALY_DATABASE_URL", database_url)
+def _environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    point_commands_at(settings, monkeypatch)
 
 
 def anomaly(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+    """Run a command; return its exit code and what it says, in one line."""
+    result = run_command(*arguments)
     return result.exit_code, " ".join(result.output.split())
 
 
-def known(warehouse: Warehouse) -> None:
-    extents = pl.DataFrame(
-        {
-            "entity": ["press-1"],
-            "metric": ["load"],
-            "rows": [288],
-            "first_event": [FIRST],
-            "last_event": [FIRST + dt.timedelta(hours=23)],
-        }
-    )
-    warehouse.series.replace_day("iiot", DAY, extents)
-
-
 def test_a_training_is_asked_for_once_per_call(warehouse: Warehouse) -> None:
-    known(warehouse)
+    know_series(warehouse, "iiot", "press-1", "load")
     code, said = anomaly(
         "train", "iiot", "--entity", "press-1", "--metric", "load", "--window-days", "10"
     )
@@ -73,7 +59,7 @@ def test_a_training_is_asked_for_once_per_call(warehouse: Warehouse) -> None:
 def test_what_cannot_be_is_refused(
     warehouse: Warehouse, arguments: tuple[str, ...], reason: str
 ) -> None:
-    known(warehouse)
+    know_series(warehouse, "iiot", "press-1", "load")
     code, said = anomaly(*arguments)
     assert code == 2
     assert reason in said.replace("│ ", "")
@@ -83,7 +69,7 @@ def test_what_cannot_be_is_refused(
 def test_labels_come_from_the_command_line_and_from_files(
     warehouse: Warehouse, tmp_path: Path
 ) -> None:
-    known(warehouse)
+    know_series(warehouse, "iiot", "press-1", "load")
     reading = ("press-1", "2026-01-05T00:05:00Z")
     assert anomaly("labels", "add", "iiot", *reading, "--normal", "--metric", "load")[0] == 0
     file = tmp_path / "labels.csv"
@@ -109,7 +95,7 @@ def test_labels_come_from_the_command_line_and_from_files(
 
 
 def test_wrong_lines_of_a_file_are_named_together(warehouse: Warehouse, tmp_path: Path) -> None:
-    known(warehouse)
+    know_series(warehouse, "iiot", "press-1", "load")
     file = tmp_path / "labels.csv"
     lines = [
         "press-1,load,2026-01-05,true",
@@ -136,7 +122,7 @@ def test_wrong_lines_of_a_file_are_named_together(warehouse: Warehouse, tmp_path
 def validated(platform: Platform, stream: str, **key: str) -> None:
     """Publish a day that holds one reading."""
     rows = pl.DataFrame(
-        {"bucket": [bucket(next(iter(key.values())))], "event_time": [FIRST], **key},
+        {"bucket": [bucket(next(iter(key.values())))], "event_time": [START], **key},
         schema_overrides={"event_time": pl.Datetime("us", "UTC"), "bucket": pl.Int32},
     )
     stage = "validated_events"
@@ -149,11 +135,11 @@ def validated(platform: Platform, stream: str, **key: str) -> None:
 def test_labels_without_a_reading_are_stored_and_told_of(
     warehouse: Warehouse, settings: Settings, tmp_path: Path
 ) -> None:
-    known(warehouse)
+    know_series(warehouse, "iiot", "press-1", "load")
     platform = Platform(settings)
     validated(platform, "iiot", entity="press-1", metric="load")
     with warehouse.transactions.begin() as connection:
-        minute = int(FIRST.timestamp() + 60) * 1_000_000
+        minute = int(START.timestamp() + 60) * 1_000_000
         live = StoredReading(
             event_id=uuid4(), entity="press-1", metric="load", event_time=minute, value=1.0,
             metadata=None, score=None, p_value=None, is_anomaly=None, threshold=0.7,
@@ -187,7 +173,7 @@ def test_labels_of_scans_need_no_metric(warehouse: Warehouse, settings: Settings
 
 
 def test_a_label_of_an_unknown_series_is_refused_by_name(warehouse: Warehouse) -> None:
-    known(warehouse)
+    know_series(warehouse, "iiot", "press-1", "load")
     code, said = anomaly(
         "labels", "add", "iiot", "nobody", "2026-01-05T12:00:00Z", "--metric", "load", "--normal"
     )
@@ -197,7 +183,7 @@ def test_a_label_of_an_unknown_series_is_refused_by_name(warehouse: Warehouse) -
 
 
 def test_a_threshold_is_set_listed_and_unset(warehouse: Warehouse) -> None:
-    known(warehouse)
+    know_series(warehouse, "iiot", "press-1", "load")
     series = ("iiot", "press-1", "load")
     assert "No series has its own" in anomaly("thresholds", "list", "iiot")[1]
     assert anomaly("thresholds", "set", *series, "0.85")[0] == 0
@@ -227,7 +213,7 @@ def test_a_threshold_is_set_listed_and_unset(warehouse: Warehouse) -> None:
 def test_a_threshold_that_cannot_be_is_refused(
     warehouse: Warehouse, arguments: tuple[str, ...], reason: str
 ) -> None:
-    known(warehouse)
+    know_series(warehouse, "iiot", "press-1", "load")
     code, said = anomaly("thresholds", *arguments)
     assert code == 2
     assert reason in said.replace("│ ", "")

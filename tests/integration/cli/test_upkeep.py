@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg
 import pytest
-from typer.testing import CliRunner
 
-from anomaly_platform.cli.main import app
 from anomaly_platform.settings import Settings
 from anomaly_platform.warehouse import Warehouse
+from tests.builders.commands import invoke, point_commands_at
+from tests.builders.tables import count
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch, settings: Settings, database_url: str) -> None:
-    monkeypatch.setenv("ANOMALY_HOME", str(settings.home))
-    monkeypatch.setenv("ANOMALY_DATABASE_URL", database_url)
-
-
-def anomaly(*arguments: str) -> str:
-    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-def kept_answers(warehouse: Warehouse) -> int:
-    with warehouse.transactions.begin() as connection:
-        row = connection.execute("SELECT count(*) FROM idempotency_keys").fetchone()
-    assert row is not None
-    return int(row[0])
+def _environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    point_commands_at(settings, monkeypatch)
 
 
 def test_a_password_is_in_no_url_that_is_printed(
@@ -38,22 +26,23 @@ def test_a_password_is_in_no_url_that_is_printed(
     with_password = database_url.replace("postgres@", "postgres:secret@")
     monkeypatch.setenv("ANOMALY_DATABASE_URL", with_password)
     assert "secret" in with_password
-    said = anomaly("db", "url").strip()
+    said = invoke("db", "url").strip()
     assert said.startswith("postgresql://postgres@")
     assert "secret" not in said
 
 
 def test_the_url_of_the_embedded_database_is_one_to_connect_with(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings
+    monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
 
+    monkeypatch.setenv("ANOMALY_HOME", str(folder))
     monkeypatch.delenv("ANOMALY_DATABASE_URL")
     try:
-        with psycopg.connect(anomaly("db", "url").strip()) as connection:
+        with psycopg.connect(invoke("db", "url").strip()) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
     finally:
-        EmbeddedPostgres(settings.home).stop()
+        EmbeddedPostgres(folder).stop()
 
 
 def test_a_dry_run_says_what_goes_and_removes_nothing(warehouse: Warehouse) -> None:
@@ -63,12 +52,12 @@ def test_a_dry_run_says_what_goes_and_removes_nothing(warehouse: Warehouse) -> N
             "SELECT gen_random_uuid(), key, 'PUT /', '\\x00', now() - age "
             "FROM (VALUES ('old', interval '2 days'), ('new', '0')) AS kept (key, age)"
         )
-    told = anomaly("prune", "--dry-run")
+    told = invoke("prune", "--dry-run")
     assert "What would go" in told
-    assert kept_answers(warehouse) == 2
-    went = anomaly("prune")
+    assert count(warehouse, "idempotency_keys") == 2
+    went = invoke("prune")
     assert "What went" in went
-    assert kept_answers(warehouse) == 1
+    assert count(warehouse, "idempotency_keys") == 1
     for said in (told, went):
         (line,) = [line for line in said.splitlines() if "answers kept for repeats" in line]
         assert line.split("│")[2].strip() == "1"

@@ -20,6 +20,7 @@ from anomaly_platform.platform import Platform
 from anomaly_platform.serving.app import create_app
 from anomaly_platform.serving.metrics.requests import count_request, count_scored
 from anomaly_platform.settings import get_settings
+from tests.builders.models import register
 
 pytestmark = pytest.mark.integration
 
@@ -86,10 +87,8 @@ def alert_rules() -> list[dict[str, Any]]:
 def fill(platform: Platform) -> None:
     """Bring in what the queries ask about: models, a failed training, a scored day, detections."""
     warehouse = platform.warehouse
-    version = warehouse.bundles.reserve_version("iiot", "isolation_forest")
-    warehouse.bundles.register(
-        "iiot", "isolation_forest", version, path="models/iiot/isolation_forest/000001",
-        digest="d", trained_at=NOW, window_start=NOW, window_end=NOW, metrics={}, parameters={},
+    version = register(
+        warehouse, "iiot", trained_at=NOW, window_start=NOW, window_end=NOW,
         series=pl.DataFrame(
             {
                 "entity": ["press-1", "press-2"], "metric": ["t", "t"],

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import polars as pl
 import psycopg
 import pytest
-from dagster import DagsterInstance
 from psycopg.conninfo import conninfo_to_dict
 from rich.console import Console
 
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.cli.streams.run import run_stream
-from anomaly_platform.definitions import build_defs
-from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings, get_settings
 from anomaly_platform.storage.tables.progress import Account
-from anomaly_platform.streams import MetricStream, Stream
+from anomaly_platform.streams import Stream
+from tests.builders.platforms import Drop, Keep, Kept, Restore, Run, drop_into, open_runtime
 
 if TYPE_CHECKING:
     from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
-
-Drop = Callable[[MetricStream, str, pl.DataFrame | str | bytes], None]
-Run = Callable[[MetricStream], Account]
-Keep = Callable[..., "Kept"]
-Restore = Callable[[Settings, "Kept"], None]
-
 
 #: All data here are younger. Dagster goes through every day from the first one, at every step.
 FIRST_DAY = date(2026, 1, 1)
@@ -46,18 +36,8 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
 
 @pytest.fixture
 def runtime(settings: Settings) -> Iterator[Runtime]:
-    platform = Platform(settings)
-    with DagsterInstance.ephemeral() as instance:
-        yield Runtime(platform, instance, build_defs(platform=platform), {})
-    platform.close()
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A platform as it was after some work: its home, and the URL of its database."""
-
-    home: Path
-    database_url: str
+    with open_runtime(settings) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +49,8 @@ def keep(tmp_path_factory: pytest.TempPathFactory, module_database_url: str) -> 
     ) -> Kept:
         home = tmp_path_factory.mktemp("kept")
         settings = get_settings(home=home, database_url=module_database_url, start_date=FIRST_DAY)
-        platform = Platform(settings, streams)
-        with DagsterInstance.ephemeral() as instance:
-            runtime = Runtime(platform, instance, build_defs(platform=platform), {})
-            fill(runtime, partial(drop_into, runtime))
-        platform.close()
+        with open_runtime(settings, streams) as runtime:
+            fill(runtime, partial(drop_into, runtime.platform))
         return Kept(home, module_database_url)
 
     return work_on
@@ -96,32 +73,23 @@ def restore(postgres_server: EmbeddedPostgres) -> Restore:
 
 
 @pytest.fixture
+def served(runtime: Runtime, settings: Settings, restore: Restore, trained: Kept) -> Runtime:
+    """Give a test a copy of what the module has trained."""
+    restore(settings, trained)
+    return runtime
+
+
+@pytest.fixture
 def drop(runtime: Runtime) -> Drop:
     """Put a file into landing, as a user would."""
-
-    def put(stream: MetricStream, name: str, content: pl.DataFrame | str | bytes) -> None:
-        drop_into(runtime, stream, name, content)
-
-    return put
-
-
-def drop_into(
-    runtime: Runtime, stream: MetricStream, name: str, content: pl.DataFrame | str | bytes
-) -> None:
-    path = Path(runtime.platform.landing.folder(stream.name)) / name
-    if isinstance(content, pl.DataFrame):
-        content.write_csv(path, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ")
-    elif isinstance(content, str):
-        path.write_text(content)
-    else:
-        path.write_bytes(content)
+    return partial(drop_into, runtime.platform)
 
 
 @pytest.fixture
 def run(runtime: Runtime) -> Run:
     """Do what `anomaly run` does, and hold it to its account."""
 
-    def bring_up_to_date(stream: MetricStream) -> Account:
+    def bring_up_to_date(stream: Stream) -> Account:
         account = run_stream(runtime, stream, Console(quiet=True))
         assert account.missing == 0
         assert account.pending == 0

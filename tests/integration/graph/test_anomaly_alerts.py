@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.platform import DETECTOR
-from anomaly_platform.storage.tables.progress import Account
-from anomaly_platform.streams import IIOT, MetricStream
+from anomaly_platform.streams import IIOT
+from tests.builders.platforms import Drop, Run
+from tests.builders.readings import PER_DAY, STEP, daily_cycle, file_of
 
 pytestmark = pytest.mark.integration
 
-Drop = Callable[[MetricStream, str, pl.DataFrame | str | bytes], None]
-Run = Callable[[MetricStream], Account]
 
-
-def readings(times: list[datetime], device: str, spike: float = 0.0) -> pl.DataFrame:
-    rng = np.random.default_rng(len(device))
-    return pl.DataFrame(
-        {
-            "device_id": device,
-            "metric_name": "pressure",
-            "timestamp": times,
-            "value": rng.normal(50, 1, len(times)).round(3) + spike,
-        }
-    )
+def pressure(device: str, start: datetime, rows: int, *, spike: float = 0.0) -> pl.DataFrame:
+    values = daily_cycle(rows, len(device), swing=0) + spike
+    return file_of(IIOT, device, "pressure", values, start=start)
 
 
 def anomalies(runtime: Runtime) -> list[tuple[Any, ...]]:
@@ -44,15 +33,15 @@ def anomalies(runtime: Runtime) -> list[tuple[Any, ...]]:
 def test_a_spike_of_just_now_alerts_once(runtime: Runtime, drop: Drop, run: Run) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     # History ends two hours ago: nothing of it can alert.
-    past = [now - timedelta(hours=2, minutes=5 * n) for n in range(8 * 288, 0, -1)]
-    drop(IIOT, "past.csv", pl.concat([readings(past, "press-1"), readings(past, "press-22")]))
+    past = now - timedelta(days=8, hours=2)
+    devices = ("press-1", "press-22")
+    drop(IIOT, "past.csv", pl.concat(pressure(device, past, 8 * PER_DAY) for device in devices))
     run(IIOT)
     # The model that judges the spike has not seen it.
     assert runtime.platform.warehouse.bundles.champions("iiot") == {DETECTOR: 1}
     assert anomalies(runtime) == []
-    recent = [now - timedelta(minutes=5 * n) for n in range(24, 2, -1)]
-    drop(IIOT, "recent.csv", readings(recent, "press-1"))
-    drop(IIOT, "spike.csv", readings([now - timedelta(minutes=5)], "press-1", spike=80.0))
+    drop(IIOT, "recent.csv", pressure("press-1", now - 24 * STEP, 22))
+    drop(IIOT, "spike.csv", pressure("press-1", now - STEP, 1, spike=80.0))
     run(IIOT)
     told = [one for one in anomalies(runtime) if one[2].get("value", 0) > 100]
     ((subject, state, details),) = told

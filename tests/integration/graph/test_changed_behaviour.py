@@ -6,28 +6,26 @@ without processes, so that a gate or a rule that breaks it is found in seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterator
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
-from dagster import DagsterInstance, RunRequest, build_sensor_context
+from dagster import RunRequest, build_sensor_context
 from rich.console import Console
 
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.cli.streams.run import run_stream
-from anomaly_platform.definitions import build_defs
-from anomaly_platform.platform import Platform
 from anomaly_platform.registry.training_requests import TrainingRequest
 from anomaly_platform.sensors.retraining import CAUSE_TAG, build_retraining_sensors
 from anomaly_platform.sensors.work import REASON_TAG
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import MetricStream
+from tests.builders.platforms import Drop, open_runtime
+from tests.builders.readings import PER_DAY, START, daily_cycle, series
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
-
-Drop = Callable[[MetricStream, str, pl.DataFrame], None]
 
 NAME = "boilers"
 STREAM = """
@@ -40,13 +38,11 @@ alpha: 0.01
 retraining:
   minimum_quality: 0.05
 """
-START = datetime(2026, 1, 5, tzinfo=UTC)
 CHANGE = 20
 NOTICED = CHANGE + 6
-PER_DAY = 288
 
 
-def readings(first: int, days: int, *, poisoned: bool = False) -> pl.DataFrame:
+def boilers(first: int, days: int, *, poisoned: bool = False) -> pl.DataFrame:
     """Return days of two boilers, which run at night from day 20 on, with three known spikes a day.
 
     They are hotter and wilder then, too; that alone would be followed. Poisoned readings are
@@ -54,7 +50,7 @@ def readings(first: int, days: int, *, poisoned: bool = False) -> pl.DataFrame:
     """
     size = days * PER_DAY
     numbers = first * PER_DAY + np.arange(size)
-    cycle = 10 * np.sin(numbers / PER_DAY * 2 * np.pi)
+    cycle = daily_cycle(size, 0, first=first * PER_DAY, level=0, spread=0)
     frames = []
     for boiler in range(2):
         rng = np.random.default_rng([first, boiler])
@@ -65,32 +61,21 @@ def readings(first: int, days: int, *, poisoned: bool = False) -> pl.DataFrame:
         values[known] += 40.0
         if poisoned:
             values = 50 + 500 * rng.standard_cauchy(size)
-        frames.append(
-            pl.DataFrame(
-                {
-                    "boiler": f"boiler-{boiler}",
-                    "metric": "temperature",
-                    "event_time": [START + timedelta(minutes=5 * int(n)) for n in numbers],
-                    "value": values.round(3),
-                    "known": known,
-                }
-            )
-        )
+        frame = series(f"boiler-{boiler}", "temperature", values.round(3), first=numbers[0])
+        frames.append(frame.rename({"entity": "boiler"}).with_columns(known=known))
     return pl.concat(frames)
-
-
-def day(number: int) -> date:
-    return (START + timedelta(days=number)).date()
 
 
 @pytest.fixture
 def runtime(settings: Settings) -> Iterator[Runtime]:
     settings.streams_dir.mkdir()
     (settings.streams_dir / "boilers.yaml").write_text(STREAM)
-    platform = Platform(settings)
-    with DagsterInstance.ephemeral() as instance:
-        yield Runtime(platform, instance, build_defs(platform=platform), {})
-    platform.close()
+    with open_runtime(settings) as opened:
+        yield opened
+
+
+def day(number: int) -> date:
+    return (START + timedelta(days=number)).date()
 
 
 def asked_for(runtime: Runtime) -> RunRequest | None:
@@ -132,7 +117,7 @@ def test_models_follow_a_change_and_no_poison(runtime: Runtime, drop: Drop) -> N
     bundles = platform.warehouse.bundles
 
     def arrive(first: int, days: int, *, poisoned: bool = False, train: bool = False) -> None:
-        drop(stream, f"from-{first}.csv", readings(first, days, poisoned=poisoned))
+        drop(stream, f"from-{first}.csv", boilers(first, days, poisoned=poisoned))
         run_stream(runtime, stream, Console(quiet=True), train=train)
 
     arrive(0, CHANGE, train=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,60 +13,35 @@ from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.kinds.metric import training as training_module
 from anomaly_platform.platform import DETECTOR
-from anomaly_platform.streams import EMS, MetricStream
+from anomaly_platform.streams import EMS
+from tests.builders.platforms import Drop, Keep, Kept
+from tests.builders.readings import PER_DAY, daily_cycle, file_of, readings
+from tests.builders.tables import rows_of
 from tests.integration.metric_models import train
-
-if TYPE_CHECKING:
-    from conftest import Keep, Kept, Restore
-
-    from anomaly_platform.settings import Settings
 
 pytestmark = pytest.mark.integration
 
-Drop = Callable[[MetricStream, str, pl.DataFrame | str | bytes], None]
-
-START = datetime(2026, 1, 5, tzinfo=UTC)
 CHAMPION = EMS.key("champion")
 
 
-def readings(
-    first: int, days: int, entity: str, *, poison: float = 0.0, label: bool = False
-) -> pl.DataFrame:
-    clock = np.arange(first * 288, (first + days) * 288)
-    rng = np.random.default_rng([first, len(entity)])
-    value = 50 + 10 * np.sin(clock / 288 * 2 * np.pi) + rng.normal(0, 1, clock.size)
-    hit = rng.random(clock.size) < poison
-    value[hit] = rng.uniform(-200, 300, hit.sum())
-    frame = pl.DataFrame(
-        {
-            "asset_id": entity,
-            "metric_name": "cpu",
-            "timestamp": [START + timedelta(minutes=5 * int(n)) for n in clock],
-            "value": value.round(3),
-        }
-    )
+def poisoned(entity: str, share: float, *, label: bool = False) -> pl.DataFrame:
+    """Return days 4 to 7 of a host, a share of whose readings is anything at all."""
+    rng = np.random.default_rng([4, len(entity)])
+    values = daily_cycle(4 * PER_DAY, rng)
+    hit = rng.random(values.size) < share
+    values[hit] = rng.uniform(-200, 300, hit.sum())
+    frame = file_of(EMS, entity, "cpu", values, first=4 * PER_DAY)
     return frame.with_columns(is_anomaly=pl.Series(hit)) if label else frame
-
-
-def rows_of(runtime: Runtime, query: str) -> list[tuple[Any, ...]]:
-    with runtime.platform.warehouse.transactions.begin() as connection:
-        return connection.execute(query.encode()).fetchall()
 
 
 @pytest.fixture(scope="module")
 def trained(keep: Keep) -> Kept:
     def fill(runtime: Runtime, drop: Drop) -> None:
-        hosts = [readings(0, 4, entity) for entity in ("host-1", "host-02")]
+        hosts = (readings(EMS, host, days=4) for host in ("host-1", "host-02"))
         drop(EMS, "a.csv", pl.concat(hosts))
         run_stream(runtime, EMS, Console(quiet=True))
 
     return keep(fill)
-
-
-@pytest.fixture
-def served(runtime: Runtime, settings: Settings, restore: Restore, trained: Kept) -> Runtime:
-    restore(settings, trained)
-    return runtime
 
 
 def materialize_champion(runtime: Runtime) -> dict[str, Any]:
@@ -82,11 +55,12 @@ def materialize_champion(runtime: Runtime) -> dict[str, Any]:
 def test_poisoned_data_does_not_replace_the_champion_and_somebody_is_told(
     served: Runtime, drop: Drop
 ) -> None:
-    bundles = served.platform.warehouse.bundles
+    warehouse = served.platform.warehouse
+    bundles = warehouse.bundles
     for entity in ("host-1", "host-02"):
-        drop(EMS, f"{entity}.csv", readings(4, 4, entity, poison=0.3))
+        drop(EMS, f"{entity}.csv", poisoned(entity, 0.3))
     run_stream(served, EMS, Console(quiet=True), train=False)
-    before = rows_of(served, "SELECT score FROM scored_ems ORDER BY event_id")
+    before = rows_of(warehouse, "SELECT score FROM scored_ems ORDER BY event_id")
     train(served.platform, EMS, window_days=4)
     metadata = materialize_champion(served)
     assert metadata["promoted"].value is False
@@ -102,39 +76,44 @@ def test_poisoned_data_does_not_replace_the_champion_and_somebody_is_told(
     assert champion is not None
     assert champion.version == 1
     (alert,) = rows_of(
-        served, "SELECT subject, severity, state, details FROM alerts WHERE kind = 'gate_failed'"
+        warehouse,
+        "SELECT subject, severity, state, details FROM alerts WHERE kind = 'gate_failed'",
     )
     assert alert[:3] == ("ems/isolation_forest", "warning", "open")
     assert alert[3]["version"] == 2
     first, second = rows_of(
-        served, "SELECT title FROM notifications WHERE kind LIKE 'model_%' ORDER BY title"
+        warehouse,
+        "SELECT title FROM notifications WHERE kind LIKE 'model_%' ORDER BY title",
     )
     assert first == ("ems: version 1 of isolation_forest was trained and is in service",)
     assert second[0].startswith(
         "ems: version 2 of isolation_forest was trained and was rejected: minimum quality: median"
     )
     run_stream(served, EMS, Console(quiet=True), train=False)
-    after = rows_of(served, "SELECT score FROM scored_ems ORDER BY event_id")
+    after = rows_of(warehouse, "SELECT score FROM scored_ems ORDER BY event_id")
     assert after == before
 
 
 def test_a_good_challenger_serves_and_ends_the_alert(served: Runtime, drop: Drop) -> None:
-    drop(EMS, "bad.csv", readings(4, 4, "host-1", poison=0.5))
+    warehouse = served.platform.warehouse
+    drop(EMS, "bad.csv", poisoned("host-1", 0.5))
     run_stream(served, EMS, Console(quiet=True), train=False)
     train(served.platform, EMS, series=[("host-1", "cpu")], window_days=4)
     assert materialize_champion(served)["promoted"].value is False
-    drop(EMS, "good.csv", readings(8, 4, "host-1"))
+    drop(EMS, "good.csv", readings(EMS, "host-1", days=4, first=8))
     run_stream(served, EMS, Console(quiet=True), train=False)
     train(served.platform, EMS, series=[("host-1", "cpu")], window_days=4)
     metadata = materialize_champion(served)
     assert metadata["promoted"].value is True
     assert "the others as in version 1; balanced accuracy" in metadata["reason"].value
-    assert rows_of(served, "SELECT state FROM alerts WHERE kind = 'gate_failed'") == [("resolved",)]
-    assert served.platform.warehouse.bundles.champions("ems") == {DETECTOR: 3}
+    assert rows_of(warehouse, "SELECT state FROM alerts WHERE kind = 'gate_failed'") == [
+        ("resolved",)
+    ]
+    assert warehouse.bundles.champions("ems") == {DETECTOR: 3}
 
 
 def test_known_anomalies_count(served: Runtime, drop: Drop) -> None:
-    drop(EMS, "labelled.csv", readings(4, 4, "host-1", poison=0.05, label=True))
+    drop(EMS, "labelled.csv", poisoned("host-1", 0.05, label=True))
     run_stream(served, EMS, Console(quiet=True), train=False)
     train(served.platform, EMS)
     gates = {r["gate"]: r for r in (x.data for x in materialize_champion(served)["gates"].records)}
@@ -144,14 +123,15 @@ def test_known_anomalies_count(served: Runtime, drop: Drop) -> None:
 
 
 def test_challengers_that_waited_are_settled_in_order(served: Runtime) -> None:
-    platform, bundles = served.platform, served.platform.warehouse.bundles
+    warehouse = served.platform.warehouse
+    platform, bundles = served.platform, warehouse.bundles
     train(platform, EMS, series=[("host-1", "cpu")])
     whole, _ = train(platform, EMS, window_days=3)
     partial, _ = train(platform, EMS, series=[("host-02", "cpu")], window_days=2)
     verdicts = list(platform.kind(EMS).judge())
     assert [v.version for v in verdicts] == [whole, partial + 1]
     told = rows_of(
-        served,
+        warehouse,
         "SELECT details->'version', details->'serves' FROM notifications, "
         "jsonb_extract_path(body, 'details') AS details "
         "WHERE kind LIKE 'model_%' ORDER BY details->'version'",
@@ -173,6 +153,8 @@ def test_challengers_that_waited_are_settled_in_order(served: Runtime) -> None:
 def test_a_training_that_fails_is_told_of_and_the_next_one_ends_it(
     served: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    warehouse = served.platform.warehouse
+
     def broken(*_: object) -> None:
         raise OSError("the disk is full")
 
@@ -181,18 +163,20 @@ def test_a_training_that_fails_is_told_of_and_the_next_one_ends_it(
         patched.setattr(training_module, "training_frames", broken)
         with pytest.raises(RunFailedError, match="the disk is full"):
             served.materialize([model], {})
-    failed = served.platform.warehouse.bundles.get("ems", DETECTOR, 2)
+    failed = warehouse.bundles.get("ems", DETECTOR, 2)
     assert failed is not None
     assert (failed.status, failed.reason) == ("failed", "OSError: the disk is full")
     state = "SELECT severity, state FROM alerts WHERE kind = 'model_disabled'"
-    assert rows_of(served, state) == [("critical", "open")]
-    assert served.platform.warehouse.bundles.champions("ems") == {DETECTOR: 1}
+    assert rows_of(warehouse, state) == [("critical", "open")]
+    assert warehouse.bundles.champions("ems") == {DETECTOR: 1}
     served.materialize([model], {})
-    assert rows_of(served, state) == [("critical", "resolved")]
-    assert {row[1] for row in rows_of(served, "SELECT version, status FROM bundles")} == {
+    assert rows_of(warehouse, state) == [("critical", "resolved")]
+    assert {row[1] for row in rows_of(warehouse, "SELECT version, status FROM bundles")} == {
         "champion", "failed", "challenger"
     }  # fmt: skip
     told = "SELECT kind FROM notifications WHERE severity = 'info' AND kind LIKE 'model_%'"
-    assert rows_of(served, told) == [("model_trained",)], "the other one is not decided about yet"
+    assert rows_of(warehouse, told) == [("model_trained",)], (
+        "the other one is not decided about yet"
+    )
     materialize_champion(served)
-    assert {"model_trained", "model_retrained"} <= {row[0] for row in rows_of(served, told)}
+    assert {"model_trained", "model_retrained"} <= {row[0] for row in rows_of(warehouse, told)}

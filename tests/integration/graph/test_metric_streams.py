@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import date, timedelta
 
-import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
@@ -17,41 +14,13 @@ from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.cli.streams.checking import run_checks
 from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.platform import Platform
-from anomaly_platform.storage.tables.progress import Account
 from anomaly_platform.streams import EMS, MetricStream
-
-if TYPE_CHECKING:
-    from conftest import Keep
+from tests.builders.platforms import Drop, Keep, Run
+from tests.builders.readings import PER_DAY, START, readings
 
 pytestmark = pytest.mark.integration
 
-Drop = Callable[[MetricStream, str, pl.DataFrame | str | bytes], None]
-Run = Callable[[MetricStream], Account]
-
-START = datetime(2026, 1, 5, tzinfo=UTC)
 COLUMNS = ("entity", "metric", "event_time", "value", "score", "is_anomaly", "status")
-
-
-def readings(
-    days: float,
-    entity: str = "host-1",
-    metric: str = "cpu",
-    *,
-    start: datetime = START,
-    seed: int = 1,
-) -> pl.DataFrame:
-    rows = int(days * 288)
-    rng = np.random.default_rng(seed)
-    clock = np.arange(rows)
-    value = 50 + 10 * np.sin(clock / 288 * 2 * np.pi) + rng.normal(0, 1, rows)
-    return pl.DataFrame(
-        {
-            "asset_id": [entity] * rows,
-            "metric_name": [metric] * rows,
-            "timestamp": [start + timedelta(minutes=5 * int(n)) for n in clock],
-            "value": value.round(3),
-        }
-    )
 
 
 def scored(platform: Platform, stream: MetricStream = EMS) -> pl.DataFrame:
@@ -63,7 +32,7 @@ def scored(platform: Platform, stream: MetricStream = EMS) -> pl.DataFrame:
 def test_every_row_is_scored_quarantined_or_a_counted_duplicate(
     runtime: Runtime, drop: Drop, run: Run
 ) -> None:
-    good = readings(3)
+    good = readings(EMS, "host-1", days=3)
     bad = good.head(5).with_columns(
         pl.Series("value", ["nan", "inf", "high", "1e999", "0x1F"]), timestamp=pl.lit("2026-01-06")
     )
@@ -86,10 +55,10 @@ def test_every_row_is_scored_quarantined_or_a_counted_duplicate(
 
 
 def test_the_same_file_twice_changes_nothing(runtime: Runtime, drop: Drop, run: Run) -> None:
-    drop(EMS, "a.csv", readings(2))
+    drop(EMS, "a.csv", readings(EMS, "host-1", days=2))
     first = run(EMS)
     before = scored(runtime.platform)
-    drop(EMS, "again.csv", readings(2))
+    drop(EMS, "again.csv", readings(EMS, "host-1", days=2))
     assert run(EMS) == first
     assert scored(runtime.platform).equals(before)
 
@@ -97,7 +66,7 @@ def test_the_same_file_twice_changes_nothing(runtime: Runtime, drop: Drop, run: 
 def test_late_data_reaches_its_day_and_the_days_that_look_back_on_it(
     runtime: Runtime, drop: Drop, run: Run
 ) -> None:
-    every = readings(4)
+    every = readings(EMS, "host-1", days=4)
     late = pl.col("timestamp").is_between(
         START + timedelta(days=1, hours=20), START + timedelta(days=1, hours=22)
     )
@@ -126,7 +95,7 @@ def arrived_at_once(keep: Keep) -> pl.DataFrame:
 
 
 def two_hosts() -> pl.DataFrame:
-    return pl.concat([readings(3, seed=1), readings(3, "host-2", "disk", seed=2)])
+    return pl.concat([readings(EMS, "host-1", days=3), readings(EMS, "host-2", "disk", days=3)])
 
 
 @pytest.mark.parametrize("manner", ["day by day", "shuffled"])
@@ -149,9 +118,9 @@ def test_scores_do_not_depend_on_how_the_rows_arrived(
 
 
 def test_ignorance_is_never_called_normal(runtime: Runtime, drop: Drop, run: Run) -> None:
-    drop(EMS, "long.csv", readings(3))
-    drop(EMS, "short.csv", readings(60 / 288, "host-2", start=START + timedelta(days=2)))
-    drop(EMS, "tiny.csv", readings(20 / 288, "host-3", start=START + timedelta(days=2)))
+    drop(EMS, "long.csv", readings(EMS, "host-1", days=3))
+    drop(EMS, "short.csv", readings(EMS, "host-2", days=60 / PER_DAY, first=2))
+    drop(EMS, "tiny.csv", readings(EMS, "host-3", days=20 / PER_DAY, first=2))
     run(EMS)
     rows = scored(runtime.platform)
     short = rows.filter(pl.col("entity") == "host-2")
@@ -168,9 +137,9 @@ def test_ignorance_is_never_called_normal(runtime: Runtime, drop: Drop, run: Run
 def test_a_constant_that_changes_is_an_anomaly_and_a_missing_reading_is_not(
     runtime: Runtime, drop: Drop, run: Run
 ) -> None:
-    drop(EMS, "constant.csv", readings(3).with_columns(value=pl.lit(7.0)))
+    drop(EMS, "constant.csv", readings(EMS, "host-1", days=3).with_columns(value=pl.lit(7.0)))
     run(EMS)
-    next_day = readings(1, start=START + timedelta(days=3))
+    next_day = readings(EMS, "host-1", days=1, first=3)
     row = pl.int_range(pl.len())
     value = pl.when(row == 200).then(7.001).when(row == 100).then(None).otherwise(7.0)
     drop(EMS, "changed.csv", next_day.with_columns(value=value))
@@ -194,14 +163,14 @@ def test_a_run_trains_what_has_no_model_and_else_only_when_asked(
         bundles = runtime.platform.warehouse.bundles.all("ems", "isolation_forest")
         return sorted(bundle.version for bundle in bundles)
 
-    drop(EMS, "few.csv", readings(60 / 288))
+    drop(EMS, "few.csv", readings(EMS, "host-1", days=60 / PER_DAY))
     assert "too little history for a model yet" in said_by_run()
     assert versions() == []
-    drop(EMS, "more.csv", readings(3).tail(-60))
+    drop(EMS, "more.csv", readings(EMS, "host-1", days=3).tail(-60))
     assert "has learned from the rows that it then scored" in said_by_run()
     assert versions() == [1]
-    stuck = readings(1, start=START + timedelta(days=3)).with_columns(value=pl.lit(90.0))
-    other = readings(1, "host-2", start=START + timedelta(days=3))
+    stuck = readings(EMS, "host-1", days=1, first=3).with_columns(value=pl.lit(90.0))
+    other = readings(EMS, "host-2", days=1, first=3)
     drop(EMS, "incident.csv", pl.concat([stuck, other]))
     said = said_by_run()
     assert "1 series with enough readings have no model yet; `anomaly run ems --train`" in said
@@ -215,7 +184,7 @@ def test_a_run_trains_what_has_no_model_and_else_only_when_asked(
 
 
 def test_a_wide_file_is_one_entity_named_after_it(runtime: Runtime, drop: Drop, run: Run) -> None:
-    one = readings(2)
+    one = readings(EMS, "host-1", days=2)
     wide = one.select("timestamp", cpu="value", memory=pl.col("value") * 2, is_anomaly=pl.lit(0))
     drop(EMS, "server-07.csv", wide)
     account = run(EMS)
@@ -226,7 +195,7 @@ def test_a_wide_file_is_one_entity_named_after_it(runtime: Runtime, drop: Drop, 
 
 
 def test_every_check_passes_on_good_data(runtime: Runtime, drop: Drop, run: Run) -> None:
-    drop(EMS, "a.csv", readings(4))
+    drop(EMS, "a.csv", readings(EMS, "host-1", days=4))
     run(EMS)
     assert run_checks(runtime, EMS, Console(quiet=True)) == 0
 
@@ -234,7 +203,7 @@ def test_every_check_passes_on_good_data(runtime: Runtime, drop: Drop, run: Run)
 def test_checks_find_what_was_broken_behind_their_back(
     runtime: Runtime, drop: Drop, run: Run
 ) -> None:
-    drop(EMS, "a.csv", readings(3))
+    drop(EMS, "a.csv", readings(EMS, "host-1", days=3))
     run(EMS)
     with runtime.platform.warehouse.transactions.begin() as connection:
         connection.execute("DELETE FROM scored_ems WHERE event_time = %s", (START,))
@@ -248,7 +217,7 @@ def test_checks_find_what_was_broken_behind_their_back(
 
 
 def test_days_without_data_are_named(runtime: Runtime, drop: Drop, run: Run) -> None:
-    drop(EMS, "a.csv", readings(2))
+    drop(EMS, "a.csv", readings(EMS, "host-1", days=2))
     run(EMS)
     with pytest.raises(RunFailedError, match="no data between 2020-01-01 and 2020-01-02; its data"):
         run_stream(

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-import numpy as np
 import polars as pl
 import pytest
 from dagster import build_sensor_context
@@ -24,46 +23,40 @@ from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.ingest import Answer, Judge, OnlineIngest
 from anomaly_platform.sensors.landing import build_landing_sensors, online_batch_due
-from anomaly_platform.storage.tables.progress import Account
-from anomaly_platform.streams import EMS, MetricStream
+from anomaly_platform.streams import EMS
+from tests.builders.platforms import Drop, Run
+from tests.builders.readings import START, daily_cycle
+from tests.builders.tables import count
 from tests.integration.metric_models import current_fleet
 
 pytestmark = pytest.mark.integration
 
-Drop = Callable[[MetricStream, str, pl.DataFrame | str | bytes], None]
-Run = Callable[[MetricStream], Account]
-START = datetime(2026, 1, 5, tzinfo=UTC)
-FRAME = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def values(rows: int, seed: int = 1) -> list[float]:
-    rng = np.random.default_rng(seed)
-    clock = np.arange(rows)
-    wave = 50 + 10 * np.sin(clock / 288 * 2 * np.pi) + rng.normal(0, 1, rows)
-    return [float(value) for value in wave]
-
-
-def readings(first: int, last: int, asset: str = "host-1", seed: int = 1) -> list[Reading]:
-    every = values(last, seed)
+def live_readings(first: int, last: int, asset: str = "host-1", seed: int = 1) -> list[Reading]:
+    """Return readings `first` to `last` of a series, as they come one by one."""
+    every = daily_cycle(last, seed).tolist()
     return [
         Reading(asset, "cpu", micros(n), every[n], uuid4(), '{"unit":"%"}')
         for n in range(first, last)
     ]
 
 
-def micros(n: int) -> int:
-    return int((START + timedelta(minutes=5 * n)).timestamp() * 1e6)
-
-
 def as_file(every: list[Reading]) -> pl.DataFrame:
+    """Return readings as a file has them, with all of their digits."""
     return pl.DataFrame(
         {
             "asset_id": [one.entity for one in every],
             "metric_name": [one.metric for one in every],
-            "timestamp": [FRAME + timedelta(microseconds=one.time) for one in every],
+            "timestamp": [EPOCH + timedelta(microseconds=one.time) for one in every],
             "value": [one.value for one in every],
         }
     )
+
+
+def micros(n: int) -> int:
+    return int((START + timedelta(minutes=5 * n)).timestamp() * 1e6)
 
 
 def judge_of(platform: Platform) -> Judge:
@@ -93,9 +86,9 @@ def test_the_batch_finds_the_same_rows_and_the_same_bits(
 ) -> None:
     """History comes as a file and is trained on; then readings come one by one."""
     platform = runtime.platform
-    drop(EMS, "history.csv", as_file(readings(0, 3 * 288)))
+    drop(EMS, "history.csv", as_file(live_readings(0, 3 * 288)))
     run(EMS)
-    live = readings(3 * 288, 4 * 288 + 50)
+    live = live_readings(3 * 288, 4 * 288 + 50)
     live[100] = Reading("host-1", "cpu", live[100].time, 400.0, live[100].event_id, None)
     answers = take(ingest, platform, live)
     assert {answer.outcome for answer in answers} == {"stored"}
@@ -126,21 +119,14 @@ def test_the_batch_finds_the_same_rows_and_the_same_bits(
         assert one.metadata == (row["metadata"] and row["metadata"].rstrip())
     assert compared == len(live)
     assert run_stream(runtime, EMS, Console(quiet=True), train=False) == account
-    detections = count(platform, "anomaly_detections WHERE source = 'realtime'")
+    detections = count(platform.warehouse, "anomaly_detections", "source = 'realtime'")
     assert detections == sum(bool(one.is_anomaly) for one in online.values())
-
-
-def count(platform: Platform, table: str) -> int:
-    with platform.warehouse.transactions.begin() as connection:
-        found = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-    assert found is not None
-    return int(found[0])
 
 
 def test_a_series_known_from_files_goes_on_where_they_ended(
     load_state: Callable[..., SeriesState], runtime: Runtime, drop: Drop, run: Run
 ) -> None:
-    history = readings(0, 2 * 288)
+    history = live_readings(0, 2 * 288)
     drop(EMS, "history.csv", as_file(history))
     run(EMS)
     state = load_state(runtime.platform, EMS, "host-1", "cpu")
@@ -155,7 +141,7 @@ def test_readings_go_on_behind_a_file_that_overtook_them(
     run: Run,
     ingest: OnlineIngest,
 ) -> None:
-    every = readings(0, 61)
+    every = live_readings(0, 61)
     take(ingest, runtime.platform, every[:20])
     drop(EMS, "newer.csv", as_file(every[20:60]))
     run(EMS)
@@ -170,7 +156,7 @@ def test_readings_go_on_behind_a_file_that_overtook_them(
 def test_readings_of_a_file_and_online_are_duplicates_of_each_other(
     runtime: Runtime, drop: Drop, run: Run, ingest: OnlineIngest
 ) -> None:
-    every = readings(0, 40)
+    every = live_readings(0, 40)
     take(ingest, runtime.platform, [Reading(o.entity, o.metric, o.time, o.value) for o in every])
     drop(EMS, "same.csv", as_file(every))
     account = run(EMS)
@@ -179,7 +165,7 @@ def test_readings_of_a_file_and_online_are_duplicates_of_each_other(
 
 def test_a_batch_is_claimed_once_by_many(runtime: Runtime, ingest: OnlineIngest) -> None:
     platform = runtime.platform
-    take(ingest, platform, readings(0, 95))
+    take(ingest, platform, live_readings(0, 95))
     batches = claim_batches(platform, EMS, datetime.now(UTC), batch_rows=20)
     first, _ = next(batches)
     other = Platform(platform.settings)
@@ -188,7 +174,7 @@ def test_a_batch_is_claimed_once_by_many(runtime: Runtime, ingest: OnlineIngest)
     assert [first, *rest] == [20, 30, 30, 15]
     assert list(batches) == []
     assert platform.account_of(EMS).rows_in == 95
-    assert count(platform, "online_readings WHERE batch_id IS NULL") == 0
+    assert count(platform.warehouse, "online_readings", "batch_id IS NULL") == 0
 
 
 _KILLED = """
@@ -218,7 +204,7 @@ def test_a_killed_claim_leaves_the_readings_to_the_next(
     runtime: Runtime, ingest: OnlineIngest, run: Run, moment: str
 ) -> None:
     platform = runtime.platform
-    take(ingest, platform, readings(0, 60))
+    take(ingest, platform, live_readings(0, 60))
     url = platform.settings.database_url
     assert url is not None
     done = subprocess.run(
@@ -238,7 +224,7 @@ def test_a_sensor_waits_for_a_batch_worth_a_run(runtime: Runtime, ingest: Online
     platform = runtime.platform
     now = datetime.now(UTC)
     assert online_batch_due(platform, EMS, now) == ""
-    take(ingest, platform, readings(0, 5))
+    take(ingest, platform, live_readings(0, 5))
     assert online_batch_due(platform, EMS, now) == ""
     later = now + timedelta(seconds=platform.settings.online_batch_seconds + 5)
     assert online_batch_due(platform, EMS, later) == "5 readings taken one by one"

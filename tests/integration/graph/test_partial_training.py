@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,35 +14,15 @@ from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.kinds.metric.bundles import open_version
 from anomaly_platform.kinds.metric.training import rebase
 from anomaly_platform.platform import DETECTOR
-from anomaly_platform.streams import EMS, MetricStream
+from anomaly_platform.streams import EMS
+from tests.builders.platforms import Drop, Keep, Kept
+from tests.builders.readings import readings
 from tests.integration.metric_models import train
-
-if TYPE_CHECKING:
-    from conftest import Keep, Kept, Restore
-
-    from anomaly_platform.settings import Settings
 
 pytestmark = pytest.mark.integration
 
-Drop = Callable[[MetricStream, str, pl.DataFrame | str | bytes], None]
-
-START = datetime(2026, 1, 5, tzinfo=UTC)
 MODEL = EMS.key(f"{DETECTOR}_model")
 COLUMNS = ("entity", "metric", "event_time", "score", "is_anomaly")
-
-
-def readings(first: int, days: int, entity: str, metric: str, spread: float = 1.0) -> pl.DataFrame:
-    clock = np.arange(first * 288, (first + days) * 288)
-    rng = np.random.default_rng([first, len(entity), len(metric)])
-    value = 50 + 10 * np.sin(clock / 288 * 2 * np.pi) + rng.normal(0, spread, clock.size)
-    return pl.DataFrame(
-        {
-            "asset_id": entity,
-            "metric_name": metric,
-            "timestamp": [START + timedelta(minutes=5 * int(n)) for n in clock],
-            "value": value.round(3),
-        }
-    )
 
 
 def retrain(runtime: Runtime, *series: tuple[str, str], **config: Any) -> None:
@@ -55,24 +33,18 @@ def retrain(runtime: Runtime, *series: tuple[str, str], **config: Any) -> None:
 @pytest.fixture(scope="module")
 def trained(keep: Keep) -> Kept:
     def fill(runtime: Runtime, drop: Drop) -> None:
-        drop(EMS, "a.csv", pl.concat([readings(0, 4, "host-1", m) for m in ("cpu", "disk")]))
-        drop(EMS, "b.csv", readings(0, 4, "host-02", "cpu"))
+        drop(EMS, "a.csv", pl.concat([readings(EMS, "host-1", m, days=4) for m in ("cpu", "disk")]))
+        drop(EMS, "b.csv", readings(EMS, "host-02", days=4))
         run_stream(runtime, EMS, Console(quiet=True))
 
     return keep(fill)
-
-
-@pytest.fixture
-def served(runtime: Runtime, settings: Settings, restore: Restore, trained: Kept) -> Runtime:
-    restore(settings, trained)
-    return runtime
 
 
 def test_only_the_asked_series_are_trained_and_the_record_says_so(
     served: Runtime, drop: Drop
 ) -> None:
     bundles = served.platform.warehouse.bundles
-    drop(EMS, "later.csv", readings(4, 1, "host-1", "cpu", spread=3.0))
+    drop(EMS, "later.csv", readings(EMS, "host-1", days=1, first=4, spread=3.0))
     run_stream(served, EMS, Console(quiet=True), train=False)
     retrain(served, ("host-1", "cpu"), cause="drift", reason="PSI 0.4", window_days=2)
     parts = served.platform.kind(EMS).parts
@@ -108,7 +80,7 @@ def test_an_unknown_series_is_named_and_nothing_is_trained(served: Runtime) -> N
 
 
 def test_without_a_champion_every_series_is_trained(runtime: Runtime, drop: Drop) -> None:
-    drop(EMS, "a.csv", pl.concat([readings(0, 3, "host-1", m) for m in ("cpu", "disk")]))
+    drop(EMS, "a.csv", pl.concat([readings(EMS, "host-1", m, days=3) for m in ("cpu", "disk")]))
     run_stream(runtime, EMS, Console(quiet=True), train=False)
     version, bundle = train(runtime.platform, EMS, series=[("host-1", "cpu")])
     assert bundle.series["metric"].to_list() == ["cpu", "disk"]

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 import pytest
 from dagster import (
@@ -25,40 +22,20 @@ from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.sensors.retraining import BATCH_TAG, MOST_ATTEMPTS, build_retraining_sensors
 from anomaly_platform.sensors.work import REASON_TAG
+from anomaly_platform.settings import Settings
 from anomaly_platform.streams import IIOT, MetricStream
+from tests.builders.platforms import Drop, Keep, Kept, Restore
+from tests.builders.readings import START, readings
 from tests.integration.metric_models import current_fleet
-
-if TYPE_CHECKING:
-    from conftest import Drop, Keep, Kept, Restore
-
-    from anomaly_platform.settings import Settings
 
 pytestmark = pytest.mark.integration
 
-START = datetime(2026, 1, 5, tzinfo=UTC)
-PER_DAY = 288
 TRAINED_DAYS = 6
 
 
-def readings(first: int, days: int, *, shift: float = 0.0, devices: int = 3) -> pl.DataFrame:
-    """Return days of a daily cycle with noise on some devices; the first one is shifted."""
-    rng = np.random.default_rng(first)
-    times = [START + timedelta(days=first, minutes=5 * n) for n in range(days * PER_DAY)]
-    cycle = 10 * np.sin(np.arange(days * PER_DAY) / PER_DAY * 2 * np.pi)
-    frames = []
-    for number in range(devices):
-        values = 50 + cycle + rng.normal(0, 1, cycle.size) + (shift if number == 0 else 0.0)
-        frames.append(
-            pl.DataFrame(
-                {
-                    "device_id": [f"press-{number}"] * cycle.size,
-                    "metric_name": ["load"] * cycle.size,
-                    "timestamp": times,
-                    "value": values.round(3),
-                }
-            )
-        )
-    return pl.concat(frames)
+def loads(first: int, days: int) -> list[pl.DataFrame]:
+    """Return days of three devices with a daily rhythm."""
+    return [readings(IIOT, f"press-{n}", "load", days=days, first=first) for n in range(3)]
 
 
 def tick(runtime: Runtime, stream: MetricStream = IIOT) -> SensorExecutionData:
@@ -82,7 +59,7 @@ def execute(runtime: Runtime, run: RunRequest) -> None:
 @pytest.fixture(scope="module")
 def trained_once(keep: Keep) -> Kept:
     def fill(runtime: Runtime, drop: Drop) -> None:
-        drop(IIOT, "first.csv", readings(0, TRAINED_DAYS))
+        drop(IIOT, "first.csv", pl.concat(loads(0, TRAINED_DAYS)))
         run_stream(runtime, IIOT, Console(quiet=True))
 
     return keep(fill)
@@ -95,16 +72,17 @@ def trained(runtime: Runtime, settings: Settings, restore: Restore, trained_once
 
 
 def test_drift_of_one_series_is_noticed_and_only_it_is_trained(
-    trained: Runtime, drop: Callable[[MetricStream, str, pl.DataFrame], None]
+    trained: Runtime, drop: Drop
 ) -> None:
     requests = trained.platform.warehouse.training_requests
     skipped = tick(trained)
     assert not skipped.run_requests
     assert requests.newest("iiot") == []
-    drop(IIOT, "moved.csv", readings(TRAINED_DAYS, 2, shift=40.0))
+    moved, *others = loads(TRAINED_DAYS, 2)
+    drop(IIOT, "moved.csv", pl.concat([moved.with_columns(pl.col("value") + 40.0), *others]))
     run_stream(trained, IIOT, Console(quiet=True), train=False)
-    moved = (START + timedelta(days=TRAINED_DAYS + 1)).date()
-    drift = trained.platform.warehouse.drift.of_series("iiot", moved)
+    shifted = (START + timedelta(days=TRAINED_DAYS + 1)).date()
+    drift = trained.platform.warehouse.drift.of_series("iiot", shifted)
     assert dict(drift.select("entity", "verdict").iter_rows()) == {
         "press-0": "severe",
         "press-1": "none",
@@ -116,7 +94,7 @@ def test_drift_of_one_series_is_noticed_and_only_it_is_trained(
     }
     assert {"mean_12", "mean_48"} & set(told["press-0"])
     assert max(len(told["press-1"]), len(told["press-2"])) < 3 < len(told["press-0"])
-    over_series = trained.platform.warehouse.drift.of_features("iiot", moved)
+    over_series = trained.platform.warehouse.drift.of_features("iiot", shifted)
     assert {"value", "score", "std_12", "mean_288", "diff_1"} <= set(over_series["feature"])
     assert over_series["series"].to_list() == [3] * over_series.height
     unknown = over_series.filter(pl.col("usual_psi_median").is_null())
@@ -198,12 +176,9 @@ def test_while_a_run_is_under_way_nothing_else_is_asked_for(trained: Runtime) ->
     assert len(requests.waiting("iiot")) == 1
 
 
-def test_a_new_series_gets_its_model_by_itself(
-    trained: Runtime, drop: Callable[[MetricStream, str, pl.DataFrame], None]
-) -> None:
+def test_a_new_series_gets_its_model_by_itself(trained: Runtime, drop: Drop) -> None:
     # A fourth device joins; the fleet's last training was a day of data ago.
-    newcomer = readings(TRAINED_DAYS, 1, devices=4).filter(pl.col("device_id") == "press-3")
-    drop(IIOT, "newcomer.csv", newcomer)
+    drop(IIOT, "newcomer.csv", readings(IIOT, "press-3", "load", days=1, first=TRAINED_DAYS))
     run_stream(trained, IIOT, Console(quiet=True), train=False)
     run = requested(trained)
     config = run.run_config["ops"]["iiot__isolation_forest_model"]["config"]

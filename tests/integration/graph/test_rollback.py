@@ -2,66 +2,40 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 from click.testing import Result
 from rich.console import Console
-from typer.testing import CliRunner
 
-from anomaly_platform.cli.main import app
-from anomaly_platform.cli.models import versions as models_module
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.kinds.training import TrainingOrigin
 from anomaly_platform.platform import DETECTOR, Platform
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import BARCODE, EMS
+from tests.builders.commands import point_commands_at, run_command
+from tests.builders.models import ALL_SCANS, path_of, publish, register
+from tests.builders.platforms import Drop, Keep, Kept
+from tests.builders.readings import readings
 from tests.integration.metric_models import train
-
-if TYPE_CHECKING:
-    from conftest import Drop, Keep, Kept, Restore
 
 pytestmark = pytest.mark.integration
 
 Command = Callable[..., Result]
 
-START = datetime(2026, 1, 5, tzinfo=UTC)
-
-
-def readings(entity: str) -> pl.DataFrame:
-    clock = np.arange(4 * 288)
-    rng = np.random.default_rng(len(entity))
-    value = 50 + 10 * np.sin(clock / 288 * 2 * np.pi) + rng.normal(0, 1, clock.size)
-    return pl.DataFrame(
-        {
-            "asset_id": entity,
-            "metric_name": "cpu",
-            "timestamp": [START + timedelta(minutes=5 * int(n)) for n in clock],
-            "value": value.round(3),
-        }
-    )
-
 
 @pytest.fixture(scope="module")
 def trained(keep: Keep) -> Kept:
     def fill(runtime: Runtime, drop: Drop) -> None:
-        drop(EMS, "a.csv", pl.concat([readings("host-1"), readings("host-02")]))
+        drop(EMS, "a.csv", pl.concat(readings(EMS, host, days=4) for host in ("host-1", "host-02")))
         run_stream(runtime, EMS, Console(quiet=True))
 
     return keep(fill)
-
-
-@pytest.fixture
-def served(runtime: Runtime, settings: Settings, restore: Restore, trained: Kept) -> Runtime:
-    restore(settings, trained)
-    return runtime
 
 
 def scored(platform: Platform) -> list[tuple[Any, ...]]:
@@ -75,17 +49,8 @@ def scored(platform: Platform) -> list[tuple[Any, ...]]:
 @pytest.fixture
 def anomaly(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Run the command `anomaly` against the test's own platform."""
-    url = settings.database_url
-    assert url is not None
-    monkeypatch.setenv("ANOMALY_HOME", str(settings.home))
-    monkeypatch.setenv("ANOMALY_DATABASE_URL", url.get_secret_value())
-
-    def run(*arguments: str) -> Result:
-        wide = Console(width=240)
-        monkeypatch.setattr(models_module, "console", wide)
-        return CliRunner().invoke(app, ["models", *arguments])
-
-    return run
+    point_commands_at(settings, monkeypatch)
+    return partial(run_command, "models")
 
 
 def test_scores_after_a_roll_back_are_those_before_the_promotion(
@@ -170,36 +135,21 @@ def test_what_a_command_leads_to_is_said(served: Runtime, anomaly: Command) -> N
     assert "There is no version to roll back to any more." in said
 
 
-def register(platform: Platform, detector: str, members: dict[str, int] | None = None) -> int:
-    version = platform.warehouse.bundles.reserve_version("barcode", detector)
-    folder = platform.lake.new_folder() / "bundle"
-    folder.mkdir()
+def register_scans(platform: Platform, detector: str, members: dict[str, int] | None = None) -> int:
+    """Enter a version of one of the models of scans, or of what combines such versions."""
+    version = register(platform.warehouse, "barcode", detector, series=ALL_SCANS)
     named = {name: {"version": str(one)} for name, one in (members or {}).items()}
-    (folder / "manifest.json").write_text(json.dumps({"members": named}))
-    path = f"models/barcode/{detector}/{version:06d}"
-    platform.lake.publish_folder(folder, path)
-    platform.warehouse.bundles.register(
-        "barcode",
-        detector,
-        version,
-        path=path,
-        digest="d",
-        trained_at=dt.datetime.now(UTC),
-        window_start=None,
-        window_end=None,
-        metrics={},
-        parameters={},
-        series=pl.DataFrame({"entity": ["*"], "metric": ["scans"], "status": "trained", "rows": 1}),
-    )
+    path = path_of("barcode", detector, version)
+    publish(platform.lake, path, {"manifest.json": json.dumps({"members": named})})
     return version
 
 
 def test_a_set_of_models_comes_back_together(runtime: Runtime) -> None:
     platform = runtime.platform
-    first = {"rules": register(platform, "rules"), "svm": register(platform, "svm")}
-    one = register(platform, "fusion", first)
-    second = {"rules": register(platform, "rules"), "svm": first["svm"]}
-    two = register(platform, "fusion", second)
+    first = {"rules": register_scans(platform, "rules"), "svm": register_scans(platform, "svm")}
+    one = register_scans(platform, "fusion", first)
+    second = {"rules": register_scans(platform, "rules"), "svm": first["svm"]}
+    two = register_scans(platform, "fusion", second)
     platform.model_sets.put_into_service(BARCODE, one, "first")
     platform.model_sets.put_into_service(BARCODE, two, "second")
     assert platform.warehouse.bundles.champions("barcode") == {**second, "fusion": two}

@@ -6,34 +6,26 @@ import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
-from dagster import DagsterInstance
 from rich.console import Console
 
 from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.cli.streams.checking import run_checks
 from anomaly_platform.cli.streams.run import run_stream
-from anomaly_platform.definitions import build_defs
 from anomaly_platform.ml.scans import bundles as barcode_bundles
-from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings, get_settings
 from anomaly_platform.simulator.supply_network import SupplyNetworkData, simulate_supply_network
-from anomaly_platform.streams import BARCODE, ScanStream
+from tests.builders.platforms import drop_into, open_runtime
+from tests.builders.readings import START
+from tests.builders.scans import SMALL_SCANS, file_of
 
 pytestmark = pytest.mark.integration
 
-START = datetime(2026, 1, 5, tzinfo=UTC)
 DAYS = 8
-#: Small models: what is tested is the way of the rows.
-SCANS: ScanStream = replace(
-    BARCODE,
-    sequence={"max_epochs": 1, "hidden": 8, "span": 8},
-    search={"nu": (0.05,), "gamma": ("scale",), "kernel": ("rbf",), "rows": 200},
-)
 COLUMNS = (
     *("epc_code", "event_time", "location_id", "event_type", "place", "epc_dup_score"),
     *("jump_score", "lstm_score", "svm_score", "final_confidence", "is_anomaly", "explanation"),
@@ -63,33 +55,24 @@ def trained(
 
 
 def opened(settings: Settings, network: SupplyNetworkData) -> Iterator[Runtime]:
-    platform = Platform(settings, streams=(SCANS,))
-    network.world.write_reference(platform.reference_folder(SCANS))
-    with DagsterInstance.ephemeral() as instance:
-        yield Runtime(platform, instance, build_defs(platform=platform), {})
-    platform.close()
+    with open_runtime(settings, (SMALL_SCANS,)) as runtime:
+        network.world.write_reference(runtime.platform.reference_folder(SMALL_SCANS))
+        yield runtime
 
 
 def drop(runtime: Runtime, name: str, scans: pl.DataFrame | str | bytes) -> None:
-    path = Path(runtime.platform.landing.folder("barcode")) / name
-    if isinstance(scans, pl.DataFrame):
-        scans.drop("entity", strict=False).rename({"label": "is_anomaly"}).write_csv(
-            path, datetime_format="%Y-%m-%d %H:%M:%S"
-        )
-    elif isinstance(scans, str):
-        path.write_text(scans)
-    else:
-        path.write_bytes(scans)
+    content = file_of(scans) if isinstance(scans, pl.DataFrame) else scans
+    drop_into(runtime.platform, SMALL_SCANS, name, content)
 
 
 def run(runtime: Runtime, *, train: bool = True) -> None:
-    account = run_stream(runtime, SCANS, Console(quiet=True), train=train)
+    account = run_stream(runtime, SMALL_SCANS, Console(quiet=True), train=train)
     assert account.missing == 0
     assert account.pending == 0
 
 
 def scored(runtime: Runtime) -> pl.DataFrame:
-    days = [state.day for state in runtime.platform.state_of(SCANS).days]
+    days = [state.day for state in runtime.platform.state_of(SMALL_SCANS).days]
     scores = runtime.platform.warehouse.scan_scores
     return pl.concat([scores.read_day("barcode", day, COLUMNS) for day in days])
 
@@ -106,7 +89,7 @@ def test_every_scan_is_scored_quarantined_or_a_counted_duplicate(
     drop(runtime, "bad.csv", header + ",2026-01-06 10:00:00,L001,Inbound\nx,never,L001,Inbound\n")
     drop(runtime, "malformed.csv", header + "no.code,2026-01-06 10:00:00,,\n")
     drop(runtime, "broken.csv.gz", b"\x1f\x8b\x08\x00 this is no gzip")
-    account = run_stream(runtime, SCANS, Console(quiet=True))
+    account = run_stream(runtime, SMALL_SCANS, Console(quiet=True))
     assert account.missing == account.pending == 0
     assert account.rows_in == scans.height + 30 + 4 + 2 + 1
     assert account.scored == scans.height + 1
@@ -118,7 +101,7 @@ def test_every_scan_is_scored_quarantined_or_a_counted_duplicate(
     assert malformed["explanation"]
     assert rows["lstm_score"].null_count() == rows["svm_score"].null_count() == 0
     assert rows.filter(pl.col("is_anomaly"))["explanation"].null_count() == 0
-    assert run_checks(runtime, SCANS, Console(quiet=True)) == 0
+    assert run_checks(runtime, SMALL_SCANS, Console(quiet=True)) == 0
     with runtime.platform.warehouse.transactions.begin() as connection:
         counted = connection.execute(
             "SELECT sum(scans), sum(anomalies) FROM bi_barcode_daily"
@@ -165,10 +148,10 @@ def test_late_scans_reach_their_day_and_the_days_that_look_back_on_it(
     late = network.scans["event_time"].dt.date() == date(2026, 1, 8)
     drop(runtime, "most.csv", network.scans.filter(~late))
     run(runtime, train=False)
-    before = {day.day: day.scored for day in runtime.platform.state_of(SCANS).days}
+    before = {day.day: day.scored for day in runtime.platform.state_of(SMALL_SCANS).days}
     drop(runtime, "late.csv", network.scans.filter(late))
     run(runtime, train=False)
-    after = {day.day: day.scored for day in runtime.platform.state_of(SCANS).days}
+    after = {day.day: day.scored for day in runtime.platform.state_of(SMALL_SCANS).days}
     touched = [day for day in after if after[day] != before.get(day)]
     assert touched == [date(2026, 1, 8) + timedelta(days=n) for n in range(5)]
 
@@ -203,9 +186,9 @@ def test_a_damaged_model_is_refused_and_scores_stay_as_they_were(
     day = (date(2026, 1, 6),) * 2
     try:
         with pytest.raises(RunFailedError, match=told):
-            run_stream(trained, SCANS, Console(quiet=True), days=day, train=False)
+            run_stream(trained, SMALL_SCANS, Console(quiet=True), days=day, train=False)
         assert scored(trained).equals(before, null_equal=True)
-        assert run_checks(trained, SCANS, Console(quiet=True)) == 1
+        assert run_checks(trained, SMALL_SCANS, Console(quiet=True)) == 1
     finally:
         shutil.copytree(tmp_path / "sound", folder, dirs_exist_ok=True)
 
@@ -215,14 +198,14 @@ def test_a_set_is_judged_by_gates_and_comes_back_with_its_scores(trained: Runtim
     serving, before = bundles.champions("barcode"), scored(trained)
     config = {"window_days": 5, "cause": "age", "reason": "a shorter window"}
     trained.materialize(
-        [SCANS.key("rules_model")], {}, {"ops": {"barcode__rules_model": {"config": config}}}
+        [SMALL_SCANS.key("rules_model")], {}, {"ops": {"barcode__rules_model": {"config": config}}}
     )
     rules = bundles.all("barcode", "rules")[0]
     assert (rules.parameters["cause"], rules.parameters["reason"]) == ("age", "a shorter window")
     assert rules.window_start is not None
     assert rules.window_end is not None
     assert rules.window_end - rules.window_start == timedelta(days=5)
-    result = trained.materialize([SCANS.key("champion")], {})
+    result = trained.materialize([SMALL_SCANS.key("champion")], {})
     (event,) = result.get_asset_materialization_events()
     gates = event.step_materialization_data.materialization.metadata["gates"].records
     assert [gate.data["gate"] for gate in gates] == [
@@ -239,10 +222,10 @@ def test_a_set_is_judged_by_gates_and_comes_back_with_its_scores(trained: Runtim
         ).fetchall()
     # What serves already was not trained, and is not told of again.
     assert told == [("barcode/fusion",), ("barcode/rules",)]
-    platform.model_sets.put_into_service(SCANS, judged.version, "a test", overrule=True)
+    platform.model_sets.put_into_service(SMALL_SCANS, judged.version, "a test", overrule=True)
     assert bundles.champions("barcode")["rules"] == rules.version
     run(trained, train=False)
-    assert platform.model_sets.roll_back(SCANS, "a test", to=serving["fusion"]) == serving
+    assert platform.model_sets.roll_back(SMALL_SCANS, "a test", to=serving["fusion"]) == serving
     run(trained, train=False)
     assert scored(trained).equals(before)
 
@@ -250,7 +233,7 @@ def test_a_set_is_judged_by_gates_and_comes_back_with_its_scores(trained: Runtim
 def test_single_series_of_scans_cannot_be_trained(trained: Runtime) -> None:
     with pytest.raises(RunFailedError, match="leave `series` empty"):
         trained.materialize(
-            [SCANS.key("rules_model")],
+            [SMALL_SCANS.key("rules_model")],
             {},
             {"ops": {"barcode__rules_model": {"config": {"series": [["code", "scan"]]}}}},
         )

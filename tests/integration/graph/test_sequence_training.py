@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -28,9 +27,8 @@ from anomaly_platform.resources.trainer import Trainer
 from anomaly_platform.settings import Settings
 from anomaly_platform.simulator.supply_network import simulate_supply_network
 from anomaly_platform.streams import BARCODE, ScanStream
-
-if TYPE_CHECKING:
-    from conftest import Drop, Keep, Kept, Restore
+from tests.builders.platforms import Drop, Keep, Kept, Restore, open_runtime
+from tests.builders.scans import file_of
 
 pytestmark = pytest.mark.integration
 
@@ -46,15 +44,12 @@ LSTM = AssetKey(SCANS.key("lstm_model"))
 def ready(keep: Keep) -> Kept:
     """Everything that the sequence model is trained on."""
 
-    def fill(runtime: Runtime, _: Drop) -> None:
+    def fill(runtime: Runtime, drop: Drop) -> None:
         network = simulate_supply_network(
             events=2_500, days=8, seed=5, start=datetime(2026, 1, 5, tzinfo=UTC)
         )
         network.world.write_reference(runtime.platform.reference_folder(SCANS))
-        network.scans.drop("entity", "label", "anomaly_kind").write_csv(
-            Path(runtime.platform.landing.folder("barcode")) / "scans.csv",
-            datetime_format="%Y-%m-%d %H:%M:%S",
-        )
+        drop(SCANS, "scans.csv", file_of(network.scans.drop("label", "anomaly_kind")))
         run_stream(runtime, SCANS, Console(quiet=True), train=False)
         runtime.materialize([SCANS.key("rules_model")], {})
 
@@ -72,10 +67,8 @@ def runtime(
     retries = getattr(request, "param", 0)
     monkeypatch.setattr(models, "RETRIES", retries)
     restore(settings, ready)
-    platform = Platform(settings, streams=(SCANS,))
-    with DagsterInstance.ephemeral() as instance:
-        yield Runtime(platform, instance, build_defs(platform=platform), {})
-    platform.close()
+    with open_runtime(settings, (SCANS,)) as opened:
+        yield opened
 
 
 def trainers(parent: int) -> list[psutil.Process]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
@@ -15,53 +16,38 @@ from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.upkeep import JOB, look_after
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import IIOT
+from tests.builders.models import FOREST, register
+from tests.builders.readings import START
+from tests.builders.tables import know_series
 
 pytestmark = pytest.mark.integration
 
-FOREST = "isolation_forest"
-DAY = dt.date(2026, 1, 5)
-START = dt.datetime(2026, 1, 5, tzinfo=dt.UTC)
+DAY = START.date()
 
 
 @pytest.fixture
 def platform(settings: Settings) -> Iterator[Platform]:
-    opened = Platform(settings)
-    extents = pl.DataFrame(
-        {
-            "entity": ["press-1"],
-            "metric": ["load"],
-            "rows": [288],
-            "first_event": [START],
-            "last_event": [START + dt.timedelta(hours=23, minutes=55)],
-        }
-    )
-    opened.warehouse.series.replace_day("iiot", DAY, extents)
-    yield opened
-    opened.close()
+    with closing(Platform(settings)) as opened:
+        know_series(opened.warehouse, "iiot", "press-1", "load")
+        yield opened
 
 
 def serve(
     platform: Platform, *, quality: float, status: str = "trained", history_days: int = 10
 ) -> int:
     """Put a version into service whose files are not there."""
-    bundles = platform.warehouse.bundles
-    version = bundles.reserve_version("iiot", FOREST)
-    bundles.register(
+    version = register(
+        platform.warehouse,
         "iiot",
-        FOREST,
-        version,
-        path=f"models/iiot/{FOREST}/{version:06d}",
-        digest=f"d{version}",
         trained_at=START,
         window_start=START,
         window_end=START + dt.timedelta(days=history_days),
         metrics={"balanced_accuracy_median": quality},
-        parameters={},
         series=pl.DataFrame(
             {"entity": ["press-1"], "metric": ["load"], "status": [status], "rows": [288]}
         ),
     )
-    bundles.promote("iiot", FOREST, version, "for the test")
+    platform.warehouse.bundles.promote("iiot", FOREST, version, "for the test")
     return version
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from dagster import DagsterInstance
 from rich.console import Console
 
 from anomaly_platform.cli.runtime import Runtime
@@ -18,12 +17,12 @@ from anomaly_platform.cli.streams.checking import run_checks
 from anomaly_platform.cli.streams.importing import import_into_landing
 from anomaly_platform.cli.streams.listing import streams_table
 from anomaly_platform.cli.streams.run import run_stream
-from anomaly_platform.definitions import build_defs
 from anomaly_platform.ingest.layout.mapping import ColumnMapping
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import MetricStream, Stream
 from anomaly_platform.streams.user_defined import StreamFileError
+from tests.builders.platforms import open_runtime
 
 pytestmark = pytest.mark.integration
 
@@ -46,10 +45,8 @@ def runtime(settings: Settings) -> Iterator[Runtime]:
     settings.streams_dir.mkdir()
     (settings.streams_dir / "boilers.yaml").write_text(BOILERS)
     (settings.streams_dir / "broken.yaml").write_text("name: valves\nfrequncy: 5m\n")
-    platform = Platform(settings)
-    with DagsterInstance.ephemeral() as instance:
-        yield Runtime(platform, instance, build_defs(platform=platform), {})
-    platform.close()
+    with open_runtime(settings) as opened:
+        yield opened
 
 
 def wide_file(path: Path) -> Path:

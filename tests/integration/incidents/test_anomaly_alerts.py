@@ -17,7 +17,7 @@ from anomaly_platform.incidents.anomaly_alerts import (
 from anomaly_platform.notifications.outbox import Outbox
 from anomaly_platform.storage.tables.scored_rows import SCORED_SCANS
 from anomaly_platform.warehouse import Warehouse
-from tests.integration.scored_rows import DAY, scored
+from tests.builders.scored_rows import DAY, scored
 
 pytestmark = pytest.mark.integration
 

@@ -9,7 +9,7 @@ import pytest
 from anomaly_platform.labelling.labels import NewLabel
 from anomaly_platform.labelling.moved_thresholds import MovedThreshold, move_thresholds
 from anomaly_platform.warehouse import Warehouse
-from tests.integration.scored_rows import DAY, scored
+from tests.builders.scored_rows import DAY, scored
 
 pytestmark = pytest.mark.integration
 

@@ -22,8 +22,8 @@ from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.ingest import Answer, Judge, OnlineIngest
-from anomaly_platform.settings import Settings
 from anomaly_platform.streams import IIOT
+from tests.builders.tables import count
 
 pytestmark = pytest.mark.integration
 
@@ -32,13 +32,6 @@ NOW = START + timedelta(days=30)
 JUDGE = Judge(
     None, OnlineScorer(FleetScorer.without_models(IIOT.features, alpha=0.001, threshold=0.7)), 0.7
 )
-
-
-@pytest.fixture
-def platform(settings: Settings) -> Iterator[Platform]:
-    opened = Platform(settings)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -66,13 +59,6 @@ def take(ingest: OnlineIngest, *readings: Reading, now: datetime = NOW) -> list[
 
 def outcomes(answers: Sequence[Answer]) -> list[str]:
     return [answer.outcome for answer in answers]
-
-
-def rows(platform: Platform, table: str = "online_readings") -> int:
-    with platform.warehouse.transactions.begin() as connection:
-        found = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-    assert found is not None
-    return int(found[0])
 
 
 def batch_scores(readings: Sequence[Reading]) -> pl.DataFrame:
@@ -106,7 +92,7 @@ def test_sent_again_it_is_answered_as_before(platform: Platform, ingest: OnlineI
     again = take(ingest, one, one)
     assert outcomes(again) == ["repeated", "repeated"]
     assert again[0].reading == first.reading
-    assert rows(platform) == 1
+    assert count(platform.warehouse, "online_readings") == 1
 
 
 def test_a_retry_that_left_the_time_to_us_is_the_same_reading(
@@ -116,7 +102,7 @@ def test_a_retry_that_left_the_time_to_us_is_the_same_reading(
     take(ingest, reading(0, event_id=same, has_time=False))
     (again,) = take(ingest, reading(1, event_id=same, has_time=False))
     assert again.outcome == "repeated"
-    assert rows(platform) == 1
+    assert count(platform.warehouse, "online_readings") == 1
 
 
 def test_another_reading_under_a_known_id_is_a_conflict(
@@ -143,7 +129,7 @@ def test_of_two_values_at_one_time_the_first_counts(
     answers = take(ingest, reading(0, 2.0), reading(0, 1.0))
     assert outcomes(answers) == ["conflict", "repeated"]
     assert answers[0].reading == answers[1].reading
-    assert rows(platform) == 2
+    assert count(platform.warehouse, "online_readings") == 2
 
 
 def test_one_request_repeats_an_id(platform: Platform, ingest: OnlineIngest) -> None:
@@ -155,7 +141,7 @@ def test_one_request_repeats_an_id(platform: Platform, ingest: OnlineIngest) -> 
         reading(1, 3.0, event_id=same),
     )
     assert outcomes(answers) == ["stored", "repeated", "conflict"]
-    assert rows(platform) == 1
+    assert count(platform.warehouse, "online_readings") == 1
 
 
 def test_an_anomaly_is_detected_and_told_once_per_device(
@@ -184,8 +170,8 @@ def test_old_events_never_alert(platform: Platform, ingest: OnlineIngest) -> Non
     (answer,) = take(ingest, reading(60, 90.0))
     assert answer.reading is not None
     assert answer.reading.is_anomaly
-    assert rows(platform, "anomaly_detections") == 1
-    assert rows(platform, "notifications") == 0
+    assert count(platform.warehouse, "anomaly_detections") == 1
+    assert count(platform.warehouse, "notifications") == 0
 
 
 @trials(
@@ -284,8 +270,8 @@ def test_writers_who_take_turns_give_the_scores_of_the_batch(platform: Platform)
     stored.sort(key=lambda one: (one.entity, one.event_time))  # type: ignore[union-attr]
     expected = batch_scores(sent)
     assert [one.score for one in stored if one] == expected["score"].to_list()
-    assert rows(platform) == len(sent)
-    assert rows(platform, "series_heads") == 3
+    assert count(platform.warehouse, "online_readings") == len(sent)
+    assert count(platform.warehouse, "series_heads") == 3
 
 
 def test_what_is_taken_in_one_statement_is_read_back(
@@ -335,7 +321,7 @@ def test_two_processes_write_one_series(
     for thread in threads:
         thread.join()
     assert failures == []
-    assert rows(platform) == 201
+    assert count(platform.warehouse, "online_readings") == 201
     state = load_state(platform, IIOT, "pump", "temp")
     assert state.times.size == 200
 

@@ -12,38 +12,25 @@ import pytest
 
 from anomaly_platform.registry.bundles import CHAMPIONS_CHANNEL, PromotionError
 from anomaly_platform.warehouse import Warehouse
+from tests.builders.models import FOREST, HOSTS, register
 
 pytestmark = pytest.mark.integration
 
-FOREST = "isolation_forest"
 NOW = dt.datetime(2026, 1, 6, tzinfo=dt.UTC)
 
 
-def register(warehouse: Warehouse, stream: str = "ems") -> int:
-    version = warehouse.bundles.reserve_version(stream, FOREST)
-    warehouse.bundles.register(
-        stream,
-        FOREST,
-        version,
-        path=f"models/{stream}/{FOREST}/{version}",
-        digest=f"digest-{version}",
+def challenger(warehouse: Warehouse) -> int:
+    """Enter a version of three hosts, with figures that JSON has no words for."""
+    return register(
+        warehouse,
+        "ems",
         trained_at=NOW,
         window_start=NOW - dt.timedelta(days=30),
         window_end=NOW,
         metrics={"accuracy": 0.9, "nested": {"nothing": float("nan"), "list": [float("inf")]}},
         parameters={"trees": 100},
-        series=pl.DataFrame(
-            {
-                "entity": ["host-0", "host-1", "host-2"],
-                "metric": ["cpu"] * 3,
-                "status": ["trained", "trained", "insufficient_history"],
-                "rows": [500, 400, 50],
-                "accuracy": [0.95, float("nan"), None],
-                "false_positive_rate": [0.01, None, None],
-            }
-        ),
+        series=HOSTS,
     )
-    return version
 
 
 def models(warehouse: Warehouse, version: int) -> list[str]:
@@ -62,7 +49,7 @@ def test_versions_are_given_out_once(warehouse: Warehouse) -> None:
 
 
 def test_a_bundle_is_registered_once_with_its_series(warehouse: Warehouse) -> None:
-    version = register(warehouse)
+    version = challenger(warehouse)
     record = warehouse.bundles.get("ems", FOREST, version)
     assert record is not None
     assert (record.status, record.digest) == ("challenger", "digest-1")
@@ -88,7 +75,7 @@ def test_a_bundle_is_registered_once_with_its_series(warehouse: Warehouse) -> No
 def test_promotion_is_atomic_announced_and_remembered(
     warehouse: Warehouse, database_url: str
 ) -> None:
-    first, second = register(warehouse), register(warehouse)
+    first, second = challenger(warehouse), challenger(warehouse)
     assert warehouse.bundles.champion("ems", FOREST) is None
     with psycopg.connect(database_url, autocommit=True) as listener:
         listener.execute(f"LISTEN {CHAMPIONS_CHANNEL}")
@@ -122,7 +109,7 @@ def test_what_cannot_serve_is_not_promoted(warehouse: Warehouse) -> None:
     warehouse.bundles.fail("ems", FOREST, version, "out of memory")
     with pytest.raises(PromotionError, match="it is failed"):
         warehouse.bundles.promote("ems", FOREST, version, "?")
-    rejected = register(warehouse)
+    rejected = challenger(warehouse)
     warehouse.bundles.reject("ems", FOREST, rejected, "worse than the champion")
     with pytest.raises(PromotionError, match="it is rejected"):
         warehouse.bundles.promote("ems", FOREST, rejected, "?")
@@ -132,15 +119,15 @@ def test_what_cannot_serve_is_not_promoted(warehouse: Warehouse) -> None:
 
 
 def test_a_champion_is_not_failed_by_a_late_trainer(warehouse: Warehouse) -> None:
-    version = register(warehouse)
+    version = challenger(warehouse)
     warehouse.bundles.promote("ems", FOREST, version, "the first")
     warehouse.bundles.fail("ems", FOREST, version, "too late")
     assert [b.status for b in warehouse.bundles.all("ems", FOREST)] == ["champion"]
 
 
 def test_at_most_one_model_is_active_and_history_is_append_only(warehouse: Warehouse) -> None:
-    warehouse.bundles.promote("ems", FOREST, register(warehouse), "the first")
-    second = register(warehouse)
+    warehouse.bundles.promote("ems", FOREST, challenger(warehouse), "the first")
+    second = challenger(warehouse)
     with (
         pytest.raises(psycopg.errors.UniqueViolation),
         warehouse.transactions.begin() as connection,

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import polars as pl
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.test_utils import create_run_for_test
@@ -20,21 +19,13 @@ from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.ingest import Judge, OnlineIngest
 from anomaly_platform.runtime.housekeeping import prune
 from anomaly_platform.runtime.pruning import Pruned
-from anomaly_platform.settings import Settings
 from anomaly_platform.storage.tables.online import claim
 from anomaly_platform.streams import IIOT
+from tests.builders.models import FOREST, path_of, publish, register
 
 pytestmark = pytest.mark.integration
 
-FOREST = "isolation_forest"
 LATER = dt.datetime.now(dt.UTC) + dt.timedelta(days=1000)
-
-
-@pytest.fixture
-def platform(settings: Settings) -> Iterator[Platform]:
-    opened = Platform(settings)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -44,31 +35,13 @@ def instance() -> Iterator[DagsterInstance]:
 
 
 def bundle(platform: Platform, *, parent: int | None = None) -> int:
-    """Register a version with a file of its own in the lake."""
-    version = platform.warehouse.bundles.reserve_version("iiot", FOREST, parent=parent)
-    path = f"models/iiot/{FOREST}/{version:06d}"
-    folder = platform.lake.new_folder() / "bundle"
-    folder.mkdir()
-    (folder / "arrays").write_bytes(b"x" * 100)
-    platform.lake.publish_folder(folder, path)
+    """Register a version with an old file of its own in the lake."""
+    version = register(platform.warehouse, "iiot", parent=parent)
+    path = path_of("iiot", FOREST, version)
+    publish(platform.lake, path, {"arrays": "x" * 100})
     old = LATER.timestamp() - 2000 * 86_400
     for file in Path(platform.settings.lake_url, path).iterdir():
         os.utime(file, (old, old))
-    platform.warehouse.bundles.register(
-        "iiot",
-        FOREST,
-        version,
-        path=path,
-        digest=f"d{version}",
-        trained_at=dt.datetime.now(dt.UTC),
-        window_start=None,
-        window_end=None,
-        metrics={},
-        parameters={"run_id": f"run-{version}"},
-        series=pl.DataFrame(
-            {"entity": ["press-1"], "metric": ["load"], "status": ["trained"], "rows": [500]}
-        ),
-    )
     return version
 
 

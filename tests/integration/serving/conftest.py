@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pytest
+from rich.console import Console
 from starlette.testclient import TestClient
 
+from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.platform import Platform
 from anomaly_platform.serving.app import create_app
-from anomaly_platform.settings import Settings, get_settings
+from anomaly_platform.settings import get_settings
 from anomaly_platform.storage.tables.api_keys import SCOPES
-
-from .redis_server import RedisServer
-
-
-@pytest.fixture
-def platform(settings: Settings) -> Iterator[Platform]:
-    """The built-in streams over an empty, migrated database."""
-    opened = Platform(settings)
-    yield opened
-    opened.close()
+from anomaly_platform.streams import EMS, IIOT
+from tests.builders.platforms import drop_into, open_runtime
+from tests.builders.readings import PER_DAY, START, daily_cycle, file_of
+from tests.builders.servers import RedisServer
 
 
 @pytest.fixture
@@ -64,25 +61,15 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     server.stop()
 
 
-START = datetime(2026, 1, 5, tzinfo=UTC)
 DAYS = 5
 
 
-def readings(entity: str, metric: str, *, rows: int, seed: int, field: str) -> pl.DataFrame:
-    """Readings every five minutes with a daily rhythm, and a spike at noon of the last day."""
-    generator = np.random.default_rng(seed)
-    clock = np.arange(rows)
-    value = 50 + 10 * np.sin(clock / 288 * 2 * np.pi) + generator.normal(0, 1, rows)
-    if rows == 288 * DAYS:
-        value[-144] = 500.0
-    return pl.DataFrame(
-        {
-            field: [entity] * rows,
-            "metric_name": [metric] * rows,
-            "timestamp": [START + timedelta(minutes=5 * int(n)) for n in clock],
-            "value": value.round(3),
-        }
-    )
+def with_a_spike(rows: int, *, seed: int) -> npt.NDArray[np.float64]:
+    """Return a daily rhythm; at noon of the last of all days, there is a spike."""
+    values = daily_cycle(rows, seed)
+    if rows == DAYS * PER_DAY:
+        values[-PER_DAY // 2] = 500.0
+    return values
 
 
 @dataclass(frozen=True)
@@ -107,19 +94,9 @@ def trained_platform(
 
     Tests share it: one that changes something takes a series that no other test looks at.
     """
-    from dagster import DagsterInstance
-    from rich.console import Console
-
-    from anomaly_platform.cli.runtime import Runtime
-    from anomaly_platform.cli.streams.run import run_stream
-    from anomaly_platform.definitions import build_defs
-    from anomaly_platform.streams import EMS, IIOT
-
     home = tmp_path_factory.mktemp("trained")
-    platform = Platform(
-        get_settings(home=home, database_url=session_database_url, min_training_samples=100)
-    )
-    long = 288 * DAYS
+    settings = get_settings(home=home, database_url=session_database_url, min_training_samples=100)
+    long = DAYS * PER_DAY
     devices = [
         *(("press-1", metric, long) for metric in ("temperature", "pressure", "flow")),
         *((f"press-{n}", "temperature", long) for n in range(2, 10)),
@@ -133,21 +110,18 @@ def trained_platform(
         *((f"host-{n}", "cpu", long) for n in (2, 3)),
     ]
     last_day = START + timedelta(days=DAYS - 1)
-    with DagsterInstance.ephemeral() as instance:
-        runtime = Runtime(platform, instance, build_defs(platform=platform), {})
+    with open_runtime(settings) as runtime:
         for stream, series in ((IIOT, devices), (EMS, hosts)):
             frame = pl.concat(
-                readings(entity, metric, rows=rows, seed=n, field=stream.entity_field)
+                file_of(stream, entity, metric, with_a_spike(rows, seed=n))
                 for n, (entity, metric, rows) in enumerate(series)
             )
             # The last day comes after the training, which therefore knows nothing of it.
             is_new = pl.col("timestamp") >= last_day
             for part, train in ((~is_new, True), (is_new, False)):
-                path = Path(platform.landing.folder(stream.name)) / f"trained-{train}.csv"
-                frame.filter(part).write_csv(path, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ")
+                drop_into(runtime.platform, stream, f"trained-{train}.csv", frame.filter(part))
                 run_stream(runtime, stream, Console(quiet=True), train=train)
-    yield platform
-    platform.close()
+        yield runtime.platform
 
 
 @pytest.fixture(scope="session")

@@ -5,20 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from dagster import DagsterInstance
 from rich.console import Console
 from starlette.testclient import TestClient
 
-from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.cli.streams.run import run_stream
-from anomaly_platform.definitions import build_defs
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
 from anomaly_platform.platform import Platform
 from anomaly_platform.serving.app import create_app
@@ -26,17 +20,13 @@ from anomaly_platform.serving.predict import scans as scan_detection
 from anomaly_platform.settings import get_settings
 from anomaly_platform.simulator.supply_network import SupplyNetworkData, simulate_supply_network
 from anomaly_platform.streams import BARCODE, EMS, IIOT
+from tests.builders.platforms import drop_into, open_runtime
+from tests.builders.readings import START
+from tests.builders.scans import EPC, SMALL_SCANS, file_of
 
 pytestmark = pytest.mark.integration
 
 URL = "/api/v1/barcode/detect"
-START = datetime(2026, 1, 5, tzinfo=UTC)
-SCANS = replace(
-    BARCODE,
-    sequence={"max_epochs": 1, "hidden": 8, "span": 8},
-    search={"nu": (0.05,), "gamma": ("scale",), "kernel": ("rbf",), "rows": 200},
-)
-GOOD = "001.8804823.0000003.000001.20241201.000000001"
 EVENT = {
     *("eventId", "epcCode", "epcFake", "epcFakeScore", "epcDup", "epcDupScore", "locErr"),
     *("locErrScore", "evtOrderErr", "evtOrderErrScore", "jump", "jumpScore"),
@@ -50,7 +40,7 @@ COUNTS |= {"jumpCount"}
 def scan(n: int = 0, **more: Any) -> dict[str, Any]:
     return {
         "event_id": f"e{n}",
-        "epc_code": GOOD,
+        "epc_code": EPC,
         "location_id": "L001",
         "business_step": "Factory",
         "event_type": "Aggregation",
@@ -71,17 +61,11 @@ def trained(
     """Months of scans, learned from and scored."""
     home = tmp_path_factory.mktemp("trained")
     settings = get_settings(home=home, database_url=module_database_url)
-    platform = Platform(settings, streams=(SCANS, EMS, IIOT))
-    network.world.write_reference(platform.reference_folder(SCANS))
-    path = Path(platform.landing.folder("barcode")) / "scans.csv"
-    network.scans.drop("entity", strict=False).rename({"label": "is_anomaly"}).write_csv(
-        path, datetime_format="%Y-%m-%d %H:%M:%S"
-    )
-    with DagsterInstance.ephemeral() as instance:
-        runtime = Runtime(platform, instance, build_defs(platform=platform), {})
-        run_stream(runtime, SCANS, Console(quiet=True))
-    yield platform
-    platform.close()
+    with open_runtime(settings, (SMALL_SCANS, EMS, IIOT)) as runtime:
+        network.world.write_reference(runtime.platform.reference_folder(SMALL_SCANS))
+        drop_into(runtime.platform, SMALL_SCANS, "scans.csv", file_of(network.scans))
+        run_stream(runtime, SMALL_SCANS, Console(quiet=True))
+        yield runtime.platform
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +156,7 @@ def test_a_request_is_judged_as_the_batch_judges(
     assert int(answer.headers["X-Model-Version"]) >= 1
     assert "X-Left-Out" not in answer.headers
     columns = ("event_id", "final_confidence", "lstm_score", "svm_score", "severity")
-    days = [state.day for state in trained.state_of(SCANS).days]
+    days = [state.day for state in trained.state_of(SMALL_SCANS).days]
     scores = trained.warehouse.scan_scores
     batch = pl.concat([scores.read_day("barcode", day, columns) for day in days])
     known = {row["event_id"]: row for row in batch.iter_rows(named=True)}

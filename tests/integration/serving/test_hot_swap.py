@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -15,6 +14,7 @@ from starlette.testclient import TestClient
 from anomaly_platform.platform import Platform
 from anomaly_platform.serving.app import create_app
 from anomaly_platform.storage.tables.api_keys import SCOPES
+from tests.builders.waiting import wait_until
 
 if TYPE_CHECKING:
     from conftest import Trained
@@ -23,13 +23,6 @@ pytestmark = pytest.mark.integration
 
 SERIES = {"device_id": "press-1", "metric_name": "temperature", "value": 51.0}
 FOREST = "isolation_forest"
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "never happened"
-        time.sleep(0.02)
 
 
 def copied_version(platform: Platform) -> int:
@@ -67,7 +60,7 @@ def version(trained: Trained) -> Iterator[int]:
     """A second version that may serve; the first one serves again afterwards."""
     yield copied_version(trained.platform)
     trained.platform.warehouse.bundles.promote("iiot", FOREST, 1, "the test is over")
-    eventually(lambda: predict(trained)["model_version"] == 1)
+    wait_until(lambda: predict(trained)["model_version"] == 1)
 
 
 def predict(trained: Trained) -> dict[str, Any]:
@@ -81,7 +74,7 @@ def test_a_promotion_takes_over_without_a_restart(trained: Trained, version: int
     before = predict(trained)
     assert before["model_version"] == 1
     trained.platform.warehouse.bundles.promote("iiot", FOREST, version, "newer")
-    eventually(lambda: predict(trained)["model_version"] == version)
+    wait_until(lambda: predict(trained)["model_version"] == version)
     after = predict(trained)
     assert after["unit_score"] == before["unit_score"]
     assert after["model_id"] != before["model_id"]
@@ -101,7 +94,7 @@ def test_a_swap_takes_nothing_from_what_was_counted(trained: Trained, version: i
         predict(trained)
     before = counted()
     trained.platform.warehouse.bundles.promote("iiot", FOREST, version, "newer")
-    eventually(lambda: predict(trained)["model_version"] == version)
+    wait_until(lambda: predict(trained)["model_version"] == version)
     for _ in range(20):
         predict(trained)
     after = counted()
@@ -131,8 +124,8 @@ def test_after_a_lost_connection_the_champions_are_read_anew(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND application_name = 'anomaly_api'"
         )
-    eventually(lambda: predict(trained)["model_version"] == version)
-    eventually(lambda: announcements.connections > connections)
+    wait_until(lambda: predict(trained)["model_version"] == version)
+    wait_until(lambda: announcements.connections > connections)
 
 
 def test_a_damaged_version_does_not_serve_and_somebody_is_told(
@@ -149,7 +142,7 @@ def test_a_damaged_version_does_not_serve_and_somebody_is_told(
     arrays.write_bytes(data)
     platform.warehouse.bundles.promote("iiot", FOREST, version, "damaged on the way")
     store = trained.client.app.state.serving.models  # type: ignore[attr-defined]
-    eventually(lambda: "iiot" in store.problems)
+    wait_until(lambda: "iiot" in store.problems)
     assert predict(trained)["model_version"] == 1
 
     def alert() -> str | None:
@@ -159,12 +152,12 @@ def test_a_damaged_version_does_not_serve_and_somebody_is_told(
             ).fetchone()
         return None if row is None else str(row[0])
 
-    eventually(lambda: alert() == "open")
+    wait_until(lambda: alert() == "open")
     data[-1] ^= 0xFF
     arrays.write_bytes(data)
     platform.warehouse.bundles.promote("iiot", FOREST, 1, "back")
-    eventually(lambda: "iiot" not in store.problems)
-    eventually(lambda: alert() == "resolved")
+    wait_until(lambda: "iiot" not in store.problems)
+    wait_until(lambda: alert() == "resolved")
 
 
 def test_models_stay_within_their_budget(trained: Trained) -> None:
@@ -239,7 +232,7 @@ def test_a_thousand_swaps_under_load(trained: Trained, version: int) -> None:
         trained.platform.warehouse.bundles.promote(
             "iiot", FOREST, version if turn % 2 else 1, "swap"
         )
-        eventually(lambda seen=seen: store.swaps > seen)  # type: ignore[misc]
+        wait_until(lambda seen=seen: store.swaps > seen)  # type: ignore[misc]
     over.set()
     for asker in askers:
         asker.join()

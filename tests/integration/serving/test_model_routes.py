@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 import uuid
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from anomaly_platform.streams import IIOT
+from tests.builders.waiting import wait_until
 from tests.integration.metric_models import current_fleet
 
 if TYPE_CHECKING:
@@ -18,13 +17,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 MODELS = "/api/v1/ml/models"
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "never happened"
-        time.sleep(0.02)
 
 
 def test_models_come_in_pages_each_once(trained: Trained) -> None:
@@ -100,7 +92,7 @@ def test_a_threshold_holds_for_the_next_prediction_and_is_audited(trained: Train
     assert predict()["is_anomaly"] is False
     answer = trained.client.put(f"{MODELS}/{model['id']}/threshold", json={"threshold": 0.001})
     assert answer.json() == {"model_id": model["id"], "threshold": 0.001, "previous": 0.7}
-    eventually(lambda: predict()["threshold"] == 0.001)
+    wait_until(lambda: predict()["threshold"] == 0.001)
     found = predict()
     assert found["is_anomaly"] is True
     assert found["score"] <= 0
@@ -114,7 +106,7 @@ def test_a_threshold_holds_for_the_next_prediction_and_is_audited(trained: Train
     assert row[0].startswith("tests (")
     back = trained.client.delete(f"{MODELS}/{model['id']}/threshold")
     assert back.json() == {"model_id": model["id"], "threshold": 0.7, "previous": 0.001}
-    eventually(lambda: predict()["threshold"] == 0.7)
+    wait_until(lambda: predict()["threshold"] == 0.7)
     again = trained.client.delete(f"{MODELS}/{model['id']}/threshold")
     assert again.json()["previous"] == 0.7
     with trained.platform.warehouse.transactions.begin() as connection:
@@ -147,7 +139,7 @@ def test_the_ends_of_the_scale_flag_everything_and_nothing(trained: Trained) -> 
 
         answer = trained.client.put(url, json={"threshold": threshold})
         assert answer.json()["threshold"] == threshold
-        eventually(lambda: predict()["threshold"] == threshold)
+        wait_until(lambda: predict()["threshold"] == threshold)
         return predict()
 
     try:
@@ -173,7 +165,7 @@ def test_a_deleted_model_says_no_more_and_stays_known(trained: Trained) -> None:
     assert trained.client.post("/api/v1/ml/predict", json=body).json()["status"] == "trained"
     answer = trained.client.delete(f"{MODELS}/{model['id']}")
     assert answer.json() == {"id": model["id"], "status": "deleted"}
-    eventually(
+    wait_until(
         lambda: (
             trained.client.post("/api/v1/ml/predict", json=body).json()["status"]
             == "insufficient_history"

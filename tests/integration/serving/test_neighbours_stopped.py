@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import collections
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,40 +19,13 @@ import pytest
 from anomaly_platform.notifications.outbox import Alert
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
-
-from .redis_server import RedisServer, free_port
+from tests.builders.servers import Broker, RedisServer
+from tests.builders.waiting import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.stress]
 
 ANOMALY = str(Path(sys.executable).with_name("anomaly"))
 DEVICE = {"device_id": "press-1", "metric_name": "temperature"}
-
-
-class Broker:
-    def __init__(self) -> None:
-        program = shutil.which("mosquitto", path="/usr/sbin:/usr/bin")
-        if program is None:
-            pytest.skip("needs mosquitto; install the Debian package mosquitto")
-        self._program = program
-        self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [self._program, "-p", str(self.port)], stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
 
 @dataclass
@@ -120,7 +91,7 @@ class Trial:
 
 @pytest.fixture
 def trial(database_url: str, tmp_path: Path) -> Iterator[Trial]:
-    redis, broker = RedisServer(tmp_path), Broker()
+    redis, broker = RedisServer(tmp_path), Broker(tmp_path)
     redis.start()
     broker.start()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ANOMALY_")} | {

@@ -18,8 +18,7 @@ from anomaly_platform.serving.cache import Cache, count_key, latest_key, model_k
 from anomaly_platform.serving.health import report as health_module
 from anomaly_platform.serving.shared_redis import SharedRedis
 from anomaly_platform.settings import Settings
-
-from .redis_server import RedisServer
+from tests.builders.servers import RedisServer
 
 pytestmark = pytest.mark.integration
 

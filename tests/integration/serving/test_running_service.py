@@ -19,8 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from anomaly_platform.warehouse import Warehouse
-
-from .redis_server import free_port
+from tests.builders.waiting import free_port
 
 pytestmark = pytest.mark.integration
 

@@ -16,6 +16,7 @@ from anomaly_platform.platform import Platform
 from anomaly_platform.serving.telemetry.ingest import open_ingestion
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import IIOT
+from tests.builders.tables import count
 
 pytestmark = pytest.mark.integration
 
@@ -30,13 +31,6 @@ def reading(n: int = 0, value: float = 1.0, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def rows(platform: Platform, where: str = "true") -> int:
-    with platform.warehouse.transactions.begin() as connection:
-        found = connection.execute(f"SELECT count(*) FROM online_readings WHERE {where}").fetchone()
-    assert found is not None
-    return int(found[0])
-
-
 def test_one_reading_of_a_new_device(client: TestClient, platform: Platform) -> None:
     answer = client.post(URL, json=reading(metadata={"line": 3}))
     assert answer.status_code == 200
@@ -47,7 +41,12 @@ def test_one_reading_of_a_new_device(client: TestClient, platform: Platform) -> 
     assert verdict["series_status"] == "insufficient_history"
     assert verdict["is_anomaly"] is None
     assert verdict["timestamp"] == START.isoformat()
-    assert rows(platform, "metadata ->> 'line' = '3' AND source = 'api'") == 1
+    assert (
+        count(
+            platform.warehouse, "online_readings WHERE metadata ->> 'line' = '3' AND source = 'api'"
+        )
+        == 1
+    )
 
 
 def test_the_time_is_now_when_nobody_says_otherwise(client: TestClient) -> None:
@@ -113,7 +112,7 @@ def test_bad_readings_stop_no_good_ones(client: TestClient, platform: Platform) 
     assert fields == [None, "timestamp", "device_id", "event_id", "timestamp", "value", None]
     assert verdicts[1]["error"]["reason"] == "in the future"
     assert "not a UUID such as 6f1c2a34-" in verdicts[3]["error"]["reason"]
-    assert rows(platform) == 1
+    assert count(platform.warehouse, "online_readings") == 1
 
 
 @pytest.mark.parametrize(
@@ -138,7 +137,7 @@ def test_a_request_that_cannot_be_used_keeps_nothing(
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["errors"][0]["location"].startswith(location)
-    assert rows(platform) == 0
+    assert count(platform.warehouse, "online_readings") == 0
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[NaN]", b'{"a":1},{"b":2}', b"\xff\xfe"])
@@ -155,7 +154,7 @@ def test_a_retry_gets_the_same_answer(client: TestClient, platform: Platform) ->
     assert {one.pop("status") for one in again["readings"]} == {"repeated"}
     assert {one.pop("status") for one in first["readings"]} == {"stored"}
     assert again == first
-    assert rows(platform) == 3
+    assert count(platform.warehouse, "online_readings") == 3
 
 
 def test_a_contradiction_alone_is_a_conflict(client: TestClient) -> None:
@@ -182,7 +181,7 @@ def test_another_stream_under_its_own_names(client: TestClient, platform: Platfo
     sent = {"asset_id": "host-1", "metric_name": "cpu", "value": 12.5}
     answer = client.post("/api/v1/streams/ems/telemetry", json=sent)
     assert answer.status_code == 200
-    assert rows(platform, "stream = 'ems' AND entity = 'host-1'") == 1
+    assert count(platform.warehouse, "online_readings", "stream = 'ems' AND entity = 'host-1'") == 1
     wrong = client.post("/api/v1/streams/ems/telemetry", json=reading())
     assert wrong.status_code == 422
     for name in ("barcode", "nowhere"):
@@ -217,7 +216,9 @@ def test_a_stream_of_ones_own_knows_its_columns_as_written_and_as_identifiers(
         assert alone.status_code == 200, alone.text
     mixed = [boiler(10 + n, *name, metadata={"n": n}) for n, name in enumerate(names)]
     assert client.post(url, json=mixed).json()["accepted"] == len(names)
-    assert rows(platform, "stream = 'boilers' AND entity = 'B1'") == 2 * len(names)
+    assert count(
+        platform.warehouse, "online_readings WHERE stream = 'boilers' AND entity = 'B1'"
+    ) == 2 * len(names)
     again = client.post(url, json=boiler(0, "boiler_no", "timestamp"))
     assert again.json()["readings"][0]["status"] == "repeated"
 

@@ -11,6 +11,7 @@ import pytest
 from anomaly_platform.storage.lake.lake import Lake
 from anomaly_platform.storage.postgres.transactions import StaleInput
 from anomaly_platform.warehouse import Warehouse
+from tests.builders.models import FOREST, path_of, register
 
 pytestmark = pytest.mark.integration
 
@@ -81,13 +82,11 @@ def test_a_partition_shows_the_file_with_the_newest_input(warehouse: Warehouse) 
 
 
 def test_what_any_row_refers_to_is_no_garbage(warehouse: Warehouse) -> None:
-    from tests.integration.registry.test_bundles import register
-
     warehouse.partitions.publish("ems", "features", "d", path="f", rows=0, watermark=0)
     warehouse.ledger.record_ingest("ems", "a", source="a", raw_path="r", rows_in=0, days={})
     warehouse.bundles.reserve_version("ems", "isolation_forest")
-    register(warehouse)
-    assert warehouse.partitions.referenced_paths() == {"f", "r", "models/ems/isolation_forest/2"}
+    register(warehouse, "ems")
+    assert warehouse.partitions.referenced_paths() == {"f", "r", path_of("ems", FOREST, 2)}
 
 
 def test_a_days_refusals_are_replaced(warehouse: Warehouse) -> None:

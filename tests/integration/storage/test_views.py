@@ -9,14 +9,15 @@ import psycopg
 import pytest
 
 from anomaly_platform.warehouse import Warehouse
-from tests.integration.registry.test_bundles import register
-from tests.integration.scored_rows import DAY, scored
+from tests.builders.models import HOSTS, register
+from tests.builders.scored_rows import DAY, scored
+from tests.builders.tables import rows_of
 
 pytestmark = pytest.mark.integration
 
 
 def fill(warehouse: Warehouse, stream: str) -> None:
-    version = register(warehouse, stream)
+    version = register(warehouse, stream, series=HOSTS)
     warehouse.bundles.promote(stream, "isolation_forest", version, "test")
     warehouse.scores.replace_day(
         stream,
@@ -28,14 +29,9 @@ def fill(warehouse: Warehouse, stream: str) -> None:
     )
 
 
-def rows(warehouse: Warehouse, query: str) -> list[tuple[object, ...]]:
-    with warehouse.transactions.begin() as connection:
-        return connection.execute(query).fetchall()
-
-
 def test_iiot_view_is_signed(warehouse: Warehouse) -> None:
     fill(warehouse, "iiot")
-    found = rows(
+    found = rows_of(
         warehouse,
         "SELECT is_anomaly, anomaly_score, confidence, prediction, unit_score "
         "FROM bi_iiot_scores WHERE device_id = 'host-1' ORDER BY \"timestamp\" DESC",
@@ -48,7 +44,7 @@ def test_iiot_view_is_signed(warehouse: Warehouse) -> None:
 
 def test_ems_view_is_the_score_itself(warehouse: Warehouse) -> None:
     fill(warehouse, "ems")
-    flagged = rows(
+    flagged = rows_of(
         warehouse,
         "SELECT asset_id, metric_name, anomaly_score, confidence FROM bi_ems_scores "
         "WHERE is_anomaly ORDER BY asset_id",
@@ -68,25 +64,25 @@ def test_views_know_the_ends_of_the_scale(
         warehouse.scores.replace_day(
             stream, DAY, [frame], watermark=1, detector="isolation_forest", bundle_version=None
         )
-    (*shown,) = rows(
+    (*shown,) = rows_of(
         warehouse,
         "SELECT DISTINCT anomaly_score, confidence FROM bi_iiot_scores "
         "WHERE value IS NOT NULL ORDER BY anomaly_score",
     )
     wanted = [(pytest.approx(one), pytest.approx(abs(one))) for one in signed]
     assert shown == wanted
-    confidences = rows(
+    confidences = rows_of(
         warehouse,
         "SELECT DISTINCT confidence FROM bi_ems_scores WHERE value IS NOT NULL ORDER BY confidence",
     )
     assert [one for (one,) in confidences] == pytest.approx(sorted(map(abs, signed)))
-    (counted,) = rows(warehouse, "SELECT count(*) FROM anomaly_detections WHERE stream = 'ems'")
+    (counted,) = rows_of(warehouse, "SELECT count(*) FROM anomaly_detections WHERE stream = 'ems'")
     assert counted == (19 if threshold == 0.0 else 0,)
 
 
 def test_daily_summaries(warehouse: Warehouse) -> None:
     fill(warehouse, "ems")
-    found = rows(
+    found = rows_of(
         warehouse,
         "SELECT day, readings, missing, anomalies, undecided, anomaly_rate, max_score "
         "FROM bi_ems_daily WHERE asset_id = 'host-0'",
@@ -97,14 +93,15 @@ def test_daily_summaries(warehouse: Warehouse) -> None:
 def test_the_names_that_users_of_an_ems_know(warehouse: Warehouse) -> None:
     fill(warehouse, "ems")
     fill(warehouse, "iiot")
-    found = rows(
+    found = rows_of(
         warehouse,
         'SELECT id, "assetId", "metricName", score, "isAnomaly", threshold, metadata, '
         '"timestamp" FROM anomaly_scores',
     )
     assert len(found) == 60, "only the assets' readings"
-    assert rows(warehouse, 'SELECT pg_typeof("assetId")::text FROM anomaly_scores')[0] == ("text",)
-    models = rows(
+    kinds = rows_of(warehouse, 'SELECT pg_typeof("assetId")::text FROM anomaly_scores')
+    assert kinds[0] == ("text",)
+    models = rows_of(
         warehouse,
         'SELECT "modelType", "modelVersion", "trainingDate", metrics, parameters, status, '
         '"filePath", metadata, "createdAt" FROM model_metadata ORDER BY metadata ->> \'stream\'',
@@ -135,7 +132,7 @@ def test_questions_are_answered_through_an_index(warehouse: Warehouse, query: st
 
 
 def test_every_view_and_table_is_documented(warehouse: Warehouse) -> None:
-    undocumented = rows(
+    undocumented = rows_of(
         warehouse,
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
         "AND relkind IN ('r', 'p', 'v') AND relname <> 'alembic_version' "
@@ -148,12 +145,13 @@ def test_a_stream_of_the_users_own(warehouse: Warehouse) -> None:
     for _ in range(2):
         warehouse.scores.ensure_metric_tables("pumps", entity_field="pump", score_view="signed")
     fill(warehouse, "pumps")
-    assert rows(warehouse, "SELECT DISTINCT pump FROM bi_pumps_scores ORDER BY 1")[0] == ("host-0",)
-    assert len(rows(warehouse, "SELECT * FROM bi_pumps_daily")) == 3
-    assert rows(warehouse, "SELECT count(*) FROM scored_metrics") == [(60,)]
+    pumps = rows_of(warehouse, "SELECT DISTINCT pump FROM bi_pumps_scores ORDER BY 1")
+    assert pumps[0] == ("host-0",)
+    assert len(rows_of(warehouse, "SELECT * FROM bi_pumps_daily")) == 3
+    assert rows_of(warehouse, "SELECT count(*) FROM scored_metrics") == [(60,)]
     assert warehouse.scores.count_rows("ems", DAY) == 0
     warehouse.scores.ensure_metric_tables("pumps", entity_field="pump_id")
-    assert len(rows(warehouse, "SELECT pump_id FROM bi_pumps_scores")) == 60
+    assert len(rows_of(warehouse, "SELECT pump_id FROM bi_pumps_scores")) == 60
 
 
 @pytest.mark.parametrize("name", ["Pumps", "a-b", "x; DROP TABLE series", "metrics", "days", ""])

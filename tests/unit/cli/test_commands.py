@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -11,30 +10,19 @@ import polars as pl
 import pytest
 import typer
 from rich.console import Console
-from typer.testing import CliRunner
 
 from anomaly_platform.cli import doctor, main
 from anomaly_platform.cli.streams import run as materialize
 from anomaly_platform.ingest.layout.mapping import MappingError
+from tests.builders.commands import invoke
 
-Invoke = Callable[..., str]
 
-
-@pytest.fixture
-def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANOMALY_HOME", str(tmp_path / "home"))
 
-    def call(*arguments: str | Path, code: int = 0) -> str:
-        result = CliRunner().invoke(main.app, list(map(str, arguments)))
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == code, result.output
-        return result.output
 
-    return call
-
-
-def test_simulate_writes_a_file_a_day_and_the_anomalies(invoke: Invoke, tmp_path: Path) -> None:
+def test_simulate_writes_a_file_a_day_and_the_anomalies(tmp_path: Path) -> None:
     out = tmp_path / "sim"
     said = invoke("simulate", "iiot", "--out", out, "--days", 2, "--entities", 1, "--seed", 5)
     names = sorted(path.name for path in out.iterdir())
@@ -44,7 +32,7 @@ def test_simulate_writes_a_file_a_day_and_the_anomalies(invoke: Invoke, tmp_path
     assert f"{frame.height + pl.read_csv(out / 'iiot-2026-01-02.csv').height:,} readings" in said
 
 
-def test_import_copies_with_its_mapping(invoke: Invoke, tmp_path: Path) -> None:
+def test_import_copies_with_its_mapping(tmp_path: Path) -> None:
     source = tmp_path / "mine.csv"
     source.write_text("when;what;how much\n2026-01-01;cpu;1,5\n")
     said = invoke(
@@ -58,7 +46,7 @@ def test_import_copies_with_its_mapping(invoke: Invoke, tmp_path: Path) -> None:
     assert "long" in said
 
 
-def test_import_refuses_a_mapping_that_does_not_fit(invoke: Invoke, tmp_path: Path) -> None:
+def test_import_refuses_a_mapping_that_does_not_fit(tmp_path: Path) -> None:
     source = tmp_path / "mine.csv"
     source.write_text("timestamp,cpu\n2026-01-01,1\n")
     with pytest.raises(MappingError, match=r"no column 'whem'; its columns are timestamp, cpu"):
@@ -66,15 +54,13 @@ def test_import_refuses_a_mapping_that_does_not_fit(invoke: Invoke, tmp_path: Pa
     assert not (tmp_path / "home" / "landing" / "ems" / "mine.csv").exists()
 
 
-def test_import_keeps_what_it_cannot_read_for_the_platform_to_reject(
-    invoke: Invoke, tmp_path: Path
-) -> None:
+def test_import_keeps_what_it_cannot_read_for_the_platform_to_reject(tmp_path: Path) -> None:
     source = tmp_path / "broken.csv.gz"
     source.write_bytes(b"\x1f\x8b\x08 broken")
     assert "will be rejected" in invoke("import", "ems", source)
 
 
-def test_unknown_streams_and_days_are_named(invoke: Invoke) -> None:
+def test_unknown_streams_and_days_are_named() -> None:
     assert "there is no stream 'emms'" in invoke("run", "emms", code=2)
     assert "write 2026-01-01:2026-01-31" in invoke("run", "ems", "--days", "soon", code=2)
     assert "lies after the last" in invoke("run", "ems", "--days", "2026-02-01:2026-01-01", code=2)
@@ -110,7 +96,7 @@ def test_doctor_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "secret" not in database.detail
 
 
-def test_import_never_replaces_a_file_that_waits(invoke: Invoke, tmp_path: Path) -> None:
+def test_import_never_replaces_a_file_that_waits(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "data.csv").write_text("timestamp,cpu\n2026-01-01,1\n")
@@ -119,13 +105,13 @@ def test_import_never_replaces_a_file_that_waits(invoke: Invoke, tmp_path: Path)
         invoke("import", "ems", tmp_path / "b" / "data.csv", "--set", "asset_id=b")
 
 
-def test_simulate_names_a_bad_day(invoke: Invoke, tmp_path: Path) -> None:
+def test_simulate_names_a_bad_day(tmp_path: Path) -> None:
     said = invoke("simulate", "ems", "--out", tmp_path / "x", "--start", "tomorrow", code=2)
     assert "is no day" in said
 
 
 def test_simulate_barcode_writes_scans_reference_and_labels_that_import_takes(
-    invoke: Invoke, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     out = tmp_path / "network"
     said = invoke("simulate", "barcode", "--out", out, "--days", 2, "--entities", 30, "--seed", 5)
@@ -144,9 +130,7 @@ def test_simulate_barcode_writes_scans_reference_and_labels_that_import_takes(
     assert len(list(landed.glob("barcode-*.csv"))) == 2
 
 
-def test_import_refuses_reference_data_that_training_could_not_use(
-    invoke: Invoke, tmp_path: Path
-) -> None:
+def test_import_refuses_reference_data_that_training_could_not_use(tmp_path: Path) -> None:
     file = tmp_path / "locations.csv"
     file.write_text("location_id,scan_location\nL1,Here\n")
     with pytest.raises(MappingError, match="missing columns"):
@@ -155,7 +139,7 @@ def test_import_refuses_reference_data_that_training_could_not_use(
 
 
 def test_a_wrong_stream_file_is_listed_beside_the_good_ones_and_in_the_exit_code(
-    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "streams"
     folder.mkdir()

@@ -18,7 +18,7 @@ from anomaly_platform.streams.stream_problems import key_paths, read_document
 from anomaly_platform.streams.user_defined import load_user_streams
 from anomaly_platform.streams.yaml_lines import LARGEST_BYTES, read_yaml
 
-DOCS = Path(__file__).parents[3] / "docs" / "streams.md"
+DOCS = Path(__file__).parents[3] / "docs/reference/streams.md"
 GOOD = "name: boilers\nfrequency: 5m\n"
 
 EVERY_KEY = """

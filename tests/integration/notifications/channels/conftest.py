@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import shutil
-import socket
 import ssl
 import subprocess
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ from anomaly_platform.notifications.dispatcher import Dispatcher, open_dispatche
 from anomaly_platform.notifications.outbox import Alert, Outbox
 from anomaly_platform.settings import Settings
 from anomaly_platform.warehouse import Warehouse
+from tests.builders.servers import Broker
 
 Story = Callable[[Dispatcher], Awaitable[Any]]
 
@@ -94,41 +93,21 @@ def deliveries(warehouse: Warehouse) -> Callable[[], list[dict[str, Any]]]:
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[str]:
-    """A real MQTT broker; its URL."""
-    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-    if program is None:
-        pytest.skip("needs a broker: install the Debian package mosquitto")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """A real MQTT broker that asks for a password; its URL."""
     passwords = tmp_path / "passwords"
+    server = Broker(
+        tmp_path,
+        *("allow_anonymous false", f"password_file {passwords}", "persistence false"),
+    )
     passwords.touch(0o600)
     subprocess.run(
         ["mosquitto_passwd", "-b", str(passwords), "platform", "p@ss"],
         check=True,
         capture_output=True,
     )
-    config = tmp_path / "mosquitto.conf"
-    config.write_text(
-        f"listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\n"
-        "user root\npersistence false\n"
-    )
-    process = subprocess.Popen(
-        [program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        else:
-            pytest.fail("mosquitto did not start")
-        yield f"mqtt://platform:p%40ss@127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)
+    server.start()
+    yield f"mqtt://platform:p%40ss@127.0.0.1:{server.port}"
+    server.end()
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ from structlog.testing import capture_logs
 
 from anomaly_platform.notifications.outbox import Alert
 from anomaly_platform.settings import get_settings
-
-from .stories import deliver_due
+from tests.builders.alerts import deliver_due
 
 pytestmark = pytest.mark.integration
 

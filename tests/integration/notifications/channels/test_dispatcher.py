@@ -16,8 +16,7 @@ from anomaly_platform.notifications.dispatcher import Dispatcher, open_dispatche
 from anomaly_platform.notifications.outbox import Alert
 from anomaly_platform.settings import Settings, get_settings
 from anomaly_platform.warehouse import Warehouse
-
-from .stories import deliver_due as drain
+from tests.builders.alerts import deliver_due as drain
 
 pytestmark = pytest.mark.integration
 

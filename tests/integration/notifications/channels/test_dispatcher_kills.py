@@ -121,7 +121,7 @@ def test_every_message_arrives_although_the_dispatcher_is_killed_twenty_times(
             "SELECT status, count(*) FROM deliveries GROUP BY status"
         ).fetchall()
     assert states == [("delivered", MESSAGES)]
-    print(  # noqa: T201 - the figures for docs/stress.md
+    print(  # noqa: T201 - the figures for docs/measured/stress.md
         f"\n{MESSAGES} messages, {KILLS} kills: {len(receiver.requests)} requests, "
         f"{len(flaky.taken) - len(times)} repeats with the same id, 0 lost, "
         f"{time.monotonic() - began:.0f} s"

@@ -8,17 +8,9 @@ import pytest
 
 from anomaly_platform.notifications.outbox import Alert, anomaly_fingerprint
 from anomaly_platform.settings import Settings, get_settings
-
-from .stories import deliver_due
+from tests.builders.alerts import anomaly_of, deliver_due
 
 pytestmark = pytest.mark.integration
-
-
-def anomaly(host: str, severity: Any, stream: str = "ems") -> Alert:
-    return Alert(
-        "anomaly", anomaly_fingerprint(stream, host), host, severity, f"{host} is unusual", stream,
-        {"entity": host, "score": 0.9},
-    )  # fmt: skip
 
 
 def settings(fake_ems: Any, **more: Any) -> Settings:
@@ -26,7 +18,11 @@ def settings(fake_ems: Any, **more: Any) -> Settings:
 
 
 def test_events_for_all_and_alerts_for_the_severe(play: Any, say: Any, fake_ems: Any) -> None:
-    say(anomaly("h1", "warning"), anomaly("h2", "critical"), anomaly("pump", "critical", "iiot"))
+    say(
+        anomaly_of("h1", "warning", "ems"),
+        anomaly_of("h2", "critical", "ems"),
+        anomaly_of("pump", "critical"),
+    )
     say(Alert("anomaly", "anomalies/ems", "30 more", "critical", "30 more are unusual", "ems"))
     say(Alert("run_failed", "run_failed/ems", "ems", "critical", "A run failed", "ems"))
     play(settings(fake_ems), deliver_due)
@@ -40,7 +36,7 @@ def test_events_for_all_and_alerts_for_the_severe(play: Any, say: Any, fake_ems:
 
 
 def test_alerts_can_be_left_to_people(play: Any, say: Any, fake_ems: Any) -> None:
-    say(anomaly("h2", "critical"))
+    say(anomaly_of("h2", "critical", "ems"))
     play(settings(fake_ems, auto_create_alerts=False), deliver_due)
     assert (len(fake_ems.events), len(fake_ems.alerts)) == (1, 0)
 
@@ -58,7 +54,7 @@ def test_a_repeat_creates_nothing_twice(
         return real(request)
 
     fake_ems.behave = behave
-    say(anomaly("h2", "critical"))
+    say(anomaly_of("h2", "critical", "ems"))
     play(settings(fake_ems), deliver_due)
     assert (len(fake_ems.events), len(fake_ems.alerts)) == (1, 0)
     broken[0] = False
@@ -78,7 +74,7 @@ def test_whatever_a_server_says_with_201_the_event_is_there(
     play: Any, say: Any, fake_ems: Any, deliveries: Any, answer: Any, body: Any
 ) -> None:
     fake_ems.behave = lambda _: answer(201, body)
-    say(anomaly("h1", "critical"))
+    say(anomaly_of("h1", "critical", "ems"))
     play(settings(fake_ems), deliver_due)
     assert [delivery["status"] for delivery in deliveries()] == ["delivered"]
     assert [one.parts for one in fake_ems.requests] == [["events"], ["alerts"]]

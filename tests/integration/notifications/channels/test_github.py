@@ -8,8 +8,7 @@ import pytest
 
 from anomaly_platform.notifications.outbox import Alert
 from anomaly_platform.settings import Settings, get_settings
-
-from .stories import deliver_due
+from tests.builders.alerts import deliver_due
 
 pytestmark = pytest.mark.integration
 

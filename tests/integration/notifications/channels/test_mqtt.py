@@ -11,19 +11,11 @@ import aiomqtt
 import pytest
 
 from anomaly_platform.notifications.dispatcher import Dispatcher
-from anomaly_platform.notifications.outbox import Alert, anomaly_fingerprint
+from anomaly_platform.notifications.outbox import Alert
 from anomaly_platform.settings import get_settings
-
-from .stories import deliver_due
+from tests.builders.alerts import anomaly_of, deliver_due
 
 pytestmark = pytest.mark.integration
-
-
-def anomaly(device: str) -> Alert:
-    return Alert(
-        "anomaly", anomaly_fingerprint("iiot", device), device, "warning", "unusual", "iiot",
-        {"entity": device, "score": 0.9},
-    )  # fmt: skip
 
 
 def model(kind: Any) -> Alert:
@@ -48,7 +40,12 @@ def test_anomalies_and_models_go_to_their_topics(play: Any, say: Any, broker: st
                         return got
         raise AssertionError("the broker hung up")
 
-    say(anomaly("pump-1"), anomaly("line/3 #+"), model("model_trained"), model("model_retrained"))
+    say(
+        anomaly_of("pump-1"),
+        anomaly_of("line/3 #+"),
+        model("model_trained"),
+        model("model_retrained"),
+    )
     say(Alert("anomaly", "anomalies/iiot", "30 more", "warning", "30 more are unusual", "iiot"))
     # This one is not for MQTT unless somebody routes it there.
     say(Alert("run_failed", "run_failed/x", "x", "critical", "A run failed"))
@@ -69,7 +66,7 @@ def test_anomalies_and_models_go_to_their_topics(play: Any, say: Any, broker: st
 def test_a_broker_that_refuses_or_is_gone_is_tried_again(
     play: Any, say: Any, broker: str, deliveries: Any
 ) -> None:
-    say(anomaly("pump-1"))
+    say(anomaly_of("pump-1"))
     play(get_settings(mqtt_url=broker.replace("p%40ss", "hunter2")), deliver_due)
     play(get_settings(mqtt_url="mqtt://127.0.0.1:1"), deliver_due)
     assert [d["status"] for d in deliveries()] == ["waiting"]

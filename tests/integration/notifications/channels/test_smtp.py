@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email
 import email.policy
-import socket
 import ssl
 from collections.abc import Iterator
 from email.message import EmailMessage
@@ -16,8 +15,8 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from anomaly_platform.notifications.outbox import Alert
 from anomaly_platform.settings import get_settings
-
-from .stories import deliver_due
+from tests.builders.alerts import deliver_due
+from tests.builders.waiting import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -57,12 +56,10 @@ def mailbox() -> Mailbox:
 
 
 def start(mailbox: Mailbox, kind: type[Controller] = Controller, **options: Any) -> Controller:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     controller = kind(
-        mailbox, hostname="127.0.0.1", port=port, authenticator=mailbox.authenticate, **options
-    )
+        mailbox, hostname="127.0.0.1", port=free_port(), authenticator=mailbox.authenticate,
+        **options,
+    )  # fmt: skip
     controller.start()
     return controller
 

@@ -13,8 +13,7 @@ import pytest
 from anomaly_platform.notifications.channels import guarded_http
 from anomaly_platform.notifications.outbox import Alert
 from anomaly_platform.settings import get_settings
-
-from .stories import deliver_due
+from tests.builders.alerts import deliver_due
 
 pytestmark = pytest.mark.integration
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import psycopg
 import pytest
 
@@ -20,6 +19,7 @@ from anomaly_platform.platform import Platform
 from anomaly_platform.registry.mlflow.model_registry import tracking_uri
 from anomaly_platform.settings import Settings, get_settings
 from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
+from tests.builders.models import ALL_SCANS, path_of, publish, register
 
 pytestmark = pytest.mark.integration
 
@@ -45,32 +45,25 @@ def platform(tmp_path: Path, database_url: str, mlflow_database: str) -> Iterato
     opened.close()
 
 
-def register(platform: Platform, stream: str, detector: str = "lstm", **more: Any) -> int:
-    bundles = platform.warehouse.bundles
-    version = bundles.reserve_version(stream, detector)
-    folder = platform.lake.new_folder() / "bundle"
-    folder.mkdir()
+def register_lstm(platform: Platform, stream: str) -> int:
+    """Enter a version of a sequence model, with what its manifest says of the training."""
+    version = register(
+        platform.warehouse,
+        stream,
+        "lstm",
+        window_start=NOW - dt.timedelta(days=30),
+        window_end=NOW,
+        metrics={"auc_roc": 0.9, "by_kind": {"jump": 0.8}},
+        parameters={"hidden": 64, "run_id": "run-1", "cause": "drift", "reason": "PSI 0.4"},
+        series=ALL_SCANS,
+    )
     manifest = {
         "feature_schema": {"version": "7", "features": ["place"]},
         "training_seconds": 12.5,
         "data": {"training_samples": 900, "history": HISTORY},
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    path = f"models/{stream}/{detector}/{version:06d}"
-    platform.lake.publish_folder(folder, path)
-    bundles.register(
-        stream,
-        detector,
-        version,
-        path=path,
-        digest="d",
-        trained_at=NOW,
-        window_start=NOW - dt.timedelta(days=30),
-        window_end=NOW,
-        metrics={"auc_roc": 0.9, "by_kind": {"jump": 0.8}},
-        parameters={"hidden": 64, "run_id": "run-1", "cause": "drift", "reason": "PSI 0.4"},
-        series=pl.DataFrame({"entity": ["*"], "metric": ["scans"], "status": "trained", "rows": 1}),
-        **more,
+    publish(
+        platform.lake, path_of(stream, "lstm", version), {"manifest.json": json.dumps(manifest)}
     )
     return version
 
@@ -92,7 +85,7 @@ def runs_of(mlflow: Any, stream: str) -> dict[str, Any]:
 
 def test_runs_versions_and_aliases_follow_the_tables(platform: Platform) -> None:
     bundles, stream = platform.warehouse.bundles, "follow"
-    first, second = register(platform, stream), register(platform, stream)
+    first, second = register_lstm(platform, stream), register_lstm(platform, stream)
     gate = {"gate": "minimum quality", "value": "0.9", "bound": "0.6", "passed": True}
     bundles.promote(stream, "lstm", first, "good", gates=[gate])
     assert platform.mlflow_mirror.drain().waiting == 0
@@ -142,7 +135,7 @@ def test_runs_versions_and_aliases_follow_the_tables(platform: Platform) -> None
 
 def test_a_broken_off_run_is_written_anew_and_nothing_comes_twice(platform: Platform) -> None:
     stream = "broken"
-    version = register(platform, stream)
+    version = register_lstm(platform, stream)
     platform.mlflow_mirror.drain()
     mlflow = client(platform)
     (run,) = runs_of(mlflow, stream).values()
@@ -181,7 +174,7 @@ def test_mlflow_down_delays_the_mirror_and_never_a_promotion(
         nowhere = f"http://someone:secret@127.0.0.1:{closed.getsockname()[1]}"
     settings = get_settings(home=tmp_path, database_url=database_url, mlflow_url=nowhere)
     cut_off = Platform(settings)
-    version = register(cut_off, "late")
+    version = register_lstm(cut_off, "late")
     cut_off.warehouse.bundles.promote("late", "lstm", version, "good")
     assert cut_off.warehouse.bundles.champions("late") == {"lstm": version}
     stopped = cut_off.mlflow_mirror.drain()

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from anomaly_platform.platform import Platform
 from anomaly_platform.serving.problems import ApiProblem
 from anomaly_platform.serving.telemetry.ingest import Ingestion
+from tests.builders.tables import count
 
 pytestmark = pytest.mark.integration
 
@@ -25,13 +26,6 @@ def reading(value: float = 1.0, **more: Any) -> dict[str, Any]:
     return {"device_id": "pump", "metric_name": "temp", "value": value, **more}
 
 
-def count(platform: Platform, table: str) -> int:
-    with platform.warehouse.transactions.begin() as connection:
-        found = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-    assert found is not None
-    return int(found[0])
-
-
 @pytest.mark.parametrize("url", TELEMETRY)
 def test_readings_sent_twice_are_answered_alike_and_stored_once(
     client: TestClient, platform: Platform, url: str
@@ -42,11 +36,11 @@ def test_readings_sent_twice_are_answered_alike_and_stored_once(
     assert first.status_code == again.status_code == 200
     assert first.json()["accepted"] == 2
     assert again.content == first.content
-    assert count(platform, "online_readings") == 2
+    assert count(platform.warehouse, "online_readings") == 2
     other = client.post(url, json=[reading(3.0)], headers=headers)
     assert other.status_code == 422
     assert "Idempotency-Key was used for another request" in other.json()["detail"]
-    assert count(platform, "online_readings") == 2
+    assert count(platform.warehouse, "online_readings") == 2
 
 
 def test_a_key_is_its_callers_and_its_routes_own(
@@ -57,7 +51,7 @@ def test_a_key_is_its_callers_and_its_routes_own(
     times = {client.post(url, **sent).json()["readings"][0]["timestamp"] for url in TELEMETRY}
     client.headers["Authorization"] = f"Bearer {new_key()}"
     times.add(client.post(TELEMETRY[0], **sent).json()["readings"][0]["timestamp"])
-    assert len(times) == count(platform, "online_readings") == 3
+    assert len(times) == count(platform.warehouse, "online_readings") == 3
 
 
 @pytest.mark.parametrize("url", TELEMETRY)
@@ -69,14 +63,14 @@ def test_a_key_that_cannot_be_one_is_refused(
     answer = client.post(url, json=reading(), headers=headers)  # type: ignore[arg-type]
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["location"].lower() == "header.idempotency-key"
-    assert count(platform, "online_readings") == 0
+    assert count(platform.warehouse, "online_readings") == 0
 
 
 def test_what_was_refused_is_not_remembered(client: TestClient, platform: Platform) -> None:
     headers = {"Idempotency-Key": "second-try"}
     bad = client.post(TELEMETRY[0], json=reading(device_id=" "), headers=headers)
     assert bad.status_code == 422
-    assert count(platform, "idempotency_keys") == 0
+    assert count(platform.warehouse, "idempotency_keys") == 0
     good = client.post(TELEMETRY[0], json=reading(), headers=headers)
     assert good.status_code == 200
 
@@ -101,10 +95,10 @@ def test_readings_whose_answer_was_lost_are_not_stored_again(
         patched.setattr(Ingestion, "ingest_columns", dies)
         lost = client.post(TELEMETRY[0], json=sent, headers=headers)
     assert lost.status_code >= 500
-    assert count(platform, "online_readings") == len(sent)
+    assert count(platform.warehouse, "online_readings") == len(sent)
     again = client.post(TELEMETRY[0], json=sent, headers=headers)
     assert {one["status"] for one in again.json()["readings"]} == {"repeated"}
-    assert count(platform, "online_readings") == len(sent)
+    assert count(platform.warehouse, "online_readings") == len(sent)
     assert client.post(TELEMETRY[0], json=sent, headers=headers).content == again.content
 
 
@@ -131,14 +125,14 @@ def test_the_same_at_the_same_time_waits_for_the_first(
 
     with ThreadPoolExecutor(together) as pool:
         answers = set(pool.map(send, range(together)))
-    assert len(answers) == len(calls) == count(platform, "online_readings") == 1
+    assert len(answers) == len(calls) == count(platform.warehouse, "online_readings") == 1
 
 
 def test_a_key_is_made_once_and_its_secret_stored_nowhere(
     client: TestClient, platform: Platform
 ) -> None:
     wanted, headers = {"name": "gateway", "scopes": ["ml:read"]}, {"Idempotency-Key": "k"}
-    before = count(platform, "api_keys")
+    before = count(platform.warehouse, "api_keys")
     made = client.post(KEYS, json=wanted, headers=headers)
     assert made.status_code == 201
     prefix, _, secret = made.json()["key"].partition(".")
@@ -147,7 +141,7 @@ def test_a_key_is_made_once_and_its_secret_stored_nowhere(
     assert (again.json()["prefix"], again.json()["id"]) == (prefix, made.json()["id"])
     assert prefix in again.json()["detail"]
     assert secret not in again.text
-    assert count(platform, "api_keys") == before + 1
+    assert count(platform.warehouse, "api_keys") == before + 1
     with platform.warehouse.transactions.begin() as connection:
         (kept,) = connection.execute("SELECT k::text FROM idempotency_keys k").fetchall()
     assert secret not in kept[0]
@@ -164,7 +158,7 @@ def test_a_key_is_revoked_once(client: TestClient, platform: Platform) -> None:
     first = client.delete(f"{KEYS}/{url}", headers=headers)
     assert first.json()["state"] == "revoked"
     assert client.delete(f"{KEYS}/{url}", headers=headers).json() == first.json()
-    assert count(platform, "idempotency_keys") == 1
+    assert count(platform.warehouse, "idempotency_keys") == 1
 
 
 @pytest.mark.parametrize("name", ["line\n3", "\x1b[2Jgone", "bell\x07", "\x85"])

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,62 +24,30 @@ from anomaly_platform.realtime.readings_at_work import Answer
 from anomaly_platform.serving.telemetry.mqtt import Subscriber
 from anomaly_platform.serving.telemetry.mqtt_messages import Message
 from anomaly_platform.settings import Settings
+from tests.builders.servers import Broker
+from tests.builders.tables import count
+from tests.builders.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 
 
-def until(what: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > deadline:
-            pytest.fail("it did not happen in time")
-        time.sleep(0.1)
-
-
 @pytest.fixture
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-def broker(tmp_path: Path, port: int) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
-    """Start a real MQTT broker, as often as a test stops it; it remembers its sessions."""
-    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-    if program is None:
-        pytest.skip("needs a broker: install the Debian package mosquitto")
-    config = tmp_path / "mosquitto.conf"
-    config.write_text(
-        f"listener {port} 127.0.0.1\nallow_anonymous true\nuser root\n"
-        f"persistence true\npersistence_location {tmp_path}/\nmax_queued_messages 0\n"
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A real MQTT broker, not started yet, that remembers its sessions."""
+    server = Broker(
+        tmp_path,
+        *("allow_anonymous true", "persistence true", f"persistence_location {tmp_path}/"),
+        "max_queued_messages 0",
     )
-    running: list[subprocess.Popen[bytes]] = []
-
-    def start() -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        running.append(process)
-
-        def answers() -> bool:
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
-
-        until(answers, 20)
-        return process
-
-    yield start
-    for process in running:
-        process.terminate()
-        process.wait(20)
+    yield server
+    server.end()
 
 
 @pytest.fixture
 def subscribe(
-    settings: Settings, port: int, tmp_path: Path
+    settings: Settings, broker: Broker, tmp_path: Path
 ) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
     """Start ``anomaly mqtt`` as a process of its own."""
     assert settings.database_url is not None
@@ -90,7 +55,7 @@ def subscribe(
         **os.environ,
         "ANOMALY_HOME": str(settings.home),
         "ANOMALY_DATABASE_URL": settings.database_url.get_secret_value(),
-        "ANOMALY_MQTT_URL": f"mqtt://127.0.0.1:{port}",
+        "ANOMALY_MQTT_URL": f"mqtt://127.0.0.1:{broker.port}",
         "ANOMALY_LOG_LEVEL": "INFO",
     }
     running: list[subprocess.Popen[bytes]] = []
@@ -119,7 +84,7 @@ def subscribe(
 
 
 @pytest.fixture
-def publish(port: int) -> Iterator[Callable[[str, str], None]]:
+def publish(broker: Broker) -> Iterator[Callable[[str, str], None]]:
     """Publish with QoS 1; return when the broker has it."""
     client = Client(CallbackAPIVersion.VERSION2)
     connected = False
@@ -127,7 +92,7 @@ def publish(port: int) -> Iterator[Callable[[str, str], None]]:
     def send(topic: str, payload: str, **more: Any) -> None:
         nonlocal connected
         if not connected:
-            client.connect("127.0.0.1", port)
+            client.connect("127.0.0.1", broker.port)
             client.loop_start()
             connected = True
         client.publish(f"insa/iiot/telemetry/{topic}", payload, qos=1, **more).wait_for_publish(20)
@@ -135,13 +100,6 @@ def publish(port: int) -> Iterator[Callable[[str, str], None]]:
     yield send
     client.disconnect()
     client.loop_stop()
-
-
-def rows(platform: Platform, table: str = "online_readings") -> int:
-    with platform.warehouse.transactions.begin() as connection:
-        found = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-    assert found is not None
-    return int(found[0])
 
 
 @pytest.fixture
@@ -152,7 +110,7 @@ def log(tmp_path: Path) -> Callable[[], str]:
 def probed(publish: Callable[..., None], platform: Platform) -> bool:
     """Publish until something arrives: before the session exists the broker keeps nothing."""
     publish("probe/m", "1")
-    return rows(platform) > 0
+    return count(platform.warehouse, "online_readings") > 0
 
 
 def at(n: int) -> str:
@@ -161,12 +119,12 @@ def at(n: int) -> str:
 
 def test_killed_again_and_again_it_loses_and_doubles_nothing(
     platform: Platform,
-    broker: Callable[[], Any],
+    broker: Broker,
     subscribe: Callable[[], subprocess.Popen[bytes]],
     publish: Callable[..., None],
 ) -> None:
     """Half of the readings say no time: only their delivery tells them apart."""
-    broker()
+    broker.start()
     sent = 0
     first = subscribe()
     publish("pump/temp", "1.0")
@@ -175,60 +133,63 @@ def test_killed_again_and_again_it_loses_and_doubles_nothing(
     def some() -> bool:
         # Until the session exists the broker keeps nothing.
         publish("probe/temp", f'{{"value": 1, "timestamp": "{at(0)}"}}')
-        return rows(platform) > 0
+        return count(platform.warehouse, "online_readings") > 0
 
-    until(some)
+    wait_until(some)
     first.send_signal(signal.SIGKILL)
     first.wait(20)
-    before = rows(platform)
+    before = count(platform.warehouse, "online_readings")
     for n in range(120):
         publish("pump/temp", f'{{"value": {n}, "timestamp": "{at(n + 1)}"}}')
         publish("fan/temp", f"{n}.5")
     second = subscribe()
-    until(lambda: rows(platform) > before + 20)
+    wait_until(lambda: count(platform.warehouse, "online_readings") > before + 20)
     second.send_signal(signal.SIGKILL)
     second.wait(20)
     publish("pump/temp", f'{{"value": 120, "timestamp": "{at(121)}"}}')
     third = subscribe()
-    until(lambda: rows(platform, "online_readings WHERE event_time = '" + at(121) + "'") == 1)
-    until(lambda: rows(platform, "online_readings WHERE entity = 'fan'") >= 120)
+    wait_until(
+        lambda: count(platform.warehouse, "online_readings", "event_time = '" + at(121) + "'") == 1
+    )
+    wait_until(lambda: count(platform.warehouse, "online_readings", "entity = 'fan'") >= 120)
     third.send_signal(signal.SIGTERM)
     assert third.wait(30) == 0
-    assert rows(platform, "online_readings WHERE entity = 'fan'") == 120
+    assert count(platform.warehouse, "online_readings", "entity = 'fan'") == 120
     with platform.warehouse.transactions.begin() as connection:
         found = connection.execute(
             "SELECT value FROM online_readings WHERE entity = 'fan' ORDER BY value"
         ).fetchall()
     assert [row[0] for row in found] == [n + 0.5 for n in range(120)]
-    stamped = "online_readings WHERE entity = 'pump' AND event_time > '2026-03-02 00:00:00+00' "
-    assert rows(platform, stamped + "AND event_time < '2026-03-03'") == 121
+    stamped = "entity = 'pump' AND event_time > '2026-03-02 00:00:00+00' "
+    within = stamped + "AND event_time < '2026-03-03'"
+    assert count(platform.warehouse, "online_readings", within) == 121
 
 
 def test_poison_goes_to_quarantine_and_does_not_come_back(
     platform: Platform,
-    broker: Callable[[], Any],
+    broker: Broker,
     subscribe: Callable[[], subprocess.Popen[bytes]],
     publish: Callable[..., None],
     log: Callable[[], str],
 ) -> None:
-    broker()
+    broker.start()
     process = subscribe()
-    until(lambda: "connected to" in log())
-    until(lambda: probed(publish, platform))
+    wait_until(lambda: "connected to" in log())
+    wait_until(lambda: probed(publish, platform))
     publish("pump/temp", "hot")
     publish("pump/temp", '{"value": 1, "\\ud800": 2}')
     publish("pump/temp", '{"value": 1, "timestamp": "2999-01-01T00:00:00Z"}')
     publish("pump/temp", f'{{"value": 5, "timestamp": "{at(0)}"}}')
     publish("pump/temp", f'{{"value": 6, "timestamp": "{at(0)}"}}')
     publish("old/temp", "4", retain=True)
-    until(lambda: rows(platform, "quarantine") == 4)
-    until(lambda: rows(platform, "online_readings WHERE entity = 'old'") == 1)
+    wait_until(lambda: count(platform.warehouse, "quarantine") == 4)
+    wait_until(lambda: count(platform.warehouse, "online_readings", "entity = 'old'") == 1)
     process.send_signal(signal.SIGTERM)
     process.wait(30)
     again = subscribe()
-    until(lambda: log().count("Listening") == 2)
+    wait_until(lambda: log().count("Listening") == 2)
     publish("pump/temp", f'{{"value": 7, "timestamp": "{at(9)}"}}')
-    until(lambda: rows(platform, "online_readings WHERE value = 7") == 1)
+    wait_until(lambda: count(platform.warehouse, "online_readings", "value = 7") == 1)
     assert again.poll() is None
     with platform.warehouse.transactions.begin() as connection:
         found = connection.execute(
@@ -241,7 +202,7 @@ def test_poison_goes_to_quarantine_and_does_not_come_back(
     ]
     assert {row[1:] for row in found} == {("online", 0)}
     # What the broker retains is delivered at every start, and is no new reading.
-    assert rows(platform, "online_readings WHERE entity = 'old'") == 1
+    assert count(platform.warehouse, "online_readings", "entity = 'old'") == 1
 
 
 def test_what_nobody_has_foreseen_is_refused_and_stops_no_other(platform: Platform) -> None:
@@ -267,22 +228,21 @@ def test_what_nobody_has_foreseen_is_refused_and_stops_no_other(platform: Platfo
 
 def test_a_broker_that_goes_away_is_waited_for(
     platform: Platform,
-    broker: Callable[[], subprocess.Popen[bytes]],
+    broker: Broker,
     subscribe: Callable[[], subprocess.Popen[bytes]],
     publish: Callable[..., None],
 ) -> None:
-    process = broker()
+    broker.start()
     subscriber = subscribe()
-    until(lambda: probed(publish, platform))
-    process.terminate()
-    process.wait(20)
-    broker()
+    wait_until(lambda: probed(publish, platform))
+    broker.end()
+    broker.start()
 
     def pump_is_known() -> bool:
         # The publisher has to find the new broker as well.
         with contextlib.suppress(RuntimeError):
             publish("pump/m", "2")
-        return rows(platform, "online_readings WHERE entity = 'pump'") > 0
+        return count(platform.warehouse, "online_readings", "entity = 'pump'") > 0
 
-    until(pump_is_known)
+    wait_until(pump_is_known)
     assert subscriber.poll() is None

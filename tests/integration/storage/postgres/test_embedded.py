@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,13 +28,6 @@ print(server.data.joinpath("postmaster.pid").read_text().split()[0], flush=True)
 if sys.argv[2] == "stay":
     sys.stdin.read()
 """
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that no other test session closes to other users, as pytest does with its own."""
-    with tempfile.TemporaryDirectory(prefix="anomaly-pg-") as name:
-        yield Path(name)
 
 
 @pytest.fixture

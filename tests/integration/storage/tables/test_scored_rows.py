@@ -14,14 +14,16 @@ import pytest
 from anomaly_platform.storage.postgres.transactions import StaleInput
 from anomaly_platform.storage.tables.scored_rows import SCORED_METRICS
 from anomaly_platform.warehouse import Warehouse
-from tests.integration.scored_rows import DAY, scored
+from tests import builders
+from tests.builders.models import HOSTS, register
+from tests.builders.scored_rows import DAY, scored
 
 pytestmark = pytest.mark.integration
 
 _WRITER = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from scored_rows import DAY, scored
+from tests.builders.scored_rows import DAY, scored
 from anomaly_platform.warehouse import Warehouse
 url, _, value, watermark, how = sys.argv[1:]
 
@@ -69,9 +71,7 @@ def detections(warehouse: Warehouse) -> list[tuple[object, ...]]:
 
 
 def champion(warehouse: Warehouse, version: int) -> None:
-    from tests.integration.registry.test_bundles import register
-
-    while register(warehouse) < version:
+    while register(warehouse, "ems", series=HOSTS) < version:
         continue
     warehouse.bundles.promote("ems", "isolation_forest", version, "test")
 
@@ -83,7 +83,7 @@ def writer(url: str, value: float, watermark: int, how: str) -> subprocess.Popen
             "-c",
             _WRITER,
             url,
-            str(Path(__file__).parents[2]),
+            str(Path(builders.__file__).parents[2]),
             str(value),
             str(watermark),
             how,

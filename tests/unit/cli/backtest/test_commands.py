@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from typer.testing import CliRunner
 
 from anomaly_platform.cli.backtest.files import TIME, read_metric_file
 from anomaly_platform.cli.backtest.metrics import plan_tasks
-from anomaly_platform.cli.main import app
 from anomaly_platform.ingest.files.sources import UnreadableFile
 from anomaly_platform.ingest.layout.mapping import ColumnMapping
+from tests.builders.commands import invoke, run_command
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -55,11 +54,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: str | Path, code: int = 0) -> str:
-    result = CliRunner().invoke(app, ["backtest", "metrics", *map(str, arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result.output
+    return invoke("backtest", "metrics", *arguments, code=code)
 
 
 def test_train_and_test_give_a_row_per_test_row_and_find_the_spike(
@@ -341,7 +336,7 @@ def test_files_that_differ_in_their_endings_only_are_refused() -> None:
 
 
 def refused(*arguments: str | Path) -> str:
-    result = CliRunner().invoke(app, ["backtest", "metrics", *map(str, arguments)])
+    result = run_command("backtest", "metrics", *arguments)
     assert isinstance(result.exception, (UnreadableFile, OSError))
     return str(result.exception)
 

@@ -7,31 +7,22 @@ import gzip
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 pytest.importorskip("torch", reason="the sequence model trains with torch")
 
-from anomaly_platform.cli.main import app
 from anomaly_platform.ingest.files.sources import UnreadableFile
+from tests.builders.commands import invoke
 
 NORMAL = ("open read close\nopen write flush close\n" * 15) + "open read write flush close\n" * 10
 
 
-def backtest(folder: Path, *, train: str, code: int = 0) -> str:
+def backtest(folder: Path, *, train: str) -> str:
     (folder / "train.txt.gz").write_bytes(gzip.compress(train.encode()))
     (folder / "test.txt").write_text("open read close\nopen explode explode close\n")
-    result = CliRunner().invoke(
-        app,
-        [
-            *("backtest", "sessions", "--train", str(folder / "train.txt.gz"), "--seed", "7"),
-            *("--test", str(folder / "test.txt"), "--out", str(folder / "scores.csv")),
-        ],
-        env={"COLUMNS": "200"},
+    return invoke(
+        *("backtest", "sessions", "--train", folder / "train.txt.gz", "--seed", "7"),
+        *("--test", folder / "test.txt", "--out", folder / "scores.csv"),
     )
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result.output
 
 
 def test_a_row_per_session_and_the_same_again_with_the_same_seed(tmp_path: Path) -> None:

@@ -6,25 +6,15 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from anomaly_platform.cli.services import supervisor as module
 from anomaly_platform.cli.services.supervisor import Service, Supervisor
+from tests.builders.waiting import wait_until
 
 WAITER = "import time; time.sleep(600)"
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def alive(pid: int) -> bool:
@@ -57,14 +47,14 @@ def test_restarts_what_was_killed_and_leaves_nothing_behind(
     supervisor = Supervisor([service], {}, tmp_path / "logs", said.append)
     thread = run_in_background(supervisor)
     try:
-        assert until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text())
+        wait_until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text())
         first_child = int((tmp_path / "child").read_text())
         assert service.process is not None
         first = service.process.pid
         os.kill(first, signal.SIGKILL)
-        assert until(lambda: service.process is not None and service.process.pid != first)
-        assert until(lambda: not alive(first_child))
-        assert until(lambda: (tmp_path / "child").read_text() not in {"", str(first_child)})
+        wait_until(lambda: service.process is not None and service.process.pid != first)
+        wait_until(lambda: not alive(first_child))
+        wait_until(lambda: (tmp_path / "child").read_text() not in {"", str(first_child)})
     finally:
         supervisor._request_stop()
         thread.join(30)
@@ -80,7 +70,7 @@ def test_children_see_the_environment_and_write_to_their_log(tmp_path: Path) -> 
     )
     thread = run_in_background(supervisor)
     log = tmp_path / "logs" / "web.log"
-    assert until(lambda: log.exists() and "yes" in log.read_text())
+    wait_until(lambda: log.exists() and "yes" in log.read_text())
     supervisor._request_stop()
     thread.join(30)
     assert not thread.is_alive()
@@ -105,7 +95,7 @@ def test_what_does_not_stop_is_killed_together_and_named(
     thread = run_in_background(supervisor)
     try:
         both = [logs / "one.log", logs / "two.log"]
-        assert until(lambda: all(log.exists() and log.read_text() for log in both))
+        wait_until(lambda: all(log.exists() and log.read_text() for log in both))
         pids = [service.process.pid for service in services if service.process is not None]
     finally:
         supervisor._request_stop()
@@ -114,4 +104,4 @@ def test_what_does_not_stop_is_killed_together_and_named(
     assert not thread.is_alive()
     assert said[0].startswith("Stopping one, two, polite;")
     assert said[1].startswith("one, two did not stop in time")
-    assert all(until(lambda pid=pid: not alive(pid)) for pid in pids)
+    wait_until(lambda: not any(alive(pid) for pid in pids))

@@ -5,15 +5,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from anomaly_platform.ml.drift.distances import MINIMUM_ROWS, ReferenceDistribution, score_psi
+from tests.builders.readings import normal
 
 
 def one(reference, current, **options):
     fitted = ReferenceDistribution.fit(np.asarray(reference, dtype=float)[:, None], ["x"])
     return fitted.compare(np.asarray(current, dtype=float)[:, None], **options)[0]
-
-
-def normal(rows, mean=0.0, sigma=1.0, seed=0):
-    return np.random.default_rng(seed).normal(mean, sigma, rows)
 
 
 def test_no_drift_is_about_the_noise_that_the_sizes_explain():

@@ -11,6 +11,7 @@ from anomaly_platform.ml.drift.features import (
     watched_features,
 )
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from tests.builders.readings import normal
 
 MINUTES = 5 * 60_000_000
 A_DAY = 288
@@ -28,10 +29,6 @@ def fitted(values):
 def compared(reference, values):
     found = reference.compare({"x": np.asarray(values, dtype=float)}, ("x",))
     return tuple(float(one[0]) for one in found)
-
-
-def normal(rows, mean=0.0, sigma=1.0, seed=0):
-    return np.random.default_rng(seed).normal(mean, sigma, rows)
 
 
 def test_what_is_watched_is_what_can_drift_by_itself():

@@ -1,7 +1,7 @@
 """The fast path for single readings: the same bits as a day scored at once."""
 
 import itertools
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -21,23 +21,15 @@ from anomaly_platform.ml.series_model.noise import growth
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage
+from tests.builders.readings import START, series
 
 FEATURES = MetricFeatureSet(windows=(6, 24, 96), lags=(1, 6), frequency=timedelta(minutes=15))
-START = datetime(2026, 3, 2, tzinfo=UTC)
 START_US = int(START.timestamp()) * 1_000_000
 WEEKS = 3 * 7 * 96
 LINEAGE = Lineage(stream="iiot", version="1", code_version="0.1.0")
 
 
-def series(entity, metric, values):
-    times = [START + i * FEATURES.frequency for i in range(len(values))]
-    return pl.DataFrame(
-        {"entity": entity, "metric": metric, "event_time": times, "value": values},
-        schema_overrides={"event_time": pl.Datetime("us", "UTC"), "value": pl.Float64},
-    )
-
-
-def readings(seed, rows, kind):
+def values_of(seed, rows, kind):
     rng = np.random.default_rng(seed)
     clock = np.arange(rows)
     noise = rng.normal(0.0, 1.0, rows)
@@ -65,7 +57,7 @@ KINDS = {
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     frames = [
-        series(f"d{n}", kind, readings(n, rows, kind))
+        series(f"d{n}", kind, values_of(n, rows, kind), step=FEATURES.frequency)
         for n, (kind, rows) in enumerate(KINDS.items())
     ]
     directory = tmp_path_factory.mktemp("bundles") / "v1"
@@ -80,7 +72,7 @@ def tomorrow():
     rng = np.random.default_rng(99)
     frames = []
     for n, kind in enumerate([*KINDS, "unheard of"]):
-        values = readings(n + 50, 700, kind)
+        values = values_of(n + 50, 700, kind)
         values[120:126] += 40.0
         values[200:260] = values[200]
         values[300] = 1e308
@@ -88,8 +80,8 @@ def tomorrow():
         values[320:420] -= 25.0
         # What is accepted after half a day: a wider swing, another level, more noise.
         values[450:] = 2.0 * values[450:] + rng.normal(0.0, 4.0, 250)
-        frame = series(f"d{n}", kind, values).filter(pl.Series(rng.random(700) > 0.03))
-        frames.append(frame)
+        frame = series(f"d{n}", kind, values, step=FEATURES.frequency)
+        frames.append(frame.filter(pl.Series(rng.random(700) > 0.03)))
     return FEATURES.compute(pl.concat(frames))
 
 

@@ -1,7 +1,5 @@
 """Model inputs: relations, finite for everything, and without a memory of single readings."""
 
-from datetime import UTC, datetime, timedelta
-
 import numpy as np
 import polars as pl
 import pytest
@@ -10,9 +8,9 @@ from hypothesis import strategies as st
 
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.series_model.inputs import InputModel, input_schema
+from tests.builders.readings import series
 
 FEATURES = MetricFeatureSet(windows=(6, 24, 48), lags=(1, 6))
-START = datetime(2026, 3, 2, tzinfo=UTC)
 
 
 def clock(count):
@@ -28,16 +26,7 @@ def derive(model, columns):
 
 
 def columns_of(values, feature_set=FEATURES):
-    frame = pl.DataFrame(
-        {
-            "entity": "h",
-            "metric": "m",
-            "event_time": [START + i * timedelta(minutes=5) for i in range(len(values))],
-            "value": values,
-        },
-        schema_overrides={"value": pl.Float64},
-    )
-    features = feature_set.compute(frame)
+    features = feature_set.compute(series("h", "m", values))
     return {name: features[name].cast(pl.Float64).to_numpy() for name in feature_set.names}
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import numpy as np
-import polars as pl
 import pytest
 
 from anomaly_platform.ml.features.metrics.batch import microseconds
@@ -13,24 +10,15 @@ from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.kernels import Ints
 from anomaly_platform.ml.series_model.inputs import Columns, Floats
 from anomaly_platform.ml.series_model.level_shift import PositionModel
+from tests.builders.readings import series
 
-START = datetime(2026, 1, 5, tzinfo=UTC)
 #: Longer than the training part, so that position is used.
 LONG = MetricFeatureSet(windows=(12, 48, 1000))
 ROWS = 400
 
 
 def columns_of(values: Floats, feature_set: MetricFeatureSet) -> tuple[Ints, Columns]:
-    frame = pl.DataFrame(
-        {
-            "entity": "e",
-            "metric": "m",
-            "event_time": [START + i * timedelta(minutes=5) for i in range(values.size)],
-            "value": values,
-        },
-        schema_overrides={"event_time": pl.Datetime("us", "UTC")},
-    )
-    features = feature_set.compute(frame)
+    features = feature_set.compute(series("e", "m", values))
     return microseconds(features["event_time"]), {
         name: features[name].to_numpy().astype(np.float64) for name in feature_set.names
     }

@@ -1,7 +1,5 @@
 """A bundle made from another: what was asked for is new, all else is the same to the bit."""
 
-from datetime import UTC, datetime, timedelta
-
 import numpy as np
 import polars as pl
 import pytest
@@ -14,10 +12,10 @@ from anomaly_platform.ml.training.extending import extend_fleet, retrained_serie
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage
+from tests.builders.readings import series
 
 FEATURES = MetricFeatureSet(windows=(6, 24, 48), lags=(1, 6))
 POLICY = FleetPolicy(trees=20, evaluate=False)
-START = datetime(2026, 3, 2, tzinfo=UTC)
 SERIES = ["raw_score", "p_value", "score", "is_anomaly", "status"]
 ENTITY = ["entity_score", "entity_is_anomaly"]
 
@@ -26,18 +24,9 @@ def lineage(version, parent=None):
     return Lineage(stream="ems", version=str(version), code_version="0.1.0", parent=parent)
 
 
-def series(entity, metric, level, rows=600, seed=0):
+def level(entity, metric, mean, rows=600, seed=0):
     rng = np.random.default_rng([seed, len(entity), len(metric)])
-    times = [START + i * timedelta(minutes=5) for i in range(rows)]
-    return pl.DataFrame(
-        {
-            "entity": entity,
-            "metric": metric,
-            "event_time": times,
-            "value": rng.normal(level, 2.0, rows),
-        },
-        schema_overrides={"event_time": pl.Datetime("us", "UTC")},
-    )
+    return series(entity, metric, rng.normal(mean, 2.0, rows))
 
 
 def features(*parts):
@@ -45,14 +34,14 @@ def features(*parts):
 
 
 BEFORE = {
-    "a": features(series("a", "cpu", 50), series("a", "mem", 20), series("a", "net", 5, seed=9)),
-    "b": features(series("b", "cpu", 50, seed=1), series("b", "mem", 20, seed=1)),
-    "c": features(series("c", "cpu", 50, 160, seed=2), series("c", "mem", 9, 40)),
+    "a": features(level("a", "cpu", 50), level("a", "mem", 20), level("a", "net", 5, seed=9)),
+    "b": features(level("b", "cpu", 50, seed=1), level("b", "mem", 20, seed=1)),
+    "c": features(level("c", "cpu", 50, 160, seed=2), level("c", "mem", 9, 40)),
 }
 AFTER = {
-    "a": features(series("a", "cpu", 80), series("a", "mem", 20), series("a", "net", 5, seed=9)),
-    "c": features(series("c", "cpu", 70, 160, seed=2), series("c", "mem", 9, 140)),
-    "d": features(series("d", "cpu", 10, 300)),
+    "a": features(level("a", "cpu", 80), level("a", "mem", 20), level("a", "net", 5, seed=9)),
+    "c": features(level("c", "cpu", 70, 160, seed=2), level("c", "mem", 9, 140)),
+    "d": features(level("d", "cpu", 10, 300)),
 }
 
 

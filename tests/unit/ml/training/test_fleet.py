@@ -1,7 +1,7 @@
 """Fleets: every series gets its row, none stops another, and the bundle scores as trained."""
 
 import warnings
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,7 @@ from anomaly_platform.ml.training import fleet as fleet_module
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage
+from tests.builders.readings import START, series
 
 #: Columns that scoring adds, in order.
 SCORE_SCHEMA = {
@@ -32,16 +33,7 @@ SCORE_SCHEMA = {
 }
 
 FEATURES = MetricFeatureSet(windows=(6, 24, 48), lags=(1, 6))
-START = datetime(2026, 3, 2, tzinfo=UTC)
 LINEAGE = Lineage(stream="ems", version="v1", code_version="0.1.0")
-
-
-def series(entity, metric, values):
-    times = [START + i * timedelta(minutes=5) for i in range(len(values))]
-    return pl.DataFrame(
-        {"entity": entity, "metric": metric, "event_time": times, "value": values},
-        schema_overrides={"event_time": pl.Datetime("us", "UTC"), "value": pl.Float64},
-    )
 
 
 def noise(seed, rows=800):

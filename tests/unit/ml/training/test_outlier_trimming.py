@@ -1,9 +1,6 @@
 """Calibration rows that look like unreported incidents."""
 
-from datetime import UTC, datetime, timedelta
-
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +10,7 @@ from anomaly_platform.ml.features.metrics.batch import microseconds
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.training.fit import FleetPolicy, cross_p_values, fit_series
 from anomaly_platform.ml.training.outlier_trimming import EXPECTED, NEIGHBOURS, suspects
+from tests.builders.readings import series
 
 ROWS = 1600
 INCIDENTS = (200, 700, 1450)
@@ -93,13 +91,8 @@ def test_a_series_is_calibrated_without_them_and_testifies_with_all_rows() -> No
     values = np.random.default_rng(2).normal(50.0, 2.0, rows)
     for start in (5000, 5400, 5800):
         values[start : start + 6] += 30.0
-    times = [datetime(2026, 3, 2, tzinfo=UTC) + i * timedelta(minutes=5) for i in range(rows)]
     features = MetricFeatureSet(windows=(6, 24, 48), lags=(1, 6))
-    frame = features.compute(
-        pl.DataFrame({"entity": "a", "metric": "m", "event_time": times, "value": values}).cast(
-            {"event_time": pl.Datetime("us", "UTC")}
-        )
-    )
+    frame = features.compute(series("a", "m", values))
     columns = {name: frame[name].to_numpy() for name in features.names}
     fitted = fit_series(
         ("a", "m"),

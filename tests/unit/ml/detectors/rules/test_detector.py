@@ -22,18 +22,9 @@ from anomaly_platform.ml.detectors.rules.routes import RouteStatistics
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 from anomaly_platform.ml.features.scans.online import ScanState, with_history
 from anomaly_platform.ml.features.scans.reference import ScanReference
+from tests.builders.scans import EPC, SCHEMA, Scan, scans_of
 
 START = datetime(2025, 3, 3, tzinfo=UTC)
-EPC = "001.8804823.0000003.000001.20241201.000000001"
-SCHEMA = {
-    "entity": pl.String,
-    "event_id": pl.String,
-    "event_time": pl.Datetime("us", "UTC"),
-    "location_id": pl.String,
-    "business_step": pl.String,
-    "event_type": pl.String,
-}
-Scan = tuple[float, str | None, str | None] | tuple[float, str | None, str | None, str | None]
 
 TYPES = {"F": "Factory", "M": "WMS", "H": "HUB", "W": "Wholesaler", "R": "Retailer"}
 HIERARCHY = {"F": 0, "M": 1, "H": 1, "W": 2, "R": 3}
@@ -98,17 +89,7 @@ JOURNEY: list[Scan] = [
 
 
 def scans(rows: list[Scan], epc: str = EPC) -> pl.DataFrame:
-    return pl.DataFrame(
-        [
-            (
-                *(epc, f"e{i:04d}", START + timedelta(hours=row[0]), row[1]),
-                *(row[3] if len(row) > 3 else None, row[2]),
-            )
-            for i, row in enumerate(sorted(rows, key=lambda row: row[0]))
-        ],
-        schema=SCHEMA,
-        orient="row",
-    )
+    return scans_of(*sorted(rows, key=lambda row: row[0]), epc=epc, start=START)
 
 
 def fired(rows: list[Scan], model: RulesModel = MODEL) -> dict[int, set[str]]:

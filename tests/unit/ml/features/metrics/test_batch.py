@@ -1,28 +1,20 @@
 """Features over frames: against plain NumPy, at the edges, and over days."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
 
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from tests.builders.readings import START, series
 
-START = datetime(2026, 3, 2, tzinfo=UTC)
 SMALL = MetricFeatureSet(windows=(3, 7), lags=(1, 4), frequency=timedelta(minutes=5))
-
-
-def long_frame(values, entity="host", metric="cpu", times=None):
-    times = times or [START + i * timedelta(minutes=5) for i in range(len(values))]
-    return pl.DataFrame(
-        {"entity": entity, "metric": metric, "event_time": times, "value": values},
-        schema_overrides={"event_time": pl.Datetime("us", "UTC"), "value": pl.Float64},
-    )
 
 
 def test_windows_agree_with_numpy_and_leave_the_row_itself_out():
     values = np.random.default_rng(1).normal(100.0, 3.0, 60)
-    features = SMALL.compute(long_frame(values))
+    features = SMALL.compute(series("host", "cpu", values))
     for i in range(8, 60):
         row = features.row(i, named=True)
         for w in SMALL.windows:
@@ -46,7 +38,7 @@ def test_windows_agree_with_numpy_and_leave_the_row_itself_out():
 @pytest.mark.parametrize("size", [*range(1, 14), 288])
 def test_mad_of_every_window_size(size):
     values = np.random.default_rng(size).integers(0, 9, size + 1).astype(float)
-    features = MetricFeatureSet(windows=(size,), lags=(1,)).compute(long_frame(values))
+    features = MetricFeatureSet(windows=(size,), lags=(1,)).compute(series("host", "cpu", values))
     window = values[:size]
     expected = np.median(np.abs(window - np.median(window)))
     assert features[f"mad_{size}"][-1] == expected
@@ -54,7 +46,7 @@ def test_mad_of_every_window_size(size):
 
 def test_gaps_and_empty_rows_count_as_missing_and_enter_no_statistic():
     times = [START + m * timedelta(minutes=1) for m in (0, 5, 10, 30, 35)]
-    features = SMALL.compute(long_frame([1.0, None, 3.0, 5.0, None], times=times))
+    features = SMALL.compute(series("host", "cpu", [1.0, None, 3.0, 5.0, None], times=times))
     assert features["missing_3"].to_list() == [0, 0, 1, 4, 4]
     assert features["count_7"].to_list() == [0, 1, 1, 2, 3]
     assert features["mean_3"].to_list() == [1.0, 1.0, 1.0, 2.0, 4.0]
@@ -65,20 +57,20 @@ def test_gaps_and_empty_rows_count_as_missing_and_enter_no_statistic():
 
 def test_windows_never_reach_beyond_the_lookback():
     times = [START, START + timedelta(days=1), START + timedelta(days=1, minutes=5)]
-    features = SMALL.compute(long_frame([7.0, 1.0, 2.0], times=times))
+    features = SMALL.compute(series("host", "cpu", [7.0, 1.0, 2.0], times=times))
     assert features["mean_7"].to_list() == [7.0, 1.0, 1.0]
     assert features["count_7"].to_list() == [0, 0, 1]
 
 
 def test_features_of_readings_are_finite_even_for_extreme_values():
     values = [1e308, -1e308, 1e308, 0.0, -0.0, 5e-324, 1e-300, -1e308, 1.0, 2.0]
-    features = SMALL.compute(long_frame(values))
+    features = SMALL.compute(series("host", "cpu", values))
     for name in SMALL.names:
         assert features[name].is_finite().all(), name
 
 
 def test_a_constant_history_has_no_spread_at_all():
-    features = SMALL.compute(long_frame([0.1] * 9 + [0.2]))
+    features = SMALL.compute(series("host", "cpu", [0.1] * 9 + [0.2]))
     last = features.row(-1, named=True)
     assert last["std_7"] == 0.0
     assert last["mean_7"] == 0.1
@@ -86,7 +78,7 @@ def test_a_constant_history_has_no_spread_at_all():
 
 
 def test_unsorted_pandas_frames_with_other_columns_are_taken():
-    frame = pl.concat([long_frame([1.0, 2.0, 3.0], entity=e) for e in ("b", "a")])
+    frame = pl.concat([series(e, "cpu", [1.0, 2.0, 3.0]) for e in ("b", "a")])
     frame = frame.with_columns(label=pl.lit(value=True))
     shuffled = frame.sample(fraction=1.0, shuffle=True, seed=1)
     expected = SMALL.compute(frame.sort("entity", "event_time"))
@@ -97,18 +89,18 @@ def test_unsorted_pandas_frames_with_other_columns_are_taken():
 
 
 def test_a_frame_sorted_by_bucket_keeps_its_order():
-    frame = pl.concat([long_frame([1.0, 2.0], entity=e) for e in ("b", "a")])
+    frame = pl.concat([series(e, "cpu", [1.0, 2.0]) for e in ("b", "a")])
     assert SMALL.compute(frame)["entity"].to_list() == ["b", "b", "a", "a"]
 
 
 def test_series_do_not_see_each_other():
-    frame = pl.concat([long_frame([1.0, 2.0, 3.0]), long_frame([50.0, 60.0], metric="mem")])
+    frame = pl.concat([series("host", "cpu", [1.0, 2.0, 3.0]), series("host", "mem", [50.0, 60.0])])
     features = SMALL.compute(frame)
     assert features["mean_7"].to_list() == [1.0, 1.0, 1.5, 50.0, 50.0]
 
 
 def test_since_returns_only_later_rows():
-    frame = long_frame(np.arange(20.0))
+    frame = series("host", "cpu", np.arange(20.0))
     since = START + timedelta(minutes=50)
     expected = SMALL.compute(frame).filter(pl.col("event_time") >= since)
     assert SMALL.compute(frame, since=since).equals(expected)
@@ -117,7 +109,7 @@ def test_since_returns_only_later_rows():
 
 
 def test_an_empty_frame_has_the_columns():
-    features = SMALL.compute(long_frame([]))
+    features = SMALL.compute(series("host", "cpu", []))
     assert features.height == 0
     assert set(SMALL.names) <= set(features.columns)
 
@@ -133,4 +125,4 @@ def test_an_empty_frame_has_the_columns():
 )
 def test_wrong_frames_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        SMALL.compute(change(long_frame([1.0, 2.0])))
+        SMALL.compute(change(series("host", "cpu", [1.0, 2.0])))

@@ -1,6 +1,6 @@
 """The promise of the feature layer: however the readings come, the features have the same bits."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.series_buffers import step
 from anomaly_platform.ml.features.metrics.series_state import SeriesState
+from tests.builders.readings import START, series
 
-START = datetime(2026, 3, 2, 20, tzinfo=UTC)
 SETS = [
     MetricFeatureSet(windows=(3, 8, 20), lags=(1, 4), frequency=timedelta(minutes=30)),
     MetricFeatureSet(windows=(5,), lags=(2, 9), frequency=timedelta(hours=5)),
@@ -31,10 +31,7 @@ readings = st.lists(st.tuples(steps, values), min_size=1, max_size=60)
 
 def as_frame(rows):
     times = START + np.cumsum([gap for gap, _ in rows]) * timedelta(minutes=1)
-    return pl.DataFrame(
-        {"entity": "h", "metric": "m", "event_time": list(times), "value": [v for _, v in rows]},
-        schema_overrides={"event_time": pl.Datetime("us", "UTC"), "value": pl.Float64},
-    )
+    return series("h", "m", [value for _, value in rows], times=list(times))
 
 
 def bits(feature_set, features):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
@@ -15,36 +15,15 @@ from polars.testing import assert_frame_equal
 
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 from anomaly_platform.ml.features.scans.online import ScanState, extend, step
+from tests.builders.scans import EPC, SCHEMA, START, scans_of
 
 FEATURES = ScanFeatureSet()
-START = datetime(2025, 3, 1, tzinfo=UTC)
-EPC = "001.8804823.0000003.000001.20241201.000000001"
 OTHER = "001.8804823.0000003.000001.20241201.000000002"
-SCHEMA = {
-    "entity": pl.String,
-    "event_id": pl.String,
-    "event_time": pl.Datetime("us", "UTC"),
-    "location_id": pl.String,
-    "business_step": pl.String,
-    "event_type": pl.String,
-}
-
-
-def scans(*rows: tuple[float, str | None, str | None], epc: str = EPC) -> pl.DataFrame:
-    """Scans of one EPC: hours since the start, place, event type."""
-    return pl.DataFrame(
-        [
-            (epc, f"e{i:04d}", START + timedelta(hours=hours), place, None, event)
-            for i, (hours, place, event) in enumerate(rows)
-        ],
-        schema=SCHEMA,
-        orient="row",
-    )
 
 
 def test_a_journey() -> None:
     features = FEATURES.compute(
-        scans((9, "F1", "Aggregation"), (14.5, "W1", "WMS_Inbound"), (40, "W1", "WMS_Outbound"))
+        scans_of((9, "F1", "Aggregation"), (14.5, "W1", "WMS_Inbound"), (40, "W1", "WMS_Outbound"))
     )
     assert features["sequence_length"].to_list() == [1, 2, 3]
     assert features["current_position"].to_list() == [1, 2, 3]
@@ -62,7 +41,7 @@ def test_a_journey() -> None:
 
 
 def test_the_time_zone_moves_the_hours_of_the_day() -> None:
-    features = ScanFeatureSet(time_zone="Asia/Seoul").compute(scans((20, "F1", "Aggregation")))
+    features = ScanFeatureSet(time_zone="Asia/Seoul").compute(scans_of((20, "F1", "Aggregation")))
     assert features.select("hour", "day_of_week").row(0) == (5, 6)
 
 
@@ -84,13 +63,13 @@ def test_a_missing_place_is_inferred_from_the_sequence(
     before: list[tuple[str | None, str]], missing: str | None, place: str | None
 ) -> None:
     rows = [(float(i), *scan) for i, scan in enumerate([*before, (None, missing)])]
-    last = FEATURES.compute(scans(*rows)).row(-1, named=True)
+    last = FEATURES.compute(scans_of(*rows)).row(-1, named=True)
     assert last["place"] == place
     assert last["location_interpolated"] == (place is not None)
 
 
 def test_a_missing_event_type_is_unknown_and_flagged() -> None:
-    features = FEATURES.compute(scans((0, "A", None), (1, "A", "WMS_Outbound")))
+    features = FEATURES.compute(scans_of((0, "A", None), (1, "A", "WMS_Outbound")))
     assert features["event"].to_list() == ["Unknown", "WMS_Outbound"]
     assert features["event_type_missing"].to_list() == [True, False]
     assert features["previous_event_type"].to_list() == [None, "Unknown"]
@@ -111,22 +90,23 @@ def test_a_missing_event_type_is_unknown_and_flagged() -> None:
 def test_a_malformed_code_is_flagged_and_processed(
     epc: str, malformed: bool, made: date | None
 ) -> None:
-    features = FEATURES.compute(scans((0, "A", "WMS_Inbound"), (2, "A", "WMS_Outbound"), epc=epc))
+    rows = (0, "A", "WMS_Inbound"), (2, "A", "WMS_Outbound")
+    features = FEATURES.compute(scans_of(*rows, epc=epc))
     assert features["epc_malformed"].to_list() == [malformed] * 2
     assert features["epc_manufacture_date"].to_list() == [made] * 2
     assert features["time_since_last_scan"].to_list() == [720.0, 2.0]
 
 
 def test_history_ends_after_720_hours_and_63_scans() -> None:
-    features = FEATURES.compute(scans((0, "A", "Inbound"), (720, "B", "Inbound")))
+    features = FEATURES.compute(scans_of((0, "A", "Inbound"), (720, "B", "Inbound")))
     assert features["sequence_length"].to_list() == [1, 1]
     assert features["previous_location"].to_list() == [None, None]
-    many = FEATURES.compute(scans(*[(i / 60, "A", "Inbound") for i in range(200)]))
+    many = FEATURES.compute(scans_of(*[(i / 60, "A", "Inbound") for i in range(200)]))
     assert many["sequence_length"].to_list() == [min(i, 64) for i in range(1, 201)]
 
 
 def test_other_columns_are_kept_and_an_empty_frame_is_fine() -> None:
-    frame = scans((0, "A", "Inbound")).with_columns(extra=pl.lit(7))
+    frame = scans_of((0, "A", "Inbound")).with_columns(extra=pl.lit(7))
     assert FEATURES.compute(frame)["extra"].to_list() == [7]
     empty = FEATURES.compute(frame.clear())
     assert empty.is_empty()
@@ -134,7 +114,7 @@ def test_other_columns_are_kept_and_an_empty_frame_is_fine() -> None:
 
 
 def test_pandas_comes_in_too() -> None:
-    frame = scans((0, "A", "Inbound"), (1, "A", "Outbound"))
+    frame = scans_of((0, "A", "Inbound"), (1, "A", "Outbound"))
     assert_frame_equal(FEATURES.compute(frame.to_pandas()), FEATURES.compute(frame))
 
 
@@ -148,9 +128,9 @@ def test_pandas_comes_in_too() -> None:
 )
 def test_frames_that_are_not_canonical_are_refused(change: pl.Expr, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        FEATURES.compute(scans((0, "A", "Inbound")).with_columns(change))
+        FEATURES.compute(scans_of((0, "A", "Inbound")).with_columns(change))
     with pytest.raises(ValueError, match="needs the column"):
-        FEATURES.compute(scans((0, "A", "Inbound")).drop("event_type"))
+        FEATURES.compute(scans_of((0, "A", "Inbound")).drop("event_type"))
 
 
 def test_the_definition_is_a_cheap_import_and_round_trips() -> None:

@@ -1,0 +1,42 @@
+"""The command ``anomaly``, run in the test's own process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from anomaly_platform.cli.main import app
+from anomaly_platform.settings import Settings
+
+#: Wide enough that no table breaks a line.
+_COLUMNS = "250"
+
+
+def point_commands_at(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands find the home and the database of these settings."""
+    assert settings.database_url is not None
+    monkeypatch.setenv("ANOMALY_HOME", str(settings.home))
+    monkeypatch.setenv("ANOMALY_DATABASE_URL", settings.database_url.get_secret_value())
+
+
+def run_command(*arguments: str | Path) -> Result:
+    """Run a command, whatever comes of it."""
+    return CliRunner().invoke(app, [str(one) for one in arguments], env={"COLUMNS": _COLUMNS})
+
+
+def invoke(*arguments: str | Path, code: int = 0) -> str:
+    """Run a command; return what it says, raise what it raises.
+
+    Raises
+    ------
+    AssertionError
+        When its exit code is another than `code`.
+    """
+    result = run_command(*arguments)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.output
