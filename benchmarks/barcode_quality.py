@@ -1,8 +1,8 @@
 """Measure barcode detection on simulated months that training never saw.
 
-One command, everything written to ``docs/barcode_quality.md``::
+One command, everything written to ``docs/measured/barcode_quality.md``::
 
-    python benchmarks/barcode_quality.py [--events 300000] [--out docs/barcode_quality.md]
+    python benchmarks/barcode_quality.py [--events 300000] [--out docs/measured/barcode_quality.md]
 
 Training and test share the network (places, routes, habits) and nothing else: other seeds, other
 months. Labels are read when everything is scored, and by nothing before.
@@ -70,7 +70,7 @@ def main() -> None:
     """Run everything and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--events", type=int, default=300_000, help="scans per month")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "barcode_quality.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/measured/barcode_quality.md")
     chosen = parser.parse_args()
 
     train = training_data(chosen.events)

@@ -1,7 +1,8 @@
 """Series that change for good: which changes are followed, and what is found after them.
 
-A chapter of ``docs/simulated.md`` (`simulated.py`): single series with a daily course, learned from
-before a change and judged after it, with the settings that `anomaly backtest` has by default.
+A chapter of ``docs/measured/simulated.md`` (`simulated.py`): single series with a daily course,
+learned from before a change and judged after it, with the settings that `anomaly backtest` has by
+default.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Measure the platform on public labelled data against what people would use instead.
 
-One command, one run, everything written to ``docs/quality.md``::
+One command, one run, everything written to ``docs/measured/quality.md``::
 
-    python benchmarks/quality.py [--data ../shared/data] [--out docs/quality.md] [corpus …]
+    python benchmarks/quality.py [--data ../shared/data] [--out docs/measured/quality.md] [corpus …]
 
 Needs the optional dependencies ``bench``. Nothing here looks at labels before scores and decisions
 are final; no parameter of any method differs between files.
@@ -203,7 +203,8 @@ Made by `python benchmarks/quality.py` (part of `make bench`) in one run: the pl
 with its default settings, against PyOD's IForest, PCA reconstruction (keeping 90 % of the
 variance, and 95 % beside it) and a robust z-score. All learn from the same rows, all are judged on
 the same rows. The labels are read after the scores are final. Design choices were made on simulated
-data; these files had a say in three of them, and in which change was kept (`detection.md`).
+data; these files had a say in three of them, and in which change was kept
+([detection.md](../explanation/detection.md)).
 
 **VUS-PR** is the measure to look at first: precision and recall over all thresholds, forgiving
 detections a few rows beside an anomaly, with buffers of up to 100 rows. Two editions of it are in
@@ -251,7 +252,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpora", nargs="*", help=f"of {', '.join(CORPORA)}; all by default")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "quality.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/measured/quality.md")
     options = parser.parse_args(None if arguments is None else list(arguments))
     chosen = options.corpora or list(CORPORA)
     if unknown := set(chosen) - set(CORPORA):

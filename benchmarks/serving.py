@@ -3,8 +3,8 @@
     python benchmarks/serving.py [--workers N] [--quick]
 
 Trains devices and a small supply network in a temporary folder, serves them with `anomaly api`,
-puts load on it from the same machine, and writes docs/speed_serving.md. Takes a few minutes;
---quick takes shorter loads and writes nothing.
+puts load on it from the same machine, and writes docs/measured/speed_serving.md. Takes a few
+minutes; --quick takes shorter loads and writes nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import serving_predict
 from serving_home import echo, prepared, service
 from speed_table import machine, table
 
-PAGE = Path(__file__).parents[1] / "docs" / "speed_serving.md"
+PAGE = Path(__file__).parents[1] / "docs/measured/speed_serving.md"
 CLIENTS = (1, 4)
 PREDICT_SHARE, PREDICT_P99_MS, INGEST_SHARE, ONE_CODE_S, THOUSAND_S = 0.5, 10.0, 0.4, 0.02, 0.3
 

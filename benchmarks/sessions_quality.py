@@ -1,6 +1,6 @@
 """Measure `anomaly backtest sessions` on the HDFS log sessions, beside 4-gram baselines.
 
-One command, everything written to ``docs/sessions_quality.md``::
+One command, everything written to ``docs/measured/sessions_quality.md``::
 
     python benchmarks/sessions_quality.py --data ../shared/data/hdfs [--out docs/…]
 
@@ -131,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the sessions")
     parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "sessions_quality.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/measured/sessions_quality.md")
     chosen = parser.parse_args()
     chosen.out.write_text("\n".join(report(chosen.data, chosen.seed)))
     print(f"{chosen.out} written")

@@ -1,14 +1,14 @@
 """Measure the metric streams on simulated telemetry, where every anomaly is known.
 
-One command, everything written to ``docs/simulated.md``::
+One command, everything written to ``docs/measured/simulated.md``::
 
-    python benchmarks/simulated.py [--devices 16] [--out docs/simulated.md]
+    python benchmarks/simulated.py [--devices 16] [--out docs/measured/simulated.md]
 
 Months: a stream is trained on 28 days under one seed and judged on 28 days under another, on the
 same devices, thirty days later. Streams: single series in streaming order, by NAB's rules.
 Changes: series that become another for good, and whether that is followed (`changes`). Design
-choices were made on these data (``docs/detection.md``), so they show what was aimed at; the
-figures on foreign data are those of ``benchmarks/quality.py``.
+choices were made on these data (``docs/explanation/detection.md``), so they show what was aimed at;
+the figures on foreign data are those of ``benchmarks/quality.py``.
 """
 
 from __future__ import annotations
@@ -205,13 +205,13 @@ def main() -> None:
     """Measure and write the document."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--devices", type=int, default=16)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "simulated.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/measured/simulated.md")
     options = parser.parse_args()
     head = (
         "# Detection quality on simulated data\n\n"
         "Made by `python benchmarks/simulated.py` in one run. Design choices were made on data of "
-        "this kind (`detection.md`): the figures show what was aimed at. Those on foreign data "
-        "are in `quality.md`.\n"
+        "this kind ([detection.md](../explanation/detection.md)): the figures show what was aimed "
+        "at. Those on foreign data are in [quality.md](quality.md).\n"
     )
     text = "\n".join([head, months_section(options.devices), streams_section(), changes_section()])
     options.out.write_text(text)

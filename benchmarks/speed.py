@@ -1,6 +1,6 @@
 """How fast the platform is, against what people would use instead: one run, one table.
 
-    python benchmarks/speed.py [--quick] [--out docs/speed.md]
+    python benchmarks/speed.py [--quick] [--out docs/measured/speed.md]
 
 Everything is a ratio to a named peer that ran on the same machine minutes apart, by the median of
 several repetitions, or a peak of memory against that of a tenth of the rows. Nothing fails because
@@ -46,7 +46,7 @@ def main() -> None:
     """Measure everything and write the document."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a thirtieth of everything")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "speed.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/measured/speed.md")
     options = parser.parse_args()
     scale = QUICK if options.quick else Scale()
     began = moment()

@@ -1,7 +1,7 @@
 """Measure how fast the sequence model trains, beside a plain PyTorch loop.
 
 One command, one run, one process, the same model, data, loss, optimiser and threads, everything
-written to ``docs/speed_sequence.md``::
+written to ``docs/measured/speed_sequence.md``::
 
     python benchmarks/speed_sequence.py [--events 60000] [--threads 1] [--device auto] [--out F]
 
@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=60_000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "speed_sequence.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/measured/speed_sequence.md")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     device = chosen.device

@@ -2,7 +2,7 @@
 
     python benchmarks/upkeep.py [--series 10000] [--drifted 200]
 
-writes the figures into docs/retraining.md.
+writes the figures into docs/explanation/retraining.md.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ DAY = date(2026, 1, 8)
 METRICS = 5
 NAMES = watched_features(MetricFeatureSet())
 _ENTITIES_A_CHUNK = 200
-_PAGE = Path(__file__).parents[1] / "docs" / "retraining.md"
+_PAGE = Path(__file__).parents[1] / "docs/explanation/retraining.md"
 _PART = re.compile(r"(<!-- upkeep -->\n).*?(<!-- /upkeep -->)", re.S)
 
 

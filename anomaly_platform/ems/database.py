@@ -1,7 +1,7 @@
 """The EMS's own PostgreSQL, for those who may read and write it directly.
 
 Belongs here: statements over its tables ``assets``, ``metrics``, ``events`` and ``alerts``, whose
-columns are named as in its HTTP interface (docs/ems.md).
+columns are named as in its HTTP interface (docs/how-to/ems.md).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class NotificationSettings(BaseSettings):
     )
     alert_routes: str = Field(
         default="",
-        description="Which channel gets what, where it differs from docs/alerts.md: "
+        description="Which channel gets what, where it differs from docs/how-to/alerts.md: "
         "channel=severity or channel=severity:kind,kind, joined by semicolons, such as "
         "email=critical; github=warning:run_failed,model_disabled.",
     )

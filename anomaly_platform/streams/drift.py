@@ -25,7 +25,7 @@ USUAL_FACTOR = 1.5
 SEVERE_FACTOR = 3.0
 #: How many times the noise of sampling a PSI has to be to mean anything.
 NOISE_FACTOR = 2.0
-#: PSI of the p-values from which scores have drifted (measured in docs/retraining.md).
+#: PSI of the p-values from which scores have drifted (measured in docs/explanation/retraining.md).
 DRIFTED_SCORE_PSI = 2.0
 #: From here on nearly every reading of the day is among the least usual ones.
 SEVERE_SCORE_PSI = 4.0

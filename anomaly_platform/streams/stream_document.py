@@ -2,8 +2,8 @@
 
 What belongs here: keys, defaults and limits; a field's description is what an error tells people to
 write. How YAML is read is in ``yaml_lines``, how errors are worded in ``stream_problems``, where
-files are found in ``user_defined``. ``docs/streams.md`` shows every key of this module, and a test
-holds the two equal.
+files are found in ``user_defined``. ``docs/reference/streams.md`` shows every key of this module,
+and a test holds the two equal.
 """
 
 from __future__ import annotations

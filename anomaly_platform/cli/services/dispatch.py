@@ -32,7 +32,7 @@ def run_dispatcher(settings: Settings, console: Console, *, once: bool = False) 
 async def _dispatch(settings: Settings, url: str, console: Console, *, once: bool) -> None:
     async with open_dispatcher(settings, url) as dispatcher:
         names = ", ".join(channel.name for channel in dispatcher.channels)
-        console.print(f"Channels: {names or 'none; see docs/alerts.md'}", soft_wrap=True)
+        console.print(f"Channels: {names or 'none; see docs/how-to/alerts.md'}", soft_wrap=True)
         if once:
             await _deliver_once(dispatcher, console)
             return
