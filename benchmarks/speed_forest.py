@@ -30,6 +30,7 @@ from anomaly_platform.ml.detectors.isolation_forest import (
 from anomaly_platform.ml.features.metrics.series_buffers import step
 from anomaly_platform.ml.features.metrics.series_state import SeriesState
 from anomaly_platform.ml.scoring.batch import FleetScorer
+from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage
@@ -92,22 +93,19 @@ def forest_lines(rng: np.random.Generator) -> tuple[list[Line], float]:
 
 def reading_line(rng: np.random.Generator) -> Line:
     """Return the line of one reading from value to score: features, model, calibration."""
-    frame = next(fleet_frames(1, 2_000))
+    frame, key = next(fleet_frames(1, 2_000)), ("host-00000", "metric-0")
     with tempfile.TemporaryDirectory() as folder:
-        scorer = FleetScorer(_train([frame], Path(folder) / "v1"))
-        model = scorer.model("host-00000", "metric-0")
-        if model is None:
-            raise RuntimeError("the series was not trained")
+        scorer = OnlineScorer(FleetScorer(_train([frame], Path(folder) / "v1")))
+        scorer.warm([key])
     history = frame.tail(EMS.features.capacity)
     now = history["event_time"].dt.epoch("us").to_numpy()
     state = SeriesState.of(EMS.features, now, history["value"].to_numpy())
     when = frame["event_time"][-1] + EMS.features.frequency
-    at = np.array([now[-1] + 300_000_000])
+    at = int(now[-1]) + 300_000_000
 
     def one() -> None:
         features, _ = step(EMS.features, state, when, 50.0)
-        columns = dict(zip(EMS.features.names, features[:, None], strict=True))
-        model.calibration.p_value(model.raw_score(at, columns, EMS.features))
+        scorer.judge_one(key, at, features[:, None], 0.7)
 
     estimator = SklearnForest(random_state=0).fit(rng.normal(size=(1_600, 6)))
     row = rng.normal(size=(1, 6))

@@ -74,21 +74,23 @@ def _one_by_one(
 ) -> npt.NDArray[np.float64]:
     """Return (readings, features) as the online path computes them after `history`."""
     from anomaly_platform.ml.features.metrics.batch import microseconds
-    from anomaly_platform.ml.features.metrics.series_buffers import step
+    from anomaly_platform.ml.features.metrics.series_buffers import features_in_turn
     from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
-    past = history.sort("event_time")
+    past, values = history.sort("event_time"), pl.col("value").fill_null(np.nan)
     state = SeriesState.of(
         feature_set,
         microseconds(past["event_time"]),
-        past["value"].fill_null(np.nan).to_numpy(),
+        past.select(values).to_series().to_numpy(),
     )
-    rows = []
+    features = features_in_turn(
+        feature_set,
+        state,
+        microseconds(readings["event_time"]).tolist(),
+        readings.select(values).to_series().to_list(),
+    ).T
     narrow = [of["dtype"] == "f32" for of in feature_set.schema().values()]
-    for when, value in readings.select("event_time", "value").iter_rows():
-        features, state = step(feature_set, state, when, value)
-        rows.append(np.where(narrow, features.astype(np.float32), features))
-    return np.array(rows, dtype=np.float64).reshape(len(rows), len(feature_set.names))
+    return np.where(narrow, features.astype(np.float32), features)
 
 
 def _look_back(kind: StreamKind[MetricStream], day: Partition, bucket: int) -> pl.DataFrame:

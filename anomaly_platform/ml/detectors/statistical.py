@@ -18,25 +18,22 @@ standard deviations stands in for them. Where all of the history is one value, t
 scores 0 and any other 1,000.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from anomaly_platform.ml.detectors.base import FloatArray
-from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 
 MIN_COUNT = 30
 """Readings that the trailing window must hold before anything is said."""
 
-EXTREME = 1000.0
-"""The largest score: what a change of a constant gets."""
-
 P_FLOOR = 1e-12
 
-_MAD_TO_SIGMA = 1.4826
-_QUARTILE = 0.6745
-_IQR_TO_SIGMA = 1.349
+TAIL_FLOOR = 0.5
+"""Smallest scale of a calibrated tail, in standard deviations."""
+
+HISTORY = ("mean", "std", "q25", "q75", "median", "mad", "count")
+"""What a value is compared with, in the order of `WindowStatistics`."""
 
 
 @dataclass(frozen=True)
@@ -98,94 +95,10 @@ def statistical_scores(value: FloatArray, history: WindowStatistics) -> Statisti
     StatisticalScores
         NaN wherever ``count`` is below 30.
     """
-    with np.errstate(all="ignore"):
-        std = _spread_beyond_rounding(history.std, history.mean)
-        z = _ratio(_beyond_rounding(np.abs(value - history.mean), value, history.mean), std)
-        from_median = _beyond_rounding(np.abs(value - history.median), value, history.median)
-        plain = _ratio(from_median, std)
-        outside = np.maximum(history.q25 - value, value - history.q75)
-        outside = _beyond_rounding(np.maximum(outside, 0.0), value, history.median)
-        width = _spread_beyond_rounding(history.q75 - history.q25, history.median)
-        iqr = np.where(width > 0.0, _ratio(outside, width), plain / _IQR_TO_SIGMA)
-        deviation = _spread_beyond_rounding(history.mad, history.median)
-        mad = np.where(deviation > 0.0, _ratio(from_median, deviation), plain * _MAD_TO_SIGMA)
-        beyond = np.where(iqr > 0.0, _QUARTILE + _IQR_TO_SIGMA * iqr, 0.0)
-        iqr_sigma = np.where(width > 0.0, beyond, plain)
-        mad_sigma = np.where(deviation > 0.0, mad / _MAD_TO_SIGMA, plain)
-        low, high = np.minimum(z, iqr_sigma), np.maximum(z, iqr_sigma)
-        raw = np.maximum(low, np.minimum(high, mad_sigma))
-    usable = (np.asarray(history.count) >= MIN_COUNT) & np.isfinite(value)
-    z, iqr, mad, raw = (
-        np.where(usable, np.minimum(score, EXTREME), np.nan) for score in (z, iqr, mad, raw)
-    )
-    return StatisticalScores(z, iqr, mad, raw, sigma_p_value(raw))
+    from anomaly_platform.ml.detectors.statistical_kernels import statistical_rows
 
-
-def sigma_p_value(sigma: FloatArray) -> FloatArray:
-    """Return the two-sided p-value of a deviation in standard deviations.
-
-    Student's t with four degrees of freedom, in closed form: telemetry has heavier tails than the
-    normal distribution, and nothing has been calibrated where this is needed. 4.6 standard
-    deviations have p = 0.01.
-
-    Parameters
-    ----------
-    sigma
-        Deviations >= 0, (n,); NaN stays NaN.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,), strictly falling until the floor of 1e-12.
-
-    Examples
-    --------
-    >>> sigma_p_value(np.array([0.0, 4.604])).round(4).tolist()
-    [1.0, 0.01]
-    """
-    root = np.sqrt(4.0 + sigma * sigma)
-    rest = 4.0 / (root * (root + sigma))  # 1 - sigma / root, without cancellation
-    return np.maximum(0.5 * rest * rest * (3.0 - rest), P_FLOOR)
-
-
-def fallback_scores(
-    columns: Mapping[str, FloatArray], feature_set: MetricFeatureSet
-) -> StatisticalScores:
-    """Score readings by the statistics of their own trailing window, the largest of the set.
-
-    Parameters
-    ----------
-    columns
-        Feature columns by name, (n,) each, as `MetricFeatureSet.compute` gives them.
-    feature_set
-        What the columns are.
-
-    Returns
-    -------
-    StatisticalScores
-        NaN where the window holds fewer than 30 values.
-    """
-    window = feature_set.windows[-1]
-    history = WindowStatistics(
-        *(
-            columns[f"{name}_{window}"]
-            for name in ("mean", "std", "q25", "q75", "median", "mad", "count")
-        )
-    )
-    return statistical_scores(columns["value"], history)
-
-
-def _beyond_rounding(distance: FloatArray, value: FloatArray, level: FloatArray) -> FloatArray:
-    """Return distances, with what rounding of sums can make (a relative 1e-9) set to zero."""
-    slack = 1e-9 * np.maximum(np.abs(value), np.abs(level))
-    return np.where(distance > slack, distance, 0.0)
-
-
-def _spread_beyond_rounding(spread: FloatArray, level: FloatArray) -> FloatArray:
-    return np.where(spread > 1e-9 * np.abs(level), spread, 0.0)
-
-
-def _ratio(distance: FloatArray, spread: FloatArray) -> FloatArray:
-    """Return distance / spread in 0 to 1,000, where 0 / 0 is 0."""
-    quotient = np.where(distance > 0.0, distance / spread, 0.0)
-    return np.where(np.isnan(quotient), EXTREME, np.minimum(quotient, EXTREME))
+    table, out = np.empty((len(HISTORY), value.size)), np.empty((5, value.size))
+    for row, statistic in zip(table, vars(history).values(), strict=True):
+        row[:] = statistic
+    statistical_rows(np.ascontiguousarray(value), table, MIN_COUNT, P_FLOOR, out)
+    return StatisticalScores(*out)

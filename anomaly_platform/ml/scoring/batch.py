@@ -34,15 +34,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from cachetools import LRUCache
 
 from anomaly_platform.ml.bundles.bundle import Bundle
 from anomaly_platform.ml.calibration.conformal import Calibration, score_of_p
-from anomaly_platform.ml.detectors.statistical import fallback_scores
 from anomaly_platform.ml.features.metrics.batch import microseconds, series_offsets
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 from anomaly_platform.ml.scoring.entities import EntityEvidence
+from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.ml.series_model.inputs import Floats
 from anomaly_platform.ml.series_model.model import SeriesModel
 
@@ -92,7 +91,7 @@ class FleetScorer:
     thresholds
         Thresholds in [0, 1] of single series by (entity, metric), which override all others.
     models_held
-        Models kept in memory at most.
+        Models held in memory at most.
     deleted
         Series whose models were taken out of service: they are unknown, as without a model.
 
@@ -141,7 +140,7 @@ class FleetScorer:
             self._series.pop(key, None)
         self._pools = SharedCalibrations(bundle, "pool")
         self._entities = SharedCalibrations(bundle, "entity")
-        self._models: LRUCache[int, SeriesModel] = LRUCache(max(1, models_held))
+        self._scorer = OnlineScorer(self, models_held=models_held)
 
     @classmethod
     def without_models(
@@ -172,29 +171,18 @@ class FleetScorer:
         scorer.thresholds = dict(thresholds or {})
         scorer._default_threshold = threshold
         scorer._series = {}
+        scorer._scorer = OnlineScorer(scorer)
         return scorer
-
-    def model(self, entity: str, metric: str) -> SeriesModel | None:
-        """Return a series' model, None where the bundle has none for it."""
-        row = self._series.get((entity, metric))
-        if row is None or row["slot"] is None:
-            return None
-        index = int(row["slot"])
-        model = self._models.get(index)
-        if model is None:
-            model = self._models[index] = self._read(row)
-        return model
 
     def status(self, entity: str, metric: str) -> str:
         """Return what the bundle says of a series: `trained`, `insufficient_history`, `failed`."""
         return _STATUSES[_status_code(self._series.get((entity, metric)))]
 
     def load_model(self, entity: str, metric: str) -> SeriesModel | None:
-        """Read a series' model without holding it, None where the bundle has none for it."""
+        """Read a series' model, None where the bundle has none for it."""
         row = self._series.get((entity, metric))
-        return None if row is None or row["slot"] is None else self._read(row)
-
-    def _read(self, row: dict[str, Any]) -> SeriesModel:
+        if row is None or row["slot"] is None:
+            return None
         model = SeriesModel.from_arrays(self.bundle.arrays(int(row["slot"])), self.feature_set)
         if row["pool_index"] is not None:
             model = replace(model, calibration=self._pools.at(int(row["pool_index"])))
@@ -235,7 +223,7 @@ class FleetScorer:
             blocks.setdefault(entity, []).append((metric, rows))
         for entity, series in blocks.items():
             self._score_entity(entity, series, table, result)
-        return frame.with_columns(result.columns(self.alpha))
+        return frame.with_columns(result.columns())
 
     def _score_series(
         self, entity: str, metric: str, table: _Table, rows: slice, result: _Result
@@ -248,39 +236,16 @@ class FleetScorer:
         places = np.flatnonzero(present) + rows.start
         if places.size == 0:
             return
-        columns = {name: column[places] for name, column in table.columns.items()}
-        fallback = fallback_scores(columns, self.feature_set)
-        result.z[places], result.iqr[places], result.mad[places] = (
-            fallback.z,
-            fallback.iqr,
-            fallback.mad,
-        )
-        model = self.model(entity, metric)
-        if model is None:
-            usable = ~np.isnan(fallback.p_value)
-            result.raw[places] = fallback.raw
-            result.p[places] = fallback.p_value
-            flagged = np.zeros(places.size, dtype=np.bool_)
-            flagged[usable] = score_of_p(fallback.p_value[usable], self.alpha) >= threshold
-            # Without a model a small score is no proof of normality: only alarms are decided.
-            result.decided[places] = flagged
-            result.anomaly[places] = flagged
-            return
-        raw = model.raw_score(table.times[places], columns, self.feature_set)
-        known_past = model.knows(columns, self.feature_set)
-        p = model.p_value(raw, fallback.p_value)
-        new = ~known_past
-        p[new] = model.p_value_of_new(raw[new], fallback.p_value[new])
-        usable = ~np.isnan(p)
-        flagged = np.zeros(places.size, dtype=np.bool_)
-        flagged[usable] = score_of_p(p[usable], self.alpha) >= threshold
-        result.raw[places] = np.where(usable, raw, np.nan)
-        result.p[places] = p
-        result.trained[places] = known_past
-        result.moves[places] = model.moves
-        result.status[places[new]] = _INSUFFICIENT
-        result.decided[places] = known_past | flagged
-        result.anomaly[places] = flagged
+        features = np.array([column[places] for column in table.columns])
+        said = self._scorer.judge_series((entity, metric), table.times[places], features, threshold)
+        result.z[places], result.iqr[places], result.mad[places] = said.rules
+        result.raw[places], result.p[places] = said.raw, said.p_value
+        result.score[places] = said.score
+        result.trained[places] = said.modelled
+        result.decided[places], result.anomaly[places] = said.decided, said.is_anomaly
+        if known is not None and known["slot"] is not None:
+            result.status[places[~said.modelled]] = _INSUFFICIENT
+            result.moves[places] = self._scorer.moves((entity, metric))
 
     def _score_entity(
         self, entity: str, series: list[tuple[str, slice]], table: _Table, result: _Result
@@ -344,7 +309,7 @@ class _Table:
     times: Ints
     offsets: Ints
     keys: list[tuple[str, str]]
-    columns: dict[str, Floats]
+    columns: list[Floats]
     present: Bools
 
     @classmethod
@@ -353,11 +318,10 @@ class _Table:
         keys = frame[offsets[:-1].tolist()].select("entity", "metric").rows()
         if len(set(keys)) < len(keys):
             raise ValueError("a series is not contiguous: sort the frame by series and time")
-        columns = {
-            name: frame[name].to_numpy().astype(np.float64, copy=False)
-            for name in feature_set.names
-        }
-        present = ~np.isnan(columns["value"])
+        columns = [
+            frame[name].to_numpy().astype(np.float64, copy=False) for name in feature_set.names
+        ]
+        present = ~np.isnan(columns[feature_set.names.index("value")])
         return cls(microseconds(frame["event_time"]), offsets, keys, columns, present)
 
     def series(self) -> Iterator[tuple[tuple[str, str], slice]]:
@@ -371,6 +335,7 @@ class _Result:
 
     raw: Floats
     p: Floats
+    score: Floats
     z: Floats
     iqr: Floats
     mad: Floats
@@ -395,6 +360,7 @@ class _Result:
         return cls(
             raw=floats(),
             p=floats(),
+            score=floats(),
             z=floats(),
             iqr=floats(),
             mad=floats(),
@@ -409,10 +375,7 @@ class _Result:
             causes={},
         )
 
-    def columns(self, alpha: float) -> list[pl.Series]:
-        scored = ~np.isnan(self.p)
-        score = np.full(self.p.size, np.nan)
-        score[scored] = score_of_p(self.p[scored], alpha)
+    def columns(self) -> list[pl.Series]:
         causes: list[list[str] | None] = [None] * self.p.size
         for row, names in self.causes.items():
             causes[row] = names
@@ -422,7 +385,7 @@ class _Result:
         named: dict[str, pl.Series] = {
             "raw_score": _numbers(self.raw),
             "p_value": _numbers(self.p),
-            "score": _numbers(score),
+            "score": _numbers(self.score),
             "is_anomaly": _flags(self.anomaly, self.decided),
             "threshold": _numbers(self.threshold),
             "status": status,

@@ -1,8 +1,7 @@
-"""Scoring readings as they come, many series at once: the batch's bits without its frames.
+"""Scoring readings by row: many series at once as they come, or a whole series of a batch.
 
-`FleetScorer` is made for days: a few calls per series, which cost nothing beside thousands of rows
-and everything beside one. An `OnlineScorer` holds the models of a bundle that are in use as one
-stack of arrays, in which a compiled pass finds each reading's model by its place.
+An `OnlineScorer` holds the models of a bundle that are in use as one stack of arrays, in which a
+compiled pass finds each reading's model by its place.
 """
 
 from __future__ import annotations
@@ -11,21 +10,16 @@ import math
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from anomaly_platform.ml.calibration.conformal import (
-    CalibrationError,
-    exponent_of,
-    score_of_p,
-)
-from anomaly_platform.ml.detectors.statistical import MIN_COUNT
-from anomaly_platform.ml.detectors.statistical import P_FLOOR as FALLBACK_FLOOR
+from anomaly_platform.ml.calibration.conformal import exponent_of
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.kernels import Ints
-from anomaly_platform.ml.scoring.model_stack import Columns, ModelStack, Room
+from anomaly_platform.ml.scoring import row_kernels
+from anomaly_platform.ml.scoring.model_stack import Columns, ModelStack, Room, judge_by_window
 from anomaly_platform.ml.series_model.model import SeriesModel
 
 Floats = npt.NDArray[np.float64]
@@ -45,8 +39,12 @@ class Verdicts:
     ----------
     raw, p_value, score
         NaN where nothing can be said.
-    is_anomaly, decided
-        The decision, and whether there is one: without a model only alarms are decided.
+    is_anomaly
+        The decision.
+    modelled
+        Whether a model spoke; without one only alarms are decided.
+    rules
+        (3, n) z-score, IQR and MAD score.
     status
         `trained`, `insufficient_history` or `failed`.
     """
@@ -55,8 +53,23 @@ class Verdicts:
     p_value: Floats
     score: Floats
     is_anomaly: Bools
-    decided: Bools
+    modelled: Bools
+    rules: Floats
     status: list[str]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Verdicts]) -> Verdicts:
+        """Return those of all parts, one after the other."""
+        columns: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts], axis=-1)
+            for name in cls.__slots__[:-1]
+        }
+        return cls(**columns, status=[status for part in parts for status in part.status])
+
+    @property
+    def decided(self) -> Bools:
+        """Whether there is a decision."""
+        return self.modelled | self.is_anomaly
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,44 +156,44 @@ class OnlineScorer:
         thresholds
             (n,) score from which each is an anomaly.
 
-        Returns
-        -------
-        Verdicts
-            The bits of `FleetScorer.score`.
         """
-        from anomaly_platform.ml.scoring.online_kernels import fallback_rows
-
-        columns = self._columns
-        n = len(keys)
-        raw, p = np.empty(n), np.empty(n)
-        values = np.ascontiguousarray(features[0])
-        fallback_rows(values, features[columns.history], MIN_COUNT, FALLBACK_FLOOR, raw, p)
-        status = [self.source.status(*key) for key in keys]
-        trained = np.zeros(n, dtype=np.bool_)
+        if len(keys) <= self._held:
+            return self._judge(self._slots(keys), self._statuses(keys), times, features, thresholds)
         # A request may name more series than are held at once.
-        for start in range(0, n, self._held):
-            part = slice(start, start + self._held)
-            loads = self._loads
-            slots = self._slots(keys[part])
-            trained[part] = slots >= 0
-            self._count(int(np.count_nonzero(trained[part])), self._loads - loads)
-            if self._stack is not None and bool(trained[part].any()):
-                known = self._stack.score(
-                    slots, times[part], features[:, part], columns, raw[part], p[part]
-                )
-                for i in np.flatnonzero(trained[part] & ~known) + start:
-                    status[i] = INSUFFICIENT
-                trained[part] &= known
-        usable = ~np.isnan(p)
-        raw[~usable] = np.nan
-        score = np.full(n, np.nan)
-        if usable.all():
-            score = score_of_p(p, self.source.alpha)
-        elif usable.any():
-            score[usable] = score_of_p(p[usable], self.source.alpha)
-        flagged = np.zeros(n, dtype=np.bool_)
-        flagged[usable] = score[usable] >= thresholds[usable]
-        return Verdicts(raw, p, score, flagged, trained | flagged, status)
+        parts = [
+            self.judge(keys[part], times[part], features[:, part], thresholds[part])
+            for part in (slice(at, at + self._held) for at in range(0, len(keys), self._held))
+        ]
+        return Verdicts.joined(parts)
+
+    def judge_series(self, key: Key, times: Ints, features: Floats, threshold: float) -> Verdicts:
+        """Score readings of one series; parameters as in `judge`."""
+        n = times.size
+        (slot,), (status,) = self._slots([key]), self._statuses([key])
+        slots = np.full(n, slot, dtype=np.int64)
+        return self._judge(slots, [status] * n, times, features, np.full(n, threshold))
+
+    def _judge(
+        self, slots: Ints, status: list[str], times: Ints, features: Floats, thresholds: Floats
+    ) -> Verdicts:
+        room = Room(slots.size, self._columns)
+        room.slots, room.times = slots, times
+        self._score(room, features, thresholds)
+        for i in np.flatnonzero((slots >= 0) & ~room.known):
+            status[i] = INSUFFICIENT
+        return Verdicts(
+            room.raw, room.p, room.score, room.flagged, room.known, room.rules[:3], status
+        )
+
+    def _score(self, room: Room, features: Floats, thresholds: Floats) -> None:
+        judge_by_window(features, self._columns, room)
+        if self._stack is None:
+            room.known[:] = False
+        else:
+            self._stack.score(room, self._columns)
+        row_kernels.decide_rows(
+            room.p, thresholds, self._exponent, room.raw, room.score, room.flagged
+        )
 
     def judge_one(self, key: Key, time: int, features: Floats, threshold: float) -> Verdict:
         """Score one reading: what `judge` says of it, in a fraction of the time.
@@ -196,31 +209,20 @@ class OnlineScorer:
         threshold
             Score from which it is an anomaly.
         """
-        from anomaly_platform.ml.calibration.kernels import scores_of_p
-        from anomaly_platform.ml.scoring.online_kernels import fallback_rows
-
-        room, columns = self._room, self._columns
-        raw, p, score = room.raw, room.p, room.score
-        features.take(columns.history, 0, room.history, "clip")
-        fallback_rows(features[0], room.history, MIN_COUNT, FALLBACK_FLOOR, raw, p)
-        status = self.source.status(*key)
-        loads = self._loads
+        room, loads = self._room, self._loads
         place = self._place(key)
         self._count(int(place is not None), self._loads - loads)
-        speaks = False
-        if place is not None and self._stack is not None:
-            speaks = self._stack.score_one(place, time, features, columns, room)
-            if not speaks:
-                status = INSUFFICIENT
-        p_value = p.item()
+        room.slots[0], room.times[0] = -1 if place is None else place, time
+        self._score(room, features, np.array((threshold,)))
+        known, flagged = room.known.item(), room.flagged.item()
+        status = self.source.status(*key)
+        if place is not None and not known:
+            status = INSUFFICIENT
+        decision = flagged if known or flagged else None
+        p_value = room.p.item()
         if math.isnan(p_value):
-            return Verdict(None, None, None, False if speaks else None, status)
-        if not 0.0 < p_value <= 1.0:
-            raise CalibrationError("p-values must be in (0, 1]")
-        scores_of_p(p, self._exponent, score)
-        found = score.item()
-        flagged = found >= threshold
-        return Verdict(raw.item(), p_value, found, flagged if speaks or flagged else None, status)
+            return Verdict(None, None, None, decision, status)
+        return Verdict(room.raw.item(), p_value, room.score.item(), decision, status)
 
     def history_needed(self, key: Key) -> int | None:
         """Return how many rows the longest window must hold for a series' model to speak.
@@ -230,7 +232,14 @@ class OnlineScorer:
         place = self._places.get(key)
         if place is None or self._stack is None:
             return None
-        return int(np.ceil(self._stack.constants[place, -1]))
+        return math.ceil(self._stack.history(place))
+
+    def moves(self, key: Key) -> bool:
+        """Return whether most steps of a series' training part went anywhere (`SeriesModel.moves`).
+
+        Its model is in memory, as it is after `judge`.
+        """
+        return self._stack is not None and self._stack.moves(self._places[key])
 
     @property
     def held(self) -> list[Key]:
@@ -239,7 +248,11 @@ class OnlineScorer:
 
     def warm(self, keys: Sequence[Key]) -> None:
         """Read the models of series, as many as are held, before they are needed."""
-        self._slots(keys[: self._held])
+        for key in keys[: self._held]:
+            self._place(key, keys)
+
+    def _statuses(self, keys: Sequence[Key]) -> list[str]:
+        return [self.source.status(*key) for key in keys]
 
     def _count(self, found: int, loaded: int) -> None:
         self.misses += loaded
@@ -247,13 +260,10 @@ class OnlineScorer:
 
     def _slots(self, keys: Sequence[Key]) -> Ints:
         """Return the place of each series' model, loading those that are not there; −1 for none."""
-        slots = np.full(len(keys), -1, dtype=np.int64)
-        wanted = set(keys)
-        for i, key in enumerate(keys):
-            place = self._place(key, wanted)
-            if place is not None:
-                slots[i] = place
-        return slots
+        loads, wanted = self._loads, set(keys)
+        places = [self._place(key, wanted) for key in keys]
+        self._count(sum(place is not None for place in places), self._loads - loads)
+        return np.array([-1 if place is None else place for place in places], dtype=np.int64)
 
     def _place(self, key: Key, wanted: Collection[Key] = ()) -> int | None:
         """Return the place of a series' model; None where it has none."""
@@ -267,7 +277,7 @@ class OnlineScorer:
         self._loads += 1
         place = self._free_place(wanted)
         if self._stack is None:
-            self._stack = ModelStack(self._held, model, self.feature_set)
+            self._stack = ModelStack(self._held, model)
         self._stack.put(place, model)
         self._places[key] = place
         return place

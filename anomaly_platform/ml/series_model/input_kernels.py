@@ -16,6 +16,9 @@ from anomaly_platform.ml.features.metrics.ordered import quantile
 _MATRIX = types.Array(types.float64, 2, "C", readonly=True)
 _VECTOR = types.Array(types.float64, 1, "C", readonly=True)
 _OUT = types.float64[:, ::1]
+#: A part of a larger table as well.
+_TABLE = types.Array(types.float64, 2, "A", readonly=True)
+_COLUMN = types.Array(types.float64, 1, "A", readonly=True)
 #: A division by zero gives infinity, as everywhere else, not an exception.
 
 _TO_SIGMA = 1.4826
@@ -37,7 +40,7 @@ def _asinh(x: float) -> float:
 
 
 @compiled(
-    types.void(_MATRIX, types.float64, types.float64, _OUT),
+    types.void(_TABLE, types.float64, types.float64, _OUT),
     error_model="numpy",
 )
 def relate(columns: Any, floor: float, step: float, out: Any) -> None:
@@ -87,10 +90,10 @@ def standardise(relations: Any, medians: Any, tails: Any, out: Any) -> None:
 
 
 @compiled(
-    types.void(_OUT, _VECTOR, _MATRIX, _VECTOR, _VECTOR, types.float64, types.float64, _VECTOR),
+    types.void(_OUT, _VECTOR, _TABLE, _VECTOR, _COLUMN, types.float64, types.float64, _VECTOR),
     error_model="numpy",
 )
-def quieten(
+def rescale_for_noise(
     inputs: Any,
     growth: Any,
     stds: Any,

@@ -39,8 +39,8 @@ from anomaly_platform.ml.order_statistics import median, quantile_of_sorted
 from anomaly_platform.ml.series_model.input_kernels import (
     FLOOR_SHARE,
     centres_and_tails,
-    quieten,
     relate,
+    rescale_for_noise,
     standardise,
 )
 from anomaly_platform.ml.series_model.noise import growth, rare_jitter, settled
@@ -134,7 +134,7 @@ class InputModel:
         InputModel
             As `fit` on these rows returns it.
         ndarray of float64, shape (n, inputs)
-            What its `derive` returns for all rows; their relations are computed once.
+            What `row_kernels.measure_rows` finds for all rows; relations are computed once.
         """
         with np.errstate(over="ignore", invalid="ignore"):
             trailing, step = cls._scales(
@@ -142,7 +142,8 @@ class InputModel:
             )
         inputs = len(input_schema(feature_set))
         relations = np.empty((times.size, inputs))
-        relate(_table(columns, feature_set), FLOOR_SHARE * trailing, step, relations)
+        table = np.array([columns[name] for name in related_names(feature_set)])
+        relate(table, FLOOR_SHARE * trailing, step, relations)
         medians, tails = _centres(relations[:start])
         standardise(relations, medians, tails, relations)
         known, clock = relations[:start], times[:start]
@@ -155,7 +156,7 @@ class InputModel:
         spreads = np.array(between, dtype=np.float64)
         narrow = _narrow(columns, feature_set, start, FLOOR_SHARE * trailing)
         model = cls(trailing, step, jitter, narrow, spreads, medians, tails, season, week)
-        return model, model._quietened(week.apply(times, derived), columns, feature_set)
+        return model, model._rescaled_for_noise(week.apply(times, derived), columns, feature_set)
 
     @classmethod
     def _scales(cls, columns: Columns, feature_set: MetricFeatureSet) -> tuple[float, float]:
@@ -206,15 +207,7 @@ class InputModel:
         spreads, medians, tails = np.split(numbers[4:], (-2 * inputs, -inputs))
         return cls(trailing, step, jitter, narrow, spreads, medians, tails, season, week)
 
-    def derive(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Floats:
-        """Return (n, inputs) for (n,) times and columns of rows with a value; always finite."""
-        out = np.empty((times.size, self.medians.size))
-        relate(_table(columns, feature_set), FLOOR_SHARE * self.trailing, self.step, out)
-        standardise(out, self.medians, self.tails, out)
-        derived = self.week.apply(times, self.season.apply(times, out))
-        return self._quietened(derived, columns, feature_set)
-
-    def _quietened(
+    def _rescaled_for_noise(
         self, derived: Floats, columns: Columns, feature_set: MetricFeatureSet
     ) -> Floats:
         """Return the inputs, which may be overwritten, in units that grew with the noise."""
@@ -224,8 +217,16 @@ class InputModel:
         stds = np.empty((self.spreads.size, grown.size))
         for k, window in enumerate(feature_set.windows[1:-1]):
             stds[k] = columns[f"std_{window}"]
-        floor = FLOOR_SHARE * self.trailing
-        quieten(derived, grown, stds, self.spreads, deviation, floor, self.narrow, self.tails)
+        rescale_for_noise(
+            derived,
+            grown,
+            stds,
+            self.spreads,
+            deviation,
+            FLOOR_SHARE * self.trailing,
+            self.narrow,
+            self.tails,
+        )
         return derived
 
 
@@ -248,14 +249,13 @@ def _centres(relations: Floats) -> tuple[Floats, Floats]:
     return medians, np.maximum(tails, _SMALLEST_TAIL)
 
 
-def _table(columns: Columns, feature_set: MetricFeatureSet) -> Floats:
-    """Return the features that the inputs are derived from, one per row, as `relate` wants them."""
+def related_names(feature_set: MetricFeatureSet) -> tuple[str, ...]:
+    """Return the features that the inputs are derived from, in the order of `relate`."""
     windows = feature_set.windows
-    names = (
+    return (
         "value",
         f"diff_{feature_set.lags[0]}",
         *(f"median_{w}" for w in windows),
         *(f"std_{w}" for w in windows),
         f"mad_{windows[-1]}",
     )
-    return np.array([columns[name] for name in names])

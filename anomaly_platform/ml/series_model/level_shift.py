@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ import numpy.typing as npt
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.kernels import Ints
 from anomaly_platform.ml.order_statistics import median, quantile_of_sorted, quantiles_of_sorted
+from anomaly_platform.ml.series_model.level_shift_kernels import MOST_GAIN, level_rows
 from anomaly_platform.ml.series_model.noise import settled
 from anomaly_platform.ml.series_model.seasonality import SeasonalProfile
 
@@ -47,32 +48,21 @@ _TAIL = 0.99
 _KNOTS = 32
 #: How rare, as a quantile, the relations of a reading that is in its place can be.
 _TEMPERED = 0.995
-#: A reading is out of place this many rare distances from the usual level.
-OUT_OF_PLACE = 2.0
 #: A window rests within this share of its usual range; a series rests at times when it does so in
 #: more than this share of the training part.
 _FROZEN = 1e-3
 _RESTS = 2e-3
-#: Swings beyond this many times training's, or this small a part of it, are not told apart.
-MOST_GAIN = 1e3
 #: What being frozen adds to a raw score: more than the calibration part of a lively series spans.
 FROZEN_WORTH = 1.0
 _PROBABILITIES = 1.0 - np.geomspace(1.0, 1e-3, _KNOTS)
 
 
-@dataclass(frozen=True)
-class Places:
-    """How far readings lie from where they should be, in a model's units.
+class Levels(NamedTuple):
+    """Where (n,) readings lie; see `level_shift_kernels.level_rows`."""
 
-    Attributes
-    ----------
-    from_usual, from_accepted
-        (n,) distances ≥ 0 from what training held at that time of the cycle, and from the level
-        and the swing that the longest window has.
-    """
-
-    from_usual: Floats
-    from_accepted: Floats
+    distance: Floats
+    effect: Ints
+    frozen: Bools
 
 
 @dataclass(frozen=True)
@@ -184,8 +174,28 @@ class PositionModel:
             raw_scores=quantiles_of_sorted(np.sort(raw_scores), _PROBABILITIES),
         )
 
-    def places(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Places:
-        """Return where readings lie.
+    @property
+    def constants(self) -> tuple[float, ...]:
+        """The numbers of `level_shift_kernels`, in their order."""
+        return (
+            self.centre,
+            self.unit,
+            self.level,
+            self.level_tail,
+            self.swing,
+            self.swing_limit,
+            self.slack,
+            self.ordinary,
+            self.resting,
+        )
+
+    @property
+    def most(self) -> float:
+        """The largest raw score from the model inputs of a reading that is in its place."""
+        return float(np.interp(_TEMPERED, _PROBABILITIES, self.raw_scores))
+
+    def levels(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Levels:
+        """Return where readings lie, as long as the noise has not grown.
 
         Parameters
         ----------
@@ -194,94 +204,41 @@ class PositionModel:
         columns, feature_set
             (n,) feature columns of rows with a value, and what they are.
         """
-        return Places(
-            np.abs(self._place(times, columns["value"])),
-            self._from_accepted(times, columns, feature_set),
+        n = times.size
+        found = Levels(np.empty(n), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.bool_))
+        cycles = (self.season, self.week)
+        profiles = [
+            part[0].astype(np.float32)
+            for cycle in cycles
+            for part in (cycle.offset, cycle.widening)
+        ]
+        level_rows(
+            times,
+            np.array([columns[name] for name in level_names(feature_set)]),
+            np.ones(n),
+            np.array(self.constants),
+            np.array([(one.period, one.phases) for one in cycles], dtype=np.int64).ravel(),
+            profiles[0],
+            profiles[1],
+            profiles[2],
+            profiles[3],
+            feature_set.windows[0],
+            found.distance,
+            found.effect,
+            found.frozen,
         )
+        return found
 
-    def distance(self, places: Places, growth: Floats | float = 1.0) -> Floats:
-        """Return (n,) distances from the usual level, ≥ 0, 1 being as far as it rarely goes.
+    def worth(self, distances: Floats) -> Floats:
+        """Return (n,) raw scores that distances of the training part are worth.
 
-        That of the training part or, where it is nearer, the one that has been accepted.
-
-        Parameters
-        ----------
-        places
-            Of n readings.
-        growth
-            (n,) by how much the noise has grown (`noise.growth`): so much farther it rarely goes.
-        """
-        with np.errstate(over="ignore", invalid="ignore"):
-            far = np.minimum(places.from_usual, places.from_accepted) / growth
-        return far if np.isfinite(far).all() else np.nan_to_num(far, nan=0.0, posinf=1e6)
-
-    def _from_accepted(
-        self, times: Ints, columns: Columns, feature_set: MetricFeatureSet
-    ) -> Floats:
-        """Return (n,) distances from the level and the swing that the longest window has."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            trailing = (columns[f"median_{feature_set.windows[-1]}"] - self.centre) / self.unit
-            moved = trailing - self.level
-            moved = np.sign(moved) * np.maximum(np.abs(moved) - self.level_tail, 0.0)
-            gain = self._gain(columns[f"mad_{feature_set.windows[-1]}"])
-            accepted = ((columns["value"] - self.centre) / self.unit - moved) / gain
-            return np.abs(self._off_cycles(times, accepted) * gain)
-
-    def _gain(self, deviation: Floats) -> Floats:
-        """Return (n,) how many times as wide as in training the series has come to swing."""
-        if not self.swing > 0.0:
-            return np.ones(deviation.size)
-        ratio = np.clip(deviation / self.swing, 1.0 / MOST_GAIN, MOST_GAIN)
-        narrower = np.minimum(ratio * self.swing_limit, 1.0)
-        return np.asarray(np.maximum(ratio / self.swing_limit, narrower))
-
-    def temper(
-        self,
-        related: Floats,
-        places: Places,
-        times: Ints,
-        columns: Columns,
-        feature_set: MetricFeatureSet,
-    ) -> Floats:
-        """Return (n,) raw scores from the model inputs, less where a reading is where it should be.
-
-        Next to readings that were out of place, what compares it with them measures their oddness
-        and not its own: it counts for nothing. Otherwise (the first hour of a working week looks
-        odd to windows full of Sunday) it is no rarer than one reading in two hundred. A place that
-        the series has left for good is its own no more: a dip back to it is judged as it is.
-        """
-        if not np.isfinite(self.slack):
-            return related
-        shortest = feature_set.windows[0]
-        before = np.maximum(
-            np.abs(self._place(times, columns[f"min_{shortest}"])),
-            np.abs(self._place(times, columns[f"max_{shortest}"])),
-        )
-        usual = places.from_usual <= self.ordinary
-        usual &= places.from_accepted <= OUT_OF_PLACE * self.ordinary
-        most = np.interp(_TEMPERED, _PROBABILITIES, self.raw_scores)
-        tempered = np.where(usual, np.minimum(related, most), related)
-        tempered[usual & (before > OUT_OF_PLACE * self.ordinary)] = 0.0
-        return tempered
-
-    def worth(self, distances: Floats, *, later: bool = True) -> Floats:
-        """Return (n,) raw scores that distances are worth.
-
-        Of rows `later` than the training part, distances are shortened by the slack first; its
-        own last rows had no time to wander.
+        Its last rows had no time to wander: only later rows' distances are shortened by the slack.
         """
         if not np.isfinite(self.slack):
             return np.zeros(distances.size)
-        short = distances / self.slack if later else distances
-        within = np.interp(short, self.distances, self.raw_scores)
-        beyond = np.log1p(short) - np.log1p(self.distances[-1])
+        within = np.interp(distances, self.distances, self.raw_scores)
+        beyond = np.log1p(distances) - np.log1p(self.distances[-1])
         return np.asarray(within + np.maximum(beyond, 0.0))
-
-    def frozen(self, columns: Columns, feature_set: MetricFeatureSet) -> Bools:
-        """Return (n,) whether a series that never rests has rested for the shortest window."""
-        reach, full = _reach(columns, feature_set)
-        same = np.abs(columns[f"diff_{feature_set.lags[0]}"]) <= self.resting
-        return np.asarray(full & same & (reach <= self.resting))
 
     def _place(self, times: Ints, value: Floats) -> Floats:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -293,21 +250,8 @@ class PositionModel:
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the model as arrays of fixed shapes."""
-        head = np.array(
-            [
-                self.centre,
-                self.unit,
-                self.level,
-                self.level_tail,
-                self.swing,
-                self.swing_limit,
-                self.slack,
-                self.ordinary,
-                self.resting,
-            ]
-        )
         arrays: dict[str, npt.NDArray[Any]] = {
-            "constants": head,
+            "constants": np.array(self.constants),
             "distances": self.distances,
             "raw_scores": self.raw_scores,
         }
@@ -329,6 +273,21 @@ class PositionModel:
         )
         constants = np.asarray(arrays["constants"], np.float64).tolist()
         return cls(*constants, season, week, distances, raw_scores)  # type: ignore[call-arg]
+
+
+def level_names(feature_set: MetricFeatureSet) -> tuple[str, ...]:
+    """Return the features that `level_rows` takes, in their order."""
+    first, last = feature_set.windows[0], feature_set.windows[-1]
+    return (
+        "value",
+        f"diff_{feature_set.lags[0]}",
+        f"min_{first}",
+        f"max_{first}",
+        f"missing_{first}",
+        f"count_{last}",
+        f"median_{last}",
+        f"mad_{last}",
+    )
 
 
 def _reach(columns: Columns, feature_set: MetricFeatureSet) -> tuple[Floats, Bools]:

@@ -1,4 +1,4 @@
-"""One series: fitting its model, and scoring readings with it.
+"""The model of one series, and how the series' rows are split to make it.
 
 A `SeriesModel` is the inputs' constants, a forest over the inputs and a calibration. Here is also
 how a series' rows are split, since fitting, calibrating and measuring must never share rows:
@@ -24,10 +24,8 @@ import numpy.typing as npt
 from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.detectors.isolation_forest import IsolationForest
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.features.metrics.kernels import Ints
 from anomaly_platform.ml.series_model.inputs import Columns, Floats, InputModel, input_schema
-from anomaly_platform.ml.series_model.level_shift import FROZEN_WORTH, PositionModel
-from anomaly_platform.ml.series_model.noise import growth
+from anomaly_platform.ml.series_model.level_shift import PositionModel
 
 Arrays = dict[str, npt.NDArray[Any]]
 Bools = npt.NDArray[np.bool_]
@@ -38,8 +36,6 @@ CALIBRATION_SHARE = 0.2
 CROSS_BLOCKS = 5
 #: A series rests when at most this share of its calibration scores is above the lowest.
 RESTING_SHARE = 0.05
-#: Weight of the distance beside the forest's score; see `SeriesModel.raw_score`.
-DISTANCE_WEIGHT = 1.0
 #: The smallest scale of a raw score's tail beyond the calibration part.
 TAIL_FLOOR = 0.05
 #: Share of the longest window that must hold values before a model is believed …
@@ -50,7 +46,7 @@ HISTORY_QUANTILE = 0.01
 
 @dataclass(frozen=True)
 class SeriesModel:
-    """What scores the readings of one series.
+    """What scores the readings of one series (`scoring.model_stack`).
 
     Attributes
     ----------
@@ -77,54 +73,6 @@ class SeriesModel:
     def moves(self) -> bool:
         """Whether most steps of the training part went anywhere."""
         return self.inputs.jitter > 0.0
-
-    def raw_score(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Floats:
-        """Return (n,) raw scores of (n,) times and columns; every row must have a value.
-
-        The larger of what the model inputs say (`combine`) and what the position is worth.
-        """
-        inputs = self.inputs.derive(times, columns, feature_set)
-        grown = growth(columns, feature_set, self.inputs.jitter)
-        places = self.position.places(times, columns, feature_set)
-        related = combine(self.forest, inputs)
-        related = self.position.temper(related, places, times, columns, feature_set)
-        raw = np.maximum(related, self.position.worth(self.position.distance(places, grown)))
-        raw[self.position.frozen(columns, feature_set)] += FROZEN_WORTH
-        return raw
-
-    def p_value(self, raw: Floats, fallback: Floats) -> Floats:
-        """Return (n,) p-values of raw scores.
-
-        A series that rested in its calibration part gave no measure of how unusual a change is:
-        every change is infinitely far. There the trailing window has a say as well, so that the
-        first change is an anomaly and the hundredth of the same day is not.
-
-        Parameters
-        ----------
-        raw
-            (n,) raw scores.
-        fallback
-            (n,) p-values of the readings against their trailing window, NaN where it is too short.
-        """
-        p = self.calibration.p_value(raw)
-        above_lowest = int(self.calibration.exceeding[0])
-        if above_lowest > RESTING_SHARE * self.calibration.rows:
-            return p
-        return np.fmax(p, fallback)
-
-    def knows(self, columns: Columns, feature_set: MetricFeatureSet) -> Bools:
-        """Return (n,) whether readings have history enough for the model to speak of them."""
-        return np.asarray(columns[_count(feature_set)] >= self.history)
-
-    def p_value_of_new(self, raw: Floats, fallback: Floats) -> Floats:
-        """Return (n,) p-values of readings without history enough (`knows`).
-
-        Both the model and the trailing window must find them unusual: the model's inputs are
-        relations to a window that is not yet what it was in calibration, and the window alone
-        takes the first morning after the first night for an incident. NaN where the window is
-        too short even for the fallback. Parameters as in `p_value`.
-        """
-        return np.maximum(self.calibration.p_value(raw), fallback)
 
     def to_arrays(self) -> Arrays:
         """Return everything that scoring depends on, of the same shapes for every series."""
@@ -170,9 +118,14 @@ def combine(forest: IsolationForest, inputs: Floats) -> Floats:
     of them leaves its range so often that this term alone would decide what is rare.
     """
     low, high = forest.forest.scaling[2], forest.forest.scaling[3]
-    distance = np.sqrt(np.mean(np.square(inputs), axis=1))
-    scores: Floats = forest.score(np.clip(inputs, low, high)) + DISTANCE_WEIGHT * np.log1p(distance)
+    scores: Floats = forest.score(np.clip(inputs, low, high)) + np.log1p(distance(inputs))
     return scores
+
+
+def distance(inputs: Floats) -> Floats:
+    """Return (n,) distances of (n, inputs) model inputs from ordinary."""
+    # What numpy.mean does, without what it looks at first.
+    return np.asarray(np.sqrt(np.add.reduce(np.square(inputs), axis=1) / inputs.shape[1]))
 
 
 def required_history(columns: Columns, feature_set: MetricFeatureSet) -> float:

@@ -100,7 +100,7 @@ def _known_anomalies(
 def _champions_quality(
     key: Key, part: pl.DataFrame, champion: FleetScorer, challenger: FleetScorer
 ) -> tuple[float, float] | None:
-    model = champion.model(*key)
+    model = champion.load_model(*key)
     part = part.filter(~pl.col("label").fill_null(value=False))
     values = part["value"].to_numpy().astype(np.float64)
     present = np.flatnonzero(~np.isnan(values))

@@ -27,11 +27,12 @@ import polars as pl
 from anomaly_platform.ml.bundles.bundle import Bundle, open_bundle
 from anomaly_platform.ml.bundles.format import Layer
 from anomaly_platform.ml.bundles.writer import BundleWriter
-from anomaly_platform.ml.detectors.statistical import fallback_scores
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.kernels import Ints
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 from anomaly_platform.ml.scoring.batch import FleetScorer
+from anomaly_platform.ml.scoring.model_stack import Columns as PassColumns
+from anomaly_platform.ml.scoring.model_stack import ModelStack
 from anomaly_platform.ml.series_model.inputs import Columns, input_schema
 from anomaly_platform.ml.series_model.model import calibration_start
 from anomaly_platform.ml.training.calibrating import CalibrationPool, KnownCalibrations
@@ -170,7 +171,7 @@ class _Witnesses:
     policy: FleetPolicy
 
     def hear(self, key: Key, times: Ints, columns: Columns) -> None:
-        model = self.scorer.model(*key)
+        model = self.scorer.load_model(*key)
         present = ~np.isnan(columns["value"])
         count = int(present.sum())
         if model is None or count < 2:
@@ -178,15 +179,14 @@ class _Witnesses:
         start = np.flatnonzero(present)[calibration_start(count)]
         rows = np.flatnonzero(present[start:]) + start
         clock = times[rows]
-        part = {name: column[rows] for name, column in columns.items()}
-        features = self.scorer.feature_set
-        raw = model.raw_score(clock, part, features)
-        p_values = model.p_value(raw, fallback_scores(part, features).p_value)
+        feature_set = self.scorer.feature_set
+        features = np.array([columns[name][rows] for name in feature_set.names])
+        found = ModelStack.of(model).score_series(clock, features, PassColumns(feature_set))
+        raw, p_values, known = found.raw, found.p, found.known
         seen = clock <= self.scorer.trained_until(*key)
         if seen.sum() >= 2:
             kept = ~suspects(raw[seen], self.policy.contamination, self.policy.alpha)
             p_values[seen] = cross_p_values(raw[seen], kept)
-        known = model.knows(part, features)
         self.pool.attest(key[0], clock[known], p_values[known], moves=model.moves)
 
 

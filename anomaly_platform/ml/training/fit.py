@@ -133,13 +133,13 @@ def fit_series(
     related = combine(forest, held_out)
     position = PositionModel.fit(clock, full, feature_set, start)
     rest = {name: column[start:] for name, column in full.items()}
-    distances = position.distance(position.places(clock[start:], rest, feature_set))
+    distances = position.levels(clock[start:], rest, feature_set).distance
     position = position.calibrated(distances, related)
-    scores = np.maximum(related, position.worth(distances, later=False))
+    scores = np.maximum(related, position.worth(distances))
     kept = ~suspects(scores, policy.contamination, policy.alpha)
     if not kept.all():
         position = position.calibrated(distances[kept], related[kept])
-        scores = np.maximum(related, position.worth(distances, later=False))
+        scores = np.maximum(related, position.worth(distances))
     middle = (scores.size + 1) // 2
     calibration = Calibration.fit(scores[kept], tail_floor=TAIL_FLOOR)
     history = required_history(rest, feature_set)

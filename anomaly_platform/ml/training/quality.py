@@ -17,6 +17,7 @@ from anomaly_platform.ml.evaluation.injection import inject, robust_scale
 from anomaly_platform.ml.evaluation.measures import Confusion, confusion
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.kernels import Ints, run_kernel
+from anomaly_platform.ml.scoring.model_stack import Columns, ModelStack
 from anomaly_platform.ml.series_model.inputs import Floats
 from anomaly_platform.ml.series_model.model import SeriesModel
 
@@ -82,6 +83,7 @@ def measure(
     clean = values[begin:]
     times = times[begin:]
     start = first - begin
+    stack, columns = ModelStack.of(model), Columns(feature_set)
 
     def judge(variants: list[Floats]) -> tuple[Bools, Bools]:
         """Return (variants, rows): flagged or not, and whether there is a value to be judged."""
@@ -98,11 +100,9 @@ def measure(
         present = ~np.isnan(features[0])
         if not present.all():
             features, clock = features[:, present], clock[present]
-        columns = dict(zip(feature_set.names, features, strict=True))
         flagged = np.zeros(present.size, dtype=np.bool_)
-        flagged[present] = (
-            calibration.p_value(model.raw_score(clock, columns, feature_set)) <= alpha
-        )
+        raw = stack.score_series(clock, features, columns).raw
+        flagged[present] = calibration.p_value(raw) <= alpha
         return flagged.reshape(count, rows), present.reshape(count, rows)
 
     scale = robust_scale(values[:first])

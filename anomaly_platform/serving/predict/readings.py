@@ -133,24 +133,22 @@ def judge_many(
         When each was taken, strictly ascending, in microseconds since 1970: each is then judged
         with those before it as its past. None judges each by itself, as :func:`judge_one`.
     """
-    from anomaly_platform.ml.features.metrics.series_buffers import step
+    from anomaly_platform.ml.features.metrics.series_buffers import features_in_turn
 
     feature_set = served.feature_set
     if times is None:
         when = moment(look_back, served.frequency)
         times = [when] * len(values)
-        columns = [look_back.features(feature_set, when, value)[:, 0] for value in values]
+        columns = [look_back.features(feature_set, when, value) for value in values]
+        features = np.concatenate(columns, axis=1)
     else:
-        columns, state = [], look_back.state
-        for time_, value in zip(times, values, strict=True):
-            features, state = step(feature_set, state, time_, value)
-            columns.append(features)
+        features = features_in_turn(feature_set, look_back.state, times, values)
     threshold = serving.thresholds.of(served.stream.name, *key, served.threshold)
     count = len(values)
     verdicts = served.judge(
         (key,) * count,
         np.array(times, dtype=np.int64),
-        np.ascontiguousarray(np.array(columns).T),
+        features,
         np.full(count, threshold),
     )
     return [
@@ -161,7 +159,7 @@ def judge_many(
             bool(verdicts.is_anomaly[i]) if verdicts.decided[i] else None,
             threshold,
             verdicts.status[i],
-            _why(serving, served, key, verdicts.status[i], columns[i]),
+            _why(serving, served, key, verdicts.status[i], features[:, i]),
         )
         for i in range(count)
     ]

@@ -65,12 +65,12 @@ def test_one_series_is_opened_without_reading_the_others(large):
     share = (path / "arrays.safetensors").stat().st_size / SERIES
     with open_bundle(path, verify="each") as bundle:
         before = bundle.bytes_read
-        model = FleetScorer(bundle).model("host-00123", "metric-4")
+        model = FleetScorer(bundle).load_model("host-00123", "metric-4")
         assert bundle.bytes_read - before < 1.5 * share
         # The header is read as well.
         assert bundle.bytes_read < 2 * share
     assert model is not None
     with open_bundle(path) as whole:
-        same = FleetScorer(whole).model("host-00123", "metric-4")
+        same = FleetScorer(whole).load_model("host-00123", "metric-4")
         assert same is not None
         assert np.array_equal(same.forest.forest.threshold, model.forest.forest.threshold)

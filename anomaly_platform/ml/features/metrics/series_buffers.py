@@ -7,6 +7,8 @@ for how long, is its holder's business.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -180,6 +182,35 @@ def step(
         return features, state
     times, values = np.insert(state.times, place, now), np.insert(state.values, place, reading)
     return features, SeriesState.of(feature_set, times, values)
+
+
+def features_in_turn(
+    feature_set: MetricFeatureSet,
+    state: SeriesState,
+    times: Sequence[int],
+    values: Sequence[float],
+) -> Floats:
+    """Return (features, n) of readings, each with those before it as its past.
+
+    Parameters
+    ----------
+    feature_set, state
+        As in `step`, which this repeats in one pass.
+    times
+        Microseconds since 1970, strictly ascending.
+    values
+        Readings, NaN where one is missing.
+    """
+    late: list[Floats] = []
+    at = 0 if state.times.size == 0 else bisect_right(times, int(state.times[-1]))
+    for time, value in zip(times[:at], values[:at], strict=True):
+        features, state = step(feature_set, state, time, value)
+        late.append(features[:, None])
+    buffers = SeriesBuffers(feature_set, 1)
+    buffers.put(0, state)
+    rest = np.array(times[at:], dtype=np.int64)
+    features = buffers.append(np.zeros_like(rest), rest, np.array(values[at:], dtype=np.float64))
+    return np.concatenate((*late, features), axis=1)
 
 
 def doubled(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

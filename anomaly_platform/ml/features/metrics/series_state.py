@@ -53,6 +53,12 @@ class SeriesState:
             keep = int(times.searchsorted(times[-1] - lookback, side="right"))
         return cls(version, times[keep:].copy(), values[keep:].copy())
 
+    def value_at(self, time: int) -> float | None:
+        """Return the reading of a time, None where the state has none of it."""
+        place = int(self.times.searchsorted(time))
+        known = place < self.times.size and self.times[place] == time
+        return float(self.values[place]) if known else None
+
     def to_bytes(self) -> bytes:
         """Return the state as little-endian bytes behind a versioned header."""
         header = _HEADER.pack(_MAGIC, _VERSION, self.feature_version.encode(), self.times.size)

@@ -7,14 +7,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from anomaly_platform.ml.detectors.statistical import (
-    EXTREME,
     P_FLOOR,
     WindowStatistics,
-    fallback_scores,
-    sigma_p_value,
     statistical_scores,
 )
+from anomaly_platform.ml.detectors.statistical_kernels import EXTREME, RAW, P, sigma_p_value
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.scoring.model_stack import Columns, Room, judge_by_window
 
 
 def history(values: np.ndarray) -> WindowStatistics:
@@ -102,10 +101,14 @@ def test_a_missing_reading_has_no_score():
     assert np.isnan(scores.p_value).tolist() == [True, False]
 
 
+def p_of(sigma):
+    return np.array([sigma_p_value(one, P_FLOOR) for one in sigma])
+
+
 def test_the_p_value_is_students_with_four_degrees_of_freedom():
     sigma = np.array([0.0, 0.5, 1.0, 3.0, 4.6, 10.0, 100.0, 900.0])
-    assert sigma_p_value(sigma) == pytest.approx(2 * stats.t.sf(sigma, 4), rel=1e-9)
-    assert (np.diff(sigma_p_value(np.linspace(0, 1000, 500))) < 0).all()
+    assert p_of(sigma) == pytest.approx(2 * stats.t.sf(sigma, 4), rel=1e-9)
+    assert (np.diff(p_of(np.linspace(0, 1000, 500))) < 0).all()
 
 
 def test_false_alarms_on_heavy_tails_stay_rare():
@@ -120,7 +123,9 @@ def test_the_fallback_reads_the_largest_window():
     past = history(NORMAL)
     columns = {f"{name}_{window}": np.full(3, float(x)) for name, x in vars(past).items()}
     columns["value"] = np.array([50.0, 90.0, np.nan])
-    found = fallback_scores(columns, feature_set)
+    features = np.array([columns.get(name, np.zeros(3)) for name in feature_set.names])
+    room = Room(3, Columns(feature_set))
+    judge_by_window(features, Columns(feature_set), room)
     expected = statistical_scores(columns["value"], past)
-    assert found.raw.tolist()[:2] == expected.raw.tolist()[:2]
-    assert found.p_value[1] < 0.01 < found.p_value[0]
+    assert room.rules[RAW].tolist()[:2] == expected.raw.tolist()[:2]
+    assert room.rules[P, 1] < 0.01 < room.rules[P, 0]

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.series_model.inputs import InputModel, input_schema
+from anomaly_platform.ml.series_model.input_kernels import FLOOR_SHARE, relate, standardise
+from anomaly_platform.ml.series_model.inputs import InputModel, input_schema, related_names
 from tests.builders.readings import series
 
 FEATURES = MetricFeatureSet(windows=(6, 24, 48), lags=(1, 6))
@@ -22,7 +23,13 @@ def fit(columns):
 
 
 def derive(model, columns):
-    return model.derive(clock(columns["value"].size), columns, FEATURES)
+    times = clock(columns["value"].size)
+    out = np.empty((times.size, model.medians.size))
+    table = np.array([columns[name] for name in related_names(FEATURES)])
+    relate(table, FLOOR_SHARE * model.trailing, model.step, out)
+    standardise(out, model.medians, model.tails, out)
+    derived = model.week.apply(times, model.season.apply(times, out))
+    return model._rescaled_for_noise(derived, columns, FEATURES)
 
 
 def columns_of(values, feature_set=FEATURES):

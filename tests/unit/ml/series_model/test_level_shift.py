@@ -10,6 +10,7 @@ from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.kernels import Ints
 from anomaly_platform.ml.series_model.inputs import Columns, Floats
 from anomaly_platform.ml.series_model.level_shift import PositionModel
+from anomaly_platform.ml.series_model.level_shift_kernels import AS_IS, NOTHING
 from tests.builders.readings import series
 
 #: Longer than the training part, so that position is used.
@@ -28,7 +29,7 @@ def fitted(values: Floats, feature_set: MetricFeatureSet = LONG) -> PositionMode
     times, columns = columns_of(values[:ROWS], feature_set)
     start = int(0.8 * ROWS)
     model = PositionModel.fit(times, columns, feature_set, start)
-    distances = model.distance(model.places(times, columns, feature_set))[start:]
+    distances = model.levels(times, columns, feature_set).distance[start:]
     return model.calibrated(distances, np.linspace(0.0, 1.0, distances.size))
 
 
@@ -41,7 +42,7 @@ def test_a_new_level_stays_evidence_until_it_has_filled_half_of_the_longest_wind
     values[600:] += 10.0
     model = fitted(values)
     times, columns = columns_of(values, LONG)
-    worth = model.worth(model.distance(model.places(times, columns, LONG)))
+    worth = model.worth(model.levels(times, columns, LONG).distance / model.slack)
     assert np.median(worth[620:1000]) > 1.0
     assert np.median(worth[1800:]) < 1.0
 
@@ -58,18 +59,13 @@ def test_position_is_not_used_where_trailing_windows_are_the_better_reference() 
     model = fitted(values, short)
     times, columns = columns_of(values, short)
     assert not np.isfinite(model.slack)
-    assert (model.worth(model.distance(model.places(times, columns, short))) == 0.0).all()
-    related = np.full(times.size, 3.0)
-    assert (
-        model.temper(related, model.places(times, columns, short), times, columns, short) == related
-    ).all()
+    assert (model.worth(model.levels(times, columns, short).distance) == 0.0).all()
 
 
 def test_a_sensor_that_never_rests_is_frozen_when_it_does() -> None:
     values = noise(500)
     values[430:460] = values[430]
-    _, columns = columns_of(values, LONG)
-    frozen = fitted(values).frozen(columns, LONG)
+    frozen = fitted(values).levels(*columns_of(values, LONG), LONG).frozen
     assert frozen[445:460].all()
     assert not frozen[:430].any()
     assert not frozen[461:].any()
@@ -79,8 +75,7 @@ def test_a_sensor_that_rests_at_times_is_never_frozen() -> None:
     values = noise(500)
     values[100:160] = values[100]
     values[430:460] = values[430]
-    _, columns = columns_of(values, LONG)
-    assert not fitted(values).frozen(columns, LONG).any()
+    assert not fitted(values).levels(*columns_of(values, LONG), LONG).frozen.any()
 
 
 def test_next_to_odd_readings_a_usual_one_is_not_odd() -> None:
@@ -88,12 +83,10 @@ def test_next_to_odd_readings_a_usual_one_is_not_odd() -> None:
     values[450] = 90.0
     model = fitted(values)
     times, columns = columns_of(values, LONG)
-    tempered = model.temper(
-        np.full(times.size, 9.0), model.places(times, columns, LONG), times, columns, LONG
-    )
-    assert tempered[450] == 9.0
-    assert np.median(tempered[451:462]) == 0.0
-    assert tempered[470:].min() > 0.0
+    effect = model.levels(times, columns, LONG).effect
+    assert effect[450] == AS_IS
+    assert np.median(effect[451:462]) == NOTHING
+    assert not (effect[470:] == NOTHING).any()
 
 
 def test_arrays_rebuild_the_same_model() -> None:
@@ -102,7 +95,7 @@ def test_arrays_rebuild_the_same_model() -> None:
     times, columns = columns_of(values, LONG)
     again = PositionModel.from_arrays(model.to_arrays())
     assert np.array_equal(
-        model.distance(model.places(times, columns, LONG)),
-        again.distance(again.places(times, columns, LONG)),
+        model.levels(times, columns, LONG).distance,
+        again.levels(times, columns, LONG).distance,
     )
     assert again.slack == pytest.approx(model.slack)

@@ -1,0 +1,269 @@
+# ruff: noqa: C901  (compiled: one loop over the rows, calls cost)
+"""The arithmetic of `model_stack`: readings of many series scored in two compiled passes.
+
+Between them the caller takes logarithms with NumPy, whose own may round otherwise than the C
+library's. A row's result is computed from that row alone, so that the bits do not depend on which
+rows are scored together.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from anomaly_platform.ml.calibration.kernels import p_values, scores_of_p
+from anomaly_platform.ml.compiled import compiled
+from anomaly_platform.ml.detectors.forest_kernels import score_rows
+from anomaly_platform.ml.series_model.input_kernels import relate, rescale_for_noise, standardise
+from anomaly_platform.ml.series_model.level_shift import FROZEN_WORTH
+from anomaly_platform.ml.series_model.level_shift_kernels import (
+    COUNT,
+    NOTHING,
+    SLACK,
+    TEMPERED,
+    level_rows,
+)
+from anomaly_platform.ml.series_model.noise import MOST_GROWTH
+from anomaly_platform.ml.series_model.season_kernels import take_off
+
+#: Columns of a series' constants, before those of its level.
+FLOOR, STEP, JITTER, NARROW, NORMALISER, RESTS, HISTORY, MOST, LAST_LOGARITHM = range(9)
+LEVELS = 9
+CONSTANTS = LEVELS + 9
+
+#: Row of the features behind those of the level: the longest window's jitter.
+NOISE = 8
+#: Rows of one series that are looked at together.
+_BLOCK = 256
+
+
+@compiled(error_model="numpy")
+def _interpolate(x: float, xs: Any, ys: Any) -> float:  # pragma: no cover
+    """Return what `numpy.interp` does of one number."""
+    last = xs.size - 1
+    if math.isnan(x):
+        return x
+    if x > xs[last]:
+        return float(ys[last])
+    if x < xs[0]:
+        return float(ys[0])
+    low, high = 0, last + 1
+    while low < high:
+        middle = (low + high) >> 1
+        if x >= xs[middle]:
+            low = middle + 1
+        else:
+            high = middle
+    j = low - 1
+    if j == last or xs[j] == x:
+        return float(ys[j])
+    slope = (ys[j + 1] - ys[j]) / (xs[j + 1] - xs[j])
+    found = slope * (x - xs[j]) + ys[j]
+    if math.isnan(found):
+        found = slope * (x - xs[j + 1]) + ys[j + 1]
+        if math.isnan(found) and ys[j] == ys[j + 1]:
+            found = ys[j]
+    return float(found)
+
+
+@compiled(error_model="numpy")
+def _larger(a: float, b: float) -> float:  # pragma: no cover
+    """Return `numpy.maximum` of two numbers."""
+    return a if a > b or math.isnan(a) else b
+
+
+@compiled(error_model="numpy")
+def measure_rows(
+    slots: Any,
+    times: Any,
+    table: Any,
+    related: Any,
+    models: Any,
+    shortest: int,
+    inputs: Any,
+    forest: Any,
+    short: Any,
+    effect: Any,
+    frozen: Any,
+) -> None:  # pragma: no cover
+    """Write what each of (n,) readings is to the model in its slot.
+
+    Parameters
+    ----------
+    slots, times
+        (n,) place of the model in the arrays, −1 for none; microseconds since 1970.
+    table
+        (9, n) features: `level_shift_kernels`' and the longest window's jitter.
+    related
+        (2 w + 3, n) features as `input_kernels.relate` takes them.
+    models
+        `model_stack.Models`.
+    shortest
+        Rows of the shortest window.
+    inputs, forest, short, effect, frozen
+        Filled: (n, inputs) model inputs; the forest's score; distance after slack, 0 where the
+        level is not used; the last two as in `level_rows`.
+    """
+    number, stds = inputs.shape[1], 3 + (related.shape[0] - 3) // 2
+    between, room = models.spreads.shape[1], min(slots.size, _BLOCK)
+    growth, clipped = np.ones(room), np.empty((room, number))
+    start = 0
+    while start < slots.size:
+        slot, stop = slots[start], start + 1
+        while stop < slots.size and stop - start < room and slots[stop] == slot:
+            stop += 1
+        begin, size, rows = start, stop - start, slice(start, stop)
+        start = stop
+        if slot < 0:
+            continue
+        own, tails, scaling = models.constants[slot], models.units[slot, 1], models.scaling[slot]
+        periods, now, x = models.periods[slot], times[rows], inputs[rows]
+        for i in range(size):
+            growth[i] = 1.0
+            if own[JITTER] > 0.0:
+                growth[i] = min(max(table[NOISE, begin + i] / own[JITTER], 1.0), MOST_GROWTH)
+        grown = growth[:size]
+        relate(related[:, rows], own[FLOOR], own[STEP], x)
+        standardise(x, models.units[slot, 0], tails, x)
+        if periods[0] > 0:
+            offset, widening = models.season[slot, 0], models.season[slot, 1]
+            take_off(now, x, periods[0], periods[1], offset, widening, x)
+        if periods[2] > 0:
+            offset, widening = models.week[slot, 0], models.week[slot, 1]
+            take_off(now, x, periods[2], periods[3], offset, widening, x)
+        rescale_for_noise(
+            x,
+            grown,
+            related[stds : stds + between, rows],
+            models.spreads[slot],
+            related[related.shape[0] - 1, rows],
+            own[FLOOR],
+            own[NARROW],
+            tails,
+        )
+        for i in range(size):
+            for j in range(number):
+                clipped[i, j] = min(max(x[i, j], scaling[2, j]), scaling[3, j])
+        score_rows(
+            models.feature[slot],
+            models.cut[slot],
+            models.path[slot],
+            scaling,
+            own[NORMALISER],
+            clipped[:size],
+            forest[rows],
+        )
+        level = own[LEVELS:]
+        level_rows(
+            now,
+            table[:, rows],
+            grown,
+            level,
+            periods[4:],
+            models.level_season[slot, 0, 0],
+            models.level_season[slot, 1, 0],
+            models.level_week[slot, 0, 0],
+            models.level_week[slot, 1, 0],
+            shortest,
+            short[rows],
+            effect[rows],
+            frozen[rows],
+        )
+        if math.isfinite(level[SLACK]):
+            short[rows] /= level[SLACK]
+        else:
+            short[rows] = 0.0
+            effect[rows] = 0
+
+
+@compiled(error_model="numpy")
+def conclude_rows(
+    slots: Any,
+    table: Any,
+    constants: Any,
+    knots: Any,
+    values: Any,
+    exceeding: Any,
+    tail: Any,
+    forest: Any,
+    short: Any,
+    logarithms: Any,
+    effect: Any,
+    frozen: Any,
+    floor: float,
+    raw: Any,
+    p: Any,
+    known: Any,
+) -> None:  # pragma: no cover
+    """Write raw scores and p-values of readings that have a model.
+
+    The raw score is the larger of what the model inputs say and what the distance from the usual
+    level is worth. A series that rested in its calibration part gave no measure of how unusual a
+    change is: every change is infinitely far. There the trailing window has a say as well, so that
+    the first change is an anomaly and the hundredth of the same day is not. Without history enough
+    both the model and the trailing window must find a reading unusual: the model's inputs are
+    relations to a window that is not yet what it was in calibration, and the window alone takes
+    the first morning after the first night for an incident.
+
+    Parameters
+    ----------
+    slots, table, forest, short, effect, frozen
+        As in `measure_rows`.
+    constants, knots, values, exceeding, tail
+        As in `model_stack.Models`.
+    logarithms
+        (2, n) of 1 + distance of the model inputs, of 1 + `short`.
+    floor
+        Smallest p-value.
+    raw, p
+        (n,) the fallback's before, NaN where the trailing window is too short; filled.
+    known
+        Filled: whether there is a model, and history enough for it to speak.
+    """
+    found = np.empty(1)
+    for i in range(slots.size):
+        slot = slots[i]
+        known[i] = False
+        if slot < 0:
+            continue
+        own = constants[slot]
+        total = forest[i] + logarithms[0, i]
+        if effect[i] == NOTHING:
+            total = 0.0
+        elif effect[i] == TEMPERED and not (total < own[MOST] or math.isnan(total)):
+            total = own[MOST]
+        worth = 0.0
+        if math.isfinite(own[LEVELS + SLACK]):
+            within = _interpolate(short[i], knots[slot, 0], knots[slot, 1])
+            worth = within + _larger(logarithms[1, i] - own[LAST_LOGARITHM], 0.0)
+        total = _larger(total, worth)
+        raw[i] = total + FROZEN_WORTH if frozen[i] else total
+        p_values(
+            values[slot],
+            exceeding[slot],
+            tail[slot],
+            raw[i : i + 1],
+            floor,
+            found,
+        )
+        known[i] = table[COUNT, i] >= own[HISTORY]
+        fallback, p[i] = p[i], found[0]
+        if not known[i]:
+            if math.isnan(fallback) or fallback > found[0]:
+                p[i] = fallback
+        elif own[RESTS] > 0.0 and not math.isnan(fallback) and fallback > found[0]:
+            p[i] = fallback
+
+
+@compiled(error_model="numpy")
+def decide_rows(
+    p: Any, thresholds: Any, exponent: float, raw: Any, score: Any, flagged: Any
+) -> None:  # pragma: no cover
+    """Write scores of p-values and whether they reach their thresholds; NaN where there is none."""
+    for i in range(p.size):
+        if math.isnan(p[i]):
+            raw[i] = score[i] = np.nan
+            flagged[i] = False
+            continue
+        scores_of_p(p[i : i + 1], exponent, score[i : i + 1])
+        flagged[i] = score[i] >= thresholds[i]

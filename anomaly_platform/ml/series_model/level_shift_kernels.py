@@ -1,0 +1,130 @@
+"""The arithmetic of `level_shift`: where readings lie, in one compiled pass over the rows."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from anomaly_platform.ml.compiled import compiled
+
+_MONDAY = 3 * 86_400_000_000
+_LARGEST = float(np.finfo(np.float64).max)
+
+#: Swings beyond this many times training's, or this small a part of it, are not told apart.
+MOST_GAIN = 1e3
+#: A reading is out of place this many rare distances from the usual level.
+OUT_OF_PLACE = 2.0
+
+#: A model's constants.
+CENTRE, UNIT, LEVEL, LEVEL_TAIL, SWING, SWING_LIMIT, SLACK, ORDINARY, RESTING = range(9)
+#: Rows of the features: the reading, its difference to the first lag, the shortest window's
+#: extremes and missing readings, the longest's count, median and MAD.
+VALUE, DIFFERENCE, SMALLEST, LARGEST, MISSING, COUNT, MEDIAN, DEVIATION = range(8)
+#: What its place does to the raw score of a reading's model inputs.
+AS_IS, TEMPERED, NOTHING = range(3)
+#: The last of a reading's places: in an accepted level and swing.
+_ACCEPTED = 3
+
+
+@compiled(error_model="numpy")
+def _finite(x: float) -> float:  # pragma: no cover
+    if math.isnan(x):
+        return 0.0
+    if math.isinf(x):
+        return _LARGEST if x > 0.0 else -_LARGEST
+    return x
+
+
+@compiled(error_model="numpy")
+def _off_season(
+    x: float, time: int, period: int, phases: int, offset: Any, widening: Any
+) -> float:  # pragma: no cover
+    if period == 0:
+        return x
+    phase = ((time + _MONDAY) % period) * phases // period
+    return float((x - offset[phase]) / widening[phase])
+
+
+@compiled(error_model="numpy")
+def _moved(level: float, own: Any) -> float:  # pragma: no cover
+    """Return by how much a level that has been accepted lies beside the usual one, in units."""
+    moved = (level - own[CENTRE]) / own[UNIT] - own[LEVEL]
+    beyond = max(abs(moved) - own[LEVEL_TAIL], 0.0)
+    if moved > 0.0:
+        return float(beyond)
+    return float(-beyond if moved < 0.0 else moved)
+
+
+@compiled(error_model="numpy")
+def _gain(deviation: float, own: Any) -> float:  # pragma: no cover
+    """Return how many times as wide as in training a series has come to swing."""
+    if not own[SWING] > 0.0:
+        return 1.0
+    ratio = min(max(deviation / own[SWING], 1.0 / MOST_GAIN), MOST_GAIN)
+    return float(max(ratio / own[SWING_LIMIT], min(ratio * own[SWING_LIMIT], 1.0)))
+
+
+@compiled(error_model="numpy")
+def level_rows(
+    times: Any,
+    table: Any,
+    growth: Any,
+    own: Any,
+    periods: Any,
+    season_offset: Any,
+    season_widening: Any,
+    week_offset: Any,
+    week_widening: Any,
+    shortest: int,
+    far: Any,
+    effect: Any,
+    frozen: Any,
+) -> None:  # pragma: no cover
+    """Write where (n,) readings of one series lie.
+
+    Parameters
+    ----------
+    times, table
+        (n,) microseconds since 1970, (≥ 8, n) features.
+    growth
+        (n,) by how much the noise has grown: so much farther a reading rarely goes.
+    own
+        (9,) constants of the model.
+    periods
+        (4,) period and phases of season and week.
+    season_offset, season_widening, week_offset, week_widening
+        (phases,) their profiles.
+    shortest
+        Rows of the shortest window.
+    far
+        Filled: distance from the usual or, where it is nearer, the accepted level, ≥ 0, 1 being
+        as far as it rarely goes.
+    effect
+        Filled: what the place does to the raw score of the model inputs.
+    frozen
+        Filled: whether a series that never rests has rested for the shortest window.
+    """
+    places = np.empty(4)
+    for i in range(times.size):
+        reach = table[LARGEST, i] - table[SMALLEST, i]
+        frozen[i] = (
+            table[COUNT, i] >= shortest
+            and table[MISSING, i] == 0.0
+            and abs(table[DIFFERENCE, i]) <= own[RESTING]
+            and reach <= own[RESTING]
+        )
+        moved, gain = _moved(table[MEDIAN, i], own), _gain(table[DEVIATION, i], own)
+        for k in range(4):
+            value = table[SMALLEST + k - 1, i] if k in (1, 2) else table[VALUE, i]
+            y = (value - own[CENTRE]) / own[UNIT]
+            y = _finite((y - moved) / gain if k == _ACCEPTED else y)
+            y = _off_season(y, times[i], periods[0], periods[1], season_offset, season_widening)
+            places[k] = _off_season(y, times[i], periods[2], periods[3], week_offset, week_widening)
+        usual, accepted = abs(places[0]), abs(places[_ACCEPTED] * gain)
+        far[i] = min(usual, accepted) / growth[i]
+        if math.isinf(far[i]):
+            far[i] = 1e6
+        effect[i] = AS_IS
+        if usual <= own[ORDINARY] and accepted <= OUT_OF_PLACE * own[ORDINARY]:
+            before = max(abs(places[1]), abs(places[2]))
+            effect[i] = NOTHING if before > OUT_OF_PLACE * own[ORDINARY] else TEMPERED
