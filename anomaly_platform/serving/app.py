@@ -1,7 +1,6 @@
-"""The application: routes, problem documents and what lives as long as a worker.
+"""Assembles the application: routes, middleware, problem documents and the state of a worker.
 
-Belongs here: putting together. ``create_app`` makes a new application at every call, so that a
-test has its own.
+``create_app`` makes a new application at every call, so that a test has its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Looking up what a request names, and refusing what nobody knows (404)."""
+"""Looks up what a request names, and refuses what does not exist (404)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis, which the workers share where there is one, and which may be gone at any moment.
+"""A Redis client for what the workers share, with a circuit breaker for when Redis is gone.
 
 Belongs here: the pool, and the breaker that keeps a dead Redis from costing a request anything.
 Does not belong here: what is kept in Redis (``serving.cache``, ``auth.rate_limits``).

@@ -1,4 +1,4 @@
-"""What lives as long as a worker of the API: connections, models, announcements."""
+"""The state of one worker of the API: connections, models, caches, listeners."""
 
 from __future__ import annotations
 

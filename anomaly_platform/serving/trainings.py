@@ -1,4 +1,4 @@
-"""Trainings asked for through the API: asking, waiting for the outcome, and saying what it was.
+"""Trainings through the API: asking for them, waiting for the outcome, and showing it.
 
 Belongs here: what routes about training share. Does not belong here: how waiting requests become
 one run of Dagster (``sensors``), nor the rows themselves (``registry.training_requests``).

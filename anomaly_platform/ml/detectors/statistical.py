@@ -29,8 +29,6 @@ MIN_COUNT = 30
 
 P_FLOOR = 1e-12
 
-TAIL_FLOOR = 0.5
-"""Smallest scale of a calibrated tail, in standard deviations."""
 
 HISTORY = ("mean", "std", "q25", "q75", "median", "mad", "count")
 """What a value is compared with, in the order of `WindowStatistics`."""

@@ -1,4 +1,4 @@
-"""Who is calling, and whether they may.
+"""Authentication by API key, and the scope that each route needs.
 
 Belongs here: reading a key from a request, refusing one that is unknown, expired or revoked, and
 the scope that a route declares with :func:`require`. Does not belong here: the keys themselves

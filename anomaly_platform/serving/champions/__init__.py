@@ -1,1 +1,4 @@
-"""The champions in memory: loaded, verified, warmed, swapped, within a budget."""
+"""The champions in a worker's memory: loaded, verified, warmed up, swapped, within a budget.
+
+Which version is champion is decided elsewhere (``registry``).
+"""

@@ -1,4 +1,4 @@
-"""Telling people that a champion cannot be loaded, and that it can again."""
+"""Alerts for champions that cannot be loaded, resolved once they can."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class ModelAlerts:
-    """Writes alerts for a model store, beside whatever found the trouble.
+    """Raises and resolves the alerts of a model store, without making its caller wait.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How many models of single series are held, and how often one was there when it was asked for."""
+"""Statistics of the cache of single series' models: its size, hits, misses and evictions."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ class ModelStore:
     def _warmed(
         self, stream: MetricStream, version: int, deleted: frozenset[Key], current: ServedMetrics
     ) -> ServedMetrics:
-        """Return a version with the models read that are in use now; at first, as many as fit."""
+        """Return a version with the models in use now already read; at first, as many as fit."""
         bundle = current.bundle
         if current.version != version or bundle is None:
             bundle = self._open(stream, version)

@@ -188,7 +188,7 @@ class ServedMetrics:
         features: npt.NDArray[np.float64],
         thresholds: npt.NDArray[np.float64],
     ) -> Verdicts:
-        """Score readings: the bits that the batch gives them. Safe for several threads.
+        """Score readings, equal to the bit to the batch's scores. Safe for several threads.
 
         Parameters
         ----------
@@ -288,7 +288,7 @@ class ServedMetrics:
 
 @dataclass(frozen=True, eq=False)
 class ServedScans:
-    """The set of barcode models that serves.
+    """The set of models that serves a stream of scans.
 
     Attributes
     ----------

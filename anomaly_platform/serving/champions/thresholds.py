@@ -1,4 +1,4 @@
-"""Thresholds of single series in memory, the same in every worker within a moment.
+"""Thresholds of single series, held in memory and read anew when the table changes.
 
 The table ``thresholds`` announces every change of itself (a trigger), whoever makes it.
 """

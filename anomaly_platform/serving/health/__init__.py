@@ -1,1 +1,4 @@
-"""Health of the service, of what it depends on, and of the pipeline."""
+"""Health checks: of the service, of the systems beside it, and of the pipeline.
+
+What the checks ask the tables does not belong here (``queries``).
+"""

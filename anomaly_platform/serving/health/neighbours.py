@@ -1,4 +1,4 @@
-"""Asking the systems beside the platform whether they answer: EMS Core and the MQTT broker.
+"""Health checks of the systems beside the platform: EMS Core and the MQTT broker.
 
 Belongs here: one question each, with a time limit, whose answer says neither where the system is
 nor why exactly it failed. What is not used is not asked.
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 async def ask_ems_core(settings: Settings) -> Part:
-    """Say whether EMS Core answers, over HTTP or in its database, whichever is used."""
+    """Return whether EMS Core answers, over HTTP or in its database, whichever is used."""
     pushes = settings.ems_pull if settings.ems_push is None else settings.ems_push
     if not (settings.ems_pull or pushes):
         return Part(status="off", detail="nothing is fetched from it or sent to it")
@@ -48,7 +48,7 @@ async def ask_ems_core(settings: Settings) -> Part:
 
 
 async def ask_mqtt(settings: Settings) -> Part:
-    """Say whether the broker lets the platform in."""
+    """Return whether the MQTT broker accepts the platform's connection."""
     if settings.mqtt_url is None:
         return Part(status="off", detail="not set")
     from aiomqtt import MqttError

@@ -1,4 +1,4 @@
-"""How the pipeline is doing: Dagster's daemon, the files that wait, and what the last runs came to.
+"""Health check of the pipeline: Dagster's daemon, the files that wait, and the last runs.
 
 Belongs here: looking into the landing folders, and judging what waits there and what Dagster's
 database says (``queries.dagster_runs``). The answer is public: it names streams and kinds of work,
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 class PipelineHealth:
-    """Asks Dagster's database and the landing folders.
+    """Checks Dagster's database and the landing folders.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class PipelineHealth:
         self._oldest_file: float | None = None
 
     async def ask(self, queues: dict[str, Queue]) -> tuple[Part, Pipeline]:
-        """Return how the pipeline is doing, and the figures behind it.
+        """Ask both, and return the health of the pipeline with the figures behind it.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ def judge(
     reading: float | None,
     now: float,
 ) -> tuple[Part, Pipeline]:
-    """Say how the pipeline is doing.
+    """Return the health of the pipeline, and the figures behind it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How the service and what it depends on are doing, each part with what to do about it.
+"""The health report: the status of each part, and what to do about it.
 
 Belongs here: asking each part, with a time limit, and judging the answer. Nothing here says where
 a part is or how it is reached: the answer is public.
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 class HealthChecks:
-    """Asks every part, at most once in a while however often somebody asks.
+    """Checks every part, at most once in two seconds however often the report is asked for.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class HealthChecks:
         self._asking = asyncio.Lock()
 
     async def health(self) -> Health:
-        """Return how everything is doing."""
+        """Return the report, not older than two seconds."""
         async with self._asking:
             if self._last is None or time.monotonic() - self._asked_at >= _LIFETIME_S:
                 self._last = await self._ask()

@@ -1,4 +1,4 @@
-"""HTTP itself: limits, problem documents, cursors, idempotency, middleware.
+"""HTTP itself: limits on requests, cursors, idempotency, the OpenAPI document, middleware.
 
 What a route answers does not belong here.
 """

@@ -1,4 +1,4 @@
-"""What a body must not be, whatever its schema: compressed, no JSON, or JSON with a name twice.
+"""Checks of a body's form, whatever its schema: not compressed, JSON, and no member twice.
 
 Belongs here: refusing each with a reason. Parsers take the last of two members of one name without
 a word, so that a reading could be stored that nobody meant; and compressed bytes are no JSON, which
@@ -68,7 +68,7 @@ def not_json() -> ApiProblem:
 
 
 def problem_of(body: bytes) -> ApiProblem | None:
-    """Return what is wrong with the form of a body; None of what a schema may judge.
+    """Return what is wrong with the form of a body; None where its schema may judge it.
 
     Examples
     --------

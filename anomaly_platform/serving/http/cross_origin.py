@@ -1,4 +1,4 @@
-"""What pages of other origins may ask, where the settings name any origins."""
+"""Cross-origin requests (CORS), where the settings name any origins."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ANSWER_HEADERS: Final = (
 
 
 class CrossOrigin(CORSMiddleware):
-    """Middleware: answers a browser's question, a refusal being a problem document (403)."""
+    """Middleware: answers preflight requests; a refusal is a problem document (403)."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """Return what a page may do, or why it may not."""

@@ -1,4 +1,4 @@
-"""The busiest routes, taken before the framework looks for them.
+"""A short cut around the framework's routing, for the busiest routes.
 
 Finding a route and solving its dependencies costs FastAPI several times what judging a reading
 costs. Here the path alone decides, and the route's own function does the rest; it stays a route of

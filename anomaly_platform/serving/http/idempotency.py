@@ -130,7 +130,7 @@ async def repeatable(
         ),
     ] = None,
 ) -> Repeatable:
-    """Return what does the work of a request once: a dependency of routes that write."""
+    """Return how to do the work of a request once: a dependency of routes that write."""
     serving = request.app.state.serving
     identity = None if idempotency_key is None else await _identified(request, idempotency_key)
     return Repeatable(identity, serving.platform.warehouse.transactions, serving.pool)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI says, with problem documents as they really are."""
+"""The OpenAPI document: FastAPI's own, completed by problem documents, scopes and security."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return what a parameter may be: one that is absent is not sent as null."""
+    """Return the schema of a parameter without null: one that is absent is not sent."""
     kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
     if len(kinds) != 1:
         return schema

@@ -1,4 +1,4 @@
-"""Everything that stands between a client and the routes, in its order.
+"""The middleware between a client and the routes, in its order.
 
 Belongs here: which middleware comes when. From the outside in: every request gets its id and is
 counted; a host that is not ours is refused; a browser's question about origins is answered; who

@@ -1,6 +1,6 @@
-"""What every request gets, whatever becomes of it: an id, a line in the log, numbers, headers.
+"""The outermost middleware: gives every request an id, headers, a line in the log, and counts it.
 
-Belongs here: the outermost middleware. Does not belong here: refusing anything.
+Refusing a request does not belong here.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _log = logging.getLogger(__name__)
 
 
 class RequestContext:
-    """Middleware around everything else."""
+    """Middleware that completes and counts every answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""How much one request may ask the service to read: bytes of its body, and depth of its JSON.
+"""Limits on what one request may send: bytes of its body, and depth of its JSON.
 
 Belongs here: refusing what is too large before it is in memory, and what is nested too deeply
 before it is parsed. Does not belong here: how many rows a document may have (``serving.schemas``),
@@ -127,7 +127,7 @@ class BoundedBody:
 
 
 def _wrongly_called(scope: Scope) -> ApiProblem | None:
-    """Return what is wrong with the form that the headers announce; write its type in one way."""
+    """Return what is wrong with the announced form of a body; normalise its content type."""
     problem = compressed(scope["headers"])
     if problem is not None:
         return problem

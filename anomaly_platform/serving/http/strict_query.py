@@ -1,4 +1,4 @@
-"""Query parameters that a route knows, each once; anything else is somebody's mistake."""
+"""Refuses query parameters that a route does not know, or that are sent twice."""
 
 from __future__ import annotations
 

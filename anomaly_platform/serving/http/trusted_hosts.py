@@ -1,4 +1,4 @@
-"""Under which host names the service answers, where the settings name any."""
+"""Refuses requests for other host names than the settings allow."""
 
 from __future__ import annotations
 

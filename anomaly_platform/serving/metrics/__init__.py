@@ -1,1 +1,4 @@
-"""Numbers for Prometheus: of the workers and of the database."""
+"""Prometheus metrics: what the workers count, and what the database knows.
+
+The statements behind the latter do not belong here (``queries.figures``).
+"""

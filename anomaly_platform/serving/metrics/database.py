@@ -26,7 +26,7 @@ _STORAGE_LIFETIME_S: Final = 60.0
 
 
 class DatabaseMetrics:
-    """Reads the numbers when they are asked for, not more often than every few seconds.
+    """Reads the metrics when they are asked for, at most once in five seconds.
 
     Parameters
     ----------

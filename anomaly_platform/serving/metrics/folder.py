@@ -1,4 +1,4 @@
-"""The folder through which workers add up their numbers (see ``metrics.requests``).
+"""The folder in which the workers share their counts (see ``metrics.requests``).
 
 Apart, because Prometheus' client decides when it is imported whether it writes to files.
 """

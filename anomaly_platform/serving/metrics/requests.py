@@ -1,4 +1,4 @@
-"""What the workers of the API count and time, for Prometheus.
+"""Prometheus metrics that the workers of the API count and time.
 
 Belongs here: the metrics that live in the workers, and their sum over all of them. Does not belong
 here: what the database knows (``metrics.database``).
@@ -143,7 +143,7 @@ def _of_stream(stream: str) -> tuple[Counter, Counter]:
 
 
 class ModelNumbers:
-    """Carries what the model store counts over to the metrics, so that no look-up pays for it."""
+    """Copies the counts of the model store to the metrics, so that no look-up pays for it."""
 
     def __init__(self) -> None:
         self._hits = self._misses = self._evictions = self._swaps = 0

@@ -1,4 +1,4 @@
-"""The one score as each kind of client sees it, a number at a time."""
+"""Conversions of the score in [0, 1) to the scales of clients, one number at a time."""
 
 from __future__ import annotations
 

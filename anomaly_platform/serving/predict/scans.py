@@ -1,4 +1,4 @@
-"""Judging the scans of a request, with what is known of their codes already.
+"""Scores the scans of a request, with the scored scans of their codes as history.
 
 Belongs here: look-back, chunks, and the detectors under their time limits. What a detector says is
 in ``ml``, what the answer looks like in ``ml.scans.response``, and how scans come in and answers
@@ -126,7 +126,7 @@ def judge_scans(
 
 
 def rules_alone(platform: Platform, stream: ScanStream) -> BarcodeModels:
-    """Return the rules with what is known beforehand, for as long as nothing has been learned."""
+    """Return the rules with the reference data alone, for a stream without trained models."""
     folder = platform.reference_folder(stream)
     files = sorted(folder.glob("*")) if folder.is_dir() else []
     return _rules_of(folder, tuple((file.name, file.stat().st_mtime_ns) for file in files))

@@ -1,4 +1,8 @@
-"""The routes of the API: a module per subject, each with a ``router``, all of them here."""
+"""The routes of the API: a module per subject, each with a ``router``.
+
+A route checks the request, asks ``queries`` or ``storage``, and shapes the answer. SQL does not
+belong here.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""What goes into the API and comes out of it: a module per subject, strict and with examples."""
+"""Pydantic models of what the API takes and answers: a module per subject, strict, with examples.
+
+Nothing here asks a table or computes a score.
+"""

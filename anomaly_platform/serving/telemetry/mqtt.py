@@ -1,4 +1,4 @@
-"""Telemetry from an MQTT broker, through the same door as HTTP.
+"""The subscriber of an MQTT broker, whose readings take the same way in as those of HTTP.
 
 Belongs here: the subscription. A message is acknowledged when its readings are committed and not
 before; the session is persistent, so that the broker keeps what comes while nobody listens and

@@ -1,4 +1,4 @@
-"""What an MQTT message says: readings, or why it says none.
+"""Parses MQTT messages into readings, or says why a message holds none.
 
 Belongs here: topics and payloads. Does not belong here: the broker (``mqtt``).
 """

@@ -1,4 +1,4 @@
-"""What the sender of readings is told of each.
+"""The verdict on each reading, as its sender gets it.
 
 Belongs here: verdicts as they go out, of single answers and of columns; a test holds the two
 together. Does not belong here: the request (``routes.telemetry``), nor what a verdict means

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomaly_platform.serving.http.cursors import read_cursor, write_cursor
+from anomaly_platform.serving.http.cursors import Pages, read_cursor, write_cursor
 from anomaly_platform.serving.problems import ApiProblem
 
 TYPES = (str, int, dt.datetime, uuid.UUID)
@@ -41,3 +41,16 @@ def test_a_text_that_no_database_holds_is_refused(text: str) -> None:
 def test_a_cursor_of_another_list_is_refused() -> None:
     with pytest.raises(ApiProblem, match="another list"):
         read_cursor("list", write_cursor("other", "a"), (str,))
+
+
+def test_a_list_is_cut_into_pages_that_follow_each_other() -> None:
+    pages, rows, seen, cursor = Pages("numbers", int), list(range(7)), [], None
+    while True:
+        (after,) = pages.after(cursor) or (-1,)
+        found = [row for row in rows if row > after][:4]
+        page, cursor = pages.cut(found, 3, lambda last: (last,))
+        seen.append(page)
+        if cursor is None:
+            break
+    assert seen == [[0, 1, 2], [3, 4, 5], [6]]
+    assert pages.cut([], 3, lambda last: (last,)) == ([], None)
