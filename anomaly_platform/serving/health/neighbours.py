@@ -10,8 +10,6 @@ import asyncio
 import logging
 from typing import Final
 
-import psycopg
-
 from anomaly_platform.notifications.channels.mqtt import broker_client
 from anomaly_platform.serving.schemas.health import Part
 from anomaly_platform.settings import Settings
@@ -29,7 +27,7 @@ async def ask_ems_core(settings: Settings) -> Part:
     url = settings.ems_database_url
     try:
         if url is not None:
-            await asyncio.wait_for(_select_1(url.get_secret_value()), _PATIENCE_S)
+            await asyncio.wait_for(_ask_database(url.get_secret_value()), _PATIENCE_S)
         else:
             status = await asyncio.to_thread(_status_of, f"{settings.ems_core_url}/health")
             if status >= 500:
@@ -65,9 +63,11 @@ async def ask_mqtt(settings: Settings) -> Part:
         )
 
 
-async def _select_1(url: str) -> None:
-    async with await psycopg.AsyncConnection.connect(url, connect_timeout=2) as connection:
-        await connection.execute("SELECT 1")
+async def _ask_database(url: str) -> None:
+    from anomaly_platform.ems.database import EmsDatabase
+
+    async with EmsDatabase.open(url) as ems:
+        await ems.health()
 
 
 def _status_of(url: str) -> int:

@@ -228,17 +228,12 @@ def _natural_keys(scans: pl.DataFrame) -> frozenset[tuple[Any, ...]]:
 
 
 def _quarantine(platform: Platform, stream: ScanStream, rejects: pl.DataFrame) -> None:
-    """Keep scans that cannot be judged; the same scan again changes nothing.
-
-    Rows have number 0: they are not among the rows of any file (``Account``).
-    """
+    """Keep scans that cannot be judged; the same scan again changes nothing."""
     kept = rejects.with_columns(
         digest=pl.Series(
             [hashlib.sha256(text.encode()).hexdigest() for text in rejects["raw"]],
             dtype=pl.String,
         ),
-        row_number=pl.lit(0, pl.Int64),
-        source=pl.lit("api"),
     ).unique("digest", keep="first")
     with platform.warehouse.transactions.begin() as connection:
-        insert_online_rejects(connection, kept, stream.name)
+        insert_online_rejects(connection, kept, stream.name, source="api")

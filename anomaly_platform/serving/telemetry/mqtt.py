@@ -253,10 +253,7 @@ class Subscriber:
             return next(iter(by_event_id(connection, self._stream.name, ids)), None)
 
     def _quarantine(self, bad: Sequence[tuple[Message, str, str]]) -> None:
-        """Keep what could not be used; the same message again changes nothing.
-
-        Rows have number 0: they are not among the rows of any file (``Account``).
-        """
+        """Keep what could not be used; the same message again changes nothing."""
         from anomaly_platform.ingest.rejects import raw_json
 
         rows: dict[str, dict[str, Any]] = {}
@@ -267,12 +264,12 @@ class Subscriber:
             shown = f"{message.topic} {message.payload[:4096].decode('utf-8', 'replace')}"
             rows[digest] = {
                 "digest": digest,
-                "row_number": 0,
                 "column": "",
                 "field": field,
                 "reason": reason,
                 "raw": raw_json(shown),
-                "source": "mqtt",
             }
         with self._platform.warehouse.transactions.begin() as connection:
-            insert_online_rejects(connection, pl.DataFrame(list(rows.values())), self._stream.name)
+            insert_online_rejects(
+                connection, pl.DataFrame(list(rows.values())), self._stream.name, source="mqtt"
+            )

@@ -143,11 +143,18 @@ def insert_rejects(
     connection.execute("DROP TABLE incoming")
 
 
-def insert_online_rejects(connection: Connection, rejects: pl.DataFrame, stream: str) -> None:
-    """Add what was sent and cannot be used, by its digest; what is there already stays."""
+def insert_online_rejects(
+    connection: Connection, rejects: pl.DataFrame, stream: str, *, source: str
+) -> None:
+    """Add what was sent and cannot be used, by its digest; what is there already stays.
+
+    Rows have number 0: they are not among the rows of any file (``Account``).
+    """
     known = connection.execute(
         "SELECT digest FROM quarantine WHERE stream = %s AND digest = ANY(%s)",
         (stream, rejects["digest"].to_list()),
     ).fetchall()
-    fresh = rejects.filter(~pl.col("digest").is_in([row[0] for row in known]))
+    fresh = rejects.filter(~pl.col("digest").is_in([row[0] for row in known])).with_columns(
+        row_number=pl.lit(0, pl.Int64), source=pl.lit(source)
+    )
     insert_rejects(connection, fresh, stream=stream, stage="online", day=None)
