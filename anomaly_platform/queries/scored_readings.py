@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from psycopg import AsyncConnection
@@ -85,26 +85,32 @@ class WindowSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """From after `since` to `until`, inclusive."""
+class ReadingFilter:
+    """Which readings are read: of one entity, from after `since` to `until`, inclusive.
 
+    Attributes
+    ----------
+    metric
+        None means any.
+    """
+
+    stream: str
+    entity: str
+    metric: str | None
     since: dt.datetime
     until: dt.datetime
 
 
-def window_of(metrics: LastReadings, hours: float) -> Window:
-    """Return the last hours before the newest reading of some metrics."""
+def last_hours(metrics: LastReadings, hours: float) -> tuple[dt.datetime, dt.datetime]:
+    """Return begin and end of the last hours before the newest reading of some metrics."""
     newest = max((last for last in metrics.values() if last is not None), default=None)
     until = newest or dt.datetime.now(dt.UTC)
-    return Window(until - dt.timedelta(hours=hours), until)
+    return until - dt.timedelta(hours=hours), until
 
 
 async def read_page(
     connection: AsyncConnection[Any],
-    stream: str,
-    entity: str,
-    metric: str | None,
-    window: Window,
+    chosen: ReadingFilter,
     *,
     after: tuple[dt.datetime, str] | None,
     limit: int,
@@ -117,17 +123,14 @@ async def read_page(
         f"SELECT * FROM ({_ROWS}) found WHERE %(time)s::timestamptz IS NULL "
         "OR event_time < %(time)s OR (event_time = %(time)s AND metric > %(name)s COLLATE "
         '"C") ORDER BY event_time DESC, metric COLLATE "C" LIMIT %(limit)s',
-        _key(stream, entity, metric, window, time=time, name=name, limit=limit),
+        {**asdict(chosen), "time": time, "name": name, "limit": limit},
     )
-    return await _with_detectors(connection, stream, entity, found)
+    return await _with_detectors(connection, chosen, found)
 
 
 async def read_flagged(
     connection: AsyncConnection[Any],
-    stream: str,
-    entity: str,
-    metric: str | None,
-    window: Window,
+    chosen: ReadingFilter,
     *,
     threshold: float | None,
     limit: int,
@@ -140,7 +143,7 @@ async def read_flagged(
         Judges every score anew; None takes the verdicts as given.
     """
     flagged = "is_anomaly" if threshold is None else "score >= %(threshold)s"
-    key = _key(stream, entity, metric, window, threshold=threshold, limit=limit)
+    key = {**asdict(chosen), "threshold": threshold, "limit": limit}
     summary = await fetch_one(
         connection,
         WindowSummary,
@@ -160,11 +163,11 @@ async def read_flagged(
         'ORDER BY score DESC, event_time DESC, metric COLLATE "C" LIMIT %(limit)s',
         key,
     )
-    return await _with_detectors(connection, stream, entity, found), summary
+    return await _with_detectors(connection, chosen, found), summary
 
 
 async def _with_detectors(
-    connection: AsyncConnection[Any], stream: str, entity: str, rows: list[ScoredRow]
+    connection: AsyncConnection[Any], chosen: ReadingFilter, rows: list[ScoredRow]
 ) -> list[ScoredRow]:
     """Return rows with ``statistical`` as the detector of those that no model had a say in."""
     doubtful = {(row.metric, row.bundle_version) for row in rows if row.status != "trained"}
@@ -175,7 +178,7 @@ async def _with_detectors(
         "SELECT metric_name, bundle_version FROM ml_models JOIN unnest(%s::text[], %s::int[]) "
         "k(metric, version) ON metric_name = metric AND bundle_version = version "
         f"WHERE stream = %s AND device_id = %s AND {HAS_MODEL}",
-        (list(metrics), list(versions), stream, entity),
+        (list(metrics), list(versions), chosen.stream, chosen.entity),
     )
     without = doubtful.difference(await cursor.fetchall())
     return [
@@ -188,10 +191,7 @@ async def _with_detectors(
 
 async def read_values(
     connection: AsyncConnection[Any],
-    stream: str,
-    entity: str,
-    metric: str | None,
-    window: Window,
+    chosen: ReadingFilter,
     *,
     limit: int,
 ) -> list[tuple[str, dt.datetime, float | None]]:
@@ -200,7 +200,7 @@ async def read_values(
         "SELECT metric, event_time, value FROM ("
         f"SELECT * FROM ({_ROWS}) found ORDER BY event_time DESC LIMIT %(limit)s) newest "
         'ORDER BY metric COLLATE "C", event_time',
-        _key(stream, entity, metric, window, limit=limit),
+        {**asdict(chosen), "limit": limit},
     )
     return [(str(name), time, value) for name, time, value in await cursor.fetchall()]
 
@@ -218,10 +218,3 @@ def find_reading(
         f"SELECT event_id FROM online_readings WHERE {at} LIMIT 1",
         {"stream": stream, "entity": entity, "metric": metric, "time": time},
     ).fetchone()
-
-
-def _key(
-    stream: str, entity: str, metric: str | None, window: Window, **more: Any
-) -> dict[str, Any]:
-    key = {"stream": stream, "entity": entity, "metric": metric}
-    return {**key, "since": window.since, "until": window.until, **more}

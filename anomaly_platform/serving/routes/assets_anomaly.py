@@ -10,11 +10,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from anomaly_platform.queries.scored_readings import (
+    ReadingFilter,
     ScoredRow,
-    Window,
+    last_hours,
     read_flagged,
     read_page,
-    window_of,
 )
 from anomaly_platform.queries.series import metrics_by_entity
 from anomaly_platform.serving import trainings
@@ -56,21 +56,15 @@ async def detect(
     asset, metric = asked.asset_id, asked.metric_name
     async with serving.pool.connection() as connection:
         metrics = await known_metrics(connection, ASSETS, asset, metric, kind="asset")
-        window = window_of(metrics, asked.hours)
+        chosen = ReadingFilter(ASSETS, asset, metric, *last_hours(metrics, asked.hours))
         found, summary = await read_flagged(
-            connection,
-            ASSETS,
-            asset,
-            metric,
-            window,
-            threshold=asked.threshold,
-            limit=_MOST_SHOWN,
+            connection, chosen, threshold=asked.threshold, limit=_MOST_SHOWN
         )
     return DetectAnswer(
         asset_id=asset,
         metric_name=metric,
-        window_start=window.since,
-        window_end=window.until,
+        window_start=chosen.since,
+        window_end=chosen.until,
         threshold=asked.threshold,
         anomalies=[_score(row, asked.threshold) for row in found],
         anomaly_count=summary.anomalies,
@@ -94,18 +88,17 @@ async def list_scores(
     """List the scores of an asset's readings in the last hours, the newest first."""
     async with serving.pool.connection() as connection:
         metrics = await known_metrics(connection, ASSETS, asset_id, metric_name, kind="asset")
-        window, after = window_of(metrics, hours), None
+        window, after = last_hours(metrics, hours), None
         if cursor:
             window, after = _continued(cursor, asset_id, metric_name, hours)
-        found = await read_page(
-            connection, ASSETS, asset_id, metric_name, window, after=after, limit=limit + 1
-        )
-    asked = (asset_id, metric_name or "", window.since, window.until)
+        chosen = ReadingFilter(ASSETS, asset_id, metric_name, *window)
+        found = await read_page(connection, chosen, after=after, limit=limit + 1)
+    asked = (asset_id, metric_name or "", *window)
     page, following = _PAGES.cut(found, limit, lambda last: (*asked, last.event_time, last.metric))
     return ScoreList(
         asset_id=asset_id,
-        window_start=window.since,
-        window_end=window.until,
+        window_start=chosen.since,
+        window_end=chosen.until,
         scores=[_score(row) for row in page],
         next_cursor=following,
     )
@@ -113,7 +106,7 @@ async def list_scores(
 
 def _continued(
     cursor: str, asset: str, metric: str | None, hours: float
-) -> tuple[Window, tuple[dt.datetime, str]]:
+) -> tuple[tuple[dt.datetime, dt.datetime], tuple[dt.datetime, str]]:
     """Return the window of the first page, so that readings that arrive meanwhile shift nothing.
 
     With it, the sort key behind which the page begins.
@@ -131,7 +124,7 @@ def _continued(
             "cursor: it belongs to another asset, metric or window; send it with the parameters "
             "of the page that it came with",
         )
-    return Window(since, until), (last, name)
+    return (since, until), (last, name)
 
 
 @router.post(

@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from anomaly_platform.queries.bundles import count_bundles, list_bundles
-from anomaly_platform.queries.scored_readings import read_values, window_of
+from anomaly_platform.queries.scored_readings import ReadingFilter, last_hours, read_values
 from anomaly_platform.queries.value_statistics import describe
 from anomaly_platform.serving.auth.security import Reader
 from anomaly_platform.serving.http.cursors import Pages
@@ -42,15 +42,13 @@ async def show_metrics(
     """Return an asset's readings in the last hours, and what is usual in them."""
     async with serving.pool.connection() as connection:
         metrics = await known_metrics(connection, ASSETS, asset_id, metric_name, kind="asset")
-        window = window_of(metrics, hours)
-        rows = await read_values(
-            connection, ASSETS, asset_id, metric_name, window, limit=_MOST_VALUES + 1
-        )
+        chosen = ReadingFilter(ASSETS, asset_id, metric_name, *last_hours(metrics, hours))
+        rows = await read_values(connection, chosen, limit=_MOST_VALUES + 1)
     described = await asyncio.to_thread(_described, rows[:_MOST_VALUES])
     return AssetMetrics(
         asset_id=asset_id,
-        window_start=window.since,
-        window_end=window.until,
+        window_start=chosen.since,
+        window_end=chosen.until,
         metrics=described,
         truncated=len(rows) > _MOST_VALUES,
     )
