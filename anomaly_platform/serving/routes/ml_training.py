@@ -48,10 +48,8 @@ async def train(
     series = (asked.device_id, asked.metric_name)
     async with serving.pool.connection() as connection:
         await known_metrics(connection, DEVICES, *series, kind="device")
-    training = await _train(serving, caller, once, series, asked.training_window, wait)
-    if trainings.goes_on(training):
-        return trainings.accepted_answer(trainings.requested(training), training)
-    return TrainAnswer(**_ended(training, await trainings.described(serving, training)))
+    said = await _train(serving, caller, once, series, asked.training_window, wait)
+    return said if isinstance(said, Response) else TrainAnswer(**said)
 
 
 @router.post(
@@ -71,24 +69,17 @@ async def retrain(
     model = await existing_model(serving, model_id, deleted=False)
     window = None if asked is None else asked.training_window
     series = (model.device_id, model.metric_name)
-    training = await _train(serving, caller, once, series, window, wait)
-    if trainings.goes_on(training):
-        return trainings.accepted_answer(trainings.requested(training), training)
-    ended = _ended(training, await trainings.described(serving, training))
+    said = await _train(serving, caller, once, series, window, wait)
+    if isinstance(said, Response):
+        return said
     improvement = None
-    if model.accuracy and ended["accuracy"] is not None:
-        improvement = 100.0 * (ended["accuracy"] - model.accuracy) / model.accuracy
-    return RetrainAnswer(
-        **ended, new_model_id=ended["model_id"], improvement_percentage=improvement
-    )
+    if model.accuracy and said["accuracy"] is not None:
+        improvement = 100.0 * (said["accuracy"] - model.accuracy) / model.accuracy
+    return RetrainAnswer(**said, new_model_id=said["model_id"], improvement_percentage=improvement)
 
 
 @router.get("/training/{request_id}", responses=problems(404))
-async def show_training(
-    request_id: uuid.UUID,
-    serving: Serving,
-    _caller: Reader,
-) -> Training:
+async def show_training(request_id: uuid.UUID, serving: Serving, _caller: Reader) -> Training:
     """Return how a training is doing."""
     store = serving.platform.warehouse.training_requests
     found = await asyncio.to_thread(store.get, request_id)
@@ -104,13 +95,29 @@ async def _train(
     series: tuple[str, str],
     window: int | None,
     wait: int,
-) -> TrainingRequest:
-    """Ask for the training of one series, unless it has too few readings; wait for it."""
+) -> Response | dict[str, Any]:
+    """Ask for the training of one series, and wait for it.
+
+    Returns
+    -------
+    Response or dict
+        The answer (202) while the training goes on, else what is said of it.
+
+    Raises
+    ------
+    ApiProblem
+        409, when the series has too few readings, or no model came of the training.
+    """
     await trainings.refuse_too_few(serving, DEVICES, [series], window)
-    (training,) = await trainings.ask_and_wait(
+    found = await trainings.ask_and_wait(
         serving, once, DEVICES, [series], window_days=window, actor=caller.actor, wait=wait
     )
-    return training
+    if not found:
+        raise not_found(f"training of {' '.join(series)}")
+    training = found[0]
+    if trainings.goes_on(training):
+        return trainings.accepted_answer(trainings.requested(training), training)
+    return _ended(training, await trainings.described(serving, training))
 
 
 def _ended(training: TrainingRequest, found: Training) -> dict[str, Any]:
