@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from anomaly_platform.ingest.validation.day import ValidatedDay
     from anomaly_platform.kinds.parts import Parts
     from anomaly_platform.ml.training.gates import Decision
-    from anomaly_platform.registry.bundles import BundleRecord
+    from anomaly_platform.registry.bundle_index import BundleRecord
     from anomaly_platform.storage.tables.partitions import Partition
     from anomaly_platform.storage.tables.scored_days import ScoredDay
 

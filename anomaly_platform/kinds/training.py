@@ -16,7 +16,7 @@ import polars as pl
 
 from anomaly_platform import __version__
 from anomaly_platform.notifications.outbox import Alert, fingerprint
-from anomaly_platform.registry.bundles import BundleRecord
+from anomaly_platform.registry.bundle_index import BundleRecord
 from anomaly_platform.storage.postgres.transactions import Connection
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from anomaly_platform.notifications.outbox import Alert, Kind, fingerprint
-from anomaly_platform.registry.bundles import BundleRecord
+from anomaly_platform.registry.bundle_index import BundleRecord
 from anomaly_platform.storage.postgres.transactions import Connection
 
 if TYPE_CHECKING:

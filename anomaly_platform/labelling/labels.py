@@ -85,37 +85,14 @@ class Labels:
         self._transactions = transactions
         self.thresholds = ThresholdStore(transactions)
 
-    def add(
-        self,
-        stream: str,
-        *,
-        entity: str,
-        metric: str,
-        event_time: dt.datetime,
-        is_anomaly: bool,
-        labelled_by: str,
-        comment: str | None = None,
-        event_id: UUID | None = None,
-        detection_id: UUID | None = None,
-    ) -> UUID:
-        """Store one label; see :class:`NewLabel` for the parameters.
-
-        Raises
-        ------
-        ValueError
-            When the time has no time zone, or the entity, the metric or the author is empty.
-        """
-        label = NewLabel(entity, metric, event_time, is_anomaly, comment, event_id, detection_id)
-        with self._transactions.begin() as connection:
-            return add(connection, stream, label, labelled_by=labelled_by)
-
     def add_all(self, stream: str, labels: Iterable[NewLabel], *, labelled_by: str) -> int:
         """Store labels in one transaction: all or, on an error, none; return how many.
 
         Raises
         ------
         ValueError
-            As :meth:`add`; the message says which label.
+            When a label's time has no time zone, or its entity, metric or author is empty; the
+            message says which label.
         """
         stored = 0
         with self._transactions.begin() as connection:
@@ -182,7 +159,7 @@ class Labels:
 
 
 def add(connection: Connection, stream: str, label: NewLabel, *, labelled_by: str) -> UUID:
-    """Do :meth:`Labels.add` within the caller's transaction."""
+    """Store one label within the caller's transaction; return its id."""
     if label.event_time.tzinfo is None:
         raise ValueError(f"event_time {label.event_time} has no time zone: write …Z or +00:00")
     for field, text in (
@@ -213,4 +190,4 @@ def add(connection: Connection, stream: str, label: NewLabel, *, labelled_by: st
     ).fetchone()
     if row is None:
         raise AssertionError("INSERT … RETURNING returned nothing")
-    return row[0] if isinstance(row[0], UUID) else UUID(str(row[0]))
+    return UUID(str(row[0]))

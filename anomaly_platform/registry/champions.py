@@ -11,7 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from anomaly_platform.registry.bundles import BundleRecord, Bundles
+from anomaly_platform.registry.bundle_index import BundleRecord
+from anomaly_platform.registry.bundles import Bundles
 from anomaly_platform.registry.promotion import PromotionError
 from anomaly_platform.storage.lake.lake import Lake
 from anomaly_platform.streams import Stream

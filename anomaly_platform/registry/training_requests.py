@@ -11,7 +11,7 @@ import datetime as dt
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, LiteralString
+from typing import Any, Final, Literal, LiteralString
 from uuid import UUID
 
 from psycopg import sql
@@ -105,6 +105,7 @@ class TrainingRequests:
         reason: str,
         requested_by: str,
         event_watermark: dt.datetime | None = None,
+        connection: Connection | None = None,
     ) -> UUID:
         """Ask for a training.
 
@@ -125,24 +126,33 @@ class TrainingRequests:
             Who asks: a person, an API key's name, a sensor.
         event_watermark : datetime or None
             The newest event of the stream, by which a sensor knows later that it asked already.
+        connection : Connection or None
+            A transaction to take part in.
 
         Raises
         ------
         ValueError
             When a metric comes without an entity, or the window is out of range.
         """
-        with self._transactions.begin() as connection:
-            return ask(
-                connection,
-                stream,
-                entity=entity,
-                metric=metric,
-                window_days=window_days,
-                cause=cause,
-                reason=reason,
-                requested_by=requested_by,
-                event_watermark=event_watermark,
+        if metric is not None and entity is None:
+            raise ValueError(
+                f"metric {metric!r} without an entity: name the device or asset as well"
             )
+        if window_days is not None and not 1 <= window_days <= 3650:
+            raise ValueError(f"window_days {window_days}: choose 1 to 3650 days")
+        values = {
+            "stream": stream,
+            "entity": entity,
+            "metric": metric,
+            "window_days": window_days,
+            "cause": cause,
+            "reason": reason,
+            "requested_by": requested_by,
+            "event_watermark": event_watermark,
+        }
+        with self._transactions.within(connection) as own:
+            waiting = None if cause == "request" else _waiting(own, values)
+            return waiting or _insert(own, values)
 
     def get(self, request: UUID) -> TrainingRequest | None:
         """Return one request, if there is such a one."""
@@ -159,15 +169,13 @@ class TrainingRequests:
 
     def newest(self, stream: str | None = None, *, limit: int = 50) -> list[TrainingRequest]:
         """Return the newest requests of a stream or of all, the newest first."""
-        with (
-            self._transactions.begin() as connection,
-            connection.cursor(row_factory=class_row(TrainingRequest)) as cursor,
-        ):
-            statement = _SELECT.format(
-                sql.SQL("%(stream)s::text IS NULL OR stream = %(stream)s"),
-                sql.SQL("created_at DESC, id LIMIT %(limit)s"),
-            )
-            return cursor.execute(statement, {"stream": stream, "limit": limit}).fetchall()
+        statement = _SELECT.format(
+            sql.SQL("%(stream)s::text IS NULL OR stream = %(stream)s"),
+            sql.SQL("created_at DESC, id LIMIT %(limit)s"),
+        )
+        return self._transactions.rows(
+            TrainingRequest, statement, {"stream": stream, "limit": limit}
+        )
 
     def claim(self, stream: str, now: dt.datetime | None = None) -> list[TrainingRequest]:
         """Take up the requests that one run can serve; they are running from then on.
@@ -225,7 +233,6 @@ class TrainingRequests:
         outcome: str,
         detector: str | None = None,
         version: int | None = None,
-        connection: Connection | None = None,
     ) -> int:
         """End every running request of a batch; return how many. Ending it again changes nothing.
 
@@ -237,24 +244,12 @@ class TrainingRequests:
             What became of it, in words.
         detector, version
             The bundle that came of it.
-        connection : Connection or None
-            A transaction to take part in.
         """
-        if connection is None:
-            with self._transactions.begin() as own:
-                return self.finish(
-                    batch,
-                    status=status,
-                    outcome=outcome,
-                    detector=detector,
-                    version=version,
-                    connection=own,
-                )
-        return connection.execute(
+        return self._transactions.execute(
             "UPDATE training_requests SET status = %s, outcome = %s, detector = %s, version = %s, "
             "finished_at = now() WHERE batch = %s AND status = 'running'",
             (status, outcome, detector, version, batch),
-        ).rowcount
+        )
 
     def put_back(self, batch: UUID, *, outcome: str, not_before: dt.datetime) -> int:
         """Let a batch whose run failed wait for another try; return how many requests wait again.
@@ -291,57 +286,31 @@ class TrainingRequests:
 
     def cancel(self, request: UUID, outcome: str) -> bool:
         """Withdraw a request that still waits; return whether it did."""
-        with self._transactions.begin() as connection:
-            return bool(
-                connection.execute(
-                    "UPDATE training_requests SET status = 'cancelled', outcome = %s, "
-                    "finished_at = now() WHERE id = %s AND status = 'waiting'",
-                    (outcome, request),
-                ).rowcount
-            )
+        changed = self._transactions.execute(
+            "UPDATE training_requests SET status = 'cancelled', outcome = %s, "
+            "finished_at = now() WHERE id = %s AND status = 'waiting'",
+            (outcome, request),
+        )
+        return changed > 0
 
     def _where(self, condition: LiteralString, values: Sequence[object]) -> list[TrainingRequest]:
         with self._transactions.begin() as connection:
             return _select(connection, condition, values)
 
 
-def ask(
-    connection: Connection,
-    stream: str,
-    *,
-    entity: str | None = None,
-    metric: str | None = None,
-    window_days: int | None = None,
-    cause: Cause,
-    reason: str,
-    requested_by: str,
-    event_watermark: dt.datetime | None = None,
-) -> UUID:
-    """Do :meth:`TrainingRequests.ask` within the caller's transaction."""
-    if metric is not None and entity is None:
-        raise ValueError(f"metric {metric!r} without an entity: name the device or asset as well")
-    if window_days is not None and not 1 <= window_days <= 3650:
-        raise ValueError(f"window_days {window_days}: choose 1 to 3650 days")
-    values = {
-        "stream": stream,
-        "entity": entity,
-        "metric": metric,
-        "window_days": window_days,
-        "cause": cause,
-        "reason": reason,
-        "requested_by": requested_by,
-        "event_watermark": event_watermark,
-    }
-    if cause != "request":
-        lock(connection, "training_requests", stream)
-        waiting = connection.execute(
-            "SELECT id FROM training_requests WHERE stream = %(stream)s AND cause = %(cause)s "
-            "AND entity IS NOT DISTINCT FROM %(entity)s AND metric IS NOT DISTINCT FROM %(metric)s "
-            "AND status = 'waiting'",
-            values,
-        ).fetchone()
-        if waiting is not None:
-            return _uuid(waiting[0])
+def _waiting(connection: Connection, values: dict[str, Any]) -> UUID | None:
+    """Return the request of the same cause for the same series that waits, if there is one."""
+    lock(connection, "training_requests", values["stream"])
+    row = connection.execute(
+        "SELECT id FROM training_requests WHERE stream = %(stream)s AND cause = %(cause)s "
+        "AND entity IS NOT DISTINCT FROM %(entity)s AND metric IS NOT DISTINCT FROM %(metric)s "
+        "AND status = 'waiting'",
+        values,
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def _insert(connection: Connection, values: dict[str, Any]) -> UUID:
     row = connection.execute(
         "INSERT INTO training_requests "
         "(stream, entity, metric, window_days, cause, reason, requested_by, event_watermark) "
@@ -351,11 +320,7 @@ def ask(
     ).fetchone()
     if row is None:
         raise AssertionError("INSERT … RETURNING returned nothing")
-    return _uuid(row[0])
-
-
-def _uuid(value: object) -> UUID:
-    return value if isinstance(value, UUID) else UUID(str(value))
+    return UUID(str(row[0]))
 
 
 def _select(

@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 from psycopg_pool import AsyncConnectionPool
 
 from anomaly_platform.platform import Platform
-from anomaly_platform.registry.bundles import CHAMPIONS_CHANNEL
+from anomaly_platform.registry.promotion import CHAMPIONS_CHANNEL
 from anomaly_platform.serving.auth.key_ring import KeyRing
 from anomaly_platform.serving.auth.rate_limits import RateLimits
 from anomaly_platform.serving.cache import Cache

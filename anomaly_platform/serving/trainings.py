@@ -21,7 +21,7 @@ from anomaly_platform.platform import DETECTOR
 from anomaly_platform.queries.bundles import training_seconds
 from anomaly_platform.queries.models import read_model
 from anomaly_platform.queries.series import most_readings
-from anomaly_platform.registry.training_requests import TrainingRequest, ask
+from anomaly_platform.registry.training_requests import TrainingRequest
 from anomaly_platform.serving.champions.served import model_id
 from anomaly_platform.serving.http.idempotency import Repeatable
 from anomaly_platform.serving.lookups import known_stream
@@ -128,11 +128,11 @@ async def ask_and_wait(
     wait : int
         Seconds after which they are returned as they stand.
     """
+    requests = serving.platform.warehouse.training_requests
 
     def write(connection: Connection) -> dict[str, Any]:
         found = [
-            ask(
-                connection,
+            requests.ask(
                 stream,
                 entity=entity,
                 metric=metric,
@@ -140,6 +140,7 @@ async def ask_and_wait(
                 cause="request",
                 reason=_REASON,
                 requested_by=actor,
+                connection=connection,
             )
             for entity, metric in series
         ]

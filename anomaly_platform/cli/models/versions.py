@@ -15,7 +15,7 @@ from anomaly_platform.cli.rows import print_rows
 
 if TYPE_CHECKING:
     from anomaly_platform.platform import Platform
-    from anomaly_platform.registry.bundles import BundleRecord
+    from anomaly_platform.registry.bundle_index import BundleRecord
     from anomaly_platform.streams import Stream
 
 models_app = typer.Typer(help="Versions of models: list, inspect, promote.", no_args_is_help=True)
@@ -81,7 +81,7 @@ def promote(
     ] = False,
 ) -> None:
     """Put a version into service; of scans the version of the fusion, which names a set."""
-    from anomaly_platform.registry.bundles import PromotionError
+    from anomaly_platform.registry.promotion import PromotionError
 
     with _opened() as platform:
         one = _stream(platform, stream)
@@ -118,7 +118,7 @@ def rollback(
 @models_app.command()
 def delete(stream: StreamName, version: Version, reason: Reason, detector: Detector = None) -> None:
     """Mark a version as deleted; `anomaly prune` removes its files. Never what serves."""
-    from anomaly_platform.registry.bundles import PromotionError
+    from anomaly_platform.registry.promotion import PromotionError
 
     with _opened() as platform:
         one = _stream(platform, stream)
@@ -141,7 +141,7 @@ def delete(stream: StreamName, version: Version, reason: Reason, detector: Detec
 @contextmanager
 def _opened() -> Iterator[Platform]:
     from anomaly_platform.cli.runtime import open_platform
-    from anomaly_platform.registry.bundles import PromotionError
+    from anomaly_platform.registry.promotion import PromotionError
 
     try:
         with open_platform() as platform:

@@ -16,7 +16,8 @@ from anomaly_platform.kinds.metric.training import rebase
 from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.kinds.training import StageError
 from anomaly_platform.kinds.verdicts import act, tell_of_outcome
-from anomaly_platform.registry.bundles import BundleRecord, ChampionMovedError
+from anomaly_platform.registry.bundle_index import BundleRecord
+from anomaly_platform.registry.promotion import ChampionMovedError
 from anomaly_platform.streams import MetricStream
 
 _MOST_TRIES = 5

@@ -17,7 +17,7 @@ from anomaly_platform.kinds.feedback import with_feedback
 from anomaly_platform.kinds.metric.bundles import open_version
 from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.kinds.training import Key
-from anomaly_platform.registry.bundles import BundleRecord
+from anomaly_platform.registry.bundle_index import BundleRecord
 from anomaly_platform.storage.lake.row_groups import BUCKETS
 from anomaly_platform.streams import MetricStream
 

@@ -33,7 +33,7 @@ from anomaly_platform.kinds.metric.rows import feature_schema, metric_rows
 from anomaly_platform.kinds.metric.scoring import SCORED, current_scorer
 from anomaly_platform.kinds.metric.series_drift import fleet_reference
 from anomaly_platform.kinds.metric.training import report, train
-from anomaly_platform.registry.bundles import BundleRecord
+from anomaly_platform.registry.bundle_index import BundleRecord
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.storage.tables.scored_days import ScoredDay
 from anomaly_platform.streams import MetricStream

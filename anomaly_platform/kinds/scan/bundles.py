@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from anomaly_platform.kinds.scan.rows import available_columns
 from anomaly_platform.kinds.training import StageError
-from anomaly_platform.registry.bundles import BundleRecord
+from anomaly_platform.registry.bundle_index import BundleRecord
 from anomaly_platform.streams import ScanStream
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from anomaly_platform.kinds.scan.training import Fitted, publish, quality_of
 from anomaly_platform.kinds.scan.window import read_window, scan_window
 from anomaly_platform.kinds.training import StageError, new_version, origin_of
 from anomaly_platform.kinds.verdicts import act
-from anomaly_platform.registry.bundles import BundleRecord, ChampionMovedError
+from anomaly_platform.registry.bundle_index import BundleRecord
+from anomaly_platform.registry.promotion import ChampionMovedError
 from anomaly_platform.streams import ScanStream
 
 if TYPE_CHECKING:

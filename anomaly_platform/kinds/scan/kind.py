@@ -43,7 +43,7 @@ from anomaly_platform.kinds.scan.scoring import SCORED, current_scorer
 from anomaly_platform.kinds.scan.sequence_training import train_sequence_model
 from anomaly_platform.kinds.scan.training import refuse_series, train_rules, train_svm
 from anomaly_platform.ml.training.gates import LEAST_AUC
-from anomaly_platform.registry.bundles import BundleRecord
+from anomaly_platform.registry.bundle_index import BundleRecord
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.storage.tables.scored_days import ScoredDay
 from anomaly_platform.streams import ScanStream

@@ -28,7 +28,7 @@ from anomaly_platform.kinds.training import (
     known_origin,
     new_version,
 )
-from anomaly_platform.registry.bundles import BundleRecord
+from anomaly_platform.registry.bundle_index import BundleRecord
 from anomaly_platform.streams import ScanStream
 
 if TYPE_CHECKING:

@@ -96,6 +96,13 @@ def line(axes: Axes, clock: TimeArray, values: FloatArray, **style: Any) -> None
     axes.plot(clock, values, **style)
 
 
+def flagged_points(axes: Axes, clock: TimeArray, values: FloatArray, flagged: BoolArray) -> None:
+    """Mark what was flagged, as far as there is a value to mark; the legend counts all of it."""
+    shown = flagged & np.isfinite(values)
+    label = f"flagged ({int(flagged.sum()):,})"
+    axes.scatter(clock[shown], values[shown], s=12, color=FLAGGED, zorder=3, label=label)
+
+
 def heat_map(axes: Axes, clock: TimeArray, matrix: FloatArray, names: Sequence[str]) -> Any:
     """Draw a row of colour per name over time, shape (names, n); return it for a colour bar."""
     from matplotlib.dates import date2num

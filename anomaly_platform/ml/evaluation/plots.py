@@ -23,6 +23,7 @@ from anomaly_platform.ml.evaluation.drawing import (
     MEASURED,
     date_axis,
     decisions,
+    flagged_points,
     heat_map,
     legend_above,
     line,
@@ -83,15 +84,7 @@ def series_plot(
         figure, (top, strip) = panels(2, heights=(3, 1), size=(11, 5), shared=True)
         spans = shade(labels, clock, top, strip)
         line(top, clock, reading, color=MEASURED, linewidth=0.9)
-        shown = flagged & np.isfinite(reading)
-        top.scatter(
-            clock[shown],
-            reading[shown],
-            s=14,
-            color=FLAGGED,
-            zorder=3,
-            label=f"flagged ({int(flagged.sum()):,})",
-        )
+        flagged_points(top, clock, reading, flagged)
         top.set_ylabel(unit)
         top.set_title(title)
         score_strip(strip, clock, score, threshold)
@@ -146,14 +139,7 @@ def host_plot(
         heat.set_title(title)
         spans = shade(labels, clock, strip)
         score_strip(strip, clock, score, threshold)
-        strip.scatter(
-            clock[flagged],
-            score[flagged],
-            s=10,
-            color=FLAGGED,
-            zorder=3,
-            label=f"flagged ({int(flagged.sum()):,})",
-        )
+        flagged_points(strip, clock, score, flagged)
         legend_above(strip, spans)
         date_axis(strip)
         bar = figure.colorbar(image, ax=[heat, strip], shrink=0.6, pad=0.015, aspect=30)

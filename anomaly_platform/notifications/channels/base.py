@@ -10,7 +10,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
@@ -73,17 +73,8 @@ class Notification:
     def payload(self) -> dict[str, Any]:
         """Return the message as JSON for programs."""
         return {
+            **asdict(self),
             "id": str(self.id),
-            "fingerprint": self.fingerprint,
-            "kind": self.kind,
-            "stream": self.stream,
-            "subject": self.subject,
-            "severity": self.severity,
-            "state": self.state,
-            "title": self.title,
-            "occurrences": self.occurrences,
-            "since": self.since,
-            "details": self.details,
             "created_at": self.created_at.isoformat(),
         }
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
-from anomaly_platform.registry.bundles import BundleRecord, Bundles
+from anomaly_platform.registry.bundle_index import BundleRecord
+from anomaly_platform.registry.bundles import Bundles
 from anomaly_platform.registry.mlflow.version_pages import RunPage, VersionPages
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from anomaly_platform.registry.bundles import BundleRecord, Bundles
+from anomaly_platform.registry.bundle_index import BundleRecord
+from anomaly_platform.registry.bundles import Bundles
 from anomaly_platform.storage.lake.lake import Lake
 from anomaly_platform.storage.tables.partitions import Partitions
 from anomaly_platform.streams import MetricStream, Stream

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from anomaly_platform.platform import Platform
-from anomaly_platform.registry.bundles import BundleRecord
+from anomaly_platform.registry.bundle_index import BundleRecord
 from anomaly_platform.serving.champions.model_cache import CacheState, CacheStatistics
 from anomaly_platform.serving.champions.served import Key, ServedMetrics, ServedScans
 from anomaly_platform.streams import (

@@ -25,7 +25,7 @@ from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.ingest import Answer, Judge, OnlineIngest
 from anomaly_platform.realtime.readings_at_work import answers_of
 from anomaly_platform.realtime.stored_columns import StoredColumns
-from anomaly_platform.registry.bundles import CHAMPIONS_CHANNEL
+from anomaly_platform.registry.promotion import CHAMPIONS_CHANNEL
 from anomaly_platform.serving.champions.models import ModelStore
 from anomaly_platform.serving.problems import ApiProblem
 from anomaly_platform.storage.postgres.announcements import Announcements

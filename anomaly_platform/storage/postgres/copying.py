@@ -10,14 +10,15 @@ values are null have the same layout, and are filled column by column into one s
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from psycopg import Cursor, sql
+from psycopg import Connection, Cursor, sql
 
 PgType = Literal[
     "bool", "int4", "int8", "float8", "date", "timestamptz", "uuid", "text", "json", "jsonb"
@@ -39,6 +40,8 @@ _CAST_TO: Final[Mapping[PgType, Any]] = {
     "date": pl.Date,
     "timestamptz": pl.Datetime("us", "UTC"),
 }
+INCOMING: Final = "incoming"
+"""Temporary table of :func:`incoming`."""
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\x00" + b"\x00" * 8
 _END: Final = b"\xff\xff"
 _EPOCH_DAYS: Final = 10_957  # 2000-01-01, from which PostgreSQL counts
@@ -47,6 +50,38 @@ _JSON_STEP: Final = 64
 _ROWS_AT_ONCE: Final = 131_072
 _FEW_ROWS_PER_LAYOUT: Final = 24
 _WRITE_BYTES: Final = 1 << 20
+
+
+def polars_schema(types: Mapping[str, PgType], without: Collection[str] = ()) -> pl.Schema:
+    """Return the frame's columns of a table's; JSON and ``uuid`` are text."""
+    kept = {name: kind for name, kind in types.items() if name not in without}
+    return pl.Schema({name: _CAST_TO.get(kind, pl.String) for name, kind in kept.items()})
+
+
+@contextlib.contextmanager
+def incoming(
+    connection: Connection[Any], frame: pl.DataFrame, types: Mapping[str, PgType]
+) -> Iterator[None]:
+    """Hold a frame's rows in the temporary table ``incoming`` for as long as the block lasts.
+
+    Parameters
+    ----------
+    connection, frame, types
+        As :func:`copy_frame` takes them.
+    """
+    columns = (
+        sql.SQL("{} {}").format(sql.Identifier(name), sql.Identifier(kind))
+        for name, kind in types.items()
+    )
+    connection.execute(
+        sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP").format(
+            sql.Identifier(INCOMING), sql.SQL(", ").join(columns)
+        )
+    )
+    with connection.cursor() as cursor:
+        copy_frame(cursor, INCOMING, frame, types)
+    yield
+    connection.execute("DROP TABLE incoming")
 
 
 def copy_frame(

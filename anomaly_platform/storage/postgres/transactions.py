@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, Final, TypeVar
+from typing import Any, Final, LiteralString, TypeVar
 
 import psycopg
-from psycopg.abc import Params, QueryNoTemplate
+from psycopg import sql
+from psycopg.abc import Params
 from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
@@ -20,6 +21,8 @@ from anomaly_platform.storage.postgres.database import DatabaseError, redact
 Connection = psycopg.Connection[tuple[Any, ...]]
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]
 """Connections that are awaited."""
+
+Statement = LiteralString | bytes | sql.SQL | sql.Composed
 
 T = TypeVar("T")
 
@@ -84,31 +87,34 @@ class Transactions:
         finally:
             self._pool.putconn(connection)
 
-    def rows(
-        self, kind: type[T], statement: QueryNoTemplate, values: Params | None = None
-    ) -> list[T]:
+    @contextlib.contextmanager
+    def within(self, connection: Connection | None) -> Iterator[Connection]:
+        """Take part in a transaction that the caller has begun, or :meth:`begin` one."""
+        if connection is not None:
+            yield connection
+            return
+        with self.begin() as own:
+            yield own
+
+    def rows(self, kind: type[T], statement: Statement, values: Params | None = None) -> list[T]:
         """Run one query in a transaction of its own; return its rows as objects of `kind`."""
         with self.begin() as connection, connection.cursor(row_factory=class_row(kind)) as cursor:
             return cursor.execute(statement, values).fetchall()
 
-    def row(
-        self, kind: type[T], statement: QueryNoTemplate, values: Params | None = None
-    ) -> T | None:
+    def row(self, kind: type[T], statement: Statement, values: Params | None = None) -> T | None:
         """Return the first of :meth:`rows`, if there is one."""
         return next(iter(self.rows(kind, statement, values)), None)
 
-    def tuples(
-        self, statement: QueryNoTemplate, values: Params | None = None
-    ) -> list[tuple[Any, ...]]:
+    def tuples(self, statement: Statement, values: Params | None = None) -> list[tuple[Any, ...]]:
         """Run one query in a transaction of its own; return its rows."""
         with self.begin() as connection:
             return connection.execute(statement, values).fetchall()
 
-    def value(self, statement: QueryNoTemplate, values: Params | None = None) -> Any:
+    def value(self, statement: Statement, values: Params | None = None) -> Any:
         """Return the first column of the first of :meth:`tuples`, ``None`` where there is none."""
         return next((row[0] for row in self.tuples(statement, values)), None)
 
-    def execute(self, statement: QueryNoTemplate, values: Params | None = None) -> int:
+    def execute(self, statement: Statement, values: Params | None = None) -> int:
         """Run one statement in a transaction of its own; return how many rows it changed."""
         with self.begin() as connection:
             return connection.execute(statement, values).rowcount

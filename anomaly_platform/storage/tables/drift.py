@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Final
 
 import polars as pl
+from psycopg import sql
 
-from anomaly_platform.storage.postgres.copying import PgType, copy_frame
+from anomaly_platform.storage.postgres.copying import PgType, copy_frame, polars_schema
 from anomaly_platform.storage.postgres.transactions import Transactions, lock
 
 _SERIES: Final[Mapping[str, PgType]] = {
@@ -46,33 +47,11 @@ _FEATURES: Final[Mapping[str, PgType]] = {
     "bundle_version": "int4",
 }
 
-SERIES_DRIFT_SCHEMA = pl.Schema(
-    {
-        "entity": pl.String(),
-        "metric": pl.String(),
-        "rows": pl.Int32(),
-        **dict.fromkeys(
-            (
-                *("psi", "psi_noise", "usual_psi", "ks", "score_psi", "volume_ratio"),
-                *("missing_share", "anomaly_share"),
-            ),
-            pl.Float64(),
-        ),
-        "verdict": pl.String(),
-        "features": pl.String(),
-    }
-)
+_SET_HERE: Final = ("stream", "day", "bundle_version")
+SERIES_DRIFT_SCHEMA: Final = polars_schema(_SERIES, without=_SET_HERE)
 """A row per series of a day."""
 
-FEATURE_DRIFT_SCHEMA = pl.Schema(
-    {
-        "feature": pl.String(),
-        **dict.fromkeys(
-            ("psi_median", "psi_p90", "ks_median", "ks_p90", "usual_psi_median"), pl.Float64()
-        ),
-        "series": pl.Int32(),
-    }
-)
+FEATURE_DRIFT_SCHEMA: Final = polars_schema(_FEATURES, without=_SET_HERE)
 """A row per feature of a day."""
 
 
@@ -146,22 +125,19 @@ class DriftStats:
 
     def usual_rows(self, stream: str, detector: str) -> float | None:
         """Return the median of the rows of the scored days that the champion was trained on."""
-        with self._transactions.begin() as connection:
-            row = connection.execute(
-                "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY s.rows) FROM scored_days s "
-                "JOIN champions c ON c.stream = s.stream AND c.detector = %s "
-                "JOIN bundles b ON b.stream = c.stream AND b.detector = c.detector "
-                "AND b.version = c.version WHERE s.stream = %s "
-                "AND s.day BETWEEN b.window_start::date AND b.window_end::date",
-                (detector, stream),
-            ).fetchone()
-        return None if row is None or row[0] is None else float(row[0])
+        median = self._transactions.value(
+            "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY s.rows) FROM scored_days s "
+            "JOIN champions c ON c.stream = s.stream AND c.detector = %s "
+            "JOIN bundles b ON b.stream = c.stream AND b.detector = c.detector "
+            "AND b.version = c.version WHERE s.stream = %s "
+            "AND s.day BETWEEN b.window_start::date AND b.window_end::date",
+            (detector, stream),
+        )
+        return None if median is None else float(median)
 
     def _read(
         self, table: str, columns: Mapping[str, PgType], stream: str, day: dt.date, order: str
     ) -> pl.DataFrame:
-        from psycopg import sql
-
         read = (
             sql.SQL("{}::text").format(sql.Identifier(name))
             if kind == "jsonb"
@@ -174,14 +150,4 @@ class DriftStats:
             sql.SQL(order),
         )
         rows = self._transactions.tuples(statement, (stream, day))
-        schema = {name: _POLARS[kind] for name, kind in columns.items()}
-        return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-_POLARS: Final[Mapping[PgType, type[pl.DataType]]] = {
-    "text": pl.String,
-    "date": pl.Date,
-    "int4": pl.Int32,
-    "float8": pl.Float64,
-    "jsonb": pl.String,
-}
+        return pl.DataFrame(rows, schema=polars_schema(columns), orient="row")

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import polars as pl
 
-from anomaly_platform.storage.postgres.copying import PgType, copy_frame
+from anomaly_platform.storage.postgres.copying import PgType, incoming
 from anomaly_platform.storage.postgres.transactions import Connection
 
 _MODEL: Final[Mapping[str, PgType]] = {
@@ -55,28 +55,17 @@ def insert_models(
         }.items()
         if name not in series.columns
     ).with_columns(pl.col("accuracy", "false_positive_rate").cast(pl.Float64).fill_nan(None))
-    connection.execute(
-        "CREATE TEMPORARY TABLE incoming (entity text, metric text, status text, accuracy float8, "
-        "false_positive_rate float8, threshold float8, rows bigint, trained_at timestamptz) "
-        "ON COMMIT DROP"
-    )
-    with connection.cursor() as cursor:
-        copy_frame(cursor, "incoming", known, _MODEL)
-    connection.execute(
-        "INSERT INTO ml_models (id, stream, device_id, metric_name, model_type, bundle_version, "
-        "model_path, status, accuracy, false_positive_rate, threshold, training_samples, "
-        "trained_at) SELECT md5(concat_ws(E'\\x1f', %(stream)s::text, %(detector)s::text, "
-        "%(version)s::text, entity, metric))::uuid, %(stream)s, entity, metric, %(detector)s, "
-        "%(version)s, %(path)s, CASE status WHEN 'trained' THEN 'candidate' ELSE status END, "
-        "accuracy, false_positive_rate, threshold, rows, trained_at FROM incoming",
-        {
-            "stream": stream,
-            "detector": detector,
-            "version": version,
-            "path": path,
-        },
-    )
-    connection.execute("DROP TABLE incoming")
+    with incoming(connection, known, _MODEL):
+        connection.execute(
+            "INSERT INTO ml_models (id, stream, device_id, metric_name, model_type, "
+            "bundle_version, model_path, status, accuracy, false_positive_rate, threshold, "
+            "training_samples, trained_at) SELECT md5(concat_ws(E'\\x1f', %(stream)s::text, "
+            "%(detector)s::text, %(version)s::text, entity, metric))::uuid, %(stream)s, entity, "
+            "metric, %(detector)s, %(version)s, %(path)s, "
+            "CASE status WHEN 'trained' THEN 'candidate' ELSE status END, "
+            "accuracy, false_positive_rate, threshold, rows, trained_at FROM incoming",
+            {"stream": stream, "detector": detector, "version": version, "path": path},
+        )
 
 
 def mark_deleted(connection: Connection, model: UUID) -> bool:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Final
 
 import polars as pl
+from psycopg import sql
 
-from anomaly_platform.storage.postgres.copying import PgType, copy_frame
+from anomaly_platform.storage.postgres.copying import PgType, incoming
 from anomaly_platform.storage.postgres.transactions import Connection, Transactions, lock
 
 _TYPES: Final[Mapping[str, PgType]] = {
@@ -128,19 +129,17 @@ def insert_rejects(
         "reason",
         "raw",
     ).unique(("digest", "row_number", "column_name"), keep="first", maintain_order=True)
-    connection.execute(
-        "CREATE TEMPORARY TABLE incoming (LIKE quarantine INCLUDING DEFAULTS) ON COMMIT DROP"
-    )
-    with connection.cursor() as cursor:
-        copy_frame(cursor, "incoming", rows, _TYPES)
-    connection.execute(
-        "INSERT INTO quarantine SELECT * FROM incoming "
-        "ON CONFLICT (stream, digest, row_number, column_name) DO UPDATE SET "
-        "stage = excluded.stage, day = excluded.day, source = excluded.source, "
-        "field = excluded.field, reason = excluded.reason, raw = excluded.raw, "
-        "quarantined_at = excluded.quarantined_at"
-    )
-    connection.execute("DROP TABLE incoming")
+    columns = sql.SQL(", ").join(map(sql.Identifier, _TYPES))
+    with incoming(connection, rows, _TYPES):
+        connection.execute(
+            sql.SQL(
+                "INSERT INTO quarantine ({columns}) SELECT {columns} FROM incoming "
+                "ON CONFLICT (stream, digest, row_number, column_name) DO UPDATE SET "
+                "stage = excluded.stage, day = excluded.day, source = excluded.source, "
+                "field = excluded.field, reason = excluded.reason, raw = excluded.raw, "
+                "quarantined_at = excluded.quarantined_at"
+            ).format(columns=columns)
+        )
 
 
 def insert_online_rejects(

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
-from anomaly_platform.storage.postgres.copying import PgType, copy_frame
-from anomaly_platform.storage.postgres.transactions import Transactions, lock
+from anomaly_platform.storage.postgres.copying import PgType, incoming
+from anomaly_platform.storage.postgres.transactions import Connection, Transactions, lock
 
 _EXTENT: Final[Mapping[str, PgType]] = {
     "entity": "text",
@@ -24,6 +24,7 @@ _EXTENT: Final[Mapping[str, PgType]] = {
     "rows": "int4",
     "first_event": "timestamptz",
     "last_event": "timestamptz",
+    "series_id": "int8",
 }
 
 
@@ -45,60 +46,11 @@ class SeriesIndex:
             A row per series: ``entity``, ``metric``, ``rows`` (> 0, with or without a value),
             ``first_event``, ``last_event``.
         """
+        named = extents.with_columns(series_id=pl.lit(None, pl.Int64))
         with self._transactions.begin() as connection:
             lock(connection, "series", stream)
-            connection.execute(
-                "CREATE TEMPORARY TABLE incoming (entity text, metric text, rows integer, "
-                "first_event timestamptz, last_event timestamptz, series_id bigint) "
-                "ON COMMIT DROP"
-            )
-            with connection.cursor() as cursor:
-                copy_frame(cursor, "incoming", extents, _EXTENT)
-            key = {"stream": stream, "day": day}
-            connection.execute(
-                "INSERT INTO series (stream, entity, metric) SELECT %(stream)s, i.entity, "
-                "i.metric FROM incoming i LEFT JOIN series s ON s.stream = %(stream)s "
-                "AND s.entity = i.entity AND s.metric = i.metric WHERE s.series_id IS NULL",
-                key,
-            )
-            connection.execute(
-                "UPDATE incoming i SET series_id = s.series_id FROM series s "
-                "WHERE s.stream = %(stream)s AND s.entity = i.entity AND s.metric = i.metric",
-                key,
-            )
-            connection.execute("ANALYZE incoming")
-            connection.execute(
-                """
-                CREATE TEMPORARY TABLE touched ON COMMIT DROP AS
-                    SELECT series_id, sum(rows)::bigint AS added FROM (
-                        SELECT series_id, rows FROM incoming
-                        UNION ALL
-                        SELECT series_id, -rows FROM series_days
-                        WHERE stream = %(stream)s AND day = %(day)s
-                    ) changes GROUP BY series_id
-                """,
-                key,
-            )
-            connection.execute(
-                "DELETE FROM series_days WHERE stream = %(stream)s AND day = %(day)s", key
-            )
-            connection.execute(
-                "INSERT INTO series_days (series_id, day, stream, rows, first_event, last_event) "
-                "SELECT series_id, %(day)s, %(stream)s, rows, first_event, last_event "
-                "FROM incoming",
-                key,
-            )
-            # Two look-ups by key per series, however long its history is.
-            connection.execute(
-                """
-                UPDATE series s SET rows = s.rows + t.added,
-                    first_event = (SELECT d.first_event FROM series_days d
-                        WHERE d.series_id = s.series_id ORDER BY d.day LIMIT 1),
-                    last_event = (SELECT d.last_event FROM series_days d
-                        WHERE d.series_id = s.series_id ORDER BY d.day DESC LIMIT 1)
-                FROM touched t WHERE s.series_id = t.series_id
-                """
-            )
+            with incoming(connection, named, _EXTENT):
+                _replace_day(connection, {"stream": stream, "day": day})
 
     def extents(self, stream: str) -> pl.DataFrame:
         """Return the extent of every series that has events.
@@ -162,3 +114,49 @@ class SeriesIndex:
                 "metrics": [metric for _, metric in series or ()],
             },
         )
+
+
+def _replace_day(connection: Connection, key: dict[str, Any]) -> None:
+    """Make what is in ``incoming`` the series of a stream's day."""
+    connection.execute(
+        "INSERT INTO series (stream, entity, metric) SELECT %(stream)s, i.entity, "
+        "i.metric FROM incoming i LEFT JOIN series s ON s.stream = %(stream)s "
+        "AND s.entity = i.entity AND s.metric = i.metric WHERE s.series_id IS NULL",
+        key,
+    )
+    connection.execute(
+        "UPDATE incoming i SET series_id = s.series_id FROM series s "
+        "WHERE s.stream = %(stream)s AND s.entity = i.entity AND s.metric = i.metric",
+        key,
+    )
+    connection.execute("ANALYZE incoming")
+    connection.execute(
+        """
+        CREATE TEMPORARY TABLE touched ON COMMIT DROP AS
+            SELECT series_id, sum(rows)::bigint AS added FROM (
+                SELECT series_id, rows FROM incoming
+                UNION ALL
+                SELECT series_id, -rows FROM series_days
+                WHERE stream = %(stream)s AND day = %(day)s
+            ) changes GROUP BY series_id
+        """,
+        key,
+    )
+    connection.execute("DELETE FROM series_days WHERE stream = %(stream)s AND day = %(day)s", key)
+    connection.execute(
+        "INSERT INTO series_days (series_id, day, stream, rows, first_event, last_event) "
+        "SELECT series_id, %(day)s, %(stream)s, rows, first_event, last_event "
+        "FROM incoming",
+        key,
+    )
+    # Two look-ups by key per series, however long its history is.
+    connection.execute(
+        """
+        UPDATE series s SET rows = s.rows + t.added,
+            first_event = (SELECT d.first_event FROM series_days d
+                WHERE d.series_id = s.series_id ORDER BY d.day LIMIT 1),
+            last_event = (SELECT d.last_event FROM series_days d
+                WHERE d.series_id = s.series_id ORDER BY d.day DESC LIMIT 1)
+        FROM touched t WHERE s.series_id = t.series_id
+        """
+    )

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.cli.streams.run import run_stream
+from anomaly_platform.labelling.labels import NewLabel
 from anomaly_platform.sensors.retraining import BATCH_TAG, MOST_ATTEMPTS, build_retraining_sensors
 from anomaly_platform.sensors.work import REASON_TAG
 from anomaly_platform.settings import Settings
@@ -225,14 +226,10 @@ def test_what_people_said_enters_the_quality_of_its_day(trained: Runtime) -> Non
     day = START.date()
     measure = trained.platform.kind(IIOT).monitor()
     assert ("day", "labelled") not in stats_of_day(trained.platform, IIOT, day, measure)
-    for minutes in (0, 5, 10):
-        trained.platform.warehouse.labels.add(
-            "iiot",
-            entity="press-0",
-            metric="load",
-            event_time=START + timedelta(minutes=minutes),
-            is_anomaly=minutes == 0,
-            labelled_by="ann",
-        )
+    given = [
+        NewLabel("press-0", "load", START + timedelta(minutes=minutes), is_anomaly=minutes == 0)
+        for minutes in (0, 5, 10)
+    ]
+    trained.platform.warehouse.labels.add_all("iiot", given, labelled_by="ann")
     stats = stats_of_day(trained.platform, IIOT, day, measure)
     assert stats["day", "labelled"] == 3

@@ -18,14 +18,7 @@ AT = dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC)
 def test_the_newest_label_of_a_reading_counts(warehouse: Warehouse) -> None:
     labels = warehouse.labels
     for truth in (True, False, True, False):
-        labels.add(
-            "iiot",
-            entity="press-1",
-            metric="load",
-            event_time=AT,
-            is_anomaly=truth,
-            labelled_by="ann",
-        )
+        labels.add_all("iiot", [NewLabel("press-1", "load", AT, truth)], labelled_by="ann")
     other = NewLabel("press-1", "load", AT + dt.timedelta(minutes=5), is_anomaly=True)
     assert labels.add_all("iiot", [other], labelled_by="bob") == 1
     assert [one.is_anomaly for one in labels.of_series("iiot", "press-1", "load")] == [False, True]

@@ -10,7 +10,7 @@ import polars as pl
 import psycopg
 import pytest
 
-from anomaly_platform.registry.bundles import CHAMPIONS_CHANNEL, PromotionError
+from anomaly_platform.registry.promotion import CHAMPIONS_CHANNEL, PromotionError
 from anomaly_platform.warehouse import Warehouse
 from tests.builders.models import FOREST, HOSTS, register
 

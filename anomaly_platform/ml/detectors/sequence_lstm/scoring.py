@@ -2,7 +2,7 @@
 
 Here belongs the surprise of each event. A process that only scores (the daily assets, the API)
 never imports torch. A sequence's scores depend on the sequence alone, to the bit: whatever is
-added up is added up in `sequence_lstm_kernels`; all else goes value by value.
+added up is added up in `kernels`; all else goes value by value.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anomaly_platform.ml.detectors import sequence_lstm_kernels as kernels
+from anomaly_platform.ml.detectors.sequence_lstm import kernels
 from anomaly_platform.ml.detectors.sequence_lstm.architecture import Architecture
 from anomaly_platform.ml.detectors.sequence_lstm.events import (
     ABSENT,
