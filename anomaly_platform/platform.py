@@ -147,7 +147,7 @@ class Platform:
             self.urls,
             parts.transactions,
             parts.bundles,
-            parts.registry_mirror,
+            parts.mlflow_updates,
             VersionPages(
                 parts.bundles, parts.partitions, self.lake, self.stream, self.threshold_of
             ),

@@ -3,7 +3,7 @@
 Belongs here: what puts the parts together. Each part is a module of its own: ``ledger``,
 ``quarantine``, ``partitions``, ``series``, ``bundles``, ``scores``, ``scan_scores``,
 ``monitoring``, ``progress``, ``training_requests``, ``labels``, ``drift``,
-``training_evidence``, ``registry_mirror``.
+``training_evidence``, ``mlflow_updates``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Self
 
 from anomaly_platform.labelling.labels import Labels
 from anomaly_platform.registry.bundles import Bundles
-from anomaly_platform.registry.pending_updates import RegistryMirror
+from anomaly_platform.registry.pending_updates import PendingUpdates
 from anomaly_platform.registry.training_evidence import TrainingEvidence
 from anomaly_platform.registry.training_requests import TrainingRequests
 from anomaly_platform.storage.postgres.transactions import Transactions
@@ -43,7 +43,7 @@ class Warehouse:
         For statements that none of the parts has.
     ledger, quarantine, partitions, series, bundles, scores, scan_scores, monitoring, progress,
     training_requests, training_evidence, labels, drift,
-    registry_mirror
+    mlflow_updates
         The parts.
     """
 
@@ -55,7 +55,7 @@ class Warehouse:
         self.series = SeriesIndex(self.transactions)
         self.api_keys = ApiKeys(self.transactions)
         self.bundles = Bundles(self.transactions)
-        self.registry_mirror = RegistryMirror(self.transactions)
+        self.mlflow_updates = PendingUpdates(self.transactions)
         self.scores = ScoredRows(self.transactions, SCORED_METRICS)
         self.scan_scores = ScoredRows(self.transactions, SCORED_SCANS)
         self.monitoring = MonitoringStats(self.transactions)

@@ -1,4 +1,4 @@
-"""The way to the EMS that the settings name: its HTTP interface, or its database."""
+"""Opens the EMS that the settings name: its HTTP interface, or its database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP interface of EMS Core.
+"""HTTP client of EMS Core.
 
 Belongs here: its routes, retries with back-off, and turning answers into records. Paths follow the
 base URL, so that ``ANOMALY_EMS_CORE_URL`` may hold a prefix such as ``/api/v1``.

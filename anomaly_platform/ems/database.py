@@ -1,4 +1,4 @@
-"""The EMS's own PostgreSQL, for those who may read and write it directly.
+"""Reads and writes the EMS's own PostgreSQL directly.
 
 Belongs here: statements over its tables ``assets``, ``metrics``, ``events`` and ``alerts``, whose
 columns are named as in its HTTP interface (docs/how-to/ems.md).

@@ -1,4 +1,4 @@
-"""Fetching metrics from the EMS into landing, each reading once.
+"""Fetches metrics from the EMS into landing, each reading once.
 
 Belongs here: how far was fetched, and what a fetch becomes. New readings and how far they reach
 are committed together; only then a file named after the fetch is written, as often as it takes.

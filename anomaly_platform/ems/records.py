@@ -1,4 +1,4 @@
-"""What an EMS knows, and what any way to it offers.
+"""Records of an EMS, and the protocol of its clients.
 
 Belongs here: assets, metrics, events and alerts as records, the errors of an EMS, and the
 interface that ``ems_core`` (HTTP) and ``ems_database`` (its tables) have in common.

@@ -1,4 +1,4 @@
-"""What became of alerts and of their messages, for people who look after the platform.
+"""Reads alerts and their deliveries for operators, and retries deliveries.
 
 Belongs here: reading ``alerts``, ``notifications`` and ``deliveries``, and asking for a delivery
 anew. Does not belong here: raising and resolving (``outbox``), and delivering (``notifier``).

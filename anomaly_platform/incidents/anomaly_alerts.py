@@ -1,4 +1,4 @@
-"""Alerts that follow from a day's scores, raised in the transaction that replaces the day.
+"""Raises and ends the alerts of a day's scores, in the transaction that replaces the day.
 
 Belongs here: which rows of a replaced day are news. A row is news when it is younger than an hour
 and was not stored before: what is scored again, and what is too old to act on, alerts nobody.

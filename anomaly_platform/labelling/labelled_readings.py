@@ -1,4 +1,4 @@
-"""Whether the readings that people label are there.
+"""Finds labels whose readings are not there.
 
 Belongs here: looking labels' readings up in the day files and among the online readings. Labels of
 readings that are not there (yet) are stored all the same; this only tells which they are.
@@ -23,7 +23,7 @@ _STAGE = "validated_events"
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
-def without_reading(
+def labels_without_reading(
     transactions: Transactions, lake: Lake, stream: Stream, labels: Sequence[NewLabel]
 ) -> list[NewLabel]:
     """Return the labels whose readings the stream does not have, in their order."""

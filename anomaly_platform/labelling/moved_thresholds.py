@@ -1,4 +1,4 @@
-"""Thresholds of a stream's series brought into line with what people said about their readings.
+"""Adjusts thresholds of a stream's series to the labels of their readings.
 
 Belongs here: labels and scores in, thresholds and their audit rows out. The rule is in
 ``ml.label_thresholds``.

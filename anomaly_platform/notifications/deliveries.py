@@ -1,4 +1,4 @@
-"""Deliveries: which message still has to go where, and what became of each try.
+"""Queue of deliveries: a row per message and channel, with the outcome of each attempt.
 
 Belongs here: the statements of the dispatchers over ``notifications`` and ``deliveries``. Any
 number of dispatchers may run: a delivery is locked for as long as somebody works on it, and the
@@ -38,7 +38,7 @@ _COLUMNS: Final = (
 )
 
 
-async def tell_held_back(connection: AsyncConnection, now: dt.datetime) -> int:
+async def release_held_back(connection: AsyncConnection, now: dt.datetime) -> int:
     """Write the messages of alerts whose cool-down has ended while they were open again."""
     cursor = await connection.execute("SELECT tell_held_back_alerts(%s)", (now,))
     row = await cursor.fetchone()
@@ -94,7 +94,7 @@ async def route(
     return len(rows)
 
 
-async def drop_unheard(connection: AsyncConnection, now: dt.datetime) -> int:
+async def drop_stale(connection: AsyncConnection, now: dt.datetime) -> int:
     """Let go of messages for which there was no channel for a day; return how many."""
     cursor = await connection.execute(
         "UPDATE notifications SET routed_at = %s WHERE routed_at IS NULL AND created_at < %s",

@@ -1,4 +1,4 @@
-"""The notifier: delivers the outbox through every channel, each at its own pace.
+"""Delivers the outbox through every channel, each at its own pace.
 
 Belongs here: when a message is tried, and again, and by whom. Channels are independent: one that
 hangs or is down holds up no other. Any number of dispatchers may run, and each may be killed at
@@ -137,9 +137,9 @@ class Dispatcher:
         """
         now = self.clock()
         async with self.pool.connection() as connection:
-            await deliveries.tell_held_back(connection, now)
+            await deliveries.release_held_back(connection, now)
             if not self.channels:
-                await deliveries.drop_unheard(connection, now)
+                await deliveries.drop_stale(connection, now)
                 return 0
 
         def channels_for(notification: Notification) -> list[str]:

@@ -1,4 +1,4 @@
-"""The outbox: what people and other systems are to be told, in the transaction that caused it.
+"""Transactional outbox of alerts: a message is written in the transaction that caused it.
 
 Belongs here: alerts with their fingerprints, cool-down and resolution, as far as the message that
 somebody will deliver. Does not belong here: who is told and how (``resources.notifier``), nor the

@@ -1,4 +1,4 @@
-"""Keeping secrets out of what people and other systems read.
+"""Removes secrets from what people and other systems read.
 
 Belongs here: taking out of a text every secret that the settings hold, and whatever looks like a
 credential. Used on each error, title and detail before it is stored, logged or sent.

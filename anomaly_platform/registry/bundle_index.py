@@ -1,4 +1,4 @@
-"""The index of bundles: which versions there are, which serve, and which have served."""
+"""Reads the index of bundles: which versions there are, which serve, and which have served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The life of a bundle: reserved, registered, promoted or rejected, deleted.
+"""Reserves, registers, promotes, rejects and deletes versions of bundles.
 
 Belongs here: the transactions that change the index of bundles and of the single models in them.
 Does not belong here: reading it (``bundle_index``), the files of a bundle (``ml.bundles``), nor
@@ -16,7 +16,7 @@ import polars as pl
 
 from anomaly_platform.registry import promotion
 from anomaly_platform.registry.bundle_index import BundleIndex
-from anomaly_platform.registry.pending_updates import note
+from anomaly_platform.registry.pending_updates import enqueue
 from anomaly_platform.registry.promotion import AlsoWithin, Champion, ChampionMovedError
 from anomaly_platform.storage.postgres.transactions import Connection, lock
 from anomaly_platform.storage.tables.ml_models import insert_models
@@ -132,7 +132,7 @@ class Bundles(BundleIndex):
                 trained_at=trained_at,
                 series=series,
             )
-            note(connection, (stream, detector, version), "version")
+            enqueue(connection, (stream, detector, version), "version")
             if replaces is not None:
                 promotion.close(
                     connection,

@@ -1,4 +1,4 @@
-"""Putting versions into service by hand, and going back: one version or a whole set.
+"""Promotes and rolls back versions by hand: one version or a whole set.
 
 Belongs here: which versions serve together, and what a person's promotion, roll-back or deletion
 does. A metric stream has one detector; of a stream of scans the version of the fusion names a set,

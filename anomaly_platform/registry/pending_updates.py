@@ -1,4 +1,4 @@
-"""What MLflow has yet to be told: rows written with what they mirror, worked off later.
+"""Outbox of pending MLflow updates: rows written with what they mirror, worked off later.
 
 Belongs here: the table ``registry_mirror``. Does not belong here: MLflow itself, which
 ``model_registry`` talks to.
@@ -20,7 +20,7 @@ _LONGEST_ERROR: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class MirrorRow:
+class PendingUpdate:
     """One version of which MLflow has to be told.
 
     Attributes
@@ -38,7 +38,7 @@ class MirrorRow:
     attempts: int
 
 
-def note(connection: Connection, key: tuple[str, str, int], action: Action) -> None:
+def enqueue(connection: Connection, key: tuple[str, str, int], action: Action) -> None:
     """Note within the caller's transaction that a version has changed."""
     connection.execute(
         "INSERT INTO registry_mirror (stream, detector, version, action) VALUES (%s, %s, %s, %s)",
@@ -46,7 +46,7 @@ def note(connection: Connection, key: tuple[str, str, int], action: Action) -> N
     )
 
 
-class RegistryMirror:
+class PendingUpdates:
     """Reads ``registry_mirror`` and marks what is done."""
 
     def __init__(self, transactions: Transactions) -> None:
@@ -60,16 +60,16 @@ class RegistryMirror:
             )
         )
 
-    def due(self, limit: int = 200) -> list[MirrorRow]:
+    def due(self, limit: int = 200) -> list[PendingUpdate]:
         """Return the rows that are due, the oldest first."""
         return self._transactions.rows(
-            MirrorRow,
+            PendingUpdate,
             "SELECT id, stream, detector, version, action, attempts FROM registry_mirror "
             "WHERE status = 'waiting' AND next_try_at <= now() ORDER BY id LIMIT %s",
             (limit,),
         )
 
-    def done(self, row: MirrorRow, mlflow_run: str | None) -> None:
+    def done(self, row: PendingUpdate, mlflow_run: str | None) -> None:
         """Record that MLflow knows."""
         self._transactions.execute(
             "UPDATE registry_mirror SET status = 'done', last_error = NULL, mlflow_run = %s "
@@ -77,7 +77,7 @@ class RegistryMirror:
             (mlflow_run, row.id),
         )
 
-    def delay(self, rows: list[MirrorRow], error: str) -> dt.timedelta:
+    def delay(self, rows: list[PendingUpdate], error: str) -> dt.timedelta:
         """Record that MLflow could not be told; return how long these rows wait now."""
         attempts = max((row.attempts for row in rows), default=0) + 1
         wait = dt.timedelta(

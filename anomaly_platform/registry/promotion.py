@@ -1,4 +1,4 @@
-"""How a version comes into service and leaves it, within a transaction of the caller's.
+"""Promotes, closes and deletes versions within a transaction of the caller's.
 
 Belongs here: the rows that change together (``bundles``, ``ml_models``, ``champions``, its history
 and the registry's mirror) and the announcement. Does not belong here: whether a version deserves
@@ -15,7 +15,7 @@ from typing import Final
 
 from psycopg.rows import class_row
 
-from anomaly_platform.registry.pending_updates import note
+from anomaly_platform.registry.pending_updates import enqueue
 from anomaly_platform.storage.postgres.transactions import Connection, lock
 
 CHAMPIONS_CHANNEL: Final = "champions"
@@ -56,7 +56,7 @@ def close(connection: Connection, key: Key, status: str, reason: str) -> bool:
         (status, reason, *key),
     ).rowcount
     if changed:
-        note(connection, key, "status")
+        enqueue(connection, key, "status")
     return bool(changed)
 
 
@@ -92,7 +92,7 @@ def delete(connection: Connection, key: Key, reason: str) -> None:
         "WHERE stream = %s AND model_type = %s AND bundle_version = %s",
         key,
     )
-    note(connection, key, "status")
+    enqueue(connection, key, "status")
 
 
 def previous(connection: Connection, stream: str, detector: str) -> int | None:
@@ -164,7 +164,7 @@ def promote(connection: Connection, key: Key, reason: str, *, overrule: bool = F
         (*key, None if current is None else current.version, reason),
     )
     for changed in (version, *(() if current is None else (current.version,))):
-        note(connection, (stream, detector, changed), "alias")
+        enqueue(connection, (stream, detector, changed), "alias")
     connection.execute(
         "SELECT pg_notify(%s, %s)",
         (

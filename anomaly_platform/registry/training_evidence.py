@@ -1,4 +1,4 @@
-"""What speaks for training a stream's models anew, gathered of one moment.
+"""Reads the evidence for retraining a stream's models, of one moment.
 
 Belongs here: the queries behind ``streams.retraining.StreamEvidence``. Only series that anything
 speaks for are read, so that a fleet of ten thousand costs what its drifted share costs.

@@ -1,4 +1,4 @@
-"""Trainings that people, programs and sensors ask for, and what became of them.
+"""Queue of training requests of people, programs and sensors, with their outcomes.
 
 Belongs here: the rows of ``training_requests``, from asking to outcome. Does not belong here: when
 something deserves a training (``streams.retraining``), nor how waiting requests become a run

@@ -1,4 +1,4 @@
-"""Everything that pruning removes, in the order in which it has to go.
+"""Prunes rows, models, files, runs and ticks, in the order in which they have to go.
 
 Belongs here: putting the parts together for the command line and the daily schedule.
 """

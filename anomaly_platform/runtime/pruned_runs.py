@@ -1,4 +1,4 @@
-"""Dagster's runs, events and ticks that are older than the policy keeps them.
+"""Prunes Dagster's runs, events and ticks that are older than the policy keeps them.
 
 Belongs here: removal through Dagster's instance, which is the only one that knows its tables. A
 run that is under way, or that a version in service came of, stays.

@@ -1,4 +1,4 @@
-"""What is no longer needed, and its removal: rows, models, and files that nobody refers to.
+"""Prunes old rows, models that no longer serve, and files that nobody refers to.
 
 Belongs here: the policy's ages turned into deletions, each of which can be asked what it would
 remove. Dagster's runs have a module of their own, ``pruned_runs``. What serves, what a roll-back

@@ -1,4 +1,4 @@
-"""The process that a heavy training runs in: Dagster Pipes around ``ml.training``.
+"""Runs a heavy training in a process of its own: Dagster Pipes around ``ml.training``.
 
 Run by ``resources.trainer`` as ``python -m anomaly_platform.runtime.trainer_process CONFIG.json``
 in a process group of its own. Every epoch is reported as a message the moment it is over. It ends

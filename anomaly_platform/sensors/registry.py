@@ -58,7 +58,7 @@ def build_registry_sensor(registry_job: JobDefinition) -> SensorDefinition:
     )
     def _sensor(context: SensorEvaluationContext) -> RunRequest | SkipReason:
         platform: Platform = context.resources.platform
-        due = len(platform.warehouse.registry_mirror.due())
+        due = len(platform.warehouse.mlflow_updates.due())
         if not due:
             return SkipReason("MLflow knows everything that is due")
         if recent_work(context.instance, _EVERYTHING, JOB).under_way:

@@ -16,21 +16,16 @@ class EmsSettings(BaseSettings):
         description="Whether severe anomalies become alerts in EMS Core, besides events.",
     )
     ems_core_url: HttpAddress = Field(
-        default="http://localhost:3100",
-        description="Address of EMS Core's HTTP interface.",
+        default="http://localhost:3100", description="Address of EMS Core's HTTP interface."
     )
     ems_core_token: SecretStr | None = Field(
-        default=None,
-        description="Token that EMS Core asks for.",
+        default=None, description="Token that EMS Core asks for."
     )
     ems_database_url: PostgresUrl | None = Field(
         default=None,
         description="postgresql:// URL of the EMS's own database; set, it is used instead of HTTP.",
     )
-    ems_pull: bool = Field(
-        default=False,
-        description="Whether metrics are fetched from the EMS.",
-    )
+    ems_pull: bool = Field(default=False, description="Whether metrics are fetched from the EMS.")
     ems_pull_history_days: int = Field(
         default=7,
         ge=1,

@@ -30,8 +30,7 @@ class NotificationSettings(BaseSettings):
         description="http(s) addresses that get every message as JSON, separated by spaces.",
     )
     webhook_secret: SecretStr | None = Field(
-        default=None,
-        description="Secret with which messages to webhooks are signed (HMAC-SHA256).",
+        default=None, description="Secret with which messages to webhooks are signed (HMAC-SHA256)."
     )
     webhook_allow_private: bool = Field(
         default=False,
@@ -41,17 +40,10 @@ class NotificationSettings(BaseSettings):
         default=None,
         description="smtp://user:password@host:587 (STARTTLS where offered) or smtps://…:465.",
     )
-    email_from: str = Field(
-        default="anomaly-platform@localhost",
-        description="Sender of e-mails.",
-    )
-    email_to: str = Field(
-        default="",
-        description="Recipients of e-mails, separated by spaces.",
-    )
+    email_from: str = Field(default="anomaly-platform@localhost", description="Sender of e-mails.")
+    email_to: str = Field(default="", description="Recipients of e-mails, separated by spaces.")
     mqtt_url: MqttUrl | None = Field(
-        default=None,
-        description="mqtt://user:password@host:1883 or mqtts://…:8883 of a broker.",
+        default=None, description="mqtt://user:password@host:1883 or mqtts://…:8883 of a broker."
     )
     mqtt_prefix: str = Field(
         default="insa/iiot",
@@ -59,8 +51,7 @@ class NotificationSettings(BaseSettings):
         description="First parts of every MQTT topic.",
     )
     github_url: HttpAddress = Field(
-        default="https://api.github.com",
-        description="Address of GitHub's REST API.",
+        default="https://api.github.com", description="Address of GitHub's REST API."
     )
     github_repository: str = Field(
         default="",
@@ -68,12 +59,10 @@ class NotificationSettings(BaseSettings):
         description="owner/name of the repository in which issues are opened.",
     )
     github_token: SecretStr | None = Field(
-        default=None,
-        description="Token that may write issues of that repository.",
+        default=None, description="Token that may write issues of that repository."
     )
     apprise_urls: SecretStr | None = Field(
-        default=None,
-        description="Apprise URLs (chat services and the like), separated by spaces.",
+        default=None, description="Apprise URLs (chat services and the like), separated by spaces."
     )
 
     @property

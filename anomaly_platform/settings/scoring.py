@@ -20,10 +20,7 @@ class ScoringSettings(BaseSettings):
         description="Share of normal readings that may lie above a score of 0.7.",
     )
     threshold: float = Field(
-        default=0.7,
-        gt=0.0,
-        lt=1.0,
-        description="Score from which a reading is an anomaly.",
+        default=0.7, gt=0.0, lt=1.0, description="Score from which a reading is an anomaly."
     )
     contamination: float = Field(
         default=0.1,
@@ -42,8 +39,7 @@ class ScoringSettings(BaseSettings):
         description="First day (UTC) of every stream; older events go to quarantine.",
     )
     default_timezone: TimeZone = Field(
-        default="UTC",
-        description="IANA time zone of event times that name none.",
+        default="UTC", description="IANA time zone of event times that name none."
     )
     future_allowance_minutes: int = Field(
         default=60,
@@ -51,12 +47,7 @@ class ScoringSettings(BaseSettings):
         description="How far an event time may lie ahead of this machine's clock "
         "before it goes to quarantine.",
     )
-    seed: int = Field(
-        default=42,
-        ge=0,
-        lt=2**32,
-        description="Seed of every random choice.",
-    )
+    seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of every random choice.")
 
     @property
     def future_allowance(self) -> dt.timedelta:

@@ -14,20 +14,10 @@ class ServingSettings(BaseSettings):
     """The API, its limits and log lines."""
 
     api_host: str = Field(
-        default="127.0.0.1",
-        min_length=1,
-        description="Address that the API listens on.",
+        default="127.0.0.1", min_length=1, description="Address that the API listens on."
     )
-    api_port: Port = Field(
-        default=8000,
-        description="Port that the API listens on.",
-    )
-    api_workers: int = Field(
-        default=2,
-        ge=1,
-        le=64,
-        description="Processes that serve the API.",
-    )
+    api_port: Port = Field(default=8000, description="Port that the API listens on.")
+    api_workers: int = Field(default=2, ge=1, le=64, description="Processes that serve the API.")
     model_cache_mb: int = Field(
         default=256,
         ge=1,
@@ -41,10 +31,7 @@ class ServingSettings(BaseSettings):
         "0 means no limit. A key may have a limit of its own.",
     )
     api_max_body_mb: int = Field(
-        default=16,
-        ge=1,
-        le=1024,
-        description="MiB that the body of a request may have.",
+        default=16, ge=1, le=1024, description="MiB that the body of a request may have."
     )
     api_cors_origins: Origins = Field(
         default="",

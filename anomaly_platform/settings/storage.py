@@ -23,12 +23,10 @@ class StorageSettings(BaseSettings):
         "Unset: an embedded PostgreSQL under ANOMALY_HOME that starts by itself.",
     )
     dagster_database: DatabaseName = Field(
-        default="dagster",
-        description="Name of Dagster's own database on the same server.",
+        default="dagster", description="Name of Dagster's own database on the same server."
     )
     mlflow_database: DatabaseName = Field(
-        default="mlflow",
-        description="Name of MLflow's own database on the same server.",
+        default="mlflow", description="Name of MLflow's own database on the same server."
     )
     mlflow_url: SecretStr | None = Field(
         default=None,
@@ -40,8 +38,7 @@ class StorageSettings(BaseSettings):
         description="Folder with the files of MLflow's runs. Unset: ANOMALY_HOME/mlflow.",
     )
     mlflow_port: Port = Field(
-        default=5000,
-        description="Port of MLflow's pages on 127.0.0.1 while `anomaly up` runs.",
+        default=5000, description="Port of MLflow's pages on 127.0.0.1 while `anomaly up` runs."
     )
     lake_url: Location = Field(
         default_factory=lambda data: str(data["home"] / "lake") if "home" in data else "",

@@ -10,24 +10,16 @@ class UpkeepSettings(BaseSettings):
     """Retention and the limits of warnings."""
 
     keep_runs_days: int = Field(
-        default=90,
-        ge=1,
-        description="Days after which ended Dagster runs go, with their events.",
+        default=90, ge=1, description="Days after which ended Dagster runs go, with their events."
     )
     keep_models_days: int = Field(
-        default=30,
-        ge=1,
-        description="Days after which models go that no longer serve.",
+        default=30, ge=1, description="Days after which models go that no longer serve."
     )
     keep_quarantine_days: int = Field(
-        default=90,
-        ge=1,
-        description="Days after which refused rows go.",
+        default=90, ge=1, description="Days after which refused rows go."
     )
     keep_statistics_days: int = Field(
-        default=400,
-        ge=30,
-        description="Days of monitoring figures and drift that are kept.",
+        default=400, ge=30, description="Days of monitoring figures and drift that are kept."
     )
     keep_readings_days: int = Field(
         default=14,
@@ -45,7 +37,5 @@ class UpkeepSettings(BaseSettings):
         description="Longest time from a file's arrival to its scores before it is told.",
     )
     model_storage_limit_mb: int = Field(
-        default=1024,
-        ge=1,
-        description="MiB of models from which their storage is told.",
+        default=1024, ge=1, description="MiB of models from which their storage is told."
     )

@@ -1,4 +1,4 @@
-"""Everything that is kept: PostgreSQL, the lake, and the tables.
+"""Persistence: PostgreSQL, the lake, and the tables.
 
 Connections, files and SQL belong here. Decisions about what is stored do not: the rooms above
 make them.

@@ -201,7 +201,7 @@ def test_mlflow_tells_the_same(told: Story) -> None:
     with DagsterInstance.ephemeral() as instance:
         job = build_registry_job()
         assert job.execute_in_process(instance=instance, resources={"platform": platform}).success
-    told.running.wait_for(lambda: platform.warehouse.registry_mirror.waiting() == 0, 300)
+    told.running.wait_for(lambda: platform.warehouse.mlflow_updates.waiting() == 0, 300)
     uri = tracking_uri(platform.settings)
     mlflow = MlflowClient(tracking_uri=uri, registry_uri=uri)
     model = mlflow.get_registered_model(f"{NAME}.isolation_forest")

@@ -106,7 +106,7 @@ def list_labels(
 
 
 def _store(platform: Platform, stream: Stream, labels: list[NewLabel]) -> None:
-    from anomaly_platform.labelling.labelled_readings import without_reading
+    from anomaly_platform.labelling.labelled_readings import labels_without_reading
     from anomaly_platform.labelling.moved_thresholds import move_thresholds
 
     try:
@@ -115,7 +115,7 @@ def _store(platform: Platform, stream: Stream, labels: list[NewLabel]) -> None:
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    lacking = without_reading(platform.warehouse.transactions, platform.lake, stream, labels)
+    lacking = labels_without_reading(platform.warehouse.transactions, platform.lake, stream, labels)
     said = _stored(stored, lacking)
     console.print(said, markup=False, soft_wrap=True)
     if not stream.has_series:

@@ -1,4 +1,4 @@
-"""Scoring files of one's own: the platform's pipeline over frames, without any service.
+"""Backtests the platform's metric pipeline over frames, without any service.
 
 A wide frame has a row per time, one column of times and one per metric. It becomes the series of
 one entity, and these go the way of every stream: features, bundle, scorer; nothing here scores by

@@ -1,4 +1,4 @@
-"""Anomalous sessions: sequences of event ids, complete when they are judged, without times.
+"""Detects anomalous sessions: complete sequences of event ids, without times.
 
 Here belongs what is special about whole sessions: the end of a session as an event, one score per
 session, and a threshold from the training sessions alone. The model is the sequence detector.

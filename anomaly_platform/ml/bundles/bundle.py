@@ -1,4 +1,4 @@
-"""The models of a stream as one directory that can be trusted: written once, verified on load.
+"""Opens and verifies bundles: the models of a stream as one directory, written once.
 
 ``manifest.json`` says what the bundle is and holds the digest of every other file,
 ``series.parquet`` has a row per series, ``arrays.safetensors`` the arrays of all series, stacked:

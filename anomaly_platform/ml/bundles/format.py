@@ -1,4 +1,4 @@
-"""What the reader and the writer of bundles agree on: names, errors, digests."""
+"""Format of bundles: names, errors and digests that reader and writer share."""
 
 import hashlib
 from collections.abc import Mapping

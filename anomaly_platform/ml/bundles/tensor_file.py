@@ -1,4 +1,4 @@
-"""Arrays in a file of the safetensors format, written as a stream and read slice by slice.
+"""Writes safetensors files as a stream, and reads them slice by slice.
 
 The format (huggingface/safetensors): eight bytes with the length of the header, a JSON header with
 dtype, shape and byte range of each tensor, then the bytes, without holes. The library of that name

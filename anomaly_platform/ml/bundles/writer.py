@@ -1,4 +1,4 @@
-"""Writing a bundle: in bounded memory while training goes on, visible only once it is whole.
+"""Writes a bundle in bounded memory while training goes on, visible only once it is whole.
 
 Reading is in ``bundle``; what a bundle is, too.
 """

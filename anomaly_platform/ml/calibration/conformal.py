@@ -1,4 +1,4 @@
-"""From a detector's raw score to a p-value, from there to the one score, and to its views.
+"""Calibrates raw scores conformally: to p-values, to the one score, and to its views.
 
 Nothing here knows which detector made a score. A calibration is fitted on scores of rows that the
 detector was *not* fitted on, and is immutable afterwards.

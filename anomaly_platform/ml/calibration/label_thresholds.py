@@ -1,4 +1,4 @@
-"""A series' threshold from what people said about its readings.
+"""Derives a series' threshold from the labels of its readings.
 
 What belongs here: the rule, on arrays. Where labels and thresholds are kept is elsewhere.
 

@@ -1,4 +1,4 @@
-"""How far today's values lie from the ones a model was trained on: PSI and KS per feature.
+"""Measures drift from the training reference: PSI and KS per feature.
 
 What belongs here: a compact reference distribution per feature, and its comparison with a batch.
 What does not: deciding what to do about drift (sensors), drift of scores or labels as a policy.

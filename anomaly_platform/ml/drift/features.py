@@ -1,4 +1,4 @@
-"""How far the features of a day lie from those that a series was trained on.
+"""Measures the drift of a series' features on a day from those that it was trained on.
 
 Belongs here: a reference per feature that is small enough for a hundred thousand series (eight
 bins of about equal weight, 200 bytes), and the comparison of a day with it. The reference of the

@@ -1,4 +1,4 @@
-"""Known anomalies put into a series on purpose, so that a detector can be measured without labels.
+"""Injects known anomalies into a series, so that a detector can be measured without labels.
 
 What belongs here: the six kinds of anomaly, how each changes an array of values, how long and how
 large each is, and where a seeded run of them is placed in one series. What does not: series made

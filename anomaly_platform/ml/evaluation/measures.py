@@ -1,4 +1,4 @@
-"""Quality of scores and decisions against labels: every measure the product reports, once.
+"""Measures the quality of scores and decisions against labels.
 
 What belongs here: point-wise measures, event recall, and the :class:`Report` that joins them with
 VUS. What does not: the range-aware areas themselves (vus), NAB's scoring (nab), making labels by

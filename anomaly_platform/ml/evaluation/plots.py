@@ -1,4 +1,4 @@
-"""Pictures worth showing a colleague: a series with its score, how good the scores are, a host.
+"""Draws series with their scores, hosts, histograms of scores, and quality curves.
 
 What belongs here: drawing arrays as PNG. What does not: the parts that pictures share (drawing),
 computing what is drawn (evaluation, drift), deciding where a picture goes. Every function returns

@@ -1,4 +1,4 @@
-"""The barcode detectors as bundles: what each reads, what is stored, and how a set is opened.
+"""Stores and opens the barcode detectors as bundles, one each and as a set.
 
 What belongs here: the step between a fitted detector and a verified directory. A set of models is
 named by its fusion's bundle, which pins the versions and digests of its members: opened together

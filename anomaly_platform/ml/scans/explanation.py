@@ -1,4 +1,4 @@
-"""Why a scan is suspicious, in words that name the evidence.
+"""Explains in words, from the evidence, why a scan is suspicious.
 
 What belongs here: sentences made from what the detectors found. Rules bring their own reasons;
 for the sequence model it is what was expected and what came, for the one-class SVM which feature

@@ -1,4 +1,4 @@
-"""One confidence per scan from rules, sequence model and one-class SVM (requirement B7).
+"""Fuses rules, sequence model and one-class SVM into one confidence per scan (requirement B7).
 
 What belongs here: how the three are weighed, calibrated again, and run side by side. What each of
 them says is in `detectors`, the words about it in `barcode_explanation`, the answer's form in

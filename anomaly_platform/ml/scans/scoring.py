@@ -1,4 +1,4 @@
-"""The barcode stream's detectors side by side: from scan features to confidences with reasons.
+"""Scores scans with the barcode detectors: from features to confidences with reasons.
 
 What belongs here: which detectors there are, that they see the same scans, and the columns that
 come out. Each detector's own work is in `detectors`, the weighing in `barcode_fusion`.

@@ -1,4 +1,4 @@
-"""The calibrations of a fleet: of each series, of short series together, and of entities.
+"""Calibrates a fleet: each series, short series together, and entities.
 
 A series' own calibration comes with its fit. This module holds back what is too short for one of
 its own until all series are known, and calibrates what each entity's series say together.
@@ -159,7 +159,7 @@ class CalibrationPool:
         entity.p_values.append(fitted.p_values)
         entity.moves.append(fitted.model.moves)
 
-    def attest(self, entity: str, times: Ints, p_values: Floats, *, moves: bool) -> None:
+    def add_evidence(self, entity: str, times: Ints, p_values: Floats, *, moves: bool) -> None:
         """Take what a series that is not trained anew says of its entity."""
         if entity not in self._open:
             self._close_finished()

@@ -1,4 +1,4 @@
-"""A challenger and the champion on the same rows, which neither decides for the other.
+"""Compares a challenger and the champion on the same rows.
 
 The challenger was measured while it was trained, on the second half of its calibration part with
 seeded injections (`quality`). Here the champion is measured on exactly these rows with exactly

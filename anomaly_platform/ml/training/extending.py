@@ -1,4 +1,4 @@
-"""A bundle made from another: a few series anew, all others as they were.
+"""Makes a bundle from another: a few series trained anew, all others as they were.
 
 The parent's array files are taken over whole (`BundleWriter.adopt`), so that 200 of 10,000 series
 cost what 200 series cost. What belongs to several series follows from who is touched:
@@ -39,7 +39,7 @@ from anomaly_platform.ml.training.calibrating import CalibrationPool, KnownCalib
 from anomaly_platform.ml.training.fit import FleetPolicy, cross_p_values
 from anomaly_platform.ml.training.fleet import SERIES_SCHEMA, Fleet, Progress
 from anomaly_platform.ml.training.manifest import Lineage, manifest_of
-from anomaly_platform.ml.training.outlier_trimming import suspects
+from anomaly_platform.ml.training.outlier_trimming import outliers
 
 #: Most array files of other bundles that a bundle refers to; series of further ones are copied.
 MOST_LAYERS = 7
@@ -103,14 +103,14 @@ def extend_fleet(
     with BundleWriter(directory) as writer:
         moved = _adopt_layers(parent, rows, writer)
         pool = CalibrationPool(policy.alpha, KnownCalibrations.of(parent))
-        witnesses = _Witnesses(FleetScorer(parent), pool, policy)
+        kept_series = _KeptSeries(FleetScorer(parent), pool, policy)
         if donor is None:
             fleet = Fleet(
-                feature_set, policy, writer, pool, wanted=wanted, otherwise=witnesses.hear
+                feature_set, policy, writer, pool, wanted=wanted, otherwise=kept_series.take
             )
         else:
-            taken = _Donor(FleetScorer(donor), writer, witnesses, set(wanted))
-            fleet = Fleet(feature_set, policy, writer, pool, wanted=(), otherwise=taken.hear)
+            taken = _TrainedElsewhere(FleetScorer(donor), writer, kept_series, set(wanted))
+            fleet = Fleet(feature_set, policy, writer, pool, wanted=(), otherwise=taken.take)
         for frame in frames:
             fleet.train(to_polars(frame))
             if progress is not None:
@@ -163,14 +163,14 @@ def own_series(bundle: Bundle) -> pl.DataFrame:
 
 
 @dataclass(frozen=True)
-class _Witnesses:
-    """Series that are not trained anew and testify for their entity."""
+class _KeptSeries:
+    """Adds the evidence of series that are not trained anew to that of their entity."""
 
     scorer: FleetScorer
     pool: CalibrationPool
     policy: FleetPolicy
 
-    def hear(self, key: Key, times: Ints, columns: Columns) -> None:
+    def take(self, key: Key, times: Ints, columns: Columns) -> None:
         model = self.scorer.load_model(*key)
         present = ~np.isnan(columns["value"])
         count = int(present.sum())
@@ -185,23 +185,23 @@ class _Witnesses:
         raw, p_values, known = found.raw, found.p, found.known
         seen = clock <= self.scorer.trained_until(*key)
         if seen.sum() >= 2:
-            kept = ~suspects(raw[seen], self.policy.contamination, self.policy.alpha)
+            kept = ~outliers(raw[seen], self.policy.contamination, self.policy.alpha)
             p_values[seen] = cross_p_values(raw[seen], kept)
-        self.pool.attest(key[0], clock[known], p_values[known], moves=model.moves)
+        self.pool.add_evidence(key[0], clock[known], p_values[known], moves=model.moves)
 
 
-class _Donor:
-    """Takes the wanted series from a bundle that has trained them, the others from the parent."""
+class _TrainedElsewhere:
+    """Takes wanted series from a bundle that has trained them, the others from the parent."""
 
     def __init__(
         self,
         scorer: FleetScorer,
         writer: BundleWriter,
-        others: _Witnesses,
+        others: _KeptSeries,
         wanted: set[Key],
     ) -> None:
         self.records: list[dict[str, object]] = []
-        self._witness = replace(others, scorer=scorer)
+        self._evidence = replace(others, scorer=scorer)
         self._known = KnownCalibrations.of(scorer.bundle)
         self._writer = writer
         self._others = others
@@ -212,20 +212,20 @@ class _Donor:
             for row in series.filter(_is_one_of(wanted)).iter_rows(named=True)
         }
 
-    def hear(self, key: Key, times: Ints, columns: Columns) -> None:
+    def take(self, key: Key, times: Ints, columns: Columns) -> None:
         if key not in self._wanted:
-            self._others.hear(key, times, columns)
+            self._others.take(key, times, columns)
             return
         row = self._rows[key]
         self.records.append(row)
         if row["slot"] is None:
             return
-        bundle, pool = self._witness.scorer.bundle, self._witness.pool
+        bundle, pool = self._evidence.scorer.bundle, self._evidence.pool
         slot = self._writer.append(bundle.arrays(int(row["slot"])))
         if row["pool_index"] is not None:
             pool.pooled_by(slot, self._known.at("pool", int(row["pool_index"])))
         row["slot"] = slot
-        self._witness.hear(key, times, columns)
+        self._evidence.take(key, times, columns)
 
 
 def _is_one_of(keys: Collection[Key]) -> pl.Expr:

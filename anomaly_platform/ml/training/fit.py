@@ -1,4 +1,4 @@
-"""Fitting one series: from its feature columns to a model, its calibration scores and its quality.
+"""Fits one series: from its feature columns to a model, calibration scores and quality.
 
 `series` says how the rows are split; `fleet` calls this for every series.
 """
@@ -25,7 +25,7 @@ from anomaly_platform.ml.series_model.model import (
     combine,
     required_history,
 )
-from anomaly_platform.ml.training.outlier_trimming import suspects
+from anomaly_platform.ml.training.outlier_trimming import outliers
 from anomaly_platform.ml.training.quality import SeriesQuality, measure
 
 
@@ -71,7 +71,7 @@ class FittedSeries:
     times, scores
         (c,) times and raw scores of the calibration part.
     kept
-        (c,) which of its rows are calibrated on: those that are not suspect.
+        (c,) which of its rows are calibrated on: those that are no outliers.
     p_values
         (c,) p-values of the calibration part's blocks, each from the others.
     quality
@@ -136,7 +136,7 @@ def fit_series(
     distances = position.levels(clock[start:], rest, feature_set).distance
     position = position.calibrated(distances, related)
     scores = np.maximum(related, position.worth(distances))
-    kept = ~suspects(scores, policy.contamination, policy.alpha)
+    kept = ~outliers(scores, policy.contamination, policy.alpha)
     if not kept.all():
         position = position.calibrated(distances[kept], related[kept])
         scores = np.maximum(related, position.worth(distances))
@@ -162,7 +162,7 @@ def fit_series(
 def cross_p_values(scores: Floats, kept: Bools) -> Floats:
     """Return (c,) p-values of c ≥ 2 calibration scores, each block judged by the other blocks.
 
-    Those count with their kept rows (`suspects`) alone, but every row has a p-value.
+    Those count with their kept rows (`outliers`) alone, but every row has a p-value.
 
     Against themselves the scores would be evenly spread by construction; against the other days
     they show how far one stretch of time differs from another.

@@ -1,4 +1,4 @@
-"""All series of a stream into one bundle, chunk by chunk, with bounded memory.
+"""Trains all series of a stream into one bundle, chunk by chunk, in bounded memory.
 
 A chunk is a feature frame of whole entities. Each series in it is fitted on its own (`fit`); its
 arrays go to disk at once, and what the entity's score needs is kept until the entity is complete.

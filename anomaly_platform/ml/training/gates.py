@@ -1,4 +1,4 @@
-"""What a challenger has to pass before it serves: each gate a value, a bound and a verdict.
+"""Promotion gates of a challenger: each a value, a bound and a verdict.
 
 What belongs here: the gates as pure functions of measured figures. What does not: measuring
 (``ml.training``), and what follows from a verdict (the ``champion`` assets).

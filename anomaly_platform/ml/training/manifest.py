@@ -1,4 +1,4 @@
-"""What a bundle says of itself: origin, training, features, data and quality.
+"""Writes a bundle's manifest: origin, training, features, data and quality.
 
 The digests of its files are added by `ml.bundle`, which writes it.
 """

@@ -1,10 +1,10 @@
-"""Calibration rows that look like incidents nobody has reported.
+"""Trims outliers off calibration rows: incidents that nobody has reported.
 
 A calibration takes its rows for normal. Of sixteen hundred of them the largest two decide what is
 rare at α = 0.001, so that a handful of unreported incidents hides every later one that is no
 larger. What is ordinary is therefore read from the bulk, which a few incidents hardly move: from
 the median to the 90 % quantile the scores are taken for the beginning of an exponential tail, and
-where such a tail would leave `EXPECTED` rows, rows beyond are suspect, with their neighbours, on
+where such a tail would leave `EXPECTED` rows, rows beyond are outliers, with their neighbours, on
 which an incident casts its shadow. The bulk is read again without them until nothing changes.
 
 This is clipping, as sigma clipping is, with an exponential tail in the place of the normal one. It
@@ -13,7 +13,7 @@ the logarithm is a power law. A clean series loses about `EXPECTED` of its highe
 done where the calibration part is long enough to spare them and where few of its rows decide what
 is rare. At α = 0.01 a dozen and more do, and clipping would cost more than it finds.
 
-Suspects are left out of their series' calibration, not out of what the series tells its host,
+Outliers are left out of their series' calibration, not out of what the series tells its host,
 whose own calibration sees every row and so keeps its rate of false alarms.
 """
 
@@ -33,7 +33,7 @@ Bools = npt.NDArray[np.bool_]
 EXPECTED = 3.0
 #: Quantiles between which the tail is read.
 BULK = (0.5, 0.9)
-#: Rows before and after a suspect one that are set aside with it.
+#: Rows before and after an outlier that are set aside with it.
 NEIGHBOURS = 4
 #: Each half of a calibration part must keep rows enough, whatever share is allowed.
 MOST = 0.25
@@ -44,8 +44,8 @@ FEW = 10.0
 _ROUNDS = 8
 
 
-def suspects(scores: Floats, share: float, alpha: float) -> Bools:
-    """Return (c,) which rows of a calibration part are better left out.
+def outliers(scores: Floats, share: float, alpha: float) -> Bools:
+    """Return (c,) which rows of a calibration part are outliers.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def suspects(scores: Floats, share: float, alpha: float) -> Bools:
         (c,) raw scores in order of time, finite.
     share
         Largest share of rows, in [0, 1], that may be set aside, `MOST` at most. Where more are
-        suspect, the series is like that, and nothing more is set aside.
+        outliers, the series is like that, and nothing more is set aside.
     alpha
         What is rare, in (0, 1): the highest ``alpha`` × c rows decide. As many rows stay as a
         p-value of alpha needs, 1/alpha.

@@ -1,4 +1,4 @@
-"""How good a freshly trained series is, measured without labels.
+"""Measures the quality of a freshly trained series without labels.
 
 Anomalies of the known kinds are injected into rows that neither the model nor the calibration in
 use has seen; the features are computed anew, as they would have come; the decision at the

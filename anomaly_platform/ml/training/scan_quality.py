@@ -1,4 +1,4 @@
-"""How well barcode detectors find what was put into held-out scans (requirements B9, I4).
+"""Measures how well barcode detectors find injected anomalies (requirements B9, I4).
 
 What belongs here: making known anomalies out of ordinary scans, and measuring a score against
 them. Labels are never read.

@@ -1,4 +1,4 @@
-"""The process that trains the sequence model: one configuration in, arrays and a report out.
+"""Trains the sequence model in a process: one configuration in, arrays and a report out.
 
 Run as ``python -m anomaly_platform.ml.training.sequence_trainer CONFIG.json``. It writes one JSON
 object per line to standard output: `start`, an `epoch` after each epoch (loss, validation loss,

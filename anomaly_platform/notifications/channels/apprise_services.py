@@ -1,4 +1,4 @@
-"""Everything that Apprise knows: chat services, pagers and the like, by URL."""
+"""Sends messages through Apprise: chat services, pagers and the like, by URL."""
 
 from __future__ import annotations
 

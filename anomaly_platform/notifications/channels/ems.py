@@ -1,4 +1,4 @@
-"""EMS Core: anomalies of its assets become its events, the severe ones also its alerts."""
+"""Sends anomalies to EMS Core as events, the severe ones as alerts too."""
 
 from __future__ import annotations
 

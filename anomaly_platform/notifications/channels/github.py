@@ -1,4 +1,4 @@
-"""GitHub: one issue per alert, a comment for each further message, closed at its end."""
+"""Keeps a GitHub issue per alert: a comment for each further message, closed at its end."""
 
 from __future__ import annotations
 

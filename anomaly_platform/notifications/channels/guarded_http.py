@@ -1,4 +1,4 @@
-"""HTTP to addresses that people wrote into settings: never into private networks unless allowed.
+"""HTTP client that reaches no private network unless it is allowed to.
 
 The check is made on the address that is connected to, after the name was resolved: a name that
 points elsewhere a moment later (DNS rebinding) gains nothing.

@@ -1,4 +1,4 @@
-"""What the answer of an HTTP receiver means for a delivery."""
+"""Turns the answers of HTTP receivers into delivery errors."""
 
 from __future__ import annotations
 

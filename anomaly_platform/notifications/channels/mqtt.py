@@ -1,4 +1,4 @@
-"""MQTT: anomalies per device, and models that were trained, at least once (QoS 1)."""
+"""Publishes messages over MQTT at least once (QoS 1), anomalies by device."""
 
 from __future__ import annotations
 

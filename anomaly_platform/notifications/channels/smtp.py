@@ -1,4 +1,4 @@
-"""E-mail over SMTP."""
+"""Sends messages as e-mail over SMTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhooks: each message as JSON, with its id and a signature."""
+"""Posts each message to a webhook as JSON, with its id and a signature."""
 
 from __future__ import annotations
 

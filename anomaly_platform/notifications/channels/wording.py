@@ -1,4 +1,4 @@
-"""Messages in words, for people."""
+"""Writes messages in words, for people."""
 
 from __future__ import annotations
 

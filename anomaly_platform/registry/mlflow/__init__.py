@@ -1,4 +1,4 @@
-"""MLflow's copy of the registry: what is to be told, and how it is told.
+"""Mirrors the registry to MLflow: runs, versions, aliases and their pages.
 
 The platform's own tables are the truth; nothing here is asked when a model is chosen.
 """

@@ -1,4 +1,4 @@
-"""MLflow as the registry's mirror: runs, versions and aliases that follow the platform's tables.
+"""Mirrors the platform's versions and champions to MLflow's runs, versions and aliases.
 
 Belongs here: everything that talks to MLflow. It mirrors and never decides: ``champions`` is the
 truth, and an MLflow that is down delays this module and nothing else. Bundles are logged as plain
@@ -22,7 +22,7 @@ from anomaly_platform.registry.mlflow.version_pages import RunPage, VersionPages
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-    from anomaly_platform.registry.pending_updates import RegistryMirror
+    from anomaly_platform.registry.pending_updates import PendingUpdates
     from anomaly_platform.settings import Settings
     from anomaly_platform.storage.postgres.database import DatabaseUrls
     from anomaly_platform.storage.postgres.transactions import Transactions
@@ -73,7 +73,7 @@ class MlflowMirror:
     urls: DatabaseUrls
     transactions: Transactions
     bundles: Bundles
-    pending: RegistryMirror
+    pending: PendingUpdates
     pages: VersionPages
 
     def drain(self) -> Drained:
@@ -91,7 +91,7 @@ class MlflowMirror:
                     while pending:
                         key = (pending[0].stream, pending[0].detector)
                         same = [row for row in pending if (row.stream, row.detector) == key]
-                        runs = registry.tell(*key, sorted({row.version for row in same}))
+                        runs = registry.mirror(*key, sorted({row.version for row in same}))
                         for row in same:
                             self.pending.done(row, runs.get(row.version))
                         done += len(same)
@@ -178,18 +178,18 @@ class Registry:
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         return cls(client, settings, bundles, pages)
 
-    def tell(self, stream: str, detector: str, versions: list[int]) -> dict[int, str]:
+    def mirror(self, stream: str, detector: str, versions: list[int]) -> dict[int, str]:
         """Bring runs, versions and aliases of a detector up to date; return the runs by version."""
         records = {one.version: one for one in self._bundles.all(stream, detector)}
         runs: dict[int, str] = {}
         for version in versions:
             record = records.get(version)
             if record is not None and record.status != "training":
-                runs[version] = self._tell_version(record)
-        self._tell_aliases(f"{stream}.{detector}", list(records.values()))
+                runs[version] = self._mirror_version(record)
+        self._mirror_aliases(f"{stream}.{detector}", list(records.values()))
         return runs
 
-    def _tell_version(self, record: BundleRecord) -> str:
+    def _mirror_version(self, record: BundleRecord) -> str:
         key = f"{record.stream}/{record.detector}/{record.version}"
         page = self._pages.page_of(record)
         run_id = self._finished_run(record.stream, key) or self._write_run(record, key, page)
@@ -284,7 +284,7 @@ class Registry:
         found = self._client.search_model_versions(f"name = '{name}'")
         return {int(v.tags[VERSION_TAG]): v for v in found if VERSION_TAG in v.tags}
 
-    def _tell_aliases(self, name: str, records: list[BundleRecord]) -> None:
+    def _mirror_aliases(self, name: str, records: list[BundleRecord]) -> None:
         if not any(record.trained_at is not None for record in records):
             return
         self._ensure_model(name)

@@ -1,4 +1,4 @@
-"""What MLflow shows of a version: parameters, metrics, tags, files and pictures.
+"""Makes what MLflow shows of a version: parameters, metrics, tags, files and pictures.
 
 Belongs here: turning the index's record and the bundle's manifest into a page worth opening.
 Does not belong here: MLflow (see ``model_registry``).

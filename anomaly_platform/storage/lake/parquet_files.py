@@ -1,4 +1,4 @@
-"""Parquet, written in pieces and read in pieces.
+"""Writes and reads Parquet files in pieces.
 
 Belongs here: the platform's use of the format (compression, statistics, rows per bucket). Does not
 belong here: where files lie and what they are called (see ``lake``).

@@ -1,4 +1,4 @@
-"""How a stream of frames is cut into the row groups of a file.
+"""Cuts a stream of frames into the row groups of a file.
 
 Belongs here: the sizes of row groups and where they end.
 """

@@ -1,4 +1,4 @@
-"""Frames into PostgreSQL by COPY, as fast as the server takes them.
+"""Copies frames into PostgreSQL by COPY, as fast as the server takes them.
 
 Belongs here: the two encodings of COPY (binary for what is large, CSV for what is varied) and
 nothing about any particular table.

@@ -1,4 +1,4 @@
-"""Which databases there are, how they are reached, and at which version their schema stands.
+"""URLs of the databases, their creation, and the version of their schema.
 
 Belongs here: URLs, the making of databases, migrations, and errors that keep passwords to
 themselves. Does not belong here: what is in the tables (see ``warehouse``), and the life of the

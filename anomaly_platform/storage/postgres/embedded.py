@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: a server for one machine and for tests, started when it is needed.
+"""Starts and stops an embedded PostgreSQL, for one machine and for tests.
 
 Belongs here: the life of that server, from an empty folder to a socket that answers, and its end.
 Does not belong here: databases, schemas and anything that also holds for a server of your own

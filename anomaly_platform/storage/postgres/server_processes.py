@@ -1,4 +1,4 @@
-"""The processes of an embedded PostgreSQL: finding them, clearing away dead ones, stopping them.
+"""Finds and stops the processes of an embedded PostgreSQL, and clears away what dead ones left.
 
 Belongs here: what is done to a server by process and signal. It needs the server's user or root.
 """

@@ -1,4 +1,4 @@
-"""Which operating-system user the embedded PostgreSQL runs as.
+"""Chooses the operating-system user that the embedded PostgreSQL runs as.
 
 Belongs here: choosing that user, and the least opening of folders that lets it reach its data.
 PostgreSQL refuses to run as root, and root is what containers run as by default.

@@ -1,4 +1,4 @@
-"""Connections to the platform's database, and the locks under which its parts are replaced.
+"""Connection pool, transactions and advisory locks of the platform's database.
 
 Belongs here: the pool, transactions, advisory locks, and the error that a writer gets who comes
 too late. Does not belong here: any statement about a table.

@@ -1,4 +1,4 @@
-"""API keys: who may call the service, with which scopes, until when.
+"""API keys with their scopes, limits and expiry.
 
 Belongs here: making keys, storing their digests, finding, listing and revoking them. Does not
 belong here: what a request has to present and which routes ask for which scope (see

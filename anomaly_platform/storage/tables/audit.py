@@ -1,4 +1,4 @@
-"""Who changed what, when, from what to what.
+"""Audit log: who changed what, when, from what to what.
 
 Belongs here: writing to ``audit_log``, in the transaction of the change itself. Reading it is for
 people, with SQL.

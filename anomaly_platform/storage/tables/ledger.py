@@ -1,4 +1,4 @@
-"""The ledger: what came in, once per content, and which event days it touched.
+"""Ledger of ingested files: one entry per content, with the event days that it touched.
 
 Belongs here: the commit of an ingested or refused file, and finding the raw files of a day. What
 follows from it for the days is decided in ``streams.staleness``.

@@ -1,4 +1,4 @@
-"""A row per series of every bundle, which people and programs ask for.
+"""Table of models: a row per series of every bundle.
 
 Belongs here: writing ``ml_models``. Does not belong here: the bundles themselves.
 """

@@ -1,4 +1,4 @@
-"""Numbers about a day: volumes, rates, drift, quality."""
+"""Monitoring statistics per day: volumes, rates, drift, quality."""
 
 from __future__ import annotations
 

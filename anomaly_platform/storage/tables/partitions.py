@@ -1,4 +1,4 @@
-"""Which file of the lake stands for which stage and partition.
+"""Current file of the lake per stage and partition.
 
 Belongs here: the row that makes a file visible. Does not belong here: the files (see ``lake``).
 """

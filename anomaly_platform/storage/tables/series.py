@@ -1,4 +1,4 @@
-"""Which series there are, and from when to when each has events.
+"""Index of series with the extent of each: rows, first and last event.
 
 Belongs here: the extent of every (entity, metric), from which its own training window follows.
 

@@ -22,7 +22,7 @@ def test_a_mirror_that_cannot_be_reached_is_no_failed_run(
         closed.bind(("127.0.0.1", 0))
         nowhere = f"http://127.0.0.1:{closed.getsockname()[1]}"
     platform = Platform(get_settings(home=tmp_path, database_url=database_url, mlflow_url=nowhere))
-    mirror, bundles = platform.warehouse.registry_mirror, platform.warehouse.bundles
+    mirror, bundles = platform.warehouse.mlflow_updates, platform.warehouse.bundles
     job = build_registry_job()
     sensor = build_registry_sensor(job)
     with DagsterInstance.ephemeral() as instance:

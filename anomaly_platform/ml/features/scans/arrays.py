@@ -1,4 +1,4 @@
-"""Texts as arrays, since a bundle holds arrays and nothing else."""
+"""Packs texts and frames into arrays, since a bundle holds nothing else."""
 
 from __future__ import annotations
 

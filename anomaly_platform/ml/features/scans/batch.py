@@ -1,4 +1,4 @@
-"""Scan features over a frame: the kernels' rows turned into columns.
+"""Computes scan features over a frame: the kernels' rows turned into columns.
 
 `online` does the same for single events, by way of this.
 """

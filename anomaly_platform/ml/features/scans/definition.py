@@ -1,4 +1,4 @@
-"""What the features of a scan are: their names, meaning and look-back.
+"""Defines the features of a scan: their names, meaning and look-back.
 
 Only the definition belongs here, so that loading the stream costs nothing: reading a frame is in
 `sequences`, the arithmetic over a frame in `batch`, one event at a time in `online`. What needs

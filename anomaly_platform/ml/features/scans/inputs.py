@@ -1,4 +1,4 @@
-"""From scan features to the numbers that a model reads: learned frequencies and scales.
+"""Derives a model's inputs from scan features: learned frequencies and scales.
 
 What belongs here: everything about features that must be learned, and therefore comes from a
 bundle. Fitted on training data only; applying it never looks at other rows.

@@ -1,4 +1,4 @@
-"""Scan features for events as they come: a bounded state per EPC instead of the look-back's rows.
+"""Computes scan features event by event, from a bounded state per EPC.
 
 The state is the EPC's history in the sense of `scans`, no more: at most 64 scans, none further
 back than 720 h from the newest. Features come from the same code as the batch's, over the state's

@@ -1,4 +1,4 @@
-"""What is known about a network beforehand: places, companies, tiers and vehicles.
+"""Reference data of a network: places, companies, tiers and vehicles.
 
 What belongs here: reading the reference files and looking things up in them. Nothing of this is
 in code; a network's owner writes it down, and every bundle carries the copy that it was made with.

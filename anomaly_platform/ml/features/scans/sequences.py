@@ -1,4 +1,4 @@
-"""Scans in order: a frame sorted by EPC and time, with the arrays that compiled loops read.
+"""Sorts scans by EPC and time, and codes them into the arrays that compiled loops read.
 
 What belongs here: what features and rules both need of a frame before they part ways. Column
 names are those of the canonical scan frame.

@@ -1,4 +1,4 @@
-"""What the words of a scan mean: event types and EPC codes, taken apart.
+"""Parses event types and EPC codes.
 
 What belongs here: reading a single text. Vocabularies differ between networks, so an event type
 is read by its grammar (`<stage>_Inbound`, `<stage>_Outbound`), and a word that fits nothing is
