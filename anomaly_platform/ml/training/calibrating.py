@@ -149,18 +149,14 @@ class CalibrationPool:
     def add(self, slot: int, key: tuple[str, str], fitted: FittedSeries) -> None:
         """Take a trained series; those of one entity must follow each other."""
         name, metric = key
-        if name not in self._open:
-            self._close_finished()
-        entity = self._open.setdefault(name, _Entity())
+        self.add_evidence(name, fitted.times, fitted.p_values, moves=fitted.model.moves)
         if fitted.ordinary.size < self._enough:
             self._short[slot] = _Short(metric, fitted.scores, fitted.ordinary)
-            entity.waiting[len(entity.times)] = slot
-        entity.times.append(fitted.times)
-        entity.p_values.append(fitted.p_values)
-        entity.moves.append(fitted.model.moves)
+            entity = self._open[name]
+            entity.waiting[len(entity.times) - 1] = slot
 
     def add_evidence(self, entity: str, times: Ints, p_values: Floats, *, moves: bool) -> None:
-        """Take what a series that is not trained anew says of its entity."""
+        """Take the p-values of a series as evidence about its entity."""
         if entity not in self._open:
             self._close_finished()
         held = self._open.setdefault(entity, _Entity())

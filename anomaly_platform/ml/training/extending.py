@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from anomaly_platform.ml.bundles.format import Layer
 from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.kernels import Ints
-from anomaly_platform.ml.frames import IntoDataFrame, to_polars
+from anomaly_platform.ml.frames import IntoDataFrame
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.model_stack import Columns as PassColumns
 from anomaly_platform.ml.scoring.model_stack import ModelStack
@@ -38,7 +38,7 @@ from anomaly_platform.ml.series_model.model import calibration_start
 from anomaly_platform.ml.training.calibrating import CalibrationPool, KnownCalibrations
 from anomaly_platform.ml.training.fit import FleetPolicy, cross_p_values
 from anomaly_platform.ml.training.fleet import SERIES_SCHEMA, Fleet, Progress
-from anomaly_platform.ml.training.manifest import Lineage, manifest_of
+from anomaly_platform.ml.training.manifest import Lineage
 from anomaly_platform.ml.training.outlier_trimming import outliers
 
 #: Most array files of other bundles that a bundle refers to; series of further ones are copied.
@@ -111,10 +111,7 @@ def extend_fleet(
         else:
             taken = _TrainedElsewhere(FleetScorer(donor), writer, kept_series, set(wanted))
             fleet = Fleet(feature_set, policy, writer, pool, wanted=(), otherwise=taken.take)
-        for frame in frames:
-            fleet.train(to_polars(frame))
-            if progress is not None:
-                progress(len(fleet.records))
+        fleet.train_all(frames, progress)
         if donor is not None:
             fleet.records += taken.records
         if not fleet.records:
@@ -130,21 +127,13 @@ def extend_fleet(
             ),
         )
         series = pl.concat([kept, new]).sort("entity", "metric")
-        for name, array in calibrations.arrays.items():
-            writer.share(name, array)
         statuses = Counter(new["status"].to_list())
-        manifest = manifest_of(
-            series, feature_set, input_schema(feature_set), asdict(policy), lineage, started
-        ) | {
-            "retrained": {
-                "series": new.select("entity", "metric").rows(),
-                "trained": statuses["trained"],
-                "failed": statuses["failed"],
-                "insufficient_history": statuses["insufficient_history"],
-                "without_rows": len(set(wanted)) - new.height,
-            }
+        retrained = {
+            "series": new.select("entity", "metric").rows(),
+            **{name: statuses[name] for name in ("trained", "failed", "insufficient_history")},
+            "without_rows": len(set(wanted)) - new.height,
         }
-        digest = writer.publish(manifest, series)
+        digest = fleet.publish(series, calibrations, lineage, started, {"retrained": retrained})
     return open_bundle(directory, expected_digest=digest, verify="each")
 
 

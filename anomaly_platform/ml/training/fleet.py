@@ -13,7 +13,7 @@ entities one over all of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -113,20 +113,12 @@ def train_fleet(
     started = datetime.now(UTC)
     with BundleWriter(directory) as writer:
         fleet = Fleet(feature_set, policy, writer, CalibrationPool(policy.alpha))
-        for frame in frames:
-            fleet.train(to_polars(frame))
-            if progress is not None:
-                progress(len(fleet.records))
+        fleet.train_all(frames, progress)
         if not fleet.records:
             raise ValueError("there is no series to train: the feature frames are empty")
         calibrations = fleet.pool.finish()
         series = fleet.table(calibrations, lineage.version, started)
-        for name, array in calibrations.arrays.items():
-            writer.share(name, array)
-        manifest = manifest_of(
-            series, feature_set, input_schema(feature_set), asdict(policy), lineage, started
-        )
-        digest = writer.publish(manifest, series)
+        digest = fleet.publish(series, calibrations, lineage, started)
     return open_bundle(directory, expected_digest=digest)
 
 
@@ -170,6 +162,28 @@ class Fleet:
         self._wanted = wanted
         self._otherwise = otherwise
         self._watched = watched_features(feature_set)
+
+    def train_all(self, frames: Iterable[IntoDataFrame], progress: Progress | None) -> None:
+        """Train the wanted series of frames, each of whole entities, one after the other."""
+        for frame in frames:
+            self.train(to_polars(frame))
+            if progress is not None:
+                progress(len(self.records))
+
+    def publish(
+        self,
+        series: pl.DataFrame,
+        calibrations: FleetCalibrations,
+        lineage: Lineage,
+        started: datetime,
+        more: Mapping[str, object] | None = None,
+    ) -> str:
+        """Publish the bundle, with `more` in its manifest; return its digest."""
+        for name, array in calibrations.arrays.items():
+            self.writer.share(name, array)
+        inputs, parameters = input_schema(self.feature_set), asdict(self.policy)
+        manifest = manifest_of(series, self.feature_set, inputs, parameters, lineage, started)
+        return self.writer.publish(manifest | dict(more or {}), series)
 
     def train(self, frame: pl.DataFrame) -> None:
         """Train the wanted series of a frame of whole entities.

@@ -11,12 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from anomaly_platform.storage.postgres.transactions import (
-    Connection,
-    StaleInput,
-    Transactions,
-    lock,
-)
+from anomaly_platform.storage.postgres.transactions import StaleInput, Transactions, lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +65,21 @@ class Partitions:
             When the current file takes newer input into account; it stays.
         """
         with self._transactions.begin() as connection:
-            publish(
-                connection,
-                stream,
-                stage,
-                partition,
-                path=path,
-                rows=rows,
-                watermark=watermark,
-                stats=stats,
-            )
+            lock(connection, "partition", stream, stage, partition)
+            changed = connection.execute(
+                "INSERT INTO lake_partitions "
+                "(stream, stage, partition, path, rows, watermark, stats) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s) "
+                "ON CONFLICT (stream, stage, partition) DO UPDATE SET path = excluded.path, "
+                "rows = excluded.rows, watermark = excluded.watermark, "
+                "stats = excluded.stats, updated_at = now() "
+                "WHERE lake_partitions.watermark <= excluded.watermark",
+                (stream, stage, partition, path, rows, watermark, json.dumps(stats or {})),
+            ).rowcount
+            if not changed:
+                raise StaleInput(
+                    f"{stream}/{stage} {partition}: newer input than {watermark} is already there"
+                )
 
     def get(self, stream: str, stage: str, partition: str) -> Partition | None:
         """Return the current file of a partition, if there is one."""
@@ -107,30 +107,3 @@ class Partitions:
             "UNION SELECT path FROM bundles WHERE path IS NOT NULL AND status <> 'deleted'"
         )
         return {str(row[0]) for row in rows}
-
-
-def publish(
-    connection: Connection,
-    stream: str,
-    stage: str,
-    partition: str,
-    *,
-    path: str,
-    rows: int,
-    watermark: int,
-    stats: Mapping[str, Any] | None = None,
-) -> None:
-    """Do :meth:`Partitions.publish` within the caller's transaction."""
-    lock(connection, "partition", stream, stage, partition)
-    changed = connection.execute(
-        "INSERT INTO lake_partitions (stream, stage, partition, path, rows, watermark, stats) "
-        "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (stream, stage, partition) DO UPDATE SET "
-        "path = excluded.path, rows = excluded.rows, watermark = excluded.watermark, "
-        "stats = excluded.stats, updated_at = now() "
-        "WHERE lake_partitions.watermark <= excluded.watermark",
-        (stream, stage, partition, path, rows, watermark, json.dumps(stats or {})),
-    ).rowcount
-    if not changed:
-        raise StaleInput(
-            f"{stream}/{stage} {partition}: newer input than {watermark} is already there"
-        )
