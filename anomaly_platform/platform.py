@@ -217,9 +217,7 @@ class Platform:
 
     def state_of(self, stream: Stream) -> StreamState:
         """Return how far the stream has come, for deciding what is due."""
-        least = self.settings.min_training_samples
-        if isinstance(stream, ScanStream):
-            least = max(least, stream.min_training_scans)
+        least = stream.fewest_to_learn_from(self.settings.min_training_samples)
         return self.warehouse.progress.state(stream.name, stream.scored_by, least)
 
     def account_of(self, stream: Stream) -> Account:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, asset
+from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult
 
 from anomaly_platform.assets.metadata import metadata_of
 from anomaly_platform.assets.models import as_failures
+from anomaly_platform.assets.stage import stage_asset
 from anomaly_platform.kinds.base import Verdict
 from anomaly_platform.platform import Platform
 from anomaly_platform.streams import Stream
@@ -15,15 +16,13 @@ def build_champion(stream: Stream, platform: Platform) -> AssetsDefinition:
     """Return the asset ``[stream, champion]``."""
     kind = platform.kind(stream)
 
-    @asset(
-        key=stream.key("champion"),
-        deps=[stream.key(one.stage) for one in kind.detectors],
-        group_name=stream.name,
-        kinds=set(kind.champion_tools),
-        owners=list(stream.owners),
-        tags={"stage": "champion"},
+    @stage_asset(
+        stream,
+        "champion",
+        deps=[one.stage for one in kind.detectors],
+        tools=kind.champion_tools,
+        tag="champion",
         description=kind.descriptions["champion"],
-        required_resource_keys={"platform"},
     )
     def champion(context: AssetExecutionContext) -> MaterializeResult[None]:
         opened: Platform = context.resources.platform

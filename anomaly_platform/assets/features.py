@@ -12,12 +12,11 @@ from dagster import (
     AssetExecutionContext,
     AssetsDefinition,
     MaterializeResult,
-    MetadataValue,
-    asset,
 )
 
-from anomaly_platform.assets.metadata import column_schema, records_table
-from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days, with_lookback
+from anomaly_platform.assets.metadata import column_schema, metadata_of
+from anomaly_platform.assets.partitions import days_of, to_days, with_lookback
+from anomaly_platform.assets.stage import stage_asset
 from anomaly_platform.kinds.base import midnight
 from anomaly_platform.platform import Platform
 from anomaly_platform.streams import Stream
@@ -28,35 +27,31 @@ STAGE = "features"
 def build_features(stream: Stream, platform: Platform) -> AssetsDefinition:
     """Return the asset ``[stream, features]``."""
 
-    @asset(
-        key=stream.key("features"),
+    @stage_asset(
+        stream,
+        STAGE,
         deps=[with_lookback(stream.key("validated_events"), stream.lookback_days)],
-        partitions_def=days_of(platform.start_of(stream)),
-        backfill_policy=SINGLE_RUN,
-        group_name=stream.name,
-        kinds={"polars", "numba", "parquet"},
-        owners=list(stream.owners),
-        tags={"stage": "features"},
+        days=days_of(platform.start_of(stream)),
+        tools=frozenset({"polars", "numba", "parquet"}),
+        tag="features",
         code_version=stream.features.version,
         description=platform.kind(stream).descriptions[STAGE],
-        required_resource_keys={"platform"},
     )
     def features(context: AssetExecutionContext) -> MaterializeResult[None]:
         opened: Platform = context.resources.platform
         rows = {
             day: features_of_day(opened, stream, day) for day in to_days(context.partition_keys)
         }
-        schema = stream.features.schema()
-        return MaterializeResult(
-            metadata={
-                "dagster/row_count": MetadataValue.int(sum(rows.values())),
-                "days": records_table([{"day": str(day), "rows": n} for day, n in rows.items()]),
-                "feature set": MetadataValue.text(stream.features.version),
-                "dagster/column_schema": column_schema(
-                    {name: (of["dtype"], of["description"]) for name, of in schema.items()}
-                ),
-            }
-        )
+        meanings = stream.features.schema().items()
+        shown = {
+            "dagster/row_count": sum(rows.values()),
+            "days": [{"day": str(day), "rows": n} for day, n in rows.items()],
+            "feature set": stream.features.version,
+            "dagster/column_schema": column_schema(
+                {name: (of["dtype"], of["description"]) for name, of in meanings}
+            ),
+        }
+        return MaterializeResult(metadata=metadata_of(shown))
 
     return features
 

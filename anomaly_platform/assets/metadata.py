@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
@@ -23,9 +23,9 @@ def column_schema(columns: Mapping[str, tuple[str, str]]) -> MetadataValue:
     )
 
 
-def counts_table(what: str, counts: Mapping[str, int]) -> MetadataValue:
-    """Return a two-column table of counts; the last rows when it would grow too long."""
-    return records_table([{what: name, "count": count} for name, count in counts.items()])
+def counts(what: str, numbers: Mapping[str, int]) -> list[dict[str, object]]:
+    """Return counts as records of two columns."""
+    return [{what: name, "count": count} for name, count in numbers.items()]
 
 
 def records_table(records: Sequence[Mapping[str, Any]]) -> MetadataValue:
@@ -40,22 +40,22 @@ def picture(png: bytes) -> MetadataValue:
     return MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
-def metadata_of(shown: Mapping[str, object]) -> dict[str, MetadataValue]:
+def metadata_of(shown: Mapping[str, Any]) -> dict[str, MetadataValue]:
     """Return what a kind shows of its work as metadata: numbers, texts, records, pictures."""
     return {name: _value(value) for name, value in shown.items()}
 
 
 def _value(value: Any) -> MetadataValue:
-    if isinstance(value, bytes):
-        return picture(value)
-    if isinstance(value, list):
-        return records_table(value)
-    if isinstance(value, Mapping):
-        return MetadataValue.json(dict(value))
-    if isinstance(value, bool):
-        return MetadataValue.bool(value)
-    if isinstance(value, int):
-        return MetadataValue.int(value)
-    return (
-        MetadataValue.float(value) if isinstance(value, float) else MetadataValue.text(str(value))
-    )
+    if isinstance(value, MetadataValue):
+        return value
+    return _MAKERS.get(type(value), lambda other: MetadataValue.text(str(other)))(value)
+
+
+_MAKERS: Mapping[type, Callable[[Any], MetadataValue]] = {
+    bool: MetadataValue.bool,
+    int: MetadataValue.int,
+    float: MetadataValue.float,
+    bytes: picture,
+    list: records_table,
+    dict: MetadataValue.json,
+}

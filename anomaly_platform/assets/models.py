@@ -17,11 +17,11 @@ from dagster import (
     Failure,
     MaterializeResult,
     RetryRequested,
-    asset,
 )
 from pydantic import Field
 
 from anomaly_platform.assets.metadata import metadata_of
+from anomaly_platform.assets.stage import stage_asset
 from anomaly_platform.kinds.base import DetectorStage, OnEpoch, TrainingOrder
 from anomaly_platform.kinds.training import (
     Key,
@@ -79,16 +79,15 @@ def build_models(stream: Stream, platform: Platform) -> list[AssetsDefinition]:
 
 
 def _build_model(stream: Stream, stage: DetectorStage) -> AssetsDefinition:
-    @asset(
-        key=stream.key(stage.stage),
-        deps=[stream.key(one) for one in stage.reads],
-        group_name=stream.name,
-        kinds=set(stage.tools),
-        owners=list(stream.owners),
-        tags={"stage": "model"},
-        pool=GPU_POOL if stage.heavy else None,
+    @stage_asset(
+        stream,
+        stage.stage,
+        deps=stage.reads,
+        tools=stage.tools,
+        tag="model",
         description=stage.description,
-        required_resource_keys={"platform", "trainer"} if stage.heavy else {"platform"},
+        resources=frozenset({"trainer"} if stage.heavy else ()),
+        pool=GPU_POOL if stage.heavy else None,
     )
     def model(context: AssetExecutionContext, config: TrainingConfig) -> MaterializeResult[None]:
         platform: Platform = context.resources.platform

@@ -9,10 +9,11 @@ from datetime import date
 from typing import Any
 
 import polars as pl
-from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, asset
+from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult
 
 from anomaly_platform.assets.metadata import metadata_of
-from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days
+from anomaly_platform.assets.partitions import days_of, to_days
+from anomaly_platform.assets.stage import stage_asset
 from anomaly_platform.kinds.base import Stats, StreamKind
 from anomaly_platform.kinds.feedback import with_feedback
 from anomaly_platform.platform import Platform
@@ -25,17 +26,14 @@ STAGE = "monitoring_stats"
 def build_monitoring_stats(stream: Stream, platform: Platform) -> AssetsDefinition:
     """Return the asset ``[stream, monitoring_stats]``."""
 
-    @asset(
-        key=stream.key(STAGE),
-        deps=[stream.key(stage) for stage in ("scored_events", "features", "quarantine")],
-        partitions_def=days_of(platform.start_of(stream)),
-        backfill_policy=SINGLE_RUN,
-        group_name=stream.name,
-        kinds={"postgres"},
-        owners=list(stream.owners),
-        tags={"stage": "monitoring"},
+    @stage_asset(
+        stream,
+        STAGE,
+        deps=["scored_events", "features", "quarantine"],
+        days=days_of(platform.start_of(stream)),
+        tools=frozenset({"postgres"}),
+        tag="monitoring",
         description=platform.kind(stream).descriptions[STAGE],
-        required_resource_keys={"platform"},
     )
     def monitoring_stats(context: AssetExecutionContext) -> MaterializeResult[None]:
         opened: Platform = context.resources.platform

@@ -20,12 +20,12 @@ from dagster import (
     Failure,
     MaterializeResult,
     MetadataValue,
-    asset,
 )
 from pydantic import Field
 
-from anomaly_platform.assets.metadata import column_schema, counts_table
+from anomaly_platform.assets.metadata import column_schema, counts, metadata_of
 from anomaly_platform.assets.raw_online import RAW_BUCKET, STAGE, claim_batches, for_lake
+from anomaly_platform.assets.stage import stage_asset
 from anomaly_platform.kinds.base import RowFormat, midnight
 from anomaly_platform.platform import Platform
 from anomaly_platform.storage.lake.landing import LandedFile
@@ -86,17 +86,15 @@ class IngestReport:
 def build_raw_events(stream: Stream) -> AssetsDefinition:
     """Return the asset ``[stream, raw_events]``."""
 
-    @asset(
-        key=stream.key("raw_events"),
-        group_name=stream.name,
-        kinds={"polars", "parquet"},
-        owners=list(stream.owners),
-        tags={"stage": "raw"},
+    @stage_asset(
+        stream,
+        STAGE,
+        tools=frozenset({"polars", "parquet"}),
+        tag="raw",
         description=(
             f"Files from landing/{stream.name} and readings taken one by one, as rows of text, "
             "append-only, each once. Rows that belong to no day of the calendar are in quarantine."
         ),
-        required_resource_keys={"platform"},
     )
     def raw_events(
         context: AssetExecutionContext, config: RawEventsConfig
@@ -108,7 +106,10 @@ def build_raw_events(stream: Stream) -> AssetsDefinition:
             files = [file for file in files if file.name in wanted]
         now = datetime.now(UTC)
         report = ingest_files(platform, stream, files, now)
-        ingest_online(platform, stream, now, report)
+        for rows, days in claim_batches(platform, stream, now):
+            report.online += rows
+            report.rows += rows
+            report.days.update(days)
         for name, reason in report.reasons.items():
             context.log.warning("%s was rejected: %s", name, reason)
         if report.failed:
@@ -143,14 +144,6 @@ def ingest_files(
         except Exception as error:
             report.failed[file.name] = f"{type(error).__name__}: {error}"
     return report
-
-
-def ingest_online(platform: Platform, stream: Stream, now: datetime, report: IngestReport) -> None:
-    """Take the readings that the service has stored into the lake, each exactly once."""
-    for rows, days in claim_batches(platform, stream, now):
-        report.online += rows
-        report.rows += rows
-        report.days.update(days)
 
 
 def _ingest_file(
@@ -277,15 +270,18 @@ def _metadata(report: IngestReport, form: RowFormat) -> dict[str, MetadataValue]
         "seen before": len(report.repeated),
         "rejected": len(report.rejected),
     }
-    return {
-        "dagster/row_count": MetadataValue.int(report.rows),
-        "quarantined": MetadataValue.int(report.quarantined),
-        "taken one by one": MetadataValue.int(report.online),
-        "files": counts_table("files", files),
-        "rejected": MetadataValue.json(report.reasons),
-        "days": counts_table("event day", {str(d): n for d, n in sorted(report.days.items())}),
-        "dagster/column_schema": column_schema({**form.raw_columns, **_EVERY_RAW_COLUMN}),
-    }
+    days = {str(day): count for day, count in sorted(report.days.items())}
+    return metadata_of(
+        {
+            "dagster/row_count": report.rows,
+            "quarantined": report.quarantined,
+            "taken one by one": report.online,
+            "files": counts("files", files),
+            "rejected": report.reasons,
+            "days": counts("event day", days),
+            "dagster/column_schema": column_schema({**form.raw_columns, **_EVERY_RAW_COLUMN}),
+        }
+    )
 
 
 _EVERY_RAW_COLUMN = {

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, asset
+from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult
 
-from anomaly_platform.assets.metadata import column_schema, counts_table, metadata_of
-from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days, with_lookback
+from anomaly_platform.assets.metadata import column_schema, counts, metadata_of
+from anomaly_platform.assets.partitions import days_of, to_days, with_lookback
+from anomaly_platform.assets.stage import stage_asset
 from anomaly_platform.kinds.base import Scorer, StreamKind, judged_by
 from anomaly_platform.platform import Platform
 from anomaly_platform.storage.postgres.transactions import StaleInput
@@ -45,21 +46,14 @@ def build_scored_events(stream: Stream, platform: Platform) -> AssetsDefinition:
     kind = platform.kind(stream)
     history = with_lookback(stream.key("validated_events"), stream.lookback_days)
 
-    @asset(
-        key=stream.key(STAGE),
-        deps=[
-            stream.key("features"),
-            stream.key("champion"),
-            *([history] if kind.scores_with_history else []),
-        ],
-        partitions_def=days_of(platform.start_of(stream)),
-        backfill_policy=SINGLE_RUN,
-        group_name=stream.name,
-        kinds={"postgres", "parquet"},
-        owners=list(stream.owners),
-        tags={"stage": "scored"},
+    @stage_asset(
+        stream,
+        STAGE,
+        deps=["features", "champion", *([history] if kind.scores_with_history else [])],
+        days=days_of(platform.start_of(stream)),
+        tools=frozenset({"postgres", "parquet"}),
+        tag="scored",
         description=kind.descriptions[STAGE],
-        required_resource_keys={"platform"},
     )
     def scored_events(context: AssetExecutionContext) -> MaterializeResult[None]:
         opened: Platform = context.resources.platform
@@ -136,19 +130,18 @@ def _result(
         for r in results
     ]
     form, left_out = kind.scored, Counter(name for r in results for name in r.left_out)
-    shown = {
+    shown: dict[str, object] = {
         "dagster/row_count": sum(r.rows for r in results),
         "anomalies": sum(r.anomalies for r in results),
         form.version: form.unversioned if scorer.version is None else str(scorer.version),
         "days": days,
         form.picture: _histogram_picture(kind, histogram),
         "dagster/table_name": f"scored_{kind.stream.name}",
+        "dagster/column_schema": column_schema(form.columns),
     }
-    metadata = metadata_of(shown)
     if len(kind.detectors) > 1:
-        metadata["left out"] = counts_table("detector", dict(sorted(left_out.items())))
-    metadata["dagster/column_schema"] = column_schema(form.columns)
-    return MaterializeResult(metadata=metadata)
+        shown["left out"] = counts("detector", dict(sorted(left_out.items())))
+    return MaterializeResult(metadata=metadata_of(shown))
 
 
 def _histogram_picture(kind: StreamKind[Any], histogram: npt.NDArray[np.int64]) -> bytes:

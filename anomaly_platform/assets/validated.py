@@ -4,6 +4,7 @@ What belongs here: working through a day in bounded chunks and accounting for ev
 a reading valid is in ``ingest.validation``.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -15,11 +16,10 @@ from dagster import (
     AssetsDefinition,
     AssetSpec,
     MaterializeResult,
-    MetadataValue,
     multi_asset,
 )
 
-from anomaly_platform.assets.metadata import column_schema, counts_table, records_table
+from anomaly_platform.assets.metadata import column_schema, counts, metadata_of
 from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days
 from anomaly_platform.assets.raw_online import RAW_BUCKET
 from anomaly_platform.kinds.base import RowFormat, midnight
@@ -45,29 +45,32 @@ class DayAccount:
 def build_validated_events(stream: Stream, platform: Platform) -> AssetsDefinition:
     """Return the assets ``[stream, validated_events]`` and ``[stream, quarantine]``."""
 
+    def spec(stage: str, tag: str, tools: set[str], description: str) -> AssetSpec:
+        return AssetSpec(
+            stream.key(stage),
+            description=description,
+            kinds=tools,
+            tags={"stage": tag},
+            deps=[stream.key("raw_events")],
+            group_name=stream.name,
+            owners=list(stream.owners),
+        )
+
     @multi_asset(
         name=f"{stream.name}__validated_events",
         specs=[
-            AssetSpec(
-                stream.key("validated_events"),
-                description=(
-                    f"{stream.event.capitalize()}s of a UTC day: parsed, within bounds, each "
-                    "once. A repeated one is counted, a contradicting one refused."
-                ),
-                kinds={"polars", "parquet"},
-                tags={"stage": "validated"},
-                deps=[stream.key("raw_events")],
-                group_name=stream.name,
-                owners=list(stream.owners),
+            spec(
+                STAGE,
+                "validated",
+                {"polars", "parquet"},
+                f"{stream.event.capitalize()}s of a UTC day: parsed, within bounds, each once. A "
+                "repeated one is counted, a contradicting one refused.",
             ),
-            AssetSpec(
-                stream.key("quarantine"),
-                description="Rows that were refused, each with its file, row number and reason.",
-                kinds={"postgres"},
-                tags={"stage": "quarantine"},
-                deps=[stream.key("raw_events")],
-                group_name=stream.name,
-                owners=list(stream.owners),
+            spec(
+                "quarantine",
+                "quarantine",
+                {"postgres"},
+                "Rows that were refused, each with its file, row number and reason.",
             ),
         ],
         partitions_def=days_of(platform.start_of(stream)),
@@ -177,42 +180,34 @@ def _together(extents: Sequence[pl.DataFrame]) -> pl.DataFrame:
 def _validated_result(
     platform: Platform, stream: Stream, accounts: list[DayAccount]
 ) -> MaterializeResult[None]:
-    return MaterializeResult(
-        asset_key=stream.key("validated_events"),
-        metadata={
-            "dagster/row_count": MetadataValue.int(sum(a.valid for a in accounts)),
-            "duplicates": MetadataValue.int(sum(a.duplicates for a in accounts)),
-            "days": records_table(
-                [
-                    {
-                        "day": str(a.day),
-                        "rows in": a.rows_in,
-                        "valid": a.valid,
-                        "quarantined": a.quarantined,
-                        "duplicates": a.duplicates,
-                    }
-                    for a in accounts
-                ]
-            ),
-            "dagster/column_schema": column_schema(platform.kind(stream).rows.columns),
-        },
-    )
+    shown = {
+        "dagster/row_count": sum(a.valid for a in accounts),
+        "duplicates": sum(a.duplicates for a in accounts),
+        "days": [
+            {
+                "day": str(a.day),
+                "rows in": a.rows_in,
+                "valid": a.valid,
+                "quarantined": a.quarantined,
+                "duplicates": a.duplicates,
+            }
+            for a in accounts
+        ],
+        "dagster/column_schema": column_schema(platform.kind(stream).rows.columns),
+    }
+    return MaterializeResult(asset_key=stream.key(STAGE), metadata=metadata_of(shown))
 
 
 def _quarantine_result(
     platform: Platform, stream: Stream, accounts: list[DayAccount]
 ) -> MaterializeResult[None]:
-    reasons: dict[str, int] = {}
+    reasons: Counter[str] = Counter()
     for account in accounts:
         if account.quarantined:
-            found = platform.warehouse.quarantine.reasons(stream.name, day=account.day)
-            for reason, count in found.items():
-                reasons[reason] = reasons.get(reason, 0) + count
-    return MaterializeResult(
-        asset_key=stream.key("quarantine"),
-        metadata={
-            "dagster/row_count": MetadataValue.int(sum(a.quarantined for a in accounts)),
-            "reasons": counts_table("reason", reasons),
-            "dagster/table_name": MetadataValue.text("quarantine"),
-        },
-    )
+            reasons.update(platform.warehouse.quarantine.reasons(stream.name, day=account.day))
+    shown = {
+        "dagster/row_count": sum(a.quarantined for a in accounts),
+        "reasons": counts("reason", reasons),
+        "dagster/table_name": "quarantine",
+    }
+    return MaterializeResult(asset_key=stream.key("quarantine"), metadata=metadata_of(shown))

@@ -18,7 +18,7 @@ from anomaly_platform.cli.streams.run import account_table, run_stream
 from anomaly_platform.cli.streams.simulating import simulate_network, simulate_stream, write_scans
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.tables.progress import Account
-from anomaly_platform.streams import BARCODE, EMS, IIOT, MetricStream, ScanStream, Stream
+from anomaly_platform.streams import BUILT_IN, Stream
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.evaluation.measures import Report
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TRAINING_DAYS = 28
 TEST_DAYS = 7
 START = date(2026, 1, 5)
-_ENTITIES = {IIOT.name: 6, EMS.name: 6}
+_ENTITIES = 6
 #: Added to the seed: the test week has other noise and other anomalies than the training weeks.
 _TEST_SEED = 1
 _SCANS_A_DAY = 350
@@ -75,8 +75,10 @@ def run_demo(settings: Settings, console: Console, out: Path | None) -> None:
     _start_anew(home)
     pictures.mkdir(parents=True, exist_ok=True)
     with open_runtime(demo_settings) as runtime:
-        found = [_run_stream(runtime, stream, console, pictures) for stream in (IIOT, EMS)]
-        found.append(_run_scans(runtime, BARCODE, console, pictures))
+        found = [
+            (_run_stream if stream.has_series else _run_scans)(runtime, stream, console, pictures)
+            for stream in sorted(BUILT_IN, key=lambda one: not one.has_series)
+        ]
     console.print(account_table({one.stream.name: one.account for one in found}))
     console.print(_findings_table(found))
     console.print("Pictures:")
@@ -98,7 +100,7 @@ def _start_anew(home: Path) -> None:
     home.mkdir(parents=True)
 
 
-def _run_stream(runtime: Runtime, stream: MetricStream, console: Console, pictures: Path) -> Found:
+def _run_stream(runtime: Runtime, stream: Stream, console: Console, pictures: Path) -> Found:
     """Train on the first weeks; then let the test week arrive as new data."""
     seed = runtime.platform.settings.seed
     console.print(f"[bold]{stream.title}[/] ({stream.name})")
@@ -113,18 +115,16 @@ def _run_stream(runtime: Runtime, stream: MetricStream, console: Console, pictur
     return Found(stream, account, _report(scored), picture)
 
 
-def _drop(runtime: Runtime, stream: MetricStream, start: date, days: int, seed: int) -> None:
+def _drop(runtime: Runtime, stream: Stream, start: date, days: int, seed: int) -> None:
     from anomaly_platform.simulator.metrics import write
 
-    simulation = simulate_stream(
-        stream, days=days, entities=_ENTITIES[stream.name], seed=seed, start=start
-    )
+    simulation = simulate_stream(stream, days=days, entities=_ENTITIES, seed=seed, start=start)
     folder = Path(runtime.platform.settings.home) / "simulated" / stream.name
     for path in write(simulation, folder):
         runtime.platform.landing.put(stream.name, path, None)
 
 
-def _scored(runtime: Runtime, stream: MetricStream, first: date) -> pl.DataFrame:
+def _scored(runtime: Runtime, stream: Stream, first: date) -> pl.DataFrame:
     """Return the test week from PostgreSQL, as BI would see it."""
     days = [first + timedelta(days=n) for n in range(TEST_DAYS)]
     scores = runtime.platform.warehouse.scores
@@ -143,7 +143,7 @@ def _report(scored: pl.DataFrame) -> Report:
     )
 
 
-def _draw(scored: pl.DataFrame, stream: MetricStream) -> bytes:
+def _draw(scored: pl.DataFrame, stream: Stream) -> bytes:
     """Draw the series with the most labelled readings that were found."""
     from anomaly_platform.ml.evaluation.plots import series_plot
 
@@ -167,7 +167,7 @@ def _draw(scored: pl.DataFrame, stream: MetricStream) -> bytes:
     )
 
 
-def _run_scans(runtime: Runtime, stream: ScanStream, console: Console, pictures: Path) -> Found:
+def _run_scans(runtime: Runtime, stream: Stream, console: Console, pictures: Path) -> Found:
     """Do the same with scans of goods, as small as a sequence model can learn from."""
     from anomaly_platform.ml.evaluation.measures import evaluate
     from anomaly_platform.ml.evaluation.plots import quality_curves

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 import polars as pl
 
@@ -33,6 +33,18 @@ if TYPE_CHECKING:
     from anomaly_platform.storage.tables.scored_days import ScoredDay
 
 S = TypeVar("S", bound=Stream)
+
+DTYPES: Final[Mapping[str, pl.DataType]] = {
+    "f64": pl.Float64(),
+    "f32": pl.Float32(),
+    "i8": pl.Int8(),
+    "i16": pl.Int16(),
+    "bool": pl.Boolean(),
+    "str": pl.String(),
+    "date": pl.Date(),
+    "list[str]": pl.List(pl.String()),
+}
+"""The types of feature columns, as feature sets name them."""
 
 Stats = dict[tuple[str, str], float | None]
 """Numbers of a day by subject and name; subject ``day`` is the day as a whole."""
@@ -74,13 +86,12 @@ class RowFormat:
         Returns the pandera schema of validated rows, which takes a second to import.
     key : sequence of str
         The natural key of a validated row.
-    extents
-        From validated rows to the series that train: ``entity``, ``metric``, ``rows``,
-        ``first_event``, ``last_event``.
-    from_online
-        From readings that the service took one by one to raw rows; None where it takes none.
+    series : (entity, metric) or None
+        What all rows train as; None where each row names its series.
     raw_columns, columns : mapping of str to (type, description)
         For people.
+    from_online
+        From readings that the service took one by one to raw rows; None where it takes none.
     """
 
     reader: RowReader
@@ -88,10 +99,21 @@ class RowFormat:
     validate: _Validate
     schema: Callable[[], pa.DataFrameSchema]
     key: Sequence[str]
-    extents: Callable[[pl.DataFrame], pl.DataFrame]
-    from_online: Callable[[pl.DataFrame], pl.DataFrame] | None
     raw_columns: Columns
     columns: Columns
+    series: Key | None = None
+    from_online: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+
+    def extents(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return a row per series of validated rows: how many they are, and from when to when."""
+        if self.series is not None:
+            entity, metric = self.series
+            frame = frame.with_columns(entity=pl.lit(entity), metric=pl.lit(metric))
+        return frame.group_by("entity", "metric", maintain_order=True).agg(
+            rows=pl.len(),
+            first_event=pl.col("event_time").min(),
+            last_event=pl.col("event_time").max(),
+        )
 
 
 @dataclass(frozen=True, slots=True)

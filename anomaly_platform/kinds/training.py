@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from anomaly_platform import __version__
-from anomaly_platform.notifications.outbox import Alert, fingerprint
+from anomaly_platform.notifications.outbox import Alert, Kind, Severity, fingerprint
 from anomaly_platform.registry.bundle_index import BundleRecord
 from anomaly_platform.storage.postgres.transactions import Connection
 
@@ -153,57 +153,51 @@ def enter(
     )
 
 
+def alert_about(
+    version: Version,
+    kind: Kind,
+    severity: Severity,
+    said: str,
+    details: Mapping[str, Any],
+    *about: str,
+) -> Alert:
+    """Return an alert about a version; it is one with others of the kind, detector and `about`."""
+    stream, detector, number = version.key
+    return Alert(
+        kind=kind,
+        fingerprint=fingerprint(kind, stream, detector, *about),
+        subject=f"{stream}/{detector}",
+        severity=severity,
+        title=f"{stream}: {said}",
+        stream=stream,
+        details={"version": number, **details},
+        occurrence=str(number),
+    )
+
+
 def _tell_of_failure(parts: Parts, version: Version, reason: str) -> Within:
     """Return what tells that a training failed as a whole; what served before goes on serving."""
-    stream, detector, number = version.key
-
-    def tell(connection: Connection) -> None:
-        parts.outbox.raise_alert(
-            connection,
-            Alert(
-                kind="model_disabled",
-                fingerprint=fingerprint("model_disabled", stream, detector),
-                subject=f"{stream}/{detector}",
-                severity="critical",
-                title=f"{stream}: training {detector} failed; version {number} cannot serve",
-                stream=stream,
-                details={"version": number, "reason": reason},
-                occurrence=str(number),
-            ),
-        )
-
-    return tell
+    said = f"training {version.detector} failed; version {version.number} cannot serve"
+    alert = alert_about(version, "model_disabled", "critical", said, {"reason": reason})
+    return lambda connection: parts.outbox.raise_alert(connection, alert)
 
 
 def _tell_of_series(
     parts: Parts, version: Version, failed: Sequence[tuple[str, str, str]]
 ) -> Within:
     """Return what tells which series could not be trained, and ends older failures."""
-    stream, detector, number = version.key
-    of_series = fingerprint("model_disabled", stream, detector, "series")
+    said = f"{len(failed)} series of {version.detector} could not be trained"
+    named = [f"{entity}/{metric}: {why}" for entity, metric, why in failed]
+    details = {"failed": len(failed), "series": named}
+    alert = alert_about(version, "model_disabled", "warning", said, details, "series")
 
     def tell(connection: Connection) -> None:
-        outbox, told = parts.outbox, {"version": number}
-        outbox.resolve_alert(connection, fingerprint("model_disabled", stream, detector), told)
-        if not failed:
-            outbox.resolve_alert(connection, of_series, told)
-            return
-        outbox.raise_alert(
-            connection,
-            Alert(
-                kind="model_disabled",
-                fingerprint=of_series,
-                subject=f"{stream}/{detector}",
-                severity="warning",
-                title=f"{stream}: {len(failed)} series of {detector} could not be trained",
-                stream=stream,
-                details={
-                    "version": number,
-                    "failed": len(failed),
-                    "series": [f"{e}/{m}: {why}" for e, m, why in failed],
-                },
-                occurrence=str(number),
-            ),
-        )
+        outbox, told = parts.outbox, {"version": version.number}
+        whole = fingerprint("model_disabled", version.stream, version.detector)
+        outbox.resolve_alert(connection, whole, told)
+        if failed:
+            outbox.raise_alert(connection, alert)
+        else:
+            outbox.resolve_alert(connection, alert.fingerprint, told)
 
     return tell

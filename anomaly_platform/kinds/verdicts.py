@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from anomaly_platform.notifications.outbox import Alert, Kind, fingerprint
+from anomaly_platform.kinds.training import Version, alert_about
+from anomaly_platform.notifications.outbox import Kind
 from anomaly_platform.registry.bundle_index import BundleRecord
 from anomaly_platform.storage.postgres.transactions import Connection
 
@@ -82,59 +83,34 @@ def tell_of_outcome(
     kind: Kind = "model_trained" if record.version == 1 else "model_retrained"
     outcome = "is in service" if serves else f"was rejected: {why}"
     counts = ("series_trained", "series_failed", "series_insufficient_history")
-    parts.outbox.raise_alert(
-        connection,
-        Alert(
-            kind=kind,
-            fingerprint=fingerprint(kind, record.stream, record.detector, str(record.version)),
-            subject=f"{record.stream}/{record.detector}",
-            severity="info",
-            title=(
-                f"{record.stream}: version {record.version} of {record.detector} was trained "
-                f"and {outcome}"
-            ),
-            stream=record.stream,
-            details={
-                "version": record.version,
-                "serves": serves,
-                "why": why,
-                "trained_because_of": record.trained_because_of,
-                "parent": record.parent,
-                **{name: record.metrics[name] for name in counts if name in record.metrics},
-            },
-            occurrence=str(record.version),
-        ),
-    )
+    details = {
+        "serves": serves,
+        "why": why,
+        "trained_because_of": record.trained_because_of,
+        "parent": record.parent,
+        **{name: record.metrics[name] for name in counts if name in record.metrics},
+    }
+    said = f"version {record.version} of {record.detector} was trained and {outcome}"
+    alert = alert_about(_version(record), kind, "info", said, details, str(record.version))
+    parts.outbox.raise_alert(connection, alert)
 
 
 def _tell_of_gates(
     parts: Parts, connection: Connection, judged: BundleRecord, decision: Decision
 ) -> None:
     """Raise the alert of a failed gate, or resolve it."""
-    name = fingerprint("gate_failed", judged.stream, judged.detector)
+    said = f"version {judged.version} of {judged.detector} did not pass its gates"
+    details = {"reason": decision.reason, "gates": decision.rows()}
+    alert = alert_about(_version(judged), "gate_failed", "warning", said, details)
     if decision.promote:
-        parts.outbox.resolve_alert(connection, name, {"version": judged.version})
-        return
-    parts.outbox.raise_alert(
-        connection,
-        Alert(
-            kind="gate_failed",
-            fingerprint=name,
-            subject=f"{judged.stream}/{judged.detector}",
-            severity="warning",
-            title=(
-                f"{judged.stream}: version {judged.version} of {judged.detector} "
-                "did not pass its gates"
-            ),
-            stream=judged.stream,
-            details={
-                "version": judged.version,
-                "reason": decision.reason,
-                "gates": decision.rows(),
-            },
-            occurrence=str(judged.version),
-        ),
-    )
+        told = {"version": judged.version}
+        parts.outbox.resolve_alert(connection, alert.fingerprint, told)
+    else:
+        parts.outbox.raise_alert(connection, alert)
+
+
+def _version(record: BundleRecord) -> Version:
+    return Version(record.stream, record.detector, record.version)
 
 
 def _why(decision: Decision) -> str:

@@ -12,14 +12,13 @@ from typing import Any, Final
 from dagster import (
     DefaultScheduleStatus,
     JobDefinition,
-    MetadataValue,
     OpExecutionContext,
     ScheduleDefinition,
     job,
     op,
 )
 
-from anomaly_platform.assets.metadata import records_table
+from anomaly_platform.assets.metadata import metadata_of
 from anomaly_platform.incidents.alert_log import is_open
 from anomaly_platform.labelling.moved_thresholds import move_thresholds
 from anomaly_platform.notifications.outbox import Alert, Kind, Severity, fingerprint
@@ -50,7 +49,7 @@ def build_upkeep() -> tuple[JobDefinition, ScheduleDefinition]:
             for stream in platform.streams
             for line in look_after(platform, stream)
         ]
-        context.add_output_metadata({"findings": records_table(told)})
+        context.add_output_metadata(metadata_of({"findings": told}))
 
     @op(required_resource_keys={"platform"})
     def prune_what_is_old(context: OpExecutionContext) -> None:
@@ -64,10 +63,7 @@ def build_upkeep() -> tuple[JobDefinition, ScheduleDefinition]:
         )
         went = [as_record(one) for one in pruned]
         context.add_output_metadata(
-            {
-                "pruned": records_table(went),
-                "bytes": MetadataValue.int(sum(int(one["bytes"] or 0) for one in went)),
-            }
+            metadata_of({"pruned": went, "bytes": sum(int(one["bytes"] or 0) for one in went)})
         )
 
     @job(

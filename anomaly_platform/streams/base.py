@@ -160,6 +160,16 @@ class Stream(ABC):
     def lookback_days(self) -> int:
         """Whole days before a day whose events its features read."""
 
+    def fewest_to_learn_from(self, per_series: int) -> int:
+        """Return how many events there have to be before anything is learned.
+
+        Parameters
+        ----------
+        per_series : int
+            What the platform asks of every series.
+        """
+        return per_series
+
     def column_names(self) -> dict[str, tuple[str, ...]]:
         """Return the stream's own column names per canonical field, the external name first."""
         return {name: tuple(names) for name, names in self.aliases.items()}
@@ -245,6 +255,10 @@ class ScanStream(Stream):
     def lookback_days(self) -> int:
         """Whole days before a day whose events its features read."""
         return self.features.lookback_days
+
+    def fewest_to_learn_from(self, per_series: int) -> int:
+        """Return how many scans there have to be before anything is learned."""
+        return max(per_series, self.min_training_scans)
 
 
 def metric_streams(streams: Iterable[Stream]) -> dict[str, MetricStream]:

@@ -16,7 +16,6 @@ from anomaly_platform.kinds.base import (
     Quality,
     RowFormat,
     ScoredFormat,
-    ScoreLook,
     Scorer,
     Shown,
     Stats,
@@ -227,26 +226,17 @@ class MetricKind(StreamKind[MetricStream]):
         if champion is None:
             yield Finding(check.name, [], "nothing serves yet")
             return
-        bundle = open_version(self.parts, self.stream, champion.version)
+        named = f"version {champion.version}"
+        try:
+            bundle = open_version(self.parts, self.stream, champion.version)
+        except Exception as error:
+            yield Finding(check.name, [f"{named}: {error}"], named)
+            return
         trained_on = bundle.manifest["feature_schema"]["version"]
-        stale = (
-            f"version {champion.version} was trained on features {trained_on}, "
-            f"{computed} are computed; train anew"
-        )
-        yield Finding(
-            check.name,
-            [] if trained_on == computed else [stale],
-            f"version {champion.version}, features {trained_on}",
-        )
+        stale = f"{named} was trained on features {trained_on}, {computed} are computed; train anew"
+        problems = [] if trained_on == computed else [stale]
+        yield Finding(check.name, problems, f"{named}, features {trained_on}")
 
-    def look_at_features(self, day: Partition) -> list[str]:
-        """Return the features that are not finite."""
-        return checks.not_finite(self, day)
-
-    def replay(self, day: Partition) -> tuple[int, list[str]]:
-        """Compute a few series again, one reading at a time."""
-        return checks.replay(self, day)
-
-    def look_at_scores(self, day: Partition, look: ScoreLook) -> None:
-        """Add what is seen of a scored day."""
-        checks.look_at_scores(self, day, look)
+    look_at_features = checks.not_finite
+    replay = checks.replay
+    look_at_scores = checks.look_at_scores

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from anomaly_platform.kinds.base import Columns, RowFormat
-from anomaly_platform.kinds.columns import DTYPES
+from anomaly_platform.kinds.base import DTYPES, Columns, RowFormat
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ def metric_rows() -> RowFormat:
         validate=validate_metrics,
         schema=_schema,
         key=METRIC_KEY,
-        extents=_extents,
         from_online=raw_rows,
         raw_columns=_RAW_COLUMNS,
         columns=_COLUMNS,
@@ -42,14 +40,6 @@ def _schema() -> pa.DataFrameSchema:
     from anomaly_platform.ingest.validation.schemas import METRIC_EVENTS
 
     return METRIC_EVENTS
-
-
-def _extents(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.group_by("entity", "metric", maintain_order=True).agg(
-        rows=pl.len(),
-        first_event=pl.col("event_time").min(),
-        last_event=pl.col("event_time").max(),
-    )
 
 
 def raw_rows(claimed: pl.DataFrame) -> pl.DataFrame:

@@ -21,7 +21,7 @@ from anomaly_platform.kinds.scan.bundles import (
     read,
     read_serving,
 )
-from anomaly_platform.kinds.scan.training import Fitted, publish, quality_of
+from anomaly_platform.kinds.scan.training import Fitted, publish, quality_of, samples
 from anomaly_platform.kinds.scan.window import read_window, scan_window
 from anomaly_platform.kinds.training import StageError, new_version, origin_of
 from anomaly_platform.kinds.verdicts import act
@@ -128,11 +128,7 @@ def _fitted(
         fusion_arrays(models.fusion, scans),
         metrics,
         {"weights": {"rules": rules, "lstm": lstm, "svm": svm}, "alpha": parts.alpha},
-        {
-            "training_samples": scans.height,
-            "validation_samples": 0,
-            "test_samples": metrics["test_samples"],
-        },
+        samples(metrics, scans.height, 0),
         time.perf_counter() - began,
         members={
             name: {"version": record.version, "digest": record.digest}

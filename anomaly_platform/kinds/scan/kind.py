@@ -20,8 +20,6 @@ from anomaly_platform.kinds.base import (
     Quality,
     RowFormat,
     ScoredFormat,
-    ScoreLook,
-    Scorer,
     Shown,
     Stats,
     StreamKind,
@@ -40,8 +38,8 @@ from anomaly_platform.kinds.scan.rows import (
     scan_rows,
 )
 from anomaly_platform.kinds.scan.scoring import SCORED, current_scorer
-from anomaly_platform.kinds.scan.sequence_training import train_sequence_model
-from anomaly_platform.kinds.scan.training import refuse_series, train_rules, train_svm
+from anomaly_platform.kinds.scan.sequence_training import learn_sequences
+from anomaly_platform.kinds.scan.training import learn_rules, learn_svm, train
 from anomaly_platform.ml.training.gates import LEAST_AUC
 from anomaly_platform.registry.bundle_index import BundleRecord
 from anomaly_platform.storage.tables.partitions import Partition
@@ -50,7 +48,7 @@ from anomaly_platform.streams import ScanStream
 
 #: A model cache holds many of them (requirement B12).
 MOST_BYTES: Final = 10_000_000
-_TRAININGS: Final = {"rules": train_rules, "svm": train_svm, "lstm": train_sequence_model}
+_LESSONS: Final = {"rules": learn_rules, "svm": learn_svm, "lstm": learn_sequences}
 
 
 class ScanKind(StreamKind[ScanStream]):
@@ -160,8 +158,7 @@ class ScanKind(StreamKind[ScanStream]):
 
     def train(self, detector: str, order: TrainingOrder) -> TrainingReport:
         """Train a detector on all scans of its window."""
-        refuse_series(self.stream, order)
-        return _TRAININGS[detector](self.parts, self.stream, order)
+        return train(self.parts, self.stream, detector, order, _LESSONS[detector])
 
     def judge(self) -> Iterator[Verdict]:
         """Judge the newest set, unless it serves already."""
@@ -179,9 +176,7 @@ class ScanKind(StreamKind[ScanStream]):
         """Open a fusion and its members, with the digests that it pins."""
         read_serving(self.parts, self.stream, version)
 
-    def scorer(self) -> Scorer:
-        """Return the set in service, or the rules alone."""
-        return current_scorer(self)
+    scorer = current_scorer
 
     def ensure_tables(self) -> None:
         """Make the tables and views of a user's own stream."""
@@ -280,14 +275,6 @@ class ScanKind(StreamKind[ScanStream]):
         least = self.stream.retraining.minimum_quality
         yield Finding("quality", *self.quality.problems(record, least))
 
-    def look_at_features(self, day: Partition) -> list[str]:
-        """Return what is not known of every scan."""
-        return checks.incomplete(self, day)
-
-    def replay(self, day: Partition) -> tuple[int, list[str]]:
-        """Compute a few codes again, one scan at a time."""
-        return checks.replay(self, day)
-
-    def look_at_scores(self, day: Partition, look: ScoreLook) -> None:
-        """Add what is seen of a scored day."""
-        checks.look_at_scores(self, day, look)
+    look_at_features = checks.incomplete
+    replay = checks.replay
+    look_at_scores = checks.look_at_scores

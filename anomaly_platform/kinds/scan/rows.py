@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from anomaly_platform.kinds.base import Columns, RowFormat
-from anomaly_platform.kinds.columns import DTYPES
+from anomaly_platform.kinds.base import DTYPES, Columns, RowFormat
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 from anomaly_platform.streams import ScanStream
 
 if TYPE_CHECKING:
     import pandera.polars as pa
 
-#: How all scans of a stream are called where others have an entity and a metric.
+#: How all scans of a stream are called where others have an entity and a metric: they train
+#: together, and a code has too few of its own to be a series.
 ALL_SCANS: Final = ("*", "scans")
 
 
@@ -34,8 +34,7 @@ def scan_rows() -> RowFormat:
         validate=validate_scans,
         schema=_schema,
         key=SCAN_KEY,
-        extents=_extent,
-        from_online=None,
+        series=ALL_SCANS,
         raw_columns=_RAW_COLUMNS,
         columns=_COLUMNS,
     )
@@ -45,18 +44,6 @@ def _schema() -> pa.DataFrameSchema:
     from anomaly_platform.ingest.validation.schemas import SCAN_EVENTS
 
     return SCAN_EVENTS
-
-
-def _extent(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return one row: scans train together, and a code has too few of its own to be a series."""
-    entity, metric = ALL_SCANS
-    return frame.select(
-        entity=pl.lit(entity),
-        metric=pl.lit(metric),
-        rows=pl.len(),
-        first_event=pl.col("event_time").min(),
-        last_event=pl.col("event_time").max(),
-    ).filter(pl.col("rows") > 0)
 
 
 def in_order(scans: pl.DataFrame) -> pl.DataFrame:

@@ -12,78 +12,65 @@ import shutil
 import time
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import polars as pl
-
-from anomaly_platform.kinds.base import TrainingOrder, TrainingReport
-from anomaly_platform.kinds.parts import Parts
-from anomaly_platform.kinds.scan.training import Fitted, judged_window, learned_quality, publish
-from anomaly_platform.kinds.training import StageError, new_version
-from anomaly_platform.streams import ScanStream
+from anomaly_platform.kinds.base import Shown, TrainingOrder
+from anomaly_platform.kinds.scan.training import Fitted, Lesson, learned_quality, samples
+from anomaly_platform.kinds.training import StageError
 
 DETECTOR: Final = "lstm"
 _ABANDONED_AFTER = timedelta(days=7)
 
 
-def train_sequence_model(parts: Parts, stream: ScanStream, order: TrainingOrder) -> TrainingReport:
+def learn_sequences(lesson: Lesson) -> tuple[Fitted, Shown]:
     """Train the sequence model, or go on where a killed training was."""
-    window, record, scans, _ = judged_window(parts, stream, order)
-    decides = [window.lineage, record.digest or "", parts.seed, dict(stream.sequence)]
-    work = _work_folder(parts, stream, decides)
-    with new_version(parts, stream.name, DETECTOR) as version:
-        prepared = _prepare(parts, stream, work, scans)
-        if (work / "checkpoint").exists():
-            order.log.info("going on from the checkpoint in %s", work.name)
-        began = time.perf_counter()
-        if order.run_trainer is None:
-            raise StageError(f"{DETECTOR} trains in a process of its own; nothing here starts one")
-        order.run_trainer(prepared, lambda epoch: _tell(order, epoch))
-        seconds = time.perf_counter() - began
-        arrays, report = _result(work)
-        metrics = _quality(parts, stream, scans, arrays)
-        history = report["history"]
-        fitted = Fitted(
-            arrays,
-            metrics,
-            {
-                **report["parameters"],
-                "seed": parts.seed,
-                "rules": record.version,
-                "device": report["device"],
-            },
-            {
-                "training_samples": report["training_events"],
-                "validation_samples": report["validation_events"],
-                "calibration_samples": report["calibration_scans"],
-                "test_samples": metrics["test_samples"],
-                "history": [
-                    {name: epoch[name] for name in ("epoch", "loss", "validation_loss")}
-                    for epoch in history
-                ],
-            },
-            seconds,
-        )
-        publish(parts, stream, version, window, fitted, order.origin)
-    shutil.rmtree(work, ignore_errors=True)
-    return TrainingReport(
-        version.number,
+    from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
+
+    order = lesson.order
+    work = _work_folder(lesson)
+    prepared = _prepare(lesson, work)
+    if (work / "checkpoint").exists():
+        order.log.info("going on from the checkpoint in %s", work.name)
+    if order.run_trainer is None:
+        raise StageError(f"{DETECTOR} trains in a process of its own; nothing here starts one")
+    began = time.perf_counter()
+    order.run_trainer(prepared, lambda epoch: _tell(order, epoch))
+    seconds = time.perf_counter() - began
+    arrays, report = _result(work)
+    model = CalibratedSequence.from_arrays(arrays)
+    metrics = learned_quality(lesson, lambda held: model.judge(held).p_values)
+    history = report["history"]
+    losses = ("epoch", "loss", "validation_loss")
+    fitted = Fitted(
+        arrays,
+        metrics,
+        {**report["parameters"], **lesson.origins, "device": report["device"]},
         {
-            "scans": scans.height,
-            "device": str(report["device"]),
-            "epochs": len(history),
-            "best epoch": int(report["best_epoch"]),
-            "training seconds": seconds,
-            "metrics": metrics,
-            "loss": _loss_picture(history),
-            "history": [_figures(epoch) for epoch in history],
+            **samples(metrics, report["training_events"], report["validation_events"]),
+            "calibration_samples": report["calibration_scans"],
+            "history": [{name: epoch[name] for name in losses} for epoch in history],
         },
+        seconds,
+        after=partial(shutil.rmtree, work, ignore_errors=True),
     )
+    shown = {
+        "device": str(report["device"]),
+        "epochs": len(history),
+        "best epoch": int(report["best_epoch"]),
+        "training seconds": seconds,
+        "loss": _loss_picture(history),
+        "history": [_figures(epoch) for epoch in history],
+    }
+    return fitted, shown
 
 
-def _work_folder(parts: Parts, stream: ScanStream, decides: list[Any]) -> Path:
+def _work_folder(lesson: Lesson) -> Path:
     """Return the folder of exactly this training; clear away those that nobody came back to."""
+    parts, stream = lesson.parts, lesson.stream
+    rules = "" if lesson.rules is None else lesson.rules.digest or ""
+    decides = [lesson.window.lineage, rules, parts.seed, dict(stream.sequence)]
     key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
     parent = parts.home / "training" / stream.name
     parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -96,18 +83,18 @@ def _work_folder(parts: Parts, stream: ScanStream, decides: list[Any]) -> Path:
     return work
 
 
-def _prepare(parts: Parts, stream: ScanStream, work: Path, scans: pl.DataFrame) -> Path:
+def _prepare(lesson: Lesson, work: Path) -> Path:
     """Write the scans and the configuration; return the configuration's path."""
     from anomaly_platform.ml.training.sequence_trainer import TrainerConfig
 
-    scans.write_parquet(work / "scans.parquet")
+    lesson.scans.write_parquet(work / "scans.parquet")
     config = work / "config.json"
     TrainerConfig(
         data=str(work / "scans.parquet"),
         output=str(work / "result"),
         checkpoint=str(work / "checkpoint"),
-        seed=parts.seed,
-        parameters=dict(stream.sequence),
+        seed=lesson.parts.seed,
+        parameters=dict(lesson.stream.sequence),
     ).write(config)
     return config
 
@@ -143,15 +130,6 @@ def _result(work: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     report: dict[str, Any] = json.loads((work / "result" / REPORT).read_text(encoding="utf-8"))
     return load_file(work / "result" / ARRAYS), report
-
-
-def _quality(
-    parts: Parts, stream: ScanStream, scans: pl.DataFrame, arrays: Mapping[str, Any]
-) -> dict[str, Any]:
-    from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
-
-    model = CalibratedSequence.from_arrays(arrays)
-    return learned_quality(parts, stream, scans, lambda held: model.judge(held).p_values)
 
 
 def _loss_picture(history: list[Mapping[str, Any]]) -> bytes:

@@ -7,7 +7,7 @@ How they learn is in ``ml.detectors``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from anomaly_platform import __version__
-from anomaly_platform.kinds.base import TrainingOrder, TrainingReport
+from anomaly_platform.kinds.base import Shown, TrainingOrder, TrainingReport
 from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.kinds.scan.bundles import read_rules
 from anomaly_platform.kinds.scan.rows import ALL_SCANS
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from anomaly_platform.ml.bundles.tensor_file import AnyArray
+    from anomaly_platform.ml.features.scans.reference import ScanReference
 
     Judged = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]
 
@@ -45,7 +46,7 @@ _CANDIDATES_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A detector that was fitted, before it is a bundle."""
+    """A detector that was fitted, before it is a bundle; `after` clears away what fitting left."""
 
     arrays: Mapping[str, AnyArray]
     metrics: Mapping[str, Any]
@@ -53,136 +54,151 @@ class Fitted:
     data: Mapping[str, Any]
     seconds: float
     members: Mapping[str, Mapping[str, Any]] | None = None
+    after: Callable[[], None] = lambda: None
 
 
-def refuse_series(stream: ScanStream, order: TrainingOrder) -> None:
-    """Raise unless everything is to be trained.
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a detector learns from.
+
+    Attributes
+    ----------
+    parts, stream, order
+        Whose detector, and what was asked for.
+    window, scans
+        From when to when, and the scan features; with what the rules say of them, unless the rules
+        are what is learned.
+    reference
+        What is known beforehand.
+    rules
+        The bundle of the rules; None where they are what is learned.
+    """
+
+    parts: Parts
+    stream: ScanStream
+    order: TrainingOrder
+    window: ScanWindow
+    scans: pl.DataFrame
+    reference: ScanReference
+    rules: BundleRecord | None = None
+
+    @property
+    def origins(self) -> dict[str, Any]:
+        """What of the platform's own the outcome depends on, for the bundle."""
+        return {
+            "seed": self.parts.seed,
+            "rules": None if self.rules is None else self.rules.version,
+        }
+
+
+Learn = Callable[[Lesson], tuple[Fitted, Shown]]
+
+
+def train(
+    parts: Parts, stream: ScanStream, detector: str, order: TrainingOrder, learn: Learn
+) -> TrainingReport:
+    """Let a detector learn from the scans of its window, and enter it as a challenger.
 
     Raises
     ------
     StageError
-        When the order names series.
+        When the order names series, or there is nothing to learn from.
     """
     if order.series:
         raise StageError(f"{stream.name} trains on all scans together: leave `series` empty")
-
-
-def train_rules(parts: Parts, stream: ScanStream, order: TrainingOrder) -> TrainingReport:
-    """Learn how long each route takes; the rest the rules know from the reference files."""
-    from anomaly_platform.ml.detectors.rules.detector import RulesModel
     from anomaly_platform.ml.features.scans.reference import ScanReference
 
     window = scan_window(parts, stream, window_days=order.window_days)
-    scans = read_window(parts, window)
-    reference = ScanReference.read(parts.reference)
+    if detector == "rules":
+        reference, scans = ScanReference.read(parts.reference), read_window(parts, window)
+        lesson = Lesson(parts, stream, order, window, scans, reference)
+    else:
+        record, rules = read_rules(parts, stream)
+        scans = rules.score(read_window(parts, window), reasons=False)
+        lesson = Lesson(parts, stream, order, window, scans, rules.reference, record)
+    with new_version(parts, stream.name, detector) as version:
+        fitted, shown = learn(lesson)
+        publish(parts, stream, version, window, fitted, order.origin)
+    fitted.after()
+    scans_seen = {"scans": lesson.scans.height, "metrics": fitted.metrics}
+    return TrainingReport(version.number, {**scans_seen, **shown})
+
+
+def learn_rules(lesson: Lesson) -> tuple[Fitted, Shown]:
+    """Learn how long each route takes; the rest the rules know from the reference files."""
+    from anomaly_platform.ml.detectors.rules.detector import RulesModel
+    from anomaly_platform.ml.scans.scoring import FIRES_AT, rule_certainty
+
+    scans, reference = lesson.scans, lesson.reference
     places = reference.locations.height
     if not places:
-        order.log.warning("no places are known; %s holds no locations.csv", parts.reference)
+        said = "no places are known; %s holds no locations.csv"
+        lesson.order.log.warning(said, lesson.parts.reference)
     began = time.perf_counter()
-    with new_version(parts, stream.name, "rules") as version:
-        rules = RulesModel.fit(scans, reference)
-        seconds = time.perf_counter() - began
-        metrics = _rules_quality(parts, stream, scans, rules)
-        fitted = Fitted(
-            rules.to_arrays(),
-            metrics,
-            asdict(rules.parameters),
-            {
-                "training_samples": scans.height,
-                "validation_samples": 0,
-                "test_samples": metrics["test_samples"],
-                "places": places,
-                "routes": rules.routes.table.height,
-            },
-            seconds,
-        )
-        publish(parts, stream, version, window, fitted, order.origin)
-    routes = rules.routes.table.sort("trips", descending=True).head(_ROUTES_SHOWN)
-    shown = {"scans": scans.height, "places": places, "metrics": metrics}
-    return TrainingReport(version.number, {**shown, "busiest routes": routes.to_dicts()})
-
-
-def train_svm(parts: Parts, stream: ScanStream, order: TrainingOrder) -> TrainingReport:
-    """Search the one-class SVM's parameters, fit it and calibrate it."""
-    from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
-    from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
-
-    window, record, scans, reference = judged_window(parts, stream, order)
-    began = time.perf_counter()
-    with new_version(parts, stream.name, "svm") as version:
-        search = SvmSearch(**stream.search)
-        svm = CalibratedSvm.fit(scans, reference, seed=parts.seed, search=search)
-        seconds = time.perf_counter() - began
-        metrics = learned_quality(parts, stream, scans, lambda held: svm.judge(held).p_values)
-        chosen = svm.svm.chosen
-        fitted = Fitted(
-            svm.to_arrays(),
-            metrics,
-            {
-                **(chosen._asdict() if chosen is not None else {}),
-                "seed": parts.seed,
-                "rules": record.version,
-            },
-            {
-                "training_samples": scans.height - svm.calibration.rows,
-                "validation_samples": svm.calibration.rows,
-                "test_samples": metrics["test_samples"],
-            },
-            seconds,
-        )
-        publish(parts, stream, version, window, fitted, order.origin)
-    candidates = sorted(svm.svm.search_scores.items(), key=lambda item: -item[1])
-    return TrainingReport(
-        version.number,
-        {
-            "scans": scans.height,
-            "training seconds": seconds,
-            "metrics": metrics,
-            "search": [
-                {**candidate._asdict(), "gamma": str(candidate.gamma), "AUC-ROC": score}
-                for candidate, score in candidates[:_CANDIDATES_SHOWN]
-            ],
-        },
-    )
-
-
-def judged_window(
-    parts: Parts, stream: ScanStream, order: TrainingOrder
-) -> tuple[ScanWindow, BundleRecord, pl.DataFrame, Any]:
-    """Return the window, the newest rules, what they say of its scans, and their reference."""
-    window = scan_window(parts, stream, window_days=order.window_days)
-    record, rules = read_rules(parts, stream)
-    scans = rules.score(read_window(parts, window), reasons=False)
-    return window, record, scans, rules.reference
-
-
-def _rules_quality(
-    parts: Parts, stream: ScanStream, scans: pl.DataFrame, rules: Any
-) -> dict[str, Any]:
-    """Measure the rules on injected anomalies."""
-    from anomaly_platform.ml.scans.scoring import FIRES_AT, rule_certainty
+    rules = RulesModel.fit(scans, reference)
+    seconds = time.perf_counter() - began
 
     def judge(held: pl.DataFrame) -> Judged:
         certainty = rule_certainty(rules.score(held, reasons=False))
         return certainty, certainty >= FIRES_AT
 
-    return quality_of(parts, stream, scans, judge)
+    metrics = quality_of(lesson.parts, lesson.stream, scans, judge)
+    data = {
+        **samples(metrics, scans.height, 0),
+        "places": places,
+        "routes": rules.routes.table.height,
+    }
+    routes = rules.routes.table.sort("trips", descending=True).head(_ROUTES_SHOWN)
+    return (
+        Fitted(rules.to_arrays(), metrics, asdict(rules.parameters), data, seconds),
+        {"places": places, "busiest routes": routes.to_dicts()},
+    )
+
+
+def learn_svm(lesson: Lesson) -> tuple[Fitted, Shown]:
+    """Search the one-class SVM's parameters, fit it and calibrate it."""
+    from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
+    from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
+
+    scans, search = lesson.scans, SvmSearch(**lesson.stream.search)
+    began = time.perf_counter()
+    svm = CalibratedSvm.fit(scans, lesson.reference, seed=lesson.parts.seed, search=search)
+    seconds = time.perf_counter() - began
+    metrics = learned_quality(lesson, lambda held: svm.judge(held).p_values)
+    chosen, calibrated = svm.svm.chosen, svm.calibration.rows
+    hyper_parameters = {**(chosen._asdict() if chosen is not None else {}), **lesson.origins}
+    data = samples(metrics, scans.height - calibrated, calibrated)
+    candidates = sorted(svm.svm.search_scores.items(), key=lambda item: -item[1])
+    shown = [
+        {**candidate._asdict(), "gamma": str(candidate.gamma), "AUC-ROC": score}
+        for candidate, score in candidates[:_CANDIDATES_SHOWN]
+    ]
+    return (
+        Fitted(svm.to_arrays(), metrics, hyper_parameters, data, seconds),
+        {"training seconds": seconds, "search": shown},
+    )
 
 
 def learned_quality(
-    parts: Parts,
-    stream: ScanStream,
-    scans: pl.DataFrame,
-    p_values: Callable[[pl.DataFrame], npt.NDArray[np.float64]],
+    lesson: Lesson, p_values: Callable[[pl.DataFrame], npt.NDArray[np.float64]]
 ) -> dict[str, Any]:
     """Measure a learned detector on injected anomalies, by its p-values."""
     import numpy as np
 
     def judge(held: pl.DataFrame) -> Judged:
         p = p_values(held)
-        return -np.log(p), p <= parts.alpha
+        return -np.log(p), p <= lesson.parts.alpha
 
-    return quality_of(parts, stream, scans, judge)
+    return quality_of(lesson.parts, lesson.stream, lesson.scans, judge)
+
+
+def samples(metrics: Mapping[str, Any], training: int, validation: int) -> dict[str, int]:
+    """Return how many scans a bundle was fitted, calibrated and measured on."""
+    return {
+        "training_samples": training,
+        "validation_samples": validation,
+        "test_samples": metrics["test_samples"],
+    }
 
 
 def quality_of(
@@ -226,7 +242,7 @@ def publish(
         members=fitted.members,
     )
     parts.lake.publish_folder(folder, version.path)
-    every: Iterable[BundleRecord] = parts.bundles.all(stream.name, version.detector)
+    every = parts.bundles.all(stream.name, version.detector)
     entity, metric = ALL_SCANS
     rows = int(fitted.data.get("training_samples", 0))
     enter(

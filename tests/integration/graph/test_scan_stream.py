@@ -17,6 +17,8 @@ from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.cli.streams.checking import run_checks
 from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.ml.scans import bundles as barcode_bundles
+from anomaly_platform.registry.promotion import ChampionMovedError
+from anomaly_platform.sensors.upkeep import look_after
 from anomaly_platform.settings import Settings, get_settings
 from anomaly_platform.simulator.supply_network import SupplyNetworkData, simulate_supply_network
 from tests.builders.platforms import drop_into, open_runtime
@@ -228,6 +230,47 @@ def test_a_set_is_judged_by_gates_and_comes_back_with_its_scores(trained: Runtim
     assert platform.model_sets.roll_back(SMALL_SCANS, "a test", to=serving["fusion"]) == serving
     run(trained, train=False)
     assert scored(trained).equals(before)
+
+
+def test_models_of_scans_know_when_they_were_last_used(trained: Runtime) -> None:
+    with trained.platform.warehouse.transactions.begin() as connection:
+        used = connection.execute(
+            "SELECT model_type FROM ml_models WHERE stream = 'barcode' AND status = 'active' "
+            "AND last_used_at IS NOT NULL ORDER BY model_type"
+        ).fetchall()
+    assert used == [("fusion",), ("lstm",), ("rules",), ("svm",)]
+
+
+def test_a_set_that_was_compared_with_another_one_is_not_promoted(trained: Runtime) -> None:
+    bundles = trained.platform.warehouse.bundles
+    serving = bundles.champions("barcode")
+    version = bundles.reserve_version("barcode", "fusion")
+    with pytest.raises(ChampionMovedError, match="serves by now"):
+        bundles.promote_set(
+            "barcode",
+            {**serving, "fusion": version},
+            "a test",
+            compared_with={"fusion": serving["fusion"] + 1},
+        )
+    assert bundles.champions("barcode") == serving
+    bundles.fail("barcode", "fusion", version, "a test")
+
+
+def test_a_set_that_cannot_be_loaded_gives_way_to_the_one_before(trained: Runtime) -> None:
+    platform, bundles = trained.platform, trained.platform.warehouse.bundles
+    before = bundles.champions("barcode")
+    trained.materialize([SCANS.key("rules_model"), SCANS.key("champion")], {})
+    broken = bundles.all("barcode", "fusion")[0].version
+    put_into_service(platform, SCANS, broken, "a test", overrule=True)
+    assert bundles.champions("barcode") != before
+    record = bundles.get("barcode", "rules", bundles.champions("barcode")["rules"])
+    assert record is not None
+    arrays = Path(platform.settings.lake_url) / str(record.path) / "arrays.safetensors"
+    arrays.write_bytes(arrays.read_bytes()[:-10])
+    (told,) = [one for one in look_after(platform, SCANS) if one["subject"] == "bundle"]
+    assert "cannot be loaded" in told["finding"]
+    assert f"version {before['fusion']} serves instead" in told["finding"]
+    assert bundles.champions("barcode") == before
 
 
 def test_single_series_of_scans_cannot_be_trained(trained: Runtime) -> None:

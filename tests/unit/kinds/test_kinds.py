@@ -1,0 +1,104 @@
+"""Kinds of streams: what a stage is told without anything being opened, and what kinds share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import cast
+
+import polars as pl
+import pytest
+
+from anomaly_platform.kinds.base import Quality, ScoreLook, judged_by
+from anomaly_platform.kinds.feedback import with_feedback
+from anomaly_platform.kinds.metric import MetricKind
+from anomaly_platform.kinds.parts import Parts
+from anomaly_platform.kinds.scan import ScanKind
+from anomaly_platform.kinds.table import kind_of
+from anomaly_platform.storage.tables.partitions import Partition
+from anomaly_platform.streams import BARCODE, EMS, IIOT, Stream
+
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+def no_parts() -> Parts:
+    raise AssertionError("describing a stream opened something")
+
+
+@pytest.mark.parametrize(
+    ("stream", "kind"),
+    [(EMS, MetricKind), (IIOT, MetricKind), (BARCODE, ScanKind)],
+    ids=lambda one: getattr(one, "name", ""),
+)
+def test_a_stream_is_described_without_opening_anything(stream: Stream, kind: type) -> None:
+    # Under another name it is the same kind: nothing asks a stream's name.
+    found = kind_of(replace(stream, name="another"), no_parts)
+    assert type(found) is kind
+    assert tuple(one.detector for one in found.detectors) == stream.detectors
+    assert set(found.descriptions) == {"features", "champion", "scored_events", "monitoring_stats"}
+    assert set(found.scored.key) <= set(found.scored.schema)
+    assert found.scored.score in found.scored.schema
+    assert set(found.rows.key) <= set(found.feature_schema)
+    assert {one.name for one in found.score_checks} >= {"score_range"}
+    assert all(one.description for one in (*found.model_checks, *found.champion_checks))
+
+
+def test_scans_are_one_series_and_readings_are_many() -> None:
+    times = pl.Series([NOON, NOON, NOON], dtype=pl.Datetime("us", "UTC"))
+    readings = pl.DataFrame({"entity": ["a", "a", "b"], "metric": "m", "event_time": times})
+    found = kind_of(EMS, no_parts).rows.extents(readings)
+    assert found.select("entity", "rows").rows() == [("a", 2), ("b", 1)]
+    rows = kind_of(BARCODE, no_parts).rows
+    scans = pl.DataFrame({"epc_code": ["a", "a", "b"], "event_time": times})
+    assert rows.extents(scans).rows() == [("*", "scans", 3, NOON, NOON)]
+    assert rows.extents(scans.clear()).is_empty()
+
+
+def test_what_a_person_says_overrides_what_came_with_the_data() -> None:
+    labels = pl.DataFrame(
+        {
+            "entity": ["a", "b"],
+            "metric": ["scan", "scan"],
+            "event_time": pl.Series([NOON, NOON], dtype=pl.Datetime("us", "UTC")),
+            "is_anomaly": [True, False],
+        }
+    )
+    scans = pl.DataFrame(
+        {"epc_code": ["b", "a", "c"], "event_time": [NOON] * 3, "label": [True, None, False]},
+        schema_overrides={"event_time": pl.Datetime("us", "UTC")},
+    )
+    found = with_feedback(scans, labels, kind_of(BARCODE, no_parts).scored.key)
+    assert found["label"].to_list() == [False, True, False]
+    assert found.columns == scans.columns
+    readings = scans.rename({"epc_code": "entity"}).with_columns(metric=pl.lit("scan"))
+    assert with_feedback(readings, labels)["label"].to_list() == [False, True, False]
+    assert with_feedback(readings, labels.clear()).equals(readings)
+
+
+def test_a_detector_without_a_score_has_not_judged() -> None:
+    rows = pl.DataFrame({"lstm_score": [1.0, None, 3.0], "svm_score": [None] * 3})
+    assert judged_by(rows, ("lstm", "svm")) == {"lstm": 2, "svm": 0}
+
+
+def test_only_what_occurs_is_told_of_a_day() -> None:
+    look = ScoreLook()
+    day = Partition("barcode", "scored_events", "2026-01-05", "a path", 3, 1, {}, NOON)
+    look.add("score_range", day, {"are wrong": 1_200, "are right": 0})
+    assert look.problems == {"score_range": ["2026-01-05: 1,200 are wrong"]}
+
+
+def test_quality_that_was_not_measured_is_no_problem() -> None:
+    assert Quality("auc_roc", "AUC-ROC {:.3f}").problems(None, 0.6) == ([], "nothing was measured")
+
+
+@pytest.mark.parametrize("stream", [EMS, BARCODE], ids=lambda one: one.name)
+def test_what_serves_and_cannot_be_opened_fails_its_check(stream: Stream) -> None:
+    # The version is in service, and its files are gone.
+    bundles = SimpleNamespace(champion=lambda *_: SimpleNamespace(version=3), get=lambda *_: None)
+    kind = kind_of(stream, lambda: cast("Parts", SimpleNamespace(bundles=bundles)))
+    first = next(iter(kind.look_at_champion()))
+    assert first.check == kind.champion_checks[0].name
+    assert [
+        problem.endswith(f"{stream.scored_by} 3 has no files") for problem in first.problems
+    ] == [True]
