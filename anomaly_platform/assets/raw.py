@@ -26,7 +26,8 @@ from pydantic import Field
 from anomaly_platform.assets.metadata import column_schema, counts, metadata_of
 from anomaly_platform.assets.raw_online import RAW_BUCKET, STAGE, claim_batches, for_lake
 from anomaly_platform.assets.stage import stage_asset
-from anomaly_platform.kinds.base import RowFormat, midnight
+from anomaly_platform.kinds.base import midnight
+from anomaly_platform.kinds.formats import RowFormat
 from anomaly_platform.platform import Platform
 from anomaly_platform.storage.lake.landing import LandedFile
 from anomaly_platform.streams import Stream

@@ -18,7 +18,8 @@ from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult
 from anomaly_platform.assets.metadata import column_schema, counts, metadata_of
 from anomaly_platform.assets.partitions import days_of, to_days, with_lookback
 from anomaly_platform.assets.stage import stage_asset
-from anomaly_platform.kinds.base import Scorer, StreamKind, judged_by
+from anomaly_platform.kinds.base import Scorer, StreamKind
+from anomaly_platform.kinds.formats import judged_by
 from anomaly_platform.platform import Platform
 from anomaly_platform.storage.postgres.transactions import StaleInput
 from anomaly_platform.streams import Stream

@@ -22,7 +22,8 @@ from dagster import (
 from anomaly_platform.assets.metadata import column_schema, counts, metadata_of
 from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days
 from anomaly_platform.assets.raw_online import RAW_BUCKET
-from anomaly_platform.kinds.base import RowFormat, midnight
+from anomaly_platform.kinds.base import midnight
+from anomaly_platform.kinds.formats import RowFormat
 from anomaly_platform.platform import Platform
 from anomaly_platform.storage.tables.ledger import RawFile
 from anomaly_platform.streams import Stream

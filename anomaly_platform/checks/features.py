@@ -6,7 +6,8 @@ from typing import Any
 from dagster import AssetChecksDefinition
 
 from anomaly_platform.checks.scope import Days, checks_of, rows_of
-from anomaly_platform.kinds.base import Check, Finding, StreamKind
+from anomaly_platform.kinds.base import StreamKind
+from anomaly_platform.kinds.findings import Check, Finding
 from anomaly_platform.platform import Platform
 
 STAGE = "features"

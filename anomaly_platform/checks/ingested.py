@@ -6,7 +6,8 @@ import polars as pl
 from dagster import AssetChecksDefinition
 
 from anomaly_platform.checks.scope import Days, checks_of, rows_of
-from anomaly_platform.kinds.base import Check, Finding, RowFormat
+from anomaly_platform.kinds.findings import Check, Finding
+from anomaly_platform.kinds.formats import RowFormat
 from anomaly_platform.platform import Platform
 from anomaly_platform.streams import Stream
 

@@ -6,7 +6,8 @@ from typing import Any
 from dagster import AssetChecksDefinition
 
 from anomaly_platform.checks.scope import Days, checks_of
-from anomaly_platform.kinds.base import Finding, StreamKind
+from anomaly_platform.kinds.base import StreamKind
+from anomaly_platform.kinds.findings import Check, Finding
 from anomaly_platform.platform import Platform
 
 
@@ -16,8 +17,12 @@ def build_model_checks(described: StreamKind[Any]) -> list[AssetChecksDefinition
 
 
 def _model_checks(described: StreamKind[Any], detector: str, stage: str) -> AssetChecksDefinition:
-    stream = described.stream
-    checks = opens, size, quality = described.model_checks
+    stream, quality = described.stream, described.quality
+    checks = opens, size, good = (
+        Check("bundle_opens", described.bundle_opens, blocking=True),
+        Check("bundle_size", described.bundle_size),
+        Check(quality.check, quality.description.format(described.least_quality), warns=True),
+    )
 
     def look(platform: Platform, _: Days) -> Iterator[Finding]:
         kind = platform.kind(stream)
@@ -35,7 +40,7 @@ def _model_checks(described: StreamKind[Any], detector: str, stage: str) -> Asse
         told = f"{weight:,} bytes{what}"
         heavy = [f"{told}; {allowed:,} are allowed"] if weight > allowed else []
         yield Finding(size.name, heavy, told, {"bytes": weight})
-        yield Finding(quality.name, *kind.quality.problems(newest, kind.least_quality))
+        yield Finding(good.name, *kind.quality.problems(newest, kind.least_quality))
 
     return checks_of(stream, stage, checks, look)
 

@@ -12,7 +12,7 @@ from dagster import (
 )
 
 from anomaly_platform.assets.partitions import tagged_days
-from anomaly_platform.kinds.base import Check, Finding
+from anomaly_platform.kinds.findings import Check, Finding
 from anomaly_platform.platform import Platform
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import Stream

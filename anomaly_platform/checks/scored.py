@@ -7,7 +7,8 @@ from typing import Any
 from dagster import AssetChecksDefinition
 
 from anomaly_platform.checks.scope import Days, checks_of, rows_of
-from anomaly_platform.kinds.base import Check, Finding, ScoreLook, StreamKind
+from anomaly_platform.kinds.base import StreamKind
+from anomaly_platform.kinds.findings import Check, Finding, ScoreLook
 from anomaly_platform.platform import Platform
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import Stream

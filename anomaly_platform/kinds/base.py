@@ -14,18 +14,16 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import polars as pl
 
+from anomaly_platform.kinds.findings import Check, Finding, Quality, ScoreLook
+from anomaly_platform.kinds.formats import RowFormat, ScoredFormat
 from anomaly_platform.kinds.training import Key, TrainingOrigin
 from anomaly_platform.streams import Stream
 
 if TYPE_CHECKING:
-    import pandera.polars as pa
-
-    from anomaly_platform.ingest.layout.context import RowReader
-    from anomaly_platform.ingest.validation.day import ValidatedDay
     from anomaly_platform.kinds.parts import Parts
     from anomaly_platform.ml.training.gates import Decision
     from anomaly_platform.registry.bundle_index import BundleRecord
@@ -34,120 +32,13 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=Stream)
 
-DTYPES: Final[Mapping[str, pl.DataType]] = {
-    "f64": pl.Float64(),
-    "f32": pl.Float32(),
-    "i8": pl.Int8(),
-    "i16": pl.Int16(),
-    "bool": pl.Boolean(),
-    "str": pl.String(),
-    "date": pl.Date(),
-    "list[str]": pl.List(pl.String()),
-}
-"""The types of feature columns, as feature sets name them."""
-
 Stats = dict[tuple[str, str], float | None]
 """Numbers of a day by subject and name; subject ``day`` is the day as a whole."""
-
-Columns = Mapping[str, tuple[str, str]]
-"""Type and meaning of each column, for people."""
 
 Shown = Mapping[str, object]
 """What people see of a stage: numbers, texts, tables (lists of records), pictures (PNG)."""
 
 OnEpoch = Callable[[Mapping[str, Any]], None]
-
-
-class _Validate(Protocol):
-    def __call__(
-        self,
-        rows: pl.DataFrame,
-        day: date,
-        *,
-        start: datetime,
-        now: datetime,
-        future_allowance: timedelta,
-    ) -> ValidatedDay: ...
-
-
-@dataclass(frozen=True, slots=True)
-class RowFormat:
-    """How the rows of a kind of stream are read, validated and counted.
-
-    Attributes
-    ----------
-    reader : RowReader
-        What the columns of a file mean, and its raw rows in batches.
-    fields : mapping of str to sequence of str
-        Known column names per canonical field.
-    validate
-        From the raw rows of a day to its valid ones.
-    schema : callable
-        Returns the pandera schema of validated rows, which takes a second to import.
-    key : sequence of str
-        The natural key of a validated row.
-    series : (entity, metric) or None
-        What all rows train as; None where each row names its series.
-    raw_columns, columns : mapping of str to (type, description)
-        For people.
-    from_online
-        From readings that the service took one by one to raw rows; None where it takes none.
-    """
-
-    reader: RowReader
-    fields: Mapping[str, Sequence[str]]
-    validate: _Validate
-    schema: Callable[[], pa.DataFrameSchema]
-    key: Sequence[str]
-    raw_columns: Columns
-    columns: Columns
-    series: Key | None = None
-    from_online: Callable[[pl.DataFrame], pl.DataFrame] | None = None
-
-    def extents(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Return a row per series of validated rows: how many they are, and from when to when."""
-        if self.series is not None:
-            entity, metric = self.series
-            frame = frame.with_columns(entity=pl.lit(entity), metric=pl.lit(metric))
-        return frame.group_by("entity", "metric", maintain_order=True).agg(
-            rows=pl.len(),
-            first_event=pl.col("event_time").min(),
-            last_event=pl.col("event_time").max(),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredFormat:
-    """How the scored rows of a kind of stream look.
-
-    Attributes
-    ----------
-    schema : polars.Schema
-        Of a scored day in the lake.
-    columns : mapping of str to (type, description)
-        For people.
-    key : tuple of str
-        Columns by which people's labels name a row.
-    score, top : str, float
-        The column that decides, and the highest value it takes.
-    picture, title : str
-        What its histogram is called where it is shown, and its heading.
-    threshold : float or None
-        Share of `top` that decides; None where it is the stream's threshold.
-    version, unversioned : str
-        What the version that scored is called where it is shown, and what stands there without.
-    """
-
-    schema: pl.Schema
-    columns: Columns
-    key: tuple[str, ...]
-    score: str
-    top: float
-    picture: str
-    title: str
-    threshold: float | None
-    version: str
-    unversioned: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,77 +150,6 @@ class Scorer:
     judges: tuple[str, ...] = ()
 
 
-def judged_by(scored: pl.DataFrame, detectors: Iterable[str]) -> dict[str, int]:
-    """Return how many rows each detector gave a score."""
-    return {name: scored[f"{name}_score"].count() for name in detectors}
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Something that has to hold of a stage's result."""
-
-    name: str
-    description: str
-    blocking: bool = False
-    warns: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check saw: it passes when there are no problems."""
-
-    check: str
-    problems: Sequence[str]
-    seen: str
-    figures: Mapping[str, float | str] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class ScoreLook:
-    """What checks saw of scored days.
-
-    Attributes
-    ----------
-    decided, anomalies : int
-        Rows with a decision, and those of them that are anomalies.
-    problems : dict of str to list of str
-        What is wrong, by check.
-    """
-
-    decided: int = 0
-    anomalies: int = 0
-    problems: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, check: str, day: Partition, counts: Mapping[str, int]) -> None:
-        """Add what is wrong with a day by how many rows; what does not occur is not told."""
-        told = [f"{day.partition}: {count:,} {what}" for what, count in counts.items() if count]
-        self.problems.setdefault(check, []).extend(told)
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """The figure by which a bundle's quality is told.
-
-    Attributes
-    ----------
-    metric : str
-        Its name among the bundle's metrics.
-    words : str
-        How it is told, with a place for the number.
-    """
-
-    metric: str
-    words: str
-
-    def problems(self, record: BundleRecord | None, least: float) -> tuple[list[str], str]:
-        """Return what is wrong with a bundle's quality, and what was seen."""
-        value = None if record is None else record.metrics.get(self.metric)
-        if value is None:
-            return [], "nothing was measured"
-        told = self.words.format(value)
-        return [told] if value < least else [], told
-
-
 class StreamKind(ABC, Generic[S]):
     """All that differs between kinds of streams, for one stream.
 
@@ -349,6 +169,9 @@ class StreamKind(ABC, Generic[S]):
     #: What a version in service is called, and what is said when there is nothing to judge.
     version_word: ClassVar[str]
     nothing_to_judge: ClassVar[str]
+    #: What has to hold of a bundle, for people.
+    bundle_opens: ClassVar[str]
+    bundle_size: ClassVar[str]
     #: What is counted as decided on, and how quality is told.
     decided: ClassVar[str]
     quality: ClassVar[Quality]
@@ -472,11 +295,6 @@ class StreamKind(ABC, Generic[S]):
     @abstractmethod
     def monitor(self) -> Callable[[date, Partition], Stats]:
         """Return what tells the numbers of scored days, and stores their drift."""
-
-    @property
-    @abstractmethod
-    def model_checks(self) -> tuple[Check, Check, Check]:
-        """Return what has to hold of a bundle: that it opens, its size, its quality."""
 
     @abstractmethod
     def weigh(self, record: BundleRecord) -> tuple[int, int, str]:

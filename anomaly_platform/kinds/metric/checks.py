@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from anomaly_platform.kinds.base import ScoreLook, StreamKind
+from anomaly_platform.kinds.base import StreamKind
+from anomaly_platform.kinds.findings import ScoreLook
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import MetricStream
 

@@ -10,12 +10,7 @@ import polars as pl
 
 from anomaly_platform.incidents.anomaly_alerts import METRIC_ROWS, DayAlerts
 from anomaly_platform.kinds.base import (
-    Check,
     DetectorStage,
-    Finding,
-    Quality,
-    RowFormat,
-    ScoredFormat,
     Scorer,
     Shown,
     Stats,
@@ -24,6 +19,8 @@ from anomaly_platform.kinds.base import (
     TrainingReport,
     Verdict,
 )
+from anomaly_platform.kinds.findings import Check, Finding, Quality
+from anomaly_platform.kinds.formats import RowFormat, ScoredFormat
 from anomaly_platform.kinds.metric import checks
 from anomaly_platform.kinds.metric.bundles import DETECTOR, open_version
 from anomaly_platform.kinds.metric.challengers import judge_challengers
@@ -50,7 +47,14 @@ class MetricKind(StreamKind[MetricStream]):
     version_word = "version"
     nothing_to_judge = "there is no challenger"
     decided = "decisions"
-    quality = Quality("balanced_accuracy_median", "median balanced accuracy is {:.3f}")
+    bundle_opens = "The newest bundle has all its files, with the digests it names."
+    bundle_size = f"At most {BYTES_PER_SERIES // 1000} KB per trained series."
+    quality = Quality(
+        "balanced_accuracy_median",
+        "median balanced accuracy is {:.3f}",
+        "accuracy",
+        "Median balanced accuracy on held-out days with injected anomalies is at least {:.2f}.",
+    )
     shown_stats = (
         *("readings", "anomaly_rate", "quarantine_ratio"),
         *("series_drifted_share", "recall"),
@@ -173,24 +177,6 @@ class MetricKind(StreamKind[MetricStream]):
         """Return what compares days with what the champion's series were like in training."""
         reference = fleet_reference(self.parts, self.stream)
         return partial(day_stats, self.parts, self.stream, reference)
-
-    @property
-    def model_checks(self) -> tuple[Check, Check, Check]:
-        """What has to hold of a bundle."""
-        return (
-            Check(
-                "bundle_opens",
-                "The newest bundle has all its files, with the digests it names.",
-                blocking=True,
-            ),
-            Check("bundle_size", f"At most {BYTES_PER_SERIES // 1000} KB per trained series."),
-            Check(
-                "accuracy",
-                "Median balanced accuracy on held-out days with injected anomalies is at least "
-                f"{self.least_quality:.2f}.",
-                warns=True,
-            ),
-        )
 
     def weigh(self, record: BundleRecord) -> tuple[int, int, str]:
         """Open a bundle; it may grow with the series that it has models of."""

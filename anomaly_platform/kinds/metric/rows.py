@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from anomaly_platform.kinds.base import DTYPES, Columns, RowFormat
+from anomaly_platform.kinds.formats import DTYPES, Columns, RowFormat
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:

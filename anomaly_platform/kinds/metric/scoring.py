@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from anomaly_platform.kinds.base import ScoredFormat, Scorer
+from anomaly_platform.kinds.base import Scorer
 from anomaly_platform.kinds.feedback import READING
+from anomaly_platform.kinds.formats import ScoredFormat
 from anomaly_platform.kinds.metric.bundles import DETECTOR, open_version
 from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.storage.tables.partitions import Partition

@@ -9,7 +9,9 @@ from typing import Final
 
 import polars as pl
 
-from anomaly_platform.kinds.base import ScoreLook, StreamKind, judged_by, midnight
+from anomaly_platform.kinds.base import StreamKind, midnight
+from anomaly_platform.kinds.findings import ScoreLook
+from anomaly_platform.kinds.formats import judged_by
 from anomaly_platform.kinds.scan.rows import in_order
 from anomaly_platform.kinds.scan.scoring import LEARNED, RULE_COLUMNS
 from anomaly_platform.storage.tables.partitions import Partition

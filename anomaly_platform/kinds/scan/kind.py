@@ -14,12 +14,7 @@ import polars as pl
 
 from anomaly_platform.incidents.anomaly_alerts import SCAN_ROWS, DayAlerts
 from anomaly_platform.kinds.base import (
-    Check,
     DetectorStage,
-    Finding,
-    Quality,
-    RowFormat,
-    ScoredFormat,
     Shown,
     Stats,
     StreamKind,
@@ -27,6 +22,8 @@ from anomaly_platform.kinds.base import (
     TrainingReport,
     Verdict,
 )
+from anomaly_platform.kinds.findings import Check, Finding, Quality
+from anomaly_platform.kinds.formats import RowFormat, ScoredFormat
 from anomaly_platform.kinds.scan import checks
 from anomaly_platform.kinds.scan.bundles import folder_of, members_of, read_serving
 from anomaly_platform.kinds.scan.challengers import judge_newest_set
@@ -63,7 +60,18 @@ class ScanKind(StreamKind[ScanStream]):
     reference_files = (
         *("locations.csv", "companies.csv", "tier_moves.csv", "steps.csv", "vehicles.csv"),
     )
-    quality = Quality("auc_roc", "AUC-ROC {:.3f}")
+    bundle_opens = (
+        "The newest bundle has all its files, with the digests it names, and was trained on what "
+        "scans have today."
+    )
+    bundle_size = f"At most {MOST_BYTES // 1_000_000} MB."
+    least_quality = LEAST_AUC
+    quality = Quality(
+        "auc_roc",
+        "AUC-ROC {:.3f}",
+        "better_than_chance",
+        "AUC-ROC on injected anomalies is at least {}.",
+    )
     shown_stats = ("scans", "anomaly_rate", "quarantine_ratio", "psi_max", "recall")
     feature_check = Check(
         "complete", "What is known of every scan is there, and within its bounds.", blocking=True
@@ -204,24 +212,6 @@ class ScanKind(StreamKind[ScanStream]):
         reference = reference_of(self.parts, self.stream)
         return partial(day_stats, self.parts, self.stream, *reference)
 
-    @property
-    def model_checks(self) -> tuple[Check, Check, Check]:
-        """What has to hold of a bundle."""
-        return (
-            Check(
-                "bundle_opens",
-                "The newest bundle has all its files, with the digests it names, and was trained "
-                "on what scans have today.",
-                blocking=True,
-            ),
-            Check("bundle_size", f"At most {MOST_BYTES // 1_000_000} MB."),
-            Check(
-                "better_than_chance",
-                f"AUC-ROC on injected anomalies is at least {self.least_quality}.",
-                warns=True,
-            ),
-        )
-
     def weigh(self, record: BundleRecord) -> tuple[int, int, str]:
         """Open a bundle; it may weigh as much as any other."""
         from anomaly_platform.ml.scans.bundles import open_detector
@@ -233,11 +223,6 @@ class ScanKind(StreamKind[ScanStream]):
             expected_digest=record.digest,
         ) as bundle:
             return sum(f["bytes"] for f in bundle.manifest["files"].values()), MOST_BYTES, ""
-
-    @property
-    def least_quality(self) -> float:
-        """The AUC-ROC of a detector that is better than chance."""
-        return LEAST_AUC
 
     @property
     def champion_checks(self) -> tuple[Check, ...]:

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from anomaly_platform.kinds.base import Stats, judged_by
+from anomaly_platform.kinds.base import Stats
 from anomaly_platform.kinds.feedback import with_feedback
+from anomaly_platform.kinds.formats import judged_by
 from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.kinds.quality import QUANTILES, decision_quality
 from anomaly_platform.kinds.scan.bundles import folder_of

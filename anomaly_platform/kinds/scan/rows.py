@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from anomaly_platform.kinds.base import DTYPES, Columns, RowFormat
+from anomaly_platform.kinds.formats import DTYPES, Columns, RowFormat
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 from anomaly_platform.streams import ScanStream
 

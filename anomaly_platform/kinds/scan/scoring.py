@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from anomaly_platform.kinds.base import ScoredFormat, Scorer, StreamKind, midnight
+from anomaly_platform.kinds.base import Scorer, StreamKind, midnight
+from anomaly_platform.kinds.formats import ScoredFormat
 from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.kinds.scan.bundles import members_of, read_serving
 from anomaly_platform.kinds.scan.rows import FEATURE_SCHEMA, READ_FEATURES, in_order

@@ -10,8 +10,9 @@ from typing import cast
 import polars as pl
 import pytest
 
-from anomaly_platform.kinds.base import Quality, ScoreLook, judged_by
 from anomaly_platform.kinds.feedback import with_feedback
+from anomaly_platform.kinds.findings import ScoreLook
+from anomaly_platform.kinds.formats import judged_by
 from anomaly_platform.kinds.metric import MetricKind
 from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.kinds.scan import ScanKind
@@ -41,7 +42,7 @@ def test_a_stream_is_described_without_opening_anything(stream: Stream, kind: ty
     assert found.scored.score in found.scored.schema
     assert set(found.rows.key) <= set(found.feature_schema)
     assert {one.name for one in found.score_checks} >= {"score_range"}
-    assert all(one.description for one in (*found.model_checks, *found.champion_checks))
+    assert all(one.description for one in found.champion_checks)
 
 
 def test_scans_are_one_series_and_readings_are_many() -> None:
@@ -89,7 +90,10 @@ def test_only_what_occurs_is_told_of_a_day() -> None:
 
 
 def test_quality_that_was_not_measured_is_no_problem() -> None:
-    assert Quality("auc_roc", "AUC-ROC {:.3f}").problems(None, 0.6) == ([], "nothing was measured")
+    assert kind_of(BARCODE, no_parts).quality.problems(None, 0.6) == (
+        [],
+        "nothing was measured",
+    )
 
 
 @pytest.mark.parametrize("stream", [EMS, BARCODE], ids=lambda one: one.name)
