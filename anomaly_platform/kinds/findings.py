@@ -31,6 +31,11 @@ class Finding:
     figures: Mapping[str, float | str] = field(default_factory=dict)
 
 
+def told(day: Partition, counts: Mapping[str, int]) -> list[str]:
+    """Say what is wrong with how many rows of a day; what does not occur is not told."""
+    return [f"{day.partition}: {count:,} {what}" for what, count in counts.items() if count]
+
+
 @dataclass(slots=True)
 class ScoreLook:
     """What checks saw of scored days.
@@ -47,10 +52,9 @@ class ScoreLook:
     anomalies: int = 0
     problems: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, check: str, day: Partition, counts: Mapping[str, int]) -> None:
-        """Add what is wrong with a day by how many rows; what does not occur is not told."""
-        told = [f"{day.partition}: {count:,} {what}" for what, count in counts.items() if count]
-        self.problems.setdefault(check, []).extend(told)
+    def add(self, check: str, problems: Sequence[str]) -> None:
+        """Add what is wrong with a day."""
+        self.problems.setdefault(check, []).extend(problems)
 
 
 @dataclass(frozen=True, slots=True)

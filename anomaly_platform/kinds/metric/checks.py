@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from anomaly_platform.kinds.base import StreamKind
-from anomaly_platform.kinds.findings import ScoreLook
+from anomaly_platform.kinds.findings import ScoreLook, told
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import MetricStream
 
@@ -113,7 +113,7 @@ def look_at_scores(kind: StreamKind[MetricStream], day: Partition, look: ScoreLo
         problems.update(_range_problems(rows))
         look.decided += rows["is_anomaly"].count()
         look.anomalies += int(rows["is_anomaly"].sum())
-    look.add("score_range", day, problems)
+    look.add("score_range", told(day, problems))
 
 
 def _range_problems(rows: pl.DataFrame) -> dict[str, int]:

@@ -16,7 +16,7 @@ import polars as pl
 
 from anomaly_platform import __version__
 from anomaly_platform.kinds.base import TrainingOrder, TrainingReport
-from anomaly_platform.kinds.metric.bundles import DETECTOR, open_path, open_version
+from anomaly_platform.kinds.metric.bundles import DETECTOR, open_version
 from anomaly_platform.kinds.metric.windows import (
     TrainingWindow,
     training_frames,
@@ -140,12 +140,15 @@ def _fit(
     replaces: int | None = None,
 ) -> tuple[int, Bundle]:
     """Train, publish, register; a training that ends with an error is recorded as failed."""
+    from anomaly_platform.ml.bundles.bundle import open_bundle
+
     served = None if parent is None else parent.version
     with new_version(parts, stream.name, DETECTOR, parent=served) as version:
         folder = parts.lake.new_folder() / "bundle"
         _write(parts, stream, window, folder, version, parent, wanted, donor)
         parts.lake.publish_folder(folder, version.path)
-        bundle = open_path(parts, version.path, verify="each")
+        published = parts.lake.fetch_folder(version.path, parts.cache)
+        bundle = open_bundle(published, verify="each")
         _register(parts, version, window, origin, bundle, replaces)
     return version.number, bundle
 

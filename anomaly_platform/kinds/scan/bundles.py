@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anomaly_platform.kinds.bundles import files_of
 from anomaly_platform.kinds.scan.rows import available_columns
 from anomaly_platform.kinds.training import StageError
 from anomaly_platform.registry.bundle_index import BundleRecord
@@ -17,23 +17,9 @@ if TYPE_CHECKING:
     from anomaly_platform.ml.scans.scoring import BarcodeModels
 
 
-def folder_of(parts: Parts, stream: ScanStream, detector: str, version: int) -> Path:
-    """Return a bundle's folder.
-
-    Raises
-    ------
-    StageError
-        When the index does not know the version, or its files are gone.
-    """
-    record = parts.bundles.get(stream.name, detector, version)
-    if record is None or record.path is None:
-        raise StageError(f"{stream.name} {detector} {version} has no files")
-    return parts.lake.fetch_folder(record.path)
-
-
 def manifest_of(parts: Parts, stream: ScanStream, detector: str, version: int) -> dict[str, Any]:
-    """Return a bundle's manifest; raises as `folder_of`."""
-    folder = folder_of(parts, stream, detector, version)
+    """Return a bundle's manifest; raises as `files_of`."""
+    _, folder = files_of(parts, stream.name, detector, version)
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_bytes())
     return manifest
 
@@ -69,7 +55,7 @@ def read(parts: Parts, stream: ScanStream, record: BundleRecord) -> Any:
     from anomaly_platform.ml.scans.bundles import read_detector
 
     return read_detector(
-        folder_of(parts, stream, record.detector, record.version),
+        files_of(parts, stream.name, record.detector, record.version)[1],
         record.detector,
         available=available_columns(stream),
         expected_digest=record.digest,
@@ -88,7 +74,7 @@ def read_serving(parts: Parts, stream: ScanStream, version: int) -> BarcodeModel
     from anomaly_platform.ml.scans.bundles import read_set
 
     return read_set(
-        lambda detector, one: folder_of(parts, stream, detector, one),
+        lambda detector, one: files_of(parts, stream.name, detector, one)[1],
         version,
         available=available_columns(stream),
     )

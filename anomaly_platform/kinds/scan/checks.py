@@ -10,7 +10,7 @@ from typing import Final
 import polars as pl
 
 from anomaly_platform.kinds.base import StreamKind, midnight
-from anomaly_platform.kinds.findings import ScoreLook
+from anomaly_platform.kinds.findings import ScoreLook, told
 from anomaly_platform.kinds.formats import judged_by
 from anomaly_platform.kinds.scan.rows import in_order
 from anomaly_platform.kinds.scan.scoring import LEARNED, RULE_COLUMNS
@@ -33,14 +33,12 @@ _READ: Final = (*_SCORES, "is_anomaly", "severity", "explanation")
 
 def incomplete(kind: StreamKind[ScanStream], day: Partition) -> list[str]:
     """Return what is not known of every scan, or lies outside its bounds."""
-    look = ScoreLook()
     total: Counter[str] = Counter()
     for chunk in kind.parts.lake.chunks([day.path], columns=_ALWAYS_THERE):
         total.update({f"rows have no {name}": chunk[name].null_count() for name in _ALWAYS_THERE})
         outside = chunk.filter(~pl.col("time_since_last_scan").is_between(0.0, 720.0)).height
         total["rows have a time_since_last_scan outside 0…720 h"] += outside
-    look.add("complete", day, total)
-    return look.problems["complete"]
+    return told(day, total)
 
 
 def _sample(kind: StreamKind[ScanStream], day: Partition) -> list[tuple[int, str]]:
@@ -99,9 +97,9 @@ def look_at_scores(kind: StreamKind[ScanStream], day: Partition, look: ScoreLook
         judged.update(judged_by(chunk, LEARNED))
         look.anomalies += int(chunk["is_anomaly"].sum())
     look.decided += day.rows
-    look.add("score_range", day, problems)
+    look.add("score_range", told(day, problems))
     silent = [f"{day.partition}: {problem}" for problem in _silent(judged, day.rows)]
-    look.problems.setdefault("every_detector_took_part", []).extend(silent)
+    look.add("every_detector_took_part", silent)
 
 
 def _range_problems(rows: pl.DataFrame) -> dict[str, int]:

@@ -22,10 +22,11 @@ from anomaly_platform.kinds.base import (
     TrainingReport,
     Verdict,
 )
+from anomaly_platform.kinds.bundles import files_of
 from anomaly_platform.kinds.findings import Check, Finding, Quality
 from anomaly_platform.kinds.formats import RowFormat, ScoredFormat
 from anomaly_platform.kinds.scan import checks
-from anomaly_platform.kinds.scan.bundles import folder_of, members_of, read_serving
+from anomaly_platform.kinds.scan.bundles import members_of, read_serving
 from anomaly_platform.kinds.scan.challengers import judge_newest_set
 from anomaly_platform.kinds.scan.monitoring import day_stats, reference_of
 from anomaly_platform.kinds.scan.rows import (
@@ -216,8 +217,9 @@ class ScanKind(StreamKind[ScanStream]):
         """Open a bundle; it may weigh as much as any other."""
         from anomaly_platform.ml.scans.bundles import open_detector
 
+        _, folder = files_of(self.parts, self.stream.name, record.detector, record.version)
         with open_detector(
-            folder_of(self.parts, self.stream, record.detector, record.version),
+            folder,
             record.detector,
             available=available_columns(self.stream),
             expected_digest=record.digest,

@@ -14,11 +14,11 @@ import numpy.typing as npt
 import polars as pl
 
 from anomaly_platform.kinds.base import Stats
+from anomaly_platform.kinds.bundles import files_of
 from anomaly_platform.kinds.feedback import with_feedback
 from anomaly_platform.kinds.formats import judged_by
 from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.kinds.quality import QUANTILES, decision_quality
-from anomaly_platform.kinds.scan.bundles import folder_of
 from anomaly_platform.kinds.scan.rows import available_columns
 from anomaly_platform.kinds.scan.scoring import LEARNED, RULE_COLUMNS, SCORED
 from anomaly_platform.labelling.labels import SCAN_METRIC
@@ -124,7 +124,7 @@ def reference_of(
     champion = parts.bundles.champion(stream.name, stream.scored_by)
     if champion is None:
         return None, None
-    folder = folder_of(parts, stream, stream.scored_by, champion.version)
+    _, folder = files_of(parts, stream.name, stream.scored_by, champion.version)
     return champion.version, read_reference(folder, available=available_columns(stream))
 
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from anomaly_platform.kinds.feedback import with_feedback
-from anomaly_platform.kinds.findings import ScoreLook
+from anomaly_platform.kinds.findings import told
 from anomaly_platform.kinds.formats import judged_by
 from anomaly_platform.kinds.metric import MetricKind
 from anomaly_platform.kinds.parts import Parts
@@ -83,10 +83,8 @@ def test_a_detector_without_a_score_has_not_judged() -> None:
 
 
 def test_only_what_occurs_is_told_of_a_day() -> None:
-    look = ScoreLook()
     day = Partition("barcode", "scored_events", "2026-01-05", "a path", 3, 1, {}, NOON)
-    look.add("score_range", day, {"are wrong": 1_200, "are right": 0})
-    assert look.problems == {"score_range": ["2026-01-05: 1,200 are wrong"]}
+    assert told(day, {"are wrong": 1_200, "are right": 0}) == ["2026-01-05: 1,200 are wrong"]
 
 
 def test_quality_that_was_not_measured_is_no_problem() -> None:
@@ -103,6 +101,5 @@ def test_what_serves_and_cannot_be_opened_fails_its_check(stream: Stream) -> Non
     kind = kind_of(stream, lambda: cast("Parts", SimpleNamespace(bundles=bundles)))
     first = next(iter(kind.look_at_champion()))
     assert first.check == kind.champion_checks[0].name
-    assert [
-        problem.endswith(f"{stream.scored_by} 3 has no files") for problem in first.problems
-    ] == [True]
+    (problem,) = first.problems
+    assert problem.endswith(f"{stream.scored_by} 3 has no files")
