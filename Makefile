@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 export DAGSTER_DISABLE_TELEMETRY := yes
 
-.PHONY: help setup setup-dev demo up test lint bench stress clean
+.PHONY: help setup setup-dev demo up test lint docs bench stress clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -20,6 +20,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 setup: $(VENV)/.installed ## Install the platform into .venv
@@ -38,6 +42,9 @@ lint: setup-dev ## Lint, format, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.installed-docs ## The docs as a site, in site/
+	$(BIN)/zensical build --strict --clean
+
 test: setup-dev ## The whole suite, with line coverage
 	$(BIN)/pytest -m 'not stress and not e2e' -n 2 --cov --cov-fail-under=0 --cov-report=
 	$(BIN)/pytest -m 'e2e and not stress' --cov --cov-append --cov-report=term:skip-covered
@@ -53,5 +60,5 @@ bench: setup-dev ## Speed and quality figures into docs/
 	$(BIN)/python benchmarks/upkeep.py
 	$(BIN)/python benchmarks/serving.py
 
-clean: ## Remove the environment, the demo's data and compiled kernels
-	rm -rf $(VENV) .anomaly anomaly_platform/ml/__pycache__
+clean: ## Remove the environment, the demo's data, the built docs and compiled kernels
+	rm -rf $(VENV) .anomaly .cache site anomaly_platform/ml/__pycache__
