@@ -19,11 +19,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	@touch $@
-
-$(VENV)/.installed-docs: $(VENV)/.installed-dev
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	@touch $@
 
 setup: $(VENV)/.installed ## Install the platform into .venv
@@ -42,7 +38,7 @@ lint: setup-dev ## Lint, format, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/.installed-docs ## The docs as a site, in site/
+docs: setup-dev ## The docs as a site, in site/
 	$(BIN)/zensical build --strict --clean
 
 test: setup-dev ## The whole suite, with line coverage
