@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomaly_platform.kinds.training import StageError
-from anomaly_platform.registry.bundles import BundleRecord
+from anomaly_platform.registry.bundle_index import BundleRecord
 
 if TYPE_CHECKING:
     from anomaly_platform.kinds.parts import Parts

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from anomaly_platform.registry.bundles import BundleRecord
+    from anomaly_platform.registry.bundle_index import BundleRecord
     from anomaly_platform.storage.tables.partitions import Partition
 
 

@@ -147,7 +147,7 @@ def _fit(
         folder = parts.lake.new_folder() / "bundle"
         _write(parts, stream, window, folder, version, parent, wanted, donor)
         parts.lake.publish_folder(folder, version.path)
-        published = parts.lake.fetch_folder(version.path, parts.cache)
+        published = parts.lake.fetch_folder(version.path)
         bundle = open_bundle(published, verify="each")
         _register(parts, version, window, origin, bundle, replaces)
     return version.number, bundle

@@ -259,15 +259,15 @@ def test_a_set_that_was_compared_with_another_one_is_not_promoted(trained: Runti
 def test_a_set_that_cannot_be_loaded_gives_way_to_the_one_before(trained: Runtime) -> None:
     platform, bundles = trained.platform, trained.platform.warehouse.bundles
     before = bundles.champions("barcode")
-    trained.materialize([SCANS.key("rules_model"), SCANS.key("champion")], {})
+    trained.materialize([SMALL_SCANS.key("rules_model"), SMALL_SCANS.key("champion")], {})
     broken = bundles.all("barcode", "fusion")[0].version
-    put_into_service(platform, SCANS, broken, "a test", overrule=True)
+    platform.model_sets.put_into_service(SMALL_SCANS, broken, "a test", overrule=True)
     assert bundles.champions("barcode") != before
     record = bundles.get("barcode", "rules", bundles.champions("barcode")["rules"])
     assert record is not None
     arrays = Path(platform.settings.lake_url) / str(record.path) / "arrays.safetensors"
     arrays.write_bytes(arrays.read_bytes()[:-10])
-    (told,) = [one for one in look_after(platform, SCANS) if one["subject"] == "bundle"]
+    (told,) = [one for one in look_after(platform, SMALL_SCANS) if one["subject"] == "bundle"]
     assert "cannot be loaded" in told["finding"]
     assert f"version {before['fusion']} serves instead" in told["finding"]
     assert bundles.champions("barcode") == before
