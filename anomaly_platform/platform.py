@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from anomaly_platform.kinds.base import StreamKind
     from anomaly_platform.kinds.parts import Parts
     from anomaly_platform.notifications.outbox import Outbox
+    from anomaly_platform.realtime.ingest import OnlineIngest
+    from anomaly_platform.realtime.series_state import SeriesStates
     from anomaly_platform.registry.champions import ModelSets
     from anomaly_platform.registry.mlflow.model_registry import MlflowMirror
     from anomaly_platform.storage.lake.lake import Lake
@@ -182,6 +184,21 @@ class Platform:
             min_training_samples=settings.min_training_samples,
             contamination=settings.contamination,
         )
+
+    @property
+    def series_states(self) -> SeriesStates:
+        """Where the past of series comes from."""
+        from anomaly_platform.realtime.series_state import SeriesStates
+
+        return SeriesStates(self.warehouse.transactions, self.lake, self.warehouse.partitions)
+
+    def online_ingest(self) -> OnlineIngest:
+        """Return a new way for readings into the tables, for one thread."""
+        from anomaly_platform.realtime.alerts import AnomalyAlerts
+        from anomaly_platform.realtime.ingest import OnlineIngest
+
+        alerts = AnomalyAlerts(self.outbox, DETECTOR)
+        return OnlineIngest(self.urls.application, self.series_states, alerts)
 
     def start_of(self, stream: Stream) -> date:
         """Return the stream's first day."""

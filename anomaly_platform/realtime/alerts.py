@@ -6,8 +6,12 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Final
 
-from anomaly_platform.notifications.outbox import Alert, anomaly_fingerprint, anomaly_severity
-from anomaly_platform.platform import DETECTOR, Platform
+from anomaly_platform.notifications.outbox import (
+    Alert,
+    Outbox,
+    anomaly_fingerprint,
+    anomaly_severity,
+)
 from anomaly_platform.storage.postgres.transactions import Connection
 from anomaly_platform.storage.tables.online import StoredReading, insert_detections
 from anomaly_platform.streams import MetricStream
@@ -18,20 +22,33 @@ ALERT_WITHIN: Final = dt.timedelta(hours=1)
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
-def tell(
-    connection: Connection,
-    platform: Platform,
-    stream: MetricStream,
-    flagged: Sequence[StoredReading],
-    now: dt.datetime,
-) -> None:
-    """Write the detections and alerts of readings, in the transaction that stores them."""
-    if not flagged:
-        return
-    with connection.pipeline():
-        insert_detections(connection, stream.name, DETECTOR, flagged)
-        for alert in anomaly_alerts(stream, flagged, now):
-            platform.outbox.raise_alert(connection, alert)
+class AnomalyAlerts:
+    """Writes what follows from anomalies.
+
+    Parameters
+    ----------
+    outbox : Outbox
+        What people and other systems are to be told.
+    detector : str
+        What finds the anomalies.
+    """
+
+    def __init__(self, outbox: Outbox, detector: str) -> None:
+        self._outbox = outbox
+        self._detector = detector
+
+    def raise_for(
+        self,
+        connection: Connection,
+        stream: MetricStream,
+        flagged: Sequence[StoredReading],
+        now: dt.datetime,
+    ) -> None:
+        """Write the detections and alerts of readings, in the transaction that stores them."""
+        with connection.pipeline():
+            insert_detections(connection, stream.name, self._detector, flagged)
+            for alert in anomaly_alerts(stream, flagged, now):
+                self._outbox.raise_alert(connection, alert)
 
 
 def anomaly_alerts(

@@ -1,23 +1,26 @@
-"""Readings that are newer than all that is known of their series, as nearly all are: by column.
+"""The way of readings into the tables, by column: features, verdicts, and what stores them.
 
-Belongs here: telling whether they are, features and verdicts of all in one pass, and the one
-statement that stores them. Nothing is locked beforehand: the states in memory are believed, and the
-statement finds only rows that are still at the revisions that are known. Where somebody was faster,
-and for all other readings, ``online_ingest`` goes the long way, under locks.
+Belongs here: one attempt. Readings that are all newer than what is in memory of their series, as
+nearly all are, are believed to be new, and nothing is locked beforehand: the statement finds only
+rows that are still at the revisions that are known. Otherwise the caller locks the series, and
+`duplicates` tells which readings are new, and which of these are late. Does not belong here: the
+order of attempts and locks (``ingest``).
 """
 
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from anomaly_platform.ingest.identity import derived_octets
-from anomaly_platform.realtime.alerts import tell
-from anomaly_platform.realtime.series_state_cache import TAIL_ROWS, HeldSeries
-from anomaly_platform.realtime.stored_columns import StoredColumns
+from anomaly_platform.realtime.alerts import AnomalyAlerts
+from anomaly_platform.realtime.answers import Answer, StoredColumns
+from anomaly_platform.realtime.duplicates import Duplicates
+from anomaly_platform.realtime.series_state_cache import TAIL_ROWS, CachedSeries
 from anomaly_platform.storage.postgres.binary_format import (
     NULL,
     Encoded,
@@ -32,14 +35,35 @@ from anomaly_platform.streams import MetricStream
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online.reading_columns import ReadingColumns
     from anomaly_platform.ml.features.metrics.kernels import Ints
-    from anomaly_platform.platform import Platform
-    from anomaly_platform.realtime.readings_at_work import Judge
+    from anomaly_platform.ml.scoring.online import Floats, OnlineScorer
     from anomaly_platform.storage.postgres.transactions import Connection
 
 _ADD: Final = (
     "SELECT add_newer_readings(%s, %s, %s, %b, %b, %b, %b, %b, %b, %b, %b, "
     "%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
 )
+_PROVISIONAL: Final = (
+    "UPDATE online_readings SET provisional = true WHERE stream = %s AND event_id = ANY(%b::uuid[])"
+)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What scores: one version from a transaction's start to its end.
+
+    Attributes
+    ----------
+    version
+        Of the bundle; None where the statistical fallback alone serves.
+    scorer
+        Its models. Its features are those of the stream.
+    threshold
+        The stream's; series may have their own (``thresholds``).
+    """
+
+    version: int | None
+    scorer: OnlineScorer
+    threshold: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +72,18 @@ class _Series:
 
     Attributes
     ----------
-    places, counts
-        Where each is held, and how many readings it gets.
-    last
-        (series,) the newest of them.
+    places
+        Where each is held.
     tail_rows
         (series,) readings since each row's snapshot afterwards; 0 where a new one is written.
     """
 
     places: Ints
-    counts: Ints
-    last: Ints
     tail_rows: Ints
 
 
-class NewerReadings:
-    """Readings on their way into one statement.
+class Append:
+    """Readings on their way into one transaction.
 
     Parameters
     ----------
@@ -72,83 +92,71 @@ class NewerReadings:
     readings : ReadingColumns
     judge : Judge
         What scores.
-    held : HeldSeries
+    cached : CachedSeries
         The stream's series in memory.
-
-    Attributes
-    ----------
-    stored : StoredColumns
-        What is said of them; there after `judge_all`.
     """
 
     def __init__(
-        self, stream: MetricStream, readings: ReadingColumns, judge: Judge, held: HeldSeries
+        self, stream: MetricStream, readings: ReadingColumns, judge: Judge, cached: CachedSeries
     ) -> None:
         self._stream = stream
         self._readings = readings
         self._judge = judge
-        self._held = held
-        self._places: Ints = np.empty(0, dtype=np.int64)
-        #: Place of each reading in the order of series and times, where that is not theirs.
-        self._order: Ints | None = None
+        self._cached = cached
+        self._places: Ints = np.array(cached.places(readings.keys), dtype=np.int64)
+        self._several = len(readings) > 1 and len(set(readings.keys)) < len(readings)
+        self._late = np.zeros(len(readings), dtype=np.bool_)
+        #: What is not new, and which readings are; None as long as all are believed to be.
+        self._duplicates: tuple[Duplicates, Ints] | None = None
+        self._series: _Series | None = None
 
-    def find(self) -> bool:
-        """Find the series' states; return whether all readings are newer than theirs."""
-        found = self._held.places(self._readings.keys)
-        places = np.array(found, dtype=np.int64)
-        if places.min() < 0 or self._held.revisions[places].min() < 0:
+    def is_newer(self) -> bool:
+        """Return whether the readings are all newer than what is in memory of their series."""
+        places, times = self._places, self._readings.times
+        if places.min() < 0 or self._cached.revisions[places].min() < 0:
             return False
-        times = self._readings.times
-        if not (times > self._held.newest(places)).all():
+        if not (times > self._cached.newest(places)).all():
             return False
-        if len(set(found)) < len(found):
-            order = np.lexsort((times, places))
-            ordered = places[order]
-            same = ordered[1:] == ordered[:-1]
-            if (same & (np.diff(times[order]) == 0)).any():
-                return False
-            self._order = order
-        self._places = places
-        return True
+        if not self._several:
+            return True
+        order = np.lexsort((times, places))
+        same = places[order[1:]] == places[order[:-1]]
+        return not (same & (np.diff(times[order]) == 0)).any()
 
-    def judge_all(self) -> None:
-        """Compute features and verdicts, and add the readings to the states in memory.
+    def leave_out_known(self, connection: Connection) -> bool:
+        """Go on with the new readings, if there are any; return whether. The series are locked."""
+        found = Duplicates(self._stream.name, self._readings, self._places, self._cached)
+        rows = found.find(connection)
+        self._duplicates = found, rows
+        self._readings = self._readings.take(rows)
+        self._places, self._late = self._places[rows], found.late[rows]
+        return bool(rows.size)
 
-        Whoever does not commit them forgets those states.
+    def judge(self) -> None:
+        """Compute features and verdicts, and add the readings to the series in memory.
+
+        Whoever does not commit them forgets those series.
         """
-        readings, held, judge = self._readings, self._held, self._judge
-        places, times, values, keys = self._places, readings.times, readings.values, readings.keys
-        own = held.own[places]
+        readings, judge = self._readings, self._judge
+        own = self._cached.own[self._places]
         thresholds = np.where(np.isnan(own), judge.threshold, own)
-        if self._order is None:
-            features = held.append(places, times, values)
-        else:
-            back = np.empty_like(self._order)
-            back[self._order] = np.arange(back.size)
-            features = held.append(
-                places[self._order], times[self._order], values[self._order]
-            ).take(back, axis=1)
-        said = judge.scorer.judge(keys, times, features, thresholds)
-        self.stored = StoredColumns(
+        said = judge.scorer.judge(readings.keys, readings.times, self._features(), thresholds)
+        self._stored = StoredColumns(
             readings,
             self._event_ids(),
             said.score,
             said.p_value,
             np.where(said.decided, said.is_anomaly, -1),
+            self._late,
             thresholds,
             said.status,
             judge.version,
         )
 
     def store(
-        self, connection: Connection, platform: Platform, source: Source, now: dt.datetime
+        self, connection: Connection, alerts: AnomalyAlerts, source: Source, now: dt.datetime
     ) -> None:
-        """Store readings, states, detections and alerts in one transaction, and commit it.
-
-        Parameters
-        ----------
-        connection : psycopg.Connection
-            In autocommit mode, outside of a transaction.
+        """Store readings, states, detections and alerts in one transaction.
 
         Raises
         ------
@@ -157,17 +165,40 @@ class NewerReadings:
         psycopg.errors.UniqueViolation
             When one of the readings is known under its id.
         """
-        stored = self.stored
-        series = self._series()
-        arguments = self._arguments(series, source)
+        stored = self._stored
+        self._series = series = self._series_of_readings()
+        late = np.flatnonzero(stored.late).tolist()
         flagged = [stored.at(place) for place in np.flatnonzero(stored.decisions == 1).tolist()]
-        if flagged:
-            with connection.transaction():
-                connection.execute(_ADD, arguments)
-                tell(connection, platform, self._stream, flagged, now)
-        else:
-            connection.execute(_ADD, arguments)
-        self._held.committed(series.places, series.tail_rows)
+        with connection.transaction() if late or flagged else nullcontext():
+            connection.execute(_ADD, self._arguments(series, source))
+            if late:
+                ids = b"".join(stored.event_ids[16 * n : 16 * n + 16] for n in late)
+                connection.execute(_PROVISIONAL, (self._stream.name, fixed_array("uuid", ids)))
+            if flagged:
+                alerts.raise_for(connection, self._stream, flagged, now)
+
+    def committed(self) -> StoredColumns | list[Answer]:
+        """Take note of the commit, and return what became of the readings."""
+        if self._series is not None:
+            self._cached.committed(self._series.places, self._series.tail_rows)
+        if self._duplicates is None:
+            return self._stored
+        found, rows = self._duplicates
+        return found.answers({row: self._stored.at(n) for n, row in enumerate(rows.tolist())})
+
+    def _features(self) -> Floats:
+        """Return (features, n): late ones as of their place in time, the others in order."""
+        places, times, values = self._places, self._readings.times, self._readings.values
+        late = np.flatnonzero(self._late)
+        if not (late.size or self._several):
+            return self._cached.append(places, times, values)
+        features = np.empty((len(self._stream.features.names), times.size))
+        for n in late[np.argsort(times[late], kind="stable")].tolist():
+            features[:, n] = self._cached.insert(places.item(n), times.item(n), values.item(n))
+        rest = np.flatnonzero(~self._late)
+        rest = rest[np.lexsort((times[rest], places[rest]))]
+        features[:, rest] = self._cached.append(places[rest], times[rest], values[rest])
+        return features
 
     def _event_ids(self) -> bytes:
         readings = self._readings
@@ -179,39 +210,37 @@ class NewerReadings:
             for n, given in enumerate(readings.event_ids)
         )
 
-    def _series(self) -> _Series:
-        places, times, held = self._places, self._readings.times, self._held
-        if self._order is None:
-            order = held.ids[places].argsort()
-            own, last = places[order], times[order]
-            counts = np.ones_like(own)
-        else:
-            own, first, counts = np.unique(
-                places[self._order], return_index=True, return_counts=True
-            )
-            last = times[self._order][first + counts - 1]
-            order = held.ids[own].argsort()
-            own, counts, last = own[order], counts[order], last[order]
-        rows = held.tail_rows[own] + counts
-        return _Series(own, counts, last, np.where(rows > TAIL_ROWS, 0, rows))
+    def _series_of_readings(self) -> _Series:
+        cached = self._cached
+        own, counts = self._places, np.ones_like(self._places)
+        if self._several:
+            own, counts = np.unique(own, return_counts=True)
+        order = cached.ids[own].argsort()
+        own, counts = own[order], counts[order]
+        rows = cached.tail_rows[own] + counts
+        rows[rows > TAIL_ROWS] = 0
+        if self._late.any():
+            # Late ones may belong before the snapshot's end.
+            rows[np.isin(own, self._places[self._late])] = 0
+        return _Series(own, rows)
 
     def _arguments(self, series: _Series, source: Source) -> tuple[Any, ...]:
-        readings, stored, held = self._readings, self.stored, self._held
+        readings, stored, cached = self._readings, self._stored, self._cached
         places, of_series = self._places.tolist(), series.places.tolist()
         whole = series.places[series.tail_rows == 0]
         return (
             *(self._stream.name, source, stored.bundle_version),
-            fixed_array("int8", held.ids[series.places]),
-            fixed_array("int8", held.revisions[series.places]),
-            fixed_array("timestamptz", series.last),
-            cell_array([held.entities[place] for place in of_series]),
-            cell_array([held.metrics[place] for place in of_series]),
-            fixed_array("float8", held.own[series.places]),
-            fixed_array("int8", held.ids[whole]),
-            text_array(held.snapshots(whole.tolist()), "bytea"),
+            fixed_array("int8", cached.ids[series.places]),
+            fixed_array("int8", cached.revisions[series.places]),
+            fixed_array("timestamptz", cached.newest(series.places)),
+            cell_array([cached.entities[place] for place in of_series]),
+            cell_array([cached.metrics[place] for place in of_series]),
+            fixed_array("float8", cached.own[series.places]),
+            fixed_array("int8", cached.ids[whole]),
+            text_array([cached.state(place).to_bytes() for place in whole.tolist()], "bytea"),
             fixed_array("uuid", stored.event_ids),
-            cell_array([held.entities[place] for place in places]),
-            cell_array([held.metrics[place] for place in places]),
+            cell_array([cached.entities[place] for place in places]),
+            cell_array([cached.metrics[place] for place in places]),
             fixed_array("timestamptz", readings.times),
             fixed_array("float8", readings.values),
             _metadata(readings),

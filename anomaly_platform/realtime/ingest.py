@@ -1,11 +1,10 @@
 """Taking readings in: stored, scored, told and acknowledged in one transaction.
 
-Belongs here: the order of things. The states of the series are locked in the order of their ids;
-repeats and contradictions are found; the others get features, score and verdict; everything is
-written; the transaction commits; only then does the caller hear. Readings that are newer than all
-that is known of their series, which nearly all are, are judged before anything is locked. Does not
-belong here: where readings come from, how newer ones are stored (``online_newer``), what becomes of
-each of the others (``online_work``), nor the statements (``online``).
+Belongs here: the order of things. Readings are first believed to be newer than all that is known of
+their series; where they are not, or somebody else was faster, the states of the series are locked
+in the order of their ids, and all is done again with what is known then. The transaction commits;
+only then does the caller hear. Does not belong here: where readings come from, what becomes of them
+in a transaction (``append_path``), nor the statements (``storage.tables.online``).
 """
 
 from __future__ import annotations
@@ -14,19 +13,23 @@ import datetime as dt
 import select
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import psycopg
 from psycopg import errors
 
 from anomaly_platform.ingest.online.reading_columns import ReadingColumns
-from anomaly_platform.platform import Platform
-from anomaly_platform.realtime.append_path import NewerReadings
-from anomaly_platform.realtime.readings_at_work import Answer, Judge, Work, answers_of
-from anomaly_platform.realtime.series_state import build_states, held_state, store_first_states
-from anomaly_platform.realtime.series_state_cache import UNREAD, HeldState, StateCache
-from anomaly_platform.realtime.stored_columns import StoredColumns
+from anomaly_platform.realtime.alerts import AnomalyAlerts
+from anomaly_platform.realtime.answers import Answer, StoredColumns
+from anomaly_platform.realtime.append_path import Append, Judge
+from anomaly_platform.realtime.series_state import SeriesStates, cached_state
+from anomaly_platform.realtime.series_state_cache import (
+    UNREAD,
+    CachedSeries,
+    CachedState,
+    SeriesStateCache,
+)
 from anomaly_platform.storage.postgres.binary_format import register
 from anomaly_platform.storage.postgres.transactions import Connection
 from anomaly_platform.storage.tables import online
@@ -35,7 +38,6 @@ from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online.readings import Reading
-    from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
 _ATTEMPTS: Final = 3
 _AGAIN: Final = (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure)
@@ -46,15 +48,28 @@ class OnlineIngest:
 
     Parameters
     ----------
-    platform : Platform
-        Streams, tables, lake and outbox.
+    url : str
+        Of the database.
+    states : SeriesStates
+        Where the past of series comes from.
+    alerts : AnomalyAlerts
+        What is told of anomalies.
     cached_states : int
         Most series whose state is held in memory.
     """
 
-    def __init__(self, platform: Platform, *, cached_states: int = 16_384) -> None:
-        self._platform = platform
-        self._cache = StateCache(cached_states)
+    def __init__(
+        self,
+        url: str,
+        states: SeriesStates,
+        alerts: AnomalyAlerts,
+        *,
+        cached_states: int = 16_384,
+    ) -> None:
+        self._url = url
+        self._states = states
+        self._alerts = alerts
+        self._cache = SeriesStateCache(cached_states)
         self._connection: Connection | None = None
 
     def ingest(
@@ -76,7 +91,7 @@ class OnlineIngest:
         stream : MetricStream
             Whose readings.
         readings : sequence of Reading
-            Checked ones (``ingest.online_readings``).
+            Checked ones (``ingest.online.readings``).
         judge : Judge
             What scores.
         source : {'api', 'mqtt', 'ems'}
@@ -96,10 +111,9 @@ class OnlineIngest:
         """
         if not readings:
             return []
-        taken = self.ingest_columns(
-            stream, ReadingColumns.of(readings), judge, source=source, now=now
-        )
-        return taken if isinstance(taken, list) else answers_of(taken)
+        columns = ReadingColumns.of(readings)
+        taken = self.ingest_columns(stream, columns, judge, source=source, now=now)
+        return taken if isinstance(taken, list) else taken.answers()
 
     def ingest_columns(
         self,
@@ -118,75 +132,68 @@ class OnlineIngest:
             Columns, where every reading was newer than all that is known of its series.
         """
         moment = now or dt.datetime.now(dt.UTC)
-        stored = self._take_newer(stream, readings, judge, source, moment)
-        if stored is not None:
-            return stored
-        return self._take_any(stream, readings.readings(), judge, source, moment)
+        cached = self._cache.of(stream)
+        for attempt in range(_ATTEMPTS + 1):
+            append: Append | None
+            try:
+                if attempt == 0:
+                    append = self._append_newer(stream, readings, judge, source, moment)
+                else:
+                    append = self._append_locked(stream, readings, judge, source, moment)
+            except _AGAIN:
+                # Somebody stored one of the readings a moment ago: it is found the next time.
+                cached.drop(readings.keys)
+                if attempt == _ATTEMPTS:
+                    raise
+            except BaseException:
+                cached.drop(readings.keys)
+                raise
+            else:
+                if append is not None:
+                    return append.committed()
+        raise psycopg.OperationalError("the states of the series keep changing; try again")
 
-    def _take_newer(
+    def _append_newer(
         self,
         stream: MetricStream,
         readings: ReadingColumns,
         judge: Judge,
         source: Source,
         now: dt.datetime,
-    ) -> StoredColumns | None:
-        """Take in readings that are all newer than what is known; return None where they are not.
+    ) -> Append | None:
+        """Take in readings that are newer than what is in memory; return None where they are not.
 
         Where somebody was faster nothing is changed.
         """
-        held = self._cache.of(stream)
-        newer = NewerReadings(stream, readings, judge, held)
-        if not newer.find():
+        append = Append(stream, readings, judge, self._cache.of(stream))
+        if not append.is_newer():
             return None
-        try:
-            newer.judge_all()
-            with self._connected() as connection:
-                newer.store(connection, self._platform, source, now)
-        except _AGAIN:
-            held.drop(readings.keys)
-            return None
-        except BaseException:
-            held.drop(readings.keys)
-            raise
-        return newer.stored
+        append.judge()
+        with self._connected() as connection:
+            append.store(connection, self._alerts, source, now)
+        return append
 
-    def _take_any(
+    def _append_locked(
         self,
         stream: MetricStream,
-        readings: Sequence[Reading],
+        readings: ReadingColumns,
         judge: Judge,
         source: Source,
         now: dt.datetime,
-    ) -> list[Answer]:
-        """Take readings in under the locks of their states."""
-        keys = sorted({(one.entity, one.metric) for one in readings})
-        held = self._cache.of(stream)
-        for attempt in range(_ATTEMPTS):
-            work = Work(stream, readings, judge, source, now)
-            try:
-                self._ensure_states(stream, keys)
-                # Models are read before anything is locked.
-                judge.scorer.warm(keys)
-                with self._connected() as connection, connection.transaction():
-                    if not self._lock(connection, work, keys):
-                        continue
-                    work.decide(connection)
-                    work.judge_new()
-                    work.write(connection, self._platform)
-            except _AGAIN:
-                # Somebody stored one of the readings a moment ago: it is found the next time.
-                held.drop(keys)
-                if attempt == _ATTEMPTS - 1:
-                    raise
-            except BaseException:
-                held.drop(keys)
-                raise
-            else:
-                for key, state in work.after.items():
-                    held.put(key, state)
-                return work.answers()
-        raise psycopg.OperationalError("the states of the series keep changing; try again")
+    ) -> Append | None:
+        """Take readings in under the locks of their series; return None where a state is gone."""
+        keys = sorted(set(readings.keys))
+        self._ensure_states(stream, keys)
+        # Models are read before anything is locked.
+        judge.scorer.warm(keys)
+        with self._connected() as connection, connection.transaction():
+            if not self._lock(connection, stream, keys):
+                return None
+            append = Append(stream, readings, judge, self._cache.of(stream))
+            if append.leave_out_known(connection):
+                append.judge()
+                append.store(connection, self._alerts, source, now)
+        return append
 
     def close(self) -> None:
         """Close the connection."""
@@ -200,7 +207,7 @@ class OnlineIngest:
             self.close()
         if self._connection is None:
             self._connection = psycopg.connect(
-                self._platform.urls.application,
+                self._url,
                 # Rows are found by id in the order in which they are named: so they are locked.
                 options="-c timezone=UTC -c synchronous_commit=on "
                 "-c enable_hashjoin=off -c enable_mergejoin=off",
@@ -219,63 +226,44 @@ class OnlineIngest:
             raise
 
     def _ensure_states(self, stream: MetricStream, keys: Sequence[Key]) -> None:
-        """Make states of series that have none, from what the lake knows, and learn their ids."""
-        held = self._cache.of(stream)
-        unknown = [key for key, place in zip(keys, held.places(keys), strict=True) if place < 0]
+        """Make states of series that have none, and learn their ids."""
+        cached = self._cache.of(stream)
+        unknown = [key for key, place in zip(keys, cached.places(keys), strict=True) if place < 0]
         if not unknown:
             return
-        with self._platform.warehouse.transactions.begin() as connection:
-            found = online.find_states(connection, stream.name, unknown)
-        missing = [key for key in unknown if key not in found]
-        if missing:
-            store_first_states(
-                self._platform, stream, build_states(self._platform, stream, missing)
-            )
-            with self._platform.warehouse.transactions.begin() as connection:
-                found |= online.find_states(connection, stream.name, missing)
-        empty = _empty(stream)
-        for key in unknown:
-            if key in found:
-                held.put(key, HeldState(found[key], UNREAD, 0, empty))
+        empty = SeriesStates.empty(stream)
+        for key, found in self._states.ensure(stream, unknown).items():
+            cached.put(key, CachedState(found, UNREAD, 0, empty))
 
-    def _lock(self, connection: Connection, work: Work, keys: Sequence[Key]) -> bool:
+    def _lock(self, connection: Connection, stream: MetricStream, keys: Sequence[Key]) -> bool:
         """Lock the states; return False where one is gone or of other features."""
-        stream = work.stream
-        cache = self._cache.of(stream)
-        by_id = {}
-        for key in keys:
-            held = cache.get(key)
-            if held is None:
-                return False
-            by_id[held.id] = (key, held)
-        ids = sorted(by_id)
-        rows = online.lock_states(connection, ids, [by_id[one][1].revision for one in ids])
-        version = stream.features.version
-        foreign = [row for row in rows if row.feature_version != version]
-        if len(rows) < len(ids) or foreign:
-            cache.drop(keys)
-            if foreign:
-                self._renew(stream, [by_id[row.id][0] for row in foreign], connection)
+        cached = self._cache.of(stream)
+        places = np.array(cached.places(keys), dtype=np.int64)
+        if places.min() < 0:
             return False
-        for row in rows:
-            key, held = by_id[row.id]
-            fresh = held if row.state is None else held_state(stream.features, row)
-            work.believe(key, replace(fresh, threshold=row.threshold))
+        places = places[cached.ids[places].argsort()]
+        ids = cached.ids[places].tolist()
+        rows = online.lock_states(connection, ids, cached.revisions[places].tolist())
+        version = stream.features.version
+        foreign = [row.id for row in rows if row.feature_version != version]
+        if len(rows) < len(ids) or foreign:
+            cached.drop(keys)
+            # They are made anew.
+            connection.execute("DELETE FROM series_state WHERE id = ANY(%s)", (foreign,))
+            return False
+        for place, row in zip(places.tolist(), rows, strict=True):
+            if row.state is None:
+                cached.own[place] = np.nan if row.threshold is None else row.threshold
+            else:
+                cached.put(_key(cached, place), cached_state(stream.features, row))
         return True
 
-    def _renew(self, stream: MetricStream, keys: Sequence[Key], connection: Connection) -> None:
-        """Have states of other features made anew."""
-        connection.execute(
-            "DELETE FROM series_state s USING unnest(%s::text[], %s::text[]) k(entity, metric) "
-            "WHERE s.stream = %s AND s.entity = k.entity AND s.metric = k.metric",
-            ([key[0] for key in keys], [key[1] for key in keys], stream.name),
-        )
 
-
-def _empty(stream: MetricStream) -> SeriesState:
-    from anomaly_platform.ml.features.metrics.series_state import SeriesState
-
-    return SeriesState.empty(stream.features)
+def _key(cached: CachedSeries, place: int) -> Key:
+    key = cached.keys[place]
+    if key is None:
+        raise AssertionError("a series that is held has a name")
+    return key
 
 
 def _hung_up(connection: Connection) -> bool:

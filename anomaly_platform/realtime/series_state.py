@@ -1,8 +1,8 @@
 """The past of series, for scoring their next reading: in a table, or in the lake.
 
 Belongs here: finding a series' state and making its first one. Does not belong here: what a state
-is (``ml.features.online``), what of it is in memory (``held_states``), nor the statements
-(``online``).
+is (``ml.features.metrics.series_state``), what of it is in memory (``series_state_cache``), nor the
+statements (``storage.tables.online``).
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from anomaly_platform.platform import Platform
-from anomaly_platform.realtime.series_state_cache import HeldState
+from anomaly_platform.realtime.series_state_cache import CachedState
+from anomaly_platform.storage.lake.lake import Lake
+from anomaly_platform.storage.postgres.transactions import Transactions
 from anomaly_platform.storage.tables import online
-from anomaly_platform.storage.tables.online import Key, StateRow
+from anomaly_platform.storage.tables.online import TAIL, Key, StateRow
+from anomaly_platform.storage.tables.partitions import Partitions
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
@@ -27,6 +29,147 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+
+class SeriesStates:
+    """Finds the past of series.
+
+    Parameters
+    ----------
+    transactions : Transactions
+        Of the tables.
+    lake : Lake
+        The validated days.
+    partitions : Partitions
+        Which of them there are.
+    """
+
+    def __init__(self, transactions: Transactions, lake: Lake, partitions: Partitions) -> None:
+        self._transactions = transactions
+        self._lake = lake
+        self._partitions = partitions
+
+    @staticmethod
+    def empty(stream: MetricStream) -> SeriesState:
+        """Return the state of a series without a past."""
+        from anomaly_platform.ml.features.metrics.series_state import SeriesState
+
+        return SeriesState.empty(stream.features)
+
+    def look_back(self, stream: MetricStream, entity: str, metric: str) -> SeriesState:
+        """Return the newest readings of a series, without any lock.
+
+        What ingest keeps, unless a file has brought newer readings or nothing is kept yet: then
+        what the lake and the online readings hold. Nothing is stored.
+        """
+        with self._transactions.begin() as connection:
+            row = connection.execute(
+                "SELECT s.state, tail.times, tail.values "  # noqa: S608
+                "FROM series_state s JOIN series_heads h USING (id) LEFT JOIN series b "
+                "ON b.stream = s.stream AND b.entity = s.entity AND b.metric = s.metric "
+                f"{TAIL} WHERE s.stream = %s AND s.entity = %s AND s.metric = %s "
+                "AND s.feature_version = %s "
+                "AND (b.last_event IS NULL OR h.last_event >= b.last_event)",
+                (stream.name, entity, metric, stream.features.version),
+            ).fetchone()
+        if row is None:
+            return self._build(stream, [(entity, metric)])[entity, metric]
+        return read_state(stream.features, *row)
+
+    def ensure(self, stream: MetricStream, keys: Sequence[Key]) -> dict[Key, int]:
+        """Return the ids of series' rows, after making those that are not there."""
+        with self._transactions.begin() as connection:
+            found = online.find_states(connection, stream.name, keys)
+        missing = [key for key in keys if key not in found]
+        if missing:
+            states = self._build(stream, missing)
+            with self._transactions.begin() as connection:
+                online.make_states(
+                    connection,
+                    stream.name,
+                    stream.features.version,
+                    (
+                        (key, state.to_bytes(), int(state.times[-1]) if state.times.size else None)
+                        for key, state in states.items()
+                    ),
+                )
+            with self._transactions.begin() as connection:
+                found |= online.find_states(connection, stream.name, missing)
+        return found
+
+    def _build(self, stream: MetricStream, keys: Sequence[Key]) -> dict[Key, SeriesState]:
+        """Return the states of series from what the lake and the online readings hold of them.
+
+        Where both have a reading of a time, the lake's counts: it is the one that validation kept.
+        """
+        parts = (self._from_lake(stream, keys), self._from_readings(stream, keys))
+        states = {}
+        for key in keys:
+            found = [part[key] for part in parts if key in part]
+            times = [times for times, _ in found] or [np.empty(0, dtype=np.int64)]
+            values = [values for _, values in found] or [np.empty(0)]
+            states[key] = _merged(stream.features, np.concatenate(times), np.concatenate(values))
+        return states
+
+    def _from_lake(
+        self, stream: MetricStream, keys: Sequence[Key]
+    ) -> dict[Key, tuple[Ints, Floats]]:
+        with self._transactions.begin() as connection:
+            rows = connection.execute(
+                "SELECT s.entity, s.metric, s.last_event "
+                "FROM unnest(%s::text[], %s::text[]) k(entity, metric) JOIN series s "
+                "ON s.stream = %s AND s.entity = k.entity AND s.metric = k.metric "
+                "WHERE s.last_event IS NOT NULL",
+                ([key[0] for key in keys], [key[1] for key in keys], stream.name),
+            ).fetchall()
+        wanted: dict[dt.date, list[Key]] = {}
+        for entity, metric, last in rows:
+            for back in range(stream.lookback_days + 1):
+                day = (last - dt.timedelta(days=back)).date()
+                wanted.setdefault(day, []).append((entity, metric))
+        frames = [self._of_day(stream, day, wanted[day]) for day in sorted(wanted)]
+        return _by_series(pl.concat(frames)) if frames else {}
+
+    def _of_day(self, stream: MetricStream, day: dt.date, keys: Sequence[Key]) -> pl.DataFrame:
+        from anomaly_platform.ingest.bucketing import bucket
+
+        columns = ("entity", "metric", "event_time", "value")
+        source = self._partitions.get(stream.name, "validated_events", day.isoformat())
+        if source is None:
+            return pl.DataFrame(schema=_ROWS)
+        buckets = [bucket(entity) for entity, _ in keys]
+        rows = self._lake.read(
+            source.path, columns=columns, between={"bucket": (min(buckets), max(buckets))}
+        )
+        series = pl.DataFrame(
+            list(keys), schema={"entity": pl.String, "metric": pl.String}, orient="row"
+        )
+        return rows.join(series, on=["entity", "metric"], how="semi")
+
+    def _from_readings(
+        self, stream: MetricStream, keys: Sequence[Key]
+    ) -> dict[Key, tuple[Ints, Floats]]:
+        with self._transactions.begin() as connection:
+            rows = connection.execute(
+                "SELECT k.entity, k.metric, r.event_time, r.value "
+                "FROM unnest(%s::text[], %s::text[]) k(entity, metric) CROSS JOIN LATERAL ("
+                "SELECT event_time, value FROM online_readings o WHERE o.stream = %s "
+                "AND o.entity = k.entity AND o.metric = k.metric "
+                "ORDER BY o.event_time DESC LIMIT %s) r",
+                (
+                    [key[0] for key in keys],
+                    [key[1] for key in keys],
+                    stream.name,
+                    stream.features.capacity,
+                ),
+            ).fetchall()
+        return _by_series(pl.DataFrame(rows, schema=_ROWS, orient="row"))
+
+
+def cached_state(feature_set: MetricFeatureSet, row: StateRow) -> CachedState:
+    """Return what a locked row with its past says."""
+    state = read_state(feature_set, row.state or b"", row.times, row.values)
+    return CachedState(row.id, row.revision, len(row.times or ()), state, row.threshold)
 
 
 def read_state(
@@ -58,13 +201,7 @@ def read_state(
     )
 
 
-def held_state(feature_set: MetricFeatureSet, row: StateRow) -> HeldState:
-    """Return what a locked row with its past holds."""
-    state = read_state(feature_set, row.state or b"", row.times, row.values)
-    return HeldState(row.id, row.revision, len(row.times or ()), state, row.threshold)
-
-
-def merged(feature_set: MetricFeatureSet, times: Ints, values: Floats) -> SeriesState:
+def _merged(feature_set: MetricFeatureSet, times: Ints, values: Floats) -> SeriesState:
     """Return the state after readings in any order; of two at one time the first counts."""
     from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
@@ -73,99 +210,6 @@ def merged(feature_set: MetricFeatureSet, times: Ints, values: Floats) -> Series
     first = np.ones(times.size, dtype=np.bool_)
     first[1:] = times[1:] != times[:-1]
     return SeriesState.of(feature_set, times[first], values[first])
-
-
-def store_first_states(
-    platform: Platform, stream: MetricStream, states: dict[Key, SeriesState]
-) -> None:
-    """Store states of series that have none, in a transaction of its own."""
-    with platform.warehouse.transactions.begin() as connection:
-        online.make_states(
-            connection,
-            stream.name,
-            stream.features.version,
-            (
-                (key, state.to_bytes(), int(state.times[-1]) if state.times.size else None)
-                for key, state in states.items()
-            ),
-        )
-
-
-def build_states(
-    platform: Platform, stream: MetricStream, keys: Sequence[Key]
-) -> dict[Key, SeriesState]:
-    """Return the states of series from what the lake and the online readings hold of them.
-
-    Where both have a reading of a time, the lake's counts: it is the one that validation kept.
-    """
-    lake = _from_lake(platform, stream, keys)
-    recent = _from_readings(platform, stream, keys)
-    states = {}
-    for key in keys:
-        parts = [part[key] for part in (lake, recent) if key in part]
-        times = [times for times, _ in parts] or [np.empty(0, dtype=np.int64)]
-        values = [values for _, values in parts] or [np.empty(0)]
-        states[key] = merged(stream.features, np.concatenate(times), np.concatenate(values))
-    return states
-
-
-def _from_lake(
-    platform: Platform, stream: MetricStream, keys: Sequence[Key]
-) -> dict[Key, tuple[Ints, Floats]]:
-    with platform.warehouse.transactions.begin() as connection:
-        rows = connection.execute(
-            "SELECT s.entity, s.metric, s.last_event "
-            "FROM unnest(%s::text[], %s::text[]) k(entity, metric) JOIN series s "
-            "ON s.stream = %s AND s.entity = k.entity AND s.metric = k.metric "
-            "WHERE s.last_event IS NOT NULL",
-            ([key[0] for key in keys], [key[1] for key in keys], stream.name),
-        ).fetchall()
-    wanted: dict[dt.date, list[Key]] = {}
-    for entity, metric, last in rows:
-        for back in range(stream.lookback_days + 1):
-            day = (last - dt.timedelta(days=back)).date()
-            wanted.setdefault(day, []).append((entity, metric))
-    frames = [_of_day(platform, stream, day, wanted[day]) for day in sorted(wanted)]
-    return _by_series(pl.concat(frames)) if frames else {}
-
-
-def _of_day(
-    platform: Platform, stream: MetricStream, day: dt.date, keys: Sequence[Key]
-) -> pl.DataFrame:
-    from anomaly_platform.ingest.bucketing import bucket
-
-    columns = ("entity", "metric", "event_time", "value")
-    source = platform.warehouse.partitions.get(stream.name, "validated_events", day.isoformat())
-    if source is None:
-        return pl.DataFrame(schema=_ROWS)
-    buckets = [bucket(entity) for entity, _ in keys]
-    rows = platform.lake.read(
-        source.path, columns=columns, between={"bucket": (min(buckets), max(buckets))}
-    )
-    series = pl.DataFrame(
-        list(keys), schema={"entity": pl.String, "metric": pl.String}, orient="row"
-    )
-    return rows.join(series, on=["entity", "metric"], how="semi")
-
-
-def _from_readings(
-    platform: Platform, stream: MetricStream, keys: Sequence[Key]
-) -> dict[Key, tuple[Ints, Floats]]:
-    with platform.warehouse.transactions.begin() as connection:
-        rows = connection.execute(
-            "SELECT k.entity, k.metric, r.event_time, r.value "
-            "FROM unnest(%s::text[], %s::text[]) k(entity, metric) CROSS JOIN LATERAL ("
-            "SELECT event_time, value FROM online_readings o WHERE o.stream = %s "
-            "AND o.entity = k.entity AND o.metric = k.metric "
-            "ORDER BY o.event_time DESC LIMIT %s) r",
-            (
-                [key[0] for key in keys],
-                [key[1] for key in keys],
-                stream.name,
-                stream.features.capacity,
-            ),
-        ).fetchall()
-    return _by_series(pl.DataFrame(rows, schema=_ROWS, orient="row"))
 
 
 _ROWS: Final[dict[str, Any]] = {

@@ -1,15 +1,14 @@
 """States of series in memory: a place each, in arrays that a whole request is judged from.
 
 Belongs here: which series has which place, what is known of its row, and who makes room. What is
-held is believed only as far as its row says so: readings are added under the revision that is known
-(``online_newer``), or under the row's lock (``online_ingest``). Does not belong here: reading and
-writing rows (``online``), nor where a series' past comes from (``online_states``).
+held is believed only as far as its row says so: readings are added under the revision that is
+known, or under the row's lock (``append_path``). Does not belong here: reading and writing rows
+(``storage.tables.online``), nor where a series' past comes from (``series_state``).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -36,7 +35,7 @@ _PER_SERIES: Final = ("ids", "revisions", "tail_rows", "own", "_used")
 
 
 @dataclass(frozen=True, slots=True)
-class HeldState:
+class CachedState:
     """A series' state as a row has it at one revision.
 
     Attributes
@@ -48,7 +47,7 @@ class HeldState:
     state
         The past.
     threshold
-        The series' own when the row was last locked, None where the stream's held.
+        The series' own when the row was last locked, None where the stream's found.
     """
 
     id: int
@@ -58,7 +57,7 @@ class HeldState:
     threshold: float | None = None
 
 
-class HeldSeries:
+class CachedSeries:
     """The series of one stream that are in memory, the least recently used out first.
 
     Parameters
@@ -66,12 +65,12 @@ class HeldSeries:
     feature_set : MetricFeatureSet
         What is computed of them.
     most : int
-        Series that are held.
+        Series that are found.
 
     Attributes
     ----------
     ids, revisions, tail_rows, own
-        (places,) what `HeldState` says of the series in each place; `own` is NaN where a series
+        (places,) what `CachedState` says of the series in each place; `own` is NaN where a series
         has no threshold of its own.
     entities, metrics
         (places,) names as a text array has them.
@@ -80,6 +79,7 @@ class HeldSeries:
     def __init__(self, feature_set: MetricFeatureSet, most: int) -> None:
         from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers
 
+        self._feature_set = feature_set
         self._buffers = SeriesBuffers(feature_set)
         self._most = most
         room = self._buffers.room
@@ -100,22 +100,7 @@ class HeldSeries:
         found = self._places.get
         return [found(key, -1) for key in keys]
 
-    def get(self, key: Key) -> HeldState | None:
-        """Return what is held of a series, which may be out of date."""
-        place = self._places.get(key)
-        if place is None:
-            return None
-        self._touch(place)
-        own = float(self.own[place])
-        return HeldState(
-            int(self.ids[place]),
-            int(self.revisions[place]),
-            int(self.tail_rows[place]),
-            self._buffers.state(place),
-            None if math.isnan(own) else own,
-        )
-
-    def put(self, key: Key, held: HeldState) -> None:
+    def put(self, key: Key, found: CachedState) -> None:
         """Hold a state that has been committed."""
         place = self._places.get(key)
         if place is None:
@@ -123,10 +108,10 @@ class HeldSeries:
             self.keys[place] = key
             self.entities[place], self.metrics[place] = text_cell(key[0]), text_cell(key[1])
         self._touch(place)
-        self.ids[place], self.revisions[place] = held.id, held.revision
-        self.tail_rows[place] = held.tail_rows
-        self.own[place] = np.nan if held.threshold is None else held.threshold
-        self._buffers.put(place, held.state)
+        self.ids[place], self.revisions[place] = found.id, found.revision
+        self.tail_rows[place] = found.tail_rows
+        self.own[place] = np.nan if found.threshold is None else found.threshold
+        self._buffers.put(place, found.state)
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Forget what may not be true."""
@@ -149,9 +134,20 @@ class HeldSeries:
         self._used[places] = self._clock
         return self._buffers.append(places, times, values)
 
-    def snapshots(self, places: Sequence[int]) -> list[bytes]:
-        """Return states as their rows have them."""
-        return [self._buffers.state(place).to_bytes() for place in places]
+    def insert(self, place: int, time: int, value: float) -> Floats:
+        """Add a late reading to a state, and return (features,) of it; see `series_buffers.step`.
+
+        Whoever does not commit it drops the series.
+        """
+        from anomaly_platform.ml.features.metrics.series_buffers import step
+
+        features, after = step(self._feature_set, self._buffers.state(place), time, value)
+        self._buffers.put(place, after)
+        return features
+
+    def state(self, place: int) -> SeriesState:
+        """Return a state as its row has it."""
+        return self._buffers.state(place)
 
     def committed(self, places: Ints, tail_rows: Ints) -> None:
         """Take note that readings of these series were committed."""
@@ -188,7 +184,7 @@ class HeldSeries:
         self._free += range(before, before + added)
 
 
-class StateCache:
+class SeriesStateCache:
     """The series of every stream that are in memory. For one thread.
 
     Parameters
@@ -199,12 +195,12 @@ class StateCache:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._streams: dict[tuple[str, str], HeldSeries] = {}
+        self._streams: dict[tuple[str, str], CachedSeries] = {}
 
-    def of(self, stream: MetricStream) -> HeldSeries:
+    def of(self, stream: MetricStream) -> CachedSeries:
         """Return the series of a stream."""
         name = stream.name, stream.features.version
         found = self._streams.get(name)
         if found is None:
-            found = self._streams[name] = HeldSeries(stream.features, self._size)
+            found = self._streams[name] = CachedSeries(stream.features, self._size)
         return found

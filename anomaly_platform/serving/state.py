@@ -77,7 +77,8 @@ class ServingState:
         self.pool = pool
         self.models = ModelStore(platform, budget_bytes=settings.model_cache_mb * 2**20)
         self.models.on_change(ModelAlerts(platform, asyncio.get_running_loop()).tell)
-        self.look_backs = LookBacks(partial(revision_of, pool), partial(read_look_back, platform))
+        read = partial(read_look_back, platform.series_states)
+        self.look_backs = LookBacks(partial(revision_of, pool), read)
         self.thresholds = SeriesThresholds(platform)
         self.keys = KeyRing(pool)
         url = settings.redis_url
@@ -85,7 +86,7 @@ class ServingState:
         self.cache = Cache(self.redis)
         self.rates = RateLimits(settings.api_predictions_per_minute, self.redis)
         self.database_metrics = DatabaseMetrics(pool, _models_folder(settings))
-        self.ingestion = Ingestion(platform, self.models)
+        self.ingestion = Ingestion(platform.online_ingest(), self.models)
         self.health = HealthChecks(platform, pool, self.models, self.redis)
         self.announcements = Announcements(platform.urls.application)
         for channel, listener in (

@@ -18,10 +18,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 if TYPE_CHECKING:
-    from anomaly_platform.ml.features.metrics.series_state import SeriesState
     from anomaly_platform.platform import Platform
     from anomaly_platform.settings import Settings
-    from anomaly_platform.streams import MetricStream
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,28 +30,6 @@ def _files_are_whole_when_they_land() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(landing, "SETTLE_SECONDS", 0.01)
         yield
-
-
-@pytest.fixture
-def load_state() -> Callable[[Platform, MetricStream, str, str], SeriesState]:
-    """Return what reads the state of a series as of its newest committed reading."""
-    from anomaly_platform.realtime.series_state import build_states, read_state
-    from anomaly_platform.storage.tables import online
-
-    def load(platform: Platform, stream: MetricStream, entity: str, metric: str) -> SeriesState:
-        with platform.warehouse.transactions.begin() as connection:
-            row = connection.execute(
-                f"SELECT s.state, tail.times, tail.values FROM series_state s {online.TAIL} "
-                "WHERE s.stream = %s AND s.entity = %s AND s.metric = %s "
-                "AND s.feature_version = %s",
-                (stream.name, entity, metric, stream.features.version),
-            ).fetchone()
-        if row is not None:
-            return read_state(stream.features, *row)
-        key = (entity, metric)
-        return build_states(platform, stream, [key])[key]
-
-    return load
 
 
 @pytest.fixture

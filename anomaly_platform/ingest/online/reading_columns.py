@@ -95,6 +95,18 @@ class ReadingColumns:
             None if self.has_time is None else self.has_time[some],
         )
 
+    def take(self, places: npt.NDArray[np.int64]) -> ReadingColumns:
+        """Return the readings in some places, in the order of these."""
+        chosen = places.tolist()
+        return ReadingColumns(
+            [self.keys[place] for place in chosen],
+            self.times[places],
+            self.values[places],
+            None if self.event_ids is None else [self.event_ids[place] for place in chosen],
+            None if self.metadata is None else [self.metadata[place] for place in chosen],
+            None if self.has_time is None else [self.has_time[place] for place in chosen],
+        )
+
     def readings(self) -> list[Reading]:
         """Return them one by one."""
         n = len(self)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from anomaly_platform.platform import Platform
-from anomaly_platform.realtime.series_state import build_states, read_state
-from anomaly_platform.storage.tables.online import TAIL
+from anomaly_platform.realtime.series_state import SeriesStates
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -35,29 +33,12 @@ async def revision_of(pool: Pool, stream: str, entity: str, metric: str) -> Revi
 
 
 def read_look_back(
-    platform: Platform, served: ServedMetrics, entity: str, metric: str
+    states: SeriesStates, served: ServedMetrics, entity: str, metric: str
 ) -> SeriesState:
-    """Return the newest readings of a series.
-
-    What ingest keeps, unless a file has brought newer readings or nothing is kept yet: then what
-    the lake and the online readings hold. Nothing is stored: predicting only reads.
-    """
+    """Return the newest readings of a series."""
     from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
-    stream, wanted = served.stream, served.feature_set
-    with platform.warehouse.transactions.begin() as connection:
-        row = connection.execute(
-            "SELECT s.state, tail.times, tail.values "  # noqa: S608
-            "FROM series_state s JOIN series_heads h USING (id) LEFT JOIN series b "
-            "ON b.stream = s.stream AND b.entity = s.entity AND b.metric = s.metric "
-            f"{TAIL} WHERE s.stream = %s AND s.entity = %s AND s.metric = %s "
-            "AND s.feature_version = %s AND (b.last_event IS NULL OR h.last_event >= b.last_event)",
-            (stream.name, entity, metric, stream.features.version),
-        ).fetchone()
-    if row is None:
-        state = build_states(platform, stream, [(entity, metric)])[entity, metric]
-    else:
-        state = read_state(stream.features, *row)
+    state, wanted = states.look_back(served.stream, entity, metric), served.feature_set
     if state.feature_version != wanted.version:
         # The champion was trained on another set of features, of which the readings are the same.
         return SeriesState.of(wanted, state.times, state.values)

@@ -17,7 +17,7 @@ from pydantic_core import from_json, to_json
 
 from anomaly_platform.ingest.online.reading_columns import ReadingColumns, plain_columns
 from anomaly_platform.ingest.online.readings import Reading, ReadingRules, Refusal
-from anomaly_platform.realtime.stored_columns import StoredColumns
+from anomaly_platform.realtime.answers import StoredColumns
 from anomaly_platform.serving.auth.security import Writer, require
 from anomaly_platform.serving.http.direct import Direct, JsonAnswer, read_body
 from anomaly_platform.serving.http.idempotency import Once, Repeatable, repeatable_directly

@@ -1,7 +1,7 @@
 """Taking readings in for a whole process: what arrives while a commit is under way goes together.
 
 Belongs here: the queue between requests and the thread that writes, and which version judges. The
-transaction itself is ``resources.online_ingest``'s business. HTTP, MQTT and the EMS all come this
+transaction itself is ``realtime.ingest``'s business. HTTP, MQTT and the EMS all come this
 way, so that a reading means the same whichever way it came.
 
 A transaction costs about the same for one reading as for a hundred. So there is one writer, and
@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Final
 
 from anomaly_platform.ingest.online.reading_columns import ReadingColumns
 from anomaly_platform.platform import Platform
-from anomaly_platform.realtime.ingest import Answer, Judge, OnlineIngest
-from anomaly_platform.realtime.readings_at_work import answers_of
-from anomaly_platform.realtime.stored_columns import StoredColumns
+from anomaly_platform.realtime.answers import Answer, StoredColumns
+from anomaly_platform.realtime.append_path import Judge
+from anomaly_platform.realtime.ingest import OnlineIngest
 from anomaly_platform.registry.promotion import CHAMPIONS_CHANNEL
 from anomaly_platform.serving.champions.models import ModelStore
 from anomaly_platform.serving.problems import ApiProblem
@@ -62,18 +62,17 @@ class Ingestion:
 
     Parameters
     ----------
-    platform : Platform
+    ingest : OnlineIngest
         Where to.
     models : ModelStore
         What judges; read anew with every transaction.
     """
 
-    def __init__(self, platform: Platform, models: ModelStore) -> None:
-        self._platform = platform
+    def __init__(self, ingest: OnlineIngest, models: ModelStore) -> None:
+        self._ingest = ingest
         self._models = models
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._rows_waiting = 0
-        self._ingest = OnlineIngest(platform)
         self._judges: dict[str, tuple[ServedMetrics, Judge]] = {}
         self._thread: threading.Thread | None = None
 
@@ -117,7 +116,7 @@ class Ingestion:
         if not readings:
             return []
         said = await self.ingest_columns(stream, ReadingColumns.of(readings), source=source)
-        return answers_of(said) if isinstance(said, StoredColumns) else said
+        return said.answers() if isinstance(said, StoredColumns) else said
 
     async def ingest_columns(
         self, stream: MetricStream, readings: ReadingColumns, *, source: Source
@@ -250,7 +249,7 @@ async def open_ingestion(platform: Platform) -> AsyncIterator[Ingestion]:
     announcements.on(CHAMPIONS_CHANNEL, models.announced)
     await models.refresh()
     announcements.start()
-    ingestion = Ingestion(platform, models)
+    ingestion = Ingestion(platform.online_ingest(), models)
     ingestion.start()
     try:
         yield ingestion

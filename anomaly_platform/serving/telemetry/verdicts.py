@@ -16,8 +16,7 @@ from pydantic_core import to_json
 from anomaly_platform.ingest.identity import id_texts
 from anomaly_platform.ingest.online.readings import Reading, Refusal
 from anomaly_platform.ml.times import time_of
-from anomaly_platform.realtime.readings_at_work import OTHER_READING, Answer
-from anomaly_platform.realtime.stored_columns import StoredColumns
+from anomaly_platform.realtime.answers import OTHER_READING, Answer, StoredColumns
 
 _NOTHING: Final[dict[str, Any]] = dict.fromkeys(
     (

@@ -1,4 +1,4 @@
-"""Arrays and rows in PostgreSQL's binary format, for statements that run a thousand times a second.
+"""Arrays in PostgreSQL's binary format, for statements that run a thousand times a second.
 
 Belongs here: bytes. psycopg's own adaptation looks at every element of a list, which costs more
 than the server's work on it.
@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
-
-if TYPE_CHECKING:
-    from anomaly_platform.storage.tables.online import StoredReading
 
 #: Identifiers of element and array, and how NumPy writes an element of fixed length.
 _ELEMENTS: Final = {
@@ -30,15 +27,8 @@ _ELEMENTS: Final = {
     "uuid": (2950, 2951, "V16"),
 }
 _EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01, from which PostgreSQL counts
-_SIGNATURE: Final = b"PGCOPY\n\xff\r\n\x00" + b"\x00" * 8
-_END: Final = b"\xff\xff"
 NULL: Final = b"\xff\xff\xff\xff"
 _LENGTH: Final = struct.Struct(">i")
-_FLOAT: Final = struct.Struct(">id")
-_INT4: Final = struct.Struct(">ii")
-_TIME_VALUE: Final = struct.Struct(">iqid")
-_ID: Final = struct.Struct(">i16s")
-_BOOL: Final = {True: b"\x00\x00\x00\x01\x01", False: b"\x00\x00\x00\x01\x00", None: NULL}
 
 
 class Encoded:
@@ -125,37 +115,7 @@ def _header(element: int, size: int) -> bytes:
     return struct.pack(">iiIii", 1, 0, element, size, 1)
 
 
-def reading_rows(stream: str, source: str, readings: Sequence[StoredReading]) -> bytes:
-    """Return readings as COPY takes them: fifteen columns in the order of ``online._COPY``."""
-    first = struct.pack(">h", 15) + text_cell(stream)
-    origin = text_cell(source)
-    names: dict[str, bytes] = {}
-    parts = [_SIGNATURE]
-    for one in readings:
-        for name in (one.entity, one.metric, one.status):
-            if name not in names:
-                names[name] = text_cell(name)
-        parts += (
-            first,
-            _ID.pack(16, one.event_id.bytes),
-            names[one.entity],
-            names[one.metric],
-            _TIME_VALUE.pack(8, one.event_time - _EPOCH_US, 8, one.value),
-            NULL if one.metadata is None else text_cell(one.metadata),
-            origin,
-            NULL if one.score is None else _FLOAT.pack(8, one.score),
-            NULL if one.p_value is None else _FLOAT.pack(8, one.p_value),
-            _BOOL[one.is_anomaly],
-            _FLOAT.pack(8, one.threshold),
-            names[one.status],
-            _BOOL[one.provisional],
-            NULL if one.bundle_version is None else _INT4.pack(4, one.bundle_version),
-        )
-    parts.append(_END)
-    return b"".join(parts)
-
-
 def text_cell(text: str) -> bytes:
-    """Return a text as arrays and rows have it, behind its length."""
+    """Return a text as arrays have it, behind its length."""
     data = text.encode("utf-8")
     return _LENGTH.pack(len(data)) + data

@@ -1,8 +1,8 @@
 """Readings taken one by one: ``online_readings``, ``series_state`` and ``series_heads``.
 
 Belongs here: the statements about the three tables, each in the transaction of its caller. Does not
-belong here: the order of things in a transaction (``online_ingest``), what a state means
-(``ml.features.online``), nor where a series' past comes from (``online_states``).
+belong here: the order of things in a transaction (``realtime.ingest``), what a state means
+(``ml.features.metrics.series_state``), nor where its past comes from (``realtime.series_state``).
 """
 
 from __future__ import annotations
@@ -16,24 +16,12 @@ from uuid import UUID
 import polars as pl
 from psycopg.rows import class_row
 
-from anomaly_platform.storage.postgres.binary_format import (
-    fixed_array,
-    int8_array,
-    reading_rows,
-    text_array,
-)
+from anomaly_platform.storage.postgres.binary_format import int8_array
 from anomaly_platform.storage.postgres.transactions import Connection, Transactions
 from anomaly_platform.storage.tables.ml_models import FALLBACK, HAS_MODEL
 
 Source = Literal["api", "mqtt", "ems"]
 Key = tuple[str, str]
-
-#: Columns of ``online_readings`` that a reading brings, in the order of `reading_rows`.
-_COPY: Final = (
-    "COPY online_readings (stream, event_id, entity, metric, event_time, value, metadata, source, "
-    "score, p_value, is_anomaly, threshold, status, provisional, bundle_version) "
-    "FROM STDIN (FORMAT BINARY)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,27 +205,6 @@ def make_states(
     )
 
 
-def move_heads(connection: Connection, ids: Sequence[int], last: Sequence[int]) -> None:
-    """Note the newest readings (microseconds since 1970) of series whose heads are locked."""
-    connection.execute(
-        "UPDATE series_heads h SET revision = h.revision + 1, last_event = k.last "
-        "FROM unnest(%b::int8[], %b::timestamptz[]) k(id, last) WHERE h.id = k.id",
-        (int8_array(ids), fixed_array("timestamptz", last)),
-    )
-
-
-def write_snapshots(
-    connection: Connection, ids: Sequence[int], last: Sequence[int], states: Sequence[bytes]
-) -> None:
-    """Write the states of series whose heads are locked as a whole."""
-    connection.execute(
-        "UPDATE series_state s SET state = k.state, snapshot_until = k.last, snapshot_at = now() "
-        "FROM unnest(%b::int8[], %b::timestamptz[], %b::bytea[]) k(id, last, state) "
-        "WHERE s.id = k.id",
-        (int8_array(ids), fixed_array("timestamptz", last), text_array(states, "bytea")),
-    )
-
-
 def by_event_id(
     connection: Connection, stream: str, event_ids: Sequence[UUID]
 ) -> dict[UUID, StoredReading]:
@@ -262,14 +229,6 @@ def by_natural_key(
             ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys], stream),
         ).fetchall()
     return {(one.entity, one.metric, one.event_time): one for one in found}
-
-
-def insert_readings(
-    connection: Connection, stream: str, source: Source, readings: Sequence[StoredReading]
-) -> None:
-    """Append readings with their verdicts."""
-    with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-        copy.write(reading_rows(stream, source, readings))
 
 
 def insert_detections(

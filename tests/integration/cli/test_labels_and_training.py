@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,7 +12,6 @@ import pytest
 from anomaly_platform.ingest.bucketing import bucket
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings
-from anomaly_platform.storage.tables.online import StoredReading, insert_readings
 from anomaly_platform.warehouse import Warehouse
 from tests.builders.commands import point_commands_at, run_command
 from tests.builders.readings import START
@@ -139,13 +139,12 @@ def test_labels_without_a_reading_are_stored_and_told_of(
     platform = Platform(settings)
     validated(platform, "iiot", entity="press-1", metric="load")
     with warehouse.transactions.begin() as connection:
-        minute = int(START.timestamp() + 60) * 1_000_000
-        live = StoredReading(
-            event_id=uuid4(), entity="press-1", metric="load", event_time=minute, value=1.0,
-            metadata=None, score=None, p_value=None, is_anomaly=None, threshold=0.7,
-            status="insufficient_history", provisional=False, bundle_version=None,
-        )  # fmt: skip
-        insert_readings(connection, "iiot", "api", [live])
+        connection.execute(
+            "INSERT INTO online_readings (stream, event_id, entity, metric, event_time, value, "
+            "source, threshold, status) VALUES "
+            "('iiot', %s, 'press-1', 'load', %s, 1.0, 'api', 0.7, 'insufficient_history')",
+            (uuid4(), START + timedelta(minutes=1)),
+        )
     file = tmp_path / "labels.csv"
     times = [f"2026-01-05T00:0{minute}:00Z" for minute in range(3)]
     file.write_text(

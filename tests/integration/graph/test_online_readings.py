@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -18,10 +18,11 @@ from anomaly_platform.assets.raw_online import claim_batches
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.ingest.online.readings import Reading
-from anomaly_platform.ml.features.metrics.series_state import SeriesState
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.platform import Platform
-from anomaly_platform.realtime.ingest import Answer, Judge, OnlineIngest
+from anomaly_platform.realtime.answers import Answer
+from anomaly_platform.realtime.append_path import Judge
+from anomaly_platform.realtime.ingest import OnlineIngest
 from anomaly_platform.sensors.landing import build_landing_sensors, online_batch_due
 from anomaly_platform.streams import EMS
 from tests.builders.platforms import Drop, Run
@@ -66,7 +67,7 @@ def judge_of(platform: Platform) -> Judge:
 
 @pytest.fixture
 def ingest(runtime: Runtime) -> Iterator[OnlineIngest]:
-    opened = OnlineIngest(runtime.platform)
+    opened = runtime.platform.online_ingest()
     yield opened
     opened.close()
 
@@ -124,18 +125,17 @@ def test_the_batch_finds_the_same_rows_and_the_same_bits(
 
 
 def test_a_series_known_from_files_goes_on_where_they_ended(
-    load_state: Callable[..., SeriesState], runtime: Runtime, drop: Drop, run: Run
+    runtime: Runtime, drop: Drop, run: Run
 ) -> None:
     history = live_readings(0, 2 * 288)
     drop(EMS, "history.csv", as_file(history))
     run(EMS)
-    state = load_state(runtime.platform, EMS, "host-1", "cpu")
+    state = runtime.platform.series_states.look_back(EMS, "host-1", "cpu")
     assert state.times.tolist() == [one.time for one in history[-288:]]
     assert state.values.tolist() == [one.value for one in history[-288:]]
 
 
 def test_readings_go_on_behind_a_file_that_overtook_them(
-    load_state: Callable[..., SeriesState],
     runtime: Runtime,
     drop: Drop,
     run: Run,
@@ -148,7 +148,7 @@ def test_readings_go_on_behind_a_file_that_overtook_them(
     (answer,) = take(ingest, runtime.platform, every[60:])
     assert answer.reading is not None
     assert answer.reading.provisional is False
-    state = load_state(runtime.platform, EMS, "host-1", "cpu")
+    state = runtime.platform.series_states.look_back(EMS, "host-1", "cpu")
     assert state.times.tolist() == [one.time for one in every]
     assert state.values.tolist() == [one.value for one in every]
 

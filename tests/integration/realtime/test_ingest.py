@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -21,7 +21,9 @@ from anomaly_platform.ml.features.metrics.series_state import SeriesState
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.platform import Platform
-from anomaly_platform.realtime.ingest import Answer, Judge, OnlineIngest
+from anomaly_platform.realtime.answers import Answer
+from anomaly_platform.realtime.append_path import Judge
+from anomaly_platform.realtime.ingest import OnlineIngest
 from anomaly_platform.streams import IIOT
 from tests.builders.tables import count
 
@@ -36,7 +38,7 @@ JUDGE = Judge(
 
 @pytest.fixture
 def ingest(platform: Platform) -> Iterator[OnlineIngest]:
-    opened = OnlineIngest(platform)
+    opened = platform.online_ingest()
     yield opened
     opened.close()
 
@@ -59,6 +61,10 @@ def take(ingest: OnlineIngest, *readings: Reading, now: datetime = NOW) -> list[
 
 def outcomes(answers: Sequence[Answer]) -> list[str]:
     return [answer.outcome for answer in answers]
+
+
+def look_back(platform: Platform, device: str) -> SeriesState:
+    return platform.series_states.look_back(IIOT, device, "temp")
 
 
 def batch_scores(readings: Sequence[Reading]) -> pl.DataFrame:
@@ -144,6 +150,19 @@ def test_one_request_repeats_an_id(platform: Platform, ingest: OnlineIngest) -> 
     assert count(platform.warehouse, "online_readings") == 1
 
 
+def test_a_repeat_of_a_repeat_in_one_request(platform: Platform, ingest: OnlineIngest) -> None:
+    same = uuid4()
+    answers = take(
+        ingest,
+        reading(0, event_id=uuid4()),
+        reading(0, event_id=same),
+        reading(0, event_id=same),
+        reading(0, 2.0, event_id=same),
+    )
+    assert outcomes(answers) == ["stored", "repeated", "repeated", "conflict"]
+    assert count(platform.warehouse, "online_readings") == 1
+
+
 def test_an_anomaly_is_detected_and_told_once_per_device(
     platform: Platform, ingest: OnlineIngest
 ) -> None:
@@ -181,7 +200,7 @@ def test_old_events_never_alert(platform: Platform, ingest: OnlineIngest) -> Non
 )
 @given(data=st.data())
 def test_readings_in_any_order_leave_the_state_of_the_batch(
-    load_state: Callable[..., SeriesState], platform: Platform, data: st.DataObject
+    platform: Platform, data: st.DataObject
 ) -> None:
     """Late ones, repeats and contradictions: the state is what the batch would look back on."""
     device = uuid4().hex
@@ -203,7 +222,7 @@ def test_readings_in_any_order_leave_the_state_of_the_batch(
     first: dict[int, float] = {}
     for one in sent:
         first.setdefault(one.time, one.value)
-    several = [OnlineIngest(platform), OnlineIngest(platform)]
+    several = [platform.online_ingest(), platform.online_ingest()]
     at = 0
     while at < len(sent):
         size = draw.choice([1, 3, 20, 60])
@@ -220,7 +239,7 @@ def test_readings_in_any_order_leave_the_state_of_the_batch(
         np.array(sorted(first), dtype=np.int64),
         np.array([first[time] for time in sorted(first)]),
     )
-    state = load_state(platform, IIOT, device, "temp")
+    state = look_back(platform, device)
     np.testing.assert_array_equal(state.times, expected.times)
     np.testing.assert_array_equal(state.values, expected.values)
 
@@ -258,7 +277,7 @@ def test_writers_who_take_turns_give_the_scores_of_the_batch(platform: Platform)
         for n in range(150)
         for k, device in enumerate(("a", "b", "c"))
     ]
-    writers = [OnlineIngest(platform) for _ in range(3)]
+    writers = [platform.online_ingest() for _ in range(3)]
     stored, at = [], 0
     while at < len(sent):
         size = int(rng.choice([1, 3, 20, 70]))
@@ -275,7 +294,7 @@ def test_writers_who_take_turns_give_the_scores_of_the_batch(platform: Platform)
 
 
 def test_what_is_taken_in_one_statement_is_read_back(
-    load_state: Callable[..., SeriesState], platform: Platform, ingest: OnlineIngest
+    platform: Platform, ingest: OnlineIngest
 ) -> None:
     """Ids of the sender's, metadata, several readings of one series, out of order."""
     take(ingest, reading(0), reading(0, device="fan"))
@@ -287,8 +306,18 @@ def test_what_is_taken_in_one_statement_is_read_back(
         assert answer.reading is not None
         found = platform.warehouse.online.find("iiot", answer.reading.event_id)
         assert found == answer.reading
-    assert load_state(platform, IIOT, "pump", "temp").values.tolist() == [1.0, 1.0, 2.0, 4.0]
-    assert load_state(platform, IIOT, "fan", "temp").values.tolist() == [1.0, 1.0, 3.0, 5.0]
+    assert look_back(platform, "pump").values.tolist() == [
+        1.0,
+        1.0,
+        2.0,
+        4.0,
+    ]
+    assert look_back(platform, "fan").values.tolist() == [
+        1.0,
+        1.0,
+        3.0,
+        5.0,
+    ]
 
 
 def test_a_late_reading_is_provisional(ingest: OnlineIngest) -> None:
@@ -298,15 +327,13 @@ def test_a_late_reading_is_provisional(ingest: OnlineIngest) -> None:
     assert late.reading.provisional
 
 
-def test_two_processes_write_one_series(
-    load_state: Callable[..., SeriesState], platform: Platform
-) -> None:
+def test_two_processes_write_one_series(platform: Platform) -> None:
     """Each has the state in memory, and neither's is right for long."""
     sent = [[reading(2 * n + k, float(n)) for n in range(100)] for k in (0, 1)]
     failures: list[BaseException] = []
 
     def send(part: list[Reading]) -> None:
-        mine = OnlineIngest(platform)
+        mine = platform.online_ingest()
         try:
             for one in part:
                 take(mine, one, reading(1000, 7.0, "shared"))
@@ -322,16 +349,14 @@ def test_two_processes_write_one_series(
         thread.join()
     assert failures == []
     assert count(platform.warehouse, "online_readings") == 201
-    state = load_state(platform, IIOT, "pump", "temp")
+    state = look_back(platform, "pump")
     assert state.times.size == 200
 
 
-def test_what_another_process_wrote_is_seen(
-    load_state: Callable[..., SeriesState], platform: Platform, ingest: OnlineIngest
-) -> None:
+def test_what_another_process_wrote_is_seen(platform: Platform, ingest: OnlineIngest) -> None:
     take(ingest, reading(0), reading(0, device="other"))
     take(ingest, reading(1), reading(1, device="other"))
-    second = OnlineIngest(platform)
+    second = platform.online_ingest()
     take(second, reading(5, 5.0))
     answers = take(ingest, reading(5, 6.0), reading(4, 4.0), reading(2, device="other"))
     assert outcomes(answers) == ["conflict", "stored", "stored"]
@@ -339,7 +364,13 @@ def test_what_another_process_wrote_is_seen(
     assert answers[1].reading.provisional
     assert outcomes(take(second, reading(6), reading(4, 4.0))) == ["stored", "repeated"]
     second.close()
-    assert load_state(platform, IIOT, "pump", "temp").values.tolist() == [1.0, 1.0, 4.0, 5.0, 1.0]
+    assert look_back(platform, "pump").values.tolist() == [
+        1.0,
+        1.0,
+        4.0,
+        5.0,
+        1.0,
+    ]
 
 
 def test_a_connection_lost_between_requests_costs_none(
@@ -383,15 +414,13 @@ def test_a_connection_lost_in_a_request_costs_that_one(
     assert outcomes(take(ingest, reading(1), reading(0))) == ["stored", "repeated"]
 
 
-def test_states_of_other_features_are_made_anew(
-    load_state: Callable[..., SeriesState], platform: Platform, ingest: OnlineIngest
-) -> None:
+def test_states_of_other_features_are_made_anew(platform: Platform, ingest: OnlineIngest) -> None:
     take(ingest, *[reading(n, float(n)) for n in range(10)])
     with platform.warehouse.transactions.begin() as connection:
         connection.execute("UPDATE series_state SET feature_version = 'other'")
         connection.execute("UPDATE series_heads SET revision = 99")
     take(ingest, reading(10, 10.0))
-    state = load_state(platform, IIOT, "pump", "temp")
+    state = look_back(platform, "pump")
     assert state.values.tolist() == [float(n) for n in range(11)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,11 +12,10 @@ from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.test_utils import create_run_for_test
 
 from anomaly_platform.ingest.online.readings import Reading
-from anomaly_platform.ml.features.metrics.series_state import SeriesState
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.platform import Platform
-from anomaly_platform.realtime.ingest import Judge, OnlineIngest
+from anomaly_platform.realtime.append_path import Judge
 from anomaly_platform.runtime.housekeeping import prune
 from anomaly_platform.runtime.pruning import Pruned
 from anomaly_platform.storage.tables.online import claim
@@ -162,7 +161,7 @@ def test_old_rows_go_and_those_that_still_matter_stay(
 
 
 def test_readings_that_a_batch_has_go_and_may_be_sent_again(
-    load_state: Callable[..., SeriesState], platform: Platform, instance: DagsterInstance
+    platform: Platform, instance: DagsterInstance
 ) -> None:
     scorer = OnlineScorer(FleetScorer.without_models(IIOT.features, alpha=0.001, threshold=0.7))
     judge = Judge(None, scorer, 0.7)
@@ -172,7 +171,7 @@ def test_readings_that_a_batch_has_go_and_may_be_sent_again(
         for n in range(62)
     ]
     begin = platform.warehouse.transactions.begin
-    ingest = OnlineIngest(platform)
+    ingest = platform.online_ingest()
     try:
         answers = ingest.ingest(IIOT, sent[:61], judge, source="api")
         assert answers[60].reading is not None
@@ -195,7 +194,7 @@ def test_readings_that_a_batch_has_go_and_may_be_sent_again(
         # What waits for a batch comes back with the state, which this process still remembers.
         again = ingest.ingest(IIOT, sent[60:], judge, source="api")
         assert [one.outcome for one in again] == ["stored", "repeated"]
-        state = load_state(platform, IIOT, "pump", "temp")
+        state = platform.series_states.look_back(IIOT, "pump", "temp")
         assert state.times.tolist() == [sent[60].time, sent[61].time]
         # The same once more, flagged a second time: its detection is there and stays as it was.
         with begin() as connection:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anomaly_platform.ingest.online.readings import Reading
-from anomaly_platform.realtime.ingest import OnlineIngest
 from anomaly_platform.serving.telemetry.ingest import judge_of
 from anomaly_platform.streams import IIOT
 
@@ -180,7 +179,7 @@ def test_a_prediction_looks_back_on_what_another_process_stored(trained: Trained
     judge = judge_of(serving.models.metrics("iiot"))
     start = int(datetime(2026, 1, 10, tzinfo=UTC).timestamp() * 1e6)
     sent = [Reading(*series, start + 300_000_000 * n, 50.0 + 3 * n) for n in range(4)]
-    ingest = OnlineIngest(trained.platform)
+    ingest = trained.platform.online_ingest()
     try:
         ingest.ingest(IIOT, sent[:3], judge, source="api")
         # What another process stores is seen when the look-back that is held is a second old.

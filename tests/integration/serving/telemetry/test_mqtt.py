@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from anomaly_platform.ingest.online.readings import Reading
 from anomaly_platform.platform import Platform
-from anomaly_platform.realtime.readings_at_work import Answer
+from anomaly_platform.realtime.answers import Answer
 from anomaly_platform.serving.telemetry.mqtt import Subscriber
 from anomaly_platform.serving.telemetry.mqtt_messages import Message
 from anomaly_platform.settings import Settings

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from anomaly_platform.ingest.identity import derived_octets
 from anomaly_platform.ingest.online.reading_columns import ReadingColumns
 from anomaly_platform.ingest.online.readings import Reading
-from anomaly_platform.realtime.readings_at_work import answers_of
-from anomaly_platform.realtime.stored_columns import StoredColumns
+from anomaly_platform.realtime.answers import StoredColumns
 from anomaly_platform.serving.http.direct import JsonAnswer
 from anomaly_platform.serving.schemas.telemetry import TelemetryAnswer, members_of, names_in
 from anomaly_platform.serving.telemetry.verdicts import verdicts, written
@@ -44,6 +43,7 @@ def test_columns_are_written_as_single_answers_are(
         np.array(scores),
         np.array(scores),
         np.array(decisions),
+        np.zeros(len(said), dtype=np.bool_),
         np.array(thresholds),
         statuses,
         version,
@@ -52,7 +52,7 @@ def test_columns_are_written_as_single_answers_are(
         "accepted": len(said),
         "refused": 0,
         "anomalies": decisions.count(1),
-        "readings": verdicts(names_in(None, members_of(IIOT)), readings, answers_of(stored)),
+        "readings": verdicts(names_in(None, members_of(IIOT)), readings, stored.answers()),
     }
     assert json.loads(written(stored)) == json.loads(JsonAnswer(one_by_one).body)
     TelemetryAnswer.model_validate_json(written(stored))

@@ -1,14 +1,11 @@
-"""What was said of readings that were stored together, by column.
-
-Belongs here: the columns, and the single answers that they are.
-"""
+"""What became of readings: by column where all were stored, else one by one."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 from uuid import UUID
 
 from anomaly_platform.storage.tables.online import StoredReading
@@ -16,12 +13,39 @@ from anomaly_platform.storage.tables.online import StoredReading
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online.reading_columns import ReadingColumns
     from anomaly_platform.ml.features.metrics.kernels import Ints
-    from anomaly_platform.ml.scoring.online import Floats
+    from anomaly_platform.ml.scoring.online import Bools, Floats
+
+Outcome = Literal["stored", "repeated", "conflict"]
+
+OTHER_VALUE: Final = (
+    "a reading of this device, metric and time is known with another value; the first one counts"
+)
+OTHER_READING: Final = "this event id belongs to another reading; every reading has its own"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a reading.
+
+    Attributes
+    ----------
+    outcome
+        ``stored`` now, ``repeated`` when it was known with the same values, ``conflict`` when
+        what is known contradicts it.
+    reading
+        The reading that is kept, with its verdict; None where only the lake has it.
+    reason
+        Of a conflict, for people.
+    """
+
+    outcome: Outcome
+    reading: StoredReading | None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredColumns:
-    """Readings that are stored, all now and all in order, with their verdicts.
+    """Readings that are stored, with their verdicts.
 
     Attributes
     ----------
@@ -33,6 +57,8 @@ class StoredColumns:
         (n,) NaN where nothing could be said.
     decisions
         (n,) 1 anomaly, 0 none, −1 undecided.
+    late
+        (n,) whether each came out of order.
     thresholds, statuses, bundle_version
         As in `StoredReading`.
     """
@@ -42,6 +68,7 @@ class StoredColumns:
     scores: Floats
     p_values: Floats
     decisions: Ints
+    late: Bools
     thresholds: Floats
     statuses: Sequence[str]
     bundle_version: int | None
@@ -57,6 +84,7 @@ class StoredColumns:
             self.scores[some],
             self.p_values[some],
             self.decisions[some],
+            self.late[some],
             self.thresholds[some],
             self.statuses[some],
             self.bundle_version,
@@ -80,6 +108,10 @@ class StoredColumns:
             None if decision < 0 else decision == 1,
             self.thresholds.item(place),
             self.statuses[place],
-            False,
+            self.late.item(place),
             self.bundle_version,
         )
+
+    def answers(self) -> list[Answer]:
+        """Return them one by one."""
+        return [Answer("stored", self.at(place)) for place in range(len(self.readings))]
