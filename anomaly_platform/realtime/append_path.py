@@ -94,25 +94,34 @@ class Append:
         What scores.
     cached : CachedSeries
         The stream's series in memory.
+
+    Attributes
+    ----------
+    stream, readings, judge
+        As given; of the readings those that are to be stored.
     """
 
     def __init__(
         self, stream: MetricStream, readings: ReadingColumns, judge: Judge, cached: CachedSeries
     ) -> None:
-        self._stream = stream
-        self._readings = readings
-        self._judge = judge
+        self.stream = stream
+        self.readings = readings
+        self.judge = judge
         self._cached = cached
-        self._places: Ints = np.array(cached.places(readings.keys), dtype=np.int64)
+        self._places: Ints = np.empty(0, dtype=np.int64)
         self._several = len(readings) > 1 and len(set(readings.keys)) < len(readings)
         self._late = np.zeros(len(readings), dtype=np.bool_)
         #: What is not new, and which readings are; None as long as all are believed to be.
         self._duplicates: tuple[Duplicates, Ints] | None = None
         self._series: _Series | None = None
 
+    def find_series(self) -> None:
+        """Find where the series are in memory; −1 for those that are not."""
+        self._places = np.array(self._cached.places(self.readings.keys), dtype=np.int64)
+
     def is_newer(self) -> bool:
         """Return whether the readings are all newer than what is in memory of their series."""
-        places, times = self._places, self._readings.times
+        places, times = self._places, self.readings.times
         if places.min() < 0 or self._cached.revisions[places].min() < 0:
             return False
         if not (times > self._cached.newest(places)).all():
@@ -125,19 +134,19 @@ class Append:
 
     def leave_out_known(self, connection: Connection) -> bool:
         """Go on with the new readings, if there are any; return whether. The series are locked."""
-        found = Duplicates(self._stream.name, self._readings, self._places, self._cached)
+        found = Duplicates(self.stream.name, self.readings, self._places, self._cached)
         rows = found.find(connection)
         self._duplicates = found, rows
-        self._readings = self._readings.take(rows)
+        self.readings = self.readings.take(rows)
         self._places, self._late = self._places[rows], found.late[rows]
         return bool(rows.size)
 
-    def judge(self) -> None:
+    def judge_all(self) -> None:
         """Compute features and verdicts, and add the readings to the series in memory.
 
         Whoever does not commit them forgets those series.
         """
-        readings, judge = self._readings, self._judge
+        readings, judge = self.readings, self.judge
         own = self._cached.own[self._places]
         thresholds = np.where(np.isnan(own), judge.threshold, own)
         said = judge.scorer.judge(readings.keys, readings.times, self._features(), thresholds)
@@ -173,9 +182,9 @@ class Append:
             connection.execute(_ADD, self._arguments(series, source))
             if late:
                 ids = b"".join(stored.event_ids[16 * n : 16 * n + 16] for n in late)
-                connection.execute(_PROVISIONAL, (self._stream.name, fixed_array("uuid", ids)))
+                connection.execute(_PROVISIONAL, (self.stream.name, fixed_array("uuid", ids)))
             if flagged:
-                alerts.raise_for(connection, self._stream, flagged, now)
+                alerts.raise_for(connection, self.stream, flagged, now)
 
     def committed(self) -> StoredColumns | list[Answer]:
         """Take note of the commit, and return what became of the readings."""
@@ -188,11 +197,11 @@ class Append:
 
     def _features(self) -> Floats:
         """Return (features, n): late ones as of their place in time, the others in order."""
-        places, times, values = self._places, self._readings.times, self._readings.values
+        places, times, values = self._places, self.readings.times, self.readings.values
         late = np.flatnonzero(self._late)
         if not (late.size or self._several):
             return self._cached.append(places, times, values)
-        features = np.empty((len(self._stream.features.names), times.size))
+        features = np.empty((len(self.stream.features.names), times.size))
         for n in late[np.argsort(times[late], kind="stable")].tolist():
             features[:, n] = self._cached.insert(places.item(n), times.item(n), values.item(n))
         rest = np.flatnonzero(~self._late)
@@ -201,7 +210,7 @@ class Append:
         return features
 
     def _event_ids(self) -> bytes:
-        readings = self._readings
+        readings = self.readings
         derived = derived_octets(readings.keys, readings.times)
         if readings.event_ids is None:
             return derived
@@ -225,11 +234,11 @@ class Append:
         return _Series(own, rows)
 
     def _arguments(self, series: _Series, source: Source) -> tuple[Any, ...]:
-        readings, stored, cached = self._readings, self._stored, self._cached
+        readings, stored, cached = self.readings, self._stored, self._cached
         places, of_series = self._places.tolist(), series.places.tolist()
         whole = series.places[series.tail_rows == 0]
         return (
-            *(self._stream.name, source, stored.bundle_version),
+            *(self.stream.name, source, stored.bundle_version),
             fixed_array("int8", cached.ids[series.places]),
             fixed_array("int8", cached.revisions[series.places]),
             fixed_array("timestamptz", cached.newest(series.places)),

@@ -26,7 +26,6 @@ from anomaly_platform.realtime.append_path import Append, Judge
 from anomaly_platform.realtime.series_state import SeriesStates, cached_state
 from anomaly_platform.realtime.series_state_cache import (
     UNREAD,
-    CachedSeries,
     CachedState,
     SeriesStateCache,
 )
@@ -131,15 +130,14 @@ class OnlineIngest:
         StoredColumns or list of Answer
             Columns, where every reading was newer than all that is known of its series.
         """
-        moment = now or dt.datetime.now(dt.UTC)
-        cached = self._cache.of(stream)
+        cached, moment = self._cache.of(stream), now or dt.datetime.now(dt.UTC)
         for attempt in range(_ATTEMPTS + 1):
-            append: Append | None
             try:
+                append = Append(stream, readings, judge, cached)
                 if attempt == 0:
-                    append = self._append_newer(stream, readings, judge, source, moment)
+                    done = self._try(append, source, moment)
                 else:
-                    append = self._append_locked(stream, readings, judge, source, moment)
+                    done = self._try_locked(append, source, moment)
             except _AGAIN:
                 # Somebody stored one of the readings a moment ago: it is found the next time.
                 cached.drop(readings.keys)
@@ -149,51 +147,37 @@ class OnlineIngest:
                 cached.drop(readings.keys)
                 raise
             else:
-                if append is not None:
+                if done:
                     return append.committed()
         raise psycopg.OperationalError("the states of the series keep changing; try again")
 
-    def _append_newer(
-        self,
-        stream: MetricStream,
-        readings: ReadingColumns,
-        judge: Judge,
-        source: Source,
-        now: dt.datetime,
-    ) -> Append | None:
-        """Take in readings that are newer than what is in memory; return None where they are not.
+    def _try(self, append: Append, source: Source, now: dt.datetime) -> bool:
+        """Take in readings that are newer than what is in memory; return False where they are not.
 
         Where somebody was faster nothing is changed.
         """
-        append = Append(stream, readings, judge, self._cache.of(stream))
+        append.find_series()
         if not append.is_newer():
-            return None
-        append.judge()
+            return False
+        append.judge_all()
         with self._connected() as connection:
             append.store(connection, self._alerts, source, now)
-        return append
+        return True
 
-    def _append_locked(
-        self,
-        stream: MetricStream,
-        readings: ReadingColumns,
-        judge: Judge,
-        source: Source,
-        now: dt.datetime,
-    ) -> Append | None:
-        """Take readings in under the locks of their series; return None where a state is gone."""
-        keys = sorted(set(readings.keys))
+    def _try_locked(self, append: Append, source: Source, now: dt.datetime) -> bool:
+        """Take readings in under the locks of their series; return False where a state is gone."""
+        stream, keys = append.stream, sorted(set(append.readings.keys))
         self._ensure_states(stream, keys)
         # Models are read before anything is locked.
-        judge.scorer.warm(keys)
+        append.judge.scorer.warm(keys)
         with self._connected() as connection, connection.transaction():
             if not self._lock(connection, stream, keys):
-                return None
-            append = Append(stream, readings, judge, self._cache.of(stream))
+                return False
+            append.find_series()
             if append.leave_out_known(connection):
-                append.judge()
+                append.judge_all()
                 append.store(connection, self._alerts, source, now)
-        return append
+        return True
 
     def close(self) -> None:
         """Close the connection."""
@@ -255,15 +239,8 @@ class OnlineIngest:
             if row.state is None:
                 cached.own[place] = np.nan if row.threshold is None else row.threshold
             else:
-                cached.put(_key(cached, place), cached_state(stream.features, row))
+                cached.refresh(place, cached_state(stream.features, row))
         return True
-
-
-def _key(cached: CachedSeries, place: int) -> Key:
-    key = cached.keys[place]
-    if key is None:
-        raise AssertionError("a series that is held has a name")
-    return key
 
 
 def _hung_up(connection: Connection) -> bool:

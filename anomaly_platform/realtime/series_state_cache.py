@@ -107,7 +107,12 @@ class CachedSeries:
             place = self._places[key] = self._free_place()
             self.keys[place] = key
             self.entities[place], self.metrics[place] = text_cell(key[0]), text_cell(key[1])
-        self._touch(place)
+        self.refresh(place, found)
+
+    def refresh(self, place: int, found: CachedState) -> None:
+        """Hold what has been committed of a series that is held."""
+        self._clock += 1
+        self._used[place] = self._clock
         self.ids[place], self.revisions[place] = found.id, found.revision
         self.tail_rows[place] = found.tail_rows
         self.own[place] = np.nan if found.threshold is None else found.threshold
@@ -153,10 +158,6 @@ class CachedSeries:
         """Take note that readings of these series were committed."""
         self.revisions[places] += 1
         self.tail_rows[places] = tail_rows
-
-    def _touch(self, place: int) -> None:
-        self._clock += 1
-        self._used[place] = self._clock
 
     def _free_place(self) -> int:
         if not self._free:

@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.drift.distances import MINIMUM_ROWS, PSEUDO_COUNT
-from anomaly_platform.ml.features.metrics.definition import CLOCK_FEATURES, MetricFeatureSet
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.kernels import Ints
+from anomaly_platform.ml.features.metrics.layout import CLOCK_FEATURES
 
 Floats = npt.NDArray[np.float64]
 SmallFloats = npt.NDArray[np.float32]

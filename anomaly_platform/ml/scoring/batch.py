@@ -26,8 +26,8 @@ fuse: its score is that series' own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -37,16 +37,19 @@ import polars as pl
 
 from anomaly_platform.ml.bundles.bundle import Bundle
 from anomaly_platform.ml.calibration.conformal import Calibration, score_of_p
-from anomaly_platform.ml.features.metrics.batch import microseconds, series_offsets
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 from anomaly_platform.ml.scoring.entities import EntityEvidence
 from anomaly_platform.ml.scoring.online import OnlineScorer
-from anomaly_platform.ml.series_model.inputs import Floats
+from anomaly_platform.ml.scoring.scored_columns import (
+    INSUFFICIENT,
+    MISSING,
+    STATUSES,
+    FeatureTable,
+    ScoredColumns,
+    status_code,
+)
 from anomaly_platform.ml.series_model.model import SeriesModel
-
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Models held ready by a scorer, least recently used out first (about 240 KB each).
@@ -176,7 +179,7 @@ class FleetScorer:
 
     def status(self, entity: str, metric: str) -> str:
         """Return what the bundle says of a series: `trained`, `insufficient_history`, `failed`."""
-        return _STATUSES[_status_code(self._series.get((entity, metric)))]
+        return STATUSES[status_code(self._series.get((entity, metric)))]
 
     def load_model(self, entity: str, metric: str) -> SeriesModel | None:
         """Read a series' model, None where the bundle has none for it."""
@@ -215,8 +218,8 @@ class FleetScorer:
         ]
         if missing:
             raise ValueError(f"columns missing from the feature frame: {', '.join(missing)}")
-        table = _Table.of(frame, self.feature_set)
-        result = _Result.empty(frame.height)
+        table = FeatureTable.of(frame, self.feature_set)
+        result = ScoredColumns.empty(frame.height)
         blocks: dict[str, list[tuple[str, slice]]] = {}
         for (entity, metric), rows in table.series():
             self._score_series(entity, metric, table, rows, result)
@@ -226,13 +229,13 @@ class FleetScorer:
         return frame.with_columns(result.columns())
 
     def _score_series(
-        self, entity: str, metric: str, table: _Table, rows: slice, result: _Result
+        self, entity: str, metric: str, table: FeatureTable, rows: slice, result: ScoredColumns
     ) -> None:
         present = table.present[rows]
         known = self._series.get((entity, metric))
         threshold = self.thresholds.get((entity, metric), self._threshold_of(known))
         result.threshold[rows] = threshold
-        result.status[rows] = np.where(present, _status_code(known), _MISSING)
+        result.status[rows] = np.where(present, status_code(known), MISSING)
         places = np.flatnonzero(present) + rows.start
         if places.size == 0:
             return
@@ -244,11 +247,15 @@ class FleetScorer:
         result.trained[places] = said.modelled
         result.decided[places], result.anomaly[places] = said.decided, said.is_anomaly
         if known is not None and known["slot"] is not None:
-            result.status[places[~said.modelled]] = _INSUFFICIENT
+            result.status[places[~said.modelled]] = INSUFFICIENT
             result.moves[places] = self._scorer.moves((entity, metric))
 
     def _score_entity(
-        self, entity: str, series: list[tuple[str, slice]], table: _Table, result: _Result
+        self,
+        entity: str,
+        series: list[tuple[str, slice]],
+        table: FeatureTable,
+        result: ScoredColumns,
     ) -> None:
         members = [
             (metric, np.flatnonzero(result.trained[rows]) + rows.start) for metric, rows in series
@@ -291,117 +298,3 @@ class FleetScorer:
         if known is None:
             return self._default_threshold
         return float(known["threshold"])  # type: ignore[arg-type]
-
-
-_STATUSES = ("trained", "insufficient_history", "failed", "missing_value")
-_MISSING = _STATUSES.index("missing_value")
-_INSUFFICIENT = _STATUSES.index("insufficient_history")
-
-
-def _status_code(known: dict[str, object] | None) -> int:
-    return _STATUSES.index("insufficient_history" if known is None else str(known["status"]))
-
-
-@dataclass(frozen=True)
-class _Table:
-    """A feature frame as arrays."""
-
-    times: Ints
-    offsets: Ints
-    keys: list[tuple[str, str]]
-    columns: list[Floats]
-    present: Bools
-
-    @classmethod
-    def of(cls, frame: pl.DataFrame, feature_set: MetricFeatureSet) -> _Table:
-        offsets = series_offsets(frame)
-        keys = frame[offsets[:-1].tolist()].select("entity", "metric").rows()
-        if len(set(keys)) < len(keys):
-            raise ValueError("a series is not contiguous: sort the frame by series and time")
-        columns = [
-            frame[name].to_numpy().astype(np.float64, copy=False) for name in feature_set.names
-        ]
-        present = ~np.isnan(columns[feature_set.names.index("value")])
-        return cls(microseconds(frame["event_time"]), offsets, keys, columns, present)
-
-    def series(self) -> Iterator[tuple[tuple[str, str], slice]]:
-        for key, begin, end in zip(self.keys, self.offsets[:-1], self.offsets[1:], strict=True):
-            yield key, slice(int(begin), int(end))
-
-
-@dataclass(frozen=True)
-class _Result:
-    """The columns that scoring adds, in the making; NaN or False where there is nothing yet."""
-
-    raw: Floats
-    p: Floats
-    score: Floats
-    z: Floats
-    iqr: Floats
-    mad: Floats
-    threshold: Floats
-    entity: Floats
-    status: npt.NDArray[np.uint8]
-    trained: Bools
-    moves: Bools
-    decided: Bools
-    anomaly: Bools
-    entity_anomaly: Bools
-    causes: dict[int, list[str]]
-
-    @classmethod
-    def empty(cls, rows: int) -> _Result:
-        def floats() -> Floats:
-            return np.full(rows, np.nan)
-
-        def flags() -> Bools:
-            return np.zeros(rows, dtype=np.bool_)
-
-        return cls(
-            raw=floats(),
-            p=floats(),
-            score=floats(),
-            z=floats(),
-            iqr=floats(),
-            mad=floats(),
-            threshold=floats(),
-            entity=floats(),
-            status=np.zeros(rows, dtype=np.uint8),
-            trained=flags(),
-            moves=flags(),
-            decided=flags(),
-            anomaly=flags(),
-            entity_anomaly=flags(),
-            causes={},
-        )
-
-    def columns(self) -> list[pl.Series]:
-        causes: list[list[str] | None] = [None] * self.p.size
-        for row, names in self.causes.items():
-            causes[row] = names
-        status = pl.Series(self.status).replace_strict(
-            dict(enumerate(_STATUSES)), return_dtype=pl.String
-        )
-        named: dict[str, pl.Series] = {
-            "raw_score": _numbers(self.raw),
-            "p_value": _numbers(self.p),
-            "score": _numbers(self.score),
-            "is_anomaly": _flags(self.anomaly, self.decided),
-            "threshold": _numbers(self.threshold),
-            "status": status,
-            "z_score": _numbers(self.z),
-            "iqr_score": _numbers(self.iqr),
-            "mad_score": _numbers(self.mad),
-            "entity_score": _numbers(self.entity),
-            "entity_is_anomaly": _flags(self.entity_anomaly, ~np.isnan(self.entity)),
-            "causes": pl.Series(causes, dtype=pl.List(pl.String)),
-        }
-        return [column.alias(name) for name, column in named.items()]
-
-
-def _numbers(values: Floats) -> pl.Series:
-    return pl.Series(values).fill_nan(None)
-
-
-def _flags(values: Bools, known: Bools) -> pl.Series:
-    return pl.select(pl.when(pl.Series(known)).then(pl.Series(values))).to_series()

@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
 #: Identifiers of element and array, and how NumPy writes an element of fixed length.
 _ELEMENTS: Final = {
-    "bool": (16, 1000, ">u1"),
     "bytea": (17, 1001, ""),
     "int8": (20, 1016, ">i8"),
     "int2": (21, 1005, ">i2"),
@@ -65,18 +63,13 @@ def register(connection: Any) -> None:
     connection.adapters.register_dumper(Encoded, _EncodedDumper)
 
 
-def int8_array(numbers: Sequence[int] | npt.NDArray[np.int64]) -> Encoded:
-    """Return a ``bigint[]``."""
-    return fixed_array("int8", numbers)
-
-
 def fixed_array(kind: str, elements: Any) -> Encoded:
     """Return an array of a type whose elements have one length.
 
     Parameters
     ----------
     kind
-        ``bool``, ``int8``, ``int2``, ``float8``, ``timestamptz`` or ``uuid``.
+        ``int8``, ``int2``, ``float8``, ``timestamptz`` or ``uuid``.
     elements
         (n,) numbers, of times microseconds since 1970; of ids the bytes of all.
     """

@@ -16,7 +16,7 @@ from uuid import UUID
 import polars as pl
 from psycopg.rows import class_row
 
-from anomaly_platform.storage.postgres.binary_format import int8_array
+from anomaly_platform.storage.postgres.binary_format import fixed_array
 from anomaly_platform.storage.postgres.transactions import Connection, Transactions
 from anomaly_platform.storage.tables.ml_models import FALLBACK, HAS_MODEL
 
@@ -149,7 +149,7 @@ def lock_states(connection: Connection, ids: Sequence[int], known: Sequence[int]
     connection.execute(
         "SELECT FROM unnest(%b::int8[]) k(id) JOIN series_heads h USING (id) "
         "ORDER BY h.id FOR UPDATE OF h",
-        (int8_array(ids),),
+        (fixed_array("int8", ids),),
     )
     # A statement of its own sees what was committed while the locks were waited for.
     cursor = connection.cursor(row_factory=class_row(StateRow), binary=True)
@@ -160,7 +160,7 @@ def lock_states(connection: Connection, ids: Sequence[int], known: Sequence[int]
         "JOIN series_state s USING (id) LEFT JOIN thresholds t ON t.stream = s.stream "
         f"AND t.entity = s.entity AND t.metric = s.metric {_TAIL} AND h.revision <> k.known) tail "
         "ORDER BY h.id",
-        (int8_array(ids), int8_array(known)),
+        (fixed_array("int8", ids), fixed_array("int8", known)),
     ).fetchall()
 
 

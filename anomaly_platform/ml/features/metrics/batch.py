@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.kernels import run_kernel
+from anomaly_platform.ml.features.metrics.layout import FeatureLayout
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 
 _EARLIEST = np.iinfo(np.int64).min
@@ -67,7 +67,7 @@ def sort_series(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def compute(
-    feature_set: MetricFeatureSet, frame: IntoDataFrame, *, since: datetime | None = None
+    feature_set: FeatureLayout, frame: IntoDataFrame, *, since: datetime | None = None
 ) -> pl.DataFrame:
     """Return the rows of a long frame with the columns of `feature_set.names`.
 

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly_platform.ml.compiled import compiled
-from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.features.metrics.layout import FeatureLayout
 from anomaly_platform.ml.features.metrics.ordered import (
     Floats,
     insert,
@@ -348,7 +348,7 @@ def step_sizes(values: Floats) -> Floats:
 
 
 @lru_cache(maxsize=64)
-def constants_of(feature_set: MetricFeatureSet) -> tuple[Ints, Ints, int, int]:
+def constants_of(feature_set: FeatureLayout) -> tuple[Ints, Ints, int, int]:
     """Return a feature set's windows, lags, frequency and look-back as kernels want them."""
     return (
         np.array(feature_set.windows, dtype=np.int64),
@@ -359,7 +359,7 @@ def constants_of(feature_set: MetricFeatureSet) -> tuple[Ints, Ints, int, int]:
 
 
 def run_kernel(
-    feature_set: MetricFeatureSet, times: Ints, values: Floats, offsets: Ints, since: int, rows: int
+    feature_set: FeatureLayout, times: Ints, values: Floats, offsets: Ints, since: int, rows: int
 ) -> Floats:
     """Return (features, rows) for the `rows` rows at or after `since`; see `feature_kernel`."""
     out = np.empty((len(feature_set.names), rows))

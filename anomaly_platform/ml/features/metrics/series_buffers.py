@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly_platform.ml.features.metrics.batch import to_microseconds
-from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.kernels import Ints, clock_table, constants_of, step_sizes
+from anomaly_platform.ml.features.metrics.layout import FeatureLayout
 from anomaly_platform.ml.features.metrics.ordered import Floats
 from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
@@ -51,7 +51,7 @@ class SeriesBuffers:
         How many there are at first.
     """
 
-    def __init__(self, feature_set: MetricFeatureSet, places: int = 64) -> None:
+    def __init__(self, feature_set: FeatureLayout, places: int = 64) -> None:
         self._feature_set = feature_set
         self._names = len(feature_set.names)
         self._constants = constants_of(feature_set)
@@ -130,7 +130,7 @@ class SeriesBuffers:
 
 
 def step(
-    feature_set: MetricFeatureSet,
+    feature_set: FeatureLayout,
     state: SeriesState,
     event_time: datetime | int,
     value: float | None,
@@ -185,7 +185,7 @@ def step(
 
 
 def features_in_turn(
-    feature_set: MetricFeatureSet,
+    feature_set: FeatureLayout,
     state: SeriesState,
     times: Sequence[int],
     values: Sequence[float],

@@ -12,8 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.kernels import Ints
+from anomaly_platform.ml.features.metrics.layout import FeatureLayout
 from anomaly_platform.ml.features.metrics.ordered import Floats
 
 _MAGIC = b"AFS"
@@ -28,7 +28,7 @@ class SeriesState:
     Attributes
     ----------
     feature_version
-        `MetricFeatureSet.version` of the set it was kept for.
+        `FeatureLayout.version` of the set it was kept for.
     times
         (rows,) microseconds since 1970, strictly ascending.
     values
@@ -40,12 +40,12 @@ class SeriesState:
     values: Floats
 
     @classmethod
-    def empty(cls, feature_set: MetricFeatureSet) -> SeriesState:
+    def empty(cls, feature_set: FeatureLayout) -> SeriesState:
         """Return the state of a series that has no past."""
         return cls(feature_set.version, np.empty(0, dtype=np.int64), np.empty(0))
 
     @classmethod
-    def of(cls, feature_set: MetricFeatureSet, times: Ints, values: Floats) -> SeriesState:
+    def of(cls, feature_set: FeatureLayout, times: Ints, values: Floats) -> SeriesState:
         """Return the state after the given rows, which ascend in time."""
         capacity, lookback, version = _bounds(feature_set)
         keep = max(0, times.size - capacity)
@@ -88,7 +88,7 @@ class SeriesState:
 
 
 @lru_cache(maxsize=64)
-def _bounds(feature_set: MetricFeatureSet) -> tuple[int, int, str]:
+def _bounds(feature_set: FeatureLayout) -> tuple[int, int, str]:
     """Return rows and microseconds that a state reaches back, and the features' version."""
     lookback = round(feature_set.lookback.total_seconds() * 1e6)
     return feature_set.capacity, lookback, feature_set.version

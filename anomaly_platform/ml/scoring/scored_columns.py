@@ -1,0 +1,139 @@
+"""Feature frames as arrays, and the columns that scoring adds to them.
+
+What belongs here: their layout. What is written into them is `batch`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from anomaly_platform.ml.features.metrics.batch import microseconds, series_offsets
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+STATUSES = ("trained", "insufficient_history", "failed", "missing_value")
+MISSING = STATUSES.index("missing_value")
+INSUFFICIENT = STATUSES.index("insufficient_history")
+
+
+def status_code(known: dict[str, object] | None) -> int:
+    """Return the place among `STATUSES` of what a bundle says of a series."""
+    return STATUSES.index("insufficient_history" if known is None else str(known["status"]))
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """A feature frame as arrays."""
+
+    times: Ints
+    offsets: Ints
+    keys: list[tuple[str, str]]
+    columns: list[Floats]
+    present: Bools
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, feature_set: MetricFeatureSet) -> FeatureTable:
+        """Return the arrays of a frame whose series are contiguous."""
+        offsets = series_offsets(frame)
+        keys = frame[offsets[:-1].tolist()].select("entity", "metric").rows()
+        if len(set(keys)) < len(keys):
+            raise ValueError("a series is not contiguous: sort the frame by series and time")
+        columns = [
+            frame[name].to_numpy().astype(np.float64, copy=False) for name in feature_set.names
+        ]
+        present = ~np.isnan(columns[feature_set.names.index("value")])
+        return cls(microseconds(frame["event_time"]), offsets, keys, columns, present)
+
+    def series(self) -> Iterator[tuple[tuple[str, str], slice]]:
+        """Yield entity and metric, and the rows of each series."""
+        for key, begin, end in zip(self.keys, self.offsets[:-1], self.offsets[1:], strict=True):
+            yield key, slice(int(begin), int(end))
+
+
+@dataclass(frozen=True)
+class ScoredColumns:
+    """The columns that scoring adds, in the making; NaN or False where there is nothing yet."""
+
+    raw: Floats
+    p: Floats
+    score: Floats
+    z: Floats
+    iqr: Floats
+    mad: Floats
+    threshold: Floats
+    entity: Floats
+    status: npt.NDArray[np.uint8]
+    trained: Bools
+    moves: Bools
+    decided: Bools
+    anomaly: Bools
+    entity_anomaly: Bools
+    causes: dict[int, list[str]]
+
+    @classmethod
+    def empty(cls, rows: int) -> ScoredColumns:
+        """Return columns in which nothing has been said."""
+
+        def floats() -> Floats:
+            return np.full(rows, np.nan)
+
+        def flags() -> Bools:
+            return np.zeros(rows, dtype=np.bool_)
+
+        return cls(
+            raw=floats(),
+            p=floats(),
+            score=floats(),
+            z=floats(),
+            iqr=floats(),
+            mad=floats(),
+            threshold=floats(),
+            entity=floats(),
+            status=np.zeros(rows, dtype=np.uint8),
+            trained=flags(),
+            moves=flags(),
+            decided=flags(),
+            anomaly=flags(),
+            entity_anomaly=flags(),
+            causes={},
+        )
+
+    def columns(self) -> list[pl.Series]:
+        """Return the columns that scoring adds, in order."""
+        causes: list[list[str] | None] = [None] * self.p.size
+        for row, names in self.causes.items():
+            causes[row] = names
+        status = pl.Series(self.status).replace_strict(
+            dict(enumerate(STATUSES)), return_dtype=pl.String
+        )
+        named: dict[str, pl.Series] = {
+            "raw_score": _numbers(self.raw),
+            "p_value": _numbers(self.p),
+            "score": _numbers(self.score),
+            "is_anomaly": _flags(self.anomaly, self.decided),
+            "threshold": _numbers(self.threshold),
+            "status": status,
+            "z_score": _numbers(self.z),
+            "iqr_score": _numbers(self.iqr),
+            "mad_score": _numbers(self.mad),
+            "entity_score": _numbers(self.entity),
+            "entity_is_anomaly": _flags(self.entity_anomaly, ~np.isnan(self.entity)),
+            "causes": pl.Series(causes, dtype=pl.List(pl.String)),
+        }
+        return [column.alias(name) for name, column in named.items()]
+
+
+def _numbers(values: Floats) -> pl.Series:
+    return pl.Series(values).fill_nan(None)
+
+
+def _flags(values: Bools, known: Bools) -> pl.Series:
+    return pl.select(pl.when(pl.Series(known)).then(pl.Series(values))).to_series()
