@@ -183,8 +183,7 @@ _KILLED = """
     from anomaly_platform.assets import raw_online
     from anomaly_platform.platform import Platform
     from anomaly_platform.settings import get_settings
-    from tests.integration.metric_models import current_fleet
-from anomaly_platform.streams import EMS
+    from anomaly_platform.streams import EMS
 
     def die(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGKILL)
