@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, get_args
@@ -12,7 +12,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from anomaly_platform.streams.stream_document import DetectorName, StreamDocument
+from anomaly_platform.streams.metric_document import DetectorName, MetricDocument
+from anomaly_platform.streams.scan_document import ScanDocument
 from anomaly_platform.streams.yaml_advice import missing_blank
 from anomaly_platform.streams.yaml_lines import KeyPath, YamlDocument
 
@@ -30,10 +31,16 @@ class Problem:
     message: str
 
 
-def read_document(document: YamlDocument) -> tuple[StreamDocument | None, list[Problem]]:
+Document = MetricDocument | ScanDocument
+#: What a file may say, by its ``kind``; a file that names none describes metrics.
+_KINDS: Mapping[str, type[Document]] = {"metrics": MetricDocument, "scans": ScanDocument}
+
+
+def read_document(document: YamlDocument) -> tuple[Document | None, list[Problem]]:
     """Return what a file says, or everything that is wrong with it, by line."""
+    model = _model_of(document)
     try:
-        said = StreamDocument.model_validate(document.values)
+        said = model.model_validate(document.values)
     except ValidationError as error:
         wrong = error.errors(include_url=False)
         problems = [
@@ -53,8 +60,15 @@ def read_document(document: YamlDocument) -> tuple[StreamDocument | None, list[P
     return (None, problems) if problems else (said, [])
 
 
-def _combined_problems(said: StreamDocument) -> Iterator[tuple[KeyPath, str]]:
+def _model_of(document: YamlDocument) -> type[Document]:
+    kind = document.values.get("kind", "metrics")
+    return _KINDS.get(kind, MetricDocument) if isinstance(kind, str) else MetricDocument
+
+
+def _combined_problems(said: Document) -> Iterator[tuple[KeyPath, str]]:
     """Yield what is wrong between keys that are right each by itself."""
+    if isinstance(said, ScanDocument):
+        return
     reach = said.feature_set.lookback
     if reach > _LONGEST_LOOKBACK:
         most = _LONGEST_LOOKBACK // said.frequency
@@ -78,9 +92,9 @@ def _worded(document: YamlDocument, detail: Any) -> tuple[int, str]:
     path: KeyPath = tuple(detail["loc"])
     key = ".".join(str(part) for part in path if isinstance(part, str))
     line = document.line_of(path)
-    model, field = _field_of(path)
+    model, field = _field_of(_model_of(document), path)
     if detail["type"] == "extra_forbidden":
-        return line, _unknown_key(path, model)
+        return line, _unknown_key(path, model, key_paths(_model_of(document)))
     if detail["type"] == "missing":
         return line, f"{key!r} is missing; write {path[-1]}: {_example(_wanted(field))}"
     if detail["type"] == "value_error":
@@ -89,8 +103,10 @@ def _worded(document: YamlDocument, detail: Any) -> tuple[int, str]:
             reason = f"{_shown(detail['input'])} cannot be used; {reason}"
         return line, f"{key}: {reason}"
     if detail["type"] == "literal_error":
-        known = ", ".join(get_args(DetectorName))
-        return line, f"{key}: unknown detector {_shown(detail['input'])}; there is {known}"
+        what, known = (
+            ("kind", _KINDS) if path[-1] == "kind" else ("detector", get_args(DetectorName))
+        )
+        return line, f"{key}: unknown {what} {_shown(detail['input'])}; there is {', '.join(known)}"
     advice = missing_blank(str(detail["input"])) if detail["type"] == "model_type" else None
     if advice is not None:
         # The keys below this one were read as its text.
@@ -113,9 +129,8 @@ def _example(description: str) -> str:
     return description.rpartition("such as ")[2]
 
 
-def _field_of(path: KeyPath) -> tuple[type[BaseModel], FieldInfo | None]:
+def _field_of(model: type[BaseModel], path: KeyPath) -> tuple[type[BaseModel], FieldInfo | None]:
     """Return the part that a path lies in and the last field on it."""
-    model: type[BaseModel] = StreamDocument
     field: FieldInfo | None = None
     for part in path:
         if not isinstance(part, str) or part not in model.model_fields:
@@ -127,9 +142,9 @@ def _field_of(path: KeyPath) -> tuple[type[BaseModel], FieldInfo | None]:
     return model, field
 
 
-def key_paths() -> list[tuple[str, ...]]:
-    """Return every key that a file may have, those below others with them."""
-    return list(_key_paths(StreamDocument, ()))
+def key_paths(model: type[BaseModel] = MetricDocument) -> list[tuple[str, ...]]:
+    """Return every key that a file of a kind may have, those below others with them."""
+    return list(_key_paths(model, ()))
 
 
 def _key_paths(model: type[BaseModel], above: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
@@ -140,10 +155,10 @@ def _key_paths(model: type[BaseModel], above: tuple[str, ...]) -> Iterable[tuple
             yield from _key_paths(kind, (*above, name))
 
 
-def _unknown_key(path: KeyPath, model: type[BaseModel]) -> str:
+def _unknown_key(path: KeyPath, model: type[BaseModel], known_paths: list[tuple[str, ...]]) -> str:
     name = str(path[-1])
     here = list(model.model_fields)
-    elsewhere = [known for known in key_paths() if known[-1] == name]
+    elsewhere = [known for known in known_paths if known[-1] == name]
     close = difflib.get_close_matches(name.lower(), here, n=1, cutoff=0.6)
     if elsewhere:
         *above, _ = elsewhere[0]

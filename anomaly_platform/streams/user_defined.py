@@ -1,4 +1,4 @@
-"""Users' own metric streams: a folder of YAML files, one stream a file.
+"""Users' own streams: a folder of YAML files, one stream a file.
 
 What belongs here: finding the files and keeping the good ones apart from the bad ones, so that one
 bad file takes down nothing but its own stream. What a file may say is in ``stream_document``.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from anomaly_platform.streams.base import MetricStream
+from anomaly_platform.streams.base import MetricStream, ScanStream
 
 SUFFIXES: Final = (".yaml", ".yml")
 
@@ -51,7 +51,7 @@ class UserStreams:
 
     Attributes
     ----------
-    streams : tuple of MetricStream
+    streams : tuple of MetricStream or ScanStream
         The good ones, by file name.
     sources : tuple of Path
         The file of each of them.
@@ -59,7 +59,7 @@ class UserStreams:
         The others.
     """
 
-    streams: tuple[MetricStream, ...] = ()
+    streams: tuple[MetricStream | ScanStream, ...] = ()
     sources: tuple[Path, ...] = ()
     bad: tuple[BadStreamFile, ...] = ()
 
@@ -89,7 +89,7 @@ def load_user_streams(folder: Path, taken: Collection[str] = ()) -> UserStreams:
         return UserStreams()
     except OSError as error:
         return UserStreams(bad=(BadStreamFile(folder, folder.name, (f"{folder}: {error}",)),))
-    streams: list[MetricStream] = []
+    streams: list[MetricStream | ScanStream] = []
     sources: list[Path] = []
     bad: list[BadStreamFile] = []
     owners = dict.fromkeys(taken, "the platform itself")
@@ -105,7 +105,7 @@ def load_user_streams(folder: Path, taken: Collection[str] = ()) -> UserStreams:
     return UserStreams(tuple(streams), tuple(sources), tuple(bad))
 
 
-def _read(path: Path, owners: dict[str, str]) -> MetricStream | BadStreamFile:
+def _read(path: Path, owners: dict[str, str]) -> MetricStream | ScanStream | BadStreamFile:
     # Nothing of this is imported where there are no files.
     from anomaly_platform.streams.stream_problems import read_document
     from anomaly_platform.streams.yaml_lines import NotReadableError, read_yaml

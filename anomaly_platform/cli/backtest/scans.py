@@ -245,13 +245,12 @@ def _learn(
     """Learn from scan features; too few of them teach nothing. Labels are not read."""
     from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
     from anomaly_platform.ml.detectors.rules.detector import RulesModel
-    from anomaly_platform.ml.detectors.rules.routes import RouteStatistics
     from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
     from anomaly_platform.ml.detectors.sequence_lstm.parameters import TrainingParameters
     from anomaly_platform.ml.scans.scoring import BarcodeModels, fit_fusion
 
     if features.height < LEAST_TO_LEARN:
-        return BarcodeModels(RulesModel(reference, RouteStatistics.empty()))
+        return BarcodeModels.of_rules(reference)
     rules = RulesModel.fit(features, reference)
     judged = rules.score(features.drop("label", "anomaly_kind"), reasons=False)
     try:

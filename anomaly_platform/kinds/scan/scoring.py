@@ -57,7 +57,9 @@ def current_scorer(kind: StreamKind[ScanStream]) -> Scorer:
     parts, stream = kind.parts, kind.stream
     champion = parts.bundles.champion(stream.name, stream.scored_by)
     version = None if champion is None else champion.version
-    models = _rules_alone(parts) if version is None else read_serving(parts, stream, version)
+    models = (
+        _rules_alone(parts, stream) if version is None else read_serving(parts, stream, version)
+    )
 
     def score(features: Partition) -> Iterator[pl.DataFrame]:
         day = date.fromisoformat(features.partition)
@@ -73,14 +75,13 @@ def current_scorer(kind: StreamKind[ScanStream]) -> Scorer:
     )
 
 
-def _rules_alone(parts: Parts) -> BarcodeModels:
+def _rules_alone(parts: Parts, stream: ScanStream) -> BarcodeModels:
     """Return the rules with what is known beforehand."""
-    from anomaly_platform.ml.detectors.rules.detector import RulesModel
-    from anomaly_platform.ml.detectors.rules.routes import RouteStatistics
     from anomaly_platform.ml.features.scans.reference import ScanReference
     from anomaly_platform.ml.scans.scoring import BarcodeModels
 
-    return BarcodeModels(RulesModel(ScanReference.read(parts.reference), RouteStatistics.empty()))
+    reference = ScanReference.read(parts.reference)
+    return BarcodeModels.of_rules(reference, stream.features.code_pattern)
 
 
 def _with_history(

@@ -126,7 +126,7 @@ def train(
 
 def learn_rules(lesson: Lesson) -> tuple[Fitted, Shown]:
     """Learn how long each route takes; the rest the rules know from the reference files."""
-    from anomaly_platform.ml.detectors.rules.detector import RulesModel
+    from anomaly_platform.ml.detectors.rules.detector import RuleParameters, RulesModel
     from anomaly_platform.ml.scans.scoring import FIRES_AT, rule_certainty
 
     scans, reference = lesson.scans, lesson.reference
@@ -135,7 +135,8 @@ def learn_rules(lesson: Lesson) -> tuple[Fitted, Shown]:
         said = "no places are known; %s holds no locations.csv"
         lesson.order.log.warning(said, lesson.parts.reference)
     began = time.perf_counter()
-    rules = RulesModel.fit(scans, reference)
+    parameters = RuleParameters(code_pattern=lesson.stream.features.code_pattern)
+    rules = RulesModel.fit(scans, reference, parameters)
     seconds = time.perf_counter() - began
 
     def judge(held: pl.DataFrame) -> Judged:

@@ -18,7 +18,13 @@ import polars as pl
 
 from anomaly_platform.ml.calibration.conformal import THRESHOLD, Severity
 from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm, SvmVerdicts
-from anomaly_platform.ml.detectors.rules.detector import FIRES_AT, RULE_KINDS, RulesModel
+from anomaly_platform.ml.detectors.rules.detector import (
+    FIRES_AT,
+    RULE_KINDS,
+    RuleParameters,
+    RulesModel,
+)
+from anomaly_platform.ml.detectors.rules.routes import RouteStatistics
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import (
     CalibratedSequence,
     SequenceVerdicts,
@@ -26,6 +32,8 @@ from anomaly_platform.ml.detectors.sequence_lstm.calibrated import (
     doubtful,
 )
 from anomaly_platform.ml.detectors.sequence_lstm.scans import lots_of
+from anomaly_platform.ml.features.scans.names import SIX_PARTS
+from anomaly_platform.ml.features.scans.reference import ScanReference
 from anomaly_platform.ml.features.scans.sequences import ScanSequences
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 from anomaly_platform.ml.scans.explanation import explain
@@ -63,6 +71,12 @@ class BarcodeModels:
     lstm: CalibratedSequence | None = None
     svm: CalibratedSvm | None = None
     fusion: BarcodeFusion | None = None
+
+    @classmethod
+    def of_rules(cls, reference: ScanReference, code_pattern: str = SIX_PARTS) -> BarcodeModels:
+        """Return the rules alone, with what is known beforehand and nothing learned."""
+        parameters = RuleParameters(code_pattern=code_pattern)
+        return cls(RulesModel(reference, RouteStatistics.empty(), parameters))
 
     def score(
         self,

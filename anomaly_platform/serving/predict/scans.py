@@ -129,18 +129,18 @@ def rules_alone(platform: Platform, stream: ScanStream) -> BarcodeModels:
     """Return the rules with the reference data alone, for a stream without trained models."""
     folder = platform.reference_folder(stream)
     files = sorted(folder.glob("*")) if folder.is_dir() else []
-    return _rules_of(folder, tuple((file.name, file.stat().st_mtime_ns) for file in files))
+    pattern = stream.features.code_pattern
+    return _rules_of(folder, pattern, tuple((file.name, file.stat().st_mtime_ns) for file in files))
 
 
 @lru_cache(maxsize=4)
-def _rules_of(folder: Path, _files: tuple[tuple[str, int], ...]) -> BarcodeModels:
-    from anomaly_platform.ml.detectors.rules.detector import RulesModel
-    from anomaly_platform.ml.detectors.rules.routes import RouteStatistics
+def _rules_of(
+    folder: Path, code_pattern: str, _files: tuple[tuple[str, int], ...]
+) -> BarcodeModels:
     from anomaly_platform.ml.features.scans.reference import ScanReference
     from anomaly_platform.ml.scans.scoring import BarcodeModels
 
-    reference = ScanReference.read(folder)
-    return BarcodeModels(RulesModel(reference, RouteStatistics.empty()))
+    return BarcodeModels.of_rules(ScanReference.read(folder), code_pattern)
 
 
 def _chunks(scans: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -162,7 +162,6 @@ def _judge(
     scans: pl.DataFrame,
     limits: Mapping[str, float],
 ) -> pl.DataFrame:
-    from anomaly_platform.ml.features.scans.batch import features_of
     from anomaly_platform.ml.features.scans.online import with_history
     from anomaly_platform.ml.features.scans.sequences import ScanSequences
 
@@ -171,7 +170,7 @@ def _judge(
     codes = together.get_column_index("epc_code")
     together.replace_column(codes, together["entity"].alias("epc_code"))
     ordered = ScanSequences.of(together)
-    features = replace(ordered, frame=features_of(stream.features.time_zone, ordered))
+    features = replace(ordered, frame=stream.features.of(ordered))
     scored = models.score(features, threshold=platform.threshold_of(stream), limits=limits)
     return _as_asked(scored[np.flatnonzero(~scored["is_lookback"].to_numpy())])
 

@@ -14,6 +14,8 @@ import numpy.typing as npt
 import polars as pl
 
 from anomaly_platform.ml.detectors.rules.parameters import RuleParameters
+from anomaly_platform.ml.features.scans.codes import has_part
+from anomaly_platform.ml.features.scans.names import SIX_PARTS
 from anomaly_platform.ml.features.scans.sequences import ScanSequences
 
 
@@ -36,7 +38,7 @@ def check_codes(
     polars.DataFrame
         (n,) `epcFake_score`, 0 where nothing is wrong, and `epcFake_reason`, null there.
     """
-    parts = sequences.epc_parts()
+    parts = sequences.epc_parts(parameters.code_pattern)
     age = _ages(sequences, parts)
     findings = _findings(sequences, parts, age, companies, parameters)
     scores = np.zeros(len(age))
@@ -74,14 +76,18 @@ def _findings(
     def of_scans(codes: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         return codes[sequences.epc]
 
+    p = parameters
     malformed = parts["epc_malformed"].to_numpy()
     well_formed, undated = ~malformed, parts["epc_manufacture_date"].is_null().to_numpy()
-    stranger = well_formed & _none_of(parts["epc_header"], parameters.headers)
+    undated &= has_part(p.code_pattern, "manufacture_date")
+    stranger = well_formed & _none_of(parts["epc_header"], p.headers)
+    stranger &= p.code_pattern == SIX_PARTS
     unknown = well_formed & _none_of(parts["epc_company"], companies) & bool(companies)
+    unknown &= has_part(p.code_pattern, "company")
     formed = of_scans(well_formed)
-    p = parameters
+    structure = _STRUCTURE if p.code_pattern == SIX_PARTS else _SCHEME
     return (
-        _Finding(of_scans(malformed), p.score_structure, _STRUCTURE),
+        _Finding(of_scans(malformed), p.score_structure, structure),
         _Finding(of_scans(stranger), p.score_header, _HEADER),
         _Finding(of_scans(unknown), p.score_company, _COMPANY),
         _Finding(of_scans(well_formed & undated), p.score_invalid_date, _INVALID_DATE),
@@ -91,6 +97,7 @@ def _findings(
 
 
 _STRUCTURE: Final = pl.format("the code {} does not have the structure of an EPC", "entity")
+_SCHEME: Final = pl.format("the code {} does not fit the scheme of its stream", "entity")
 _HEADER: Final = pl.format("the header {} does not exist", "epc_header")
 _COMPANY: Final = pl.format("the company {} is not known", "epc_company")
 _INVALID_DATE: Final = pl.lit("the manufacture date is no date")

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 
+from anomaly_platform.ml.features.scans.names import SIX_PARTS
+
 #: The kinds of violations, in the order of every array and answer.
 RULE_KINDS = ("epcFake", "epcDup", "locErr", "evtOrderErr", "jump")
 #: A rule fires from this score on.
@@ -20,8 +22,10 @@ class RuleParameters:
 
     Attributes
     ----------
+    code_pattern
+        The scheme of the codes (see ``ml.features.scans.codes``).
     headers
-        EPC headers that exist.
+        Headers that exist in six-part codes.
     max_age_days
         Goods older than this are not what their code says.
     clock_tolerance_days
@@ -41,6 +45,7 @@ class RuleParameters:
         How sure a finding of each sort is.
     """
 
+    code_pattern: str = SIX_PARTS
     headers: tuple[str, ...] = ("001",)
     max_age_days: int = 1826
     clock_tolerance_days: int = 1
@@ -90,7 +95,8 @@ class RuleParameters:
         ValueError
             When a parameter is unknown to this version, or missing.
         """
-        values = json.loads(text)
+        # Bundles of versions before schemes hold six-part codes.
+        values = {"code_pattern": SIX_PARTS, **json.loads(text)}
         names = {part.name for part in fields(cls)}
         if set(values) != names:
             raise ValueError(f"rule parameters differ: {sorted(names ^ set(values))}")

@@ -13,14 +13,25 @@ import numpy.typing as npt
 import polars as pl
 
 from anomaly_platform.ml.features.scans.kernels import sequence_rows
-from anomaly_platform.ml.features.scans.names import DESCRIPTIONS, LOOKBACK_HOURS, UNKNOWN_EVENT
+from anomaly_platform.ml.features.scans.names import (
+    DESCRIPTIONS,
+    LOOKBACK_HOURS,
+    SIX_PARTS,
+    UNKNOWN_EVENT,
+)
 from anomaly_platform.ml.features.scans.sequences import HOUR_US, ScanSequences
 from anomaly_platform.ml.frames import IntoDataFrame
 
 _FEW = 1_000  # rows of which each is looked at by itself
 
 
-def compute(time_zone: str, frame: IntoDataFrame, *, since: datetime | None = None) -> pl.DataFrame:
+def compute(
+    time_zone: str,
+    frame: IntoDataFrame,
+    *,
+    code_pattern: str = SIX_PARTS,
+    since: datetime | None = None,
+) -> pl.DataFrame:
     """Return the scans of a frame with their features.
 
     Parameters
@@ -30,6 +41,8 @@ def compute(time_zone: str, frame: IntoDataFrame, *, since: datetime | None = No
     frame
         The canonical scan frame; other columns are kept. Sorted by EPC, time and event id,
         unless EPCs are contiguous and in order by themselves already.
+    code_pattern
+        The scheme of the codes; see ``codes.parts_of``.
     since
         Return only scans at or after it; earlier ones are the look-back. To compute day D, give
         the scans of its EPCs from D − `lookback_days` on and `since` = D.
@@ -39,11 +52,16 @@ def compute(time_zone: str, frame: IntoDataFrame, *, since: datetime | None = No
     ValueError
         When a column is missing or of another type, or an entity, event id or time is null.
     """
-    return features_of(time_zone, ScanSequences.of(frame), since=since)
+    sequences = ScanSequences.of(frame)
+    return features_of(time_zone, sequences, code_pattern=code_pattern, since=since)
 
 
 def features_of(
-    time_zone: str, sequences: ScanSequences, *, since: datetime | None = None
+    time_zone: str,
+    sequences: ScanSequences,
+    *,
+    code_pattern: str = SIX_PARTS,
+    since: datetime | None = None,
 ) -> pl.DataFrame:
     """Return the features of scans that are already in order; see `compute`."""
     rows = np.arange(len(sequences.times))
@@ -64,7 +82,7 @@ def features_of(
     table = sequences.frame
     if since is not None:
         table = table[rows]
-    parts = sequences.epc_parts()[sequences.epc[rows]]
+    parts = sequences.epc_parts(code_pattern)[sequences.epc[rows]]
     clock = table[["event_time"]].hstack([parts["epc_manufacture_date"]])
     clock = clock.select(_clock(time_zone))
     event = sequences.frame["event_type"]

@@ -35,22 +35,26 @@ from anomaly_platform.ml.features.scans.names import (
     DESCRIPTIONS,
     LOOKBACK_HOURS,
     MAX_HISTORY,
+    SIX_PARTS,
 )
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from anomaly_platform.ml.features.scans.sequences import ScanSequences
     from anomaly_platform.ml.frames import IntoDataFrame
 
 
 @dataclass(frozen=True)
 class ScanFeatureSet:
-    """The features of the barcode stream.
+    """The features of a stream of scans.
 
     Parameters
     ----------
     time_zone
         In which hours and days are read off; an IANA name. Days of the lake stay UTC.
+    code_pattern
+        The scheme of the codes; the six-part one by default (see ``codes.check_pattern``).
 
     Examples
     --------
@@ -59,6 +63,7 @@ class ScanFeatureSet:
     """
 
     time_zone: str = "UTC"
+    code_pattern: str = SIX_PARTS
 
     @property
     def lookback(self) -> timedelta:
@@ -84,12 +89,16 @@ class ScanFeatureSet:
 
     def definition(self) -> dict[str, object]:
         """Return the set as plain JSON values; `from_definition` reads it back."""
-        return {
+        said: dict[str, object] = {
             "definition": DEFINITION,
             "time_zone": self.time_zone,
             "lookback_hours": LOOKBACK_HOURS,
             "max_history": MAX_HISTORY,
         }
+        # A scheme of one's own makes other features; without one the digest stays what it was.
+        if self.code_pattern != SIX_PARTS:
+            said["code_pattern"] = self.code_pattern
+        return said
 
     @classmethod
     def from_definition(cls, definition: dict[str, object]) -> ScanFeatureSet:
@@ -100,7 +109,10 @@ class ScanFeatureSet:
         ValueError
             When the definition was written by an incompatible version of the arithmetic.
         """
-        found = cls(time_zone=str(definition.get("time_zone")))
+        found = cls(
+            time_zone=str(definition.get("time_zone")),
+            code_pattern=str(definition.get("code_pattern", SIX_PARTS)),
+        )
         if found.definition() != definition:
             raise ValueError(f"feature definition {definition} is not this version's: train anew")
         return found
@@ -111,8 +123,14 @@ class ScanFeatureSet:
         text = json.dumps(self.definition(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+    def of(self, sequences: ScanSequences) -> pl.DataFrame:
+        """Return the features of scans that are already in order; see `batch.features_of`."""
+        from anomaly_platform.ml.features.scans.batch import features_of
+
+        return features_of(self.time_zone, sequences, code_pattern=self.code_pattern)
+
     def compute(self, frame: IntoDataFrame, *, since: datetime | None = None) -> pl.DataFrame:
         """Return the scans of a frame with their features; see `batch.compute`."""
         from anomaly_platform.ml.features.scans.batch import compute
 
-        return compute(self.time_zone, frame, since=since)
+        return compute(self.time_zone, frame, code_pattern=self.code_pattern, since=since)

@@ -16,13 +16,13 @@ DESCRIPTIONS: Final = {
     "month": ("i8", "month, 1–12"),
     "is_weekend": ("bool", "Saturday or Sunday"),
     "is_business_hours": ("bool", "from 9:00 until before 17:00, on any day"),
-    "epc_malformed": ("bool", "the code is not six dotted groups of 3, 7, 7, 6, 8 and 9 digits"),
-    "epc_header": ("str", "first part of the code"),
-    "epc_company": ("str", "second part of the code"),
-    "epc_product": ("str", "third part of the code"),
-    "epc_lot": ("str", "fourth part of the code"),
-    "epc_manufacture_date": ("date", "fifth part of the code, null when it is no date"),
-    "epc_serial": ("str", "sixth part of the code"),
+    "epc_malformed": ("bool", "the code does not fit the scheme of its stream"),
+    "epc_header": ("str", "the header in the code"),
+    "epc_company": ("str", "the company in the code"),
+    "epc_product": ("str", "the product in the code"),
+    "epc_lot": ("str", "the lot in the code"),
+    "epc_manufacture_date": ("date", "the date in the code, null when it is no date"),
+    "epc_serial": ("str", "the serial number in the code"),
     "manufacture_age_days": ("f64", "days from manufacture to the scan, null without a date"),
     "place": ("str", "where the scan happened, inferred if need be; null where it cannot be"),
     "location_interpolated": ("bool", "the place was missing and is inferred"),
@@ -36,3 +36,12 @@ DESCRIPTIONS: Final = {
     "places_so_far": ("list[str]", "places in order of visit, without immediate repeats"),
 }
 """Type and meaning of each feature, in the order of the frame's columns."""
+
+#: The parts that a code may have, in the order of the features.
+CODE_PARTS: Final = ("header", "company", "product", "lot", "manufacture_date", "serial")
+
+SIX_PARTS: Final = (
+    r"^(?P<header>\d{3})\.(?P<company>\d{7})\.(?P<product>\d{7})\.(?P<lot>\d{6})"
+    r"\.(?P<manufacture_date>\d{8})\.(?P<serial>\d{9})$"
+)
+"""Header, company, product, lot, date of manufacture and serial number, joined by dots."""

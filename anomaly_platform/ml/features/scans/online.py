@@ -115,7 +115,11 @@ def extend(
         The events with their features, by EPC, time and id; the new state of every EPC in it.
     """
     frame = to_polars(events)
-    together = compute(feature_set.time_zone, with_history(states, frame))
+    together = compute(
+        feature_set.time_zone,
+        with_history(states, frame),
+        code_pattern=feature_set.code_pattern,
+    )
     features = together.filter(~pl.col("is_lookback")).drop("is_lookback")
     after = {
         str(epc): states.get(str(epc), ScanState()).with_scans(rows)

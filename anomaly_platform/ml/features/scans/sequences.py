@@ -7,20 +7,19 @@ names are those of the canonical scan frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from anomaly_platform.ml.columns import coded, microseconds, runs
+from anomaly_platform.ml.features.scans.codes import parts_of
 from anomaly_platform.ml.features.scans.kernels import history_starts
 from anomaly_platform.ml.features.scans.names import LOOKBACK_HOURS, MAX_HISTORY
-from anomaly_platform.ml.features.scans.words import EPC_PARTS, EPC_PATTERN, read_event_type
+from anomaly_platform.ml.features.scans.words import read_event_type
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 
 HOUR_US = 3_600_000_000
-_FEW_CODES = 16
 _NEEDED = {
     "entity": pl.String,
     "event_id": pl.String,
@@ -98,44 +97,16 @@ class ScanSequences:
             direction=direction_of[word],
         )
 
-    def epc_parts(self) -> pl.DataFrame:
-        """Take the distinct EPC codes apart.
+    def epc_parts(self, pattern: str) -> pl.DataFrame:
+        """Take the distinct codes apart.
 
         Returns
         -------
         polars.DataFrame
-            One row per EPC, in order of `epc`: `epc_malformed`, `epc_header`, `epc_company`,
-            `epc_product`, `epc_lot`, `epc_manufacture_date` (null when it is no date),
-            `epc_serial`. Parts of a malformed code are what its dots divide.
+            One row per code, in order of `epc`, as ``codes.parts_of`` returns them.
         """
         firsts = np.searchsorted(self.epc, np.arange(self.epc[-1] + 1 if len(self.epc) else 0))
-        codes = self.frame["entity"][firsts]
-        # Features and rules both ask, one after the other.
-        return _parts_of_few(tuple(codes)) if len(codes) <= _FEW_CODES else _parts_of(codes)
-
-
-@lru_cache(maxsize=8)
-def _parts_of_few(codes: tuple[str, ...]) -> pl.DataFrame:
-    return _parts_of(pl.Series(codes, dtype=pl.String))
-
-
-def _parts_of(codes: pl.Series) -> pl.DataFrame:
-    frame = pl.DataFrame({"code": codes}).select(_MALFORMED, _SPLIT)
-    return frame.unnest("parts").with_columns(_MANUFACTURED)
-
-
-_MALFORMED = (~pl.col("code").str.contains(EPC_PATTERN)).alias("epc_malformed")
-_SPLIT = (
-    pl.col("code")
-    .str.splitn(".", len(EPC_PARTS))
-    .struct.rename_fields([f"epc_{part}" for part in EPC_PARTS])
-    .alias("parts")
-)
-_MANUFACTURED = (
-    pl.col("epc_manufacture_date")
-    .str.extract(r"^(\d{8})$")
-    .str.strptime(pl.Date, "%Y%m%d", strict=False)
-)
+        return parts_of(self.frame["entity"][firsts], pattern)
 
 
 def _checked(frame: pl.DataFrame) -> pl.DataFrame:

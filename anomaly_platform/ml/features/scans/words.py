@@ -12,9 +12,6 @@ from typing import Final
 
 UNKNOWN, INBOUND, OUTBOUND, ORIGIN, SALE = range(5)
 
-EPC_PATTERN: Final = r"^\d{3}\.\d{7}\.\d{7}\.\d{6}\.\d{8}\.\d{9}$"
-EPC_PARTS: Final = ("header", "company", "product", "lot", "manufacture_date", "serial")
-
 _DIRECTED: Final = re.compile(r"^(.*?)[\s_-]*(inbound|outbound)$")
 _SOLD: Final = re.compile(r"^(?:(.*?)[\s_-]*)?(?:sell|sale|sold)$")
 
