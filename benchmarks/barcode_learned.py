@@ -20,7 +20,7 @@ from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSeq
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 from anomaly_platform.ml.features.scans.reference import ScanReference
 from anomaly_platform.ml.scans.scoring import BarcodeModels, fit_fusion
-from anomaly_platform.simulator.supply_network_anomalies import SUBTLE_KINDS
+from anomaly_platform.simulator.supply_network_anomalies import RULE_KINDS, SUBTLE_KINDS
 
 DETECTORS = {
     "rules": "rules",
@@ -28,6 +28,16 @@ DETECTORS = {
     "SVM": "svm_score",
     "fused": "final_confidence",
 }
+
+
+SUBTLE = """## Subtle anomalies
+
+No rule fires at these. Area under the precision-recall curve, event by event: positives
+are the labelled scans, negatives *all* scans without a label. Some of those belong to an
+EPC to which something happened before (goods that went a wrong way arrive at odd hours);
+the last column leaves them out. A row per kind counts the other kinds neither way.
+Share of positives: what a detector without any skill would reach.
+"""
 
 
 def train(scans: pl.DataFrame, reference: ScanReference, seed: int = 42) -> BarcodeModels:
@@ -49,37 +59,22 @@ def judge(models: BarcodeModels, scans: pl.DataFrame, since: datetime) -> pl.Dat
         "anomaly_kind",
         touched=pl.col("anomaly_kind").is_not_null().any().over("epc_code"),
     )
-    highest = pl.max_horizontal("epcFake_score", "epcDup_score", "locErr_score")
-    rules = pl.max_horizontal(highest, "evtOrderErr_score", "jump_score").alias("rules")
-    return scored.with_columns(rules).join(labels, on="event_id", how="left")
+    rules = pl.max_horizontal(*(f"{kind}_score" for kind in RULE_KINDS))
+    return scored.with_columns(rules=rules).join(labels, on="event_id", how="left")
 
 
 def section(
     models: BarcodeModels, months: Mapping[int, tuple[pl.DataFrame, pl.DataFrame]], since: datetime
 ) -> str:
     """Return the tables; months are scans with their look-back, and incidents, by seed."""
-    parts = [
-        "## Subtle anomalies",
-        "",
-        "No rule fires at these. Area under the precision-recall curve, event by event: positives",
-        "are the labelled scans, negatives *all* scans without a label. Some of those belong to an",
-        "EPC to which something happened before (goods that went a wrong way arrive at odd hours);",
-        "the last column leaves them out. A row per kind counts the other kinds neither way.",
-        "Share of positives: what a detector without any skill would reach.",
-        "",
-    ]
+    parts = [SUBTLE]
     for seed, (scans, incidents) in months.items():
         began = time.perf_counter()
         scored = judge(models, scans, since)
         rate = scans.height / (time.perf_counter() - began)
         scored = scored.join(incidents.select("event_id", "magnitude"), on="event_id", how="left")
         size = f"{scored.height:,} scans ({rate:,.0f} scans/s, features and reasons included)"
-        parts += [
-            f"Month of seed {seed}, {size}:",
-            "",
-            *_table(scored),
-            "",
-        ]
+        parts += [f"Month of seed {seed}, {size}:", "", *_table(scored), ""]
     return "\n".join(parts)
 
 
@@ -93,23 +88,19 @@ def _table(scored: pl.DataFrame) -> list[str]:
     subtle = scored.filter(pl.col("anomaly_kind").is_in(SUBTLE_KINDS))
     lines.append(_row("**all subtle kinds**", subtle, normal))
     for kind in SUBTLE_KINDS:
-        own = subtle.filter(pl.col("anomaly_kind") == kind)
+        own = subtle.filter(anomaly_kind=kind)
         if own.is_empty():
             continue
-        lines.append(_row(f"`{kind}`", own, normal))
         middle = own["magnitude"].median()
-        for name, half in (
-            (f"below {middle:.2g}", own.filter(pl.col("magnitude") < middle)),
-            (f"from {middle:.2g}", own.filter(pl.col("magnitude") >= middle)),
-        ):
-            if not half.is_empty():
-                lines.append(_row(f"… {name}", half, normal))
+        parts = (
+            (f"`{kind}`", own),
+            (f"… below {middle:.2g}", own.filter(pl.col("magnitude") < middle)),
+            (f"… from {middle:.2g}", own.filter(pl.col("magnitude") >= middle)),
+        )
+        lines += [_row(name, part, normal) for name, part in parts if not part.is_empty()]
     false = (normal["final_confidence"] >= 50).mean()
-    return [
-        *lines,
-        "",
-        f"False-positive rate at the live threshold: {false:.2%} of the scans without a label.",
-    ]
+    said = f"False-positive rate at the live threshold: {false:.2%} of the scans without a label."
+    return [*lines, "", said]
 
 
 def _row(name: str, positives: pl.DataFrame, normal: pl.DataFrame) -> str:

@@ -24,6 +24,7 @@ from anomaly_platform.ml.features.scans.reference import ScanReference
 from anomaly_platform.simulator.supply_network import SupplyNetworkData, simulate_supply_network
 
 ROOT = Path(__file__).resolve().parents[1]
+EVENTS = 300_000
 TRAIN_SEED, TEST_SEEDS = 101, (202, 203, 204)
 TRAIN_DAYS, TEST_DAYS = 90, 30
 TRAIN_START = datetime(2024, 12, 9, tzinfo=UTC)
@@ -50,13 +51,13 @@ def test_months(events: int) -> dict[int, pl.DataFrame]:
 
 def months_with_look_back(events: int) -> dict[int, tuple[pl.DataFrame, pl.DataFrame]]:
     """Return scans of the test months after a month of look-back, and incidents, by seed."""
-    found = {}
-    for seed in TEST_SEEDS:
-        data = simulate_supply_network(
+    found = {
+        seed: simulate_supply_network(
             events=2 * events, days=2 * TEST_DAYS, seed=seed, start=LOOK_BACK_START
         )
-        found[seed] = data.scans, data.incidents
-    return found
+        for seed in TEST_SEEDS
+    }
+    return {seed: (data.scans, data.incidents) for seed, data in found.items()}
 
 
 def reference_of(data: SupplyNetworkData) -> ScanReference:
@@ -69,7 +70,7 @@ def reference_of(data: SupplyNetworkData) -> ScanReference:
 def main() -> None:
     """Run everything and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--events", type=int, default=300_000, help="scans per month")
+    parser.add_argument("--events", type=int, default=EVENTS, help="scans per month")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/measured/barcode_quality.md")
     chosen = parser.parse_args()
 
@@ -77,25 +78,22 @@ def main() -> None:
     months = test_months(chosen.events)
     reference = reference_of(train)
     labelled = train.scans.select(pl.col("label").mean()).item()
-    head = [
-        "# Barcode detection, measured",
-        "",
-        "Written by `python benchmarks/barcode_quality.py"
-        + (f" --events {chosen.events}" if chosen.events != 300_000 else "")
-        + "`; do not edit.",
-        "",
-        f"Trained on {len(train.scans):,} simulated scans of {TRAIN_DAYS} days (seed {TRAIN_SEED};",
-        f"{labelled:.1%} of them carry a label, and none is read). Tested on months of {TEST_DAYS}",
-        "days that begin later, in the same network, from other seeds. No setting was chosen on",
-        "these months: development used another network and other seeds.",
-        "",
-    ]
+    events = f" --events {chosen.events}" if chosen.events != EVENTS else ""
+    head = f"""# Barcode detection, measured
+
+Written by `python benchmarks/barcode_quality.py{events}`; do not edit.
+
+Trained on {len(train.scans):,} simulated scans of {TRAIN_DAYS} days (seed {TRAIN_SEED};
+{labelled:.1%} of them carry a label, and none is read). Tested on months of {TEST_DAYS}
+days that begin later, in the same network, from other seeds. No setting was chosen on
+these months: development used another network and other seeds.
+"""
     models = barcode_learned.train(train.scans, reference)
     sections = [
         barcode_rules.section(RulesModel.fit(train.scans, reference), months),
         barcode_learned.section(models, months_with_look_back(chosen.events), TEST_START),
     ]
-    chosen.out.write_text("\n".join([*head, *sections]))
+    chosen.out.write_text("\n".join([head, *sections]))
     print(f"{chosen.out} written")
 
 

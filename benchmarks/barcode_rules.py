@@ -92,18 +92,14 @@ def section(model: RulesModel, months: dict[int, pl.DataFrame]) -> str:
             verdicts, pl.col("label") & ~pl.col("anomaly_kind").is_in(RULE_KINDS)
         )
         normal, all_normal = quiet_share(verdicts, ~pl.col("label"))
-        out += [f"Month of seed {seed}, {len(scans):,} scans:", "", *quality_table(verdicts), ""]
         out += [
+            *(f"Month of seed {seed}, {len(scans):,} scans:", "", *quality_table(verdicts), ""),
             f"Any rule fires on {subtle} of the {all_subtle:,} scans with a subtle anomaly,",
             f"and on {normal} of the {all_normal:,} ordinary ones.",
             "",
         ]
     if first is not None:
+        speed = speed_table(model, next(iter(months.values())))
         out += ["What they say:", "", *reasons_table(first), ""]
-        out += [
-            "Time taken, one process:",
-            "",
-            *speed_table(model, next(iter(months.values()))),
-            "",
-        ]
+        out += ["Time taken, one process:", "", *speed, ""]
     return "\n".join(out)

@@ -41,43 +41,26 @@ Results = Mapping[str, Sequence[Result]]
 
 def server_summary(results: Results) -> str:
     """Return one row per method over all servers."""
+    measures = ("vus_pr", "auc_pr", "auc_roc", "precision", "recall", "f1")
     rows = []
     for method, found in results.items():
         reports = [result.report for result in found]
-        false_rates = [report.false_positive_rate for report in reports]
-        events = sum(report.events for report in reports)
+        vus, *others = (_mean([getattr(one, name) for one in reports]) for name in measures)
+        vus_2022 = _mean([result.vus_pr_2022 for result in found])
+        rates = [r.false_positive_rate for r in reports if r.false_positive_rate is not None]
+        median = float(np.median(rates)) if rates else None
+        events_found, _ = event_recall_of(found)
+        shares = (median, max(rates, default=None), events_found, _pooled_random(found))
         rows.append(
             [
                 _bold(method),
-                _number(_mean([report.vus_pr for report in reports])),
-                _number(_mean([result.vus_pr_2022 for result in found])),
-                _number(_mean([report.auc_pr for report in reports])),
-                _number(_mean([report.auc_roc for report in reports])),
-                _number(_mean([report.precision for report in reports])),
-                _number(_mean([report.recall for report in reports])),
-                _number(_mean([report.f1 for report in reports])),
-                _percent(_median(false_rates)),
-                _percent(max((rate for rate in false_rates if rate is not None), default=None)),
-                _percent(sum(result.events_found for result in found) / events),
-                _percent(_pooled_random(found)),
+                *map(_number, (vus, vus_2022, *others)),
+                *map(_percent, shares),
                 f"{sum(r.rows for r in found) / sum(r.seconds for r in found):,.0f}",
             ]
         )
-    header = [
-        "method",
-        "VUS-PR",
-        "VUS-PR (2022)",
-        "AUC-PR",
-        "AUC-ROC",
-        "precision",
-        "recall",
-        "F1",
-        "false positives, median",
-        "worst server",
-        "events found",
-        "at random",
-        "rows/s",
-    ]
+    header = ["method", "VUS-PR", "VUS-PR (2022)", "AUC-PR", "AUC-ROC", "precision", "recall", "F1"]
+    header += ["false positives, median", "worst server", "events found", "at random", "rows/s"]
     return table(header, rows)
 
 
@@ -180,11 +163,6 @@ def _pooled_random(found: Sequence[Result]) -> float | None:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
-
-
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.median(known)) if known else None
 
 
 def _number(value: float | None) -> str:

@@ -23,6 +23,7 @@ from speed_table import machine, table
 
 PAGE = Path(__file__).parents[1] / "docs/measured/speed_serving.md"
 CLIENTS = (1, 4)
+Row = tuple[str, str, str, str]
 PREDICT_SHARE, PREDICT_P99_MS, INGEST_SHARE, ONE_CODE_S, THOUSAND_S = 0.5, 10.0, 0.4, 0.02, 0.3
 
 
@@ -38,39 +39,24 @@ def main() -> None:
         before = os.getloadavg()
         with service(home, given.workers) as ours:
             with echo(home, given.workers) as theirs:
-                predict = serving_predict.measure(
-                    theirs, ours, home.key, seconds=seconds, rounds=rounds
-                )
+                predict = serving_predict.measure(theirs, ours, home.key, seconds, rounds)
             ingest = [
-                serving_ingest.measure(
-                    ours,
-                    home.key,
-                    home.database_url,
-                    clients=clients,
-                    requests=requests,
-                    rounds=rounds,
-                )
-                for clients in CLIENTS
+                serving_ingest.measure(ours, home, clients, requests, rounds) for clients in CLIENTS
             ]
-            barcode = serving_barcode.measure(ours, home.key, home.scans, repeats=15)
+            barcode = serving_barcode.measure(ours, home)
     spent = (time.monotonic() - began) / 60
     loads = [", ".join(f"{one:.1f}" for one in each) for each in (before, os.getloadavg())]
-    lines = [
-        "# Speed of the API",
-        "",
-        f"Made by `{command(given)}`, in one run of {spent:.0f} minutes on {machine()},",
-        f"{time.strftime('%Y-%m-%d', time.gmtime())}. Load averages before the first request",
-        f"{loads[0]}, after the last {loads[1]}.",
-        "",
-        f"`anomaly api` with {given.workers} worker(s), the embedded PostgreSQL with fsync, and",
-        "what loads them share the machine, so that only ratios mean anything elsewhere.",
-        "",
-        *goals(predict, ingest, barcode),
-        *predict_section(predict),
-        *ingest_section(ingest),
-        *barcode_section(barcode),
-    ]
-    text = "\n".join(lines)
+    head = f"""# Speed of the API
+
+Made by `{command(given)}`, in one run of {spent:.0f} minutes on {machine()},
+{time.strftime("%Y-%m-%d", time.gmtime())}. Load averages before the first request
+{loads[0]}, after the last {loads[1]}.
+
+`anomaly api` with {given.workers} worker(s), the embedded PostgreSQL with fsync, and
+what loads them share the machine, so that only ratios mean anything elsewhere.
+"""
+    sections = (goals(predict, ingest, barcode), predict_section(predict))
+    text = "\n".join([head, *sections, ingest_section(ingest), barcode_section(barcode)])
     print(text)
     if not given.quick:
         PAGE.write_text(text, encoding="utf-8")
@@ -86,128 +72,100 @@ def goals(
     predict: serving_predict.PredictFigures,
     ingest: list[serving_ingest.IngestFigures],
     barcode: serving_barcode.BarcodeFigures,
-) -> list[str]:
+) -> str:
     """Return the table of goals."""
     most = max(one.clients for one in ingest)
+    p99 = predict.at_half.p99_ms
     rows = [
-        (
-            "predict one reading, share of the echo's requests/s",
-            f"{predict.share:.2f}",
-            f"≥ {PREDICT_SHARE}",
-            predict.share >= PREDICT_SHARE,
-        ),
-        (
+        _share("predict one reading, share of the echo's requests/s", predict.share, PREDICT_SHARE),
+        _goal(
             "predict one reading, p99 at half load",
-            f"{predict.at_half.p99_ms:.1f} ms",
+            f"{p99:.1f} ms",
             f"< {PREDICT_P99_MS:.0f} ms",
-            predict.at_half.p99_ms < PREDICT_P99_MS,
+            met=p99 < PREDICT_P99_MS,
         ),
         *(
-            (
+            _share(
                 f"ingest, {one.clients} client(s), of the rows/s of as many bare COPY",
-                f"{one.share:.2f}",
-                f"≥ {INGEST_SHARE}",
-                one.share >= INGEST_SHARE,
+                one.share,
+                INGEST_SHARE,
             )
             for one in ingest
         ),
-        (
+        _share(
             f"ingest, {most} clients, of the rows/s of one bare COPY",
-            f"{ingest[-1].ingest / ingest[0].bare:.2f}",
-            f"≥ {INGEST_SHARE}",
-            ingest[-1].ingest / ingest[0].bare >= INGEST_SHARE,
+            ingest[-1].ingest / ingest[0].bare,
+            INGEST_SHARE,
         ),
-        (
-            "barcode, one code",
-            f"{1e3 * barcode.one_code:.1f} ms",
-            f"≤ {1e3 * ONE_CODE_S:.0f} ms",
-            barcode.one_code <= ONE_CODE_S,
-        ),
-        (
-            "barcode, 1,000 scans",
-            f"{1e3 * barcode.thousand:.0f} ms",
-            f"≤ {1e3 * THOUSAND_S:.0f} ms",
-            barcode.thousand <= THOUSAND_S,
+        *(
+            _goal(what, f"{1e3 * took:.{digits}f} ms", f"≤ {1e3 * limit:.0f} ms", met=took <= limit)
+            for what, took, limit, digits in (
+                ("barcode, one code", barcode.one_code, ONE_CODE_S, 1),
+                ("barcode, 1,000 scans", barcode.thousand, THOUSAND_S, 0),
+            )
         ),
     ]
-    return [
-        table(
-            ("what", "measured", "goal", "met"),
-            [(what, found, goal, "yes" if met else "no") for what, found, goal, met in rows],
-        )
-    ]
+    return table(("what", "measured", "goal", "met"), rows)
 
 
-def predict_section(predict: serving_predict.PredictFigures) -> list[str]:
-    """Return the lines about predictions."""
+def _share(what: str, found: float, least: float) -> Row:
+    return _goal(what, f"{found:.2f}", f"≥ {least}", met=found >= least)
+
+
+def _goal(what: str, found: str, wanted: str, *, met: bool) -> Row:
+    return what, found, wanted, "yes" if met else "no"
+
+
+def predict_section(predict: serving_predict.PredictFigures) -> str:
+    """Return the chapter about predictions."""
     theirs, ours = predict.typical
     full, half = f"{serving_predict.CONNECTIONS} connections", "half load"
     rows = [
-        (name, f"{one.per_second:,.0f}", f"{one.p50_ms:.1f}", f"{one.p99_ms:.1f}", f"{one.refused}")
-        for name, one in ((f"echo, {full}", theirs), (f"prediction, {full}", ours))
-    ]
-    rows += [
-        (name, f"{one.answered:,.0f}", f"{one.p50_ms:.1f}", f"{one.p99_ms:.1f}", "0")
-        for name, one in (
-            (f"echo, {half}", predict.echo_at_half),
-            (f"prediction, {half}", predict.at_half),
+        (name, f"{rate:,.0f}", f"{one.p50_ms:.1f}", f"{one.p99_ms:.1f}", f"{refused}")
+        for name, one, rate, refused in (
+            (f"echo, {full}", theirs, theirs.per_second, theirs.refused),
+            (f"prediction, {full}", ours, ours.per_second, ours.refused),
+            (f"echo, {half}", predict.echo_at_half, predict.echo_at_half.answered, 0),
+            (f"prediction, {half}", predict.at_half, predict.at_half.answered, 0),
         )
     ]
     shares = ", ".join(f"{a.per_second / e.per_second:.2f}" for e, a in predict.rounds)
-    return [
-        "## Predictions",
-        "",
-        "`POST /api/v1/ml/predict` with one reading: key, limits, metrics and security headers",
-        "included, of which the echo, a bare FastAPI route under the same server, has none. Both",
-        f"take turns under wrk; the shares of the rounds are {shares}, and the middle one counts.",
-        "Half load is half of the requests a second that predictions reached, sent at a fixed pace",
-        "and timed from the moment when each was due.",
-        "",
-        table(("what", "requests/s", "p50, ms", "p99, ms", "refused"), rows),
-    ]
+    return f"""## Predictions
+
+`POST /api/v1/ml/predict` with one reading: key, limits, metrics and security headers
+included, of which the echo, a bare FastAPI route under the same server, has none. Both
+take turns under wrk; the shares of the rounds are {shares}, and the middle one counts.
+Half load is half of the requests a second that predictions reached, sent at a fixed pace
+and timed from the moment when each was due.
+
+{table(("what", "requests/s", "p50, ms", "p99, ms", "refused"), rows)}"""
 
 
-def ingest_section(ingest: list[serving_ingest.IngestFigures]) -> list[str]:
-    """Return the lines about ingest."""
+def ingest_section(ingest: list[serving_ingest.IngestFigures]) -> str:
+    """Return the chapter about ingest."""
     rows = [
         (
-            f"{one.clients}",
-            f"{one.ingest:,.0f}",
-            f"{one.p50_ms:.1f}",
-            f"{one.p99_ms:.1f}",
-            f"{one.bare:,.0f}",
-            f"{one.indexed:,.0f}",
-            f"{one.share:.2f}",
+            *(f"{one.clients}", f"{one.ingest:,.0f}", f"{one.p50_ms:.1f}", f"{one.p99_ms:.1f}"),
+            *(f"{one.bare:,.0f}", f"{one.indexed:,.0f}", f"{one.share:.2f}"),
         )
         for one in ingest
     ]
-    return [
-        "## Ingest",
-        "",
-        f"`POST /api/v1/telemetry` with {serving_ingest.ROWS} readings of as many devices in each",
-        "request, stored, scored and committed when the answer comes, against COPY of the same",
-        "batches into a table of four columns without any index, committed one by one. A worker",
-        "writes over one connection, and what queued up goes together. COPY into a table with the",
-        "columns and indexes of ours, which hold each reading once and find the past of a series,",
-        f"reaches {ingest[0].indexed / ingest[0].bare:.2f} of bare COPY by itself.",
-        "",
-        table(
-            (
-                "clients",
-                "rows/s",
-                "p50, ms",
-                "p99, ms",
-                "bare COPY, rows/s",
-                "COPY into a table like ours",
-                "share of bare COPY",
-            ),
-            rows,
-        ),
-    ]
+    header = ("clients", "rows/s", "p50, ms", "p99, ms")
+    of_copy = ("bare COPY, rows/s", "COPY into a table like ours", "share of bare COPY")
+    return f"""## Ingest
+
+`POST /api/v1/telemetry` with {serving_ingest.ROWS} readings of as many devices in each
+request, stored, scored and committed when the answer comes, against COPY of the same
+batches into a table of four columns without any index, committed one by one. A worker
+writes over one connection, and what queued up goes together. COPY into a table with the
+columns and indexes of ours, which hold each reading once and find the past of a series,
+reaches {ingest[0].indexed / ingest[0].bare:.2f} of bare COPY by itself.
+
+{table((*header, *of_copy), rows)}"""
 
 
-def barcode_section(barcode: serving_barcode.BarcodeFigures) -> list[str]:
-    """Return the lines about barcode detection."""
+def barcode_section(barcode: serving_barcode.BarcodeFigures) -> str:
+    """Return the chapter about barcode detection."""
     rows = [
         (name, f"{1e3 * median:.1f}", f"{1e3 * worst:.1f}")
         for name, median, worst in (
@@ -215,14 +173,12 @@ def barcode_section(barcode: serving_barcode.BarcodeFigures) -> list[str]:
             ("1,000 scans", barcode.thousand, barcode.thousand_worst),
         )
     ]
-    return [
-        "## Barcode detection",
-        "",
-        "`POST /api/v1/barcode/detect` with rules, sequence model, SVM and fusion, under their",
-        "time limits; each request asks about other scans than the one before.",
-        "",
-        table(("request", "median, ms", "slowest, ms"), rows),
-    ]
+    return f"""## Barcode detection
+
+`POST /api/v1/barcode/detect` with rules, sequence model, SVM and fusion, under their
+time limits; each request asks about other scans than the one before.
+
+{table(("request", "median, ms", "slowest, ms"), rows)}"""
 
 
 if __name__ == "__main__":

@@ -10,7 +10,10 @@ from typing import Any
 import httpx
 import numpy as np
 import polars as pl
+from serving_home import Home
 
+#: Requests of each kind.
+REPEATS = 15
 _FIELDS = ("event_id", "epc_code", "location_id", "business_step", "event_type")
 
 
@@ -30,21 +33,10 @@ def scans_of(frame: pl.DataFrame) -> list[dict[str, Any]]:
     return frame.select(*_FIELDS, times).to_dicts()
 
 
-def measure(base_url: str, key: str, scans: pl.DataFrame, *, repeats: int = 15) -> BarcodeFigures:
-    """Ask a running service about codes of `scans`, each time about others.
-
-    Parameters
-    ----------
-    base_url, key
-        Of the service.
-    scans
-        Canonical scans of a network that the service knows, more than 1,000 of them.
-    repeats
-        Requests of each kind.
-    """
-    with httpx.Client(
-        base_url=base_url, headers={"Authorization": f"Bearer {key}"}, timeout=60
-    ) as client:
+def measure(base_url: str, home: Home) -> BarcodeFigures:
+    """Ask a running service about codes of `home.scans`, each time about others."""
+    scans, headers = home.scans, {"Authorization": f"Bearer {home.key}"}
+    with httpx.Client(base_url=base_url, headers=headers, timeout=60) as client:
 
         def ask(data: Sequence[dict[str, Any]]) -> float:
             began = time.perf_counter()
@@ -52,12 +44,10 @@ def measure(base_url: str, key: str, scans: pl.DataFrame, *, repeats: int = 15) 
             return time.perf_counter() - began
 
         codes = scans["epc_code"].unique(maintain_order=True)
-        single = [
-            scans_of(scans.filter(pl.col("epc_code") == code)) for code in codes[: repeats + 3]
-        ]
+        single = [scans_of(scans.filter(epc_code=code)) for code in codes[: REPEATS + 3]]
         many = [
             scans_of(scans.slice((n * 997) % max(1, scans.height - 1_000), 1_000))
-            for n in range(repeats + 1)
+            for n in range(REPEATS + 1)
         ]
         for data in (*single[:3], many[0]):
             ask(data)

@@ -15,12 +15,15 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import uuid4
 
 import numpy as np
 import psycopg
+from serving_home import Home
 from serving_wire import Connection, request
 
 ROWS = 100
@@ -67,25 +70,18 @@ def batches(client: str, count: int) -> list[list[Row]]:
 def at_once(work: Sequence[Callable[[], None]]) -> float:
     """Start all at the same time, each in a thread of its own; return the seconds until the end."""
     ready = threading.Barrier(len(work) + 1)
-    errors: list[BaseException] = []
 
     def run(one: Callable[[], None]) -> None:
         ready.wait()
-        try:
-            one()
-        except BaseException as error:
-            errors.append(error)
+        one()
 
-    threads = [threading.Thread(target=run, args=(one,)) for one in work]
-    for thread in threads:
-        thread.start()
-    ready.wait()
-    began = time.perf_counter()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return time.perf_counter() - began
+    with ThreadPoolExecutor(len(work)) as pool:
+        running = [pool.submit(run, one) for one in work]
+        ready.wait()
+        began = time.perf_counter()
+        for one in running:
+            one.result()
+        return time.perf_counter() - began
 
 
 _BARE = (
@@ -108,14 +104,11 @@ def copied(url: str, connections: int, count: int, *, like_ours: bool = False) -
     statement = f"COPY copied {f'({_COLUMNS})' if like_ours else ''} FROM STDIN"
     opened = [psycopg.connect(url, options="-c synchronous_commit=on") for _ in range(connections)]
 
-    def writer(connection: psycopg.Connection, mine: Sequence[bytes]) -> Callable[[], None]:
-        def write() -> None:
-            for batch in mine:
-                with connection.cursor() as cursor, cursor.copy(statement) as copy:
-                    copy.write(batch)
-                connection.commit()
-
-        return write
+    def write(connection: psycopg.Connection, mine: Sequence[bytes]) -> None:
+        for batch in mine:
+            with connection.cursor() as cursor, cursor.copy(statement) as copy:
+                copy.write(batch)
+            connection.commit()
 
     work = []
     for number, connection in enumerate(opened):
@@ -126,7 +119,7 @@ def copied(url: str, connections: int, count: int, *, like_ours: bool = False) -
             ).encode()
             for batch in batches(f"bare{number}", count)
         ]
-        work.append(writer(connection, texts))
+        work.append(partial(write, connection, texts))
     spent = at_once(work)
     for connection in opened:
         connection.close()
@@ -141,35 +134,29 @@ def ingest(base_url: str, key: str, clients: int, count: int) -> tuple[float, tu
     took: list[float] = []
     tag = f"{time.time():.0f}"
     opened = [Connection(base_url) for _ in range(clients)]
+
+    def asked(batch: list[Row]) -> bytes:
+        readings = [dict(zip(names, row, strict=True)) for row in batch]
+        return request("/api/v1/telemetry", key, json.dumps(readings).encode())
+
     prepared = [
-        [
-            request(
-                "/api/v1/telemetry",
-                key,
-                json.dumps([dict(zip(names, row, strict=True)) for row in batch]).encode(),
-            )
-            for batch in batches(f"c{clients}-{number}-{tag}", count + WARM)
-        ]
+        [asked(batch) for batch in batches(f"c{clients}-{number}-{tag}", count + WARM)]
         for number in range(clients)
     ]
 
-    def sender(
-        connection: Connection, mine: Sequence[bytes], into: list[float]
-    ) -> Callable[[], None]:
-        return lambda: into.extend([connection.ask(whole) for whole in mine])
+    def send(connection: Connection, mine: Sequence[bytes], into: list[float]) -> None:
+        into.extend([connection.ask(whole) for whole in mine])
 
     pairs = list(zip(opened, prepared, strict=True))
-    at_once([sender(one, mine[:WARM], []) for one, mine in pairs])
-    spent = at_once([sender(one, mine[WARM:], took) for one, mine in pairs])
+    at_once([partial(send, one, mine[:WARM], []) for one, mine in pairs])
+    spent = at_once([partial(send, one, mine[WARM:], took) for one, mine in pairs])
     for one in opened:
         one.close()
     p50, p99 = np.percentile(took, [50, 99]) * 1e3
     return clients * count * ROWS / spent, (float(p50), float(p99))
 
 
-def measure(
-    base_url: str, key: str, database_url: str, *, clients: int, requests: int, rounds: int = 3
-) -> IngestFigures:
+def measure(base_url: str, home: Home, clients: int, requests: int, rounds: int) -> IngestFigures:
     """Measure all in turns on the same machine and server; the middle round by its share counts.
 
     Parameters
@@ -182,8 +169,8 @@ def measure(
     count = max(1, requests // clients)
     found = []
     for _ in range(rounds):
-        bare = copied(database_url, clients, count)
-        indexed = copied(database_url, clients, count, like_ours=True)
-        rate, latencies = ingest(base_url, key, clients, count)
+        bare = copied(home.database_url, clients, count)
+        indexed = copied(home.database_url, clients, count, like_ours=True)
+        rate, latencies = ingest(base_url, home.key, clients, count)
         found.append(IngestFigures(clients, rate, bare, indexed, *latencies))
     return sorted(found, key=lambda one: one.share)[rounds // 2]

@@ -49,7 +49,7 @@ class PredictFigures:
         )
 
 
-def measure(echo: str, service: str, key: str, *, seconds: int, rounds: int) -> PredictFigures:
+def measure(echo: str, service: str, key: str, seconds: int, rounds: int) -> PredictFigures:
     """Measure both services.
 
     Parameters
@@ -63,28 +63,21 @@ def measure(echo: str, service: str, key: str, *, seconds: int, rounds: int) -> 
     rounds
         How often both take their turn at full load.
     """
-    routes = (f"{echo}/echo", f"{service}/api/v1/ml/predict")
+    bases, paths = (echo, service), ("/echo", "/api/v1/ml/predict")
+    routes = [base + path for base, path in zip(bases, paths, strict=True)]
     for url in routes:
-        wrk(url, key, CONNECTIONS, 2)
-    found = [
-        (wrk(routes[0], key, CONNECTIONS, seconds), wrk(routes[1], key, CONNECTIONS, seconds))
-        for _ in range(rounds)
-    ]
+        wrk(url, key, 2)
+    found = [(wrk(routes[0], key, seconds), wrk(routes[1], key, seconds)) for _ in range(rounds)]
     half = sorted(ours.per_second for _, ours in found)[len(found) // 2] / 2
+    bodies = [request(path, key, BODY.encode()) for path in paths]
     slow = [
-        paced(
-            base_url,
-            request(path, key, BODY.encode()),
-            per_second=half,
-            seconds=seconds,
-            connections=CONNECTIONS,
-        )
-        for base_url, path in ((echo, "/echo"), (service, "/api/v1/ml/predict"))
+        paced(base, body, per_second=half, seconds=seconds, connections=CONNECTIONS)
+        for base, body in zip(bases, bodies, strict=True)
     ]
     return PredictFigures(found, *slow)
 
 
-def wrk(url: str, key: str, connections: int, seconds: int) -> Load:
+def wrk(url: str, key: str, seconds: int) -> Load:
     """Put load on a URL."""
     script = (
         'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\n'
@@ -93,23 +86,17 @@ def wrk(url: str, key: str, connections: int, seconds: int) -> Load:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(script)
         file.flush()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--latency", "-s", file.name]
+        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", "--latency", "-s", file.name]
         text = subprocess.run([*command, url], check=True, stdout=subprocess.PIPE, text=True).stdout
     rate = re.search(r"Requests/sec:\s*([\d.]+)", text)
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
-    if rate is None:
+    latencies = dict(re.findall(r"^\s*(50|99)%\s+([\d.]+(?:us|ms|s))$", text, flags=re.MULTILINE))
+    if rate is None or len(latencies) < 2:
         raise ValueError(text)
-    return Load(
-        float(rate[1]),
-        _latency(text, "50"),
-        _latency(text, "99"),
-        int(refused[1]) if refused else 0,
-    )
+    p50, p99 = (_milliseconds(latencies[share]) for share in ("50", "99"))
+    return Load(float(rate[1]), p50, p99, int(refused[1]) if refused else 0)
 
 
-def _latency(text: str, share: str) -> float:
-    """Return a percentile of the latency in milliseconds."""
-    found = re.search(rf"^\s*{share}%\s+([\d.]+)(us|ms|s)$", text, flags=re.MULTILINE)
-    if found is None:
-        raise ValueError(text)
-    return float(found[1]) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[found[2]]
+def _milliseconds(text: str) -> float:
+    number = text.rstrip("ums")
+    return float(number) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[text.removeprefix(number)]

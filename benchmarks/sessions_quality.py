@@ -61,20 +61,13 @@ def rarest_four_gram(training: list[Session], judged: list[Session]) -> Floats:
 def backtest(training: list[Session], judged: list[Session], seed: int) -> pl.DataFrame:
     """Run the command on files, as a user would, and return the rows that it wrote."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = {name: Path(folder) / name for name in ("train.txt", "test.txt", "scores.csv")}
-        for name, sessions in (("train.txt", training), ("test.txt", judged)):
-            paths[name].write_text("".join(" ".join(session) + "\n" for session in sessions))
-        subprocess.run(
-            [
-                *(sys.executable, "-c", _COMMAND, "backtest", "sessions"),
-                *("--train", str(paths["train.txt"]), "--test", str(paths["test.txt"])),
-                *("--out", str(paths["scores.csv"]), "--seed", str(seed)),
-            ],
-            check=True,
-        )
-        return pl.read_csv(
-            paths["scores.csv"], schema_overrides={"came": pl.String, "expected": pl.String}
-        )
+        train, test, out = (Path(folder) / name for name in ("train.txt", "test.txt", "scores.csv"))
+        for path, sessions in ((train, training), (test, judged)):
+            path.write_text("".join(" ".join(session) + "\n" for session in sessions))
+        command = [sys.executable, "-c", _COMMAND, "backtest", "sessions"]
+        files = ["--train", train, "--test", test, "--out", out]
+        subprocess.run([*command, *files, "--seed", str(seed)], check=True)
+        return pl.read_csv(out, schema_overrides={"came": pl.String, "expected": pl.String})
 
 
 def report(data: Path, seed: int) -> list[str]:
@@ -94,28 +87,28 @@ def report(data: Path, seed: int) -> list[str]:
     area = average_precision_score(truth[unique], ours[unique])
     found = flags[unique][truth[unique] == 1].mean()
     lines = [
-        "# Sessions, measured",
-        "",
-        "Written by `python benchmarks/sessions_quality.py`; do not edit.",
-        "",
-        f"`anomaly backtest sessions` on log sessions of HDFS (seed {seed}): learned from the",
-        f"first {len(training):,} normal sessions ({len(set(training))} different ones). Of the",
-        f"{len(judged):,} judged, {int(truth.sum()):,} are abnormal. The threshold comes from the",
-        "training sessions alone.",
-        "",
-        "Duplicates counted, as the literature does:",
-        "",
-        "| F1 | precision | recall | false-positive rate |",
-        "|--:|--:|--:|--:|",
-        f"| {f1:.3f} | {precision:.3f} | {recall:.3f} | {rates[0]:.2%} |",
-        "",
-        "Most test sessions repeat one that training had, and telling those apart is easy. Of the",
-        f"{len(unique)} *different* sessions that training did not contain,",
-        f"{int(truth[unique].sum())} are abnormal:",
-        "",
-        "| scored by | AUC-PR | false-positive rate at the threshold | found |",
-        "|---|--:|--:|--:|",
-        f"| `anomaly backtest sessions` | {area:.3f} | {rates[1]:.2%} | {found:.1%} |",
+        f"""# Sessions, measured
+
+Written by `python benchmarks/sessions_quality.py`; do not edit.
+
+`anomaly backtest sessions` on log sessions of HDFS (seed {seed}): learned from the
+first {len(training):,} normal sessions ({len(set(training))} different ones). Of the
+{len(judged):,} judged, {int(truth.sum()):,} are abnormal. The threshold comes from the
+training sessions alone.
+
+Duplicates counted, as the literature does:
+
+| F1 | precision | recall | false-positive rate |
+|--:|--:|--:|--:|
+| {f1:.3f} | {precision:.3f} | {recall:.3f} | {rates[0]:.2%} |
+
+Most test sessions repeat one that training had, and telling those apart is easy. Of the
+{len(unique)} *different* sessions that training did not contain,
+{int(truth[unique].sum())} are abnormal:
+
+| scored by | AUC-PR | false-positive rate at the threshold | found |
+|---|--:|--:|--:|
+| `anomaly backtest sessions` | {area:.3f} | {rates[1]:.2%} | {found:.1%} |"""
     ]
     for name, baseline in (
         ("number of unseen 4-grams", unseen_four_grams),

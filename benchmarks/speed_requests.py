@@ -53,14 +53,14 @@ def section() -> list[str]:
     features = ScanFeatureSet()
     one = scans.filter(pl.col("entity") == scans["entity"].mode().sort()[0])
     lines = [
-        "## Requests",
-        "",
-        "From scans to confidences with reasons: features, rules, sequence model, SVM and fusion.",
-        f"Median of {REPEATS} requests, the fastest of them, and CPU time over all threads. The",
-        f"machine is shared: its load average was {os.getloadavg()[0]:.1f} when this began.",
-        "",
-        "| request | median, ms | fastest, ms | CPU, ms | wanted |",
-        "|---|--:|--:|--:|--:|",
+        f"""## Requests
+
+From scans to confidences with reasons: features, rules, sequence model, SVM and fusion.
+Median of {REPEATS} requests, the fastest of them, and CPU time over all threads. The
+machine is shared: its load average was {os.getloadavg()[0]:.1f} when this began.
+
+| request | median, ms | fastest, ms | CPU, ms | wanted |
+|---|--:|--:|--:|--:|"""
     ]
     for size, request in ((1, one), (1_000, scans.head(1_000))):
         took, busy = [], []

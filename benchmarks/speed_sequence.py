@@ -187,20 +187,20 @@ def main() -> None:
             found[name] = max(found[name], rate)
     loads = ", ".join(f"{load:.1f}" for load in os.getloadavg())
     lines = [
-        "# Speed of the barcode detectors",
-        "",
-        "Written by `python benchmarks/speed_sequence.py`; do not edit. Only ratios of one run",
-        f"mean anything elsewhere. {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} logical cores,",
-        f"load averages {loads}, Python {platform.python_version()}, torch {torch.__version__}.",
-        "",
-        "## Training",
-        "",
-        f"{sequences.events:,} scans in {len(sequences):,} sequences, mean length",
-        f"{sequences.lengths.mean():.1f}; {device}, {chosen.threads} thread(s).",
-        "Scans a second, padding not counted, the better of two rounds.",
-        "",
-        "| way | scans/s | ours is faster by | wanted |",
-        "|---|--:|--:|--:|",
+        f"""# Speed of the barcode detectors
+
+Written by `python benchmarks/speed_sequence.py`; do not edit. Only ratios of one run
+mean anything elsewhere. {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} logical cores,
+load averages {loads}, Python {platform.python_version()}, torch {torch.__version__}.
+
+## Training
+
+{sequences.events:,} scans in {len(sequences):,} sequences, mean length
+{sequences.lengths.mean():.1f}; {device}, {chosen.threads} thread(s).
+Scans a second, padding not counted, the better of two rounds.
+
+| way | scans/s | ours is faster by | wanted |
+|---|--:|--:|--:|"""
     ]
     best = next(iter(found.values()))
     for (name, rate), wanted in zip(found.items(), ("", "≥ 2×", "≥ 10×"), strict=True):
