@@ -201,9 +201,7 @@ class _Sweep:
 
     @classmethod
     def of(cls, corpus: Sequence[NabSeries], profile: Profile) -> _Sweep:
-        scores: list[FloatArray] = []
-        rewards: list[FloatArray] = []
-        windows: list[IntArray] = []
+        parts: list[tuple[FloatArray, FloatArray, IntArray]] = []
         known = 0
         for series in corpus:
             reward, window = _row_rewards(series, profile)
@@ -214,15 +212,13 @@ class _Sweep:
             numbers = np.full(len(series.windows) + 1, -1, dtype=np.int64)
             numbers[present] = known + np.arange(present.size)
             known += present.size
-            scores.append(series.scores[scored])
-            rewards.append(reward[scored])
-            windows.append(numbers[window[scored]])
+            parts.append((series.scores[scored], reward[scored], numbers[window[scored]]))
         if not known:
             raise ValueError("no anomaly window reaches beyond probation")
-        values = np.concatenate(scores)
+        values, rewards, windows = map(np.concatenate, zip(*parts, strict=True))
         order = np.argsort(-values, kind="stable")
-        window = np.concatenate(windows)[order]
-        gains = _gains(np.concatenate(rewards)[order], window, profile)
+        window = windows[order]
+        gains = _gains(rewards[order], window, profile)
         return cls(values[order], gains, window, known, profile)
 
     def result(self, flagged: int, threshold: float) -> NabScore:

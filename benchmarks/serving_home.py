@@ -7,13 +7,12 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import httpx
 import polars as pl
 
 from anomaly_platform.platform import Platform
@@ -56,16 +55,14 @@ class Home:
 
 
 @contextmanager
-def prepared(folder: Path, *, devices: bool = True, scans: bool = True) -> Iterator[Home]:
-    """Simulate, import and train what is asked for; the database runs until the block ends."""
+def prepared(folder: Path) -> Iterator[Home]:
+    """Simulate, import and train; the database runs until the block ends."""
     platform = Platform(get_settings(home=folder), streams=(BRIEFLY, EMS, IIOT))
     network = simulate_supply_network(events=TRAINED_ON, days=DAYS, seed=5)
     try:
-        if devices:
-            _train_devices(folder)
-        if scans:
-            network.world.write_reference(platform.reference_folder(BRIEFLY))
-            _train_scans(platform, network.scans)
+        _train_devices(folder)
+        network.world.write_reference(platform.reference_folder(BRIEFLY))
+        _train_scans(platform, network.scans)
         _, key = platform.warehouse.api_keys.create(
             "benchmark", SCOPES, created_by="benchmark", predictions_per_minute=0
         )
@@ -106,32 +103,26 @@ def _train_scans(platform: Platform, scans: pl.DataFrame) -> None:
         run_stream(runtime, BRIEFLY, Console(quiet=True))
 
 
-@contextmanager
-def service(home: Home, workers: int) -> Iterator[str]:
+def service(home: Home, workers: int) -> AbstractContextManager[str]:
     """Run `anomaly api`, as people run it; yield its address."""
-    port = free_port()
-    command = [str(BIN / "anomaly"), "api", "--port", str(port), "--workers", str(workers)]
-    with _running(command, home.folder, port) as address:
-        yield address
+    return _running([str(BIN / "anomaly"), "api"], home.folder, workers)
 
 
-@contextmanager
-def echo(home: Home, workers: int) -> Iterator[str]:
+def echo(home: Home, workers: int) -> AbstractContextManager[str]:
     """Run the bare route under the same server with the same settings; yield its address."""
-    port = free_port()
     command = [
-        *(str(BIN / "uvicorn"), "benchmarks.serving_echo:app", "--port", str(port)),
-        *("--workers", str(workers), "--loop", "uvloop", "--http", "httptools"),
-        *("--no-access-log", "--no-server-header", "--log-level", "warning"),
+        *(str(BIN / "uvicorn"), "benchmarks.serving_echo:app", "--loop", "uvloop"),
+        *("--http", "httptools", "--no-access-log", "--no-server-header", "--log-level", "warning"),
     ]
-    with _running(command, home.folder, port) as address:
-        yield address
+    return _running(command, home.folder, workers)
 
 
 @contextmanager
-def _running(command: Sequence[str], folder: Path, port: int) -> Iterator[str]:
+def _running(command: Sequence[str], folder: Path, workers: int) -> Iterator[str]:
+    port = free_port()
     environment = {**os.environ, "ANOMALY_HOME": str(folder), "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, env=environment, cwd=ROOT)
+    options = ["--port", str(port), "--workers", str(workers)]
+    process = subprocess.Popen([*command, *options], env=environment, cwd=ROOT)
     try:
         _wait_for(f"http://127.0.0.1:{port}/")
         yield f"http://127.0.0.1:{port}"
@@ -150,12 +141,8 @@ def free_port() -> int:
 def _wait_for(url: str) -> None:
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(url, timeout=5)
-        except urllib.error.HTTPError:
+        with suppress(httpx.HTTPError):
+            httpx.get(url, timeout=5)
             return
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
+        time.sleep(0.2)
     raise TimeoutError(url)

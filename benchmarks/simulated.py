@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +89,7 @@ def month(devices: int, seeds: tuple[int, int], *, known: bool) -> Month:
     later = simulate_iiot(28, devices, seeds[1], start=FIRST + timedelta(days=30))
     with tempfile.TemporaryDirectory() as folder:
         bundle = train_fleet(
-            (IIOT.features.compute(part.drop("label")) for part in by_device(past)),
+            (IIOT.features.compute(part.drop("label")) for part in past.partition_by("entity")),
             IIOT.features,
             FleetPolicy(alpha=ALPHA, evaluate=False),
             Path(folder) / "bundle",
@@ -100,15 +100,10 @@ def month(devices: int, seeds: tuple[int, int], *, known: bool) -> Month:
             scorer.score(IIOT.features.compute(part.drop("label")))
             .select(*KEY, flag=pl.col("is_anomaly").fill_null(value=False))
             .join(part.select(*KEY, "label"), on=KEY)
-            for part in by_device(later.frame)
+            for part in later.frame.partition_by("entity")
         )
         bundle.close()
     return judged(scored, later)
-
-
-def by_device(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Yield the rows of one device after the other."""
-    yield from frame.partition_by("entity", maintain_order=True)
 
 
 def judged(scored: pl.DataFrame, later: Simulation) -> Month:
@@ -156,12 +151,8 @@ def months_section(devices: int) -> str:
 def streams(seed: int) -> list[tuple[pl.DataFrame, tuple[tuple[int, int], ...]]]:
     """Return single series with NAB's windows: a tenth of the series around its anomalies."""
     cases = []
-    for simulate, days, devices in (
-        (simulate_iiot, 14, 5),
-        (simulate_ems, 14, 5),
-        (simulate_iiot, 50, 1),
-        (simulate_ems, 50, 1),
-    ):
+    simulators, spans = (simulate_iiot, simulate_ems), ((14, 5), (50, 1))
+    for (days, devices), simulate in product(spans, simulators):
         simulation = simulate(days, devices, seed, anomaly_rate=0.008, churn=0.0)
         for rows in simulation.frame.partition_by("entity", "metric", maintain_order=True):
             own = simulation.events.join(rows.head(1), on=["entity", "metric"], how="semi")

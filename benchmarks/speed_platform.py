@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import multiprocessing
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -60,11 +61,8 @@ def write_day(path: Path, day: date, series: int, readings: int) -> None:
 @contextmanager
 def a_platform(home: Path) -> Iterator[Platform]:
     """Open the platform whose files and database are under `home`."""
-    platform = Platform(get_settings(home=home, database_url=None))
-    try:
+    with closing(Platform(get_settings(home=home, database_url=None))) as platform:
         yield platform
-    finally:
-        platform.close()
 
 
 def run_stage(platform: Platform, stage: str, day: date) -> object:
@@ -75,19 +73,18 @@ def run_stage(platform: Platform, stage: str, day: date) -> object:
         if report.failed or report.rejected:
             raise RuntimeError(f"not ingested: {report.failed or report.reasons}")
         return report
-    if stage == "validated":
-        return validate_day(platform, EMS, day, now)
-    if stage == "features":
-        return features_of_day(platform, EMS, day)
-    if stage == "scored":
-        scorer = platform.kind(EMS).scorer()
-        return score_day(platform, EMS, day, scorer, np.zeros(50, dtype=np.int64))
-    if stage == "monitoring":
-        return stats_of_day(platform, EMS, day, platform.kind(EMS).monitor())
+    kind = platform.kind(EMS)
     if stage == "training":
-        platform.kind(EMS).train(DETECTOR, TrainingOrder())
-        return list(platform.kind(EMS).judge())
-    raise ValueError(stage)
+        kind.train(DETECTOR, TrainingOrder())
+        return list(kind.judge())
+    counts = np.zeros(50, dtype=np.int64)
+    stages: dict[str, Callable[[], object]] = {
+        "validated": lambda: validate_day(platform, EMS, day, now),
+        "features": lambda: features_of_day(platform, EMS, day),
+        "scored": lambda: score_day(platform, EMS, day, kind.scorer(), counts),
+        "monitoring": lambda: stats_of_day(platform, EMS, day, kind.monitor()),
+    }
+    return stages[stage]()
 
 
 @dataclass(frozen=True)
@@ -108,8 +105,7 @@ def whole_run(series: int, readings: int, days: int) -> Whole:
     """
     with tempfile.TemporaryDirectory() as folder, a_platform(Path(folder)) as platform:
         try:
-            ours: dict[str, list[float]] = {}
-            theirs: dict[str, list[float]] = {}
+            ours, theirs = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
             landing = Path(platform.landing.folder(EMS.name))
             peer = _Peer(platform, Path(folder) / "peer")
             for n in range(days + 2):
@@ -119,19 +115,16 @@ def whole_run(series: int, readings: int, days: int) -> Whole:
                 for stage in STAGES if n >= 2 else STAGES[:3]:
                     took = seconds(lambda stage=stage, day=day: run_stage(platform, stage, day))
                     if n >= 2:
-                        ours.setdefault(stage, []).append(took)
+                        ours[stage].append(took)
                 if n == 1:
                     run_stage(platform, "training", day)
                 if n >= 2:
                     for stage, took in peer.times(day).items():
-                        theirs.setdefault(stage, []).append(took)
-            return Whole(
-                series * readings,
-                series,
-                days,
-                {stage: median(took) for stage, took in ours.items()},
-                {stage: median(took) for stage, took in theirs.items()},
+                        theirs[stage].append(took)
+            medians = (
+                {stage: median(took) for stage, took in taken.items()} for taken in (ours, theirs)
             )
+            return Whole(series * readings, series, days, *medians)
         finally:
             platform.release()
 
@@ -235,8 +228,7 @@ def memory_of_days(series: int, small: int, large: int) -> Memory:
         home = Path(folder)
         with a_platform(home) as platform:
             landing = Path(platform.landing.folder(EMS.name))
-            peaks: dict[str, list[int]] = {}
-            taken: dict[str, list[float]] = {}
+            peaks, taken = defaultdict[str, list[int]](list), defaultdict[str, list[float]](list)
             try:
                 for n, readings in enumerate((small, small, small, large)):
                     day = FIRST_DAY + timedelta(days=n)
@@ -245,18 +237,16 @@ def memory_of_days(series: int, small: int, large: int) -> Memory:
                     for stage in (*stages, "training") if n == 1 else stages:
                         took, peak = in_child(stage_in_child, str(home), stage, day)
                         if n >= 2 or stage == "training":
-                            peaks.setdefault(stage, []).append(peak)
-                            taken.setdefault(stage, []).append(took)
+                            peaks[stage].append(peak)
+                            taken[stage].append(took)
             finally:
                 platform.release()
-    training = peaks.pop("training"), taken.pop("training")
+    # Training runs once.
     return Memory(
         series,
         (series * small, series * large),
-        {stage: (p[0], p[1]) for stage, p in peaks.items()}
-        | {"training": (training[0][0], training[0][0])},
-        {stage: (t[0], t[1]) for stage, t in taken.items()}
-        | {"training": (training[1][0], training[1][0])},
+        {stage: (most[0], most[-1]) for stage, most in peaks.items()},
+        {stage: (took[0], took[-1]) for stage, took in taken.items()},
     )
 
 

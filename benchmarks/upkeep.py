@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from speed_table import machine
+from speed_table import machine, peak_memory
 
 from anomaly_platform.kinds.metric.feature_drift import FeatureDrift
 from anomaly_platform.kinds.metric.series_drift import (
@@ -42,6 +41,7 @@ TRAINED_DAYS = 3
 FIRST = datetime(2026, 1, 5, tzinfo=UTC)
 DAY = date(2026, 1, 8)
 METRICS = 5
+SERIES = {"entity": pl.String(), "metric": pl.String(), "bucket": pl.UInt8()}
 NAMES = watched_features(MetricFeatureSet())
 _ENTITIES_A_CHUNK = 200
 _PAGE = Path(__file__).parents[1] / "docs/explanation/retraining.md"
@@ -77,11 +77,6 @@ def chunks(entities: int, first: datetime, days: int, shift: float = 0.0) -> Ite
         yield readings(part, first, days, shift)
 
 
-def references(bundle: Bundle) -> FleetReference:
-    """Return what a bundle knows of its series, as the stage opens it."""
-    return FleetReference(1, dict(series_references(bundle.series)), NAMES)
-
-
 def scored(chunk: pl.DataFrame) -> pl.DataFrame:
     """Return readings as the scored day holds them."""
     rng = np.random.default_rng(1)
@@ -94,41 +89,36 @@ def scored(chunk: pl.DataFrame) -> pl.DataFrame:
 
 def drift_of_a_day(platform: Platform, bundle: Bundle, entities: int) -> tuple[float, int]:
     """Measure a stored day of every series and store its drift; return seconds and rows."""
-    schema = {
-        "entity": pl.String(),
-        "metric": pl.String(),
-        "event_time": pl.Datetime("us", "UTC"),
-        "value": pl.Float64(),
-        "p_value": pl.Float64(),
-        "is_anomaly": pl.Boolean(),
-        "status": pl.String(),
-        "bucket": pl.UInt8(),
+    days = {
+        "scored_events": {
+            **SERIES,
+            "event_time": pl.Datetime("us", "UTC"),
+            "value": pl.Float64(),
+            "p_value": pl.Float64(),
+            "is_anomaly": pl.Boolean(),
+            "status": pl.String(),
+        },
+        "features": SERIES | dict.fromkeys(NAMES, pl.Float64()),
     }
+    made = {"scored_events": scored, "features": MetricFeatureSet().compute}
     first = datetime.combine(DAY, datetime.min.time(), UTC)
-    parts = (
-        scored(chunk).with_columns(bucket=pl.lit(number % 64, pl.UInt8)).select(schema.keys())
-        for number, chunk in enumerate(chunks(entities, first, 1))
-    )
-    written = platform.lake.write("scored_events", "ems", DAY.isoformat(), parts, schema=schema)
-    of_features = (
-        MetricFeatureSet()
-        .compute(chunk)
-        .select(
-            *("entity", "metric", *NAMES),
-            pl.lit(number % 64, pl.UInt8).alias("bucket"),
+    written, source = (
+        platform.lake.write(
+            stage,
+            "ems",
+            DAY.isoformat(),
+            (
+                made[stage](chunk)
+                .with_columns(bucket=pl.lit(number % 64, pl.UInt8))
+                .select(schema.keys())
+                for number, chunk in enumerate(chunks(entities, first, 1))
+            ),
+            schema=schema,
         )
-        for number, chunk in enumerate(chunks(entities, first, 1))
-    )
-    kinds = {"entity": pl.String(), "metric": pl.String(), "bucket": pl.UInt8()}
-    source = platform.lake.write(
-        "features",
-        "ems",
-        DAY.isoformat(),
-        of_features,
-        schema=kinds | dict.fromkeys(NAMES, pl.Float64()),
+        for stage, schema in days.items()
     )
     began = time.perf_counter()
-    reference = references(bundle)
+    reference = FleetReference(1, dict(series_references(bundle.series)), NAMES)
     features = FeatureDrift(RetrainingPolicy(), reference.features, reference.of_features)
     for chunk in platform.lake.chunks([source.path]):
         features.add(chunk)
@@ -161,11 +151,6 @@ def retrain(parent: Bundle, drifted: int, folder: Path) -> float:
     return time.perf_counter() - began
 
 
-def peak() -> float:
-    """Return the most memory that this process has held, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -184,11 +169,11 @@ def main() -> None:
             folder / "parent",
             lineage=Lineage(stream="ems", version="1", code_version="benchmark"),
         )
-        whole, whole_peak = time.perf_counter() - began, peak()
+        whole, whole_peak = time.perf_counter() - began, peak_memory() / 2**20
         platform = Platform(get_settings(home=folder / "home", database_url=None))
         try:
             seconds, rows = drift_of_a_day(platform, parent, entities)
-            drift_peak = peak()
+            drift_peak = peak_memory() / 2**20
             again = retrain(parent, chosen.drifted, folder / "child")
         finally:
             platform.release()
@@ -198,7 +183,7 @@ def main() -> None:
 | a day's drift of {chosen.series:,} series ({rows:,} readings), measured and stored | \
 {seconds:.1f} s | {drift_peak:,.0f} MiB |
 | training {chosen.drifted} drifted series anew, {chosen.series - chosen.drifted:,} shared | \
-{again:.1f} s | {peak():,.0f} MiB |
+{again:.1f} s | {peak_memory() / 2**20:,.0f} MiB |
 | for comparison: training all of them without measuring their quality | {whole:.0f} s | \
 {whole_peak:,.0f} MiB |
 
