@@ -13,7 +13,6 @@ from datetime import date, datetime
 import polars as pl
 
 from anomaly_platform.platform import Platform
-from anomaly_platform.storage.tables.ledger import record_ingest
 from anomaly_platform.storage.tables.online import claim
 from anomaly_platform.streams import Stream
 
@@ -73,13 +72,13 @@ def _claim_batch(
             schema=for_lake(raw.clear()).schema,
         )
         # In the claim's own transaction: a batch is in the ledger or its readings are unclaimed.
-        record_ingest(
-            connection,
+        platform.warehouse.ledger.record_ingest(
             stream.name,
             batch_id,
             source=SOURCE,
             raw_path=written.path,
             rows_in=claimed.height,
             days=days,
+            connection=connection,
         )
     return claimed.height, days

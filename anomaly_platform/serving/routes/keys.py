@@ -17,13 +17,13 @@ from anomaly_platform.serving.problems import ApiProblem, not_found
 from anomaly_platform.serving.schemas.keys import Key, Keys, MadeKey, NewKey
 from anomaly_platform.serving.state import Serving
 from anomaly_platform.storage.postgres.transactions import Connection
-from anomaly_platform.storage.tables.api_keys import ApiKey, ApiKeyError, create, revoke
+from anomaly_platform.storage.tables.api_keys import ApiKey, ApiKeyError
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 
 
 @router.post("", status_code=201, responses=problems(403, 409))
-async def create_key(wanted: NewKey, caller: Admin, once: Once) -> MadeKey:
+async def create_key(wanted: NewKey, serving: Serving, caller: Admin, once: Once) -> MadeKey:
     """Make a key. The answer is the only place where it is ever shown.
 
     The same request with the same `Idempotency-Key` makes no second one, but cannot show the
@@ -33,13 +33,13 @@ async def create_key(wanted: NewKey, caller: Admin, once: Once) -> MadeKey:
 
     def make(connection: Connection) -> dict[str, Any]:
         try:
-            made, key = create(
-                connection,
+            made, key = serving.platform.warehouse.api_keys.create(
                 wanted.name,
                 wanted.scopes,
                 created_by=caller.actor,
                 expires_at=wanted.expires_at,
                 predictions_per_minute=wanted.predictions_per_minute,
+                connection=connection,
             )
         except ApiKeyError as error:
             raise ApiProblem(422, str(error)) from None
@@ -74,7 +74,9 @@ async def revoke_key(key_id: uuid.UUID, serving: Serving, caller: Admin, once: O
 
     def refuse(connection: Connection) -> dict[str, Any]:
         try:
-            revoked = revoke(connection, key_id, revoked_by=caller.actor)
+            revoked = serving.platform.warehouse.api_keys.revoke(
+                key_id, revoked_by=caller.actor, connection=connection
+            )
         except ApiKeyError:
             raise not_found(f"key {key_id}") from None
         return _shown(revoked).model_dump(mode="json")

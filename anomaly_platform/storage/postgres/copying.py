@@ -11,8 +11,9 @@ values are null have the same layout, and are filled column by column into one s
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import io
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -120,6 +121,30 @@ def copy_frame(
                 for start in range(0, len(piece), _WRITE_BYTES):
                     copy.write(piece[start : start + _WRITE_BYTES])
     return frame.height
+
+
+def read_day(
+    connection: Connection[Any],
+    table: str,
+    types: Mapping[str, PgType],
+    stream: str,
+    day: dt.date,
+    order: Iterable[str],
+) -> pl.DataFrame:
+    """Return these columns of a stream's day in a table, sorted."""
+    columns = (
+        sql.SQL("{}::text" if kind in ("uuid", "json", "jsonb") else "{}").format(
+            sql.Identifier(name)
+        )
+        for name, kind in types.items()
+    )
+    statement = sql.SQL("SELECT {} FROM {} WHERE stream = %s AND day = %s ORDER BY {}").format(
+        sql.SQL(", ").join(columns),
+        sql.Identifier(table),
+        sql.SQL(", ").join(map(sql.Identifier, order)),
+    )
+    rows = connection.execute(statement, (stream, day)).fetchall()
+    return pl.DataFrame(rows, schema=polars_schema(types), orient="row")
 
 
 def _wants_binary(layouts: pl.Series) -> bool:

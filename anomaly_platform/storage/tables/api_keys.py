@@ -126,6 +126,7 @@ class ApiKeys:
         created_by: str,
         expires_at: dt.datetime | None = None,
         predictions_per_minute: int | None = None,
+        connection: Connection | None = None,
     ) -> tuple[ApiKey, str]:
         """Make a key.
 
@@ -141,6 +142,8 @@ class ApiKeys:
             With time zone, in the future; ``None`` means never.
         predictions_per_minute : int or None
             A limit of the key's own; ``None`` means the default, 0 means none.
+        connection : Connection or None
+            Of the transaction to take part in; ``None`` begins one.
 
         Returns
         -------
@@ -152,15 +155,22 @@ class ApiKeys:
         ApiKeyError
             When an argument cannot be used.
         """
-        with self._transactions.begin() as connection:
-            return create(
-                connection,
-                name,
-                scopes,
-                created_by=created_by,
-                expires_at=expires_at,
-                predictions_per_minute=predictions_per_minute,
+        name = name.strip()
+        wanted = sorted(set(scopes), key=lambda scope: (*SCOPES, scope).index(scope))
+        _check(name, wanted, expires_at, predictions_per_minute)
+        prefix, key = new_key()
+        with self._transactions.within(connection) as within:
+            made = _one(
+                within,
+                "INSERT INTO api_keys (prefix, digest, name, scopes, predictions_per_minute, "  # noqa: S608 - the columns are this module's
+                f"created_by, expires_at) VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS}",
+                (
+                    *(prefix, digest_of(key), name, wanted),
+                    *(predictions_per_minute, created_by, expires_at),
+                ),
             )
+            _record(within, created_by, "api_key.create", None, made)
+        return made, key
 
     def all(self) -> list[ApiKey]:
         """Return every key, the newest first."""
@@ -169,7 +179,9 @@ class ApiKeys:
             f"SELECT {_COLUMNS} FROM api_keys ORDER BY created_at DESC, prefix",  # noqa: S608
         )
 
-    def revoke(self, which: UUID | str, *, revoked_by: str) -> ApiKey:
+    def revoke(
+        self, which: UUID | str, *, revoked_by: str, connection: Connection | None = None
+    ) -> ApiKey:
         """Refuse a key from now on; every serving process hears of it when this commits.
 
         Parameters
@@ -178,6 +190,8 @@ class ApiKeys:
             Its id or its prefix.
         revoked_by : str
             For the audit log.
+        connection : Connection or None
+            Of the transaction to take part in; ``None`` begins one.
 
         Returns
         -------
@@ -189,64 +203,22 @@ class ApiKeys:
         ApiKeyError
             When there is none.
         """
-        with self._transactions.begin() as connection:
-            return revoke(connection, which, revoked_by=revoked_by)
-
-
-def create(
-    connection: Connection,
-    name: str,
-    scopes: Iterable[str],
-    *,
-    created_by: str,
-    expires_at: dt.datetime | None = None,
-    predictions_per_minute: int | None = None,
-) -> tuple[ApiKey, str]:
-    """Make a key within the caller's transaction; see :meth:`ApiKeys.create`."""
-    name = name.strip()
-    wanted = sorted(set(scopes), key=lambda scope: (*SCOPES, scope).index(scope))
-    _check(name, wanted, expires_at, predictions_per_minute)
-    prefix, key = new_key()
-    made = _one(
-        connection,
-        "INSERT INTO api_keys (prefix, digest, name, scopes, predictions_per_minute, "  # noqa: S608 - the columns are this module's
-        f"created_by, expires_at) VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS}",
-        (prefix, digest_of(key), name, wanted, predictions_per_minute, created_by, expires_at),
-    )
-    if made is None:
-        raise AssertionError("INSERT … RETURNING returned nothing")
-    audit.record(connection, created_by, "api_key.create", _subject(made), None, _described(made))
-    return made, key
-
-
-def revoke(connection: Connection, which: UUID | str, *, revoked_by: str) -> ApiKey:
-    """Refuse a key within the caller's transaction; see :meth:`ApiKeys.revoke`."""
-    column = "id" if isinstance(which, UUID) else "prefix"
-    found = _one(
-        connection,
-        f"SELECT {_COLUMNS} FROM api_keys WHERE {column} = %s FOR UPDATE",  # noqa: S608
-        (which,),
-    )
-    if found is None:
-        raise ApiKeyError(f"there is no key with the {column} {which}")
-    if found.revoked_at is not None:
-        return found
-    revoked = _one(
-        connection,
-        f"UPDATE api_keys SET revoked_at = now() WHERE id = %s RETURNING {_COLUMNS}",  # noqa: S608
-        (found.id,),
-    )
-    if revoked is None:
-        raise AssertionError("a locked row vanished")
-    audit.record(
-        connection,
-        revoked_by,
-        "api_key.revoke",
-        _subject(revoked),
-        _described(found),
-        _described(revoked),
-    )
-    return revoked
+        column = "id" if isinstance(which, UUID) else "prefix"
+        with self._transactions.within(connection) as within:
+            found = _one(
+                within,
+                f"SELECT {_COLUMNS} FROM api_keys WHERE {column} = %s FOR UPDATE",  # noqa: S608
+                (which,),
+            )
+            if found.revoked_at is not None:
+                return found
+            revoked = _one(
+                within,
+                f"UPDATE api_keys SET revoked_at = now() WHERE id = %s RETURNING {_COLUMNS}",  # noqa: S608
+                (found.id,),
+            )
+            _record(within, revoked_by, "api_key.revoke", found, revoked)
+        return revoked
 
 
 async def find(connection: psycopg.AsyncConnection[tuple[Any, ...]], prefix: str) -> ApiKey | None:
@@ -288,13 +260,19 @@ def _check(
         raise ApiKeyError("predictions_per_minute: 0 (no limit) or more")
 
 
-def _one(connection: Connection, statement: str, values: tuple[Any, ...]) -> ApiKey | None:
+def _one(connection: Connection, statement: str, values: tuple[Any, ...]) -> ApiKey:
     with connection.cursor(row_factory=class_row(ApiKey)) as cursor:
-        return cursor.execute(statement.encode(), values).fetchone()
+        found = cursor.execute(statement.encode(), values).fetchone()
+    if found is None:
+        raise ApiKeyError(f"there is no key {values[0]}")
+    return found
 
 
-def _subject(key: ApiKey) -> str:
-    return f"api_key {key.prefix}"
+def _record(
+    connection: Connection, actor: str, action: str, before: ApiKey | None, after: ApiKey
+) -> None:
+    described = None if before is None else _described(before)
+    audit.record(connection, actor, action, f"api_key {after.prefix}", described, _described(after))
 
 
 def _described(key: ApiKey) -> dict[str, Any]:

@@ -11,9 +11,13 @@ from collections.abc import Mapping
 from typing import Final
 
 import polars as pl
-from psycopg import sql
 
-from anomaly_platform.storage.postgres.copying import PgType, copy_frame, polars_schema
+from anomaly_platform.storage.postgres.copying import (
+    PgType,
+    copy_frame,
+    polars_schema,
+    read_day,
+)
 from anomaly_platform.storage.postgres.transactions import Transactions, lock
 
 _SERIES: Final[Mapping[str, PgType]] = {
@@ -100,7 +104,7 @@ class DriftStats:
 
     def of_series(self, stream: str, day: dt.date) -> pl.DataFrame:
         """Return the drift of every series on a day, with the columns of the table."""
-        return self._read("series_drift", _SERIES, stream, day, "entity, metric")
+        return self._read("series_drift", _SERIES, stream, day, "entity", "metric")
 
     def of_features(self, stream: str, day: dt.date) -> pl.DataFrame:
         """Return the drift of every feature on a day, with the columns of the table."""
@@ -136,18 +140,7 @@ class DriftStats:
         return None if median is None else float(median)
 
     def _read(
-        self, table: str, columns: Mapping[str, PgType], stream: str, day: dt.date, order: str
+        self, table: str, columns: Mapping[str, PgType], stream: str, day: dt.date, *order: str
     ) -> pl.DataFrame:
-        read = (
-            sql.SQL("{}::text").format(sql.Identifier(name))
-            if kind == "jsonb"
-            else sql.Identifier(name)
-            for name, kind in columns.items()
-        )
-        statement = sql.SQL("SELECT {} FROM {} WHERE stream = %s AND day = %s ORDER BY {}").format(
-            sql.SQL(", ").join(read),
-            sql.Identifier(table),
-            sql.SQL(order),
-        )
-        rows = self._transactions.tuples(statement, (stream, day))
-        return pl.DataFrame(rows, schema=polars_schema(columns), orient="row")
+        with self._transactions.begin() as connection:
+            return read_day(connection, table, columns, stream, day, order)

@@ -85,6 +85,7 @@ class Ledger:
         rejects: pl.DataFrame | None = None,
         mapping: Mapping[str, Any] | None = None,
         ingest_date: dt.date | None = None,
+        connection: Connection | None = None,
     ) -> tuple[LedgerEntry, bool]:
         """Commit a file: its ledger entry, its event days and the rows that were refused.
 
@@ -107,25 +108,37 @@ class Ledger:
             The column mapping, for people.
         ingest_date : date, optional
             Today (UTC) by default.
+        connection : Connection, optional
+            Of the transaction to take part in; one of its own by default.
 
         Returns
         -------
         tuple of LedgerEntry and bool
             The entry, and whether this call made it.
         """
-        with self._transactions.begin() as connection:
-            return record_ingest(
-                connection,
+        source = _storable(source)
+        with self._transactions.within(connection) as within:
+            entry, is_new = _insert(
+                within,
                 stream,
                 digest,
                 source=source,
-                raw_path=raw_path,
+                status="ingested",
                 rows_in=rows_in,
-                days=days,
-                rejects=rejects,
+                rows_quarantined=0 if rejects is None else rejects.height,
+                raw_path=raw_path,
                 mapping=mapping,
                 ingest_date=ingest_date,
             )
+            if is_new:
+                within.cursor().executemany(
+                    "INSERT INTO raw_days (stream, day, digest, seq, rows) "
+                    "VALUES (%s, %s, %s, %s, %s)",
+                    [(stream, day, digest, entry.seq, rows) for day, rows in days.items() if rows],
+                )
+                if rejects is not None:
+                    quarantine.refuse_rows(within, stream, digest, source=source, rejects=rejects)
+        return entry, is_new
 
     def record_rejected(
         self,
@@ -135,7 +148,6 @@ class Ledger:
         source: str,
         reason: str,
         mapping: Mapping[str, Any] | None = None,
-        ingest_date: dt.date | None = None,
     ) -> tuple[LedgerEntry, bool]:
         """Commit that a whole file was refused, in the ledger and in quarantine (row 0).
 
@@ -153,11 +165,7 @@ class Ledger:
                 source=source,
                 status="rejected",
                 reason=reason,
-                rows_in=0,
-                rows_quarantined=0,
-                raw_path=None,
                 mapping=mapping,
-                ingest_date=ingest_date,
             )
             if is_new:
                 quarantine.refuse_file(connection, stream, digest, source=source, reason=reason)
@@ -212,44 +220,6 @@ class Ledger:
         )
 
 
-def record_ingest(
-    connection: Connection,
-    stream: str,
-    digest: str,
-    *,
-    source: str,
-    raw_path: str,
-    rows_in: int,
-    days: Mapping[dt.date, int],
-    rejects: pl.DataFrame | None = None,
-    mapping: Mapping[str, Any] | None = None,
-    ingest_date: dt.date | None = None,
-) -> tuple[LedgerEntry, bool]:
-    """Do :meth:`Ledger.record_ingest` within the caller's transaction."""
-    source = _storable(source)
-    entry, is_new = _insert(
-        connection,
-        stream,
-        digest,
-        source=source,
-        status="ingested",
-        reason=None,
-        rows_in=rows_in,
-        rows_quarantined=0 if rejects is None else rejects.height,
-        raw_path=raw_path,
-        mapping=mapping,
-        ingest_date=ingest_date,
-    )
-    if is_new:
-        connection.cursor().executemany(
-            "INSERT INTO raw_days (stream, day, digest, seq, rows) VALUES (%s, %s, %s, %s, %s)",
-            [(stream, day, digest, entry.seq, rows) for day, rows in days.items() if rows],
-        )
-        if rejects is not None:
-            quarantine.refuse_rows(connection, stream, digest, source=source, rejects=rejects)
-    return entry, is_new
-
-
 _SELECT = (
     "SELECT stream, digest, seq, source, status, reason, rows_in, rows_quarantined, raw_path, "
     "ingest_date, mapping, ingested_at, times_seen, last_seen_at FROM ingest_ledger"
@@ -270,12 +240,12 @@ def _insert(
     *,
     source: str,
     status: str,
-    reason: str | None,
-    rows_in: int,
-    rows_quarantined: int,
-    raw_path: str | None,
     mapping: Mapping[str, Any] | None,
-    ingest_date: dt.date | None,
+    reason: str | None = None,
+    rows_in: int = 0,
+    rows_quarantined: int = 0,
+    raw_path: str | None = None,
+    ingest_date: dt.date | None = None,
 ) -> tuple[LedgerEntry, bool]:
     # `seq` must grow in the order of commits: a lower one that commits after a higher one would
     # be taken for already scored. So only one commit of a stream is under way at a time.

@@ -58,11 +58,6 @@ class MonitoringStats:
         )
         return pl.DataFrame(
             rows,
-            schema={
-                "day": pl.Date,
-                "subject": pl.String,
-                "stat": pl.String,
-                "value": pl.Float64,
-            },
+            {"day": pl.Date, "subject": pl.String, "stat": pl.String, "value": pl.Float64},
             orient="row",
         )

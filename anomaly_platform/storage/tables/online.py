@@ -106,13 +106,12 @@ class OnlineReadings:
 
     def waiting(self, stream: str, *, limit: int = 100_000) -> Waiting:
         """Return how many readings wait for a batch, counted up to `limit`, and since when."""
-        with self._transactions.begin() as connection:
-            row = connection.execute(
-                "SELECT count(*), min(received_at) FROM (SELECT received_at FROM online_readings "
-                "WHERE stream = %s AND batch_id IS NULL ORDER BY id LIMIT %s) first",
-                (stream, limit),
-            ).fetchone()
-        return Waiting(0, None) if row is None else Waiting(int(row[0]), row[1])
+        ((rows, oldest),) = self._transactions.tuples(
+            "SELECT count(*), min(received_at) FROM (SELECT received_at FROM online_readings "
+            "WHERE stream = %s AND batch_id IS NULL ORDER BY id LIMIT %s) first",
+            (stream, limit),
+        )
+        return Waiting(int(rows), oldest)
 
     def find(self, stream: str, event_id: UUID) -> StoredReading | None:
         """Return a reading by the id of its event."""

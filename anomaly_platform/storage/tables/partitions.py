@@ -83,8 +83,7 @@ class Partitions:
 
     def get(self, stream: str, stage: str, partition: str) -> Partition | None:
         """Return the current file of a partition, if there is one."""
-        found = self.between(stream, stage, partition, partition)
-        return found[0] if found else None
+        return next(iter(self.between(stream, stage, partition, partition)), None)
 
     def between(self, stream: str, stage: str, first: str, last: str) -> list[Partition]:
         """Return the current files from the first to the last partition inclusive, in order.

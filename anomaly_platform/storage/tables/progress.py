@@ -77,11 +77,10 @@ class Progress:
 
     def rows_by_digest(self, stream: str) -> dict[str, int]:
         """Return how many rows of each ingested file have an event day."""
-        with self._transactions.begin() as connection:
-            rows = connection.execute(
-                "SELECT digest, sum(rows) FROM raw_days WHERE stream = %s GROUP BY digest",
-                (stream,),
-            ).fetchall()
+        rows = self._transactions.tuples(
+            "SELECT digest, sum(rows) FROM raw_days WHERE stream = %s GROUP BY digest",
+            (stream,),
+        )
         return {str(digest): int(count) for digest, count in rows}
 
     def account(self, stream: str) -> Account:

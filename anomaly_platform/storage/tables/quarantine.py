@@ -116,18 +116,13 @@ def insert_rejects(
     """
     if rejects.is_empty():
         return
-    source = pl.col("source") if "source" in rejects.columns else pl.lit(None, pl.String)
-    rows = rejects.select(
-        pl.lit(stream).alias("stream"),
-        "digest",
-        "row_number",
-        pl.col("column").fill_null("").alias("column_name"),
-        pl.lit(stage).alias("stage"),
-        pl.lit(day, pl.Date).alias("day"),
-        source.alias("source"),
-        "field",
-        "reason",
-        "raw",
+    if "source" not in rejects.columns:
+        rejects = rejects.with_columns(source=pl.lit(None, pl.String))
+    rows = rejects.with_columns(
+        stream=pl.lit(stream),
+        column_name=pl.col("column").fill_null(""),
+        stage=pl.lit(stage),
+        day=pl.lit(day, pl.Date),
     ).unique(("digest", "row_number", "column_name"), keep="first", maintain_order=True)
     columns = sql.SQL(", ").join(map(sql.Identifier, _TYPES))
     with incoming(connection, rows, _TYPES):

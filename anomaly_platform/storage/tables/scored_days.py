@@ -52,23 +52,19 @@ class ScoredDays:
 
     def scored_day(self, stream: str, day: dt.date) -> ScoredDay | None:
         """Return from what a day's scores were made, if it has any."""
-        found = self.scored_days(stream, first=day, last=day)
-        return found[0] if found else None
+        return next(iter(self.scored_days(stream, first=day, last=day)), None)
 
     def scored_days(
         self, stream: str, *, first: dt.date = dt.date.min, last: dt.date = dt.date.max
     ) -> list[ScoredDay]:
         """Return the scored days from the first to the last inclusive, in order."""
-        with (
-            self._transactions.begin() as connection,
-            connection.cursor(row_factory=class_row(ScoredDay)) as cursor,
-        ):
-            return cursor.execute(
-                "SELECT stream, day, watermark, detector, bundle_version, rows, anomalies, "
-                "written_at FROM scored_days "
-                "WHERE stream = %s AND day BETWEEN %s AND %s ORDER BY day",
-                (stream, first, last),
-            ).fetchall()
+        return self._transactions.rows(
+            ScoredDay,
+            "SELECT stream, day, watermark, detector, bundle_version, rows, anomalies, "
+            "written_at FROM scored_days "
+            "WHERE stream = %s AND day BETWEEN %s AND %s ORDER BY day",
+            (stream, first, last),
+        )
 
 
 def refuse_stale(

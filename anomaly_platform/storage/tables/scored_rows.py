@@ -18,7 +18,12 @@ from typing import Any, Final, Literal
 import polars as pl
 from psycopg import sql
 
-from anomaly_platform.storage.postgres.copying import PgType, copy_frame
+from anomaly_platform.storage.postgres.copying import (
+    PgType,
+    copy_frame,
+    polars_schema,
+    read_day,
+)
 from anomaly_platform.storage.postgres.transactions import Transactions
 from anomaly_platform.storage.tables.ml_models import FALLBACK, HAS_MODEL
 from anomaly_platform.storage.tables.scored_days import (
@@ -36,18 +41,6 @@ EVERY_CODE: Final = "*"
 """What stands for a metric of scans, and for the device of a model that judges every code."""
 
 _SET_HERE: Final = ("stream", "day", "detector", "bundle_version")
-_POLARS: Final[Mapping[PgType, pl.DataType]] = {
-    "bool": pl.Boolean(),
-    "int4": pl.Int32(),
-    "int8": pl.Int64(),
-    "float8": pl.Float64(),
-    "date": pl.Date(),
-    "timestamptz": pl.Datetime("us", "UTC"),
-    "uuid": pl.String(),
-    "text": pl.String(),
-    "json": pl.String(),
-    "jsonb": pl.String(),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +70,7 @@ class ScoredTable:
     @property
     def schema(self) -> pl.Schema:
         """The columns that a frame of scored rows brings."""
-        return pl.Schema(
-            {
-                name: _POLARS[kind]
-                for name, kind in self.columns.items()
-                if name not in (*_SET_HERE, *self.optional)
-            }
-        )
+        return polars_schema(self.columns, without=(*_SET_HERE, *self.optional))
 
     def completed(
         self, chunk: pl.DataFrame, stream: str, day: dt.date, *, detector: str, version: int | None
@@ -257,15 +244,13 @@ class ScoredRows(ScoredDays):
             Scale of ``anomaly_score`` in the views: 0 to 1 (an anomaly from the threshold on), or
             1 to -1 (an anomaly at 0 and below).
         """
-        with self._transactions.begin() as connection:
-            connection.execute(
-                "SELECT ensure_stream_tables(%s, %s, %s)", (stream, entity_field, score_view)
-            )
+        self._transactions.execute(
+            "SELECT ensure_stream_tables(%s, %s, %s)", (stream, entity_field, score_view)
+        )
 
     def ensure_scan_tables(self, stream: str) -> None:
         """Make a scan stream's partition, indexes and BI views; again, it renews the views."""
-        with self._transactions.begin() as connection:
-            connection.execute("SELECT ensure_scan_stream_tables(%s)", (stream,))
+        self._transactions.execute("SELECT ensure_scan_stream_tables(%s)", (stream,))
 
     def has_tables(self, stream: str, entity_field: str = "epc_code") -> bool:
         """Return whether a stream's view of scores is there with this name of the entity's column.
@@ -273,13 +258,12 @@ class ScoredRows(ScoredDays):
         To ask is cheap and locks nothing, while making the views anew waits for whoever reads
         them.
         """
-        with self._transactions.begin() as connection:
-            found = connection.execute(
-                "SELECT count(*) FROM pg_attribute WHERE attname = %s AND NOT attisdropped "
-                "AND attrelid = to_regclass(%s)",
-                (entity_field, f"bi_{stream}_scores"),
-            ).fetchone()
-        return found is not None and found[0] == 1
+        found = self._transactions.value(
+            "SELECT count(*) FROM pg_attribute WHERE attname = %s AND NOT attisdropped "
+            "AND attrelid = to_regclass(%s)",
+            (entity_field, f"bi_{stream}_scores"),
+        )
+        return bool(found)
 
     def replace_day(
         self,
@@ -371,27 +355,23 @@ class ScoredRows(ScoredDays):
 
         A model's last use is when it last scored, not when what it scored was measured.
         """
-        with self._transactions.begin() as connection:
-            return connection.execute(
-                "UPDATE ml_models m SET last_used_at = now() "
-                "FROM series_days d JOIN series s USING (series_id) "
-                "WHERE d.stream = %(stream)s AND d.day = %(day)s AND m.stream = d.stream "
-                "AND m.model_type = %(detector)s AND m.bundle_version = %(version)s "
-                "AND m.device_id = s.entity AND m.metric_name = s.metric "
-                "AND m.status IN ('active', 'inactive') "
-                # An hour is fine enough, and a re-run over a month touches each row once.
-                "AND (m.last_used_at IS NULL OR m.last_used_at < now() - interval '1 hour')",
-                {"stream": stream, "day": day, "detector": detector, "version": version},
-            ).rowcount
+        return self._transactions.execute(
+            "UPDATE ml_models m SET last_used_at = now() "
+            "FROM series_days d JOIN series s USING (series_id) "
+            "WHERE d.stream = %(stream)s AND d.day = %(day)s AND m.stream = d.stream "
+            "AND m.model_type = %(detector)s AND m.bundle_version = %(version)s "
+            "AND m.device_id = s.entity AND m.metric_name = s.metric "
+            "AND m.status IN ('active', 'inactive') "
+            # An hour is fine enough, and a re-run over a month touches each row once.
+            "AND (m.last_used_at IS NULL OR m.last_used_at < now() - interval '1 hour')",
+            {"stream": stream, "day": day, "detector": detector, "version": version},
+        )
 
     def count_rows(self, stream: str, day: dt.date) -> int:
         """Count the rows of a day in the table itself."""
         statement = sql.SQL("SELECT count(*) FROM {} WHERE stream = %s AND day = %s")
-        with self._transactions.begin() as connection:
-            row = connection.execute(
-                statement.format(sql.Identifier(self.table.name)), (stream, day)
-            ).fetchone()
-        return 0 if row is None else int(row[0])
+        name = sql.Identifier(self.table.name)
+        return int(self._transactions.value(statement.format(name), (stream, day)))
 
     def read_day(
         self, stream: str, day: dt.date, columns: Iterable[str] | None = None
@@ -406,17 +386,5 @@ class ScoredRows(ScoredDays):
             Keys of `table.columns`; all by default.
         """
         kinds = {name: self.table.columns[name] for name in columns or self.table.columns}
-        statement = sql.SQL("SELECT {} FROM {} WHERE stream = %s AND day = %s ORDER BY {}").format(
-            sql.SQL(", ").join(
-                sql.SQL("{}::text").format(sql.Identifier(name))
-                if kind in ("uuid", "json", "jsonb")
-                else sql.Identifier(name)
-                for name, kind in kinds.items()
-            ),
-            sql.Identifier(self.table.name),
-            sql.SQL(", ").join(map(sql.Identifier, self.table.key)),
-        )
         with self._transactions.begin() as connection:
-            rows = connection.execute(statement, (stream, day)).fetchall()
-        schema = {name: _POLARS[kind] for name, kind in kinds.items()}
-        return pl.DataFrame(rows, schema=schema, orient="row")
+            return read_day(connection, self.table.name, kinds, stream, day, self.table.key)

@@ -183,16 +183,18 @@ _KILLED = """
     from anomaly_platform.assets import raw_online
     from anomaly_platform.platform import Platform
     from anomaly_platform.settings import get_settings
+    from anomaly_platform.storage.tables.ledger import Ledger
     from anomaly_platform.streams import EMS
+    from tests.integration.metric_models import current_fleet
 
     def die(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    real = raw_online.record_ingest
+    real = Ledger.record_ingest
     if sys.argv[3] == "before the ledger":
-        raw_online.record_ingest = die
+        Ledger.record_ingest = die
     else:
-        raw_online.record_ingest = lambda *a, **k: (real(*a, **k), die())
+        Ledger.record_ingest = lambda *a, **k: (real(*a, **k), die())
     platform = Platform(get_settings(home=sys.argv[1], database_url=sys.argv[2]))
     list(raw_online.claim_batches(platform, EMS, datetime.now(UTC)))
 """
