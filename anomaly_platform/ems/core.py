@@ -12,11 +12,11 @@ import datetime as dt
 import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from anomaly_platform.ems.records import (
     AlertRecord,
@@ -30,9 +30,9 @@ from anomaly_platform.ems.records import (
     NewAlert,
     NewEvent,
     NewMetric,
+    Record,
+    record_of,
 )
-
-Record = TypeVar("Record", bound=BaseModel)
 
 PAGE: Final = 5_000
 """Rows that are asked for at once."""
@@ -100,7 +100,7 @@ class EmsCore:
             answer = await self._ask("GET", path)
         except _NotFoundError:
             return None
-        return _record(Asset, f"GET {path}", _unwrapped(answer))
+        return record_of(Asset, f"EMS Core, GET {path}: ", _unwrapped(answer))
 
     async def metrics(
         self,
@@ -193,7 +193,7 @@ class EmsCore:
                 said = f"{what}: {type(error).__name__} at {self._client.base_url.host}"
             else:
                 if response.is_success:
-                    return _decoded(what, content) if key is None else _read_if_json(content)
+                    return _decoded(what, content, created=key is not None)
                 said = f"{what}: HTTP {response.status_code}"
                 if response.status_code not in _TRY_AGAIN:
                     excerpt = content[:300].decode("utf-8", "replace").strip()
@@ -231,21 +231,14 @@ async def _content(what: str, response: httpx.Response) -> bytes:
     return bytes(parts)
 
 
-def _decoded(what: str, content: bytes) -> Any:
-    if not content.strip():
-        return None
+def _decoded(what: str, content: bytes, *, created: bool) -> Any:
+    """Return what an answer says; to a creation any will do, since it was created."""
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
+        if created or not content.strip():
+            return None
         raise EmsGarbage(f"{what}: the answer is no JSON") from None
-
-
-def _read_if_json(content: bytes) -> Any:
-    """Return what an answer to a creation says: it was created, whatever the body is."""
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _unwrapped(answer: Any) -> Any:
@@ -255,13 +248,6 @@ def _unwrapped(answer: Any) -> Any:
             if name in answer and "id" not in answer:
                 return answer[name]
     return answer
-
-
-def _record(kind: type[Record], what: str, answer: Any) -> Record:
-    try:
-        return kind.model_validate(answer)
-    except ValidationError as error:
-        raise EmsGarbage(f"EMS Core, {what}: {_first(error)}") from None
 
 
 def _created(kind: type[Record], new: EmsRecord, answer: Any) -> Record:
@@ -274,20 +260,7 @@ def _created(kind: type[Record], new: EmsRecord, answer: Any) -> Record:
 
 
 def _records(kind: type[Record], what: str, rows: list[Any]) -> list[Record]:
-    found = []
-    for place, row in enumerate(rows):
-        try:
-            found.append(kind.model_validate(row))
-        except ValidationError as error:
-            raise EmsGarbage(f"EMS Core, {what}: [{place}].{_first(error)}") from None
-    return found
-
-
-def _first(error: ValidationError) -> str:
-    """Say which field is wrong and how, without repeating its value."""
-    detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    field = ".".join(str(part) for part in detail["loc"]) or "the answer"
-    return f"{field}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
+    return [record_of(kind, f"EMS Core, {what}: [{place}].", row) for place, row in enumerate(rows)]
 
 
 def _json(record: EmsRecord) -> dict[str, Any]:

@@ -11,27 +11,27 @@ import datetime as dt
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
-from pydantic import BaseModel, ValidationError
 
 from anomaly_platform.ems.records import (
     AlertRecord,
     Asset,
     EmsError,
-    EmsGarbage,
+    EmsRecord,
     Event,
     Metric,
     NewAlert,
     NewEvent,
     NewMetric,
+    Record,
+    record_of,
 )
 from anomaly_platform.storage.postgres.database import redact
 
-Record = TypeVar("Record", bound=BaseModel)
 _CONNECT_TIMEOUT_S = 10
 _NAMESPACE = uuid.UUID("5b4a2d0e-33a5-4c53-9a5e-6a1f0f6b2c11")
 
@@ -115,16 +115,14 @@ class EmsDatabase:
 
     async def create_metric(self, metric: NewMetric, *, key: str) -> Metric:
         """Store one reading; the same key twice stores it once."""
-        made = _id(key)
-        await self._insert("metrics", made, metric)
-        return Metric(id=made, **metric.model_dump())
+        return Metric(id=await self._insert("metrics", metric, key), **metric.model_dump())
 
     async def create_metrics(self, metrics: Sequence[NewMetric], *, key: str) -> int:
         """Store many readings in one transaction; the same key twice stores them once."""
         with _database_errors("metrics"):
             async with self._connection.transaction():
                 for place, metric in enumerate(metrics):
-                    await self._insert("metrics", _id(f"{key}/{place}"), metric)
+                    await self._insert("metrics", metric, f"{key}/{place}")
         return len(metrics)
 
     async def events(
@@ -141,17 +139,15 @@ class EmsDatabase:
 
     async def create_event(self, event: NewEvent, *, key: str) -> Event:
         """Store an event; the same key twice stores it once."""
-        made = _id(key)
-        await self._insert("events", made, event)
-        return Event(id=made, **event.model_dump())
+        return Event(id=await self._insert("events", event, key), **event.model_dump())
 
     async def create_alert(self, alert: NewAlert, *, key: str) -> AlertRecord:
         """Store an alert; the same key twice stores it once."""
-        made = _id(key)
-        await self._insert("alerts", made, alert)
-        return AlertRecord(id=made, **alert.model_dump())
+        return AlertRecord(id=await self._insert("alerts", alert, key), **alert.model_dump())
 
-    async def _insert(self, table: str, made: str, record: BaseModel) -> None:
+    async def _insert(self, table: str, record: EmsRecord, key: str) -> str:
+        """Store a record and return its id, which follows from the key: a repeat finds it there."""
+        made = str(uuid.uuid5(_NAMESPACE, key))
         values = {"id": made, **record.model_dump(by_alias=True)}
         if values.get("metadata") is not None:
             values["metadata"] = json.dumps(values["metadata"])
@@ -162,16 +158,12 @@ class EmsDatabase:
         )
         with _database_errors(table):
             await self._connection.execute(statement, values)
+        return made
 
     async def _rows(self, query: str, values: dict[str, Any]) -> list[dict[str, Any]]:
         with _database_errors(query.partition("FROM ")[2].partition(" ")[0] or "health"):
             cursor = await self._connection.execute(query.encode(), values)
             return await cursor.fetchall()
-
-
-def _id(key: str) -> str:
-    """Return the id that follows from a key, so that a repeat finds the row there."""
-    return str(uuid.uuid5(_NAMESPACE, key))
 
 
 @contextlib.contextmanager
@@ -184,19 +176,12 @@ def _database_errors(what: str) -> Iterator[None]:
 
 
 def _records(kind: type[Record], table: str, rows: list[dict[str, Any]]) -> list[Record]:
-    found = []
-    for row in rows:
-        try:
-            # Ids may be uuid or integer; they are texts here.
-            as_text = {
-                name: str(value) if name in ("id", "assetId") and value is not None else value
-                for name, value in row.items()
-            }
-            found.append(kind.model_validate(as_text))
-        except ValidationError as error:
-            detail = error.errors(include_url=False, include_input=False)[0]
-            field = ".".join(str(part) for part in detail["loc"])
-            raise EmsGarbage(
-                f"the EMS's database, {table} {row.get('id')}: {field}: {detail['msg']}"
-            ) from None
-    return found
+    # Ids may be uuid or integer; they are texts here.
+    texts = [
+        {
+            name: str(value) if name in ("id", "assetId") and value is not None else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
+    return [record_of(kind, f"the EMS's database, {table} {row.get('id')}: ", row) for row in texts]

@@ -8,9 +8,16 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 from pydantic.alias_generators import to_camel
 
 
@@ -100,6 +107,26 @@ class AlertRecord(NewAlert):
 
     id: Identifier | None = None
     status: str | None = None
+
+
+Record = TypeVar("Record", bound=EmsRecord)
+
+
+def record_of(kind: type[Record], where: str, values: Any) -> Record:
+    """Return what came as a record.
+
+    Raises
+    ------
+    EmsGarbage
+        When it is none: which field is wrong and how, without its value.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        field = ".".join(str(part) for part in detail["loc"]) or "the answer"
+        said = f"{detail['msg'][:1].lower()}{detail['msg'][1:]}"
+        raise EmsGarbage(f"{where}{field}: {said}") from None
 
 
 class Ems(Protocol):

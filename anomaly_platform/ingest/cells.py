@@ -8,6 +8,7 @@ mean to each other (duplicates) is not decided here.
 import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple
+from uuid import UUID
 
 import polars as pl
 
@@ -101,22 +102,14 @@ def read_names(texts: pl.Series, what: str, *, required: bool = True) -> Cells:
     Cells
         Values without blanks at the ends, in Unicode's normal form C.
     """
-    if len(texts) <= FEW:
-        needed = {texts.name} if required else set()
-        return read_few_names({texts.name: texts}, {texts.name: what}, needed)[texts.name]
-    read = pl.DataFrame({"name": texts}).select(_STRIPPED)
-    judged = read.unique().select("name", _VALUE, _FAULT)
-    names = read["name"].alias(texts.name)
-    reasons = _reasons(judged["fault"], what, required=required)
-    if reasons.null_count() == judged.height and not (judged["name"] == "").any():
-        return Cells(names, _no_reasons(len(texts)))
-    return _looked_up(names, judged.with_columns(reasons))
+    needed = {texts.name} if required else set()
+    return read_several_names({texts.name: texts}, {texts.name: what}, needed)[texts.name]
 
 
-def read_few_names(
+def read_several_names(
     columns: Mapping[str, pl.Series], what: Mapping[str, str], required: Collection[str]
 ) -> dict[str, Cells]:
-    """Do what `read_names` does for several columns, in one query; for at most `FEW` rows.
+    """Do what `read_names` does for several columns of one length; few rows in one query.
 
     Parameters
     ----------
@@ -125,6 +118,11 @@ def read_few_names(
     required
         Columns in which a missing name is refused.
     """
+    if len(next(iter(columns.values()))) > FEW:
+        return {
+            name: _many_names(texts, what[name], required=name in required)
+            for name, texts in columns.items()
+        }
     stacked = pl.concat([texts.alias("name") for texts in columns.values()])
     judged = stacked.to_frame().select(_STRIPPED).select(_VALUE, _FAULT)
     rows = len(stacked) // len(columns)
@@ -134,6 +132,17 @@ def read_few_names(
         reasons = _reasons(here["fault"], what[name], required=name in required)
         cells[name] = Cells(here["value"].alias(name), reasons)
     return cells
+
+
+def _many_names(texts: pl.Series, what: str, *, required: bool) -> Cells:
+    """Read names by judging each distinct one once."""
+    read = pl.DataFrame({"name": texts}).select(_STRIPPED)
+    judged = read.unique().select("name", _VALUE, _FAULT)
+    names = read["name"].alias(texts.name)
+    reasons = _reasons(judged["fault"], what, required=required)
+    if reasons.null_count() == judged.height and not (judged["name"] == "").any():
+        return Cells(names, _no_reasons(len(texts)))
+    return _looked_up(names, judged.with_columns(reasons))
 
 
 _STRIPPED: Final = pl.col("name").str.strip_chars().str.normalize("NFC")
@@ -230,11 +239,7 @@ def _uuid(text: str) -> tuple[str | None, str | None]:
     word = text.strip().lower()
     if not word:
         return None, None
-    if not is_uuid(word):
-        return None, NOT_A_UUID
-    digits = word.replace("-", "")
-    parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
-    return "-".join(parts), None
+    return (str(UUID(word)), None) if is_uuid(word) else (None, NOT_A_UUID)
 
 
 def _metadata(text: str) -> tuple[str | None, str | None]:

@@ -211,33 +211,19 @@ def _epochs(frame: pl.DataFrame) -> pl.Series:
 def _calendar(texts: pl.Series, pattern: str, zone: str) -> pl.Series:
     """Read one form of ISO 8601; null for everything that has another form or is no real date."""
     parts = texts.str.extract_groups(pattern).struct.unnest()
-    number = {
-        name: pl.col(name).cast(pl.Int32, strict=False)
-        for name in ("year", "month", "day", "hour", "minute", "second")
-    }
     micros = pl.col("fraction").str.slice(0, 6).str.pad_end(6, "0").cast(pl.Int32, strict=False)
     # A part out of range gives null here instead of an error, and so does the 30th of February.
-    real_date = (
-        pl.concat_str(
-            [
-                pl.col("year"),
-                pl.col("month").str.zfill(2),
-                pl.col("day").str.zfill(2),
-            ],
-            separator="-",
-        )
-        .str.to_date("%Y-%m-%d", strict=False)
-        .cast(pl.Datetime("us"))
+    month, day = pl.col("month").str.zfill(2), pl.col("day").str.zfill(2)
+    date = pl.concat_str(["year", month, day], separator="-").str.to_date("%Y-%m-%d", strict=False)
+    hours, minutes, seconds = (
+        pl.col(name).cast(pl.Int32, strict=False).fill_null(0)
+        for name in ("hour", "minute", "second")
     )
-    real_time = (
-        (number["hour"].fill_null(0) < 24)
-        & (number["minute"].fill_null(0) < 60)
-        & (number["second"].fill_null(0) <= 60)
-    )
+    real_time = (hours < 24) & (minutes < 60) & (seconds <= 60)
     clock = pl.duration(
-        hours=number["hour"].fill_null(0),
-        minutes=number["minute"].fill_null(0),
-        seconds=number["second"].fill_null(0),
+        hours=hours,
+        minutes=minutes,
+        seconds=seconds,
         microseconds=micros.fill_null(0),
         time_unit="us",
     )
@@ -248,7 +234,7 @@ def _calendar(texts: pl.Series, pattern: str, zone: str) -> pl.Series:
     real_zone = (zone_hours < 24) & (zone_minutes < 60)
     offset = pl.duration(hours=sign * zone_hours, minutes=sign * zone_minutes, time_unit="us")
     read = parts.select(
-        naive=pl.when(real_time & real_zone).then(real_date + clock),
+        naive=pl.when(real_time & real_zone).then(date.cast(pl.Datetime("us")) + clock),
         offset=offset,
         zoned=pl.col("zone").is_not_null(),
     )

@@ -231,16 +231,8 @@ async def _fetch(
 def _notification(row: dict[str, Any]) -> Notification:
     body = row["body"]
     return Notification(
-        id=row["id"],
-        fingerprint=row["fingerprint"],
-        kind=row["kind"],
-        stream=row["stream"],
-        subject=row["subject"],
-        severity=row["severity"],
-        state=row["state"],
-        title=row["title"],
+        **{name: value for name, value in row.items() if name not in ("body", "seq")},
         occurrences=int(body.get("occurrences", 1)),
         since=body.get("since"),
         details=dict(body.get("details") or {}),
-        created_at=row["created_at"],
     )

@@ -159,7 +159,20 @@ class Outbox:
         UUID or None
             The message's id; None where the occurrence was only counted.
         """
-        row = connection.execute(_RAISE, self._raising(alert, now)).fetchone()
+        values = {
+            "fingerprint": alert.fingerprint,
+            "kind": alert.kind,
+            "stream": alert.stream,
+            "subject": self._text(alert.subject),
+            "severity": alert.severity,
+            "title": self._text(alert.title),
+            "details": self._json(alert.details),
+            "occurrence": alert.occurrence,
+            "cool_down": self._cool_down,
+            "lasting": alert.kind not in EVENTS,
+            "now": now,
+        }
+        row = connection.execute(_RAISE, values).fetchone()
         return None if row is None else row[0]
 
     def raise_alerts(self, connection: Connection, alerts: Iterable[Alert]) -> list[UUID]:
@@ -183,28 +196,9 @@ class Outbox:
         UUID or None
             The message's id; None where nothing was open, or nobody had been told of it.
         """
-        row = connection.execute(_RESOLVE, self._resolving(fingerprint, details, now)).fetchone()
+        values = {"fingerprint": fingerprint, "details": self._json(details), "now": now}
+        row = connection.execute(_RESOLVE, values).fetchone()
         return None if row is None else row[0]
-
-    def _raising(self, alert: Alert, now: dt.datetime | None) -> dict[str, Any]:
-        return {
-            "fingerprint": alert.fingerprint,
-            "kind": alert.kind,
-            "stream": alert.stream,
-            "subject": self._text(alert.subject),
-            "severity": alert.severity,
-            "title": self._text(alert.title),
-            "details": self._json(alert.details),
-            "occurrence": alert.occurrence,
-            "cool_down": self._cool_down,
-            "lasting": alert.kind not in EVENTS,
-            "now": now,
-        }
-
-    def _resolving(
-        self, fingerprint: str, details: Mapping[str, Any], now: dt.datetime | None
-    ) -> dict[str, Any]:
-        return {"fingerprint": fingerprint, "details": self._json(details), "now": now}
 
     def _text(self, text: str) -> str:
         return _storable(self._redactor.clean(text))

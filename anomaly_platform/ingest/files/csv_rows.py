@@ -269,16 +269,9 @@ class _Table:
                 rows.append(fields)
                 numbers.append(record)
             at += taken
-        columns = zip(*rows, strict=True) if rows else ([] for _ in self.names)
-        frame = pl.DataFrame(
-            {
-                name: [cell or None for cell in cells]
-                for name, cells in zip(self.names, columns, strict=True)
-            },
-            schema=dict.fromkeys(self.names, pl.String),
-        )
+        frame = pl.DataFrame(rows, schema=dict.fromkeys(self.names, pl.String), orient="row")
         return _Part(
-            frame,
+            frame.select(pl.when(pl.all() != "").then(pl.all())),
             pl.Series("row_number", numbers, dtype=pl.Int64),
             row_rejects(rejects),
             record - first_record + 1,

@@ -15,6 +15,7 @@ JSON. A null is a null cell; a key that a record does not have is reported as ab
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import compress
 from typing import Any, Final
 
 import polars as pl
@@ -200,15 +201,9 @@ class _Collector:
         }
         good = self._good_rows(columns)
         frame = text_frame(
-            {
-                name.strip(): [c for c, ok in zip(cells, good, strict=True) if ok]
-                for name, cells in columns.items()
-            }
-            if not all(good)
-            else {name.strip(): cells for name, cells in columns.items()}
+            {name.strip(): list(compress(cells, good)) for name, cells in columns.items()}
         )
-        kept = [record for record, ok in zip(self._records, good, strict=True) if ok]
-        numbers = [number for number, ok in zip(self._numbers, good, strict=True) if ok]
+        kept = list(compress(self._records, good))
         absent = {
             name.strip(): pl.Series([name not in record for record in kept], dtype=pl.Boolean)
             for name in self._columns
@@ -216,7 +211,7 @@ class _Collector:
         }
         batch = RawBatch(
             frame,
-            pl.Series("row_number", numbers, dtype=pl.Int64),
+            pl.Series("row_number", list(compress(self._numbers, good)), dtype=pl.Int64),
             row_rejects(sorted(self._rejects)),
             absent,
             notes,
@@ -235,12 +230,9 @@ class _Collector:
                     continue
                 if not _encodable(cell) or (self._damaged and REPLACEMENT in cell):
                     good[row] = False
+                    reason = "the row has characters that are not text"
                     self._rejects.append(
-                        (
-                            self._numbers[row],
-                            "the row has characters that are not text",
-                            json.dumps(self._records[row]),
-                        )
+                        (self._numbers[row], reason, json.dumps(self._records[row]))
                     )
         return good
 
@@ -277,10 +269,6 @@ def _text(value: Any) -> str | None:
         return None
     if isinstance(value, str):
         return value
-    if value is True:
-        return "true"
-    if value is False:
-        return "false"
-    if isinstance(value, dict | list):
+    if isinstance(value, bool | dict | list):
         return json.dumps(value, ensure_ascii=False)
     return str(value)

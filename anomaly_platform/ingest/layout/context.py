@@ -233,9 +233,7 @@ class RowReader:
             layout = layout or self.resolve(batch.frame.columns, context)
             yield self.convert(batch, layout, context)
 
-    def layout(
-        self, source: FileSource, context: LayoutContext, *, limits: ReadLimits | None = None
-    ) -> Layout:
+    def layout(self, source: FileSource, context: LayoutContext) -> Layout:
         """Return the layout of a file, from its first rows."""
-        batches = read_raw(source, context.name, batch_rows=10_000, limits=limits)
+        batches = read_raw(source, context.name, batch_rows=10_000)
         return self.resolve(next(iter(batches)).frame.columns, context)

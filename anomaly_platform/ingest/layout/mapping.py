@@ -9,10 +9,10 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from anomaly_platform.ingest.event_days import check_timezone
 from anomaly_platform.ingest.files.sources import FileSource, UnreadableFile, rewindable
@@ -34,8 +34,8 @@ METRIC_FIELDS: Final[Fields] = MappingProxyType(
 SCAN_FIELDS: Final[Fields] = MappingProxyType(
     {
         "event_time": ("event_time", "timestamp", "datetime"),
-        "epc_code": ("epc_code", "epc"),
         "event_id": ("event_id",),
+        "epc_code": ("epc_code", "epc"),
         "location_id": ("location_id",),
         "business_step": ("business_step",),
         "event_type": ("event_type",),
@@ -49,7 +49,10 @@ SCAN_FIELDS: Final[Fields] = MappingProxyType(
     }
 )
 
+Decimal = Literal[".", ","]
+
 _CHUNK: Final = 1 << 20
+_MOST_LISTED: Final = 20
 _NOT_SIGNIFICANT: Final = re.compile(r"[\W_]+")
 
 
@@ -68,11 +71,11 @@ def plain(name: str) -> str:
     return _NOT_SIGNIFICANT.sub("", unicodedata.normalize("NFC", name).lower())
 
 
-def listed(names: Iterable[str], limit: int = 20) -> str:
+def listed(names: Iterable[str]) -> str:
     """Return names for an error message, the first ones where there are many."""
     every = list(names)
-    shown = ", ".join(name[:60] for name in every[:limit])
-    return f"{shown}, … ({len(every):,} in all)" if len(every) > limit else shown
+    shown = ", ".join(name[:60] for name in every[:_MOST_LISTED])
+    return f"{shown}, … ({len(every):,} in all)" if len(every) > _MOST_LISTED else shown
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class ColumnMapping:
     constants: Mapping[str, str] = field(default_factory=dict)
     ignore: tuple[str, ...] = ()
     timezone: str | None = None
-    decimal: Literal[".", ","] = "."
+    decimal: Decimal = "."
 
     def __post_init__(self) -> None:
         both = sorted(set(self.columns) & set(self.ignore))
@@ -145,26 +148,10 @@ class ColumnMapping:
         MappingError
             When a pair is none, or a column or field occurs twice.
         """
-        mapped: dict[str, str] = {}
-        for pair in columns:
-            column, sign, name = (part.strip() for part in pair.rpartition("="))
-            if not (sign and column and name):
-                raise MappingError(f"{pair!r} is not of the form column=field")
-            if column in mapped:
-                raise MappingError(f"the column {column!r} is mapped twice")
-            mapped[column] = name
-        fixed: dict[str, str] = {}
-        for pair in constants:
-            name, sign, text = (part.strip() for part in pair.partition("="))
-            if not (sign and name and text):
-                raise MappingError(f"{pair!r} is not of the form field=text")
-            if name in fixed:
-                raise MappingError(f"the field {name!r} is set twice")
-            fixed[name] = text
+        mapped = _pairs(columns, str.rpartition, "column=field", "the column {!r} is mapped twice")
+        fixed = _pairs(constants, str.partition, "field=text", "the field {!r} is set twice")
         left_out = tuple(sorted({name.strip() for name in ignore}))
-        if decimal not in {".", ","}:
-            raise MappingError(f"the decimal sign {decimal!r} is neither '.' nor ','")
-        return cls(mapped, fixed, left_out, timezone, "," if decimal == "," else ".")
+        return cls(mapped, fixed, left_out, timezone, cast("Decimal", decimal))
 
     def to_json(self) -> str:
         """Return the mapping as canonical JSON: equal mappings give equal texts."""
@@ -231,6 +218,21 @@ class ColumnMapping:
                 raise MappingError(f"{name!r} is set twice")
             fixed[target] = text
         return by_field, fixed
+
+
+def _pairs(
+    pairs: Iterable[str], split: Callable[[str, str], tuple[str, str, str]], form: str, twice: str
+) -> dict[str, str]:
+    """Read pairs of a command line into a mapping from left to right."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        left, _, right = (part.strip() for part in split(pair, "="))
+        if not (left and right):
+            raise MappingError(f"{pair!r} is not of the form {form}")
+        if left in found:
+            raise MappingError(twice.format(left))
+        found[left] = right
+    return found
 
 
 def content_digest(

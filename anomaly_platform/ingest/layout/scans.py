@@ -21,22 +21,9 @@ from anomaly_platform.ingest.layout.context import (
     texts_of,
     with_times,
 )
-from anomaly_platform.ingest.layout.mapping import MappingError, listed
+from anomaly_platform.ingest.layout.mapping import SCAN_FIELDS, MappingError, listed
 
-SCAN_TEXTS: Final = (
-    "event_id",
-    "epc_code",
-    "location_id",
-    "business_step",
-    "event_type",
-    "file_id",
-    "scan_location",
-    "operator_id",
-    "device_id",
-    "product_name",
-    "label",
-    "anomaly_kind",
-)
+SCAN_TEXTS: Final = tuple(name for name in SCAN_FIELDS if name != "event_time")
 """Fields of a scan besides its time; each is ``<field>_text`` in raw rows."""
 
 RAW_SCAN_ROWS: Final = pl.Schema(

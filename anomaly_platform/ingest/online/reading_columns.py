@@ -6,7 +6,7 @@ good reading is, is decided in `online_readings`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -86,25 +86,25 @@ class ReadingColumns:
     def part(self, start: int, stop: int) -> ReadingColumns:
         """Return the readings from one place to before another."""
         some = slice(start, stop)
-        return ReadingColumns(
-            self.keys[some],
-            self.times[some],
-            self.values[some],
-            None if self.event_ids is None else self.event_ids[some],
-            None if self.metadata is None else self.metadata[some],
-            None if self.has_time is None else self.has_time[some],
-        )
+        return self._picked(some, lambda column: column[some])
 
     def take(self, places: npt.NDArray[np.int64]) -> ReadingColumns:
         """Return the readings in some places, in the order of these."""
         chosen = places.tolist()
+        return self._picked(places, lambda column: [column[place] for place in chosen])
+
+    def _picked(
+        self,
+        places: slice | npt.NDArray[np.int64],
+        pick: Callable[[Sequence[Any]], Sequence[Any]],
+    ) -> ReadingColumns:
+        """Return the readings in some places; `pick` takes those of a column that is a list."""
+        columns = (self.event_ids, self.metadata, self.has_time)
         return ReadingColumns(
-            [self.keys[place] for place in chosen],
+            pick(self.keys),
             self.times[places],
             self.values[places],
-            None if self.event_ids is None else [self.event_ids[place] for place in chosen],
-            None if self.metadata is None else [self.metadata[place] for place in chosen],
-            None if self.has_time is None else [self.has_time[place] for place in chosen],
+            *(None if column is None else pick(column) for column in columns),
         )
 
     def readings(self) -> list[Reading]:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 
 from anomaly_platform.ingest.bucketing import bucket_of
-from anomaly_platform.ingest.cells import FEW, Cells, read_few_names, read_names
+from anomaly_platform.ingest.cells import Cells, read_several_names
 from anomaly_platform.ingest.event_days import parse_event_time, refuse_event_time
 from anomaly_platform.ingest.layout.scans import SCAN_TEXTS
 from anomaly_platform.ingest.validation.day import (
@@ -20,10 +20,9 @@ from anomaly_platform.ingest.validation.day import (
     with_event_ids,
 )
 from anomaly_platform.ingest.validation.duplicates import settle_duplicates
-from anomaly_platform.ingest.validation.scans import SCAN_KEY
+from anomaly_platform.ingest.validation.scans import SCAN_KEY, SENT_WITH_SCAN
 
 _READ: Final = tuple(name for name in SCAN_TEXTS if name not in ("label", "anomaly_kind"))
-_PAYLOAD: Final = ("scan_location", "operator_id", "device_id", "product_name")
 _TEXTS: Final = ("event_time_text", *(f"{name}_text" for name in _READ))
 
 
@@ -53,7 +52,6 @@ def check_scans(
     now: datetime,
     future_allowance: timedelta,
     timezone: str,
-    first_row: int = 1,
 ) -> CheckedScans:
     """Validate scans.
 
@@ -63,13 +61,11 @@ def check_scans(
         By canonical field; texts, or None.
     start, now, future_allowance, timezone
         As in `scan_validation.validate_scans`; where times without a zone are at home.
-    first_row
-        Number of the first scan in its request.
     """
     rows = pl.DataFrame(
         {
             "batch_seq": pl.Series([1], dtype=pl.Int64).new_from_index(0, len(events)),
-            "row_number": pl.int_range(first_row, first_row + len(events), eager=True),
+            "row_number": pl.int_range(1, len(events) + 1, eager=True),
             "column": pl.Series([""], dtype=pl.String).new_from_index(0, len(events)),
             **{
                 f"{name}_text": pl.Series([one.get(name) for one in events], dtype=pl.String)
@@ -84,21 +80,13 @@ def check_scans(
         reasons = reasons.set(missing, "the time is missing")
     names = {name: f"the {name}" for name in _READ} | {"epc_code": "the EPC code"}
     texts = {name: rows[f"{name}_text"] for name in names}
-    if rows.height <= FEW:
-        columns = read_few_names(texts, names, {"epc_code"})
-    else:
-        columns = {
-            name: read_names(texts[name], what, required=name == "epc_code")
-            for name, what in names.items()
-        }
+    columns = read_several_names(texts, names, {"epc_code"})
     columns["event_time"] = Cells(times, reasons)
     events_read, refused = split_by_reason(rows, columns, _TEXTS)
-    winners, conflicts, duplicates = settle_duplicates(events_read, SCAN_KEY, _PAYLOAD)
+    winners, conflicts, duplicates = settle_duplicates(events_read, SCAN_KEY, SENT_WITH_SCAN)
     frame = with_event_ids(winners, [name for name in SCAN_KEY if name != "event_time"])
     frame = frame.hstack([bucket_of(frame["epc_code"]), frame["epc_code"].alias("entity")])
     frame = frame[["row_number", "bucket", "entity", "event_time", *_READ]]
-    if conflicts.height:
-        refused = pl.concat([refused, conflict_rejects(conflicts, _TEXTS)])
-    if refused.height:
-        refused = refused.sort("row_number")
+    if conflicts.height or refused.height:
+        refused = pl.concat([refused, conflict_rejects(conflicts, _TEXTS)]).sort("row_number")
     return CheckedScans(frame, refused, duplicates)

@@ -13,10 +13,11 @@ import polars as pl
 CONFLICT: Final = "conflicts with an earlier event of the same key"
 
 _ORDER: Final = ("batch_seq", "row_number", "column")
+"""Columns that say what was ingested first; together they identify a row."""
 
 
 def settle_duplicates(
-    events: pl.DataFrame, key: Sequence[str], payload: Sequence[str], order: Sequence[str] = _ORDER
+    events: pl.DataFrame, key: Sequence[str], payload: Sequence[str]
 ) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     """Split events into the ones that stay, the conflicting ones, and a count of duplicates.
 
@@ -28,8 +29,6 @@ def settle_duplicates(
         Columns of the natural key; two nulls are equal.
     payload
         Columns that must be equal for a later event to be a duplicate; two nulls are equal.
-    order
-        Columns that say what was ingested first; together they identify a row.
 
     Returns
     -------
@@ -40,7 +39,7 @@ def settle_duplicates(
     if not repeated.any():
         return events, events.clear(), 0
     alone = events.filter(~repeated)
-    several = events.filter(repeated).sort(order)
+    several = events.filter(repeated).sort(_ORDER)
     first = several.select(pl.int_range(pl.len()).over(key) == 0).to_series()
     same = several.select(
         pl.all_horizontal(

@@ -22,14 +22,8 @@ from anomaly_platform.ingest.validation.day import ValidatedDay, settle_day, tim
 
 SCAN_KEY: Final = ("epc_code", "event_time", "location_id", "business_step", "event_type")
 
-_PAYLOAD: Final = (
-    "scan_location",
-    "operator_id",
-    "device_id",
-    "product_name",
-    "label",
-    "anomaly_kind",
-)
+SENT_WITH_SCAN: Final = ("scan_location", "operator_id", "device_id", "product_name")
+_PAYLOAD: Final = (*SENT_WITH_SCAN, "label", "anomaly_kind")
 _TEXTS: Final = ("event_time_text", *(f"{name}_text" for name in SCAN_TEXTS))
 
 

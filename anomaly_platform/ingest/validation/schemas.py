@@ -12,6 +12,7 @@ import polars as pl
 
 from anomaly_platform.ingest.bucketing import BUCKETS
 from anomaly_platform.ingest.cells import MAX_NAME
+from anomaly_platform.ingest.validation.scans import SENT_WITH_SCAN
 
 _UUID: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
@@ -20,20 +21,16 @@ def _name(*, nullable: bool = False) -> pa.Column:
     return pa.Column(pl.String, pa.Check.str_length(1, MAX_NAME), nullable=nullable)
 
 
-def _bucket() -> pa.Column:
-    return pa.Column(pl.UInt8, pa.Check.lt(BUCKETS), nullable=False)
-
-
-def _time() -> pa.Column:
-    return pa.Column(pl.Datetime("us", "UTC"), nullable=False)
+_BUCKET: Final = pa.Column(pl.UInt8, pa.Check.lt(BUCKETS), nullable=False)
+_TIME: Final = pa.Column(pl.Datetime("us", "UTC"), nullable=False)
 
 
 METRIC_EVENTS: Final = pa.DataFrameSchema(
     {
-        "bucket": _bucket(),
+        "bucket": _BUCKET,
         "entity": _name(),
         "metric": _name(),
-        "event_time": _time(),
+        "event_time": _TIME,
         "value": pa.Column(
             pl.Float64,
             pa.Check(lambda data: data.lazyframe.select(pl.col(data.key).is_finite())),
@@ -51,18 +48,12 @@ METRIC_EVENTS: Final = pa.DataFrameSchema(
 
 SCAN_EVENTS: Final = pa.DataFrameSchema(
     {
-        "bucket": _bucket(),
+        "bucket": _BUCKET,
         "epc_code": _name(),
-        "event_time": _time(),
-        "location_id": _name(nullable=True),
-        "business_step": _name(nullable=True),
-        "event_type": _name(nullable=True),
+        "event_time": _TIME,
+        **{name: _name(nullable=True) for name in ("location_id", "business_step", "event_type")},
         "event_id": _name(),
-        "file_id": _name(nullable=True),
-        "scan_location": _name(nullable=True),
-        "operator_id": _name(nullable=True),
-        "device_id": _name(nullable=True),
-        "product_name": _name(nullable=True),
+        **{name: _name(nullable=True) for name in ("file_id", *SENT_WITH_SCAN)},
         "label": pa.Column(pl.Boolean, nullable=True),
         "anomaly_kind": _name(nullable=True),
     },

@@ -257,16 +257,14 @@ def quality_curves(
         return png(figure)
 
 
-def loss_curves(
-    training: ArrayLike, validation: ArrayLike, *, title: str = "", unit: str = "nats per event"
-) -> bytes:
+def loss_curves(training: ArrayLike, validation: ArrayLike, *, title: str = "") -> bytes:
     """Draw the losses of a training, epoch by epoch, with the best epoch marked.
 
     Parameters
     ----------
     training, validation : array_like of float, shape (n,)
-        Loss after each epoch, n at least 1.
-    title, unit : str
+        Loss after each epoch in nats per event, n at least 1.
+    title : str
         Text.
 
     Returns
@@ -282,7 +280,7 @@ def loss_curves(
         for (name, loss), color in zip(losses.items(), (GUIDE, MEASURED), strict=True):
             axes.plot(epochs, loss, color=color, marker="o", markersize=3, label=name)
         axes.axvline(epochs[best], color=FLAGGED, linewidth=1, linestyle="--", label="kept")
-        axes.set(xlabel="epoch", ylabel=f"loss ({unit})", title=title)
+        axes.set(xlabel="epoch", ylabel="loss (nats per event)", title=title)
         axes.legend()
         return png(figure)
 

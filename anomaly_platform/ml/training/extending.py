@@ -37,7 +37,7 @@ from anomaly_platform.ml.series_model.inputs import Columns, input_schema
 from anomaly_platform.ml.series_model.model import calibration_start
 from anomaly_platform.ml.training.calibrating import CalibrationPool, KnownCalibrations
 from anomaly_platform.ml.training.fit import FleetPolicy, cross_p_values
-from anomaly_platform.ml.training.fleet import SERIES_SCHEMA, Fleet, Progress
+from anomaly_platform.ml.training.fleet import SERIES_SCHEMA, Fleet
 from anomaly_platform.ml.training.manifest import Lineage
 from anomaly_platform.ml.training.outlier_trimming import outliers
 
@@ -68,7 +68,6 @@ def extend_fleet(
     *,
     lineage: Lineage,
     donor: Bundle | None = None,
-    progress: Progress | None = None,
 ) -> Bundle:
     """Train some series and publish them with the parent's other series at `directory`.
 
@@ -83,7 +82,7 @@ def extend_fleet(
     frames
         Feature frames with all rows of the entities that have a wanted series, as `train_fleet`
         takes them.
-    feature_set, policy, directory, lineage, progress
+    feature_set, policy, directory, lineage
         As in `train_fleet`.
     donor
         A bundle that has trained the wanted series already: they are taken from it instead of
@@ -111,7 +110,7 @@ def extend_fleet(
         else:
             taken = _TrainedElsewhere(FleetScorer(donor), writer, kept_series, set(wanted))
             fleet = Fleet(feature_set, policy, writer, pool, wanted=(), otherwise=taken.take)
-        fleet.train_all(frames, progress)
+        fleet.train_all(frames)
         if donor is not None:
             fleet.records += taken.records
         if not fleet.records:

@@ -163,7 +163,7 @@ class Fleet:
         self._otherwise = otherwise
         self._watched = watched_features(feature_set)
 
-    def train_all(self, frames: Iterable[IntoDataFrame], progress: Progress | None) -> None:
+    def train_all(self, frames: Iterable[IntoDataFrame], progress: Progress | None = None) -> None:
         """Train the wanted series of frames, each of whole entities, one after the other."""
         for frame in frames:
             self.train(to_polars(frame))

@@ -72,11 +72,7 @@ class Notification:
 
     def payload(self) -> dict[str, Any]:
         """Return the message as JSON for programs."""
-        return {
-            **asdict(self),
-            "id": str(self.id),
-            "created_at": self.created_at.isoformat(),
-        }
+        return asdict(self) | {"id": str(self.id), "created_at": self.created_at.isoformat()}
 
 
 Send = Callable[[Notification], Awaitable[None]]

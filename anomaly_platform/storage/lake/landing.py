@@ -152,9 +152,9 @@ class Landing:
         """Move an unreadable file to ``.rejected``; return its new path."""
         return self._move(file, ".rejected", stream, digest)
 
-    def put(self, stream: str, source: Path, mapping: str | None, name: str | None = None) -> str:
+    def put(self, stream: str, source: Path, mapping: str | None) -> str:
         """Copy a local file into landing, its mapping first, visible only when complete."""
-        target = posixpath.join(self.folder(stream), name or source.name)
+        target = posixpath.join(self.folder(stream), source.name)
         if mapping is not None:
             self._fs.pipe_file(target + MAPPING_SUFFIX, mapping.encode("utf-8"))
         elif self._fs.exists(target + MAPPING_SUFFIX):
