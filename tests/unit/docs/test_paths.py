@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-PAGES = ("CONTRIBUTING.md", "SECURITY.md", "README.md", "docs/explanation/architecture.md")
+PAGES = (
+    *("CONTRIBUTING.md", "SECURITY.md", "README.md", "docs/explanation/architecture.md"),
+    *("docs/explanation/detection.md", "docs/explanation/detection_choices.md"),
+    *(str(page.relative_to(ROOT)) for page in sorted(ROOT.glob("docs/explanation/decisions/*.md"))),
+)
 #: With a slash, or a file that only a repository has.
 _PATH = re.compile(r"[\w.][\w.*-]*(?:/[\w.*-]+)+/?|[\w-]+/|[\w.-]+\.(?:py|md|toml|ya?ml)")
 #: What looks like a path and lies elsewhere: in a user's home, in a header of HTTP.
