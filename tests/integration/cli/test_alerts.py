@@ -7,18 +7,12 @@ from typing import Any
 import pytest
 
 from anomaly_platform.notifications.outbox import Alert, Outbox
-from anomaly_platform.settings import Settings
 from anomaly_platform.warehouse import Warehouse
-from tests.builders.commands import invoke, point_commands_at
+from tests.builders.commands import invoke
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("own_platform")]
 
 DISK = Alert("storage", "storage/lake", "lake", "critical", "The disk is full", "ems", {"gb": 0.1})
-
-
-@pytest.fixture(autouse=True)
-def _environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    point_commands_at(settings, monkeypatch)
 
 
 @pytest.fixture

@@ -13,18 +13,13 @@ from anomaly_platform.ingest.bucketing import bucket
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings
 from anomaly_platform.warehouse import Warehouse
-from tests.builders.commands import point_commands_at, run_command
+from tests.builders.commands import run_command
 from tests.builders.readings import START
 from tests.builders.tables import know_series
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("own_platform")]
 
 DAY = START.date()
-
-
-@pytest.fixture(autouse=True)
-def _environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    point_commands_at(settings, monkeypatch)
 
 
 def anomaly(*arguments: str) -> tuple[int, str]:

@@ -7,17 +7,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from anomaly_platform.settings import Settings
 from anomaly_platform.warehouse import Warehouse
-from tests.builders.commands import invoke, point_commands_at
+from tests.builders.commands import invoke
 from tests.builders.tables import count
 
-pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(autouse=True)
-def _environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    point_commands_at(settings, monkeypatch)
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("own_platform")]
 
 
 def test_a_password_is_in_no_url_that_is_printed(

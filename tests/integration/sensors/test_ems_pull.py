@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.ems.pull import EmsPull
 from anomaly_platform.ems.records import EmsError
@@ -19,6 +18,8 @@ from anomaly_platform.sensors.ems_pull import build_ems_sensors, pull
 from anomaly_platform.settings import Settings, get_settings
 from anomaly_platform.storage.lake.landing import Landing
 from anomaly_platform.streams import EMS
+from tests.builders.platforms import open_runtime
+from tests.builders.tables import count
 
 pytestmark = pytest.mark.integration
 
@@ -107,10 +108,7 @@ def _die(*_: object, **__: object) -> None:
 def test_garbage_goes_to_quarantine_and_stops_nothing(
     platform: Platform, fake_ems: Any, settings: Settings
 ) -> None:
-    from dagster import DagsterInstance
     from rich.console import Console
-
-    from anomaly_platform.definitions import build_defs
 
     fake_ems.metrics = [
         *(reading(n, 30 - n, float(n)) for n in range(20)),
@@ -120,18 +118,11 @@ def test_garbage_goes_to_quarantine_and_stops_nothing(
         {**reading(23, 5), "assetId": None},
     ]
     assert pull(platform) == 24
-    with DagsterInstance.ephemeral() as instance:
-        runtime = Runtime(platform, instance, build_defs(platform=platform), {})
+    with open_runtime(platform.settings) as runtime:
         account = run_stream(runtime, EMS, Console(quiet=True))
     assert account.missing == 0
-    with platform.warehouse.transactions.begin() as connection:
-        stored = connection.execute(
-            "SELECT count(*) FROM scored_ems WHERE value IS NOT NULL"
-        ).fetchone()
-        refused = connection.execute("SELECT count(*) FROM quarantine").fetchone()
-    assert stored == (20,)
-    assert refused is not None
-    assert refused[0] >= 3
+    assert count(platform.warehouse, "scored_ems", "value IS NOT NULL") == 20
+    assert count(platform.warehouse, "quarantine") >= 3
 
 
 def test_an_ems_that_is_down_raises_an_alert_until_it_is_back(
