@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import polars as pl
 from rich.console import Console
@@ -19,19 +19,11 @@ from anomaly_platform.streams import BARCODE
 if TYPE_CHECKING:
     from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
     from anomaly_platform.ml.features.scans.reference import ScanReference
+    from anomaly_platform.ml.scans.learning import Say
     from anomaly_platform.ml.scans.response import BarcodeTotals
     from anomaly_platform.ml.scans.scoring import BarcodeModels
 
-#: Fewer scans than this teach nothing; the rules then speak alone.
-LEAST_TO_LEARN = 2_000
-#: Scans that the sequence model is shown in all its epochs together, about a minute's worth.
-_SHOWN = 3_000_000
-_MOST_EPOCHS, _LEAST_EPOCHS = 20, 4
 _START = datetime(1970, 1, 2, tzinfo=UTC)
-
-
-class _Step(Protocol):
-    def __call__(self, text: str, *, renamed: bool = ...) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +72,14 @@ def backtest_scans(
     UnreadableFile
         When a file or the reference cannot be used; the message says why.
     """
+    from anomaly_platform.ml.scans.learning import learn_scans
     from anomaly_platform.ml.scans.response import write_response
 
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
     ) as progress:
 
-        def step(text: str, *, renamed: bool = False) -> None:
+        def step(text: str, renamed: bool = False) -> None:
             last = progress.tasks[-1].id if progress.tasks else None
             if last is not None and renamed:
                 progress.update(last, description=text)
@@ -104,7 +97,7 @@ def backtest_scans(
             judges = _learn_in_folds(features, known, seed, step)
         else:
             history = BARCODE.features.compute(read_scans(train).frame)
-            judges = [(features, _learn(history, known, seed, step))]
+            judges = [(features, learn_scans(history, known, seed=seed, say=step))]
         step(f"judging {features.height:,} scans")
         kept: list[pl.DataFrame] = []
 
@@ -174,23 +167,25 @@ def _reference(file: Path, folder: Path | None) -> ScanReference:
 
 
 def _learn_in_folds(
-    features: pl.DataFrame, reference: ScanReference, seed: int, step: _Step
+    features: pl.DataFrame, reference: ScanReference, seed: int, step: Say
 ) -> list[tuple[pl.DataFrame, BarcodeModels]]:
     """Learn from the file itself: each half of the lots is judged by what the other half taught.
 
     A model that has seen an anomaly finds it less surprising; lots travel together, so that a unit
     whose lot was learned is as good as learned.
     """
+    from anomaly_platform.ml.scans.learning import LEAST_TO_LEARN, learn_scans
+
     lot = pl.col("epc_code").str.extract(r"^(.*)\.[^.]*\.[^.]*$").fill_null(pl.col("epc_code"))
     first = _is_in_first_half(features.select(lot).to_series())
     parts = [features.filter(first), features.filter(~first)]
     if min(part.height for part in parts) < LEAST_TO_LEARN:
-        return [(features, _learn(features.head(0), reference, seed, step))]
+        return [(features, learn_scans(features.head(0), reference, seed=seed))]
     search: SvmSearch | None = None
     judges: list[tuple[pl.DataFrame, BarcodeModels]] = []
     for number, (judged, learned) in enumerate((parts, parts[::-1])):
-        step(f"learning from half {number + 1}")
-        models = _learn(learned, reference, seed, step, search)
+        step(f"learning from half {number + 1}", False)
+        models = learn_scans(learned, reference, seed=seed, search=search, say=step)
         if models.svm is not None and models.svm.svm.chosen is not None:
             # What the first search found serves both: they differ in rows, not in kind.
             nu, gamma, kernel = models.svm.svm.chosen
@@ -233,44 +228,6 @@ def _is_in_first_half(lots: pl.Series) -> pl.Series:
     from anomaly_platform.ingest.bucketing import bucket_of
 
     return bucket_of(lots) % 2 == 0
-
-
-def _learn(
-    features: pl.DataFrame,
-    reference: ScanReference,
-    seed: int,
-    step: _Step,
-    search: SvmSearch | None = None,
-) -> BarcodeModels:
-    """Learn from scan features; too few of them teach nothing. Labels are not read."""
-    from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
-    from anomaly_platform.ml.detectors.rules.detector import RulesModel
-    from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
-    from anomaly_platform.ml.detectors.sequence_lstm.parameters import TrainingParameters
-    from anomaly_platform.ml.scans.scoring import BarcodeModels, fit_fusion
-
-    if features.height < LEAST_TO_LEARN:
-        return BarcodeModels.of_rules(reference)
-    rules = RulesModel.fit(features, reference)
-    judged = rules.score(features.drop("label", "anomaly_kind"), reasons=False)
-    try:
-        step(f"learning from {features.height:,} scans: one-class SVM")
-        svm = CalibratedSvm.fit(judged, reference, seed=seed, search=search)
-        epochs = min(_MOST_EPOCHS, max(_LEAST_EPOCHS, _SHOWN // features.height))
-        step("learning: sequence model")
-
-        def show(figures: Mapping[str, object]) -> None:
-            said = f"learning: sequence model, epoch {figures['epoch']} of at most {epochs}"
-            step(said, renamed=True)
-
-        lstm = CalibratedSequence.fit(
-            judged, parameters=TrainingParameters(max_epochs=epochs), seed=seed, progress=show
-        )
-    except ValueError as error:
-        # All of one lot, or of one instant: there is nothing that a model could be held against.
-        step(f"only the rules are learned: {error}")
-        return BarcodeModels(rules)
-    return BarcodeModels(rules, lstm, svm, fit_fusion(judged, lstm, svm))
 
 
 def _findings(scored: pl.DataFrame) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -27,7 +28,7 @@ import polars as pl
 from anomaly_platform.ml.calibration.conformal import p_of_score, score_of_p
 from anomaly_platform.ml.features.metrics.batch import microseconds
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.frames import IntoDataFrame, to_polars
+from anomaly_platform.ml.frames import IntoDataFrame, in_utc, to_polars
 from anomaly_platform.ml.scoring.alarms import announce, gather
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.training.fit import FleetPolicy
@@ -99,6 +100,56 @@ def feature_set_for(times: pl.Series) -> MetricFeatureSet:
     return replace(MetricFeatureSet(), windows=(12, 48, day), frequency=frequency)
 
 
+@dataclass(frozen=True)
+class WideModel:
+    """What was learned from a wide frame.
+
+    Attributes
+    ----------
+    scorer
+        The models.
+    history
+        The last training rows, long: what later rows look back on.
+    """
+
+    scorer: FleetScorer
+    history: pl.DataFrame
+
+
+def learn(
+    train: pl.DataFrame,
+    directory: Path,
+    *,
+    time_column: str,
+    policy: FleetPolicy,
+    feature_set: MetricFeatureSet | None = None,
+) -> WideModel:
+    """Learn from a wide frame that has rows; see `train_test`.
+
+    Its bundle at `directory` is open as long as the model is in use, and may be removed meanwhile.
+    """
+    known = _long(train, time_column)
+    feature_set = feature_set or feature_set_for(known["event_time"])
+    scorer = _train_features(feature_set.compute(known), feature_set, policy, directory)
+    since = pl.col("event_time").max() - feature_set.lookback
+    model = WideModel(scorer, known.filter(pl.col("event_time") > since))
+    weakref.finalize(model, scorer.bundle.close)
+    return model
+
+
+def judge(model: WideModel, test: pl.DataFrame, *, time_column: str, threshold: float) -> Backtest:
+    """Score a wide frame that has rows; see `train_test`."""
+    new, feature_set = _long(test, time_column), model.scorer.feature_set
+    begin = new["event_time"].min()
+    clock = time.perf_counter()
+    if model.history["event_time"].max() < begin:  # type: ignore[operator]
+        new = pl.concat([model.history, new])
+    scored = model.scorer.score(feature_set.compute(new, since=begin))  # type: ignore[arg-type]
+    seconds = time.perf_counter() - clock
+    metrics = [name for name in test.columns if name != time_column]
+    return _collect(scored, metrics, threshold, seconds)
+
+
 def train_test(
     train: IntoDataFrame,
     test: IntoDataFrame,
@@ -134,19 +185,17 @@ def train_test(
     metrics = [name for name in past.columns if name != time_column]
     if set(metrics) != {name for name in rows.columns if name != time_column}:
         raise ValueError("train and test part do not have the same metrics")
-    known, new = _long(past, time_column), _long(rows, time_column)
-    if known.is_empty() or new.is_empty():
+    if past.is_empty() or rows.is_empty():
         raise ValueError("train and test part must have rows")
-    feature_set = feature_set or feature_set_for(known["event_time"])
-    begin = new["event_time"].min()
     with tempfile.TemporaryDirectory(prefix="backtest-") as folder:
-        scorer = _train(known, feature_set, policy, Path(folder) / "bundle")
-        clock = time.perf_counter()
-        if known["event_time"].max() < begin:  # type: ignore[operator]
-            new = pl.concat([known, new])
-        scored = scorer.score(feature_set.compute(new, since=begin))  # type: ignore[arg-type]
-        seconds = time.perf_counter() - clock
-    return _collect(scored, metrics, policy.threshold, seconds)
+        model = learn(
+            past,
+            Path(folder) / "bundle",
+            time_column=time_column,
+            policy=policy,
+            feature_set=feature_set,
+        )
+        return judge(model, rows, time_column=time_column, threshold=policy.threshold)
 
 
 def streaming(
@@ -216,14 +265,8 @@ def streaming(
 def _long(wide: pl.DataFrame, time_column: str) -> pl.DataFrame:
     """Return the canonical long frame of one entity; of equal times the first row counts."""
     metrics = [name for name in wide.columns if name != time_column]
-    moment = pl.col(time_column).cast(pl.Datetime("us"))
-    zone = wide.schema[time_column]
-    if isinstance(zone, pl.Datetime) and zone.time_zone is not None:
-        moment = pl.col(time_column).dt.convert_time_zone("UTC").cast(pl.Datetime("us", "UTC"))
-    else:
-        moment = moment.dt.replace_time_zone("UTC")
     return (
-        wide.select(moment.alias("event_time"), pl.col(metrics).cast(pl.Float64))
+        wide.select(in_utc(wide[time_column]).alias("event_time"), pl.col(metrics).cast(pl.Float64))
         .unique("event_time", keep="first")
         # A metric may itself be called "value".
         .unpivot(index="event_time", variable_name="metric", value_name="__reading")
@@ -239,12 +282,6 @@ def _long(wide: pl.DataFrame, time_column: str) -> pl.DataFrame:
 def _between(features: pl.DataFrame, moments: pl.Series, begin: int, end: int) -> pl.DataFrame:
     """Return the rows of the times begin … end − 1."""
     return features.filter(pl.col("event_time").is_between(moments[begin], moments[end - 1]))
-
-
-def _train(
-    known: pl.DataFrame, feature_set: MetricFeatureSet, policy: FleetPolicy, directory: Path
-) -> FleetScorer:
-    return _train_features(feature_set.compute(known), feature_set, policy, directory)
 
 
 def _train_features(

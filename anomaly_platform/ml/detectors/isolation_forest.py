@@ -116,7 +116,7 @@ def fit_forest(
     forest = _grow(X, seed, n_trees, max_samples)
     limit = int(contamination * X.shape[0])
     if limit:
-        suspects = _suspects(X, forest, limit)
+        suspects = suspect_rows(X, forest, limit)
         if suspects.size:
             forest = _grow(np.delete(X, suspects, axis=0), seed, n_trees, max_samples)
     return forest
@@ -156,7 +156,7 @@ def _grow(X: FloatArray, seed: int, n_trees: int, max_samples: int | None) -> Fo
     return forest
 
 
-def _suspects(X: FloatArray, forest: ForestArrays, limit: int) -> npt.NDArray[np.int64]:
+def suspect_rows(X: FloatArray, forest: ForestArrays, limit: int) -> npt.NDArray[np.int64]:
     """Return at most ``limit`` rows that stand out, the most anomalous first."""
     centre, inverse_scale = forest.scaling[0], forest.scaling[1]
     far = np.abs((X - centre) * inverse_scale) >= SUSPECT_DEVIATION

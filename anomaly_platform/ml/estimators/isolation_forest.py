@@ -1,0 +1,131 @@
+"""The isolation forest over rows of features, calibrated, as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from anomaly_platform.ml.calibration.conformal import Calibration, score_of_p
+from anomaly_platform.ml.detectors import isolation_forest as forests
+from anomaly_platform.ml.detectors.base import as_matrix
+from anomaly_platform.ml.estimators.contract import Estimator, Floats, array_frame, enough, part
+from anomaly_platform.ml.estimators.contract import numbers as numbers_of
+from anomaly_platform.ml.frames import is_frame, to_polars
+from anomaly_platform.ml.series_model.model import calibration_start
+
+
+class IsolationForest(Estimator):
+    """Isolation forest whose alarm rate is set by `alpha`.
+
+    The forest learns from four fifths of the rows, drawn at random, and is calibrated on the
+    rest. Beyond the range of the training rows the score goes on rising with the distance. For
+    readings in order of time `SeriesDetector` and `HostDetector` know more.
+
+    Parameters
+    ----------
+    n_estimators
+        Trees.
+    max_samples
+        Rows per tree, 2 to 256; None means 256 or all.
+    contamination
+        Largest share of rows, in [0, 0.5], that may be set aside as suspect. It never sets the
+        alarm rate.
+    alpha
+        Share of normal rows, in (0, 1), that may reach the score 0.7.
+    threshold
+        Score in (0, 1) from which a row is an anomaly.
+    min_samples
+        Fewest rows to learn from.
+    random_state
+        Seed; the same rows and seed give the same bits.
+
+    Attributes
+    ----------
+    feature_names_in_
+        The columns, in order; x0, x1, … for an array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(1000, 2))
+    >>> forest = IsolationForest().fit(X)
+    >>> forest.predict([[0.1, -0.2], [9.0, 9.0]]).tolist()
+    [1, -1]
+    """
+
+    def __init__(
+        self,
+        n_estimators: int = 100,
+        *,
+        max_samples: int | None = None,
+        contamination: float = 0.1,
+        alpha: float = 0.01,
+        threshold: float = 0.7,
+        min_samples: int = 100,
+        random_state: int = 42,
+    ) -> None:
+        self.n_estimators = n_estimators
+        self.max_samples = max_samples
+        self.contamination = contamination
+        self.alpha = alpha
+        self.threshold = threshold
+        self.min_samples = min_samples
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: None = None) -> Self:  # noqa: ARG002  (scikit-learn's signature)
+        """Learn from rows that are mostly normal.
+
+        Parameters
+        ----------
+        X
+            Frame of numbers, or array (rows, features); every value finite.
+        y
+            Ignored.
+
+        Raises
+        ------
+        ValueError
+            When a column is no number, a value is missing or infinite, or rows are too few.
+        """
+        names, matrix = self._read(X, None)
+        enough(len(matrix), self.min_samples)
+        order = np.random.default_rng(self.random_state).permutation(len(matrix))
+        start = calibration_start(len(matrix))
+        forest = forests.IsolationForest(
+            names,
+            n_trees=self.n_estimators,
+            max_samples=self.max_samples,
+            contamination=self.contamination,
+        ).fit(matrix[order[:start]], seed=self.random_state)
+        held = matrix[order[start:]]
+        limit = int(self.contamination * len(held))
+        kept = np.delete(held, forests.suspect_rows(held, forest.forest, limit), axis=0)
+        self._take(forest, Calibration.fit(forest.score(kept), tail_floor=forest.tail_floor))
+        return self
+
+    def _take(self, forest: forests.IsolationForest, calibration: Calibration) -> None:
+        self.forest_, self.calibration_ = forest, calibration
+        self.feature_names_in_ = np.array(forest.feature_schema, dtype=object)
+        self.n_features_in_ = len(forest.feature_schema)
+
+    def _read(self, X: Any, names: Sequence[str] | None) -> tuple[tuple[str, ...], Floats]:
+        frame = numbers_of(to_polars(X) if is_frame(X) else array_frame(X, names), names)
+        return tuple(frame.columns), as_matrix(frame.to_numpy(), frame.columns)
+
+    def _scores(self, X: Any) -> Floats:
+        raw = self.forest_.score(self._read(X, self.forest_.feature_schema)[1])
+        return score_of_p(self.calibration_.p_value(raw), self.alpha)
+
+    def _to_arrays(self) -> tuple[Sequence[str], dict[str, npt.NDArray[Any]]]:
+        arrays = {f"forest/{k}": v for k, v in self.forest_.to_arrays().items()}
+        arrays |= {f"calibration/{k}": v for k, v in self.calibration_.to_arrays().items()}
+        return self.forest_.feature_schema, arrays
+
+    def _from_arrays(self, names: Sequence[str], arrays: dict[str, npt.NDArray[Any]]) -> None:
+        self._take(
+            forests.IsolationForest.from_arrays(part(arrays, "forest/"), names),
+            Calibration.from_arrays(part(arrays, "calibration/")),
+        )

@@ -1,0 +1,242 @@
+"""Scans of coded goods as a scikit-learn estimator: rules, sequence model and SVM together."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy.typing as npt
+import polars as pl
+from sklearn.utils.validation import check_is_fitted
+
+from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
+from anomaly_platform.ml.detectors.rules.detector import RulesModel
+from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
+from anomaly_platform.ml.estimators.contract import Estimator, Floats
+from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
+from anomaly_platform.ml.features.scans.inputs import ScanInputs
+from anomaly_platform.ml.features.scans.reference import ScanReference
+from anomaly_platform.ml.frames import frame_like, in_utc, is_frame, to_polars
+from anomaly_platform.ml.scans.fusion import BarcodeFusion
+from anomaly_platform.ml.scans.learning import LEAST_TO_LEARN, learn_scans
+from anomaly_platform.ml.scans.response import write_response
+from anomaly_platform.ml.scans.scoring import BarcodeModels
+
+_ROW: Final = "__row"
+_KEYS: Final = ("event_id", "epc_code", "event_time")
+_TEXTS: Final = ("location_id", "business_step", "event_type")
+_LEARNED: Final = (
+    *("latitude", "longitude", "location_type", "location_hierarchy"),
+    "location_transition_frequency",
+)
+
+
+class ScanDetector(Estimator):
+    """Scans of coded goods: five rules, a sequence model and a one-class SVM, fused.
+
+    Here `score_samples` is −`finalConfidence` / 100, and a scan is an anomaly from 0.5 on. A scan
+    is judged by the scans of its code in the same `X`. Fewer than 2,000 scans teach nothing: the
+    rules then speak alone.
+
+    Parameters
+    ----------
+    reference
+        What is known beforehand, or the folder with `locations.csv` and the like. A rule that
+        needs what is not known stays silent.
+    alpha
+        Share of normal scans, in (0, 1), that may reach the threshold.
+    threshold
+        Score in (0, 1) that is shown as the confidence 50.
+    time_zone
+        In which hours and weekdays are read off.
+    max_epochs
+        Of the sequence model; of many scans there are fewer.
+    random_state
+        Seed; the same scans and seed give the same bits.
+
+    Examples
+    --------
+    >>> code = "001.8804823.0000003.000001.20241201.000000001"
+    >>> scan = {"eventId": "e1", "epc_code": code, "event_time": "2025-01-02 10:00:00"}
+    >>> detector = ScanDetector().fit([scan])
+    >>> detector.predict([scan, {**scan, "eventId": "e2", "epc_code": "fake"}]).tolist()
+    [1, -1]
+    """
+
+    def __init__(
+        self,
+        reference: ScanReference | str | Path | None = None,
+        *,
+        alpha: float = 0.01,
+        threshold: float = 0.7,
+        time_zone: str = "UTC",
+        max_epochs: int = 20,
+        random_state: int = 42,
+    ) -> None:
+        self.reference = reference
+        self.alpha = alpha
+        self.threshold = threshold
+        self.time_zone = time_zone
+        self.max_epochs = max_epochs
+        self.random_state = random_state
+
+    @property
+    def offset_(self) -> float:
+        """What `score_samples` returns at the confidence 50."""
+        return -0.5
+
+    def fit(self, X: Any, y: None = None) -> Self:  # noqa: ARG002  (scikit-learn's signature)
+        """Learn from scans that are mostly normal; labels are not read.
+
+        Parameters
+        ----------
+        X
+            Events: a list of dicts, a request `{"data": [event, …]}`, or a frame with a row per
+            event. `epc_code` and `event_time` are needed; `event_id`, `location_id`,
+            `business_step` and `event_type` are read where they are. In camelCase, too.
+        y
+            Ignored.
+
+        Raises
+        ------
+        ValueError
+            When a code or time is missing, a time cannot be read, or the reference is not right.
+        """
+        reference = self.reference
+        if not isinstance(reference, ScanReference):
+            folder = None if reference is None else Path(reference)
+            if folder is not None and not folder.is_dir():
+                raise ValueError(f"reference: there is no folder {folder}")
+            reference = ScanReference() if folder is None else ScanReference.read(folder)
+        features = self._features(X)
+        if features.height < LEAST_TO_LEARN:
+            warnings.warn(
+                f"{features.height} scans teach nothing, {LEAST_TO_LEARN} are needed: "
+                "the rules speak alone",
+                stacklevel=2,
+            )
+        self.models_ = learn_scans(
+            features,
+            reference,
+            seed=self.random_state,
+            alpha=self.alpha,
+            most_epochs=self.max_epochs,
+        )
+        svm = self.models_.svm
+        self.inputs_ = ScanInputs.fit(features, reference) if svm is None else svm.inputs
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Return the features of scans, a row per event, in the library that `X` is from.
+
+        For a list of dicts it is such a list.
+        """
+        check_is_fitted(self)
+        features = self.inputs_.enrich(self._features(X)).sort(_ROW)
+        return frame_like(X, features.select(*_KEYS, *ScanFeatureSet().names, *_LEARNED))
+
+    def detect(self, X: Any, file_id: str | None = None) -> dict[str, Any]:
+        """Judge the events of one request and say why.
+
+        Parameters
+        ----------
+        X
+            As in `fit`.
+        file_id
+            Named in the answer; by default what the events have in common, if anything.
+
+        Returns
+        -------
+        dict
+            `fileId`, `EventHistory` in the order of the events, `epcAnomalyStats`,
+            `fileAnomalyStats` and `mlSummaryStats`, as the API answers.
+        """
+        check_is_fitted(self)
+        scored = self._judge(X)
+        if file_id is None and "file_id" in scored.columns and scored["file_id"].n_unique() == 1:
+            file_id = scored["file_id"][0]
+        answer = io.StringIO()
+        write_response(answer, [scored], file_id)
+        response: dict[str, Any] = json.loads(answer.getvalue())
+        return response
+
+    def detect_batch(self, requests: Iterable[Any]) -> list[dict[str, Any]]:
+        """Judge several requests, each by itself, and return an answer for each."""
+        return [self.detect(request) for request in requests]
+
+    def _scores(self, X: Any) -> Floats:
+        return self._judge(X)["final_confidence"].to_numpy() / 100.0
+
+    def _judge(self, X: Any) -> pl.DataFrame:
+        """Return the scored scans in the order of the events."""
+        chunks = self.models_.in_chunks(self._features(X), threshold=self.threshold)
+        return pl.concat(list(chunks)).sort(_ROW)
+
+    def _features(self, X: Any) -> pl.DataFrame:
+        return ScanFeatureSet(self.time_zone).compute(_scans(X).with_row_index(_ROW))
+
+    def _to_arrays(self) -> tuple[Sequence[str], dict[str, npt.NDArray[Any]]]:
+        arrays: dict[str, npt.NDArray[Any]] = {
+            **self.inputs_.to_arrays(),
+            **self.models_.rules.to_arrays(),
+        }
+        for learned in (self.models_.lstm, self.models_.svm, self.models_.fusion):
+            arrays |= {} if learned is None else learned.to_arrays()
+        return ScanFeatureSet().names, arrays
+
+    def _from_arrays(self, names: Sequence[str], arrays: dict[str, npt.NDArray[Any]]) -> None:
+        del names
+        learned = "fusion/weights" in arrays
+        self.models_ = BarcodeModels(
+            RulesModel.from_arrays(arrays),
+            CalibratedSequence.from_arrays(arrays) if learned else None,
+            CalibratedSvm.from_arrays(arrays) if learned else None,
+            BarcodeFusion.from_arrays(arrays) if learned else None,
+        )
+        self.inputs_ = ScanInputs.from_arrays(arrays)
+        self.reference = self.inputs_.reference
+
+
+def _scans(X: Any) -> pl.DataFrame:
+    """Return events as a canonical scan frame."""
+    events: Any = X.get("data") if isinstance(X, Mapping) else X
+    if is_frame(events):
+        frame = to_polars(events)
+    elif isinstance(events, Sequence):
+        frame = pl.DataFrame(events, infer_schema_length=None)
+    else:
+        raise TypeError(f"X is a {type(X).__name__}: give events as dicts, or a frame of them")
+    frame = frame.rename(lambda name: re.sub(r"(?<=[a-z])([A-Z])", r"_\1", name).lower())
+    if frame.is_empty():
+        raise ValueError("X has no events")
+    for name in ("epc_code", "event_time"):
+        if name not in frame.columns or frame[name].null_count():
+            raise ValueError(f"{name} is missing: every event needs it")
+    missing = [name for name in ("event_id", *_TEXTS) if name not in frame.columns]
+    frame = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
+    return frame.with_columns(
+        pl.col("epc_code", *_TEXTS).cast(pl.String),
+        pl.coalesce(pl.col("event_id").cast(pl.String), pl.int_range(pl.len()).cast(pl.String)),
+        _times(frame["event_time"]),
+        entity=pl.col("epc_code").cast(pl.String),
+    )
+
+
+def _times(times: pl.Series) -> pl.Series:
+    if times.dtype == pl.String:
+        read = times.str.to_datetime(time_unit="us", strict=False)
+        if read.null_count():
+            row = int(read.is_null().arg_max() or 0)
+            raise ValueError(
+                f"event_time of row {row} is {times[row]!r}: write all times alike, as "
+                "YYYY-MM-DD HH:MM:SS or ISO 8601"
+            )
+        times = read
+    if not isinstance(times.dtype, pl.Datetime):
+        raise TypeError(f"event_time is {times.dtype}, not a time: parse it first")
+    return in_utc(times)

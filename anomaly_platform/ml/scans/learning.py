@@ -1,0 +1,79 @@
+"""Learning all detectors of scans from one frame, for whoever has no platform to train them in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import polars as pl
+
+from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
+from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
+from anomaly_platform.ml.detectors.rules.detector import RulesModel
+from anomaly_platform.ml.detectors.rules.routes import RouteStatistics
+from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
+from anomaly_platform.ml.detectors.sequence_lstm.parameters import TrainingParameters
+from anomaly_platform.ml.features.scans.reference import ScanReference
+from anomaly_platform.ml.scans.scoring import BarcodeModels, fit_fusion
+
+#: Fewer scans than this teach nothing; the rules then speak alone.
+LEAST_TO_LEARN: Final = 2_000
+#: Scans that the sequence model is shown in all its epochs together, about a minute's worth.
+_SHOWN: Final = 3_000_000
+_MOST_EPOCHS, _LEAST_EPOCHS = 20, 4
+
+#: Called with each step's text; `renamed` when it says more of the step that is running.
+Say = Callable[[str, bool], None]
+
+
+def learn_scans(
+    features: pl.DataFrame,
+    reference: ScanReference,
+    *,
+    seed: int,
+    alpha: float = 0.01,
+    most_epochs: int = _MOST_EPOCHS,
+    search: SvmSearch | None = None,
+    say: Say = lambda _text, _renamed: None,
+) -> BarcodeModels:
+    """Learn rules, one-class SVM, sequence model and their fusion. Labels are not read.
+
+    Parameters
+    ----------
+    features
+        Scan features (`ScanFeatureSet.compute`). Of fewer than `LEAST_TO_LEARN`, nothing is
+        learned; of scans of one lot or instant, only the rules are.
+    reference
+        What is known beforehand.
+    seed
+        Of every random choice.
+    alpha
+        Share of normal scans that may reach the threshold.
+    most_epochs
+        Of the sequence model; of many scans there are fewer.
+    search
+        Of the SVM's parameters.
+    say
+        Told of the progress.
+    """
+    if features.height < LEAST_TO_LEARN:
+        return BarcodeModels(RulesModel(reference, RouteStatistics.empty()))
+    rules = RulesModel.fit(features, reference)
+    judged = rules.score(features.drop("label", "anomaly_kind", strict=False), reasons=False)
+    epochs = min(most_epochs, max(_LEAST_EPOCHS, _SHOWN // features.height))
+
+    def show(figures: Mapping[str, object]) -> None:
+        say(f"learning: sequence model, epoch {figures['epoch']} of at most {epochs}", True)
+
+    try:
+        say(f"learning from {features.height:,} scans: one-class SVM", False)
+        svm = CalibratedSvm.fit(judged, reference, seed=seed, search=search)
+        say("learning: sequence model", False)
+        lstm = CalibratedSequence.fit(
+            judged, parameters=TrainingParameters(max_epochs=epochs), seed=seed, progress=show
+        )
+    except ValueError as error:
+        # All of one lot, or of one instant: there is nothing that a model could be held against.
+        say(f"only the rules are learned: {error}", False)
+        return BarcodeModels(rules)
+    return BarcodeModels(rules, lstm, svm, fit_fusion(judged, lstm, svm, alpha=alpha))
