@@ -71,7 +71,7 @@ def scan_case() -> Case:
             "event_type": ["HUB_Inbound", "HUB_Outbound", "HUB_Inbound"],
             "event_time": ["2025-01-01 10:00:00", "2025-01-01T12:00:00", "2025-01-02 10:00:00"],
         }
-    ).with_columns(pl.col("event_time").str.replace("T", " "))
+    )
     return Case(ScanDetector, events[:2], events)
 
 

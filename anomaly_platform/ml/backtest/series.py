@@ -115,6 +115,9 @@ class WideModel:
     scorer: FleetScorer
     history: pl.DataFrame
 
+    def __post_init__(self) -> None:
+        weakref.finalize(self, self.scorer.bundle.close)
+
 
 def learn(
     train: pl.DataFrame,
@@ -132,9 +135,7 @@ def learn(
     feature_set = feature_set or feature_set_for(known["event_time"])
     scorer = _train_features(feature_set.compute(known), feature_set, policy, directory)
     since = pl.col("event_time").max() - feature_set.lookback
-    model = WideModel(scorer, known.filter(pl.col("event_time") > since))
-    weakref.finalize(model, scorer.bundle.close)
-    return model
+    return WideModel(scorer, known.filter(pl.col("event_time") > since))
 
 
 def judge(model: WideModel, test: pl.DataFrame, *, time_column: str, threshold: float) -> Backtest:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,17 +19,30 @@ from anomaly_platform.ml.bundles.format import BundleError
 from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.ml.frames import column_like
 
+Arrays = Mapping[str, npt.NDArray[Any]]
 Floats = npt.NDArray[np.float64]
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Estimator(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     """A detector with scikit-learn's contract.
 
     The score of a row is the platform's: 0 is perfectly ordinary, and a share `alpha` of normal
     rows lies above 0.7. `score_samples` returns it negated, so that odder rows are lower.
+
+    Parameters
+    ----------
+    alpha
+        Share of normal rows, in (0, 1), that may reach the score 0.7.
+    threshold
+        Score in (0, 1) from which a row is an anomaly.
+    random_state
+        Seed; the same rows and seed give the same bits.
     """
 
-    threshold: float
+    alpha: float = 0.01
+    threshold: float = 0.7
+    random_state: int = 42
 
     @property
     def offset_(self) -> float:
@@ -105,26 +119,24 @@ class Estimator(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _scores(self, X: Any) -> Floats:
         """(rows,) scores, higher = odder."""
 
-    def _store(self, writer: BundleWriter) -> tuple[dict[str, Any], pl.DataFrame]:
-        """Write the arrays; return manifest and table of series."""
-        names, arrays = self._to_arrays()
-        series = {"entity": ["*"], "metric": ["*"], "slot": [writer.append(arrays)]}
-        return {"feature_schema": {"features": list(names)}}, pl.DataFrame(series)
+    @abstractmethod
+    def _store(self, writer: BundleWriter) -> tuple[Mapping[str, Any], pl.DataFrame]:
+        """Write all that a score depends on; return the manifest and the table of series."""
 
+    @abstractmethod
     def _restore(self, bundle: Bundle) -> None:
         """Take over what `_store` wrote."""
-        with bundle:
-            self._from_arrays(bundle.features, bundle.arrays(0))
-
-    def _to_arrays(self) -> tuple[Sequence[str], dict[str, npt.NDArray[Any]]]:
-        """Names of the features, and everything that a score depends on."""
-        raise NotImplementedError
-
-    def _from_arrays(self, names: Sequence[str], arrays: dict[str, npt.NDArray[Any]]) -> None:
-        raise NotImplementedError
 
 
-def part(arrays: dict[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
+def one_slot(
+    writer: BundleWriter, features: Sequence[str], arrays: Arrays
+) -> tuple[Mapping[str, Any], pl.DataFrame]:
+    """Write the arrays of a model that is the only one of its bundle, as `_store` does."""
+    series = {"entity": ["*"], "metric": ["*"], "slot": [writer.append(arrays)]}
+    return {"feature_schema": {"features": list(features)}}, pl.DataFrame(series)
+
+
+def part(arrays: Arrays, prefix: str) -> Arrays:
     """Return the arrays whose names begin with `prefix`, without it."""
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
@@ -172,11 +184,3 @@ def array_frame(X: Any, names: Sequence[str] | None) -> pl.DataFrame:
             f"X has {matrix.shape[1]} columns, {len(names)} are needed: {', '.join(names)}"
         )
     return pl.DataFrame(matrix, schema=list(names), orient="row")
-
-
-def enough(rows: int, least: int) -> None:
-    """Raise ValueError when there are fewer rows than `min_samples`."""
-    if rows < least:
-        raise ValueError(
-            f"{rows} rows, at least {least} are needed: give more, or lower min_samples"
-        )

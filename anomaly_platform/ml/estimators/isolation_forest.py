@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
+import polars as pl
 
+from anomaly_platform.ml.bundles.bundle import Bundle
+from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.ml.calibration.conformal import Calibration, score_of_p
 from anomaly_platform.ml.detectors import isolation_forest as forests
 from anomaly_platform.ml.detectors.base import as_matrix
-from anomaly_platform.ml.estimators.contract import Estimator, Floats, array_frame, enough, part
-from anomaly_platform.ml.estimators.contract import numbers as numbers_of
+from anomaly_platform.ml.estimators.contract import (
+    Estimator,
+    Floats,
+    array_frame,
+    numbers,
+    one_slot,
+    part,
+)
 from anomaly_platform.ml.frames import is_frame, to_polars
 from anomaly_platform.ml.series_model.model import calibration_start
 
 
+@dataclass(eq=False, repr=False)
 class IsolationForest(Estimator):
     """Isolation forest whose alarm rate is set by `alpha`.
 
@@ -56,24 +66,11 @@ class IsolationForest(Estimator):
     [1, -1]
     """
 
-    def __init__(
-        self,
-        n_estimators: int = 100,
-        *,
-        max_samples: int | None = None,
-        contamination: float = 0.1,
-        alpha: float = 0.01,
-        threshold: float = 0.7,
-        min_samples: int = 100,
-        random_state: int = 42,
-    ) -> None:
-        self.n_estimators = n_estimators
-        self.max_samples = max_samples
-        self.contamination = contamination
-        self.alpha = alpha
-        self.threshold = threshold
-        self.min_samples = min_samples
-        self.random_state = random_state
+    n_estimators: int = 100
+    _: KW_ONLY
+    max_samples: int | None = None
+    contamination: float = 0.1
+    min_samples: int = 100
 
     def fit(self, X: Any, y: None = None) -> Self:  # noqa: ARG002  (scikit-learn's signature)
         """Learn from rows that are mostly normal.
@@ -91,7 +88,10 @@ class IsolationForest(Estimator):
             When a column is no number, a value is missing or infinite, or rows are too few.
         """
         names, matrix = self._read(X, None)
-        enough(len(matrix), self.min_samples)
+        if len(matrix) < self.min_samples:
+            raise ValueError(
+                f"X has {len(matrix)} rows, min_samples {self.min_samples} are needed: give more"
+            )
         order = np.random.default_rng(self.random_state).permutation(len(matrix))
         start = calibration_start(len(matrix))
         forest = forests.IsolationForest(
@@ -112,20 +112,22 @@ class IsolationForest(Estimator):
         self.n_features_in_ = len(forest.feature_schema)
 
     def _read(self, X: Any, names: Sequence[str] | None) -> tuple[tuple[str, ...], Floats]:
-        frame = numbers_of(to_polars(X) if is_frame(X) else array_frame(X, names), names)
+        frame = numbers(to_polars(X) if is_frame(X) else array_frame(X, names), names)
         return tuple(frame.columns), as_matrix(frame.to_numpy(), frame.columns)
 
     def _scores(self, X: Any) -> Floats:
         raw = self.forest_.score(self._read(X, self.forest_.feature_schema)[1])
         return score_of_p(self.calibration_.p_value(raw), self.alpha)
 
-    def _to_arrays(self) -> tuple[Sequence[str], dict[str, npt.NDArray[Any]]]:
+    def _store(self, writer: BundleWriter) -> tuple[Mapping[str, Any], pl.DataFrame]:
         arrays = {f"forest/{k}": v for k, v in self.forest_.to_arrays().items()}
         arrays |= {f"calibration/{k}": v for k, v in self.calibration_.to_arrays().items()}
-        return self.forest_.feature_schema, arrays
+        return one_slot(writer, self.forest_.feature_schema, arrays)
 
-    def _from_arrays(self, names: Sequence[str], arrays: dict[str, npt.NDArray[Any]]) -> None:
+    def _restore(self, bundle: Bundle) -> None:
+        with bundle:
+            arrays = bundle.arrays(0)
         self._take(
-            forests.IsolationForest.from_arrays(part(arrays, "forest/"), names),
+            forests.IsolationForest.from_arrays(part(arrays, "forest/"), bundle.features),
             Calibration.from_arrays(part(arrays, "calibration/")),
         )

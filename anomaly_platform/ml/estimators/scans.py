@@ -7,17 +7,20 @@ import json
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
-import numpy.typing as npt
 import polars as pl
 from sklearn.utils.validation import check_is_fitted
 
+from anomaly_platform.ml.bundles.bundle import Bundle
+from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
 from anomaly_platform.ml.detectors.rules.detector import RulesModel
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
-from anomaly_platform.ml.estimators.contract import Estimator, Floats
+from anomaly_platform.ml.estimators.contract import Estimator, Floats, one_slot
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 from anomaly_platform.ml.features.scans.inputs import ScanInputs
 from anomaly_platform.ml.features.scans.reference import ScanReference
@@ -36,6 +39,7 @@ _LEARNED: Final = (
 )
 
 
+@dataclass(eq=False, repr=False)
 class ScanDetector(Estimator):
     """Scans of coded goods: five rules, a sequence model and a one-class SVM, fused.
 
@@ -68,22 +72,10 @@ class ScanDetector(Estimator):
     [1, -1]
     """
 
-    def __init__(
-        self,
-        reference: ScanReference | str | Path | None = None,
-        *,
-        alpha: float = 0.01,
-        threshold: float = 0.7,
-        time_zone: str = "UTC",
-        max_epochs: int = 20,
-        random_state: int = 42,
-    ) -> None:
-        self.reference = reference
-        self.alpha = alpha
-        self.threshold = threshold
-        self.time_zone = time_zone
-        self.max_epochs = max_epochs
-        self.random_state = random_state
+    reference: ScanReference | str | Path | None = None
+    _: KW_ONLY
+    time_zone: str = "UTC"
+    max_epochs: int = 20
 
     @property
     def offset_(self) -> float:
@@ -180,24 +172,23 @@ class ScanDetector(Estimator):
     def _features(self, X: Any) -> pl.DataFrame:
         return ScanFeatureSet(self.time_zone).compute(_scans(X).with_row_index(_ROW))
 
-    def _to_arrays(self) -> tuple[Sequence[str], dict[str, npt.NDArray[Any]]]:
-        arrays: dict[str, npt.NDArray[Any]] = {
-            **self.inputs_.to_arrays(),
-            **self.models_.rules.to_arrays(),
-        }
+    def _store(self, writer: BundleWriter) -> tuple[Mapping[str, Any], pl.DataFrame]:
+        arrays = {**self.inputs_.to_arrays(), **self.models_.rules.to_arrays()}
         for learned in (self.models_.lstm, self.models_.svm, self.models_.fusion):
             arrays |= {} if learned is None else learned.to_arrays()
-        return ScanFeatureSet().names, arrays
+        return one_slot(writer, ScanFeatureSet().names, arrays)
 
-    def _from_arrays(self, names: Sequence[str], arrays: dict[str, npt.NDArray[Any]]) -> None:
-        del names
-        learned = "fusion/weights" in arrays
-        self.models_ = BarcodeModels(
-            RulesModel.from_arrays(arrays),
-            CalibratedSequence.from_arrays(arrays) if learned else None,
-            CalibratedSvm.from_arrays(arrays) if learned else None,
-            BarcodeFusion.from_arrays(arrays) if learned else None,
-        )
+    def _restore(self, bundle: Bundle) -> None:
+        with bundle:
+            arrays = bundle.arrays(0)
+        self.models_ = BarcodeModels(RulesModel.from_arrays(arrays))
+        if "fusion/weights" in arrays:
+            self.models_ = BarcodeModels(
+                self.models_.rules,
+                CalibratedSequence.from_arrays(arrays),
+                CalibratedSvm.from_arrays(arrays),
+                BarcodeFusion.from_arrays(arrays),
+            )
         self.inputs_ = ScanInputs.from_arrays(arrays)
         self.reference = self.inputs_.reference
 
@@ -229,14 +220,18 @@ def _scans(X: Any) -> pl.DataFrame:
 
 def _times(times: pl.Series) -> pl.Series:
     if times.dtype == pl.String:
-        read = times.str.to_datetime(time_unit="us", strict=False)
-        if read.null_count():
-            row = int(read.is_null().arg_max() or 0)
-            raise ValueError(
-                f"event_time of row {row} is {times[row]!r}: write all times alike, as "
-                "YYYY-MM-DD HH:MM:SS or ISO 8601"
-            )
-        times = read
+        moments = [_time(row, text) for row, text in enumerate(times)]
+        return pl.Series(times.name, moments, dtype=pl.Datetime("us", "UTC"))
     if not isinstance(times.dtype, pl.Datetime):
         raise TypeError(f"event_time is {times.dtype}, not a time: parse it first")
     return in_utc(times)
+
+
+def _time(row: int, text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"event_time of row {row} is {text!r}: write YYYY-MM-DD HH:MM:SS or ISO 8601"
+        ) from None
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)

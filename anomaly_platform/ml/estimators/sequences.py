@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Self
 
 import narwhals as nw
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from anomaly_platform.ml.backtest.sessions import Session, SessionDetector, SessionParameters
-from anomaly_platform.ml.estimators.contract import Estimator, Floats
-from anomaly_platform.ml.frames import is_frame, to_polars
+from anomaly_platform.ml.bundles.bundle import Bundle
+from anomaly_platform.ml.bundles.writer import BundleWriter
+from anomaly_platform.ml.estimators.contract import Estimator, Floats, one_slot
 
 
+@dataclass(eq=False, repr=False)
 class SequenceDetector(Estimator):
     """Sequences of events, complete when they are judged: a score per sequence.
 
@@ -40,31 +41,19 @@ class SequenceDetector(Estimator):
 
     Examples
     --------
-    >>> sessions = [["open", *["read"] * (n % 5), "close"] for n in range(40)]
-    >>> detector = SequenceDetector(folds=2, hidden=16, max_epochs=4).fit(sessions)
-    >>> usual, odd = detector.score_samples([["open", "read", "close"], ["close", "open"]])
+    >>> sessions = ["open" + " read" * (n % 7) + " write" * (n % 5) + " close" for n in range(90)]
+    >>> detector = SequenceDetector(folds=2, hidden=16, max_epochs=8).fit(sessions)
+    >>> usual, odd = detector.score_samples(["open read write close", "close delete open"])
     >>> bool(odd < usual)
     True
     """
 
-    def __init__(
-        self,
-        column: str = "events",
-        *,
-        alpha: float = 0.03,
-        threshold: float = 0.7,
-        folds: int = 4,
-        hidden: int = 64,
-        max_epochs: int = 40,
-        random_state: int = 42,
-    ) -> None:
-        self.column = column
-        self.alpha = alpha
-        self.threshold = threshold
-        self.folds = folds
-        self.hidden = hidden
-        self.max_epochs = max_epochs
-        self.random_state = random_state
+    column: str = "events"
+    _: KW_ONLY
+    alpha: float = 0.03
+    folds: int = 4
+    hidden: int = 64
+    max_epochs: int = 40
 
     def fit(self, X: Any, y: None = None) -> Self:  # noqa: ARG002  (scikit-learn's signature)
         """Learn from sequences that are normal.
@@ -92,26 +81,23 @@ class SequenceDetector(Estimator):
         return self
 
     def _read(self, X: Any) -> list[Session]:
-        if is_frame(X):
-            frame = to_polars(X)
-            if self.column not in frame.columns:
+        rows = nw.from_native(X, eager_only=True, allow_series=True, pass_through=True)
+        if isinstance(rows, nw.DataFrame):
+            if self.column not in rows.columns:
                 raise ValueError(f"X has no column {self.column!r}: name the one of the sequences")
-            rows: Any = frame[self.column].to_list()
-        elif nw.dependencies.is_into_series(X):
-            rows = nw.from_native(X, series_only=True).to_list()
-        else:
-            rows = X
+            rows = rows[self.column]
+        rows = rows.to_list() if isinstance(rows, nw.Series) else rows
         return [_session(number, row) for number, row in enumerate(rows)]
 
     def _scores(self, X: Any) -> Floats:
         return self.detector_.score(self._read(X)).score
 
-    def _to_arrays(self) -> tuple[Sequence[str], dict[str, npt.NDArray[Any]]]:
-        return [self.column], self.detector_.to_arrays()
+    def _store(self, writer: BundleWriter) -> tuple[Mapping[str, Any], pl.DataFrame]:
+        return one_slot(writer, [self.column], self.detector_.to_arrays())
 
-    def _from_arrays(self, names: Sequence[str], arrays: dict[str, npt.NDArray[Any]]) -> None:
-        del names
-        self.detector_ = SessionDetector.from_arrays(arrays)
+    def _restore(self, bundle: Bundle) -> None:
+        with bundle:
+            self.detector_ = SessionDetector.from_arrays(bundle.arrays(0))
 
 
 def _session(number: int, row: Any) -> Session:

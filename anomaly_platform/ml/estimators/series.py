@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +27,7 @@ from anomaly_platform.ml.training.fit import FleetPolicy
 _HISTORY = "history"
 
 
+@dataclass(eq=False, repr=False)
 class HostDetector(Estimator):
     """All metrics of one host together: a score per time.
 
@@ -57,33 +59,19 @@ class HostDetector(Estimator):
     Examples
     --------
     >>> from anomaly_platform.simulator.metrics import simulate_ems
-    >>> host = simulate_ems(days=4, devices=1, anomaly_rate=0).frame
+    >>> host = simulate_ems(days=4, devices=1, anomaly_rate=0, churn=0).frame
     >>> rows = host.pivot(on="metric", index="event_time", values="value").sort("event_time")
     >>> detector = HostDetector().fit(rows[:1000])
     >>> bool((detector.predict(rows[1000:]) == -1).mean() < 0.1)
     True
     """
 
-    def __init__(
-        self,
-        time_column: str = "event_time",
-        *,
-        alpha: float = 0.01,
-        threshold: float = 0.7,
-        contamination: float = 0.1,
-        n_estimators: int = 100,
-        min_samples: int = 100,
-        feature_set: MetricFeatureSet | None = None,
-        random_state: int = 42,
-    ) -> None:
-        self.time_column = time_column
-        self.alpha = alpha
-        self.threshold = threshold
-        self.contamination = contamination
-        self.n_estimators = n_estimators
-        self.min_samples = min_samples
-        self.feature_set = feature_set
-        self.random_state = random_state
+    time_column: str = "event_time"
+    _: KW_ONLY
+    contamination: float = 0.1
+    n_estimators: int = 100
+    min_samples: int = 100
+    feature_set: MetricFeatureSet | None = None
 
     def fit(self, X: Any, y: None = None) -> Self:  # noqa: ARG002  (scikit-learn's signature)
         """Learn from rows that are mostly normal.
@@ -159,9 +147,9 @@ class HostDetector(Estimator):
             raise ValueError(
                 f"column {self.time_column!r} has empty or repeated times: keep one row for each"
             )
-        values = numbers(frame.drop(self.time_column), metrics)
+        values = frame.drop(self.time_column)
         self._check_width(values.columns)
-        return values.insert_column(0, in_utc(times))
+        return numbers(values, metrics).insert_column(0, in_utc(times))
 
     def _check_width(self, metrics: Sequence[str]) -> None:
         if not metrics:
@@ -173,7 +161,7 @@ class HostDetector(Estimator):
         places = np.searchsorted(microseconds(judged.times), microseconds(rows[self.time_column]))
         return np.asarray(judged.score[places], dtype=np.float64)
 
-    def _store(self, writer: BundleWriter) -> tuple[dict[str, Any], pl.DataFrame]:
+    def _store(self, writer: BundleWriter) -> tuple[Mapping[str, Any], pl.DataFrame]:
         bundle = self.model_.scorer.bundle
         for slot in range(int(bundle.manifest["slots"])):
             writer.append(bundle.arrays(slot))
@@ -207,8 +195,8 @@ class SeriesDetector(HostDetector):
     Examples
     --------
     >>> from anomaly_platform.simulator.metrics import simulate_iiot
-    >>> readings = simulate_iiot(days=4, devices=1, anomaly_rate=0).frame
-    >>> metric = readings.filter(metric="temperature_c").select("event_time", "value")
+    >>> readings = simulate_iiot(days=4, devices=1, anomaly_rate=0, churn=0).frame
+    >>> metric = readings.filter(metric="temperature").select("event_time", "value")
     >>> detector = SeriesDetector().fit(metric[:1000])
     >>> float(detector.score_samples(metric[1000:]).max()) <= 0
     True
