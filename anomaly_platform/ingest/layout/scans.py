@@ -26,6 +26,9 @@ from anomaly_platform.ingest.layout.mapping import SCAN_FIELDS, MappingError, li
 SCAN_TEXTS: Final = tuple(name for name in SCAN_FIELDS if name != "event_time")
 """Fields of a scan besides its time; each is ``<field>_text`` in raw rows."""
 
+SENT_WITH_SCAN: Final = ("scan_location", "operator_id", "device_id", "product_name")
+"""Fields that are kept with a scan and are no part of its key."""
+
 RAW_SCAN_ROWS: Final = pl.Schema(
     {
         "row_number": pl.Int64(),

@@ -13,14 +13,14 @@ import polars as pl
 from anomaly_platform.ingest.bucketing import bucket_of
 from anomaly_platform.ingest.cells import Cells, read_several_names
 from anomaly_platform.ingest.event_days import parse_event_time, refuse_event_time
-from anomaly_platform.ingest.layout.scans import SCAN_TEXTS
+from anomaly_platform.ingest.layout.scans import SCAN_TEXTS, SENT_WITH_SCAN
 from anomaly_platform.ingest.validation.day import (
     conflict_rejects,
     split_by_reason,
     with_event_ids,
 )
 from anomaly_platform.ingest.validation.duplicates import settle_duplicates
-from anomaly_platform.ingest.validation.scans import SCAN_KEY, SENT_WITH_SCAN
+from anomaly_platform.ingest.validation.scans import SCAN_KEY
 
 _READ: Final = tuple(name for name in SCAN_TEXTS if name not in ("label", "anomaly_kind"))
 _TEXTS: Final = ("event_time_text", *(f"{name}_text" for name in _READ))

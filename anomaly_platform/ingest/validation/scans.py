@@ -17,12 +17,11 @@ import polars as pl
 
 from anomaly_platform.ingest.cells import Cells, read_labels, read_names
 from anomaly_platform.ingest.event_days import FUTURE_ALLOWANCE
-from anomaly_platform.ingest.layout.scans import SCAN_TEXTS
+from anomaly_platform.ingest.layout.scans import SCAN_TEXTS, SENT_WITH_SCAN
 from anomaly_platform.ingest.validation.day import ValidatedDay, settle_day, time_reasons
 
 SCAN_KEY: Final = ("epc_code", "event_time", "location_id", "business_step", "event_type")
 
-SENT_WITH_SCAN: Final = ("scan_location", "operator_id", "device_id", "product_name")
 _PAYLOAD: Final = (*SENT_WITH_SCAN, "label", "anomaly_kind")
 _TEXTS: Final = ("event_time_text", *(f"{name}_text" for name in SCAN_TEXTS))
 

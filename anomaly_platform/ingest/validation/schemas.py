@@ -12,7 +12,7 @@ import polars as pl
 
 from anomaly_platform.ingest.bucketing import BUCKETS
 from anomaly_platform.ingest.cells import MAX_NAME
-from anomaly_platform.ingest.validation.scans import SENT_WITH_SCAN
+from anomaly_platform.ingest.layout.scans import SENT_WITH_SCAN
 
 _UUID: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 

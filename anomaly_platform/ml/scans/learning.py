@@ -10,7 +10,6 @@ import polars as pl
 from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
 from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
 from anomaly_platform.ml.detectors.rules.detector import RulesModel
-from anomaly_platform.ml.detectors.rules.routes import RouteStatistics
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
 from anomaly_platform.ml.detectors.sequence_lstm.parameters import TrainingParameters
 from anomaly_platform.ml.features.scans.reference import ScanReference
@@ -57,7 +56,7 @@ def learn_scans(
         Told of the progress.
     """
     if features.height < LEAST_TO_LEARN:
-        return BarcodeModels(RulesModel(reference, RouteStatistics.empty()))
+        return BarcodeModels.of_rules(reference)
     rules = RulesModel.fit(features, reference)
     judged = rules.score(features.drop("label", "anomaly_kind", strict=False), reasons=False)
     epochs = min(most_epochs, max(_LEAST_EPOCHS, _SHOWN // features.height))
