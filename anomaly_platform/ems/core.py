@@ -132,12 +132,9 @@ class EmsCore:
         await self._ask("POST", "metrics/batch", body=body, key=key)
         return len(metrics)
 
-    async def events(
-        self, *, since: dt.datetime, until: dt.datetime, asset_id: str | None = None
-    ) -> list[Event]:
+    async def events(self, *, since: dt.datetime, until: dt.datetime) -> list[Event]:
         """Return the events from `since` on and before `until`."""
-        rows = await self._pages("events", {**_span(since, until), "assetId": asset_id})
-        return _records(Event, "GET events", rows)
+        return _records(Event, "GET events", await self._pages("events", _span(since, until)))
 
     async def create_event(self, event: NewEvent, *, key: str) -> Event:
         """Store an event."""

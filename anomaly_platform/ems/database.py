@@ -125,15 +125,12 @@ class EmsDatabase:
                     await self._insert("metrics", metric, f"{key}/{place}")
         return len(metrics)
 
-    async def events(
-        self, *, since: dt.datetime, until: dt.datetime, asset_id: str | None = None
-    ) -> list[Event]:
+    async def events(self, *, since: dt.datetime, until: dt.datetime) -> list[Event]:
         """Return the events from `since` on and before `until`."""
         rows = await self._rows(
             'SELECT id, "assetId", type, severity, message, timestamp, metadata FROM events '
-            "WHERE timestamp >= %(since)s AND timestamp < %(until)s "
-            'AND (%(asset)s::text IS NULL OR "assetId"::text = %(asset)s) ORDER BY timestamp, id',
-            {"since": since, "until": until, "asset": asset_id},
+            "WHERE timestamp >= %(since)s AND timestamp < %(until)s ORDER BY timestamp, id",
+            {"since": since, "until": until},
         )
         return _records(Event, "events", rows)
 

@@ -74,15 +74,20 @@ class Metric(NewMetric):
     id: Identifier | None = None
 
 
-class NewEvent(EmsRecord):
-    """Something that happened to an asset."""
+class _Told(EmsRecord):
+    """What events and alerts have in common."""
 
     asset_id: Identifier
-    type: str
     severity: str
     message: str
     timestamp: AwareDatetime
     metadata: dict[str, Any] | None = None
+
+
+class NewEvent(_Told):
+    """Something that happened to an asset."""
+
+    type: str
 
 
 class Event(NewEvent):
@@ -91,15 +96,10 @@ class Event(NewEvent):
     id: Identifier | None = None
 
 
-class NewAlert(EmsRecord):
+class NewAlert(_Told):
     """Something that somebody should look after."""
 
-    asset_id: Identifier
     title: str
-    severity: str
-    message: str
-    timestamp: AwareDatetime
-    metadata: dict[str, Any] | None = None
 
 
 class AlertRecord(NewAlert):
@@ -160,9 +160,7 @@ class Ems(Protocol):
     async def create_metrics(self, metrics: Sequence[NewMetric], *, key: str) -> int:
         """Store many readings; return how many."""
 
-    async def events(
-        self, *, since: dt.datetime, until: dt.datetime, asset_id: str | None = None
-    ) -> list[Event]:
+    async def events(self, *, since: dt.datetime, until: dt.datetime) -> list[Event]:
         """Return the events from `since` on and before `until`."""
 
     async def create_event(self, event: NewEvent, *, key: str) -> Event:

@@ -26,13 +26,12 @@ from dagster import (
     SkipReason,
     run_failure_sensor,
     run_status_sensor,
-    sensor,
 )
 
 from anomaly_platform.notifications.outbox import Alert, fingerprint
 from anomaly_platform.notifications.redaction import Redactor
 from anomaly_platform.platform import Platform
-from anomaly_platform.sensors.work import REASON_TAG, STAGE_TAG, STREAM_TAG
+from anomaly_platform.sensors.work import REASON_TAG, STAGE_TAG, STREAM_TAG, watching
 
 _TICK_SECONDS = 10
 _MOST_EVALUATIONS_A_TICK = 500
@@ -90,12 +89,10 @@ def _succeeded_runs() -> SensorDefinition:
 
 
 def _checks() -> SensorDefinition:
-    @sensor(
+    @watching(
         name="alert_on_checks",
         description="Raises an alert for each asset check that fails, ends it when it passes.",
         minimum_interval_seconds=_TICK_SECONDS,
-        default_status=DefaultSensorStatus.RUNNING,
-        required_resource_keys={"platform"},
     )
     def _sensor(context: SensorEvaluationContext) -> SkipReason:
         if context.cursor is None:

@@ -10,11 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dagster import (
-    DefaultSensorStatus,
     SensorDefinition,
     SensorEvaluationContext,
     SkipReason,
-    sensor,
 )
 
 from anomaly_platform.ems.client import open_ems
@@ -23,6 +21,7 @@ from anomaly_platform.ems.records import EmsError
 from anomaly_platform.notifications.outbox import Alert, fingerprint
 from anomaly_platform.notifications.redaction import Redactor
 from anomaly_platform.platform import Platform
+from anomaly_platform.sensors.work import watching
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams.bindings import EMS_PULL
 
@@ -37,12 +36,10 @@ def build_ems_sensors(settings: Settings) -> list[SensorDefinition]:
     if not settings.ems_pull:
         return []
 
-    @sensor(
+    @watching(
         name="ems_pull",
         description="Fetches new metrics from the EMS into landing/ems.",
         minimum_interval_seconds=_TICK_SECONDS,
-        default_status=DefaultSensorStatus.RUNNING,
-        required_resource_keys={"platform"},
     )
     def _sensor(context: SensorEvaluationContext) -> SkipReason:
         platform: Platform = context.resources.platform

@@ -13,20 +13,18 @@ from datetime import UTC, date, datetime, timedelta
 from dagster import (
     AssetKey,
     AssetSelection,
-    DefaultSensorStatus,
     RunConfig,
     RunRequest,
     SensorDefinition,
     SensorEvaluationContext,
     SensorResult,
     SkipReason,
-    sensor,
 )
 
 from anomaly_platform.assets.partitions import contiguous_spans, range_tags
 from anomaly_platform.assets.raw import RawEventsConfig
 from anomaly_platform.platform import Platform
-from anomaly_platform.sensors.work import reason_to_wait, recent_work, work_tags
+from anomaly_platform.sensors.work import reason_to_wait, recent_work, watching, work_tags
 from anomaly_platform.storage.lake.landing import settle
 from anomaly_platform.streams import Stream
 from anomaly_platform.streams.staleness import (
@@ -50,7 +48,7 @@ def build_landing_sensors(stream: Stream) -> list[SensorDefinition]:
 
 
 def _new_files(stream: Stream) -> SensorDefinition:
-    @sensor(
+    @watching(
         name=f"{stream.name}_new_files",
         description=(
             f"Ingests files once their size holds still in landing/{stream.name}, and readings "
@@ -58,8 +56,6 @@ def _new_files(stream: Stream) -> SensorDefinition:
         ),
         target=AssetSelection.assets(stream.key("raw_events")),
         minimum_interval_seconds=_TICK_SECONDS,
-        default_status=DefaultSensorStatus.RUNNING,
-        required_resource_keys={"platform"},
     )
     def _sensor(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         platform: Platform = context.resources.platform
@@ -107,7 +103,7 @@ def online_batch_due(platform: Platform, stream: Stream, now: datetime) -> str:
 def _out_of_date(stream: Stream) -> SensorDefinition:
     stages = (*DATA_STAGES, *stream.model_stages, *SCORE_STAGES)
 
-    @sensor(
+    @watching(
         name=f"{stream.name}_out_of_date",
         description=(
             "Brings the daily stages up to their newest input, late data's days included; "
@@ -115,8 +111,6 @@ def _out_of_date(stream: Stream) -> SensorDefinition:
         ),
         target=AssetSelection.assets(*(stream.key(stage) for stage in stages)),
         minimum_interval_seconds=_TICK_SECONDS,
-        default_status=DefaultSensorStatus.RUNNING,
-        required_resource_keys={"platform"},
     )
     def _sensor(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         platform: Platform = context.resources.platform

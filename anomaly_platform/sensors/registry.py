@@ -5,7 +5,6 @@ importing MLflow costs 3.5 s and 195 MB that neither the daemon nor anything tha
 """
 
 from dagster import (
-    DefaultSensorStatus,
     JobDefinition,
     OpExecutionContext,
     RunRequest,
@@ -14,11 +13,10 @@ from dagster import (
     SkipReason,
     job,
     op,
-    sensor,
 )
 
 from anomaly_platform.platform import Platform
-from anomaly_platform.sensors.work import recent_work, work_tags
+from anomaly_platform.sensors.work import recent_work, watching, work_tags
 
 JOB = "registry_mirror"
 
@@ -48,13 +46,11 @@ def build_registry_job() -> JobDefinition:
 def build_registry_sensor(registry_job: JobDefinition) -> SensorDefinition:
     """Return the sensor that asks for the job when something has to be told."""
 
-    @sensor(
+    @watching(
         name=JOB,
         description="Tells MLflow of new versions, promotions and rejections.",
         job=registry_job,
         minimum_interval_seconds=_TICK_SECONDS,
-        default_status=DefaultSensorStatus.RUNNING,
-        required_resource_keys={"platform"},
     )
     def _sensor(context: SensorEvaluationContext) -> RunRequest | SkipReason:
         platform: Platform = context.resources.platform

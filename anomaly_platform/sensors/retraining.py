@@ -19,24 +19,18 @@ from dagster import (
     DagsterInstance,
     DagsterRun,
     DagsterRunStatus,
-    DefaultSensorStatus,
     RunRequest,
     RunsFilter,
     SensorDefinition,
     SensorEvaluationContext,
     SensorResult,
     SkipReason,
-    sensor,
 )
 
 from anomaly_platform.notifications.outbox import Alert, fingerprint
 from anomaly_platform.platform import Platform
 from anomaly_platform.registry.training_requests import TrainingRequest
-from anomaly_platform.sensors.work import (
-    under_way,
-    wait_after,
-    work_tags,
-)
+from anomaly_platform.sensors.work import under_way, wait_after, watching, work_tags
 from anomaly_platform.streams import Stream
 from anomaly_platform.streams.retraining import MOST_SERIES, Decision, decide
 
@@ -54,7 +48,7 @@ _LONGEST_TAG = 250
 def build_retraining_sensors(stream: Stream) -> list[SensorDefinition]:
     """Return the stream's retraining sensor, running from the start."""
 
-    @sensor(
+    @watching(
         name=f"{stream.name}_retraining",
         description=(
             "Asks for a training when drift, age, quality, growth or labels call for one, and "
@@ -62,8 +56,6 @@ def build_retraining_sensors(stream: Stream) -> list[SensorDefinition]:
         ),
         target=AssetSelection.assets(*(stream.key(stage) for stage in stream.model_stages)),
         minimum_interval_seconds=_TICK_SECONDS,
-        default_status=DefaultSensorStatus.RUNNING,
-        required_resource_keys={"platform"},
     )
     def _sensor(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         platform: Platform = context.resources.platform

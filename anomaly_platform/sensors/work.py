@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
-from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import (
+    DagsterInstance,
+    DagsterRunStatus,
+    DefaultSensorStatus,
+    RunRecord,
+    RunsFilter,
+    sensor,
+)
+
+watching = partial(
+    sensor, default_status=DefaultSensorStatus.RUNNING, required_resource_keys={"platform"}
+)
+"""Makes a sensor that has the platform and runs from the start."""
 
 STREAM_TAG = "anomaly/stream"
 STAGE_TAG = "anomaly/work"
@@ -66,16 +79,13 @@ def recent_work(instance: DagsterInstance, stream: str, work: str) -> RecentWork
     return RecentWork(under_way=False, failures=failures, last_end=_end(records))
 
 
-def _end(records: Sequence[object]) -> datetime | None:
-    from datetime import UTC
-
+def _end(records: Sequence[RunRecord]) -> datetime | None:
     if not records:
         return None
     newest = records[0]
-    end = getattr(newest, "end_time", None)
-    if end is not None:
-        return datetime.fromtimestamp(end, UTC)
-    updated: datetime = newest.update_timestamp  # type: ignore[attr-defined]
+    if newest.end_time is not None:
+        return datetime.fromtimestamp(newest.end_time, UTC)
+    updated = newest.update_timestamp
     return updated if updated.tzinfo else updated.replace(tzinfo=UTC)
 
 

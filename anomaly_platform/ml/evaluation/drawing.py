@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from anomaly_platform.ml.evaluation.measures import bools
 from anomaly_platform.ml.evaluation.vus import segments
 
 # matplotlib's own types know neither its dates nor dictionaries of keywords.
@@ -186,8 +187,4 @@ def decisions(flags: ArrayLike | None, scores: FloatArray, threshold: float) -> 
     """Return what was flagged: as given, or where the score reaches the threshold."""
     if flags is None:
         return np.asarray(scores >= threshold)
-    array = np.asarray(flags)
-    if array.dtype == object:
-        # A decision that was not taken (None) is no flag.
-        return np.array([bool(value) for value in array.tolist()], dtype=np.bool_)
-    return array.astype(np.bool_)
+    return bools(flags, "flags")

@@ -186,7 +186,6 @@ def plan_events(
     rate: float,
     kinds: Sequence[Kind] = KINDS,
     bounds: tuple[float, float] = UNBOUNDED,
-    ranges: Mapping[Kind, KindRange] = RANGES,
 ) -> tuple[InjectedEvent, ...]:
     """Draw events for one series: which, how large, how long, and where.
 
@@ -210,8 +209,6 @@ def plan_events(
         Kinds to choose from.
     bounds : tuple of float
         What the metric can physically read.
-    ranges : mapping of str to KindRange
-        Durations and magnitudes per kind.
 
     Returns
     -------
@@ -239,7 +236,7 @@ def plan_events(
     while used < wanted:
         order = order or [possible[i] for i in rng.permutation(len(possible))]
         kind = order.pop()
-        low, high = ranges[kind].duration
+        low, high = RANGES[kind].duration
         duration = min(int(rng.integers(low, high + 1)), longest)
         # The last event is kept with the probability that makes the rate right on average;
         # without this a short series would always get at least one event, however low the rate.
@@ -256,9 +253,7 @@ def plan_events(
     for (kind, duration), start in zip(drawn, starts.tolist(), strict=True):
         first = start + offset
         part = values[first : first + duration]
-        magnitude = _draw_magnitude(
-            kind, part, scale=scale, rng=rng, bounds=bounds, sizes=ranges[kind].magnitude
-        )
+        magnitude = _draw_magnitude(kind, part, scale=scale, rng=rng, bounds=bounds)
         offset += duration + 1
         # A drop at the foot of the daily curve may have no room although the series has.
         if _room(magnitude, part, bounds) >= _SMALLEST_EFFECT * scale or kind in _ROOMLESS:
@@ -366,12 +361,9 @@ def _draw_magnitude(
     scale: float,
     rng: np.random.Generator,
     bounds: tuple[float, float],
-    sizes: tuple[float, float],
 ) -> float:
-    size = float(rng.uniform(*sizes))
+    size = float(rng.uniform(*RANGES[kind].magnitude))
     up = bool(rng.random() < 0.5)
-    if kind == "spike":
-        return size
     if kind == "drop":
         return -size
     if kind not in ("level_shift", "drift"):

@@ -9,7 +9,8 @@ The direction is one everywhere: a higher score is more anomalous, a true label 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
+from operator import add
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -93,8 +94,8 @@ def evaluate(
     ValueError
         If the arrays are not one-dimensional and equally long.
     """
-    truth = _bools(labels, "labels")
-    decided = _bools(flags, "flags")
+    truth = bools(labels, "labels")
+    decided = bools(flags, "flags")
     values = np.asarray(scores, dtype=np.float64)
     if not truth.shape == values.shape == decided.shape:
         raise ValueError(
@@ -141,12 +142,7 @@ class Confusion:
     false_negatives: int
 
     def __add__(self, other: Confusion) -> Confusion:
-        return Confusion(
-            self.true_positives + other.true_positives,
-            self.false_positives + other.false_positives,
-            self.true_negatives + other.true_negatives,
-            self.false_negatives + other.false_negatives,
-        )
+        return Confusion(*map(add, astuple(self), astuple(other)))
 
     @property
     def precision(self) -> float | None:
@@ -186,7 +182,7 @@ def confusion(labels: ArrayLike, flags: ArrayLike) -> Confusion:
     labels, flags : array_like of bool, shape (n,)
         Truth and decision.
     """
-    truth, decided = _bools(labels, "labels"), _bools(flags, "flags")
+    truth, decided = bools(labels, "labels"), bools(flags, "flags")
     both = int(np.count_nonzero(truth & decided))
     anomalous, flagged = int(np.count_nonzero(truth)), int(np.count_nonzero(decided))
     return Confusion(
@@ -208,7 +204,7 @@ def event_recall(labels: ArrayLike, flags: ArrayLike) -> float | None:
 
 def events_found(labels: ArrayLike, flags: ArrayLike) -> BoolArray:
     """Return for each run of true labels whether any of its rows is flagged, shape (events,)."""
-    truth, decided = _bools(labels, "labels"), _bools(flags, "flags")
+    truth, decided = bools(labels, "labels"), bools(flags, "flags")
     before = np.concatenate(([0], np.cumsum(decided)))
     runs = segments(truth)
     return np.asarray(before[runs[:, 1] + 1] > before[runs[:, 0]])
@@ -290,7 +286,7 @@ def auc_roc(labels: ArrayLike, scores: ArrayLike) -> float:
 
 def _ranked_counts(labels: ArrayLike, scores: ArrayLike) -> tuple[FloatArray, FloatArray, int, int]:
     """Return anomalous and all rows at or above each distinct score, and both totals."""
-    truth = _bools(labels, "labels")
+    truth = bools(labels, "labels")
     values = np.asarray(scores, dtype=np.float64)
     if truth.shape != values.shape:
         raise ValueError(f"labels {truth.shape} and scores {values.shape} must be equally long")
@@ -303,7 +299,8 @@ def _ranked_counts(labels: ArrayLike, scores: ArrayLike) -> tuple[FloatArray, Fl
     return hits, (last + 1).astype(np.float64), int(truth.sum()), truth.size
 
 
-def _bools(values: ArrayLike, name: str) -> BoolArray:
+def bools(values: ArrayLike, name: str) -> BoolArray:
+    """Return labels or decisions, named so in errors, as an array of one dimension."""
     array = np.asarray(values)
     if array.ndim != 1:
         raise ValueError(f"{name} must have one dimension, not {array.ndim}")

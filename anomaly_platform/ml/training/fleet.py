@@ -36,6 +36,8 @@ from anomaly_platform.ml.training.fit import FittedSeries, FleetPolicy, fit_seri
 from anomaly_platform.ml.training.manifest import Lineage, manifest_of
 
 _DAY_MICROSECONDS = 86_400_000_000
+#: What later days of a trained series are compared with, feature by feature.
+_REFERENCES = ("feature_edges", "feature_counts", "feature_usual_psi")
 
 #: Called after each chunk with the number of series done so far.
 Progress = Callable[[int], None]
@@ -239,7 +241,8 @@ class Fleet:
             record["reason"] = f"{type(error).__name__}: {error}"
             return
         record |= self._keep(key, fitted)
-        record |= _feature_reference(times, columns, self._watched)
+        references = FeatureReferences.fit(times, columns, self._watched).to_lists()
+        record |= zip(_REFERENCES, references, strict=True)
 
     def _keep(self, key: tuple[str, str], fitted: FittedSeries) -> dict[str, object]:
         slot = self.writer.append(fitted.model.to_arrays())
@@ -286,11 +289,3 @@ def _moments(values: Floats) -> tuple[float, float]:
     largest = float(np.abs(values).max())
     shares = values / largest
     return float(shares.mean()) * largest, float(shares.std()) * largest
-
-
-def _feature_reference(
-    times: Ints, columns: Columns, features: tuple[str, ...]
-) -> dict[str, object]:
-    """Return what later days of a trained series are compared with, feature by feature."""
-    edges, counts, usual = FeatureReferences.fit(times, columns, features).to_lists()
-    return {"feature_edges": edges, "feature_counts": counts, "feature_usual_psi": usual}

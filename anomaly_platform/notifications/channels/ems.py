@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from anomaly_platform.ems.records import (
     Ems,
@@ -65,31 +66,19 @@ class EmsChannel(Channel):
             # It sums up a flood, and is about no asset that the EMS knows.
             return
         ended = notification.state == "resolved"
-        details = {"notification": str(notification.id), **notification.payload()["details"]}
+        said: dict[str, Any] = {
+            "asset_id": entity,
+            "severity": notification.severity,
+            "message": notification.title,
+            "timestamp": notification.created_at,
+            "metadata": {"notification": str(notification.id), **notification.payload()["details"]},
+        }
         # The same key at every try: where EMS Core honours it, there is one event.
-        await ems.create_event(
-            NewEvent(
-                asset_id=entity,
-                type="anomaly_resolved" if ended else "anomaly",
-                severity=notification.severity,
-                message=notification.title,
-                timestamp=notification.created_at,
-                metadata=details,
-            ),
-            key=str(notification.id),
-        )
+        event = NewEvent(type="anomaly_resolved" if ended else "anomaly", **said)
+        await ems.create_event(event, key=str(notification.id))
         if self._create_alerts and notification.severity == "critical" and not ended:
-            await ems.create_alert(
-                NewAlert(
-                    asset_id=entity,
-                    title=notification.title,
-                    severity=notification.severity,
-                    message=notification.title,
-                    timestamp=notification.created_at,
-                    metadata=details,
-                ),
-                key=f"{notification.id}-alert",
-            )
+            alert = NewAlert(title=notification.title, **said)
+            await ems.create_alert(alert, key=f"{notification.id}-alert")
 
 
 @contextlib.contextmanager

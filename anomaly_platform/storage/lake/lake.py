@@ -27,6 +27,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from anomaly_platform.storage.lake.parquet_files import (
     Bounds,
@@ -81,8 +82,7 @@ class Lake:
         self.url = url
         self._cache = cache
         self._fs, self._root = fsspec.url_to_fs(url)
-        protocol = self._fs.protocol
-        self._is_local = "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+        self._is_local = isinstance(self._fs, LocalFileSystem)
 
     def write(
         self,

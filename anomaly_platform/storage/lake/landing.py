@@ -16,6 +16,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 MAPPING_SUFFIX = ".mapping.json"
 #: For so long a file has to hold still before it is taken in at once, without a sensor's ticks.
@@ -177,8 +178,7 @@ class Landing:
 
     @property
     def _is_local(self) -> bool:
-        protocol = self._fs.protocol
-        return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+        return isinstance(self._fs, LocalFileSystem)
 
 
 def _modified(info: Mapping[str, Any]) -> float:

@@ -7,6 +7,7 @@ belong here: where files lie and what they are called (see ``lake``).
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, Final
@@ -25,14 +26,13 @@ Bounds = Mapping[str, tuple[Any, Any]]
 """Least and greatest value per column, both inclusive."""
 
 
-class HashingFile:
+class HashingFile(io.RawIOBase):
     """A binary file for writing that keeps the digest and the number of its bytes."""
 
     def __init__(self, handle: IO[bytes]) -> None:
         self._handle = handle
         self._hash = hashlib.sha256()
         self.size = 0
-        self.closed = False
 
     def write(self, data: Any) -> int:
         """Write and count bytes."""
@@ -46,25 +46,9 @@ class HashingFile:
         """Return how many bytes were written."""
         return self.size
 
-    def flush(self) -> None:
-        """Hand what was written to the system."""
-        self._handle.flush()
-
-    def readable(self) -> bool:
-        """Return False: it is only written."""
-        return False
-
     def writable(self) -> bool:
         """Return True."""
         return True
-
-    def seekable(self) -> bool:
-        """Return False: it only grows."""
-        return False
-
-    def close(self) -> None:
-        """Take no more; the underlying file stays open."""
-        self.closed = True
 
     def digest(self) -> str:
         """Return the SHA-256 of what was written, hexadecimal."""

@@ -82,9 +82,7 @@ def ensure_mlflow_database(settings: Settings) -> str:
         When the server cannot be reached or the database may not be made.
     """
     urls = database_urls(settings)
-    missing = _missing_databases(urls.application, (settings.mlflow_database,))
-    if missing:
-        _create_databases(urls.application, missing)
+    _make_missing(urls.application, (settings.mlflow_database,))
     return urls.mlflow
 
 
@@ -125,9 +123,7 @@ def ensure_databases(settings: Settings) -> DatabaseUrls:
     if settings.is_embedded:
         EMBEDDED.setdefault(settings.home, EmbeddedPostgres(settings.home)).ensure_running()
     wanted = _database_of(urls.application), settings.dagster_database
-    missing = _missing_databases(urls.application, wanted)
-    if missing:
-        _create_databases(urls.application, missing)
+    _make_missing(urls.application, wanted)
     return urls
 
 
@@ -265,16 +261,6 @@ def _database_of(url: str) -> str:
     return unquote(urlsplit(url).path[1:])
 
 
-def _missing_databases(url: str, wanted: tuple[str, ...]) -> list[str]:
-    """Return which of the databases are not on the server."""
-    with _any_database(url) as connection:
-        rows = connection.execute(
-            "SELECT datname FROM pg_database WHERE datname = ANY(%s)", (list(wanted),)
-        ).fetchall()
-    there = {str(row[0]) for row in rows}
-    return [name for name in dict.fromkeys(wanted) if name not in there]
-
-
 def _any_database(url: str) -> psycopg.Connection:
     """Connect to the named database or, where it is not there yet, to one that every server has."""
     for name in (_database_of(url), "postgres"):
@@ -289,8 +275,13 @@ def _any_database(url: str) -> psycopg.Connection:
     raise DatabaseError(f"cannot connect to {redact(url)}: {_scrub(reason, url)}") from None
 
 
-def _create_databases(url: str, names: list[str]) -> None:
+def _make_missing(url: str, wanted: tuple[str, ...]) -> None:
+    """Make those of the databases that are not on the server."""
     with _any_database(url) as connection:
+        rows = connection.execute(
+            "SELECT datname FROM pg_database WHERE datname = ANY(%s)", (list(wanted),)
+        ).fetchall()
+        names = [name for name in dict.fromkeys(wanted) if (name,) not in rows]
         for name in names:
             statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
             try:

@@ -219,10 +219,7 @@ class EmbeddedPostgres:
         elif self._run([programs / "pg_ctl", "start", "-w", "-t", str(_START_TIMEOUT_S)], user):
             _log.info("embedded PostgreSQL started in %s", self.data)
             return
-        raise EmbeddedPostgresError(
-            f"the embedded PostgreSQL in {self.data} does not start; its log {self.log_file} "
-            f"ends with:\n{self._log_end()}"
-        )
+        raise self._error("does not start")
 
     def _create_cluster(self, programs: Path, user: ServerUser) -> None:
         """Make a new data folder, which gets its name only once it is whole."""
@@ -247,10 +244,7 @@ class EmbeddedPostgres:
             data=fresh,
         )
         if not made:
-            raise EmbeddedPostgresError(
-                f"cannot create the embedded PostgreSQL in {self.data}; {self.log_file} "
-                f"ends with:\n{self._log_end()}"
-            )
+            raise self._error("cannot be created")
         fresh.rename(self.data)
 
     def _configure(self, user: ServerUser) -> None:
@@ -285,10 +279,7 @@ class EmbeddedPostgres:
 
     def _stop(self) -> None:
         if not stop_server(self.data, self._socket):
-            raise EmbeddedPostgresError(
-                f"the embedded PostgreSQL in {self.data} does not stop; its log {self.log_file} "
-                f"ends with:\n{self._log_end()}"
-            )
+            raise self._error("does not stop")
         if self.socket_folder != self.data and self.socket_folder.is_dir():
             # Someone may have put a file of their own there; it stays, and so does the folder.
             with contextlib.suppress(OSError):
@@ -318,10 +309,15 @@ class EmbeddedPostgres:
             )
         return done.returncode == 0
 
-    def _log_end(self) -> str:
+    def _error(self, what: str) -> EmbeddedPostgresError:
+        """Return the error that says what the server does not do, and how its log ends."""
         with self.log_file.open("rb") as log:
             log.seek(max(0, self.log_file.stat().st_size - 2000))
-            return log.read().decode(errors="replace").strip()
+            end = log.read().decode(errors="replace").strip()
+        return EmbeddedPostgresError(
+            f"the embedded PostgreSQL in {self.data} {what}; its log {self.log_file} "
+            f"ends with:\n{end}"
+        )
 
 
 def _private(path: str, flags: int) -> int:
