@@ -84,14 +84,8 @@ def nab(folder: Path) -> Iterator[Case]:
         labels = np.zeros(frame.height, dtype=bool)
         for start, stop in windows:
             labels[start : stop + 1] = True
-        yield Case(
-            name.removesuffix(".csv"),
-            frame,
-            probation_rows(frame.height),
-            labels,
-            windows,
-            streaming=True,
-        )
+        learned = probation_rows(frame.height)
+        yield Case(name.removesuffix(".csv"), frame, learned, labels, windows, streaming=True)
 
 
 def _read(path: Path, separator: str = ",") -> pl.DataFrame:

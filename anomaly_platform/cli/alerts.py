@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from anomaly_platform.cli.rows import print_rows
+from anomaly_platform.cli.rows import print_rows, word_table
 from anomaly_platform.cli.runtime import open_platform
 
 alerts_app = typer.Typer(
@@ -82,21 +81,20 @@ def show(fingerprint: Fingerprint) -> None:
         f"{alert.opened_at:%Y-%m-%d %H:%M:%S} UTC"
     )
     console.print_json(json.dumps(alert.details))
-    table = Table(title="Messages")
-    for heading in ("when", "state", "channel", "status", "tries", "next", "last error"):
-        table.add_column(heading, overflow="fold")
-    for one in deliveries:
-        waiting = one.status == "waiting" and one.next_try_at is not None
-        table.add_row(
+    rows = [
+        (
             f"{one.created_at:%m-%d %H:%M:%S}",
             one.state,
             one.channel or "",
             one.status,
             str(one.attempts),
-            f"{one.next_try_at:%H:%M:%S}" if waiting else "",
+            f"{one.next_try_at:%H:%M:%S}" if one.status == "waiting" and one.next_try_at else "",
             escape(one.last_error or ""),
         )
-    console.print(table)
+        for one in deliveries
+    ]
+    headings = ("when", "state", "channel", "status", "tries", "next", "last error")
+    console.print(word_table(headings, rows, "Messages"))
 
 
 @alerts_app.command()

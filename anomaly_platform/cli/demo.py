@@ -13,6 +13,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from anomaly_platform.cli.rows import figure_table
 from anomaly_platform.cli.runtime import Runtime, open_runtime
 from anomaly_platform.cli.streams.run import account_table, run_stream
 from anomaly_platform.cli.streams.simulating import simulate_network, simulate_stream, write_scans
@@ -33,16 +34,8 @@ _SCANS_A_DAY = 350
 #: Share of the test week's codes to which something happens: enough that each kind is among them.
 _TEST_ANOMALY_RATE = 0.25
 _ANOMALY_RATE = 0.05
-_COLUMNS = (
-    "entity",
-    "metric",
-    "event_time",
-    "value",
-    "score",
-    "is_anomaly",
-    "threshold",
-    "label",
-)
+_SERIES = ("entity", "metric", "event_time")
+_COLUMNS = (*_SERIES, "value", "score", "is_anomaly", "threshold", "label")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +122,7 @@ def _scored(runtime: Runtime, stream: Stream, first: date) -> pl.DataFrame:
     days = [first + timedelta(days=n) for n in range(TEST_DAYS)]
     scores = runtime.platform.warehouse.scores
     frames = [scores.read_day(stream.name, day, _COLUMNS) for day in days]
-    return pl.concat(frames).sort("entity", "metric", "event_time")
+    return pl.concat(frames).sort(_SERIES)
 
 
 def _report(scored: pl.DataFrame) -> Report:
@@ -148,14 +141,9 @@ def _draw(scored: pl.DataFrame, stream: Stream) -> bytes:
     from anomaly_platform.ml.evaluation.plots import series_plot
 
     hits = (pl.col("label") & pl.col("is_anomaly")).sum()
-    entity, metric = (
-        scored.group_by("entity", "metric")
-        .agg(hits=hits)
-        .sort("hits", "entity", "metric", descending=[True, False, False])
-        .select("entity", "metric")
-        .row(0)
-    )
-    shown = scored.filter((pl.col("entity") == entity) & (pl.col("metric") == metric))
+    found = scored.group_by("entity", "metric").agg(hits=hits)
+    entity, metric, _ = found.sort(-pl.col("hits").cast(pl.Int64), "entity", "metric").row(0)
+    shown = scored.filter(entity=entity, metric=metric)
     return series_plot(
         shown["event_time"].dt.replace_time_zone(None).to_numpy(),
         shown["value"].fill_null(float("nan")).to_numpy(),
@@ -204,31 +192,23 @@ def _run_scans(runtime: Runtime, stream: Stream, console: Console, pictures: Pat
 
 
 def _findings_table(found: list[Found]) -> Table:
-    table = Table(title="The week that training never saw, against its labels")
-    for heading in (
-        "stream",
-        "readings",
-        "anomalies",
-        "flagged",
-        "events found",
-        "precision",
-        "false alarms",
-        "AUC-PR",
-    ):
-        table.add_column(heading, justify="left" if heading == "stream" else "right")
-    for one in found:
-        report = one.report
-        table.add_row(
+    headings = ("stream", "readings", "anomalies", "flagged")
+    measures = ("events found", "precision", "false alarms", "AUC-PR")
+    rows = [
+        (
             one.stream.name,
-            f"{report.rows:,}",
-            f"{report.anomalies:,} in {report.events}",
-            f"{report.flagged:,}",
-            _percent(report.event_recall),
-            _percent(report.precision),
-            _percent(report.false_positive_rate, digits=2),
-            "–" if report.auc_pr is None else f"{report.auc_pr:.3f}",
+            f"{one.report.rows:,}",
+            f"{one.report.anomalies:,} in {one.report.events}",
+            f"{one.report.flagged:,}",
+            _percent(one.report.event_recall),
+            _percent(one.report.precision),
+            _percent(one.report.false_positive_rate, digits=2),
+            "–" if one.report.auc_pr is None else f"{one.report.auc_pr:.3f}",
         )
-    return table
+        for one in found
+    ]
+    title = "The week that training never saw, against its labels"
+    return figure_table((*headings, *measures), rows, title)
 
 
 def _percent(share: float | None, digits: int = 0) -> str:

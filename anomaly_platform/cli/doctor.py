@@ -8,7 +8,8 @@ import platform as host_platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,29 +42,22 @@ class Finding:
 
 def examine(settings: Settings, port: int) -> Iterator[Finding]:
     """Look at everything the platform needs; a failing look is a finding, never an error."""
-    looks: list[Callable[[], Finding]] = [
-        _python,
-        _cores,
-        lambda: _disk(settings),
-        lambda: _home(settings),
-        lambda: _database(settings),
-        lambda: _lake(settings),
-        lambda: _streams(settings),
-        lambda: _port(port),
-        _gpu,
-    ]
-    for look in looks:
-        yield look()
+    yield _python()
+    yield Finding("Processors", True, f"{os.cpu_count()}")
+    yield _disk(settings)
+    yield _home(settings)
+    yield _database(settings)
+    yield _lake(settings)
+    yield _streams(settings)
+    free = free_port("127.0.0.1", port)
+    yield Finding("UI port", free, f"{port}", "stop what listens there, or use --port")
+    yield _gpu()
     yield from _versions()
 
 
 def _python() -> Finding:
     version = host_platform.python_version()
     return Finding("Python", sys.version_info >= (3, 11), version, "install Python 3.11 or newer")
-
-
-def _cores() -> Finding:
-    return Finding("Processors", True, f"{os.cpu_count()}")
 
 
 def _disk(settings: Settings) -> Finding:
@@ -90,16 +84,13 @@ def _home(settings: Settings) -> Finding:
 def _database(settings: Settings) -> Finding:
     from anomaly_platform.platform import Platform
 
-    platform = Platform(settings)
     kind = "embedded" if settings.is_embedded else "your server"
-    try:
-        version = platform.warehouse.server_version()
-    except Exception as error:
-        return Finding(
-            "PostgreSQL", False, f"{kind}: {error}", "check ANOMALY_DATABASE_URL and the server"
-        )
-    finally:
-        platform.close()
+    with closing(Platform(settings)) as platform:
+        try:
+            version = platform.warehouse.server_version()
+        except Exception as error:
+            fix = "check ANOMALY_DATABASE_URL and the server"
+            return Finding("PostgreSQL", False, f"{kind}: {error}", fix)
     return Finding("PostgreSQL", True, f"{kind}, {version}")
 
 
@@ -127,17 +118,10 @@ def _streams(settings: Settings) -> Finding:
     )
 
 
-def _port(port: int) -> Finding:
-    return Finding(
-        "UI port", free_port("127.0.0.1", port), f"{port}", "stop what listens there, or use --port"
-    )
-
-
 def _gpu() -> Finding:
     device = Path("/proc/driver/nvidia/version")
-    if device.exists():
-        return Finding("GPU", True, device.read_text().splitlines()[0])
-    return Finding("GPU", True, "none; training uses the processors")
+    none = "none; training uses the processors"
+    return Finding("GPU", True, device.read_text().splitlines()[0] if device.exists() else none)
 
 
 def _versions() -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from anomaly_platform.cli.arguments import refusing
 from anomaly_platform.cli.operator import operator
 from anomaly_platform.cli.runtime import open_platform
 
@@ -51,17 +52,14 @@ def create(
     from anomaly_platform.storage.tables.api_keys import ApiKeyError
 
     expires_at = None if expires is None else dt.datetime.now(dt.UTC) + _span(expires)
-    try:
-        with open_platform() as platform:
-            made, key = platform.warehouse.api_keys.create(
-                name,
-                scopes or ["ml:read"],
-                created_by=operator(),
-                expires_at=expires_at,
-                predictions_per_minute=per_minute,
-            )
-    except ApiKeyError as error:
-        raise typer.BadParameter(str(error)) from None
+    with refusing(ApiKeyError), open_platform() as platform:
+        made, key = platform.warehouse.api_keys.create(
+            name,
+            scopes or ["ml:read"],
+            created_by=operator(),
+            expires_at=expires_at,
+            predictions_per_minute=per_minute,
+        )
     notes.print(
         f"A key for {escape(made.name)} with {', '.join(made.scopes)}, {_until(made)}. "
         "It is shown this once; only its digest is kept.",
@@ -105,11 +103,8 @@ def revoke(
 
     # Whoever pastes the whole key means its prefix, and must not see it again.
     meant = prefix.partition(".")[0]
-    try:
-        with open_platform() as platform:
-            revoked = platform.warehouse.api_keys.revoke(meant, revoked_by=operator())
-    except ApiKeyError as error:
-        raise typer.BadParameter(str(error)) from None
+    with refusing(ApiKeyError), open_platform() as platform:
+        revoked = platform.warehouse.api_keys.revoke(meant, revoked_by=operator())
     console.print(f"The key {revoked.prefix} of {escape(revoked.name)} is revoked.")
 
 

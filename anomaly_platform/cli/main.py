@@ -10,15 +10,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from anomaly_platform.cli.alerts import alerts_app
+from anomaly_platform.cli.arguments import StreamName, refusing, seed_of, stream_of
 from anomaly_platform.cli.backtest.commands import backtest_app
 from anomaly_platform.cli.keys import keys_app
 from anomaly_platform.cli.models.labels import labels_app
 from anomaly_platform.cli.models.thresholds import thresholds_app
 from anomaly_platform.cli.models.versions import models_app
+from anomaly_platform.cli.rows import word_table
+from anomaly_platform.cli.runtime import RunFailedError, open_runtime
 from anomaly_platform.logs import configure_logging
+from anomaly_platform.platform import Platform
 from anomaly_platform.settings import SettingsError, get_settings
 from anomaly_platform.streams import Stream
 
@@ -42,17 +45,16 @@ console = Console()
 errors = Console(stderr=True)
 
 UI_PORT = 3000
-StreamName = Annotated[str, typer.Argument(help="A stream's name, such as iiot or ems.")]
 
 
 def main() -> None:
     """Run the command; turn expected errors into one clear message and an exit code."""
-    from anomaly_platform.cli.runtime import RunFailedError
     from anomaly_platform.ingest.files.sources import UnreadableFile
     from anomaly_platform.storage.lake.lake import LakeError
     from anomaly_platform.storage.postgres.database import DatabaseError
     from anomaly_platform.streams.user_defined import StreamFileError
 
+    expected = (SettingsError, StreamFileError, DatabaseError, LakeError, UnreadableFile, OSError)
     try:
         settings = get_settings()
         configure_logging(settings.log_level, settings.log_format)
@@ -60,25 +62,13 @@ def main() -> None:
     except RunFailedError as error:
         errors.print(f"[red]{escape(str(error))}")
         sys.exit(1)
-    except (
-        SettingsError,
-        StreamFileError,
-        DatabaseError,
-        LakeError,
-        UnreadableFile,
-        OSError,
-    ) as error:
+    except expected as error:
         errors.print(f"[red]{escape(str(error))}")
         sys.exit(2)
 
 
 def _stream(name: str) -> Stream:
-    from anomaly_platform.platform import Platform
-
-    try:
-        return Platform(get_settings()).stream(name)
-    except LookupError as error:
-        raise typer.BadParameter(str(error)) from None
+    return stream_of(Platform(get_settings()), name)
 
 
 def _days(text: str | None) -> tuple[date, date] | None:
@@ -207,7 +197,6 @@ def run(
     ] = None,
 ) -> None:
     """Materialize a stream now, without a daemon, and account for every row."""
-    from anomaly_platform.cli.runtime import open_runtime
     from anomaly_platform.cli.streams.run import account_table, run_stream
 
     chosen, span = _stream(stream), _days(days)
@@ -232,12 +221,11 @@ def train(
 ) -> None:
     """Ask for a training; `anomaly up` runs it, together with all others that wait."""
     from anomaly_platform.cli.models.training import ask_for_training, wait_for_training
-    from anomaly_platform.platform import Platform
 
     if metric is not None and entity is None:
         raise typer.BadParameter("--metric needs --entity")
     platform = Platform(get_settings())
-    try:
+    with refusing(ValueError):
         request = ask_for_training(
             platform,
             _stream(stream),
@@ -246,8 +234,6 @@ def train(
             window_days=window_days,
             reason=reason,
         )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
     console.print(f"Asked for as {request}")
     if not wait:
         return
@@ -267,7 +253,6 @@ def check(
     ] = None,
 ) -> None:
     """Run every asset check; exit with 1 when one of severity ERROR fails."""
-    from anomaly_platform.cli.runtime import open_runtime
     from anomaly_platform.cli.streams.checking import run_checks
 
     chosen, span = (_stream(stream) if stream else None), _days(days)
@@ -281,7 +266,6 @@ def prune(
 ) -> None:
     """Remove old runs, events, models, files, messages and refused rows, by policy."""
     from anomaly_platform.cli.pruning import pruned_table
-    from anomaly_platform.cli.runtime import open_runtime
 
     with open_runtime() as runtime:
         console.print(pruned_table(runtime, dry_run=dry_run))
@@ -291,7 +275,6 @@ def prune(
 def list_streams() -> None:
     """List all streams, the built-in ones and your own; exit with 1 when a file is wrong."""
     from anomaly_platform.cli.streams.listing import streams_table
-    from anomaly_platform.platform import Platform
 
     platform = Platform(get_settings())
     console.print(streams_table(platform))
@@ -317,7 +300,7 @@ def simulate(
         out,
         days=days,
         entities=entities,
-        seed=get_settings().seed if seed is None else seed,
+        seed=seed_of(seed),
         start=_day(start),
         file_format=file_format,
         console=console,
@@ -331,16 +314,15 @@ def doctor(
     """Say what works here: database, disk, GPU, versions, ports."""
     from anomaly_platform.cli.doctor import examine
 
-    table = Table(title="anomaly doctor")
-    for heading in ("", "what", "seen", "fix"):
-        table.add_column(heading, overflow="fold")
-    healthy = True
-    for finding in examine(get_settings(), port):
-        healthy &= finding.works
-        mark = "[green]ok" if finding.works else "[red]no"
-        table.add_row(mark, finding.subject, finding.detail, "" if finding.works else finding.fix)
-    console.print(table)
-    raise typer.Exit(0 if healthy else 1)
+    found = list(examine(get_settings(), port))
+    rows = [
+        ("[green]ok", one.subject, one.detail, "")
+        if one.works
+        else ("[red]no", one.subject, one.detail, one.fix)
+        for one in found
+    ]
+    console.print(word_table(("", "what", "seen", "fix"), rows, "anomaly doctor"))
+    raise typer.Exit(0 if all(one.works for one in found) else 1)
 
 
 @app.command()
@@ -363,6 +345,4 @@ def upgrade_database() -> None:
 @database.command("url")
 def database_url() -> None:
     """Print how psql and BI tools reach the database, without a password."""
-    from anomaly_platform.platform import Platform
-
     console.print(Platform(get_settings()).public_url, soft_wrap=True)

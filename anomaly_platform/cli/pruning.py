@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from anomaly_platform.cli.rows import figure_table
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.runtime.housekeeping import prune
 from anomaly_platform.runtime.pruning import total
@@ -21,13 +22,13 @@ def pruned_table(runtime: Runtime, *, dry_run: bool) -> Table:
             dry_run=dry_run,
         )
     )
-    table = Table(
-        title="What would go" if dry_run else "What went",
-        caption=f"{total(found):,} bytes that are known; `-` where only Dagster knows",
+    table = figure_table(
+        ("what", "count", "bytes"),
+        [
+            (one.what, f"{one.count:,}", "-" if one.size is None else f"{one.size:,}")
+            for one in found
+        ],
+        "What would go" if dry_run else "What went",
     )
-    table.add_column("what")
-    table.add_column("count", justify="right")
-    table.add_column("bytes", justify="right")
-    for one in found:
-        table.add_row(one.what, f"{one.count:,}", "-" if one.size is None else f"{one.size:,}")
+    table.caption = f"{total(found):,} bytes that are known; `-` where only Dagster knows"
     return table

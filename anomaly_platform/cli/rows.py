@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 _NEVER_FOLDED = 10_000
 
@@ -35,12 +35,7 @@ def print_rows(
         what is folded cannot be copied.
     """
     if _fits(names, rows, console.width, folded_at):
-        table = Table(title=title or None)
-        for name in names:
-            table.add_column(name, overflow="fold")
-        for row in rows:
-            table.add_row(*map(escape, row))
-        console.print(table)
+        console.print(word_table(names, [map(escape, row) for row in rows], title))
         return
     if title:
         console.print(title, style="italic", markup=False)
@@ -52,6 +47,24 @@ def print_rows(
             console.print(
                 f"{name:<{longest}}  {text}", markup=False, highlight=False, soft_wrap=True
             )
+
+
+def word_table(headings: Sequence[str], rows: Iterable[Iterable[str]], title: str = "") -> Table:
+    """Return a table of markup; what is too long for its column goes on below."""
+    return _filled(Table(*(Column(one, overflow="fold") for one in headings), title=title), rows)
+
+
+def figure_table(headings: Sequence[str], rows: Iterable[Iterable[str]], title: str) -> Table:
+    """Return a table of figures, of which the first column says what they are about."""
+    first, *others = headings
+    columns = (Column(first), *(Column(one, justify="right") for one in others))
+    return _filled(Table(*columns, title=title), rows)
+
+
+def _filled(table: Table, rows: Iterable[Iterable[str]]) -> Table:
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _fits(names: Sequence[str], rows: Sequence[Sequence[str]], width: int, folded_at: int) -> bool:

@@ -72,9 +72,9 @@ class Runtime:
 
 
 @contextmanager
-def open_platform() -> Iterator[Platform]:
+def open_platform(settings: Settings | None = None) -> Iterator[Platform]:
     """Open the platform of the settings, and stop its database after it unless others use it."""
-    platform = Platform(get_settings())
+    platform = Platform(settings or get_settings())
     try:
         yield platform
     finally:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -77,7 +78,8 @@ class Simulation:
     events: pl.DataFrame
 
 
-def simulate_iiot(
+def _simulated(
+    profile: StreamProfile,
     days: int = 30,
     devices: int = 20,
     seed: int = 42,
@@ -88,10 +90,12 @@ def simulate_iiot(
     missing_rate: float = 0.005,
     churn: float = 0.1,
 ) -> Simulation:
-    """Simulate presses in a plant that runs in shifts, seven metrics each.
+    """Simulate the devices of a stream.
 
     Parameters
     ----------
+    profile : StreamProfile
+        The stream.
     days : int
         Length, at least 1.
     devices : int
@@ -119,29 +123,29 @@ def simulate_iiot(
     ValueError
         If a number lies outside its range, or `start` has no time zone.
     """
-    return _simulate(
-        IIOT, _Plan(days, devices, seed, start, frequency, anomaly_rate, missing_rate, churn)
+    plan = _Plan(days, devices, seed, start, frequency, anomaly_rate, missing_rate, churn)
+    rows = int(timedelta(days=days) / frequency)
+    clock = Clock.regular(start, rows, frequency)
+    times = pl.Series("event_time", (clock.seconds * 1e6).round().astype(np.int64)).cast(
+        pl.Datetime("us", "UTC")
     )
+    simulated = [
+        part
+        for number in range(1, devices + 1)
+        for part in _simulate_device(
+            profile, plan, clock, times, profile.entity_pattern.format(number=number)
+        )
+    ]
+    frame = pl.concat(frame for frame, _ in simulated).sort("entity", "metric", "event_time")
+    events = [event for _, found in simulated for event in found]
+    table = pl.DataFrame(events, schema=_EVENT_SCHEMA).sort("entity", "metric", "start")
+    return Simulation(profile.stream, frame, table)
 
 
-def simulate_ems(
-    days: int = 30,
-    devices: int = 20,
-    seed: int = 42,
-    *,
-    start: datetime = _DEFAULT_START,
-    frequency: timedelta = timedelta(minutes=5),
-    anomaly_rate: float = 0.02,
-    missing_rate: float = 0.005,
-    churn: float = 0.1,
-) -> Simulation:
-    """Simulate hosts that follow the working day of their users, eight metrics each.
-
-    Parameters, result and errors are those of :func:`simulate_iiot`.
-    """
-    return _simulate(
-        EMS, _Plan(days, devices, seed, start, frequency, anomaly_rate, missing_rate, churn)
-    )
+#: Presses in a plant that runs in shifts, seven metrics each.
+simulate_iiot = partial(_simulated, IIOT)
+#: Hosts that follow the working day of their users, eight metrics each.
+simulate_ems = partial(_simulated, EMS)
 
 
 def write(
@@ -233,24 +237,6 @@ class _Incident:
     metrics: frozenset[str]
 
 
-def _simulate(profile: StreamProfile, plan: _Plan) -> Simulation:
-    rows = int(timedelta(days=plan.days) / plan.frequency)
-    clock = Clock.regular(plan.start, rows, plan.frequency)
-    times = pl.Series("event_time", (clock.seconds * 1e6).round().astype(np.int64)).cast(
-        pl.Datetime("us", "UTC")
-    )
-    frames: list[pl.DataFrame] = []
-    events: list[dict[str, object]] = []
-    for number in range(1, plan.devices + 1):
-        device = profile.entity_pattern.format(number=number)
-        for frame, found in _simulate_device(profile, plan, clock, times, device):
-            frames.append(frame)
-            events.extend(found)
-    frame = pl.concat(frames).sort("entity", "metric", "event_time")
-    table = pl.DataFrame(events, schema=_EVENT_SCHEMA).sort("entity", "metric", "start")
-    return Simulation(profile.stream, frame, table)
-
-
 def _simulate_device(
     profile: StreamProfile, plan: _Plan, clock: Clock, times: pl.Series, device: str
 ) -> Iterator[tuple[pl.DataFrame, list[dict[str, object]]]]:
@@ -277,15 +263,17 @@ def _simulate_device(
         yield (
             pl.DataFrame(
                 {
-                    "entity": pl.Series([device], dtype=pl.String).new_from_index(
-                        0, int(kept.sum())
-                    ),
-                    "metric": pl.Series([metric.metric]).new_from_index(0, int(kept.sum())),
                     "event_time": times.filter(pl.Series(kept)),
                     "value": np.where(null, np.nan, values)[kept],
                     "label": labels[kept],
                 }
-            ).with_columns(pl.col("value").fill_nan(None)),
+            ).select(
+                pl.lit(device).alias("entity"),
+                pl.lit(metric.metric).alias("metric"),
+                "event_time",
+                pl.col("value").fill_nan(None),
+                "label",
+            ),
             [
                 {
                     "entity": device,

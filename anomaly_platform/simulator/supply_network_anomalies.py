@@ -99,6 +99,10 @@ class Book:
         with np.errstate(invalid="ignore"):
             return (hours >= 0.0) & (hours < self.horizon)
 
+    def all_seen(self, journeys: Journeys, *slots: int) -> BoolArray:
+        """Whether all of these scans of a unit fall into the simulated time."""
+        return np.asarray(self.seen(journeys.time[:, list(slots)]).all(axis=1))
+
     def take(self, rng: np.random.Generator, candidates: BoolArray, count: int) -> IntArray:
         """Choose at most `count` untouched units among the candidates and mark them as touched."""
         pool = np.flatnonzero(candidates & self.free)
@@ -172,7 +176,7 @@ def blame_imitators(traffic: Traffic, book: Book, units: IntArray) -> None:
 def divert_pallets(traffic: Traffic, book: Book, count: int) -> None:
     """Send whole pallets from the hub to a wholesaler who gets other products, but never this."""
     world, rng, journeys = traffic.world, traffic.rng, traffic.journeys
-    eligible = book.free & book.seen(journeys.time[:, HUB_IN]) & book.seen(journeys.time[:, W_IN])
+    eligible = book.free & book.all_seen(journeys, HUB_IN, W_IN)
     anyone = world.route_weight.max(axis=0)
     done = 0
     for pallet in rng.permutation(np.unique(journeys.pallet[eligible])):
@@ -198,15 +202,10 @@ def use_unused_routes(traffic: Traffic, book: Book, count: int) -> None:
     """Send single units over legal routes that nobody ever uses."""
     world, rng, journeys = traffic.world, traffic.rng, traffic.journeys
     anyone = world.route_weight.max(axis=0) > 0
-    for tier, next_tier, share in ((HUB, WHOLESALER, 0.5), (WHOLESALER, RETAILER, 0.5)):
+    for tier, next_tier in ((HUB, WHOLESALER), (WHOLESALER, RETAILER)):
         arrived, leaves, next_in = ARRIVALS[tier], DEPARTURES[tier], ARRIVALS[next_tier]
-        units = book.take(
-            rng,
-            book.seen(journeys.time[:, arrived])
-            & book.seen(journeys.time[:, next_in])
-            & (journeys.place[:, W_IN] >= 0),
-            round(count * share),
-        )
+        through = book.all_seen(journeys, arrived, next_in) & (journeys.place[:, W_IN] >= 0)
+        units = book.take(rng, through, round(count / 2))
         source = journeys.place[units, arrived]
         unused = (world.tier == next_tier)[None, :] & ~anyone[source]
         goal = (rng.random(unused.shape) * unused).argmax(axis=1)
@@ -220,11 +219,7 @@ def change_dwell(traffic: Traffic, book: Book, count: int) -> None:
     rng, journeys = traffic.rng, traffic.journeys
     for tier in (WMS, HUB, WHOLESALER):
         arrived, leaves = ARRIVALS[tier], DEPARTURES[tier]
-        units = book.take(
-            rng,
-            book.seen(journeys.time[:, arrived]) & book.seen(journeys.time[:, leaves]),
-            round(count / 3),
-        )
+        units = book.take(rng, book.all_seen(journeys, arrived, leaves), round(count / 3))
         usual = journeys.time[units, leaves] - journeys.time[units, arrived]
         factor = np.exp(rng.uniform(np.log(3.0), np.log(12.0), len(units)))
         longer = (rng.random(len(units)) < 0.6) & (usual * factor < 300.0)
@@ -239,15 +234,10 @@ def change_dwell(traffic: Traffic, book: Book, count: int) -> None:
 
 def handle_after_hours(traffic: Traffic, book: Book, count: int) -> None:
     """Ship or sell single units while the place is closed; magnitude in hours from its hours."""
-    world, rng, journeys = traffic.world, traffic.rng, traffic.journeys
-    clock = traffic.clock
+    world, clock, rng, journeys = traffic.world, traffic.clock, traffic.rng, traffic.journeys
     for tier, slot in ((WMS, WMS_OUT), (WHOLESALER, W_OUT), (RETAILER, SALE)):
         arrived = ARRIVALS[tier]
-        units = book.take(
-            rng,
-            book.seen(journeys.time[:, arrived]) & book.seen(journeys.time[:, slot]),
-            round(count / 3),
-        )
+        units = book.take(rng, book.all_seen(journeys, arrived, slot), round(count / 3))
         place, planned = journeys.place[units, slot], journeys.time[units, slot]
         closed = 24.0 - (world.closes[place] - world.opens[place])
         offset = rng.uniform(0.5, np.maximum(closed / 2.0, 0.6))

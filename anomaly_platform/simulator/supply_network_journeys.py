@@ -289,8 +289,7 @@ def _end_at_retailer(traffic: Traffic, units: IntArray) -> None:
     world, clock, rng = traffic.world, traffic.clock, traffic.rng
     journeys = traffic.journeys
     time, place = journeys.time, journeys.place
-    for slot in (R_OUT, SALE, RETURN_W_IN, RETURN_W_OUT, RETURN_HUB_IN):
-        time[units, slot], place[units, slot] = np.nan, -1
+    time[units, R_OUT:], place[units, R_OUT:] = np.nan, -1
     here = units[place[units, R_IN] >= 0]
     if len(here) == 0:
         return

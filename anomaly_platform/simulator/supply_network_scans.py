@@ -127,16 +127,9 @@ def scans_of(traffic: Traffic, book: Book, seed: int) -> pl.DataFrame:
     ).with_columns(entity="epc_code")
 
 
-def _gather(
-    values: pl.Series,
-    index: IntArray,
-    missing: BoolArray | None = None,
-) -> pl.Series:
+def _gather(values: pl.Series, index: IntArray, missing: BoolArray | None = None) -> pl.Series:
     taken = values.gather(pl.Series(index, dtype=pl.UInt32))
-    if missing is None:
-        return taken
-    rows = pl.Series(np.flatnonzero(missing), dtype=pl.UInt32)
-    return taken.scatter(rows, None)
+    return taken if missing is None else taken.scatter(np.flatnonzero(missing), None)
 
 
 def _collect(journeys: Journeys, book: Book) -> _Rows:
@@ -145,25 +138,22 @@ def _collect(journeys: Journeys, book: Book) -> _Rows:
     case_start = np.searchsorted(journeys.case, journeys.case)
     behind = 2 * (np.arange(len(journeys.case)) - case_start)  # one tag after the other
 
-    def second(units: IntArray, hours: FloatArray) -> IntArray:
-        rounded: IntArray = np.rint(hours * 3600.0).astype(np.int64) + behind[units]
-        return rounded
-
-    parts = [
-        _Rows(
-            unit=unit,
-            slot=slot,
-            place=journeys.place[unit, slot],
-            second=second(unit, journeys.time[unit, slot]),
-            kind=book.kind[unit, slot],
-            magnitude=book.magnitude[unit, slot],
-            rank=np.zeros(len(unit), dtype=np.int64),
-        )
-    ]
-    for units, slots, place, hours, kind, magnitude in book.extra:
-        rank = np.ones(len(units), dtype=np.int64)
-        parts.append(_Rows(units, slots, place, second(units, hours), kind, magnitude, rank))
-    return _Rows.together(parts)
+    own, at = (unit, slot), (journeys.place[unit, slot], journeys.time[unit, slot])
+    scans = [(*own, *at, book.kind[unit, slot], book.magnitude[unit, slot]), *book.extra]
+    return _Rows.together(
+        [
+            _Rows(
+                unit=units,
+                slot=slots,
+                place=place,
+                second=np.rint(hours * 3600.0).astype(np.int64) + behind[units],
+                kind=kind,
+                magnitude=magnitude,
+                rank=np.full(len(units), min(number, 1)),
+            )
+            for number, (units, slots, place, hours, kind, magnitude) in enumerate(scans)
+        ]
+    )
 
 
 def _codes(traffic: Traffic, book: Book, seed: int) -> pl.Series:
@@ -188,20 +178,19 @@ def _codes(traffic: Traffic, book: Book, seed: int) -> pl.Series:
             separator=".",
         )
     ).to_series()
-    units = [int(unit) for group in book.forged.values() for unit in group]
-    forged = [
-        _forge(codes[int(unit)], way, int(unit), clock, book.horizon)
+    forged = {
+        unit: _forge(codes[unit], way, unit, clock, book.horizon)
         for way, group in book.forged.items()
-        for unit in group
-    ]
-    return codes.scatter(units, forged) if units else codes
+        for unit in group.tolist()
+    }
+    return codes.scatter(list(forged), list(forged.values())) if forged else codes
 
 
 def _forge(code: str, way: str, number: int, clock: Clock, horizon: float) -> str:
     header, company, product, lot, made, serial = code.split(".")
     if way == "structure":
         broken = (
-            ".".join((header, company, product, lot, made, serial[:-1])),
+            code[:-1],
             ".".join((header, company, product, lot, made)) + serial,
             ".".join((header, company, product[:3] + "O" + product[4:], lot, made, serial)),
         )

@@ -33,7 +33,6 @@ from anomaly_platform.simulator.supply_network_world import (
     RETAILER,
     WHOLESALER,
     WMS,
-    BoolArray,
     FloatArray,
     IntArray,
     World,
@@ -81,22 +80,22 @@ def misplace(traffic: Traffic, book: Book, count: int) -> None:
     world, rng, journeys = traffic.world, traffic.rng, traffic.journeys
     share = round(count / 4)
     for (arrived, leaves), part in zip(_STAYS[1:], (share // 2, share - share // 2), strict=True):
-        units = book.take(rng, _all_seen(journeys, book, arrived, leaves), part)
+        units = book.take(rng, book.all_seen(journeys, arrived, leaves), part)
         strange = len(world.tier) + rng.integers(0, UNKNOWN_PLACES, len(units))
         for slot in (arrived, leaves):
             journeys.place[units, slot] = strange
             book.blame(units, slot, "locErr", 1.0)
 
-    for (leaves, arrived), part in zip(_LEGS[1:], (share // 3,) * 3, strict=True):
-        units = book.take(rng, _all_seen(journeys, book, leaves, arrived), part)
+    for leaves, arrived in _LEGS[1:]:
+        units = book.take(rng, book.all_seen(journeys, leaves, arrived), share // 3)
         came_from = _TIER_LEFT[leaves]
         right = [came_from, *(b for a, b in FORWARD_MOVES if a == came_from)]
         wrong = np.flatnonzero(~np.isin(world.tier, right))
         book.blame(units, arrived, "locErr", 1.0)
         journeys.place[units, arrived] = rng.choice(wrong, len(units))
 
-    for tier, part in ((HUB, share), (WHOLESALER, share)):
-        units = book.take(rng, _all_seen(journeys, book, W_OUT, R_IN), part)
+    for tier in (HUB, WHOLESALER):
+        units = book.take(rng, book.all_seen(journeys, W_OUT, R_IN), share)
         source, goal = journeys.place[units, W_OUT], journeys.place[units, R_IN]
         possible = np.repeat((world.tier == tier)[None, :], len(units), axis=0)
         possible[np.arange(len(units)), source] = False
@@ -106,10 +105,7 @@ def misplace(traffic: Traffic, book: Book, count: int) -> None:
         delay = on + _drive_hours(world, rng, detour, goal) - journeys.time[units, R_IN]
         journeys.time[units, R_IN:] += delay[:, None]
         size = 1.0 + (world.tier[source] - world.tier[detour]).astype(float)
-        for slot, hours, kind in (
-            (ARRIVALS[tier], there, "locErr"),
-            (DEPARTURES[tier], on, None),
-        ):
+        for slot, hours, kind in ((ARRIVALS[tier], there, "locErr"), (DEPARTURES[tier], on, None)):
             slots = np.full(len(units), slot)
             book.add_scan(units, slots, detour, hours, kind=kind, magnitude=size)
 
@@ -122,28 +118,28 @@ def disorder(traffic: Traffic, book: Book, count: int) -> None:
     after = {WMS_OUT: HUB_IN, HUB_OUT: W_IN, W_OUT: R_IN}
     for arrived, leaves in _STAYS:
         each = round(part / 3)
-        units = book.take(rng, _all_seen(journeys, book, before[arrived], leaves), each)
+        units = book.take(rng, book.all_seen(journeys, before[arrived], leaves), each)
         _drop(journeys, units, arrived)
         book.blame(units, leaves, "evtOrderErr", 1.0)
 
-        units = book.take(rng, _all_seen(journeys, book, arrived, after[leaves]), each)
+        units = book.take(rng, book.all_seen(journeys, arrived, after[leaves]), each)
         _drop(journeys, units, leaves)
         book.blame(units, after[leaves], "evtOrderErr", 1.0)
 
-        units = book.take(rng, _all_seen(journeys, book, arrived, leaves), each)
+        units = book.take(rng, book.all_seen(journeys, arrived, leaves), each)
         start, end = journeys.time[units, arrived], journeys.time[units, leaves]
         again = start + (end - start) * rng.uniform(0.3, 0.9, len(units))
         slots = np.full(len(units), arrived)
         place = journeys.place[units, arrived]
         book.add_scan(units, slots, place, again, kind="evtOrderErr", magnitude=again - start)
 
-        units = book.take(rng, _all_seen(journeys, book, before[arrived], leaves), each)
+        units = book.take(rng, book.all_seen(journeys, before[arrived], leaves), each)
         swapped = journeys.time[units][:, [leaves, arrived]]
         journeys.time[units, arrived], journeys.time[units, leaves] = swapped.T
         for slot in (arrived, leaves):
             book.blame(units, slot, "evtOrderErr", swapped[:, 0] - swapped[:, 1])
 
-    units = book.take(rng, _all_seen(journeys, book, SALE), part)
+    units = book.take(rng, book.all_seen(journeys, SALE), part)
     slots = rng.choice([R_IN, R_OUT, SALE], len(units))
     later = np.exp(rng.uniform(np.log(0.2), np.log(48.0), len(units)))
     hours = journeys.time[units, SALE] + later
@@ -156,20 +152,19 @@ def jump(traffic: Traffic, book: Book, count: int) -> None:
     world, rng, journeys = traffic.world, traffic.rng, traffic.journeys
     for leaves, arrived in _LEGS:
         part = round(count / 12)
-        units = book.take(rng, _all_seen(journeys, book, leaves, arrived), part)
-        factor = np.exp(rng.uniform(np.log(0.04), np.log(0.42), len(units)))
-        travel = journeys.time[units, arrived] - journeys.time[units, leaves]
-        journeys.time[units, arrived] -= travel * (1.0 - factor)
-        book.blame(units, arrived, "jump", -np.log(factor))
-
-        units = book.take(rng, _all_seen(journeys, book, leaves, arrived), part)
-        factor = np.exp(rng.uniform(np.log(2.3), np.log(12.0), len(units)))
-        travel = journeys.time[units, arrived] - journeys.time[units, leaves]
-        journeys.time[units, arrived:] += (travel * (factor - 1.0))[:, None]
-        book.blame(units, arrived, "jump", np.log(factor))
+        # Only who comes too late is late from there on.
+        for least, most, moved in (
+            (0.04, 0.42, slice(arrived, arrived + 1)),
+            (2.3, 12.0, slice(arrived, None)),
+        ):
+            units = book.take(rng, book.all_seen(journeys, leaves, arrived), part)
+            factor = np.exp(rng.uniform(np.log(least), np.log(most), len(units)))
+            travel = journeys.time[units, arrived] - journeys.time[units, leaves]
+            journeys.time[units, moved] += (travel * (factor - 1.0))[:, None]
+            book.blame(units, arrived, "jump", np.abs(np.log(factor)))
 
     for leaves, tier in ((HUB_OUT, WHOLESALER), (W_OUT, RETAILER)):
-        units = book.take(rng, _all_seen(journeys, book, leaves, R_IN), round(count / 6))
+        units = book.take(rng, book.all_seen(journeys, leaves, R_IN), round(count / 6))
         source = journeys.place[units, leaves]
         far = (world.tier == tier)[None, :] & (world.distance_km[source] > 100.0)
         goal = (rng.random(far.shape) * far).argmax(axis=1)
@@ -182,10 +177,6 @@ def jump(traffic: Traffic, book: Book, count: int) -> None:
         book.add_scan(units, slots, goal, hours, kind="jump", magnitude=odd)
 
 
-def _all_seen(journeys: Journeys, book: Book, *slots: int) -> BoolArray:
-    return np.asarray(book.seen(journeys.time[:, list(slots)]).all(axis=1))
-
-
 def _drop(journeys: Journeys, units: IntArray, slot: int) -> None:
     journeys.time[units, slot], journeys.place[units, slot] = np.nan, -1
 
@@ -194,7 +185,5 @@ def _drive_hours(
     world: World, rng: np.random.Generator, source: IntArray, goal: IntArray
 ) -> FloatArray:
     noise = np.clip(rng.normal(0.0, 1.0, len(source)), -3.0, 3.0)
-    hours: FloatArray = world.route_hours[source, goal] * np.exp(
-        world.route_spread[source, goal] * noise
-    )
-    return hours
+    spread: FloatArray = np.exp(world.route_spread[source, goal] * noise)
+    return world.route_hours[source, goal] * spread

@@ -7,6 +7,7 @@ seed, and the reference files that describe it to the platform. What goods do in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,19 +27,16 @@ BUSINESS_STEPS: Final = ("Factory", "WMS", "Logistics_HUB", "W_Stock", "R_Stock"
 RETURNS_STEP: Final = "Returns"
 EVENT_PREFIXES: Final = ("Aggregation", "WMS", "HUB", "W_Stock", "R_Stock")
 
-FORWARD_MOVES: Final = (
-    (FACTORY, WMS),
-    (WMS, HUB),
-    (HUB, WHOLESALER),
-    (HUB, RETAILER),
-    (WHOLESALER, RETAILER),
-)
-RETURN_MOVES: Final = (
-    (RETAILER, WHOLESALER),
-    (RETAILER, HUB),
-    (WHOLESALER, HUB),
-    (HUB, WMS),
-)
+#: How many places each place delivers to, by the tiers of both.
+_REACH: Final = {
+    (FACTORY, WMS): 2,
+    (WMS, HUB): 3,
+    (HUB, WHOLESALER): 5,
+    (HUB, RETAILER): 9,
+    (WHOLESALER, RETAILER): 6,
+}
+FORWARD_MOVES: Final = tuple(_REACH)
+RETURN_MOVES: Final = ((RETAILER, WHOLESALER), (RETAILER, HUB), (WHOLESALER, HUB), (HUB, WMS))
 MIN_TRANSIT_HOURS: Final = 1.0
 MAX_TRANSIT_HOURS: Final = 10.0
 
@@ -71,18 +69,9 @@ _WHOLESALE_CITIES: Final = (
 _STORES: Final = {
     "Seoul": 5,
     "Busan": 4,
-    "Incheon": 3,
-    "Daegu": 3,
-    "Daejeon": 3,
-    "Gwangju": 2,
-    "Suwon": 2,
-    "Ulsan": 2,
-    "Changwon": 1,
-    "Cheongju": 1,
-    "Jeonju": 1,
-    "Gangneung": 1,
-    "Wonju": 1,
-    "Pohang": 1,
+    **dict.fromkeys(("Incheon", "Daegu", "Daejeon"), 3),
+    **dict.fromkeys(("Gwangju", "Suwon", "Ulsan"), 2),
+    **dict.fromkeys(("Changwon", "Cheongju", "Jeonju", "Gangneung", "Wonju", "Pohang"), 1),
 }
 _COMPANIES: Final = (
     ("8804823", "Hanbit Foods"),
@@ -155,14 +144,11 @@ class World:
     @property
     def products(self) -> pl.DataFrame:
         """Products with `company`, `product` (7 digits), `product_name` and `cold_chain`."""
-        return pl.DataFrame(
-            [
-                (_COMPANIES[company][0], f"{index + 1:07d}", name, cold)
-                for index, (name, company, cold, _) in enumerate(_PRODUCTS)
-            ],
-            schema=["company", "product", "product_name", "cold_chain"],
-            orient="row",
-        )
+        rows = [
+            (_COMPANIES[company][0], f"{index:07d}", name, cold)
+            for index, (name, company, cold, _) in enumerate(_PRODUCTS, 1)
+        ]
+        return _table(rows, "company", "product", "product_name", "cold_chain")
 
     @property
     def cold_chain(self) -> BoolArray:
@@ -171,30 +157,31 @@ class World:
 
     def write_reference(self, directory: Path) -> dict[str, Path]:
         """Write the reference CSVs that the rules and features need; return their paths by name."""
+        steps = [
+            *zip(EVENT_PREFIXES, TIER_NAMES, BUSINESS_STEPS, strict=True),
+            ("POS", TIER_NAMES[RETAILER], BUSINESS_STEPS[RETAILER]),
+        ]
+        moves = [
+            (TIER_NAMES[source], TIER_NAMES[goal], flow)
+            for flow, pairs in (("forward", FORWARD_MOVES), ("return", RETURN_MOVES))
+            for source, goal in pairs
+        ]
         frames = {
             "locations": self.locations,
-            "companies": pl.DataFrame(_COMPANIES, schema=["company", "name"], orient="row"),
-            "tier_moves": pl.DataFrame(
-                [(TIER_NAMES[a], TIER_NAMES[b], "forward") for a, b in FORWARD_MOVES]
-                + [(TIER_NAMES[a], TIER_NAMES[b], "return") for a, b in RETURN_MOVES],
-                schema=["from_type", "to_type", "flow"],
-                orient="row",
-            ),
-            "steps": pl.DataFrame(
-                [
-                    *zip(EVENT_PREFIXES, TIER_NAMES, BUSINESS_STEPS, strict=True),
-                    ("POS", TIER_NAMES[RETAILER], BUSINESS_STEPS[RETAILER]),
-                ],
-                schema=["event_prefix", "location_type", "business_step"],
-                orient="row",
-            ),
-            "vehicles": pl.DataFrame(_VEHICLES, schema=["vehicle", "max_speed_kmh"], orient="row"),
+            "companies": _table(_COMPANIES, "company", "name"),
+            "tier_moves": _table(moves, "from_type", "to_type", "flow"),
+            "steps": _table(steps, "event_prefix", "location_type", "business_step"),
+            "vehicles": _table(_VEHICLES, "vehicle", "max_speed_kmh"),
         }
         directory.mkdir(parents=True, exist_ok=True)
         paths = {name: directory / f"{name}.csv" for name in frames}
         for name, frame in frames.items():
             frame.write_csv(paths[name])
         return paths
+
+
+def _table(rows: Sequence[tuple[object, ...]], *columns: str) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=columns, orient="row")
 
 
 def build_world(network_seed: int = 7) -> World:
@@ -207,12 +194,8 @@ def build_world(network_seed: int = 7) -> World:
     """
     rng = np.random.default_rng([network_seed, 58])
     locations, tier = _places(rng)
-    distance = great_circle_km(
-        locations["latitude"].to_numpy()[:, None],
-        locations["longitude"].to_numpy()[:, None],
-        locations["latitude"].to_numpy()[None, :],
-        locations["longitude"].to_numpy()[None, :],
-    )
+    latitude, longitude = locations["latitude"].to_numpy(), locations["longitude"].to_numpy()
+    distance = great_circle_km(latitude[:, None], longitude[:, None], latitude, longitude)
     n = len(tier)
     # A lorry waits for its load and its slot at the gate; on the road it does 62 km/h.
     waiting = 7.4 * rng.beta(0.4, 0.7, (n, n))
@@ -221,10 +204,9 @@ def build_world(network_seed: int = 7) -> World:
     opens[tier == FACTORY], closes[tier == FACTORY] = 6.0, 22.0
     opens[tier == WMS], closes[tier == WMS] = 5.0, 23.0
     wholesale, retail = tier == WHOLESALER, tier == RETAILER
-    opens[wholesale] = rng.choice([5.0, 6.0, 7.0], wholesale.sum())
-    closes[wholesale] = opens[wholesale] + rng.choice([13.0, 14.0], wholesale.sum())
-    opens[retail] = rng.choice([7.0, 8.0, 9.0], retail.sum())
-    closes[retail] = opens[retail] + rng.choice([13.0, 14.0], retail.sum())
+    for places, earliest in ((wholesale, 5.0), (retail, 7.0)):
+        opens[places] = rng.choice(earliest + np.arange(3), places.sum())
+        closes[places] = opens[places] + rng.choice([13.0, 14.0], places.sum())
     return World(
         locations=locations,
         tier=tier,
@@ -267,33 +249,22 @@ def _places(rng: np.random.Generator) -> tuple[pl.DataFrame, IntArray]:
     shift = rng.normal(0.0, 0.06, (len(named), 2))
     rows = [
         (
-            f"L{i + 1:03d}",
-            name,
-            round(_CITIES[city][0] + shift[i, 0], 5),
-            round(_CITIES[city][1] + shift[i, 1], 5),
-            TIER_NAMES[tier],
-            TIER_HIERARCHY[tier],
+            *(f"L{i + 1:03d}", name),
+            *(round(degrees, 5) for degrees in _CITIES[city] + shift[i]),
+            *(TIER_NAMES[tier], TIER_HIERARCHY[tier]),
         )
         for i, (name, city, tier) in enumerate(named)
     ]
-    schema = ["location_id", "scan_location", "latitude", "longitude"]
-    schema += ["location_type", "location_hierarchy"]
-    frame = pl.DataFrame(rows, schema=schema, orient="row")
+    columns = ("location_id", "scan_location", "latitude", "longitude")
+    frame = _table(rows, *columns, "location_type", "location_hierarchy")
     return frame, np.array([tier for _, _, tier in named])
 
 
 def _routes(rng: np.random.Generator, tier: IntArray, distance: FloatArray) -> FloatArray:
     """Draw who delivers to whom: mostly near places, some far ones, unequal shares."""
     n = len(tier)
-    reach = {
-        (FACTORY, WMS): 2,
-        (WMS, HUB): 3,
-        (HUB, WHOLESALER): 5,
-        (HUB, RETAILER): 9,
-        (WHOLESALER, RETAILER): 6,
-    }
     share = np.zeros((n, n))
-    for (source_tier, target_tier), count in reach.items():
+    for (source_tier, target_tier), count in _REACH.items():
         sources, targets = np.flatnonzero(tier == source_tier), np.flatnonzero(tier == target_tier)
         appeal = distance[np.ix_(sources, targets)] * rng.lognormal(
             0.0, 0.5, (len(sources), len(targets))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from anomaly_platform.cli.arguments import Seed, refusing, seed_of
 from anomaly_platform.cli.backtest.paths import require_files, require_writable
 from anomaly_platform.settings import get_settings
 
@@ -37,7 +38,7 @@ def metrics(
     mapping: Annotated[
         list[str] | None, typer.Option("--map", help="column=field, as in anomaly import.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every random choice.")] = None,
+    seed: Seed = None,
 ) -> None:
     """Score metrics, wide (the time and a column per metric) or long, CSV or Parquet.
 
@@ -48,18 +49,15 @@ def metrics(
     from anomaly_platform.cli.backtest.metrics import backtest_metrics, plan_tasks
     from anomaly_platform.ingest.layout.mapping import ColumnMapping
 
-    settings = get_settings()
-    try:
+    with refusing(ValueError):
         tasks = plan_tasks(train or (), test or (), series or (), out)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
     read = [path for task in tasks for path in (task.train, task.test) if path is not None]
     require_files(read)
     require_writable(
         {
             "--out": [task.out for task in tasks],
-            "--report": [] if report is None else [report],
-            "--plot": [] if plot is None else [plot],
+            "--report": [report] if report else [],
+            "--plot": [plot] if plot else [],
         },
         read,
     )
@@ -67,10 +65,10 @@ def metrics(
         tasks,
         mapping=ColumnMapping.parse(mapping or (), (), ignore or ()),
         probation=probation,
-        seed=settings.seed if seed is None else seed,
+        seed=seed_of(seed),
         report=report,
         plot=plot,
-        settings=settings,
+        settings=get_settings(),
         console=Console(),
     )
     if not scored_all:
@@ -90,7 +88,7 @@ def scans(
     reference: Annotated[
         Path | None, typer.Option(help="Folder with locations.csv and the like.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every random choice.")] = None,
+    seed: Seed = None,
 ) -> None:
     """Judge scans of goods; a small file without --train is judged by the rules alone.
 
@@ -98,7 +96,6 @@ def scans(
     """
     from anomaly_platform.cli.backtest.scans import backtest_scans
 
-    settings = get_settings()
     read = [path for path in (file, train, labels) if path is not None]
     require_files(read)
     require_writable({"--out": [out]}, read)
@@ -108,7 +105,7 @@ def scans(
         train=train,
         reference=reference,
         labels=labels,
-        seed=settings.seed if seed is None else seed,
+        seed=seed_of(seed),
         console=Console(),
     )
 
@@ -118,14 +115,11 @@ def sessions(
     train: Annotated[Path, typer.Option(help="Normal sessions, one a line; may be gzipped.")],
     test: Annotated[Path, typer.Option(help="Sessions to judge.")],
     out: Annotated[Path, typer.Option(help="A row per test session, CSV.")],
-    seed: Annotated[int | None, typer.Option(help="Seed of every random choice.")] = None,
+    seed: Seed = None,
 ) -> None:
     """Judge whole sessions of event ids, learned from normal ones."""
     from anomaly_platform.cli.backtest.sessions import backtest_sessions_file
 
-    settings = get_settings()
     require_files([train, test])
     require_writable({"--out": [out]}, [train, test])
-    backtest_sessions_file(
-        train, test, out, seed=settings.seed if seed is None else seed, console=Console()
-    )
+    backtest_sessions_file(train, test, out, seed=seed_of(seed), console=Console())

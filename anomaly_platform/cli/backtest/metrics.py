@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from anomaly_platform.cli.backtest.files import TIME, MetricFile, read_metric_file
 from anomaly_platform.cli.backtest.reports import (
@@ -21,6 +21,7 @@ from anomaly_platform.cli.backtest.reports import (
     table_of_several,
     together,
 )
+from anomaly_platform.cli.progress import bar
 from anomaly_platform.ingest.files.readers import file_stem
 from anomaly_platform.ingest.files.sources import UnreadableFile
 from anomaly_platform.ingest.layout.mapping import ColumnMapping, listed
@@ -120,12 +121,10 @@ def backtest_metrics(
         evaluate=False,
     )
     done = _Done(len(tasks) == 1)
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
-    ) as progress:
-        bar = progress.add_task("backtest", total=len(tasks))
+    with bar(console) as progress:
+        step = progress.add_task("backtest", total=len(tasks))
         for task in tasks:
-            progress.update(bar, description=task.test.name)
+            progress.update(step, description=task.test.name)
             try:
                 files = done.seen(_read(task, mapping), mapping)
                 result = _score(task, files, probation, policy, progress)
@@ -142,7 +141,7 @@ def backtest_metrics(
                 done.written.append(task.out)
                 for line in (*files.notes, *_unscored(task, files.test, scores, probation)):
                     progress.console.print(f"[yellow]{escape(line)}")
-            progress.advance(bar)
+            progress.advance(step)
     if report is not None:
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(json.dumps(done.content, indent=2) + "\n", encoding="utf-8")

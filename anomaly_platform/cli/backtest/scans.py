@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from anomaly_platform.cli.progress import spinner
+from anomaly_platform.cli.rows import figure_table
 from anomaly_platform.ingest.files.sources import UnreadableFile
 from anomaly_platform.streams import BARCODE
 
@@ -75,9 +76,7 @@ def backtest_scans(
     from anomaly_platform.ml.scans.learning import learn_scans
     from anomaly_platform.ml.scans.response import write_response
 
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
-    ) as progress:
+    with spinner(console) as progress:
 
         def step(text: str, renamed: bool = False) -> None:
             last = progress.tasks[-1].id if progress.tasks else None
@@ -174,10 +173,11 @@ def _learn_in_folds(
     A model that has seen an anomaly finds it less surprising; lots travel together, so that a unit
     whose lot was learned is as good as learned.
     """
+    from anomaly_platform.ingest.bucketing import bucket_of
     from anomaly_platform.ml.scans.learning import LEAST_TO_LEARN, learn_scans
 
     lot = pl.col("epc_code").str.extract(r"^(.*)\.[^.]*\.[^.]*$").fill_null(pl.col("epc_code"))
-    first = _is_in_first_half(features.select(lot).to_series())
+    first = bucket_of(features.select(lot).to_series()) % 2 == 0
     parts = [features.filter(first), features.filter(~first)]
     if min(part.height for part in parts) < LEAST_TO_LEARN:
         return [(features, learn_scans(features.head(0), reference, seed=seed))]
@@ -224,25 +224,14 @@ def _calibrated_on(models: BarcodeModels, judged: pl.DataFrame) -> BarcodeModels
     return BarcodeModels(models.rules, lstm, svm, fit_fusion(scans, lstm, svm))
 
 
-def _is_in_first_half(lots: pl.Series) -> pl.Series:
-    from anomaly_platform.ingest.bucketing import bucket_of
-
-    return bucket_of(lots) % 2 == 0
-
-
 def _findings(scored: pl.DataFrame) -> pl.DataFrame:
     """Return what the comparison with labels needs."""
-    names = [f"{kind}_score" for kind in _kinds()]
-    wanted = ("event_id", *names, "final_confidence")
+    from anomaly_platform.ml.detectors.rules.detector import RULE_KINDS
+
+    wanted = ("event_id", *(f"{kind}_score" for kind in RULE_KINDS), "final_confidence")
     return scored.select(
         pl.col(name) if name in scored.columns else pl.lit(None).alias(name) for name in wanted
     )
-
-
-def _kinds() -> tuple[str, ...]:
-    from anomaly_platform.ml.detectors.rules.detector import RULE_KINDS
-
-    return RULE_KINDS
 
 
 def _summary(
@@ -254,9 +243,6 @@ def _summary(
 ) -> None:
     counts, ml = totals.file_anomaly_stats, totals.ml_summary_stats
     names = [name for name in ("lstm", "svm") if getattr(models, name) is not None]
-    table = Table(title="What was found")
-    table.add_column("")
-    table.add_column("scans", justify="right")
     found = {
         "judged": counts.total_events,
         "fake codes (epcFake)": counts.epc_fake_count,
@@ -267,9 +253,8 @@ def _summary(
         "found by the learned detectors": ml.total_ml_anomalies,
         "… and by no rule": ml.ml_only_detections,
     }
-    for what, count in found.items():
-        table.add_row(what, f"{count:,}")
-    console.print(table)
+    rows = [(what, f"{count:,}") for what, count in found.items()]
+    console.print(figure_table(("", "scans"), rows, "What was found"))
     console.print(
         f"Detectors: rules{''.join(', ' + name for name in names)}; "
         f"{reference.locations.height} places known; {scans.duplicates:,} duplicate rows, "
@@ -286,9 +271,7 @@ def _against_labels(found: pl.DataFrame, labels: Path) -> Table:
     from anomaly_platform.ml.evaluation.measures import auc_pr
 
     known = _read_labels(labels)
-    table = Table(title=f"Against {labels.name}")
-    for heading in ("kind", "labelled", "found", "false alarms", "precision", "recall", "AUC-PR"):
-        table.add_column(heading, justify="left" if heading == "kind" else "right")
+    rows = []
     kinds = known["kind"].unique().sort().to_list()
     anomalous = found["event_id"].is_in(known["event_id"].implode())
     for kind in [*kinds, "all"]:
@@ -303,16 +286,11 @@ def _against_labels(found: pl.DataFrame, labels: Path) -> Table:
         confidence = found["final_confidence"].filter(counted).to_numpy()
         positives = truth.filter(counted).to_numpy()
         area = auc_pr(positives, confidence) if positives.any() and not positives.all() else None
-        table.add_row(
-            kind,
-            f"{int(truth.sum()):,}",
-            f"{hits:,}",
-            f"{alarms:,}",
-            _share(hits, hits + alarms),
-            _share(hits, int(truth.sum())),
-            "–" if area is None else f"{area:.3f}",
-        )
-    return table
+        counts = (f"{count:,}" for count in (truth.sum(), hits, alarms))
+        shares = (_share(hits, hits + alarms), _share(hits, int(truth.sum())))
+        rows.append((kind, *counts, *shares, "–" if area is None else f"{area:.3f}"))
+    headings = ("kind", "labelled", "found", "false alarms", "precision", "recall", "AUC-PR")
+    return figure_table(headings, rows, f"Against {labels.name}")
 
 
 def _read_labels(labels: Path) -> pl.DataFrame:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from anomaly_platform.cli.progress import bar
 
 
 def backtest_sessions_file(
@@ -33,9 +34,7 @@ def backtest_sessions_file(
     from anomaly_platform.ingest.files.sources import UnreadableFile
     from anomaly_platform.ml.backtest.sessions import backtest_sessions
 
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
-    ) as progress:
+    with bar(console) as progress:
         task = progress.add_task("training", total=None)
 
         def show(figures: Mapping[str, object]) -> None:

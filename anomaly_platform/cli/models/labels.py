@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from anomaly_platform.cli.arguments import refusing, stream_of
 from anomaly_platform.cli.rows import print_rows
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
@@ -109,15 +110,12 @@ def _store(platform: Platform, stream: Stream, labels: list[NewLabel]) -> None:
     from anomaly_platform.labelling.labelled_readings import labels_without_reading
     from anomaly_platform.labelling.moved_thresholds import move_thresholds
 
-    try:
+    with refusing(ValueError):
         stored = platform.warehouse.labels.add_all(
             stream.name, labels, labelled_by=getpass.getuser()
         )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
     lacking = labels_without_reading(platform.warehouse.transactions, platform.lake, stream, labels)
-    said = _stored(stored, lacking)
-    console.print(said, markup=False, soft_wrap=True)
+    console.print(_stored(stored, lacking), markup=False, soft_wrap=True)
     if not stream.has_series:
         return
     for one in move_thresholds(
@@ -150,7 +148,7 @@ def _known_series(platform: Platform, stream: Stream) -> set[tuple[str, str]] | 
     if not stream.has_series:
         return None
     extents = platform.warehouse.series.extents(stream.name)
-    return {(entity, metric) for entity, metric in extents[["entity", "metric"]].rows()}
+    return set(extents[["entity", "metric"]].rows())
 
 
 def _refuse_unknown(stream: Stream, label: NewLabel, known: set[tuple[str, str]] | None) -> None:
@@ -205,10 +203,7 @@ def _label(stream: Stream, row: dict[str, Any]) -> NewLabel:
 
 def _open(name: str) -> tuple[Platform, Stream]:
     platform = Platform(get_settings())
-    try:
-        return platform, platform.stream(name)
-    except LookupError as error:
-        raise typer.BadParameter(str(error)) from None
+    return platform, stream_of(platform, name)
 
 
 def _metric(stream: Stream, metric: str | None) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from anomaly_platform.cli.arguments import refusing, stream_of
 from anomaly_platform.cli.operator import operator
 from anomaly_platform.cli.rows import print_rows
 from anomaly_platform.cli.runtime import open_platform
@@ -65,19 +66,16 @@ def set_threshold(
         known = platform.warehouse.series.extents(chosen.name).select("entity", "metric").rows()
         if (entity, metric) not in known:
             raise typer.BadParameter(f"{chosen.name} has never seen {entity} {metric}")
-        try:
-            with platform.warehouse.transactions.begin() as connection:
-                platform.warehouse.labels.thresholds.set(
-                    connection,
-                    chosen.name,
-                    entity,
-                    metric,
-                    threshold,
-                    origin="person",
-                    set_by=operator(),
-                )
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
+        with refusing(ValueError), platform.warehouse.transactions.begin() as connection:
+            platform.warehouse.labels.thresholds.set(
+                connection,
+                chosen.name,
+                entity,
+                metric,
+                threshold,
+                origin="person",
+                set_by=operator(),
+            )
     console.print(f"The threshold of {entity} {metric} is {threshold:g}.", markup=False)
 
 
@@ -99,11 +97,8 @@ def unset_threshold(stream: StreamName, entity: Entity, metric: Metric) -> None:
 
 @contextmanager
 def _opened(name: str) -> Iterator[tuple[Platform, Stream]]:
-    try:
-        with open_platform() as platform:
-            stream = platform.stream(name)
-            if not stream.has_series:
-                raise typer.BadParameter(f"{name} has one threshold for all of its scans")
-            yield platform, stream
-    except LookupError as error:
-        raise typer.BadParameter(str(error)) from None
+    with open_platform() as platform:
+        stream = stream_of(platform, name)
+        if not stream.has_series:
+            raise typer.BadParameter(f"{name} has one threshold for all of its scans")
+        yield platform, stream

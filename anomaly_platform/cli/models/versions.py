@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from anomaly_platform.cli.arguments import StreamName, stream_of
 from anomaly_platform.cli.rows import print_rows
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ models_app = typer.Typer(help="Versions of models: list, inspect, promote.", no_
 console = Console()
 errors = Console(stderr=True)
 
-StreamName = Annotated[str, typer.Argument(help="A stream's name, such as iiot or ems.")]
 Version = Annotated[int, typer.Argument(min=1, help="A version's number.")]
 Detector = Annotated[
     str | None, typer.Option(help="A detector of the stream; by default the one that scores.")
@@ -37,7 +37,7 @@ def list_models(
 ) -> None:
     """List the versions of every detector, the newest first."""
     with _opened() as platform:
-        chosen = [_stream(platform, stream)] if stream else list(platform.streams)
+        chosen = [stream_of(platform, stream)] if stream else list(platform.streams)
         rows = [
             _row(record)
             for one in chosen
@@ -55,7 +55,7 @@ def list_models(
 def show(stream: StreamName, version: Version, detector: Detector = None) -> None:
     """Show what a version is, what it had to pass, and why it serves or does not."""
     with _opened() as platform:
-        one = _stream(platform, stream)
+        one = stream_of(platform, stream)
         record = platform.model_sets.find(one, _detector(one, detector), version)
         bundles = platform.warehouse.bundles
         history = [h for h in bundles.history(one.name, record.detector) if h.version == version]
@@ -84,7 +84,7 @@ def promote(
     from anomaly_platform.registry.promotion import PromotionError
 
     with _opened() as platform:
-        one = _stream(platform, stream)
+        one = stream_of(platform, stream)
         record = platform.model_sets.find(one, one.scored_by, version)
         if record.status == "rejected" and not despite_gates:
             why = f" ({record.reason})" if record.reason else ""
@@ -111,7 +111,7 @@ def rollback(
 ) -> None:
     """Put the version into service again that served before; of scans the whole set."""
     with _opened() as platform:
-        one = _stream(platform, stream)
+        one = stream_of(platform, stream)
         _say_serving(one, platform.model_sets.roll_back(one, f"rolled back: {reason}", to=to))
 
 
@@ -121,7 +121,7 @@ def delete(stream: StreamName, version: Version, reason: Reason, detector: Detec
     from anomaly_platform.registry.promotion import PromotionError
 
     with _opened() as platform:
-        one = _stream(platform, stream)
+        one = stream_of(platform, stream)
         chosen = _detector(one, detector)
         if platform.model_sets.find(one, chosen, version).status == "deleted":
             raise PromotionError(f"version {version} of {one.name} {chosen} is deleted already")
@@ -156,13 +156,6 @@ def _serve(platform: Platform, stream: Stream, versions: Mapping[str, int]) -> b
     return versions.items() <= platform.warehouse.bundles.champions(stream.name).items()
 
 
-def _stream(platform: Platform, name: str) -> Stream:
-    try:
-        return platform.stream(name)
-    except LookupError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
 def _detector(stream: Stream, asked: str | None) -> str:
     known = dict.fromkeys((*stream.detectors, stream.scored_by))
     if asked is not None and asked not in known:
@@ -173,9 +166,7 @@ def _detector(stream: Stream, asked: str | None) -> str:
 
 
 def _row(record: BundleRecord) -> tuple[str, ...]:
-    note = record.reason or ""
-    if not note and record.parent is not None:
-        note = f"made from {record.parent}"
+    note = "" if record.parent is None else f"made from {record.parent}"
     return (
         record.stream,
         record.detector,
@@ -183,7 +174,7 @@ def _row(record: BundleRecord) -> tuple[str, ...]:
         record.status,
         f"{record.trained_at:%Y-%m-%d %H:%M}" if record.trained_at else "",
         _quality(record.metrics),
-        note,
+        record.reason or note,
     )
 
 

@@ -7,8 +7,8 @@ import signal
 
 from rich.console import Console
 
+from anomaly_platform.cli.runtime import open_platform
 from anomaly_platform.notifications.dispatcher import Dispatcher, open_dispatcher
-from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings
 
 
@@ -22,11 +22,8 @@ def run_dispatcher(settings: Settings, console: Console, *, once: bool = False) 
     DatabaseError
         When the platform's database cannot be used.
     """
-    platform = Platform(settings)
-    try:
+    with open_platform(settings) as platform:
         asyncio.run(_dispatch(settings, platform.urls.application, console, once=once))
-    finally:
-        platform.release()
 
 
 async def _dispatch(settings: Settings, url: str, console: Console, *, once: bool) -> None:

@@ -7,6 +7,7 @@ import signal
 
 from rich.console import Console
 
+from anomaly_platform.cli.runtime import open_platform
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings
 
@@ -16,11 +17,8 @@ def run_subscriber(settings: Settings, console: Console) -> int:
     if settings.mqtt_url is None:
         console.print("[red]No broker is set: ANOMALY_MQTT_URL=mqtt://host:1883")
         return 2
-    platform = Platform(settings)
-    try:
+    with open_platform(settings) as platform:
         asyncio.run(_subscribe(platform, console))
-    finally:
-        platform.release()
     return 0
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from datetime import date
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from anomaly_platform.assets.partitions import range_tags
 from anomaly_platform.checks.scope import LATEST_DAYS
+from anomaly_platform.cli.progress import spinner
+from anomaly_platform.cli.rows import word_table
 from anomaly_platform.cli.runtime import QUIET, Runtime
 from anomaly_platform.streams import Stream
+
+ERROR = "[red]ERROR"
 
 
 def run_checks(
@@ -46,9 +48,7 @@ def run_checks(
     graph = runtime.definitions.resolve_asset_graph()
     job = runtime.definitions.resolve_job_def(CHECKS_JOB)
     subset = job.get_subset(asset_check_selection=selection.resolve_checks(graph))
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
-    ) as progress:
+    with spinner(console) as progress:
         progress.add_task("asset checks", total=None)
         result = subset.execute_in_process(
             instance=runtime.instance,
@@ -57,26 +57,18 @@ def run_checks(
             tags=range_tags(*days) if days else {},
         )
     looked_at = f"{days[0]} to {days[1]}" if days else f"the latest {LATEST_DAYS} days with data"
-    table = Table(title=f"Asset checks, {looked_at}")
-    for heading in ("", "asset", "check", "what was seen"):
-        table.add_column(heading, overflow="fold")
-    worst = 0
+    rows = []
     for evaluation in sorted(
         result.get_asset_check_evaluations(), key=lambda e: (e.asset_key.path, e.check_name)
     ):
-        failed = not evaluation.passed
-        fatal = failed and evaluation.severity == AssetCheckSeverity.ERROR
-        worst |= int(fatal)
-        mark = "[red]ERROR" if fatal else "[yellow]WARN" if failed else "[green]ok"
-        table.add_row(
-            mark,
-            evaluation.asset_key.to_user_string(),
-            evaluation.check_name,
-            evaluation.description or "",
-        )
-    console.print(table)
+        fatal = not evaluation.passed and evaluation.severity == AssetCheckSeverity.ERROR
+        mark = "[green]ok" if evaluation.passed else ERROR if fatal else "[yellow]WARN"
+        asset, seen = evaluation.asset_key.to_user_string(), evaluation.description or ""
+        rows.append((mark, asset, evaluation.check_name, seen))
+    headings = ("", "asset", "check", "what was seen")
+    console.print(word_table(headings, rows, f"Asset checks, {looked_at}"))
     broken = sorted({e.step_key for e in result.all_events if e.is_step_failure and e.step_key})
     for step in broken:
         # Blocking checks that fail also end their step; what they saw is in the table.
         console.print(f"[red]{step.replace('__', '/')} did not finish; the run in the UI says why.")
-    return 1 if broken else worst
+    return int(bool(broken) or any(mark == ERROR for mark, *_ in rows))

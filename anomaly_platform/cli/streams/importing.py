@@ -10,7 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from anomaly_platform.assets.raw import layout_context
-from anomaly_platform.ingest.layout.mapping import ColumnMapping
+from anomaly_platform.ingest.files.sources import UnreadableFile
+from anomaly_platform.ingest.layout.mapping import ColumnMapping, MappingError
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import Stream
@@ -38,12 +39,9 @@ def import_into_landing(
     MappingError
         When the mapping names a column or field that does not exist.
     """
-    from anomaly_platform.ingest.files.sources import UnreadableFile
-    from anomaly_platform.ingest.layout.mapping import MappingError
-
-    missing = [str(file) for file in files if not file.is_file()]
-    if missing:
-        raise FileNotFoundError(f"there is no file {missing[0]}")
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"there is no file {file}")
     platform = Platform(settings)
     kind = platform.kind(stream)
     taken = {file.name for file in platform.landing.waiting(stream.name)}
@@ -68,9 +66,8 @@ def import_into_landing(
         context = layout_context(platform, stream, file.name, mapping, datetime.now(UTC))
         try:
             layout = kind.rows.reader.layout(file, context)
-            shape = "wide" if layout.wide else "long"
             whose = f", entity {layout.entity_from_name}" if layout.entity_from_name else ""
-            said = f"{shape}{whose}"
+            said = f"{'wide' if layout.wide else 'long'}{whose}"
         except MappingError as error:
             raise MappingError(f"{file.name}: {error}") from None
         except UnreadableFile as error:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, timedelta
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from anomaly_platform.assets.partitions import contiguous_spans, range_tags
+from anomaly_platform.cli.progress import spinner
+from anomaly_platform.cli.rows import figure_table
 from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.landing import DATA_STAGES, SCORE_STAGES
 from anomaly_platform.sensors.work import work_tags
 from anomaly_platform.storage.tables.progress import Account
 from anomaly_platform.streams import Stream
-from anomaly_platform.streams.staleness import (
-    StreamState,
-    stale_feature_days,
-    stale_scored_days,
-)
+from anomaly_platform.streams.staleness import StreamState, stale_feature_days, stale_scored_days
 
 #: Longest span of days in one run; a decade of history must not be one step.
 SPAN_DAYS = 92
@@ -59,12 +56,7 @@ def run_stream(
     RunFailedError
         When a stage failed, or there are no data in `days`.
     """
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        console=console,
-    ) as progress:
+    with spinner(console) as progress:
 
         def step(label: str, stages: Sequence[str], tags: dict[str, str]) -> None:
             task = progress.add_task(f"{stream.name}: {label}", total=1)
@@ -77,13 +69,13 @@ def run_stream(
         step("ingesting files", ["raw_events"], {})
         if days is not None and not _within(runtime, stream, days):
             raise RunFailedError(_no_data_between(runtime, stream, days))
-        for first, last in _spans(_feature_days(runtime, stream, days)):
+        for first, last in _spans(_days(runtime, stream, days, stale_feature_days)):
             step(f"validating, features {first} … {last}", DATA_STAGES, range_tags(first, last))
         state = runtime.platform.state_of(stream)
         trains = training_due(state, train=train)
         if trains:
             step("training", stream.model_stages, {})
-        for first, last in _spans(_scored_days(runtime, stream, days)):
+        for first, last in _spans(_days(runtime, stream, days, stale_scored_days)):
             step(f"scoring {first} … {last}", SCORE_STAGES, range_tags(first, last))
     if train is None:
         for line in _about_models(runtime.platform, stream, first_training=trains):
@@ -122,22 +114,16 @@ def _about_models(platform: Platform, stream: Stream, *, first_training: bool) -
             )
 
 
-def _feature_days(
-    runtime: Runtime, stream: Stream, days: tuple[date, date] | None
+def _days(
+    runtime: Runtime,
+    stream: Stream,
+    days: tuple[date, date] | None,
+    stale: Callable[[StreamState, int], Iterable[date]],
 ) -> Iterable[date]:
+    """Return the days of the span that have data, or without a span those that are stale."""
     if days is not None:
         return _within(runtime, stream, days)
-    state = runtime.platform.state_of(stream)
-    return stale_feature_days(state, stream.lookback_days)
-
-
-def _scored_days(
-    runtime: Runtime, stream: Stream, days: tuple[date, date] | None
-) -> Iterable[date]:
-    if days is not None:
-        return _within(runtime, stream, days)
-    state = runtime.platform.state_of(stream)
-    return stale_scored_days(state, stream.lookback_days)
+    return stale(runtime.platform.state_of(stream), stream.lookback_days)
 
 
 def _within(runtime: Runtime, stream: Stream, days: tuple[date, date]) -> list[date]:
@@ -164,17 +150,14 @@ def _spans(days: Iterable[date]) -> list[tuple[date, date]]:
 
 def account_table(accounts: dict[str, Account]) -> Table:
     """Return the account of rows per stream: what came in is what is somewhere."""
-    table = Table(title="Rows, from files to tables")
-    for heading in ("stream", "in", "scored", "quarantined", "duplicates", "anomalies", "balance"):
-        table.add_column(heading, justify="left" if heading == "stream" else "right")
-    for name, account in accounts.items():
-        table.add_row(
+    headings = ("stream", "in", "scored", "quarantined", "duplicates", "anomalies", "balance")
+    rows = [
+        (
             name,
-            f"{account.rows_in:,}",
-            f"{account.scored:,}",
-            f"{account.quarantined:,}",
-            f"{account.duplicates:,}",
-            f"{account.anomalies:,}",
-            "exact" if account.missing == 0 else f"[red]{account.missing:,} missing",
+            *(f"{count:,}" for count in (of.rows_in, of.scored, of.quarantined)),
+            *(f"{count:,}" for count in (of.duplicates, of.anomalies)),
+            "exact" if of.missing == 0 else f"[red]{of.missing:,} missing",
         )
-    return table
+        for name, of in accounts.items()
+    ]
+    return figure_table(headings, rows, "Rows, from files to tables")

@@ -55,31 +55,30 @@ def write_simulation(
 
     if file_format not in _FORMATS:
         raise typer.BadParameter(f"--format {file_format!r}: use csv or parquet")
-    if not stream.has_series:
-        with console.status(f"simulating {days} days of {stream.name}"):
+    with console.status(f"simulating {days} days of {stream.name}"):
+        if stream.has_series:
+            simulation = simulate_stream(
+                stream, days=days, entities=entities, seed=seed, start=start
+            )
+            paths = write(simulation, out, cast("Literal['csv', 'parquet']", file_format))
+            simulation.events.write_csv(out / "anomalies.csv")
+            said = (
+                f"{simulation.frame.height:,} readings in {len(paths)} files in {out}; "
+                f"{simulation.events.height} anomalies are listed in anomalies.csv"
+            )
+        else:
             network = simulate_network(
                 scans=days * entities * _SCANS_PER_ENTITY, days=days, seed=seed, start=start
             )
             paths = write_scans(network, out, stream.name, file_format)
             network.world.write_reference(out / "reference")
             network.incidents.write_csv(out / "labels.csv")
-        console.print(
-            f"{network.scans.height:,} scans in {len(paths)} files in {out / 'scans'}; "
-            f"{network.incidents.height} of them are listed in labels.csv, what is known of the "
-            "network is in reference",
-            soft_wrap=True,
-        )
-        return
-    with console.status(f"simulating {days} days of {stream.name}"):
-        simulation = simulate_stream(stream, days=days, entities=entities, seed=seed, start=start)
-        paths = write(simulation, out, cast("Literal['csv', 'parquet']", file_format))
-        events = out / "anomalies.csv"
-        simulation.events.write_csv(events)
-    console.print(
-        f"{simulation.frame.height:,} readings in {len(paths)} files in {out}; "
-        f"{simulation.events.height} anomalies are listed in {events.name}",
-        soft_wrap=True,
-    )
+            said = (
+                f"{network.scans.height:,} scans in {len(paths)} files in {out / 'scans'}; "
+                f"{network.incidents.height} of them are listed in labels.csv, what is known of "
+                "the network is in reference"
+            )
+    console.print(said, soft_wrap=True)
 
 
 def simulate_network(

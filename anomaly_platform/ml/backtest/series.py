@@ -251,7 +251,7 @@ def streaming(
         while begin < moments.len():
             end = min(moments.len(), max(begin + 1, math.ceil(begin * RELEARN_FACTOR)))
             learned = _between(features, moments, max(0, begin - LEARN_ROWS), begin)
-            scorer = _train(learned, feature_set, policy, Path(folder) / f"bundle-{begin}")
+            scorer = _train_features(learned, feature_set, policy, Path(folder) / f"bundle-{begin}")
             clock = time.perf_counter()
             parts.append(scorer.score(_between(features, moments, begin, end)))
             seconds += time.perf_counter() - clock

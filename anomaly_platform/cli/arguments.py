@@ -1,0 +1,36 @@
+"""What arguments of several commands share: their names, and how wrong ones are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from anomaly_platform.platform import Platform
+from anomaly_platform.settings import get_settings
+from anomaly_platform.streams import Stream
+
+StreamName = Annotated[str, typer.Argument(help="A stream's name, such as iiot or ems.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of every random choice.")]
+
+
+@contextmanager
+def refusing(*errors: type[Exception]) -> Iterator[None]:
+    """Turn these errors of the block into an argument that is refused, for the same reason."""
+    try:
+        yield
+    except errors as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def stream_of(platform: Platform, name: str) -> Stream:
+    """Return the stream of that name, or refuse the name."""
+    with refusing(LookupError):
+        return platform.stream(name)
+
+
+def seed_of(seed: int | None) -> int:
+    """Return the seed that was given, or that of the settings."""
+    return get_settings().seed if seed is None else seed
