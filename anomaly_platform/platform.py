@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.lake.landing import Landing
-from anomaly_platform.streams import BARCODE, BUILT_IN, ScanStream, Stream
+from anomaly_platform.streams import BARCODE, BUILT_IN, Stream
 from anomaly_platform.streams.user_defined import (
     StreamFileError,
     UserStreams,
@@ -172,8 +172,7 @@ class Platform:
             bundles=warehouse.bundles,
             labels=warehouse.labels,
             drift=warehouse.drift,
-            scores=warehouse.scores,
-            scan_scores=warehouse.scan_scores,
+            scores=self.scores_of(stream),
             outbox=self.outbox,
             home=settings.home,
             reference=self.reference_folder(stream),
@@ -228,9 +227,7 @@ class Platform:
 
     def scores_of(self, stream: Stream) -> ScoredRows:
         """Return the part of the warehouse that holds the stream's scored rows."""
-        if isinstance(stream, ScanStream):
-            return self.warehouse.scan_scores
-        return self.warehouse.scores
+        return self.warehouse.scores if stream.has_series else self.warehouse.scan_scores
 
     def state_of(self, stream: Stream) -> StreamState:
         """Return how far the stream has come, for deciding what is due."""

@@ -24,7 +24,7 @@ class Parts:
 
     Attributes
     ----------
-    lake, partitions, series, bundles, labels, drift, scores, scan_scores, outbox
+    lake, partitions, series, bundles, labels, drift, scores, outbox
         The files, the tables, and what people are to be told.
     home, reference : Path
         The platform's folder, and the one with what is known beforehand.
@@ -43,7 +43,6 @@ class Parts:
     labels: Labels
     drift: DriftStats
     scores: ScoredRows
-    scan_scores: ScoredRows
     outbox: Outbox
     home: Path
     reference: Path

@@ -17,7 +17,7 @@ from anomaly_platform.storage.lake.lake import Lake
 from anomaly_platform.storage.postgres.transactions import Transactions
 from anomaly_platform.storage.tables.online import by_natural_key
 from anomaly_platform.storage.tables.partitions import Partitions
-from anomaly_platform.streams import MetricStream, Stream
+from anomaly_platform.streams import Stream
 
 _STAGE = "validated_events"
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -37,7 +37,7 @@ def labels_without_reading(
         for label in _not_in_file(partitions, lake, stream, day, members)
     }
     rest = [label for label in labels if id(label) in lacking]
-    if not rest or not isinstance(stream, MetricStream):
+    if not rest or not stream.has_series:
         return rest
     keys = [(label.entity, label.metric, _microseconds(label.event_time)) for label in rest]
     with transactions.begin() as connection:
@@ -51,7 +51,7 @@ def _not_in_file(
     source = partitions.get(stream.name, _STAGE, day.isoformat())
     if source is None:
         return list(labels)
-    names = ["entity", "metric"] if isinstance(stream, MetricStream) else ["epc_code"]
+    names = ["entity", "metric"] if stream.has_series else ["epc_code"]
     buckets = [bucket(label.entity) for label in labels]
     wanted = pl.DataFrame(
         {

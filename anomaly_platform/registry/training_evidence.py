@@ -11,7 +11,7 @@ from collections import defaultdict
 from typing import Any, Final
 
 from anomaly_platform.storage.postgres.transactions import Connection, Transactions
-from anomaly_platform.streams.base import MetricStream, Stream
+from anomaly_platform.streams.base import Stream
 from anomaly_platform.streams.retraining import DriftedDay, SeriesEvidence, StreamEvidence
 from anomaly_platform.streams.staleness import RESCORED_DAYS
 
@@ -149,7 +149,7 @@ class TrainingEvidence:
                 "heard_since": newest - policy.max_silence,
             }
             days = _drifted_days(connection, key)
-            is_fleet = isinstance(stream, MetricStream)
+            is_fleet = stream.has_series
             # An incident of a hundred readings is found by the first alarm; a scan is one event.
             key["recall"] = "event_recall" if is_fleet else "recall"
             quality = _quality(connection, key, last_day)

@@ -189,15 +189,15 @@ class ScanKind(StreamKind[ScanStream]):
 
     def ensure_tables(self) -> None:
         """Make the tables and views of a user's own stream."""
-        if not self.parts.scan_scores.has_tables(self.stream.name):
-            self.parts.scan_scores.ensure_scan_tables(self.stream.name)
+        if not self.parts.scores.has_tables(self.stream.name):
+            self.parts.scores.ensure_scan_tables(self.stream.name)
 
     def replace_day(
         self, day: date, chunks: Iterable[pl.DataFrame], *, watermark: int, version: int | None
     ) -> ScoredDay:
         """Replace a day in ``scored_<stream>``."""
         stream, parts = self.stream, self.parts
-        return parts.scan_scores.replace_day(
+        return parts.scores.replace_day(
             stream.name,
             day,
             chunks,

@@ -19,7 +19,7 @@ from anomaly_platform.registry.bundle_index import BundleRecord
 from anomaly_platform.registry.bundles import Bundles
 from anomaly_platform.storage.lake.lake import Lake
 from anomaly_platform.storage.tables.partitions import Partitions
-from anomaly_platform.streams import MetricStream, Stream
+from anomaly_platform.streams import Stream
 
 _LONGEST_VALUE: Final = 500
 _LONGEST_NOTE: Final = 4_000
@@ -175,7 +175,7 @@ class VersionPages:
             stream = self.stream(record.stream)
         except LookupError:
             return None
-        if not isinstance(stream, MetricStream) or record.detector != stream.scored_by:
+        if not stream.has_series or record.detector != stream.scored_by:
             return None
         days = self.partitions.between(record.stream, "features", "0001", "9999")
         if not days:
