@@ -108,19 +108,17 @@ class EmsPull:
                 return None
             new = self._remember(connection, span, lines)
             content = "".join(json.dumps(lines[one]) + "\n" for one in lines if one in new)
-            row = connection.execute(
+            ((number,),) = connection.execute(
                 "INSERT INTO pulls (source, upto, rows, content) VALUES (%s, %s, %s, %s) "
                 "RETURNING id",
                 (SOURCE, span.until, len(new), content.encode() if content else None),
-            ).fetchone()
+            ).fetchall()
             # How far it reaches is in the newest; the older ones say nothing any more.
             connection.execute(
                 "DELETE FROM pulls WHERE source = %s AND content IS NULL AND upto < %s",
                 (SOURCE, span.until - dt.timedelta(days=30)),
             )
-        if row is None:
-            raise AssertionError("INSERT … RETURNING returned nothing")
-        return Fetched(int(row[0]), len(new))
+        return Fetched(int(number), len(new))
 
     def write_files(self) -> int:
         """Write every committed fetch that lies in no file yet; return how many."""

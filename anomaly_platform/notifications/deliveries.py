@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg.rows import dict_row
@@ -40,9 +40,7 @@ _COLUMNS: Final = (
 
 async def release_held_back(connection: AsyncConnection, now: dt.datetime) -> int:
     """Write the messages of alerts whose cool-down has ended while they were open again."""
-    cursor = await connection.execute("SELECT tell_held_back_alerts(%s)", (now,))
-    row = await cursor.fetchone()
-    return 0 if row is None else int(row[0])
+    return int(await _value(connection, "SELECT tell_held_back_alerts(%s)", (now,)))
 
 
 async def route(
@@ -61,11 +59,8 @@ async def route(
     now : datetime
     """
     # One at a time, so that no message is routed before an earlier one of its alert.
-    cursor = await connection.execute(
-        "SELECT pg_try_advisory_xact_lock(hashtextextended('notifications', 0))"
-    )
-    row = await cursor.fetchone()
-    if row is None or not row[0]:
+    statement = "SELECT pg_try_advisory_xact_lock(hashtextextended('notifications', 0))"
+    if not await _value(connection, statement):
         return 0
     rows = await _fetch(
         connection,
@@ -125,12 +120,12 @@ async def claim(
 
 async def next_due(connection: AsyncConnection, channel: str) -> dt.datetime | None:
     """Return when the channel's next delivery is due, None where none waits."""
-    cursor = await connection.execute(
+    due: dt.datetime | None = await _value(
+        connection,
         "SELECT min(next_try_at) FROM deliveries WHERE channel = %s AND status = 'waiting'",
         (channel,),
     )
-    row = await cursor.fetchone()
-    return None if row is None else row[0]
+    return due
 
 
 async def settle_delivered(
@@ -218,6 +213,15 @@ async def give_up_orphans(
         {"now": now, "channels": list(channels), "before": now - _STALE_AFTER},
     )
     return cursor.rowcount
+
+
+async def _value(
+    connection: AsyncConnection, query: LiteralString, values: tuple[Any, ...] = ()
+) -> Any:
+    """Return the one value of a query that always has one row."""
+    cursor = await connection.execute(query, values)
+    ((value,),) = await cursor.fetchall()
+    return value
 
 
 async def _fetch(

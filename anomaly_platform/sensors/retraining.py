@@ -210,16 +210,13 @@ def outcome_of(
     if not made:
         return "the run ended without a new version", None
     newest = made[0]
+    became, reason = f"is {newest.status}", newest.reason
     if newest.status in ("champion", "retired"):
-        reasons = [
-            one.reason
-            for one in bundles.history(stream.name, stream.scored_by)
-            if one.version == newest.version
-        ]
-        why = f": {reasons[0]}" if reasons else ""
-        return f"version {newest.version} was promoted{why}", newest.version
-    why = f": {newest.reason}" if newest.reason else ""
-    return f"version {newest.version} is {newest.status}{why}", newest.version
+        history = bundles.history(stream.name, stream.scored_by)
+        became = "was promoted"
+        reason = next((one.reason for one in history if one.version == newest.version), None)
+    why = f": {reason}" if reason else ""
+    return f"version {newest.version} {became}{why}", newest.version
 
 
 def training_run(

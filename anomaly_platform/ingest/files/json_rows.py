@@ -16,7 +16,7 @@ JSON. A null is a null cell; a key that a record does not have is reported as ab
 import json
 from collections.abc import Iterator, Sequence
 from itertools import compress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import polars as pl
 
@@ -139,12 +139,11 @@ def _lines(blocks: Iterator[bytes], limits: ReadLimits) -> Iterator[bytes]:
     yield b"".join(pending)
 
 
-class _BadRecord:
+class _BadRecord(NamedTuple):
     """Stands for a record that could not be read."""
 
-    def __init__(self, reason: str, text: str) -> None:
-        self.reason = reason
-        self.text = text
+    reason: str
+    text: str
 
 
 class _Collector:
@@ -166,7 +165,7 @@ class _Collector:
         """Take in one record, or refuse it."""
         reason = ""
         if isinstance(record, _BadRecord):
-            self._rejects.append((number, record.reason, record.text))
+            self._rejects.append((number, *record))
             return
         if not isinstance(record, dict):
             reason = f"the record is not an object but {_kind(record)}"

@@ -15,13 +15,13 @@ that spreadsheets write, and the batches carry a note that says so.
 
 import codecs
 import gzip
-import io
 import re
 import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Final, Literal
 
@@ -160,11 +160,17 @@ def rewindable(source: FileSource) -> Iterator[IO[bytes]]:
         source.seek(0)
         yield source
     else:
-        with tempfile.TemporaryFile() as spool:
-            while block := source.read(_BLOCK):
-                spool.write(block)
-            spool.seek(0)
+        with _spooled(iter(partial(source.read, _BLOCK), b"")) as spool:
             yield spool
+
+
+@contextmanager
+def _spooled(blocks: Iterator[bytes]) -> Iterator[IO[bytes]]:
+    """Hold blocks in a temporary file, which can seek."""
+    with tempfile.TemporaryFile() as spool:
+        spool.writelines(blocks)
+        spool.seek(0)
+        yield spool
 
 
 def inspect_source(stream: IO[bytes], limits: ReadLimits) -> Inspection:
@@ -248,7 +254,7 @@ def text_blocks(stream: IO[bytes], inspection: Inspection, limits: ReadLimits) -
     Lines end in ``\n`` or ``\r\n``; lone carriage returns are replaced. A block may end anywhere,
     but never inside a character of an encoding that had to be converted.
     """
-    decode = _decoder(inspection.encoding)
+    decode = None if inspection.encoding == "utf-8" else _Decode(inspection.encoding)
     first = True
     for block in binary_blocks(stream, gzipped=inspection.gzipped, limits=limits):
         data = block if decode is None else decode(block, final=False)
@@ -269,10 +275,7 @@ def seekable_content(
         stream.seek(0)
         yield stream
         return
-    with tempfile.TemporaryFile() as spool:
-        for block in binary_blocks(stream, gzipped=True, limits=limits):
-            spool.write(block)
-        spool.seek(0)
+    with _spooled(binary_blocks(stream, gzipped=True, limits=limits)) as spool:
         yield spool
 
 
@@ -321,10 +324,6 @@ class _Decode:
         return text.encode("utf-8")
 
 
-def _decoder(encoding: Encoding) -> _Decode | None:
-    return None if encoding == "utf-8" else _Decode(encoding)
-
-
 def _decode_head(head: bytes, encoding: Encoding) -> str:
     decode = _Decode(encoding)
     return decode(head, final=False).decode("utf-8", "ignore").removeprefix("\ufeff")
@@ -341,7 +340,7 @@ def _refuse_foreign(head: bytes, *, gzipped: bool) -> None:
 
 
 def _refuse_binary(text: str) -> None:
-    sample = io.BytesIO(text.encode("utf-8", "replace")).read(_HEAD)
+    sample = text.encode("utf-8", "replace")[:_HEAD]
     nuls = sample.count(0)
     if nuls > len(sample) * 0.3 and nuls < len(sample) * 0.7:
         raise UnreadableFile(

@@ -18,7 +18,6 @@ prediction, Vovk 2015).
 
 from __future__ import annotations
 
-import csv
 import gzip
 import time
 from collections import Counter
@@ -29,6 +28,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from anomaly_platform.ml.calibration.conformal import THRESHOLD, Calibration, score_of_p
 from anomaly_platform.ml.detectors.sequence_lstm.detector import SequenceLSTM
@@ -245,22 +245,16 @@ def read_sessions(path: Path) -> list[Session]:
 
 def write_scores(path: Path, scores: SessionScores) -> None:
     """Write a CSV with a row per session: session (from 0), score, is_anomaly, and why."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["session", "score", "is_anomaly", "p_value", "position", "came", "expected"]
-        )
-        rows = zip(
-            scores.score.tolist(),
-            scores.is_anomaly.tolist(),
-            scores.p_value.tolist(),
-            scores.position.tolist(),
-            scores.came,
-            scores.expected,
-            strict=True,
-        )
-        for i, (score, flagged, p_value, *why) in enumerate(rows):
-            writer.writerow([i, f"{score:.6f}", str(flagged).lower(), f"{p_value:.3g}", *why])
+    table = {
+        "session": np.arange(len(scores)),
+        "score": [f"{score:.6f}" for score in scores.score],
+        "is_anomaly": scores.is_anomaly,
+        "p_value": [f"{p_value:.3g}" for p_value in scores.p_value],
+        "position": scores.position,
+        "came": scores.came,
+        "expected": scores.expected,
+    }
+    pl.DataFrame(table).write_csv(path, line_terminator="\r\n")
 
 
 def backtest_sessions(

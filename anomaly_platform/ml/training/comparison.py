@@ -59,9 +59,10 @@ def compare(
     pairs: list[tuple[float, float, float, float]] = []
     found: list[tuple[bool, bool]] = []
     for frame in frames:
-        for key, part in _series_of(frame):
+        for key, begin, end in series_spans(frame):
             if key not in rows:
                 continue
+            part = frame[begin:end]
             found += _known_anomalies(part, ours, theirs)
             quality = _champions_quality(key, part, theirs, ours)
             if quality is not None:
@@ -80,11 +81,6 @@ def compare(
         challenger_found=float(flagged[:, 0].mean()) if found else 0.0,
         champion_found=float(flagged[:, 1].mean()) if found else 0.0,
     )
-
-
-def _series_of(frame: pl.DataFrame) -> Iterable[tuple[Key, pl.DataFrame]]:
-    for key, begin, end in series_spans(frame):
-        yield key, frame[begin:end]
 
 
 def _known_anomalies(

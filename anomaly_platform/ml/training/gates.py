@@ -86,10 +86,6 @@ class Gate:
     bound: str
     passed: bool
 
-    def as_row(self) -> dict[str, str | bool]:
-        """Return the gate as a flat record."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -101,7 +97,7 @@ class Decision:
 
     def rows(self) -> list[dict[str, str | bool]]:
         """Return a record per gate."""
-        return [gate.as_row() for gate in self.gates]
+        return [asdict(gate) for gate in self.gates]
 
 
 def decide(gates: Sequence[Gate], why: str) -> Decision:

@@ -220,10 +220,11 @@ class Ledger:
         )
 
 
-_SELECT = (
-    "SELECT stream, digest, seq, source, status, reason, rows_in, rows_quarantined, raw_path, "
-    "ingest_date, mapping, ingested_at, times_seen, last_seen_at FROM ingest_ledger"
+_COLUMNS = (
+    "stream, digest, seq, source, status, reason, rows_in, rows_quarantined, raw_path, "
+    "ingest_date, mapping, ingested_at, times_seen, last_seen_at"
 )
+_SELECT = f"SELECT {_COLUMNS} FROM ingest_ledger"  # noqa: S608 - constants
 
 
 def _find(connection: Connection, stream: str, digest: str) -> LedgerEntry | None:
@@ -259,26 +260,18 @@ def _insert(
         connection.execute(
             "DELETE FROM ingest_ledger WHERE stream = %s AND digest = %s", (stream, digest)
         )
-    connection.execute(
-        "INSERT INTO ingest_ledger (stream, digest, source, status, reason, rows_in, "
-        "rows_quarantined, raw_path, ingest_date, mapping) VALUES (%s, %s, %s, %s, %s, %s, %s, "
-        "%s, coalesce(%s, (now() AT TIME ZONE 'UTC')::date), %s)",
-        (
-            stream,
-            digest,
-            source,
-            status,
-            reason,
-            rows_in,
-            rows_quarantined,
-            raw_path,
-            ingest_date,
-            json.dumps(mapping or {}).replace("\\u0000", "\\u2400"),
-        ),
+    values = (
+        *(stream, digest, source, status, reason, rows_in, rows_quarantined, raw_path),
+        *(ingest_date, json.dumps(mapping or {}).replace("\\u0000", "\\u2400")),
     )
-    entry = _find(connection, stream, digest)
-    if entry is None:
-        raise AssertionError("a ledger entry vanished within its own transaction")
+    with connection.cursor(row_factory=class_row(LedgerEntry)) as cursor:
+        (entry,) = cursor.execute(
+            "INSERT INTO ingest_ledger (stream, digest, source, status, reason, rows_in, "  # noqa: S608
+            "rows_quarantined, raw_path, ingest_date, mapping) VALUES (%s, %s, %s, %s, %s, %s, "
+            "%s, %s, coalesce(%s, (now() AT TIME ZONE 'UTC')::date), %s) "
+            f"RETURNING {_COLUMNS}",
+            values,
+        ).fetchall()
     return entry, True
 
 

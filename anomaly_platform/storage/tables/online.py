@@ -124,15 +124,14 @@ class OnlineReadings:
         The next reading of such a series has its state made anew, from the lake and from what
         waits for a batch. Until then predictions look there themselves.
         """
-        with self._transactions.begin() as connection:
-            return connection.execute(
-                "WITH passed AS (SELECT h.id FROM series_heads h JOIN series_state s USING (id) "
-                "JOIN series b USING (stream, entity, metric) WHERE s.stream = %s "
-                "AND b.last_event > coalesce(h.last_event, '-infinity') "
-                "ORDER BY h.id FOR UPDATE OF h) "
-                "DELETE FROM series_state s USING passed WHERE s.id = passed.id",
-                (stream,),
-            ).rowcount
+        return self._transactions.execute(
+            "WITH passed AS (SELECT h.id FROM series_heads h JOIN series_state s USING (id) "
+            "JOIN series b USING (stream, entity, metric) WHERE s.stream = %s "
+            "AND b.last_event > coalesce(h.last_event, '-infinity') "
+            "ORDER BY h.id FOR UPDATE OF h) "
+            "DELETE FROM series_state s USING passed WHERE s.id = passed.id",
+            (stream,),
+        )
 
 
 def lock_states(connection: Connection, ids: Sequence[int], known: Sequence[int]) -> list[StateRow]:

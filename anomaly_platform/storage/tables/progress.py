@@ -60,7 +60,7 @@ class Progress:
                 """,
                 {"stream": stream},
             ).fetchall()
-            row = connection.execute(
+            ((champion, trainable, trained),) = connection.execute(
                 """
                 SELECT
                     (SELECT version FROM champions
@@ -71,8 +71,7 @@ class Progress:
                      WHERE stream = %(stream)s AND detector = %(detector)s)
                 """,
                 {"stream": stream, "detector": detector, "least": min_training_samples},
-            ).fetchone()
-        champion, trainable, trained = row if row is not None else (None, 0, 0)
+            ).fetchall()
         return StreamState([DayState(*day) for day in days], champion, trainable, trained)
 
     def rows_by_digest(self, stream: str) -> dict[str, int]:
@@ -87,7 +86,7 @@ class Progress:
         """Count the stream's rows at one instant, in the tables that BI reads."""
         with self._transactions.begin() as connection:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            row = connection.execute(
+            (row,) = connection.execute(
                 """
                 SELECT
                     (SELECT coalesce(sum(rows_in), 0) FROM ingest_ledger
@@ -112,7 +111,5 @@ class Progress:
                             FROM scored_scans WHERE stream = %(stream)s) counted) table_rows
                 """,
                 {"stream": stream},
-            ).fetchone()
-        if row is None:
-            raise AssertionError("a SELECT without FROM returned no row")
-        return Account(*(int(number) for number in row))
+            ).fetchall()
+        return Account(*map(int, row))

@@ -123,7 +123,7 @@ def record_day(
 ) -> ScoredDay:
     """Enter what a day was made from, within the transaction that replaces its rows."""
     with connection.cursor(row_factory=class_row(ScoredDay)) as cursor:
-        stored = cursor.execute(
+        (stored,) = cursor.execute(
             "INSERT INTO scored_days (stream, day, watermark, detector, bundle_version, "
             "rows, anomalies) VALUES (%s, %s, %s, %s, %s, %s, %s) "
             "ON CONFLICT (stream, day) DO UPDATE SET watermark = excluded.watermark, "
@@ -132,7 +132,5 @@ def record_day(
             "RETURNING stream, day, watermark, detector, bundle_version, rows, "
             "anomalies, written_at",
             (stream, day, watermark, detector, bundle_version, rows, anomalies),
-        ).fetchone()
-    if stored is None:
-        raise AssertionError("INSERT … RETURNING returned nothing")
+        ).fetchall()
     return stored
