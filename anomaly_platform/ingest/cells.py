@@ -247,10 +247,7 @@ def _metadata(text: str) -> tuple[str | None, str | None]:
         return None, f"the metadata is longer than {MAX_METADATA:,} bytes"
     try:
         said = json.loads(text.strip() or "null", parse_constant=_no_constant)
-        canonical = json.dumps(
-            said, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-        )
-        canonical.encode("utf-8")
+        canonical, _ = canonical_json(said)
     except (ValueError, RecursionError):
         return None, "the metadata is not valid JSON"
     if not isinstance(said, dict):
@@ -258,6 +255,14 @@ def _metadata(text: str) -> tuple[str | None, str | None]:
     if "\\u0000" in canonical:
         return None, "the metadata has a NUL character"
     return canonical, None
+
+
+def canonical_json(said: object) -> tuple[str, int]:
+    """Return a value as JSON, equal for equal values, and how many bytes it has as UTF-8."""
+    text = json.dumps(
+        said, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+    )
+    return text, len(text.encode("utf-8"))
 
 
 def _no_constant(name: str) -> object:

@@ -34,6 +34,11 @@ from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.work import REASON_TAG, STAGE_TAG, STREAM_TAG, watching
 
 _TICK_SECONDS = 10
+_EVERY_RUN: dict[str, Any] = {
+    "minimum_interval_seconds": _TICK_SECONDS,
+    "default_status": DefaultSensorStatus.RUNNING,
+    "monitor_all_code_locations": True,
+}
 _MOST_EVALUATIONS_A_TICK = 500
 _LONGEST_ERROR = 500
 #: Of an error's first line in a title: subjects of messages and lines of lists stay readable.
@@ -49,9 +54,7 @@ def _failed_runs() -> SensorDefinition:
     @run_failure_sensor(
         name="alert_on_failed_runs",
         description="Raises an alert when a run fails; repeats of the same work are one alert.",
-        minimum_interval_seconds=_TICK_SECONDS,
-        default_status=DefaultSensorStatus.RUNNING,
-        monitor_all_code_locations=True,
+        **_EVERY_RUN,
     )
     def _sensor(context: RunFailureSensorContext, platform: ResourceParam[Platform]) -> None:
         # Before anything is cut: half of a secret would not be recognized.
@@ -74,9 +77,7 @@ def _succeeded_runs() -> SensorDefinition:
         run_status=DagsterRunStatus.SUCCESS,
         name="resolve_alerts_of_runs",
         description="Ends the alert of failed runs when the same work succeeds.",
-        minimum_interval_seconds=_TICK_SECONDS,
-        default_status=DefaultSensorStatus.RUNNING,
-        monitor_all_code_locations=True,
+        **_EVERY_RUN,
     )
     def _sensor(context: RunStatusSensorContext, platform: ResourceParam[Platform]) -> None:
         run = context.dagster_run

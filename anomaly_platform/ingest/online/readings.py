@@ -5,7 +5,6 @@ is decided in `cells` and `event_days`, whose answers these functions repeat; a 
 together. What becomes of a good reading is not decided here.
 """
 
-import json
 import math
 import re
 import unicodedata
@@ -19,7 +18,7 @@ from uuid import UUID
 
 import polars as pl
 
-from anomaly_platform.ingest.cells import MAX_METADATA, MAX_NAME
+from anomaly_platform.ingest.cells import MAX_METADATA, MAX_NAME, canonical_json
 from anomaly_platform.ingest.event_days import FUTURE_ALLOWANCE, parse_event_time
 from anomaly_platform.ingest.files.batches import CONTROL
 from anomaly_platform.ingest.identity import NOT_A_UUID, is_uuid
@@ -251,10 +250,7 @@ def read_time(text: str, timezone: str = "UTC") -> int | None:
 def canonical_metadata(said: Mapping[str, Any]) -> str:
     """Return metadata as canonical JSON; what cannot be kept is refused."""
     try:
-        text = json.dumps(
-            said, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-        )
-        size = len(text.encode("utf-8"))
+        text, size = canonical_json(said)
     except (TypeError, ValueError, RecursionError):
         raise _RefusedError("metadata", "the metadata is not valid JSON") from None
     if size > MAX_METADATA:

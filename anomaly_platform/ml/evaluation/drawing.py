@@ -131,16 +131,10 @@ def shade(labels: ArrayLike | None, clock: TimeArray, *strips: Axes) -> int:
     least = (clock[-1] - clock[0]) / 400
     for number, (start, stop) in enumerate(runs.tolist()):
         pad = max((least - (clock[stop] - clock[start])) / 2, np.timedelta64(0, "us"))
+        label = "_" if number else f"labelled ({len(runs)})"
+        span = (clock[start] - pad, clock[stop] + pad)
         for axes in strips:
-            axes.axvspan(
-                clock[start] - pad,
-                clock[stop] + pad,
-                color=LABELLED,
-                alpha=0.35,
-                linewidth=0,
-                zorder=0,
-                label="_" if number else f"labelled ({len(runs)})",
-            )
+            axes.axvspan(*span, color=LABELLED, alpha=0.35, linewidth=0, zorder=0, label=label)
     return len(runs)
 
 

@@ -256,13 +256,9 @@ def _move(
 def _conform(series: pl.DataFrame, bundle: Bundle) -> pl.DataFrame:
     """Return a bundle's table of series with every column of today, and no other."""
     since = {
-        "trained_in": pl.lit(bundle.manifest["version"], pl.String),
-        "trained_at": pl.lit(datetime.fromisoformat(bundle.manifest["trained_at"])),
+        "trained_in": bundle.manifest["version"],
+        "trained_at": datetime.fromisoformat(bundle.manifest["trained_at"]),
     }
-    unknown = pl.lit(None)
-    return series.select(
-        (pl.col(name) if name in series.columns else since.get(name, unknown).alias(name)).cast(
-            kind
-        )
-        for name, kind in SERIES_SCHEMA.items()
-    )
+    missing = [name for name in SERIES_SCHEMA if name not in series.columns]
+    completed = series.with_columns(pl.lit(since.get(name)).alias(name) for name in missing)
+    return completed.select(pl.col(name).cast(kind) for name, kind in SERIES_SCHEMA.items())
