@@ -74,12 +74,9 @@ def per_file(results: Results) -> str:
         report = ours.report
         rows.append(
             [
-                ours.case,
-                f"{report.rows:,}",
-                str(report.events),
+                *(ours.case, f"{report.rows:,}", str(report.events)),
                 *(_number(results[method][index].report.vus_pr) for method in methods),
-                _number(report.precision),
-                _number(report.recall),
+                *(_number(report.precision), _number(report.recall)),
                 _percent(report.false_positive_rate),
                 f"{ours.events_found}/{report.events}",
                 _percent(ours.random_event_recall),
@@ -118,7 +115,7 @@ def nab_summary(results: Mapping[str, NabResult]) -> str:
         rows.append(
             [
                 _bold(method),
-                *(f"{found.optimised[name].score:.1f}" for name in found.optimised),
+                *(f"{score.score:.1f}" for score in found.optimised.values()),
                 f"{best.windows_found}/{best.windows}, {best.false_positives:,}",
                 f"{live.score:.1f}",
                 f"{live.windows_found}/{live.windows}, {live.false_positives:,}",

@@ -82,9 +82,8 @@ class Connection:
 
 @dataclass(frozen=True)
 class Paced:
-    """What a fixed pace met: requests a second as asked for and as answered, and latencies."""
+    """What a fixed pace met: requests a second as answered, and latencies."""
 
-    asked: float
     answered: float
     p50_ms: float
     p99_ms: float
@@ -129,4 +128,4 @@ def paced(
     for one in everyone:
         one.close()
     p50, p99 = np.percentile(took, [50, 99]) * 1e3
-    return Paced(per_second, count / spent, float(p50), float(p99))
+    return Paced(count / spent, float(p50), float(p99))

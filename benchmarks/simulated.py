@@ -115,7 +115,7 @@ def judged(scored: pl.DataFrame, later: Simulation) -> Month:
         .group_by("entity", "metric", "start")
         .agg(found=inside.fill_null(value=False).any(), kind=pl.col("kind").first())
     )
-    normal = scored.filter(~pl.col("label"))
+    normal = scored.filter(label=False)
     kinds = events.group_by("kind").agg(pl.col("found").mean()).sort("kind")
     return Month(
         false_positive_rate=float(normal["flag"].to_numpy().mean()),

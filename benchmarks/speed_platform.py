@@ -41,12 +41,8 @@ _DAY_US = 86_400_000_000
 def write_day(path: Path, day: date, series: int, readings: int) -> None:
     """Write a day of a fleet as CSV, in the order of time, ten metrics per host."""
     midnight = datetime.combine(day, time(), UTC)
-    names = pl.DataFrame(
-        {
-            "asset_id": [f"host-{n // 10:05d}" for n in range(series)],
-            "metric_name": [f"metric-{n % 10}" for n in range(series)],
-        }
-    )
+    pairs = [(f"host-{n // 10:05d}", f"metric-{n % 10}") for n in range(series)]
+    names = pl.DataFrame(pairs, schema=["asset_id", "metric_name"], orient="row")
     rng = np.random.default_rng(day.toordinal())
     with path.open("wb") as file:
         for n in range(readings):
@@ -160,11 +156,10 @@ class _Peer:
         validated = [path("validated_events", of) for of in (before, day)]
         features, scored = path("features", day), path("scored_events", day)
         texts = dict.fromkeys(("asset_id", "metric_name", "timestamp", "value"), pl.String)
+        landed, raw_path = self._landed, lake / raw.path
         return {
-            "raw": self._one(
-                lambda: pl.read_csv(self._landed, schema_overrides=texts), lake / raw.path
-            ),
-            "validated": self._one(lambda: pl.read_parquet(lake / raw.path), validated[1]),
+            "raw": self._one(lambda: pl.read_csv(landed, schema_overrides=texts), raw_path),
+            "validated": self._one(lambda: pl.read_parquet(raw_path), validated[1]),
             "features": self._one(lambda: pl.read_parquet(validated), features),
             "scored": self._one(lambda: pl.read_parquet(features), scored),
             "COPY": self._copy(pl.read_parquet(scored), day),
@@ -174,10 +169,9 @@ class _Peer:
         frame = pl.read_parquet(written)
         target = self._folder / "written.parquet"
 
-        def write() -> None:
-            frame.write_parquet(target, compression="zstd", compression_level=1)
-
-        return seconds(read) + seconds(write)
+        return seconds(read) + seconds(
+            lambda: frame.write_parquet(target, compression="zstd", compression_level=1)
+        )
 
     def _copy(self, scored: pl.DataFrame, day: date) -> float:
         rows = scored.drop("bucket").with_columns(
@@ -201,9 +195,7 @@ class _Peer:
                 connection.cursor() as cursor,
                 cursor.copy(f"COPY peer ({columns}) FROM STDIN (FORMAT csv)") as stream,
             ):
-                view = text.getbuffer()
-                for start in range(0, len(view), 1 << 20):
-                    stream.write(view[start : start + (1 << 20)])
+                stream.write(text.getbuffer())
 
         return seconds(copy)
 
@@ -258,8 +250,7 @@ def stage_in_child(home: str, stage: str, day: date) -> float:
 
 def in_child(run: Callable[..., Any], *arguments: object) -> tuple[Any, int]:
     """Call a function in a new process; return its result and the process's peak memory."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_with_peak, (run, arguments))
 
 

@@ -1,9 +1,9 @@
 """Measure how fast the sequence model trains, beside a plain PyTorch loop.
 
-One command, one run, one process, the same model, data, loss, optimiser and threads, everything
+One command, one run, one process, one thread, the same model, data, loss and optimiser, everything
 written to ``docs/measured/speed_sequence.md``::
 
-    python benchmarks/speed_sequence.py [--events 60000] [--threads 1] [--device auto] [--out F]
+    python benchmarks/speed_sequence.py [--events 60000] [--out F]
 
 Three ways of feeding the same sequences of scans to the model:
 
@@ -26,6 +26,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -72,24 +73,17 @@ def simulated(events: int) -> tuple[EventSequences, dict[str, int]]:
 
 def ours(sequences: EventSequences, parameters: TrainingParameters) -> Iterator[Batch]:
     """Batches as the product makes them."""
-    for epoch in range(10**6):
+    for epoch in count():
         rng = np.random.default_rng(epoch)
         yield from plan_batches(sequences.offsets, parameters.batch_events, rng)
 
 
-def padded(sequences: EventSequences) -> Iterator[Batch]:
-    """Batches of sequences in random order."""
-    for epoch in range(10**6):
+def in_random_order(sequences: EventSequences, together: int) -> Iterator[Batch]:
+    """Batches of so many sequences in random order."""
+    for epoch in count():
         order = np.random.default_rng(epoch).permutation(len(sequences))
-        for begin in range(0, len(order) - PADDED_SEQUENCES, PADDED_SEQUENCES):
-            yield pack(sequences.offsets, order[begin : begin + PADDED_SEQUENCES])
-
-
-def single(sequences: EventSequences) -> Iterator[Batch]:
-    """One sequence at a time."""
-    for epoch in range(10**6):
-        for row in np.random.default_rng(epoch).permutation(len(sequences)):
-            yield pack(sequences.offsets, np.array([row]))
+        for begin in range(0, len(order) - together + 1, together):
+            yield pack(sequences.offsets, order[begin : begin + together])
 
 
 class Trainer:
@@ -132,17 +126,17 @@ class Trainer:
 
 def pad(batch: Batch, steps: int, device: torch.device) -> tuple[DeviceBatch, torch.Tensor]:
     """Lay a batch out as a rectangle: what is beyond a sequence's end repeats its first event."""
-    count, longest = batch.shape
-    grid = np.repeat(batch.rows[:count, None], steps, axis=1)
-    real = np.zeros((count, steps), dtype=bool)
+    sequences, longest = batch.shape
+    grid = np.repeat(batch.rows[:sequences, None], steps, axis=1)
+    real = np.zeros((sequences, steps), dtype=bool)
     at = batch.slots // longest, batch.slots % longest
     grid[at], real[at] = batch.rows, True
-    slots = np.arange(count)[None, :] * steps + np.arange(steps)[:, None]
+    slots = np.arange(sequences)[None, :] * steps + np.arange(steps)[:, None]
     placed = DeviceBatch(
         rows=torch.from_numpy(grid.T.ravel().copy()).to(device),
-        sizes=torch.full((steps,), count),
+        sizes=torch.full((steps,), sequences),
         slots=torch.from_numpy(slots.ravel()).to(device),
-        shape=(count, steps),
+        shape=(sequences, steps),
     )
     return placed, torch.from_numpy(real.T.ravel().copy()).to(device)
 
@@ -163,21 +157,20 @@ def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--events", type=int, default=60_000)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--out", type=Path, default=ROOT / "docs/measured/speed_sequence.md")
     chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    device = chosen.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(1)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     parameters = TrainingParameters()
     sequences, sizes = simulated(chosen.events)
     longest = int(sequences.lengths.max())
     ways: dict[str, tuple[Iterator[Batch], int | None]] = {
         "ours: bucketed and packed": (ours(sequences, parameters), None),
-        f"padded: {PADDED_SEQUENCES} a batch, to {longest} steps": (padded(sequences), longest),
-        "single: one sequence at a time": (single(sequences), None),
+        f"padded: {PADDED_SEQUENCES} a batch, to {longest} steps": (
+            in_random_order(sequences, PADDED_SEQUENCES),
+            longest,
+        ),
+        "single: one sequence at a time": (in_random_order(sequences, 1), None),
     }
     found = dict.fromkeys(ways, 0.0)
     for _ in range(2):
@@ -196,7 +189,7 @@ load averages {loads}, Python {platform.python_version()}, torch {torch.__versio
 ## Training
 
 {sequences.events:,} scans in {len(sequences):,} sequences, mean length
-{sequences.lengths.mean():.1f}; {device}, {chosen.threads} thread(s).
+{sequences.lengths.mean():.1f}; {device}, 1 thread(s).
 Scans a second, padding not counted, the better of two rounds.
 
 | way | scans/s | ours is faster by | wanted |

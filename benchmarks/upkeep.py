@@ -51,9 +51,7 @@ _PART = re.compile(r"(<!-- upkeep -->\n).*?(<!-- /upkeep -->)", re.S)
 def readings(entities: range, first: datetime, days: int, shift: float = 0.0) -> pl.DataFrame:
     """Return readings of some entities, five metrics each, sorted by series and time."""
     rows = days * PER_DAY
-    times = pl.Series([first + timedelta(minutes=5 * n) for n in range(rows)]).cast(
-        pl.Datetime("us", "UTC")
-    )
+    times = pl.datetime_range(first, first + timedelta(days=days), "5m", closed="left", eager=True)
     cycle = np.sin(np.arange(rows) / PER_DAY * 2 * np.pi)
     return pl.concat(
         pl.DataFrame(
@@ -139,15 +137,8 @@ def retrain(parent: Bundle, drifted: int, folder: Path) -> float:
     wanted = [(f"host-{n:05d}", f"metric-{m}") for n in entities for m in range(METRICS)]
     frame = features.compute(readings(entities, FIRST + timedelta(days=3), TRAINED_DAYS, 40.0))
     began = time.perf_counter()
-    extend_fleet(
-        parent,
-        wanted,
-        [frame],
-        features,
-        FleetPolicy(),
-        folder,
-        lineage=Lineage(stream="ems", version="2", code_version="benchmark", parent="1"),
-    )
+    lineage = Lineage(stream="ems", version="2", code_version="benchmark", parent="1")
+    extend_fleet(parent, wanted, [frame], features, FleetPolicy(), folder, lineage=lineage)
     return time.perf_counter() - began
 
 
