@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly_platform.ml.calibration.conformal import P_FLOOR
+from anomaly_platform.ml.detectors.series_forest import distance
 from anomaly_platform.ml.detectors.statistical import HISTORY, MIN_COUNT
 from anomaly_platform.ml.detectors.statistical import P_FLOOR as FALLBACK_FLOOR
 from anomaly_platform.ml.detectors.statistical_kernels import statistical_rows
@@ -22,7 +23,7 @@ from anomaly_platform.ml.scoring import row_kernels
 from anomaly_platform.ml.series_model.input_kernels import FLOOR_SHARE
 from anomaly_platform.ml.series_model.inputs import input_schema, related_names
 from anomaly_platform.ml.series_model.level_shift import level_names
-from anomaly_platform.ml.series_model.model import RESTING_SHARE, SeriesModel, distance
+from anomaly_platform.ml.series_model.model import RESTING_SHARE, SeriesModel
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -200,7 +201,7 @@ def judge_by_window(features: Floats, columns: Columns, room: Room) -> None:
 def _parts(model: SeriesModel) -> list[npt.NDArray[Any]]:
     """Return a model's arrays in the order of `Models`."""
     inputs, level, calibration = model.inputs, model.position, model.calibration
-    forest = model.forest.forest
+    forest = model.detector.forest
     rests = not int(calibration.exceeding[0]) > RESTING_SHARE * calibration.rows
     profiles = (inputs.season, inputs.week, level.season, level.week)
     return [

@@ -1,6 +1,6 @@
 """The model of one series, and how the series' rows are split to make it.
 
-A `SeriesModel` is the inputs' constants, a forest over the inputs and a calibration. Here is also
+A `SeriesModel` is the inputs' constants, a detector over the inputs and a calibration. Here is also
 how a series' rows are split, since fitting, calibrating and measuring must never share rows:
 
     |------------- fitted on (80 %) -------------|-- calibration (20 %) --|
@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly_platform.ml.calibration.conformal import Calibration
-from anomaly_platform.ml.detectors.isolation_forest import IsolationForest
+from anomaly_platform.ml.detectors.series_forest import SeriesForest
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.series_model.inputs import Columns, Floats, InputModel, input_schema
+from anomaly_platform.ml.series_model.inputs import Columns, InputModel, input_schema
 from anomaly_platform.ml.series_model.level_shift import PositionModel
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -36,8 +36,6 @@ CALIBRATION_SHARE = 0.2
 CROSS_BLOCKS = 5
 #: A series rests when at most this share of its calibration scores is above the lowest.
 RESTING_SHARE = 0.05
-#: The smallest scale of a raw score's tail beyond the calibration part.
-TAIL_FLOOR = 0.05
 #: Share of the longest window that must hold values before a model is believed …
 HISTORY_SHARE = 2.0 / 3.0
 #: … or, where that is less, as many as all but this share of the calibration part's rows had.
@@ -52,8 +50,8 @@ class SeriesModel:
     ----------
     inputs
         Constants of the model inputs.
-    forest
-        The forest over them.
+    detector
+        What was fitted on them.
     position
         The usual levels.
     calibration
@@ -64,7 +62,7 @@ class SeriesModel:
     """
 
     inputs: InputModel
-    forest: IsolationForest
+    detector: SeriesForest
     position: PositionModel
     calibration: Calibration
     history: float = 0.0
@@ -78,7 +76,7 @@ class SeriesModel:
         """Return everything that scoring depends on, of the same shapes for every series."""
         parts = {
             "inputs": self.inputs.to_arrays(),
-            "forest": self.forest.to_arrays(),
+            "forest": self.detector.to_arrays(),
             "position": self.position.to_arrays(),
             "calibration": self.calibration.to_arrays(),
         }
@@ -100,32 +98,11 @@ class SeriesModel:
 
         return cls(
             InputModel.from_arrays(part("inputs/")),
-            IsolationForest.from_arrays(part("forest/"), input_schema(feature_set)),
+            SeriesForest.from_arrays(part("forest/"), input_schema(feature_set)),
             PositionModel.from_arrays(part("position/")),
             Calibration.from_arrays(part("calibration/")),
             float(arrays["history"][0]),
         )
-
-
-def combine(forest: IsolationForest, inputs: Floats) -> Floats:
-    """Return (n,) raw scores of (n, inputs) model inputs, higher = more anomalous.
-
-    The forest's score within the training range, plus the logarithm of the inputs' distance from
-    ordinary in units of their rare distances. A forest saturates: once a reading is alone in its
-    leaf, twice as far is the same to it, and several inputs that are slightly unusual at once
-    isolate no earlier than one. The distance sees both, and grows without end, so the forest's
-    own term for readings beyond the training range is not wanted here: with a dozen inputs, one
-    of them leaves its range so often that this term alone would decide what is rare.
-    """
-    low, high = forest.forest.scaling[2], forest.forest.scaling[3]
-    scores: Floats = forest.score(np.clip(inputs, low, high)) + np.log1p(distance(inputs))
-    return scores
-
-
-def distance(inputs: Floats) -> Floats:
-    """Return (n,) distances of (n, inputs) model inputs from ordinary."""
-    # What numpy.mean does, without what it looks at first.
-    return np.asarray(np.sqrt(np.add.reduce(np.square(inputs), axis=1) / inputs.shape[1]))
 
 
 def required_history(columns: Columns, feature_set: MetricFeatureSet) -> float:

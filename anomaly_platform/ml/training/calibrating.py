@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from anomaly_platform.ml.bundles.bundle import Bundle
 from anomaly_platform.ml.calibration.conformal import Calibration
+from anomaly_platform.ml.detectors.series_forest import SeriesForest
 from anomaly_platform.ml.features.metrics.kernels import Ints
 from anomaly_platform.ml.scoring.entities import EntityEvidence
 from anomaly_platform.ml.series_model.inputs import Floats
-from anomaly_platform.ml.series_model.model import TAIL_FLOOR
 from anomaly_platform.ml.training.fit import FittedSeries
 
 _PARTS = ("values", "exceeding", "tail")
@@ -224,7 +224,7 @@ class CalibrationPool:
     def _assign(self, slots: list[int], scores: list[Floats]) -> None:
         place = self._known.size("pool") + len(self._pools)
         self._pool_index |= dict.fromkeys(slots, place)
-        self._pools.append(Calibration.pooled(scores, tail_floor=TAIL_FLOOR))
+        self._pools.append(Calibration.pooled(scores, tail_floor=SeriesForest.tail_floor))
 
     def _entity_calibrations(self) -> dict[str, Calibration]:
         short = {n for n, evidence in self._evidence.items() if evidence.size < self._enough}

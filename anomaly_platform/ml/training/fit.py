@@ -11,18 +11,16 @@ import numpy as np
 
 from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.detectors.base import derive_seed
-from anomaly_platform.ml.detectors.isolation_forest import IsolationForest
+from anomaly_platform.ml.detectors.series_forest import SeriesForest
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.kernels import Ints
 from anomaly_platform.ml.series_model.inputs import Columns, Floats, InputModel, input_schema
 from anomaly_platform.ml.series_model.level_shift import PositionModel
 from anomaly_platform.ml.series_model.model import (
     CROSS_BLOCKS,
-    TAIL_FLOOR,
     Bools,
     SeriesModel,
     calibration_start,
-    combine,
     required_history,
 )
 from anomaly_platform.ml.training.outlier_trimming import outliers
@@ -126,11 +124,11 @@ def fit_series(
         clock = times[present]
     start = calibration_start(clock.size)
     inputs, matrix = InputModel.fit_and_derive(clock, full, feature_set, start)
-    forest = IsolationForest(
+    detector = SeriesForest(
         input_schema(feature_set), n_trees=policy.trees, contamination=policy.contamination
     ).fit(matrix[:start], seed=seed)
     held_out = matrix[start:]
-    related = combine(forest, held_out)
+    related = detector.score(held_out)
     position = PositionModel.fit(clock, full, feature_set, start)
     rest = {name: column[start:] for name, column in full.items()}
     distances = position.levels(clock[start:], rest, feature_set).distance
@@ -141,9 +139,9 @@ def fit_series(
         position = position.calibrated(distances[kept], related[kept])
         scores = np.maximum(related, position.worth(distances))
     middle = (scores.size + 1) // 2
-    calibration = Calibration.fit(scores[kept], tail_floor=TAIL_FLOOR)
+    calibration = Calibration.fit(scores[kept], tail_floor=SeriesForest.tail_floor)
     history = required_history(rest, feature_set)
-    model = SeriesModel(inputs, forest, position, calibration, history)
+    model = SeriesModel(inputs, detector, position, calibration, history)
     if scores.size < 2:
         return FittedSeries(
             model, clock[start:], scores, kept, np.ones(scores.size), SeriesQuality(None, None)
@@ -152,7 +150,7 @@ def fit_series(
     quality = SeriesQuality(None, None)
     if policy.evaluate:
         row = int(np.searchsorted(times, clock[start + middle]))
-        first = Calibration.fit(scores[:middle][kept[:middle]], tail_floor=TAIL_FLOOR)
+        first = Calibration.fit(scores[:middle][kept[:middle]], tail_floor=SeriesForest.tail_floor)
         quality = measure(
             model, first, times, columns["value"], row, feature_set, alpha=policy.alpha, seed=seed
         )
@@ -173,7 +171,7 @@ def cross_p_values(scores: Floats, kept: Bools) -> Floats:
     return np.concatenate(
         [
             Calibration.fit(
-                np.concatenate(usual[:i] + usual[i + 1 :]), tail_floor=TAIL_FLOOR
+                np.concatenate(usual[:i] + usual[i + 1 :]), tail_floor=SeriesForest.tail_floor
             ).p_value(block)
             for i, block in enumerate(blocks)
         ]

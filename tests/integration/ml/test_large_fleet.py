@@ -73,4 +73,4 @@ def test_one_series_is_opened_without_reading_the_others(large):
     with open_bundle(path) as whole:
         same = FleetScorer(whole).load_model("host-00123", "metric-4")
         assert same is not None
-        assert np.array_equal(same.forest.forest.threshold, model.forest.forest.threshold)
+        assert np.array_equal(same.detector.forest.threshold, model.detector.forest.threshold)

