@@ -6,7 +6,7 @@ detector's own arithmetic belongs in its own module.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,30 @@ class Detector(Protocol):
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, feature_schema: Sequence[str]) -> Self:
+        """Rebuild the detector that wrote ``arrays``; its scores are the same to the bit."""
+
+
+class ScanDetector(Protocol):
+    """What every detector of scans offers to its bundle; it reads frames of scan features.
+
+    What it is fitted on beside them is its own.
+
+    Attributes
+    ----------
+    columns
+        Columns of the stored features that it reads.
+    feature_schema
+        What its model is fed, made from them.
+    """
+
+    columns: ClassVar[tuple[str, ...]]
+    feature_schema: ClassVar[tuple[str, ...]]
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything that scoring depends on, as plain arrays."""
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self:
         """Rebuild the detector that wrote ``arrays``; its scores are the same to the bit."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -47,15 +47,16 @@ class SvmVerdicts:
 class CalibratedSvm:
     """Inputs, one-class SVM and calibration. Fitted: use `fit` or `from_arrays`."""
 
+    columns: ClassVar[tuple[str, ...]] = (
+        *("hour", "day_of_week", "is_weekend", "place", "previous_location"),
+        *("sequence_length", "time_since_last_scan", "manufacture_age_days"),
+    )
+    feature_schema: ClassVar[tuple[str, ...]] = FEATURES
+
     def __init__(self, inputs: ScanInputs, svm: OneClassSVM, calibration: Calibration) -> None:
         self.inputs = inputs
         self.svm = svm
         self.calibration = calibration
-
-    @property
-    def feature_schema(self) -> tuple[str, ...]:
-        """What the SVM reads, after place and transition features are added."""
-        return self.svm.feature_schema
 
     @classmethod
     def fit(

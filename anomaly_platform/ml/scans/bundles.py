@@ -19,51 +19,26 @@ from anomaly_platform.ml.bundles.bundle import Bundle, open_bundle
 from anomaly_platform.ml.bundles.format import BundleError, MissingFeaturesError
 from anomaly_platform.ml.bundles.tensor_file import AnyArray
 from anomaly_platform.ml.bundles.writer import BundleWriter
-from anomaly_platform.ml.detectors.one_class_svm import FEATURES as SVM_INPUTS
+from anomaly_platform.ml.detectors.base import ScanDetector
 from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
-from anomaly_platform.ml.detectors.rules.detector import FEATURE_SCHEMA, RulesModel
+from anomaly_platform.ml.detectors.rules.detector import RulesModel
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
-from anomaly_platform.ml.detectors.sequence_lstm.scans import SCAN_COLUMNS
 from anomaly_platform.ml.drift.distances import ReferenceDistribution
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
-from anomaly_platform.ml.scans.fusion import LSTM, RULES, SVM, BarcodeFusion
+from anomaly_platform.ml.scans.fusion import LSTM, RULES, SVM, WATCHED, BarcodeFusion
 from anomaly_platform.ml.scans.scoring import BarcodeModels
-
-Detectors = RulesModel | CalibratedSequence | CalibratedSvm | BarcodeFusion
 
 FUSION: Final = "fusion"
 #: All scans train together: the one series of these bundles.
 ENTITY, METRIC = "*", "scans"
-#: Numbers of a scan whose distribution is remembered, to see drift by.
-WATCHED: Final = (
-    *("hour", "day_of_week", "time_since_last_scan"),
-    *("sequence_length", "manufacture_age_days"),
-)
 _REFERENCE = "drift/"
 
 
-@dataclass(frozen=True)
-class DetectorSchema:
-    """What a detector reads of a scan.
-
-    features: columns of the stored features; inputs: what its model is fed, made from them.
-    """
-
-    features: tuple[str, ...]
-    inputs: tuple[str, ...]
-
-
-SCHEMAS: Final[Mapping[str, DetectorSchema]] = {
-    RULES: DetectorSchema(FEATURE_SCHEMA, FEATURE_SCHEMA),
-    LSTM: DetectorSchema(SCAN_COLUMNS, SCAN_COLUMNS),
-    SVM: DetectorSchema(
-        (
-            *("hour", "day_of_week", "is_weekend", "place", "previous_location"),
-            *("sequence_length", "time_since_last_scan", "manufacture_age_days"),
-        ),
-        SVM_INPUTS,
-    ),
-    FUSION: DetectorSchema(WATCHED, (RULES, LSTM, SVM)),
+DETECTORS: Final[Mapping[str, type[ScanDetector]]] = {
+    RULES: RulesModel,
+    LSTM: CalibratedSequence,
+    SVM: CalibratedSvm,
+    FUSION: BarcodeFusion,
 }
 
 
@@ -100,7 +75,7 @@ def write_detector(
     members
         Of a fusion: version and digest of each detector that it was calibrated with.
     """
-    schema = SCHEMAS[detector]
+    kind = DETECTORS[detector]
     meaning = origin.features.schema()
     manifest = {
         "stream": origin.stream,
@@ -116,8 +91,8 @@ def write_detector(
         "feature_schema": {
             "version": origin.features.version,
             "definition": origin.features.definition(),
-            "features": {name: meaning.get(name, {}) for name in schema.features},
-            "inputs": list(schema.inputs),
+            "features": {name: meaning.get(name, {}) for name in kind.columns},
+            "inputs": list(kind.feature_schema),
         },
         "hyper_parameters": dict(hyper_parameters),
         "data": dict(data),
@@ -157,7 +132,7 @@ def open_detector(
     if found != detector:
         bundle.close()
         raise BundleError(f"the bundle at {directory} is a {found}, not a {detector}")
-    lacking = [name for name in SCHEMAS[detector].inputs if name not in bundle.inputs]
+    lacking = [name for name in DETECTORS[detector].feature_schema if name not in bundle.inputs]
     if lacking:
         bundle.close()
         raise MissingFeaturesError(
@@ -173,21 +148,12 @@ def read_detector(
     *,
     available: tuple[str, ...],
     expected_digest: str | None = None,
-) -> Detectors:
+) -> ScanDetector:
     """Open a bundle and rebuild the detector in it; raises as `open_detector`."""
     with open_detector(
         directory, detector, available=available, expected_digest=expected_digest
     ) as bundle:
-        found: Detectors = _READERS[detector](bundle.arrays(0))
-    return found
-
-
-_READERS: Final[Mapping[str, Callable[[Mapping[str, AnyArray]], Any]]] = {
-    RULES: RulesModel.from_arrays,
-    LSTM: CalibratedSequence.from_arrays,
-    SVM: CalibratedSvm.from_arrays,
-    FUSION: BarcodeFusion.from_arrays,
-}
+        return DETECTORS[detector].from_arrays(bundle.arrays(0))
 
 
 def read_set(
@@ -210,7 +176,7 @@ def read_set(
         When any of them cannot be used, or is not the one that was calibrated with the others.
     """
     with open_detector(folder_of(FUSION, version), FUSION, available=available) as bundle:
-        fusion = _READERS[FUSION](bundle.arrays(0))
+        fusion = BarcodeFusion.from_arrays(bundle.arrays(0))
         members = bundle.manifest["members"]
     parts = {
         name: read_detector(

@@ -30,7 +30,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,11 @@ T = TypeVar("T")
 
 RULES, LSTM, SVM = "rules", "lstm", "svm"
 LEARNED: Final = (LSTM, SVM)
+#: Numbers of a scan whose distribution is remembered, to see drift by.
+WATCHED: Final = (
+    *("hour", "day_of_week", "time_since_last_scan"),
+    *("sequence_length", "manufacture_age_days"),
+)
 CERTAIN_FROM: Final = 50.0
 """A rule that fires (B4: from 50 on) is certain: no silence of the others lowers its score."""
 POWER: Final = 4.0
@@ -100,6 +105,9 @@ class Fused:
 
 class BarcodeFusion:
     """Weights and calibrations of every set of detectors. Fitted: use `fit` or `from_arrays`."""
+
+    columns: ClassVar[tuple[str, ...]] = WATCHED
+    feature_schema: ClassVar[tuple[str, ...]] = (RULES, *LEARNED)
 
     def __init__(
         self,

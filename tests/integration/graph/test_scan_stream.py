@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from rich.console import Console
 from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.cli.streams.checking import run_checks
 from anomaly_platform.cli.streams.run import run_stream
-from anomaly_platform.ml.scans import bundles as barcode_bundles
+from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
 from anomaly_platform.registry.promotion import ChampionMovedError
 from anomaly_platform.sensors.upkeep import look_after
 from anomaly_platform.settings import Settings, get_settings
@@ -180,9 +179,8 @@ def test_a_damaged_model_is_refused_and_scores_stay_as_they_were(
     elif damage == "changed":
         arrays.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     elif damage == "older":
-        needed = barcode_bundles.SCHEMAS["svm"]
-        grown = replace(needed, inputs=(*needed.inputs, "weather"))
-        monkeypatch.setattr(barcode_bundles, "SCHEMAS", {**barcode_bundles.SCHEMAS, "svm": grown})
+        grown = (*CalibratedSvm.feature_schema, "weather")
+        monkeypatch.setattr(CalibratedSvm, "feature_schema", grown)
     else:
         shutil.copy(folder.parents[1] / "rules" / "000001" / "manifest.json", folder)
     day = (date(2026, 1, 6),) * 2

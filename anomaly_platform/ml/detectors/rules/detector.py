@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,10 +34,6 @@ __all__ = ["FIRES_AT", "RULE_COLUMNS", "RULE_KINDS", "RuleParameters", "RulesMod
 #: The columns that `RulesModel.score` adds.
 RULE_COLUMNS = tuple(f"{kind}_{part}" for kind in RULE_KINDS for part in ("score", "reason"))
 
-#: What the rules read of a scan; a bundle's feature schema.
-FEATURE_SCHEMA = (
-    *("entity", "event_id", "event_time", "location_id", "business_step", "event_type"),
-)
 _SHORTEST_WATCHED = 0.5  # of the limit: below it a travel time is not even watched
 
 
@@ -101,14 +97,14 @@ class RulesModel:
         Limits and scores.
     """
 
+    columns: ClassVar[tuple[str, ...]] = (
+        *("entity", "event_id", "event_time", "location_id", "business_step", "event_type"),
+    )
+    feature_schema: ClassVar[tuple[str, ...]] = columns
+
     reference: ScanReference
     routes: RouteStatistics
     parameters: RuleParameters = field(default_factory=RuleParameters)
-
-    @property
-    def feature_schema(self) -> tuple[str, ...]:
-        """Columns that scoring needs."""
-        return FEATURE_SCHEMA
 
     @classmethod
     def fit(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -68,14 +68,12 @@ class SequenceVerdicts:
 class CalibratedSequence:
     """Sequence model and calibration. Fitted: use `fit` or `from_arrays`."""
 
+    columns: ClassVar[tuple[str, ...]] = SCAN_COLUMNS
+    feature_schema: ClassVar[tuple[str, ...]] = SCAN_COLUMNS
+
     def __init__(self, model: SequenceLSTM, calibration: Calibration) -> None:
         self.model = model
         self.calibration = calibration
-
-    @property
-    def feature_schema(self) -> tuple[str, ...]:
-        """Columns of the scan features that scoring needs."""
-        return SCAN_COLUMNS
 
     @classmethod
     def fit(

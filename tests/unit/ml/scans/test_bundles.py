@@ -19,7 +19,6 @@ from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 from anomaly_platform.ml.features.scans.reference import ScanReference
 from anomaly_platform.ml.scans.bundles import (
     FUSION,
-    SCHEMAS,
     WATCHED,
     Origin,
     fusion_arrays,
@@ -77,7 +76,7 @@ def test_a_detector_comes_back_with_the_same_verdicts(
     manifest = json.loads((tmp_path / "rules" / "manifest.json").read_text())
     assert manifest["metrics"]["auc_roc"] == 0.95
     assert manifest["data"]["test_samples"] == 100
-    assert manifest["feature_schema"]["inputs"] == list(SCHEMAS["rules"].inputs)
+    assert manifest["feature_schema"]["inputs"] == list(RulesModel.feature_schema)
 
 
 def test_a_missing_column_is_named(tmp_path: Path, rules: RulesModel) -> None:
@@ -90,11 +89,8 @@ def test_a_missing_column_is_named(tmp_path: Path, rules: RulesModel) -> None:
 def test_a_model_that_was_trained_without_a_current_input_is_refused(
     tmp_path: Path, rules: RulesModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from anomaly_platform.ml.scans import bundles as barcode_bundles
-
     write_rules(tmp_path / "rules", rules)
-    now = barcode_bundles.DetectorSchema(SCHEMAS["rules"].features, ("event_id", "new_input"))
-    monkeypatch.setattr(barcode_bundles, "SCHEMAS", {**SCHEMAS, "rules": now})
+    monkeypatch.setattr(RulesModel, "feature_schema", ("event_id", "new_input"))
     with pytest.raises(MissingFeaturesError, match="without new_input; train anew"):
         open_detector(tmp_path / "rules", "rules", available=AVAILABLE)
 
