@@ -31,6 +31,7 @@ import numpy.typing as npt
 import polars as pl
 
 from anomaly_platform.ml.calibration.conformal import THRESHOLD, Calibration, score_of_p
+from anomaly_platform.ml.detectors.base import part_of, under
 from anomaly_platform.ml.detectors.sequence_lstm.detector import SequenceLSTM
 from anomaly_platform.ml.detectors.sequence_lstm.events import (
     END,
@@ -192,25 +193,18 @@ class SessionDetector:
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that a verdict depends on."""
-        arrays: dict[str, npt.NDArray[Any]] = {"alpha": np.array([self.alpha])}
-        for name, array in self.calibration.to_arrays().items():
-            arrays[f"calibration/{name}"] = array
+        arrays = under("calibration/", self.calibration.to_arrays())
         for fold, model in enumerate(self.models):
-            for name, array in model.to_arrays().items():
-                arrays[f"fold/{fold}/{name}"] = array
-        return arrays
+            arrays |= under(f"fold/{fold}/", model.to_arrays())
+        return {"alpha": np.array([self.alpha]), **arrays}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Read what `to_arrays` returned."""
-
-        def part(prefix: str) -> dict[str, npt.NDArray[Any]]:
-            return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-
         folds = sorted({int(name.split("/")[1]) for name in arrays if name.startswith("fold/")})
         return cls(
-            [SequenceLSTM.from_arrays(part(f"fold/{fold}/")) for fold in folds],
-            Calibration.from_arrays(part("calibration/")),
+            [SequenceLSTM.from_arrays(part_of(arrays, f"fold/{fold}/")) for fold in folds],
+            Calibration.from_arrays(part_of(arrays, "calibration/")),
             float(arrays["alpha"][0]),
         )
 

@@ -94,6 +94,20 @@ class ScanDetector(Protocol):
         """Rebuild the detector that wrote ``arrays``; its scores are the same to the bit."""
 
 
+def under(prefix: str, arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of a part of a model under their names in the whole."""
+    return {f"{prefix}{name}": array for name, array in arrays.items()}
+
+
+def part_of(arrays: Arrays, prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays that `under` named so, under the names that the part gave them."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
 def as_matrix(X: npt.ArrayLike, feature_schema: Sequence[str]) -> FloatArray:
     """Return ``X`` as a C-contiguous float64 matrix of one column per feature, all finite.
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from anomaly_platform.ml.calibration.conformal import Calibration
+from anomaly_platform.ml.detectors.base import part_of, under
 from anomaly_platform.ml.detectors.one_class_svm import FEATURES, OneClassSVM, SvmSearch
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import calibration_start, doubtful
 from anomaly_platform.ml.features.scans.inputs import ScanInputs
@@ -97,23 +98,19 @@ class CalibratedSvm:
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that a p-value depends on."""
-        arrays: dict[str, npt.NDArray[Any]] = {
-            f"svm/{name}": array for name, array in self.svm.to_arrays().items()
+        return {
+            **under("svm/", self.svm.to_arrays()),
+            **under("svm/calibration/", self.calibration.to_arrays()),
+            **self.inputs.to_arrays(),
         }
-        for name, array in self.calibration.to_arrays().items():
-            arrays[f"svm/calibration/{name}"] = array
-        return {**arrays, **self.inputs.to_arrays()}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Read what `to_arrays` returned."""
-        own = {k.removeprefix("svm/"): v for k, v in arrays.items() if k.startswith("svm/")}
-        prefix = "calibration/"
-        calibration = {k.removeprefix(prefix): v for k, v in own.items() if k.startswith(prefix)}
         return cls(
             ScanInputs.from_arrays(arrays),
-            OneClassSVM.from_arrays(own, FEATURES),
-            Calibration.from_arrays(calibration),
+            OneClassSVM.from_arrays(part_of(arrays, "svm/"), FEATURES),
+            Calibration.from_arrays(part_of(arrays, "svm/calibration/")),
         )
 
 

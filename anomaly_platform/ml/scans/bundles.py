@@ -19,7 +19,7 @@ from anomaly_platform.ml.bundles.bundle import Bundle, open_bundle
 from anomaly_platform.ml.bundles.format import BundleError, MissingFeaturesError
 from anomaly_platform.ml.bundles.tensor_file import AnyArray
 from anomaly_platform.ml.bundles.writer import BundleWriter
-from anomaly_platform.ml.detectors.base import ScanDetector
+from anomaly_platform.ml.detectors.base import ScanDetector, part_of, under
 from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
 from anomaly_platform.ml.detectors.rules.detector import RulesModel
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
@@ -202,15 +202,13 @@ def read_reference(directory: Path, *, available: tuple[str, ...]) -> ReferenceD
     """Return how the scans were distributed that a fusion was calibrated on."""
     with open_detector(directory, FUSION, available=available) as bundle:
         arrays = bundle.arrays(0)
-    stored = {k.removeprefix(_REFERENCE): v for k, v in arrays.items() if k.startswith(_REFERENCE)}
-    return ReferenceDistribution.from_arrays(stored, WATCHED)
+    return ReferenceDistribution.from_arrays(part_of(arrays, _REFERENCE), WATCHED)
 
 
 def fusion_arrays(fusion: BarcodeFusion, scans: pl.DataFrame) -> dict[str, AnyArray]:
     """Return a fusion's arrays with the distribution of the scans that it was made on."""
     reference = ReferenceDistribution.fit(watched_numbers(scans), WATCHED)
-    stored = {f"{_REFERENCE}{name}": array for name, array in reference.to_arrays().items()}
-    return {**fusion.to_arrays(), **stored}
+    return {**fusion.to_arrays(), **under(_REFERENCE, reference.to_arrays())}
 
 
 def watched_numbers(scans: pl.DataFrame) -> Any:

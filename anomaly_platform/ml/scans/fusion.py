@@ -43,6 +43,7 @@ from anomaly_platform.ml.calibration.conformal import (
     p_of_score,
     score_of_p,
 )
+from anomaly_platform.ml.detectors.base import under
 
 Floats = npt.NDArray[np.float64]
 T = TypeVar("T")
@@ -262,8 +263,7 @@ class BarcodeFusion:
             "fusion/lots": np.array([-1 if self.lots is None else self.lots], dtype=np.int64),
         }
         for names, calibration in self.calibrations.items():
-            for name, array in calibration.to_arrays().items():
-                arrays[f"fusion/{'+'.join(names)}/{name}"] = array
+            arrays |= under(f"fusion/{'+'.join(names)}/", calibration.to_arrays())
         return arrays
 
     @classmethod

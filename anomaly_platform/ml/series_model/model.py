@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly_platform.ml.calibration.conformal import Calibration
+from anomaly_platform.ml.detectors.base import part_of, under
 from anomaly_platform.ml.detectors.series_forest import SeriesForest
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.series_model.inputs import Columns, InputModel, input_schema
@@ -74,33 +75,24 @@ class SeriesModel:
 
     def to_arrays(self) -> Arrays:
         """Return everything that scoring depends on, of the same shapes for every series."""
-        parts = {
-            "inputs": self.inputs.to_arrays(),
-            "forest": self.detector.to_arrays(),
-            "position": self.position.to_arrays(),
-            "calibration": self.calibration.to_arrays(),
+        return {
+            **under("inputs/", self.inputs.to_arrays()),
+            **under("forest/", self.detector.to_arrays()),
+            **under("position/", self.position.to_arrays()),
+            **under("calibration/", self.calibration.to_arrays()),
+            "history": np.array([self.history]),
         }
-        flat = {f"{part}/{name}": a for part, arrays in parts.items() for name, a in arrays.items()}
-        return {**flat, "history": np.array([self.history])}
 
     @classmethod
     def from_arrays(
         cls, arrays: Mapping[str, npt.NDArray[Any]], feature_set: MetricFeatureSet
     ) -> SeriesModel:
         """Return the model that wrote the arrays; its scores are the same to the bit."""
-
-        def part(prefix: str) -> Arrays:
-            return {
-                name.removeprefix(prefix): array
-                for name, array in arrays.items()
-                if name.startswith(prefix)
-            }
-
         return cls(
-            InputModel.from_arrays(part("inputs/")),
-            SeriesForest.from_arrays(part("forest/"), input_schema(feature_set)),
-            PositionModel.from_arrays(part("position/")),
-            Calibration.from_arrays(part("calibration/")),
+            InputModel.from_arrays(part_of(arrays, "inputs/")),
+            SeriesForest.from_arrays(part_of(arrays, "forest/"), input_schema(feature_set)),
+            PositionModel.from_arrays(part_of(arrays, "position/")),
+            Calibration.from_arrays(part_of(arrays, "calibration/")),
             float(arrays["history"][0]),
         )
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import polars as pl
 
 from anomaly_platform.ml.calibration.conformal import Calibration
+from anomaly_platform.ml.detectors.base import part_of, under
 from anomaly_platform.ml.detectors.sequence_lstm.detector import SequenceEvidence, SequenceLSTM
 from anomaly_platform.ml.detectors.sequence_lstm.parameters import TrainingParameters
 from anomaly_platform.ml.detectors.sequence_lstm.scans import (
@@ -137,18 +138,18 @@ class CalibratedSequence:
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that a p-value depends on."""
-        arrays = {f"lstm/{name}": array for name, array in self.model.to_arrays().items()}
-        for name, array in self.calibration.to_arrays().items():
-            arrays[f"lstm/calibration/{name}"] = array
-        return arrays
+        return {
+            **under("lstm/", self.model.to_arrays()),
+            **under("lstm/calibration/", self.calibration.to_arrays()),
+        }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Read what `to_arrays` returned."""
-        own = {k.removeprefix("lstm/"): v for k, v in arrays.items() if k.startswith("lstm/")}
-        prefix = "calibration/"
-        calibration = {k.removeprefix(prefix): v for k, v in own.items() if k.startswith(prefix)}
-        return cls(SequenceLSTM.from_arrays(own), Calibration.from_arrays(calibration))
+        return cls(
+            SequenceLSTM.from_arrays(part_of(arrays, "lstm/")),
+            Calibration.from_arrays(part_of(arrays, "lstm/calibration/")),
+        )
 
 
 def excess(surprise: Surprise) -> Floats:

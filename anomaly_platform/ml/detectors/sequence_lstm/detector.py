@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from anomaly_platform.ml.detectors.base import part_of
 from anomaly_platform.ml.detectors.sequence_lstm.architecture import Architecture
 from anomaly_platform.ml.detectors.sequence_lstm.events import (
     EventSequences,
@@ -204,11 +205,8 @@ class SequenceLSTM:
         for name in architecture.spec.categorical:
             text = _array_text(arrays[f"vocabulary/{name}"])
             vocabularies[name] = Vocabulary(tuple(text.split("\n")) if text else ())
-        weights = {
-            name.removeprefix("weights/"): np.array(value)
-            for name, value in arrays.items()
-            if name.startswith("weights/")
-        }
+        stored = part_of(arrays, "weights/")
+        weights = {name: np.array(value) for name, value in stored.items()}
         return cls(architecture, vocabularies, weights)
 
 
