@@ -14,9 +14,11 @@ import numpy as np
 import polars as pl
 from sklearn.metrics import average_precision_score
 
+from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
 from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
 from anomaly_platform.ml.detectors.rules.detector import RulesModel
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
+from anomaly_platform.ml.detectors.sequence_lstm.parameters import TrainingParameters
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 from anomaly_platform.ml.features.scans.reference import ScanReference
 from anomaly_platform.ml.scans.scoring import BarcodeModels, fit_fusion
@@ -40,13 +42,18 @@ Share of positives: what a detector without any skill would reach.
 """
 
 
-def train(scans: pl.DataFrame, reference: ScanReference, seed: int = 42) -> BarcodeModels:
+def train(
+    scans: pl.DataFrame,
+    reference: ScanReference,
+    parameters: TrainingParameters | None = None,
+    search: SvmSearch | None = None,
+) -> BarcodeModels:
     """Train every detector on one window, without labels."""
     features = ScanFeatureSet().compute(scans.drop("label", "anomaly_kind"))
     rules = RulesModel.fit(features, reference)
     judged = rules.score(features, reasons=False)
-    lstm = CalibratedSequence.fit(judged, seed=seed)
-    svm = CalibratedSvm.fit(judged, reference, seed=seed)
+    lstm = CalibratedSequence.fit(judged, parameters=parameters)
+    svm = CalibratedSvm.fit(judged, reference, search=search)
     return BarcodeModels(rules, lstm, svm, fit_fusion(judged, lstm, svm))
 
 

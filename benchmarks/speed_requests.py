@@ -8,22 +8,18 @@ as online. HTTP and the database are not in.
 from __future__ import annotations
 
 import os
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import polars as pl
+from barcode_learned import train
+from barcode_quality import reference_of
 
 from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
-from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
-from anomaly_platform.ml.detectors.rules.detector import RulesModel
-from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
 from anomaly_platform.ml.detectors.sequence_lstm.parameters import TrainingParameters
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
-from anomaly_platform.ml.features.scans.reference import ScanReference
 from anomaly_platform.ml.scans.fusion import TIME_LIMITS
-from anomaly_platform.ml.scans.scoring import BarcodeModels, fit_fusion
+from anomaly_platform.ml.scans.scoring import BarcodeModels
 from anomaly_platform.simulator.supply_network import simulate_supply_network
 
 REPEATS = 60
@@ -34,16 +30,8 @@ GOALS = {1: "20 ms", 1_000: "300 ms"}
 def models() -> tuple[BarcodeModels, pl.DataFrame]:
     """Train models of the usual size, briefly, and return scans to judge."""
     data = simulate_supply_network(events=TRAINED_ON, days=30, seed=5)
-    with tempfile.TemporaryDirectory() as folder:
-        data.world.write_reference(Path(folder))
-        reference = ScanReference.read(Path(folder))
-    features = ScanFeatureSet().compute(data.scans.drop("label", "anomaly_kind"))
-    rules = RulesModel.fit(features, reference)
-    judged = rules.score(features, reasons=False)
-    lstm = CalibratedSequence.fit(judged, parameters=TrainingParameters(max_epochs=2))
     search = SvmSearch(nu=(0.1,), gamma=(1.0,), kernel=("rbf",))
-    svm = CalibratedSvm.fit(judged, reference, search=search)
-    trained = BarcodeModels(rules, lstm, svm, fit_fusion(judged, lstm, svm))
+    trained = train(data.scans, reference_of(data), TrainingParameters(max_epochs=2), search)
     return trained, simulate_supply_network(events=TRAINED_ON // 10, days=30, seed=6).scans
 
 

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from anomaly_platform.cli.rows import print_rows, word_table
 from anomaly_platform.cli.runtime import open_platform
+from anomaly_platform.incidents.alert_log import AlertLog, is_open
 
 alerts_app = typer.Typer(
     help="What is wrong, who was told, and what could not be delivered.", no_args_is_help=True
@@ -37,8 +38,6 @@ def list_alerts(
     most: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
 ) -> None:
     """List open alerts, the one seen last first."""
-    from anomaly_platform.incidents.alert_log import AlertLog
-
     with open_platform() as platform:
         found = AlertLog(platform.warehouse.transactions).alerts(
             only_open=not everything, stream=stream, most=most
@@ -67,8 +66,6 @@ def list_alerts(
 @alerts_app.command()
 def show(fingerprint: Fingerprint) -> None:
     """Show one alert with its details, its messages and where they went."""
-    from anomaly_platform.incidents.alert_log import AlertLog
-
     with open_platform() as platform:
         log = AlertLog(platform.warehouse.transactions)
         alert = log.alert(fingerprint)
@@ -103,8 +100,6 @@ def resolve(
     note: Annotated[str, typer.Option(help="Why, for those who were told.")] = "",
 ) -> None:
     """Close an alert and tell those who heard of it."""
-    from anomaly_platform.incidents.alert_log import is_open
-
     with open_platform() as platform:
         details = {"resolved_by": _person(), "note": note}
         with platform.warehouse.transactions.begin() as connection:
@@ -123,8 +118,6 @@ def retry(
     channel: Annotated[str | None, typer.Option(help="Only on this channel.")] = None,
 ) -> None:
     """Try deliveries at once that wait or were given up."""
-    from anomaly_platform.incidents.alert_log import AlertLog
-
     with open_platform() as platform:
         retried = AlertLog(platform.warehouse.transactions).retry(
             fingerprint=fingerprint, channel=channel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -14,9 +14,7 @@ from rich.table import Table
 from anomaly_platform.cli.arguments import refusing
 from anomaly_platform.cli.operator import operator
 from anomaly_platform.cli.runtime import open_platform
-
-if TYPE_CHECKING:
-    from anomaly_platform.storage.tables.api_keys import ApiKey
+from anomaly_platform.storage.tables.api_keys import ApiKey, ApiKeyError
 
 keys_app = typer.Typer(help="API keys with scopes.", no_args_is_help=True)
 
@@ -49,8 +47,6 @@ def create(
     ] = None,
 ) -> None:
     """Make a key and print it: once, on standard output, with everything else on standard error."""
-    from anomaly_platform.storage.tables.api_keys import ApiKeyError
-
     expires_at = None if expires is None else dt.datetime.now(dt.UTC) + _span(expires)
     with refusing(ApiKeyError), open_platform() as platform:
         made, key = platform.warehouse.api_keys.create(
@@ -99,8 +95,6 @@ def revoke(
     prefix: Annotated[str, typer.Argument(help="The key's prefix, as anomaly keys list has it.")],
 ) -> None:
     """Refuse a key from now on; running services follow within a second."""
-    from anomaly_platform.storage.tables.api_keys import ApiKeyError
-
     # Whoever pastes the whole key means its prefix, and must not see it again.
     meant = prefix.partition(".")[0]
     with refusing(ApiKeyError), open_platform() as platform:

@@ -278,11 +278,11 @@ def _unscored(task: Task, rows: MetricFile, scores: pl.DataFrame, probation: flo
     if scores["score"].count() == 0:
         learned = "from --train" if task.train is not None else "at the beginning of the file"
         said = f"nothing was scored: there is too little to learn {learned}, not nothing unusual"
-        return [f"{task.test.name}: {said}"]
-    if task.train is None and rows.readings.height * probation > PROBATION_ROWS:
+    elif task.train is None and rows.readings.height * probation > PROBATION_ROWS:
         said = f"the first {PROBATION_ROWS} rows are its probation: it is never longer"
-        return [f"{task.test.name}: {said}"]
-    return []
+    else:
+        return []
+    return [f"{task.test.name}: {said}"]
 
 
 def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:

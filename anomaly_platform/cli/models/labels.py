@@ -5,19 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from anomaly_platform.cli.arguments import refusing, stream_of
 from anomaly_platform.cli.rows import print_rows
+from anomaly_platform.labelling.labels import SCAN_METRIC, NewLabel
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
-
-if TYPE_CHECKING:
-    from anomaly_platform.labelling.labels import NewLabel
-    from anomaly_platform.streams import Stream
+from anomaly_platform.streams import Stream
 
 labels_app = typer.Typer(help="What people know about readings.", no_args_is_help=True)
 
@@ -42,8 +40,6 @@ def add_label(
     comment: Annotated[str | None, typer.Option(help="Why.")] = None,
 ) -> None:
     """Say of one reading whether it was an anomaly."""
-    from anomaly_platform.labelling.labels import NewLabel
-
     platform, chosen = _open(stream)
     label = NewLabel(entity, _metric(chosen, metric), _time(event_time), anomaly, comment)
     _refuse_unknown(chosen, label, _known_series(platform, chosen))
@@ -189,8 +185,6 @@ def _labels_of(stream: Stream, file: Path, known: set[tuple[str, str]] | None) -
 
 
 def _label(stream: Stream, row: dict[str, Any]) -> NewLabel:
-    from anomaly_platform.labelling.labels import NewLabel
-
     truth = _TRUTHS.get((row["is_anomaly"] or "").strip().lower())
     if truth is None:
         raise typer.BadParameter(f"is_anomaly {row['is_anomaly']!r}: write true or false")
@@ -207,8 +201,6 @@ def _open(name: str) -> tuple[Platform, Stream]:
 
 
 def _metric(stream: Stream, metric: str | None) -> str:
-    from anomaly_platform.labelling.labels import SCAN_METRIC
-
     if not stream.has_series:
         return SCAN_METRIC
     if not metric:

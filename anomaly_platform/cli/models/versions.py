@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,11 +13,11 @@ from rich.table import Table
 
 from anomaly_platform.cli.arguments import StreamName, stream_of
 from anomaly_platform.cli.rows import print_rows
-
-if TYPE_CHECKING:
-    from anomaly_platform.platform import Platform
-    from anomaly_platform.registry.bundle_index import BundleRecord
-    from anomaly_platform.streams import Stream
+from anomaly_platform.cli.runtime import open_platform
+from anomaly_platform.platform import Platform
+from anomaly_platform.registry.bundle_index import BundleRecord
+from anomaly_platform.registry.promotion import PromotionError
+from anomaly_platform.streams import Stream
 
 models_app = typer.Typer(help="Versions of models: list, inspect, promote.", no_args_is_help=True)
 console = Console()
@@ -81,8 +81,6 @@ def promote(
     ] = False,
 ) -> None:
     """Put a version into service; of scans the version of the fusion, which names a set."""
-    from anomaly_platform.registry.promotion import PromotionError
-
     with _opened() as platform:
         one = stream_of(platform, stream)
         record = platform.model_sets.find(one, one.scored_by, version)
@@ -92,9 +90,9 @@ def promote(
                 f"version {version} of {one.name} {one.scored_by} cannot serve: it is "
                 f"rejected{why}; --despite-gates puts it into service nevertheless"
             )
-        if record.status == "champion" and _serve(
-            platform, one, platform.model_sets.members_of(one, version)
-        ):
+        served = platform.warehouse.bundles.champions(one.name).items()
+        members = platform.model_sets.members_of
+        if record.status == "champion" and members(one, version).items() <= served:
             console.print(f"{one.name}: version {version} is in service already; nothing changes.")
             return
         serving = platform.model_sets.put_into_service(
@@ -118,8 +116,6 @@ def rollback(
 @models_app.command()
 def delete(stream: StreamName, version: Version, reason: Reason, detector: Detector = None) -> None:
     """Mark a version as deleted; `anomaly prune` removes its files. Never what serves."""
-    from anomaly_platform.registry.promotion import PromotionError
-
     with _opened() as platform:
         one = stream_of(platform, stream)
         chosen = _detector(one, detector)
@@ -140,20 +136,12 @@ def delete(stream: StreamName, version: Version, reason: Reason, detector: Detec
 
 @contextmanager
 def _opened() -> Iterator[Platform]:
-    from anomaly_platform.cli.runtime import open_platform
-    from anomaly_platform.registry.promotion import PromotionError
-
     try:
         with open_platform() as platform:
             yield platform
     except PromotionError as error:
         errors.print(f"[red]{escape(str(error))}")
         raise typer.Exit(2) from None
-
-
-def _serve(platform: Platform, stream: Stream, versions: Mapping[str, int]) -> bool:
-    """Tell whether all of these versions are in service."""
-    return versions.items() <= platform.warehouse.bundles.champions(stream.name).items()
 
 
 def _detector(stream: Stream, asked: str | None) -> str:

@@ -7,7 +7,7 @@ import sys
 
 from rich.console import Console
 
-from anomaly_platform.platform import Platform
+from anomaly_platform.cli.runtime import open_platform
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.postgres.database import prepare_databases
 
@@ -28,14 +28,13 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
         console.print(f"[red]Port {port} on {host} is taken; choose another with --port.")
         return 2
     configure_logging(settings.log_level, settings.log_format, whole_process=True)
-    # Once, before several workers would try: the server is started and its tables are current.
-    platform = Platform(settings)
-    prepare_databases(settings)
-    # Workers are new processes, in which the settings are read again.
-    os.environ["ANOMALY_HOME"] = str(settings.home)
-    # Read when a worker first imports the client: it has to be there before.
-    os.environ[DIRECTORY_VARIABLE] = str(prepare_directory(settings.home))
-    try:
+    with open_platform(settings):
+        # Once, before several workers would try: the server is started, its tables are current.
+        prepare_databases(settings)
+        # Workers are new processes, in which the settings are read again.
+        os.environ["ANOMALY_HOME"] = str(settings.home)
+        # Read when a worker first imports the client: it has to be there before.
+        os.environ[DIRECTORY_VARIABLE] = str(prepare_directory(settings.home))
         uvicorn.run(
             "anomaly_platform.serving.app:worker_app",
             factory=True,
@@ -53,8 +52,6 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
             server_header=False,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
-    finally:
-        platform.release()
     return 0
 
 
