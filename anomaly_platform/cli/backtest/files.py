@@ -160,23 +160,19 @@ def _left_out(layout: Layout, context: LayoutContext) -> Iterator[str]:
         for name in layout.ignored
         if name not in context.mapping.ignore and not is_unnamed(name)
     ]
-    rest = []
+    meanings = {
+        plain(known): field
+        for field, names in context.fields.items()
+        for known in names
+        if field in layout.columns
+    }
     for name in unused:
-        field = next(
-            (
-                field
-                for field, names in context.fields.items()
-                if plain(name) in {plain(known) for known in names} and field in layout.columns
-            ),
-            None,
-        )
-        if field is None:
-            rest.append(name)
-        else:
+        if field := meanings.get(plain(name)):
             yield (
                 f"column {name} is left out, as {layout.columns[field]} is {_MEANINGS[field]}"
                 + ("; rename it if it is a metric" if layout.wide else "")
             )
+    rest = [name for name in unused if plain(name) not in meanings]
     if rest:
         yield f"left out: {listed(rest)}"
 
