@@ -20,7 +20,7 @@ def _small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANOMALY_START_DATE", demo.START.isoformat())
     monkeypatch.setattr(demo, "TRAINING_DAYS", 7)
     monkeypatch.setattr(demo, "TEST_DAYS", 2)
-    monkeypatch.setattr(demo, "_ENTITIES", dict.fromkeys(demo._ENTITIES, 1))
+    monkeypatch.setattr(demo, "_ENTITIES", 1)
     monkeypatch.setattr(demo, "_SCANS_A_DAY", 200)
 
 
