@@ -1,4 +1,7 @@
-"""One object for what every stage talks to: settings, streams, lake, landing and warehouse."""
+"""The composition root: makes every part from the settings and hands each what it uses.
+
+No part imports it back; what stages, routes and commands ask for, they find here.
+"""
 
 from __future__ import annotations
 

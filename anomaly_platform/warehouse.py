@@ -1,9 +1,7 @@
 """The platform's PostgreSQL as one object: a part per subject, one pool for all.
 
-Belongs here: what puts the parts together. Each part is a module of its own: ``ledger``,
-``quarantine``, ``partitions``, ``series``, ``bundles``, ``scores``, ``scan_scores``,
-``monitoring``, ``progress``, ``training_requests``, ``labels``, ``drift``,
-``training_evidence``, ``mlflow_updates``.
+Belongs here: what puts the tables' modules together. Like ``platform`` it is part of the
+composition root: nothing below imports it.
 """
 
 from __future__ import annotations

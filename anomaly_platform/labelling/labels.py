@@ -1,7 +1,7 @@
 """Labels that people give to single readings.
 
 Belongs here: the rows of ``feedback_labels``. A reading may be labelled as often as people like;
-its newest label counts. Does not belong here: what follows from labels (``ml.label_thresholds``,
+its newest label counts. Does not belong here: what follows from labels (``ml.calibration``,
 the stages of the graph).
 """
 

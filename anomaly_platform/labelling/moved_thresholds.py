@@ -1,7 +1,7 @@
 """Adjusts thresholds of a stream's series to the labels of their readings.
 
 Belongs here: labels and scores in, thresholds and their audit rows out. The rule is in
-``ml.label_thresholds``.
+``ml.calibration``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Transactional outbox of alerts: a message is written in the transaction that caused it.
 
 Belongs here: alerts with their fingerprints, cool-down and resolution, as far as the message that
-somebody will deliver. Does not belong here: who is told and how (``resources.notifier``), nor the
+somebody will deliver. Does not belong here: who is told and how (``dispatcher``), nor the
 decision that something is wrong. The rules stand in the SQL functions ``raise_alert`` and
 ``resolve_alert``.
 """

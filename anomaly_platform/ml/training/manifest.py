@@ -1,6 +1,6 @@
 """Writes a bundle's manifest: origin, training, features, data and quality.
 
-The digests of its files are added by `ml.bundle`, which writes it.
+The digests of its files are added by `ml.bundles.writer`, which writes it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Belongs here: putting together the channels that the settings name. What every channel has to do
 is in ``base``, which of them gets what in ``routes``, and when they are used in
-``resources.notifier``.
+``dispatcher``.
 """
 
 from __future__ import annotations

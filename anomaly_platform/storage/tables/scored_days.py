@@ -1,7 +1,7 @@
 """The record of scored days: from what, and by which bundle, each was made.
 
 Belongs here: what every kind of stream does when it replaces a day. The rows themselves are in
-``scores`` and ``scan_scores``.
+``scored_metrics`` and ``scored_scans``.
 """
 
 from __future__ import annotations

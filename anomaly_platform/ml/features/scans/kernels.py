@@ -2,7 +2,7 @@
 
 Arrays are parallel, one entry per scan, the scans of an EPC contiguous and in order. Places are
 codes ≥ 0, −1 where missing; stages are codes ≥ 0, −1 where the event type names none; directions
-are those of `scans_words`.
+are those of `words`.
 """
 
 from __future__ import annotations

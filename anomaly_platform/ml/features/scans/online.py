@@ -1,6 +1,6 @@
 """Computes scan features event by event, from a bounded state per EPC.
 
-The state is the EPC's history in the sense of `scans`, no more: at most 64 scans, none further
+The state is the EPC's history in the sense of `definition`, no more: at most 64 scans, none further
 back than 720 h from the newest. Features come from the same code as the batch's, over the state's
 scans and the new ones, so they are the same bits. An event that arrives late gets the features of
 its place as far as the state still knows it; the batch, which sees everything, is final.

@@ -134,7 +134,7 @@ class ScanReference:
         Parameters
         ----------
         features
-            A frame with `place` and `business_step` (see `scans`).
+            A frame with `place` and `business_step` (see `definition`).
 
         Returns
         -------

@@ -43,13 +43,13 @@ class ScanSequences:
     epc
         (n,) number of the EPC, ascending from 0.
     starts
-        (n,) first row of each scan's history (see `scans`).
+        (n,) first row of each scan's history (see `definition`).
     places
         The distinct places of the frame; `place` (n,) are codes into it, −1 where missing.
     stages
         The distinct stages that event types name; `stage` (n,) are codes into it, −1 for none.
     direction
-        (n,) which way the goods went, as in `scans_words`.
+        (n,) which way the goods went, as in `words`.
     """
 
     frame: pl.DataFrame
