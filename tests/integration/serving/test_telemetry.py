@@ -42,9 +42,7 @@ def test_one_reading_of_a_new_device(client: TestClient, platform: Platform) -> 
     assert verdict["is_anomaly"] is None
     assert verdict["timestamp"] == START.isoformat()
     assert (
-        count(
-            platform.warehouse, "online_readings WHERE metadata ->> 'line' = '3' AND source = 'api'"
-        )
+        count(platform.warehouse, "online_readings", "metadata ->> 'line' = '3' AND source = 'api'")
         == 1
     )
 
@@ -217,7 +215,7 @@ def test_a_stream_of_ones_own_knows_its_columns_as_written_and_as_identifiers(
     mixed = [boiler(10 + n, *name, metadata={"n": n}) for n, name in enumerate(names)]
     assert client.post(url, json=mixed).json()["accepted"] == len(names)
     assert count(
-        platform.warehouse, "online_readings WHERE stream = 'boilers' AND entity = 'B1'"
+        platform.warehouse, "online_readings", "stream = 'boilers' AND entity = 'B1'"
     ) == 2 * len(names)
     again = client.post(url, json=boiler(0, "boiler_no", "timestamp"))
     assert again.json()["readings"][0]["status"] == "repeated"
