@@ -58,8 +58,11 @@ def copied_version(platform: Platform) -> int:
 @pytest.fixture
 def version(trained: Trained) -> Iterator[int]:
     """A second version that may serve; the first one serves again afterwards."""
-    yield copied_version(trained.platform)
-    trained.platform.warehouse.bundles.promote("iiot", FOREST, 1, "the test is over")
+    copied = copied_version(trained.platform)
+    yield copied
+    # A version that never served would stay a candidate in the lists that other tests ask for.
+    for serving in (1, copied, 1):
+        trained.platform.warehouse.bundles.promote("iiot", FOREST, serving, "the test is over")
     wait_until(lambda: predict(trained)["model_version"] == 1)
 
 
