@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from anomaly_platform.cli.main import app
 from anomaly_platform.settings import Settings
 
 #: Wide enough that no table breaks a line.
-_COLUMNS = "250"
+_COLUMNS = 250
 
 
 def point_commands_at(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +25,12 @@ def point_commands_at(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> No
 
 def run_command(*arguments: str | Path) -> Result:
     """Run a command, whatever comes of it."""
-    return CliRunner().invoke(app, [str(one) for one in arguments], env={"COLUMNS": _COLUMNS})
+    for name, module in list(sys.modules.items()):
+        # A console takes its width when it is made, from the terminal of that moment.
+        if name.startswith("anomaly_platform.cli.") and hasattr(module, "console"):
+            module.console.width = _COLUMNS
+    runner = CliRunner(env={"COLUMNS": str(_COLUMNS)})
+    return runner.invoke(app, [str(one) for one in arguments])
 
 
 def invoke(*arguments: str | Path, code: int = 0) -> str:

@@ -7,6 +7,7 @@ too late. Does not belong here: any statement about a table.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any, Final, LiteralString, TypeVar
 
@@ -50,21 +51,31 @@ class Transactions:
     """
 
     def __init__(self, url: str, *, max_connections: int = 8, patience_s: float = 60.0) -> None:
+        self._url = url
         self._where = redact(url)
+        self._max_connections = max_connections
         self._patience_s = patience_s
-        self._pool: ConnectionPool[Connection] = ConnectionPool(
-            url,
-            kwargs={
-                "options": "-c timezone=UTC",
-                "application_name": "anomaly_platform",
-                "connect_timeout": 10,
-            },
-            min_size=0,
-            max_size=max_connections,
-            check=ConnectionPool.check_connection,
-            timeout=patience_s,
-            open=True,
-        )
+        self._opening = threading.Lock()
+        self._pool: ConnectionPool[Connection] | None = None
+
+    def _open(self) -> ConnectionPool[Connection]:
+        """Return the pool; one that was closed is opened anew, since parts keep this object."""
+        with self._opening:
+            if self._pool is None:
+                self._pool = ConnectionPool(
+                    self._url,
+                    kwargs={
+                        "options": "-c timezone=UTC",
+                        "application_name": "anomaly_platform",
+                        "connect_timeout": 10,
+                    },
+                    min_size=0,
+                    max_size=self._max_connections,
+                    check=ConnectionPool.check_connection,
+                    timeout=self._patience_s,
+                    open=True,
+                )
+            return self._pool
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -75,8 +86,9 @@ class Transactions:
         DatabaseError
             When no connection can be had in time.
         """
+        pool = self._open()
         try:
-            connection = self._pool.getconn()
+            connection = pool.getconn()
         except PoolTimeout:
             raise DatabaseError(
                 f"no connection to {self._where} within {self._patience_s:g} s"
@@ -85,7 +97,7 @@ class Transactions:
             with connection.transaction():
                 yield connection
         finally:
-            self._pool.putconn(connection)
+            pool.putconn(connection)
 
     @contextlib.contextmanager
     def within(self, connection: Connection | None) -> Iterator[Connection]:
@@ -120,8 +132,11 @@ class Transactions:
             return connection.execute(statement, values).rowcount
 
     def close(self) -> None:
-        """Close every connection."""
-        self._pool.close()
+        """Close every connection; the next transaction opens new ones."""
+        with self._opening:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
 
 
 def lock(connection: Connection, *names: str) -> None:
