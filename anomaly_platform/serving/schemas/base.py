@@ -9,6 +9,7 @@ from fastapi import Query
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     Strict,
@@ -62,7 +63,22 @@ def _as_utc(time: dt.datetime) -> dt.datetime:
         raise ValueError("lies outside the years 1 to 9999 in UTC") from None
 
 
-Time = Annotated[dt.datetime, AfterValidator(_as_utc)]
+def _no_epoch(said: object) -> object:
+    # The document says date-time, and pydantic would take "1" for the first second of 1970.
+    if isinstance(said, (int, float)) or (isinstance(said, str) and _is_number(said)):
+        raise ValueError("write a time in ISO 8601, such as 2026-01-31T12:00:00Z")
+    return said
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+Time = Annotated[dt.datetime, BeforeValidator(_no_epoch), AfterValidator(_as_utc)]
 """ISO 8601; UTC where no zone is named."""
 
 PageSize = Annotated[int, Query(ge=1, le=1_000, description="Most rows of a page.")]
