@@ -78,7 +78,7 @@ def test_later_bundles_of_the_library_serve_as_the_platforms_do(
     case, detector = fitted("series")
     detector.save(tmp_path / "b")
     with open_bundle(tmp_path / "b") as bundle:
-        assert FleetScorer(bundle).model("entity", case.train.columns[1]) is not None
+        assert FleetScorer(bundle).load_model("entity", case.train.columns[1]) is not None
 
 
 def test_metrics_that_cannot_be_learned_are_told() -> None:
