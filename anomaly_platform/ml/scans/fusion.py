@@ -1,8 +1,8 @@
 """Fuses rules, sequence model and one-class SVM into one confidence per scan (requirement B7).
 
 What belongs here: how the three are weighed, calibrated again, and run side by side. What each of
-them says is in `detectors`, the words about it in `barcode_explanation`, the answer's form in
-`barcode_response`.
+them says is in `detectors`, the words about it in `explanation`, the answer's form in
+`response`.
 
 The evidence of a detector is −ln p of its p-value; the rules' certainty (0–100) counts as the
 p-value at which a calibrated detector would show the same number. The fused evidence is the
