@@ -1,1 +1,1 @@
-"""The EMS: its client, its database, and pulling metrics from it."""
+"""The EMS: `core` (HTTP), `database` (its tables), `client` chooses one of them, `pull` fetches."""

@@ -1,7 +1,7 @@
 """Records of an EMS, and the protocol of its clients.
 
 Belongs here: assets, metrics, events and alerts as records, the errors of an EMS, and the
-interface that ``ems_core`` (HTTP) and ``ems_database`` (its tables) have in common.
+interface that ``core`` (HTTP) and ``database`` (its tables) have in common.
 """
 
 from __future__ import annotations

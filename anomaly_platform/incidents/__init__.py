@@ -1,5 +1,6 @@
 """Alerts: what is wrong, since when, and who has to know.
 
-The rows of ``alerts`` and the rules that open and close them belong here. Delivery of messages
-does not (``notifications``).
+Which rows of a scored day raise an alert, and what people read of and do to alerts, belongs here.
+The SQL function ``raise_alert`` decides whether an alert is new or repeated
+(``notifications.outbox`` calls it). Delivery of messages does not belong here (``notifications``).
 """

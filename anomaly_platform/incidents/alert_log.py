@@ -1,7 +1,8 @@
 """Reads alerts and their deliveries for operators, and retries deliveries.
 
 Belongs here: reading ``alerts``, ``notifications`` and ``deliveries``, and asking for a delivery
-anew. Does not belong here: raising and resolving (``outbox``), and delivering (``notifier``).
+anew. Does not belong here: raising and resolving (``notifications.outbox``), and
+delivering (``notifications.dispatcher``).
 """
 
 from __future__ import annotations

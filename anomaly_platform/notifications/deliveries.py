@@ -3,7 +3,7 @@
 Belongs here: the statements of the dispatchers over ``notifications`` and ``deliveries``. Any
 number of dispatchers may run: a delivery is locked for as long as somebody works on it, and the
 lock goes with a process that is killed. Does not belong here: sending (``channels``), nor when to
-(``notifier``).
+(``dispatcher``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A reading on its way: states of series, the append path, late readings, alerts, verdicts.
+"""Readings taken one by one: each is stored, scored and told in one transaction, late ones too.
 
 HTTP does not belong here (``serving``), nor do the arithmetic of features and scores (``ml``).
 """

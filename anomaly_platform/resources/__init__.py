@@ -1,1 +1,4 @@
-"""What the graph talks to: the lake, the warehouse, the embedded database."""
+"""What Dagster runs on: its home, the launcher of runs, the trainer's process.
+
+Data and models do not belong here (``storage``, ``registry``).
+"""

@@ -2,7 +2,7 @@
 
 What belongs here: turning what Dagster recorded into alerts, and ending them when the same work
 succeeds. A failed check that does not block leaves its run green, so checks are watched by
-themselves. How alerts are counted, held back and told is in ``resources.outbox``.
+themselves. How alerts are counted, held back and told is in ``notifications.outbox``.
 """
 
 from collections.abc import Iterable

@@ -2,7 +2,7 @@
 
 What belongs here: putting quiet readings, anomalies and missing rows together into frames, and
 writing these as the files a user would drop. What does not: the physics (profiles, signals), the
-kinds of anomaly (`ml.injection`), simulated barcode scans.
+kinds of anomaly (`ml.evaluation.injection`), simulated barcode scans.
 
 The same seed gives the same bytes. Another seed gives other noise, gaps and anomalies on the
 *same* devices, so that a model trained under one seed can fairly be tested under another.

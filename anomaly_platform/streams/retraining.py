@@ -1,7 +1,7 @@
 """When a stream's models are trained anew: pure decisions from what is known of data and models.
 
 Belongs here: the rules, with patience and cool-down, and their reasons in words. What they need is
-gathered by ``resources.training_evidence``; what follows is the sensors' work. Nothing here looks
+gathered by ``registry.training_evidence``; what follows is the sensors' work. Nothing here looks
 at a clock: age and cool-down are counted in event time, so that imported history is as young as
 the day it ends on, and a stream without new data is never trained on the same data again.
 """

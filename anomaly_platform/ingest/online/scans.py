@@ -1,7 +1,7 @@
 """Scans that come in a request: what they may say, by the rules that hold for files.
 
 Here belongs the way from a request's objects to valid scans and rejects. The rules themselves are
-those of `scan_validation`, day by day for files, all days at once here.
+those of `ingest.validation.scans`, day by day for files, all days at once here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ class CheckedScans(NamedTuple):
         Valid scans, each once: the natural key, what came with it, ``entity`` (the code),
         ``bucket`` and ``row_number`` (from 1).
     rejects
-        Refused scans (`validation.DAY_REJECTS`).
+        Refused scans (`ingest.validation.day.DAY_REJECTS`).
     duplicates
         How many repeat an earlier one exactly.
     """
@@ -60,7 +60,7 @@ def check_scans(
     events
         By canonical field; texts, or None.
     start, now, future_allowance, timezone
-        As in `scan_validation.validate_scans`; where times without a zone are at home.
+        As in `ingest.validation.scans.validate_scans`; where times without a zone are at home.
     """
     rows = pl.DataFrame(
         {

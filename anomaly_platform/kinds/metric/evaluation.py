@@ -1,7 +1,7 @@
 """Measuring what the gates ask for: the challenger of a metric stream beside its champion.
 
 What belongs here: reading the rows that both are measured on, a sample of the series where there
-are thousands. The gates are in ``ml.gates``, what follows from them in ``champion``.
+are thousands. The gates are in ``ml.training.gates``, what follows in ``verdicts``.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ other means. Reading and writing files, labels and reports are the command line'
 `train_test` learns from one frame and scores another, every row by itself. `streaming` walks
 through one frame: it learns from the first rows and goes on in order of time, learning again as
 the past grows, and never uses what comes later. Its score says when a stream should call
-(`ml.alarms`): evidence is gathered over a few rows, and an alarm that goes on is not repeated.
+(`ml.scoring.alarms`): evidence is gathered over a few rows, and an alarm that goes on is not
+repeated.
 """
 
 from __future__ import annotations

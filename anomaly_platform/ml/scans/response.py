@@ -2,7 +2,7 @@
 
 What belongs here: names and shape of the answer, counting over it, and writing it in chunks, so
 that a request of any size is answered in bounded memory (what grows is one small count per EPC).
-How scores come about is in `barcode_scoring`.
+How scores come about is in `scoring`.
 """
 
 from __future__ import annotations

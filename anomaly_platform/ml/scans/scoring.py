@@ -1,7 +1,7 @@
 """Scores scans with the barcode detectors: from features to confidences with reasons.
 
 What belongs here: which detectors there are, that they see the same scans, and the columns that
-come out. Each detector's own work is in `detectors`, the weighing in `barcode_fusion`.
+come out. Each detector's own work is in `detectors`, the weighing in `fusion`.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class BarcodeModels:
         threshold
             Score at which the confidence is 50.
         limits
-            Seconds for each detector, as online (`barcode_fusion.TIME_LIMITS`); None waits.
+            Seconds for each detector, as online (`fusion.TIME_LIMITS`); None waits.
 
         Returns
         -------

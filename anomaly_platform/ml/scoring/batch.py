@@ -8,7 +8,7 @@ What a row says (`status`):
     The reading has no value, so it is neither normal nor anomalous.
 `insufficient_history`
     No model, since the series is too short or new; or a model, but too few rows before the
-    reading for it to speak (`ml.training.series.required_history`), as in a series' first hours
+    reading for it to speak (`ml.series_model.model.required_history`), as in a series' first hours
     and after a long gap. From 30 readings of history on, the statistical fallback gives a score,
     where there is a model the lower of both; a large one is an anomaly, a small one is *not*
     "normal": `is_anomaly` is then null, as it is without any score.
@@ -18,7 +18,7 @@ What a row says (`status`):
 `z_score`, `iqr_score` and `mad_score` stand beside every reading with history enough, whether or
 not a model scored it.
 
-The entity's score at a time (`ml.fusion`) is the same on every row of that entity and time, and
+The entity's score at a time (`entities`) is the same on every row of that entity and time, and
 covers the trained series that have a reading then. An entity of one trained series has nothing to
 fuse: its score is that series' own.
 """

@@ -7,8 +7,8 @@ how a series' rows are split, since fitting, calibrating and measuring must neve
                                                  | half A    | half B     |
 
 The final calibration uses the whole calibration part. Quality is measured with a calibration on
-half A and anomalies injected into half B. What a host's series say together (`ml.fusion`) is
-calibrated on p-values that each fifth of the calibration part got from the other four, since
+half A and anomalies injected into half B. What a host's series say together (`ml.scoring.entities`)
+is calibrated on p-values that each fifth of the calibration part got from the other four, since
 p-values of rows that a calibration has seen would be too even.
 """
 

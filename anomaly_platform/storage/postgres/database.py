@@ -2,7 +2,7 @@
 
 Belongs here: URLs, the making of databases, migrations, and errors that keep passwords to
 themselves. Does not belong here: what is in the tables (see ``warehouse``), and the life of the
-embedded server (see ``embedded_postgres``).
+embedded server (see ``embedded``).
 """
 
 from __future__ import annotations

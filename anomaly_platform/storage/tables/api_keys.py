@@ -2,7 +2,7 @@
 
 Belongs here: making keys, storing their digests, finding, listing and revoking them. Does not
 belong here: what a request has to present and which routes ask for which scope (see
-``serving.security``).
+``serving.auth.security``).
 
 A key is ``<prefix>.<secret>``. The prefix is no secret: it finds the row, and may be shown. The
 secret has 256 random bits, so that one round of SHA-256 keeps it as well as any slow hash would.

@@ -29,7 +29,7 @@ class Narrator:
     names, types
         Name and type of each of the frame's places; empty texts where not known.
     codes, measured
-        Verdicts and measurements of `rules_kernel.walk`.
+        Verdicts and measurements of `kernel.walk`.
     own_place
         (n,) code of each scan's place, inferred if need be.
     """

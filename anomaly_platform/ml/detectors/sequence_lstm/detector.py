@@ -116,11 +116,11 @@ class SequenceLSTM:
         validation
             Sequences to stop by; a tenth of `sequences`, drawn by the seed, when none are given.
         counted
-            More sequences that the habits are counted from, as in `sequence_lstm_training.train`.
+            More sequences that the habits are counted from, as in `training.train`.
         parameters, seed
             How to train; the seed decides everything random.
         progress, checkpoint
-            As in `sequence_lstm_training.train`.
+            As in `training.train`.
         """
         from anomaly_platform.ml.detectors.sequence_lstm.training import train
 

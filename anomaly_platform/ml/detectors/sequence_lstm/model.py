@@ -1,7 +1,7 @@
 """The sequence model as a PyTorch module: embeddings, LSTM, causal attention, heads.
 
 Here belongs what training differentiates. Nothing but the training loop imports this module;
-scoring reads the exported weights (`sequence_lstm_scoring`) and never needs torch.
+scoring reads the exported weights (`scoring`) and never needs torch.
 
 Architecture. The event before (embeddings of its categorical fields, its numeric fields, the log
 of its elapsed time) and the context of the event to come go through an LSTM (Hochreiter and

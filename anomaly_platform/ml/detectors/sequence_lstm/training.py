@@ -1,6 +1,6 @@
 """The training loop of the sequence model: batches, early stopping, checkpoints, mixed precision.
 
-Here belongs how weights are found; the module is `sequence_lstm_model`, what is done with the
+Here belongs how weights are found; the module is `model`, what is done with the
 weights is `sequence_lstm`. Imports torch inside functions only.
 
 Reproducibility. All randomness derives from (seed, epoch), so a resumed training goes on exactly
