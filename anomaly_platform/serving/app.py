@@ -16,6 +16,7 @@ from anomaly_platform import __version__
 from anomaly_platform.logs import configure_logging
 from anomaly_platform.platform import Platform
 from anomaly_platform.serving.http.direct import DirectRoutes
+from anomaly_platform.serving.http.documentation import install_documentation
 from anomaly_platform.serving.http.openapi import install_openapi
 from anomaly_platform.serving.http.protection import protect
 from anomaly_platform.serving.problems import install_problem_handlers
@@ -53,6 +54,8 @@ def create_app(platform: Platform) -> FastAPI:
         version=__version__,
         description=_DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         # The way there would name the host that the client says it has asked.
         redirect_slashes=False,
     )
@@ -63,6 +66,7 @@ def create_app(platform: Platform) -> FastAPI:
     app.add_middleware(DirectRoutes, routes={route.path: route for route in direct})
     protect(app, platform.settings)
     install_openapi(app)
+    install_documentation(app)
     return app
 
 

@@ -37,7 +37,10 @@ PUBLIC_PATHS: Final = frozenset({"/health/live", "/health/ready", "/api/v1/healt
 """Answered without a key."""
 
 DOCUMENTATION_PATHS: Final = frozenset(
-    {"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
+    {
+        *("/docs", "/docs/oauth2-redirect", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"),
+        *("/docs/favicon.png", "/redoc", "/redoc/redoc.standalone.js", "/openapi.json"),
+    }
 )
 """Any key opens them; a browser may send it as the password of HTTP Basic."""
 

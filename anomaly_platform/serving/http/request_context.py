@@ -30,15 +30,13 @@ _ALWAYS: Final = (
     (b"cache-control", b"no-store"),
 )
 _POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
-#: Swagger UI and ReDoc come as FastAPI writes them: a script in the page, the rest from a CDN.
+#: Swagger UI and ReDoc as FastAPI writes them: a script in the page, the rest from this host.
 _DOCUMENTATION_POLICY: Final = (
     b"content-security-policy",
     (
         b"default-src 'none'; frame-ancestors 'none'; connect-src 'self'; "
-        b"script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
-        b"style-src 'unsafe-inline' https://cdn.jsdelivr.net https://fonts.googleapis.com; "
-        b"font-src https://fonts.gstatic.com; worker-src blob:; "
-        b"img-src 'self' data: https://fastapi.tiangolo.com https://cdn.redoc.ly"
+        b"script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+        b"worker-src blob:; img-src 'self' data:"
     ),
 )
 _PLAIN: Final = (*_ALWAYS, _POLICY)

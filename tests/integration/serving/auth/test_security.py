@@ -212,7 +212,7 @@ def test_documentation_opens_with_a_key_as_password(anonymous: TestClient, new_k
     assert asked.status_code == 401
     assert asked.headers["WWW-Authenticate"].startswith("Basic ")
     basic = {"Authorization": "Basic " + base64.b64encode(f"me:{key}".encode()).decode()}
-    for path in ("/docs", "/redoc", "/openapi.json"):
+    for path in DOCUMENTATION_PATHS:
         assert anonymous.get(path, headers=basic).status_code == 200
     # A browser sends such a password by itself, so that it must not be good for anything else.
     assert anonymous.get("/metrics", headers=basic).status_code == 401
