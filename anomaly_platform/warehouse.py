@@ -6,9 +6,6 @@ composition root: nothing below imports it.
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
 from anomaly_platform.labelling.labels import Labels
 from anomaly_platform.registry.bundles import Bundles
 from anomaly_platform.registry.pending_updates import PendingUpdates
@@ -66,21 +63,8 @@ class Warehouse:
 
     def server_version(self) -> str:
         """Return the server's version, such as ``18.4``."""
-        with self.transactions.begin() as connection:
-            row = connection.execute("SHOW server_version").fetchone()
-        return "" if row is None else str(row[0]).partition(" ")[0]
+        return str(self.transactions.value("SHOW server_version")).partition(" ")[0]
 
     def close(self) -> None:
         """Close every connection."""
         self.transactions.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

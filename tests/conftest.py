@@ -143,7 +143,7 @@ def warehouse(database_url: str) -> Iterator[Warehouse]:
     """The tables, empty."""
     from anomaly_platform.warehouse import Warehouse
 
-    with Warehouse(database_url) as opened:
+    with contextlib.closing(Warehouse(database_url)) as opened:
         yield opened
 
 

@@ -8,7 +8,7 @@ the stages of the graph).
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -136,26 +136,15 @@ class Labels:
             "entity", "metric", "event_time"
         )
 
-    def of_series(self, stream: str, entity: str, metric: str) -> list[Label]:
-        """Return the labels that count of a series, in order of their readings."""
-        return self._read(
-            "SELECT id, stream, entity, metric, event_time, event_id, is_anomaly, comment, "
-            "labelled_by, detection_id, created_at FROM current_labels "
-            "WHERE stream = %s AND entity = %s AND metric = %s ORDER BY event_time",
-            (stream, entity, metric),
-        )
-
     def newest(self, stream: str, *, limit: int = 50) -> list[Label]:
         """Return the labels that were given last, the newest first, superseded ones included."""
-        return self._read(
+        return self._transactions.rows(
+            Label,
             "SELECT id, stream, entity, metric, event_time, event_id, is_anomaly, comment, "
             "labelled_by, detection_id, created_at FROM feedback_labels "
             "WHERE stream = %s ORDER BY created_at DESC, id DESC LIMIT %s",
             (stream, limit),
         )
-
-    def _read(self, statement: str, values: Sequence[object]) -> list[Label]:
-        return self._transactions.rows(Label, statement, values)
 
 
 def add(connection: Connection, stream: str, label: NewLabel, *, labelled_by: str) -> UUID:

@@ -51,13 +51,6 @@ class ThresholdStore:
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
-    def get(self, stream: str, entity: str, metric: str) -> Threshold | None:
-        """Return a series' own threshold, ``None`` where the stream's holds."""
-        found = self._read(
-            "WHERE stream = %s AND entity = %s AND metric = %s", stream, entity, metric
-        )
-        return found[0] if found else None
-
     def all(self, stream: str) -> dict[tuple[str, str], Threshold]:
         """Return every threshold of the stream's single series by (entity, metric)."""
         found = self._read("WHERE stream = %s ORDER BY entity, metric", stream)

@@ -17,7 +17,7 @@ import polars as pl
 from anomaly_platform.registry import promotion
 from anomaly_platform.registry.bundle_index import BundleIndex
 from anomaly_platform.registry.pending_updates import enqueue
-from anomaly_platform.registry.promotion import AlsoWithin, Champion, ChampionMovedError
+from anomaly_platform.registry.promotion import AlsoWithin, ChampionMovedError
 from anomaly_platform.storage.postgres.transactions import Connection, lock
 from anomaly_platform.storage.tables.ml_models import insert_models
 
@@ -192,50 +192,6 @@ class Bundles(BundleIndex):
             if also is not None:
                 also(connection)
 
-    def promote(
-        self,
-        stream: str,
-        detector: str,
-        version: int,
-        reason: str,
-        *,
-        gates: Sequence[Mapping[str, Any]] = (),
-        compared_with: int | None = None,
-        overrule: bool = False,
-        also: AlsoWithin | None = None,
-    ) -> Champion:
-        """Put a version into service, atomically, and announce it.
-
-        Its series become the active models; those of the version before retire. Promoting the
-        champion again changes nothing. Going back to an earlier version is a promotion too.
-
-        Parameters
-        ----------
-        gates : sequence of mapping
-            What it had to pass, for the record.
-        compared_with : int, optional
-            The champion that the decision rests on; if another one serves by now, nothing changes.
-        overrule : bool
-            Whether a version may serve that its gates have rejected.
-        also : callable, optional
-            Called with the connection, within the transaction.
-
-        Raises
-        ------
-        ChampionMovedError
-            When another champion serves than `compared_with`.
-        PromotionError
-            When there is no such version, or it has no usable files.
-        """
-        key = (stream, detector, version)
-        with self._transactions.begin() as connection:
-            _refuse_moved(connection, key, compared_with)
-            promoted = promotion.promote(connection, key, reason, overrule=overrule)
-            _record_gates(connection, key, gates)
-            if also is not None:
-                also(connection)
-        return promoted
-
     def promote_set(
         self,
         stream: str,
@@ -249,8 +205,21 @@ class Bundles(BundleIndex):
     ) -> None:
         """Put one version per detector into service, all of them or, on an error, none.
 
-        Parameters as in :meth:`promote`; the gates are every version's, and `compared_with` says
-        by detector which champion the decision rests on.
+        Their series become the active models; those of the versions before retire. Each change is
+        announced; promoting a champion again changes nothing, and going back to an earlier version
+        is a promotion too.
+
+        Parameters
+        ----------
+        gates : sequence of mapping
+            What they had to pass, for the record.
+        compared_with : mapping, optional
+            By detector, the champion that the decision rests on; if another one serves by now,
+            nothing changes.
+        overrule : bool
+            Whether a version may serve that its gates have rejected.
+        also : callable, optional
+            Called with the connection, within the transaction.
 
         Raises
         ------

@@ -139,8 +139,8 @@ def steps_taken(history: Sequence[int], status: Mapping[int, str]) -> list[int]:
     return taken
 
 
-def promote(connection: Connection, key: Key, reason: str, *, overrule: bool = False) -> Champion:
-    """Put a version into service; see ``Bundles.promote``."""
+def promote(connection: Connection, key: Key, reason: str, *, overrule: bool = False) -> None:
+    """Put a version into service; see ``Bundles.promote_set``."""
     stream, detector, version = key
     lock(connection, "champion", stream, detector)
     status = _status_of(connection, key)
@@ -150,7 +150,7 @@ def promote(connection: Connection, key: Key, reason: str, *, overrule: bool = F
         )
     current = champion_of(connection, stream, detector)
     if current is not None and current.version == version:
-        return current
+        return
     _change_statuses(connection, key)
     connection.execute(
         "INSERT INTO champions (stream, detector, version, reason) "
@@ -172,10 +172,6 @@ def promote(connection: Connection, key: Key, reason: str, *, overrule: bool = F
             json.dumps({"stream": stream, "detector": detector, "version": version}),
         ),
     )
-    promoted = champion_of(connection, stream, detector)
-    if promoted is None:
-        raise AssertionError("a champion vanished within its own transaction")
-    return promoted
 
 
 def _change_statuses(connection: Connection, key: Key) -> None:

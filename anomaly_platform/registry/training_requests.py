@@ -167,16 +167,6 @@ class TrainingRequests:
         """Return the stream's requests that a run has taken up, the oldest first."""
         return self._where("stream = %s AND status = 'running'", (stream,))
 
-    def newest(self, stream: str | None = None, *, limit: int = 50) -> list[TrainingRequest]:
-        """Return the newest requests of a stream or of all, the newest first."""
-        statement = _SELECT.format(
-            sql.SQL("%(stream)s::text IS NULL OR stream = %(stream)s"),
-            sql.SQL("created_at DESC, id LIMIT %(limit)s"),
-        )
-        return self._transactions.rows(
-            TrainingRequest, statement, {"stream": stream, "limit": limit}
-        )
-
     def claim(self, stream: str, now: dt.datetime | None = None) -> list[TrainingRequest]:
         """Take up the requests that one run can serve; they are running from then on.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from anomaly_platform.registry.training_requests import TrainingRequest
 from anomaly_platform.warehouse import Warehouse
 
 from .readings import PER_DAY, START, STEP
@@ -37,3 +38,12 @@ def know_series(warehouse: Warehouse, stream: str, entity: str, metric: str) -> 
     )
     warehouse.series.replace_day(stream, START.date(), extents)
     return START.date()
+
+
+def requests_of(warehouse: Warehouse, stream: str) -> list[TrainingRequest]:
+    """Return every training request of a stream, the newest first."""
+    return warehouse.transactions.rows(
+        TrainingRequest,
+        "SELECT * FROM training_requests WHERE stream = %s ORDER BY created_at DESC, id",
+        (stream,),
+    )

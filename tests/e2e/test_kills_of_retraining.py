@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.builders.tables import requests_of
+
 from .conftest import start_platform
 from .test_models_look_after_themselves import CHANGE, DAYS, NAME, NOTICED, STREAM, Story, story
 
@@ -85,7 +87,7 @@ def test_the_story_ends_the_same_whatever_is_killed(tmp_path: Path) -> None:
         assert len(history) == len(set(history)) == 2
         requests = warehouse.training_requests
         assert requests.waiting(NAME) == requests.running(NAME) == []
-        promoted = [r for r in requests.newest(NAME) if "was promoted" in str(r.outcome)]
+        promoted = [r for r in requests_of(warehouse, NAME) if "was promoted" in str(r.outcome)]
         assert [one.cause for one in promoted] == ["drift"]
         with warehouse.transactions.begin() as connection:
             twice = connection.execute(

@@ -20,6 +20,7 @@ from anomaly_platform.sensors.retraining import CAUSE_TAG
 from anomaly_platform.sensors.work import REASON_TAG, STREAM_TAG
 from anomaly_platform.simulator.metrics import simulate_ems
 from anomaly_platform.streams import MetricStream
+from tests.builders.tables import requests_of
 
 from .conftest import RunningPlatform, start_platform
 
@@ -140,12 +141,11 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 
 
 def test_models_follow_what_they_watch(told: Story) -> None:
-    requests = told.running.platform.warehouse.training_requests
     told.drop(0, CHANGE - 1)
     told.running.wait_for(lambda: told.scored(0, CHANGE - 1, 1), 600)
     calm, _ = told.false_positive_rate(CHANGE - 5, CHANGE - 1)
     assert calm < 0.05
-    assert requests.newest(NAME) == []
+    assert requests_of(told.running.platform.warehouse, NAME) == []
 
     told.drop(CHANGE, NOTICED - 1)
     seen: dict[int, float] = {}
@@ -171,7 +171,7 @@ def test_every_step_is_visible_with_its_reason(told: Story) -> None:
 
     from anomaly_platform.cli.runtime import open_runtime
 
-    (request,) = told.running.platform.warehouse.training_requests.newest(NAME)
+    (request,) = requests_of(told.running.platform.warehouse, NAME)
     assert (request.cause, request.status, request.version) == ("drift", "done", 2)
     assert "days in a row" in request.reason
     assert "version 2 was promoted" in str(request.outcome)

@@ -113,11 +113,6 @@ class OnlineReadings:
         )
         return Waiting(int(rows), oldest)
 
-    def find(self, stream: str, event_id: UUID) -> StoredReading | None:
-        """Return a reading by the id of its event."""
-        with self._transactions.begin() as connection:
-            return by_event_id(connection, stream, [event_id]).get(event_id)
-
     def forget_passed_states(self, stream: str) -> int:
         """Delete states that files have overtaken; return how many.
 

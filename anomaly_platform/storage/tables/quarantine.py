@@ -59,17 +59,6 @@ class Quarantine:
             insert_rejects(connection, rejects, stream=stream, stage=stage, day=day)
         return rejects.height
 
-    def count(self, stream: str, *, stage: str | None = None, day: dt.date | None = None) -> int:
-        """Return how many rows are in quarantine."""
-        return int(
-            self._transactions.value(
-                "SELECT count(*) FROM quarantine WHERE stream = %(stream)s "
-                "AND (%(stage)s::text IS NULL OR stage = %(stage)s) "
-                "AND (%(day)s::date IS NULL OR day = %(day)s)",
-                {"stream": stream, "stage": stage, "day": day},
-            )
-        )
-
     def reasons(self, stream: str, *, day: dt.date | None = None) -> dict[str, int]:
         """Return how many rows each reason has, the most frequent first."""
         rows = self._transactions.tuples(

@@ -15,7 +15,7 @@ from anomaly_platform.settings import Settings
 from anomaly_platform.warehouse import Warehouse
 from tests.builders.commands import run_command
 from tests.builders.readings import START
-from tests.builders.tables import know_series
+from tests.builders.tables import count, know_series
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("own_platform")]
 
@@ -58,7 +58,7 @@ def test_what_cannot_be_is_refused(
     code, said = anomaly(*arguments)
     assert code == 2
     assert reason in said.replace("│ ", "")
-    assert warehouse.training_requests.newest() == []
+    assert count(warehouse, "training_requests") == 0
 
 
 def test_labels_come_from_the_command_line_and_from_files(
@@ -75,8 +75,7 @@ def test_labels_come_from_the_command_line_and_from_files(
     )
     code, said = anomaly("labels", "import", "iiot", str(file))
     assert (code, "2 labels stored" in said) == (0, True)
-    labels = warehouse.labels.of_series("iiot", "press-1", "load")
-    assert [one.is_anomaly for one in labels] == [True, False]
+    assert warehouse.labels.between("iiot")["is_anomaly"].to_list() == [True, False]
     assert "bearing" in anomaly("labels", "list", "iiot")[1]
     file.write_text("entity,metric,event_time,is_anomaly\np,load,2026-01-05,true\np,load,x,maybe\n")
     code, said = anomaly("labels", "import", "iiot", str(file))
@@ -186,7 +185,7 @@ def test_a_threshold_is_set_listed_and_unset(warehouse: Warehouse) -> None:
     assert "(command line)" in listed
     code, said = anomaly("thresholds", "unset", *series)
     assert (code, said) == (0, "The threshold of press-1 load is 0.7 again.")
-    assert warehouse.labels.thresholds.get(*series) is None
+    assert warehouse.labels.thresholds.all("iiot") == {}
     with warehouse.transactions.begin() as connection:
         audited = connection.execute("SELECT action, before FROM audit_log ORDER BY id").fetchall()
     assert [action for action, _ in audited] == ["threshold.set", "threshold.clear"]

@@ -97,7 +97,7 @@ def fill(platform: Platform) -> None:
             }
         ),
     )  # fmt: skip
-    warehouse.bundles.promote("iiot", "isolation_forest", version, reason="first")
+    warehouse.bundles.promote_set("iiot", {"isolation_forest": version}, reason="first")
     failed = warehouse.bundles.reserve_version("iiot", "isolation_forest")
     warehouse.bundles.fail("iiot", "isolation_forest", failed, "out of memory")
     with warehouse.transactions.begin() as connection:

@@ -24,6 +24,7 @@ from anomaly_platform.settings import Settings
 from anomaly_platform.streams import MetricStream
 from tests.builders.platforms import Drop, open_runtime
 from tests.builders.readings import PER_DAY, START, daily_cycle, series
+from tests.builders.tables import requests_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
 
@@ -94,7 +95,7 @@ def train(runtime: Runtime, run: RunRequest) -> TrainingRequest:
     keys = [list(key.path) for key in run.asset_selection or []]
     runtime.materialize(keys, run.tags, run.run_config)
     assert asked_for(runtime) is None, "asked twice on the same data"
-    return runtime.platform.warehouse.training_requests.newest(NAME)[0]
+    return requests_of(runtime.platform.warehouse, NAME)[0]
 
 
 def false_positive_rate(runtime: Runtime, first: int, last: int, version: int) -> float:

@@ -93,7 +93,7 @@ def test_a_rebased_challenger_gives_way_to_what_replaces_it(served: Runtime) -> 
     platform, bundles = served.platform, served.platform.warehouse.bundles
     challenger, _ = train(platform, EMS, series=[("host-1", "cpu")], window_days=2)
     meanwhile, _ = train(platform, EMS, window_days=3)
-    bundles.promote("ems", DETECTOR, meanwhile, "trained in full")
+    bundles.promote_set("ems", {DETECTOR: meanwhile}, "trained in full")
     version, bundle = rebase(platform.kind(EMS).parts, EMS, challenger, meanwhile)
     old, new = bundles.get("ems", DETECTOR, challenger), bundles.get("ems", DETECTOR, version)
     assert old is not None

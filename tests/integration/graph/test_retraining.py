@@ -27,6 +27,7 @@ from anomaly_platform.settings import Settings
 from anomaly_platform.streams import IIOT, MetricStream
 from tests.builders.platforms import Drop, Keep, Kept, Restore
 from tests.builders.readings import START, readings
+from tests.builders.tables import requests_of
 from tests.integration.metric_models import current_fleet
 
 pytestmark = pytest.mark.integration
@@ -78,7 +79,7 @@ def test_drift_of_one_series_is_noticed_and_only_it_is_trained(
     requests = trained.platform.warehouse.training_requests
     skipped = tick(trained)
     assert not skipped.run_requests
-    assert requests.newest("iiot") == []
+    assert requests_of(trained.platform.warehouse, "iiot") == []
     moved, *others = loads(TRAINED_DAYS, 2)
     drop(IIOT, "moved.csv", pl.concat([moved.with_columns(pl.col("value") + 40.0), *others]))
     run_stream(trained, IIOT, Console(quiet=True), train=False)
@@ -158,7 +159,7 @@ def test_many_requests_are_one_run_and_a_failing_one_backs_off(trained: Runtime)
             assert all(one.not_before > datetime.now(UTC) for one in waiting)
             with trained.platform.warehouse.transactions.begin() as connection:
                 connection.execute("UPDATE training_requests SET not_before = now()")
-    ended = {one.entity: one for one in requests.newest("iiot")}
+    ended = {one.entity: one for one in requests_of(trained.platform.warehouse, "iiot")}
     assert ended["press-0"].status == ended["press-1"].status == "failed"
     assert f"attempt {MOST_ATTEMPTS}" in str(ended["press-0"].outcome)
     assert ended["nowhere"].status == "cancelled"

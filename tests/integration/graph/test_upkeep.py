@@ -47,7 +47,7 @@ def serve(
             {"entity": ["press-1"], "metric": ["load"], "status": [status], "rows": [288]}
         ),
     )
-    platform.warehouse.bundles.promote("iiot", FOREST, version, "for the test")
+    platform.warehouse.bundles.promote_set("iiot", {FOREST: version}, "for the test")
     return version
 
 

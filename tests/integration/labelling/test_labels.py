@@ -21,7 +21,7 @@ def test_the_newest_label_of_a_reading_counts(warehouse: Warehouse) -> None:
         labels.add_all("iiot", [NewLabel("press-1", "load", AT, truth)], labelled_by="ann")
     other = NewLabel("press-1", "load", AT + dt.timedelta(minutes=5), is_anomaly=True)
     assert labels.add_all("iiot", [other], labelled_by="bob") == 1
-    assert [one.is_anomaly for one in labels.of_series("iiot", "press-1", "load")] == [False, True]
+    assert labels.between("iiot")["is_anomaly"].to_list() == [False, True]
     assert labels.of_day("iiot", AT.date())["is_anomaly"].to_list() == [False, True]
     assert labels.of_day("iiot", AT.date() + dt.timedelta(days=1)).is_empty()
     assert labels.between("ems").is_empty()
@@ -35,8 +35,8 @@ def test_labels_written_with_sql_count_as_well(warehouse: Warehouse, database_ur
             "INSERT INTO feedback_labels (stream, entity, metric, event_time, is_anomaly, "
             "labelled_by) VALUES ('ems', 'host-1', 'cpu', '2026-01-05T12:00:00Z', false, 'carl')"
         )
-    (label,) = warehouse.labels.of_series("ems", "host-1", "cpu")
-    assert (label.is_anomaly, label.event_time) == (False, AT)
+    labels = warehouse.labels.between("ems").select("is_anomaly", "event_time")
+    assert labels.rows() == [(False, AT)]
 
 
 def test_labels_come_all_or_not_at_all(warehouse: Warehouse) -> None:
@@ -62,7 +62,7 @@ def test_a_persons_threshold_wins_and_changes_are_audited(warehouse: Warehouse) 
         for outside in (-0.1, 1.5, float("nan")):
             with pytest.raises(ValueError, match="from 0"):
                 store.set(connection, *series, outside, origin="person", set_by="ann")
-    found = store.get(*series)
+    found = store.all(series[0]).get((series[1], series[2]))
     assert found is not None
     assert (found.threshold, found.origin, found.set_by) == (0.9, "person", "ann")
     assert list(store.all("iiot")) == [("press-1", "load")]
@@ -72,7 +72,7 @@ def test_a_persons_threshold_wins_and_changes_are_audited(warehouse: Warehouse) 
         audited = connection.execute(
             "SELECT actor, action, subject, before, after FROM audit_log ORDER BY id"
         ).fetchall()
-    assert store.get(*series) is None
+    assert store.all(series[0]) == {}
     subject = "iiot/press-1/load"
     first = {"threshold": 0.8, "origin": "labels"}
     second = {"threshold": 0.9, "origin": "person"}

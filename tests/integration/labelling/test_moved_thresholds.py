@@ -48,7 +48,7 @@ def test_false_alarms_raise_a_threshold_and_second_thoughts_take_it_back(
     assert moved.threshold is not None
     assert 0.9 < moved.threshold < 0.91
     assert move(warehouse) == []
-    found = warehouse.labels.thresholds.get("ems", "host-0", "cpu")
+    found = warehouse.labels.thresholds.all("ems").get(("host-0", "cpu"))
     assert found is not None
     assert (found.threshold, found.origin) == (moved.threshold, "labels")
 
@@ -74,6 +74,6 @@ def test_a_persons_threshold_is_not_moved(warehouse: Warehouse) -> None:
         )
     say(warehouse, "host-0", is_anomaly=False)
     assert move(warehouse) == []
-    found = warehouse.labels.thresholds.get("ems", "host-0", "cpu")
+    found = warehouse.labels.thresholds.all("ems").get(("host-0", "cpu"))
     assert found is not None
     assert found.threshold == 0.8

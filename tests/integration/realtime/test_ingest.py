@@ -24,6 +24,7 @@ from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.answers import Answer
 from anomaly_platform.realtime.append_path import Judge
 from anomaly_platform.realtime.ingest import OnlineIngest
+from anomaly_platform.storage.tables.online import StoredReading, by_event_id
 from anomaly_platform.streams import IIOT
 from tests.builders.tables import count
 
@@ -34,6 +35,11 @@ NOW = START + timedelta(days=30)
 JUDGE = Judge(
     None, OnlineScorer(FleetScorer.without_models(IIOT.features, alpha=0.001, threshold=0.7)), 0.7
 )
+
+
+def stored(platform: Platform, event_id: UUID) -> StoredReading:
+    with platform.warehouse.transactions.begin() as connection:
+        return by_event_id(connection, "iiot", [event_id])[event_id]
 
 
 @pytest.fixture
@@ -89,7 +95,7 @@ def test_a_reading_is_stored_once_with_its_verdict(
     assert answer.reading.status == "insufficient_history"
     assert answer.reading.score is None
     assert answer.reading.is_anomaly is None
-    assert platform.warehouse.online.find("iiot", answer.reading.event_id) == answer.reading
+    assert stored(platform, answer.reading.event_id) == answer.reading
 
 
 def test_sent_again_it_is_answered_as_before(platform: Platform, ingest: OnlineIngest) -> None:
@@ -304,7 +310,7 @@ def test_what_is_taken_in_one_statement_is_read_back(
     assert outcomes(answers) == ["stored"] * 4
     for answer in answers:
         assert answer.reading is not None
-        found = platform.warehouse.online.find("iiot", answer.reading.event_id)
+        found = stored(platform, answer.reading.event_id)
         assert found == answer.reading
     assert look_back(platform, "pump").values.tolist() == [
         1.0,

@@ -79,9 +79,10 @@ def test_promotion_is_atomic_announced_and_remembered(
     assert warehouse.bundles.champion("ems", FOREST) is None
     with psycopg.connect(database_url, autocommit=True) as listener:
         listener.execute(f"LISTEN {CHAMPIONS_CHANNEL}")
-        warehouse.bundles.promote("ems", FOREST, first, "the first")
-        champion = warehouse.bundles.promote("ems", FOREST, second, "better")
-        assert warehouse.bundles.promote("ems", FOREST, second, "again") == champion
+        warehouse.bundles.promote_set("ems", {FOREST: first}, "the first")
+        warehouse.bundles.promote_set("ems", {FOREST: second}, "better")
+        champion = warehouse.bundles.champion("ems", FOREST)
+        warehouse.bundles.promote_set("ems", {FOREST: second}, "again")
         notes = [json.loads(n.payload) for n in listener.notifies(timeout=5, stop_after=2)]
     assert notes == [
         {"stream": "ems", "detector": FOREST, "version": version} for version in (first, second)
@@ -90,7 +91,7 @@ def test_promotion_is_atomic_announced_and_remembered(
     assert [b.status for b in warehouse.bundles.all("ems", FOREST)] == ["champion", "retired"]
     assert models(warehouse, first) == ["inactive", "inactive", "insufficient_history"]
     assert models(warehouse, second) == ["active", "active", "insufficient_history"]
-    warehouse.bundles.promote("ems", FOREST, first, "rolled back")
+    warehouse.bundles.promote_set("ems", {FOREST: first}, "rolled back")
     assert models(warehouse, first)[0] == "active"
     history = warehouse.bundles.history("ems", FOREST)
     assert [(h.version, h.reason) for h in history] == [
@@ -102,17 +103,17 @@ def test_promotion_is_atomic_announced_and_remembered(
 
 def test_what_cannot_serve_is_not_promoted(warehouse: Warehouse) -> None:
     with pytest.raises(PromotionError, match="no version 7"):
-        warehouse.bundles.promote("ems", FOREST, 7, "?")
+        warehouse.bundles.promote_set("ems", {FOREST: 7}, "?")
     version = warehouse.bundles.reserve_version("ems", FOREST)
     with pytest.raises(PromotionError, match="it is training"):
-        warehouse.bundles.promote("ems", FOREST, version, "?")
+        warehouse.bundles.promote_set("ems", {FOREST: version}, "?")
     warehouse.bundles.fail("ems", FOREST, version, "out of memory")
     with pytest.raises(PromotionError, match="it is failed"):
-        warehouse.bundles.promote("ems", FOREST, version, "?")
+        warehouse.bundles.promote_set("ems", {FOREST: version}, "?")
     rejected = challenger(warehouse)
     warehouse.bundles.reject("ems", FOREST, rejected, "worse than the champion")
     with pytest.raises(PromotionError, match="it is rejected"):
-        warehouse.bundles.promote("ems", FOREST, rejected, "?")
+        warehouse.bundles.promote_set("ems", {FOREST: rejected}, "?")
     record = warehouse.bundles.get("ems", FOREST, rejected)
     assert record is not None
     assert record.reason == "worse than the champion"
@@ -120,13 +121,13 @@ def test_what_cannot_serve_is_not_promoted(warehouse: Warehouse) -> None:
 
 def test_a_champion_is_not_failed_by_a_late_trainer(warehouse: Warehouse) -> None:
     version = challenger(warehouse)
-    warehouse.bundles.promote("ems", FOREST, version, "the first")
+    warehouse.bundles.promote_set("ems", {FOREST: version}, "the first")
     warehouse.bundles.fail("ems", FOREST, version, "too late")
     assert [b.status for b in warehouse.bundles.all("ems", FOREST)] == ["champion"]
 
 
 def test_at_most_one_model_is_active_and_history_is_append_only(warehouse: Warehouse) -> None:
-    warehouse.bundles.promote("ems", FOREST, challenger(warehouse), "the first")
+    warehouse.bundles.promote_set("ems", {FOREST: challenger(warehouse)}, "the first")
     second = challenger(warehouse)
     with (
         pytest.raises(psycopg.errors.UniqueViolation),

@@ -21,6 +21,7 @@ from anomaly_platform.runtime.pruning import Pruned
 from anomaly_platform.storage.tables.online import claim
 from anomaly_platform.streams import IIOT
 from tests.builders.models import FOREST, path_of, publish, register
+from tests.builders.tables import requests_of
 
 pytestmark = pytest.mark.integration
 
@@ -68,12 +69,12 @@ def test_what_serves_and_what_a_roll_back_brings_back_stays(
 ) -> None:
     bundles = platform.warehouse.bundles
     for _ in range(2):
-        bundles.promote("iiot", FOREST, bundle(platform), "good")
+        bundles.promote_set("iiot", {FOREST: bundle(platform)}, "good")
     # The champion is made from 3, which was rejected: its parent stays as well.
     base = bundle(platform)
-    bundles.promote("iiot", FOREST, base, "good")
+    bundles.promote_set("iiot", {FOREST: base}, "good")
     champion = bundle(platform, parent=base)
-    bundles.promote("iiot", FOREST, champion, "good")
+    bundles.promote_set("iiot", {FOREST: champion}, "good")
     rejected = bundle(platform)
     bundles.reject("iiot", FOREST, rejected, "bad")
     waiting = bundle(platform)
@@ -106,7 +107,7 @@ def test_what_serves_and_what_a_roll_back_brings_back_stays(
 def test_nothing_young_goes(platform: Platform, instance: DagsterInstance) -> None:
     bundles = platform.warehouse.bundles
     for _ in range(3):
-        bundles.promote("iiot", FOREST, bundle(platform), "good")
+        bundles.promote_set("iiot", {FOREST: bundle(platform)}, "good")
     create_run_for_test(instance, status=DagsterRunStatus.SUCCESS)
     assert set(counts(list(pruned(platform, instance, dry_run=False))).values()) == {0}
     assert statuses(platform)[1] == "retired"
@@ -152,7 +153,7 @@ def test_old_rows_go_and_those_that_still_matter_stay(
     assert told["messages that were delivered"] == 1
     assert told["training requests that ended"] == 2
     assert told["Dagster runs with their events"] == 1
-    assert [one.reason for one in requests.newest("iiot")] == ["waiting"]
+    assert [one.reason for one in requests_of(warehouse, "iiot")] == ["waiting"]
     with warehouse.transactions.begin() as connection:
         left = connection.execute("SELECT fingerprint FROM notifications").fetchall()
     assert left == [("1",)]

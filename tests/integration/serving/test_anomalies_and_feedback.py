@@ -105,8 +105,8 @@ def test_a_detection_is_marked_wrong_and_the_change_is_audited(trained: Trained)
 def test_a_reading_is_marked(trained: Trained) -> None:
     answer = trained.client.post(FEEDBACK, json=READING)
     assert answer.status_code == 201, answer.text
-    labels = trained.platform.warehouse.labels.of_series("iiot", "press-6", "temperature")
-    assert [label.is_anomaly for label in labels] == [True]
+    labels = trained.platform.warehouse.labels.between("iiot")
+    assert labels.filter(entity="press-6", metric="temperature")["is_anomaly"].to_list() == [True]
 
 
 @pytest.mark.parametrize(

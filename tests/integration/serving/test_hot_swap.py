@@ -62,7 +62,9 @@ def version(trained: Trained) -> Iterator[int]:
     yield copied
     # A version that never served would stay a candidate in the lists that other tests ask for.
     for serving in (1, copied, 1):
-        trained.platform.warehouse.bundles.promote("iiot", FOREST, serving, "the test is over")
+        trained.platform.warehouse.bundles.promote_set(
+            "iiot", {FOREST: serving}, "the test is over"
+        )
     wait_until(lambda: predict(trained)["model_version"] == 1)
 
 
@@ -76,7 +78,7 @@ def predict(trained: Trained) -> dict[str, Any]:
 def test_a_promotion_takes_over_without_a_restart(trained: Trained, version: int) -> None:
     before = predict(trained)
     assert before["model_version"] == 1
-    trained.platform.warehouse.bundles.promote("iiot", FOREST, version, "newer")
+    trained.platform.warehouse.bundles.promote_set("iiot", {FOREST: version}, "newer")
     wait_until(lambda: predict(trained)["model_version"] == version)
     after = predict(trained)
     assert after["unit_score"] == before["unit_score"]
@@ -96,7 +98,7 @@ def test_a_swap_takes_nothing_from_what_was_counted(trained: Trained, version: i
     for _ in range(20):
         predict(trained)
     before = counted()
-    trained.platform.warehouse.bundles.promote("iiot", FOREST, version, "newer")
+    trained.platform.warehouse.bundles.promote_set("iiot", {FOREST: version}, "newer")
     wait_until(lambda: predict(trained)["model_version"] == version)
     for _ in range(20):
         predict(trained)
@@ -143,7 +145,7 @@ def test_a_damaged_version_does_not_serve_and_somebody_is_told(
     data = bytearray(arrays.read_bytes())
     data[-1] ^= 0xFF
     arrays.write_bytes(data)
-    platform.warehouse.bundles.promote("iiot", FOREST, version, "damaged on the way")
+    platform.warehouse.bundles.promote_set("iiot", {FOREST: version}, "damaged on the way")
     store = trained.client.app.state.serving.models  # type: ignore[attr-defined]
     wait_until(lambda: "iiot" in store.problems)
     assert predict(trained)["model_version"] == 1
@@ -158,7 +160,7 @@ def test_a_damaged_version_does_not_serve_and_somebody_is_told(
     wait_until(lambda: alert() == "open")
     data[-1] ^= 0xFF
     arrays.write_bytes(data)
-    platform.warehouse.bundles.promote("iiot", FOREST, 1, "back")
+    platform.warehouse.bundles.promote_set("iiot", {FOREST: 1}, "back")
     wait_until(lambda: "iiot" not in store.problems)
     wait_until(lambda: alert() == "resolved")
 
@@ -232,8 +234,8 @@ def test_a_thousand_swaps_under_load(trained: Trained, version: int) -> None:
     while store.swaps - start < wanted:
         seen = store.swaps
         turn += 1
-        trained.platform.warehouse.bundles.promote(
-            "iiot", FOREST, version if turn % 2 else 1, "swap"
+        trained.platform.warehouse.bundles.promote_set(
+            "iiot", {FOREST: version if turn % 2 else 1}, "swap"
         )
         wait_until(lambda seen=seen: store.swaps > seen)  # type: ignore[misc]
     over.set()

@@ -55,7 +55,7 @@ class Service:
         )
 
     def new_key(self, *scopes: str) -> str:
-        with Warehouse(self.environment["ANOMALY_DATABASE_URL"]) as warehouse:
+        with contextlib.closing(Warehouse(self.environment["ANOMALY_DATABASE_URL"])) as warehouse:
             return warehouse.api_keys.create("test", scopes or ["ml:read"], created_by="test")[1]
 
     @property

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 def fill(warehouse: Warehouse, stream: str) -> None:
     version = register(warehouse, stream, series=HOSTS)
-    warehouse.bundles.promote(stream, "isolation_forest", version, "test")
+    warehouse.bundles.promote_set(stream, {"isolation_forest": version}, "test")
     warehouse.scores.replace_day(
         stream,
         DAY,

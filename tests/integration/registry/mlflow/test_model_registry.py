@@ -87,7 +87,7 @@ def test_runs_versions_and_aliases_follow_the_tables(platform: Platform) -> None
     bundles, stream = platform.warehouse.bundles, "follow"
     first, second = register_lstm(platform, stream), register_lstm(platform, stream)
     gate = {"gate": "minimum quality", "value": "0.9", "bound": "0.6", "passed": True}
-    bundles.promote(stream, "lstm", first, "good", gates=[gate])
+    bundles.promote_set(stream, {"lstm": first}, "good", gates=[gate])
     assert platform.mlflow_mirror.drain().waiting == 0
     mlflow = client(platform)
     runs = runs_of(mlflow, stream)
@@ -114,7 +114,7 @@ def test_runs_versions_and_aliases_follow_the_tables(platform: Platform) -> None
         }
 
     assert aliases() == {"champion": str(first), "challenger": str(second)}
-    bundles.promote(stream, "lstm", second, "better")
+    bundles.promote_set(stream, {"lstm": second}, "better")
     platform.mlflow_mirror.drain()
     assert aliases() == {"champion": str(second)}
     fates = {
@@ -124,7 +124,7 @@ def test_runs_versions_and_aliases_follow_the_tables(platform: Platform) -> None
         f"{stream}/lstm/{first}": "another version was promoted",
         f"{stream}/lstm/{second}": "better",
     }
-    bundles.promote(stream, "lstm", first, "rolled back")
+    bundles.promote_set(stream, {"lstm": first}, "rolled back")
     bundles.delete(stream, "lstm", second, "of no use")
     platform.mlflow_mirror.drain()
     assert aliases() == {"champion": str(first)}
@@ -175,7 +175,7 @@ def test_mlflow_down_delays_the_mirror_and_never_a_promotion(
     settings = get_settings(home=tmp_path, database_url=database_url, mlflow_url=nowhere)
     cut_off = Platform(settings)
     version = register_lstm(cut_off, "late")
-    cut_off.warehouse.bundles.promote("late", "lstm", version, "good")
+    cut_off.warehouse.bundles.promote_set("late", {"lstm": version}, "good")
     assert cut_off.warehouse.bundles.champions("late") == {"lstm": version}
     stopped = cut_off.mlflow_mirror.drain()
     assert (stopped.done, stopped.waiting) == (0, 2)

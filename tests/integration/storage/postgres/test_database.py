@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def test_embedded_mode_needs_nothing(embedded: Settings) -> None:
         assert connection.info.dbname == "dagster"
     assert prepare_databases(embedded) == urls, "a second time changes nothing"
     check_current(embedded)
-    with Warehouse(urls.application) as warehouse:
+    with contextlib.closing(Warehouse(urls.application)) as warehouse:
         assert warehouse.server_version().startswith("18")
 
 
@@ -141,7 +142,7 @@ def test_a_role_without_superuser_rights_can_do_everything(
     url = as_role(empty_database_url, role)
     settings = get_settings(home=tmp_path, database_url=url, dagster_database=name)
     upgrade(settings)
-    with Warehouse(prepare_databases(settings).application) as warehouse:
+    with contextlib.closing(Warehouse(prepare_databases(settings).application)) as warehouse:
         warehouse.scores.ensure_metric_tables("pumps", entity_field="pump")
         assert warehouse.progress.state("pumps", "isolation_forest", 100).days == []
 

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.integration
 _WRITER = """
 import sys
 sys.path.insert(0, sys.argv[2])
+import contextlib
 from tests.builders.scored_rows import DAY, scored
 from anomaly_platform.warehouse import Warehouse
 url, _, value, watermark, how = sys.argv[1:]
@@ -35,7 +36,7 @@ def chunks():
         sys.stdin.read()
     yield frame.tail(-4000)
 
-with Warehouse(url) as warehouse:
+with contextlib.closing(Warehouse(url)) as warehouse:
     if how == "race":
         print("ready", flush=True)
         sys.stdin.readline()
@@ -73,7 +74,7 @@ def detections(warehouse: Warehouse) -> list[tuple[object, ...]]:
 def champion(warehouse: Warehouse, version: int) -> None:
     while register(warehouse, "ems", series=HOSTS) < version:
         continue
-    warehouse.bundles.promote("ems", "isolation_forest", version, "test")
+    warehouse.bundles.promote_set("ems", {"isolation_forest": version}, "test")
 
 
 def writer(url: str, value: float, watermark: int, how: str) -> subprocess.Popen[str]:
