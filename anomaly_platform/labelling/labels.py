@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from uuid import UUID
 
 import polars as pl
 
 from anomaly_platform.labelling.thresholds import ThresholdStore
-from anomaly_platform.storage.postgres.transactions import Connection, Transactions
+from anomaly_platform.storage.postgres.transactions import Connection, Transactions, columns_of
 
 #: What stands in the place of a metric in labels of scans.
 SCAN_METRIC = "scan"
@@ -140,8 +140,7 @@ class Labels:
         """Return the labels that were given last, the newest first, superseded ones included."""
         return self._transactions.rows(
             Label,
-            "SELECT id, stream, entity, metric, event_time, event_id, is_anomaly, comment, "
-            "labelled_by, detection_id, created_at FROM feedback_labels "
+            f"SELECT {columns_of(Label)} FROM feedback_labels "  # noqa: S608
             "WHERE stream = %s ORDER BY created_at DESC, id DESC LIMIT %s",
             (stream, limit),
         )
@@ -161,22 +160,11 @@ def add(connection: Connection, stream: str, label: NewLabel, *, labelled_by: st
         if "\x00" in text:
             raise ValueError(f"{field} holds a NUL character")
     # The clock, not the transaction's start: of two labels in one transaction the later counts.
-    row = connection.execute(
+    ((made,),) = connection.execute(
         "INSERT INTO feedback_labels (stream, entity, metric, event_time, event_id, is_anomaly, "
-        "comment, labelled_by, detection_id, created_at) "
-        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp()) RETURNING id",
-        (
-            stream,
-            label.entity,
-            label.metric,
-            label.event_time,
-            label.event_id,
-            label.is_anomaly,
-            label.comment,
-            labelled_by,
-            label.detection_id,
-        ),
-    ).fetchone()
-    if row is None:
-        raise AssertionError("INSERT … RETURNING returned nothing")
-    return UUID(str(row[0]))
+        "comment, labelled_by, detection_id, created_at) VALUES (%(stream)s, %(entity)s, "
+        "%(metric)s, %(event_time)s, %(event_id)s, %(is_anomaly)s, %(comment)s, %(labelled_by)s, "
+        "%(detection_id)s, clock_timestamp()) RETURNING id",
+        {**asdict(label), "stream": stream, "labelled_by": labelled_by},
+    ).fetchall()
+    return UUID(str(made))

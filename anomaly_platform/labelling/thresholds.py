@@ -12,7 +12,12 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Final, Literal, LiteralString
 
-from anomaly_platform.storage.postgres.transactions import Connection, Transactions, lock
+from anomaly_platform.storage.postgres.transactions import (
+    Connection,
+    Transactions,
+    columns_of,
+    lock,
+)
 from anomaly_platform.storage.tables import audit
 
 THRESHOLD_RULE: Final = (
@@ -63,8 +68,7 @@ class ThresholdStore:
     def _read(self, which: LiteralString, *values: str) -> list[Threshold]:
         return self._transactions.rows(
             Threshold,
-            "SELECT stream, entity, metric, threshold, origin, set_by, set_at "  # noqa: S608
-            f"FROM thresholds {which}",
+            f"SELECT {columns_of(Threshold)} FROM thresholds {which}",  # noqa: S608
             values,
         )
 

@@ -12,10 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from psycopg import AsyncConnection
-from psycopg.rows import class_row
 
 from anomaly_platform.queries.rows import count, fetch_all
-from anomaly_platform.storage.postgres.transactions import Connection
+from anomaly_platform.storage.postgres.transactions import Connection, fetch_one
 
 _FILTER: Final = """
     FROM anomaly_detections d WHERE d.stream = %(stream)s AND d.is_anomaly
@@ -97,9 +96,10 @@ async def count_detections(connection: AsyncConnection[Any], chosen: DetectionFi
 
 def detected_reading(connection: Connection, detection: uuid.UUID) -> DetectedReading | None:
     """Return which reading a detection is about, None where there is no such detection."""
-    with connection.cursor(row_factory=class_row(DetectedReading)) as cursor:
-        return cursor.execute(
-            "SELECT stream, device_id AS entity, metric_name AS metric, "
-            '"timestamp" AS event_time, event_id FROM anomaly_detections WHERE id = %s',
-            (detection,),
-        ).fetchone()
+    return fetch_one(
+        connection,
+        DetectedReading,
+        "SELECT stream, device_id AS entity, metric_name AS metric, "
+        '"timestamp" AS event_time, event_id FROM anomaly_detections WHERE id = %s',
+        (detection,),
+    )

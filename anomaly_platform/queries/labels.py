@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from psycopg import AsyncConnection
-from psycopg.rows import class_row
 
 from anomaly_platform.queries.rows import count, fetch_all
-from anomaly_platform.storage.postgres.transactions import Connection
+from anomaly_platform.storage.postgres.transactions import Connection, fetch_one
 
 _COLUMNS: Final = (
     "id, stream, entity, metric AS metric_name, event_time AS timestamp, is_anomaly, comment, "
@@ -76,7 +75,5 @@ async def count_labels(connection: AsyncConnection[Any], chosen: LabelFilter) ->
 
 def read_label(connection: Connection, label: uuid.UUID) -> GivenLabel | None:
     """Return a label, None where there is none of that id."""
-    with connection.cursor(row_factory=class_row(GivenLabel)) as cursor:
-        return cursor.execute(
-            f"SELECT {_COLUMNS} FROM feedback_labels WHERE id = %s", (label,)
-        ).fetchone()
+    one = f"SELECT {_COLUMNS} FROM feedback_labels WHERE id = %s"
+    return fetch_one(connection, GivenLabel, one, (label,))

@@ -6,9 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from psycopg.rows import class_row
-
-from anomaly_platform.storage.postgres.transactions import Connection
+from anomaly_platform.storage.postgres.transactions import Connection, fetch_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +36,17 @@ def earlier_scans(
         Each code, with the time after which and the time up to which its scans are wanted.
     """
     codes, lower, upper = ([span[i] for span in spans] for i in range(3))
-    with connection.cursor(row_factory=class_row(EarlierScan)) as cursor:
-        return cursor.execute(
-            (
-                "SELECT s.* FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) "
-                "k(code, lower, upper) CROSS JOIN LATERAL (SELECT epc_code, event_time, event_id, "
-                "location_id, business_step, event_type FROM scored_scans b WHERE b.stream = %s "
-                "AND b.epc_code = k.code "
-                "AND b.event_time > k.lower AND b.event_time <= k.upper "
-                "ORDER BY b.event_time DESC LIMIT %s) s"
-            ),
-            (codes, lower, upper, stream, limit),
-        ).fetchall()
+    return fetch_all(
+        connection,
+        EarlierScan,
+        "SELECT s.* FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) "
+        "k(code, lower, upper) CROSS JOIN LATERAL (SELECT epc_code, event_time, event_id, "
+        "location_id, business_step, event_type FROM scored_scans b WHERE b.stream = %s "
+        "AND b.epc_code = k.code "
+        "AND b.event_time > k.lower AND b.event_time <= k.upper "
+        "ORDER BY b.event_time DESC LIMIT %s) s",
+        (codes, lower, upper, stream, limit),
+    )
 
 
 def scan_exists(connection: Connection, stream: str, code: str, time: dt.datetime) -> bool:

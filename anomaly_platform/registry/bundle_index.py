@@ -8,12 +8,7 @@ from typing import Any
 
 from anomaly_platform.registry import promotion
 from anomaly_platform.registry.promotion import Champion
-from anomaly_platform.storage.postgres.transactions import Transactions
-
-_RECORD = (
-    "SELECT stream, detector, version, status, reason, path, digest, parent, trained_at, "
-    "window_start, window_end, metrics, parameters, gates, created_at FROM bundles "
-)
+from anomaly_platform.storage.postgres.transactions import Transactions, columns_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +51,9 @@ class BundleRecord:
         if not (cause and reason) or reason.startswith(f"{cause}:"):
             return reason or cause
         return f"{cause}: {reason}"
+
+
+_RECORD = f"SELECT {columns_of(BundleRecord)} FROM bundles "  # noqa: S608 - constants
 
 
 class BundleIndex:
@@ -116,7 +114,7 @@ class BundleIndex:
         """Return every promotion, the latest first."""
         return self._transactions.rows(
             Champion,
-            "SELECT stream, detector, version, promoted_at, reason FROM champion_history "
+            f"SELECT {columns_of(Champion)} FROM champion_history "  # noqa: S608
             "WHERE stream = %s AND detector = %s ORDER BY id DESC",
             (stream, detector),
         )

@@ -45,16 +45,14 @@ class Bundles(BundleIndex):
                 "AND created_at < now() - %s",
                 (stream, detector, _ABANDONED_AFTER),
             )
-            row = connection.execute(
+            ((version,),) = connection.execute(
                 "INSERT INTO bundles (stream, detector, version, status, parent) "
                 "SELECT %(stream)s, %(detector)s, coalesce(max(version), 0) + 1, 'training', "
                 "%(parent)s FROM bundles WHERE stream = %(stream)s AND detector = %(detector)s "
                 "RETURNING version",
                 {"stream": stream, "detector": detector, "parent": parent},
-            ).fetchone()
-        if row is None:
-            raise AssertionError("INSERT … RETURNING returned nothing")
-        return int(row[0])
+            ).fetchall()
+        return int(version)
 
     def register(
         self,

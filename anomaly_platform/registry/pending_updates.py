@@ -10,7 +10,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from anomaly_platform.storage.postgres.transactions import Connection, Transactions
+from anomaly_platform.storage.postgres.transactions import Connection, Transactions, columns_of
 
 Action = Literal["version", "alias", "status"]
 
@@ -64,7 +64,7 @@ class PendingUpdates:
         """Return the rows that are due, the oldest first."""
         return self._transactions.rows(
             PendingUpdate,
-            "SELECT id, stream, detector, version, action, attempts FROM registry_mirror "
+            f"SELECT {columns_of(PendingUpdate)} FROM registry_mirror "  # noqa: S608
             "WHERE status = 'waiting' AND next_try_at <= now() ORDER BY id LIMIT %s",
             (limit,),
         )

@@ -13,10 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from psycopg.rows import class_row
-
 from anomaly_platform.registry.pending_updates import enqueue
-from anomaly_platform.storage.postgres.transactions import Connection, lock
+from anomaly_platform.storage.postgres.transactions import Connection, columns_of, fetch_one, lock
 
 CHAMPIONS_CHANNEL: Final = "champions"
 """PostgreSQL channel on which every promotion is announced, as JSON."""
@@ -199,12 +197,8 @@ def _change_statuses(connection: Connection, key: Key) -> None:
 
 def champion_of(connection: Connection, stream: str, detector: str) -> Champion | None:
     """Return the version in service, if there is one."""
-    with connection.cursor(row_factory=class_row(Champion)) as cursor:
-        return cursor.execute(
-            "SELECT stream, detector, version, promoted_at, reason FROM champions "
-            "WHERE stream = %s AND detector = %s",
-            (stream, detector),
-        ).fetchone()
+    one = f"SELECT {columns_of(Champion)} FROM champions WHERE stream = %s AND detector = %s"  # noqa: S608
+    return fetch_one(connection, Champion, one, (stream, detector))
 
 
 def _status_of(connection: Connection, key: Key) -> str:

@@ -9,24 +9,19 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, LiteralString
+from typing import Any, Literal, LiteralString
 from uuid import UUID
 
-from psycopg import sql
-from psycopg.rows import class_row
-
-from anomaly_platform.storage.postgres.transactions import Connection, Transactions, lock
+from anomaly_platform.storage.postgres.transactions import (
+    Connection,
+    Transactions,
+    columns_of,
+    fetch_all,
+    lock,
+)
 
 Cause = Literal["request", "volume", "drift", "age", "quality", "labels"]
-
-_SELECT: Final = sql.SQL(
-    "SELECT id, stream, entity, metric, window_days, cause, reason, requested_by, status, "
-    "event_watermark, attempts, not_before, batch, run_id, detector, version, outcome, "
-    "created_at, started_at, finished_at "
-    "FROM training_requests WHERE {} ORDER BY {}"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +151,15 @@ class TrainingRequests:
 
     def get(self, request: UUID) -> TrainingRequest | None:
         """Return one request, if there is such a one."""
-        found = self._where("id = %s", (request,))
-        return found[0] if found else None
+        return self._transactions.row(TrainingRequest, _one_by_one("id = %s"), (request,))
 
     def waiting(self, stream: str) -> list[TrainingRequest]:
         """Return the stream's requests that wait for a run, the oldest first."""
-        return self._where("stream = %s AND status = 'waiting'", (stream,))
+        return self._of(stream, "waiting")
 
     def running(self, stream: str) -> list[TrainingRequest]:
         """Return the stream's requests that a run has taken up, the oldest first."""
-        return self._where("stream = %s AND status = 'running'", (stream,))
+        return self._of(stream, "running")
 
     def claim(self, stream: str, now: dt.datetime | None = None) -> list[TrainingRequest]:
         """Take up the requests that one run can serve; they are running from then on.
@@ -205,7 +199,8 @@ class TrainingRequests:
                 """,
                 {"stream": stream, "now": now, "batch": batch},
             )
-            return _select(connection, "batch = %s AND status = 'running'", (batch,))
+            mine = _one_by_one("batch = %s AND status = 'running'")
+            return fetch_all(connection, TrainingRequest, mine, (batch,))
 
     def note_run(self, batch: UUID, run_id: str) -> None:
         """Record which run serves a batch."""
@@ -283,9 +278,9 @@ class TrainingRequests:
         )
         return changed > 0
 
-    def _where(self, condition: LiteralString, values: Sequence[object]) -> list[TrainingRequest]:
-        with self._transactions.begin() as connection:
-            return _select(connection, condition, values)
+    def _of(self, stream: str, status: str) -> list[TrainingRequest]:
+        statement = _one_by_one("stream = %s AND status = %s")
+        return self._transactions.rows(TrainingRequest, statement, (stream, status))
 
 
 def _waiting(connection: Connection, values: dict[str, Any]) -> UUID | None:
@@ -301,21 +296,17 @@ def _waiting(connection: Connection, values: dict[str, Any]) -> UUID | None:
 
 
 def _insert(connection: Connection, values: dict[str, Any]) -> UUID:
-    row = connection.execute(
+    ((made,),) = connection.execute(
         "INSERT INTO training_requests "
         "(stream, entity, metric, window_days, cause, reason, requested_by, event_watermark) "
         "VALUES (%(stream)s, %(entity)s, %(metric)s, %(window_days)s, %(cause)s, %(reason)s, "
         "%(requested_by)s, %(event_watermark)s) RETURNING id",
         values,
-    ).fetchone()
-    if row is None:
-        raise AssertionError("INSERT … RETURNING returned nothing")
-    return UUID(str(row[0]))
+    ).fetchall()
+    return UUID(str(made))
 
 
-def _select(
-    connection: Connection, condition: LiteralString, values: Sequence[object]
-) -> list[TrainingRequest]:
-    with connection.cursor(row_factory=class_row(TrainingRequest)) as cursor:
-        statement = _SELECT.format(sql.SQL(condition), sql.SQL("created_at, id"))
-        return cursor.execute(statement, values).fetchall()
+def _one_by_one(condition: LiteralString) -> str:
+    """Return the query of the requests that meet a condition, in the order they were made."""
+    columns = columns_of(TrainingRequest)
+    return f"SELECT {columns} FROM training_requests WHERE {condition} ORDER BY created_at, id"  # noqa: S608

@@ -7,6 +7,7 @@ too late. Does not belong here: any statement about a table.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Iterator
 from typing import Any, Final, LiteralString, TypeVar
@@ -110,8 +111,8 @@ class Transactions:
 
     def rows(self, kind: type[T], statement: Statement, values: Params | None = None) -> list[T]:
         """Run one query in a transaction of its own; return its rows as objects of `kind`."""
-        with self.begin() as connection, connection.cursor(row_factory=class_row(kind)) as cursor:
-            return cursor.execute(statement, values).fetchall()
+        with self.begin() as connection:
+            return fetch_all(connection, kind, statement, values)
 
     def row(self, kind: type[T], statement: Statement, values: Params | None = None) -> T | None:
         """Return the first of :meth:`rows`, if there is one."""
@@ -155,3 +156,23 @@ def lock(connection: Connection, *names: str) -> None:
 async def lock_async(connection: psycopg.AsyncConnection[Any], *names: str) -> None:
     """Do what :func:`lock` does, over a connection that is awaited."""
     await connection.execute(_LOCK, ("\x1f".join(names),))
+
+
+def fetch_all(
+    connection: Connection, kind: type[T], statement: Statement, values: Params | None = None
+) -> list[T]:
+    """Return what a statement finds, each row as an object with its columns."""
+    with connection.cursor(row_factory=class_row(kind)) as cursor:
+        return cursor.execute(statement, values).fetchall()
+
+
+def fetch_one(
+    connection: Connection, kind: type[T], statement: Statement, values: Params | None = None
+) -> T | None:
+    """Return the first row that a statement finds as an object with its columns."""
+    return next(iter(fetch_all(connection, kind, statement, values)), None)
+
+
+def columns_of(kind: type[Any]) -> str:
+    """Return the fields of a dataclass as a SELECT lists them, for rows of that class."""
+    return ", ".join(field.name for field in dataclasses.fields(kind))

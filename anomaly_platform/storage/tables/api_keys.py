@@ -23,7 +23,12 @@ import psycopg
 from psycopg.rows import class_row
 
 from anomaly_platform.ingest.files.batches import CONTROL
-from anomaly_platform.storage.postgres.transactions import Connection, Transactions
+from anomaly_platform.storage.postgres.transactions import (
+    Connection,
+    Transactions,
+    columns_of,
+    fetch_one,
+)
 from anomaly_platform.storage.tables import audit
 
 SCOPES: Final = ("ml:read", "ml:write", "ml:admin")
@@ -36,10 +41,6 @@ _PREFIX_START: Final = "anomaly_"
 _PREFIX_BYTES: Final = 6
 _SECRET_BYTES: Final = 32
 _LONGEST_KEY: Final = 200
-_COLUMNS: Final = (
-    "id, prefix, digest, name, scopes, predictions_per_minute, created_at, created_by, "
-    "expires_at, revoked_at, last_used_at"
-)
 
 
 class ApiKeyError(ValueError):
@@ -87,6 +88,9 @@ class ApiKey:
     def is_of(self, presented: str) -> bool:
         """Return whether the presented key is this one, in a time that tells nothing."""
         return hmac.compare_digest(self.digest, digest_of(presented))
+
+
+_COLUMNS: Final = columns_of(ApiKey)
 
 
 def new_key() -> tuple[str, str]:
@@ -261,8 +265,7 @@ def _check(
 
 
 def _one(connection: Connection, statement: str, values: tuple[Any, ...]) -> ApiKey:
-    with connection.cursor(row_factory=class_row(ApiKey)) as cursor:
-        found = cursor.execute(statement.encode(), values).fetchone()
+    found = fetch_one(connection, ApiKey, statement.encode(), values)
     if found is None:
         raise ApiKeyError(f"there is no key {values[0]}")
     return found

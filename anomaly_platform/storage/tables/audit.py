@@ -37,11 +37,5 @@ def record(
     """
     connection.execute(
         "INSERT INTO audit_log (actor, action, subject, before, after) VALUES (%s, %s, %s, %s, %s)",
-        (
-            actor,
-            action,
-            subject,
-            None if before is None else json.dumps(before),
-            None if after is None else json.dumps(after),
-        ),
+        (actor, action, subject, *(one and json.dumps(one) for one in (before, after))),
     )

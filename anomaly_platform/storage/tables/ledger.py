@@ -13,10 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-from psycopg.rows import class_row
 
-from anomaly_platform.storage.postgres.transactions import Connection, Transactions, lock
-from anomaly_platform.storage.tables import quarantine
+from anomaly_platform.storage.postgres.transactions import (
+    Connection,
+    Transactions,
+    columns_of,
+    fetch_all,
+    fetch_one,
+    lock,
+)
+from anomaly_platform.storage.tables.quarantine import insert_rejects
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,6 @@ class Ledger:
         days: Mapping[dt.date, int],
         rejects: pl.DataFrame | None = None,
         mapping: Mapping[str, Any] | None = None,
-        ingest_date: dt.date | None = None,
         connection: Connection | None = None,
     ) -> tuple[LedgerEntry, bool]:
         """Commit a file: its ledger entry, its event days and the rows that were refused.
@@ -106,8 +111,6 @@ class Ledger:
             ``raw``.
         mapping : mapping, optional
             The column mapping, for people.
-        ingest_date : date, optional
-            Today (UTC) by default.
         connection : Connection, optional
             Of the transaction to take part in; one of its own by default.
 
@@ -116,19 +119,20 @@ class Ledger:
         tuple of LedgerEntry and bool
             The entry, and whether this call made it.
         """
-        source = _storable(source)
         with self._transactions.within(connection) as within:
-            entry, is_new = _insert(
+            entry, is_new = _enter(
                 within,
-                stream,
-                digest,
-                source=source,
-                status="ingested",
-                rows_in=rows_in,
-                rows_quarantined=0 if rejects is None else rejects.height,
-                raw_path=raw_path,
-                mapping=mapping,
-                ingest_date=ingest_date,
+                {
+                    "stream": stream,
+                    "digest": digest,
+                    "source": _storable(source),
+                    "status": "ingested",
+                    "raw_path": raw_path,
+                    "rows_in": rows_in,
+                    "rows_quarantined": 0 if rejects is None else rejects.height,
+                },
+                mapping,
+                rejects,
             )
             if is_new:
                 within.cursor().executemany(
@@ -136,8 +140,6 @@ class Ledger:
                     "VALUES (%s, %s, %s, %s, %s)",
                     [(stream, day, digest, entry.seq, rows) for day, rows in days.items() if rows],
                 )
-                if rejects is not None:
-                    quarantine.refuse_rows(within, stream, digest, source=source, rejects=rejects)
         return entry, is_new
 
     def record_rejected(
@@ -157,19 +159,11 @@ class Ledger:
             The entry, and whether this call made it. A content that was ingested stays so.
         """
         source, reason = _storable(source), _storable(reason)
+        whole = {"row_number": 0, "column": "", "field": "file", "reason": reason, "raw": None}
+        values = {"source": source, "status": "rejected", "reason": reason}
         with self._transactions.begin() as connection:
-            entry, is_new = _insert(
-                connection,
-                stream,
-                digest,
-                source=source,
-                status="rejected",
-                reason=reason,
-                mapping=mapping,
-            )
-            if is_new:
-                quarantine.refuse_file(connection, stream, digest, source=source, reason=reason)
-        return entry, is_new
+            values |= {"stream": stream, "digest": digest}
+            return _enter(connection, values, mapping, pl.DataFrame([whole]))
 
     def record_repeat(self, stream: str, digest: str) -> None:
         """Record that a content that is in came once more; nothing else changes."""
@@ -220,58 +214,54 @@ class Ledger:
         )
 
 
-_COLUMNS = (
-    "stream, digest, seq, source, status, reason, rows_in, rows_quarantined, raw_path, "
-    "ingest_date, mapping, ingested_at, times_seen, last_seen_at"
-)
-_SELECT = f"SELECT {_COLUMNS} FROM ingest_ledger"  # noqa: S608 - constants
+_SELECT = f"SELECT {columns_of(LedgerEntry)} FROM ingest_ledger"  # noqa: S608 - constants
 
 
 def _find(connection: Connection, stream: str, digest: str) -> LedgerEntry | None:
-    with connection.cursor(row_factory=class_row(LedgerEntry)) as cursor:
-        return cursor.execute(
-            _SELECT + " WHERE stream = %s AND digest = %s", (stream, digest)
-        ).fetchone()
+    one = f"{_SELECT} WHERE stream = %s AND digest = %s"
+    return fetch_one(connection, LedgerEntry, one, (stream, digest))
 
 
-def _insert(
+def _enter(
     connection: Connection,
-    stream: str,
-    digest: str,
-    *,
-    source: str,
-    status: str,
+    values: Mapping[str, Any],
     mapping: Mapping[str, Any] | None,
-    reason: str | None = None,
-    rows_in: int = 0,
-    rows_quarantined: int = 0,
-    raw_path: str | None = None,
-    ingest_date: dt.date | None = None,
+    rejects: pl.DataFrame | None,
 ) -> tuple[LedgerEntry, bool]:
+    """Enter a file and what was refused of it; return its entry, and whether it is new."""
+    stream, digest = values["stream"], values["digest"]
     # `seq` must grow in the order of commits: a lower one that commits after a higher one would
     # be taken for already scored. So only one commit of a stream is under way at a time.
     lock(connection, "ledger", stream)
     known = _find(connection, stream, digest)
     if known is not None:
-        if known.status == "ingested" or status == "rejected":
+        if known.status == "ingested" or values["status"] == "rejected":
             return known, False
         # A content that an earlier program could not read: its refusal is taken back.
-        quarantine.take_back(connection, stream, digest)
-        connection.execute(
-            "DELETE FROM ingest_ledger WHERE stream = %s AND digest = %s", (stream, digest)
-        )
-    values = (
-        *(stream, digest, source, status, reason, rows_in, rows_quarantined, raw_path),
-        *(ingest_date, json.dumps(mapping or {}).replace("\\u0000", "\\u2400")),
+        for table in ("quarantine", "ingest_ledger"):
+            connection.execute(
+                f"DELETE FROM {table} WHERE stream = %s AND digest = %s",  # noqa: S608
+                (stream, digest),
+            )
+    (entry,) = fetch_all(
+        connection,
+        LedgerEntry,
+        "INSERT INTO ingest_ledger (stream, digest, source, status, reason, rows_in, "  # noqa: S608
+        "rows_quarantined, raw_path, ingest_date, mapping) VALUES (%(stream)s, %(digest)s, "
+        "%(source)s, %(status)s, %(reason)s, %(rows_in)s, %(rows_quarantined)s, %(raw_path)s, "
+        f"(now() AT TIME ZONE 'UTC')::date, %(mapping)s) RETURNING {columns_of(LedgerEntry)}",
+        {
+            "reason": None,
+            "raw_path": None,
+            "rows_in": 0,
+            "rows_quarantined": 0,
+            **values,
+            "mapping": json.dumps(mapping or {}).replace("\\u0000", "\\u2400"),
+        },
     )
-    with connection.cursor(row_factory=class_row(LedgerEntry)) as cursor:
-        (entry,) = cursor.execute(
-            "INSERT INTO ingest_ledger (stream, digest, source, status, reason, rows_in, "  # noqa: S608
-            "rows_quarantined, raw_path, ingest_date, mapping) VALUES (%s, %s, %s, %s, %s, %s, "
-            "%s, %s, coalesce(%s, (now() AT TIME ZONE 'UTC')::date), %s) "
-            f"RETURNING {_COLUMNS}",
-            values,
-        ).fetchall()
+    if rejects is not None:
+        own = rejects.with_columns(digest=pl.lit(digest), source=pl.lit(values["source"]))
+        insert_rejects(connection, own, stream=stream, stage="raw", day=None)
     return entry, True
 
 

@@ -17,7 +17,7 @@ import polars as pl
 from psycopg.rows import class_row
 
 from anomaly_platform.storage.postgres.binary_format import fixed_array
-from anomaly_platform.storage.postgres.transactions import Connection, Transactions
+from anomaly_platform.storage.postgres.transactions import Connection, Transactions, fetch_all
 from anomaly_platform.storage.tables.ml_models import FALLBACK, HAS_MODEL
 
 Source = Literal["api", "mqtt", "ems"]
@@ -202,11 +202,12 @@ def by_event_id(
     connection: Connection, stream: str, event_ids: Sequence[UUID]
 ) -> dict[UUID, StoredReading]:
     """Return the readings that have these ids."""
-    with connection.cursor(row_factory=class_row(StoredReading)) as cursor:
-        found = cursor.execute(
-            f"SELECT {_STORED} FROM online_readings WHERE stream = %s AND event_id = ANY(%s)",  # noqa: S608
-            (stream, list(event_ids)),
-        ).fetchall()
+    found = fetch_all(
+        connection,
+        StoredReading,
+        f"SELECT {_STORED} FROM online_readings WHERE stream = %s AND event_id = ANY(%s)",  # noqa: S608
+        (stream, list(event_ids)),
+    )
     return {one.event_id: one for one in found}
 
 
@@ -214,13 +215,14 @@ def by_natural_key(
     connection: Connection, stream: str, keys: Sequence[tuple[str, str, int]]
 ) -> dict[tuple[str, str, int], StoredReading]:
     """Return the readings of these series and times (microseconds since 1970)."""
-    with connection.cursor(row_factory=class_row(StoredReading)) as cursor:
-        found = cursor.execute(
-            f"SELECT {_STORED} FROM unnest(%s::text[], %s::text[], %s::int8[]) k(e, m, t) "  # noqa: S608
-            "JOIN online_readings r ON r.stream = %s AND r.entity = k.e AND r.metric = k.m "
-            "AND r.event_time = 'epoch'::timestamptz + k.t * interval '1 microsecond'",
-            ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys], stream),
-        ).fetchall()
+    found = fetch_all(
+        connection,
+        StoredReading,
+        f"SELECT {_STORED} FROM unnest(%s::text[], %s::text[], %s::int8[]) k(e, m, t) "  # noqa: S608
+        "JOIN online_readings r ON r.stream = %s AND r.entity = k.e AND r.metric = k.m "
+        "AND r.event_time = 'epoch'::timestamptz + k.t * interval '1 microsecond'",
+        ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys], stream),
+    )
     return {(one.entity, one.metric, one.event_time): one for one in found}
 
 

@@ -11,7 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from anomaly_platform.storage.postgres.transactions import StaleInput, Transactions, lock
+from anomaly_platform.storage.postgres.transactions import (
+    StaleInput,
+    Transactions,
+    columns_of,
+    lock,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ class Partitions:
         """
         return self._transactions.rows(
             Partition,
-            "SELECT stream, stage, partition, path, rows, watermark, stats, updated_at "
+            f"SELECT {columns_of(Partition)} "  # noqa: S608
             "FROM lake_partitions WHERE stream = %s AND stage = %s "
             'AND partition COLLATE "C" BETWEEN %s AND %s ORDER BY partition COLLATE "C"',
             (stream, stage, first, last),

@@ -70,27 +70,6 @@ class Quarantine:
         return {str(reason): int(count) for reason, count in rows}
 
 
-def refuse_file(
-    connection: Connection, stream: str, digest: str, *, source: str, reason: str
-) -> None:
-    """Add a whole file, as row 0, within the caller's transaction."""
-    whole = {"row_number": 0, "column": "", "field": "file", "reason": reason, "raw": None}
-    refuse_rows(connection, stream, digest, source=source, rejects=pl.DataFrame([whole]))
-
-
-def refuse_rows(
-    connection: Connection, stream: str, digest: str, *, source: str, rejects: pl.DataFrame
-) -> None:
-    """Add rows of a file that have no event day, within the caller's transaction."""
-    rows = rejects.with_columns(pl.lit(digest).alias("digest"), pl.lit(source).alias("source"))
-    insert_rejects(connection, rows, stream=stream, stage="raw", day=None)
-
-
-def take_back(connection: Connection, stream: str, digest: str) -> None:
-    """Remove what was refused of a file, within the caller's transaction."""
-    connection.execute("DELETE FROM quarantine WHERE stream = %s AND digest = %s", (stream, digest))
-
-
 def insert_rejects(
     connection: Connection,
     rejects: pl.DataFrame,

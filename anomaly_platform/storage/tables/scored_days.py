@@ -10,12 +10,12 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Protocol
 
-from psycopg.rows import class_row
-
 from anomaly_platform.storage.postgres.transactions import (
     Connection,
     StaleInput,
     Transactions,
+    columns_of,
+    fetch_all,
     lock,
 )
 
@@ -60,8 +60,7 @@ class ScoredDays:
         """Return the scored days from the first to the last inclusive, in order."""
         return self._transactions.rows(
             ScoredDay,
-            "SELECT stream, day, watermark, detector, bundle_version, rows, anomalies, "
-            "written_at FROM scored_days "
+            f"SELECT {columns_of(ScoredDay)} FROM scored_days "  # noqa: S608
             "WHERE stream = %s AND day BETWEEN %s AND %s ORDER BY day",
             (stream, first, last),
         )
@@ -122,15 +121,15 @@ def record_day(
     anomalies: int,
 ) -> ScoredDay:
     """Enter what a day was made from, within the transaction that replaces its rows."""
-    with connection.cursor(row_factory=class_row(ScoredDay)) as cursor:
-        (stored,) = cursor.execute(
-            "INSERT INTO scored_days (stream, day, watermark, detector, bundle_version, "
-            "rows, anomalies) VALUES (%s, %s, %s, %s, %s, %s, %s) "
-            "ON CONFLICT (stream, day) DO UPDATE SET watermark = excluded.watermark, "
-            "detector = excluded.detector, bundle_version = excluded.bundle_version, "
-            "rows = excluded.rows, anomalies = excluded.anomalies, written_at = now() "
-            "RETURNING stream, day, watermark, detector, bundle_version, rows, "
-            "anomalies, written_at",
-            (stream, day, watermark, detector, bundle_version, rows, anomalies),
-        ).fetchall()
+    (stored,) = fetch_all(
+        connection,
+        ScoredDay,
+        "INSERT INTO scored_days (stream, day, watermark, detector, bundle_version, "  # noqa: S608
+        "rows, anomalies) VALUES (%s, %s, %s, %s, %s, %s, %s) "
+        "ON CONFLICT (stream, day) DO UPDATE SET watermark = excluded.watermark, "
+        "detector = excluded.detector, bundle_version = excluded.bundle_version, "
+        "rows = excluded.rows, anomalies = excluded.anomalies, written_at = now() "
+        f"RETURNING {columns_of(ScoredDay)}",
+        (stream, day, watermark, detector, bundle_version, rows, anomalies),
+    )
     return stored
