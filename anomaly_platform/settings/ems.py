@@ -3,46 +3,28 @@
 from __future__ import annotations
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings
 
-from anomaly_platform.settings.types import HttpAddress, PostgresUrl
+from anomaly_platform.settings.types import HttpAddress, PostgresUrl, SettingsPart
 
 
-class EmsSettings(BaseSettings):
+class EmsSettings(SettingsPart):
     """Fetching from the EMS and sending to it."""
 
-    auto_create_alerts: bool = Field(
-        default=True,
-        description="Whether severe anomalies become alerts in EMS Core, besides events.",
-    )
-    ems_core_url: HttpAddress = Field(
-        default="http://localhost:3100", description="Address of EMS Core's HTTP interface."
-    )
-    ems_core_token: SecretStr | None = Field(
-        default=None, description="Token that EMS Core asks for."
-    )
-    ems_database_url: PostgresUrl | None = Field(
-        default=None,
-        description="postgresql:// URL of the EMS's own database; set, it is used instead of HTTP.",
-    )
+    auto_create_alerts: bool = True
+    """Whether severe anomalies become alerts in EMS Core, besides events."""
+    ems_core_url: HttpAddress = "http://localhost:3100"
+    """Address of EMS Core's HTTP interface."""
+    ems_core_token: SecretStr | None = None
+    """Token that EMS Core asks for."""
+    ems_database_url: PostgresUrl | None = None
+    """postgresql:// URL of the EMS's own database; set, it is used instead of HTTP."""
     ems_pull: bool = Field(default=False, description="Whether metrics are fetched from the EMS.")
-    ems_pull_history_days: int = Field(
-        default=7,
-        ge=1,
-        le=365,
-        description="Days before its start that the first fetch from the EMS reaches back.",
-    )
-    ems_pull_overlap_minutes: int = Field(
-        default=10,
-        ge=0,
-        le=1440,
-        description="Minutes that each fetch from the EMS reads again for readings that came late.",
-    )
-    ems_push: bool | None = Field(
-        default=None,
-        description="Whether anomalies of the stream ems become events in the EMS. "
-        "Unset: as ANOMALY_EMS_PULL.",
-    )
+    ems_pull_history_days: int = Field(default=7, ge=1, le=365)
+    """Days before its start that the first fetch from the EMS reaches back."""
+    ems_pull_overlap_minutes: int = Field(default=10, ge=0, le=1440)
+    """Minutes that each fetch from the EMS reads again for readings that came late."""
+    ems_push: bool | None = None
+    """Whether anomalies of the stream ems become events in the EMS. Unset: as ANOMALY_EMS_PULL."""
 
     @property
     def pushes_to_ems(self) -> bool:

@@ -5,48 +5,27 @@ from __future__ import annotations
 import datetime as dt
 
 from pydantic import Field
-from pydantic_settings import BaseSettings
 
-from anomaly_platform.settings.types import TimeZone
+from anomaly_platform.settings.types import SettingsPart, TimeZone
 
 
-class ScoringSettings(BaseSettings):
+class ScoringSettings(SettingsPart):
     """Thresholds, training and the times of events."""
 
-    alpha: float = Field(
-        default=0.01,
-        gt=0.0,
-        lt=0.3,
-        description="Share of normal readings that may lie above a score of 0.7.",
-    )
-    threshold: float = Field(
-        default=0.7, gt=0.0, lt=1.0, description="Score from which a reading is an anomaly."
-    )
-    contamination: float = Field(
-        default=0.1,
-        ge=0.0,
-        lt=0.5,
-        description="Largest share of rows that fitting may set aside as suspect; "
-        "it never sets the alarm rate.",
-    )
-    min_training_samples: int = Field(
-        default=100,
-        ge=30,
-        description="Rows that a series needs before it gets a model of its own.",
-    )
-    start_date: dt.date = Field(
-        default=dt.date(2010, 1, 1),
-        description="First day (UTC) of every stream; older events go to quarantine.",
-    )
-    default_timezone: TimeZone = Field(
-        default="UTC", description="IANA time zone of event times that name none."
-    )
-    future_allowance_minutes: int = Field(
-        default=60,
-        ge=0,
-        description="How far an event time may lie ahead of this machine's clock "
-        "before it goes to quarantine.",
-    )
+    alpha: float = Field(default=0.01, gt=0.0, lt=0.3)
+    """Share of normal readings that may lie above a score of 0.7."""
+    threshold: float = Field(default=0.7, gt=0.0, lt=1.0)
+    """Score from which a reading is an anomaly."""
+    contamination: float = Field(default=0.1, ge=0.0, lt=0.5)
+    """Largest share of rows that fitting may set aside as suspect; it never sets the alarm rate."""
+    min_training_samples: int = Field(default=100, ge=30)
+    """Rows that a series needs before it gets a model of its own."""
+    start_date: dt.date = dt.date(2010, 1, 1)
+    """First day (UTC) of every stream; older events go to quarantine."""
+    default_timezone: TimeZone = "UTC"
+    """IANA time zone of event times that name none."""
+    future_allowance_minutes: int = Field(default=60, ge=0)
+    """How far an event time may lie ahead of this machine's clock before it goes to quarantine."""
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of every random choice.")
 
     @property

@@ -5,17 +5,22 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings
 
-from anomaly_platform.settings.types import HostNames, LogLevel, Origins, Port, RedisUrl
+from anomaly_platform.settings.types import (
+    HostNames,
+    LogLevel,
+    Origins,
+    Port,
+    RedisUrl,
+    SettingsPart,
+)
 
 
-class ServingSettings(BaseSettings):
+class ServingSettings(SettingsPart):
     """The API, its limits and log lines."""
 
-    api_host: str = Field(
-        default="127.0.0.1", min_length=1, description="Address that the API listens on."
-    )
+    api_host: str = Field(default="127.0.0.1", min_length=1)
+    """Address that the API listens on."""
     api_port: Port = Field(default=8000, description="Port that the API listens on.")
     api_workers: int = Field(default=2, ge=1, le=64, description="Processes that serve the API.")
     model_cache_mb: int = Field(
@@ -30,9 +35,8 @@ class ServingSettings(BaseSettings):
         description="Requests to scoring routes that each API key may make in any minute; "
         "0 means no limit. A key may have a limit of its own.",
     )
-    api_max_body_mb: int = Field(
-        default=16, ge=1, le=1024, description="MiB that the body of a request may have."
-    )
+    api_max_body_mb: int = Field(default=16, ge=1, le=1024)
+    """MiB that the body of a request may have."""
     api_cors_origins: Origins = Field(
         default="",
         description="Origins whose pages may call the API from a browser, separated by commas, "
@@ -48,18 +52,9 @@ class ServingSettings(BaseSettings):
         description="redis://:password@host:6379/0, through which workers share rate limits and "
         "caches. Unset: each worker for itself.",
     )
-    log_format: Literal["console", "json"] = Field(
-        default="console",
-        description="How log lines look: console, for people, or json, an object a line.",
-    )
-    online_batch_seconds: int = Field(
-        default=60,
-        ge=1,
-        le=86_400,
-        description="How long readings that came one by one wait before a batch takes them into "
-        "the lake.",
-    )
-    log_level: LogLevel = Field(
-        default="WARNING",
-        description="Least severe level that is logged: DEBUG, INFO, WARNING or ERROR.",
-    )
+    log_format: Literal["console", "json"] = "console"
+    """How log lines look: console, for people, or json, an object a line."""
+    online_batch_seconds: int = Field(default=60, ge=1, le=86_400)
+    """How long readings that came one by one wait before a batch takes them into the lake."""
+    log_level: LogLevel = "WARNING"
+    """Least severe level that is logged: DEBUG, INFO, WARNING or ERROR."""

@@ -5,29 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings
 
-from anomaly_platform.settings.types import DatabaseName, Folder, Location, Port, PostgresUrl
+from anomaly_platform.settings.types import (
+    DatabaseName,
+    Folder,
+    Location,
+    Port,
+    PostgresUrl,
+    SettingsPart,
+)
 
 
-class StorageSettings(BaseSettings):
+class StorageSettings(SettingsPart):
     """Folders, databases, the lake and MLflow."""
 
-    home: Folder = Field(
-        default=Path(".anomaly"),
-        description="Folder for everything that the platform keeps on this machine.",
-    )
+    home: Folder = Path(".anomaly")
+    """Folder for everything that the platform keeps on this machine."""
     database_url: PostgresUrl | None = Field(
         default=None,
         description="postgresql://user:password@host:5432/database of your own server. "
         "Unset: an embedded PostgreSQL under ANOMALY_HOME that starts by itself.",
     )
-    dagster_database: DatabaseName = Field(
-        default="dagster", description="Name of Dagster's own database on the same server."
-    )
-    mlflow_database: DatabaseName = Field(
-        default="mlflow", description="Name of MLflow's own database on the same server."
-    )
+    dagster_database: DatabaseName = "dagster"
+    """Name of Dagster's own database on the same server."""
+    mlflow_database: DatabaseName = "mlflow"
+    """Name of MLflow's own database on the same server."""
     mlflow_url: SecretStr | None = Field(
         default=None,
         description="http://host:5000 of an MLflow server of your own that the registry is "
@@ -37,14 +39,12 @@ class StorageSettings(BaseSettings):
         default_factory=lambda data: data["home"] / "mlflow" if "home" in data else Path(),
         description="Folder with the files of MLflow's runs. Unset: ANOMALY_HOME/mlflow.",
     )
-    mlflow_port: Port = Field(
-        default=5000, description="Port of MLflow's pages on 127.0.0.1 while `anomaly up` runs."
-    )
+    mlflow_port: Port = 5000
+    """Port of MLflow's pages on 127.0.0.1 while `anomaly up` runs."""
     lake_url: Location = Field(
-        default_factory=lambda data: str(data["home"] / "lake") if "home" in data else "",
-        description="Folder or fsspec URL (s3://bucket/prefix) of the lake. "
-        "Unset: ANOMALY_HOME/lake.",
+        default_factory=lambda data: str(data["home"] / "lake") if "home" in data else ""
     )
+    """Folder or fsspec URL (s3://bucket/prefix) of the lake. Unset: ANOMALY_HOME/lake."""
     landing_url: Location = Field(
         default_factory=lambda data: str(data["home"] / "landing") if "home" in data else "",
         description="Folder or fsspec URL into which files are dropped, one folder per stream. "

@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _POSTGRES_SCHEMES: Final = ("postgresql", "postgres", "postgresql+psycopg", "postgresql+psycopg2")
 _ORIGIN: Final = re.compile(
@@ -128,3 +129,9 @@ RedisUrl = Annotated[
 WebhookUrls = Annotated[SecretStr, _urls("https", "http")]
 SmtpUrl = Annotated[SecretStr, _urls("smtp", "smtps")]
 MqttUrl = Annotated[SecretStr, _urls("mqtt", "mqtts")]
+
+
+class SettingsPart(BaseSettings):
+    """Settings of one subject, each described by the text below it or, where long, in its field."""
+
+    model_config = SettingsConfigDict(use_attribute_docstrings=True)

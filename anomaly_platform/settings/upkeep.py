@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import BaseSettings
+
+from anomaly_platform.settings.types import SettingsPart
 
 
-class UpkeepSettings(BaseSettings):
+class UpkeepSettings(SettingsPart):
     """Retention and the limits of warnings."""
 
-    keep_runs_days: int = Field(
-        default=90, ge=1, description="Days after which ended Dagster runs go, with their events."
-    )
-    keep_models_days: int = Field(
-        default=30, ge=1, description="Days after which models go that no longer serve."
-    )
-    keep_quarantine_days: int = Field(
-        default=90, ge=1, description="Days after which refused rows go."
-    )
-    keep_statistics_days: int = Field(
-        default=400, ge=30, description="Days of monitoring figures and drift that are kept."
-    )
-    keep_readings_days: int = Field(
-        default=14,
-        ge=4,
-        description="Days after which readings go that came one by one, once a batch has them.",
-    )
-    keep_messages_days: int = Field(
-        default=30,
-        ge=1,
-        description="Days after which delivered messages and ended training requests go.",
-    )
-    latency_target_seconds: int = Field(
-        default=900,
-        ge=1,
-        description="Longest time from a file's arrival to its scores before it is told.",
-    )
-    model_storage_limit_mb: int = Field(
-        default=1024, ge=1, description="MiB of models from which their storage is told."
-    )
+    keep_runs_days: int = Field(default=90, ge=1)
+    """Days after which ended Dagster runs go, with their events."""
+    keep_models_days: int = Field(default=30, ge=1)
+    """Days after which models go that no longer serve."""
+    keep_quarantine_days: int = Field(default=90, ge=1)
+    """Days after which refused rows go."""
+    keep_statistics_days: int = Field(default=400, ge=30)
+    """Days of monitoring figures and drift that are kept."""
+    keep_readings_days: int = Field(default=14, ge=4)
+    """Days after which readings go that came one by one, once a batch has them."""
+    keep_messages_days: int = Field(default=30, ge=1)
+    """Days after which delivered messages and ended training requests go."""
+    latency_target_seconds: int = Field(default=900, ge=1)
+    """Longest time from a file's arrival to its scores before it is told."""
+    model_storage_limit_mb: int = Field(default=1024, ge=1)
+    """MiB of models from which their storage is told."""

@@ -150,12 +150,10 @@ class MetricDocument(StreamDocument):
 
     kind: Literal["metrics"] = Field(default="metrics", description="metrics or scans")
     frequency: Duration = Field(description="the time between two readings, such as 5m")
-    columns: Columns = Field(
-        default_factory=Columns, description="its keys on lines of their own, indented"
-    )
-    features: Features = Field(
-        default_factory=Features, description="its keys on lines of their own, indented"
-    )
+    columns: Columns = Field(default_factory=Columns)
+    """its keys on lines of their own, indented"""
+    features: Features = Field(default_factory=Features)
+    """its keys on lines of their own, indented"""
     detectors: Annotated[tuple[DetectorName, ...], BeforeValidator(several)] = Field(
         default=("isolation_forest",),
         min_length=1,

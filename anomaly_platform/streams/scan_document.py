@@ -51,17 +51,13 @@ class ScanDocument(StreamDocument):
 
     kind: Literal["scans"] = Field(description="metrics or scans")
     code_pattern: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_pattern)] = (
-        Field(
-            default=SIX_PARTS,
-            description="a regular expression with named groups, such as ^PX(?P<serial>[0-9]{8})$",
-        )
+        SIX_PARTS
     )
-    columns: ScanColumns = Field(
-        default_factory=ScanColumns, description="its keys on lines of their own, indented"
-    )
-    min_training_scans: int = Field(
-        default=1_000, ge=100, le=10_000_000, description="100 scans or more, such as 1000"
-    )
+    """a regular expression with named groups, such as ^PX(?P<serial>[0-9]{8})$"""
+    columns: ScanColumns = Field(default_factory=ScanColumns)
+    """its keys on lines of their own, indented"""
+    min_training_scans: int = Field(default=1_000, ge=100, le=10_000_000)
+    """100 scans or more, such as 1000"""
 
     def to_stream(self) -> ScanStream:
         """Return the stream."""

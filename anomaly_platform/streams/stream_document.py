@@ -84,7 +84,9 @@ Names = Annotated[
 class Part(BaseModel):
     """A part of a file; a key that it does not know is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, str_strip_whitespace=True, use_attribute_docstrings=True
+    )
 
 
 class Retraining(Part):
@@ -92,20 +94,16 @@ class Retraining(Part):
 
     window: Duration | None = Field(default=None, description="a duration, such as 30d")
     max_age: Duration = Field(default=timedelta(days=7), description="a duration, such as 7d")
-    max_silence: Duration = Field(
-        default=timedelta(days=3650), description="a duration, such as 365d"
-    )
-    minimum_quality: float = Field(
-        default=0.90, gt=0.0, lt=1.0, description="a share above 0 and below 1, such as 0.9"
-    )
-    drift_psi: float = Field(
-        default=0.25, gt=0.0, lt=10.0, description="a number above 0 and below 10, such as 0.25"
-    )
+    max_silence: Duration = timedelta(days=3650)
+    """a duration, such as 365d"""
+    minimum_quality: float = Field(default=0.90, gt=0.0, lt=1.0)
+    """a share above 0 and below 1, such as 0.9"""
+    drift_psi: float = Field(default=0.25, gt=0.0, lt=10.0)
+    """a number above 0 and below 10, such as 0.25"""
     drift_days: int = Field(default=3, ge=1, le=30, description="1 to 30 days, such as 3")
     cool_down: Duration = Field(default=_DAY, description="a duration, such as 1d")
-    growth: float = Field(
-        default=2.0, gt=1.0, le=100.0, description="a number above 1, up to 100, such as 2"
-    )
+    growth: float = Field(default=2.0, gt=1.0, le=100.0)
+    """a number above 1, up to 100, such as 2"""
 
     @field_validator("window", "max_age", "max_silence", "cool_down")
     @classmethod
@@ -118,45 +116,34 @@ class Retraining(Part):
 class Checks(Part):
     """Bounds of the asset checks."""
 
-    max_quarantine_ratio: float = Field(
-        default=0.05, gt=0.0, lt=1.0, description="a share above 0 and below 1, such as 0.05"
-    )
-    max_anomaly_rate: float = Field(
-        default=0.25, gt=0.0, lt=1.0, description="a share above 0 and below 1, such as 0.25"
-    )
+    max_quarantine_ratio: float = Field(default=0.05, gt=0.0, lt=1.0)
+    """a share above 0 and below 1, such as 0.05"""
+    max_anomaly_rate: float = Field(default=0.25, gt=0.0, lt=1.0)
+    """a share above 0 and below 1, such as 0.25"""
 
 
 class StreamDocument(Part):
     """Keys that every stream has."""
 
-    name: str = Field(
-        pattern=r"^[a-z][a-z0-9_]{0,30}$",
-        description="up to 31 lower-case letters, digits and '_', beginning with a letter, "
-        "such as pumps",
-    )
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")
+    """up to 31 lower-case letters, digits and '_', beginning with a letter, such as pumps"""
     title: Text | None = Field(default=None, description="a text, such as Pumps of hall 3")
     description: Text | None = Field(default=None, description="a text")
     timezone: str | None = Field(default=None, description="a zone, such as Europe/Berlin")
-    alpha: float | None = Field(
-        default=None, gt=0.0, lt=0.3, description="a share above 0 and below 0.3, such as 0.01"
-    )
-    threshold: float | None = Field(
-        default=None, gt=0.0, lt=1.0, description="a score above 0 and below 1, such as 0.7"
-    )
-    retraining: Retraining = Field(
-        default_factory=Retraining, description="its keys on lines of their own, indented"
-    )
-    checks: Checks = Field(
-        default_factory=Checks, description="its keys on lines of their own, indented"
-    )
-    start: Annotated[date | None, BeforeValidator(_only_dates)] = Field(
-        default=None, description="a day, such as 2020-01-31"
-    )
+    alpha: float | None = Field(default=None, gt=0.0, lt=0.3)
+    """a share above 0 and below 0.3, such as 0.01"""
+    threshold: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """a score above 0 and below 1, such as 0.7"""
+    retraining: Retraining = Field(default_factory=Retraining)
+    """its keys on lines of their own, indented"""
+    checks: Checks = Field(default_factory=Checks)
+    """its keys on lines of their own, indented"""
+    start: Annotated[date | None, BeforeValidator(_only_dates)] = None
+    """a day, such as 2020-01-31"""
     owners: Annotated[tuple[str, ...], BeforeValidator(several)] = Field(
-        default=("team:anomaly-platform",),
-        min_length=1,
-        description="an e-mail address or team:name, such as team:maintenance",
+        default=("team:anomaly-platform",), min_length=1
     )
+    """an e-mail address or team:name, such as team:maintenance"""
 
     @field_validator("timezone")
     @classmethod

@@ -22,19 +22,15 @@ class Anomaly(ApiModel):
     device_id: str = Field(examples=["press-001"])
     metric_name: str = Field(examples=["temperature"])
     value: float | None = Field(examples=[87.0])
-    anomaly_score: float | None = Field(
-        description="1 ordinary to -1 most unusual; an anomaly at 0 and below.", examples=[-0.8]
-    )
-    unit_score: float | None = Field(
-        description="The same score as 0 ordinary to 1 most unusual.", examples=[0.94]
-    )
+    anomaly_score: float | None = Field(examples=[-0.8])
+    """1 ordinary to -1 most unusual; an anomaly at 0 and below."""
+    unit_score: float | None = Field(examples=[0.94])
+    """The same score as 0 ordinary to 1 most unusual."""
     is_anomaly: bool = Field(examples=[True])
     confidence: float | None = Field(examples=[0.8])
     timestamp: dt.datetime = Field(examples=[_TIME])
-    source: Literal["batch", "realtime"] = Field(
-        description="realtime: as judged on arrival. batch: found later, when all was known.",
-        examples=["realtime"],
-    )
+    source: Literal["batch", "realtime"] = Field(examples=["realtime"])
+    """realtime: as judged on arrival. batch: found later, when all was known."""
     metadata: dict[str, Any] = Field(examples=[{"status": "trained"}])
 
 
@@ -50,9 +46,8 @@ class DetectRequest(ApiModel):
     """Which readings of an asset are looked through for anomalies."""
 
     asset_id: Name = Field(examples=["host-001"])
-    metric_name: Name | None = Field(
-        default=None, description="All by default.", examples=["cpu_usage"]
-    )
+    metric_name: Name | None = Field(default=None, examples=["cpu_usage"])
+    """All by default."""
     hours: Hours = 24.0
     threshold: ScoreThreshold | None = Field(
         default=None,
@@ -70,10 +65,8 @@ class Score(ApiModel):
     assetId: str = Field(examples=["host-001"])  # noqa: N815 - the clients' name
     metricName: str = Field(examples=["cpu_usage"])  # noqa: N815
     value: float | None = Field(description="Null is a missing reading.", examples=[0.41])
-    score: float | None = Field(
-        description="0 ordinary to 1 most unusual; null where nothing can be said.",
-        examples=[0.12],
-    )
+    score: float | None = Field(examples=[0.12])
+    """0 ordinary to 1 most unusual; null where nothing can be said."""
     isAnomaly: bool | None = Field(  # noqa: N815
         description="Null where nobody can say, which is not the same as normal.",
         examples=[False],
@@ -90,9 +83,8 @@ class Score(ApiModel):
 class EntityVerdict(ApiModel):
     """An asset as a whole, over all its metrics."""
 
-    score: float | None = Field(
-        description="Highest of the window, 0 ordinary to 1 most unusual.", examples=[0.2]
-    )
+    score: float | None = Field(examples=[0.2])
+    """Highest of the window, 0 ordinary to 1 most unusual."""
     is_anomaly: bool | None = Field(examples=[False])
 
 
@@ -103,9 +95,8 @@ class DetectAnswer(ApiModel):
     metric_name: str | None = Field(examples=["cpu_usage"])
     window_start: dt.datetime = Field(examples=[_TIME])
     window_end: dt.datetime = Field(examples=[_TIME])
-    threshold: float | None = Field(
-        description="As asked for; null where each series' own was used.", examples=[0.8]
-    )
+    threshold: float | None = Field(examples=[0.8])
+    """As asked for; null where each series' own was used."""
     anomalies: list[Score] = Field(description="The most unusual first, at most 1,000.")
     anomaly_count: int = Field(description="All of them.", examples=[0])
     readings: int = Field(description="Readings in the window.", examples=[288])

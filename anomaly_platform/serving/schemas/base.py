@@ -25,7 +25,9 @@ from anomaly_platform.labelling.thresholds import THRESHOLD_RULE
 class ApiModel(BaseModel):
     """A JSON object with exactly these members."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, from_attributes=True, use_attribute_docstrings=True
+    )
 
 
 #: PostgreSQL's text has no NUL; longer names than this are somebody's mistake.

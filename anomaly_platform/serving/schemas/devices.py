@@ -37,7 +37,6 @@ class Device(ApiModel):
     """What is known of a device."""
 
     device_id: str = Field(examples=["press-01"])
-    anomalies_24h: int = Field(
-        ge=0, description="Anomalies of the last 24 hours, as of 15 minutes ago at most."
-    )
+    anomalies_24h: int = Field(ge=0)
+    """Anomalies of the last 24 hours, as of 15 minutes ago at most."""
     metrics: list[DeviceMetric]

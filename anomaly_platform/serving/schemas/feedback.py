@@ -24,20 +24,16 @@ class FeedbackRequest(ApiModel):
     """
 
     detection_id: uuid.UUID | None = Field(default=None, examples=[None])
-    correct: bool | None = Field(
-        default=None, description="Whether the detection is right.", examples=[None]
-    )
+    correct: bool | None = Field(default=None, examples=[None])
+    """Whether the detection is right."""
     stream: Name | None = Field(default=None, examples=[DEVICES])
-    entity: Name | None = Field(
-        default=None, description="Device, asset or EPC code.", examples=["press-001"]
-    )
-    metric_name: Name | None = Field(
-        default=None, description="scan for scans.", examples=["temperature"]
-    )
+    entity: Name | None = Field(default=None, examples=["press-001"])
+    """Device, asset or EPC code."""
+    metric_name: Name | None = Field(default=None, examples=["temperature"])
+    """scan for scans."""
     timestamp: Time | None = Field(default=None, examples=[_TIME])
-    is_anomaly: bool | None = Field(
-        default=None, description="What is true of the reading.", examples=[False]
-    )
+    is_anomaly: bool | None = Field(default=None, examples=[False])
+    """What is true of the reading."""
     comment: Annotated[str, Field(max_length=2_000, pattern=r"^[^\x00]*$")] | None = Field(
         default=None, examples=["planned maintenance"]
     )

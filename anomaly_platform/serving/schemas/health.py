@@ -27,10 +27,8 @@ class Ready(ApiModel):
 class Part(ApiModel):
     """One thing that the service depends on."""
 
-    status: PartStatus = Field(
-        description="`off`: not set up, and not missed. `degraded`: works, but needs attention.",
-        examples=["ok"],
-    )
+    status: PartStatus = Field(examples=["ok"])
+    """`off`: not set up, and not missed. `degraded`: works, but needs attention."""
     detail: str = Field(examples=["answers in 1.2 ms"])
     fix: str | None = Field(default=None, description="What to do about it.")
 
@@ -58,15 +56,12 @@ class Pipeline(ApiModel):
         "null: no daemon has ever run.",
         examples=[12.0],
     )
-    oldest_file_seconds: float | None = Field(
-        ge=0.0, description="How long the oldest file has waited in landing.", examples=[None]
-    )
-    oldest_reading_seconds: float | None = Field(
-        ge=0.0, description="How long the oldest reading has waited for a batch.", examples=[8.0]
-    )
-    last_run: str | None = Field(
-        description="Stream and work of the newest finished run.", examples=["iiot refresh"]
-    )
+    oldest_file_seconds: float | None = Field(ge=0.0, examples=[None])
+    """How long the oldest file has waited in landing."""
+    oldest_reading_seconds: float | None = Field(ge=0.0, examples=[8.0])
+    """How long the oldest reading has waited for a batch."""
+    last_run: str | None = Field(examples=["iiot refresh"])
+    """Stream and work of the newest finished run."""
     last_run_status: Literal["succeeded", "failed"] | None = Field(examples=["succeeded"])
     last_run_seconds: float | None = Field(ge=0.0, description="Since it ended.", examples=[41.0])
     failing: list[str] = Field(description="Work whose newest run failed.", examples=[[]])
@@ -78,11 +73,9 @@ class Health(ApiModel):
     status: Literal["ok", "degraded", "down"] = Field(examples=["ok"])
     version: str = Field(description="Of this program.", examples=["0.1.0"])
     checked_at: dt.datetime
-    parts: dict[str, Part] = Field(
-        description="`database`, `models`, `pipeline`, `queues`, `ems_core`, `redis`, `mqtt`."
-    )
+    parts: dict[str, Part]
+    """`database`, `models`, `pipeline`, `queues`, `ems_core`, `redis`, `mqtt`."""
     models: dict[str, ServedVersion] = Field(description="By stream.")
     pipeline: Pipeline
-    queues: dict[str, QueueState] = Field(
-        description="`training_requests`, `deliveries`, `online_readings`, `registry_mirror`."
-    )
+    queues: dict[str, QueueState]
+    """`training_requests`, `deliveries`, `online_readings`, `registry_mirror`."""

@@ -22,18 +22,14 @@ class NewKey(ApiModel):
         min_length=1,
         max_length=200,
         pattern=r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
-        description="Whose it is, or what for; without control characters.",
         examples=["line-3 gateway"],
     )
+    """Whose it is, or what for; without control characters."""
     scopes: Scopes = Field(examples=[["ml:read", "ml:write"]])
-    expires_at: Time | None = Field(
-        default=None, description="In the future; null: never.", examples=["2031-01-01T00:00:00Z"]
-    )
-    predictions_per_minute: PerMinute | None = Field(
-        default=None,
-        description="A limit of the key's own; null: the setting's, 0: none.",
-        examples=[600],
-    )
+    expires_at: Time | None = Field(default=None, examples=["2031-01-01T00:00:00Z"])
+    """In the future; null: never."""
+    predictions_per_minute: PerMinute | None = Field(default=None, examples=[600])
+    """A limit of the key's own; null: the setting's, 0: none."""
 
 
 class Key(ApiModel):
@@ -55,10 +51,8 @@ class Key(ApiModel):
 class MadeKey(Key):
     """A key as it is shown once."""
 
-    key: str = Field(
-        description="The key itself. It is stored nowhere: keep it now.",
-        examples=["anomaly_9f86d081884c.<43 characters>"],
-    )
+    key: str = Field(examples=["anomaly_9f86d081884c.<43 characters>"])
+    """The key itself. It is stored nowhere: keep it now."""
 
 
 class Keys(ApiModel):

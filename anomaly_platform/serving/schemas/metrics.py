@@ -32,9 +32,8 @@ class Percentiles(ApiModel):
 class Trend(ApiModel):
     """A straight line through the readings, by least squares."""
 
-    slope_per_hour: float | None = Field(
-        description="Null where it exceeds the range of numbers.", examples=[0.004]
-    )
+    slope_per_hour: float | None = Field(examples=[0.004])
+    """Null where it exceeds the range of numbers."""
     direction: str = Field(
         description="up or down where the line moves by more than half a standard deviation over "
         "the window, flat otherwise.",
@@ -64,7 +63,5 @@ class AssetMetrics(ApiModel):
     window_start: dt.datetime = Field(examples=[_TIME])
     window_end: dt.datetime = Field(examples=[_TIME])
     metrics: list[MetricValues]
-    truncated: bool = Field(
-        description="Whether there are more readings than are shown; then ask for fewer hours.",
-        examples=[False],
-    )
+    truncated: bool = Field(examples=[False])
+    """Whether there are more readings than are shown; then ask for fewer hours."""

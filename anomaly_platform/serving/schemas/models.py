@@ -28,19 +28,15 @@ class Model(ApiModel):
     device_id: str = Field(examples=["press-001"])
     metric_name: str = Field(examples=["temperature"])
     model_type: str = Field(examples=["isolation_forest"])
-    model_path: str | None = Field(
-        description="Of the bundle that it is in, within the lake.",
-        examples=["models/iiot/isolation_forest/000004"],
-    )
+    model_path: str | None = Field(examples=["models/iiot/isolation_forest/000004"])
+    """Of the bundle that it is in, within the lake."""
     model_version: int = Field(ge=1, description="Version of the bundle.", examples=[4])
     status: ModelStatus = Field(examples=["active"])
-    accuracy: float | None = Field(
-        description="Balanced accuracy on held-out data, 0 to 1.", examples=[0.97]
-    )
+    accuracy: float | None = Field(examples=[0.97])
+    """Balanced accuracy on held-out data, 0 to 1."""
     false_positive_rate: float | None = Field(description="0 to 1.", examples=[0.012])
-    threshold: float = Field(
-        description="Score in 0 to 1 from which a reading is an anomaly.", examples=[0.7]
-    )
+    threshold: float = Field(examples=[0.7])
+    """Score in 0 to 1 from which a reading is an anomaly."""
     training_samples: int = Field(examples=[8640])
     trained_at: dt.datetime | None = Field(examples=[_TIME])
     last_used_at: dt.datetime | None = Field(examples=[None])
@@ -53,18 +49,16 @@ class ModelList(ApiModel):
     models: list[Model]
     total: int = Field(description="Models that fit the filter.", examples=[28])
     active_count: int = Field(description="Of them those in service.", examples=[28])
-    next_cursor: str | None = Field(
-        description="For the next page; null on the last one.", examples=[None]
-    )
+    next_cursor: str | None = Field(examples=[None])
+    """For the next page; null on the last one."""
 
 
 class Performance(ApiModel):
     """How well a model does."""
 
     model_id: uuid.UUID = Field(examples=[_ID])
-    accuracy: float | None = Field(
-        description="Balanced accuracy on held-out data, 0 to 1.", examples=[0.97]
-    )
+    accuracy: float | None = Field(examples=[0.97])
+    """Balanced accuracy on held-out data, 0 to 1."""
     false_positive_rate: float | None = Field(examples=[0.012])
     last_trained: dt.datetime | None = Field(examples=[_TIME])
     training_samples: int = Field(examples=[8640])
@@ -72,11 +66,8 @@ class Performance(ApiModel):
     threshold: float = Field(examples=[0.7])
     detections: int = Field(description="Readings that it flagged.", examples=[3])
     labelled: int = Field(description="Its readings that people have labelled.", examples=[12])
-    confirmed_share: float | None = Field(
-        description="Of its labelled detections the share that people call right; null where "
-        "none is labelled.",
-        examples=[0.9],
-    )
+    confirmed_share: float | None = Field(examples=[0.9])
+    """Of its labelled detections the share that people call right; null where none is labelled."""
 
 
 class ThresholdRequest(ApiModel):
@@ -101,9 +92,8 @@ class ThresholdCleared(ApiModel):
     """What holds without a person's threshold."""
 
     model_id: uuid.UUID = Field(examples=[_ID])
-    threshold: float = Field(
-        description="Holds now: the stream's, or what labels have moved it to.", examples=[0.7]
-    )
+    threshold: float = Field(examples=[0.7])
+    """Holds now: the stream's, or what labels have moved it to."""
     previous: float = Field(description="What held before.", examples=[0.8])
 
 

@@ -37,33 +37,24 @@ class Prediction(ApiModel):
 
     value: float = Field(examples=[49.2])
     timestamp: dt.datetime = Field(description="When it was judged at.", examples=[_TIME])
-    is_anomaly: bool | None = Field(
-        description="Null where nobody can say, which is not the same as normal.",
-        examples=[False],
-    )
-    score: float | None = Field(
-        description="1 ordinary to -1 most unusual; an anomaly at 0 and below.", examples=[0.62]
-    )
-    confidence: float | None = Field(
-        description="Distance from the decision: 0 at the threshold, 1 at the end of the scale.",
-        examples=[0.62],
-    )
-    prediction: Literal[-1, 1] | None = Field(
-        description="-1 anomaly, 1 normal, null unknown.", examples=[1]
-    )
-    unit_score: float | None = Field(
-        description="The same score as 0 ordinary to 1 most unusual.", examples=[0.266]
-    )
+    is_anomaly: bool | None = Field(examples=[False])
+    """Null where nobody can say, which is not the same as normal."""
+    score: float | None = Field(examples=[0.62])
+    """1 ordinary to -1 most unusual; an anomaly at 0 and below."""
+    confidence: float | None = Field(examples=[0.62])
+    """Distance from the decision: 0 at the threshold, 1 at the end of the scale."""
+    prediction: Literal[-1, 1] | None = Field(examples=[1])
+    """-1 anomaly, 1 normal, null unknown."""
+    unit_score: float | None = Field(examples=[0.266])
+    """The same score as 0 ordinary to 1 most unusual."""
     threshold: float = Field(description="unit_score from which it is an anomaly.", examples=[0.7])
     status: SeriesStatus = Field(
         description="trained: a model judged. insufficient_history, failed: none did; from 30 "
         "readings on the statistical fallback gives a score, and only alarms are decided.",
         examples=["trained"],
     )
-    reason: str | None = Field(
-        description="Why no model judged, and what it takes; null where one did.",
-        examples=[None],
-    )
+    reason: str | None = Field(examples=[None])
+    """Why no model judged, and what it takes; null where one did."""
 
 
 class PredictAnswer(Prediction):
@@ -71,12 +62,10 @@ class PredictAnswer(Prediction):
 
     device_id: str = Field(examples=["press-001"])
     metric_name: str = Field(examples=["temperature"])
-    model_id: uuid.UUID | None = Field(
-        description="Null where no model has heard of the series.", examples=[_ID]
-    )
-    model_version: int | None = Field(
-        description="Version of the bundle that judged, null without one.", examples=[4]
-    )
+    model_id: uuid.UUID | None = Field(examples=[_ID])
+    """Null where no model has heard of the series."""
+    model_version: int | None = Field(examples=[4])
+    """Version of the bundle that judged, null without one."""
 
 
 class PredictBatchRequest(ApiModel):

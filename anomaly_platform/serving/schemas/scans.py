@@ -24,20 +24,15 @@ Text = Annotated[_Bounded | None, BeforeValidator(_as_text)]
 class ScanEvent(BaseModel):
     """One scan. Without code or time it goes to quarantine; what else is missing is inferred."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     event_id: Text = Field(
-        default=None,
-        validation_alias=AliasChoices("event_id", "eventId"),
-        description="Also accepted as eventId; by default it follows from the other members.",
-        examples=["e-1"],
+        default=None, validation_alias=AliasChoices("event_id", "eventId"), examples=["e-1"]
     )
+    """Also accepted as eventId; by default it follows from the other members."""
     epc_code: Text = Field(default=None, examples=["001.8804823.0000003.000001.20241201.000000001"])
-    event_time: Text = Field(
-        default=None,
-        description="YYYY-MM-DD HH:MM:SS or ISO 8601.",
-        examples=["2026-01-31 12:05:00"],
-    )
+    event_time: Text = Field(default=None, examples=["2026-01-31 12:05:00"])
+    """YYYY-MM-DD HH:MM:SS or ISO 8601."""
     location_id: Text = Field(default=None, examples=["12"])
     business_step: Text = Field(default=None, examples=["WMS"])
     event_type: Text = Field(default=None, examples=["WMS_Inbound"])
@@ -51,9 +46,8 @@ class ScanEvent(BaseModel):
 class DetectRequest(BaseModel):
     """Scans of one or many codes."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
 
     data: Annotated[list[ScanEvent], Field(min_length=1, max_length=MOST_SCANS)]
-    file_id: Text = Field(
-        default=None, alias="fileId", description="Repeated in the answer.", examples=["file-7"]
-    )
+    file_id: Text = Field(default=None, alias="fileId", examples=["file-7"])
+    """Repeated in the answer."""

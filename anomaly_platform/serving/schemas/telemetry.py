@@ -42,9 +42,8 @@ class TelemetryReading(ApiModel):
         "id changes nothing. By default it follows from device, metric and time.",
         examples=[str(_ID)],
     )
-    metadata: dict[str, Any] | None = Field(
-        default=None, description="Kept with the reading.", examples=[{"line": 3}]
-    )
+    metadata: dict[str, Any] | None = Field(default=None, examples=[{"line": 3}])
+    """Kept with the reading."""
 
 
 def _one_or_many(one: dict[str, Any]) -> dict[str, Any]:
@@ -74,9 +73,8 @@ STREAM_BODY: Final = _one_or_many(
 class ReadingRefusal(ApiModel):
     """Why a reading is not kept, or not kept as it was sent."""
 
-    field: str | None = Field(
-        description="The member at fault; null where it is the whole.", examples=["timestamp"]
-    )
+    field: str | None = Field(examples=["timestamp"])
+    """The member at fault; null where it is the whole."""
     reason: str = Field(examples=["in the future"])
 
 
@@ -90,27 +88,20 @@ class ReadingVerdict(ApiModel):
     )
     event_id: uuid.UUID | None = Field(examples=[_ID])
     timestamp: dt.datetime | None = Field(examples=["2026-01-31T12:05:00+00:00"])
-    is_anomaly: bool | None = Field(
-        description="Null where nobody can say, which is not the same as normal.",
-        examples=[False],
-    )
-    score: float | None = Field(
-        description="0 ordinary to 1 most unusual; an anomaly from threshold on.",
-        examples=[0.266],
-    )
+    is_anomaly: bool | None = Field(examples=[False])
+    """Null where nobody can say, which is not the same as normal."""
+    score: float | None = Field(examples=[0.266])
+    """0 ordinary to 1 most unusual; an anomaly from threshold on."""
     threshold: float | None = Field(examples=[0.7])
     series_status: Literal["trained", "insufficient_history", "failed"] | None = Field(
         description="insufficient_history: no model judged; from 30 readings on the statistical "
         "fallback gives a score, and only alarms are decided.",
         examples=["trained"],
     )
-    provisional: bool | None = Field(
-        description="Whether it came out of order: the score of the day's batch is final.",
-        examples=[False],
-    )
-    model_version: int | None = Field(
-        description="Version of the bundle that judged, null without one.", examples=[4]
-    )
+    provisional: bool | None = Field(examples=[False])
+    """Whether it came out of order: the score of the day's batch is final."""
+    model_version: int | None = Field(examples=[4])
+    """Version of the bundle that judged, null without one."""
     error: ReadingRefusal | None = None
 
 

@@ -25,11 +25,8 @@ class TrainRequest(ApiModel):
 
     device_id: Name = Field(examples=["press-001"])
     metric_name: Name = Field(examples=["temperature"])
-    training_window: WindowDays | None = Field(
-        default=None,
-        description="Days of history, before the newest reading; the stream's own by default.",
-        examples=[30],
-    )
+    training_window: WindowDays | None = Field(default=None, examples=[30])
+    """Days of history, before the newest reading; the stream's own by default."""
 
 
 class RetrainRequest(ApiModel):
@@ -50,9 +47,8 @@ class TrainAnswer(ApiModel):
     """A training that has ended."""
 
     model_id: uuid.UUID = Field(examples=[_MODEL])
-    accuracy: float | None = Field(
-        description="Balanced accuracy on held-out data, 0 to 1.", examples=[0.97]
-    )
+    accuracy: float | None = Field(examples=[0.97])
+    """Balanced accuracy on held-out data, 0 to 1."""
     training_time: float = Field(
         description="Seconds that the training itself took, of all models that were trained "
         "together; waiting for it, features and gates are not counted.",
@@ -91,9 +87,8 @@ class Training(ApiModel):
     reason: str = Field(examples=["asked for through the API"])
     outcome: str | None = Field(examples=["28 series trained, 0 failed"])
     run_id: str | None = Field(description="Of Dagster.", examples=[None])
-    model_id: uuid.UUID | None = Field(
-        description="Of the new model, where one series was asked for.", examples=[_MODEL]
-    )
+    model_id: uuid.UUID | None = Field(examples=[_MODEL])
+    """Of the new model, where one series was asked for."""
     model_version: int | None = Field(examples=[5])
     model_status: str | None = Field(
         description="active: it serves. rejected: gates refused it, and the model before it goes "
@@ -101,10 +96,8 @@ class Training(ApiModel):
         examples=["active"],
     )
     accuracy: float | None = Field(examples=[0.97])
-    training_time: float | None = Field(
-        description="Seconds that the training itself took; null before, and without a model.",
-        examples=[0.4],
-    )
+    training_time: float | None = Field(examples=[0.4])
+    """Seconds that the training itself took; null before, and without a model."""
     created_at: dt.datetime = Field(examples=[_TIME])
     started_at: dt.datetime | None = Field(examples=[_TIME])
     finished_at: dt.datetime | None = Field(examples=[_TIME])
@@ -119,17 +112,13 @@ class TrainManyRequest(ApiModel):
     metric_names: Annotated[list[Name], Field(min_length=1, max_length=1_000)] | None = Field(
         default=None, examples=[["cpu_usage"]]
     )
-    hours: Annotated[int, Field(ge=1, le=87_600)] | None = Field(
-        default=None,
-        description="Hours of history, rounded up to whole days; the stream's own by default.",
-        examples=[720],
-    )
+    hours: Annotated[int, Field(ge=1, le=87_600)] | None = Field(default=None, examples=[720])
+    """Hours of history, rounded up to whole days; the stream's own by default."""
 
 
 class TrainManyAnswer(ApiModel):
     """The trainings that were asked for; one run serves them together."""
 
     requests: list[TrainingRequested]
-    trainings: list[Training] = Field(
-        description="What became of them, where the request waited for it."
-    )
+    trainings: list[Training]
+    """What became of them, where the request waited for it."""
