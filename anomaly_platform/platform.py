@@ -164,11 +164,12 @@ class Platform:
 
         return kind_of(stream, partial(self._parts_of, stream))
 
-    def _parts_of(self, stream: Stream) -> Parts:
+    def _parts_of(self, stream: Stream) -> Parts[Any]:
         from anomaly_platform.kinds.parts import Parts
 
         warehouse, settings = self.warehouse, self.settings
         return Parts(
+            stream=stream,
             lake=self.lake,
             partitions=warehouse.partitions,
             series=warehouse.series,

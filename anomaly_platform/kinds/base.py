@@ -183,12 +183,12 @@ class StreamKind(ABC, Generic[S]):
     #: Numbers of a day that are shown first.
     shown_stats: ClassVar[tuple[str, ...]]
 
-    def __init__(self, stream: S, open_parts: Callable[[], Parts]) -> None:
+    def __init__(self, stream: S, open_parts: Callable[[], Parts[S]]) -> None:
         self.stream: S = stream
         self._open_parts = open_parts
 
     @cached_property
-    def parts(self) -> Parts:
+    def parts(self) -> Parts[S]:
         """What the kind works with."""
         return self._open_parts()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anomaly_platform.kinds.training import StageError
 from anomaly_platform.registry.bundle_index import BundleRecord
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from anomaly_platform.kinds.parts import Parts
 
 
-def files_of(parts: Parts, stream: str, detector: str, version: int) -> tuple[BundleRecord, Path]:
+def files_of(parts: Parts[Any], detector: str, version: int) -> tuple[BundleRecord, Path]:
     """Return a version as the index knows it, and its bundle's folder.
 
     Raises
@@ -20,7 +20,7 @@ def files_of(parts: Parts, stream: str, detector: str, version: int) -> tuple[Bu
     StageError
         When the index does not know the version, or its files are gone.
     """
-    record = parts.bundles.get(stream, detector, version)
+    record = parts.bundles.get(parts.stream.name, detector, version)
     if record is None or record.path is None:
-        raise StageError(f"{stream} {detector} {version} has no files")
+        raise StageError(f"{parts.stream.name} {detector} {version} has no files")
     return record, parts.lake.fetch_folder(record.path)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from anomaly_platform.streams import Stream
 
 if TYPE_CHECKING:
     from anomaly_platform.labelling.labels import Labels
@@ -18,8 +20,11 @@ if TYPE_CHECKING:
     from anomaly_platform.storage.tables.series import SeriesIndex
 
 
+S = TypeVar("S", bound=Stream)
+
+
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(Generic[S]):
     """Lake, tables and settings as one stream's kind uses them.
 
     Attributes
@@ -36,6 +41,7 @@ class Parts:
         As the settings have them.
     """
 
+    stream: S
     lake: Lake
     partitions: Partitions
     series: SeriesIndex

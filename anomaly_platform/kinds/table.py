@@ -14,7 +14,7 @@ from anomaly_platform.streams import MetricStream, ScanStream, Stream
 KINDS: dict[type[Stream], type[StreamKind[Any]]] = {MetricStream: MetricKind, ScanStream: ScanKind}
 
 
-def kind_of(stream: Stream, open_parts: Callable[[], Parts]) -> StreamKind[Any]:
+def kind_of(stream: Stream, open_parts: Callable[[], Parts[Any]]) -> StreamKind[Any]:
     """Return the kind of a stream, as one object over what it works with.
 
     Raises

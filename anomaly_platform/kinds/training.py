@@ -65,6 +65,13 @@ class Version:
         return f"models/{self.stream}/{self.detector}/{self.number:06d}"
 
 
+def no_features(parts: Parts[Any]) -> StageError:
+    """Return what stops a training that has no rows."""
+    return StageError(
+        f"{parts.stream.name} has no features to train on; materialize some days first"
+    )
+
+
 def origin_of(record: BundleRecord | None) -> TrainingOrigin:
     """Return where the training of a version came from."""
     said = {} if record is None else record.parameters
@@ -87,11 +94,13 @@ def known_origin(given: TrainingOrigin, versions: Iterable[BundleRecord]) -> Tra
 
 @contextmanager
 def new_version(
-    parts: Parts, stream: str, detector: str, *, parent: int | None = None
+    parts: Parts[Any], detector: str, *, parent: int | None = None
 ) -> Iterator[Version]:
     """Reserve a version; a training that ends with an error is recorded as failed and told of."""
-    number = parts.bundles.reserve_version(stream, detector, parent=parent)
-    version = Version(stream, detector, number)
+    stream = parts.stream.name
+    version = Version(
+        stream, detector, parts.bundles.reserve_version(stream, detector, parent=parent)
+    )
     try:
         yield version
     except BaseException as error:
@@ -106,7 +115,7 @@ def new_version(
 
 
 def enter(
-    parts: Parts,
+    parts: Parts[Any],
     version: Version,
     *,
     digest: str,
@@ -175,7 +184,7 @@ def alert_about(
     )
 
 
-def _tell_of_failure(parts: Parts, version: Version, reason: str) -> Within:
+def _tell_of_failure(parts: Parts[Any], version: Version, reason: str) -> Within:
     """Return what tells that a training failed as a whole; what served before goes on serving."""
     said = f"training {version.detector} failed; version {version.number} cannot serve"
     alert = alert_about(version, "model_disabled", "critical", said, {"reason": reason})
@@ -183,7 +192,7 @@ def _tell_of_failure(parts: Parts, version: Version, reason: str) -> Within:
 
 
 def _tell_of_series(
-    parts: Parts, version: Version, failed: Sequence[tuple[str, str, str]]
+    parts: Parts[Any], version: Version, failed: Sequence[tuple[str, str, str]]
 ) -> Within:
     """Return what tells which series could not be trained, and ends older failures."""
     said = f"{len(failed)} series of {version.detector} could not be trained"

@@ -7,7 +7,7 @@ gates stand in ``ml.training.gates``, the figures are measured by each kind.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anomaly_platform.kinds.training import Version, alert_about
 from anomaly_platform.notifications.outbox import Kind
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def act(
-    parts: Parts,
+    parts: Parts[Any],
     judged: BundleRecord,
     versions: Mapping[str, int],
     decision: Decision,
@@ -69,7 +69,7 @@ def act(
 
 
 def tell_of_outcome(
-    parts: Parts, connection: Connection, record: BundleRecord, *, serves: bool, why: str
+    parts: Parts[Any], connection: Connection, record: BundleRecord, *, serves: bool, why: str
 ) -> None:
     """Tell that a version was trained and what became of it, within the decision's transaction.
 
@@ -96,7 +96,7 @@ def tell_of_outcome(
 
 
 def _tell_of_gates(
-    parts: Parts, connection: Connection, judged: BundleRecord, decision: Decision
+    parts: Parts[Any], connection: Connection, judged: BundleRecord, decision: Decision
 ) -> None:
     """Raise the alert of a failed gate, or resolve it."""
     said = f"version {judged.version} of {judged.detector} did not pass its gates"

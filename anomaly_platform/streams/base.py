@@ -8,7 +8,6 @@ for a stream's name.
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -71,7 +70,7 @@ class RetrainingPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stream(ABC):
+class Stream:
     """What every stream has.
 
     Attributes
@@ -156,9 +155,9 @@ class Stream(ABC):
         return [self.name, stage]
 
     @property
-    @abstractmethod
     def lookback_days(self) -> int:
         """Whole days before a day whose events its features read."""
+        return self.features.lookback_days
 
     def fewest_to_learn_from(self, per_series: int) -> int:
         """Return how many events there have to be before anything is learned.
@@ -197,11 +196,6 @@ class MetricStream(Stream):
     scored_by = "isolation_forest"
     event = "reading"
     has_series = True
-
-    @property
-    def lookback_days(self) -> int:
-        """Whole days before a day whose events its features read."""
-        return self.features.lookback_days
 
     def column_names(self) -> dict[str, tuple[str, ...]]:
         """Return the stream's own column names per canonical field, the external name first."""
@@ -250,11 +244,6 @@ class ScanStream(Stream):
     scored_by = "fusion"
     event = "scan"
     has_series = False
-
-    @property
-    def lookback_days(self) -> int:
-        """Whole days before a day whose events its features read."""
-        return self.features.lookback_days
 
     def fewest_to_learn_from(self, per_series: int) -> int:
         """Return how many scans there have to be before anything is learned."""

@@ -7,16 +7,17 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.streams.base import MetricStream
 from anomaly_platform.streams.stream_document import (
+    ColumnNames,
     Duration,
+    Ignored,
     Names,
     Part,
     StreamDocument,
-    refuse_shared_columns,
     several,
     sql_name,
 )
@@ -83,7 +84,7 @@ def default_windows(frequency: timedelta) -> tuple[int, ...]:
     return (12, 48, longest)
 
 
-class Columns(Part):
+class Columns(ColumnNames):
     """Which column of a file is what; each a name, or a list of names that occur."""
 
     entity: Names = Field(default=("entity",), description="a column's name, or a list of names")
@@ -93,9 +94,7 @@ class Columns(Part):
     event_id: Names = Field(default=("event_id",), description="a column's name, or a list")
     label: Names = Field(default=("is_anomaly",), description="a column's name, or a list")
     metadata: Names = Field(default=("metadata",), description="a column's name, or a list")
-    ignore: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], BeforeValidator(several)
-    ] = Field(default=(), description="a column's name, or a list of names")
+    ignore: Ignored = Field(default=(), description="a column's name, or a list of names")
 
     @field_validator("entity")
     @classmethod
@@ -112,11 +111,6 @@ class Columns(Part):
                 f"[device, {value[0]!r}]"
             )
         return value
-
-    @model_validator(mode="after")
-    def _each_column_is_one_thing(self) -> Columns:
-        refuse_shared_columns(self)
-        return self
 
 
 class Features(Part):

@@ -8,7 +8,8 @@ the day it ends on, and a stream without new data is never trained on the same d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Literal
@@ -209,7 +210,7 @@ def _stream_decisions(
         yield Decision("drift", _drift_reason(evidence.days, streak)), policy.cool_down
     share = len(single) / max(1, evidence.trained_series)
     if single and (share >= WHOLE_STREAM_SHARE or len(single) > MOST_SERIES):
-        cause = _commonest(one.cause for one in single)
+        ((cause, _),) = Counter(one.cause for one in single).most_common(1)
         first = next(one for one in single if one.cause == cause)
         reason = (
             f"{len(single)} series are due and {evidence.trained_series} have a model, such as "
@@ -340,10 +341,3 @@ def _cooled(wait: timedelta, newest: datetime, asked: datetime | None) -> bool:
 
 def _latest(*times: datetime | None) -> datetime | None:
     return max((time for time in times if time is not None), default=None)
-
-
-def _commonest(causes: Iterable[Cause]) -> Cause:
-    counted: dict[Cause, int] = {}
-    for cause in causes:
-        counted[cause] = counted.get(cause, 0) + 1
-    return max(counted, key=lambda cause: counted[cause])

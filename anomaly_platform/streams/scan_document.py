@@ -5,17 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 from anomaly_platform.ml.features.scans.names import SIX_PARTS
 from anomaly_platform.streams.base import ScanStream
 from anomaly_platform.streams.stream_document import (
+    ColumnNames,
+    Ignored,
     Names,
-    Part,
     StreamDocument,
-    refuse_shared_columns,
-    several,
 )
 
 
@@ -26,7 +25,10 @@ def _pattern(text: str) -> str:
     return check_pattern(text)
 
 
-class ScanColumns(Part):
+_CodePattern = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_pattern)]
+
+
+class ScanColumns(ColumnNames):
     """Which column of a file is what; each a name, or a list of names that occur."""
 
     code: Names = Field(default=("epc_code",), description="a column's name, or a list of names")
@@ -36,23 +38,14 @@ class ScanColumns(Part):
     event: Names = Field(default=("event_type",), description="a column's name, or a list")
     event_id: Names = Field(default=("event_id",), description="a column's name, or a list")
     label: Names = Field(default=("is_anomaly",), description="a column's name, or a list")
-    ignore: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], BeforeValidator(several)
-    ] = Field(default=(), description="a column's name, or a list of names")
-
-    @model_validator(mode="after")
-    def _each_column_is_one_thing(self) -> ScanColumns:
-        refuse_shared_columns(self)
-        return self
+    ignore: Ignored = Field(default=(), description="a column's name, or a list of names")
 
 
 class ScanDocument(StreamDocument):
     """A whole file of a scan stream."""
 
     kind: Literal["scans"] = Field(description="metrics or scans")
-    code_pattern: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_pattern)] = (
-        SIX_PARTS
-    )
+    code_pattern: _CodePattern = SIX_PARTS
     """a regular expression with named groups, such as ^PX(?P<serial>[0-9]{8})$"""
     columns: ScanColumns = Field(default_factory=ScanColumns)
     """its keys on lines of their own, indented"""

@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from anomaly_platform.streams.base import RetrainingPolicy
 
@@ -74,11 +74,9 @@ def _only_dates(value: object) -> object:
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
-Names = Annotated[
-    tuple[Annotated[str, Field(min_length=1, max_length=100)], ...],
-    BeforeValidator(several),
-    Field(min_length=1, max_length=20),
-]
+Column = Annotated[str, Field(min_length=1, max_length=100)]
+Ignored = Annotated[tuple[Column, ...], BeforeValidator(several)]
+Names = Annotated[Ignored, Field(min_length=1, max_length=20)]
 
 
 class Part(BaseModel):
@@ -189,16 +187,6 @@ class StreamDocument(Part):
         }
 
 
-def refuse_shared_columns(columns: Part) -> None:
-    """Raise ValueError when one column of a file is said to be two things."""
-    taken: dict[str, str] = {}
-    for field in type(columns).model_fields:
-        for name in getattr(columns, field):
-            other = taken.setdefault(_compared(name), field)
-            if other != field:
-                raise ValueError(f"the column {name!r} is both {other} and {field}; choose one")
-
-
 def sql_name(column: str) -> str:
     """Return a column's name as BI sees it: ``Pump ID`` becomes ``pump_id``."""
     plain = unicodedata.normalize("NFKD", column).encode("ascii", "ignore").decode()
@@ -208,3 +196,17 @@ def sql_name(column: str) -> str:
 def _compared(column: str) -> str:
     """Return a column's name as names are compared when a file is read."""
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFC", column).lower())
+
+
+class ColumnNames(Part):
+    """Which column of a file is what; each a name, or a list of names that occur."""
+
+    @model_validator(mode="after")
+    def _each_column_is_one_thing(self) -> Self:
+        taken: dict[str, str] = {}
+        for field in type(self).model_fields:
+            for name in getattr(self, field):
+                other = taken.setdefault(_compared(name), field)
+                if other != field:
+                    raise ValueError(f"the column {name!r} is both {other} and {field}; choose one")
+        return self

@@ -25,10 +25,10 @@ def train(
     origin: TrainingOrigin | None = None,
 ) -> tuple[int, Bundle]:
     order = TrainingOrder(series, window_days, origin or TrainingOrigin())
-    return training.train(platform.kind(stream).parts, stream, order)
+    return training.train(platform.kind(stream).parts, order)
 
 
 def current_fleet(platform: Platform, stream: MetricStream) -> tuple[int | None, FleetScorer]:
     champion = platform.warehouse.bundles.champion(stream.name, DETECTOR)
     version = None if champion is None else champion.version
-    return version, scoring.fleet_scorer(platform.kind(stream).parts, stream, version)
+    return version, scoring.fleet_scorer(platform.kind(stream).parts, version)

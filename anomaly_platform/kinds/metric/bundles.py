@@ -15,7 +15,7 @@ DETECTOR: Final = MetricStream.scored_by
 
 
 def open_version(
-    parts: Parts, stream: MetricStream, version: int, *, verify: Literal["all", "each"] = "all"
+    parts: Parts[MetricStream], version: int, *, verify: Literal["all", "each"] = "all"
 ) -> Bundle:
     """Open a registered bundle, its digests verified now or, with ``each``, as it is read.
 
@@ -26,5 +26,5 @@ def open_version(
     """
     from anomaly_platform.ml.bundles.bundle import open_bundle
 
-    record, folder = files_of(parts, stream.name, DETECTOR, version)
+    record, folder = files_of(parts, DETECTOR, version)
     return open_bundle(folder, verify=verify, expected_digest=record.digest)

@@ -23,41 +23,40 @@ from anomaly_platform.streams import MetricStream
 _MOST_TRIES = 5
 
 
-def judge_challengers(parts: Parts, stream: MetricStream) -> Iterator[Verdict]:
+def judge_challengers(parts: Parts[MetricStream]) -> Iterator[Verdict]:
     """Judge every challenger that waits, the oldest first; promote or reject it.
 
     A challenger that is older than one in which every series was trained anew gives way unjudged.
     One in which only a few series were is set on the version that serves by then.
     """
     bundles = parts.bundles
-    waiting = [b for b in bundles.all(stream.name, DETECTOR) if b.status == "challenger"]
+    waiting = [b for b in bundles.all(parts.stream.name, DETECTOR) if b.status == "challenger"]
     newest_whole = max((b.version for b in waiting if b.parent is None), default=0)
     for record in reversed(waiting):
         if record.version < newest_whole:
             reason = f"version {newest_whole} was trained later, on every series"
             bundles.reject(
-                stream.name,
+                parts.stream.name,
                 DETECTOR,
                 record.version,
                 reason,
                 also=partial(tell_of_outcome, parts, record=record, serves=False, why=reason),
             )
             continue
-        yield _settle(parts, stream, record)
+        yield _settle(parts, record)
 
 
-def _settle(parts: Parts, stream: MetricStream, record: BundleRecord) -> Verdict:
+def _settle(parts: Parts[MetricStream], record: BundleRecord) -> Verdict:
     """Judge a challenger until nobody has promoted another version meanwhile."""
     for _ in range(_MOST_TRIES):
-        champion = parts.bundles.champion(stream.name, DETECTOR)
-        serving = None if champion is None else champion.version
+        serving = parts.bundles.champions(parts.stream.name).get(DETECTOR)
         if record.parent is not None and serving is not None and record.parent != serving:
-            version, _bundle = rebase(parts, stream, record.version, serving)
-            rebased = parts.bundles.get(stream.name, DETECTOR, version)
+            version, _bundle = rebase(parts, record.version, serving)
+            rebased = parts.bundles.get(parts.stream.name, DETECTOR, version)
             if rebased is None:
                 raise AssertionError("a bundle vanished that was registered a moment ago")
             record = rebased
-        decision = judge(parts, stream, record, serving)
+        decision = judge(parts, record, serving)
         try:
             act(
                 parts,
@@ -71,5 +70,5 @@ def _settle(parts: Parts, stream: MetricStream, record: BundleRecord) -> Verdict
             continue
         return Verdict(record.version, decision)
     raise StageError(
-        f"the champion of {stream.name} changes faster than a challenger can be judged"
+        f"the champion of {parts.stream.name} changes faster than a challenger can be judged"
     )

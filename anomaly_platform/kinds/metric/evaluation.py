@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 ENOUGH_SERIES = 300
 
 
-def judge(
-    parts: Parts, stream: MetricStream, record: BundleRecord, champion: int | None
-) -> Decision:
+def judge(parts: Parts[MetricStream], record: BundleRecord, champion: int | None) -> Decision:
     """Decide about a challenger.
 
     Parameters
@@ -52,22 +50,22 @@ def judge(
         trained_gate,
     )
 
-    challenger = open_version(parts, stream, record.version, verify="each")
+    challenger = open_version(parts, record.version, verify="each")
     schema = challenger.manifest["feature_schema"]
     counts = record.metrics
     gates = [
         schema_gate(
             str(schema["version"]),
-            stream.features.version,
-            equal=extends(challenger, stream.features),
+            parts.stream.features.version,
+            equal=extends(challenger, parts.stream.features),
         ),
         trained_gate(int(counts["series_trained"]), int(counts["series_failed"])),
     ]
     own = own_series(challenger)
     compared, before = None, None
     if champion is not None and gates[0].passed:
-        serving = open_version(parts, stream, champion, verify="each")
-        compared = _compare(parts, stream, challenger, serving)
+        serving = open_version(parts, champion, verify="each")
+        compared = _compare(parts, challenger, serving)
         before = _accuracy_before(own, serving)
     gates += quality_gates(
         _number(own["balanced_accuracy"].median()),
@@ -102,18 +100,14 @@ def _accuracy_before(own: pl.DataFrame, serving: Bundle) -> float | None:
     return _number(same["balanced_accuracy"].median())
 
 
-def _compare(
-    parts: Parts, stream: MetricStream, challenger: Bundle, serving: Bundle
-) -> Comparison | None:
+def _compare(parts: Parts[MetricStream], challenger: Bundle, serving: Bundle) -> Comparison | None:
     from anomaly_platform.ml.training.comparison import comparable, compare
     from anomaly_platform.ml.training.extending import extends
 
-    if not extends(serving, stream.features):
+    if not extends(serving, parts.stream.features):
         return None
     keys, buckets = _sample(comparable(challenger, serving))
-    return compare(
-        challenger, serving, keys, _held_out_frames(parts, stream, challenger, keys, buckets)
-    )
+    return compare(challenger, serving, keys, _held_out_frames(parts, challenger, keys, buckets))
 
 
 def _sample(keys: Collection[Key]) -> tuple[list[Key], list[int]]:
@@ -134,11 +128,7 @@ def _sample(keys: Collection[Key]) -> tuple[list[Key], list[int]]:
 
 
 def _held_out_frames(
-    parts: Parts,
-    stream: MetricStream,
-    challenger: Bundle,
-    keys: list[Key],
-    buckets: list[int],
+    parts: Parts[MetricStream], challenger: Bundle, keys: list[Key], buckets: list[int]
 ) -> Iterator[pl.DataFrame]:
     """Yield the challenger's windows of some series, bucket by bucket."""
     windows = challenger.series.select("entity", "metric", "first_time", "last_time").join(
@@ -149,9 +139,9 @@ def _held_out_frames(
     if not isinstance(first, datetime) or not isinstance(last, datetime):
         return
     days = parts.partitions.between(
-        stream.name, "features", f"{first:%Y-%m-%d}", f"{last:%Y-%m-%d}"
+        parts.stream.name, "features", f"{first:%Y-%m-%d}", f"{last:%Y-%m-%d}"
     )
-    labels = parts.labels.between(stream.name)
+    labels = parts.labels.between(parts.stream.name)
     for bucket in buckets:
         pieces = [parts.lake.read(day.path, between={"bucket": (bucket, bucket)}) for day in days]
         if pieces:

@@ -99,8 +99,7 @@ class FeatureDrift:
 
 
 def feature_drift_of_day(
-    parts: Parts,
-    stream: MetricStream,
+    parts: Parts[MetricStream],
     day: date,
     names: tuple[str, ...],
     references: Mapping[tuple[str, str], FeatureReferences],
@@ -116,10 +115,10 @@ def feature_drift_of_day(
     references
         By entity and metric.
     """
-    found = FeatureDrift(stream.retraining, names, references)
-    source = parts.partitions.get(stream.name, "features", day.isoformat())
+    found = FeatureDrift(parts.stream.retraining, names, references)
+    source = parts.partitions.get(parts.stream.name, "features", day.isoformat())
     # Features of another definition cannot be compared with those of the training.
-    if source is None or not references or not set(names) <= set(stream.features.names):
+    if source is None or not references or not set(names) <= set(parts.stream.features.names):
         return found
     for chunk in parts.lake.chunks([source.path], columns=("entity", "metric", *names)):
         found.add(chunk)

@@ -127,18 +127,18 @@ class MetricKind(StreamKind[MetricStream]):
 
     def train(self, _: str, order: TrainingOrder) -> TrainingReport:
         """Train the fleet, or some of its series."""
-        version, bundle = train(self.parts, self.stream, order)
+        version, bundle = train(self.parts, order)
         order.log.info("bundle %d: %s", version, bundle.manifest["data"])
-        return report(self.parts, self.stream, version, bundle)
+        return report(self.parts, version, bundle)
 
     def judge(self) -> Iterator[Verdict]:
         """Judge every challenger that waits, the oldest first."""
-        return judge_challengers(self.parts, self.stream)
+        return judge_challengers(self.parts)
 
     def serving(self) -> Shown:
         """Return the version that serves."""
-        champion = self.parts.bundles.champion(self.stream.name, DETECTOR)
-        return {"serving version": "none" if champion is None else str(champion.version)}
+        version = self.parts.bundles.champions(self.stream.name).get(DETECTOR)
+        return {"serving version": "none" if version is None else str(version)}
 
     def members(self, version: int) -> dict[str, int]:
         """Return the version itself: there is one detector."""
@@ -146,11 +146,11 @@ class MetricKind(StreamKind[MetricStream]):
 
     def verify(self, version: int) -> None:
         """Open a bundle, its digests verified."""
-        open_version(self.parts, self.stream, version)
+        open_version(self.parts, version)
 
     def scorer(self) -> Scorer:
         """Return the fleet in service, or the fallback."""
-        return current_scorer(self.parts, self.stream)
+        return current_scorer(self.parts)
 
     def ensure_tables(self) -> None:
         """Make the tables and views of a user's own stream."""
@@ -175,12 +175,12 @@ class MetricKind(StreamKind[MetricStream]):
 
     def monitor(self) -> Callable[[date, Partition], Stats]:
         """Return what compares days with what the champion's series were like in training."""
-        reference = fleet_reference(self.parts, self.stream)
-        return partial(day_stats, self.parts, self.stream, reference)
+        reference = fleet_reference(self.parts)
+        return partial(day_stats, self.parts, reference)
 
     def weigh(self, record: BundleRecord) -> tuple[int, int, str]:
         """Open a bundle; it may grow with the series that it has models of."""
-        manifest = open_version(self.parts, self.stream, record.version).manifest
+        manifest = open_version(self.parts, record.version).manifest
         trained = manifest["data"]["trained"]
         size = sum(f["bytes"] for f in manifest["files"].values())
         return size, BYTES_BESIDES + trained * BYTES_PER_SERIES, f" for {trained} series"
@@ -214,7 +214,7 @@ class MetricKind(StreamKind[MetricStream]):
             return
         named = f"version {champion.version}"
         try:
-            bundle = open_version(self.parts, self.stream, champion.version)
+            bundle = open_version(self.parts, champion.version)
         except Exception as error:
             yield Finding(check.name, [f"{named}: {error}"], named)
             return

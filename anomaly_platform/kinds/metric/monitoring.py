@@ -23,18 +23,18 @@ _READ = (*READ, "score", "label")
 
 
 def day_stats(
-    parts: Parts, stream: MetricStream, reference: FleetReference, day: date, scored: Partition
+    parts: Parts[MetricStream], reference: FleetReference, day: date, scored: Partition
 ) -> Stats:
     """Return the numbers of a scored day, and store the drift of its series."""
     tally = _Tally()
-    features = feature_drift_of_day(parts, stream, day, reference.features, reference.of_features)
-    drift = SeriesDrift(stream.retraining, reference, features)
-    labels = parts.labels.of_day(stream.name, day)
+    features = feature_drift_of_day(parts, day, reference.features, reference.of_features)
+    drift = SeriesDrift(parts.stream.retraining, reference, features)
+    labels = parts.labels.of_day(parts.stream.name, day)
     for chunk in parts.lake.chunks([scored.path], columns=_READ):
         tally.add(with_feedback(chunk, labels))
         drift.add(chunk)
     parts.drift.replace_day(
-        stream.name,
+        parts.stream.name,
         day,
         series=drift.series,
         features=drift.features,

@@ -16,17 +16,17 @@ from anomaly_platform.kinds.formats import ScoredFormat
 from anomaly_platform.kinds.metric.bundles import DETECTOR, open_version
 from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.storage.tables.partitions import Partition
+from anomaly_platform.storage.tables.scored_rows import SCORED_METRICS
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.scoring.batch import FleetScorer
 
 
-def current_scorer(parts: Parts, stream: MetricStream) -> Scorer:
+def current_scorer(parts: Parts[MetricStream]) -> Scorer:
     """Return the champion's fleet, or the fallback without one."""
-    champion = parts.bundles.champion(stream.name, DETECTOR)
-    version = None if champion is None else champion.version
-    fleet = fleet_scorer(parts, stream, version)
+    version = parts.bundles.champions(parts.stream.name).get(DETECTOR)
+    fleet = fleet_scorer(parts, version)
 
     def score(features: Partition) -> Iterator[pl.DataFrame]:
         for chunk in parts.lake.chunks([features.path]):
@@ -35,21 +35,24 @@ def current_scorer(parts: Parts, stream: MetricStream) -> Scorer:
     return Scorer(version, {} if version is None else {DETECTOR: version}, score)
 
 
-def fleet_scorer(parts: Parts, stream: MetricStream, version: int | None) -> FleetScorer:
+def fleet_scorer(parts: Parts[MetricStream], version: int | None) -> FleetScorer:
     """Return what scores with a version's models, or with none."""
     from anomaly_platform.ml.scoring.batch import FleetScorer
 
-    own = parts.labels.thresholds.all(stream.name)
+    own = parts.labels.thresholds.all(parts.stream.name)
     thresholds = {series: one.threshold for series, one in own.items()}
     if version is None:
         return FleetScorer.without_models(
-            stream.features, alpha=parts.alpha, threshold=parts.threshold, thresholds=thresholds
+            parts.stream.features,
+            alpha=parts.alpha,
+            threshold=parts.threshold,
+            thresholds=thresholds,
         )
     return FleetScorer(
-        open_version(parts, stream, version),
+        open_version(parts, version),
         threshold=parts.threshold,
         thresholds=thresholds,
-        deleted=parts.bundles.deleted_series(stream.name, DETECTOR, version),
+        deleted=parts.bundles.deleted_series(parts.stream.name, DETECTOR, version),
     )
 
 
@@ -64,30 +67,7 @@ def _for_lake(scored: pl.DataFrame) -> pl.DataFrame:
 
 
 SCORED: Final = ScoredFormat(
-    schema=pl.Schema(
-        {
-            "bucket": pl.UInt8(),
-            "entity": pl.String(),
-            "metric": pl.String(),
-            "event_time": pl.Datetime("us", "UTC"),
-            "event_id": pl.String(),
-            "value": pl.Float64(),
-            "score": pl.Float64(),
-            "is_anomaly": pl.Boolean(),
-            "threshold": pl.Float64(),
-            "status": pl.String(),
-            "p_value": pl.Float64(),
-            "raw_score": pl.Float64(),
-            "z_score": pl.Float64(),
-            "iqr_score": pl.Float64(),
-            "mad_score": pl.Float64(),
-            "label": pl.Boolean(),
-            "entity_score": pl.Float64(),
-            "entity_is_anomaly": pl.Boolean(),
-            "causes": pl.String(),
-            "metadata": pl.String(),
-        }
-    ),
+    schema=pl.Schema({"bucket": pl.UInt8(), **SCORED_METRICS.lake_schema}),
     columns={
         "entity": ("string", "device or asset"),
         "metric": ("string", "name of the metric"),

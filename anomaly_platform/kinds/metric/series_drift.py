@@ -82,15 +82,15 @@ class FleetReference:
         return {key: features for key, features in known if features is not None}
 
 
-def fleet_reference(parts: Parts, stream: MetricStream) -> FleetReference:
+def fleet_reference(parts: Parts[MetricStream]) -> FleetReference:
     """Return what the champion knows of its series; nothing where none serves."""
     from anomaly_platform.ml.drift.features import watched_features
     from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 
-    champion = parts.bundles.champion(stream.name, DETECTOR)
+    champion = parts.bundles.champion(parts.stream.name, DETECTOR)
     if champion is None:
         return FleetReference(None, {})
-    bundle = open_version(parts, stream, champion.version)
+    bundle = open_version(parts, champion.version)
     definition = bundle.manifest["feature_schema"]["definition"]
     return FleetReference(
         champion.version,

@@ -31,6 +31,7 @@ from anomaly_platform.kinds.training import (
     enter,
     known_origin,
     new_version,
+    no_features,
     origin_of,
 )
 from anomaly_platform.streams import MetricStream
@@ -49,7 +50,7 @@ class Parent:
     bundle: Bundle
 
 
-def train(parts: Parts, stream: MetricStream, order: TrainingOrder) -> tuple[int, Bundle]:
+def train(parts: Parts[MetricStream], order: TrainingOrder) -> tuple[int, Bundle]:
     """Train series on their windows, publish the bundle and enter it as a challenger.
 
     Where only some series are asked for, the new bundle has the champion as its parent and shares
@@ -62,20 +63,20 @@ def train(parts: Parts, stream: MetricStream, order: TrainingOrder) -> tuple[int
         When there is nothing to train on, or the stream has never seen a series asked for.
     """
     series, days = order.series, order.window_days
-    parent = None if series is None else _champion(parts, stream)
+    parent = None if series is None else _champion(parts)
     wanted = None if parent is None else series
-    window = training_window(parts, stream, window_days=days, wanted=series)
+    window = training_window(parts, window_days=days, wanted=series)
     if series is not None and wanted is None:
-        window = training_window(parts, stream, window_days=days)
+        window = training_window(parts, window_days=days)
     if not window.days:
-        raise StageError(f"{stream.name} has no features to train on; materialize some days first")
-    origin = known_origin(order.origin, parts.bundles.all(stream.name, DETECTOR))
-    return _fit(parts, stream, window, origin, parent, wanted or ())
+        raise no_features(parts)
+    origin = known_origin(order.origin, parts.bundles.all(parts.stream.name, DETECTOR))
+    return _fit(parts, window, origin, parent, wanted or ())
 
 
-def report(parts: Parts, stream: MetricStream, version: int, bundle: Bundle) -> TrainingReport:
+def report(parts: Parts[MetricStream], version: int, bundle: Bundle) -> TrainingReport:
     """Return what people see of a training."""
-    record = parts.bundles.get(stream.name, DETECTOR, version)
+    record = parts.bundles.get(parts.stream.name, DETECTOR, version)
     manifest, series = bundle.manifest, bundle.series
     is_trained = pl.col("status") == "trained"
     least_accurate = series.filter(is_trained).sort("balanced_accuracy", descending=True)
@@ -96,7 +97,7 @@ def report(parts: Parts, stream: MetricStream, version: int, bundle: Bundle) -> 
     )
 
 
-def rebase(parts: Parts, stream: MetricStream, challenger: int, parent: int) -> tuple[int, Bundle]:
+def rebase(parts: Parts[MetricStream], challenger: int, parent: int) -> tuple[int, Bundle]:
     """Set a partial challenger on another parent: what it trained, and all else from there.
 
     The challenger gives way to the new version in the same transaction that enters it.
@@ -108,30 +109,29 @@ def rebase(parts: Parts, stream: MetricStream, challenger: int, parent: int) -> 
     """
     from anomaly_platform.ml.training.extending import extends, retrained_series
 
-    donor = open_version(parts, stream, challenger, verify="each")
-    new_parent = Parent(parent, open_version(parts, stream, parent, verify="each"))
+    donor = open_version(parts, challenger, verify="each")
+    new_parent = Parent(parent, open_version(parts, parent, verify="each"))
     keys = retrained_series(donor)
-    if keys is None or not extends(new_parent.bundle, stream.features):
-        raise StageError(f"{stream.name} {challenger} cannot be set on version {parent}")
-    origin = origin_of(parts.bundles.get(stream.name, DETECTOR, challenger))
-    window = training_window(parts, stream, wanted=keys)
-    return _fit(parts, stream, window, origin, new_parent, keys, donor, replaces=challenger)
+    if keys is None or not extends(new_parent.bundle, parts.stream.features):
+        raise StageError(f"{parts.stream.name} {challenger} cannot be set on version {parent}")
+    origin = origin_of(parts.bundles.get(parts.stream.name, DETECTOR, challenger))
+    window = training_window(parts, wanted=keys)
+    return _fit(parts, window, origin, new_parent, keys, donor, replaces=challenger)
 
 
-def _champion(parts: Parts, stream: MetricStream) -> Parent | None:
+def _champion(parts: Parts[MetricStream]) -> Parent | None:
     """Return what serves as a parent, where its features are those of today."""
     from anomaly_platform.ml.training.extending import extends
 
-    champion = parts.bundles.champion(stream.name, DETECTOR)
+    champion = parts.bundles.champion(parts.stream.name, DETECTOR)
     if champion is None:
         return None
-    bundle = open_version(parts, stream, champion.version, verify="each")
-    return Parent(champion.version, bundle) if extends(bundle, stream.features) else None
+    bundle = open_version(parts, champion.version, verify="each")
+    return Parent(champion.version, bundle) if extends(bundle, parts.stream.features) else None
 
 
 def _fit(
-    parts: Parts,
-    stream: MetricStream,
+    parts: Parts[MetricStream],
     window: TrainingWindow,
     origin: TrainingOrigin,
     parent: Parent | None,
@@ -143,9 +143,9 @@ def _fit(
     from anomaly_platform.ml.bundles.bundle import open_bundle
 
     served = None if parent is None else parent.version
-    with new_version(parts, stream.name, DETECTOR, parent=served) as version:
+    with new_version(parts, DETECTOR, parent=served) as version:
         folder = parts.lake.new_folder() / "bundle"
-        _write(parts, stream, window, folder, version, parent, wanted, donor)
+        _write(parts, window, folder, version, parent, wanted, donor)
         parts.lake.publish_folder(folder, version.path)
         published = parts.lake.fetch_folder(version.path)
         bundle = open_bundle(published, verify="each")
@@ -154,8 +154,7 @@ def _fit(
 
 
 def _write(
-    parts: Parts,
-    stream: MetricStream,
+    parts: Parts[MetricStream],
     window: TrainingWindow,
     directory: Path,
     version: Version,
@@ -176,12 +175,12 @@ def _write(
         contamination=parts.contamination,
     )
     lineage = Lineage(
-        stream=stream.name,
+        stream=parts.stream.name,
         version=str(version.number),
         code_version=__version__,
         parent=None if parent is None else str(parent.version),
     )
-    frames, features = training_frames(parts, stream, window), stream.features
+    frames, features = training_frames(parts, window), parts.stream.features
     if parent is None:
         train_fleet(frames, features, policy, directory, lineage=lineage)
         return
@@ -191,7 +190,7 @@ def _write(
 
 
 def _register(
-    parts: Parts,
+    parts: Parts[MetricStream],
     version: Version,
     window: TrainingWindow,
     origin: TrainingOrigin,

@@ -47,8 +47,7 @@ class TrainingWindow:
 
 
 def training_window(
-    parts: Parts,
-    stream: MetricStream,
+    parts: Parts[MetricStream],
     *,
     window_days: int | None = None,
     wanted: Collection[Key] | None = None,
@@ -70,12 +69,12 @@ def training_window(
     StageError
         When the stream has never seen a wanted series; the text names them.
     """
-    extents = parts.series.extents(stream.name)
-    policy = stream.retraining
+    extents = parts.series.extents(parts.stream.name)
+    policy = parts.stream.retraining
     length = policy.window if window_days is None else timedelta(days=window_days)
     newest = extents["last_event"].max()
     if wanted is not None:
-        _refuse_unknown(stream, wanted, extents)
+        _refuse_unknown(parts.stream, wanted, extents)
         chosen = extents.filter(pl.col("entity").is_in({entity for entity, _ in wanted}))
     elif isinstance(newest, datetime):
         chosen = extents.filter(pl.col("last_event") >= newest - policy.max_silence)
@@ -89,7 +88,7 @@ def training_window(
     )
     first = series.select(pl.col("since").dt.date().min()).item()
     days = parts.partitions.between(
-        stream.name, "features", first.isoformat(), f"{newest:%Y-%m-%d}"
+        parts.stream.name, "features", first.isoformat(), f"{newest:%Y-%m-%d}"
     )
     needed = _days_of(series)
     return TrainingWindow(series, [day for day in days if day.partition in needed])
@@ -120,15 +119,13 @@ def _days_of(series: pl.DataFrame) -> set[str]:
     return days
 
 
-def training_frames(
-    parts: Parts, stream: MetricStream, window: TrainingWindow
-) -> Iterator[pl.DataFrame]:
+def training_frames(parts: Parts[MetricStream], window: TrainingWindow) -> Iterator[pl.DataFrame]:
     """Yield the windows' rows in chunks of whole entities, without known anomalies.
 
     What files or people call an anomaly is no example of the ordinary, neither for the forest nor
     for the calibration.
     """
-    labels = parts.labels.between(stream.name)
+    labels = parts.labels.between(parts.stream.name)
     for frame in parts.lake.chunks([day.path for day in window.days]):
         rows = frame.join(window.series, on=["entity", "metric"], how="inner").filter(
             pl.col("event_time").is_between(pl.col("since"), pl.col("until"))

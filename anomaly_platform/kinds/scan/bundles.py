@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from anomaly_platform.ml.scans.scoring import BarcodeModels
 
 
-def manifest_of(parts: Parts, stream: ScanStream, detector: str, version: int) -> dict[str, Any]:
+def manifest_of(parts: Parts[ScanStream], detector: str, version: int) -> dict[str, Any]:
     """Return a bundle's manifest; raises as `files_of`."""
-    _, folder = files_of(parts, stream.name, detector, version)
+    _, folder = files_of(parts, detector, version)
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_bytes())
     return manifest
 
 
-def members_of(parts: Parts, stream: ScanStream, version: int) -> dict[str, int]:
+def members_of(parts: Parts[ScanStream], version: int) -> dict[str, int]:
     """Return the versions of the set that a fusion names, its own included."""
-    members = manifest_of(parts, stream, stream.scored_by, version)["members"]
+    members = manifest_of(parts, parts.stream.scored_by, version)["members"]
     pinned = {name: int(one["version"]) for name, one in members.items()}
-    return {**pinned, stream.scored_by: version}
+    return {**pinned, parts.stream.scored_by: version}
 
 
-def newest_members(parts: Parts, stream: ScanStream) -> dict[str, BundleRecord]:
+def newest_members(parts: Parts[ScanStream]) -> dict[str, BundleRecord]:
     """Return the newest bundle of each detector that waits to be judged or serves.
 
     Raises
@@ -40,41 +40,41 @@ def newest_members(parts: Parts, stream: ScanStream) -> dict[str, BundleRecord]:
         When there are no rules yet.
     """
     found = {}
-    for detector in stream.detectors:
-        for record in parts.bundles.all(stream.name, detector):
+    for detector in parts.stream.detectors:
+        for record in parts.bundles.all(parts.stream.name, detector):
             if record.status in ("challenger", "champion"):
                 found[detector] = record
                 break
     if "rules" not in found:
-        raise StageError(f"{stream.name} has no rules yet; materialize rules_model first")
+        raise StageError(f"{parts.stream.name} has no rules yet; materialize rules_model first")
     return found
 
 
-def read(parts: Parts, stream: ScanStream, record: BundleRecord) -> Any:
+def read(parts: Parts[ScanStream], record: BundleRecord) -> Any:
     """Return the detector of a bundle, verified."""
     from anomaly_platform.ml.scans.bundles import read_detector
 
     return read_detector(
-        files_of(parts, stream.name, record.detector, record.version)[1],
+        files_of(parts, record.detector, record.version)[1],
         record.detector,
-        available=available_columns(stream),
+        available=available_columns(parts.stream),
         expected_digest=record.digest,
     )
 
 
-def read_rules(parts: Parts, stream: ScanStream) -> tuple[BundleRecord, RulesModel]:
+def read_rules(parts: Parts[ScanStream]) -> tuple[BundleRecord, RulesModel]:
     """Return the newest rules; raises as `newest_members`."""
-    record = newest_members(parts, stream)["rules"]
-    rules: RulesModel = read(parts, stream, record)
+    record = newest_members(parts)["rules"]
+    rules: RulesModel = read(parts, record)
     return record, rules
 
 
-def read_serving(parts: Parts, stream: ScanStream, version: int) -> BarcodeModels:
+def read_serving(parts: Parts[ScanStream], version: int) -> BarcodeModels:
     """Open the set that a fusion names, verified."""
     from anomaly_platform.ml.scans.bundles import read_set
 
     return read_set(
-        lambda detector, one: files_of(parts, stream.name, detector, one)[1],
+        lambda detector, one: files_of(parts, detector, one)[1],
         version,
-        available=available_columns(stream),
+        available=available_columns(parts.stream),
     )

@@ -33,42 +33,42 @@ if TYPE_CHECKING:
     from anomaly_platform.ml.scans.scoring import BarcodeModels
 
 
-def judge_newest_set(parts: Parts, stream: ScanStream) -> Iterator[Verdict]:
+def judge_newest_set(parts: Parts[ScanStream]) -> Iterator[Verdict]:
     """Calibrate the newest models together, judge the set, and promote or reject it."""
     from anomaly_platform.ml.scans.scoring import BarcodeModels
     from anomaly_platform.ml.training.gates import decide_on_set
 
-    members = newest_members(parts, stream)
+    members = newest_members(parts)
     newest = {name: record.version for name, record in members.items()}
-    served = parts.bundles.champions(stream.name)
+    served = parts.bundles.champions(parts.stream.name)
     if {name: served.get(name) for name in newest} == newest:
         return
-    found = {name: read(parts, stream, record) for name, record in members.items()}
+    found = {name: read(parts, record) for name, record in members.items()}
     models = BarcodeModels(found["rules"], found.get("lstm"), found.get("svm"))
-    window = scan_window(parts, stream)
+    window = scan_window(parts)
     scans = models.rules.score(read_window(parts, window), reasons=False)
-    serving = served.get(stream.scored_by)
+    serving = served.get(parts.stream.scored_by)
     began = time.perf_counter()
-    with new_version(parts, stream.name, stream.scored_by) as version:
-        models = _fused(parts, stream, models, scans)
-        metrics = _quality(parts, stream, scans, models)
+    with new_version(parts, parts.stream.scored_by) as version:
+        models = _fused(parts, models, scans)
+        metrics = _quality(parts, scans, models)
         before = None
         if serving is not None:
-            champion = read_serving(parts, stream, serving)
-            before = _quality(parts, stream, scans, champion)["auc_roc"]
-        fitted = _fitted(parts, stream, models, members, scans, metrics, began)
+            champion = read_serving(parts, serving)
+            before = _quality(parts, scans, champion)["auc_roc"]
+        fitted = _fitted(parts, models, members, scans, metrics, began)
         newest_member = max(members.values(), key=lambda one: one.created_at)
         # The set is made anew for what its newest member was trained.
-        publish(parts, stream, version, window, fitted, origin_of(newest_member))
+        publish(parts, version, window, fitted, origin_of(newest_member))
     decision = decide_on_set(
         metrics["auc_roc"],
         before,
-        trained_on=_features_of(parts, stream, newest),
-        computed=stream.features.version,
+        trained_on=_features_of(parts, newest),
+        computed=parts.stream.features.version,
     )
-    versions = {**newest, stream.scored_by: version.number}
+    versions = {**newest, parts.stream.scored_by: version.number}
     trained = [
-        parts.bundles.get(stream.name, name, one)
+        parts.bundles.get(parts.stream.name, name, one)
         for name, one in versions.items()
         if served.get(name) != one
     ]
@@ -80,39 +80,36 @@ def judge_newest_set(parts: Parts, stream: ScanStream) -> Iterator[Verdict]:
     yield Verdict(version.number, decision, metrics)
 
 
-def _features_of(parts: Parts, stream: ScanStream, versions: Mapping[str, int]) -> str:
+def _features_of(parts: Parts[ScanStream], versions: Mapping[str, int]) -> str:
     """Return the version of the features that the models read; several where they differ."""
     read = {
-        str(manifest_of(parts, stream, detector, one)["feature_schema"]["version"])
+        str(manifest_of(parts, detector, one)["feature_schema"]["version"])
         for detector, one in versions.items()
     }
     return ", ".join(sorted(read))
 
 
-def _fused(
-    parts: Parts, stream: ScanStream, models: BarcodeModels, scans: pl.DataFrame
-) -> BarcodeModels:
+def _fused(parts: Parts[ScanStream], models: BarcodeModels, scans: pl.DataFrame) -> BarcodeModels:
     from anomaly_platform.ml.scans.fusion import FusionWeights
     from anomaly_platform.ml.scans.scoring import fit_fusion
 
-    weights = FusionWeights(*stream.weights)
+    weights = FusionWeights(*parts.stream.weights)
     fusion = fit_fusion(scans, models.lstm, models.svm, weights=weights, alpha=parts.alpha)
     return replace(models, fusion=fusion)
 
 
 def _quality(
-    parts: Parts, stream: ScanStream, scans: pl.DataFrame, models: BarcodeModels
+    parts: Parts[ScanStream], scans: pl.DataFrame, models: BarcodeModels
 ) -> dict[str, Any]:
     def judge(held: pl.DataFrame) -> Any:
         scored = models.score(held, threshold=parts.threshold)
         return scored["final_confidence"].to_numpy(), scored["is_anomaly"].to_numpy()
 
-    return quality_of(parts, stream, scans, judge)
+    return quality_of(parts, scans, judge)
 
 
 def _fitted(
-    parts: Parts,
-    stream: ScanStream,
+    parts: Parts[ScanStream],
     models: BarcodeModels,
     members: Mapping[str, BundleRecord],
     scans: pl.DataFrame,
@@ -123,7 +120,7 @@ def _fitted(
 
     if models.fusion is None:
         raise AssertionError("a set without its fusion")
-    rules, lstm, svm = stream.weights
+    rules, lstm, svm = parts.stream.weights
     return Fitted(
         fusion_arrays(models.fusion, scans),
         metrics,

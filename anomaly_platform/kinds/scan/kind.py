@@ -167,11 +167,11 @@ class ScanKind(StreamKind[ScanStream]):
 
     def train(self, detector: str, order: TrainingOrder) -> TrainingReport:
         """Train a detector on all scans of its window."""
-        return train(self.parts, self.stream, detector, order, _LESSONS[detector])
+        return train(self.parts, detector, order, _LESSONS[detector])
 
     def judge(self) -> Iterator[Verdict]:
         """Judge the newest set, unless it serves already."""
-        return judge_newest_set(self.parts, self.stream)
+        return judge_newest_set(self.parts)
 
     def serving(self) -> Shown:
         """Return the versions that serve."""
@@ -179,11 +179,11 @@ class ScanKind(StreamKind[ScanStream]):
 
     def members(self, version: int) -> dict[str, int]:
         """Return the versions of the set that a fusion names."""
-        return members_of(self.parts, self.stream, version)
+        return members_of(self.parts, version)
 
     def verify(self, version: int) -> None:
         """Open a fusion and its members, with the digests that it pins."""
-        read_serving(self.parts, self.stream, version)
+        read_serving(self.parts, version)
 
     scorer = current_scorer
 
@@ -210,14 +210,14 @@ class ScanKind(StreamKind[ScanStream]):
 
     def monitor(self) -> Callable[[date, Partition], Stats]:
         """Return what compares days with the scans that the set in service learned from."""
-        reference = reference_of(self.parts, self.stream)
-        return partial(day_stats, self.parts, self.stream, *reference)
+        reference = reference_of(self.parts)
+        return partial(day_stats, self.parts, *reference)
 
     def weigh(self, record: BundleRecord) -> tuple[int, int, str]:
         """Open a bundle; it may weigh as much as any other."""
         from anomaly_platform.ml.scans.bundles import open_detector
 
-        _, folder = files_of(self.parts, self.stream.name, record.detector, record.version)
+        _, folder = files_of(self.parts, record.detector, record.version)
         with open_detector(
             folder,
             record.detector,

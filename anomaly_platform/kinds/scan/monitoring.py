@@ -39,8 +39,7 @@ _COUNTED: Final = (
 
 
 def day_stats(
-    parts: Parts,
-    stream: ScanStream,
+    parts: Parts[ScanStream],
     version: int | None,
     reference: ReferenceDistribution | None,
     day: date,
@@ -56,16 +55,16 @@ def day_stats(
     """
     rows = parts.lake.read(scored.path)
     stats = _volumes(rows)
-    labelled = with_feedback(rows, parts.labels.of_day(stream.name, day), SCORED.key)
+    labelled = with_feedback(rows, parts.labels.of_day(parts.stream.name, day), SCORED.key)
     known = labelled.filter(pl.col("label").is_not_null())
     stats |= decision_quality(known["label"].to_numpy(), known["is_anomaly"].to_numpy())
-    features = parts.partitions.get(stream.name, "features", day.isoformat())
+    features = parts.partitions.get(parts.stream.name, "features", day.isoformat())
     if reference is None or features is None:
         return stats
     watched = parts.lake.read(features.path, columns=list(reference.features))
-    found, record = _drift(parts, stream, watched, rows, reference)
+    found, record = _drift(parts, watched, rows, reference)
     parts.drift.replace_day(
-        stream.name,
+        parts.stream.name,
         day,
         series=pl.DataFrame([record], schema=SERIES_DRIFT_SCHEMA),
         features=pl.DataFrame(_told(found, record["score_psi"]), schema=FEATURE_DRIFT_SCHEMA),
@@ -82,8 +81,7 @@ def day_stats(
 
 
 def _drift(
-    parts: Parts,
-    stream: ScanStream,
+    parts: Parts[ScanStream],
     watched: pl.DataFrame,
     scored: pl.DataFrame,
     reference: ReferenceDistribution,
@@ -93,8 +91,8 @@ def _drift(
     from anomaly_platform.ml.scans.bundles import watched_numbers
 
     found = reference.compare(watched_numbers(watched))
-    usual = parts.drift.usual_psi(stream.name, stream.scored_by)
-    usual_rows = parts.drift.usual_rows(stream.name, stream.scored_by)
+    usual = parts.drift.usual_psi(parts.stream.name, parts.stream.scored_by)
+    usual_rows = parts.drift.usual_rows(parts.stream.name, parts.stream.scored_by)
     decisive = _furthest(found, usual)
     judged = {
         "psi": decisive.psi,
@@ -111,21 +109,19 @@ def _drift(
         "volume_ratio": scored.height / usual_rows if usual_rows else None,
         "missing_share": decisive.missing_share,
         "anomaly_share": scored["is_anomaly"].fill_null(value=False).mean() or 0.0,
-        "verdict": judge_day(stream.retraining, **judged),
+        "verdict": judge_day(parts.stream.retraining, **judged),
     }
 
 
-def reference_of(
-    parts: Parts, stream: ScanStream
-) -> tuple[int | None, ReferenceDistribution | None]:
+def reference_of(parts: Parts[ScanStream]) -> tuple[int | None, ReferenceDistribution | None]:
     """Return the set in service, and how the scans were distributed that it learned from."""
     from anomaly_platform.ml.scans.bundles import read_reference
 
-    champion = parts.bundles.champion(stream.name, stream.scored_by)
+    champion = parts.bundles.champion(parts.stream.name, parts.stream.scored_by)
     if champion is None:
         return None, None
-    _, folder = files_of(parts, stream.name, stream.scored_by, champion.version)
-    return champion.version, read_reference(folder, available=available_columns(stream))
+    _, folder = files_of(parts, parts.stream.scored_by, champion.version)
+    return champion.version, read_reference(folder, available=available_columns(parts.stream))
 
 
 def _volumes(rows: pl.DataFrame) -> Stats:
@@ -149,7 +145,7 @@ def _volumes(rows: pl.DataFrame) -> Stats:
     return stats
 
 
-def learned_p_values(parts: Parts, scored: pl.DataFrame) -> npt.NDArray[np.float64]:
+def learned_p_values(parts: Parts[Any], scored: pl.DataFrame) -> npt.NDArray[np.float64]:
     """Return the p-values behind what the learned detectors said together, NaN without them."""
     from anomaly_platform.ml.calibration.conformal import p_of_score
 

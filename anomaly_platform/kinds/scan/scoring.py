@@ -38,7 +38,7 @@ RULE_COLUMNS: Final = {
 LEARNED: Final = ("lstm", "svm")
 
 SCORED: Final = ScoredFormat(
-    schema=pl.Schema({"bucket": pl.UInt8(), **SCORED_SCANS.schema}),
+    schema=pl.Schema({"bucket": pl.UInt8(), **SCORED_SCANS.lake_schema}),
     columns={name: (str(kind), "") for name, kind in SCORED_SCANS.schema.items()},
     key=("epc_code", "event_time"),
     score="final_confidence",
@@ -55,11 +55,8 @@ SCORED: Final = ScoredFormat(
 def current_scorer(kind: StreamKind[ScanStream]) -> Scorer:
     """Return the set in service, or the rules alone."""
     parts, stream = kind.parts, kind.stream
-    champion = parts.bundles.champion(stream.name, stream.scored_by)
-    version = None if champion is None else champion.version
-    models = (
-        _rules_alone(parts, stream) if version is None else read_serving(parts, stream, version)
-    )
+    version = parts.bundles.champions(stream.name).get(stream.scored_by)
+    models = _rules_alone(parts) if version is None else read_serving(parts, version)
 
     def score(features: Partition) -> Iterator[pl.DataFrame]:
         day = date.fromisoformat(features.partition)
@@ -69,19 +66,19 @@ def current_scorer(kind: StreamKind[ScanStream]) -> Scorer:
 
     return Scorer(
         version,
-        {} if version is None else members_of(parts, stream, version),
+        {} if version is None else members_of(parts, version),
         score,
         tuple(name for name in LEARNED if getattr(models, name) is not None),
     )
 
 
-def _rules_alone(parts: Parts, stream: ScanStream) -> BarcodeModels:
+def _rules_alone(parts: Parts[ScanStream]) -> BarcodeModels:
     """Return the rules with what is known beforehand."""
     from anomaly_platform.ml.features.scans.reference import ScanReference
     from anomaly_platform.ml.scans.scoring import BarcodeModels
 
     reference = ScanReference.read(parts.reference)
-    return BarcodeModels.of_rules(reference, stream.features.code_pattern)
+    return BarcodeModels.of_rules(reference, parts.stream.features.code_pattern)
 
 
 def _with_history(

@@ -68,7 +68,7 @@ def learn_sequences(lesson: Lesson) -> tuple[Fitted, Shown]:
 
 def _work_folder(lesson: Lesson) -> Path:
     """Return the folder of exactly this training; clear away those that nobody came back to."""
-    parts, stream = lesson.parts, lesson.stream
+    parts, stream = lesson.parts, lesson.parts.stream
     rules = "" if lesson.rules is None else lesson.rules.digest or ""
     decides = [lesson.window.lineage, rules, parts.seed, dict(stream.sequence)]
     key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
@@ -94,7 +94,7 @@ def _prepare(lesson: Lesson, work: Path) -> Path:
         output=str(work / "result"),
         checkpoint=str(work / "checkpoint"),
         seed=lesson.parts.seed,
-        parameters=dict(lesson.stream.sequence),
+        parameters=dict(lesson.parts.stream.sequence),
     ).write(config)
     return config
 

@@ -74,8 +74,7 @@ class Lesson:
         The bundle of the rules; None where they are what is learned.
     """
 
-    parts: Parts
-    stream: ScanStream
+    parts: Parts[ScanStream]
     order: TrainingOrder
     window: ScanWindow
     scans: pl.DataFrame
@@ -95,7 +94,7 @@ Learn = Callable[[Lesson], tuple[Fitted, Shown]]
 
 
 def train(
-    parts: Parts, stream: ScanStream, detector: str, order: TrainingOrder, learn: Learn
+    parts: Parts[ScanStream], detector: str, order: TrainingOrder, learn: Learn
 ) -> TrainingReport:
     """Let a detector learn from the scans of its window, and enter it as a challenger.
 
@@ -105,20 +104,20 @@ def train(
         When the order names series, or there is nothing to learn from.
     """
     if order.series:
-        raise StageError(f"{stream.name} trains on all scans together: leave `series` empty")
+        raise StageError(f"{parts.stream.name} trains on all scans together: leave `series` empty")
     from anomaly_platform.ml.features.scans.reference import ScanReference
 
-    window = scan_window(parts, stream, window_days=order.window_days)
+    window = scan_window(parts, window_days=order.window_days)
     if detector == "rules":
         reference, scans = ScanReference.read(parts.reference), read_window(parts, window)
-        lesson = Lesson(parts, stream, order, window, scans, reference)
+        lesson = Lesson(parts, order, window, scans, reference)
     else:
-        record, rules = read_rules(parts, stream)
+        record, rules = read_rules(parts)
         scans = rules.score(read_window(parts, window), reasons=False)
-        lesson = Lesson(parts, stream, order, window, scans, rules.reference, record)
-    with new_version(parts, stream.name, detector) as version:
+        lesson = Lesson(parts, order, window, scans, rules.reference, record)
+    with new_version(parts, detector) as version:
         fitted, shown = learn(lesson)
-        publish(parts, stream, version, window, fitted, order.origin)
+        publish(parts, version, window, fitted, order.origin)
     fitted.after()
     scans_seen = {"scans": lesson.scans.height, "metrics": fitted.metrics}
     return TrainingReport(version.number, {**scans_seen, **shown})
@@ -135,7 +134,7 @@ def learn_rules(lesson: Lesson) -> tuple[Fitted, Shown]:
         said = "no places are known; %s holds no locations.csv"
         lesson.order.log.warning(said, lesson.parts.reference)
     began = time.perf_counter()
-    parameters = RuleParameters(code_pattern=lesson.stream.features.code_pattern)
+    parameters = RuleParameters(code_pattern=lesson.parts.stream.features.code_pattern)
     rules = RulesModel.fit(scans, reference, parameters)
     seconds = time.perf_counter() - began
 
@@ -143,7 +142,7 @@ def learn_rules(lesson: Lesson) -> tuple[Fitted, Shown]:
         certainty = rule_certainty(rules.score(held, reasons=False))
         return certainty, certainty >= FIRES_AT
 
-    metrics = quality_of(lesson.parts, lesson.stream, scans, judge)
+    metrics = quality_of(lesson.parts, scans, judge)
     data = {
         **samples(metrics, scans.height, 0),
         "places": places,
@@ -161,7 +160,7 @@ def learn_svm(lesson: Lesson) -> tuple[Fitted, Shown]:
     from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
     from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
 
-    scans, search = lesson.scans, SvmSearch(**lesson.stream.search)
+    scans, search = lesson.scans, SvmSearch(**lesson.parts.stream.search)
     began = time.perf_counter()
     svm = CalibratedSvm.fit(scans, lesson.reference, seed=lesson.parts.seed, search=search)
     seconds = time.perf_counter() - began
@@ -190,7 +189,7 @@ def learned_quality(
         p = p_values(held)
         return -np.log(p), p <= lesson.parts.alpha
 
-    return quality_of(lesson.parts, lesson.stream, lesson.scans, judge)
+    return quality_of(lesson.parts, lesson.scans, judge)
 
 
 def samples(metrics: Mapping[str, Any], training: int, validation: int) -> dict[str, int]:
@@ -203,17 +202,16 @@ def samples(metrics: Mapping[str, Any], training: int, validation: int) -> dict[
 
 
 def quality_of(
-    parts: Parts, stream: ScanStream, scans: pl.DataFrame, judge: Callable[[pl.DataFrame], Judged]
+    parts: Parts[ScanStream], scans: pl.DataFrame, judge: Callable[[pl.DataFrame], Judged]
 ) -> dict[str, Any]:
     """Measure scores and decisions on scans with injected anomalies."""
     from anomaly_platform.ml.training.scan_quality import inject_scans, measure
 
-    return measure(inject_scans(scans, stream.features, seed=parts.seed), judge)
+    return measure(inject_scans(scans, parts.stream.features, seed=parts.seed), judge)
 
 
 def publish(
-    parts: Parts,
-    stream: ScanStream,
+    parts: Parts[ScanStream],
     version: Version,
     window: ScanWindow,
     fitted: Fitted,
@@ -229,10 +227,10 @@ def publish(
         version.detector,
         fitted.arrays,
         Origin(
-            stream=stream.name,
+            stream=parts.stream.name,
             version=version.number,
             code_version=__version__,
-            features=stream.features,
+            features=parts.stream.features,
             trained_at=now,
             training_seconds=fitted.seconds,
             window=(window.since, window.until),
@@ -243,7 +241,7 @@ def publish(
         members=fitted.members,
     )
     parts.lake.publish_folder(folder, version.path)
-    every = parts.bundles.all(stream.name, version.detector)
+    every = parts.bundles.all(parts.stream.name, version.detector)
     entity, metric = ALL_SCANS
     rows = int(fitted.data.get("training_samples", 0))
     enter(

@@ -10,7 +10,7 @@ import polars as pl
 from anomaly_platform.kinds.base import midnight
 from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.kinds.scan.rows import READ_FEATURES, in_order
-from anomaly_platform.kinds.training import StageError
+from anomaly_platform.kinds.training import no_features
 from anomaly_platform.storage.lake.row_groups import BUCKETS
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import ScanStream
@@ -48,7 +48,7 @@ class ScanWindow:
         ]
 
 
-def scan_window(parts: Parts, stream: ScanStream, *, window_days: int | None = None) -> ScanWindow:
+def scan_window(parts: Parts[ScanStream], *, window_days: int | None = None) -> ScanWindow:
     """Return the window up to the newest scan, so many days long or as the policy says.
 
     Raises
@@ -56,23 +56,23 @@ def scan_window(parts: Parts, stream: ScanStream, *, window_days: int | None = N
     StageError
         When there are no features to train on.
     """
-    newest = parts.series.extents(stream.name)["last_event"].max()
+    newest = parts.series.extents(parts.stream.name)["last_event"].max()
     if isinstance(newest, datetime):
-        length = stream.retraining.window
+        length = parts.stream.retraining.window
         if window_days is not None:
             length = timedelta(days=window_days)
         since = max(newest - length, midnight(parts.start))
         days = parts.partitions.between(
-            stream.name, "features", f"{since:%Y-%m-%d}", f"{newest:%Y-%m-%d}"
+            parts.stream.name, "features", f"{since:%Y-%m-%d}", f"{newest:%Y-%m-%d}"
         )
         rows = sum(day.rows for day in days)
         if rows:
-            share = min(1.0, stream.max_training_scans / rows)
+            share = min(1.0, parts.stream.max_training_scans / rows)
             return ScanWindow(since, newest, days, max(1, int(BUCKETS * share)))
-    raise StageError(f"{stream.name} has no features to train on; materialize some days first")
+    raise no_features(parts)
 
 
-def read_window(parts: Parts, window: ScanWindow) -> pl.DataFrame:
+def read_window(parts: Parts[ScanStream], window: ScanWindow) -> pl.DataFrame:
     """Return the window's scan features, by code and time."""
     frames = [
         parts.lake.read(

@@ -72,6 +72,11 @@ class ScoredTable:
         """The columns that a frame of scored rows brings."""
         return polars_schema(self.columns, without=(*_SET_HERE, *self.optional))
 
+    @property
+    def lake_schema(self) -> pl.Schema:
+        """The columns of a scored day's file in the lake, but for the bucket."""
+        return polars_schema(self.columns, without=_SET_HERE)
+
     def completed(
         self, chunk: pl.DataFrame, stream: str, day: dt.date, *, detector: str, version: int | None
     ) -> pl.DataFrame:

@@ -48,7 +48,7 @@ def test_only_the_asked_series_are_trained_and_the_record_says_so(
     run_stream(served, EMS, Console(quiet=True), train=False)
     retrain(served, ("host-1", "cpu"), cause="drift", reason="PSI 0.4", window_days=2)
     parts = served.platform.kind(EMS).parts
-    first, second = (open_version(parts, EMS, version) for version in (1, 2))
+    first, second = (open_version(parts, version) for version in (1, 2))
     changed = first.series.join(second.series, on=["entity", "metric"]).filter(
         pl.col("digest") != pl.col("digest_right")
     )
@@ -94,14 +94,14 @@ def test_a_rebased_challenger_gives_way_to_what_replaces_it(served: Runtime) -> 
     challenger, _ = train(platform, EMS, series=[("host-1", "cpu")], window_days=2)
     meanwhile, _ = train(platform, EMS, window_days=3)
     bundles.promote_set("ems", {DETECTOR: meanwhile}, "trained in full")
-    version, bundle = rebase(platform.kind(EMS).parts, EMS, challenger, meanwhile)
+    version, bundle = rebase(platform.kind(EMS).parts, challenger, meanwhile)
     old, new = bundles.get("ems", DETECTOR, challenger), bundles.get("ems", DETECTOR, version)
     assert old is not None
     assert new is not None
     assert (old.status, new.status, new.parent) == ("rejected", "challenger", meanwhile)
     assert old.reason == f"set on a newer champion as version {version}"
     parts = platform.kind(EMS).parts
-    donor, parent = (open_version(parts, EMS, v) for v in (challenger, meanwhile))
+    donor, parent = (open_version(parts, v) for v in (challenger, meanwhile))
     for key, origin in ((("host-1", "cpu"), donor), (("host-02", "cpu"), parent)):
         there, here = (b.arrays(b.slot(*key) or 0) for b in (origin, bundle))
         assert all(np.array_equal(there[name], here[name]) for name in there)

@@ -98,7 +98,7 @@ def test_quality_that_was_not_measured_is_no_problem() -> None:
 def test_what_serves_and_cannot_be_opened_fails_its_check(stream: Stream) -> None:
     # The version is in service, and its files are gone.
     bundles = SimpleNamespace(champion=lambda *_: SimpleNamespace(version=3), get=lambda *_: None)
-    kind = kind_of(stream, lambda: cast("Parts", SimpleNamespace(bundles=bundles)))
+    kind = kind_of(stream, lambda: cast("Parts", SimpleNamespace(stream=stream, bundles=bundles)))
     first = next(iter(kind.look_at_champion()))
     assert first.check == kind.champion_checks[0].name
     (problem,) = first.problems
