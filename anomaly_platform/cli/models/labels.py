@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from anomaly_platform.cli.arguments import refusing, stream_of
+from anomaly_platform.cli.arguments import StreamName, refusing, stream_of
 from anomaly_platform.cli.rows import print_rows
 from anomaly_platform.labelling.labels import SCAN_METRIC, NewLabel
 from anomaly_platform.platform import Platform
@@ -21,7 +21,6 @@ labels_app = typer.Typer(help="What people know about readings.", no_args_is_hel
 
 console = Console()
 
-StreamName = Annotated[str, typer.Argument(help="A stream's name, such as iiot.")]
 _COLUMNS = ("entity", "metric", "event_time", "is_anomaly")
 #: Wrong lines of a file that are named at once.
 _MOST_SHOWN = 20

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from anomaly_platform.cli.arguments import refusing, stream_of
+from anomaly_platform.cli.arguments import StreamName, refusing, stream_of
 from anomaly_platform.cli.operator import operator
 from anomaly_platform.cli.rows import print_rows
 from anomaly_platform.cli.runtime import open_platform
@@ -21,7 +21,6 @@ thresholds_app = typer.Typer(
 )
 console = Console()
 
-StreamName = Annotated[str, typer.Argument(help="A stream's name, such as iiot.")]
 Entity = Annotated[str, typer.Argument(help="Device or asset.")]
 Metric = Annotated[str, typer.Argument(help="Its metric.")]
 

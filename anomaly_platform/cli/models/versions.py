@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from anomaly_platform.cli.arguments import StreamName, stream_of
-from anomaly_platform.cli.rows import print_rows
+from anomaly_platform.cli.rows import print_rows, word_table
 from anomaly_platform.cli.runtime import open_platform
 from anomaly_platform.platform import Platform
 from anomaly_platform.registry.bundle_index import BundleRecord
@@ -65,10 +65,8 @@ def show(stream: StreamName, version: Version, detector: Detector = None) -> Non
         for title, values in (("Metrics", record.metrics), ("Parameters", record.parameters)):
             console.print(_pairs(title, values))
         if history:
-            table = Table("since", "why", title="In service")
-            for entry in history:
-                table.add_row(f"{entry.promoted_at:%Y-%m-%d %H:%M} UTC", escape(entry.reason))
-            console.print(table)
+            served = [(f"{h.promoted_at:%Y-%m-%d %H:%M} UTC", escape(h.reason)) for h in history]
+            console.print(word_table(("since", "why"), served, "In service"))
 
 
 @models_app.command()
@@ -199,11 +197,12 @@ def _facts(record: BundleRecord, history: list[Any]) -> Table:
 
 
 def _gates(record: BundleRecord) -> Table:
-    table = Table("", "gate", "value", "needed", title="Gates")
-    for gate in record.gates:
-        mark = "[green]passed" if gate["passed"] else "[red]failed"
-        table.add_row(mark, *(escape(str(gate[name])) for name in ("gate", "value", "bound")))
-    return table
+    rows = [
+        ("[green]passed" if gate["passed"] else "[red]failed", *map(escape, map(str, shown)))
+        for gate in record.gates
+        for shown in [(gate["gate"], gate["value"], gate["bound"])]
+    ]
+    return word_table(("", "gate", "value", "needed"), rows, "Gates")
 
 
 def _pairs(title: str, values: Mapping[str, Any]) -> Table:

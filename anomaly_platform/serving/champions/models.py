@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from anomaly_platform.platform import Platform
 from anomaly_platform.registry.bundle_index import BundleRecord
-from anomaly_platform.serving.champions.model_cache import CacheState, CacheStatistics
 from anomaly_platform.serving.champions.served import Key, ServedMetrics, ServedScans
 from anomaly_platform.streams import (
     MetricStream,
@@ -72,7 +72,7 @@ class ModelStore:
     def __init__(self, platform: Platform, *, budget_bytes: int) -> None:
         self._platform = platform
         self._budget_bytes = budget_bytes
-        self._statistics = CacheStatistics()
+        self._lookups_before: Counter[str] = Counter()
         self.problems: dict[str, LoadProblem] = {}
         self.swaps = 0
         self._metrics: dict[str, ServedMetrics] = {}
@@ -82,15 +82,16 @@ class ModelStore:
         self._told: Tell | None = None
 
     @property
-    def cache(self) -> CacheState:
-        """The models of single series that are in memory."""
+    def lookups(self) -> Counter[str]:
+        """Hits, misses and evictions of models of single series so far."""
+        return sum((one.lookups for one in self._metrics.values()), self._lookups_before)
+
+    @property
+    def bytes_held(self) -> int:
+        """What the models of single series in memory take."""
         from anomaly_platform.ml.scoring.online import MODEL_BYTES
 
-        held = 0
-        for served in self._metrics.values():
-            served.count()
-            held += len(served.held())
-        return CacheState(held, held * MODEL_BYTES, self._budget_bytes, self._statistics)
+        return MODEL_BYTES * sum(len(one.held()) for one in self._metrics.values())
 
     def on_change(self, told: Tell) -> None:
         """Have `told` called, in any thread, when a champion cannot be loaded or can be again."""
@@ -163,8 +164,8 @@ class ModelStore:
             stream, version, serves, lambda: self._warmed(stream, version, deleted, current)
         )
         if loaded is not None:
-            current.count()
             self._metrics[stream.name] = loaded
+            self._lookups_before += current.lookups
             self.swaps += 1
 
     def _renew_scans(self, stream: ScanStream) -> None:
@@ -213,7 +214,6 @@ class ModelStore:
             alpha=self._platform.alpha_of(stream),
             threshold=self._platform.threshold_of(stream),
             models_held=max(1, self._budget_bytes // (MODEL_BYTES * sharing)),
-            statistics=self._statistics,
             version=version,
             bundle=bundle,
             deleted=deleted,

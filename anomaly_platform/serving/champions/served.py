@@ -6,26 +6,24 @@ service at the moment is the business of ``champions.models``.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from anomaly_platform.serving.champions.model_cache import CacheStatistics
 from anomaly_platform.streams import MetricStream, ScanStream
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from anomaly_platform.ml.bundles.bundle import Bundle
     from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
     from anomaly_platform.ml.scans.scoring import BarcodeModels
     from anomaly_platform.ml.scoring.batch import SharedCalibrations
-    from anomaly_platform.ml.scoring.online import OnlineScorer, Verdict, Verdicts
+    from anomaly_platform.ml.scoring.online import OnlineScorer
     from anomaly_platform.ml.series_model.model import SeriesModel
 
 TRAINED: Final = "trained"
@@ -85,7 +83,6 @@ class ServedMetrics:
         alpha: float,
         threshold: float,
         models_held: int,
-        statistics: CacheStatistics,
         version: int | None = None,
         bundle: Bundle | None = None,
         deleted: frozenset[Key] = frozenset(),
@@ -110,9 +107,8 @@ class ServedMetrics:
         self.series: dict[Key, SeriesEntry] = {}
         self.entities: SharedCalibrations | None = None
         self._pools: SharedCalibrations | None = None
-        self._statistics = statistics
         self._on_damage = on_damage
-        self._scorers: list[tuple[OnlineScorer, list[int]]] = []
+        self._scorers: list[OnlineScorer] = []
         self._lock = threading.Lock()
         if bundle is not None:
             self._read(bundle)
@@ -181,55 +177,11 @@ class ServedMetrics:
             model = replace(model, calibration=self._pools.at(entry.pool_index))
         return model
 
-    def judge(
-        self,
-        keys: Sequence[Key],
-        times: npt.NDArray[np.int64],
-        features: npt.NDArray[np.float64],
-        thresholds: npt.NDArray[np.float64],
-    ) -> Verdicts:
-        """Score readings, equal to the bit to the batch's scores. Safe for several threads.
-
-        Parameters
-        ----------
-        keys
-            (n,) entity and metric of each.
-        times
-            (n,) microseconds since 1970.
-        features
-            (features, n) in the order of ``feature_set.names``; every reading has a value.
-        thresholds
-            (n,) score from which each is an anomaly.
-        """
+    @contextlib.contextmanager
+    def predicting(self) -> Iterator[OnlineScorer]:
+        """Lend the scorer that answers predictions to one thread at a time."""
         with self._lock:
-            return self._predicting.judge(keys, times, features, thresholds)
-
-    def judge_one(
-        self, key: Key, time: int, features: npt.NDArray[np.float64], threshold: float
-    ) -> Verdict:
-        """Score one reading: what :meth:`judge` says of it. Safe for several threads.
-
-        Parameters
-        ----------
-        key
-            Entity and metric.
-        time
-            Microseconds since 1970.
-        features
-            (features, 1).
-        threshold
-            Score from which it is an anomaly.
-        """
-        with self._lock:
-            return self._predicting.judge_one(key, time, features, threshold)
-
-    def history_needed(self, entity: str, metric: str) -> int | None:
-        """Return how many readings the look-back of a series must hold for its model to speak.
-
-        None where no model of it is in memory.
-        """
-        with self._lock:
-            return self._predicting.history_needed((entity, metric))
+            yield self._predicting
 
     def warm(self, keys: Sequence[Key]) -> None:
         """Read the models of series before somebody asks, and compile what scores them."""
@@ -240,15 +192,15 @@ class ServedMetrics:
 
         if not keys:
             return
-        with self._lock:
-            self._predicting.warm(keys)
+        with self.predicting() as scorer:
+            scorer.warm(keys)
             # A series without a past, judged once: the first request finds everything compiled.
             times = np.zeros(1, dtype=np.int64)
             buffers = SeriesBuffers(self.feature_set, 1)
             buffers.put(0, SeriesState.empty(self.feature_set))
             features = buffers.append(times, times, np.zeros(1))
-            self._predicting.judge(keys[:1], times, features, np.array([self.threshold]))
-            self._predicting.judge_one(keys[0], 0, features, self.threshold)
+            scorer.judge(keys[:1], times, features, np.array([self.threshold]))
+            scorer.judge_one(keys[0], 0, features, self.threshold)
 
     @cached_property
     def ingesting(self) -> OnlineScorer:
@@ -264,21 +216,18 @@ class ServedMetrics:
 
         # Two of them share what this version may hold.
         scorer = OnlineScorer(self, models_held=max(1, self.models_held // 2))
-        self._scorers.append((scorer, [0, 0, 0]))
+        self._scorers.append(scorer)
         return scorer
 
     def held(self) -> list[Key]:
         """Return the series whose models are in memory, the least recently used first."""
-        return [key for scorer, _ in self._scorers for key in scorer.held]
+        return [key for scorer in self._scorers for key in scorer.held]
 
-    def count(self) -> None:
-        """Add what happened since the last time to the statistics."""
-        for scorer, counted in self._scorers:
-            now = [scorer.hits, scorer.misses, scorer.evictions]
-            self._statistics.hits += now[0] - counted[0]
-            self._statistics.misses += now[1] - counted[1]
-            self._statistics.evictions += now[2] - counted[2]
-            counted[:] = now
+    @property
+    def lookups(self) -> Counter[str]:
+        """Hits, misses and evictions of its scorers so far."""
+        counted = ("hits", "misses", "evictions")
+        return Counter({name: sum(getattr(s, name) for s in self._scorers) for name in counted})
 
     def model_id(self, entity: str, metric: str) -> uuid.UUID | None:
         """Return the id of the series' row in ``ml_models``, None where no bundle knows it."""

@@ -10,6 +10,7 @@ values: streams, route templates, statuses, and never what a client sends.
 
 from __future__ import annotations
 
+import collections
 import os
 from collections.abc import Iterable
 from functools import lru_cache
@@ -146,20 +147,19 @@ class ModelNumbers:
     """Copies the counts of the model store to the metrics, so that no look-up pays for it."""
 
     def __init__(self) -> None:
-        self._hits = self._misses = self._evictions = self._swaps = 0
+        self._told: collections.Counter[str] = collections.Counter()
 
     def update(self, models: ModelStore) -> None:
         """Add what has been counted since the last time."""
-        cache, swaps = models.cache, models.swaps
-        statistics = cache.statistics
-        CACHE_LOOKUPS.labels("hit").inc(statistics.hits - self._hits)
-        CACHE_LOOKUPS.labels("miss").inc(statistics.misses - self._misses)
-        CACHE_EVICTIONS.inc(statistics.evictions - self._evictions)
-        MODEL_SWAPS.inc(swaps - self._swaps)
-        CACHE_BYTES.set(cache.bytes_held)
+        counted = models.lookups + collections.Counter(swaps=models.swaps)
+        # While a version is replaced, its counts are missing for a moment.
+        new, self._told = counted - self._told, counted | self._told
+        CACHE_LOOKUPS.labels("hit").inc(new["hits"])
+        CACHE_LOOKUPS.labels("miss").inc(new["misses"])
+        CACHE_EVICTIONS.inc(new["evictions"])
+        MODEL_SWAPS.inc(new["swaps"])
+        CACHE_BYTES.set(models.bytes_held)
         LOAD_PROBLEMS.set(len(models.problems))
-        self._hits, self._misses = statistics.hits, statistics.misses
-        self._evictions, self._swaps = statistics.evictions, swaps
 
 
 def worker_ended() -> None:

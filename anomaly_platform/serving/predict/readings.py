@@ -110,7 +110,8 @@ def judge_one(
         when = moment(look_back, served.frequency)
     threshold = serving.thresholds.of(served.stream.name, *key, served.threshold)
     features = look_back.features(served.feature_set, when, value)
-    said = served.judge_one(key, when, features, threshold)
+    with served.predicting() as scorer:
+        said = scorer.judge_one(key, when, features, threshold)
     why = _why(serving, served, key, said.status, features[:, 0])
     return Judgement(when, value, said.score, said.is_anomaly, threshold, said.status, why)
 
@@ -145,12 +146,9 @@ def judge_many(
         features = features_in_turn(feature_set, look_back.state, times, values)
     threshold = serving.thresholds.of(served.stream.name, *key, served.threshold)
     count = len(values)
-    verdicts = served.judge(
-        (key,) * count,
-        np.array(times, dtype=np.int64),
-        features,
-        np.full(count, threshold),
-    )
+    moments, thresholds = np.array(times, dtype=np.int64), np.full(count, threshold)
+    with served.predicting() as scorer:
+        verdicts = scorer.judge((key,) * count, moments, features, thresholds)
     return [
         Judgement(
             times[i],
@@ -191,7 +189,8 @@ def _why(
     feature_set = served.feature_set
     longest = feature_set.windows[-1]
     seen = features[feature_set.names.index(f"count_{longest}")]
-    needed = served.history_needed(*key) or MIN_COUNT
+    with served.predicting() as scorer:
+        needed = scorer.history_needed(key) or MIN_COUNT
     hours = feature_set.lookback.total_seconds() / 3600
     return (
         f"readings within its look-back of {hours:g} h: {seen:.0f} (history that ended earlier "

@@ -8,17 +8,21 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from anomaly_platform.serving.schemas.base import ApiModel, Hours, Name, ScoreThreshold
-
-_ID = uuid.UUID("3f0c0b6e-6d0f-4e5b-8f8a-0f8e3f1d2c3b")
-_TIME = dt.datetime(2026, 1, 31, 12, 5, tzinfo=dt.UTC)
+from anomaly_platform.serving.schemas.base import (
+    EXAMPLE_ID,
+    EXAMPLE_TIME,
+    ApiModel,
+    Hours,
+    Name,
+    ScoreThreshold,
+)
 
 
 class Anomaly(ApiModel):
     """A reading of a device that was found unusual."""
 
-    id: uuid.UUID = Field(description="Of the detection, for feedback.", examples=[_ID])
-    model_id: uuid.UUID | None = Field(examples=[_ID])
+    id: uuid.UUID = Field(description="Of the detection, for feedback.", examples=[EXAMPLE_ID])
+    model_id: uuid.UUID | None = Field(examples=[EXAMPLE_ID])
     device_id: str = Field(examples=["press-001"])
     metric_name: str = Field(examples=["temperature"])
     value: float | None = Field(examples=[87.0])
@@ -28,7 +32,7 @@ class Anomaly(ApiModel):
     """The same score as 0 ordinary to 1 most unusual."""
     is_anomaly: bool = Field(examples=[True])
     confidence: float | None = Field(examples=[0.8])
-    timestamp: dt.datetime = Field(examples=[_TIME])
+    timestamp: dt.datetime = Field(examples=[EXAMPLE_TIME])
     source: Literal["batch", "realtime"] = Field(examples=["realtime"])
     """realtime: as judged on arrival. batch: found later, when all was known."""
     metadata: dict[str, Any] = Field(examples=[{"status": "trained"}])
@@ -61,7 +65,7 @@ class DetectRequest(ApiModel):
 class Score(ApiModel):
     """A reading of an asset with its score."""
 
-    id: uuid.UUID = Field(description="Of the reading.", examples=[_ID])
+    id: uuid.UUID = Field(description="Of the reading.", examples=[EXAMPLE_ID])
     assetId: str = Field(examples=["host-001"])  # noqa: N815 - the clients' name
     metricName: str = Field(examples=["cpu_usage"])  # noqa: N815
     value: float | None = Field(description="Null is a missing reading.", examples=[0.41])
@@ -72,7 +76,7 @@ class Score(ApiModel):
         examples=[False],
     )
     threshold: float = Field(examples=[0.7])
-    timestamp: dt.datetime = Field(examples=[_TIME])
+    timestamp: dt.datetime = Field(examples=[EXAMPLE_TIME])
     metadata: dict[str, Any] = Field(
         description="status, pValue, detector, bundleVersion, provisional; entityScore and causes "
         "of the whole asset at that time, where they are known.",
@@ -93,8 +97,8 @@ class DetectAnswer(ApiModel):
 
     asset_id: str = Field(examples=["host-001"])
     metric_name: str | None = Field(examples=["cpu_usage"])
-    window_start: dt.datetime = Field(examples=[_TIME])
-    window_end: dt.datetime = Field(examples=[_TIME])
+    window_start: dt.datetime = Field(examples=[EXAMPLE_TIME])
+    window_end: dt.datetime = Field(examples=[EXAMPLE_TIME])
     threshold: float | None = Field(examples=[0.8])
     """As asked for; null where each series' own was used."""
     anomalies: list[Score] = Field(description="The most unusual first, at most 1,000.")
@@ -109,7 +113,7 @@ class ScoreList(ApiModel):
     """A page of scores, the newest first and by metric."""
 
     asset_id: str = Field(examples=["host-001"])
-    window_start: dt.datetime = Field(examples=[_TIME])
-    window_end: dt.datetime = Field(examples=[_TIME])
+    window_start: dt.datetime = Field(examples=[EXAMPLE_TIME])
+    window_end: dt.datetime = Field(examples=[EXAMPLE_TIME])
     scores: list[Score]
     next_cursor: str | None = Field(examples=[None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -20,6 +21,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from anomaly_platform.labelling.thresholds import THRESHOLD_RULE
+
+EXAMPLE_ID = uuid.UUID("3f0c0b6e-6d0f-4e5b-8f8a-0f8e3f1d2c3b")
+EXAMPLE_TIME = dt.datetime(2026, 1, 31, 12, 5, tzinfo=dt.UTC)
+"""Of a model or a reading, in the OpenAPI document."""
 
 
 class ApiModel(BaseModel):

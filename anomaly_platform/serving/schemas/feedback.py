@@ -8,11 +8,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from anomaly_platform.serving.schemas.base import ApiModel, Name, Time
+from anomaly_platform.serving.schemas.base import EXAMPLE_ID, EXAMPLE_TIME, ApiModel, Name, Time
 from anomaly_platform.streams.bindings import DEVICES
 
-_ID = uuid.UUID("3f0c0b6e-6d0f-4e5b-8f8a-0f8e3f1d2c3b")
-_TIME = dt.datetime(2026, 1, 31, 12, 5, tzinfo=dt.UTC)
 _READING = ("stream", "entity", "metric_name", "timestamp", "is_anomaly")
 
 
@@ -31,7 +29,7 @@ class FeedbackRequest(ApiModel):
     """Device, asset or EPC code."""
     metric_name: Name | None = Field(default=None, examples=["temperature"])
     """scan for scans."""
-    timestamp: Time | None = Field(default=None, examples=[_TIME])
+    timestamp: Time | None = Field(default=None, examples=[EXAMPLE_TIME])
     is_anomaly: bool | None = Field(default=None, examples=[False])
     """What is true of the reading."""
     comment: Annotated[str, Field(max_length=2_000, pattern=r"^[^\x00]*$")] | None = Field(
@@ -53,16 +51,16 @@ class FeedbackRequest(ApiModel):
 class Feedback(ApiModel):
     """What somebody said about a reading."""
 
-    id: uuid.UUID = Field(examples=[_ID])
+    id: uuid.UUID = Field(examples=[EXAMPLE_ID])
     stream: str = Field(examples=[DEVICES])
     entity: str = Field(examples=["press-001"])
     metric_name: str = Field(examples=["temperature"])
-    timestamp: dt.datetime = Field(examples=[_TIME])
+    timestamp: dt.datetime = Field(examples=[EXAMPLE_TIME])
     is_anomaly: bool = Field(examples=[False])
     comment: str | None = Field(examples=["planned maintenance"])
     labelled_by: str = Field(examples=["operator (3f0c0b6e-6d0f-4e5b-8f8a-0f8e3f1d2c3b)"])
-    detection_id: uuid.UUID | None = Field(examples=[_ID])
-    created_at: dt.datetime = Field(examples=[_TIME])
+    detection_id: uuid.UUID | None = Field(examples=[EXAMPLE_ID])
+    created_at: dt.datetime = Field(examples=[EXAMPLE_TIME])
 
 
 class FeedbackList(ApiModel):

@@ -6,15 +6,13 @@ import datetime as dt
 
 from pydantic import Field
 
-from anomaly_platform.serving.schemas.base import ApiModel
-
-_TIME = dt.datetime(2026, 1, 31, 12, 5, tzinfo=dt.UTC)
+from anomaly_platform.serving.schemas.base import EXAMPLE_TIME, ApiModel
 
 
 class Value(ApiModel):
     """One reading."""
 
-    timestamp: dt.datetime = Field(examples=[_TIME])
+    timestamp: dt.datetime = Field(examples=[EXAMPLE_TIME])
     value: float | None = Field(description="Null is a missing reading.", examples=[0.41])
 
 
@@ -60,8 +58,8 @@ class AssetMetrics(ApiModel):
     """An asset's readings in the last hours."""
 
     asset_id: str = Field(examples=["host-001"])
-    window_start: dt.datetime = Field(examples=[_TIME])
-    window_end: dt.datetime = Field(examples=[_TIME])
+    window_start: dt.datetime = Field(examples=[EXAMPLE_TIME])
+    window_end: dt.datetime = Field(examples=[EXAMPLE_TIME])
     metrics: list[MetricValues]
     truncated: bool = Field(examples=[False])
     """Whether there are more readings than are shown; then ask for fewer hours."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from anomaly_platform.queries.models import ModelStatus
-from anomaly_platform.serving.schemas.base import ApiModel, ScoreThreshold
+from anomaly_platform.serving.schemas.base import EXAMPLE_ID, EXAMPLE_TIME, ApiModel, ScoreThreshold
 from anomaly_platform.streams import BUILT_IN, metric_streams
 from anomaly_platform.streams.bindings import ASSETS, DEVICES
 
@@ -17,14 +17,12 @@ BundleStatus = Literal[
     "training", "challenger", "champion", "retired", "rejected", "failed", "deleted"
 ]
 _ALPHA = metric_streams(BUILT_IN)[DEVICES].alpha
-_ID = uuid.UUID("3f0c0b6e-6d0f-4e5b-8f8a-0f8e3f1d2c3b")
-_TIME = dt.datetime(2026, 1, 31, 12, 5, tzinfo=dt.UTC)
 
 
 class Model(ApiModel):
     """The model of one device and metric."""
 
-    id: uuid.UUID = Field(examples=[_ID])
+    id: uuid.UUID = Field(examples=[EXAMPLE_ID])
     device_id: str = Field(examples=["press-001"])
     metric_name: str = Field(examples=["temperature"])
     model_type: str = Field(examples=["isolation_forest"])
@@ -38,9 +36,9 @@ class Model(ApiModel):
     threshold: float = Field(examples=[0.7])
     """Score in 0 to 1 from which a reading is an anomaly."""
     training_samples: int = Field(examples=[8640])
-    trained_at: dt.datetime | None = Field(examples=[_TIME])
+    trained_at: dt.datetime | None = Field(examples=[EXAMPLE_TIME])
     last_used_at: dt.datetime | None = Field(examples=[None])
-    created_at: dt.datetime = Field(examples=[_TIME])
+    created_at: dt.datetime = Field(examples=[EXAMPLE_TIME])
 
 
 class ModelList(ApiModel):
@@ -56,11 +54,11 @@ class ModelList(ApiModel):
 class Performance(ApiModel):
     """How well a model does."""
 
-    model_id: uuid.UUID = Field(examples=[_ID])
+    model_id: uuid.UUID = Field(examples=[EXAMPLE_ID])
     accuracy: float | None = Field(examples=[0.97])
     """Balanced accuracy on held-out data, 0 to 1."""
     false_positive_rate: float | None = Field(examples=[0.012])
-    last_trained: dt.datetime | None = Field(examples=[_TIME])
+    last_trained: dt.datetime | None = Field(examples=[EXAMPLE_TIME])
     training_samples: int = Field(examples=[8640])
     status: ModelStatus = Field(examples=["active"])
     threshold: float = Field(examples=[0.7])
@@ -83,7 +81,7 @@ class ThresholdRequest(ApiModel):
 class ThresholdAnswer(ApiModel):
     """What holds now."""
 
-    model_id: uuid.UUID = Field(examples=[_ID])
+    model_id: uuid.UUID = Field(examples=[EXAMPLE_ID])
     threshold: float = Field(examples=[0.8])
     previous: float = Field(description="What held before.", examples=[0.7])
 
@@ -91,7 +89,7 @@ class ThresholdAnswer(ApiModel):
 class ThresholdCleared(ApiModel):
     """What holds without a person's threshold."""
 
-    model_id: uuid.UUID = Field(examples=[_ID])
+    model_id: uuid.UUID = Field(examples=[EXAMPLE_ID])
     threshold: float = Field(examples=[0.7])
     """Holds now: the stream's, or what labels have moved it to."""
     previous: float = Field(description="What held before.", examples=[0.8])
@@ -100,17 +98,17 @@ class ThresholdCleared(ApiModel):
 class DeleteAnswer(ApiModel):
     """What became of the model."""
 
-    id: uuid.UUID = Field(examples=[_ID])
+    id: uuid.UUID = Field(examples=[EXAMPLE_ID])
     status: Literal["deleted"]
 
 
 class Bundle(ApiModel):
     """A version of a detector: a model per asset and metric, or one of all scans."""
 
-    id: uuid.UUID = Field(examples=[_ID])
+    id: uuid.UUID = Field(examples=[EXAMPLE_ID])
     modelType: str = Field(examples=["isolation_forest"])  # noqa: N815 - the clients' name
     modelVersion: str = Field(examples=["4"])  # noqa: N815
-    trainingDate: dt.datetime | None = Field(examples=[_TIME])  # noqa: N815
+    trainingDate: dt.datetime | None = Field(examples=[EXAMPLE_TIME])  # noqa: N815
     metrics: dict[str, Any] = Field(examples=[{"balanced_accuracy": 0.97}])
     parameters: dict[str, Any] = Field(examples=[{"alpha": 0.01}])
     status: BundleStatus = Field(examples=["champion"])
@@ -118,7 +116,7 @@ class Bundle(ApiModel):
         examples=["models/ems/isolation_forest/000004"]
     )
     metadata: dict[str, Any] = Field(examples=[{"stream": ASSETS}])
-    createdAt: dt.datetime = Field(examples=[_TIME])  # noqa: N815
+    createdAt: dt.datetime = Field(examples=[EXAMPLE_TIME])  # noqa: N815
 
 
 class BundleList(ApiModel):

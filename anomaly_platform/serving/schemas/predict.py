@@ -9,13 +9,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from anomaly_platform.serving.schemas.base import ApiModel, Name, Number, Time
+from anomaly_platform.serving.schemas.base import (
+    EXAMPLE_ID,
+    EXAMPLE_TIME,
+    ApiModel,
+    Name,
+    Number,
+    Time,
+)
 
 MOST_VALUES = 1_000
 
 SeriesStatus = Literal["trained", "insufficient_history", "failed"]
-_ID = uuid.UUID("3f0c0b6e-6d0f-4e5b-8f8a-0f8e3f1d2c3b")
-_TIME = dt.datetime(2026, 1, 31, 12, 5, tzinfo=dt.UTC)
 
 
 class PredictRequest(ApiModel):
@@ -36,7 +41,7 @@ class Prediction(ApiModel):
     """What a reading is."""
 
     value: float = Field(examples=[49.2])
-    timestamp: dt.datetime = Field(description="When it was judged at.", examples=[_TIME])
+    timestamp: dt.datetime = Field(description="When it was judged at.", examples=[EXAMPLE_TIME])
     is_anomaly: bool | None = Field(examples=[False])
     """Null where nobody can say, which is not the same as normal."""
     score: float | None = Field(examples=[0.62])
@@ -62,7 +67,7 @@ class PredictAnswer(Prediction):
 
     device_id: str = Field(examples=["press-001"])
     metric_name: str = Field(examples=["temperature"])
-    model_id: uuid.UUID | None = Field(examples=[_ID])
+    model_id: uuid.UUID | None = Field(examples=[EXAMPLE_ID])
     """Null where no model has heard of the series."""
     model_version: int | None = Field(examples=[4])
     """Version of the bundle that judged, null without one."""
@@ -104,5 +109,5 @@ class PredictBatchAnswer(ApiModel):
     metric_name: str = Field(examples=["temperature"])
     predictions: list[Prediction]
     anomaly_count: int = Field(examples=[1])
-    model_id: uuid.UUID | None = Field(examples=[_ID])
+    model_id: uuid.UUID | None = Field(examples=[EXAMPLE_ID])
     model_version: int | None = Field(examples=[4])

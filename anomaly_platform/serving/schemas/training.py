@@ -8,13 +8,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from anomaly_platform.serving.schemas.base import ApiModel, Name
+from anomaly_platform.serving.schemas.base import EXAMPLE_ID, EXAMPLE_TIME, ApiModel, Name
 from anomaly_platform.streams.bindings import DEVICES
 
 TrainingStatus = Literal["waiting", "running", "done", "failed", "cancelled"]
 _ID = uuid.UUID("0b6e3f0c-0d6f-4e5b-8f8a-1d2c3b0f8e3f")
-_MODEL = uuid.UUID("3f0c0b6e-6d0f-4e5b-8f8a-0f8e3f1d2c3b")
-_TIME = dt.datetime(2026, 1, 31, 12, 5, tzinfo=dt.UTC)
 _URL = f"/api/v1/ml/training/{_ID}"
 
 WindowDays = Annotated[int, Field(ge=1, le=3650)]
@@ -46,7 +44,7 @@ class TrainingRequested(ApiModel):
 class TrainAnswer(ApiModel):
     """A training that has ended."""
 
-    model_id: uuid.UUID = Field(examples=[_MODEL])
+    model_id: uuid.UUID = Field(examples=[EXAMPLE_ID])
     accuracy: float | None = Field(examples=[0.97])
     """Balanced accuracy on held-out data, 0 to 1."""
     training_time: float = Field(
@@ -67,7 +65,7 @@ class TrainAnswer(ApiModel):
 class RetrainAnswer(TrainAnswer):
     """A model that was trained again."""
 
-    new_model_id: uuid.UUID = Field(examples=[_MODEL])
+    new_model_id: uuid.UUID = Field(examples=[EXAMPLE_ID])
     improvement_percentage: float | None = Field(
         description="Change of the accuracy over the old model's, in percent of it; null where "
         "either is unknown.",
@@ -87,7 +85,7 @@ class Training(ApiModel):
     reason: str = Field(examples=["asked for through the API"])
     outcome: str | None = Field(examples=["28 series trained, 0 failed"])
     run_id: str | None = Field(description="Of Dagster.", examples=[None])
-    model_id: uuid.UUID | None = Field(examples=[_MODEL])
+    model_id: uuid.UUID | None = Field(examples=[EXAMPLE_ID])
     """Of the new model, where one series was asked for."""
     model_version: int | None = Field(examples=[5])
     model_status: str | None = Field(
@@ -98,9 +96,9 @@ class Training(ApiModel):
     accuracy: float | None = Field(examples=[0.97])
     training_time: float | None = Field(examples=[0.4])
     """Seconds that the training itself took; null before, and without a model."""
-    created_at: dt.datetime = Field(examples=[_TIME])
-    started_at: dt.datetime | None = Field(examples=[_TIME])
-    finished_at: dt.datetime | None = Field(examples=[_TIME])
+    created_at: dt.datetime = Field(examples=[EXAMPLE_TIME])
+    started_at: dt.datetime | None = Field(examples=[EXAMPLE_TIME])
+    finished_at: dt.datetime | None = Field(examples=[EXAMPLE_TIME])
 
 
 class TrainManyRequest(ApiModel):

@@ -189,13 +189,6 @@ class Ledger:
             (stream, day),
         )
 
-    def days(self, stream: str) -> list[dt.date]:
-        """Return every event date (UTC) of which there are raw rows, in order."""
-        rows = self._transactions.tuples(
-            "SELECT DISTINCT day FROM raw_days WHERE stream = %s ORDER BY day", (stream,)
-        )
-        return [row[0] for row in rows]
-
     def watermark(self, stream: str, day: dt.date, *, lookback_days: int = 0) -> int:
         """Return the highest `seq` among the raw rows of a day and the days it looks back on.
 

@@ -186,11 +186,11 @@ def test_models_stay_within_their_budget(trained: Trained) -> None:
             for n in (1, 2, 3, 5, 6, 7, 8):
                 body = {**SERIES, "device_id": f"press-{n}"}
                 assert client.post("/api/v1/ml/predict", json=body).json()["status"] == "trained"
-        cache = client.app.state.serving.models.cache  # type: ignore[attr-defined]
-    assert cache.bytes_held <= cache.budget_bytes == 2 * 2**20
-    assert cache.models == cache.bytes_held // MODEL_BYTES
-    assert cache.statistics.evictions > 0
-    assert cache.statistics.misses > 7
+        models = client.app.state.serving.models  # type: ignore[attr-defined]
+        held = len(models.metrics("iiot").held())
+    assert models.bytes_held == held * MODEL_BYTES <= 2 * 2**20
+    assert models.lookups["evictions"] > 0
+    assert models.lookups["misses"] > 7
     platform.close()
 
 

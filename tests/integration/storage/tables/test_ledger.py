@@ -125,7 +125,8 @@ def test_days_are_stale_until_scored_with_all_their_input(warehouse: Warehouse) 
     for offset in (0, 1, 5):
         score(warehouse, offset, first)
     assert stale(warehouse) == {}
-    assert warehouse.ledger.days("ems") == [DAY + dt.timedelta(days=n) for n in (0, 1, 5)]
+    days = warehouse.progress.state("ems", "isolation_forest", 100).days
+    assert [one.day for one in days] == [DAY + dt.timedelta(days=n) for n in (0, 1, 5)]
 
 
 def test_late_data_reaches_the_days_that_look_back_on_it(warehouse: Warehouse) -> None:
