@@ -11,19 +11,18 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
+from anomaly_platform.ml.arrays import Bools, Floats
 from anomaly_platform.ml.evaluation.injection import robust_scale
 
-FloatArray = NDArray[np.float64]
-Baseline = Callable[[FloatArray, FloatArray], FloatArray]
+Baseline = Callable[[Floats, Floats], Floats]
 
 ALPHA = 0.01
 # A single metric gives a row no context; its last hour of 5-minute readings does.
 SUBSEQUENCE = 12
 
 
-def iforest(train: FloatArray, rows: FloatArray) -> FloatArray:
+def iforest(train: Floats, rows: Floats) -> Floats:
     """Return PyOD's isolation forest of 100 trees on the raw values."""
     from pyod.models.iforest import IForest
 
@@ -31,7 +30,7 @@ def iforest(train: FloatArray, rows: FloatArray) -> FloatArray:
     return np.asarray(model.decision_function(rows), dtype=np.float64)
 
 
-def pca(train: FloatArray, rows: FloatArray, share: float = 0.90) -> FloatArray:
+def pca(train: Floats, rows: Floats, share: float = 0.90) -> Floats:
     """Return the squared error after projecting on the components of a share of the variance."""
     centre, scale = train.mean(axis=0), train.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
@@ -45,7 +44,7 @@ def pca(train: FloatArray, rows: FloatArray, share: float = 0.90) -> FloatArray:
     return np.sum((centred - centred @ kept.T @ kept) ** 2, axis=1)
 
 
-def robust_z(train: FloatArray, rows: FloatArray) -> FloatArray:
+def robust_z(train: Floats, rows: Floats) -> Floats:
     """Return the largest distance from a metric's median in robust scales."""
     centre = np.median(train, axis=0)
     scale = np.array([robust_scale(column) for column in train.T])
@@ -61,9 +60,7 @@ BASELINES: dict[str, Baseline] = {
 }
 
 
-def scored(
-    baseline: Baseline, values: FloatArray, train: int
-) -> tuple[FloatArray, NDArray[np.bool_]]:
+def scored(baseline: Baseline, values: Floats, train: int) -> tuple[Floats, Bools]:
     """Return a baseline's scores of all rows and its flags.
 
     The scores are scaled by their own median and 99 % quantile on the train part, so that 1 is
@@ -82,7 +79,7 @@ def scored(
     return scaled, scaled > 1.0
 
 
-def _filled(values: FloatArray) -> FloatArray:
+def _filled(values: Floats) -> Floats:
     """Carry the last reading forward over missing ones; none of the baselines takes NaN."""
     import polars as pl
 

@@ -12,12 +12,11 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.backtest.series import train_test
 
-Floats = NDArray[np.float64]
 FloatsOrOne = Floats | float
 
 PER_DAY = 288

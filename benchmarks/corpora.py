@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from nab import probation_rows, windows_of
-from numpy.typing import NDArray
+
+from anomaly_platform.ml.arrays import Bools, Floats
 
 SKAB_TRAIN_ROWS = 400
 
@@ -32,7 +33,7 @@ class Case:
     name: str
     frame: pl.DataFrame
     train: int
-    labels: NDArray[np.bool_]
+    labels: Bools
     windows: tuple[tuple[int, int], ...] = ()
     streaming: bool = False
 
@@ -42,12 +43,12 @@ class Case:
         return [column for column in self.frame.columns if column != "timestamp"]
 
     @property
-    def values(self) -> NDArray[np.float64]:
+    def values(self) -> Floats:
         """Readings, shape (rows, metrics)."""
         return self.frame.select(self.metrics).to_numpy().astype(np.float64)
 
     @property
-    def judged(self) -> NDArray[np.bool_]:
+    def judged(self) -> Bools:
         """Labels of the rows after the train part."""
         return self.labels[self.train :]
 

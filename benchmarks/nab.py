@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from anomaly_platform.ml.arrays import Floats, Ints
+
 _PROBATION_SHARE = 0.15
 _PROBATION_CEILING = 5000
 # A row this many window lengths behind a window is as wrong as one that no window precedes.
@@ -58,7 +58,7 @@ class NabSeries:
         First and last row (included) of each window, in order, not overlapping.
     """
 
-    scores: FloatArray
+    scores: Floats
     windows: tuple[tuple[int, int], ...]
 
     def __post_init__(self) -> None:
@@ -128,7 +128,7 @@ def windows_of(
     return tuple(rows)
 
 
-def scaled_sigmoid(position: ArrayLike) -> FloatArray:
+def scaled_sigmoid(position: ArrayLike) -> Floats:
     """Return the reward of a detection by its place relative to a window, in [-1, 1).
 
     -1 is the window's first row (0.9866), 0 its end (0), positive places lie behind it (down to
@@ -193,15 +193,15 @@ def optimised_score(corpus: Sequence[NabSeries], profile: Profile = STANDARD) ->
 class _Sweep:
     """Every scored row of a corpus from the highest score down, with what flagging it changes."""
 
-    scores: FloatArray
-    gains: FloatArray
-    window: IntArray
+    scores: Floats
+    gains: Floats
+    window: Ints
     windows: int
     profile: Profile
 
     @classmethod
     def of(cls, corpus: Sequence[NabSeries], profile: Profile) -> _Sweep:
-        parts: list[tuple[FloatArray, FloatArray, IntArray]] = []
+        parts: list[tuple[Floats, Floats, Ints]] = []
         known = 0
         for series in corpus:
             reward, window = _row_rewards(series, profile)
@@ -235,7 +235,7 @@ class _Sweep:
         )
 
 
-def _row_rewards(series: NabSeries, profile: Profile) -> tuple[FloatArray, IntArray]:
+def _row_rewards(series: NabSeries, profile: Profile) -> tuple[Floats, Ints]:
     """Return what flagging each row is worth, and the window that it lies in (-1: none)."""
     rows = np.arange(series.scores.size)
     window = np.full(rows.size, -1, dtype=np.int64)
@@ -254,7 +254,7 @@ def _row_rewards(series: NabSeries, profile: Profile) -> tuple[FloatArray, IntAr
     return reward, window
 
 
-def _gains(rewards: FloatArray, window: IntArray, profile: Profile) -> FloatArray:
+def _gains(rewards: Floats, window: Ints, profile: Profile) -> Floats:
     """Return what each row adds when the threshold falls to it: a window counts its best row."""
     gains = np.where(window < 0, rewards, 0.0)
     for number in np.unique(window[window >= 0]).tolist():

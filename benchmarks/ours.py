@@ -5,15 +5,14 @@ Nothing is chosen per corpus and no setting differs from its default.
 
 from __future__ import annotations
 
-import numpy as np
 import polars as pl
 from corpora import Case
-from numpy.typing import NDArray
 
+from anomaly_platform.ml.arrays import Bools, Floats
 from anomaly_platform.ml.backtest.series import streaming, train_test
 
 
-def platform_scores(case: Case) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def platform_scores(case: Case) -> tuple[Floats, Bools]:
     """Learn from the train part and score the rest; the labels are not looked at.
 
     Returns

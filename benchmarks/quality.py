@@ -22,10 +22,10 @@ import quality_tables as tables
 from baselines import BASELINES, scored
 from corpora import Case, nab, servers, skab
 from nab import LOW_FN, LOW_FP, STANDARD, NabSeries, optimised_score, score_at
-from numpy.typing import NDArray
 from ours import platform_scores
 from tqdm import tqdm
 
+from anomaly_platform.ml.arrays import Bools, Floats
 from anomaly_platform.ml.evaluation.measures import (
     confusion,
     evaluate,
@@ -37,7 +37,7 @@ from anomaly_platform.ml.evaluation.vus import vus
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = {"standard": STANDARD, "reward_low_FP": LOW_FP, "reward_low_FN": LOW_FN}
 
-Scores = tuple[NDArray[np.float64], NDArray[np.bool_]]
+Scores = tuple[Floats, Bools]
 Method = Callable[[Case], Scores]
 
 METHODS: dict[str, Method] = {tables.OURS: platform_scores} | {
@@ -60,9 +60,7 @@ def run(cases: Sequence[Case], what: str) -> tuple[tables.Results, dict[str, lis
     return results, raw
 
 
-def judge(
-    case: Case, scores: NDArray[np.float64], flags: NDArray[np.bool_], seconds: float
-) -> tables.Result:
+def judge(case: Case, scores: Floats, flags: Bools, seconds: float) -> tables.Result:
     """Compare what a method said about the rows after the train part with their labels."""
     truth, scores, flags = case.judged, scores[case.train :], flags[case.train :]
     report = evaluate(truth, scores, flags)

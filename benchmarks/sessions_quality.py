@@ -19,16 +19,15 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
+from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.backtest.sessions import Session, read_sessions
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAINING_SESSIONS = 2_855
 _COMMAND = "from anomaly_platform.cli.main import main; main()"
-Floats = npt.NDArray[np.float64]
 
 
 def four_grams(session: Session) -> list[tuple[str, ...]]:

@@ -8,14 +8,15 @@ is the same.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
+
+from anomaly_platform.ml.arrays import Ints, SmallInts
 
 FEW = 1_000
 """Rows of which each is looked at by itself sooner than a query is planned."""
 
 
-def coded(texts: pl.Series) -> tuple[list[str], npt.NDArray[np.int32]]:
+def coded(texts: pl.Series) -> tuple[list[str], SmallInts]:
     """Distinct texts, sorted, and (n,) codes into them, −1 for null.
 
     An entry behind the last text is therefore what a null finds.
@@ -32,7 +33,7 @@ def coded(texts: pl.Series) -> tuple[list[str], npt.NDArray[np.int32]]:
     return known.to_list(), codes.fill_null(-1).to_numpy().astype(np.int32)
 
 
-def runs(values: pl.Series) -> npt.NDArray[np.int64]:
+def runs(values: pl.Series) -> Ints:
     """(n,) number of the run of equal values that each row is in, from 0."""
     if 0 < len(values) <= FEW:
         few = values.to_list()
@@ -41,7 +42,7 @@ def runs(values: pl.Series) -> npt.NDArray[np.int64]:
     return values.rle_id().to_numpy().astype(np.int64)
 
 
-def microseconds(times: pl.Series) -> npt.NDArray[np.int64]:
+def microseconds(times: pl.Series) -> Ints:
     """(n,) microseconds since 1970, as an array of one's own; no time may be null."""
     if times.dtype != pl.Datetime("us", getattr(times.dtype, "time_zone", None)):
         times = times.dt.cast_time_unit("us")

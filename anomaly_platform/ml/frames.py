@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import narwhals as nw
-import numpy.typing as npt
 import polars as pl
 from narwhals.typing import IntoDataFrame
+
+from anomaly_platform.ml.arrays import AnyArray
 
 __all__ = ["IntoDataFrame", "column_like", "frame_like", "in_utc", "is_frame", "to_polars"]
 
@@ -40,7 +41,7 @@ def is_frame(data: object) -> bool:
     return bool(nw.dependencies.is_into_dataframe(data)) or isinstance(data, pl.LazyFrame)
 
 
-def column_like(data: object, values: npt.NDArray[Any], name: str) -> Any:
+def column_like(data: object, values: AnyArray, name: str) -> Any:
     """Return values, one per row of `data`, as a column of the library that `data` is from.
 
     Parameters

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 from uuid import UUID
 
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.storage.tables.online import StoredReading
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online.reading_columns import ReadingColumns
-    from anomaly_platform.ml.features.metrics.kernels import Ints
-    from anomaly_platform.ml.scoring.online import Bools, Floats
+
 
 Outcome = Literal["stored", "repeated", "conflict"]
 

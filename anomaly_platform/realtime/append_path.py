@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from anomaly_platform.ingest.identity import derived_octets
+from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.realtime.alerts import AnomalyAlerts
 from anomaly_platform.realtime.answers import Answer, StoredColumns
 from anomaly_platform.realtime.duplicates import Duplicates
@@ -34,8 +35,7 @@ from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online.reading_columns import ReadingColumns
-    from anomaly_platform.ml.features.metrics.kernels import Ints
-    from anomaly_platform.ml.scoring.online import Floats, OnlineScorer
+    from anomaly_platform.ml.scoring.online import OnlineScorer
     from anomaly_platform.storage.postgres.transactions import Connection
 
 _ADD: Final = (

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import numpy as np
 
+from anomaly_platform.ml.arrays import Ints
 from anomaly_platform.realtime.answers import OTHER_READING, OTHER_VALUE, Answer
 from anomaly_platform.realtime.series_state_cache import CachedSeries
 from anomaly_platform.storage.postgres.transactions import Connection
@@ -21,7 +22,6 @@ from anomaly_platform.storage.tables.online import StoredReading
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online.reading_columns import ReadingColumns
-    from anomaly_platform.ml.features.metrics.kernels import Ints
     from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
 

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.storage.postgres.binary_format import text_cell
 from anomaly_platform.storage.tables.online import Key
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-    from anomaly_platform.ml.features.metrics.kernels import Ints
-    from anomaly_platform.ml.features.metrics.ordered import Floats
     from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
 TAIL_ROWS: Final = 32

@@ -6,9 +6,8 @@ What belongs here: presence of rows and null values. What does not: what a readi
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-BoolArray = NDArray[np.bool_]
+from anomaly_platform.ml.arrays import Bools
 
 _OUTAGES_PER_DAY = 0.03
 _OUTAGE_ROWS = (3, 36)
@@ -16,7 +15,7 @@ _OUTAGE_ROWS = (3, 36)
 
 def device_presence(
     rows: int, rows_per_day: float, churn: float, missing_rate: float, rng: np.random.Generator
-) -> BoolArray:
+) -> Bools:
     """Return which readings of a device arrive at all, for all its metrics together.
 
     Parameters
@@ -54,9 +53,7 @@ def device_presence(
     return present
 
 
-def lost_readings(
-    rows: int, missing_rate: float, rng: np.random.Generator
-) -> tuple[BoolArray, BoolArray]:
+def lost_readings(rows: int, missing_rate: float, rng: np.random.Generator) -> tuple[Bools, Bools]:
     """Return which rows of one series never arrive, and which arrive without a value.
 
     Parameters

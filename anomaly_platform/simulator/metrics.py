@@ -19,8 +19,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.evaluation.injection import (
     KINDS,
     InjectedEvent,
@@ -34,7 +34,6 @@ from anomaly_platform.simulator.profiles import EMS, IIOT, MetricProfile, Stream
 from anomaly_platform.simulator.signals import Clock, data_rng, device_load, quiet_readings
 
 FileFormat: TypeAlias = Literal["csv", "parquet"]
-FloatArray: TypeAlias = NDArray[np.float64]
 
 # Share of the anomalous rows that come as incidents: several metrics of a device at once.
 _INCIDENT_SHARE = 0.3
@@ -292,7 +291,7 @@ def _simulate_device(
 
 
 def _plan_incidents(
-    profile: StreamProfile, plan: _Plan, device: str, load: FloatArray
+    profile: StreamProfile, plan: _Plan, device: str, load: Floats
 ) -> list[_Incident]:
     """Draw what hits several metrics of a device at the same time."""
     rng = data_rng(plan.seed, device, "incidents")
@@ -313,7 +312,7 @@ def _plan_incidents(
 def _plan_series(
     metric: MetricProfile,
     plan: _Plan,
-    values: FloatArray,
+    values: Floats,
     incidents: list[_Incident],
     rng: np.random.Generator,
 ) -> list[tuple[InjectedEvent, str | None]]:

@@ -12,11 +12,9 @@ from datetime import datetime, timedelta
 from zlib import crc32
 
 import numpy as np
-from numpy.typing import NDArray
 
+from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.simulator.profiles import Job, LoadCurve, MetricProfile
-
-FloatArray = NDArray[np.float64]
 
 _PHYSICS = crc32(b"physics")
 _DAY = 86_400.0
@@ -43,9 +41,9 @@ class Clock:
         Seconds between readings.
     """
 
-    seconds: FloatArray
-    hour: FloatArray
-    weekday: NDArray[np.int64]
+    seconds: Floats
+    hour: Floats
+    weekday: Ints
     step: float
 
     @classmethod
@@ -74,7 +72,7 @@ def data_rng(seed: int, *names: str) -> np.random.Generator:
     return np.random.default_rng([seed, *(crc32(name.encode()) for name in names)])
 
 
-def correlated_noise(rows: int, memory: float, step: float, rng: np.random.Generator) -> FloatArray:
+def correlated_noise(rows: int, memory: float, step: float, rng: np.random.Generator) -> Floats:
     """Return AR(1) noise of unit variance with slightly heavy tails, shape (rows,).
 
     Parameters
@@ -95,11 +93,11 @@ def correlated_noise(rows: int, memory: float, step: float, rng: np.random.Gener
     if rows:
         # Start in the stationary state, not at zero.
         innovations[1:] *= np.sqrt(1 - coefficient**2)
-    noise: FloatArray = lfilter([1.0], [1.0, -coefficient], innovations)
+    noise: Floats = lfilter([1.0], [1.0, -coefficient], innovations)
     return noise
 
 
-def device_load(clock: Clock, device: str, curve: LoadCurve, seed: int) -> FloatArray:
+def device_load(clock: Clock, device: str, curve: LoadCurve, seed: int) -> Floats:
     """Return the load of a device, mostly in [0, 1]: what its metrics have in common.
 
     Parameters
@@ -136,8 +134,8 @@ def device_load(clock: Clock, device: str, curve: LoadCurve, seed: int) -> Float
 
 
 def quiet_readings(
-    clock: Clock, device: str, profile: MetricProfile, load: FloatArray, seed: int
-) -> FloatArray:
+    clock: Clock, device: str, profile: MetricProfile, load: Floats, seed: int
+) -> Floats:
     """Return what a metric of a device reads while nothing is wrong, shape (n,).
 
     Parameters
@@ -165,7 +163,7 @@ def quiet_readings(
     warmest = 15 + physics.normal(0, 0.5)
     period = physics.uniform(30, 120) * _DAY
     phase = physics.uniform(0, 2 * np.pi)
-    values: FloatArray = level + gain * load
+    values: Floats = level + gain * load
     values += profile.ambient_gain * np.cos(2 * np.pi * (clock.hour - warmest) / 24)
     values += profile.slow * np.sin(2 * np.pi * clock.seconds / period + phase)
     for job in profile.jobs:
@@ -184,7 +182,7 @@ def quiet_readings(
     return np.clip(values, *profile.bounds)
 
 
-def _job_pulse(clock: Clock, job: Job, rng: np.random.Generator) -> FloatArray:
+def _job_pulse(clock: Clock, job: Job, rng: np.random.Generator) -> Floats:
     """Return the course of a regular job, 1 at its height: a little late, never twice the same."""
     if not clock.seconds.size:
         return np.zeros(0)
@@ -200,7 +198,7 @@ def _job_pulse(clock: Clock, job: Job, rng: np.random.Generator) -> FloatArray:
     return pulse
 
 
-def _sawtooth(clock: Clock, profile: MetricProfile, physics: np.random.Generator) -> FloatArray:
+def _sawtooth(clock: Clock, profile: MetricProfile, physics: np.random.Generator) -> Floats:
     """Return a store that runs full (or empty) and is put right about once a week."""
     period = physics.uniform(5, 9) * _DAY
     reach = physics.uniform(12, 24) * (-1 if profile.load_gain < 0 else 1)

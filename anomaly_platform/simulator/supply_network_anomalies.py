@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.simulator.supply_network_journeys import (
     AGGREGATION,
     ARRIVALS,
@@ -31,15 +32,7 @@ from anomaly_platform.simulator.supply_network_journeys import (
     closed_for,
     proceed,
 )
-from anomaly_platform.simulator.supply_network_world import (
-    HUB,
-    RETAILER,
-    WHOLESALER,
-    WMS,
-    BoolArray,
-    FloatArray,
-    IntArray,
-)
+from anomaly_platform.simulator.supply_network_world import HUB, RETAILER, WHOLESALER, WMS
 
 RULE_KINDS: Final = ("epcFake", "epcDup", "locErr", "evtOrderErr", "jump")
 SUBTLE_KINDS: Final = (
@@ -74,14 +67,12 @@ class Book:
         Units with a forged code, by the way in which it is forged.
     """
 
-    kind: IntArray
-    magnitude: FloatArray
-    free: BoolArray
+    kind: Ints
+    magnitude: Floats
+    free: Bools
     horizon: float
-    extra: list[tuple[IntArray, IntArray, IntArray, FloatArray, IntArray, FloatArray]] = field(
-        default_factory=list
-    )
-    forged: dict[str, IntArray] = field(default_factory=dict)
+    extra: list[tuple[Ints, Ints, Ints, Floats, Ints, Floats]] = field(default_factory=list)
+    forged: dict[str, Ints] = field(default_factory=dict)
 
     @classmethod
     def of(cls, journeys: Journeys, horizon: float) -> Book:
@@ -94,45 +85,43 @@ class Book:
             horizon=horizon,
         )
 
-    def seen(self, hours: FloatArray) -> BoolArray:
+    def seen(self, hours: Floats) -> Bools:
         """Whether a scan falls into the simulated time (a scan that does not happen does not)."""
         with np.errstate(invalid="ignore"):
             return (hours >= 0.0) & (hours < self.horizon)
 
-    def all_seen(self, journeys: Journeys, *slots: int) -> BoolArray:
+    def all_seen(self, journeys: Journeys, *slots: int) -> Bools:
         """Whether all of these scans of a unit fall into the simulated time."""
         return np.asarray(self.seen(journeys.time[:, list(slots)]).all(axis=1))
 
-    def take(self, rng: np.random.Generator, candidates: BoolArray, count: int) -> IntArray:
+    def take(self, rng: np.random.Generator, candidates: Bools, count: int) -> Ints:
         """Choose at most `count` untouched units among the candidates and mark them as touched."""
         pool = np.flatnonzero(candidates & self.free)
         chosen = np.sort(rng.choice(pool, min(count, len(pool)), replace=False))
         self.free[chosen] = False
         return chosen
 
-    def blame(
-        self, units: IntArray, slot: int | IntArray, kind: str, magnitude: float | FloatArray
-    ) -> None:
+    def blame(self, units: Ints, slot: int | Ints, kind: str, magnitude: float | Floats) -> None:
         """Label a scan of each unit."""
         self.kind[units, slot] = KINDS.index(kind) + 1
         self.magnitude[units, slot] = magnitude
 
     def add_scan(
         self,
-        units: IntArray,
-        slot: IntArray,
-        place: IntArray,
-        hours: FloatArray,
+        units: Ints,
+        slot: Ints,
+        place: Ints,
+        hours: Floats,
         *,
         kind: str | None,
-        magnitude: FloatArray,
+        magnitude: Floats,
     ) -> None:
         """Add scans that are no part of the journey; they come after a scan of the same second."""
         code = 0 if kind is None else KINDS.index(kind) + 1
         self.extra.append((units, slot, place, hours, np.full(len(units), code), magnitude))
 
 
-def imitate_other_products(traffic: Traffic, book: Book, count: int) -> IntArray:
+def imitate_other_products(traffic: Traffic, book: Book, count: int) -> Ints:
     """Let lots of about `count` units follow the habits of another product; before they travel."""
     world, rng, journeys = traffic.world, traffic.rng, traffic.journeys
     sizes = np.bincount(journeys.lot)
@@ -149,7 +138,7 @@ def imitate_other_products(traffic: Traffic, book: Book, count: int) -> IntArray
     return units
 
 
-def blame_imitators(traffic: Traffic, book: Book, units: IntArray) -> None:
+def blame_imitators(traffic: Traffic, book: Book, units: Ints) -> None:
     """Label the scans at which a lot really differs from its own product's habits."""
     world, journeys = traffic.world, traffic.journeys
     book.free[units] = False

@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.simulator.supply_network_world import (
     FACTORY,
     HUB,
@@ -22,9 +23,6 @@ from anomaly_platform.simulator.supply_network_world import (
     RETAILER,
     WHOLESALER,
     WMS,
-    BoolArray,
-    FloatArray,
-    IntArray,
     World,
 )
 
@@ -65,15 +63,15 @@ class Journeys:
         (units,) goods that go back unsold.
     """
 
-    time: FloatArray
-    place: IntArray
-    product: IntArray
-    behaves_like: IntArray
-    lot: IntArray
-    pallet: IntArray
-    case: IntArray
-    age_days: FloatArray
-    returned: BoolArray
+    time: Floats
+    place: Ints
+    product: Ints
+    behaves_like: Ints
+    lot: Ints
+    pallet: Ints
+    case: Ints
+    age_days: Floats
+    returned: Bools
 
 
 @dataclass(frozen=True)
@@ -82,11 +80,11 @@ class Clock:
 
     start: datetime
 
-    def of_day(self, hours: FloatArray) -> FloatArray:
+    def of_day(self, hours: Floats) -> Floats:
         """Hour of the day, 0 ≤ h < 24."""
         return (hours + self.start.hour + self.start.minute / 60.0) % 24.0
 
-    def weekday(self, hours: FloatArray) -> IntArray:
+    def weekday(self, hours: Floats) -> Ints:
         """Day of the week, Monday 0."""
         days = np.floor((hours + self.start.hour + self.start.minute / 60.0) / 24.0)
         return (days.astype(np.int64) + self.start.weekday()) % 7
@@ -153,13 +151,13 @@ def load_lots(
 
 def proceed(
     traffic: Traffic,
-    units: IntArray,
+    units: Ints,
     stop: int,
     *,
     alone: bool = False,
-    target: IntArray | None = None,
-    dwell_factor: FloatArray | None = None,
-    leave_at: FloatArray | None = None,
+    target: Ints | None = None,
+    dwell_factor: Floats | None = None,
+    leave_at: Floats | None = None,
 ) -> None:
     """Take goods that have arrived at a stop from there to the end of their journey, in place.
 
@@ -208,29 +206,29 @@ def proceed(
     _end_at_retailer(traffic, units)
 
 
-def _group(journeys: Journeys, units: IntArray, tier: int) -> IntArray:
+def _group(journeys: Journeys, units: Ints, tier: int) -> Ints:
     members = {FACTORY: journeys.lot, WMS: journeys.pallet, HUB: journeys.pallet}
     return np.unique(members.get(tier, journeys.case)[units], return_inverse=True)[1]
 
 
 def _next_place(
-    world: World, rng: np.random.Generator, product: IntArray, source: IntArray, group: IntArray
-) -> IntArray:
+    world: World, rng: np.random.Generator, product: Ints, source: Ints, group: Ints
+) -> Ints:
     draw = rng.random(group.max() + 1)[group]
     cumulative = world.route_weight[product, source].cumsum(axis=1)
-    goal: IntArray = (cumulative <= draw[:, None] * cumulative[:, -1:]).sum(axis=1)
+    goal: Ints = (cumulative <= draw[:, None] * cumulative[:, -1:]).sum(axis=1)
     return goal
 
 
 def _stay(
-    world: World, rng: np.random.Generator, product: IntArray, place: IntArray, group: IntArray
-) -> FloatArray:
+    world: World, rng: np.random.Generator, product: Ints, place: Ints, group: Ints
+) -> Floats:
     noise = rng.lognormal(0.0, _DWELL_SPREAD, group.max() + 1)[group]
-    stay: FloatArray = np.maximum(world.dwell_hours[product, place] * noise, 0.3)
+    stay: Floats = np.maximum(world.dwell_hours[product, place] * noise, 0.3)
     return stay
 
 
-def closed_for(world: World, clock: Clock, place: IntArray, hours: FloatArray) -> FloatArray:
+def closed_for(world: World, clock: Clock, place: Ints, hours: Floats) -> Floats:
     """Hours until a place opens again; 0 while it is open."""
     hour, weekday = clock.of_day(hours), clock.weekday(hours)
     opens, closes, rests = world.opens[place], world.closes[place], world.closed_sunday[place]
@@ -243,13 +241,13 @@ def closed_for(world: World, clock: Clock, place: IntArray, hours: FloatArray) -
 
 def _drive(
     traffic: Traffic,
-    source: IntArray,
-    goal: IntArray,
-    ready: FloatArray,
+    source: Ints,
+    goal: Ints,
+    ready: Floats,
     *,
-    group: IntArray,
-    leave_at: FloatArray | None = None,
-) -> tuple[FloatArray, FloatArray]:
+    group: Ints,
+    leave_at: Floats | None = None,
+) -> tuple[Floats, Floats]:
     """Leave when the source is open, and so that the goal is open on arrival."""
     world, clock, rng = traffic.world, traffic.clock, traffic.rng
     groups = group.max() + 1
@@ -264,10 +262,10 @@ def _drive(
         forced = ~np.isnan(leave_at)
         depart = np.where(forced, leave_at, depart)
 
-    def travel(leaving: FloatArray, rows: IntArray) -> FloatArray:
+    def travel(leaving: Floats, rows: Ints) -> Floats:
         rush = np.exp(-(((clock.of_day(leaving) - 17.0) / 2.5) ** 2))
         day = weather[(leaving // 24.0).astype(np.int64) % 400]
-        hours: FloatArray = usual[rows] * (1.0 + 0.07 * rush) * np.exp(day)
+        hours: Floats = usual[rows] * (1.0 + 0.07 * rush) * np.exp(day)
         return np.clip(hours, MIN_TRANSIT_HOURS, MAX_TRANSIT_HOURS)
 
     open_rows = np.flatnonzero(~forced)
@@ -284,7 +282,7 @@ def _drive(
     return depart, depart + travel(depart, np.arange(len(depart)))
 
 
-def _end_at_retailer(traffic: Traffic, units: IntArray) -> None:
+def _end_at_retailer(traffic: Traffic, units: Ints) -> None:
     """Sell each unit by itself, or send it back where it came from."""
     world, clock, rng = traffic.world, traffic.clock, traffic.rng
     journeys = traffic.journeys

@@ -12,6 +12,7 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.simulator.supply_network_anomalies import KINDS, Book
 from anomaly_platform.simulator.supply_network_journeys import (
     R_OUT,
@@ -23,13 +24,7 @@ from anomaly_platform.simulator.supply_network_journeys import (
     Traffic,
 )
 from anomaly_platform.simulator.supply_network_violations import UNKNOWN_PLACES
-from anomaly_platform.simulator.supply_network_world import (
-    BUSINESS_STEPS,
-    RETURNS_STEP,
-    BoolArray,
-    FloatArray,
-    IntArray,
-)
+from anomaly_platform.simulator.supply_network_world import BUSINESS_STEPS, RETURNS_STEP
 
 _WORDS = (
     *("Aggregation", "WMS_Inbound", "WMS_Outbound", "HUB_Inbound", "HUB_Outbound"),
@@ -46,15 +41,15 @@ _REREAD_SHARE = 0.002
 
 @dataclass(frozen=True)
 class _Rows:
-    unit: IntArray
-    slot: IntArray
-    place: IntArray
-    second: IntArray
-    kind: IntArray
-    magnitude: FloatArray
-    rank: IntArray  # among scans of one second: journey, extra, second reading
+    unit: Ints
+    slot: Ints
+    place: Ints
+    second: Ints
+    kind: Ints
+    magnitude: Floats
+    rank: Ints  # among scans of one second: journey, extra, second reading
 
-    def take(self, rows: IntArray, **changed: IntArray | FloatArray) -> _Rows:
+    def take(self, rows: Ints, **changed: Ints | Floats) -> _Rows:
         return _Rows(**{k: changed.get(k, v[rows]) for k, v in vars(self).items()})
 
     @staticmethod
@@ -95,7 +90,7 @@ def scans_of(traffic: Traffic, book: Book, seed: int) -> pl.DataFrame:
     device = rows.place * 3 + rng.integers(0, 3, count)
     shift = (clock.of_day(rows.second / 3600.0) // 8).astype(np.int64)
 
-    def missing() -> BoolArray:
+    def missing() -> Bools:
         return np.asarray(ordinary & (rng.random(count) < _MISSING_SHARE))
 
     no_place = missing()
@@ -127,7 +122,7 @@ def scans_of(traffic: Traffic, book: Book, seed: int) -> pl.DataFrame:
     ).with_columns(entity="epc_code")
 
 
-def _gather(values: pl.Series, index: IntArray, missing: BoolArray | None = None) -> pl.Series:
+def _gather(values: pl.Series, index: Ints, missing: Bools | None = None) -> pl.Series:
     taken = values.gather(pl.Series(index, dtype=pl.UInt32))
     return taken if missing is None else taken.scatter(np.flatnonzero(missing), None)
 

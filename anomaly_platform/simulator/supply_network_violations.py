@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.simulator.supply_network_anomalies import Book
 from anomaly_platform.simulator.supply_network_journeys import (
     AGGREGATION,
@@ -33,8 +34,6 @@ from anomaly_platform.simulator.supply_network_world import (
     RETAILER,
     WHOLESALER,
     WMS,
-    FloatArray,
-    IntArray,
     World,
 )
 
@@ -177,13 +176,11 @@ def jump(traffic: Traffic, book: Book, count: int) -> None:
         book.add_scan(units, slots, goal, hours, kind="jump", magnitude=odd)
 
 
-def _drop(journeys: Journeys, units: IntArray, slot: int) -> None:
+def _drop(journeys: Journeys, units: Ints, slot: int) -> None:
     journeys.time[units, slot], journeys.place[units, slot] = np.nan, -1
 
 
-def _drive_hours(
-    world: World, rng: np.random.Generator, source: IntArray, goal: IntArray
-) -> FloatArray:
+def _drive_hours(world: World, rng: np.random.Generator, source: Ints, goal: Ints) -> Floats:
     noise = np.clip(rng.normal(0.0, 1.0, len(source)), -3.0, 3.0)
-    spread: FloatArray = np.exp(world.route_spread[source, goal] * noise)
+    spread: Floats = np.exp(world.route_spread[source, goal] * noise)
     return world.route_hours[source, goal] * spread

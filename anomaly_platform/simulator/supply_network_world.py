@@ -16,9 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
 
 FACTORY, WMS, HUB, WHOLESALER, RETAILER = range(5)
 TIER_NAMES: Final = ("Factory", "WMS", "HUB", "Wholesaler", "Retailer")
@@ -128,18 +126,18 @@ class World:
     """
 
     locations: pl.DataFrame
-    tier: IntArray
-    distance_km: FloatArray
-    route_hours: FloatArray
-    route_spread: FloatArray
-    route_weight: FloatArray
-    dwell_hours: FloatArray
-    opens: FloatArray
-    closes: FloatArray
-    closed_sunday: BoolArray
-    has_stockroom: BoolArray
-    plain_words: BoolArray
-    season_phase: FloatArray
+    tier: Ints
+    distance_km: Floats
+    route_hours: Floats
+    route_spread: Floats
+    route_weight: Floats
+    dwell_hours: Floats
+    opens: Floats
+    closes: Floats
+    closed_sunday: Bools
+    has_stockroom: Bools
+    plain_words: Bools
+    season_phase: Floats
 
     @property
     def products(self) -> pl.DataFrame:
@@ -151,7 +149,7 @@ class World:
         return _table(rows, "company", "product", "product_name", "cold_chain")
 
     @property
-    def cold_chain(self) -> BoolArray:
+    def cold_chain(self) -> Bools:
         """(products,) whether a product skips the wholesalers."""
         return np.array([cold for _, _, cold, _ in _PRODUCTS])
 
@@ -226,17 +224,17 @@ def build_world(network_seed: int = 7) -> World:
 
 def great_circle_km(
     lat_a: npt.ArrayLike, lon_a: npt.ArrayLike, lat_b: npt.ArrayLike, lon_b: npt.ArrayLike
-) -> FloatArray:
+) -> Floats:
     """Great-circle distance in kilometres between points in degrees (haversine)."""
     phi_a, phi_b = np.radians(lat_a), np.radians(lat_b)
     half_phi = (phi_b - phi_a) / 2.0
     half_lambda = (np.radians(lon_b) - np.radians(lon_a)) / 2.0
     chord = np.sin(half_phi) ** 2 + np.cos(phi_a) * np.cos(phi_b) * np.sin(half_lambda) ** 2
-    distance: FloatArray = 2.0 * 6371.0088 * np.arcsin(np.sqrt(np.clip(chord, 0.0, 1.0)))
+    distance: Floats = 2.0 * 6371.0088 * np.arcsin(np.sqrt(np.clip(chord, 0.0, 1.0)))
     return distance
 
 
-def _places(rng: np.random.Generator) -> tuple[pl.DataFrame, IntArray]:
+def _places(rng: np.random.Generator) -> tuple[pl.DataFrame, Ints]:
     named = [(f"{city} factory", city, FACTORY) for city in _FACTORY_CITIES]
     named += [(f"{city} warehouse", city, WMS) for city in _FACTORY_CITIES]
     named += [(f"{city} hub", city, HUB) for city in _HUB_CITIES]
@@ -260,7 +258,7 @@ def _places(rng: np.random.Generator) -> tuple[pl.DataFrame, IntArray]:
     return frame, np.array([tier for _, _, tier in named])
 
 
-def _routes(rng: np.random.Generator, tier: IntArray, distance: FloatArray) -> FloatArray:
+def _routes(rng: np.random.Generator, tier: Ints, distance: Floats) -> Floats:
     """Draw who delivers to whom: mostly near places, some far ones, unequal shares."""
     n = len(tier)
     share = np.zeros((n, n))
@@ -293,10 +291,10 @@ def _routes(rng: np.random.Generator, tier: IntArray, distance: FloatArray) -> F
     return weight
 
 
-def _dwell(rng: np.random.Generator, tier: IntArray) -> FloatArray:
+def _dwell(rng: np.random.Generator, tier: Ints) -> Floats:
     median = np.array([0.0, 12.0, 6.0, 24.0, 30.0])[tier]
     place = rng.lognormal(0.0, 0.25, len(tier))
     pace = np.array([pace for _, _, _, pace in _PRODUCTS])
     habit = rng.lognormal(0.0, 0.2, (len(_PRODUCTS), len(tier)))
-    dwell: FloatArray = median[None, :] * place[None, :] * pace[:, None] * habit
+    dwell: Floats = median[None, :] * place[None, :] * pace[:, None] * habit
     return dwell

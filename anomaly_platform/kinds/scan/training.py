@@ -28,6 +28,7 @@ from anomaly_platform.kinds.training import (
     known_origin,
     new_version,
 )
+from anomaly_platform.ml.arrays import AnyArray
 from anomaly_platform.registry.bundle_index import BundleRecord
 from anomaly_platform.streams import ScanStream
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from anomaly_platform.ml.bundles.tensor_file import AnyArray
     from anomaly_platform.ml.features.scans.reference import ScanReference
 
     Judged = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]

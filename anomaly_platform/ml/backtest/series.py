@@ -23,9 +23,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.ml.arrays import Bools, Floats
 from anomaly_platform.ml.calibration.conformal import p_of_score, score_of_p
 from anomaly_platform.ml.features.metrics.batch import microseconds
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
@@ -36,7 +36,6 @@ from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage
 
-Floats = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
 #: Rows that the longest window holds at least and at most, when it is to cover a day.
@@ -73,7 +72,7 @@ class Backtest:
 
     times: pl.Series
     score: Floats
-    is_anomaly: npt.NDArray[np.bool_]
+    is_anomaly: Bools
     metric_scores: dict[str, Floats]
     causes: pl.Series
     threshold: float

@@ -24,12 +24,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Bools, Floats, Ints, Singles
 from anomaly_platform.ml.calibration.conformal import THRESHOLD, Calibration, score_of_p
 from anomaly_platform.ml.detectors.base import part_of, under
 from anomaly_platform.ml.detectors.sequence_lstm.detector import SequenceLSTM
@@ -87,11 +87,11 @@ class SessionScores:
     expected (n,) that event and the likeliest one, in words.
     """
 
-    raw: npt.NDArray[np.float64]
-    p_value: npt.NDArray[np.float64]
-    score: npt.NDArray[np.float64]
-    is_anomaly: npt.NDArray[np.bool_]
-    position: npt.NDArray[np.int64]
+    raw: Floats
+    p_value: Floats
+    score: Floats
+    is_anomaly: Bools
+    position: Ints
     came: tuple[str, ...]
     expected: tuple[str, ...]
 
@@ -191,7 +191,7 @@ class SessionDetector:
             expected=tuple(vocabulary.decode(int(code)) for code in surprise.expected[worst, 0]),
         )
 
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def to_arrays(self) -> dict[str, AnyArray]:
         """Everything that a verdict depends on."""
         arrays = under("calibration/", self.calibration.to_arrays())
         for fold, model in enumerate(self.models):
@@ -199,7 +199,7 @@ class SessionDetector:
         return {"alpha": np.array([self.alpha]), **arrays}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+    def from_arrays(cls, arrays: Arrays) -> Self:
         """Read what `to_arrays` returned."""
         folds = sorted({int(name.split("/")[1]) for name in arrays if name.startswith("fold/")})
         return cls(
@@ -210,9 +210,7 @@ class SessionDetector:
 
 
 def encode(
-    sessions: Sequence[Session],
-    vocabulary: Vocabulary,
-    weights: npt.NDArray[np.float32] | None = None,
+    sessions: Sequence[Session], vocabulary: Vocabulary, weights: Singles | None = None
 ) -> EventSequences:
     """Lay sessions out for the model, each with its end as the last event."""
     lengths = np.array([len(session) + 1 for session in sessions])
@@ -285,7 +283,7 @@ def backtest_sessions(
     }
 
 
-def _distinct(sessions: list[Session], folds: int) -> tuple[list[Session], npt.NDArray[np.float32]]:
+def _distinct(sessions: list[Session], folds: int) -> tuple[list[Session], Singles]:
     """Distinct sessions and how often each occurs; all of them when hardly any differ."""
     counts = Counter(sessions)
     if len(counts) < 2 * folds:

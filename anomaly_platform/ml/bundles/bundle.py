@@ -21,6 +21,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import polars as pl
 
+from anomaly_platform.ml.arrays import AnyArray
 from anomaly_platform.ml.bundles.format import (
     FORMAT,
     LAYERED_FORMAT,
@@ -36,12 +37,7 @@ from anomaly_platform.ml.bundles.format import (
     feature_names,
     layers_of,
 )
-from anomaly_platform.ml.bundles.tensor_file import (
-    AnyArray,
-    TensorFile,
-    TensorFileError,
-    TensorSpec,
-)
+from anomaly_platform.ml.bundles.tensor_file import TensorFile, TensorFileError, TensorSpec
 
 
 class Bundle:

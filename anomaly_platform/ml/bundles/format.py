@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anomaly_platform.ml.bundles.tensor_file import AnyArray
+from anomaly_platform.ml.arrays import Arrays
 
 #: A bundle whose arrays are all in one file of its own.
 FORMAT = 1
@@ -95,7 +95,7 @@ def feature_names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(name) for name in features)
 
 
-def arrays_digest(arrays: Mapping[str, AnyArray]) -> str:
+def arrays_digest(arrays: Arrays) -> str:
     """Return the SHA-256 over names and bytes of some arrays, in the order of their names."""
     digest = hashlib.sha256()
     for name in sorted(arrays):

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
-AnyArray = npt.NDArray[Any]
+from anomaly_platform.ml.arrays import AnyArray
 
 _NAMES = {
     "F64": "<f8",

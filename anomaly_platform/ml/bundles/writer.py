@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 import numpy as np
 import polars as pl
 
+from anomaly_platform.ml.arrays import AnyArray, Arrays
 from anomaly_platform.ml.bundles.format import (
     ARRAYS,
     FORMAT,
@@ -32,12 +33,7 @@ from anomaly_platform.ml.bundles.format import (
     feature_names,
     layer_name,
 )
-from anomaly_platform.ml.bundles.tensor_file import (
-    AnyArray,
-    TensorSpec,
-    storable,
-    write_tensor_file,
-)
+from anomaly_platform.ml.bundles.tensor_file import TensorSpec, storable, write_tensor_file
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.bundles.bundle import Bundle
@@ -129,7 +125,7 @@ class BundleWriter:
     def _adopted(self) -> int:
         return sum(int(layer["slots"]) for layer in self._layers)
 
-    def append(self, arrays: Mapping[str, AnyArray]) -> int:
+    def append(self, arrays: Arrays) -> int:
         """Add the arrays of one series and return its slot, counted on in the order of the calls.
 
         Raises

@@ -5,15 +5,15 @@ detector was *not* fitted on, and is immutable afterwards.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats, Ints
 
 KNOTS = 512
 """Length of the knot arrays of every calibration, so that those of many series stack."""
@@ -50,9 +50,9 @@ class Calibration:
         beyond the largest.
     """
 
-    values: FloatArray
+    values: Floats
     exceeding: npt.NDArray[np.uint32]
-    tail: FloatArray
+    tail: Floats
 
     @property
     def rows(self) -> int:
@@ -115,7 +115,7 @@ class Calibration:
         parts = [np.asarray(group, dtype=np.float64).ravel() for group in groups]
         return cls.fit(np.concatenate(parts) if parts else np.empty(0), tail_floor=tail_floor)
 
-    def p_value(self, raw: npt.ArrayLike) -> FloatArray:
+    def p_value(self, raw: npt.ArrayLike) -> Floats:
         """Return the p-value of each raw score: the share of normal rows at least as anomalous.
 
         (1 + #{calibration scores >= raw}) / (n + 1), which is valid for exchangeable data whatever
@@ -147,12 +147,12 @@ class Calibration:
             raise CalibrationError(msg)
         return out
 
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def to_arrays(self) -> dict[str, AnyArray]:
         """Everything :meth:`p_value` depends on; the shapes are the same for every calibration."""
         return {"values": self.values, "exceeding": self.exceeding, "tail": self.tail}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+    def from_arrays(cls, arrays: Arrays) -> Self:
         """Rebuild a calibration from what :meth:`to_arrays` gave."""
         return cls(
             np.ascontiguousarray(arrays["values"], dtype=np.float64),
@@ -161,13 +161,13 @@ class Calibration:
         )
 
 
-def _distinct(ordered: FloatArray) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+def _distinct(ordered: Floats) -> tuple[Floats, Ints]:
     """Return the distinct values of a sorted array and the position where each occurs last."""
     last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), ordered.size - 1)
     return ordered[last], last
 
 
-def _thin(above: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _thin(above: Ints) -> Ints:
     """Choose at most 512 knots: the highest 256, the others spaced geometrically by rank."""
     total = above.size
     if total <= KNOTS:
@@ -180,7 +180,7 @@ def _thin(above: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.concatenate([lower[np.diff(lower, append=first) > 0], np.arange(first, total)])
 
 
-def _fit_tail(ordered: FloatArray, tail_floor: float | None) -> tuple[float, float]:
+def _fit_tail(ordered: Floats, tail_floor: float | None) -> tuple[float, float]:
     """Return scale and shape of the tail beyond the largest of the sorted scores."""
     largest = float(ordered[-1])
     if tail_floor is None:
@@ -210,7 +210,7 @@ def _fit_tail(ordered: FloatArray, tail_floor: float | None) -> tuple[float, flo
     return max(scale, tail_floor), shape
 
 
-def score_of_p(p: npt.ArrayLike, alpha: float) -> FloatArray:
+def score_of_p(p: npt.ArrayLike, alpha: float) -> Floats:
     """Return the one score of a p-value: 1 - p ** (ln 0.3 / ln alpha).
 
     0 is perfectly ordinary; 0.7 is reached exactly from p = alpha down.
@@ -247,7 +247,7 @@ def score_of_p(p: npt.ArrayLike, alpha: float) -> FloatArray:
     return out
 
 
-def p_of_score(score: npt.ArrayLike, alpha: float) -> FloatArray:
+def p_of_score(score: npt.ArrayLike, alpha: float) -> Floats:
     """Return the p-value behind a score: the inverse of :func:`score_of_p`."""
     values = np.atleast_1d(np.asarray(score, dtype=np.float64))
     if not bool(((values >= 0.0) & (values < 1.0)).all()):
@@ -272,7 +272,7 @@ class Severity(StrEnum):
     HIGH = "HIGH"
 
 
-def barcode_view(score: npt.ArrayLike, threshold: float = THRESHOLD) -> FloatArray:
+def barcode_view(score: npt.ArrayLike, threshold: float = THRESHOLD) -> Floats:
     """Return the score as the barcode stream shows it: 0-100, an anomaly from 50 on.
 
     Piecewise linear, with the threshold at 50.
@@ -281,7 +281,7 @@ def barcode_view(score: npt.ArrayLike, threshold: float = THRESHOLD) -> FloatArr
     return np.where(s < t, 50.0 * s / (t or 1.0), 50.0 + 50.0 * (s - t) / ((1.0 - t) or 1.0))
 
 
-def _view_inputs(score: npt.ArrayLike, threshold: float) -> tuple[FloatArray, float]:
+def _view_inputs(score: npt.ArrayLike, threshold: float) -> tuple[Floats, float]:
     if not 0.0 <= threshold <= 1.0:
         msg = f"threshold must be in [0, 1], got {threshold}"
         raise CalibrationError(msg)

@@ -5,14 +5,13 @@ detector's own arithmetic belongs in its own module.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, Self
+from collections.abc import Sequence
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-Arrays = Mapping[str, npt.NDArray[Any]]
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats
 
 
 class NonFiniteInputError(ValueError):
@@ -42,7 +41,7 @@ class Detector(Protocol):
     feature_schema: tuple[str, ...]
     tail_floor: float
 
-    def fit(self, X: FloatArray, *, seed: int) -> Self:
+    def fit(self, X: Floats, *, seed: int) -> Self:
         """Fit on ``X`` of shape (rows, features), all finite, and return the detector itself.
 
         The same ``X`` and ``seed`` give the same bits.
@@ -53,7 +52,7 @@ class Detector(Protocol):
             When ``X`` holds NaN or infinity.
         """
 
-    def score(self, X: FloatArray) -> FloatArray:
+    def score(self, X: Floats) -> Floats:
         """Raw scores of shape (rows,), higher = more anomalous; a row's score is its own only.
 
         Raises
@@ -62,7 +61,7 @@ class Detector(Protocol):
             When ``X`` holds NaN or infinity.
         """
 
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def to_arrays(self) -> dict[str, AnyArray]:
         """Everything that scoring depends on, as plain arrays of fixed shapes."""
 
     @classmethod
@@ -86,7 +85,7 @@ class ScanDetector(Protocol):
     columns: ClassVar[tuple[str, ...]]
     feature_schema: ClassVar[tuple[str, ...]]
 
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def to_arrays(self) -> dict[str, AnyArray]:
         """Everything that scoring depends on, as plain arrays."""
 
     @classmethod
@@ -94,12 +93,12 @@ class ScanDetector(Protocol):
         """Rebuild the detector that wrote ``arrays``; its scores are the same to the bit."""
 
 
-def under(prefix: str, arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
+def under(prefix: str, arrays: Arrays) -> dict[str, AnyArray]:
     """Return the arrays of a part of a model under their names in the whole."""
     return {f"{prefix}{name}": array for name, array in arrays.items()}
 
 
-def part_of(arrays: Arrays, prefix: str) -> dict[str, npt.NDArray[Any]]:
+def part_of(arrays: Arrays, prefix: str) -> dict[str, AnyArray]:
     """Return the arrays that `under` named so, under the names that the part gave them."""
     return {
         name.removeprefix(prefix): array
@@ -108,7 +107,7 @@ def part_of(arrays: Arrays, prefix: str) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def as_matrix(X: npt.ArrayLike, feature_schema: Sequence[str]) -> FloatArray:
+def as_matrix(X: npt.ArrayLike, feature_schema: Sequence[str]) -> Floats:
     """Return ``X`` as a C-contiguous float64 matrix of one column per feature, all finite.
 
     Parameters
@@ -142,7 +141,7 @@ def as_matrix(X: npt.ArrayLike, feature_schema: Sequence[str]) -> FloatArray:
 
 
 def non_finite(
-    matrix: FloatArray, position: int, feature_schema: Sequence[str] | None = None
+    matrix: Floats, position: int, feature_schema: Sequence[str] | None = None
 ) -> NonFiniteInputError:
     """Build the error for the flat ``position`` of a bad value, so that kernels can report one."""
     row, column = divmod(position, matrix.shape[1])

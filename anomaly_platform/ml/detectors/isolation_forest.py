@@ -22,13 +22,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from anomaly_platform.ml.detectors.base import (
-    Arrays,
-    FeatureSchemaError,
-    FloatArray,
-    as_matrix,
-    non_finite,
-)
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats, Ints, Singles
+from anomaly_platform.ml.detectors.base import FeatureSchemaError, as_matrix, non_finite
 from anomaly_platform.ml.order_statistics import median
 
 N_TREES = 100
@@ -64,10 +59,10 @@ class ForestArrays(NamedTuple):
     """
 
     feature: npt.NDArray[np.uint8]
-    threshold: npt.NDArray[np.float32]
-    path_length: npt.NDArray[np.float32]
-    scaling: FloatArray
-    normaliser: FloatArray
+    threshold: Singles
+    path_length: Singles
+    scaling: Floats
+    normaliser: Floats
 
 
 def empty_forest(n_features: int, n_trees: int = N_TREES) -> ForestArrays:
@@ -82,7 +77,7 @@ def empty_forest(n_features: int, n_trees: int = N_TREES) -> ForestArrays:
 
 
 def fit_forest(
-    X: FloatArray,
+    X: Floats,
     seed: int,
     n_trees: int = N_TREES,
     max_samples: int | None = None,
@@ -122,7 +117,7 @@ def fit_forest(
     return forest
 
 
-def _check_fit(X: FloatArray, n_trees: int, max_samples: int | None, contamination: float) -> None:
+def _check_fit(X: Floats, n_trees: int, max_samples: int | None, contamination: float) -> None:
     if X.ndim != 2 or X.shape[0] < 2 or not 1 <= X.shape[1] <= 256:
         msg = f"a forest needs at least 2 rows and 1 to 256 features, got shape {X.shape}"
         raise FeatureSchemaError(msg)
@@ -140,7 +135,7 @@ def _check_fit(X: FloatArray, n_trees: int, max_samples: int | None, contaminati
         raise non_finite(X, int(np.argmin(finite)))
 
 
-def _grow(X: FloatArray, seed: int, n_trees: int, max_samples: int | None) -> ForestArrays:
+def _grow(X: Floats, seed: int, n_trees: int, max_samples: int | None) -> ForestArrays:
     from anomaly_platform.ml.detectors import forest_kernels as kernels
 
     samples = min(max_samples or MAX_SAMPLES, X.shape[0])
@@ -156,7 +151,7 @@ def _grow(X: FloatArray, seed: int, n_trees: int, max_samples: int | None) -> Fo
     return forest
 
 
-def suspect_rows(X: FloatArray, forest: ForestArrays, limit: int) -> npt.NDArray[np.int64]:
+def suspect_rows(X: Floats, forest: ForestArrays, limit: int) -> Ints:
     """Return at most ``limit`` rows that stand out, the most anomalous first."""
     centre, inverse_scale = forest.scaling[0], forest.scaling[1]
     far = np.abs((X - centre) * inverse_scale) >= SUSPECT_DEVIATION
@@ -174,8 +169,8 @@ def suspect_rows(X: FloatArray, forest: ForestArrays, limit: int) -> npt.NDArray
 
 
 def score_forest(
-    forest: ForestArrays, X: FloatArray, feature_schema: Sequence[str] | None = None
-) -> FloatArray:
+    forest: ForestArrays, X: Floats, feature_schema: Sequence[str] | None = None
+) -> Floats:
     """Raw scores of rows, higher = more anomalous; see the module's docstring.
 
     Parameters
@@ -313,12 +308,12 @@ class IsolationForest:
         self._forest = fit_forest(matrix, seed, self.n_trees, self.max_samples, self.contamination)
         return self
 
-    def score(self, X: npt.ArrayLike) -> FloatArray:
+    def score(self, X: npt.ArrayLike) -> Floats:
         """Raw scores (n,) of rows (n, d), higher = more anomalous; see the module's docstring."""
         matrix = np.ascontiguousarray(X, dtype=np.float64)
         return score_forest(self.forest, matrix, self.feature_schema)
 
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def to_arrays(self) -> dict[str, AnyArray]:
         """Return the fields of `ForestArrays` by name."""
         return self.forest._asdict()
 
@@ -359,9 +354,7 @@ class IsolationForest:
         return detector
 
 
-def _copy_tree(
-    tree: Any, columns: npt.NDArray[np.int64], position: int, forest: ForestArrays
-) -> None:
+def _copy_tree(tree: Any, columns: Ints, position: int, forest: ForestArrays) -> None:
     """Lay a scikit-learn tree out as a complete one."""
     from anomaly_platform.ml.detectors.forest_kernels import average_path_length
 

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from anomaly_platform.ml.detectors.base import Arrays, FloatArray, as_matrix
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats
+from anomaly_platform.ml.detectors.base import as_matrix
 
 FEATURES = (
     "hour",
@@ -41,7 +41,7 @@ FEATURES = (
 EXACT_ROWS = 10_000
 COMPONENTS = 200
 MAX_ITERATIONS = 20_000
-Decide = Callable[[FloatArray], FloatArray]
+Decide = Callable[[Floats], Floats]
 
 KERNELS = ("rbf", "poly", "sigmoid")
 
@@ -115,9 +115,9 @@ class OneClassSVM:
         self.chosen: Candidate | None = None
         self.search_scores: dict[Candidate, float] = {}
         """Cross-validated AUC-ROC of every candidate; of the last `fit`, not stored."""
-        self._arrays: dict[str, npt.NDArray[Any]] | None = None
+        self._arrays: dict[str, AnyArray] | None = None
 
-    def fit(self, X: FloatArray, *, seed: int) -> Self:
+    def fit(self, X: Floats, *, seed: int) -> Self:
         """Search, then fit on all rows with the best parameters.
 
         Raises
@@ -147,7 +147,7 @@ class OneClassSVM:
         }
         return self
 
-    def decision_function(self, X: FloatArray) -> FloatArray:
+    def decision_function(self, X: Floats) -> Floats:
         """(n,) scikit-learn's decision function: positive inside, negative outside."""
         from anomaly_platform.ml.detectors.one_class_svm_kernels import decision
 
@@ -157,20 +157,20 @@ class OneClassSVM:
         decision(Z, arrays["vectors"], arrays["weights"], arrays["parameters"], out)
         return out
 
-    def standardise(self, X: FloatArray) -> FloatArray:
+    def standardise(self, X: Floats) -> Floats:
         """(n, features) distances from the training rows' mean, in their standard deviations."""
         if self._arrays is None:
             raise RuntimeError("fit the one-class SVM before scoring")
         X = as_matrix(X, self.feature_schema)
         return np.ascontiguousarray((X - self._arrays["center"]) / self._arrays["scale"])
 
-    def score(self, X: FloatArray) -> FloatArray:
+    def score(self, X: Floats) -> Floats:
         """(n,) raw scores, higher = more anomalous."""
         decisions = self.decision_function(X)
         unit = abs(float(self.to_arrays()["parameters"][3]))
         return np.asarray(-decisions / (unit if unit > 1e-12 else 1.0))
 
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def to_arrays(self) -> dict[str, AnyArray]:
         """Scales, vectors, weights and parameters; all that a score depends on."""
         if self._arrays is None:
             raise RuntimeError("fit the one-class SVM before storing it")
@@ -189,9 +189,7 @@ class OneClassSVM:
         return detector
 
 
-def inject(
-    rows: FloatArray, rng: np.random.Generator, width: tuple[int, int] = (1, 3)
-) -> FloatArray:
+def inject(rows: Floats, rng: np.random.Generator, width: tuple[int, int] = (1, 3)) -> Floats:
     """Return a copy of standardised rows, each with one to three features made anomalous.
 
     Half of the rows take the features from other rows, the others are pushed 3 to 8 standard
@@ -210,7 +208,7 @@ def inject(
     return odd
 
 
-def _cross_validate(Z: FloatArray, search: SvmSearch, seed: int) -> dict[Candidate, float]:
+def _cross_validate(Z: Floats, search: SvmSearch, seed: int) -> dict[Candidate, float]:
     from sklearn.metrics import roc_auc_score
 
     fit_candidate = _exact_decision if len(Z) <= EXACT_ROWS else _linear_decision
@@ -233,7 +231,7 @@ def _cross_validate(Z: FloatArray, search: SvmSearch, seed: int) -> dict[Candida
     return totals
 
 
-def _gamma(gamma: float | str, Z: FloatArray) -> float:
+def _gamma(gamma: float | str, Z: Floats) -> float:
     if gamma == "auto":
         return 1.0 / len(Z[0])
     if gamma == "scale":
@@ -242,7 +240,7 @@ def _gamma(gamma: float | str, Z: FloatArray) -> float:
     return float(gamma)
 
 
-def _exact(Z: FloatArray, candidate: Candidate) -> Any:
+def _exact(Z: Floats, candidate: Candidate) -> Any:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import OneClassSVM as SklearnOneClassSVM
 
@@ -259,7 +257,7 @@ def _exact(Z: FloatArray, candidate: Candidate) -> Any:
         return svm.fit(Z)
 
 
-def _fit(Z: FloatArray, best: Candidate, seed: int) -> tuple[FloatArray, FloatArray, float]:
+def _fit(Z: Floats, best: Candidate, seed: int) -> tuple[Floats, Floats, float]:
     """Vectors (m, d), weights (m,) and offset of the decision function."""
     resolved = best._replace(gamma=_gamma(best.gamma, Z))
     if len(Z) <= EXACT_ROWS:
@@ -277,7 +275,7 @@ def _fit(Z: FloatArray, best: Candidate, seed: int) -> tuple[FloatArray, FloatAr
     )
 
 
-def _linear(Z: FloatArray, candidate: Candidate, seed: int) -> tuple[Any, Any]:
+def _linear(Z: Floats, candidate: Candidate, seed: int) -> tuple[Any, Any]:
     """Fit a Nystroem map and a linear one-class SVM on it; γ of the candidate is a number."""
     from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import SGDOneClassSVM
@@ -294,16 +292,16 @@ def _linear(Z: FloatArray, candidate: Candidate, seed: int) -> tuple[Any, Any]:
     return features, SGDOneClassSVM(nu=candidate.nu, random_state=seed % 2**32).fit(mapped)
 
 
-def _exact_decision(Z: FloatArray, candidate: Candidate, seed: int) -> Decide:
+def _exact_decision(Z: Floats, candidate: Candidate, seed: int) -> Decide:
     del seed  # the exact solver draws nothing
     decide: Decide = _exact(Z, candidate).decision_function
     return decide
 
 
-def _linear_decision(Z: FloatArray, candidate: Candidate, seed: int) -> Decide:
+def _linear_decision(Z: Floats, candidate: Candidate, seed: int) -> Decide:
     features, linear = _linear(Z, candidate, seed)
 
-    def decide(rows: FloatArray) -> FloatArray:
+    def decide(rows: Floats) -> Floats:
         return np.asarray(linear.decision_function(features.transform(rows)))
 
     return decide

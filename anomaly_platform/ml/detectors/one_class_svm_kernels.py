@@ -6,18 +6,14 @@ the bit. Imports numba: import this module where it is used.
 
 import math
 
-import numpy as np
-import numpy.typing as npt
-
+from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.compiled import compiled
-
-Matrix = npt.NDArray[np.float64]
 
 RBF, POLY, SIGMOID = 0, 1, 2
 
 
 @compiled()
-def decision(X: Matrix, vectors: Matrix, weights: Matrix, parameters: Matrix, out: Matrix) -> None:
+def decision(X: Floats, vectors: Floats, weights: Floats, parameters: Floats, out: Floats) -> None:
     """Write sum of weights · k(x, vector) − offset into ``out`` for every row of ``X``.
 
     X (n, d), vectors (m, d), weights (m,), out (n,); parameters are (ν, γ, kernel, offset). The

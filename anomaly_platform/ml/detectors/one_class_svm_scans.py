@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Self
+from typing import ClassVar, Final, Self
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats
 from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.detectors.base import part_of, under
 from anomaly_platform.ml.detectors.one_class_svm import FEATURES, OneClassSVM, SvmSearch
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import calibration_start, doubtful
 from anomaly_platform.ml.features.scans.inputs import ScanInputs
 from anomaly_platform.ml.features.scans.reference import ScanReference
-
-Floats = npt.NDArray[np.float64]
 
 SHORTEST_HOURS: Final = 0.1
 RAREST_MOVE: Final = 1e-4
@@ -96,7 +93,7 @@ class CalibratedSvm:
         raw = self.svm.score(X)
         return SvmVerdicts(raw, self.calibration.p_value(raw), self.svm.standardise(X))
 
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def to_arrays(self) -> dict[str, AnyArray]:
         """Everything that a p-value depends on."""
         return {
             **under("svm/", self.svm.to_arrays()),
@@ -105,7 +102,7 @@ class CalibratedSvm:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+    def from_arrays(cls, arrays: Arrays) -> Self:
         """Read what `to_arrays` returned."""
         return cls(
             ScanInputs.from_arrays(arrays),

@@ -10,7 +10,8 @@ what is rare.
 import numpy as np
 import numpy.typing as npt
 
-from anomaly_platform.ml.detectors.base import FloatArray, as_matrix
+from anomaly_platform.ml.arrays import Floats
+from anomaly_platform.ml.detectors.base import as_matrix
 from anomaly_platform.ml.detectors.isolation_forest import IsolationForest
 
 
@@ -19,7 +20,7 @@ class SeriesForest(IsolationForest):
 
     tail_floor: float = 0.05
 
-    def score(self, X: npt.ArrayLike) -> FloatArray:
+    def score(self, X: npt.ArrayLike) -> Floats:
         """Raw scores (n,) of inputs (n, d), higher = more anomalous.
 
         The forest's score within the training range, plus the logarithm of the inputs' distance.
@@ -29,7 +30,7 @@ class SeriesForest(IsolationForest):
         return np.asarray(super().score(within) + np.log1p(distance(inputs)))
 
 
-def distance(inputs: FloatArray) -> FloatArray:
+def distance(inputs: Floats) -> Floats:
     """Return (n,) distances of (n, d) inputs from ordinary."""
     # What numpy.mean does, without what it looks at first.
     return np.asarray(np.sqrt(np.add.reduce(np.square(inputs), axis=1) / inputs.shape[1]))

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anomaly_platform.ml.detectors.base import FloatArray
+from anomaly_platform.ml.arrays import Floats
 
 MIN_COUNT = 30
 """Readings that the trailing window must hold before anything is said."""
@@ -48,13 +48,13 @@ class WindowStatistics:
         Number of values in the history.
     """
 
-    mean: FloatArray
-    std: FloatArray
-    q25: FloatArray
-    q75: FloatArray
-    median: FloatArray
-    mad: FloatArray
-    count: FloatArray
+    mean: Floats
+    std: Floats
+    q25: Floats
+    q75: Floats
+    median: Floats
+    mad: Floats
+    count: Floats
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,14 @@ class StatisticalScores:
         Of ``raw`` under a heavy-tailed standard distribution, 1e-12 to 1, (n,).
     """
 
-    z: FloatArray
-    iqr: FloatArray
-    mad: FloatArray
-    raw: FloatArray
-    p_value: FloatArray
+    z: Floats
+    iqr: Floats
+    mad: Floats
+    raw: Floats
+    p_value: Floats
 
 
-def statistical_scores(value: FloatArray, history: WindowStatistics) -> StatisticalScores:
+def statistical_scores(value: Floats, history: WindowStatistics) -> StatisticalScores:
     """Score values against histories of which they are no part.
 
     Parameters

@@ -17,10 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.order_statistics import inverted_cdf
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 DEFAULT_BINS = 10
 MINIMUM_ROWS = 50
@@ -78,9 +76,9 @@ class ReferenceDistribution:
     """
 
     features: tuple[str, ...]
-    edges: FloatArray
-    counts: IntArray
-    missing: IntArray
+    edges: Floats
+    counts: Ints
+    missing: Ints
 
     @classmethod
     def fit(cls, values: ArrayLike, features: Sequence[str]) -> ReferenceDistribution:
@@ -140,7 +138,7 @@ class ReferenceDistribution:
         ]
 
     def usual_psi(
-        self, values: ArrayLike, groups: NDArray[np.int64], *, bins: int = DEFAULT_BINS
+        self, values: ArrayLike, groups: Ints, *, bins: int = DEFAULT_BINS
     ) -> float | None:
         """Return the largest PSI that a part of the training data itself has.
 
@@ -214,7 +212,7 @@ class ReferenceDistribution:
             )
         return cls(tuple(features), edges, counts, missing)
 
-    def _compare_column(self, column: int, values: FloatArray, bins: int) -> FeatureDrift:
+    def _compare_column(self, column: int, values: Floats, bins: int) -> FeatureDrift:
         finite = values[np.isfinite(values)]
         reference = self.counts[column]
         known = int(reference.sum())
@@ -266,14 +264,14 @@ def score_psi(p_values: ArrayLike) -> float | None:
     return _psi(np.full(SCORE_BINS, p.size / SCORE_BINS), current)
 
 
-def _matrix(values: ArrayLike, features: Sequence[str]) -> FloatArray:
+def _matrix(values: ArrayLike, features: Sequence[str]) -> Floats:
     matrix = np.asarray(values, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[1] != len(features):
         raise ValueError(f"values {matrix.shape} do not fit {len(features)} features")
     return matrix
 
 
-def _edges(finite: FloatArray) -> FloatArray:
+def _edges(finite: Floats) -> Floats:
     """Return the upper edges of the bins: quantiles, and both sides of values held by many."""
     if not finite.size:
         return np.zeros(0)
@@ -284,17 +282,17 @@ def _edges(finite: FloatArray) -> FloatArray:
     return np.unique(np.concatenate((inner, np.nextafter(own, -np.inf))))
 
 
-def _histogram(finite: FloatArray, edges: FloatArray) -> IntArray:
+def _histogram(finite: Floats, edges: Floats) -> Ints:
     inside = np.searchsorted(edges, finite, side="left")
     return np.bincount(inside, minlength=edges.size + 1).astype(np.int64)
 
 
-def _cut(counts: IntArray, edges: int) -> IntArray:
+def _cut(counts: Ints, edges: int) -> Ints:
     """Drop bins behind +inf edges; rows above the last finite edge were counted in the first."""
     return np.ascontiguousarray(counts[:, : edges + 1])
 
 
-def _coarse(reference: IntArray, bins: int) -> IntArray:
+def _coarse(reference: Ints, bins: int) -> Ints:
     """Return for each fine bin the coarse one it belongs to, of about equal reference weight.
 
     A fine bin that alone weighs a coarse one or more stays alone, and so do the empty ones beside
@@ -314,12 +312,12 @@ def _coarse(reference: IntArray, bins: int) -> IntArray:
     return np.array(group, dtype=np.int64)
 
 
-def _sum(counts: IntArray, groups: IntArray) -> FloatArray:
-    totals: FloatArray = np.bincount(groups, weights=counts.astype(np.float64)).astype(np.float64)
+def _sum(counts: Ints, groups: Ints) -> Floats:
+    totals: Floats = np.bincount(groups, weights=counts.astype(np.float64)).astype(np.float64)
     return totals
 
 
-def _psi(reference: FloatArray, current: FloatArray) -> float:
+def _psi(reference: Floats, current: Floats) -> float:
     expected = (reference + PSEUDO_COUNT) / (reference + PSEUDO_COUNT).sum()
     actual = (current + PSEUDO_COUNT) / (current + PSEUDO_COUNT).sum()
     return float(np.sum((actual - expected) * np.log(actual / expected)))

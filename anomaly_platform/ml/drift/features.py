@@ -15,17 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import Floats, Ints, Singles, SmallInts
 from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.drift.distances import MINIMUM_ROWS, PSEUDO_COUNT
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.features.metrics.kernels import Ints
 from anomaly_platform.ml.features.metrics.layout import CLOCK_FEATURES
-
-Floats = npt.NDArray[np.float64]
-SmallFloats = npt.NDArray[np.float32]
-SmallInts = npt.NDArray[np.int32]
 
 BINS = 8
 #: A value that many rows share has an edge on either side, so that there may be twice as many.
@@ -62,9 +57,9 @@ class FeatureReferences:
         Largest PSI of a single day of the training data; NaN with fewer than two whole days.
     """
 
-    edges: SmallFloats
+    edges: Singles
     counts: SmallInts
-    usual_psi: SmallFloats
+    usual_psi: Singles
 
     @classmethod
     def fit(
@@ -131,7 +126,7 @@ class FeatureReferences:
 
 @compiled()
 def _describe(
-    values: Floats, days: Ints, edges: SmallFloats, counts: SmallInts
+    values: Floats, days: Ints, edges: Singles, counts: SmallInts
 ) -> float:  # pragma: no cover
     """Fill a feature's row of the reference and return its usual PSI."""
     n = values.size
@@ -169,7 +164,7 @@ def _describe(
 
 
 @compiled()
-def _fill_edges(ordered: SmallFloats, edges: SmallFloats) -> int:  # pragma: no cover
+def _fill_edges(ordered: Singles, edges: Singles) -> int:  # pragma: no cover
     """Write the bins' upper edges and return how many there are."""
     known = 0
     n = ordered.size
@@ -194,7 +189,7 @@ def _fill_edges(ordered: SmallFloats, edges: SmallFloats) -> int:  # pragma: no 
 
 
 @compiled()
-def _bin(value: np.float32, edges: SmallFloats, known: int) -> int:  # pragma: no cover
+def _bin(value: np.float32, edges: Singles, known: int) -> int:  # pragma: no cover
     for k in range(known):
         if value <= edges[k]:
             return k
@@ -217,7 +212,7 @@ def _psi(reference: SmallInts, current: SmallInts, bins: int) -> float:  # pragm
 
 @compiled()
 def _compare(
-    values: Floats, edges: SmallFloats, counts: SmallInts
+    values: Floats, edges: Singles, counts: SmallInts
 ) -> tuple[float, float, float]:  # pragma: no cover
     known = 0
     while known < EDGES and np.isfinite(edges[known]):

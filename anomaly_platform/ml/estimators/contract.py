@@ -9,18 +9,15 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from anomaly_platform.ml.arrays import Arrays, Floats
 from anomaly_platform.ml.bundles.bundle import Bundle, open_bundle
 from anomaly_platform.ml.bundles.format import BundleError
 from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.ml.frames import column_like
-
-Arrays = Mapping[str, npt.NDArray[Any]]
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -9,19 +9,13 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
+from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.bundles.bundle import Bundle
 from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.ml.calibration.conformal import Calibration, score_of_p
 from anomaly_platform.ml.detectors import isolation_forest as forests
 from anomaly_platform.ml.detectors.base import as_matrix
-from anomaly_platform.ml.estimators.contract import (
-    Estimator,
-    Floats,
-    array_frame,
-    numbers,
-    one_slot,
-    part,
-)
+from anomaly_platform.ml.estimators.contract import Estimator, array_frame, numbers, one_slot, part
 from anomaly_platform.ml.frames import is_frame, to_polars
 from anomaly_platform.ml.series_model.model import calibration_start
 

@@ -15,12 +15,13 @@ from typing import Any, Final, Self
 import polars as pl
 from sklearn.utils.validation import check_is_fitted
 
+from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.bundles.bundle import Bundle
 from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
 from anomaly_platform.ml.detectors.rules.detector import RulesModel
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
-from anomaly_platform.ml.estimators.contract import Estimator, Floats, one_slot
+from anomaly_platform.ml.estimators.contract import Estimator, one_slot
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 from anomaly_platform.ml.features.scans.inputs import ScanInputs
 from anomaly_platform.ml.features.scans.reference import ScanReference

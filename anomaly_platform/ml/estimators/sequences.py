@@ -10,10 +10,11 @@ import narwhals as nw
 import numpy as np
 import polars as pl
 
+from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.backtest.sessions import Session, SessionDetector, SessionParameters
 from anomaly_platform.ml.bundles.bundle import Bundle
 from anomaly_platform.ml.bundles.writer import BundleWriter
-from anomaly_platform.ml.estimators.contract import Estimator, Floats, one_slot
+from anomaly_platform.ml.estimators.contract import Estimator, one_slot
 
 
 @dataclass(eq=False, repr=False)

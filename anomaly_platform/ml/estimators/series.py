@@ -12,11 +12,12 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
+from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.backtest.series import WideModel, judge, learn
 from anomaly_platform.ml.bundles.bundle import Bundle
 from anomaly_platform.ml.bundles.format import OWN_KEYS, SHARED
 from anomaly_platform.ml.bundles.writer import BundleWriter
-from anomaly_platform.ml.estimators.contract import Estimator, Floats, array_frame, numbers
+from anomaly_platform.ml.estimators.contract import Estimator, array_frame, numbers
 from anomaly_platform.ml.features.metrics.batch import microseconds
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.scans.arrays import pack_frame, unpack_frame

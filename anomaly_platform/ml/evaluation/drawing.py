@@ -15,14 +15,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from anomaly_platform.ml.arrays import Bools, Floats
 from anomaly_platform.ml.evaluation.measures import bools
 from anomaly_platform.ml.evaluation.vus import segments
 
 # matplotlib's own types know neither its dates nor dictionaries of keywords.
 Axes: TypeAlias = Any
 Figure: TypeAlias = Any
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 TimeArray = NDArray[np.datetime64]
 
 MEASURED = "#2f6690"
@@ -74,7 +73,7 @@ def panels(
     return figure, list(grid.ravel())
 
 
-def score_strip(axes: Axes, clock: TimeArray, score: FloatArray, threshold: float) -> None:
+def score_strip(axes: Axes, clock: TimeArray, score: Floats, threshold: float) -> None:
     """Draw a score in [0, 1] over time with its threshold."""
     line(axes, clock, score, color=INK, linewidth=0.8)
     axes.axhline(threshold, color=FLAGGED, linewidth=1, linestyle="--")
@@ -82,7 +81,7 @@ def score_strip(axes: Axes, clock: TimeArray, score: FloatArray, threshold: floa
     axes.set_yticks([0, threshold, 1])
 
 
-def line(axes: Axes, clock: TimeArray, values: FloatArray, **style: Any) -> None:
+def line(axes: Axes, clock: TimeArray, values: Floats, **style: Any) -> None:
     """Draw a line; of a long one the extremes of each stretch, so that no spike is lost."""
     rows = values.size
     if rows > _MOST_POINTS:
@@ -97,14 +96,14 @@ def line(axes: Axes, clock: TimeArray, values: FloatArray, **style: Any) -> None
     axes.plot(clock, values, **style)
 
 
-def flagged_points(axes: Axes, clock: TimeArray, values: FloatArray, flagged: BoolArray) -> None:
+def flagged_points(axes: Axes, clock: TimeArray, values: Floats, flagged: Bools) -> None:
     """Mark what was flagged, as far as there is a value to mark; the legend counts all of it."""
     shown = flagged & np.isfinite(values)
     label = f"flagged ({int(flagged.sum()):,})"
     axes.scatter(clock[shown], values[shown], s=12, color=FLAGGED, zorder=3, label=label)
 
 
-def heat_map(axes: Axes, clock: TimeArray, matrix: FloatArray, names: Sequence[str]) -> Any:
+def heat_map(axes: Axes, clock: TimeArray, matrix: Floats, names: Sequence[str]) -> Any:
     """Draw a row of colour per name over time, shape (names, n); return it for a colour bar."""
     from matplotlib.dates import date2num
 
@@ -177,7 +176,7 @@ def timestamps(times: ArrayLike) -> TimeArray:
     return np.asarray(times, dtype="datetime64[us]")
 
 
-def decisions(flags: ArrayLike | None, scores: FloatArray, threshold: float) -> BoolArray:
+def decisions(flags: ArrayLike | None, scores: Floats, threshold: float) -> Bools:
     """Return what was flagged: as given, or where the score reaches the threshold."""
     if flags is None:
         return np.asarray(scores >= threshold)

@@ -17,13 +17,12 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from anomaly_platform.ml.arrays import Bools, Floats
 from anomaly_platform.ml.order_statistics import median, quantile_of_sorted
 
 Kind: TypeAlias = Literal["spike", "drop", "level_shift", "drift", "stuck", "noise_burst"]
-FloatArray: TypeAlias = NDArray[np.float64]
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -104,8 +103,8 @@ class Injection:
         In order of their rows, never touching each other.
     """
 
-    values: FloatArray
-    labels: BoolArray
+    values: Floats
+    labels: Bools
     events: tuple[InjectedEvent, ...]
 
 
@@ -139,7 +138,7 @@ def robust_scale(values: ArrayLike) -> float:
 
 
 def apply_event(
-    values: FloatArray,
+    values: Floats,
     event: InjectedEvent,
     *,
     scale: float,
@@ -179,7 +178,7 @@ def apply_event(
 
 
 def plan_events(
-    values: FloatArray,
+    values: Floats,
     *,
     scale: float,
     rng: np.random.Generator,
@@ -319,7 +318,7 @@ def inject(
 
 
 def _possible_kinds(
-    values: FloatArray, scale: float, kinds: Sequence[Kind], bounds: tuple[float, float]
+    values: Floats, scale: float, kinds: Sequence[Kind], bounds: tuple[float, float]
 ) -> list[Kind]:
     finite = values[np.isfinite(values)]
     if finite.size == 0:
@@ -335,32 +334,27 @@ def _possible_kinds(
     return [kind for kind in kinds if kind not in impossible]
 
 
-def _room(magnitude: float, part: FloatArray, bounds: tuple[float, float]) -> float:
+def _room(magnitude: float, part: Floats, bounds: tuple[float, float]) -> float:
     return _below(part, bounds) if magnitude < 0 else _above(part, bounds)
 
 
-def _below(part: FloatArray, bounds: tuple[float, float]) -> float:
+def _below(part: Floats, bounds: tuple[float, float]) -> float:
     """Return how far the level lies above the lower bound."""
     return math.inf if bounds[0] == -math.inf else _level(part) - bounds[0]
 
 
-def _above(part: FloatArray, bounds: tuple[float, float]) -> float:
+def _above(part: Floats, bounds: tuple[float, float]) -> float:
     """Return how far the level lies below the upper bound."""
     return math.inf if bounds[1] == math.inf else bounds[1] - _level(part)
 
 
-def _level(part: FloatArray) -> float:
+def _level(part: Floats) -> float:
     finite = part[np.isfinite(part)]
     return median(finite) if finite.size else 0.0
 
 
 def _draw_magnitude(
-    kind: Kind,
-    part: FloatArray,
-    *,
-    scale: float,
-    rng: np.random.Generator,
-    bounds: tuple[float, float],
+    kind: Kind, part: Floats, *, scale: float, rng: np.random.Generator, bounds: tuple[float, float]
 ) -> float:
     size = float(rng.uniform(*RANGES[kind].magnitude))
     up = bool(rng.random() < 0.5)

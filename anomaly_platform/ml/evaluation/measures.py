@@ -13,12 +13,10 @@ from dataclasses import asdict, astuple, dataclass
 from operator import add
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from anomaly_platform.ml.arrays import Bools, Floats
 from anomaly_platform.ml.evaluation.vus import DEFAULT_WINDOW, segments, vus
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +200,7 @@ def event_recall(labels: ArrayLike, flags: ArrayLike) -> float | None:
     return float(found.mean()) if found.size else None
 
 
-def events_found(labels: ArrayLike, flags: ArrayLike) -> BoolArray:
+def events_found(labels: ArrayLike, flags: ArrayLike) -> Bools:
     """Return for each run of true labels whether any of its rows is flagged, shape (events,)."""
     truth, decided = bools(labels, "labels"), bools(flags, "flags")
     before = np.concatenate(([0], np.cumsum(decided)))
@@ -235,7 +233,7 @@ def random_event_recall(labels: ArrayLike, rate: float) -> float | None:
     return float(np.mean(1 - (1 - rate) ** lengths))
 
 
-def pr_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[FloatArray, FloatArray]:
+def pr_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
     """Return recall (rising) and precision at every distinct score, from the highest down.
 
     Parameters
@@ -251,7 +249,7 @@ def pr_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[FloatArray, FloatArr
     return hits / total, hits / flagged
 
 
-def roc_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[FloatArray, FloatArray]:
+def roc_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
     """Return false-positive rate and recall, both rising from (0, 0) to (1, 1).
 
     Parameters
@@ -284,7 +282,7 @@ def auc_roc(labels: ArrayLike, scores: ArrayLike) -> float:
     return float(np.trapezoid(recall, false_rate))
 
 
-def _ranked_counts(labels: ArrayLike, scores: ArrayLike) -> tuple[FloatArray, FloatArray, int, int]:
+def _ranked_counts(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats, int, int]:
     """Return anomalous and all rows at or above each distinct score, and both totals."""
     truth = bools(labels, "labels")
     values = np.asarray(scores, dtype=np.float64)
@@ -299,7 +297,7 @@ def _ranked_counts(labels: ArrayLike, scores: ArrayLike) -> tuple[FloatArray, Fl
     return hits, (last + 1).astype(np.float64), int(truth.sum()), truth.size
 
 
-def bools(values: ArrayLike, name: str) -> BoolArray:
+def bools(values: ArrayLike, name: str) -> Bools:
     """Return labels or decisions, named so in errors, as an array of one dimension."""
     array = np.asarray(values)
     if array.ndim != 1:

@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.evaluation.drawing import (
     FLAGGED,
     GUIDE,
@@ -35,8 +36,6 @@ from anomaly_platform.ml.evaluation.drawing import (
     timestamps,
 )
 from anomaly_platform.ml.evaluation.measures import auc_pr, auc_roc, confusion, pr_curve, roc_curve
-
-FloatArray = NDArray[np.float64]
 
 _FURTHEST_DRAWN = 1e300
 
@@ -285,5 +284,5 @@ def loss_curves(training: ArrayLike, validation: ArrayLike, *, title: str = "") 
         return png(figure)
 
 
-def _floats(values: ArrayLike) -> FloatArray:
+def _floats(values: ArrayLike) -> Floats:
     return np.asarray(values, dtype=np.float64)

@@ -20,11 +20,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
 
 Edition: TypeAlias = Literal["tsb-ad", "2022"]
 
@@ -32,7 +30,7 @@ DEFAULT_WINDOW = 100
 DEFAULT_THRESHOLDS = 250
 
 
-def segments(labels: ArrayLike) -> IntArray:
+def segments(labels: ArrayLike) -> Ints:
     """Return first and last row (included) of every run of true labels, shape (k, 2)."""
     padded = np.concatenate(([False], np.asarray(labels, dtype=np.bool_), [False]))
     edges = np.flatnonzero(padded[1:] != padded[:-1])
@@ -101,7 +99,7 @@ def vus(
     return vus_pr, vus_roc
 
 
-def _check(truth: BoolArray, values: FloatArray, window: int, thresholds: int) -> None:
+def _check(truth: Bools, values: Floats, window: int, thresholds: int) -> None:
     if truth.ndim != 1 or truth.shape != values.shape:
         raise ValueError(f"labels {truth.shape} and scores {values.shape} must be equally long")
     if np.isnan(values).any():
@@ -112,7 +110,7 @@ def _check(truth: BoolArray, values: FloatArray, window: int, thresholds: int) -
         raise ValueError("window must be at least 0 and thresholds at least 2")
 
 
-def _cumulated(first_flag: IntArray, size: int, weights: FloatArray | None = None) -> FloatArray:
+def _cumulated(first_flag: Ints, size: int, weights: Floats | None = None) -> Floats:
     """Return how much is flagged at each threshold, from when each row is first flagged."""
     counts = np.bincount(first_flag, weights=weights, minlength=size)
     return np.cumsum(counts).astype(np.float64)
@@ -120,11 +118,11 @@ def _cumulated(first_flag: IntArray, size: int, weights: FloatArray | None = Non
 
 @dataclass(frozen=True, slots=True)
 class _Curves:
-    truth: BoolArray
-    runs: IntArray
-    first_flag: IntArray
-    flagged: FloatArray
-    hard_hits: FloatArray
+    truth: Bools
+    runs: Ints
+    first_flag: Ints
+    flagged: Floats
+    hard_hits: Floats
     edition: Edition
 
     def areas(self, window: int) -> tuple[float, float]:
@@ -150,7 +148,7 @@ class _Curves:
         area_roc = float(np.dot(np.diff(x), (y[1:] + y[:-1]) / 2))
         return area_pr, area_roc
 
-    def _slopes(self, window: int) -> tuple[FloatArray, IntArray]:
+    def _slopes(self, window: int) -> tuple[Floats, Ints]:
         """Return the soft labels of the rows beside the anomalies, and these rows."""
         half = window // 2
         soft = np.zeros(self.truth.size)
@@ -167,7 +165,7 @@ class _Curves:
         return soft[near], near
 
 
-def _merged(runs: IntArray, half: int, rows: int) -> list[tuple[int, int]]:
+def _merged(runs: Ints, half: int, rows: int) -> list[tuple[int, int]]:
     """Return the anomalies with their slopes, those that meet taken as one."""
     groups: list[tuple[int, int]] = []
     for start, stop in runs.tolist():

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import polars as pl
 
+from anomaly_platform.ml.arrays import AnyArray
 from anomaly_platform.ml.bundles.bundle import Bundle, open_bundle
 from anomaly_platform.ml.bundles.format import BundleError, MissingFeaturesError
-from anomaly_platform.ml.bundles.tensor_file import AnyArray
 from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.ml.detectors.base import ScanDetector, part_of, under
 from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm

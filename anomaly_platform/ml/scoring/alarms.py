@@ -26,11 +26,9 @@ Biometrics 31, 1975.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-
-Floats = npt.NDArray[np.float64]
 
 #: Rows whose evidence is summed.
 GATHERED_ROWS = 10

@@ -29,12 +29,11 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.ml.arrays import AnyArray
 from anomaly_platform.ml.bundles.bundle import Bundle
 from anomaly_platform.ml.calibration.conformal import Calibration, score_of_p
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
@@ -70,7 +69,7 @@ class SharedCalibrations:
     def __init__(self, bundle: Bundle, kind: str) -> None:
         self._bundle = bundle
         self._kind = kind
-        self._stacked: dict[str, npt.NDArray[Any]] = {}
+        self._stacked: dict[str, AnyArray] = {}
 
     def at(self, index: int) -> Calibration:
         """Return one calibration; the arrays of the kind are read with the first."""

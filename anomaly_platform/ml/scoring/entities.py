@@ -13,10 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from anomaly_platform.ml.arrays import Floats, Ints
 
 #: How many of the largest pieces of evidence are averaged, at most half of them, rounded up.
 LARGEST = 3

@@ -7,26 +7,23 @@ score and p-value, whether it comes alone or with its day. Which models are in t
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import AnyArray, Floats, Ints, Singles
 from anomaly_platform.ml.calibration.conformal import P_FLOOR
 from anomaly_platform.ml.detectors.series_forest import distance
 from anomaly_platform.ml.detectors.statistical import HISTORY, MIN_COUNT
 from anomaly_platform.ml.detectors.statistical import P_FLOOR as FALLBACK_FLOOR
 from anomaly_platform.ml.detectors.statistical_kernels import statistical_rows
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.features.metrics.kernels import Ints
 from anomaly_platform.ml.scoring import row_kernels
 from anomaly_platform.ml.series_model.input_kernels import FLOOR_SHARE
 from anomaly_platform.ml.series_model.inputs import input_schema, related_names
 from anomaly_platform.ml.series_model.level_shift import level_names
 from anomaly_platform.ml.series_model.model import RESTING_SHARE, SeriesModel
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 
 class Columns:
@@ -84,13 +81,13 @@ class Models(NamedTuple):
     periods: Ints
     units: Floats
     spreads: Floats
-    season: npt.NDArray[np.float32]
-    week: npt.NDArray[np.float32]
-    level_season: npt.NDArray[np.float32]
-    level_week: npt.NDArray[np.float32]
+    season: Singles
+    week: Singles
+    level_season: Singles
+    level_week: Singles
     feature: npt.NDArray[np.uint8]
-    cut: npt.NDArray[np.float32]
-    path: npt.NDArray[np.float32]
+    cut: Singles
+    path: Singles
     scaling: Floats
     knots: Floats
     values: Floats
@@ -116,7 +113,7 @@ class ModelStack:
 
     def put(self, place: int, model: SeriesModel) -> None:
         """Lay a model into a row."""
-        arrays: tuple[npt.NDArray[Any], ...] = self.models
+        arrays: tuple[AnyArray, ...] = self.models
         for array, part in zip(arrays, _parts(model), strict=True):
             array[place] = part
 
@@ -198,7 +195,7 @@ def judge_by_window(features: Floats, columns: Columns, room: Room) -> None:
     statistical_rows(room.table[0], room.history, MIN_COUNT, FALLBACK_FLOOR, room.rules)
 
 
-def _parts(model: SeriesModel) -> list[npt.NDArray[Any]]:
+def _parts(model: SeriesModel) -> list[AnyArray]:
     """Return a model's arrays in the order of `Models`."""
     inputs, level, calibration = model.inputs, model.position, model.calibration
     forest = model.detector.forest

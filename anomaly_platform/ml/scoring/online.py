@@ -13,17 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import exponent_of
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.features.metrics.kernels import Ints
 from anomaly_platform.ml.scoring import row_kernels
 from anomaly_platform.ml.scoring.model_stack import Columns, ModelStack, Room, judge_by_window
 from anomaly_platform.ml.series_model.model import SeriesModel
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 Key = tuple[str, str]
 
 #: What a model takes in the stack, roughly.

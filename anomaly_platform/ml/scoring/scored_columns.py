@@ -12,12 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.features.metrics.batch import microseconds, series_offsets
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
 
 STATUSES = ("trained", "insufficient_history", "failed", "missing_value")
 MISSING = STATUSES.index("missing_value")

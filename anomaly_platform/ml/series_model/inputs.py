@@ -26,15 +26,13 @@ has grown for good, the units grow with it (`noise`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Columns, Floats, Ints
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.features.metrics.kernels import Ints
 from anomaly_platform.ml.order_statistics import median, quantile_of_sorted
 from anomaly_platform.ml.series_model.input_kernels import (
     FLOOR_SHARE,
@@ -45,9 +43,6 @@ from anomaly_platform.ml.series_model.input_kernels import (
 )
 from anomaly_platform.ml.series_model.noise import growth, rare_jitter, settled
 from anomaly_platform.ml.series_model.seasonality import SeasonalProfile
-
-Floats = npt.NDArray[np.float64]
-Columns = Mapping[str, Floats]
 
 _TO_SIGMA = 1.4826
 #: Quantile of the distances from the median that is an input's unit, and its smallest value (the
@@ -178,7 +173,7 @@ class InputModel:
         )
         return trailing, step
 
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def to_arrays(self) -> dict[str, AnyArray]:
         """Return the model as arrays of fixed shapes for its feature set."""
         head = np.concatenate(
             (
@@ -193,7 +188,7 @@ class InputModel:
         return {"constants": head, **season, **week}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> InputModel:
+    def from_arrays(cls, arrays: Arrays) -> InputModel:
         """Return the model that `to_arrays` wrote."""
         numbers = np.asarray(arrays["constants"], dtype=np.float64)
         season, week = (

@@ -19,23 +19,17 @@ distance counts from there, so that a host that has changed for good does not al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Bools, Columns, Floats, Ints
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.features.metrics.kernels import Ints
 from anomaly_platform.ml.order_statistics import median, quantile_of_sorted, quantiles_of_sorted
 from anomaly_platform.ml.series_model.level_shift_kernels import MOST_GAIN, level_rows
 from anomaly_platform.ml.series_model.noise import settled
 from anomaly_platform.ml.series_model.seasonality import SeasonalProfile
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Columns = Mapping[str, Floats]
 
 #: Contiguous blocks of the training part whose levels are compared.
 BLOCKS = 8
@@ -248,9 +242,9 @@ class PositionModel:
         plain = _finite(units)[:, None]
         return self.week.apply(times, self.season.apply(times, plain))[:, 0]
 
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def to_arrays(self) -> dict[str, AnyArray]:
         """Return the model as arrays of fixed shapes."""
-        arrays: dict[str, npt.NDArray[Any]] = {
+        arrays: dict[str, AnyArray] = {
             "constants": np.array(self.constants),
             "distances": self.distances,
             "raw_scores": self.raw_scores,
@@ -260,7 +254,7 @@ class PositionModel:
         return arrays
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> PositionModel:
+    def from_arrays(cls, arrays: Arrays) -> PositionModel:
         """Return the model that `to_arrays` wrote."""
         season, week = (
             SeasonalProfile.from_arrays(

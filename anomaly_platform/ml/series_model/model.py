@@ -14,22 +14,17 @@ p-values of rows that a calibration has seen would be too even.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Columns
 from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.detectors.base import part_of, under
 from anomaly_platform.ml.detectors.series_forest import SeriesForest
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.series_model.inputs import Columns, InputModel, input_schema
+from anomaly_platform.ml.series_model.inputs import InputModel, input_schema
 from anomaly_platform.ml.series_model.level_shift import PositionModel
-
-Arrays = dict[str, npt.NDArray[Any]]
-Bools = npt.NDArray[np.bool_]
 
 #: Share of a series' rows, the last ones, that is held out from fitting.
 CALIBRATION_SHARE = 0.2
@@ -73,7 +68,7 @@ class SeriesModel:
         """Whether most steps of the training part went anywhere."""
         return self.inputs.jitter > 0.0
 
-    def to_arrays(self) -> Arrays:
+    def to_arrays(self) -> dict[str, AnyArray]:
         """Return everything that scoring depends on, of the same shapes for every series."""
         return {
             **under("inputs/", self.inputs.to_arrays()),
@@ -84,9 +79,7 @@ class SeriesModel:
         }
 
     @classmethod
-    def from_arrays(
-        cls, arrays: Mapping[str, npt.NDArray[Any]], feature_set: MetricFeatureSet
-    ) -> SeriesModel:
+    def from_arrays(cls, arrays: Arrays, feature_set: MetricFeatureSet) -> SeriesModel:
         """Return the model that wrote the arrays; its scores are the same to the bit."""
         return cls(
             InputModel.from_arrays(part_of(arrays, "inputs/")),

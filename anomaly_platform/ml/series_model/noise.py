@@ -10,17 +10,11 @@ the units of training stand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
-import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import Bools, Columns, Floats
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.order_statistics import median, quantile_of_sorted
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Columns = Mapping[str, Floats]
 
 #: Share of the longest window that must hold values for its statistics to be those of a cycle.
 _FULL = 0.9

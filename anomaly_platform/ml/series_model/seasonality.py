@@ -18,10 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from anomaly_platform.ml.features.metrics.kernels import Ints
+from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.series_model.season_kernels import fill_profile, repetition, take_off
-
-Floats = npt.NDArray[np.float64]
 
 PHASES = 288
 """Phases of a period at most; of a day they are five minutes each."""
@@ -139,13 +137,13 @@ class SeasonalProfile:
         take_off(times, inputs, self.period, self.phases, offset, widening, result)
         return result
 
-    def to_arrays(self) -> dict[str, npt.NDArray[np.float64] | npt.NDArray[np.float16]]:
+    def to_arrays(self) -> dict[str, Floats | npt.NDArray[np.float16]]:
         """Return everything, of the same shapes for every series with as many inputs."""
         head = np.array([self.period, self.phases, self.strength], dtype=np.float64)
         return {"head": head, "offset": self.offset, "widening": self.widening}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, npt.NDArray[np.float64]]) -> SeasonalProfile:
+    def from_arrays(cls, arrays: dict[str, Floats]) -> SeasonalProfile:
         """Return the profile that `to_arrays` wrote."""
         period, phases, strength = arrays["head"].tolist()
         return cls(

@@ -10,17 +10,15 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats, Ints
 from anomaly_platform.ml.bundles.bundle import Bundle
 from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.detectors.series_forest import SeriesForest
-from anomaly_platform.ml.features.metrics.kernels import Ints
 from anomaly_platform.ml.scoring.entities import EntityEvidence
-from anomaly_platform.ml.series_model.inputs import Floats
 from anomaly_platform.ml.training.fit import FittedSeries
 
 _PARTS = ("values", "exceeding", "tail")
@@ -42,7 +40,7 @@ class FleetCalibrations:
         Place of each entity.
     """
 
-    arrays: dict[str, npt.NDArray[Any]]
+    arrays: dict[str, AnyArray]
     pool_index: dict[int, int]
     entity_index: dict[str, int]
 
@@ -61,7 +59,7 @@ class KnownCalibrations:
         Place of each entity.
     """
 
-    arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    arrays: Arrays = field(default_factory=dict)
     pool_of_metric: Mapping[str, int] = field(default_factory=dict)
     entity_index: Mapping[str, int] = field(default_factory=dict)
 
@@ -91,7 +89,7 @@ class KnownCalibrations:
             {name: self.arrays[f"{kind}/{name}"][index] for name in _PARTS}
         )
 
-    def with_more(self, kind: str, calibrations: list[Calibration]) -> dict[str, npt.NDArray[Any]]:
+    def with_more(self, kind: str, calibrations: list[Calibration]) -> dict[str, AnyArray]:
         """Return the stacked arrays of a kind with more of it at the end."""
         stacked = {f"{kind}/{n}": self.arrays[f"{kind}/{n}"] for n in _PARTS if self.size(kind)}
         if not calibrations:

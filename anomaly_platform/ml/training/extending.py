@@ -24,16 +24,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from anomaly_platform.ml.arrays import Columns, Ints
 from anomaly_platform.ml.bundles.bundle import Bundle, open_bundle
 from anomaly_platform.ml.bundles.format import Layer
 from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.features.metrics.kernels import Ints
 from anomaly_platform.ml.frames import IntoDataFrame
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.model_stack import Columns as PassColumns
 from anomaly_platform.ml.scoring.model_stack import ModelStack
-from anomaly_platform.ml.series_model.inputs import Columns, input_schema
+from anomaly_platform.ml.series_model.inputs import input_schema
 from anomaly_platform.ml.series_model.model import calibration_start
 from anomaly_platform.ml.training.calibrating import CalibrationPool, KnownCalibrations
 from anomaly_platform.ml.training.fit import FleetPolicy, cross_p_values

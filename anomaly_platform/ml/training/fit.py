@@ -9,16 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from anomaly_platform.ml.arrays import Bools, Columns, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.detectors.base import derive_seed
 from anomaly_platform.ml.detectors.series_forest import SeriesForest
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.features.metrics.kernels import Ints
-from anomaly_platform.ml.series_model.inputs import Columns, Floats, InputModel, input_schema
+from anomaly_platform.ml.series_model.inputs import InputModel, input_schema
 from anomaly_platform.ml.series_model.level_shift import PositionModel
 from anomaly_platform.ml.series_model.model import (
     CROSS_BLOCKS,
-    Bools,
     SeriesModel,
     calibration_start,
     required_history,

@@ -21,16 +21,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from anomaly_platform.ml.arrays import Columns, Floats, Ints
 from anomaly_platform.ml.bundles.bundle import Bundle, open_bundle
 from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.ml.drift.distances import ReferenceDistribution
 from anomaly_platform.ml.drift.features import FeatureReferences, watched_features
 from anomaly_platform.ml.features.metrics.batch import microseconds, series_spans
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.features.metrics.kernels import Ints
-from anomaly_platform.ml.features.metrics.ordered import Floats
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
-from anomaly_platform.ml.series_model.inputs import Columns, input_schema
+from anomaly_platform.ml.series_model.inputs import input_schema
 from anomaly_platform.ml.training.calibrating import CalibrationPool, FleetCalibrations
 from anomaly_platform.ml.training.fit import FittedSeries, FleetPolicy, fit_series
 from anomaly_platform.ml.training.manifest import Lineage, manifest_of

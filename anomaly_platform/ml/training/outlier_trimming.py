@@ -22,12 +22,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import Bools, Floats
 from anomaly_platform.ml.order_statistics import quantile_of_sorted
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 #: Rows of a clean calibration part that may lie beyond the limit, if the tail is exponential.
 EXPECTED = 3.0

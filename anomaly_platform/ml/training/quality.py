@@ -10,18 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.evaluation.injection import inject, robust_scale
 from anomaly_platform.ml.evaluation.measures import Confusion, confusion
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.features.metrics.kernels import Ints, run_kernel
+from anomaly_platform.ml.features.metrics.kernels import run_kernel
 from anomaly_platform.ml.scoring.model_stack import Columns, ModelStack
-from anomaly_platform.ml.series_model.inputs import Floats
 from anomaly_platform.ml.series_model.model import SeriesModel
-
-Bools = npt.NDArray[np.bool_]
 
 #: Share of the rows that injected anomalies take.
 INJECTED_SHARE = 0.1

@@ -15,14 +15,12 @@ from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import calibration_start
 from anomaly_platform.ml.evaluation.measures import auc_pr, auc_roc, confusion
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
-
-Floats = npt.NDArray[np.float64]
 
 CODES: Final = 2_000
 """Codes of the held-out part that quality is measured on, at most."""
@@ -39,8 +37,8 @@ class HeldOut:
     """
 
     scans: pl.DataFrame
-    judged: npt.NDArray[np.bool_]
-    injected: npt.NDArray[np.bool_]
+    judged: Bools
+    injected: Bools
 
 
 def inject_scans(scans: pl.DataFrame, feature_set: ScanFeatureSet, *, seed: int) -> HeldOut:
@@ -77,7 +75,7 @@ def inject_scans(scans: pl.DataFrame, feature_set: ScanFeatureSet, *, seed: int)
     return HeldOut(features.drop("_picked"), (able & ordinary) | injected, injected)
 
 
-def _pick(frame: pl.DataFrame, cut: datetime, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def _pick(frame: pl.DataFrame, cut: datetime, rng: np.random.Generator) -> Ints:
     """Choose one late scan, not the first of its code, in a share of the codes."""
     rows = frame.with_row_index("row").with_columns(
         first=pl.col("epc_code").ne_missing(pl.col("epc_code").shift())
@@ -90,10 +88,7 @@ def _pick(frame: pl.DataFrame, cut: datetime, rng: np.random.Generator) -> npt.N
 
 
 def _change(
-    frame: pl.DataFrame,
-    picks: npt.NDArray[np.int64],
-    scans: pl.DataFrame,
-    rng: np.random.Generator,
+    frame: pl.DataFrame, picks: Ints, scans: pl.DataFrame, rng: np.random.Generator
 ) -> pl.DataFrame:
     places = scans["location_id"].drop_nulls().unique().sort().to_list()
     words = scans["event_type"].drop_nulls().unique().sort().to_list()
@@ -120,9 +115,7 @@ def _another(values: list[str], but: str | None, rng: np.random.Generator) -> st
     return others[int(rng.integers(len(others)))]
 
 
-def measure(
-    held: HeldOut, judge: Callable[[pl.DataFrame], tuple[Floats, npt.NDArray[np.bool_]]]
-) -> dict[str, Any]:
+def measure(held: HeldOut, judge: Callable[[pl.DataFrame], tuple[Floats, Bools]]) -> dict[str, Any]:
     """Measure a detector on injected anomalies.
 
     Parameters

@@ -10,9 +10,9 @@ from collections.abc import Collection
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.detectors.rules.parameters import RuleParameters
 from anomaly_platform.ml.features.scans.codes import has_part
 from anomaly_platform.ml.features.scans.names import SIX_PARTS
@@ -54,12 +54,12 @@ def check_codes(
 class _Finding(NamedTuple):
     """Scans (n,) at which something is wrong, how sure that is, and the words for it."""
 
-    found: npt.NDArray[np.bool_]
+    found: Bools
     score: float
     words: pl.Expr
 
 
-def _ages(sequences: ScanSequences, parts: pl.DataFrame) -> npt.NDArray[np.float64]:
+def _ages(sequences: ScanSequences, parts: pl.DataFrame) -> Floats:
     """(n,) whole days from manufacture to the scan, NaN without a date."""
     made = parts["epc_manufacture_date"].cast(pl.Float64).to_numpy()
     scanned = sequences.frame["event_time"].dt.date().cast(pl.Float64).to_numpy()
@@ -69,11 +69,11 @@ def _ages(sequences: ScanSequences, parts: pl.DataFrame) -> npt.NDArray[np.float
 def _findings(
     sequences: ScanSequences,
     parts: pl.DataFrame,
-    age: npt.NDArray[np.float64],
+    age: Floats,
     companies: Collection[str],
     parameters: RuleParameters,
 ) -> tuple[_Finding, ...]:
-    def of_scans(codes: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    def of_scans(codes: Bools) -> Bools:
         return codes[sequences.epc]
 
     p = parameters
@@ -106,16 +106,16 @@ _FUTURE_DATE: Final = pl.format("the manufacture date {} lies after the scan", _
 _EXPIRED: Final = pl.format("made on {}, {} days before the scan", _MADE, "age")
 
 
-def _none_of(texts: pl.Series, known: Collection[str]) -> npt.NDArray[np.bool_]:
+def _none_of(texts: pl.Series, known: Collection[str]) -> Bools:
     return np.fromiter((text not in known for text in texts.to_list()), np.bool_, len(texts))
 
 
 def _reasons(
     sequences: ScanSequences,
     parts: pl.DataFrame,
-    age: npt.NDArray[np.float64],
+    age: Floats,
     findings: tuple[_Finding, ...],
-    fired: npt.NDArray[np.int64],
+    fired: Ints,
 ) -> pl.Series:
     """Put into words what is wrong with the scans that fired."""
     scans = parts[sequences.epc[fired]].hstack(

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.ml.arrays import Bools, Floats, Ints, SmallInts
 from anomaly_platform.ml.columns import coded
 from anomaly_platform.ml.detectors.rules import kernel as k
 from anomaly_platform.ml.detectors.rules.codes import check_codes
@@ -43,7 +44,7 @@ class _Places:
 
     names: list[str]
     types: list[str]
-    listed: npt.NDArray[np.bool_]
+    listed: Bools
     world: tuple[npt.NDArray[np.generic], ...]
 
 
@@ -284,9 +285,7 @@ class RulesModel:
             ),
         )
 
-    def _walk(
-        self, sequences: ScanSequences, places: _Places
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    def _walk(self, sequences: ScanSequences, places: _Places) -> tuple[Ints, Floats]:
         steps, step = coded(sequences.frame["business_step"])
         back = np.array([*(one.lower().startswith("return") for one in steps), -1], dtype=np.int8)
         parameters = self.parameters
@@ -312,7 +311,7 @@ class RulesModel:
         return k.walk(sequences.starts, sequences.epc, scans, places.world, routes, limits)
 
     def _step_kinds(
-        self, sequences: ScanSequences, steps: list[str], step: npt.NDArray[np.int32]
+        self, sequences: ScanSequences, steps: list[str], step: SmallInts
     ) -> npt.NDArray[np.int8]:
         """(n,) code of the type of place that a scan's words belong to, −1 where they say none."""
         prefixes, by_step = self._known.prefixes, self._known.kinds_of_steps
@@ -321,9 +320,7 @@ class RulesModel:
         of_step = np.array([*(by_step.get(one, -1) for one in steps), -1], dtype=np.int8)
         return np.where(said >= 0, said, of_step[step]).astype(np.int8)
 
-    def _scores(
-        self, codes: npt.NDArray[np.int64], measured: npt.NDArray[np.float64]
-    ) -> dict[str, npt.NDArray[np.float64]]:
+    def _scores(self, codes: Ints, measured: Floats) -> dict[str, Floats]:
         p = self.parameters
         location = np.zeros(6)
         location[[k.UNKNOWN_PLACE, k.WRONG_STEP, k.AGAINST, k.SIDEWAYS, k.SKIPPED]] = (
@@ -358,10 +355,10 @@ class RulesModel:
         self,
         sequences: ScanSequences,
         places: _Places,
-        codes: npt.NDArray[np.int64],
-        measured: npt.NDArray[np.float64],
-        scores: Mapping[str, npt.NDArray[np.float64]],
-        rows: npt.NDArray[np.int64],
+        codes: Ints,
+        measured: Floats,
+        scores: Mapping[str, Floats],
+        rows: Ints,
     ) -> dict[str, pl.Series]:
         own, *_ = sequence_rows(
             sequences.starts, sequences.place, sequences.stage, sequences.direction

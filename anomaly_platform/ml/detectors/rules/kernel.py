@@ -17,16 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import AnyArray, Bools, Floats, Ints, SmallInts
 from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.features.scans.kernels import place_row
 from anomaly_platform.ml.features.scans.words import INBOUND, ORIGIN, OUTBOUND, SALE, UNKNOWN
 
-I64 = npt.NDArray[np.int64]
-I32 = npt.NDArray[np.int32]
 I8 = npt.NDArray[np.int8]
-F64 = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Row = npt.NDArray[Any]
 Columns = tuple[Any, ...]
 
 # What is wrong with the order …
@@ -58,14 +54,14 @@ _HOUR = 3.6e9
 
 
 @compiled()
-def _copy(source: Row, target: Row) -> None:  # pragma: no cover
+def _copy(source: AnyArray, target: AnyArray) -> None:  # pragma: no cover
     """Copy a short row; a loop, since slices take seconds to compile."""
     for column in range(source.size):
         target[column] = source[column]
 
 
 @compiled()
-def _find(keys: I64, key: int) -> int:  # pragma: no cover
+def _find(keys: Ints, key: int) -> int:  # pragma: no cover
     """Index of a key among sorted ones, −1 if it is not there."""
     low, high = 0, keys.size
     while low < high:
@@ -78,7 +74,7 @@ def _find(keys: I64, key: int) -> int:  # pragma: no cover
 
 
 @compiled()
-def _clear(codes: I64, measured: F64) -> None:  # pragma: no cover
+def _clear(codes: Ints, measured: Floats) -> None:  # pragma: no cover
     """Forget a verdict."""
     codes[ORDER] = codes[LOCATION] = 0
     codes[BASE] = codes[DUPLICATE] = codes[TRIP] = -1
@@ -98,7 +94,7 @@ def _kilometres(
 
 
 @compiled()
-def _order(state: I64, way: int, place: int, hierarchy: I8) -> int:  # pragma: no cover
+def _order(state: Ints, way: int, place: int, hierarchy: I8) -> int:  # pragma: no cover
     """Say what is wrong with the order of the last believed scan and this one."""
     last, same = state[_WAY], place >= 0 and place == state[_PLACE]
     if last == SALE:
@@ -138,7 +134,13 @@ def _move(
 
 @compiled()
 def _judge(  # pragma: no cover
-    state: I64, now: I64, world: Columns, routes: Columns, limits: F64, codes: I64, measured: F64
+    state: Ints,
+    now: Ints,
+    world: Columns,
+    routes: Columns,
+    limits: Floats,
+    codes: Ints,
+    measured: Floats,
 ) -> bool:
     """Hold a scan against a state of affairs; say whether anything contradicts it."""
     kinds, hierarchy, latitude, longitude, moves = world
@@ -177,7 +179,7 @@ def _judge(  # pragma: no cover
 
 @compiled()
 def _take_in(  # pragma: no cover
-    i: int, states: I64, now: I64, contradicted: bool, codes: I64
+    i: int, states: Ints, now: Ints, contradicted: bool, codes: Ints
 ) -> None:
     """Update the states of affairs after scan i has been judged."""
     believed, other, flags = states[_BELIEVED], states[_OTHERWISE], states[_FLAGS]
@@ -198,7 +200,7 @@ def _take_in(  # pragma: no cover
 
 
 @compiled()
-def _twin(i: int, lo: int, times: I64, place: I32) -> int:  # pragma: no cover
+def _twin(i: int, lo: int, times: Ints, place: SmallInts) -> int:  # pragma: no cover
     """Row before i at which the same code was elsewhere in the same second; −1 if none."""
     j = i - 1
     while place[i] >= 0 and j >= lo and times[j] // _SECOND == times[i] // _SECOND:
@@ -209,7 +211,7 @@ def _twin(i: int, lo: int, times: I64, place: I32) -> int:  # pragma: no cover
 
 
 @compiled()
-def _read_again(state: I64, now: I64, within: float) -> bool:  # pragma: no cover
+def _read_again(state: Ints, now: Ints, within: float) -> bool:  # pragma: no cover
     """Say whether this is the last scan read once more (perhaps with its words lost)."""
     same = now[_PLACE] >= 0 and now[_PLACE] == state[_PLACE]
     same = same and (now[_WAY] == state[_WAY] or now[_WAY] == UNKNOWN)
@@ -236,10 +238,10 @@ def _step(  # pragma: no cover
     scans: Columns,
     world: Columns,
     routes: Columns,
-    limits: F64,
-    states: I64,
-    codes: I64,
-    measured: F64,
+    limits: Floats,
+    states: Ints,
+    codes: Ints,
+    measured: Floats,
 ) -> None:
     """Judge scan i in the light of the states of affairs, and bring those up to date."""
     times, place, stage, direction, back, step_kind, listed = scans
@@ -284,8 +286,8 @@ def _step(  # pragma: no cover
 
 @compiled()
 def walk(  # pragma: no cover
-    starts: I64, epc: I64, scans: Columns, world: Columns, routes: Columns, limits: F64
-) -> tuple[I64, F64]:
+    starts: Ints, epc: Ints, scans: Columns, world: Columns, routes: Columns, limits: Floats
+) -> tuple[Ints, Floats]:
     """Judge every scan.
 
     Parameters

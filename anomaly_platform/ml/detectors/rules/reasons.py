@@ -9,14 +9,11 @@ from collections.abc import Callable
 from datetime import datetime
 
 import numpy as np
-import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import Floats, Ints, SmallInts
 from anomaly_platform.ml.detectors.rules import kernel as k
 from anomaly_platform.ml.features.scans.names import UNKNOWN_EVENT
 from anomaly_platform.ml.features.scans.sequences import ScanSequences
-
-Codes = npt.NDArray[np.int64]
-Measured = npt.NDArray[np.float64]
 
 
 class Narrator:
@@ -40,9 +37,9 @@ class Narrator:
         names: list[str],
         types: list[str],
         *,
-        codes: Codes,
-        measured: Measured,
-        own_place: npt.NDArray[np.int32],
+        codes: Ints,
+        measured: Floats,
+        own_place: SmallInts,
     ) -> None:
         self._times = sequences.frame["event_time"]
         self._events = sequences.frame["event_type"]
@@ -101,7 +98,7 @@ class Narrator:
             )
         return "; ".join([trip, *parts])
 
-    def many(self, rows: npt.NDArray[np.int64], say: Callable[[int], str]) -> list[str]:
+    def many(self, rows: Ints, say: Callable[[int], str]) -> list[str]:
         """Say it for each of the rows."""
         return [say(int(row)) for row in rows]
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.features.scans.arrays import Arrays, pack_frame, unpack_frame
 
 _QUARTER_HOUR_US = 900_000_000
@@ -92,9 +93,7 @@ class RouteStatistics:
         spread = (pooled.sqrt() * (1.0 + 1.57 / count).sqrt()).clip(_SMALLEST_SPREAD)
         return cls(routes.with_columns(spread=spread).select(list(_SCHEMA)))
 
-    def lookup(
-        self, places: pl.Series
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def lookup(self, places: pl.Series) -> tuple[Ints, Floats, Floats]:
         """Return the routes between the places of a frame, for the kernel.
 
         Returns
@@ -119,9 +118,7 @@ class RouteStatistics:
             known["spread"].to_numpy().astype(np.float64),
         )
 
-    def _lookup_few(
-        self, places: list[str]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def _lookup_few(self, places: list[str]) -> tuple[Ints, Floats, Floats]:
         known = self._by_places
         found = [
             (source * len(places) + target, *known[start, end])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from anomaly_platform.ml.arrays import Singles
 from anomaly_platform.ml.detectors.sequence_lstm.events import (
     ABSENT,
     BEGIN,
@@ -17,7 +18,6 @@ from anomaly_platform.ml.detectors.sequence_lstm.events import (
     SHORTEST_ELAPSED_HOURS,
     UNKNOWN,
     EventSequences,
-    FloatArray,
     SequenceSpec,
 )
 
@@ -105,7 +105,7 @@ class Architecture:
             raw[name] = tuple(raw[name])
         return cls(spec=SequenceSpec(**spec), **raw)
 
-    def previous_numeric(self, sequences: EventSequences) -> FloatArray:
+    def previous_numeric(self, sequences: EventSequences) -> Singles:
         """(n, k) standardised numeric fields of the event before, zeros before a first one.
 
         Values beyond ±8 spreads are held there.

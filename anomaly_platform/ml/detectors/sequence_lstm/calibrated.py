@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, Final, Self
+from typing import ClassVar, Final, Self
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.detectors.base import part_of, under
 from anomaly_platform.ml.detectors.sequence_lstm.detector import SequenceEvidence, SequenceLSTM
@@ -35,7 +35,6 @@ from anomaly_platform.ml.detectors.sequence_lstm.scans import (
 )
 from anomaly_platform.ml.detectors.sequence_lstm.scoring import Surprise
 
-Floats = npt.NDArray[np.float64]
 Progress = Callable[[Mapping[str, object]], None]
 
 WRONG_HISTORY: Final = ("epcDup", "locErr", "evtOrderErr", "jump")
@@ -56,7 +55,7 @@ class SequenceVerdicts:
     _model: SequenceLSTM
     _encoded: EncodedScans
     _surprise: Surprise
-    _event_of_row: npt.NDArray[np.int64]
+    _event_of_row: Ints
 
     def explain(self, row: int) -> SequenceEvidence | None:
         """Return the evidence at one row of the frame; None for a second reading."""
@@ -136,7 +135,7 @@ class CalibratedSequence:
             _event_of_row=event_of_row,
         )
 
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def to_arrays(self) -> dict[str, AnyArray]:
         """Everything that a p-value depends on."""
         return {
             **under("lstm/", self.model.to_arrays()),
@@ -144,7 +143,7 @@ class CalibratedSequence:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+    def from_arrays(cls, arrays: Arrays) -> Self:
         """Read what `to_arrays` returned."""
         return cls(
             SequenceLSTM.from_arrays(part_of(arrays, "lstm/")),
@@ -163,7 +162,7 @@ def excess(surprise: Surprise) -> Floats:
     return np.asarray(surprise.surprise, dtype=np.float64) - expected
 
 
-def doubtful(scans: pl.DataFrame) -> npt.NDArray[np.bool_]:
+def doubtful(scans: pl.DataFrame) -> Bools:
     """(n,) scans that did not happen as reported, by the rules' scores in the frame."""
     wrong = np.zeros(scans.height, dtype=bool)
     for kind in WRONG_HISTORY:

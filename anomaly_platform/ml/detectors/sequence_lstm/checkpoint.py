@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import Singles
 from anomaly_platform.ml.detectors.sequence_lstm.architecture import Architecture
 from anomaly_platform.ml.detectors.sequence_lstm.events import EventSequences
 
@@ -34,7 +34,7 @@ class Checkpoint:
     """
 
     identity: str
-    arrays: Mapping[str, npt.NDArray[np.float32]]
+    arrays: Mapping[str, Singles]
     next_epoch: int
     best_epoch: int
     best_loss: float

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats
 from anomaly_platform.ml.detectors.base import part_of
 from anomaly_platform.ml.detectors.sequence_lstm.architecture import Architecture
 from anomaly_platform.ml.detectors.sequence_lstm.events import (
@@ -68,7 +69,7 @@ class SequenceLSTM:
         self,
         architecture: Architecture,
         vocabularies: Mapping[str, Vocabulary],
-        weights: Mapping[str, npt.NDArray[Any]],
+        weights: Arrays,
         *,
         training: Mapping[str, Any] | None = None,
     ) -> None:
@@ -153,7 +154,7 @@ class SequenceLSTM:
             },
         )
 
-    def score(self, sequences: EventSequences) -> npt.NDArray[np.float64]:
+    def score(self, sequences: EventSequences) -> Floats:
         """(n,) raw scores, higher = more anomalous: nats of surprise of each event."""
         return self.surprise(sequences).total
 
@@ -182,9 +183,9 @@ class SequenceLSTM:
             parts=parts,
         )
 
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def to_arrays(self) -> dict[str, AnyArray]:
         """Everything that a score depends on: weights, vocabularies, the architecture."""
-        arrays: dict[str, npt.NDArray[Any]] = {f"weights/{k}": v for k, v in self._weights.items()}
+        arrays: dict[str, AnyArray] = {f"weights/{k}": v for k, v in self._weights.items()}
         arrays[_ARCHITECTURE] = _text_array(self.architecture.to_json())
         for name, vocabulary in self.vocabularies.items():
             arrays[f"vocabulary/{name}"] = _text_array("\n".join(vocabulary.values))
@@ -192,9 +193,7 @@ class SequenceLSTM:
 
     @classmethod
     def from_arrays(
-        cls,
-        arrays: Mapping[str, npt.NDArray[Any]],
-        feature_schema: tuple[str, ...] | None = None,
+        cls, arrays: Arrays, feature_schema: tuple[str, ...] | None = None
     ) -> SequenceLSTM:
         """Read what `to_arrays` returned; refuse when a feature of `feature_schema` is missing."""
         architecture = Architecture.from_json(_array_text(arrays[_ARCHITECTURE]))
@@ -225,5 +224,5 @@ def _text_array(text: str) -> npt.NDArray[np.uint8]:
     return np.frombuffer(text.encode(), dtype=np.uint8).copy()
 
 
-def _array_text(array: npt.NDArray[Any]) -> str:
+def _array_text(array: AnyArray) -> str:
     return np.asarray(array, dtype=np.uint8).tobytes().decode()

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int32]
-FloatArray = npt.NDArray[np.float32]
+from anomaly_platform.ml.arrays import Floats, Ints, Singles, SmallInts
 
 UNKNOWN = 0
 BEGIN = 1
@@ -131,7 +130,7 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.values) + RESERVED
 
-    def encode(self, values: Sequence[str | None]) -> IntArray:
+    def encode(self, values: Sequence[str | None]) -> SmallInts:
         """Codes of `values`, `UNKNOWN` for those never seen, `ABSENT` for None."""
         codes: dict[str | None, int] = {None: ABSENT}
         codes.update(self._codes)
@@ -172,13 +171,13 @@ class EventSequences:
         counts 1 in each context.
     """
 
-    codes: IntArray
-    continuous: FloatArray
-    elapsed_hours: npt.NDArray[np.float64]
-    offsets: npt.NDArray[np.int64]
-    weights: FloatArray
-    groups: npt.NDArray[np.int64] | None = None
-    observations: npt.NDArray[np.float64] | None = None
+    codes: SmallInts
+    continuous: Singles
+    elapsed_hours: Floats
+    offsets: Ints
+    weights: Singles
+    groups: Ints | None = None
+    observations: Floats | None = None
 
     def __post_init__(self) -> None:
         rows = int(self.offsets[-1])
@@ -220,7 +219,7 @@ class EventSequences:
         return int(self.offsets[-1])
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
+    def lengths(self) -> Ints:
         """(sequences,) number of events of each."""
         return np.diff(self.offsets)
 
@@ -240,15 +239,15 @@ class EventSequences:
             observations=None if self.observations is None else self.observations[rows],
         )
 
-    def group_of_sequence(self) -> npt.NDArray[np.int64]:
+    def group_of_sequence(self) -> Ints:
         """(sequences,) group of each sequence."""
         return np.arange(len(self)) if self.groups is None else self.groups
 
-    def group_of_event(self) -> npt.NDArray[np.int64]:
+    def group_of_event(self) -> Ints:
         """(n,) group of each event's sequence."""
         return np.repeat(self.group_of_sequence(), self.lengths)
 
-    def positions(self) -> npt.NDArray[np.int64]:
+    def positions(self) -> Ints:
         """(n,) place of each event in its sequence, from 0."""
         return np.arange(self.events) - np.repeat(self.offsets[:-1], self.lengths)
 
@@ -269,7 +268,7 @@ def joined(first: EventSequences, second: EventSequences) -> EventSequences:
 
 
 def untimed_sequences(
-    codes: IntArray, offsets: npt.NDArray[np.int64], weights: FloatArray | None = None
+    codes: SmallInts, offsets: Ints, weights: Singles | None = None
 ) -> EventSequences:
     """Sequences that have nothing but categorical fields."""
     rows = len(codes)
@@ -291,10 +290,10 @@ class Batch:
     packed sequence. `slots` (n,) are the same events' cells in a (sequences, steps) grid.
     """
 
-    rows: npt.NDArray[np.int64]
-    sizes: npt.NDArray[np.int64]
-    slots: npt.NDArray[np.int64]
-    sequences: npt.NDArray[np.int64]
+    rows: Ints
+    sizes: Ints
+    slots: Ints
+    sequences: Ints
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -302,7 +301,7 @@ class Batch:
         return len(self.sequences), len(self.sizes)
 
 
-def pack(offsets: npt.NDArray[np.int64], sequences: npt.NDArray[np.int64]) -> Batch:
+def pack(offsets: Ints, sequences: Ints) -> Batch:
     """Lay out the named sequences as one packed batch."""
     lengths = offsets[sequences + 1] - offsets[sequences]
     order = np.argsort(-lengths, kind="stable")
@@ -320,9 +319,7 @@ def pack(offsets: npt.NDArray[np.int64], sequences: npt.NDArray[np.int64]) -> Ba
 
 
 def plan_batches(
-    offsets: npt.NDArray[np.int64],
-    batch_events: int,
-    rng: np.random.Generator | None = None,
+    offsets: Ints, batch_events: int, rng: np.random.Generator | None = None
 ) -> Iterator[Batch]:
     """Group sequences of similar length into batches of about `batch_events` events.
 

@@ -15,18 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
-from anomaly_platform.ml.detectors.sequence_lstm.events import (
-    BEGIN,
-    EventSequences,
-    FloatArray,
-    IntArray,
-    SequenceSpec,
-)
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats, Ints, Singles, SmallInts
+from anomaly_platform.ml.detectors.sequence_lstm.events import BEGIN, EventSequences, SequenceSpec
 
 PRIOR_STRENGTH = 2.0
 LEAST_EVENTS = 4
@@ -45,10 +39,10 @@ class Habit:
     the last row for no context at all.
     """
 
-    keys: npt.NDArray[np.int64]
-    table: FloatArray
+    keys: Ints
+    table: Singles
 
-    def rows(self, contexts: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    def rows(self, contexts: list[Ints]) -> Ints:
         """(n,) row of the table for each event: its longest context that is known."""
         found = np.full(len(contexts[0]) if contexts else 0, len(self.keys), dtype=np.int64)
         for keys in contexts:  # from the shortest to the longest
@@ -72,7 +66,7 @@ class Habits:
     @classmethod
     def learn(
         cls, spec: SequenceSpec, sizes: Mapping[str, int], sequences: EventSequences
-    ) -> tuple[Self, FloatArray]:
+    ) -> tuple[Self, Singles]:
         """Count training sequences.
 
         Returns
@@ -97,9 +91,7 @@ class Habits:
                 )
         return habits, own
 
-    def contexts(
-        self, target: str, codes: IntArray, previous: IntArray
-    ) -> list[npt.NDArray[np.int64]]:
+    def contexts(self, target: str, codes: SmallInts, previous: SmallInts) -> list[Ints]:
         """Keys of each event's contexts for one target, from one field to all declared ones."""
         key = np.zeros(len(codes), dtype=np.int64)
         keys = []
@@ -111,28 +103,23 @@ class Habits:
             keys.append(key * (len(names) + 1) + length)
         return keys
 
-    def rows(self, codes: IntArray, previous: IntArray) -> dict[str, npt.NDArray[np.int64]]:
+    def rows(self, codes: SmallInts, previous: SmallInts) -> dict[str, Ints]:
         """Row of each target's table for each event."""
         return {
             target: habit.rows(self.contexts(target, codes, previous))
             for target, habit in self.tables.items()
         }
 
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def to_arrays(self) -> dict[str, AnyArray]:
         """Keys and tables by target."""
-        arrays: dict[str, npt.NDArray[Any]] = {}
+        arrays: dict[str, AnyArray] = {}
         for target, habit in self.tables.items():
             arrays[f"habits/{target}/keys"] = habit.keys
             arrays[f"habits/{target}/table"] = habit.table
         return arrays
 
     @classmethod
-    def from_arrays(
-        cls,
-        spec: SequenceSpec,
-        sizes: Mapping[str, int],
-        arrays: Mapping[str, npt.NDArray[Any]],
-    ) -> Self:
+    def from_arrays(cls, spec: SequenceSpec, sizes: Mapping[str, int], arrays: Arrays) -> Self:
         """Read what `to_arrays` returned."""
         tables = {
             target: Habit(
@@ -144,7 +131,7 @@ class Habits:
         return cls(spec, sizes, tables)
 
 
-def previous_codes(spec: SequenceSpec, sequences: EventSequences) -> IntArray:
+def previous_codes(spec: SequenceSpec, sequences: EventSequences) -> SmallInts:
     """(n, lagged fields) codes of the event before, `BEGIN` for a first event."""
     lagged = sequences.codes[:, : len(spec.lagged)]
     previous = np.full_like(lagged, BEGIN)
@@ -154,12 +141,8 @@ def previous_codes(spec: SequenceSpec, sequences: EventSequences) -> IntArray:
 
 
 def _count(
-    contexts: list[npt.NDArray[np.int64]],
-    came: IntArray,
-    groups: npt.NDArray[np.int64],
-    observations: npt.NDArray[np.float64] | None,
-    size: int,
-) -> tuple[Habit, FloatArray]:
+    contexts: list[Ints], came: SmallInts, groups: Ints, observations: Floats | None, size: int
+) -> tuple[Habit, Singles]:
     everywhere = np.zeros(len(came), dtype=np.int64)
     share, whole, together = _shares(everywhere, came, groups, observations)
     base = np.bincount(came, weights=share, minlength=size).astype(np.float64)[None, :]
@@ -202,11 +185,8 @@ def _count(
 
 
 def _shares(
-    keys: npt.NDArray[np.int64],
-    came: IntArray,
-    groups: npt.NDArray[np.int64],
-    observations: npt.NDArray[np.float64] | None,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    keys: Ints, came: SmallInts, groups: Ints, observations: Floats | None
+) -> tuple[Floats, Floats, Floats]:
     """Return what each event counts, its group in its context, and that for the same value; (n,).
 
     Unless told otherwise, a group counts 1 in each context, shared among its events there: what
@@ -224,13 +204,7 @@ def _shares(
     return np.asarray(share, dtype=np.float64), np.asarray(whole), np.asarray(together)
 
 
-def _without_own(
-    count: npt.NDArray[np.float64],
-    total: npt.NDArray[np.float64],
-    prior: npt.NDArray[np.float64],
-    whole: npt.NDArray[np.float64],
-    own: npt.NDArray[np.float64],
-) -> npt.NDArray[np.float64]:
+def _without_own(count: Floats, total: Floats, prior: Floats, whole: Floats, own: Floats) -> Floats:
     """Change of a log frequency without an event's group: `whole` in all, `own` of its value."""
     with_own = (count + PRIOR_STRENGTH * prior) / (total + PRIOR_STRENGTH)
     left = np.maximum(count - own, 0.0)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
+from anomaly_platform.ml.arrays import Singles
 from anomaly_platform.ml.detectors.sequence_lstm.architecture import (
     BACKGROUND_SCALE,
     BACKGROUND_WEIGHT,
@@ -38,7 +39,6 @@ from anomaly_platform.ml.detectors.sequence_lstm.events import (
     UNKNOWN,
     Batch,
     EventSequences,
-    FloatArray,
 )
 from anomaly_platform.ml.detectors.sequence_lstm.habits import Habits, previous_codes
 
@@ -63,7 +63,7 @@ class DeviceEvents:
         architecture: Architecture,
         habits: Habits,
         device: torch.device,
-        own_counts: FloatArray | None = None,
+        own_counts: Singles | None = None,
     ) -> DeviceEvents:
         """Standardise and shift the arrays once, and put them on the device.
 
@@ -275,7 +275,7 @@ class SequenceModel(nn.Module):
         background = -0.5 * wide * wide + math.log(BACKGROUND_WEIGHT / BACKGROUND_SCALE)
         return torch.logaddexp(learned, background) - 0.5 * math.log(2 * math.pi)
 
-    def to_arrays(self) -> dict[str, npt.NDArray[np.float32]]:
+    def to_arrays(self) -> dict[str, Singles]:
         """Weights as named arrays, the LSTM's two biases added into one."""
         state = {
             name: value.detach().float().cpu().numpy() for name, value in self.state_dict().items()

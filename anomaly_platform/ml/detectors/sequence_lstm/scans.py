@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.ml.arrays import AnyArray, Bools, Floats, Ints, SmallInts
 from anomaly_platform.ml.columns import coded, microseconds, runs
 from anomaly_platform.ml.detectors.sequence_lstm.events import (
     EventSequences,
@@ -74,12 +74,12 @@ class EncodedScans:
     """
 
     sequences: EventSequences
-    rows: npt.NDArray[np.int64]
-    second: npt.NDArray[np.int64]
+    rows: Ints
+    second: Ints
     epc_codes: tuple[str, ...]
     trusted: int
 
-    def to_frame_order(self, values: npt.NDArray[Any], height: int) -> npt.NDArray[Any]:
+    def to_frame_order(self, values: AnyArray, height: int) -> AnyArray:
         """Put one value (or row of values) per event into the order of a frame.
 
         Of two opinions the lower values count. Rows that are no events (a second reading of the
@@ -140,7 +140,7 @@ def scan_vocabularies(scans: pl.DataFrame) -> dict[str, Vocabulary]:
 def encode_scans(
     scans: pl.DataFrame,
     vocabularies: Mapping[str, Vocabulary],
-    doubtful: npt.NDArray[np.bool_] | None = None,
+    doubtful: Bools | None = None,
     *,
     count: bool = False,
 ) -> EncodedScans:
@@ -209,16 +209,16 @@ class _Events:
     """
 
     frame: pl.DataFrame
-    rows: npt.NDArray[np.int64]
-    epc: npt.NDArray[np.int64]
-    times: npt.NDArray[np.int64]
-    doubtful: npt.NDArray[np.bool_]
-    lots: npt.NDArray[np.int64]
-    codes: npt.NDArray[np.int32]
+    rows: Ints
+    epc: Ints
+    times: Ints
+    doubtful: Bools
+    lots: Ints
+    codes: SmallInts
 
 
 def _events_of(
-    scans: pl.DataFrame, vocabularies: Mapping[str, Vocabulary], doubtful: npt.NDArray[np.bool_]
+    scans: pl.DataFrame, vocabularies: Mapping[str, Vocabulary], doubtful: Bools
 ) -> _Events:
     frame = (
         scans.select(*_fields(scans), "epc_code", "event_id", "event_time", lot=_lot())
@@ -245,9 +245,7 @@ def _events_of(
     return _without(events, again & ~events.doubtful)
 
 
-def _reread(
-    events: _Events, place: npt.NDArray[np.int32], event: npt.NDArray[np.int32]
-) -> npt.NDArray[np.bool_]:
+def _reread(events: _Events, place: SmallInts, event: SmallInts) -> Bools:
     """(n,) scans that read again what was read within a minute, as far as both rows say."""
     again = np.zeros(len(events.epc), dtype=bool)
     again[1:] = (
@@ -259,13 +257,13 @@ def _reread(
     return again
 
 
-def _same(codes: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+def _same(codes: SmallInts) -> Bools:
     """(n - 1,) whether a field is that of the row before, as far as both rows say."""
     here, before = codes[1:], codes[:-1]
     return np.asarray((here == before) | (here < 0) | (before < 0))
 
 
-def _without(events: _Events, dropped: npt.NDArray[np.bool_]) -> _Events:
+def _without(events: _Events, dropped: Bools) -> _Events:
     if not dropped.any():
         return events
     kept = np.flatnonzero(~dropped)
@@ -278,7 +276,7 @@ def _without(events: _Events, dropped: npt.NDArray[np.bool_]) -> _Events:
     )
 
 
-def observations(scans: pl.DataFrame) -> npt.NDArray[np.float64]:
+def observations(scans: pl.DataFrame) -> Floats:
     """How much each scan counts as an observation of what usually happens, in (0, 1].
 
     What arrives on one lorry was decided once, and what is sold is decided unit by unit. Units of
@@ -308,29 +306,21 @@ def observations(scans: pl.DataFrame) -> npt.NDArray[np.float64]:
     return np.asarray(1.0 / sizes.select(pl.max_horizontal("size", "usual")).to_series().to_numpy())
 
 
-def _begins(epc: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _begins(epc: Ints) -> Ints:
     """(EPCs + 1,) where each EPC's rows begin, and the end."""
     if not len(epc):
         return np.zeros(1, dtype=np.int64)
     return np.concatenate(([0], np.flatnonzero(np.diff(epc)) + 1, [len(epc)]))
 
 
-def _after_doubt(
-    begins: npt.NDArray[np.int64], doubtful: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.int64]:
+def _after_doubt(begins: Ints, doubtful: Bools) -> Ints:
     """Rows that are believed and directly follow a doubtful row of the same EPC."""
     follows = ~doubtful[1:] & doubtful[:-1]
     rows = np.flatnonzero(follows) + 1
     return rows[~np.isin(rows, begins)]
 
 
-def _with_history(
-    begins: npt.NDArray[np.int64],
-    doubtful: npt.NDArray[np.bool_],
-    rows: npt.NDArray[np.int64],
-    *,
-    believe: bool,
-) -> list[npt.NDArray[np.int64]]:
+def _with_history(begins: Ints, doubtful: Bools, rows: Ints, *, believe: bool) -> list[Ints]:
     """Each row after its history: all of it, or without what is doubtful."""
     parts = []
     for row in rows.tolist():

@@ -7,22 +7,16 @@ added up is added up in `kernels`; all else goes value by value.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import Arrays, Floats, Ints, Singles, SmallInts
 from anomaly_platform.ml.detectors.sequence_lstm import kernels
 from anomaly_platform.ml.detectors.sequence_lstm.architecture import Architecture
-from anomaly_platform.ml.detectors.sequence_lstm.events import (
-    ABSENT,
-    EventSequences,
-    FloatArray,
-    IntArray,
-)
+from anomaly_platform.ml.detectors.sequence_lstm.events import ABSENT, EventSequences
 from anomaly_platform.ml.detectors.sequence_lstm.habits import Habits, previous_codes
 
 EVENTS_AT_A_TIME = 4096
@@ -40,14 +34,14 @@ class Surprise:
     the likeliest component of the elapsed time has its centre (NaN without time).
     """
 
-    surprise: FloatArray
-    entropy: FloatArray
-    expected: IntArray
-    expected_p: FloatArray
-    expected_hours: FloatArray
+    surprise: Singles
+    entropy: Singles
+    expected: SmallInts
+    expected_p: Singles
+    expected_hours: Singles
 
     @property
-    def total(self) -> npt.NDArray[np.float64]:
+    def total(self) -> Floats:
         """(n,) sum over the components: the raw anomaly score."""
         return np.asarray(self.surprise.sum(axis=1, dtype=np.float64))
 
@@ -55,8 +49,8 @@ class Surprise:
 class SequenceScorer:
     """The forward pass over exported weights."""
 
-    def __init__(self, architecture: Architecture, arrays: Mapping[str, npt.NDArray[Any]]):
-        def layer(name: str) -> tuple[FloatArray, FloatArray]:
+    def __init__(self, architecture: Architecture, arrays: Arrays):
+        def layer(name: str) -> tuple[Singles, Singles]:
             weight = np.ascontiguousarray(arrays[f"{name}/weight"].T)
             return weight, np.ascontiguousarray(arrays[f"{name}/bias"])
 
@@ -116,12 +110,8 @@ class SequenceScorer:
         return out
 
     def _read(
-        self,
-        codes: IntArray,
-        previous: IntArray,
-        numeric: FloatArray,
-        offsets: npt.NDArray[np.int64],
-    ) -> FloatArray:
+        self, codes: SmallInts, previous: SmallInts, numeric: Singles, offsets: Ints
+    ) -> Singles:
         """Return (n, hidden) what predicts each event: the events before it, and its context."""
         fields = np.concatenate([previous, codes[:, previous.shape[1] :]], axis=1)
         gates = kernels.linear(numeric, *self._numeric)
@@ -134,8 +124,8 @@ class SequenceScorer:
         return np.asarray(states)
 
     def _choices(
-        self, states: FloatArray, codes: IntArray, previous: IntArray, out: Surprise, here: slice
-    ) -> FloatArray:
+        self, states: Singles, codes: SmallInts, previous: SmallInts, out: Surprise, here: slice
+    ) -> Singles:
         """Judge the target fields, and return (n, k) what is known once they are."""
         known = likely = states
         guessed = codes.copy()
@@ -157,8 +147,8 @@ class SequenceScorer:
         return known
 
     def _logits(
-        self, target: int, known: FloatArray, codes: IntArray, previous: IntArray
-    ) -> FloatArray:
+        self, target: int, known: Singles, codes: SmallInts, previous: SmallInts
+    ) -> Singles:
         """Return (n, values) what the habit and the head of a target say, impossible codes out."""
         name, head = self.architecture.spec.targets[target], self._heads[target]
         logits = self._possible[: self.architecture.sizes[name]]
@@ -170,7 +160,7 @@ class SequenceScorer:
             logits = logits + kernels.linear(known, *head)
         return logits
 
-    def _pardon(self, scores: Surprise, previous: IntArray, first: npt.NDArray[np.int64]) -> None:
+    def _pardon(self, scores: Surprise, previous: SmallInts, first: Ints) -> None:
         """Leave out what cannot be judged.
 
         A first event has no elapsed time. Its first field says nothing either unless sequences
@@ -188,7 +178,7 @@ class SequenceScorer:
             scores.entropy[blind, 0] = 0.0
 
 
-def _portions(offsets: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+def _portions(offsets: Ints) -> Iterator[Ints]:
     """Cut offsets of sequences where `EVENTS_AT_A_TIME` events are full."""
     portion = offsets[:-1] // EVENTS_AT_A_TIME
     cuts = [0, *(np.flatnonzero(np.diff(portion)) + 1), len(portion)]

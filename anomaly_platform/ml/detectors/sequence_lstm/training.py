@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import AnyArray
 from anomaly_platform.ml.detectors.sequence_lstm.architecture import Architecture
 from anomaly_platform.ml.detectors.sequence_lstm.checkpoint import (
     Checkpoint,
@@ -57,7 +57,7 @@ class TrainedSequence:
     """
 
     architecture: Architecture
-    arrays: dict[str, npt.NDArray[Any]]
+    arrays: dict[str, AnyArray]
     history: tuple[Mapping[str, Any], ...]
     best_epoch: int
     device: str

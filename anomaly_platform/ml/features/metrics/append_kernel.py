@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.features.metrics.kernels import (
-    Ints,
     _gap,
     _lag_features,
     _minute_of_week,
@@ -20,7 +20,6 @@ from anomaly_platform.ml.features.metrics.kernels import (
     _step,
     _window_features,
 )
-from anomaly_platform.ml.features.metrics.ordered import Floats
 
 
 @compiled()

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.ml.arrays import Ints
 from anomaly_platform.ml.features.metrics.kernels import run_kernel
 from anomaly_platform.ml.features.metrics.layout import FeatureLayout
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
@@ -20,12 +20,12 @@ _EARLIEST = np.iinfo(np.int64).min
 _DTYPES = {"f64": pl.Float64, "f32": pl.Float32}
 
 
-def microseconds(times: pl.Series) -> npt.NDArray[np.int64]:
+def microseconds(times: pl.Series) -> Ints:
     """Return a datetime column as microseconds since 1970 in UTC."""
     return times.dt.epoch("us").to_numpy().astype(np.int64, copy=False)
 
 
-def series_offsets(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
+def series_offsets(frame: pl.DataFrame) -> Ints:
     """Return (series + 1,) first rows of each run of equal (entity, metric), then the row count."""
     if frame.is_empty():
         return np.zeros(1, dtype=np.int64)

@@ -21,20 +21,11 @@ import math
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.features.metrics.layout import FeatureLayout
-from anomaly_platform.ml.features.metrics.ordered import (
-    Floats,
-    insert,
-    mad,
-    quantile,
-    remove,
-    replace,
-)
-
-Ints = npt.NDArray[np.int64]
+from anomaly_platform.ml.features.metrics.ordered import insert, mad, quantile, remove, replace
 
 _MINUTE = 60_000_000
 _MINUTES_OF_DAY = 1440

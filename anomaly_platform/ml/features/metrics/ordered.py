@@ -6,12 +6,8 @@ a window holds.
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
+from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.compiled import compiled
-
-Floats = npt.NDArray[np.float64]
 
 
 @compiled()

@@ -10,15 +10,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import AnyArray, Floats, Ints
 from anomaly_platform.ml.features.metrics.batch import to_microseconds
-from anomaly_platform.ml.features.metrics.kernels import Ints, clock_table, constants_of, step_sizes
+from anomaly_platform.ml.features.metrics.kernels import clock_table, constants_of, step_sizes
 from anomaly_platform.ml.features.metrics.layout import FeatureLayout
-from anomaly_platform.ml.features.metrics.ordered import Floats
 from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
 _SPARE_ROWS: Final = 48
@@ -213,7 +212,7 @@ def features_in_turn(
     return np.concatenate((*late, features), axis=1)
 
 
-def doubled(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def doubled(array: AnyArray) -> AnyArray:
     """Return a copy with as much room again at the end of the first axis."""
     larger = np.empty((2 * array.shape[0], *array.shape[1:]), dtype=array.dtype)
     larger[: array.shape[0]] = array

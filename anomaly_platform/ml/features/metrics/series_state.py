@@ -12,9 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from anomaly_platform.ml.features.metrics.kernels import Ints
+from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.features.metrics.layout import FeatureLayout
-from anomaly_platform.ml.features.metrics.ordered import Floats
 
 _MAGIC = b"AFS"
 _VERSION = 1

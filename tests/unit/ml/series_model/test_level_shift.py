@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from anomaly_platform.ml.arrays import Columns, Floats, Ints
 from anomaly_platform.ml.features.metrics.batch import microseconds
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.features.metrics.kernels import Ints
-from anomaly_platform.ml.series_model.inputs import Columns, Floats
 from anomaly_platform.ml.series_model.level_shift import PositionModel
 from anomaly_platform.ml.series_model.level_shift_kernels import AS_IS, NOTHING
 from tests.builders.readings import series

@@ -1,0 +1,22 @@
+"""Types of the arrays that the library takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+SmallInts = npt.NDArray[np.int32]
+Bools = npt.NDArray[np.bool_]
+AnyArray = npt.NDArray[Any]
+
+Arrays = Mapping[str, AnyArray]
+"""What a bundle stores of one model, by name."""
+
+Columns = Mapping[str, Floats]
+"""Features of the rows of one series, by name."""
