@@ -13,6 +13,7 @@ from dagster import (
     Definitions,
     PreviewWarning,
     define_asset_job,
+    definitions,
     in_process_executor,
 )
 
@@ -97,8 +98,7 @@ def build_defs(
     )
 
 
-def __getattr__(name: str) -> Definitions:
-    """Build ``defs`` when Dagster asks for it, not when a test imports this module."""
-    if name == "defs":
-        return build_defs()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+@definitions
+def defs() -> Definitions:
+    """Build the graph when Dagster asks for it, not when a test imports this module."""
+    return build_defs()

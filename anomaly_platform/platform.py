@@ -254,9 +254,7 @@ class Platform:
 
     def release(self) -> None:
         """Stop the embedded database if no other process uses it."""
-        from anomaly_platform.storage.postgres.database import EMBEDDED
+        from anomaly_platform.storage.postgres.database import release_embedded
 
         self.close()
-        server = EMBEDDED.pop(self.settings.home, None)
-        if server is not None:
-            server.stop_if_unused()
+        release_embedded(self.settings.home)

@@ -14,6 +14,7 @@ from rich.markup import escape
 from anomaly_platform.cli.alerts import alerts_app
 from anomaly_platform.cli.arguments import StreamName, refusing, seed_of, stream_of
 from anomaly_platform.cli.backtest.commands import backtest_app
+from anomaly_platform.cli.home import make_home, settle_home
 from anomaly_platform.cli.keys import keys_app
 from anomaly_platform.cli.models.labels import labels_app
 from anomaly_platform.cli.models.thresholds import thresholds_app
@@ -67,6 +68,12 @@ def main() -> None:
         sys.exit(2)
 
 
+@app.callback()
+def before_any_command(context: typer.Context) -> None:
+    """Anomaly detection as a Dagster asset graph: data in, calibrated scores out."""
+    settle_home(context.invoked_subcommand or "", get_settings(), errors)
+
+
 def _stream(name: str) -> Stream:
     return stream_of(Platform(get_settings()), name)
 
@@ -91,6 +98,20 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no day; write 2026-01-31") from None
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where; the current folder by default.")] = Path(),
+) -> None:
+    """Make a home in a folder, with which Dagster's own tools work there, too."""
+    make_home(folder, console)
+
+
+@app.command("home")
+def print_home() -> None:
+    """Print the home that commands use from here."""
+    console.print(str(get_settings().home), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -10,11 +10,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomaly_platform.settings import Settings
+from anomaly_platform.settings.home import HOME_MARK, HOME_NAME
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
 GPU_POOL = "gpu"
+URL_VARIABLE = "ANOMALY_DAGSTER_URL"
+
+#: By name, what makes a folder one that Dagster's own tools work in, beside dagster.yaml and
+#: workspace.yaml. ``dg`` insists on a module that lies in the folder.
+_PROJECT = {
+    "dg.toml": """\
+directory_type = "project"
+
+[cli]
+suppress_warnings = ["project_and_activated_venv_mismatch"]
+
+[project]
+root_module = "anomaly_home"
+defs_module = "anomaly_home"
+code_location_target_module = "anomaly_home"
+code_location_name = "anomaly_platform"
+""",
+    "anomaly_home.py": '''\
+"""The graph of the installed platform, for `dg` in this folder."""
+
+from anomaly_platform.definitions import defs as defs
+''',
+}
+_SHIPPED = ("dagster.yaml", "workspace.yaml")
 
 
 def project_file(name: str) -> Path:
@@ -49,17 +74,40 @@ def prepare_home(settings: Settings, dagster_url: str) -> dict[str, str]:
     """
     home = settings.home / "dagster"
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    shutil.copyfile(project_file("dagster.yaml"), home / "dagster.yaml")
-    shutil.copyfile(project_file("workspace.yaml"), home / "workspace.yaml")
+    for name in _SHIPPED:
+        shutil.copyfile(project_file(name), home / name)
+    (settings.home / HOME_MARK).touch()
+    write_project(settings.home)
+    beside = settings.home.parent
+    own = settings.home.name == HOME_NAME and beside != Path.home()
+    if own and foreign_project_file(beside) is None:
+        write_project(beside)
     return {
         "DAGSTER_HOME": str(home),
         "ANOMALY_HOME": str(settings.home),
-        "ANOMALY_DAGSTER_URL": dagster_url,
+        URL_VARIABLE: dagster_url,
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         # On a machine that is busy, a code server may need minutes to start a run; giving up after
         # Dagster's 60 s would fail runs for nothing, again and again.
         "DAGSTER_GRPC_TIMEOUT_SECONDS": os.environ.get("DAGSTER_GRPC_TIMEOUT_SECONDS", "300"),
     }
+
+
+def write_project(folder: Path) -> None:
+    """Make a folder one in which ``dagster`` and ``dg`` work without options or variables."""
+    for name in _SHIPPED:
+        shutil.copyfile(project_file(name), folder / name)
+    for name, text in _PROJECT.items():
+        (folder / name).write_text(text)
+
+
+def foreign_project_file(folder: Path) -> Path | None:
+    """Return a file that makes the folder a project of somebody's own, such as a checkout."""
+    ours = folder / "anomaly_home.py"
+    if ours.is_file():
+        return None
+    names = ("pyproject.toml", *_SHIPPED, *_PROJECT)
+    return next((folder / name for name in names if (folder / name).exists()), None)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Every setting of the platform, once.
 
 Belongs here: the name, type, default and check of each setting that a person may change, read from
-environment variables with the prefix ``ANOMALY_`` and from a file ``.env`` in the current folder; a
-module per subject. Does not belong here: anything that a stream describes (see
+environment variables with the prefix ``ANOMALY_`` and from a file ``.env`` in the current folder or
+beside the home; a module per subject. Does not belong here: anything that a stream describes (see
 ``anomaly_platform.streams``), and any connection or folder opened because of a setting.
 
 ``.env.example`` mirrors these modules; a test holds the two equal.
@@ -10,12 +10,17 @@ module per subject. Does not belong here: anything that a stream describes (see
 
 from __future__ import annotations
 
+import os
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
+from dotenv import dotenv_values
 from pydantic import ValidationError
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from anomaly_platform.settings.ems import EmsSettings
+from anomaly_platform.settings.home import AnchoredDotEnv, project_folder
 from anomaly_platform.settings.notifications import NotificationSettings
 from anomaly_platform.settings.scoring import ScoringSettings
 from anomaly_platform.settings.serving import ServingSettings
@@ -23,6 +28,12 @@ from anomaly_platform.settings.storage import StorageSettings
 from anomaly_platform.settings.upkeep import UpkeepSettings
 
 ENV_PREFIX = "ANOMALY_"
+#: Not settings: what a process of the platform hands on to those it starts.
+_HANDED_ON = frozenset({"ANOMALY_DAGSTER_URL"})
+#: Relative ones in ``.env`` lie beside it.
+_PLACES = frozenset(
+    {"home", "lake_url", "landing_url", "mlflow_artifacts", "reference_path", "streams_dir"}
+)
 
 
 class SettingsError(ValueError):
@@ -55,6 +66,19 @@ class Settings(
         validate_default=True,
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read ``.env`` of the current folder first, then the one beside the home."""
+        above = (AnchoredDotEnv(settings_cls, folder, _PLACES) for folder in _env_folders()[1:])
+        return (init_settings, env_settings, dotenv_settings, *above, file_secret_settings)
+
 
 def get_settings(**overrides: Any) -> Settings:
     """Read the settings from the environment and ``.env``.
@@ -79,6 +103,33 @@ def get_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
+
+
+def unknown_settings() -> dict[str, str]:
+    """Return the variables that look like settings and are none, each with the nearest that is.
+
+    Of the environment and of ``.env``; nothing is near for an empty text.
+    """
+    names: list[str] = list(os.environ)
+    for folder in _env_folders():
+        names += dotenv_values(folder / ".env")
+    known = [f"{ENV_PREFIX}{field.upper()}" for field in Settings.model_fields]
+    strange = {
+        name
+        for name in names
+        if name.upper().startswith(ENV_PREFIX) and name.upper() not in {*known, *_HANDED_ON}
+    }
+    return {
+        name: next(iter(get_close_matches(name.upper(), known, n=1)), "")
+        for name in sorted(strange)
+    }
+
+
+def _env_folders() -> tuple[Path, ...]:
+    """Return the folders whose ``.env`` is read, the current one first, which wins."""
+    if Settings.model_config.get("env_file") is None:
+        return ()
+    return tuple(dict.fromkeys((Path.cwd(), project_folder())))
 
 
 def _explain(error: ValidationError) -> str:

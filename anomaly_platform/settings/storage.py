@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 
+from anomaly_platform.settings.home import found_home
 from anomaly_platform.settings.types import (
     DatabaseName,
     Folder,
@@ -19,8 +20,9 @@ from anomaly_platform.settings.types import (
 class StorageSettings(SettingsPart):
     """Folders, databases, the lake and MLflow."""
 
-    home: Folder = Path(".anomaly")
-    """Folder for everything that the platform keeps on this machine."""
+    home: Folder = Field(default_factory=found_home)
+    """Folder for everything that the platform keeps on this machine. Unset: .anomaly here or in the
+    nearest folder above that has one."""
     database_url: PostgresUrl | None = Field(
         default=None,
         description="postgresql://user:password@host:5432/database of your own server. "

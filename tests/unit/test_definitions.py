@@ -64,7 +64,7 @@ def test_resources_can_be_overridden() -> None:
 
 def test_loading_imports_nothing_heavy() -> None:
     program = (
-        "import sys, anomaly_platform.definitions as d; d.defs;"
+        "import sys, anomaly_platform.definitions as d; d.defs();"
         f"print([m for m in {HEAVY!r} if m in sys.modules])"
     )
     out = subprocess.run(

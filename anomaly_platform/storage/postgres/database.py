@@ -7,6 +7,7 @@ embedded server (see ``embedded``).
 
 from __future__ import annotations
 
+import atexit
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,7 +122,11 @@ def ensure_databases(settings: Settings) -> DatabaseUrls:
     """Start the embedded server if it is the one in use, and make databases that are missing."""
     urls = database_urls(settings)
     if settings.is_embedded:
-        EMBEDDED.setdefault(settings.home, EmbeddedPostgres(settings.home)).ensure_running()
+        if settings.home not in EMBEDDED:
+            EMBEDDED[settings.home] = EmbeddedPostgres(settings.home)
+            # The last process that used it turns it off, whichever command that is.
+            atexit.register(release_embedded, settings.home)
+        EMBEDDED[settings.home].ensure_running()
     wanted = _database_of(urls.application), settings.dagster_database
     _make_missing(urls.application, wanted)
     return urls
@@ -129,6 +134,13 @@ def ensure_databases(settings: Settings) -> DatabaseUrls:
 
 EMBEDDED: Final[dict[Path, EmbeddedPostgres]] = {}
 """This process's embedded servers by home: holding one marks the server as in use."""
+
+
+def release_embedded(home: Path) -> None:
+    """Stop a home's embedded server unless another process uses it; none is fine."""
+    server = EMBEDDED.pop(home, None)
+    if server is not None:
+        server.stop_if_unused()
 
 
 def schema_version(urls: DatabaseUrls) -> str | None:

@@ -1,0 +1,6 @@
+"""``python -m anomaly_platform``: the command ``anomaly``."""
+
+from anomaly_platform.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Which home a command uses: said aloud, and made only where data come in or things start."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from anomaly_platform.settings import Settings, SettingsError, unknown_settings
+
+#: These use no home, or say themselves which.
+_WITHOUT = frozenset({"backtest", "simulate", "init", "home", "doctor"})
+#: These make a home where there is none; to all others, none means that something is mistaken.
+_MAKING = frozenset({"demo", "up", "api", "dispatch", "mqtt", "import", "run", "keys", "db"})
+
+
+def settle_home(command: str, settings: Settings, errors: Console) -> None:
+    """Say which home a command uses and which settings are none.
+
+    Raises
+    ------
+    SettingsError
+        When the home is not there, and the command is none that makes one.
+    """
+    if "--help" in sys.argv:
+        return
+    for name, nearest in unknown_settings().items():
+        meant = f"; did you mean {nearest}?" if nearest else ""
+        errors.print(f"{name} is no setting{meant}", style="yellow", highlight=False)
+    if command in _WITHOUT:
+        return
+    if settings.is_embedded and command not in _MAKING and not settings.home.is_dir():
+        raise SettingsError(
+            f"there is no home {settings.home}: `anomaly init` makes one, as do demo, up, import "
+            "and run; ANOMALY_HOME names one that is elsewhere"
+        )
+    new = "" if settings.home.is_dir() else " (new)"
+    errors.print(f"Home {settings.home}{new}", style="dim", highlight=False, soft_wrap=True)
+
+
+def make_home(folder: Path, console: Console) -> None:
+    """Make a home in `folder`, and of `folder` a place where Dagster's own tools work.
+
+    Raises
+    ------
+    FileExistsError
+        When the folder is a project of somebody's own, whose files would be replaced.
+    """
+    from anomaly_platform.resources.dagster_home import foreign_project_file, write_project
+    from anomaly_platform.settings.home import HOME_MARK, HOME_NAME
+
+    foreign = foreign_project_file(folder)
+    if foreign:
+        raise FileExistsError(
+            f"{foreign} belongs to a project of its own, which stays as it is; "
+            "choose another folder"
+        )
+    home = folder.absolute() / HOME_NAME
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (home / HOME_MARK).touch()
+    for place in (home, folder):
+        write_project(place)
+    console.print(f"Home {home}", soft_wrap=True)
+    console.print(
+        f"`anomaly`, `dagster` and `dg` find it from {folder.absolute()}.", soft_wrap=True
+    )

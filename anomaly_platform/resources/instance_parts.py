@@ -1,0 +1,77 @@
+"""The parts of Dagster's instance that find the home by themselves, without any variable.
+
+``dagster.yaml`` names them, so that ``dagster dev`` or ``dg launch`` started beside a home write
+into the same history as ``anomaly up``. Belongs here: nothing but where Dagster keeps its things.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.root import LocalArtifactStorage
+from dagster_postgres import DagsterPostgresStorage
+
+from anomaly_platform.resources.dagster_home import URL_VARIABLE
+from anomaly_platform.settings import get_settings
+
+if TYPE_CHECKING:
+    from dagster._serdes import ConfigurableClassData
+
+
+class HomeStorage(DagsterPostgresStorage):
+    """Runs, events and schedules in the platform's PostgreSQL, started where it is embedded."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """Take no settings: they are the platform's."""
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> Self:
+        """Take the URL that a parent process hands on, or get the databases ready."""
+        from anomaly_platform.storage.postgres.database import prepare_databases
+
+        url = os.environ.get(URL_VARIABLE) or prepare_databases(get_settings()).dagster
+        return cls(url, inst_data=inst_data, **config_value)
+
+
+class HomeArtifacts(LocalArtifactStorage):
+    """Files of runs, in Dagster's folder of the home."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """Take no settings: they are the platform's."""
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> Self:
+        """Build the part from ``dagster.yaml``."""
+        return cls(_folder(), inst_data=inst_data, **config_value)
+
+
+class HomeComputeLogs(LocalComputeLogManager):
+    """What steps print, in Dagster's folder of the home."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """Take no settings: they are the platform's."""
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> Self:
+        """Build the part from ``dagster.yaml``."""
+        return cls(f"{_folder()}/storage", inst_data=inst_data, **config_value)
+
+
+def _folder() -> str:
+    """Return what DAGSTER_HOME says, or where ``anomaly up`` would set it."""
+    return os.environ.get("DAGSTER_HOME") or str(get_settings().home / "dagster")
