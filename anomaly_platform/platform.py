@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anomaly_platform.runtime.backup.unfinished import refuse_unfinished
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.lake.landing import Landing
 from anomaly_platform.streams import BARCODE, BUILT_IN, Stream
@@ -46,13 +47,14 @@ class Platform:
     Parameters
     ----------
     settings : Settings
-        Where everything is.
+        Where everything is. A home that a restore has not finished is refused.
     streams : sequence of Stream or None
         The streams that this platform runs; ``None`` takes the built-in ones and those that the
         files of ``ANOMALY_STREAMS_DIR`` describe.
     """
 
     def __init__(self, settings: Settings, streams: Sequence[Stream] | None = None) -> None:
+        refuse_unfinished(settings.home)
         self.settings = settings
         self._given = None if streams is None else tuple(streams)
 

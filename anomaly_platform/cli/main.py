@@ -23,6 +23,8 @@ from anomaly_platform.cli.rows import word_table
 from anomaly_platform.cli.runtime import RunFailedError, open_runtime
 from anomaly_platform.logs import configure_logging
 from anomaly_platform.platform import Platform
+from anomaly_platform.runtime.backup.manifest import BackupError
+from anomaly_platform.runtime.backup.unfinished import refuse_unfinished
 from anomaly_platform.settings import SettingsError, get_settings
 from anomaly_platform.streams import Stream
 
@@ -42,6 +44,13 @@ app.add_typer(alerts_app, name="alerts")
 app.add_typer(labels_app, name="labels")
 app.add_typer(thresholds_app, name="thresholds")
 
+
+@app.callback()
+def _every_command(context: typer.Context) -> None:
+    if context.invoked_subcommand != "restore":
+        refuse_unfinished(get_settings().home)
+
+
 console = Console()
 errors = Console(stderr=True)
 
@@ -53,9 +62,13 @@ def main() -> None:
     from anomaly_platform.ingest.files.sources import UnreadableFile
     from anomaly_platform.storage.lake.lake import LakeError
     from anomaly_platform.storage.postgres.database import DatabaseError
+    from anomaly_platform.storage.postgres.embedded import EmbeddedPostgresError
     from anomaly_platform.streams.user_defined import StreamFileError
 
-    expected = (SettingsError, StreamFileError, DatabaseError, LakeError, UnreadableFile, OSError)
+    expected = (
+        *(SettingsError, BackupError, StreamFileError, DatabaseError, EmbeddedPostgresError),
+        *(LakeError, UnreadableFile, OSError),
+    )
     try:
         settings = get_settings()
         configure_logging(settings.log_level, settings.log_format)
@@ -290,6 +303,26 @@ def prune(
 
     with open_runtime() as runtime:
         console.print(pruned_table(runtime, dry_run=dry_run))
+
+
+@app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for it.")],
+) -> None:
+    """Copy everything of this home into a folder, while the platform runs or not."""
+    from anomaly_platform.cli.backup import take_backup
+
+    take_backup(get_settings(), folder, console)
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What anomaly backup has made.")],
+) -> None:
+    """Make a home from a back-up; ANOMALY_HOME names a folder that is empty or not there."""
+    from anomaly_platform.cli.backup import restore_backup
+
+    restore_backup(get_settings(), folder, console)
 
 
 @app.command("streams")

@@ -134,6 +134,21 @@ class AlertLog:
             connection.execute("SELECT pg_notify('notifications', '')")
         return retried
 
+    def give_up(self, reason: str) -> int:
+        """Let every message go that has not left; return how many :meth:`retry` would send.
+
+        An alert whose cool-down holds its message back counts as told: it is seen in the list, and
+        heard of when it occurs again.
+        """
+        with self._transactions.begin() as connection:
+            connection.execute("UPDATE notifications SET routed_at = now() WHERE routed_at IS NULL")
+            connection.execute("UPDATE alerts SET told = true WHERE state = 'open' AND NOT told")
+            return connection.execute(
+                "UPDATE deliveries SET status = 'abandoned', last_error = %s, finished_at = now() "
+                "WHERE status = 'waiting'",
+                (reason,),
+            ).rowcount
+
 
 def is_open(
     connection: Connection, fingerprint: str, *, at_least: dt.timedelta = dt.timedelta(0)

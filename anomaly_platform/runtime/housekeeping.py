@@ -20,7 +20,6 @@ from anomaly_platform.runtime.pruning import (
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.lake.lake import Lake
 from anomaly_platform.storage.postgres.transactions import Connection, Transactions
-from anomaly_platform.storage.tables.partitions import Partitions
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -59,7 +58,7 @@ def prune(
     with transactions.begin() as connection:
         paths = [path for *_, path in prunable_versions(connection, before) if path]
     yield prune_models(transactions, lake, before, dry_run=dry_run)
-    yield prune_files(lake, Partitions(transactions), paths, dry_run=dry_run)
+    yield prune_files(lake, transactions, paths, dry_run=dry_run)
     old = now - dt.timedelta(days=settings.keep_runs_days)
     with transactions.begin() as connection:
         serving = _runs_of_service(connection)

@@ -17,10 +17,10 @@ from psycopg import sql
 from anomaly_platform.registry import promotion
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.postgres.transactions import Connection, Transactions
+from anomaly_platform.storage.tables.partitions import may_remove_files, referenced_paths
 
 if TYPE_CHECKING:
     from anomaly_platform.storage.lake.lake import Lake
-    from anomaly_platform.storage.tables.partitions import Partitions
 
 #: Answers to writes are kept for as long as a client may repeat them.
 IDEMPOTENCY_HOURS: Final = 24
@@ -185,28 +185,31 @@ def prune_models(
     return Pruned("models that no longer serve", len(versions), size)
 
 
-def prune_files(lake: Lake, partitions: Partitions, models: list[str], *, dry_run: bool) -> Pruned:
-    """Remove the lake's files that nobody refers to.
+def prune_files(
+    lake: Lake, transactions: Transactions, models: list[str], *, dry_run: bool
+) -> Pruned:
+    """Remove the lake's files that nobody refers to, unless somebody is copying the lake.
 
     Parameters
     ----------
-    lake, partitions
-        What there is, and what is referred to.
+    lake, transactions
+        What there is, and the tables that refer to it.
     models : list of str
         Paths of versions that would be deleted first; only a dry run has any.
     """
+    with transactions.begin() as connection:
+        if not may_remove_files(connection):
+            return Pruned("files that nobody refers to (kept until a back-up has ended)", 0, 0)
 
-    # Asked only after the files are listed, so that one published meanwhile stays.
-    def referenced() -> Iterator[str]:
-        yield from partitions.referenced_paths() - set(models)
+        # Asked only after the files are listed, so that one published meanwhile stays.
+        def referenced() -> Iterator[str]:
+            yield from referenced_paths(connection) - set(models)
 
-    found = lake.garbage(referenced())
-    size = 0
-    for path, bytes_ in found:
-        size += bytes_
+        found = lake.garbage(referenced())
         if not dry_run:
-            lake.remove(path)
-    return Pruned("files that nobody refers to", len(found), size)
+            for path, _ in found:
+                lake.remove(path)
+    return Pruned("files that nobody refers to", len(found), sum(size for _, size in found))
 
 
 def total(found: list[Pruned]) -> int:

@@ -19,6 +19,8 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 MAPPING_SUFFIX = ".mapping.json"
+#: Of the digest in front of a file's name once it was taken in or refused.
+DIGEST_LENGTH = 12
 #: For so long a file has to hold still before it is taken in at once, without a sensor's ticks.
 SETTLE_SECONDS = 1.0
 _LONGEST_NAME = 200
@@ -84,7 +86,7 @@ class Landing:
             parts = name.split("/")
             if any(part.startswith(".") for part in parts):
                 continue
-            if name.endswith((MAPPING_SUFFIX, *_UNFINISHED)):
+            if name.endswith(MAPPING_SUFFIX) or is_unfinished(name):
                 continue
             found.append(LandedFile(name, path, int(info["size"] or 0), _modified(info)))
         return sorted(found)
@@ -169,7 +171,7 @@ class Landing:
         flat = file.name.replace("/", "__")
         # The digest in front must not make a name too long for the file system.
         flat = flat.encode()[-_LONGEST_NAME:].decode(errors="ignore")
-        target = posixpath.join(self._root, zone, stream, f"{digest[:12]}-{flat}")
+        target = posixpath.join(self._root, zone, stream, f"{digest[:DIGEST_LENGTH]}-{flat}")
         self._fs.makedirs(posixpath.dirname(target), exist_ok=True)
         for suffix in ("", MAPPING_SUFFIX):
             if self._fs.exists(file.path + suffix):
@@ -179,6 +181,11 @@ class Landing:
     @property
     def _is_local(self) -> bool:
         return isinstance(self._fs, LocalFileSystem)
+
+
+def is_unfinished(name: str) -> bool:
+    """Return whether a file's name says that somebody is still writing it."""
+    return name.endswith(_UNFINISHED)
 
 
 def _modified(info: Mapping[str, Any]) -> float:

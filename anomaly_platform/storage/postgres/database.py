@@ -74,6 +74,20 @@ def database_urls(settings: Settings) -> DatabaseUrls:
     )
 
 
+def plain_urls(settings: Settings) -> dict[str, str]:
+    """Return the URL of each database as PostgreSQL's own programs take it, by what is in it.
+
+    In the order in which a copy has to see them: what Dagster says is done must be among the
+    tables, and what the tables say MLflow knows must be there.
+    """
+    urls = database_urls(settings)
+    return {
+        "dagster": _with_scheme(urls.dagster, "postgresql"),
+        "application": urls.application,
+        "mlflow": _with_scheme(urls.mlflow, "postgresql"),
+    }
+
+
 def ensure_mlflow_database(settings: Settings) -> str:
     """Make MLflow's database where it is missing, and return its URL.
 

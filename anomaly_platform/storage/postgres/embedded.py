@@ -202,7 +202,7 @@ class EmbeddedPostgres:
 
     def _start(self) -> None:
         user = server_user(self.data)
-        programs = _programs()
+        programs = server_programs()
         if user.is_other:
             open_way(self.data)
             open_program(programs.parent)
@@ -325,8 +325,8 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _programs() -> Path:
-    """Return the folder of PostgreSQL's programs.
+def server_programs() -> Path:
+    """Return the folder of the programs of the embedded PostgreSQL.
 
     The package is found but not imported: its import alone makes lock files.
     """

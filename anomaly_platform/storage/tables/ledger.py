@@ -207,6 +207,14 @@ class Ledger:
         )
 
 
+def sources(connection: Connection, digest_length: int) -> dict[tuple[str, str], str]:
+    """Return the name of every file that came, by stream and the beginning of its digest."""
+    rows = connection.execute(
+        "SELECT stream, left(digest, %s), source FROM ingest_ledger", (digest_length,)
+    ).fetchall()
+    return {(stream, digest): source for stream, digest, source in rows}
+
+
 _SELECT = f"SELECT {columns_of(LedgerEntry)} FROM ingest_ledger"  # noqa: S608 - constants
 
 

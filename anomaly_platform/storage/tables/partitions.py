@@ -9,14 +9,17 @@ import datetime as dt
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from anomaly_platform.storage.postgres.transactions import (
+    Connection,
     StaleInput,
     Transactions,
     columns_of,
     lock,
 )
+
+_FILES: Final = "files of the lake"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +106,29 @@ class Partitions:
             (stream, stage, first, last),
         )
 
-    def referenced_paths(self) -> set[str]:
-        """Return every path of the lake that some row refers to: all others are garbage."""
-        rows = self._transactions.tuples(
-            "SELECT path FROM lake_partitions "
-            "UNION SELECT raw_path FROM ingest_ledger WHERE raw_path IS NOT NULL "
-            "UNION SELECT path FROM bundles WHERE path IS NOT NULL AND status <> 'deleted'"
-        )
-        return {str(row[0]) for row in rows}
+
+def referenced_paths(connection: Connection) -> set[str]:
+    """Return every path of the lake that some row refers to: all others are garbage."""
+    rows = connection.execute(
+        "SELECT path FROM lake_partitions "
+        "UNION SELECT raw_path FROM ingest_ledger WHERE raw_path IS NOT NULL "
+        "UNION SELECT path FROM bundles WHERE path IS NOT NULL AND status <> 'deleted'"
+    ).fetchall()
+    return {str(row[0]) for row in rows}
+
+
+def keep_files(connection: Connection) -> None:
+    """Keep every file of the lake where it is until the connection is closed.
+
+    Waits until a removal that is under way has ended. Files that a snapshot refers to stay when it
+    is taken after this.
+    """
+    connection.execute("SELECT pg_advisory_lock_shared(hashtextextended(%s, 0))", (_FILES,))
+
+
+def may_remove_files(connection: Connection) -> bool:
+    """Return whether nobody keeps files; until the transaction ends, nobody begins to."""
+    row = connection.execute(
+        "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", (_FILES,)
+    ).fetchone()
+    return row is not None and bool(row[0])

@@ -17,6 +17,7 @@ from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.kinds.training import TrainingOrigin
 from anomaly_platform.platform import DETECTOR, Platform
 from anomaly_platform.settings import Settings
+from anomaly_platform.storage.tables.partitions import referenced_paths
 from anomaly_platform.streams import BARCODE, EMS
 from tests.builders.commands import point_commands_at, run_command
 from tests.builders.models import ALL_SCANS, path_of, publish, register
@@ -100,7 +101,8 @@ def test_the_commands_refuse_with_a_reason(served: Runtime, anomaly: Command) ->
     deleted = platform.warehouse.bundles.get("ems", DETECTOR, 2)
     assert deleted is not None
     assert deleted.status == "deleted"
-    assert deleted.path not in platform.warehouse.partitions.referenced_paths()
+    with platform.warehouse.transactions.begin() as connection:
+        assert deleted.path not in referenced_paths(connection)
     again = anomaly("delete", "ems", "2", *why)
     assert (again.exit_code, "is deleted already" in " ".join(again.output.split())) == (2, True)
     assert "it is deleted" in " ".join(anomaly("promote", "ems", "2", *why).output.split())

@@ -10,6 +10,7 @@ import pytest
 
 from anomaly_platform.storage.lake.lake import Lake
 from anomaly_platform.storage.postgres.transactions import StaleInput
+from anomaly_platform.storage.tables.partitions import referenced_paths
 from anomaly_platform.warehouse import Warehouse
 from tests.builders.models import FOREST, path_of, register
 from tests.builders.tables import count
@@ -18,6 +19,11 @@ pytestmark = pytest.mark.integration
 
 DAY = dt.date(2026, 1, 5)
 NEXT = DAY + dt.timedelta(days=1)
+
+
+def referenced(warehouse: Warehouse) -> set[str]:
+    with warehouse.transactions.begin() as connection:
+        return referenced_paths(connection)
 
 
 def rejects(*numbers: int, digest: str = "a", reason: str = "bad") -> pl.DataFrame:
@@ -87,7 +93,7 @@ def test_what_any_row_refers_to_is_no_garbage(warehouse: Warehouse) -> None:
     warehouse.ledger.record_ingest("ems", "a", source="a", raw_path="r", rows_in=0, days={})
     warehouse.bundles.reserve_version("ems", "isolation_forest")
     register(warehouse, "ems")
-    assert warehouse.partitions.referenced_paths() == {"f", "r", path_of("ems", FOREST, 2)}
+    assert referenced(warehouse) == {"f", "r", path_of("ems", FOREST, 2)}
 
 
 def test_a_days_refusals_are_replaced(warehouse: Warehouse) -> None:
@@ -157,7 +163,6 @@ def test_a_crash_between_file_and_row_leaves_nothing_visible(
     shown = warehouse.partitions.get("ems", "features", "2026-01-05")
     assert shown is not None
     assert lake.read(shown.path)["value"].to_list() == [1.0]
-    referenced = warehouse.partitions.referenced_paths()
-    found = lake.garbage(referenced, older_than=dt.timedelta(0))
+    found = lake.garbage(referenced(warehouse), older_than=dt.timedelta(0))
     assert [path for path, _ in found] == [orphan.path]
     assert lake.read(shown.path)["value"].to_list() == [1.0]
