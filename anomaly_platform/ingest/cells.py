@@ -21,6 +21,8 @@ MAX_METADATA: Final = 65_536
 
 _MISSING: Final = ["", "null", "none", "na", "n/a", "\\n"]
 _CONTROL: Final = r"\p{Cc}"
+#: The group separator, 0x1D, parts the elements of a GS1 code.
+_CONTROL_IN_CODES: Final = r"[\p{Cc}--\x1D]"
 _GOOD, _ABSENT, _TOO_LONG, _HAS_CONTROL = range(4)
 #: So many names are judged one by one sooner than their distinct ones are found.
 FEW: Final = 1_000
@@ -85,7 +87,7 @@ def read_numbers(texts: pl.Series) -> Cells:
     )
 
 
-def read_names(texts: pl.Series, what: str, *, required: bool = True) -> Cells:
+def read_names(texts: pl.Series, what: str, *, required: bool = True, coded: bool = False) -> Cells:
     """Read names: not blank, at most `MAX_NAME` characters, none of them a control character.
 
     Parameters
@@ -96,18 +98,28 @@ def read_names(texts: pl.Series, what: str, *, required: bool = True) -> Cells:
         What the name is called in a reason.
     required
         Whether a missing name is refused, or is null.
+    coded
+        Whether the names are codes, which may hold the separator GS.
 
     Returns
     -------
     Cells
         Values without blanks at the ends, in Unicode's normal form C.
     """
-    needed = {texts.name} if required else set()
-    return read_several_names({texts.name: texts}, {texts.name: what}, needed)[texts.name]
+    chosen = {texts.name}
+    return read_several_names(
+        {texts.name: texts},
+        {texts.name: what},
+        chosen if required else set(),
+        chosen if coded else set(),
+    )[texts.name]
 
 
 def read_several_names(
-    columns: Mapping[str, pl.Series], what: Mapping[str, str], required: Collection[str]
+    columns: Mapping[str, pl.Series],
+    what: Mapping[str, str],
+    required: Collection[str],
+    coded: Collection[str] = (),
 ) -> dict[str, Cells]:
     """Do what `read_names` does for several columns of one length; few rows in one query.
 
@@ -117,27 +129,32 @@ def read_several_names(
         By name: texts, and what the name is called in a reason.
     required
         Columns in which a missing name is refused.
+    coded
+        Columns of codes, which may hold the separator GS.
     """
     if len(next(iter(columns.values()))) > FEW:
         return {
-            name: _many_names(texts, what[name], required=name in required)
+            name: _many_names(texts, what[name], required=name in required, coded=name in coded)
             for name, texts in columns.items()
         }
     stacked = pl.concat([texts.alias("name") for texts in columns.values()])
-    judged = stacked.to_frame().select(_STRIPPED).select(_VALUE, _FAULT)
+    faults = [_FAULT, _FAULT_IN_CODES] if coded else [_FAULT]
+    judged = stacked.to_frame().select(_STRIPPED).select(_VALUE, *faults)
     rows = len(stacked) // len(columns)
     cells = {}
     for i, name in enumerate(columns):
         here = judged[i * rows : (i + 1) * rows]
-        reasons = _reasons(here["fault"], what[name], required=name in required)
+        fault = here["fault in codes" if name in coded else "fault"]
+        reasons = _reasons(fault, what[name], required=name in required)
         cells[name] = Cells(here["value"].alias(name), reasons)
     return cells
 
 
-def _many_names(texts: pl.Series, what: str, *, required: bool) -> Cells:
+def _many_names(texts: pl.Series, what: str, *, required: bool, coded: bool) -> Cells:
     """Read names by judging each distinct one once."""
     read = pl.DataFrame({"name": texts}).select(_STRIPPED)
-    judged = read.unique().select("name", _VALUE, _FAULT)
+    fault = (_FAULT_IN_CODES if coded else _FAULT).alias("fault")
+    judged = read.unique().select("name", _VALUE, fault)
     names = read["name"].alias(texts.name)
     reasons = _reasons(judged["fault"], what, required=required)
     if reasons.null_count() == judged.height and not (judged["name"] == "").any():
@@ -147,17 +164,23 @@ def _many_names(texts: pl.Series, what: str, *, required: bool) -> Cells:
 
 _STRIPPED: Final = pl.col("name").str.strip_chars().str.normalize("NFC")
 _VALUE: Final = pl.when(pl.col("name") != "").then(pl.col("name")).alias("value")
-_FAULT: Final = (
-    pl.when(pl.col("name").is_null() | (pl.col("name") == ""))
-    .then(pl.lit(_ABSENT, pl.Int8))
-    .when(pl.col("name").str.len_chars() > MAX_NAME)
-    .then(pl.lit(_TOO_LONG, pl.Int8))
-    .when(pl.col("name").str.contains(_CONTROL))
-    .then(pl.lit(_HAS_CONTROL, pl.Int8))
-    .otherwise(pl.lit(_GOOD, pl.Int8))
-    .alias("fault")
-)
-"""What is wrong with a stripped name, whatever it is called."""
+
+
+def _fault(control: str) -> pl.Expr:
+    """Say what is wrong with a stripped name, whatever it is called."""
+    return (
+        pl.when(pl.col("name").is_null() | (pl.col("name") == ""))
+        .then(pl.lit(_ABSENT, pl.Int8))
+        .when(pl.col("name").str.len_chars() > MAX_NAME)
+        .then(pl.lit(_TOO_LONG, pl.Int8))
+        .when(pl.col("name").str.contains(control))
+        .then(pl.lit(_HAS_CONTROL, pl.Int8))
+        .otherwise(pl.lit(_GOOD, pl.Int8))
+    )
+
+
+_FAULT: Final = _fault(_CONTROL).alias("fault")
+_FAULT_IN_CODES: Final = _fault(_CONTROL_IN_CODES).alias("fault in codes")
 
 
 def _reasons(faults: pl.Series, what: str, *, required: bool) -> pl.Series:

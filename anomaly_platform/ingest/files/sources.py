@@ -61,7 +61,7 @@ _BOMS: Final[tuple[tuple[bytes, Encoding], ...]] = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_CONTROLS: Final = bytes(set(range(32)) - {9, 10, 12, 13, 26}) + b"\x7f"
+_CONTROLS: Final = bytes(set(range(32)) - {9, 10, 12, 13, 26, 29}) + b"\x7f"
 _UNDECODED: Final = re.compile("[\udc80-\udcff]")
 _NOT_ASCII: Final = re.compile("[^\x00-\x7f]")
 _WINDOWS_1252: Final = {

@@ -80,7 +80,7 @@ def check_scans(
         reasons = reasons.set(missing, "the time is missing")
     names = {name: f"the {name}" for name in _READ} | {"epc_code": "the EPC code"}
     texts = {name: rows[f"{name}_text"] for name in names}
-    columns = read_several_names(texts, names, {"epc_code"})
+    columns = read_several_names(texts, names, {"epc_code"}, {"epc_code"})
     columns["event_time"] = Cells(times, reasons)
     events_read, refused = split_by_reason(rows, columns, _TEXTS)
     winners, conflicts, duplicates = settle_duplicates(events_read, SCAN_KEY, SENT_WITH_SCAN)

@@ -64,7 +64,7 @@ def validate_scans(
 
     reasons = time_reasons(rows, day, start=start, now=now, future_allowance=future_allowance)
     columns = {
-        "epc_code": read_names(rows["epc_code_text"], "the EPC code"),
+        "epc_code": read_names(rows["epc_code_text"], "the EPC code", coded=True),
         "event_time": Cells(rows["event_time"], reasons),
         "label": read_labels(rows["label_text"]),
     }

@@ -174,3 +174,24 @@ def test_what_cannot_be_understood_names_the_columns(columns, mapping, complaint
     context = LayoutContext("x.csv", NOW, ColumnMapping.parse(**mapping), fields=SCAN_FIELDS)
     with pytest.raises(MappingError, match=complaint):
         resolve_scan_layout(columns, context)
+
+
+@pytest.mark.parametrize("rows", [1, 1_200])
+def test_the_separator_of_gs1_codes_is_part_of_a_code_and_of_nothing_else(rows: int) -> None:
+    code = "010880482300003321A\x1d10LOT"
+    good = [{**SCAN, "eventId": f"e{n}", "epc_code": f"{code}{n}"} for n in range(rows)]
+    bad = [{**SCAN, "epc_code": "a\x01b"}, {**SCAN, "location_id": "a\x1db"}]
+    outcome = validate(raw(*good, *bad)[0])
+    assert outcome.frame["epc_code"].sort().to_list() == sorted(one["epc_code"] for one in good)
+    assert outcome.rejects["reason"].sort().to_list() == [
+        "the EPC code has control characters",
+        "the location_id has control characters",
+    ]
+
+
+def test_a_csv_file_full_of_separators_is_text() -> None:
+    lines = "".join(f"01{n:014}21{n}\x1d10L\x1d17251231,2025-01-01 10:00:00\n" for n in range(50))
+    content = io.BytesIO(f"epc_code,event_time\n{lines}".encode())
+    (rows, rejects), *_ = SCAN_READER.read(content, LayoutContext("s.csv", NOW, fields=SCAN_FIELDS))
+    assert rejects.is_empty()
+    assert rows["epc_code_text"][7] == "0100000000000007217\x1d10L\x1d17251231"

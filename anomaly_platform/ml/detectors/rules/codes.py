@@ -36,7 +36,8 @@ def check_codes(
     Returns
     -------
     polars.DataFrame
-        (n,) `epcFake_score`, 0 where nothing is wrong, and `epcFake_reason`, null there.
+        (n,) `epcFake_score`, 0 where nothing is wrong or the code is of another known scheme, and
+        `epcFake_reason`, null there.
     """
     parts = sequences.epc_parts(parameters.code_pattern)
     age = _ages(sequences, parts)
@@ -78,7 +79,8 @@ def _findings(
 
     p = parameters
     malformed = parts["epc_malformed"].to_numpy()
-    well_formed, undated = ~malformed, parts["epc_manufacture_date"].is_null().to_numpy()
+    well_formed = ~malformed & parts["epc_scheme"].is_null().to_numpy()
+    undated = parts["epc_manufacture_date"].is_null().to_numpy()
     undated &= has_part(p.code_pattern, "manufacture_date")
     stranger = well_formed & _none_of(parts["epc_header"], p.headers)
     stranger &= p.code_pattern == SIX_PARTS

@@ -13,6 +13,7 @@ from typing import Final
 import polars as pl
 
 from anomaly_platform.ml.features.scans.names import CODE_PARTS, SIX_PARTS
+from anomaly_platform.ml.features.scans.schemes import foreign_schemes
 
 _FEW_CODES: Final = 16
 
@@ -65,10 +66,11 @@ def parts_of(codes: pl.Series, pattern: str = SIX_PARTS) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        (n,) ``epc_malformed`` and a column ``epc_<part>`` for each of :data:`CODE_PARTS`: null
-        where the scheme has no such part, ``epc_manufacture_date`` also where it is no date
-        ``YYYYMMDD``. Parts of a malformed six-part code are what its dots divide; those of other
-        malformed codes are null.
+        (n,) ``epc_malformed``, ``epc_scheme`` (the known scheme of a code that is genuine in
+        another one than this, null for all others) and a column ``epc_<part>`` for each of
+        :data:`CODE_PARTS`: null where the scheme has no such part, ``epc_manufacture_date`` also
+        where it is no date ``YYYYMMDD``. Parts of a malformed six-part code are what its dots
+        divide; those of other codes that do not fit are null.
 
     Examples
     --------
@@ -86,22 +88,30 @@ def _parts_of_few(codes: tuple[str, ...], pattern: str) -> pl.DataFrame:
 
 
 def _parts_of(codes: pl.Series, pattern: str) -> pl.DataFrame:
-    frame = pl.DataFrame({"code": codes})
-    malformed = (~pl.col("code").str.contains(pattern)).alias("epc_malformed")
+    # Digits of other scripts are digits to the library, and none of a code.
+    whole = _ASCII_DIGITS if pattern == SIX_PARTS else pattern
+    misfit = ~codes.str.contains(whole)
+    scheme = pl.Series("epc_scheme", [None], dtype=pl.String).new_from_index(0, len(codes))
+    if misfit.any():
+        rows = misfit.arg_true()
+        scheme = scheme.scatter(rows, foreign_schemes(codes.gather(rows)))
+    frame = pl.DataFrame([codes.alias("code"), misfit.alias("misfit"), scheme])
+    flags = frame.select((pl.col("misfit") & pl.col("epc_scheme").is_null()).alias("epc_malformed"))
+    own = pl.when(pl.col("epc_scheme").is_null()).then(pl.col("code")).alias("code")
     if pattern == SIX_PARTS:
-        return frame.select(malformed, _SPLIT).unnest("parts").with_columns(_MANUFACTURED)
-    groups = re.compile(pattern).groupindex
-    return frame.select(
-        malformed,
-        *(
+        parts = frame.select(own).select(_SPLIT).unnest("parts")
+    else:
+        groups = re.compile(pattern).groupindex
+        parts = frame.select(own).select(
             pl.col("code").str.extract(pattern, groups[part]).alias(f"epc_{part}")
             if part in groups
             else pl.lit(None, pl.String).alias(f"epc_{part}")
             for part in CODE_PARTS
-        ),
-    ).with_columns(_MANUFACTURED)
+        )
+    return flags.hstack([scheme, *parts.with_columns(_MANUFACTURED)])
 
 
+_ASCII_DIGITS: Final = SIX_PARTS.replace(r"\d", "[0-9]")
 _SPLIT = (
     pl.col("code")
     .str.splitn(".", len(CODE_PARTS))

@@ -16,7 +16,7 @@ DESCRIPTIONS: Final = {
     "month": ("i8", "month, 1–12"),
     "is_weekend": ("bool", "Saturday or Sunday"),
     "is_business_hours": ("bool", "from 9:00 until before 17:00, on any day"),
-    "epc_malformed": ("bool", "the code does not fit the scheme of its stream"),
+    "epc_malformed": ("bool", "the code fits neither its stream's scheme nor another known one"),
     "epc_header": ("str", "the header in the code"),
     "epc_company": ("str", "the company in the code"),
     "epc_product": ("str", "the product in the code"),

@@ -131,6 +131,18 @@ def test_fake_codes(epc: str, says: str) -> None:
     assert says in verdict["epcFake_reason"]
 
 
+@pytest.mark.parametrize(
+    "epc",
+    [
+        "urn:epc:id:sgtin:8804823.000003.1",
+        "https://id.gs1.org/01/08804823000033/21/1",
+        "0108804823000033211\x1d10A",
+    ],
+)
+def test_a_genuine_code_of_another_scheme_is_not_fake(epc: str) -> None:
+    assert MODEL.score(scans(JOURNEY, epc))["epcFake_score"].to_list() == [0.0] * len(JOURNEY)
+
+
 def test_a_code_may_be_wrong_in_several_ways_and_a_new_one_is_fine() -> None:
     verdict = MODEL.score(scans(JOURNEY[:1], "002.0000000.0000003.000001.20250304.000000001"))
     assert verdict["epcFake_reason"][0].count(";") == 1
