@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
 from anomaly_platform.settings import Settings, SettingsError, unknown_settings
+from anomaly_platform.settings.home import HOME_MARK, HOME_NAME, HOME_VARIABLE
 
 #: These use no home, or say themselves which.
 _WITHOUT = frozenset({"backtest", "simulate", "init", "home", "doctor"})
-#: These make a home where there is none; to all others, none means that something is mistaken.
-_MAKING = frozenset({"demo", "up", "api", "dispatch", "mqtt", "import", "run", "keys", "db"})
+#: These ask or change what is there: where there is no home, something is mistaken.
+_NEEDING = frozenset(
+    {"alerts", "check", "down", "labels", "models", "prune", "sql", "thresholds", "train"}
+)
 
 
 def settle_home(command: str, settings: Settings, errors: Console) -> None:
-    """Say which home a command uses and which settings are none.
+    """Say which home a command uses, unless its environment does, and which settings are none.
 
     Raises
     ------
     SettingsError
-        When the home is not there, and the command is none that makes one.
+        When the home is not there, and the command needs what is in one.
     """
     if "--help" in sys.argv:
         return
@@ -30,11 +34,13 @@ def settle_home(command: str, settings: Settings, errors: Console) -> None:
         errors.print(f"{name} is no setting{meant}", style="yellow", highlight=False)
     if command in _WITHOUT:
         return
-    if settings.is_embedded and command not in _MAKING and not settings.home.is_dir():
+    if settings.is_embedded and command in _NEEDING and not settings.home.is_dir():
         raise SettingsError(
             f"there is no home {settings.home}: `anomaly init` makes one, as do demo, up, import "
             "and run; ANOMALY_HOME names one that is elsewhere"
         )
+    if HOME_VARIABLE in os.environ:
+        return
     new = "" if settings.home.is_dir() else " (new)"
     errors.print(f"Home {settings.home}{new}", style="dim", highlight=False, soft_wrap=True)
 
@@ -48,7 +54,6 @@ def make_home(folder: Path, console: Console) -> None:
         When the folder is a project of somebody's own, whose files would be replaced.
     """
     from anomaly_platform.resources.dagster_home import foreign_project_file, write_project
-    from anomaly_platform.settings.home import HOME_MARK, HOME_NAME
 
     foreign = foreign_project_file(folder)
     if foreign:

@@ -17,7 +17,7 @@ HOME_MARK: Final = "anomaly-home"
 """A file of this name says of its folder that it is a home, whatever the folder's own name."""
 
 _ENV_FILE: Final = ".env"
-_HOME_VARIABLE: Final = "ANOMALY_HOME"
+HOME_VARIABLE: Final = "ANOMALY_HOME"
 
 
 def found_home() -> Path:
@@ -58,7 +58,7 @@ def _names_home(file: Path) -> bool:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return False
-    return any(line.strip().startswith(f"{_HOME_VARIABLE}=") for line in lines)
+    return any(line.strip().startswith(f"{HOME_VARIABLE}=") for line in lines)
 
 
 class AnchoredDotEnv(DotEnvSettingsSource):
