@@ -11,31 +11,36 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anomaly_platform.kinds.parts import Parts
+from anomaly_platform.notifications.outbox import Outbox
+from anomaly_platform.notifications.redaction import Redactor
 from anomaly_platform.runtime.backup.unfinished import refuse_unfinished
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.lake.landing import Landing
+from anomaly_platform.storage.postgres.database import (
+    DatabaseUrls,
+    prepare_databases,
+    redact,
+)
 from anomaly_platform.streams import BARCODE, BUILT_IN, Stream
 from anomaly_platform.streams.user_defined import (
     StreamFileError,
     UserStreams,
     load_user_streams,
 )
+from anomaly_platform.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online.readings import ReadingRules
     from anomaly_platform.kinds.base import StreamKind
-    from anomaly_platform.kinds.parts import Parts
-    from anomaly_platform.notifications.outbox import Outbox
     from anomaly_platform.realtime.ingest import OnlineIngest
     from anomaly_platform.realtime.series_state import SeriesStates
     from anomaly_platform.registry.champions import ModelSets
     from anomaly_platform.registry.mlflow.model_registry import MlflowMirror
     from anomaly_platform.storage.lake.lake import Lake
-    from anomaly_platform.storage.postgres.database import DatabaseUrls
     from anomaly_platform.storage.tables.progress import Account
     from anomaly_platform.storage.tables.scored_rows import ScoredRows
     from anomaly_platform.streams.staleness import StreamState
-    from anomaly_platform.warehouse import Warehouse
 
 #: The detector of every metric stream.
 DETECTOR = "isolation_forest"
@@ -95,15 +100,11 @@ class Platform:
     @cached_property
     def urls(self) -> DatabaseUrls:
         """The databases' URLs, started and migrated where they are embedded."""
-        from anomaly_platform.storage.postgres.database import prepare_databases
-
         return prepare_databases(self.settings)
 
     @property
     def public_url(self) -> str:
         """The database's URL as it may be shown: without the password of a server of your own."""
-        from anomaly_platform.storage.postgres.database import redact
-
         # The embedded server has no password, and its socket is in the URL's parameters.
         url = self.urls.application
         return url if self.settings.is_embedded else redact(url)
@@ -111,16 +112,11 @@ class Platform:
     @cached_property
     def warehouse(self) -> Warehouse:
         """The tables."""
-        from anomaly_platform.warehouse import Warehouse
-
         return Warehouse(self.urls.application)
 
     @cached_property
     def outbox(self) -> Outbox:
         """What people and other systems are to be told."""
-        from anomaly_platform.notifications.outbox import Outbox
-        from anomaly_platform.notifications.redaction import Redactor
-
         return Outbox(self.settings.alert_cool_down, Redactor.of(self.settings))
 
     @cached_property
@@ -167,8 +163,6 @@ class Platform:
         return kind_of(stream, partial(self._parts_of, stream))
 
     def _parts_of(self, stream: Stream) -> Parts[Any]:
-        from anomaly_platform.kinds.parts import Parts
-
         warehouse, settings = self.warehouse, self.settings
         return Parts(
             stream=stream,
@@ -256,7 +250,5 @@ class Platform:
 
     def release(self) -> None:
         """Stop the embedded database if no other process uses it."""
-        from anomaly_platform.storage.postgres.database import release_embedded
-
         self.close()
         release_embedded(self.settings.home)

@@ -8,12 +8,13 @@ import platform as host_platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from anomaly_platform.cli.services.up import free_port
+from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings
 
 _LEAST_FREE_GIB = 2
@@ -45,9 +46,13 @@ def examine(settings: Settings, port: int) -> Iterator[Finding]:
     yield _python()
     yield Finding("Processors", True, f"{os.cpu_count()}")
     yield _disk(settings)
-    yield _home(settings)
-    yield _database(settings)
-    yield _lake(settings)
+    folder = "set ANOMALY_HOME to a folder you may write to"
+    yield _tried("Home", lambda: _home(settings), folder)
+    server = "check ANOMALY_DATABASE_URL and the server"
+    kind = "embedded, " if settings.is_embedded else "your server, "
+    yield _tried("PostgreSQL", lambda: _database(settings), server, kind)
+    place = "set ANOMALY_LAKE_URL to a place to write to"
+    yield _tried("Lake", lambda: _lake(settings), place)
     yield _streams(settings)
     free = free_port("127.0.0.1", port)
     yield Finding("UI port", free, f"{port}", "stop what listens there, or use --port")
@@ -71,42 +76,33 @@ def _disk(settings: Settings) -> Finding:
     )
 
 
-def _home(settings: Settings) -> Finding:
-    try:
-        settings.home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=settings.home):
-            pass
-    except OSError as error:
-        return Finding("Home", False, str(error), "set ANOMALY_HOME to a folder you may write to")
-    return Finding("Home", True, str(settings.home))
+def _home(settings: Settings) -> str:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=settings.home):
+        return str(settings.home)
 
 
-def _database(settings: Settings) -> Finding:
-    from anomaly_platform.platform import Platform
-
-    kind = "embedded" if settings.is_embedded else "your server"
+def _database(settings: Settings) -> str:
     with closing(Platform(settings)) as platform:
-        try:
-            version = platform.warehouse.server_version()
-        except Exception as error:
-            fix = "check ANOMALY_DATABASE_URL and the server"
-            return Finding("PostgreSQL", False, f"{kind}: {error}", fix)
-    return Finding("PostgreSQL", True, f"{kind}, {version}")
+        return platform.warehouse.server_version()
 
 
-def _lake(settings: Settings) -> Finding:
+def _lake(settings: Settings) -> str:
     from anomaly_platform.storage.lake.lake import Lake
 
+    Lake(settings.lake_url).probe()
+    return settings.lake_url
+
+
+def _tried(subject: str, look: Callable[[], str], fix: str, about: str = "") -> Finding:
+    """Return what a look says, or why it fails, whatever the reason is."""
     try:
-        Lake(settings.lake_url).probe()
+        return Finding(subject, True, f"{about}{look()}")
     except Exception as error:
-        return Finding("Lake", False, str(error), "set ANOMALY_LAKE_URL to a place to write to")
-    return Finding("Lake", True, settings.lake_url)
+        return Finding(subject, False, f"{about.replace(',', ':')}{error}", fix)
 
 
 def _streams(settings: Settings) -> Finding:
-    from anomaly_platform.platform import Platform
-
     platform = Platform(settings)
     bad = platform.user_streams.bad
     names = ", ".join(stream.name for stream in platform.streams)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import polars as pl
 
+from anomaly_platform.incidents.anomaly_alerts import DayAlerts, ScoredRows
 from anomaly_platform.kinds.findings import Check, Finding, Quality, ScoreLook
 from anomaly_platform.kinds.formats import RowFormat, ScoredFormat
 from anomaly_platform.kinds.training import Key, TrainingOrigin
@@ -182,6 +183,8 @@ class StreamKind(ABC, Generic[S]):
     reference_files: ClassVar[tuple[str, ...]] = ()
     #: Numbers of a day that are shown first.
     shown_stats: ClassVar[tuple[str, ...]]
+    #: Which rows of a scored day alert, and what is told of them.
+    alerting: ClassVar[ScoredRows]
 
     def __init__(self, stream: S, open_parts: Callable[[], Parts[S]]) -> None:
         self.stream: S = stream
@@ -286,11 +289,21 @@ class StreamKind(ABC, Generic[S]):
     def ensure_tables(self) -> None:
         """Make the tables and views of a stream that is scored for the first time."""
 
-    @abstractmethod
     def replace_day(
         self, day: date, chunks: Iterable[pl.DataFrame], *, watermark: int, version: int | None
     ) -> ScoredDay:
-        """Replace a scored day in the database; raises `StaleInput`."""
+        """Replace a day in ``scored_<stream>``; raises `StaleInput`."""
+        stream, parts = self.stream, self.parts
+        return parts.scores.replace_day(
+            stream.name,
+            day,
+            chunks,
+            watermark=watermark,
+            detector=stream.scored_by,
+            bundle_version=version,
+            threshold=parts.threshold,
+            alerts=DayAlerts(parts.outbox, stream.name, stream.title, day, self.alerting),
+        )
 
     @abstractmethod
     def monitor(self) -> Callable[[date, Partition], Stats]:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from anomaly_platform.kinds.base import StreamKind
-from anomaly_platform.kinds.metric import MetricKind
+from anomaly_platform.kinds.metric.kind import MetricKind
 from anomaly_platform.kinds.parts import Parts
-from anomaly_platform.kinds.scan import ScanKind
+from anomaly_platform.kinds.scan.kind import ScanKind
 from anomaly_platform.streams import MetricStream, ScanStream, Stream
 
 KINDS: dict[type[Stream], type[StreamKind[Any]]] = {MetricStream: MetricKind, ScanStream: ScanKind}

@@ -3,14 +3,10 @@
 The statements stand in `migrations/sql/0001`, one file per subject, run in order of their names.
 """
 
-from __future__ import annotations
-
 from anomaly_platform.storage.postgres.database import run_statements
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

@@ -3,14 +3,10 @@
 The statements stand in `migrations/sql/0003`, one file per subject, run in order of their names.
 """
 
-from __future__ import annotations
-
 from anomaly_platform.storage.postgres.database import run_statements
 
 revision = "0003"
 down_revision = "0002"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

@@ -3,16 +3,12 @@
 The statements stand in `migrations/sql/0005`, one file per subject, run in order of their names.
 """
 
-from __future__ import annotations
-
 from alembic import op
 
 from anomaly_platform.storage.postgres.database import run_statements
 
 revision = "0005"
 down_revision = "0004"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from functools import partial
 
 import polars as pl
 
-from anomaly_platform.incidents.anomaly_alerts import METRIC_ROWS, DayAlerts
+from anomaly_platform.incidents.anomaly_alerts import METRIC_ROWS
 from anomaly_platform.kinds.base import (
     DetectorStage,
     Scorer,
@@ -31,7 +31,6 @@ from anomaly_platform.kinds.metric.series_drift import fleet_reference
 from anomaly_platform.kinds.metric.training import report, train
 from anomaly_platform.registry.bundle_index import BundleRecord
 from anomaly_platform.storage.tables.partitions import Partition
-from anomaly_platform.storage.tables.scored_days import ScoredDay
 from anomaly_platform.streams import MetricStream
 
 #: Largest bundle in bytes per trained series, and what a bundle may weigh besides.
@@ -59,6 +58,7 @@ class MetricKind(StreamKind[MetricStream]):
         *("readings", "anomaly_rate", "quarantine_ratio"),
         *("series_drifted_share", "recall"),
     )
+    alerting = METRIC_ROWS
     feature_check = Check(
         "finite", "Every feature of a reading with a value is there and finite.", blocking=True
     )
@@ -157,21 +157,6 @@ class MetricKind(StreamKind[MetricStream]):
         scores, stream = self.parts.scores, self.stream
         if not scores.has_tables(stream.name, stream.entity_field):
             scores.ensure_metric_tables(stream.name, entity_field=stream.entity_field)
-
-    def replace_day(
-        self, day: date, chunks: Iterable[pl.DataFrame], *, watermark: int, version: int | None
-    ) -> ScoredDay:
-        """Replace a day in ``scored_<stream>``."""
-        stream = self.stream
-        return self.parts.scores.replace_day(
-            stream.name,
-            day,
-            chunks,
-            watermark=watermark,
-            detector=DETECTOR,
-            bundle_version=version,
-            alerts=DayAlerts(self.parts.outbox, stream.name, stream.title, day, METRIC_ROWS),
-        )
 
     def monitor(self) -> Callable[[date, Partition], Stats]:
         """Return what compares days with what the champion's series were like in training."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from anomaly_platform.incidents.anomaly_alerts import SCAN_ROWS, DayAlerts
+from anomaly_platform.incidents.anomaly_alerts import SCAN_ROWS
 from anomaly_platform.kinds.base import (
     DetectorStage,
     Shown,
@@ -41,7 +41,6 @@ from anomaly_platform.kinds.scan.training import learn_rules, learn_svm, train
 from anomaly_platform.ml.training.gates import LEAST_AUC
 from anomaly_platform.registry.bundle_index import BundleRecord
 from anomaly_platform.storage.tables.partitions import Partition
-from anomaly_platform.storage.tables.scored_days import ScoredDay
 from anomaly_platform.streams import ScanStream
 
 #: A model cache holds many of them (requirement B12).
@@ -74,6 +73,7 @@ class ScanKind(StreamKind[ScanStream]):
         "AUC-ROC on injected anomalies is at least {}.",
     )
     shown_stats = ("scans", "anomaly_rate", "quarantine_ratio", "psi_max", "recall")
+    alerting = SCAN_ROWS
     feature_check = Check(
         "complete", "What is known of every scan is there, and within its bounds.", blocking=True
     )
@@ -191,22 +191,6 @@ class ScanKind(StreamKind[ScanStream]):
         """Make the tables and views of a user's own stream."""
         if not self.parts.scores.has_tables(self.stream.name):
             self.parts.scores.ensure_scan_tables(self.stream.name)
-
-    def replace_day(
-        self, day: date, chunks: Iterable[pl.DataFrame], *, watermark: int, version: int | None
-    ) -> ScoredDay:
-        """Replace a day in ``scored_<stream>``."""
-        stream, parts = self.stream, self.parts
-        return parts.scores.replace_day(
-            stream.name,
-            day,
-            chunks,
-            watermark=watermark,
-            detector=stream.scored_by,
-            bundle_version=version,
-            threshold=parts.threshold,
-            alerts=DayAlerts(parts.outbox, stream.name, stream.title, day, SCAN_ROWS),
-        )
 
     def monitor(self) -> Callable[[date, Partition], Stats]:
         """Return what compares days with the scans that the set in service learned from."""

@@ -47,18 +47,15 @@ class EmsChannel(Channel):
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[Send]:
         """Open the EMS once for a few messages."""
-        with _ems_errors():
-            opened = self._open()
-            ems = await opened.__aenter__()
-
-        async def send(notification: Notification) -> None:
+        async with contextlib.AsyncExitStack() as stack:
             with _ems_errors():
-                await self._tell(ems, notification)
+                ems = await stack.enter_async_context(self._open())
 
-        try:
+            async def send(notification: Notification) -> None:
+                with _ems_errors():
+                    await self._tell(ems, notification)
+
             yield send
-        finally:
-            await opened.__aexit__(None, None, None)
 
     async def _tell(self, ems: Ems, notification: Notification) -> None:
         entity = notification.entity

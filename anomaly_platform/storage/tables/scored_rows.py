@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import polars as pl
 from psycopg import sql
@@ -33,8 +33,6 @@ from anomaly_platform.storage.tables.scored_days import (
     record_day,
     refuse_stale,
 )
-
-ScoreView = Literal["unit", "signed"]
 
 SCANS_METRIC: Final = "scans"
 EVERY_CODE: Final = "*"
@@ -234,9 +232,7 @@ class ScoredRows(ScoredDays):
         super().__init__(transactions)
         self.table = table
 
-    def ensure_metric_tables(
-        self, stream: str, *, entity_field: str = "entity", score_view: ScoreView = "unit"
-    ) -> None:
+    def ensure_metric_tables(self, stream: str, *, entity_field: str = "entity") -> None:
         """Make a metric stream's partition, indexes and BI views; again, it renews the views.
 
         Parameters
@@ -245,13 +241,8 @@ class ScoredRows(ScoredDays):
             Lower-case identifier.
         entity_field : str
             Name of the entity's column in the views, such as ``device_id``.
-        score_view : {'unit', 'signed'}
-            Scale of ``anomaly_score`` in the views: 0 to 1 (an anomaly from the threshold on), or
-            1 to -1 (an anomaly at 0 and below).
         """
-        self._transactions.execute(
-            "SELECT ensure_stream_tables(%s, %s, %s)", (stream, entity_field, score_view)
-        )
+        self._transactions.execute("SELECT ensure_stream_tables(%s, %s)", (stream, entity_field))
 
     def ensure_scan_tables(self, stream: str) -> None:
         """Make a scan stream's partition, indexes and BI views; again, it renews the views."""

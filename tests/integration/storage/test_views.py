@@ -143,7 +143,7 @@ def test_every_view_and_table_is_documented(warehouse: Warehouse) -> None:
 
 def test_a_stream_of_the_users_own(warehouse: Warehouse) -> None:
     for _ in range(2):
-        warehouse.scores.ensure_metric_tables("pumps", entity_field="pump", score_view="signed")
+        warehouse.transactions.execute("SELECT ensure_stream_tables('pumps', 'pump', 'signed')")
     fill(warehouse, "pumps")
     pumps = rows_of(warehouse, "SELECT DISTINCT pump FROM bi_pumps_scores ORDER BY 1")
     assert pumps[0] == ("host-0",)

@@ -13,9 +13,9 @@ import pytest
 from anomaly_platform.kinds.feedback import with_feedback
 from anomaly_platform.kinds.findings import told
 from anomaly_platform.kinds.formats import judged_by
-from anomaly_platform.kinds.metric import MetricKind
+from anomaly_platform.kinds.metric.kind import MetricKind
 from anomaly_platform.kinds.parts import Parts
-from anomaly_platform.kinds.scan import ScanKind
+from anomaly_platform.kinds.scan.kind import ScanKind
 from anomaly_platform.kinds.table import kind_of
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import BARCODE, EMS, IIOT, Stream
