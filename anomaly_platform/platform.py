@@ -21,6 +21,7 @@ from anomaly_platform.storage.postgres.database import (
     DatabaseUrls,
     prepare_databases,
     redact,
+    release_embedded,
 )
 from anomaly_platform.streams import BARCODE, BUILT_IN, Stream
 from anomaly_platform.streams.user_defined import (

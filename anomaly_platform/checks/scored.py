@@ -73,12 +73,7 @@ def build_monitoring_checks(stream: Stream) -> AssetChecksDefinition:
         problems = []
         for day in days:
             when = date.fromisoformat(day.partition)
-            stats = platform.warehouse.monitoring.between(stream.name, when, when)
-            known = {
-                stat: value
-                for subject, stat, value in stats.select("subject", "stat", "value").iter_rows()
-                if subject == "day"
-            }
+            known = platform.warehouse.monitoring.of_day(stream.name, when)
             expected = (float(day.rows), float(day.stats["anomalies"]))
             told = (known.get(counted, 0.0), known.get("anomalies", 0.0))
             if known and told != expected:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
-from anomaly_platform.ems.records import Ems
 from anomaly_platform.settings import Settings
+
+if TYPE_CHECKING:
+    from anomaly_platform.ems.core import EmsCore
+    from anomaly_platform.ems.database import EmsDatabase
+
+    Ems = EmsCore | EmsDatabase
 
 
 @contextlib.asynccontextmanager

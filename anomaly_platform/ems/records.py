@@ -1,14 +1,11 @@
-"""Records of an EMS, and the protocol of its clients.
+"""Records of an EMS.
 
-Belongs here: assets, metrics, events and alerts as records, the errors of an EMS, and the
-interface that ``core`` (HTTP) and ``database`` (its tables) have in common.
+Belongs here: assets, metrics, events and alerts as records, and the errors of an EMS.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Sequence
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AwareDatetime,
@@ -127,44 +124,3 @@ def record_of(kind: type[Record], where: str, values: Any) -> Record:
         field = ".".join(str(part) for part in detail["loc"]) or "the answer"
         said = f"{detail['msg'][:1].lower()}{detail['msg'][1:]}"
         raise EmsGarbage(f"{where}{field}: {said}") from None
-
-
-class Ems(Protocol):
-    """Any way to an EMS. Everything raises :class:`EmsError`."""
-
-    async def health(self) -> str:
-        """Return what the EMS says about itself, ``ok`` when it is well."""
-
-    async def assets(self) -> list[Asset]:
-        """Return every asset."""
-
-    async def asset(self, asset_id: str) -> Asset | None:
-        """Return one asset, None where there is none of this id."""
-
-    async def metrics(
-        self,
-        *,
-        since: dt.datetime,
-        until: dt.datetime,
-        asset_id: str | None = None,
-        metric_name: str | None = None,
-    ) -> list[Metric]:
-        """Return the readings from `since` on and before `until`."""
-
-    async def raw_metrics(self, *, since: dt.datetime, until: dt.datetime) -> list[dict[str, Any]]:
-        """Return the readings of a span as they came, for those who judge each by itself."""
-
-    async def create_metric(self, metric: NewMetric, *, key: str) -> Metric:
-        """Store one reading; the same key twice stores it once where the EMS honours it."""
-
-    async def create_metrics(self, metrics: Sequence[NewMetric], *, key: str) -> int:
-        """Store many readings; return how many."""
-
-    async def events(self, *, since: dt.datetime, until: dt.datetime) -> list[Event]:
-        """Return the events from `since` on and before `until`."""
-
-    async def create_event(self, event: NewEvent, *, key: str) -> Event:
-        """Store an event; the same key twice stores it once where the EMS honours it."""
-
-    async def create_alert(self, alert: NewAlert, *, key: str) -> AlertRecord:
-        """Store an alert; the same key twice stores it once where the EMS honours it."""

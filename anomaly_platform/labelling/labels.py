@@ -15,7 +15,12 @@ from uuid import UUID
 import polars as pl
 
 from anomaly_platform.labelling.thresholds import ThresholdStore
-from anomaly_platform.storage.postgres.transactions import Connection, Transactions, columns_of
+from anomaly_platform.storage.postgres.transactions import (
+    Connection,
+    Transactions,
+    columns_of,
+    fetch_all,
+)
 
 #: What stands in the place of a metric in labels of scans.
 SCAN_METRIC = "scan"
@@ -146,8 +151,8 @@ class Labels:
         )
 
 
-def add(connection: Connection, stream: str, label: NewLabel, *, labelled_by: str) -> UUID:
-    """Store one label within the caller's transaction; return its id."""
+def add(connection: Connection, stream: str, label: NewLabel, *, labelled_by: str) -> Label:
+    """Store one label within the caller's transaction; return it."""
     if label.event_time.tzinfo is None:
         raise ValueError(f"event_time {label.event_time} has no time zone: write …Z or +00:00")
     for field, text in (
@@ -160,11 +165,13 @@ def add(connection: Connection, stream: str, label: NewLabel, *, labelled_by: st
         if "\x00" in text:
             raise ValueError(f"{field} holds a NUL character")
     # The clock, not the transaction's start: of two labels in one transaction the later counts.
-    ((made,),) = connection.execute(
-        "INSERT INTO feedback_labels (stream, entity, metric, event_time, event_id, is_anomaly, "
+    (given,) = fetch_all(
+        connection,
+        Label,
+        "INSERT INTO feedback_labels (stream, entity, metric, event_time, event_id, is_anomaly, "  # noqa: S608
         "comment, labelled_by, detection_id, created_at) VALUES (%(stream)s, %(entity)s, "
         "%(metric)s, %(event_time)s, %(event_id)s, %(is_anomaly)s, %(comment)s, %(labelled_by)s, "
-        "%(detection_id)s, clock_timestamp()) RETURNING id",
+        f"%(detection_id)s, clock_timestamp()) RETURNING {columns_of(Label)}",
         {**asdict(label), "stream": stream, "labelled_by": labelled_by},
-    ).fetchall()
-    return UUID(str(made))
+    )
+    return given

@@ -1,4 +1,3 @@
-# ruff: noqa: S608 - statements are put together from constants of this module
 """What people said about readings: the rows of ``feedback_labels``, superseded ones included."""
 
 from __future__ import annotations
@@ -10,13 +9,10 @@ from typing import Any, Final
 
 from psycopg import AsyncConnection
 
+from anomaly_platform.labelling.labels import Label
 from anomaly_platform.queries.rows import count, fetch_all
-from anomaly_platform.storage.postgres.transactions import Connection, fetch_one
+from anomaly_platform.storage.postgres.transactions import columns_of
 
-_COLUMNS: Final = (
-    "id, stream, entity, metric AS metric_name, event_time AS timestamp, is_anomaly, comment, "
-    "labelled_by, detection_id, created_at"
-)
 _FILTER: Final = (
     "FROM feedback_labels WHERE (%(stream)s::text IS NULL OR stream = %(stream)s) "
     "AND (%(entity)s::text IS NULL OR entity = %(entity)s) "
@@ -33,35 +29,19 @@ class LabelFilter:
     metric: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class GivenLabel:
-    """A label as it was given."""
-
-    id: uuid.UUID
-    stream: str
-    entity: str
-    metric_name: str
-    timestamp: dt.datetime
-    is_anomaly: bool
-    comment: str | None
-    labelled_by: str
-    detection_id: uuid.UUID | None
-    created_at: dt.datetime
-
-
 async def list_labels(
     connection: AsyncConnection[Any],
     chosen: LabelFilter,
     *,
     after: tuple[dt.datetime, uuid.UUID] | None,
     limit: int,
-) -> list[GivenLabel]:
+) -> list[Label]:
     """Return labels, the newest first, at most `limit` after a sort key (time and id)."""
     time, identity = after or (None, None)
     return await fetch_all(
         connection,
-        GivenLabel,
-        f"SELECT {_COLUMNS} {_FILTER} "
+        Label,
+        f"SELECT {columns_of(Label)} {_FILTER} "
         "AND (%(time)s::timestamptz IS NULL OR (created_at, id) < (%(time)s, %(id)s)) "
         "ORDER BY created_at DESC, id DESC LIMIT %(limit)s",
         {**asdict(chosen), "time": time, "id": identity, "limit": limit},
@@ -71,9 +51,3 @@ async def list_labels(
 async def count_labels(connection: AsyncConnection[Any], chosen: LabelFilter) -> int:
     """Return how many labels fit."""
     return await count(connection, f"SELECT count(*) {_FILTER}", asdict(chosen))
-
-
-def read_label(connection: Connection, label: uuid.UUID) -> GivenLabel | None:
-    """Return a label, None where there is none of that id."""
-    one = f"SELECT {_COLUMNS} FROM feedback_labels WHERE id = %s"
-    return fetch_one(connection, GivenLabel, one, (label,))

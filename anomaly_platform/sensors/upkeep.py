@@ -197,12 +197,7 @@ def _newest_figures(platform: Platform, stream: Stream) -> dict[str, float]:
     if not isinstance(newest, datetime):
         return {}
     day = last_complete_day(newest.astimezone(UTC))
-    figures = platform.warehouse.monitoring.between(stream.name, day, day)
-    return {
-        stat: value
-        for subject, stat, value in figures.select("subject", "stat", "value").iter_rows()
-        if subject == "day" and value is not None
-    }
+    return platform.warehouse.monitoring.of_day(stream.name, day)
 
 
 def _tell(

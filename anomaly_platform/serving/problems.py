@@ -167,13 +167,12 @@ def none_usable(what: str, errors: Sequence[Mapping[str, str]], *, status: int =
 
 
 def install_problem_handlers(app: FastAPI) -> None:
-    """Make every error of an application a problem document."""
+    """Make what routes refuse a problem document; ``RequestContext`` answers every other error."""
     app.exception_handler(ApiProblem)(_api)
     app.exception_handler(RequestValidationError)(_validation)
     app.exception_handler(HTTPException)(_http)
     for unavailable in (DatabaseError, OperationalError, PoolTimeout):
         app.exception_handler(unavailable)(_database)
-    app.exception_handler(Exception)(_unexpected)
 
 
 async def _api(request: Request, error: ApiProblem) -> Response:
@@ -196,10 +195,3 @@ async def _http(request: Request, error: HTTPException) -> Response:
 
 async def _database(request: Request, error: Exception) -> Response:
     return problem_response(no_database(error), request.scope["path"])
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem_response(
-        ApiProblem(500, "an error in the service; its log says more"), request.scope["path"]
-    )

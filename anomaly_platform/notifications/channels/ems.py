@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anomaly_platform.ems.records import (
-    Ems,
     EmsError,
     EmsRefused,
     NewAlert,
@@ -21,6 +20,9 @@ from anomaly_platform.notifications.channels.base import (
     Notification,
     Send,
 )
+
+if TYPE_CHECKING:
+    from anomaly_platform.ems.client import Ems
 
 
 class EmsChannel(Channel):

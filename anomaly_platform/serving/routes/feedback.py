@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from anomaly_platform.labelling.labels import SCAN_METRIC, NewLabel, add
+from anomaly_platform.labelling.labels import SCAN_METRIC, Label, NewLabel, add
 from anomaly_platform.queries.detections import detected_reading
-from anomaly_platform.queries.labels import LabelFilter, count_labels, list_labels, read_label
+from anomaly_platform.queries.labels import LabelFilter, count_labels, list_labels
 from anomaly_platform.queries.scans import scan_exists
 from anomaly_platform.queries.scored_readings import find_reading
 from anomaly_platform.serving.auth.security import Reader, Writer
@@ -47,17 +48,16 @@ async def give_feedback(
 
     def write(connection: Connection) -> dict[str, Any]:
         stream, label = _label(connection, serving, asked)
-        identity = add(connection, stream, label, labelled_by=caller.actor)
+        given = add(connection, stream, label, labelled_by=caller.actor)
         audit.record(
             connection,
             caller.actor,
             "feedback.add",
             f"{stream}/{label.entity}/{label.metric}",
             None,
-            {"label": str(identity), "is_anomaly": label.is_anomaly},
+            {"label": str(given.id), "is_anomaly": label.is_anomaly},
         )
-        given = read_label(connection, identity)
-        return Feedback.model_validate(given).model_dump(mode="json")
+        return _shown(given).model_dump(mode="json")
 
     return Feedback(**await once.write(write))
 
@@ -83,8 +83,14 @@ async def list_feedback(
         if not total:
             await refuse_unknown(connection, stream, entity, metric_name, kind="entity")
     page, following = _PAGES.cut(found, limit, lambda last: (last.created_at, last.id))
-    labels = [Feedback.model_validate(one) for one in page]
+    labels = [_shown(one) for one in page]
     return FeedbackList(feedback=labels, total=total, next_cursor=following)
+
+
+def _shown(label: Label) -> Feedback:
+    known = asdict(label)
+    metric, time, _ = (known.pop(name) for name in ("metric", "event_time", "event_id"))
+    return Feedback(**known, metric_name=metric, timestamp=time)
 
 
 def _label(

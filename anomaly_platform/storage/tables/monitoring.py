@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 
-import polars as pl
-
 from anomaly_platform.storage.postgres.transactions import Transactions, lock
 
 
@@ -43,21 +41,11 @@ class MonitoringStats:
                 ],
             )
 
-    def between(self, stream: str, first: dt.date, last: dt.date) -> pl.DataFrame:
-        """Return the numbers of the days from the first to the last inclusive.
-
-        Returns
-        -------
-        polars.DataFrame
-            ``day``, ``subject``, ``stat``, ``value``, in that order of sorting.
-        """
+    def of_day(self, stream: str, day: dt.date) -> dict[str, float]:
+        """Return the numbers of a day as a whole, by name."""
         rows = self._transactions.tuples(
-            "SELECT day, subject, stat, value FROM monitoring_stats "
-            "WHERE stream = %s AND day BETWEEN %s AND %s ORDER BY day, subject, stat",
-            (stream, first, last),
+            "SELECT stat, value FROM monitoring_stats WHERE stream = %s AND day = %s "
+            "AND subject = 'day' AND value IS NOT NULL ORDER BY stat",
+            (stream, day),
         )
-        return pl.DataFrame(
-            rows,
-            {"day": pl.Date, "subject": pl.String, "stat": pl.String, "value": pl.Float64},
-            orient="row",
-        )
+        return dict(rows)

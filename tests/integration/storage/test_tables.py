@@ -13,7 +13,7 @@ from anomaly_platform.storage.postgres.transactions import StaleInput
 from anomaly_platform.storage.tables.partitions import referenced_paths
 from anomaly_platform.warehouse import Warehouse
 from tests.builders.models import FOREST, path_of, register
-from tests.builders.tables import count
+from tests.builders.tables import count, rows_of
 
 pytestmark = pytest.mark.integration
 
@@ -144,11 +144,15 @@ def test_monitoring_numbers_of_a_day_are_replaced(warehouse: Warehouse) -> None:
     monitoring.replace_day("ems", DAY, {("scored", "rows"): 10, ("scored", "rate"): None})
     monitoring.replace_day("ems", NEXT, {("scored", "rows"): 1})
     monitoring.replace_day("ems", DAY, {("scored", "rows"): 11})
-    assert monitoring.between("ems", DAY, NEXT).rows() == [
-        (DAY, "scored", "rows", 11.0),
-        (NEXT, "scored", "rows", 1.0),
+    monitoring.replace_day("ems", NEXT, {("scored", "rows"): 1, ("day", "rate"): 0.5})
+    query = "SELECT stream, day, subject, stat, value FROM monitoring_stats ORDER BY day, subject"
+    assert rows_of(warehouse, query) == [
+        ("ems", DAY, "scored", "rows", 11.0),
+        ("ems", NEXT, "day", "rate", 0.5),
+        ("ems", NEXT, "scored", "rows", 1.0),
     ]
-    assert monitoring.between("iiot", DAY, NEXT).is_empty()
+    assert monitoring.of_day("ems", NEXT) == {"rate": 0.5}
+    assert monitoring.of_day("iiot", DAY) == {}
 
 
 def test_a_crash_between_file_and_row_leaves_nothing_visible(
