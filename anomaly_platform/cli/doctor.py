@@ -49,7 +49,7 @@ def examine(settings: Settings, port: int) -> Iterator[Finding]:
     folder = "set ANOMALY_HOME to a folder you may write to"
     yield _tried("Home", lambda: _home(settings), folder)
     server = "check ANOMALY_DATABASE_URL and the server"
-    kind = "embedded, " if settings.is_embedded else "your server, "
+    kind = "embedded: " if settings.is_embedded else "your server: "
     yield _tried("PostgreSQL", lambda: _database(settings), server, kind)
     place = "set ANOMALY_LAKE_URL to a place to write to"
     yield _tried("Lake", lambda: _lake(settings), place)
@@ -99,7 +99,7 @@ def _tried(subject: str, look: Callable[[], str], fix: str, about: str = "") -> 
     try:
         return Finding(subject, True, f"{about}{look()}")
     except Exception as error:
-        return Finding(subject, False, f"{about.replace(',', ':')}{error}", fix)
+        return Finding(subject, False, f"{about}{error}", fix)
 
 
 def _streams(settings: Settings) -> Finding:

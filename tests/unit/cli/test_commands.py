@@ -83,15 +83,19 @@ def test_long_histories_are_cut_into_spans() -> None:
 
 
 def test_doctor_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from anomaly_platform.settings import get_settings
+    from anomaly_platform.settings import Settings, get_settings
 
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    finding = doctor._home(get_settings(home=blocked / "home"))
+
+    def find(settings: Settings, subject: str) -> doctor.Finding:
+        return next(one for one in doctor.examine(settings, 3000) if one.subject == subject)
+
+    finding = find(get_settings(home=blocked / "home"), "Home")
     assert not finding.works
     assert "ANOMALY_HOME" in finding.fix
     wrong = get_settings(home=tmp_path, database_url="postgresql://me:secret@127.0.0.1:1/nothing")
-    database = doctor._database(wrong)
+    database = find(wrong, "PostgreSQL")
     assert not database.works
     assert "secret" not in database.detail
 
