@@ -166,7 +166,8 @@ def _raw_rows(
         .with_columns(pl.lit(file.seq, pl.Int64).alias("batch_seq"))
         for file in files
     ]
-    return pl.concat([empty, *parts])
+    # Files that were taken in by earlier versions lack the columns that came later.
+    return pl.concat([empty, *parts], how="diagonal")
 
 
 def _together(extents: Sequence[pl.DataFrame]) -> pl.DataFrame:

@@ -193,7 +193,8 @@ def import_files(
     stream: StreamName,
     files: Annotated[list[Path], typer.Argument(help="CSV, JSON, JSON Lines or Parquet files.")],
     mapping: Annotated[
-        list[str] | None, typer.Option("--map", help="csv_column=field, as often as needed.")
+        list[str] | None,
+        typer.Option("--map", help="column=field or Date+Time=timestamp, repeatable."),
     ] = None,
     constants: Annotated[
         list[str] | None, typer.Option("--set", help="field=value for every row.")
@@ -204,14 +205,25 @@ def import_files(
     timezone: Annotated[
         str | None, typer.Option(help="Zone of times that name none, such as Europe/Berlin.")
     ] = None,
-    decimal: Annotated[str, typer.Option(help="Decimal sign of the numbers, '.' or ','.")] = ".",
+    decimal: Annotated[
+        str | None,
+        typer.Option(help="Decimal sign of the numbers, '.' or ','; found out by default."),
+    ] = None,
+    time_format: Annotated[
+        str | None, typer.Option(help="How times are written, such as '%d/%m/%Y %H:%M:%S'.")
+    ] = None,
 ) -> None:
     """Copy files into landing, with a column mapping when one is given."""
     from anomaly_platform.cli.streams.importing import import_into_landing
     from anomaly_platform.ingest.layout.mapping import ColumnMapping
 
     columns = ColumnMapping.parse(
-        mapping or (), constants or (), ignore or (), timezone=timezone, decimal=decimal
+        mapping or (),
+        constants or (),
+        ignore or (),
+        timezone=timezone,
+        decimal=decimal,
+        time_format=time_format,
     )
     import_into_landing(get_settings(), _stream(stream), files, columns, console)
 

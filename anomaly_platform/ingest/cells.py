@@ -20,6 +20,16 @@ MAX_METADATA: Final = 65_536
 """The longest metadata, in bytes of JSON."""
 
 _MISSING: Final = ["", "null", "none", "na", "n/a", "\\n"]
+#: What historians, spreadsheets and smart homes write where a reading is missing.
+_NO_READING: Final = ["unavailable", "unknown", "bad", "#n/a", "#n/v", "schlecht"]
+STATES: Final = {
+    **dict.fromkeys(("true", "on", "open", "running", "good"), 1.0),
+    **dict.fromkeys(("false", "off", "closed", "stopped"), 0.0),
+    **dict.fromkeys(("wahr", "ein", "an", "offen", "auf", "läuft", "gut"), 1.0),
+    **dict.fromkeys(("falsch", "aus", "geschlossen", "zu", "steht", "gestoppt"), 0.0),
+}
+"""Words for the two states of a switch, a valve, a machine. Good has no bad: that is missing."""
+_WITH_UNIT: Final = r"^[+-]?[0-9][0-9.,]*\s*[%‰°\p{L}][%‰°\p{L}/²³·]*$"
 _CONTROL: Final = r"\p{Cc}"
 #: The group separator, 0x1D, parts the elements of a GS1 code.
 _CONTROL_IN_CODES: Final = r"[\p{Cc}--\x1D]"
@@ -42,11 +52,13 @@ class Cells(NamedTuple):
 def read_numbers(texts: pl.Series) -> Cells:
     r"""Read finite numbers.
 
-    Accepted is decimal notation with a point and perhaps an exponent; ``true`` and ``false`` are 1
-    and 0, as devices report switches. An empty cell, ``null``, ``none``, ``na``, ``n/a`` and
-    ``\N`` are a missing reading: a null without a reason. NaN, infinities and numbers beyond double
-    precision are refused, and so are decimal commas, hexadecimal numbers and digit groups, which
-    can be read in more than one way. A number too small for double precision is 0; −0 is 0.
+    Accepted is decimal notation with a point and perhaps an exponent; words for states (`STATES`)
+    are 1 and 0. An empty cell, ``null``, ``none``, ``na``, ``n/a``, ``\N``, ``#N/A``,
+    ``unavailable``, ``unknown`` and ``bad`` are a missing reading: a null without a reason. NaN,
+    infinities and numbers beyond double precision are refused, and so are hexadecimal numbers,
+    numbers with a unit, decimal commas and digit groups: what these mean depends on their column,
+    and was settled before where they are in a file. A number too small for double precision is 0;
+    −0 is 0.
 
     Parameters
     ----------
@@ -66,10 +78,12 @@ def read_numbers(texts: pl.Series) -> Cells:
         return Cells(_without_sign_of_zero(values), reasons)
     places = (~good).arg_true()
     lowered = pl.col("text").str.to_lowercase()
-    is_word = lowered.is_in(["true", "false"])
+    is_word = lowered.is_in(list(STATES))
     odd = pl.DataFrame([stripped.gather(places), values.gather(places).alias("value")]).select(
-        value=pl.when(is_word).then((lowered == "true").cast(pl.Float64)),
-        reason=pl.when(is_word | pl.col("text").is_null() | lowered.is_in(_MISSING))
+        value=lowered.replace_strict(STATES, default=None, return_dtype=pl.Float64),
+        reason=pl.when(
+            is_word | pl.col("text").is_null() | lowered.is_in([*_MISSING, *_NO_READING])
+        )
         .then(None)
         .when(pl.col("value").is_nan())
         .then(pl.lit("the value is NaN"))
@@ -79,6 +93,8 @@ def read_numbers(texts: pl.Series) -> Cells:
         .then(pl.lit("the value is too large for a double-precision number"))
         .when(pl.col("text").str.contains(r"^[+-]?\d+,\d+$"))
         .then(pl.lit("the value has a comma; write 12.5, or say that the decimal sign is a comma"))
+        .when(pl.col("text").str.contains(_WITH_UNIT))
+        .then(pl.lit("the value is not a number but has a unit; write the number alone"))
         .otherwise(pl.lit("the value is not a number")),
     )
     return Cells(

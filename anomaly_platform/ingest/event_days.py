@@ -165,11 +165,12 @@ def _fast(stripped: pl.Series, zone: str) -> pl.Series:
     for clock, offset in _FORMATS:
         if first.str.to_datetime(clock + offset, time_unit="us", strict=False).null_count() == 0:
             read = stripped.str.to_datetime(clock + offset, time_unit="us", strict=False)
-            return read if offset == "%z" else _at_home(read, "UTC" if offset else zone)
+            return read if offset == "%z" else at_home(read, "UTC" if offset else zone)
     return nothing
 
 
-def _at_home(naive: pl.Series, zone: str) -> pl.Series:
+def at_home(naive: pl.Series, zone: str) -> pl.Series:
+    """Return wall clock times of a zone as instants; null for those that its clocks pass over."""
     if zone == "UTC":
         return naive.dt.replace_time_zone("UTC")
     local = naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
@@ -238,6 +239,6 @@ def _calendar(texts: pl.Series, pattern: str, zone: str) -> pl.Series:
         offset=offset,
         zoned=pl.col("zone").is_not_null(),
     )
-    at_home = _at_home(read["naive"], zone)
+    local = at_home(read["naive"], zone)
     absolute = (read["naive"] - read["offset"]).dt.replace_time_zone("UTC")
-    return at_home.zip_with(~read["zoned"], absolute).alias("event_time")
+    return local.zip_with(~read["zoned"], absolute).alias("event_time")

@@ -8,17 +8,15 @@ and reading a file batch by batch. What the columns of a kind's file *mean* is i
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import polars as pl
 
-from anomaly_platform.ingest.event_days import (
-    FUTURE_ALLOWANCE,
-    parse_event_time,
-    refuse_event_time,
-)
+from anomaly_platform.ingest.event_days import FUTURE_ALLOWANCE, refuse_event_time
 from anomaly_platform.ingest.files.batches import RawBatch
 from anomaly_platform.ingest.files.readers import FileSource, ReadLimits, read_raw
+from anomaly_platform.ingest.files.sources import rewindable
+from anomaly_platform.ingest.layout.conventions import Conventions, TimeColumn
 from anomaly_platform.ingest.layout.mapping import (
     METRIC_FIELDS,
     ColumnMapping,
@@ -27,7 +25,19 @@ from anomaly_platform.ingest.layout.mapping import (
     listed,
     plain,
 )
+from anomaly_platform.ingest.layout.time_columns import (
+    calendar_columns,
+    joined_times,
+    part_of,
+    shown_times,
+)
+from anomaly_platform.ingest.layout.whole_file import WholeFile
+from anomaly_platform.ingest.notation.times import Times, read_times
+from anomaly_platform.ingest.notation.zones import TWICE, at_second_coming, places_twice
 from anomaly_platform.ingest.rejects import REJECTS, raw_column
+
+_HEAD_ROWS = 10_000
+_HEAD_CELLS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,8 @@ class Layout:
         Columns that are not used, for the report.
     entity_from_name
         The entity where neither column nor constant gives it; None where one does.
+    conventions
+        How its cells are written.
     """
 
     wide: bool
@@ -92,10 +104,11 @@ class Layout:
     constants: dict[str, str]
     ignored: tuple[str, ...]
     entity_from_name: str | None
+    conventions: Conventions = field(default_factory=Conventions)
 
     def metric_columns(self, columns: Sequence[str]) -> list[str]:
         """Return the columns of a batch that are metrics of a wide file."""
-        taken = {*self.columns.values(), *self.ignored}
+        taken = {*self.columns.values(), *self.ignored, *self.conventions.columns}
         return [name for name in columns if name not in taken]
 
 
@@ -111,11 +124,14 @@ class Assignment(NamedTuple):
     left_out
         Columns that the user ignores, or that have a known name of a field that has a column or
         constant already.
+    time_columns
+        The columns of the time, where several are known by mapping or by name.
     """
 
     columns: dict[str, str]
     constants: dict[str, str]
     left_out: list[str]
+    time_columns: tuple[TimeColumn, ...] = ()
 
 
 def assign_columns(columns: Sequence[str], context: LayoutContext) -> Assignment:
@@ -128,7 +144,11 @@ def assign_columns(columns: Sequence[str], context: LayoutContext) -> Assignment
     """
     mapping = context.mapping
     by_field, constants = mapping.resolve(context.fields)
-    missing = [name for name in (*mapping.columns, *mapping.ignore) if name not in columns]
+    time_columns = _mapped_time(columns, by_field)
+    if time_columns:
+        by_field["event_time"] = time_columns[0].name
+    mapped = {*by_field.values(), *(one.name for one in time_columns)}
+    missing = [name for name in (*by_field.values(), *mapping.ignore) if name not in columns]
     if missing:
         raise MappingError(
             f"the file has no column {missing[0]!r}; its columns are {listed(columns)}"
@@ -138,12 +158,12 @@ def assign_columns(columns: Sequence[str], context: LayoutContext) -> Assignment
     left_out += [
         name
         for name in columns
-        if plain(name) in unwanted and name not in mapping.columns and name not in left_out
+        if plain(name) in unwanted and name not in mapped and name not in left_out
     ]
     free = {
         plain(name): name
         for name in reversed(columns)
-        if name not in mapping.columns and name not in left_out and plain(name)
+        if name not in mapped and name not in left_out and plain(name)
     }
     for target, names in context.fields.items():
         for known in names:
@@ -155,7 +175,34 @@ def assign_columns(columns: Sequence[str], context: LayoutContext) -> Assignment
             else:
                 by_field[target] = column
             del free[plain(known)]
-    return Assignment(by_field, constants, left_out)
+    if "event_time" not in by_field:
+        time_columns = calendar_columns(free.values())
+        if time_columns:
+            by_field["event_time"] = time_columns[0].name
+    return Assignment(by_field, constants, left_out, time_columns)
+
+
+def _mapped_time(columns: Sequence[str], by_field: dict[str, str]) -> tuple[TimeColumn, ...]:
+    """Return the columns of a time that is mapped as ``Date+Time``; none for a single column.
+
+    Raises
+    ------
+    MappingError
+        When one of the columns is not there.
+    """
+    said = by_field.get("event_time", "")
+    names = [name.strip() for name in said.split("+")]
+    if said in columns or len(names) == 1:
+        return ()
+    missing = [name for name in names if name not in columns]
+    if missing:
+        raise MappingError(
+            f"the file has no column {missing[0]!r} of {said!r}; its columns are {listed(columns)}"
+        )
+    calendar = calendar_columns(names)
+    if len(calendar) == len(names):
+        return calendar
+    return tuple(TimeColumn(name, part_of(name)) for name in names)
 
 
 def texts_of(batch: RawBatch, layout: Layout) -> Callable[[str], pl.Expr]:
@@ -171,31 +218,76 @@ def texts_of(batch: RawBatch, layout: Layout) -> Callable[[str], pl.Expr]:
     return texts
 
 
-def with_times(rows: pl.DataFrame, context: LayoutContext) -> pl.DataFrame:
+def shown_times_of(frame: pl.DataFrame, layout: Layout) -> pl.Series:
+    """Return the texts of the times of rows, as they stand in the file."""
+    if layout.conventions.time_columns:
+        return shown_times(frame, layout.conventions.time_columns)
+    column = layout.columns.get("event_time", "")
+    if column in frame.columns:
+        return frame[column]
+    return pl.Series("time", [None], dtype=pl.String).new_from_index(0, frame.height)
+
+
+def times_of(frame: pl.DataFrame, layout: Layout, context: LayoutContext) -> Times:
+    """Read the times of rows; those that come twice at their first coming."""
+    settled = layout.conventions
+    texts = (
+        joined_times(frame, settled.time_columns, settled.times)
+        if settled.time_columns
+        else shown_times_of(frame, layout)
+    )
+    return read_times(texts, context.zone, settled.times)
+
+
+def timed_rows(batch: RawBatch, layout: Layout, context: LayoutContext) -> pl.DataFrame:
     """Give every row its time and its day, or the reason why it has none."""
-    times = parse_event_time(rows["event_time_text"], context.zone)
-    reasons = refuse_event_time(
+    said = times_of(batch.frame, layout, context)
+    times, reasons = said.times, said.reasons
+    if context.zone != "UTC":
+        places = places_twice(said.texts, times, context.zone)
+        rows = batch.row_numbers.gather(places)
+        later = rows.is_in(layout.conventions.later.implode())
+        unknown = ~later & ~rows.is_in(layout.conventions.first.implode())
+        second = places.filter(later)
+        times = times.scatter(second, at_second_coming(times.gather(second), context.zone))
+        reasons = reasons.scatter(places.filter(unknown), TWICE)
+    refused = refuse_event_time(
         times, start=context.start, now=context.now, future_allowance=context.future_allowance
     )
-    return rows.with_columns(
-        times.alias("event_time"), times.dt.date().alias("event_date"), reasons.alias("reason")
+    return pl.DataFrame(
+        {
+            "event_time_text": shown_times_of(batch.frame, layout),
+            "event_time": times,
+            "event_date": times.dt.date(),
+            "reason": reasons.zip_with(reasons.is_not_null(), refused),
+        }
     )
 
 
 def split_refused(
     rows: pl.DataFrame, batch: RawBatch, schema: pl.Schema, texts: Sequence[str]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Split rows into the good ones and the rejects of the batch, which show these texts."""
+    """Split rows into the good ones and the rejects of the batch, which show these texts.
+
+    A row's ``reason`` is that of its time, unless a column ``field`` names another one.
+    """
+    at_fault = pl.lit("event_time")
+    if "field" in rows.columns:
+        at_fault = pl.coalesce("field", at_fault)
     refused = rows.filter(pl.col("reason").is_not_null())
     rejects = refused.select(
         "row_number",
         "column",
-        field=pl.lit("event_time"),
+        field=at_fault,
         reason="reason",
         raw=raw_column(refused, texts),
     ).match_to_schema(REJECTS)
     good = rows.filter(pl.col("reason").is_null()).select(schema.names())
     return good.cast(schema), pl.concat([batch.rejects, rejects])
+
+
+Settle = Callable[[Layout, RawBatch, WholeFile, LayoutContext], Layout]
+"""Settles how a file's cells are written, from its head and, where need be, from all of it."""
 
 
 @dataclass(frozen=True)
@@ -208,12 +300,15 @@ class RowReader:
         Of raw rows.
     resolve
         Decides from its columns how a file is understood.
+    settle
+        Decides from its cells how they are written.
     convert
         Turns a batch into raw rows and rejects.
     """
 
     schema: pl.Schema
     resolve: Callable[[Sequence[str], LayoutContext], Layout]
+    settle: Settle
     convert: Callable[[RawBatch, Layout, LayoutContext], tuple[pl.DataFrame, pl.DataFrame]]
 
     def read(
@@ -225,15 +320,69 @@ class RowReader:
         limits: ReadLimits | None = None,
     ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
         """Yield the raw rows and rejects of a whole file; `read_raw`'s protocol applies."""
-        layout: Layout | None = None
-        for batch in read_raw(source, context.name, batch_rows=batch_rows, limits=limits):
-            if not batch.frame.width:  # JSON without a single good record so far
-                yield pl.DataFrame(schema=self.schema), batch.rejects
-                continue
-            layout = layout or self.resolve(batch.frame.columns, context)
-            yield self.convert(batch, layout, context)
+        with rewindable(source) as stream:
+            batches = read_raw(stream, context.name, batch_rows=batch_rows, limits=limits)
+            held: list[RawBatch] = []
+            layout: Layout | None = None
+            for batch in batches:
+                held.append(batch)
+                if layout is None and not _is_head(held):
+                    continue
+                layout = layout or self._settled(held, stream, context, limits)
+                yield from (self._converted(one, layout, context) for one in held)
+                held.clear()
+            if any(batch.frame.width for batch in held):
+                layout = self._settled(held, stream, context, limits)
+                yield from (self._converted(one, layout, context) for one in held)
+            elif held:  # JSON without a single good record
+                yield from ((pl.DataFrame(schema=self.schema), one.rejects) for one in held)
 
     def layout(self, source: FileSource, context: LayoutContext) -> Layout:
-        """Return the layout of a file, from its first rows."""
-        batches = read_raw(source, context.name, batch_rows=10_000)
-        return self.resolve(next(iter(batches)).frame.columns, context)
+        """Return the layout of a file, as `read` understands it."""
+        with rewindable(source) as stream:
+            held: list[RawBatch] = []
+            for batch in read_raw(stream, context.name, batch_rows=_HEAD_ROWS):
+                held.append(batch)
+                if _is_head(held):
+                    break
+            return self._settled(held, stream, context, None)
+
+    def _settled(
+        self,
+        held: Sequence[RawBatch],
+        stream: IO[bytes],
+        context: LayoutContext,
+        limits: ReadLimits | None,
+    ) -> Layout:
+        """Decide how a file is understood from its first rows; the stream stays where it is."""
+        head = _head(held)
+        layout = self.resolve(head.frame.columns, context)
+        at = stream.tell()
+        layout = self.settle(layout, head, WholeFile(stream, context.name, limits), context)
+        stream.seek(at)
+        return layout
+
+    def _converted(
+        self, batch: RawBatch, layout: Layout, context: LayoutContext
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        if not batch.frame.width:  # JSON without a single good record so far
+            return pl.DataFrame(schema=self.schema), batch.rejects
+        return self.convert(batch, layout, context)
+
+
+def _head_rows(width: int) -> int:
+    return max(100, min(_HEAD_ROWS, _HEAD_CELLS // max(width, 1)))
+
+
+def _is_head(held: Sequence[RawBatch]) -> bool:
+    """Whether these first batches are enough to settle how a file is written."""
+    width = max(batch.frame.width for batch in held)
+    return sum(batch.frame.height for batch in held) >= _head_rows(width)
+
+
+def _head(held: Sequence[RawBatch]) -> RawBatch:
+    """Return the first rows of a file: as many, whatever the size of its batches."""
+    rows = _head_rows(max(batch.frame.width for batch in held))
+    frame = pl.concat([batch.frame for batch in held], how="diagonal").head(rows)
+    numbers = pl.concat([batch.row_numbers for batch in held]).head(rows)
+    return RawBatch(frame, numbers)

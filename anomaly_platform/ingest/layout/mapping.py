@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, cast
 
 from anomaly_platform.ingest.event_days import check_timezone
 from anomaly_platform.ingest.files.sources import FileSource, UnreadableFile, rewindable
+from anomaly_platform.ingest.notation.dates import format_pattern
 
 Fields = Mapping[str, Sequence[str]]
 """Canonical field → the names under which a column of a file is recognised as it, best first."""
@@ -29,6 +30,8 @@ METRIC_FIELDS: Final[Fields] = MappingProxyType(
         "event_id": ("event_id",),
         "metadata": ("metadata",),
         "label": ("is_anomaly", "anomaly"),
+        # Known by what its cells say, not by its name alone.
+        "quality": (),
     }
 )
 SCAN_FIELDS: Final[Fields] = MappingProxyType(
@@ -95,11 +98,16 @@ class ColumnMapping:
         Where times without a zone are at home; the stream's if none is given.
     decimal
         The decimal sign of the numbers.
+    groups
+        The sign between groups of three digits, where the user says that it is a comma; by default
+        what the numbers of the file show.
+    time_format
+        How the times are written, in the directives of ``strptime``; found out by default.
 
     Raises
     ------
     MappingError
-        When a column is both mapped and ignored, or the time zone is unknown.
+        When a column is both mapped and ignored, or the time zone or the time format is wrong.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -107,6 +115,8 @@ class ColumnMapping:
     ignore: tuple[str, ...] = ()
     timezone: str | None = None
     decimal: Decimal = "."
+    groups: str | None = None
+    time_format: str | None = None
 
     def __post_init__(self) -> None:
         both = sorted(set(self.columns) & set(self.ignore))
@@ -114,6 +124,13 @@ class ColumnMapping:
             raise MappingError(f"the column {both[0]!r} is both mapped and ignored")
         if self.decimal not in {".", ","}:
             raise MappingError(f"the decimal sign {self.decimal!r} is neither '.' nor ','")
+        if self.groups not in {None, ","} or (self.groups == self.decimal):
+            raise MappingError("the sign between groups of digits can only be ',', beside '.'")
+        if self.time_format is not None:
+            try:
+                format_pattern(self.time_format)
+            except ValueError as error:
+                raise MappingError(str(error)) from error
         if self.timezone is not None:
             try:
                 check_timezone(self.timezone)
@@ -128,20 +145,25 @@ class ColumnMapping:
         ignore: Iterable[str] = (),
         *,
         timezone: str | None = None,
-        decimal: str = ".",
+        decimal: str | None = None,
+        time_format: str | None = None,
     ) -> "ColumnMapping":
         """Read a mapping as it is given on a command line.
 
         Parameters
         ----------
         columns
-            Pairs ``csv_column=field``. A column's name may contain ``=``, a field's may not.
+            Pairs ``csv_column=field``. A column's name may contain ``=``, a field's may not. A time
+            in several columns is ``Date+Time=timestamp``.
         constants
             Pairs ``field=text``. A text may contain ``=``.
         ignore
             Names of columns.
-        timezone, decimal
+        timezone, time_format
             As in the class.
+        decimal
+            The decimal sign; where it is a point, groups of digits have a comma. Found out by
+            default.
 
         Raises
         ------
@@ -151,10 +173,19 @@ class ColumnMapping:
         mapped = _pairs(columns, str.rpartition, "column=field", "the column {!r} is mapped twice")
         fixed = _pairs(constants, str.partition, "field=text", "the field {!r} is set twice")
         left_out = tuple(sorted({name.strip() for name in ignore}))
-        return cls(mapped, fixed, left_out, timezone, cast("Decimal", decimal))
+        return cls(
+            mapped,
+            fixed,
+            left_out,
+            timezone,
+            cast("Decimal", decimal or "."),
+            groups="," if decimal == "." else None,
+            time_format=time_format,
+        )
 
     def to_json(self) -> str:
         """Return the mapping as canonical JSON: equal mappings give equal texts."""
+        later = {"groups": self.groups, "time_format": self.time_format}
         return json.dumps(
             {
                 "columns": dict(self.columns),
@@ -162,6 +193,8 @@ class ColumnMapping:
                 "ignore": sorted(set(self.ignore)),
                 "timezone": self.timezone,
                 "decimal": self.decimal,
+                # What is not said is left out: the digests of earlier files stay.
+                **{key: value for key, value in later.items() if value is not None},
             },
             sort_keys=True,
             ensure_ascii=False,
@@ -180,7 +213,7 @@ class ColumnMapping:
             said: Any = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise MappingError(f"the mapping is not valid JSON ({error})") from error
-        known = {"columns", "set", "ignore", "timezone", "decimal"}
+        known = {"columns", "set", "ignore", "timezone", "decimal", "groups", "time_format"}
         if not isinstance(said, dict) or set(said) - known:
             raise MappingError(f"the mapping is not a JSON object of {listed(sorted(known))}")
         columns = _texts(said, "columns")
@@ -191,7 +224,14 @@ class ColumnMapping:
         timezone, decimal = said.get("timezone"), said.get("decimal", ".")
         if not isinstance(timezone, str | None) or decimal not in {".", ","}:
             raise MappingError("the mapping's time zone or decimal sign is not valid")
-        return cls(columns, constants, tuple(sorted(set(ignore))), timezone, decimal)
+        groups, time_format = said.get("groups"), said.get("time_format")
+        if not isinstance(groups, str | None) or not isinstance(time_format, str | None):
+            raise MappingError("the mapping's groups or time_format is not a text")
+        return cls(
+            *(columns, constants, tuple(sorted(set(ignore))), timezone, decimal),
+            groups=groups,
+            time_format=time_format,
+        )
 
     def resolve(self, fields: Fields) -> tuple[dict[str, str], dict[str, str]]:
         """Return the mapping in canonical fields: field → column, and field → constant.

@@ -10,6 +10,7 @@ own belong to the constant that is set, else to the file's name without suffixes
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import polars as pl
@@ -26,9 +27,13 @@ from anomaly_platform.ingest.layout.context import (
     assign_columns,
     split_refused,
     texts_of,
-    with_times,
+    timed_rows,
 )
+from anomaly_platform.ingest.layout.conventions import Conventions
 from anomaly_platform.ingest.layout.mapping import MappingError, listed
+from anomaly_platform.ingest.layout.settling import settle_times
+from anomaly_platform.ingest.layout.values import read_values, settle_values
+from anomaly_platform.ingest.layout.whole_file import WholeFile
 
 RAW_METRIC_ROWS: Final = pl.Schema(
     {
@@ -44,9 +49,16 @@ RAW_METRIC_ROWS: Final = pl.Schema(
         "label_text": pl.String(),
         "event_date": pl.Date(),
         "bucket": pl.UInt8(),
+        "value_said": pl.String(),
     }
 )
-"""Long raw rows of metric streams; ``event_time`` and ``event_date`` (UTC) are never null."""
+"""Long raw rows of metric streams; ``event_time`` and ``event_date`` (UTC) are never null.
+
+``value_said`` is what stood in the file where ``value_text`` is that in canonical notation.
+"""
+
+_FEW_ROWS: Final = 10
+_STATUS_RECORD: Final = r"^\$RT_[A-Z_]+\$$"
 
 
 def resolve_layout(columns: Sequence[str], context: LayoutContext) -> Layout:
@@ -81,14 +93,16 @@ def resolve_layout(columns: Sequence[str], context: LayoutContext) -> Layout:
         return _wide(columns, context, assigned, entity)
     if "event_time" not in assigned.columns:
         raise _no_time(columns)
-    unused = [name for name in columns if name not in assigned.columns.values()]
-    return Layout(False, assigned.columns, assigned.constants, tuple(unused), entity)
+    conventions = Conventions(time_columns=assigned.time_columns)
+    used = {*assigned.columns.values(), *conventions.columns}
+    unused = tuple(name for name in columns if name not in used)
+    return Layout(False, assigned.columns, assigned.constants, unused, entity, conventions)
 
 
 def _wide(
     columns: Sequence[str], context: LayoutContext, assigned: Assignment, entity: str | None
 ) -> Layout:
-    by_field, constants, left_out = assigned
+    by_field, constants, left_out, time_columns = assigned
     value = by_field.pop("value", None)
     if value is not None and value in context.mapping.columns:
         raise MappingError(
@@ -100,7 +114,14 @@ def _wide(
             raise _no_time(columns)
         by_field["event_time"] = columns[0]
     left_out += [name for name in columns if is_unnamed(name) and name not in by_field.values()]
-    layout = Layout(True, by_field, constants, tuple(dict.fromkeys(left_out)), entity)
+    layout = Layout(
+        True,
+        by_field,
+        constants,
+        tuple(dict.fromkeys(left_out)),
+        entity,
+        Conventions(time_columns=time_columns),
+    )
     metrics = layout.metric_columns(columns)
     if not metrics:
         raise MappingError(
@@ -111,7 +132,7 @@ def _wide(
     if event_id is not None and len(metrics) > 1:
         # An id of the row is no id of each of its readings.
         rest = {name: column for name, column in by_field.items() if name != "event_id"}
-        layout = Layout(True, rest, constants, (*layout.ignored, event_id), entity)
+        layout = replace(layout, columns=rest, ignored=(*layout.ignored, event_id))
     return layout
 
 
@@ -119,6 +140,38 @@ def _no_time(columns: Sequence[str]) -> MappingError:
     return MappingError(
         "the file has no column for the time; map one with column=timestamp; its columns are"
         f" {listed(columns)}"
+    )
+
+
+def settle_metrics(
+    layout: Layout, head: RawBatch, file: WholeFile, context: LayoutContext
+) -> Layout:
+    """Settle how the cells of a file are written.
+
+    Raises
+    ------
+    MappingError
+        When they can be read in two ways, or most rows have the time of another one.
+    """
+    series = [layout.columns[name] for name in ("entity", "metric") if name in layout.columns]
+    layout = settle_times(layout, head, file, context, series)
+    layout = settle_values(layout, head, file, context)
+    _refuse_coarse_times(to_raw_rows(head, layout, context)[0], layout)
+    return layout
+
+
+def _refuse_coarse_times(rows: pl.DataFrame, layout: Layout) -> None:
+    """Refuse a file most rows of which contradict an earlier one of the same time."""
+    values = rows.select("entity", "metric", "event_time", "value_text").drop_nulls("value_text")
+    contradictions = values.n_unique() - values.select(pl.exclude("value_text")).n_unique()
+    if values.height < _FEW_ROWS or contradictions * 2 <= values.height:
+        return
+    time = layout.columns["event_time"]
+    raise MappingError(
+        f"the times are too coarse for the rows: {contradictions:,} of {values.height:,} readings"
+        f" contradict another one of the same time, such as {rows['event_time_text'][0]!r}; name"
+        f" all columns of the time, such as --map {time}+hour=timestamp, or the column of what was"
+        " measured, with --map column=device_id or --map column=metric_name"
     )
 
 
@@ -140,19 +193,23 @@ def to_raw_rows(
     -------
     tuple of pl.DataFrame
         Raw rows (`RAW_METRIC_ROWS`), one per reading, and rejects (`rejects.REJECTS`): the rows
-        that the reader refused, and the readings whose time is no time, lies before the stream's
-        start, or lies in the future. In a wide file a row with such a time gives a reject for each
-        of its readings. A key that a JSON record does not have is no reading.
+        that the reader refused, the readings whose time is no time, lies before the stream's
+        start, or lies in the future, and those whose value does not fit the notation of its column.
+        In a wide file a row with such a time gives a reject for each of its readings. A key that a
+        JSON record does not have is no reading.
     """
     rows = _entities(batch, layout, context)
-    long = _unpivot(rows, batch, layout) if layout.wide else rows.with_columns(column=pl.lit(""))
-    if context.mapping.decimal == ",":
-        long = long.with_columns(pl.col("value_text").str.replace(",", ".", literal=True))
+    if layout.wide:
+        long = _unpivot(rows, batch, layout)
+    else:
+        value = layout.columns["value"]
+        long = _with_values(rows.with_columns(column=pl.lit("")), batch, layout, value)
+        long = _without_status_records(long)
     shown = ("event_time_text", "entity", "metric", "value_text")
     return split_refused(long, batch, RAW_METRIC_ROWS, shown)
 
 
-METRIC_READER: Final = RowReader(RAW_METRIC_ROWS, resolve_layout, to_raw_rows)
+METRIC_READER: Final = RowReader(RAW_METRIC_ROWS, resolve_layout, settle_metrics, to_raw_rows)
 """How files of metric streams are read."""
 
 
@@ -160,36 +217,73 @@ def _entities(batch: RawBatch, layout: Layout, context: LayoutContext) -> pl.Dat
     """Give every source row its fields, its time, its day and its bucket."""
     texts = texts_of(batch, layout)
 
-    def name_of(name: str) -> pl.Expr:
-        return texts(name).str.strip_chars().str.normalize("NFC")
-
-    entity = name_of("entity")
+    entity = texts("entity").str.strip_chars()
     if layout.entity_from_name is not None:
         entity = pl.lit(layout.entity_from_name)
     rows = batch.frame.select(
         batch.row_numbers.alias("row_number"),
         entity=entity,
-        metric=name_of("metric"),
-        event_time_text=texts("event_time"),
-        value_text=texts("value"),
+        metric=texts("metric").str.strip_chars(),
         event_id_text=texts("event_id"),
         metadata_text=texts("metadata"),
         label_text=texts("label"),
-    )
-    return with_times(rows, context).with_columns(bucket_of(rows["entity"]))
+    ).hstack(timed_rows(batch, layout, context))
+    names = pl.col("entity", "metric")
+    # In ASCII every text is in its normal form.
+    if any(rows.select((names.str.len_bytes() != names.str.len_chars()).any()).row(0)):
+        rows = rows.with_columns(names.str.normalize("NFC"))
+    return rows.with_columns(bucket_of(rows["entity"]))
 
 
 def _unpivot(rows: pl.DataFrame, batch: RawBatch, layout: Layout) -> pl.DataFrame:
     """Make a row of each cell of the metric columns."""
     parts = []
     for column in layout.metric_columns(batch.frame.columns):
-        part = rows.with_columns(
-            column=pl.lit(column),
-            metric=pl.lit(column).str.normalize("NFC"),
-            value_text=batch.frame[column],
-        )
+        named = rows.with_columns(column=pl.lit(column), metric=pl.lit(column).str.normalize("NFC"))
+        part = _with_values(named, batch, layout, column)
         absent = batch.absent.get(column)
         parts.append(part if absent is None else part.filter(~absent))
     if not parts:
-        return rows.with_columns(column=pl.lit("")).clear()
-    return pl.concat(parts)
+        return rows.with_columns(
+            column=pl.lit(""), value_text=pl.lit(""), value_said=pl.lit("")
+        ).clear()
+    return pl.concat(parts, how="diagonal")
+
+
+def _without_status_records(rows: pl.DataFrame) -> pl.DataFrame:
+    """Refuse what a data logger tells of itself among its readings, as ``$RT_OFF$``."""
+    if not rows["metric"].str.starts_with("$").any():
+        return rows
+    told = rows["metric"].str.contains(_STATUS_RECORD).fill_null(value=False)
+    field = pl.col("field") if "field" in rows.columns else pl.lit(None, pl.String)
+    return rows.with_columns(
+        field=pl.when(told).then(pl.lit("metric")).otherwise(field),
+        reason=pl.when(told)
+        .then(pl.lit("a status record of the logger, no reading"))
+        .otherwise("reason"),
+    )
+
+
+def _with_values(rows: pl.DataFrame, batch: RawBatch, layout: Layout, column: str) -> pl.DataFrame:
+    """Give every row the value of a column, in canonical notation, or why it has none."""
+    nothing = pl.lit(None, pl.String)
+    if column not in batch.frame.columns:
+        return rows.with_columns(value_text=nothing, value_said=nothing)
+    said = batch.frame[column]
+    read = read_values(batch, layout, column)
+    if read is None:
+        return rows.with_columns(said.alias("value_text"), value_said=nothing)
+    rows = rows.with_columns(
+        read.texts.alias("value_text"),
+        said.set(said.eq_missing(read.texts), None).alias("value_said"),
+        value_reason=read.reasons,
+    )
+    at_fault = pl.when(pl.col("reason").is_not_null()).then(pl.lit("event_time"))
+    return rows.with_columns(
+        reason=pl.coalesce("reason", "value_reason"),
+        field=at_fault.otherwise(pl.lit("value")),
+        # A refused row shows what stood in the file.
+        value_text=pl.when(pl.coalesce("reason", "value_reason").is_null())
+        .then("value_text")
+        .otherwise(pl.coalesce("value_said", "value_text")),
+    ).drop("value_reason")

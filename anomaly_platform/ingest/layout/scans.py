@@ -19,9 +19,11 @@ from anomaly_platform.ingest.layout.context import (
     assign_columns,
     split_refused,
     texts_of,
-    with_times,
+    timed_rows,
 )
+from anomaly_platform.ingest.layout.conventions import Conventions
 from anomaly_platform.ingest.layout.mapping import SCAN_FIELDS, MappingError, listed
+from anomaly_platform.ingest.layout.settling import settle_times
 
 SCAN_TEXTS: Final = tuple(name for name in SCAN_FIELDS if name != "event_time")
 """Fields of a scan besides its time; each is ``<field>_text`` in raw rows."""
@@ -61,7 +63,7 @@ def resolve_scan_layout(columns: Sequence[str], context: LayoutContext) -> Layou
     MappingError
         When there is no column for the EPC code or for the time; the text lists the columns.
     """
-    by_field, constants, _ = assign_columns(columns, context)
+    by_field, constants, _, time_columns = assign_columns(columns, context)
     for target, what in (("event_time", "the time"), ("epc_code", "the EPC code")):
         if target in constants:
             raise MappingError(f"{target!r} cannot be the same in every row; map a column to it")
@@ -70,8 +72,10 @@ def resolve_scan_layout(columns: Sequence[str], context: LayoutContext) -> Layou
                 f"the file has no column for {what}; map one with column={target}; its columns are"
                 f" {listed(columns)}"
             )
-    unused = tuple(name for name in columns if name not in by_field.values())
-    return Layout(False, by_field, constants, unused, None)
+    conventions = Conventions(time_columns=time_columns)
+    used = {*by_field.values(), *conventions.columns}
+    unused = tuple(name for name in columns if name not in used)
+    return Layout(False, by_field, constants, unused, None, conventions)
 
 
 def to_raw_scans(
@@ -98,12 +102,11 @@ def to_raw_scans(
     rows = batch.frame.select(
         batch.row_numbers.alias("row_number"),
         pl.lit("").alias("column"),
-        texts("event_time").alias("event_time_text"),
         *(texts(name).alias(f"{name}_text") for name in SCAN_TEXTS),
-    )
+    ).hstack(timed_rows(batch, layout, context))
     missing_time = pl.col("event_time_text").str.strip_chars().fill_null("") == ""
     said = pl.when(missing_time).then(pl.lit("the time is missing")).otherwise("reason")
-    rows = with_times(rows, context).with_columns(
+    rows = rows.with_columns(
         said.alias("reason"),
         bucket_of(rows["epc_code_text"].str.strip_chars().str.normalize("NFC")),
     )
@@ -111,5 +114,5 @@ def to_raw_scans(
     return split_refused(rows, batch, RAW_SCAN_ROWS, shown)
 
 
-SCAN_READER: Final = RowReader(RAW_SCAN_ROWS, resolve_scan_layout, to_raw_scans)
+SCAN_READER: Final = RowReader(RAW_SCAN_ROWS, resolve_scan_layout, settle_times, to_raw_scans)
 """How files of scans are read."""

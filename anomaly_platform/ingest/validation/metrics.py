@@ -81,8 +81,9 @@ def validate_metrics(
         "label": read_labels(rows["label_text"]),
         "metadata": read_metadata(rows["metadata_text"]),
     }
+    shown = rows.with_columns(value_text=pl.coalesce("value_said", "value_text"))
     return settle_day(
-        rows,
+        shown,
         columns,
         key=METRIC_KEY,
         payload=("value", "label", "metadata"),

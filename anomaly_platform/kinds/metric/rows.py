@@ -62,6 +62,7 @@ def raw_rows(claimed: pl.DataFrame) -> pl.DataFrame:
         label_text=pl.lit(None, pl.String),
         event_date=times.dt.date(),
         bucket=bucket_of(claimed["entity"]),
+        value_said=pl.lit(None, pl.String),
     ).cast(RAW_METRIC_ROWS)
 
 
@@ -86,7 +87,8 @@ _RAW_COLUMNS: Columns = {
     "entity": ("string", "device or asset"),
     "metric": ("string", "name of the metric"),
     "event_time": ("timestamp (UTC)", "when the reading was taken"),
-    "value_text": ("string", "the value as it came"),
+    "value_text": ("string", "the value, a number in canonical notation"),
+    "value_said": ("string", "the value as it came, where that is another text"),
     "event_id_text": ("string", "the id as it came"),
     "metadata_text": ("string", "the metadata as they came"),
     "label_text": ("string", "the label as it came; never a metric"),

@@ -182,8 +182,11 @@ CASES = {
     "quotes of the header open": Case('timestamp,"a\n1,2\n', unreadable="header line do not match"),
     "a column without a name": Case("timestamp,a,\n2024-05-01,1,\n", good=1),
     "an index column": Case(",timestamp,a\n0,2024-05-01,1\n", good=1),
-    "semicolons and decimal commas": Case(
-        "timestamp;a\n2024-05-01;1,5\n2024-05-02;2\n", good=1, rejected=("has a comma",)
+    "semicolons and decimal commas": Case("timestamp;a\n2024-05-01;1,5\n2024-05-02;2\n", good=2),
+    "a comma among points": Case(
+        "timestamp;a\n2024-05-01;1,5\n2024-05-02;2.5\n2024-05-03;3.5\n",
+        good=2,
+        rejected=("has a comma",),
     ),
     "a spreadsheet's hint": Case("sep=|\ntimestamp|a\n2024-05-01|1\n", good=1),
     "unknown columns": Case(
@@ -201,7 +204,7 @@ CASES = {
         + "".join(
             f"pump,temperature,2024-05-01 10:00:{second:02d},{text}\n"
             for second, text in enumerate(
-                ["NaN", "inf", "-Infinity", "1e400", "0x1F", "1_000", "on", "1.2.3", "٣"]
+                ["NaN", "inf", "-Infinity", "1e400", "0x1F", "1_000", "off?", "1.2.3", "٣"]
             )
         ),
         rejected=(

@@ -1,0 +1,147 @@
+"""Settles how the times of a file are written, and in which columns they stand.
+
+Here belongs the decision, which is one for the whole file: from the head where it is plain, by a
+pass over all rows where it is not. What admits two readings is refused, and the refusal names the
+column and the option that says which.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import polars as pl
+
+from anomaly_platform.ingest.files.batches import RawBatch
+from anomaly_platform.ingest.layout.context import (
+    Layout,
+    LayoutContext,
+    shown_times_of,
+    times_of,
+)
+from anomaly_platform.ingest.layout.mapping import MappingError, plain
+from anomaly_platform.ingest.layout.repeated_hour import RepeatedHour
+from anomaly_platform.ingest.layout.time_columns import (
+    calendar_columns,
+    companions,
+    looks_like_clock,
+    part_of,
+)
+from anomaly_platform.ingest.layout.whole_file import WholeFile
+from anomaly_platform.ingest.notation.dates import Order, Orders, TimeNotation, orders_of
+from anomaly_platform.ingest.notation.times import serials_only
+from anomaly_platform.ingest.notation.zones import say_zone
+
+_NOT_A_YEAR_FIRST: Final = r"^\s*[0-9]{1,2}[./-][0-9]{1,2}[./-][0-9]{2}"
+
+
+def settle_times(
+    layout: Layout,
+    head: RawBatch,
+    file: WholeFile,
+    context: LayoutContext,
+    series: Sequence[str] = (),
+) -> Layout:
+    """Settle how the times of a file are written, and in which columns they are.
+
+    Parameters
+    ----------
+    layout
+        Of the file, from its columns.
+    head
+        Its first rows.
+    file
+        All of it.
+    context
+        The same as the layout was made with.
+    series
+        Columns of what a row is of; the rows of a series are in order by themselves.
+
+    Raises
+    ------
+    MappingError
+        When there is no date, or its numbers can be read in two ways.
+    """
+    layout = _with_time_columns(layout, head.frame, context)
+    shown = shown_times_of(head.frame, layout)
+    at_home = not say_zone(shown.drop_nulls()).all()
+    notation = TimeNotation(
+        format=context.mapping.time_format or "",
+        serial=_is_named(layout, context) and serials_only(shown),
+    )
+    if not notation.format and shown.str.contains(_NOT_A_YEAR_FIRST).any():
+        orders, texts = Orders(), 0
+        for batch in file.batches():
+            shown = shown_times_of(batch.frame, layout)
+            orders += orders_of(shown, context.start, context.now)
+            texts += shown.count()
+        if orders.dates * 2 > texts:
+            notation = replace(notation, order=_order(orders, layout))
+    layout = _with(layout, times=notation)
+    if context.zone == "UTC" or not at_home:
+        return layout
+    hours = RepeatedHour(context.zone, series)
+    for batch in file.batches():
+        hours.see(batch, times_of(batch.frame, layout, context))
+    first, later = hours.rows()
+    return _with(layout, first=first, later=later)
+
+
+def _order(orders: Orders, layout: Layout) -> Order:
+    """Return the one order in which all dates of a file can be read."""
+    possible = orders.possible
+    if len(possible) == 1:
+        return possible[0]
+    which = "can be read in several ways" if possible else "are not all in one order"
+    said = (
+        "+".join(one.name for one in layout.conventions.time_columns)
+        or layout.columns["event_time"]
+    )
+    mark = re.sub("[0-9 ]", "", orders.example[:3]) or "/"
+    year = "%Y" if re.search("[0-9]{4}", orders.example) else "%y"
+    raise MappingError(
+        f"the dates of the column {said!r} {which}, such as {orders.example!r}; say how they are"
+        f" written with --time-format, such as '%d{mark}%m{mark}{year} %H:%M:%S'"
+    )
+
+
+def _with_time_columns(layout: Layout, head: pl.DataFrame, context: LayoutContext) -> Layout:
+    """Find the columns of a time that is in several."""
+    if layout.conventions.time_columns and not context.mapping.columns.keys() <= set(head.columns):
+        return layout  # mapped as Date+Time
+    column = layout.columns["event_time"]
+    said = column in context.mapping.columns
+    if column not in head.columns:
+        return layout
+    taken = {
+        *(name for field, name in layout.columns.items() if field != "event_time"),
+        *context.mapping.columns,
+        *context.mapping.ignore,
+    }
+    free = [name for name in head.columns if name not in taken]
+    if layout.conventions.time_columns or part_of(column) == "year":
+        found = calendar_columns([column, *free], head)
+    else:
+        found = () if said else companions(column, head, free)
+    if found:
+        names = {one.name for one in found}
+        columns = {**layout.columns, "event_time": found[0].name}
+        ignored = tuple(name for name in layout.ignored if name not in names)
+        return _with(replace(layout, columns=columns, ignored=ignored), time_columns=found)
+    if looks_like_clock(head[column]):
+        raise MappingError(
+            f"the column {column!r} has a time of day without a date; name all columns of the time"
+            f" with --map, such as --map Date+{column}=timestamp"
+        )
+    return _with(layout, time_columns=())
+
+
+def _is_named(layout: Layout, context: LayoutContext) -> bool:
+    """Whether the time's column is one by its name, not by its place in the file."""
+    column = layout.columns["event_time"]
+    known = {plain(name) for name in context.fields["event_time"]}
+    return column in context.mapping.columns or plain(column) in known
+
+
+def _with(layout: Layout, **settled: object) -> Layout:
+    return replace(layout, conventions=replace(layout.conventions, **settled))  # type: ignore[arg-type]

@@ -1,0 +1,211 @@
+"""The values of a file's readings: settled as they are written, and read so.
+
+Here belong the signs of numbers, columns of qualities, and good and bad as states. What a single
+cell may say is in ``cells``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import polars as pl
+
+from anomaly_platform.ingest.files.batches import RawBatch
+from anomaly_platform.ingest.layout.context import Layout, LayoutContext
+from anomaly_platform.ingest.layout.conventions import Quality
+from anomaly_platform.ingest.layout.mapping import MappingError, plain
+from anomaly_platform.ingest.layout.whole_file import WholeFile
+from anomaly_platform.ingest.notation.numbers import (
+    Evidence,
+    Rewritten,
+    Sign,
+    evidence_of,
+    rewrite_numbers,
+)
+from anomaly_platform.ingest.notation.quality import UNKNOWN, are_good, codes_of
+
+_QUALITIES: Final = ("quality", "validity", "status")
+_GOOD: Final = ["good", "gut"]
+_BAD: Final = ["bad", "schlecht"]
+
+
+def settle_values(
+    layout: Layout, head: RawBatch, file: WholeFile, context: LayoutContext
+) -> Layout:
+    """Settle how the values of a file are written, and which columns say their quality.
+
+    Parameters
+    ----------
+    layout
+        Of the file.
+    head
+        Its first rows.
+    file
+        All of it.
+    context
+        The same as the layout was made with.
+
+    Raises
+    ------
+    MappingError
+        When all numbers of a column admit two readings.
+    """
+    layout = _with_qualities(layout, head.frame, context)
+    columns = _value_columns(layout, head.frame)
+    mapping = context.mapping
+    signs: Mapping[str, Sign]
+    if mapping.decimal == "," or mapping.groups:
+        signs = dict.fromkeys(columns, mapping.decimal)
+    else:
+        signs = _settle_signs(columns, head.frame, file)
+    settled = replace(layout.conventions, signs=signs, states=_states(layout, head.frame, columns))
+    return replace(layout, conventions=settled)
+
+
+def read_values(batch: RawBatch, layout: Layout, column: str) -> Rewritten | None:
+    """Return a column's values in canonical notation; None where it is in it.
+
+    A reading that is not good is a missing one; one whose quality is not known is refused.
+    """
+    conventions = layout.conventions
+    texts = batch.frame[column]
+    read = rewrite_numbers(texts, conventions.signs.get(column, ""))
+    if conventions.states:
+        read = _with_states(read or _as_it_is(texts), batch, layout, column)
+    quality = conventions.quality_of.get(column, conventions.quality)
+    if quality is None or quality.column not in batch.frame.columns:
+        return read
+    good = are_good(batch.frame[quality.column], quality.codes)
+    if good.all(ignore_nulls=False):
+        return read
+    read = read or _as_it_is(texts)
+    not_good = ~good.fill_null(value=False)
+    return Rewritten(
+        read.texts.set(not_good, None),
+        read.reasons.set(not_good, None).set(good.is_null(), UNKNOWN),
+    )
+
+
+def _as_it_is(texts: pl.Series) -> Rewritten:
+    return Rewritten(
+        texts, pl.Series("reason", [None], dtype=pl.String).new_from_index(0, len(texts))
+    )
+
+
+def _value_columns(layout: Layout, head: pl.DataFrame) -> list[str]:
+    return layout.metric_columns(head.columns) if layout.wide else [layout.columns["value"]]
+
+
+def _settle_signs(columns: Sequence[str], head: pl.DataFrame, file: WholeFile) -> dict[str, Sign]:
+    """Return the decimal sign of each column that has commas or groups in it."""
+    seen = {name: evidence_of(head[name]) for name in columns if name in head.columns}
+    if all(one.plain for one in seen.values()):
+        points = any(not one.points for one in seen.values())
+        if not file.may_have_groups(head.columns, points=points):
+            return {}
+    evidence = dict.fromkeys(columns, Evidence())
+    for batch in file.batches():
+        for name in evidence.keys() & set(batch.frame.columns):
+            evidence[name] += evidence_of(batch.frame[name])
+    commas = next((name for name, one in evidence.items() if one.sign == ","), None)
+    for name, one in evidence.items():
+        if one.sign is None:
+            raise MappingError(_two_readings(name, one))
+        if commas and one.plain and one.uncertain_points and not one.points:
+            raise MappingError(
+                f"the numbers of the column {name!r} can be read in two ways: 1.523 has a decimal"
+                f" point, or a group of three digits, as {commas!r} has a decimal comma; say which"
+                " with --decimal , or --decimal ."
+            )
+    return {name: one.sign for name, one in evidence.items() if one.sign}
+
+
+def _two_readings(name: str, one: Evidence) -> str:
+    if one.points or one.commas:
+        return (
+            f"the column {name!r} has {one.points:,} numbers with a decimal point and"
+            f" {one.commas:,} with a decimal comma, such as {one.example}; write all in one way, or"
+            " say which one it is with --decimal , or --decimal ."
+        )
+    return (
+        f"the numbers of the column {name!r} can be read in two ways: {one.example} has a decimal"
+        " comma, or a group of three digits; say which with --decimal , or --decimal ."
+    )
+
+
+def _with_qualities(layout: Layout, head: pl.DataFrame, context: LayoutContext) -> Layout:
+    """Find the columns of qualities, by name and by what they say."""
+    said = layout.columns.get("quality")
+    if said is not None:
+        codes = codes_of(head[said], said=True) if said in head.columns else None
+        if codes is None and said in head.columns and head[said].count():
+            raise MappingError(
+                f"the column {said!r} does not say qualities that are known: words such as good and"
+                " bad, 1 for valid, OPC's 192 for good, or the status of OPC UA"
+            )
+        return _with(layout, quality=Quality(said, codes or "words"))
+    taken = {
+        *layout.columns.values(),
+        *context.mapping.columns,
+        *context.mapping.ignore,
+        *layout.conventions.columns,
+    }
+    free = [name for name in head.columns if name not in taken]
+    own: dict[str, Quality] = {}
+    for name in free:
+        base = next(
+            (plain(name).removesuffix(q) for q in _QUALITIES if plain(name).endswith(q)), None
+        )
+        if base is None:
+            continue
+        codes = codes_of(head[name])
+        if codes is None or (codes == "valid" and plain(name) == "status"):
+            continue
+        if not base and layout.conventions.quality is None:
+            layout = _with(layout, quality=Quality(name, codes))
+        elif base and layout.wide:
+            own |= {
+                of: Quality(name, codes)
+                for of in free
+                if of != name and plain(of) in {base, f"{base}value"}
+            }
+    return _with(layout, quality_of=own) if own else layout
+
+
+def _with(layout: Layout, **settled: object) -> Layout:
+    conventions = replace(layout.conventions, **settled)  # type: ignore[arg-type]
+    used = conventions.columns
+    ignored = tuple(name for name in layout.ignored if name not in used)
+    return replace(layout, conventions=conventions, ignored=ignored)
+
+
+def _states(layout: Layout, head: pl.DataFrame, columns: Sequence[str]) -> frozenset[str]:
+    """Return the metrics that are good or bad and nothing else; elsewhere bad is no reading."""
+    metric = layout.columns.get("metric")
+    found: set[str] = set()
+    for name in columns:
+        if name not in head.columns or not _lowered(head[name]).is_in(_GOOD).any():
+            continue
+        whose = head[metric].str.strip_chars() if metric else pl.lit(name)
+        words = head.select(name=whose, word=_lowered(head[name])).drop_nulls()
+        told = words.group_by("name").agg(
+            pl.col("word").is_in([*_GOOD, *_BAD]).all() & pl.col("word").is_in(_GOOD).any()
+        )
+        found |= set(told.filter("word")["name"])
+    return frozenset(found)
+
+
+def _with_states(read: Rewritten, batch: RawBatch, layout: Layout, column: str) -> Rewritten:
+    """Replace bad by 0 in the metrics whose states are good and bad."""
+    bad = _lowered(batch.frame[column]).is_in(_BAD).fill_null(value=False)
+    metric = layout.columns.get("metric")
+    states = list(layout.conventions.states)
+    if metric and not layout.wide:
+        bad &= batch.frame[metric].str.strip_chars().is_in(states).fill_null(value=False)
+    elif column not in states:
+        return read
+    return Rewritten(read.texts.set(bad, "0"), read.reasons)
+
+
+def _lowered(texts: pl.Series) -> pl.Series:
+    return texts.str.strip_chars().str.to_lowercase()
