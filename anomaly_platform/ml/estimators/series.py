@@ -36,7 +36,7 @@ class HostDetector(Estimator):
     score says how unusual the few most unusual metrics are at a time.
 
     Rows that are later than the training rows look back on these. A row without history enough
-    (the first hours, or after a long gap) has a score only as far as simple statistics give one.
+    (the first hours, or after a long gap) is judged by range, level and time of day alone.
 
     Parameters
     ----------

@@ -10,8 +10,9 @@ What a row says (`status`):
     No model, since the series is too short or new; or a model, but too few rows before the
     reading for it to speak (`ml.series_model.model.required_history`), as in a series' first hours
     and after a long gap. From 30 readings of history on, the statistical fallback gives a score,
-    where there is a model the lower of both; a large one is an anomaly, a small one is *not*
-    "normal": `is_anomaly` is then null, as it is without any score.
+    where there is a model the lower of both; below that a model judges by the reading's place
+    alone. A large score is an anomaly, a small one is *not* "normal": `is_anomaly` is then null,
+    as it is without any score.
 `failed`
     Training failed; the fallback stands in the same way.
 

@@ -14,13 +14,17 @@ import numpy as np
 from anomaly_platform.ml.calibration.kernels import p_values, scores_of_p
 from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.detectors.forest_kernels import score_rows
+from anomaly_platform.ml.detectors.statistical import MIN_COUNT
 from anomaly_platform.ml.series_model.input_kernels import relate, rescale_for_noise, standardise
 from anomaly_platform.ml.series_model.level_shift import FROZEN_WORTH
 from anomaly_platform.ml.series_model.level_shift_kernels import (
+    ALONE,
     COUNT,
     NOTHING,
     SLACK,
     TEMPERED,
+    VALUE,
+    beyond_limits,
     level_rows,
 )
 from anomaly_platform.ml.series_model.noise import MOST_GROWTH
@@ -29,7 +33,8 @@ from anomaly_platform.ml.series_model.season_kernels import take_off
 #: Columns of a series' constants, before those of its level.
 FLOOR, STEP, JITTER, NARROW, NORMALISER, RESTS, HISTORY, MOST, LAST_LOGARITHM = range(9)
 LEVELS = 9
-CONSTANTS = LEVELS + 9
+LIMITS = LEVELS + 9
+CONSTANTS = LIMITS + 4
 
 #: Row of the features behind those of the level: the longest window's jitter.
 NOISE = 8
@@ -73,6 +78,28 @@ def _larger(a: float, b: float) -> float:  # pragma: no cover
 
 
 @compiled(error_model="numpy")
+def _judge_alone(
+    slot: int, times: Any, table: Any, models: Any, short: Any, effect: Any
+) -> None:  # pragma: no cover
+    """Write `beyond_limits` of the rows whose window is too short for model and fallback."""
+    own = models.constants[slot]
+    for i in range(times.size):
+        if table[COUNT, i] < own[HISTORY] and table[COUNT, i] < MIN_COUNT:
+            effect[i] = ALONE
+            short[i] = beyond_limits(
+                table[VALUE, i],
+                times[i],
+                own[LEVELS:],
+                own[LIMITS:],
+                models.periods[slot, 4:],
+                models.level_season[slot, 0, 0],
+                models.level_season[slot, 1, 0],
+                models.level_week[slot, 0, 0],
+                models.level_week[slot, 1, 0],
+            )
+
+
+@compiled(error_model="numpy")
 def measure_rows(
     slots: Any,
     times: Any,
@@ -102,7 +129,8 @@ def measure_rows(
         Rows of the shortest window.
     inputs, forest, short, effect, frozen
         Filled: (n, inputs) model inputs; the forest's score; distance after slack, 0 where the
-        level is not used; the last two as in `level_rows`.
+        level is not used; the last two as in `level_rows`. Where the window is too short for the
+        model and the fallback, `effect` is `ALONE` and the distance `beyond_limits`.
     """
     number, stds = inputs.shape[1], 3 + (related.shape[0] - 3) // 2
     between, room = models.spreads.shape[1], min(slots.size, _BLOCK)
@@ -174,6 +202,7 @@ def measure_rows(
         else:
             short[rows] = 0.0
             effect[rows] = 0
+        _judge_alone(slot, now, table[:, rows], models, short[rows], effect[rows])
 
 
 @compiled(error_model="numpy")
@@ -203,7 +232,8 @@ def conclude_rows(
     the first change is an anomaly and the hundredth of the same day is not. Without history enough
     both the model and the trailing window must find a reading unusual: the model's inputs are
     relations to a window that is not yet what it was in calibration, and the window alone takes
-    the first morning after the first night for an incident.
+    the first morning after the first night for an incident. Where it is too short even for that,
+    as right after an outage, the reading's place alone decides.
 
     Parameters
     ----------
@@ -227,6 +257,10 @@ def conclude_rows(
         if slot < 0:
             continue
         own = constants[slot]
+        if effect[i] == ALONE:
+            raw[i] = short[i]
+            p[i] = max(math.exp(-raw[i]), floor)
+            continue
         total = forest[i] + logarithms[0, i]
         if effect[i] == NOTHING:
             total = 0.0

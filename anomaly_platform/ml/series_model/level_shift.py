@@ -15,10 +15,15 @@ season change their level too often.
 
 A level that has filled half of the longest window is accepted, and so is a swing: from then on the
 distance counts from there, so that a host that has changed for good does not alarm for good.
+
+After an outage that is longer than the look-back there are no windows, and a reading's place is all
+that there is to judge it by (`limits`).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -46,6 +51,15 @@ _TEMPERED = 0.995
 #: more than this share of the training part.
 _FROZEN = 1e-3
 _RESTS = 2e-3
+#: Of readings that no window helps to judge one in ten may lie beyond this many units, or this many
+#: times the rare distance from its time's usual; that distance counts as this much at least.
+_RANGE = 1.25
+_CYCLE = 1.5
+_SMALLEST_CYCLE = 0.4
+_TENFOLD = math.log(10.0)
+#: Half as far again is ten times as rare, or twice as far as that took in the calibration part.
+_FARTHER = 0.5
+_FARTHER_WEIGHT = 2.0
 #: What being frozen adds to a raw score: more than the calibration part of a lively series spans.
 FROZEN_WORTH = 1.0
 _PROBABILITIES = 1.0 - np.geomspace(1.0, 1e-3, _KNOTS)
@@ -187,6 +201,23 @@ class PositionModel:
     def most(self) -> float:
         """The largest raw score from the model inputs of a reading that is in its place."""
         return float(np.interp(_TEMPERED, _PROBABILITIES, self.raw_scores))
+
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """What a reading is held to that no window helps to judge, as `beyond_limits` wants it.
+
+        Everything is derived from what the model has anyway, so that bundles of any age know it.
+        The limits are wide: after an outage a series may start from another level.
+        """
+        often, rare, most = np.interp((0.9, _TAIL, 0.999), _PROBABILITIES, self.distances).tolist()
+        used = math.isfinite(self.slack)
+        cycle = max(_SMALLEST_CYCLE, rare, self.ordinary if used else 0.0)
+        cycle *= self.slack if used else _CYCLE
+        limits = []
+        for far in (max(_RANGE, rare), cycle):
+            farther = max(_FARTHER * far, _FARTHER_WEIGHT * (most - often) / 2.0)
+            limits += [far - farther, farther / _TENFOLD]
+        return tuple(limits)
 
     def levels(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Levels:
         """Return where readings lie, as long as the noise has not grown.

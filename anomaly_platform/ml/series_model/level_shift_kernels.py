@@ -20,8 +20,11 @@ CENTRE, UNIT, LEVEL, LEVEL_TAIL, SWING, SWING_LIMIT, SLACK, ORDINARY, RESTING = 
 #: Rows of the features: the reading, its difference to the first lag, the shortest window's
 #: extremes and missing readings, the longest's count, median and MAD.
 VALUE, DIFFERENCE, SMALLEST, LARGEST, MISSING, COUNT, MEDIAN, DEVIATION = range(8)
-#: What its place does to the raw score of a reading's model inputs.
-AS_IS, TEMPERED, NOTHING = range(3)
+#: What its place does to the raw score of a reading's model inputs; alone, it is all there is.
+AS_IS, TEMPERED, NOTHING, ALONE = range(4)
+#: A model's limits: how far from its centre a series always may be, and the distance beyond by
+#: which that gets rarer by a factor e; then the same of the distance from its time's usual.
+RANGE, RANGE_SLOPE, CYCLE, CYCLE_SLOPE = range(4)
 #: The last of a reading's places: in an accepted level and swing.
 _ACCEPTED = 3
 
@@ -62,6 +65,38 @@ def _gain(deviation: float, own: Any) -> float:  # pragma: no cover
         return 1.0
     ratio = min(max(deviation / own[SWING], 1.0 / MOST_GAIN), MOST_GAIN)
     return float(max(ratio / own[SWING_LIMIT], min(ratio * own[SWING_LIMIT], 1.0)))
+
+
+@compiled(error_model="numpy")
+def beyond_limits(
+    value: float,
+    time: int,
+    own: Any,
+    limits: Any,
+    periods: Any,
+    season_offset: Any,
+    season_widening: Any,
+    week_offset: Any,
+    week_widening: Any,
+) -> float:  # pragma: no cover
+    """Return how rare a reading is by its place alone, ≥ 0: minus the logarithm of its p-value.
+
+    Parameters
+    ----------
+    value, time
+        The reading, and microseconds since 1970.
+    own, limits
+        (9,) and (4,) constants of the model.
+    periods, season_offset, season_widening, week_offset, week_widening
+        As in `level_rows`.
+    """
+    place = _finite((value - own[CENTRE]) / own[UNIT])
+    beyond = (abs(place) - limits[RANGE]) / limits[RANGE_SLOPE]
+    if periods[0] > 0 or periods[2] > 0:
+        place = _off_season(place, time, periods[0], periods[1], season_offset, season_widening)
+        place = _off_season(place, time, periods[2], periods[3], week_offset, week_widening)
+        beyond = max(beyond, (abs(place) - limits[CYCLE]) / limits[CYCLE_SLOPE])
+    return float(max(beyond, 0.0))
 
 
 @compiled(error_model="numpy")

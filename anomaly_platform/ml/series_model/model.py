@@ -95,7 +95,7 @@ def required_history(columns: Columns, feature_set: MetricFeatureSet) -> float:
 
     A window that is still filling up is another window: its level is that of the hours seen so
     far, and every reading after the first night looks high against it. A calibration part that
-    itself had less to go on asks for no more.
+    itself had less to go on asks for no more, but for one value: beside none, all look alike.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def required_history(columns: Columns, feature_set: MetricFeatureSet) -> float:
         What the columns are.
     """
     held = np.quantile(columns[_count(feature_set)], HISTORY_QUANTILE, method="lower")
-    return min(float(held), float(int(HISTORY_SHARE * feature_set.windows[-1])))
+    return max(1.0, min(float(held), float(int(HISTORY_SHARE * feature_set.windows[-1]))))
 
 
 def _count(feature_set: MetricFeatureSet) -> str:

@@ -192,7 +192,10 @@ def _why(
     with served.predicting() as scorer:
         needed = scorer.history_needed(key) or MIN_COUNT
     hours = feature_set.lookback.total_seconds() / 3600
-    return (
+    why = (
         f"readings within its look-back of {hours:g} h: {seen:.0f} (history that ended earlier "
         f"does not count); its model needs {needed}, the statistical fallback {MIN_COUNT}"
     )
+    if seen < MIN_COUNT:
+        why += "; until then its usual range, level and time of day decide"
+    return why

@@ -54,8 +54,9 @@ class Prediction(ApiModel):
     """The same score as 0 ordinary to 1 most unusual."""
     threshold: float = Field(description="unit_score from which it is an anomaly.", examples=[0.7])
     status: SeriesStatus = Field(
-        description="trained: a model judged. insufficient_history, failed: none did; from 30 "
-        "readings on the statistical fallback gives a score, and only alarms are decided.",
+        description="trained: a model judged. insufficient_history, failed: none did, or "
+        "without its look-back; from 30 readings on the statistical fallback gives a score, and "
+        "only alarms are decided.",
         examples=["trained"],
     )
     reason: str | None = Field(examples=[None])

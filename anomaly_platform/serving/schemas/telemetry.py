@@ -94,8 +94,8 @@ class ReadingVerdict(ApiModel):
     """0 ordinary to 1 most unusual; an anomaly from threshold on."""
     threshold: float | None = Field(examples=[0.7])
     series_status: Literal["trained", "insufficient_history", "failed"] | None = Field(
-        description="insufficient_history: no model judged; from 30 readings on the statistical "
-        "fallback gives a score, and only alarms are decided.",
+        description="insufficient_history: no model judged, or without its look-back; from 30 "
+        "readings on the statistical fallback gives a score, and only alarms are decided.",
         examples=["trained"],
     )
     provisional: bool | None = Field(examples=[False])

@@ -102,7 +102,7 @@ def trained_platform(
         *((f"press-{n}", "temperature", long) for n in range(2, 10)),
         ("young-1", "temperature", 60),
         ("new-1", "temperature", 10),
-        ("silent-1", "temperature", long),
+        *((f"silent-{n}", "temperature", long) for n in (1, 2, 3)),
     ]
     hosts = [
         *(("host-1", metric, long) for metric in ("cpu", "memory")),

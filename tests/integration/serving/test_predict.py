@@ -97,12 +97,40 @@ def test_history_that_ended_long_ago_does_not_count_and_the_answer_says_so(
     assert (before["status"], before["reason"]) == ("trained", None)
     trained.client.post("/api/v1/telemetry", json={**series, "value": 50.0})
     found = trained.client.post(PREDICT, json={**series, "value": 50.0}).json()
-    assert found["score"] is None
+    assert found["is_anomaly"] is None
+    assert found["score"] > 0
     assert found["status"] == "insufficient_history"
     assert "within its look-back of 24 h: 1 (" in found["reason"]
     assert "needs 192" in found["reason"]
+    assert "range, level and time of day decide" in found["reason"]
     many = trained.client.post(BATCH, json={**series, "values": [50.0, 51.0]}).json()
     assert [one["reason"] for one in many["predictions"]] == [found["reason"]] * 2
+
+
+def test_what_comes_after_an_outage_is_judged_stored_and_told_of(trained: Trained) -> None:
+    """Months of silence, then 1e6 from two devices at once, and more of it."""
+    sent = [
+        {"device_id": device, "metric_name": "temperature", "value": value, "timestamp": time}
+        for value, time in ((1e6, "2026-06-01T03:00:00Z"), (50.0, "2026-06-01T03:05:00Z"))
+        for device in ("silent-2", "silent-3")
+    ]
+    predicted = [trained.client.post(PREDICT, json=one).json() for one in sent[:2]]
+    answer = trained.client.post("/api/v1/telemetry", json=sent).json()
+    assert [one["is_anomaly"] for one in answer["readings"]] == [True, True, None, None]
+    assert [one["score"] for one in answer["readings"][:2]] == [
+        one["unit_score"] for one in predicted
+    ]
+    listed = trained.client.get("/api/v1/ml/anomalies", params={"from": "2026-05-01T00:00:00Z"})
+    found = [one for one in listed.json()["anomalies"] if one["device_id"].startswith("silent-")]
+    assert {one["device_id"]: one["value"] for one in found} == {"silent-2": 1e6, "silent-3": 1e6}
+    now = {"device_id": "silent-2", "metric_name": "temperature", "value": 1e6}
+    told = trained.client.post("/api/v1/telemetry", json=now).json()
+    assert told["anomalies"] == 1
+    with trained.platform.warehouse.transactions.begin() as connection:
+        alerts = connection.execute(
+            "SELECT count(*) FROM alerts WHERE kind = 'anomaly' AND subject LIKE '%silent-2%'"
+        ).fetchone()
+    assert alerts == (1,)
 
 
 def test_a_batch_judges_each_value_by_itself(trained: Trained) -> None:
