@@ -22,7 +22,6 @@ import polars as pl
 
 from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.evaluation.injection import (
-    KINDS,
     InjectedEvent,
     Kind,
     apply_event,
@@ -260,18 +259,12 @@ def _simulate_device(
         kept = present & ~absent
         readable = kept & ~null
         yield (
-            pl.DataFrame(
-                {
-                    "event_time": times.filter(pl.Series(kept)),
-                    "value": np.where(null, np.nan, values)[kept],
-                    "label": labels[kept],
-                }
-            ).select(
-                pl.lit(device).alias("entity"),
-                pl.lit(metric.metric).alias("metric"),
-                "event_time",
-                pl.col("value").fill_nan(None),
-                "label",
+            pl.select(
+                entity=pl.lit(device),
+                metric=pl.lit(metric.metric),
+                event_time=times.filter(pl.Series(kept)),
+                value=pl.Series(np.where(null, np.nan, values)[kept], nan_to_null=True),
+                label=pl.Series(labels[kept]),
             ),
             [
                 {
@@ -332,13 +325,7 @@ def _plan_series(
             (InjectedEvent(event.kind, event.start, event.stop, magnitude), incident.name)
         )
         taken[max(0, event.start - _APART) : event.stop + _APART] = True
-    own = plan_events(
-        values,
-        scale=scale,
-        rng=rng,
-        rate=plan.anomaly_rate * (1 - _INCIDENT_SHARE),
-        kinds=KINDS,
-        bounds=metric.bounds,
-    )
+    rate = plan.anomaly_rate * (1 - _INCIDENT_SHARE)
+    own = plan_events(values, scale=scale, rng=rng, rate=rate, bounds=metric.bounds)
     planned.extend((e, None) for e in own if not taken[e.start : e.stop].any())
     return sorted(planned, key=lambda pair: pair[0].start)

@@ -46,8 +46,8 @@ class MetricProfile:
 
     Attributes
     ----------
-    metric, unit : str
-        Name, and unit for people.
+    metric : str
+        Name; the unit stands beside it as a comment.
     level : float
         Reading of an idle device.
     load_gain : float
@@ -74,7 +74,6 @@ class MetricProfile:
     """
 
     metric: str
-    unit: str
     level: float
     load_gain: float
     noise: float
@@ -119,12 +118,11 @@ IIOT = StreamProfile(
     entity_pattern="press-{number:03d}",
     load="shifts",
     metrics=(
-        MetricProfile(
-            "temperature", "°C", 38.0, 22.0, 0.8, (-20.0, 150.0), 2.5, 0.95, 2.0, decimals=1
-        ),
+        # °C
+        MetricProfile("temperature", 38.0, 22.0, 0.8, (-20.0, 150.0), 2.5, 0.95, 2.0, decimals=1),
+        # mm/s
         MetricProfile(
             "vibration",
-            "mm/s",
             0.6,
             2.2,
             0.18,
@@ -134,10 +132,11 @@ IIOT = StreamProfile(
             decimals=3,
             jobs=(Job(6.0, 20, 1.6, share=0.5),),
         ),
-        MetricProfile("pressure", "bar", 5.8, 0.9, 0.07, (0.0, 16.0), memory=0.7, decimals=3),
+        # bar
+        MetricProfile("pressure", 5.8, 0.9, 0.07, (0.0, 16.0), memory=0.7, decimals=3),
+        # A
         MetricProfile(
             "current",
-            "A",
             3.5,
             28.0,
             1.3,
@@ -145,13 +144,12 @@ IIOT = StreamProfile(
             memory=0.6,
             jobs=(Job(6.0, 20, 12.0, share=0.5), Job(22.0, 30, 6.0, weekday=4, share=0.3)),
         ),
-        MetricProfile("flow_rate", "l/min", 12.0, 46.0, 1.9, (0.0, 200.0), 0.0, 0.75, 1.5),
-        MetricProfile(
-            "parts_count", "parts", 0.4, 17.0, 0.0, (0.0, 500.0), decimals=0, shape="count"
-        ),
-        MetricProfile(
-            "oil_level", "%", 92.0, -0.6, 0.25, (0.0, 100.0), decimals=1, shape="sawtooth"
-        ),
+        # l/min
+        MetricProfile("flow_rate", 12.0, 46.0, 1.9, (0.0, 200.0), 0.0, 0.75, 1.5),
+        # parts
+        MetricProfile("parts_count", 0.4, 17.0, 0.0, (0.0, 500.0), decimals=0, shape="count"),
+        # %
+        MetricProfile("oil_level", 92.0, -0.6, 0.25, (0.0, 100.0), decimals=1, shape="sawtooth"),
     ),
 )
 
@@ -161,9 +159,9 @@ EMS = StreamProfile(
     entity_pattern="host-{number:03d}",
     load="office",
     metrics=(
+        # %
         MetricProfile(
             "cpu_usage",
-            "%",
             9.0,
             48.0,
             3.2,
@@ -171,15 +169,15 @@ EMS = StreamProfile(
             slow=3.0,
             jobs=(Job(6.0, 25, 26.0, share=0.6), Job(2.0, 90, 18.0, weekday=6, share=0.5)),
         ),
+        # %
         MetricProfile(
-            "memory_usage", "%", 42.0, 16.0, 0.7, (0.0, 100.0), memory=0.97, slow=4.0, decimals=1
+            "memory_usage", 42.0, 16.0, 0.7, (0.0, 100.0), memory=0.97, slow=4.0, decimals=1
         ),
-        MetricProfile(
-            "disk_usage", "%", 55.0, 1.0, 0.08, (0.0, 100.0), decimals=2, shape="sawtooth"
-        ),
+        # %
+        MetricProfile("disk_usage", 55.0, 1.0, 0.08, (0.0, 100.0), decimals=2, shape="sawtooth"),
+        # MB/s
         MetricProfile(
             "disk_io",
-            "MB/s",
             6.0,
             34.0,
             3.4,
@@ -187,12 +185,11 @@ EMS = StreamProfile(
             memory=0.6,
             jobs=(Job(6.0, 25, 85.0, share=0.6), Job(2.0, 90, 120.0, weekday=6, share=0.5)),
         ),
-        MetricProfile(
-            "network_in", "Mbit/s", 8.0, 120.0, 7.5, (0.0, 10000.0), memory=0.7, slow=8.0
-        ),
+        # Mbit/s
+        MetricProfile("network_in", 8.0, 120.0, 7.5, (0.0, 10000.0), memory=0.7, slow=8.0),
+        # Mbit/s
         MetricProfile(
             "network_out",
-            "Mbit/s",
             5.0,
             70.0,
             5.0,
@@ -201,11 +198,11 @@ EMS = StreamProfile(
             slow=5.0,
             jobs=(Job(2.0, 90, 160.0, weekday=6, share=0.5),),
         ),
+        # ms
         MetricProfile(
-            "latency", "ms", 14.0, 11.0, 1.3, (0.1, 30000.0), memory=0.65, jobs=(Job(6.0, 25, 9.0),)
+            "latency", 14.0, 11.0, 1.3, (0.1, 30000.0), memory=0.65, jobs=(Job(6.0, 25, 9.0),)
         ),
-        MetricProfile(
-            "error_count", "errors", 0.6, 3.2, 0.0, (0.0, 1e6), decimals=0, shape="count"
-        ),
+        # errors
+        MetricProfile("error_count", 0.6, 3.2, 0.0, (0.0, 1e6), decimals=0, shape="count"),
     ),
 )

@@ -13,20 +13,8 @@ from typing import Final
 import numpy as np
 
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
+from anomaly_platform.simulator import supply_network_journeys as at
 from anomaly_platform.simulator.supply_network_journeys import (
-    AGGREGATION,
-    ARRIVALS,
-    DEPARTURES,
-    HUB_IN,
-    HUB_OUT,
-    R_IN,
-    R_OUT,
-    SALE,
-    SLOTS,
-    W_IN,
-    W_OUT,
-    WMS_IN,
-    WMS_OUT,
     Journeys,
     Traffic,
     closed_for,
@@ -79,8 +67,8 @@ class Book:
         """Open an empty book."""
         count = len(journeys.product)
         return cls(
-            kind=np.zeros((count, SLOTS), dtype=np.int64),
-            magnitude=np.zeros((count, SLOTS)),
+            kind=np.zeros((count, at.SLOTS), dtype=np.int64),
+            magnitude=np.zeros((count, at.SLOTS)),
             free=np.ones(count, dtype=bool),
             horizon=horizon,
         )
@@ -109,7 +97,7 @@ class Book:
     def add_scan(
         self,
         units: Ints,
-        slot: Ints,
+        slot: int | Ints,
         place: Ints,
         hours: Floats,
         *,
@@ -118,14 +106,15 @@ class Book:
     ) -> None:
         """Add scans that are no part of the journey; they come after a scan of the same second."""
         code = 0 if kind is None else KINDS.index(kind) + 1
-        self.extra.append((units, slot, place, hours, np.full(len(units), code), magnitude))
+        slots, codes = np.full(len(units), slot), np.full(len(units), code)
+        self.extra.append((units, slots, place, hours, codes, magnitude))
 
 
 def imitate_other_products(traffic: Traffic, book: Book, count: int) -> Ints:
     """Let lots of about `count` units follow the habits of another product; before they travel."""
     world, rng, journeys = traffic.world, traffic.rng, traffic.journeys
     sizes = np.bincount(journeys.lot)
-    begins = journeys.time[np.searchsorted(journeys.lot, np.arange(len(sizes))), AGGREGATION]
+    begins = journeys.time[np.searchsorted(journeys.lot, np.arange(len(sizes))), at.AGGREGATION]
     order = rng.permutation(np.flatnonzero(book.seen(begins)))
     lots = order[: np.searchsorted(sizes[order].cumsum(), count) + 1] if count else order[:0]
     products = len(world.season_phase)
@@ -146,26 +135,27 @@ def blame_imitators(traffic: Traffic, book: Book, units: Ints) -> None:
     pace = np.log(world.dwell_hours.mean(axis=1))
     unlike = np.abs(pace[own] - pace[role]) + (world.cold_chain[own] != world.cold_chain[role])
     legs = (
-        *((AGGREGATION, WMS_IN), (WMS_OUT, HUB_IN)),
-        *((HUB_OUT, W_IN), (HUB_OUT, R_IN), (W_OUT, R_IN)),
+        *((at.AGGREGATION, at.WMS_IN), (at.WMS_OUT, at.HUB_IN)),
+        *((at.HUB_OUT, at.W_IN), (at.HUB_OUT, at.R_IN), (at.W_OUT, at.R_IN)),
     )
     for leaving, arriving in legs:
         source, goal = journeys.place[units, leaving], journeys.place[units, arriving]
-        direct = journeys.place[units, W_IN] < 0
-        real = (source >= 0) & (goal >= 0) & (direct | ((leaving, arriving) != (HUB_OUT, R_IN)))
+        direct = journeys.place[units, at.W_IN] < 0
+        bypass = (leaving, arriving) == (at.HUB_OUT, at.R_IN)
+        real = (source >= 0) & (goal >= 0) & (direct | (not bypass))
         foreign = real & (world.route_weight[own, source, goal] == 0.0)
         book.blame(units[foreign], arriving, "lot_like_other_product", unlike[foreign])
     for tier in (WMS, HUB, WHOLESALER):
-        place = journeys.place[units, DEPARTURES[tier]]
+        place = journeys.place[units, at.DEPARTURES[tier]]
         ratio = np.abs(np.log(world.dwell_hours[own, place] / world.dwell_hours[role, place]))
         off = (place >= 0) & (ratio >= _LOOKALIKE_MIN_RATIO)
-        book.blame(units[off], DEPARTURES[tier], "lot_like_other_product", unlike[off])
+        book.blame(units[off], at.DEPARTURES[tier], "lot_like_other_product", unlike[off])
 
 
 def divert_pallets(traffic: Traffic, book: Book, count: int) -> None:
     """Send whole pallets from the hub to a wholesaler who gets other products, but never this."""
     world, rng, journeys = traffic.world, traffic.rng, traffic.journeys
-    eligible = book.free & book.all_seen(journeys, HUB_IN, W_IN)
+    eligible = book.free & book.all_seen(journeys, at.HUB_IN, at.W_IN)
     anyone = world.route_weight.max(axis=0)
     done = 0
     for pallet in rng.permutation(np.unique(journeys.pallet[eligible])):
@@ -173,17 +163,17 @@ def divert_pallets(traffic: Traffic, book: Book, count: int) -> None:
             break
         first, last = np.searchsorted(journeys.pallet, [pallet, pallet + 1])
         units = np.arange(first, last)
-        hub, product = journeys.place[first, HUB_IN], journeys.product[first]
+        hub, product = journeys.place[first, at.HUB_IN], journeys.product[first]
         possible = (
             (anyone[hub] > 0) & (world.route_weight[product, hub] == 0) & (world.tier == WHOLESALER)
         )
         if not possible.any() or not book.free[units].all():
             continue
-        planned = journeys.place[first, W_IN]
+        planned = journeys.place[first, at.W_IN]
         goal = rng.choice(np.flatnonzero(possible))
         proceed(traffic, units, HUB, target=np.full(len(units), goal))
         book.free[units] = False
-        book.blame(units, W_IN, "diverted_pallet", world.distance_km[planned, goal] / 100.0)
+        book.blame(units, at.W_IN, "diverted_pallet", world.distance_km[planned, goal] / 100.0)
         done += len(units)
 
 
@@ -192,8 +182,8 @@ def use_unused_routes(traffic: Traffic, book: Book, count: int) -> None:
     world, rng, journeys = traffic.world, traffic.rng, traffic.journeys
     anyone = world.route_weight.max(axis=0) > 0
     for tier, next_tier in ((HUB, WHOLESALER), (WHOLESALER, RETAILER)):
-        arrived, leaves, next_in = ARRIVALS[tier], DEPARTURES[tier], ARRIVALS[next_tier]
-        through = book.all_seen(journeys, arrived, next_in) & (journeys.place[:, W_IN] >= 0)
+        arrived, leaves, next_in = at.ARRIVALS[tier], at.DEPARTURES[tier], at.ARRIVALS[next_tier]
+        through = book.all_seen(journeys, arrived, next_in) & (journeys.place[:, at.W_IN] >= 0)
         units = book.take(rng, through, round(count / 2))
         source = journeys.place[units, arrived]
         unused = (world.tier == next_tier)[None, :] & ~anyone[source]
@@ -207,7 +197,7 @@ def change_dwell(traffic: Traffic, book: Book, count: int) -> None:
     """Keep single units at a place far longer or shorter than this product stays there."""
     rng, journeys = traffic.rng, traffic.journeys
     for tier in (WMS, HUB, WHOLESALER):
-        arrived, leaves = ARRIVALS[tier], DEPARTURES[tier]
+        arrived, leaves = at.ARRIVALS[tier], at.DEPARTURES[tier]
         units = book.take(rng, book.all_seen(journeys, arrived, leaves), round(count / 3))
         usual = journeys.time[units, leaves] - journeys.time[units, arrived]
         factor = np.exp(rng.uniform(np.log(3.0), np.log(12.0), len(units)))
@@ -224,8 +214,8 @@ def change_dwell(traffic: Traffic, book: Book, count: int) -> None:
 def handle_after_hours(traffic: Traffic, book: Book, count: int) -> None:
     """Ship or sell single units while the place is closed; magnitude in hours from its hours."""
     world, clock, rng, journeys = traffic.world, traffic.clock, traffic.rng, traffic.journeys
-    for tier, slot in ((WMS, WMS_OUT), (WHOLESALER, W_OUT), (RETAILER, SALE)):
-        arrived = ARRIVALS[tier]
+    for tier, slot in ((WMS, at.WMS_OUT), (WHOLESALER, at.W_OUT), (RETAILER, at.SALE)):
+        arrived = at.ARRIVALS[tier]
         units = book.take(rng, book.all_seen(journeys, arrived, slot), round(count / 3))
         place, planned = journeys.place[units, slot], journeys.time[units, slot]
         closed = 24.0 - (world.closes[place] - world.opens[place])
@@ -235,7 +225,7 @@ def handle_after_hours(traffic: Traffic, book: Book, count: int) -> None:
         night = planned - clock.of_day(planned) + hour
         earliest = journeys.time[units, arrived] + 0.5
         if tier == RETAILER:
-            earliest = np.fmax(earliest, journeys.time[units, R_OUT] + 0.5)
+            earliest = np.fmax(earliest, journeys.time[units, at.R_OUT] + 0.5)
         night = np.where(night - planned > 12.0, night - 24.0, night)
         night = np.where(night < earliest, night + 24.0, night)
         if tier == RETAILER:
@@ -245,7 +235,7 @@ def handle_after_hours(traffic: Traffic, book: Book, count: int) -> None:
         really = closed_for(world, clock, place, night) > 0
         book.blame(units[really], slot, "closed_hours", offset[really])
         if tier != RETAILER:
-            next_in = HUB_IN if tier == WMS else R_IN
+            next_in = at.HUB_IN if tier == WMS else at.R_IN
             goal, arrival = journeys.place[units, next_in], journeys.time[units, next_in]
             shut = closed_for(world, clock, goal, arrival) > 0
             book.blame(units[shut], next_in, "closed_hours", offset[shut])

@@ -13,16 +13,9 @@ import numpy as np
 import polars as pl
 
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
+from anomaly_platform.simulator import supply_network_journeys as at
 from anomaly_platform.simulator.supply_network_anomalies import KINDS, Book
-from anomaly_platform.simulator.supply_network_journeys import (
-    R_OUT,
-    RETURN_W_IN,
-    SALE,
-    SLOTS,
-    Clock,
-    Journeys,
-    Traffic,
-)
+from anomaly_platform.simulator.supply_network_journeys import SLOTS, Clock, Journeys, Traffic
 from anomaly_platform.simulator.supply_network_violations import UNKNOWN_PLACES
 from anomaly_platform.simulator.supply_network_world import BUSINESS_STEPS, RETURNS_STEP
 
@@ -79,13 +72,13 @@ def scans_of(traffic: Traffic, book: Book, seed: int) -> pl.DataFrame:
 
     word = rows.slot.copy()
     leaving = np.isin(rows.slot, (2, 4, 6, 8, 11))
-    plain = world.plain_words[np.minimum(rows.place, len(world.tier) - 1)] & (rows.slot != SALE)
+    plain = world.plain_words[np.minimum(rows.place, len(world.tier) - 1)] & (rows.slot != at.SALE)
     plain &= rows.slot > 0
     word = np.where(plain, np.where(leaving, _OUTBOUND, _INBOUND), word)
     strange = ordinary & (rng.random(count) < _UNKNOWN_WORD_SHARE)
     word = np.where(strange, _INSPECTION + rng.integers(0, 2, count), word)
-    going_back = rows.slot >= RETURN_W_IN
-    going_back |= (rows.slot == R_OUT) & journeys.returned[rows.unit] & (rows.rank != 1)
+    going_back = rows.slot >= at.RETURN_W_IN
+    going_back |= (rows.slot == at.R_OUT) & journeys.returned[rows.unit] & (rows.rank != 1)
     step = np.where(going_back, len(BUSINESS_STEPS), _SLOT_TIER[rows.slot])
     device = rows.place * 3 + rng.integers(0, 3, count)
     shift = (clock.of_day(rows.second / 3600.0) // 8).astype(np.int64)

@@ -9,24 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from anomaly_platform.ml.arrays import Floats, Ints
+from anomaly_platform.simulator import supply_network_journeys as at
 from anomaly_platform.simulator.supply_network_anomalies import Book
-from anomaly_platform.simulator.supply_network_journeys import (
-    AGGREGATION,
-    ARRIVALS,
-    DEPARTURES,
-    HUB_IN,
-    HUB_OUT,
-    R_IN,
-    R_OUT,
-    SALE,
-    SLOTS,
-    W_IN,
-    W_OUT,
-    WMS_IN,
-    WMS_OUT,
-    Journeys,
-    Traffic,
-)
+from anomaly_platform.simulator.supply_network_journeys import Journeys, Traffic
 from anomaly_platform.simulator.supply_network_world import (
     FACTORY,
     FORWARD_MOVES,
@@ -39,9 +24,14 @@ from anomaly_platform.simulator.supply_network_world import (
 
 FORGERIES = ("structure", "header", "company", "date", "future", "expired")
 UNKNOWN_PLACES = 6
-_STAYS = ((WMS_IN, WMS_OUT), (HUB_IN, HUB_OUT), (W_IN, W_OUT))
-_LEGS = ((AGGREGATION, WMS_IN), (WMS_OUT, HUB_IN), (HUB_OUT, W_IN), (W_OUT, R_IN))
-_TIER_LEFT = {AGGREGATION: FACTORY, WMS_OUT: WMS, HUB_OUT: HUB, W_OUT: WHOLESALER}
+_STAYS = ((at.WMS_IN, at.WMS_OUT), (at.HUB_IN, at.HUB_OUT), (at.W_IN, at.W_OUT))
+_LEGS = (
+    (at.AGGREGATION, at.WMS_IN),
+    (at.WMS_OUT, at.HUB_IN),
+    (at.HUB_OUT, at.W_IN),
+    (at.W_OUT, at.R_IN),
+)
+_TIER_LEFT = {at.AGGREGATION: FACTORY, at.WMS_OUT: WMS, at.HUB_OUT: HUB, at.W_OUT: WHOLESALER}
 
 
 def forge_codes(traffic: Traffic, book: Book, count: int) -> None:
@@ -51,21 +41,21 @@ def forge_codes(traffic: Traffic, book: Book, count: int) -> None:
     way = rng.integers(0, len(FORGERIES), len(units))
     for index, name in enumerate(FORGERIES):
         book.forged[name] = units[way == index]
-    for slot in range(SLOTS):
+    for slot in range(at.SLOTS):
         book.blame(units, slot, "epcFake", 1.0)
 
 
 def copy_codes(traffic: Traffic, book: Book, count: int) -> None:
     """Scan a copy of the code somewhere else in the same second; the copy's scan comes second."""
     world, rng, journeys = traffic.world, traffic.rng, traffic.journeys
-    for slot in (WMS_IN, HUB_OUT, W_IN, R_IN, SALE):
+    for slot in (at.WMS_IN, at.HUB_OUT, at.W_IN, at.R_IN, at.SALE):
         units = book.take(rng, book.seen(journeys.time[:, slot]), round(count / 5))
         place = journeys.place[units, slot]
         same_tier = world.tier[None, :] == world.tier[place][:, None]
         possible = np.where(rng.random((len(units), 1)) < 0.7, same_tier, True)
         possible[np.arange(len(units)), place] = False
         elsewhere = (rng.random(possible.shape) * possible).argmax(axis=1)
-        arrival = np.array([ARRIVALS.get(tier, AGGREGATION) for tier in range(5)])
+        arrival = np.array([at.ARRIVALS.get(tier, at.AGGREGATION) for tier in range(5)])
         words = np.where(world.tier[elsewhere] == world.tier[place], slot, 0)
         words = np.where(words == 0, arrival[world.tier[elsewhere]], words)
         km = world.distance_km[place, elsewhere]
@@ -94,17 +84,20 @@ def misplace(traffic: Traffic, book: Book, count: int) -> None:
         journeys.place[units, arrived] = rng.choice(wrong, len(units))
 
     for tier in (HUB, WHOLESALER):
-        units = book.take(rng, book.all_seen(journeys, W_OUT, R_IN), share)
-        source, goal = journeys.place[units, W_OUT], journeys.place[units, R_IN]
+        units = book.take(rng, book.all_seen(journeys, at.W_OUT, at.R_IN), share)
+        source, goal = journeys.place[units, at.W_OUT], journeys.place[units, at.R_IN]
         possible = np.repeat((world.tier == tier)[None, :], len(units), axis=0)
         possible[np.arange(len(units)), source] = False
         detour = (rng.random(possible.shape) * possible).argmax(axis=1)
-        there = journeys.time[units, W_OUT] + _drive_hours(world, rng, source, detour)
+        there = journeys.time[units, at.W_OUT] + _drive_hours(world, rng, source, detour)
         on = there + rng.uniform(2.0, 12.0, len(units))
-        delay = on + _drive_hours(world, rng, detour, goal) - journeys.time[units, R_IN]
-        journeys.time[units, R_IN:] += delay[:, None]
+        delay = on + _drive_hours(world, rng, detour, goal) - journeys.time[units, at.R_IN]
+        journeys.time[units, at.R_IN :] += delay[:, None]
         size = 1.0 + (world.tier[source] - world.tier[detour]).astype(float)
-        for slot, hours, kind in ((ARRIVALS[tier], there, "locErr"), (DEPARTURES[tier], on, None)):
+        for slot, hours, kind in (
+            (at.ARRIVALS[tier], there, "locErr"),
+            (at.DEPARTURES[tier], on, None),
+        ):
             slots = np.full(len(units), slot)
             book.add_scan(units, slots, detour, hours, kind=kind, magnitude=size)
 
@@ -113,8 +106,8 @@ def disorder(traffic: Traffic, book: Book, count: int) -> None:
     """Missing, repeated and swapped scans, and scans after the sale."""
     rng, journeys = traffic.rng, traffic.journeys
     part = round(count / 5)
-    before = {WMS_IN: AGGREGATION, HUB_IN: WMS_OUT, W_IN: HUB_OUT}
-    after = {WMS_OUT: HUB_IN, HUB_OUT: W_IN, W_OUT: R_IN}
+    before = {at.WMS_IN: at.AGGREGATION, at.HUB_IN: at.WMS_OUT, at.W_IN: at.HUB_OUT}
+    after = {at.WMS_OUT: at.HUB_IN, at.HUB_OUT: at.W_IN, at.W_OUT: at.R_IN}
     for arrived, leaves in _STAYS:
         each = round(part / 3)
         units = book.take(rng, book.all_seen(journeys, before[arrived], leaves), each)
@@ -128,9 +121,8 @@ def disorder(traffic: Traffic, book: Book, count: int) -> None:
         units = book.take(rng, book.all_seen(journeys, arrived, leaves), each)
         start, end = journeys.time[units, arrived], journeys.time[units, leaves]
         again = start + (end - start) * rng.uniform(0.3, 0.9, len(units))
-        slots = np.full(len(units), arrived)
         place = journeys.place[units, arrived]
-        book.add_scan(units, slots, place, again, kind="evtOrderErr", magnitude=again - start)
+        book.add_scan(units, arrived, place, again, kind="evtOrderErr", magnitude=again - start)
 
         units = book.take(rng, book.all_seen(journeys, before[arrived], leaves), each)
         swapped = journeys.time[units][:, [leaves, arrived]]
@@ -138,11 +130,11 @@ def disorder(traffic: Traffic, book: Book, count: int) -> None:
         for slot in (arrived, leaves):
             book.blame(units, slot, "evtOrderErr", swapped[:, 0] - swapped[:, 1])
 
-    units = book.take(rng, book.all_seen(journeys, SALE), part)
-    slots = rng.choice([R_IN, R_OUT, SALE], len(units))
+    units = book.take(rng, book.all_seen(journeys, at.SALE), part)
+    slots = rng.choice([at.R_IN, at.R_OUT, at.SALE], len(units))
     later = np.exp(rng.uniform(np.log(0.2), np.log(48.0), len(units)))
-    hours = journeys.time[units, SALE] + later
-    place = journeys.place[units, SALE]
+    hours = journeys.time[units, at.SALE] + later
+    place = journeys.place[units, at.SALE]
     book.add_scan(units, slots, place, hours, kind="evtOrderErr", magnitude=later)
 
 
@@ -162,18 +154,17 @@ def jump(traffic: Traffic, book: Book, count: int) -> None:
             journeys.time[units, moved] += (travel * (factor - 1.0))[:, None]
             book.blame(units, arrived, "jump", np.abs(np.log(factor)))
 
-    for leaves, tier in ((HUB_OUT, WHOLESALER), (W_OUT, RETAILER)):
-        units = book.take(rng, book.all_seen(journeys, leaves, R_IN), round(count / 6))
+    for leaves, tier in ((at.HUB_OUT, WHOLESALER), (at.W_OUT, RETAILER)):
+        units = book.take(rng, book.all_seen(journeys, leaves, at.R_IN), round(count / 6))
         source = journeys.place[units, leaves]
         far = (world.tier == tier)[None, :] & (world.distance_km[source] > 100.0)
         goal = (rng.random(far.shape) * far).argmax(axis=1)
         possible = far[np.arange(len(units)), goal]
         units, source, goal = units[possible], source[possible], goal[possible]
         minutes = rng.uniform(3.0, 25.0, len(units))
-        slots = np.full(len(units), ARRIVALS[tier])
         odd = np.log(world.route_hours[source, goal] * 60.0 / minutes)
         hours = journeys.time[units, leaves] + minutes / 60.0
-        book.add_scan(units, slots, goal, hours, kind="jump", magnitude=odd)
+        book.add_scan(units, at.ARRIVALS[tier], goal, hours, kind="jump", magnitude=odd)
 
 
 def _drop(journeys: Journeys, units: Ints, slot: int) -> None:
