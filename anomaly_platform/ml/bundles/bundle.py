@@ -125,8 +125,7 @@ class Bundle:
             When the arrays are not what was published.
         """
         if slot not in self._slot_digests:
-            msg = f"the bundle has no slot {slot}"
-            raise IndexError(msg)
+            raise IndexError(f"the bundle has no slot {slot}")
         place = bisect.bisect_right(self._starts, slot) - 1
         while not self.layers[place].slots:
             place -= 1
@@ -246,8 +245,7 @@ def open_bundle(
     try:
         text = (directory / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        msg = f"there is no bundle at {directory}: {MANIFEST} is missing"
-        raise BundleError(msg) from error
+        raise BundleError(f"there is no bundle at {directory}: {MANIFEST} is missing") from error
     digest = hashlib.sha256(text).hexdigest()
     if expected_digest is not None and digest != expected_digest:
         msg = (
@@ -277,8 +275,7 @@ def _parse_manifest(text: bytes, directory: Path) -> dict[str, Any]:
     try:
         manifest: Any = json.loads(text)
     except ValueError as error:
-        msg = f"{MANIFEST} in {directory} is not JSON: {error}"
-        raise DigestMismatchError(msg) from error
+        raise DigestMismatchError(f"{MANIFEST} in {directory} is not JSON: {error}") from error
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found not in (FORMAT, LAYERED_FORMAT):
         msg = (
@@ -288,8 +285,7 @@ def _parse_manifest(text: bytes, directory: Path) -> dict[str, Any]:
         raise BundleError(msg)
     lacking = [key for key in OWN_KEYS if key not in manifest]
     if lacking or set(manifest["files"]) != {SERIES, *(x.name for x in layers_of(manifest))}:
-        msg = f"{MANIFEST} in {directory} is not complete"
-        raise DigestMismatchError(msg)
+        raise DigestMismatchError(f"{MANIFEST} in {directory} is not complete")
     return dict(manifest)
 
 
@@ -297,8 +293,7 @@ def _read_series(directory: Path, manifest: Mapping[str, Any]) -> pl.DataFrame:
     try:
         data = (directory / SERIES).read_bytes()
     except FileNotFoundError as error:
-        msg = f"{SERIES} is missing in {directory}"
-        raise DigestMismatchError(msg) from error
+        raise DigestMismatchError(f"{SERIES} is missing in {directory}") from error
     _check_size(directory, manifest, SERIES, len(data))
     if hashlib.sha256(data).hexdigest() != manifest["files"][SERIES]["sha256"]:
         msg = f"{SERIES} in {directory} is not what was published: its digest differs"
@@ -327,11 +322,9 @@ def _open_layer(directory: Path, manifest: Mapping[str, Any], layer: Layer) -> T
         _check_size(directory, manifest, layer.name, path.stat().st_size)
         return TensorFile(path)
     except FileNotFoundError as error:
-        msg = f"{layer.name} is missing in {directory}"
-        raise DigestMismatchError(msg) from error
+        raise DigestMismatchError(f"{layer.name} is missing in {directory}") from error
     except TensorFileError as error:
-        msg = f"{layer.name} in {directory} is damaged: {error}"
-        raise DigestMismatchError(msg) from error
+        raise DigestMismatchError(f"{layer.name} in {directory} is damaged: {error}") from error
 
 
 def _check_slots(file: TensorFile, layer: Layer, directory: Path) -> None:

@@ -71,8 +71,7 @@ def storable(array: AnyArray) -> AnyArray:
     """
     little = array.dtype.newbyteorder("<")
     if little not in _CODES:
-        msg = f"arrays of dtype {array.dtype} cannot be stored"
-        raise TensorFileError(msg)
+        raise TensorFileError(f"arrays of dtype {array.dtype} cannot be stored")
     return np.ascontiguousarray(array, dtype=little).reshape(array.shape)
 
 
@@ -204,8 +203,7 @@ class TensorFile:
             data = self._read_at(offset, spec.nbytes)
             return np.frombuffer(data, dtype=spec.dtype).reshape(spec.shape)
         if not spec.shape or not 0 <= index < spec.shape[0]:
-            msg = f"tensor {name!r} of shape {spec.shape} has no part {index}"
-            raise IndexError(msg)
+            raise IndexError(f"tensor {name!r} of shape {spec.shape} has no part {index}")
         size = spec.nbytes // spec.shape[0]
         data = self._read_at(offset + index * size, size)
         return np.frombuffer(data, dtype=spec.dtype).reshape(spec.shape[1:])
@@ -256,13 +254,11 @@ def _parse_header(text: bytearray, name: str) -> tuple[dict[str, TensorSpec], di
             isinstance(side, int) and side >= 0 for spec in specs.values() for side in spec.shape
         ) and all(end - begin == specs[tensor].nbytes for tensor, (begin, end) in ranges.items())
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        msg = f"the header of {name} is damaged: {type(error).__name__}"
-        raise TensorFileError(msg) from error
+        raise TensorFileError(f"the header of {name} is damaged: {type(error).__name__}") from error
     position = 0
     for begin, end in sorted(ranges.values()):
         whole = whole and begin == position
         position = end
     if not whole:
-        msg = f"the header of {name} is damaged: its tensors do not lie end to end"
-        raise TensorFileError(msg)
+        raise TensorFileError(f"the header of {name} is damaged: its tensors do not lie end to end")
     return specs, {tensor: begin for tensor, (begin, _) in ranges.items()}, position

@@ -210,8 +210,7 @@ class BundleWriter:
         feature_names(manifest)
         reserved = sorted({*OWN_KEYS, "layers"} & set(manifest))
         if reserved:
-            msg = f"the manifest's keys {', '.join(reserved)} are the bundle's own"
-            raise BundleError(msg)
+            raise BundleError(f"the manifest's keys {', '.join(reserved)} are the bundle's own")
         table = self._series_table(series, series_key)
         buffer = io.BytesIO()
         table.write_parquet(buffer, compression="zstd")
@@ -236,19 +235,16 @@ class BundleWriter:
         try:
             text = json.dumps(content, indent=1, allow_nan=False).encode()
         except (TypeError, ValueError) as error:
-            msg = f"the manifest is not plain JSON: {error}"
-            raise BundleError(msg) from error
+            raise BundleError(f"the manifest is not plain JSON: {error}") from error
         _write_private(self._work / MANIFEST, text)
         return text
 
     def _series_table(self, series: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
         missing = [name for name in (*key, "slot") if name not in series.columns]
         if missing:
-            msg = f"the table of series lacks the columns {', '.join(missing)}"
-            raise BundleError(msg)
+            raise BundleError(f"the table of series lacks the columns {', '.join(missing)}")
         if series.select(key).is_duplicated().any():
-            msg = f"the table of series has several rows for one {', '.join(key)}"
-            raise BundleError(msg)
+            raise BundleError(f"the table of series has several rows for one {', '.join(key)}")
         slots = series["slot"].cast(pl.Int64)
         used = slots.drop_nulls().to_list()
         if any(not 0 <= slot < len(self._digests) for slot in used):

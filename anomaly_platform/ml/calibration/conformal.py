@@ -5,7 +5,6 @@ detector was *not* fitted on, and is immutable afterwards.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
@@ -98,23 +97,6 @@ class Calibration:
         scale, shape = _fit_tail(ordered, tail_floor)
         return cls(values, exceeding, np.array([float(ordered.size), scale, shape]))
 
-    @classmethod
-    def pooled(cls, groups: Sequence[npt.ArrayLike], *, tail_floor: float | None = None) -> Self:
-        """Fit one calibration on the scores of several series, each too short for its own.
-
-        Every row counts once. The p-value is then exact on average over the series of the pool,
-        not for each of them.
-
-        Parameters
-        ----------
-        groups
-            Raw scores of each series, shapes (n_i,).
-        tail_floor
-            As in :meth:`fit`.
-        """
-        parts = [np.asarray(group, dtype=np.float64).ravel() for group in groups]
-        return cls.fit(np.concatenate(parts) if parts else np.empty(0), tail_floor=tail_floor)
-
     def p_value(self, raw: npt.ArrayLike) -> Floats:
         """Return the p-value of each raw score: the share of normal rows at least as anomalous.
 
@@ -143,8 +125,7 @@ class Calibration:
         out = np.empty(scores.shape[0])
         bad = p_values(self.values, self.exceeding, self.tail, scores, P_FLOOR, out)
         if bad >= 0:
-            msg = f"raw score {bad} is NaN; a row without a score has no p-value"
-            raise CalibrationError(msg)
+            raise CalibrationError(f"raw score {bad} is NaN; a row without a score has no p-value")
         return out
 
     def to_arrays(self) -> dict[str, AnyArray]:
@@ -187,8 +168,7 @@ def _fit_tail(ordered: Floats, tail_floor: float | None) -> tuple[float, float]:
         spread = 0.1 * (largest - float(ordered[ordered.size // 2]))
         tail_floor = max(spread, 1e-6 * max(1.0, abs(largest)))
     if not tail_floor > 0.0:
-        msg = f"tail_floor must be positive, got {tail_floor}"
-        raise CalibrationError(msg)
+        raise CalibrationError(f"tail_floor must be positive, got {tail_floor}")
     size = min(max(math.ceil(0.1 * ordered.size), 10), 500, ordered.size - 1)
     if size < 10:
         return tail_floor, 0.0
@@ -258,8 +238,7 @@ def p_of_score(score: npt.ArrayLike, alpha: float) -> Floats:
 def exponent_of(alpha: float) -> float:
     """Return the power of the p-value that :func:`score_of_p` takes from 1."""
     if not 0.0 < alpha < 1.0:
-        msg = f"alpha must be in (0, 1), got {alpha}"
-        raise CalibrationError(msg)
+        raise CalibrationError(f"alpha must be in (0, 1), got {alpha}")
     return math.log(1.0 - THRESHOLD) / math.log(alpha)
 
 
@@ -277,12 +256,7 @@ def barcode_view(score: npt.ArrayLike, threshold: float = THRESHOLD) -> Floats:
 
     Piecewise linear, with the threshold at 50.
     """
-    s, t = _view_inputs(score, threshold)
-    return np.where(s < t, 50.0 * s / (t or 1.0), 50.0 + 50.0 * (s - t) / ((1.0 - t) or 1.0))
-
-
-def _view_inputs(score: npt.ArrayLike, threshold: float) -> tuple[Floats, float]:
     if not 0.0 <= threshold <= 1.0:
-        msg = f"threshold must be in [0, 1], got {threshold}"
-        raise CalibrationError(msg)
-    return np.atleast_1d(np.asarray(score, dtype=np.float64)), threshold
+        raise CalibrationError(f"threshold must be in [0, 1], got {threshold}")
+    s, t = np.atleast_1d(np.asarray(score, dtype=np.float64)), threshold
+    return np.where(s < t, 50.0 * s / (t or 1.0), 50.0 + 50.0 * (s - t) / ((1.0 - t) or 1.0))

@@ -122,14 +122,11 @@ def _check_fit(X: Floats, n_trees: int, max_samples: int | None, contamination: 
         msg = f"a forest needs at least 2 rows and 1 to 256 features, got shape {X.shape}"
         raise FeatureSchemaError(msg)
     if n_trees < 1:
-        msg = f"n_trees must be at least 1, got {n_trees}"
-        raise ValueError(msg)
+        raise ValueError(f"n_trees must be at least 1, got {n_trees}")
     if max_samples is not None and not 2 <= max_samples <= MAX_SAMPLES:
-        msg = f"max_samples must be in 2..{MAX_SAMPLES}, got {max_samples}"
-        raise ValueError(msg)
+        raise ValueError(f"max_samples must be in 2..{MAX_SAMPLES}, got {max_samples}")
     if not 0.0 <= contamination <= 0.5:
-        msg = f"contamination must be in [0, 0.5], got {contamination}"
-        raise ValueError(msg)
+        raise ValueError(f"contamination must be in [0, 0.5], got {contamination}")
     finite = np.isfinite(X)
     if not finite.all():
         raise non_finite(X, int(np.argmin(finite)))

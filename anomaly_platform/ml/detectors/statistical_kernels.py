@@ -1,4 +1,22 @@
-"""The statistical rules in one compiled pass; `statistical` says what they mean."""
+"""Z-score, IQR and MAD rules: three classical views of one value, and the fallback.
+
+They compare a reading with the statistics of its own trailing window, which a feature row carries;
+so they serve wherever no model does, from 30 readings on.
+
+The three scores and how they are put on one scale (the standard deviations of a normal variable):
+
+=========  ================================================  ==================================
+`z_score`  ``|x - mean| / std``                              itself
+`iqr`      distance outside the quartiles ``/ (q75 - q25)``  0.6745 + 1.349 score; 0 when inside
+`mad`      ``|x - median| / MAD``                            score / 1.4826
+=========  ================================================  ==================================
+
+The combined raw score is the *median* of the three, so that one misled rule decides nothing: the
+standard deviation by an old outlier, the others by a distribution in two lumps. Where the quartiles
+or the MAD collapse (more than half of the history is one value) the distance from the median in
+standard deviations stands in for them. Where all of the history is one value, the unchanged value
+scores 0 and any other 1,000.
+"""
 
 import math
 from typing import Any
@@ -12,6 +30,11 @@ MEAN, STD, Q25, Q75, MEDIAN, MAD, COUNT = range(7)
 #: Rows of what is written.
 Z, IQR, MAD_SCORE, RAW, P = range(5)
 
+#: What a value is compared with, in the order of the history's rows.
+HISTORY = ("mean", "std", "q25", "q75", "median", "mad", "count")
+#: Readings that the trailing window must hold before anything is said.
+MIN_COUNT = 30
+P_FLOOR = 1e-12
 #: The largest score: what a change of a constant gets.
 EXTREME = 1000.0
 MAD_TO_SIGMA = 1.4826

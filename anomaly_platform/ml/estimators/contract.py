@@ -133,11 +133,6 @@ def one_slot(
     return {"feature_schema": {"features": list(features)}}, pl.DataFrame(series)
 
 
-def part(arrays: Arrays, prefix: str) -> Arrays:
-    """Return the arrays whose names begin with `prefix`, without it."""
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-
-
 def numbers(frame: pl.DataFrame, expected: Sequence[str] | None = None) -> pl.DataFrame:
     """Return the columns, which must be numbers; the expected ones in their order, if given.
 

@@ -14,8 +14,8 @@ from anomaly_platform.ml.bundles.bundle import Bundle
 from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.ml.calibration.conformal import Calibration, score_of_p
 from anomaly_platform.ml.detectors import isolation_forest as forests
-from anomaly_platform.ml.detectors.base import as_matrix
-from anomaly_platform.ml.estimators.contract import Estimator, array_frame, numbers, one_slot, part
+from anomaly_platform.ml.detectors.base import as_matrix, part_of, under
+from anomaly_platform.ml.estimators.contract import Estimator, array_frame, numbers, one_slot
 from anomaly_platform.ml.frames import is_frame, to_polars
 from anomaly_platform.ml.series_model.model import calibration_start
 
@@ -114,14 +114,14 @@ class IsolationForest(Estimator):
         return score_of_p(self.calibration_.p_value(raw), self.alpha)
 
     def _store(self, writer: BundleWriter) -> tuple[Mapping[str, Any], pl.DataFrame]:
-        arrays = {f"forest/{k}": v for k, v in self.forest_.to_arrays().items()}
-        arrays |= {f"calibration/{k}": v for k, v in self.calibration_.to_arrays().items()}
+        arrays = under("forest/", self.forest_.to_arrays())
+        arrays |= under("calibration/", self.calibration_.to_arrays())
         return one_slot(writer, self.forest_.feature_schema, arrays)
 
     def _restore(self, bundle: Bundle) -> None:
         with bundle:
             arrays = bundle.arrays(0)
         self._take(
-            forests.IsolationForest.from_arrays(part(arrays, "forest/"), bundle.features),
-            Calibration.from_arrays(part(arrays, "calibration/")),
+            forests.IsolationForest.from_arrays(part_of(arrays, "forest/"), bundle.features),
+            Calibration.from_arrays(part_of(arrays, "calibration/")),
         )

@@ -15,9 +15,8 @@ import numpy.typing as npt
 from anomaly_platform.ml.arrays import AnyArray, Floats, Ints, Singles
 from anomaly_platform.ml.calibration.conformal import P_FLOOR
 from anomaly_platform.ml.detectors.series_forest import distance
-from anomaly_platform.ml.detectors.statistical import HISTORY, MIN_COUNT
-from anomaly_platform.ml.detectors.statistical import P_FLOOR as FALLBACK_FLOOR
-from anomaly_platform.ml.detectors.statistical_kernels import statistical_rows
+from anomaly_platform.ml.detectors.statistical_kernels import HISTORY, MIN_COUNT, statistical_rows
+from anomaly_platform.ml.detectors.statistical_kernels import P_FLOOR as FALLBACK_FLOOR
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring import row_kernels
 from anomaly_platform.ml.series_model.input_kernels import FLOOR_SHARE

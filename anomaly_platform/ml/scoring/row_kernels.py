@@ -153,50 +153,22 @@ def measure_rows(
         grown = growth[:size]
         relate(related[:, rows], own[FLOOR], own[STEP], x)
         standardise(x, models.units[slot, 0], tails, x)
+        season, week = models.season[slot], models.week[slot]
         if periods[0] > 0:
-            offset, widening = models.season[slot, 0], models.season[slot, 1]
-            take_off(now, x, periods[0], periods[1], offset, widening, x)
+            take_off(now, x, periods[0], periods[1], season[0], season[1], x)
         if periods[2] > 0:
-            offset, widening = models.week[slot, 0], models.week[slot, 1]
-            take_off(now, x, periods[2], periods[3], offset, widening, x)
-        rescale_for_noise(
-            x,
-            grown,
-            related[stds : stds + between, rows],
-            models.spreads[slot],
-            related[related.shape[0] - 1, rows],
-            own[FLOOR],
-            own[NARROW],
-            tails,
-        )
+            take_off(now, x, periods[2], periods[3], week[0], week[1], x)
+        spreads, deviation = related[stds : stds + between, rows], related[-1, rows]
+        typical, floor, narrow = models.spreads[slot], own[FLOOR], own[NARROW]
+        rescale_for_noise(x, grown, spreads, typical, deviation, floor, narrow, tails)
         for i in range(size):
             for j in range(number):
                 clipped[i, j] = min(max(x[i, j], scaling[2, j]), scaling[3, j])
-        score_rows(
-            models.feature[slot],
-            models.cut[slot],
-            models.path[slot],
-            scaling,
-            own[NORMALISER],
-            clipped[:size],
-            forest[rows],
-        )
-        level = own[LEVELS:]
-        level_rows(
-            now,
-            table[:, rows],
-            grown,
-            level,
-            periods[4:],
-            models.level_season[slot, 0, 0],
-            models.level_season[slot, 1, 0],
-            models.level_week[slot, 0, 0],
-            models.level_week[slot, 1, 0],
-            shortest,
-            short[rows],
-            effect[rows],
-            frozen[rows],
-        )
+        feature, cut, path = models.feature[slot], models.cut[slot], models.path[slot]
+        score_rows(feature, cut, path, scaling, own[NORMALISER], clipped[:size], forest[rows])
+        level, found = own[LEVELS:], (short[rows], effect[rows], frozen[rows])
+        cycles = (models.level_season[slot, :, 0], models.level_week[slot, :, 0])
+        level_rows(now, table[:, rows], grown, level, periods[4:], cycles, shortest, found)
         if math.isfinite(level[SLACK]):
             short[rows] /= level[SLACK]
         else:
@@ -272,14 +244,7 @@ def conclude_rows(
             worth = within + _larger(logarithms[1, i] - own[LAST_LOGARITHM], 0.0)
         total = _larger(total, worth)
         raw[i] = total + FROZEN_WORTH if frozen[i] else total
-        p_values(
-            values[slot],
-            exceeding[slot],
-            tail[slot],
-            raw[i : i + 1],
-            floor,
-            found,
-        )
+        p_values(values[slot], exceeding[slot], tail[slot], raw[i : i + 1], floor, found)
         known[i] = table[COUNT, i] >= own[HISTORY]
         fallback, p[i] = p[i], found[0]
         if not known[i]:

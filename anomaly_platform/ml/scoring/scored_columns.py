@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,30 +79,11 @@ class ScoredColumns:
     @classmethod
     def empty(cls, rows: int) -> ScoredColumns:
         """Return columns in which nothing has been said."""
-
-        def floats() -> Floats:
-            return np.full(rows, np.nan)
-
-        def flags() -> Bools:
-            return np.zeros(rows, dtype=np.bool_)
-
-        return cls(
-            raw=floats(),
-            p=floats(),
-            score=floats(),
-            z=floats(),
-            iqr=floats(),
-            mad=floats(),
-            threshold=floats(),
-            entity=floats(),
-            status=np.zeros(rows, dtype=np.uint8),
-            trained=flags(),
-            moves=flags(),
-            decided=flags(),
-            anomaly=flags(),
-            entity_anomaly=flags(),
-            causes={},
-        )
+        numbers = ("raw", "p", "score", "z", "iqr", "mad", "threshold", "entity")
+        flags = ("trained", "moves", "decided", "anomaly", "entity_anomaly")
+        arrays: dict[str, Any] = {name: np.full(rows, np.nan) for name in numbers}
+        arrays |= {name: np.zeros(rows, dtype=np.bool_) for name in flags}
+        return cls(**arrays, status=np.zeros(rows, dtype=np.uint8), causes={})
 
     def columns(self) -> list[pl.Series]:
         """Return the columns that scoring adds, in order."""

@@ -232,25 +232,18 @@ class PositionModel:
         n = times.size
         found = Levels(np.empty(n), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.bool_))
         cycles = (self.season, self.week)
-        profiles = [
-            part[0].astype(np.float32)
-            for cycle in cycles
-            for part in (cycle.offset, cycle.widening)
-        ]
+        profiles = tuple(
+            np.array((cycle.offset[0], cycle.widening[0]), dtype=np.float32) for cycle in cycles
+        )
         level_rows(
             times,
             np.array([columns[name] for name in level_names(feature_set)]),
             np.ones(n),
             np.array(self.constants),
             np.array([(one.period, one.phases) for one in cycles], dtype=np.int64).ravel(),
-            profiles[0],
-            profiles[1],
-            profiles[2],
-            profiles[3],
+            profiles,
             feature_set.windows[0],
-            found.distance,
-            found.effect,
-            found.frozen,
+            found,
         )
         return found
 

@@ -40,12 +40,12 @@ def _finite(x: float) -> float:  # pragma: no cover
 
 @compiled(error_model="numpy")
 def _off_season(
-    x: float, time: int, period: int, phases: int, offset: Any, widening: Any
+    x: float, time: int, period: int, phases: int, profile: Any
 ) -> float:  # pragma: no cover
     if period == 0:
         return x
     phase = ((time + _MONDAY) % period) * phases // period
-    return float((x - offset[phase]) / widening[phase])
+    return float((x - profile[0, phase]) / profile[1, phase])
 
 
 @compiled(error_model="numpy")
@@ -106,14 +106,9 @@ def level_rows(
     growth: Any,
     own: Any,
     periods: Any,
-    season_offset: Any,
-    season_widening: Any,
-    week_offset: Any,
-    week_widening: Any,
+    cycles: Any,
     shortest: int,
-    far: Any,
-    effect: Any,
-    frozen: Any,
+    found: Any,
 ) -> None:  # pragma: no cover
     """Write where (n,) readings of one series lie.
 
@@ -127,18 +122,16 @@ def level_rows(
         (9,) constants of the model.
     periods
         (4,) period and phases of season and week.
-    season_offset, season_widening, week_offset, week_widening
-        (phases,) their profiles.
+    cycles
+        Their profiles: (2, phases) offset and widening of each.
     shortest
         Rows of the shortest window.
-    far
-        Filled: distance from the usual or, where it is nearer, the accepted level, ≥ 0, 1 being
-        as far as it rarely goes.
-    effect
-        Filled: what the place does to the raw score of the model inputs.
-    frozen
-        Filled: whether a series that never rests has rested for the shortest window.
+    found
+        Three (n,) arrays that are filled: distance from the usual or, where it is nearer, the
+        accepted level, ≥ 0, 1 being as far as it rarely goes; what the place does to the raw score
+        of the model inputs; whether a series that never rests has rested for the shortest window.
     """
+    (season, week), (far, effect, frozen) = cycles, found
     places = np.empty(4)
     for i in range(times.size):
         reach = table[LARGEST, i] - table[SMALLEST, i]
@@ -153,8 +146,8 @@ def level_rows(
             value = table[SMALLEST + k - 1, i] if k in (1, 2) else table[VALUE, i]
             y = (value - own[CENTRE]) / own[UNIT]
             y = _finite((y - moved) / gain if k == _ACCEPTED else y)
-            y = _off_season(y, times[i], periods[0], periods[1], season_offset, season_widening)
-            places[k] = _off_season(y, times[i], periods[2], periods[3], week_offset, week_widening)
+            y = _off_season(y, times[i], periods[0], periods[1], season)
+            places[k] = _off_season(y, times[i], periods[2], periods[3], week)
         usual, accepted = abs(places[0]), abs(places[_ACCEPTED] * gain)
         far[i] = min(usual, accepted) / growth[i]
         if math.isinf(far[i]):

@@ -222,22 +222,21 @@ class CalibrationPool:
     def _assign(self, slots: list[int], scores: list[Floats]) -> None:
         place = self._known.size("pool") + len(self._pools)
         self._pool_index |= dict.fromkeys(slots, place)
-        self._pools.append(Calibration.pooled(scores, tail_floor=SeriesForest.tail_floor))
+        together = np.concatenate(scores)
+        self._pools.append(Calibration.fit(together, tail_floor=SeriesForest.tail_floor))
 
     def _entity_calibrations(self) -> dict[str, Calibration]:
         short = {n for n, evidence in self._evidence.items() if evidence.size < self._enough}
         for name in short & self._known.entity_index.keys():
             del self._evidence[name]
             short.remove(name)
-        result = {}
         shared = None
         if short:
-            shared = Calibration.pooled(
-                [self._evidence[name] for name in sorted(short)], tail_floor=EVIDENCE_TAIL_FLOOR
-            )
-        for name, evidence in self._evidence.items():
-            if name in short and shared is not None:
-                result[name] = shared
-            else:
-                result[name] = Calibration.fit(evidence, tail_floor=EVIDENCE_TAIL_FLOOR)
-        return result
+            together = np.concatenate([self._evidence[name] for name in sorted(short)])
+            shared = Calibration.fit(together, tail_floor=EVIDENCE_TAIL_FLOOR)
+        return {
+            name: shared
+            if name in short and shared is not None
+            else Calibration.fit(evidence, tail_floor=EVIDENCE_TAIL_FLOOR)
+            for name, evidence in self._evidence.items()
+        }

@@ -176,7 +176,7 @@ def _why(
     if status == FAILED:
         return "its model could not be trained or read; the fallback stands in for it"
     # Only here: most predictions have a model and never come so far.
-    from anomaly_platform.ml.detectors.statistical import MIN_COUNT
+    from anomaly_platform.ml.detectors.statistical_kernels import MIN_COUNT
 
     least = serving.settings.min_training_samples
     if key in served.deleted:

@@ -267,13 +267,7 @@ def _without(events: _Events, dropped: Bools) -> _Events:
     if not dropped.any():
         return events
     kept = np.flatnonzero(~dropped)
-    arrays = {name: getattr(events, name)[kept] for name in ("rows", "epc", "times", "lots")}
-    return _Events(
-        frame=events.frame[kept],
-        doubtful=events.doubtful[kept],
-        codes=events.codes[kept],
-        **arrays,
-    )
+    return _Events(**{name: part[kept] for name, part in vars(events).items()})
 
 
 def observations(scans: pl.DataFrame) -> Floats:

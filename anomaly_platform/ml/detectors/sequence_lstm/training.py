@@ -17,17 +17,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from anomaly_platform.ml.arrays import AnyArray
 from anomaly_platform.ml.detectors.sequence_lstm.architecture import Architecture
 from anomaly_platform.ml.detectors.sequence_lstm.checkpoint import (
     Checkpoint,
+    identity,
     read_checkpoint,
     write_checkpoint,
 )
@@ -38,12 +41,13 @@ from anomaly_platform.ml.detectors.sequence_lstm.events import (
     plan_batches,
 )
 from anomaly_platform.ml.detectors.sequence_lstm.habits import Habits
+from anomaly_platform.ml.detectors.sequence_lstm.model import (
+    DeviceBatch,
+    DeviceEvents,
+    SequenceModel,
+    build,
+)
 from anomaly_platform.ml.detectors.sequence_lstm.parameters import TrainingParameters
-
-if TYPE_CHECKING:
-    import torch
-
-    from anomaly_platform.ml.detectors.sequence_lstm.model import DeviceEvents, SequenceModel
 
 Progress = Callable[[Mapping[str, object]], None]
 
@@ -94,8 +98,6 @@ def train(
     """
     if not len(training) or not len(validation):
         raise ValueError("training and validation need at least one sequence each")
-    import torch
-
     run = _Run.start(architecture, (training, validation, counted), parameters, seed)
     if checkpoint is not None:
         found = read_checkpoint(checkpoint, run.identity)
@@ -111,24 +113,17 @@ def train(
     return run.outcome()
 
 
-class _threads:  # noqa: N801 - reads as the context manager that it is
+@contextmanager
+def _threads(threads: int) -> Iterator[None]:
     """Fix torch's threads, and forbid operations that are not deterministic, for a while."""
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-
-    def __enter__(self) -> None:
-        import torch
-
-        self._before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-        torch.set_num_threads(self._threads)
-        torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
-
-    def __exit__(self, *_: object) -> None:
-        import torch
-
-        torch.set_num_threads(self._before[0])
-        torch.use_deterministic_algorithms(self._before[1])
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
 
 
 @dataclass
@@ -161,11 +156,6 @@ class _Run:
         seed: int,
     ) -> _Run:
         training, validation, counted = data
-        import torch
-
-        from anomaly_platform.ml.detectors.sequence_lstm.checkpoint import identity
-        from anomaly_platform.ml.detectors.sequence_lstm.model import DeviceEvents, build
-
         device = _device(parameters.device)
         everything = training if counted is None else joined(training, counted)
         habits, own = Habits.learn(architecture.spec, architecture.sizes, everything)
@@ -199,8 +189,6 @@ class _Run:
 
     def epoch(self) -> Mapping[str, Any]:
         """Train once over everything, then validate."""
-        import torch
-
         began = time.perf_counter()
         rng = np.random.default_rng([self.seed, self.next_epoch])
         torch.manual_seed(int(rng.integers(2**62)))
@@ -242,10 +230,6 @@ class _Run:
         return figures
 
     def _learn(self, batch: Batch, events: DeviceEvents) -> torch.Tensor:
-        import torch
-
-        from anomaly_platform.ml.detectors.sequence_lstm.model import DeviceBatch
-
         hide = None
         placed = DeviceBatch.place(batch, self.device)
         if self.parameters.unknown_rate > 0:
@@ -268,10 +252,6 @@ class _Run:
         return loss
 
     def _validate(self) -> dict[str, float]:
-        import torch
-
-        from anomaly_platform.ml.detectors.sequence_lstm.model import DeviceBatch
-
         self.model.eval()
         sequences, events = self.validation
         names = self.model.architecture.spec.components
@@ -304,8 +284,6 @@ class _Run:
         )
 
     def resume(self, found: Checkpoint) -> None:
-        import torch
-
         tensors = {k: torch.from_numpy(v).to(self.device) for k, v in found.arrays.items()}
 
         def part(prefix: str) -> dict[str, torch.Tensor]:
@@ -338,16 +316,12 @@ class _Run:
 
 
 def _device(name: str) -> torch.device:
-    import torch
-
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
 
 
 def _amp_type(amp: bool | None, device: torch.device) -> torch.dtype | None:
-    import torch
-
     if amp is False or (amp is None and device.type != "cuda"):
         return None
     if device.type == "cuda" and not torch.cuda.is_bf16_supported():

@@ -129,24 +129,15 @@ def test_constant_scores_calibrate():
     assert above < 1 / 51
 
 
-def test_a_pool_is_the_calibration_of_all_rows():
-    rng = np.random.default_rng(8)
-    groups = [rng.normal(size=n) for n in (20, 35, 28)]
-    pooled = Calibration.pooled(groups)
-    together = Calibration.fit(np.concatenate(groups))
-    grid = np.linspace(-4, 6, 50)
-    assert pooled.p_value(grid).tolist() == together.p_value(grid).tolist()
-
-
 @pytest.mark.parametrize("bad", [[], [0.1, np.nan], [0.1, np.inf]])
 def test_fit_refuses(bad):
     with pytest.raises(CalibrationError):
         Calibration.fit(bad)
 
 
-def test_refuses_an_empty_pool_nan_scores_and_a_bad_floor():
+def test_refuses_no_scores_nan_scores_and_a_bad_floor():
     with pytest.raises(CalibrationError, match="no scores"):
-        Calibration.pooled([])
+        Calibration.fit([])
     with pytest.raises(CalibrationError, match="NaN"):
         Calibration.fit([1.0, 2.0]).p_value([0.0, np.nan])
     with pytest.raises(CalibrationError, match="tail_floor"):

@@ -1,19 +1,91 @@
 """Z-score, IQR and MAD: textbook values, the fallback from trailing windows, constants."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from anomaly_platform.ml.detectors.statistical import (
+from anomaly_platform.ml.detectors.statistical_kernels import (
+    EXTREME,
+    HISTORY,
+    MIN_COUNT,
     P_FLOOR,
-    WindowStatistics,
-    statistical_scores,
+    RAW,
+    P,
+    sigma_p_value,
+    statistical_rows,
 )
-from anomaly_platform.ml.detectors.statistical_kernels import EXTREME, RAW, P, sigma_p_value
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring.model_stack import Columns, Room, judge_by_window
+
+
+@dataclass(frozen=True)
+class WindowStatistics:
+    """What the rules compare a value with: arrays of one shape, or scalars.
+
+    Attributes
+    ----------
+    mean, std, q25, q75, median
+        Of the history; the standard deviation is that of the population.
+    mad
+        Median absolute deviation from the median, not scaled.
+    count
+        Number of values in the history.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    q25: np.ndarray
+    q75: np.ndarray
+    median: np.ndarray
+    mad: np.ndarray
+    count: np.ndarray
+
+
+@dataclass(frozen=True)
+class StatisticalScores:
+    """The rules' verdict on each of n readings; NaN where the history is too short for one.
+
+    Attributes
+    ----------
+    z, iqr, mad
+        The three scores in their own units, 0 to 1,000, (n,).
+    raw
+        Their combination in standard deviations, 0 to 1,000, (n,).
+    p_value
+        Of ``raw`` under a heavy-tailed standard distribution, 1e-12 to 1, (n,).
+    """
+
+    z: np.ndarray
+    iqr: np.ndarray
+    mad: np.ndarray
+    raw: np.ndarray
+    p_value: np.ndarray
+
+
+def statistical_scores(value: np.ndarray, history: WindowStatistics) -> StatisticalScores:
+    """Score values against histories of which they are no part.
+
+    Parameters
+    ----------
+    value
+        Readings, (n,); NaN = missing, which scores NaN.
+    history
+        The statistics for each reading, (n,) or scalars.
+
+    Returns
+    -------
+    StatisticalScores
+        NaN wherever ``count`` is below 30.
+    """
+    table, out = np.empty((len(HISTORY), value.size)), np.empty((5, value.size))
+    for row, statistic in zip(table, vars(history).values(), strict=True):
+        row[:] = statistic
+    statistical_rows(np.ascontiguousarray(value), table, MIN_COUNT, P_FLOOR, out)
+    return StatisticalScores(*out)
 
 
 def history(values: np.ndarray) -> WindowStatistics:
