@@ -23,7 +23,6 @@ that there is to judge it by (`limits`).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
