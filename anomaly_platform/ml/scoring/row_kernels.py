@@ -14,7 +14,7 @@ import numpy as np
 from anomaly_platform.ml.calibration.kernels import p_values, scores_of_p
 from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.detectors.forest_kernels import score_rows
-from anomaly_platform.ml.detectors.statistical import MIN_COUNT
+from anomaly_platform.ml.detectors.statistical_kernels import MIN_COUNT
 from anomaly_platform.ml.series_model.input_kernels import relate, rescale_for_noise, standardise
 from anomaly_platform.ml.series_model.level_shift import FROZEN_WORTH
 from anomaly_platform.ml.series_model.level_shift_kernels import (
@@ -82,21 +82,13 @@ def _judge_alone(
     slot: int, times: Any, table: Any, models: Any, short: Any, effect: Any
 ) -> None:  # pragma: no cover
     """Write `beyond_limits` of the rows whose window is too short for model and fallback."""
-    own = models.constants[slot]
+    own, periods = models.constants[slot], models.periods[slot, 4:]
+    cycles = (models.level_season[slot, :, 0], models.level_week[slot, :, 0])
     for i in range(times.size):
         if table[COUNT, i] < own[HISTORY] and table[COUNT, i] < MIN_COUNT:
             effect[i] = ALONE
-            short[i] = beyond_limits(
-                table[VALUE, i],
-                times[i],
-                own[LEVELS:],
-                own[LIMITS:],
-                models.periods[slot, 4:],
-                models.level_season[slot, 0, 0],
-                models.level_season[slot, 1, 0],
-                models.level_week[slot, 0, 0],
-                models.level_week[slot, 1, 0],
-            )
+            value, level, limits = table[VALUE, i], own[LEVELS:], own[LIMITS:]
+            short[i] = beyond_limits(value, times[i], level, limits, periods, cycles)
 
 
 @compiled(error_model="numpy")

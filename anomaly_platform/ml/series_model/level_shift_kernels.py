@@ -74,10 +74,7 @@ def beyond_limits(
     own: Any,
     limits: Any,
     periods: Any,
-    season_offset: Any,
-    season_widening: Any,
-    week_offset: Any,
-    week_widening: Any,
+    cycles: Any,
 ) -> float:  # pragma: no cover
     """Return how rare a reading is by its place alone, ≥ 0: minus the logarithm of its p-value.
 
@@ -87,14 +84,15 @@ def beyond_limits(
         The reading, and microseconds since 1970.
     own, limits
         (9,) and (4,) constants of the model.
-    periods, season_offset, season_widening, week_offset, week_widening
+    periods, cycles
         As in `level_rows`.
     """
+    season, week = cycles
     place = _finite((value - own[CENTRE]) / own[UNIT])
     beyond = (abs(place) - limits[RANGE]) / limits[RANGE_SLOPE]
     if periods[0] > 0 or periods[2] > 0:
-        place = _off_season(place, time, periods[0], periods[1], season_offset, season_widening)
-        place = _off_season(place, time, periods[2], periods[3], week_offset, week_widening)
+        place = _off_season(place, time, periods[0], periods[1], season)
+        place = _off_season(place, time, periods[2], periods[3], week)
         beyond = max(beyond, (abs(place) - limits[CYCLE]) / limits[CYCLE_SLOPE])
     return float(max(beyond, 0.0))
 
