@@ -24,6 +24,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import polars as pl
 
 EVENT_TIME: Final = pl.Datetime("us", "UTC")
+NO_TIME: Final = "not a time (ISO 8601, YYYY-MM-DD HH:MM:SS or seconds since 1970)"
 FUTURE_ALLOWANCE: Final = timedelta(minutes=5)
 """How far ahead of our clock a sender's clock may be before its events are refused."""
 
@@ -134,7 +135,7 @@ def refuse_event_time(
         return pl.Series("reason", [None], dtype=pl.String).new_from_index(0, len(event_times))
     reasons = (
         pl.when(pl.col("event_time").is_null())
-        .then(pl.lit("not a time (ISO 8601, YYYY-MM-DD HH:MM:SS or seconds since 1970)"))
+        .then(pl.lit(NO_TIME))
         .when(pl.col("event_time") < first)
         .then(pl.lit(f"before the stream's first day, {first:%Y-%m-%d}"))
         .when(pl.col("event_time") > last)

@@ -11,7 +11,13 @@ import polars as pl
 
 from anomaly_platform.ingest.event_days import at_home, parse_event_time
 from anomaly_platform.ingest.notation.dates import Order, TimeNotation, to_iso
-from anomaly_platform.ingest.notation.zones import never_comes, read_named_zones, without_name
+from anomaly_platform.ingest.notation.zones import (
+    TWICE,
+    never_comes,
+    places_twice,
+    read_named_zones,
+    without_name,
+)
 
 _CLOCKS: Final = (
     " %H:%M:%S",
@@ -79,6 +85,15 @@ def read_times(texts: pl.Series, zone: str, notation: TimeNotation | None = None
         reasons.scatter(places, rest.reasons),
         read.scatter(places, rest.texts),
     )
+
+
+def read_single_times(texts: pl.Series, zone: str) -> Times:
+    """Read times that come one by one: nothing beside them tells which of two readings is meant."""
+    read = read_times(texts, zone)
+    twice = places_twice(read.texts, read.times, zone)
+    if twice.is_empty():
+        return read
+    return Times(read.times.scatter(twice, None), read.reasons.scatter(twice, TWICE), read.texts)
 
 
 def _fast(texts: pl.Series, order: Order, zone: str) -> pl.Series:

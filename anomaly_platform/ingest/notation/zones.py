@@ -13,7 +13,7 @@ import polars as pl
 
 from anomaly_platform.ingest.event_days import EVENT_TIME, parse_event_time
 
-TWICE: Final = "ambiguous local time: clocks go back, and the rows' order does not tell which"
+TWICE: Final = "ambiguous local time: clocks go back, and no order of rows tells which one it is"
 _FIRST_YEAR: Final = 2000
 _LAST_YEAR: Final = 2040
 _STEP: Final = timedelta(days=7)
@@ -80,6 +80,8 @@ def places_twice(texts: pl.Series, times: pl.Series, zone: str) -> pl.Series:
     zone
         Where texts without a zone are at home.
     """
+    if zone == "UTC":
+        return pl.Series([], dtype=pl.UInt32)
     inside = pl.repeat(False, len(times), dtype=pl.Boolean, eager=True)
     earliest, latest = times.min(), times.max()
     if isinstance(earliest, datetime) and isinstance(latest, datetime):

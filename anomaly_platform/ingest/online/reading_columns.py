@@ -179,6 +179,9 @@ def _columns(documents: Sequence[Any], names: Mapping[str, str]) -> dict[str, li
         return None
     if sum(map(len, documents)) != len(members) * len(documents):
         return None
+    times = columns.get("event_time", [])
+    if set(map(type, times)) == {int}:
+        columns["event_time"] = list(map(str, times))
     texts = (columns[name] for name in members if name != "value")
     if set(map(type, chain.from_iterable(texts))) != {str}:
         return None

@@ -19,9 +19,10 @@ from uuid import UUID
 import polars as pl
 
 from anomaly_platform.ingest.cells import MAX_METADATA, MAX_NAME, canonical_json
-from anomaly_platform.ingest.event_days import FUTURE_ALLOWANCE, parse_event_time
+from anomaly_platform.ingest.event_days import FUTURE_ALLOWANCE, NO_TIME
 from anomaly_platform.ingest.files.batches import CONTROL
 from anomaly_platform.ingest.identity import NOT_A_UUID, is_uuid
+from anomaly_platform.ingest.notation.times import read_single_times
 
 MAX_EVENT_ID: Final = 64
 """Characters of an event id that are looked at."""
@@ -154,11 +155,9 @@ class _Times:
         known = self._read.get(text)
         if known is not None:
             return known
-        time = read_time(text, self._rules.timezone)
+        time, reason = _read_time(text, self._rules.timezone)
         if time is None:
-            raise _RefusedError(
-                "event_time", "not a time (ISO 8601, YYYY-MM-DD HH:MM:SS or seconds since 1970)"
-            )
+            raise _RefusedError("event_time", reason)
         if time < self._first:
             day = self._rules.start.astimezone(UTC)
             raise _RefusedError("event_time", f"before the stream's first day, {day:%Y-%m-%d}")
@@ -235,16 +234,22 @@ def read_name(text: str) -> tuple[str, str]:
 
 
 def read_time(text: str, timezone: str = "UTC") -> int | None:
-    """Return a time as microseconds since 1970, None where it is none (`event_days`)."""
+    """Return a time as microseconds since 1970, None where it is none (`notation.times`)."""
+    return _read_time(text, timezone)[0]
+
+
+def _read_time(text: str, timezone: str) -> tuple[int | None, str]:
+    """Return a time, or None and why it is none."""
     if _PLAIN_TIME.fullmatch(text):
         try:
-            return micros(datetime.fromisoformat(text))
+            return micros(datetime.fromisoformat(text)), ""
         except (ValueError, OverflowError):
-            return None
+            return None, NO_TIME
     if len(text) > 64 or not text.isascii():
-        return None
-    found = parse_event_time(pl.Series([text]), timezone)[0]
-    return None if found is None else micros(found)
+        return None, NO_TIME
+    read = read_single_times(pl.Series([text]), timezone)
+    found: datetime | None = read.times[0]
+    return (None, read.reasons[0] or NO_TIME) if found is None else (micros(found), "")
 
 
 def canonical_metadata(said: Mapping[str, Any]) -> str:

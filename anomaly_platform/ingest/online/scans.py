@@ -12,8 +12,9 @@ import polars as pl
 
 from anomaly_platform.ingest.bucketing import bucket_of
 from anomaly_platform.ingest.cells import Cells, read_several_names
-from anomaly_platform.ingest.event_days import parse_event_time, refuse_event_time
+from anomaly_platform.ingest.event_days import refuse_event_time
 from anomaly_platform.ingest.layout.scans import SCAN_TEXTS, SENT_WITH_SCAN
+from anomaly_platform.ingest.notation.times import read_single_times
 from anomaly_platform.ingest.validation.day import (
     conflict_rejects,
     split_by_reason,
@@ -73,9 +74,11 @@ def check_scans(
             },
         }
     )
-    times = parse_event_time(rows["event_time_text"], timezone)
+    read = read_single_times(rows["event_time_text"], timezone)
+    times = read.times
     reasons = refuse_event_time(times, start=start, now=now, future_allowance=future_allowance)
     if times.null_count():
+        reasons = read.reasons.zip_with(read.reasons.is_not_null(), reasons)
         missing = rows["event_time_text"].str.strip_chars().fill_null("") == ""
         reasons = reasons.set(missing, "the time is missing")
     names = {name: f"the {name}" for name in _READ} | {"epc_code": "the EPC code"}

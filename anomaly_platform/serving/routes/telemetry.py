@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from anomaly_platform.ingest.online.reading_columns import ReadingColumns, plain_columns
@@ -100,7 +100,7 @@ async def _take(request: Request, name: str, now: dt.datetime) -> bytes:
             return _stored(serving, stream, said)
         checked, answers = plain.readings(), said
     else:
-        checked = rules.check(_parsed(body, members), now)
+        checked = _checked(body, documents, members, rules, now)
         good = [one for one in checked if isinstance(one, Reading)]
         answers = await serving.ingestion.ingest(stream, good, source="api")
     verdicts = verdicts_of(names, checked, answers)
@@ -155,17 +155,44 @@ def _plain(
     return plain_columns(documents, names, rules, now) if len(documents) <= MOST_READINGS else None
 
 
-def _parsed(body: bytes, members: Members) -> Sequence[Any]:
+def _checked(
+    body: bytes,
+    documents: Sequence[Any],
+    members: Members,
+    rules: ReadingRules,
+    now: dt.datetime,
+) -> list[Reading | Refusal]:
+    """Return each reading as it is kept, or why it is not."""
     one, many = adapters_of(members)
     try:
-        if _is_list(body):
-            readings: Sequence[Any] = many.validate_json(body)
-            return readings
-        return [one.validate_json(body)]
+        raw = many.validate_json(body) if _is_list(body) else [one.validate_json(body)]
     except ValidationError as error:
-        misnamed = any(one["type"] in ("missing", "extra_forbidden") for one in error.errors())
-        advice = f"the members are {members_in_words(members)}" if misnamed else ""
-        raise invalid_body(error, advice) from None
+        if not _is_list(body) or not 0 < len(documents) <= MOST_READINGS:
+            raise invalid_body(error, _advice(error, members)) from None
+        raw = [_reading_or_refusal(one, said, members) for said in documents]
+    good = iter(rules.check([said for said in raw if not isinstance(said, Refusal)], now))
+    return [said if isinstance(said, Refusal) else next(good) for said in raw]
+
+
+def _reading_or_refusal(adapter: TypeAdapter[Any], said: Any, members: Members) -> Any:
+    """Return one reading of many, or what of it does not fit the schema."""
+    try:
+        return adapter.validate_python(said)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=True)[0]
+        member = str(first["loc"][0]) if first["loc"] else ""
+        fields = {name: field for field, names in members for name in names}
+        field = fields.get(member, member)
+        if field == "value" and first["input"] is None:
+            return Refusal(field, "the reading is missing: its value is null")
+        advice = _advice(error, members)
+        reason = f"{first['msg'][:1].lower()}{first['msg'][1:]}"
+        return Refusal(field, f"{reason}; {advice}" if advice else reason)
+
+
+def _advice(error: ValidationError, members: Members) -> str:
+    misnamed = any(one["type"] in ("missing", "extra_forbidden") for one in error.errors())
+    return f"the members are {members_in_words(members)}" if misnamed else ""
 
 
 def _is_list(body: bytes) -> bool:

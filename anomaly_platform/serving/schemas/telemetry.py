@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AliasChoices, ConfigDict, Field, TypeAdapter, create_model
+from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, TypeAdapter, create_model
 
 from anomaly_platform.serving.schemas.base import ApiModel, Number
 from anomaly_platform.streams import MetricStream
@@ -21,6 +21,16 @@ _ID = uuid.UUID("0b8f5a52-2f0f-4b4e-9d6e-0a3f5f6c1d2e")
 
 #: Names are judged one by one, so that a bad one refuses its reading and no other.
 Text = Annotated[str, Field(max_length=1_024)]
+
+
+def _as_text(said: Any) -> Any:
+    is_number = isinstance(said, (int, float)) and not isinstance(said, bool)
+    return repr(said) if is_number else said
+
+
+TimeText = Annotated[Text, BeforeValidator(_as_text, json_schema_input_type=Text | int | float)]
+"""A time as text; a number since 1970 is taken as the text that it is."""
+
 Status = Literal["stored", "repeated", "conflict", "refused"]
 
 
@@ -30,10 +40,11 @@ class TelemetryReading(ApiModel):
     device_id: Text = Field(examples=["press-001"], description="At most 256 characters.")
     metric_name: Text = Field(examples=["temperature"], description="At most 256 characters.")
     value: Number = Field(examples=[49.2])
-    timestamp: Text | None = Field(
+    timestamp: TimeText | None = Field(
         default=None,
-        description="ISO 8601, or seconds since 1970 as text; the time of arrival by default. "
-        "Without a zone it is taken in the stream's.",
+        description="ISO 8601, or seconds, milliseconds, micro- or nanoseconds since 1970, as text "
+        "or as a number; the time of arrival by default. Without a zone it is taken in the "
+        "stream's.",
         examples=["2026-01-31T12:05:00Z"],
     )
     event_id: Text | None = Field(
@@ -176,7 +187,7 @@ def adapters_of(members: Members) -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
         "entity": (Text, {}),
         "metric": (Text, {}),
         "value": (Number, {}),
-        "event_time": (Text | None, {"default": None}),
+        "event_time": (TimeText | None, {"default": None}),
         "event_id": (Text | None, {"default": None}),
         "metadata": (dict[str, Any] | None, {"default": None}),
     }

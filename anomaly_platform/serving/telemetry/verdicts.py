@@ -58,7 +58,7 @@ def verdicts(
         else {
             "status": "refused",
             **_NOTHING,
-            "error": {"field": names[one.field], "reason": one.reason},
+            "error": {"field": names.get(one.field, one.field) or None, "reason": one.reason},
         }
         for one in checked
     ]

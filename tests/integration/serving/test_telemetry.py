@@ -113,12 +113,49 @@ def test_bad_readings_stop_no_good_ones(client: TestClient, platform: Platform) 
     assert count(platform.warehouse, "online_readings") == 1
 
 
+def test_readings_that_do_not_fit_the_schema_stop_no_others(
+    client: TestClient, platform: Platform
+) -> None:
+    sent = [
+        reading(0),
+        reading(1, None),
+        {**reading(2), "vaule": 2},
+        {"device_id": "press-001", "metric_name": "temp"},
+        reading(4, "warm"),
+        reading(5, device_id=7),
+        7,
+        None,
+        reading(8),
+    ]
+    answer = client.post(URL, json=sent)
+    assert answer.status_code == 200, answer.text
+    verdicts = answer.json()["readings"]
+    assert [one["status"] for one in verdicts] == ["stored", *["refused"] * 7, "stored"]
+    assert [one["error"]["field"] for one in verdicts[1:-1]] == [
+        *("value", "vaule", "value", "value", "device_id", None, None),
+    ]
+    assert verdicts[1]["error"]["reason"] == "the reading is missing: its value is null"
+    assert "the members are device_id" in verdicts[2]["error"]["reason"]
+    assert count(platform.warehouse, "online_readings") == 2
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_a_number_since_1970_is_the_time_that_its_text_is(client: TestClient, many: bool) -> None:
+    for n, said in enumerate((1_764_360_000, 1_764_360_000_000, 1_764_360_000.0)):
+        one = reading(0, timestamp=said, device_id=f"d{n}")
+        answer = client.post(URL, json=[one] if many else one)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["readings"][0]["timestamp"] == "2025-11-28T20:00:00+00:00"
+    for said in (True, [], 12):
+        assert client.post(URL, json=reading(0, timestamp=said)).status_code == 422
+
+
 @pytest.mark.parametrize(
     ("sent", "status", "location"),
     [
         ([], 422, "body"),
         ({"device_id": "d", "metric_name": "m"}, 422, "body.value"),
-        ([reading(), {**reading(1), "vaule": 2}], 422, "body.1.vaule"),
+        ([{**reading(1), "vaule": 2}] * 2, 422, "body.0.vaule"),
         ({**reading(), "value": "warm"}, 422, "body.value"),
         ({**reading(), "value": "5"}, 422, "body.value"),
         ({**reading(), "value": True}, 422, "body.value"),

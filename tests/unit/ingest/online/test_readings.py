@@ -22,7 +22,8 @@ from anomaly_platform.ingest.online.readings import (
 )
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
-RULES = ReadingRules(start=datetime(2020, 1, 1, tzinfo=UTC), future_allowance=timedelta(hours=1))
+START = datetime(2020, 1, 1, tzinfo=UTC)
+RULES = ReadingRules(start=START, future_allowance=timedelta(hours=1))
 
 texts = st.one_of(
     st.text(max_size=300),
@@ -59,6 +60,29 @@ def test_a_name_is_read_as_in_a_file(text):
     assert (f"it {reason}" if reason else None) == cells.reasons[0]
     if not reason:
         assert name == cells.values[0]
+
+
+def test_a_time_of_one_reading_is_read_in_other_notations_too():
+    six = "2026-03-13T06:00:00+00:00"
+    for text in ("13.03.2026 06:00", "13/03/2026 6:00 AM", "13-Mar-2026 06:00:00.000"):
+        assert read_time(text) == read_time(six)
+    assert read_time("2026-03-13 06:00 CET", "Europe/Berlin") == read_time("2026-03-13T05:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("03/04/2026 06:00", "not a time in one reading"),
+        ("2025-10-26 02:30", "ambiguous local time"),
+        ("2025-03-30 02:30", "no such local time"),
+        ("2025-07-01 02:30 CET", "is not that of Europe/Berlin"),
+    ],
+)
+def test_a_time_with_two_readings_is_refused_by_name(text, reason):
+    rules = ReadingRules(START, "Europe/Berlin")
+    (refusal,) = rules.check([RawReading("a", "b", 1.0, text)], NOW)
+    assert isinstance(refusal, Refusal)
+    assert reason in refusal.reason
 
 
 @given(text=times)
