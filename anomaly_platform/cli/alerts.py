@@ -14,11 +14,18 @@ from rich.markup import escape
 from anomaly_platform.cli.rows import print_rows, word_table
 from anomaly_platform.cli.runtime import open_platform
 from anomaly_platform.incidents.alert_log import AlertLog, is_open
+from anomaly_platform.queries.detections import has_detections
 
 alerts_app = typer.Typer(
     help="What is wrong, who was told, and what could not be delivered.", no_args_is_help=True
 )
 console = Console()
+
+_PAST = (
+    "There are anomalies in the data, but their events were older than an hour when they were "
+    "found, and an alert is for what happens now. The views bi_… and the table "
+    "anomaly_detections have them."
+)
 
 Fingerprint = Annotated[str, typer.Argument(help="As `anomaly alerts list` shows it.")]
 
@@ -42,8 +49,11 @@ def list_alerts(
         found = AlertLog(platform.warehouse.transactions).alerts(
             only_open=not everything, stream=stream, most=most
         )
+        past = not found and has_detections(platform.warehouse.transactions, stream)
     if not found:
-        console.print("Nothing is wrong." if not everything else "There has been no alert.")
+        console.print("There has been no alert." if everything else "Nothing is wrong.")
+        if past:
+            console.print(_PAST)
         return
     print_rows(
         console,

@@ -15,7 +15,7 @@ from anomaly_platform.settings.home import HOME_MARK, HOME_NAME, HOME_VARIABLE
 _WITHOUT = frozenset({"backtest", "simulate", "init", "home", "doctor"})
 #: These ask or change what is there: where there is no home, something is mistaken.
 _NEEDING = frozenset(
-    {"alerts", "check", "down", "labels", "models", "prune", "sql", "thresholds", "train"}
+    {"alerts", "backup", "check", "down", "labels", "models", "prune", "sql", "thresholds", "train"}
 )
 
 

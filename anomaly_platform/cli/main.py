@@ -21,6 +21,7 @@ from anomaly_platform.cli.models.thresholds import thresholds_app
 from anomaly_platform.cli.models.versions import models_app
 from anomaly_platform.cli.rows import word_table
 from anomaly_platform.cli.runtime import RunFailedError, open_runtime
+from anomaly_platform.cli.sql import ask, database_app, write_csv
 from anomaly_platform.logs import configure_logging
 from anomaly_platform.platform import Platform
 from anomaly_platform.runtime.backup.manifest import BackupError
@@ -35,20 +36,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-database = typer.Typer(help="The platform's tables.", no_args_is_help=True)
-app.add_typer(database, name="db")
+app.add_typer(database_app, name="db")
 app.add_typer(backtest_app, name="backtest")
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(labels_app, name="labels")
 app.add_typer(thresholds_app, name="thresholds")
-
-
-@app.callback()
-def _every_command(context: typer.Context) -> None:
-    if context.invoked_subcommand != "restore":
-        refuse_unfinished(get_settings().home)
 
 
 console = Console()
@@ -59,6 +53,7 @@ UI_PORT = 3000
 
 def main() -> None:
     """Run the command; turn expected errors into one clear message and an exit code."""
+    from anomaly_platform.cli.services.running import AlreadyRunningError
     from anomaly_platform.ingest.files.sources import UnreadableFile
     from anomaly_platform.storage.lake.lake import LakeError
     from anomaly_platform.storage.postgres.database import DatabaseError
@@ -67,7 +62,7 @@ def main() -> None:
 
     expected = (
         *(SettingsError, BackupError, StreamFileError, DatabaseError, EmbeddedPostgresError),
-        *(LakeError, UnreadableFile, OSError),
+        *(LakeError, UnreadableFile, AlreadyRunningError, OSError),
     )
     try:
         settings = get_settings()
@@ -84,7 +79,10 @@ def main() -> None:
 @app.callback()
 def before_any_command(context: typer.Context) -> None:
     """Anomaly detection as a Dagster asset graph: data in, calibrated scores out."""
-    settle_home(context.invoked_subcommand or "", get_settings(), errors)
+    command, settings = context.invoked_subcommand or "", get_settings()
+    if command != "restore":
+        refuse_unfinished(settings.home)
+    settle_home(command, settings, errors)
 
 
 def _stream(name: str) -> Stream:
@@ -147,6 +145,14 @@ def up(
     from anomaly_platform.cli.services.up import run_platform
 
     raise typer.Exit(run_platform(get_settings(), console, host, port, mlflow=mlflow))
+
+
+@app.command()
+def down() -> None:
+    """End what runs in this home: anomaly up, what else uses it, and its PostgreSQL."""
+    from anomaly_platform.cli.services.running import end_everything
+
+    end_everything(get_settings(), console)
 
 
 @app.command()
@@ -392,23 +398,12 @@ def doctor(
 
 
 @app.command()
-def sql(query: Annotated[str, typer.Argument(help="One SQL statement, read-only.")]) -> None:
+def sql(
+    query: Annotated[str, typer.Argument(help="One SQL statement, read-only.")],
+    csv: Annotated[bool, typer.Option("--csv", help="All rows, as CSV with a heading.")] = False,
+) -> None:
     """Ask the platform's database, read-only; the result as a table."""
-    from anomaly_platform.cli.sql import ask
-
-    ask(get_settings(), query, console)
-
-
-@database.command("upgrade")
-def upgrade_database() -> None:
-    """Bring the platform's tables up to date; the embedded database does so by itself."""
-    from anomaly_platform.storage.postgres.database import upgrade
-
-    version = upgrade(get_settings())
-    console.print(f"The tables are at version {version}.")
-
-
-@database.command("url")
-def database_url() -> None:
-    """Print how psql and BI tools reach the database, without a password."""
-    console.print(Platform(get_settings()).public_url, soft_wrap=True)
+    if csv:
+        write_csv(get_settings(), query, sys.stdout)
+    else:
+        ask(get_settings(), query, console)

@@ -1,54 +1,119 @@
-"""``anomaly sql``: one read-only question to the platform's database."""
+"""``anomaly sql``: one read-only question to the database; ``anomaly db``: its tables."""
 
 from __future__ import annotations
 
+import csv
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
 
+import typer
 from rich.console import Console
 
 from anomaly_platform.cli.rows import print_rows
-from anomaly_platform.settings import Settings
+from anomaly_platform.platform import Platform
+from anomaly_platform.settings import Settings, get_settings
 from anomaly_platform.storage.postgres.database import DatabaseError, connect, prepare_databases
 
+if TYPE_CHECKING:
+    import psycopg
+
+database_app = typer.Typer(help="The platform's tables.", no_args_is_help=True)
+console = Console()
+
 _MOST_ROWS = 200
+_ROWS_AT_ONCE = 10_000
 #: A long cell may be folded once or twice.
 _FOLDED_AT = 24
 #: What no cursor takes, and reads.
 _EXPLAINED = re.compile(r"\s*(explain|show)\b", re.IGNORECASE)
 
+_Row = tuple[Any, ...]
+
 
 def ask(settings: Settings, query: str, console: Console) -> None:
-    """Run one statement that reads, in a read-only transaction, and print at most 200 rows.
-
-    The statement is prepared, so that the server itself refuses several at once: a COMMIT among
-    them would end what keeps the rest from writing. A cursor takes nothing but queries, and a
-    superuser, as the platform's own server has one, asks as somebody who may only read: COPY and
-    DO run programs and write files of the server's machine, in a read-only transaction too.
+    """Run one statement that reads, and print at most 200 rows.
 
     Raises
     ------
     DatabaseError
         When the server refuses the statement.
     """
+    with _answer(settings, query, _MOST_ROWS + 1) as (names, batches):
+        rows = next(batches, [])
+    texts = [["" if cell is None else str(cell) for cell in row] for row in rows[:_MOST_ROWS]]
+    print_rows(console, names, texts, folded_at=_FOLDED_AT)
+    more = ", more are not shown; --csv gives all" if len(rows) > _MOST_ROWS else ""
+    console.print(f"{min(len(rows), _MOST_ROWS)} rows{more}")
+
+
+def write_csv(settings: Settings, query: str, out: TextIO) -> None:
+    """Run one statement that reads, and write all of its rows as CSV; NULL is an empty cell.
+
+    Raises
+    ------
+    DatabaseError
+        When the server refuses the statement.
+    """
+    writer = csv.writer(out, lineterminator="\n")
+    with _answer(settings, query, _ROWS_AT_ONCE) as (names, batches):
+        writer.writerow(names)
+        for rows in batches:
+            writer.writerows(rows)
+
+
+@contextmanager
+def _answer(
+    settings: Settings, query: str, at_once: int
+) -> Iterator[tuple[list[str], Iterator[list[_Row]]]]:
+    """Run one statement in a read-only transaction; yield the columns' names, and its rows.
+
+    The statement is prepared, so that the server itself refuses several at once: a COMMIT among
+    them would end what keeps the rest from writing. A cursor takes nothing but queries, and a
+    superuser, as the platform's own server has one, asks as somebody who may only read: COPY and
+    DO run programs and write files of the server's machine, in a read-only transaction too.
+    """
     import psycopg
 
     explained = _EXPLAINED.match(query) is not None
-    with connect(prepare_databases(settings).application) as connection:
-        connection.read_only = True
-        try:
+    try:
+        with connect(prepare_databases(settings).application) as connection:
+            connection.read_only = True
             if connection.execute("SHOW is_superuser").fetchone() == ("on",):
                 connection.execute("SET LOCAL ROLE pg_read_all_data")
             # A person's own query to their own database is what this command is for.
             statement = query if explained else f"DECLARE asked NO SCROLL CURSOR FOR {query}"
             cursor = connection.execute(statement.encode(), prepare=True)
-            if not explained:
-                cursor = connection.execute(f"FETCH {_MOST_ROWS + 1} FROM asked".encode())
-            rows = cursor.fetchmany(_MOST_ROWS + 1) if cursor.description else []
-        except psycopg.Error as error:
-            said = error.diag.message_primary or str(error).strip()
-            raise DatabaseError(f"{said}\n{error.diag.message_hint or ''}".strip()) from None
-        names = [column.name for column in cursor.description or ()]
-    texts = [["" if cell is None else str(cell) for cell in row] for row in rows[:_MOST_ROWS]]
-    print_rows(console, names, texts, folded_at=_FOLDED_AT)
-    more = ", more are not shown" if len(rows) > _MOST_ROWS else ""
-    console.print(f"{min(len(rows), _MOST_ROWS)} rows{more}")
+            fetch = None if explained else f"FETCH {at_once} FROM asked".encode()
+            if fetch is not None:
+                cursor = connection.execute(fetch)
+            names = [column.name for column in cursor.description or ()]
+            yield names, _batches(connection, cursor, fetch)
+    except psycopg.Error as error:
+        said = error.diag.message_primary or str(error).strip()
+        raise DatabaseError(f"{said}\n{error.diag.message_hint or ''}".strip()) from None
+
+
+def _batches(
+    connection: psycopg.Connection, cursor: psycopg.Cursor, fetch: bytes | None
+) -> Iterator[list[_Row]]:
+    while rows := cursor.fetchall() if cursor.description else []:
+        yield rows
+        if fetch is None:
+            return
+        cursor = connection.execute(fetch)
+
+
+@database_app.command("upgrade")
+def upgrade_database() -> None:
+    """Bring the platform's tables up to date; the embedded database does so by itself."""
+    from anomaly_platform.storage.postgres.database import upgrade
+
+    console.print(f"The tables are at version {upgrade(get_settings())}.")
+
+
+@database_app.command("url")
+def database_url() -> None:
+    """Print how psql and BI tools reach the database, without a password."""
+    console.print(Platform(get_settings()).public_url, soft_wrap=True)

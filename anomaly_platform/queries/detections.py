@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from psycopg import AsyncConnection
 
 from anomaly_platform.queries.rows import count, fetch_all
-from anomaly_platform.storage.postgres.transactions import Connection, fetch_one
+from anomaly_platform.storage.postgres.transactions import Connection, Transactions, fetch_one
 
 _FILTER: Final = """
     FROM anomaly_detections d WHERE d.stream = %(stream)s AND d.is_anomaly
@@ -103,3 +103,16 @@ def detected_reading(connection: Connection, detection: uuid.UUID) -> DetectedRe
         '"timestamp" AS event_time, event_id FROM anomaly_detections WHERE id = %s',
         (detection,),
     )
+
+
+def has_detections(transactions: Transactions, stream: str | None) -> bool:
+    """Return whether anything was ever found unusual, in one stream or in any."""
+    with transactions.begin() as connection:
+        row = connection.execute(
+            """
+            SELECT EXISTS (SELECT FROM anomaly_detections
+                           WHERE is_anomaly AND (%(stream)s::text IS NULL OR stream = %(stream)s))
+            """,
+            {"stream": stream},
+        ).fetchone()
+    return row is not None and bool(row[0])

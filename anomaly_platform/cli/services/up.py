@@ -11,6 +11,7 @@ from rich.console import Console
 
 from anomaly_platform.cli.runtime import open_runtime
 from anomaly_platform.cli.services.readiness import Awaited, probed, tell_as_they_answer
+from anomaly_platform.cli.services.running import only_platform_of
 from anomaly_platform.cli.services.supervisor import Service, Supervisor
 from anomaly_platform.notifications.channels.routes import Routes
 from anomaly_platform.platform import Platform
@@ -44,10 +45,16 @@ def run_platform(
     mlflow = mlflow and settings.mlflow_url is None
     # A mistake in the routes is told now, and not by a dispatcher that starts again and again.
     Routes(settings.alert_routes)
-    taken = _taken_port(settings, host, port, mlflow=mlflow)
-    if taken:
-        console.print(f"[red]{taken}")
-        return 2
+    with only_platform_of(settings.home, f"http://{probed(host)}:{port}"):
+        taken = _taken_port(settings, host, port, mlflow=mlflow)
+        if taken:
+            console.print(f"[red]{taken}")
+            return 2
+        _run(settings, console, host, port, mlflow=mlflow)
+    return 0
+
+
+def _run(settings: Settings, console: Console, host: str, port: int, *, mlflow: bool) -> None:
     with open_runtime(settings) as runtime:
         environment = dict(runtime.environment)
         services = _services(
@@ -86,7 +93,6 @@ def run_platform(
         supervisor.run(announcing.start)
         announcing.join(_LAST_WORDS_SECONDS)
         console.print("Stopped.")
-    return 0
 
 
 def _awaited(

@@ -45,6 +45,8 @@ from anomaly_platform.storage.postgres.server_user import (
 
 SUPERUSER: Final = "postgres"
 PORT: Final = 5432
+USERS_FILE: Final = "postgres.users"
+"""Whoever uses the server holds this file of its home open."""
 _MAJOR: Final = 18
 _LONGEST_SOCKET_PATH: Final = 107
 _START_TIMEOUT_S: Final = 300
@@ -93,7 +95,7 @@ class EmbeddedPostgres:
         self.data = self.home / "postgres"
         self.log_file = self.home / "postgres.log"
         self._start_lock = self.home / "postgres.lock"
-        self._users_lock = self.home / "postgres.users"
+        self._users_lock = self.home / USERS_FILE
         self._options = {**_OPTIONS, **(options or {})}
         self._lease: IO[bytes] | None = None
 

@@ -65,3 +65,20 @@ def test_a_mistake_in_the_routes_is_told(
     monkeypatch.setenv("ANOMALY_ALERT_ROUTES", "pager=critical")
     with pytest.raises(SettingsError, match="ANOMALY_ALERT_ROUTES"):
         invoke("dispatch", "--once")
+
+
+def test_anomalies_of_the_past_explain_why_nothing_is_wrong(warehouse: Warehouse) -> None:
+    assert invoke("alerts", "list").strip() == "Nothing is wrong."
+    with warehouse.transactions.begin() as connection:
+        connection.execute(
+            """
+            INSERT INTO anomaly_detections (id, stream, device_id, metric_name, "timestamp", day,
+                                            is_anomaly, source, event_id, threshold)
+            VALUES (gen_random_uuid(), 'iiot', 'press-1', 'load', now() - interval '2 days',
+                    current_date - 2, true, 'batch', gen_random_uuid(), 0.7)
+            """
+        )
+    said = invoke("alerts", "list")
+    assert said.startswith("Nothing is wrong.")
+    assert "older than an hour" in said
+    assert invoke("alerts", "list", "--stream", "ems").strip() == "Nothing is wrong."

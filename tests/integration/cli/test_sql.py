@@ -10,6 +10,7 @@ from rich.console import Console
 from anomaly_platform.cli.sql import ask
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.postgres.database import DatabaseError
+from tests.builders.commands import invoke, point_commands_at
 
 pytestmark = pytest.mark.integration
 
@@ -59,3 +60,14 @@ def test_wide_rows_are_shown_as_records(settings: Settings) -> None:
     said = console.export_text()
     assert "row 1" in said
     assert "a_rather_long_name_11  value 11 [red]" in said
+
+
+def test_csv_has_every_row_and_a_heading(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point_commands_at(settings, monkeypatch)
+    query = "SELECT n, CASE WHEN n > 1 THEN 'a,b' END AS t FROM generate_series(1, 20001) n"
+    said = invoke("sql", "--csv", query)
+    lines = said.splitlines()
+    assert lines[:3] == ["n,t", "1,", '2,"a,b"']
+    assert len(lines) == 20_002

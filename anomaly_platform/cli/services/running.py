@@ -1,0 +1,132 @@
+"""What runs in a home: one ``anomaly up`` at a time, found and ended by ``anomaly down``."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+import psutil
+from rich.console import Console
+
+from anomaly_platform.settings import Settings
+from anomaly_platform.storage.postgres.embedded import USERS_FILE, EmbeddedPostgres
+
+_LOCK: Final = "up.lock"
+#: The services get twelve seconds, the database its own time.
+_PATIENCE_SECONDS: Final = 90
+_LOOK_SECONDS: Final = 0.1
+
+
+class AlreadyRunningError(RuntimeError):
+    """Another ``anomaly up`` runs in this home; the message says which."""
+
+
+@contextmanager
+def only_platform_of(home: Path, address: str) -> Iterator[None]:
+    """Be the one ``anomaly up`` of a home for the block; the system lets go after a kill as well.
+
+    Raises
+    ------
+    AlreadyRunningError
+        When there is one.
+    """
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (home / _LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            noted = _noted(file)
+            raise AlreadyRunningError(
+                f"anomaly up runs in {home} already: process {noted.get('pid', 'unknown')}, "
+                f"Dagster's UI at {noted.get('address', 'an unknown address')}; "
+                "`anomaly down` ends it"
+            ) from None
+        file.truncate(0)
+        json.dump({"pid": os.getpid(), "address": address}, file)
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def end_everything(settings: Settings, console: Console) -> None:
+    """End ``anomaly up`` of a home, then whatever else uses it, then its embedded server."""
+    ended = False
+    pid = _platform_process(settings.home)
+    if pid is not None:
+        console.print(f"Ending anomaly up (process {pid}).")
+        os.kill(pid, signal.SIGTERM)
+        _wait_for_end_of_platform(settings.home)
+        ended = True
+    others = _users_of(settings.home)
+    for one in others:
+        console.print(f"Ending {one.name()} (process {one.pid}).", markup=False)
+        one.terminate()
+    _, left = psutil.wait_procs(others, timeout=_PATIENCE_SECONDS / 3)
+    for one in left:
+        one.kill()
+    if settings.is_embedded:
+        server = EmbeddedPostgres(settings.home)
+        if server.is_running():
+            server.stop()
+            ended = True
+    console.print("Nothing runs any more." if ended or others else "Nothing ran.")
+
+
+def _platform_process(home: Path) -> int | None:
+    """Return the process of the ``anomaly up`` that runs in a home."""
+    try:
+        with (home / _LOCK).open() as file:
+            if _is_free(file):
+                return None
+            pid = _noted(file).get("pid")
+            return pid if isinstance(pid, int) else None
+    except FileNotFoundError:
+        return None
+
+
+def _wait_for_end_of_platform(home: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while _platform_process(home) is not None:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"anomaly up does not end within {_PATIENCE_SECONDS} s")
+        time.sleep(_LOOK_SECONDS)
+
+
+def _users_of(home: Path) -> list[psutil.Process]:
+    """Return the other processes that use a home's embedded server."""
+    lease = str(home / USERS_FILE)
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and any(
+                lease == opened.path for opened in process.open_files()
+            ):
+                found.append(process)
+        except (psutil.Error, OSError):
+            # Gone meanwhile, or somebody else's.
+            continue
+    return found
+
+
+def _is_free(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _noted(file: IO[str]) -> dict[str, object]:
+    file.seek(0)
+    try:
+        return dict(json.load(file))
+    except ValueError:
+        # Just being written.
+        return {}
