@@ -23,7 +23,6 @@ from anomaly_platform.ml.detectors.base import derive_seed
 from anomaly_platform.ml.detectors.isolation_forest import (
     TAIL_FLOOR,
     IsolationForest,
-    RowScorer,
     fit_forest,
     score_forest,
 )
@@ -62,8 +61,7 @@ def forest_lines(rng: np.random.Generator) -> tuple[list[Line], float]:
     pyod = IForest(random_state=0).fit(sample)
     same = IsolationForest.from_sklearn(estimator, NAMES)
     difference = float(np.abs(same.score(X) + estimator.score_samples(X)).max())
-    forest, row, repeats = same.forest, X[0].copy(), 1000
-    scorer = RowScorer(forest)
+    forest, row, repeats = same.forest, X[:1].copy(), 1000
     sklearn = "scikit-learn IsolationForest"
     fits = {
         rows: in_turns(
@@ -72,7 +70,7 @@ def forest_lines(rng: np.random.Generator) -> tuple[list[Line], float]:
         )
         for rows in (1_000, 10_000)
     }
-    one = median(lambda: [scorer(row) for _ in range(repeats)], per=repeats)
+    one = median(lambda: [score_forest(forest, row) for _ in range(repeats)], per=repeats)
     batch, theirs = in_turns(lambda: score_forest(forest, X), lambda: estimator.score_samples(X))
     what = f"score 200,000 rows × {FEATURES}, one thread"
     return [

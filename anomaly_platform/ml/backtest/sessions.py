@@ -99,15 +99,13 @@ class SessionScores:
         return len(self.score)
 
 
+@dataclass(frozen=True)
 class SessionDetector:
     """The sequence model's folds and their calibration. Fitted: use `fit` or `from_arrays`."""
 
-    def __init__(
-        self, models: Sequence[SequenceLSTM], calibration: Calibration, alpha: float
-    ) -> None:
-        self.models = tuple(models)
-        self.calibration = calibration
-        self.alpha = alpha
+    models: Sequence[SequenceLSTM]
+    calibration: Calibration
+    alpha: float
 
     @classmethod
     def fit(

@@ -33,6 +33,7 @@ from anomaly_platform.ml.bundles.format import (
     feature_names,
     layer_name,
 )
+from anomaly_platform.ml.bundles.private_files import write_private
 from anomaly_platform.ml.bundles.tensor_file import TensorSpec, storable, write_tensor_file
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ class BundleWriter:
         table = self._series_table(series, series_key)
         buffer = io.BytesIO()
         table.write_parquet(buffer, compression="zstd")
-        _write_private(self._work / SERIES, buffer.getvalue())
+        write_private(self._work / SERIES, buffer.getvalue())
         digests = {
             SERIES: hashlib.sha256(buffer.getvalue()).hexdigest(),
             ARRAYS: write_tensor_file(self._work / ARRAYS, self._tensors()),
@@ -236,7 +237,7 @@ class BundleWriter:
             text = json.dumps(content, indent=1, allow_nan=False).encode()
         except (TypeError, ValueError) as error:
             raise BundleError(f"the manifest is not plain JSON: {error}") from error
-        _write_private(self._work / MANIFEST, text)
+        write_private(self._work / MANIFEST, text)
         return text
 
     def _series_table(self, series: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
@@ -300,14 +301,6 @@ def _pieces(spool: BinaryIO) -> Iterator[bytes]:
     spool.seek(0)
     while piece := spool.read(_CHUNK):
         yield piece
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _make_private(directory: Path) -> None:

@@ -212,48 +212,6 @@ def score_forest(
     return out
 
 
-class RowScorer:
-    """One forest ready for single rows: arrays bound once, one compiled call per row.
-
-    Not for use by two threads at the same time: it owns one input and one output buffer.
-
-    Examples
-    --------
-    >>> forest = fit_forest(np.random.default_rng(0).normal(size=(500, 2)), seed=1)
-    >>> row = np.array([0.1, 9.0])
-    >>> bool(RowScorer(forest)(row) == score_forest(forest, row[None])[0])
-    True
-    """
-
-    def __init__(self, forest: ForestArrays, feature_schema: Sequence[str] | None = None) -> None:
-        from anomaly_platform.ml.detectors.forest_kernels import score_rows
-
-        self._kernel = score_rows
-        self._trees = (
-            forest.feature, forest.threshold, forest.path_length, forest.scaling,
-            float(forest.normaliser[0]),
-        )  # fmt: skip
-        self._row = np.zeros((1, forest.scaling.shape[1]))
-        self._out = np.zeros(1)
-        self._schema = feature_schema
-
-    def __call__(self, row: npt.ArrayLike) -> float:
-        """Return the raw score of one row of d values.
-
-        Raises
-        ------
-        NonFiniteInputError
-            When a value is NaN or infinite.
-        ValueError
-            When the number of values is not the forest's.
-        """
-        self._row[0] = row
-        bad = self._kernel(*self._trees, self._row, self._out)
-        if bad >= 0:
-            raise non_finite(self._row, bad, self._schema)
-        return self._out.item()
-
-
 class IsolationForest:
     """Isolation forest in the common contract of detectors.
 

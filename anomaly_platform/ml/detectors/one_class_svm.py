@@ -189,7 +189,7 @@ class OneClassSVM:
         return detector
 
 
-def inject(rows: Floats, rng: np.random.Generator, width: tuple[int, int] = (1, 3)) -> Floats:
+def inject(rows: Floats, rng: np.random.Generator) -> Floats:
     """Return a copy of standardised rows, each with one to three features made anomalous.
 
     Half of the rows take the features from other rows, the others are pushed 3 to 8 standard
@@ -198,9 +198,7 @@ def inject(rows: Floats, rng: np.random.Generator, width: tuple[int, int] = (1, 
     odd = rows.copy()
     n, d = rows.shape
     for i in range(n):
-        columns = rng.choice(
-            d, size=min(d, int(rng.integers(width[0], width[1] + 1))), replace=False
-        )
+        columns = rng.choice(d, size=min(d, int(rng.integers(1, 4))), replace=False)
         if rng.random() < 0.5:
             odd[i, columns] = rows[rng.integers(n), columns]
         else:

@@ -9,7 +9,7 @@ import math
 from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.compiled import compiled
 
-RBF, POLY, SIGMOID = 0, 1, 2
+RBF, POLY = 0, 1
 
 
 @compiled()

@@ -42,6 +42,7 @@ class SvmVerdicts:
         return [(FEATURES[i], float(self.distance[row, i])) for i in order]
 
 
+@dataclass(frozen=True)
 class CalibratedSvm:
     """Inputs, one-class SVM and calibration. Fitted: use `fit` or `from_arrays`."""
 
@@ -51,10 +52,9 @@ class CalibratedSvm:
     )
     feature_schema: ClassVar[tuple[str, ...]] = FEATURES
 
-    def __init__(self, inputs: ScanInputs, svm: OneClassSVM, calibration: Calibration) -> None:
-        self.inputs = inputs
-        self.svm = svm
-        self.calibration = calibration
+    inputs: ScanInputs
+    svm: OneClassSVM
+    calibration: Calibration
 
     @classmethod
     def fit(

@@ -137,9 +137,7 @@ class ReferenceDistribution:
             for column in range(len(self.features))
         ]
 
-    def usual_psi(
-        self, values: ArrayLike, groups: Ints, *, bins: int = DEFAULT_BINS
-    ) -> float | None:
+    def usual_psi(self, values: ArrayLike, groups: Ints) -> float | None:
         """Return the largest PSI that a part of the training data itself has.
 
         A day of a machine that works in shifts, or of a level that wanders, is far from a month
@@ -151,8 +149,6 @@ class ReferenceDistribution:
             The training values of the only feature.
         groups : ndarray of int64, shape (n,)
             Which part each belongs to, such as its day.
-        bins : int
-            As for :meth:`compare`.
 
         Returns
         -------
@@ -169,7 +165,7 @@ class ReferenceDistribution:
         column = np.asarray(values, dtype=np.float64)
         finite = np.isfinite(column)
         parts, part = np.unique(groups[finite], return_inverse=True)
-        coarse = _coarse(self.counts[0], bins)
+        coarse = _coarse(self.counts[0], DEFAULT_BINS)
         inside = coarse[np.searchsorted(self.edges[0], column[finite], side="left")]
         width = int(coarse[-1]) + 1
         current = np.bincount(part * width + inside, minlength=parts.size * width)

@@ -29,7 +29,6 @@ FLAGGED = "#c8313e"
 LABELLED = "#f4b942"
 GUIDE = "#8a939c"
 INK = "#22303c"
-PALETTE = ("#2f6690", "#c8313e", "#d98e04", "#3a7d44", "#7b5ea7", "#00838f")
 _DPI = 140
 # More points than this are drawn as the lowest and highest of each stretch: nothing is hidden.
 _MOST_POINTS = 4000

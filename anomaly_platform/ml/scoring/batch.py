@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -50,8 +50,11 @@ from anomaly_platform.ml.scoring.scored_columns import (
     status_code,
 )
 from anomaly_platform.ml.series_model.model import SeriesModel
+from anomaly_platform.ml.times import microseconds_of
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OF_SERIES = [
+    *("entity", "metric", "status", "slot", "pool_index", "entity_index", "threshold", "last_time")
+]
 #: Models held ready by a scorer, least recently used out first (about 240 KB each).
 DEFAULT_MODELS_HELD = 512
 
@@ -124,16 +127,7 @@ class FleetScorer:
         self._default_threshold = float(manifest["hyper_parameters"]["threshold"])
         self._series = {
             (row["entity"], row["metric"]): row
-            for row in bundle.series.select(
-                "entity",
-                "metric",
-                "status",
-                "slot",
-                "pool_index",
-                "entity_index",
-                "threshold",
-                "last_time",
-            ).iter_rows(named=True)
+            for row in bundle.series.select(_OF_SERIES).iter_rows(named=True)
         }
         # Before any is left out: what the calibration of an entity was fitted to.
         self._trained_series = Counter(
@@ -194,7 +188,7 @@ class FleetScorer:
     def trained_until(self, entity: str, metric: str) -> int:
         """Return when a known series' newest training reading was, microseconds since 1970."""
         last: datetime = self._series[entity, metric]["last_time"]
-        return (last - _EPOCH) // timedelta(microseconds=1)
+        return microseconds_of(last)
 
     def score(self, features: IntoDataFrame) -> pl.DataFrame:
         """Return the rows with the columns that scoring adds; features and all others are kept.
@@ -211,13 +205,6 @@ class FleetScorer:
             When a column is missing or a series is not contiguous.
         """
         frame = to_polars(features)
-        missing = [
-            name
-            for name in ("entity", "metric", "event_time", *self.feature_set.names)
-            if name not in frame.columns
-        ]
-        if missing:
-            raise ValueError(f"columns missing from the feature frame: {', '.join(missing)}")
         table = FeatureTable.of(frame, self.feature_set)
         result = ScoredColumns.empty(frame.height)
         blocks: dict[str, list[tuple[str, slice]]] = {}

@@ -40,6 +40,9 @@ class FeatureTable:
     @classmethod
     def of(cls, frame: pl.DataFrame, feature_set: MetricFeatureSet) -> FeatureTable:
         """Return the arrays of a frame whose series are contiguous."""
+        needed = ("entity", "metric", "event_time", *feature_set.names)
+        if missing := [name for name in needed if name not in frame.columns]:
+            raise ValueError(f"columns missing from the feature frame: {', '.join(missing)}")
         offsets = series_offsets(frame)
         keys = frame[offsets[:-1].tolist()].select("entity", "metric").rows()
         if len(set(keys)) < len(keys):

@@ -32,6 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomaly_platform.ml.arrays import AnyArray, Arrays, Columns, Floats, Ints
+from anomaly_platform.ml.detectors.base import part_of, under
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.order_statistics import median, quantile_of_sorted
 from anomaly_platform.ml.series_model.input_kernels import (
@@ -175,28 +176,17 @@ class InputModel:
 
     def to_arrays(self) -> dict[str, AnyArray]:
         """Return the model as arrays of fixed shapes for its feature set."""
-        head = np.concatenate(
-            (
-                [self.trailing, self.step, self.jitter, self.narrow],
-                self.spreads,
-                self.medians,
-                self.tails,
-            )
-        )
-        season = {f"season_{name}": array for name, array in self.season.to_arrays().items()}
-        week = {f"week_{name}": array for name, array in self.week.to_arrays().items()}
-        return {"constants": head, **season, **week}
+        numbers = [self.trailing, self.step, self.jitter, self.narrow]
+        head = np.concatenate((numbers, self.spreads, self.medians, self.tails))
+        season, week = self.season.to_arrays(), self.week.to_arrays()
+        return {"constants": head, **under("season_", season), **under("week_", week)}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> InputModel:
         """Return the model that `to_arrays` wrote."""
         numbers = np.asarray(arrays["constants"], dtype=np.float64)
-        season, week = (
-            SeasonalProfile.from_arrays(
-                {name: arrays[f"{cycle}_{name}"] for name in ("head", "offset", "widening")}
-            )
-            for cycle in ("season", "week")
-        )
+        season = SeasonalProfile.from_arrays(part_of(arrays, "season_"))
+        week = SeasonalProfile.from_arrays(part_of(arrays, "week_"))
         trailing, step, jitter, narrow = numbers[:4].tolist()
         inputs = season.offset.shape[0]
         spreads, medians, tails = np.split(numbers[4:], (-2 * inputs, -inputs))
@@ -212,16 +202,8 @@ class InputModel:
         stds = np.empty((self.spreads.size, grown.size))
         for k, window in enumerate(feature_set.windows[1:-1]):
             stds[k] = columns[f"std_{window}"]
-        rescale_for_noise(
-            derived,
-            grown,
-            stds,
-            self.spreads,
-            deviation,
-            FLOOR_SHARE * self.trailing,
-            self.narrow,
-            self.tails,
-        )
+        floor, narrow, tails = FLOOR_SHARE * self.trailing, self.narrow, self.tails
+        rescale_for_noise(derived, grown, stds, self.spreads, deviation, floor, narrow, tails)
         return derived
 
 

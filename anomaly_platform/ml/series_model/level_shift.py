@@ -29,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 
 from anomaly_platform.ml.arrays import AnyArray, Arrays, Bools, Columns, Floats, Ints
+from anomaly_platform.ml.detectors.base import part_of, under
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.order_statistics import median, quantile_of_sorted, quantiles_of_sorted
 from anomaly_platform.ml.series_model.level_shift_kernels import MOST_GAIN, level_rows
@@ -185,15 +186,8 @@ class PositionModel:
     def constants(self) -> tuple[float, ...]:
         """The numbers of `level_shift_kernels`, in their order."""
         return (
-            self.centre,
-            self.unit,
-            self.level,
-            self.level_tail,
-            self.swing,
-            self.swing_limit,
-            self.slack,
-            self.ordinary,
-            self.resting,
+            *(self.centre, self.unit, self.level, self.level_tail, self.swing, self.swing_limit),
+            *(self.slack, self.ordinary, self.resting),
         )
 
     @property
@@ -267,24 +261,19 @@ class PositionModel:
 
     def to_arrays(self) -> dict[str, AnyArray]:
         """Return the model as arrays of fixed shapes."""
-        arrays: dict[str, AnyArray] = {
+        return {
             "constants": np.array(self.constants),
             "distances": self.distances,
             "raw_scores": self.raw_scores,
+            **under("season_", self.season.to_arrays()),
+            **under("week_", self.week.to_arrays()),
         }
-        for name, cycle in (("season", self.season), ("week", self.week)):
-            arrays |= {f"{name}_{part}": array for part, array in cycle.to_arrays().items()}
-        return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> PositionModel:
         """Return the model that `to_arrays` wrote."""
-        season, week = (
-            SeasonalProfile.from_arrays(
-                {part: arrays[f"{name}_{part}"] for part in ("head", "offset", "widening")}
-            )
-            for name in ("season", "week")
-        )
+        season = SeasonalProfile.from_arrays(part_of(arrays, "season_"))
+        week = SeasonalProfile.from_arrays(part_of(arrays, "week_"))
         distances, raw_scores = (
             np.asarray(arrays[name], dtype=np.float64) for name in ("distances", "raw_scores")
         )

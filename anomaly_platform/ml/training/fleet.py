@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,9 +26,9 @@ from anomaly_platform.ml.bundles.bundle import Bundle, open_bundle
 from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.ml.drift.distances import ReferenceDistribution
 from anomaly_platform.ml.drift.features import FeatureReferences, watched_features
-from anomaly_platform.ml.features.metrics.batch import microseconds, series_spans
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
+from anomaly_platform.ml.scoring.scored_columns import FeatureTable
 from anomaly_platform.ml.series_model.inputs import input_schema
 from anomaly_platform.ml.training.calibrating import CalibrationPool, FleetCalibrations
 from anomaly_platform.ml.training.fit import FittedSeries, FleetPolicy, fit_series
@@ -39,7 +39,6 @@ _DAY_MICROSECONDS = 86_400_000_000
 _REFERENCES = ("feature_edges", "feature_counts", "feature_usual_psi")
 
 #: Called after each chunk with the number of series done so far.
-Progress = Callable[[int], None]
 
 #: The table of series of a bundle; `trained_in` is the version that trained the series.
 SERIES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -80,7 +79,6 @@ def train_fleet(
     directory: Path,
     *,
     lineage: Lineage,
-    progress: Progress | None = None,
 ) -> Bundle:
     """Train every series and publish the bundle at `directory`.
 
@@ -97,8 +95,6 @@ def train_fleet(
         Where the bundle will be.
     lineage
         What the manifest says of the bundle's origin.
-    progress
-        Called after each chunk with the number of series so far.
 
     Returns
     -------
@@ -114,7 +110,7 @@ def train_fleet(
     started = datetime.now(UTC)
     with BundleWriter(directory) as writer:
         fleet = Fleet(feature_set, policy, writer, CalibrationPool(policy.alpha))
-        fleet.train_all(frames, progress)
+        fleet.train_all(frames)
         if not fleet.records:
             raise ValueError("there is no series to train: the feature frames are empty")
         calibrations = fleet.pool.finish()
@@ -123,6 +119,7 @@ def train_fleet(
     return open_bundle(directory, expected_digest=digest)
 
 
+@dataclass
 class Fleet:
     """The state of one training: what is on disk, what is known of each series.
 
@@ -145,31 +142,18 @@ class Fleet:
         A row of `SERIES_SCHEMA` per series seen, what only `table` can know left out.
     """
 
-    def __init__(
-        self,
-        feature_set: MetricFeatureSet,
-        policy: FleetPolicy,
-        writer: BundleWriter,
-        pool: CalibrationPool,
-        *,
-        wanted: Collection[tuple[str, str]] | None = None,
-        otherwise: Callable[[tuple[str, str], Ints, Columns], None] | None = None,
-    ) -> None:
-        self.feature_set = feature_set
-        self.policy = policy
-        self.writer = writer
-        self.pool = pool
-        self.records: list[dict[str, object]] = []
-        self._wanted = wanted
-        self._otherwise = otherwise
-        self._watched = watched_features(feature_set)
+    feature_set: MetricFeatureSet
+    policy: FleetPolicy
+    writer: BundleWriter
+    pool: CalibrationPool
+    wanted: Collection[tuple[str, str]] | None = None
+    otherwise: Callable[[tuple[str, str], Ints, Columns], None] | None = None
+    records: list[dict[str, object]] = field(default_factory=list)
 
-    def train_all(self, frames: Iterable[IntoDataFrame], progress: Progress | None = None) -> None:
+    def train_all(self, frames: Iterable[IntoDataFrame]) -> None:
         """Train the wanted series of frames, each of whole entities, one after the other."""
         for frame in frames:
             self.train(to_polars(frame))
-            if progress is not None:
-                progress(len(self.records))
 
     def publish(
         self,
@@ -192,26 +176,16 @@ class Fleet:
         Raises
         ------
         ValueError
-            When a column is missing.
+            When a column is missing, or the rows of a series do not lie together.
         """
-        missing = [
-            c
-            for c in ("entity", "metric", "event_time", *self.feature_set.names)
-            if c not in frame.columns
-        ]
-        if missing:
-            raise ValueError(f"columns missing from the feature frame: {', '.join(missing)}")
-        times = microseconds(frame["event_time"])
-        table = {
-            name: frame[name].to_numpy().astype(np.float64, copy=False)
-            for name in self.feature_set.names
-        }
-        for key, begin, end in series_spans(frame):
-            columns = {name: column[begin:end] for name, column in table.items()}
-            if self._wanted is None or key in self._wanted:
-                self._train_series(key, times[begin:end], columns)
-            elif self._otherwise is not None:
-                self._otherwise(key, times[begin:end], columns)
+        table = FeatureTable.of(frame, self.feature_set)
+        for key, rows in table.series():
+            parts = (column[rows] for column in table.columns)
+            columns = dict(zip(self.feature_set.names, parts, strict=True))
+            if self.wanted is None or key in self.wanted:
+                self._train_series(key, table.times[rows], columns)
+            elif self.otherwise is not None:
+                self.otherwise(key, table.times[rows], columns)
 
     def table(
         self, calibrations: FleetCalibrations, version: str, started: datetime
@@ -240,7 +214,8 @@ class Fleet:
             record["reason"] = f"{type(error).__name__}: {error}"
             return
         record |= self._keep(key, fitted)
-        references = FeatureReferences.fit(times, columns, self._watched).to_lists()
+        watched = watched_features(self.feature_set)
+        references = FeatureReferences.fit(times, columns, watched).to_lists()
         record |= zip(_REFERENCES, references, strict=True)
 
     def _keep(self, key: tuple[str, str], fitted: FittedSeries) -> dict[str, object]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
+from anomaly_platform.ml.bundles.private_files import write_private
 from anomaly_platform.ml.detectors.sequence_lstm.parameters import TrainingParameters
 
 Progress = Callable[[Mapping[str, object]], None]
@@ -101,8 +102,8 @@ def run(config: TrainerConfig, progress: Progress) -> dict[str, Any]:
 
     output = Path(config.output)
     output.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write_private(output / ARRAYS, save(arrays))
-    _write_private(output / REPORT, json.dumps(report).encode())
+    write_private(output / ARRAYS, save(arrays))
+    write_private(output / REPORT, json.dumps(report).encode())
     if config.checkpoint is not None:
         shutil.rmtree(config.checkpoint, ignore_errors=True)
     progress({"event": "done", **{k: v for k, v in report.items() if k != "history"}})
@@ -163,14 +164,6 @@ def _say(figures: Mapping[str, object]) -> None:
 def _stop(number: int, _: FrameType | None) -> None:
     _say({"event": "failed", "reason": f"stopped by {signal.Signals(number).name}"})
     os._exit(128 + number)
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-    temporary.replace(path)
 
 
 if __name__ == "__main__":

@@ -65,15 +65,15 @@ class SequenceVerdicts:
         return self._model.explain(self._surprise, self._encoded.sequences, event)
 
 
+@dataclass(frozen=True)
 class CalibratedSequence:
     """Sequence model and calibration. Fitted: use `fit` or `from_arrays`."""
 
     columns: ClassVar[tuple[str, ...]] = SCAN_COLUMNS
     feature_schema: ClassVar[tuple[str, ...]] = SCAN_COLUMNS
 
-    def __init__(self, model: SequenceLSTM, calibration: Calibration) -> None:
-        self.model = model
-        self.calibration = calibration
+    model: SequenceLSTM
+    calibration: Calibration
 
     @classmethod
     def fit(

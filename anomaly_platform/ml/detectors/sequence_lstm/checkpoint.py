@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from anomaly_platform.ml.arrays import Singles
+from anomaly_platform.ml.bundles.private_files import write_private
 from anomaly_platform.ml.detectors.sequence_lstm.architecture import Architecture
 from anomaly_platform.ml.detectors.sequence_lstm.events import EventSequences
 
@@ -66,11 +66,11 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     data = save({name: np.ascontiguousarray(array) for name, array in checkpoint.arrays.items()})
     digest = hashlib.sha256(data).hexdigest()
     tensors = folder / f"checkpoint-{digest[:16]}.safetensors"
-    _write(tensors, data)
+    write_private(tensors, data)
     facts = asdict(checkpoint)
     del facts["arrays"]
     facts |= {"tensors": tensors.name, "digest": digest}
-    _write(folder / FILE, json.dumps(facts).encode())
+    write_private(folder / FILE, json.dumps(facts).encode())
     for old in folder.glob("checkpoint-*.safetensors"):
         if old.name != tensors.name:
             old.unlink()
@@ -101,13 +101,3 @@ def read_checkpoint(folder: Path, expected_identity: str) -> Checkpoint | None:
             f"the checkpoint in {folder.name} is damaged: {tensors} has another digest"
         )
     return Checkpoint(arrays=load(data), **{**facts, "history": tuple(facts["history"])})
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -11,7 +11,6 @@ from anomaly_platform.ml.detectors.base import FeatureSchemaError, NonFiniteInpu
 from anomaly_platform.ml.detectors.isolation_forest import (
     ForestArrays,
     IsolationForest,
-    RowScorer,
     empty_forest,
     fit_forest,
     score_forest,
@@ -234,14 +233,14 @@ def test_a_forest_is_small():
     assert sum(array.nbytes for array in empty_forest(16)) <= 240_000
 
 
-def test_the_row_scorer_gives_the_bits_of_the_batch(trained):
+def test_one_row_has_the_bits_of_the_batch(trained):
     X, forest = trained
-    scorer = RowScorer(forest, names(3))
-    assert [scorer(row) for row in X[:99]] == score_forest(forest, X[:99]).tolist()
+    alone = [score_forest(forest, row[None])[0] for row in X[:99]]
+    assert alone == score_forest(forest, X[:99]).tolist()
     with pytest.raises(NonFiniteInputError, match="'f1'"):
-        scorer([0.0, np.nan, 1.0])
-    with pytest.raises(ValueError, match=r"shape|broadcast"):
-        scorer([0.0, 1.0])
+        score_forest(forest, np.array([[0.0, np.nan, 1.0]]), names(3))
+    with pytest.raises(ValueError, match="shape"):
+        score_forest(forest, np.zeros((1, 2)))
 
 
 @pytest.mark.parametrize(
