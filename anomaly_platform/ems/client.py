@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from anomaly_platform.settings import Settings
+from anomaly_platform.settings.types import ems_names
 
 if TYPE_CHECKING:
     from anomaly_platform.ems.core import EmsCore
@@ -27,7 +28,8 @@ async def open_ems(settings: Settings) -> AsyncIterator[Ems]:
     if settings.ems_database_url is not None:
         from anomaly_platform.ems.database import EmsDatabase
 
-        async with EmsDatabase.open(settings.ems_database_url.get_secret_value()) as database:
+        url, names = settings.ems_database_url.get_secret_value(), ems_names(settings.ems_tables)
+        async with EmsDatabase.open(url, names) as database:
             yield database
     else:
         from anomaly_platform.ems.core import EmsCore

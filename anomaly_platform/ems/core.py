@@ -114,9 +114,17 @@ class EmsCore:
         query = {**_span(since, until), "assetId": asset_id, "metricName": metric_name}
         return _records(Metric, "GET metrics", await self._pages("metrics", query))
 
-    async def raw_metrics(self, *, since: dt.datetime, until: dt.datetime) -> list[dict[str, Any]]:
+    async def raw_metrics(
+        self,
+        *,
+        since: dt.datetime,
+        until: dt.datetime,
+        asset_id: str | None = None,
+        metric_name: str | None = None,
+    ) -> list[dict[str, Any]]:
         """Return the readings of a span as they came, for those who judge each by itself."""
-        rows = await self._pages("metrics", _span(since, until))
+        query = {**_span(since, until), "assetId": asset_id, "metricName": metric_name}
+        rows = await self._pages("metrics", query)
         for place, row in enumerate(rows):
             if not isinstance(row, dict):
                 raise EmsGarbage(f"EMS Core, GET metrics: [{place}] is no object")

@@ -1,7 +1,7 @@
 """Reads and writes the EMS's own PostgreSQL directly.
 
 Belongs here: statements over its tables ``assets``, ``metrics``, ``events`` and ``alerts``, whose
-columns are named as in its HTTP interface (docs/how-to/ems.md).
+columns are named as in its HTTP interface, unless a setting says otherwise (docs/how-to/ems.md).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import contextlib
 import datetime as dt
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -30,6 +30,7 @@ from anomaly_platform.ems.records import (
     Record,
     record_of,
 )
+from anomaly_platform.settings.types import EMS_COLUMNS
 from anomaly_platform.storage.postgres.database import redact
 
 _CONNECT_TIMEOUT_S = 10
@@ -43,14 +44,21 @@ class EmsDatabase:
     ----------
     connection : psycopg.AsyncConnection
         In autocommit, with rows as dictionaries.
+    names : mapping of str to str
+        How it calls a table or a column (``assets``, ``metrics.value``), where that is not our name.
     """
 
-    def __init__(self, connection: psycopg.AsyncConnection[dict[str, Any]]) -> None:
+    def __init__(
+        self, connection: psycopg.AsyncConnection[dict[str, Any]], names: Mapping[str, str]
+    ) -> None:
         self._connection = connection
+        self._names = names
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, url: str) -> AsyncIterator[EmsDatabase]:
+    async def open(
+        cls, url: str, names: Mapping[str, str] | None = None
+    ) -> AsyncIterator[EmsDatabase]:
         """Connect to the EMS's database."""
         try:
             connection = await psycopg.AsyncConnection.connect(
@@ -67,22 +75,25 @@ class EmsDatabase:
                 f"the EMS's database {redact(url)} cannot be reached ({type(error).__name__})"
             ) from None
         async with connection:
-            yield cls(connection)
+            yield cls(connection, names or {})
 
     async def health(self) -> str:
         """Return ``ok`` when the database answers."""
-        await self._rows("SELECT 1 AS one", {})
+        with _database_errors("health"):
+            await self._connection.execute("SELECT 1")
         return "ok"
 
     async def assets(self) -> list[Asset]:
         """Return every asset."""
-        rows = await self._rows("SELECT id, name, type, status FROM assets ORDER BY id", {})
-        return _records(Asset, "assets", rows)
+        return _records(Asset, "assets", await self._rows("assets", "", {}))
 
     async def asset(self, asset_id: str) -> Asset | None:
         """Return one asset, None where there is none of this id."""
+        # An address is written with its length by the database, and without by everybody else.
         rows = await self._rows(
-            "SELECT id, name, type, status FROM assets WHERE id::text = %(id)s", {"id": asset_id}
+            "assets",
+            "WHERE {id}::text IN (%(id)s, %(id)s || '/32', %(id)s || '/128')",
+            {"id": asset_id},
         )
         return _records(Asset, "assets", rows)[0] if rows else None
 
@@ -95,22 +106,26 @@ class EmsDatabase:
         metric_name: str | None = None,
     ) -> list[Metric]:
         """Return the readings from `since` on and before `until`."""
-        rows = await self._rows(
-            'SELECT id, "assetId", "metricName", value, timestamp FROM metrics '
-            "WHERE timestamp >= %(since)s AND timestamp < %(until)s "
-            'AND (%(asset)s::text IS NULL OR "assetId"::text = %(asset)s) '
-            'AND (%(metric)s::text IS NULL OR "metricName" = %(metric)s) ORDER BY timestamp, id',
-            {"since": since, "until": until, "asset": asset_id, "metric": metric_name},
+        rows = await self.raw_metrics(
+            since=since, until=until, asset_id=asset_id, metric_name=metric_name
         )
         return _records(Metric, "metrics", rows)
 
-    async def raw_metrics(self, *, since: dt.datetime, until: dt.datetime) -> list[dict[str, Any]]:
+    async def raw_metrics(
+        self,
+        *,
+        since: dt.datetime,
+        until: dt.datetime,
+        asset_id: str | None = None,
+        metric_name: str | None = None,
+    ) -> list[dict[str, Any]]:
         """Return the readings of a span as they are, for those who judge each by itself."""
         return await self._rows(
-            'SELECT id::text AS id, "assetId"::text AS "assetId", "metricName", value, timestamp '
-            "FROM metrics WHERE timestamp >= %(since)s AND timestamp < %(until)s "
-            "ORDER BY timestamp, id",
-            {"since": since, "until": until},
+            "metrics",
+            "WHERE {timestamp} >= %(since)s AND {timestamp} < %(until)s AND (%(asset)s::text IS "
+            "NULL OR {assetId}::text IN (%(asset)s, %(asset)s || '/32', %(asset)s || '/128')) "
+            "AND (%(metric)s::text IS NULL OR {metricName} = %(metric)s) ORDER BY {timestamp}",
+            {"since": since, "until": until, "asset": asset_id, "metric": metric_name},
         )
 
     async def create_metric(self, metric: NewMetric, *, key: str) -> Metric:
@@ -128,8 +143,8 @@ class EmsDatabase:
     async def events(self, *, since: dt.datetime, until: dt.datetime) -> list[Event]:
         """Return the events from `since` on and before `until`."""
         rows = await self._rows(
-            'SELECT id, "assetId", type, severity, message, timestamp, metadata FROM events '
-            "WHERE timestamp >= %(since)s AND timestamp < %(until)s ORDER BY timestamp, id",
+            "events",
+            "WHERE {timestamp} >= %(since)s AND {timestamp} < %(until)s ORDER BY {timestamp}",
             {"since": since, "until": until},
         )
         return _records(Event, "events", rows)
@@ -148,19 +163,46 @@ class EmsDatabase:
         values = {"id": made, **record.model_dump(by_alias=True)}
         if values.get("metadata") is not None:
             values["metadata"] = json.dumps(values["metadata"])
-        names = sql.SQL(", ").join(map(sql.Identifier, values))
-        marks = sql.SQL(", ").join(map(sql.Placeholder, values))
-        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT (id) DO NOTHING").format(
-            sql.Identifier(table), names, marks
+        columns = {ours: theirs for ours, theirs in self._columns(table).items() if ours in values}
+        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+            self._table(table),
+            sql.SQL(", ").join(columns.values()),
+            sql.SQL(", ").join(map(sql.Placeholder, columns)),
         )
+        if "id" in columns:
+            statement += sql.SQL(" ON CONFLICT ({}) DO NOTHING").format(columns["id"])
         with _database_errors(table):
             await self._connection.execute(statement, values)
         return made
 
-    async def _rows(self, query: str, values: dict[str, Any]) -> list[dict[str, Any]]:
-        with _database_errors(query.partition("FROM ")[2].partition(" ")[0] or "health"):
-            cursor = await self._connection.execute(query.encode(), values)
-            return await cursor.fetchall()
+    def _table(self, table: str) -> sql.Identifier:
+        return sql.Identifier(*self._names.get(table, table).split("."))
+
+    def _columns(self, table: str) -> dict[str, sql.Identifier]:
+        """Return the columns that there are, by our names."""
+        named = {ours: self._names.get(f"{table}.{ours}", ours) for ours in EMS_COLUMNS[table]}
+        return {ours: sql.Identifier(theirs) for ours, theirs in named.items() if theirs}
+
+    async def _rows(
+        self, table: str, rest: LiteralString, values: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Return rows under our names; `rest` follows the table, with our columns in braces."""
+        columns = self._columns(table)
+        chosen = (sql.SQL("{} AS {}").format(c, sql.Identifier(n)) for n, c in columns.items())
+        query = sql.SQL("SELECT {} FROM {} ").format(sql.SQL(", ").join(chosen), self._table(table))
+        with _database_errors(table):
+            cursor = await self._connection.execute(query + sql.SQL(rest).format(**columns), values)
+            rows = await cursor.fetchall()
+        return [{name: self._plain(table, name, row[name]) for name in row} for row in rows]
+
+    def _plain(self, table: str, name: str, value: Any) -> Any:
+        """Return a cell as a record wants it: ids may be numbers, and a state yes or no."""
+        if name in ("id", "assetId") and value is not None:
+            return str(value)
+        if isinstance(value, bool) and name != "value":
+            theirs = self._names.get(f"{table}.{name}", name)
+            return theirs if value else f"not {theirs}"
+        return value
 
 
 @contextlib.contextmanager
@@ -173,12 +215,4 @@ def _database_errors(what: str) -> Iterator[None]:
 
 
 def _records(kind: type[Record], table: str, rows: list[dict[str, Any]]) -> list[Record]:
-    # Ids may be uuid or integer; they are texts here.
-    texts = [
-        {
-            name: str(value) if name in ("id", "assetId") and value is not None else value
-            for name, value in row.items()
-        }
-        for row in rows
-    ]
-    return [record_of(kind, f"the EMS's database, {table} {row.get('id')}: ", row) for row in texts]
+    return [record_of(kind, f"the EMS's database, {table} {row.get('id')}: ", row) for row in rows]

@@ -100,7 +100,7 @@ class EmsPull:
         Fetched or None
             None where somebody else has fetched the span meanwhile.
         """
-        lines = {line["event_id"]: line for line in map(_line, rows)}
+        lines = {line["event_id"]: line for line in map(line_of, rows)}
         with self._transactions.begin() as connection:
             lock(connection, "pulls", SOURCE)
             upto = _upto(connection)
@@ -168,7 +168,7 @@ def _upto(connection: Connection) -> dt.datetime | None:
     return None if row is None else row[0]
 
 
-def _line(row: dict[str, Any]) -> dict[str, Any]:
+def line_of(row: dict[str, Any]) -> dict[str, Any]:
     """Return a reading as landing takes it, with an id that is the same at every fetch."""
     line = {name: _first(row, names) for name, names in _FIELDS.items()}
     own = row.get("id")

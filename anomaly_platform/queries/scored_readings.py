@@ -189,6 +189,17 @@ async def _with_detectors(
     ]
 
 
+async def known_times(
+    connection: AsyncConnection[Any], chosen: ReadingFilter
+) -> set[tuple[str, int]]:
+    """Return metric and time, in microseconds since 1970, of the readings that there are."""
+    cursor = await connection.execute(
+        f"SELECT metric, (extract(epoch FROM event_time) * 1000000)::bigint FROM ({_ROWS}) found",
+        asdict(chosen),
+    )
+    return {(str(metric), int(time)) for metric, time in await cursor.fetchall()}
+
+
 async def read_values(
     connection: AsyncConnection[Any],
     chosen: ReadingFilter,

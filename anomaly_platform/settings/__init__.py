@@ -13,11 +13,18 @@ from __future__ import annotations
 import os
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dotenv import dotenv_values
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from anomaly_platform.settings.ems import EmsSettings
 from anomaly_platform.settings.home import AnchoredDotEnv, project_folder
@@ -34,6 +41,14 @@ _HANDED_ON = frozenset({"ANOMALY_DAGSTER_URL"})
 _PLACES = frozenset(
     {"home", "lake_url", "landing_url", "mlflow_artifacts", "reference_path", "streams_dir"}
 )
+
+PLAIN_NAMES: Final = {
+    "api_port": "PORT",
+    "ems_core_url": "EMS_CORE_URL",
+    "min_training_samples": "MIN_TRAINING_SAMPLES",
+    "auto_create_alerts": "AUTO_CREATE_ALERTS",
+}
+"""Names without the prefix that count where the one with it is unset; there are no others."""
 
 
 class SettingsError(ValueError):
@@ -77,7 +92,21 @@ class Settings(
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read ``.env`` of the current folder first, then the one beside the home."""
         above = (AnchoredDotEnv(settings_cls, folder, _PLACES) for folder in _env_folders()[1:])
-        return (init_settings, env_settings, dotenv_settings, *above, file_secret_settings)
+        named = (init_settings, env_settings, dotenv_settings, *above, file_secret_settings)
+        return (*named, _PlainNames(settings_cls), _PlainNamesOfFile(settings_cls))
+
+
+class _PlainNames(EnvSettingsSource):
+    """The few variables of the environment that count without the prefix."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Return the value of a variable, None where it is unset or has no such name."""
+        name = PLAIN_NAMES.get(field_name, "")
+        return self.env_vars.get(name.lower()), field_name, False
+
+
+class _PlainNamesOfFile(_PlainNames, DotEnvSettingsSource):
+    """The same in ``.env``."""
 
 
 def get_settings(**overrides: Any) -> Settings:
@@ -142,7 +171,10 @@ def _explain(error: ValidationError) -> str:
         field = str(detail["loc"][0]) if detail["loc"] else ""
         info = Settings.model_fields.get(field)
         reason = detail["msg"].removeprefix("Value error, ")
-        line = f"{ENV_PREFIX}{field.upper()}: {reason[:1].lower()}{reason[1:]}"
+        line = f"{ENV_PREFIX}{field.upper()}"
+        if field in PLAIN_NAMES:
+            line += f" (or {PLAIN_NAMES[field]})"
+        line += f": {reason[:1].lower()}{reason[1:]}"
         if info is not None and info.description:
             line += f" ({info.description})"
         lines.append(line)

@@ -92,6 +92,44 @@ def _http_address(value: str) -> str:
     return value.rstrip("/")
 
 
+EMS_COLUMNS: Final = {
+    "assets": ("id", "name", "type", "status"),
+    "metrics": ("id", "assetId", "metricName", "value", "timestamp"),
+    "events": ("id", "assetId", "type", "severity", "message", "timestamp", "metadata"),
+    "alerts": ("id", "assetId", "title", "severity", "message", "timestamp", "metadata"),
+}
+"""The tables of an EMS and their columns."""
+
+
+def ems_names(text: str) -> dict[str, str]:
+    """Return how the EMS calls ``assets`` or ``metrics.value``, by our name.
+
+    Raises
+    ------
+    ValueError
+        When a table or column is none of ours, or a name is missing that has to be there.
+    """
+    found = {}
+    for entry in split_list(text):
+        ours, equals, theirs = (part.strip() for part in entry.partition("="))
+        table, _, column = ours.partition(".")
+        known = ("", *EMS_COLUMNS[table]) if table in EMS_COLUMNS else ()
+        if not equals or column not in known:
+            raise ValueError(
+                "each has to be table=name or table.column=name, of "
+                + "; ".join(f"{name} ({', '.join(of)})" for name, of in EMS_COLUMNS.items())
+            )
+        if not theirs and (not column or column in ("assetId", "metricName", "value", "timestamp")):
+            raise ValueError(f"{ours} needs a name")
+        found[ours] = theirs
+    return found
+
+
+def _ems_tables(value: str) -> str:
+    ems_names(value)
+    return value
+
+
 def _upper_case(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
@@ -106,6 +144,7 @@ Origins = Annotated[
     str, _each(_ORIGIN, "look like https://host or https://host:port, without a path")
 ]
 HostNames = Annotated[str, _each(_HOST, "be a host name, without scheme and port")]
+EmsTables = Annotated[str, AfterValidator(_ems_tables)]
 HttpAddress = Annotated[str, AfterValidator(_http_address)]
 PostgresUrl = Annotated[
     SecretStr,

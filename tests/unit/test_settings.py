@@ -35,6 +35,48 @@ def test_environment_wins_and_is_read_anew_each_time(monkeypatch: pytest.MonkeyP
     assert get_settings().alpha == 0.02
 
 
+def test_four_names_count_without_the_prefix_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(Settings.model_config, "env_file", ".env")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("AUTO_CREATE_ALERTS=false\nPORT=9001\nSEED=7\n")
+    for name, value in {
+        "PORT": "9002",
+        "EMS_CORE_URL": "http://ems:3100",
+        "MIN_TRAINING_SAMPLES": "",
+        "DATABASE_URL": "postgresql://u:p@elsewhere/db",
+        "REDIS_URL": "redis://elsewhere:6379/0",
+        "EMS_DATABASE_URL": "postgresql://u:p@elsewhere/db",
+        "HOME_URL": "x",
+        "THRESHOLD": "0.9",
+    }.items():
+        monkeypatch.setenv(name, value)
+    found = get_settings()
+    assert (found.api_port, found.auto_create_alerts) == (9002, False)
+    assert (found.ems_core_url, found.has_ems) == ("http://ems:3100", True)
+    assert found.min_training_samples == 100
+    assert (found.database_url, found.redis_url, found.ems_database_url) == (None, None, None)
+    assert (found.threshold, found.seed) == (0.7, 42)
+    (tmp_path / ".env").write_text("ANOMALY_API_PORT=9003\n")
+    assert get_settings().api_port == 9003, "with the prefix, a file wins over what has none"
+    monkeypatch.setenv("PORT", "many")
+    assert get_settings().api_port == 9003
+    (tmp_path / ".env").unlink()
+    with pytest.raises(SettingsError, match=r"ANOMALY_API_PORT \(or PORT\)"):
+        get_settings()
+
+
+def test_nothing_is_pushed_to_an_ems_that_nobody_has_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not get_settings(ems_push=True, ems_pull=True).pushes_to_ems
+    assert get_settings(ems_pull=True, ems_core_url="http://localhost:3100").pushes_to_ems
+    monkeypatch.setenv("ANOMALY_EMS_CORE_URL", "http://ems:3100")
+    assert get_settings(ems_push=True).pushes_to_ems
+    assert not get_settings().pushes_to_ems
+
+
 def test_dotenv_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(Settings.model_config, "env_file", ".env")
     monkeypatch.chdir(tmp_path)
@@ -71,6 +113,9 @@ def test_relative_places_become_absolute_and_urls_stay(
         ("DATABASE_URL", "postgresql://u:hunter2@host"),
         ("DATABASE_URL", "hunter2"),
         ("EMS_DATABASE_URL", "mysql://u:hunter2@host/db"),
+        ("EMS_TABLES", "hosts=assets"),
+        ("EMS_TABLES", "assets.ip=id"),
+        ("EMS_TABLES", "metrics.timestamp="),
         ("WEBHOOK_URLS", "https://fine.example/x ftp://host/hunter2"),
         ("WEBHOOK_URLS", "https:///hunter2"),
         ("SMTP_URL", "https://u:hunter2@host"),

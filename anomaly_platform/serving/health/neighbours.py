@@ -21,8 +21,7 @@ _log = logging.getLogger(__name__)
 
 async def ask_ems_core(settings: Settings) -> Part:
     """Return whether EMS Core answers, over HTTP or in its database, whichever is used."""
-    pushes = settings.ems_pull if settings.ems_push is None else settings.ems_push
-    if not (settings.ems_pull or pushes):
+    if not (settings.ems_pull or settings.pushes_to_ems):
         return Part(status="off", detail="nothing is fetched from it or sent to it")
     url = settings.ems_database_url
     try:

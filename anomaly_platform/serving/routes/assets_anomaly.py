@@ -18,8 +18,9 @@ from anomaly_platform.queries.scored_readings import (
 )
 from anomaly_platform.queries.series import metrics_by_entity
 from anomaly_platform.serving import trainings
+from anomaly_platform.serving.asked_ems import Outcome, create_events, fetch_missing
 from anomaly_platform.serving.auth.rate_limits import Predicting
-from anomaly_platform.serving.auth.security import Reader, Writer
+from anomaly_platform.serving.auth.security import Caller, Reader, Writer
 from anomaly_platform.serving.http.cursors import Pages
 from anomaly_platform.serving.http.idempotency import Once
 from anomaly_platform.serving.http.openapi import accepted, problems
@@ -29,7 +30,9 @@ from anomaly_platform.serving.problems import ApiProblem, not_found
 from anomaly_platform.serving.schemas.anomalies import (
     DetectAnswer,
     DetectRequest,
+    DetectStep,
     EntityVerdict,
+    LeftOut,
     Score,
     ScoreList,
 )
@@ -46,20 +49,40 @@ router = APIRouter(
 _PAGES = Pages("scores", str, str, dt.datetime, dt.datetime, dt.datetime, str)
 _MOST_SHOWN = 1_000
 _MOST_TRAININGS = 1_000
+_STEPS: tuple[DetectStep, ...] = ("fetching", "storing", "events")
 
 
 @router.post("/detect", responses=problems(404, 429))
 async def detect(
-    asked: DetectRequest, serving: Serving, _caller: Reader, _counted: Predicting = None
+    asked: DetectRequest, serving: Serving, caller: Reader, _counted: Predicting = None
 ) -> DetectAnswer:
-    """Look through the last hours of an asset for anomalies, and say how it is as a whole."""
+    """Look through the last hours of an asset for anomalies, and say how it is as a whole.
+
+    Where an EMS is set, what is missing here is fetched from it first, stored and scored, and
+    anomalies become events there. That needs `ml:write` beside `ml:read`; `left_out` says what was
+    not done and why.
+    """
     asset, metric = asked.asset_id, asked.metric_name
+    refused = _without_ems(serving, caller)
+    left_out = [LeftOut(step=step, reason=refused) for step in _STEPS if refused]
+    fetched = events = Outcome()
+    if not refused:
+        fetched = await fetch_missing(serving, asset, metric, asked.hours)
     async with serving.pool.connection() as connection:
         metrics = await known_metrics(connection, ASSETS, asset, metric, kind="asset")
         chosen = ReadingFilter(ASSETS, asset, metric, *last_hours(metrics, asked.hours))
         found, summary = await read_flagged(
             connection, chosen, threshold=asked.threshold, limit=_MOST_SHOWN
         )
+    if not refused and serving.settings.auto_create_alerts:
+        events = await create_events(serving, found, asked.threshold)
+    elif not refused:
+        events = Outcome(left_out="ANOMALY_AUTO_CREATE_ALERTS is false")
+    left_out += [
+        LeftOut(step=step, reason=one.left_out)
+        for step, one in (("fetching", fetched), ("events", events))
+        if one.left_out is not None
+    ]
     return DetectAnswer(
         asset_id=asset,
         metric_name=metric,
@@ -72,7 +95,20 @@ async def detect(
         undecided=summary.undecided,
         highest_score=summary.highest_score,
         entity=EntityVerdict(score=summary.entity_score, is_anomaly=summary.entity_is_anomaly),
+        stored=fetched.done,
+        refused=fetched.refused,
+        events_created=events.done,
+        left_out=left_out,
     )
+
+
+def _without_ems(serving: ServingState, caller: Caller) -> str | None:
+    """Return why the EMS has no part in a detection, None where it has."""
+    if not serving.settings.has_ems:
+        return "no EMS is set: ANOMALY_EMS_CORE_URL or ANOMALY_EMS_DATABASE_URL"
+    if "ml:write" not in caller.scopes:
+        return "the key has no scope ml:write"
+    return None
 
 
 @router.get("/scores/{asset_id:path}", responses=problems(404))

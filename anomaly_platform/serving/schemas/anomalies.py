@@ -92,6 +92,16 @@ class EntityVerdict(ApiModel):
     is_anomaly: bool | None = Field(examples=[False])
 
 
+DetectStep = Literal["fetching", "storing", "events"]
+
+
+class LeftOut(ApiModel):
+    """A step of a detection that was not done, or not to its end."""
+
+    step: DetectStep = Field(examples=["events"])
+    reason: str = Field(examples=["the key has no scope ml:write"])
+
+
 class DetectAnswer(ApiModel):
     """What was found in the window."""
 
@@ -107,6 +117,12 @@ class DetectAnswer(ApiModel):
     undecided: int = Field(description="Of them those nobody can judge.", examples=[0])
     highest_score: float | None = Field(examples=[0.41])
     entity: EntityVerdict
+    stored: int = Field(description="Readings that were fetched from the EMS now.", examples=[288])
+    refused: int = Field(description="Readings of the EMS that cannot be used.", examples=[0])
+    events_created: int = Field(
+        description="Anomalies that the EMS has as events, the same ones each time.", examples=[0]
+    )
+    left_out: list[LeftOut] = Field(description="What was not done, and why.", examples=[[]])
 
 
 class ScoreList(ApiModel):

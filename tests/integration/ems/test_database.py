@@ -16,6 +16,7 @@ from anomaly_platform.ems.records import (
     NewEvent,
     NewMetric,
 )
+from anomaly_platform.settings.types import ems_names
 
 pytestmark = pytest.mark.integration
 
@@ -68,6 +69,47 @@ def test_everything_it_offers_and_a_key_twice_is_one_row(ems_url: str) -> None:
             assert found.metadata == {"score": 0.9}
 
     asyncio.run(story())
+
+
+def test_tables_that_are_called_otherwise(empty_database_url: str) -> None:
+    names = ems_names(
+        "assets=net.hosts, assets.id=ip, assets.status=online, assets.type=,"
+        "metrics=samples, metrics.id=, metrics.assetId=host, metrics.metricName=what,"
+        "metrics.timestamp=taken, events=log, events.id=no, events.type="
+    )
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute(
+            b"""
+            CREATE SCHEMA net;
+            CREATE TABLE net.hosts (ip inet PRIMARY KEY, name text, online boolean);
+            CREATE TABLE samples (host inet, what text, value double precision, taken timestamptz);
+            CREATE TABLE log (no uuid PRIMARY KEY, "assetId" inet, severity text, message text,
+                              timestamp timestamptz, metadata jsonb);
+            INSERT INTO net.hosts VALUES ('10.0.0.5', 'core', true), ('10.0.0.6', 'edge', false);
+            INSERT INTO samples VALUES ('10.0.0.5', 'cpu', 2.5, '2026-03-01 12:30Z'),
+                                       ('10.0.0.6', 'cpu', 3.5, '2026-03-01 12:30Z');
+            """
+        )
+    event = NewEvent(
+        asset_id="10.0.0.5", type="anomaly", severity="warning", message="m", timestamp=NOON
+    )
+
+    async def story() -> None:
+        async with EmsDatabase.open(empty_database_url, names) as ems:
+            assert [(one.id, one.status, one.type) for one in await ems.assets()] == [
+                ("10.0.0.5", "online", None),
+                ("10.0.0.6", "not online", None),
+            ]
+            assert (await ems.asset("10.0.0.5")) == (await ems.assets())[0]
+            (one,) = await ems.metrics(since=NOON, until=NOON + HOUR, asset_id="10.0.0.6")
+            assert (one.asset_id, one.metric_name, one.value) == ("10.0.0.6", "cpu", 3.5)
+            assert len(await ems.raw_metrics(since=NOON, until=NOON + HOUR)) == 2
+            for _ in range(2):
+                await ems.create_event(event, key="once")
+
+    asyncio.run(story())
+    with psycopg.connect(empty_database_url) as connection:
+        assert connection.execute("SELECT count(*) FROM log").fetchone() == (1,)
 
 
 def test_errors_name_what_is_wrong_and_no_password(ems_url: str) -> None:
