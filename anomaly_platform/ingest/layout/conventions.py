@@ -52,8 +52,8 @@ class Conventions:
         Of all readings of a row.
     quality_of
         Column of a wide file → its own column of qualities.
-    states
-        Metrics that are good or bad and nothing else.
+    states, numbered
+        Series that are good or bad and nothing else, and series that have numbers besides 0 and 1.
     first, later
         Rows whose local time comes twice, and which of the two it is; elsewhere it is not known.
     """
@@ -64,6 +64,7 @@ class Conventions:
     quality: Quality | None = None
     quality_of: Mapping[str, Quality] = field(default_factory=lambda: MappingProxyType({}))
     states: frozenset[str] = frozenset()
+    numbered: frozenset[str] = frozenset()
     first: pl.Series = field(default_factory=lambda: NO_ROWS, compare=False)
     later: pl.Series = field(default_factory=lambda: NO_ROWS, compare=False)
 

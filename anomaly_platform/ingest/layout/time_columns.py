@@ -106,6 +106,12 @@ def companions(column: str, head: pl.DataFrame, free: Sequence[str]) -> tuple[Ti
         day = ("year", "month", "day", "ordinal")
         calendar = calendar_columns(name for name in free if part_of(name) in day)
         return (*calendar, TimeColumn(column, "clock")) if calendar else ()
+    if (
+        part_of(column) == "clock"
+        and "date" in found
+        and _fits(TimeColumn(column, "hourminute"), head)
+    ):
+        return (TimeColumn(found["date"], "date"), TimeColumn(column, "hourminute"))
     if not _looks_like_date(head[column]):
         return ()
     clock = _clock_columns(found, head)

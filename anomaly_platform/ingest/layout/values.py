@@ -10,6 +10,7 @@ from typing import Final
 
 import polars as pl
 
+from anomaly_platform.ingest.cells import STATES
 from anomaly_platform.ingest.files.batches import RawBatch
 from anomaly_platform.ingest.layout.context import Layout, LayoutContext
 from anomaly_platform.ingest.layout.conventions import Quality
@@ -27,6 +28,11 @@ from anomaly_platform.ingest.notation.quality import UNKNOWN, are_good, codes_of
 _QUALITIES: Final = ("quality", "validity", "status")
 _GOOD: Final = ["good", "gut"]
 _BAD: Final = ["bad", "schlecht"]
+#: Devices write true and false for 1 and 0 among other numbers.
+_WORDS: Final = [*(STATES.keys() - {"true", "false"}), *_BAD]
+#: A number that is neither 0 nor 1.
+_NUMBERED: Final = r"^[+-]?(?:[0-9.,]*[2-9]|1[0-9]|[01]?[.,]0*1)"
+_MISPLACED: Final = "the value is a state among numbers: not a number, and not 0 or 1 here"
 
 
 def settle_values(
@@ -58,8 +64,8 @@ def settle_values(
         signs = dict.fromkeys(columns, mapping.decimal)
     else:
         signs = _settle_signs(columns, head.frame, file)
-    settled = replace(layout.conventions, signs=signs, states=_states(layout, head.frame, columns))
-    return replace(layout, conventions=settled)
+    states, numbered = _seen_series(layout, head.frame, columns)
+    return _with(layout, signs=signs, states=states, numbered=numbered)
 
 
 def read_values(batch: RawBatch, layout: Layout, column: str) -> Rewritten | None:
@@ -70,8 +76,8 @@ def read_values(batch: RawBatch, layout: Layout, column: str) -> Rewritten | Non
     conventions = layout.conventions
     texts = batch.frame[column]
     read = rewrite_numbers(texts, conventions.signs.get(column, ""))
-    if conventions.states:
-        read = _with_states(read or _as_it_is(texts), batch, layout, column)
+    if read is not None:
+        read = _with_states(read, batch, layout, column)
     quality = conventions.quality_of.get(column, conventions.quality)
     if quality is None or quality.column not in batch.frame.columns:
         return read
@@ -179,32 +185,54 @@ def _with(layout: Layout, **settled: object) -> Layout:
     return replace(layout, conventions=conventions, ignored=ignored)
 
 
-def _states(layout: Layout, head: pl.DataFrame, columns: Sequence[str]) -> frozenset[str]:
-    """Return the metrics that are good or bad and nothing else; elsewhere bad is no reading."""
-    metric = layout.columns.get("metric")
-    found: set[str] = set()
+def _series_of(frame: pl.DataFrame, layout: Layout, column: str) -> pl.Series:
+    """Return a text for each row of what its value is of; equal ones are one series."""
+    keys = [layout.columns[name] for name in ("entity", "metric") if name in layout.columns]
+    there = [pl.col(name).str.strip_chars().fill_null("") for name in keys if name in frame.columns]
+    series = pl.concat_str([*there, pl.lit(column)], separator="\n")
+    return frame.with_columns(series.alias("__series"))["__series"]
+
+
+def _seen_series(
+    layout: Layout, head: pl.DataFrame, columns: Sequence[str]
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the series that are good or bad and nothing else, and those that have numbers."""
+    states: set[str] = set()
+    numbered: set[str] = set()
+    word = pl.col("word")
     for name in columns:
-        if name not in head.columns or not _lowered(head[name]).is_in(_GOOD).any():
+        if name not in head.columns:
             continue
-        whose = head[metric].str.strip_chars() if metric else pl.lit(name)
-        words = head.select(name=whose, word=_lowered(head[name])).drop_nulls()
-        told = words.group_by("name").agg(
-            pl.col("word").is_in([*_GOOD, *_BAD]).all() & pl.col("word").is_in(_GOOD).any()
+        lowered = _lowered(head[name])
+        number = word.str.contains(_NUMBERED)
+        seen = pl.DataFrame({"series": _series_of(head, layout, name), "word": lowered})
+        told = (
+            seen.drop_nulls()
+            .group_by("series")
+            .agg(
+                state=word.is_in([*_GOOD, *_BAD]).all() & word.is_in(_GOOD).any(),
+                number=number.any(),
+            )
         )
-        found |= set(told.filter("word")["name"])
-    return frozenset(found)
+        states |= set(told.filter("state")["series"])
+        numbered |= set(told.filter("number")["series"])
+    return frozenset(states), frozenset(numbered)
 
 
 def _with_states(read: Rewritten, batch: RawBatch, layout: Layout, column: str) -> Rewritten:
-    """Replace bad by 0 in the metrics whose states are good and bad."""
-    bad = _lowered(batch.frame[column]).is_in(_BAD).fill_null(value=False)
-    metric = layout.columns.get("metric")
-    states = list(layout.conventions.states)
-    if metric and not layout.wide:
-        bad &= batch.frame[metric].str.strip_chars().is_in(states).fill_null(value=False)
-    elif column not in states:
+    """Replace bad by 0 where states are good and bad; refuse states among numbers."""
+    word = _lowered(read.texts)
+    places = word.is_in(_WORDS).fill_null(value=False).arg_true()
+    if places.is_empty():
         return read
-    return Rewritten(read.texts.set(bad, "0"), read.reasons)
+    series = _series_of(batch.frame[places], layout, column)
+    bad = word.gather(places).is_in(_BAD)
+    states = series.is_in(list(layout.conventions.states))
+    misplaced = series.is_in(list(layout.conventions.numbered)) & ~bad
+    return Rewritten(
+        read.texts.scatter(places.filter(bad & states), "0"),
+        read.reasons.scatter(places.filter(misplaced), _MISPLACED),
+    )
 
 
 def _lowered(texts: pl.Series) -> pl.Series:

@@ -271,6 +271,14 @@ def test_a_file_is_read_the_same_in_batches_of_any_size(cells):
     assert outcome(1) == outcome(7) == outcome(250_000)
 
 
+def test_a_state_among_numbers_is_refused_by_itself():
+    frame, rejects = read(column("12.5", "Open", "0", "13.5"))
+    assert frame["value"].to_list() == [12.5, 0.0, 13.5]
+    assert rejects["reason"].to_list() == [
+        "the value is a state among numbers: not a number, and not 0 or 1 here"
+    ]
+
+
 # Times
 
 
@@ -432,6 +440,7 @@ def test_a_time_comes_back_as_it_was_meant_or_is_refused(moments, form):
         ("Year,Day,HourMin,T\n2026,72,600,1\n2026,72,610,2\n", {}),
         ("Year,Month,Day,Hour,Minute,T\n2026,3,13,6,0,1\n2026,3,13,6,10,2\n", {}),
         ("year,month,day,Time,T\n2026,3,13,06:00,1\n2026,3,13,06:10,2\n", {}),
+        ("Date,Time,T\n2026-03-13,0600,1\n2026-03-13,0610,2\n", {}),
         ("Datum;Uhrzeit;T\n13.03.2026;06:00:00;1\n13.03.2026;06:10:00;2\n", {}),
         ("Date,Time,T\n3/13/2026,6:00 AM,1\n3/13/2026,6:10 AM,2\n", {}),
         ("T,D,C\n1,2026-03-13,06:00\n2,2026-03-13,06:10\n", {"columns": ["D+C=timestamp"]}),
