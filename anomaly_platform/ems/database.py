@@ -45,7 +45,7 @@ class EmsDatabase:
     connection : psycopg.AsyncConnection
         In autocommit, with rows as dictionaries.
     names : mapping of str to str
-        How it calls a table or a column (``assets``, ``metrics.value``), where that is not our name.
+        How it calls a table or a column (``assets``, ``metrics.value``) where it is not our name.
     """
 
     def __init__(

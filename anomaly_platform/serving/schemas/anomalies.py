@@ -12,6 +12,7 @@ from anomaly_platform.serving.schemas.base import (
     EXAMPLE_ID,
     EXAMPLE_TIME,
     ApiModel,
+    EntityId,
     Hours,
     Name,
     ScoreThreshold,
@@ -49,7 +50,7 @@ class AnomalyList(ApiModel):
 class DetectRequest(ApiModel):
     """Which readings of an asset are looked through for anomalies."""
 
-    asset_id: Name = Field(examples=["host-001"])
+    asset_id: EntityId = Field(examples=["host-001"])
     metric_name: Name | None = Field(default=None, examples=["cpu_usage"])
     """All by default."""
     hours: Hours = 24.0

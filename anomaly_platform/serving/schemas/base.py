@@ -16,6 +16,7 @@ from pydantic import (
     Strict,
     ValidationError,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     WrapValidator,
 )
 from pydantic_core import PydanticCustomError
@@ -40,6 +41,31 @@ _NAME_PATTERN = r"^[^\x00]+$"
 
 Name = Annotated[str, Field(min_length=1, max_length=256, pattern=_NAME_PATTERN)]
 """Of a device, an asset or a metric."""
+
+
+def _name_of(said: object) -> object:
+    # Some systems count what others name; a truth value is neither.
+    if isinstance(said, float) and said.is_integer():
+        said = int(said)
+    return str(said) if isinstance(said, int) and not isinstance(said, bool) else said
+
+
+def _or_number(**rules: Any) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [{"type": "string", **rules}, {"type": "integer"}]})
+
+
+EntityId = Annotated[
+    str,
+    BeforeValidator(_name_of),
+    Field(min_length=1, max_length=256, pattern=_NAME_PATTERN),
+    _or_number(minLength=1, maxLength=256, pattern=_NAME_PATTERN),
+]
+"""Of a device or an asset: a name, or a whole number, which becomes its digits."""
+
+EntityText = Annotated[
+    str, BeforeValidator(_name_of), Field(max_length=1_024), _or_number(maxLength=1_024)
+]
+"""The same where names are judged one by one."""
 
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 """A reading: a number, no text and no truth value, neither NaN nor infinite."""

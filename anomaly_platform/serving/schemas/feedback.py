@@ -8,7 +8,14 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from anomaly_platform.serving.schemas.base import EXAMPLE_ID, EXAMPLE_TIME, ApiModel, Name, Time
+from anomaly_platform.serving.schemas.base import (
+    EXAMPLE_ID,
+    EXAMPLE_TIME,
+    ApiModel,
+    EntityId,
+    Name,
+    Time,
+)
 from anomaly_platform.streams.bindings import DEVICES
 
 _READING = ("stream", "entity", "metric_name", "timestamp", "is_anomaly")
@@ -25,7 +32,7 @@ class FeedbackRequest(ApiModel):
     correct: bool | None = Field(default=None, examples=[None])
     """Whether the detection is right."""
     stream: Name | None = Field(default=None, examples=[DEVICES])
-    entity: Name | None = Field(default=None, examples=["press-001"])
+    entity: EntityId | None = Field(default=None, examples=["press-001"])
     """Device, asset or EPC code."""
     metric_name: Name | None = Field(default=None, examples=["temperature"])
     """scan for scans."""

@@ -81,6 +81,7 @@ class ThresholdRequest(ApiModel):
 class ThresholdAnswer(ApiModel):
     """What holds now."""
 
+    success: Literal[True] = True
     model_id: uuid.UUID = Field(examples=[EXAMPLE_ID])
     threshold: float = Field(examples=[0.8])
     previous: float = Field(description="What held before.", examples=[0.7])
@@ -89,6 +90,7 @@ class ThresholdAnswer(ApiModel):
 class ThresholdCleared(ApiModel):
     """What holds without a person's threshold."""
 
+    success: Literal[True] = True
     model_id: uuid.UUID = Field(examples=[EXAMPLE_ID])
     threshold: float = Field(examples=[0.7])
     """Holds now: the stream's, or what labels have moved it to."""
@@ -98,6 +100,7 @@ class ThresholdCleared(ApiModel):
 class DeleteAnswer(ApiModel):
     """What became of the model."""
 
+    success: Literal[True] = True
     id: uuid.UUID = Field(examples=[EXAMPLE_ID])
     status: Literal["deleted"]
 

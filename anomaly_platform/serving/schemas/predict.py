@@ -13,6 +13,7 @@ from anomaly_platform.serving.schemas.base import (
     EXAMPLE_ID,
     EXAMPLE_TIME,
     ApiModel,
+    EntityId,
     Name,
     Number,
     Time,
@@ -26,7 +27,7 @@ SeriesStatus = Literal["trained", "insufficient_history", "failed"]
 class PredictRequest(ApiModel):
     """A reading to be judged."""
 
-    device_id: Name = Field(examples=["press-001"])
+    device_id: EntityId = Field(examples=["press-001"])
     metric_name: Name = Field(examples=["temperature"])
     value: Number = Field(examples=[49.2])
     timestamp: Time | None = Field(
@@ -77,7 +78,7 @@ class PredictAnswer(Prediction):
 class PredictBatchRequest(ApiModel):
     """Readings of one series to be judged."""
 
-    device_id: Name = Field(examples=["press-001"])
+    device_id: EntityId = Field(examples=["press-001"])
     metric_name: Name = Field(examples=["temperature"])
     values: Annotated[list[Number], Field(min_length=1, max_length=MOST_VALUES)] = Field(
         examples=[[49.2, 49.3, 87.0]]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, TypeAdapter, create_model
 
-from anomaly_platform.serving.schemas.base import ApiModel, Number
+from anomaly_platform.serving.schemas.base import ApiModel, EntityText, Number
 from anomaly_platform.streams import MetricStream
 from anomaly_platform.streams.stream_document import sql_name
 
@@ -37,7 +37,7 @@ Status = Literal["stored", "repeated", "conflict", "refused"]
 class TelemetryReading(ApiModel):
     """One reading of a device."""
 
-    device_id: Text = Field(examples=["press-001"], description="At most 256 characters.")
+    device_id: EntityText = Field(examples=["press-001"], description="At most 256 characters.")
     metric_name: Text = Field(examples=["temperature"], description="At most 256 characters.")
     value: Number = Field(examples=[49.2])
     timestamp: TimeText | None = Field(
@@ -184,7 +184,7 @@ def members_in_words(members: Members) -> str:
 def adapters_of(members: Members) -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
     """Return what reads one reading and many, under the names of their members."""
     kinds: dict[str, tuple[Any, dict[str, Any]]] = {
-        "entity": (Text, {}),
+        "entity": (EntityText, {}),
         "metric": (Text, {}),
         "value": (Number, {}),
         "event_time": (TimeText | None, {"default": None}),

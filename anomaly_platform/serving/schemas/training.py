@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from anomaly_platform.serving.schemas.base import EXAMPLE_ID, EXAMPLE_TIME, ApiModel, Name
+from anomaly_platform.serving.schemas.base import EXAMPLE_ID, EXAMPLE_TIME, ApiModel, EntityId, Name
 from anomaly_platform.streams.bindings import DEVICES
 
 TrainingStatus = Literal["waiting", "running", "done", "failed", "cancelled"]
@@ -21,7 +21,7 @@ WindowDays = Annotated[int, Field(ge=1, le=3650)]
 class TrainRequest(ApiModel):
     """A training of one device and metric."""
 
-    device_id: Name = Field(examples=["press-001"])
+    device_id: EntityId = Field(examples=["press-001"])
     metric_name: Name = Field(examples=["temperature"])
     training_window: WindowDays | None = Field(default=None, examples=[30])
     """Days of history, before the newest reading; the stream's own by default."""
@@ -104,7 +104,7 @@ class Training(ApiModel):
 class TrainManyRequest(ApiModel):
     """A training of assets and metrics; without names, of everything."""
 
-    asset_ids: Annotated[list[Name], Field(min_length=1, max_length=1_000)] | None = Field(
+    asset_ids: Annotated[list[EntityId], Field(min_length=1, max_length=1_000)] | None = Field(
         default=None, examples=[["host-001"]]
     )
     metric_names: Annotated[list[Name], Field(min_length=1, max_length=1_000)] | None = Field(

@@ -91,7 +91,9 @@ def test_a_threshold_holds_for_the_next_prediction_and_is_audited(trained: Train
 
     assert predict()["is_anomaly"] is False
     answer = trained.client.put(f"{MODELS}/{model['id']}/threshold", json={"threshold": 0.001})
-    assert answer.json() == {"model_id": model["id"], "threshold": 0.001, "previous": 0.7}
+    assert answer.json() == {
+        "success": True, "model_id": model["id"], "threshold": 0.001, "previous": 0.7
+    }  # fmt: skip
     wait_until(lambda: predict()["threshold"] == 0.001)
     found = predict()
     assert found["is_anomaly"] is True
@@ -105,7 +107,9 @@ def test_a_threshold_holds_for_the_next_prediction_and_is_audited(trained: Train
     assert row is not None
     assert row[0].startswith("tests (")
     back = trained.client.delete(f"{MODELS}/{model['id']}/threshold")
-    assert back.json() == {"model_id": model["id"], "threshold": 0.7, "previous": 0.001}
+    assert back.json() == {
+        "success": True, "model_id": model["id"], "threshold": 0.7, "previous": 0.001
+    }  # fmt: skip
     wait_until(lambda: predict()["threshold"] == 0.7)
     again = trained.client.delete(f"{MODELS}/{model['id']}/threshold")
     assert again.json()["previous"] == 0.7
@@ -164,7 +168,7 @@ def test_a_deleted_model_says_no_more_and_stays_known(trained: Trained) -> None:
     body = {"device_id": "press-4", "metric_name": "temperature", "value": 900.0}
     assert trained.client.post("/api/v1/ml/predict", json=body).json()["status"] == "trained"
     answer = trained.client.delete(f"{MODELS}/{model['id']}")
-    assert answer.json() == {"id": model["id"], "status": "deleted"}
+    assert answer.json() == {"success": True, "id": model["id"], "status": "deleted"}
     wait_until(
         lambda: (
             trained.client.post("/api/v1/ml/predict", json=body).json()["status"]

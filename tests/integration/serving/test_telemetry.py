@@ -74,6 +74,28 @@ def test_the_ends_of_the_scale_flag_all_that_has_a_score_and_nothing(
     assert all(one["confidence"] == one["unit_score"] for one in listed["anomalies"])
 
 
+def test_a_device_and_an_asset_may_be_numbers(client: TestClient) -> None:
+    one = {**reading(), "device_id": 17}
+    assert client.post(URL, json=one).json()["accepted"] == 1
+    assert client.post(URL, json=[{**reading(1), "device_id": 17}, reading(1)]).status_code == 200
+    assert client.post(URL, json={**reading(2), "device_id": True}).status_code == 422
+    asset = {name: value for name, value in reading().items() if name != "device_id"}
+    path = "/api/v1/streams/ems/telemetry"
+    assert client.post(path, json={**asset, "asset_id": 17}).json()["accepted"] == 1
+    for device in (17, "17"):
+        series = {"device_id": device, "metric_name": "temp"}
+        found = client.post("/api/v1/ml/predict", json={**series, "value": 1.0}).json()
+        assert found["device_id"] == "17"
+        many = client.post("/api/v1/ml/predict/batch", json={**series, "values": [1.0]})
+        assert many.status_code == 200
+        assert client.post("/api/v1/ml/models/train", json=series).status_code == 409
+        asked = {"asset_id": device, "hours": 1}
+        assert client.post("/api/v1/anomaly/detect", json=asked).json()["asset_id"] == "17"
+        label = {"stream": "iiot", "entity": device, "metric_name": "temp", "is_anomaly": False}
+        label |= {"timestamp": START.isoformat()}
+        assert client.post("/api/v1/feedback", json=label).status_code < 300
+
+
 def test_what_no_model_said_is_called_statistical(client: TestClient) -> None:
     for stream, member in (("iiot", "device_id"), ("ems", "asset_id")):
         sent = [
