@@ -75,7 +75,10 @@ def build_defs(
             *(
                 sensor
                 for stream in streams
-                for sensor in (*build_landing_sensors(stream), *build_retraining_sensors(stream))
+                for sensor in (
+                    *build_landing_sensors(stream, platform.first_day_of(stream)),
+                    *build_retraining_sensors(stream),
+                )
             ),
             *build_alert_sensors(),
             *build_ems_sensors(platform.settings),

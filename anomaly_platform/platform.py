@@ -16,6 +16,7 @@ from anomaly_platform.notifications.outbox import Outbox
 from anomaly_platform.notifications.redaction import Redactor
 from anomaly_platform.runtime.backup.unfinished import refuse_unfinished
 from anomaly_platform.settings import Settings
+from anomaly_platform.storage.first_days import FirstDays
 from anomaly_platform.storage.lake.landing import Landing
 from anomaly_platform.storage.postgres.database import (
     DatabaseUrls,
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
     from anomaly_platform.storage.tables.scored_rows import ScoredRows
     from anomaly_platform.streams.staleness import StreamState
 
+#: An event before this day comes from a clock that was never set.
+_CLOCK_NEVER_SET = date(1971, 1, 1)
+#: Where partitions begin while there are no data.
+_BEFORE_ALL_DATA = date(2010, 1, 1)
 #: The detector of every metric stream.
 DETECTOR = "isolation_forest"
 
@@ -201,8 +206,30 @@ class Platform:
         return OnlineIngest(self.urls.application, self.series_states, alerts)
 
     def start_of(self, stream: Stream) -> date:
-        """Return the stream's first day."""
-        return stream.start or self.settings.start_date
+        """Return the day before which events of the stream are refused."""
+        return stream.start or self.settings.start_date or _CLOCK_NEVER_SET
+
+    def first_day_of(self, stream: Stream) -> date:
+        """Return the day on which the stream's partitions begin: that of its first data.
+
+        Without data it lies far back, so that whatever comes first has its day.
+        """
+        start = stream.start or self.settings.start_date
+        first = self.first_days.read().get(stream.name)
+        if first is None:
+            return start or _BEFORE_ALL_DATA
+        # A sender's clock may be ahead of midnight.
+        return min(max(first, start or first), datetime.now(UTC).date())
+
+    @property
+    def first_days(self) -> FirstDays:
+        """Where the first day of each stream is noted."""
+        return FirstDays(self.settings.home)
+
+    def note_first_days(self) -> None:
+        """Bring the note of the first days up to the tables."""
+        found = self.warehouse.progress.first_days()
+        self.first_days.note({stream.name: found.get(stream.name) for stream in self.streams})
 
     def reading_rules(self, stream: Stream) -> ReadingRules:
         """Return what a single reading of the stream may say, as a row of a file may."""

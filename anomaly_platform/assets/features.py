@@ -31,7 +31,7 @@ def build_features(stream: Stream, platform: Platform) -> AssetsDefinition:
         stream,
         STAGE,
         deps=[with_lookback(stream.key("validated_events"), stream.lookback_days)],
-        days=days_of(platform.start_of(stream)),
+        days=days_of(platform.first_day_of(stream)),
         tools=frozenset({"polars", "numba", "parquet"}),
         tag="features",
         code_version=stream.features.version,

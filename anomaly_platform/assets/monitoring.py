@@ -30,7 +30,7 @@ def build_monitoring_stats(stream: Stream, platform: Platform) -> AssetsDefiniti
         stream,
         STAGE,
         deps=["scored_events", "features", "quarantine"],
-        days=days_of(platform.start_of(stream)),
+        days=days_of(platform.first_day_of(stream)),
         tools=frozenset({"postgres"}),
         tag="monitoring",
         description=platform.kind(stream).descriptions[STAGE],

@@ -111,6 +111,7 @@ def build_raw_events(stream: Stream) -> AssetsDefinition:
             report.online += rows
             report.rows += rows
             report.days.update(days)
+        platform.note_first_days()
         for name, reason in report.reasons.items():
             context.log.warning("%s was rejected: %s", name, reason)
         if report.failed:

@@ -51,7 +51,7 @@ def build_scored_events(stream: Stream, platform: Platform) -> AssetsDefinition:
         stream,
         STAGE,
         deps=["features", "champion", *([history] if kind.scores_with_history else [])],
-        days=days_of(platform.start_of(stream)),
+        days=days_of(platform.first_day_of(stream)),
         tools=frozenset({"postgres", "parquet"}),
         tag="scored",
         description=kind.descriptions[STAGE],

@@ -74,7 +74,7 @@ def build_validated_events(stream: Stream, platform: Platform) -> AssetsDefiniti
                 "Rows that were refused, each with its file, row number and reason.",
             ),
         ],
-        partitions_def=days_of(platform.start_of(stream)),
+        partitions_def=days_of(platform.first_day_of(stream)),
         backfill_policy=SINGLE_RUN,
         required_resource_keys={"platform"},
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from anomaly_platform.cli.rows import figure_table
-from anomaly_platform.cli.runtime import Runtime, open_runtime
+from anomaly_platform.cli.runtime import Runtime, open_platform, open_runtime
+from anomaly_platform.cli.services.running import only_platform_of
 from anomaly_platform.cli.streams.run import account_table, run_stream
 from anomaly_platform.cli.streams.simulating import simulate_network, simulate_stream, write_scans
-from anomaly_platform.settings import Settings
+from anomaly_platform.settings import Settings, get_settings
+from anomaly_platform.storage.first_days import FirstDays
 from anomaly_platform.storage.tables.progress import Account
 from anomaly_platform.streams import BUILT_IN, Stream
 
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
 
 TRAINING_DAYS = 28
 TEST_DAYS = 7
-START = date(2026, 1, 5)
+#: Says of a home that the demo has made it, and of which last day its data are.
+MARK = "demo.json"
 _ENTITIES = 6
 #: Added to the seed: the test week has other noise and other anomalies than the training weeks.
 _TEST_SEED = 1
@@ -34,6 +38,15 @@ _SCANS_A_DAY = 350
 #: Share of the test week's codes to which something happens: enough that each kind is among them.
 _TEST_ANOMALY_RATE = 0.25
 _ANOMALY_RATE = 0.05
+#: What is in a home that the demo has made; logs, keys of files and the like stay.
+_MADE = ("postgres", "lake", "landing", "reference", "simulated", "mlflow", "cache", "dagster")
+_OTHER_DATA = """
+SELECT EXISTS (SELECT FROM ingest_ledger WHERE source <> ALL (%(simulated)s))
+    OR EXISTS (SELECT FROM online_readings)
+    OR EXISTS (SELECT FROM feedback_labels)
+    OR EXISTS (SELECT FROM api_keys)
+    OR EXISTS (SELECT FROM raw_days WHERE stream <> ALL (%(streams)s))
+"""
 _SERIES = ("entity", "metric", "event_time")
 _COLUMNS = (*_SERIES, "value", "score", "is_anomaly", "threshold", "label")
 
@@ -48,13 +61,30 @@ class Found:
     picture: Path
 
 
-def run_demo(settings: Settings, console: Console, out: Path | None) -> None:
+def run_demo(settings: Settings, console: Console, out: Path | None, end: date | None) -> None:
     """Simulate, train on four weeks, score a fifth, compare with the labels, draw pictures.
 
-    The demo has a home of its own beside the platform's, made anew each time.
+    The demo takes the home itself where nothing else is in it, so that ``anomaly up`` shows its
+    data; else it has one of its own beside the data there. It is made anew each time.
+
+    Parameters
+    ----------
+    settings : Settings
+    console : Console
+    out : Path or None
+        Where the pictures go; by default into the home.
+    end : date or None
+        Last day of the data, ``None`` is yesterday. The same day makes the same data, models and
+        scores.
     """
+    end = end or datetime.now(UTC).date() - timedelta(days=1)
+    home = home_of_demo(settings)
+    with only_platform_of(home, "no address"):
+        _run(settings, home, console, out, end)
+
+
+def _run(settings: Settings, home: Path, console: Console, out: Path | None, end: date) -> None:
     started = time.monotonic()
-    home = settings.home / "demo"
     pictures = out or home / "pictures"
     demo_settings = settings.model_copy(
         update={
@@ -66,40 +96,102 @@ def run_demo(settings: Settings, console: Console, out: Path | None) -> None:
         }
     )
     _start_anew(home)
+    (home / MARK).write_text(json.dumps({"end": end.isoformat()}) + "\n")
     pictures.mkdir(parents=True, exist_ok=True)
+    start = end - timedelta(days=TRAINING_DAYS + TEST_DAYS - 1)
     with open_runtime(demo_settings) as runtime:
         found = [
-            (_run_stream if stream.has_series else _run_scans)(runtime, stream, console, pictures)
+            (_run_stream if stream.has_series else _run_scans)(
+                runtime, stream, console, pictures, start
+            )
             for stream in sorted(BUILT_IN, key=lambda one: not one.has_series)
         ]
+        for one in found:
+            _keep_model(runtime, one.stream)
     console.print(account_table({one.stream.name: one.account for one in found}))
     console.print(_findings_table(found))
     console.print("Pictures:")
     for one in found:
         console.print(f"  {one.picture}", soft_wrap=True)
-    console.print(
-        f"Done in {time.monotonic() - started:.0f} s. Look around in it: "
-        f"ANOMALY_HOME={home} anomaly up",
-        soft_wrap=True,
+    console.print(f"Done in {time.monotonic() - started:.0f} s. Look around in it:")
+    up = "anomaly up" if home == settings.home else f"ANOMALY_HOME={home} anomaly up"
+    console.print(f"  {up}", soft_wrap=True)
+
+
+def home_of_demo(settings: Settings) -> Path:
+    """Return the home itself where `anomaly up` would show the demo, else a folder of its own."""
+    home = settings.home
+    at_home = (
+        settings.is_embedded
+        and settings.lake_url == str(home / "lake")
+        and settings.landing_url == str(home / "landing")
+        and settings.reference_path == home / "reference"
     )
+    return home if at_home and not _has_other_data(home) else home / "demo"
+
+
+def _has_other_data(home: Path) -> bool:
+    """Return whether a home has anything that the demo has not put there."""
+    if not (home / "postgres").exists():
+        # Files wait in landing, or streams are described: somebody has begun to work here.
+        return any((home / "landing").glob("*/*")) or any((home / "streams").glob("*"))
+    if not (home / MARK).is_file():
+        return True
+    streams = [stream.name for stream in BUILT_IN]
+    simulated = [path.name for path in (home / "simulated").rglob("*") if path.is_file()]
+    with (
+        open_platform(get_settings(home=home)) as platform,
+        platform.warehouse.transactions.begin() as connection,
+    ):
+        known = {"streams": streams, "simulated": simulated}
+        row = connection.execute(_OTHER_DATA, known).fetchone()
+    return row is None or bool(row[0])
 
 
 def _start_anew(home: Path) -> None:
+    """Take away what the demo has made before, and nothing else."""
     from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
 
     if home.exists():
         EmbeddedPostgres(home).stop()
-        shutil.rmtree(home)
-    home.mkdir(parents=True)
+        for made in (*_MADE, *(path.name for path in home.glob("postgres.new-*"))):
+            shutil.rmtree(home / made, ignore_errors=True)
+        FirstDays(home).path.unlink(missing_ok=True)
+    home.mkdir(parents=True, exist_ok=True)
 
 
-def _run_stream(runtime: Runtime, stream: Stream, console: Console, pictures: Path) -> Found:
+def _keep_model(runtime: Runtime, stream: Stream) -> None:
+    """Note that the test week is no reason to train: the models learn again from newer data.
+
+    The week is older than the models' patience with what they have not seen. Trained on it, they
+    would no longer be those that the table is about.
+    """
+    platform = runtime.platform
+    requests = platform.warehouse.training_requests
+    evidence = platform.warehouse.training_evidence.of(
+        stream, min_training_samples=platform.settings.min_training_samples
+    )
+    requests.ask(
+        stream.name,
+        cause="age",
+        reason="the demo's test week was not to be trained on",
+        requested_by="anomaly demo",
+        event_watermark=evidence.newest_event,
+    )
+    for batch in {one.batch for one in requests.claim(stream.name)}:
+        if batch is not None:
+            requests.finish(batch, status="done", outcome="the models stay as they are")
+
+
+def _run_stream(
+    runtime: Runtime, stream: Stream, console: Console, pictures: Path, start: date
+) -> Found:
     """Train on the first weeks; then let the test week arrive as new data."""
     seed = runtime.platform.settings.seed
     console.print(f"[bold]{stream.title}[/] ({stream.name})")
-    _drop(runtime, stream, START, TRAINING_DAYS, seed)
+    _drop(runtime, stream, start, TRAINING_DAYS, seed)
     run_stream(runtime, stream, console, train=True)
-    first = START + timedelta(days=TRAINING_DAYS)
+    first = start + timedelta(days=TRAINING_DAYS)
     _drop(runtime, stream, first, TEST_DAYS, seed + _TEST_SEED)
     account = run_stream(runtime, stream, console, train=False)
     scored = _scored(runtime, stream, first)
@@ -155,26 +247,28 @@ def _draw(scored: pl.DataFrame, stream: Stream) -> bytes:
     )
 
 
-def _run_scans(runtime: Runtime, stream: Stream, console: Console, pictures: Path) -> Found:
+def _run_scans(
+    runtime: Runtime, stream: Stream, console: Console, pictures: Path, start: date
+) -> Found:
     """Do the same with scans of goods, as small as a sequence model can learn from."""
     from anomaly_platform.ml.evaluation.measures import evaluate
     from anomaly_platform.ml.evaluation.plots import quality_curves
 
     platform = runtime.platform
     console.print(f"[bold]{stream.title}[/] ({stream.name})")
-    first = START + timedelta(days=TRAINING_DAYS)
-    for number, (start, days) in enumerate(((START, TRAINING_DAYS), (first, TEST_DAYS))):
+    first = start + timedelta(days=TRAINING_DAYS)
+    for number, (begin, days) in enumerate(((start, TRAINING_DAYS), (first, TEST_DAYS))):
         network = simulate_network(
             scans=days * _SCANS_A_DAY,
             days=days,
             seed=platform.settings.seed + number,
-            start=start,
+            start=begin,
             anomaly_rate=_TEST_ANOMALY_RATE if number else _ANOMALY_RATE,
         )
         network.world.write_reference(platform.reference_folder(stream))
         simulated = Path(platform.settings.home) / "simulated" / stream.name
         for path in write_scans(network, simulated, stream.name):
-            if path.stem >= f"{stream.name}-{start}":
+            if path.stem >= f"{stream.name}-{begin}":
                 platform.landing.put(stream.name, path, None)
         account = run_stream(runtime, stream, console, train=number == 0)
     read = platform.warehouse.scan_scores.read_day

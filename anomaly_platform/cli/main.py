@@ -128,11 +128,14 @@ def print_home() -> None:
 @app.command()
 def demo(
     out: Annotated[Path | None, typer.Option(help="Where the pictures go.")] = None,
+    end: Annotated[
+        str | None, typer.Option(help="Last day of the data; yesterday by default.")
+    ] = None,
 ) -> None:
     """Do everything once on simulated data: data, models, scores, pictures, summary."""
     from anomaly_platform.cli.demo import run_demo
 
-    run_demo(get_settings(), console, out)
+    run_demo(get_settings(), console, out, None if end is None else _day(end))
 
 
 @app.command()

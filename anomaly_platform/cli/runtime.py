@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from anomaly_platform.platform import Platform
@@ -22,7 +23,7 @@ class RunFailedError(RuntimeError):
     """A Dagster run in this process failed; the message says which step and why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Runtime:
     """An open platform with its Dagster instance.
 
@@ -32,16 +33,24 @@ class Runtime:
         Lake, warehouse, landing and streams.
     instance : DagsterInstance
         Records what runs here, so that the UI shows it.
-    definitions : Definitions
-        The graph over this platform.
     environment : mapping of str to str
         What child processes of Dagster need; holds a password, never print it.
     """
 
     platform: Platform
     instance: DagsterInstance
-    definitions: Definitions
     environment: Mapping[str, str]
+    _built: tuple[Mapping[str, date], Definitions] | None = None
+
+    @property
+    def definitions(self) -> Definitions:
+        """The graph over this platform, made anew where older data have moved its first day."""
+        from anomaly_platform.definitions import build_defs
+
+        first_days = self.platform.first_days.read()
+        if self._built is None or self._built[0] != first_days:
+            self._built = first_days, build_defs(platform=self.platform)
+        return self._built[1]
 
     def materialize(
         self,
@@ -91,12 +100,10 @@ def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
     platform = Platform(settings)
     environment = prepare_home(settings, platform.urls.dagster)
     with open_instance(environment) as instance:
-        from anomaly_platform.definitions import build_defs
-
         fail_dead_runs(instance)
-        definitions = build_defs(platform=platform)
+        platform.note_first_days()
         try:
-            yield Runtime(platform, instance, definitions, environment)
+            yield Runtime(platform, instance, environment)
         finally:
             platform.close()
     platform.release()

@@ -21,7 +21,7 @@ from dagster import (
     SkipReason,
 )
 
-from anomaly_platform.assets.partitions import contiguous_spans, range_tags
+from anomaly_platform.assets.partitions import contiguous_spans, range_tags, tagged_days
 from anomaly_platform.assets.raw import RawEventsConfig
 from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.work import reason_to_wait, recent_work, watching, work_tags
@@ -42,9 +42,12 @@ _MOST_SPANS_A_TICK = 10
 _MANY_READINGS = 50_000
 
 
-def build_landing_sensors(stream: Stream) -> list[SensorDefinition]:
-    """Return the stream's two sensors, both running from the start."""
-    return [_new_files(stream), _out_of_date(stream)]
+def build_landing_sensors(stream: Stream, first_day: date = date.min) -> list[SensorDefinition]:
+    """Return the stream's two sensors, both running from the start.
+
+    `first_day` is the one on which the partitions of these definitions begin.
+    """
+    return [_new_files(stream), _out_of_date(stream, first_day)]
 
 
 def _new_files(stream: Stream) -> SensorDefinition:
@@ -100,7 +103,7 @@ def online_batch_due(platform: Platform, stream: Stream, now: datetime) -> str:
     return f"{waiting.rows} {more}readings taken one by one"
 
 
-def _out_of_date(stream: Stream) -> SensorDefinition:
+def _out_of_date(stream: Stream, first_day: date) -> SensorDefinition:
     stages = (*DATA_STAGES, *stream.model_stages, *SCORE_STAGES)
 
     @watching(
@@ -123,6 +126,13 @@ def _out_of_date(stream: Stream) -> SensorDefinition:
         requests = list(due_runs(stream, platform.state_of(stream)))
         if not requests:
             return SkipReason("everything is up to date")
+        oldest = min((day for one in requests for day in tagged_days(one.tags)), default=first_day)
+        if oldest < first_day:
+            # A run of a day that is no partition here would fail, and this tick with it.
+            return SkipReason(
+                f"there are data of {oldest}, before the first partition {first_day}: "
+                "they wait until the code location is loaded anew, which moves it back"
+            )
         return SensorResult(run_requests=requests[:_MOST_SPANS_A_TICK])
 
     return _sensor

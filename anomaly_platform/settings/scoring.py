@@ -20,8 +20,9 @@ class ScoringSettings(SettingsPart):
     """Largest share of rows that fitting may set aside as suspect; it never sets the alarm rate."""
     min_training_samples: int = Field(default=100, ge=30)
     """Rows that a series needs before it gets a model of its own."""
-    start_date: dt.date = dt.date(2010, 1, 1)
-    """First day (UTC) of every stream; older events go to quarantine."""
+    start_date: dt.date | None = None
+    """First day (UTC) of every stream; older events go to quarantine. Unset: a stream begins with
+    its first data, and older data that come later move its beginning back."""
     default_timezone: TimeZone = "UTC"
     """IANA time zone of event times that name none."""
     future_allowance_minutes: int = Field(default=60, ge=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import pytest
 from click.testing import Result
@@ -23,7 +22,7 @@ def point_commands_at(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("ANOMALY_DATABASE_URL", settings.database_url.get_secret_value())
 
 
-def run_command(*arguments: str | Path) -> Result:
+def run_command(*arguments: object) -> Result:
     """Run a command, whatever comes of it."""
     for name, module in list(sys.modules.items()):
         # A console takes its width when it is made, from the terminal of that moment.
@@ -33,7 +32,7 @@ def run_command(*arguments: str | Path) -> Result:
     return runner.invoke(app, [str(one) for one in arguments])
 
 
-def invoke(*arguments: str | Path, code: int = 0) -> str:
+def invoke(*arguments: object, code: int = 0) -> str:
     """Run a command; return what it says, raise what it raises.
 
     Raises

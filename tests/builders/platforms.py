@@ -11,7 +11,6 @@ import polars as pl
 from dagster import DagsterInstance
 
 from anomaly_platform.cli.runtime import Runtime
-from anomaly_platform.definitions import build_defs
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.tables.progress import Account
@@ -43,7 +42,7 @@ def open_runtime(settings: Settings, streams: Sequence[Stream] | None = None) ->
         closing(Platform(settings, streams)) as platform,
         DagsterInstance.ephemeral() as instance,
     ):
-        yield Runtime(platform, instance, build_defs(platform=platform), {})
+        yield Runtime(platform, instance, {})
 
 
 def drop_into(platform: Platform, stream: Stream, name: str, content: Content) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ def test_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.landing_url == str(tmp_path / ".anomaly" / "landing")
     assert settings.is_embedded
     assert (settings.alpha, settings.threshold, settings.contamination) == (0.01, 0.7, 0.1)
-    assert settings.start_date == date(2010, 1, 1)
+    assert settings.start_date is None
     assert settings.future_allowance == timedelta(hours=1)
     assert (settings.min_training_samples, settings.seed) == (100, 42)
 

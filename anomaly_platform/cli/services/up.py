@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from anomaly_platform.cli.runtime import open_runtime
+from anomaly_platform.cli.services.calendar import Calendar
 from anomaly_platform.cli.services.readiness import Awaited, probed, tell_as_they_answer
 from anomaly_platform.cli.services.running import only_platform_of
 from anomaly_platform.cli.services.supervisor import Service, Supervisor
@@ -61,7 +62,10 @@ def _run(settings: Settings, console: Console, host: str, port: int, *, mlflow: 
             runtime.platform, Path(environment["DAGSTER_HOME"]), host, port, mlflow=mlflow
         )
 
-        def keep_database() -> None:
+        calendar = Calendar(runtime.platform.first_days, f"http://{probed(host)}:{port}")
+
+        def look_after() -> None:
+            calendar.look()
             if settings.is_embedded:
                 try:
                     ensure_databases(settings)
@@ -69,7 +73,7 @@ def _run(settings: Settings, console: Console, host: str, port: int, *, mlflow: 
                     console.print(f"PostgreSQL does not answer: {error}", soft_wrap=True)
 
         supervisor = Supervisor(
-            services, environment, settings.home / "logs", console.print, keep_database
+            services, environment, settings.home / "logs", console.print, look_after
         )
 
         def announce() -> None:

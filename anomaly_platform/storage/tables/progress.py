@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 from anomaly_platform.storage.postgres.transactions import Transactions
 from anomaly_platform.streams.staleness import DayState, StreamState
@@ -42,6 +43,15 @@ class Progress:
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
+
+    def first_days(self) -> dict[str, date]:
+        """Return the first event day of each stream that has data."""
+        with self._transactions.begin() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT stream, min(day) FROM raw_days GROUP BY stream"
+                ).fetchall()
+            )
 
     def state(self, stream: str, detector: str, min_training_samples: int) -> StreamState:
         """Return the stream's watermarks, champion and trainable series at one instant."""

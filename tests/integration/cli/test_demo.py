@@ -3,34 +3,81 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from anomaly_platform.assets.raw import ingest_files
 from anomaly_platform.cli import demo
+from anomaly_platform.cli.runtime import open_platform
+from anomaly_platform.platform import Platform
+from anomaly_platform.sensors.retraining import ask_for_what_is_due
+from anomaly_platform.settings import get_settings
+from anomaly_platform.streams import IIOT
 from tests.builders.commands import invoke
 
 pytestmark = pytest.mark.integration
+
+END = date(2026, 3, 10)
+FIRST = END - timedelta(days=8)
+STREAMS = ("barcode", "ems", "iiot")
 
 
 @pytest.fixture
 def _small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANOMALY_HOME", str(folder))
-    # Dagster goes through every day from the first one, at every step.
-    monkeypatch.setenv("ANOMALY_START_DATE", demo.START.isoformat())
+    # Before there are data, Dagster goes through every day from this one, at every step.
+    monkeypatch.setattr("anomaly_platform.platform._BEFORE_ALL_DATA", FIRST)
     monkeypatch.setattr(demo, "TRAINING_DAYS", 7)
     monkeypatch.setattr(demo, "TEST_DAYS", 2)
     monkeypatch.setattr(demo, "_ENTITIES", 1)
     monkeypatch.setattr(demo, "_SCANS_A_DAY", 200)
 
 
+def scores(platform: Platform) -> pl.DataFrame:
+    columns = ("entity", "metric", "event_time", "value", "score")
+    days = [END - timedelta(days=n) for n in range(2)]
+    frames = [platform.warehouse.scores.read_day("iiot", day, columns) for day in days]
+    return pl.concat(frames).sort(columns)
+
+
+def has_own_data(folder: Path) -> bool:
+    return demo.home_of_demo(get_settings(home=folder)) != folder
+
+
 @pytest.mark.usefixtures("_small")
 def test_every_stream_is_trained_scored_to_the_last_row_and_drawn(folder: Path) -> None:
     pictures = folder / "pictures"
-    said = invoke("demo", "--out", pictures)
-    for stream in ("iiot", "ems", "barcode"):
+    said = invoke("demo", "--out", pictures, "--end", END)
+    for stream in STREAMS:
         assert f"{stream}: training" in said
         assert re.search(rf"│ {stream} .*│ +exact │", said)
         assert (pictures / f"{stream}.png").read_bytes().startswith(b"\x89PNG")
         assert str(pictures / f"{stream}.png") in said
-    assert f"ANOMALY_HOME={folder / 'demo'} anomaly up" in said
+    assert said.endswith("\n  anomaly up\n"), "which shows this very home"
+    with open_platform(get_settings(home=folder)) as platform:
+        assert platform.first_days.read() == dict.fromkeys(STREAMS, FIRST)
+        for one in platform.streams:
+            # The printed table stays true: nothing is trained before there are newer data.
+            assert ask_for_what_is_due(platform, one) == 0
+        first = scores(platform)
+    assert first.height
+    invoke("demo", "--out", pictures, "--end", END)
+    assert not has_own_data(folder)
+    with open_platform(get_settings(home=folder)) as platform:
+        assert scores(platform).equals(first), "the same day gives the same bits"
+        own = folder / "own.csv"
+        own.write_text("device_id,metric_name,timestamp,value\npress-9,load,2026-03-10,1\n")
+        platform.landing.put("iiot", own, None)
+        ingest_files(platform, IIOT, platform.landing.settled("iiot"), datetime.now(UTC))
+    assert has_own_data(folder), "what somebody has put there is not made anew"
+
+
+def test_a_home_where_files_wait_is_not_the_demos(folder: Path) -> None:
+    assert not has_own_data(folder)
+    (folder / "landing" / "ems").mkdir(parents=True)
+    assert not has_own_data(folder)
+    (folder / "landing" / "ems" / "january.csv").touch()
+    assert has_own_data(folder)

@@ -162,7 +162,6 @@ def test_no_process_survives_a_cancelled_or_killed_run(
 from dataclasses import replace
 from dagster import DagsterInstance
 from anomaly_platform.cli.runtime import Runtime
-from anomaly_platform.definitions import build_defs
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
 from anomaly_platform.streams import BARCODE
@@ -170,7 +169,7 @@ stream = replace(BARCODE, sequence={dict(SCANS.sequence)!r} | {{"max_epochs": 10
                                                                "patience": 100000}})
 platform = Platform(get_settings(), streams=(stream,))
 with DagsterInstance.ephemeral() as instance:
-    runtime = Runtime(platform, instance, build_defs(platform=platform), {{}})
+    runtime = Runtime(platform, instance, {{}})
     runtime.materialize([stream.key("lstm_model")], {{}})
 """
     process = subprocess.Popen(
