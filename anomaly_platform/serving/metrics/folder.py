@@ -10,6 +10,8 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -24,7 +26,7 @@ def prepare_directory(home: Path) -> Path:
     folder = home / "run" / f"metrics-{os.getpid()}"
     for old in folder.parent.glob("metrics-*"):
         owner = old.name.removeprefix("metrics-")
-        if not owner.isdigit() or not Path(f"/proc/{owner}").exists() or old == folder:
+        if not owner.isdigit() or not psutil.pid_exists(int(owner)) or old == folder:
             shutil.rmtree(old, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
     return folder

@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+import psutil
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
@@ -182,7 +183,7 @@ def worker_registry() -> CollectorRegistry:
 def _forget_dead(folder: Path) -> None:
     """Take the gauges of workers that were killed out of the sum."""
     for number in _processes(folder.glob("gauge_live*.db")):
-        if not Path(f"/proc/{number}").exists():
+        if not psutil.pid_exists(number):
             mark_process_dead(number)  # type: ignore[no-untyped-call]
 
 

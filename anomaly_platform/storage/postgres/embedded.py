@@ -24,6 +24,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -48,7 +49,7 @@ PORT: Final = 5432
 USERS_FILE: Final = "postgres.users"
 """Whoever uses the server holds this file of its home open."""
 _MAJOR: Final = 18
-_LONGEST_SOCKET_PATH: Final = 107
+_LONGEST_SOCKET_PATH: Final = 107 if sys.platform == "linux" else 103
 _START_TIMEOUT_S: Final = 300
 
 _OPTIONS: Final[Mapping[str, str]] = {
@@ -104,7 +105,8 @@ class EmbeddedPostgres:
         """Folder of the server's unix socket.
 
         The data folder, whose mode 0700 is what keeps other users out; a folder in the system's
-        temporary folder where the path is longer than a socket's may be (107 bytes) or holds a
+        temporary folder where the path is longer than a socket's may be (107 bytes on Linux, 103
+        elsewhere) or holds a
         character that a connection string cannot carry.
         """
         in_data = os.fsencode(self.data / f".s.PGSQL.{PORT}")

@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from dagster import AssetKey, DailyPartitionsDefinition, SkipReason, build_sensor_context
+from dagster import AssetKey, DailyPartitionsDefinition, build_sensor_context
+from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.sensors.landing import build_landing_sensors
@@ -65,16 +66,16 @@ def test_the_sensor_waits_for_partitions_that_have_the_day(runtime: Runtime, dro
     drop(IIOT, "older.csv", readings(date(2026, 2, 3)))
     runtime.materialize([IIOT.key("raw_events")], {})
 
-    def ask(first_day: date) -> object:
+    def ask(first_day: date) -> SensorExecutionData:
         sensor = next(
             one for one in build_landing_sensors(IIOT, first_day) if one.name.endswith("_of_date")
         )
         with build_sensor_context(
             instance=runtime.instance, resources={"platform": runtime.platform}
         ) as context:
-            return sensor(context)
+            return sensor.evaluate_tick(context)
 
     waiting = ask(date(2026, 2, 4))
-    assert isinstance(waiting, SkipReason)
     assert "2026-02-03" in str(waiting.skip_message)
-    assert not isinstance(ask(date(2026, 2, 3)), SkipReason)
+    assert not waiting.run_requests
+    assert ask(date(2026, 2, 3)).run_requests
