@@ -221,6 +221,12 @@ def import_files(
     time_format: Annotated[
         str | None, typer.Option(help="How times are written, such as '%d/%m/%Y %H:%M:%S'.")
     ] = None,
+    header_line: Annotated[
+        int | None, typer.Option(min=1, help="Line of the column names, where it is not found.")
+    ] = None,
+    comment: Annotated[
+        str | None, typer.Option(help="What lines begin with that are no rows, such as '%'.")
+    ] = None,
 ) -> None:
     """Copy files into landing, with a column mapping when one is given."""
     from anomaly_platform.cli.streams.importing import import_into_landing
@@ -233,6 +239,8 @@ def import_files(
         timezone=timezone,
         decimal=decimal,
         time_format=time_format,
+        header_line=header_line,
+        comment=comment,
     )
     import_into_landing(get_settings(), _stream(stream), files, columns, console)
 

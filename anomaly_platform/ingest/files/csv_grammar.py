@@ -14,7 +14,10 @@ NEWLINE: Final = 10
 RETURN: Final = 13
 QUOTE: Final = 34
 
-_DELIMITERS: Final = (",", ";", "\t", "|")
+MAX_RECORD_LINES: Final = 64
+"""Over so many lines a quoted field may run."""
+
+DELIMITERS: Final = (",", ";", "\t", "|")
 
 _Positions = npt.NDArray[np.int64]
 
@@ -75,11 +78,10 @@ def split_record(text: str, delimiter: str) -> list[str]:
         at += 1
 
 
-def sniff_delimiter(head: str) -> str:
+def sniff_delimiter(line: str) -> str:
     """Return the delimiter of a table by its header line; a comma where it has none."""
-    line = next((line for line in head.splitlines() if line.strip()), "")
     outside = "".join(line.split('"')[::2])
-    return max(_DELIMITERS, key=lambda delimiter: (outside.count(delimiter), delimiter == ","))
+    return max(DELIMITERS, key=lambda delimiter: (outside.count(delimiter), delimiter == ","))
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,21 @@ class Lines:
     blank: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, text: bytes) -> "Lines":
-        """Find the lines of a text that is empty or ends with a line end."""
+    def of(cls, text: bytes, comment: bytes = b"") -> "Lines":
+        """Find the lines of a text that is empty or ends with a line end.
+
+        Lines that begin with `comment` count as blank.
+        """
         codes = np.frombuffer(text, dtype=np.uint8)
         ends = np.flatnonzero(codes == NEWLINE)
         starts = np.concatenate([np.zeros(min(1, len(ends)), dtype=np.int64), ends[:-1] + 1])
         size = ends - starts
         blank = (size == 0) | ((size == 1) & (codes[starts] == RETURN))
+        if comment and comment in text:
+            begins = np.ones(len(starts), dtype=np.bool_)
+            for place, code in enumerate(comment):
+                begins &= codes[np.minimum(starts + place, ends)] == code
+            blank |= begins
         return cls(text, codes, starts, ends, blank)
 
     def positions(self, code: int) -> _Positions:
@@ -127,8 +137,19 @@ class Lines:
             at = self.text.find(mark, int(self.ends[line]))
         return result
 
-    def keep(self, chosen: npt.NDArray[np.bool_]) -> bytes:
-        """Return the text of the chosen lines."""
-        if chosen.all():
+    def content_ends(self) -> _Positions:
+        """Return the places after the last character of each line, before its line end."""
+        returns = (self.ends > self.starts) & (self.codes[self.ends - 1] == RETURN)
+        return np.where(returns, self.ends - 1, self.ends)
+
+    def keep(self, chosen: npt.NDArray[np.bool_], cut: _Positions) -> bytes:
+        """Return the text of the chosen lines, without the last `cut` characters of each."""
+        shortened = cut.any()
+        if chosen.all() and not shortened:
             return self.text
-        return self.codes[np.repeat(chosen, self.ends - self.starts + 1)].tobytes()
+        kept = np.repeat(chosen, self.ends - self.starts + 1)
+        if shortened:
+            ends = self.content_ends()
+            for back in range(1, int(cut.max()) + 1):
+                kept[ends[cut >= back] - back] = False
+        return self.codes[kept].tobytes()

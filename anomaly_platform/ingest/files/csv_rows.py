@@ -1,32 +1,36 @@
 """Delimited text: from UTF-8 blocks to batches of rows.
 
-Here belongs the grammar of CSV: delimiters, quotes, records over several lines, rows of the wrong
-length. Blocks of whole lines are checked with array operations and, when every row in them is
-plain, parsed by Polars at once; a block with anything odd is gone through line by line.
+Here belongs the grammar of CSV: quotes, records over several lines, rows of the wrong length. Where
+the table is in the text is found in `table_start`. Blocks of whole lines are checked with array
+operations and, when every row in them is plain, parsed by Polars at once; a block with anything odd
+is gone through line by line.
 
 The grammar is RFC 4180, with these decisions: a quote opens a field only at its start, elsewhere it
-is a character like any other; a quoted field may run over at most `_MAX_RECORD_LINES` lines; where
+is a character like any other; a quoted field may run over at most `MAX_RECORD_LINES` lines; where
 a quote opens and never closes, that one line is refused and reading goes on with the next. A row
-with more or fewer fields than the header is refused.
+with more or fewer fields than the header is refused, unless delimiters at the end of its line are
+all that it has more, as in the first rows of its table. What programs write below a table, such as
+"(42 rows affected)", is no row where it ends the file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from anomaly_platform.ingest.event_days import parse_event_time
 from anomaly_platform.ingest.files.batches import RawBatch, column_names
 from anomaly_platform.ingest.files.csv_grammar import (
+    MAX_RECORD_LINES,
     NEWLINE,
     QUOTE,
     RETURN,
     BadQuote,
     Lines,
     OpenQuote,
-    sniff_delimiter,
     split_record,
 )
 from anomaly_platform.ingest.files.sources import (
@@ -35,14 +39,19 @@ from anomaly_platform.ingest.files.sources import (
     ReadLimits,
     UnreadableFile,
 )
+from anomaly_platform.ingest.files.table_cells import is_footer, is_rule
+from anomaly_platform.ingest.files.table_start import TablePlace, TableStart, find_table
 from anomaly_platform.ingest.rejects import no_rejects, row_rejects
 
 _CHUNK: Final = 8 << 20
-_MAX_RECORD_LINES: Final = 64
+#: So much of a text is gathered to find its table.
+_BEGINNING: Final = 1 << 18
+_LONGEST_FOOTER: Final = 1 << 12
+_MOST_FOOTER_LINES: Final = 10
 _NEVER_CLOSES: Final = "a quote opens and never closes"
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """What became of a chunk of lines."""
 
     frame: pl.DataFrame
@@ -53,7 +62,11 @@ class _Part(NamedTuple):
 
 
 def read_csv(
-    blocks: Iterator[bytes], inspection: Inspection, limits: ReadLimits, batch_rows: int
+    blocks: Iterator[bytes],
+    inspection: Inspection,
+    limits: ReadLimits,
+    batch_rows: int,
+    place: TablePlace,
 ) -> Iterator[RawBatch]:
     """Yield the rows of a delimited text.
 
@@ -67,36 +80,98 @@ def read_csv(
         Bounds on columns and line length.
     batch_rows
         The most rows of a batch. Batches are made of some megabytes of text and may be smaller.
+    place
+        What a person says of where the table is.
 
     Raises
     ------
     UnreadableFile
-        When the header cannot be used, or a line is too long.
+        When the header cannot be found or used, or a line is too long.
     """
-    table: _Table | None = None
-    records = 0
-    pending = b""
-    for data, last in _chunks(blocks):
+    beginning, chunks = _gathered(chunks_of(blocks))
+    start = _found(beginning, place)
+    table = Table.of(start, limits, damaged=inspection.encoding == "utf-8-damaged")
+    notes = (*inspection.notes, *start.notes)
+    records, skip, pending = 0, start.skip, b""
+    for data, last in chunks:
         text = pending + data
         if last and text and not text.endswith(b"\n"):
             text += b"\n"
-        end = text.rfind(b"\n") + 1
-        lines, pending = text[:end], text[end:]
-        if len(text) > limits.max_line_bytes and (
-            max(map(len, text.split(b"\n"))) > limits.max_line_bytes
-        ):
-            raise UnreadableFile(f"a line has more than {limits.max_line_bytes:,} bytes")
-        if table is None and lines.strip():
-            table, lines = _read_header(lines, inspection, limits)
-        if table is None:
-            continue
+        refuse_long_lines(text, limits)
+        at = 0
+        while skip and (end := text.find(b"\n", at) + 1):
+            at, skip = end, skip - 1
+        end = len(text) if last else _before_footer(text, at)
+        lines, pending = text[at:end], text[end:]
+        if last:
+            lines, footer = _without_footer(lines, table)
+            notes = (*notes, *footer)
         part = table.parse(lines, first_record=records + 1, last=last)
         records += part.records
         pending = part.rest + pending
-        yield from _slices(part, batch_rows, inspection.notes)
+        yield from slices(part, batch_rows, notes)
 
 
-def _chunks(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
+def _gathered(
+    chunks: Iterator[tuple[bytes, bool]],
+) -> tuple[tuple[bytes, bool], Iterator[tuple[bytes, bool]]]:
+    """Return the beginning of a text and whether it is all of it, and its chunks from the start."""
+    held: list[tuple[bytes, bool]] = []
+    size = 0
+    for data, last in chunks:
+        held.append((data, last))
+        size += len(data)
+        if last or size >= _BEGINNING:
+            break
+    return (b"".join(data for data, _ in held), held[-1][1]), chain(held, chunks)
+
+
+def _found(beginning: tuple[bytes, bool], place: TablePlace) -> TableStart:
+    """Find the table in a text's beginning: in a little of it where that is enough."""
+    text, whole = beginning
+    for size in (_BEGINNING, len(text)):
+        complete = whole and size >= len(text)
+        end = len(text) if complete else text.rfind(b"\n", 0, size) + 1
+        start = find_table(text[:end].decode("utf-8", "replace"), place, whole=complete)
+        if start is not None:
+            return start
+    raise UnreadableFile(f"the header is not found in the first {len(text):,} bytes of the file")
+
+
+def refuse_long_lines(text: bytes, limits: ReadLimits) -> None:
+    """Refuse a text with a line that is too long."""
+    if len(text) > limits.max_line_bytes and (
+        max(map(len, text.split(b"\n"))) > limits.max_line_bytes
+    ):
+        raise UnreadableFile(f"a line has more than {limits.max_line_bytes:,} bytes")
+
+
+def _before_footer(text: bytes, start: int) -> int:
+    """Return the end of the lines that can be no footer: whole ones, without the last few."""
+    early = text.find(b"\n", max(start, len(text) - _LONGEST_FOOTER)) + 1
+    return early or text.rfind(b"\n", start) + 1 or start
+
+
+def _without_footer(text: bytes, table: "Table") -> tuple[bytes, list[str]]:
+    """Cut off what a program wrote below the table, with a note of it."""
+    end = len(text)
+    footer: list[str] = []
+    while end and len(footer) < _MOST_FOOTER_LINES:
+        start = text.rfind(b"\n", 0, end - 1) + 1
+        line = text[start:end].decode("utf-8", "replace").strip()
+        if line.count('"') % 2:  # a quoted text ends here
+            break
+        if line and not (is_rule(line) or (is_footer(line) and table.can_be_no_row(line))):
+            break
+        footer += [line] if line else []
+        end = start
+    if not footer:
+        return text, []
+    said = "; ".join(line[:60] for line in reversed(footer))
+    return text[:end], [f"below the table, and no rows of it: {said}"]
+
+
+def chunks_of(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
     """Yield pieces of about `_CHUNK` bytes, and with each whether it is the last."""
     held: list[bytes] = []
     size = 0
@@ -109,68 +184,57 @@ def _chunks(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
     yield b"".join(held), True
 
 
-def _slices(part: _Part, batch_rows: int, notes: tuple[str, ...]) -> Iterator[RawBatch]:
+def slices(part: Part, batch_rows: int, notes: Sequence[str]) -> Iterator[RawBatch]:
+    """Yield a part of a file as batches of at most some rows."""
     rejects = part.rejects
     for offset in range(0, max(part.frame.height, 1), batch_rows):
         yield RawBatch(
             part.frame.slice(offset, batch_rows),
             part.row_numbers.slice(offset, batch_rows),
             rejects,
-            notes=notes,
+            notes=tuple(notes),
         )
         rejects = no_rejects()
 
 
-def _read_header(text: bytes, inspection: Inspection, limits: ReadLimits) -> tuple["_Table", bytes]:
-    """Read the column names from the first line that is not blank; return the lines after it."""
-    delimiter = sniff_delimiter(inspection.head)
-    rest = text.lstrip(b"\r\n")
-    hint = rest[: rest.find(b"\n")].rstrip()
-    if hint[:4].lower() == b"sep=" and len(hint) == 5:  # written by spreadsheets for themselves
-        delimiter = hint[4:].decode("utf-8", "replace")
-        rest = rest[rest.index(b"\n") + 1 :].lstrip(b"\r\n")
-    size = 0
-    for _ in range(_MAX_RECORD_LINES):
-        size = rest.find(b"\n", size) + 1
-        if size == 0:
-            break
-        try:
-            header = split_record(rest[:size].decode("utf-8").rstrip("\r\n"), delimiter)
-        except OpenQuote:
-            continue
-        except BadQuote:
-            break
-        names = column_names(header, limits)
-        _refuse_data_as_header(names)
-        damaged = inspection.encoding == "utf-8-damaged"
-        return _Table(names, delimiter, damaged=damaged), rest[size:]
-    raise UnreadableFile("the quotes in the header line do not match")
-
-
-def _refuse_data_as_header(names: list[str]) -> None:
-    """Refuse a file whose first line holds values: its columns would get values as names."""
-    if not all(name[:1].isdigit() or name[:1] in "+-." for name in names):
-        return
-    texts = pl.Series(names)
-    numbers = texts.cast(pl.Float64, strict=False).is_not_null()
-    times = parse_event_time(texts).is_not_null()
-    if (numbers | times).all():
-        raise UnreadableFile(
-            "the first line holds values, not column names; put a header line before it"
-        )
-
-
 @dataclass(frozen=True)
-class _Table:
-    """A table whose header is known."""
+class Table:
+    """A table whose header is known.
+
+    Parameters
+    ----------
+    names
+        Of the columns.
+    delimiter
+        One character.
+    damaged
+        Whether the text has characters that could not be decoded.
+    extra
+        How many empty fields a row may have beyond its columns.
+    comment
+        What lines begin with that are no rows; empty for none.
+    """
 
     names: list[str]
     delimiter: str
     damaged: bool
+    extra: int = 0
+    comment: bytes = b""
 
-    def parse(self, text: bytes, *, first_record: int, last: bool) -> _Part:
+    @classmethod
+    def of(cls, start: TableStart, limits: ReadLimits, *, damaged: bool) -> "Table":
+        """Return the table that starts there."""
+        names = column_names(start.names, limits)
+        return cls(names, start.delimiter, damaged, start.extra, start.comment.encode())
+
+    def can_be_no_row(self, line: str) -> bool:
+        """Tell whether a line has less than a row of this table."""
+        fields = line.split(self.delimiter)
+        return len(self.names) > 1 and (len(fields) < len(self.names) or not any(fields[1:]))
+
+    def parse(self, text: bytes, *, first_record: int, last: bool) -> Part:
         """Parse whole lines; what may be the start of a longer record is given back as rest."""
-        lines = Lines.of(text)
+        lines = Lines.of(text, self.comment)
         if QUOTE in text and not self._quotes_are_plain(lines):
             return self._parse_by_line(lines, first_record, last=last)
         return self._parse_at_once(lines, first_record)
@@ -192,7 +256,7 @@ class _Table:
         stops[:-1] |= doubled
         return bool(starts.all() and stops.all())
 
-    def _parse_at_once(self, lines: "Lines", first_record: int) -> _Part:
+    def _parse_at_once(self, lines: "Lines", first_record: int) -> Part:
         """Parse lines each of which is one record."""
         delimiters = lines.positions(ord(self.delimiter))
         if QUOTE in lines.text:
@@ -205,25 +269,38 @@ class _Table:
         foul = lines.marked(b"\0")
         if self.damaged:
             foul |= lines.marked(REPLACEMENT.encode())
-        good = filled & (fields == len(self.names)) & ~foul
+        fits = fields == len(self.names)
+        trailing = self._trailing(lines, fields)
+        good = filled & (fits | (trailing > 0)) & ~foul
         bad = np.flatnonzero(filled & ~good)
         rejects = [
             (int(numbers[i]), self._reason(int(fields[i]), foul=bool(foul[i])), lines.line(int(i)))
             for i in bad
         ]
-        frame = self._frame(lines.keep(good))
+        frame = self._frame(lines.keep(good, trailing))
         if frame.height != int(good.sum()):
             raise UnreadableFile(
                 "the rows of the file cannot be told apart"
                 f" (near data row {first_record:,}); check its quotes and line ends"
             )
-        return _Part(
+        return Part(
             frame,
             pl.Series("row_number", numbers[good], dtype=pl.Int64),
             row_rejects(rejects),
             int(filled.sum()),
             b"",
         )
+
+    def _trailing(self, lines: "Lines", fields: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return how many delimiters too many end each line; 0 where another fault is in it."""
+        surplus = np.where(fields > len(self.names) + self.extra, 0, fields - len(self.names))
+        if not self.extra or not (surplus > 0).any():
+            return np.zeros_like(surplus)
+        ends = lines.content_ends()
+        for back in range(1, int(surplus.max()) + 1):
+            cut = (surplus >= back) & (lines.codes[ends - back] != ord(self.delimiter))
+            surplus[cut] = 0
+        return np.maximum(surplus, 0)
 
     def _frame(self, text: bytes) -> pl.DataFrame:
         schema = dict.fromkeys(self.names, pl.String)
@@ -245,7 +322,7 @@ class _Table:
             return "the row has characters that are not text (NUL, or bytes that are not UTF-8)"
         return f"the row has {fields:,} fields where the header has {len(self.names):,}"
 
-    def _parse_by_line(self, lines: "Lines", first_record: int, *, last: bool) -> _Part:
+    def _parse_by_line(self, lines: "Lines", first_record: int, *, last: bool) -> Part:
         """Parse lines with odd quotes, one at a time."""
         rows: list[list[str]] = []
         numbers: list[int] = []
@@ -270,7 +347,7 @@ class _Table:
                 numbers.append(record)
             at += taken
         frame = pl.DataFrame(rows, schema=dict.fromkeys(self.names, pl.String), orient="row")
-        return _Part(
+        return Part(
             frame.select(pl.when(pl.all() != "").then(pl.all())),
             pl.Series("row_number", numbers, dtype=pl.Int64),
             row_rejects(rejects),
@@ -283,7 +360,7 @@ class _Table:
 
         Zero lines are taken when the record is open at the end of the last line.
         """
-        limit = at + _MAX_RECORD_LINES
+        limit = at + MAX_RECORD_LINES
         end = at
         while True:
             text = lines.line(at, end)
@@ -302,6 +379,7 @@ class _Table:
         foul = "\0" in text or (self.damaged and REPLACEMENT in text)
         if foul:
             return end - at + 1, None, self._reason(len(fields), foul=True)
-        if len(fields) == len(self.names):
-            return end - at + 1, fields, ""
+        width = len(self.names)
+        if width <= len(fields) <= width + self.extra and not any(fields[width:]):
+            return end - at + 1, fields[:width], ""
         return 1, None, _NEVER_CLOSES if end > at else self._reason(len(fields), foul=False)

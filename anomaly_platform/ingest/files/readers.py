@@ -11,6 +11,7 @@ from typing import Final
 
 from anomaly_platform.ingest.files.batches import RawBatch
 from anomaly_platform.ingest.files.csv_rows import read_csv
+from anomaly_platform.ingest.files.influx_rows import is_annotated, read_annotated
 from anomaly_platform.ingest.files.json_rows import looks_like_json, read_json
 from anomaly_platform.ingest.files.parquet_rows import read_parquet
 from anomaly_platform.ingest.files.sources import (
@@ -22,8 +23,17 @@ from anomaly_platform.ingest.files.sources import (
     seekable_content,
     text_blocks,
 )
+from anomaly_platform.ingest.files.table_start import TablePlace
 
-__all__ = ["FileSource", "RawBatch", "ReadLimits", "UnreadableFile", "file_stem", "read_raw"]
+__all__ = [
+    "FileSource",
+    "RawBatch",
+    "ReadLimits",
+    "TablePlace",
+    "UnreadableFile",
+    "file_stem",
+    "read_raw",
+]
 
 _SUFFIXES: Final = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".pq")
 
@@ -51,6 +61,7 @@ def read_raw(
     *,
     batch_rows: int = 250_000,
     limits: ReadLimits | None = None,
+    place: TablePlace | None = None,
 ) -> Iterator[RawBatch]:
     """Read a file of any accepted format: CSV, JSON, JSON Lines or Parquet, plain or gzipped.
 
@@ -67,6 +78,8 @@ def read_raw(
         The most rows of a batch.
     limits
         What the file may ask of the machine.
+    place
+        What a person says of where the table is in a text; it is looked for otherwise.
 
     Yields
     ------
@@ -89,12 +102,19 @@ def read_raw(
     bounds = limits or ReadLimits()
     with rewindable(source) as stream:
         inspection = inspect_source(stream, bounds)
+        said = place is not None and place != TablePlace()
+        if said and inspection.kind == "parquet":
+            raise UnreadableFile("a Parquet file has no header line and no comments")
         if inspection.kind == "parquet":
             with seekable_content(stream, inspection, bounds) as content:
                 yield from read_parquet(content, bounds, batch_rows)
             return
+        if not said and is_annotated(inspection.head):
+            passes = (text_blocks(stream, inspection, bounds) for _ in range(2))
+            yield from read_annotated(passes, inspection, bounds, batch_rows)
+            return
         blocks = text_blocks(stream, inspection, bounds)
-        if looks_like_json(inspection.head, name):
+        if not said and looks_like_json(inspection.head, name):
             yield from read_json(blocks, inspection, name, bounds, batch_rows)
         else:
-            yield from read_csv(blocks, inspection, bounds, batch_rows)
+            yield from read_csv(blocks, inspection, bounds, batch_rows, place or TablePlace())

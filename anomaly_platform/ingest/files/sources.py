@@ -61,6 +61,7 @@ _BOMS: Final[tuple[tuple[bytes, Encoding], ...]] = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_EPCIS: Final = re.compile(r"EPCIS(?:Query)?Document\b|/epcis-context\.jsonld|urn:epcglobal:epcis:")
 _CONTROLS: Final = bytes(set(range(32)) - {9, 10, 12, 13, 26, 29}) + b"\x7f"
 _UNDECODED: Final = re.compile("[\udc80-\udcff]")
 _NOT_ASCII: Final = re.compile("[^\x00-\x7f]")
@@ -204,6 +205,7 @@ def inspect_source(stream: IO[bytes], limits: ReadLimits) -> Inspection:
     if not text.strip():
         raise UnreadableFile("the file is empty: there is nothing but blanks in it")
     _refuse_binary(text)
+    _refuse_epcis(text)
     return Inspection(
         "text", gzipped, encoding, size, text, old_mac="\r" in text and "\n" not in text
     )
@@ -337,6 +339,16 @@ def _refuse_foreign(head: bytes, *, gzipped: bool) -> None:
     for magic, what in _FOREIGN:
         if head.startswith(magic):
             raise UnreadableFile(f"the file is {what}")
+
+
+def _refuse_epcis(text: str) -> None:
+    """Name a document of the EPCIS standard, which has events and no table."""
+    start = text.lstrip("\ufeff \t\r\n")
+    if start.startswith(("{", "[", "<")) and _EPCIS.search(text):
+        raise UnreadableFile(
+            "the file is an EPCIS document; EPCIS events are not read: write a row per EPC with the"
+            " columns epc_code, event_time, location_id and business_step, as CSV or JSON Lines"
+        )
 
 
 def _refuse_binary(text: str) -> None:

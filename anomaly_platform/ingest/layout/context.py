@@ -14,7 +14,7 @@ import polars as pl
 
 from anomaly_platform.ingest.event_days import FUTURE_ALLOWANCE, refuse_event_time
 from anomaly_platform.ingest.files.batches import RawBatch
-from anomaly_platform.ingest.files.readers import FileSource, ReadLimits, read_raw
+from anomaly_platform.ingest.files.readers import FileSource, ReadLimits, TablePlace, read_raw
 from anomaly_platform.ingest.files.sources import rewindable
 from anomaly_platform.ingest.layout.conventions import Conventions, TimeColumn
 from anomaly_platform.ingest.layout.mapping import (
@@ -72,6 +72,11 @@ class LayoutContext:
     start: datetime = datetime(2010, 1, 1, tzinfo=UTC)
     future_allowance: timedelta = FUTURE_ALLOWANCE
     ignored: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> TablePlace:
+        """Where the user says that the table is."""
+        return TablePlace(self.mapping.header_line, self.mapping.comment)
 
     @property
     def zone(self) -> str:
@@ -161,22 +166,23 @@ def assign_columns(columns: Sequence[str], context: LayoutContext) -> Assignment
         if plain(name) in unwanted and name not in mapped and name not in left_out
     ]
     free = {
-        plain(name): name
+        spoken: name
         for name in reversed(columns)
-        if name not in mapped and name not in left_out and plain(name)
+        if name not in mapped and name not in left_out
+        for spoken in {name if name[:1] == "_" else "", plain(name)} - {""}
     }
     for target, names in context.fields.items():
         for known in names:
-            column = free.get(plain(known))
-            if column is None:
+            column = free.pop(known if known[0] == "_" else plain(known), None)
+            if column is None or column in {*by_field.values(), *left_out}:
                 continue
             if target in by_field or target in constants:
                 left_out.append(column)
             else:
                 by_field[target] = column
-            del free[plain(known)]
     if "event_time" not in by_field:
-        time_columns = calendar_columns(free.values())
+        unused = [name for name in free.values() if name not in left_out]
+        time_columns = calendar_columns(list(dict.fromkeys(unused)))
         if time_columns:
             by_field["event_time"] = time_columns[0].name
     return Assignment(by_field, constants, left_out, time_columns)
@@ -321,7 +327,9 @@ class RowReader:
     ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
         """Yield the raw rows and rejects of a whole file; `read_raw`'s protocol applies."""
         with rewindable(source) as stream:
-            batches = read_raw(stream, context.name, batch_rows=batch_rows, limits=limits)
+            batches = read_raw(
+                stream, context.name, batch_rows=batch_rows, limits=limits, place=context.place
+            )
             held: list[RawBatch] = []
             layout: Layout | None = None
             for batch in batches:
@@ -341,7 +349,7 @@ class RowReader:
         """Return the layout of a file, as `read` understands it."""
         with rewindable(source) as stream:
             held: list[RawBatch] = []
-            for batch in read_raw(stream, context.name, batch_rows=_HEAD_ROWS):
+            for batch in read_raw(stream, context.name, batch_rows=_HEAD_ROWS, place=context.place):
                 held.append(batch)
                 if _is_head(held):
                     break
@@ -358,7 +366,9 @@ class RowReader:
         head = _head(held)
         layout = self.resolve(head.frame.columns, context)
         at = stream.tell()
-        layout = self.settle(layout, head, WholeFile(stream, context.name, limits), context)
+        layout = self.settle(
+            layout, head, WholeFile(stream, context.name, limits, context.place), context
+        )
         stream.seek(at)
         return layout
 

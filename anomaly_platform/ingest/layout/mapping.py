@@ -19,13 +19,25 @@ from anomaly_platform.ingest.files.sources import FileSource, UnreadableFile, re
 from anomaly_platform.ingest.notation.dates import format_pattern
 
 Fields = Mapping[str, Sequence[str]]
-"""Canonical field → the names under which a column of a file is recognised as it, best first."""
+"""Canonical field → the names under which a column of a file is recognised as it, best first.
+
+A name that begins with ``_`` is InfluxDB's: a column has to be called exactly so.
+"""
 
 METRIC_FIELDS: Final[Fields] = MappingProxyType(
     {
         "event_time": ("timestamp", "event_time", "datetime", "date_time", "time", "ts", "date"),
-        "entity": ("device_id", "asset_id", "entity", "device", "asset", "host", "hostname"),
-        "metric": ("metric_name", "metric"),
+        "entity": (
+            "_series",
+            "device_id",
+            "asset_id",
+            "entity",
+            "device",
+            "asset",
+            "host",
+            "hostname",
+        ),
+        "metric": ("metric_name", "metric", "_field"),
         "value": ("value",),
         "event_id": ("event_id",),
         "metadata": ("metadata",),
@@ -103,6 +115,10 @@ class ColumnMapping:
         what the numbers of the file show.
     time_format
         How the times are written, in the directives of ``strptime``; found out by default.
+    header_line
+        The line of a text file that has the column names, from 1; it is looked for otherwise.
+    comment
+        What lines of a text file begin with that are no rows.
 
     Raises
     ------
@@ -117,6 +133,8 @@ class ColumnMapping:
     decimal: Decimal = "."
     groups: str | None = None
     time_format: str | None = None
+    header_line: int | None = None
+    comment: str | None = None
 
     def __post_init__(self) -> None:
         both = sorted(set(self.columns) & set(self.ignore))
@@ -126,6 +144,10 @@ class ColumnMapping:
             raise MappingError(f"the decimal sign {self.decimal!r} is neither '.' nor ','")
         if self.groups not in {None, ","} or (self.groups == self.decimal):
             raise MappingError("the sign between groups of digits can only be ',', beside '.'")
+        if self.header_line is not None and self.header_line < 1:
+            raise MappingError(f"the header line {self.header_line} is none; the first line is 1")
+        if self.comment is not None and not self.comment.strip():
+            raise MappingError("what comments begin with cannot be blank")
         if self.time_format is not None:
             try:
                 format_pattern(self.time_format)
@@ -147,6 +169,8 @@ class ColumnMapping:
         timezone: str | None = None,
         decimal: str | None = None,
         time_format: str | None = None,
+        header_line: int | None = None,
+        comment: str | None = None,
     ) -> "ColumnMapping":
         """Read a mapping as it is given on a command line.
 
@@ -159,7 +183,7 @@ class ColumnMapping:
             Pairs ``field=text``. A text may contain ``=``.
         ignore
             Names of columns.
-        timezone, time_format
+        timezone, time_format, header_line, comment
             As in the class.
         decimal
             The decimal sign; where it is a point, groups of digits have a comma. Found out by
@@ -181,11 +205,18 @@ class ColumnMapping:
             cast("Decimal", decimal or "."),
             groups="," if decimal == "." else None,
             time_format=time_format,
+            header_line=header_line,
+            comment=comment,
         )
 
     def to_json(self) -> str:
         """Return the mapping as canonical JSON: equal mappings give equal texts."""
-        later = {"groups": self.groups, "time_format": self.time_format}
+        later = {
+            "groups": self.groups,
+            "time_format": self.time_format,
+            "header_line": self.header_line,
+            "comment": self.comment,
+        }
         return json.dumps(
             {
                 "columns": dict(self.columns),
@@ -214,6 +245,7 @@ class ColumnMapping:
         except (ValueError, RecursionError) as error:
             raise MappingError(f"the mapping is not valid JSON ({error})") from error
         known = {"columns", "set", "ignore", "timezone", "decimal", "groups", "time_format"}
+        known |= {"header_line", "comment"}
         if not isinstance(said, dict) or set(said) - known:
             raise MappingError(f"the mapping is not a JSON object of {listed(sorted(known))}")
         columns = _texts(said, "columns")
@@ -225,12 +257,17 @@ class ColumnMapping:
         if not isinstance(timezone, str | None) or decimal not in {".", ","}:
             raise MappingError("the mapping's time zone or decimal sign is not valid")
         groups, time_format = said.get("groups"), said.get("time_format")
-        if not isinstance(groups, str | None) or not isinstance(time_format, str | None):
-            raise MappingError("the mapping's groups or time_format is not a text")
+        header_line, comment = said.get("header_line"), said.get("comment")
+        if not all(isinstance(text, str | None) for text in (groups, time_format, comment)):
+            raise MappingError("the mapping's groups, time_format or comment is not a text")
+        if not isinstance(header_line, int | None) or isinstance(header_line, bool):
+            raise MappingError("the mapping's header_line is not the number of a line")
         return cls(
             *(columns, constants, tuple(sorted(set(ignore))), timezone, decimal),
             groups=groups,
             time_format=time_format,
+            header_line=header_line,
+            comment=comment,
         )
 
     def resolve(self, fields: Fields) -> tuple[dict[str, str], dict[str, str]]:
@@ -313,10 +350,10 @@ def _canonical(name: str, fields: Fields) -> str:
     for target, names in fields.items():
         if plain(name) in {plain(target), *(plain(one) for one in names)}:
             return target
-    raise MappingError(
-        f"there is no field {name!r}; the fields are"
-        f" {listed(names[0] if names else target for target, names in fields.items())}"
+    spoken = (
+        next((name for name in names if name[0] != "_"), target) for target, names in fields.items()
     )
+    raise MappingError(f"there is no field {name!r}; the fields are {listed(spoken)}")
 
 
 def _texts(said: dict[str, Any], key: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly_platform.ingest.files.batches import RawBatch
-from anomaly_platform.ingest.files.readers import ReadLimits, read_raw
+from anomaly_platform.ingest.files.readers import ReadLimits, TablePlace, read_raw
 from anomaly_platform.ingest.files.sources import binary_blocks
 
 _WIDE: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
@@ -33,16 +33,25 @@ class WholeFile:
         Its name.
     limits
         What it may ask of the machine.
+    place
+        Where its table is, as far as a person says it.
     """
 
-    def __init__(self, stream: IO[bytes], name: str, limits: ReadLimits | None) -> None:
+    def __init__(
+        self,
+        stream: IO[bytes],
+        name: str,
+        limits: ReadLimits | None,
+        place: TablePlace | None = None,
+    ) -> None:
         self._stream = stream
         self._name = name
         self._limits = limits or ReadLimits()
+        self._place = place
 
     def batches(self) -> Iterator[RawBatch]:
         """Yield all of its rows."""
-        return read_raw(self._stream, self._name, limits=self._limits)
+        return read_raw(self._stream, self._name, limits=self._limits, place=self._place)
 
     def may_have_groups(self, columns: Sequence[str], *, points: bool) -> bool:
         """Tell whether a number of the file may have a comma, or groups of digits with points.

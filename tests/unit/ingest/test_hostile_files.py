@@ -99,6 +99,16 @@ CASES = {
         bytes((n * n * 31 + n // 7) % 256 for n in range(50_000)), unreadable="neither text nor"
     ),
     "only NUL bytes": Case(b"\0" * 10_000, unreadable="neither text nor"),
+    "an EPCIS document": Case(
+        json.dumps({"type": "EPCISDocument", "epcisBody": {"eventList": []}}),
+        "scans.json",
+        unreadable="EPCIS document",
+    ),
+    "an EPCIS document in XML": Case(
+        '<?xml version="1.0"?>\n<epcis:EPCISDocument xmlns:epcis="urn:epcglobal:epcis:xsd:1"/>\n',
+        "scans.xml",
+        unreadable="EPCIS document",
+    ),
     "a picture": Case(b"\x89PNG\r\n\x1a\n" + b"\0" * 100, unreadable="picture"),
     "a workbook called CSV": Case(b"PK\x03\x04" + b"\0" * 100, unreadable="save the sheet as CSV"),
     "a pickle": Case(b"\x80\x04\x95" + b"\0" * 50, "data.parquet", unreadable="pickle"),
