@@ -40,6 +40,8 @@ _BATCH_ROWS = 250_000
 #: Rows that are sorted together. The more, the fewer row groups hold rows of a given bucket, and a
 #: large day is validated bucket by bucket.
 _SORTED_ROWS = 1_000_000
+#: Of a batch, looked at for one that can be used.
+_FIRST_ROWS = 1_000
 
 
 class StillBeingWrittenError(RuntimeError):
@@ -158,13 +160,15 @@ def _ingest_file(
 ) -> None:
     from anomaly_platform.ingest.files.sources import UnreadableFile
     from anomaly_platform.ingest.layout.mapping import ColumnMapping, content_digest
+    from anomaly_platform.ingest.layout.saved import mapping_of
 
     ledger = platform.warehouse.ledger
     mapping = ColumnMapping()
     entity: str | None = None
     try:
         text = platform.landing.mapping_text(file)
-        mapping = ColumnMapping() if text is None else ColumnMapping.from_json(text)
+        saved = platform.landing.layouts(stream.name) if text is None else {}
+        mapping = mapping_of(file.name, saved) if text is None else ColumnMapping.from_json(text)
         context = layout_context(platform, stream, file.name, mapping, now)
         entity = platform.kind(stream).rows.reader.layout(local, context).entity_from_name
         digest = content_digest(local, mapping, stream.name, entity=entity)
@@ -224,6 +228,7 @@ def _store(
     form = platform.kind(stream).rows
     days: Counter[date] = Counter()
     rejects = [no_rejects()]
+    sought = _UsableRow(form, context)
 
     def batches() -> Iterator[pl.DataFrame]:
         held: list[pl.DataFrame] = []
@@ -231,10 +236,12 @@ def _store(
             for day, count in good["event_date"].value_counts().iter_rows():
                 days[day] += count
             rejects.append(refused)
+            sought.look(good, refused)
             held.append(good)
             if sum(frame.height for frame in held) >= _SORTED_ROWS:
                 yield for_lake(pl.concat(held))
                 held.clear()
+        sought.refuse_unless_found()
         if held:
             yield for_lake(pl.concat(held))
         if not platform.landing.unchanged(file):
@@ -264,6 +271,49 @@ def _store(
     report.rows += rows
     report.quarantined += refused.height
     report.days.update(days)
+
+
+class _UsableRow:
+    """Looks for a row that can be used: without one, its file is rejected as a whole.
+
+    Parameters
+    ----------
+    form : RowFormat
+        Validates rows.
+    context : LayoutContext
+        Of the file.
+    """
+
+    def __init__(self, form: RowFormat, context: "LayoutContext") -> None:
+        self._form = form
+        self._context = context
+        self._found = False
+        self._reasons: Counter[str] = Counter()
+
+    def look(self, rows: pl.DataFrame, refused: pl.DataFrame) -> None:
+        """Look among the next rows, at few of them as a rule."""
+        if self._found:
+            return
+        if any(
+            day.frame.height for day in self._form.judged(rows.head(_FIRST_ROWS), self._context)
+        ):
+            self._found = True
+            return
+        self._reasons.update(refused["reason"])
+        for day in self._form.judged(rows, self._context):
+            self._found |= bool(day.frame.height)
+            self._reasons.update(day.rejects["reason"])
+
+    def refuse_unless_found(self) -> None:
+        """Raise `UnreadableFile` with the commonest reason when no row can be used."""
+        from anomaly_platform.ingest.files.sources import UnreadableFile
+
+        if self._found:
+            return
+        if not self._reasons:
+            raise UnreadableFile("the file has no rows")
+        reason, _ = self._reasons.most_common(1)[0]
+        raise UnreadableFile(f"no row of the file can be used; most of them: {reason}")
 
 
 def _metadata(report: IngestReport, form: RowFormat) -> dict[str, MetadataValue]:

@@ -1,6 +1,7 @@
 """Checks of ``raw_events`` and ``validated_events``: schema, duplicates, quarantine, accounts."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 from dagster import AssetChecksDefinition
@@ -10,6 +11,9 @@ from anomaly_platform.kinds.findings import Check, Finding
 from anomaly_platform.kinds.formats import RowFormat
 from anomaly_platform.platform import Platform
 from anomaly_platform.streams import Stream
+
+LATELY = timedelta(days=7)
+"""For so long a file that was rejected is told."""
 
 
 def build_raw_checks(stream: Stream) -> AssetChecksDefinition:
@@ -30,12 +34,45 @@ def build_raw_checks(stream: Stream) -> AssetChecksDefinition:
             if e.rows_in != in_days.get(e.digest, 0) + e.rows_quarantined
         ]
         yield Finding("rows_add_up", wrong, f"{sum(e.rows_in for e in entries):,} rows")
+        since = datetime.now(UTC) - LATELY
+        rejected = platform.warehouse.ledger.rejected_since(stream.name, since)
+        said = [f"{e.source}: {e.reason}" for e in rejected]
+        yield Finding("every_file_can_be_read", said, "none was rejected lately")
+        yield _refused_without_a_day(platform, stream, since)
 
     checks = (
         Check("every_file_is_in_the_lake", "The raw file of every ledger entry exists."),
         Check("rows_add_up", "Rows read = rows of a day + rows refused, file by file."),
+        Check(
+            "every_file_can_be_read",
+            f"No file of the last {LATELY.days} days was rejected, unless one of its name is in.",
+        ),
+        Check(
+            "quarantine_ratio",
+            f"At most {stream.max_quarantine_ratio:.0%} of a file's rows belong to no day.",
+            warns=True,
+        ),
     )
     return checks_of(stream, "raw_events", checks, look)
+
+
+def _refused_without_a_day(platform: Platform, stream: Stream, since: datetime) -> Finding:
+    """Find the files of which too many rows have no usable time, or are no rows."""
+    files = [
+        e
+        for e in platform.warehouse.ledger.seen_since(stream.name, since)
+        if e.status == "ingested" and e.rows_in
+    ]
+    many = [e for e in files if e.rows_quarantined > stream.max_quarantine_ratio * e.rows_in]
+    digests = [e.digest for e in many]
+    reasons = platform.warehouse.quarantine.of_files(stream.name, digests)
+    problems = [
+        f"{e.source}: {e.rows_quarantined:,} of {e.rows_in:,} rows, most of them: "
+        f"{reasons[e.digest].reason if e.digest in reasons else 'no longer known'}"
+        for e in many
+    ]
+    refused, rows = sum(e.rows_quarantined for e in files), sum(e.rows_in for e in files)
+    return Finding("quarantine_ratio", problems, f"{refused:,} of {rows:,} rows refused")
 
 
 def build_validated_checks(stream: Stream) -> AssetChecksDefinition:

@@ -22,6 +22,7 @@ from anomaly_platform.cli.models.versions import models_app
 from anomaly_platform.cli.rows import word_table
 from anomaly_platform.cli.runtime import RunFailedError, open_runtime
 from anomaly_platform.cli.sql import ask, database_app, write_csv
+from anomaly_platform.cli.streams.layouts import layouts_app
 from anomaly_platform.logs import configure_logging
 from anomaly_platform.platform import Platform
 from anomaly_platform.runtime.backup.manifest import BackupError
@@ -42,6 +43,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(labels_app, name="labels")
+app.add_typer(layouts_app, name="layouts")
 app.add_typer(thresholds_app, name="thresholds")
 
 
@@ -227,9 +229,20 @@ def import_files(
     comment: Annotated[
         str | None, typer.Option(help="What lines begin with that are no rows, such as '%'.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Take nothing; exit with 1 where it would refuse.")
+    ] = False,
+    save_layout: Annotated[
+        str | None, typer.Option(help="Keep these options, under this name, for further files.")
+    ] = None,
+    files_called: Annotated[
+        str | None,
+        typer.Option("--files", help="Names of those files, such as 'plclog_*.csv'."),
+    ] = None,
 ) -> None:
-    """Copy files into landing, with a column mapping when one is given."""
-    from anomaly_platform.cli.streams.importing import import_into_landing
+    """Show how files are read, and copy them into landing; refuse what cannot be used."""
+    from anomaly_platform.cli.streams.importing import LayoutToSave, import_into_landing
+    from anomaly_platform.ingest.files.sources import UnreadableFile
     from anomaly_platform.ingest.layout.mapping import ColumnMapping
 
     columns = ColumnMapping.parse(
@@ -242,7 +255,18 @@ def import_files(
         header_line=header_line,
         comment=comment,
     )
-    import_into_landing(get_settings(), _stream(stream), files, columns, console)
+    layout = None if save_layout is None else LayoutToSave(save_layout, files_called)
+    try:
+        import_into_landing(
+            *(get_settings(), _stream(stream), files, columns, console),
+            dry_run=dry_run,
+            layout=layout,
+        )
+    except (UnreadableFile, OSError) as error:
+        if not dry_run:
+            raise
+        errors.print(f"[red]would be refused: {escape(str(error))}")
+        raise typer.Exit(1) from None
 
 
 @app.command()
@@ -260,13 +284,17 @@ def run(
     ] = None,
 ) -> None:
     """Materialize a stream now, without a daemon, and account for every row."""
-    from anomaly_platform.cli.streams.run import account_table, run_stream
+    from anomaly_platform.cli.streams.run import account_table, run_stream, tell_files
 
     chosen, span = _stream(stream), _days(days)
     with open_runtime() as runtime:
-        account = run_stream(runtime, chosen, console, days=span, train=train)
+        began = runtime.platform.warehouse.transactions.value("SELECT clock_timestamp()")
+        try:
+            account = run_stream(runtime, chosen, console, days=span, train=train)
+        finally:
+            rejected = tell_files(runtime.platform, chosen, began, console)
     console.print(account_table({chosen.name: account}))
-    if account.missing:
+    if account.missing or rejected:
         raise typer.Exit(1)
 
 

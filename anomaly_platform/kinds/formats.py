@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
@@ -14,7 +14,7 @@ from anomaly_platform.kinds.training import Key
 if TYPE_CHECKING:
     import pandera.polars as pa
 
-    from anomaly_platform.ingest.layout.context import RowReader
+    from anomaly_platform.ingest.layout.context import LayoutContext, RowReader
     from anomaly_platform.ingest.validation.day import ValidatedDay
 
 DTYPES: Final[Mapping[str, pl.DataType]] = {
@@ -78,6 +78,18 @@ class RowFormat:
     columns: Columns
     series: Key | None = None
     from_online: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+
+    def judged(self, rows: pl.DataFrame, context: LayoutContext) -> Iterator[ValidatedDay]:
+        """Validate raw rows of one file by themselves, a day after the other."""
+        of_file = rows.with_columns(batch_seq=pl.lit(0, pl.Int64))
+        for (day,), of_day in of_file.group_by("event_date", maintain_order=True):
+            yield self.validate(
+                of_day,
+                day,
+                start=context.start,
+                now=context.now,
+                future_allowance=context.future_allowance,
+            )
 
     def extents(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return a row per series of validated rows: how many they are, and from when to when."""

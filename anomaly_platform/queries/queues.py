@@ -37,6 +37,22 @@ class Queue:
     oldest_s: float
 
 
+#: Rejected in the last seven days, and nothing of that name taken in since.
+_REJECTED: Final = (
+    "SELECT count(*) FROM ingest_ledger r WHERE r.status = 'rejected' "
+    "AND r.last_seen_at > now() - interval '7 days' AND NOT EXISTS (SELECT FROM ingest_ledger i "
+    "WHERE i.stream = r.stream AND i.source = r.source AND i.status = 'ingested' "
+    "AND i.last_seen_at > r.last_seen_at)"
+)
+
+
+async def read_rejected_files(pool: Pool) -> int:
+    """Return how many files were rejected lately, and not mended since."""
+    async with pool.connection() as connection:
+        row = await (await connection.execute(_REJECTED)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
 async def read_queues(pool: Pool) -> dict[str, Queue]:
     """Return what waits: trainings, deliveries, readings on their way to the lake, the registry."""
     async with pool.connection() as connection:

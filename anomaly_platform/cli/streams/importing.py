@@ -4,17 +4,51 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
 from anomaly_platform.assets.raw import layout_context
+from anomaly_platform.cli.streams.preview import Preview, look_at, show
 from anomaly_platform.ingest.files.sources import UnreadableFile
 from anomaly_platform.ingest.layout.mapping import ColumnMapping, MappingError
+from anomaly_platform.ingest.layout.saved import (
+    SavedLayout,
+    check_layout_name,
+    fitting,
+    pattern_of,
+    read_layout,
+)
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutToSave:
+    """A layout that an import is to save.
+
+    Attributes
+    ----------
+    name : str
+    files : str or None
+        Pattern of its files' names; that of the first file by default.
+    """
+
+    name: str
+    files: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Accepted:
+    """A file that is taken: how it is read, and by which saved layout if by one."""
+
+    file: Path
+    mapping: ColumnMapping
+    preview: Preview
+    layout: str | None
 
 
 def import_into_landing(
@@ -23,12 +57,22 @@ def import_into_landing(
     files: Sequence[Path],
     mapping: ColumnMapping,
     console: Console,
+    *,
+    dry_run: bool = False,
+    layout: LayoutToSave | None = None,
 ) -> None:
-    """Copy files into the stream's landing folder.
+    """Copy files into the stream's landing folder, all or none, and show how they are read.
 
-    Each file's header is looked at first, so that a mapping that does not fit is refused here and
-    not hours later. A file that cannot be read at all is copied nevertheless: the platform keeps
-    it with the reason.
+    The first rows of each file are read beforehand, so that a file of which no row could be used
+    is refused here and not hours later. Without a mapping a saved layout that fits a file's name
+    applies.
+
+    Parameters
+    ----------
+    dry_run : bool
+        Show the same, and take nothing.
+    layout : LayoutToSave or None
+        Keep the mapping for further files.
 
     Raises
     ------
@@ -36,14 +80,54 @@ def import_into_landing(
         When a file is not there.
     FileExistsError
         When a file of the same name waits in landing.
-    MappingError
-        When the mapping names a column or field that does not exist.
+    UnreadableFile
+        When a file cannot be read, or none of its first rows can be used.
     """
     for file in files:
         if not file.is_file():
             raise FileNotFoundError(f"there is no file {file}")
     platform = Platform(settings)
     kind = platform.kind(stream)
+    _refuse_replacing(platform, stream, files)
+    saved = None if layout is None else _layout_to_save(layout, files, mapping)
+    references = [file for file in files if file.name in kind.reference_files]
+    for file in references:
+        try:
+            kind.check_reference(file)
+        except ValueError as error:
+            raise MappingError(f"{error}; nothing was changed") from None
+    accepted = [
+        _look_at(platform, stream, file, mapping) for file in files if file not in references
+    ]
+    for one in accepted:
+        by = f", by the layout {one.layout}" if one.layout else ""
+        console.print(
+            f"{one.file.name} → landing/{stream.name} ({one.preview.summary}{by})", soft_wrap=True
+        )
+        show(one.preview, kind.rows, console)
+    if dry_run:
+        console.print("Nothing was taken: this was a dry run.")
+        return
+    for file in references:
+        target = platform.reference_folder(stream) / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+        console.print(f"{file.name} → {target} (reference, read at the next training)")
+    for one in accepted:
+        text = None if one.mapping == ColumnMapping() else one.mapping.to_json()
+        platform.landing.put(stream.name, one.file, text)
+    if layout is not None and saved is not None:
+        path = platform.landing.save_layout(stream.name, layout.name, saved.to_yaml())
+        console.print(
+            f"Files of {stream.name} called {saved.files} are read so from now on: {path}",
+            soft_wrap=True,
+        )
+    console.print(
+        f"`anomaly run {stream.name}` takes them in now; a running platform does so by itself."
+    )
+
+
+def _refuse_replacing(platform: Platform, stream: Stream, files: Sequence[Path]) -> None:
     taken = {file.name for file in platform.landing.waiting(stream.name)}
     for file in files:
         if file.name in taken:
@@ -52,29 +136,33 @@ def import_into_landing(
                 f"replace: run `anomaly run {stream.name}` first, or rename one of them"
             )
         taken.add(file.name)
-    for file in files:
-        if file.name in kind.reference_files:
-            try:
-                kind.check_reference(file)
-            except ValueError as error:
-                raise MappingError(f"{error}; nothing was changed") from None
-            target = platform.reference_folder(stream) / file.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target)
-            console.print(f"{file.name} → {target} (reference, read at the next training)")
-            continue
+
+
+def _layout_to_save(
+    layout: LayoutToSave, files: Sequence[Path], mapping: ColumnMapping
+) -> SavedLayout:
+    check_layout_name(layout.name)
+    if mapping == ColumnMapping():
+        raise MappingError("there is nothing to save in a layout: no option says how to read files")
+    saved = SavedLayout(layout.files or pattern_of(files[0].name), mapping)
+    others = [file.name for file in files if not saved.fits(file.name)]
+    if others:
+        raise MappingError(
+            f"{others[0]} is not called {saved.files}; give the pattern of the names with --files"
+        )
+    return saved
+
+
+def _look_at(platform: Platform, stream: Stream, file: Path, mapping: ColumnMapping) -> _Accepted:
+    """Read the first rows of a file, or refuse it."""
+    layout = None
+    try:
+        if mapping == ColumnMapping():
+            texts = platform.landing.layouts(stream.name)
+            layout = fitting(file.name, texts)
+            mapping = mapping if layout is None else read_layout(layout, texts[layout]).mapping
         context = layout_context(platform, stream, file.name, mapping, datetime.now(UTC))
-        try:
-            layout = kind.rows.reader.layout(file, context)
-            whose = f", entity {layout.entity_from_name}" if layout.entity_from_name else ""
-            said = f"{'wide' if layout.wide else 'long'}{whose}"
-        except MappingError as error:
-            raise MappingError(f"{file.name}: {error}") from None
-        except UnreadableFile as error:
-            said = f"will be rejected: {error}"
-        text = None if mapping == ColumnMapping() else mapping.to_json()
-        platform.landing.put(stream.name, file, text)
-        console.print(f"{file.name} → landing/{stream.name} ({said})", soft_wrap=True)
-    console.print(
-        f"`anomaly run {stream.name}` takes them in now; a running platform does so by itself."
-    )
+        preview = look_at(platform.kind(stream).rows, file, context)
+    except UnreadableFile as error:
+        raise MappingError(f"{file.name}: {error}") from None
+    return _Accepted(file, mapping, preview, layout)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from anomaly_platform.assets.partitions import contiguous_spans, range_tags
@@ -146,6 +147,32 @@ def _spans(days: Iterable[date]) -> list[tuple[date, date]]:
             pieces.append((start, end))
             start = end + timedelta(days=1)
     return pieces
+
+
+def tell_files(platform: Platform, stream: Stream, since: datetime, console: Console) -> int:
+    """Say of each file that came since a time what was refused of it, and why most of all.
+
+    Returns
+    -------
+    int
+        How many files were rejected as a whole.
+    """
+    files = platform.warehouse.ledger.seen_since(stream.name, since)
+    digests = [file.digest for file in files]
+    refusals = platform.warehouse.quarantine.of_files(stream.name, digests)
+    rejected = [file for file in files if file.status == "rejected"]
+    for file in rejected:
+        console.print(f"[red]{escape(file.source)} was rejected: {escape(file.reason or '')}")
+    for file in files:
+        refused = refusals.get(file.digest)
+        if file.status == "rejected" or refused is None:
+            continue
+        most = "" if refused.of_reason == refused.rows else f", most ({refused.of_reason:,})"
+        console.print(
+            f"[yellow]{escape(file.source)}: {refused.rows:,} of {file.rows_in:,} readings were "
+            f"refused{most}: {escape(refused.reason)}"
+        )
+    return len(rejected)
 
 
 def account_table(accounts: dict[str, Account]) -> Table:

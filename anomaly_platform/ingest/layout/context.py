@@ -6,7 +6,7 @@ and reading a file batch by batch. What the columns of a kind's file *mean* is i
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import IO, NamedTuple
 
@@ -296,6 +296,25 @@ Settle = Callable[[Layout, RawBatch, WholeFile, LayoutContext], Layout]
 """Settles how a file's cells are written, from its head and, where need be, from all of it."""
 
 
+class Head(NamedTuple):
+    """How the first rows of a file are read.
+
+    Parameters
+    ----------
+    batch
+        The rows as they stand there.
+    layout
+        How its columns are understood.
+    rows, rejects
+        What became of them.
+    """
+
+    batch: RawBatch
+    layout: Layout
+    rows: pl.DataFrame
+    rejects: pl.DataFrame
+
+
 @dataclass(frozen=True)
 class RowReader:
     """How files of a kind of stream become raw rows.
@@ -345,15 +364,31 @@ class RowReader:
             elif held:  # JSON without a single good record
                 yield from ((pl.DataFrame(schema=self.schema), one.rejects) for one in held)
 
+    def head(self, source: FileSource, context: LayoutContext, most: int = 1_000) -> Head:
+        """Return how the first rows of a file are read."""
+        with rewindable(source) as stream:
+            batch, layout = self._begun(stream, context)
+        shown = replace(
+            batch,
+            frame=batch.frame.head(most),
+            row_numbers=batch.row_numbers.head(most),
+            absent={name: rows.head(most) for name, rows in batch.absent.items()},
+        )
+        return Head(shown, layout, *self._converted(shown, layout, context))
+
     def layout(self, source: FileSource, context: LayoutContext) -> Layout:
         """Return the layout of a file, as `read` understands it."""
         with rewindable(source) as stream:
-            held: list[RawBatch] = []
-            for batch in read_raw(stream, context.name, batch_rows=_HEAD_ROWS, place=context.place):
-                held.append(batch)
-                if _is_head(held):
-                    break
-            return self._settled(held, stream, context, None)
+            return self._begun(stream, context)[1]
+
+    def _begun(self, stream: IO[bytes], context: LayoutContext) -> tuple[RawBatch, Layout]:
+        """Return the first batch of a file, and how the file is understood."""
+        held: list[RawBatch] = []
+        for batch in read_raw(stream, context.name, batch_rows=_HEAD_ROWS, place=context.place):
+            held.append(batch)
+            if _is_head(held):
+                break
+        return held[0], self._settled(held, stream, context, None)
 
     def _settled(
         self,

@@ -17,7 +17,7 @@ from psycopg_pool import PoolTimeout
 
 from anomaly_platform import __version__
 from anomaly_platform.platform import Platform
-from anomaly_platform.queries.queues import Queue, read_queues
+from anomaly_platform.queries.queues import Queue, read_queues, read_rejected_files
 from anomaly_platform.serving.champions.models import ModelStore
 from anomaly_platform.serving.health.neighbours import ask_ems_core, ask_mqtt
 from anomaly_platform.serving.health.pipeline import PipelineHealth
@@ -79,7 +79,7 @@ class HealthChecks:
         return (await self.health()).parts["database"].status == "ok"
 
     async def _ask(self) -> Health:
-        (database, queues), ems_core, mqtt = await asyncio.gather(
+        (database, queues, files), ems_core, mqtt = await asyncio.gather(
             self._database(), ask_ems_core(self._settings), ask_mqtt(self._settings)
         )
         pipeline, figures = await self._pipeline.ask(queues)
@@ -88,6 +88,7 @@ class HealthChecks:
             "models": self._models_part(),
             "pipeline": pipeline,
             "queues": _judge(queues),
+            "files": files,
             "ems_core": ems_core,
             "redis": self._redis_part(),
             "mqtt": mqtt,
@@ -107,19 +108,26 @@ class HealthChecks:
             },
         )
 
-    async def _database(self) -> tuple[Part, dict[str, Queue]]:
+    async def _database(self) -> tuple[Part, dict[str, Queue], Part]:
         began = time.perf_counter()
         try:
-            queues = await asyncio.wait_for(read_queues(self._pool), _PATIENCE_S)
+            async with asyncio.timeout(_PATIENCE_S):
+                queues = await read_queues(self._pool)
+                rejected = await read_rejected_files(self._pool)
         except (psycopg.OperationalError, PoolTimeout, TimeoutError, OSError) as error:
             _log.warning("the database does not answer: %s", type(error).__name__)
-            return Part(
-                status="down",
-                detail="does not answer",
-                fix="see whether PostgreSQL runs and takes connections (anomaly doctor)",
-            ), {}
+            return (
+                Part(
+                    status="down",
+                    detail="does not answer",
+                    fix="see whether PostgreSQL runs and takes connections (anomaly doctor)",
+                ),
+                {},
+                Part(status="down", detail="not known while the database does not answer"),
+            )
         spent = (time.perf_counter() - began) * 1000
-        return Part(status="ok", detail=f"answers in {spent:.1f} ms"), queues
+        database = Part(status="ok", detail=f"answers in {spent:.1f} ms")
+        return database, queues, _files_part(rejected)
 
     def _versions(self) -> dict[str, ServedVersion]:
         models = self._models
@@ -163,6 +171,16 @@ class HealthChecks:
             detail="does not answer; each worker counts and caches for itself meanwhile",
             fix="see whether Redis runs, and ANOMALY_REDIS_URL",
         )
+
+
+def _files_part(rejected: int) -> Part:
+    if not rejected:
+        return Part(status="ok", detail="none was rejected in the last 7 days")
+    return Part(
+        status="degraded",
+        detail=f"{rejected:,} rejected in the last 7 days",
+        fix="anomaly check says which and why; mend them and import them under the same name",
+    )
 
 
 def _judge(queues: dict[str, Queue]) -> Part:

@@ -74,7 +74,7 @@ class Health(ApiModel):
     version: str = Field(description="Of this program.", examples=["0.1.0"])
     checked_at: dt.datetime
     parts: dict[str, Part]
-    """`database`, `models`, `pipeline`, `queues`, `ems_core`, `redis`, `mqtt`."""
+    """`database`, `models`, `pipeline`, `queues`, `files`, `ems_core`, `redis`, `mqtt`."""
     models: dict[str, ServedVersion] = Field(description="By stream.")
     pipeline: Pipeline
     queues: dict[str, QueueState]

@@ -2,6 +2,7 @@
 
 A file that has been taken moves to ``.archive/<stream>/``, one that cannot be read to
 ``.rejected/<stream>/``: the folder a user drops into shows what is still waiting, nothing else.
+Saved layouts are in ``.layouts/<stream>/``, beside the files they are for.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+_LAYOUT_SUFFIX = ".yaml"
 MAPPING_SUFFIX = ".mapping.json"
 #: Of the digest in front of a file's name once it was taken in or refused.
 DIGEST_LENGTH = 12
@@ -138,6 +140,28 @@ class Landing:
             return None
         content: bytes = self._fs.cat_file(path)
         return content.decode("utf-8")
+
+    def layouts(self, stream: str) -> dict[str, str]:
+        """Return the texts of the stream's saved layouts by name."""
+        folder = posixpath.dirname(self.layout_path(stream, ""))
+        if not self._fs.isdir(folder):
+            return {}
+        return {
+            posixpath.basename(path).removesuffix(_LAYOUT_SUFFIX): self._fs.cat_file(path).decode()
+            for path in sorted(self._fs.ls(folder, detail=False))
+            if path.endswith(_LAYOUT_SUFFIX)
+        }
+
+    def save_layout(self, stream: str, name: str, text: str) -> str:
+        """Keep a layout of the stream under a name, in the place of one that has it."""
+        path = self.layout_path(stream, name)
+        self._fs.makedirs(posixpath.dirname(path), exist_ok=True)
+        self._fs.pipe_file(path, text.encode("utf-8"))
+        return path
+
+    def layout_path(self, stream: str, name: str) -> str:
+        """Return where a layout is kept."""
+        return posixpath.join(self._root, ".layouts", stream, name + _LAYOUT_SUFFIX)
 
     def unchanged(self, file: LandedFile) -> bool:
         """Return whether the file still has the size and time it was listed with."""

@@ -163,15 +163,39 @@ class Ledger:
         values = {"source": source, "status": "rejected", "reason": reason}
         with self._transactions.begin() as connection:
             values |= {"stream": stream, "digest": digest}
-            return _enter(connection, values, mapping, pl.DataFrame([whole]))
+            entry, is_new = _enter(connection, values, mapping, pl.DataFrame([whole]))
+            if not is_new:
+                _seen_again(connection, stream, digest)
+        return entry, is_new
 
     def record_repeat(self, stream: str, digest: str) -> None:
         """Record that a content that is in came once more; nothing else changes."""
-        self._transactions.execute(
-            "UPDATE ingest_ledger SET times_seen = times_seen + 1, "
-            "last_seen_at = clock_timestamp() WHERE stream = %s AND digest = %s",
-            (stream, digest),
+        with self._transactions.begin() as connection:
+            _seen_again(connection, stream, digest)
+
+    def seen_since(self, stream: str, since: dt.datetime) -> list[LedgerEntry]:
+        """Return the contents that came since a time, for the first time or once more."""
+        return self._transactions.rows(
+            LedgerEntry,
+            _SELECT + " WHERE stream = %s AND last_seen_at >= %s ORDER BY source, seq",
+            (stream, since),
         )
+
+    def rejected_since(self, stream: str, since: dt.datetime) -> list[LedgerEntry]:
+        """Return the files that were rejected since a time, and not mended afterwards.
+
+        A file is mended when one of the same name was taken in.
+        """
+        return [
+            entry
+            for entry in self.seen_since(stream, since)
+            if entry.status == "rejected"
+            and not self._transactions.value(
+                "SELECT EXISTS (SELECT FROM ingest_ledger WHERE stream = %s AND source = %s "
+                "AND status = 'ingested' AND last_seen_at > %s)",
+                (stream, entry.source, entry.last_seen_at),
+            )
+        ]
 
     def entries(self, stream: str, *, after: int = 0) -> list[LedgerEntry]:
         """Return the entries committed after a watermark, in order of commit."""
@@ -221,6 +245,14 @@ _SELECT = f"SELECT {columns_of(LedgerEntry)} FROM ingest_ledger"  # noqa: S608 -
 def _find(connection: Connection, stream: str, digest: str) -> LedgerEntry | None:
     one = f"{_SELECT} WHERE stream = %s AND digest = %s"
     return fetch_one(connection, LedgerEntry, one, (stream, digest))
+
+
+def _seen_again(connection: Connection, stream: str, digest: str) -> None:
+    connection.execute(
+        "UPDATE ingest_ledger SET times_seen = times_seen + 1, "
+        "last_seen_at = clock_timestamp() WHERE stream = %s AND digest = %s",
+        (stream, digest),
+    )
 
 
 def _enter(

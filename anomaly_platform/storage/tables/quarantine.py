@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
@@ -68,6 +69,33 @@ class Quarantine:
             {"stream": stream, "day": day},
         )
         return {str(reason): int(count) for reason, count in rows}
+
+    def of_files(self, stream: str, digests: Collection[str]) -> dict[str, Refusals]:
+        """Return what was refused of files, by their digests; nothing where nothing was."""
+        rows = self._transactions.tuples(
+            "SELECT digest, reason, count(*) FROM quarantine "
+            "WHERE stream = %s AND digest = ANY(%s) GROUP BY digest, reason "
+            "ORDER BY digest, count(*) DESC, reason",
+            (stream, list(digests)),
+        )
+        found: dict[str, Refusals] = {}
+        for digest, reason, count in rows:
+            first = found.get(digest)
+            found[digest] = (
+                Refusals(count, reason, count)
+                if first is None
+                else Refusals(first.rows + count, first.reason, first.of_reason)
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """What was refused of a file: how many rows, and the commonest reason with its count."""
+
+    rows: int
+    reason: str
+    of_reason: int
 
 
 def insert_rejects(

@@ -54,10 +54,93 @@ def test_import_refuses_a_mapping_that_does_not_fit(tmp_path: Path) -> None:
     assert not (tmp_path / "home" / "landing" / "ems" / "mine.csv").exists()
 
 
-def test_import_keeps_what_it_cannot_read_for_the_platform_to_reject(tmp_path: Path) -> None:
+def test_import_refuses_what_cannot_be_read_and_takes_none_of_its_neighbours(
+    tmp_path: Path,
+) -> None:
+    good = tmp_path / "good.csv"
+    good.write_text("timestamp,cpu\n2026-01-01,1\n")
     source = tmp_path / "broken.csv.gz"
     source.write_bytes(b"\x1f\x8b\x08 broken")
-    assert "will be rejected" in invoke("import", "ems", source)
+    with pytest.raises(MappingError, match=r"broken\.csv\.gz: the gzip data"):
+        invoke("import", "ems", good, source)
+    assert not list((tmp_path / "home" / "landing" / "ems").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("name,load\nx,1\ny,2\n", r"none of the first 2 readings can be used; .*: not a time"),
+        ("timestamp,cpu\n2026-01-01,warm\n", r"can be used; .* not a number"),
+        ("timestamp,cpu\n", "the file has no rows"),
+    ],
+)
+def test_import_refuses_a_file_without_one_usable_row(
+    text: str, complaint: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "mine.csv"
+    source.write_text(text)
+    with pytest.raises(MappingError, match=rf"(?s)mine\.csv: .*{complaint}"):
+        invoke("import", "ems", source)
+    invoke("import", "ems", source, "--dry-run", code=1)
+    assert not list((tmp_path / "home" / "landing" / "ems").iterdir())
+
+
+def test_import_shows_what_columns_became_and_how_the_first_rows_read(tmp_path: Path) -> None:
+    source = tmp_path / "plclog.csv"
+    source.write_text(
+        "Site;weir\nTime;Level;Flow\n;[m];[m3/h]\n"
+        "2026-01-01 06:00;1.5;17;\n2026-01-01 06:10;NaN;18;\n"
+    )
+    said = invoke("import", "ems", source, "--dry-run")
+    assert max(map(len, said.splitlines())) <= 80
+    assert "the header is line 2" in said
+    assert "no rows of data: line 3" in said
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines()]
+    assert ["Time", "the time", "2026-01-01 06:00, 2026-01-01 06:10"] in rows
+    assert ["Level", "a metric", "1.5, NaN"] in rows
+    assert ["plclog", "Flow", "2026-01-01 06:00:00+00:00", "17.0"] in rows
+    assert "refused, 1 of the first 4 readings" in said
+    assert not list((tmp_path / "home" / "landing" / "ems").iterdir())
+
+
+def test_a_layout_is_saved_listed_shown_and_used(tmp_path: Path) -> None:
+    lines = "Tag,TIC\nMoment,Wert\n2026-01-01 06:00,1\n2026-01-01 06:10,2\n"
+    first, second = tmp_path / "trend_1.csv", tmp_path / "trend_2.csv"
+    first.write_text(lines)
+    second.write_text(lines)
+    options = ("--header-line", 2, "--set", "asset_id=host", "--save-layout", "trend")
+    invoke("import", "ems", first, *options, "--dry-run")
+    assert "No layout is saved" in invoke("layouts", "list", "ems")
+    assert "called trend_*.csv are read so" in invoke("import", "ems", first, *options)
+    assert "trend_*.csv" in invoke("layouts", "list")
+    shown = invoke("layouts", "show", "ems", "trend")
+    assert "header_line: 2" in shown
+    assert "decimal" not in shown
+    assert "has no layout 'other'; it has trend" in invoke(
+        "layouts", "show", "ems", "other", code=2
+    )
+    assert "by the layout trend" in invoke("import", "ems", second)
+    landed = tmp_path / "home" / "landing" / "ems"
+    texts = [(landed / f"{name}.mapping.json").read_text() for name in (first.name, second.name)]
+    assert texts[0] == texts[1]
+    assert json.loads(texts[0])["header_line"] == 2
+
+
+def test_a_layout_that_cannot_be_saved_takes_no_file(tmp_path: Path) -> None:
+    source, other = tmp_path / "a.csv", tmp_path / "b.csv"
+    for file in (source, other):
+        file.write_text("timestamp,cpu\n2026-01-01,1\n")
+    for arguments, complaint in (
+        ((source, "--save-layout", "x"), "nothing to save"),
+        ((source, "--save-layout", "../x", "--timezone", "UTC"), "cannot be called"),
+        (
+            (source, other, "--save-layout", "x", "--timezone", "UTC"),
+            r"b\.csv is not called a\.csv",
+        ),
+    ):
+        with pytest.raises(MappingError, match=complaint):
+            invoke("import", "ems", *arguments)
+    assert not list((tmp_path / "home" / "landing" / "ems").iterdir())
 
 
 def test_unknown_streams_and_days_are_named() -> None:
