@@ -36,15 +36,18 @@ def test_every_row_is_scored_quarantined_or_a_counted_duplicate(
     bad = good.head(5).with_columns(
         pl.Series("value", ["nan", "inf", "high", "1e999", "0x1F"]), timestamp=pl.lit("2026-01-06")
     )
+    # A file of which no row can be used would be rejected as a whole: each has one.
+    usable = bad.head(1).with_columns(asset_id=pl.lit("h"), value=pl.lit("1"))
     drop(EMS, "good.csv", good)
     drop(EMS, "repeated.csv", good.head(40))
     drop(EMS, "contradicting.csv", good.head(7).with_columns(pl.col("value") + 1))
-    drop(EMS, "bad.csv", bad)
-    drop(EMS, "no-time.csv", "asset_id,metric_name,timestamp,value\nh,cpu,yesterday,1\n")
+    drop(EMS, "bad.csv", pl.concat([bad, usable]))
+    no_time = "h,cpu,yesterday,1\nh,cpu,2026-01-06T01:00:00Z,1\n"
+    drop(EMS, "no-time.csv", f"asset_id,metric_name,timestamp,value\n{no_time}")
     drop(EMS, "broken.csv.gz", b"\x1f\x8b\x08\x00 this is no gzip")
     account = run(EMS)
-    assert account.rows_in == good.height + 40 + 7 + 5 + 1
-    assert account.scored == good.height
+    assert account.rows_in == good.height + 2 + 40 + 7 + 5 + 1
+    assert account.scored == good.height + 2
     assert account.duplicates == 40
     assert account.quarantined == 7 + 5 + 1
     entries = runtime.platform.warehouse.ledger.entries("ems")
