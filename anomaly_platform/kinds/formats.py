@@ -14,7 +14,8 @@ from anomaly_platform.kinds.training import Key
 if TYPE_CHECKING:
     import pandera.polars as pa
 
-    from anomaly_platform.ingest.layout.context import LayoutContext, RowReader
+    from anomaly_platform.ingest.layout.context import LayoutContext
+    from anomaly_platform.ingest.layout.row_reader import RowReader
     from anomaly_platform.ingest.validation.day import ValidatedDay
 
 DTYPES: Final[Mapping[str, pl.DataType]] = {

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from anomaly_platform.cli.rows import word_table
-from anomaly_platform.ingest.layout.context import Head, LayoutContext
+from anomaly_platform.ingest.layout.context import LayoutContext
 from anomaly_platform.ingest.layout.mapping import MappingError
+from anomaly_platform.ingest.layout.row_reader import Head
 from anomaly_platform.kinds.formats import RowFormat
 
 _MOST_COLUMNS = 16

@@ -5,17 +5,16 @@ and reading a file batch by batch. What the columns of a kind's file *mean* is i
 ``scans``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
 from anomaly_platform.ingest.event_days import FUTURE_ALLOWANCE, refuse_event_time
 from anomaly_platform.ingest.files.batches import RawBatch
-from anomaly_platform.ingest.files.readers import FileSource, ReadLimits, TablePlace, read_raw
-from anomaly_platform.ingest.files.sources import rewindable
+from anomaly_platform.ingest.files.readers import TablePlace
 from anomaly_platform.ingest.layout.conventions import Conventions, TimeColumn
 from anomaly_platform.ingest.layout.mapping import (
     METRIC_FIELDS,
@@ -31,13 +30,9 @@ from anomaly_platform.ingest.layout.time_columns import (
     part_of,
     shown_times,
 )
-from anomaly_platform.ingest.layout.whole_file import WholeFile
 from anomaly_platform.ingest.notation.times import Times, read_times
 from anomaly_platform.ingest.notation.zones import TWICE, at_second_coming, places_twice
 from anomaly_platform.ingest.rejects import REJECTS, raw_column
-
-_HEAD_ROWS = 10_000
-_HEAD_CELLS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -290,144 +285,3 @@ def split_refused(
     ).match_to_schema(REJECTS)
     good = rows.filter(pl.col("reason").is_null()).select(schema.names())
     return good.cast(schema), pl.concat([batch.rejects, rejects])
-
-
-Settle = Callable[[Layout, RawBatch, WholeFile, LayoutContext], Layout]
-"""Settles how a file's cells are written, from its head and, where need be, from all of it."""
-
-
-class Head(NamedTuple):
-    """How the first rows of a file are read.
-
-    Parameters
-    ----------
-    batch
-        The rows as they stand there.
-    layout
-        How its columns are understood.
-    rows, rejects
-        What became of them.
-    """
-
-    batch: RawBatch
-    layout: Layout
-    rows: pl.DataFrame
-    rejects: pl.DataFrame
-
-
-@dataclass(frozen=True)
-class RowReader:
-    """How files of a kind of stream become raw rows.
-
-    Parameters
-    ----------
-    schema
-        Of raw rows.
-    resolve
-        Decides from its columns how a file is understood.
-    settle
-        Decides from its cells how they are written.
-    convert
-        Turns a batch into raw rows and rejects.
-    """
-
-    schema: pl.Schema
-    resolve: Callable[[Sequence[str], LayoutContext], Layout]
-    settle: Settle
-    convert: Callable[[RawBatch, Layout, LayoutContext], tuple[pl.DataFrame, pl.DataFrame]]
-
-    def read(
-        self,
-        source: FileSource,
-        context: LayoutContext,
-        *,
-        batch_rows: int = 250_000,
-        limits: ReadLimits | None = None,
-    ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-        """Yield the raw rows and rejects of a whole file; `read_raw`'s protocol applies."""
-        with rewindable(source) as stream:
-            batches = read_raw(
-                stream, context.name, batch_rows=batch_rows, limits=limits, place=context.place
-            )
-            held: list[RawBatch] = []
-            layout: Layout | None = None
-            for batch in batches:
-                held.append(batch)
-                if layout is None and not _is_head(held):
-                    continue
-                layout = layout or self._settled(held, stream, context, limits)
-                yield from (self._converted(one, layout, context) for one in held)
-                held.clear()
-            if any(batch.frame.width for batch in held):
-                layout = self._settled(held, stream, context, limits)
-                yield from (self._converted(one, layout, context) for one in held)
-            elif held:  # JSON without a single good record
-                yield from ((pl.DataFrame(schema=self.schema), one.rejects) for one in held)
-
-    def head(self, source: FileSource, context: LayoutContext, most: int = 1_000) -> Head:
-        """Return how the first rows of a file are read."""
-        with rewindable(source) as stream:
-            batch, layout = self._begun(stream, context)
-        shown = replace(
-            batch,
-            frame=batch.frame.head(most),
-            row_numbers=batch.row_numbers.head(most),
-            absent={name: rows.head(most) for name, rows in batch.absent.items()},
-        )
-        return Head(shown, layout, *self._converted(shown, layout, context))
-
-    def layout(self, source: FileSource, context: LayoutContext) -> Layout:
-        """Return the layout of a file, as `read` understands it."""
-        with rewindable(source) as stream:
-            return self._begun(stream, context)[1]
-
-    def _begun(self, stream: IO[bytes], context: LayoutContext) -> tuple[RawBatch, Layout]:
-        """Return the first batch of a file, and how the file is understood."""
-        held: list[RawBatch] = []
-        for batch in read_raw(stream, context.name, batch_rows=_HEAD_ROWS, place=context.place):
-            held.append(batch)
-            if _is_head(held):
-                break
-        return held[0], self._settled(held, stream, context, None)
-
-    def _settled(
-        self,
-        held: Sequence[RawBatch],
-        stream: IO[bytes],
-        context: LayoutContext,
-        limits: ReadLimits | None,
-    ) -> Layout:
-        """Decide how a file is understood from its first rows; the stream stays where it is."""
-        head = _head(held)
-        layout = self.resolve(head.frame.columns, context)
-        at = stream.tell()
-        layout = self.settle(
-            layout, head, WholeFile(stream, context.name, limits, context.place), context
-        )
-        stream.seek(at)
-        return layout
-
-    def _converted(
-        self, batch: RawBatch, layout: Layout, context: LayoutContext
-    ) -> tuple[pl.DataFrame, pl.DataFrame]:
-        if not batch.frame.width:  # JSON without a single good record so far
-            return pl.DataFrame(schema=self.schema), batch.rejects
-        return self.convert(batch, layout, context)
-
-
-def _head_rows(width: int) -> int:
-    return max(100, min(_HEAD_ROWS, _HEAD_CELLS // max(width, 1)))
-
-
-def _is_head(held: Sequence[RawBatch]) -> bool:
-    """Whether these first batches are enough to settle how a file is written."""
-    width = max(batch.frame.width for batch in held)
-    return sum(batch.frame.height for batch in held) >= _head_rows(width)
-
-
-def _head(held: Sequence[RawBatch]) -> RawBatch:
-    """Return the first rows of a file: as many, whatever the size of its batches."""
-    rows = _head_rows(max(batch.frame.width for batch in held))
-    frame = pl.concat([batch.frame for batch in held], how="diagonal").head(rows)
-    numbers = pl.concat([batch.row_numbers for batch in held]).head(rows)
-    return RawBatch(frame, numbers)

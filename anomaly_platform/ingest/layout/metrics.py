@@ -23,7 +23,6 @@ from anomaly_platform.ingest.layout.context import (
     Assignment,
     Layout,
     LayoutContext,
-    RowReader,
     assign_columns,
     split_refused,
     texts_of,
@@ -31,6 +30,7 @@ from anomaly_platform.ingest.layout.context import (
 )
 from anomaly_platform.ingest.layout.conventions import Conventions
 from anomaly_platform.ingest.layout.mapping import MappingError, listed
+from anomaly_platform.ingest.layout.row_reader import RowReader
 from anomaly_platform.ingest.layout.settling import settle_times
 from anomaly_platform.ingest.layout.values import read_values, settle_values
 from anomaly_platform.ingest.layout.whole_file import WholeFile

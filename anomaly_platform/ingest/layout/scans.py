@@ -15,7 +15,6 @@ from anomaly_platform.ingest.files.batches import RawBatch
 from anomaly_platform.ingest.layout.context import (
     Layout,
     LayoutContext,
-    RowReader,
     assign_columns,
     split_refused,
     texts_of,
@@ -23,6 +22,7 @@ from anomaly_platform.ingest.layout.context import (
 )
 from anomaly_platform.ingest.layout.conventions import Conventions
 from anomaly_platform.ingest.layout.mapping import SCAN_FIELDS, MappingError, listed
+from anomaly_platform.ingest.layout.row_reader import RowReader
 from anomaly_platform.ingest.layout.settling import settle_times
 
 SCAN_TEXTS: Final = tuple(name for name in SCAN_FIELDS if name != "event_time")
