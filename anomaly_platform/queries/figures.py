@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from psycopg import AsyncConnection
 
-_ACCURACY_TARGET: Final = 0.9
+ACCURACY_TARGET: Final = 0.9
 _FALSE_POSITIVE_TARGET: Final = 0.1
 
 
@@ -86,7 +86,7 @@ FIGURES: Final = (
         "Models in service that miss a target: accuracy of 0.9, false-positive rate of 0.1.",
         ("stream", "target"),
         "SELECT stream, target, count(*) FILTER (WHERE missed) FROM ml_models "
-        f"CROSS JOIN LATERAL (VALUES ('accuracy', accuracy < {_ACCURACY_TARGET}), "
+        f"CROSS JOIN LATERAL (VALUES ('accuracy', accuracy < {ACCURACY_TARGET}), "
         f"('false_positive_rate', false_positive_rate > {_FALSE_POSITIVE_TARGET})) "
         "AS each (target, missed) WHERE status = 'active' GROUP BY stream, target",
     ),

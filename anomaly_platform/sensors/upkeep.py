@@ -23,6 +23,7 @@ from anomaly_platform.incidents.alert_log import is_open
 from anomaly_platform.labelling.moved_thresholds import move_thresholds
 from anomaly_platform.notifications.outbox import Alert, Kind, Severity, fingerprint
 from anomaly_platform.platform import Platform
+from anomaly_platform.queries.figures import ACCURACY_TARGET
 from anomaly_platform.runtime.housekeeping import prune
 from anomaly_platform.runtime.pruning import as_record
 from anomaly_platform.storage.tables.ml_models import failed_series
@@ -36,6 +37,8 @@ ESCALATES_AFTER: Final = timedelta(hours=20)
 VOLUME_BOUNDS: Final = (0.5, 2.0)
 
 _NAMED = 10
+#: Readings from which on an accuracy measured on a fifth of them tells something.
+_TELLING_ROWS: Final = 1_000
 
 
 def build_upkeep() -> tuple[JobDefinition, ScheduleDefinition]:
@@ -133,6 +136,7 @@ def _findings(platform: Platform, stream: Stream) -> Iterator[Finding]:
         else None,
         "warning",
     )
+    yield "quality", "series", _inaccurate(platform, stream), "warning"
     yield "model_disabled", "series", _disabled(platform, stream, champion.version), "critical"
     yield "model_disabled", "bundle", _unloadable(platform, stream, champion.version), "critical"
     newest = _newest_figures(platform, stream)
@@ -156,6 +160,21 @@ def _findings(platform: Platform, stream: Stream) -> Iterator[Finding]:
         f"{size:,} bytes of models, {limit:,} is the limit" if size > limit else None,
         "warning",
     )
+
+
+def _inaccurate(platform: Platform, stream: Stream) -> str | None:
+    """Return which models in service are under target: a good mean hides a bad one."""
+    rows = platform.warehouse.transactions.tuples(
+        "SELECT device_id, metric_name, accuracy FROM ml_models WHERE stream = %s "
+        "AND status = 'active' AND accuracy < %s AND training_samples >= %s "
+        "ORDER BY accuracy, device_id, metric_name",
+        (stream.name, ACCURACY_TARGET, _TELLING_ROWS),
+    )
+    if not rows:
+        return None
+    named = ", ".join(f"{entity} {metric} {it:.2f}" for entity, metric, it in rows[:_NAMED])
+    more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+    return f"accuracy under {ACCURACY_TARGET:.2f} in {len(rows)} of the models: {named}{more}"
 
 
 def _disabled(platform: Platform, stream: Stream, version: int) -> str | None:

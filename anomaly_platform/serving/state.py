@@ -84,7 +84,9 @@ class ServingState:
         url = settings.redis_url
         self.redis = None if url is None else SharedRedis(url.get_secret_value())
         self.cache = Cache(self.redis)
-        self.rates = RateLimits(settings.api_predictions_per_minute, self.redis)
+        self.rates = RateLimits(
+            settings.api_predictions_per_minute, self.redis, settings.home / "rate-limits"
+        )
         self.database_metrics = DatabaseMetrics(pool, _models_folder(settings))
         self.ingestion = Ingestion(platform.online_ingest(), self.models)
         self.health = HealthChecks(platform, pool, self.models, self.redis)

@@ -1,7 +1,8 @@
 """How many predictions a key may ask for in a minute.
 
-Belongs here: counting, exactly over all workers where there is Redis and per process otherwise, and
-the refusal with 429. Does not belong here: how large one request may be (``http.request_limits``).
+Belongs here: counting, exactly over all workers, through Redis where there is one and through files
+of the machine otherwise, and the refusal with 429. Does not belong here: how large one request may
+be (``http.request_limits``).
 
 A window moves with the clock: never more than the limit in any 60 seconds. A request to a scoring
 route counts once, however many values it brings; rows are bounded by the schemas.
@@ -9,6 +10,7 @@ route counts once, however many values it brings; rows are bounded by the schema
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import deque
@@ -22,13 +24,18 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from anomaly_platform.serving.auth.security import caller_of
+from anomaly_platform.serving.auth.shared_windows import SharedWindows
 from anomaly_platform.serving.problems import ApiProblem
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anomaly_platform.serving.shared_redis import SharedRedis
 
 _NAMESPACE: Final = "ml:limits"
 _MOST_CALLERS: Final = 10_000
+
+_log = logging.getLogger(__name__)
 
 
 class ProcessWindows(MemoryStorage):
@@ -112,13 +119,17 @@ class RateLimits:
     per_minute : int
         The default limit; 0 means none.
     redis : SharedRedis or None
-        Where all workers count together.
+        Where the workers of all machines count together.
+    folder : Path or None
+        Where those of this machine do without it; None counts in this process alone.
     """
 
-    def __init__(self, per_minute: int, redis: SharedRedis | None = None) -> None:
+    def __init__(
+        self, per_minute: int, redis: SharedRedis | None = None, folder: Path | None = None
+    ) -> None:
         self._per_minute = per_minute
         self._redis = redis
-        self._here = MovingWindowRateLimiter(ProcessWindows())
+        self._here = MovingWindowRateLimiter(_windows(folder))
         self._shared: MovingWindowRateLimiter | None = None
         if redis is not None:
             storage = RedisStorage(
@@ -156,6 +167,15 @@ class RateLimits:
         if shared is not None and self._redis is not None:
             allowance = await self._redis.ask(lambda: _take(shared, limit, caller), None)
         return allowance or await _take(self._here, limit, caller)
+
+
+def _windows(folder: Path | None) -> MemoryStorage:
+    if folder is not None:
+        try:
+            return SharedWindows(folder)
+        except OSError as error:
+            _log.warning("each worker counts predictions for itself: %s", error)
+    return ProcessWindows()
 
 
 async def _take(limiter: MovingWindowRateLimiter, limit: int, caller: str) -> Allowance:

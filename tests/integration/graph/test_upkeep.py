@@ -106,6 +106,32 @@ def test_quality_is_no_news_while_there_is_hardly_anything_to_tell_it_by(
     assert is_told()
 
 
+def test_a_bad_model_is_told_of_whatever_the_mean_says(platform: Platform) -> None:
+    version = register(
+        platform.warehouse,
+        "iiot",
+        trained_at=START,
+        window_start=START,
+        window_end=START + dt.timedelta(days=10),
+        metrics={"balanced_accuracy_median": 0.99},
+        series=pl.DataFrame(
+            {
+                "entity": ["press-1", "press-2", "press-3"],
+                "metric": ["load"] * 3,
+                "status": ["trained"] * 3,
+                "rows": [2880, 2880, 120],
+                "accuracy": [0.99, 0.61, 0.5],
+            }
+        ),
+    )
+    platform.warehouse.bundles.promote("iiot", FOREST, version, "for the test")
+    (found,) = (
+        one for one in look_after(platform, IIOT) if one["subject"] == "series" and one["wrong"]
+    )
+    assert found["finding"] == "accuracy under 0.90 in 1 of the models: press-2 load 0.61"
+    assert alerts(platform)["quality/iiot/series"] == ("warning", "open")
+
+
 def test_models_that_cannot_be_trained_or_loaded_are_told(platform: Platform) -> None:
     serve(platform, quality=0.95, status="failed")
     findings = {
