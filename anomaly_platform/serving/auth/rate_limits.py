@@ -24,7 +24,6 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from anomaly_platform.serving.auth.security import caller_of
-from anomaly_platform.serving.auth.shared_windows import SharedWindows
 from anomaly_platform.serving.problems import ApiProblem
 
 if TYPE_CHECKING:
@@ -172,8 +171,11 @@ class RateLimits:
 def _windows(folder: Path | None) -> MemoryStorage:
     if folder is not None:
         try:
+            # Its locks are those of POSIX.
+            from anomaly_platform.serving.auth.shared_windows import SharedWindows
+
             return SharedWindows(folder)
-        except OSError as error:
+        except (ImportError, OSError) as error:
             _log.warning("each worker counts predictions for itself: %s", error)
     return ProcessWindows()
 

@@ -179,7 +179,7 @@ def test_every_alert_finds_its_metric(rule: dict[str, Any], scrape: dict[str, se
 def test_the_alerts_of_the_requirements_are_there() -> None:
     expressions = " ".join(rule["expr"] for rule in alert_rules())
     for wanted in (
-        "anomaly_model_accuracy_ratio{statistic=\"mean\"} < 0.9",
+        "anomaly_models_off_target{target=\"accuracy\"} > 0",
         "anomaly_model_false_positive_ratio{statistic=\"mean\"} > 0.1",
         "anomaly_prediction_duration_seconds_bucket[5m]))) > 0.1",
         "anomaly_training_failures_total",

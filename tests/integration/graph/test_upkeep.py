@@ -124,7 +124,7 @@ def test_a_bad_model_is_told_of_whatever_the_mean_says(platform: Platform) -> No
             }
         ),
     )
-    platform.warehouse.bundles.promote("iiot", FOREST, version, "for the test")
+    platform.warehouse.bundles.promote_set("iiot", {FOREST: version}, "for the test")
     (found,) = (
         one for one in look_after(platform, IIOT) if one["subject"] == "series" and one["wrong"]
     )
