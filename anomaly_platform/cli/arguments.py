@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from typing import Annotated
 
 import typer
@@ -34,3 +35,27 @@ def stream_of(platform: Platform, name: str) -> Stream:
 def seed_of(seed: int | None) -> int:
     """Return the seed that was given, or that of the settings."""
     return get_settings().seed if seed is None else seed
+
+
+def days_of(text: str | None) -> tuple[date, date] | None:
+    """Return the span that `--days` names, or refuse it."""
+    if text is None:
+        return None
+    first, _, last = text.partition(":")
+    try:
+        span = date.fromisoformat(first), date.fromisoformat(last or first)
+    except ValueError:
+        raise typer.BadParameter(
+            f"--days {text!r}: write 2026-01-01:2026-01-31, or one day"
+        ) from None
+    if span[0] > span[1]:
+        raise typer.BadParameter(f"--days {text!r}: the first day lies after the last")
+    return span
+
+
+def day_of(text: str) -> date:
+    """Return a day, or refuse the text."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no day; write 2026-01-31") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from anomaly_platform.cli.alerts import alerts_app
-from anomaly_platform.cli.arguments import StreamName, refusing, seed_of, stream_of
+from anomaly_platform.cli.arguments import StreamName, day_of, days_of, refusing, seed_of, stream_of
 from anomaly_platform.cli.backtest.commands import backtest_app
 from anomaly_platform.cli.home import make_home, settle_home
 from anomaly_platform.cli.keys import keys_app
@@ -93,28 +92,6 @@ def _stream(name: str) -> Stream:
     return stream_of(Platform(get_settings()), name)
 
 
-def _days(text: str | None) -> tuple[date, date] | None:
-    if text is None:
-        return None
-    first, _, last = text.partition(":")
-    try:
-        span = date.fromisoformat(first), date.fromisoformat(last or first)
-    except ValueError:
-        raise typer.BadParameter(
-            f"--days {text!r}: write 2026-01-01:2026-01-31, or one day"
-        ) from None
-    if span[0] > span[1]:
-        raise typer.BadParameter(f"--days {text!r}: the first day lies after the last")
-    return span
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no day; write 2026-01-31") from None
-
-
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="Where; the current folder by default.")] = Path(),
@@ -139,7 +116,7 @@ def demo(
     """Do everything once on simulated data: data, models, scores, pictures, summary."""
     from anomaly_platform.cli.demo import run_demo
 
-    run_demo(get_settings(), console, out, None if end is None else _day(end))
+    run_demo(get_settings(), console, out, None if end is None else day_of(end))
 
 
 @app.command()
@@ -218,7 +195,7 @@ def run(
     """Materialize a stream now, without a daemon, and account for every row."""
     from anomaly_platform.cli.streams.run import account_table, run_stream, tell_files
 
-    chosen, span = _stream(stream), _days(days)
+    chosen, span = _stream(stream), days_of(days)
     with open_runtime() as runtime:
         began = runtime.platform.warehouse.transactions.value("SELECT clock_timestamp()")
         try:
@@ -278,7 +255,7 @@ def check(
     """Run every asset check; exit with 1 when one of severity ERROR fails."""
     from anomaly_platform.cli.streams.checking import run_checks
 
-    chosen, span = (_stream(stream) if stream else None), _days(days)
+    chosen, span = (_stream(stream) if stream else None), days_of(days)
     with open_runtime() as runtime:
         raise typer.Exit(run_checks(runtime, chosen, console, span))
 
@@ -344,7 +321,7 @@ def simulate(
         days=days,
         entities=entities,
         seed=seed_of(seed),
-        start=_day(start),
+        start=day_of(start),
         file_format=file_format,
         console=console,
     )

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from anomaly_platform.cli import doctor, main
+from anomaly_platform.cli.arguments import days_of
 from anomaly_platform.cli.streams import run as materialize
 from anomaly_platform.ingest.layout.mapping import MappingError
 from tests.builders.commands import invoke
@@ -150,11 +151,11 @@ def test_unknown_streams_and_days_are_named() -> None:
 
 
 def test_days_are_one_or_a_span() -> None:
-    assert main._days("2026-01-02") == (date(2026, 1, 2), date(2026, 1, 2))
-    assert main._days("2026-01-02:2026-01-05") == (date(2026, 1, 2), date(2026, 1, 5))
-    assert main._days(None) is None
+    assert days_of("2026-01-02") == (date(2026, 1, 2), date(2026, 1, 2))
+    assert days_of("2026-01-02:2026-01-05") == (date(2026, 1, 2), date(2026, 1, 5))
+    assert days_of(None) is None
     with pytest.raises(typer.BadParameter):
-        main._days("2026-13-01")
+        days_of("2026-13-01")
 
 
 def test_long_histories_are_cut_into_spans() -> None:
