@@ -50,7 +50,7 @@ class Detection:
     metric_name: str
     value: float | None
     anomaly_score: float | None
-    threshold: float
+    score: float | None
     confidence: float | None
     timestamp: dt.datetime
     source: Literal["batch", "realtime"]
@@ -81,7 +81,7 @@ async def list_detections(
         connection,
         Detection,
         "SELECT d.id, d.model_id, d.device_id, d.metric_name, d.value, d.anomaly_score, "
-        'd.threshold, d.confidence, d."timestamp", d.source, d.metadata '
+        'd.score, d.confidence, d."timestamp", d.source, d.metadata '
         f"{_FILTER} AND (%(time)s::timestamptz IS NULL OR "
         '(d."timestamp", d.id) < (%(time)s::timestamptz, %(id)s::uuid)) '
         'ORDER BY d."timestamp" DESC, d.id DESC LIMIT %(limit)s',

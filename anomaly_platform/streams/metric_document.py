@@ -40,6 +40,7 @@ _VIEW_COLUMNS = frozenset(
         "value",
         "anomaly_score",
         "confidence",
+        "decision_score",
         "prediction",
         "unit_score",
         "is_anomaly",

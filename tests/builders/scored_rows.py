@@ -7,6 +7,8 @@ import uuid
 
 import polars as pl
 
+from anomaly_platform.storage.tables.scored_rows import SCORED_SCANS
+
 DAY = dt.date(2026, 1, 5)
 
 
@@ -42,3 +44,26 @@ def scored(
     return pl.DataFrame(records, infer_schema_length=None).with_columns(
         pl.col("event_time").cast(pl.Datetime("us", "UTC"))
     )
+
+
+def scored_scans(*confidences: float, day: dt.date = DAY) -> pl.DataFrame:
+    """Scans of one code, an hour apart, of which senders left out place and step."""
+    noon = dt.datetime(day.year, day.month, day.day, 12, tzinfo=dt.UTC)
+    blank = {
+        name: False if kind == pl.Boolean else 0.0 if name.endswith("_score") else None
+        for name, kind in SCORED_SCANS.schema.items()
+    }
+    rows = [
+        blank
+        | {
+            "epc_code": "001.8804823.0000003.000001.20241201.000000001",
+            "event_id": f"e{number}",
+            "event_time": noon + dt.timedelta(hours=number),
+            "final_confidence": confidence,
+            "is_anomaly": confidence >= 50.0,
+            "severity": "MEDIUM" if confidence >= 50.0 else "NONE",
+            "explanation": "why" if confidence >= 50.0 else None,
+        }
+        for number, confidence in enumerate(confidences)
+    ]
+    return pl.DataFrame(rows, schema=SCORED_SCANS.schema)

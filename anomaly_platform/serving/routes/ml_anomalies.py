@@ -20,7 +20,6 @@ from anomaly_platform.serving.http.cursors import Pages
 from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.http.strict_query import STRICT_QUERY
 from anomaly_platform.serving.lookups import refuse_unknown
-from anomaly_platform.serving.predict.scales import signed_score
 from anomaly_platform.serving.schemas.anomalies import Anomaly, AnomalyList
 from anomaly_platform.serving.schemas.base import Cursor, Name, PageSize, Time
 from anomaly_platform.serving.state import Serving
@@ -59,6 +58,5 @@ async def list_anomalies(
 def _anomaly(found: Detection) -> Anomaly:
     """Return a detection as the API shows it."""
     shown = asdict(found)
-    score, threshold = shown.pop("anomaly_score"), shown.pop("threshold")
-    signed = None if score is None else signed_score(score, threshold)
-    return Anomaly(**shown, anomaly_score=signed, unit_score=score, is_anomaly=True)
+    score = shown.pop("score")
+    return Anomaly(**shown, unit_score=score, is_anomaly=True)

@@ -233,12 +233,13 @@ def insert_detections(
     connection.cursor().executemany(
         f"""
         INSERT INTO anomaly_detections (
-            id, model_id, stream, device_id, metric_name, value, anomaly_score, is_anomaly,
+            id, model_id, stream, device_id, metric_name, value, score, anomaly_score, is_anomaly,
             confidence, "timestamp", metadata, source, event_id, threshold, bundle_version, day
         )
         SELECT md5(concat_ws(E'\\x1f', 'realtime', r.stream, r.event_id))::uuid,
-            m.id, r.stream, r.entity, r.metric, r.value, r.score, true,
-            (r.score - r.threshold) / nullif(1 - r.threshold, 0), r.event_time,
+            m.id, r.stream, r.entity, r.metric, r.value, r.score,
+            decision_score(r.score, r.threshold), true,
+            abs(decision_score(r.score, r.threshold)), r.event_time,
             jsonb_build_object('status', r.status, 'p_value', r.p_value, 'detector',
                 CASE WHEN r.status = 'trained' OR m.{HAS_MODEL}
                     THEN %(detector)s::text ELSE '{FALLBACK}' END,

@@ -130,14 +130,15 @@ SCORED_METRICS: Final = ScoredTable(
     optional=("label", "entity_score", "entity_is_anomaly", "causes", "metadata"),
     detections=f"""
         INSERT INTO anomaly_detections (
-            id, model_id, stream, device_id, metric_name, value, anomaly_score, is_anomaly,
+            id, model_id, stream, device_id, metric_name, value, score, anomaly_score, is_anomaly,
             confidence, "timestamp", metadata, source, event_id, threshold, bundle_version, day
         )
         SELECT
             md5(concat_ws(E'\\x1f', 'batch', s.stream, s.entity, s.metric,
                           extract(epoch FROM s.event_time)))::uuid,
-            m.id, s.stream, s.entity, s.metric, s.value, s.score, true,
-            (s.score - s.threshold) / nullif(1 - s.threshold, 0), s.event_time,
+            m.id, s.stream, s.entity, s.metric, s.value, s.score,
+            decision_score(s.score, s.threshold), true,
+            abs(decision_score(s.score, s.threshold)), s.event_time,
             jsonb_strip_nulls(jsonb_build_object(
                 'status', s.status, 'p_value', s.p_value,
                 'detector', CASE WHEN s.status = 'trained' OR m.{HAS_MODEL}
@@ -200,7 +201,7 @@ SCORED_SCANS: Final = ScoredTable(
     optional=(),
     detections=f"""
         INSERT INTO anomaly_detections (
-            id, model_id, stream, device_id, metric_name, anomaly_score, is_anomaly,
+            id, model_id, stream, device_id, metric_name, score, anomaly_score, is_anomaly,
             confidence, "timestamp", metadata, source, event_id, threshold, bundle_version, day
         )
         SELECT
@@ -208,7 +209,8 @@ SCORED_SCANS: Final = ScoredTable(
                 extract(epoch FROM s.event_time), s.location_id, s.business_step,
                 s.event_type)::text)::uuid,
             m.id, s.stream, s.epc_code, '{SCANS_METRIC}',
-            %(threshold)s + (1 - %(threshold)s) * (s.final_confidence - 50) / 50, true,
+            %(threshold)s + (1 - %(threshold)s) * (s.final_confidence - 50) / 50,
+            (50 - s.final_confidence) / 50, true,
             (s.final_confidence - 50) / 50, s.event_time,
             jsonb_strip_nulls(jsonb_build_object(
                 'event_id', s.event_id, 'place', s.place, 'event_type', s.event_type,

@@ -180,13 +180,14 @@ def test_an_anomaly_is_detected_and_told_once_per_device(
     assert flagged
     with platform.warehouse.transactions.begin() as connection:
         detections = connection.execute(
-            "SELECT event_id, source, anomaly_score, confidence, bundle_version "
+            "SELECT event_id, source, score, anomaly_score, confidence, bundle_version "
             "FROM anomaly_detections ORDER BY timestamp"
         ).fetchall()
         told = connection.execute("SELECT kind, body FROM notifications").fetchall()
     assert [row[0] for row in detections] == [one.event_id for one in flagged]
     assert {row[1] for row in detections} == {"realtime"}
     assert detections[0][2] == flagged[0].score
+    assert detections[0][3] == -detections[0][4] < 0
     assert len(told) == 1
 
 

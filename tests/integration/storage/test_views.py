@@ -29,11 +29,11 @@ def fill(warehouse: Warehouse, stream: str) -> None:
     )
 
 
-def test_iiot_view_is_signed(warehouse: Warehouse) -> None:
+def test_the_scale_of_devices_is_the_decision_score(warehouse: Warehouse) -> None:
     fill(warehouse, "iiot")
     found = rows_of(
         warehouse,
-        "SELECT is_anomaly, anomaly_score, confidence, prediction, unit_score "
+        "SELECT is_anomaly, decision_score, confidence, prediction, anomaly_score "
         "FROM bi_iiot_scores WHERE device_id = 'host-1' ORDER BY \"timestamp\" DESC",
     )
     flagged, normal, *_, missing = found
@@ -42,14 +42,14 @@ def test_iiot_view_is_signed(warehouse: Warehouse) -> None:
     assert missing == (None, None, None, None, None)
 
 
-def test_ems_view_is_the_score_itself(warehouse: Warehouse) -> None:
+def test_ems_view_has_both_scales(warehouse: Warehouse) -> None:
     fill(warehouse, "ems")
     flagged = rows_of(
         warehouse,
-        "SELECT asset_id, metric_name, anomaly_score, confidence FROM bi_ems_scores "
-        "WHERE is_anomaly ORDER BY asset_id",
+        "SELECT asset_id, metric_name, anomaly_score, decision_score, confidence "
+        "FROM bi_ems_scores WHERE is_anomaly ORDER BY asset_id",
     )
-    assert flagged[0] == ("host-0", "cpu", 0.9, pytest.approx(2 / 3))
+    assert flagged[0] == ("host-0", "cpu", 0.9, pytest.approx(-2 / 3), pytest.approx(2 / 3))
     assert len(flagged) == 3
 
 
@@ -66,8 +66,8 @@ def test_views_know_the_ends_of_the_scale(
         )
     (*shown,) = rows_of(
         warehouse,
-        "SELECT DISTINCT anomaly_score, confidence FROM bi_iiot_scores "
-        "WHERE value IS NOT NULL ORDER BY anomaly_score",
+        "SELECT DISTINCT decision_score, confidence FROM bi_iiot_scores "
+        "WHERE value IS NOT NULL ORDER BY decision_score",
     )
     wanted = [(pytest.approx(one), pytest.approx(abs(one))) for one in signed]
     assert shown == wanted
@@ -143,7 +143,7 @@ def test_every_view_and_table_is_documented(warehouse: Warehouse) -> None:
 
 def test_a_stream_of_the_users_own(warehouse: Warehouse) -> None:
     for _ in range(2):
-        warehouse.transactions.execute("SELECT ensure_stream_tables('pumps', 'pump', 'signed')")
+        warehouse.transactions.execute("SELECT ensure_stream_tables('pumps', 'pump')")
     fill(warehouse, "pumps")
     pumps = rows_of(warehouse, "SELECT DISTINCT pump FROM bi_pumps_scores ORDER BY 1")
     assert pumps[0] == ("host-0",)

@@ -34,6 +34,7 @@ from anomaly_platform.storage.postgres.database import (
 from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
 from anomaly_platform.storage.postgres.transactions import Transactions
 from anomaly_platform.warehouse import Warehouse
+from tests.builders.schema import migrate
 
 pytestmark = pytest.mark.integration
 
@@ -227,18 +228,6 @@ def test_migrations_by_alembic_alone_say_how_it_is_done() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "run the migrations with: anomaly db upgrade" in done.stderr
-
-
-def migrate(url: str, revision: str, how: str = "upgrade") -> None:
-    from alembic import command
-    from sqlalchemy import create_engine
-
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
-    config = migrations_config()
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        getattr(command, how)(config, revision)
-    engine.dispose()
 
 
 def test_days_and_models_of_older_features_are_made_anew(

@@ -66,7 +66,7 @@ def replace(
 def detections(warehouse: Warehouse) -> list[tuple[object, ...]]:
     with warehouse.transactions.begin() as connection:
         return connection.execute(
-            "SELECT id, model_id, device_id, anomaly_score, confidence, source, metadata "
+            "SELECT id, model_id, device_id, score, confidence, source, metadata "
             "FROM anomaly_detections ORDER BY device_id"
         ).fetchall()
 

@@ -4,45 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 
-import polars as pl
 import pytest
 
-from anomaly_platform.storage.tables.scored_rows import SCORED_SCANS
 from anomaly_platform.warehouse import Warehouse
+from tests.builders.scored_rows import scored_scans
 
 pytestmark = pytest.mark.integration
 
 DAY = dt.date(2026, 1, 6)
-NOON = dt.datetime(2026, 1, 6, 12, tzinfo=dt.UTC)
-
-
-def scored(*confidences: float) -> pl.DataFrame:
-    """Scans of one code, an hour apart, of which senders left out place and step."""
-    blank = {
-        name: False if kind == pl.Boolean else 0.0 if name.endswith("_score") else None
-        for name, kind in SCORED_SCANS.schema.items()
-    }
-    rows = [
-        blank
-        | {
-            "epc_code": "001.8804823.0000003.000001.20241201.000000001",
-            "event_id": f"e{number}",
-            "event_time": NOON + dt.timedelta(hours=number),
-            "final_confidence": confidence,
-            "is_anomaly": confidence >= 50.0,
-            "severity": "MEDIUM" if confidence >= 50.0 else "NONE",
-            "explanation": "why" if confidence >= 50.0 else None,
-        }
-        for number, confidence in enumerate(confidences)
-    ]
-    return pl.DataFrame(rows, schema=SCORED_SCANS.schema)
 
 
 def replace(warehouse: Warehouse, *confidences: float, threshold: float = 0.7) -> int:
     return warehouse.scan_scores.replace_day(
         "barcode",
         DAY,
-        [scored(*confidences)],
+        [scored_scans(*confidences, day=DAY)],
         watermark=1,
         detector="fusion",
         bundle_version=None,
@@ -53,8 +29,8 @@ def replace(warehouse: Warehouse, *confidences: float, threshold: float = 0.7) -
 def detections(warehouse: Warehouse) -> list[tuple[object, ...]]:
     with warehouse.transactions.begin() as connection:
         return connection.execute(
-            "SELECT id, metadata->>'event_id', anomaly_score, confidence, threshold, "
-            "metadata->>'explanation' FROM anomaly_detections "
+            "SELECT id, metadata->>'event_id', score, confidence, threshold, "
+            "metadata->>'explanation', anomaly_score FROM anomaly_detections "
             "WHERE metric_name = 'scans' ORDER BY timestamp"
         ).fetchall()
 
@@ -67,7 +43,8 @@ def test_flagged_scans_are_detections_with_the_score_behind_the_confidence(
     assert [row[1] for row in found] == ["e1", "e2", "e3"]
     assert [row[2] for row in found] == pytest.approx([0.6, 0.8, 1.0])
     assert [row[3] for row in found] == pytest.approx([0.0, 0.5, 1.0])
-    assert {row[4:] for row in found} == {(0.6, "why")}
+    assert {row[4:6] for row in found} == {(0.6, "why")}
+    assert [row[6] for row in found] == pytest.approx([0.0, -0.5, -1.0])
 
 
 def test_a_day_that_is_scored_again_replaces_its_detections_under_the_same_ids(
