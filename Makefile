@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 export DAGSTER_DISABLE_TELEMETRY := yes
 
-.PHONY: help setup setup-dev demo up test lint docs bench stress clean
+.PHONY: help setup setup-dev demo up test lint docs docs-reference docs-pictures bench stress clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,9 @@ lint: setup-dev ## Lint, format, types and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs-reference: setup-dev ## Reference of commands, settings and tables, from the code
+	$(BIN)/python -m docgen
 
 docs: setup-dev ## The docs as a site, in site/
 	$(BIN)/zensical build --strict --clean
