@@ -113,7 +113,11 @@ def demo(
         str | None, typer.Option(help="Last day of the data; yesterday by default.")
     ] = None,
 ) -> None:
-    """Do everything once on simulated data: data, models, scores, pictures, summary."""
+    """Do everything once on simulated data: data, models, scores, pictures, summary.
+
+    Five weeks of every built-in stream: four to train on, one to score. The same --end gives the
+    same bits. A home with other data stays as it is; the demo then goes into `demo` in it.
+    """
     from anomaly_platform.cli.demo import run_demo
 
     run_demo(get_settings(), console, out, None if end is None else day_of(end))
@@ -133,7 +137,7 @@ def up(
 
 @app.command()
 def down() -> None:
-    """End what runs in this home: anomaly up, what else uses it, and its PostgreSQL."""
+    """End what runs in this home: `anomaly up`, what else uses it, and its PostgreSQL."""
     from anomaly_platform.cli.services.running import end_everything
 
     end_everything(get_settings(), console)
@@ -164,7 +168,10 @@ def api(
 def dispatch(
     once: Annotated[bool, typer.Option("--once", help="Deliver what is due, and end.")] = False,
 ) -> None:
-    """Deliver alerts and other messages through the channels of the settings, until Ctrl-C."""
+    """Deliver alerts and other messages through the channels of the settings, until Ctrl-C.
+
+    `anomaly up` does so by itself.
+    """
     from anomaly_platform.cli.services.dispatch import run_dispatcher
 
     run_dispatcher(get_settings(), console, once=once)
@@ -172,7 +179,10 @@ def dispatch(
 
 @app.command()
 def mqtt() -> None:
-    """Take telemetry from the broker of ANOMALY_MQTT_URL, until Ctrl-C."""
+    """Take telemetry from the broker of ANOMALY_MQTT_URL, until Ctrl-C.
+
+    `anomaly up` does so by itself.
+    """
     from anomaly_platform.cli.services.mqtt import run_subscriber
 
     raise typer.Exit(run_subscriber(get_settings(), console))
@@ -192,7 +202,10 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Materialize a stream now, without a daemon, and account for every row."""
+    """Materialize a stream now, without a daemon, and account for every row.
+
+    Exit code 1 says that rows are missing or that a file was rejected.
+    """
     from anomaly_platform.cli.streams.run import account_table, run_stream, tell_files
 
     chosen, span = _stream(stream), days_of(days)

@@ -1,0 +1,179 @@
+"""Pictures of Dagster's pages, of a demo that runs: ``python -m docgen.pictures``.
+
+They take a browser (Debian's package chromium) and Playwright, which drives it. The demo's data end
+on a fixed day, so that the same code gives the same pictures.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from docgen.markdown import ROOT
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+FOLDER = ROOT / "docs" / "tutorials" / "pictures"
+LAST_DAY = date(2026, 3, 31)
+_COLOURS = 128
+_WIDTH, _HEIGHT = 1280, 800
+_PATIENCE_S = 300
+
+
+class Shot(NamedTuple):
+    """A page to be drawn.
+
+    Attributes
+    ----------
+    name : str
+        Of the picture.
+    path : str
+        Of the page.
+    text : str
+        What the page says once it is there.
+    shown : str
+        A CSS selector of what is to be in view, and is waited for; empty is the page's top.
+    """
+
+    name: str
+    path: str
+    text: str
+    shown: str = ""
+
+
+SHOTS = (
+    Shot("lineage", "/locations/anomaly_platform/asset-groups/iiot/lineage", "scored_events"),
+    Shot(
+        "scored-day",
+        f"/assets/iiot/scored_events?view=partitions&partition={LAST_DAY - timedelta(days=2)}",
+        "anomalies",
+        "img[src^='data:image']",
+    ),
+    Shot(
+        "failed-check",
+        "/assets/iiot/validated_events?view=checks&checkDetail=quarantine_ratio",
+        "are in quarantine",
+    ),
+)
+
+
+def main() -> None:
+    """Draw every page, of a demo in a home of its own or of the home that is named."""
+    from playwright.sync_api import sync_playwright
+
+    browser_path = shutil.which("chromium")
+    if browser_path is None:
+        sys.exit("There is no chromium; install the Debian package chromium.")
+    with tempfile.TemporaryDirectory(prefix="anomaly-pictures-") as folder:
+        home = Path(sys.argv[1]) if len(sys.argv) > 1 else _demo_in(Path(folder) / "home")
+        with _running(home) as url, sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=browser_path, args=["--no-sandbox"] if os.geteuid() == 0 else []
+            )
+            page = browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT})
+            FOLDER.mkdir(exist_ok=True)
+            for shot in SHOTS:
+                (FOLDER / f"{shot.name}.png").write_bytes(_draw(page, url, shot))
+            browser.close()
+
+
+def _demo_in(home: Path) -> Path:
+    """Run the demo, then let a device come whose sensor breaks, so that a check has to say so."""
+    _anomaly(home, "demo", "--end", LAST_DAY.isoformat())
+    broken = home / "press-broken.csv"
+    broken.write_text("\n".join(_readings_of_a_broken_sensor()))
+    _anomaly(home, "import", "iiot", str(broken))
+    _anomaly(home, "run", "iiot", "--no-train")
+    return home
+
+
+def _readings_of_a_broken_sensor() -> Iterator[str]:
+    """Yield a day's readings, one a second; in the second half of each minute the time is gone."""
+    yield "device_id,metric_name,timestamp,value"
+    for second in range(0, 86_400, 5):
+        when = "" if second % 60 >= 30 else f"{LAST_DAY}T{timedelta(seconds=second)!s:0>8}Z"
+        yield f"press-broken,temperature,{when},{50 + second % 7 / 10:.1f}"
+
+
+def _anomaly(home: Path, *arguments: str) -> None:
+    command = [sys.executable, "-m", "anomaly_platform", *arguments]
+    subprocess.run(command, env=_environment(home), check=True)  # noqa: S603 - this package
+
+
+def _environment(home: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANOMALY_")}
+    return {**kept, "ANOMALY_HOME": str(home)}
+
+
+@contextmanager
+def _running(home: Path) -> Iterator[str]:
+    """Run ``anomaly up`` and yield the address of Dagster's pages."""
+    ui, api = _free_port(), _free_port()
+    command = [sys.executable, "-m", "anomaly_platform", "up", "--no-mlflow", "--port", str(ui)]
+    process = subprocess.Popen(  # noqa: S603 - this package
+        command, env={**_environment(home), "ANOMALY_API_PORT": str(api)}
+    )
+    url = f"http://127.0.0.1:{ui}"
+    try:
+        _wait_for(f"{url}/server_info", process)
+        yield url
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(_PATIENCE_S):
+        if process.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - this machine
+        except OSError:
+            time.sleep(1)
+        else:
+            return
+    sys.exit(f"Nothing answers at {url}.")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _draw(page: Page, url: str, shot: Shot) -> bytes:
+    """Return a page as a PNG of few colours."""
+    from PIL import Image
+
+    patience = _PATIENCE_S * 1000
+    page.goto(url + shot.path, timeout=patience)
+    page.get_by_text(shot.text).first.wait_for(timeout=patience)
+    if shot.shown:
+        found = page.locator(shot.shown).first
+        found.wait_for(timeout=patience)
+        found.scroll_into_view_if_needed()
+    # Layout and fonts settle after the texts are there.
+    page.wait_for_timeout(3000)
+    drawn = Image.open(io.BytesIO(page.screenshot()))
+    small = io.BytesIO()
+    drawn.convert("RGB").quantize(_COLOURS).save(small, "PNG", optimize=True)
+    return small.getvalue()
+
+
+if __name__ == "__main__":
+    main()
