@@ -16,6 +16,7 @@ from anomaly_platform.notifications.outbox import Outbox
 from anomaly_platform.notifications.redaction import Redactor
 from anomaly_platform.runtime.backup.unfinished import refuse_unfinished
 from anomaly_platform.settings import Settings
+from anomaly_platform.settings.types import split_numbers
 from anomaly_platform.storage.first_days import FirstDays
 from anomaly_platform.storage.lake.landing import Landing
 from anomaly_platform.storage.postgres.database import (
@@ -24,7 +25,7 @@ from anomaly_platform.storage.postgres.database import (
     redact,
     release_embedded,
 )
-from anomaly_platform.streams import BARCODE, BUILT_IN, Stream
+from anomaly_platform.streams import BARCODE, BUILT_IN, ScanStream, Stream
 from anomaly_platform.streams.user_defined import (
     StreamFileError,
     UserStreams,
@@ -183,6 +184,7 @@ class Platform:
             home=settings.home,
             reference=self.reference_folder(stream),
             start=self.start_of(stream),
+            weights=self.weights_of(stream) if isinstance(stream, ScanStream) else {},
             alpha=self.alpha_of(stream),
             threshold=self.threshold_of(stream),
             seed=settings.seed,
@@ -248,6 +250,14 @@ class Platform:
     def threshold_of(self, stream: Stream) -> float:
         """Return the score from which a reading of the stream is an anomaly."""
         return self.settings.threshold if stream.threshold is None else stream.threshold
+
+    def weights_of(self, stream: ScanStream) -> dict[str, float]:
+        """Return how much each detector counts in the stream's fused confidence."""
+        return {**split_numbers(self.settings.scan_weights), **stream.weights}
+
+    def time_limits_of(self, stream: ScanStream) -> dict[str, float]:
+        """Return the seconds that each detector of the stream has online."""
+        return {**split_numbers(self.settings.scan_time_limits), **stream.time_limits}
 
     def reference_folder(self, stream: Stream) -> Path:
         """Return the folder that holds what is known of a stream's network beforehand."""

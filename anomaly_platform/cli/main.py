@@ -23,6 +23,7 @@ from anomaly_platform.cli.runtime import RunFailedError, open_runtime
 from anomaly_platform.cli.sql import ask, database_app, write_csv
 from anomaly_platform.cli.streams.import_command import import_files
 from anomaly_platform.cli.streams.layouts import layouts_app
+from anomaly_platform.cli.streams.reference import reference_app
 from anomaly_platform.logs import configure_logging
 from anomaly_platform.platform import Platform
 from anomaly_platform.runtime.backup.manifest import BackupError
@@ -42,6 +43,7 @@ app.add_typer(backtest_app, name="backtest")
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
 app.add_typer(alerts_app, name="alerts")
+app.add_typer(reference_app, name="reference")
 app.add_typer(labels_app, name="labels")
 app.add_typer(layouts_app, name="layouts")
 app.command("import")(import_files)

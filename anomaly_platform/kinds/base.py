@@ -239,8 +239,15 @@ class StreamKind(ABC, Generic[S]):
             for name, known in self.rows.fields.items()
         }
 
-    def check_reference(self, file: Path) -> None:
-        """Raise ValueError when a reference file cannot be used."""
+    def reference_name(self, file: Path) -> str:
+        """Read a reference file and return the name under which it is kept.
+
+        Raises
+        ------
+        ValueError
+            When it cannot be used, or the kind has no reference data.
+        """
+        raise ValueError(f"{self.stream.name} has no reference data; {file.name} is not taken")
 
     def history(self, day: date, last: date) -> list[Partition]:
         """Return the validated days from the look-back of a day to `last`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -35,6 +36,8 @@ class Parts(Generic[S]):
         The platform's folder, and the one with what is known beforehand.
     start : date
         The stream's first day.
+    weights : mapping of str to float
+        How much each detector counts where several are fused.
     alpha, threshold : float
         Share of normal events above the default threshold; score from which one is an anomaly.
     seed, min_training_samples, contamination
@@ -53,6 +56,7 @@ class Parts(Generic[S]):
     home: Path
     reference: Path
     start: date
+    weights: Mapping[str, float]
     alpha: float
     threshold: float
     seed: int

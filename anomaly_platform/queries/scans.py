@@ -49,6 +49,16 @@ def earlier_scans(
     )
 
 
+def scored_state(connection: Connection, stream: str) -> str:
+    """Return a text that changes whenever a day of the stream is scored."""
+    found = connection.execute(
+        "SELECT concat_ws(' ', count(*), sum(rows), max(written_at)) "
+        "FROM scored_days WHERE stream = %s",
+        (stream,),
+    ).fetchone()
+    return "" if found is None else str(found[0])
+
+
 def scan_exists(connection: Connection, stream: str, code: str, time: dt.datetime) -> bool:
     """Return whether a scan of that code and time has been scored."""
     found = connection.execute(

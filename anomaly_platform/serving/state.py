@@ -26,6 +26,7 @@ from anomaly_platform.serving.metrics.database import DatabaseMetrics
 from anomaly_platform.serving.metrics.requests import REDIS_UP, ModelNumbers, worker_ended
 from anomaly_platform.serving.predict.look_backs import LookBacks
 from anomaly_platform.serving.predict.look_backs_read import read_look_back, revision_of
+from anomaly_platform.serving.predict.scan_answers import ScanAnswers
 from anomaly_platform.serving.shared_redis import SharedRedis
 from anomaly_platform.serving.telemetry.ingest import Ingestion
 from anomaly_platform.settings import Settings
@@ -63,6 +64,8 @@ class ServingState:
         What the workers share, None where none is set.
     rates, cache
         Limits of predictions, and small answers; shared where there is Redis.
+    scan_answers
+        What was answered about scans, for who asks again.
     database_metrics
         What the database knows, for Prometheus.
     ingestion
@@ -84,6 +87,7 @@ class ServingState:
         url = settings.redis_url
         self.redis = None if url is None else SharedRedis(url.get_secret_value())
         self.cache = Cache(self.redis)
+        self.scan_answers = ScanAnswers()
         self.rates = RateLimits(
             settings.api_predictions_per_minute, self.redis, settings.home / "rate-limits"
         )

@@ -6,7 +6,12 @@ import datetime as dt
 
 from pydantic import Field
 
-from anomaly_platform.settings.types import SettingsPart, TimeZone
+from anomaly_platform.settings.types import (
+    DetectorSeconds,
+    DetectorWeights,
+    SettingsPart,
+    TimeZone,
+)
 
 
 class ScoringSettings(SettingsPart):
@@ -27,6 +32,11 @@ class ScoringSettings(SettingsPart):
     """IANA time zone of event times that name none."""
     future_allowance_minutes: int = Field(default=60, ge=0)
     """How far an event time may lie ahead of this machine's clock before it goes to quarantine."""
+    scan_weights: DetectorWeights = "rules=0.40,lstm=0.35,svm=0.25"
+    """How much each detector of scans counts in the fused confidence. The next materialization of
+    champion takes it."""
+    scan_time_limits: DetectorSeconds = "rules=1.0,lstm=1.5,svm=1.0"
+    """Seconds that each detector of scans has for a chunk of a request."""
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of every random choice.")
 
     @property

@@ -5,6 +5,7 @@ No message repeats a value, which may hold a password.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,35 @@ _HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]")
 def split_list(text: str) -> list[str]:
     """Return the entries of a list that is written with commas."""
     return [entry.strip() for entry in text.split(",") if entry.strip()]
+
+
+def split_numbers(text: str) -> dict[str, float]:
+    """Return the entries of a list such as ``rules=0.4,lstm=0.35``."""
+    pairs = (entry.partition("=") for entry in split_list(text))
+    return {name.strip(): float(number) for name, _, number in pairs}
+
+
+def _of_detectors(least: float) -> AfterValidator:
+    """Return the check of a number for some of the detectors of scans."""
+
+    def check(value: str) -> str:
+        try:
+            found = split_numbers(value)
+        except ValueError:
+            found = {}
+        if not found or not set(found) <= {"rules", "lstm", "svm"}:
+            raise ValueError("has to look like rules=0.4,lstm=0.35,svm=0.25")
+        if not all(least <= number < math.inf for number in found.values()):
+            raise ValueError(f"each number has to be {least:g} or more")
+        return value
+
+    return AfterValidator(check)
+
+
+def _not_all_zero(value: str) -> str:
+    if len(split_numbers(value)) == 3 and not any(split_numbers(value).values()):
+        raise ValueError("one weight at least has to be above 0")
+    return value
 
 
 def _absolute(location: str) -> str:
@@ -139,6 +169,8 @@ Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute(
 Location = Annotated[str, AfterValidator(_absolute)]
 DatabaseName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_$-]{0,62}$")]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
+DetectorWeights = Annotated[str, _of_detectors(0.0), AfterValidator(_not_all_zero)]
+DetectorSeconds = Annotated[str, _of_detectors(0.001)]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper_case)]
 Origins = Annotated[
     str, _each(_ORIGIN, "look like https://host or https://host:port, without a path")

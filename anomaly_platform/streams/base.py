@@ -225,8 +225,11 @@ class ScanStream(Stream):
         What the sequence model's training is told, by name (see ``TrainingParameters``).
     search : mapping of str to value
         What the one-class SVM's search is told, by name (see ``SvmSearch``).
-    weights : (float, float, float)
-        How much rules, sequence model and one-class SVM count in the fused confidence.
+    weights : mapping of str to float
+        How much ``rules``, ``lstm`` and ``svm`` count in the fused confidence; empty takes
+        ``ANOMALY_SCAN_WEIGHTS``.
+    time_limits : mapping of str to float
+        Seconds that each has online; empty takes ``ANOMALY_SCAN_TIME_LIMITS``.
     min_training_scans : int
         Scans that there have to be before anything is learned.
     max_training_scans : int
@@ -236,7 +239,8 @@ class ScanStream(Stream):
     features: ScanFeatureSet = field(default_factory=ScanFeatureSet)
     sequence: Mapping[str, Any] = field(default_factory=dict)
     search: Mapping[str, Any] = field(default_factory=dict)
-    weights: tuple[float, float, float] = (0.40, 0.35, 0.25)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    time_limits: Mapping[str, float] = field(default_factory=dict)
     min_training_scans: int = 1_000
     max_training_scans: int = 1_000_000
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 from anomaly_platform.ml.features.scans.names import SIX_PARTS
@@ -14,6 +14,7 @@ from anomaly_platform.streams.stream_document import (
     ColumnNames,
     Ignored,
     Names,
+    Part,
     StreamDocument,
 )
 
@@ -41,16 +42,51 @@ class ScanColumns(ColumnNames):
     ignore: Ignored = Field(default=(), description="a column's name, or a list of names")
 
 
+class Weights(Part):
+    """How much each detector counts in the fused confidence."""
+
+    rules: float = Field(default=0.40, ge=0.0, le=1e6, description="a number from 0, such as 0.4")
+    lstm: float = Field(default=0.35, ge=0.0, le=1e6, description="a number from 0, such as 0.35")
+    svm: float = Field(default=0.25, ge=0.0, le=1e6, description="a number from 0, such as 0.25")
+
+    @model_validator(mode="after")
+    def _not_all_zero(self) -> Weights:
+        if self.rules + self.lstm + self.svm <= 0:
+            raise ValueError("write a number above 0 for one of rules, lstm and svm")
+        return self
+
+
+class TimeLimits(Part):
+    """Seconds that each detector has online."""
+
+    rules: float = Field(default=1.0, ge=0.001, le=3600.0, description="seconds, such as 1")
+    lstm: float = Field(default=1.5, ge=0.001, le=3600.0, description="seconds, such as 1.5")
+    svm: float = Field(default=1.0, ge=0.001, le=3600.0, description="seconds, such as 1")
+
+
 class ScanDocument(StreamDocument):
     """A whole file of a scan stream."""
 
     kind: Literal["scans"] = Field(description="metrics or scans")
+    code_scheme: Literal["six-part", "pattern"] | None = None
+    """six-part, or pattern with a code_pattern"""
     code_pattern: _CodePattern = SIX_PARTS
     """a regular expression with named groups, such as ^PX(?P<serial>[0-9]{8})$"""
+    weights: Weights = Field(default_factory=Weights)
+    """its keys on lines of their own, indented"""
+    time_limits: TimeLimits = Field(default_factory=TimeLimits)
+    """its keys on lines of their own, indented"""
     columns: ScanColumns = Field(default_factory=ScanColumns)
     """its keys on lines of their own, indented"""
     min_training_scans: int = Field(default=1_000, ge=100, le=10_000_000)
     """100 scans or more, such as 1000"""
+
+    @model_validator(mode="after")
+    def _scheme_is_that_of_the_pattern(self) -> ScanDocument:
+        own = "code_pattern" in self.model_fields_set
+        if self.code_scheme is not None and own != (self.code_scheme == "pattern"):
+            raise ValueError("write code_pattern with code_scheme: pattern, and only there")
+        return self
 
     def to_stream(self) -> ScanStream:
         """Return the stream."""
@@ -69,6 +105,8 @@ class ScanDocument(StreamDocument):
                 "label": said.label,
             },
             ignored_columns=said.ignore,
+            weights=self.weights.model_dump(include=self.weights.model_fields_set),
+            time_limits=self.time_limits.model_dump(include=self.time_limits.model_fields_set),
             retraining=self.policy(self.retraining.window or timedelta(days=90)),
             min_training_scans=self.min_training_scans,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
     from anomaly_platform.ml.features.scans.reference import ScanReference
     from anomaly_platform.ml.scans.learning import Say
-    from anomaly_platform.ml.scans.response import BarcodeTotals
+    from anomaly_platform.ml.scans.response import BarcodeTotals, Silence
     from anomaly_platform.ml.scans.scoring import BarcodeModels
 
 _START = datetime(1970, 1, 2, tzinfo=UTC)
@@ -34,6 +34,7 @@ class Scans:
     frame: pl.DataFrame
     refused: pl.DataFrame
     duplicates: int
+    columns: Mapping[str, str]
 
 
 def backtest_scans(
@@ -59,8 +60,8 @@ def backtest_scans(
         judged by what the other taught, and lets the rules speak alone when it is not. Labels are
         never learned from.
     reference : Path or None
-        Folder with ``locations.csv`` and the like; None takes a folder ``reference`` beside the
-        file, if there is one.
+        Folder with ``locations.csv`` and the like, or one such file; None takes a folder
+        ``reference`` beside the file, if there is one.
     labels : Path or None
         CSV with ``event_id`` and ``kind``: what is known, for the summary only.
     seed : int
@@ -73,8 +74,10 @@ def backtest_scans(
     UnreadableFile
         When a file or the reference cannot be used; the message says why.
     """
+    from anomaly_platform.cli.backtest.ids import numbers_of
     from anomaly_platform.ml.scans.learning import learn_scans
     from anomaly_platform.ml.scans.response import write_response
+    from anomaly_platform.ml.scans.scoring import Together
 
     with spinner(console) as progress:
 
@@ -91,24 +94,37 @@ def backtest_scans(
         step(f"reading {file.name}")
         known = _reference(file, reference)
         scans = read_scans(file)
-        features = BARCODE.features.compute(scans.frame)
+        features = BARCODE.features.compute(scans.frame.with_row_index("row_number"))
+        learned_from: int | None = None
         if train is None:
             judges = _learn_in_folds(features, known, seed, step)
         else:
             history = BARCODE.features.compute(read_scans(train).frame)
+            learned_from = history.height
             judges = [(features, learn_scans(history, known, seed=seed, say=step))]
         step(f"judging {features.height:,} scans")
         kept: list[pl.DataFrame] = []
+        together = Together.of(judges[0][1], scans.frame["location_id"], "file")
+        silence = _silence(judges[0][1], features.height, learned_from)
 
         def chunks() -> Iterator[pl.DataFrame]:
             for part, models in judges:
-                for scored in models.in_chunks(part) if part.height else ():
+                scored_parts = models.in_chunks(part, together=together, left_out=silence.left_out)
+                for scored in scored_parts if part.height else ():
                     kept.append(_findings(scored))
                     yield scored
 
         file_ids = scans.frame["file_id"].drop_nulls()
+        named = numbers_of(file, scans.columns, scans.frame, "file_id")
+        file_id = next(iter(named.values()), file_ids[0] if len(file_ids) else file.stem)
         with out.open("w", encoding="utf-8") as target:
-            totals = write_response(target, chunks(), file_ids[0] if len(file_ids) else file.stem)
+            totals = write_response(
+                target,
+                chunks(),
+                file_id,
+                event_ids=numbers_of(file, scans.columns, scans.frame, "event_id"),
+                silence=silence,
+            )
     _summary(console, scans, judges[0][1], known, totals)
     if labels is not None:
         found = pl.concat(kept) if kept else _findings(features.head(0))
@@ -151,14 +167,15 @@ def read_scans(file: Path) -> Scans:
         days.append(validate_scans(together, now.date(), start=_START, now=now).frame)
     frame = pl.concat(days).with_columns(entity="epc_code")
     order = ("epc_code", "event_time", "event_id", "location_id", "business_step", "event_type")
-    return Scans(frame.sort(order), pl.concat(refused), duplicates)
+    columns = SCAN_READER.layout(file, context).columns if together.height else {}
+    return Scans(frame.sort(order), pl.concat(refused), duplicates, columns)
 
 
 def _reference(file: Path, folder: Path | None) -> ScanReference:
     from anomaly_platform.ml.features.scans.reference import ScanReference
 
-    if folder is not None and not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
+    if folder is not None and not folder.exists():
+        raise FileNotFoundError(f"there is no folder or file {folder}")
     try:
         return ScanReference.read(folder or file.parent / "reference")
     except ValueError as error:
@@ -206,11 +223,11 @@ def _calibrated_on(models: BarcodeModels, judged: pl.DataFrame) -> BarcodeModels
         CalibratedSequence,
         doubtful,
     )
-    from anomaly_platform.ml.scans.scoring import BarcodeModels, fit_fusion
+    from anomaly_platform.ml.scans.scoring import BarcodeModels, fit_fusion, ruled
 
     if models.lstm is None or models.svm is None:
         return models
-    scans = models.rules.score(judged, reasons=False)
+    scans = ruled(models.rules, judged)
     believed = ~doubtful(scans)
     surprise, distance = models.lstm.judge(scans).raw, models.svm.judge(scans).raw
     lstm = CalibratedSequence(
@@ -222,6 +239,29 @@ def _calibrated_on(models: BarcodeModels, judged: pl.DataFrame) -> BarcodeModels
         Calibration.fit(distance[believed], tail_floor=models.svm.svm.tail_floor),
     )
     return BarcodeModels(models.rules, lstm, svm, fit_fusion(scans, lstm, svm))
+
+
+def _silence(models: BarcodeModels, judged: int, learned_from: int | None) -> Silence:
+    """Return what cannot take part, known before a scan is judged.
+
+    Parameters
+    ----------
+    models
+        What judges.
+    judged, learned_from
+        How many scans the file has, and how many another file had to learn from; None where the
+        file's own halves teach each other.
+    """
+    from anomaly_platform.ml.scans.learning import LEAST_TO_LEARN, silent_detectors
+    from anomaly_platform.ml.scans.response import NO_COMPANIES, Silence
+
+    scans, least = judged, 2 * LEAST_TO_LEARN
+    if learned_from is not None:
+        scans, least = learned_from, LEAST_TO_LEARN
+    silence = Silence(detectors=silent_detectors(models, scans=scans, least=least))
+    if models.rules.reference.companies.is_empty():
+        silence.rules["epcFake"] = NO_COMPANIES
+    return silence
 
 
 def _findings(scored: pl.DataFrame) -> pl.DataFrame:
@@ -261,6 +301,11 @@ def _summary(
         f"{scans.refused.height:,} refused.",
         soft_wrap=True,
     )
+    for blind in totals.blind_rules:
+        said = f"  {blind.rule} could not judge {blind.events:,} of the scans: {blind.reason}"
+        console.print(said, soft_wrap=True)
+    for name, reason in {**totals.silent_detectors, **totals.left_out}.items():
+        console.print(f"  {name}: {reason}", soft_wrap=True)
     reasons = scans.refused["reason"].value_counts(sort=True).head(5)
     for reason, count in reasons.iter_rows():
         console.print(f"  refused {count:,}: {reason}", soft_wrap=True)

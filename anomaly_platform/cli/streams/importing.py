@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from anomaly_platform.assets.raw import layout_context
 from anomaly_platform.cli.streams.preview import Preview, look_at, show
+from anomaly_platform.cli.streams.reference import put_reference
 from anomaly_platform.ingest.files.sources import UnreadableFile
 from anomaly_platform.ingest.layout.mapping import ColumnMapping, MappingError
 from anomaly_platform.ingest.layout.saved import (
@@ -21,6 +22,7 @@ from anomaly_platform.ingest.layout.saved import (
     pattern_of,
     read_layout,
 )
+from anomaly_platform.kinds.base import StreamKind
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import Stream
@@ -90,12 +92,7 @@ def import_into_landing(
     kind = platform.kind(stream)
     _refuse_replacing(platform, stream, files)
     saved = None if layout is None else _layout_to_save(layout, files, mapping)
-    references = [file for file in files if file.name in kind.reference_files]
-    for file in references:
-        try:
-            kind.check_reference(file)
-        except ValueError as error:
-            raise MappingError(f"{error}; nothing was changed") from None
+    references = _references(kind, files)
     accepted = [
         _look_at(platform, stream, file, mapping) for file in files if file not in references
     ]
@@ -108,11 +105,8 @@ def import_into_landing(
     if dry_run:
         console.print("Nothing was taken: this was a dry run.")
         return
-    for file in references:
-        target = platform.reference_folder(stream) / file.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target)
-        console.print(f"{file.name} → {target} (reference, read at the next training)")
+    for file, name in references.items():
+        put_reference(platform, stream, file, name, console)
     for one in accepted:
         text = None if one.mapping == ColumnMapping() else one.mapping.to_json()
         platform.landing.put(stream.name, one.file, text)
@@ -136,6 +130,16 @@ def _refuse_replacing(platform: Platform, stream: Stream, files: Sequence[Path])
                 f"replace: run `anomaly run {stream.name}` first, or rename one of them"
             )
         taken.add(file.name)
+
+
+def _references(kind: StreamKind[Any], files: Sequence[Path]) -> dict[Path, str]:
+    """Read the files of reference data; return each with the name under which it is kept."""
+    try:
+        return {
+            file: kind.reference_name(file) for file in files if file.name in kind.reference_files
+        }
+    except ValueError as error:
+        raise MappingError(f"{error}; nothing was changed") from None
 
 
 def _layout_to_save(

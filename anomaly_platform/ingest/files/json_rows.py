@@ -76,11 +76,7 @@ def read_json(
     UnreadableFile
         When a document is no valid JSON (also after some batches), or has another shape.
     """
-    records = (
-        _json_lines(blocks, limits)
-        if _is_json_lines(inspection.head, name)
-        else document_records(blocks, inspection.size, limits)
-    )
+    records = json_records(blocks, inspection, name, limits)
     collector = _Collector(limits, damaged=inspection.encoding == "utf-8-damaged")
     yielded = False
     for number, record in enumerate(records, 1):
@@ -90,6 +86,15 @@ def read_json(
             yielded = True
     if len(collector) or not yielded:
         yield collector.batch(inspection.notes)
+
+
+def json_records(
+    blocks: Iterator[bytes], inspection: Inspection, name: str, limits: ReadLimits
+) -> Iterator[Any]:
+    """Yield the records of a JSON document or of JSON Lines as they are; see `read_json`."""
+    if _is_json_lines(inspection.head, name):
+        return _json_lines(blocks, limits)
+    return document_records(blocks, inspection.size, limits)
 
 
 def _is_json_lines(head: str, name: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 
 def judge_newest_set(parts: Parts[ScanStream]) -> Iterator[Verdict]:
     """Calibrate the newest models together, judge the set, and promote or reject it."""
-    from anomaly_platform.ml.scans.scoring import BarcodeModels
+    from anomaly_platform.ml.scans.scoring import BarcodeModels, ruled
     from anomaly_platform.ml.training.gates import decide_on_set
 
     members = newest_members(parts)
     newest = {name: record.version for name, record in members.items()}
     served = parts.bundles.champions(parts.stream.name)
-    if {name: served.get(name) for name in newest} == newest:
+    serving = served.get(parts.stream.scored_by)
+    if {name: served.get(name) for name in newest} == newest and _weighed(parts, serving):
         return
     found = {name: read(parts, record) for name, record in members.items()}
     models = BarcodeModels(found["rules"], found.get("lstm"), found.get("svm"))
     window = scan_window(parts)
-    scans = models.rules.score(read_window(parts, window), reasons=False)
-    serving = served.get(parts.stream.scored_by)
+    scans = ruled(models.rules, read_window(parts, window))
     began = time.perf_counter()
     with new_version(parts, parts.stream.scored_by) as version:
         models = _fused(parts, models, scans)
@@ -80,6 +80,16 @@ def judge_newest_set(parts: Parts[ScanStream]) -> Iterator[Verdict]:
     yield Verdict(version.number, decision, metrics)
 
 
+def _weighed(parts: Parts[ScanStream], version: int | None) -> bool:
+    """Whether a fusion weighs the detectors as they are to be weighed now."""
+    from anomaly_platform.ml.scans.fusion import FusionWeights
+
+    if version is None:
+        return False
+    said = manifest_of(parts, parts.stream.scored_by, version)["hyper_parameters"]["weights"]
+    return bool(said == asdict(FusionWeights(**parts.weights)))
+
+
 def _features_of(parts: Parts[ScanStream], versions: Mapping[str, int]) -> str:
     """Return the version of the features that the models read; several where they differ."""
     read = {
@@ -93,7 +103,7 @@ def _fused(parts: Parts[ScanStream], models: BarcodeModels, scans: pl.DataFrame)
     from anomaly_platform.ml.scans.fusion import FusionWeights
     from anomaly_platform.ml.scans.scoring import fit_fusion
 
-    weights = FusionWeights(*parts.stream.weights)
+    weights = FusionWeights(**parts.weights)
     fusion = fit_fusion(scans, models.lstm, models.svm, weights=weights, alpha=parts.alpha)
     return replace(models, fusion=fusion)
 
@@ -120,12 +130,11 @@ def _fitted(
 
     if models.fusion is None:
         raise AssertionError("a set without its fusion")
-    rules, lstm, svm = parts.stream.weights
     return Fitted(
         fusion_arrays(models.fusion, scans),
         metrics,
-        {"weights": {"rules": rules, "lstm": lstm, "svm": svm}, "alpha": parts.alpha},
-        samples(metrics, scans.height, 0),
+        {"weights": asdict(models.fusion.weights), "alpha": parts.alpha},
+        samples(metrics, scans, scans.height, 0),
         time.perf_counter() - began,
         members={
             name: {"version": record.version, "digest": record.digest}

@@ -28,6 +28,7 @@ _SCORES: Final = (
     *RULE_COLUMNS.values(),
     *("lstm_score", "svm_score", "ml_combined_score", "final_confidence"),
 )
+_RULES: Final = tuple(column.removesuffix("_score") for column in RULE_COLUMNS.values())
 _READ: Final = (*_SCORES, "is_anomaly", "severity", "explanation")
 
 
@@ -74,14 +75,16 @@ def replay(kind: StreamKind[ScanStream], day: Partition) -> tuple[int, list[str]
     found, stored = scans_of(kind.history(when, when)), scans_of([day])
     if not found or not stored:
         return 0, []
-    expected = in_order(pl.concat(stored)).select("epc_code", *features.names)
+    # Days of earlier versions lack the features that are new.
+    names = [name for name in features.names if all(name in part.columns for part in stored)]
+    expected = in_order(pl.concat(stored)).select("epc_code", *names)
     states: dict[str, ScanState] = {}
     rows: list[tuple[object, ...]] = []
     for event in in_order(pl.concat(found)).iter_rows(named=True):
         code = event["epc_code"]
         computed, states[code] = step(features, states.get(code, ScanState()), event)
         if event["event_time"] >= midnight(when):
-            rows.append((code, *(computed[name] for name in features.names)))
+            rows.append((code, *(computed[name] for name in names)))
     single = pl.DataFrame(rows, schema=expected.schema, orient="row")
     if single.equals(expected, null_equal=True):
         return expected.height, []
@@ -92,13 +95,16 @@ def look_at_scores(kind: StreamKind[ScanStream], day: Partition, look: ScoreLook
     """Add what is seen of a scored day."""
     problems: Counter[str] = Counter()
     judged: Counter[str] = Counter()
+    ruled: Counter[str] = Counter()
     for chunk in kind.parts.lake.chunks([day.path], columns=_READ):
         problems.update(_range_problems(chunk))
         judged.update(judged_by(chunk, LEARNED))
+        ruled.update(judged_by(chunk, _RULES))
         look.anomalies += int(chunk["is_anomaly"].sum())
     look.decided += day.rows
     look.add("score_range", told(day, problems))
-    silent = [f"{day.partition}: {problem}" for problem in _silent(judged, day.rows)]
+    lacking = [*_silent(judged, day.rows), *_silent(ruled, day.rows)]
+    silent = [f"{day.partition}: {problem}" for problem in lacking]
     look.add("every_detector_took_part", silent)
 
 
@@ -117,7 +123,7 @@ def _range_problems(rows: pl.DataFrame) -> dict[str, int]:
 
 
 def _silent(judged: Mapping[str, int], scans: int) -> list[str]:
-    """Return the detectors that gave some or no scores on a day when another did."""
+    """Return the detectors that gave some or no scores on a day when another of them did."""
     if not any(judged.values()):
         return []
     return [

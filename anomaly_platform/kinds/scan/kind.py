@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from functools import partial
@@ -59,6 +57,7 @@ class ScanKind(StreamKind[ScanStream]):
     told_quality = 0.7
     reference_files = (
         *("locations.csv", "companies.csv", "tier_moves.csv", "steps.csv", "vehicles.csv"),
+        "location_id_withGeospatial.csv",
     )
     bundle_opens = (
         "The newest bundle has all its files, with the digests it names, and was trained on what "
@@ -145,13 +144,12 @@ class ScanKind(StreamKind[ScanStream]):
             ),
         }
 
-    def check_reference(self, file: Path) -> None:
+    def reference_name(self, file: Path) -> str:
         """Read a reference file now, rather than have the next training fail on it."""
-        from anomaly_platform.ml.features.scans.reference import ScanReference
+        from anomaly_platform.ml.features.scans.reference import ScanReference, kind_of_file
 
-        with tempfile.TemporaryDirectory() as folder:
-            shutil.copyfile(file, Path(folder) / file.name)
-            ScanReference.read(Path(folder))
+        ScanReference.read(file)
+        return f"{kind_of_file(file)}.csv"
 
     @property
     def feature_schema(self) -> Mapping[str, pl.DataType]:

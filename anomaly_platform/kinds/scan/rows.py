@@ -101,5 +101,7 @@ FEATURE_SCHEMA: Final[dict[str, pl.DataType]] = {
     **{name: DTYPES[of["dtype"]] for name, of in ScanFeatureSet().schema().items()},
 }
 """A scan with its features, as stored."""
-READ_FEATURES: Final = tuple(name for name in FEATURE_SCHEMA if name != "places_so_far")
+#: Models read neither; the rules tell `partial_sequence` anew, by what the reference knows.
+_NOT_READ: Final = ("places_so_far", "partial_sequence")
+READ_FEATURES: Final = tuple(name for name in FEATURE_SCHEMA if name not in _NOT_READ)
 """The columns that models and rules read."""

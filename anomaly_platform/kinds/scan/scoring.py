@@ -18,6 +18,7 @@ from anomaly_platform.kinds.formats import ScoredFormat
 from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.kinds.scan.bundles import members_of, read_serving
 from anomaly_platform.kinds.scan.rows import FEATURE_SCHEMA, READ_FEATURES, in_order
+from anomaly_platform.kinds.training import StageError
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.storage.tables.scored_rows import SCORED_SCANS
 from anomaly_platform.streams import ScanStream
@@ -59,9 +60,23 @@ def current_scorer(kind: StreamKind[ScanStream]) -> Scorer:
     models = _rules_alone(parts) if version is None else read_serving(parts, version)
 
     def score(features: Partition) -> Iterator[pl.DataFrame]:
+        from anomaly_platform.ml.scans.scoring import Together
+
         day = date.fromisoformat(features.partition)
+        places = parts.lake.read(features.path, columns=["location_id"])["location_id"]
+        together = Together.of(models, places, "day")
         for scans in _with_history(kind, day, features):
-            scored = models.score(scans, since=midnight(day), threshold=parts.threshold)
+            left_out: dict[str, str] = {}
+            scored = models.score(
+                scans,
+                since=midnight(day),
+                threshold=parts.threshold,
+                together=together,
+                left_out=left_out,
+            )
+            if scored["final_confidence"].null_count():
+                said = "; ".join(f"{name} {why}" for name, why in left_out.items())
+                raise StageError(f"no detector judged {stream.name} on {day}: {said}")
             yield for_lake(models, scored)
 
     return Scorer(

@@ -48,7 +48,9 @@ def learn_sequences(lesson: Lesson) -> tuple[Fitted, Shown]:
         metrics,
         {**report["parameters"], **lesson.origins, "device": report["device"]},
         {
-            **samples(metrics, report["training_events"], report["validation_events"]),
+            **samples(
+                metrics, lesson.scans, report["training_events"], report["validation_events"]
+            ),
             "calibration_samples": report["calibration_scans"],
             "history": [{name: epoch[name] for name in losses} for epoch in history],
         },

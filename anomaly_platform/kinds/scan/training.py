@@ -106,6 +106,7 @@ def train(
     if order.series:
         raise StageError(f"{parts.stream.name} trains on all scans together: leave `series` empty")
     from anomaly_platform.ml.features.scans.reference import ScanReference
+    from anomaly_platform.ml.scans.scoring import ruled
 
     window = scan_window(parts, window_days=order.window_days)
     if detector == "rules":
@@ -113,7 +114,7 @@ def train(
         lesson = Lesson(parts, order, window, scans, reference)
     else:
         record, rules = read_rules(parts)
-        scans = rules.score(read_window(parts, window), reasons=False)
+        scans = ruled(rules, read_window(parts, window))
         lesson = Lesson(parts, order, window, scans, rules.reference, record)
     with new_version(parts, detector) as version:
         fitted, shown = learn(lesson)
@@ -126,7 +127,7 @@ def train(
 def learn_rules(lesson: Lesson) -> tuple[Fitted, Shown]:
     """Learn how long each route takes; the rest the rules know from the reference files."""
     from anomaly_platform.ml.detectors.rules.detector import RuleParameters, RulesModel
-    from anomaly_platform.ml.scans.scoring import FIRES_AT, rule_certainty
+    from anomaly_platform.ml.scans.scoring import FIRES_AT, rule_certainty, ruled
 
     scans, reference = lesson.scans, lesson.reference
     places = reference.locations.height
@@ -139,12 +140,12 @@ def learn_rules(lesson: Lesson) -> tuple[Fitted, Shown]:
     seconds = time.perf_counter() - began
 
     def judge(held: pl.DataFrame) -> Judged:
-        certainty = rule_certainty(rules.score(held, reasons=False))
+        certainty = rule_certainty(ruled(rules, held))
         return certainty, certainty >= FIRES_AT
 
     metrics = quality_of(lesson.parts, scans, judge)
     data = {
-        **samples(metrics, scans.height, 0),
+        **samples(metrics, ruled(rules, scans), scans.height, 0),
         "places": places,
         "routes": rules.routes.table.height,
     }
@@ -167,7 +168,7 @@ def learn_svm(lesson: Lesson) -> tuple[Fitted, Shown]:
     metrics = learned_quality(lesson, lambda held: svm.judge(held).p_values)
     chosen, calibrated = svm.svm.chosen, svm.calibration.rows
     hyper_parameters = {**(chosen._asdict() if chosen is not None else {}), **lesson.origins}
-    data = samples(metrics, scans.height - calibrated, calibrated)
+    data = samples(metrics, scans, scans.height - calibrated, calibrated)
     candidates = sorted(svm.svm.search_scores.items(), key=lambda item: -item[1])
     shown = [
         {**candidate._asdict(), "gamma": str(candidate.gamma), "AUC-ROC": score}
@@ -192,9 +193,32 @@ def learned_quality(
     return quality_of(lesson.parts, lesson.scans, judge)
 
 
-def samples(metrics: Mapping[str, Any], training: int, validation: int) -> dict[str, int]:
-    """Return how many scans a bundle was fitted, calibrated and measured on."""
+def samples(
+    metrics: Mapping[str, Any], scans: pl.DataFrame, training: int, validation: int
+) -> dict[str, Any]:
+    """Return on how much a bundle was fitted, calibrated and measured (requirement B9).
+
+    Parameters
+    ----------
+    metrics
+        Of the measurement on injected anomalies.
+    scans
+        All scans of the window with the rules' scores: a code of which a rule calls a scan is an
+        anomalous sequence. Labels are not read.
+    training, validation
+        Scans that were fitted and calibrated on.
+    """
+    from anomaly_platform.ml.scans.scoring import FIRES_AT, rule_certainty
+
+    called = scans.filter(pl.Series(rule_certainty(scans) >= FIRES_AT))["epc_code"].n_unique()
+    total = scans["epc_code"].n_unique()
+    first, last = scans.select(
+        pl.col("event_time").min().alias("first"), pl.col("event_time").max().alias("last")
+    ).row(0)
     return {
+        "sequences": {"total": total, "normal": total - called, "anomalous": called},
+        "first_time": first.isoformat(),
+        "last_time": last.isoformat(),
         "training_samples": training,
         "validation_samples": validation,
         "test_samples": metrics["test_samples"],

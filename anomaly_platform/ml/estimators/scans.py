@@ -27,8 +27,8 @@ from anomaly_platform.ml.features.scans.inputs import ScanInputs
 from anomaly_platform.ml.features.scans.reference import ScanReference
 from anomaly_platform.ml.frames import frame_like, in_utc, is_frame, to_polars
 from anomaly_platform.ml.scans.fusion import BarcodeFusion
-from anomaly_platform.ml.scans.learning import LEAST_TO_LEARN, learn_scans
-from anomaly_platform.ml.scans.response import write_response
+from anomaly_platform.ml.scans.learning import LEAST_TO_LEARN, learn_scans, silent_detectors
+from anomaly_platform.ml.scans.response import NO_COMPANIES, Id, Silence, write_response
 from anomaly_platform.ml.scans.scoring import BarcodeModels
 
 _ROW: Final = "__row"
@@ -150,11 +150,15 @@ class ScanDetector(Estimator):
             `fileAnomalyStats` and `mlSummaryStats`, as the API answers.
         """
         check_is_fitted(self)
-        scored = self._judge(X)
+        silence = Silence(detectors=silent_detectors(self.models_))
+        if self.models_.rules.reference.companies.is_empty():
+            silence.rules["epcFake"] = NO_COMPANIES
+        scored = self._judge(X, silence.left_out)
         if file_id is None and "file_id" in scored.columns and scored["file_id"].n_unique() == 1:
             file_id = scored["file_id"][0]
         answer = io.StringIO()
-        write_response(answer, [scored], file_id)
+        numbered = scored.with_columns(pl.col(_ROW).alias("row_number"))
+        write_response(answer, [numbered], file_id, event_ids=_ids(X), silence=silence)
         response: dict[str, Any] = json.loads(answer.getvalue())
         return response
 
@@ -165,9 +169,11 @@ class ScanDetector(Estimator):
     def _scores(self, X: Any) -> Floats:
         return self._judge(X)["final_confidence"].to_numpy() / 100.0
 
-    def _judge(self, X: Any) -> pl.DataFrame:
+    def _judge(self, X: Any, left_out: dict[str, str] | None = None) -> pl.DataFrame:
         """Return the scored scans in the order of the events."""
-        chunks = self.models_.in_chunks(self._features(X), threshold=self.threshold)
+        chunks = self.models_.in_chunks(
+            self._features(X), threshold=self.threshold, left_out=left_out
+        )
         return pl.concat(list(chunks)).sort(_ROW)
 
     def _features(self, X: Any) -> pl.DataFrame:
@@ -200,7 +206,7 @@ def _scans(X: Any) -> pl.DataFrame:
     if is_frame(events):
         frame = to_polars(events)
     elif isinstance(events, Sequence):
-        frame = pl.DataFrame(events, infer_schema_length=None)
+        frame = pl.DataFrame(events, infer_schema_length=None, strict=False)
     else:
         raise TypeError(f"X is a {type(X).__name__}: give events as dicts, or a frame of them")
     frame = frame.rename(lambda name: re.sub(r"(?<=[a-z])([A-Z])", r"_\1", name).lower())
@@ -217,6 +223,18 @@ def _scans(X: Any) -> pl.DataFrame:
         _times(frame["event_time"]),
         entity=pl.col("epc_code").cast(pl.String),
     )
+
+
+def _ids(X: Any) -> dict[int, Id]:
+    """Return the events' ids as they came, by row, where they are numbers."""
+    events: Any = X.get("data") if isinstance(X, Mapping) else X
+    if is_frame(events):
+        frame = to_polars(events)
+        name = next((one for one in ("event_id", "eventId") if one in frame.columns), None)
+        came = [] if name is None else frame[name].to_list()
+    else:
+        came = [event.get("event_id", event.get("eventId")) for event in events]
+    return {row: one for row, one in enumerate(came) if isinstance(one, int | float)}
 
 
 def _times(times: pl.Series) -> pl.Series:

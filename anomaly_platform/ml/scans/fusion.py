@@ -255,6 +255,11 @@ class BarcodeFusion:
             total += (weight * evidence) ** POWER
         return np.asarray(total ** (1.0 / POWER), dtype=np.float64)
 
+    @property
+    def fewest_lots(self) -> int:
+        """Lots to calibrate on for a scan within what was seen to reach the threshold."""
+        return math.ceil(1.0 / self.alpha) - 1
+
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that a confidence depends on."""
         weights = [self.weights.rules, self.weights.lstm, self.weights.svm, self.alpha]
@@ -334,7 +339,8 @@ def run_side_by_side(
         What to run, by name. A task that is late goes on in its thread, and its result is dropped:
         it should be free of side effects.
     limits
-        Seconds from the common start, by name; None waits for all, as a batch does.
+        Seconds from the common start, by name; one without a limit is waited for. None waits for
+        all, as a batch does.
     """
     began = time.monotonic()
     results: dict[str, T] = {}
@@ -347,15 +353,14 @@ def run_side_by_side(
             # other's interpreter longer than they compute.
             wait(futures.values(), timeout=_HEAD_START_S)
             futures[name] = pool.submit(task)
-        for name in sorted(futures, key=lambda task: math.inf if limits is None else limits[task]):
-            remaining = None
-            if limits is not None:
-                remaining = max(0.0, began + limits[name] - time.monotonic())
+        allowed = {name: (limits or {}).get(name, math.inf) for name in futures}
+        for name in sorted(futures, key=allowed.__getitem__):
+            remaining = max(0.0, began + allowed[name] - time.monotonic())
             try:
-                results[name] = futures[name].result(timeout=remaining)
+                results[name] = futures[name].result(None if remaining == math.inf else remaining)
             except Exception as error:
-                if limits is not None and not futures[name].done():
-                    left_out[name] = f"not ready within {limits[name]:g} s"
+                if not futures[name].done():
+                    left_out[name] = f"not ready within {allowed[name]:g} s"
                 else:
                     left_out[name] = f"failed: {str(error) or type(error).__name__}"
     finally:

@@ -13,7 +13,7 @@ from anomaly_platform.ml.detectors.rules.detector import RulesModel
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
 from anomaly_platform.ml.detectors.sequence_lstm.parameters import TrainingParameters
 from anomaly_platform.ml.features.scans.reference import ScanReference
-from anomaly_platform.ml.scans.scoring import BarcodeModels, fit_fusion
+from anomaly_platform.ml.scans.scoring import BarcodeModels, fit_fusion, ruled
 
 #: Fewer scans than this teach nothing; the rules then speak alone.
 LEAST_TO_LEARN: Final = 2_000
@@ -21,8 +21,48 @@ LEAST_TO_LEARN: Final = 2_000
 _SHOWN: Final = 3_000_000
 _MOST_EPOCHS, _LEAST_EPOCHS = 20, 4
 
+#: The learned detectors.
+_LEARNED: Final = ("lstm", "svm")
+
 #: Called with each step's text; `renamed` when it says more of the step that is running.
 Say = Callable[[str, bool], None]
+
+
+def silent_detectors(
+    models: BarcodeModels, *, scans: int = 0, least: int = LEAST_TO_LEARN
+) -> dict[str, str]:
+    """Say which learned detectors have too little data to speak, and how much is missing.
+
+    Parameters
+    ----------
+    models
+        What judges.
+    scans, least
+        Where nothing is learned: scans that there are, and that there have to be.
+
+    Examples
+    --------
+    >>> silent_detectors(BarcodeModels.of_rules(ScanReference()), scans=8, least=1_000)["svm"]
+    'nothing is learned yet: of 1,000 scans 8 are there, 992 are missing'
+    """
+    if models.fusion is None:
+        missing = max(0, least - scans)
+        said = f"nothing is learned yet: of {least:,} scans {scans:,} are there, "
+        said += f"{missing:,} are missing" if missing else "the training is still to come"
+        return dict.fromkeys(_LEARNED, said)
+    lots, needed = models.fusion.lots, models.fusion.fewest_lots
+    found = {
+        name: "not among the models in service"
+        for name in _LEARNED
+        if getattr(models, name) is None
+    }
+    if lots is not None and lots < needed:
+        said = (
+            f"calibrated on {lots:,} lots: within what they have seen, it calls nothing an anomaly "
+            f"below {needed:,} lots, {needed - lots:,} are missing"
+        )
+        found = {**dict.fromkeys(_LEARNED, said), **found}
+    return found
 
 
 def learn_scans(
@@ -58,7 +98,7 @@ def learn_scans(
     if features.height < LEAST_TO_LEARN:
         return BarcodeModels.of_rules(reference)
     rules = RulesModel.fit(features, reference)
-    judged = rules.score(features.drop("label", "anomaly_kind", strict=False), reasons=False)
+    judged = ruled(rules, features.drop("label", "anomaly_kind", strict=False))
     epochs = min(most_epochs, max(_LEAST_EPOCHS, _SHOWN // features.height))
 
     def show(figures: Mapping[str, object]) -> None:

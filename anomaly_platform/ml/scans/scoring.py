@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Final
 
 import numpy as np
@@ -23,6 +23,7 @@ from anomaly_platform.ml.detectors.rules.detector import (
     RULE_KINDS,
     RuleParameters,
     RulesModel,
+    without_verdicts,
 )
 from anomaly_platform.ml.detectors.rules.routes import RouteStatistics
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import (
@@ -52,11 +53,42 @@ Verdicts = SequenceVerdicts | SvmVerdicts
 
 SCORE_COLUMNS: Final = (
     *("lstm_score", "svm_score", "ml_combined_score", "final_confidence"),
-    *("is_anomaly", "severity", "ml_explanation"),
+    *("is_anomaly", "severity", "ml_explanation", "business_step_inferred"),
 )
 EXPLAINED_FROM: Final = 20.0
 """Confidence from which on a scan is put into words: severity LOW."""
 SCANS_PER_CHUNK: Final = 50_000
+
+
+@dataclass(frozen=True)
+class Together:
+    """What scans are judged with: a request, a day or a file, of which they may be a part.
+
+    Attributes
+    ----------
+    strange
+        Why unknown places are not charged; None where they are (`RulesModel.strange_network`).
+    unlearned
+        Why the learned detectors cannot judge; None where they can.
+    """
+
+    strange: str | None = None
+    unlearned: str | None = None
+
+    @classmethod
+    def of(
+        cls, models: BarcodeModels, scans: pl.Series | ScanSequences, what: str = "request"
+    ) -> Together:
+        """Look at the places of all that is judged together.
+
+        One place that was never seen is an anomaly; several, and no other, are another network.
+        """
+        places = scans.places if isinstance(scans, ScanSequences) else scans
+        known, distinct = models.learned_places, places.drop_nulls().unique()
+        unlearned = None
+        if known and len(distinct) > 1 and known.isdisjoint(distinct):
+            unlearned = f"no place of this {what} was learned"
+        return cls(models.rules.strange_network(places, what), unlearned)
 
 
 @dataclass(frozen=True)
@@ -78,6 +110,15 @@ class BarcodeModels:
         parameters = RuleParameters(code_pattern=code_pattern)
         return cls(RulesModel(reference, RouteStatistics.empty(), parameters))
 
+    @cached_property
+    def learned_places(self) -> frozenset[str]:
+        """The places that the learned detectors have seen; none without them."""
+        if self.lstm is not None:
+            return frozenset(self.lstm.model.vocabularies["place"].values)
+        return (
+            frozenset() if self.svm is None else frozenset(self.svm.inputs.transitions["to_place"])
+        )
+
     def score(
         self,
         features: IntoDataFrame | ScanSequences,
@@ -85,6 +126,8 @@ class BarcodeModels:
         since: datetime | None = None,
         threshold: float = THRESHOLD,
         limits: Mapping[str, float] | None = None,
+        together: Together | None = None,
+        left_out: dict[str, str] | None = None,
     ) -> pl.DataFrame:
         """Judge scans.
 
@@ -98,6 +141,10 @@ class BarcodeModels:
             Score at which the confidence is 50.
         limits
             Seconds for each detector, as online (`fusion.TIME_LIMITS`); None waits.
+        together
+            What these scans are a part of; they are all of it by default.
+        left_out
+            Receives the detectors and rules that failed or were late, each with the reason.
 
         Returns
         -------
@@ -105,14 +152,20 @@ class BarcodeModels:
             The scans by EPC, time and id with the rules' columns and `SCORE_COLUMNS`; scores are
             0–100, null for a detector that took no part.
         """
-        frame = self.rules.score(features)
+        ordered = features if isinstance(features, ScanSequences) else ScanSequences.of(features)
+        together = together or Together.of(self, ordered)
+        frame, missing = self._ruled(ordered, together, limits)
         tasks: dict[str, Callable[[], Verdicts]] = {}
         if self.fusion is not None:
             if self.lstm is not None:
                 tasks[LSTM] = partial(self.lstm.judge, frame)
             if self.svm is not None:
                 tasks[SVM] = partial(self.svm.judge, frame)
+        if together.unlearned is not None:
+            missing |= dict.fromkeys(tasks, together.unlearned)
+            tasks = {}
         done = run_side_by_side(tasks, limits)
+        missing |= done.left_out
         found = {name: verdicts.p_values for name, verdicts in done.results.items()}
         rules = rule_certainty(frame)
         fusion = self.fusion or BarcodeFusion({})
@@ -121,14 +174,16 @@ class BarcodeModels:
             found,
             after_violation=after_violation(frame),
             threshold=threshold,
-            left_out=done.left_out,
+            left_out=missing,
         )
+        if left_out is not None:
+            left_out |= missing
         rows = np.arange(frame.height)
         if since is not None:
             rows = np.flatnonzero((frame["event_time"] >= since).to_numpy())
             frame = frame[rows]
         final = fused.final[rows]
-        said = np.flatnonzero(final >= EXPLAINED_FROM)
+        said = np.flatnonzero(~(final < EXPLAINED_FROM))
         words = np.full(len(rows), "", dtype=object)
         words[said] = self._words(frame[said], rows[said], fused, done.results)
         numbers = {
@@ -137,27 +192,51 @@ class BarcodeModels:
             "ml_combined_score": fused.ml[rows],
             "final_confidence": final,
         }
+        inferred = self.rules.reference.place_features(frame)["business_step_inferred"]
         columns = [
             *(pl.Series(name, values, nan_to_null=True) for name, values in numbers.items()),
             pl.Series("is_anomaly", final >= 50.0),
             pl.Series("severity", severities(final)),
             pl.Series("ml_explanation", words.tolist(), dtype=pl.String),
+            inferred,
         ]
         return frame[[name for name in frame.columns if name not in SCORE_COLUMNS]].hstack(columns)
 
+    def _ruled(
+        self, ordered: ScanSequences, together: Together, limits: Mapping[str, float] | None
+    ) -> tuple[pl.DataFrame, dict[str, str]]:
+        """Let the rules judge; return the scans with their columns, and the rules left out."""
+
+        def judge() -> tuple[pl.DataFrame, dict[str, str]]:
+            failed: dict[str, str] = {}
+            strange = together.strange
+            return self.rules.score(ordered, strange=strange, left_out=failed), failed
+
+        done = run_side_by_side({RULES: judge}, limits)
+        if RULES in done.results:
+            return done.results[RULES]
+        return without_verdicts(ordered), dict(done.left_out)
+
     def in_chunks(
-        self, features: IntoDataFrame, *, rows: int = SCANS_PER_CHUNK, threshold: float = THRESHOLD
+        self,
+        features: IntoDataFrame,
+        *,
+        rows: int = SCANS_PER_CHUNK,
+        threshold: float = THRESHOLD,
+        together: Together | None = None,
+        left_out: dict[str, str] | None = None,
     ) -> Iterator[pl.DataFrame]:
         """Judge a large request in chunks of whole EPCs, so that memory stays bounded.
 
         Yields frames as `score` returns them, of about `rows` scans each, ordered by EPC.
         """
         frame = to_polars(features)
+        together = together or Together.of(self, frame["location_id"])
         sizes = frame.group_by("epc_code").len().sort("epc_code")
         chunk = (sizes["len"].cum_sum() - sizes["len"]) // rows
         for group in sizes.with_columns(chunk=chunk).partition_by("chunk", maintain_order=True):
             part = frame.join(group.select("epc_code"), on="epc_code", how="semi")
-            yield self.score(part, threshold=threshold)
+            yield self.score(part, threshold=threshold, together=together, left_out=left_out)
 
     def _words(
         self,
@@ -240,6 +319,12 @@ def after_violation(scans: pl.DataFrame) -> npt.NDArray[np.bool_]:
     return out
 
 
+def ruled(rules: RulesModel, scans: pl.DataFrame) -> pl.DataFrame:
+    """Return scans that are judged together with the rules' scores, without their reasons."""
+    strange = rules.strange_network(scans["location_id"], "window")
+    return rules.score(scans, reasons=False, strange=strange)
+
+
 def rule_certainty(scans: pl.DataFrame) -> Floats:
     """(n,) the highest of the rules' scores, 0–100."""
     scores = [scans[f"{kind}_score"].to_numpy() for kind in RULE_KINDS]
@@ -247,10 +332,19 @@ def rule_certainty(scans: pl.DataFrame) -> Floats:
 
 
 def severities(confidence: Floats) -> list[str]:
-    """Severity of each confidence: LOW from 20, MEDIUM from 50, HIGH from 80."""
+    """Severity of each confidence: LOW from 20, MEDIUM from 50, HIGH from 80; NONE without one."""
     levels = np.array([Severity.NONE, Severity.LOW, Severity.MEDIUM, Severity.HIGH], dtype=object)
-    steps = np.digitize(confidence, [EXPLAINED_FROM, 50.0, 80.0])
+    steps = np.digitize(np.nan_to_num(confidence), [EXPLAINED_FROM, 50.0, 80.0])
     return [str(level) for level in levels[steps]]
 
 
-__all__ = ["FIRES_AT", "RULES", "SCORE_COLUMNS", "BarcodeModels", "fit_fusion", "rule_certainty"]
+__all__ = [
+    "FIRES_AT",
+    "RULES",
+    "SCORE_COLUMNS",
+    "BarcodeModels",
+    "Together",
+    "fit_fusion",
+    "rule_certainty",
+    "ruled",
+]

@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from anomaly_platform.ml.columns import coded, microseconds
+from anomaly_platform.ml.scans.response import NO_COMPANIES, Silence
 from anomaly_platform.ml.times import microseconds_of
 from anomaly_platform.platform import Platform
 from anomaly_platform.queries.scans import earlier_scans
@@ -28,7 +29,8 @@ from anomaly_platform.streams import ScanStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.features.scans.online import ScanState
-    from anomaly_platform.ml.scans.scoring import BarcodeModels
+    from anomaly_platform.ml.features.scans.sequences import ScanSequences
+    from anomaly_platform.ml.scans.scoring import BarcodeModels, Together
 
 #: Scans that are judged together: as many as the detectors manage well within their limits.
 CHUNK: Final = 5_000
@@ -46,8 +48,8 @@ class Detection:
         Scans that cannot be judged: row number, field and reason.
     duplicates
         Scans that repeat another one of the request.
-    left_out
-        Detectors that failed or were late in some chunk, each with the reason.
+    silence
+        What did not take part, each with the reason.
     scans, anomalies
         Scans judged, and how many of them are anomalies.
     version
@@ -56,7 +58,7 @@ class Detection:
 
     refused: list[tuple[int, str, str]] = field(default_factory=list)
     duplicates: int = 0
-    left_out: dict[str, str] = field(default_factory=dict)
+    silence: Silence = field(default_factory=Silence)
     scans: int = 0
     anomalies: int = 0
     version: int | None = None
@@ -86,7 +88,7 @@ def judge_scans(
     now : datetime
         The present.
     limits : mapping, optional
-        Seconds that each detector has for a chunk; those of requirement B7 by default.
+        Seconds that each detector has for a chunk; those of stream or settings by default.
 
     Yields
     ------
@@ -95,7 +97,6 @@ def judge_scans(
         then by time.
     """
     from anomaly_platform.ingest.online.scans import check_scans
-    from anomaly_platform.ml.scans.fusion import TIME_LIMITS
 
     settings, stream = platform.settings, served.stream
     checked = check_scans(
@@ -112,14 +113,21 @@ def judge_scans(
         _quarantine(platform, stream, checked.rejects.head(MOST_QUARANTINED))
     models = served.models or rules_alone(platform, stream)
     detection.version = served.version
+    silence = detection.silence
+    silence.detectors |= too_little_data(platform, stream, models)
+    if models.rules.reference.companies.is_empty():
+        silence.rules["epcFake"] = NO_COMPANIES
+    together = _together(platform, stream, models, checked.frame)
     for scans in _chunks(checked.frame):
-        scored = _judge(platform, stream, models, scans, limits or TIME_LIMITS)
-        for name, column, has in (
-            ("lstm", "lstm_score", models.lstm is not None),
-            ("svm", "svm_score", models.svm is not None),
-        ):
-            if has and models.fusion is not None and scored[column].null_count() == scored.height:
-                detection.left_out[name] = "failed or was late"
+        features = _with_history(platform, stream, scans)
+        judged = models.score(
+            features,
+            threshold=platform.threshold_of(stream),
+            limits=limits or platform.time_limits_of(stream),
+            together=together,
+            left_out=silence.left_out,
+        )
+        scored = _as_asked(judged[np.flatnonzero(~judged["is_lookback"].to_numpy())])
         detection.scans += scored.height
         detection.anomalies += int(scored["is_anomaly"].sum())
         yield scored
@@ -155,13 +163,44 @@ def _chunks(scans: pl.DataFrame) -> Iterator[pl.DataFrame]:
         yield scans.join(group.select("epc_code"), on="epc_code", how="semi")
 
 
-def _judge(
-    platform: Platform,
-    stream: ScanStream,
-    models: BarcodeModels,
-    scans: pl.DataFrame,
-    limits: Mapping[str, float],
-) -> pl.DataFrame:
+def _together(
+    platform: Platform, stream: ScanStream, models: BarcodeModels, scans: pl.DataFrame
+) -> Together:
+    """Look at the places of a whole request, and where it knows few, at those of its look-back.
+
+    A scan alone is so judged as within the whole history of its code.
+    """
+    from anomaly_platform.ml.scans.scoring import Together
+
+    asked = Together.of(models, scans["location_id"])
+    if asked == Together():
+        return asked
+    places = [scans["location_id"]]
+    for part in _chunks(scans):
+        known = look_back(platform, stream, part).values()
+        visited = [scan[2] for state in known for scan in state.scans]
+        places.append(pl.Series("location_id", visited, dtype=pl.String))
+    with_history = Together.of(models, pl.concat(places))
+    return Together(
+        with_history.strange and asked.strange, with_history.unlearned and asked.unlearned
+    )
+
+
+def too_little_data(
+    platform: Platform, stream: ScanStream, models: BarcodeModels
+) -> dict[str, str]:
+    """Say which learned detectors have too little data to speak, and how much is missing."""
+    from anomaly_platform.ml.scans.learning import silent_detectors
+
+    if models.fusion is not None:
+        return silent_detectors(models)
+    scans = int(platform.warehouse.series.extents(stream.name)["rows"].sum())
+    least = stream.fewest_to_learn_from(platform.settings.min_training_samples)
+    return silent_detectors(models, scans=scans, least=least)
+
+
+def _with_history(platform: Platform, stream: ScanStream, scans: pl.DataFrame) -> ScanSequences:
+    """Compute the features of scans and of what is known of their codes."""
     from anomaly_platform.ml.features.scans.online import with_history
     from anomaly_platform.ml.features.scans.sequences import ScanSequences
 
@@ -170,9 +209,7 @@ def _judge(
     codes = together.get_column_index("epc_code")
     together.replace_column(codes, together["entity"].alias("epc_code"))
     ordered = ScanSequences.of(together)
-    features = replace(ordered, frame=stream.features.of(ordered))
-    scored = models.score(features, threshold=platform.threshold_of(stream), limits=limits)
-    return _as_asked(scored[np.flatnonzero(~scored["is_lookback"].to_numpy())])
+    return replace(ordered, frame=stream.features.of(ordered))
 
 
 def _as_asked(scored: pl.DataFrame) -> pl.DataFrame:

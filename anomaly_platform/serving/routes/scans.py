@@ -16,10 +16,11 @@ from anomaly_platform.serving.auth.security import Reader
 from anomaly_platform.serving.champions.served import ServedScans
 from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.metrics.requests import count_scored
+from anomaly_platform.serving.predict.scan_answers import Answer, key_of
 from anomaly_platform.serving.predict.scans import Detection, judge_scans
 from anomaly_platform.serving.problems import ApiProblem, none_usable, not_found
 from anomaly_platform.serving.schemas.base import Name
-from anomaly_platform.serving.schemas.scans import DetectRequest
+from anomaly_platform.serving.schemas.scans import DetectRequest, as_text
 from anomaly_platform.serving.state import Serving, ServingState
 from anomaly_platform.streams.bindings import SCANS
 
@@ -39,9 +40,12 @@ async def detect(
     """Judge scans of one or many codes; nothing of them is stored.
 
     Scans without a code or a time that can be used are put into quarantine and left out of the
-    answer; the header ``X-Quarantined`` counts them. A detector that failed or was late is left
-    out, the others weigh more, and ``X-Left-Out`` names it. ``X-Model-Version`` is the set of
-    models that judged; without one the rules speak alone.
+    answer; the header ``X-Quarantined`` counts them. A detector or rule that failed or was late is
+    left out, the others weigh more, and ``leftOut`` and ``X-Left-Out`` name it. ``blindRules``
+    names the rules that could not judge, and why; ``silentDetectors`` the learned detectors that
+    have too little data. ``X-Model-Version`` is the set of models that judged; without one the
+    rules speak alone. The same request again is answered from memory, and ``X-Cache`` says ``hit``,
+    until other models serve or a day is scored anew.
     """
     return await _answer(serving, SCANS, asked)
 
@@ -66,7 +70,8 @@ async def _answer(serving: ServingState, stream: str, asked: DetectRequest) -> R
     except KeyError:
         raise not_found(f"stream of scans {stream!r}") from None
     async with _turn(asyncio.get_running_loop()):
-        text, detection = await asyncio.to_thread(_detect, serving, served, asked)
+        answer = await asyncio.to_thread(_detect, serving, served, asked)
+    detection = answer.detection
     if not detection.scans:
         raise _none_usable(detection)
     count_scored(stream, detection.scans, detection.anomalies)
@@ -75,9 +80,11 @@ async def _answer(serving: ServingState, stream: str, asked: DetectRequest) -> R
         "X-Quarantined": str(len(detection.refused)),
         "X-Duplicates": str(detection.duplicates),
     }
-    if detection.left_out:
-        headers["X-Left-Out"] = ", ".join(sorted(detection.left_out))
-    return Response(text, media_type="application/json", headers=headers)
+    if detection.silence.left_out:
+        headers["X-Left-Out"] = ", ".join(sorted(detection.silence.left_out))
+    if answer.kept:
+        headers["X-Cache"] = "hit"
+    return Response(answer.text, media_type="application/json", headers=headers)
 
 
 @lru_cache(maxsize=8)
@@ -85,11 +92,18 @@ def _turn(_loop: asyncio.AbstractEventLoop) -> asyncio.Semaphore:
     return asyncio.Semaphore(_AT_ONCE)
 
 
-def _detect(
-    serving: ServingState, served: ServedScans, asked: DetectRequest
-) -> tuple[str, Detection]:
-    events: list[dict[str, Any]] = [one.__dict__ for one in asked.data]
-    file_id = asked.file_id or next((one["file_id"] for one in events if one["file_id"]), None)
+def _detect(serving: ServingState, served: ServedScans, asked: DetectRequest) -> Answer:
+    key = key_of(serving.platform, served, asked.model_dump_json())
+    known = serving.scan_answers.find(key)
+    if known is not None:
+        return known
+    events: list[dict[str, Any]] = [
+        {**one.__dict__, "event_id": as_text(one.event_id), "file_id": as_text(one.file_id)}
+        for one in asked.data
+    ]
+    ids = {n: one.event_id for n, one in enumerate(asked.data, 1) if one.event_id not in (None, "")}
+    named = (one.file_id for one in asked.data if one.file_id not in (None, ""))
+    file_id = next(named, None) if asked.file_id in (None, "") else asked.file_id
     detection = Detection()
     chunks = judge_scans(
         serving.platform,
@@ -99,8 +113,9 @@ def _detect(
         now=dt.datetime.now(dt.UTC),
     )
     out = io.StringIO()
-    write_response(out, chunks, file_id)
-    return out.getvalue(), detection
+    write_response(out, chunks, file_id, event_ids=ids, silence=detection.silence)
+    serving.scan_answers.keep(key, out.getvalue(), detection)
+    return Answer(out.getvalue(), detection)
 
 
 def _none_usable(detection: Detection) -> ApiProblem:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
 
 MOST_SCANS: Final = 100_000
 """Scans in one request."""
 
 
-def _as_text(said: Any) -> Any:
+def as_text(said: Any) -> Any:
     """Numbers are taken as texts: senders write codes and ids either way."""
     if isinstance(said, (int, float)) and not isinstance(said, bool):
         return str(said)
@@ -18,7 +18,11 @@ def _as_text(said: Any) -> Any:
 
 
 _Bounded = Annotated[str, Field(max_length=4_096)]
-Text = Annotated[_Bounded | None, BeforeValidator(_as_text)]
+Text = Annotated[_Bounded | None, BeforeValidator(as_text)]
+Id = Annotated[
+    StrictInt | Annotated[float, Field(strict=True, allow_inf_nan=False)] | _Bounded | None, Field()
+]
+"""An id, which comes back as it came: a number stays one."""
 
 
 class ScanEvent(BaseModel):
@@ -26,7 +30,7 @@ class ScanEvent(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    event_id: Text = Field(
+    event_id: Id = Field(
         default=None, validation_alias=AliasChoices("event_id", "eventId"), examples=["e-1"]
     )
     """Also accepted as eventId; by default it follows from the other members."""
@@ -36,7 +40,9 @@ class ScanEvent(BaseModel):
     location_id: Text = Field(default=None, examples=["12"])
     business_step: Text = Field(default=None, examples=["WMS"])
     event_type: Text = Field(default=None, examples=["WMS_Inbound"])
-    file_id: Text = Field(default=None, examples=[None])
+    file_id: Id = Field(
+        default=None, validation_alias=AliasChoices("file_id", "fileId"), examples=[None]
+    )
     scan_location: Text = Field(default=None, examples=[None])
     operator_id: Text = Field(default=None, examples=[None])
     device_id: Text = Field(default=None, examples=[None])
@@ -49,5 +55,5 @@ class DetectRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
 
     data: Annotated[list[ScanEvent], Field(min_length=1, max_length=MOST_SCANS)]
-    file_id: Text = Field(default=None, alias="fileId", examples=["file-7"])
+    file_id: Id = Field(default=None, alias="fileId", examples=["file-7"])
     """Repeated in the answer."""

@@ -120,6 +120,7 @@ kind: scans
 name: parcels
 title: Parcels
 description: Parcels on their way.
+code_scheme: pattern
 code_pattern: ^PX(?P<company>[0-9]{3})(?P<serial>[0-9]{8})$
 columns:
   code: [tracking_no, barcode]
@@ -142,6 +143,14 @@ retraining:
   drift_days: 2
   cool_down: 2d
   growth: 3
+weights:
+  rules: 0.5
+  lstm: 0.3
+  svm: 0.2
+time_limits:
+  rules: 2
+  lstm: 3
+  svm: 2.5
 min_training_scans: 500
 checks:
   max_quarantine_ratio: 0.1
@@ -169,12 +178,18 @@ def test_a_file_with_every_key_of_a_scan_stream_has_every_key() -> None:
     assert stream.column_names()["epc_code"] == ("tracking_no", "barcode")
     assert stream.retraining.window == timedelta(days=60)
     assert (stream.min_training_scans, stream.alpha, stream.threshold) == (500, 0.02, 0.8)
+    assert stream.weights == {"rules": 0.5, "lstm": 0.3, "svm": 0.2}
+    assert stream.time_limits == {"rules": 2.0, "lstm": 3.0, "svm": 2.5}
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("kind: scan\nname: x\n", "line 1: kind: unknown kind 'scan'; there is metrics, scans"),
+        (
+            "kind: scans\nname: x\ncode_scheme: pattern\n",
+            "write code_pattern with code_scheme: pattern, and only there",
+        ),
         (
             "kind: scans\nname: x\ncode_pattern: '(['\n",
             (

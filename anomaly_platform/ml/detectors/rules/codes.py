@@ -20,7 +20,10 @@ from anomaly_platform.ml.features.scans.sequences import ScanSequences
 
 
 def check_codes(
-    sequences: ScanSequences, companies: Collection[str], parameters: RuleParameters
+    sequences: ScanSequences,
+    parts: pl.DataFrame,
+    companies: Collection[str],
+    parameters: RuleParameters,
 ) -> pl.DataFrame:
     """Check the code of every scan.
 
@@ -28,6 +31,8 @@ def check_codes(
     ----------
     sequences
         The scans.
+    parts
+        Of the distinct codes (`ScanSequences.epc_parts`).
     companies
         Known companies; empty when none are known, and then any is fine.
     parameters
@@ -39,7 +44,6 @@ def check_codes(
         (n,) `epcFake_score`, 0 where nothing is wrong or the code is of another known scheme, and
         `epcFake_reason`, null there.
     """
-    parts = sequences.epc_parts(parameters.code_pattern)
     age = _ages(sequences, parts)
     findings = _findings(sequences, parts, age, companies, parameters)
     scores = np.zeros(len(age))

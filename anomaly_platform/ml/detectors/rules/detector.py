@@ -7,21 +7,24 @@ vectors, its scores are certainties from 0 to 100 and need no calibration, and i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from anomaly_platform.ml.arrays import Bools, Floats, Ints, SmallInts
+from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.columns import coded
 from anomaly_platform.ml.detectors.rules import kernel as k
+from anomaly_platform.ml.detectors.rules.blindness import BLIND_RULES, blind_rules
 from anomaly_platform.ml.detectors.rules.codes import check_codes
 from anomaly_platform.ml.detectors.rules.parameters import FIRES_AT, RULE_KINDS, RuleParameters
+from anomaly_platform.ml.detectors.rules.places import FramePlaces, KnownPlaces
 from anomaly_platform.ml.detectors.rules.reasons import Narrator
 from anomaly_platform.ml.detectors.rules.routes import RouteStatistics
 from anomaly_platform.ml.features.scans.arrays import Arrays, pack_texts, unpack_texts
@@ -33,55 +36,12 @@ from anomaly_platform.ml.frames import IntoDataFrame
 __all__ = ["FIRES_AT", "RULE_COLUMNS", "RULE_KINDS", "RuleParameters", "RulesModel"]
 
 #: The columns that `RulesModel.score` adds.
-RULE_COLUMNS = tuple(f"{kind}_{part}" for kind in RULE_KINDS for part in ("score", "reason"))
+RULE_COLUMNS = (
+    *(f"{kind}_{part}" for kind in RULE_KINDS for part in ("score", "reason")),
+    BLIND_RULES,
+)
 
 _SHORTEST_WATCHED = 0.5  # of the limit: below it a travel time is not even watched
-
-
-@dataclass(frozen=True)
-class _Places:
-    """A frame's places as the kernel and the narrator need them."""
-
-    names: list[str]
-    types: list[str]
-    listed: Bools
-    world: tuple[npt.NDArray[np.generic], ...]
-
-
-class _Place(NamedTuple):
-    """What is known of a place; of a place that is not listed, nothing."""
-
-    kind: str
-    name: str
-    level: int
-    latitude: float
-    longitude: float
-
-
-_NO_PLACE = _Place("", "", -1, float("nan"), float("nan"))
-
-
-@dataclass(frozen=True)
-class _KnownPlaces:
-    """Reference data by what it is looked up by.
-
-    Attributes
-    ----------
-    places
-        By location id.
-    kinds
-        Codes of the types of places, in order.
-    moves
-        (kinds, kinds) between which types goods may move.
-    prefixes, kinds_of_steps
-        Code of the type of place that a stage, or a business step, belongs to.
-    """
-
-    places: Mapping[str, _Place]
-    kinds: Mapping[str, int]
-    moves: npt.NDArray[np.int8]
-    prefixes: Mapping[str, int]
-    kinds_of_steps: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -129,7 +89,9 @@ class RulesModel:
         parameters = parameters or RuleParameters()
         blank = cls(reference, RouteStatistics.empty(), parameters)
         sequences = ScanSequences.of(scans)
-        codes, measured = blank._walk(sequences, blank._places(sequences))
+        strange = blank.strange_network(sequences.places, "window")
+        places = blank._known.of(sequences)
+        codes, measured = blank._walk(sequences, places, strangers=strange is None)
         believable = (codes[:, k.TRIP] >= 0) & (codes[:, k.LOCATION] == 0)
         believable &= ~(measured[:, k.SPEED] > blank.top_speed_kmh)
         arrived = np.flatnonzero(believable)
@@ -150,6 +112,8 @@ class RulesModel:
         *,
         since: datetime | None = None,
         reasons: bool = True,
+        strange: str | None = None,
+        left_out: dict[str, str] | None = None,
     ) -> pl.DataFrame:
         """Judge scans.
 
@@ -162,6 +126,11 @@ class RulesModel:
             Return only scans at or after it.
         reasons
             Whether to put findings into words.
+        strange
+            Why unknown places are not charged (`strange_network`); None charges them.
+        left_out
+            Receives the rules that failed, each with the reason, and their columns are null; None
+            lets their errors through.
 
         Returns
         -------
@@ -169,29 +138,37 @@ class RulesModel:
             The scans by EPC, time and id (as `ScanFeatureSet.compute` returns them) and for each
             kind `<kind>_score` (0–100; the rule fires from 50 on, below it is worth watching) and
             `<kind>_reason` (null where it does not fire, or reasons are not wanted). A scan that
-            contradicts an earlier one is the one that is charged.
+            contradicts an earlier one is the one that is charged. `blind_rules` names the rules
+            that could not judge a scan, and why; null where each could.
         """
         sequences = scans if isinstance(scans, ScanSequences) else ScanSequences.of(scans)
-        places = self._places(sequences)
-        codes, measured = self._walk(sequences, places)
-        fake = check_codes(sequences, self._companies, self.parameters)
         rows = np.arange(len(sequences.times))
         if since is not None:
             rows = rows[(sequences.frame["event_time"] >= since).to_numpy()]
-        scores = self._scores(codes, measured)
-        scores["epcFake"] = fake["epcFake_score"].to_numpy()
+        scores: dict[str, Floats] = {}
         said: dict[str, pl.Series] = {}
-        if reasons:
-            said = self._reasons(sequences, places, codes, measured, scores, rows)
-            said["epcFake"] = fake["epcFake_reason"].gather(rows)
+        schemes, codes = None, None
+        places = self._known.of(sequences)
+        with _leaving_out(_JOURNEY_RULES, left_out):
+            walked, measured = self._walk(sequences, places, strangers=strange is None)
+            found = self._scores(walked, measured)
+            if reasons:
+                said |= self._reasons(sequences, places, walked, measured, found, rows)
+            scores, codes = found, walked
+        with _leaving_out(("epcFake",), left_out):
+            parts = sequences.epc_parts(self.parameters.code_pattern)
+            fake = check_codes(sequences, parts, self._companies, self.parameters)
+            schemes, scores["epcFake"] = parts["epc_scheme"], fake["epcFake_score"].to_numpy()
+            if reasons:
+                said["epcFake"] = fake["epcFake_reason"].gather(rows)
+        unlisted = ~np.append(places.listed, True)[sequences.place]
+        blind = blind_rules(sequences, schemes, codes, unlisted=unlisted, strange=strange)
+        partial = ~(sequences.begins | self._known.at_beginning(places, sequences.place))
         frame = sequences.frame if since is None else sequences.frame[rows]
-        silent = pl.Series([None], dtype=pl.String).new_from_index(0, len(rows))
-        columns: list[pl.Series] = []
-        for kind in RULE_KINDS:
-            columns.append(pl.Series(f"{kind}_score", scores[kind][rows]))
-            columns.append(said.get(kind, silent).alias(f"{kind}_reason"))
-        kept = [name for name in frame.columns if name not in RULE_COLUMNS]
-        return frame[kept].hstack(columns)
+        frame = frame.with_columns(pl.Series("partial_sequence", partial[sequences.starts[rows]]))
+        return _with_verdicts(
+            frame, {kind: of[rows] for kind, of in scores.items()}, said, blind[rows]
+        )
 
     def to_arrays(self) -> Arrays:
         """Return everything as arrays for a bundle."""
@@ -228,64 +205,35 @@ class RulesModel:
         return frozenset(self.reference.companies["company"])
 
     @cached_property
-    def _known(self) -> _KnownPlaces:
-        """The reference data as look-ups."""
-        columns = (
-            *("location_id", "location_type", "scan_location", "location_hierarchy"),
-            *("latitude", "longitude"),
-        )
-        kinds = self.reference.locations["location_type"].unique().sort().to_list()
-        number = {kind: code for code, kind in enumerate(kinds)}
-        forward = self.reference.tier_moves
-        moves = np.zeros((len(kinds),) * 2 if len(forward) else (0, 0), dtype=np.int8)
-        for source, target, flow in forward.iter_rows():
-            if source in number and target in number:
-                bit = k.FORWARD if flow == "forward" else k.RETURN
-                moves[number[source], number[target]] |= bit
-        steps = self.reference.steps
-        prefixes = {
-            prefix.lower(): number.get(kind, -1)
-            for prefix, kind in steps.select("event_prefix", "location_type").iter_rows()
-        }
-        kinds_of_step = steps.group_by("business_step").agg(pl.col("location_type").unique())
-        by_step = {
-            step: number.get(kinds[0], -1)
-            for step, kinds in kinds_of_step.iter_rows()
-            if len(kinds) == 1
-        }
-        return _KnownPlaces(
-            {
-                place: _Place(*known)
-                for place, *known in self.reference.locations.select(columns).iter_rows()
-            },
-            number,
-            moves,
-            prefixes,
-            by_step,
-        )
+    def _known(self) -> KnownPlaces:
+        return KnownPlaces(self.reference)
 
-    def _places(self, sequences: ScanSequences) -> _Places:
-        known = self._known
-        ids = sequences.places.to_list()
-        found = [known.places.get(place, _NO_PLACE) for place in ids]
-        listed = np.array([one is not _NO_PLACE for one in found], dtype=bool)
-        return _Places(
-            names=[
-                place if one is _NO_PLACE else one.name
-                for one, place in zip(found, ids, strict=True)
-            ],
-            types=[one.kind for one in found],
-            listed=listed if known.places else np.ones(len(found), dtype=bool),
-            world=(
-                np.array([known.kinds.get(one.kind, -1) for one in found], dtype=np.int8),
-                np.array([one.level for one in found], dtype=np.int8),
-                np.array([one.latitude for one in found], dtype=np.float64),
-                np.array([one.longitude for one in found], dtype=np.float64),
-                known.moves,
-            ),
-        )
+    def strange_network(self, places: pl.Series, of: str) -> str | None:
+        """Return why unknown places are not to be charged, None where they are.
 
-    def _walk(self, sequences: ScanSequences, places: _Places) -> tuple[Ints, Floats]:
+        They are where the reference knows at least half of the places of what is judged together
+        (requirement B4).
+
+        Parameters
+        ----------
+        places
+            Of all scans that are judged together, null where there is none.
+        of
+            What that is, such as "request".
+        """
+        if not len(self._known):
+            return None
+        known, distinct = self._known.known(places)
+        if 2 * known >= distinct:
+            return None
+        if not known:
+            return f"no place of this {of} is known"
+        return f"only {known} of {distinct} places of this {of} are known"
+
+    def _walk(
+        self, sequences: ScanSequences, places: FramePlaces, *, strangers: bool
+    ) -> tuple[Ints, Floats]:
+        """Walk along each EPC; `strangers` says whether a place that is not listed is wrong."""
         steps, step = coded(sequences.frame["business_step"])
         back = np.array([*(one.lower().startswith("return") for one in steps), -1], dtype=np.int8)
         parameters = self.parameters
@@ -304,21 +252,12 @@ class RulesModel:
             sequences.stage,
             sequences.direction,
             back[step],
-            self._step_kinds(sequences, steps, step),
-            places.listed,
+            self._known.said_tiers(sequences),
+            self._known.step_types(sequences, steps, step),
+            places.listed if strangers and len(self._known) else np.ones_like(places.listed),
         )
         routes = self.routes.lookup(sequences.places)
         return k.walk(sequences.starts, sequences.epc, scans, places.world, routes, limits)
-
-    def _step_kinds(
-        self, sequences: ScanSequences, steps: list[str], step: SmallInts
-    ) -> npt.NDArray[np.int8]:
-        """(n,) code of the type of place that a scan's words belong to, −1 where they say none."""
-        prefixes, by_step = self._known.prefixes, self._known.kinds_of_steps
-        by_stage = np.array([*(prefixes.get(s, -1) for s in sequences.stages), -1], dtype=np.int8)
-        said = by_stage[sequences.stage]
-        of_step = np.array([*(by_step.get(one, -1) for one in steps), -1], dtype=np.int8)
-        return np.where(said >= 0, said, of_step[step]).astype(np.int8)
 
     def _scores(self, codes: Ints, measured: Floats) -> dict[str, Floats]:
         p = self.parameters
@@ -354,7 +293,7 @@ class RulesModel:
     def _reasons(
         self,
         sequences: ScanSequences,
-        places: _Places,
+        places: FramePlaces,
         codes: Ints,
         measured: Floats,
         scores: Mapping[str, Floats],
@@ -366,7 +305,7 @@ class RulesModel:
         narrator = Narrator(
             sequences,
             places.names,
-            places.types,
+            [kind.type for kind in self._known.kinds],
             codes=codes,
             measured=measured,
             own_place=np.where(own >= 0, sequences.place[own], -1).astype(np.int32),
@@ -385,3 +324,42 @@ class RulesModel:
                 silent.scatter(fired, narrator.many(rows[fired], words)) if len(fired) else silent
             )
         return said
+
+
+_JOURNEY_RULES = tuple(kind for kind in RULE_KINDS if kind != "epcFake")
+
+
+@contextmanager
+def _leaving_out(kinds: Iterable[str], left_out: dict[str, str] | None) -> Iterator[None]:
+    """Note rules that fail, where somebody wants to know; else let their error through."""
+    try:
+        yield
+    except Exception as error:
+        if left_out is None:
+            raise
+        left_out |= dict.fromkeys(kinds, f"failed: {str(error) or type(error).__name__}")
+
+
+def without_verdicts(sequences: ScanSequences) -> pl.DataFrame:
+    """Return the scans as `RulesModel.score` does, where no rule said anything."""
+    blind = pl.Series(BLIND_RULES, [None], dtype=pl.String)
+    partial = pl.Series("partial_sequence", ~sequences.begins[sequences.starts])
+    frame = sequences.frame.with_columns(partial)
+    return _with_verdicts(frame, {}, {}, blind.new_from_index(0, frame.height))
+
+
+def _with_verdicts(
+    frame: pl.DataFrame,
+    scores: Mapping[str, Floats],
+    said: Mapping[str, pl.Series],
+    blind: pl.Series,
+) -> pl.DataFrame:
+    """Add the columns of the rules; those of a rule that said nothing are null."""
+    silent = pl.Series([None], dtype=pl.String).new_from_index(0, frame.height)
+    columns: list[pl.Series] = []
+    for kind in RULE_KINDS:
+        score = scores.get(kind)
+        column = silent.cast(pl.Float64) if score is None else pl.Series(score)
+        columns += [column.alias(f"{kind}_score"), said.get(kind, silent).alias(f"{kind}_reason")]
+    kept = [name for name in frame.columns if name not in RULE_COLUMNS]
+    return frame[kept].hstack([*columns, blind])

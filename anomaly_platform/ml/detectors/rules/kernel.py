@@ -22,6 +22,7 @@ from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.features.scans.kernels import place_row
 from anomaly_platform.ml.features.scans.words import INBOUND, ORIGIN, OUTBOUND, SALE, UNKNOWN
 
+I16 = npt.NDArray[np.int16]
 I8 = npt.NDArray[np.int8]
 Columns = tuple[Any, ...]
 
@@ -37,16 +38,15 @@ Columns = tuple[Any, ...]
 ) = range(1, 8)
 # … and with the place.
 UNKNOWN_PLACE, WRONG_STEP, AGAINST, SIDEWAYS, SKIPPED = range(1, 6)
-FORWARD, RETURN = 1, 2
-
-# Columns of the verdicts: codes, and the row that each is held against (−1 for none).
-ORDER, LOCATION, BASE, DUPLICATE, TRIP = range(5)
+# Columns of the verdicts: codes, the row that each is held against (−1 for none), the kind of place
+# (−1 where neither place nor words say it), and whether nothing is known of how long the way takes.
+ORDER, LOCATION, BASE, DUPLICATE, TRIP, KIND, UNMEASURED = range(7)
 # Columns of the measurements: NaN where there is none.
 HOURS, Z, LOG_RATIO, SPEED = range(4)
 
 # A state of affairs: where, when, which way, which row, whether the time of leaving is believed,
-# whether the goods are on their way back.
-_PLACE, _TIME, _WAY, _ROW, _CLEAN, _BACK = range(6)
+# whether the goods are on their way back, the kind of place.
+_PLACE, _TIME, _WAY, _ROW, _CLEAN, _BACK, _KIND = range(7)
 _BELIEVED, _OTHERWISE, _FLAGS = range(3)
 _KNOWN, _HAS_OTHER = 0, 1
 _SECOND = 1_000_000
@@ -76,8 +76,8 @@ def _find(keys: Ints, key: int) -> int:  # pragma: no cover
 @compiled()
 def _clear(codes: Ints, measured: Floats) -> None:  # pragma: no cover
     """Forget a verdict."""
-    codes[ORDER] = codes[LOCATION] = 0
-    codes[BASE] = codes[DUPLICATE] = codes[TRIP] = -1
+    codes[ORDER] = codes[LOCATION] = codes[UNMEASURED] = 0
+    codes[BASE] = codes[DUPLICATE] = codes[TRIP] = codes[KIND] = -1
     for column in range(measured.size):
         measured[column] = np.nan
 
@@ -94,9 +94,10 @@ def _kilometres(
 
 
 @compiled()
-def _order(state: Ints, way: int, place: int, hierarchy: I8) -> int:  # pragma: no cover
+def _order(state: Ints, now: Ints, levels: Ints) -> int:  # pragma: no cover
     """Say what is wrong with the order of the last believed scan and this one."""
-    last, same = state[_WAY], place >= 0 and place == state[_PLACE]
+    last, way, place = state[_WAY], now[_WAY], now[_PLACE]
+    same = place >= 0 and place == state[_PLACE]
     if last == SALE:
         return AFTER_SALE
     found = 0
@@ -111,25 +112,21 @@ def _order(state: Ints, way: int, place: int, hierarchy: I8) -> int:  # pragma: 
         elif last == ORIGIN and not same and place >= 0 and state[_PLACE] >= 0:
             found = MISSING_INBOUND
     elif way == ORIGIN and last in (INBOUND, OUTBOUND) and place >= 0 and state[_PLACE] >= 0:
-        before, now = hierarchy[state[_PLACE]], hierarchy[place]
-        if 0 <= now < before:
-            found = LATE_ORIGIN
+        # The entry behind the last, which −1 finds, is that of a kind that is not known.
+        earlier = 0 <= levels[now[_KIND]] < levels[state[_KIND]]
+        found = LATE_ORIGIN if earlier else 0
     return found
 
 
 @compiled()
-def _move(
-    kinds: I8, hierarchy: I8, moves: I8, a: int, b: int, back: bool
-) -> int:  # pragma: no cover
-    """Say what is wrong with goods going from place a to place b."""
-    if moves.size == 0 or a < 0 or b < 0 or a == b or kinds[a] < 0 or kinds[b] < 0:
+def _move(moves: I8, state: Ints, now: Ints, back: bool) -> int:  # pragma: no cover
+    """Say what is wrong with goods going from where they were to here."""
+    a, b = state[_KIND], now[_KIND]
+    known = state[_PLACE] >= 0 and now[_PLACE] >= 0
+    if a < 0 or b < 0 or (known and state[_PLACE] == now[_PLACE]) or (a == b and not known):
         return 0
-    allowed = moves[kinds[a], kinds[b]]
-    if allowed & FORWARD or (back and allowed & RETURN):
-        return 0
-    if kinds[a] == kinds[b]:
-        return SIDEWAYS
-    return SKIPPED if hierarchy[b] > hierarchy[a] else AGAINST
+    fault: int = moves[1 if back else 0, a, b]
+    return fault
 
 
 @compiled()
@@ -143,16 +140,16 @@ def _judge(  # pragma: no cover
     measured: Floats,
 ) -> bool:
     """Hold a scan against a state of affairs; say whether anything contradicts it."""
-    kinds, hierarchy, latitude, longitude, moves = world
+    kinds, _, levels, latitude, longitude, moves = world
     keys, median, spread = routes
     _clear(codes, measured)
     codes[BASE] = state[_ROW]
     place, before = now[_PLACE], state[_PLACE]
-    codes[ORDER] = _order(state, now[_WAY], place, hierarchy)
+    codes[ORDER] = _order(state, now, levels)
     if codes[ORDER] in (AFTER_SALE, CONTRADICTION, LATE_ORIGIN):
         return True
     back = now[_BACK] == 1 or state[_BACK] == 1
-    codes[LOCATION] = _move(kinds, hierarchy, moves, before, place, back)
+    codes[LOCATION] = _move(moves, state, now, back)
     if codes[LOCATION] != 0:
         return True  # where the place is in doubt, so is the distance
     contradicted: bool = codes[ORDER] != 0
@@ -161,6 +158,8 @@ def _judge(  # pragma: no cover
     hours = max((now[_TIME] - state[_TIME]) / _HOUR, 1.0 / 3600.0)
     measured[HOURS] = hours
     km = _kilometres(latitude[before], longitude[before], latitude[place], longitude[place])
+    there, here = latitude[before] + longitude[before], latitude[place] + longitude[place]
+    codes[UNMEASURED] = 1 if np.isnan(there + here) else 0
     if km >= limits[2]:  # never for NaN: a place without coordinates
         measured[SPEED] = km / hours
         contradicted = contradicted or measured[SPEED] > limits[3]
@@ -170,6 +169,7 @@ def _judge(  # pragma: no cover
         key = before * kinds.size + place
         at = _find(keys, key)
         if at >= 0:
+            codes[UNMEASURED] = 0
             measured[LOG_RATIO] = np.log(hours) - median[at]
             measured[Z] = measured[LOG_RATIO] / spread[at]
             jumped = abs(measured[Z]) >= limits[0] and abs(measured[LOG_RATIO]) >= limits[1]
@@ -220,13 +220,19 @@ def _read_again(state: Ints, now: Ints, within: float) -> bool:  # pragma: no co
 
 
 @compiled()
+def _kind_of(place: int, said: int, kinds: I16) -> int:  # pragma: no cover
+    """Return the kind of a place, or the one that the scan's words name where it has none."""
+    return kinds[place] if place >= 0 and kinds[place] >= 0 else said
+
+
+@compiled()
 def _fault(
-    found: int, place: int, step_kind: int, kinds: I8, listed: Bools
+    found: int, place: int, step_type: int, kinds: I16, types: I16, listed: Bools
 ) -> int:  # pragma: no cover
     """Say what is wrong with a place by itself, or what was found wrong with going there."""
     if not listed[place]:
         return UNKNOWN_PLACE
-    if found == 0 and step_kind >= 0 and kinds[place] >= 0 and step_kind != kinds[place]:
+    if found == 0 and step_type >= 0 and kinds[place] >= 0 and step_type != types[kinds[place]]:
         return WRONG_STEP
     return found
 
@@ -244,13 +250,14 @@ def _step(  # pragma: no cover
     measured: Floats,
 ) -> None:
     """Judge scan i in the light of the states of affairs, and bring those up to date."""
-    times, place, stage, direction, back, step_kind, listed = scans
-    kinds = world[0]
+    times, place, stage, direction, back, said, step_type, listed = scans
+    kinds, types = world[0], world[1]
     believed, other, flags = states[_BELIEVED], states[_OTHERWISE], states[_FLAGS]
     _clear(codes, measured)
     row = place_row(i, lo, place, stage, direction)
-    now = np.empty(6, dtype=np.int64)
+    now = np.empty(7, dtype=np.int64)
     now[_PLACE] = place[row] if row >= 0 else -1
+    now[_KIND] = _kind_of(now[_PLACE], said[i], kinds)
     now[_TIME], now[_WAY], now[_ROW], now[_CLEAN] = times[i], direction[i], i, 1
     now[_BACK] = back[i]
     if back[i] < 0:
@@ -258,14 +265,14 @@ def _step(  # pragma: no cover
 
     twin = _twin(i, lo, times, place)
     if twin >= 0:
-        codes[DUPLICATE] = twin
+        codes[DUPLICATE], codes[KIND] = twin, now[_KIND]
         _copy(now, other)  # either of the two is the real one
         flags[_HAS_OTHER] = 1
         return
     again = flags[_KNOWN] == 1 and _read_again(believed, now, limits[4])
     contradicted = False
     if flags[_KNOWN] and not again:
-        tried, found = np.empty(5, dtype=np.int64), np.empty(4)
+        tried, found = np.empty(7, dtype=np.int64), np.empty(4)
         for affairs in range(1 + flags[_HAS_OTHER]):
             contradicted = _judge(states[affairs], now, world, routes, limits, tried, found)
             if affairs == _BELIEVED or not contradicted:
@@ -273,8 +280,9 @@ def _step(  # pragma: no cover
                 _copy(found, measured)
             if not contradicted:
                 break
+    codes[KIND] = now[_KIND]
     if place[i] >= 0 and codes[ORDER] != AFTER_SALE:
-        codes[LOCATION] = _fault(codes[LOCATION], place[i], step_kind[i], kinds, listed)
+        codes[LOCATION] = _fault(codes[LOCATION], place[i], step_type[i], kinds, types, listed)
     if again:
         return
     if flags[_KNOWN]:
@@ -296,11 +304,13 @@ def walk(  # pragma: no cover
         (n,) first row of each scan's history, and number of its EPC.
     scans
         (n,) times in microseconds, place, stage and direction (as in `ScanSequences`), whether
-        the step is a return (1, 0, −1 unknown), kind of place that its words belong to (−1 none);
-        and (places,) whether a place is in the reference, true for all without one.
+        the step is a return (1, 0, −1 unknown), kind that its words name (−1 none), type of place
+        that its words belong to by the reference (−1 none); and (places,) whether a place counts
+        as known.
     world
-        (places,) kind (−1 unknown), hierarchy, latitude, longitude; (kinds, kinds) allowed moves
-        as bits, empty when nothing is known.
+        (places,) kind, −1 unknown; (kinds,) type; (kinds + 1,) level, −1 unknown; (places,)
+        latitude and longitude, NaN where not known; (2, kinds, kinds) what is wrong with a move,
+        undeclared and declared as a return.
     routes
         (routes,) sorted keys `from · places + to`, median and spread of log hours.
     limits
@@ -308,13 +318,13 @@ def walk(  # pragma: no cover
 
     Returns
     -------
-    tuple of (n, 5) int64 and (n, 4) float64
+    tuple of (n, 7) int64 and (n, 4) float64
         Verdicts and measurements, columns as named in this module.
     """
     n = starts.size
-    codes = np.zeros((n, 5), dtype=np.int64)
+    codes = np.zeros((n, 7), dtype=np.int64)
     measured = np.empty((n, 4))
-    states = np.zeros((3, 6), dtype=np.int64)
+    states = np.zeros((3, 7), dtype=np.int64)
     for i in range(n):
         lo, begin = starts[i], i
         if i == 0 or epc[i] != epc[i - 1] or starts[i - 1] != lo:

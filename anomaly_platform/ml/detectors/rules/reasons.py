@@ -24,7 +24,7 @@ class Narrator:
     sequences
         The scans.
     names, types
-        Name and type of each of the frame's places; empty texts where not known.
+        Name of each of the frame's places; name of each kind of place.
     codes, measured
         Verdicts and measurements of `kernel.walk`.
     own_place
@@ -107,8 +107,8 @@ class Narrator:
         return self._names[place] if place >= 0 else "an unknown place"
 
     def _kind(self, row: int) -> str:
-        place = int(self._place[row])
-        return (self._types[place] if place >= 0 else "") or "unknown type"
+        kind = int(self._codes[row, k.KIND])
+        return (self._types[kind] if kind >= 0 else "") or "unknown type"
 
     def _what(self, row: int) -> str:
         return self._events[row] or UNKNOWN_EVENT

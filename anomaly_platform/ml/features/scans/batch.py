@@ -102,6 +102,7 @@ def features_of(
         _named(sequences.places, previous[rows]).alias("previous_location"),
         event[np.maximum(rows - 1, 0)].set(pl.Series(~later), None).alias("previous_event_type"),
         pl.Series("time_since_last_scan", hours),
+        pl.Series("partial_sequence", ~sequences.begins[sequences.starts[rows]]),
         _lists(sequences, offsets, visited, rows).alias("places_so_far"),
     ]
     named = {column.name: column for column in columns}

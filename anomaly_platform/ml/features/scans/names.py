@@ -33,6 +33,7 @@ DESCRIPTIONS: Final = {
     "previous_location": ("str", "place of the scan before, inferred if need be"),
     "previous_event_type": ("str", "event type of the scan before"),
     "time_since_last_scan": ("f64", f"hours, at most {LOOKBACK_HOURS}; that for a first scan"),
+    "partial_sequence": ("bool", "the scans so far do not begin where goods enter the chain"),
     "places_so_far": ("list[str]", "places in order of visit, without immediate repeats"),
 }
 """Type and meaning of each feature, in the order of the frame's columns."""

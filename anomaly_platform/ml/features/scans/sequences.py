@@ -16,7 +16,8 @@ from anomaly_platform.ml.columns import coded, microseconds, runs
 from anomaly_platform.ml.features.scans.codes import parts_of
 from anomaly_platform.ml.features.scans.kernels import history_starts
 from anomaly_platform.ml.features.scans.names import LOOKBACK_HOURS, MAX_HISTORY
-from anomaly_platform.ml.features.scans.words import read_event_type
+from anomaly_platform.ml.features.scans.tiers import tier_of
+from anomaly_platform.ml.features.scans.words import ORIGIN, read_event_type
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 
 HOUR_US = 3_600_000_000
@@ -50,6 +51,9 @@ class ScanSequences:
         The distinct stages that event types name; `stage` (n,) are codes into it, −1 for none.
     direction
         (n,) which way the goods went, as in `words`.
+    begins
+        (n,) whether the words of a scan say that goods enter the chain there: at the factory, or
+        by an event that says so.
     """
 
     frame: pl.DataFrame
@@ -61,6 +65,7 @@ class ScanSequences:
     stages: tuple[str, ...]
     stage: npt.NDArray[np.int32]
     direction: npt.NDArray[np.int8]
+    begins: npt.NDArray[np.bool_]
 
     @classmethod
     def of(cls, scans: IntoDataFrame) -> ScanSequences:
@@ -95,6 +100,7 @@ class ScanSequences:
             stages=stages,
             stage=stage_of[word],
             direction=direction_of[word],
+            begins=_begins(frame, direction_of[word]),
         )
 
     def epc_parts(self, pattern: str) -> pl.DataFrame:
@@ -107,6 +113,15 @@ class ScanSequences:
         """
         firsts = np.searchsorted(self.epc, np.arange(self.epc[-1] + 1 if len(self.epc) else 0))
         return parts_of(self.frame["entity"][firsts], pattern)
+
+
+def _begins(frame: pl.DataFrame, direction: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
+    """(n,) scans at the first tier by their business step; where it names none, by their event."""
+    steps, step = coded(frame["business_step"])
+    tiers = [tier_of(word) for word in steps]
+    named = np.array([*(tier is not None for tier in tiers), False])[step]
+    first = np.array([*(tier is not None and tier.level == 0 for tier in tiers), False])[step]
+    return np.asarray(np.where(named, first, direction == ORIGIN))
 
 
 def _checked(frame: pl.DataFrame) -> pl.DataFrame:

@@ -6,7 +6,7 @@ import json
 import polars as pl
 import pytest
 
-from anomaly_platform.ml.scans.response import BarcodeResponse, write_response
+from anomaly_platform.ml.scans.response import BarcodeResponse, Silence, write_response
 
 SCORED = pl.DataFrame(
     {
@@ -23,6 +23,12 @@ SCORED = pl.DataFrame(
         "final_confidence": [4.0, 100.0, 75.5, 25.0],
         "severity": ["NONE", "HIGH", "MEDIUM", "LOW"],
         "ml_explanation": ["", "fake", "odd", ""],
+        "location_interpolated": [False, False, True, False],
+        "business_step_inferred": [False, True, False, False],
+        "event_type_missing": [False] * 4,
+        "partial_sequence": [False, True, False, False],
+        "blind_rules": [None, "jump: no road", "locErr: nothing; jump: no road", None],
+        "row_number": [1, 2, 3, 4],
     }
 )
 
@@ -41,6 +47,9 @@ def test_the_answer_has_the_names_that_users_know() -> None:
         "epcAnomalyStats",
         "fileAnomalyStats",
         "mlSummaryStats",
+        "blindRules",
+        "leftOut",
+        "silentDetectors",
     ]
     assert answer["EventHistory"][1] == {
         "eventId": "b",
@@ -61,7 +70,16 @@ def test_the_answer_has_the_names_that_users_know() -> None:
         "finalConfidence": 100.0,
         "severity": "HIGH",
         "mlExplanation": "fake",
+        "location_interpolated": False,
+        "business_step_inferred": True,
+        "event_type_missing": False,
+        "partial_sequence": True,
+        "blindRules": ["jump"],
     }
+    assert answer["blindRules"] == [
+        {"rule": "jump", "events": 2, "reason": "no road"},
+        {"rule": "locErr", "events": 1, "reason": "nothing"},
+    ]
     assert answer["epcAnomalyStats"][1] == {
         "epcCode": "E2",
         "totalEvents": 1,
@@ -90,6 +108,25 @@ def test_in_chunks_the_answer_is_the_same(size: int) -> None:
     totals = write_response(file, chunks, "F1")
     assert json.loads(file.getvalue()) == json.loads(whole.model_dump_json(by_alias=True))
     assert totals.file_anomaly_stats == whole.file_anomaly_stats
+
+
+def test_ids_come_back_as_they_came_and_silence_is_told() -> None:
+    file = io.StringIO()
+    silence = Silence(left_out={"lstm": "late"}, rules={"epcFake": "no company"})
+    write_response(file, [SCORED], 7, event_ids={1: 301, 3: 2.5, 4: "301"}, silence=silence)
+    answer = json.loads(file.getvalue())
+    assert answer["fileId"] == 7
+    assert [one["eventId"] for one in answer["EventHistory"]] == [301, "b", 2.5, "301"]
+    assert answer["leftOut"] == {"lstm": "late"}
+    assert answer["blindRules"][0] == {"rule": "epcFake", "events": 4, "reason": "no company"}
+
+
+def test_a_rule_that_was_left_out_is_false_with_no_score() -> None:
+    bare = SCORED.with_columns(pl.lit(None, pl.Float64).alias("epcFake_score"))
+    answer = BarcodeResponse.model_validate_json(written([bare]))
+    assert {one.epc_fake_score for one in answer.event_history} == {None}
+    assert not any(one.epc_fake for one in answer.event_history)
+    assert answer.file_anomaly_stats.epc_fake_count == 0
 
 
 def test_without_models_the_learned_scores_are_null() -> None:
