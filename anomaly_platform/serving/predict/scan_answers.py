@@ -78,8 +78,13 @@ def key_of(platform: Platform, served: ServedScans, asked: str) -> bytes:
         The request.
     """
     stream = served.stream
-    said: list[object] = [asked, stream.name, served.version, served.digest]
-    said.append(platform.threshold_of(stream))
+    said: list[object] = [
+        asked,
+        stream.name,
+        served.version,
+        served.digest,
+        platform.threshold_of(stream),
+    ]
     with platform.warehouse.transactions.begin() as connection:
         said.append(scored_state(connection, stream.name))
     if served.models is None:

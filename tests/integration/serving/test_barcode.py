@@ -32,7 +32,8 @@ EVENT = {
     *("eventId", "epcCode", "epcFake", "epcFakeScore", "epcDup", "epcDupScore", "locErr"),
     *("locErrScore", "evtOrderErr", "evtOrderErrScore", "jump", "jumpScore"),
     *("lstmSequenceScore", "svmOutlierScore", "mlCombinedScore", "finalConfidence"),
-    *("severity", "mlExplanation"),
+    *("severity", "mlExplanation", "location_interpolated", "business_step_inferred"),
+    *("event_type_missing", "partial_sequence", "blindRules"),
 }
 COUNTS = {"totalEvents", "epcFakeCount", "epcDupCount", "locErrCount", "evtOrderErrCount"}
 COUNTS |= {"jumpCount"}
@@ -93,6 +94,7 @@ def test_without_any_model_the_rules_speak(client: TestClient) -> None:
     said = answer.json()
     assert set(said) == {
         *("fileId", "EventHistory", "epcAnomalyStats", "fileAnomalyStats", "mlSummaryStats"),
+        *("blindRules", "leftOut", "silentDetectors"),
     }
     assert said["fileId"] == "f-1"
     assert {frozenset(one) for one in said["EventHistory"]} == {frozenset(EVENT)}
