@@ -220,7 +220,7 @@ def test_simulate_barcode_writes_scans_reference_and_labels_that_import_takes(
 
 def test_import_refuses_reference_data_that_training_could_not_use(tmp_path: Path) -> None:
     file = tmp_path / "locations.csv"
-    file.write_text("location_id,scan_location\nL1,Here\n")
+    file.write_text("scan_location,location_type\nHere,WMS\n")
     with pytest.raises(MappingError, match="missing columns"):
         invoke("import", "barcode", file)
     assert not (tmp_path / "home" / "reference" / "barcode" / "locations.csv").exists()
