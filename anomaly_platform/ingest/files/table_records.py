@@ -213,7 +213,10 @@ def header_of(records: Sequence[Record], body: Body | None) -> int:
     if above:
         header = _chosen(records, above, body)
         known = _is_named(records[header], body)
-        if any(_contradicts(one, records[header], body, known) for one in records[body.first :]):
+        rows = records[body.first :]
+        if any(_contradicts(one, records[header], body, known) for one in rows):
+            raise UnclearHeader("")
+        if any(_starts_numbers(rows, at, body) for at in range(1, len(rows))):
             raise UnclearHeader("")
         return header
     if body.time is None and body.first == 0:
@@ -226,8 +229,21 @@ def _contradicts(record: Record, header: Record, body: Body, known: bool) -> boo
     """Tell whether a record among the rows is another header: what is above it is another table."""
     if record.comment or record.fields[: record.filled()] == header.fields[: header.filled()]:
         return False
-    words = {"text", "empty"}.issuperset(record.kinds) and record.filled() > 1
-    return words and (not known or _is_named(record, body))
+    if record.filled() < 2 or is_unit_row(record.fields, body.time):
+        return False
+    named = _is_named(record, body)
+    if named and body.time is not None:
+        return True  # whatever the other names look like: "7" may be one
+    return {"text", "empty"}.issuperset(record.kinds) and (named or not known)
+
+
+def _starts_numbers(rows: Sequence[Record], at: int, body: Body) -> bool:
+    """Tell whether a record has names and the first numbers of the rows stand below it."""
+    record = rows[at]
+    if record.comment or record.kind(body.time or 0) != "text" or not _may_be(record, body):
+        return False
+    above = any("number" in one.kinds for one in rows[:at])
+    return not above and any("number" in one.kinds for one in rows[at + 1 :])
 
 
 def _chosen(records: Sequence[Record], above: list[int], body: Body) -> int:
@@ -236,6 +252,8 @@ def _chosen(records: Sequence[Record], above: list[int], body: Body) -> int:
     fits = [at for at in above if _may_be(records[at], body)]
     units = [at for at in fits if is_unit_row(records[at].fields, body.time)]
     real = [at for at in fits if at not in units] or fits[:1]
+    if real == units[:1] and any(_is_named(records[at], body) for at in units[1:]):
+        raise UnclearHeader("")  # names that look like units, above others that do
     if not real:
         if body.time is None or len(records[top].fields) in body.widths:
             return top

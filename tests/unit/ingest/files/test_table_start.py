@@ -203,6 +203,28 @@ def test_what_is_not_plain_is_refused_with_the_option(text, ingest):
         ingest(text.encode(), "x.csv")
 
 
+@pytest.mark.parametrize(
+    "above",
+    [
+        "a,T,V,bar\n2024-03-01 00:00:00,a,a,a\nTimestamp,a,T,7",
+        "a,T,V,2024-03-01 00:00:00\n2024-03-01 00:00:00,a,a,a\nTimestamp,a,7,T",
+        "Date,a,T,2024-03-01 00:00:00\n2024-03-01 00:00:00,a,a,a\nMoment,a,T,V",
+        "a,T,V,2024-03-01 00:00:00\n2024-03-01 00:00:00,a,a,a\nMoment,a,T,7",
+        "a,T,V,bar\nts,a,T,V",
+    ],
+)
+def test_names_among_the_first_rows_are_not_passed_over(above, ingest):
+    rows = "".join(f"{time},{n}.0,{n}.1,{n}.2\n" for n, time in enumerate(TIMES))
+    with pytest.raises(UnreadableFile, match="--header-line N"):
+        ingest(f"{above}\n{rows}".encode(), "x.csv")
+
+
+def test_a_row_of_words_among_rows_of_numbers_is_refused_by_itself(ingest):
+    outcome = ingest(f"{table()}logger;restarted;7\n".encode(), "x.csv")
+    assert readings(outcome) == written()
+    assert len(outcome.reasons) == 2
+
+
 def test_a_header_line_that_is_said(ingest):
     text = "Tag,TIC101\n\nMoment,Wert\n" + "".join(f"{time},1\n" for time in TIMES)
     outcome = ingest(text.encode(), "x.csv", ColumnMapping(header_line=3))
