@@ -213,6 +213,8 @@ class Table:
         How many empty fields a row may have beyond its columns.
     comment
         What lines begin with that are no rows; empty for none.
+    missing
+        What a cell says where a reading is missing; empty for nothing.
     """
 
     names: list[str]
@@ -220,12 +222,14 @@ class Table:
     damaged: bool
     extra: int = 0
     comment: bytes = b""
+    missing: str = ""
 
     @classmethod
     def of(cls, start: TableStart, limits: ReadLimits, *, damaged: bool) -> "Table":
         """Return the table that starts there."""
         names = column_names(start.names, limits)
-        return cls(names, start.delimiter, damaged, start.extra, start.comment.encode())
+        comment = start.comment.encode()
+        return cls(names, start.delimiter, damaged, start.extra, comment, start.missing)
 
     def can_be_no_row(self, line: str) -> bool:
         """Tell whether a line has less than a row of this table."""
@@ -236,8 +240,14 @@ class Table:
         """Parse whole lines; what may be the start of a longer record is given back as rest."""
         lines = Lines.of(text, self.comment)
         if QUOTE in text and not self._quotes_are_plain(lines):
-            return self._parse_by_line(lines, first_record, last=last)
-        return self._parse_at_once(lines, first_record)
+            part = self._parse_by_line(lines, first_record, last=last)
+        else:
+            part = self._parse_at_once(lines, first_record)
+        if not self.missing:
+            return part
+        return part._replace(
+            frame=part.frame.select(pl.when(pl.all() != self.missing).then(pl.all()))
+        )
 
     def _quotes_are_plain(self, lines: "Lines") -> bool:
         """Tell whether all quotes pair up within lines and stand where RFC 4180 has them."""

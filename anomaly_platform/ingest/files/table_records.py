@@ -189,6 +189,11 @@ def _alike_by_numbers(record: Record) -> _Alike:
     return alike
 
 
+def is_of_logger(records: Sequence[Record]) -> bool:
+    """Tell whether Campbell's loggers wrote the text: the names are its second line."""
+    return records[0].fields[0].strip().upper() in {"TOA5", "TOACI1"}
+
+
 def header_of(records: Sequence[Record], body: Body | None) -> int:
     """Return the place of the header among the records.
 
@@ -198,13 +203,13 @@ def header_of(records: Sequence[Record], body: Body | None) -> int:
         When there is none, or more than one; its text says why where there is more to say.
     """
     plain = [at for at, record in enumerate(records) if not record.comment and not record.rule]
+    if is_of_logger(records) and len(plain) > 1:
+        return plain[1]
     if body is None:
         if plain:
             return plain[0]
         raise UnclearHeader("")
     above = [at for at in plain if at < body.first]
-    if records[0].fields[0].strip().upper() in {"TOA5", "TOACI1"} and len(above) > 1:
-        return above[1]
     if all(is_unit_row(records[at].fields, body.time) for at in above):
         comments = [at for at in range(body.first) if records[at].comment]
         fits = [at for at in comments if _may_be(records[at], body)]

@@ -24,6 +24,7 @@ from anomaly_platform.ingest.files.table_records import (
     UnclearHeader,
     find_body,
     header_of,
+    is_of_logger,
     read_records,
 )
 
@@ -69,6 +70,8 @@ class TableStart:
         What lines begin with that are no rows; '' for none.
     notes
         What a person should know.
+    missing
+        What a cell says where a reading is missing, beside what says so everywhere; '' for nothing.
     plain
         Whether the header is the first line and rows of data are all that follows.
     """
@@ -79,6 +82,7 @@ class TableStart:
     extra: int = 0
     comment: str = ""
     notes: tuple[str, ...] = ()
+    missing: str = ""
     plain: bool = False
 
 
@@ -180,15 +184,17 @@ def _start(
     names = list(record.fields)
     extra = 0
     end = header + 1
+    of_logger = is_of_logger(records) and header == 1
     if body is not None and body.first > header:
         filled = max(record.filled(), body.filled)
         if filled < len(names) and min(body.widths) < len(names):
             names = names[:filled]
         extra = max(body.widths) - len(names) if body.filled <= len(names) else 0
         extra = min(max(extra, 0), _MOST_EXTRA)
-        is_logger = records[0].fields[0].strip().upper() == "TOA5"
-        while end < body.first and (is_logger or _is_no_row(records[end], body)):
+        while end < body.first and not of_logger and _is_no_row(records[end], body):
             end += 1
+    while of_logger and end < len(records) and "time" not in records[end].kinds:
+        end += 1  # units, and how values were made
     return TableStart(
         names,
         delimiter,
@@ -196,6 +202,7 @@ def _start(
         extra,
         comment,
         tuple(_notes(records, header, end, comment)),
+        missing="NAN" if is_of_logger(records) else "",
         plain=body is not None and header == 0 and body.first == 1,
     )
 

@@ -136,6 +136,19 @@ def test_a_loggers_toa5(left_out, ingest):
         readings(outcome)
     )
     assert set(outcome.frame["metric"]) == {"RECORD", "AirTC_Avg", "RH"}
+    assert ("AirTC_Avg", "2024-03-01 00:10:00", None) in readings(outcome)
+    assert outcome.reasons == []
+
+
+def test_a_toa5_that_its_logger_began_again(ingest):
+    again = [line.replace("03-01", "03-02") for line in TOA5]
+    outcome = ingest("\n".join([*TOA5, *again]).encode(), "CR1000.csv")
+    times = {time for _, time, _ in readings(outcome)}
+    assert times == {f"2024-03-0{day} 00:{minute}0:00" for day in (1, 2) for minute in (0, 1)}
+
+
+def test_a_toa5_without_rows(read):
+    assert read("\n".join(TOA5[:4]).encode(), "CR1000.csv")[0].frame.is_empty()
 
 
 def test_a_toa5_as_wide_as_its_table(ingest):
