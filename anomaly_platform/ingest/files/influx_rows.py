@@ -66,6 +66,8 @@ class _Scheme:
         What each of them says, by place of the column.
     types, defaults
         Column → its type, lower case, and what its empty cells mean.
+    constants
+        Column → what it is in every row, of `#constant` lines.
     table
         Its grammar; None until its header is read.
     """
@@ -73,13 +75,30 @@ class _Scheme:
     annotations: dict[str, list[str]] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
     defaults: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, str] = field(default_factory=dict)
     table: Table | None = None
 
     def annotate(self, line: bytes) -> None:
         """Keep what an annotation says of the columns."""
         first, *others = _cells(line)
         kind, _, about_first = first.lstrip("#").partition(" ")
+        if kind == "constant":
+            self._set(about_first.strip(), *(cell.strip() for cell in others))
+            return
         self.annotations[kind] = [about_first, *(cell.strip() for cell in others)]
+
+    def _set(self, kind: str, *said: str) -> None:
+        """Keep what a `#constant` line says of every row: a measurement, or the name of a tag."""
+        texts = [text for text in said if text]
+        if kind == "measurement" and len(texts) == 1:
+            self.constants["_measurement"] = texts[0]
+        elif kind == "tag" and len(texts) == 2:
+            self.constants[texts[0]] = texts[1]
+        else:
+            raise UnreadableFile(
+                f"the InfluxDB file has a constant that is not read: #constant {kind}"
+                f" {' '.join(texts)}; write it as a column"
+            )
 
     def read_header(self, text: bytes, limits: ReadLimits, *, damaged: bool) -> bytes:
         """Read the header from the first line that is not blank; return the lines after it."""
@@ -105,6 +124,7 @@ class _Scheme:
         names = self.table.names
         self.types = dict(zip_longest(names, types[: len(names)], fillvalue="string"))
         self.defaults = dict(zip(names, self.annotations.get("default", []), strict=False))
+        self.types |= dict.fromkeys(self.constants, "tag")
         return rest
 
     def columns(self, kinds: Collection[str]) -> list[str]:
@@ -224,7 +244,10 @@ def _guessed(cell: str) -> str:
 def _filled(frame: pl.DataFrame, scheme: _Scheme) -> pl.DataFrame:
     """Put the defaults into empty cells."""
     texts = {name: text for name, text in scheme.defaults.items() if text}
-    return frame.with_columns(pl.col(name).fill_null(text) for name, text in texts.items())
+    constants = [pl.lit(text).alias(name) for name, text in scheme.constants.items()]
+    return frame.with_columns(pl.col(name).fill_null(text) for name, text in texts.items()).select(
+        pl.all(), *constants
+    )
 
 
 _NAMES_OF: Final = {"result": "result", "measurement": "_measurement", "field": "_field"}
@@ -232,8 +255,9 @@ _NAMES_OF: Final = {"result": "result", "measurement": "_measurement", "field": 
 
 def _name_columns(frame: pl.DataFrame) -> list[pl.Expr]:
     """Return what names the readings of each row (`_Name`)."""
+    none = pl.repeat(None, pl.len(), dtype=pl.String)  # as many rows as the table has
     return [
-        (pl.col(name) if name in frame.columns else pl.lit(None, pl.String)).fill_null("").alias(of)
+        (pl.col(name) if name in frame.columns else none).fill_null("").alias(of)
         for of, name in _NAMES_OF.items()
     ]
 
@@ -259,15 +283,17 @@ def _canonical(frame: pl.DataFrame, scheme: _Scheme, spoken: pl.DataFrame) -> pl
         spoken, on=_Name._fields, how="left", maintain_order="left"
     )["spoken"]
     tags = scheme.columns(_TAGS)
-    series = pl.concat_str(tags, separator="/", ignore_nulls=True) if tags else pl.lit(None)
+    series = (
+        pl.concat_str(tags, separator="/", ignore_nulls=True) if tags else pl.lit(None, pl.String)
+    )
     if "_value" not in frame.columns:
         # What names a field elsewhere names the whole table here.
         whose = pl.concat_str(named.replace("", None), series, separator="/", ignore_nulls=True)
         about = [name for name in ("_time",) if name in frame.columns]
         about += [name for name in ("_start", "_stop") if name in frame.columns and not about]
-        return frame.select(
-            *about, pl.when(whose != "").then(whose).alias("_series"), *scheme.columns(_NUMERIC)
-        )
+        of_file = not tags and (named == "").all()
+        series_ = [] if of_file else [pl.when(whose != "").then(whose).alias("_series")]
+        return frame.select(*about, *series_, *scheme.columns(_NUMERIC))
     if not tags and "_measurement" in frame.columns:
         series = pl.col("_measurement")
     kept = [
@@ -278,4 +304,6 @@ def _canonical(frame: pl.DataFrame, scheme: _Scheme, spoken: pl.DataFrame) -> pl
     if "_time" not in frame.columns:
         kept += [name for name in ("_start", "_stop") if name in frame.columns]
     field_ = [named.alias("_field")] if "_field" in frame.columns else []
-    return frame.select(*kept, *field_, series.cast(pl.String).alias("_series"))
+    of_file = not tags and "_measurement" not in frame.columns
+    series_ = [] if of_file else [series.alias("_series")]
+    return frame.select(*kept, *field_, *series_)

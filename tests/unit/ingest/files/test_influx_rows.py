@@ -137,6 +137,32 @@ def test_files_that_are_written_for_influx_are_read_too(ingest):
     }
 
 
+def test_constants_are_of_every_row(ingest):
+    text = (
+        "#constant measurement,mem\n#constant tag,host,host1\n#datatype dateTime:RFC3339,double\n"
+        "time,used\n2024-01-01T00:00:00Z,1.5\n2024-01-02T00:00:00Z,2.5\n"
+    )
+    assert series(ingest(text.encode(), "x.csv")) == {("host1", "used"): [1.5, 2.5]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        (
+            "#datatype dateTime:RFC3339,double\ntime,used\n"
+            "2024-01-01T00:00:00Z,1.5\n2024-01-02T00:00:00Z,2.5\n"
+        ),
+        (
+            "#datatype,string,long,dateTime:RFC3339,double,string\n,result,table,_time,_value,_field\n"
+            ",,0,2024-01-01T00:00:00Z,1.5,used\n,,0,2024-01-02T00:00:00Z,2.5,used\n"
+        ),
+    ],
+    ids=["fields as columns", "a query without groups"],
+)
+def test_without_tags_and_measurement_the_file_says_whose_it_is(text, ingest):
+    assert series(ingest(text.encode(), "weir.csv")) == {("weir", "used"): [1.5, 2.5]}
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -145,6 +171,7 @@ def test_files_that_are_written_for_influx_are_read_too(ingest):
             "query failed.*no bucket",
         ),
         (ANNOTATIONS.format(group="", tags="", result=""), "no table below them"),
+        ("#constant long,n,7\n#datatype double\nt\n1\n", "#constant long n 7; write it as a col"),
         (
             annotated("host")
             + rows("t", "air", "a")
@@ -153,7 +180,7 @@ def test_files_that_are_written_for_influx_are_read_too(ingest):
             "export them to files",
         ),
     ],
-    ids=["a failed query", "annotations alone", "two forms"],
+    ids=["a failed query", "annotations alone", "a constant", "two forms"],
 )
 def test_what_has_no_readings_is_named(text, complaint, ingest):
     with pytest.raises(UnreadableFile, match=complaint):
