@@ -20,6 +20,10 @@ from anomaly_platform.kinds.formats import RowFormat
 _MOST_COLUMNS = 16
 _FIRST = 3
 _LONGEST = 36
+_OPTION_OF_TIMES = (
+    "; say which column is the time with --map COLUMN=timestamp, or how it is written with"
+    " --time-format"
+)
 _WORDS = {
     "event_time": "the time",
     "entity": "the entity",
@@ -75,9 +79,11 @@ def look_at(form: RowFormat, file: Path, context: LayoutContext) -> Preview:
         if not refused:
             raise MappingError("the file has no rows")
         reason, _ = refused.most_common(1)[0]
+        option = _OPTION_OF_TIMES if reason.startswith("not a time") else ""
+        columns = ", ".join(f"{name} ({role})" for name, role in _roles(head)[:8])
         raise MappingError(
             f"none of the first {refused.total():,} readings can be used; most of them: {reason};"
-            f" its columns are {', '.join(f'{name} ({role})' for name, role in _roles(head)[:8])}"
+            f" its columns are {columns}{option}"
         )
     return Preview(head, pl.concat(valid), refused)
 

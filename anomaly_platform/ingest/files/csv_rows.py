@@ -40,7 +40,12 @@ from anomaly_platform.ingest.files.sources import (
     UnreadableFile,
 )
 from anomaly_platform.ingest.files.table_cells import is_footer, is_rule
-from anomaly_platform.ingest.files.table_start import TablePlace, TableStart, find_table
+from anomaly_platform.ingest.files.table_start import (
+    TablePlace,
+    TableStart,
+    find_table,
+    refuse_another_table,
+)
 from anomaly_platform.ingest.rejects import no_rejects, row_rejects
 
 _CHUNK: Final = 8 << 20
@@ -106,6 +111,7 @@ def read_csv(
         if last:
             lines, footer = _without_footer(lines, table)
             notes = (*notes, *footer)
+        refuse_another_table(lines, start)
         part = table.parse(lines, first_record=records + 1, last=last)
         records += part.records
         pending = part.rest + pending
@@ -214,7 +220,7 @@ class Table:
     comment
         What lines begin with that are no rows; empty for none.
     missing
-        What a cell says where a reading is missing; empty for nothing.
+        What a cell says where a reading is missing.
     """
 
     names: list[str]
@@ -338,8 +344,8 @@ class Table:
         numbers: list[int] = []
         rejects: list[tuple[int, str, str]] = []
         record = first_record - 1
-        at, count, rest = 0, len(lines.starts), b""
-        while at < count:
+        at, rest = 0, b""
+        while at < len(lines.starts):
             if lines.blank[at]:
                 at += 1
                 continue
@@ -386,8 +392,7 @@ class Table:
                 end = closing
             except BadQuote:
                 return 1, None, _NEVER_CLOSES if end > at else "text follows a closing quote"
-        foul = "\0" in text or (self.damaged and REPLACEMENT in text)
-        if foul:
+        if "\0" in text or (self.damaged and REPLACEMENT in text):
             return end - at + 1, None, self._reason(len(fields), foul=True)
         width = len(self.names)
         if width <= len(fields) <= width + self.extra and not any(fields[width:]):

@@ -83,7 +83,8 @@ _TYPE_WORDS: Final = frozenset(
     (
         *("float", "double", "real", "int", "integer", "long", "short", "string", "text", "bool"),
         *("boolean", "datetime", "timestamp", "date", "numeric", "decimal", "varchar", "float32"),
-        *("float64", "int16", "int32", "int64", "uint16", "uint32", "ieee4", "fp2", "varchar2"),
+        *("float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+        *("ieee4", "fp2", "varchar2"),
     )
 )
 

@@ -17,7 +17,7 @@ import polars as pl
 from anomaly_platform.ingest.event_days import parse_event_time
 from anomaly_platform.ingest.files.csv_grammar import DELIMITERS, sniff_delimiter
 from anomaly_platform.ingest.files.sources import UnreadableFile
-from anomaly_platform.ingest.files.table_cells import is_unit_row
+from anomaly_platform.ingest.files.table_cells import is_time_name, is_unit_row
 from anomaly_platform.ingest.files.table_records import (
     Body,
     Record,
@@ -32,7 +32,10 @@ from anomaly_platform.ingest.files.table_records import (
 _RECORDS: Final = (32, 400)
 _HINT: Final = re.compile(r'"?sep=(.)"?[,;\t]*', re.IGNORECASE)
 _COMMENTS: Final = ("#", '"#')
+#: A column called "#" counts the rows; its header is no comment.
+_COUNT: Final = re.compile(r'"?#"?\s*[,;\t|]\s*"?\w')
 _MOST_EXTRA: Final = 64
+_PARTED_OTHERWISE: Final = re.compile(r"\S\s{2,}\S|[\u2500-\u257f^~]")
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,35 @@ def find_table(text: str, place: TablePlace, *, whole: bool) -> TableStart | Non
         start = _search(lines, first, delimiters, place, _RECORDS[1])
     if start is not None:
         _refuse_data_as_header([name.strip() for name in start.names])
+        _refuse_unparted(start.names)
     return start
+
+
+def refuse_another_table(text: bytes, start: TableStart) -> None:
+    """Refuse a text in which a table of other columns begins: they would get these names.
+
+    It shows by a line that begins with the name of the time, as the header does.
+
+    Raises
+    ------
+    UnreadableFile
+        When there is such a line.
+    """
+    first, *others = (name.strip() for name in start.names)
+    if not others or not is_time_name(first):
+        return
+    begin = f"\n{first}{start.delimiter}".encode()
+    at = text.find(begin)
+    while at >= 0:
+        end = text.find(b"\n", at + 1)
+        line = text[at + 1 : end].decode("utf-8", "replace").strip()
+        names = [cell.strip(' "') for cell in line.rstrip(start.delimiter).split(start.delimiter)]
+        if names != [first, *others][: len(names)]:
+            raise UnreadableFile(
+                f"another table begins in the file, with columns of its own: {line[:100]!r};"
+                " put each table into a file of its own"
+            )
+        at = text.find(begin, end)
 
 
 def _next_filled(lines: list[str], at: int) -> int:
@@ -142,7 +173,8 @@ def _search(
 ) -> TableStart | None:
     """Find the table under the delimiter that shows it best, the likeliest one first."""
     marks = (mark for mark in _COMMENTS if lines[first].startswith(mark))
-    comment = place.comment or next(marks, "")
+    found = "" if _COUNT.match(lines[first]) else next(marks, "")
+    comment = place.comment or found
     best: tuple[tuple[bool, int], TableStart] | None = None
     unclear: str | None = None
     likely: int | None = None
@@ -253,4 +285,14 @@ def _refuse_data_as_header(names: list[str]) -> None:
     if (numbers | times).all():
         raise UnreadableFile(
             "the first line holds values, not column names; put a header line before it"
+        )
+
+
+def _refuse_unparted(names: list[str]) -> None:
+    """Refuse a table whose columns are parted by something that is no delimiter."""
+    if len(names) == 1 and _PARTED_OTHERWISE.search(names[0]):
+        raise UnreadableFile(
+            "columns are parted by a comma, a semicolon, a tab or '|', and the line of the column"
+            f" names has none of them: {names[0].strip()[:100]!r}; export the table with one of"
+            " them, as by sqlcmd -s ';' -W or psql --csv"
         )

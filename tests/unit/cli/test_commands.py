@@ -70,7 +70,7 @@ def test_import_refuses_what_cannot_be_read_and_takes_none_of_its_neighbours(
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("name,load\nx,1\ny,2\n", r"none of the first 2 readings can be used; .*: not a time"),
+        ("name,load\nx,1\ny,2\n", r"none of the first 2 .*: not a time.*--map COLUMN=timestamp"),
         ("timestamp,cpu\n2026-01-01,warm\n", r"can be used; .* not a number"),
         ("timestamp,cpu\n", "the file has no rows"),
     ],

@@ -48,6 +48,7 @@ UNITS = {
     "words": "yyyy-mm-dd hh:mm:ss;Deg C;m/s\n",
     "unheard of": ";furlong;fortnight\n",
     "types": "datetime;float;float\n",
+    "types of another client": "DateTime;Float64;UInt8\n",
     "a rule": "----;----;----\n",
     "a rule without delimiters": "-------------\n",
 }
@@ -236,6 +237,41 @@ def test_a_row_of_words_among_rows_of_numbers_is_refused_by_itself(ingest):
     outcome = ingest(f"{table()}logger;restarted;7\n".encode(), "x.csv")
     assert readings(outcome) == written()
     assert len(outcome.reasons) == 2
+
+
+@pytest.mark.parametrize("rows", [6, 600])
+def test_a_second_table_of_other_columns_is_no_rows_of_the_first(rows, ingest):
+    first, second = (
+        f"time,{name}\n"
+        + "".join(f"2024-03-{day} {n // 60:02d}:{n % 60:02d}:00,{n}.{place}\n" for n in range(rows))
+        for place, (name, day) in enumerate((("temp", "01"), ("hum", "02")))
+    )
+    with pytest.raises(UnreadableFile, match=r"another table begins .* 'time,hum'|--header-line"):
+        ingest(f"{first}\n{second}".encode(), "x.csv")
+    same = second.replace("hum", "temp")
+    outcome = ingest(f"{first}{same}".encode(), "x.csv")
+    assert outcome.frame.height == 2 * rows
+    assert len(outcome.reasons) == 1
+
+
+def test_a_column_that_counts_the_rows_is_no_comment(ingest):
+    text = '"#","Date","temp"\n' + "".join(f"{n},{time},{n}.5\n" for n, time in enumerate(TIMES))
+    outcome = ingest(text.encode(), "x.csv", ColumnMapping({"Date": "timestamp"}, ignore=("#",)))
+    assert readings(outcome) == {("temp", time, n + 0.5) for n, time in enumerate(TIMES)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ts                   temp\n------------------- ----\n2024-03-01 00:00:00  7.1\n",
+        "ts \u2502 temp\n2024-03-01 00:00:00 \u2502 7.1\n",
+        "ts^temp\n2024-03-01 00:00:00^7.1\n",
+    ],
+    ids=["blanks", "drawn", "another sign"],
+)
+def test_columns_that_nothing_known_parts_are_named(text, ingest):
+    with pytest.raises(UnreadableFile, match=r"comma, a semicolon, a tab or '\|', and .* 'ts"):
+        ingest(text.encode(), "x.csv")
 
 
 def test_a_header_line_that_is_said(ingest):
