@@ -25,6 +25,7 @@ from anomaly_platform.ingest.layout.mapping import (
     plain,
 )
 from anomaly_platform.ingest.layout.time_columns import (
+    CLOCK_PARTS,
     calendar_columns,
     joined_times,
     part_of,
@@ -203,7 +204,10 @@ def _mapped_time(columns: Sequence[str], by_field: dict[str, str]) -> tuple[Time
     calendar = calendar_columns(names)
     if len(calendar) == len(names):
         return calendar
-    return tuple(TimeColumn(name, part_of(name)) for name in names)
+    rest = [name for name in names if part_of(name) not in CLOCK_PARTS]
+    if len(rest) > 1:  # of other names: joined as they stand
+        return tuple(TimeColumn(name, "") for name in names)
+    return tuple(TimeColumn(name, "date" if name in rest else part_of(name)) for name in names)
 
 
 def texts_of(batch: RawBatch, layout: Layout) -> Callable[[str], pl.Expr]:

@@ -15,7 +15,21 @@ from anomaly_platform.ingest.notation.numbers import Sign
 from anomaly_platform.ingest.notation.quality import Codes
 
 TimePart = Literal[
-    "date", "clock", "hour", "minute", "second", "hourminute", "year", "month", "day", "ordinal", ""
+    "date",
+    "clock",
+    "hour",
+    "minute",
+    "second",
+    "hourminute",
+    "hourminutesecond",
+    "millisecond",
+    "half",
+    "zone",
+    "year",
+    "month",
+    "day",
+    "ordinal",
+    "",
 ]
 """What a column says of a row's time; '' where only its text tells."""
 

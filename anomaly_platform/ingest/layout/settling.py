@@ -19,12 +19,15 @@ from anomaly_platform.ingest.layout.context import (
     shown_times_of,
     times_of,
 )
-from anomaly_platform.ingest.layout.mapping import MappingError, plain
+from anomaly_platform.ingest.layout.conventions import TimeColumn
+from anomaly_platform.ingest.layout.mapping import MappingError, listed, plain
 from anomaly_platform.ingest.layout.repeated_hour import RepeatedHour
 from anomaly_platform.ingest.layout.time_columns import (
     calendar_columns,
     companions,
+    finer_columns,
     looks_like_clock,
+    looks_like_time,
     part_of,
 )
 from anomaly_platform.ingest.layout.whole_file import WholeFile
@@ -65,16 +68,17 @@ def settle_times(
     layout = _with_time_columns(layout, head.frame, context)
     shown = shown_times_of(head.frame, layout)
     at_home = not say_zone(shown.drop_nulls()).all()
+    dates = _dates_of(head.frame, layout)
     notation = TimeNotation(
         format=context.mapping.time_format or "",
-        serial=_is_named(layout, context) and serials_only(shown),
+        serial=_is_named(layout, context) and serials_only(dates),
     )
-    if not notation.format and shown.str.contains(_NOT_A_YEAR_FIRST).any():
+    if not notation.format and dates.str.contains(_NOT_A_YEAR_FIRST).any():
         orders, texts = Orders(), 0
         for batch in file.batches():
-            shown = shown_times_of(batch.frame, layout)
-            orders += orders_of(shown, context.start, context.now)
-            texts += shown.count()
+            dates = _dates_of(batch.frame, layout)
+            orders += orders_of(dates, context.start, context.now)
+            texts += dates.count()
         if orders.dates * 2 > texts:
             notation = replace(notation, order=_order(orders, layout))
     layout = _with(layout, times=notation)
@@ -85,6 +89,12 @@ def settle_times(
         hours.see(batch, times_of(batch.frame, layout, context))
     first, later = hours.rows()
     return _with(layout, first=first, later=later)
+
+
+def _dates_of(frame: pl.DataFrame, layout: Layout) -> pl.Series:
+    """Return the texts that have the dates of rows."""
+    date = [one.name for one in layout.conventions.time_columns if one.part == "date"]
+    return frame[date[0]] if date and date[0] in frame.columns else shown_times_of(frame, layout)
 
 
 def _order(orders: Orders, layout: Layout) -> Order:
@@ -119,21 +129,45 @@ def _with_time_columns(layout: Layout, head: pl.DataFrame, context: LayoutContex
         *context.mapping.ignore,
     }
     free = [name for name in head.columns if name not in taken]
+    if layout.wide and not said and part_of(column) == "" and not _is_named(layout, context):
+        column = _the_time(column, head, free)
     if layout.conventions.time_columns or part_of(column) == "year":
         found = calendar_columns([column, *free], head)
     else:
         found = () if said else companions(column, head, free)
-    if found:
-        names = {one.name for one in found}
-        columns = {**layout.columns, "event_time": found[0].name}
-        ignored = tuple(name for name in layout.ignored if name not in names)
-        return _with(replace(layout, columns=columns, ignored=ignored), time_columns=found)
-    if looks_like_clock(head[column]):
+    if not found and looks_like_clock(head[column]):
         raise MappingError(
             f"the column {column!r} has a time of day without a date; name all columns of the time"
             f" with --map, such as --map Date+{column}=timestamp"
         )
-    return _with(layout, time_columns=())
+    known = found or (TimeColumn(column, ""),)
+    used = {one.name for one in known}
+    finer = finer_columns(known, head, [name for name in free if name not in used])
+    if finer:
+        found = (*known, *finer)
+    columns = {**layout.columns, "event_time": found[0].name if found else column}
+    names = {one.name for one in found}
+    ignored = tuple(name for name in layout.ignored if name not in names)
+    return _with(replace(layout, columns=columns, ignored=ignored), time_columns=found)
+
+
+def _the_time(column: str, head: pl.DataFrame, free: Sequence[str]) -> str:
+    """Return the column of the time of a file where none is called so; the first by default.
+
+    Raises
+    ------
+    MappingError
+        When several columns besides the first may be it.
+    """
+    if looks_like_time(head[column]):
+        return column
+    others = [name for name in free if name != column and looks_like_time(head[name])]
+    if len(others) > 1:
+        raise MappingError(
+            f"no column is called as a time, and {listed(others)} hold times; say which one it is"
+            f" with --map, such as --map {others[0]}=timestamp"
+        )
+    return others[0] if others else column
 
 
 def _is_named(layout: Layout, context: LayoutContext) -> bool:

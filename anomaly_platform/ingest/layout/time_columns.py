@@ -11,7 +11,7 @@ from typing import Final
 import polars as pl
 
 from anomaly_platform.ingest.layout.conventions import TimeColumn, TimePart
-from anomaly_platform.ingest.layout.mapping import plain
+from anomaly_platform.ingest.layout.mapping import MappingError, listed, plain
 from anomaly_platform.ingest.notation.dates import TimeNotation
 from anomaly_platform.ingest.notation.times import read_times
 
@@ -29,9 +29,13 @@ _NAMES: Final[Mapping[TimePart, tuple[str, ...]]] = MappingProxyType(
             "timeutc",
         ),
         "hourminute": ("hourmin", "hourminute", "hhmm", "hrmin"),
-        "hour": ("hour", "hr", "hh", "stunde"),
-        "minute": ("minute",),
-        "second": ("second", "sec"),
+        "hourminutesecond": ("hhmmss",),
+        "hour": ("hour", "hours", "hr", "hh", "stunde"),
+        "minute": ("minute", "minutes", "min"),
+        "second": ("second", "seconds", "sec"),
+        "millisecond": ("millisecond", "milliseconds", "msec", "ms"),
+        "half": ("ampm",),
+        "zone": ("tz", "timezone", "utcoffset", "tzoffset", "zeitzone"),
         "year": ("year", "yr", "yyyy", "jahr"),
         "month": ("month", "mm", "monat"),
         "day": ("day", "dd", "dayofmonth", "tag"),
@@ -41,18 +45,44 @@ _NAMES: Final[Mapping[TimePart, tuple[str, ...]]] = MappingProxyType(
 _CLOCKS: Final[tuple[tuple[TimePart, ...], ...]] = (
     ("clock",),
     ("hourminute",),
+    ("hourminutesecond",),
     ("hour", "minute", "second"),
 )
+CLOCK_PARTS: Final[frozenset[TimePart]] = frozenset(
+    {part for parts in _CLOCKS for part in parts} | {"millisecond", "half", "zone"}
+)
+"""What columns say of a time besides its date."""
 _PARTS: Final = {name: part for part, names in _NAMES.items() for name in names}
 
+#: The day that databases and spreadsheets put before a time of day that has none.
+_NO_DAY: Final = r"(?:1899-12-30|1900-01-0[01]|12[/.]30[/.]1899|30[/.]12[/.]1899)[t ]+"
+_MIDNIGHT: Final = r"[t ]+00:00(?::00(?:[.,]0+)?)?z?$"
 _CLOCK_ALONE: Final = (
-    r"(?i)^[0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.,:][0-9]+)?)?\s*([ap]\.?m\.?)?"
-    r"\s*(z|[a-z]{3,4}|[+-][0-9]{2}:?[0-9]{2})?$"
+    rf"(?i)^(?:{_NO_DAY})?[0-9]{{1,2}}"
+    r"(?::[0-9]{2}(?::[0-9]{2}(?:[.,:][0-9]+)?)?|\.[0-9]{2}\.[0-9]{2})\s*(?:[ap]\.?m\.?)?"
+    r"\s*(?:z|[a-z]{3,4}|[+-][0-9]{2}:?[0-9]{2})?$"
 )
-_HOUR: Final = r"^(?:[01]?[0-9]|2[0-4])(?:\.0+)?$"
-_HOUR_MINUTE: Final = r"^(?:[0-9]|[0-5][0-9]|(?:[01]?[0-9]|2[0-4])[0-5][0-9])(?:\.0+)?$"
-
-_SIXTY: Final = r"^[0-5]?[0-9](?:\.[0-9]+)?$"
+_FITTING: Final[Mapping[TimePart, str]] = MappingProxyType(
+    {
+        "clock": _CLOCK_ALONE,
+        "hour": r"^(?:[01]?[0-9]|2[0-4])(?:\.0+)?$",
+        "hourminute": r"^(?:[0-9]|[0-5][0-9]|(?:[01]?[0-9]|2[0-4])[0-5][0-9])(?:\.0+)?$",
+        "hourminutesecond": r"^(?:[01]?[0-9]|2[0-4])[0-5][0-9][0-5][0-9]$",
+        "minute": r"^[0-5]?[0-9](?:\.[0-9]+)?$",
+        "second": r"^[0-5]?[0-9](?:\.[0-9]+)?$",
+        "millisecond": r"^[0-9]{1,3}(?:\.0+)?$",
+        "half": r"(?i)^[ap]\.?m\.?$",
+        "zone": r"^(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?|[A-Z]{3,5})$",
+    }
+)
+#: What the text of a time ends with that lacks this part.
+_LACKING: Final[Mapping[TimePart, str]] = MappingProxyType(
+    {
+        "millisecond": r"[:.][0-9]{2}[:.][0-9]{2}$",
+        "half": r"(?:^|[^0-9])(?:0?[0-9]|1[0-2])[:.][0-9]{2}(?:[:.][0-9]{2}(?:[.,][0-9]+)?)?$",
+        "zone": r"[:.][0-9]{2}(?:[.,][0-9]+)?\s*(?:[AaPp]\.?[Mm]\.?)?$",
+    }
+)
 
 
 def part_of(name: str) -> TimePart:
@@ -101,21 +131,86 @@ def companions(column: str, head: pl.DataFrame, free: Sequence[str]) -> tuple[Ti
     found = _first_of_each(name for name in free if name != column)
     if looks_like_clock(head[column]):
         date = found.get("date")
-        if date is not None and _looks_like_date(head[date]):
+        if date is not None and looks_like_date(head[date]):
             return (TimeColumn(date, "date"), TimeColumn(column, "clock"))
         day = ("year", "month", "day", "ordinal")
         calendar = calendar_columns(name for name in free if part_of(name) in day)
         return (*calendar, TimeColumn(column, "clock")) if calendar else ()
-    if (
-        part_of(column) == "clock"
-        and "date" in found
-        and _fits(TimeColumn(column, "hourminute"), head)
-    ):
-        return (TimeColumn(found["date"], "date"), TimeColumn(column, "hourminute"))
-    if not _looks_like_date(head[column]):
+    if part_of(column) == "clock" and "date" in found:
+        digits: tuple[TimePart, ...] = ("hourminute", "hourminutesecond")
+        for part in digits:
+            if _fits(TimeColumn(column, part), head):
+                return (TimeColumn(found["date"], "date"), TimeColumn(column, part))
+    if not looks_like_date(head[column]):
         return ()
-    clock = _clock_columns(found, head)
+    clock = _clock_columns(found, head) or _clocks_of_any_name(column, free, head)
     return (TimeColumn(column, "date"), *clock) if clock else ()
+
+
+def _clocks_of_any_name(
+    column: str, free: Sequence[str], head: pl.DataFrame
+) -> tuple[TimeColumn, ...]:
+    """Return the one column of times of day beside a column of dates, whatever it is called.
+
+    Raises
+    ------
+    MappingError
+        When there are several.
+    """
+    clocks = [name for name in free if name != column and looks_like_clock(head[name])]
+    if len(clocks) > 1:
+        raise MappingError(
+            f"the column {column!r} has the date, and {listed(clocks)} have times of day; say which"
+            f" one it is with --map, such as --map {column}+{clocks[0]}=timestamp"
+        )
+    return tuple(TimeColumn(name, "clock") for name in clocks)
+
+
+def finer_columns(
+    columns: Sequence[TimeColumn], head: pl.DataFrame, free: Sequence[str]
+) -> tuple[TimeColumn, ...]:
+    """Return the columns that say what the text of the times lacks: milliseconds, AM or PM, a zone.
+
+    Parameters
+    ----------
+    columns
+        Those of the time as it was found.
+    head
+        The first rows.
+    free
+        Other columns that nobody asked for.
+
+    Raises
+    ------
+    MappingError
+        When a column names a time zone by its place.
+    """
+    last = shown_times(head, columns).drop_nulls().str.strip_chars()
+    found = _first_of_each(free)
+    finer = []
+    for part, lacking in _LACKING.items():
+        name = found.get(part)
+        if name is None or last.is_empty() or not last.str.contains(lacking).all():
+            continue
+        said = head[name].drop_nulls().str.strip_chars()
+        if part == "zone" and said.str.contains(r"^[A-Z][A-Za-z_]+/[A-Za-z_/+-]+$").any():
+            raise MappingError(
+                f"the column {name!r} says the time zone {said[0]!r}; give it with --timezone"
+                f" {said[0]}, and leave the column out with --ignore {name}"
+            )
+        if _fits(TimeColumn(name, part), head):
+            finer.append(TimeColumn(name, part))
+    return tuple(finer)
+
+
+def looks_like_time(texts: pl.Series) -> bool:
+    """Tell whether a column holds dates, with or without a time of day, and nothing else."""
+    said = texts.drop_nulls().head(100)
+    has_date = said.str.contains(r"(?i)[0-9]\s*[a-z./-]+\s*[0-9]+\s*[a-z./-]+\s*[0-9]")
+    if said.is_empty() or not has_date.all():
+        return False
+    orders = (TimeNotation(order) for order in ("", "day", "month"))
+    return any(not read_times(said, "UTC", order).times.null_count() for order in orders)
 
 
 def looks_like_clock(texts: pl.Series) -> bool:
@@ -137,43 +232,58 @@ def joined_times(
 ) -> pl.Series:
     """Return one text of each row's time: a date and a clock; as shown where one is neither."""
     shown = shown_times(frame, columns)
-    parts = {one.part for one in columns}
-    if notation.format or not parts - {"date", "clock", ""} or shown.null_count() == len(shown):
+    if notation.format or shown.null_count() == len(shown):
         return shown
+    main = [one for one in columns if one.part not in _LACKING]
+    cells = {one.part: pl.col(one.name).str.strip_chars() for one in columns}
+    text = frame.select(_main_text(frame, main, notation).alias("time")).to_series()
+    more = [
+        pl.concat_str(pl.lit(mark), cells[part].str.replace(r"\.0+$", "").str.zfill(width))
+        for part, mark, width in (("millisecond", ".", 3), ("half", " ", 0), ("zone", " ", 0))
+        if part in cells
+    ]
+    read = frame.select(pl.concat_str(text, *more).alias("time")).to_series() if more else text
+    return read.zip_with(read.is_not_null(), shown)
+
+
+def _main_text(
+    frame: pl.DataFrame, columns: Sequence[TimeColumn], notation: TimeNotation
+) -> pl.Expr:
+    """Return the text of a date and a clock; null where one of them is none."""
     cells: dict[TimePart, pl.Expr] = {
         one.part: pl.col(one.name).str.strip_chars() for one in columns
     }
+    if "date" in cells:
+        cells["date"] = cells["date"].str.replace(f"(?i){_MIDNIGHT}", "")
+    if "clock" in cells:
+        cells["clock"] = cells["clock"].str.replace(f"(?i)^{_NO_DAY}", "")
+    if len(columns) == 1 or "" in cells:
+        return pl.lit(shown_times(frame, columns))
+    if cells.keys() == {"date", "clock"} and not notation.serial:
+        return pl.concat_str(cells["date"], cells["clock"], separator=" ")
     whole: dict[TimePart, pl.Expr] = {
         part: cell.str.replace(r"\.0+$", "") for part, cell in cells.items() if part != "date"
     }
     hour, minute = whole.get("hour", pl.lit("0")), whole.get("minute", pl.lit("0"))
+    second = cells.get("second", pl.lit("0")).str.replace(r"^([0-9])(\.|$)", "0$1$2")
     if "hourminute" in whole:
         digits = whole["hourminute"].str.zfill(4)
         hour, minute = digits.str.slice(0, 2), digits.str.slice(2, 2)
-    midnight = hour.cast(pl.Int32, strict=False) == 24
-    clock = pl.concat_str(
-        pl.when(midnight & (minute.cast(pl.Int32, strict=False) == 0))
-        .then(pl.lit("00"))
-        .otherwise(hour.str.zfill(2)),
-        pl.lit(":"),
-        minute.str.zfill(2),
-        pl.lit(":"),
-        cells.get("second", pl.lit("0")).str.replace(r"^([0-9])(\.|$)", "0$1$2"),
+    if "hourminutesecond" in whole:
+        digits = whole["hourminutesecond"].str.zfill(6)
+        hour, minute, second = (digits.str.slice(place, 2) for place in (0, 2, 4))
+    clock = cells.get(
+        "clock",
+        pl.concat_str(hour.str.zfill(2), minute.str.zfill(2), second, separator=":"),
     )
-    if "clock" in whole:
-        clock, midnight = whole["clock"], pl.lit(value=False)
+    midnight = clock.str.contains("^24:00:00(?:[.]0+)?$")
     day = frame.select(_date(cells, whole).alias("day")).to_series()
-    days = read_times(day, "UTC", notation).times
-    read = frame.select(
-        pl.concat_str(
-            (
-                pl.lit(days) + pl.duration(days=midnight.fill_null(value=False).cast(pl.Int32))
-            ).dt.to_string("%Y-%m-%d"),
-            clock,
-            separator=" ",
-        ).alias("time")
-    ).to_series()
-    return read.zip_with(read.is_not_null(), shown)
+    days = pl.lit(read_times(day, "UTC", notation).times)
+    return pl.concat_str(
+        (days + pl.duration(days=midnight.cast(pl.Int32))).dt.to_string("%Y-%m-%d"),
+        pl.when(midnight).then(pl.lit("00:00:00")).otherwise(clock),
+        separator=" ",
+    )
 
 
 def _date(cells: Mapping[TimePart, pl.Expr], whole: Mapping[TimePart, pl.Expr]) -> pl.Expr:
@@ -190,9 +300,11 @@ def _date(cells: Mapping[TimePart, pl.Expr], whole: Mapping[TimePart, pl.Expr]) 
 
 def _first_of_each(names: Iterable[str]) -> dict[TimePart, str]:
     found: dict[TimePart, str] = {}
-    for name in names:
+    every = list(names)
+    for name in every:
         part = part_of(name)
-        if part:
+        # Beside a maximum it is a minimum.
+        if part and not (plain(name) == "min" and "max" in map(plain, every)):
             found.setdefault(part, name)
     return found
 
@@ -213,10 +325,13 @@ def _clock_columns(
     return ()
 
 
-def _looks_like_date(texts: pl.Series) -> bool:
+def looks_like_date(texts: pl.Series) -> bool:
     """Tell whether a column holds dates without a time of day."""
     said = texts.drop_nulls().str.strip_chars()
-    has_clock = said.str.contains(r"[0-9]\s*:\s*[0-9]|[0-9]{4}t[0-9]|(?i)[ap]m$")
+    said = said.str.replace(f"(?i){_MIDNIGHT}", "")
+    has_clock = said.str.contains(
+        r"(?i)[0-9]\s*:\s*[0-9]|[0-9]{4}t[0-9]|[ap]m$|\s[0-9]{1,2}\.[0-9]{2}\.[0-9]{2}$"
+    )
     numbers = (
         said.str.contains(r"^[0-9.]+$")
         & (said.str.len_chars() > 8)
@@ -227,7 +342,4 @@ def _looks_like_date(texts: pl.Series) -> bool:
 
 def _fits(column: TimeColumn, head: pl.DataFrame) -> bool:
     said = head[column.name].drop_nulls().str.strip_chars()
-    if column.part == "clock":
-        return looks_like_clock(said)
-    pattern = {"hour": _HOUR, "hourminute": _HOUR_MINUTE}.get(column.part, _SIXTY)
-    return not said.is_empty() and bool(said.str.contains(pattern).all())
+    return not said.is_empty() and bool(said.str.contains(_FITTING[column.part]).all())

@@ -31,21 +31,28 @@ _MONTHS: Final = (
 )
 _LONG_MONTHS: Final = (
     "january|february|march|april|june|july|august|september|october|november|december|sept"
+    "|januar|februar|märz|juni|juli|oktober|dezember"
 )
-_MONTH: Final = rf"(?<month>{_LONG_MONTHS}|{'|'.join(_MONTHS)})\.?"
-_WEEKDAY: Final = r"(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?\.?,?\s+)?"
+#: Beginnings of German months that are not those of English ones.
+_GERMAN: Final = {"mär": "03", "mrz": "03", "mai": "05", "okt": "10", "dez": "12"}
+_MONTH: Final = rf"(?<month>{_LONG_MONTHS}|{'|'.join((*_MONTHS, *_GERMAN))})\.?"
+_WEEKDAY: Final = (
+    r"(?:(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?"
+    r"|mo|di|mi|do|fr|sa|so)\.?,?\s+)?"
+)
 _ZONE: Final = r"\s*(?<zone>z|utc|gmt|[+-][0-9]{2}(?::?[0-9]{2})?)?"
 _CLOCK: Final = (
-    r"(?<hour>[0-9]{1,2}):(?<minute>[0-9]{2})(?::(?<second>[0-9]{2})(?:[.,:](?<fraction>[0-9]+))?)?"
-    r"\s*(?<half>[ap]\.?m\.?)?" + _ZONE
+    r"(?<hour>[0-9]{1,2})[:.](?<minute>[0-9]{2})"
+    r"(?:[:.](?<second>[0-9]{2})(?:[.,:](?<fraction>[0-9]+))?)?"
+    r"\s*(?<half>[ap]\.?m\.?)?(?:\s*uhr)?" + _ZONE
 )
-_TAIL: Final = rf"(?:(?:\s*,\s*|\s+|t){_CLOCK})?$"
+_TAIL: Final = rf"(?:(?:\s*,\s*|\s+|t|:){_CLOCK})?$"
 _DAY: Final = r"(?<day>[0-9]{1,2})(?:st|nd|rd|th)?"
 _YEAR: Final = "(?<year>[0-9]{4}|[0-9]{2})"
 #: Between the parts of a date with a month's name.
 _GAP: Final = r"[\s./-]*"
 _NUMBERS: Final = (
-    r"(?i)^(?<first>[0-9]{1,2})(?<mark>[./-])(?<second_>[0-9]{1,2})[./-]"
+    rf"(?i)^{_WEEKDAY}(?<first>[0-9]{{1,2}})(?<mark>[./-])(?<second_>[0-9]{{1,2}})[./-]"
     rf"(?<third>[0-9]{{4}}|[0-9]{{2}}){_TAIL}"
 )
 _NAMED: Final = (
@@ -54,6 +61,13 @@ _NAMED: Final = (
     rf"(?i)^{_WEEKDAY}{_MONTH}\s+{_DAY}\s+{_CLOCK}\s+{_YEAR}$",
     rf"(?i)^(?<year>[0-9]{{4}}){_GAP}{_MONTH}{_GAP}{_DAY}{_TAIL}",
     rf"(?i)^(?<year>[0-9]{{4}})[./-](?<month>[0-9]{{1,2}})[./-]{_DAY}{_TAIL}",
+    rf"(?i)^(?<year>(?:19|20)[0-9]{{2}})(?<month>[0-9]{{2}})(?<day>[0-9]{{2}})(?:\s+|t){_CLOCK}$",
+    # Twelve digits of this kind are no milliseconds since 1970 that are accepted.
+    "^(?<year>20[0-9]{2})(?<month>[0-9]{2})(?<day>[0-9]{2})(?<hour>[0-9]{2})(?<minute>[0-9]{2})$",
+    (
+        "^(?<year>[0-9]{4})-(?<month>[0-9]{2})-(?<day>[0-9]{2})"
+        r"-(?<hour>[0-9]{2})\.(?<minute>[0-9]{2})\.(?<second>[0-9]{2})(?:\.(?<fraction>[0-9]+))?$"
+    ),
 )
 _PARTS: Final = ("year", "month", "day", "hour", "minute", "second", "fraction", "half", "zone")
 
@@ -284,7 +298,7 @@ def _iso(parts: pl.DataFrame) -> pl.Series:
     year, month, day, hour, minute, second, fraction, half, zone = (
         pl.col(name) if name in there else empty for name in _PARTS
     )
-    numbers = {name: f"{number:02}" for number, name in enumerate(_MONTHS, 1)}
+    numbers = _GERMAN | {name: f"{number:02}" for number, name in enumerate(_MONTHS, 1)}
     short = month.str.to_lowercase().str.slice(0, 3)
     hours = hour.cast(pl.Int32, strict=False)
     afternoon = half.str.to_lowercase().str.starts_with("p").cast(pl.Int32)

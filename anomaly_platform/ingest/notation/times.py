@@ -33,6 +33,10 @@ _SERIAL_FROM: Final = 36_526  # 2000-01-01
 _SERIAL_UNTIL: Final = 73_051  # 2100-01-01
 _SERIAL_ZERO: Final = datetime(1899, 12, 30)  # noqa: DTZ001 - a wall clock's
 _TWO_NUMBERS: Final = r"^\s*[0-9]{1,2}[./-][0-9]{1,2}[./-](?:[0-9]{4}|[0-9]{2})\b"
+#: The end of a day, perhaps with the words and marks that texts have behind it.
+_END_OF_DAY: Final = (
+    r"(?i)^(?<day>.*[0-9][t ]+)24(?<clock>[:.]00(?:[:.]00(?:[.,]0+)?)?(?:\s*uhr)?)$"
+)
 _ORDERS: Final = (
     "not a time in one reading: its day and month may change places; write it as 2026-03-13, or say"
     " how it is written with --time-format"
@@ -121,7 +125,10 @@ def _as_iso(texts: pl.Series, notation: TimeNotation) -> pl.Series:
 
 def _rest(texts: pl.Series, zone: str, notation: TimeNotation) -> Times:
     """Read what is no ISO 8601 and no number since 1970, or say what is wrong with it."""
-    read = _as_iso(texts, notation)
+    plain = texts.str.strip_chars().str.replace(r"^([0-9]{9,19}),([0-9]+)$", "$1.$2")
+    # The name of a zone behind its offset says nothing more.
+    plain = plain.str.replace(r"([zZ]|[+-][0-9]{2}:?[0-9]{2})\[[A-Za-z_/+-]+\]$", "$1")
+    read = _end_of_day(_as_iso(plain, notation), plain, notation)
     if notation.serial:
         days = _serials(texts)
         read = days.zip_with(days.is_not_null(), read)
@@ -132,7 +139,7 @@ def _rest(texts: pl.Series, zone: str, notation: TimeNotation) -> Times:
         .then(pl.lit(f"no such local time: clocks of {zone} go forward past it"))
         .when(left & pl.lit(bool(notation.format)))
         .then(pl.lit(f"the time does not have the format {notation.format}"))
-        .when(left & texts.str.contains(_TWO_NUMBERS) & to_iso(texts, notation).is_null())
+        .when(left & texts.str.contains(_TWO_NUMBERS) & _has_two_readings(texts, notation))
         .then(pl.lit(_ORDERS))
         .cast(pl.String)
         .alias("reason")
@@ -149,6 +156,22 @@ def _rest(texts: pl.Series, zone: str, notation: TimeNotation) -> Times:
         reasons.scatter(places, zoned.reasons),
         read.scatter(places, zoned.times.dt.to_string("%Y-%m-%dT%H:%M:%SZ")),
     )
+
+
+def _has_two_readings(texts: pl.Series, notation: TimeNotation) -> pl.Series:
+    day, month = (to_iso(texts, TimeNotation(order)) for order in ("day", "month"))
+    return to_iso(texts, notation).is_null() & (day.is_not_null() | month.is_not_null())
+
+
+def _end_of_day(read: pl.Series, texts: pl.Series, notation: TimeNotation) -> pl.Series:
+    """Return hour 24 of a day as the midnight that it ends with."""
+    parts = texts.str.extract_groups(_END_OF_DAY).struct.unnest()
+    places = parts["day"].is_not_null().arg_true()
+    if notation.format or places.is_empty():
+        return read
+    begins = (parts["day"] + "00" + parts["clock"]).gather(places)
+    ends = parse_event_time(_as_iso(begins, notation)).dt.offset_by("1d")
+    return read.scatter(places, ends.dt.to_string("%Y-%m-%d %H:%M:%S"))
 
 
 def serials_only(texts: pl.Series) -> bool:
