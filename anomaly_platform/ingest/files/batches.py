@@ -38,6 +38,9 @@ class RawBatch:
         (their cell is null, but it is no reading). Columns that no record lacks are left out.
     notes
         What a person should know about the file, the same for each of its batches.
+    numbers
+        Per column of a file with types, ``Boolean`` of the cells that are numbers there: they are
+        in canonical notation, whatever the texts beside them are in.
     """
 
     frame: pl.DataFrame
@@ -45,6 +48,7 @@ class RawBatch:
     rejects: pl.DataFrame = field(default_factory=no_rejects)
     absent: Mapping[str, pl.Series] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    numbers: Mapping[str, pl.Series] = field(default_factory=dict)
 
 
 def is_unnamed(column: str) -> bool:

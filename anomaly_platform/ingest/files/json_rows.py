@@ -213,12 +213,18 @@ class _Collector:
             for name in self._columns
             if any(name not in record for record in kept)
         }
+        numbers = {
+            name.strip(): pl.Series([type(record.get(name)) in (int, float) for record in kept])
+            for name in self._columns
+            if any(type(record.get(name)) is float for record in kept)
+        }
         batch = RawBatch(
             frame,
             pl.Series("row_number", list(compress(self._numbers, good)), dtype=pl.Int64),
             row_rejects(sorted(self._rejects)),
             absent,
             notes,
+            numbers,
         )
         self._records, self._numbers, self._rejects, self.cells = [], [], [], 0
         return batch

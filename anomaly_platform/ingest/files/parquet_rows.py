@@ -80,8 +80,12 @@ def _batch(table: Any, done: int) -> RawBatch:
         )
         texts, numbers = texts.filter(~bad), numbers.filter(~bad)
     empty = pl.all() == ""
+    every = pl.repeat(True, texts.height, dtype=pl.Boolean, eager=True)
     return RawBatch(
-        texts.select(pl.when(~empty).then(pl.all())), numbers.alias("row_number"), rejects
+        texts.select(pl.when(~empty).then(pl.all())),
+        numbers.alias("row_number"),
+        rejects,
+        numbers={one.name: every for one in frame if one.dtype.is_numeric()},
     )
 
 

@@ -261,6 +261,9 @@ def _without_status_records(rows: pl.DataFrame) -> pl.DataFrame:
         reason=pl.when(told)
         .then(pl.lit("a status record of the logger, no reading"))
         .otherwise("reason"),
+        value_text=pl.when(told)
+        .then(pl.coalesce("value_said", "value_text"))
+        .otherwise("value_text"),
     )
 
 

@@ -66,21 +66,27 @@ class RepeatedHour:
         frame = pl.concat(self._parts, how="diagonal")
         if self._falling > self._rising:
             frame = frame.reverse()
-        in_order = bool(self._rising + self._falling) and not (self._rising and self._falling)
+        mixed = bool(self._rising and self._falling)
+        in_order = bool(self._rising + self._falling) and not mixed
         first, later = [], []
         for one in repeated_hours(self._zone):
             start, end = (int(edge.timestamp()) * 1_000_000 for edge in (one.start, one.end))
             inside = frame.filter((pl.col(_TIME) >= start) & (pl.col(_TIME) < end))
-            second = _second_coming(inside, [], strict=True) if in_order else None
-            if second is None or second.null_count():
-                keys = [name for name in inside.columns if name.startswith(_KEY)]
-                second = _second_coming(inside, keys, strict=False)
+            shift = int(one.shift.total_seconds()) * 1_000_000
+            second = _second_coming(inside, [], shift, strict=True) if in_order else None
+            keys = [name for name in inside.columns if name.startswith(_KEY)]
+            if (second is None or second.null_count()) and (keys or not mixed):
+                second = _second_coming(inside, keys, shift, strict=False)
+            elif second is None:  # rows without series, in no order
+                continue
             first.append(inside.filter(~second)[_ROW])
             later.append(inside.filter(second)[_ROW])
-        return pl.concat(first), pl.concat(later)
+        return pl.concat([NO_ROWS, *first]), pl.concat([NO_ROWS, *later])
 
 
-def _second_coming(rows: pl.DataFrame, keys: Sequence[str], *, strict: bool) -> pl.Series:
+def _second_coming(
+    rows: pl.DataFrame, keys: Sequence[str], shift: int, *, strict: bool
+) -> pl.Series:
     """Tell which rows of an hour come after its clocks went back; null where nothing tells.
 
     Parameters
@@ -89,6 +95,9 @@ def _second_coming(rows: pl.DataFrame, keys: Sequence[str], *, strict: bool) -> 
         In the order of time, as the file has it.
     keys
         Rows of equal keys are a series, each with an order of its own.
+    shift
+        How far clocks go back, in microseconds. A step back of less than half of it is none of
+        clocks: rows that change places make such steps.
     strict
         Whether only a time before that of the row before it is a sign of clocks going back, and not
         one that is equal to it, as in a series with one row an hour.
@@ -98,5 +107,6 @@ def _second_coming(rows: pl.DataFrame, keys: Sequence[str], *, strict: bool) -> 
     if not strict:
         back |= (step == 0) & (pl.len() == 2)
     back = back.fill_null(value=False)
-    told = pl.when(back.sum() == 1).then(back.cum_sum() == 1)
+    clocks = (-step.filter(step < 0)).min().fill_null(shift) * 2 >= shift
+    told = pl.when((back.sum() == 1) & clocks).then(back.cum_sum() == 1)
     return rows.select((told.over(keys) if keys else told).alias("second")).to_series()

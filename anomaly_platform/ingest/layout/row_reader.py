@@ -157,4 +157,11 @@ def _head(held: Sequence[RawBatch]) -> RawBatch:
     rows = _head_rows(max(batch.frame.width for batch in held))
     frame = pl.concat([batch.frame for batch in held], how="diagonal").head(rows)
     numbers = pl.concat([batch.row_numbers for batch in held]).head(rows)
-    return RawBatch(frame, numbers)
+    typed = {
+        name: pl.concat(
+            batch.numbers.get(name, pl.repeat(False, batch.frame.height, eager=True))
+            for batch in held
+        ).head(rows)
+        for name in {name for batch in held for name in batch.numbers}
+    }
+    return RawBatch(frame, numbers, numbers=typed)

@@ -25,7 +25,10 @@ from anomaly_platform.ingest.notation.numbers import (
 )
 from anomaly_platform.ingest.notation.quality import UNKNOWN, are_good, codes_of
 
-_QUALITIES: Final = ("quality", "validity", "status")
+_QUALITIES: Final = (
+    *("quality", "qualitycode", "validity", "qualität", "gültigkeit"),
+    *("status", "statuscode"),
+)
 _GOOD: Final = ["good", "gut"]
 _BAD: Final = ["bad", "schlecht"]
 #: Devices write true and false for 1 and 0 among other numbers.
@@ -63,7 +66,7 @@ def settle_values(
     if mapping.decimal == "," or mapping.groups:
         signs = dict.fromkeys(columns, mapping.decimal)
     else:
-        signs = _settle_signs(columns, head.frame, file)
+        signs = _settle_signs(columns, head, file)
     states, numbered = _seen_series(layout, head.frame, columns)
     return _with(layout, signs=signs, states=states, numbered=numbered)
 
@@ -75,8 +78,10 @@ def read_values(batch: RawBatch, layout: Layout, column: str) -> Rewritten | Non
     """
     conventions = layout.conventions
     texts = batch.frame[column]
-    read = rewrite_numbers(texts, conventions.signs.get(column, ""))
+    read = rewrite_numbers(_written(batch, column), conventions.signs.get(column, ""))
     if read is not None:
+        if column in batch.numbers:
+            read = read._replace(texts=texts.zip_with(batch.numbers[column], read.texts))
         read = _with_states(read, batch, layout, column)
     quality = conventions.quality_of.get(column, conventions.quality)
     if quality is None or quality.column not in batch.frame.columns:
@@ -92,6 +97,12 @@ def read_values(batch: RawBatch, layout: Layout, column: str) -> Rewritten | Non
     )
 
 
+def _written(batch: RawBatch, column: str) -> pl.Series:
+    """Return a column's texts without those of numbers that have a type."""
+    texts = batch.frame[column]
+    return texts.set(batch.numbers[column], None) if column in batch.numbers else texts
+
+
 def _as_it_is(texts: pl.Series) -> Rewritten:
     return Rewritten(
         texts, pl.Series("reason", [None], dtype=pl.String).new_from_index(0, len(texts))
@@ -102,17 +113,18 @@ def _value_columns(layout: Layout, head: pl.DataFrame) -> list[str]:
     return layout.metric_columns(head.columns) if layout.wide else [layout.columns["value"]]
 
 
-def _settle_signs(columns: Sequence[str], head: pl.DataFrame, file: WholeFile) -> dict[str, Sign]:
+def _settle_signs(columns: Sequence[str], head: RawBatch, file: WholeFile) -> dict[str, Sign]:
     """Return the decimal sign of each column that has commas or groups in it."""
-    seen = {name: evidence_of(head[name]) for name in columns if name in head.columns}
+    there = head.frame.columns
+    seen = {name: evidence_of(_written(head, name)) for name in columns if name in there}
     if all(one.plain for one in seen.values()):
         points = any(not one.points for one in seen.values())
-        if not file.may_have_groups(head.columns, points=points):
+        if not file.may_have_groups(there, points=points):
             return {}
     evidence = dict.fromkeys(columns, Evidence())
     for batch in file.batches():
         for name in evidence.keys() & set(batch.frame.columns):
-            evidence[name] += evidence_of(batch.frame[name])
+            evidence[name] += evidence_of(_written(batch, name))
     commas = next((name for name, one in evidence.items() if one.sign == ","), None)
     for name, one in evidence.items():
         if one.sign is None:
@@ -147,7 +159,8 @@ def _with_qualities(layout: Layout, head: pl.DataFrame, context: LayoutContext) 
         if codes is None and said in head.columns and head[said].count():
             raise MappingError(
                 f"the column {said!r} does not say qualities that are known: words such as good and"
-                " bad, 1 for valid, OPC's 192 for good, or the status of OPC UA"
+                " bad, 1 for valid, OPC's 192 for good, or the status of OPC UA (nothing but 0 may"
+                " be good or bad)"
             )
         return _with(layout, quality=Quality(said, codes or "words"))
     taken = {
@@ -164,8 +177,9 @@ def _with_qualities(layout: Layout, head: pl.DataFrame, context: LayoutContext) 
         )
         if base is None:
             continue
-        codes = codes_of(head[name])
-        if codes is None or (codes == "valid" and plain(name) == "status"):
+        is_status = plain(name).endswith("status")
+        codes = codes_of(head[name], other_words=not is_status)
+        if codes is None or (codes == "valid" and is_status):
             continue
         if not base and layout.conventions.quality is None:
             layout = _with(layout, quality=Quality(name, codes))
