@@ -16,7 +16,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
@@ -49,6 +49,15 @@ _LONGEST_WAIT_S: Final = 30.0
 _KEEPALIVE_S: Final = 30
 
 _log = logging.getLogger(__name__)
+
+
+class Refused(NamedTuple):
+    """What of a message cannot be used: the member at fault, why, and its place in a list."""
+
+    message: Message
+    field: str
+    reason: str
+    place: int = 0
 
 
 class Subscriber:
@@ -187,7 +196,7 @@ class Subscriber:
                     await self.take(together)
                 else:
                     reason = f"it cannot be taken in: {type(refused).__name__}"
-                    await asyncio.to_thread(self._quarantine, [(together[0], "", reason)])
+                    await asyncio.to_thread(self._quarantine, [Refused(together[0], "", reason)])
                     self.quarantined += 1
             except (psycopg.OperationalError, DatabaseError, ApiProblem, OSError) as error:
                 _log.warning("messages wait: %s", type(error).__name__)
@@ -211,18 +220,23 @@ class Subscriber:
         from anomaly_platform.ingest.online.readings import Refusal
 
         good: list[tuple[Message, Reading]] = []
-        bad: list[tuple[Message, str, str]] = []
+        bad: list[Refused] = []
         for message in together:
             try:
                 raw = readings_of(message, self._prefix)
             except PoisonError as error:
-                bad.append((message, "payload", str(error)))
+                bad.append(Refused(message, error.field, str(error)))
                 continue
-            for place, (said, one) in enumerate(
-                zip(raw, self._rules.check(raw, message.received), strict=True)
-            ):
-                if isinstance(one, Refusal):
-                    bad.append((message, one.field, one.reason))
+            checked = iter(
+                self._rules.check(
+                    [said for said in raw if not isinstance(said, Refusal)], message.received
+                )
+            )
+            for place, said in enumerate(raw):
+                one = said if isinstance(said, Refusal) else next(checked)
+                if isinstance(said, Refusal) or isinstance(one, Refusal):
+                    refusal = cast("Refusal", one)
+                    bad.append(Refused(message, refusal.field, refusal.reason, place))
                 elif said.event_time is None and said.event_id is None:
                     # What a broker retains is no news: nobody knows of when it is.
                     if not message.retained:
@@ -234,7 +248,7 @@ class Subscriber:
         )
         for (message, _), answer in zip(good, answers, strict=True):
             if answer.outcome == "conflict":
-                bad.append((message, "", answer.reason))
+                bad.append(Refused(message, "", answer.reason))
         if bad:
             await asyncio.to_thread(self._quarantine, bad)
         self.stored += sum(answer.outcome == "stored" for answer in answers)
@@ -252,19 +266,21 @@ class Subscriber:
         with self._platform.warehouse.transactions.begin() as connection:
             return next(iter(by_event_id(connection, self._stream.name, ids)), None)
 
-    def _quarantine(self, bad: Sequence[tuple[Message, str, str]]) -> None:
+    def _quarantine(self, bad: Sequence[Refused]) -> None:
         """Keep what could not be used; the same message again changes nothing."""
         from anomaly_platform.ingest.rejects import raw_json
 
         rows: dict[str, dict[str, Any]] = {}
-        for message, field, reason in bad:
+        for message, field, reason, place in bad:
             _log.warning("a message on %s was refused: %s", message.topic[:200], reason)
             content = message.topic.encode("utf-8", "replace") + b"\x00" + message.payload
+            if place:
+                content += f"\x00{place}".encode()
             digest = hashlib.sha256(content).hexdigest()
             shown = f"{message.topic} {message.payload[:4096].decode('utf-8', 'replace')}"
             rows[digest] = {
                 "digest": digest,
-                "column": "",
+                "column": f"{place}" if place else "",
                 "field": field,
                 "reason": reason,
                 "raw": raw_json(shown),

@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 from uuid import UUID
 
-from anomaly_platform.ingest.online.readings import RawReading
+from anomaly_platform.ingest.online.readings import RawReading, Refusal
 
 MOST_BYTES: Final = 1 << 20
 MOST_READINGS: Final = 1_000
@@ -26,7 +26,19 @@ _HOUR_US: Final = 3_600_000_000
 
 
 class PoisonError(ValueError):
-    """A message that says no reading, however often it is delivered."""
+    """A message that says no reading, however often it is delivered.
+
+    Parameters
+    ----------
+    reason : str
+        For people.
+    field : str
+        The member at fault.
+    """
+
+    def __init__(self, reason: str, field: str = "payload") -> None:
+        super().__init__(reason)
+        self.field = field
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +53,8 @@ class Message:
     received: dt.datetime
 
 
-def readings_of(message: Message, prefix: str) -> list[RawReading]:
-    """Return the readings of a message.
+def readings_of(message: Message, prefix: str) -> list[RawReading | Refusal]:
+    """Return the readings of a message, and why elements of a list are none.
 
     The topic is ``<prefix>/telemetry/<device>/<metric>``, names percent-encoded where they hold
     ``/``, ``+`` or ``#``. The payload is a number, an object with ``value`` and perhaps
@@ -51,7 +63,8 @@ def readings_of(message: Message, prefix: str) -> list[RawReading]:
     Raises
     ------
     PoisonError
-        When topic or payload are something else; the text says what.
+        When topic or payload are something else; the text says what. An element of a list that
+        is no reading stops no other one.
     """
     parts = message.topic.removeprefix(f"{prefix}/telemetry/").split("/")
     if not message.topic.startswith(f"{prefix}/telemetry/") or len(parts) != 2:
@@ -68,10 +81,18 @@ def readings_of(message: Message, prefix: str) -> list[RawReading]:
         raise
     except (ValueError, RecursionError):
         raise PoisonError("the payload is no JSON") from None
-    several = said if isinstance(said, list) else [said]
-    if not 0 < len(several) <= MOST_READINGS:
-        raise PoisonError(f"the payload has {len(several)} readings, not 1 to {MOST_READINGS:,}")
-    return [_reading(device, metric, one) for one in several]
+    if not isinstance(said, list):
+        return [_reading(device, metric, said)]
+    if not 0 < len(said) <= MOST_READINGS:
+        raise PoisonError(f"the payload has {len(said)} readings, not 1 to {MOST_READINGS:,}")
+    return [_reading_or_refusal(device, metric, one) for one in said]
+
+
+def _reading_or_refusal(device: str, metric: str, said: Any) -> RawReading | Refusal:
+    try:
+        return _reading(device, metric, said)
+    except PoisonError as error:
+        return Refusal(error.field, str(error))
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -90,6 +111,8 @@ def _reading(device: str, metric: str, said: Any) -> RawReading:
         named = ", ".join(unknown)[:200].encode("utf-8", "backslashreplace").decode()
         raise PoisonError(f"the payload has unknown members: {named}")
     value = said.get("value")
+    if value is None and "value" in said:
+        raise PoisonError("value: the reading is missing: the payload has no number but null")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise PoisonError("value: the payload has no number")
     try:

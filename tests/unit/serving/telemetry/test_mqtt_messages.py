@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anomaly_platform.ingest.online.readings import RawReading, Refusal
 from anomaly_platform.serving.telemetry.mqtt_messages import (
     Message,
     PoisonError,
@@ -31,6 +32,7 @@ def spelled(document: object) -> bytes:
 
 def test_a_number_is_a_reading() -> None:
     (one,) = readings_of(message(b" 12.5 "), PREFIX)
+    assert isinstance(one, RawReading)
     assert (one.entity, one.metric, one.value) == ("pump", "temp", 12.5)
     assert one.event_time is None
 
@@ -38,8 +40,24 @@ def test_a_number_is_a_reading() -> None:
 def test_an_object_may_say_more_and_a_list_several() -> None:
     payload = b'[{"value": 1, "timestamp": 1772452800, "metadata": {"a": 1}}, {"value": 2}]'
     first, second = readings_of(message(payload, "insa/iiot/telemetry/a%2Fb/t"), PREFIX)
+    assert isinstance(first, RawReading)
+    assert isinstance(second, RawReading)
     assert (first.entity, first.event_time, first.metadata) == ("a/b", "1772452800", {"a": 1})
     assert second.value == 2.0
+
+
+def test_a_bad_element_of_a_list_stops_no_other() -> None:
+    payload = (
+        b'[{"value": 1}, {"value": null}, {"value": "warm"}, {"value": 2, "unit": "C"}, "x",'
+        b' {"value": 3}]'
+    )
+    first, *bad, last = readings_of(message(payload), PREFIX)
+    assert isinstance(first, RawReading)
+    assert isinstance(last, RawReading)
+    assert (first.value, last.value) == (1.0, 3.0)
+    assert all(isinstance(one, Refusal) and one.reason for one in bad)
+    assert isinstance(bad[0], Refusal)
+    assert "missing" in bad[0].reason
 
 
 @pytest.mark.parametrize(
@@ -83,7 +101,7 @@ def test_any_bytes_are_readings_or_poison(payload: bytes) -> None:
         # What is wrong has to be written down: what cannot be written raises.
         str(error).encode("utf-8")
         return
-    assert all(isinstance(one.value, float) for one in found)
+    assert all(isinstance(one, Refusal) or isinstance(one.value, float) for one in found)
 
 
 def test_a_message_delivered_again_is_found_under_its_first_id() -> None:
