@@ -26,8 +26,8 @@ STATES: Final = {
     **dict.fromkeys(("true", "on", "open", "running", "good"), 1.0),
     **dict.fromkeys(("false", "off", "closed", "stopped"), 0.0),
     **dict.fromkeys(("wahr", "ein", "an", "offen", "auf", "läuft", "gut"), 1.0),
-    **dict.fromkeys(("yes", "active", "enabled", "opened", "run", "ja", "aktiv"), 1.0),
-    **dict.fromkeys(("no", "inactive", "disabled", "close", "stop", "nein", "inaktiv"), 0.0),
+    **dict.fromkeys(("active", "enabled", "opened", "run", "aktiv"), 1.0),
+    **dict.fromkeys(("inactive", "disabled", "close", "stop", "inaktiv"), 0.0),
     **dict.fromkeys(("falsch", "aus", "geschlossen", "zu", "steht", "gestoppt"), 0.0),
 }
 """Words for the two states of a switch, a valve, a machine. Good has no bad: that is missing."""

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from anomaly_platform.ingest.cells import read_labels, read_numbers
-from anomaly_platform.ingest.event_days import parse_event_time
-from anomaly_platform.ingest.files.batches import is_unnamed
+from anomaly_platform.ingest.cells import Cells, read_labels, read_numbers
+from anomaly_platform.ingest.event_days import NO_TIME
+from anomaly_platform.ingest.files.batches import RawBatch, is_unnamed, joined
 from anomaly_platform.ingest.files.readers import read_raw
 from anomaly_platform.ingest.files.sources import UnreadableFile
-from anomaly_platform.ingest.layout.context import Layout, LayoutContext
+from anomaly_platform.ingest.layout.context import (
+    Layout,
+    LayoutContext,
+    shown_times_of,
+    timed_rows,
+)
 from anomaly_platform.ingest.layout.mapping import ColumnMapping, MappingError, listed, plain
-from anomaly_platform.ingest.layout.metrics import resolve_layout
+from anomaly_platform.ingest.layout.metrics import METRIC_READER, resolve_layout
+from anomaly_platform.ingest.layout.values import read_values
 
 TIME = "__time"
+_ANY_TIME: dict[str, Any] = {
+    "start": datetime(1, 1, 2, tzinfo=UTC),
+    "future_allowance": timedelta(days=365_000),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +96,22 @@ def read_metric_file(path: Path, mapping: ColumnMapping, timezone: str = "UTC") 
     if not path.is_file():
         raise UnreadableFile(f"there is no file {path}")
     try:
-        rows, layout, context = _rows(path, mapping, timezone)
+        batch, layout, context = _rows(path, mapping, timezone)
     except MappingError as error:
         raise UnreadableFile(f"{path.name}: {error}") from None
-    text = rows[layout.columns["event_time"]]
-    times = parse_event_time(text, context.zone)
-    if times.null_count():
-        raise UnreadableFile(f"{path.name}{_no_time(text, times, context)}")
+    rows = batch.frame
+    timed = timed_rows(batch, layout, replace(context, **_ANY_TIME))
+    text, times = shown_times_of(rows, layout), timed["event_time"]
+    if timed["reason"].count():
+        raise UnreadableFile(f"{path.name}{_no_time(text, timed['reason'], context)}")
     labels = _labels(path, rows, layout)
     metrics = layout.metric_columns(rows.columns) if layout.wide else [layout.columns["value"]]
-    notes = (*_left_out(layout, context), *_unread(path, rows, metrics))
+    cells = {name: _cells(batch, layout, name) for name in metrics}
+    notes = (*_left_out(layout, context), *_unread(path, rows, cells))
     read = MetricFile(
         path=path,
         columns=tuple(rows.columns),
-        frame=rows.select(times.alias(TIME), *(_number(name) for name in metrics)),
+        frame=rows.select(times.alias(TIME), *(cells[name].values.alias(name) for name in metrics)),
         time_name=text.name,
         time_text=text,
         labels=labels,
@@ -120,37 +133,37 @@ def read_metric_file(path: Path, mapping: ColumnMapping, timezone: str = "UTC") 
 
 def _rows(
     path: Path, mapping: ColumnMapping, timezone: str
-) -> tuple[pl.DataFrame, Layout, LayoutContext]:
-    """Return all rows of a file as text, and what its columns mean."""
-    parts = []
-    layout: Layout | None = None
+) -> tuple[RawBatch, Layout, LayoutContext]:
+    """Return all rows of a file as text, and what its columns mean and how they are written."""
+    parts: list[RawBatch] = []
     context = LayoutContext(path.name, datetime.now(UTC), mapping, timezone=timezone)
     for batch in read_raw(path, path.name):
         if batch.rejects.height:
             number, reason = batch.rejects.select("row_number", "reason").row(0)
             raise UnreadableFile(f"{path.name}, row {number}: {reason}")
-        if layout is None:
+        if not parts:
             there = tuple(name for name in mapping.ignore if name in batch.frame.columns)
             context = replace(context, mapping=replace(mapping, ignore=there))
-            layout = resolve_layout(batch.frame.columns, context)
-        parts.append(batch.frame)
-    if layout is None or not sum(part.height for part in parts):
+            resolve_layout(batch.frame.columns, context)
+        parts.append(batch)
+    if not sum(part.frame.height for part in parts):
         raise UnreadableFile(f"{path.name} has no rows")
-    return pl.concat(parts, how="diagonal"), layout, context
+    return joined(parts), METRIC_READER.layout(path, context), context
 
 
-def _no_time(text: pl.Series, times: pl.Series, context: LayoutContext) -> str:
+def _no_time(text: pl.Series, reasons: pl.Series, context: LayoutContext) -> str:
     """Say which cell is no time, or that the file seems to have no column of times."""
-    place = int(times.is_null().arg_true()[0])
+    place = int(reasons.is_not_null().arg_true()[0])
     known = {plain(name) for name in context.fields["event_time"]}
     guessed = text.name not in context.mapping.columns and plain(text.name) not in known
-    if guessed and times.null_count() == len(times):
+    if guessed and reasons.count() == len(reasons):
         return (
             f": no column has the time: none is called timestamp or time, and the first one, "
             f"{text.name}, has {text[place]!r} in row {place + 1}; name the column of the time "
             "with --map column=timestamp"
         )
-    return f", row {place + 1}: {text[place]!r} is no time"
+    why = "" if reasons[place] == NO_TIME else f": {reasons[place]}"
+    return f", row {place + 1}: {text[place]!r} is no time{why}"
 
 
 def _left_out(layout: Layout, context: LayoutContext) -> Iterator[str]:
@@ -237,12 +250,17 @@ def _pivoted(read: MetricFile, long: pl.DataFrame) -> MetricFile:
     return replace(read, frame=wide, time_text=text, labels=known, repeated=never, notes=notes)
 
 
-def _number(name: str) -> pl.Expr:
-    value = pl.col(name).str.strip_chars().cast(pl.Float64, strict=False)
-    return pl.when(value.is_finite()).then(value).alias(name)
+def _cells(batch: RawBatch, layout: Layout, name: str) -> Cells:
+    """Return the values of a column, and why others of its cells are none."""
+    read = read_values(batch, layout, name)
+    if read is None:
+        return read_numbers(batch.frame[name])
+    cells = read_numbers(read.texts)
+    wrong = read.reasons.is_not_null()
+    return Cells(cells.values.set(wrong, None), read.reasons.zip_with(wrong, cells.reasons))
 
 
-def _unread(path: Path, rows: pl.DataFrame, names: Sequence[str]) -> tuple[str, ...]:
+def _unread(path: Path, rows: pl.DataFrame, columns: Mapping[str, Cells]) -> tuple[str, ...]:
     """Say of which columns how many readings are no numbers.
 
     Raises
@@ -251,8 +269,7 @@ def _unread(path: Path, rows: pl.DataFrame, names: Sequence[str]) -> tuple[str, 
         When no column has a single one.
     """
     said, useful = [], 0
-    for name in names:
-        cells = read_numbers(rows[name])
+    for name, cells in columns.items():
         wrong = cells.reasons.is_not_null()
         useful += cells.values.count()
         if wrong.any():

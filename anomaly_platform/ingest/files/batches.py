@@ -51,6 +51,22 @@ class RawBatch:
     numbers: Mapping[str, pl.Series] = field(default_factory=dict)
 
 
+def joined(batches: Sequence[RawBatch]) -> RawBatch:
+    """Return the rows of successive batches of a file as one, without what was refused of them."""
+    none = pl.Series(dtype=pl.Boolean)
+    return RawBatch(
+        pl.concat([batch.frame for batch in batches], how="diagonal"),
+        pl.concat([batch.row_numbers for batch in batches]),
+        numbers={
+            name: pl.concat(
+                batch.numbers.get(name, none.extend_constant(False, batch.frame.height))
+                for batch in batches
+            )
+            for name in {name for batch in batches for name in batch.numbers}
+        },
+    )
+
+
 def is_unnamed(column: str) -> bool:
     """Tell whether a column's name was made up because the file gives it none."""
     return _UNNAMED.fullmatch(column) is not None

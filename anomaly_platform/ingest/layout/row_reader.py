@@ -10,7 +10,7 @@ from typing import IO, NamedTuple
 
 import polars as pl
 
-from anomaly_platform.ingest.files.batches import RawBatch
+from anomaly_platform.ingest.files.batches import RawBatch, joined
 from anomaly_platform.ingest.files.readers import FileSource, ReadLimits, read_raw
 from anomaly_platform.ingest.files.sources import rewindable
 from anomaly_platform.ingest.layout.context import Layout, LayoutContext
@@ -100,6 +100,7 @@ class RowReader:
             frame=batch.frame.head(most),
             row_numbers=batch.row_numbers.head(most),
             absent={name: rows.head(most) for name, rows in batch.absent.items()},
+            numbers={name: cells.head(most) for name, cells in batch.numbers.items()},
         )
         return Head(shown, layout, *self._converted(shown, layout, context))
 
@@ -155,13 +156,10 @@ def _is_head(held: Sequence[RawBatch]) -> bool:
 def _head(held: Sequence[RawBatch]) -> RawBatch:
     """Return the first rows of a file: as many, whatever the size of its batches."""
     rows = _head_rows(max(batch.frame.width for batch in held))
-    frame = pl.concat([batch.frame for batch in held], how="diagonal").head(rows)
-    numbers = pl.concat([batch.row_numbers for batch in held]).head(rows)
-    typed = {
-        name: pl.concat(
-            batch.numbers.get(name, pl.repeat(False, batch.frame.height, eager=True))
-            for batch in held
-        ).head(rows)
-        for name in {name for batch in held for name in batch.numbers}
-    }
-    return RawBatch(frame, numbers, numbers=typed)
+    whole = joined(held)
+    return replace(
+        whole,
+        frame=whole.frame.head(rows),
+        row_numbers=whole.row_numbers.head(rows),
+        numbers={name: cells.head(rows) for name, cells in whole.numbers.items()},
+    )

@@ -386,10 +386,40 @@ def test_cells_that_are_no_numbers_are_told_of(tmp_path: Path) -> None:
     said = run("--series", path, "--out", tmp_path / "s.csv").replace("\n", " ")
     assert "column cpu: 1 of 900 cells are left out, such as '12,5' in row 8" in said
     assert "memory" not in said
-    frame.select("when", cpu=pl.lit("50,6")).write_csv(path)
+    frame.select("when", cpu=pl.lit("50 %")).write_csv(path)
     assert "mixed.csv has no readings; column cpu" in refused(
         "--series", path, "--out", tmp_path / "s.csv"
     )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Zeit;T\n13.03.2026 06:00;1.523,5\n14.03.2026 06:00;1.523\n",
+        "Datum;Uhrzeit;T\n13.03.2026;06:00;1.523,5\n14.03.2026;06:00;1.523\n",
+        "timestamp;T;Quality\n2026-03-13 06:00;1523,5;Good\n2026-03-14 06:00;1523,00;Good\n",
+    ],
+)
+def test_files_are_read_in_the_notations_of_an_import(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    read = read_metric_file(tmp_path / "a.csv", ColumnMapping())
+    assert read.metrics == ["T"]
+    assert read.frame["T"].to_list() == [1523.5, 1523.0]
+    six = datetime(2026, 3, 13, 6, tzinfo=UTC)
+    assert read.frame[TIME].to_list() == [six, six + timedelta(days=1)]
+
+
+@pytest.mark.parametrize(
+    ("content", "option"),
+    [
+        ("timestamp;T\n03/04/2026 06:00;1\n", "several ways"),
+        ('timestamp,T\n2026-03-13,"1,523"\n', "two ways"),
+    ],
+)
+def test_what_admits_two_readings_is_refused(tmp_path: Path, content: str, option: str) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(UnreadableFile, match=option):
+        read_metric_file(tmp_path / "a.csv", ColumnMapping())
 
 
 def test_nothing_learned_does_not_look_like_nothing_unusual(tmp_path: Path) -> None:
