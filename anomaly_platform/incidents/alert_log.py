@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from anomaly_platform.storage.postgres.transactions import Connection, Transactions
+from anomaly_platform.storage.postgres.transactions import Connection, TableAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,8 @@ _ALERTS = (
 )
 
 
-class AlertLog:
+class AlertLog(TableAccess):
     """Reads what was raised and told."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
 
     def alerts(
         self, *, only_open: bool = True, stream: str | None = None, most: int = 100

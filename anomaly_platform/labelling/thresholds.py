@@ -12,12 +12,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Final, Literal, LiteralString
 
-from anomaly_platform.storage.postgres.transactions import (
-    Connection,
-    Transactions,
-    columns_of,
-    lock,
-)
+from anomaly_platform.storage.postgres.transactions import Connection, TableAccess, columns_of, lock
 from anomaly_platform.storage.tables import audit
 
 THRESHOLD_RULE: Final = (
@@ -50,11 +45,8 @@ class Threshold:
     set_at: dt.datetime
 
 
-class ThresholdStore:
+class ThresholdStore(TableAccess):
     """Reads and writes ``thresholds``."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
 
     def all(self, stream: str) -> dict[tuple[str, str], Threshold]:
         """Return every threshold of the stream's single series by (entity, metric)."""

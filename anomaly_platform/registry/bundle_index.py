@@ -8,7 +8,7 @@ from typing import Any
 
 from anomaly_platform.registry import promotion
 from anomaly_platform.registry.promotion import Champion
-from anomaly_platform.storage.postgres.transactions import Transactions, columns_of
+from anomaly_platform.storage.postgres.transactions import TableAccess, columns_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,8 @@ class BundleRecord:
 _RECORD = f"SELECT {columns_of(BundleRecord)} FROM bundles "  # noqa: S608 - constants
 
 
-class BundleIndex:
+class BundleIndex(TableAccess):
     """Reads ``bundles``, ``ml_models`` and ``champions``."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
 
     def previous(self, stream: str, detector: str) -> int | None:
         """Return the version that served before the present one, if it can serve again.

@@ -10,7 +10,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from anomaly_platform.storage.postgres.transactions import Connection, Transactions, columns_of
+from anomaly_platform.storage.postgres.transactions import Connection, TableAccess, columns_of
 
 Action = Literal["version", "alias", "status"]
 
@@ -46,11 +46,8 @@ def enqueue(connection: Connection, key: tuple[str, str, int], action: Action) -
     )
 
 
-class PendingUpdates:
+class PendingUpdates(TableAccess):
     """Reads ``registry_mirror`` and marks what is done."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
 
     def waiting(self) -> int:
         """Return how many rows wait, due or not."""

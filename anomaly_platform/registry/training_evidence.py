@@ -10,7 +10,7 @@ import datetime as dt
 from collections import defaultdict
 from typing import Any, Final
 
-from anomaly_platform.storage.postgres.transactions import Connection, Transactions
+from anomaly_platform.storage.postgres.transactions import Connection, TableAccess
 from anomaly_platform.streams.base import Stream
 from anomaly_platform.streams.retraining import DriftedDay, SeriesEvidence, StreamEvidence
 from anomaly_platform.streams.staleness import RESCORED_DAYS
@@ -121,11 +121,8 @@ AND labelled.day > %(first_day)s AND labelled.day <= %(last_day)s
 """
 
 
-class TrainingEvidence:
+class TrainingEvidence(TableAccess):
     """Reads what ``streams.retraining`` decides from."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
 
     def of(self, stream: Stream, *, min_training_samples: int) -> StreamEvidence:
         """Return what is known of a stream; empty where nothing serves."""

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from anomaly_platform.storage.postgres.transactions import (
     Connection,
-    Transactions,
+    TableAccess,
     columns_of,
     fetch_all,
     lock,
@@ -83,11 +83,8 @@ class TrainingRequest:
         return f"{self.stream} {self.entity}" + (f" {self.metric}" if self.metric else "")
 
 
-class TrainingRequests:
+class TrainingRequests(TableAccess):
     """Reads and writes ``training_requests``."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
 
     def ask(
         self,

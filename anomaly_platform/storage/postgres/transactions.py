@@ -140,6 +140,18 @@ class Transactions:
             pool.close()
 
 
+class TableAccess:
+    """Reads and writes tables, each statement in a transaction of its own unless it says otherwise.
+
+    Parameters
+    ----------
+    transactions : Transactions
+    """
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+
 def lock(connection: Connection, *names: str) -> None:
     """Wait for a lock of that name, held until the transaction ends.
 

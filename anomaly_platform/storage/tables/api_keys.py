@@ -25,7 +25,7 @@ from psycopg.rows import class_row
 from anomaly_platform.ingest.files.batches import CONTROL
 from anomaly_platform.storage.postgres.transactions import (
     Connection,
-    Transactions,
+    TableAccess,
     columns_of,
     fetch_one,
 )
@@ -116,11 +116,8 @@ def prefix_of(presented: str) -> str | None:
     return prefix
 
 
-class ApiKeys:
+class ApiKeys(TableAccess):
     """Reads and writes ``api_keys``."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
 
     def create(
         self,

@@ -18,7 +18,7 @@ from anomaly_platform.storage.postgres.copying import (
     polars_schema,
     read_day,
 )
-from anomaly_platform.storage.postgres.transactions import Transactions, lock
+from anomaly_platform.storage.postgres.transactions import TableAccess, lock
 
 _SERIES: Final[Mapping[str, PgType]] = {
     "stream": "text",
@@ -59,11 +59,8 @@ FEATURE_DRIFT_SCHEMA: Final = polars_schema(_FEATURES, without=_SET_HERE)
 """A row per feature of a day."""
 
 
-class DriftStats:
+class DriftStats(TableAccess):
     """Reads and writes ``series_drift`` and ``feature_drift``."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
 
     def replace_day(
         self,

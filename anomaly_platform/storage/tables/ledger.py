@@ -16,7 +16,7 @@ import polars as pl
 
 from anomaly_platform.storage.postgres.transactions import (
     Connection,
-    Transactions,
+    TableAccess,
     columns_of,
     fetch_all,
     fetch_one,
@@ -68,11 +68,8 @@ class RawFile:
     rows: int
 
 
-class Ledger:
+class Ledger(TableAccess):
     """Reads and writes ``ingest_ledger`` and ``raw_days``."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
 
     def find(self, stream: str, digest: str) -> LedgerEntry | None:
         """Return the entry of a content, if it was ever seen."""

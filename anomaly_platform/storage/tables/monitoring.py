@@ -5,14 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 
-from anomaly_platform.storage.postgres.transactions import Transactions, lock
+from anomaly_platform.storage.postgres.transactions import TableAccess, lock
 
 
-class MonitoringStats:
+class MonitoringStats(TableAccess):
     """Reads and writes ``monitoring_stats``."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
 
     def replace_day(
         self, stream: str, day: dt.date, stats: Mapping[tuple[str, str], float | None]

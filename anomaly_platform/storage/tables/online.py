@@ -17,7 +17,7 @@ import polars as pl
 from psycopg.rows import class_row
 
 from anomaly_platform.storage.postgres.binary_format import fixed_array
-from anomaly_platform.storage.postgres.transactions import Connection, Transactions, fetch_all
+from anomaly_platform.storage.postgres.transactions import Connection, TableAccess, fetch_all
 from anomaly_platform.storage.tables.ml_models import FALLBACK, HAS_MODEL
 
 Source = Literal["api", "mqtt", "ems"]
@@ -98,11 +98,8 @@ _STORED: Final = (
 )
 
 
-class OnlineReadings:
+class OnlineReadings(TableAccess):
     """Reads and writes readings taken one by one, and the states of their series."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
 
     def waiting(self, stream: str, *, limit: int = 100_000) -> Waiting:
         """Return how many readings wait for a batch, counted up to `limit`, and since when."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 from anomaly_platform.storage.postgres.transactions import (
     Connection,
     StaleInput,
-    Transactions,
+    TableAccess,
     columns_of,
     lock,
 )
@@ -48,11 +48,8 @@ class Partition:
     updated_at: dt.datetime
 
 
-class Partitions:
+class Partitions(TableAccess):
     """Reads and writes ``lake_partitions``."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
 
     def publish(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from anomaly_platform.storage.postgres.transactions import Transactions
+from anomaly_platform.storage.postgres.transactions import TableAccess
 from anomaly_platform.streams.staleness import DayState, StreamState
 
 
@@ -38,11 +38,8 @@ class Account:
         return self.rows_in - self.scored - self.quarantined - self.duplicates - self.pending
 
 
-class Progress:
+class Progress(TableAccess):
     """Reads what the stages have recorded about themselves."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
 
     def first_days(self) -> dict[str, date]:
         """Return the first event day of each stream that has data."""

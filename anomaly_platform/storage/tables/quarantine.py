@@ -11,7 +11,7 @@ import polars as pl
 from psycopg import sql
 
 from anomaly_platform.storage.postgres.copying import PgType, incoming
-from anomaly_platform.storage.postgres.transactions import Connection, Transactions, lock
+from anomaly_platform.storage.postgres.transactions import Connection, TableAccess, lock
 
 _TYPES: Final[Mapping[str, PgType]] = {
     "stream": "text",
@@ -27,11 +27,8 @@ _TYPES: Final[Mapping[str, PgType]] = {
 }
 
 
-class Quarantine:
+class Quarantine(TableAccess):
     """Reads and writes the table ``quarantine``."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
 
     def replace_day(self, stream: str, stage: str, day: dt.date, rejects: pl.DataFrame) -> int:
         """Make these rows the refusals of one stage on one day, in one transaction.

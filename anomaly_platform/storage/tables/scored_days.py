@@ -13,7 +13,7 @@ from typing import Protocol
 from anomaly_platform.storage.postgres.transactions import (
     Connection,
     StaleInput,
-    Transactions,
+    TableAccess,
     columns_of,
     fetch_all,
     lock,
@@ -44,11 +44,8 @@ class DayAlerts(Protocol):
         """Write the alerts of the new rows; return how many."""
 
 
-class ScoredDays:
+class ScoredDays(TableAccess):
     """Reads ``scored_days``."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
 
     def scored_day(self, stream: str, day: dt.date) -> ScoredDay | None:
         """Return from what a day's scores were made, if it has any."""

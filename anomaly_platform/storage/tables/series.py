@@ -16,7 +16,7 @@ from typing import Any, Final
 import polars as pl
 
 from anomaly_platform.storage.postgres.copying import PgType, incoming
-from anomaly_platform.storage.postgres.transactions import Connection, Transactions, lock
+from anomaly_platform.storage.postgres.transactions import Connection, TableAccess, lock
 
 _EXTENT: Final[Mapping[str, PgType]] = {
     "entity": "text",
@@ -28,11 +28,8 @@ _EXTENT: Final[Mapping[str, PgType]] = {
 }
 
 
-class SeriesIndex:
+class SeriesIndex(TableAccess):
     """Reads and writes ``series`` and ``series_days``."""
-
-    def __init__(self, transactions: Transactions) -> None:
-        self._transactions = transactions
 
     def replace_day(self, stream: str, day: dt.date, extents: pl.DataFrame) -> None:
         """Make these the series of a day, and bring the totals of all that changed up to date.
