@@ -201,11 +201,9 @@ class Platform:
 
     def online_ingest(self) -> OnlineIngest:
         """Return a new way for readings into the tables, for one thread."""
-        from anomaly_platform.realtime.alerts import AnomalyAlerts
         from anomaly_platform.realtime.ingest import OnlineIngest
 
-        alerts = AnomalyAlerts(self.outbox, DETECTOR)
-        return OnlineIngest(self.urls.application, self.series_states, alerts)
+        return OnlineIngest(self.urls.application, self.series_states, self.outbox)
 
     def start_of(self, stream: Stream) -> date:
         """Return the day before which events of the stream are refused."""

@@ -17,16 +17,13 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from anomaly_platform.notifications.outbox import (
+    NEWS_FOR,
     Alert,
     Outbox,
-    anomaly_fingerprint,
     anomaly_severity,
     fingerprint,
 )
 from anomaly_platform.storage.postgres.transactions import Connection
-
-NEWS_FOR: Final = dt.timedelta(hours=1)
-"""Events older than this never alert: nobody can act on them any more."""
 
 MOST_ENTITIES: Final = 50
 """Entities that get an alert of their own from one day's replacement; one speaks for the rest."""
@@ -203,7 +200,7 @@ class DayAlerts:
         about = f"{row['metric']} of {entity}" if row.get("as_a_whole") is False else str(entity)
         return Alert(
             kind="anomaly",
-            fingerprint=anomaly_fingerprint(self.stream, entity),
+            fingerprint=fingerprint("anomaly", self.stream, entity),
             subject=entity,
             severity=anomaly_severity(score, row["threshold"]),
             title=f"{self.title}: {about} is unusual",

@@ -13,6 +13,7 @@ import polars as pl
 
 from anomaly_platform.ingest.bucketing import bucket
 from anomaly_platform.labelling.labels import NewLabel
+from anomaly_platform.ml.times import microseconds_of
 from anomaly_platform.storage.lake.lake import Lake
 from anomaly_platform.storage.postgres.transactions import Transactions
 from anomaly_platform.storage.tables.online import by_natural_key
@@ -20,7 +21,6 @@ from anomaly_platform.storage.tables.partitions import Partitions
 from anomaly_platform.streams import Stream
 
 _STAGE = "validated_events"
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def labels_without_reading(
@@ -39,7 +39,7 @@ def labels_without_reading(
     rest = [label for label in labels if id(label) in lacking]
     if not rest or not stream.has_series:
         return rest
-    keys = [(label.entity, label.metric, _microseconds(label.event_time)) for label in rest]
+    keys = [(label.entity, label.metric, microseconds_of(label.event_time)) for label in rest]
     with transactions.begin() as connection:
         online = by_natural_key(connection, stream.name, keys)
     return [label for label, key in zip(rest, keys, strict=True) if key not in online]
@@ -68,7 +68,3 @@ def _not_in_file(
     )
     found = set(wanted.join(rows, on=wanted.columns, how="semi").rows())
     return [label for label, key in zip(labels, wanted.rows(), strict=True) if key not in found]
-
-
-def _microseconds(time: dt.datetime) -> int:
-    return (time - _EPOCH) // dt.timedelta(microseconds=1)

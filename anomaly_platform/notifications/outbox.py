@@ -43,6 +43,9 @@ NOTIFICATIONS_CHANNEL: Final = "notifications"
 #: From this part of the way between threshold and 1 on, an anomaly is severe.
 SEVERE_FROM: Final = 0.6
 
+NEWS_FOR: Final = dt.timedelta(hours=1)
+"""Anomalies older than this never alert: nobody can act on them any more."""
+
 _LONGEST_FINGERPRINT: Final = 300
 _LONGEST_TEXT: Final = 2_000
 _LONGEST_LIST: Final = 50
@@ -100,11 +103,6 @@ def fingerprint(kind: str, *parts: str) -> str:
         return joined
     digest = hashlib.sha256(joined.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{kind}/{digest}"
-
-
-def anomaly_fingerprint(stream: str, entity: str) -> str:
-    """Return the fingerprint that batch and online scoring share for one entity."""
-    return fingerprint("anomaly", stream, entity)
 
 
 def anomaly_severity(score: float, threshold: float) -> Severity:

@@ -107,12 +107,10 @@ def detected_reading(connection: Connection, detection: uuid.UUID) -> DetectedRe
 
 def has_detections(transactions: Transactions, stream: str | None) -> bool:
     """Return whether anything was ever found unusual, in one stream or in any."""
-    with transactions.begin() as connection:
-        row = connection.execute(
-            """
-            SELECT EXISTS (SELECT FROM anomaly_detections
-                           WHERE is_anomaly AND (%(stream)s::text IS NULL OR stream = %(stream)s))
-            """,
+    return bool(
+        transactions.value(
+            "SELECT EXISTS (SELECT FROM anomaly_detections "
+            "WHERE is_anomaly AND (%(stream)s::text IS NULL OR stream = %(stream)s))",
             {"stream": stream},
-        ).fetchone()
-    return row is not None and bool(row[0])
+        )
+    )

@@ -4,51 +4,32 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Final
 
+from anomaly_platform.ml.times import time_of
 from anomaly_platform.notifications.outbox import (
+    NEWS_FOR,
     Alert,
     Outbox,
-    anomaly_fingerprint,
     anomaly_severity,
+    fingerprint,
 )
 from anomaly_platform.storage.postgres.transactions import Connection
 from anomaly_platform.storage.tables.online import StoredReading, insert_detections
 from anomaly_platform.streams import MetricStream
 
-ALERT_WITHIN: Final = dt.timedelta(hours=1)
-"""Events older than this never alert: nobody can act on them any more."""
 
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-
-
-class AnomalyAlerts:
-    """Writes what follows from anomalies.
-
-    Parameters
-    ----------
-    outbox : Outbox
-        What people and other systems are to be told.
-    detector : str
-        What finds the anomalies.
-    """
-
-    def __init__(self, outbox: Outbox, detector: str) -> None:
-        self._outbox = outbox
-        self._detector = detector
-
-    def raise_for(
-        self,
-        connection: Connection,
-        stream: MetricStream,
-        flagged: Sequence[StoredReading],
-        now: dt.datetime,
-    ) -> None:
-        """Write the detections and alerts of readings, in the transaction that stores them."""
-        with connection.pipeline():
-            insert_detections(connection, stream.name, self._detector, flagged)
-            for alert in anomaly_alerts(stream, flagged, now):
-                self._outbox.raise_alert(connection, alert)
+def raise_for(
+    connection: Connection,
+    outbox: Outbox,
+    stream: MetricStream,
+    flagged: Sequence[StoredReading],
+    now: dt.datetime,
+) -> None:
+    """Write the detections and alerts of readings, in the transaction that stores them."""
+    with connection.pipeline():
+        insert_detections(connection, stream.name, stream.scored_by, flagged)
+        for alert in anomaly_alerts(stream, flagged, now):
+            outbox.raise_alert(connection, alert)
 
 
 def anomaly_alerts(
@@ -58,7 +39,7 @@ def anomaly_alerts(
     worst: dict[str, StoredReading] = {}
     count: dict[str, int] = {}
     for one in flagged:
-        if _time(one) < now - ALERT_WITHIN:
+        if time_of(one.event_time) < now - NEWS_FOR:
             continue
         count[one.entity] = count.get(one.entity, 0) + 1
         known = worst.get(one.entity)
@@ -67,7 +48,7 @@ def anomaly_alerts(
     return [
         Alert(
             kind="anomaly",
-            fingerprint=anomaly_fingerprint(stream.name, entity),
+            fingerprint=fingerprint("anomaly", stream.name, entity),
             subject=entity,
             severity=anomaly_severity(one.score or 0.0, one.threshold),
             title=f"{stream.title}: {one.metric} of {entity} is unusual ({one.value:g})",
@@ -78,7 +59,7 @@ def anomaly_alerts(
                 "value": one.value,
                 "score": one.score,
                 "threshold": one.threshold,
-                "event_time": _time(one),
+                "event_time": time_of(one.event_time),
                 "event_id": str(one.event_id),
                 "bundle_version": one.bundle_version,
                 "anomalies": count[entity],
@@ -87,7 +68,3 @@ def anomaly_alerts(
         )
         for entity, one in sorted(worst.items())
     ]
-
-
-def _time(one: StoredReading) -> dt.datetime:
-    return _EPOCH + dt.timedelta(microseconds=one.event_time)

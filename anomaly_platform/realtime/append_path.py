@@ -18,7 +18,8 @@ import numpy as np
 
 from anomaly_platform.ingest.identity import derived_octets
 from anomaly_platform.ml.arrays import Floats, Ints
-from anomaly_platform.realtime.alerts import AnomalyAlerts
+from anomaly_platform.notifications.outbox import Outbox
+from anomaly_platform.realtime.alerts import raise_for
 from anomaly_platform.realtime.answers import Answer, StoredColumns
 from anomaly_platform.realtime.duplicates import Duplicates
 from anomaly_platform.realtime.series_state_cache import TAIL_ROWS, CachedSeries
@@ -163,7 +164,7 @@ class Append:
         )
 
     def store(
-        self, connection: Connection, alerts: AnomalyAlerts, source: Source, now: dt.datetime
+        self, connection: Connection, outbox: Outbox, source: Source, now: dt.datetime
     ) -> None:
         """Store readings, states, detections and alerts in one transaction.
 
@@ -184,7 +185,7 @@ class Append:
                 ids = b"".join(stored.event_ids[16 * n : 16 * n + 16] for n in late)
                 connection.execute(_PROVISIONAL, (self.stream.name, fixed_array("uuid", ids)))
             if flagged:
-                alerts.raise_for(connection, self.stream, flagged, now)
+                raise_for(connection, outbox, self.stream, flagged, now)
 
     def committed(self) -> StoredColumns | list[Answer]:
         """Take note of the commit, and return what became of the readings."""

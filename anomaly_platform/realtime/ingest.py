@@ -20,15 +20,12 @@ import psycopg
 from psycopg import errors
 
 from anomaly_platform.ingest.online.reading_columns import ReadingColumns
-from anomaly_platform.realtime.alerts import AnomalyAlerts
+from anomaly_platform.ml.features.metrics.series_state import SeriesState
+from anomaly_platform.notifications.outbox import Outbox
 from anomaly_platform.realtime.answers import Answer, StoredColumns
 from anomaly_platform.realtime.append_path import Append, Judge
 from anomaly_platform.realtime.series_state import SeriesStates, cached_state
-from anomaly_platform.realtime.series_state_cache import (
-    UNREAD,
-    CachedState,
-    SeriesStateCache,
-)
+from anomaly_platform.realtime.series_state_cache import UNREAD, CachedSeries, CachedState
 from anomaly_platform.storage.postgres.binary_format import register
 from anomaly_platform.storage.postgres.transactions import Connection
 from anomaly_platform.storage.tables import online
@@ -38,6 +35,8 @@ from anomaly_platform.streams import MetricStream
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online.readings import Reading
 
+#: Series of a stream that are held in memory, at least; some twelve kilobytes each.
+_MOST_STATES: Final = 16_384
 _ATTEMPTS: Final = 3
 _AGAIN: Final = (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure)
 
@@ -51,24 +50,15 @@ class OnlineIngest:
         Of the database.
     states : SeriesStates
         Where the past of series comes from.
-    alerts : AnomalyAlerts
-        What is told of anomalies.
-    cached_states : int
-        Most series whose state is held in memory.
+    outbox : Outbox
+        Where anomalies are told.
     """
 
-    def __init__(
-        self,
-        url: str,
-        states: SeriesStates,
-        alerts: AnomalyAlerts,
-        *,
-        cached_states: int = 16_384,
-    ) -> None:
+    def __init__(self, url: str, states: SeriesStates, outbox: Outbox) -> None:
         self._url = url
         self._states = states
-        self._alerts = alerts
-        self._cache = SeriesStateCache(cached_states)
+        self._outbox = outbox
+        self._cached: dict[tuple[str, str], CachedSeries] = {}
         self._connection: Connection | None = None
 
     def ingest(
@@ -130,7 +120,7 @@ class OnlineIngest:
         StoredColumns or list of Answer
             Columns, where every reading was newer than all that is known of its series.
         """
-        cached, moment = self._cache.of(stream), now or dt.datetime.now(dt.UTC)
+        cached, moment = self._series_of(stream), now or dt.datetime.now(dt.UTC)
         for attempt in range(_ATTEMPTS + 1):
             try:
                 append = Append(stream, readings, judge, cached)
@@ -161,7 +151,7 @@ class OnlineIngest:
             return False
         append.judge_all()
         with self._connected() as connection:
-            append.store(connection, self._alerts, source, now)
+            append.store(connection, self._outbox, source, now)
         return True
 
     def _try_locked(self, append: Append, source: Source, now: dt.datetime) -> bool:
@@ -176,7 +166,7 @@ class OnlineIngest:
             append.find_series()
             if append.leave_out_known(connection):
                 append.judge_all()
-                append.store(connection, self._alerts, source, now)
+                append.store(connection, self._outbox, source, now)
         return True
 
     def close(self) -> None:
@@ -209,19 +199,26 @@ class OnlineIngest:
                 self.close()
             raise
 
+    def _series_of(self, stream: MetricStream) -> CachedSeries:
+        """Return the series of a stream that are in memory."""
+        name = stream.name, stream.features.version
+        if name not in self._cached:
+            self._cached[name] = CachedSeries(stream.features, _MOST_STATES)
+        return self._cached[name]
+
     def _ensure_states(self, stream: MetricStream, keys: Sequence[Key]) -> None:
         """Make states of series that have none, and learn their ids."""
-        cached = self._cache.of(stream)
+        cached = self._series_of(stream)
         unknown = [key for key, place in zip(keys, cached.places(keys), strict=True) if place < 0]
         if not unknown:
             return
-        empty = SeriesStates.empty(stream)
+        empty = SeriesState.empty(stream.features)
         for key, found in self._states.ensure(stream, unknown).items():
             cached.put(key, CachedState(found, UNREAD, 0, empty))
 
     def _lock(self, connection: Connection, stream: MetricStream, keys: Sequence[Key]) -> bool:
         """Lock the states; return False where one is gone or of other features."""
-        cached = self._cache.of(stream)
+        cached = self._series_of(stream)
         places = np.array(cached.places(keys), dtype=np.int64)
         if places.min() < 0:
             return False
@@ -250,6 +247,3 @@ def _hung_up(connection: Connection) -> bool:
     waiting = select.poll()
     waiting.register(connection.fileno(), select.POLLIN)
     return bool(waiting.poll(0))
-
-
-__all__ = ["Answer", "Judge", "OnlineIngest"]

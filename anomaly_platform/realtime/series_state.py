@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.realtime.series_state_cache import CachedState
 from anomaly_platform.storage.lake.lake import Lake
 from anomaly_platform.storage.postgres.transactions import Transactions
@@ -26,9 +26,6 @@ from anomaly_platform.streams import MetricStream
 if TYPE_CHECKING:
     from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
     from anomaly_platform.ml.features.metrics.series_state import SeriesState
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 
 class SeriesStates:
@@ -48,13 +45,6 @@ class SeriesStates:
         self._transactions = transactions
         self._lake = lake
         self._partitions = partitions
-
-    @staticmethod
-    def empty(stream: MetricStream) -> SeriesState:
-        """Return the state of a series without a past."""
-        from anomaly_platform.ml.features.metrics.series_state import SeriesState
-
-        return SeriesState.empty(stream.features)
 
     def look_back(self, stream: MetricStream, entity: str, metric: str) -> SeriesState:
         """Return the newest readings of a series, without any lock.

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.storage.postgres.binary_format import text_cell
 from anomaly_platform.storage.tables.online import Key
-from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
@@ -182,25 +181,3 @@ class CachedSeries:
         self.entities += [b""] * added
         self.metrics += [b""] * added
         self._free += range(before, before + added)
-
-
-class SeriesStateCache:
-    """The series of every stream that are in memory. For one thread.
-
-    Parameters
-    ----------
-    size : int
-        Series of a stream that are held, at least; some twelve kilobytes each.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._streams: dict[tuple[str, str], CachedSeries] = {}
-
-    def of(self, stream: MetricStream) -> CachedSeries:
-        """Return the series of a stream."""
-        name = stream.name, stream.features.version
-        found = self._streams.get(name)
-        if found is None:
-            found = self._streams[name] = CachedSeries(stream.features, self._size)
-        return found

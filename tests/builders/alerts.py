@@ -6,16 +6,16 @@ from collections import Counter
 from typing import Literal
 
 from anomaly_platform.notifications.dispatcher import Dispatcher
-from anomaly_platform.notifications.outbox import Alert, anomaly_fingerprint
+from anomaly_platform.notifications.outbox import Alert, fingerprint
 
 
 def anomaly_of(
     entity: str, severity: Literal["warning", "critical"] = "warning", stream: str = "iiot"
 ) -> Alert:
     """Return the alert that an entity is unusual."""
-    fingerprint = anomaly_fingerprint(stream, entity)
     details = {"entity": entity, "score": 0.9}
-    return Alert("anomaly", fingerprint, entity, severity, f"{entity} is unusual", stream, details)
+    name = fingerprint("anomaly", stream, entity)
+    return Alert("anomaly", name, entity, severity, f"{entity} is unusual", stream, details)
 
 
 async def deliver_due(dispatcher: Dispatcher) -> Counter[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from anomaly_platform.notifications.outbox import Alert, anomaly_fingerprint
+from anomaly_platform.notifications.outbox import Alert, fingerprint
 from anomaly_platform.settings import Settings, get_settings
 from tests.builders.alerts import anomaly_of, deliver_due
 
@@ -29,7 +29,7 @@ def test_events_for_all_and_alerts_for_the_severe(play: Any, say: Any, fake_ems:
     assert sorted(event["assetId"] for event in fake_ems.events) == ["h1", "h2"]
     assert [alert["assetId"] for alert in fake_ems.alerts] == ["h2"]
     assert fake_ems.events[0]["metadata"]["score"] == 0.9
-    say(resolve=anomaly_fingerprint("ems", "h2"))
+    say(resolve=fingerprint("anomaly", "ems", "h2"))
     play(settings(fake_ems), deliver_due)
     assert [event["type"] for event in fake_ems.events][-1] == "anomaly_resolved"
     assert len(fake_ems.alerts) == 1
