@@ -38,9 +38,9 @@ _COLUMNS: Final = (
 )
 
 
-async def release_held_back(connection: AsyncConnection, now: dt.datetime) -> int:
+async def release_held_back(connection: AsyncConnection, now: dt.datetime) -> None:
     """Write the messages of alerts whose cool-down has ended while they were open again."""
-    return int(await _value(connection, "SELECT tell_held_back_alerts(%s)", (now,)))
+    await connection.execute("SELECT tell_held_back_alerts(%s)", (now,))
 
 
 async def route(
@@ -89,13 +89,12 @@ async def route(
     return len(rows)
 
 
-async def drop_stale(connection: AsyncConnection, now: dt.datetime) -> int:
-    """Let go of messages for which there was no channel for a day; return how many."""
-    cursor = await connection.execute(
+async def drop_stale(connection: AsyncConnection, now: dt.datetime) -> None:
+    """Let go of messages for which there was no channel for a day."""
+    await connection.execute(
         "UPDATE notifications SET routed_at = %s WHERE routed_at IS NULL AND created_at < %s",
         (now, now - _STALE_AFTER),
     )
-    return cursor.rowcount
 
 
 async def claim(
@@ -186,10 +185,10 @@ async def settle_failed(
     return bool(given_up)
 
 
-async def prune(connection: AsyncConnection, now: dt.datetime) -> int:
-    """Remove messages and alerts that are over for :data:`KEEP_FOR`; return how many messages."""
+async def prune(connection: AsyncConnection, now: dt.datetime) -> None:
+    """Remove messages and alerts that are over for :data:`KEEP_FOR`."""
     before = now - KEEP_FOR
-    cursor = await connection.execute(
+    await connection.execute(
         "DELETE FROM notifications n WHERE n.created_at < %s AND n.routed_at IS NOT NULL "
         "AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id "
         "AND d.status = 'waiting')",
@@ -198,21 +197,19 @@ async def prune(connection: AsyncConnection, now: dt.datetime) -> int:
     await connection.execute(
         "DELETE FROM alerts WHERE state = 'resolved' AND last_seen_at < %s", (before,)
     )
-    return cursor.rowcount
 
 
 async def give_up_orphans(
     connection: AsyncConnection, channels: Sequence[str], now: dt.datetime
-) -> int:
+) -> None:
     """Give up what has waited a day for channels that are not in the settings any more."""
-    cursor = await connection.execute(
+    await connection.execute(
         "UPDATE deliveries SET status = 'abandoned', finished_at = %(now)s, "
         "last_error = 'no channel of this name is configured any more' "
         "WHERE status = 'waiting' AND NOT channel = ANY(%(channels)s) "
         "AND created_at < %(before)s",
         {"now": now, "channels": list(channels), "before": now - _STALE_AFTER},
     )
-    return cursor.rowcount
 
 
 async def _value(

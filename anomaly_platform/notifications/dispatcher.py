@@ -35,6 +35,7 @@ from anomaly_platform.notifications.channels.routes import Routes
 from anomaly_platform.notifications.outbox import NOTIFICATIONS_CHANNEL
 from anomaly_platform.notifications.redaction import Redactor
 from anomaly_platform.settings import Settings
+from anomaly_platform.storage.postgres.announcements import Announcements
 
 FIRST_DELAY: Final = dt.timedelta(seconds=2)
 LONGEST_DELAY: Final = dt.timedelta(minutes=5)
@@ -50,6 +51,7 @@ _CONNECTION: Final[dict[str, Any]] = {
 }
 
 Clock = Callable[[], dt.datetime]
+_utc_now: Final = functools.partial(dt.datetime.now, dt.UTC)
 
 log = structlog.get_logger(__name__)
 
@@ -95,10 +97,6 @@ def delay_after(attempts: int, asked: float | None = None) -> dt.timedelta:
     if asked is None:
         return spread
     return max(spread, min(dt.timedelta(seconds=asked), _LONGEST_ASKED_DELAY))
-
-
-def _utc_now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
 
 
 @dataclass(slots=True)
@@ -172,15 +170,20 @@ class Dispatcher:
         """Deliver until told to stop; what is under way then may still arrive."""
         self._wake = {channel.name: asyncio.Event() for channel in self.channels}
         wake_router = asyncio.Event()
+
+        async def committed(_payload: str | None) -> None:
+            wake_router.set()
+
+        # The router looks by itself, too, while nothing is announced.
+        announcements = Announcements(self.url)
+        announcements.on(NOTIFICATIONS_CHANNEL, committed)
+        announcements.start()
         async with asyncio.TaskGroup() as tasks:
-            watching = [
-                tasks.create_task(self._listen(wake_router)),
-                tasks.create_task(self._route_for_ever(wake_router)),
-            ]
+            routing = tasks.create_task(self._route_for_ever(wake_router))
             sending = [tasks.create_task(self._deliver_until(stop, one)) for one in self.channels]
             await stop.wait()
-            for task in watching:
-                task.cancel()
+            await announcements.stop()
+            routing.cancel()
             for event in self._wake.values():
                 event.set()
             if sending:
@@ -296,21 +299,6 @@ class Dispatcher:
                     event.set()
                 continue
             await _wait(wake, _POLL_S)
-
-    async def _listen(self, wake: asyncio.Event) -> None:
-        """Wake the router when a message is committed; without it, it looks by itself."""
-        while True:
-            try:
-                # Not one of the pool's: a connection that listens is of no other use.
-                async with await psycopg.AsyncConnection.connect(
-                    self.url, autocommit=True, **_CONNECTION
-                ) as connection:
-                    await connection.execute(f"LISTEN {NOTIFICATIONS_CHANNEL}")
-                    async for _ in connection.notifies():
-                        wake.set()
-            except psycopg.Error as error:
-                log.warning("the database does not answer", error=self._explain(error))
-            await asyncio.sleep(_POLL_S)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

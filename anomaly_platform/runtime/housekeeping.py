@@ -19,7 +19,7 @@ from anomaly_platform.runtime.pruning import (
 )
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.lake.lake import Lake
-from anomaly_platform.storage.postgres.transactions import Connection, Transactions
+from anomaly_platform.storage.postgres.transactions import Transactions
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -60,16 +60,11 @@ def prune(
     yield prune_models(transactions, lake, before, dry_run=dry_run)
     yield prune_files(lake, transactions, paths, dry_run=dry_run)
     old = now - dt.timedelta(days=settings.keep_runs_days)
-    with transactions.begin() as connection:
-        serving = _runs_of_service(connection)
-    yield prune_runs(instance, before=old, keep=serving, dry_run=dry_run)
-    yield prune_ticks(instance, before=old, dry_run=dry_run)
-
-
-def _runs_of_service(connection: Connection) -> set[str]:
-    """Return the runs that the versions in service and those before them came of."""
-    rows = connection.execute(
+    # The runs that the versions in service and those before them came of.
+    serving = transactions.tuples(
         "SELECT parameters ->> 'run_id' FROM bundles "
         "WHERE status IN ('champion', 'retired') AND parameters ? 'run_id'"
-    ).fetchall()
-    return {str(row[0]) for row in rows}
+    )
+    kept = {str(run) for (run,) in serving}
+    yield prune_runs(instance, before=old, keep=kept, dry_run=dry_run)
+    yield prune_ticks(instance, before=old, dry_run=dry_run)

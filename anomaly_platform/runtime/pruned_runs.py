@@ -51,12 +51,8 @@ def prune_ticks(instance: DagsterInstance, *, before: dt.datetime, dry_run: bool
     # An instance in memory has no ticks.
     states = instance.all_instigator_state() if instance.schedule_storage else ()
     for state in states:
-        ticks = instance.get_ticks(
-            state.instigator_origin_id, state.selector_id, before=before.timestamp()
-        )
-        count += len(ticks)
-        if ticks and not dry_run:
-            instance.purge_ticks(
-                state.instigator_origin_id, state.selector_id, before=before.timestamp()
-            )
+        which = state.instigator_origin_id, state.selector_id
+        count += len(instance.get_ticks(*which, before=before.timestamp()))
+        if not dry_run:
+            instance.purge_ticks(*which, before=before.timestamp())
     return Pruned("ticks of sensors and schedules", count, None)

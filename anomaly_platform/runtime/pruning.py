@@ -10,9 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, LiteralString
-
-from psycopg import sql
+from typing import TYPE_CHECKING, Final, LiteralString
 
 from anomaly_platform.registry import promotion
 from anomaly_platform.settings import Settings
@@ -120,17 +118,12 @@ def prune_rows(
     """Remove rows that are older than the policy keeps them, table by table."""
     for rows in _aged(settings):
         values = {"before": now - rows.age}
-        counting = sql.SQL(
-            "SELECT count(*), coalesce(sum(pg_column_size({table}.*)), 0) FROM {table} WHERE {old}"
-        ).format(table=sql.Identifier(rows.table), old=sql.SQL(rows.condition))
-        removing = sql.SQL("DELETE FROM {table} WHERE {old}").format(
-            table=sql.Identifier(rows.table), old=sql.SQL(rows.condition)
-        )
+        old = f"FROM {rows.table} WHERE {rows.condition}"
+        counting = f"SELECT count(*), coalesce(sum(pg_column_size({rows.table}.*)), 0) {old}"
         with transactions.begin() as connection:
-            found = connection.execute(counting, values).fetchone()
-            count, size = found if found is not None else (0, 0)
+            ((count, size),) = connection.execute(counting, values).fetchall()
             if count and not dry_run:
-                connection.execute(removing, values)
+                connection.execute(f"DELETE {old}", values)
         yield Pruned(rows.what, int(count), int(size))
 
 
@@ -215,8 +208,3 @@ def prune_files(
 def total(found: list[Pruned]) -> int:
     """Return the bytes of everything whose size is known."""
     return sum(one.size or 0 for one in found)
-
-
-def as_record(one: Pruned) -> dict[str, Any]:
-    """Return one line for Dagster's metadata."""
-    return {"what": one.what, "count": one.count, "bytes": one.size}

@@ -25,7 +25,7 @@ from anomaly_platform.notifications.outbox import Alert, Kind, Severity, fingerp
 from anomaly_platform.platform import Platform
 from anomaly_platform.queries.figures import ACCURACY_TARGET
 from anomaly_platform.runtime.housekeeping import prune
-from anomaly_platform.runtime.pruning import as_record
+from anomaly_platform.runtime.pruning import total
 from anomaly_platform.storage.tables.ml_models import failed_series
 from anomaly_platform.streams import Stream
 from anomaly_platform.streams.retraining import quality_of
@@ -57,17 +57,17 @@ def build_upkeep() -> tuple[JobDefinition, ScheduleDefinition]:
     @op(required_resource_keys={"platform"})
     def prune_what_is_old(context: OpExecutionContext) -> None:
         platform: Platform = context.resources.platform
-        pruned = prune(
-            platform.settings,
-            platform.warehouse.transactions,
-            platform.lake,
-            context.instance,
-            dry_run=False,
+        pruned = list(
+            prune(
+                platform.settings,
+                platform.warehouse.transactions,
+                platform.lake,
+                context.instance,
+                dry_run=False,
+            )
         )
-        went = [as_record(one) for one in pruned]
-        context.add_output_metadata(
-            metadata_of({"pruned": went, "bytes": sum(int(one["bytes"] or 0) for one in went)})
-        )
+        went = [{"what": one.what, "count": one.count, "bytes": one.size} for one in pruned]
+        context.add_output_metadata(metadata_of({"pruned": went, "bytes": total(pruned)}))
 
     @job(
         name=JOB,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import takewhile
 
 from dagster import (
     DagsterInstance,
@@ -71,11 +72,8 @@ def recent_work(instance: DagsterInstance, stream: str, work: str) -> RecentWork
     if instance.get_runs_count(RunsFilter(tags=tags, statuses=list(_UNFINISHED))):
         return RecentWork(under_way=True, failures=0, last_end=None)
     records = instance.get_run_records(RunsFilter(tags=tags), limit=10)
-    failures = 0
-    for record in records:
-        if record.dagster_run.status == DagsterRunStatus.SUCCESS:
-            break
-        failures += 1
+    ended = [record.dagster_run.status for record in records]
+    failures = len(list(takewhile(DagsterRunStatus.SUCCESS.__ne__, ended)))
     return RecentWork(under_way=False, failures=failures, last_end=_end(records))
 
 
