@@ -109,8 +109,8 @@ class Bundles(BundleIndex):
                     trained_at,
                     window_start,
                     window_end,
-                    _json(metrics),
-                    _json(parameters),
+                    json.dumps(_finite(metrics)),
+                    json.dumps(_finite(parameters)),
                     stream,
                     detector,
                     version,
@@ -268,13 +268,8 @@ def _record_gates(
     if gates:
         connection.execute(
             "UPDATE bundles SET gates = %s WHERE stream = %s AND detector = %s AND version = %s",
-            (json.dumps([_finite(gate) for gate in gates]), *key),
+            (json.dumps(_finite(gates)), *key),
         )
-
-
-def _json(values: Mapping[str, Any]) -> str:
-    """Return JSON that PostgreSQL takes: it knows neither NaN nor infinity."""
-    return json.dumps(_finite(values))
 
 
 def _finite(value: Any) -> Any:

@@ -51,11 +51,8 @@ class PendingUpdates(TableAccess):
 
     def waiting(self) -> int:
         """Return how many rows wait, due or not."""
-        return int(
-            self._transactions.value(
-                "SELECT count(*) FROM registry_mirror WHERE status = 'waiting'"
-            )
-        )
+        waiting = "SELECT count(*) FROM registry_mirror WHERE status = 'waiting'"
+        return int(self._transactions.value(waiting))
 
     def due(self, limit: int = 200) -> list[PendingUpdate]:
         """Return the rows that are due, the oldest first."""

@@ -77,7 +77,7 @@ class MetricFile:
         return self.frame.filter(~self.repeated)
 
 
-def read_metric_file(path: Path, mapping: ColumnMapping, timezone: str = "UTC") -> MetricFile:
+def read_metric_file(path: Path, mapping: ColumnMapping) -> MetricFile:
     """Read a wide or long file of any accepted format.
 
     Parameters
@@ -85,18 +85,14 @@ def read_metric_file(path: Path, mapping: ColumnMapping, timezone: str = "UTC") 
     path : Path
     mapping : ColumnMapping
         What is said of the columns; of those to ignore the file may have some or none.
-    timezone : str
-        Zone of times that name none.
 
     Raises
     ------
     UnreadableFile
         When the file cannot be understood; the message names the file, the row and the fix.
     """
-    if not path.is_file():
-        raise UnreadableFile(f"there is no file {path}")
     try:
-        batch, layout, context = _rows(path, mapping, timezone)
+        batch, layout, context = _rows(path, mapping)
     except MappingError as error:
         raise UnreadableFile(f"{path.name}: {error}") from None
     rows = batch.frame
@@ -131,12 +127,10 @@ def read_metric_file(path: Path, mapping: ColumnMapping, timezone: str = "UTC") 
     return read
 
 
-def _rows(
-    path: Path, mapping: ColumnMapping, timezone: str
-) -> tuple[RawBatch, Layout, LayoutContext]:
+def _rows(path: Path, mapping: ColumnMapping) -> tuple[RawBatch, Layout, LayoutContext]:
     """Return all rows of a file as text, and what its columns mean and how they are written."""
     parts: list[RawBatch] = []
-    context = LayoutContext(path.name, datetime.now(UTC), mapping, timezone=timezone)
+    context = LayoutContext(path.name, datetime.now(UTC), mapping)
     for batch in read_raw(path, path.name):
         if batch.rejects.height:
             number, reason = batch.rejects.select("row_number", "reason").row(0)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from rich.console import Console
@@ -339,28 +339,15 @@ def _draw(rows: MetricFile, scores: pl.DataFrame, result: Backtest) -> bytes:
 
     clock = rows.frame[TIME].dt.replace_time_zone(None).to_numpy()
     total = scores["score"].fill_null(float("nan")).to_numpy()
-    flags = scores["is_anomaly"].to_numpy() == 1
-    labels = None if rows.labels is None else rows.labels.fill_null(value=False).to_numpy()
+    drawn: dict[str, Any] = {
+        "flags": scores["is_anomaly"].to_numpy() == 1,
+        "labels": None if rows.labels is None else rows.labels.fill_null(value=False).to_numpy(),
+        "threshold": result.threshold,
+        "title": rows.path.name,
+    }
     names = list(result.metric_scores)
     if len(names) == 1:
         values = rows.frame[names[0]].fill_null(float("nan")).to_numpy()
-        return series_plot(
-            clock,
-            values,
-            total,
-            flags=flags,
-            labels=labels,
-            threshold=result.threshold,
-            title=rows.path.name,
-            unit=names[0],
-        )
+        return series_plot(clock, values, total, unit=names[0], **drawn)
     by_metric = {name: scores[f"score_{name}"].fill_null(float("nan")).to_numpy() for name in names}
-    return host_plot(
-        clock,
-        by_metric,
-        total,
-        flags=flags,
-        labels=labels,
-        threshold=result.threshold,
-        title=rows.path.name,
-    )
+    return host_plot(clock, by_metric, total, **drawn)

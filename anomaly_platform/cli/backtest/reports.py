@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -66,7 +67,7 @@ def report_of(
             scores["score"].filter(judged).fill_null(float("nan")).to_numpy(),
             scores["is_anomaly"].filter(judged).to_numpy() == 1,
         )
-        content |= measured.to_dict()
+        content |= asdict(measured)
     return content
 
 

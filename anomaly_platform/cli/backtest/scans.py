@@ -148,8 +148,6 @@ def read_scans(file: Path) -> Scans:
     from anomaly_platform.ingest.rejects import no_rejects
     from anomaly_platform.ingest.validation.scans import validate_scans
 
-    if not file.is_file():
-        raise FileNotFoundError(f"there is no file {file}")
     now = datetime.now(UTC)
     context = LayoutContext(name=file.name, now=now, fields=SCAN_FIELDS, start=_START)
     raw, refused, duplicates = [pl.DataFrame(schema=SCAN_READER.schema)], [no_rejects()], 0

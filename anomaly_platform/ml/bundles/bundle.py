@@ -81,7 +81,7 @@ class Bundle:
             for name, spec in file.specs.items()
             if not name.startswith(SHARED)
         }
-        self._slot_digests = dict(series.select("slot", "digest").drop_nulls().iter_rows())
+        self.slot_digests = dict(series.select("slot", "digest").drop_nulls().iter_rows())
         key = manifest["series_key"]
         self._slots = dict(zip(series.select(key).iter_rows(), series["slot"], strict=True))
 
@@ -124,7 +124,7 @@ class Bundle:
         DigestMismatchError
             When the arrays are not what was published.
         """
-        if slot not in self._slot_digests:
+        if slot not in self.slot_digests:
             raise IndexError(f"the bundle has no slot {slot}")
         place = bisect.bisect_right(self._starts, slot) - 1
         while not self.layers[place].slots:
@@ -132,7 +132,7 @@ class Bundle:
         file, index = self._files[place], slot - self._starts[place]
         with self._damage():
             arrays = {name: file.read(name, index) for name in self.specs}
-        if arrays_digest(arrays) != self._slot_digests[slot]:
+        if arrays_digest(arrays) != self.slot_digests[slot]:
             msg = f"the arrays of slot {slot} in {self.directory} are not what was published"
             raise DigestMismatchError(msg)
         return arrays
@@ -169,10 +169,6 @@ class Bundle:
                 if layer.slots
             ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def slot_digests(self) -> dict[int, str]:
-        """Return the digest of each slot that a series has."""
-        return dict(self._slot_digests)
 
     def verify_arrays(self) -> None:
         """Verify the digests of the whole array files, once.

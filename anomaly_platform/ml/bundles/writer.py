@@ -116,7 +116,7 @@ class BundleWriter:
             raise BundleError(f"{layer.name} of {source.directory} is taken over already")
         _link(source.directory / layer.name, self._work / name)
         first = len(self._digests)
-        known = source.slot_digests()
+        known = source.slot_digests
         self._digests += [known.get(layer.first + i) for i in range(layer.slots)]
         self._layers.append({"file": name, "slots": layer.slots})
         self._layer_files[name] = {"sha256": described["sha256"], "bytes": described["bytes"]}

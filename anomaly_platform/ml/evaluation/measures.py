@@ -9,7 +9,7 @@ The direction is one everywhere: a higher score is more anomalous, a true label 
 
 from __future__ import annotations
 
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import astuple, dataclass
 from operator import add
 
 import numpy as np
@@ -55,10 +55,6 @@ class Report:
     false_positive_rate: float | None
     balanced_accuracy: float | None
     event_recall: float | None
-
-    def to_dict(self) -> dict[str, int | float | None]:
-        """Return the measures by name, ready for JSON."""
-        return asdict(self)
 
 
 def evaluate(

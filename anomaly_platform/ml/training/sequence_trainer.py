@@ -1,9 +1,7 @@
 """Trains the sequence model in a process: one configuration in, arrays and a report out.
 
-Run as ``python -m anomaly_platform.ml.training.sequence_trainer CONFIG.json``. It writes one JSON
-object per line to standard output: `start`, an `epoch` after each epoch (loss, validation loss,
-events per second), `done` or `failed`. Whoever starts it decides where these go; `run` is the
-same with a callback, for a wrapper in the same process.
+`run` reports through a callback: `start`, an `epoch` after each epoch (loss, validation loss,
+events per second), and `done`. The process around it is ``runtime.trainer_process``.
 
 After each epoch a checkpoint is written. A process that is killed loses the epoch it was in: the
 same configuration started again goes on from the checkpoint and ends with the same bits.
@@ -14,12 +12,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from types import FrameType
 from typing import Any, Self
 
 from anomaly_platform.ml.bundles.private_files import write_private
@@ -132,39 +127,3 @@ def _train(config: TrainerConfig, progress: Progress) -> tuple[dict[str, Any], d
         **fitted.model.training,
     }
     return fitted.to_arrays(), report
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Train as the configuration file says; 0 when it went well, 1 when not, 2 for misuse."""
-    signal.signal(signal.SIGTERM, _stop)
-    if len(arguments) != 1:
-        _say({"event": "failed", "reason": "usage: sequence_trainer CONFIG.json"})
-        return 2
-    parent = os.getppid()
-
-    def progress(figures: Mapping[str, object]) -> None:
-        _say(figures)
-        if os.getppid() != parent:
-            # Whoever wanted this training is gone; the checkpoint is there for the next one.
-            raise ConnectionError("the process that started this training has ended")
-
-    try:
-        run(TrainerConfig.read(Path(arguments[0])), progress)
-    except Exception as error:
-        _say({"event": "failed", "reason": f"{type(error).__name__}: {error}"})
-        return 1
-    return 0
-
-
-def _say(figures: Mapping[str, object]) -> None:
-    sys.stdout.write(json.dumps(figures) + "\n")
-    sys.stdout.flush()
-
-
-def _stop(number: int, _: FrameType | None) -> None:
-    _say({"event": "failed", "reason": f"stopped by {signal.Signals(number).name}"})
-    os._exit(128 + number)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

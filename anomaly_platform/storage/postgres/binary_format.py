@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from psycopg.adapt import Dumper
@@ -29,14 +29,11 @@ NULL: Final = b"\xff\xff\xff\xff"
 _LENGTH: Final = struct.Struct(">i")
 
 
-class Encoded:
+class Encoded(NamedTuple):
     """A parameter that is in PostgreSQL's binary format already."""
 
-    __slots__ = ("data", "oid")
-
-    def __init__(self, oid: int, data: bytes) -> None:
-        self.oid = oid
-        self.data = data
+    oid: int
+    data: bytes
 
 
 class _EncodedDumper(Dumper):

@@ -28,6 +28,8 @@ Statement = LiteralString | bytes | sql.SQL | sql.Composed
 
 T = TypeVar("T")
 
+#: Most connections that a process holds at once.
+_MOST_CONNECTIONS: Final = 8
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
 
@@ -45,16 +47,12 @@ class Transactions:
     ----------
     url : str
         Of the platform's database.
-    max_connections : int
-        Most connections that this process holds at once.
     patience_s : float
         Seconds to wait for one of them.
     """
 
-    def __init__(self, url: str, *, max_connections: int = 8, patience_s: float = 60.0) -> None:
+    def __init__(self, url: str, *, patience_s: float = 60.0) -> None:
         self._url = url
-        self._where = redact(url)
-        self._max_connections = max_connections
         self._patience_s = patience_s
         self._opening = threading.Lock()
         self._pool: ConnectionPool[Connection] | None = None
@@ -71,7 +69,7 @@ class Transactions:
                         "connect_timeout": 10,
                     },
                     min_size=0,
-                    max_size=self._max_connections,
+                    max_size=_MOST_CONNECTIONS,
                     check=ConnectionPool.check_connection,
                     timeout=self._patience_s,
                     open=True,
@@ -92,7 +90,7 @@ class Transactions:
             connection = pool.getconn()
         except PoolTimeout:
             raise DatabaseError(
-                f"no connection to {self._where} within {self._patience_s:g} s"
+                f"no connection to {redact(self._url)} within {self._patience_s:g} s"
             ) from None
         try:
             with connection.transaction():

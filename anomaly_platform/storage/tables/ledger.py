@@ -210,8 +210,8 @@ class Ledger(TableAccess):
             (stream, day),
         )
 
-    def watermark(self, stream: str, day: dt.date, *, lookback_days: int = 0) -> int:
-        """Return the highest `seq` among the raw rows of a day and the days it looks back on.
+    def watermark(self, stream: str, day: dt.date) -> int:
+        """Return the highest `seq` among the raw rows of a day.
 
         Returns
         -------
@@ -219,13 +219,8 @@ class Ledger(TableAccess):
             0 where there are none. Ask for it *before* reading the input it stands for: a file
             that is committed in between then makes the result stale, never falsely fresh.
         """
-        return int(
-            self._transactions.value(
-                "SELECT coalesce(max(seq), 0) FROM raw_days "
-                "WHERE stream = %s AND day BETWEEN %s AND %s",
-                (stream, day - dt.timedelta(days=lookback_days), day),
-            )
-        )
+        newest = "SELECT coalesce(max(seq), 0) FROM raw_days WHERE stream = %s AND day = %s"
+        return int(self._transactions.value(newest, (stream, day)))
 
 
 def sources(connection: Connection, digest_length: int) -> dict[tuple[str, str], str]:

@@ -43,12 +43,8 @@ class Progress(TableAccess):
 
     def first_days(self) -> dict[str, date]:
         """Return the first event day of each stream that has data."""
-        with self._transactions.begin() as connection:
-            return dict(
-                connection.execute(
-                    "SELECT stream, min(day) FROM raw_days GROUP BY stream"
-                ).fetchall()
-            )
+        days = self._transactions.tuples("SELECT stream, min(day) FROM raw_days GROUP BY stream")
+        return dict(days)
 
     def state(self, stream: str, detector: str, min_training_samples: int) -> StreamState:
         """Return the stream's watermarks, champion and trainable series at one instant."""

@@ -70,20 +70,12 @@ class Quarantine(TableAccess):
     def of_files(self, stream: str, digests: Collection[str]) -> dict[str, Refusals]:
         """Return what was refused of files, by their digests; nothing where nothing was."""
         rows = self._transactions.tuples(
-            "SELECT digest, reason, count(*) FROM quarantine "
-            "WHERE stream = %s AND digest = ANY(%s) GROUP BY digest, reason "
-            "ORDER BY digest, count(*) DESC, reason",
+            "SELECT DISTINCT ON (digest) digest, sum(count(*)) OVER (PARTITION BY digest), "
+            "reason, count(*) FROM quarantine WHERE stream = %s AND digest = ANY(%s) "
+            "GROUP BY digest, reason ORDER BY digest, count(*) DESC, reason",
             (stream, list(digests)),
         )
-        found: dict[str, Refusals] = {}
-        for digest, reason, count in rows:
-            first = found.get(digest)
-            found[digest] = (
-                Refusals(count, reason, count)
-                if first is None
-                else Refusals(first.rows + count, first.reason, first.of_reason)
-            )
-        return found
+        return {digest: Refusals(int(total), *most) for digest, total, *most in rows}
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,12 +94,8 @@ def refuse_stale(
         raise StaleInput(
             f"{stream} {day}: scores of newer input ({stored}) than {watermark} are stored"
         )
-    if (
-        stored == watermark
-        and champion is not None
-        and stored_version == champion
-        and bundle_version != champion
-    ):
+    by_champion = champion is not None and stored_version == champion
+    if stored == watermark and by_champion and bundle_version != champion:
         raise StaleInput(
             f"{stream} {day}: scores by the champion, {detector} {champion}, are stored; "
             f"version {bundle_version} is not the champion"

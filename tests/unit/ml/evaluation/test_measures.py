@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_report_has_every_measure_and_goes_into_json():
     assert (report.vus_pr, report.vus_roc) == vus(LABELS, SCORES, window=2)
     assert report.auc_pr == auc_pr(LABELS, SCORES)
     assert report.event_recall == pytest.approx(2 / 3)
-    assert json.loads(json.dumps(report.to_dict()))["precision"] == 0.75
+    assert json.loads(json.dumps(asdict(report)))["precision"] == 0.75
 
 
 def test_a_row_without_score_is_the_most_ordinary_and_not_flagged():

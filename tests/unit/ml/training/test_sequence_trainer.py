@@ -1,14 +1,9 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,7 +16,6 @@ from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 from anomaly_platform.ml.training.sequence_trainer import (
     ConfigurationError,
     TrainerConfig,
-    main,
     run,
 )
 from anomaly_platform.simulator.supply_network import simulate_supply_network
@@ -80,49 +74,6 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(
     run(whole, lambda _: None)
     files = [Path(c.output) / "arrays.safetensors" for c in (config, whole)]
     assert files[0].read_bytes() == files[1].read_bytes()
-
-
-def start(config: TrainerConfig, tmp_path: Path) -> subprocess.Popen[str]:
-    config.write(tmp_path / "config.json")
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "anomaly_platform.ml.training.sequence_trainer"),
-            str(tmp_path / "config.json"),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def lines(text: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def test_as_a_process_it_speaks_in_lines_of_json_and_resumes_after_sigterm(
-    config: TrainerConfig, tmp_path: Path
-) -> None:
-    long = replace(config, parameters={**SMALL, "max_epochs": 200, "patience": 200})
-    process = start(long, tmp_path)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if json.loads(line)["event"] == "epoch":
-            break
-    process.send_signal(signal.SIGTERM)
-    rest, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert lines(rest)[-1] == {"event": "failed", "reason": "stopped by SIGTERM"}
-    assert (Path(config.checkpoint or "") / "checkpoint.json").exists()
-    with pytest.raises(ProcessLookupError):
-        os.kill(process.pid, 0)
-
-
-def test_a_failure_is_said_and_told_by_the_exit_code(
-    config: TrainerConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    replace(config, data=str(tmp_path / "nothing.parquet")).write(tmp_path / "config.json")
-    assert main([str(tmp_path / "config.json")]) == 1
-    assert "nothing.parquet" in lines(capsys.readouterr().out)[-1]["reason"]
-    assert main([]) == 2
 
 
 @pytest.mark.parametrize(
