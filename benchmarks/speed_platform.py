@@ -10,8 +10,8 @@ import io
 import multiprocessing
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -54,11 +54,9 @@ def write_day(path: Path, day: date, series: int, readings: int) -> None:
             ).write_csv(file, include_header=n == 0, datetime_format="%Y-%m-%dT%H:%M:%SZ")
 
 
-@contextmanager
-def a_platform(home: Path) -> Iterator[Platform]:
+def a_platform(home: Path) -> closing[Platform]:
     """Open the platform whose files and database are under `home`."""
-    with closing(Platform(get_settings(home=home, database_url=None))) as platform:
-        yield platform
+    return closing(Platform(get_settings(home=home, database_url=None)))
 
 
 def run_stage(platform: Platform, stage: str, day: date) -> object:

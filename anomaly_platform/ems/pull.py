@@ -60,6 +60,7 @@ class Fetched:
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
 class EmsPull:
     """Keeps how far the EMS was read.
 
@@ -72,24 +73,16 @@ class EmsPull:
         How far the first fetch reaches back, and how much each reads again.
     """
 
-    def __init__(
-        self,
-        transactions: Transactions,
-        landing: Landing,
-        *,
-        history: dt.timedelta,
-        overlap: dt.timedelta,
-    ) -> None:
-        self._transactions = transactions
-        self._landing = landing
-        self._history = history
-        self._overlap = overlap
+    transactions: Transactions
+    landing: Landing
+    history: dt.timedelta
+    overlap: dt.timedelta
 
     def next_span(self, now: dt.datetime) -> Span:
         """Return what to fetch next; it ends before now where much is to be fetched."""
-        with self._transactions.begin() as connection:
+        with self.transactions.begin() as connection:
             upto = _upto(connection)
-        since = now - self._history if upto is None else upto - self._overlap
+        since = now - self.history if upto is None else upto - self.overlap
         return Span(since, min(now, max(since, upto or since) + LONGEST_SPAN))
 
     def commit(self, span: Span, rows: Sequence[dict[str, Any]]) -> Fetched | None:
@@ -101,7 +94,7 @@ class EmsPull:
             None where somebody else has fetched the span meanwhile.
         """
         lines = {line["event_id"]: line for line in map(line_of, rows)}
-        with self._transactions.begin() as connection:
+        with self.transactions.begin() as connection:
             lock(connection, "pulls", SOURCE)
             upto = _upto(connection)
             if upto is not None and upto >= span.until:
@@ -122,7 +115,7 @@ class EmsPull:
 
     def write_files(self) -> int:
         """Write every committed fetch that lies in no file yet; return how many."""
-        numbers = self._transactions.tuples(
+        numbers = self.transactions.tuples(
             "SELECT id FROM pulls WHERE source = %s AND content IS NOT NULL ORDER BY id",
             (SOURCE,),
         )
@@ -147,7 +140,7 @@ class EmsPull:
         return {str(row[0]) for row in found}
 
     def _write_file(self, number: int) -> None:
-        with self._transactions.begin() as connection:
+        with self.transactions.begin() as connection:
             row = connection.execute(
                 "SELECT content FROM pulls WHERE id = %s AND content IS NOT NULL "
                 "FOR UPDATE SKIP LOCKED",
@@ -159,7 +152,7 @@ class EmsPull:
                 path = Path(folder) / f"ems-pull-{number:012d}.jsonl"
                 path.write_bytes(row[0])
                 # The same name and content at every try: written twice, it is ingested once.
-                self._landing.put(EMS_PULL, path, None)
+                self.landing.put(EMS_PULL, path, None)
             connection.execute("UPDATE pulls SET content = NULL WHERE id = %s", (number,))
 
 

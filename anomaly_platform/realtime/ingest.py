@@ -13,7 +13,7 @@ import datetime as dt
 import select
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import psycopg
@@ -31,9 +31,6 @@ from anomaly_platform.storage.postgres.transactions import Connection
 from anomaly_platform.storage.tables import online
 from anomaly_platform.storage.tables.online import Key, Source
 from anomaly_platform.streams import MetricStream
-
-if TYPE_CHECKING:
-    from anomaly_platform.ingest.online.readings import Reading
 
 #: Series of a stream that are held in memory, at least; some twelve kilobytes each.
 _MOST_STATES: Final = 16_384
@@ -64,12 +61,12 @@ class OnlineIngest:
     def ingest(
         self,
         stream: MetricStream,
-        readings: Sequence[Reading],
+        readings: ReadingColumns,
         judge: Judge,
         *,
         source: Source,
         now: dt.datetime | None = None,
-    ) -> list[Answer]:
+    ) -> StoredColumns | list[Answer]:
         """Store, score and tell of readings; return when they are committed.
 
         Readings of one series count in the order of their times; of two with the same time the
@@ -79,8 +76,8 @@ class OnlineIngest:
         ----------
         stream : MetricStream
             Whose readings.
-        readings : sequence of Reading
-            Checked ones (``ingest.online.readings``).
+        readings : ReadingColumns
+            Checked ones (``ingest.online.readings``), at least one.
         judge : Judge
             What scores.
         source : {'api', 'mqtt', 'ems'}
@@ -89,36 +86,15 @@ class OnlineIngest:
 
         Returns
         -------
-        list of Answer
-            One per reading, in their order.
+        StoredColumns or list of Answer
+            One per reading, in their order; columns, where every reading was newer than all that
+            is known of its series.
 
         Raises
         ------
         psycopg.OperationalError
             When the database cannot be reached or gave up. Whether the readings are stored is
             then unknown; to send them again is harmless.
-        """
-        if not readings:
-            return []
-        columns = ReadingColumns.of(readings)
-        taken = self.ingest_columns(stream, columns, judge, source=source, now=now)
-        return taken if isinstance(taken, list) else taken.answers()
-
-    def ingest_columns(
-        self,
-        stream: MetricStream,
-        readings: ReadingColumns,
-        judge: Judge,
-        *,
-        source: Source,
-        now: dt.datetime | None = None,
-    ) -> StoredColumns | list[Answer]:
-        """Do what :meth:`ingest` does, for readings by column.
-
-        Returns
-        -------
-        StoredColumns or list of Answer
-            Columns, where every reading was newer than all that is known of its series.
         """
         cached, moment = self._series_of(stream), now or dt.datetime.now(dt.UTC)
         for attempt in range(_ATTEMPTS + 1):

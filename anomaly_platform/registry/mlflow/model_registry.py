@@ -147,6 +147,7 @@ def server_environment(settings: Settings) -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True, slots=True)
 class Registry:
     """MLflow's client with the platform's names.
 
@@ -157,13 +158,10 @@ class Registry:
         As :class:`MlflowMirror` has them.
     """
 
-    def __init__(
-        self, client: MlflowClient, settings: Settings, bundles: Bundles, pages: VersionPages
-    ) -> None:
-        self._client = client
-        self._settings = settings
-        self._bundles = bundles
-        self._pages = pages
+    client: MlflowClient
+    settings: Settings
+    bundles: Bundles
+    pages: VersionPages
 
     @classmethod
     def connect(cls, settings: Settings, bundles: Bundles, pages: VersionPages) -> Registry:
@@ -180,7 +178,7 @@ class Registry:
 
     def mirror(self, stream: str, detector: str, versions: list[int]) -> dict[int, str]:
         """Bring runs, versions and aliases of a detector up to date; return the runs by version."""
-        records = {one.version: one for one in self._bundles.all(stream, detector)}
+        records = {one.version: one for one in self.bundles.all(stream, detector)}
         runs: dict[int, str] = {}
         for version in versions:
             record = records.get(version)
@@ -191,17 +189,17 @@ class Registry:
 
     def _mirror_version(self, record: BundleRecord) -> str:
         key = f"{record.stream}/{record.detector}/{record.version}"
-        page = self._pages.page_of(record)
+        page = self.pages.page_of(record)
         run_id = self._finished_run(record.stream, key) or self._write_run(record, key, page)
         for name, value in page.changing_tags.items():
-            self._client.set_tag(run_id, name, value)
+            self.client.set_tag(run_id, name, value)
         if record.trained_at is not None:
             self._ensure_version(record, run_id, page)
         return run_id
 
     def _finished_run(self, stream: str, key: str) -> str | None:
         """Return the run of a version; clear away one whose writing was broken off."""
-        experiment = self._client.search_runs(
+        experiment = self.client.search_runs(
             [self._experiment(stream)], f"tags.`{KEY_TAG}` = '{key}'"
         )
         whole = None
@@ -209,13 +207,13 @@ class Registry:
             if run.info.status in ("FINISHED", "FAILED"):
                 whole = str(run.info.run_id)
             else:
-                self._client.delete_run(run.info.run_id)
+                self.client.delete_run(run.info.run_id)
         return whole
 
     def _write_run(self, record: BundleRecord, key: str, page: RunPage) -> str:
         from mlflow.entities import Metric, Param, RunTag
 
-        run = self._client.create_run(
+        run = self.client.create_run(
             self._experiment(record.stream),
             start_time=page.started_ms,
             run_name=f"{record.detector} {record.version}",
@@ -225,7 +223,7 @@ class Registry:
         metrics = [Metric(m.name, m.value, page.ended_ms, m.step) for m in page.metrics]
         for start in range(0, max(len(metrics), len(page.parameters)), _BATCH):
             part = list(page.parameters.items())[start : start + _BATCH]
-            self._client.log_batch(
+            self.client.log_batch(
                 run_id,
                 metrics=metrics[start : start + _BATCH],
                 params=[Param(name, value) for name, value in part],
@@ -233,39 +231,39 @@ class Registry:
             )
         with page.files() as folder:
             if any(folder.iterdir()):
-                self._client.log_artifacts(run_id, str(folder))
+                self.client.log_artifacts(run_id, str(folder))
         status = "FAILED" if record.trained_at is None else "FINISHED"
-        self._client.set_terminated(run_id, status, end_time=page.ended_ms)
+        self.client.set_terminated(run_id, status, end_time=page.ended_ms)
         return run_id
 
     def _experiment(self, stream: str) -> str:
-        found = self._client.get_experiment_by_name(stream)
+        found = self.client.get_experiment_by_name(stream)
         if found is not None:
             return str(found.experiment_id)
         place = None
-        if self._settings.mlflow_url is None:
-            folder = self._settings.mlflow_artifacts / stream
+        if self.settings.mlflow_url is None:
+            folder = self.settings.mlflow_artifacts / stream
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             place = folder.as_uri()
         # Without it MLflow opens its pages for language models.
         tags = {"mlflow.experimentKind": "custom_model_development"}
-        return str(self._client.create_experiment(stream, artifact_location=place, tags=tags))
+        return str(self.client.create_experiment(stream, artifact_location=place, tags=tags))
 
     def _ensure_version(self, record: BundleRecord, run_id: str, page: RunPage) -> None:
         name = f"{record.stream}.{record.detector}"
         self._ensure_model(name)
         mine = None
-        for one in self._client.search_model_versions(f"name = '{name}'"):
+        for one in self.client.search_model_versions(f"name = '{name}'"):
             if one.tags.get(VERSION_TAG) != str(record.version):
                 continue
             if one.run_id == run_id and mine is None:
                 mine = one
             else:
                 # Left by a run that was broken off.
-                self._client.delete_model_version(name, one.version)
+                self.client.delete_model_version(name, one.version)
         if mine is None:
-            source = self._client.get_run(run_id).info.artifact_uri
-            mine = self._client.create_model_version(
+            source = self.client.get_run(run_id).info.artifact_uri
+            mine = self.client.create_model_version(
                 name,
                 source,
                 run_id,
@@ -273,15 +271,15 @@ class Registry:
                 description=page.note,
             )
         for tag, value in page.changing_tags.items():
-            self._client.set_model_version_tag(name, mine.version, tag, value)
+            self.client.set_model_version_tag(name, mine.version, tag, value)
 
     def _ensure_model(self, name: str) -> None:
-        if not self._client.search_registered_models(f"name = '{name}'"):
-            self._client.create_registered_model(name)
+        if not self.client.search_registered_models(f"name = '{name}'"):
+            self.client.create_registered_model(name)
 
     def _versions(self, name: str) -> dict[int, Any]:
         """Return MLflow's versions by the platform's numbers."""
-        found = self._client.search_model_versions(f"name = '{name}'")
+        found = self.client.search_model_versions(f"name = '{name}'")
         return {int(v.tags[VERSION_TAG]): v for v in found if VERSION_TAG in v.tags}
 
     def _mirror_aliases(self, name: str, records: list[BundleRecord]) -> None:
@@ -289,12 +287,12 @@ class Registry:
             return
         self._ensure_model(name)
         known = self._versions(name)
-        aliases = self._client.get_registered_model(name).aliases
+        aliases = self.client.get_registered_model(name).aliases
         for alias in (CHAMPION, CHALLENGER):
             # Records come the newest first.
             wanted = next((r.version for r in records if r.status == alias), None)
             if wanted in known:
                 if str(aliases.get(alias)) != str(known[wanted].version):
-                    self._client.set_registered_model_alias(name, alias, known[wanted].version)
+                    self.client.set_registered_model_alias(name, alias, known[wanted].version)
             elif alias in aliases:
-                self._client.delete_registered_model_alias(name, alias)
+                self.client.delete_registered_model_alias(name, alias)

@@ -16,9 +16,9 @@ import base64
 import binascii
 import datetime as dt
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import psycopg
@@ -140,11 +140,16 @@ class Authentication:
         return caller
 
 
+@dataclass(frozen=True, slots=True)
 class Require:
-    """Dependency: the caller, if the key has the scope; use :func:`require`."""
+    """Dependency: the caller, if the key has the scope.
 
-    def __init__(self, scope: ScopeName) -> None:
-        self.scope = scope
+    Examples
+    --------
+    ``caller: Annotated[Caller, Depends(Require("ml:read"))]``
+    """
+
+    scope: ScopeName
 
     async def __call__(self, request: Request) -> Caller:
         """Return who calls, or refuse with 403 and the scope that is missing."""
@@ -162,22 +167,9 @@ class Require:
         return caller
 
 
-_REQUIREMENTS: Final = {scope: Require(scope) for scope in get_args(ScopeName)}
-
-
-def require(scope: ScopeName) -> Callable[[Request], Awaitable[Caller]]:
-    """Return the dependency that declares which scope a route needs.
-
-    Examples
-    --------
-    ``caller: Annotated[Caller, Depends(require("ml:read"))]``
-    """
-    return _REQUIREMENTS[scope]
-
-
-Reader = Annotated[Caller, Depends(require("ml:read"))]
-Writer = Annotated[Caller, Depends(require("ml:write"))]
-Admin = Annotated[Caller, Depends(require("ml:admin"))]
+Reader = Annotated[Caller, Depends(Require("ml:read"))]
+Writer = Annotated[Caller, Depends(Require("ml:write"))]
+Admin = Annotated[Caller, Depends(Require("ml:admin"))]
 """As a parameter of a route: who calls, whose key has the scope."""
 
 

@@ -158,7 +158,8 @@ class ModelStore:
         version = self._champion(stream)
         if version is None:
             return
-        deleted = self._deleted(stream, version)
+        bundles = self._platform.warehouse.bundles
+        deleted = bundles.deleted_series(stream.name, stream.scored_by, version)
         serves = current.version == version and current.deleted == deleted
         loaded = self._renewed(
             stream, version, serves, lambda: self._warmed(stream, version, deleted, current)
@@ -233,10 +234,6 @@ class ModelStore:
         in_use = [key for key in dict.fromkeys(current.held()) if key in fresh.series]
         fresh.warm(in_use or list(fresh.series))
         return fresh
-
-    def _deleted(self, stream: MetricStream, version: int) -> frozenset[Key]:
-        bundles = self._platform.warehouse.bundles
-        return bundles.deleted_series(stream.name, stream.scored_by, version)
 
     def _load_scans(self, stream: ScanStream, version: int) -> ServedScans:
         from anomaly_platform.ml.scans.bundles import read_set

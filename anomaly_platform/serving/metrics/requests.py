@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import collections
 import os
-from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -182,11 +181,7 @@ def worker_registry() -> CollectorRegistry:
 
 def _forget_dead(folder: Path) -> None:
     """Take the gauges of workers that were killed out of the sum."""
-    for number in _processes(folder.glob("gauge_live*.db")):
+    endings = {file.stem.rpartition("_")[2] for file in folder.glob("gauge_live*.db")}
+    for number in map(int, filter(str.isdigit, endings)):
         if not psutil.pid_exists(number):
             mark_process_dead(number)  # type: ignore[no-untyped-call]
-
-
-def _processes(files: Iterable[Path]) -> set[int]:
-    endings = {file.stem.rpartition("_")[2] for file in files}
-    return {int(ending) for ending in endings if ending.isdigit()}

@@ -14,7 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from anomaly_platform.ml.times import microseconds_of, time_of
 from anomaly_platform.serving.auth.rate_limits import Predicting, count_prediction
-from anomaly_platform.serving.auth.security import Reader, require
+from anomaly_platform.serving.auth.security import Reader, Require
 from anomaly_platform.serving.cache import latest_key
 from anomaly_platform.serving.champions.served import ServedMetrics
 from anomaly_platform.serving.http.direct import Direct, JsonAnswer, read_body
@@ -36,7 +36,7 @@ router = APIRouter(prefix="/api/v1/ml", tags=["predictions"])
 
 _ONE = TypeAdapter(PredictRequest)
 _MANY = TypeAdapter(PredictBatchRequest)
-_READER: Final = require("ml:read")
+_READER: Final = Require("ml:read")
 #: Values up to which judging takes less time than handing it to a thread.
 _MOST_INLINE = 32
 

@@ -18,7 +18,7 @@ from pydantic_core import from_json, to_json
 from anomaly_platform.ingest.online.reading_columns import ReadingColumns, plain_columns
 from anomaly_platform.ingest.online.readings import Reading, ReadingRules, Refusal
 from anomaly_platform.realtime.answers import StoredColumns
-from anomaly_platform.serving.auth.security import Writer, require
+from anomaly_platform.serving.auth.security import Require, Writer
 from anomaly_platform.serving.http.direct import Direct, JsonAnswer, read_body
 from anomaly_platform.serving.http.idempotency import Once, Repeatable, repeatable_directly
 from anomaly_platform.serving.http.openapi import problems
@@ -41,7 +41,7 @@ from anomaly_platform.serving.telemetry.verdicts import written
 from anomaly_platform.streams import MetricStream, metric_streams
 from anomaly_platform.streams.bindings import DEVICES
 
-_WRITER: Final = require("ml:write")
+_WRITER: Final = Require("ml:write")
 
 router = APIRouter(prefix="/api/v1", tags=["telemetry"])
 

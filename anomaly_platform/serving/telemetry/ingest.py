@@ -34,7 +34,6 @@ from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online.readings import Reading
-    from anomaly_platform.ml.scoring.online import OnlineScorer
     from anomaly_platform.serving.champions.served import ServedMetrics
 
 MOST_TOGETHER: Final = 2_000
@@ -164,7 +163,7 @@ class Ingestion:
     def _write(self, together: list[_Waiting]) -> None:
         first = together[0]
         try:
-            answers = self._ingest.ingest_columns(
+            answers = self._ingest.ingest(
                 first.stream,
                 ReadingColumns.joined([one.readings for one in together]),
                 self._judge(first.stream),
@@ -198,19 +197,15 @@ def judge_of(served: ServedMetrics) -> Judge:
     stream = served.stream
     if served.feature_set.version == stream.features.version:
         return Judge(served.version, served.ingesting, served.threshold)
-    _log.warning(
-        "%s %s was trained on other features: the fallback judges", stream.name, served.version
-    )
-    return Judge(None, _fallback(stream, served.alpha, served.threshold), served.threshold)
-
-
-def _fallback(stream: MetricStream, alpha: float, threshold: float) -> OnlineScorer:
     from anomaly_platform.ml.scoring.batch import FleetScorer
     from anomaly_platform.ml.scoring.online import OnlineScorer
 
-    return OnlineScorer(
-        FleetScorer.without_models(stream.features, alpha=alpha, threshold=threshold)
+    _log.warning(
+        "%s %s was trained on other features: the fallback judges", stream.name, served.version
     )
+    threshold = served.threshold
+    models = FleetScorer.without_models(stream.features, alpha=served.alpha, threshold=threshold)
+    return Judge(None, OnlineScorer(models), threshold)
 
 
 def _settle(together: list[_Waiting], outcome: Said | Exception) -> None:

@@ -160,14 +160,12 @@ class Subscriber:
             one = Message(
                 topic,
                 bytes(message.payload),
-                message.mid,
+                # Nobody waits for the acknowledgement of quality 0.
+                message.mid if message.qos else 0,
                 bool(message.dup),
                 bool(message.retain),
                 dt.datetime.now(dt.UTC),
             )
-            if message.qos == 0:
-                # Nobody waits for its acknowledgement.
-                one = replace(one, mid=0)
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._messages.put_nowait, one)
 
@@ -257,10 +255,8 @@ class Subscriber:
     async def _identified(self, message: Message, one: Reading, place: int) -> Reading:
         """Give a reading that has neither time nor id the id that it had when it came before."""
         ids = list(delivery_ids(message, place))
-        if len(ids) > 1:
-            known = await asyncio.to_thread(self._known, ids)
-            return replace(one, event_id=known or ids[0])
-        return replace(one, event_id=ids[0])
+        known = await asyncio.to_thread(self._known, ids) if len(ids) > 1 else None
+        return replace(one, event_id=known or ids[0])
 
     def _known(self, ids: Sequence[UUID]) -> UUID | None:
         with self._platform.warehouse.transactions.begin() as connection:

@@ -25,6 +25,7 @@ from anomaly_platform.realtime.append_path import Judge
 from anomaly_platform.realtime.ingest import OnlineIngest
 from anomaly_platform.sensors.landing import build_landing_sensors, online_batch_due
 from anomaly_platform.streams import EMS
+from tests.builders.ingesting import take_in
 from tests.builders.platforms import Drop, Run
 from tests.builders.readings import START, daily_cycle
 from tests.builders.tables import count
@@ -78,7 +79,7 @@ def take(
     judge = judge_of(platform)
     answers = []
     for at in range(0, len(every), step):
-        answers += ingest.ingest(EMS, every[at : at + step], judge, source="api")
+        answers += take_in(ingest, EMS, every[at : at + step], judge)
     return answers
 
 

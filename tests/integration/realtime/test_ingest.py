@@ -26,6 +26,7 @@ from anomaly_platform.realtime.append_path import Judge
 from anomaly_platform.realtime.ingest import OnlineIngest
 from anomaly_platform.storage.tables.online import StoredReading, by_event_id
 from anomaly_platform.streams import IIOT
+from tests.builders.ingesting import take_in
 from tests.builders.tables import count
 
 pytestmark = pytest.mark.integration
@@ -62,7 +63,7 @@ def reading(
 
 
 def take(ingest: OnlineIngest, *readings: Reading, now: datetime = NOW) -> list[Answer]:
-    return ingest.ingest(IIOT, readings, JUDGE, source="api", now=now)
+    return take_in(ingest, IIOT, readings, JUDGE, now=now)
 
 
 def outcomes(answers: Sequence[Answer]) -> list[str]:

@@ -20,6 +20,7 @@ from anomaly_platform.runtime.housekeeping import prune
 from anomaly_platform.runtime.pruning import Pruned
 from anomaly_platform.storage.tables.online import claim
 from anomaly_platform.streams import IIOT
+from tests.builders.ingesting import take_in
 from tests.builders.models import FOREST, path_of, publish, register
 from tests.builders.tables import requests_of
 
@@ -174,7 +175,7 @@ def test_readings_that_a_batch_has_go_and_may_be_sent_again(
     begin = platform.warehouse.transactions.begin
     ingest = platform.online_ingest()
     try:
-        answers = ingest.ingest(IIOT, sent[:61], judge, source="api")
+        answers = take_in(ingest, IIOT, sent[:61], judge)
         assert answers[60].reading is not None
         assert answers[60].reading.is_anomaly
         with begin() as connection:
@@ -183,7 +184,7 @@ def test_readings_that_a_batch_has_go_and_may_be_sent_again(
             counts(list(pruned(platform, instance, dry_run=False)))["readings that a batch has"]
             == 0
         )
-        ingest.ingest(IIOT, sent[61:], judge, source="api")
+        take_in(ingest, IIOT, sent[61:], judge)
 
         told = counts(list(pruned(platform, instance, dry_run=True, now=LATER)))
         assert counts(list(pruned(platform, instance, dry_run=False, now=LATER))) == told
@@ -193,7 +194,7 @@ def test_readings_that_a_batch_has_go_and_may_be_sent_again(
             left = connection.execute("SELECT value FROM online_readings").fetchall()
         assert left == [(sent[61].value,)]
         # What waits for a batch comes back with the state, which this process still remembers.
-        again = ingest.ingest(IIOT, sent[60:], judge, source="api")
+        again = take_in(ingest, IIOT, sent[60:], judge)
         assert [one.outcome for one in again] == ["stored", "repeated"]
         state = platform.series_states.look_back(IIOT, "pump", "temp")
         assert state.times.tolist() == [sent[60].time, sent[61].time]
@@ -201,7 +202,7 @@ def test_readings_that_a_batch_has_go_and_may_be_sent_again(
         with begin() as connection:
             connection.execute("DELETE FROM online_readings")
             connection.execute("DELETE FROM series_state")
-        repeated = ingest.ingest(IIOT, sent[:61], judge, source="api")
+        repeated = take_in(ingest, IIOT, sent[:61], judge)
     finally:
         ingest.close()
     assert repeated[60].reading is not None

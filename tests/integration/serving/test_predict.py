@@ -11,6 +11,7 @@ import pytest
 from anomaly_platform.ingest.online.readings import Reading
 from anomaly_platform.serving.telemetry.ingest import judge_of
 from anomaly_platform.streams import IIOT
+from tests.builders.ingesting import take_in
 
 if TYPE_CHECKING:
     from conftest import Trained
@@ -209,12 +210,12 @@ def test_a_prediction_looks_back_on_what_another_process_stored(trained: Trained
     sent = [Reading(*series, start + 300_000_000 * n, 50.0 + 3 * n) for n in range(4)]
     ingest = trained.platform.online_ingest()
     try:
-        ingest.ingest(IIOT, sent[:3], judge, source="api")
+        take_in(ingest, IIOT, sent[:3], judge)
         # What another process stores is seen when the look-back that is held is a second old.
         sleep(1.2)
         body = {"device_id": series[0], "metric_name": series[1], "value": sent[3].value}
         predicted = trained.client.post(PREDICT, json=body).json()
-        (answer,) = ingest.ingest(IIOT, sent[3:], judge, source="api")
+        (answer,) = take_in(ingest, IIOT, sent[3:], judge)
     finally:
         ingest.close()
     assert predicted["timestamp"].startswith("2026-01-10T00:15:00")

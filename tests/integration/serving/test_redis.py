@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from anomaly_platform.platform import Platform
 from anomaly_platform.serving.app import create_app
 from anomaly_platform.serving.auth.rate_limits import RateLimits, count_prediction
-from anomaly_platform.serving.auth.security import require
+from anomaly_platform.serving.auth.security import Require
 from anomaly_platform.serving.cache import Cache, count_key, latest_key, model_key
 from anomaly_platform.serving.health import report as health_module
 from anomaly_platform.serving.shared_redis import SharedRedis
@@ -174,7 +174,7 @@ async def _scored() -> dict[str, bool]:
 
 def with_scoring_route(platform: Platform) -> FastAPI:
     app = create_app(platform)
-    app.get("/probe", dependencies=[Depends(require("ml:read")), Depends(count_prediction)])(
+    app.get("/probe", dependencies=[Depends(Require("ml:read")), Depends(count_prediction)])(
         _scored
     )
     return app
