@@ -12,6 +12,7 @@ import datetime as dt
 import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -46,6 +47,7 @@ _TRY_AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LARGEST_ANSWER: Final = 64 * 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
 class EmsCore:
     """A client of EMS Core.
 
@@ -61,14 +63,8 @@ class EmsCore:
         Waits between tries.
     """
 
-    def __init__(
-        self,
-        client: httpx.AsyncClient,
-        *,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self._client = client
-        self._sleep = sleep
+    client: httpx.AsyncClient
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -190,12 +186,12 @@ class EmsCore:
         for attempt in range(1, tries + 1):
             wait: float | None = None
             try:
-                async with self._client.stream(
+                async with self.client.stream(
                     method, path, params=query, json=body, headers=headers
                 ) as response:
                     content = await _content(what, response)
             except httpx.HTTPError as error:
-                said = f"{what}: {type(error).__name__} at {self._client.base_url.host}"
+                said = f"{what}: {type(error).__name__} at {self.client.base_url.host}"
             else:
                 if response.is_success:
                     return _decoded(what, content, created=key is not None)
@@ -206,7 +202,7 @@ class EmsCore:
                     raise kind(f"{said}: {excerpt}" if excerpt else said)
                 wait = _seconds(response.headers.get("retry-after"))
             if attempt < tries:
-                await self._sleep(_delay(attempt) if wait is None else wait)
+                await self.sleep(_delay(attempt) if wait is None else wait)
         raise EmsError(f"{said} (tried {tries} times)")
 
 

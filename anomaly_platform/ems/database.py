@@ -11,6 +11,7 @@ import datetime as dt
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import psycopg
@@ -37,6 +38,7 @@ _CONNECT_TIMEOUT_S = 10
 _NAMESPACE = uuid.UUID("5b4a2d0e-33a5-4c53-9a5e-6a1f0f6b2c11")
 
 
+@dataclass(frozen=True, slots=True)
 class EmsDatabase:
     """Reads and writes the EMS's tables.
 
@@ -48,11 +50,8 @@ class EmsDatabase:
         How it calls a table or a column (``assets``, ``metrics.value``) where it is not our name.
     """
 
-    def __init__(
-        self, connection: psycopg.AsyncConnection[dict[str, Any]], names: Mapping[str, str]
-    ) -> None:
-        self._connection = connection
-        self._names = names
+    connection: psycopg.AsyncConnection[dict[str, Any]]
+    names: Mapping[str, str]
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -80,7 +79,7 @@ class EmsDatabase:
     async def health(self) -> str:
         """Return ``ok`` when the database answers."""
         with _database_errors("health"):
-            await self._connection.execute("SELECT 1")
+            await self.connection.execute("SELECT 1")
         return "ok"
 
     async def assets(self) -> list[Asset]:
@@ -135,7 +134,7 @@ class EmsDatabase:
     async def create_metrics(self, metrics: Sequence[NewMetric], *, key: str) -> int:
         """Store many readings in one transaction; the same key twice stores them once."""
         with _database_errors("metrics"):
-            async with self._connection.transaction():
+            async with self.connection.transaction():
                 for place, metric in enumerate(metrics):
                     await self._insert("metrics", metric, f"{key}/{place}")
         return len(metrics)
@@ -172,15 +171,15 @@ class EmsDatabase:
         if "id" in columns:
             statement += sql.SQL(" ON CONFLICT ({}) DO NOTHING").format(columns["id"])
         with _database_errors(table):
-            await self._connection.execute(statement, values)
+            await self.connection.execute(statement, values)
         return made
 
     def _table(self, table: str) -> sql.Identifier:
-        return sql.Identifier(*self._names.get(table, table).split("."))
+        return sql.Identifier(*self.names.get(table, table).split("."))
 
     def _columns(self, table: str) -> dict[str, sql.Identifier]:
         """Return the columns that there are, by our names."""
-        named = {ours: self._names.get(f"{table}.{ours}", ours) for ours in EMS_COLUMNS[table]}
+        named = {ours: self.names.get(f"{table}.{ours}", ours) for ours in EMS_COLUMNS[table]}
         return {ours: sql.Identifier(theirs) for ours, theirs in named.items() if theirs}
 
     async def _rows(
@@ -191,7 +190,7 @@ class EmsDatabase:
         chosen = (sql.SQL("{} AS {}").format(c, sql.Identifier(n)) for n, c in columns.items())
         query = sql.SQL("SELECT {} FROM {} ").format(sql.SQL(", ").join(chosen), self._table(table))
         with _database_errors(table):
-            cursor = await self._connection.execute(query + sql.SQL(rest).format(**columns), values)
+            cursor = await self.connection.execute(query + sql.SQL(rest).format(**columns), values)
             rows = await cursor.fetchall()
         return [{name: self._plain(table, name, row[name]) for name in row} for row in rows]
 
@@ -200,7 +199,7 @@ class EmsDatabase:
         if name in ("id", "assetId") and value is not None:
             return str(value)
         if isinstance(value, bool) and name != "value":
-            theirs = self._names.get(f"{table}.{name}", name)
+            theirs = self.names.get(f"{table}.{name}", name)
             return theirs if value else f"not {theirs}"
         return value
 

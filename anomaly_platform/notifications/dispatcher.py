@@ -30,7 +30,6 @@ from anomaly_platform.notifications.channels.base import (
     Notification,
     Send,
 )
-from anomaly_platform.notifications.channels.github import IssueIndex
 from anomaly_platform.notifications.channels.routes import Routes
 from anomaly_platform.notifications.outbox import NOTIFICATIONS_CHANNEL
 from anomaly_platform.notifications.redaction import Redactor
@@ -362,5 +361,5 @@ async def open_dispatcher(settings: Settings, url: str) -> AsyncIterator[Dispatc
         open=False,
     )
     async with pool:
-        channels = build_channels(settings, IssueIndex(pool))
+        channels = build_channels(settings, pool)
         yield Dispatcher(pool, url, channels, routes, Redactor.of(settings))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from anomaly_platform.queries.rows import count
 from anomaly_platform.storage.postgres.transactions import Pool
 
 #: By queue: since when an entry waits, and which rows wait.
@@ -49,8 +50,7 @@ _REJECTED: Final = (
 async def read_rejected_files(pool: Pool) -> int:
     """Return how many files were rejected lately, and not mended since."""
     async with pool.connection() as connection:
-        row = await (await connection.execute(_REJECTED)).fetchone()
-    return 0 if row is None else int(row[0])
+        return await count(connection, _REJECTED, {})
 
 
 async def read_queues(pool: Pool) -> dict[str, Queue]:

@@ -5,7 +5,6 @@ succeeds. A failed check that does not block leaves its run green, so checks are
 themselves. How alerts are counted, held back and told is in ``notifications.outbox``.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from dagster import (
@@ -149,8 +148,7 @@ def work_of(run: DagsterRun) -> tuple[str, str]:
     stream = run.tags.get(STREAM_TAG)
     if stream is not None:
         return stream, run.tags.get(STAGE_TAG, "run")
-    keys: Iterable[Any] = run.asset_selection or ()
-    streams = sorted({key.path[0] for key in keys})
+    streams = sorted({key.path[0] for key in run.asset_selection or ()})
     return (streams[0] if len(streams) == 1 else "platform"), f"{run.job_name} by hand"
 
 

@@ -30,7 +30,7 @@ from dagster import (
 from anomaly_platform.notifications.outbox import Alert, fingerprint
 from anomaly_platform.platform import Platform
 from anomaly_platform.registry.training_requests import TrainingRequest
-from anomaly_platform.sensors.work import under_way, wait_after, watching, work_tags
+from anomaly_platform.sensors.work import wait_after, watching, work_tags
 from anomaly_platform.streams import Stream
 from anomaly_platform.streams.retraining import MOST_SERIES, Decision, decide
 
@@ -140,7 +140,7 @@ def settle(
             return members
         run = runs[0]
         requests.note_run(batch, run.run_id)
-        if under_way(run.status):
+        if not run.is_finished:
             continue
         if run.status == DagsterRunStatus.SUCCESS:
             outcome, version = outcome_of(instance, platform, stream, run)

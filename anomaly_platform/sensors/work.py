@@ -56,11 +56,6 @@ class RecentWork:
     last_end: datetime | None
 
 
-def under_way(status: DagsterRunStatus) -> bool:
-    """Return whether a run of this status is queued or running."""
-    return status in _UNFINISHED
-
-
 def work_tags(stream: str, work: str, reason: str) -> dict[str, str]:
     """Return the tags by which a run is found again and explains itself."""
     return {STREAM_TAG: stream, STAGE_TAG: work, REASON_TAG: reason}

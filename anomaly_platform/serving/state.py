@@ -79,7 +79,7 @@ class ServingState:
         self.platform = platform
         self.pool = pool
         self.models = ModelStore(platform, budget_bytes=settings.model_cache_mb * 2**20)
-        self.models.on_change(ModelAlerts(platform, asyncio.get_running_loop()).tell)
+        self.models.told = ModelAlerts(platform, asyncio.get_running_loop()).tell
         read = partial(read_look_back, platform.series_states)
         self.look_backs = LookBacks(partial(revision_of, pool), read)
         self.thresholds = SeriesThresholds(platform)

@@ -33,7 +33,7 @@ from anomaly_platform.ml.bundles.format import (
     feature_names,
     layer_name,
 )
-from anomaly_platform.ml.bundles.private_files import write_private
+from anomaly_platform.ml.bundles.private_files import sync_folder, write_private
 from anomaly_platform.ml.bundles.tensor_file import TensorSpec, storable, write_tensor_file
 
 if TYPE_CHECKING:
@@ -122,10 +122,6 @@ class BundleWriter:
         self._layer_files[name] = {"sha256": described["sha256"], "bytes": described["bytes"]}
         return first
 
-    @property
-    def _adopted(self) -> int:
-        return sum(int(layer["slots"]) for layer in self._layers)
-
     def append(self, arrays: Arrays) -> int:
         """Add the arrays of one series and return its slot, counted on in the order of the calls.
 
@@ -193,7 +189,7 @@ class BundleWriter:
             spool.close()
         for position in range(len(self._spools)):
             (self._work / f"spool-{position}").unlink()
-        _sync(self._work)
+        sync_folder(self._work)
         try:
             self._work.rename(self.directory)
         except OSError as error:
@@ -202,7 +198,7 @@ class BundleWriter:
             if not _same_manifest(self.directory, text):
                 msg = f"another bundle is already published as {self.directory.name}"
                 raise BundleExistsError(msg) from error
-        _sync(self.directory.parent)
+        sync_folder(self.directory.parent)
         return hashlib.sha256(text).hexdigest()
 
     def _write_files(
@@ -257,7 +253,7 @@ class BundleWriter:
         return series.with_columns(slots, pl.Series("digest", digests, dtype=pl.String))
 
     def _tensors(self) -> dict[str, tuple[TensorSpec, Iterable[bytes | memoryview]]]:
-        count = len(self._digests) - self._adopted
+        count = len(self._digests) - sum(int(layer["slots"]) for layer in self._layers)
         tensors: dict[str, tuple[TensorSpec, Iterable[bytes | memoryview]]] = {
             name: (TensorSpec(spec.dtype, (count, *spec.shape)), _pieces(self._spools[name]))
             for name, spec in self._specs.items()
@@ -307,14 +303,6 @@ def _make_private(directory: Path) -> None:
     if not directory.exists():
         _make_private(directory.parent)
         directory.mkdir(mode=0o700, exist_ok=True)
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _same_manifest(directory: Path, text: bytes) -> bool:

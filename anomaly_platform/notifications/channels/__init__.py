@@ -7,23 +7,22 @@ is in ``base``, which of them gets what in ``routes``, and when they are used in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
+
+from psycopg_pool import AsyncConnectionPool
 
 from anomaly_platform.notifications.channels.base import Channel
 from anomaly_platform.settings import Settings
 
-if TYPE_CHECKING:
-    from anomaly_platform.notifications.channels.github import IssueIndex
 
-
-def build_channels(settings: Settings, issues: IssueIndex) -> list[Channel]:
+def build_channels(settings: Settings, pool: AsyncConnectionPool[Any]) -> list[Channel]:
     """Return a channel for everything that the settings name.
 
     Parameters
     ----------
     settings : Settings
-    issues : IssueIndex
-        Where GitHub's issues of alerts are remembered.
+    pool : AsyncConnectionPool
+        Of the platform's database, where GitHub's issues of alerts are remembered.
     """
     channels: list[Channel] = []
     if settings.webhook_urls is not None:
@@ -60,7 +59,7 @@ def build_channels(settings: Settings, issues: IssueIndex) -> list[Channel]:
                 settings.github_url,
                 settings.github_repository,
                 settings.github_token.get_secret_value(),
-                issues,
+                pool,
             )
         )
     if settings.apprise_urls is not None:

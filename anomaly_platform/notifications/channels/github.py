@@ -27,32 +27,6 @@ _GONE: Final = (404, 410)
 _MOST_ISSUES: Final = 100
 
 
-class IssueIndex:
-    """Remembers which issue belongs to which alert."""
-
-    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
-        self._pool = pool
-
-    async def find(self, repository: str, fingerprint: str) -> int | None:
-        """Return the number of an alert's issue, if one was opened."""
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(
-                "SELECT number FROM github_issues WHERE repository = %s AND fingerprint = %s",
-                (repository, fingerprint),
-            )
-            row = await cursor.fetchone()
-        return None if row is None else int(row[0])
-
-    async def remember(self, repository: str, fingerprint: str, number: int) -> None:
-        """Keep the number of an alert's issue."""
-        async with self._pool.connection() as connection:
-            await connection.execute(
-                "INSERT INTO github_issues (repository, fingerprint, number) VALUES (%s, %s, %s) "
-                "ON CONFLICT (repository, fingerprint) DO UPDATE SET number = excluded.number",
-                (repository, fingerprint, number),
-            )
-
-
 class GithubChannel(Channel):
     """Keeps an issue per fingerprint through GitHub's REST API.
 
@@ -64,7 +38,8 @@ class GithubChannel(Channel):
         ``owner/name``.
     token : str
         That may write issues.
-    issues : IssueIndex
+    pool : AsyncConnectionPool
+        Of the platform's database, which remembers the issues of alerts.
     """
 
     kind = "github"
@@ -72,12 +47,14 @@ class GithubChannel(Channel):
     # GitHub asks for writes one after the other.
     at_once = 1
 
-    def __init__(self, base_url: str, repository: str, token: str, issues: IssueIndex) -> None:
+    def __init__(
+        self, base_url: str, repository: str, token: str, pool: AsyncConnectionPool[Any]
+    ) -> None:
         self.name = name_of(self.kind, repository, f"{base_url}/{repository}")
         self._base_url = base_url
         self._repository = repository
         self._token = token
-        self._issues = issues
+        self._pool = pool
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[Send]:
@@ -101,12 +78,12 @@ class GithubChannel(Channel):
 
     async def _tell(self, client: httpx.AsyncClient, notification: Notification) -> None:
         fingerprint = notification.fingerprint
-        number = await self._issues.find(self._repository, fingerprint)
+        number = await self._find(fingerprint)
         if number is None:
             # A dispatcher may have died after opening the issue and before remembering it.
             number, says_this = await _opened_before(client, notification)
             if number is not None:
-                await self._issues.remember(self._repository, fingerprint, number)
+                await self._remember(fingerprint, number)
             if says_this:
                 return
         if number is not None and await _update(client, number, notification):
@@ -124,7 +101,26 @@ class GithubChannel(Channel):
                 "labels": [LABEL, notification.kind],
             },
         )
-        await self._issues.remember(self._repository, fingerprint, _number(created))
+        await self._remember(fingerprint, _number(created))
+
+    async def _find(self, fingerprint: str) -> int | None:
+        """Return the number of an alert's issue, if one was opened."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT number FROM github_issues WHERE repository = %s AND fingerprint = %s",
+                (self._repository, fingerprint),
+            )
+            row = await cursor.fetchone()
+        return None if row is None else int(row[0])
+
+    async def _remember(self, fingerprint: str, number: int) -> None:
+        """Keep the number of an alert's issue."""
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                "INSERT INTO github_issues (repository, fingerprint, number) VALUES (%s, %s, %s) "
+                "ON CONFLICT (repository, fingerprint) DO UPDATE SET number = excluded.number",
+                (self._repository, fingerprint, number),
+            )
 
 
 async def _opened_before(

@@ -115,6 +115,7 @@ class VersionPages:
         began = int(trained.timestamp() * 1000)
         seconds = float(manifest.get("training_seconds") or 0.0)
         history = [e for e in manifest.get("data", {}).get("history", []) if isinstance(e, Mapping)]
+        schema = json.dumps(manifest.get("feature_schema", {}), indent=1)
         return RunPage(
             parameters=_texts(
                 {k: v for k, v in record.parameters.items() if k not in _LINEAGE}
@@ -126,7 +127,7 @@ class VersionPages:
             note=_note(record),
             started_ms=began,
             ended_ms=began + int(seconds * 1000),
-            texts=_documents(manifest),
+            texts={"feature_schema.json": schema} if manifest else {},
             pictures={} if folder is None else self._pictures(record, folder, history),
             copies=() if folder is None else _copies(folder),
         )
@@ -256,13 +257,6 @@ def _note(record: BundleRecord) -> str:
         lines.append(f"Training failed: {record.reason}")
     lines.append("Mirrored from the platform's tables, which alone decide what serves.")
     return "\n\n".join(lines)[:_LONGEST_NOTE]
-
-
-def _documents(manifest: Mapping[str, Any]) -> dict[str, str]:
-    if not manifest:
-        return {}
-    schema = manifest.get("feature_schema", {})
-    return {"feature_schema.json": json.dumps(schema, indent=1)}
 
 
 def _copies(folder: Path) -> tuple[Path, ...]:

@@ -79,7 +79,7 @@ class ModelStore:
         self._scans: dict[str, ServedScans] = {}
         self._refreshing = asyncio.Lock()
         self._retry = False
-        self._told: Tell | None = None
+        self.told: Tell | None = None
 
     @property
     def lookups(self) -> Counter[str]:
@@ -92,10 +92,6 @@ class ModelStore:
         from anomaly_platform.ml.scoring.online import MODEL_BYTES
 
         return MODEL_BYTES * sum(len(one.held()) for one in self._metrics.values())
-
-    def on_change(self, told: Tell) -> None:
-        """Have `told` called, in any thread, when a champion cannot be loaded or can be again."""
-        self._told = told
 
     def metrics(self, stream: str) -> ServedMetrics:
         """Return what serves a metric stream now.
@@ -196,8 +192,8 @@ class ModelStore:
             except (ValueError, OSError, LookupError) as error:
                 self._report(LoadProblem(stream.name, stream.scored_by, version, str(error)))
                 return None
-        if self.problems.pop(stream.name, None) is not None and self._told is not None:
-            self._told(stream.name, stream.scored_by, None)
+        if self.problems.pop(stream.name, None) is not None and self.told is not None:
+            self.told(stream.name, stream.scored_by, None)
         return loaded
 
     def _served(
@@ -253,8 +249,8 @@ class ModelStore:
             *(problem.stream, problem.detector, problem.version, problem.reason),
         )
         self.problems[problem.stream] = problem
-        if self._told is not None:
-            self._told(problem.stream, problem.detector, problem)
+        if self.told is not None:
+            self.told(problem.stream, problem.detector, problem)
 
     def _record(self, stream: Stream, detector: str, version: int) -> BundleRecord:
         record = self._platform.warehouse.bundles.get(stream.name, detector, version)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from anomaly_platform.realtime.series_state import SeriesStates
 
 if TYPE_CHECKING:
-    from psycopg import AsyncConnection
-    from psycopg_pool import AsyncConnectionPool
-
     from anomaly_platform.ml.features.metrics.series_state import SeriesState
     from anomaly_platform.serving.champions.served import ServedMetrics
     from anomaly_platform.serving.predict.look_backs import Revision
-
-    Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
+    from anomaly_platform.storage.postgres.transactions import Pool
 
 
 async def revision_of(pool: Pool, stream: str, entity: str, metric: str) -> Revision | None:

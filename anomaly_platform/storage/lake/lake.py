@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
+from anomaly_platform.ml.bundles.private_files import sync_folder
 from anomaly_platform.storage.lake.parquet_files import (
     Bounds,
     HashingFile,
@@ -235,7 +236,7 @@ class Lake:
         if self._is_local:
             self._fs.makedirs(posixpath.dirname(target), exist_ok=True)
             self._fs.mv(str(source), target, recursive=True)
-            _sync_folder(Path(target).parent)
+            sync_folder(Path(target).parent)
         else:
             self._fs.put(f"{source}/", f"{target}/", recursive=True)
 
@@ -298,14 +299,11 @@ class Lake:
             parents = path.split("/")
             if any("/".join(parents[:depth]) in kept for depth in range(1, len(parents) + 1)):
                 continue
-            try:
+            # Another collection may be faster.
+            with contextlib.suppress(FileNotFoundError):
                 modified = self._fs.modified(absolute)
-                if (modified if modified.tzinfo else modified.replace(tzinfo=dt.UTC)) > oldest:
-                    continue
-                found.append((path, int(self._fs.size(absolute) or 0)))
-            except FileNotFoundError:
-                # Another collection was faster.
-                continue
+                if (modified if modified.tzinfo else modified.replace(tzinfo=dt.UTC)) <= oldest:
+                    found.append((path, int(self._fs.size(absolute) or 0)))
         return found
 
     def remove(self, path: str) -> None:
@@ -329,7 +327,7 @@ class Lake:
         target = self._absolute(path)
         if self._is_local:
             Path(temporary).replace(target)
-            _sync_folder(Path(target).parent)
+            sync_folder(Path(target).parent)
         else:
             self._fs.makedirs(posixpath.dirname(target), exist_ok=True)
             self._fs.put_file(temporary, target)
@@ -346,12 +344,3 @@ class Lake:
             except pa.ArrowInvalid as error:
                 raise LakeError(f"{path} in the lake {self.url} is damaged: {error}") from None
             yield file
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

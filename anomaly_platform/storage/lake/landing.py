@@ -68,6 +68,7 @@ class Landing:
     def __init__(self, url: str) -> None:
         self.url = url
         self._fs, self._root = fsspec.url_to_fs(url)
+        self._is_local = isinstance(self._fs, LocalFileSystem)
 
     def folder(self, stream: str) -> str:
         """Return the path of a stream's folder, created when absent."""
@@ -85,10 +86,8 @@ class Landing:
                 # A pipe would never end, and a link may lead to what nobody meant to import.
                 continue
             name = posixpath.relpath(path, folder)
-            parts = name.split("/")
-            if any(part.startswith(".") for part in parts):
-                continue
-            if name.endswith(MAPPING_SUFFIX) or is_unfinished(name):
+            hidden = any(part.startswith(".") for part in name.split("/"))
+            if hidden or name.endswith(MAPPING_SUFFIX) or is_unfinished(name):
                 continue
             found.append(LandedFile(name, path, int(info["size"] or 0), _modified(info)))
         return sorted(found)
@@ -201,10 +200,6 @@ class Landing:
             if self._fs.exists(file.path + suffix):
                 self._fs.mv(file.path + suffix, target + suffix)
         return target
-
-    @property
-    def _is_local(self) -> bool:
-        return isinstance(self._fs, LocalFileSystem)
 
 
 def is_unfinished(name: str) -> bool:

@@ -92,11 +92,8 @@ def cell_array(cells: Sequence[bytes]) -> Encoded:
 def text_array(texts: Sequence[bytes], kind: str) -> Encoded:
     """Return an array of a type whose elements are bytes of any length."""
     element, oid, _ = _ELEMENTS[kind]
-    parts = [_header(element, len(texts))]
-    for text in texts:
-        parts.append(_LENGTH.pack(len(text)))
-        parts.append(text)
-    return Encoded(oid, b"".join(parts))
+    cells = [_LENGTH.pack(len(text)) + text for text in texts]
+    return Encoded(oid, _header(element, len(texts)) + b"".join(cells))
 
 
 def _header(element: int, size: int) -> bytes:

@@ -63,15 +63,14 @@ class SeriesIndex(TableAccess):
             'WHERE stream = %s AND rows > 0 ORDER BY entity COLLATE "C", metric COLLATE "C"',
             (stream,),
         )
+        moment = pl.Datetime("us", "UTC")
         return pl.DataFrame(
             rows,
             schema={
                 "entity": pl.String,
                 "metric": pl.String,
                 "rows": pl.Int64,
-                "first_event": pl.Datetime("us", "UTC"),
-                "last_event": pl.Datetime("us", "UTC"),
-                "changed_at": pl.Datetime("us", "UTC"),
+                **dict.fromkeys(("first_event", "last_event", "changed_at"), moment),
             },
             orient="row",
         )

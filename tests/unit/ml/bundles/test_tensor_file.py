@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_what_is_written_is_read_here_and_by_the_library(arrays, tmp_path_factor
     path = tmp_path_factory.mktemp("tensors") / "a.safetensors"
     digest = write(path, arrays)
     library = load_file(path)
-    with TensorFile(path) as file:
+    with closing(TensorFile(path)) as file:
         assert file.digest() == digest
         assert set(file.specs) == set(arrays) == set(library)
         for name, array in arrays.items():
@@ -56,7 +57,7 @@ def test_what_is_written_is_read_here_and_by_the_library(arrays, tmp_path_factor
 def test_the_librarys_files_are_read(tmp_path):
     arrays = {"a": np.arange(6.0).reshape(2, 3), "b": np.array([1, 2], np.uint8)}
     save_file(arrays, tmp_path / "x", metadata={"any": "thing"})
-    with TensorFile(tmp_path / "x") as file:
+    with closing(TensorFile(tmp_path / "x")) as file:
         assert {n: file.read(n).tolist() for n in file.specs} == {
             n: a.tolist() for n, a in arrays.items()
         }
@@ -64,7 +65,7 @@ def test_the_librarys_files_are_read(tmp_path):
 
 def test_a_slice_reads_no_more_than_itself(tmp_path):
     write(tmp_path / "x", {"big": np.zeros((1000, 64), np.float32)})
-    with TensorFile(tmp_path / "x") as file:
+    with closing(TensorFile(tmp_path / "x")) as file:
         header = file.bytes_read
         assert file.read("big", 999).shape == (64,)
         assert file.bytes_read - header == 256
@@ -113,7 +114,7 @@ def test_every_truncation_is_noticed(data, tmp_path_factory):
 
 def test_a_file_cut_while_open_raises(tmp_path):
     write(tmp_path / "x", {"a": np.arange(1000.0)})
-    with TensorFile(tmp_path / "x") as file:
+    with closing(TensorFile(tmp_path / "x")) as file:
         os.truncate(tmp_path / "x", 500)
         with pytest.raises(TruncatedFileError):
             file.read("a")
