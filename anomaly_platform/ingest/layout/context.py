@@ -241,20 +241,21 @@ def times_of(frame: pl.DataFrame, layout: Layout, context: LayoutContext) -> Tim
         if settled.time_columns
         else shown_times_of(frame, layout)
     )
-    return read_times(texts, context.zone, settled.times)
+    return read_times(texts, settled.zone or context.zone, settled.times)
 
 
 def timed_rows(batch: RawBatch, layout: Layout, context: LayoutContext) -> pl.DataFrame:
     """Give every row its time and its day, or the reason why it has none."""
     said = times_of(batch.frame, layout, context)
     times, reasons = said.times, said.reasons
-    if context.zone != "UTC":
-        places = places_twice(said.texts, times, context.zone)
+    zone = layout.conventions.zone or context.zone
+    if zone != "UTC":
+        places = places_twice(said.texts, times, zone)
         rows = batch.row_numbers.gather(places)
         later = rows.is_in(layout.conventions.later.implode())
         unknown = ~later & ~rows.is_in(layout.conventions.first.implode())
         second = places.filter(later)
-        times = times.scatter(second, at_second_coming(times.gather(second), context.zone))
+        times = times.scatter(second, at_second_coming(times.gather(second), zone))
         reasons = reasons.scatter(places.filter(unknown), TWICE)
     refused = refuse_event_time(
         times, start=context.start, now=context.now, future_allowance=context.future_allowance

@@ -62,6 +62,8 @@ class Conventions:
         Notation of the times.
     time_columns
         The columns of the time, where it is in several.
+    zone
+        Of the times, where the name of their column says it; '' elsewhere.
     quality
         Of all readings of a row.
     quality_of
@@ -75,6 +77,7 @@ class Conventions:
     signs: Mapping[str, Sign] = field(default_factory=lambda: MappingProxyType({}))
     times: TimeNotation = field(default_factory=TimeNotation)
     time_columns: tuple[TimeColumn, ...] = ()
+    zone: str = ""
     quality: Quality | None = None
     quality_of: Mapping[str, Quality] = field(default_factory=lambda: MappingProxyType({}))
     states: frozenset[str] = frozenset()

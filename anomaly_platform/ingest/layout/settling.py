@@ -81,14 +81,22 @@ def settle_times(
             texts += dates.count()
         if orders.dates * 2 > texts:
             notation = replace(notation, order=_order(orders, layout))
-    layout = _with(layout, times=notation)
-    if context.zone == "UTC" or not at_home:
+    names = [one.name for one in layout.conventions.time_columns] or [layout.columns["event_time"]]
+    says_utc = not context.mapping.timezone and any(map(_says_utc, names))
+    layout = _with(layout, times=notation, zone="UTC" if says_utc else "")
+    if says_utc or context.zone == "UTC" or not at_home:
         return layout
     hours = RepeatedHour(context.zone, series)
     for batch in file.batches():
         hours.see(batch, times_of(batch.frame, layout, context))
     first, later = hours.rows()
     return _with(layout, first=first, later=later)
+
+
+def _says_utc(name: str) -> bool:
+    """Tell whether a column is called as times in UTC are, such as ``Timestamp (UTC)``."""
+    said = plain(name)
+    return said.endswith("utc") or said in {"utctime", "utcdate", "utctimestamp", "utcdatetime"}
 
 
 def _dates_of(frame: pl.DataFrame, layout: Layout) -> pl.Series:

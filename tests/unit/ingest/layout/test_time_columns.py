@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from anomaly_platform.ingest.files.sources import UnreadableFile
+from anomaly_platform.ingest.layout.context import LayoutContext
 from anomaly_platform.ingest.layout.mapping import ColumnMapping
+from anomaly_platform.ingest.layout.metrics import METRIC_READER
 
 SIX = datetime(2025, 3, 13, 6, tzinfo=UTC)
 
@@ -131,3 +135,14 @@ def test_hour_24_is_the_midnight_at_the_end_of_the_day(ingest, cell):
 def test_a_clock_that_is_none_is_not_called_an_order_of_days(ingest):
     (reason,) = ingest(b"timestamp;T\n13.03.2025 06h00;1\n", "a.csv").reasons
     assert "change places" not in reason
+
+
+@pytest.mark.parametrize("name", ["Timestamp (UTC)", "timestamp_utc", "UTC Time"])
+def test_a_column_that_is_called_utc_is_in_utc(name):
+    text = f"{name};T\n2025-03-13 06:00:00;1\n".encode()
+    context = LayoutContext("a.csv", SIX.replace(year=2026), timezone="Europe/Berlin")
+    ((rows, _),) = METRIC_READER.read(io.BytesIO(text), context)
+    assert rows["event_time"].to_list() == [SIX]
+    given = replace(context, mapping=ColumnMapping.parse(timezone="Europe/Berlin"))
+    ((rows, _),) = METRIC_READER.read(io.BytesIO(text), given)
+    assert rows["event_time"].to_list() == [SIX.replace(hour=5)]
