@@ -9,12 +9,15 @@ from typing import Any
 import structlog
 from dagster import (
     AssetSelection,
+    AutomationConditionSensorDefinition,
     BetaWarning,
+    DefaultSensorStatus,
     Definitions,
     PreviewWarning,
     define_asset_job,
     definitions,
     in_process_executor,
+    with_source_code_references,
 )
 
 from anomaly_platform.assets import build_assets
@@ -69,7 +72,9 @@ def build_defs(
     registry_job = build_registry_job()
     upkeep, daily_upkeep = build_upkeep()
     return Definitions(
-        assets=[asset for stream in streams for asset in build_assets(stream, platform)],
+        assets=with_source_code_references(
+            [asset for stream in streams for asset in build_assets(stream, platform)]
+        ),
         asset_checks=[check for stream in streams for check in build_checks(stream, platform)],
         sensors=[
             *(
@@ -83,6 +88,12 @@ def build_defs(
             *build_alert_sensors(),
             *build_ems_sensors(platform.settings),
             build_registry_sensor(registry_job),
+            AutomationConditionSensorDefinition(
+                "automation",
+                target=AssetSelection.all(),
+                default_status=DefaultSensorStatus.RUNNING,
+                description="Materializes assets by the conditions in their definitions.",
+            ),
         ],
         jobs=[
             define_asset_job(

@@ -22,7 +22,7 @@ from anomaly_platform.streams import Stream
 def build_assets(stream: Stream, platform: Platform) -> list[AssetsDefinition]:
     """Return every stage of a stream, from raw events to monitoring."""
     return [
-        build_raw_events(stream),
+        build_raw_events(stream, platform),
         build_validated_events(stream, platform),
         build_features(stream, platform),
         *build_models(stream, platform),

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 
-from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult
+from dagster import (
+    AssetExecutionContext,
+    AssetsDefinition,
+    AutomationCondition,
+    MaterializeResult,
+)
 
 from anomaly_platform.assets.metadata import metadata_of
-from anomaly_platform.assets.models import as_failures
-from anomaly_platform.assets.stage import stage_asset
+from anomaly_platform.assets.stage import as_failures, stage_asset
 from anomaly_platform.kinds.base import Verdict
 from anomaly_platform.platform import Platform
 from anomaly_platform.streams import Stream
@@ -18,10 +22,14 @@ def build_champion(stream: Stream, platform: Platform) -> AssetsDefinition:
 
     @stage_asset(
         stream,
+        platform,
         "champion",
         deps=[one.stage for one in kind.detectors],
         tools=kind.champion_tools,
         tag="champion",
+        table="champions",
+        # A model that somebody trains from the UI is judged as well; within one run it is anyway.
+        automation_condition=AutomationCondition.eager(),
         description=kind.descriptions["champion"],
     )
     def champion(context: AssetExecutionContext) -> MaterializeResult[None]:

@@ -14,9 +14,9 @@ from dagster import (
     MaterializeResult,
 )
 
-from anomaly_platform.assets.metadata import column_schema, metadata_of
+from anomaly_platform.assets.metadata import column_schema, days_result
 from anomaly_platform.assets.partitions import days_of, to_days, with_lookback
-from anomaly_platform.assets.stage import stage_asset
+from anomaly_platform.assets.stage import as_failures, stage_asset
 from anomaly_platform.kinds.base import midnight
 from anomaly_platform.platform import Platform
 from anomaly_platform.streams import Stream
@@ -29,29 +29,31 @@ def build_features(stream: Stream, platform: Platform) -> AssetsDefinition:
 
     @stage_asset(
         stream,
+        platform,
         STAGE,
         deps=[with_lookback(stream.key("validated_events"), stream.lookback_days)],
         days=days_of(platform.first_day_of(stream)),
         tools=frozenset({"polars", "numba", "parquet"}),
         tag="features",
+        table="lake_partitions",
         code_version=stream.features.version,
         description=platform.kind(stream).descriptions[STAGE],
     )
     def features(context: AssetExecutionContext) -> MaterializeResult[None]:
         opened: Platform = context.resources.platform
-        rows = {
-            day: features_of_day(opened, stream, day) for day in to_days(context.partition_keys)
-        }
+        with as_failures():
+            days = {
+                day: {"dagster/row_count": features_of_day(opened, stream, day)}
+                for day in to_days(context.partition_keys)
+            }
         meanings = stream.features.schema().items()
-        shown = {
-            "dagster/row_count": sum(rows.values()),
-            "days": [{"day": str(day), "rows": n} for day, n in rows.items()],
+        common = {
             "feature set": stream.features.version,
             "dagster/column_schema": column_schema(
                 {name: (of["dtype"], of["description"]) for name, of in meanings}
             ),
         }
-        return MaterializeResult(metadata=metadata_of(shown))
+        return days_result(context, stream.key(STAGE), days, common)
 
     return features
 

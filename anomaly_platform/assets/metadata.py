@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
-from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
+from dagster import (
+    AssetExecutionContext,
+    AssetKey,
+    MaterializeResult,
+    MetadataValue,
+    TableColumn,
+    TableRecord,
+    TableSchema,
+)
+
+from anomaly_platform.ml.evaluation.miniatures import Drawing
 
 _LONGEST_TABLE = 400
 
@@ -36,8 +47,26 @@ def records_table(records: Sequence[Mapping[str, Any]]) -> MetadataValue:
 
 
 def picture(png: bytes) -> MetadataValue:
-    """Return a PNG as Markdown that shows it in the UI."""
+    """Return a PNG as Markdown that shows it in the UI, after a click."""
     return MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def drawing(svg: Drawing) -> MetadataValue:
+    """Return a small SVG as Markdown, which the UI unfolds by itself where it is short."""
+    encoded = base64.b64encode(svg.encode()).decode()
+    return MetadataValue.md(f"![](data:image/svg+xml;base64,{encoded})")
+
+
+def days_result(
+    context: AssetExecutionContext,
+    key: Sequence[str],
+    days: Mapping[date, Mapping[str, Any]],
+    common: Mapping[str, Any],
+) -> MaterializeResult[None]:
+    """Return the result of a run over days: what is common to all, and each day what is its own."""
+    for day, shown in days.items():
+        context.add_asset_metadata(metadata_of(shown), AssetKey(key), day.isoformat())
+    return MaterializeResult(asset_key=AssetKey(key), metadata=metadata_of(common))
 
 
 def metadata_of(shown: Mapping[str, Any]) -> dict[str, MetadataValue]:
@@ -56,6 +85,7 @@ _MAKERS: Mapping[type, Callable[[Any], MetadataValue]] = {
     int: MetadataValue.int,
     float: MetadataValue.float,
     bytes: picture,
+    Drawing: drawing,
     list: records_table,
     dict: MetadataValue.json,
 }

@@ -4,8 +4,7 @@ What belongs here: the asset of every detector, the run configuration, and the w
 What is learned, and from what, is the kind's own.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,12 @@ from dagster import (
     AssetObservation,
     AssetsDefinition,
     Config,
-    Failure,
     MaterializeResult,
-    RetryRequested,
 )
 from pydantic import Field
 
 from anomaly_platform.assets.metadata import metadata_of
-from anomaly_platform.assets.stage import stage_asset
+from anomaly_platform.assets.stage import as_failures, stage_asset
 from anomaly_platform.kinds.base import DetectorStage, OnEpoch, TrainingOrder
 from anomaly_platform.kinds.training import (
     Key,
@@ -33,11 +30,6 @@ from anomaly_platform.platform import Platform
 from anomaly_platform.resources.dagster_home import GPU_POOL
 from anomaly_platform.resources.trainer import TrainerKilledError
 from anomaly_platform.streams import Stream
-
-#: A killed trainer is started again so often, and goes on from its checkpoint. Not a retry policy
-#: of the asset: Dagster would start it again, too, when somebody cancels the run.
-RETRIES = 2
-_RETRY_SECONDS = 5
 
 
 class TrainingConfig(Config):
@@ -75,22 +67,24 @@ class TrainingConfig(Config):
 
 def build_models(stream: Stream, platform: Platform) -> list[AssetsDefinition]:
     """Return the assets ``[stream, <detector>_model]``, one per detector of the stream's kind."""
-    return [_build_model(stream, stage) for stage in platform.kind(stream).detectors]
+    return [_build_model(stream, platform, stage) for stage in platform.kind(stream).detectors]
 
 
-def _build_model(stream: Stream, stage: DetectorStage) -> AssetsDefinition:
+def _build_model(stream: Stream, platform: Platform, stage: DetectorStage) -> AssetsDefinition:
     @stage_asset(
         stream,
+        platform,
         stage.stage,
         deps=stage.reads,
         tools=stage.tools,
         tag="model",
+        table="bundles",
         description=stage.description,
         resources=frozenset({"trainer"} if stage.heavy else ()),
         pool=GPU_POOL if stage.heavy else None,
     )
     def model(context: AssetExecutionContext, config: TrainingConfig) -> MaterializeResult[None]:
-        platform: Platform = context.resources.platform
+        opened: Platform = context.resources.platform
 
         def run_trainer(prepared: Path, on_epoch: OnEpoch) -> None:
             try:
@@ -112,18 +106,7 @@ def _build_model(stream: Stream, stage: DetectorStage) -> AssetsDefinition:
                 observe,
                 run_trainer if stage.heavy else None,
             )
-            report = platform.kind(stream).train(stage.detector, order)
+            report = opened.kind(stream).train(stage.detector, order)
         return MaterializeResult(metadata=metadata_of({"version": report.version, **report.shown}))
 
     return model
-
-
-@contextmanager
-def as_failures() -> Iterator[None]:
-    """Say in Dagster's terms why a stage cannot go on: never, or not before it is tried again."""
-    try:
-        yield
-    except StageError as error:
-        raise Failure(str(error)) from error
-    except TrainingInterruptedError as error:
-        raise RetryRequested(RETRIES, _RETRY_SECONDS) from error.__cause__

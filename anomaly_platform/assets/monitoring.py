@@ -11,11 +11,12 @@ from typing import Any
 import polars as pl
 from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult
 
-from anomaly_platform.assets.metadata import metadata_of
+from anomaly_platform.assets.metadata import days_result
 from anomaly_platform.assets.partitions import days_of, to_days
-from anomaly_platform.assets.stage import stage_asset
+from anomaly_platform.assets.stage import as_failures, stage_asset
 from anomaly_platform.kinds.base import Stats, StreamKind
 from anomaly_platform.kinds.feedback import with_feedback
+from anomaly_platform.ml.evaluation.miniatures import Drawing, curves
 from anomaly_platform.platform import Platform
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import Stream
@@ -28,27 +29,31 @@ def build_monitoring_stats(stream: Stream, platform: Platform) -> AssetsDefiniti
 
     @stage_asset(
         stream,
+        platform,
         STAGE,
         deps=["scored_events", "features", "quarantine"],
         days=days_of(platform.first_day_of(stream)),
         tools=frozenset({"postgres"}),
         tag="monitoring",
+        table="monitoring_stats",
         description=platform.kind(stream).descriptions[STAGE],
     )
     def monitoring_stats(context: AssetExecutionContext) -> MaterializeResult[None]:
         opened: Platform = context.resources.platform
         kind = opened.kind(stream)
-        measure = kind.monitor()
-        records = []
-        days = to_days(context.partition_keys)
-        for day in days:
-            stats = stats_of_day(opened, stream, day, measure)
-            opened.warehouse.monitoring.replace_day(stream.name, day, stats)
-            shown = {stat: stats.get(("day", stat)) for stat in kind.shown_stats}
-            records.append({"day": str(day), **shown})
-        curves = _curves(kind, days[-1])
-        drawn = {} if curves is None else {"precision and recall": curves}
-        return MaterializeResult(metadata=metadata_of({"days": records, **drawn}))
+        days: dict[date, dict[str, Any]] = {}
+        with as_failures():
+            measure = kind.monitor()
+            for day in to_days(context.partition_keys):
+                stats = stats_of_day(opened, stream, day, measure)
+                opened.warehouse.monitoring.replace_day(stream.name, day, stats)
+                known = {stat: stats.get(("day", stat)) for stat in kind.shown_stats}
+                days[day] = {
+                    "dagster/row_count": len(stats),
+                    **{stat: value for stat, value in known.items() if value is not None},
+                    **_curves(kind, day),
+                }
+        return days_result(context, stream.key(STAGE), days, {})
 
     return monitoring_stats
 
@@ -103,14 +108,14 @@ def _model_and_latency(platform: Platform, stream: Stream, day: date) -> Stats:
     return stats
 
 
-def _curves(kind: StreamKind[Any], day: date) -> bytes | None:
-    """Draw precision and recall of the newest day, if its labels have both kinds."""
-    from anomaly_platform.ml.evaluation.plots import quality_curves
+def _curves(kind: StreamKind[Any], day: date) -> dict[str, Drawing]:
+    """Draw precision and recall of a day, and its ROC curve, if its labels have both kinds."""
+    from anomaly_platform.ml.evaluation.measures import pr_curve, roc_curve
 
     parts, form, stream = kind.parts, kind.scored, kind.stream
     scored = parts.partitions.get(stream.name, "scored_events", day.isoformat())
     if scored is None:
-        return None
+        return {}
     given = parts.labels.of_day(stream.name, day)
     columns = [*form.key, form.score, "label"]
     rows = [
@@ -118,9 +123,11 @@ def _curves(kind: StreamKind[Any], day: date) -> bytes | None:
         for chunk in parts.lake.chunks([scored.path], columns=columns)
     ]
     if not rows:
-        return None
+        return {}
     known = pl.concat(rows)
     labels = known["label"].to_numpy()
     if not labels.any() or labels.all():
-        return None
-    return quality_curves(labels, known[form.score].to_numpy(), title=f"{stream.title}, {day}")
+        return {}
+    scores = known[form.score].to_numpy()
+    drawn = {"precision over recall": pr_curve(labels, scores), "ROC": roc_curve(labels, scores)}
+    return {"precision and recall": curves(drawn)}

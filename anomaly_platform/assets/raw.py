@@ -25,7 +25,7 @@ from pydantic import Field
 
 from anomaly_platform.assets.metadata import column_schema, counts, metadata_of
 from anomaly_platform.assets.raw_online import RAW_BUCKET, STAGE, claim_batches, for_lake
-from anomaly_platform.assets.stage import stage_asset
+from anomaly_platform.assets.stage import as_failures, stage_asset
 from anomaly_platform.kinds.base import midnight
 from anomaly_platform.kinds.formats import RowFormat
 from anomaly_platform.platform import Platform
@@ -86,14 +86,16 @@ class IngestReport:
     days: Counter[date] = field(default_factory=Counter)
 
 
-def build_raw_events(stream: Stream) -> AssetsDefinition:
+def build_raw_events(stream: Stream, platform: Platform) -> AssetsDefinition:
     """Return the asset ``[stream, raw_events]``."""
 
     @stage_asset(
         stream,
+        platform,
         STAGE,
         tools=frozenset({"polars", "parquet"}),
         tag="raw",
+        table="ingest_ledger",
         description=(
             f"Files from landing/{stream.name} and readings taken one by one, as rows of text, "
             "append-only, each once. Rows that belong to no day of the calendar are in quarantine."
@@ -102,24 +104,25 @@ def build_raw_events(stream: Stream) -> AssetsDefinition:
     def raw_events(
         context: AssetExecutionContext, config: RawEventsConfig
     ) -> MaterializeResult[None]:
-        platform: Platform = context.resources.platform
-        files = platform.landing.settled(stream.name)
+        opened: Platform = context.resources.platform
+        files = opened.landing.settled(stream.name)
         if config.files:
             wanted = set(config.files)
             files = [file for file in files if file.name in wanted]
         now = datetime.now(UTC)
-        report = ingest_files(platform, stream, files, now)
-        for rows, days in claim_batches(platform, stream, now):
-            report.online += rows
-            report.rows += rows
-            report.days.update(days)
-        platform.note_first_days()
+        with as_failures():
+            report = ingest_files(opened, stream, files, now)
+            for rows, days in claim_batches(opened, stream, now):
+                report.online += rows
+                report.rows += rows
+                report.days.update(days)
+            opened.note_first_days()
         for name, reason in report.reasons.items():
             context.log.warning("%s was rejected: %s", name, reason)
         if report.failed:
             # The other files are in; these stay in landing and are tried again.
             raise Failure("files could not be taken in", metadata={"files": dict(report.failed)})
-        return MaterializeResult(metadata=_metadata(report, platform.kind(stream).rows))
+        return MaterializeResult(metadata=_metadata(report, opened.kind(stream).rows))
 
     return raw_events
 

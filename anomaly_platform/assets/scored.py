@@ -4,7 +4,6 @@ What belongs here: feeding a day to the scorer and replacing it. That nobody see
 promise of the tables of scored rows.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -15,11 +14,12 @@ import numpy.typing as npt
 import polars as pl
 from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult
 
-from anomaly_platform.assets.metadata import column_schema, counts, metadata_of
+from anomaly_platform.assets.metadata import column_schema, days_result
 from anomaly_platform.assets.partitions import days_of, to_days, with_lookback
-from anomaly_platform.assets.stage import stage_asset
+from anomaly_platform.assets.stage import as_failures, stage_asset
 from anomaly_platform.kinds.base import Scorer, StreamKind
 from anomaly_platform.kinds.formats import judged_by
+from anomaly_platform.ml.evaluation.miniatures import histogram
 from anomaly_platform.platform import Platform
 from anomaly_platform.storage.postgres.transactions import StaleInput
 from anomaly_platform.streams import Stream
@@ -49,28 +49,36 @@ def build_scored_events(stream: Stream, platform: Platform) -> AssetsDefinition:
 
     @stage_asset(
         stream,
+        platform,
         STAGE,
         deps=["features", "champion", *([history] if kind.scores_with_history else [])],
         days=days_of(platform.first_day_of(stream)),
         tools=frozenset({"postgres", "parquet"}),
         tag="scored",
+        table=f"scored_{stream.name}",
         description=kind.descriptions[STAGE],
     )
     def scored_events(context: AssetExecutionContext) -> MaterializeResult[None]:
         opened: Platform = context.resources.platform
         kind = opened.kind(stream)
-        kind.ensure_tables()
-        scorer = kind.scorer()
-        histogram = np.zeros(_HISTOGRAM_BINS, dtype=np.int64)
-        results = []
-        for day in to_days(context.partition_keys):
-            result = score_day(opened, stream, day, scorer, histogram)
-            if result.skipped:
-                context.log.warning("%s: %s", day, result.skipped)
-            for detector in result.left_out:
-                context.log.error("%s: %s could not judge and was left out", day, detector)
-            results.append(result)
-        return _result(kind, scorer, results, histogram)
+        days = {}
+        with as_failures():
+            kind.ensure_tables()
+            scorer = kind.scorer()
+            for day in to_days(context.partition_keys):
+                counts = np.zeros(_HISTOGRAM_BINS, dtype=np.int64)
+                result = score_day(opened, stream, day, scorer, counts)
+                if result.skipped:
+                    context.log.warning("%s: %s", day, result.skipped)
+                for detector in result.left_out:
+                    context.log.error("%s: %s could not judge and was left out", day, detector)
+                days[day] = _shown(kind, result, counts)
+        form = kind.scored
+        common = {
+            form.version: form.unversioned if scorer.version is None else str(scorer.version),
+            "dagster/column_schema": column_schema(form.columns),
+        }
+        return days_result(context, stream.key(STAGE), days, common)
 
     return scored_events
 
@@ -80,7 +88,7 @@ def score_day(
     stream: Stream,
     day: date,
     scorer: Scorer,
-    histogram: npt.NDArray[np.int64],
+    counted: npt.NDArray[np.int64],
 ) -> ScoredDayResult:
     """Score one day's features and replace the day, unless something newer has been written."""
     kind = platform.kind(stream)
@@ -95,7 +103,7 @@ def score_day(
             judged = judged_by(scored, scorer.judges)
             left_out.update(name for name, rows in judged.items() if rows < scored.height)
             finite = scored[form.score].drop_nulls().to_numpy()
-            histogram[:] += np.histogram(finite, bins=_HISTOGRAM_BINS, range=(0.0, form.top))[0]
+            counted[:] += np.histogram(finite, bins=_HISTOGRAM_BINS, range=(0.0, form.top))[0]
             yield scored
 
     # To the lake first: the transaction that replaces the day then only copies.
@@ -120,37 +128,19 @@ def score_day(
     return ScoredDayResult(day, stored.rows, stored.anomalies, left_out=tuple(sorted(left_out)))
 
 
-def _result(
-    kind: StreamKind[Any],
-    scorer: Scorer,
-    results: list[ScoredDayResult],
-    histogram: npt.NDArray[np.int64],
-) -> MaterializeResult[None]:
-    days = [
-        {"day": str(r.day), "rows": r.rows, "anomalies": r.anomalies, "skipped": r.skipped}
-        for r in results
-    ]
-    form, left_out = kind.scored, Counter(name for r in results for name in r.left_out)
-    shown: dict[str, object] = {
-        "dagster/row_count": sum(r.rows for r in results),
-        "anomalies": sum(r.anomalies for r in results),
-        form.version: form.unversioned if scorer.version is None else str(scorer.version),
-        "days": days,
-        form.picture: _histogram_picture(kind, histogram),
-        "dagster/table_name": f"scored_{kind.stream.name}",
-        "dagster/column_schema": column_schema(form.columns),
-    }
-    if len(kind.detectors) > 1:
-        shown["left out"] = counts("detector", dict(sorted(left_out.items())))
-    return MaterializeResult(metadata=metadata_of(shown))
-
-
-def _histogram_picture(kind: StreamKind[Any], histogram: npt.NDArray[np.int64]) -> bytes:
-    from anomaly_platform.ml.evaluation.plots import score_histogram
-
+def _shown(
+    kind: StreamKind[Any], result: ScoredDayResult, counts: npt.NDArray[np.int64]
+) -> dict[str, object]:
+    """Return what a day shows of its scores."""
     form = kind.scored
     threshold = kind.parts.threshold if form.threshold is None else form.threshold
-    middles = (np.arange(_HISTOGRAM_BINS) + 0.5) / _HISTOGRAM_BINS
-    # The picture shows shares: a hundred thousand points tell as much as all of them.
-    shown = np.ceil(histogram * min(1.0, 100_000 / max(1, int(histogram.sum())))).astype(int)
-    return score_histogram(np.repeat(middles, shown), threshold=threshold, title=form.title)
+    shown: dict[str, object] = {
+        "dagster/row_count": result.rows,
+        "anomalies": result.anomalies,
+        form.picture: histogram(counts, threshold=threshold, title=form.title),
+    }
+    if result.skipped:
+        shown["skipped"] = result.skipped
+    if result.left_out:
+        shown["left out"] = ", ".join(result.left_out)
+    return shown

@@ -4,11 +4,11 @@ What belongs here: working through a day in bounded chunks and accounting for ev
 a reading valid is in ``ingest.validation``.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import pairwise
+from typing import Any
 
 import polars as pl
 from dagster import (
@@ -19,9 +19,11 @@ from dagster import (
     multi_asset,
 )
 
-from anomaly_platform.assets.metadata import column_schema, counts, metadata_of
+from anomaly_platform import __version__
+from anomaly_platform.assets.metadata import column_schema, counts, days_result
 from anomaly_platform.assets.partitions import SINGLE_RUN, days_of, to_days
 from anomaly_platform.assets.raw_online import RAW_BUCKET
+from anomaly_platform.assets.stage import as_failures, pool_of, said_of
 from anomaly_platform.kinds.base import midnight
 from anomaly_platform.kinds.formats import RowFormat
 from anomaly_platform.platform import Platform
@@ -46,15 +48,14 @@ class DayAccount:
 def build_validated_events(stream: Stream, platform: Platform) -> AssetsDefinition:
     """Return the assets ``[stream, validated_events]`` and ``[stream, quarantine]``."""
 
-    def spec(stage: str, tag: str, tools: set[str], description: str) -> AssetSpec:
+    def spec(stage: str, tag: str, tools: set[str], table: str, description: str) -> AssetSpec:
         return AssetSpec(
             stream.key(stage),
             description=description,
             kinds=tools,
-            tags={"stage": tag},
             deps=[stream.key("raw_events")],
-            group_name=stream.name,
-            owners=list(stream.owners),
+            code_version=__version__,
+            **said_of(stream, platform, tag=tag, table=table),
         )
 
     @multi_asset(
@@ -64,6 +65,7 @@ def build_validated_events(stream: Stream, platform: Platform) -> AssetsDefiniti
                 STAGE,
                 "validated",
                 {"polars", "parquet"},
+                "lake_partitions",
                 f"{stream.event.capitalize()}s of a UTC day: parsed, within bounds, each once. A "
                 "repeated one is counted, a contradicting one refused.",
             ),
@@ -71,21 +73,36 @@ def build_validated_events(stream: Stream, platform: Platform) -> AssetsDefiniti
                 "quarantine",
                 "quarantine",
                 {"postgres"},
+                "quarantine",
                 "Rows that were refused, each with its file, row number and reason.",
             ),
         ],
         partitions_def=days_of(platform.first_day_of(stream)),
         backfill_policy=SINGLE_RUN,
         required_resource_keys={"platform"},
+        pool=pool_of(stream),
     )
     def validated_events(context: AssetExecutionContext) -> Iterator[MaterializeResult[None]]:
         opened: Platform = context.resources.platform
-        accounts = [
-            validate_day(opened, stream, day, datetime.now(UTC))
-            for day in to_days(context.partition_keys)
-        ]
-        yield _validated_result(opened, stream, accounts)
-        yield _quarantine_result(opened, stream, accounts)
+        with as_failures():
+            accounts = [
+                validate_day(opened, stream, day, datetime.now(UTC))
+                for day in to_days(context.partition_keys)
+            ]
+            refused = {account.day: _refused(opened, stream, account) for account in accounts}
+        valid = {
+            one.day: {
+                "dagster/row_count": one.valid,
+                "rows in": one.rows_in,
+                "quarantined": one.quarantined,
+                "duplicates": one.duplicates,
+            }
+            for one in accounts
+        }
+        schema = column_schema(opened.kind(stream).rows.columns)
+        common = {"dagster/column_schema": schema}
+        yield days_result(context, stream.key(STAGE), valid, common)
+        yield days_result(context, stream.key("quarantine"), refused, {})
 
     return validated_events
 
@@ -179,37 +196,11 @@ def _together(extents: Sequence[pl.DataFrame]) -> pl.DataFrame:
     )
 
 
-def _validated_result(
-    platform: Platform, stream: Stream, accounts: list[DayAccount]
-) -> MaterializeResult[None]:
-    shown = {
-        "dagster/row_count": sum(a.valid for a in accounts),
-        "duplicates": sum(a.duplicates for a in accounts),
-        "days": [
-            {
-                "day": str(a.day),
-                "rows in": a.rows_in,
-                "valid": a.valid,
-                "quarantined": a.quarantined,
-                "duplicates": a.duplicates,
-            }
-            for a in accounts
-        ],
-        "dagster/column_schema": column_schema(platform.kind(stream).rows.columns),
-    }
-    return MaterializeResult(asset_key=stream.key(STAGE), metadata=metadata_of(shown))
-
-
-def _quarantine_result(
-    platform: Platform, stream: Stream, accounts: list[DayAccount]
-) -> MaterializeResult[None]:
-    reasons: Counter[str] = Counter()
-    for account in accounts:
-        if account.quarantined:
-            reasons.update(platform.warehouse.quarantine.reasons(stream.name, day=account.day))
-    shown = {
-        "dagster/row_count": sum(a.quarantined for a in accounts),
-        "reasons": counts("reason", reasons),
-        "dagster/table_name": "quarantine",
-    }
-    return MaterializeResult(asset_key=stream.key("quarantine"), metadata=metadata_of(shown))
+def _refused(platform: Platform, stream: Stream, account: DayAccount) -> dict[str, Any]:
+    """Return how many of a day's rows were refused, and why."""
+    reasons = (
+        platform.warehouse.quarantine.reasons(stream.name, day=account.day)
+        if account.quarantined
+        else {}
+    )
+    return {"dagster/row_count": account.quarantined, "reasons": counts("reason", reasons)}

@@ -20,6 +20,7 @@ _POSTGRES_SCHEMES: Final = ("postgresql", "postgres", "postgresql+psycopg", "pos
 _ORIGIN: Final = re.compile(
     r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:]+\](:[0-9]{1,5})?"
 )
+_OWNER: Final = re.compile(r"team:[A-Za-z0-9_.\- ]+|[^@\s:]+@[^@\s:]+\.[^@\s:]+")
 _HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]")
 
 
@@ -176,6 +177,7 @@ Origins = Annotated[
     str, _each(_ORIGIN, "look like https://host or https://host:port, without a path")
 ]
 HostNames = Annotated[str, _each(_HOST, "be a host name, without scheme and port")]
+Owners = Annotated[str, _each(_OWNER, "be an e-mail address or team:name")]
 EmsTables = Annotated[str, AfterValidator(_ems_tables)]
 HttpAddress = Annotated[str, AfterValidator(_http_address)]
 PostgresUrl = Annotated[

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from anomaly_platform.settings.types import SettingsPart
+from anomaly_platform.settings.types import Owners, SettingsPart, split_list
 
 
 class UpkeepSettings(SettingsPart):
     """Retention and the limits of warnings."""
 
+    owners: Owners = "team:anomaly-platform"
+    """Who answers for the assets of streams that name nobody: e-mail addresses or team:name, with
+    commas."""
+    overdue_hours: int = Field(default=24, ge=0)
+    """Hours without anything new after which Dagster warns that a stage is overdue; it fails after
+    twice as many. A model is overdue beyond the age of its stream's policy. 0 turns it off."""
     keep_runs_days: int = Field(default=90, ge=1)
     """Days after which ended Dagster runs go, with their events."""
     keep_models_days: int = Field(default=30, ge=1)
@@ -26,3 +32,8 @@ class UpkeepSettings(SettingsPart):
     """Longest time from a file's arrival to its scores before it is told."""
     model_storage_limit_mb: int = Field(default=1024, ge=1)
     """MiB of models from which their storage is told."""
+
+    @property
+    def owner_list(self) -> list[str]:
+        """Who answers for the assets of streams that name nobody."""
+        return split_list(self.owners)

@@ -95,7 +95,7 @@ class Stream:
     start : date or None
         Events before this day are quarantined; ``None`` takes ``ANOMALY_START_DATE``.
     owners : tuple of str
-        Who answers for the assets.
+        Who answers for the assets; none takes ``ANOMALY_OWNERS``.
     timezone : str or None
         Where times that name no zone are at home; ``None`` takes ``ANOMALY_DEFAULT_TIMEZONE``.
     ignored_columns : tuple of str
@@ -113,7 +113,7 @@ class Stream:
     max_quarantine_ratio: float = 0.05
     max_anomaly_rate: float = 0.25
     start: date | None = None
-    owners: tuple[str, ...] = ("team:anomaly-platform",)
+    owners: tuple[str, ...] = ()
     timezone: str | None = None
     ignored_columns: tuple[str, ...] = ()
 

@@ -138,9 +138,7 @@ class StreamDocument(Part):
     """its keys on lines of their own, indented"""
     start: Annotated[date | None, BeforeValidator(_only_dates)] = None
     """a day, such as 2020-01-31"""
-    owners: Annotated[tuple[str, ...], BeforeValidator(several)] = Field(
-        default=("team:anomaly-platform",), min_length=1
-    )
+    owners: Annotated[tuple[str, ...], BeforeValidator(several)] = Field(default=(), min_length=1)
     """an e-mail address or team:name, such as team:maintenance"""
 
     @field_validator("timezone")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from dagster import Definitions
+from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 from syrupy.assertion import SnapshotAssertion
 
+from anomaly_platform import __version__
 from anomaly_platform.definitions import build_defs
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
@@ -24,6 +27,7 @@ def defs() -> Definitions:
 
 
 def test_graph_is_what_was_reviewed(defs: Definitions, snapshot: SnapshotAssertion) -> None:
+    graph = defs.resolve_asset_graph()
     described = {
         spec.key.to_user_string(): {
             "group": spec.group_name,
@@ -31,10 +35,49 @@ def test_graph_is_what_was_reviewed(defs: Definitions, snapshot: SnapshotAsserti
             "owners": list(spec.owners),
             "deps": sorted(dep.asset_key.to_user_string() for dep in spec.deps),
             "partitioned": spec.partitions_def is not None,
+            "table": spec.metadata["dagster/table_name"],
+            "code": "platform" if spec.code_version == __version__ else spec.code_version,
+            "freshness": _as_text(spec.freshness_policy),
+            "automation": _as_text(spec.automation_condition),
+            "pool": graph.get(spec.key).assets_def.op.pool,
+            "source": [
+                Path(one.file_path).name
+                for one in spec.metadata["dagster/code_references"].code_references
+            ],
         }
         for spec in defs.resolve_all_asset_specs()
     }
     assert described == snapshot
+
+
+def _as_text(policy: object) -> str | None:
+    """Return what a freshness policy or an automation condition says, in a line."""
+    if isinstance(policy, TimeWindowFreshnessPolicy):
+        warn = policy.warn_window
+        return f"warns {warn and warn.to_timedelta()}, fails {policy.fail_window.to_timedelta()}"
+    return None if policy is None else str(getattr(policy, "label", None) or policy)
+
+
+def test_jobs_and_schedules_are_what_was_reviewed(
+    defs: Definitions, snapshot: SnapshotAssertion
+) -> None:
+    repository = defs.get_repository_def()
+    jobs = {
+        job.name: sorted(node.name for node in job.graph.nodes)
+        if job.asset_layer is None or not job.asset_layer.executable_asset_keys
+        else "assets"
+        for job in repository.get_all_jobs()
+    }
+    schedules = {
+        one.name: (
+            one.cron_schedule,
+            one.execution_timezone,
+            one.job_name,
+            one.default_status.value,
+        )
+        for one in repository.schedule_defs
+    }
+    assert {"jobs": jobs, "schedules": schedules} == snapshot
 
 
 def test_checks_and_sensors_are_what_was_reviewed(

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 
 import polars as pl
 import pytest
+from dagster import AssetKey
 from rich.console import Console
 
 from anomaly_platform.cli.runtime import RunFailedError, Runtime
@@ -55,6 +56,30 @@ def test_every_row_is_scored_quarantined_or_a_counted_duplicate(
     assert broken.source == "broken.csv.gz"
     assert "gzip" in (broken.reason or "")
     assert runtime.platform.landing.waiting("ems") == []
+
+
+def test_each_day_of_a_run_over_days_shows_its_own_figures(
+    runtime: Runtime, drop: Drop, run: Run
+) -> None:
+    """Not the totals of the run, and its picture as an image."""
+    frame = readings(EMS, "host-1", days=3)
+    first = pl.col("timestamp").dt.date() == START.date()
+    drop(EMS, "uneven.csv", frame.filter(~first | (pl.int_range(pl.len()) < 40)))
+    run(EMS)
+    wanted = {"2026-01-05": 40, "2026-01-06": PER_DAY, "2026-01-07": PER_DAY}
+    for stage in ("validated_events", "features", "scored_events", "monitoring_stats"):
+        records = runtime.instance.fetch_materializations(AssetKey(EMS.key(stage)), limit=100)
+        newest = {}
+        for record in reversed(records.records):
+            newest[record.partition_key] = record.asset_materialization.metadata
+        shown = {day: one["dagster/row_count"].value for day, one in newest.items()}
+        assert shown.keys() == wanted.keys()
+        if stage != "monitoring_stats":
+            assert shown == wanted
+        if stage == "scored_events":
+            pictures = {str(one["scores"].value) for one in newest.values()}
+            assert len(pictures) >= 2
+            assert all(one.startswith("![](data:image/svg+xml;base64,") for one in pictures)
 
 
 def test_the_same_file_twice_changes_nothing(runtime: Runtime, drop: Drop, run: Run) -> None:
