@@ -91,8 +91,7 @@ def nab_result(cases: Sequence[Case], raw: Sequence[Scores]) -> tables.NabResult
 
 def servers_section(data: Path) -> str:
     """Return the chapter on hosts with many metrics."""
-    cases = [*servers(data / "smd"), *servers(data / "asd")]
-    results, _ = run(cases, "servers")
+    results, _ = run([*servers(data / "smd"), *servers(data / "asd")], "servers")
     ours = results[tables.OURS]
     mean, older = tables.mean_of(ours), tables.mean_of(ours, "2022")
     pca, pca_95, forest = (

@@ -181,8 +181,7 @@ def main() -> None:
 Series of {PER_DAY} readings a day, trained on {TRAINED_DAYS} days. The peak is of the whole process
 up to then, the training that came before included. {machine()}
 """
-    page = _PAGE.read_text()
-    _PAGE.write_text(_PART.sub(lambda m: m[1] + table + m[2], page))
+    _PAGE.write_text(_PART.sub(lambda m: m[1] + table + m[2], _PAGE.read_text()))
     print(table)
 
 

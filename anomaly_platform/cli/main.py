@@ -60,7 +60,7 @@ def main() -> None:
     """Run the command; turn expected errors into one clear message and an exit code."""
     from anomaly_platform.cli.services.running import AlreadyRunningError
     from anomaly_platform.ingest.files.sources import UnreadableFile
-    from anomaly_platform.storage.lake.lake import LakeError
+    from anomaly_platform.storage.lake.row_groups import LakeError
     from anomaly_platform.storage.postgres.database import DatabaseError
     from anomaly_platform.storage.postgres.embedded import EmbeddedPostgresError
     from anomaly_platform.streams.user_defined import StreamFileError

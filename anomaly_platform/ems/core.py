@@ -13,7 +13,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Unpack
 from urllib.parse import quote
 
 import httpx
@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from anomaly_platform.ems.records import (
     AlertRecord,
+    Asked,
     Asset,
     EmsError,
     EmsGarbage,
@@ -98,29 +99,13 @@ class EmsCore:
             return None
         return record_of(Asset, f"EMS Core, GET {path}: ", _unwrapped(answer))
 
-    async def metrics(
-        self,
-        *,
-        since: dt.datetime,
-        until: dt.datetime,
-        asset_id: str | None = None,
-        metric_name: str | None = None,
-    ) -> list[Metric]:
+    async def metrics(self, **asked: Unpack[Asked]) -> list[Metric]:
         """Return the readings from `since` on and before `until`."""
-        query = {**_span(since, until), "assetId": asset_id, "metricName": metric_name}
-        return _records(Metric, "GET metrics", await self._pages("metrics", query))
+        return _records(Metric, "GET metrics", await self._pages("metrics", _query(asked)))
 
-    async def raw_metrics(
-        self,
-        *,
-        since: dt.datetime,
-        until: dt.datetime,
-        asset_id: str | None = None,
-        metric_name: str | None = None,
-    ) -> list[dict[str, Any]]:
+    async def raw_metrics(self, **asked: Unpack[Asked]) -> list[dict[str, Any]]:
         """Return the readings of a span as they came, for those who judge each by itself."""
-        query = {**_span(since, until), "assetId": asset_id, "metricName": metric_name}
-        rows = await self._pages("metrics", query)
+        rows = await self._pages("metrics", _query(asked))
         for place, row in enumerate(rows):
             if not isinstance(row, dict):
                 raise EmsGarbage(f"EMS Core, GET metrics: [{place}] is no object")
@@ -266,6 +251,11 @@ def _records(kind: type[Record], what: str, rows: list[Any]) -> list[Record]:
 
 def _json(record: EmsRecord) -> dict[str, Any]:
     return record.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _query(asked: Asked) -> dict[str, str | None]:
+    names = {"assetId": asked.get("asset_id"), "metricName": asked.get("metric_name")}
+    return _span(asked["since"], asked["until"]) | names
 
 
 def _span(since: dt.datetime, until: dt.datetime) -> dict[str, str | None]:

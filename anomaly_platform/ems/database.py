@@ -12,7 +12,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any, LiteralString, Unpack
 
 import psycopg
 from psycopg import sql
@@ -20,6 +20,7 @@ from psycopg.rows import dict_row
 
 from anomaly_platform.ems.records import (
     AlertRecord,
+    Asked,
     Asset,
     EmsError,
     EmsRecord,
@@ -96,35 +97,20 @@ class EmsDatabase:
         )
         return _records(Asset, "assets", rows)[0] if rows else None
 
-    async def metrics(
-        self,
-        *,
-        since: dt.datetime,
-        until: dt.datetime,
-        asset_id: str | None = None,
-        metric_name: str | None = None,
-    ) -> list[Metric]:
+    async def metrics(self, **asked: Unpack[Asked]) -> list[Metric]:
         """Return the readings from `since` on and before `until`."""
-        rows = await self.raw_metrics(
-            since=since, until=until, asset_id=asset_id, metric_name=metric_name
-        )
-        return _records(Metric, "metrics", rows)
+        return _records(Metric, "metrics", await self.raw_metrics(**asked))
 
-    async def raw_metrics(
-        self,
-        *,
-        since: dt.datetime,
-        until: dt.datetime,
-        asset_id: str | None = None,
-        metric_name: str | None = None,
-    ) -> list[dict[str, Any]]:
+    async def raw_metrics(self, **asked: Unpack[Asked]) -> list[dict[str, Any]]:
         """Return the readings of a span as they are, for those who judge each by itself."""
         return await self._rows(
             "metrics",
-            "WHERE {timestamp} >= %(since)s AND {timestamp} < %(until)s AND (%(asset)s::text IS "
-            "NULL OR {assetId}::text IN (%(asset)s, %(asset)s || '/32', %(asset)s || '/128')) "
-            "AND (%(metric)s::text IS NULL OR {metricName} = %(metric)s) ORDER BY {timestamp}",
-            {"since": since, "until": until, "asset": asset_id, "metric": metric_name},
+            "WHERE {timestamp} >= %(since)s AND {timestamp} < %(until)s "
+            "AND (%(asset_id)s::text IS NULL OR {assetId}::text IN "
+            "(%(asset_id)s, %(asset_id)s || '/32', %(asset_id)s || '/128')) "
+            "AND (%(metric_name)s::text IS NULL OR {metricName} = %(metric_name)s) "
+            "ORDER BY {timestamp}",
+            {"asset_id": None, "metric_name": None, **asked},
         )
 
     async def create_metric(self, metric: NewMetric, *, key: str) -> Metric:

@@ -5,7 +5,8 @@ Belongs here: assets, metrics, events and alerts as records, and the errors of a
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+import datetime as dt
+from typing import Annotated, Any, NotRequired, TypedDict, TypeVar
 
 from pydantic import (
     AwareDatetime,
@@ -54,6 +55,15 @@ class Asset(EmsRecord):
     name: str | None = None
     type: str | None = None
     status: str | None = None
+
+
+class Asked(TypedDict):
+    """Which metrics are asked for: of a span, of an asset, of a name."""
+
+    since: dt.datetime
+    until: dt.datetime
+    asset_id: NotRequired[str | None]
+    metric_name: NotRequired[str | None]
 
 
 class NewMetric(EmsRecord):

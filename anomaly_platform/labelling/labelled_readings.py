@@ -20,8 +20,6 @@ from anomaly_platform.storage.tables.online import by_natural_key
 from anomaly_platform.storage.tables.partitions import Partitions
 from anomaly_platform.streams import Stream
 
-_STAGE = "validated_events"
-
 
 def labels_without_reading(
     transactions: Transactions, lake: Lake, stream: Stream, labels: Sequence[NewLabel]
@@ -48,7 +46,7 @@ def labels_without_reading(
 def _not_in_file(
     partitions: Partitions, lake: Lake, stream: Stream, day: dt.date, labels: Sequence[NewLabel]
 ) -> list[NewLabel]:
-    source = partitions.get(stream.name, _STAGE, day.isoformat())
+    source = partitions.get(stream.name, "validated_events", day.isoformat())
     if source is None:
         return list(labels)
     names = ["entity", "metric"] if stream.has_series else ["epc_code"]

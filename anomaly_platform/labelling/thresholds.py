@@ -91,7 +91,6 @@ class ThresholdStore(TableAccess):
         """
         if not 0.0 <= threshold <= 1.0:
             raise ValueError(f"threshold {threshold}: {THRESHOLD_RULE}")
-        lock(connection, "thresholds", stream, entity, metric)
         before = _current(connection, stream, entity, metric)
         if before is not None:
             same = before["threshold"] == threshold and before["origin"] == origin
@@ -131,7 +130,6 @@ class ThresholdStore(TableAccess):
         origin : str or None
             Clear only a threshold of this origin.
         """
-        lock(connection, "thresholds", stream, entity, metric)
         before = _current(connection, stream, entity, metric)
         if before is None or (origin is not None and before["origin"] != origin):
             return False
@@ -148,6 +146,8 @@ class ThresholdStore(TableAccess):
 def _current(
     connection: Connection, stream: str, entity: str, metric: str
 ) -> dict[str, object] | None:
+    """Return what is set of a series, which nobody else changes until the transaction ends."""
+    lock(connection, "thresholds", stream, entity, metric)
     row = connection.execute(
         "SELECT threshold, origin FROM thresholds "
         "WHERE stream = %s AND entity = %s AND metric = %s",

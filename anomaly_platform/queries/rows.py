@@ -31,6 +31,5 @@ async def fetch_one(
 
 async def count(connection: AsyncConnection[Any], statement: LiteralString, values: Values) -> int:
     """Return the number that a statement counts."""
-    cursor = await connection.execute(statement, values)
-    row = await cursor.fetchone()
+    row = await (await connection.execute(statement, values)).fetchone()
     return 0 if row is None else int(row[0])

@@ -90,8 +90,7 @@ class Duplicates:
 
     def _open(self) -> Ints:
         """Return the readings of which nothing has been found."""
-        found = [*self._known, *self._leaders]
-        return np.delete(np.arange(len(self._readings)), found)
+        return np.delete(np.arange(len(self._readings)), [*self._known, *self._leaders])
 
     def _find_ids(self, connection: Connection) -> None:
         """Find readings whose event id is known, or given twice."""

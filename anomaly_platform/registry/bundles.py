@@ -97,6 +97,7 @@ class Bundles(BundleIndex):
         ValueError
             When the version was not reserved or is registered already.
         """
+        key = (stream, detector, version)
         with self._transactions.begin() as connection:
             changed = connection.execute(
                 "UPDATE bundles SET status = 'challenger', path = %s, digest = %s, "
@@ -104,16 +105,9 @@ class Bundles(BundleIndex):
                 "parameters = %s WHERE stream = %s AND detector = %s AND version = %s "
                 "AND status = 'training'",
                 (
-                    path,
-                    digest,
-                    trained_at,
-                    window_start,
-                    window_end,
-                    json.dumps(_finite(metrics)),
-                    json.dumps(_finite(parameters)),
-                    stream,
-                    detector,
-                    version,
+                    *(path, digest, trained_at, window_start, window_end),
+                    *(json.dumps(_finite(one)) for one in (metrics, parameters)),
+                    *key,
                 ),
             ).rowcount
             if not changed:
@@ -121,16 +115,8 @@ class Bundles(BundleIndex):
                     f"{stream} {detector} {version} is not a version in training: "
                     "reserve one, and register it once"
                 )
-            insert_models(
-                connection,
-                stream,
-                detector,
-                version,
-                path=path,
-                trained_at=trained_at,
-                series=series,
-            )
-            enqueue(connection, (stream, detector, version), "version")
+            insert_models(connection, *key, path=path, trained_at=trained_at, series=series)
+            enqueue(connection, key, "version")
             if replaces is not None:
                 promotion.close(
                     connection,

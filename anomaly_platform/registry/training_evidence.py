@@ -213,8 +213,8 @@ def _quality(
 ) -> tuple[int, int, float | None]:
     """Return the labelled events of the last days, anomalies, and the balanced accuracy on them."""
     since = last_day - dt.timedelta(days=QUALITY_DAYS)
-    row = connection.execute(_QUALITY, {**key, "first_day": since}).fetchone()
-    labelled, anomalies, recall, false_positives = row if row is not None else (None,) * 4
+    found = connection.execute(_QUALITY, {**key, "first_day": since}).fetchall()
+    ((labelled, anomalies, recall, false_positives),) = found
     numbers = int(labelled or 0), int(anomalies or 0)
     if not labelled or recall is None or false_positives is None:
         return *numbers, None

@@ -9,6 +9,7 @@ ticks twice, asks once; a killed run is tried again, later each time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -82,11 +83,7 @@ def ask_for_what_is_due(platform: Platform, stream: Stream) -> int:
     for decision in decisions:
         platform.warehouse.training_requests.ask(
             stream.name,
-            entity=decision.entity,
-            metric=decision.metric,
-            window_days=decision.window_days,
-            cause=decision.cause,
-            reason=decision.reason,
+            **asdict(decision),
             requested_by="policy",
             event_watermark=evidence.newest_event,
         )

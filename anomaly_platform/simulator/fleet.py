@@ -51,24 +51,3 @@ def device_presence(
         for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
             present[start : start + length] = False
     return present
-
-
-def lost_readings(rows: int, missing_rate: float, rng: np.random.Generator) -> tuple[Bools, Bools]:
-    """Return which rows of one series never arrive, and which arrive without a value.
-
-    Parameters
-    ----------
-    rows : int
-        Length of the grid.
-    missing_rate : float
-        Share of readings lost, in [0, 1]; half are absent rows, half null values.
-    rng : numpy.random.Generator
-        Source of the draws.
-
-    Returns
-    -------
-    absent, null : ndarray of bool, shape (rows,)
-        Never both in one row.
-    """
-    draw = rng.random(rows)
-    return draw < missing_rate / 2, (draw >= missing_rate / 2) & (draw < missing_rate)

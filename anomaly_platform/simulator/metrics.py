@@ -28,7 +28,7 @@ from anomaly_platform.ml.evaluation.injection import (
     plan_events,
     robust_scale,
 )
-from anomaly_platform.simulator.fleet import device_presence, lost_readings
+from anomaly_platform.simulator.fleet import device_presence
 from anomaly_platform.simulator.profiles import EMS, IIOT, MetricProfile, StreamProfile
 from anomaly_platform.simulator.signals import Clock, data_rng, device_load, quiet_readings
 
@@ -253,9 +253,10 @@ def _simulate_device(
             apply_event(values, event, scale=scale, rng=rng, bounds=metric.bounds)
             labels[event.start : event.stop] = True
         values = np.round(values, metric.decimals)
-        absent, null = lost_readings(
-            rows, plan.missing_rate, data_rng(plan.seed, device, metric.metric, "lost")
-        )
+        # Half of what is lost has no row, the other half a row without a value.
+        draw = data_rng(plan.seed, device, metric.metric, "lost").random(rows)
+        absent = draw < plan.missing_rate / 2
+        null = ~absent & (draw < plan.missing_rate)
         kept = present & ~absent
         readable = kept & ~null
         yield (

@@ -93,8 +93,7 @@ def correlated_noise(rows: int, memory: float, step: float, rng: np.random.Gener
     if rows:
         # Start in the stationary state, not at zero.
         innovations[1:] *= np.sqrt(1 - coefficient**2)
-    noise: Floats = lfilter([1.0], [1.0, -coefficient], innovations)
-    return noise
+    return np.asarray(lfilter([1.0], [1.0, -coefficient], innovations))
 
 
 def device_load(clock: Clock, device: str, curve: LoadCurve, seed: int) -> Floats:

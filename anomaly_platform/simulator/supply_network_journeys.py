@@ -216,16 +216,14 @@ def _next_place(
 ) -> Ints:
     draw = rng.random(group.max() + 1)[group]
     cumulative = world.route_weight[product, source].cumsum(axis=1)
-    goal: Ints = (cumulative <= draw[:, None] * cumulative[:, -1:]).sum(axis=1)
-    return goal
+    return np.asarray((cumulative <= draw[:, None] * cumulative[:, -1:]).sum(axis=1))
 
 
 def _stay(
     world: World, rng: np.random.Generator, product: Ints, place: Ints, group: Ints
 ) -> Floats:
     noise = rng.lognormal(0.0, _DWELL_SPREAD, group.max() + 1)[group]
-    stay: Floats = np.maximum(world.dwell_hours[product, place] * noise, 0.3)
-    return stay
+    return np.asarray(np.maximum(world.dwell_hours[product, place] * noise, 0.3))
 
 
 def closed_for(world: World, clock: Clock, place: Ints, hours: Floats) -> Floats:

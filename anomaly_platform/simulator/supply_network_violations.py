@@ -173,5 +173,4 @@ def _drop(journeys: Journeys, units: Ints, slot: int) -> None:
 
 def _drive_hours(world: World, rng: np.random.Generator, source: Ints, goal: Ints) -> Floats:
     noise = np.clip(rng.normal(0.0, 1.0, len(source)), -3.0, 3.0)
-    spread: Floats = np.exp(world.route_spread[source, goal] * noise)
-    return world.route_hours[source, goal] * spread
+    return world.route_hours[source, goal] * np.exp(world.route_spread[source, goal] * noise)

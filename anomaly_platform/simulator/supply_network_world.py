@@ -230,8 +230,7 @@ def great_circle_km(
     half_phi = (phi_b - phi_a) / 2.0
     half_lambda = (np.radians(lon_b) - np.radians(lon_a)) / 2.0
     chord = np.sin(half_phi) ** 2 + np.cos(phi_a) * np.cos(phi_b) * np.sin(half_lambda) ** 2
-    distance: Floats = 2.0 * 6371.0088 * np.arcsin(np.sqrt(np.clip(chord, 0.0, 1.0)))
-    return distance
+    return np.asarray(2.0 * 6371.0088 * np.arcsin(np.sqrt(np.clip(chord, 0.0, 1.0))))
 
 
 def _places(rng: np.random.Generator) -> tuple[pl.DataFrame, Ints]:
@@ -296,5 +295,4 @@ def _dwell(rng: np.random.Generator, tier: Ints) -> Floats:
     place = rng.lognormal(0.0, 0.25, len(tier))
     pace = np.array([pace for _, _, _, pace in _PRODUCTS])
     habit = rng.lognormal(0.0, 0.2, (len(_PRODUCTS), len(tier)))
-    dwell: Floats = median[None, :] * place[None, :] * pace[:, None] * habit
-    return dwell
+    return np.asarray(median[None, :] * place[None, :] * pace[:, None] * habit)

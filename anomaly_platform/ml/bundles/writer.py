@@ -3,6 +3,7 @@
 Reading is in ``bundle``; what a bundle is, too.
 """
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -306,7 +307,6 @@ def _make_private(directory: Path) -> None:
 
 
 def _same_manifest(directory: Path, text: bytes) -> bool:
-    try:
+    with contextlib.suppress(OSError):
         return (directory / MANIFEST).read_bytes() == text
-    except OSError:
-        return False
+    return False

@@ -255,7 +255,8 @@ def plan_events(
         magnitude = _draw_magnitude(kind, part, scale=scale, rng=rng, bounds=bounds)
         offset += duration + 1
         # A drop at the foot of the daily curve may have no room although the series has.
-        if _room(magnitude, part, bounds) >= _SMALLEST_EFFECT * scale or kind in _ROOMLESS:
+        room = _below(part, bounds) if magnitude < 0 else _above(part, bounds)
+        if room >= _SMALLEST_EFFECT * scale or kind in _ROOMLESS:
             events.append(InjectedEvent(kind, first, first + duration, magnitude))
     return tuple(events)
 
@@ -332,10 +333,6 @@ def _possible_kinds(
     if _above(finite, bounds) < _SMALLEST_EFFECT * scale:
         impossible.add("spike")
     return [kind for kind in kinds if kind not in impossible]
-
-
-def _room(magnitude: float, part: Floats, bounds: tuple[float, float]) -> float:
-    return _below(part, bounds) if magnitude < 0 else _above(part, bounds)
 
 
 def _below(part: Floats, bounds: tuple[float, float]) -> float:

@@ -145,8 +145,7 @@ class _Curves:
         area_pr = float(np.dot(np.diff(recall, prepend=0.0), height))
         x = np.concatenate(([0.0], false_rate, [1.0]))
         y = np.concatenate(([0.0], recall, [1.0]))
-        area_roc = float(np.dot(np.diff(x), (y[1:] + y[:-1]) / 2))
-        return area_pr, area_roc
+        return area_pr, float(np.dot(np.diff(x), (y[1:] + y[:-1]) / 2))
 
     def _slopes(self, window: int) -> tuple[Floats, Ints]:
         """Return the soft labels of the rows beside the anomalies, and these rows."""

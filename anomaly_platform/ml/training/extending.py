@@ -110,7 +110,7 @@ def extend_fleet(
         else:
             taken = _TrainedElsewhere(FleetScorer(donor), writer, kept_series, set(wanted))
             fleet = Fleet(feature_set, policy, writer, pool, wanted=(), otherwise=taken.take)
-        fleet.train_all(frames)
+        fleet.train(frames)
         if donor is not None:
             fleet.records += taken.records
         if not fleet.records:

@@ -38,7 +38,6 @@ _DAY_MICROSECONDS = 86_400_000_000
 #: What later days of a trained series are compared with, feature by feature.
 _REFERENCES = ("feature_edges", "feature_counts", "feature_usual_psi")
 
-#: Called after each chunk with the number of series done so far.
 
 #: The table of series of a bundle; `trained_in` is the version that trained the series.
 SERIES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -110,7 +109,7 @@ def train_fleet(
     started = datetime.now(UTC)
     with BundleWriter(directory) as writer:
         fleet = Fleet(feature_set, policy, writer, CalibrationPool(policy.alpha))
-        fleet.train_all(frames)
+        fleet.train(frames)
         if not fleet.records:
             raise ValueError("there is no series to train: the feature frames are empty")
         calibrations = fleet.pool.finish()
@@ -150,11 +149,6 @@ class Fleet:
     otherwise: Callable[[tuple[str, str], Ints, Columns], None] | None = None
     records: list[dict[str, object]] = field(default_factory=list)
 
-    def train_all(self, frames: Iterable[IntoDataFrame]) -> None:
-        """Train the wanted series of frames, each of whole entities, one after the other."""
-        for frame in frames:
-            self.train(to_polars(frame))
-
     def publish(
         self,
         series: pl.DataFrame,
@@ -170,22 +164,23 @@ class Fleet:
         manifest = manifest_of(series, self.feature_set, inputs, parameters, lineage, started)
         return self.writer.publish(manifest | dict(more or {}), series)
 
-    def train(self, frame: pl.DataFrame) -> None:
-        """Train the wanted series of a frame of whole entities.
+    def train(self, frames: Iterable[IntoDataFrame]) -> None:
+        """Train the wanted series of frames, each of whole entities, one after the other.
 
         Raises
         ------
         ValueError
             When a column is missing, or the rows of a series do not lie together.
         """
-        table = FeatureTable.of(frame, self.feature_set)
-        for key, rows in table.series():
-            parts = (column[rows] for column in table.columns)
-            columns = dict(zip(self.feature_set.names, parts, strict=True))
-            if self.wanted is None or key in self.wanted:
-                self._train_series(key, table.times[rows], columns)
-            elif self.otherwise is not None:
-                self.otherwise(key, table.times[rows], columns)
+        for frame in frames:
+            table = FeatureTable.of(to_polars(frame), self.feature_set)
+            for key, rows in table.series():
+                parts = (column[rows] for column in table.columns)
+                columns = dict(zip(self.feature_set.names, parts, strict=True))
+                if self.wanted is None or key in self.wanted:
+                    self._train_series(key, table.times[rows], columns)
+                elif self.otherwise is not None:
+                    self.otherwise(key, table.times[rows], columns)
 
     def table(
         self, calibrations: FleetCalibrations, version: str, started: datetime

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -70,11 +71,7 @@ class GithubChannel(Channel):
                 "user-agent": "anomaly-platform",
             },
         ) as client:
-
-            async def send(notification: Notification) -> None:
-                await self._tell(client, notification)
-
-            yield send
+            yield functools.partial(self._tell, client)
 
     async def _tell(self, client: httpx.AsyncClient, notification: Notification) -> None:
         fingerprint = notification.fingerprint

@@ -54,15 +54,12 @@ def _retry_after(headers: httpx.Headers) -> float | None:
     """Return the seconds that the receiver asked to wait, in whichever form."""
     asked = headers.get("retry-after")
     if asked is not None:
-        try:
+        with contextlib.suppress(ValueError):
             return max(0.0, float(asked))
-        except ValueError:
-            pass
-        try:
+        with contextlib.suppress(ValueError, TypeError):
             until = parsedate_to_datetime(asked)
             return max(0.0, (until - datetime.now(UTC)).total_seconds())
-        except (ValueError, TypeError):
-            return None
+        return None
     reset = headers.get("x-ratelimit-reset", "")
     if headers.get("x-ratelimit-remaining") == "0" and reset.isdigit():
         return max(0.0, int(reset) - datetime.now(UTC).timestamp())

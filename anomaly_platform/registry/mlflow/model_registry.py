@@ -9,8 +9,6 @@ files, never as a flavour, and never loaded from here. Importing this module doe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
@@ -83,7 +81,10 @@ class MlflowMirror:
         any point it is made good by the next call, and no version is entered twice.
         """
         done = 0
-        with self._alone() as alone:
+        with self.transactions.begin() as connection:
+            # One process at a time: the others leave it at that.
+            trying = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,))
+            ((alone,),) = trying.fetchall()
             while alone and (rows := self.pending.due()):
                 pending = list(rows)
                 try:
@@ -101,13 +102,6 @@ class MlflowMirror:
                     self.pending.delay(pending, message)
                     return Drained(done, self.pending.waiting(), message)
         return Drained(done, self.pending.waiting())
-
-    @contextmanager
-    def _alone(self) -> Iterator[bool]:
-        """Yield whether no other process drains; the lock ends with the connection."""
-        with self.transactions.begin() as connection:
-            row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone()
-            yield row is not None and bool(row[0])
 
     def _scrub(self, error: BaseException) -> str:
         """Return an error's type and text without the URL and the password that it may repeat."""

@@ -139,10 +139,6 @@ class RateLimits:
             )
             self._shared = MovingWindowRateLimiter(storage)
 
-    def limit_of(self, own_limit: int | None) -> int:
-        """Return a key's limit in a minute, 0 for none; ``None`` means the default."""
-        return self._per_minute if own_limit is None else own_limit
-
     async def take(self, caller: str, own_limit: int | None) -> Allowance | None:
         """Count one prediction.
 
@@ -158,7 +154,7 @@ class RateLimits:
         Allowance or None
             None where there is no limit.
         """
-        limit = self.limit_of(own_limit)
+        limit = self._per_minute if own_limit is None else own_limit
         if limit == 0:
             return None
         allowance = None
@@ -195,8 +191,6 @@ async def count_prediction(request: Request) -> None:
     # Read by the outermost middleware, which also times the request and completes the answer.
     state["predicting"] = True
     rates: RateLimits = request.app.state.serving.rates
-    if not rates.limit_of(caller.predictions_per_minute):
-        return
     allowance = await rates.take(str(caller.key_id), caller.predictions_per_minute)
     if allowance is None:
         return

@@ -223,9 +223,12 @@ class ModelStore:
         self, stream: MetricStream, version: int, deleted: frozenset[Key], current: ServedMetrics
     ) -> ServedMetrics:
         """Return a version with the models in use now already read; at first, as many as fit."""
+        from anomaly_platform.ml.bundles.bundle import open_bundle
+
         bundle = current.bundle
         if current.version != version or bundle is None:
-            bundle = self._open(stream, version)
+            record = self._record(stream, stream.scored_by, version)
+            bundle = open_bundle(self._folder(record), expected_digest=record.digest)
         fresh = self._served(stream, version, bundle, deleted)
         in_use = [key for key in dict.fromkeys(current.held()) if key in fresh.series]
         fresh.warm(in_use or list(fresh.series))
@@ -257,12 +260,6 @@ class ModelStore:
         if record is None or record.path is None:
             raise LookupError(f"the index has no files of {stream.name} {detector} {version}")
         return record
-
-    def _open(self, stream: MetricStream, version: int) -> Bundle:
-        from anomaly_platform.ml.bundles.bundle import open_bundle
-
-        record = self._record(stream, stream.scored_by, version)
-        return open_bundle(self._folder(record), expected_digest=record.digest)
 
     def _folder(self, record: BundleRecord) -> Path:
         return self._platform.lake.fetch_folder(record.path or "")

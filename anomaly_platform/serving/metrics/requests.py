@@ -133,9 +133,7 @@ def _of_route(method: str, route: str, status: int) -> tuple[Counter, Histogram]
     return REQUESTS.labels(method, route, str(status)), REQUEST_SECONDS.labels(method, route)
 
 
-@lru_cache(maxsize=64)
-def _predictions_of(route: str) -> Histogram:
-    return PREDICTION_SECONDS.labels(route)
+_predictions_of = lru_cache(maxsize=64)(PREDICTION_SECONDS.labels)
 
 
 @lru_cache(maxsize=256)

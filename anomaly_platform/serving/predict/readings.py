@@ -187,8 +187,7 @@ def _why(
             f"and the statistical fallback {MIN_COUNT} readings"
         )
     feature_set = served.feature_set
-    longest = feature_set.windows[-1]
-    seen = features[feature_set.names.index(f"count_{longest}")]
+    seen = features[feature_set.names.index(f"count_{feature_set.windows[-1]}")]
     with served.predicting() as scorer:
         needed = scorer.history_needed(key) or MIN_COUNT
     hours = feature_set.lookback.total_seconds() / 3600

@@ -204,8 +204,7 @@ def _with_history(platform: Platform, stream: ScanStream, scans: pl.DataFrame) -
     from anomaly_platform.ml.features.scans.online import with_history
     from anomaly_platform.ml.features.scans.sequences import ScanSequences
 
-    states = look_back(platform, stream, scans)
-    together = with_history(states, scans)
+    together = with_history(look_back(platform, stream, scans), scans)
     codes = together.get_column_index("epc_code")
     together.replace_column(codes, together["entity"].alias("epc_code"))
     ordered = ScanSequences.of(together)

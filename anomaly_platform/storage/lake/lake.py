@@ -45,9 +45,6 @@ _CHUNK_ROWS: Final = 1_000_000
 _UNFINISHED: Final = ".unfinished-"
 
 
-__all__ = ["Lake", "LakeError", "LakeFile"]
-
-
 @dataclass(frozen=True, slots=True)
 class LakeFile:
     """A file that was written.

@@ -137,8 +137,7 @@ class Landing:
         path = file.path + MAPPING_SUFFIX
         if not self._fs.exists(path):
             return None
-        content: bytes = self._fs.cat_file(path)
-        return content.decode("utf-8")
+        return str(self._fs.cat_file(path), "utf-8")
 
     def layouts(self, stream: str) -> dict[str, str]:
         """Return the texts of the stream's saved layouts by name."""

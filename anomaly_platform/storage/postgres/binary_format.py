@@ -51,8 +51,7 @@ class _EncodedDumper(Dumper):
         return _EncodedDumper(self.cls, oid=obj.oid)
 
     def dump(self, obj: Any) -> bytes:
-        data: bytes = obj.data
-        return data
+        return bytes(obj.data)
 
 
 def register(connection: Any) -> None:

@@ -21,16 +21,14 @@ def server_processes(data: Path) -> list[psutil.Process]:
     resolved = data.resolve()
     found = []
     for process in psutil.process_iter():
-        try:
+        # Gone meanwhile, or somebody else's: the data folder's owner is checked before.
+        with contextlib.suppress(psutil.Error):
             if (
                 process.name() == "postgres"
                 and process.status() != psutil.STATUS_ZOMBIE
                 and Path(process.cwd()).resolve() == resolved
             ):
                 found.append(process)
-        except psutil.Error:
-            # Gone meanwhile, or somebody else's: the data folder's owner is checked before.
-            continue
     return found
 
 
@@ -81,7 +79,6 @@ def stop_server(data: Path, socket: Path) -> bool:
 
 def _postmaster(data: Path) -> int:
     """Return the process id in ``postmaster.pid``, -1 where there is none to be read."""
-    try:
+    with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
         return int((data / "postmaster.pid").read_text().splitlines()[0])
-    except (FileNotFoundError, ValueError, IndexError):
-        return -1
+    return -1

@@ -287,5 +287,3 @@ _CLAIMED: Final[dict[str, Any]] = {
     "event_id": pl.String,
     "metadata": pl.String,
 }
-
-__all__ = ["OnlineReadings", "StateRow", "StoredReading", "Waiting"]
