@@ -1,7 +1,5 @@
 """The one place where assets, checks, sensors, jobs and resources meet."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping
 from typing import Any

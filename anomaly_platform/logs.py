@@ -4,8 +4,6 @@ Belongs here: how a line looks, and that no line holds a secret. What this packa
 :mod:`logging` and through structlog comes out the same way.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import sys

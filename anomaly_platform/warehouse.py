@@ -4,8 +4,6 @@ Belongs here: what puts the tables' modules together. Like ``platform`` it is pa
 composition root: nothing below imports it.
 """
 
-from __future__ import annotations
-
 from anomaly_platform.labelling.labels import Labels
 from anomaly_platform.registry.bundles import Bundles
 from anomaly_platform.registry.pending_updates import PendingUpdates

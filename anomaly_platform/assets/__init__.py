@@ -4,8 +4,6 @@ What belongs here: what Dagster needs of a stage, and the steps that it takes wh
 stream. What differs between kinds is asked of ``platform.kind(stream)``.
 """
 
-from __future__ import annotations
-
 from dagster import AssetsDefinition
 
 from anomaly_platform.assets.champion import build_champion

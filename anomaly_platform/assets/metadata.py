@@ -1,7 +1,5 @@
 """Dagster metadata of one shape: column schemas, tables of counts, pictures."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date

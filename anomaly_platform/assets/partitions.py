@@ -1,7 +1,5 @@
 """Days as partitions: the calendar of a stream, and the days that a run is about."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from itertools import pairwise

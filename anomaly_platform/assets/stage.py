@@ -1,7 +1,5 @@
 """What every stage's asset says of itself, whatever the stage, and what becomes of its errors."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta

@@ -4,8 +4,6 @@ What belongs here: what has to hold of a stage whatever the kind of stream, and 
 What differs between kinds is asked of ``platform.kind(stream)``.
 """
 
-from __future__ import annotations
-
 from dagster import AssetChecksDefinition
 
 from anomaly_platform.checks.features import build_feature_checks

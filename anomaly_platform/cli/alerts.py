@@ -1,7 +1,5 @@
 """``anomaly alerts``: what is wrong, who was told, and what could not be delivered."""
 
-from __future__ import annotations
-
 import getpass
 import json
 import os

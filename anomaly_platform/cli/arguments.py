@@ -1,7 +1,5 @@
 """What arguments of several commands share: their names, and how wrong ones are refused."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date

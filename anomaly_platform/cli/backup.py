@@ -1,7 +1,5 @@
 """``anomaly backup`` and ``anomaly restore``: what is said about them, and what is settled last."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from rich.console import Console

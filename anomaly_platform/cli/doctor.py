@@ -1,7 +1,5 @@
 """``anomaly doctor``: what works on this machine, and what to do about what does not."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import platform as host_platform

@@ -1,7 +1,5 @@
 """Which home a command uses: said aloud, and made only where data come in or things start."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

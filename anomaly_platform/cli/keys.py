@@ -1,7 +1,5 @@
 """``anomaly keys``: make, list and revoke keys of the API."""
 
-from __future__ import annotations
-
 import datetime as dt
 import re
 from typing import Annotated, Final

@@ -1,7 +1,5 @@
 """The ``anomaly`` command: parsing and printing only; the work is elsewhere."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Who runs a command, for what is audited."""
 
-from __future__ import annotations
-
 import getpass
 
 

@@ -1,7 +1,5 @@
 """How commands show that something goes on."""
 
-from __future__ import annotations
-
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 

@@ -1,7 +1,5 @@
 """``anomaly prune``: what goes, and how many bytes."""
 
-from __future__ import annotations
-
 from rich.table import Table
 
 from anomaly_platform.cli.rows import figure_table

@@ -1,7 +1,5 @@
 """Rows for a terminal: a table where it is wide enough, and otherwise a line per column."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console

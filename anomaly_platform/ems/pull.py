@@ -6,8 +6,6 @@ A crash anywhere neither loses a reading nor brings one twice. Readings are pass
 what is wrong with one, quarantine says.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import json
 import math

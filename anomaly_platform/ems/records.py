@@ -3,8 +3,6 @@
 Belongs here: assets, metrics, events and alerts as records, and the errors of an EMS.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from typing import Annotated, Any, NotRequired, TypedDict, TypeVar
 

@@ -5,8 +5,6 @@ anew. Does not belong here: raising and resolving (``notifications.outbox``), an
 delivering (``notifications.dispatcher``).
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from dataclasses import dataclass
 from typing import Any

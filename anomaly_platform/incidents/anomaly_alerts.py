@@ -5,8 +5,6 @@ and was not stored before: what is scored again, and what is too old to act on, 
 One alert speaks for an entity; it ends when its readings were ordinary for an hour.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import json
 from collections.abc import Iterator

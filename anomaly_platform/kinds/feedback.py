@@ -4,8 +4,6 @@ What belongs here: joining labels to rows. A person's label overrides the one th
 data, in either direction.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import polars as pl

@@ -1,7 +1,5 @@
 """How decisions of a day agree with what is known of its events."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

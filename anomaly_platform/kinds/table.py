@@ -1,7 +1,5 @@
 """Which kind a stream is of."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

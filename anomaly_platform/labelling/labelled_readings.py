@@ -4,8 +4,6 @@ Belongs here: looking labels' readings up in the day files and among the online 
 readings that are not there (yet) are stored all the same; this only tells which they are.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Sequence
 

@@ -5,8 +5,6 @@ its newest label counts. Does not belong here: what follows from labels (``ml.ca
 the stages of the graph).
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass

@@ -4,8 +4,6 @@ Belongs here: labels and scores in, thresholds and their audit rows out. The rul
 ``ml.calibration``.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from dataclasses import dataclass
 

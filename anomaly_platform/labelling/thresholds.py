@@ -6,8 +6,6 @@ takes the place of the stream's for its series wherever readings are judged. It 
 and the bundle, which is immutable, is not touched.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from dataclasses import dataclass
 from typing import Final, Literal, LiteralString

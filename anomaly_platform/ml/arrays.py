@@ -1,7 +1,5 @@
 """Types of the arrays that the library takes and gives."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

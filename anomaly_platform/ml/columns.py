@@ -5,8 +5,6 @@ of rows is nothing but the overhead of queries, so few rows are looked at one by
 is the same.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 

@@ -4,8 +4,6 @@ Public functions of `ml` that take a frame call `to_polars` first; inside, every
 and NumPy. Nothing but conversion belongs here.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import narwhals as nw

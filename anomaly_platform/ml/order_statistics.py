@@ -4,8 +4,6 @@
 numbers. Training needs some forty of them per series; one sort serves several.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Moments as integers: microseconds since 1970, in UTC."""
 
-from __future__ import annotations
-
 import datetime as dt
 from typing import Final
 

@@ -6,8 +6,6 @@ lock goes with a process that is killed. Does not belong here: sending (``channe
 (``dispatcher``).
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any, Final, LiteralString

@@ -5,8 +5,6 @@ hangs or is down holds up no other. Any number of dispatchers may run, and each 
 any moment: what was not recorded as delivered is sent again, with the same id.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import datetime as dt

@@ -6,8 +6,6 @@ decision that something is wrong. The rules stand in the SQL functions ``raise_a
 ``resolve_alert``.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Versions of detectors: rows of the view ``model_metadata``."""
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from dataclasses import dataclass

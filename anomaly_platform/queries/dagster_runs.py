@@ -1,7 +1,5 @@
 """Signs of life of Dagster's daemon, and what its last runs came to, in Dagster's own database."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 

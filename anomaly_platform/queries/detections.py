@@ -4,8 +4,6 @@ A reading that was judged on arrival and again by the batch has two rows; the on
 which is never rewritten, is shown.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from dataclasses import asdict, dataclass

@@ -5,8 +5,6 @@ Values per series would be without a bound; those are for SQL. Here are mean, le
 how many miss their target.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Final
 

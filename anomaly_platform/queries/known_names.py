@@ -5,8 +5,6 @@ An entity is known that has readings, online or in the lake, or a model; the cod
 scanned.
 """
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 from psycopg import AsyncConnection

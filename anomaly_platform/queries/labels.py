@@ -1,7 +1,5 @@
 """What people said about readings: the rows of ``feedback_labels``, superseded ones included."""
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from dataclasses import asdict, dataclass

@@ -4,8 +4,6 @@
 Which version is in service is not asked here: a worker has it in memory (``serving.champions``).
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """What waits in the platform's database, and for how long."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Reading the rows of a statement as objects of a type."""
 
-from __future__ import annotations
-
 from typing import Any, LiteralString, TypeVar
 
 from psycopg import AsyncConnection

@@ -1,7 +1,5 @@
 """Scans that have been scored, by their codes."""
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass

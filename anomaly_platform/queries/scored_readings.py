@@ -6,8 +6,6 @@ reading the batch's verdict is shown, which knows what came late. A window of ho
 newest reading, not at the present, so that imported history can be asked for as well as live data.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from dataclasses import asdict, dataclass, replace

@@ -1,7 +1,5 @@
 """Which series there are, when each was last read, and how many readings it has."""
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Sequence
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """What is usual in some values: count, mean, spread, percentiles, trend."""
 
-from __future__ import annotations
-
 import datetime as dt
 import math
 from collections.abc import Sequence

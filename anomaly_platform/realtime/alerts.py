@@ -1,7 +1,5 @@
 """What follows from readings found unusual in real time: detections, and alerts."""
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Sequence
 

@@ -7,8 +7,6 @@ only then does the caller hear. Does not belong here: where readings come from, 
 in a transaction (``append_path``), nor the statements (``storage.tables.online``).
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import select
 from collections.abc import Iterator, Sequence

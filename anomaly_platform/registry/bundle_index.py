@@ -1,7 +1,5 @@
 """Reads the index of bundles: which versions there are, which serve, and which have served."""
 
-from __future__ import annotations
-
 import datetime as dt
 from dataclasses import dataclass
 from typing import Any

@@ -5,8 +5,6 @@ Does not belong here: reading it (``bundle_index``), the files of a bundle (``ml
 whether a bundle deserves promotion.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import json
 from collections.abc import Mapping, Sequence

@@ -5,8 +5,6 @@ does. A metric stream has one detector; of a stream of scans the version of the 
 whose members its manifest pins.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ Belongs here: the table ``registry_mirror``. Does not belong here: MLflow itself
 ``model_registry`` talks to.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from dataclasses import dataclass
 from typing import Final, Literal

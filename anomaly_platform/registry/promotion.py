@@ -5,8 +5,6 @@ and the registry's mirror) and the announcement. Does not belong here: whether a
 it.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import json
 from collections.abc import Callable, Mapping, Sequence

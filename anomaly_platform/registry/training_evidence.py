@@ -4,8 +4,6 @@ Belongs here: the queries behind ``streams.retraining.StreamEvidence``. Only ser
 speaks for are read, so that a fleet of ten thousand costs what its drifted share costs.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from collections import defaultdict
 from typing import Any, Final

@@ -5,8 +5,6 @@ something deserves a training (``streams.retraining``), nor how waiting requests
 (``sensors.retraining``).
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from dataclasses import dataclass

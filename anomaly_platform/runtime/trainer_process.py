@@ -5,8 +5,6 @@ in a process group of its own. Every epoch is reported as a message the moment i
 with the process that started it, even when that one is killed outright.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

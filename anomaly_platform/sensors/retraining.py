@@ -6,8 +6,6 @@ due (``streams.retraining``), and turns what waits into one run. A sensor that i
 ticks twice, asks once; a killed run is tried again, later each time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """What sensors share: which runs of a stream are on their way, and how long failures wait."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -3,8 +3,6 @@
 ``create_app`` makes a new application at every call, so that a test has its own.
 """
 
-from __future__ import annotations
-
 import contextlib
 import sys
 from collections.abc import AsyncIterator

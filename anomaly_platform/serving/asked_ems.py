@@ -5,8 +5,6 @@ take, and making events of what was found. Does not belong here: the steady pull
 messages about what arrives (``notifications``).
 """
 
-from __future__ import annotations
-
 import asyncio
 import datetime as dt
 from collections.abc import Sequence

@@ -8,8 +8,6 @@ several values of one key only the last. Without Redis, or while it does not ans
 on with what it knows itself.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

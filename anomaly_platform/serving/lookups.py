@@ -1,7 +1,5 @@
 """Looks up what a request names, and refuses what does not exist (404)."""
 
-from __future__ import annotations
-
 import uuid
 from typing import Any
 

@@ -4,8 +4,6 @@ Belongs here: what a problem looks like, and turning everything that goes wrong 
 belong here: deciding that something is wrong; routes raise :class:`ApiProblem`.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import re

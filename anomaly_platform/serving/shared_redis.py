@@ -7,8 +7,6 @@ A request asks Redis only while it is known to answer. The first failure opens t
 then on a task in the background asks whether Redis is back; requests go on without it meanwhile.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

@@ -4,8 +4,6 @@ Belongs here: what routes about training share. Does not belong here: how waitin
 one run of Dagster (``sensors``), nor the rows themselves (``registry.training_requests``).
 """
 
-from __future__ import annotations
-
 import asyncio
 import datetime as dt
 import re

@@ -8,8 +8,6 @@ beside the home; a module per subject. Does not belong here: anything that a str
 ``.env.example`` mirrors these modules; a test holds the two equal.
 """
 
-from __future__ import annotations
-
 import os
 from difflib import get_close_matches
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The EMS: where it is, what is fetched from it and what is sent to it."""
 
-from __future__ import annotations
-
 from pydantic import Field, SecretStr
 
 from anomaly_platform.settings.types import EmsTables, HttpAddress, PostgresUrl, SettingsPart

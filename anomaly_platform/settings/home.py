@@ -3,8 +3,6 @@
 Belongs here: the search and what it goes by. Does not belong here: making a home.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path

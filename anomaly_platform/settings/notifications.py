@@ -1,7 +1,5 @@
 """Which channels carry alerts, and how often."""
 
-from __future__ import annotations
-
 import datetime as dt
 
 from pydantic import Field, SecretStr

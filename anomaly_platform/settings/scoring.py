@@ -1,7 +1,5 @@
 """What counts as an anomaly, which events are taken, and what training needs."""
 
-from __future__ import annotations
-
 import datetime as dt
 
 from pydantic import Field

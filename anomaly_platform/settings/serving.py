@@ -1,7 +1,5 @@
 """The API, its limits, and how processes log."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

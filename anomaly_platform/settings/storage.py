@@ -1,7 +1,5 @@
 """Where everything is kept: folders, databases, lake and registry."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pydantic import Field, SecretStr

@@ -3,8 +3,6 @@
 No message repeats a value, which may hold a password.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """How long things are kept, and from when on upkeep warns."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from anomaly_platform.settings.types import Owners, SettingsPart, split_list

@@ -3,8 +3,6 @@
 What belongs here: presence of rows and null values. What does not: what a reading says.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from anomaly_platform.ml.arrays import Bools

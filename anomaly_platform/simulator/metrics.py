@@ -8,8 +8,6 @@ The same seed gives the same bytes. Another seed gives other noise, gaps and ano
 *same* devices, so that a model trained under one seed can fairly be tested under another.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -6,8 +6,6 @@ Levels and gains are in the metric's own unit; a device's own deviation from the
 device from its name, so that every seed sees the same devices.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 

@@ -5,8 +5,6 @@ opening hours, routes) depends on `network_seed` only, the journeys in it on `se
 from two seeds are two months of the same network.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path

@@ -6,8 +6,6 @@ a pallet into cases, and a case is sold unit by unit. `proceed` takes goods from
 so that what goes wrong at one stop has its consequences at the next ones.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final

@@ -4,8 +4,6 @@ What belongs here: changes to single journeys that break a rule, each labelled a
 to blame. Wherever a scan contradicts an earlier one, the later one is to blame.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from anomaly_platform.ml.arrays import Floats, Ints

@@ -5,8 +5,6 @@ seed, and the reference files that describe it to the platform. What goods do in
 `supply_network_journeys`, what goes wrong in `supply_network_anomalies`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

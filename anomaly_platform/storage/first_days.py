@@ -4,8 +4,6 @@ Loading the graph reads it, for the partitions begin there, and must open no dat
 the table ``raw_days``; whoever takes data in brings the file up to it.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What a stream is: names, features, detectors, policies. One module per built-in stream."""
 
-from __future__ import annotations
-
 from anomaly_platform.streams.barcode import BARCODE
 from anomaly_platform.streams.base import (
     MetricStream,

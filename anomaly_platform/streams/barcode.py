@@ -1,7 +1,5 @@
 """The stream ``barcode``: scans of goods moving through a supply network."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 from anomaly_platform.streams.base import RetrainingPolicy, ScanStream

@@ -5,8 +5,6 @@ between two streams stands in one :class:`MetricStream` or :class:`ScanStream`, 
 for a stream's name.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 Whoever needs one of these streams by name takes it from here.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 from anomaly_platform.streams.barcode import BARCODE

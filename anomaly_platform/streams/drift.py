@@ -9,8 +9,6 @@ an ordinary day is 0.7. So a day counts as drifted only when its values lie clea
 than any single day of the training data did, or when its scores are no longer spread evenly.
 """
 
-from __future__ import annotations
-
 from typing import Final, Literal
 
 from anomaly_platform.streams.base import RetrainingPolicy

@@ -1,7 +1,5 @@
 """The stream ``ems``: metrics of networks and hosts, pulled from an EMS or dropped as files."""
 
-from __future__ import annotations
-
 from anomaly_platform.streams.base import MetricStream
 
 EMS = MetricStream(

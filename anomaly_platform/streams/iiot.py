@@ -1,7 +1,5 @@
 """The stream ``iiot``: telemetry of industrial devices."""
 
-from __future__ import annotations
-
 from anomaly_platform.streams.base import MetricStream
 
 IIOT = MetricStream(

@@ -1,7 +1,5 @@
 """Keys of the YAML file of a metric stream, and the stream that follows from them."""
 
-from __future__ import annotations
-
 import math
 import re
 from datetime import timedelta

@@ -6,8 +6,6 @@ at a clock: age and cool-down are counted in event time, so that imported histor
 the day it ends on, and a stream without new data is never trained on the same data again.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

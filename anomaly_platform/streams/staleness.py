@@ -5,8 +5,6 @@ A watermark is the number of the newest ingested file that went into something. 
 that a lost tick, a killed run or a restart changes nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta

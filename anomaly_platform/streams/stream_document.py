@@ -6,8 +6,6 @@ write. Keys of one kind are in ``metric_document`` and ``scan_document``. How YA
 ``user_defined``. ``docs/reference/streams.md`` shows every key, and a test holds the two equal.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from datetime import date, datetime, timedelta

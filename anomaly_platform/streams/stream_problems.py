@@ -1,7 +1,5 @@
 """What is wrong with a stream's YAML file, in words: line, key, and what to write instead."""
 
-from __future__ import annotations
-
 import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping

@@ -4,8 +4,6 @@ What belongs here: finding the files and keeping the good ones apart from the ba
 bad file takes down nothing but its own stream. What a file may say is in ``stream_document``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ without a blank after its colon begins a text that the next line seems to go on 
 themselves are looked at, too.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

@@ -4,8 +4,6 @@ What belongs here: the YAML that a stream's file may be written in, a harmless p
 mappings, lists, texts, numbers, dates. What the keys mean is in ``stream_document``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 The statements stand in `migrations/sql/0009`.
 """
 
-from __future__ import annotations
-
 from alembic import op
 
 from anomaly_platform.storage.postgres.database import run_statements

@@ -1,7 +1,5 @@
 """``anomaly backtest``: score files of one's own, without any service."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Files of one's own as wide frames: one column of times, one per metric, labels apart."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta

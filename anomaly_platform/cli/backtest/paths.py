@@ -1,7 +1,5 @@
 """The files that a backtest names, looked at before any work: all are there, all can be written."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

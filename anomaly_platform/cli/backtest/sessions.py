@@ -1,7 +1,5 @@
 """``anomaly backtest sessions``: whole sequences of event ids, judged by the sequence model."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """``anomaly labels``: what people know about readings, and the thresholds that follow."""
 
-from __future__ import annotations
-
 import datetime as dt
 import getpass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``anomaly thresholds``: from which score a reading of a single series is an anomaly."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated

@@ -1,7 +1,5 @@
 """``anomaly train``: asks for a training, which the sensor turns into a run, and waits if told."""
 
-from __future__ import annotations
-
 import getpass
 import time
 from uuid import UUID

@@ -1,7 +1,5 @@
 """``anomaly models``: the versions there are, why one serves, and changing which one does."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any

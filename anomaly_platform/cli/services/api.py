@@ -1,7 +1,5 @@
 """``anomaly api``: the API's worker processes in the foreground."""
 
-from __future__ import annotations
-
 import os
 import sys
 

@@ -1,7 +1,5 @@
 """Has Dagster's pages load the graph anew when first or older data have moved its first day."""
 
-from __future__ import annotations
-
 import json
 import threading
 import urllib.request

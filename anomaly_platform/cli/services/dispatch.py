@@ -1,7 +1,5 @@
 """``anomaly dispatch``: the process that delivers messages."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 

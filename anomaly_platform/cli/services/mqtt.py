@@ -1,7 +1,5 @@
 """``anomaly mqtt``: the process that takes telemetry from an MQTT broker."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 

@@ -1,7 +1,5 @@
 """Telling the person who watches which service answers, as soon as it does."""
 
-from __future__ import annotations
-
 import http.client
 import time
 import urllib.error

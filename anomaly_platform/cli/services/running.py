@@ -1,7 +1,5 @@
 """What runs in a home: one ``anomaly up`` at a time, found and ended by ``anomaly down``."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

@@ -1,7 +1,5 @@
 """Keeps child processes running in the foreground: starts, restarts and stops them."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

@@ -1,7 +1,5 @@
 """``anomaly up``: the database, Dagster, the API and MLflow's pages, in the foreground."""
 
-from __future__ import annotations
-
 import socket
 import sys
 import threading

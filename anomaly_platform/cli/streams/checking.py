@@ -1,7 +1,5 @@
 """``anomaly check``: every asset check in this process, with an exit code for CI."""
 
-from __future__ import annotations
-
 from datetime import date
 
 from rich.console import Console

@@ -1,7 +1,5 @@
 """``anomaly import``: its options."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

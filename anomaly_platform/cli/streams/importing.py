@@ -1,7 +1,5 @@
 """``anomaly import``: files into landing, with the mapping that makes sense of their columns."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime

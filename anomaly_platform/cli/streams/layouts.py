@@ -1,7 +1,5 @@
 """``anomaly layouts``: how files of some names are read, as an import has saved it."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """``anomaly streams``: which streams there are, where each comes from, and whether it works."""
 
-from __future__ import annotations
-
 from rich.markup import escape
 from rich.table import Table
 

@@ -1,7 +1,5 @@
 """How a file would be read, shown before it is taken: its columns, and its first rows."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """``anomaly reference import``: what is known of a stream's network, from its owner's files."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """``anomaly run``: a stream brought up to date in this process, without a daemon."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 

@@ -4,8 +4,6 @@ What belongs here: which of them are judged, and what they are compared with. Wh
 ``evaluation``, what follows from the verdict in ``kinds.verdicts``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import partial
 

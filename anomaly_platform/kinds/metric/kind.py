@@ -1,7 +1,5 @@
 """The kind ``metric`` as one object: what the stages ask of a stream of readings."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from functools import partial

@@ -1,7 +1,5 @@
 """Numbers of a day of readings: volumes, scores, quality, and the drift of each series."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date

@@ -3,8 +3,6 @@
 What belongs here: the windows, the feature files that hold them, and their rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta

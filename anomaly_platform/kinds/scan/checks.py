@@ -1,7 +1,5 @@
 """What holds of the features and scores of a stream of scans, and is looked at after each run."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import date

@@ -4,8 +4,6 @@ What belongs here: what the trainer is given, and what becomes of its result. A 
 killed goes on where it was: the folder it works in is named by all that decides its outcome.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -1,7 +1,5 @@
 """The scans that models learn from: from when to when, and which of the codes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 

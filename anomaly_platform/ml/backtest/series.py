@@ -11,8 +11,6 @@ the past grows, and never uses what comes later. Its score says when a stream sh
 repeated.
 """
 
-from __future__ import annotations
-
 import math
 import tempfile
 import time

@@ -16,8 +16,6 @@ is judged by the mean over the folds' models, which varies less than each of the
 prediction, Vovk 2015).
 """
 
-from __future__ import annotations
-
 import gzip
 import time
 from collections import Counter

@@ -11,8 +11,6 @@ is needed. It stays within bounds around the stream's: normal readings are never
 :data:`MOST_ALARMS` times as often as α allows, nor a thousand times less often.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

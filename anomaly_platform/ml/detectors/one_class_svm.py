@@ -12,8 +12,6 @@ belongs together, or pushed out of its range). The subsample's size is fixed, so
 bounded time and the outcome does not depend on the machine's speed.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

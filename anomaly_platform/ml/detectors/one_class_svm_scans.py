@@ -1,7 +1,5 @@
 """The one-class SVM over scans with its inputs and calibration: what a bundle of it holds."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 

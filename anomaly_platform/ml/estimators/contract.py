@@ -1,7 +1,5 @@
 """What all estimators share: scores, decisions, and bundles that keep them."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

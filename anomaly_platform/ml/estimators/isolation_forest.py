@@ -1,7 +1,5 @@
 """The isolation forest over rows of features, calibrated, as a scikit-learn estimator."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self

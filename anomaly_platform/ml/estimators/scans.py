@@ -1,7 +1,5 @@
 """Scans of coded goods as a scikit-learn estimator: rules, sequence model and SVM together."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -1,7 +1,5 @@
 """Whole sequences of events, such as log sessions, as a scikit-learn estimator."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Self

@@ -1,7 +1,5 @@
 """Readings in order of time: one metric, or all metrics of a host, as scikit-learn estimators."""
 
-from __future__ import annotations
-
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence

@@ -6,8 +6,6 @@ not: whole pictures (plots). Figures are made without pyplot, so that nothing is
 back; matplotlib is imported on first use, because importing it costs a third of a second.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from typing import Any, TypeAlias

@@ -8,8 +8,6 @@ Magnitudes are in units of the series' *robust scale* (:func:`robust_scale`), so
 range of magnitudes is as hard on a thermometer as on a byte counter.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

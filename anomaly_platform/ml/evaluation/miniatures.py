@@ -4,8 +4,6 @@ What belongs here: histograms and curves of at most ``LARGEST`` bytes. Its pages
 less than a thousand characters and put a link in the place of what is longer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Final
 

@@ -8,8 +8,6 @@ One language of colour throughout: blue is what was measured, red what was flagg
 labelled, grey is what only helps reading.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

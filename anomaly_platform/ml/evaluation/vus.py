@@ -14,8 +14,6 @@ do count against recall and areas are taken by trapezoids; the one of the TSB-AD
 1.5), described above, replaced it. Compare figures of one edition only.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 

@@ -5,8 +5,6 @@ named by its fusion's bundle, which pins the versions and digests of its members
 they give the same bits for ever, whatever has been promoted since.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime

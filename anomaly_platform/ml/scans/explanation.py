@@ -5,8 +5,6 @@ for the sequence model it is what was expected and what came, for the one-class 
 is furthest from what is usual.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from anomaly_platform.ml.detectors.sequence_lstm.detector import SequenceEvidence

@@ -22,8 +22,6 @@ went a wrong way come late, and at odd hours). Their evidence counts half from t
 violation is charged once, and a new one is still found.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Mapping

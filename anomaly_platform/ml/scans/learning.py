@@ -1,7 +1,5 @@
 """Learning all detectors of scans from one frame, for whoever has no platform to train them in."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Final
 

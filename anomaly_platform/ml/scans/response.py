@@ -5,8 +5,6 @@ that a request of any size is answered in bounded memory (what grows is one smal
 How scores come about is in `scoring`.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping

@@ -23,8 +23,6 @@ M. B. Brown, "A method for combining non-independent, one-sided tests of signifi
 Biometrics 31, 1975.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from anomaly_platform.ml.arrays import Floats

@@ -5,8 +5,6 @@ score and p-value, whether it comes alone or with its day. Which models are in t
 `online`'s business.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple, Self
 
 import numpy as np

@@ -8,8 +8,6 @@ has *grown* by the ratio, and unusual means that much farther. Noise that become
 the units of training stand.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from anomaly_platform.ml.arrays import Bools, Columns, Floats

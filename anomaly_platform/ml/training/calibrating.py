@@ -4,8 +4,6 @@ A series' own calibration comes with its fit. This module holds back what is too
 its own until all series are known, and calibrates what each entity's series say together.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Mapping

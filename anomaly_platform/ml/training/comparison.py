@@ -6,8 +6,6 @@ these injections. Rows that people or files call anomalies were left out of both
 bundles score them as they would in service.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable
 
 import numpy as np

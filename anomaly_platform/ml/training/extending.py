@@ -13,8 +13,6 @@ cost what 200 series cost. What belongs to several series follows from who is to
   the next full training.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace

@@ -3,8 +3,6 @@
 `series` says how the rows are split; `fleet` calls this for every series.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

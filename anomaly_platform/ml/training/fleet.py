@@ -10,8 +10,6 @@ the series share one calibration per metric (over all metrics where even that is
 entities one over all of them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field

@@ -4,8 +4,6 @@ What belongs here: the gates as pure functions of measured figures. What does no
 (``ml.training``), and what follows from a verdict (the ``champion`` assets).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final

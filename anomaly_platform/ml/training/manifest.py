@@ -3,8 +3,6 @@
 The digests of its files are added by `ml.bundles.writer`, which writes it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime

@@ -17,8 +17,6 @@ Outliers are left out of their series' calibration, not out of what the series t
 whose own calibration sees every row and so keeps its rate of false alarms.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

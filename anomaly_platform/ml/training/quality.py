@@ -5,8 +5,6 @@ use has seen; the features are computed anew, as they would have come; the decis
 standard threshold is compared with what was injected. The same seed gives the same figures.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -7,8 +7,6 @@ Anomalies: one scan of a code is moved to another place, or to another hour, or 
 type. Its features, and those of the scans after it, are computed anew, as they would have been.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime

@@ -7,8 +7,6 @@ After each epoch a checkpoint is written. A process that is killed loses the epo
 same configuration started again goes on from the checkpoint and ends with the same bits.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

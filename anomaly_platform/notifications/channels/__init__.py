@@ -5,8 +5,6 @@ is in ``base``, which of them gets what in ``routes``, and when they are used in
 ``dispatcher``.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from psycopg_pool import AsyncConnectionPool

@@ -1,7 +1,5 @@
 """Sends messages through Apprise: chat services, pagers and the like, by URL."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

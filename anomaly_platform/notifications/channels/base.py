@@ -3,8 +3,6 @@
 Belongs here: the message as channels see it, and the two ways in which a delivery goes wrong.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import hashlib
 from abc import ABC, abstractmethod

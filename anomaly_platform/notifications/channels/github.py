@@ -1,7 +1,5 @@
 """Keeps a GitHub issue per alert: a comment for each further message, closed at its end."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

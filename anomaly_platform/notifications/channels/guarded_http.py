@@ -4,8 +4,6 @@ The check is made on the address that is connected to, after the name was resolv
 points elsewhere a moment later (DNS rebinding) gains nothing.
 """
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import ipaddress

@@ -1,7 +1,5 @@
 """Turns the answers of HTTP receivers into delivery errors."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime

@@ -4,8 +4,6 @@ A channel's route is a least severity and a set of kinds. The defaults are below
 ``ANOMALY_ALERT_ROUTES`` replaces them channel by channel.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, get_args

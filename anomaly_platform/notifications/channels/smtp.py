@@ -1,7 +1,5 @@
 """Sends messages as e-mail over SMTP."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import hashlib

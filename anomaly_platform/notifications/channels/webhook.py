@@ -1,7 +1,5 @@
 """Posts each message to a webhook as JSON, with its id and a signature."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import hmac

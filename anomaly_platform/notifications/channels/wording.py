@@ -1,7 +1,5 @@
 """Writes messages in words, for people."""
 
-from __future__ import annotations
-
 import json
 
 from anomaly_platform.notifications.channels.base import Notification

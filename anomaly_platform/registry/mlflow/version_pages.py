@@ -4,8 +4,6 @@ Belongs here: turning the index's record and the bundle's manifest into a page w
 Does not belong here: MLflow (see ``model_registry``).
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import tempfile

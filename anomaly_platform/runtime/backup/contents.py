@@ -3,8 +3,6 @@
 Belongs here: the choice of names. Does not belong here: copying (``taking`` and ``restoring``).
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch

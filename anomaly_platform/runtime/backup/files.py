@@ -1,7 +1,5 @@
 """Folders and object stores that files are copied between, each copy with its size and digest."""
 
-from __future__ import annotations
-
 import datetime as dt
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """The manifest of a back-up: every file with its size and digest, and what it was made with."""
 
-from __future__ import annotations
-
 import datetime as dt
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, Literal

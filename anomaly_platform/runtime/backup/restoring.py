@@ -4,8 +4,6 @@ Everything is checked before anything is written. From then on the home is marke
 until its last byte is in place.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final

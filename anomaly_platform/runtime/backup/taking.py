@@ -5,8 +5,6 @@ back-up reads them. Landing is read after the instant, so that nothing which the
 is missed: what was taken in since waits in the back-up.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import io

@@ -4,8 +4,6 @@ Belongs here: setting and lifting the mark, and refusing a home that has it. Who
 asks :func:`refuse_unfinished` first.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 from collections.abc import Iterator

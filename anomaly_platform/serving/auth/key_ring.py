@@ -8,8 +8,6 @@ A change is announced by PostgreSQL and forgotten at once; an entry's short life
 of a second even where the announcement is lost with its connection.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import time

@@ -10,8 +10,6 @@ not exist included; what a route forgets to declare is therefore closed to stran
 fails for it.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import datetime as dt

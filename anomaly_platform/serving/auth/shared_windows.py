@@ -7,8 +7,6 @@ A window is a file of as many times as the limit allows requests, in seconds of 
 monotonic clock. One lock guards them all; a process that dies leaves it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib

@@ -4,8 +4,6 @@ Belongs here: one question each, with a time limit, whose answer says neither wh
 nor why exactly it failed. What is not used is not asked.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from typing import Final

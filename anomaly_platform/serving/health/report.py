@@ -4,8 +4,6 @@ Belongs here: asking each part, with a time limit, and judging the answer. Nothi
 a part is or how it is reached: the answer is public.
 """
 
-from __future__ import annotations
-
 import asyncio
 import datetime as dt
 import logging

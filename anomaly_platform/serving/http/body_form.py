@@ -5,8 +5,6 @@ a word, so that a reading could be stored that nobody meant; and compressed byte
 alone would be a riddle.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Sequence

@@ -6,8 +6,6 @@ has no settings for that, so its protocol is subclassed, and its version bounded
 Does not belong here: bodies, of which ``request_limits`` takes so many bytes.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Cross-origin requests (CORS), where the settings name any origins."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders

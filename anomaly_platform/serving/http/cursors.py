@@ -4,8 +4,6 @@ A cursor holds the sort key of the last row that was shown (keyset), so that a p
 wherever it lies and rows that arrive shift nothing.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import datetime as dt

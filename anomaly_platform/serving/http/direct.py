@@ -7,8 +7,6 @@ the application, in its document and its tests, which know nothing of this way.
 Belongs here as well: a body that is read once, and an answer that is written once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

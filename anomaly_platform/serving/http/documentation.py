@@ -4,8 +4,6 @@ Nothing is loaded from another host. `hatch_build.py` fetches the files while th
 installed; a page whose files are missing says so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from html import escape
 from importlib.resources import files

@@ -9,8 +9,6 @@ therefore committed before: whoever repeats the request takes the readings as ha
 moment, at which those that are stored are known by device, metric and time.
 """
 
-from __future__ import annotations
-
 import asyncio
 import datetime as dt
 import hashlib

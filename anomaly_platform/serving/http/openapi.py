@@ -1,7 +1,5 @@
 """The OpenAPI document: FastAPI's own, completed by problem documents, scopes and security."""
 
-from __future__ import annotations
-
 from http import HTTPStatus
 from typing import Any, Final
 

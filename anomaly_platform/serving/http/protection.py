@@ -5,8 +5,6 @@ counted; a host that is not ours is refused; a browser's question about origins 
 calls is known before a body is read; and the body is bounded before it is parsed.
 """
 
-from __future__ import annotations
-
 from fastapi import FastAPI
 from starlette.types import Scope
 

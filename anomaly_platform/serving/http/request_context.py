@@ -3,8 +3,6 @@
 Refusing a request does not belong here.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import re

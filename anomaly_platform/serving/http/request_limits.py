@@ -5,8 +5,6 @@ before it is parsed. Does not belong here: how many rows a document may have (``
 and how many requests somebody may make (``auth.rate_limits``).
 """
 
-from __future__ import annotations
-
 import re
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Refuses query parameters that a route does not know, or that are sent twice."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Final
 

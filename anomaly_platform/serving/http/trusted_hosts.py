@@ -1,7 +1,5 @@
 """Refuses requests for other host names than the settings allow."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers

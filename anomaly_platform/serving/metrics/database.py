@@ -4,8 +4,6 @@ Does not belong here: the statements (``queries.figures``), nor what the workers
 (``metrics.requests``).
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import time

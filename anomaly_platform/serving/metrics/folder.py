@@ -3,8 +3,6 @@
 Apart, because Prometheus' client decides when it is imported whether it writes to files.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

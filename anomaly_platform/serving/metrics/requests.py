@@ -8,8 +8,6 @@ With several workers each writes its numbers to files in ``PROMETHEUS_MULTIPROC_
 values: streams, route templates, statuses, and never what a client sends.
 """
 
-from __future__ import annotations
-
 import collections
 import os
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Conversions of the score in [0, 1) to the scales of clients, one number at a time."""
 
-from __future__ import annotations
-
 
 def signed_score(score: float, threshold: float) -> float:
     """Return a score in [0, 1) as devices' clients see it: 1 ordinary, an anomaly at 0 and below.

@@ -5,8 +5,6 @@ that an answer follows from. An answer that would be another later (a detector w
 ahead of the clock) is not kept.
 """
 
-from __future__ import annotations
-
 import hashlib
 import threading
 from collections import OrderedDict

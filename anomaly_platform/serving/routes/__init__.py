@@ -4,8 +4,6 @@ A route checks the request, asks ``queries`` or ``storage``, and shapes the answ
 belong here.
 """
 
-from __future__ import annotations
-
 from fastapi import APIRouter
 
 from anomaly_platform.serving.routes import (

@@ -1,7 +1,5 @@
 """``/api/v1/anomaly``: what is unusual in the metrics of an asset."""
 
-from __future__ import annotations
-
 import datetime as dt
 import json
 import math

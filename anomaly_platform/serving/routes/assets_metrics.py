@@ -1,7 +1,5 @@
 """``/api/v1/metrics`` and ``/api/v1/models``: an asset's readings, and the bundles that serve."""
 
-from __future__ import annotations
-
 import asyncio
 import datetime as dt
 import uuid

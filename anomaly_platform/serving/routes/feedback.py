@@ -1,7 +1,5 @@
 """``/api/v1/feedback``: people mark detections and readings right or wrong."""
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """``/health/live``, ``/health/ready`` and ``/api/v1/health``: the routes that need no key."""
 
-from __future__ import annotations
-
 from fastapi import APIRouter
 
 from anomaly_platform.serving.http.openapi import problems

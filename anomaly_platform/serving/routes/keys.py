@@ -1,7 +1,5 @@
 """``/api/v1/keys``: who may call the API."""
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from dataclasses import asdict

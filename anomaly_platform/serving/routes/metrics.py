@@ -1,7 +1,5 @@
 """``/metrics``: every number for Prometheus, of all workers and of the database."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """``/api/v1/ml/anomalies``: what was found unusual in readings of devices."""
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from dataclasses import asdict

@@ -4,8 +4,6 @@ Almost all of it comes from the cache that the workers share (I8); the database 
 is not there.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """``/api/v1/ml/models``: the models of devices, one by one."""
 
-from __future__ import annotations
-
 import uuid
 from typing import Annotated, Any
 

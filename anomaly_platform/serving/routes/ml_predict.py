@@ -4,8 +4,6 @@ The busiest routes: the body is parsed once, by its schema, and the answer is wr
 would do both a second time to be safe, which here a test is.
 """
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any, Final, TypeVar
 

@@ -1,7 +1,5 @@
 """``/api/v1/ml``: training the models of devices, and how a training is doing."""
 
-from __future__ import annotations
-
 import asyncio
 import uuid
 from typing import Any

@@ -1,7 +1,5 @@
 """``POST /api/v1/scans/{stream}/detect``: scans in, what is wrong with them out."""
 
-from __future__ import annotations
-
 import asyncio
 import datetime as dt
 import io

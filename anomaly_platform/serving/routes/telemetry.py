@@ -4,8 +4,6 @@ The body is parsed once, by its schema, and the answer written once: thousands o
 pass here.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from functools import partial

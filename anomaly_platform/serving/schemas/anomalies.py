@@ -1,7 +1,5 @@
 """Anomalies and scores as the API shows them."""
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from typing import Any, Literal

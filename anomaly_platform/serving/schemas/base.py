@@ -1,7 +1,5 @@
 """What every schema shares: strictness, and the kinds of text, number and time that are taken."""
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from typing import Annotated, Any

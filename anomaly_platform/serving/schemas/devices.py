@@ -1,7 +1,5 @@
 """A device at a glance."""
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from typing import Any

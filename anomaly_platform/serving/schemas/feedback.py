@@ -1,7 +1,5 @@
 """Feedback: what people know about readings and detections."""
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from typing import Annotated, Self

@@ -1,7 +1,5 @@
 """How the service and what it depends on are doing."""
 
-from __future__ import annotations
-
 import datetime as dt
 from typing import Literal
 

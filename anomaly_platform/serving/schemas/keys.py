@@ -1,7 +1,5 @@
 """API keys as their administrators see them (table ``api_keys``)."""
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from typing import Annotated, Literal

@@ -1,7 +1,5 @@
 """Values of an asset's metrics, and what is usual in them."""
 
-from __future__ import annotations
-
 import datetime as dt
 
 from pydantic import Field

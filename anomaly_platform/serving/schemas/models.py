@@ -1,7 +1,5 @@
 """Models as the API shows them: of single devices (``ml_models``) and bundles of them."""
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from typing import Any, Literal

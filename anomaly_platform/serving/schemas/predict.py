@@ -1,7 +1,5 @@
 """Predictions: a reading in, a verdict out, nothing stored."""
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Scans that are sent to be judged; the types of the answer stand in ``ml.scans.response``."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Final
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt

@@ -1,7 +1,5 @@
 """Telemetry: readings in, one verdict each out."""
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from collections.abc import Mapping

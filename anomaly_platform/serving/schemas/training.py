@@ -1,7 +1,5 @@
 """Trainings: asking for one, and what became of it."""
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from typing import Annotated, Literal

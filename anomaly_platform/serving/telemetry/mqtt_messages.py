@@ -3,8 +3,6 @@
 Belongs here: topics and payloads. Does not belong here: the broker (``mqtt``).
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import hashlib
 import json

@@ -5,8 +5,6 @@ together. Does not belong here: the request (``routes.telemetry``), nor what a v
 (``schemas.telemetry``).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 

@@ -9,8 +9,6 @@ Files of metric streams are sorted by (bucket, entity, metric, event_time), and 
 a bucket does: the same buckets of several days are read together without reading the others.
 """
 
-from __future__ import annotations
-
 import contextlib
 import datetime as dt
 import os

@@ -5,8 +5,6 @@ A file that has been taken moves to ``.archive/<stream>/``, one that cannot be r
 Saved layouts are in ``.layouts/<stream>/``, beside the files they are for.
 """
 
-from __future__ import annotations
-
 import contextlib
 import posixpath
 import time

@@ -4,8 +4,6 @@ Belongs here: the platform's use of the format (compression, statistics, rows pe
 belong here: where files lie and what they are called (see ``lake``).
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -3,8 +3,6 @@
 Belongs here: the sizes of row groups and where they end.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import Final
 

@@ -4,8 +4,6 @@ Belongs here: one connection that listens on every channel somebody asked for, a
 it is lost. Announcements made meanwhile are gone, so each listener then gets ``None``: read anew.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

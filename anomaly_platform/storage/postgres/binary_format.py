@@ -4,8 +4,6 @@ Belongs here: bytes. psycopg's own adaptation looks at every element of a list, 
 than the server's work on it.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple

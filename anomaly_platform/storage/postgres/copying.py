@@ -8,8 +8,6 @@ encoded without a loop over them: those that agree in the lengths of their texts
 values are null have the same layout, and are filled column by column into one structured array.
 """
 
-from __future__ import annotations
-
 import contextlib
 import datetime as dt
 import io

@@ -5,8 +5,6 @@ reaches a program without being an argument that other users could read. Does no
 which databases there are, and what else a back-up holds.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import re

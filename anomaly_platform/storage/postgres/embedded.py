@@ -13,8 +13,6 @@ outlives the process that started it. Every process that uses it holds a shared 
 as it lives, which the system lets go of even after a ``kill -9``; so the last user can be told.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib

@@ -3,8 +3,6 @@
 Belongs here: what is done to a server by process and signal. It needs the server's user or root.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import signal

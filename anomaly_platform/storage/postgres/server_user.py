@@ -4,8 +4,6 @@ Belongs here: choosing that user, and the least opening of folders that lets it 
 PostgreSQL refuses to run as root, and root is what containers run as by default.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import pwd

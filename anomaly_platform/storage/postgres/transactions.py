@@ -4,8 +4,6 @@ Belongs here: the pool, transactions, advisory locks, and the error that a write
 too late. Does not belong here: any statement about a table.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import threading

@@ -8,8 +8,6 @@ A key is ``<prefix>.<secret>``. The prefix is no secret: it finds the row, and m
 secret has 256 random bits, so that one round of SHA-256 keeps it as well as any slow hash would.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import hashlib
 import hmac

@@ -4,8 +4,6 @@ Belongs here: writing to ``audit_log``, in the transaction of the change itself.
 people, with SQL.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

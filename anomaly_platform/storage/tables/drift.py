@@ -4,8 +4,6 @@ Belongs here: the rows of ``series_drift`` and ``feature_drift``. How drift is m
 ``ml.drift``, what is made of it in ``streams.drift``.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Mapping
 from typing import Final

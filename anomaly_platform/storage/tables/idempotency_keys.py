@@ -6,8 +6,6 @@ Where somebody else commits the work, the moment of the first attempt is committ
 (:func:`claim`), and the answer after it (:func:`settle`).
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import json
 from dataclasses import asdict, dataclass

@@ -4,8 +4,6 @@ Belongs here: the commit of an ingested or refused file, and finding the raw fil
 follows from it for the days is decided in ``streams.staleness``.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import json
 from collections.abc import Mapping

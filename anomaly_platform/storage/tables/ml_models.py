@@ -3,8 +3,6 @@
 Belongs here: writing ``ml_models``. Does not belong here: the bundles themselves.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Mapping
 from typing import Final

@@ -1,7 +1,5 @@
 """Monitoring statistics per day: volumes, rates, drift, quality."""
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Mapping
 

@@ -5,8 +5,6 @@ belong here: the order of things in a transaction (``realtime.ingest``), what a 
 (``ml.features.metrics.series_state``), nor where its past comes from (``realtime.series_state``).
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Belongs here: the row that makes a file visible. Does not belong here: the files (see ``lake``).
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import json
 from collections.abc import Mapping

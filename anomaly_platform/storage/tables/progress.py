@@ -1,7 +1,5 @@
 """How far a stream has come: the watermarks of its days, and the account of its rows."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import date
 

@@ -4,8 +4,6 @@ Belongs here: what every kind of stream does when it replaces a day. The rows th
 ``scored_metrics`` and ``scored_scans``.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from dataclasses import dataclass
 from typing import Protocol

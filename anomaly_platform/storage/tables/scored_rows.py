@@ -8,8 +8,6 @@ score comes about does not belong here (``ml.scoring``, ``ml.scans``), nor do ve
 real time, which are never rewritten.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

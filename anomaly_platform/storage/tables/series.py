@@ -7,8 +7,6 @@ series has readings a day (288 at five minutes), and it makes a day that is work
 replace exactly its own share, also when rows left it.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

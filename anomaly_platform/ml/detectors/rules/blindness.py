@@ -3,8 +3,6 @@
 What belongs here: silence that means "not known" rather than "in order", told apart scan by scan.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Final
 

@@ -4,8 +4,6 @@ What belongs here: the checks of codes, one vectorised pass over the distinct co
 the scans for what depends on the time of the scan.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from typing import Final, NamedTuple
 

@@ -10,8 +10,6 @@ A scan's verdict depends on its history alone (see `ml.features.scans`): where t
 row moves on, the walk begins again from there.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

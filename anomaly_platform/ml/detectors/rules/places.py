@@ -4,8 +4,6 @@ What belongs here: looking up a frame's places and words in the reference data, 
 kernel and names for the reasons. Where no reference names a place's tier, the words of a scan do.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple

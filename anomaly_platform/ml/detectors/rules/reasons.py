@@ -3,8 +3,6 @@
 What belongs here: wording. Called for the few scans that fire, never for all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import datetime
 

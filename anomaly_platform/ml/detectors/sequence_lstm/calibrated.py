@@ -9,8 +9,6 @@ that are a little unusual are not. What is expected of a choice is taken off, si
 twenty shops is no surprise however it ends.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime

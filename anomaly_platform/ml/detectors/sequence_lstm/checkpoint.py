@@ -6,8 +6,6 @@ that a crash at any moment leaves the last complete checkpoint. No pickle: readi
 code.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

@@ -11,8 +11,6 @@ scheme with a prior of `PRIOR_STRENGTH` events, i.e. a Dirichlet prior centred o
 context). While training, an event's own count is left out of what it is judged by.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self

@@ -4,8 +4,6 @@ Here belongs `TrainingParameters` and how an `Architecture` is fixed from them a
 sequences. No torch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

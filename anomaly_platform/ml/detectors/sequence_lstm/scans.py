@@ -9,8 +9,6 @@ is known beforehand (it is part of the code). The hour is judged by what that pl
 hours. Weekday and business step are read, not predicted: the place implies the step.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta

@@ -5,8 +5,6 @@ never imports torch. A sequence's scores depend on the sequence alone, to the bi
 added up is added up in `kernels`; all else goes value by value.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise

@@ -6,8 +6,6 @@ What that kernel carries from row to row of a day (sorted windows, first rows, c
 in arrays with a place per series, so that a row costs what a row in the middle of a day costs.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from anomaly_platform.ml.arrays import Floats, Ints

@@ -3,8 +3,6 @@
 `series_buffers` computes the same for rows that come one by one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC, datetime
 

@@ -15,8 +15,6 @@ the same parts:
 `metrics` defines what the features mean.
 """
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 

@@ -19,8 +19,6 @@ The definition, for a reading at time t of one series (entity, metric):
     always finite.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Compiled, on plain arrays of which the first `size` entries are in use; `kernels
 a window holds.
 """
 
-from __future__ import annotations
-
 from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.compiled import compiled
 

@@ -5,8 +5,6 @@ who keep a state only. The arithmetic is that of `append_kernel`; which series h
 for how long, is its holder's business.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Packs texts and frames into arrays, since a bundle holds nothing else."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 

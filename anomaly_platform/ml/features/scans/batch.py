@@ -3,8 +3,6 @@
 `online` does the same for single events, by way of this.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 from functools import lru_cache
 

@@ -4,8 +4,6 @@ What belongs here: reading codes of one scheme. What a part that is wrong means 
 business (``ml.detectors.rules.codes``).
 """
 
-from __future__ import annotations
-
 import re
 from functools import lru_cache
 from typing import Final

@@ -5,8 +5,6 @@ codes ≥ 0, −1 where missing; stages are codes ≥ 0, −1 where the event ty
 are those of `words`.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

@@ -1,7 +1,5 @@
 """Names and meaning of the features of a scan, and how far back they look."""
 
-from __future__ import annotations
-
 from typing import Final
 
 #: Raised when the arithmetic of a feature changes, so that bundles trained before are told apart.

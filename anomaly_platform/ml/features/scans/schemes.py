@@ -4,8 +4,6 @@ What belongs here: telling that a code is genuine in another scheme, and in whic
 digit is right, or its company exists, is for a stream of that scheme to judge.
 """
 
-from __future__ import annotations
-
 import re
 from functools import lru_cache
 from typing import Final

@@ -3,8 +3,6 @@
 What belongs here: what a business step says where no reference describes the place.
 """
 
-from __future__ import annotations
-
 import re
 from functools import lru_cache
 from typing import Final, NamedTuple

@@ -5,8 +5,6 @@ is read by its grammar (`<stage>_Inbound`, `<stage>_Outbound`), and a word that 
 unknown, never an error.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Final
 
