@@ -115,10 +115,15 @@ def _roles(head: Head) -> list[tuple[str, str]]:
     """Return what each column is taken for."""
     fields = {column: field for field, column in head.layout.columns.items()}
     metrics = set(head.layout.metric_columns(head.batch.frame.columns) if head.layout.wide else ())
+    conventions = head.layout.conventions
+    used = dict.fromkeys(conventions.columns, "the quality")
+    used.update((one.name, "a part of the time") for one in conventions.time_columns)
 
     def roles() -> Iterator[tuple[str, str]]:
         for name in head.batch.frame.columns:
-            if name in fields:
+            if name in used:
+                yield name, used[name]
+            elif name in fields:
                 yield name, _WORDS.get(fields[name], f"the {fields[name].replace('_', ' ')}")
             else:
                 yield name, "a metric" if name in metrics else "left out"

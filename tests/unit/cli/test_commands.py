@@ -86,6 +86,16 @@ def test_import_refuses_a_file_without_one_usable_row(
     assert not list((tmp_path / "home" / "landing" / "ems").iterdir())
 
 
+def test_import_names_the_parts_of_a_time_and_the_quality(tmp_path: Path) -> None:
+    source = tmp_path / "log.csv"
+    source.write_text("Date;Time;VarName;Value;Validity\n13.03.2026;06:00:00;T1;1.5;1\n")
+    said = invoke("import", "ems", source, "--map", "VarName=metric_name", "--dry-run")
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines()]
+    roles = {row[0]: row[1] for row in rows if len(row) == 3}
+    assert roles["Date"] == roles["Time"] == "a part of the time"
+    assert roles["Validity"] == "the quality"
+
+
 def test_import_shows_what_columns_became_and_how_the_first_rows_read(tmp_path: Path) -> None:
     source = tmp_path / "plclog.csv"
     source.write_text(
