@@ -41,6 +41,9 @@ lint: setup-dev ## Lint, format, types and import contracts
 docs-reference: setup-dev ## Reference of commands, settings and tables, from the code
 	$(BIN)/python -m docgen
 
+docs-pictures: setup-dev ## Pictures of Dagster's pages, of a demo that it runs
+	$(BIN)/python -m docgen.pictures
+
 docs: setup-dev ## The docs as a site, in site/
 	$(BIN)/zensical build --strict --clean
 

@@ -7,6 +7,7 @@ on a fixed day, so that the same code gives the same pictures.
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -25,10 +26,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from docgen.markdown import ROOT
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Playwright
 
 FOLDER = ROOT / "docs" / "tutorials" / "pictures"
-LAST_DAY = date(2026, 3, 31)
+#: As in docs/tutorials/first-anomaly.md.
+LAST_DAY = date(2026, 11, 26)
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _COLOURS = 128
 _WIDTH, _HEIGHT = 1280, 800
 _PATIENCE_S = 300
@@ -47,22 +50,28 @@ class Shot(NamedTuple):
         What the page says once it is there.
     shown : str
         A CSS selector of what is to be in view, and is waited for; empty is the page's top.
+    click : str
+        What is clicked before that, where the page has it.
     """
 
     name: str
     path: str
     text: str
     shown: str = ""
+    click: str = ""
 
 
-SHOTS = (
+OF_THE_DEMO = (
     Shot("lineage", "/locations/anomaly_platform/asset-groups/iiot/lineage", "scored_events"),
     Shot(
         "scored-day",
-        f"/assets/iiot/scored_events?view=partitions&partition={LAST_DAY - timedelta(days=2)}",
+        f"/assets/iiot/scored_events?view=partitions&partition={LAST_DAY - timedelta(days=6)}",
         "anomalies",
         "img[src^='data:image']",
+        "[Show Markdown]",
     ),
+)
+OF_A_BROKEN_SENSOR = (
     Shot(
         "failed-check",
         "/assets/iiot/validated_events?view=checks&checkDetail=quarantine_ratio",
@@ -72,41 +81,61 @@ SHOTS = (
 
 
 def main() -> None:
-    """Draw every page, of a demo in a home of its own or of the home that is named."""
+    """Draw every page, of a demo that is made for it or lies in the home that is named."""
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="anomaly-pictures-") as folder:
+        home = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(folder) / "home"
+        if not home.exists():
+            _anomaly(home, "demo", "--end", LAST_DAY.isoformat())
+        _draw_all(home, OF_THE_DEMO)
+        let_a_sensor_break(home)
+        _draw_all(home, OF_A_BROKEN_SENSOR)
+
+
+def _draw_all(home: Path, shots: Sequence[Shot]) -> None:
     from playwright.sync_api import sync_playwright
 
-    browser_path = shutil.which("chromium")
-    if browser_path is None:
-        sys.exit("There is no chromium; install the Debian package chromium.")
-    with tempfile.TemporaryDirectory(prefix="anomaly-pictures-") as folder:
-        home = Path(sys.argv[1]) if len(sys.argv) > 1 else _demo_in(Path(folder) / "home")
-        with _running(home) as url, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=browser_path, args=["--no-sandbox"] if os.geteuid() == 0 else []
-            )
-            page = browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT})
-            FOLDER.mkdir(exist_ok=True)
-            for shot in SHOTS:
-                (FOLDER / f"{shot.name}.png").write_bytes(_draw(page, url, shot))
-            browser.close()
+    with _running(home) as url, sync_playwright() as driver, open_page(driver) as page:
+        for shot in shots:
+            (FOLDER / f"{shot.name}.png").write_bytes(draw(page, url, shot))
 
 
-def _demo_in(home: Path) -> Path:
-    """Run the demo, then let a device come whose sensor breaks, so that a check has to say so."""
-    _anomaly(home, "demo", "--end", LAST_DAY.isoformat())
+@contextmanager
+def open_page(playwright: Playwright) -> Iterator[Page]:
+    """Open a page of this machine's browser, of one size whatever the screen.
+
+    Raises
+    ------
+    LookupError
+        When there is no browser.
+    """
+    found = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if found is None:
+        raise LookupError("there is no chromium; install the Debian package chromium")
+    # Chromium refuses its sandbox to root.
+    options = ["--no-sandbox"] if os.geteuid() == 0 else []
+    browser = playwright.chromium.launch(executable_path=found, args=options)
+    try:
+        yield browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT})
+    finally:
+        browser.close()
+
+
+def let_a_sensor_break(home: Path) -> None:
+    """Take in a day of a new device of whose readings every second one is a word."""
     broken = home / "press-broken.csv"
     broken.write_text("\n".join(_readings_of_a_broken_sensor()))
     _anomaly(home, "import", "iiot", str(broken))
     _anomaly(home, "run", "iiot", "--no-train")
-    return home
 
 
 def _readings_of_a_broken_sensor() -> Iterator[str]:
-    """Yield a day's readings, one a second; in the second half of each minute the time is gone."""
     yield "device_id,metric_name,timestamp,value"
-    for second in range(0, 86_400, 5):
-        when = "" if second % 60 >= 30 else f"{LAST_DAY}T{timedelta(seconds=second)!s:0>8}Z"
-        yield f"press-broken,temperature,{when},{50 + second % 7 / 10:.1f}"
+    for second in range(0, 86_400, 10):
+        value = "fault" if second % 20 else f"{50 + second % 7 / 10:.1f}"
+        hours, rest = divmod(second, 3600)
+        when = f"{LAST_DAY}T{hours:02}:{rest // 60:02}:{rest % 60:02}Z"
+        yield f"press-broken,temperature,{when},{value}"
 
 
 def _anomaly(home: Path, *arguments: str) -> None:
@@ -130,10 +159,12 @@ def _running(home: Path) -> Iterator[str]:
     url = f"http://127.0.0.1:{ui}"
     try:
         _wait_for(f"{url}/server_info", process)
+        # Without this every page asks for an address of e-mail first.
+        _post(f"{url}/graphql", {"query": "mutation {setNuxSeen}"})
         yield url
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(_PATIENCE_S)
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
@@ -149,6 +180,12 @@ def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
     sys.exit(f"Nothing answers at {url}.")
 
 
+def _post(url: str, content: object) -> None:
+    headers = {"Content-Type": "application/json"}
+    asked = urllib.request.Request(url, json.dumps(content).encode(), headers)  # noqa: S310
+    urllib.request.urlopen(asked, timeout=_PATIENCE_S).close()  # noqa: S310 - this machine
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -156,13 +193,15 @@ def _free_port() -> int:
         return port
 
 
-def _draw(page: Page, url: str, shot: Shot) -> bytes:
+def draw(page: Page, url: str, shot: Shot) -> bytes:
     """Return a page as a PNG of few colours."""
     from PIL import Image
 
     patience = _PATIENCE_S * 1000
     page.goto(url + shot.path, timeout=patience)
     page.get_by_text(shot.text).first.wait_for(timeout=patience)
+    if shot.click and page.get_by_text(shot.click).count():
+        page.get_by_text(shot.click).first.click()
     if shot.shown:
         found = page.locator(shot.shown).first
         found.wait_for(timeout=patience)

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 PAGES = (
     *("CONTRIBUTING.md", "SECURITY.md", "README.md", "docs/explanation/architecture.md"),
-    *("docs/explanation/detection.md", "docs/explanation/detection_choices.md"),
+    *("docs/explanation/detection.md", "docs/explanation/detection_history.md"),
     *(str(page.relative_to(ROOT)) for page in sorted(ROOT.glob("docs/explanation/decisions/*.md"))),
 )
 #: With a slash, or a file that only a repository has.

@@ -34,6 +34,17 @@ def test_every_page_is_in_the_menu_once_and_every_entry_is_a_page() -> None:
     assert menu == pages
 
 
+def test_every_picture_is_there_and_small() -> None:
+    named = [
+        page.parent / path
+        for page in ROOT.glob("docs/**/*.md")
+        for path in re.findall(r"!\[[^]]*\]\(([^)\s]+)\)", page.read_text())
+    ]
+    assert len(named) > 3
+    assert not [path for path in named if not path.is_file()]
+    assert not [path for path in named if path.stat().st_size > 250_000]
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
