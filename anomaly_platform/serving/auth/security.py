@@ -1,7 +1,7 @@
 """Authentication by API key, and the scope that each route needs.
 
 Belongs here: reading a key from a request, refusing one that is unknown, expired or revoked, and
-the scope that a route declares with :func:`require`. Does not belong here: the keys themselves
+the scope that a route declares with `Require`. Does not belong here: the keys themselves
 (``storage.tables.api_keys``, ``auth.key_ring``).
 
 Authentication happens before a request's body is read, so that nobody without a key makes the

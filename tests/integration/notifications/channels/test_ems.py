@@ -80,7 +80,9 @@ def test_whatever_a_server_says_with_201_the_event_is_there(
     assert [one.parts for one in fake_ems.requests] == [["events"], ["alerts"]]
 
 
-def test_it_is_off_unless_the_ems_is_used() -> None:
-    assert not get_settings().pushes_to_ems
-    assert get_settings(ems_pull=True).pushes_to_ems
-    assert not get_settings(ems_pull=True, ems_push=False).pushes_to_ems
+def test_it_is_off_unless_the_ems_is_used_and_its_address_is_set() -> None:
+    where = {"ems_core_url": "http://ems.example:3100"}
+    assert not get_settings(**where).pushes_to_ems
+    assert get_settings(ems_pull=True, **where).pushes_to_ems
+    assert not get_settings(ems_pull=True, ems_push=False, **where).pushes_to_ems
+    assert not get_settings(ems_pull=True).pushes_to_ems
