@@ -215,7 +215,7 @@ def test_labels_and_thresholds_of_single_series_decide_and_models_know_their_las
     own = pl.col("entity") == "press-0"
     # All but what could not be more ordinary, at a score of 0.
     assert scored.filter(own & (pl.col("score") > 0))["is_anomaly"].all()
-    assert scored.filter(own)["is_anomaly"].sum() > 0.9 * scored.filter(own)["score"].count()
+    assert scored.filter(own)["is_anomaly"].sum() > 0.9 * scored.filter(own)["is_anomaly"].count()
     assert scored.filter(own)["threshold"].unique().to_list() == [1e-6]
     assert scored.filter(~own)["threshold"].unique().to_list() == [0.7]
     assert not scored.filter(~own)["is_anomaly"].drop_nulls().all()

@@ -87,8 +87,8 @@ def test_every_scan_is_scored_quarantined_or_a_counted_duplicate(
     contradicting = scans.head(4).with_columns(product_name=pl.lit("something else"))
     drop(runtime, "contradicting.csv", contradicting)
     header = "epc_code,event_time,location_id,event_type\n"
-    drop(runtime, "bad.csv", header + ",2026-01-06 10:00:00,L001,Inbound\nx,never,L001,Inbound\n")
-    drop(runtime, "malformed.csv", header + "no.code,2026-01-06 10:00:00,,\n")
+    bad = ",2026-01-06 10:00:00,L001,Inbound\nx,never,L001,Inbound\n"
+    drop(runtime, "bad.csv", f"{header}{bad}no.code,2026-01-06 10:00:00,,\n")
     drop(runtime, "broken.csv.gz", b"\x1f\x8b\x08\x00 this is no gzip")
     account = run_stream(runtime, SMALL_SCANS, Console(quiet=True))
     assert account.missing == account.pending == 0

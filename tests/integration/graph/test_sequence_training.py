@@ -18,7 +18,7 @@ import pytest
 from dagster import AssetKey, DagsterEventType, DagsterInstance, EventRecordsFilter
 from rich.console import Console
 
-from anomaly_platform.assets import models
+from anomaly_platform.assets import stage
 from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.definitions import build_defs
@@ -65,7 +65,7 @@ def runtime(
     request: pytest.FixtureRequest,
 ) -> Iterator[Runtime]:
     retries = getattr(request, "param", 0)
-    monkeypatch.setattr(models, "RETRIES", retries)
+    monkeypatch.setattr(stage, "RETRIES", retries)
     restore(settings, ready)
     with open_runtime(settings, (SCANS,)) as opened:
         yield opened

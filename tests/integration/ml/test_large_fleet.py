@@ -47,7 +47,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int
 
 def test_every_reading_of_a_large_fleet_is_scored_by_its_own_model(large):
     bundle, figures = large
-    assert figures["scored"] == figures["trained"] == SERIES * (ROWS - FIRST)
+    assert figures["trained"] == SERIES * (ROWS - FIRST)
+    assert figures["scored"] == SERIES * ROWS  # the first ones by their place alone
     with open_bundle(bundle, verify="each") as opened:
         assert opened.series["slot"].n_unique() == SERIES
 

@@ -187,7 +187,7 @@ def test_models_stay_within_their_budget(trained: Trained) -> None:
                 body = {**SERIES, "device_id": f"press-{n}"}
                 assert client.post("/api/v1/ml/predict", json=body).json()["status"] == "trained"
         models = client.app.state.serving.models  # type: ignore[attr-defined]
-        held = len(models.metrics("iiot").held())
+        held = sum(len(models.metrics(stream).held()) for stream in ("iiot", "ems"))
     assert models.bytes_held == held * MODEL_BYTES <= 2 * 2**20
     assert models.lookups["evictions"] > 0
     assert models.lookups["misses"] > 7

@@ -118,7 +118,7 @@ def test_bad_readings_stop_no_good_ones(client: TestClient, platform: Platform) 
         reading(1, timestamp=far),
         reading(2, device_id=" "),
         reading(3, event_id="seven"),
-        reading(4, timestamp="1999-01-01T00:00:00Z"),
+        reading(4, timestamp="1969-01-01T00:00:00Z"),
         reading(0, 2.0),
         reading(0),
     ]
@@ -144,7 +144,7 @@ def test_readings_that_do_not_fit_the_schema_stop_no_others(
         {**reading(2), "vaule": 2},
         {"device_id": "press-001", "metric_name": "temp"},
         reading(4, "warm"),
-        reading(5, device_id=7),
+        reading(5, device_id=True),
         7,
         None,
         reading(8),

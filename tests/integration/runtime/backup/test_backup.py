@@ -29,6 +29,7 @@ from anomaly_platform.settings import Settings
 from anomaly_platform.storage.postgres.database import connect, database_urls, ensure_databases
 from anomaly_platform.storage.tables.partitions import keep_files
 from anomaly_platform.streams import EMS, IIOT
+from tests.builders.ingesting import take_in
 from tests.builders.platforms import drop_into
 from tests.builders.readings import START, readings
 from tests.builders.tables import rows_of
@@ -83,7 +84,7 @@ class Work:
         now = dt.datetime.now(dt.UTC)
         while not self._stop.is_set():
             one = Reading("pump", "temp", _FIRST + self.readings * 1_000_000, 1.0, None)
-            ingest.ingest(IIOT, [one], judge, source="api", now=now)
+            take_in(ingest, IIOT, [one], judge, now=now)
             self.readings += 1
             self._stop.wait(_PAUSE)
         ingest.close()
