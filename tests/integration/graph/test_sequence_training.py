@@ -146,7 +146,7 @@ def test_a_silent_trainer_is_stuck_and_killed(runtime: Runtime) -> None:
     definitions = build_defs(
         platform=runtime.platform, resource_overrides={"trainer": Trainer(stuck_after=0.1, grace=1)}
     )
-    stuck = replace(runtime, definitions=definitions)
+    stuck = replace(runtime, _built=(runtime.platform.first_days.read(), definitions))
     with pytest.raises(RunFailedError, match=r"said nothing for 0\.1 s and was killed"):
         stuck.materialize([SCANS.key("lstm_model")], {})
     assert trainers(os.getpid()) == []
@@ -202,7 +202,7 @@ with DagsterInstance.ephemeral() as instance:
 def test_the_trainer_says_why_it_failed(runtime: Runtime) -> None:
     hopeless = replace(SCANS, sequence={"learning_rate": 1e9, "clip": 1e9})
     platform = Platform(runtime.platform.settings, streams=(hopeless,))
-    broken = replace(runtime, platform=platform, definitions=build_defs(platform=platform))
+    broken = replace(runtime, platform=platform, _built=None)
     with pytest.raises(RunFailedError, match="the trainer failed: FloatingPointError"):
         broken.materialize([SCANS.key("lstm_model")], {})
     platform.close()
