@@ -162,8 +162,10 @@ def test_a_tool_works_inside_the_home_and_sees_the_same_history(
 ) -> None:
     folder, environment = plant
     _runs("dg check defs", folder / ".anomaly", environment)
+    below = folder / ".anomaly" / "lake"
+    below.mkdir(exist_ok=True)
     done = subprocess.run(
-        ["anomaly", "home"], cwd=folder / ".anomaly" / "lake", env=environment,
+        ["anomaly", "home"], cwd=below, env=environment,
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == str(folder / ".anomaly")
