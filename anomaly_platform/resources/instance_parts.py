@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from dagster._serdes import ConfigurableClassData
 
 
-class HomeStorage(DagsterPostgresStorage):
-    """Runs, events and schedules in the platform's PostgreSQL, started where it is embedded."""
+class _WithoutSettings:
+    """What these parts take from ``dagster.yaml``: nothing, the platform's settings say it."""
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
         """Take no settings: they are the platform's."""
         return {}
+
+
+class HomeStorage(_WithoutSettings, DagsterPostgresStorage):
+    """Runs, events and schedules in the platform's PostgreSQL, started where it is embedded."""
 
     @classmethod
     def from_config_value(
@@ -40,13 +44,8 @@ class HomeStorage(DagsterPostgresStorage):
         return cls(url, inst_data=inst_data, **config_value)
 
 
-class HomeArtifacts(LocalArtifactStorage):
+class HomeArtifacts(_WithoutSettings, LocalArtifactStorage):
     """Files of runs, in Dagster's folder of the home."""
-
-    @classmethod
-    def config_type(cls) -> dict[str, Any]:
-        """Take no settings: they are the platform's."""
-        return {}
 
     @classmethod
     def from_config_value(
@@ -56,13 +55,8 @@ class HomeArtifacts(LocalArtifactStorage):
         return cls(_folder(), inst_data=inst_data, **config_value)
 
 
-class HomeComputeLogs(LocalComputeLogManager):
+class HomeComputeLogs(_WithoutSettings, LocalComputeLogManager):
     """What steps print, in Dagster's folder of the home."""
-
-    @classmethod
-    def config_type(cls) -> dict[str, Any]:
-        """Take no settings: they are the platform's."""
-        return {}
 
     @classmethod
     def from_config_value(

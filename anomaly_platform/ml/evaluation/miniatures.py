@@ -43,14 +43,14 @@ def histogram(counts: npt.NDArray[np.int64], *, threshold: float, title: str) ->
     )
 
 
-def curves(panels: Mapping[str, tuple[ArrayLike, ArrayLike]], *, highest: float = 1.0) -> Drawing:
-    """Draw up to two curves beside each other, from x in [0, 1] to y in [0, `highest`]."""
+def curves(panels: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Drawing:
+    """Draw up to two curves beside each other, from x in [0, 1] to y in [0, 1]."""
     drawn = []
     for number, (title, (x, y)) in enumerate(panels.items()):
         left = 10 + 155 * number
         across, up = _few(np.asarray(x, np.float64)), _few(np.asarray(y, np.float64))
         points = " ".join(
-            f"{left + round(140 * a)} {_BASE - round(_HEIGHT * min(1.0, b / highest))}"
+            f"{left + round(140 * a)} {_BASE - round(_HEIGHT * min(1.0, b))}"
             for a, b in zip(across, up, strict=True)
         )
         drawn.append(
