@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from anomaly_platform.warehouse import Warehouse
 
 _TEMPLATE = "template_migrated"
+#: Time limits of the scan detectors that a busy machine keeps, too.
+PATIENT = "rules=30,lstm=30,svm=30"
 
 # No time is stable on a busy machine: a slow example is no failing one.
 hypothesis.settings.register_profile(
@@ -152,7 +154,7 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
     """Settings with a home of the test's own and a migrated, empty database."""
     from anomaly_platform.settings import get_settings
 
-    return get_settings(home=tmp_path, database_url=database_url)
+    return get_settings(home=tmp_path, database_url=database_url, scan_time_limits=PATIENT)
 
 
 @pytest.fixture

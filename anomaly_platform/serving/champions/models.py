@@ -236,6 +236,7 @@ class ModelStore:
 
     def _load_scans(self, stream: ScanStream, version: int) -> ServedScans:
         from anomaly_platform.ml.scans.bundles import read_set
+        from anomaly_platform.ml.scans.warm_up import warm_up
 
         record = self._record(stream, stream.scored_by, version)
         available = tuple(dict.fromkeys((*_SCAN_COLUMNS, *stream.features.names)))
@@ -244,7 +245,7 @@ class ModelStore:
             return self._folder(self._record(stream, detector, one))
 
         models = read_set(folder, version, available=available)
-        return ServedScans(stream, version, record.digest, models)
+        return ServedScans(stream, version, record.digest, warm_up(models, stream.features))
 
     def _report(self, problem: LoadProblem) -> None:
         _log.error(

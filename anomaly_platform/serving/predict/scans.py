@@ -28,6 +28,7 @@ from anomaly_platform.storage.tables.quarantine import insert_online_rejects
 from anomaly_platform.streams import ScanStream
 
 if TYPE_CHECKING:
+    from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
     from anomaly_platform.ml.features.scans.online import ScanState
     from anomaly_platform.ml.features.scans.sequences import ScanSequences
     from anomaly_platform.ml.scans.scoring import BarcodeModels, Together
@@ -137,18 +138,20 @@ def rules_alone(platform: Platform, stream: ScanStream) -> BarcodeModels:
     """Return the rules with the reference data alone, for a stream without trained models."""
     folder = platform.reference_folder(stream)
     files = sorted(folder.glob("*")) if folder.is_dir() else []
-    pattern = stream.features.code_pattern
-    return _rules_of(folder, pattern, tuple((file.name, file.stat().st_mtime_ns) for file in files))
+    versions = tuple((file.name, file.stat().st_mtime_ns) for file in files)
+    return _rules_of(folder, stream.features, versions)
 
 
 @lru_cache(maxsize=4)
 def _rules_of(
-    folder: Path, code_pattern: str, _files: tuple[tuple[str, int], ...]
+    folder: Path, features: ScanFeatureSet, _files: tuple[tuple[str, int], ...]
 ) -> BarcodeModels:
     from anomaly_platform.ml.features.scans.reference import ScanReference
     from anomaly_platform.ml.scans.scoring import BarcodeModels
+    from anomaly_platform.ml.scans.warm_up import warm_up
 
-    return BarcodeModels.of_rules(ScanReference.read(folder), code_pattern)
+    rules = BarcodeModels.of_rules(ScanReference.read(folder), features.code_pattern)
+    return warm_up(rules, features)
 
 
 def _chunks(scans: pl.DataFrame) -> Iterator[pl.DataFrame]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import time
 from collections.abc import Iterator
@@ -13,10 +14,13 @@ from rich.console import Console
 from starlette.testclient import TestClient
 
 from anomaly_platform.cli.streams.run import run_stream
+from anomaly_platform.ml.detectors.rules.detector import RulesModel
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
 from anomaly_platform.platform import Platform
 from anomaly_platform.serving.app import create_app
+from anomaly_platform.serving.champions.served import ServedScans
 from anomaly_platform.serving.predict import scans as scan_detection
+from anomaly_platform.serving.predict.scans import Detection
 from anomaly_platform.settings import get_settings
 from anomaly_platform.simulator.supply_network import SupplyNetworkData, simulate_supply_network
 from anomaly_platform.streams import BARCODE, EMS, IIOT
@@ -24,6 +28,7 @@ from tests.builders.platforms import drop_into, open_runtime
 from tests.builders.readings import START
 from tests.builders.scans import EPC, SMALL_SCANS, file_of
 from tests.builders.tables import count
+from tests.conftest import PATIENT
 
 pytestmark = pytest.mark.integration
 
@@ -62,7 +67,7 @@ def trained(
 ) -> Iterator[Platform]:
     """Months of scans, learned from and scored."""
     home = tmp_path_factory.mktemp("trained")
-    settings = get_settings(home=home, database_url=module_database_url)
+    settings = get_settings(home=home, database_url=module_database_url, scan_time_limits=PATIENT)
     with open_runtime(settings, (SMALL_SCANS, EMS, IIOT)) as runtime:
         network.world.write_reference(runtime.platform.reference_folder(SMALL_SCANS))
         drop_into(runtime.platform, SMALL_SCANS, "scans.csv", file_of(network.scans))
@@ -105,6 +110,30 @@ def test_without_any_model_the_rules_speak(client: TestClient) -> None:
     assert by_id["e1"]["epcFake"]
     assert by_id["e1"]["lstmSequenceScore"] is None
     assert answer.headers["X-Model-Version"] == "rules"
+
+
+def test_rules_that_are_slow_only_at_first_are_not_left_out(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where their kernels have still to be compiled."""
+    judged = RulesModel.score
+    calls: list[int] = []
+
+    def slow_at_first(*args: Any, **more: Any) -> pl.DataFrame:
+        calls.append(1)
+        if len(calls) == 1:
+            time.sleep(2.0)
+        return judged(*args, **more)
+
+    monkeypatch.setattr(RulesModel, "score", slow_at_first)
+    events = [scan(0), scan(1, epc_code="999.nonsense")]
+    served = ServedScans(BARCODE)
+    limits = {"rules": 1.5, "lstm": 1.5, "svm": 1.5}
+    (scored,) = scan_detection.judge_scans(
+        platform, served, events, Detection(), now=dt.datetime.now(dt.UTC), limits=limits
+    )
+    assert len(calls) == 2
+    assert sorted(scored["epcFake_score"].to_list()) == [0.0, 100.0]
 
 
 def test_scans_that_cannot_be_used_are_put_aside(client: TestClient, platform: Platform) -> None:
@@ -198,6 +227,7 @@ def test_large_requests_go_in_chunks_of_whole_codes(
 @pytest.mark.parametrize("manner", ["fails", "is late"])
 def test_a_detector_in_trouble_is_left_out(
     service: TestClient,
+    trained: Platform,
     network: SupplyNetworkData,
     monkeypatch: pytest.MonkeyPatch,
     manner: str,
@@ -205,9 +235,11 @@ def test_a_detector_in_trouble_is_left_out(
     def trouble(self: object, scans: pl.DataFrame) -> None:
         if manner == "fails":
             raise RuntimeError("no luck today")
-        time.sleep(2.5)
+        time.sleep(1.0)
 
     monkeypatch.setattr(CalibratedSequence, "judge", trouble)
+    hurried = trained.settings.model_copy(update={"scan_time_limits": "rules=30,lstm=0.1,svm=30"})
+    monkeypatch.setattr(trained, "settings", hurried)
     answer = service.post(URL, json={"data": sent(network.scans.head(40))})
     assert answer.status_code == 200
     assert answer.headers["X-Left-Out"] == "lstm"

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from rich.console import Console
 from starlette.testclient import TestClient
@@ -267,8 +268,11 @@ def hurried(settings: Settings) -> Iterator[TestClient]:
 def test_rules_that_are_late_are_left_out_by_the_limit_of_the_settings(
     hurried: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def late(*_: object, **__: object) -> None:
+    judged = RulesModel.score
+
+    def late(*args: Any, **more: Any) -> pl.DataFrame:
         time.sleep(1.0)
+        return judged(*args, **more)
 
     monkeypatch.setattr(RulesModel, "score", late)
     answer = hurried.post(URL, json={"data": EIGHT})
