@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 export DAGSTER_DISABLE_TELEMETRY := yes
 
-.PHONY: help setup setup-dev demo up test lint docs docs-reference docs-pictures bench stress clean
+.PHONY: help setup setup-dev demo up test test-tools lint docs docs-reference docs-pictures bench stress clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -49,7 +49,10 @@ docs: setup-dev ## The docs as a site, in site/
 
 test: setup-dev ## The whole suite, with line coverage
 	$(BIN)/pytest -m 'not stress and not e2e' -n 2 --cov --cov-fail-under=0 --cov-report=
-	$(BIN)/pytest -m 'e2e and not stress' --cov --cov-append --cov-report=term:skip-covered
+	$(BIN)/pytest -m 'e2e and not stress and not tools' --cov --cov-append --cov-report=term:skip-covered
+
+test-tools: setup-dev ## Dagster's own command lines, on a clone and on an installed home
+	$(BIN)/pytest -m 'tools and not stress'
 
 stress: setup-dev ## Long trials: kills, floods of files
 	$(BIN)/pytest -m stress -s

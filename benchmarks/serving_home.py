@@ -92,14 +92,13 @@ def _train_scans(platform: Platform, scans: pl.DataFrame) -> None:
 
     from anomaly_platform.cli.runtime import Runtime
     from anomaly_platform.cli.streams.run import run_stream
-    from anomaly_platform.definitions import build_defs
 
     path = Path(platform.landing.folder("barcode")) / "scans.csv"
     scans.drop("entity", strict=False).rename({"label": "is_anomaly"}).write_csv(
         path, datetime_format="%Y-%m-%d %H:%M:%S"
     )
     with DagsterInstance.ephemeral() as instance:
-        runtime = Runtime(platform, instance, build_defs(platform=platform), {})
+        runtime = Runtime(platform, instance, {})
         run_stream(runtime, BRIEFLY, Console(quiet=True))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.tools]
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sys.executable).parent
