@@ -1,14 +1,13 @@
 """``anomaly alerts``: what is wrong, who was told, and what could not be delivered."""
 
-import getpass
 import json
-import os
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from anomaly_platform.cli.operator import person
 from anomaly_platform.cli.rows import print_rows, word_table
 from anomaly_platform.cli.runtime import open_platform
 from anomaly_platform.incidents.alert_log import AlertLog, is_open
@@ -26,14 +25,6 @@ _PAST = (
 )
 
 Fingerprint = Annotated[str, typer.Argument(help="As `anomaly alerts list` shows it.")]
-
-
-def _person() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        # A container's user need not have a name.
-        return f"user {os.getuid()}"
 
 
 @alerts_app.command("list")
@@ -109,7 +100,7 @@ def resolve(
 ) -> None:
     """Close an alert and tell those who heard of it."""
     with open_platform() as platform:
-        details = {"resolved_by": _person(), "note": note}
+        details = {"resolved_by": person(), "note": note}
         with platform.warehouse.transactions.begin() as connection:
             was_open = is_open(connection, fingerprint)
             told = platform.outbox.resolve_alert(connection, fingerprint, details)

@@ -30,8 +30,8 @@ _MOST_CAUSES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredRows:
-    """How a kind of stream keeps its scores.
+class AlertedRows:
+    """The scored rows of a kind of stream, as alerts read them.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class ScoredRows:
     worst: str
 
 
-METRIC_ROWS: Final = ScoredRows(
+METRIC_ROWS: Final = AlertedRows(
     entity="entity",
     key=("s.entity", "s.metric", "s.event_time"),
     flagged="coalesce(s.entity_is_anomaly, s.is_anomaly)",
@@ -71,7 +71,7 @@ METRIC_ROWS: Final = ScoredRows(
 """Scores of metrics; where the entity as a whole has a score, that one decides."""
 
 
-SCAN_ROWS: Final = ScoredRows(
+SCAN_ROWS: Final = AlertedRows(
     entity="epc_code",
     key=(
         "s.epc_code",
@@ -101,7 +101,7 @@ class DayAlerts:
     stream, title : str
         The stream's name, and as people call it.
     day : date
-    rows : ScoredRows
+    rows : AlertedRows
     now : datetime
         The present; the clock's by default.
     """
@@ -110,7 +110,7 @@ class DayAlerts:
     stream: str
     title: str
     day: dt.date
-    rows: ScoredRows
+    rows: AlertedRows
     now: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
     @property

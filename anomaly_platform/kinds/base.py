@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import polars as pl
 
-from anomaly_platform.incidents.anomaly_alerts import DayAlerts, ScoredRows
+from anomaly_platform.incidents.anomaly_alerts import AlertedRows, DayAlerts
 from anomaly_platform.kinds.findings import Check, Finding, Quality, ScoreLook
 from anomaly_platform.kinds.formats import RowFormat, ScoredFormat
 from anomaly_platform.kinds.training import Key, TrainingOrigin
@@ -184,7 +184,7 @@ class StreamKind(ABC, Generic[S]):
     #: Numbers of a day that are shown first.
     shown_stats: ClassVar[tuple[str, ...]]
     #: Which rows of a scored day alert, and what is told of them.
-    alerting: ClassVar[ScoredRows]
+    alerting: ClassVar[AlertedRows]
 
     def __init__(self, stream: S, open_parts: Callable[[], Parts[S]]) -> None:
         self.stream: S = stream

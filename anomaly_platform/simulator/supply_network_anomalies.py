@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
+from anomaly_platform.ml.detectors.rules.parameters import RULE_KINDS
 from anomaly_platform.simulator import supply_network_journeys as at
 from anomaly_platform.simulator.supply_network_journeys import (
     Journeys,
@@ -22,7 +23,6 @@ from anomaly_platform.simulator.supply_network_journeys import (
 )
 from anomaly_platform.simulator.supply_network_world import HUB, RETAILER, WHOLESALER, WMS
 
-RULE_KINDS: Final = ("epcFake", "epcDup", "locErr", "evtOrderErr", "jump")
 SUBTLE_KINDS: Final = (
     "unused_route",
     "dwell_off",

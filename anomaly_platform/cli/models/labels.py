@@ -1,7 +1,6 @@
 """``anomaly labels``: what people know about readings, and the thresholds that follow."""
 
 import datetime as dt
-import getpass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +8,7 @@ import typer
 from rich.console import Console
 
 from anomaly_platform.cli.arguments import StreamName, refusing, stream_of
+from anomaly_platform.cli.operator import person
 from anomaly_platform.cli.rows import print_rows
 from anomaly_platform.labelling.labels import SCAN_METRIC, NewLabel
 from anomaly_platform.platform import Platform
@@ -104,9 +104,7 @@ def _store(platform: Platform, stream: Stream, labels: list[NewLabel]) -> None:
     from anomaly_platform.labelling.moved_thresholds import move_thresholds
 
     with refusing(ValueError):
-        stored = platform.warehouse.labels.add_all(
-            stream.name, labels, labelled_by=getpass.getuser()
-        )
+        stored = platform.warehouse.labels.add_all(stream.name, labels, labelled_by=person())
     lacking = labels_without_reading(platform.warehouse.transactions, platform.lake, stream, labels)
     console.print(_stored(stored, lacking), markup=False, soft_wrap=True)
     if not stream.has_series:

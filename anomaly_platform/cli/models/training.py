@@ -1,11 +1,11 @@
 """``anomaly train``: asks for a training, which the sensor turns into a run, and waits if told."""
 
-import getpass
 import time
 from uuid import UUID
 
 from rich.console import Console
 
+from anomaly_platform.cli.operator import person
 from anomaly_platform.platform import Platform
 from anomaly_platform.registry.training_requests import TrainingRequest
 from anomaly_platform.streams import Stream
@@ -47,7 +47,7 @@ def ask_for_training(
         window_days=window_days,
         cause="request",
         reason=reason,
-        requested_by=getpass.getuser(),
+        requested_by=person(),
     )
 
 
