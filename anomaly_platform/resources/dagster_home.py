@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
 
 GPU_POOL = "gpu"
+#: What Dagster keeps the state of sensors and schedules under.
+CODE_LOCATION = "anomaly_platform"
 URL_VARIABLE = "ANOMALY_DAGSTER_URL"
 
 #: By name, what makes a folder one that Dagster's own tools work in, beside dagster.yaml and
@@ -99,6 +102,14 @@ def write_project(folder: Path) -> None:
         shutil.copyfile(project_file(name), folder / name)
     for name, text in _PROJECT.items():
         (folder / name).write_text(text)
+
+
+def write_server_workspace(folder: Path, socket: Path) -> Path:
+    """Write the workspace of a code server that runs already; return its file."""
+    server = {"socket": str(socket), "location_name": CODE_LOCATION}
+    path = folder / "workspace.yaml"
+    path.write_text(json.dumps({"load_from": [{"grpc_server": server}]}))
+    return path
 
 
 def foreign_project_file(folder: Path) -> Path | None:

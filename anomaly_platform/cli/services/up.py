@@ -2,6 +2,7 @@
 
 import socket
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from anomaly_platform.cli.services.running import only_platform_of
 from anomaly_platform.cli.services.supervisor import Service, Supervisor
 from anomaly_platform.notifications.channels.routes import Routes
 from anomaly_platform.platform import Platform
+from anomaly_platform.resources.dagster_home import CODE_LOCATION, write_server_workspace
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.postgres.database import DatabaseError, ensure_databases
 
@@ -54,11 +56,13 @@ def run_platform(
 
 
 def _run(settings: Settings, console: Console, host: str, port: int, *, mlflow: bool) -> None:
-    with open_runtime(settings) as runtime:
+    # Whoever reaches the code server's socket can start runs: its folder is this user's alone.
+    with (
+        open_runtime(settings) as runtime,
+        tempfile.TemporaryDirectory(prefix="anomaly-") as sockets,
+    ):
         environment = dict(runtime.environment)
-        services = _services(
-            runtime.platform, Path(environment["DAGSTER_HOME"]), host, port, mlflow=mlflow
-        )
+        services = _services(runtime.platform, Path(sockets), host, port, mlflow=mlflow)
 
         calendar = Calendar(runtime.platform.first_days, f"http://{probed(host)}:{port}")
 
@@ -124,12 +128,18 @@ def _awaited(
 
 
 def _services(
-    platform: Platform, home: Path, host: str, port: int, *, mlflow: bool
+    platform: Platform, sockets: Path, host: str, port: int, *, mlflow: bool
 ) -> list[Service]:
     dagster = str(Path(sys.executable).with_name("dagster"))
     anomaly = str(Path(sys.executable).with_name("anomaly"))
-    workspace = ["--workspace", str(home / "workspace.yaml")]
+    # One code server for webserver, daemon and runs: for a workspace that names the module, each of
+    # the two starts its own, and the daemon starts it anew every minute.
+    socket_path = sockets / "code"
+    location = ["--location-name", CODE_LOCATION]
+    code = ["--module-name", "anomaly_platform.definitions", "--attribute", "defs", *location]
+    workspace = ["--workspace", str(write_server_workspace(sockets, socket_path))]
     services = [
+        Service("code", [dagster, "code-server", "start", "--socket", str(socket_path), *code]),
         Service(
             "webserver",
             [f"{dagster}-webserver", *workspace, "--host", host, "--port", str(port)],
