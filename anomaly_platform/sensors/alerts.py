@@ -32,7 +32,7 @@ from anomaly_platform.notifications.redaction import Redactor
 from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.work import REASON_TAG, STAGE_TAG, STREAM_TAG, watching
 
-_TICK_SECONDS = 10
+_TICK_SECONDS = 30
 _EVERY_RUN: dict[str, Any] = {
     "minimum_interval_seconds": _TICK_SECONDS,
     "default_status": DefaultSensorStatus.RUNNING,

@@ -1,9 +1,9 @@
 """New data: from a file in landing to the run that ingests it, and on to the daily stages.
 
-Two sensors per stream. The first sees files settle, and readings taken one by one wait, and asks
-for ``raw_events``. The second asks
-for whatever is out of date after that (see ``streams.staleness``): it remembers nothing, so that
-a killed daemon, a failed run or a tick that happens twice neither loses nor repeats work.
+One sensor per stream, since each tick costs the daemon a row in Dagster's tables. It sees files
+settle, and readings taken one by one wait, and asks for ``raw_events``; else for whatever is out of
+date (see ``streams.staleness``). It remembers nothing but which files were still growing, so that a
+killed daemon, a failed run or a tick that happens twice neither loses nor repeats work.
 """
 
 import json
@@ -25,7 +25,7 @@ from anomaly_platform.assets.partitions import contiguous_spans, range_tags, tag
 from anomaly_platform.assets.raw import RawEventsConfig
 from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.work import reason_to_wait, recent_work, watching, work_tags
-from anomaly_platform.storage.lake.landing import settle
+from anomaly_platform.storage.lake.landing import LandedFile, settle
 from anomaly_platform.streams import Stream
 from anomaly_platform.streams.staleness import (
     StreamState,
@@ -43,48 +43,68 @@ _MANY_READINGS = 50_000
 
 
 def build_landing_sensors(stream: Stream, first_day: date = date.min) -> list[SensorDefinition]:
-    """Return the stream's two sensors, both running from the start.
+    """Return the stream's sensor, running from the start.
 
     `first_day` is the one on which the partitions of these definitions begin.
     """
-    return [_new_files(stream), _out_of_date(stream, first_day)]
+    stages = ("raw_events", *DATA_STAGES, *stream.model_stages, *SCORE_STAGES)
 
-
-def _new_files(stream: Stream) -> SensorDefinition:
     @watching(
-        name=f"{stream.name}_new_files",
+        name=f"{stream.name}_new_data",
         description=(
             f"Ingests files once their size holds still in landing/{stream.name}, and readings "
-            "that the service has taken one by one."
+            "that the service has taken one by one. Brings the daily stages up to their newest "
+            "input, late data's days included; trains the first model once there is enough history."
         ),
-        target=AssetSelection.assets(stream.key("raw_events")),
+        target=AssetSelection.assets(*(stream.key(stage) for stage in stages)),
         minimum_interval_seconds=_TICK_SECONDS,
     )
     def _sensor(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         platform: Platform = context.resources.platform
+        now = datetime.now(UTC)
+        ingest = reason_to_wait(recent_work(context.instance, stream.name, "ingest"), now)
         seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
         ready, now_seen = settle(seen, platform.landing.waiting(stream.name))
         context.update_cursor(json.dumps(now_seen))
-        online = online_batch_due(platform, stream, datetime.now(UTC))
-        if not ready and not online:
-            return SkipReason(
-                f"{len(now_seen)} files are still being written" if now_seen else "nothing new"
-            )
-        wait = reason_to_wait(
-            recent_work(context.instance, stream.name, "ingest"), datetime.now(UTC)
-        )
-        if wait:
-            return SkipReason(wait)
-        config = RunConfig(
-            ops={
-                "__".join(stream.key("raw_events")): RawEventsConfig(files=[f.name for f in ready])
-            }
-        )
-        what = [f"{len(ready)} new files"] * bool(ready) + [online] * bool(online)
-        tags = work_tags(stream.name, "ingest", " and ".join(what))
-        return SensorResult(run_requests=[RunRequest(run_config=config, tags=tags)])
+        what = [f"{len(ready)} new files"] * bool(ready)
+        what += filter(None, [online_batch_due(platform, stream, now)])
+        if what and ingest is None:
+            return SensorResult(run_requests=[_ingestion(stream, ready, " and ".join(what))])
+        if ingest is not None and ingest.endswith("under way"):
+            return SkipReason(ingest)
+        waits = reason_to_wait(recent_work(context.instance, stream.name, "refresh"), now)
+        found = waits or _due_now(platform, stream, first_day)
+        if not isinstance(found, str):
+            return SensorResult(run_requests=found)
+        settling = f"{len(now_seen)} files are still being written" if now_seen else "no new files"
+        return SkipReason(f"{ingest if what else settling}; {found}")
 
-    return _sensor
+    return [_sensor]
+
+
+def _ingestion(stream: Stream, ready: list[LandedFile], what: str) -> RunRequest:
+    op = "__".join(stream.key("raw_events"))
+    config = RunConfig(ops={op: RawEventsConfig(files=[file.name for file in ready])})
+    return RunRequest(
+        asset_selection=[AssetKey(stream.key("raw_events"))],
+        run_config=config,
+        tags=work_tags(stream.name, "ingest", what),
+    )
+
+
+def _due_now(platform: Platform, stream: Stream, first_day: date) -> list[RunRequest] | str:
+    """Return the runs that bring the stream up to date, or why there are none."""
+    requests = list(due_runs(stream, platform.state_of(stream)))
+    if not requests:
+        return "everything is up to date"
+    oldest = min((day for one in requests for day in tagged_days(one.tags)), default=first_day)
+    if oldest < first_day:
+        # A run of a day that is no partition here would fail, and this tick with it.
+        return (
+            f"there are data of {oldest}, before the first partition {first_day}: "
+            "they wait until the code location is loaded anew, which moves it back"
+        )
+    return requests[:_MOST_SPANS_A_TICK]
 
 
 def online_batch_due(platform: Platform, stream: Stream, now: datetime) -> str:
@@ -101,41 +121,6 @@ def online_batch_due(platform: Platform, stream: Stream, now: datetime) -> str:
         return ""
     more = "or more " if waiting.rows == _MANY_READINGS else ""
     return f"{waiting.rows} {more}readings taken one by one"
-
-
-def _out_of_date(stream: Stream, first_day: date) -> SensorDefinition:
-    stages = (*DATA_STAGES, *stream.model_stages, *SCORE_STAGES)
-
-    @watching(
-        name=f"{stream.name}_out_of_date",
-        description=(
-            "Brings the daily stages up to their newest input, late data's days included; "
-            "trains the first model once there is enough history."
-        ),
-        target=AssetSelection.assets(*(stream.key(stage) for stage in stages)),
-        minimum_interval_seconds=_TICK_SECONDS,
-    )
-    def _sensor(context: SensorEvaluationContext) -> SensorResult | SkipReason:
-        platform: Platform = context.resources.platform
-        for work in ("ingest", "refresh"):
-            wait = reason_to_wait(
-                recent_work(context.instance, stream.name, work), datetime.now(UTC)
-            )
-            if wait and (work == "refresh" or wait.endswith("under way")):
-                return SkipReason(wait)
-        requests = list(due_runs(stream, platform.state_of(stream)))
-        if not requests:
-            return SkipReason("everything is up to date")
-        oldest = min((day for one in requests for day in tagged_days(one.tags)), default=first_day)
-        if oldest < first_day:
-            # A run of a day that is no partition here would fail, and this tick with it.
-            return SkipReason(
-                f"there are data of {oldest}, before the first partition {first_day}: "
-                "they wait until the code location is loaded anew, which moves it back"
-            )
-        return SensorResult(run_requests=requests[:_MOST_SPANS_A_TICK])
-
-    return _sensor
 
 
 def due_runs(stream: Stream, state: StreamState) -> Iterator[RunRequest]:

@@ -40,7 +40,7 @@ WORK: Final = "train"
 #: Runs that a batch of requests gets before it counts as failed.
 MOST_ATTEMPTS: Final = 5
 
-_TICK_SECONDS = 15
+_TICK_SECONDS = 30
 _LONGEST_TAG = 250
 
 

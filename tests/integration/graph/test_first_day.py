@@ -67,9 +67,7 @@ def test_the_sensor_waits_for_partitions_that_have_the_day(runtime: Runtime, dro
     runtime.materialize([IIOT.key("raw_events")], {})
 
     def ask(first_day: date) -> SensorExecutionData:
-        sensor = next(
-            one for one in build_landing_sensors(IIOT, first_day) if one.name.endswith("_of_date")
-        )
+        (sensor,) = build_landing_sensors(IIOT, first_day)
         with build_sensor_context(
             instance=runtime.instance, resources={"platform": runtime.platform}
         ) as context:

@@ -230,10 +230,10 @@ def test_a_sensor_waits_for_a_batch_worth_a_run(runtime: Runtime, ingest: Online
     assert online_batch_due(platform, EMS, now) == ""
     later = now + timedelta(seconds=platform.settings.online_batch_seconds + 5)
     assert online_batch_due(platform, EMS, later) == "5 readings taken one by one"
-    new_files = next(found for found in build_landing_sensors(EMS) if found.name == "ems_new_files")
+    (new_data,) = build_landing_sensors(EMS)
     with build_sensor_context(runtime.instance, resources={"platform": platform}) as context:
-        assert new_files.evaluate_tick(context).run_requests == []
+        assert new_data.evaluate_tick(context).run_requests == []
         with platform.warehouse.transactions.begin() as connection:
             connection.execute("UPDATE online_readings SET received_at = now() - interval '1 day'")
-        (request,) = new_files.evaluate_tick(context).run_requests or []
+        (request,) = new_data.evaluate_tick(context).run_requests or []
     assert "5 readings" in request.tags["anomaly/reason"]

@@ -131,7 +131,7 @@ def test_a_bad_file_is_reported_and_leaves_the_others_in_the_graph(
     sensors = {sensor.name for sensor in runtime.definitions.sensors or []}
     assert {"iiot", "ems", "boilers"} <= groups
     assert "valves" not in groups
-    assert {"boilers_new_files", "boilers_out_of_date"} <= sensors
+    assert {"boilers_new_data", "boilers_retraining"} <= sensors
     for name in ("valves", "broken"):
         with pytest.raises(StreamFileError, match=r"broken\.yaml line 2: unknown key 'frequncy'"):
             runtime.platform.stream(name)
