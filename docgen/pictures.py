@@ -7,7 +7,6 @@ on a fixed day, so that the same code gives the same pictures.
 from __future__ import annotations
 
 import io
-import json
 import os
 import shutil
 import signal
@@ -159,8 +158,6 @@ def _running(home: Path) -> Iterator[str]:
     url = f"http://127.0.0.1:{ui}"
     try:
         _wait_for(f"{url}/server_info", process)
-        # Without this every page asks for an address of e-mail first.
-        _post(f"{url}/graphql", {"query": "mutation {setNuxSeen}"})
         yield url
     finally:
         process.send_signal(signal.SIGINT)
@@ -178,12 +175,6 @@ def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
         else:
             return
     sys.exit(f"Nothing answers at {url}.")
-
-
-def _post(url: str, content: object) -> None:
-    headers = {"Content-Type": "application/json"}
-    asked = urllib.request.Request(url, json.dumps(content).encode(), headers)  # noqa: S310
-    urllib.request.urlopen(asked, timeout=_PATIENCE_S).close()  # noqa: S310 - this machine
 
 
 def _free_port() -> int:

@@ -44,11 +44,6 @@ def records_table(records: Sequence[Mapping[str, Any]]) -> MetadataValue:
     return MetadataValue.table([TableRecord(dict(record)) for record in records[-_LONGEST_TABLE:]])
 
 
-def picture(png: bytes) -> MetadataValue:
-    """Return a PNG as Markdown that shows it in the UI, after a click."""
-    return MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(png).decode()})")
-
-
 def drawing(svg: Drawing) -> MetadataValue:
     """Return a small SVG as Markdown, which the UI unfolds by itself where it is short."""
     encoded = base64.b64encode(svg.encode()).decode()
@@ -82,7 +77,6 @@ _MAKERS: Mapping[type, Callable[[Any], MetadataValue]] = {
     bool: MetadataValue.bool,
     int: MetadataValue.int,
     float: MetadataValue.float,
-    bytes: picture,
     Drawing: drawing,
     list: records_table,
     dict: MetadataValue.json,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from anomaly_platform.resources.dagster_home import write_project
 from anomaly_platform.settings import Settings, get_settings, unknown_settings
@@ -106,6 +107,8 @@ def test_init_makes_a_home_that_is_found_from_below_and_replaces_no_project(
     names = {"dagster.yaml", "workspace.yaml", "dg.toml", "anomaly_home.py"}
     for place in (plant, plant / ".anomaly"):
         assert names <= {file.name for file in place.iterdir()}
+        instance = yaml.safe_load((place / "dagster.yaml").read_text())
+        assert instance["telemetry"] == instance["nux"] == {"enabled": False}
     (plant / "deep").mkdir()
     assert anomaly(plant / "deep", "home").stdout == f"{plant / '.anomaly'}\n"
     assert anomaly(tmp_path, "init", "plant").returncode == 0, "again is fine"

@@ -173,11 +173,18 @@ def _taken_port(settings: Settings, host: str, port: int, *, mlflow: bool) -> st
 def _mlflow_service(platform: Platform) -> Service:
     from anomaly_platform.registry.mlflow.model_registry import server_environment
 
-    program = str(Path(sys.executable).with_name("mlflow"))
-    port = str(platform.settings.mlflow_port)
     return Service(
         "mlflow",
-        [program, "server", "--host", _MLFLOW_HOST, "--port", port, "--workers", "1"],
+        mlflow_command(platform.settings.mlflow_port),
         # The database's URL, which may hold a password, is no argument that others could see.
         server_environment(platform.settings),
     )
+
+
+def mlflow_command(port: int) -> list[str]:
+    """Return the command that serves MLflow's pages, as ``registry.mlflow.pages`` has them."""
+    program = str(Path(sys.executable).with_name("mlflow"))
+    return [
+        *(program, "server", "--app-name", "anomaly"),
+        *("--host", _MLFLOW_HOST, "--port", str(port), "--workers", "1"),
+    ]

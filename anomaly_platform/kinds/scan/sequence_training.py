@@ -17,6 +17,8 @@ from typing import Any, Final
 from anomaly_platform.kinds.base import Shown, TrainingOrder
 from anomaly_platform.kinds.scan.training import Fitted, Lesson, learned_quality, samples
 from anomaly_platform.kinds.training import StageError
+from anomaly_platform.ml.evaluation import miniatures
+from anomaly_platform.ml.evaluation.miniatures import Drawing
 
 DETECTOR: Final = "lstm"
 _ABANDONED_AFTER = timedelta(days=7)
@@ -60,7 +62,7 @@ def learn_sequences(lesson: Lesson) -> tuple[Fitted, Shown]:
         "epochs": len(history),
         "best epoch": int(report["best_epoch"]),
         "training seconds": seconds,
-        "loss": _loss_picture(history),
+        "loss": _drawn(history),
         "history": [_figures(epoch) for epoch in history],
     }
     return fitted, shown
@@ -132,11 +134,8 @@ def _result(work: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return load_file(work / "result" / ARRAYS), report
 
 
-def _loss_picture(history: list[Mapping[str, Any]]) -> bytes:
-    from anomaly_platform.ml.evaluation.plots import loss_curves
-
-    return loss_curves(
+def _drawn(history: list[Mapping[str, Any]]) -> Drawing:
+    return miniatures.losses(
         [float(epoch["loss"]) for epoch in history],
         [float(epoch["validation_loss"]) for epoch in history],
-        title="Training of the sequence model",
     )

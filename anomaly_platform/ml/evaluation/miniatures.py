@@ -1,7 +1,7 @@
 """Small drawings as SVG, so small that Dagster's pages show them without a click.
 
-What belongs here: histograms and curves of at most ``LARGEST`` bytes. Its pages unfold Markdown of
-less than a thousand characters and put a link in the place of what is longer.
+What belongs here: histograms, curves and losses of at most ``LARGEST`` bytes. Its pages unfold
+Markdown of less than a thousand characters and put a link in the place of what is longer.
 """
 
 from collections.abc import Mapping
@@ -58,6 +58,25 @@ def curves(panels: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Drawing:
             f"<polyline points='{points}' stroke='#47a' fill='none'/>{_text(left, 10, title)}"
         )
     return _svg("".join(drawn))
+
+
+def losses(training: ArrayLike, validation: ArrayLike) -> Drawing:
+    """Draw the losses of a training over its epochs, from zero on, and name its best epoch."""
+    lines = [np.asarray(one, np.float64) for one in (training, validation)]
+    highest = float(np.nanmax(np.concatenate(lines))) or 1.0
+    best = int(np.nanargmin(lines[1])) + 1
+    drawn = []
+    for line, color in zip(lines, ("#999", "#47a"), strict=True):
+        few = _few(line)
+        across = np.rint(np.linspace(10, 310, few.size)).astype(int)
+        up = np.rint(_BASE - _HEIGHT * few / highest)
+        points = " ".join(f"{x} {y:.0f}" for x, y in zip(across, up, strict=True) if np.isfinite(y))
+        drawn.append(f"<polyline points='{points}' stroke='{color}' fill='none'/>")
+    title = f"loss, from {highest:.3g}: training grey, held out blue"
+    return _svg(
+        f"{''.join(drawn)}{_text(10, 10, title)}"
+        f"{_text(10, 97, f'epochs 1 to {lines[0].size}, best: {best}')}"
+    )
 
 
 def _few(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

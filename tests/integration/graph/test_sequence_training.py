@@ -127,7 +127,7 @@ def test_a_killed_trainer_fails_the_run_with_the_reason_and_the_next_run_resumes
     materialized = runtime.instance.get_latest_materialization_event(LSTM)
     assert materialized is not None
     assert materialized.asset_materialization is not None
-    assert "data:image/png" in str(materialized.asset_materialization.metadata["loss"].value)
+    assert "data:image/svg" in str(materialized.asset_materialization.metadata["loss"].value)
 
 
 @pytest.mark.parametrize("runtime", [1], indirect=True)
