@@ -15,6 +15,7 @@ from dagster import (
     op,
 )
 
+from anomaly_platform.assets.stage import as_failures
 from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.work import recent_work, watching, work_tags
 
@@ -30,7 +31,8 @@ def build_registry_job() -> JobDefinition:
     @op(required_resource_keys={"platform"}, description="Runs, versions and aliases to MLflow.")
     def tell_mlflow(context: OpExecutionContext) -> None:
         platform: Platform = context.resources.platform
-        drained = platform.mlflow_mirror.drain()
+        with as_failures():
+            drained = platform.mlflow_mirror.drain()
         context.log.info("told MLflow of %d changes, %d wait", drained.done, drained.waiting)
         if drained.error:
             # Not a failed run: what waits is tried again, and nothing else depends on it.

@@ -19,6 +19,7 @@ from dagster import (
 )
 
 from anomaly_platform.assets.metadata import metadata_of
+from anomaly_platform.assets.stage import as_failures
 from anomaly_platform.incidents.alert_log import is_open
 from anomaly_platform.labelling.moved_thresholds import move_thresholds
 from anomaly_platform.notifications.outbox import Alert, Kind, Severity, fingerprint
@@ -47,25 +48,27 @@ def build_upkeep() -> tuple[JobDefinition, ScheduleDefinition]:
     @op(required_resource_keys={"platform"})
     def look_after_models(context: OpExecutionContext) -> None:
         platform: Platform = context.resources.platform
-        told = [
-            {"stream": stream.name, **line}
-            for stream in platform.streams
-            for line in look_after(platform, stream)
-        ]
+        with as_failures():
+            told = [
+                {"stream": stream.name, **line}
+                for stream in platform.streams
+                for line in look_after(platform, stream)
+            ]
         context.add_output_metadata(metadata_of({"findings": told}))
 
     @op(required_resource_keys={"platform"})
     def prune_what_is_old(context: OpExecutionContext) -> None:
         platform: Platform = context.resources.platform
-        pruned = list(
-            prune(
-                platform.settings,
-                platform.warehouse.transactions,
-                platform.lake,
-                context.instance,
-                dry_run=False,
+        with as_failures():
+            pruned = list(
+                prune(
+                    platform.settings,
+                    platform.warehouse.transactions,
+                    platform.lake,
+                    context.instance,
+                    dry_run=False,
+                )
             )
-        )
         went = [{"what": one.what, "count": one.count, "bytes": one.size} for one in pruned]
         context.add_output_metadata(metadata_of({"pruned": went, "bytes": total(pruned)}))
 
