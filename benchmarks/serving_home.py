@@ -104,7 +104,7 @@ def _train_scans(platform: Platform, scans: pl.DataFrame) -> None:
 
 def service(home: Home, workers: int) -> AbstractContextManager[str]:
     """Run `anomaly api`, as people run it; yield its address."""
-    return _running([str(BIN / "anomaly"), "api"], home.folder, workers)
+    return running([str(BIN / "anomaly"), "api"], home.folder, workers)
 
 
 def echo(home: Home, workers: int) -> AbstractContextManager[str]:
@@ -113,11 +113,12 @@ def echo(home: Home, workers: int) -> AbstractContextManager[str]:
         *(str(BIN / "uvicorn"), "benchmarks.serving_echo:app", "--loop", "uvloop"),
         *("--http", "httptools", "--no-access-log", "--no-server-header", "--log-level", "warning"),
     ]
-    return _running(command, home.folder, workers)
+    return running(command, home.folder, workers)
 
 
 @contextmanager
-def _running(command: Sequence[str], folder: Path, workers: int) -> Iterator[str]:
+def running(command: Sequence[str], folder: Path, workers: int) -> Iterator[str]:
+    """Run a server in a home; yield its address."""
     port = free_port()
     environment = {**os.environ, "ANOMALY_HOME": str(folder), "PYTHONPATH": str(ROOT)}
     options = ["--port", str(port), "--workers", str(workers)]

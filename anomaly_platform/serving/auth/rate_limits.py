@@ -2,7 +2,7 @@
 
 Belongs here: counting, exactly over all workers, through Redis where there is one and through files
 of the machine otherwise, and the refusal with 429. Does not belong here: how large one request may
-be (``http.request_limits``).
+be (``http.bodies``).
 
 A window moves with the clock: never more than the limit in any 60 seconds. A request to a scoring
 route counts once, however many values it brings; rows are bounded by the schemas.
@@ -188,6 +188,9 @@ async def count_prediction(request: Request) -> None:
     """Dependency of every route that scores: count the request, or refuse it with 429."""
     caller = caller_of(request)
     state = request.scope.setdefault("state", {})
+    if state.get("predicting"):
+        # Counted before the body was read.
+        return
     # Read by the outermost middleware, which also times the request and completes the answer.
     state["predicting"] = True
     rates: RateLimits = request.app.state.serving.rates

@@ -3,7 +3,7 @@
 Belongs here: what happens before there is a request, which no middleware sees. uvicorn reads heads
 of any length, waits for the rest of one for ever, and answers in plain text what it cannot read; it
 has no settings for that, so its protocol is subclassed, and its version bounded in pyproject.toml.
-Does not belong here: bodies, of which ``request_limits`` takes so many bytes.
+Does not belong here: bodies, of which ``bodies`` takes so many bytes.
 """
 
 import asyncio

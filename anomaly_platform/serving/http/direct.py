@@ -7,17 +7,25 @@ the application, in its document and its tests, which know nothing of this way.
 Belongs here as well: a body that is read once, and an answer that is written once.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from fastapi import Request, Response
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from anomaly_platform.serving.problems import ApiProblem, no_database, problem_response
+from anomaly_platform.serving.problems import (
+    ApiProblem,
+    invalid_body,
+    no_database,
+    problem_response,
+)
 from anomaly_platform.storage.postgres.database import DatabaseError
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -56,6 +64,31 @@ class JsonAnswer(Response):
             (b"content-length", b"%d" % len(self.body)),
             (b"content-type", b"application/json"),
         ]
+
+
+#: Bytes of a body up to which the event loop parses it itself.
+_MOST_INLINE: Final = 64 * 2**10
+_Result = TypeVar("_Result")
+
+
+async def off_loop(body: bytes, work: Callable[[], _Result]) -> _Result:
+    """Return what work on a body comes to; on a large one it is done in a thread."""
+    return work() if len(body) <= _MOST_INLINE else await asyncio.to_thread(work)
+
+
+async def parsed(request: Request, schema: TypeAdapter[_Result]) -> _Result:
+    """Return a request's body as its schema has it.
+
+    Raises
+    ------
+    ApiProblem
+        422, when it does not fit.
+    """
+    body = await read_body(request)
+    try:
+        return await off_loop(body, partial(schema.validate_json, body))
+    except ValidationError as error:
+        raise invalid_body(error) from None
 
 
 async def read_body(request: Request) -> bytes:

@@ -5,22 +5,21 @@ would do both a second time to be safe, which here a test is.
 """
 
 import asyncio
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from anomaly_platform.ml.times import microseconds_of, time_of
 from anomaly_platform.serving.auth.rate_limits import Predicting, count_prediction
 from anomaly_platform.serving.auth.security import Reader, Require
 from anomaly_platform.serving.cache import latest_key
 from anomaly_platform.serving.champions.served import ServedMetrics
-from anomaly_platform.serving.http.direct import Direct, JsonAnswer, read_body
+from anomaly_platform.serving.http.direct import Direct, JsonAnswer, parsed
 from anomaly_platform.serving.http.openapi import body_of, problems
 from anomaly_platform.serving.metrics.requests import count_scored
 from anomaly_platform.serving.predict.readings import Judgement, judge_many, judge_one, look_back_of
 from anomaly_platform.serving.predict.scales import prediction, signed_score
-from anomaly_platform.serving.problems import invalid_body
 from anomaly_platform.serving.schemas.predict import (
     PredictAnswer,
     PredictBatchAnswer,
@@ -37,8 +36,6 @@ _MANY = TypeAdapter(PredictBatchRequest)
 _READER: Final = Require("ml:read")
 #: Values up to which judging takes less time than handing it to a thread.
 _MOST_INLINE = 32
-
-Body = TypeVar("Body", bound=BaseModel)
 
 
 @router.post(
@@ -68,7 +65,7 @@ async def predict_batch(
     _counted: Predicting = None,
 ) -> Response:
     """Judge up to 1,000 readings of one device and metric, without storing them."""
-    asked = await _parsed(request, _MANY)
+    asked = await parsed(request, _MANY)
     serving: ServingState = request.app.state.serving
     served = serving.models.metrics(DEVICES)
     key = (asked.device_id, asked.metric_name)
@@ -91,7 +88,7 @@ async def predict_batch(
 
 
 async def _predict(request: Request) -> Response:
-    asked = await _parsed(request, _ONE)
+    asked = await parsed(request, _ONE)
     serving: ServingState = request.app.state.serving
     served = serving.models.metrics(DEVICES)
     key = (asked.device_id, asked.metric_name)
@@ -111,13 +108,6 @@ async def _predict_directly(request: Request) -> Response:
 
 DIRECT: Final = Direct("/api/v1/ml/predict", _predict_directly)
 """The first of these routes, for requests that come without the framework's detours."""
-
-
-async def _parsed(request: Request, schema: TypeAdapter[Body]) -> Body:
-    try:
-        return schema.validate_json(await read_body(request))
-    except ValidationError as error:
-        raise invalid_body(error) from None
 
 
 def _account(

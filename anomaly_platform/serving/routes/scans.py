@@ -6,19 +6,21 @@ import io
 from functools import lru_cache
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import TypeAdapter
 
 from anomaly_platform.ml.scans.response import BarcodeResponse, write_response
 from anomaly_platform.serving.auth.rate_limits import Predicting
 from anomaly_platform.serving.auth.security import Reader
 from anomaly_platform.serving.champions.served import ServedScans
-from anomaly_platform.serving.http.openapi import problems
+from anomaly_platform.serving.http.direct import parsed
+from anomaly_platform.serving.http.openapi import body_of, problems
 from anomaly_platform.serving.metrics.requests import count_scored
 from anomaly_platform.serving.predict.scan_answers import Answer, key_of
 from anomaly_platform.serving.predict.scans import Detection, judge_scans
 from anomaly_platform.serving.problems import ApiProblem, none_usable, not_found
 from anomaly_platform.serving.schemas.base import Name
-from anomaly_platform.serving.schemas.scans import DetectRequest, as_text
+from anomaly_platform.serving.schemas.scans import ScanDetectRequest, as_text
 from anomaly_platform.serving.state import Serving, ServingState
 from anomaly_platform.streams.bindings import SCANS
 
@@ -26,11 +28,17 @@ router = APIRouter(prefix="/api/v1", tags=["barcode"])
 
 #: Requests that are judged at the same time; each has threads of its own.
 _AT_ONCE: Final = 2
+_ASKED: Final = TypeAdapter(ScanDetectRequest)
 
 
-@router.post("/barcode/detect", response_model=BarcodeResponse, responses=problems(400, 429))
+@router.post(
+    "/barcode/detect",
+    response_model=BarcodeResponse,
+    openapi_extra=body_of(ScanDetectRequest),
+    responses=problems(429),
+)
 async def detect(
-    asked: DetectRequest,
+    request: Request,
     serving: Serving,
     _caller: Reader,
     _counted: Predicting = None,
@@ -45,24 +53,28 @@ async def detect(
     rules speak alone. The same request again is answered from memory, and ``X-Cache`` says ``hit``,
     until other models serve or a day is scored anew.
     """
-    return await _answer(serving, SCANS, asked)
+    return await _answer(serving, SCANS, request)
 
 
 @router.post(
-    "/scans/{stream}/detect", response_model=BarcodeResponse, responses=problems(400, 404, 429)
+    "/scans/{stream}/detect",
+    response_model=BarcodeResponse,
+    openapi_extra=body_of(ScanDetectRequest),
+    responses=problems(404, 429),
 )
 async def detect_in_stream(
     stream: Annotated[Name, Path(examples=["barcode"])],
-    asked: DetectRequest,
+    request: Request,
     serving: Serving,
     _caller: Reader,
     _counted: Predicting = None,
 ) -> Response:
     """Judge scans of a stream by its own models, as ``/barcode/detect`` does for its stream."""
-    return await _answer(serving, stream, asked)
+    return await _answer(serving, stream, request)
 
 
-async def _answer(serving: ServingState, stream: str, asked: DetectRequest) -> Response:
+async def _answer(serving: ServingState, stream: str, request: Request) -> Response:
+    asked = await parsed(request, _ASKED)
     try:
         served = serving.models.scans(stream)
     except KeyError:
@@ -90,7 +102,7 @@ def _turn(_loop: asyncio.AbstractEventLoop) -> asyncio.Semaphore:
     return asyncio.Semaphore(_AT_ONCE)
 
 
-def _detect(serving: ServingState, served: ServedScans, asked: DetectRequest) -> Answer:
+def _detect(serving: ServingState, served: ServedScans, asked: ScanDetectRequest) -> Answer:
     key = key_of(serving.platform, served, asked.model_dump_json())
     known = serving.scan_answers.find(key)
     if known is not None:

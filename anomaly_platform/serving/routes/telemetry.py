@@ -17,7 +17,7 @@ from anomaly_platform.ingest.online.reading_columns import ReadingColumns, plain
 from anomaly_platform.ingest.online.readings import Reading, ReadingRules, Refusal
 from anomaly_platform.realtime.answers import StoredColumns
 from anomaly_platform.serving.auth.security import Require, Writer
-from anomaly_platform.serving.http.direct import Direct, JsonAnswer, read_body
+from anomaly_platform.serving.http.direct import Direct, JsonAnswer, off_loop, read_body
 from anomaly_platform.serving.http.idempotency import Once, Repeatable, repeatable_directly
 from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.metrics.requests import count_scored
@@ -87,18 +87,14 @@ async def _take(request: Request, name: str, now: dt.datetime) -> bytes:
     if stream is None:
         raise not_found(f"stream {name!r} of readings; there are {', '.join(known)}")
     body, rules = await read_body(request), serving.platform.reading_rules(stream)
-    members, documents = members_of(stream), _documents(body)
-    # Who calls a member one thing here and another there is answered in the words used first.
-    names = names_in(documents[0] if documents else None, members)
-    checked: Sequence[Reading | Refusal]
-    plain = _plain(documents, names, rules, now)
+    members = members_of(stream)
+    names, plain, checked = await off_loop(body, partial(_read, body, members, rules, now))
     if plain is not None:
         said = await serving.ingestion.ingest_columns(stream, plain, source="api")
         if isinstance(said, StoredColumns):
             return _stored(serving, stream, said)
         checked, answers = plain.readings(), said
     else:
-        checked = _checked(body, documents, members, rules, now)
         good = [one for one in checked if isinstance(one, Reading)]
         answers = await serving.ingestion.ingest(stream, good, source="api")
     verdicts = verdicts_of(names, checked, answers)
@@ -135,6 +131,18 @@ def _stored(serving: ServingState, stream: MetricStream, stored: StoredColumns) 
     serving.look_backs.forget(serving.models.metrics(stream.name), stored.readings.keys)
     count_scored(stream.name, len(stored.readings), int((stored.decisions == 1).sum()))
     return written(stored)
+
+
+def _read(
+    body: bytes, members: Members, rules: ReadingRules, now: dt.datetime
+) -> tuple[Mapping[str, str], ReadingColumns | None, Sequence[Reading | Refusal]]:
+    """Return the names that a body gives to the members, and its readings in one of two ways."""
+    documents = _documents(body)
+    # Who calls a member one thing here and another there is answered in the words used first.
+    names = names_in(documents[0] if documents else None, members)
+    plain = _plain(documents, names, rules, now)
+    checked = () if plain is not None else _checked(body, documents, members, rules, now)
+    return names, plain, checked
 
 
 def _documents(body: bytes) -> Sequence[Any]:

@@ -47,7 +47,7 @@ class ScanEvent(BaseModel):
     product_name: Text = Field(default=None, examples=[None])
 
 
-class DetectRequest(BaseModel):
+class ScanDetectRequest(BaseModel):
     """Scans of one or many codes."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, use_attribute_docstrings=True)

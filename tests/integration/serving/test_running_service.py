@@ -2,106 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from anomaly_platform.warehouse import Warehouse
-from tests.builders.waiting import free_port
+from tests.builders.services import Service, running_service
 
 pytestmark = pytest.mark.integration
-
-ANOMALY = str(Path(sys.executable).with_name("anomaly"))
-
-
-@dataclass
-class Service:
-    url: str
-    environment: dict[str, str]
-    log: Path
-    process: subprocess.Popen[bytes]
-
-    def command(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [ANOMALY, *arguments], env=self.environment, capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
-    def get(self, path: str, key: str = "", **headers: str) -> httpx.Response:
-        """Ask over a new connection, so that any worker may answer."""
-        if key:
-            headers["Authorization"] = f"Bearer {key}"
-        return httpx.get(self.url + path, headers=headers, timeout=30, verify=False)
-
-    def sample(self, key: str, name: str, **labels: str) -> float:
-        text = self.get("/metrics", key).text
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
-
-    def new_key(self, *scopes: str) -> str:
-        with contextlib.closing(Warehouse(self.environment["ANOMALY_DATABASE_URL"])) as warehouse:
-            return warehouse.api_keys.create("test", scopes or ["ml:read"], created_by="test")[1]
-
-    @property
-    def workers(self) -> list[psutil.Process]:
-        """The processes that listen, the one that only watches them left out."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        found = []
-        for child in children:
-            # One that was just killed has no command line any more.
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                if "spawn_main" in " ".join(child.cmdline()):
-                    found.append(child)
-        return found
 
 
 @pytest.fixture(scope="module")
 def service(
     module_database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    home = tmp_path_factory.mktemp("service")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("ANOMALY_")}
-    environment |= {
-        "ANOMALY_HOME": str(home),
-        "ANOMALY_DATABASE_URL": module_database_url,
-        "ANOMALY_API_PORT": str(free_port()),
-        "ANOMALY_API_WORKERS": "2",
-        "ANOMALY_LOG_FORMAT": "json",
-        "ANOMALY_LOG_LEVEL": "INFO",
-    }
-    log = home / "api.log"
-    with log.open("wb") as sink:
-        process = subprocess.Popen([ANOMALY, "api"], env=environment, stdout=sink, stderr=sink)
-    url = f"http://127.0.0.1:{environment['ANOMALY_API_PORT']}"
-    found = Service(url, environment, log, process)
-    try:
-        for _ in range(600):
-            try:
-                if httpx.get(f"{url}/health/ready").status_code == 200 and len(found.workers) == 2:
-                    break
-            except httpx.TransportError:
-                assert process.poll() is None, log.read_text()
-            time.sleep(0.1)
+    with running_service(tmp_path_factory.mktemp("service"), module_database_url) as found:
         yield found
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
 
 
 def test_a_key_from_the_command_line_opens_and_its_revocation_reaches_every_worker(
@@ -185,7 +104,7 @@ def test_answers_say_what_a_browser_must_not_do(service: Service) -> None:
 
 
 def test_a_body_without_end_is_cut_off(service: Service) -> None:
-    key = service.new_key("ml:admin")
+    key = service.new_key("ml:write")
     sent = 0
 
     def endless() -> Iterator[bytes]:
@@ -196,7 +115,7 @@ def test_a_body_without_end_is_cut_off(service: Service) -> None:
 
     try:
         answer = httpx.post(
-            service.url + "/api/v1/keys",
+            service.url + "/api/v1/telemetry",
             content=endless(),
             headers={"X-API-Key": key, "Content-Type": "application/json"},
             timeout=30,

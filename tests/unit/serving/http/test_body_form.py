@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomaly_platform.serving.http.body_form import compressed, problem_of
+from anomaly_platform.serving.http.bodies.form import compressed, problem_of
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

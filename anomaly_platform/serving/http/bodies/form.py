@@ -1,19 +1,17 @@
-"""Checks of a body's form, whatever its schema: not compressed, JSON, and no member twice.
+"""Checks of a body's form, whatever its schema: not compressed, and JSON.
 
-Belongs here: refusing each with a reason. Parsers take the last of two members of one name without
-a word, so that a reading could be stored that nobody meant; and compressed bytes are no JSON, which
-alone would be a riddle.
+Belongs here: refusing each with a reason. Compressed bytes are no JSON, which alone would be a
+riddle.
 """
 
-import json
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
+from anomaly_platform.serving.http.bodies.json_scan import problem_of_json
 from anomaly_platform.serving.problems import ApiProblem
 
 _GZIP: Final = b"\x1f\x8b"
-_LONGEST_SHOWN: Final = 64
 _JSON: Final = b"application/json"
 _UTF8: Final = (b"utf-8", b"utf8")
 _CHARSET: Final = re.compile(rb';\s*charset\s*=\s*"?([^";\s]*)', re.IGNORECASE)
@@ -66,48 +64,8 @@ def not_json() -> ApiProblem:
 
 
 def problem_of(body: bytes) -> ApiProblem | None:
-    """Return what is wrong with the form of a body; None where its schema may judge it.
-
-    Examples
-    --------
-    >>> problem_of(b'{"value": 1, "value": 2}').detail
-    'body: the member "value" occurs twice in one object; send it once'
-    >>> problem_of(b'[{"value": 1}, {"value": 2}]') is None
-    True
-    """
-    if body.startswith(_GZIP):
-        return _not_plain()
-    try:
-        _DECODER.decode(body.decode())
-    except _TwiceError as error:
-        name = error.args[0][:_LONGEST_SHOWN]
-        message = f'the member "{name}" occurs twice in one object; send it once'
-        return ApiProblem(
-            400, f"body: {message}", errors=[{"location": "body", "message": message}]
-        )
-    except (ValueError, RecursionError):
-        # No JSON: the schema of the route says where it ends to be any.
-        return None
-    return None
-
-
-class _TwiceError(Exception):
-    """A name that occurs twice in one object."""
-
-
-def _distinct(members: Sequence[tuple[str, Any]]) -> None:
-    names = {name for name, _ in members}
-    if len(names) == len(members):
-        return
-    seen: set[str] = set()
-    for name, _ in members:
-        if name in seen:
-            raise _TwiceError(name)
-        seen.add(name)
-
-
-#: Made once: making one takes longer than reading a single reading.
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_distinct)
+    """Return what is wrong with the form of a body; None where its schema may judge it."""
+    return _not_plain() if body.startswith(_GZIP) else problem_of_json(body)
 
 
 def _not_plain() -> ApiProblem:

@@ -1,0 +1,146 @@
+"""Reads the body of a request, as far as it may go.
+
+Belongs here: refusing what may not be sent or is too large before it is in memory, and what parsers
+would choke on before it is parsed. Does not belong here: how many rows a document may have
+(``serving.schemas``), and how many requests somebody may make (``auth.rate_limits``).
+"""
+
+import asyncio
+from typing import Final, Protocol
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from anomaly_platform.serving.http.bodies.doors import Door
+from anomaly_platform.serving.http.bodies.form import (
+    compressed,
+    json_headers,
+    not_json,
+    problem_of,
+)
+from anomaly_platform.serving.problems import ApiProblem, problem_response
+
+MOST_INLINE: Final = 64 * 2**10
+"""Bytes of a body up to which the event loop looks at it itself: less work than a thread."""
+
+
+class FindsDoors(Protocol):
+    """Knows what each route asks."""
+
+    def find(self, scope: Scope) -> Door | None:
+        """Return the door of a request; None where nothing reads its body."""
+
+
+class BoundedBody:
+    """Middleware: refuses a request, or hands it on with its whole body read.
+
+    Parameters
+    ----------
+    app : ASGIApp
+        What comes after.
+    doors : FindsDoors
+        What each route asks. A body that no route would read is not read here either.
+    """
+
+    def __init__(self, app: ASGIApp, doors: FindsDoors) -> None:
+        self._app = app
+        self._doors = doors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the body as far as it may go."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared, chunked = _announced(scope)
+        door = self._doors.find(scope) if declared or chunked else None
+        if door is None:
+            await self._app(scope, receive, send)
+            return
+        try:
+            await door.pass_through(scope)
+            _refuse_wrongly_called(scope)
+            if declared > door.most_bytes:
+                raise _too_large(door)
+            body = await _read(receive, door)
+            if body is None:
+                return
+            await _refuse_wrong(body)
+        except ApiProblem as problem:
+            scope["route"] = door
+            if declared > MOST_INLINE or chunked:
+                # What was not read stands between this answer and the next request.
+                problem.headers["Connection"] = "close"
+            await problem_response(problem, scope["path"])(scope, receive, send)
+            return
+        handed_over = False
+
+        async def again() -> Message:
+            nonlocal handed_over
+            if handed_over:
+                return await receive()
+            handed_over = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        scope.setdefault("state", {})["body"] = body
+        await self._app(scope, again, send)
+
+
+async def _read(receive: Receive, door: Door) -> bytes | None:
+    """Return the body; None if it is cut off.
+
+    Raises
+    ------
+    ApiProblem
+        413, as soon as it shows to be too large.
+    """
+    # Not a list of parts: a part of one byte takes forty.
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        part: bytes = message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) + len(part) > door.most_bytes:
+            raise _too_large(door)
+        if not more:
+            return bytes(body + part) if body else part
+        body += part
+
+
+async def _refuse_wrong(body: bytes) -> None:
+    if len(body) > MOST_INLINE:
+        problem = await asyncio.to_thread(problem_of, body)
+    else:
+        problem = problem_of(body)
+    if problem is not None:
+        raise problem
+
+
+def _too_large(door: Door) -> ApiProblem:
+    return ApiProblem(
+        413,
+        f"the body has more than {door.most_bytes:,} bytes; send it in several requests",
+        most_bytes=door.most_bytes,
+    )
+
+
+def _refuse_wrongly_called(scope: Scope) -> None:
+    """Refuse a body whose announced form is wrong; normalise its content type."""
+    problem = compressed(scope["headers"])
+    if problem is not None:
+        raise problem
+    headers = json_headers(scope["headers"])
+    if headers is None:
+        raise not_json()
+    scope["headers"] = headers
+
+
+def _announced(scope: Scope) -> tuple[int, bool]:
+    """Return the length that the headers announce, and whether a body comes without one."""
+    length, chunked = 0, False
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            length = int(value) if value.isdigit() else 0
+        elif name == b"transfer-encoding":
+            chunked = True
+    return length, chunked
