@@ -5,12 +5,13 @@ Belongs here: the keys of I8 and how long each is believed. Does not belong here
 
 Writing never waits: what is put goes to Redis a moment later, many values in one message, and of
 several values of one key only the last. Without Redis, or while it does not answer, a worker goes
-on with what it knows itself.
+on with what it knows itself. Others may write to Redis, too: what is no value of ours is no value.
 """
 
 import asyncio
 import contextlib
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from anomaly_platform.serving.shared_redis import SharedRedis
 
 _MOST_HERE: Final = 20_000
 _FLUSH_S: Final = 0.1
+#: Of a value: ours have one or two thousand.
+_MOST_BYTES: Final = 64 * 2**10
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +77,12 @@ class Cache:
         redis = self._redis
         if redis is None or not keys:
             return [self._here.get(key) for key in keys]
-        names = [key.name for key in keys]
-        found: list[str | None] | None = await redis.ask(lambda: redis.client.mget(names), None)
+        found = await redis.ask(lambda: _fetch(redis, keys), None)
         if found is None:
             return [self._here.get(key) for key in keys]
         return [
-            self._unsent.get(key) if text is None or key in self._unsent else _read(text)
-            for key, text in zip(keys, found, strict=True)
+            self._unsent.get(key) if not said or key in self._unsent else _read(said)
+            for key, said in zip(keys, found, strict=True)
         ]
 
     def put(self, key: CacheKey, value: Any) -> None:
@@ -121,9 +123,27 @@ class Cache:
                     del self._unsent[key]
 
 
-def _read(text: str) -> Any | None:
-    try:
-        return json.loads(text)
-    except ValueError:
-        # Somebody else wrote it; the next one to put the key mends it.
+async def _fetch(redis: SharedRedis, keys: Sequence[CacheKey]) -> list[Any]:
+    """Return the bytes of each value, a few more than are believed, or why there are none."""
+    async with redis.client.pipeline(transaction=False) as pipeline:
+        for key in keys:
+            # Not GET, which would fetch whatever somebody has put there, of any size.
+            pipeline.execute_command("GETRANGE", key.name, 0, _MOST_BYTES, NEVER_DECODE=True)
+        return await pipeline.execute(raise_on_error=False)
+
+
+def _read(said: object) -> Any | None:
+    """Return a value; None where somebody else wrote it: the next one to put the key mends it."""
+    if not isinstance(said, bytes) or len(said) > _MOST_BYTES:
         return None
+    try:
+        return json.loads(said.decode(), parse_constant=_finite, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number

@@ -9,6 +9,7 @@ then on a task in the background asks whether Redis is back; requests go on with
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar, cast
@@ -16,7 +17,7 @@ from typing import Final, TypeVar, cast
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 _CONNECT_TIMEOUT_S: Final = 0.5
 #: A command on the same network takes a millisecond; this much says that Redis is not well.
@@ -88,7 +89,8 @@ class SharedRedis:
         Parameters
         ----------
         question : callable
-            Talks to Redis; what it raises is taken as no answer.
+            Talks to Redis; what it raises is taken as no answer. What cannot be made sense of, such
+            as a value that somebody else has put there, does not speak against Redis itself.
         otherwise
             The answer without Redis.
         """
@@ -96,8 +98,15 @@ class SharedRedis:
             return otherwise
         try:
             return await question()
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            _not_ours(type(error).__name__)
+            return otherwise
         except (RedisError, OSError, TimeoutError) as error:
-            self._failed(error)
+            # Errors that are not about a value have classes of their own.
+            if type(error) is ResponseError:
+                _not_ours(type(error).__name__)
+            else:
+                self._failed(error)
             return otherwise
 
     def _failed(self, error: Exception) -> None:
@@ -133,3 +142,9 @@ class SharedRedis:
                 # Connections of before lead to a server that is gone.
                 await self.pool.disconnect(inuse_connections=False)
             await self._probe()
+
+
+@functools.cache
+def _not_ours(kind: str) -> None:
+    """Log it once: what lies there may be met with every request."""
+    _log.warning("a value in Redis is not ours (%s); going on without it", kind)

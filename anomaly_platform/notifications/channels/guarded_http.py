@@ -10,18 +10,32 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import httpcore
 import httpx
 
 from anomaly_platform.notifications.channels.base import DeliveryRefused
 
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+#: Of IPv6, what is given out to hosts anywhere. What lies outside is local, reserved, or an IPv4
+#: address in other clothes: compatible, translated, of a NAT64 of one's own.
+_GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+#: Not all versions of Python know these: Teredo, documentation, the relays of 6to4.
+_NOT_PUBLIC: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        ("2001::/32", "2001:db8::/32", "3fff::/20", "192.88.99.0/24"),
+    )
+)
+#: Middle of an interface's id that ends in an IPv4 address (ISATAP).
+_ISATAP: Final = frozenset({0x00005EFE, 0x02005EFE})
 
 
 def is_public(address: str) -> bool:
     """Return whether an IP address is reachable from everywhere, and by one host.
+
+    An IPv4 address inside of an IPv6 address has to be public, too.
 
     Examples
     --------
@@ -29,12 +43,18 @@ def is_public(address: str) -> bool:
     [True, False, False, False]
     """
     ip = ipaddress.ip_address(address.partition("%")[0])
+    if any(ip in network for network in _NOT_PUBLIC):
+        return False
     if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour
-        if inner is None and ip in _NAT64:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
+        last = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if ip.ipv4_mapped is not None or ip in _NAT64:
+            return is_public(str(last))
+        if ip not in _GLOBAL_UNICAST:
+            return False
+        if ip.sixtofour is not None and not is_public(str(ip.sixtofour)):
+            return False
+        if int(ip) >> 32 & 0xFFFFFFFF in _ISATAP and not is_public(str(last)):
+            return False
     return ip.is_global and not ip.is_multicast
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _NAMESPACE: Final = "ml:limits"
 _MOST_CALLERS: Final = 10_000
+_WINDOW_S: Final = 60
 
 _log = logging.getLogger(__name__)
 
@@ -180,8 +181,10 @@ async def _take(limiter: MovingWindowRateLimiter, limit: int, caller: str) -> Al
     item = RateLimitItemPerMinute(limit)
     granted = await limiter.hit(item, caller)
     reset_at, remaining = await limiter.get_window_stats(item, caller)
-    # At least a second: a client that is told 0 comes back at once.
-    return Allowance(granted, limit, max(0, remaining), max(1, math.ceil(reset_at - time.time())))
+    # At least a second: a client that is told 0 comes back at once. At most the window, whatever
+    # times somebody else has put into Redis.
+    reset_s = min(_WINDOW_S, max(1, math.ceil(reset_at - time.time())))
+    return Allowance(granted, limit, min(limit, max(0, remaining)), reset_s)
 
 
 async def count_prediction(request: Request) -> None:

@@ -5,9 +5,10 @@ is not there.
 """
 
 import datetime as dt
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Path
+from pydantic import BaseModel, ValidationError
 
 from anomaly_platform.queries.detections import DetectionFilter, count_detections
 from anomaly_platform.queries.models import ModelFilter, list_models
@@ -17,6 +18,7 @@ from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.lookups import known_metrics
 from anomaly_platform.serving.schemas.base import Name
 from anomaly_platform.serving.schemas.devices import Device, DeviceMetric, ServingModel
+from anomaly_platform.serving.schemas.predict import PredictAnswer
 from anomaly_platform.serving.state import Serving, ServingState
 from anomaly_platform.streams.bindings import DEVICES
 
@@ -24,6 +26,9 @@ router = APIRouter(prefix="/api/v1/ml", tags=["models of devices"])
 
 _DAY = dt.timedelta(days=1)
 _MOST_MODELS = 10_000
+_MOST_COUNTED = 2**53
+
+Shape = TypeVar("Shape", bound=BaseModel)
 
 
 @router.get("/devices/{device_id:path}", responses=problems(404))
@@ -53,15 +58,27 @@ async def show_device(
                 metric_name=name,
                 last_reading=metrics[name],
                 model=models[name],
-                latest_prediction=said if isinstance(said, dict) else None,
+                latest_prediction=_latest(said),
             )
             for name, said in zip(names, latest, strict=True)
         ],
     )
 
 
+def _latest(cached: Any) -> dict[str, Any] | None:
+    """Return a cached prediction, if it is one: others may write to Redis, too."""
+    return None if _as(PredictAnswer, cached) is None else dict(cached)
+
+
+def _as(schema: type[Shape], cached: Any) -> Shape | None:
+    try:
+        return None if cached is None else schema.model_validate(cached)
+    except ValidationError:
+        return None
+
+
 async def _anomalies(serving: ServingState, device_id: str, cached: Any) -> int:
-    if isinstance(cached, int):
+    if type(cached) is int and 0 <= cached < _MOST_COUNTED:
         return cached
     chosen = DetectionFilter(DEVICES, device_id, since=dt.datetime.now(dt.UTC) - _DAY)
     async with serving.pool.connection() as connection:
@@ -81,9 +98,9 @@ async def _models(
         if (identity := served.model_id(device_id, name)) is not None
     }
     known = {
-        name: ServingModel.model_validate(value)
+        name: model
         for name, value in cached.items()
-        if isinstance(value, dict) and value.get("id") == wanted.get(name)
+        if (model := _as(ServingModel, value)) is not None and str(model.id) == wanted.get(name)
     }
     if set(wanted) - set(known):
         chosen = ModelFilter(DEVICES, device=device_id, status="active")
