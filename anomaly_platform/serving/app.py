@@ -6,13 +6,14 @@
 import contextlib
 import sys
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI
 
 from anomaly_platform import __version__
 from anomaly_platform.logs import configure_logging
 from anomaly_platform.platform import Platform
+from anomaly_platform.serving.http.crowd import Crowd
 from anomaly_platform.serving.http.direct import DirectRoutes
 from anomaly_platform.serving.http.documentation import install_documentation
 from anomaly_platform.serving.http.openapi import install_openapi
@@ -42,10 +43,16 @@ def create_app(platform: Platform) -> FastAPI:
     """
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with ServingState.open(platform) as state:
             app.state.serving = state
-            yield
+            settings = platform.settings
+            # uvicorn hands it to every connection.
+            yield {
+                "crowd": Crowd(
+                    settings.api_max_connections, settings.api_max_connections_per_client
+                )
+            }
 
     app = FastAPI(
         title="anomaly_platform",

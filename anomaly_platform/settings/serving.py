@@ -34,7 +34,22 @@ class ServingSettings(SettingsPart):
         "0 means no limit. A key may have a limit of its own.",
     )
     api_max_body_mb: int = Field(default=16, ge=1, le=1024)
-    """MiB that the body of a request may have."""
+    """MiB that the body of a request to telemetry or scan detection may have."""
+    api_max_bodies_mb: int = Field(
+        default=64,
+        ge=1,
+        le=65_536,
+        description="MiB of bodies that each worker holds at a time, over all requests; one key "
+        "gets half. What is beyond is answered 503. The first 64 KiB of each are not counted.",
+    )
+    api_max_connections: int = Field(
+        default=500, ge=10, description="Connections that each worker holds at a time."
+    )
+    api_max_connections_per_client: int = Field(
+        default=200,
+        ge=5,
+        description="Of them, those of one key, or of one address that has shown none yet.",
+    )
     api_cors_origins: Origins = Field(
         default="",
         description="Origins whose pages may call the API from a browser, separated by commas, "

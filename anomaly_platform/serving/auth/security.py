@@ -101,6 +101,7 @@ class Authentication:
             return
         try:
             caller = await self._caller(scope)
+            _refuse_crowd(scope, caller)
         except ApiProblem as problem:
             await problem_response(problem, scope["path"])(scope, receive, send)
             return
@@ -177,6 +178,17 @@ def caller_of(request: Request) -> Caller:
     if not isinstance(caller, Caller):
         raise ApiProblem(401, "this needs an API key")
     return caller
+
+
+def _refuse_crowd(scope: Scope, caller: Caller) -> None:
+    """Refuse a request whose key has too many connections already."""
+    is_of = scope.get("state", {}).get("is_of")
+    if is_of is not None and not is_of(caller.key_id):
+        raise ApiProblem(
+            503,
+            "this API key has too many connections to the service; close some, or try later",
+            headers={"Retry-After": "5", "Connection": "close"},
+        )
 
 
 async def _find(ring: KeyRing, prefix: str | None, path: str) -> ApiKey | None:

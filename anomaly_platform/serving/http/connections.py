@@ -1,4 +1,4 @@
-"""How much of a request's head is taken, and how long a client may keep a connection waiting.
+"""How many connections there are, how much of a head is taken, and how long a client is waited for.
 
 Belongs here: what happens before there is a request, which no middleware sees. uvicorn reads heads
 of any length, waits for the rest of one for ever, and answers in plain text what it cannot read; it
@@ -8,12 +8,13 @@ Does not belong here: bodies, of which ``bodies`` takes so many bytes.
 
 import asyncio
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any, Final
 
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from anomaly_platform.serving.http.crowd import Crowd
 from anomaly_platform.serving.problems import ApiProblem, problem_response
 
 MOST_HEAD_BYTES: Final = 64 * 2**10
@@ -28,6 +29,15 @@ HEAD_S: Final = 15.0
 BODY_S: Final = 30.0
 """Seconds without any part of a body: a radio link that was lost is back by then, or gone."""
 
+WHOLE_BODY_S: Final = 300.0
+"""Seconds for all of a body: it takes memory while it comes, by the byte or not."""
+
+ANSWER_S: Final = 30.0
+"""Seconds for which a client may read nothing of its answer, which waits in memory."""
+
+WHOLE_ANSWER_S: Final = 300.0
+"""Seconds for which any of it may wait."""
+
 _UNREADABLE: Final = ApiProblem(400, "this is no HTTP request that can be read")
 _TOO_LARGE: Final = ApiProblem(
     431,
@@ -35,6 +45,9 @@ _TOO_LARGE: Final = ApiProblem(
     f"{MOST_FIELDS} fields",
     most_bytes=MOST_HEAD_BYTES,
     most_fields=MOST_FIELDS,
+)
+_TOO_MANY: Final = ApiProblem(
+    503, "there are too many connections; close some, or try later", headers={"Retry-After": "5"}
 )
 _ALSO: Final = (
     (b"cache-control", b"no-store"),
@@ -60,23 +73,50 @@ class BoundedHttp(HttpToolsProtocol):
         #: Bytes read since the last request began or a part of its body came: a head that is not
         #: finished, or what surrounds a body, such as trailers.
         self._overhead = 0
-        self._due = math.inf
+        self._due = self._body_due = math.inf
         self._watching: asyncio.TimerHandle | None = None
+        self._crowd: Crowd | None = self.app_state.get("crowd")
+        self._owner: Hashable = None
+        self._answer = _Unread()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
         self._due = self.loop.time() + HEAD_S
         self._watching = self.loop.call_at(self._due, self._watch)
+        owner = self.client[0] if self.client else "this machine"
+        if self._crowd is None:
+            return
+        if self._crowd.enter(owner):
+            self._owner = owner
+        else:
+            self._refuse(_TOO_MANY)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         super().connection_lost(exc)
         # A connection that was cut off leaves this one as well.
         self._unset_keepalive_if_required()
+        if self._crowd is not None and self._owner is not None:
+            self._crowd.leave(self._owner)
+            self._owner = None
         if self._watching is not None:
             self._watching.cancel()
             self._watching = None
+
+    def is_of(self, owner: Hashable) -> bool:
+        """Count the connection to whoever makes a request on it; return whether it may be kept."""
+        if self._crowd is None or owner == self._owner or self._owner is None:
+            return True
+        if not self._crowd.move(self._owner, owner):
+            return False
+        self._owner = owner
+        return True
+
+    def resume_writing(self) -> None:
+        """Go on with an answer, of which the client has read much."""
+        super().resume_writing()
+        self._answer.moved = True
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, unless it is too much of a head."""
@@ -89,6 +129,8 @@ class BoundedHttp(HttpToolsProtocol):
         """Begin to wait for the rest of a head."""
         super().on_message_begin()
         self._due = self.loop.time() + HEAD_S
+        state: dict[str, Any] = self.scope["state"]
+        state["is_of"] = self.is_of
 
     def on_headers_complete(self) -> None:
         """Hand a request on, unless its head is too large; begin to wait for its body."""
@@ -100,6 +142,7 @@ class BoundedHttp(HttpToolsProtocol):
             raise _RefusedError
         self._overhead = 0
         self._due = self.loop.time() + BODY_S
+        self._body_due = self.loop.time() + WHOLE_BODY_S
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -107,7 +150,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._overhead = 0
         # Once there is an answer nobody needs the rest, and it need not arrive.
         if not self.cycle.response_complete:
-            self._due = self.loop.time() + BODY_S
+            self._due = min(self.loop.time() + BODY_S, self._body_due)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -147,16 +190,44 @@ class BoundedHttp(HttpToolsProtocol):
         return len(self.url) + fields
 
     def _watch(self) -> None:
-        """Close the connection if something was due; look again when the next thing may be."""
+        """End the connection if something was due; look again when the next thing may be."""
         now = self.loop.time()
-        if self.flow.read_paused:
+        self._watching = self.loop.call_at(min(self._due, now + HEAD_S), self._watch)
+        if self._answer.is_left(self.transport.get_write_buffer_size(), now):
+            # Closing would wait until it has been read.
+            self.transport.abort()
+        elif self.flow.read_paused:
             # The client may have sent it long ago.
             self._due = max(self._due, now + BODY_S)
         elif self._due <= now:
-            self._watching = None
+            self._due = math.inf
             self.transport.close()
-            return
-        self._watching = self.loop.call_at(min(self._due, now + HEAD_S), self._watch)
+
+
+class _Unread:
+    """What of the answers a client has not read, as it was when last looked at.
+
+    Attributes
+    ----------
+    moved : bool
+        Whether the client has read much since then.
+    """
+
+    def __init__(self) -> None:
+        self.moved = False
+        self._size = 0
+        self._since = self._moved_at = math.inf
+
+    def is_left(self, size: int, now: float) -> bool:
+        """Return whether bytes that wait to be read have waited for too long."""
+        if not size:
+            self._since = self._moved_at = math.inf
+        elif not self._size:
+            self._since = self._moved_at = now
+        elif self.moved or size < self._size:
+            self._moved_at = now
+        self.moved, self._size = False, size
+        return now - self._moved_at >= ANSWER_S or now - self._since >= WHOLE_ANSWER_S
 
 
 def _written(answer: Response, fields: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -12,6 +12,7 @@ from anomaly_platform.serving.auth.key_ring import KeyRing
 from anomaly_platform.serving.auth.security import Authentication
 from anomaly_platform.serving.http.bodies.doors import Doors
 from anomaly_platform.serving.http.bodies.reading import BoundedBody
+from anomaly_platform.serving.http.bodies.room import Room
 from anomaly_platform.serving.http.cross_origin import ANSWER_HEADERS, REQUEST_HEADERS, CrossOrigin
 from anomaly_platform.serving.http.request_context import RequestContext
 from anomaly_platform.serving.http.trusted_hosts import TrustedHosts
@@ -21,7 +22,10 @@ from anomaly_platform.settings.types import split_list
 
 def protect(app: FastAPI, settings: Settings) -> None:
     """Put the middleware around an application; the one added last is the outermost."""
-    app.add_middleware(BoundedBody, doors=Doors(app, settings.api_max_body_mb * 2**20))
+    largest, most = settings.api_max_body_mb * 2**20, settings.api_max_bodies_mb * 2**20
+    # One body of each size that is allowed fits in.
+    room = Room(max(most, largest), max(most // 2, largest))
+    app.add_middleware(BoundedBody, doors=Doors(app, largest), room=room)
     app.add_middleware(Authentication, key_ring=_key_ring)
     origins = split_list(settings.api_cors_origins)
     if origins:

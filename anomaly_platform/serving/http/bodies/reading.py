@@ -6,6 +6,7 @@ would choke on before it is parsed. Does not belong here: how many rows a docume
 """
 
 import asyncio
+import math
 from typing import Final, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,6 +18,7 @@ from anomaly_platform.serving.http.bodies.form import (
     not_json,
     problem_of,
 )
+from anomaly_platform.serving.http.bodies.room import Held, Room
 from anomaly_platform.serving.problems import ApiProblem, problem_response
 
 MOST_INLINE: Final = 64 * 2**10
@@ -39,38 +41,40 @@ class BoundedBody:
         What comes after.
     doors : FindsDoors
         What each route asks. A body that no route would read is not read here either.
+    room : Room
+        For the bodies of all requests.
     """
 
-    def __init__(self, app: ASGIApp, doors: FindsDoors) -> None:
+    def __init__(self, app: ASGIApp, doors: FindsDoors, room: Room) -> None:
         self._app = app
         self._doors = doors
+        self._room = room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body as far as it may go."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared, chunked = _announced(scope)
-        door = self._doors.find(scope) if declared or chunked else None
+        announced = _announced(scope)
+        door = self._doors.find(scope) if announced else None
         if door is None:
             await self._app(scope, receive, send)
             return
-        try:
-            await door.pass_through(scope)
-            _refuse_wrongly_called(scope)
-            if declared > door.most_bytes:
-                raise _too_large(door)
-            body = await _read(receive, door)
-            if body is None:
+        caller = scope.get("state", {}).get("caller")
+        with Held(self._room, getattr(caller, "key_id", None)) as held:
+            try:
+                body = await _read_through(scope, receive, door, announced, held)
+            except ApiProblem as problem:
+                scope["route"] = door
+                if announced > MOST_INLINE:
+                    # What was not read stands between this answer and the next request.
+                    problem.headers["Connection"] = "close"
+                await problem_response(problem, scope["path"])(scope, receive, send)
                 return
-            await _refuse_wrong(body)
-        except ApiProblem as problem:
-            scope["route"] = door
-            if declared > MOST_INLINE or chunked:
-                # What was not read stands between this answer and the next request.
-                problem.headers["Connection"] = "close"
-            await problem_response(problem, scope["path"])(scope, receive, send)
-            return
+            if body is not None:
+                await self._hand_on(scope, receive, send, body)
+
+    async def _hand_on(self, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
         handed_over = False
 
         async def again() -> Message:
@@ -84,13 +88,33 @@ class BoundedBody:
         await self._app(scope, again, send)
 
 
-async def _read(receive: Receive, door: Door) -> bytes | None:
+async def _read_through(
+    scope: Scope, receive: Receive, door: Door, announced: float, held: Held
+) -> bytes | None:
+    """Return the body of a request that may pass a door; None if it is cut off.
+
+    Raises
+    ------
+    ApiProblem
+        When it may not, or is no body for it.
+    """
+    await door.pass_through(scope)
+    _refuse_wrongly_called(scope)
+    if math.inf > announced > door.most_bytes:
+        raise _too_large(door)
+    body = await _read(receive, door, held)
+    if body is not None:
+        await _refuse_wrong(body)
+    return body
+
+
+async def _read(receive: Receive, door: Door, held: Held) -> bytes | None:
     """Return the body; None if it is cut off.
 
     Raises
     ------
     ApiProblem
-        413, as soon as it shows to be too large.
+        413, as soon as it shows to be too large; 503, when the worker holds too much already.
     """
     # Not a list of parts: a part of one byte takes forty.
     body = bytearray()
@@ -102,6 +126,12 @@ async def _read(receive: Receive, door: Door) -> bytes | None:
         more = message.get("more_body", False)
         if len(body) + len(part) > door.most_bytes:
             raise _too_large(door)
+        if not held.reach(len(body) + len(part)):
+            raise ApiProblem(
+                503,
+                "the service holds as many bytes of requests as it may; try again, in smaller ones",
+                headers={"Retry-After": "2"},
+            )
         if not more:
             return bytes(body + part) if body else part
         body += part
@@ -135,12 +165,12 @@ def _refuse_wrongly_called(scope: Scope) -> None:
     scope["headers"] = headers
 
 
-def _announced(scope: Scope) -> tuple[int, bool]:
-    """Return the length that the headers announce, and whether a body comes without one."""
-    length, chunked = 0, False
+def _announced(scope: Scope) -> float:
+    """Return the length that the headers announce, infinite for a body that comes without one."""
+    length = 0.0
     for name, value in scope["headers"]:
-        if name == b"content-length":
-            length = int(value) if value.isdigit() else 0
-        elif name == b"transfer-encoding":
-            chunked = True
-    return length, chunked
+        if name == b"transfer-encoding":
+            return math.inf
+        if name == b"content-length" and value.isdigit():
+            length = float(value)
+    return length

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.integration
 #: Long enough for a client to send a few parts well apart, in the time for one of them.
 SHORT_S = 0.6
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
+#: More than the buffers of two sockets hold.
+LARGE = 32 * 2**20
 PATIENCE_S = 20
 
 
@@ -37,7 +39,7 @@ async def length_of_body(scope: Scope, receive: Receive, send: Send) -> None:
         more = message.get("more_body", False)
     if scope["path"] == "/slow":
         await asyncio.sleep(2.5 * SHORT_S)
-    body = b"%d" % length
+    body = b"x" * LARGE if scope["path"] == "/large" else b"%d" % length
     headers = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -49,6 +51,9 @@ def port() -> Iterator[int]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(connections, "HEAD_S", SHORT_S)
         patched.setattr(connections, "BODY_S", SHORT_S)
+        patched.setattr(connections, "WHOLE_BODY_S", 8 * SHORT_S)
+        patched.setattr(connections, "ANSWER_S", 2 * SHORT_S)
+        patched.setattr(connections, "WHOLE_ANSWER_S", 20 * SHORT_S)
         listening = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
             length_of_body,
@@ -232,3 +237,41 @@ def test_who_is_slow_but_steady_is_waited_for(line: socket.socket) -> None:
 def test_who_waits_for_the_service_is_not_cut_off(line: socket.socket) -> None:
     line.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
     answered(line, b"0")
+
+
+def test_who_sends_a_body_by_the_byte_is_waited_for_a_while(line: socket.socket) -> None:
+    line.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+    began = time.monotonic()
+    with contextlib.suppress(ConnectionError):
+        while time.monotonic() - began < PATIENCE_S:
+            line.sendall(b"x")
+            time.sleep(SHORT_S / 5)
+        pytest.fail("the connection was kept")
+    assert time.monotonic() - began > 6 * SHORT_S
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
+def test_an_answer_that_nobody_reads_is_given_up(port: int, more: bytes) -> None:
+    with socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.settimeout(PATIENCE_S)
+        line.connect(("127.0.0.1", port))
+        line.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n" + more + b"\r\n")
+        time.sleep(6 * SHORT_S)
+        # What was on its way arrives; the rest went with the connection.
+        assert len(rest(line)) < LARGE
+
+
+def test_who_reads_slowly_gets_it_all(port: int) -> None:
+    with socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        line.settimeout(PATIENCE_S)
+        line.connect(("127.0.0.1", port))
+        line.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        found = 0
+        began = time.monotonic()
+        while part := line.recv(2**20):
+            found += len(part)
+            if time.monotonic() - began < 5 * SHORT_S:
+                time.sleep(SHORT_S / 2)
+    assert found > LARGE
