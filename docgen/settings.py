@@ -21,7 +21,6 @@ _EXAMPLE_FOOT = """\
 # POSTGRES_PASSWORD=
 # MQTT_PASSWORD=
 # GRAFANA_ADMIN_PASSWORD=
-# GRAFANA_DATABASE_PASSWORD=
 """
 #: Limits in a JSON schema, as they are said.
 _LIMITS = {

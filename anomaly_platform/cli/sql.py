@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -14,7 +14,8 @@ from rich.console import Console
 from anomaly_platform.cli.rows import print_rows
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings, get_settings
-from anomaly_platform.storage.postgres.database import DatabaseError, connect, prepare_databases
+from anomaly_platform.storage.postgres.database import DatabaseError, connect_as_reader
+from anomaly_platform.storage.postgres.reader import READER
 
 if TYPE_CHECKING:
     import psycopg
@@ -67,21 +68,18 @@ def write_csv(settings: Settings, query: str, out: TextIO) -> None:
 def _answer(
     settings: Settings, query: str, at_once: int
 ) -> Iterator[tuple[list[str], Iterator[list[_Row]]]]:
-    """Run one statement in a read-only transaction; yield the columns' names, and its rows.
+    """Run one statement as the role that can only read; yield the columns' names, and its rows.
 
-    The statement is prepared, so that the server itself refuses several at once: a COMMIT among
-    them would end what keeps the rest from writing. A cursor takes nothing but queries, and a
-    superuser, as the platform's own server has one, asks as somebody who may only read: COPY and
-    DO run programs and write files of the server's machine, in a read-only transaction too.
+    The role's privileges are one guard, and these are another: the transaction is read-only, the
+    statement is prepared, so that the server itself refuses several at once (a COMMIT among them
+    would end that transaction), and a cursor takes nothing but queries.
     """
     import psycopg
 
     explained = _EXPLAINED.match(query) is not None
     try:
-        with connect(prepare_databases(settings).application) as connection:
+        with connect_as_reader(settings) as connection:
             connection.read_only = True
-            if connection.execute("SHOW is_superuser").fetchone() == ("on",):
-                connection.execute("SET LOCAL ROLE pg_read_all_data")
             # A person's own query to their own database is what this command is for.
             statement = query if explained else f"DECLARE asked NO SCROLL CURSOR FOR {query}"
             cursor = connection.execute(statement.encode(), prepare=True)
@@ -114,6 +112,12 @@ def upgrade_database() -> None:
 
 
 @database_app.command("url")
-def database_url() -> None:
+def database_url(
+    reader: Annotated[
+        bool, typer.Option("--reader", help=f"As the role {READER}, which can only read.")
+    ] = False,
+) -> None:
     """Print how psql and BI tools reach the database, without a password."""
-    console.print(Platform(get_settings()).public_url, soft_wrap=True)
+    url = Platform(get_settings()).public_url
+    place = url.partition("://")[2].rpartition("@")[2]
+    console.print(f"postgresql://{READER}@{place}" if reader else url, soft_wrap=True)

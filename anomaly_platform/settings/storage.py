@@ -26,6 +26,12 @@ class StorageSettings(SettingsPart):
         description="postgresql://user:password@host:5432/database of your own server. "
         "Unset: an embedded PostgreSQL under ANOMALY_HOME that starts by itself.",
     )
+    reader_password: SecretStr | None = Field(
+        default=None,
+        description="Password of the role anomaly_reader, which only reads, on a server of your "
+        "own: anomaly db upgrade gives it to the role, anomaly sql logs in with it. Unset: the "
+        "server asks the role for none, or ~/.pgpass has it.",
+    )
     dagster_database: DatabaseName = "dagster"
     """Name of Dagster's own database on the same server."""
     mlflow_database: DatabaseName = "mlflow"

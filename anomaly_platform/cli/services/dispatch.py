@@ -1,13 +1,23 @@
-"""``anomaly dispatch``: the process that delivers messages."""
+"""``anomaly dispatch``: the process that delivers messages, and ends questions without end."""
 
 import asyncio
+import contextlib
+import logging
 import signal
+from typing import Final
 
+import psycopg
 from rich.console import Console
 
 from anomaly_platform.cli.runtime import open_platform
 from anomaly_platform.notifications.dispatcher import Dispatcher, open_dispatcher
 from anomaly_platform.settings import Settings
+from anomaly_platform.storage.postgres.database import DatabaseError, connect
+from anomaly_platform.storage.postgres.reader import end_overlong
+
+_LOOK_S: Final = 30.0
+
+_log = logging.getLogger(__name__)
 
 
 def run_dispatcher(settings: Settings, console: Console, *, once: bool = False) -> None:
@@ -35,7 +45,30 @@ async def _dispatch(settings: Settings, url: str, console: Console, *, once: boo
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
+        looking = asyncio.create_task(_end_overlong_questions(url))
         await dispatcher.run(stop)
+        looking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await looking
+
+
+async def _end_overlong_questions(url: str) -> None:
+    """End what the reading role does beyond its limit, which PostgreSQL lets a session lift."""
+    while True:
+        try:
+            ended = await asyncio.to_thread(_end_overlong, url)
+        except (DatabaseError, psycopg.Error) as error:
+            # Not there for the moment, or a role that may send no signals.
+            _log.info("questions without end are not looked for: %s", type(error).__name__)
+        else:
+            if ended:
+                _log.warning("%d questions ended that went on for too long", ended)
+        await asyncio.sleep(_LOOK_S)
+
+
+def _end_overlong(url: str) -> int:
+    with connect(url) as connection:
+        return end_overlong(connection)
 
 
 async def _deliver_once(dispatcher: Dispatcher, console: Console) -> None:

@@ -19,6 +19,12 @@ from psycopg import errors, sql
 
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
+from anomaly_platform.storage.postgres.reader import (
+    READER,
+    ReaderMissingError,
+    ensure_reader,
+    session_options,
+)
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -104,8 +110,9 @@ def ensure_mlflow_database(settings: Settings) -> str:
 def prepare_databases(settings: Settings) -> DatabaseUrls:
     """Make everything ready for use: server, databases and schema.
 
-    An embedded server is started and its schema upgraded; on a server of your own the databases
-    are made where that is permitted, and the schema is only checked.
+    An embedded server is started, its schema upgraded and its reading role looked after; on a
+    server of your own the databases are made where that is permitted, and the schema is only
+    checked.
 
     Parameters
     ----------
@@ -129,6 +136,8 @@ def prepare_databases(settings: Settings) -> DatabaseUrls:
             _upgrade(urls)
         else:
             check_current(settings)
+    if settings.is_embedded:
+        _look_after_reader(settings, urls)
     return urls
 
 
@@ -191,8 +200,57 @@ def upgrade(settings: Settings) -> str:
     str
         The version that it stands at now.
     """
-    _upgrade(ensure_databases(settings))
+    urls = ensure_databases(settings)
+    _upgrade(urls)
+    try:
+        _look_after_reader(settings, urls)
+    except ReaderMissingError as error:
+        # Everything but questions works without it.
+        _log.warning("%s", error)
     return SCHEMA_VERSION
+
+
+def _look_after_reader(settings: Settings, urls: DatabaseUrls) -> None:
+    """Bring the role that only reads to what it has to be, one process after the other."""
+    password = settings.reader_password
+    # On every server, and on one of your own they are the way in of others.
+    own = ("postgres", "template1") if settings.is_embedded else ()
+    with connect(urls.application) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+        ensure_reader(
+            connection,
+            (settings.dagster_database, settings.mlflow_database, *own),
+            None if password is None else password.get_secret_value(),
+        )
+
+
+def connect_as_reader(settings: Settings) -> psycopg.Connection:
+    """Open a connection as the role that can only read, after :func:`prepare_databases`.
+
+    Raises
+    ------
+    DatabaseError
+        When the server does not let the role in, with what to do about it.
+    """
+    url = prepare_databases(settings).application
+    password = settings.reader_password
+    secret = "" if password is None else password.get_secret_value()
+    try:
+        return psycopg.connect(
+            url,
+            user=READER,
+            password=secret,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            options=f"-c timezone=UTC {session_options()}",
+            application_name="anomaly_platform",
+        )
+    except psycopg.Error as error:
+        said = _scrub(error, url)
+        raise DatabaseError(
+            f"the role {READER}, which only reads, cannot connect to {redact(url)}: "
+            f"{said.replace(secret, '***') if secret else said}\nSet ANOMALY_READER_PASSWORD and "
+            "run anomaly db upgrade, which makes the role or says what an administrator has to run"
+        ) from None
 
 
 def _upgrade(urls: DatabaseUrls) -> None:

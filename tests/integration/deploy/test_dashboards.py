@@ -63,6 +63,12 @@ def dashboard() -> dict[str, Any]:
     return found
 
 
+def data_sources() -> list[dict[str, Any]]:
+    file = DEPLOY / "grafana/provisioning/datasources/datasources.yaml"
+    found: list[dict[str, Any]] = yaml.safe_load(file.read_text())["datasources"]
+    return found
+
+
 def queries(kind: str) -> list[tuple[str, str]]:
     """Return panel title and query of every panel that asks this kind of data source."""
     field = {"prometheus": "expr", "postgres": "rawSql"}[kind]
@@ -201,7 +207,8 @@ def as_grafana_sends(sql: str) -> str:
 def test_every_sql_panel_runs_and_shows_something(
     title: str, sql: str, scrape: dict[str, set[str]], module_database_url: str
 ) -> None:
-    with psycopg.connect(module_database_url) as connection:
+    [source] = [one for one in data_sources() if one["type"] == "postgres"]
+    with psycopg.connect(module_database_url, user=source["user"]) as connection:
         cursor = connection.execute(as_grafana_sends(sql).encode())
         columns = [column.name for column in cursor.description or ()]
         assert cursor.fetchall(), f"{title} is empty"
@@ -211,10 +218,7 @@ def test_every_sql_panel_runs_and_shows_something(
 
 def test_the_dashboard_can_be_provisioned() -> None:
     document = dashboard()
-    sources = yaml.safe_load(
-        (DEPLOY / "grafana/provisioning/datasources/datasources.yaml").read_text()
-    )["datasources"]
-    known = {(source["type"], source["uid"]) for source in sources}
+    known = {(source["type"], source["uid"]) for source in data_sources()}
     assert document["uid"]
     assert len({panel["id"] for panel in document["panels"]}) == len(document["panels"])
     for panel in document["panels"]:
