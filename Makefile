@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 export DAGSTER_DISABLE_TELEMETRY := yes
 
-.PHONY: help setup setup-dev demo up test test-tools lint docs docs-reference docs-pictures bench stress clean
+.PHONY: help setup setup-dev demo up test coverage test-tools lint docs docs-reference docs-pictures bench stress clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -47,7 +47,11 @@ docs-pictures: setup-dev ## Pictures of Dagster's pages, of a demo that it runs
 docs: setup-dev ## The docs as a site, in site/
 	$(BIN)/zensical build --strict --clean
 
-test: setup-dev ## The whole suite, with line coverage
+test: setup-dev ## The whole suite
+	$(BIN)/pytest -m 'not stress and not e2e' -n 2
+	$(BIN)/pytest -m 'e2e and not stress and not tools'
+
+coverage: setup-dev ## The whole suite with line coverage, a third slower
 	$(BIN)/pytest -m 'not stress and not e2e' -n 2 --cov --cov-fail-under=0 --cov-report=
 	$(BIN)/pytest -m 'e2e and not stress and not tools' --cov --cov-append --cov-report=term:skip-covered
 
