@@ -339,9 +339,9 @@ LINE = st.lists(st.one_of(WORD, st.sampled_from(TIMES)), max_size=4)
 def tables(draw) -> tuple[str, set[tuple[str, str, float]]]:
     delimiter = draw(st.sampled_from([",", ";", "\t", "|"]))
     names = draw(st.lists(NAME, min_size=1, max_size=3, unique=True))
-    # A line as wide as the table that begins with a name of times is a header, and what stands
-    # below it may be its units (`ts` is TOA5's of a time).
-    line = LINE.filter(lambda cells: cells[:1] != ["Date"] or len(cells) != len(names) + 1)
+    # A line as wide as the table (one more with a trailing delimiter) that begins with a name of
+    # times is a header, and what stands below it may be its units (`ts` is TOA5's of a time).
+    line = LINE.filter(lambda cells: cells[:1] != ["Date"] or len(cells) <= len(names))
     above: Sequence[list[str]] = draw(st.lists(line, max_size=4))
     under = draw(
         st.lists(st.lists(UNDER, min_size=len(names) + 1, max_size=len(names) + 1), max_size=2)
