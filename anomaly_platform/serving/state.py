@@ -21,6 +21,7 @@ from anomaly_platform.serving.champions.load_alerts import ModelAlerts
 from anomaly_platform.serving.champions.models import MODELS_CHANNEL, ModelStore
 from anomaly_platform.serving.champions.thresholds import CHANNEL as THRESHOLDS_CHANNEL
 from anomaly_platform.serving.champions.thresholds import SeriesThresholds
+from anomaly_platform.serving.health.pulse import Pulse
 from anomaly_platform.serving.health.report import HealthChecks
 from anomaly_platform.serving.metrics.database import DatabaseMetrics
 from anomaly_platform.serving.metrics.requests import REDIS_UP, ModelNumbers, worker_ended
@@ -70,8 +71,8 @@ class ServingState:
         What the database knows, for Prometheus.
     ingestion
         The way for readings into the tables.
-    health
-        How everything is doing.
+    health, pulse
+        How everything is doing, and whether this worker is late.
     """
 
     def __init__(self, platform: Platform, pool: Pool) -> None:
@@ -93,7 +94,8 @@ class ServingState:
         )
         self.database_metrics = DatabaseMetrics(pool, _models_folder(settings))
         self.ingestion = Ingestion(platform.online_ingest(), self.models)
-        self.health = HealthChecks(platform, pool, self.models, self.redis)
+        self.pulse = Pulse()
+        self.health = HealthChecks(platform, pool, self.models, self.redis, self.pulse)
         self.announcements = Announcements(platform.urls.application)
         for channel, listener in (
             (CHAMPIONS_CHANNEL, self.models.announced),
@@ -125,10 +127,12 @@ class ServingState:
             state.announcements.start()
             state.ingestion.start()
             counting = asyncio.create_task(state._count_for_ever(), name="count-models")
+            beating = asyncio.create_task(state.pulse.beat_for_ever(), name="pulse")
             try:
                 yield state
             finally:
                 counting.cancel()
+                beating.cancel()
                 await state.ingestion.stop()
                 await state.announcements.stop()
                 await state.keys.close()

@@ -19,6 +19,7 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
     import uvicorn
 
     from anomaly_platform.cli.services.up import free_port
+    from anomaly_platform.cli.services.workers import be_patient
     from anomaly_platform.logs import configure_logging
     from anomaly_platform.serving.metrics.folder import DIRECTORY_VARIABLE, prepare_directory
 
@@ -33,6 +34,7 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
         os.environ["ANOMALY_HOME"] = str(settings.home)
         # Read when a worker first imports the client: it has to be there before.
         os.environ[DIRECTORY_VARIABLE] = str(prepare_directory(settings.home))
+        be_patient()
         uvicorn.run(
             "anomaly_platform.serving.app:worker_app",
             factory=True,

@@ -19,7 +19,14 @@ from anomaly_platform.queries.queues import Queue, read_queues, read_rejected_fi
 from anomaly_platform.serving.champions.models import ModelStore
 from anomaly_platform.serving.health.neighbours import ask_ems_core, ask_mqtt
 from anomaly_platform.serving.health.pipeline import PipelineHealth
-from anomaly_platform.serving.schemas.health import Health, Part, QueueState, ServedVersion
+from anomaly_platform.serving.health.pulse import Pulse
+from anomaly_platform.serving.schemas.health import (
+    Health,
+    Part,
+    QueueState,
+    Readiness,
+    ServedVersion,
+)
 from anomaly_platform.serving.shared_redis import SharedRedis
 from anomaly_platform.storage.postgres.transactions import Pool
 
@@ -50,15 +57,23 @@ class HealthChecks:
         What serves each stream.
     redis : SharedRedis or None
         What the workers share; None where none is set.
+    pulse : Pulse
+        Says whether this worker is late with everything.
     """
 
     def __init__(
-        self, platform: Platform, pool: Pool, models: ModelStore, redis: SharedRedis | None
+        self,
+        platform: Platform,
+        pool: Pool,
+        models: ModelStore,
+        redis: SharedRedis | None,
+        pulse: Pulse,
     ) -> None:
         self._settings = platform.settings
         self._pool = pool
         self._models = models
         self._redis = redis
+        self._pulse = pulse
         self._pipeline = PipelineHealth(platform)
         self._last: Health | None = None
         self._asked_at = float("-inf")
@@ -72,9 +87,11 @@ class HealthChecks:
                 self._asked_at = time.monotonic()
         return self._last
 
-    async def is_ready(self) -> bool:
-        """Return whether requests can be answered: the database does."""
-        return (await self.health()).parts["database"].status == "ok"
+    async def readiness(self) -> Readiness | None:
+        """Return how requests are answered; None while they cannot be, without the database."""
+        if (await self.health()).parts["database"].status == "down":
+            return None
+        return "busy" if self._pulse.is_busy else "ready"
 
     async def _ask(self) -> Health:
         (database, queues, files), ems_core, mqtt = await asyncio.gather(
@@ -113,6 +130,16 @@ class HealthChecks:
                 queues = await read_queues(self._pool)
                 rejected = await read_rejected_files(self._pool)
         except (psycopg.OperationalError, PoolTimeout, TimeoutError, OSError) as error:
+            if isinstance(error, TimeoutError) and self._pulse.is_busy:
+                return (
+                    Part(
+                        status="degraded",
+                        detail=f"no answer within {_PATIENCE_S:.0f} s: this worker is busy",
+                        fix="see what else runs on the machine, and ANOMALY_API_WORKERS",
+                    ),
+                    {},
+                    Part(status="degraded", detail="not known while this worker is busy"),
+                )
             _log.warning("the database does not answer: %s", type(error).__name__)
             return (
                 Part(

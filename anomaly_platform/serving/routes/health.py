@@ -21,14 +21,19 @@ async def live() -> Alive:
 @router.head("/health/ready", responses=problems(503))
 @router.get("/health/ready", responses=problems(503))
 async def ready(serving: Serving) -> Ready:
-    """Say whether requests can be answered; a load balancer waits otherwise."""
-    if not await serving.health.is_ready():
+    """Say whether requests can be answered; a load balancer waits otherwise.
+
+    A busy worker is ready, and says so: work goes on, and whoever took it out of service would give
+    its work to others that are no less busy.
+    """
+    readiness = await serving.health.readiness()
+    if readiness is None:
         raise ApiProblem(
             503,
             "the database does not answer; /api/v1/health says more",
             headers={"Retry-After": "5"},
         )
-    return Ready()
+    return Ready(status=readiness)
 
 
 @router.head("/api/v1/health", responses=problems(503))

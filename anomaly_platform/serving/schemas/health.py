@@ -7,6 +7,7 @@ from pydantic import Field
 
 from anomaly_platform.serving.schemas.base import ApiModel
 
+Readiness = Literal["ready", "busy"]
 PartStatus = Literal["ok", "degraded", "down", "off"]
 
 
@@ -19,7 +20,8 @@ class Alive(ApiModel):
 class Ready(ApiModel):
     """Requests are answered."""
 
-    status: Literal["ready"] = "ready"
+    status: Readiness = "ready"
+    """`busy`: they are, but late; the process or its machine has more to do than it can."""
 
 
 class Part(ApiModel):

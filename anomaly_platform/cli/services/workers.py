@@ -1,0 +1,70 @@
+"""Tells a worker of the API that is busy from one that is dead.
+
+uvicorn asks each worker for a sign of life and kills one that gives none for five seconds, which on
+a busy machine may be any: while it starts, or while others have the processors. Here a worker that
+uses the processor is at work, and one that uses none gets a minute. The parent never waits for an
+answer, so that it hears signals meanwhile, and one slow worker delays the look at no other.
+"""
+
+import pickle
+import time
+from socket import socket
+from typing import Final
+
+import psutil
+from uvicorn import Config
+from uvicorn.supervisors import multiprocess
+
+SILENT_S: Final = 60.0
+"""Seconds without a sign of life, and without work, after which a worker counts as dead."""
+
+LONGEST_SILENT_S: Final = 900.0
+"""Seconds without a sign of life after which it does, however much it works."""
+
+_LEAST_WORK: Final = 0.01
+"""Share of the time for which a worker at work has a processor, on the busiest machine."""
+
+
+class PatientProcess(multiprocess.Process):
+    """A worker, as its parent sees it."""
+
+    def __init__(self, config: Config, sockets: list[socket]) -> None:
+        super().__init__(config, sockets)
+        self._asked = False
+        self._heard_at = time.monotonic()
+        self._work_then = 0.0
+
+    def is_alive(self, timeout: float = 0.0) -> bool:  # noqa: ARG002 - nothing is waited for
+        """Return whether the worker runs and, as far as can be told, does its work."""
+        return self.process.is_alive() and not self._is_hung()
+
+    def _is_hung(self) -> bool:
+        now = time.monotonic()
+        try:
+            while self.parent_conn.poll(0):
+                self.parent_conn.recv()
+                self._asked = False
+                self._heard_at, self._work_then = now, self._work()
+            if not self._asked:
+                self.parent_conn.send(b"ping")
+                self._asked = True
+        except (OSError, EOFError, pickle.UnpicklingError):
+            return True
+        silent = now - self._heard_at
+        if silent < SILENT_S:
+            return False
+        worked = self._work() - self._work_then
+        return worked < _LEAST_WORK * silent or silent > LONGEST_SILENT_S
+
+    def _work(self) -> float:
+        """Return the seconds for which the worker has had a processor."""
+        try:
+            times = psutil.Process(self.pid).cpu_times()
+        except psutil.Error:
+            return 0.0
+        return float(times.user + times.system)
+
+
+def be_patient() -> None:
+    """Have uvicorn watch its workers in this way."""
+    multiprocess.Process = PatientProcess  # type: ignore[misc]
