@@ -26,13 +26,16 @@ from pydantic import Field
 from anomaly_platform.assets.metadata import column_schema, counts, metadata_of
 from anomaly_platform.assets.raw_online import RAW_BUCKET, STAGE, claim_batches, for_lake
 from anomaly_platform.assets.stage import as_failures, stage_asset
+from anomaly_platform.ingest.reject_spool import RejectSpool
 from anomaly_platform.kinds.base import midnight
 from anomaly_platform.kinds.formats import RowFormat
 from anomaly_platform.platform import Platform
+from anomaly_platform.settings import Settings
 from anomaly_platform.storage.lake.landing import LandedFile
 from anomaly_platform.streams import Stream
 
 if TYPE_CHECKING:
+    from anomaly_platform.ingest.files.limits import ReadLimits
     from anomaly_platform.ingest.layout.context import LayoutContext
     from anomaly_platform.ingest.layout.mapping import ColumnMapping
 
@@ -40,6 +43,8 @@ _BATCH_ROWS = 250_000
 #: Rows that are sorted together. The more, the fewer row groups hold rows of a given bucket, and a
 #: large day is validated bucket by bucket.
 _SORTED_ROWS = 1_000_000
+#: Of rows that are sorted together, where rows are long.
+_SORTED_BYTES = 256 << 20
 #: Of a batch, looked at for one that can be used.
 _FIRST_ROWS = 1_000
 
@@ -213,6 +218,19 @@ def layout_context(
         start=midnight(platform.start_of(stream)),
         future_allowance=platform.settings.future_allowance,
         ignored=stream.ignored_columns,
+        limits=read_limits(platform.settings),
+    )
+
+
+def read_limits(settings: Settings) -> "ReadLimits":
+    """Return what the settings allow a file to ask of the machine."""
+    from anomaly_platform.ingest.files.limits import ReadLimits
+
+    return ReadLimits(
+        max_bytes=settings.file_max_bytes,
+        max_rows=settings.file_max_rows,
+        max_columns=settings.file_max_columns,
+        max_cell_bytes=settings.file_max_cell_bytes,
     )
 
 
@@ -226,53 +244,53 @@ def _store(
     report: IngestReport,
 ) -> None:
     """Write the raw rows, then enter the file into the ledger, then move it away."""
-    from anomaly_platform.ingest.rejects import no_rejects
-
     form = platform.kind(stream).rows
     days: Counter[date] = Counter()
-    rejects = [no_rejects()]
     sought = _UsableRow(form, context)
 
     def batches() -> Iterator[pl.DataFrame]:
         held: list[pl.DataFrame] = []
+        height = size = 0
         for good, refused in form.reader.read(local, context, batch_rows=_BATCH_ROWS):
             for day, count in good["event_date"].value_counts().iter_rows():
                 days[day] += count
-            rejects.append(refused)
+            rejects.add(refused)
             sought.look(good, refused)
             held.append(good)
-            if sum(frame.height for frame in held) >= _SORTED_ROWS:
+            height += good.height
+            size += int(good.estimated_size())
+            if height >= _SORTED_ROWS or size >= _SORTED_BYTES:
                 yield for_lake(pl.concat(held))
-                held.clear()
+                held, height, size = [], 0, 0
         sought.refuse_unless_found()
         if held:
             yield for_lake(pl.concat(held))
         if not platform.landing.unchanged(file):
             raise StillBeingWrittenError(f"{file.name} changed while it was read")
 
-    written = platform.lake.write(
-        STAGE,
-        stream.name,
-        context.now.date().isoformat(),
-        batches(),
-        schema=for_lake(pl.DataFrame(schema=form.reader.schema)).schema,
-    )
-    refused = pl.concat(rejects)
-    rows = written.rows + refused.height
-    platform.warehouse.ledger.record_ingest(
-        stream.name,
-        digest,
-        source=file.name,
-        raw_path=written.path,
-        rows_in=rows,
-        days=days,
-        rejects=refused,
-        mapping=json.loads(context.mapping.to_json()),
-    )
+    with RejectSpool() as rejects:
+        written = platform.lake.write(
+            STAGE,
+            stream.name,
+            context.now.date().isoformat(),
+            batches(),
+            schema=for_lake(pl.DataFrame(schema=form.reader.schema)).schema,
+        )
+        rows = written.rows + rejects.height
+        platform.warehouse.ledger.record_ingest(
+            stream.name,
+            digest,
+            source=file.name,
+            raw_path=written.path,
+            rows_in=rows,
+            days=days,
+            rejects=rejects,
+            mapping=json.loads(context.mapping.to_json()),
+        )
     platform.landing.archive(file, stream.name, digest)
     report.ingested.append(file.name)
     report.rows += rows
-    report.quarantined += refused.height
+    report.quarantined += rejects.height
     report.days.update(days)
 
 

@@ -67,6 +67,15 @@ class StorageSettings(SettingsPart):
         "Unset: ANOMALY_HOME/streams.",
     )
 
+    file_max_bytes: int = Field(default=4 << 30, ge=1 << 20)
+    """Largest file, unpacked and decoded, in bytes; a larger one is rejected."""
+    file_max_rows: int = Field(default=50_000_000, ge=1_000)
+    """Most rows of a file."""
+    file_max_columns: int = Field(default=2_000, ge=2, le=100_000)
+    """Most columns of a file; keys, for JSON."""
+    file_max_cell_bytes: int = Field(default=1 << 20, ge=1_000, le=64 << 20)
+    """Longest cell of a file, in bytes of UTF-8."""
+
     @property
     def is_embedded(self) -> bool:
         """Whether the platform runs a PostgreSQL of its own."""

@@ -156,7 +156,7 @@ def _layout_to_save(
 
 
 def _look_at(platform: Platform, stream: Stream, file: Path, mapping: ColumnMapping) -> _Accepted:
-    """Read the first rows of a file, or refuse it."""
+    """Read the first rows of a file, or refuse it; the rest is read where a limit may be passed."""
     layout = None
     try:
         if mapping == ColumnMapping():
@@ -164,7 +164,9 @@ def _look_at(platform: Platform, stream: Stream, file: Path, mapping: ColumnMapp
             layout = fitting(file.name, texts)
             mapping = mapping if layout is None else read_layout(layout, texts[layout]).mapping
         context = layout_context(platform, stream, file.name, mapping, datetime.now(UTC))
-        preview = look_at(platform.kind(stream).rows, file, context)
+        rows = platform.kind(stream).rows
+        preview = look_at(rows, file, context)
+        rows.reader.refuse_over_limits(file, context)
     except UnreadableFile as error:
         raise MappingError(f"{file.name}: {error}") from None
     return _Accepted(file, mapping, preview, layout)

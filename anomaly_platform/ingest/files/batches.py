@@ -5,14 +5,23 @@ Here belongs the shape of that, and the checks that every format's reader shares
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import polars as pl
 
-from anomaly_platform.ingest.files.sources import ReadLimits, UnreadableFile
+from anomaly_platform.ingest.files.limits import (
+    ReadLimits,
+    UnreadableFile,
+    too_long_cell,
+    too_many_columns,
+    too_many_rows,
+)
 from anomaly_platform.ingest.rejects import no_rejects
+
+MAX_CELLS: Final = 2_000_000
+"""The most cells of a batch, whatever its format."""
 
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -67,6 +76,25 @@ def joined(batches: Sequence[RawBatch]) -> RawBatch:
     )
 
 
+def within(batches: Iterator[RawBatch], limits: ReadLimits) -> Iterator[RawBatch]:
+    """Pass batches of a file on, as long as it has no more rows and no longer cells than allowed.
+
+    Raises
+    ------
+    UnreadableFile
+        When it has; the text names the limit.
+    """
+    for batch in batches:
+        for numbers in (batch.row_numbers, batch.rejects["row_number"]):
+            if len(numbers) and int(numbers[-1]) > limits.max_rows:
+                raise too_many_rows(limits)
+        lengths = batch.frame.select(pl.all().str.len_bytes().max())
+        for name in lengths.columns:
+            if (lengths[name][0] or 0) > limits.max_cell_bytes:
+                raise too_long_cell(name, limits)
+        yield batch
+
+
 def is_unnamed(column: str) -> bool:
     """Tell whether a column's name was made up because the file gives it none."""
     return _UNNAMED.fullmatch(column) is not None
@@ -81,9 +109,7 @@ def column_names(header: Sequence[str], limits: ReadLimits) -> list[str]:
         When there are too many columns, a name occurs twice, or a name has control characters.
     """
     if len(header) > limits.max_columns:
-        raise UnreadableFile(
-            f"the file has {len(header):,} columns; at most {limits.max_columns:,} are read"
-        )
+        raise too_many_columns(len(header), limits)
     names = [name.strip() or f"column_{place}" for place, name in enumerate(header, 1)]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:

@@ -22,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from anomaly_platform.ingest.files.batches import RawBatch, column_names
+from anomaly_platform.ingest.files.batches import MAX_CELLS, RawBatch, column_names
 from anomaly_platform.ingest.files.csv_grammar import (
+    DELIMITERS,
     MAX_RECORD_LINES,
     NEWLINE,
     QUOTE,
@@ -33,12 +34,8 @@ from anomaly_platform.ingest.files.csv_grammar import (
     OpenQuote,
     split_record,
 )
-from anomaly_platform.ingest.files.sources import (
-    REPLACEMENT,
-    Inspection,
-    ReadLimits,
-    UnreadableFile,
-)
+from anomaly_platform.ingest.files.limits import ReadLimits, UnreadableFile, too_many_columns
+from anomaly_platform.ingest.files.sources import REPLACEMENT, Inspection
 from anomaly_platform.ingest.files.table_cells import is_footer, is_rule
 from anomaly_platform.ingest.files.table_start import (
     TablePlace,
@@ -94,7 +91,7 @@ def read_csv(
         When the header cannot be found or used, or a line is too long.
     """
     beginning, chunks = _gathered(chunks_of(blocks))
-    start = _found(beginning, place)
+    start = _found(beginning, place, limits)
     table = Table.of(start, limits, damaged=inspection.encoding == "utf-8-damaged")
     notes = (*inspection.notes, *start.notes)
     records, skip, pending = 0, start.skip, b""
@@ -132,9 +129,10 @@ def _gathered(
     return (b"".join(data for data, _ in held), held[-1][1]), chain(held, chunks)
 
 
-def _found(beginning: tuple[bytes, bool], place: TablePlace) -> TableStart:
+def _found(beginning: tuple[bytes, bool], place: TablePlace, limits: ReadLimits) -> TableStart:
     """Find the table in a text's beginning: in a little of it where that is enough."""
     text, whole = beginning
+    _refuse_wide(text, limits)
     for size in (_BEGINNING, len(text)):
         complete = whole and size >= len(text)
         end = len(text) if complete else text.rfind(b"\n", 0, size) + 1
@@ -142,6 +140,18 @@ def _found(beginning: tuple[bytes, bool], place: TablePlace) -> TableStart:
         if start is not None:
             return start
     raise UnreadableFile(f"the header is not found in the first {len(text):,} bytes of the file")
+
+
+def _refuse_wide(text: bytes, limits: ReadLimits) -> None:
+    """Refuse a first line that has far more fields than a header may, before it is split."""
+    end = text.find(b"\n")
+    line = text.lstrip()[: end if end >= 0 else len(text)]
+    if len(line) < _BEGINNING:
+        return
+    outside = b"".join(line.split(b'"', 2 * MAX_RECORD_LINES)[::2])
+    columns = max(outside.count(delimiter.encode()) for delimiter in DELIMITERS) + 1
+    if columns > limits.max_columns:
+        raise too_many_columns(columns, limits)
 
 
 def refuse_long_lines(text: bytes, limits: ReadLimits) -> None:
@@ -193,10 +203,11 @@ def chunks_of(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
 def slices(part: Part, batch_rows: int, notes: Sequence[str]) -> Iterator[RawBatch]:
     """Yield a part of a file as batches of at most some rows."""
     rejects = part.rejects
-    for offset in range(0, max(part.frame.height, 1), batch_rows):
+    rows = max(1, min(batch_rows, MAX_CELLS // max(part.frame.width, 1)))
+    for offset in range(0, max(part.frame.height, 1), rows):
         yield RawBatch(
-            part.frame.slice(offset, batch_rows),
-            part.row_numbers.slice(offset, batch_rows),
+            part.frame.slice(offset, rows),
+            part.row_numbers.slice(offset, rows),
             rejects,
             notes=tuple(notes),
         )

@@ -39,6 +39,7 @@ _MARK: Final = re.compile(
 _OF_QUERY: Final = frozenset(("result", "table", "_start", "_stop"))
 _TAGS: Final = frozenset(("string", "tag"))
 _NUMERIC: Final = frozenset(("double", "long", "unsignedlong", "boolean", "bool"))
+_LONGEST_ANNOTATION: Final = 1_000
 _NOTE: Final = "InfluxDB's annotated CSV: _start, _stop, result and table are left out"
 
 
@@ -81,6 +82,11 @@ class _Scheme:
     def annotate(self, line: bytes) -> None:
         """Keep what an annotation says of the columns."""
         first, *others = _cells(line)
+        if max(map(len, others), default=0) > _LONGEST_ANNOTATION:
+            raise UnreadableFile(
+                f"an annotation of the InfluxDB file has more than {_LONGEST_ANNOTATION:,}"
+                " characters, and would stand in every row"
+            )
         kind, _, about_first = first.lstrip("#").partition(" ")
         if kind == "constant":
             self._set(about_first.strip(), *(cell.strip() for cell in others))

@@ -23,10 +23,29 @@ _SHAPES: Final = (
 _SMALL: Final = 8 << 20
 _MARK: Final = re.compile(r"[^ \t\r\n]")
 _DECODER: Final = json.JSONDecoder()
+#: The most values that are held at once, each of which takes some hundred bytes.
+_MOST_VALUES: Final = 8_000_000
 
 
 class _Broken(Exception):  # noqa: N818
     """The document breaks the grammar of JSON."""
+
+
+def refuse_many_values(text: str) -> None:
+    """Refuse a text with more values than may be held at once, before it is read.
+
+    Raises
+    ------
+    UnreadableFile
+        When it has more; separators inside of texts count, which hardly matters.
+    """
+    if len(text) <= _MOST_VALUES:
+        return
+    if sum(text.count(mark) for mark in ",[{") > _MOST_VALUES:
+        raise UnreadableFile(
+            f"the JSON has more than {_MOST_VALUES:,} values that would have to be read at once;"
+            " write a record a line (JSON Lines)"
+        )
 
 
 class _Document:
@@ -50,6 +69,7 @@ class _Document:
         if len(parts) == 1:
             return False
         self._text, self._at = "".join(parts), 0
+        refuse_many_values(self._text)  # so much is here because one value needs it
         return True
 
     def peek(self) -> str:

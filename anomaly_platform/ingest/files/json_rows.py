@@ -20,17 +20,20 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-from anomaly_platform.ingest.files.batches import CONTROL, RawBatch, text_frame
-from anomaly_platform.ingest.files.json_document import document_records
-from anomaly_platform.ingest.files.sources import (
-    REPLACEMENT,
-    Inspection,
+from anomaly_platform.ingest.files.batches import CONTROL, MAX_CELLS, RawBatch, text_frame
+from anomaly_platform.ingest.files.json_document import document_records, refuse_many_values
+from anomaly_platform.ingest.files.limits import (
     ReadLimits,
     UnreadableFile,
+    too_large,
+    too_many_rows,
 )
+from anomaly_platform.ingest.files.sources import REPLACEMENT, Inspection
 from anomaly_platform.ingest.rejects import row_rejects
 
-_MAX_CELLS: Final = 2_000_000
+#: A batch holds the records of so much text, or rows of so many bytes.
+_BATCH_TEXT: Final = 32 << 20
+_BATCH_BYTES: Final = 64 << 20
 _JSON_LINES: Final = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _DECODER: Final = json.JSONDecoder()
 
@@ -76,16 +79,33 @@ def read_json(
     UnreadableFile
         When a document is no valid JSON (also after some batches), or has another shape.
     """
-    records = json_records(blocks, inspection, name, limits)
+    text = _Counted(blocks)
+    records = json_records(iter(text), inspection, name, limits)
     collector = _Collector(limits, damaged=inspection.encoding == "utf-8-damaged")
     yielded = False
     for number, record in enumerate(records, 1):
         collector.add(number, record)
-        if len(collector) >= batch_rows or collector.cells >= _MAX_CELLS:
+        if number > limits.max_rows:
+            raise too_many_rows(limits)
+        if len(collector) >= batch_rows or collector.is_full or text.size >= _BATCH_TEXT:
             yield collector.batch(inspection.notes)
             yielded = True
+            text.size = 0
     if len(collector) or not yielded:
         yield collector.batch(inspection.notes)
+
+
+class _Counted:
+    """Passes blocks on, and counts their bytes."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self.size = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for block in self._blocks:
+            self.size += len(block)
+            yield block
 
 
 def json_records(
@@ -120,6 +140,7 @@ def _json_lines(blocks: Iterator[bytes], limits: ReadLimits) -> Iterator[Any]:
         text = line.decode("utf-8").strip()
         if not text:
             continue
+        refuse_many_values(text)
         try:
             value, end = _DECODER.raw_decode(text)
         except (ValueError, RecursionError):
@@ -161,7 +182,12 @@ class _Collector:
         self._records: list[dict[str, Any]] = []
         self._numbers: list[int] = []
         self._rejects: list[tuple[int, str, str]] = []
-        self.cells = 0
+        self._cells = self._bytes = self._bytes_before = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a batch can be made that is as large as any may be."""
+        return self._cells >= MAX_CELLS or self._bytes >= _BATCH_BYTES
 
     def __len__(self) -> int:
         return len(self._records) + len(self._rejects)
@@ -181,10 +207,13 @@ class _Collector:
                 for key in record:
                     if key not in self._columns:
                         reason = reason or self._new_column(key)
-            self.cells += len(self._columns)
+            self._cells += len(self._columns)
+            self._bytes += sum(len(value) for value in record.values() if type(value) is str)
         if reason:
             self._rejects.append((number, reason, json.dumps(record)))
             return
+        if self._bytes_before + self._bytes > self._limits.max_bytes:
+            raise too_large(self._limits)
         self._records.append(record)
         self._numbers.append(number)
 
@@ -194,6 +223,7 @@ class _Collector:
         if len(self._columns) >= self._limits.max_columns:
             raise UnreadableFile(
                 f"the records have more than {self._limits.max_columns:,} different keys"
+                " (ANOMALY_FILE_MAX_COLUMNS)"
             )
         self._columns[key] = None
         return ""
@@ -226,7 +256,9 @@ class _Collector:
             notes,
             numbers,
         )
-        self._records, self._numbers, self._rejects, self.cells = [], [], [], 0
+        self._records, self._numbers, self._rejects = [], [], []
+        self._bytes_before += self._bytes
+        self._cells = self._bytes = 0
         return batch
 
     def _good_rows(self, columns: dict[str, list[str | None]]) -> Sequence[bool]:

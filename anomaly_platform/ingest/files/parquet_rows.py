@@ -11,43 +11,68 @@ from typing import IO, Any, Final
 
 import polars as pl
 
-from anomaly_platform.ingest.files.batches import RawBatch, column_names
-from anomaly_platform.ingest.files.sources import ReadLimits, UnreadableFile
+from anomaly_platform.ingest.files.batches import MAX_CELLS, RawBatch, column_names
+from anomaly_platform.ingest.files.limits import (
+    ReadLimits,
+    UnreadableFile,
+    too_large,
+    too_long_cell,
+    too_many_columns,
+    too_many_rows,
+)
+from anomaly_platform.ingest.files.parquet_pages import (
+    DECODED_AT_ONCE,
+    demand_of,
+    refuse_long_footer,
+)
 from anomaly_platform.ingest.rejects import no_rejects, row_rejects
 
-_MAX_CELLS: Final = 4_000_000
+#: Of each column, while its pages are read.
+_BUFFER: Final = 1 << 16
+#: More values than these of lists and structs are not turned into JSON at once.
+_LISTED_AT_ONCE: Final = 1_000_000
 
 
 def read_parquet(stream: IO[bytes], limits: ReadLimits, batch_rows: int) -> Iterator[RawBatch]:
     """Yield the rows of a Parquet file.
+
+    So many rows are decoded at once as surely fit into memory (`parquet_pages`).
 
     Parameters
     ----------
     stream
         The file, able to seek.
     limits
-        Bounds on the number of columns and on the size of a row group.
+        Bounds on rows, columns, cells and the size of what is decoded.
     batch_rows
         The most rows of a batch; fewer where there are many columns.
 
     Raises
     ------
     UnreadableFile
-        When footer or pages are damaged or encrypted, or the column names cannot be used.
+        When footer or pages are damaged or encrypted, the column names cannot be used, or a limit
+        is passed.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    stream.seek(0)
     try:
-        file = pq.ParquetFile(stream)
+        refuse_long_footer(stream)
+        stream.seek(0)
+        file = pq.ParquetFile(stream, buffer_size=_BUFFER)
         names = column_names(file.schema_arrow.names, limits)
-        rows = max(1, min(batch_rows, _MAX_CELLS // max(len(names), 1)))
-        done = 0
-        for batch in file.iter_batches(batch_size=rows):
-            arrow = pa.Table.from_batches([batch]).rename_columns(names)
-            yield _batch(arrow, done)
-            done += batch.num_rows
+        _refuse_by_footer(file.metadata, limits)
+        demand = demand_of(stream, file.metadata, limits)
+        rows = max(1, min(batch_rows, MAX_CELLS // max(len(names), 1)))
+        at_once = max(1, min(rows, DECODED_AT_ONCE // max(demand.row_bytes, 1)))
+        done = decoded = 0
+        for table in _gathered(file.iter_batches(batch_size=at_once), rows):
+            decoded += table.nbytes
+            if decoded > limits.max_bytes:
+                raise too_large(limits)
+            for piece in _pieces(table.rename_columns(names), limits):
+                yield _batch(piece, done)
+                done += piece.num_rows
     except (pa.ArrowException, OSError, ValueError) as error:
         what = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         hint = "encrypted" if "ncrypt" in what or "decrypt" in what else "damaged or incomplete"
@@ -57,6 +82,100 @@ def read_parquet(stream: IO[bytes], limits: ReadLimits, batch_rows: int) -> Iter
             pl.DataFrame(schema=dict.fromkeys(names, pl.String)),
             pl.Series("row_number", [], dtype=pl.Int64),
         )
+
+
+def _refuse_by_footer(metadata: Any, limits: ReadLimits) -> None:
+    """Refuse what the footer says is too much."""
+    if metadata.num_rows > limits.max_rows:
+        raise too_many_rows(limits)
+    if metadata.num_columns > limits.max_columns:  # those inside structs count
+        raise too_many_columns(metadata.num_columns, limits)
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    if sum(group.total_byte_size for group in groups) > limits.max_bytes:
+        raise too_large(limits)
+
+
+def _gathered(batches: Iterator[Any], rows: int) -> Iterator[Any]:
+    """Join small batches to tables of about so many rows, or as many bytes as are decoded at once.
+
+    How few rows are safe to decode is a bound; most files have far less in them.
+    """
+    import pyarrow as pa
+
+    held: list[Any] = []
+    height = size = 0
+    for encoded in batches:
+        batch = _decoded(encoded)
+        if held and (height + batch.num_rows > rows or size + batch.nbytes > DECODED_AT_ONCE):
+            yield pa.Table.from_batches(held)
+            held, height, size = [], 0, 0
+        held.append(batch)
+        height += batch.num_rows
+        size += batch.nbytes
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _decoded(batch: Any) -> Any:
+    """Write dictionaries out that the reader keeps: what they take is seen only then."""
+    import pyarrow as pa
+
+    plain = pa.schema([field.with_type(_plain(field.type)) for field in batch.schema])
+    return batch if plain.equals(batch.schema) else batch.cast(plain)
+
+
+def _plain(kind: Any) -> Any:
+    """Return an Arrow type without dictionaries in it."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain(field.type)) for field in kind.fields])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_plain(kind.value_type)))
+    return kind
+
+
+def _pieces(table: Any, limits: ReadLimits) -> Iterator[Any]:
+    """Split a table so that few values of its lists and structs are turned into JSON at once.
+
+    A value takes two characters of JSON at least: a cell of too many is refused unseen.
+    """
+    import pyarrow as pa
+
+    nested = [place for place, field in enumerate(table.schema) if pa.types.is_nested(field.type)]
+    counts = {place: sum(map(_values, table.column(place).chunks)) for place in nested}
+    if sum(counts.values()) <= _LISTED_AT_ONCE or table.num_rows == 0:
+        yield table
+    elif table.num_rows == 1:
+        for place, count in counts.items():
+            if 2 * count > limits.max_cell_bytes:
+                raise too_long_cell(table.column_names[place], limits)
+        yield table
+    else:
+        half = table.num_rows // 2
+        yield from _pieces(table.slice(0, half), limits)
+        yield from _pieces(table.slice(half), limits)
+
+
+def _values(array: Any) -> int:
+    """Return how many values there are inside of lists and structs."""
+    import pyarrow as pa
+
+    kind = array.type
+    if pa.types.is_struct(kind):
+        return len(array) + sum(map(_values, array.flatten()))
+    if pa.types.is_fixed_size_list(kind):
+        return len(array) + _values(array.flatten())
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
+        if not len(array):
+            return 0
+        first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
+        return len(array) + _values(array.values.slice(first, last - first))
+    return len(array)
 
 
 def _batch(table: Any, done: int) -> RawBatch:

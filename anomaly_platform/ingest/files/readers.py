@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Final
 
-from anomaly_platform.ingest.files.batches import RawBatch
+from anomaly_platform.ingest.files.batches import RawBatch, within
 from anomaly_platform.ingest.files.csv_rows import read_csv
 from anomaly_platform.ingest.files.influx_rows import is_annotated, read_annotated
 from anomaly_platform.ingest.files.json_rows import looks_like_json, read_json
@@ -33,6 +33,7 @@ __all__ = [
     "UnreadableFile",
     "file_stem",
     "read_raw",
+    "refuse_over_limits",
 ]
 
 _SUFFIXES: Final = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".pq")
@@ -100,6 +101,34 @@ def read_raw(
     if batch_rows < 1:
         raise ValueError(f"batch_rows is {batch_rows}; it must be at least 1")
     bounds = limits or ReadLimits()
+    return within(_batches(source, name, bounds, batch_rows, place), bounds)
+
+
+def refuse_over_limits(
+    source: FileSource,
+    name: str,
+    *,
+    limits: ReadLimits | None = None,
+    place: TablePlace | None = None,
+) -> None:
+    """Read a file to its end, unless it can be told sooner that no row or cell is too much.
+
+    Raises
+    ------
+    UnreadableFile
+        As `read_raw` does.
+    """
+    bounds = limits or ReadLimits()
+    with rewindable(source) as stream:
+        if not inspect_source(stream, bounds).is_surely_within(bounds):
+            for _ in read_raw(stream, name, limits=bounds, place=place):
+                pass
+
+
+def _batches(
+    source: FileSource, name: str, bounds: ReadLimits, batch_rows: int, place: TablePlace | None
+) -> Iterator[RawBatch]:
+    """Choose the format, and read."""
     with rewindable(source) as stream:
         inspection = inspect_source(stream, bounds)
         said = place is not None and place != TablePlace()

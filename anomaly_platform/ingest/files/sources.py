@@ -25,6 +25,21 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Final, Literal
 
+from anomaly_platform.ingest.files.limits import ReadLimits, UnreadableFile, too_large
+
+__all__ = [
+    "REPLACEMENT",
+    "FileSource",
+    "Inspection",
+    "ReadLimits",
+    "UnreadableFile",
+    "binary_blocks",
+    "inspect_source",
+    "rewindable",
+    "seekable_content",
+    "text_blocks",
+]
+
 FileSource = str | Path | IO[bytes]
 """A path, or an open binary file (one that cannot seek is copied to a temporary file)."""
 
@@ -36,6 +51,7 @@ REPLACEMENT: Final = "\ufffd"
 _BLOCK: Final = 1 << 20
 _HEAD: Final = 1 << 16
 _GZIP: Final = b"\x1f\x8b"
+_PARQUET: Final = b"PAR1"
 _FOREIGN: Final = (
     (b"PK\x03\x04", "a ZIP archive or an Excel workbook; unpack it, or save the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an old Excel or Office file; save the sheet as CSV"),
@@ -72,48 +88,6 @@ _WINDOWS_1252: Final = {
 }
 
 
-class UnreadableFile(Exception):  # noqa: N818 - the name says what the file is
-    """A file of which no row can be trusted; the text says why and what to do.
-
-    Whatever was read from the file before this was raised must be discarded: none of its rows may
-    be kept. (Rows that are broken in a file that is fine are rejects, not this.)
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class ReadLimits:
-    """How much a file may ask of the machine.
-
-    Parameters
-    ----------
-    max_bytes
-        The largest file, decompressed.
-    max_ratio
-        How many times its size a gzip file may unpack to; measured from `ratio_from_bytes` on,
-        because a small file of equal lines may well shrink a thousandfold.
-    ratio_from_bytes
-        Below this decompressed size the ratio is not looked at.
-    max_columns
-        The most columns; keys, for JSON.
-    max_line_bytes
-        The longest line or record.
-    max_document_bytes
-        The largest JSON document that must be held in memory as a whole (columns of lists, single
-        objects); lists of records and JSON Lines are not limited by it.
-    """
-
-    max_bytes: int = 64 << 30
-    max_ratio: int = 400
-    ratio_from_bytes: int = 256 << 20
-    max_columns: int = 10_000
-    max_line_bytes: int = 64 << 20
-    max_document_bytes: int = 64 << 20
-
-
 @dataclass(frozen=True)
 class Inspection:
     """What a file is.
@@ -132,6 +106,10 @@ class Inspection:
         The first part of the text, decoded, without the byte-order mark; empty for Parquet.
     old_mac
         Whether lines end in a lone carriage return.
+    lines
+        At least as many as there are lines in the text.
+    longest_line
+        At least as many bytes as the longest line has, where one has more than a block.
     """
 
     kind: Literal["text", "parquet"]
@@ -140,6 +118,17 @@ class Inspection:
     size: int
     head: str
     old_mac: bool
+    lines: int = 0
+    longest_line: int = 0
+
+    def is_surely_within(self, limits: ReadLimits) -> bool:
+        """Tell whether no row or cell beyond the limits can be in the text."""
+        if self.kind == "parquet":
+            return False
+        return self.size <= min(limits.max_rows, limits.max_cell_bytes) or (
+            self.lines <= limits.max_rows
+            and max(self.longest_line, _BLOCK) <= limits.max_cell_bytes
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -185,9 +174,12 @@ def inspect_source(stream: IO[bytes], limits: ReadLimits) -> Inspection:
     stream.seek(0)
     magic = stream.read(4)
     gzipped = magic.startswith(_GZIP)
+    if not gzipped and stream.seek(0, 2) > limits.max_bytes:
+        raise too_large(limits)
     size = 0
     head = bytearray()
     decoder: _EncodingProbe | None = None
+    lines = _LineProbe()
     for block in binary_blocks(stream, gzipped=gzipped, limits=limits):
         size += len(block)
         if len(head) < _HEAD:
@@ -195,10 +187,15 @@ def inspect_source(stream: IO[bytes], limits: ReadLimits) -> Inspection:
         if decoder is None:
             _refuse_foreign(bytes(head), gzipped=gzipped)
             decoder = _EncodingProbe(bytes(head))
+            if head.startswith(_PARQUET) and not gzipped:
+                return Inspection("parquet", gzipped, "utf-8", stream.seek(0, 2), "", old_mac=False)
+        if head.startswith(_PARQUET):
+            continue  # to its end, where the checksum is
         decoder.feed(block)
+        lines.feed(block)
     if decoder is None:
         raise UnreadableFile("the file is empty")
-    if head.startswith(b"PAR1"):
+    if head.startswith(_PARQUET):
         return Inspection("parquet", gzipped, "utf-8", size, "", old_mac=False)
     encoding = decoder.finish()
     text = _decode_head(bytes(head), encoding)
@@ -206,9 +203,8 @@ def inspect_source(stream: IO[bytes], limits: ReadLimits) -> Inspection:
         raise UnreadableFile("the file is empty: there is nothing but blanks in it")
     _refuse_binary(text)
     _refuse_epcis(text)
-    return Inspection(
-        "text", gzipped, encoding, size, text, old_mac="\r" in text and "\n" not in text
-    )
+    old_mac = "\r" in text and "\n" not in text
+    return Inspection(*("text", gzipped, encoding, size, text, old_mac, lines.count), lines.longest)
 
 
 def binary_blocks(stream: IO[bytes], *, gzipped: bool, limits: ReadLimits) -> Iterator[bytes]:
@@ -237,7 +233,7 @@ def binary_blocks(stream: IO[bytes], *, gzipped: bool, limits: ReadLimits) -> It
             return
         total += len(block)
         if total > limits.max_bytes:
-            raise UnreadableFile(f"the file has more than {limits.max_bytes:,} bytes; split it")
+            raise too_large(limits)
         if (
             gzipped
             and total > limits.ratio_from_bytes
@@ -279,6 +275,21 @@ def seekable_content(
         return
     with _spooled(binary_blocks(stream, gzipped=True, limits=limits)) as spool:
         yield spool
+
+
+class _LineProbe:
+    """Counts the lines of a text that passes by in blocks, and measures those longer than one."""
+
+    def __init__(self) -> None:
+        self.count = 1
+        self.longest = 0
+        self._open = 0
+
+    def feed(self, block: bytes) -> None:
+        self.count += block.count(b"\n") + block.count(b"\r")
+        first = block.find(b"\n")
+        self.longest = max(self.longest, self._open + (len(block) if first < 0 else first))
+        self._open = self._open + len(block) if first < 0 else len(block) - block.rfind(b"\n") - 1
 
 
 class _EncodingProbe:

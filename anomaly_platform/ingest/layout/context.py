@@ -14,7 +14,7 @@ import polars as pl
 
 from anomaly_platform.ingest.event_days import FUTURE_ALLOWANCE, refuse_event_time
 from anomaly_platform.ingest.files.batches import RawBatch
-from anomaly_platform.ingest.files.readers import TablePlace
+from anomaly_platform.ingest.files.readers import ReadLimits, TablePlace
 from anomaly_platform.ingest.layout.conventions import Conventions, TimeColumn
 from anomaly_platform.ingest.layout.mapping import (
     METRIC_FIELDS,
@@ -58,6 +58,8 @@ class LayoutContext:
         How far ahead of `now` an event may lie.
     ignored
         Columns that the stream has no use for, where a file has them.
+    limits
+        What the file may ask of the machine.
     """
 
     name: str
@@ -68,6 +70,7 @@ class LayoutContext:
     start: datetime = datetime(2010, 1, 1, tzinfo=UTC)
     future_allowance: timedelta = FUTURE_ALLOWANCE
     ignored: tuple[str, ...] = ()
+    limits: ReadLimits = field(default_factory=ReadLimits)
 
     @property
     def place(self) -> TablePlace:

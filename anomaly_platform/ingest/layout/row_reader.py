@@ -11,13 +11,14 @@ from typing import IO, NamedTuple
 import polars as pl
 
 from anomaly_platform.ingest.files.batches import RawBatch, joined
-from anomaly_platform.ingest.files.readers import FileSource, ReadLimits, read_raw
+from anomaly_platform.ingest.files.readers import FileSource, read_raw, refuse_over_limits
 from anomaly_platform.ingest.files.sources import rewindable
 from anomaly_platform.ingest.layout.context import Layout, LayoutContext
 from anomaly_platform.ingest.layout.whole_file import WholeFile
 
 _HEAD_ROWS = 10_000
 _HEAD_CELLS = 1_000_000
+_HEAD_BYTES = 32 << 20
 
 Settle = Callable[[Layout, RawBatch, WholeFile, LayoutContext], Layout]
 """Settles how a file's cells are written, from its head and, where need be, from all of it."""
@@ -69,24 +70,21 @@ class RowReader:
         context: LayoutContext,
         *,
         batch_rows: int = 250_000,
-        limits: ReadLimits | None = None,
     ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
         """Yield the raw rows and rejects of a whole file; `read_raw`'s protocol applies."""
         with rewindable(source) as stream:
-            batches = read_raw(
-                stream, context.name, batch_rows=batch_rows, limits=limits, place=context.place
-            )
+            batches = _rows(stream, context, batch_rows)
             held: list[RawBatch] = []
             layout: Layout | None = None
             for batch in batches:
                 held.append(batch)
                 if layout is None and not _is_head(held):
                     continue
-                layout = layout or self._settled(held, stream, context, limits)
+                layout = layout or self._settled(held, stream, context)
                 yield from (self._converted(one, layout, context) for one in held)
                 held.clear()
             if any(batch.frame.width for batch in held):
-                layout = self._settled(held, stream, context, limits)
+                layout = self._settled(held, stream, context)
                 yield from (self._converted(one, layout, context) for one in held)
             elif held:  # JSON without a single good record
                 yield from ((pl.DataFrame(schema=self.schema), one.rejects) for one in held)
@@ -104,6 +102,10 @@ class RowReader:
         )
         return Head(shown, layout, *self._converted(shown, layout, context))
 
+    def refuse_over_limits(self, source: FileSource, context: LayoutContext) -> None:
+        """Refuse a file with too many rows or too long cells; read it to its end if need be."""
+        refuse_over_limits(source, context.name, limits=context.limits, place=context.place)
+
     def layout(self, source: FileSource, context: LayoutContext) -> Layout:
         """Return the layout of a file, as `read` understands it."""
         with rewindable(source) as stream:
@@ -112,25 +114,24 @@ class RowReader:
     def _begun(self, stream: IO[bytes], context: LayoutContext) -> tuple[RawBatch, Layout]:
         """Return the first batch of a file, and how the file is understood."""
         held: list[RawBatch] = []
-        for batch in read_raw(stream, context.name, batch_rows=_HEAD_ROWS, place=context.place):
+        for batch in _rows(stream, context, _HEAD_ROWS):
             held.append(batch)
             if _is_head(held):
                 break
-        return held[0], self._settled(held, stream, context, None)
+        return held[0], self._settled(held, stream, context)
 
     def _settled(
         self,
         held: Sequence[RawBatch],
         stream: IO[bytes],
         context: LayoutContext,
-        limits: ReadLimits | None,
     ) -> Layout:
         """Decide how a file is understood from its first rows; the stream stays where it is."""
         head = _head(held)
         layout = self.resolve(head.frame.columns, context)
         at = stream.tell()
         layout = self.settle(
-            layout, head, WholeFile(stream, context.name, limits, context.place), context
+            layout, head, WholeFile(stream, context.name, context.limits, context.place), context
         )
         stream.seek(at)
         return layout
@@ -143,6 +144,15 @@ class RowReader:
         return self.convert(batch, layout, context)
 
 
+def _rows(stream: IO[bytes], context: LayoutContext, batch_rows: int) -> Iterator[RawBatch]:
+    return read_raw(
+        *(stream, context.name),
+        batch_rows=batch_rows,
+        limits=context.limits,
+        place=context.place,
+    )
+
+
 def _head_rows(width: int) -> int:
     return max(100, min(_HEAD_ROWS, _HEAD_CELLS // max(width, 1)))
 
@@ -150,13 +160,20 @@ def _head_rows(width: int) -> int:
 def _is_head(held: Sequence[RawBatch]) -> bool:
     """Whether these first batches are enough to settle how a file is written."""
     width = max(batch.frame.width for batch in held)
-    return sum(batch.frame.height for batch in held) >= _head_rows(width)
+    return sum(batch.frame.height for batch in held) >= _head_rows(width) or (
+        sum(batch.frame.estimated_size() for batch in held) >= _HEAD_BYTES
+    )
 
 
 def _head(held: Sequence[RawBatch]) -> RawBatch:
     """Return the first rows of a file: as many, whatever the size of its batches."""
     rows = _head_rows(max(batch.frame.width for batch in held))
     whole = joined(held)
+    if whole.frame.head(rows).estimated_size() > _HEAD_BYTES:
+        sizes = whole.frame.head(rows).select(
+            pl.sum_horizontal(pl.all().str.len_bytes().fill_null(0)).cum_sum()
+        )
+        rows = max(1, int((sizes.to_series() <= _HEAD_BYTES // 2).sum()))
     return replace(
         whole,
         frame=whole.frame.head(rows),

@@ -41,12 +41,12 @@ class WholeFile:
         self,
         stream: IO[bytes],
         name: str,
-        limits: ReadLimits | None,
+        limits: ReadLimits,
         place: TablePlace | None = None,
     ) -> None:
         self._stream = stream
         self._name = name
-        self._limits = limits or ReadLimits()
+        self._limits = limits
         self._place = place
 
     def batches(self) -> Iterator[RawBatch]:

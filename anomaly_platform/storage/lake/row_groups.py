@@ -11,6 +11,7 @@ import polars as pl
 BUCKET: Final = "bucket"
 BUCKETS: Final = 64
 ROW_GROUP_ROWS: Final = 131_072
+ROW_GROUP_BYTES: Final = 256 << 20
 _LARGEST: Final = 4
 
 
@@ -37,7 +38,8 @@ def row_groups(
         Named in errors.
     target_rows : int
         Rows from which a group ends. It grows to four times as many where a bucket is large, and
-        beyond that a bucket is split over groups.
+        beyond that a bucket is split over groups. Where rows are long, a group ends before it has
+        much more than `ROW_GROUP_BYTES`, whatever its buckets.
 
     Yields
     ------
@@ -50,7 +52,7 @@ def row_groups(
         When columns differ between frames, or buckets are out of order.
     """
     held: list[pl.DataFrame] = []
-    height = 0
+    height = size = 0
     last_bucket = -1
     wrote = False
     for given in frames:
@@ -63,19 +65,18 @@ def row_groups(
             last_bucket = _check_order(frame[BUCKET], last_bucket, place)
         held.append(frame)
         height += frame.height
-        if height < target_rows:
+        size += int(frame.estimated_size())
+        if height < target_rows and size < ROW_GROUP_BYTES:
             continue
         joined = pl.concat(held)
         start = 0
-        while joined.height - start >= target_rows:
-            end = _end_of_group(joined, start, target_rows)
-            if end is None:
-                break
+        for end in [joined.height] if size >= ROW_GROUP_BYTES else _ends(joined, target_rows):
             wrote = True
             yield joined.slice(start, end - start)
             start = end
         held = [joined.slice(start)] if start < joined.height else []
         height = joined.height - start
+        size = int(held[0].estimated_size()) if held else 0
     if held:
         yield pl.concat(held)
     elif schema is not None and not wrote:
@@ -100,6 +101,17 @@ def _check_order(buckets: pl.Series, last_bucket: int, place: str) -> int:
     if buckets.null_count() or first < last_bucket or not buckets.is_sorted() or last >= BUCKETS:
         raise LakeError(f"{place}: rows are not in the order of their buckets (0 to 63)")
     return int(last)
+
+
+def _ends(frame: pl.DataFrame, target_rows: int) -> Iterator[int]:
+    """Yield where groups end that need no further rows."""
+    start = 0
+    while frame.height - start >= target_rows:
+        end = _end_of_group(frame, start, target_rows)
+        if end is None:
+            return
+        yield end
+        start = end
 
 
 def _end_of_group(frame: pl.DataFrame, start: int, target_rows: int) -> int | None:

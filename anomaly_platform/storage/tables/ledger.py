@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from anomaly_platform.ingest.reject_spool import RejectSpool
 from anomaly_platform.storage.postgres.transactions import (
     Connection,
     TableAccess,
@@ -83,7 +84,7 @@ class Ledger(TableAccess):
         raw_path: str,
         rows_in: int,
         days: Mapping[dt.date, int],
-        rejects: pl.DataFrame | None = None,
+        rejects: pl.DataFrame | RejectSpool | None = None,
         mapping: Mapping[str, Any] | None = None,
         connection: Connection | None = None,
     ) -> tuple[LedgerEntry, bool]:
@@ -101,7 +102,7 @@ class Ledger(TableAccess):
             Data rows that were read.
         days : mapping of date to int
             Raw rows per event date (UTC).
-        rejects : polars.DataFrame, optional
+        rejects : polars.DataFrame or RejectSpool, optional
             Rows without a usable event time: ``row_number``, ``column``, ``field``, ``reason``,
             ``raw``.
         mapping : mapping, optional
@@ -249,7 +250,7 @@ def _enter(
     connection: Connection,
     values: Mapping[str, Any],
     mapping: Mapping[str, Any] | None,
-    rejects: pl.DataFrame | None,
+    rejects: pl.DataFrame | RejectSpool | None,
 ) -> tuple[LedgerEntry, bool]:
     """Enter a file and what was refused of it; return its entry, and whether it is new."""
     stream, digest = values["stream"], values["digest"]
@@ -282,8 +283,8 @@ def _enter(
             "mapping": json.dumps(mapping or {}).replace("\\u0000", "\\u2400"),
         },
     )
-    if rejects is not None:
-        own = rejects.with_columns(digest=pl.lit(digest), source=pl.lit(values["source"]))
+    for part in [rejects] if isinstance(rejects, pl.DataFrame) else rejects or ():
+        own = part.with_columns(digest=pl.lit(digest), source=pl.lit(values["source"]))
         insert_rejects(connection, own, stream=stream, stage="raw", day=None)
     return entry, True
 

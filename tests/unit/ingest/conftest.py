@@ -22,6 +22,7 @@ SMALL_LIMITS = ReadLimits(
     max_ratio=200,
     ratio_from_bytes=4 << 20,
     max_columns=1000,
+    max_cell_bytes=16 << 20,
     max_line_bytes=16 << 20,
     max_document_bytes=2 << 20,
 )
@@ -38,8 +39,8 @@ class Outcome:
 
 def ingest_bytes(content: bytes, name: str, mapping: ColumnMapping | None = None) -> Outcome:
     """Take a file all the way to validated days."""
-    context = LayoutContext(name, NOW, mapping or ColumnMapping(), start=START)
-    parts = list(METRIC_READER.read(io.BytesIO(content), context, limits=SMALL_LIMITS))
+    context = LayoutContext(name, NOW, mapping or ColumnMapping(), start=START, limits=SMALL_LIMITS)
+    parts = list(METRIC_READER.read(io.BytesIO(content), context))
     rows = pl.concat([rows for rows, _ in parts]).with_columns(batch_seq=pl.lit(1, pl.Int64))
     rejects = pl.concat([rejects for _, rejects in parts])
     frames = []

@@ -154,7 +154,7 @@ def test_one_json_object_is_one_record(read):
 
 
 def test_json_batches_are_bounded_by_cells(read, monkeypatch):
-    monkeypatch.setattr(json_rows, "_MAX_CELLS", 10)
+    monkeypatch.setattr(json_rows, "MAX_CELLS", 10)
     batches = read(b'{"a":1,"b":2}\n' * 20, "x.jsonl")
     assert [batch.frame.height for batch in batches] == [5, 5, 5, 5]
 
@@ -275,7 +275,7 @@ def test_parquet_maps_are_objects(tmp_path):
 def test_parquet_batches_are_bounded_by_cells(tmp_path, monkeypatch):
     from anomaly_platform.ingest.files import parquet_rows
 
-    monkeypatch.setattr(parquet_rows, "_MAX_CELLS", 10)
+    monkeypatch.setattr(parquet_rows, "MAX_CELLS", 10)
     path = tmp_path / "x.parquet"
     pl.DataFrame({"a": range(12), "b": range(12)}).write_parquet(path)
     batches = list(read_raw(path, path.name))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anomaly_platform.storage.lake import row_groups as module
 from anomaly_platform.storage.lake.row_groups import LakeError, row_groups
 
 
@@ -50,3 +51,11 @@ def test_values_are_cast_to_the_schema() -> None:
 def test_buckets_out_of_order_are_refused(buckets: list[int | None]) -> None:
     with pytest.raises(LakeError, match="order of their buckets"):
         list(row_groups([pl.DataFrame({"bucket": buckets})], None, "here"))
+
+
+def test_long_rows_end_a_group_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROW_GROUP_BYTES", 10_000)
+    frames = [pl.DataFrame({"text": ["x" * 400] * 10}) for _ in range(9)]
+    groups = list(row_groups(frames, None, "here"))
+    assert [group.height for group in groups] == [30, 30, 30]
+    assert pl.concat(groups).equals(pl.concat(frames))

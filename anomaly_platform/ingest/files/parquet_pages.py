@@ -1,0 +1,290 @@
+"""What reading a Parquet file would ask of the machine, found without decoding its values.
+
+Here belongs the walk from page header to page header. Neither the size of a file nor its footer
+says how much it holds: equal values take a bit or nothing each, and the footer counts them encoded.
+The headers say how many values a page has and how large it is unpacked; with the longest entry of
+each dictionary they bound what a row can take, and so how many rows may be decoded at once.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any, Final
+
+from anomaly_platform.ingest.files.limits import ReadLimits, UnreadableFile, too_long_cell
+
+#: Bytes of values that are decoded at once, as far as pages do not ask for more.
+DECODED_AT_ONCE: Final = 32 << 20
+#: Pages, dictionaries and lists that have to be in memory at the same time.
+_HELD_AT_ONCE: Final = 2 << 30
+_LONGEST_FOOTER: Final = 32 << 20
+_MOST_PAGES: Final = 1_000_000
+_HEADER: Final = 1 << 14
+_LONGEST_HEADER: Final = 16 << 20
+_DEEPEST: Final = 8
+
+_DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
+_BY_DICTIONARY: Final = frozenset((2, 8))
+#: Encodings of texts that write each out: a page of them holds no more than its size.
+_WRITTEN_OUT: Final = frozenset((0, 6))
+_WIDTHS: Final = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8}
+#: A value of a list becomes an object and its text on the way to JSON.
+_LISTED: Final = 8
+#: Dictionaries beyond this are bounded by their size instead of their longest entry.
+_MOST_ENTRIES: Final = 1_000_000
+_LARGEST_DICTIONARY: Final = 256 << 20
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What the rows of a Parquet file can take.
+
+    Parameters
+    ----------
+    row_bytes
+        A bound on the bytes of a row in which many rows stand together.
+    longest_text
+        A bound on the bytes of a text.
+    """
+
+    row_bytes: int
+    longest_text: int
+
+
+@dataclass
+class _Chunk:
+    """What the pages of a column chunk can take: values a row, texts, and pages in memory."""
+
+    row_bytes: int = 0
+    longest: int = 0
+    held: int = 0
+
+
+def refuse_long_footer(stream: IO[bytes]) -> None:
+    """Refuse a file whose footer alone would take much memory, before it is read."""
+    end = stream.seek(0, 2)
+    stream.seek(max(end - 8, 0))
+    length = int.from_bytes(stream.read(4), "little")
+    if _LONGEST_FOOTER < length < end:
+        raise UnreadableFile(
+            f"the footer of the Parquet file has {length:,} bytes; at most {_LONGEST_FOOTER:,} are"
+            " read: write fewer columns or larger row groups"
+        )
+
+
+def demand_of(stream: IO[bytes], metadata: Any, limits: ReadLimits) -> Demand:
+    """Walk through the headers of all pages.
+
+    Parameters
+    ----------
+    stream
+        The file, able to seek.
+    metadata
+        Its footer, as pyarrow gives it.
+    limits
+        What a file may ask of the machine.
+
+    Raises
+    ------
+    UnreadableFile
+        When a page header is damaged, a dictionary has a text beyond the limit, or more than fits
+        would have to be in memory at once.
+    """
+    pages = 0
+    row_bytes = longest = 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        chunks = []
+        for place in range(group.num_columns):
+            column = group.column(place)
+            chunk, count = _chunk(stream, column, metadata.schema.column(place), limits)
+            chunks.append(chunk)
+            pages += count
+            if pages > _MOST_PAGES:
+                raise UnreadableFile(
+                    f"the Parquet file has more than {_MOST_PAGES:,} pages; write larger pages"
+                )
+        held = sum(chunk.held for chunk in chunks)
+        if held > _HELD_AT_ONCE:
+            raise UnreadableFile(
+                f"{held:,} bytes of the Parquet file's pages would have to be in memory at once; at"
+                f" most {_HELD_AT_ONCE:,} are: write smaller pages and row groups"
+            )
+        row_bytes = max(row_bytes, sum(chunk.row_bytes for chunk in chunks))
+        longest = max(longest, *(chunk.longest for chunk in chunks), 0)
+    return Demand(row_bytes, longest)
+
+
+def _chunk(stream: IO[bytes], column: Any, schema: Any, limits: ReadLimits) -> tuple[_Chunk, int]:
+    """Return what a column chunk can take, and how many pages it has."""
+    kind = column.physical_type
+    texts = kind == "BYTE_ARRAY"
+    width = 0 if texts else _WIDTHS.get(kind) or max(schema.length, 1)
+    listed = schema.max_repetition_level > 0
+    chunk = _Chunk(row_bytes=width, longest=width)
+    page_size = dictionary_size = entry = values = count = 0
+    for header, body in _pages(stream, column):
+        count += 1
+        size = header.get(2, 0)
+        if header.get(1) == _DICTIONARY:
+            dictionary_size = size
+            if texts:
+                entry = _longest_entry(stream, header, body, column.compression)
+            if entry > limits.max_cell_bytes:
+                raise too_long_cell(column.path_in_schema, limits)
+            continue
+        version = 5 if header.get(1) == _DATA else 8
+        about = header.get(version, {})
+        held_values = about.get(1, 0)
+        values += held_values
+        page_size = max(page_size, size)
+        if texts and held_values:
+            encoding = about.get(2 if version == 5 else 4, 0)
+            by_value, most = _text_bytes(encoding, size, held_values, entry)
+            chunk.row_bytes = max(chunk.row_bytes, by_value)
+            chunk.longest = max(chunk.longest, most)
+    chunk.held = dictionary_size + page_size * (2 if texts else 1)
+    if listed:
+        # One row may have all of the values.
+        chunk.held += values * (chunk.row_bytes + 4)
+        chunk.row_bytes *= _LISTED * max(1, -(-values // max(column.num_values, 1)))
+    return chunk, count
+
+
+def _text_bytes(encoding: int, size: int, values: int, entry: int) -> tuple[int, int]:
+    """Return bounds on the bytes of a page's texts: of each where many stand together, of one."""
+    if encoding in _BY_DICTIONARY:
+        return entry, entry
+    if encoding in _WRITTEN_OUT:
+        return -(-size // values), size
+    return size, size  # a text may repeat the beginning of the one before it
+
+
+def _pages(stream: IO[bytes], column: Any) -> Iterator[tuple[dict[int, Any], int]]:
+    """Yield the header of each page of a column chunk, and where its body begins."""
+    at = column.data_page_offset
+    if column.has_dictionary_page and 0 < column.dictionary_page_offset < at:
+        at = column.dictionary_page_offset
+    end = at + column.total_compressed_size
+    seen = 0
+    while at < end and seen < column.num_values:
+        header, length = _header_at(stream, at)
+        size = header.get(3, -1)
+        if size < 0 or header.get(2, -1) < 0:
+            raise _damaged()
+        yield header, at + length
+        at += length + size
+        values = header.get(5, header.get(8, {})).get(1, 0)
+        if header.get(1) in {_DATA, _DATA_V2} and values < 0:
+            raise _damaged()
+        seen += values
+
+
+def _header_at(stream: IO[bytes], at: int) -> tuple[dict[int, Any], int]:
+    """Read the page header that begins there; return it and its length."""
+    most = _HEADER
+    while True:
+        stream.seek(at)
+        data = stream.read(most)
+        try:
+            reader = _Compact(data)
+            return reader.struct(), reader.at
+        except IndexError:
+            if len(data) < most or most >= _LONGEST_HEADER:
+                raise _damaged() from None
+            most *= 4
+
+
+def _damaged() -> UnreadableFile:
+    return UnreadableFile("the Parquet file is damaged or incomplete (a page header is none)")
+
+
+def _longest_entry(stream: IO[bytes], header: dict[int, Any], body: int, codec: str) -> int:
+    """Return the longest text of a dictionary, or a bound on it."""
+    import pyarrow as pa
+
+    size: int = header[2]
+    entries: int = header.get(7, {}).get(1, 0)
+    bound = max(size - 4 * entries, 0)
+    if bound <= 256 or size > _LARGEST_DICTIONARY or entries > _MOST_ENTRIES:
+        return bound
+    stream.seek(body)
+    data = stream.read(header[3])
+    if codec != "UNCOMPRESSED":
+        try:
+            data = pa.decompress(data, decompressed_size=size, codec=codec.lower(), asbytes=True)
+        except (pa.ArrowException, OSError, ValueError):
+            return bound  # a compression that only the reader of Parquet knows, or damage
+    longest = at = 0
+    while at + 4 <= len(data):
+        (length,) = struct.unpack_from("<I", data, at)
+        longest = max(longest, length)
+        at += 4 + length
+    return min(longest, bound)
+
+
+class _Compact:
+    """Reads structs of Thrift's compact protocol: whole numbers and structs, the rest is skipped.
+
+    Parameters
+    ----------
+    data
+        Bytes that begin with one. `IndexError` is raised where they end too early.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.at = 0
+
+    def struct(self, depth: int = 0) -> dict[int, Any]:
+        """Return the fields of a struct by their numbers."""
+        if depth > _DEEPEST:
+            raise _damaged()
+        fields: dict[int, Any] = {}
+        number = 0
+        while first := self._byte():
+            kind = first & 0x0F
+            step = first >> 4
+            number = number + step if step else self._whole()
+            fields[number] = self._value(kind, depth)
+        return fields
+
+    def _value(self, kind: int, depth: int) -> Any:
+        if kind in {1, 2}:
+            return kind == 1
+        if kind == 3:
+            return self._byte()
+        if kind in {4, 5, 6}:
+            return self._whole()
+        if kind == 12:
+            return self.struct(depth + 1)
+        if kind == 7:
+            return self._skip(8)
+        if kind == 8:
+            return self._skip(self._number())
+        raise _damaged()  # lists and maps are in no page header
+
+    def _byte(self) -> int:
+        byte = self._data[self.at]
+        self.at += 1
+        return byte
+
+    def _number(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self._byte()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+            if shift > 63:
+                raise _damaged()
+
+    def _whole(self) -> int:
+        value = self._number()
+        return (value >> 1) ^ -(value & 1)
+
+    def _skip(self, length: int) -> None:
+        self.at += length
+        if self.at > len(self._data):
+            raise IndexError

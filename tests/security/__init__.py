@@ -1,0 +1,1 @@
+"""Attacks on the platform, each of which once went through or must never."""
