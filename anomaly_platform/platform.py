@@ -249,6 +249,13 @@ class Platform:
         """Return the score from which a reading of the stream is an anomaly."""
         return self.settings.threshold if stream.threshold is None else stream.threshold
 
+    def prediction_target_of(self, stream: Stream) -> float:
+        """Return the seconds within which most scoring requests are to be answered."""
+        settings = self.settings
+        is_metric = stream.has_series
+        target = settings.prediction_target_ms if is_metric else settings.scan_prediction_target_ms
+        return target / 1000
+
     def weights_of(self, stream: ScanStream) -> dict[str, float]:
         """Return how much each detector counts in the stream's fused confidence."""
         return {**split_numbers(self.settings.scan_weights), **stream.weights}

@@ -16,6 +16,7 @@ from anomaly_platform.storage.tables.ledger import Ledger
 from anomaly_platform.storage.tables.monitoring import MonitoringStats
 from anomaly_platform.storage.tables.online import OnlineReadings
 from anomaly_platform.storage.tables.partitions import Partitions
+from anomaly_platform.storage.tables.prediction_latency import PredictionLatency
 from anomaly_platform.storage.tables.progress import Progress
 from anomaly_platform.storage.tables.quarantine import Quarantine
 from anomaly_platform.storage.tables.scored_rows import SCORED_METRICS, SCORED_SCANS, ScoredRows
@@ -35,7 +36,7 @@ class Warehouse:
     transactions : Transactions
         For statements that none of the parts has.
     ledger, quarantine, partitions, series, bundles, scores, scan_scores, monitoring, progress,
-    training_requests, training_evidence, labels, drift,
+    training_requests, training_evidence, labels, drift, prediction_latency,
     mlflow_updates
         The parts.
     """
@@ -58,6 +59,7 @@ class Warehouse:
         self.labels = Labels(self.transactions)
         self.drift = DriftStats(self.transactions)
         self.training_evidence = TrainingEvidence(self.transactions)
+        self.prediction_latency = PredictionLatency(self.transactions)
 
     def server_version(self) -> str:
         """Return the server's version, such as ``18.4``."""

@@ -1,7 +1,7 @@
 """Checks of ``scored_events`` and ``monitoring_stats``: complete, in range, plausible."""
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from dagster import AssetChecksDefinition
@@ -10,6 +10,7 @@ from anomaly_platform.checks.scope import Days, checks_of, rows_of
 from anomaly_platform.kinds.base import StreamKind
 from anomaly_platform.kinds.findings import Check, Finding, ScoreLook
 from anomaly_platform.platform import Platform
+from anomaly_platform.queries.latency import IN_TIME, LOOKED_AT, latency_of
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import Stream
 
@@ -68,6 +69,13 @@ def build_monitoring_checks(stream: Stream) -> AssetChecksDefinition:
         f"{counted.capitalize()} and anomalies of a day are those of its scored rows.",
     )
 
+    fast = Check(
+        "predictions_in_time",
+        f"{IN_TIME:.0%} of the scoring requests to each route were answered within their target in "
+        f"the last {LOOKED_AT // timedelta(hours=1)} hours.",
+        warns=True,
+    )
+
     def look(platform: Platform, days_of: Days) -> Iterator[Finding]:
         days = days_of(STAGE)
         problems = []
@@ -79,5 +87,10 @@ def build_monitoring_checks(stream: Stream) -> AssetChecksDefinition:
             if known and told != expected:
                 problems.append(f"{day.partition}: told {told}, scored {expected}")
         yield Finding(agree.name, problems, f"{len(days)} days")
+        table, target = platform.warehouse.prediction_latency, platform.prediction_target_of(stream)
+        latency = latency_of(table, stream.name, target)
+        measured = {"p95_seconds": latency.p95, "p99_seconds": latency.p99}
+        figures = {name: value for name, value in measured.items() if value is not None}
+        yield Finding(fast.name, latency.slow, latency.seen, figures)
 
-    return checks_of(stream, "monitoring_stats", (agree,), look)
+    return checks_of(stream, "monitoring_stats", (agree, fast), look)

@@ -29,6 +29,7 @@ _COLUMNS: Final = (
     "m.id, m.device_id, m.metric_name, m.model_type, m.model_path, "
     "m.bundle_version AS model_version, "
     f"{MODEL_STATUS} AS status, m.accuracy, m.false_positive_rate, "
+    "m.true_positive_rate, m.event_recall, "
     "coalesce(t.threshold, %(default)s) AS threshold, m.training_samples, "
     "m.trained_at, m.last_used_at, m.created_at"
 )
@@ -77,6 +78,8 @@ class Model:
     status: ModelStatus
     accuracy: float | None
     false_positive_rate: float | None
+    true_positive_rate: float | None
+    event_recall: float | None
     threshold: float
     training_samples: int
     trained_at: dt.datetime | None

@@ -83,8 +83,8 @@ class Bundles(BundleIndex):
             What can be written as JSON, NaN as null.
         series : polars.DataFrame
             ``entity``, ``metric``, ``status`` (``trained``, ``insufficient_history`` or
-            ``failed``) and ``rows``; ``accuracy``, ``false_positive_rate``, ``threshold`` and
-            ``trained_at`` where known.
+            ``failed``) and ``rows``; ``accuracy``, ``false_positive_rate``,
+            ``true_positive_rate``, ``event_recall``, ``threshold`` and ``trained_at`` where known.
         replaces : int, optional
             A challenger that gives way to this one in the same transaction.
         also : callable, optional

@@ -64,6 +64,7 @@ def _aged(settings: Settings) -> tuple[_Rows, ...]:
         _Rows("drift of series", "series_drift", "day < %(before)s::date", statistics),
         _Rows("drift of features", "feature_drift", "day < %(before)s::date", statistics),
         _Rows("monitoring figures", "monitoring_stats", "day < %(before)s::date", statistics),
+        _Rows("prediction latencies", "prediction_latency", "hour < %(before)s", statistics),
         _Rows(
             "look-backs of series that were silent",
             "series_state",

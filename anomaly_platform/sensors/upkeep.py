@@ -25,6 +25,7 @@ from anomaly_platform.labelling.moved_thresholds import move_thresholds
 from anomaly_platform.notifications.outbox import Alert, Kind, Severity, fingerprint
 from anomaly_platform.platform import Platform
 from anomaly_platform.queries.figures import ACCURACY_TARGET
+from anomaly_platform.queries.latency import latency_of
 from anomaly_platform.runtime.housekeeping import prune
 from anomaly_platform.runtime.pruning import total
 from anomaly_platform.storage.tables.ml_models import failed_series
@@ -152,6 +153,9 @@ def _findings(platform: Platform, stream: Stream) -> Iterator[Finding]:
         f"scores came {latency:.0f} s after their file, {target} s is the target" if late else None,
         "warning",
     )
+    table, most = platform.warehouse.prediction_latency, platform.prediction_target_of(stream)
+    slow = latency_of(table, stream.name, most).slow
+    yield "latency", "predictions", "; ".join(slow) or None, "warning"
     volume = newest.get("volume_ratio")
     odd = volume is not None and not VOLUME_BOUNDS[0] <= volume <= VOLUME_BOUNDS[1]
     yield "drift", "volume", f"{volume:.0%} of a usual day's readings" if odd else None, "warning"

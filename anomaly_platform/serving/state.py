@@ -24,6 +24,7 @@ from anomaly_platform.serving.champions.thresholds import SeriesThresholds
 from anomaly_platform.serving.health.pulse import Pulse
 from anomaly_platform.serving.health.report import HealthChecks
 from anomaly_platform.serving.metrics.database import DatabaseMetrics
+from anomaly_platform.serving.metrics.latency import LatencyCounts
 from anomaly_platform.serving.metrics.requests import REDIS_UP, ModelNumbers, worker_ended
 from anomaly_platform.serving.predict.look_backs import LookBacks
 from anomaly_platform.serving.predict.look_backs_read import read_look_back, revision_of
@@ -69,6 +70,8 @@ class ServingState:
         What was answered about scans, for who asks again.
     database_metrics
         What the database knows, for Prometheus.
+    latencies
+        How long scoring requests took, for the upkeep.
     ingestion
         The way for readings into the tables.
     health, pulse
@@ -93,6 +96,7 @@ class ServingState:
             settings.api_predictions_per_minute, self.redis, settings.home / "rate-limits"
         )
         self.database_metrics = DatabaseMetrics(pool, _models_folder(settings))
+        self.latencies = LatencyCounts(platform.warehouse.prediction_latency)
         self.ingestion = Ingestion(platform.online_ingest(), self.models)
         self.pulse = Pulse()
         self.health = HealthChecks(platform, pool, self.models, self.redis, self.pulse)
@@ -128,11 +132,14 @@ class ServingState:
             state.ingestion.start()
             counting = asyncio.create_task(state._count_for_ever(), name="count-models")
             beating = asyncio.create_task(state.pulse.beat_for_ever(), name="pulse")
+            timing = asyncio.create_task(state.latencies.write_for_ever(), name="write-latencies")
             try:
                 yield state
             finally:
                 counting.cancel()
                 beating.cancel()
+                timing.cancel()
+                await state.latencies.write()
                 await state.ingestion.stop()
                 await state.announcements.stop()
                 await state.keys.close()

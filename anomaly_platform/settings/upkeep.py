@@ -28,6 +28,10 @@ class UpkeepSettings(SettingsPart):
     """Days after which delivered messages and ended training requests go."""
     latency_target_seconds: int = Field(default=900, ge=1)
     """Longest time from a file's arrival to its scores before it is told."""
+    prediction_target_ms: int = Field(default=100, ge=1)
+    """Milliseconds within which 95 % of the scoring requests about readings are to be answered."""
+    scan_prediction_target_ms: int = Field(default=1000, ge=1)
+    """Milliseconds within which 95 % of the scoring requests about scans are to be answered."""
     model_storage_limit_mb: int = Field(default=1024, ge=1)
     """MiB of models from which their storage is told."""
 

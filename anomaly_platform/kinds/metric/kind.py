@@ -54,7 +54,7 @@ class MetricKind(StreamKind[MetricStream]):
     )
     shown_stats = (
         *("readings", "anomaly_rate", "quarantine_ratio"),
-        *("series_drifted_share", "recall"),
+        *("series_drifted_share", "recall", "event_recall"),
     )
     alerting = METRIC_ROWS
     feature_check = Check(

@@ -141,10 +141,10 @@ def fit_series(
     model = SeriesModel(inputs, detector, position, calibration, history)
     if scores.size < 2:
         return FittedSeries(
-            model, clock[start:], scores, kept, np.ones(scores.size), SeriesQuality(None, None)
+            model, clock[start:], scores, kept, np.ones(scores.size), SeriesQuality()
         )
     p_values = cross_p_values(scores, kept)
-    quality = SeriesQuality(None, None)
+    quality = SeriesQuality()
     if policy.evaluate:
         row = int(np.searchsorted(times, clock[start + middle]))
         first = Calibration.fit(scores[:middle][kept[:middle]], tail_floor=SeriesForest.tail_floor)

@@ -57,6 +57,8 @@ SERIES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "max": pl.Float64,
     "balanced_accuracy": pl.Float64,
     "false_positive_rate": pl.Float64,
+    "true_positive_rate": pl.Float64,
+    "event_recall": pl.Float64,
     "reference_psi": pl.Float64,
     "reference_edges": pl.List(pl.Float64),
     "reference_counts": pl.List(pl.Int64),
@@ -218,8 +220,7 @@ class Fleet:
             "status": "trained",
             "slot": slot,
             "calibration_rows": fitted.scores.size,
-            "balanced_accuracy": fitted.quality.balanced_accuracy,
-            "false_positive_rate": fitted.quality.false_positive_rate,
+            **asdict(fitted.quality),
         }
 
 

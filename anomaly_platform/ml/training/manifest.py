@@ -91,6 +91,8 @@ def manifest_of(
             "balanced_accuracy_p10": trained["balanced_accuracy"].quantile(0.1),
             "false_positive_rate_median": trained["false_positive_rate"].median(),
             "false_positive_rate_p90": trained["false_positive_rate"].quantile(0.9),
+            "true_positive_rate_median": trained["true_positive_rate"].median(),
+            "event_recall_median": trained["event_recall"].median(),
         },
     }
 

@@ -12,7 +12,7 @@ import numpy as np
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.evaluation.injection import inject, robust_scale
-from anomaly_platform.ml.evaluation.measures import Confusion, confusion
+from anomaly_platform.ml.evaluation.measures import Confusion, confusion, events_found
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.kernels import run_kernel
 from anomaly_platform.ml.scoring.model_stack import Columns, ModelStack
@@ -37,10 +37,16 @@ class SeriesQuality:
         Mean of the shares of injected and of other rows decided rightly, in [0, 1]; 0.5 is chance.
     false_positive_rate
         Share of the rows flagged when nothing was injected, in [0, 1].
+    true_positive_rate
+        Share of the injected rows that are flagged, in [0, 1].
+    event_recall
+        Share of the injected anomalies of which at least one row is flagged, in [0, 1].
     """
 
-    balanced_accuracy: float | None
-    false_positive_rate: float | None
+    balanced_accuracy: float | None = None
+    false_positive_rate: float | None = None
+    true_positive_rate: float | None = None
+    event_recall: float | None = None
 
 
 def measure(
@@ -73,7 +79,7 @@ def measure(
     """
     rows = times.size - first
     if rows < _FEWEST_ROWS:
-        return SeriesQuality(None, None)
+        return SeriesQuality()
     begin = max(0, first - feature_set.capacity)
     clean = values[begin:]
     times = times[begin:]
@@ -109,8 +115,15 @@ def measure(
         [clean, *(np.concatenate((clean[:start], i.values)) for i in injections)]
     )
     if not present[0].any():
-        return SeriesQuality(None, None)
-    total = Confusion(0, 0, 0, 0)
+        return SeriesQuality()
+    total, found = Confusion(0, 0, 0, 0), []
     for injection, decided, there in zip(injections, flagged[1:], present[1:], strict=True):
         total += confusion(injection.labels[there], decided[there])
-    return SeriesQuality(total.balanced_accuracy, float(flagged[0, present[0]].mean()))
+        found.append(events_found(injection.labels[there], decided[there]))
+    events = np.concatenate(found)
+    return SeriesQuality(
+        total.balanced_accuracy,
+        float(flagged[0, present[0]].mean()),
+        total.recall,
+        float(events.mean()) if events.size else None,
+    )

@@ -191,11 +191,10 @@ async def count_prediction(request: Request) -> None:
     """Dependency of every route that scores: count the request, or refuse it with 429."""
     caller = caller_of(request)
     state = request.scope.setdefault("state", {})
-    if state.get("predicting"):
-        # Counted before the body was read.
+    if state.get("counted"):
+        # Before the body was read.
         return
-    # Read by the outermost middleware, which also times the request and completes the answer.
-    state["predicting"] = True
+    state["counted"] = True
     rates: RateLimits = request.app.state.serving.rates
     allowance = await rates.take(str(caller.key_id), caller.predictions_per_minute)
     if allowance is None:

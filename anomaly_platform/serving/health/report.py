@@ -15,6 +15,7 @@ from psycopg_pool import PoolTimeout
 
 from anomaly_platform import __version__
 from anomaly_platform.platform import Platform
+from anomaly_platform.queries.latency import LatencyLook, look_at_latency
 from anomaly_platform.queries.queues import Queue, read_queues, read_rejected_files
 from anomaly_platform.serving.champions.models import ModelStore
 from anomaly_platform.serving.health.neighbours import ask_ems_core, ask_mqtt
@@ -28,11 +29,14 @@ from anomaly_platform.serving.schemas.health import (
     ServedVersion,
 )
 from anomaly_platform.serving.shared_redis import SharedRedis
+from anomaly_platform.storage.postgres.database import DatabaseError
 from anomaly_platform.storage.postgres.transactions import Pool
 
 #: Seconds for which an answer is given again: health is public, its checks are not free.
 _LIFETIME_S: Final = 2.0
 _PATIENCE_S: Final = 2.0
+#: Whole hours are counted: the one that goes on, and the one before.
+_LATELY: Final = dt.timedelta(hours=1)
 
 _WHAT_DRAINS: Final = {
     "training_requests": (1800.0, "see whether Dagster's daemon runs (anomaly up)"),
@@ -70,6 +74,8 @@ class HealthChecks:
         pulse: Pulse,
     ) -> None:
         self._settings = platform.settings
+        self._latency = platform.warehouse.prediction_latency
+        self._targets = {one.name: platform.prediction_target_of(one) for one in platform.streams}
         self._pool = pool
         self._models = models
         self._redis = redis
@@ -94,7 +100,7 @@ class HealthChecks:
         return "busy" if self._pulse.is_busy else "ready"
 
     async def _ask(self) -> Health:
-        (database, queues, files), ems_core, mqtt = await asyncio.gather(
+        (database, queues, files, predictions), ems_core, mqtt = await asyncio.gather(
             self._database(), ask_ems_core(self._settings), ask_mqtt(self._settings)
         )
         pipeline, figures = await self._pipeline.ask(queues)
@@ -104,6 +110,7 @@ class HealthChecks:
             "pipeline": pipeline,
             "queues": _judge(queues),
             "files": files,
+            "predictions": predictions,
             "ems_core": ems_core,
             "redis": self._redis_part(),
             "mqtt": mqtt,
@@ -123,14 +130,20 @@ class HealthChecks:
             },
         )
 
-    async def _database(self) -> tuple[Part, dict[str, Queue], Part]:
+    async def _database(self) -> tuple[Part, dict[str, Queue], Part, Part]:
         began = time.perf_counter()
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 queues = await read_queues(self._pool)
                 rejected = await read_rejected_files(self._pool)
-        except (psycopg.OperationalError, PoolTimeout, TimeoutError, OSError) as error:
+                since = dt.datetime.now(dt.UTC) - _LATELY
+                found = await asyncio.to_thread(self._latency.since, since)
+        except (
+            *(psycopg.OperationalError, PoolTimeout),
+            *(DatabaseError, TimeoutError, OSError),
+        ) as error:
             if isinstance(error, TimeoutError) and self._pulse.is_busy:
+                busy = Part(status="degraded", detail="not known while this worker is busy")
                 return (
                     Part(
                         status="degraded",
@@ -138,9 +151,11 @@ class HealthChecks:
                         fix="see what else runs on the machine, and ANOMALY_API_WORKERS",
                     ),
                     {},
-                    Part(status="degraded", detail="not known while this worker is busy"),
+                    busy,
+                    busy,
                 )
             _log.warning("the database does not answer: %s", type(error).__name__)
+            unknown = Part(status="down", detail="not known while the database does not answer")
             return (
                 Part(
                     status="down",
@@ -148,11 +163,13 @@ class HealthChecks:
                     fix="see whether PostgreSQL runs and takes connections (anomaly doctor)",
                 ),
                 {},
-                Part(status="down", detail="not known while the database does not answer"),
+                unknown,
+                unknown,
             )
         spent = (time.perf_counter() - began) * 1000
         database = Part(status="ok", detail=f"answers in {spent:.1f} ms")
-        return database, queues, _files_part(rejected)
+        look = look_at_latency(found, self._targets)
+        return database, queues, _files_part(rejected), _predictions_part(look)
 
     def _versions(self) -> dict[str, ServedVersion]:
         models = self._models
@@ -205,6 +222,16 @@ def _files_part(rejected: int) -> Part:
         status="degraded",
         detail=f"{rejected:,} rejected in the last 7 days",
         fix="anomaly check says which and why; mend them and import them under the same name",
+    )
+
+
+def _predictions_part(look: LatencyLook) -> Part:
+    if not look.slow:
+        return Part(status="ok", detail=f"{look.seen} lately")
+    return Part(
+        status="degraded",
+        detail=f"slow: {'; '.join(look.slow)}",
+        fix="see load and model cache on the dashboard; add workers (ANOMALY_API_WORKERS)",
     )
 
 

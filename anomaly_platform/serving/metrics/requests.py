@@ -97,9 +97,7 @@ def count_scored(stream: str, rows: int, anomalies: int) -> None:
         found.inc(anomalies)
 
 
-def count_request(
-    method: str, route: str, status: int, seconds: float, *, predicting: bool
-) -> None:
+def count_request(method: str, route: str, status: int, seconds: float, *, scored: bool) -> None:
     """Count and time one answered request.
 
     Parameters
@@ -110,8 +108,8 @@ def count_request(
         Template of the route, never the path.
     status : int
     seconds : float
-    predicting : bool
-        Whether it was a request to a scoring route.
+    scored : bool
+        Whether the answer has scores.
     """
     if method not in _METHODS:
         method = "OTHER"
@@ -121,7 +119,7 @@ def count_request(
     reason = _REASONS.get(status)
     if reason is not None:
         REFUSED.labels(reason).inc()
-    if predicting and status == 200:
+    if scored:
         _predictions_of(route).observe(seconds)
 
 

@@ -1,10 +1,13 @@
 """``/api/v1/ml/models``: the models of devices, one by one."""
 
+import asyncio
+import math
 import uuid
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from anomaly_platform.queries.latency import latency_of
 from anomaly_platform.queries.models import (
     ModelFilter,
     ModelStatus,
@@ -79,10 +82,14 @@ async def show_performance(model_id: uuid.UUID, serving: Serving, _caller: Reade
     model = await existing_model(serving, model_id)
     async with serving.pool.connection() as connection:
         said = await read_confirmation(connection, model_id)
+    table = serving.platform.warehouse.prediction_latency
+    latency = await asyncio.to_thread(latency_of, table, DEVICES, math.inf)
     return Performance(
         model_id=model.id,
         accuracy=model.accuracy,
         false_positive_rate=model.false_positive_rate,
+        true_positive_rate=model.true_positive_rate,
+        event_recall=model.event_recall,
         last_trained=model.trained_at,
         training_samples=model.training_samples,
         status=model.status,
@@ -90,7 +97,13 @@ async def show_performance(model_id: uuid.UUID, serving: Serving, _caller: Reade
         detections=said.detections,
         labelled=said.labelled,
         confirmed_share=said.confirmed_share,
+        prediction_p95_ms=_milliseconds(latency.p95),
+        prediction_p99_ms=_milliseconds(latency.p99),
     )
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000
 
 
 @router.put("/models/{model_id}/threshold", responses=problems(404, 409))

@@ -117,7 +117,7 @@ def _account(
     serving: ServingState = request.app.state.serving
     count_scored(DEVICES, len(found), sum(one.is_anomaly is True for one in found))
     serving.cache.put(latest_key(*key), latest)
-    request.scope["state"]["predicting"] = True
+    request.scope["state"]["judged"] = DEVICES
 
 
 def _about(served: ServedMetrics, key: tuple[str, str]) -> dict[str, Any]:

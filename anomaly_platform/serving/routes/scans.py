@@ -85,6 +85,7 @@ async def _answer(serving: ServingState, stream: str, request: Request) -> Respo
     if not detection.scans:
         raise _none_usable(detection)
     count_scored(stream, detection.scans, detection.anomalies)
+    request.scope["state"]["judged"] = stream
     headers = {
         "X-Model-Version": "rules" if detection.version is None else str(detection.version),
         "X-Quarantined": str(len(detection.refused)),

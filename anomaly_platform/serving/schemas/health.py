@@ -74,7 +74,8 @@ class Health(ApiModel):
     version: str = Field(description="Of this program.", examples=["0.1.0"])
     checked_at: dt.datetime
     parts: dict[str, Part]
-    """`database`, `models`, `pipeline`, `queues`, `files`, `ems_core`, `redis`, `mqtt`."""
+    """`database`, `models`, `pipeline`, `queues`, `files`, `predictions`, `ems_core`, `redis` and
+    `mqtt`."""
     models: dict[str, ServedVersion] = Field(description="By stream.")
     pipeline: Pipeline
     queues: dict[str, QueueState]

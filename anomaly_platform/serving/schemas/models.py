@@ -31,6 +31,10 @@ class Model(ApiModel):
     accuracy: float | None = Field(examples=[0.97])
     """Balanced accuracy on held-out data, 0 to 1."""
     false_positive_rate: float | None = Field(description="0 to 1.", examples=[0.012])
+    true_positive_rate: float | None = Field(examples=[0.93])
+    """Share of the injected anomalous rows of held-out data that it flags, null if not measured."""
+    event_recall: float | None = Field(examples=[0.99])
+    """Share of the injected anomalies of which it flags at least one row."""
     threshold: float = Field(examples=[0.7])
     """Score in 0 to 1 from which a reading is an anomaly."""
     training_samples: int = Field(examples=[8640])
@@ -56,6 +60,10 @@ class Performance(ApiModel):
     accuracy: float | None = Field(examples=[0.97])
     """Balanced accuracy on held-out data, 0 to 1."""
     false_positive_rate: float | None = Field(examples=[0.012])
+    true_positive_rate: float | None = Field(examples=[0.93])
+    """Share of the injected anomalous rows of held-out data that it flags, null if not measured."""
+    event_recall: float | None = Field(examples=[0.99])
+    """Share of the injected anomalies of which it flags at least one row."""
     last_trained: dt.datetime | None = Field(examples=[EXAMPLE_TIME])
     training_samples: int = Field(examples=[8640])
     status: ModelStatus = Field(examples=["active"])
@@ -64,6 +72,10 @@ class Performance(ApiModel):
     labelled: int = Field(description="Its readings that people have labelled.", examples=[12])
     confirmed_share: float | None = Field(examples=[0.9])
     """Of its labelled detections the share that people call right; null where none is labelled."""
+    prediction_p95_ms: float | None = Field(examples=[2.1])
+    """Within which 95 % of the scoring requests about devices were answered in the last 24 hours;
+    null where there was none."""
+    prediction_p99_ms: float | None = Field(examples=[4.8])
 
 
 class ThresholdRequest(ApiModel):

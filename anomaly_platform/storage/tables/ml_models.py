@@ -19,10 +19,14 @@ _MODEL: Final[Mapping[str, PgType]] = {
     "status": "text",
     "accuracy": "float8",
     "false_positive_rate": "float8",
+    "true_positive_rate": "float8",
+    "event_recall": "float8",
     "threshold": "float8",
     "rows": "int8",
     "trained_at": "timestamptz",
 }
+
+_QUALITY: Final = ("accuracy", "false_positive_rate", "true_positive_rate", "event_recall")
 
 HAS_MODEL: Final = "status IN ('candidate', 'active', 'inactive')"
 """SQL that is true of rows of ``ml_models`` that stand for a model, not for the lack of one."""
@@ -45,23 +49,23 @@ def insert_models(
     known = series.with_columns(
         value.alias(name)
         for name, value in {
-            "accuracy": pl.lit(None, pl.Float64),
-            "false_positive_rate": pl.lit(None, pl.Float64),
-            "threshold": pl.lit(None, pl.Float64),
+            **dict.fromkeys((*_QUALITY, "threshold"), pl.lit(None, pl.Float64)),
             # A series that a bundle has from its parent is as old as it was there.
             "trained_at": pl.lit(trained_at),
         }.items()
         if name not in series.columns
-    ).with_columns(pl.col("accuracy", "false_positive_rate").cast(pl.Float64).fill_nan(None))
+    ).with_columns(pl.col(_QUALITY).cast(pl.Float64).fill_nan(None))
     with incoming(connection, known, _MODEL):
         connection.execute(
             "INSERT INTO ml_models (id, stream, device_id, metric_name, model_type, "
-            "bundle_version, model_path, status, accuracy, false_positive_rate, threshold, "
+            "bundle_version, model_path, status, accuracy, false_positive_rate, "
+            "true_positive_rate, event_recall, threshold, "
             "training_samples, trained_at) SELECT md5(concat_ws(E'\\x1f', %(stream)s::text, "
             "%(detector)s::text, %(version)s::text, entity, metric))::uuid, %(stream)s, entity, "
             "metric, %(detector)s, %(version)s, %(path)s, "
             "CASE status WHEN 'trained' THEN 'candidate' ELSE status END, "
-            "accuracy, false_positive_rate, threshold, rows, trained_at FROM incoming",
+            "accuracy, false_positive_rate, true_positive_rate, event_recall, threshold, rows, "
+            "trained_at FROM incoming",
             {"stream": stream, "detector": detector, "version": version, "path": path},
         )
 

@@ -144,7 +144,7 @@ def scrape(
         client.get("/api/v1/keys")
         # As a scoring route does; its own test is that it does.
         count_scored("iiot", 10, 1)
-        count_request("POST", "/predict", 200, 0.01, predicting=True)
+        count_request("POST", "/predict", 200, 0.01, scored=True)
         text = client.get("/metrics", headers={"X-API-Key": key}).text
     platform.close()
     samples: dict[str, set[str]] = {}
