@@ -80,7 +80,10 @@ def report(parts: Parts[MetricStream], version: int, bundle: Bundle) -> Training
     manifest, series = bundle.manifest, bundle.series
     is_trained = pl.col("status") == "trained"
     least_accurate = series.filter(is_trained).sort("balanced_accuracy", descending=True)
-    names = ("entity", "metric", "rows", "balanced_accuracy", "false_positive_rate")
+    names = (
+        *("entity", "metric", "rows", "balanced_accuracy"),
+        *("false_positive_rate", "true_positive_rate", "event_recall"),
+    )
     untrained = series.filter(~is_trained).select("entity", "metric", "status", "reason")
     return TrainingReport(
         version,
@@ -105,14 +108,16 @@ def rebase(parts: Parts[MetricStream], challenger: int, parent: int) -> tuple[in
     Raises
     ------
     StageError
-        When the challenger trained every series, or its features are not the parent's.
+        When the challenger trained every series, or its models do not go with the parent's.
     """
-    from anomaly_platform.ml.training.extending import extends, retrained_series
+    from anomaly_platform.ml.training.extending import can_be_extended, retrained_series
 
     donor = open_version(parts, challenger, verify="each")
     new_parent = Parent(parent, open_version(parts, parent, verify="each"))
     keys = retrained_series(donor)
-    if keys is None or not extends(new_parent.bundle, parts.stream.features):
+    features = parts.stream.features
+    fit = can_be_extended(new_parent.bundle, features) and can_be_extended(donor, features)
+    if keys is None or not fit:
         raise StageError(f"{parts.stream.name} {challenger} cannot be set on version {parent}")
     origin = origin_of(parts.bundles.get(parts.stream.name, DETECTOR, challenger))
     window = training_window(parts, wanted=keys)
@@ -120,14 +125,15 @@ def rebase(parts: Parts[MetricStream], challenger: int, parent: int) -> tuple[in
 
 
 def _champion(parts: Parts[MetricStream]) -> Parent | None:
-    """Return what serves as a parent, where its features are those of today."""
-    from anomaly_platform.ml.training.extending import extends
+    """Return what serves as a parent, where its models are like those of today."""
+    from anomaly_platform.ml.training.extending import can_be_extended
 
     champion = parts.bundles.champion(parts.stream.name, DETECTOR)
     if champion is None:
         return None
     bundle = open_version(parts, champion.version, verify="each")
-    return Parent(champion.version, bundle) if extends(bundle, parts.stream.features) else None
+    extensible = can_be_extended(bundle, parts.stream.features)
+    return Parent(champion.version, bundle) if extensible else None
 
 
 def _fit(

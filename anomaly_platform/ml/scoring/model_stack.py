@@ -211,7 +211,7 @@ def _parts(model: SeriesModel) -> list[AnyArray]:
                 level.most,
                 np.log1p(level.distances[-1]),
                 *level.constants,
-                *level.limits,
+                *level.alone,
             )
         ),
         np.array([(one.period, one.phases) for one in profiles], dtype=np.int64).ravel(),

@@ -21,6 +21,7 @@ from anomaly_platform.ml.series_model.level_shift_kernels import (
     ALONE,
     COUNT,
     NOTHING,
+    NUMBER_OF_LIMITS,
     SLACK,
     TEMPERED,
     VALUE,
@@ -34,7 +35,7 @@ from anomaly_platform.ml.series_model.season_kernels import take_off
 FLOOR, STEP, JITTER, NARROW, NORMALISER, RESTS, HISTORY, MOST, LAST_LOGARITHM = range(9)
 LEVELS = 9
 LIMITS = LEVELS + 9
-CONSTANTS = LIMITS + 4
+CONSTANTS = LIMITS + NUMBER_OF_LIMITS
 
 #: Row of the features behind those of the level: the longest window's jitter.
 NOISE = 8
@@ -84,6 +85,8 @@ def _judge_alone(
     """Write `beyond_limits` of the rows whose window is too short for model and fallback."""
     own, periods = models.constants[slot], models.periods[slot, 4:]
     cycles = (models.level_season[slot, :, 0], models.level_week[slot, :, 0])
+    if math.isinf(own[LIMITS]):
+        return
     for i in range(times.size):
         if table[COUNT, i] < own[HISTORY] and table[COUNT, i] < MIN_COUNT:
             effect[i] = ALONE

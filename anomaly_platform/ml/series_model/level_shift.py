@@ -17,13 +17,12 @@ A level that has filled half of the longest window is accepted, and so is a swin
 distance counts from there, so that a host that has changed for good does not alarm for good.
 
 After an outage that is longer than the look-back there are no windows, and a reading's place is all
-that there is to judge it by (`limits`).
+that there is to judge it by (`outage`).
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -34,8 +33,11 @@ from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.order_statistics import median, quantile_of_sorted, quantiles_of_sorted
 from anomaly_platform.ml.series_model.level_shift_kernels import MOST_GAIN, level_rows
 from anomaly_platform.ml.series_model.noise import settled
+from anomaly_platform.ml.series_model.outage import UNKNOWN, outage_limits
 from anomaly_platform.ml.series_model.seasonality import SeasonalProfile
 
+#: Name of the array of `PositionModel.alone`.
+ALONE = "alone"
 #: Contiguous blocks of the training part whose levels are compared.
 BLOCKS = 8
 #: How many times as far as its blocks' levels lay apart a series may move before it is evidence.
@@ -51,15 +53,6 @@ _TEMPERED = 0.995
 #: more than this share of the training part.
 _FROZEN = 1e-3
 _RESTS = 2e-3
-#: Of readings that no window helps to judge one in ten may lie beyond this many units, or this many
-#: times the rare distance from its time's usual; that distance counts as this much at least.
-_RANGE = 1.25
-_CYCLE = 1.5
-_SMALLEST_CYCLE = 0.4
-_TENFOLD = math.log(10.0)
-#: Half as far again is ten times as rare, or twice as far as that took in the calibration part.
-_FARTHER = 0.5
-_FARTHER_WEIGHT = 2.0
 #: What being frozen adds to a raw score: more than the calibration part of a lively series spans.
 FROZEN_WORTH = 1.0
 _PROBABILITIES = 1.0 - np.geomspace(1.0, 1e-3, _KNOTS)
@@ -98,6 +91,8 @@ class PositionModel:
     distances, raw_scores
         (32,) quantiles of the calibration part's distances, and of its raw scores from the model
         inputs: a distance is worth the raw score that is as rare.
+    alone
+        (4,) how far, in units, a reading may be that no window helps to judge (`outage`).
     """
 
     centre: float
@@ -113,6 +108,7 @@ class PositionModel:
     week: SeasonalProfile
     distances: Floats
     raw_scores: Floats
+    alone: Floats = field(default_factory=UNKNOWN.copy)
 
     @classmethod
     # Near the largest float distances are infinite; `_finite` gives the largest float for them.
@@ -143,7 +139,18 @@ class PositionModel:
             times[:start], season.apply(times[:start], plain), frequency
         )
         empty = np.zeros(_KNOTS)
-        model = cls(centre, unit, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, -1.0, season, week, empty, empty)
+        alone = outage_limits(
+            times,
+            _finite((value - centre) / unit),
+            frequency,
+            feature_set.windows[-1],
+            centre / unit,
+            seasonal=season.period > 0 or week.period > 0,
+        )
+        model = cls(
+            *(centre, unit, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, -1.0),
+            *(season, week, empty, empty, alone),
+        )
         place = model._place(times, value)
         rescale = _positive(_tail(place[:start]), 0.0)
         trailing = _finite((columns[f"median_{feature_set.windows[-1]}"] - centre) / unit)
@@ -194,23 +201,6 @@ class PositionModel:
     def most(self) -> float:
         """The largest raw score from the model inputs of a reading that is in its place."""
         return float(np.interp(_TEMPERED, _PROBABILITIES, self.raw_scores))
-
-    @property
-    def limits(self) -> tuple[float, ...]:
-        """What a reading is held to that no window helps to judge, as `beyond_limits` wants it.
-
-        Everything is derived from what the model has anyway, so that bundles of any age know it.
-        The limits are wide: after an outage a series may start from another level.
-        """
-        often, rare, most = np.interp((0.9, _TAIL, 0.999), _PROBABILITIES, self.distances).tolist()
-        used = math.isfinite(self.slack)
-        cycle = max(_SMALLEST_CYCLE, rare, self.ordinary if used else 0.0)
-        cycle *= self.slack if used else _CYCLE
-        limits = []
-        for far in (max(_RANGE, rare), cycle):
-            farther = max(_FARTHER * far, _FARTHER_WEIGHT * (most - often) / 2.0)
-            limits += [far - farther, farther / _TENFOLD]
-        return tuple(limits)
 
     def levels(self, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> Levels:
         """Return where readings lie, as long as the noise has not grown.
@@ -265,6 +255,7 @@ class PositionModel:
             "constants": np.array(self.constants),
             "distances": self.distances,
             "raw_scores": self.raw_scores,
+            ALONE: self.alone,
             **under("season_", self.season.to_arrays()),
             **under("week_", self.week.to_arrays()),
         }
@@ -277,8 +268,10 @@ class PositionModel:
         distances, raw_scores = (
             np.asarray(arrays[name], dtype=np.float64) for name in ("distances", "raw_scores")
         )
+        # What was trained before there was any has none, and judges no reading by its place alone.
+        alone = np.asarray(arrays.get(ALONE, UNKNOWN), dtype=np.float64)
         constants = np.asarray(arrays["constants"], np.float64).tolist()
-        return cls(*constants, season, week, distances, raw_scores)  # type: ignore[call-arg]
+        return cls(*constants, season, week, distances, raw_scores, alone)  # type: ignore[call-arg]
 
 
 def level_names(feature_set: MetricFeatureSet) -> tuple[str, ...]:

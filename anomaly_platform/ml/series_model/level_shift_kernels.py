@@ -22,9 +22,9 @@ CENTRE, UNIT, LEVEL, LEVEL_TAIL, SWING, SWING_LIMIT, SLACK, ORDINARY, RESTING = 
 VALUE, DIFFERENCE, SMALLEST, LARGEST, MISSING, COUNT, MEDIAN, DEVIATION = range(8)
 #: What its place does to the raw score of a reading's model inputs; alone, it is all there is.
 AS_IS, TEMPERED, NOTHING, ALONE = range(4)
-#: A model's limits: how far from its centre a series always may be, and the distance beyond by
-#: which that gets rarer by a factor e; then the same of the distance from its time's usual.
-RANGE, RANGE_SLOPE, CYCLE, CYCLE_SLOPE = range(4)
+#: A model's limits: the distances that an ordinary reading exceeds once in 10, 100, 1,000, 10,000.
+NUMBER_OF_LIMITS = 4
+_TENFOLD = math.log(10.0)
 #: The last of a reading's places: in an accepted level and swing.
 _ACCEPTED = 3
 
@@ -89,12 +89,13 @@ def beyond_limits(
     """
     season, week = cycles
     place = _finite((value - own[CENTRE]) / own[UNIT])
-    beyond = (abs(place) - limits[RANGE]) / limits[RANGE_SLOPE]
-    if periods[0] > 0 or periods[2] > 0:
-        place = _off_season(place, time, periods[0], periods[1], season)
-        place = _off_season(place, time, periods[2], periods[3], week)
-        beyond = max(beyond, (abs(place) - limits[CYCLE]) / limits[CYCLE_SLOPE])
-    return float(max(beyond, 0.0))
+    place = _off_season(place, time, periods[0], periods[1], season)
+    far = abs(_off_season(place, time, periods[2], periods[3], week))
+    before, after, tenfold = 0.0, limits[0], 0
+    while far > after and tenfold < NUMBER_OF_LIMITS - 1:
+        tenfold += 1
+        before, after = after, limits[tenfold]
+    return float(_finite(_TENFOLD * (tenfold + (far - before) / (after - before))))
 
 
 @compiled(error_model="numpy")

@@ -32,6 +32,7 @@ from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.model_stack import Columns as PassColumns
 from anomaly_platform.ml.scoring.model_stack import ModelStack
 from anomaly_platform.ml.series_model.inputs import input_schema
+from anomaly_platform.ml.series_model.level_shift import ALONE
 from anomaly_platform.ml.series_model.model import calibration_start
 from anomaly_platform.ml.training.calibrating import CalibrationPool, KnownCalibrations
 from anomaly_platform.ml.training.fit import FleetPolicy, cross_p_values
@@ -54,6 +55,11 @@ def extends(parent: Bundle, feature_set: MetricFeatureSet) -> bool:
         schema["definition"] == feature_set.definition()
         and tuple(schema["inputs"]) == tuple(input_schema(feature_set))
     )
+
+
+def can_be_extended(parent: Bundle, feature_set: MetricFeatureSet) -> bool:
+    """Return whether series trained today can stand beside those of the bundle."""
+    return extends(parent, feature_set) and f"position/{ALONE}" in parent.specs
 
 
 def extend_fleet(
@@ -91,8 +97,11 @@ def extend_fleet(
     ValueError
         When the parent was made with another feature set, or no wanted series has a row.
     """
-    if not extends(parent, feature_set):
-        raise ValueError("the parent was trained on other features: train every series anew")
+    if not can_be_extended(parent, feature_set):
+        raise ValueError(
+            "the parent was trained on other features or by an older version: "
+            "train every series anew"
+        )
     started = datetime.now(UTC)
     fixed = parent.manifest["hyper_parameters"]
     policy = replace(policy, alpha=float(fixed["alpha"]), threshold=float(fixed["threshold"]))

@@ -100,11 +100,11 @@ def test_ordinary_readings_after_an_outage_stay_quiet(bundle, metric, hours):
 
 
 def test_the_time_of_day_counts(bundle):
-    # 18:00: the series is at 40 then, and at 140 only in the morning.
-    frame, since = after("seasonal", timedelta(hours=42, minutes=15), [140.0])
+    # 18:00: the series is at 40 then, and at 158 only in the morning.
+    frame, since = after("seasonal", timedelta(hours=42, minutes=15), [158.0])
     assert since.hour == 18
     assert scored(bundle, frame, since)["is_anomaly"].to_list() == [True]
-    frame, since = after("seasonal", timedelta(hours=30, minutes=15), [140.0])
+    frame, since = after("seasonal", timedelta(hours=30, minutes=15), [158.0])
     assert since.hour == 6
     assert scored(bundle, frame, since)["is_anomaly"].to_list() == [None]
 
