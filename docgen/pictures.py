@@ -22,17 +22,19 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from PIL import Image
+
 from docgen.markdown import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Playwright
 
-FOLDER = ROOT / "docs" / "tutorials" / "pictures"
+_TUTORIALS = ROOT / "docs" / "tutorials"
+FOLDER = _TUTORIALS / "pictures"
 #: As in docs/tutorials/first-anomaly.md.
 LAST_DAY = date(2026, 11, 26)
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _COLOURS = 128
-_WIDTH, _HEIGHT = 1280, 800
 _PATIENCE_S = 300
 
 
@@ -45,36 +47,42 @@ class Shot(NamedTuple):
         Of the picture.
     path : str
         Of the page.
-    text : str
+    texts : tuple of str
         What the page says once it is there.
     shown : str
         A CSS selector of what is to be in view, and is waited for; empty is the page's top.
-    click : str
-        What is clicked before that, where the page has it.
+    width, height : int
+        Of the browser's window.
     """
 
     name: str
     path: str
-    text: str
+    texts: tuple[str, ...]
     shown: str = ""
-    click: str = ""
+    width: int = 1280
+    height: int = 800
 
 
 OF_THE_DEMO = (
-    Shot("lineage", "/locations/anomaly_platform/asset-groups/iiot/lineage", "scored_events"),
+    Shot(
+        "lineage",
+        "/locations/anomaly_platform/asset-groups/iiot/lineage",
+        ("% filled", "4 / 4 Passed", "Materialized"),
+        width=2200,
+        height=740,
+    ),
     Shot(
         "scored-day",
         f"/assets/iiot/scored_events?view=partitions&partition={LAST_DAY - timedelta(days=6)}",
-        "anomalies",
+        ("anomalies",),
         "img[src^='data:image']",
-        "[Show Markdown]",
     ),
 )
 OF_A_BROKEN_SENSOR = (
     Shot(
         "failed-check",
         "/assets/iiot/validated_events?view=checks&checkDetail=quarantine_ratio",
-        "are in quarantine",
+        ("are in quarantine",),
     ),
 )
 
@@ -86,6 +94,8 @@ def main() -> None:
         home = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(folder) / "home"
         if not home.exists():
             _anomaly(home, "demo", "--end", LAST_DAY.isoformat())
+        week = Image.open(home / "pictures" / "iiot.png")
+        (_TUTORIALS / "demo.png").write_bytes(_small(week))
         _draw_all(home, OF_THE_DEMO)
         let_a_sensor_break(home)
         _draw_all(home, OF_A_BROKEN_SENSOR)
@@ -101,7 +111,7 @@ def _draw_all(home: Path, shots: Sequence[Shot]) -> None:
 
 @contextmanager
 def open_page(playwright: Playwright) -> Iterator[Page]:
-    """Open a page of this machine's browser, of one size whatever the screen.
+    """Open a page of this machine's browser.
 
     Raises
     ------
@@ -115,7 +125,7 @@ def open_page(playwright: Playwright) -> Iterator[Page]:
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     browser = playwright.chromium.launch(executable_path=found, args=options)
     try:
-        yield browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT})
+        yield browser.new_page()
     finally:
         browser.close()
 
@@ -186,22 +196,24 @@ def _free_port() -> int:
 
 def draw(page: Page, url: str, shot: Shot) -> bytes:
     """Return a page as a PNG of few colours."""
-    from PIL import Image
-
     patience = _PATIENCE_S * 1000
+    page.set_viewport_size({"width": shot.width, "height": shot.height})
     page.goto(url + shot.path, timeout=patience)
-    page.get_by_text(shot.text).first.wait_for(timeout=patience)
-    if shot.click and page.get_by_text(shot.click).count():
-        page.get_by_text(shot.click).first.click()
+    for text in shot.texts:
+        page.get_by_text(text).first.wait_for(timeout=patience)
     if shot.shown:
         found = page.locator(shot.shown).first
         found.wait_for(timeout=patience)
         found.scroll_into_view_if_needed()
     # Layout and fonts settle after the texts are there.
     page.wait_for_timeout(3000)
-    drawn = Image.open(io.BytesIO(page.screenshot()))
+    return _small(Image.open(io.BytesIO(page.screenshot(timeout=patience))))
+
+
+def _small(picture: Image.Image) -> bytes:
+    """Return a picture as a PNG of few colours."""
     small = io.BytesIO()
-    drawn.convert("RGB").quantize(_COLOURS).save(small, "PNG", optimize=True)
+    picture.convert("RGB").quantize(_COLOURS).save(small, "PNG", optimize=True)
     return small.getvalue()
 
 

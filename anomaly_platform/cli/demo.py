@@ -286,13 +286,13 @@ def _run_scans(
 
 
 def _findings_table(found: list[Found]) -> Table:
-    headings = ("stream", "readings", "anomalies", "flagged")
-    measures = ("events found", "precision", "false alarms", "AUC-PR")
+    headings = ("stream", "rows", "labelled", "flagged")
+    measures = ("events\nfound", "precision", "false\nalarms", "AUC-PR")
     rows = [
         (
             one.stream.name,
             f"{one.report.rows:,}",
-            f"{one.report.anomalies:,} in {one.report.events}",
+            f"{one.report.anomalies:,}\nin {one.report.events}",
             f"{one.report.flagged:,}",
             _percent(one.report.event_recall),
             _percent(one.report.precision),

@@ -109,6 +109,24 @@ def show(preview: Preview, form: RowFormat, console: Console) -> None:
             markup=False,
             highlight=False,
         )
+    for name in _words_for_numbers(preview):
+        console.print(
+            f"  {name} holds no number. Does it say whose readings these are? Then import with\n"
+            f'  --map "{name}=entity"',
+            markup=False,
+            highlight=False,
+        )
+
+
+def _words_for_numbers(preview: Preview) -> list[str]:
+    """Return metrics without one number, where nothing but the file's name says whose they are."""
+    head = preview.head
+    if not (head.layout.wide and head.layout.entity_from_name):
+        return []
+    frame = head.batch.frame
+    metrics = head.layout.metric_columns(frame.columns)
+    read = set(preview.valid["metric"].unique())
+    return [one for one in metrics if one not in read and frame[one].drop_nulls().len()]
 
 
 def _roles(head: Head) -> list[tuple[str, str]]:

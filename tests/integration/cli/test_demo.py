@@ -16,7 +16,7 @@ from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.retraining import ask_for_what_is_due
 from anomaly_platform.settings import get_settings
 from anomaly_platform.streams import IIOT
-from tests.builders.commands import invoke
+from tests.builders.commands import invoke, run_command, too_long
 
 pytestmark = pytest.mark.integration
 
@@ -48,9 +48,13 @@ def has_own_data(folder: Path) -> bool:
 
 
 @pytest.mark.usefixtures("_small")
-def test_every_stream_is_trained_scored_to_the_last_row_and_drawn(folder: Path) -> None:
+def test_every_stream_is_trained_scored_to_the_last_row_and_drawn(
+    folder: Path, tmp_path: Path
+) -> None:
     pictures = folder / "pictures"
-    said = invoke("demo", "--out", pictures, "--end", END)
+    said = invoke("demo", "--out", pictures, "--end", END, columns=80)
+    assert not too_long(said)
+    assert "…" not in said.split("Rows, from files")[1], "no heading is cut"
     for stream in STREAMS:
         assert f"{stream}: training" in said
         assert re.search(rf"│ {stream} .*│ +exact │", said)
@@ -67,6 +71,10 @@ def test_every_stream_is_trained_scored_to_the_last_row_and_drawn(folder: Path) 
             assert ask_for_what_is_due(platform, one) == 0
         first = scores(platform)
     assert first.height
+    for command in READING:
+        arguments = [one.replace("COPY", str(tmp_path / "copy")) for one in command]
+        result = run_command(*arguments, columns=80)
+        assert (result.exit_code, too_long(result.output)) == (0, []), (command, result.output)
     invoke("demo", "--out", pictures, "--end", END)
     assert not has_own_data(folder)
     with open_platform(get_settings(home=folder)) as platform:
@@ -76,6 +84,31 @@ def test_every_stream_is_trained_scored_to_the_last_row_and_drawn(folder: Path) 
         platform.landing.put("iiot", own, None)
         ingest_files(platform, IIOT, platform.landing.settled("iiot"), datetime.now(UTC))
     assert has_own_data(folder), "what somebody has put there is not made anew"
+
+
+READING = (
+    ("home",),
+    ("streams",),
+    ("doctor",),
+    ("db", "url"),
+    ("models", "list", "iiot"),
+    ("models", "list", "barcode"),
+    ("models", "show", "iiot", "1"),
+    ("models", "show", "barcode", "1"),
+    ("alerts", "list"),
+    ("alerts", "list", "--all"),
+    ("keys", "list"),
+    ("layouts", "list"),
+    ("labels", "list", "iiot"),
+    ("thresholds", "list", "iiot"),
+    ("check", "iiot"),
+    ("prune", "--dry-run"),
+    ("backup", "COPY"),
+    ("sql", "SELECT * FROM bi_iiot_scores LIMIT 2"),
+    ("sql", "SELECT * FROM bi_iiot_daily LIMIT 2"),
+    ("sql", "SELECT 1 AS one, repeat('word ', 40) AS many"),
+    ("simulate", "iiot", "--out", "COPY-SIM", "--days", "1", "--entities", "1"),
+)
 
 
 def test_a_home_where_files_wait_is_not_the_demos(folder: Path) -> None:

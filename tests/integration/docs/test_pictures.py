@@ -29,7 +29,7 @@ def test_a_page_is_drawn_when_its_text_is_there_and_what_is_asked_for_in_view(
     with playwright.sync_playwright() as driver:
         try:
             with open_page(driver) as page:
-                drawn = draw(page, receiver.url, Shot("a", "/page", "there", "img"))
+                drawn = draw(page, receiver.url, Shot("a", "/page", ("there",), "img"))
         except LookupError as error:
             pytest.skip(str(error))
     picture = Image.open(io.BytesIO(drawn))

@@ -24,7 +24,7 @@ EXAMPLE = Path(__file__).parents[3] / "clients" / "typescript"
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the example with its packages."""
     if shutil.which("npm") is None:
-        pytest.skip("needs npm: install Node.js")
+        pytest.skip("needs npm, which comes with Node.js (Debian: apt-get install npm)")
     folder = tmp_path_factory.mktemp("typescript")
     for name in ("package.json", "tsconfig.json", "example.ts"):
         shutil.copy(EXAMPLE / name, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -15,12 +16,32 @@ from anomaly_platform.cli import doctor, main
 from anomaly_platform.cli.arguments import days_of
 from anomaly_platform.cli.streams import run as materialize
 from anomaly_platform.ingest.layout.mapping import MappingError
-from tests.builders.commands import invoke
+from tests.builders.commands import invoke, too_long
 
 
 @pytest.fixture(autouse=True)
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANOMALY_HOME", str(tmp_path / "home"))
+
+
+def _every(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    for name, below in getattr(command, "commands", {}).items():
+        yield from _every(below, (*path, name))
+
+
+EVERY = sorted(_every(typer.main.get_command(main.app)))
+
+
+@pytest.mark.parametrize("command", EVERY, ids=" ".join)
+def test_the_help_of_every_command_fits_into_80_columns(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Help needs no home.
+    monkeypatch.setattr("sys.argv", ["anomaly", *command, "--help"])
+    said = invoke(*command, "--help", columns=80)
+    assert "Usage: " in said
+    assert not too_long(said)
 
 
 def test_simulate_writes_a_file_a_day_and_the_anomalies(tmp_path: Path) -> None:
@@ -45,6 +66,17 @@ def test_import_copies_with_its_mapping(tmp_path: Path) -> None:
     mapping = json.loads((folder / "mine.csv.mapping.json").read_text())
     assert mapping["set"] == {"asset_id": "host-1"}
     assert "long" in said
+
+
+def test_import_says_what_a_column_of_names_may_be(tmp_path: Path) -> None:
+    source = tmp_path / "mine.csv"
+    source.write_text("Zeit;Pumpe;Wärme\n31.01.2026 08:00;P-12;48,9\n31.01.2026 08:05;P-12;49,1\n")
+    said = invoke("import", "iiot", source, "--dry-run")
+    assert "Pumpe holds no number" in said
+    assert '--map "Pumpe=entity"' in said
+    assert "holds no number" not in invoke(
+        "import", "iiot", source, "--dry-run", "--map", "Pumpe=entity"
+    )
 
 
 def test_import_refuses_a_mapping_that_does_not_fit(tmp_path: Path) -> None:
