@@ -30,6 +30,7 @@ from anomaly_platform.sensors.registry import build_registry_job, build_registry
 from anomaly_platform.sensors.retraining import build_retraining_sensors
 from anomaly_platform.sensors.upkeep import build_upkeep
 from anomaly_platform.settings import get_settings
+from anomaly_platform.storage.own_files import keep_to_own_user
 
 CHECKS_JOB = "asset_checks"
 
@@ -113,4 +114,6 @@ def build_defs(
 @definitions
 def defs() -> Definitions:
     """Build the graph when Dagster asks for it, not when a test imports this module."""
+    # Dagster's own processes, too: files of runs, exports and models are of this user alone.
+    keep_to_own_user()
     return build_defs()

@@ -1,7 +1,11 @@
 """``anomaly keys``: make, list and revoke keys of the API."""
 
 import datetime as dt
+import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -12,6 +16,7 @@ from rich.table import Table
 from anomaly_platform.cli.arguments import refusing
 from anomaly_platform.cli.operator import operator
 from anomaly_platform.cli.runtime import open_platform
+from anomaly_platform.storage.own_files import private
 from anomaly_platform.storage.tables.api_keys import ApiKey, ApiKeyError
 
 keys_app = typer.Typer(help="API keys with scopes.", no_args_is_help=True)
@@ -37,6 +42,13 @@ def create(
     expires: Annotated[
         str | None, typer.Option(help="How long it is good for, such as 12h, 90d or 4w.")
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the key into this new file, which only its owner can read, instead of "
+            "standard output."
+        ),
+    ] = None,
     per_minute: Annotated[
         int | None,
         typer.Option(
@@ -44,9 +56,9 @@ def create(
         ),
     ] = None,
 ) -> None:
-    """Make a key and print it: once, on standard output, with everything else on standard error."""
+    """Make a key and print it once, alone on standard output; the rest is on standard error."""
     expires_at = None if expires is None else dt.datetime.now(dt.UTC) + _span(expires)
-    with refusing(ApiKeyError), open_platform() as platform:
+    with refusing(ApiKeyError), _reserved(out) as written, open_platform() as platform:
         made, key = platform.warehouse.api_keys.create(
             name,
             scopes or ["ml:read"],
@@ -54,12 +66,42 @@ def create(
             expires_at=expires_at,
             predictions_per_minute=per_minute,
         )
+        written(key)
     notes.print(
         f"A key for {escape(made.name)} with {', '.join(made.scopes)}, {_until(made)}. "
         "It is shown this once; only its digest is kept.",
         soft_wrap=True,
     )
-    typer.echo(key)
+
+
+@contextmanager
+def _reserved(out: Path | None) -> Iterator[Callable[[str], None]]:
+    """Yield what writes a key: into a file of this user alone, or onto standard output.
+
+    The file's name is taken before there is a key, so that none is lost where there is such a file
+    already, and the whole key appears in it at once.
+    """
+    if out is None:
+        yield typer.echo
+        return
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        with open(out, "x", opener=private):
+            pass
+    except FileExistsError:
+        raise typer.BadParameter(f"{out} is there already, and stays as it is") from None
+
+    def write(key: str) -> None:
+        with open(unfinished, "x", opener=private) as file:
+            file.write(f"{key}\n")
+        unfinished.replace(out)
+
+    try:
+        yield write
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        out.unlink(missing_ok=True)
+        raise
 
 
 @keys_app.command("list")

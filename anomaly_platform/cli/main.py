@@ -27,6 +27,7 @@ from anomaly_platform.platform import Platform
 from anomaly_platform.runtime.backup.manifest import BackupError
 from anomaly_platform.runtime.backup.unfinished import refuse_unfinished
 from anomaly_platform.settings import SettingsError, get_settings
+from anomaly_platform.storage.own_files import keep_to_own_user
 from anomaly_platform.streams import Stream
 
 app = typer.Typer(
@@ -67,6 +68,7 @@ def main() -> None:
         *(SettingsError, BackupError, StreamFileError, DatabaseError, EmbeddedPostgresError),
         *(LakeError, UnreadableFile, AlreadyRunningError, OSError),
     )
+    keep_to_own_user()
     try:
         settings = get_settings()
         configure_logging(settings.log_level, settings.log_format)
@@ -133,6 +135,21 @@ def up(
     from anomaly_platform.cli.services.up import run_platform
 
     raise typer.Exit(run_platform(get_settings(), console, host, port, mlflow=mlflow))
+
+
+@app.command()
+def ui(
+    workspace: Annotated[Path, typer.Option(help="Dagster's file of the code that is shown.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port.")] = UI_PORT,
+) -> None:
+    """Serve Dagster's pages, to which other pages may link and nothing else, until Ctrl-C.
+
+    `anomaly up` does so by itself.
+    """
+    from anomaly_platform.cli.services.ui import serve_ui
+
+    serve_ui(get_settings(), workspace, host, port)
 
 
 @app.command()

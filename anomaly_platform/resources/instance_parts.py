@@ -18,6 +18,7 @@ from dagster_postgres.utils import create_pg_engine
 
 from anomaly_platform.resources.dagster_home import URL_VARIABLE
 from anomaly_platform.settings import get_settings
+from anomaly_platform.storage.own_files import keep_to_own_user
 
 if TYPE_CHECKING:
     from dagster._serdes import ConfigurableClassData
@@ -64,6 +65,7 @@ class HomeStorage(_WithoutSettings, DagsterPostgresStorage):
         """Take the URL that a parent process hands on, or get the databases ready."""
         from anomaly_platform.storage.postgres.database import prepare_databases
 
+        keep_to_own_user()
         url = os.environ.get(URL_VARIABLE) or prepare_databases(get_settings()).dagster
         return cls(url, inst_data=inst_data, **config_value)
 

@@ -60,6 +60,11 @@ class ServingSettings(SettingsPart):
         description="Host names under which the API answers, separated by commas; *.example.com "
         "means all below. Empty: any.",
     )
+    ui_trusted_hosts: HostNames = Field(
+        default="",
+        description="Host names under which Dagster's and MLflow's pages answer, beside this "
+        "machine's own address, separated by commas; *.example.com means all below.",
+    )
     redis_url: RedisUrl | None = Field(
         default=None,
         description="redis://:password@host:6379/0, through which workers share rate limits and "

@@ -11,6 +11,8 @@ from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
+from anomaly_platform.storage.own_files import private
+
 
 class FirstDays:
     """The file, read anew each time.
@@ -33,7 +35,7 @@ class FirstDays:
     def note(self, days: Mapping[str, date | None]) -> None:
         """Write the first days of these streams; None is a stream without data."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self.path.with_suffix(".lock").open("w") as lock:
+        with open(self.path.with_suffix(".lock"), "w", opener=private) as lock:
             # Two streams may take data in at the same time.
             fcntl.flock(lock, fcntl.LOCK_EX)
             known = self.read()

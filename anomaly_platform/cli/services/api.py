@@ -7,6 +7,7 @@ from rich.console import Console
 
 from anomaly_platform.cli.runtime import open_platform
 from anomaly_platform.settings import Settings
+from anomaly_platform.storage.own_files import tighten
 from anomaly_platform.storage.postgres.database import prepare_databases
 
 _GRACE_SECONDS = 10
@@ -27,6 +28,7 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
         console.print(f"[red]Port {port} on {host} is taken; choose another with --port.")
         return 2
     configure_logging(settings.log_level, settings.log_format, whole_process=True)
+    tighten(settings.home, without="postgres")
     with open_platform(settings):
         # Once, before several workers would try: the server is started, its tables are current.
         prepare_databases(settings)

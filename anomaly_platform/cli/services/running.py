@@ -14,6 +14,7 @@ import psutil
 from rich.console import Console
 
 from anomaly_platform.settings import Settings
+from anomaly_platform.storage.own_files import private
 from anomaly_platform.storage.postgres.embedded import USERS_FILE, EmbeddedPostgres
 
 _LOCK: Final = "up.lock"
@@ -36,7 +37,7 @@ def only_platform_of(home: Path, address: str) -> Iterator[None]:
         When there is one.
     """
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (home / _LOCK).open("a+") as file:
+    with open(home / _LOCK, "a+", opener=private) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from anomaly_platform.storage.own_files import private
+
 _PR_SET_PDEATHSIG = 1
 _FIRST_DELAY = 1.0
 _LONGEST_DELAY = 30.0
@@ -76,7 +78,7 @@ class Supervisor:
 
     def run(self, on_started: Callable[[], None]) -> None:
         """Start everything, call `on_started`, and keep it running until SIGINT or SIGTERM."""
-        self.log_folder.mkdir(parents=True, exist_ok=True)
+        self.log_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Only the main thread hears signals; of another one somebody else has to ask for a stop.
         heard = threading.current_thread() is threading.main_thread()
         previous = {
@@ -108,7 +110,7 @@ class Supervisor:
         self._stopping = True
 
     def _start(self, service: Service) -> None:
-        with (self.log_folder / f"{service.name}.log").open("ab") as log:
+        with open(self.log_folder / f"{service.name}.log", "ab", opener=private) as log:
             service.process = subprocess.Popen(  # noqa: S603 - the commands are our own
                 list(service.command),
                 env={**os.environ, **self.environment, **service.environment},

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from anomaly_platform.cli.runtime import open_runtime
 from anomaly_platform.cli.services.calendar import Calendar
+from anomaly_platform.cli.services.own_pages import THIS_MACHINE
 from anomaly_platform.cli.services.readiness import Awaited, probed, tell_as_they_answer
 from anomaly_platform.cli.services.running import only_platform_of
 from anomaly_platform.cli.services.supervisor import Service, Supervisor
@@ -17,6 +18,8 @@ from anomaly_platform.notifications.channels.routes import Routes
 from anomaly_platform.platform import Platform
 from anomaly_platform.resources.dagster_home import CODE_LOCATION, write_server_workspace
 from anomaly_platform.settings import Settings
+from anomaly_platform.settings.types import split_list
+from anomaly_platform.storage.own_files import tighten
 from anomaly_platform.storage.postgres.database import DatabaseError, ensure_databases
 
 _PATIENCE_SECONDS = 120
@@ -47,6 +50,8 @@ def run_platform(
     # A mistake in the routes is told now, and not by a dispatcher that starts again and again.
     Routes(settings.alert_routes)
     with only_platform_of(settings.home, f"http://{probed(host)}:{port}"):
+        # PostgreSQL looks after its own folder, which may be another user's.
+        tighten(settings.home, without="postgres")
         taken = _taken_port(settings, host, port, mlflow=mlflow)
         if taken:
             console.print(f"[red]{taken}")
@@ -142,7 +147,7 @@ def _services(
         Service("code", [dagster, "code-server", "start", "--socket", str(socket_path), *code]),
         Service(
             "webserver",
-            [f"{dagster}-webserver", *workspace, "--host", host, "--port", str(port)],
+            [anomaly, "ui", *workspace, "--host", host, "--port", str(port)],
         ),
         Service("daemon", [f"{dagster}-daemon", "run", *workspace]),
         Service("dispatcher", [anomaly, "dispatch"]),
@@ -173,9 +178,14 @@ def _taken_port(settings: Settings, host: str, port: int, *, mlflow: bool) -> st
 def _mlflow_service(platform: Platform) -> Service:
     from anomaly_platform.registry.mlflow.model_registry import server_environment
 
+    port, trusted = platform.settings.mlflow_port, split_list(platform.settings.ui_trusted_hosts)
+    # Its own default lets every name through that begins like a private address.
+    hosts = ",".join([*(f"{name}:{port}" for name in THIS_MACHINE), *trusted])
+    origins = ",".join(f"{scheme}://{name}" for name in trusted for scheme in ("http", "https"))
+    guard = ["--allowed-hosts", hosts, *(["--cors-allowed-origins", origins] if origins else [])]
     return Service(
         "mlflow",
-        mlflow_command(platform.settings.mlflow_port),
+        [*mlflow_command(port), *guard],
         # The database's URL, which may hold a password, is no argument that others could see.
         server_environment(platform.settings),
     )

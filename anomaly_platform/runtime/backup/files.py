@@ -14,6 +14,8 @@ from typing import IO, Any, Final, cast
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from anomaly_platform.storage.own_files import private
+
 _BLOCK: Final = 1 << 20
 _UNFINISHED: Final = ".unfinished-"
 
@@ -77,7 +79,7 @@ class Place:
         make_folder(path.parent)
         unfinished = path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
         try:
-            with open(unfinished, "xb", opener=_private) as handle:
+            with open(unfinished, "xb", opener=private) as handle:
                 copied = _copy(source, handle)
                 handle.flush()
                 os.fsync(handle.fileno())
@@ -130,10 +132,6 @@ def _modified(info: dict[str, Any]) -> float | None:
 def _is_file(path: str, info: dict[str, Any]) -> bool:
     # A pipe would never end; what a link leads to is copied, if it is a file.
     return info["type"] == "file" or (bool(info.get("islink")) and Path(path).is_file())
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _copy(source: IO[bytes], target: IO[bytes] | None) -> tuple[int, str]:

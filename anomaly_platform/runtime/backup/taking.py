@@ -34,6 +34,7 @@ from anomaly_platform.runtime.backup.manifest import (
 from anomaly_platform.settings import Settings
 from anomaly_platform.settings.scoring import ScoringSettings
 from anomaly_platform.storage.lake import landing
+from anomaly_platform.storage.own_files import private
 from anomaly_platform.storage.postgres import dumps
 from anomaly_platform.storage.postgres.database import (
     SCHEMA_VERSION,
@@ -110,7 +111,7 @@ def _unfinished_folder(target: Path) -> Iterator[Path]:
     if folder.exists() and any(folder.iterdir()) and not lock_file.exists():
         raise BackupError(f"{folder} is no back-up that was broken off: remove it, or name another")
     make_folder(folder)
-    with lock_file.open("ab") as lock:
+    with open(lock_file, "ab", opener=private) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

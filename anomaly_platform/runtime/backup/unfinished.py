@@ -13,6 +13,7 @@ from typing import IO, Final
 
 from anomaly_platform.runtime.backup.files import make_folder, sync_folder
 from anomaly_platform.runtime.backup.manifest import BackupError
+from anomaly_platform.storage.own_files import private
 
 MARK: Final = "RESTORE-UNFINISHED"
 
@@ -66,7 +67,7 @@ def marked(home: Path, note: dict[str, str]) -> Iterator[Path]:
     """
     make_folder(home)
     mark = home / MARK
-    with mark.open("a+b") as file:
+    with open(mark, "a+b", opener=private) as file:
         if _is_held(file):
             raise BackupError(f"another restore into {home} is under way")
         fcntl.flock(file, fcntl.LOCK_EX)

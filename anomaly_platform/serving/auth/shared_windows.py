@@ -21,6 +21,8 @@ import numpy.typing as npt
 from cachetools import LRUCache
 from limits.aio.storage import MemoryStorage
 
+from anomaly_platform.storage.own_files import private
+
 _MOST_OPEN: Final = 1_000
 
 Times = npt.NDArray[np.float64]
@@ -44,7 +46,7 @@ class SharedWindows(MemoryStorage):
         super().__init__()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
-        self._lock = (folder / "lock").open("ab")
+        self._lock = open(folder / "lock", "ab", opener=private)  # noqa: SIM115
         self._windows: LRUCache[tuple[str, int], Times] = LRUCache(_MOST_OPEN)
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import IO, Final
 from urllib.parse import quote
 
+from anomaly_platform.storage.own_files import private
 from anomaly_platform.storage.postgres.server_processes import (
     clear_dead_server,
     server_processes,
@@ -37,6 +38,7 @@ from anomaly_platform.storage.postgres.server_processes import (
 )
 from anomaly_platform.storage.postgres.server_user import (
     ServerUser,
+    give_way,
     open_program,
     open_way,
     server_user,
@@ -159,7 +161,7 @@ class EmbeddedPostgres:
         if not self.data.exists():
             return True
         with self._locked():
-            with self._users_lock.open("ab") as users:
+            with open(self._users_lock, "ab", opener=private) as users:
                 try:
                     fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -177,13 +179,13 @@ class EmbeddedPostgres:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the lock under which the server is started and stopped."""
-        with self._start_lock.open("ab") as lock:
+        with open(self._start_lock, "ab", opener=private) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def _take_lease(self) -> None:
         if self._lease is None:
-            lease = self._users_lock.open("ab")
+            lease = open(self._users_lock, "ab", opener=private)  # noqa: SIM115
             # Only a stop takes this lock exclusively, and only while it holds the start lock.
             fcntl.flock(lease, fcntl.LOCK_SH)
             self._lease = lease
@@ -206,7 +208,8 @@ class EmbeddedPostgres:
         user = server_user(self.data)
         programs = server_programs()
         if user.is_other:
-            open_way(self.data)
+            open_way(self.home)
+            give_way(self.home, user)
             open_program(programs.parent)
         if not self.data.exists():
             self._create_cluster(programs, user)
@@ -297,7 +300,7 @@ class EmbeddedPostgres:
             name: value for name, value in os.environ.items() if not name.startswith("PG")
         }
         environment |= {"PGDATA": str(data or self.data), "LC_ALL": "C"}
-        with open(self.log_file, "ab", opener=_private) as log:
+        with open(self.log_file, "ab", opener=private) as log:
             done = subprocess.run(  # noqa: S603 - our own programs and arguments
                 [str(part) for part in command],
                 check=False,
@@ -320,11 +323,6 @@ class EmbeddedPostgres:
             f"the embedded PostgreSQL in {self.data} {what}; its log {self.log_file} "
             f"ends with:\n{end}"
         )
-
-
-def _private(path: str, flags: int) -> int:
-    """Open a file that only its owner may read."""
-    return os.open(path, flags, 0o600)
 
 
 def server_programs() -> Path:

@@ -121,6 +121,19 @@ def open_way(target: Path) -> None:
             _log.info("other users may now pass through %s", folder)
 
 
+def give_way(home: Path, user: ServerUser) -> None:
+    """Let the server's user, and nobody else, pass through the home to its data.
+
+    The home becomes that user's: root passes anyway, and keeps what is in it.
+    """
+    found = home.stat()
+    if found.st_uid != user.uid:
+        os.chown(home, user.uid, user.gid)
+        _log.info("%s belongs to the user of its PostgreSQL now", home)
+    if stat.S_IMODE(found.st_mode) != stat.S_IRWXU:
+        home.chmod(stat.S_IRWXU)
+
+
 def open_program(root: Path) -> None:
     """Make PostgreSQL's installed files readable for the server's user.
 
