@@ -20,6 +20,8 @@ _EXAMPLE_FOOT = """\
 # Only for compose.yaml: passwords of its own services; all of them have to be set there.
 # POSTGRES_PASSWORD=
 # MQTT_PASSWORD=
+# MQTT_PUBLISHER_PASSWORD=
+# MQTT_LISTENER_PASSWORD=
 # GRAFANA_ADMIN_PASSWORD=
 """
 #: Limits in a JSON schema, as they are said.

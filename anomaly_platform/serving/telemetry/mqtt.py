@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 MOST_TOGETHER: Final = 500
 """Messages that are stored together."""
+MOST_WAITING_BYTES: Final = 64 << 20
+"""Of messages in memory; beyond that, those of quality 0 are dropped. The broker holds the rest."""
 
 _FIRST_WAIT_S: Final = 0.5
 _LONGEST_WAIT_S: Final = 30.0
@@ -82,7 +84,9 @@ class Subscriber:
         self._url = urlsplit(settings.mqtt_url.get_secret_value())
         self._prefix = settings.mqtt_prefix
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
+        self._waiting_bytes = 0
         self.stored = 0
+        self.dropped = 0
         self.quarantined = 0
 
     @property
@@ -114,6 +118,7 @@ class Subscriber:
                     together = [getting.result()]
                     while len(together) < MOST_TOGETHER and not self._messages.empty():
                         together.append(self._messages.get_nowait())
+                    self._waiting_bytes -= sum(map(_size, together))
                     if not await self._take_for_sure(together, stop):
                         return
                     for message in together:
@@ -167,7 +172,7 @@ class Subscriber:
                 dt.datetime.now(dt.UTC),
             )
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._messages.put_nowait, one)
+                loop.call_soon_threadsafe(self._arrived, one)
 
         client.on_connect = connected
         client.on_disconnect = disconnected
@@ -179,6 +184,21 @@ class Subscriber:
         finally:
             client.disconnect()
             await asyncio.to_thread(client.loop_stop)
+
+    def _arrived(self, one: Message) -> None:
+        """Keep a message until it is taken, unless it is one that fills memory without asking.
+
+        Of those that are acknowledged the broker has only a few under way.
+        """
+        if one.mid == 0 and self._waiting_bytes + _size(one) > MOST_WAITING_BYTES:
+            if self.dropped == 0:
+                _log.warning(
+                    "messages of quality 0 come faster than they are stored; some are lost"
+                )
+            self.dropped += 1
+            return
+        self._waiting_bytes += _size(one)
+        self._messages.put_nowait(one)
 
     async def _take_for_sure(self, together: Sequence[Message], stop: asyncio.Event) -> bool:
         """Store messages, trying until it succeeds; return False when told to stop before.
@@ -285,3 +305,7 @@ class Subscriber:
             insert_online_rejects(
                 connection, pl.DataFrame(list(rows.values())), self._stream.name, source="mqtt"
             )
+
+
+def _size(message: Message) -> int:
+    return len(message.payload) + len(message.topic)

@@ -60,6 +60,12 @@ def test_what_services_wait_for_is_there_and_can_come_true() -> None:
         assert pid is None or pid.removeprefix("service:") in SERVICES
 
 
+def test_what_speaks_no_tls_is_only_for_this_machine() -> None:
+    for name, service in SERVICES.items():
+        for port in service.get("ports", ()):
+            assert port.startswith("127.0.0.1:"), name
+
+
 def test_every_mounted_file_and_volume_is_there() -> None:
     used = set()
     for service in SERVICES.values():
@@ -122,7 +128,7 @@ def test_every_anomaly_command_exists_with_its_options() -> None:
 
 def test_ports_are_those_that_the_services_listen_on() -> None:
     assert SERVICES["api"]["environment"]["ANOMALY_API_PORT"] == "8000"
-    assert "8000:8000" in SERVICES["api"]["ports"]
+    assert SERVICES["api"]["ports"] == ["127.0.0.1:8000:8000"]
     assert "8000/health/live" in DOCKERFILE
     assert "EXPOSE 8000" in DOCKERFILE
     prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
@@ -186,6 +192,9 @@ def test_the_broker_takes_its_configuration(tmp_path: Path) -> None:
     (tmp_path / "passwords").chmod(0o600)
     text = text.replace("/mosquitto/data/", f"{tmp_path}/").replace("listener 1883", "listener 0")
     text = text.replace("listener 0", f"listener 0 {tmp_path}/socket") + "user root\n"
+    (tmp_path / "conf.d").mkdir()
+    shutil.copy(ROOT / "deploy/mosquitto/acl", tmp_path)
+    text = text.replace("/mosquitto/config/", f"{tmp_path}/")
     (tmp_path / "mosquitto.conf").write_text(text)
     broker = subprocess.Popen(
         [program, "-c", tmp_path / "mosquitto.conf"], stdout=subprocess.DEVNULL
