@@ -3,15 +3,24 @@
 Here belongs the walk from page header to page header. Neither the size of a file nor its footer
 says how much it holds: equal values take a bit or nothing each, and the footer counts them encoded.
 The headers say how many values a page has and how large it is unpacked; with the longest entry of
-each dictionary they bound what a row can take, and so how many rows may be decoded at once.
+each dictionary they bound what a row can take, and so how many rows may be decoded at once. Where
+column chunks are, the footer's own bytes say: asked for one of a damaged footer, pyarrow ends the
+process.
 """
+
+from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
-from anomaly_platform.ingest.files.limits import ReadLimits, UnreadableFile, too_long_cell
+from anomaly_platform.ingest.files.limits import (
+    ReadLimits,
+    UnreadableFile,
+    too_large,
+    too_long_cell,
+)
 
 #: Bytes of values that are decoded at once, as far as pages do not ask for more.
 DECODED_AT_ONCE: Final = 32 << 20
@@ -22,11 +31,17 @@ _MOST_PAGES: Final = 1_000_000
 _HEADER: Final = 1 << 14
 _LONGEST_HEADER: Final = 16 << 20
 _DEEPEST: Final = 8
+_MOST_STRUCTS: Final = 2_000_000
 
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 _BY_DICTIONARY: Final = frozenset((2, 8))
 #: Encodings of texts that write each out: a page of them holds no more than its size.
 _WRITTEN_OUT: Final = frozenset((0, 6))
+_KINDS: Final = (
+    *("BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE"),
+    *("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"),
+)
+_CODECS: Final = ("", "snappy", "gzip", "lzo", "brotli", "lz4", "zstd", "lz4_raw")
 _WIDTHS: Final = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8}
 #: A value of a list becomes an object and its text on the way to JSON.
 _LISTED: Final = 8
@@ -49,6 +64,29 @@ class Demand:
 
     row_bytes: int
     longest_text: int
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column chunk, as the footer describes it."""
+
+    kind: str
+    codec: str
+    values: int
+    begin: int
+    end: int
+
+    @classmethod
+    def of(cls, chunk: dict[int, Any]) -> _Column:
+        about = _struct(chunk, 3)
+        begin, dictionary = _whole(about, 9), _whole(about, 11, 0)
+        if 0 < dictionary < begin:
+            begin = dictionary
+        kind, codec = _whole(about, 1), _whole(about, 4)
+        if not (0 <= kind < len(_KINDS) and 0 <= codec < len(_CODECS) and begin >= 0):
+            raise _damaged()
+        values, end = _whole(about, 5), begin + _whole(about, 7)
+        return cls(_KINDS[kind], _CODECS[codec], values, begin, end)
 
 
 @dataclass
@@ -91,12 +129,17 @@ def demand_of(stream: IO[bytes], metadata: Any, limits: ReadLimits) -> Demand:
         would have to be in memory at once.
     """
     pages = 0
-    row_bytes = longest = 0
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
+    row_bytes = longest = decoded = 0
+    for group in _row_groups(stream):
+        decoded += _whole(group, 2)
+        if decoded > limits.max_bytes:
+            raise too_large(limits)
         chunks = []
-        for place in range(group.num_columns):
-            column = group.column(place)
+        columns = _structs(group, 1)
+        if len(columns) != metadata.num_columns:
+            raise _damaged()
+        for place, described in enumerate(columns):
+            column = _Column.of(described)
             chunk, count = _chunk(stream, column, metadata.schema.column(place), limits)
             chunks.append(chunk)
             pages += count
@@ -115,9 +158,23 @@ def demand_of(stream: IO[bytes], metadata: Any, limits: ReadLimits) -> Demand:
     return Demand(row_bytes, longest)
 
 
-def _chunk(stream: IO[bytes], column: Any, schema: Any, limits: ReadLimits) -> tuple[_Chunk, int]:
+def _row_groups(stream: IO[bytes]) -> list[dict[int, Any]]:
+    """Read the footer; return what it says of each row group."""
+    end = stream.seek(0, 2)
+    stream.seek(max(end - 8, 0))
+    length = int.from_bytes(stream.read(4), "little")
+    stream.seek(max(end - 8 - length, 0))
+    try:
+        return _structs(_Compact(stream.read(length)).struct(), 4)
+    except IndexError:
+        raise _damaged() from None
+
+
+def _chunk(
+    stream: IO[bytes], column: _Column, schema: Any, limits: ReadLimits
+) -> tuple[_Chunk, int]:
     """Return what a column chunk can take, and how many pages it has."""
-    kind = column.physical_type
+    kind = column.kind
     texts = kind == "BYTE_ARRAY"
     width = 0 if texts else _WIDTHS.get(kind) or max(schema.length, 1)
     listed = schema.max_repetition_level > 0
@@ -125,21 +182,21 @@ def _chunk(stream: IO[bytes], column: Any, schema: Any, limits: ReadLimits) -> t
     page_size = dictionary_size = entry = values = count = 0
     for header, body in _pages(stream, column):
         count += 1
-        size = header.get(2, 0)
+        size = _whole(header, 2)
         if header.get(1) == _DICTIONARY:
             dictionary_size = size
             if texts:
-                entry = _longest_entry(stream, header, body, column.compression)
+                entry = _longest_entry(stream, header, body, column.codec)
             if entry > limits.max_cell_bytes:
-                raise too_long_cell(column.path_in_schema, limits)
+                raise too_long_cell(schema.path, limits)
             continue
         version = 5 if header.get(1) == _DATA else 8
-        about = header.get(version, {})
-        held_values = about.get(1, 0)
+        about = _struct(header, version)
+        held_values = _whole(about, 1, 0)
         values += held_values
         page_size = max(page_size, size)
         if texts and held_values:
-            encoding = about.get(2 if version == 5 else 4, 0)
+            encoding = _whole(about, 2 if version == 5 else 4, 0)
             by_value, most = _text_bytes(encoding, size, held_values, entry)
             chunk.row_bytes = max(chunk.row_bytes, by_value)
             chunk.longest = max(chunk.longest, most)
@@ -147,7 +204,7 @@ def _chunk(stream: IO[bytes], column: Any, schema: Any, limits: ReadLimits) -> t
     if listed:
         # One row may have all of the values.
         chunk.held += values * (chunk.row_bytes + 4)
-        chunk.row_bytes *= _LISTED * max(1, -(-values // max(column.num_values, 1)))
+        chunk.row_bytes *= _LISTED * max(1, -(-values // max(column.values, 1)))
     return chunk, count
 
 
@@ -160,24 +217,19 @@ def _text_bytes(encoding: int, size: int, values: int, entry: int) -> tuple[int,
     return size, size  # a text may repeat the beginning of the one before it
 
 
-def _pages(stream: IO[bytes], column: Any) -> Iterator[tuple[dict[int, Any], int]]:
+def _pages(stream: IO[bytes], column: _Column) -> Iterator[tuple[dict[int, Any], int]]:
     """Yield the header of each page of a column chunk, and where its body begins."""
-    at = column.data_page_offset
-    if column.has_dictionary_page and 0 < column.dictionary_page_offset < at:
-        at = column.dictionary_page_offset
-    end = at + column.total_compressed_size
-    seen = 0
-    while at < end and seen < column.num_values:
+    at, seen = column.begin, 0
+    while at < column.end and seen < column.values:
         header, length = _header_at(stream, at)
-        size = header.get(3, -1)
-        if size < 0 or header.get(2, -1) < 0:
+        size = _whole(header, 3)
+        values = _whole(_struct(header, 5) or _struct(header, 8), 1, 0)
+        if size < 0 or _whole(header, 2) < 0 or values < 0:
             raise _damaged()
         yield header, at + length
         at += length + size
-        values = header.get(5, header.get(8, {})).get(1, 0)
-        if header.get(1) in {_DATA, _DATA_V2} and values < 0:
-            raise _damaged()
-        seen += values
+        if header.get(1) in {_DATA, _DATA_V2}:
+            seen += values
 
 
 def _header_at(stream: IO[bytes], at: int) -> tuple[dict[int, Any], int]:
@@ -196,23 +248,50 @@ def _header_at(stream: IO[bytes], at: int) -> tuple[dict[int, Any], int]:
 
 
 def _damaged() -> UnreadableFile:
-    return UnreadableFile("the Parquet file is damaged or incomplete (a page header is none)")
+    return UnreadableFile(
+        "the Parquet file is damaged or incomplete (footer or a page header is none)"
+    )
+
+
+def _whole(fields: dict[int, Any], number: int, default: int | None = None) -> int:
+    """Return a field that is a whole number; without a default it has to be there."""
+    value = fields.get(number, default)
+    if not isinstance(value, int):
+        raise _damaged()
+    return value
+
+
+def _struct(fields: dict[int, Any], number: int) -> dict[int, Any]:
+    """Return a field that is a struct, empty where there is none."""
+    value = fields.get(number, {})
+    if not isinstance(value, dict):
+        raise _damaged()
+    return value
+
+
+def _structs(fields: dict[int, Any], number: int) -> list[dict[int, Any]]:
+    """Return a field that is a list of structs, empty where there is none."""
+    value = fields.get(number, [])
+    if not isinstance(value, list):
+        raise _damaged()
+    return value
 
 
 def _longest_entry(stream: IO[bytes], header: dict[int, Any], body: int, codec: str) -> int:
     """Return the longest text of a dictionary, or a bound on it."""
     import pyarrow as pa
 
-    size: int = header[2]
-    entries: int = header.get(7, {}).get(1, 0)
+    size, entries = _whole(header, 2), _whole(_struct(header, 7), 1, 0)
+    if entries < 0:
+        raise _damaged()
     bound = max(size - 4 * entries, 0)
     if bound <= 256 or size > _LARGEST_DICTIONARY or entries > _MOST_ENTRIES:
         return bound
     stream.seek(body)
-    data = stream.read(header[3])
-    if codec != "UNCOMPRESSED":
+    data = stream.read(_whole(header, 3))
+    if codec:
         try:
-            data = pa.decompress(data, decompressed_size=size, codec=codec.lower(), asbytes=True)
+            data = pa.decompress(data, decompressed_size=size, codec=codec, asbytes=True)
         except (pa.ArrowException, OSError, ValueError):
             return bound  # a compression that only the reader of Parquet knows, or damage
     longest = at = 0
@@ -224,7 +303,9 @@ def _longest_entry(stream: IO[bytes], header: dict[int, Any], body: int, codec: 
 
 
 class _Compact:
-    """Reads structs of Thrift's compact protocol: whole numbers and structs, the rest is skipped.
+    """Reads structs of Thrift's compact protocol: whole numbers, structs and lists of structs.
+
+    The rest is skipped.
 
     Parameters
     ----------
@@ -234,11 +315,13 @@ class _Compact:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
+        self._structs = 0
         self.at = 0
 
     def struct(self, depth: int = 0) -> dict[int, Any]:
         """Return the fields of a struct by their numbers."""
-        if depth > _DEEPEST:
+        self._structs += 1
+        if depth > _DEEPEST or self._structs > _MOST_STRUCTS:
             raise _damaged()
         fields: dict[int, Any] = {}
         number = 0
@@ -258,11 +341,28 @@ class _Compact:
             return self._whole()
         if kind == 12:
             return self.struct(depth + 1)
-        if kind == 7:
-            return self._skip(8)
-        if kind == 8:
-            return self._skip(self._number())
-        raise _damaged()  # lists and maps are in no page header
+        if kind == 9:
+            return self._list(depth + 1)
+        if kind not in {7, 8}:
+            raise _damaged()  # there are no sets and maps
+        return self._skip(8 if kind == 7 else self._number())
+
+    def _list(self, depth: int) -> list[Any] | None:
+        """Return a list of structs; None for one of other values, which is skipped."""
+        if depth > _DEEPEST:
+            raise _damaged()
+        first = self._byte()
+        kind, length = first & 0x0F, first >> 4
+        if length == 15:
+            length = self._number()
+        if kind == 12:
+            return [self.struct(depth) for _ in range(length)]
+        for _ in range(length):
+            if kind in {1, 2}:
+                self._byte()
+            else:
+                self._value(kind, depth)
+        return None
 
     def _byte(self) -> int:
         byte = self._data[self.at]

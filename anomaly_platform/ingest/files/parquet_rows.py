@@ -73,7 +73,10 @@ def read_parquet(stream: IO[bytes], limits: ReadLimits, batch_rows: int) -> Iter
             for piece in _pieces(table.rename_columns(names), limits):
                 yield _batch(piece, done)
                 done += piece.num_rows
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (
+        *(pa.ArrowException, OSError, ValueError),
+        *(pl.exceptions.PolarsError, pl.exceptions.PanicException),
+    ) as error:
         what = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         hint = "encrypted" if "ncrypt" in what or "decrypt" in what else "damaged or incomplete"
         raise UnreadableFile(f"the Parquet file is {hint} ({what})") from error
@@ -90,9 +93,6 @@ def _refuse_by_footer(metadata: Any, limits: ReadLimits) -> None:
         raise too_many_rows(limits)
     if metadata.num_columns > limits.max_columns:  # those inside structs count
         raise too_many_columns(metadata.num_columns, limits)
-    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-    if sum(group.total_byte_size for group in groups) > limits.max_bytes:
-        raise too_large(limits)
 
 
 def _gathered(batches: Iterator[Any], rows: int) -> Iterator[Any]:
@@ -100,28 +100,50 @@ def _gathered(batches: Iterator[Any], rows: int) -> Iterator[Any]:
 
     How few rows are safe to decode is a bound; most files have far less in them.
     """
-    import pyarrow as pa
-
     held: list[Any] = []
     height = size = 0
     for encoded in batches:
         batch = _decoded(encoded)
         if held and (height + batch.num_rows > rows or size + batch.nbytes > DECODED_AT_ONCE):
-            yield pa.Table.from_batches(held)
+            yield _together(held)
             held, height, size = [], 0, 0
         held.append(batch)
         height += batch.num_rows
         size += batch.nbytes
     if held:
-        yield pa.Table.from_batches(held)
+        yield _together(held)
+
+
+def _together(batches: list[Any]) -> Any:
+    """Join batches; where a text of one goes on as bytes, those of the others do, too."""
+    import pyarrow as pa
+
+    return pa.concat_tables(
+        [pa.Table.from_batches([one]) for one in batches], promote_options="permissive"
+    )
 
 
 def _decoded(batch: Any) -> Any:
-    """Write dictionaries out that the reader keeps: what they take is seen only then."""
+    """Write dictionaries out that the reader keeps: what they take is seen only then.
+
+    A damaged file can hold arrays that are none, and texts that are no UTF-8, which Polars takes on
+    trust. Such texts go on as bytes, so that only their rows are refused.
+    """
     import pyarrow as pa
 
     plain = pa.schema([field.with_type(_plain(field.type)) for field in batch.schema])
-    return batch if plain.equals(batch.schema) else batch.cast(plain)
+    if not plain.equals(batch.schema):
+        batch = batch.cast(plain)
+    for place, field in enumerate(batch.schema):
+        try:
+            batch.column(place).validate(full=True)
+        except pa.ArrowInvalid:
+            batch.column(place).validate()
+            if not (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)):
+                raise
+            texts = batch.column(place).cast(pa.large_binary())
+            batch = batch.set_column(place, field.name, texts)
+    return batch
 
 
 def _plain(kind: Any) -> Any:
