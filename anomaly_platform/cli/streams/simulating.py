@@ -63,7 +63,7 @@ def write_simulation(
             paths = write(simulation, out, cast("Literal['csv', 'parquet']", file_format))
             simulation.events.write_csv(out / "anomalies.csv")
             said = (
-                f"{simulation.frame.height:,} readings in {len(paths)} files in {out}; "
+                f"{simulation.frame.height:,} readings in {len(paths)} files; "
                 f"{simulation.events.height} anomalies are listed in anomalies.csv"
             )
         else:
@@ -74,11 +74,12 @@ def write_simulation(
             network.world.write_reference(out / "reference")
             network.incidents.write_csv(out / "labels.csv")
             said = (
-                f"{network.scans.height:,} scans in {len(paths)} files in {out / 'scans'}; "
+                f"{network.scans.height:,} scans in {len(paths)} files of the folder scans; "
                 f"{network.incidents.height} of them are listed in labels.csv, what is known of "
                 "the network is in reference"
             )
-    console.print(said, soft_wrap=True)
+    console.print(f"{out}:", soft_wrap=True, markup=False)
+    console.print(said)
 
 
 def simulate_network(
