@@ -75,7 +75,14 @@ class KnownPlaces:
                 _COLUMNS
             ).iter_rows()
         }
-        listed = sorted({Kind(one.type, one.level, True) for one in self._places.values()})
+        # Of a place with neither type nor level the words of a scan name the tier.
+        listed = sorted(
+            {
+                Kind(one.type, one.level, True)
+                for one in self._places.values()
+                if one.type or one.level >= 0
+            }
+        )
         self.kinds: tuple[Kind, ...] = (
             *listed,
             *(Kind(tier.name, tier.level, False) for tier in TIERS),
