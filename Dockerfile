@@ -3,7 +3,7 @@
 FROM python:3.12-slim AS build
 WORKDIR /build
 RUN python -m venv /opt/venv
-COPY pyproject.toml constraints.txt README.md LICENSE dagster.yaml workspace.yaml ./
+COPY pyproject.toml hatch_build.py constraints.txt README.md LICENSE dagster.yaml workspace.yaml ./
 COPY migrations ./migrations
 COPY anomaly_platform ./anomaly_platform
 RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt .
