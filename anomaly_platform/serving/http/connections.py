@@ -7,7 +7,10 @@ Does not belong here: bodies, of which ``bodies`` takes so many bytes.
 """
 
 import asyncio
+import fcntl
 import math
+import struct
+import termios
 from collections.abc import Hashable, Iterable
 from typing import Any, Final
 
@@ -193,7 +196,7 @@ class BoundedHttp(HttpToolsProtocol):
         """End the connection if something was due; look again when the next thing may be."""
         now = self.loop.time()
         self._watching = self.loop.call_at(min(self._due, now + HEAD_S), self._watch)
-        if self._answer.is_left(self.transport.get_write_buffer_size(), now):
+        if self._answer.is_left(_unread_bytes(self.transport), now):
             # Closing would wait until it has been read.
             self.transport.abort()
         elif self.flow.read_paused:
@@ -202,6 +205,20 @@ class BoundedHttp(HttpToolsProtocol):
         elif self._due <= now:
             self._due = math.inf
             self.transport.close()
+
+
+def _unread_bytes(transport: asyncio.Transport) -> int:
+    """Return how much of an answer the client has not read; 0 where the system holds all of it."""
+    waiting = transport.get_write_buffer_size()
+    if not waiting:
+        return 0
+    try:
+        # The system takes more only in large pieces, and a slow client reads in small ones.
+        socket = transport.get_extra_info("socket")
+        (sent,) = struct.unpack("i", fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4)))
+    except (OSError, ValueError, AttributeError):
+        return waiting
+    return waiting + int(sent)
 
 
 class _Unread:

@@ -3,24 +3,31 @@
 import asyncio
 import datetime as dt
 import io
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from anomaly_platform.ml.scans.response import BarcodeResponse, write_response
 from anomaly_platform.serving.auth.rate_limits import Predicting
 from anomaly_platform.serving.auth.security import Reader
 from anomaly_platform.serving.champions.served import ServedScans
-from anomaly_platform.serving.http.direct import parsed
+from anomaly_platform.serving.http.bodies.json_scan import pieces_of
+from anomaly_platform.serving.http.direct import off_loop, read_body
 from anomaly_platform.serving.http.openapi import body_of, problems
 from anomaly_platform.serving.metrics.requests import count_scored
 from anomaly_platform.serving.predict.scan_answers import Answer, key_of
 from anomaly_platform.serving.predict.scans import Detection, judge_scans
-from anomaly_platform.serving.problems import ApiProblem, none_usable, not_found
+from anomaly_platform.serving.problems import (
+    ApiProblem,
+    invalid,
+    invalid_body,
+    none_usable,
+    not_found,
+)
 from anomaly_platform.serving.schemas.base import Name
-from anomaly_platform.serving.schemas.scans import ScanDetectRequest, as_text
+from anomaly_platform.serving.schemas.scans import ScanDetectRequest, ScanEvent, as_text
 from anomaly_platform.serving.state import Serving, ServingState
 from anomaly_platform.streams.bindings import SCANS
 
@@ -28,7 +35,10 @@ router = APIRouter(prefix="/api/v1", tags=["barcode"])
 
 #: Requests that are judged at the same time; each has threads of its own.
 _AT_ONCE: Final = 2
+#: Scans that are parsed at once: some milliseconds.
+_PIECE: Final = 500
 _ASKED: Final = TypeAdapter(ScanDetectRequest)
+_EVENTS: Final = TypeAdapter(list[ScanEvent])
 
 
 @router.post(
@@ -74,7 +84,8 @@ async def detect_in_stream(
 
 
 async def _answer(serving: ServingState, stream: str, request: Request) -> Response:
-    asked = await parsed(request, _ASKED)
+    body = await read_body(request)
+    asked = await off_loop(body, partial(_asked, body))
     try:
         served = serving.models.scans(stream)
     except KeyError:
@@ -98,13 +109,46 @@ async def _answer(serving: ServingState, stream: str, request: Request) -> Respo
     return Response(answer.text, media_type="application/json", headers=headers)
 
 
+def _asked(body: bytes) -> ScanDetectRequest:
+    """Return a request, parsed piece by piece, so that others get their turn meanwhile.
+
+    Raises
+    ------
+    ApiProblem
+        422, when it does not fit its schema.
+    """
+    first, *further = pieces_of(body, b"data", _PIECE)
+    try:
+        asked = _ASKED.validate_json(first)
+        for number, piece in enumerate(further, 1):
+            try:
+                asked.data += _EVENTS.validate_json(piece)
+            except ValidationError as error:
+                raise _wrong_in(body, error, number * _PIECE) from None
+    except ValidationError as error:
+        raise invalid_body(error) from None
+    return asked
+
+
+def _wrong_in(body: bytes, error: ValidationError, before: int) -> ApiProblem:
+    """Return the problem of a piece as one of the whole, which has so many scans before it."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    if not found[0]["loc"]:
+        # No JSON: only the whole says where it ends to be any.
+        _ASKED.validate_json(body)
+    places = [("body", "data", int(one["loc"][0]) + before, *one["loc"][1:]) for one in found]
+    return invalid([{**one, "loc": place} for one, place in zip(found, places, strict=True)])
+
+
 @lru_cache(maxsize=8)
 def _turn(_loop: asyncio.AbstractEventLoop) -> asyncio.Semaphore:
     return asyncio.Semaphore(_AT_ONCE)
 
 
 def _detect(serving: ServingState, served: ServedScans, asked: ScanDetectRequest) -> Answer:
-    key = key_of(serving.platform, served, asked.model_dump_json())
+    # One by one, so that others get their turn meanwhile.
+    said = "\n".join(one.model_dump_json() for one in asked.data)
+    key = key_of(serving.platform, served, f"{said}\n{asked.file_id!r}")
     known = serving.scan_answers.find(key)
     if known is not None:
         return known

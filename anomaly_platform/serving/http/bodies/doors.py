@@ -28,7 +28,7 @@ MOST_BYTES: Final = 64 * 2**10
 MOST_BYTES_OF: Final = {
     # A thousand values and their times; thousands of long names.
     "/api/v1/ml/predict/batch": 256 * 2**10,
-    "/api/v1/anomaly/train": 4 * 2**20,
+    "/api/v1/anomaly/train": 2**20,
 }
 """Of a body, by route."""
 

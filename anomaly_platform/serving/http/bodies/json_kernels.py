@@ -11,11 +11,13 @@ from numba import types
 
 from anomaly_platform.ml.compiled import compiled
 
-FINE, DEEP, MANY, TWICE = range(4)
+FINE, DEEP, MANY, TWICE, LONG = range(5)
 
 #: Names in one object up to which each is compared with each, which is faster than sorting.
 _FEW: Final = 32
 _LEVELS: Final = 64
+#: Rows lie in the outer levels; what lies deeper describes one of them.
+_OUTER, _MOST_DEEPER = 2, 1_000
 #: FNV-1a: who finds two names that look alike here has a document of his own refused.
 _OFFSET: Final = np.uint64(0xCBF29CE484222325)
 _PRIME: Final = np.uint64(0x100000001B3)
@@ -158,9 +160,9 @@ def _longer(numbers: Any) -> Any:
     return more
 
 
-@compiled(_FAULT(_DOCUMENT, types.int64, types.int64, types.int64))
-def first_fault(  # noqa: C901, PLR0912 - one loop; calls within it would pass all of its state
-    document: Any, deepest: int, most_in_one: int, most_values: int
+@compiled(_FAULT(_DOCUMENT, types.int64, types.int64, types.int64, types.int64))
+def first_fault(  # noqa: C901, PLR0912, PLR0915 - one loop over all of its state
+    document: Any, deepest: int, most_in_one: int, most_values: int, longest: int
 ) -> tuple[int, int, int]:
     """Return the first fault, and where the name that it is about begins and ends.
 
@@ -171,9 +173,12 @@ def first_fault(  # noqa: C901, PLR0912 - one loop; calls within it would pass a
     deepest
         Levels that it may have, 63 at most.
     most_in_one
-        Elements that an array, and members that an object, may have.
+        Elements that an array, and members that an object, may have: a thousand at most from the
+        third level on.
     most_values
         Values that it may have in all.
+    longest
+        Bytes that a text, and what lies between two marks, may have.
     """
     is_object = np.zeros(_LEVELS, np.bool_)
     elements = np.zeros(_LEVELS, np.int64)
@@ -183,13 +188,18 @@ def first_fault(  # noqa: C901, PLR0912 - one loop; calls within it would pass a
     values = 1
     is_name = False
     while True:
-        at = _next_mark(document, at)
+        end = _next_mark(document, at)
+        if end - at > longest:
+            return LONG, 0, 0
+        at = end
         if at >= document.size:
             break
         byte = document[at]
         at += 1
         if byte == _QUOTE:
             end = _end_of_text(document, at)
+            if end - at > longest:
+                return LONG, 0, 0
             if is_name:
                 is_name = False
                 if names == hashes.size:
@@ -209,7 +219,8 @@ def first_fault(  # noqa: C901, PLR0912 - one loop; calls within it would pass a
         elif byte == _COMMA:
             elements[depth] += 1
             values += 1
-            if (depth and elements[depth] > most_in_one) or values > most_values:
+            most = most_in_one if depth <= _OUTER else min(most_in_one, _MOST_DEEPER)
+            if (depth and elements[depth] > most) or values > most_values:
                 return MANY, 0, 0
             is_name = is_object[depth]
         elif byte in (_CLOSE_OBJECT, _CLOSE_ARRAY):
@@ -227,3 +238,69 @@ def first_fault(  # noqa: C901, PLR0912 - one loop; calls within it would pass a
                 break
             is_name = False
     return FINE, 0, 0
+
+
+@compiled(types.int64[::1](_DOCUMENT, types.uint64, types.int64))
+def cuts_of(  # noqa: C901, PLR0912 - as above
+    document: Any, name: Any, every: int
+) -> Any:
+    """Return where an array of the outermost object may be cut into pieces.
+
+    The first number is where its first element begins, the last where its bracket closes, and those
+    between are commas, each so many elements after the one before. Nothing where there is no such
+    array. The document has no other fault than that it may be no JSON.
+
+    Parameters
+    ----------
+    document
+        Its bytes.
+    name
+        Hash of the member's name.
+    every
+        Elements of a piece.
+    """
+    cuts = np.empty(2 + document.size // every, np.int64)
+    found = depth = elements = at = 0
+    is_name = is_it = is_inside = False
+    while True:
+        at = _next_mark(document, at)
+        if at >= document.size:
+            break
+        byte = document[at]
+        at += 1
+        if byte == _QUOTE:
+            end = _end_of_text(document, at)
+            if depth == 1 and is_name:
+                is_it = _hash(document, at, end - 1) == name
+                is_name = False
+            at = end
+        elif byte in (_OPEN_OBJECT, _OPEN_ARRAY):
+            depth += 1
+            if depth == 1:
+                is_name = byte == _OPEN_OBJECT
+            elif depth == 2 and is_it and byte == _OPEN_ARRAY:
+                is_inside = True
+                cuts[0] = at
+                found = 1
+        elif byte == _COMMA:
+            if depth == 1:
+                is_name, is_it = True, False
+            elif depth == 2 and is_inside:
+                elements += 1
+                if elements % every == 0:
+                    cuts[found] = at - 1
+                    found += 1
+        elif byte in (_CLOSE_OBJECT, _CLOSE_ARRAY):
+            if depth == 2 and is_inside:
+                cuts[found] = at - 1
+                return cuts[: found + 1].copy()
+            depth -= 1
+            if depth <= 0:
+                break
+    return cuts[:0].copy()
+
+
+@compiled(types.uint64(_DOCUMENT))
+def hash_of(text: Any) -> Any:
+    """Return the hash of a name as it stands between its quotes."""
+    return _hash(text, 0, text.size)
