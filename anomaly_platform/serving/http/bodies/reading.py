@@ -114,7 +114,8 @@ async def _read(receive: Receive, door: Door, held: Held) -> bytes | None:
     Raises
     ------
     ApiProblem
-        413, as soon as it shows to be too large; 503, when the worker holds too much already.
+        413, as soon as it shows to be too large; 503, when the worker holds too much already; 400,
+        415 or 422, when its beginning is wrong.
     """
     # Not a list of parts: a part of one byte takes forty.
     body = bytearray()
@@ -134,6 +135,9 @@ async def _read(receive: Receive, door: Door, held: Held) -> bytes | None:
             )
         if not more:
             return bytes(body + part) if body else part
+        if not body and (problem := problem_of(part[:MOST_INLINE])) is not None:
+            # What is wrong with a beginning is wrong with the whole: the rest need not come.
+            raise problem
         body += part
 
 

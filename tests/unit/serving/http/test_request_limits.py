@@ -89,6 +89,12 @@ def test_a_deep_document_is_refused_before_it_is_parsed() -> None:
     assert client.status == 422
 
 
+def test_a_beginning_that_is_wrong_is_enough() -> None:
+    client = Client([b"[" * 33, *[b"[" * 10] * 100], {"transfer-encoding": "chunked"})
+    assert bodies_after(client, 10_000) == []
+    assert (client.status, client.taken) == (422, 1)
+
+
 def test_a_client_that_goes_away_reaches_nothing() -> None:
     client = Client([], {"content-length": "5"})
     assert bodies_after(client, 100) == []
