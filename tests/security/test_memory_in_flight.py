@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from tests.builders.services import Service, running_service
+from tests.builders.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -77,6 +79,15 @@ def answer_of(line: socket.socket) -> bytes:
             body = found.partition(b"\r\n\r\n")[2]
             if body.endswith((b"}", b"\n")):
                 break
+    return found
+
+
+def answers_of(line: socket.socket) -> bytes:
+    """Return all that comes until the connection ends."""
+    found = b""
+    with contextlib.suppress(OSError):
+        while part := line.recv(65536):
+            found += part
     return found
 
 
@@ -191,3 +202,82 @@ def test_connections_are_their_key_s_whatever_the_address(service: Service, line
         statuses.append(line.recv(65536).split()[1])
     # Idle connections are closed after five seconds: on a busy machine some are gone already.
     assert statuses == [b"200"] * len(statuses)
+
+
+@pytest.mark.stress
+def test_readers_that_stall_are_cut_off(service: Service, lines: Lines) -> None:
+    """Answers to many requests on one connection, of which nothing is read for a minute."""
+    key, asked = service.new_key("ml:read"), 200
+    request = f"GET /openapi.json HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n\r\n".encode()
+    whole = len(service.get("/openapi.json", key).content) * asked
+    stalled = [lines.open() for _ in range(10)]
+    for line in stalled:
+        line.sendall(request * asked)
+    worker = worker_of(service)
+    here = {line.getsockname()[1] for line in stalled}
+
+    def kept() -> int:
+        return sum(
+            bool(one.raddr) and one.raddr.port in here and one.status == psutil.CONN_ESTABLISHED
+            for one in worker.net_connections()
+        )
+
+    wait_until(lambda: kept() == len(stalled), 30)
+    wait_until(lambda: kept() == 0, 90)
+    for line in stalled:
+        assert len(answers_of(line)) < whole
+
+
+@pytest.mark.stress
+def test_a_minute_of_everything_at_once(service: Service, lines: Lines) -> None:
+    """Memory stays bounded, and nobody who behaves is failed."""
+    keys = [service.new_key("ml:read", per_minute=0) for _ in range(4)]
+    mine = {"X-API-Key": service.new_key("ml:read", per_minute=0)}
+    ending, failed = threading.Event(), []
+    bodies = [
+        b"[" * 16 * 2**20,
+        b'{"data":[' + b'{"location_id":"' + b"x" * 900 + b'"},' * 100 + b"7]}",
+        b'{"data":[' + b"{}," * 99_999 + b"{}]}",
+        b'{"data":[' + b'{"epc_code":"1","event_time":"2026-01-31 12:05:00"},' * 90_000 + b"{}]}",
+    ]
+
+    def attack(number: int) -> None:
+        headers = {"X-API-Key": keys[number % 4], "Content-Type": "application/json"}
+        with httpx.Client(timeout=120, headers=headers) as client:
+            while not ending.is_set():
+                with contextlib.suppress(httpx.TransportError):
+                    answer = client.post(
+                        f"{service.url}/api/v1/barcode/detect", content=bodies[number % 4]
+                    )
+                    if answer.status_code not in (200, 400, 422, 503):
+                        failed.append(answer.text)
+
+    before = worker_of(service).memory_info().rss
+    threads = [threading.Thread(target=attack, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    most, until = 0, time.monotonic() + 60
+    reading = {"device_id": "x", "metric_name": "y", "value": 1.0}
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError):
+            line = lines.open()
+            line.sendall(head(keys[0], "/api/v1/barcode/detect", f"Content-Length: {15 * MIB}"))
+            line.settimeout(0.1)
+            line.sendall(b" " * 60_000)
+        for path, ask in (("/health/live", "GET"), ("/api/v1/ml/predict", "POST")):
+            answer = httpx.request(
+                ask,
+                service.url + path,
+                json=reading if ask == "POST" else None,
+                headers=mine,
+                timeout=60,
+            )
+            if answer.status_code not in (200, 404):
+                failed.append(f"{path}: {answer.text}")
+        most = max(most, worker_of(service).memory_info().rss)
+        time.sleep(0.5)
+    ending.set()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert (most - before) / MIB < 1_500, f"{(most - before) / MIB:.0f} MiB"
