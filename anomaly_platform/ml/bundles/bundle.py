@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 
 from anomaly_platform.ml.arrays import AnyArray
+from anomaly_platform.ml.bundles.checking import as_bad_model
 from anomaly_platform.ml.bundles.format import (
     FORMAT,
     LAYERED_FORMAT,
@@ -248,6 +249,17 @@ def open_bundle(
             f"the bundle at {directory} has the digest {digest[:12]}…, not {expected_digest[:12]}…"
         )
         raise DigestMismatchError(msg)
+    with as_bad_model(f"the bundle at {directory} cannot be used"):
+        return _opened(directory, text, digest, expected_features, verify)
+
+
+def _opened(
+    directory: Path,
+    text: bytes,
+    digest: str,
+    expected_features: Iterable[str] | None,
+    verify: Literal["all", "each"],
+) -> Bundle:
     manifest = _parse_manifest(text, directory)
     if expected_features is not None:
         lacking = sorted(set(feature_names(manifest)) - set(expected_features))

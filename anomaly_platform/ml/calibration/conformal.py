@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats, Ints
+from anomaly_platform.ml.bundles.checking import BadModelError, checked
 
 KNOTS = 512
 """Length of the knot arrays of every calibration, so that those of many series stack."""
@@ -134,11 +135,24 @@ class Calibration:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
-        """Rebuild a calibration from what :meth:`to_arrays` gave."""
+        """Rebuild a calibration from what :meth:`to_arrays` gave.
+
+        Raises
+        ------
+        BadModelError
+            When it is none.
+        """
+        values = checked(arrays, "values", (KNOTS,), finite=False)
+        exceeding = checked(arrays, "exceeding", (KNOTS,), kinds="u")
+        tail = checked(arrays, "tail", (3,))
+        if not (np.isfinite(values[0]) and (values[1:] >= values[:-1]).all()):
+            raise BadModelError("the calibration's values do not ascend")
+        if tail[0] < 1 or tail[1] <= 0 or not 0 <= tail[2] <= 1:
+            raise BadModelError("the calibration's tail is none")
         return cls(
-            np.ascontiguousarray(arrays["values"], dtype=np.float64),
-            np.ascontiguousarray(arrays["exceeding"], dtype=np.uint32),
-            np.ascontiguousarray(arrays["tail"], dtype=np.float64),
+            np.ascontiguousarray(values, dtype=np.float64),
+            np.ascontiguousarray(exceeding, dtype=np.uint32),
+            np.ascontiguousarray(tail, dtype=np.float64),
         )
 
 

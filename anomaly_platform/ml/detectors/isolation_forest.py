@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats, Ints, Singles
+from anomaly_platform.ml.bundles.checking import checked
 from anomaly_platform.ml.detectors.base import FeatureSchemaError, as_matrix, non_finite
 from anomaly_platform.ml.order_statistics import median
 
@@ -274,11 +275,32 @@ class IsolationForest:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, feature_schema: Sequence[str]) -> Self:
-        """Rebuild a fitted forest from what `to_arrays` gave."""
-        forest = ForestArrays(*(np.ascontiguousarray(arrays[name]) for name in cls.FIELDS))
-        if forest.scaling.shape[1] != len(feature_schema):
-            msg = f"the arrays are of {forest.scaling.shape[1]} features, not {len(feature_schema)}"
+        """Rebuild a fitted forest from what `to_arrays` gave.
+
+        Raises
+        ------
+        FeatureSchemaError
+            When it is of other features.
+        BadModelError
+            When it is no forest: the kernels check no bounds.
+        """
+        scaling = checked(arrays, "scaling", (6, None), finite=False)
+        features = len(feature_schema)
+        if scaling.shape[1] != features:
+            msg = f"the arrays are of {scaling.shape[1]} features, not {features}"
             raise FeatureSchemaError(msg)
+        feature = checked(arrays, "feature", (None, 255), kinds="u", high=features - 1)
+        trees = feature.shape[0]
+        cut = checked(arrays, "threshold", (trees, 255), finite=False)
+        path = checked(arrays, "path_length", (trees, 256), low=0)
+        normaliser = checked(arrays, "normaliser", (1,), low=1e-9)
+        forest = ForestArrays(
+            np.ascontiguousarray(feature, dtype=np.uint8),
+            np.ascontiguousarray(cut, dtype=np.float32),
+            np.ascontiguousarray(path, dtype=np.float32),
+            np.ascontiguousarray(scaling, dtype=np.float64),
+            np.ascontiguousarray(normaliser, dtype=np.float64),
+        )
         detector = cls(feature_schema, n_trees=forest.feature.shape[0])
         detector._forest = forest
         return detector

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats
+from anomaly_platform.ml.bundles.checking import BadModelError, checked
 from anomaly_platform.ml.detectors.base import as_matrix
 
 FEATURES = (
@@ -176,11 +177,21 @@ class OneClassSVM:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, feature_schema: Sequence[str]) -> Self:
-        """Rebuild the detector that wrote ``arrays``."""
+        """Rebuild the detector that wrote ``arrays``; raises `BadModelError` where it is none."""
         detector = cls(feature_schema)
-        names = ("center", "scale", "vectors", "weights", "parameters")
+        width = len(detector.feature_schema)
+        vectors = checked(arrays, "vectors", (None, width))
+        given = {
+            "center": checked(arrays, "center", (width,)),
+            "scale": checked(arrays, "scale", (width,), low=1e-300),
+            "vectors": vectors,
+            "weights": checked(arrays, "weights", (len(vectors),)),
+            "parameters": checked(arrays, "parameters", (4,)),
+        }
+        if given["parameters"][2] not in range(len(KERNELS)):
+            raise BadModelError(f"there is no kernel {given['parameters'][2]}")
         detector._arrays = {
-            name: np.ascontiguousarray(arrays[name], dtype=np.float64) for name in names
+            name: np.ascontiguousarray(array, dtype=np.float64) for name, array in given.items()
         }
         nu, gamma, kernel, _ = (float(value) for value in detector._arrays["parameters"])
         detector.chosen = Candidate(nu, gamma, KERNELS[int(kernel)])

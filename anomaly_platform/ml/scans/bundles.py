@@ -15,6 +15,7 @@ import polars as pl
 
 from anomaly_platform.ml.arrays import AnyArray
 from anomaly_platform.ml.bundles.bundle import Bundle, open_bundle
+from anomaly_platform.ml.bundles.checking import as_bad_model
 from anomaly_platform.ml.bundles.format import BundleError, MissingFeaturesError
 from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.ml.detectors.base import ScanDetector, part_of, under
@@ -148,9 +149,12 @@ def read_detector(
     expected_digest: str | None = None,
 ) -> ScanDetector:
     """Open a bundle and rebuild the detector in it; raises as `open_detector`."""
-    with open_detector(
-        directory, detector, available=available, expected_digest=expected_digest
-    ) as bundle:
+    with (
+        open_detector(
+            directory, detector, available=available, expected_digest=expected_digest
+        ) as bundle,
+        as_bad_model(f"the {detector} bundle at {directory} cannot be used"),
+    ):
         return DETECTORS[detector].from_arrays(bundle.arrays(0))
 
 
@@ -173,17 +177,19 @@ def read_set(
     BundleError
         When any of them cannot be used, or is not the one that was calibrated with the others.
     """
-    with open_detector(folder_of(FUSION, version), FUSION, available=available) as bundle:
+    with (
+        open_detector(folder_of(FUSION, version), FUSION, available=available) as bundle,
+        as_bad_model(f"the fusion bundle at {bundle.directory} cannot be used"),
+    ):
         fusion = BarcodeFusion.from_arrays(bundle.arrays(0))
-        members = bundle.manifest["members"]
+        members = {
+            name: (int(member["version"]), str(member["digest"]))
+            for name, member in bundle.manifest["members"].items()
+            if name in (RULES, LSTM, SVM)
+        }
     parts = {
-        name: read_detector(
-            folder_of(name, int(member["version"])),
-            name,
-            available=available,
-            expected_digest=member["digest"],
-        )
-        for name, member in members.items()
+        name: read_detector(folder_of(name, of), name, available=available, expected_digest=digest)
+        for name, (of, digest) in members.items()
     }
     rules, lstm, svm = parts.get(RULES), parts.get(LSTM), parts.get(SVM)
     if not isinstance(rules, RulesModel):

@@ -33,6 +33,7 @@ from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from anomaly_platform.ml.bundles.checking import BadModelError, checked
 from anomaly_platform.ml.calibration.conformal import (
     P_FLOOR,
     THRESHOLD,
@@ -272,7 +273,11 @@ class BarcodeFusion:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Read what `to_arrays` returned."""
-        rules, lstm, svm, alpha = (float(value) for value in arrays["fusion/weights"])
+        weights = checked(arrays, "fusion/weights", (4,), low=0.0, high=1e6)
+        rules, lstm, svm, alpha = (float(value) for value in weights)
+        if not 0 < alpha < 1 or rules + lstm + svm <= 0:
+            raise BadModelError(f"the fusion has the weights {weights.tolist()}")
+        checked(arrays, "fusion/lots", (1,), kinds="i", low=-1)
         found: dict[tuple[str, ...], dict[str, npt.NDArray[Any]]] = {}
         for path, array in arrays.items():
             parts = path.split("/")

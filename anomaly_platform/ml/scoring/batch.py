@@ -36,9 +36,11 @@ import polars as pl
 
 from anomaly_platform.ml.arrays import AnyArray
 from anomaly_platform.ml.bundles.bundle import Bundle
+from anomaly_platform.ml.bundles.checking import as_bad_model
 from anomaly_platform.ml.calibration.conformal import Calibration, score_of_p
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
+from anomaly_platform.ml.scoring.checking import feature_set_of, read_series
 from anomaly_platform.ml.scoring.entities import EntityEvidence
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.ml.scoring.scored_columns import (
@@ -82,7 +84,10 @@ class SharedCalibrations:
                 name: self._bundle.shared(f"{self._kind}/{name}")
                 for name in ("values", "exceeding", "tail")
             }
-        return Calibration.from_arrays({n: array[index] for n, array in self._stacked.items()})
+        with as_bad_model(
+            f"the {self._kind} calibrations of the bundle at {self._bundle.directory}"
+        ):
+            return Calibration.from_arrays({n: of[index] for n, of in self._stacked.items()})
 
 
 class FleetScorer:
@@ -118,9 +123,7 @@ class FleetScorer:
     ) -> None:
         manifest = bundle.manifest
         self.bundle = bundle
-        self.feature_set = MetricFeatureSet.from_definition(
-            manifest["feature_schema"]["definition"]
-        )
+        self.feature_set = feature_set_of(bundle)
         self.alpha = float(manifest["hyper_parameters"]["alpha"])
         self.threshold = threshold
         self.thresholds = dict(thresholds or {})
@@ -180,7 +183,7 @@ class FleetScorer:
         row = self._series.get((entity, metric))
         if row is None or row["slot"] is None:
             return None
-        model = SeriesModel.from_arrays(self.bundle.arrays(int(row["slot"])), self.feature_set)
+        model = read_series(self.bundle, self.feature_set, row["slot"], f"{entity} {metric}")
         if row["pool_index"] is not None:
             model = replace(model, calibration=self._pools.at(int(row["pool_index"])))
         return model

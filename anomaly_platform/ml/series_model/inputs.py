@@ -32,6 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomaly_platform.ml.arrays import AnyArray, Arrays, Columns, Floats, Ints
+from anomaly_platform.ml.bundles.checking import BadModelError, checked
 from anomaly_platform.ml.detectors.base import part_of, under
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.order_statistics import median, quantile_of_sorted
@@ -183,10 +184,14 @@ class InputModel:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> InputModel:
-        """Return the model that `to_arrays` wrote."""
-        numbers = np.asarray(arrays["constants"], dtype=np.float64)
+        """Return the model that `to_arrays` wrote; raises `BadModelError` where it is none."""
         season = SeasonalProfile.from_arrays(part_of(arrays, "season_"))
         week = SeasonalProfile.from_arrays(part_of(arrays, "week_"))
+        numbers = np.asarray(checked(arrays, "constants", (None,)), dtype=np.float64)
+        if week.offset.shape[0] != season.offset.shape[0]:
+            raise BadModelError("day and week are of different inputs")
+        if numbers.size < 4 + 2 * season.offset.shape[0]:
+            raise BadModelError("the array 'constants' is too short")
         trailing, step, jitter, narrow = numbers[:4].tolist()
         inputs = season.offset.shape[0]
         spreads, medians, tails = np.split(numbers[4:], (-2 * inputs, -inputs))

@@ -28,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from anomaly_platform.ml.arrays import AnyArray, Arrays, Bools, Columns, Floats, Ints
+from anomaly_platform.ml.bundles.checking import checked
 from anomaly_platform.ml.detectors.base import part_of, under
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.order_statistics import median, quantile_of_sorted, quantiles_of_sorted
@@ -55,6 +56,7 @@ _FROZEN = 1e-3
 _RESTS = 2e-3
 #: What being frozen adds to a raw score: more than the calibration part of a lively series spans.
 FROZEN_WORTH = 1.0
+_CONSTANTS = 9
 _PROBABILITIES = 1.0 - np.geomspace(1.0, 1e-3, _KNOTS)
 
 
@@ -262,16 +264,20 @@ class PositionModel:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> PositionModel:
-        """Return the model that `to_arrays` wrote."""
+        """Return the model that `to_arrays` wrote; raises `BadModelError` where it is none."""
         season = SeasonalProfile.from_arrays(part_of(arrays, "season_"))
         week = SeasonalProfile.from_arrays(part_of(arrays, "week_"))
         distances, raw_scores = (
-            np.asarray(arrays[name], dtype=np.float64) for name in ("distances", "raw_scores")
+            np.asarray(checked(arrays, name, _PROBABILITIES.shape), dtype=np.float64)
+            for name in ("distances", "raw_scores")
         )
         # What was trained before there was any has none, and judges no reading by its place alone.
-        alone = np.asarray(arrays.get(ALONE, UNKNOWN), dtype=np.float64)
-        constants = np.asarray(arrays["constants"], np.float64).tolist()
-        return cls(*constants, season, week, distances, raw_scores, alone)  # type: ignore[call-arg]
+        alone = checked({ALONE: UNKNOWN, **arrays}, ALONE, UNKNOWN.shape, finite=False)
+        # A slack without end: the level is not used.
+        numbers = checked(arrays, "constants", (_CONSTANTS,), finite=False)
+        constants = np.asarray(numbers, np.float64).tolist()
+        limits = np.asarray(alone, dtype=np.float64)
+        return cls(*constants, season, week, distances, raw_scores, limits)  # type: ignore[call-arg]
 
 
 def level_names(feature_set: MetricFeatureSet) -> tuple[str, ...]:

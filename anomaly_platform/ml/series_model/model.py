@@ -19,12 +19,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomaly_platform.ml.arrays import AnyArray, Arrays, Columns
+from anomaly_platform.ml.bundles.checking import BadModelError, checked
 from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.detectors.base import part_of, under
 from anomaly_platform.ml.detectors.series_forest import SeriesForest
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.series_model.inputs import InputModel, input_schema
 from anomaly_platform.ml.series_model.level_shift import PositionModel
+from anomaly_platform.ml.series_model.seasonality import PHASES, WEEK_PHASES
 
 #: Share of a series' rows, the last ones, that is held out from fitting.
 CALIBRATION_SHARE = 0.2
@@ -80,13 +82,31 @@ class SeriesModel:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, feature_set: MetricFeatureSet) -> SeriesModel:
-        """Return the model that wrote the arrays; its scores are the same to the bit."""
+        """Return the model that wrote the arrays; its scores are the same to the bit.
+
+        Raises
+        ------
+        BadModelError
+            When the arrays are no model of these features.
+        """
+        names = input_schema(feature_set)
+        inputs = InputModel.from_arrays(part_of(arrays, "inputs/"))
+        position = PositionModel.from_arrays(part_of(arrays, "position/"))
+        wanted = {"inputs": len(names), "spreads": max(len(feature_set.windows) - 2, 0)}
+        found = {"inputs": inputs.season.offset.shape[0], "spreads": inputs.spreads.size}
+        widths = [
+            (one.season.offset.shape[1], one.week.offset.shape[1]) for one in (inputs, position)
+        ]
+        if found != wanted or widths != [(PHASES, WEEK_PHASES)] * 2:
+            raise BadModelError(f"the model is of {found} and the phases {widths}, not of {wanted}")
+        if position.season.offset.shape[0] != 1 or position.week.offset.shape[0] != 1:
+            raise BadModelError("the profiles of the level are of more than the level")
         return cls(
-            InputModel.from_arrays(part_of(arrays, "inputs/")),
-            SeriesForest.from_arrays(part_of(arrays, "forest/"), input_schema(feature_set)),
-            PositionModel.from_arrays(part_of(arrays, "position/")),
+            inputs,
+            SeriesForest.from_arrays(part_of(arrays, "forest/"), names),
+            position,
             Calibration.from_arrays(part_of(arrays, "calibration/")),
-            float(arrays["history"][0]),
+            float(checked(arrays, "history", (1,), low=0.0)[0]),
         )
 
 

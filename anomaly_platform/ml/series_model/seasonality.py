@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly_platform.ml.arrays import Floats, Ints
+from anomaly_platform.ml.bundles.checking import BadModelError, checked
 from anomaly_platform.ml.series_model.season_kernels import fill_profile, repetition, take_off
 
 PHASES = 288
@@ -35,6 +36,8 @@ _DAY = 86_400_000_000
 #: Inputs beyond this many units are cut before averaging, so that one incident makes no habit.
 _CLIP = 10.0
 _SHORTEST_PERIOD_ROWS = 12
+#: Ten years: times a phase, it is still a whole number of 64 bits.
+_LONGEST_PERIOD = 3_653 * _DAY
 
 
 @dataclass(frozen=True)
@@ -144,14 +147,25 @@ class SeasonalProfile:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Floats]) -> SeasonalProfile:
-        """Return the profile that `to_arrays` wrote."""
-        period, phases, strength = arrays["head"].tolist()
+        """Return the profile that `to_arrays` wrote.
+
+        Raises
+        ------
+        BadModelError
+            When it is none: a phase beyond its room would be read from elsewhere.
+        """
+        head = checked(arrays, "head", (3,))
+        offset = checked(arrays, "offset", (None, None))
+        widening = checked(arrays, "widening", offset.shape, low=0.5)
+        period, phases, strength = head.tolist()
+        if not 0 <= period <= _LONGEST_PERIOD or not (period > 0) <= phases <= offset.shape[1]:
+            raise BadModelError(f"the season has {phases} phases in {period} µs")
         return cls(
             int(period),
             int(phases),
             strength,
-            np.asarray(arrays["offset"], dtype=np.float16),
-            np.asarray(arrays["widening"], dtype=np.float16),
+            np.asarray(offset, dtype=np.float16),
+            np.asarray(widening, dtype=np.float16),
         )
 
 

@@ -189,7 +189,7 @@ class ModelStore:
                 return None
             try:
                 loaded = load()
-            except (ValueError, OSError, LookupError) as error:
+            except Exception as error:  # whatever is in it: no champion stops another stream's
                 self._report(LoadProblem(stream.name, stream.scored_by, version, str(error)))
                 return None
         if self.problems.pop(stream.name, None) is not None and self.told is not None:
@@ -224,12 +224,17 @@ class ModelStore:
     ) -> ServedMetrics:
         """Return a version with the models in use now already read; at first, as many as fit."""
         from anomaly_platform.ml.bundles.bundle import open_bundle
+        from anomaly_platform.ml.scoring.checking import check_models
 
         bundle = current.bundle
         if current.version != version or bundle is None:
             record = self._record(stream, stream.scored_by, version)
             bundle = open_bundle(self._folder(record), expected_digest=record.digest)
         fresh = self._served(stream, version, bundle, deleted)
+        if bundle is not current.bundle:
+            before = current.bundle
+            known = set() if before is None else set(before.slot_digests.values())
+            check_models(bundle, fresh.feature_set, known)
         in_use = [key for key in dict.fromkeys(current.held()) if key in fresh.series]
         fresh.warm(in_use or list(fresh.series))
         return fresh

@@ -114,14 +114,11 @@ class ServedMetrics:
             self._read(bundle)
 
     def _read(self, bundle: Bundle) -> None:
-        from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
         from anomaly_platform.ml.scoring.batch import SharedCalibrations
+        from anomaly_platform.ml.scoring.checking import feature_set_of
 
-        manifest = bundle.manifest
-        self.alpha = float(manifest["hyper_parameters"]["alpha"])
-        self.feature_set = MetricFeatureSet.from_definition(
-            manifest["feature_schema"]["definition"]
-        )
+        self.feature_set = feature_set_of(bundle)
+        self.alpha = float(bundle.manifest["hyper_parameters"]["alpha"])
         self._pools = SharedCalibrations(bundle, "pool")
         self.entities = SharedCalibrations(bundle, "entity")
         columns = ("entity", "metric", "status", "slot", "pool_index", "entity_index")
@@ -162,17 +159,17 @@ class ServedMetrics:
         if entry is None or entry.slot is None or self.bundle is None:
             return None
         try:
-            return self._model_of(entry, entry.slot, self.bundle)
+            return self._model_of(entry, entry.slot, self.bundle, f"{entity} {metric}")
         except BundleError as error:
             # One damaged series is that series' trouble: the fallback stands in for its model.
             self.series[entity, metric] = replace(entry, status=FAILED, slot=None)
             self._on_damage(f"{entity} {metric}: {error}")
             return None
 
-    def _model_of(self, entry: SeriesEntry, slot: int, bundle: Bundle) -> SeriesModel:
-        from anomaly_platform.ml.series_model.model import SeriesModel
+    def _model_of(self, entry: SeriesEntry, slot: int, bundle: Bundle, whose: str) -> SeriesModel:
+        from anomaly_platform.ml.scoring.checking import read_series
 
-        model = SeriesModel.from_arrays(bundle.arrays(slot), self.feature_set)
+        model = read_series(bundle, self.feature_set, slot, whose)
         if entry.pool_index is not None and self._pools is not None:
             model = replace(model, calibration=self._pools.at(entry.pool_index))
         return model

@@ -145,5 +145,15 @@ class RouteStatistics:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> RouteStatistics:
-        """Read the table back from a bundle's arrays."""
-        return cls(unpack_frame("rules.routes", arrays).cast(pl.Schema(_SCHEMA)))
+        """Read the table back from a bundle's arrays.
+
+        Raises
+        ------
+        ValueError
+            When a column is missing, or a number is none.
+        """
+        table = unpack_frame("rules.routes", arrays).select(list(_SCHEMA)).cast(pl.Schema(_SCHEMA))
+        numbers = table.select(pl.selectors.float())
+        if not all(column.is_finite().all() for column in numbers.iter_columns()):
+            raise ValueError("the bundle's routes have numbers that are none")
+        return cls(table)

@@ -28,6 +28,8 @@ BACKGROUND_SCALE = 4.0
 Some times have reasons that no scan tells (a hold-up, a holiday), and whole lots share them: the
 share says how often, and thereby how much a time alone can surprise.
 """
+#: Far beyond what is of use; a larger number would take the machine's memory.
+_MOST = 4096
 LOG_SIGMA_MIN, LOG_SIGMA_MAX = math.log(0.02), math.log(4.0)
 
 
@@ -69,6 +71,12 @@ class Architecture:
             raise ValueError(f"{self.heads} heads do not divide a width of {self.hidden}")
         if self.span < 1 or self.mixtures < 1:
             raise ValueError("span and mixtures are at least 1")
+        if max(self.hidden, self.span, self.mixtures) > _MOST:
+            raise ValueError(f"width, span and mixtures are {_MOST} at most")
+        numbers = (*self.unseen.values(), *self.numeric_center, self.elapsed_center)
+        scales = (*self.numeric_scale, self.elapsed_scale)
+        if not all(map(math.isfinite, (*numbers, *scales))) or min(scales) <= 0:
+            raise ValueError("the scales of the sequence model's inputs are none")
 
     @property
     def embedding_widths(self) -> dict[str, int]:

@@ -204,6 +204,8 @@ class SequenceLSTM:
         for name in architecture.spec.categorical:
             text = _array_text(arrays[f"vocabulary/{name}"])
             vocabularies[name] = Vocabulary(tuple(text.split("\n")) if text else ())
+            if len(vocabularies[name]) > architecture.sizes[name]:
+                raise ValueError(f"the vocabulary of {name} is larger than the model's")
         stored = part_of(arrays, "weights/")
         weights = {name: np.array(value) for name, value in stored.items()}
         return cls(architecture, vocabularies, weights)

@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from anomaly_platform.ml.arrays import Arrays, Floats, Ints, Singles, SmallInts
+from anomaly_platform.ml.bundles.checking import checked
 from anomaly_platform.ml.detectors.sequence_lstm import kernels
 from anomaly_platform.ml.detectors.sequence_lstm.architecture import Architecture
 from anomaly_platform.ml.detectors.sequence_lstm.events import ABSENT, EventSequences
@@ -48,6 +49,8 @@ class SequenceScorer:
     """The forward pass over exported weights."""
 
     def __init__(self, architecture: Architecture, arrays: Arrays):
+        _check_weights(architecture, arrays)
+
         def layer(name: str) -> tuple[Singles, Singles]:
             weight = np.ascontiguousarray(arrays[f"{name}/weight"].T)
             return weight, np.ascontiguousarray(arrays[f"{name}/bias"])
@@ -174,6 +177,46 @@ class SequenceScorer:
             blind[first] = True
             scores.surprise[blind, 0] = 0.0
             scores.entropy[blind, 0] = 0.0
+
+
+def _check_weights(architecture: Architecture, arrays: Arrays) -> None:
+    """Refuse weights of another shape than the architecture's: the kernels check no bounds.
+
+    Raises
+    ------
+    BadModelError
+        When one is missing or another.
+    """
+    spec, sizes, hidden = architecture.spec, architecture.sizes, architecture.hidden
+    width = architecture.input_width
+
+    def layer(name: str, given: int, made: int) -> None:
+        checked(arrays, f"{name}/weight", (made, given))
+        checked(arrays, f"{name}/bias", (made,))
+
+    for name, embedded in architecture.embedding_widths.items():
+        checked(arrays, f"embeddings/{name}/weight", (sizes[name], embedded))
+    checked(arrays, "lstm/input", (4 * hidden, width))
+    checked(arrays, "lstm/bias", (4 * hidden,))
+    checked(arrays, "lstm/hidden", (4 * hidden, hidden))
+    layer("qkv", hidden, 3 * hidden)
+    layer("mix", hidden, hidden)
+    checked(arrays, "norm/weight", (hidden,))
+    checked(arrays, "norm/bias", (hidden,))
+    known = hidden
+    for name in spec.targets:
+        if name not in spec.habitual:
+            layer(f"heads/{name}", known, sizes[name])
+            known += architecture.embedding_widths[name]
+    if spec.timed:
+        within = checked(arrays, "clock_hidden/bias", (None,)).shape[0]
+        layer("clock_hidden", known, within)
+        layer("clock", within, 3 * architecture.mixtures)
+    for target in spec.habits:
+        keys = arrays.get(f"habits/{target}/keys")
+        count = 0 if keys is None else keys.size
+        checked(arrays, f"habits/{target}/keys", (count,), kinds="iu")
+        checked(arrays, f"habits/{target}/table", (count + 1, sizes[target]))
 
 
 def _portions(offsets: Ints) -> Iterator[Ints]:

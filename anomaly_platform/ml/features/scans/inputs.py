@@ -177,6 +177,8 @@ class ScanInputs:
         """
         center = np.asarray(require("inputs.center", arrays), dtype=np.float64)
         scale = np.asarray(require("inputs.scale", arrays), dtype=np.float64)
+        if not (np.isfinite(center).all() and (scale > 0).all() and np.isfinite(scale).all()):
+            raise ValueError("the bundle's scales are not finite and positive")
         if center.shape != (len(INPUTS),) or scale.shape != (len(INPUTS),):
             raise ValueError(f"the bundle has {center.shape} scales, this version {len(INPUTS)}")
         transitions = unpack_frame("inputs.transitions", arrays)
