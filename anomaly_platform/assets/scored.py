@@ -16,6 +16,7 @@ from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult
 
 from anomaly_platform.assets.metadata import column_schema, days_result
 from anomaly_platform.assets.partitions import days_of, to_days, with_lookback
+from anomaly_platform.assets.serving_again import put_previous_in_place, tell_of_unusable
 from anomaly_platform.assets.stage import as_failures, stage_asset
 from anomaly_platform.kinds.base import Scorer, StreamKind
 from anomaly_platform.kinds.formats import judged_by
@@ -64,10 +65,9 @@ def build_scored_events(stream: Stream, platform: Platform) -> AssetsDefinition:
         days = {}
         with as_failures():
             kind.ensure_tables()
-            scorer = kind.scorer()
+            scorer: Scorer | None = None
             for day in to_days(context.partition_keys):
-                counts = np.zeros(_HISTOGRAM_BINS, dtype=np.int64)
-                result = score_day(opened, stream, day, scorer, counts)
+                scorer, result, counts = _score_with_usable(opened, stream, day, scorer)
                 if result.skipped:
                     context.log.warning("%s: %s", day, result.skipped)
                 for detector in result.left_out:
@@ -75,12 +75,38 @@ def build_scored_events(stream: Stream, platform: Platform) -> AssetsDefinition:
                 days[day] = _shown(kind, result, counts)
         form = kind.scored
         common = {
-            form.version: form.unversioned if scorer.version is None else str(scorer.version),
+            form.version: str(scorer.version)
+            if scorer is not None and scorer.version is not None
+            else form.unversioned,
             "dagster/column_schema": column_schema(form.columns),
         }
         return days_result(context, stream.key(STAGE), days, common)
 
     return scored_events
+
+
+def _score_with_usable(
+    platform: Platform, stream: Stream, day: date, scorer: Scorer | None
+) -> tuple[Scorer, ScoredDayResult, npt.NDArray[np.int64]]:
+    """Score a day with a scorer, or with what serves; return it, and the day's counts by score.
+
+    Where the version in service turns out to be unusable, the one before serves again, and scores.
+    """
+    from anomaly_platform.ml.bundles.format import BundleError
+
+    counts = np.zeros(_HISTOGRAM_BINS, dtype=np.int64)
+    try:
+        judge = scorer or platform.kind(stream).scorer()
+        return judge, score_day(platform, stream, day, judge, counts), counts
+    except BundleError as error:
+        version = platform.warehouse.bundles.champions(stream.name).get(stream.scored_by)
+        if version is None:
+            raise
+        finding, serves = put_previous_in_place(platform, stream, version, error)
+        tell_of_unusable(platform, stream, version, finding)
+        if not serves:
+            raise
+    return _score_with_usable(platform, stream, day, None)
 
 
 def score_day(

@@ -19,6 +19,7 @@ from dagster import (
 )
 
 from anomaly_platform.assets.metadata import metadata_of
+from anomaly_platform.assets.serving_again import put_previous_in_place
 from anomaly_platform.assets.stage import as_failures
 from anomaly_platform.incidents.alert_log import is_open
 from anomaly_platform.labelling.moved_thresholds import move_thresholds
@@ -201,17 +202,7 @@ def _unloadable(platform: Platform, stream: Stream, version: int) -> str | None:
     try:
         kind.verify(version)
     except Exception as error:  # whatever it is, it does not serve
-        bundles = platform.warehouse.bundles
-        reason = f"version {version} cannot be loaded: {type(error).__name__}: {error}"
-        back = bundles.previous(stream.name, stream.scored_by)
-        if back is None:
-            return f"{reason}; there is no other version to serve"
-        try:
-            kind.verify(back)
-        except Exception as second:  # the alert says so
-            return f"{reason}; nor can version {back}: {second}"
-        bundles.promote_set(stream.name, kind.members(back), reason)
-        return f"{reason}; version {back} serves instead"
+        return put_previous_in_place(platform, stream, version, error)[0]
     return None
 
 

@@ -81,7 +81,7 @@ def test_a_changed_bundle_is_refused_by_name_or_scores(
 @pytest.mark.parametrize(
     ("name", "number", "said"),
     [
-        ("forest/feature", 200, "'feature' has values beyond"),
+        ("forest/feature", 200, "'feature' has values above"),
         ("forest/path_length", np.nan, "'path_length' has values that are no numbers"),
         ("calibration/values", np.nan, "'values' has values that are no numbers"),
         ("inputs/season_head", 10_000, "phases"),

@@ -48,9 +48,7 @@ SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.d
 
 @pytest.fixture(scope="module")
 def scans() -> pl.DataFrame:
-    return FEATURES.compute(
-        simulate_supply_network(events=800, days=6, seed=1, start=START).scans
-    )
+    return FEATURES.compute(simulate_supply_network(events=800, days=6, seed=1, start=START).scans)
 
 
 @pytest.fixture(scope="module")

@@ -143,8 +143,11 @@ class MetricKind(StreamKind[MetricStream]):
         return {DETECTOR: version}
 
     def verify(self, version: int) -> None:
-        """Open a bundle, its digests verified."""
-        open_version(self.parts, version)
+        """Open a bundle and read every model, its digests verified."""
+        from anomaly_platform.ml.scoring.checking import check_models, feature_set_of
+
+        with open_version(self.parts, version) as bundle:
+            check_models(bundle, feature_set_of(bundle))
 
     def scorer(self) -> Scorer:
         """Return the fleet in service, or the fallback."""

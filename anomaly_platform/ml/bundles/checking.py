@@ -74,8 +74,10 @@ def _refuse_values(
         raise BadModelError(f"the array {name!r} has values that are no numbers (NaN)")
     if finite and not (np.isfinite(least) and np.isfinite(greatest)):
         raise BadModelError(f"the array {name!r} has infinite values")
-    if (low is not None and least < low) or (high is not None and greatest > high):
-        raise BadModelError(f"the array {name!r} has values beyond {low} to {high}")
+    if low is not None and least < low:
+        raise BadModelError(f"the array {name!r} has values below {low}")
+    if high is not None and greatest > high:
+        raise BadModelError(f"the array {name!r} has values above {high}")
 
 
 def checked_number(

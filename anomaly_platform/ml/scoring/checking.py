@@ -18,6 +18,7 @@ from anomaly_platform.ml.series_model.model import SeriesModel
 #: Far beyond what is of use; a longer look-back would take the machine's memory.
 _LONGEST_WINDOW: Final = 100_000
 _MOST_WINDOWS: Final = 64
+_NAMES: Final = ("entity", "metric", "status")
 _PLACES: Final = ("slot", "pool_index", "entity_index")
 
 
@@ -108,7 +109,12 @@ def _check_lengths(name: str, lengths: Any) -> None:
 
 def _check_series(bundle: Bundle) -> None:
     series = bundle.series
-    for name in ("entity", "metric", "status"):
+    lacking = [name for name in (*_NAMES, *_PLACES, "threshold", "last_time") if name not in series]
+    if lacking:
+        raise BadModelError(f"the series lack the columns {', '.join(lacking)}")
+    if not isinstance(series["last_time"].dtype, pl.Datetime):
+        raise BadModelError("the column 'last_time' of the series is not of times")
+    for name in _NAMES:
         if series[name].dtype != pl.String or series[name].null_count():
             raise BadModelError(f"the column {name!r} of the series is not of texts")
     for name in _PLACES:
