@@ -1,6 +1,10 @@
 """Files that only their owner may read, whole or not there."""
 
+import errno
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -22,3 +26,23 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def naming_full_disk(folder: Path) -> Iterator[None]:
+    """Say of which folder the disk is full where something cannot be written.
+
+    Raises
+    ------
+    OSError
+        With the folder and what is free there; any other error stays as it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT} and "No space left" not in str(error):
+            raise
+        there = next(one for one in (folder, *folder.parents) if one.exists())
+        free = shutil.disk_usage(there).free
+        message = f"the disk is full, {free:,} bytes are free: free some, then run again"
+        raise OSError(errno.ENOSPC, message, str(folder)) from error

@@ -34,7 +34,7 @@ from anomaly_platform.ml.bundles.format import (
     feature_names,
     layer_name,
 )
-from anomaly_platform.ml.bundles.private_files import sync_folder, write_private
+from anomaly_platform.ml.bundles.private_files import naming_full_disk, sync_folder, write_private
 from anomaly_platform.ml.bundles.tensor_file import TensorSpec, storable, write_tensor_file
 
 if TYPE_CHECKING:
@@ -144,8 +144,9 @@ class BundleWriter:
         if not self._spools:
             for position, name in enumerate(specs):
                 self._spools[name] = (self._work / f"spool-{position}").open("w+b")
-        for name, array in stored.items():
-            self._spools[name].write(array.data)
+        with naming_full_disk(self.directory.parent):
+            for name, array in stored.items():
+                self._spools[name].write(array.data)
         self._digests.append(arrays_digest(stored))
         return len(self._digests) - 1
 
@@ -185,7 +186,8 @@ class BundleWriter:
         BundleError
             When manifest or series break the rules above.
         """
-        text = self._write_files(manifest, series, series_key)
+        with naming_full_disk(self.directory.parent):
+            text = self._write_files(manifest, series, series_key)
         for spool in self._spools.values():
             spool.close()
         for position in range(len(self._spools)):
@@ -269,7 +271,8 @@ class BundleWriter:
 
     def __exit__(self, *_: object) -> None:
         for spool in self._spools.values():
-            spool.close()
+            with contextlib.suppress(OSError):  # what it still holds has no room on a full disk
+                spool.close()
         shutil.rmtree(self._work, ignore_errors=True)
 
 

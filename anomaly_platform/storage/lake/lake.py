@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from anomaly_platform.ml.bundles.private_files import sync_folder
+from anomaly_platform.ml.bundles.private_files import naming_full_disk, sync_folder
 from anomaly_platform.storage.lake.parquet_files import (
     Bounds,
     HashingFile,
@@ -123,7 +123,10 @@ class Lake:
             Path(parent).mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=_UNFINISHED, dir=parent)
         try:
-            with os.fdopen(descriptor, "wb") as handle:
+            with (
+                naming_full_disk(Path(temporary).parent),
+                os.fdopen(descriptor, "wb") as handle,
+            ):
                 sink = HashingFile(handle)
                 rows = write_parquet(sink, frames, schema, folder)
                 handle.flush()

@@ -1,0 +1,124 @@
+"""A full disk: nothing half-written looks whole, the error names the disk, the next run works."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from anomaly_platform.assets.raw import ingest_files
+from anomaly_platform.ml.bundles.bundle import open_bundle
+from anomaly_platform.ml.bundles.writer import BundleWriter
+from anomaly_platform.platform import Platform
+from anomaly_platform.settings import get_settings
+from anomaly_platform.storage.lake.lake import Lake
+
+NOW = datetime(2026, 1, 20, tzinfo=UTC)
+ROWS = 60_000
+SIZE = 24 << 20
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 24 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("a file system can be mounted by root only")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path, left: int) -> Path:
+    """Fill a disk up to some bytes; return the file that does."""
+    usage = os.statvfs(disk)
+    filler = disk / "filler"
+    filler.write_bytes(bytes(max(usage.f_bavail * usage.f_frsize - left, 0)))
+    return filler
+
+
+def readings() -> str:
+    rng = np.random.default_rng(1)
+    times = pl.Series(np.datetime64("2026-01-05T00:00:00", "us") + np.arange(ROWS) * 1_000_000)
+    return pl.DataFrame(
+        {
+            "device_id": [f"pump-{number}" for number in rng.integers(0, 10**9, ROWS)],
+            "metric_name": "load",
+            "timestamp": times.dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "value": rng.normal(20, 2, ROWS),
+        }
+    ).write_csv()
+
+
+def files_of(lake: Path) -> list[Path]:
+    return [path for path in lake.rglob("*") if path.is_file()]
+
+
+@pytest.mark.integration
+def test_a_file_is_taken_in_once_there_is_room(
+    disk: Path, tmp_path: Path, database_url: str
+) -> None:
+    settings = get_settings(
+        home=tmp_path / "home", database_url=database_url, lake_url=str(disk / "lake")
+    )
+    platform = Platform(settings)
+    stream, folder = platform.stream("iiot"), Path(platform.landing.folder("iiot"))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "a.csv").write_text(readings())
+    filler = fill(disk, left=64 << 10)
+    report = ingest_files(platform, stream, platform.landing.waiting("iiot"), NOW)
+    assert not report.ingested
+    assert not report.rejected
+    assert "the disk is full" in report.failed["a.csv"]
+    assert str(disk / "lake") in report.failed["a.csv"]
+    assert not platform.warehouse.ledger.entries("iiot")
+    assert files_of(disk / "lake") == []
+    filler.unlink()
+    for expected in (["a.csv"], []):
+        report = ingest_files(platform, stream, platform.landing.waiting("iiot"), NOW)
+        assert report.ingested == expected
+        assert not report.failed
+    (entry,) = platform.warehouse.ledger.entries("iiot")
+    assert entry.rows_in == ROWS
+    stored = platform.lake.read(entry.raw_path or "")
+    assert stored["row_number"].sort().to_list() == list(range(1, ROWS + 1))
+
+
+def test_a_bundle_is_whole_or_not_there(disk: Path) -> None:
+    lake = Lake(str(disk / "lake"))
+    arrays = {"weights": np.random.default_rng(1).normal(size=(64, 1024))}
+    path = "models/iiot/isolation_forest/000001"
+
+    def write() -> str:
+        work = lake.new_folder() / "bundle"
+        with BundleWriter(work) as writer:
+            slots = [writer.append(arrays) for _ in range(8)]
+            series = pl.DataFrame(
+                {"entity": [f"e{slot}" for slot in slots], "metric": "load", "slot": slots}
+            )
+            digest = writer.publish({"feature_schema": {"features": ["value"]}}, series)
+        lake.publish_folder(work, path)
+        return digest
+
+    for left in (0, 4096, 1 << 20, 5 << 20):
+        filler = fill(disk, left)
+        with pytest.raises(OSError, match=r"the disk is full|No space left") as full:
+            write()
+        assert str(disk) in str(full.value)
+        assert not (disk / "lake" / path).exists()
+        assert files_of(disk / "lake") == []
+        filler.unlink()
+    digest = write()
+    with open_bundle(disk / "lake" / path, expected_digest=digest) as bundle:
+        assert np.array_equal(bundle.arrays(3)["weights"], arrays["weights"])
