@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+import tempfile
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import psycopg
 import pytest
 
 from anomaly_platform.assets.raw import ingest_files
@@ -18,6 +22,9 @@ from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
 from anomaly_platform.storage.lake.lake import Lake
+from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
+from anomaly_platform.warehouse import Warehouse
+from tests.builders.models import FOREST, register
 
 NOW = datetime(2026, 1, 20, tzinfo=UTC)
 ROWS = 60_000
@@ -25,12 +32,17 @@ SIZE = 24 << 20
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 24 MB."""
-    folder = tmp_path / "disk"
+def disk() -> Iterator[Path]:
+    """A disk of 24 MB, which other users can reach."""
+    with tempfile.TemporaryDirectory(prefix="anomaly-disk-") as name:
+        Path(name).chmod(0o755)
+        yield from _mounted(Path(name) / "disk", SIZE)
+
+
+def _mounted(folder: Path, size: int) -> Iterator[Path]:
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)],
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
         capture_output=True,
         check=False,
     )
@@ -38,6 +50,37 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("a file system can be mounted by root only")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def disk_of_tables() -> Iterator[Path]:
+    """A disk of 80 MB, room for the tables of a database."""
+    with tempfile.TemporaryDirectory(prefix="anomaly-disk-") as name:
+        Path(name).chmod(0o755)
+        yield from _mounted(Path(name) / "disk", 80 << 20)
+
+
+@pytest.fixture
+def url_on_disk(
+    disk_of_tables: Path, postgres_server: EmbeddedPostgres, migrated_template: str
+) -> Iterator[str]:
+    """A database whose tables are on that disk; the log of the server is elsewhere."""
+    place = disk_of_tables / "tables"
+    place.mkdir(mode=0o700)
+    name = f"disk_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
+        (data,) = connection.execute("SHOW data_directory").fetchone() or ("",)
+        owner = Path(data).stat()
+        os.chown(place, owner.st_uid, owner.st_gid)
+        connection.execute(f"CREATE TABLESPACE {name} LOCATION '{place}'".encode())
+        connection.execute(
+            f"CREATE DATABASE {name} TEMPLATE {migrated_template} TABLESPACE {name}".encode()
+        )
+        try:
+            yield postgres_server.url(name)
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+            connection.execute(f"DROP TABLESPACE {name}".encode())
 
 
 def fill(disk: Path, left: int) -> Path:
@@ -122,3 +165,41 @@ def test_a_bundle_is_whole_or_not_there(disk: Path) -> None:
     digest = write()
     with open_bundle(disk / "lake" / path, expected_digest=digest) as bundle:
         assert np.array_equal(bundle.arrays(3)["weights"], arrays["weights"])
+
+
+@pytest.mark.integration
+def test_refused_rows_without_room_in_the_tables_come_once(
+    disk_of_tables: Path, url_on_disk: str, tmp_path: Path
+) -> None:
+    platform = Platform(get_settings(home=tmp_path / "home", database_url=url_on_disk))
+    stream, folder = platform.stream("iiot"), Path(platform.landing.folder("iiot"))
+    folder.mkdir(parents=True, exist_ok=True)
+    refused = "pump,load,never,1\n" * ROWS
+    (folder / "a.csv").write_text(
+        f"device_id,metric_name,timestamp,value\npump,load,2026-01-05,1\n{refused}"
+    )
+    filler = fill(disk_of_tables, left=0)
+    report = ingest_files(platform, stream, platform.landing.waiting("iiot"), NOW)
+    assert "No space left on device" in report.failed["a.csv"]
+    assert not report.ingested
+    filler.unlink()
+    assert not platform.warehouse.ledger.entries("iiot")
+    report = ingest_files(platform, stream, platform.landing.waiting("iiot"), NOW)
+    assert report.ingested == ["a.csv"]
+    count = "SELECT count(*) FROM quarantine WHERE stream = 'iiot'"
+    assert platform.warehouse.transactions.value(count) == ROWS
+
+
+@pytest.mark.integration
+def test_a_promotion_without_room_changes_nothing(disk_of_tables: Path, url_on_disk: str) -> None:
+    with contextlib.closing(Warehouse(url_on_disk)) as warehouse:
+        versions = [register(warehouse, "iiot") for _ in range(2)]
+        warehouse.bundles.promote_set("iiot", {FOREST: versions[0]}, "first")
+        filler = fill(disk_of_tables, left=0)
+        told = "why ".join(map(str, np.random.default_rng(1).integers(0, 10**9, 200_000)))
+        with pytest.raises(psycopg.errors.DiskFull, match="No space left on device"):
+            warehouse.bundles.promote_set("iiot", {FOREST: versions[1]}, told)
+        assert warehouse.bundles.champions("iiot") == {FOREST: versions[0]}
+        filler.unlink()
+        warehouse.bundles.promote_set("iiot", {FOREST: versions[1]}, told)
+        assert warehouse.bundles.champions("iiot") == {FOREST: versions[1]}
