@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 export DAGSTER_DISABLE_TELEMETRY := yes
 
-.PHONY: help setup setup-dev demo up test coverage test-tools lint docs docs-reference docs-pictures bench stress clean
+.PHONY: help setup setup-dev demo up test coverage test-tools lint docs docs-reference docs-pictures bench stress audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -60,6 +60,12 @@ test-tools: setup-dev ## Dagster's own command lines, on a clone and on an insta
 
 stress: setup-dev ## Long trials: kills, floods of files
 	$(BIN)/pytest -m stress -s
+
+audit: setup ## Known vulnerabilities of what is installed; asks api.osv.dev
+	$(PYTHON) -m venv .cache/audit
+	.cache/audit/bin/python -m pip install --quiet 'pip-audit>=2.10,<3'
+	.cache/audit/bin/pip-audit --vulnerability-service osv --progress-spinner off --skip-editable \
+		--path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 bench: setup-dev ## Speed and quality figures into docs/
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 from typing import Any
 
@@ -22,6 +23,8 @@ from anomaly_platform.storage.tables.api_keys import SCOPES
 
 pytestmark = pytest.mark.integration
 
+#: Of the long trial. Read before the tests' own fixture clears the environment.
+REQUESTS = int(os.environ.get("ANOMALY_STRESS_REQUESTS", "100000"))
 #: The routes are shared out among so many tests, which run side by side.
 SHARES = 4
 #: Names that exist, so that requests get beyond the first question; no other test looks at them.
@@ -137,10 +140,10 @@ def test_without_a_key_only_health_answers(schema: Any) -> None:
 
 
 @pytest.mark.stress
-@pytest.mark.timeout(7200)
-def test_twenty_thousand_requests(schema: Any, key: str) -> None:
+@pytest.mark.timeout(14_400)
+def test_requests_without_end(schema: Any, key: str) -> None:
     routes = operations(schema)
     # Some are fewer than asked for: a route without parameters has few requests that differ.
-    sent = fuzz(routes, {"Authorization": f"Bearer {key}"}, 40_000 // len(routes))
+    sent = fuzz(routes, {"Authorization": f"Bearer {key}"}, 2 * REQUESTS // len(routes))
     print(f"{sent} requests to {len(routes)} routes")  # noqa: T201 - the note quotes it
-    assert sent >= 20_000
+    assert sent >= REQUESTS

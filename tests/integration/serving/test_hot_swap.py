@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.integration
 
 SERIES = {"device_id": "press-1", "metric_name": "temperature", "value": 51.0}
 FOREST = "isolation_forest"
+#: Of the long trial. Read before the tests' own fixture clears the environment.
+SWAPS = int(os.environ.get("ANOMALY_STRESS_SWAPS", "10000"))
 
 
 def copied_version(platform: Platform) -> int:
@@ -195,9 +198,8 @@ def test_models_stay_within_their_budget(trained: Trained) -> None:
 
 
 @pytest.mark.stress
-@pytest.mark.timeout(3600)
-def test_a_thousand_swaps_under_load(trained: Trained, version: int) -> None:
-    wanted = 1_000
+@pytest.mark.timeout(14_400)
+def test_swaps_under_load(trained: Trained, version: int) -> None:
     store = trained.client.app.state.serving.models  # type: ignore[attr-defined]
     start, over = store.swaps, threading.Event()
     answers, errors, versions = [0], [], set()
@@ -231,7 +233,7 @@ def test_a_thousand_swaps_under_load(trained: Trained, version: int) -> None:
     for asker in askers:
         asker.start()
     turn = 0
-    while store.swaps - start < wanted:
+    while store.swaps - start < SWAPS:
         seen = store.swaps
         turn += 1
         trained.platform.warehouse.bundles.promote_set(
