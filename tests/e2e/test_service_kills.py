@@ -232,7 +232,7 @@ def test_acknowledged_readings_are_there_once_and_notifications_arrive(  # noqa:
     killed: dict[str, int] = {"API worker": 0, "PostgreSQL": 0, "dispatcher": 0}
     began = time.monotonic()
     try:
-        wait_until(healthy, 120)
+        wait_until(healthy, 300)
         for client in clients:
             client.start()
         while sum(killed.values()) < KILLS:
@@ -252,7 +252,7 @@ def test_acknowledged_readings_are_there_once_and_notifications_arrive(  # noqa:
                     chance.choice(victims).kill()
                     killed[kind] += 1
         database.ensure_running()
-        wait_until(healthy, 120)
+        wait_until(healthy, 300)
         for client in clients:
             client.stop.set()
         for client in clients:
