@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 export DAGSTER_DISABLE_TELEMETRY := yes
 
-.PHONY: help setup setup-dev demo up test coverage test-tools lint docs docs-reference docs-pictures bench stress audit clean
+.PHONY: help setup setup-dev demo up test coverage test-tools test-browser lint docs docs-reference docs-pictures bench stress audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -48,15 +48,18 @@ docs: setup-dev ## The docs as a site, in site/
 	$(BIN)/zensical build --strict --clean
 
 test: setup-dev ## The whole suite
-	$(BIN)/pytest -m 'not stress and not e2e' -n 2
+	$(BIN)/pytest -m 'not stress and not e2e and not browser' -n 2
 	$(BIN)/pytest -m 'e2e and not stress and not tools'
 
 coverage: setup-dev ## The whole suite with line coverage, a third slower
-	$(BIN)/pytest -m 'not stress and not e2e' -n 2 --cov --cov-fail-under=0 --cov-report=
+	$(BIN)/pytest -m 'not stress and not e2e and not browser' -n 2 --cov --cov-fail-under=0 --cov-report=
 	$(BIN)/pytest -m 'e2e and not stress and not tools' --cov --cov-append --cov-report=term:skip-covered
 
 test-tools: setup-dev ## Dagster's own command lines, on a clone and on an installed home
 	$(BIN)/pytest -m 'tools and not stress'
+
+test-browser: setup-dev ## The console in a real browser (Debian's chromium)
+	$(BIN)/pytest -m browser
 
 stress: setup-dev ## Long trials: kills, floods of files
 	$(BIN)/pytest -m stress -s

@@ -55,6 +55,18 @@ LIBRARIES = (
         "sha512-M6jWhG1qoBnH6TFmzJnstyCZ87HmOY/UzDm78mHiYihEdlV/YcS9ogOo1NlElnJMeLsyxHFe2yFc4sNjHTrABQ==",
         ("bundles/redoc.standalone.js", "LICENSE"),
     ),
+    Library(
+        "htmx.org",
+        "2.0.11",
+        "sha512-Thx/WtpeOQqSrqBCw/A1cwGJGg4UrVa3+sW0GmrM3p4gJgO89ecH4qtbnyzDDWFvBTqjnIMCgELTNt636dtamA==",
+        ("dist/htmx.min.js", "LICENSE"),
+    ),
+    Library(
+        "uplot",
+        "1.6.32",
+        "sha512-KIMVnG68zvu5XXUbC4LQEPnhwOxBuLyW1AHtpm6IKTXImkbLgkMy+jabjLgSLMasNuGGzQm/ep3tOkyTxpiQIw==",
+        ("dist/uPlot.iife.min.js", "dist/uPlot.min.css", "LICENSE"),
+    ),
 )
 
 

@@ -173,3 +173,17 @@ def add(connection: Connection, stream: str, label: NewLabel, *, labelled_by: st
         {**asdict(label), "stream": stream, "labelled_by": labelled_by},
     )
     return given
+
+
+def take_back(connection: Connection, label: UUID) -> Label | None:
+    """Remove a label within the caller's transaction; return it, None where there is none.
+
+    The label that the reading had before counts again.
+    """
+    taken = fetch_all(
+        connection,
+        Label,
+        f"DELETE FROM feedback_labels WHERE id = %s RETURNING {columns_of(Label)}",  # noqa: S608
+        (label,),
+    )
+    return next(iter(taken), None)

@@ -4,14 +4,13 @@
 """
 
 import contextlib
-import sys
-from collections.abc import AsyncIterator
-from typing import Any, Final
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from anomaly_platform import __version__
-from anomaly_platform.logs import configure_logging
 from anomaly_platform.platform import Platform
 from anomaly_platform.serving.http.crowd import Crowd
 from anomaly_platform.serving.http.direct import DirectRoutes
@@ -21,11 +20,6 @@ from anomaly_platform.serving.http.protection import protect
 from anomaly_platform.serving.problems import install_problem_handlers
 from anomaly_platform.serving.routes import ROUTERS, ml_predict, telemetry
 from anomaly_platform.serving.state import ServingState
-from anomaly_platform.settings import get_settings
-
-#: Seconds after which one thread lets another go on. The writer of readings, just back from the
-#: database, would wait Python's usual 5 ms for the event loop: longer than its transaction took.
-_SWITCH_S: Final = 0.0005
 
 _DESCRIPTION = (
     "Scores readings and scans as the models in service see them, and tells about models, "
@@ -33,13 +27,15 @@ _DESCRIPTION = (
 )
 
 
-def create_app(platform: Platform) -> FastAPI:
+def create_app(platform: Platform, beside: Mapping[str, ASGIApp] | None = None) -> FastAPI:
     """Return an application over a platform; nothing is opened before it starts.
 
     Parameters
     ----------
     platform : Platform
         Settings, streams, tables and lake.
+    beside : mapping of str to ASGIApp or None
+        Applications that answer below a path of their own, and authenticate their callers.
     """
 
     @contextlib.asynccontextmanager
@@ -69,15 +65,7 @@ def create_app(platform: Platform) -> FastAPI:
         app.include_router(router)
     direct = (ml_predict.DIRECT, telemetry.DIRECT)
     app.add_middleware(DirectRoutes, routes={route.path: route for route in direct})
-    protect(app, platform.settings)
+    protect(app, platform.settings, beside or {})
     install_openapi(app)
     install_documentation(app)
     return app
-
-
-def worker_app() -> FastAPI:
-    """Return the application of one worker process, with the settings of its environment."""
-    sys.setswitchinterval(_SWITCH_S)
-    settings = get_settings()
-    configure_logging(settings.log_level, settings.log_format, whole_process=True)
-    return create_app(Platform(settings))

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from anomaly_platform.settings.types import (
     HostNames,
@@ -64,6 +64,17 @@ class ServingSettings(SettingsPart):
         default="",
         description="Host names under which Dagster's and MLflow's pages answer, beside this "
         "machine's own address, separated by commas; *.example.com means all below.",
+    )
+    console_secret: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="At least 32 characters that sign the sessions of the console, the same on "
+        "every machine that serves it. Unset: made once, in ANOMALY_HOME.",
+    )
+    dagster_ui_url: str = Field(
+        default="http://127.0.0.1:3000",
+        pattern=r"^https?://[^\s]+$",
+        description="Where people open Dagster's pages: what the console's links lead to.",
     )
     redis_url: RedisUrl | None = Field(
         default=None,

@@ -38,7 +38,7 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
         os.environ[DIRECTORY_VARIABLE] = str(prepare_directory(settings.home))
         be_patient()
         uvicorn.run(
-            "anomaly_platform.serving.app:worker_app",
+            "anomaly_platform.console.app:worker_app",
             factory=True,
             host=host,
             port=port,

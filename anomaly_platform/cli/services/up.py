@@ -26,6 +26,7 @@ _PATIENCE_SECONDS = 120
 _LAST_WORDS_SECONDS = 3
 #: MLflow asks nobody for a password: its pages are for this machine alone.
 _MLFLOW_HOST = "127.0.0.1"
+_MAKE_A_KEY = "anomaly keys create NAME --scope ml:read --scope ml:write"
 
 
 def free_port(host: str, port: int) -> bool:
@@ -96,6 +97,7 @@ def _run(settings: Settings, console: Console, host: str, port: int, *, mlflow: 
             for stream in runtime.platform.streams:
                 folder = runtime.platform.landing.folder(stream.name)
                 console.print(f"Drop files   {folder}  ({stream.title})", soft_wrap=True)
+            console.print(f"Log in with the key that `{_MAKE_A_KEY}` prints.", soft_wrap=True)
             console.print(f"Database     {runtime.platform.public_url}", soft_wrap=True)
             console.print("Stop with Ctrl-C.")
 
@@ -112,11 +114,18 @@ def _awaited(
     """Return what a person may want to open, with how to find out whether it answers."""
     api = f":{settings.api_port}"
     ui = f":{port}"
+    ready = f"http://{probed(settings.api_host)}{api}/health/ready"
     found = [
+        Awaited(
+            "Console",
+            f"http://{settings.api_host}{api}/console",
+            ready,
+            str(logs / "api.log"),
+        ),
         Awaited(
             "API",
             f"http://{settings.api_host}{api}/docs",
-            f"http://{probed(settings.api_host)}{api}/health/ready",
+            ready,
             str(logs / "api.log"),
         ),
         Awaited(
@@ -151,13 +160,20 @@ def _services(
         ),
         Service("daemon", [f"{dagster}-daemon", "run", *workspace]),
         Service("dispatcher", [anomaly, "dispatch"]),
-        Service("api", [anomaly, "api"]),
+        Service("api", [anomaly, "api"], _where_dagster_is(platform.settings, host, port)),
     ]
     if platform.settings.mqtt_url is not None:
         services.append(Service("mqtt", [anomaly, "mqtt"]))
     if mlflow:
         services.append(_mlflow_service(platform))
     return services
+
+
+def _where_dagster_is(settings: Settings, host: str, port: int) -> dict[str, str]:
+    """Return what tells the console where Dagster's pages are, unless a setting does."""
+    if "dagster_ui_url" in settings.model_fields_set:
+        return {}
+    return {"ANOMALY_DAGSTER_UI_URL": f"http://{probed(host)}:{port}"}
 
 
 def _taken_port(settings: Settings, host: str, port: int, *, mlflow: bool) -> str:

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -67,11 +68,8 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (_REQUEST_ID, request_id),
-                    *_headers(scope),
-                ]
+                said = message.get("headers", ())
+                message["headers"] = [*said, (_REQUEST_ID, request_id), *_headers(scope, said)]
             await send(message)
 
         # For every line on the way; a server gives each request a context of its own.
@@ -96,8 +94,11 @@ def _request_id(scope: Scope) -> bytes:
     return os.urandom(16).hex().encode()
 
 
-def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:
-    found = [*(_DOCUMENTATION if scope["path"] in DOCUMENTATION_PATHS else _PLAIN)]
+def _headers(scope: Scope, said: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the headers that every answer gets; what an answer says itself, it says better."""
+    names = {name for name, _ in said}
+    usual = _DOCUMENTATION if scope["path"] in DOCUMENTATION_PATHS else _PLAIN
+    found = [header for header in usual if header[0] not in names]
     if scope.get("scheme") == "https":
         found.append(_ONLY_TLS)
     for name, value in scope["state"].get("answer_headers", {}).items():

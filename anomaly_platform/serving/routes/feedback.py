@@ -7,24 +7,24 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from anomaly_platform.labelling.labels import SCAN_METRIC, Label, NewLabel, add
-from anomaly_platform.queries.detections import detected_reading
+from anomaly_platform.labelling.labels import Label, NewLabel
 from anomaly_platform.queries.labels import LabelFilter, count_labels, list_labels
-from anomaly_platform.queries.scans import scan_exists
-from anomaly_platform.queries.scored_readings import find_reading
 from anomaly_platform.serving.auth.security import Reader, Writer
+from anomaly_platform.serving.feedback import (
+    SaidOfReading,
+    give,
+    label_of_detection,
+    label_of_reading,
+)
 from anomaly_platform.serving.http.cursors import Pages
 from anomaly_platform.serving.http.idempotency import Once
 from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.http.strict_query import STRICT_QUERY
 from anomaly_platform.serving.lookups import known_stream, refuse_unknown
-from anomaly_platform.serving.problems import ApiProblem, not_found
 from anomaly_platform.serving.schemas.base import Cursor, Name, PageSize
 from anomaly_platform.serving.schemas.feedback import Feedback, FeedbackList, FeedbackRequest
 from anomaly_platform.serving.state import Serving, ServingState
 from anomaly_platform.storage.postgres.transactions import Connection
-from anomaly_platform.storage.tables import audit
-from anomaly_platform.streams import Stream
 from anomaly_platform.streams.bindings import DEVICES
 
 router = APIRouter(prefix="/api/v1/feedback", tags=["feedback"], dependencies=[STRICT_QUERY])
@@ -46,15 +46,7 @@ async def give_feedback(
 
     def write(connection: Connection) -> dict[str, Any]:
         stream, label = _label(connection, serving, asked)
-        given = add(connection, stream, label, labelled_by=caller.actor)
-        audit.record(
-            connection,
-            caller.actor,
-            "feedback.add",
-            f"{stream}/{label.entity}/{label.metric}",
-            None,
-            {"label": str(given.id), "is_anomaly": label.is_anomaly},
-        )
+        given = give(connection, stream, label, actor=caller.actor)
         return _shown(given).model_dump(mode="json")
 
     return Feedback(**await once.write(write))
@@ -102,46 +94,17 @@ def _label(
         404, when there is no such detection, stream or reading.
     """
     if asked.detection_id is not None:
-        found = detected_reading(connection, asked.detection_id)
-        if found is None:
-            raise not_found(f"detection {asked.detection_id}")
-        return found.stream, NewLabel(
-            found.entity,
-            found.metric,
-            found.event_time,
-            bool(asked.correct),
-            comment=asked.comment,
-            event_id=found.event_id,
-            detection_id=asked.detection_id,
+        return label_of_detection(
+            connection, asked.detection_id, correct=bool(asked.correct), comment=asked.comment
         )
     if not (asked.stream and asked.entity and asked.metric_name and asked.timestamp):
         raise AssertionError("the schema lets no half of a reading pass")
-    stream = known_stream(serving, asked.stream)
-    reading = (asked.entity, asked.metric_name, asked.timestamp)
-    return stream.name, NewLabel(
-        *reading,
+    said = SaidOfReading(
+        known_stream(serving, asked.stream),
+        asked.entity,
+        asked.metric_name,
+        asked.timestamp,
         bool(asked.is_anomaly),
-        comment=asked.comment,
-        event_id=_event_of(connection, stream, *reading),
+        asked.comment,
     )
-
-
-def _event_of(
-    connection: Connection, stream: Stream, entity: str, metric: str, time: dt.datetime
-) -> uuid.UUID | None:
-    """Return the id of a reading; None of a scan, whose id is a text, which a label does not hold.
-
-    Raises
-    ------
-    ApiProblem
-        404, when there is no such reading or scan; 422, when a scan is given a metric.
-    """
-    if stream.has_series:
-        found = find_reading(connection, stream.name, entity, metric, time)
-    elif metric != SCAN_METRIC:
-        raise ApiProblem(422, f"metric_name: of a scan write {SCAN_METRIC!r}")
-    else:
-        found = (None,) if scan_exists(connection, stream.name, entity, time) else None
-    if found is None:
-        raise not_found("reading of that entity, metric and time")
-    return found[0]
+    return label_of_reading(connection, said)

@@ -1,0 +1,60 @@
+"""Assembles the console, and the application that ``anomaly api`` serves: API plus console."""
+
+import sys
+from typing import Final
+
+from fastapi import FastAPI
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout
+from starlette.exceptions import HTTPException
+
+from anomaly_platform.console import failures
+from anomaly_platform.console.files import file_routes
+from anomaly_platform.console.kept import Kept
+from anomaly_platform.console.pages import log_in, marks, model_actions, overview
+from anomaly_platform.console.sessions import Sessions, secret_of
+from anomaly_platform.console.viewers import NotLoggedIn
+from anomaly_platform.logs import configure_logging
+from anomaly_platform.platform import Platform
+from anomaly_platform.serving import app as api
+from anomaly_platform.serving.problems import ApiProblem
+from anomaly_platform.settings import get_settings
+from anomaly_platform.storage.postgres.database import DatabaseError
+
+PATH: Final = "/console"
+#: Seconds after which one thread lets another go on. The writer of readings, just back from the
+#: database, would wait Python's usual 5 ms for the event loop: longer than its transaction took.
+_SWITCH_S: Final = 0.0005
+
+
+def create_app(platform: Platform) -> FastAPI:
+    """Return the API with the console beside it; nothing is opened before it starts.
+
+    Parameters
+    ----------
+    platform : Platform
+        Settings, streams, tables and lake.
+    """
+    console = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    served = api.create_app(platform, {PATH: console})
+    # Started with the API: its state is the console's.
+    console.state.api = served
+    console.state.kept = Kept()
+    console.state.sessions = Sessions(secret_of(platform.settings))
+    for module in (log_in, marks, model_actions, overview):
+        console.include_router(module.router, prefix=PATH)
+    console.router.routes.extend(file_routes(f"{PATH}/files"))
+    console.exception_handler(NotLoggedIn)(failures.to_log_in)
+    console.exception_handler(ApiProblem)(failures.refused)
+    console.exception_handler(HTTPException)(failures.of_framework)
+    for unavailable in (DatabaseError, OperationalError, PoolTimeout):
+        console.exception_handler(unavailable)(failures.no_database)
+    return served
+
+
+def worker_app() -> FastAPI:
+    """Return the application of one worker process, with the settings of its environment."""
+    sys.setswitchinterval(_SWITCH_S)
+    settings = get_settings()
+    configure_logging(settings.log_level, settings.log_format, whole_process=True)
+    return create_app(Platform(settings))

@@ -1,0 +1,1 @@
+"""The pages, a module each: what it asks, and what its buttons do."""

@@ -1,0 +1,188 @@
+# ruff: noqa: S608 - statements that are shown, not run
+"""The first page: does it work, what is wrong now, what fell silent or stuck, and what serves."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from anomaly_platform.console import sources
+from anomaly_platform.console.kept import Kept
+from anomaly_platform.console.rendering import page
+from anomaly_platform.console.viewers import Reading, serving_of
+from anomaly_platform.queries.operation.in_service import ServingModel, serving_models
+from anomaly_platform.queries.operation.newest import (
+    NewestReading,
+    SilentSeries,
+    newest_readings,
+    silent_series,
+)
+from anomaly_platform.queries.operation.refused import refusals_since
+from anomaly_platform.queries.operation.stuck import StuckSeries, stuck_series
+from anomaly_platform.queries.operation.worst import (
+    WorstCode,
+    WorstEntity,
+    worst_codes,
+    worst_entities,
+)
+from anomaly_platform.serving.state import ServingState
+from anomaly_platform.streams import Stream
+
+router = APIRouter()
+
+_WORST: Final = 8
+_QUIET: Final = 12
+_REASONS: Final = 10
+#: Seconds for which the costly questions are not asked again.
+_QUIET_S: Final = 60.0
+_FILES_S: Final = 15.0
+_WINDOW: Final = dt.timedelta(days=1)
+#: A stream from which nothing has come for so long has its age shown as a warning.
+_OLD: Final = dt.timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """The worst of one stream, in the day before its newest reading."""
+
+    stream: Stream
+    since: dt.datetime
+    until: dt.datetime
+    entities: Sequence[WorstEntity | WorstCode]
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """The series of one stream that fell silent or stuck."""
+
+    stream: Stream
+    silent: Sequence[SilentSeries]
+    silent_count: int
+    stuck: Sequence[StuckSeries]
+
+
+@router.get("")
+async def show(request: Request, viewer: Reading) -> Response:
+    """Show how everything is doing."""
+    serving = serving_of(request)
+    kept: Kept = request.app.state.kept
+    now = dt.datetime.now(dt.UTC)
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    health = await serving.health.health()
+    waiting = await kept.get("files", _FILES_S, lambda: asyncio.to_thread(_waiting, serving))
+    async with serving.pool.connection() as connection:
+        newest = await newest_readings(connection)
+        refused = await refusals_since(connection, today, limit=_REASONS)
+        models = await serving_models(connection)
+    worst = [
+        one
+        for stream in serving.platform.streams
+        if (one := await _worst(serving, stream, newest.get(stream.name))) is not None
+    ]
+    quiet = await kept.get("quiet", _QUIET_S, lambda: _quiet(serving, newest))
+    return page(
+        request,
+        "overview.html",
+        viewer,
+        health=health,
+        streams=serving.platform.streams,
+        newest=newest,
+        is_old=lambda moment: moment is not None and now - moment > _OLD,
+        waiting=waiting,
+        refused=refused,
+        worst=worst,
+        quiet=quiet,
+        models=_by_stream(serving, models),
+        behind=_behind(serving),
+    )
+
+
+def _waiting(serving: ServingState) -> dict[str, int]:
+    landing = serving.platform.landing
+    return {one.name: len(landing.waiting(one.name)) for one in serving.platform.streams}
+
+
+async def _worst(
+    serving: ServingState, stream: Stream, newest: NewestReading | None
+) -> Worst | None:
+    if newest is None or newest.newest is None:
+        return None
+    since, until = newest.newest - _WINDOW, newest.newest
+    ask = worst_entities if stream.has_series else worst_codes
+    async with serving.pool.connection() as connection:
+        found = await ask(connection, stream.name, since, until, limit=_WORST)
+    return Worst(stream, since, until, found)
+
+
+async def _quiet(serving: ServingState, newest: dict[str, NewestReading]) -> list[Quiet]:
+    found = []
+    for stream in serving.platform.streams:
+        known = newest.get(stream.name)
+        if not stream.has_series or known is None or known.newest is None:
+            continue
+        at = (stream.name, known.newest)
+        async with serving.pool.connection() as connection:
+            silent, silent_count = await silent_series(connection, *at, limit=_QUIET)
+            stuck = await stuck_series(connection, *at, limit=_QUIET)
+        found.append(Quiet(stream, silent, silent_count, stuck))
+    return found
+
+
+def _by_stream(
+    serving: ServingState, models: list[ServingModel]
+) -> list[tuple[Stream, ServingModel | None, list[ServingModel]]]:
+    """Return each stream with the version that scores it, and the others that serve with it."""
+    return [
+        (
+            stream,
+            next((m for m in of_stream if m.detector == stream.scored_by), None),
+            [m for m in of_stream if m.detector != stream.scored_by],
+        )
+        for stream in serving.platform.streams
+        for of_stream in [[m for m in models if m.stream == stream.name]]
+    ]
+
+
+def _behind(serving: ServingState) -> dict[str, list[sources.Source]]:
+    settings = serving.settings
+    streams = serving.platform.streams
+    tables = {True: "scored_metrics", False: "scored_scans"}
+    return {
+        "works": [
+            *(sources.asset(settings, one.name, "raw_events") for one in streams),
+            sources.statement(
+                "SELECT stream, reason, count(*) FROM quarantine "
+                "WHERE quarantined_at >= current_date GROUP BY 1, 2 ORDER BY 3 DESC"
+            ),
+            sources.statement(
+                "SELECT stream, max(last_event), count(*) FROM series WHERE rows > 0 GROUP BY 1"
+            ),
+        ],
+        "wrong": [
+            *(sources.asset(settings, one.name, "scored_events") for one in streams),
+            *(
+                sources.statement(
+                    f"SELECT * FROM {tables[one.has_series]} WHERE stream = '{one.name}' "
+                    "AND is_anomaly ORDER BY event_time DESC LIMIT 50"
+                )
+                for one in streams
+            ),
+        ],
+        "quiet": [
+            *(sources.asset(settings, one.name, "validated_events") for one in streams),
+            sources.statement(
+                "SELECT stream, entity, metric, last_event FROM series "
+                "WHERE rows > 0 ORDER BY last_event LIMIT 50"
+            ),
+        ],
+        "models": [
+            *(sources.asset(settings, one.name, "champion") for one in streams),
+            *(sources.model(settings, one.name, one.scored_by) for one in streams),
+            sources.statement("SELECT * FROM champions"),
+            sources.statement("SELECT * FROM champion_history ORDER BY id DESC"),
+        ],
+    }

@@ -1,0 +1,127 @@
+"""Which entities and codes are worst: those with the highest score in a window, flagged.
+
+Entities are ranked by score until incidents say more.
+"""
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from anomaly_platform.queries.rows import fetch_all
+
+
+@dataclass(frozen=True, slots=True)
+class WorstEntity:
+    """An entity with flagged readings, and the worst of them.
+
+    Attributes
+    ----------
+    flagged : int
+        Its flagged readings in the window.
+    metric, event_time, value, score, causes
+        Of the flagged reading with the highest score; the newest where several have it.
+    is_right : bool or None
+        What a person has said of that reading; None where nobody has.
+    label_id : UUID or None
+        Of what was said.
+    """
+
+    entity: str
+    flagged: int
+    metric: str
+    event_time: dt.datetime
+    value: float | None
+    score: float
+    causes: list[str] | None
+    is_right: bool | None
+    label_id: uuid.UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorstCode:
+    """A code of a tag with flagged scans, and the worst of them; as :class:`WorstEntity`."""
+
+    entity: str
+    flagged: int
+    event_time: dt.datetime
+    place: str | None
+    product: str | None
+    score: float
+    explanation: str | None
+    is_right: bool | None
+    label_id: uuid.UUID | None
+
+
+async def worst_entities(
+    connection: AsyncConnection[Any],
+    stream: str,
+    since: dt.datetime,
+    until: dt.datetime,
+    *,
+    limit: int,
+) -> list[WorstEntity]:
+    """Return the entities with the highest scores among flagged readings, the worst first."""
+    return await fetch_all(
+        connection,
+        WorstEntity,
+        """
+        WITH flagged AS (
+            SELECT entity, metric, event_time, value, score, causes,
+                count(*) OVER (PARTITION BY entity) AS flagged,
+                row_number() OVER (PARTITION BY entity ORDER BY score DESC, event_time DESC) AS n
+            FROM scored_metrics WHERE stream = %(stream)s AND is_anomaly
+                AND event_time > %(since)s AND event_time <= %(until)s
+        ), worst AS (
+            SELECT * FROM flagged WHERE n = 1
+            ORDER BY score DESC, flagged DESC, entity LIMIT %(limit)s
+        )
+        SELECT w.entity, w.flagged, w.metric, w.event_time, w.value, w.score, w.causes,
+            l.is_anomaly AS is_right, l.id AS label_id
+        FROM worst w LEFT JOIN LATERAL (
+            SELECT id, is_anomaly FROM feedback_labels l
+            WHERE l.stream = %(stream)s AND l.entity = w.entity AND l.metric = w.metric
+                AND l.event_time = w.event_time ORDER BY created_at DESC, id DESC LIMIT 1
+        ) l ON true ORDER BY w.score DESC, w.flagged DESC, w.entity
+        """,
+        {"stream": stream, "since": since, "until": until, "limit": limit},
+    )
+
+
+async def worst_codes(
+    connection: AsyncConnection[Any],
+    stream: str,
+    since: dt.datetime,
+    until: dt.datetime,
+    *,
+    limit: int,
+) -> list[WorstCode]:
+    """Return the codes with the highest confidence among flagged scans, the worst first."""
+    return await fetch_all(
+        connection,
+        WorstCode,
+        """
+        WITH flagged AS (
+            SELECT epc_code AS entity, event_time, coalesce(place_name, place) AS place,
+                product_name AS product, final_confidence / 100 AS score, explanation,
+                count(*) OVER (PARTITION BY epc_code) AS flagged,
+                row_number() OVER (PARTITION BY epc_code
+                    ORDER BY final_confidence DESC, event_time DESC) AS n
+            FROM scored_scans WHERE stream = %(stream)s AND is_anomaly
+                AND event_time > %(since)s AND event_time <= %(until)s
+        ), worst AS (
+            SELECT * FROM flagged WHERE n = 1
+            ORDER BY score DESC, flagged DESC, entity LIMIT %(limit)s
+        )
+        SELECT w.entity, w.flagged, w.event_time, w.place, w.product, w.score, w.explanation,
+            l.is_anomaly AS is_right, l.id AS label_id
+        FROM worst w LEFT JOIN LATERAL (
+            SELECT id, is_anomaly FROM feedback_labels l
+            WHERE l.stream = %(stream)s AND l.entity = w.entity AND l.metric = 'scan'
+                AND l.event_time = w.event_time ORDER BY created_at DESC, id DESC LIMIT 1
+        ) l ON true ORDER BY w.score DESC, w.flagged DESC, w.entity
+        """,
+        {"stream": stream, "since": since, "until": until, "limit": limit},
+    )
