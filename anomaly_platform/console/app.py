@@ -11,8 +11,22 @@ from starlette.exceptions import HTTPException
 from anomaly_platform.console import failures
 from anomaly_platform.console.files import file_routes
 from anomaly_platform.console.kept import Kept
-from anomaly_platform.console.pages import log_in, marks, model_actions, overview
+from anomaly_platform.console.pages import (
+    alerts,
+    data,
+    entity,
+    explorer,
+    journey,
+    keys,
+    log_in,
+    marks,
+    model_actions,
+    models,
+    overview,
+    series,
+)
 from anomaly_platform.console.sessions import Sessions, secret_of
+from anomaly_platform.console.uploads import Uploads
 from anomaly_platform.console.viewers import NotLoggedIn
 from anomaly_platform.logs import configure_logging
 from anomaly_platform.platform import Platform
@@ -22,6 +36,10 @@ from anomaly_platform.settings import get_settings
 from anomaly_platform.storage.postgres.database import DatabaseError
 
 PATH: Final = "/console"
+_PAGES: Final = (
+    *(log_in, overview, explorer, entity, series, marks, alerts, journey),
+    *(models, model_actions, data, keys),
+)
 #: Seconds after which one thread lets another go on. The writer of readings, just back from the
 #: database, would wait Python's usual 5 ms for the event loop: longer than its transaction took.
 _SWITCH_S: Final = 0.0005
@@ -40,8 +58,9 @@ def create_app(platform: Platform) -> FastAPI:
     # Started with the API: its state is the console's.
     console.state.api = served
     console.state.kept = Kept()
+    console.state.uploads = Uploads(platform.settings.home / "uploads")
     console.state.sessions = Sessions(secret_of(platform.settings))
-    for module in (log_in, marks, model_actions, overview):
+    for module in _PAGES:
         console.include_router(module.router, prefix=PATH)
     console.router.routes.extend(file_routes(f"{PATH}/files"))
     console.exception_handler(NotLoggedIn)(failures.to_log_in)

@@ -24,4 +24,12 @@ class PageEntry(NamedTuple):
     scope: ScopeName = "ml:read"
 
 
-PAGES: Final = (PageEntry("Overview", "/console", "o"),)
+PAGES: Final = (
+    PageEntry("Overview", "/console", "o"),
+    PageEntry("Explorer", "/console/explorer", "e"),
+    PageEntry("Alerts", "/console/alerts", "a"),
+    PageEntry("Journey", "/console/journey", "j"),
+    PageEntry("Models", "/console/models", "m"),
+    PageEntry("Data", "/console/data", "d"),
+    PageEntry("Keys", "/console/keys", "k", "ml:admin"),
+)

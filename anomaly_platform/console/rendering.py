@@ -91,6 +91,17 @@ def span(seconds: float | None) -> str:
     return f"{max(0.0, seconds):.0f} s"
 
 
+class _Query(dict[str, str]):
+    """An address' query; what it does not say is empty."""
+
+    def __missing__(self, name: str) -> str:
+        return ""
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
 def _environment() -> Environment:
     folder = Path(str(files("anomaly_platform"))) / "console" / "templates"
     made = Environment(
@@ -100,7 +111,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(iso=iso, number=number, share=share, span=span)
+    made.filters.update(iso=iso, number=number, share=share, span=span, tojson_text=_as_json)
     made.globals.update(link=link, program_version=__version__)
     return made
 
@@ -122,7 +133,7 @@ def page(
         "viewer": viewer,
         "root": root,
         "here": request.url.path.removeprefix(request.scope.get("root_path", "")),
-        "query": dict(request.query_params),
+        "query": _Query(request.query_params),
         "pages": [] if viewer is None else [one for one in PAGES if viewer.may(one.scope)],
         "missing": missing_libraries(),
         "theme": _theme(request),

@@ -133,12 +133,29 @@ class Pressing:
         return Press(viewer, form)
 
 
+@dataclass(frozen=True, slots=True)
+class Uploading:
+    """Dependency: who sends a file, whose body is the file and whose token is a header."""
+
+    scope: ScopeName
+
+    async def __call__(self, request: Request) -> Press:
+        """Return who sends, or refuse (403)."""
+        refuse_foreign(request)
+        viewer = await viewer_of(request)
+        if request.headers.get("x-token", "") != viewer.token:
+            raise ApiProblem(403, "this page is not from this session; load it again")
+        _refuse_without(viewer, self.scope)
+        return Press(viewer, {})
+
+
 Reading = Annotated[Viewer, Depends(Seeing("ml:read"))]
 Ruling = Annotated[Viewer, Depends(Seeing("ml:admin"))]
 """As a parameter of a page: who looks at it."""
 
 ReaderPress = Annotated[Press, Depends(Pressing("ml:read"))]
 WriterPress = Annotated[Press, Depends(Pressing("ml:write"))]
+UploaderPress = Annotated[Press, Depends(Uploading("ml:write"))]
 AdminPress = Annotated[Press, Depends(Pressing("ml:admin"))]
 """As a parameter of a button: who presses it, with its form."""
 

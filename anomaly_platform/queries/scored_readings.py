@@ -21,7 +21,7 @@ from anomaly_platform.storage.tables.ml_models import FALLBACK, HAS_MODEL
 _COLUMNS: Final = (
     "event_id, entity, metric, event_time, value, score, is_anomaly, threshold, status, p_value"
 )
-_ROWS: Final = f"""
+SCORED_ROWS: Final = f"""
     SELECT {_COLUMNS}, entity_score, entity_is_anomaly, causes::text AS causes, detector,
         bundle_version, false AS provisional
     FROM scored_metrics
@@ -118,7 +118,7 @@ async def read_page(
     found = await fetch_all(
         connection,
         ScoredRow,
-        f"SELECT * FROM ({_ROWS}) found WHERE %(time)s::timestamptz IS NULL "
+        f"SELECT * FROM ({SCORED_ROWS}) found WHERE %(time)s::timestamptz IS NULL "
         "OR event_time < %(time)s OR (event_time = %(time)s AND metric > %(name)s COLLATE "
         '"C") ORDER BY event_time DESC, metric COLLATE "C" LIMIT %(limit)s',
         {**asdict(chosen), "time": time, "name": name, "limit": limit},
@@ -149,7 +149,7 @@ async def read_flagged(
         "count(*) FILTER (WHERE is_anomaly IS NULL AND value IS NOT NULL) AS undecided, "
         "max(entity_score) AS entity_score, bool_or(entity_is_anomaly) AS entity_is_anomaly, "
         "max(score) AS highest_score "
-        f"FROM ({_ROWS}) found",
+        f"FROM ({SCORED_ROWS}) found",
         key,
     )
     if summary is None:
@@ -157,7 +157,7 @@ async def read_flagged(
     found = await fetch_all(
         connection,
         ScoredRow,
-        f"SELECT * FROM ({_ROWS}) found WHERE {flagged} "
+        f"SELECT * FROM ({SCORED_ROWS}) found WHERE {flagged} "
         'ORDER BY score DESC, event_time DESC, metric COLLATE "C" LIMIT %(limit)s',
         key,
     )
@@ -192,7 +192,8 @@ async def known_times(
 ) -> set[tuple[str, int]]:
     """Return metric and time, in microseconds since 1970, of the readings that there are."""
     cursor = await connection.execute(
-        f"SELECT metric, (extract(epoch FROM event_time) * 1000000)::bigint FROM ({_ROWS}) found",
+        "SELECT metric, (extract(epoch FROM event_time) * 1000000)::bigint "
+        f"FROM ({SCORED_ROWS}) found",
         asdict(chosen),
     )
     return {(str(metric), int(time)) for metric, time in await cursor.fetchall()}
@@ -207,7 +208,7 @@ async def read_values(
     """Return metric, time and value of readings by metric and time, the newest `limit` of all."""
     cursor = await connection.execute(
         "SELECT metric, event_time, value FROM ("
-        f"SELECT * FROM ({_ROWS}) found ORDER BY event_time DESC LIMIT %(limit)s) newest "
+        f"SELECT * FROM ({SCORED_ROWS}) found ORDER BY event_time DESC LIMIT %(limit)s) newest "
         'ORDER BY metric COLLATE "C", event_time',
         {**asdict(chosen), "limit": limit},
     )

@@ -2,23 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from anomaly_platform.assets.raw import layout_context
-from anomaly_platform.cli.streams.preview import Preview, look_at, show
+from anomaly_platform.assets.first_look import first_look
+from anomaly_platform.cli.streams.preview import show
 from anomaly_platform.cli.streams.reference import put_reference
-from anomaly_platform.ingest.files.sources import UnreadableFile
 from anomaly_platform.ingest.layout.mapping import ColumnMapping, MappingError
 from anomaly_platform.ingest.layout.saved import (
     SavedLayout,
     check_layout_name,
-    fitting,
     pattern_of,
-    read_layout,
 )
 from anomaly_platform.kinds.base import StreamKind
 from anomaly_platform.platform import Platform
@@ -39,16 +35,6 @@ class LayoutToSave:
 
     name: str
     files: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Accepted:
-    """A file that is taken: how it is read, and by which saved layout if by one."""
-
-    file: Path
-    mapping: ColumnMapping
-    preview: Preview
-    layout: str | None
 
 
 def import_into_landing(
@@ -92,7 +78,7 @@ def import_into_landing(
     saved = None if layout is None else _layout_to_save(layout, files, mapping)
     references = _references(kind, files)
     accepted = [
-        _look_at(platform, stream, file, mapping) for file in files if file not in references
+        first_look(platform, stream, file, mapping) for file in files if file not in references
     ]
     for one in accepted:
         by = f", by the layout {one.layout}" if one.layout else ""
@@ -153,20 +139,3 @@ def _layout_to_save(
             f"{others[0]} is not called {saved.files}; give the pattern of the names with --files"
         )
     return saved
-
-
-def _look_at(platform: Platform, stream: Stream, file: Path, mapping: ColumnMapping) -> _Accepted:
-    """Read the first rows of a file, or refuse it; the rest is read where a limit may be passed."""
-    layout = None
-    try:
-        if mapping == ColumnMapping():
-            texts = platform.landing.layouts(stream.name)
-            layout = fitting(file.name, texts)
-            mapping = mapping if layout is None else read_layout(layout, texts[layout]).mapping
-        context = layout_context(platform, stream, file.name, mapping, datetime.now(UTC))
-        rows = platform.kind(stream).rows
-        preview = look_at(rows, file, context)
-        rows.reader.refuse_over_limits(file, context)
-    except UnreadableFile as error:
-        raise MappingError(f"{file.name}: {error}") from None
-    return _Accepted(file, mapping, preview, layout)

@@ -1,7 +1,6 @@
 """Marks of right and wrong on single readings and scans, and taking them back."""
 
 import asyncio
-import datetime as dt
 import uuid
 
 from fastapi import APIRouter, Request
@@ -9,6 +8,7 @@ from starlette.responses import Response
 
 from anomaly_platform.console.rendering import back_to, own_place
 from anomaly_platform.console.viewers import Press, WriterPress, serving_of
+from anomaly_platform.console.windows import moment_of
 from anomaly_platform.serving.feedback import SaidOfReading, give, label_of_reading, withdraw
 from anomaly_platform.serving.lookups import known_stream
 from anomaly_platform.serving.problems import ApiProblem
@@ -52,23 +52,6 @@ async def take_back(request: Request, press: WriterPress) -> Response:
     taken = await asyncio.to_thread(_withdraw, serving, press, label)
     back = own_place(press.form.get("back"))
     return back_to(request, back, f"The mark of {taken} is taken back.")
-
-
-def moment_of(text: str) -> dt.datetime:
-    """Return a time that a page wrote.
-
-    Raises
-    ------
-    ApiProblem
-        422, when it is none, or has no zone.
-    """
-    try:
-        moment = dt.datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ApiProblem(422, "a time has the form 2026-11-26T12:30:00Z")
-    return moment.astimezone(dt.UTC)
 
 
 def _give(serving: ServingState, press: Press, said: SaidOfReading) -> None:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from anomaly_platform.console import sources
 from anomaly_platform.console.kept import Kept
+from anomaly_platform.console.pages.alerts import triaged
 from anomaly_platform.console.rendering import page
 from anomaly_platform.console.viewers import Reading, serving_of
 from anomaly_platform.queries.operation.in_service import ServingModel, serving_models
@@ -94,6 +95,7 @@ async def show(request: Request, viewer: Reading) -> Response:
         is_old=lambda moment: moment is not None and now - moment > _OLD,
         waiting=waiting,
         refused=refused,
+        alerts=(await triaged(serving, only_open=True))[:_WORST],
         worst=worst,
         quiet=quiet,
         models=_by_stream(serving, models),

@@ -125,3 +125,32 @@ async def worst_codes(
         """,
         {"stream": stream, "since": since, "until": until, "limit": limit},
     )
+
+
+async def worst_readings(
+    connection: AsyncConnection[Any],
+    stream: str,
+    entity: str,
+    since: dt.datetime,
+    until: dt.datetime,
+    *,
+    limit: int,
+) -> list[WorstEntity]:
+    """Return an entity's flagged readings with the highest scores; `flagged` is 1 of each."""
+    return await fetch_all(
+        connection,
+        WorstEntity,
+        """
+        SELECT w.entity, 1 AS flagged, w.metric, w.event_time, w.value, w.score, w.causes,
+            l.is_anomaly AS is_right, l.id AS label_id
+        FROM (SELECT * FROM scored_metrics WHERE stream = %(stream)s AND entity = %(entity)s
+            AND is_anomaly AND event_time > %(since)s AND event_time <= %(until)s
+            ORDER BY score DESC, event_time DESC LIMIT %(limit)s) w
+        LEFT JOIN LATERAL (
+            SELECT id, is_anomaly FROM feedback_labels l
+            WHERE l.stream = %(stream)s AND l.entity = w.entity AND l.metric = w.metric
+                AND l.event_time = w.event_time ORDER BY created_at DESC, id DESC LIMIT 1
+        ) l ON true ORDER BY w.score DESC, w.event_time DESC
+        """,
+        {"stream": stream, "entity": entity, "since": since, "until": until, "limit": limit},
+    )

@@ -79,7 +79,7 @@ def test_stuck_is_one_value_for_longer_than_ever_in_the_28_days_before(
     plateaus = [*[1.0] * 20, *moving[:40], *[2.0] * 12]
     add_readings(platform, "rests-often", "m", plateaus, step=HOUR)
     quiet = section(browser.get("/console").text, "quiet")
-    assert re.findall(r'<td class="break">(stuck|always|rests-often)</td>', quiet) == ["stuck"]
+    assert re.findall(r">(stuck|always|rests-often)</a></td>", quiet) == ["stuck"]
     assert "5 for 11 h; at most 0 s before" in quiet
 
 

@@ -1,0 +1,219 @@
+# ruff: noqa: S608 - statements that are shown, not run
+"""One series: its values in their expected range, scores, flagged points and why."""
+
+import asyncio
+import csv
+import datetime as dt
+import io
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import APIRouter, Request
+from starlette.responses import Response, StreamingResponse
+
+from anomaly_platform.console import sources
+from anomaly_platform.console.rendering import HEADERS, data, iso, link, page
+from anomaly_platform.console.viewers import Reading, serving_of
+from anomaly_platform.console.windows import Shown, range_links, shown_span
+from anomaly_platform.queries.operation.drawing import (
+    RANGE_WINDOW_S,
+    expected_range,
+    kept_points,
+)
+from anomaly_platform.queries.operation.points import (
+    FlaggedPoint,
+    Points,
+    flagged_points,
+    notes_in,
+    read_points,
+)
+from anomaly_platform.queries.scored_readings import ReadingFilter, read_page
+from anomaly_platform.serving.lookups import known_metrics, known_stream
+from anomaly_platform.serving.problems import ApiProblem, not_found
+from anomaly_platform.serving.state import ServingState
+
+router = APIRouter(prefix="/series")
+
+_USUAL: Final = "7 days"
+_LISTED: Final = 30
+#: Reasons that are sent along; flagged points beyond them are drawn without.
+_MOST_REASONS: Final = 5_000
+_FEWEST_SPANS, _MOST_SPANS = 50, 2_000
+_ROWS_AT_ONCE: Final = 5_000
+
+
+@router.get("")
+async def show(
+    request: Request, viewer: Reading, stream: str, entity: str, metric: str
+) -> Response:
+    """Show the charts, and the flagged points as a list."""
+    serving = serving_of(request)
+    shown, chosen, newest = await _chosen(request, serving, stream, entity, metric)
+    async with serving.pool.connection() as connection:
+        flagged = await flagged_points(connection, chosen, limit=_LISTED + 1)
+        siblings = await known_metrics(connection, stream, entity, None, kind="entity")
+    where = {"stream": stream, "entity": entity, "metric": metric}
+    return page(
+        request,
+        "series.html",
+        viewer,
+        stream=stream,
+        entity=entity,
+        metric=metric,
+        shown=shown,
+        newest=newest,
+        flagged=flagged[:_LISTED],
+        more=len(flagged) > _LISTED,
+        siblings=sorted(siblings),
+        ranges=range_links("/console/series", dict(request.query_params), shown),
+        points=link("/console/series/points", **where),
+        table=link("/console/series/readings.csv", **where, since=shown.since, until=shown.until),
+        back=link("/console/series", **where, since=shown.since, until=shown.until),
+        behind=[
+            sources.asset(serving.settings, stream, "scored_events"),
+            sources.model(serving.settings, stream, known_stream(serving, stream).scored_by),
+            sources.statement(
+                f"SELECT event_time, value, score, is_anomaly, causes FROM scored_metrics "
+                f"WHERE stream = '{stream}' AND entity = '{_in_sql(entity)}' "
+                f"AND metric = '{_in_sql(metric)}' AND event_time > '{iso(shown.since)}' "
+                f"AND event_time <= '{iso(shown.until)}' ORDER BY event_time"
+            ),
+        ],
+    )
+
+
+@router.get("/points")
+async def points(
+    request: Request, _viewer: Reading, stream: str, entity: str, metric: str, spans: int = 800
+) -> Response:
+    """Return what the charts draw: few points that look like all of them."""
+    serving = serving_of(request)
+    shown, chosen, _ = await _chosen(request, serving, stream, entity, metric)
+    before = ReadingFilter(
+        stream, entity, metric, shown.since - dt.timedelta(seconds=RANGE_WINDOW_S), shown.until
+    )
+    async with serving.pool.connection() as connection:
+        found = await read_points(connection, before)
+        reasons = await flagged_points(connection, chosen, limit=_MOST_REASONS)
+        notes = await notes_in(connection, chosen)
+    spans = max(_FEWEST_SPANS, min(_MOST_SPANS, spans))
+    drawn = await asyncio.to_thread(_drawn, found, shown, spans)
+    return data(
+        {
+            **drawn,
+            "since": shown.since.timestamp(),
+            "until": shown.until.timestamp(),
+            "reasons": {str(one.event_time.timestamp()): _reason(one) for one in reasons},
+            "notes": [[one.at.timestamp(), one.kind, one.text] for one in notes],
+        }
+    )
+
+
+@router.get("/readings.csv")
+async def readings(
+    request: Request, _viewer: Reading, stream: str, entity: str, metric: str
+) -> Response:
+    """Return every reading of the window as CSV, the newest first."""
+    serving = serving_of(request)
+    _, chosen, _ = await _chosen(request, serving, stream, entity, metric)
+    headers = {**HEADERS, "content-disposition": 'attachment; filename="readings.csv"'}
+    return StreamingResponse(_csv(serving, chosen), media_type="text/csv", headers=headers)
+
+
+async def _csv(serving: ServingState, chosen: ReadingFilter) -> AsyncIterator[str]:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(
+        ("time", "entity", "metric", "value", "score", "is_anomaly", "threshold", "causes")
+    )
+    after: tuple[dt.datetime, str] | None = None
+    while True:
+        async with serving.pool.connection() as connection:
+            rows = await read_page(connection, chosen, after=after, limit=_ROWS_AT_ONCE)
+        for row in rows:
+            texts = [_not_a_formula(text) for text in (row.entity, row.metric, row.causes or "")]
+            writer.writerow(
+                (
+                    *(iso(row.event_time), *texts[:2], row.value, row.score, row.is_anomaly),
+                    *(row.threshold, texts[2]),
+                )
+            )
+        yield out.getvalue()
+        out.seek(0)
+        out.truncate()
+        if len(rows) < _ROWS_AT_ONCE:
+            return
+        after = (rows[-1].event_time, rows[-1].metric)
+
+
+async def _chosen(
+    request: Request, serving: ServingState, stream: str, entity: str, metric: str
+) -> tuple[Shown, ReadingFilter, dt.datetime | None]:
+    """Return the window that is shown, the readings in it, and when the newest one was made.
+
+    Raises
+    ------
+    ApiProblem
+        404, when there is no such series; 422, when the address names no window.
+    """
+    if not known_stream(serving, stream).has_series:
+        raise not_found(f"series of {stream!r}, whose scans have journeys")
+    if any(not name or "\x00" in name for name in (entity, metric)):
+        raise ApiProblem(422, "a series has an entity and a metric")
+    async with serving.pool.connection() as connection:
+        newest = await known_metrics(connection, stream, entity, metric, kind="entity")
+    shown = shown_span(request, newest[metric], _USUAL)
+    return shown, ReadingFilter(stream, entity, metric, *shown), newest[metric]
+
+
+def _drawn(found: Points, shown: Shown, spans: int) -> dict[str, Any]:
+    inside = found[found.times > shown.since.timestamp()]
+    kept = inside[kept_points(inside, spans)]
+    # The range moves slowly: one value a span is enough, drawn as lines between them.
+    ends = np.linspace(shown.since.timestamp(), shown.until.timestamp(), min(spans, 400) + 1)
+    at = kept.times if len(kept) <= ends.size else ends
+    expected = expected_range(found, at)
+    low, middle, high = (
+        _lines(kept.times, at, one) for one in (expected.low, expected.middle, expected.high)
+    )
+    return {
+        "times": kept.times.tolist(),
+        "values": _numbers(kept.values),
+        "scores": _numbers(kept.scores),
+        "thresholds": _numbers(kept.thresholds),
+        "low": _numbers(low),
+        "middle": _numbers(middle),
+        "high": _numbers(high),
+        "flagged": np.flatnonzero(kept.flagged).tolist(),
+        "readings": len(inside),
+        "anomalies": int(inside.flagged.sum()),
+    }
+
+
+def _lines(
+    times: npt.NDArray[np.float64], at: npt.NDArray[np.float64], values: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return values at some times on the lines between known ones; NaN beside an unknown one."""
+    return np.interp(times, at, values) if at.size else np.full(times.size, np.nan)
+
+
+def _numbers(values: npt.NDArray[np.float64]) -> list[float | None]:
+    if np.isfinite(values).all():
+        return values.tolist()  # type: ignore[no-any-return]
+    return [one if np.isfinite(one) else None for one in values.tolist()]
+
+
+def _reason(point: FlaggedPoint) -> dict[str, Any]:
+    said = None if point.is_right is None else ("right" if point.is_right else "wrong")
+    return {"causes": point.causes or [], "mark": said}
+
+
+def _in_sql(text: str) -> str:
+    return text.replace("'", "''")
+
+
+def _not_a_formula(text: str) -> str:
+    """Return a text that no spreadsheet runs."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,0 +1,144 @@
+"""The readings of one series in a window, as arrays, and what is known about some of them."""
+
+import datetime as dt
+import uuid
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from psycopg import AsyncConnection
+
+from anomaly_platform.queries.rows import fetch_all
+from anomaly_platform.queries.scored_readings import SCORED_ROWS, ReadingFilter
+
+Floats = npt.NDArray[np.float64]
+
+#: Without nulls every row of the binary format has the same length.
+_POINTS: Final = f"""
+COPY (SELECT extract(epoch FROM event_time)::float8, coalesce(value, 'NaN'::float8),
+    coalesce(score, 'NaN'::float8), threshold, coalesce(is_anomaly, false)::int::float8
+    FROM ({SCORED_ROWS}) found ORDER BY event_time) TO STDOUT (FORMAT binary)
+"""  # noqa: S608 - constants
+_COLUMNS: Final = 5
+_ROW: Final = np.dtype(
+    [("columns", ">i2")]
+    + [field for n in range(_COLUMNS) for field in ((f"length{n}", ">i4"), (f"value{n}", ">f8"))]
+)
+#: Of the binary format: a signature, flags, and the length of an extension that is empty; its end.
+_HEADER: Final = 19
+_TRAILER: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Readings in the order of time.
+
+    Attributes
+    ----------
+    times : array
+        Unix seconds.
+    values, scores : array
+        NaN where there is none.
+    thresholds : array
+        From which score on each was an anomaly.
+    flagged : array of bool
+    """
+
+    times: Floats
+    values: Floats
+    scores: Floats
+    thresholds: Floats
+    flagged: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return int(self.times.size)
+
+    def __getitem__(self, which: Any) -> "Points":
+        return Points(
+            self.times[which],
+            self.values[which],
+            self.scores[which],
+            self.thresholds[which],
+            self.flagged[which],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FlaggedPoint:
+    """A flagged reading: why, and what a person has said of it."""
+
+    event_time: dt.datetime
+    value: float | None
+    score: float | None
+    threshold: float
+    causes: list[str] | None
+    is_right: bool | None
+    label_id: uuid.UUID | None
+    labelled_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that happened at a time, in words."""
+
+    at: dt.datetime
+    kind: str
+    text: str
+
+
+async def read_points(connection: AsyncConnection[Any], chosen: ReadingFilter) -> Points:
+    """Return every reading of a series in a window."""
+    async with connection.cursor() as cursor, cursor.copy(_POINTS, asdict(chosen)) as copy:
+        content = b"".join([bytes(part) async for part in copy])
+    rows = np.frombuffer(content[_HEADER : len(content) - _TRAILER], dtype=_ROW)
+    times, values, scores, thresholds, flagged = (
+        rows[f"value{n}"].astype(np.float64) for n in range(_COLUMNS)
+    )
+    return Points(times, values, scores, thresholds, flagged > 0)
+
+
+async def flagged_points(
+    connection: AsyncConnection[Any], chosen: ReadingFilter, *, limit: int
+) -> list[FlaggedPoint]:
+    """Return the flagged readings of a series in a window, the newest first."""
+    return await fetch_all(
+        connection,
+        FlaggedPoint,
+        f"""
+        SELECT f.event_time, f.value, f.score, f.threshold, f.causes::jsonb AS causes,
+            l.is_anomaly AS is_right, l.id AS label_id, l.labelled_by
+        FROM (SELECT * FROM ({SCORED_ROWS}) found WHERE is_anomaly
+            ORDER BY event_time DESC LIMIT %(limit)s) f
+        LEFT JOIN LATERAL (SELECT id, is_anomaly, labelled_by FROM feedback_labels l
+            WHERE l.stream = %(stream)s AND l.entity = %(entity)s AND l.metric = %(metric)s
+                AND l.event_time = f.event_time
+            ORDER BY created_at DESC, id DESC LIMIT 1) l ON true
+        ORDER BY f.event_time DESC
+        """,  # noqa: S608 - constants
+        {**asdict(chosen), "limit": limit},
+    )
+
+
+async def notes_in(connection: AsyncConnection[Any], chosen: ReadingFilter) -> list[Note]:
+    """Return where other models began to score, and what people have said, by time."""
+    return await fetch_all(
+        connection,
+        Note,
+        """
+        SELECT day::timestamp AT TIME ZONE 'UTC' AS at, 'model' AS kind,
+            format('version %%s scores from here on', bundle_version) AS text
+        FROM (SELECT day, bundle_version, lag(bundle_version) OVER (ORDER BY day) AS before
+            FROM scored_days WHERE stream = %(stream)s
+            AND day >= (%(since)s::timestamptz)::date - 1
+            AND day <= (%(until)s::timestamptz)::date) days
+        WHERE bundle_version IS DISTINCT FROM before AND before IS NOT NULL
+        UNION ALL
+        SELECT event_time, 'label', CASE WHEN is_anomaly THEN 'right' ELSE 'wrong' END
+            || ', says ' || labelled_by || coalesce(': ' || comment, '')
+        FROM current_labels WHERE stream = %(stream)s AND entity = %(entity)s
+            AND metric = %(metric)s AND event_time > %(since)s AND event_time <= %(until)s
+        ORDER BY 1
+        """,
+        asdict(chosen),
+    )

@@ -1,0 +1,175 @@
+# ruff: noqa: S608 - statements are put together from constants of this module
+"""Entities over time, as lanes of cells; of scans the places.
+
+A cell counts the flagged rows of a lane in a span of time, its first moment included and its last
+one not. The rows behind a cell are found by the same condition, so that the number and the list are
+equal.
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from psycopg import AsyncConnection
+
+from anomaly_platform.queries.rows import count, fetch_all
+
+#: Of streams with series, and of scans: the table, what a lane is, and how unusual a row is.
+_TABLES: Final = {
+    True: ("scored_metrics", "entity", "score"),
+    False: ("scored_scans", "coalesce(place, '')", "final_confidence / 100"),
+}
+_IN_WINDOW: Final = "stream = %(stream)s AND event_time >= %(since)s AND event_time < %(until)s"
+_FOUND: Final = "(%(search)s::text IS NULL OR strpos(lower({lane}), lower(%(search)s)) > 0)"
+_RANKED: Final = f"""
+SELECT lane, highest, flagged, rows, count(*) OVER () AS lanes FROM (
+    SELECT {{lane}} AS lane, max({{score}}) AS highest, count(*) AS rows,
+        count(*) FILTER (WHERE is_anomaly) AS flagged
+    FROM {{table}} WHERE {_IN_WINDOW} AND {_FOUND} GROUP BY 1) AS ranked
+ORDER BY highest DESC NULLS LAST, flagged DESC, lane COLLATE "C"
+LIMIT %(limit)s OFFSET %(offset)s
+"""
+_CELLS: Final = f"""
+SELECT {{lane}} AS lane, width_bucket(event_time, %(edges)s::timestamptz[]) - 1 AS cell,
+    max({{score}}) AS highest, count(*) AS rows, count(*) FILTER (WHERE is_anomaly) AS flagged
+FROM {{table}} WHERE {_IN_WINDOW} AND {{lane}} = ANY(%(lanes)s) GROUP BY 1, 2
+"""
+_OF_LANE: Final = f"{_IN_WINDOW} AND {{lane}} = %(lane)s AND is_anomaly"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A span of time of a stream: from `since` on, and before `until`."""
+
+    stream: str
+    has_series: bool
+    since: dt.datetime
+    until: dt.datetime
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What statements are told of it."""
+        return {"stream": self.stream, "since": self.since, "until": self.until}
+
+    def filled(self, statement: str) -> bytes:
+        """Return a statement about this stream's table."""
+        table, lane, score = _TABLES[self.has_series]
+        return statement.format(table=table, lane=lane, score=score).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """An entity or place in a window.
+
+    Attributes
+    ----------
+    lane : str
+        Its name; a place that is not known has an empty one.
+    highest : float or None
+        The highest score of its rows.
+    lanes : int
+        How many lanes there are in all.
+    """
+
+    lane: str
+    highest: float | None
+    flagged: int
+    rows: int
+    lanes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What a lane had in one of the spans: rows, how many were flagged, and the highest score."""
+
+    lane: str
+    cell: int
+    highest: float | None
+    rows: int
+    flagged: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlaggedRow:
+    """A flagged row behind a cell.
+
+    Attributes
+    ----------
+    entity, metric : str
+        Of a scan its code, and ``scan``.
+    why : list of str or None
+        The metrics behind it, or the words about a scan.
+    """
+
+    entity: str
+    metric: str
+    event_time: dt.datetime
+    value: float | None
+    score: float | None
+    why: list[str] | None
+
+
+async def ranked_lanes(
+    connection: AsyncConnection[Any],
+    window: Window,
+    *,
+    search: str | None,
+    limit: int,
+    offset: int = 0,
+) -> list[Lane]:
+    """Return the lanes with rows in a window, the one with the highest score first.
+
+    Parameters
+    ----------
+    search : str or None
+        Only lanes with this text in their name.
+    """
+    more = {"search": search or None, "limit": limit, "offset": offset}
+    return await fetch_all(connection, Lane, window.filled(_RANKED), {**window.values, **more})
+
+
+async def lane_cells(
+    connection: AsyncConnection[Any],
+    window: Window,
+    lanes: Sequence[str],
+    edges: Sequence[dt.datetime],
+) -> Mapping[tuple[str, int], Cell]:
+    """Return the cells of some lanes that have rows, by lane and number of the span.
+
+    Parameters
+    ----------
+    edges : sequence of datetime
+        Where each span begins, ascending; the first is the window's beginning.
+    """
+    more = {"lanes": list(lanes), "edges": list(edges)}
+    found = await fetch_all(connection, Cell, window.filled(_CELLS), {**window.values, **more})
+    return {(one.lane, one.cell): one for one in found}
+
+
+async def flagged_rows(
+    connection: AsyncConnection[Any], window: Window, lane: str, *, limit: int
+) -> tuple[list[FlaggedRow], int]:
+    """Return a lane's flagged rows in a window, the newest first, and how many there are."""
+    shown = (
+        "entity, metric, event_time, value, score, "
+        "CASE WHEN causes IS NULL THEN NULL ELSE ARRAY(SELECT jsonb_array_elements_text(causes)) "
+        "END AS why"
+        if window.has_series
+        else "epc_code AS entity, 'scan' AS metric, event_time, NULL::float8 AS value, "
+        "final_confidence / 100 AS score, ARRAY[explanation] AS why"
+    )
+    values = {**window.values, "lane": lane, "limit": limit}
+    found = await fetch_all(
+        connection,
+        FlaggedRow,
+        window.filled(
+            f"SELECT {shown} FROM {{table}} WHERE {_OF_LANE} "
+            "ORDER BY event_time DESC, 1, 2 LIMIT %(limit)s"
+        ),
+        values,
+    )
+    number = await count(
+        connection, window.filled(f"SELECT count(*) FROM {{table}} WHERE {_OF_LANE}"), values
+    )
+    return found, number

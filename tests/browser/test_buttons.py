@@ -1,0 +1,191 @@
+"""What people press in a real browser, and what becomes of it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.builders.models import register
+
+if TYPE_CHECKING:
+    from conftest import Console, Visit
+
+pytestmark = pytest.mark.browser
+
+SERIES = "/console/series?stream=iiot&entity=press-1&metric=flow"
+
+
+def drawn(visitor: object, path: str = SERIES) -> object:
+    """Open a series and wait until it is drawn."""
+    page = visitor.go(path)  # type: ignore[attr-defined]
+    page.locator('[data-part="series"][data-drawn]').wait_for()
+    return page
+
+
+def position_of(page: object, which: int) -> tuple[float, float]:
+    """Return where a reading of the week is on the chart of values."""
+    box = page.locator("[data-values] .u-over").bounding_box()  # type: ignore[attr-defined]
+    return box["x"] + box["width"] * (which + 1) / 2_016, box["y"] + box["height"] / 2
+
+
+def test_a_flagged_point_says_why_and_is_marked_in_two_clicks(
+    visit: Visit, console: Console
+) -> None:
+    somebody = visit()
+    page = drawn(somebody)
+    x, y = position_of(page, 1_900)
+    page.mouse.move(x, y)
+    page.locator(".hover").wait_for()
+    said = page.locator(".hover").inner_text()
+    assert "because of flow, heat" in said
+    assert "expected" in said
+    page.mouse.click(x, y)
+    began = time.monotonic()
+    page.locator(".picked").get_by_role("button", name="Wrong").click()
+    page.get_by_text("is marked wrong").wait_for()
+    assert time.monotonic() - began < 5
+    (label,) = console.platform.warehouse.labels.newest("iiot")
+    assert (label.entity, label.is_anomaly) == ("press-1", False)
+    assert label.labelled_by.startswith("admin (")
+    # The chart is drawn again, with the mark.
+    page.locator('[data-part="series"][data-drawn]').wait_for()
+    somebody.press("Undo")
+    page.get_by_text("is taken back").wait_for()
+    assert console.platform.warehouse.labels.newest("iiot") == []
+
+
+def test_zoom_loads_detail_and_the_address_shows_it(visit: Visit) -> None:
+    somebody = visit()
+    page = drawn(somebody)
+    before = int(page.locator("[data-drawn]").get_attribute("data-drawn"))
+    (left, y), (right, _) = position_of(page, 1_800), position_of(page, 2_000)
+    page.mouse.move(left, y)
+    page.mouse.down()
+    page.mouse.move(right, y, steps=4)
+    page.mouse.up()
+    page.wait_for_url("**since=**")
+    page.wait_for_function(f"document.querySelector('[data-drawn]').dataset.drawn < {before}")
+    near = int(page.locator("[data-drawn]").get_attribute("data-drawn"))
+    assert 180 <= near <= 220
+    address = page.url
+    # What somebody else sees who is sent the address.
+    other = visit("reader")
+    page = drawn(other, address.removeprefix(other.url))
+    assert int(page.locator("[data-drawn]").get_attribute("data-drawn")) == near
+    # One crosshair over both charts.
+    x, y = position_of(page, 1_000)
+    page.mouse.move(x, y)
+    lines = page.locator(".u-cursor-x")
+    places = [lines.nth(n).evaluate("e => e.style.transform") for n in range(2)]
+    assert places[0] == places[1] != ""
+
+
+def test_what_is_shown_can_be_taken_away(visit: Visit, tmp_path: Path) -> None:
+    somebody = visit()
+    page = drawn(somebody)
+    with page.expect_download() as csv:
+        page.get_by_text("CSV").click()
+    csv.value.save_as(tmp_path / "a.csv")
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 2_017
+    with page.expect_download() as png:
+        somebody.press("PNG")
+    png.value.save_as(tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_person_sees_what_another_does(visit: Visit, console: Console) -> None:
+    one, other = visit(), visit()
+    row = "tr:has-text('press-2')"
+    other.go("/console")
+    one.go("/console")
+    one.page.locator(row).get_by_role("button", name="Right").first.click()
+    one.page.locator(row).get_by_text("marked right").wait_for()
+    other.page.locator(row).get_by_text("marked right").wait_for(timeout=15_000)
+    other.page.locator(row).get_by_role("button", name="Undo").click()
+    other.page.get_by_text("is taken back").wait_for()
+    one.page.locator(row).get_by_role("button", name="Right").first.wait_for(timeout=15_000)
+    assert console.platform.warehouse.labels.newest("iiot") == []
+
+
+def test_an_alert_is_triaged(visit: Visit) -> None:
+    somebody = visit()
+    page = somebody.go("/console/alerts")
+    row = page.locator("tr", has_text="run failed")
+    row.get_by_role("button", name="Acknowledge").click()
+    page.get_by_text("You look after run failed").wait_for()
+    page.locator("tr", has_text="run failed").get_by_role("link").first.click()
+    page.get_by_label("Comment").fill("the disk is full")
+    somebody.press("Note it")
+    page.get_by_text("the disk is full").wait_for()
+    page.get_by_label("Why it is over").fill("cleaned")
+    page.locator("form", has_text="Why it is over").get_by_role("button").click()
+    page.get_by_text("is resolved").wait_for()
+
+
+def test_versions_are_decided_about_and_trainings_followed(visit: Visit, console: Console) -> None:
+    platform = console.platform
+    platform.warehouse.transactions.execute("UPDATE bundles SET path = 'models/' || version")
+    for number in (1, 2):
+        folder = Path(platform.settings.lake_url) / f"models/{number}"
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+    somebody = visit()
+    page = somebody.go("/console/models?stream=iiot")
+    page.locator("summary", has_text="Promote").click()
+    page.get_by_label("Why version 2 is promoted").fill("tried in the field")
+    page.get_by_role("button", name="Promote", exact=True).click()
+    page.get_by_text("isolation_forest 2 is in service").wait_for()
+    page = somebody.go("/console/models?stream=iiot")
+    page.get_by_label("Why iiot is rolled back").fill("too loud")
+    somebody.press("Roll back")
+    page.get_by_text("isolation_forest 1 is in service").wait_for()
+    page.get_by_label("Entity").fill("press-1")
+    somebody.press("Ask for a training")
+    page.get_by_text("it waits for the daemon").wait_for()
+    (claimed,) = platform.warehouse.training_requests.claim("iiot")
+    page.locator("dd", has_text="it waits").wait_for(state="detached", timeout=15_000)
+    assert claimed.batch is not None
+    version = register(platform.warehouse, "iiot")
+    platform.warehouse.training_requests.finish(
+        claimed.batch,
+        status="done",
+        outcome="it serves now",
+        detector="isolation_forest",
+        version=version,
+    )
+    page.get_by_text("it serves now").wait_for(timeout=15_000)
+
+
+def test_a_file_is_dropped_looked_at_and_taken(visit: Visit, console: Console) -> None:
+    somebody = visit()
+    page = somebody.go("/console/data?stream=iiot")
+    page.evaluate(
+        """() => {
+            const dropped = new DataTransfer();
+            const rows = "device_id,metric_name,timestamp,value\\n"
+                + "press-9,heat,2026-11-27T00:00:00Z,1.5\\n";
+            dropped.items.add(new File([rows], "dropped.csv"));
+            document.querySelector(".drop").dispatchEvent(
+                new DragEvent("drop", { dataTransfer: dropped, bubbles: true, cancelable: true }));
+        }"""
+    )
+    page.get_by_text("press-9").first.wait_for()
+    assert "the entity" in page.inner_text("[data-preview]")
+    assert console.platform.landing.waiting("iiot") == []
+    somebody.press("Take it in")
+    page.get_by_text("dropped.csv is in landing").wait_for()
+    assert [one.name for one in console.platform.landing.waiting("iiot")] == ["dropped.csv"]
+
+
+def test_a_key_is_made_and_revoked(visit: Visit) -> None:
+    somebody = visit()
+    page = somebody.go("/console/keys")
+    page.get_by_label("Whose it is").fill("the late shift")
+    somebody.press("Make it")
+    page.locator("[data-made]").wait_for()
+    row = page.locator("tr", has_text="the late shift")
+    row.get_by_role("button", name="Revoke").click()
+    page.get_by_text("The key of the late shift is revoked").wait_for()

@@ -1,0 +1,260 @@
+"""What people do in the console: triage, decide which model serves, put files in, make keys."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from anomaly_platform.platform import Platform
+from anomaly_platform.streams import IIOT
+from tests.builders.console import (
+    DAY,
+    MARKUP,
+    add_readings,
+    add_scan,
+    add_version,
+    log_in,
+    token_of,
+)
+from tests.builders.models import register
+
+pytestmark = pytest.mark.integration
+
+HOUR = dt.timedelta(hours=1)
+
+
+def raise_alert(platform: Platform, fingerprint: str, severity: str = "warning") -> None:
+    with platform.warehouse.transactions.begin() as connection:
+        connection.execute(
+            "SELECT raise_alert(%s, 'run_failed', 'iiot', %s, %s, %s, %s, 'r1', '1 hour', true)",
+            (fingerprint, fingerprint, severity, f"{fingerprint} failed", '{"note": "n"}'),
+        )
+
+
+def test_an_alert_is_acknowledged_commented_on_and_resolved(
+    platform: Platform, browser: TestClient
+) -> None:
+    raise_alert(platform, "calm")
+    raise_alert(platform, "grave", "critical")
+    text = browser.get("/console/alerts").text
+    assert text.index("grave failed") < text.index("calm failed")
+    token = token_of(browser)
+    form = {"token": token, "alert": "grave", "back": "/console/alerts/one?alert=grave"}
+    page = browser.post("/console/alerts/acknowledge", data=form)
+    assert "You look after grave." in page.text
+    # What somebody looks after comes after what nobody does.
+    text = browser.get("/console/alerts").text
+    assert text.index("calm failed") < text.index("grave failed")
+    page = browser.post("/console/alerts/comment", data={**form, "text": MARKUP})
+    assert "&lt;img src=x" in page.text
+    assert "<img" not in page.text
+    page = browser.post("/console/alerts/resolve", data={**form, "note": "mended"})
+    assert "mended" in page.text
+    assert "grave failed" not in browser.get("/console/alerts").text
+    assert "grave failed" in browser.get("/console/alerts?state=all").text
+    assert browser.post("/console/alerts/resolve", data=form).status_code == 409
+    assert browser.post("/console/alerts/acknowledge", data=form).status_code == 409
+    told = platform.warehouse.transactions.tuples("SELECT state FROM notifications ORDER BY seq")
+    assert [row[0] for row in told] == ["firing", "firing", "resolved"]
+    # An alert that comes back is looked after by nobody.
+    platform.warehouse.transactions.execute("UPDATE alerts SET last_occurrence = 'r0'")
+    raise_alert(platform, "grave", "critical")
+    assert "Acknowledge" in browser.get("/console/alerts/one?alert=grave").text
+
+
+def test_alerts_are_on_the_overview_with_their_buttons(
+    platform: Platform, browser: TestClient
+) -> None:
+    raise_alert(platform, MARKUP)
+    text = browser.get("/console").text
+    assert "Acknowledge" in text
+    assert "<img" not in text
+
+
+def test_a_version_is_promoted_and_rolled_back_with_a_reason(
+    platform: Platform, browser: TestClient
+) -> None:
+    bundles = platform.warehouse.bundles
+    for _ in range(2):
+        number = register(platform.warehouse, "iiot")
+        path = f"models/iiot/isolation_forest/{number:06d}"
+        folder = Path(platform.settings.lake_url) / path
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+    token = token_of(browser)
+    form = {"token": token, "stream": "iiot", "back": "/console/models?stream=iiot"}
+    promote = {**form, "version": "1", "reason": "the better one"}
+    page = browser.post("/console/models/promote", data=promote)
+    assert "isolation_forest 1 is in service" in page.text
+    assert browser.post("/console/models/promote", data={**form, "version": "2"}).status_code == 422
+    browser.post("/console/models/promote", data={**promote, "version": "2"})
+    page = browser.post("/console/models/roll-back", data={**form, "reason": MARKUP})
+    assert bundles.champions("iiot") == {"isolation_forest": 1}
+    assert "rolled back by night shift" in page.text
+    assert "<img" not in page.text
+    for wrong in ("9", "x", "-1", "99999999999"):
+        answer = browser.post("/console/models/promote", data={**promote, "version": wrong})
+        assert answer.status_code in (409, 422), wrong
+    compared = browser.get("/console/models?stream=iiot&a=1&b=2").text
+    assert "Version 1" in compared
+    assert "Version 2" in compared
+
+
+def test_a_training_is_asked_for_and_followed(platform: Platform, browser: TestClient) -> None:
+    add_readings(platform, "press-1", "flow", [1.0, 2.0])
+    form = {"token": token_of(browser), "stream": "iiot", "reason": "new tool"}
+    series = {"entity": "press-1", "metric": "flow", "window_days": "7"}
+    page = browser.post("/console/models/train", data={**form, **series})
+    assert page.url.path == "/console/models/training"
+    assert "it waits for the daemon" in page.text
+    (asked,) = platform.warehouse.training_requests.waiting("iiot")
+    assert (asked.subject, asked.window_days) == ("iiot press-1 flow", 7)
+    assert asked.requested_by.startswith("night shift (")
+    (claimed,) = platform.warehouse.training_requests.claim("iiot")
+    assert claimed.batch is not None
+    number = register(platform.warehouse, "iiot")
+    platform.warehouse.training_requests.finish(
+        claimed.batch,
+        status="done",
+        outcome="promoted",
+        detector="isolation_forest",
+        version=number,
+    )
+    page = browser.get(f"/console/models/training?asked={asked.id}")
+    assert "promoted" in page.text
+    assert "isolation_forest 1" in page.text
+    for wrong in ({"metric": "flow"}, {"window_days": "0"}, {"entity": "none"}):
+        answer = browser.post("/console/models/train", data={**form, **wrong})
+        assert answer.status_code in (404, 422), wrong
+
+
+def test_a_file_is_looked_at_and_then_taken(platform: Platform, browser: TestClient) -> None:
+    text = "device_id,metric_name,timestamp,value\n" + "".join(
+        f"{'p' if n else MARKUP.replace(',', '')},t,2026-11-27T00:0{n}:00Z,{n}.5\n"
+        for n in range(5)
+    ).replace('"', "'")
+    token = token_of(browser)
+    headers = {"x-token": token, "content-type": "application/octet-stream"}
+    asked = {"stream": "iiot", "name": "C:\\tmp\\<img src=x>.csv"}
+    look = browser.post("/console/data/look", params=asked, content=text, headers=headers)
+    assert look.status_code == 200, look.text
+    assert "the entity" in look.text
+    assert "<img" not in look.text
+    assert platform.landing.waiting("iiot") == []
+    kept = re.search(r'name="kept" value="([^"]+)"', look.text)
+    assert kept
+    form = {"token": token, "stream": "iiot", "kept": kept[1]}
+    page = browser.post("/console/data/take", data=form)
+    assert "is in landing" in page.text
+    (waits,) = platform.landing.waiting("iiot")
+    assert waits.name == "<img src=x>.csv"
+    assert Path(waits.path).read_text() == text
+    assert browser.post("/console/data/take", data=form).status_code == 404
+
+
+def test_a_file_that_cannot_be_read_says_why_and_is_kept_nowhere(
+    platform: Platform, browser: TestClient
+) -> None:
+    headers = {"x-token": token_of(browser), "content-type": "application/octet-stream"}
+    asked = {"stream": "iiot", "name": "a.csv"}
+    look = browser.post("/console/data/look", params=asked, content="a,b\n1,2\n", headers=headers)
+    assert 'role="alert"' in look.text
+    assert list((platform.settings.home / "uploads").iterdir()) == []
+    for name in ("", "..", ".hidden", "a.part", "a\x07.csv", "x" * 300):
+        wrong = {"stream": "iiot", "name": name}
+        answer = browser.post("/console/data/look", params=wrong, content="a", headers=headers)
+        assert answer.status_code == 422, name
+    headers = {"content-type": "application/octet-stream"}
+    answer = browser.post("/console/data/look", params=asked, content="a", headers=headers)
+    assert answer.status_code == 403
+
+
+def test_the_data_page_says_what_came_and_what_was_refused(
+    platform: Platform, browser: TestClient
+) -> None:
+    platform.warehouse.ledger.record_ingest(
+        IIOT.name, "d1", source=MARKUP, raw_path="r", rows_in=7, days={DAY.date(): 7}
+    )
+    platform.warehouse.transactions.execute(
+        "INSERT INTO quarantine (stream, digest, row_number, stage, source, reason, raw) "
+        "VALUES ('iiot', 'd1', 3, 'raw_events', %(m)s, %(m)s, %(m)s), "
+        "('iiot', 'd2', 1, 'raw_events', 'other.csv', 'not a time', 'x')",
+        {"m": MARKUP},
+    )
+    text = browser.get("/console/data?stream=iiot").text
+    assert "2026-11-27" in text
+    assert "other.csv" in text
+    assert "<img" not in text
+    asked = {"stream": "iiot", "reason": "not a time"}
+    rows = browser.get("/console/data", params=asked).text.partition('id="refused"')[2]
+    assert "other.csv" in rows
+    assert rows.count("&lt;img") == 1  # the reason's button
+
+
+def test_a_journey_has_its_scans_what_was_expected_and_companions(
+    platform: Platform, browser: TestClient
+) -> None:
+    places = {
+        "A": {"place": "A", "place_name": "Gumi", "latitude": 36.1, "longitude": 128.3},
+        "B": {"place": "B", "place_name": "Busan", "latitude": 35.1, "longitude": 129.0},
+        "C": {"place": "C", "place_name": MARKUP, "latitude": 37.2, "longitude": 127.0},
+    }
+    quiet = {"final_confidence": 2.0, "is_anomaly": False, "severity": "NONE", "jump_score": 0.0}
+    for n in range(8):
+        start = DAY - 24 * HOUR + n * dt.timedelta(minutes=3)
+        add_scan(platform, f"usual-{n}", start, **places["A"], **quiet)
+        add_scan(platform, f"usual-{n}", start + 4 * HOUR, **places["B"], **quiet)
+    add_scan(platform, "friend", DAY + dt.timedelta(minutes=5), **places["A"], **quiet)
+    add_scan(platform, "stolen", DAY, **places["A"], **quiet)
+    add_scan(platform, "stolen", DAY + HOUR, **places["C"], explanation="653 km/h")
+    page = browser.get("/console/journey", params={"stream": "barcode", "code": "stolen"})
+    text = page.text
+    assert "Busan after 4 h" in text
+    assert "100% of 8" in text
+    assert "nobody came here" in text
+    assert "impossible jump" in text
+    assert "653 km/h" in text
+    assert "friend" in text
+    assert 'class="map"' in text
+    assert "<img" not in text
+    listed = browser.get("/console/journey").text
+    assert "stolen" in listed
+    assert "usual-1" not in listed
+    for wrong in ({"code": "none"}, {"stream": "iiot"}, {"code": "\x00"}):
+        assert browser.get("/console/journey", params=wrong).status_code in (404, 422)
+
+
+def test_keys_are_made_shown_once_and_revoked_by_administrators_alone(
+    platform: Platform, browser: TestClient, new_key: Callable[..., str]
+) -> None:
+    form = {"token": token_of(browser), "name": MARKUP, "ml:read": "yes", "days": "30"}
+    page = browser.post("/console/keys", data=form).text
+    shown = re.search(r"data-made>([^<]+)<", page)
+    assert shown
+    assert "<img" not in page
+    assert shown[1] not in browser.get("/console/keys").text
+    found = platform.warehouse.api_keys.all()[0]
+    assert (found.name, found.scopes) == (MARKUP, ["ml:read"])
+    assert browser.post("/console/keys", data={**form, "ml:read": ""}).status_code == 422
+    revoke = {"token": form["token"], "id": str(found.id)}
+    assert "is revoked" in browser.post("/console/keys/revoke", data=revoke).text
+    browser.cookies.clear()
+    log_in(browser, new_key("ml:read", "ml:write"))
+    assert browser.get("/console/keys").status_code == 403
+    assert "/console/keys" not in browser.get("/console").text
+
+
+def test_versions_show_what_they_were_trained_on(platform: Platform, browser: TestClient) -> None:
+    add_version(platform, 4, reason=MARKUP)
+    asked = {"stream": "iiot", "detector": "isolation_forest", "number": 4}
+    text = browser.get("/console/models/version", params=asked).text
+    assert "30 Oct 00:00" in text
+    assert "27 Nov 00:00" in text
+    assert "auc roc" in text
+    assert "<img" not in text
+    assert browser.get("/console/models/version", params={**asked, "number": 9}).status_code == 404

@@ -1,0 +1,76 @@
+"""The number in a cell is the number of rows in the list behind it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import html
+import random
+import re
+
+import pytest
+from starlette.testclient import TestClient
+
+from anomaly_platform.platform import Platform
+from tests.builders.console import DAY, add_readings, add_scan
+
+pytestmark = pytest.mark.integration
+
+HOUR = dt.timedelta(hours=1)
+
+
+def cells_of(text: str) -> list[tuple[str, int]]:
+    """Return address and number of each cell that has one."""
+    found = re.findall(r'<td class="s\d"><a href="([^"]+)"[^>]*>(\d+)</a>', text)
+    return [(html.unescape(address), int(number)) for address, number in found]
+
+
+def test_the_number_in_a_cell_is_the_number_of_rows_behind_it(
+    platform: Platform, browser: TestClient
+) -> None:
+    rng = random.Random(2)
+    for entity in range(4):
+        for metric in ("flow", "heat"):
+            readings = [rng.random() for _ in range(500)]
+            flagged = rng.sample(range(500), 60)
+            step = dt.timedelta(minutes=rng.choice((5, 7, 13)), microseconds=rng.randrange(9))
+            add_readings(platform, f"press-{entity}", metric, readings, flagged=flagged, step=step)
+    checked = 0
+    while checked < 1_000:
+        since = DAY + dt.timedelta(seconds=rng.uniform(-3_600, 86_400 * 3))
+        until = since + dt.timedelta(seconds=rng.choice((3_600, 40_000, 200_000, 900_000)))
+        asked = {"stream": "iiot", "since": since.isoformat(), "until": until.isoformat()}
+        cells = cells_of(browser.get("/console/explorer", params=asked).text)
+        for address, number in rng.sample(cells, min(40, len(cells))):
+            rows = browser.get(address).text
+            assert f"<span data-total>{number}</span> flagged" in rows, address
+            assert len(re.findall("<meter", rows)) == number, address
+            checked += 1
+
+
+def test_the_highest_score_comes_first_and_names_can_be_searched(
+    platform: Platform, browser: TestClient
+) -> None:
+    for n in range(45):
+        flagged = [1] if n in (7, 30) else []
+        add_readings(platform, f"host-{n:02}", "cpu", [1.0, 2.0], stream="ems", flagged=flagged)
+    text = browser.get("/console/explorer", params={"stream": "ems"}).text
+    lanes = re.findall(r'title="(host-\d+)"', text)
+    assert lanes[:3] == ["host-07", "host-30", "host-00"]
+    assert len(lanes) == 40
+    following = browser.get("/console/explorer", params={"stream": "ems", "number": 2}).text
+    assert len(re.findall(r'title="host-\d+"', following)) == 5
+    asked = {"stream": "ems", "search": "ST-3"}
+    found = re.findall(r'title="(host-\d+)"', browser.get("/console/explorer", params=asked).text)
+    assert found == ["host-30", *(f"host-3{n}" for n in range(1, 10))]
+    nothing = browser.get("/console/explorer", params={"stream": "ems", "search": "%"}).text
+    assert "under a name with" in nothing
+
+
+def test_scans_have_places_for_lanes(platform: Platform, browser: TestClient) -> None:
+    add_scan(platform, "code-1", place="Suwon 1")
+    add_scan(platform, "code-2", DAY + HOUR, place="Suwon 1")
+    add_scan(platform, "code-3", DAY + HOUR)
+    text = browser.get("/console/explorer", params={"stream": "barcode"}).text
+    assert re.findall(r'<span title="([^"]*)">', text) == ["Suwon 1", ""]
+    ((address, number),) = [one for one in cells_of(text) if "Suwon" in one[0] and one[1]][:1]
+    assert f">{number}</span> flagged" in browser.get(address).text
