@@ -1,7 +1,7 @@
-"""Pictures of Dagster's pages, of a demo that runs: ``python -m docgen.pictures``.
+"""Pictures of Dagster's pages and the console's: ``python -m docgen.pictures``.
 
-They take a browser (Debian's package chromium) and Playwright, which drives it. The demo's data end
-on a fixed day, so that the same code gives the same pictures.
+They show a demo that runs. They take a browser (Debian's package chromium) and Playwright, which
+drives it. The demo's data end on a fixed day, so that the same code gives the same pictures.
 """
 
 from __future__ import annotations
@@ -78,6 +78,19 @@ OF_THE_DEMO = (
         "img[src^='data:image']",
     ),
 )
+_PRESS = "stream=iiot&entity=press-002"
+#: The first code that was somewhere it cannot have come to.
+_A_LEAP = "tr:has-text('straight line') a.mono"
+#: Of the console, for docs/tutorials/console.md.
+OF_THE_CONSOLE = (
+    Shot("console-overview", "/console", ("What is wrong now?",)),
+    Shot("console-explorer", "/console/explorer?stream=iiot", ("the highest score first",)),
+    Shot("console-entity", f"/console/entity?{_PRESS}", ("Worst readings",)),
+    Shot("console-series", f"/console/series?{_PRESS}&metric=current", (), "[data-drawn]"),
+    Shot("console-alerts", "/console/alerts?state=all", ("Looked after by",)),
+    Shot("console-models", "/console/models?stream=iiot", ("What served when",)),
+    Shot("console-data", "/console/data?stream=iiot", ("Put a file in",)),
+)
 OF_A_BROKEN_SENSOR = (
     Shot(
         "failed-check",
@@ -97,6 +110,7 @@ def main() -> None:
         week = Image.open(home / "pictures" / "iiot.png")
         (_TUTORIALS / "demo.png").write_bytes(_small(week))
         _draw_all(home, OF_THE_DEMO)
+        _draw_the_console(home)
         let_a_sensor_break(home)
         _draw_all(home, OF_A_BROKEN_SENSOR)
 
@@ -104,8 +118,33 @@ def main() -> None:
 def _draw_all(home: Path, shots: Sequence[Shot]) -> None:
     from playwright.sync_api import sync_playwright
 
-    with _running(home) as url, sync_playwright() as driver, open_page(driver) as page:
+    with _running(home) as (url, _), sync_playwright() as driver, open_page(driver) as page:
         for shot in shots:
+            (FOLDER / f"{shot.name}.png").write_bytes(draw(page, url, shot))
+
+
+def _draw_the_console(home: Path) -> None:
+    with _running(home) as (_, url):
+        made = [sys.executable, "-m", "anomaly_platform", "keys", "create", "night shift"]
+        scopes = ["--scope", "ml:read", "--scope", "ml:write"]
+        done = subprocess.run(  # noqa: S603 - this package
+            [*made, *scopes], env=_environment(home), check=True, capture_output=True, text=True
+        )
+        draw_console(url, done.stdout.strip())
+
+
+def draw_console(url: str, key: str) -> None:
+    """Draw the pages of a console that runs, as whoever has the key sees them."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver, open_page(driver) as page:
+        page.goto(f"{url}/console/log-in")
+        page.fill("input[name=key]", key)
+        page.click("button.main")
+        page.goto(f"{url}/console/journey")
+        leap = page.locator(_A_LEAP).first.get_attribute("href") or ""
+        journey = Shot("console-journey", leap, ("Scans in order",))
+        for shot in (*OF_THE_CONSOLE, journey):
             (FOLDER / f"{shot.name}.png").write_bytes(draw(page, url, shot))
 
 
@@ -158,17 +197,18 @@ def _environment(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _running(home: Path) -> Iterator[str]:
-    """Run ``anomaly up`` and yield the address of Dagster's pages."""
+def _running(home: Path) -> Iterator[tuple[str, str]]:
+    """Run ``anomaly up`` and yield the addresses of Dagster's pages and of the API."""
     ui, api = _free_port(), _free_port()
     command = [sys.executable, "-m", "anomaly_platform", "up", "--no-mlflow", "--port", str(ui)]
     process = subprocess.Popen(  # noqa: S603 - this package
         command, env={**_environment(home), "ANOMALY_API_PORT": str(api)}
     )
-    url = f"http://127.0.0.1:{ui}"
+    url, api_url = f"http://127.0.0.1:{ui}", f"http://127.0.0.1:{api}"
     try:
         _wait_for(f"{url}/server_info", process)
-        yield url
+        _wait_for(f"{api_url}/health/ready", process)
+        yield url, api_url
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(_PATIENCE_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import random
 import shutil
 import threading
@@ -47,7 +48,8 @@ def fill(platform: Platform) -> None:
     values = [50 + rng.gauss(0, 2) for _ in range(2_016)]
     values[1_900] = 120.0
     add_readings(platform, "press-1", "flow", values, flagged=[1_900], causes=["flow", "heat"])
-    add_readings(platform, "press-2", "flow", values[:300], flagged=[40, 41])
+    late = DAY + dt.timedelta(days=6, hours=6)
+    add_readings(platform, "press-2", "flow", values[:200], flagged=[40, 41], start=late)
     add_readings(platform, MARKUP, MARKUP, [1.0, 2.0, 3.0], flagged=[1], causes=[MARKUP])
     for n, (place, latitude, longitude) in enumerate((("A", 36.0, 128.0), ("B", 37.5, 127.0))):
         where = {"place": place, "latitude": latitude, "longitude": longitude}

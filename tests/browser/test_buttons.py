@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.builders.models import register
+from tests.builders.waiting import wait_until
 
 if TYPE_CHECKING:
     from conftest import Console, Visit
@@ -67,8 +68,9 @@ def test_zoom_loads_detail_and_the_address_shows_it(visit: Visit) -> None:
     page.mouse.move(right, y, steps=4)
     page.mouse.up()
     page.wait_for_url("**since=**")
-    page.wait_for_function(f"document.querySelector('[data-drawn]').dataset.drawn < {before}")
-    near = int(page.locator("[data-drawn]").get_attribute("data-drawn"))
+    chart = page.locator("[data-drawn]")
+    wait_until(lambda: int(chart.get_attribute("data-drawn")) < before, 20)
+    near = int(chart.get_attribute("data-drawn"))
     assert 180 <= near <= 220
     address = page.url
     # What somebody else sees who is sent the address.

@@ -119,8 +119,11 @@ def add_version(
         )
         if serves:
             connection.execute(
-                "INSERT INTO champions (stream, detector, version, reason) VALUES (%s, %s, %s, %s)",
-                (stream, detector, version, reason),
+                "WITH served AS (INSERT INTO champion_history (stream, detector, version, reason) "
+                "VALUES (%(s)s, %(d)s, %(v)s, %(r)s)) "
+                "INSERT INTO champions (stream, detector, version, reason) "
+                "VALUES (%(s)s, %(d)s, %(v)s, %(r)s)",
+                {"s": stream, "d": detector, "v": version, "r": reason},
             )
 
 

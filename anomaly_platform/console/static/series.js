@@ -195,8 +195,13 @@
   }
 
   function point(chart) {
-    const n = chart.cursor.idx;
-    if (n === null || n === undefined || chart.cursor.left < 0) { hover.hidden = true; return; }
+    const under = chart.cursor.idx;
+    if (under === null || under === undefined || chart.cursor.left < 0) {
+      hover.hidden = true;
+      return;
+    }
+    // A flagged point nearby is what somebody points at.
+    const flagged = nearest(chart, 6), n = flagged === null ? under : flagged;
     const at = drawn.times[n], reason = drawn.reasons[key(at)];
     const rows = [line("", time(at) + " UTC"), line("value", short(drawn.values[n]))];
     if (drawn.low[n] !== null) {
@@ -227,20 +232,28 @@
     return keys.get(at);
   }
 
-  function pick() {
-    const form = root.querySelector(".picked"), left = charts[0].cursor.left;
-    if (!form || left < 0 || !drawn.flagged.length) return;
-    const at = charts[0].posToVal(left, "x");
-    let nearest = drawn.flagged[0];
+  // The flagged point nearest to the cursor, if one is within so many pixels.
+  function nearest(chart, pixels) {
+    const at = chart.posToVal(chart.cursor.left, "x");
+    let found = null, least = Infinity;
     for (const n of drawn.flagged) {
-      if (Math.abs(drawn.times[n] - at) < Math.abs(drawn.times[nearest] - at)) nearest = n;
+      const away = Math.abs(drawn.times[n] - at);
+      if (away < least) { least = away; found = n; }
     }
-    const distance = Math.abs(charts[0].valToPos(drawn.times[nearest], "x") - left);
-    if (distance > 12) return;
+    if (found === null) return null;
+    const away = Math.abs(chart.valToPos(drawn.times[found], "x") - chart.cursor.left);
+    return away <= pixels ? found : null;
+  }
+
+  function pick() {
+    const form = root.querySelector(".picked");
+    if (!form || charts[0].cursor.left < 0) return;
+    const found = nearest(charts[0], 12);
+    if (found === null) return;
     form.hidden = false;
-    form.querySelector("[name=time]").value = iso6(drawn.times[nearest]);
+    form.querySelector("[name=time]").value = iso6(drawn.times[found]);
     form.querySelector("[data-picked]").textContent =
-      `${time(drawn.times[nearest])} UTC, value ${short(drawn.values[nearest])}:`;
+      `${time(drawn.times[found])} UTC, value ${short(drawn.values[found])}:`;
   }
 
   // To the microsecond, which a number of milliseconds is not.
