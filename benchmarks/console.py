@@ -189,8 +189,8 @@ def main() -> None:
             lines = [
                 circumstances,
                 "",
-                "| page | median, ms | slowest, ms |",
-                "| --- | --- | --- |",
+                "| page | fastest, ms | median, ms | slowest, ms |",
+                "| --- | --- | --- | --- |",
             ]
             with served(platform) as (url, key):
                 for name, spent in in_browser(url, key).items():

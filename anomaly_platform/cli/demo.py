@@ -113,10 +113,9 @@ def _run(settings: Settings, home: Path, console: Console, out: Path | None, end
     console.print("Pictures:")
     for one in found:
         console.print(f"  {one.picture}", soft_wrap=True)
-    console.print(f"Done in {time.monotonic() - started:.0f} s. The console shows it:")
+    console.print(f"Done in {time.monotonic() - started:.0f} s. See it in the console:")
     up = "anomaly up" if home == settings.home else f"ANOMALY_HOME={home} anomaly up"
     console.print(f"  {up}", soft_wrap=True)
-    console.print("It prints the console's address first, and how to log in.")
 
 
 def home_of_demo(settings: Settings) -> Path:
