@@ -119,6 +119,9 @@
   document.addEventListener("DOMContentLoaded", () => {
     begin(document);
     beginLive();
+    // On a narrow screen the navigation is wider than the screen.
+    const current = document.querySelector(".side [aria-current]");
+    if (current) current.scrollIntoView({ inline: "center", block: "nearest" });
     setInterval(sayTimes, 10000);
     document.addEventListener("keydown", onKey);
     document.addEventListener("click", (event) => {
