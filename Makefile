@@ -77,6 +77,7 @@ bench: setup-dev ## Speed and quality figures into docs/
 	$(BIN)/python benchmarks/simulated.py
 	$(BIN)/python benchmarks/upkeep.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/console.py --out docs/measured/speed_console.md
 
 clean: ## Remove the environment, the demo's data, the built docs and compiled kernels
 	rm -rf $(VENV) .anomaly .cache site anomaly_platform/ml/__pycache__

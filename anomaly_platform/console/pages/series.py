@@ -5,6 +5,7 @@ import asyncio
 import csv
 import datetime as dt
 import io
+import math
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from anomaly_platform.queries.operation.drawing import (
 )
 from anomaly_platform.queries.operation.points import (
     FlaggedPoint,
+    Note,
     Points,
     flagged_points,
     notes_in,
@@ -42,6 +44,7 @@ _LISTED: Final = 30
 _MOST_REASONS: Final = 5_000
 _FEWEST_SPANS, _MOST_SPANS = 50, 2_000
 _ROWS_AT_ONCE: Final = 5_000
+_DIGITS: Final = 7
 
 
 @router.get("")
@@ -94,10 +97,9 @@ async def points(
     before = ReadingFilter(
         stream, entity, metric, shown.since - dt.timedelta(seconds=RANGE_WINDOW_S), shown.until
     )
-    async with serving.pool.connection() as connection:
-        found = await read_points(connection, before)
-        reasons = await flagged_points(connection, chosen, limit=_MOST_REASONS)
-        notes = await notes_in(connection, chosen)
+    found, (reasons, notes) = await asyncio.gather(
+        _points(serving, before), _known_about(serving, chosen)
+    )
     spans = max(_FEWEST_SPANS, min(_MOST_SPANS, spans))
     drawn = await asyncio.to_thread(_drawn, found, shown, spans)
     return data(
@@ -109,6 +111,19 @@ async def points(
             "notes": [[one.at.timestamp(), one.kind, one.text] for one in notes],
         }
     )
+
+
+async def _points(serving: ServingState, chosen: ReadingFilter) -> Points:
+    async with serving.pool.connection() as connection:
+        return await read_points(connection, chosen)
+
+
+async def _known_about(
+    serving: ServingState, chosen: ReadingFilter
+) -> tuple[list[FlaggedPoint], list[Note]]:
+    async with serving.pool.connection() as connection:
+        reasons = await flagged_points(connection, chosen, limit=_MOST_REASONS)
+        return reasons, await notes_in(connection, chosen)
 
 
 @router.get("/readings.csv")
@@ -200,9 +215,17 @@ def _lines(
 
 
 def _numbers(values: npt.NDArray[np.float64]) -> list[float | None]:
-    if np.isfinite(values).all():
-        return values.tolist()  # type: ignore[no-any-return]
-    return [one if np.isfinite(one) else None for one in values.tolist()]
+    """Return numbers as JSON has them, to eight digits of the largest: nobody sees more."""
+    known = np.isfinite(values)
+    if not known.any():
+        return [None] * values.size
+    largest = float(np.abs(values[known]).max())
+    digits = _DIGITS - (math.floor(math.log10(largest)) if largest > 0 else 0)
+    # Beyond that, rounding overflows.
+    rounded = values.round(digits) if abs(digits) < 290 else values
+    if known.all():
+        return rounded.tolist()  # type: ignore[no-any-return]
+    return [one if finite else None for one, finite in zip(rounded.tolist(), known, strict=True)]
 
 
 def _reason(point: FlaggedPoint) -> dict[str, Any]:
