@@ -121,7 +121,10 @@
     beginLive();
     // On a narrow screen the navigation is wider than the screen.
     const current = document.querySelector(".side [aria-current]");
-    if (current) current.scrollIntoView({ inline: "center", block: "nearest" });
+    if (current) {
+      const list = current.closest("ul");
+      list.scrollLeft = current.offsetLeft - (list.clientWidth - current.offsetWidth) / 2;
+    }
     setInterval(sayTimes, 10000);
     document.addEventListener("keydown", onKey);
     document.addEventListener("click", (event) => {
