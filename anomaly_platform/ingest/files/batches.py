@@ -20,6 +20,9 @@ from anomaly_platform.ingest.files.limits import (
 )
 from anomaly_platform.ingest.rejects import no_rejects
 
+CHUNK_BYTES: Final = 8 << 20
+"""Of a text, as much as is gone through at once."""
+
 MAX_CELLS: Final = 2_000_000
 """The most cells of a batch, whatever its format."""
 
@@ -127,3 +130,16 @@ def column_names(header: Sequence[str], limits: ReadLimits) -> list[str]:
 def text_frame(columns: Mapping[str, Sequence[str | None]]) -> pl.DataFrame:
     """Build a frame of text columns."""
     return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String), strict=True)
+
+
+def chunks_of(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Yield pieces of about `CHUNK_BYTES` bytes, and with each whether it is the last."""
+    held: list[bytes] = []
+    size = 0
+    for block in blocks:
+        if size >= CHUNK_BYTES:
+            yield b"".join(held), False
+            held, size = [], 0
+        held.append(block)
+        size += len(block)
+    yield b"".join(held), True

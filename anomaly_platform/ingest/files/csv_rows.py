@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from anomaly_platform.ingest.files.batches import MAX_CELLS, RawBatch, column_names
+from anomaly_platform.ingest.files.batches import MAX_CELLS, RawBatch, chunks_of, column_names
 from anomaly_platform.ingest.files.csv_grammar import (
     DELIMITERS,
     MAX_RECORD_LINES,
@@ -34,7 +34,12 @@ from anomaly_platform.ingest.files.csv_grammar import (
     OpenQuote,
     split_record,
 )
-from anomaly_platform.ingest.files.limits import ReadLimits, UnreadableFile, too_many_columns
+from anomaly_platform.ingest.files.limits import (
+    ReadLimits,
+    UnreadableFile,
+    refuse_long_lines,
+    too_many_columns,
+)
 from anomaly_platform.ingest.files.sources import REPLACEMENT, Inspection
 from anomaly_platform.ingest.files.table_cells import is_footer, is_rule
 from anomaly_platform.ingest.files.table_start import (
@@ -45,7 +50,6 @@ from anomaly_platform.ingest.files.table_start import (
 )
 from anomaly_platform.ingest.rejects import no_rejects, row_rejects
 
-_CHUNK: Final = 8 << 20
 #: So much of a text is gathered to find its table.
 _BEGINNING: Final = 1 << 18
 _LONGEST_FOOTER: Final = 1 << 12
@@ -154,14 +158,6 @@ def _refuse_wide(text: bytes, limits: ReadLimits) -> None:
         raise too_many_columns(columns, limits)
 
 
-def refuse_long_lines(text: bytes, limits: ReadLimits) -> None:
-    """Refuse a text with a line that is too long."""
-    if len(text) > limits.max_line_bytes and (
-        max(map(len, text.split(b"\n"))) > limits.max_line_bytes
-    ):
-        raise UnreadableFile(f"a line has more than {limits.max_line_bytes:,} bytes")
-
-
 def _before_footer(text: bytes, start: int) -> int:
     """Return the end of the lines that can be no footer: whole ones, without the last few."""
     early = text.find(b"\n", max(start, len(text) - _LONGEST_FOOTER)) + 1
@@ -185,19 +181,6 @@ def _without_footer(text: bytes, table: "Table") -> tuple[bytes, list[str]]:
         return text, []
     said = "; ".join(line[:60] for line in reversed(footer))
     return text[:end], [f"below the table, and no rows of it: {said}"]
-
-
-def chunks_of(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Yield pieces of about `_CHUNK` bytes, and with each whether it is the last."""
-    held: list[bytes] = []
-    size = 0
-    for block in blocks:
-        if size >= _CHUNK:
-            yield b"".join(held), False
-            held, size = [], 0
-        held.append(block)
-        size += len(block)
-    yield b"".join(held), True
 
 
 def slices(part: Part, batch_rows: int, notes: Sequence[str]) -> Iterator[RawBatch]:

@@ -19,15 +19,10 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from anomaly_platform.ingest.files.batches import RawBatch, column_names, is_unnamed
+from anomaly_platform.ingest.files.batches import RawBatch, chunks_of, column_names, is_unnamed
 from anomaly_platform.ingest.files.csv_grammar import BadQuote, OpenQuote, split_record
-from anomaly_platform.ingest.files.csv_rows import (
-    Part,
-    Table,
-    chunks_of,
-    refuse_long_lines,
-    slices,
-)
+from anomaly_platform.ingest.files.csv_rows import Part, Table, slices
+from anomaly_platform.ingest.files.limits import refuse_long_lines
 from anomaly_platform.ingest.files.sources import Inspection, ReadLimits, UnreadableFile
 from anomaly_platform.ingest.files.table_cells import kind_of
 

@@ -85,3 +85,11 @@ def too_long_cell(column: str, limits: ReadLimits) -> UnreadableFile:
         f"a cell of the column {column[:80]!r} has more than {limits.max_cell_bytes:,} bytes"
         " (ANOMALY_FILE_MAX_CELL_BYTES)"
     )
+
+
+def refuse_long_lines(text: bytes, limits: ReadLimits) -> None:
+    """Refuse a text with a line that is too long."""
+    if len(text) > limits.max_line_bytes and (
+        max(map(len, text.split(b"\n"))) > limits.max_line_bytes
+    ):
+        raise UnreadableFile(f"a line has more than {limits.max_line_bytes:,} bytes")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from anomaly_platform.ingest.files import csv_rows, sources
+from anomaly_platform.ingest.files import batches, sources
 from anomaly_platform.ingest.files.readers import UnreadableFile
 from anomaly_platform.ingest.layout.mapping import ColumnMapping
 
@@ -61,7 +61,7 @@ def test_a_query_is_read_by_its_fields_and_tags(ingest):
 @pytest.mark.parametrize("begin", [annotated, header], ids=["annotated", "headers only"])
 @pytest.mark.parametrize("chunk", [40, 1 << 20])
 def test_tables_may_differ_in_their_columns(begin, between, chunk, ingest, monkeypatch):
-    monkeypatch.setattr(csv_rows, "_CHUNK", chunk)
+    monkeypatch.setattr(batches, "CHUNK_BYTES", chunk)
     monkeypatch.setattr(sources, "_BLOCK", chunk)
     text = (
         begin("host")

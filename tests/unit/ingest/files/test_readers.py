@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anomaly_platform.ingest.files import csv_rows, json_document, json_rows, sources
+from anomaly_platform.ingest.files import batches, json_document, json_rows, sources
 from anomaly_platform.ingest.files.readers import ReadLimits, UnreadableFile, file_stem, read_raw
 
 
@@ -46,12 +46,12 @@ def test_what_a_csv_writer_writes_is_read_whatever_the_blocks(rows, chunk, end):
     # Inside a cell a line break may be written in either way: it is read as a line feed.
     content = out.getvalue().encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_rows, "_CHUNK", chunk)
+        patch.setattr(batches, "CHUNK_BYTES", chunk)
         patch.setattr(sources, "_BLOCK", max(1, chunk // 2))
-        batches = list(read_raw(io.BytesIO(content), "x.csv"))
-    read = table(batches)
+        parts = list(read_raw(io.BytesIO(content), "x.csv"))
+    read = table(parts)
     assert [tuple(cell or "" for cell in row) for row in read.rows()] == rows
-    numbers = pl.concat([batch.row_numbers for batch in batches])
+    numbers = pl.concat([part.row_numbers for part in parts])
     assert numbers.to_list() == list(range(1, len(rows) + 1))
 
 
@@ -73,7 +73,7 @@ def test_odd_quotes_are_read_the_same_whatever_the_blocks(lines, chunk):
 
     whole = read_all()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_rows, "_CHUNK", chunk)
+        patch.setattr(batches, "CHUNK_BYTES", chunk)
         patch.setattr(sources, "_BLOCK", max(1, chunk // 2))
         assert read_all() == whole
     rows, numbers, rejects = whole
