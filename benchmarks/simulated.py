@@ -6,7 +6,8 @@ One command, everything written to ``docs/measured/simulated.md``::
 
 Months: a stream is trained on 28 days under one seed and judged on 28 days under another, on the
 same devices, thirty days later. Streams: single series in streaming order, by NAB's rules.
-Changes: series that become another for good, and whether that is followed (`changes`). Design
+Changes: series that become another for good, and whether that is followed (`changes`). Glances:
+events that a person sees at once (`glance`). Design
 choices were made on these data (``docs/explanation/detection.md``), so they show what was aimed at;
 the figures on foreign data are those of ``benchmarks/quality.py``.
 """
@@ -23,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from changes import changes_section
+from glance import glance_section
 from nab import NabSeries, optimised_score, score_at
 from tqdm import tqdm
 
@@ -204,7 +206,15 @@ def main() -> None:
         "this kind ([detection.md](../explanation/detection.md)): the figures show what was aimed "
         "at. Those on foreign data are in [quality.md](quality.md).\n"
     )
-    text = "\n".join([head, months_section(options.devices), streams_section(), changes_section()])
+    text = "\n".join(
+        [
+            head,
+            months_section(options.devices),
+            streams_section(),
+            changes_section(),
+            glance_section(),
+        ]
+    )
     options.out.write_text(text)
     print(text)
 

@@ -26,7 +26,7 @@ from anomaly_platform.ml.detectors.isolation_forest import (
     fit_forest,
     score_forest,
 )
-from anomaly_platform.ml.features.metrics.series_buffers import step
+from anomaly_platform.ml.features.metrics.series_buffers import step_with_runs
 from anomaly_platform.ml.features.metrics.series_state import SeriesState
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.online import OnlineScorer
@@ -98,7 +98,7 @@ def reading_line(rng: np.random.Generator) -> Line:
     at = int(now[-1]) + 300_000_000
 
     def one() -> None:
-        features, _ = step(EMS.features, state, when, 50.0)
+        features, _ = step_with_runs(EMS.features, state, when, 50.0)
         scorer.judge_one(key, at, features[:, None], 0.7)
 
     estimator = SklearnForest(random_state=0).fit(rng.normal(size=(1_600, 6)))

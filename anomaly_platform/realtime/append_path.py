@@ -18,6 +18,7 @@ import numpy as np
 
 from anomaly_platform.ingest.identity import derived_octets
 from anomaly_platform.ml.arrays import Floats, Ints
+from anomaly_platform.ml.series_runs.layout import RUN_COLUMNS
 from anomaly_platform.notifications.outbox import Outbox
 from anomaly_platform.realtime.alerts import raise_for
 from anomaly_platform.realtime.answers import Answer, StoredColumns
@@ -197,12 +198,12 @@ class Append:
         return found.answers({row: self._stored.at(n) for n, row in enumerate(rows.tolist())})
 
     def _features(self) -> Floats:
-        """Return (features, n): late ones as of their place in time, the others in order."""
+        """Return features and run columns: late ones as of their place, the others in order."""
         places, times, values = self._places, self.readings.times, self.readings.values
         late = np.flatnonzero(self._late)
         if not (late.size or self._several):
             return self._cached.append(places, times, values)
-        features = np.empty((len(self.stream.features.names), times.size))
+        features = np.empty((len(self.stream.features.names) + RUN_COLUMNS, times.size))
         for n in late[np.argsort(times[late], kind="stable")].tolist():
             features[:, n] = self._cached.insert(places.item(n), times.item(n), values.item(n))
         rest = np.flatnonzero(~self._late)

@@ -8,15 +8,17 @@ statements (``storage.tables.online``).
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
 
 from anomaly_platform.ml.arrays import Floats, Ints
+from anomaly_platform.ml.times import time_of
 from anomaly_platform.realtime.series_state_cache import CachedState
 from anomaly_platform.storage.lake.lake import Lake
+from anomaly_platform.storage.lake.run_states import RunStateFiles
 from anomaly_platform.storage.postgres.transactions import Transactions
 from anomaly_platform.storage.tables import online
 from anomaly_platform.storage.tables.online import TAIL, Key, StateRow
@@ -93,13 +95,29 @@ class SeriesStates:
         Where both have a reading of a time, the lake's counts: it is the one that validation kept.
         """
         parts = (self._from_lake(stream, keys), self._from_readings(stream, keys))
-        states = {}
+        before, states = self._runs_before(stream, parts[0]), {}
         for key in keys:
             found = [part[key] for part in parts if key in part]
             times = [times for times, _ in found] or [np.empty(0, dtype=np.int64)]
             values = [values for _, values in found] or [np.empty(0)]
-            states[key] = _merged(stream.features, np.concatenate(times), np.concatenate(values))
+            states[key] = _merged(
+                stream.features, np.concatenate(times), np.concatenate(values), before.get(key)
+            )
         return states
+
+    def _runs_before(
+        self, stream: MetricStream, rows: Mapping[Key, tuple[Ints, Floats]]
+    ) -> dict[Key, Floats]:
+        """Return how the runs of series stood at the start of the day of their first row."""
+        days: dict[str, list[Key]] = {}
+        for key, (times, _) in rows.items():
+            days.setdefault(time_of(int(times.min())).date().isoformat(), []).append(key)
+        files = RunStateFiles(self._lake, self._partitions)
+        found: dict[Key, Floats] = {}
+        for day, keys in days.items():
+            states = files.read(files.before(stream.name, day), keys)
+            found |= {key: states.of(key) for key in keys}
+        return found
 
     def _from_lake(
         self, stream: MetricStream, keys: Sequence[Key]
@@ -188,10 +206,13 @@ def read_state(
         feature_set,
         np.concatenate((snapshot.times, np.array(times, dtype=np.int64))),
         np.concatenate((snapshot.values, np.array(values))),
+        snapshot.before,
     )
 
 
-def _merged(feature_set: MetricFeatureSet, times: Ints, values: Floats) -> SeriesState:
+def _merged(
+    feature_set: MetricFeatureSet, times: Ints, values: Floats, before: Floats | None
+) -> SeriesState:
     """Return the state after readings in any order; of two at one time the first counts."""
     from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
@@ -199,7 +220,7 @@ def _merged(feature_set: MetricFeatureSet, times: Ints, values: Floats) -> Serie
     times, values = times[order].astype(np.int64), values[order].astype(np.float64)
     first = np.ones(times.size, dtype=np.bool_)
     first[1:] = times[1:] != times[:-1]
-    return SeriesState.of(feature_set, times[first], values[first])
+    return SeriesState.of(feature_set, times[first], values[first], before)
 
 
 _ROWS: Final[dict[str, Any]] = {

@@ -129,24 +129,24 @@ class CachedSeries:
         return self._buffers.newest(places)
 
     def append(self, places: Ints, times: Ints, values: Floats) -> Floats:
-        """Add readings to states, and return (features, n) of them; see `SeriesBuffers.append`.
+        """Add readings to states, and return their rows; see `SeriesBuffers.take`.
 
         Whoever does not commit them drops the series.
         """
         self._clock += 1
         self._used[places] = self._clock
-        return self._buffers.append(places, times, values)
+        return self._buffers.take(places, times, values)
 
     def insert(self, place: int, time: int, value: float) -> Floats:
-        """Add a late reading to a state, and return (features,) of it; see `series_buffers.step`.
+        """Add a late reading to a state, and return its row; see `step_with_runs`.
 
         Whoever does not commit it drops the series.
         """
-        from anomaly_platform.ml.features.metrics.series_buffers import step
+        from anomaly_platform.ml.features.metrics.series_buffers import step_with_runs
 
-        features, after = step(self._feature_set, self._buffers.state(place), time, value)
+        row, after = step_with_runs(self._feature_set, self._buffers.state(place), time, value)
         self._buffers.put(place, after)
-        return features
+        return row
 
     def state(self, place: int) -> SeriesState:
         """Return a state as its row has it."""

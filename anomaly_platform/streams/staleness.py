@@ -29,6 +29,10 @@ class DayState:
         Newest file that the day's scores were made from.
     scored_version : int or None
         Bundle that scored the day; ``None`` when no bundle served.
+    runs : str or None
+        What names the states of runs that the day left; ``None`` where it was scored without any.
+    runs_before : str
+        What names those that it began with, empty for none.
     """
 
     day: date
@@ -36,6 +40,8 @@ class DayState:
     features: int | None = None
     scored: int | None = None
     scored_version: int | None = None
+    runs: str | None = None
+    runs_before: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +84,38 @@ def stale_feature_days(state: StreamState, lookback_days: int) -> list[date]:
 def stale_scored_days(state: StreamState, lookback_days: int) -> list[date]:
     """Return the days whose scores lag behind their input or, among the last ones, the champion.
 
+    Part of a day's input is how the runs of its series stood when it began. Late rows may have
+    changed that: the days after theirs are due until they begin as they did.
+
     Days that were scored before there was any champion lag behind the first one however old
     they are.
     """
     newest = input_watermarks(state.days, lookback_days)
     recent = state.days[-1].day - timedelta(days=RESCORED_DAYS - 1) if state.days else date.max
+    begun_otherwise = _begun_otherwise(state)
     return [
         d.day
         for d in state.days
         if d.scored is None
         or d.scored < newest[d.day]
+        or d.day in begun_otherwise
         or (
             d.scored_version != state.champion
             and (d.day >= recent or d.scored_version is None)
             and state.champion is not None
         )
     ]
+
+
+def _begun_otherwise(state: StreamState) -> set[date]:
+    """Return the days that began with other runs than the day before them has left."""
+    found, left = set(), ""
+    for one in state.days:
+        if one.runs is not None:
+            if one.runs_before != left:
+                found.add(one.day)
+            left = one.runs
+    return found
 
 
 def needs_first_model(state: StreamState, lookback_days: int) -> bool:

@@ -286,7 +286,7 @@ def _unscored(task: Task, rows: MetricFile, scores: pl.DataFrame, probation: flo
 
 
 def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:
-    """Return a row per row of the file: time, score, decision, ranked causes, metrics' scores.
+    """Return a row per row of the file: time, score, decision, causes, reason, metrics' scores.
 
     A row without a score, as in the probation or of a repeated time, has an empty one and is not
     flagged.
@@ -300,6 +300,9 @@ def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:
                 [None if names is None else json.dumps(list(names)) for names in result.causes],
                 dtype=pl.String,
             ),
+            "reason": pl.select(
+                pl.when(pl.Series(result.is_anomaly)).then(result.reasons)
+            ).to_series(),
             **{f"score_{name}": scores for name, scores in result.metric_scores.items()},
         }
     ).with_columns(pl.col(pl.Float64).fill_nan(None))
@@ -312,6 +315,7 @@ def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:
         "score",
         pl.col("is_anomaly").fill_null(value=False).cast(pl.Int8),
         "causes",
+        "reason",
         *(f"score_{name}" for name in result.metric_scores),
     )
 

@@ -74,8 +74,12 @@ def run_stream(
         trains = training_due(state, train=train)
         if trains:
             step("training", stream.model_stages, {})
-        for first, last in _spans(_days(runtime, stream, days, stale_scored_days)):
-            step(f"scoring {first} … {last}", SCORE_STAGES, range_tags(first, last))
+        due, done = _days(runtime, stream, days, stale_scored_days), None
+        while due and due != done:
+            for first, last in _spans(due):
+                step(f"scoring {first} … {last}", SCORE_STAGES, range_tags(first, last))
+            # Late rows may have changed what their days leave to those after them.
+            done, due = due, _days(runtime, stream, days, stale_scored_days)
     if train is None:
         for line in _about_models(runtime.platform, stream, first_training=trains):
             console.print(f"[yellow]{stream.name}: {line}")

@@ -15,6 +15,7 @@ from anomaly_platform.kinds.feedback import READING
 from anomaly_platform.kinds.formats import ScoredFormat
 from anomaly_platform.kinds.metric.bundles import DETECTOR, open_version
 from anomaly_platform.kinds.parts import Parts
+from anomaly_platform.storage.lake.run_states import RunStateFiles
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.storage.tables.scored_rows import SCORED_METRICS
 from anomaly_platform.streams import MetricStream
@@ -28,9 +29,15 @@ def current_scorer(parts: Parts[MetricStream]) -> Scorer:
     version = parts.bundles.champions(parts.stream.name).get(DETECTOR)
     fleet = fleet_scorer(parts, version)
 
+    files = RunStateFiles(parts.lake, parts.partitions)
+
     def score(features: Partition) -> Iterator[pl.DataFrame]:
+        stream, day = parts.stream.name, features.partition
+        before = files.before(stream, day)
+        runs = files.read(before)
         for chunk in parts.lake.chunks([features.path]):
-            yield _for_lake(fleet.score(chunk))
+            yield _for_lake(fleet.score(chunk, runs))
+        files.keep(stream, day, runs, before=before, watermark=features.watermark)
 
     return Scorer(version, {} if version is None else {DETECTOR: version}, score)
 

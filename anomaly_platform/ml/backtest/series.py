@@ -30,6 +30,7 @@ from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.frames import IntoDataFrame, in_utc, to_polars
 from anomaly_platform.ml.scoring.alarms import announce, gather
 from anomaly_platform.ml.scoring.batch import FleetScorer
+from anomaly_platform.ml.series_runs.run_states import RunStates
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage
@@ -62,6 +63,8 @@ class Backtest:
         Per metric (n,) scores, NaN where there is none.
     causes
         (n,) lists of the metrics that caused an anomaly, null elsewhere.
+    reasons
+        (n,) why a row is an anomaly, in words, null elsewhere.
     threshold
         The score from which a row is an anomaly.
     seconds
@@ -73,6 +76,7 @@ class Backtest:
     is_anomaly: Bools
     metric_scores: dict[str, Floats]
     causes: pl.Series
+    reasons: pl.Series
     threshold: float
     seconds: float
 
@@ -141,9 +145,12 @@ def judge(model: WideModel, test: pl.DataFrame, *, time_column: str, threshold: 
     new, feature_set = _long(test, time_column), model.scorer.feature_set
     begin = new["event_time"].min()
     clock = time.perf_counter()
+    runs = RunStates()
     if model.history["event_time"].max() < begin:  # type: ignore[operator]
         new = pl.concat([model.history, new])
-    scored = model.scorer.score(feature_set.compute(new, since=begin))  # type: ignore[arg-type]
+        runs = runs_after_training(model.scorer)
+    features = feature_set.compute(new, since=begin)  # type: ignore[arg-type]
+    scored = model.scorer.score(features, runs)
     seconds = time.perf_counter() - clock
     metrics = [name for name in test.columns if name != time_column]
     return _collect(scored, metrics, threshold, seconds)
@@ -251,7 +258,8 @@ def streaming(
             learned = _between(features, moments, max(0, begin - LEARN_ROWS), begin)
             scorer = _train_features(learned, feature_set, policy, Path(folder) / f"bundle-{begin}")
             clock = time.perf_counter()
-            parts.append(scorer.score(_between(features, moments, begin, end)))
+            runs = runs_after_training(scorer)
+            parts.append(scorer.score(_between(features, moments, begin, end), runs))
             seconds += time.perf_counter() - clock
             begin = end
             if progress is not None:
@@ -301,8 +309,27 @@ def _as_alarms(result: Backtest, alpha: float, feature_set: MetricFeatureSet) ->
     score[known] = score_of_p(p[known], alpha)
     score = announce(score, p, result.threshold, feature_set)
     flags = np.nan_to_num(score, nan=0.0) >= result.threshold
-    causes = pl.select(pl.when(pl.Series(flags)).then(result.causes)).to_series()
-    return replace(result, score=score, is_anomaly=flags, causes=causes)
+    causes, reasons = (
+        pl.select(pl.when(pl.Series(flags)).then(said)).to_series()
+        for said in (result.causes, result.reasons)
+    )
+    return replace(result, score=score, is_anomaly=flags, causes=causes, reasons=reasons)
+
+
+def runs_after_training(scorer: FleetScorer) -> RunStates:
+    """Return the states of the series' runs after the newest rows that a bundle was trained on."""
+    keys = scorer.bundle.series.filter(pl.col("slot").is_not_null()).select("entity", "metric")
+    models = {key: scorer.load_model(*key) for key in keys.iter_rows()}
+    return RunStates({key: model.runs.last for key, model in models.items() if model is not None})
+
+
+def _reasons(metrics: int) -> pl.Expr:
+    """Return a time's reasons, of several metrics each with the metric's name."""
+    reason = pl.col("reason")
+    if metrics > 1:
+        reason = pl.format("{}: {}", "metric", reason)
+    said = reason.drop_nulls()
+    return pl.when(said.len() > 0).then(said.str.join("; "))
 
 
 def _collect(
@@ -314,6 +341,7 @@ def _collect(
             # Where no series has a model yet, the strongest fallback speaks for the entity.
             pl.coalesce(pl.col("entity_score").max(), pl.col("score").max()).alias("score"),
             pl.col("causes").drop_nulls().first(),
+            _reasons(len(metrics)).alias("reason"),
         )
         .sort("event_time")
     )
@@ -331,6 +359,7 @@ def _collect(
             name: wide[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in metrics
         },
         causes=rows["causes"],
+        reasons=rows["reason"],
         threshold=threshold,
         seconds=seconds,
     )

@@ -22,6 +22,8 @@ not a model scored it.
 The entity's score at a time (`entities`) is the same on every row of that entity and time, and
 covers the trained series that have a reading then. An entity of one trained series has nothing to
 fuse: its score is that series' own.
+
+`reason` says in words why a row is flagged, or why its metric is a cause of its entity's score.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ from anomaly_platform.ml.scoring.scored_columns import (
     status_code,
 )
 from anomaly_platform.ml.series_model.model import SeriesModel
+from anomaly_platform.ml.series_runs.run_states import RunStates
 from anomaly_platform.ml.times import microseconds_of
 
 _OF_SERIES = [
@@ -140,6 +143,7 @@ class FleetScorer:
             self._series.pop(key, None)
         self._pools = SharedCalibrations(bundle, "pool")
         self._entities = SharedCalibrations(bundle, "entity")
+        self._value = self.feature_set.names.index("value")
         self._scorer = OnlineScorer(self, models_held=models_held)
 
     @classmethod
@@ -171,6 +175,7 @@ class FleetScorer:
         scorer.thresholds = dict(thresholds or {})
         scorer._default_threshold = threshold
         scorer._series = {}
+        scorer._value = feature_set.names.index("value")
         scorer._scorer = OnlineScorer(scorer)
         return scorer
 
@@ -193,7 +198,7 @@ class FleetScorer:
         last: datetime = self._series[entity, metric]["last_time"]
         return microseconds_of(last)
 
-    def score(self, features: IntoDataFrame) -> pl.DataFrame:
+    def score(self, features: IntoDataFrame, runs: RunStates | None = None) -> pl.DataFrame:
         """Return the rows with the columns that scoring adds; features and all others are kept.
 
         Parameters
@@ -201,6 +206,9 @@ class FleetScorer:
         features
             A feature frame (`MetricFeatureSet.compute`), sorted by series and time. For the
             entity's scores it must hold all series of an entity for the times in it.
+        runs
+            States of the series' runs before the first row; the rows are folded into them. None
+            judges no runs.
 
         Raises
         ------
@@ -212,14 +220,21 @@ class FleetScorer:
         result = ScoredColumns.empty(frame.height)
         blocks: dict[str, list[tuple[str, slice]]] = {}
         for (entity, metric), rows in table.series():
-            self._score_series(entity, metric, table, rows, result)
+            self._score_series(entity, metric, table, rows, result, runs)
             blocks.setdefault(entity, []).append((metric, rows))
         for entity, series in blocks.items():
             self._score_entity(entity, series, table, result)
+        self._give_reasons(table, result)
         return frame.with_columns(result.columns())
 
     def _score_series(
-        self, entity: str, metric: str, table: FeatureTable, rows: slice, result: ScoredColumns
+        self,
+        entity: str,
+        metric: str,
+        table: FeatureTable,
+        rows: slice,
+        result: ScoredColumns,
+        runs: RunStates | None,
     ) -> None:
         present = table.present[rows]
         known = self._series.get((entity, metric))
@@ -230,11 +245,16 @@ class FleetScorer:
         if places.size == 0:
             return
         features = np.array([column[places] for column in table.columns])
+        if runs is not None:
+            columns = runs.take((entity, metric), table.times[places], features[self._value])
+            result.runs[:, places] = columns
+            features = np.concatenate((features, columns))
         said = self._scorer.judge_series((entity, metric), table.times[places], features, threshold)
         result.z[places], result.iqr[places], result.mad[places] = said.rules
         result.raw[places], result.p[places] = said.raw, said.p_value
         result.score[places] = said.score
         result.trained[places] = said.modelled
+        result.kinds[places] = said.kinds
         result.decided[places], result.anomaly[places] = said.decided, said.is_anomaly
         if known is not None and known["slot"] is not None:
             result.status[places[~said.modelled]] = INSUFFICIENT
@@ -281,6 +301,24 @@ class FleetScorer:
                 strict=True,
             ):
                 result.causes[place] = causes[t]
+
+    def _give_reasons(self, table: FeatureTable, result: ScoredColumns) -> None:
+        """Say why each row is unusual that is flagged, or that caused its entity's score."""
+        names = self.feature_set.names
+        for key, rows in table.series():
+            caused = [
+                row for row in range(rows.start, rows.stop) if key[1] in result.causes.get(row, ())
+            ]
+            flagged = np.flatnonzero(result.anomaly[rows]) + rows.start
+            for row in sorted({*caused, *flagged.tolist()}):
+                numbers = [column.item(row) for column in table.columns]
+                result.reasons[row] = self._scorer.reason(
+                    key,
+                    int(table.times[row]),
+                    dict(zip(names, numbers, strict=True)),
+                    result.runs[:, row],
+                    int(result.kinds[row]),
+                )
 
     def _threshold_of(self, known: dict[str, object] | None) -> float:
         if self.threshold is not None:

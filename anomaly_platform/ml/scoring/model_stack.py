@@ -21,6 +21,7 @@ from anomaly_platform.ml.series_model.input_kernels import FLOOR_SHARE
 from anomaly_platform.ml.series_model.inputs import input_schema, related_names
 from anomaly_platform.ml.series_model.level_shift import level_names
 from anomaly_platform.ml.series_model.model import RESTING_SHARE, SeriesModel
+from anomaly_platform.ml.series_runs.kernels import join_evidence
 
 
 class Columns:
@@ -56,6 +57,8 @@ class Room:
         (n,) raw scores and p-values, and whether there is a model that speaks.
     score, flagged
         (n,) for `row_kernels.decide_rows`.
+    kinds
+        (n,) evidence of runs that decides (`series_runs.kernels`).
     """
 
     def __init__(self, n: int, columns: Columns) -> None:
@@ -69,6 +72,7 @@ class Room:
         self.forest, self.short = np.zeros(n), np.zeros(n)
         self.effect = np.zeros(n, dtype=np.int64)
         self.frozen, self.known, self.flagged = np.zeros((3, n), dtype=np.bool_)
+        self.kinds = np.zeros(n, dtype=np.int64)
 
 
 class Models(NamedTuple):
@@ -90,6 +94,7 @@ class Models(NamedTuple):
     values: Floats
     exceeding: npt.NDArray[np.uint32]
     tail: Floats
+    runs: Floats
 
 
 class ModelStack:
@@ -167,6 +172,19 @@ class ModelStack:
             room.known,
         )
 
+    def judge_runs(self, room: Room, runs: Floats) -> None:
+        """Lower p-values to what (`RUN_COLUMNS`, n) run columns say, after `score`."""
+        join_evidence(
+            room.slots,
+            room.times,
+            room.table[0],
+            runs,
+            self.models.runs,
+            P_FLOOR,
+            room.p,
+            room.kinds,
+        )
+
     def score_series(self, times: Ints, features: Floats, columns: Columns) -> Room:
         """Score readings of the series whose model is the only one here.
 
@@ -226,4 +244,5 @@ def _parts(model: SeriesModel) -> list[AnyArray]:
         calibration.values,
         calibration.exceeding,
         calibration.tail,
+        model.runs.constants,
     ]

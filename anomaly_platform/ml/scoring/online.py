@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -19,7 +19,9 @@ from anomaly_platform.ml.calibration.conformal import exponent_of
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring import row_kernels
 from anomaly_platform.ml.scoring.model_stack import Columns, ModelStack, Room, judge_by_window
+from anomaly_platform.ml.scoring.reasons import run_reason, window_reason
 from anomaly_platform.ml.series_model.model import SeriesModel
+from anomaly_platform.ml.series_runs.layout import ORDINARY
 
 Key = tuple[str, str]
 
@@ -42,6 +44,8 @@ class Verdicts:
         Whether a model spoke; without one only alarms are decided.
     rules
         (3, n) z-score, IQR and MAD score.
+    kinds
+        Evidence of runs that decides, 0 for none (`series_runs.kernels`).
     status
         `trained`, `insufficient_history` or `failed`.
     """
@@ -52,6 +56,7 @@ class Verdicts:
     is_anomaly: Bools
     modelled: Bools
     rules: Floats
+    kinds: Ints
     status: list[str]
 
     @classmethod
@@ -149,7 +154,8 @@ class OnlineScorer:
         times
             (n,) microseconds since 1970.
         features
-            (features, n) in the order of `feature_set.names`; every reading has a value.
+            (features, n) in the order of `feature_set.names`, and behind them the run columns
+            (`series_runs`), without which runs are not judged; every reading has a value.
         thresholds
             (n,) score from which each is an anomaly.
 
@@ -179,15 +185,20 @@ class OnlineScorer:
         for i in np.flatnonzero((slots >= 0) & ~room.known):
             status[i] = INSUFFICIENT
         return Verdicts(
-            room.raw, room.p, room.score, room.flagged, room.known, room.rules[:3], status
+            *(room.raw, room.p, room.score, room.flagged, room.known, room.rules[:3], room.kinds),
+            status,
         )
 
     def _score(self, room: Room, features: Floats, thresholds: Floats) -> None:
         judge_by_window(features, self._columns, room)
+        room.kinds[:] = 0
         if self._stack is None:
             room.known[:] = False
         else:
             self._stack.score(room, self._columns)
+            runs = features[len(self.feature_set.names) :]
+            if runs.size:
+                self._stack.judge_runs(room, runs)
         row_kernels.decide_rows(
             room.p, thresholds, self._exponent, room.raw, room.score, room.flagged
         )
@@ -202,7 +213,7 @@ class OnlineScorer:
         time
             Microseconds since 1970.
         features
-            (features, 1).
+            (features, 1), or with run columns.
         threshold
             Score from which it is an anomaly.
         """
@@ -237,6 +248,28 @@ class OnlineScorer:
         Its model is in memory, as it is after `judge`.
         """
         return self._stack is not None and self._stack.moves(self._places[key])
+
+    def reason(
+        self, key: Key, time: int, features: Mapping[str, float], runs: Floats, kind: int
+    ) -> str:
+        """Return in words why a reading is unusual.
+
+        Parameters
+        ----------
+        key, time
+            Its series, and microseconds since 1970.
+        features
+            By name.
+        runs
+            (`RUN_COLUMNS`,) of it.
+        kind
+            As in `Verdicts.kinds`.
+        """
+        place = self._place(key) if kind != ORDINARY else None
+        if place is None or self._stack is None:
+            return window_reason(self.feature_set, time, features)
+        own = self._stack.models.runs[place]
+        return run_reason(kind, time, features["value"], runs, own)
 
     @property
     def held(self) -> list[Key]:

@@ -16,6 +16,7 @@ import polars as pl
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.features.metrics.batch import microseconds, series_offsets
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.series_runs.layout import RUN_COLUMNS
 
 STATUSES = ("trained", "insufficient_history", "failed", "missing_value")
 MISSING = STATUSES.index("missing_value")
@@ -78,6 +79,9 @@ class ScoredColumns:
     anomaly: Bools
     entity_anomaly: Bools
     causes: dict[int, list[str]]
+    reasons: dict[int, str]
+    kinds: Ints
+    runs: Floats
 
     @classmethod
     def empty(cls, rows: int) -> ScoredColumns:
@@ -86,13 +90,23 @@ class ScoredColumns:
         flags = ("trained", "moves", "decided", "anomaly", "entity_anomaly")
         arrays: dict[str, Any] = {name: np.full(rows, np.nan) for name in numbers}
         arrays |= {name: np.zeros(rows, dtype=np.bool_) for name in flags}
-        return cls(**arrays, status=np.zeros(rows, dtype=np.uint8), causes={})
+        return cls(
+            **arrays,
+            status=np.zeros(rows, dtype=np.uint8),
+            causes={},
+            reasons={},
+            kinds=np.zeros(rows, dtype=np.int64),
+            runs=np.full((RUN_COLUMNS, rows), np.nan),
+        )
 
     def columns(self) -> list[pl.Series]:
         """Return the columns that scoring adds, in order."""
         causes: list[list[str] | None] = [None] * self.p.size
         for row, names in self.causes.items():
             causes[row] = names
+        reasons: list[str | None] = [None] * self.p.size
+        for row, reason in self.reasons.items():
+            reasons[row] = reason
         status = pl.Series(self.status).replace_strict(
             dict(enumerate(STATUSES)), return_dtype=pl.String
         )
@@ -109,6 +123,7 @@ class ScoredColumns:
             "entity_score": _numbers(self.entity),
             "entity_is_anomaly": _flags(self.entity_anomaly, ~np.isnan(self.entity)),
             "causes": pl.Series(causes, dtype=pl.List(pl.String)),
+            "reason": pl.Series(reasons, dtype=pl.String),
         }
         return [column.alias(name) for name, column in named.items()]
 

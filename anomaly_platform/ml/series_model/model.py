@@ -14,7 +14,8 @@ p-values of rows that a calibration has seen would be too even.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.series_model.inputs import InputModel, input_schema
 from anomaly_platform.ml.series_model.level_shift import PositionModel
 from anomaly_platform.ml.series_model.seasonality import PHASES, WEEK_PHASES
+from anomaly_platform.ml.series_runs.model import RunModel
 
 #: Share of a series' rows, the last ones, that is held out from fitting.
 CALIBRATION_SHARE = 0.2
@@ -38,6 +40,7 @@ RESTING_SHARE = 0.05
 HISTORY_SHARE = 2.0 / 3.0
 #: … or, where that is less, as many as all but this share of the calibration part's rows had.
 HISTORY_QUANTILE = 0.01
+_RUNS = "runs/"
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class SeriesModel:
     history
         Values that the longest window must hold for a reading to be like those of the calibration
         part (`required_history`).
+    runs
+        What is ordinary of its runs; says nothing in bundles that were made without.
     """
 
     inputs: InputModel
@@ -64,6 +69,7 @@ class SeriesModel:
     position: PositionModel
     calibration: Calibration
     history: float = 0.0
+    runs: RunModel = field(default_factory=RunModel.silent)
 
     @property
     def moves(self) -> bool:
@@ -78,6 +84,7 @@ class SeriesModel:
             **under("position/", self.position.to_arrays()),
             **under("calibration/", self.calibration.to_arrays()),
             "history": np.array([self.history]),
+            **under(_RUNS, self.runs.to_arrays()),
         }
 
     @classmethod
@@ -107,7 +114,20 @@ class SeriesModel:
             position,
             Calibration.from_arrays(part_of(arrays, "calibration/")),
             float(checked(arrays, "history", (1,), low=0.0)[0]),
+            RunModel.from_arrays(part_of(arrays, _RUNS)),
         )
+
+
+def knows_runs(names: Collection[str]) -> bool:
+    """Return whether arrays with these names are of a model that judges runs."""
+    return any(name.startswith(_RUNS) for name in names)
+
+
+def completed(arrays: Arrays) -> Arrays:
+    """Return a model's arrays as `to_arrays` names them today; older ones judge no runs."""
+    if knows_runs(arrays):
+        return arrays
+    return {**arrays, **under(_RUNS, RunModel.silent().to_arrays())}
 
 
 def required_history(columns: Columns, feature_set: MetricFeatureSet) -> float:

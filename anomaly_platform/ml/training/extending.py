@@ -33,7 +33,7 @@ from anomaly_platform.ml.scoring.model_stack import Columns as PassColumns
 from anomaly_platform.ml.scoring.model_stack import ModelStack
 from anomaly_platform.ml.series_model.inputs import input_schema
 from anomaly_platform.ml.series_model.level_shift import ALONE
-from anomaly_platform.ml.series_model.model import calibration_start
+from anomaly_platform.ml.series_model.model import calibration_start, completed, knows_runs
 from anomaly_platform.ml.training.calibrating import CalibrationPool, KnownCalibrations
 from anomaly_platform.ml.training.fit import FleetPolicy, cross_p_values
 from anomaly_platform.ml.training.fleet import SERIES_SCHEMA, Fleet
@@ -216,7 +216,7 @@ class _TrainedElsewhere:
         if row["slot"] is None:
             return
         bundle, pool = self._evidence.scorer.bundle, self._evidence.pool
-        slot = self._writer.append(bundle.arrays(int(row["slot"])))
+        slot = self._writer.append(completed(bundle.arrays(int(row["slot"]))))
         if row["pool_index"] is not None:
             pool.pooled_by(slot, self._known.at("pool", int(row["pool_index"])))
         row["slot"] = slot
@@ -232,6 +232,8 @@ def _is_one_of(keys: Collection[Key]) -> pl.Expr:
 
 def _adopt_layers(parent: Bundle, rows: pl.DataFrame, writer: BundleWriter) -> dict[Layer, int]:
     """Take over the files that are worth it; return the first slot of each here."""
+    if not knows_runs(parent.specs):
+        return {}  # Its files have not all arrays that the new series have.
     slots = rows["slot"].drop_nulls().to_numpy()
     in_use = {
         layer: int(((slots >= layer.first) & (slots < layer.first + layer.slots)).sum())
@@ -255,7 +257,7 @@ def _move(
     slots: list[int | None] = []
     for slot in kept["slot"]:
         if slot is not None and slot not in places:
-            places[slot] = writer.append(parent.arrays(slot))
+            places[slot] = writer.append(completed(parent.arrays(slot)))
         slots.append(None if slot is None else places[slot])
     return slots
 

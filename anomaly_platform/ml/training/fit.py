@@ -20,6 +20,7 @@ from anomaly_platform.ml.series_model.model import (
     calibration_start,
     required_history,
 )
+from anomaly_platform.ml.series_runs.model import RunModel
 from anomaly_platform.ml.training.outlier_trimming import outliers
 from anomaly_platform.ml.training.quality import SeriesQuality, measure
 
@@ -138,7 +139,8 @@ def fit_series(
     middle = (scores.size + 1) // 2
     calibration = Calibration.fit(scores[kept], tail_floor=SeriesForest.tail_floor)
     history = required_history(rest, feature_set)
-    model = SeriesModel(inputs, detector, position, calibration, history)
+    runs = RunModel.fit(clock, full["value"], feature_set.windows[-1])
+    model = SeriesModel(inputs, detector, position, calibration, history, runs)
     if scores.size < 2:
         return FittedSeries(
             model, clock[start:], scores, kept, np.ones(scores.size), SeriesQuality()

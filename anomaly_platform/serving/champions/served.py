@@ -195,7 +195,7 @@ class ServedMetrics:
             times = np.zeros(1, dtype=np.int64)
             buffers = SeriesBuffers(self.feature_set, 1)
             buffers.put(0, SeriesState.empty(self.feature_set))
-            features = buffers.append(times, times, np.zeros(1))
+            features = buffers.take(times, times, np.zeros(1))
             scorer.judge(keys[:1], times, features, np.array([self.threshold]))
             scorer.judge_one(keys[0], 0, features, self.threshold)
 

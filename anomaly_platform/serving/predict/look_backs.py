@@ -67,19 +67,22 @@ class LookBack:
     def features(
         self, feature_set: MetricFeatureSet, when: int, value: float
     ) -> npt.NDArray[np.float64]:
-        """Return (features, 1) of a reading, as ``series_buffers.step`` gives them.
+        """Return features and run columns of a reading, as ``step_with_runs`` gives them.
 
         Not for two threads at the same time (`SeriesBuffers`).
         """
-        from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers, step
+        from anomaly_platform.ml.features.metrics.series_buffers import (
+            SeriesBuffers,
+            step_with_runs,
+        )
 
         last = self.last_event
         if last is not None and when <= last:
-            return step(feature_set, self.state, when, value)[0][:, None]
+            return step_with_runs(feature_set, self.state, when, value)[0][:, None]
         if self._buffers is None:
             self._buffers = SeriesBuffers(feature_set, 1)
             self._buffers.put(0, self.state)
-        return self._buffers.features_of_next(0, when, value)
+        return self._buffers.next_row(0, when, value)
 
 
 Revise = Callable[[str, str, str], Awaitable[Revision | None]]

@@ -37,5 +37,5 @@ def read_look_back(
     state, wanted = states.look_back(served.stream, entity, metric), served.feature_set
     if state.feature_version != wanted.version:
         # The champion was trained on another set of features, of which the readings are the same.
-        return SeriesState.of(wanted, state.times, state.values)
+        return SeriesState.of(wanted, state.times, state.values, state.before)
     return state

@@ -134,7 +134,7 @@ def judge_many(
         When each was taken, strictly ascending, in microseconds since 1970: each is then judged
         with those before it as its past. None judges each by itself, as :func:`judge_one`.
     """
-    from anomaly_platform.ml.features.metrics.series_buffers import features_in_turn
+    from anomaly_platform.ml.features.metrics.series_buffers import rows_in_turn
 
     feature_set = served.feature_set
     if times is None:
@@ -143,7 +143,7 @@ def judge_many(
         columns = [look_back.features(feature_set, when, value) for value in values]
         features = np.concatenate(columns, axis=1)
     else:
-        features = features_in_turn(feature_set, look_back.state, times, values)
+        features = rows_in_turn(feature_set, look_back.state, times, values)
     threshold = serving.thresholds.of(served.stream.name, *key, served.threshold)
     count = len(values)
     moments, thresholds = np.array(times, dtype=np.int64), np.full(count, threshold)

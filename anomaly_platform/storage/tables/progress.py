@@ -49,7 +49,8 @@ class Progress(TableAccess):
         with self._transactions.begin() as connection:
             days = connection.execute(
                 """
-                SELECT r.day, r.seq, f.watermark, s.watermark, s.bundle_version
+                SELECT r.day, r.seq, f.watermark, s.watermark, s.bundle_version,
+                    u.path, coalesce(u.stats ->> 'before', '')
                 FROM (SELECT day, max(seq) AS seq FROM raw_days WHERE stream = %(stream)s
                       -- A sender's clock may be ahead of midnight: its day waits for its turn.
                       AND day <= (now() AT TIME ZONE 'UTC')::date
@@ -57,6 +58,8 @@ class Progress(TableAccess):
                 LEFT JOIN lake_partitions f ON f.stream = %(stream)s AND f.stage = 'features'
                     AND f.partition = to_char(r.day, 'YYYY-MM-DD')
                 LEFT JOIN scored_days s ON s.stream = %(stream)s AND s.day = r.day
+                LEFT JOIN lake_partitions u ON u.stream = %(stream)s AND u.stage = 'run_states'
+                    AND u.partition = to_char(r.day, 'YYYY-MM-DD')
                 ORDER BY r.day
                 """,
                 {"stream": stream},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import textwrap
@@ -25,6 +26,7 @@ from anomaly_platform.realtime.append_path import Judge
 from anomaly_platform.realtime.ingest import OnlineIngest
 from anomaly_platform.sensors.landing import build_landing_sensors, online_batch_due
 from anomaly_platform.streams import EMS
+from anomaly_platform.streams.staleness import stale_scored_days
 from tests.builders.ingesting import take_in
 from tests.builders.platforms import Drop, Run
 from tests.builders.readings import START, daily_cycle
@@ -237,3 +239,52 @@ def test_a_sensor_waits_for_a_batch_worth_a_run(runtime: Runtime, ingest: Online
             connection.execute("UPDATE online_readings SET received_at = now() - interval '1 day'")
         (request,) = new_data.evaluate_tick(context).run_requests or []
     assert "5 readings" in request.tags["anomaly/reason"]
+
+
+def door(days: int) -> list[Reading]:
+    """Return a door that opens for some minutes by day, and that stays open over a midnight."""
+    draw, values = random.Random(3), [0.0] * (days * 288)
+    for day in range(days - 1):
+        for at in draw.sample(range(96, 216), 10):
+            first = day * 288 + at
+            for n in range(draw.choice([1, 2, 3])):
+                values[first + n] = 1.0
+    last = (days - 1) * 288
+    values[last - 30 : last + 60] = [1.0] * 90
+    return [
+        Reading("gate", "open", micros(n), value, uuid4(), None) for n, value in enumerate(values)
+    ]
+
+
+def test_a_run_goes_on_over_midnight_online_and_in_the_batch_and_late_rows_end_it(
+    runtime: Runtime, drop: Drop, run: Run, ingest: OnlineIngest
+) -> None:
+    platform, every = runtime.platform, door(17)
+    cut, midnight = 15 * 288, 16 * 288
+    drop(EMS, "history.csv", as_file(every[:cut]))
+    run(EMS)
+    late = every[midnight - 10]
+    others = [one for one in every[cut:] if one is not late]
+    answers = take(ingest, platform, others)
+    online = [answer.reading for answer in answers if answer.reading]
+    run_stream(runtime, EMS, Console(quiet=True), train=False)
+    day = platform.state_of(EMS).days[-1].day
+    columns = ("event_time", "p_value", "is_anomaly")
+
+    def of_day() -> pl.DataFrame:
+        return platform.warehouse.scores.read_day("ems", day, columns).sort("event_time")
+
+    before = of_day()
+    assert [one.p_value for one in online][-288:] == before["p_value"].to_list()
+    assert before["is_anomaly"][:60].sum() == 60
+
+    closed = pl.lit(0.0).alias("value")
+    drop(EMS, "late.csv", as_file([late]).with_columns(closed))
+    run_stream(runtime, EMS, Console(quiet=True), train=False)
+    after = of_day()
+    # Open for 45 minutes at midnight instead of for two hours and a half: not at once too long.
+    assert after["p_value"][0] > before["p_value"][0]
+    assert stale_scored_days(platform.state_of(EMS), EMS.lookback_days) == []
+    account = run_stream(runtime, EMS, Console(quiet=True), train=False)
+    assert (account.missing, account.pending) == (0, 0)
+    assert of_day().equals(after)

@@ -53,6 +53,25 @@ def test_first_model_waits_for_features_and_is_not_tried_twice_on_the_same_data(
     assert not needs_first_model(StreamState(late, trainable_series=1), 1)
 
 
+def test_days_after_one_that_left_other_runs_are_scored_again() -> None:
+    days = [
+        DayState(day(0), 1, 1, 1, 1, runs="a"),
+        DayState(day(1), 1, 1, 1, 1, runs="b", runs_before="a"),
+        DayState(day(2), 1, 1, 1, 1, runs="c", runs_before="b"),
+        DayState(day(4), 1, 1, 1, 1, runs="d", runs_before="c"),
+    ]
+    assert stale_scored_days(StreamState(days, champion=1), 0) == []
+    days[1] = DayState(day(1), 1, 1, 1, 1, runs="other", runs_before="a")
+    assert stale_scored_days(StreamState(days, champion=1), 0) == [day(2)]
+    days[2] = DayState(day(2), 1, 1, 1, 1, runs="c", runs_before="other")
+    assert stale_scored_days(StreamState(days, champion=1), 0) == []
+
+
+def test_days_scored_before_runs_were_kept_are_not_due_for_them() -> None:
+    days = [fresh(0), fresh(1), DayState(day(2), 1, 1, 1, 1, runs="c")]
+    assert stale_scored_days(StreamState(days, champion=1), 0) == []
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 9), st.one_of(st.none(), st.integers(1, 9))), max_size=12),
     st.integers(0, 3),

@@ -18,6 +18,7 @@ from anomaly_platform.ml.features.metrics.kernels import (
     _step,
     _window_features,
 )
+from anomaly_platform.ml.series_runs.kernels import pass_readings, take_reading
 
 
 @compiled()
@@ -59,12 +60,15 @@ def append_rows(
     missing: Ints,
     sizes: Ints,
     ordered: Floats,
+    bases: Floats,
+    states: Floats,
     windows: Ints,
     lags: Ints,
     frequency: int,
     lookback: int,
     clock: Floats,
     out: Floats,
+    runs: Floats,
 ) -> None:  # pragma: no cover
     """Add rows to series, each newer than its series, and write their features.
 
@@ -85,10 +89,12 @@ def append_rows(
     sizes, ordered
         (series, windows + 1) how many values each window holds, (…, longest + 1) these in order;
         the last are the steps within the longest.
+    bases, states
+        (series, …) states of runs before the first row that is held, and after the newest.
     windows, lags, frequency, lookback, clock
         As in `kernels.feature_kernel`.
-    out
-        (features, n), filled.
+    out, runs
+        (features, n), and run columns (`series_runs.kernels`); filled.
     """
     number = windows.size
     capacity = windows[number - 1]
@@ -100,6 +106,7 @@ def append_rows(
         i = end[place]
         if i == own_times.size:
             shift = i - furthest - 1
+            pass_readings(bases[place], own_times[:shift], own_values[:shift])
             for j in range(shift, i):
                 own_times[j - shift] = own_times[j]
                 own_values[j - shift] = own_values[j]
@@ -112,6 +119,7 @@ def append_rows(
                     first[place, k] -= shift
         now = new_times[column]
         own_times[i], own_values[i] = now, new_values[column]
+        take_reading(states[place], now, new_values[column], runs, column)
         own_steps[i] = _step(own_values, i) if i > 0 else np.nan
         far = horizon[place]
         if far > 0 and own_times[far - 1] > now - lookback:
@@ -146,8 +154,7 @@ def append_rows(
             held,
             filled[place],
         )
-        filled[place] = i
-        end[place] = i + 1
+        filled[place], end[place] = i, i + 1
         out[0, column] = own_values[i]
         at = _window_features(
             own_values,

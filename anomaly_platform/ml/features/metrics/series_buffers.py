@@ -17,6 +17,8 @@ from anomaly_platform.ml.features.metrics.batch import to_microseconds
 from anomaly_platform.ml.features.metrics.kernels import clock_table, constants_of, step_sizes
 from anomaly_platform.ml.features.metrics.layout import FeatureLayout
 from anomaly_platform.ml.features.metrics.series_state import SeriesState
+from anomaly_platform.ml.series_runs.fold import fold
+from anomaly_platform.ml.series_runs.layout import RUN_COLUMNS, STATE_SIZE
 
 _SPARE_ROWS: Final = 48
 """Rows that are added to a series before its oldest ones make room."""
@@ -35,6 +37,8 @@ class _Arrays(NamedTuple):
     missing: Ints
     sizes: Ints
     ordered: Floats
+    bases: Floats
+    states: Floats
 
 
 class SeriesBuffers:
@@ -63,6 +67,7 @@ class SeriesBuffers:
                 # Behind the windows: the steps within the longest.
                 np.zeros((places, number + 1), dtype=np.int64),
                 np.empty((places, number + 1, longest + 1)),
+                *np.zeros((2, places, STATE_SIZE)),
             )
         )
 
@@ -84,14 +89,18 @@ class SeriesBuffers:
         arrays.steps[place, :rows] = step_sizes(state.values)
         arrays.end[place] = rows
         arrays.filled[place], arrays.horizon[place] = -1, 0
+        arrays.bases[place] = arrays.states[place] = state.before
+        fold(arrays.states[place], state.times, state.values)
 
     def state(self, place: int) -> SeriesState:
         """Return the state of the series in a place."""
         arrays = self._arrays
         end = int(arrays.end[place])
-        start = max(0, end - self._feature_set.capacity)
         return SeriesState.of(
-            self._feature_set, arrays.times[place, start:end], arrays.values[place, start:end]
+            self._feature_set,
+            arrays.times[place, :end],
+            arrays.values[place, :end],
+            arrays.bases[place],
         )
 
     def newest(self, places: Ints) -> Ints:
@@ -101,7 +110,11 @@ class SeriesBuffers:
         return np.where(end > 0, newest, np.iinfo(np.int64).min)
 
     def append(self, places: Ints, times: Ints, values: Floats) -> Floats:
-        """Add rows, and return (features, n) of them.
+        """Add rows, and return (features, n) of them; parameters as in `take`."""
+        return self.take(places, times, values)[: self._names]
+
+    def take(self, places: Ints, times: Ints, values: Floats) -> Floats:
+        """Add rows, and return (features + `RUN_COLUMNS`, n): features, then run columns.
 
         Parameters
         ----------
@@ -113,17 +126,25 @@ class SeriesBuffers:
         """
         from anomaly_platform.ml.features.metrics.append_kernel import append_rows
 
-        out = np.empty((self._names, places.size))
+        names = self._names
+        out = np.empty((names + RUN_COLUMNS, places.size))
         append_rows(
-            places, times, values + 0.0, *self._arrays, *self._constants, clock_table(), out
+            *(places, times, values + 0.0, *self._arrays, *self._constants, clock_table()),
+            *(out[:names], out[names:]),
         )
         return out
 
     def features_of_next(self, place: int, time: int, value: float) -> Floats:
-        """Return (features, 1) of a row that is not added; parameters as in `append`."""
-        features = self.append(np.array([place]), np.array([time]), np.array([value]))
+        """Return (features, 1) of a row that is not added; parameters as in `take`."""
+        return self.next_row(place, time, value)[: self._names]
+
+    def next_row(self, place: int, time: int, value: float) -> Floats:
+        """Return features and run columns, as `take`, of a row that is not added."""
+        runs = self._arrays.states[place].copy()
+        row = self.take(np.array([place]), np.array([time]), np.array([value]))
         self._arrays.end[place] -= 1
-        return features
+        self._arrays.states[place] = runs
+        return row
 
 
 def step(
@@ -132,7 +153,18 @@ def step(
     event_time: datetime | int,
     value: float | None,
 ) -> tuple[Floats, SeriesState]:
-    """Return the features of one reading and the state after it; neither argument is changed.
+    """Return the features of one reading and the state after it; see `step_with_runs`."""
+    row, after = step_with_runs(feature_set, state, event_time, value)
+    return row[: len(feature_set.names)], after
+
+
+def step_with_runs(
+    feature_set: FeatureLayout,
+    state: SeriesState,
+    event_time: datetime | int,
+    value: float | None,
+) -> tuple[Floats, SeriesState]:
+    """Return the row of one reading and the state after it; neither argument is changed.
 
     A late reading gets its features as of its place in time, from the rows that the state still
     holds: right as long as the state reaches back far enough, provisional otherwise (the batch's
@@ -153,8 +185,9 @@ def step(
 
     Returns
     -------
-    features
-        (features,) in the order of `feature_set.names`, NaN where one does not exist.
+    row
+        (features + `RUN_COLUMNS`,) features in the order of `feature_set.names`, NaN where one
+        does not exist, and run columns.
     state
         The state to keep.
 
@@ -173,12 +206,13 @@ def step(
     reading = np.nan if value is None else float(value)
     place = int(state.times.searchsorted(now))
     buffers = SeriesBuffers(feature_set, 1)
-    buffers.put(0, SeriesState(state.feature_version, state.times[:place], state.values[:place]))
-    features = buffers.append(np.zeros(1, np.int64), np.array([now]), np.array([reading]))[:, 0]
+    earlier = state.times[:place], state.values[:place]
+    buffers.put(0, SeriesState(state.feature_version, *earlier, state.before))
+    row = buffers.take(np.zeros(1, np.int64), np.array([now]), np.array([reading]))[:, 0]
     if place < state.times.size and state.times[place] == now:
-        return features, state
+        return row, state
     times, values = np.insert(state.times, place, now), np.insert(state.values, place, reading)
-    return features, SeriesState.of(feature_set, times, values)
+    return row, SeriesState.of(feature_set, times, values, state.before)
 
 
 def features_in_turn(
@@ -187,12 +221,22 @@ def features_in_turn(
     times: Sequence[int],
     values: Sequence[float],
 ) -> Floats:
-    """Return (features, n) of readings, each with those before it as its past.
+    """Return (features, n) of readings; parameters as in `rows_in_turn`."""
+    return rows_in_turn(feature_set, state, times, values)[: len(feature_set.names)]
+
+
+def rows_in_turn(
+    feature_set: FeatureLayout,
+    state: SeriesState,
+    times: Sequence[int],
+    values: Sequence[float],
+) -> Floats:
+    """Return (features + `RUN_COLUMNS`, n) of readings, each with those before it as its past.
 
     Parameters
     ----------
     feature_set, state
-        As in `step`, which this repeats in one pass.
+        As in `step_with_runs`, which this repeats in one pass.
     times
         Microseconds since 1970, strictly ascending.
     values
@@ -201,13 +245,13 @@ def features_in_turn(
     late: list[Floats] = []
     at = 0 if state.times.size == 0 else bisect_right(times, int(state.times[-1]))
     for time, value in zip(times[:at], values[:at], strict=True):
-        features, state = step(feature_set, state, time, value)
-        late.append(features[:, None])
+        row, state = step_with_runs(feature_set, state, time, value)
+        late.append(row[:, None])
     buffers = SeriesBuffers(feature_set, 1)
     buffers.put(0, state)
     rest = np.array(times[at:], dtype=np.int64)
-    features = buffers.append(np.zeros_like(rest), rest, np.array(values[at:], dtype=np.float64))
-    return np.concatenate((*late, features), axis=1)
+    rows = buffers.take(np.zeros_like(rest), rest, np.array(values[at:], dtype=np.float64))
+    return np.concatenate((*late, rows), axis=1)
 
 
 def doubled(array: AnyArray) -> AnyArray:

@@ -7,16 +7,20 @@ What belongs here: which rows these are, and their format. Features of further r
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 
 from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.features.metrics.layout import FeatureLayout
+from anomaly_platform.ml.series_runs.fold import fold, no_runs
+from anomaly_platform.ml.series_runs.layout import STATE_SIZE
 
 _MAGIC = b"AFS"
-_VERSION = 1
+_VERSION = 2
+#: States of the first version have no runs.
+_WITHOUT_RUNS = 1
 _HEADER = struct.Struct("<3sB12sI")
 
 
@@ -32,11 +36,14 @@ class SeriesState:
         (rows,) microseconds since 1970, strictly ascending.
     values
         (rows,) readings, NaN where one is missing.
+    before
+        State of the runs (`series_runs`) after all older rows, which are no longer here.
     """
 
     feature_version: str
     times: Ints
     values: Floats
+    before: Floats = field(default_factory=no_runs)
 
     @classmethod
     def empty(cls, feature_set: FeatureLayout) -> SeriesState:
@@ -44,13 +51,22 @@ class SeriesState:
         return cls(feature_set.version, np.empty(0, dtype=np.int64), np.empty(0))
 
     @classmethod
-    def of(cls, feature_set: FeatureLayout, times: Ints, values: Floats) -> SeriesState:
-        """Return the state after the given rows, which ascend in time."""
+    def of(
+        cls,
+        feature_set: FeatureLayout,
+        times: Ints,
+        values: Floats,
+        before: Floats | None = None,
+    ) -> SeriesState:
+        """Return the state after the given rows, which ascend in time, and the runs before them."""
         capacity, lookback, version = _bounds(feature_set)
         keep = max(0, times.size - capacity)
         if times.size and times[keep] <= times[-1] - lookback:
             keep = int(times.searchsorted(times[-1] - lookback, side="right"))
-        return cls(version, times[keep:].copy(), values[keep:].copy())
+        runs = no_runs() if before is None else before.copy()
+        if keep:
+            fold(runs, times[:keep], values[:keep])
+        return cls(version, times[keep:].copy(), values[keep:].copy(), runs)
 
     def value_at(self, time: int) -> float | None:
         """Return the reading of a time, None where the state has none of it."""
@@ -61,7 +77,8 @@ class SeriesState:
     def to_bytes(self) -> bytes:
         """Return the state as little-endian bytes behind a versioned header."""
         header = _HEADER.pack(_MAGIC, _VERSION, self.feature_version.encode(), self.times.size)
-        return header + self.times.astype("<i8").tobytes() + self.values.astype("<f8").tobytes()
+        numbers = np.concatenate((self.values, self.before))
+        return header + self.times.astype("<i8").tobytes() + numbers.astype("<f8").tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> SeriesState:
@@ -77,13 +94,20 @@ class SeriesState:
         magic, version, feature_version, rows = _HEADER.unpack_from(data)
         if magic != _MAGIC:
             raise ValueError("these bytes are no series state")
-        if version != _VERSION:
+        if version not in {_WITHOUT_RUNS, _VERSION}:
             raise ValueError(f"series state has version {version}, not {_VERSION}")
-        if len(data) != _HEADER.size + 16 * rows:
+        runs = 0 if version == _WITHOUT_RUNS else STATE_SIZE
+        if len(data) != _HEADER.size + 16 * rows + 8 * runs:
             raise ValueError("series state is cut short")
         times = np.frombuffer(data, dtype="<i8", count=rows, offset=_HEADER.size)
-        values = np.frombuffer(data, dtype="<f8", offset=_HEADER.size + 8 * rows)
-        return cls(feature_version.decode(), times.astype(np.int64), values.astype(np.float64))
+        numbers = np.frombuffer(data, dtype="<f8", offset=_HEADER.size + 8 * rows)
+        numbers = numbers.astype(np.float64)
+        return cls(
+            feature_version.decode(),
+            times.astype(np.int64),
+            numbers[:rows],
+            numbers[rows:] if runs else no_runs(),
+        )
 
 
 @lru_cache(maxsize=64)

@@ -13,11 +13,13 @@ from anomaly_platform.ml.bundles.bundle import open_bundle
 from anomaly_platform.ml.features.metrics.batch import microseconds, series_offsets
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.kernels import run_kernel
-from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers, step
+from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers, step, step_with_runs
 from anomaly_platform.ml.features.metrics.series_state import SeriesState
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.online import OnlineScorer
+from anomaly_platform.ml.series_model.model import SeriesModel
 from anomaly_platform.ml.series_model.noise import growth
+from anomaly_platform.ml.series_runs.run_states import RunStates
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage
@@ -249,3 +251,54 @@ def test_a_deleted_model_says_no_more_in_the_batch_either(bundle):
         keys, microseconds(frame["event_time"]), features, np.full(frame.height, 0.7)
     )
     assert said.status == after["status"].to_list()
+
+
+def state_readings():
+    """Two weeks of a door that opens by day, and a day on which it stays open."""
+    rng, values = np.random.default_rng(8), np.zeros(15 * 96)
+    for day in range(15):
+        for at in rng.integers(32, 80, 8):
+            values[day * 96 + at : day * 96 + at + rng.integers(1, 4)] = 1.0
+    values[-60:-20] = 1.0
+    return values
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory):
+    values = state_readings()
+    frame = FEATURES.compute(series("door", "open", values, step=FEATURES.frequency))
+    directory = tmp_path_factory.mktemp("bundles") / "v1"
+    known = frame[: 14 * 96]
+    bundle = train_fleet([known], FEATURES, FleetPolicy(), directory, lineage=LINEAGE)
+    yield bundle, frame
+    bundle.close()
+
+
+def test_runs_are_judged_one_by_one_with_the_bits_of_the_batch(door):
+    bundle, frame = door
+    states = RunStates()
+    day = [FleetScorer(bundle).score(frame[at : at + 96], states) for at in range(0, 15 * 96, 96)]
+    expected = pl.concat(day)[-200:]
+    assert expected["is_anomaly"].sum() > 20
+    times, values = microseconds(frame["event_time"]), frame["value"].to_numpy()
+    state = SeriesState.of(FEATURES, times[:-200], values[:-200])
+    scorer = OnlineScorer(FleetScorer(bundle))
+    threshold = float(expected["threshold"][0])
+    found = []
+    for time, value in zip(times[-200:].tolist(), values[-200:].tolist(), strict=True):
+        row, state = step_with_runs(FEATURES, state, time, value)
+        state = SeriesState.from_bytes(state.to_bytes())
+        found.append(scorer.judge_one(("door", "open"), time, row[:, None], threshold))
+    assert [one.p_value for one in found] == expected["p_value"].to_list()
+    assert [one.is_anomaly for one in found] == expected["is_anomaly"].to_list()
+
+
+def test_a_bundle_made_without_runs_scores_its_old_bits(door):
+    bundle, frame = door
+    scorer = FleetScorer(bundle)
+    model = scorer.load_model("door", "open")
+    older = {n: a for n, a in model.to_arrays().items() if not n.startswith("runs/")}
+    old = SeriesModel.from_arrays(older, FEATURES)
+    scorer.load_model = lambda *_: old
+    without = FleetScorer(bundle).score(frame).drop("reason")
+    assert scorer.score(frame, RunStates()).drop("reason").equals(without)

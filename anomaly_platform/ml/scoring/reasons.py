@@ -1,0 +1,151 @@
+"""Why a reading is unusual, in words that name the evidence.
+
+What belongs here: the words. What is evidence is decided where readings are scored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from anomaly_platform.ml.arrays import Floats
+from anomaly_platform.ml.features.metrics.layout import FeatureLayout
+from anomaly_platform.ml.series_runs.layout import (
+    CHANGED,
+    CHANGING,
+    CHATTER,
+    COUNTER,
+    DAYS,
+    ELAPSED,
+    LASTED,
+    LENGTH,
+    MOST,
+    MOST_CHANGES,
+    MOST_LASTED,
+    NOT_AT_REST,
+    OTHERS,
+    REST,
+    RISE,
+    RISING,
+    SPACING,
+    STATE_VALUES,
+    STATES,
+    STEP,
+    STUCK,
+    TAIL_SIZE,
+    TAILS,
+    TOO_LONG,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TO_SIGMA = 1.4826
+#: Below so many spreads a reading is not far from its trailing window: its time is what is odd.
+_FAR = 3.0
+_UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
+
+
+def duration(microseconds: float) -> str:
+    """Return a span of time as people say it.
+
+    Examples
+    --------
+    >>> duration(9 * 3600e6), duration(1500e6), duration(0.5e6)
+    ('9 h', '25 min', '0.5 s')
+    """
+    seconds = microseconds / 1e6
+    for size, unit in _UNITS:
+        if seconds >= 1.5 * size or size == 1.0:
+            return f"{round(seconds / size, 1):g} {unit}"
+    raise AssertionError
+
+
+def run_reason(kind: int, time: int, value: float, runs: Floats, own: Floats) -> str:
+    """Return what of its runs makes a reading unusual.
+
+    Parameters
+    ----------
+    kind
+        The evidence (`series_runs.layout`), not `ORDINARY`.
+    time, value
+        The reading.
+    runs
+        (`RUN_COLUMNS`,) of it.
+    own
+        (`RUN_CONSTANTS`,) of its model.
+    """
+    if kind in {STUCK, TOO_LONG}:
+        return _of_length(value, runs, own)
+    if kind in {CHATTER, RISE}:
+        return _of_changes(kind, runs, own)
+    clock, rest = f"{_EPOCH + timedelta(microseconds=time):%H:%M}", f"{own[REST]:g}"
+    if kind == NOT_AT_REST:
+        return f"not at rest at {clock}, always {rest} at this hour in {own[DAYS]:g} days"
+    return f"at rest at {clock}, never {rest} at this hour in {own[DAYS]:g} days"
+
+
+def _of_length(value: float, runs: Floats, own: Floats) -> str:
+    states = own[STATE_VALUES : STATE_VALUES + STATES] == value
+    if states.any():
+        longest = duration(own[TAILS + TAIL_SIZE * int(states.argmax()) + MOST_LASTED])
+        return f"at {value:.6g} for {duration(runs[LASTED])}, longest before {longest}"
+    most = own[TAILS + TAIL_SIZE * OTHERS + MOST]
+    if own[COUNTER] > 0.0:
+        longest = duration(most * own[SPACING])
+        return f"has not counted for {duration(runs[LASTED])}, longest before {longest}"
+    return f"repeats {value:.6g} for {runs[LENGTH]:g} readings, longest before {most:g}"
+
+
+def _of_changes(kind: int, runs: Floats, own: Floats) -> str:
+    if kind == CHATTER:
+        rest = duration(math.exp(-own[TAILS + TAIL_SIZE * CHANGING + MOST]))
+        apart = f"{MOST_CHANGES} changes at most {duration(runs[CHANGED])} apart"
+        return f"{apart}, with a rest of {rest} at least before"
+    most = math.expm1(own[TAILS + TAIL_SIZE * RISING + MOST])
+    rate = runs[STEP] * own[SPACING] / max(runs[ELAPSED], own[SPACING])
+    return f"rises by {rate:.6g} in {duration(own[SPACING])}, by {most:.6g} at most before"
+
+
+def window_reason(feature_set: FeatureLayout, time: int, features: Mapping[str, float]) -> str:
+    """Return how a reading stands to its trailing windows, the most unusual relation first.
+
+    Parameters
+    ----------
+    feature_set
+        What the features are.
+    time
+        Of the reading, microseconds since 1970.
+    features
+        By name.
+    """
+    shortest, longest = feature_set.windows[0], feature_set.windows[-1]
+    value, usual = features["value"], features[f"median_{longest}"]
+    spread = _TO_SIGMA * features[f"mad_{longest}"] or features[f"std_{longest}"]
+    step, jitter = features[f"diff_{feature_set.lags[0]}"], features[f"jitter_{longest}"]
+    recent, varied = features[f"median_{shortest}"], features[f"std_{shortest}"]
+    found = [
+        (
+            _ratio(value - usual, spread),
+            f"{value:.6g} is {{}} spreads from {usual:.6g}, the median of {longest} readings",
+        ),
+        (
+            _ratio(value - recent, varied),
+            f"{value:.6g} is {{}} spreads from {recent:.6g}, the median of {shortest} readings",
+        ),
+        (_ratio(step, jitter) / 2.0, f"{value:.6g} is a step of {step:.6g}, usual is {jitter:.6g}"),
+        (
+            _FAR * _ratio(varied, 2.0 * spread),
+            f"the last {shortest} readings vary by {varied:.6g}, usual is {spread:.6g}",
+        ),
+    ]
+    size, text = max(found, key=lambda one: one[0])
+    if size < _FAR:
+        clock = f"{_EPOCH + timedelta(microseconds=time):%H:%M}"
+        return f"{value:.6g} is not usual at {clock}"
+    return text.format(f"{min(size, 1e6):.2g}")
+
+
+def _ratio(distance: float, spread: float) -> float:
+    if spread > 0.0:
+        return abs(distance) / spread
+    return math.inf if distance else 0.0

@@ -1,0 +1,35 @@
+"""A series' state after its readings, and the run columns of each."""
+
+import numpy as np
+
+from anomaly_platform.ml.arrays import Floats, Ints
+from anomaly_platform.ml.series_runs.layout import AWAY, ROWS, RUN_COLUMNS, STATE_SIZE
+
+
+def no_runs() -> Floats:
+    """Return the state of a series that has no past."""
+    state = np.full(STATE_SIZE, np.nan)
+    state[AWAY:] = state[ROWS] = 0.0
+    return state
+
+
+def fold(state: Floats, times: Ints, values: Floats) -> Floats:
+    """Take readings into a state in place, and return their run columns.
+
+    Parameters
+    ----------
+    state
+        (`STATE_SIZE`,) what was before.
+    times, values
+        (n,) microseconds since 1970, ascending; readings, NaN where one is missing.
+
+    Returns
+    -------
+    ndarray of float64, shape (`RUN_COLUMNS`, n)
+        NaN for missing readings, and for those not newer than what the state has seen.
+    """
+    from anomaly_platform.ml.series_runs.kernels import take_readings
+
+    out = np.empty((RUN_COLUMNS, times.size))
+    take_readings(state, times, values, out)
+    return out

@@ -1,0 +1,244 @@
+# ruff: noqa: C901  (compiled: one function a row, calls cost)
+"""The arithmetic of runs: readings folded into a series' state, and what the state is evidence of.
+
+The state of a series is a vector of numbers that does not depend on any model. A reading changes it
+and gets its *run columns* from it, in the batch and one by one by the same function, so that the
+bits are the same wherever a batch starts. A missing reading changes nothing.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from anomaly_platform.ml.compiled import compiled
+from anomaly_platform.ml.series_runs.layout import (
+    AT_REST,
+    AWAY,
+    AWAY_DAYS,
+    AWAY_THEN,
+    BEGIN,
+    BUSY,
+    BUSY_WORTH,
+    CHANGED,
+    CHANGES,
+    CHANGING,
+    CHATTER,
+    COUNTER,
+    DAY,
+    ELAPSED,
+    EXCUSED,
+    FALLEN,
+    FELL,
+    LAST,
+    LASTED,
+    LEAST,
+    LENGTH,
+    MOST,
+    MOST_CHANGES,
+    MOST_LASTED,
+    NOT_AT_REST,
+    ORDINARY,
+    OTHERS,
+    PHASES,
+    QUIET,
+    QUIET_WORTH,
+    REST,
+    RISE,
+    RISING,
+    ROWS,
+    RUN_COLUMNS,
+    SCALE,
+    SHARE,
+    SINCE,
+    SPACING,
+    SPEAKS,
+    STATE_VALUES,
+    STATES,
+    STEP,
+    STUCK,
+    TAIL_SIZE,
+    TAILS,
+    TOO_LONG,
+    VALUE,
+)
+
+_HALF_HOUR = 1_800_000_000
+_DAY = 86_400_000_000
+#: Days on which a series has been away from 0 at a time, after which that is no news.
+_ACCEPTED_DAYS = 3
+#: Kinds of evidence that may each raise an alarm: each is allowed its part of the rate.
+_KINDS = math.log(4.0)
+#: Evidence from which on it is told even where something else says more.
+TELLING = 2.0 * math.log(10.0)
+
+
+@compiled(error_model="numpy")
+def _begin_run(state: Any, now: float, value: float) -> None:  # pragma: no cover
+    if not math.isnan(state[VALUE]):
+        for k in range(MOST_CHANGES - 1, 0, -1):
+            state[CHANGES + k] = state[CHANGES + k - 1]
+        state[CHANGES] = now
+        if value < state[VALUE]:
+            state[FELL] = now
+    state[VALUE], state[SINCE], state[ROWS] = value, now, 0.0
+
+
+@compiled(error_model="numpy")
+def take_reading(
+    state: Any, time: int, value: float, out: Any, column: int
+) -> None:  # pragma: no cover
+    """Fold a reading into (`STATE_SIZE`,) `state`, and write its run columns.
+
+    A reading that is not newer than all before changes nothing, and has no run columns.
+    """
+    for k in range(RUN_COLUMNS):
+        out[k, column] = np.nan
+    now = float(time)
+    if math.isnan(value) or now <= state[LAST]:
+        return
+    known = not math.isnan(state[LAST])
+    if known:
+        out[STEP, column] = value - state[VALUE]
+        out[ELAPSED, column] = now - state[LAST]
+    if not known or value != state[VALUE]:
+        _begin_run(state, now, value)
+    state[ROWS] += 1.0
+    state[LAST] = now
+    day = float(time // _DAY)
+    if day != state[DAY]:
+        for k in range(AWAY_DAYS - 1, 0, -1):
+            state[AWAY + k] = state[AWAY + k - 1]
+        state[DAY], state[AWAY] = day, 0.0
+    bit = np.int64(1) << ((time // _HALF_HOUR) % PHASES)
+    away = 0
+    for k in range(1, AWAY_DAYS):
+        if np.int64(state[AWAY + k]) & bit:
+            away += 1
+    if value != 0.0:
+        state[AWAY] = float(np.int64(state[AWAY]) | bit)
+    out[LENGTH, column], out[LASTED, column] = state[ROWS], now - state[SINCE]
+    # NaN until there were as many; a rest as long as usual ends the quick changes at once.
+    widest = now - state[CHANGES] + 0.0 * state[CHANGES + MOST_CHANGES - 1]
+    for k in range(MOST_CHANGES - 1):
+        widest = max(widest, state[CHANGES + k] - state[CHANGES + k + 1])
+    out[CHANGED, column] = widest
+    out[FALLEN, column] = now - state[FELL]
+    out[AWAY_THEN, column] = away
+
+
+@compiled(error_model="numpy")
+def take_readings(state: Any, times: Any, values: Any, out: Any) -> None:  # pragma: no cover
+    """Fold (n,) readings of one series into `state`; write (`RUN_COLUMNS`, n)."""
+    for i in range(times.size):
+        take_reading(state, times[i], values[i] + 0.0, out, i)
+
+
+@compiled(error_model="numpy")
+def pass_readings(state: Any, times: Any, values: Any) -> None:  # pragma: no cover
+    """Fold (n,) readings of one series into `state`."""
+    unused = np.empty((RUN_COLUMNS, 1))
+    for i in range(times.size):
+        take_reading(state, times[i], values[i], unused, 0)
+
+
+@compiled(error_model="numpy")
+def _tail(x: float, tail: Any) -> float:  # pragma: no cover
+    """Return minus the logarithm of the p-value of what is beyond all that was seen, 0 within."""
+    if not x >= tail[LEAST]:
+        return 0.0
+    return float(max((x - tail[BEGIN]) / tail[SCALE] - tail[SHARE] - _KINDS, 0.0))
+
+
+@compiled(error_model="numpy")
+def _group(value: float, own: Any) -> int:  # pragma: no cover
+    """Return the place of a value among the states, `OTHERS` for one that is none."""
+    for k in range(STATES):
+        if own[STATE_VALUES + k] == value:
+            return k
+    return OTHERS
+
+
+@compiled(error_model="numpy")
+def judge_run(
+    time: int, value: float, runs: Any, column: int, own: Any
+) -> tuple[float, int]:  # pragma: no cover
+    """Return the strongest evidence of a reading's run columns, and its kind.
+
+    Parameters
+    ----------
+    time, value
+        The reading.
+    runs, column
+        (`RUN_COLUMNS`, n), and which of them.
+    own
+        (`RUN_CONSTANTS`,) the model's.
+    """
+    best, kind = 0.0, ORDINARY
+    length = runs[LENGTH, column]
+    if math.isnan(length):
+        return best, kind
+    group = _group(value, own)
+    tail = own[TAILS + TAIL_SIZE * group : TAILS + TAIL_SIZE * (group + 1)]
+    more = (tail[LEAST] - tail[MOST] - 1.0) * own[SPACING]
+    if runs[LASTED, column] >= tail[MOST_LASTED] + 0.9 * more:
+        found = _tail(length, tail)
+        if found > best:
+            best, kind = found, (STUCK if group == OTHERS else TOO_LONG)
+    changed = runs[CHANGED, column]
+    if changed > 0.0:
+        found = _tail(-math.log(changed), own[TAILS + TAIL_SIZE * CHANGING :])
+        if found > best:
+            best, kind = found, CHATTER
+    step = runs[STEP, column]
+    if own[COUNTER] > 0.0 and step > 0.0:
+        rate = math.log1p(step * own[SPACING] / max(runs[ELAPSED, column], own[SPACING]))
+        found = _tail(rate, own[TAILS + TAIL_SIZE * RISING :])
+        if found > best:
+            best, kind = found, RISE
+    bit = np.int64(1) << ((time // _HALF_HOUR) % PHASES)
+    if value == own[REST]:
+        if np.int64(own[BUSY]) & bit and own[BUSY_WORTH] > best:
+            best, kind = own[BUSY_WORTH], AT_REST
+    elif (
+        np.int64(own[QUIET]) & bit
+        and own[QUIET_WORTH] > best
+        and (own[REST] != 0.0 or runs[AWAY_THEN, column] < _ACCEPTED_DAYS)
+    ):
+        best, kind = own[QUIET_WORTH], NOT_AT_REST
+    return best, kind
+
+
+@compiled(error_model="numpy")
+def join_evidence(
+    slots: Any, times: Any, values: Any, runs: Any, constants: Any, floor: float, p: Any, kinds: Any
+) -> None:  # pragma: no cover
+    """Lower (n,) p-values to what the runs say, and write which evidence it is.
+
+    Parameters
+    ----------
+    slots
+        (n,) place of the model in `constants`, −1 for none.
+    times, values, runs
+        The readings, and their run columns.
+    constants
+        (slots, `RUN_CONSTANTS`).
+    floor
+        Smallest p-value.
+    p, kinds
+        p-values before, NaN where there is none, lowered; filled.
+    """
+    for i in range(slots.size):
+        kinds[i] = ORDINARY
+        if slots[i] < 0 or not constants[slots[i], SPEAKS] > 0.0 or math.isnan(p[i]):
+            continue
+        own = constants[slots[i]]
+        if own[COUNTER] > 0.0 and runs[FALLEN, i] <= own[EXCUSED] and p[i] < 1.0:
+            # The level after a reset says nothing; how much it rises does.
+            p[i] = 1.0
+        evidence, kind = judge_run(times[i], values[i], runs, i, own)
+        if evidence > 0.0:
+            found = max(math.exp(-evidence), floor)
+            if found < p[i] or evidence >= TELLING:
+                kinds[i] = kind
+            p[i] = min(p[i], found)

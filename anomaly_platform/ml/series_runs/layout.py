@@ -1,0 +1,38 @@
+"""What the numbers of a state, of run columns and of a run model are; see `kernels`."""
+
+#: Numbers of a state: the value of the present run, when it began, its readings; the newest
+#: reading's time; when the value last fell; the day of the newest reading; then the times of the
+#: last changes, newest first, and the half-hours of the last days at which it was not 0.
+VALUE, SINCE, ROWS, LAST, FELL, DAY = range(6)
+CHANGES, MOST_CHANGES = 6, 8
+AWAY, AWAY_DAYS = CHANGES + MOST_CHANGES, 8
+STATE_SIZE = AWAY + AWAY_DAYS
+
+#: Run columns of a reading: readings of its run, its own included, and the run's microseconds;
+#: the widest distance between its last eight changes and itself; the step to it and the
+#: microseconds from the reading before; those since the value last fell; on how many of the last
+#: seven days it was not 0 then.
+LENGTH, LASTED, CHANGED, STEP, ELAPSED, FALLEN, AWAY_THEN = range(7)
+RUN_COLUMNS = 7
+
+#: What a reading is flagged for.
+ORDINARY, STUCK, TOO_LONG, CHATTER, NOT_AT_REST, AT_REST, RISE = range(7)
+
+#: A model's constants: whether it speaks, the usual microseconds between readings, whether the
+#: series is a counter, microseconds for which a reset excuses it, the value at rest, days learned
+#: from; masks of half-hours at which it never and at which it always is away from rest, and what a
+#: reading there that is otherwise is worth; then the tails and the values that are states.
+SPEAKS, SPACING, COUNTER, EXCUSED, REST, DAYS, QUIET, QUIET_WORTH, BUSY, BUSY_WORTH = range(10)
+#: A tail: the largest seen (and of runs its microseconds), from where it speaks, where it begins,
+#: by how much more is e times as rare, and the logarithm of how often its beginning is passed.
+TAILS, TAIL_SIZE = 10, 6
+MOST, MOST_LASTED, LEAST, BEGIN, SCALE, SHARE = range(6)
+#: Which tails there are: of runs of each state, of runs of all other values, of quick changes, of
+#: rises.
+STATES = 4
+OTHERS, CHANGING, RISING, TAIL_COUNT = STATES, STATES + 1, STATES + 2, STATES + 3
+STATE_VALUES = TAILS + TAIL_SIZE * TAIL_COUNT
+RUN_CONSTANTS = STATE_VALUES + STATES
+
+PHASES = 48
+"""Half-hours of a day."""

@@ -1,0 +1,293 @@
+"""What is ordinary of a series' runs, and how much rarer than all seen another is.
+
+A value is a *state* where the series stays at it: off, on, closed, 0. Each state has lengths of its
+own, and all other values, of a sensor that measures something, have theirs together. Nothing is
+said of a run until it is longer than every one in training. From there on it is judged by the tail
+of the long ones: an exponential fitted to their excess, which is narrow where they end regularly,
+as a daily job makes them end, and wide where they do not. The p-value is that of a reading, not of
+a run: the share of readings that lie so deep in one.
+
+The same tail is fitted to how quickly changes follow each other, where a series has states and
+little else, and to the increase of counters. What never happened at a time of the day is judged by
+how well one half of the days foretells the other.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Bools, Floats, Ints
+from anomaly_platform.ml.series_runs.fold import fold, no_runs
+from anomaly_platform.ml.series_runs.layout import (
+    BUSY,
+    BUSY_WORTH,
+    CHANGED,
+    CHANGING,
+    COUNTER,
+    DAYS,
+    ELAPSED,
+    EXCUSED,
+    LENGTH,
+    MOST_CHANGES,
+    OTHERS,
+    PHASES,
+    QUIET,
+    QUIET_WORTH,
+    REST,
+    RISING,
+    RUN_CONSTANTS,
+    SPACING,
+    SPEAKS,
+    STATE_VALUES,
+    STATES,
+    STEP,
+    TAIL_SIZE,
+    TAILS,
+)
+
+#: All values of a series are states where so few take up this share of its readings; elsewhere one
+#: is where so large a share have it, in runs of so many readings on average.
+_ALL_STATES = 0.98
+_STATE_SHARE = 0.1
+_STATE_LENGTH = 3.0
+#: Runs or changes below which a tail says nothing.
+_FEWEST = 8
+#: The largest share that a tail is fitted to, and how many at least and at most.
+_TAIL_SHARE = 0.1
+_TAIL_COUNT = (5, 50)
+#: Readings by which a run of a state, or of any other value, must be longer than all seen.
+_LONGER_STATE = 2
+_LONGER_OTHER = 5
+#: Factor by which changes must be quicker than all seen, or a counter rise faster.
+_QUICKER = 3.0
+_FASTER = 1.5
+#: Half-hours beside a quiet or a busy one that are as quiet or as busy: a day's course moves.
+_MARGIN = 2
+_FEWEST_DAYS = 6
+#: Share of a counter's steps that may go down, and of those that must go up; a reset ends at less
+#: than this part of what was counted.
+_RESETS = 0.01
+_COUNTS = 0.3
+_RESET_TO = 0.5
+_HALF_HOUR = 1_800_000_000
+_DAY = 86_400_000_000
+
+
+class _Tail(NamedTuple):
+    """See `layout.MOST`."""
+
+    most: float
+    lasted: float
+    least: float
+    begin: float
+    scale: float
+    share: float
+
+
+_SILENT = _Tail(0.0, 0.0, math.inf, 0.0, 1.0, 0.0)
+
+
+@dataclass(frozen=True)
+class RunModel:
+    """What one series' runs are judged by.
+
+    Attributes
+    ----------
+    constants
+        (`RUN_CONSTANTS`,) as `layout` names them.
+    last
+        (`STATE_SIZE`,) state after the newest training row.
+    """
+
+    constants: Floats
+    last: Floats
+
+    @classmethod
+    def silent(cls) -> RunModel:
+        """Return the model that says nothing: that of bundles made before there was one."""
+        return cls(np.zeros(RUN_CONSTANTS), no_runs())
+
+    @classmethod
+    def fit(cls, times: Ints, values: Floats, longest: int) -> RunModel:
+        """Learn from the rows of a series.
+
+        Parameters
+        ----------
+        times, values
+            (n,) microseconds since 1970, ascending; readings, none missing, n ≥ 1.
+        longest
+            Rows of the longest window: as many after a reset see the level before.
+        """
+        last = no_runs()
+        columns = fold(last, times, values)
+        own = np.zeros(RUN_CONSTANTS)
+        own[STATE_VALUES:] = own[REST] = np.nan
+        if times.size < 2 or not np.isfinite(values).all():
+            return cls(np.zeros(RUN_CONSTANTS), last)
+        own[SPEAKS] = 1.0
+        own[SPACING] = spacing = float(np.median(np.diff(times)))
+        runs = _Runs.of(times, values)
+        counter = _is_counter(values)
+        states = np.empty(0) if counter else _states(values, runs)
+        own[STATE_VALUES : STATE_VALUES + states.size] = states
+        tails = [_SILENT] * (RISING + 1)
+        for k, state in enumerate(states):
+            tails[k] = _of_runs(runs, runs.value == state, _LONGER_STATE, values.size)
+        others = ~np.isin(runs.value, states)
+        tails[OTHERS] = _of_runs(runs, others, _LONGER_OTHER, values.size)
+        if runs.rows[~others].sum() >= _ALL_STATES * values.size:
+            tails[CHANGING] = _of_changes(columns, spacing)
+        if counter:
+            own[COUNTER], own[EXCUSED] = 1.0, (longest + 1) * spacing
+            tails[RISING] = _of_rises(columns, spacing)
+        own[TAILS : TAILS + TAIL_SIZE * len(tails)] = np.array(tails).ravel()
+        if states.size:
+            _learn_phases(times, values, states[0], own)
+        return cls(own, last)
+
+    def to_arrays(self) -> dict[str, AnyArray]:
+        """Return the model as arrays of fixed shapes."""
+        return {"constants": self.constants, "last": self.last}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> RunModel:
+        """Return the model that `to_arrays` wrote, or a silent one."""
+        if not arrays:
+            return cls.silent()
+        return cls(
+            np.asarray(arrays["constants"], np.float64), np.asarray(arrays["last"], np.float64)
+        )
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """The runs of a series: value, readings and microseconds of each."""
+
+    value: Floats
+    rows: Ints
+    lasted: Ints
+
+    @classmethod
+    def of(cls, times: Ints, values: Floats) -> _Runs:
+        starts = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))
+        ends = np.append(starts[1:], values.size)
+        return cls(values[starts], ends - starts, times[ends - 1] - times[starts])
+
+
+def _states(values: Floats, runs: _Runs) -> Floats:
+    """Return the values at which a series stays, the one with the most readings first."""
+    distinct, place = np.unique(runs.value, return_inverse=True)
+    rows = np.bincount(place, weights=runs.rows)
+    count = np.bincount(place)
+    order = np.argsort(-rows, kind="stable")[:STATES]
+    if rows[order].sum() < _ALL_STATES * values.size:
+        stays = (rows >= _STATE_SHARE * values.size) & (rows >= _STATE_LENGTH * count)
+        order = order[stays[order]]
+    return np.asarray(distinct[order], dtype=np.float64)
+
+
+def _is_counter(values: Floats) -> bool:
+    """Return whether a series only rises, but for resets."""
+    steps = np.diff(values)
+    down = steps < 0.0
+    if down.mean() > _RESETS or (steps > 0.0).mean() < _COUNTS or values.min() < 0.0:
+        return False
+    return bool((values[1:][down] <= _RESET_TO * values[:-1][down]).all())
+
+
+def _fitted(sizes: Floats, weight: float, coarse: float) -> tuple[float, float, float] | None:
+    """Return where the tail of (n,) sizes begins, its scale and the logarithm of its share.
+
+    Parameters
+    ----------
+    sizes
+        One for each thing that may be unusual.
+    weight
+        Readings that each makes unusual, per unit of the tail's scale, of all readings.
+    coarse
+        The smallest scale.
+    """
+    n = sizes.size
+    if n < _FEWEST:
+        return None
+    count = min(max(math.ceil(_TAIL_SHARE * n), _TAIL_COUNT[0]), _TAIL_COUNT[1], n - 1)
+    ordered = np.sort(sizes)
+    begin, largest = float(ordered[-count - 1]), float(ordered[-1])
+    scale = max(float(np.mean(ordered[-count:] - begin)), coarse)
+    # What is heavier than an exponential shows in its largest, and few may show too little.
+    safe = max(scale * (1.0 + 2.0 / math.sqrt(count)), (largest - begin) / math.log(count))
+    return begin, safe, min(math.log(scale * weight * count), 0.0)
+
+
+def _of_runs(runs: _Runs, mine: Bools, longer: int, readings: int) -> _Tail:
+    rows = runs.rows[mine].astype(np.float64)
+    fitted = _fitted(rows, 1.0 / readings, 0.5)
+    if fitted is None:
+        return _SILENT
+    most = float(rows.max())
+    return _Tail(most, float(runs.lasted[mine].max()), most + longer, *fitted)
+
+
+def _of_changes(columns: Floats, spacing: float) -> _Tail:
+    spans = columns[CHANGED][columns[LENGTH] == 1.0]
+    quick = -np.log(spans[spans > 0.0])
+    if quick.size < _FEWEST * MOST_CHANGES:
+        return _SILENT
+    most = float(quick.max())
+    if most >= -math.log(_QUICKER * spacing):
+        return _SILENT  # It changes with every reading as it is.
+    # Changes that follow each other say the same: one in eight is counted.
+    fitted = _fitted(quick[::MOST_CHANGES], MOST_CHANGES / columns.shape[1], 0.1)
+    if fitted is None:
+        return _SILENT
+    return _Tail(most, 0.0, most + math.log(_QUICKER), *fitted)
+
+
+def _of_rises(columns: Floats, spacing: float) -> _Tail:
+    up = columns[STEP] > 0.0
+    rates = np.log1p(columns[STEP][up] * spacing / np.maximum(columns[ELAPSED][up], spacing))
+    fitted = _fitted(rates, 1.0 / columns.shape[1], 0.05)
+    if fitted is None:
+        return _SILENT
+    most = float(rates.max())
+    return _Tail(most, 0.0, most + math.log(_FASTER), *fitted)
+
+
+def _learn_phases(times: Ints, values: Floats, rest: float, own: Floats) -> None:
+    """Learn at which half-hours of a day a series never, and always, is away from rest."""
+    day = times // _DAY
+    days = np.unique(day)
+    if days.size < _FEWEST_DAYS:
+        return
+    seen = np.zeros((2, days.size, PHASES), dtype=np.bool_)
+    at = (np.searchsorted(days, day), (times // _HALF_HOUR) % PHASES)
+    away = values != rest
+    seen[0][at[0][away], at[1][away]] = True
+    seen[1][at[0][~away], at[1][~away]] = True
+    own[REST], own[DAYS] = rest, days.size
+    for kind, (mask, worth) in enumerate(((QUIET, QUIET_WORTH), (BUSY, BUSY_WORTH))):
+        happened, known = seen[kind], seen[0] | seen[1]
+        own[mask] = float(sum(1 << int(k) for k in np.flatnonzero(_never(happened, known))))
+        own[worth] = _worth(happened, known)
+
+
+def _never(happened: Bools, known: Bools) -> Bools:
+    """Return (phases,) where, and close to where, what is seen on (days, phases) never was."""
+    some = happened.any(axis=0) | ~known.any(axis=0)
+    around = [np.roll(some, k) for k in range(-_MARGIN, _MARGIN + 1)]
+    return np.asarray(~np.any(around, axis=0))
+
+
+def _worth(happened: Bools, known: Bools) -> float:
+    """Return minus the logarithm of how often a half of the days was wrong about the other."""
+    half = happened.shape[0] // 2
+    wrong = told = 0
+    for one, other in ((slice(half), slice(half, None)), (slice(half, None), slice(half))):
+        quiet = _never(happened[one], known[one])
+        wrong += int(happened[other][:, quiet].sum())
+        told += int(known[other][:, quiet].sum())
+    return math.log((told + 1.0) / (wrong + 1.0))

@@ -1,0 +1,166 @@
+"""What a person sees at a glance is found, and says what it is; the ordinary is no alarm."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from anomaly_platform.ml.backtest.series import train_test
+
+BEGIN = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+def found(values, cut, minutes):
+    """Return flags and reasons of the rows from `cut` on, after training on those before."""
+    times = [BEGIN + timedelta(minutes=minutes * n) for n in range(len(values))]
+    frame = pl.DataFrame({"time": times, "value": values})
+    result = train_test(frame[:cut], frame[cut:], time_column="time")
+    reasons = result.reasons.fill_null("").to_list()
+    assert all(bool(r) == bool(f) for r, f in zip(reasons, result.is_anomaly, strict=True))
+    return result.is_anomaly, np.array(reasons)
+
+
+def said(reasons, words):
+    return np.array([words in reason for reason in reasons])
+
+
+def sunshine(days, seed):
+    """Return a photovoltaic power every 15 minutes, 0 at night, clouds by day."""
+    rng = np.random.default_rng(seed)
+    clock = np.arange(days * 96) % 96 / 4.0
+    sun = np.clip(np.sin((clock - 6.0) / 12.0 * np.pi), 0.0, None)
+    return (5000.0 * sun * rng.uniform(0.4, 1.0, sun.size)).round()
+
+
+def switching(rows, seed, on=27, off=54):
+    """Return a pump's state every minute."""
+    rng, values, state = np.random.default_rng(seed), [], 0.0
+    while len(values) < rows:
+        mean = on if state else off
+        values += [state] * max(2, round(rng.normal(mean, mean / 4)))
+        state = 1.0 - state
+    return np.array(values[:rows])
+
+
+def counting(rows, seed):
+    """Return a counter of requests every five minutes, with a day's course and two resets."""
+    rng = np.random.default_rng(seed)
+    day = np.arange(rows) / 288
+    values = np.cumsum(rng.poisson(3000.0 * (1.2 + np.sin(2.0 * np.pi * day))).astype(float))
+    for reset in (rows // 3, rows - 600):
+        values[reset:] -= values[reset - 1]
+    return values
+
+
+def test_power_at_night_and_none_at_noon():
+    values, cut = sunshine(56, 1), 42 * 96
+    night, noon = cut + 5 * 96 + 4, cut + 8 * 96 + 46
+    values[night : night + 6] = 900.0
+    values[noon : noon + 8] = 0.0
+    flags, reasons = found(values, cut, 15)
+    at_night, at_noon = said(reasons, "not at rest at 0"), said(reasons, "at rest at 1")
+    assert at_night[night - cut : night - cut + 6].sum() >= 4
+    assert at_noon[noon - cut : noon - cut + 8].sum() >= 6
+    assert "always 0 at this hour in 42 days" in reasons[night - cut]
+    assert flags.mean() < 0.03
+    assert (at_night.sum() + at_noon.sum()) <= 14
+
+
+def test_power_that_comes_every_night_is_accepted():
+    values, cut = sunshine(56, 1), 42 * 96
+    for day in range(42, 56):
+        values[day * 96 + 4 : day * 96 + 10] = 900.0
+    _, reasons = found(values, cut, 15)
+    nights = said(reasons, "not at rest").reshape(14, 96).any(axis=1)
+    assert nights[:3].all()
+    assert not nights[4:].any()
+
+
+def test_a_pump_that_chatters_and_one_that_stays_off():
+    values, cut = switching(18 * 1440, 2), 14 * 1440
+    chatter, off = cut + 1500, cut + 3000
+    values[chatter : chatter + 60] = np.arange(60) % 2
+    values[off : off + 480] = 0.0
+    flags, reasons = found(values, cut, 1)
+    quick, long = said(reasons, "8 changes at most"), said(reasons, "at 0 for")
+    assert quick[chatter - cut : chatter - cut + 60].mean() > 0.8
+    assert long[off - cut : off - cut + 480].mean() > 0.5
+    ordinary = np.ones(flags.size, dtype=bool)
+    ordinary[chatter - cut : chatter - cut + 60] = ordinary[off - cut : off - cut + 480] = False
+    assert flags[ordinary].mean() < 0.03
+    assert quick[ordinary].mean() < 0.005
+    assert long[ordinary].mean() < 0.005
+    assert any("longest before" in reason and " h, " in reason for reason in reasons[long])
+
+
+def test_a_pump_that_never_rests():
+    values, cut = switching(18 * 1440, 3), 14 * 1440
+    values[cut + 2000 : cut + 2400] = 1.0
+    _, reasons = found(values, cut, 1)
+    assert said(reasons, "at 1 for")[2000:2400].mean() > 0.5
+
+
+def test_a_door_open_for_hours():
+    rng, values = np.random.default_rng(4), np.zeros(35 * 288)
+    for day in range(35):
+        for at in rng.integers(96, 216, 8):
+            values[day * 288 + at : day * 288 + at + rng.integers(1, 6)] = 1.0
+    cut = 28 * 288
+    values[cut + 500 : cut + 608] = 1.0
+    flags, reasons = found(values, cut, 5)
+    open_long = said(reasons, "at 1 for")
+    assert open_long[500:608].mean() > 0.7
+    assert "at 1 for 8.9 h" in reasons[607]
+    ordinary = np.delete(np.arange(flags.size), np.arange(500, 608))
+    assert flags[ordinary].mean() < 0.03
+    assert open_long[ordinary].mean() < 0.005
+
+
+@pytest.mark.parametrize("digits", [1, 3])
+def test_a_sensor_that_repeats_one_value(digits):
+    rng = np.random.default_rng(5)
+    values = (21.0 + np.cumsum(rng.normal(0.0, 0.05, 5000)) % 3.0).round(digits)
+    cut = 3500
+    values[cut + 700 : cut + 790] = values[cut + 700]
+    flags, reasons = found(values, cut, 5)
+    stuck = said(reasons, "repeats")
+    assert stuck[700:790].mean() > 0.7
+    assert " readings, longest before" in reasons[789]
+    assert f"repeats {values[cut + 700]:.6g} for 9" in reasons[789]
+    assert flags[~stuck].mean() < 0.03
+    assert np.delete(stuck, np.arange(700, 790)).mean() < 0.005
+
+
+def test_a_counter_that_stops_and_one_that_runs_away():
+    values, cut = counting(28 * 288, 6), 21 * 288
+    rush, stop = cut + 400, cut + 900
+    values[rush:] += np.minimum(np.arange(values.size - rush), 12) * 30000.0
+    values[stop:] += values[stop - 1] - values[stop + 24]
+    values[stop : stop + 24] = values[stop - 1]
+    flags, reasons = found(values, cut, 5)
+    assert said(reasons, "has not counted for")[900:924].mean() > 0.6
+    assert said(reasons, "rises by")[400:413].sum() >= 10
+    ordinary = np.ones(flags.size, dtype=bool)
+    ordinary[400:413] = ordinary[900:925] = False
+    assert flags[ordinary].mean() < 0.03
+    # A reset is no alarm.
+    reset = values.size - 600 - cut
+    assert not flags[reset - 1 : reset + 14].any()
+
+
+@pytest.mark.parametrize("jitter", [0, 1])
+def test_a_daily_job_that_stays_out(jitter):
+    rng, values = np.random.default_rng(7), np.zeros(42 * 288)
+    for day in range(42):
+        at = day * 288 + 24 + rng.integers(-jitter, jitter + 1)
+        values[at : at + 6 + rng.integers(-jitter, jitter + 1)] = 40.0
+    cut, out = 28 * 288, 33
+    values[out * 288 : out * 288 + 60] = 0.0
+    flags, reasons = found(values, cut, 5)
+    missed = said(reasons, "at 0 for") | said(reasons, "at rest at")
+    there = out * 288 - cut
+    assert missed[there + 24 : there + 48].any()
+    ordinary = np.delete(np.arange(flags.size), np.arange(there, there + 2 * 288))
+    assert flags[ordinary].mean() < 0.03
+    assert missed[ordinary].mean() < 0.005
