@@ -20,6 +20,7 @@ from anomaly_platform.storage.postgres.transactions import Connection
 Severity = Literal["info", "warning", "critical"]
 Kind = Literal[
     "anomaly",
+    "silent",
     "run_failed",
     "check_failed",
     "gate_failed",

@@ -1,10 +1,11 @@
-"""Alerts about the platform itself: runs that failed, and asset checks that did.
+"""Alerts about the platform itself: runs that failed, checks that did, and who is not heard.
 
 What belongs here: turning what Dagster recorded into alerts, and ending them when the same work
 succeeds. A failed check that does not block leaves its run green, so checks are watched by
 themselves. How alerts are counted, held back and told is in ``notifications.outbox``.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 from dagster import (
@@ -27,12 +28,14 @@ from dagster import (
     run_status_sensor,
 )
 
+from anomaly_platform.incidents.silence import tell_of_silence
 from anomaly_platform.notifications.outbox import Alert, fingerprint
 from anomaly_platform.notifications.redaction import Redactor
 from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.work import REASON_TAG, STAGE_TAG, STREAM_TAG, watching
 
 _TICK_SECONDS = 30
+_SILENCE_SECONDS = 60
 _EVERY_RUN: dict[str, Any] = {
     "minimum_interval_seconds": _TICK_SECONDS,
     "default_status": DefaultSensorStatus.RUNNING,
@@ -46,7 +49,7 @@ _LONGEST_CAUSE = 160
 
 def build_alert_sensors() -> list[SensorDefinition]:
     """Return the sensors that watch runs and checks, all running from the start."""
-    return [_failed_runs(), _succeeded_runs(), _checks()]
+    return [_failed_runs(), _succeeded_runs(), _checks(), _silence()]
 
 
 def _failed_runs() -> SensorDefinition:
@@ -104,6 +107,26 @@ def _checks() -> SensorDefinition:
         seen, newest = watch_checks(platform, context.instance, int(context.cursor))
         context.update_cursor(str(newest))
         return SkipReason(f"{seen} evaluations seen")
+
+    return _sensor
+
+
+def _silence() -> SensorDefinition:
+    @watching(
+        name="alert_on_silence",
+        description="Tells of devices and series that are no longer heard, and of their return.",
+        minimum_interval_seconds=_SILENCE_SECONDS,
+    )
+    def _sensor(context: SensorEvaluationContext) -> SkipReason:
+        platform: Platform = context.resources.platform
+        silent = 0
+        for stream in platform.streams:
+            if stream.has_series:
+                with platform.warehouse.transactions.begin() as connection:
+                    silent += tell_of_silence(
+                        connection, platform.outbox, stream.name, stream.title, datetime.now(UTC)
+                    )[0]
+        return SkipReason(f"{silent} are silent")
 
     return _sensor
 
