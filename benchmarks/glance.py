@@ -104,7 +104,7 @@ def _counter(rng: Random, days: int, per_day: int) -> Floats:
     day = np.arange(days * per_day) / per_day
     rate = 864_000.0 / per_day * (1.2 + np.sin(2.0 * np.pi * day))
     total = np.cumsum(rng.poisson(rate)).astype(np.float64)
-    for reset in rng.integers(0, total.size, days // 7):
+    for reset in sorted(rng.integers(0, total.size, days // 7)):
         total[reset:] -= total[reset]
     return total
 

@@ -6,10 +6,10 @@ One command, everything written to ``docs/measured/simulated.md``::
 
 Months: a stream is trained on 28 days under one seed and judged on 28 days under another, on the
 same devices, thirty days later. Streams: single series in streaming order, by NAB's rules.
-Changes: series that become another for good, and whether that is followed (`changes`). Glances:
-events that a person sees at once (`glance`). Design
-choices were made on these data (``docs/explanation/detection.md``), so they show what was aimed at;
-the figures on foreign data are those of ``benchmarks/quality.py``.
+Changes: series that become another for good, and whether that is followed (`changes`). Steps:
+lasting ones at any sampling and noise (`steps`). Glances: events that a person sees at once
+(`glance`). Design choices were made on these data (``docs/explanation/detection.md``), so they show
+what was aimed at; the figures on foreign data are those of ``benchmarks/quality.py``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import polars as pl
 from changes import changes_section
 from glance import glance_section
 from nab import NabSeries, optimised_score, score_at
+from steps import steps_section
 from tqdm import tqdm
 
 from anomaly_platform.ml.backtest.series import streaming
@@ -212,6 +213,7 @@ def main() -> None:
             months_section(options.devices),
             streams_section(),
             changes_section(),
+            steps_section(),
             glance_section(),
         ]
     )

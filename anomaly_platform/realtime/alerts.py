@@ -57,6 +57,7 @@ def anomaly_alerts(
                 "value": one.value,
                 "score": one.score,
                 "threshold": one.threshold,
+                "reason": one.reason,
                 "event_time": time_of(one.event_time),
                 "event_id": str(one.event_id),
                 "bundle_version": one.bundle_version,

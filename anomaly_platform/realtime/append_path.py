@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -116,6 +116,8 @@ class Append:
         #: What is not new, and which readings are; None as long as all are believed to be.
         self._duplicates: tuple[Duplicates, Ints] | None = None
         self._series: _Series | None = None
+        #: Why readings are anomalies, by place.
+        self._reasons: dict[int, str] = {}
 
     def find_series(self) -> None:
         """Find where the series are in memory; −1 for those that are not."""
@@ -151,7 +153,14 @@ class Append:
         readings, judge = self.readings, self.judge
         own = self._cached.own[self._places]
         thresholds = np.where(np.isnan(own), judge.threshold, own)
-        said = judge.scorer.judge(readings.keys, readings.times, self._features(), thresholds)
+        features = self._features()
+        said = judge.scorer.judge(readings.keys, readings.times, features, thresholds)
+        self._reasons = {
+            n: judge.scorer.reason(
+                readings.keys[n], readings.times.item(n), features[:, n], said.kinds.item(n)
+            )
+            for n in np.flatnonzero(said.is_anomaly).tolist()
+        }
         self._stored = StoredColumns(
             readings,
             self._event_ids(),
@@ -179,7 +188,10 @@ class Append:
         stored = self._stored
         self._series = series = self._series_of_readings()
         late = np.flatnonzero(stored.late).tolist()
-        flagged = [stored.at(place) for place in np.flatnonzero(stored.decisions == 1).tolist()]
+        flagged = [
+            replace(stored.at(place), reason=self._reasons.get(place))
+            for place in np.flatnonzero(stored.decisions == 1).tolist()
+        ]
         with connection.transaction() if late or flagged else nullcontext():
             connection.execute(_ADD, self._arguments(series, source))
             if late:

@@ -286,7 +286,7 @@ def _unscored(task: Task, rows: MetricFile, scores: pl.DataFrame, probation: flo
 
 
 def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:
-    """Return a row per row of the file: time, score, decision, causes, reason, metrics' scores.
+    """Return a row per row of the file: time, score, decision, causes, metrics' scores, reason.
 
     A row without a score, as in the probation or of a repeated time, has an empty one and is not
     flagged.
@@ -315,8 +315,8 @@ def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:
         "score",
         pl.col("is_anomaly").fill_null(value=False).cast(pl.Int8),
         "causes",
-        "reason",
         *(f"score_{name}" for name in result.metric_scores),
+        "reason",
     )
 
 

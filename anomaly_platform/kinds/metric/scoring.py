@@ -92,6 +92,7 @@ SCORED: Final = ScoredFormat(
         "entity_score": ("float", "score of the whole device or asset at this time"),
         "entity_is_anomaly": ("bool", "entity_score reaches threshold"),
         "causes": ("json", "the metrics behind the entity's score, ranked"),
+        "reason": ("string", "why the reading is flagged, or a cause of the entity's score"),
         "label": ("bool", "known anomaly, known normal, or unknown"),
     },
     key=READING,

@@ -304,7 +304,6 @@ class FleetScorer:
 
     def _give_reasons(self, table: FeatureTable, result: ScoredColumns) -> None:
         """Say why each row is unusual that is flagged, or that caused its entity's score."""
-        names = self.feature_set.names
         for key, rows in table.series():
             caused = [
                 row for row in range(rows.start, rows.stop) if key[1] in result.causes.get(row, ())
@@ -312,12 +311,9 @@ class FleetScorer:
             flagged = np.flatnonzero(result.anomaly[rows]) + rows.start
             for row in sorted({*caused, *flagged.tolist()}):
                 numbers = [column.item(row) for column in table.columns]
+                features = np.array((*numbers, *result.runs[:, row]))
                 result.reasons[row] = self._scorer.reason(
-                    key,
-                    int(table.times[row]),
-                    dict(zip(names, numbers, strict=True)),
-                    result.runs[:, row],
-                    int(result.kinds[row]),
+                    key, table.times.item(row), features, result.kinds.item(row)
                 )
 
     def _threshold_of(self, known: dict[str, object] | None) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -249,9 +249,7 @@ class OnlineScorer:
         """
         return self._stack is not None and self._stack.moves(self._places[key])
 
-    def reason(
-        self, key: Key, time: int, features: Mapping[str, float], runs: Floats, kind: int
-    ) -> str:
+    def reason(self, key: Key, time: int, features: Floats, kind: int) -> str:
         """Return in words why a reading is unusual.
 
         Parameters
@@ -259,17 +257,17 @@ class OnlineScorer:
         key, time
             Its series, and microseconds since 1970.
         features
-            By name.
-        runs
-            (`RUN_COLUMNS`,) of it.
+            (features,), with run columns where `kind` names evidence of runs.
         kind
             As in `Verdicts.kinds`.
         """
         place = self._place(key) if kind != ORDINARY else None
+        names = self.feature_set.names
         if place is None or self._stack is None:
-            return window_reason(self.feature_set, time, features)
-        own = self._stack.models.runs[place]
-        return run_reason(kind, time, features["value"], runs, own)
+            numbers = dict(zip(names, features[: len(names)].tolist(), strict=True))
+            return window_reason(self.feature_set, time, numbers)
+        value, own = features.item(names.index("value")), self._stack.models.runs[place]
+        return run_reason(kind, time, value, features[len(names) :], own)
 
     @property
     def held(self) -> list[Key]:

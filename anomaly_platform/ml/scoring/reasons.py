@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.features.metrics.layout import FeatureLayout
 from anomaly_platform.ml.series_runs.layout import (
+    AGES,
     CHANGED,
     CHANGING,
     CHATTER,
@@ -20,11 +21,13 @@ from anomaly_platform.ml.series_runs.layout import (
     ELAPSED,
     LASTED,
     LENGTH,
+    LONG_NOW,
     MOST,
     MOST_CHANGES,
     MOST_LASTED,
     NOT_AT_REST,
     OTHERS,
+    PHASES,
     REST,
     RISE,
     RISING,
@@ -39,6 +42,7 @@ from anomaly_platform.ml.series_runs.layout import (
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_HALF_HOUR = 1_800_000_000
 _TO_SIGMA = 1.4826
 #: Below so many spreads a reading is not far from its trailing window: its time is what is odd.
 _FAR = 3.0
@@ -79,6 +83,9 @@ def run_reason(kind: int, time: int, value: float, runs: Floats, own: Floats) ->
     if kind in {CHATTER, RISE}:
         return _of_changes(kind, runs, own)
     clock, rest = f"{_EPOCH + timedelta(microseconds=time):%H:%M}", f"{own[REST]:g}"
+    if kind == LONG_NOW:
+        limit = duration(own[AGES + time // _HALF_HOUR % PHASES] * own[SPACING])
+        return f"at {rest} for {duration(runs[LASTED])}, never for {limit} at {clock} before"
     if kind == NOT_AT_REST:
         return f"not at rest at {clock}, always {rest} at this hour in {own[DAYS]:g} days"
     return f"at rest at {clock}, never {rest} at this hour in {own[DAYS]:g} days"

@@ -123,13 +123,6 @@ def knows_runs(names: Collection[str]) -> bool:
     return any(name.startswith(_RUNS) for name in names)
 
 
-def completed(arrays: Arrays) -> Arrays:
-    """Return a model's arrays as `to_arrays` names them today; older ones judge no runs."""
-    if knows_runs(arrays):
-        return arrays
-    return {**arrays, **under(_RUNS, RunModel.silent().to_arrays())}
-
-
 def required_history(columns: Columns, feature_set: MetricFeatureSet) -> float:
     """Return how many values the longest window must hold for the calibration to mean anything.
 

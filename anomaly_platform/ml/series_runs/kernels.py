@@ -13,6 +13,8 @@ import numpy as np
 
 from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.series_runs.layout import (
+    AGE_WORTH,
+    AGES,
     AT_REST,
     AWAY,
     AWAY_DAYS,
@@ -34,6 +36,7 @@ from anomaly_platform.ml.series_runs.layout import (
     LASTED,
     LEAST,
     LENGTH,
+    LONG_NOW,
     MOST,
     MOST_CHANGES,
     MOST_LASTED,
@@ -67,6 +70,12 @@ _HALF_HOUR = 1_800_000_000
 _DAY = 86_400_000_000
 #: Days on which a series has been away from 0 at a time, after which that is no news.
 _ACCEPTED_DAYS = 3
+#: A run ends regularly where the longest is so many times as long as its tail; that it has not
+#: ended is told for this part of it.
+_REGULAR = 20.0
+_TOLD = 8.0
+#: Share of the usual time between readings that runs which are too long at this hour have lasted.
+_LASTS = 0.6
 #: Kinds of evidence that may each raise an alarm: each is allowed its part of the rate.
 _KINDS = math.log(4.0)
 #: Evidence from which on it is told even where something else says more.
@@ -151,6 +160,15 @@ def _tail(x: float, tail: Any) -> float:  # pragma: no cover
 
 
 @compiled(error_model="numpy")
+def _since_due(length: float, tail: Any) -> float:  # pragma: no cover
+    """Return the length of a run, of runs that end regularly for a while after each end is due."""
+    if not (_REGULAR * tail[SCALE] < tail[MOST] < length):
+        return length
+    over = length % tail[MOST]
+    return float(tail[MOST] + over) if _TOLD * over <= tail[MOST] else 0.0
+
+
+@compiled(error_model="numpy")
 def _group(value: float, own: Any) -> int:  # pragma: no cover
     """Return the place of a value among the states, `OTHERS` for one that is none."""
     for k in range(STATES):
@@ -182,7 +200,7 @@ def judge_run(
     tail = own[TAILS + TAIL_SIZE * group : TAILS + TAIL_SIZE * (group + 1)]
     more = (tail[LEAST] - tail[MOST] - 1.0) * own[SPACING]
     if runs[LASTED, column] >= tail[MOST_LASTED] + 0.9 * more:
-        found = _tail(length, tail)
+        found = _tail(_since_due(length, tail), tail)
         if found > best:
             best, kind = found, (STUCK if group == OTHERS else TOO_LONG)
     changed = runs[CHANGED, column]
@@ -196,10 +214,14 @@ def judge_run(
         found = _tail(rate, own[TAILS + TAIL_SIZE * RISING :])
         if found > best:
             best, kind = found, RISE
-    bit = np.int64(1) << ((time // _HALF_HOUR) % PHASES)
+    phase = (time // _HALF_HOUR) % PHASES
+    bit = np.int64(1) << phase
     if value == own[REST]:
         if np.int64(own[BUSY]) & bit and own[BUSY_WORTH] > best:
             best, kind = own[BUSY_WORTH], AT_REST
+        late = own[AGES + phase] < length <= tail[MOST] and own[AGE_WORTH] > best
+        if late and runs[LASTED, column] > _LASTS * own[AGES + phase] * own[SPACING]:
+            best, kind = own[AGE_WORTH], LONG_NOW
     elif (
         np.int64(own[QUIET]) & bit
         and own[QUIET_WORTH] > best

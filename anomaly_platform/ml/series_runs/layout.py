@@ -16,7 +16,7 @@ LENGTH, LASTED, CHANGED, STEP, ELAPSED, FALLEN, AWAY_THEN = range(7)
 RUN_COLUMNS = 7
 
 #: What a reading is flagged for.
-ORDINARY, STUCK, TOO_LONG, CHATTER, NOT_AT_REST, AT_REST, RISE = range(7)
+ORDINARY, STUCK, TOO_LONG, CHATTER, NOT_AT_REST, AT_REST, LONG_NOW, RISE = range(8)
 
 #: A model's constants: whether it speaks, the usual microseconds between readings, whether the
 #: series is a counter, microseconds for which a reset excuses it, the value at rest, days learned
@@ -32,7 +32,9 @@ MOST, MOST_LASTED, LEAST, BEGIN, SCALE, SHARE = range(6)
 STATES = 4
 OTHERS, CHANGING, RISING, TAIL_COUNT = STATES, STATES + 1, STATES + 2, STATES + 3
 STATE_VALUES = TAILS + TAIL_SIZE * TAIL_COUNT
-RUN_CONSTANTS = STATE_VALUES + STATES
-
+#: What readings are worth that are at rest for longer than ever at this hour, and the readings from
+#: which on that is so, for each half-hour of a day.
 PHASES = 48
-"""Half-hours of a day."""
+AGE_WORTH = STATE_VALUES + STATES
+AGES = AGE_WORTH + 1
+RUN_CONSTANTS = AGES + PHASES

@@ -23,6 +23,8 @@ import numpy as np
 from anomaly_platform.ml.arrays import AnyArray, Arrays, Bools, Floats, Ints
 from anomaly_platform.ml.series_runs.fold import fold, no_runs
 from anomaly_platform.ml.series_runs.layout import (
+    AGE_WORTH,
+    AGES,
     BUSY,
     BUSY_WORTH,
     CHANGED,
@@ -68,6 +70,8 @@ _FASTER = 1.5
 #: Half-hours beside a quiet or a busy one that are as quiet or as busy: a day's course moves.
 _MARGIN = 2
 _FEWEST_DAYS = 6
+#: How many times as long as ever at an hour a series must rest to rest too long there.
+_LONGER_AT = 1.5
 #: Share of a counter's steps that may go down, and of those that must go up; a reset ends at less
 #: than this part of what was counted.
 _RESETS = 0.01
@@ -112,6 +116,8 @@ class RunModel:
         return cls(np.zeros(RUN_CONSTANTS), no_runs())
 
     @classmethod
+    # Between readings near the largest float steps are infinite.
+    @np.errstate(over="ignore", invalid="ignore")
     def fit(cls, times: Ints, values: Floats, longest: int) -> RunModel:
         """Learn from the rows of a series.
 
@@ -125,7 +131,7 @@ class RunModel:
         last = no_runs()
         columns = fold(last, times, values)
         own = np.zeros(RUN_CONSTANTS)
-        own[STATE_VALUES:] = own[REST] = np.nan
+        own[STATE_VALUES:AGE_WORTH] = own[REST] = np.nan
         if times.size < 2 or not np.isfinite(values).all():
             return cls(np.zeros(RUN_CONSTANTS), last)
         own[SPEAKS] = 1.0
@@ -146,7 +152,7 @@ class RunModel:
             tails[RISING] = _of_rises(columns, spacing)
         own[TAILS : TAILS + TAIL_SIZE * len(tails)] = np.array(tails).ravel()
         if states.size:
-            _learn_phases(times, values, states[0], own)
+            _learn_phases(times, values, columns[LENGTH], states[0], own)
         return cls(own, last)
 
     def to_arrays(self) -> dict[str, AnyArray]:
@@ -257,8 +263,8 @@ def _of_rises(columns: Floats, spacing: float) -> _Tail:
     return _Tail(most, 0.0, most + math.log(_FASTER), *fitted)
 
 
-def _learn_phases(times: Ints, values: Floats, rest: float, own: Floats) -> None:
-    """Learn at which half-hours of a day a series never, and always, is away from rest."""
+def _learn_phases(times: Ints, values: Floats, lengths: Floats, rest: float, own: Floats) -> None:
+    """Learn at which half-hours of a day a series never, and always, rests, and for how long."""
     day = times // _DAY
     days = np.unique(day)
     if days.size < _FEWEST_DAYS:
@@ -273,6 +279,11 @@ def _learn_phases(times: Ints, values: Floats, rest: float, own: Floats) -> None
         happened, known = seen[kind], seen[0] | seen[1]
         own[mask] = float(sum(1 << int(k) for k in np.flatnonzero(_never(happened, known))))
         own[worth] = _worth(happened, known)
+    ages = np.zeros((days.size, PHASES))
+    np.maximum.at(ages, (at[0][~away], at[1][~away]), lengths[~away])
+    known = seen[0] | seen[1]
+    own[AGES:] = np.where(known.any(axis=0), _too_old(ages), math.inf)
+    own[AGE_WORTH] = _worth_of_ages(ages, known)
 
 
 def _never(happened: Bools, known: Bools) -> Bools:
@@ -280,6 +291,21 @@ def _never(happened: Bools, known: Bools) -> Bools:
     some = happened.any(axis=0) | ~known.any(axis=0)
     around = [np.roll(some, k) for k in range(-_MARGIN, _MARGIN + 1)]
     return np.asarray(~np.any(around, axis=0))
+
+
+def _too_old(ages: Floats) -> Floats:
+    """Return (phases,) the readings at rest that are too many at and around each half-hour."""
+    most = ages.max(axis=0)
+    around = np.max([np.roll(most, k) for k in range(-_MARGIN, _MARGIN + 1)], axis=0)
+    return np.asarray(_LONGER_AT * around + _LONGER_STATE)
+
+
+def _worth_of_ages(ages: Floats, known: Bools) -> float:
+    """Return the same as `_worth` of how long a series rested, (days, phases)."""
+    half = ages.shape[0] // 2
+    halves = ((slice(half), slice(half, None)), (slice(half, None), slice(half)))
+    wrong = sum(int((ages[b] > _too_old(ages[a])).sum()) for a, b in halves)
+    return math.log((known.sum() + 1.0) / (wrong + 1.0))
 
 
 def _worth(happened: Bools, known: Bools) -> float:

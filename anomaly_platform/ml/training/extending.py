@@ -33,7 +33,7 @@ from anomaly_platform.ml.scoring.model_stack import Columns as PassColumns
 from anomaly_platform.ml.scoring.model_stack import ModelStack
 from anomaly_platform.ml.series_model.inputs import input_schema
 from anomaly_platform.ml.series_model.level_shift import ALONE
-from anomaly_platform.ml.series_model.model import calibration_start, completed, knows_runs
+from anomaly_platform.ml.series_model.model import calibration_start, knows_runs
 from anomaly_platform.ml.training.calibrating import CalibrationPool, KnownCalibrations
 from anomaly_platform.ml.training.fit import FleetPolicy, cross_p_values
 from anomaly_platform.ml.training.fleet import SERIES_SCHEMA, Fleet
@@ -59,7 +59,8 @@ def extends(parent: Bundle, feature_set: MetricFeatureSet) -> bool:
 
 def can_be_extended(parent: Bundle, feature_set: MetricFeatureSet) -> bool:
     """Return whether series trained today can stand beside those of the bundle."""
-    return extends(parent, feature_set) and f"position/{ALONE}" in parent.specs
+    known = f"position/{ALONE}" in parent.specs and knows_runs(parent.specs)
+    return extends(parent, feature_set) and known
 
 
 def extend_fleet(
@@ -216,7 +217,7 @@ class _TrainedElsewhere:
         if row["slot"] is None:
             return
         bundle, pool = self._evidence.scorer.bundle, self._evidence.pool
-        slot = self._writer.append(completed(bundle.arrays(int(row["slot"]))))
+        slot = self._writer.append(bundle.arrays(int(row["slot"])))
         if row["pool_index"] is not None:
             pool.pooled_by(slot, self._known.at("pool", int(row["pool_index"])))
         row["slot"] = slot
@@ -232,8 +233,6 @@ def _is_one_of(keys: Collection[Key]) -> pl.Expr:
 
 def _adopt_layers(parent: Bundle, rows: pl.DataFrame, writer: BundleWriter) -> dict[Layer, int]:
     """Take over the files that are worth it; return the first slot of each here."""
-    if not knows_runs(parent.specs):
-        return {}  # Its files have not all arrays that the new series have.
     slots = rows["slot"].drop_nulls().to_numpy()
     in_use = {
         layer: int(((slots >= layer.first) & (slots < layer.first + layer.slots)).sum())
@@ -257,7 +256,7 @@ def _move(
     slots: list[int | None] = []
     for slot in kept["slot"]:
         if slot is not None and slot not in places:
-            places[slot] = writer.append(completed(parent.arrays(slot)))
+            places[slot] = writer.append(parent.arrays(slot))
         slots.append(None if slot is None else places[slot])
     return slots
 

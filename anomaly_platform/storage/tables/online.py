@@ -7,7 +7,7 @@ belong here: the order of things in a transaction (``realtime.ingest``), what a 
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -36,6 +36,8 @@ class StoredReading:
         ``trained``, ``insufficient_history`` or ``failed``.
     provisional : bool
         Whether it came out of order: only the batch's score is final.
+    reason : str or None
+        Why it is an anomaly, in words; known when it is judged.
     """
 
     event_id: UUID
@@ -51,6 +53,7 @@ class StoredReading:
     status: str
     provisional: bool
     bundle_version: int | None
+    reason: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +241,7 @@ def insert_detections(
             jsonb_build_object('status', r.status, 'p_value', r.p_value, 'detector',
                 CASE WHEN r.status = 'trained' OR m.{HAS_MODEL}
                     THEN %(detector)s::text ELSE '{FALLBACK}' END,
-                'provisional', r.provisional),
+                'provisional', r.provisional, 'reason', %(reason)s::text),
             'realtime', r.event_id, r.threshold, r.bundle_version,
             (r.event_time AT TIME ZONE 'UTC')::date
         FROM online_readings r LEFT JOIN ml_models m
@@ -249,7 +252,15 @@ def insert_detections(
         -- Known already of a reading that was pruned and is sent again: it is never rewritten.
         ON CONFLICT (id) DO NOTHING
         """,  # noqa: S608 - constants
-        [{"stream": stream, "event_id": one.event_id, "detector": detector} for one in readings],
+        [
+            {
+                "stream": stream,
+                "event_id": one.event_id,
+                "detector": detector,
+                "reason": one.reason,
+            }
+            for one in readings
+        ],
     )
 
 

@@ -120,12 +120,13 @@ SCORED_METRICS: Final = ScoredTable(
         "entity_score": "float8",
         "entity_is_anomaly": "bool",
         "causes": "jsonb",
+        "reason": "text",
         "metadata": "json",
         "detector": "text",
         "bundle_version": "int4",
     },
     key=("entity", "metric", "event_time"),
-    optional=("label", "entity_score", "entity_is_anomaly", "causes", "metadata"),
+    optional=("label", "entity_score", "entity_is_anomaly", "causes", "reason", "metadata"),
     detections=f"""
         INSERT INTO anomaly_detections (
             id, model_id, stream, device_id, metric_name, value, score, anomaly_score, is_anomaly,
@@ -141,7 +142,7 @@ SCORED_METRICS: Final = ScoredTable(
                 'status', s.status, 'p_value', s.p_value,
                 'detector', CASE WHEN s.status = 'trained' OR m.{HAS_MODEL}
                     THEN s.detector ELSE '{FALLBACK}' END,
-                'causes', s.causes, 'label', s.label)),
+                'causes', s.causes, 'reason', s.reason, 'label', s.label)),
             'batch', s.event_id, s.threshold, s.bundle_version, s.day
         FROM {{partition}} s
         LEFT JOIN ml_models m ON m.stream = s.stream AND m.model_type = s.detector
