@@ -17,7 +17,6 @@ from anomaly_platform.ml.features.metrics.batch import to_microseconds
 from anomaly_platform.ml.features.metrics.kernels import clock_table, constants_of, step_sizes
 from anomaly_platform.ml.features.metrics.layout import FeatureLayout
 from anomaly_platform.ml.features.metrics.series_state import SeriesState
-from anomaly_platform.ml.series_runs.fold import fold
 from anomaly_platform.ml.series_runs.layout import RUN_COLUMNS, STATE_SIZE
 
 _SPARE_ROWS: Final = 48
@@ -89,8 +88,7 @@ class SeriesBuffers:
         arrays.steps[place, :rows] = step_sizes(state.values)
         arrays.end[place] = rows
         arrays.filled[place], arrays.horizon[place] = -1, 0
-        arrays.bases[place] = arrays.states[place] = state.before
-        fold(arrays.states[place], state.times, state.values)
+        arrays.bases[place], arrays.states[place] = state.before, state.runs
 
     def state(self, place: int) -> SeriesState:
         """Return the state of the series in a place."""
@@ -206,8 +204,12 @@ def step_with_runs(
     reading = np.nan if value is None else float(value)
     place = int(state.times.searchsorted(now))
     buffers = SeriesBuffers(feature_set, 1)
-    earlier = state.times[:place], state.values[:place]
-    buffers.put(0, SeriesState(state.feature_version, *earlier, state.before))
+    earlier = state
+    if place < state.times.size:
+        earlier = SeriesState(
+            state.feature_version, state.times[:place], state.values[:place], state.before
+        )
+    buffers.put(0, earlier)
     row = buffers.take(np.zeros(1, np.int64), np.array([now]), np.array([reading]))[:, 0]
     if place < state.times.size and state.times[place] == now:
         return row, state

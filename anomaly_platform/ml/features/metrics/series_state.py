@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -67,6 +67,13 @@ class SeriesState:
         if keep:
             fold(runs, times[:keep], values[:keep])
         return cls(version, times[keep:].copy(), values[keep:].copy(), runs)
+
+    @cached_property
+    def runs(self) -> Floats:
+        """State of the runs after the newest row."""
+        state = self.before.copy()
+        fold(state, self.times, self.values)
+        return state
 
     def value_at(self, time: int) -> float | None:
         """Return the reading of a time, None where the state has none of it."""

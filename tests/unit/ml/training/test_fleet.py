@@ -30,6 +30,7 @@ SCORE_SCHEMA = {
     "entity_score": pl.Float64,
     "entity_is_anomaly": pl.Boolean,
     "causes": pl.List(pl.String),
+    "reason": pl.String,
 }
 
 FEATURES = MetricFeatureSet(windows=(6, 24, 48), lags=(1, 6))
