@@ -180,7 +180,6 @@ class ModelStack:
             room.table[0],
             runs,
             self.models.runs,
-            P_FLOOR,
             room.p,
             room.kinds,
         )

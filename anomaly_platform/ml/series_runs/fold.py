@@ -3,13 +3,13 @@
 import numpy as np
 
 from anomaly_platform.ml.arrays import Floats, Ints
-from anomaly_platform.ml.series_runs.layout import AWAY, ROWS, RUN_COLUMNS, STATE_SIZE
+from anomaly_platform.ml.series_runs.layout import AWAY, HOUR, ROWS, RUN_COLUMNS, STATE_SIZE
 
 
 def no_runs() -> Floats:
     """Return the state of a series that has no past."""
     state = np.full(STATE_SIZE, np.nan)
-    state[AWAY:] = state[ROWS] = 0.0
+    state[AWAY:HOUR] = state[ROWS] = 0.0
     return state
 
 

@@ -6,14 +6,19 @@
 VALUE, SINCE, ROWS, LAST, FELL, DAY = range(6)
 CHANGES, MOST_CHANGES = 6, 8
 AWAY, AWAY_DAYS = CHANGES + MOST_CHANGES, 8
-STATE_SIZE = AWAY + AWAY_DAYS
+#: Then the hour of the newest reading (since 1970), and of its readings: how many, the sums of time
+#: and value, of their squares and products, and of distances from a day ago; then for each hour of
+#: a day the mean time and value, the slope, and the mean distance from a day before, and when.
+HOUR, SUMS = AWAY + AWAY_DAYS, AWAY + AWAY_DAYS + 1
+HOURS, PER_HOUR = SUMS + 7, 5
+STATE_SIZE = HOURS + 24 * PER_HOUR
 
 #: Run columns of a reading: readings of its run, its own included, and the run's microseconds;
 #: the widest distance between its last eight changes and itself; the step to it and the
 #: microseconds from the reading before; those since the value last fell; on how many of the last
-#: seven days it was not 0 then.
-LENGTH, LASTED, CHANGED, STEP, ELAPSED, FALLEN, AWAY_THEN = range(7)
-RUN_COLUMNS = 7
+#: seven days it was not 0 then; what the value was a day ago, and how far it usually is from that.
+LENGTH, LASTED, CHANGED, STEP, ELAPSED, FALLEN, AWAY_THEN, DAY_AGO, APART = range(9)
+RUN_COLUMNS = 9
 
 #: What a reading is flagged for.
 ORDINARY, STUCK, TOO_LONG, CHATTER, NOT_AT_REST, AT_REST, LONG_NOW, RISE = range(8)
@@ -37,4 +42,8 @@ STATE_VALUES = TAILS + TAIL_SIZE * TAIL_COUNT
 PHASES = 48
 AGE_WORTH = STATE_VALUES + STATES
 AGES = AGE_WORTH + 1
-RUN_CONSTANTS = AGES + PHASES
+#: How far readings rarely, and typically, are from those of a day ago, and rarely from what is
+#: usual; then the usual value at the beginning of each hour, and its change within it.
+RARELY_APART, TYPICALLY_APART, RARELY_OFF = AGES + PHASES, AGES + PHASES + 1, AGES + PHASES + 2
+USUAL = RARELY_OFF + 1
+RUN_CONSTANTS = USUAL + 48

@@ -25,11 +25,13 @@ from anomaly_platform.ml.series_runs.fold import fold, no_runs
 from anomaly_platform.ml.series_runs.layout import (
     AGE_WORTH,
     AGES,
+    APART,
     BUSY,
     BUSY_WORTH,
     CHANGED,
     CHANGING,
     COUNTER,
+    DAY_AGO,
     DAYS,
     ELAPSED,
     EXCUSED,
@@ -39,6 +41,8 @@ from anomaly_platform.ml.series_runs.layout import (
     PHASES,
     QUIET,
     QUIET_WORTH,
+    RARELY_APART,
+    RARELY_OFF,
     REST,
     RISING,
     RUN_CONSTANTS,
@@ -49,6 +53,8 @@ from anomaly_platform.ml.series_runs.layout import (
     STEP,
     TAIL_SIZE,
     TAILS,
+    TYPICALLY_APART,
+    USUAL,
 )
 
 #: All values of a series are states where so few take up this share of its readings; elsewhere one
@@ -77,8 +83,16 @@ _LONGER_AT = 1.5
 _RESETS = 0.01
 _COUNTS = 0.3
 _RESET_TO = 0.5
+#: Readings with one a day before from which on their distances are known, and the quantiles that
+#: are rare of these and of distances from what is usual.
+_FEWEST_PAIRS = 200
+#: A series wanders where it is so many times as far from a day ago as from the reading before.
+_WANDERS = 1.5
+_RARELY_APART = 0.99
+_RARELY_OFF = 0.9
 _HALF_HOUR = 1_800_000_000
 _DAY = 86_400_000_000
+_HOUR = 3_600_000_000
 
 
 class _Tail(NamedTuple):
@@ -151,6 +165,8 @@ class RunModel:
             own[COUNTER], own[EXCUSED] = 1.0, (longest + 1) * spacing
             tails[RISING] = _of_rises(columns, spacing)
         own[TAILS : TAILS + TAIL_SIZE * len(tails)] = np.array(tails).ravel()
+        if not counter:
+            _learn_days(times, values, columns, own)
         if states.size:
             _learn_phases(times, values, columns[LENGTH], states[0], own)
         return cls(own, last)
@@ -263,6 +279,32 @@ def _of_rises(columns: Floats, spacing: float) -> _Tail:
     return _Tail(most, 0.0, most + math.log(_FASTER), *fitted)
 
 
+def _learn_days(times: Ints, values: Floats, columns: Floats, own: Floats) -> None:
+    """Learn how far readings are from those of a day ago, and what is usual at each hour."""
+    apart = np.abs(values - columns[DAY_AGO])
+    known = np.isfinite(apart)
+    if known.sum() < _FEWEST_PAIRS:
+        return
+    rarely = float(np.quantile(apart[known], _RARELY_APART))
+    if rarely > _WANDERS * float(np.quantile(np.abs(np.diff(values)), _RARELY_APART)):
+        return  # It wanders: a day ago says little of today.
+    own[RARELY_APART] = rarely
+    typical = columns[APART][np.isfinite(columns[APART])]
+    own[TYPICALLY_APART] = float(np.quantile(typical, _RARELY_OFF)) if typical.size else np.inf
+    hour, part = (times // _HOUR) % 24, (times % _HOUR) / _HOUR
+    usual = np.empty(values.size)
+    for k in range(24):
+        mine = hour == k
+        if not mine.any():
+            continue
+        t, v = part[mine], values[mine]
+        slope = float(np.cov(t, v, bias=True)[0, 1] / t.var()) if t.var() > 1e-6 else 0.0
+        level = float(np.median(v - slope * t))
+        own[USUAL + 2 * k : USUAL + 2 * k + 2] = level, slope
+        usual[mine] = level + slope * t
+    own[RARELY_OFF] = float(np.quantile(np.abs(values - usual), _RARELY_OFF))
+
+
 def _learn_phases(times: Ints, values: Floats, lengths: Floats, rest: float, own: Floats) -> None:
     """Learn at which half-hours of a day a series never, and always, rests, and for how long."""
     day = times // _DAY
@@ -282,7 +324,7 @@ def _learn_phases(times: Ints, values: Floats, lengths: Floats, rest: float, own
     ages = np.zeros((days.size, PHASES))
     np.maximum.at(ages, (at[0][~away], at[1][~away]), lengths[~away])
     known = seen[0] | seen[1]
-    own[AGES:] = np.where(known.any(axis=0), _too_old(ages), math.inf)
+    own[AGES : AGES + PHASES] = np.where(known.any(axis=0), _too_old(ages), math.inf)
     own[AGE_WORTH] = _worth_of_ages(ages, known)
 
 
