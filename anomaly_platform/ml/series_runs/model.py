@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from anomaly_platform.ml.arrays import AnyArray, Arrays, Bools, Floats, Ints
+from anomaly_platform.ml.bundles.checking import BadModelError
 from anomaly_platform.ml.series_runs.fold import fold, no_runs
 from anomaly_platform.ml.series_runs.layout import (
     AGE_WORTH,
@@ -48,6 +49,7 @@ from anomaly_platform.ml.series_runs.layout import (
     RUN_CONSTANTS,
     SPACING,
     SPEAKS,
+    STATE_SIZE,
     STATE_VALUES,
     STATES,
     STEP,
@@ -177,12 +179,21 @@ class RunModel:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> RunModel:
-        """Return the model that `to_arrays` wrote, or a silent one."""
+        """Return the model that `to_arrays` wrote, or a silent one.
+
+        Raises
+        ------
+        BadModelError
+            When the arrays are none of such a model.
+        """
         if not arrays:
             return cls.silent()
-        return cls(
-            np.asarray(arrays["constants"], np.float64), np.asarray(arrays["last"], np.float64)
-        )
+        found = {name: arrays[name].shape for name in sorted(arrays)}
+        wanted = {"constants": (RUN_CONSTANTS,), "last": (STATE_SIZE,)}
+        if found != wanted:
+            raise BadModelError(f"the runs are of {found}, not of {wanted}")
+        constants, last = (np.asarray(arrays[name], np.float64) for name in wanted)
+        return cls(constants, last)
 
 
 @dataclass(frozen=True)
