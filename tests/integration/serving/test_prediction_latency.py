@@ -78,6 +78,7 @@ def test_slow_predictions_are_told_and_fast_ones_end_it(
 ) -> None:
     monkeypatch.setattr(health_module, "_LIFETIME_S", 0.0)
     platform = trained.platform
+    ask(trained, 0)
     before = requests_of(platform)
     ask(trained, 120)
     assert requests_of(platform) == before + 120
@@ -111,6 +112,7 @@ def test_slow_predictions_are_told_and_fast_ones_end_it(
 
 
 def test_what_is_refused_or_unknown_is_no_prediction(trained: Trained) -> None:
+    ask(trained, 0)
     before = requests_of(trained.platform)
     unknown = {"device_id": "nobody", "metric_name": "temperature", "value": 1.0}
     assert trained.client.post(PREDICT, json=unknown).status_code == 404
