@@ -269,7 +269,7 @@ def test_a_run_goes_on_over_midnight_online_and_in_the_batch_and_late_rows_end_i
     online = [answer.reading for answer in answers if answer.reading]
     run_stream(runtime, EMS, Console(quiet=True), train=False)
     day = platform.state_of(EMS).days[-1].day
-    columns = ("event_time", "p_value", "is_anomaly")
+    columns = ("event_time", "p_value", "is_anomaly", "reason")
 
     def of_day() -> pl.DataFrame:
         return platform.warehouse.scores.read_day("ems", day, columns).sort("event_time")
@@ -282,8 +282,8 @@ def test_a_run_goes_on_over_midnight_online_and_in_the_batch_and_late_rows_end_i
     drop(EMS, "late.csv", as_file([late]).with_columns(closed))
     run_stream(runtime, EMS, Console(quiet=True), train=False)
     after = of_day()
-    # Open for 45 minutes at midnight instead of for two hours and a half: not at once too long.
-    assert after["p_value"][0] > before["p_value"][0]
+    assert before["reason"][0].startswith("at 1 for 2.5 h")
+    assert after["reason"][0].startswith("at 1 for 45 min")
     assert stale_scored_days(platform.state_of(EMS), EMS.lookback_days) == []
     account = run_stream(runtime, EMS, Console(quiet=True), train=False)
     assert (account.missing, account.pending) == (0, 0)
