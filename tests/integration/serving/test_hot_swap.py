@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from starlette.testclient import TestClient
 
+from anomaly_platform.notifications.outbox import fingerprint
 from anomaly_platform.platform import Platform
 from anomaly_platform.serving.app import create_app
 from anomaly_platform.storage.tables.api_keys import SCOPES
@@ -156,7 +157,8 @@ def test_a_damaged_version_does_not_serve_and_somebody_is_told(
     def alert() -> str | None:
         with platform.warehouse.transactions.begin() as connection:
             row = connection.execute(
-                "SELECT state FROM alerts WHERE kind = 'model_disabled' AND stream = 'iiot'"
+                "SELECT state FROM alerts WHERE fingerprint = %s",
+                (fingerprint("model_disabled", "iiot", FOREST, "load"),),
             ).fetchone()
         return None if row is None else str(row[0])
 
