@@ -14,6 +14,9 @@ HOME_NAME: Final = ".anomaly"
 HOME_MARK: Final = "anomaly-home"
 """A file of this name says of its folder that it is a home, whatever the folder's own name."""
 
+SERVER_USER: Final = "anomaly-postgres"
+"""The system user that the embedded PostgreSQL runs as, and that a home of root's belongs to."""
+
 _ENV_FILE: Final = ".env"
 HOME_VARIABLE: Final = "ANOMALY_HOME"
 
@@ -48,7 +51,19 @@ def _signs_of_a_home(folder: Path) -> Iterator[Path]:
 
 
 def _is_mine(path: Path) -> bool:
-    return not hasattr(os, "geteuid") or path.stat().st_uid == os.geteuid()
+    if not hasattr(os, "geteuid"):
+        return True
+    owner, me = path.stat().st_uid, os.geteuid()
+    return owner == me or (me == 0 and _name_of(owner) == SERVER_USER)
+
+
+def _name_of(user: int) -> str:
+    import pwd  # there is none on Windows
+
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return ""
 
 
 def _names_home(file: Path) -> bool:

@@ -13,6 +13,7 @@ import yaml
 from anomaly_platform.resources.dagster_home import write_project
 from anomaly_platform.settings import Settings, get_settings, unknown_settings
 from anomaly_platform.settings.home import HOME_MARK
+from anomaly_platform.storage.postgres.server_user import server_user
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +51,17 @@ def test_a_home_above_that_somebody_else_owns_is_none(
     (tmp_path / ".anomaly").mkdir()
     monkeypatch.setattr(os, "geteuid", lambda: 123_456)
     assert get_settings().home == below / ".anomaly"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's home belongs to another user")
+def test_a_home_of_roots_is_found_from_below_once_it_is_the_database_users(
+    tmp_path: Path, below: Path
+) -> None:
+    home = tmp_path / ".anomaly"
+    home.mkdir()
+    user = server_user(tmp_path)
+    os.chown(home, user.uid, user.gid)
+    assert get_settings().home == home
 
 
 def test_the_dotenv_beside_the_home_is_read_from_below_and_its_places_lie_beside_it(

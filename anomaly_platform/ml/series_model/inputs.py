@@ -187,7 +187,8 @@ class InputModel:
         """Return the model that `to_arrays` wrote; raises `BadModelError` where it is none."""
         season = SeasonalProfile.from_arrays(part_of(arrays, "season_"))
         week = SeasonalProfile.from_arrays(part_of(arrays, "week_"))
-        numbers = np.asarray(checked(arrays, "constants", (None,)), dtype=np.float64)
+        # Spreads of readings near the largest float are infinite, and nothing is far off then.
+        numbers = np.asarray(checked(arrays, "constants", (None,), finite=False), np.float64)
         if week.offset.shape[0] != season.offset.shape[0]:
             raise BadModelError("day and week are of different inputs")
         if numbers.size < 4 + 2 * season.offset.shape[0]:

@@ -74,7 +74,9 @@ def outage_limits(
     rest = units.size - count * size
     distances = _held_out(times[rest:], units[rest:], frequency, size, count, seasonal=seasonal)
     half, reach = np.quantile(distances.reshape(count, size), (_HALF, _REACH), axis=1)
-    return _limits(np.sort(reach), median(reach - half) / _FACTOR, abs(level) or 1.0)
+    limits = _limits(np.sort(reach), median(reach - half) / _FACTOR, abs(level) or 1.0)
+    # Readings near the largest float are at no distance that could be counted.
+    return UNKNOWN if np.isnan(limits).any() else limits
 
 
 def _held_out(

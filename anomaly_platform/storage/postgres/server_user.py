@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SERVER_USER = "anomaly-postgres"
-"""System user added when the platform is started by root."""
+from anomaly_platform.settings.home import SERVER_USER
 
 _log = logging.getLogger(__name__)
 
