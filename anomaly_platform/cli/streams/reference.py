@@ -37,8 +37,9 @@ def import_reference(
 def put_reference(
     platform: Platform, stream: Stream, file: Path, name: str, console: Console
 ) -> None:
-    """Copy a file of reference data to where trainings read it."""
+    """Copy a file of reference data to where it is read."""
     target = platform.reference_folder(stream) / name
     target.parent.mkdir(parents=True, exist_ok=True)
+    known = " in place of the one before" if target.exists() else ""
     shutil.copyfile(file, target)
-    console.print(f"{file.name} → {target} (reference, read at the next training)", soft_wrap=True)
+    console.print(f"{file.name} → {target} (reference{known})", soft_wrap=True)

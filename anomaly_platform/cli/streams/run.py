@@ -15,7 +15,7 @@ from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.landing import DATA_STAGES, SCORE_STAGES
 from anomaly_platform.sensors.work import work_tags
 from anomaly_platform.storage.tables.progress import Account
-from anomaly_platform.streams import Stream
+from anomaly_platform.streams import MetricStream, Stream
 from anomaly_platform.streams.staleness import StreamState, stale_feature_days, stale_scored_days
 
 #: Longest span of days in one run; a decade of history must not be one step.
@@ -83,7 +83,16 @@ def run_stream(
     if train is None:
         for line in _about_models(runtime.platform, stream, first_training=trains):
             console.print(f"[yellow]{stream.name}: {line}")
-    return runtime.platform.account_of(stream)
+    account = runtime.platform.account_of(stream)
+    if isinstance(stream, MetricStream) and account.scored and not account.anomalies:
+        columns = (stream.entity_field, stream.metric_field, stream.time_field, stream.value_field)
+        query = (  # a person's, and a stream's names are checked where it is defined
+            f"SELECT {', '.join(columns)}, anomaly_score FROM bi_{stream.name}_scores"  # noqa: S608
+            " ORDER BY anomaly_score DESC NULLS LAST LIMIT 10"
+        )
+        console.print(f"{stream.name}: no reading reaches its threshold. The most unusual ones:")
+        console.print(f'anomaly sql "{query}"', markup=False, highlight=False, soft_wrap=True)
+    return account
 
 
 def training_due(state: StreamState, *, train: bool | None) -> bool:

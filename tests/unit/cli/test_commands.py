@@ -252,7 +252,7 @@ def test_simulate_barcode_writes_scans_reference_and_labels_that_import_takes(
     assert set(incidents["event_id"]) == set(flagged.cast(pl.String))
     reference = sorted((out / "reference").glob("*.csv"))
     told = invoke("import", "barcode", *reference, *sorted((out / "scans").iterdir()))
-    assert told.count("read at the next training") == len(reference) == 5
+    assert told.count("(reference)") == len(reference) == 5
     kept = tmp_path / "home" / "reference" / "barcode"
     assert sorted(path.name for path in kept.iterdir()) == [path.name for path in reference]
     assert (kept / "locations.csv").read_bytes() == (out / "reference/locations.csv").read_bytes()
