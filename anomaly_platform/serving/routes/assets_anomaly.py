@@ -71,7 +71,15 @@ async def detect(
     if not refused:
         fetched = await fetch_missing(serving, asset, metric, asked.hours)
     async with serving.pool.connection() as connection:
-        metrics = await known_metrics(connection, ASSETS, asset, metric, kind="asset")
+        try:
+            metrics = await known_metrics(connection, ASSETS, asset, metric, kind="asset")
+        except ApiProblem as problem:
+            why = refused or fetched.left_out
+            if why is None or not serving.settings.has_ems:
+                raise
+            # What the EMS has of it may only not have come.
+            detail = f"{problem.detail}, and nothing came from the EMS: {why}"
+            raise ApiProblem(problem.status, detail) from None
         chosen = ReadingFilter(ASSETS, asset, metric, *last_hours(metrics, asked.hours))
         found, summary = await read_flagged(
             connection, chosen, threshold=asked.threshold, limit=_MOST_SHOWN

@@ -90,7 +90,9 @@ def test_reading_alone_fetches_stores_and_tells_nothing_and_says_so(
 ) -> None:
     readings(fake_ems)
     client = served("ml:read")
-    assert client.post(DETECT, json=HOST).status_code == 404
+    unknown = client.post(DETECT, json=HOST)
+    assert unknown.status_code == 404
+    assert "nothing came from the EMS: the key has no scope ml:write" in unknown.json()["detail"]
     assert served("ml:read", "ml:write").post(DETECT, json=HOST).json()["stored"] == 120
     fake_ems.events.clear()
     fake_ems.metrics.pop()
