@@ -63,16 +63,20 @@ def client(
 
 def spoil(intruder: Any) -> None:
     """Put something of another kind under every name that the platform uses."""
-    for number, name in enumerate(intruder.keys("ml:*")):
-        intruder.delete(name)
-        if number % 2:
-            intruder.hset(name, "a", "b")
-        else:
-            intruder.sadd(name, "x")
-    for name in ("ml:predictions:press-1:temperature:latest", "ml:anomalies:press-1:count:24h",
-                 "ml:model:press-1:temperature"):  # fmt: skip
-        intruder.delete(name)
-        intruder.rpush(name, "x")
+    own = ("ml:predictions:press-1:temperature:latest", "ml:anomalies:press-1:count:24h",
+           "ml:model:press-1:temperature")  # fmt: skip
+    # In one step: a worker may write the name again in between.
+    with intruder.pipeline() as step:
+        for number, name in enumerate(intruder.keys("ml:*")):
+            step.delete(name)
+            if number % 2:
+                step.hset(name, "a", "b")
+            else:
+                step.sadd(name, "x")
+        for name in own:
+            step.delete(name)
+            step.rpush(name, "x")
+        step.execute()
 
 
 #: What is commanded, and how it is taken back.
