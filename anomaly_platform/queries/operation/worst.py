@@ -6,11 +6,20 @@ Entities are ranked by score until incidents say more.
 import datetime as dt
 import uuid
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from psycopg import AsyncConnection
 
 from anomaly_platform.queries.rows import fetch_all
+
+#: The newest label `l` of each worst row `w`.
+_LABELLED: Final = """
+    LEFT JOIN LATERAL (
+        SELECT id, is_anomaly FROM feedback_labels l
+        WHERE l.stream = %(stream)s AND l.entity = w.entity AND l.metric = w.metric
+            AND l.event_time = w.event_time ORDER BY created_at DESC, id DESC LIMIT 1
+    ) l ON true
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +89,11 @@ async def worst_entities(
         )
         SELECT w.entity, w.flagged, w.metric, w.event_time, w.value, w.score, w.causes,
             l.is_anomaly AS is_right, l.id AS label_id
-        FROM worst w LEFT JOIN LATERAL (
-            SELECT id, is_anomaly FROM feedback_labels l
-            WHERE l.stream = %(stream)s AND l.entity = w.entity AND l.metric = w.metric
-                AND l.event_time = w.event_time ORDER BY created_at DESC, id DESC LIMIT 1
-        ) l ON true ORDER BY w.score DESC, w.flagged DESC, w.entity
+        FROM worst w
+        """  # noqa: S608
+        + _LABELLED
+        + """
+        ORDER BY w.score DESC, w.flagged DESC, w.entity
         """,
         {"stream": stream, "since": since, "until": until, "limit": limit},
     )
@@ -104,8 +113,9 @@ async def worst_codes(
         WorstCode,
         """
         WITH flagged AS (
-            SELECT epc_code AS entity, event_time, coalesce(place_name, place) AS place,
-                product_name AS product, final_confidence / 100 AS score, explanation,
+            SELECT epc_code AS entity, 'scan' AS metric, event_time,
+                coalesce(place_name, place) AS place, product_name AS product,
+                final_confidence / 100 AS score, explanation,
                 count(*) OVER (PARTITION BY epc_code) AS flagged,
                 row_number() OVER (PARTITION BY epc_code
                     ORDER BY final_confidence DESC, event_time DESC) AS n
@@ -117,11 +127,11 @@ async def worst_codes(
         )
         SELECT w.entity, w.flagged, w.event_time, w.place, w.product, w.score, w.explanation,
             l.is_anomaly AS is_right, l.id AS label_id
-        FROM worst w LEFT JOIN LATERAL (
-            SELECT id, is_anomaly FROM feedback_labels l
-            WHERE l.stream = %(stream)s AND l.entity = w.entity AND l.metric = 'scan'
-                AND l.event_time = w.event_time ORDER BY created_at DESC, id DESC LIMIT 1
-        ) l ON true ORDER BY w.score DESC, w.flagged DESC, w.entity
+        FROM worst w
+        """  # noqa: S608
+        + _LABELLED
+        + """
+        ORDER BY w.score DESC, w.flagged DESC, w.entity
         """,
         {"stream": stream, "since": since, "until": until, "limit": limit},
     )
@@ -146,11 +156,10 @@ async def worst_readings(
         FROM (SELECT * FROM scored_metrics WHERE stream = %(stream)s AND entity = %(entity)s
             AND is_anomaly AND event_time > %(since)s AND event_time <= %(until)s
             ORDER BY score DESC, event_time DESC LIMIT %(limit)s) w
-        LEFT JOIN LATERAL (
-            SELECT id, is_anomaly FROM feedback_labels l
-            WHERE l.stream = %(stream)s AND l.entity = w.entity AND l.metric = w.metric
-                AND l.event_time = w.event_time ORDER BY created_at DESC, id DESC LIMIT 1
-        ) l ON true ORDER BY w.score DESC, w.event_time DESC
+        """  # noqa: S608
+        + _LABELLED
+        + """
+        ORDER BY w.score DESC, w.event_time DESC
         """,
         {"stream": stream, "entity": entity, "since": since, "until": until, "limit": limit},
     )
