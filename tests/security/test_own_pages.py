@@ -43,6 +43,13 @@ def hello():
 
 defs = dagster.Definitions(jobs=[hello])
 """
+#: Runs start at once: no daemon takes them from a queue here.
+INSTANCE = """
+telemetry: {enabled: false}
+run_coordinator:
+  module: dagster._core.run_coordinator
+  class: DefaultRunCoordinator
+"""
 LAUNCH = (
     "mutation { launchRun(executionParams: {selector: {repositoryLocationName: \"code.py\", "
     "repositoryName: \"__repository__\", jobName: \"hello\"}}) { __typename } }"
@@ -78,7 +85,7 @@ def ui() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="anomaly-ui-") as name:
         folder = Path(name)
         (folder / "code.py").write_text(CODE)
-        (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+        (folder / "dagster.yaml").write_text(INSTANCE)
         workspace = folder / "workspace.yaml"
         workspace.write_text(f"load_from: [{{python_file: {folder / 'code.py'}}}]\n")
         port = free_port()

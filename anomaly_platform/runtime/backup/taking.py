@@ -108,7 +108,9 @@ def _unfinished_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside the target, which goes unless it is renamed."""
     folder = target.with_name(f"{target.name}.partial")
     lock_file = folder / _LOCK
-    if folder.exists() and any(folder.iterdir()) and not lock_file.exists():
+    # The lock goes before the folder gets its name: one killed in between is known by its manifest.
+    known = lock_file.exists() or (folder / MANIFEST).exists()
+    if folder.exists() and any(folder.iterdir()) and not known:
         raise BackupError(f"{folder} is no back-up that was broken off: remove it, or name another")
     make_folder(folder)
     with open(lock_file, "ab", opener=private) as lock:

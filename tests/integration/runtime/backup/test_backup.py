@@ -21,7 +21,7 @@ from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.append_path import Judge
-from anomaly_platform.runtime.backup.manifest import BackupError
+from anomaly_platform.runtime.backup.manifest import MANIFEST, BackupError
 from anomaly_platform.runtime.backup.restoring import restore
 from anomaly_platform.runtime.backup.taking import back_up
 from anomaly_platform.runtime.pruning import prune_files
@@ -185,6 +185,9 @@ def test_a_lake_that_lacks_a_file_or_has_a_damaged_one_is_no_back_up(
 ) -> None:
     (file,) = (Path(home.lake_url) / "validated_events/ems/2026-01-06").glob("*.parquet")
     content = file.read_bytes()
+    # Killed between its last file and its name: the next back-up takes its place.
+    (tmp_path / "new.partial").mkdir()
+    (tmp_path / "new.partial" / MANIFEST).touch()
     try:
         file.write_bytes(content[:-1])
         with pytest.raises(BackupError, match=rf"{file.name} in the lake is damaged"):
