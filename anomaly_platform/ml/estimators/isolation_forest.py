@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 import polars as pl
+from sklearn.utils.validation import check_is_fitted
 
 from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.bundles.bundle import Bundle
@@ -14,7 +15,7 @@ from anomaly_platform.ml.calibration.conformal import Calibration, score_of_p
 from anomaly_platform.ml.detectors import isolation_forest as forests
 from anomaly_platform.ml.detectors.base import as_matrix, part_of, under
 from anomaly_platform.ml.estimators.contract import Estimator, array_frame, numbers, one_slot
-from anomaly_platform.ml.frames import is_frame, to_polars
+from anomaly_platform.ml.frames import frame_like, is_frame, to_polars
 from anomaly_platform.ml.series_model.model import calibration_start
 
 
@@ -97,6 +98,37 @@ class IsolationForest(Estimator):
         kept = np.delete(held, forests.suspect_rows(held, forest.forest, limit), axis=0)
         self._take(forest, Calibration.fit(forest.score(kept), tail_floor=forest.tail_floor))
         return self
+
+    def explain(self, X: Any) -> Any:
+        """Return how much each feature isolates each row: exact Shapley values of its paths.
+
+        Parameters
+        ----------
+        X
+            As in `fit`.
+
+        Returns
+        -------
+        frame or numpy.ndarray
+            (rows, features) splits by which a feature makes a row's mean path shorter than that of
+            the training rows; the largest names what is odd. Frames come back as frames. A value
+            beyond the training range has the path of the range's end. See `path_shapley`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> X = np.random.default_rng(0).normal(size=(1000, 3))
+        >>> int(IsolationForest().fit(X).explain([[0.1, 6.0, -0.2]]).argmax())
+        1
+        """
+        from anomaly_platform.ml.detectors.forest_shapley import path_shapley
+
+        check_is_fitted(self)
+        names, matrix = self._read(X, self.forest_.feature_schema)
+        shorter = -path_shapley(self.forest_.forest, matrix).values
+        if not is_frame(X):
+            return shorter
+        return frame_like(X, pl.DataFrame(shorter, schema=list(names), orient="row"))
 
     def _take(self, forest: forests.IsolationForest, calibration: Calibration) -> None:
         self.forest_, self.calibration_ = forest, calibration

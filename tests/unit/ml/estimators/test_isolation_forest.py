@@ -49,6 +49,17 @@ def test_columns_are_found_by_name_in_any_library() -> None:
     np.testing.assert_array_equal(theirs, expected)
 
 
+def test_an_explanation_names_the_odd_feature_and_comes_as_a_frame() -> None:
+    frame = pl.DataFrame(X, schema=["a", "b", "c"])
+    forest = IsolationForest().fit(frame)
+    rows = pd.DataFrame({"c": [0.1, 5.0], "a": [5.0, 0.0], "b": [0.0, 0.1]}, index=[7, 9])
+    told = forest.explain(rows)
+    assert isinstance(told, pd.DataFrame)
+    assert told.idxmax(axis=1).to_dict() == {7: "a", 9: "c"}
+    usual = forest.explain(X[:500]).sum(axis=1)
+    assert told.sum(axis=1).min() > usual.mean() + 2
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
