@@ -41,11 +41,15 @@ Name = Annotated[str, Field(min_length=1, max_length=256, pattern=_NAME_PATTERN)
 """Of a device, an asset or a metric."""
 
 
-def _name_of(said: object) -> object:
+def _name_of(said: object) -> str:
+    if isinstance(said, str):
+        return said
     # Some systems count what others name; a truth value is neither.
     if isinstance(said, float) and said.is_integer():
         said = int(said)
-    return str(said) if isinstance(said, int) and not isinstance(said, bool) else said
+    if isinstance(said, int) and not isinstance(said, bool):
+        return str(said)
+    raise PydanticCustomError("name_or_number", "write a name or a whole number")
 
 
 def _or_number(**rules: Any) -> WithJsonSchema:
@@ -53,15 +57,14 @@ def _or_number(**rules: Any) -> WithJsonSchema:
 
 
 EntityId = Annotated[
-    str,
+    Name,
     BeforeValidator(_name_of),
-    Field(min_length=1, max_length=256, pattern=_NAME_PATTERN),
     _or_number(minLength=1, maxLength=256, pattern=_NAME_PATTERN),
 ]
 """Of a device or an asset: a name, or a whole number, which becomes its digits."""
 
 EntityText = Annotated[
-    str, BeforeValidator(_name_of), Field(max_length=1_024), _or_number(maxLength=1_024)
+    Annotated[str, Field(max_length=1_024)], BeforeValidator(_name_of), _or_number(maxLength=1_024)
 ]
 """The same where names are judged one by one."""
 

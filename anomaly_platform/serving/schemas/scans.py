@@ -2,7 +2,18 @@
 
 from typing import Annotated, Any, Final
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
 
 MOST_SCANS: Final = 100_000
 """Scans in one request."""
@@ -15,10 +26,26 @@ def as_text(said: Any) -> Any:
     return said
 
 
-_Bounded = Annotated[str, Field(max_length=4_096)]
-Text = Annotated[_Bounded | None, BeforeValidator(as_text)]
+_MOST_CHARACTERS: Final = 4_096
+_Bounded = Annotated[str, Field(max_length=_MOST_CHARACTERS)]
+
+
+def _said(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return handler(value)
+    except ValidationError:
+        # One line for a member, instead of one for each type that it might have.
+        raise PydanticCustomError(
+            "text_or_number",
+            "write a text of at most {most} characters or a number",
+            {"most": _MOST_CHARACTERS},
+        ) from None
+
+
+Text = Annotated[_Bounded | None, BeforeValidator(as_text), WrapValidator(_said)]
 Id = Annotated[
-    StrictInt | Annotated[float, Field(strict=True, allow_inf_nan=False)] | _Bounded | None, Field()
+    StrictInt | Annotated[float, Field(strict=True, allow_inf_nan=False)] | _Bounded | None,
+    WrapValidator(_said),
 ]
 """An id, which comes back as it came: a number stays one."""
 

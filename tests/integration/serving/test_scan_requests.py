@@ -101,6 +101,15 @@ def test_eight_events_without_reference_and_models(ask: Ask) -> None:
     assert {"rule", "events", "reason"} == set(answer["blindRules"][0])
 
 
+@pytest.mark.parametrize("way", ["Inbound", "Aggregation", None])
+def test_goods_back_at_the_factory_are_in_a_wrong_place_whatever_happens_there(
+    ask: Ask, way: str | None
+) -> None:
+    back = findings(ask([EIGHT[0], EIGHT[1], {**EIGHT[2], "event_type": way}]))
+    assert "locErr" in back[303]
+    assert set(back) == {303}
+
+
 def test_ids_come_back_as_they_came(ask: Ask) -> None:
     events = [{**one, "eventId": id_} for one, id_ in zip(EIGHT, [1, "1", "x", 2.5], strict=False)]
     answer = ask([events[3], events[1], events[0], events[2]])

@@ -144,12 +144,12 @@ def _judge(  # pragma: no cover
     codes[BASE] = state[_ROW]
     place, before = now[_PLACE], state[_PLACE]
     codes[ORDER] = _order(state, now, levels)
-    if codes[ORDER] in (AFTER_SALE, CONTRADICTION, LATE_ORIGIN):
+    if codes[ORDER] in (AFTER_SALE, CONTRADICTION):
         return True
     back = now[_BACK] == 1 or state[_BACK] == 1
     codes[LOCATION] = _move(moves, state, now, back)
-    if codes[LOCATION] != 0:
-        return True  # where the place is in doubt, so is the distance
+    if codes[LOCATION] != 0 or codes[ORDER] == LATE_ORIGIN:
+        return True  # where the place or the time is in doubt, so is the speed
     contradicted: bool = codes[ORDER] != 0
     if before < 0 or place < 0 or before == place:
         return contradicted

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from anomaly_platform.serving.problems import invalid_body
 from anomaly_platform.serving.schemas.base import Time
+from anomaly_platform.serving.schemas.predict import PredictRequest
+from anomaly_platform.serving.schemas.scans import ScanDetectRequest
 
 
 def test_a_time_is_iso_8601_and_utc_by_default() -> None:
@@ -21,3 +26,20 @@ def test_a_time_is_iso_8601_and_utc_by_default() -> None:
 def test_a_number_is_no_time(number: object) -> None:
     with pytest.raises(ValidationError, match="ISO 8601"):
         TypeAdapter(Time).validate_python(number)
+
+
+@pytest.mark.parametrize("said", [True, [1], {"id": 1}, math.inf])
+def test_what_is_no_id_is_one_problem_that_names_the_member_and_what_to_write(said: Any) -> None:
+    scans = {"data": [{"eventId": said, "location_id": [said]}]}
+    with pytest.raises(ValidationError) as refused:
+        ScanDetectRequest.model_validate({**scans, "fileId": said})
+    problem = "write a text of at most 4096 characters or a number"
+    assert invalid_body(refused.value).extra["errors"] == [
+        {"location": f"body.{place}", "message": problem}
+        for place in ("data.0.eventId", "data.0.location_id", "fileId")
+    ]
+    with pytest.raises(ValidationError) as refused:
+        PredictRequest.model_validate({"device_id": said, "metric_name": "t", "value": 1.0})
+    assert invalid_body(refused.value).extra["errors"] == [
+        {"location": "body.device_id", "message": "write a name or a whole number"}
+    ]

@@ -225,7 +225,11 @@ def test_declared_returns_may_go_back_and_others_may_not() -> None:
             "outbound again",
         ),
         ([*JOURNEY, (95, "R1", "R_Stock_Inbound")], {9: {"evtOrderErr"}}, "after the sale"),
-        ([*JOURNEY[:3], (22, "F1", "Aggregation"), *JOURNEY[3:]], {3: {"evtOrderErr"}}, "later"),
+        (
+            [*JOURNEY[:3], (22, "F1", "Aggregation"), *JOURNEY[3:]],
+            {3: {"evtOrderErr", "locErr"}},
+            "later",
+        ),
     ],
 )
 def test_wrong_order(rows: list[Scan], expected: dict[int, set[str]], says: str) -> None:
