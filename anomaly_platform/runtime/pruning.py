@@ -87,6 +87,8 @@ def _aged(settings: Settings) -> tuple[_Rows, ...]:
             "WHERE d.notification_id = id AND d.status = 'waiting')",
             messages,
         ),
+        # No detection looks back on more than a year.
+        _Rows("what the EMS was told", "ems_told", "told_at < %(before)s", dt.timedelta(days=400)),
         _Rows(
             "training requests that ended",
             "training_requests",

@@ -9,11 +9,12 @@ import asyncio
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from anomaly_platform.ems.client import open_ems
 from anomaly_platform.ems.pull import line_of
 from anomaly_platform.ems.records import EmsError, NewAlert, NewEvent
+from anomaly_platform.ems.told import Told
 from anomaly_platform.ingest.online.readings import RawReading, Reading
 from anomaly_platform.notifications.outbox import anomaly_severity
 from anomaly_platform.notifications.redaction import Redactor
@@ -24,8 +25,14 @@ from anomaly_platform.serving.state import ServingState
 from anomaly_platform.streams import metric_streams
 from anomaly_platform.streams.bindings import ASSETS
 
+if TYPE_CHECKING:
+    from anomaly_platform.ems.client import Ems
+
 _PATIENCE_S: Final = 30.0
 _MOST_EVENTS: Final = 100
+Message = dict[str, NewEvent | NewAlert]
+"""An event, and perhaps an alert, each by its idempotency key."""
+
 #: What is younger, the notifications tell the EMS of, where they are sent there.
 _FRESH: Final = dt.timedelta(hours=1)
 
@@ -37,7 +44,7 @@ class Outcome:
     Attributes
     ----------
     done
-        Readings that were stored, or events that the EMS has.
+        Readings that were stored, or events that were made.
     refused
         Of the readings those that cannot be used.
     left_out
@@ -96,8 +103,8 @@ async def create_events(
 ) -> Outcome:
     """Make an event of each anomaly in the EMS, and an alert of each severe one.
 
-    Keys follow from the readings, so that the same anomaly is the same event however often it is
-    asked for, where the EMS honours them.
+    What the EMS was told before, it is not told again. Keys follow from the readings, so that what
+    is told again after a crash is the same event where the EMS honours them.
 
     Parameters
     ----------
@@ -106,27 +113,45 @@ async def create_events(
     threshold
         Judged them; None where each series' own did.
     """
-    now, left_out = dt.datetime.now(dt.UTC), []
+    left_out: list[str] = []
     rows = list(found)
     if serving.settings.pushes_to_ems:
-        rows = [row for row in rows if row.event_time < now - _FRESH]
+        fresh = dt.datetime.now(dt.UTC) - _FRESH
+        rows = [row for row in rows if row.event_time < fresh]
         if len(rows) < len(found):
             left_out.append("those of the last hour: the notifications tell the EMS of them")
-    if len(rows) > _MOST_EVENTS:
-        left_out.append(f"all but the {_MOST_EVENTS} most unusual of {len(rows)}")
-    done = 0
+    messages = [_told(row, threshold) for row in rows]
+    told = Told.of(serving.settings)
+    async with serving.pool.connection() as connection:
+        known = await told.among(connection, [key for one in messages for key in one])
+    new = [one for one in messages if not known.issuperset(one)]
+    if len(new) > _MOST_EVENTS:
+        left_out.append(f"all but the {_MOST_EVENTS} most unusual of {len(new)}")
+    keys: set[str] = set()
     try:
-        if rows:
+        if new:
             async with asyncio.timeout(_PATIENCE_S), open_ems(serving.settings) as ems:
-                for row in rows[:_MOST_EVENTS]:
-                    event, alert = _told(row, threshold)
-                    await ems.create_event(event, key=f"detect-{row.event_id}")
-                    if alert is not None:
-                        await ems.create_alert(alert, key=f"detect-{row.event_id}-alert")
-                    done += 1
+                for message in new[:_MOST_EVENTS]:
+                    await _tell(ems, message, known, keys)
     except (EmsError, TimeoutError) as error:
-        left_out.append(f"{min(len(rows), _MOST_EVENTS) - done}: {_why(serving, error)}")
-    return Outcome(done, left_out="; ".join(left_out) or None)
+        missing = sum(not (known | keys).issuperset(one) for one in new[:_MOST_EVENTS])
+        left_out.append(f"{missing}: {_why(serving, error)}")
+    async with serving.pool.connection() as connection:
+        made = await told.add(connection, keys)
+    events = {key for one in new for key, record in one.items() if isinstance(record, NewEvent)}
+    return Outcome(len(made & events), left_out="; ".join(left_out) or None)
+
+
+async def _tell(ems: "Ems", message: Message, known: set[str], told: set[str]) -> None:
+    """Tell the EMS what it does not know, and add the keys to what it was told."""
+    for key, record in message.items():
+        if key in known:
+            continue
+        if isinstance(record, NewEvent):
+            await ems.create_event(record, key=key)
+        else:
+            await ems.create_alert(record, key=key)
+        told.add(key)
 
 
 def _time(reading: Reading) -> int:
@@ -157,7 +182,7 @@ def _raw(row: dict[str, Any]) -> RawReading | None:
     )
 
 
-def _told(row: ScoredRow, threshold: float | None) -> tuple[NewEvent, NewAlert | None]:
+def _told(row: ScoredRow, threshold: float | None) -> Message:
     score, limit = row.score or 0.0, row.threshold if threshold is None else threshold
     said: dict[str, Any] = {
         "asset_id": row.entity,
@@ -172,7 +197,8 @@ def _told(row: ScoredRow, threshold: float | None) -> tuple[NewEvent, NewAlert |
             "threshold": limit,
         },
     }
-    event = NewEvent(type="anomaly", **said)
-    if said["severity"] != "critical":
-        return event, None
-    return event, NewAlert(title=said["message"], **said)
+    key = f"detect-{row.event_id}"
+    message: Message = {key: NewEvent(type="anomaly", **said)}
+    if said["severity"] == "critical":
+        message[f"{key}-alert"] = NewAlert(title=said["message"], **said)
+    return message

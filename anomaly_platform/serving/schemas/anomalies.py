@@ -119,7 +119,8 @@ class DetectAnswer(ApiModel):
     stored: int = Field(description="Readings that were fetched from the EMS now.", examples=[288])
     refused: int = Field(description="Readings of the EMS that cannot be used.", examples=[0])
     events_created: int = Field(
-        description="Anomalies that the EMS has as events, the same ones each time.", examples=[0]
+        description="Events that were made in the EMS now; none for what it was told before.",
+        examples=[0],
     )
     left_out: list[LeftOut] = Field(description="What was not done, and why.", examples=[[]])
 

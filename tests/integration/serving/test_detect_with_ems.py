@@ -79,10 +79,12 @@ def test_what_is_missing_is_fetched_scored_and_told_back(
     assert fake_ems.events[0]["metadata"]["value"] == 900.0
     assert [one["severity"] for one in fake_ems.alerts] == ["critical"]
     assert count(platform.warehouse, "online_readings", "source = 'ems'") == 119
-    # The same once more: nothing is missing, and the same key is the same event.
+    # The same once more: nothing is missing, and nothing is told again.
+    asked = len(fake_ems.requests)
     again = client.post(DETECT, json=HOST).json()
-    assert (again["stored"], again["anomaly_count"]) == (0, 1)
+    assert (again["stored"], again["anomaly_count"], again["events_created"]) == (0, 1, 0)
     assert (len(fake_ems.events), len(fake_ems.alerts)) == (1, 1)
+    assert [one.method for one in fake_ems.requests[asked:]] == ["GET"]
 
 
 def test_reading_alone_fetches_stores_and_tells_nothing_and_says_so(
@@ -119,8 +121,8 @@ def test_no_events_where_nobody_wants_them_and_none_to_the_default_address(
 
 def test_an_ems_that_fails_leaves_what_is_there(served: Any, fake_ems: Any) -> None:
     readings(fake_ems)
+    served("ml:read", "ml:write", auto_create_alerts=False).post(DETECT, json=HOST)
     client = served("ml:read", "ml:write", ems_core_token="hunter2")
-    client.post(DETECT, json=HOST)
     fake_ems.token = "another"
     answer = client.post(DETECT, json=HOST)
     assert answer.status_code == 200
@@ -129,3 +131,7 @@ def test_an_ems_that_fails_leaves_what_is_there(served: Any, fake_ems: Any) -> N
     assert "401" in said["fetching"]
     assert "401" in said["events"]
     assert "hunter2" not in answer.text
+    # What it was not told then, it is told when it answers again.
+    assert answer.json()["events_created"] == 0
+    fake_ems.token = "hunter2"
+    assert client.post(DETECT, json=HOST).json()["events_created"] == 1
