@@ -91,9 +91,9 @@ def within(batches: Iterator[RawBatch], limits: ReadLimits) -> Iterator[RawBatch
         for numbers in (batch.row_numbers, batch.rejects["row_number"]):
             if len(numbers) and int(numbers[-1]) > limits.max_rows:
                 raise too_many_rows(limits)
-        lengths = batch.frame.select(pl.all().str.len_bytes().max())
-        for name in lengths.columns:
-            if (lengths[name][0] or 0) > limits.max_cell_bytes:
+        longest = batch.frame.select(pl.all().str.len_bytes().max())
+        for name, length in (longest.to_dicts() or [{}])[0].items():
+            if (length or 0) > limits.max_cell_bytes:
                 raise too_long_cell(name, limits)
         yield batch
 

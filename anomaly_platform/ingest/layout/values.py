@@ -199,47 +199,54 @@ def _with(layout: Layout, **settled: object) -> Layout:
     return replace(layout, conventions=conventions, ignored=ignored)
 
 
-def _series_of(frame: pl.DataFrame, layout: Layout, column: str) -> pl.Series:
-    """Return a text for each row of what its value is of; equal ones are one series."""
+def _owners_of(frame: pl.DataFrame, layout: Layout) -> pl.Series:
+    """Return a text for each row of whose its values are; with a column's name it is a series."""
     keys = [layout.columns[name] for name in ("entity", "metric") if name in layout.columns]
     there = [pl.col(name).str.strip_chars().fill_null("") for name in keys if name in frame.columns]
-    series = pl.concat_str([*there, pl.lit(column)], separator="\n")
-    return frame.with_columns(series.alias("__series"))["__series"]
+    if not there:
+        return pl.Series([""]).new_from_index(0, frame.height)
+    return frame.select(pl.concat_str([*there, pl.lit("")], separator="\n")).to_series()
 
 
 def _seen_series(
     layout: Layout, head: pl.DataFrame, columns: Sequence[str]
 ) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the series that are good or bad and nothing else, and those that have numbers."""
-    states: set[str] = set()
-    numbered: set[str] = set()
-    word = pl.col("word")
-    for name in columns:
-        if name not in head.columns:
-            continue
-        lowered = _lowered(head[name])
-        number = word.str.contains(_NUMBERED)
-        seen = pl.DataFrame({"series": _series_of(head, layout, name), "word": lowered})
-        told = (
-            seen.drop_nulls()
-            .group_by("series")
-            .agg(
-                state=word.is_in([*_GOOD, *_BAD]).all() & word.is_in(_GOOD).any(),
-                number=number.any(),
-            )
+    """Return the series that are good or bad and nothing else, and those that have numbers.
+
+    All columns are gone through at once: a file may have thousands.
+    """
+    names = [name for name in columns if name in head.columns]
+    words = head.select(
+        pl.col(name).str.strip_chars().str.to_lowercase().alias(str(at))
+        for at, name in enumerate(names)
+    )
+    word = pl.exclude("owner")
+    told = (
+        words.with_columns(_owners_of(head, layout).alias("owner"))
+        .group_by("owner")
+        .agg(
+            (word.is_in([*_GOOD, *_BAD]).all() & word.is_in(_GOOD).any()).name.prefix("state "),
+            word.str.contains(_NUMBERED).any().name.prefix("number "),
         )
-        states |= set(told.filter("state")["series"])
-        numbered |= set(told.filter("number")["series"])
-    return frozenset(states), frozenset(numbered)
+    )
+
+    def series(which: str) -> frozenset[str]:
+        return frozenset(
+            owner + name
+            for at, name in enumerate(names)
+            for owner in told["owner"].filter(told[f"{which} {at}"])
+        )
+
+    return series("state"), series("number")
 
 
 def _with_states(read: Rewritten, batch: RawBatch, layout: Layout, column: str) -> Rewritten:
     """Replace bad by 0 where states are good and bad; refuse states among numbers."""
-    word = _lowered(read.texts)
+    word = read.texts.str.strip_chars().str.to_lowercase()
     places = word.is_in(_WORDS).fill_null(value=False).arg_true()
     if places.is_empty():
         return read
-    series = _series_of(batch.frame[places], layout, column)
+    series = _owners_of(batch.frame[places], layout) + column
     bad = word.gather(places).is_in(_BAD)
     states = series.is_in(list(layout.conventions.states))
     misplaced = series.is_in(list(layout.conventions.numbered)) & ~bad
@@ -247,7 +254,3 @@ def _with_states(read: Rewritten, batch: RawBatch, layout: Layout, column: str) 
         read.texts.scatter(places.filter(bad & states), "0"),
         read.reasons.scatter(places.filter(misplaced), _MISPLACED),
     )
-
-
-def _lowered(texts: pl.Series) -> pl.Series:
-    return texts.str.strip_chars().str.to_lowercase()
