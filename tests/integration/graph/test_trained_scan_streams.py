@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 from starlette.testclient import TestClient
 
+from anomaly_platform.assets.partitions import RANGE_END_TAG, RANGE_START_TAG
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.kinds.scan.bundles import manifest_of
@@ -45,7 +46,7 @@ SENT, STOPS = 200, (("A", "Outbound"), ("B", "Inbound"), ("B", "Outbound"), ("C"
 BAD_CODE, STRANGER, TWICE = "QX10000001", "PX99900001", "PX10000003"
 QUIET = Console(quiet=True)
 START = datetime(2026, 1, 12, 8, tzinfo=UTC)
-CHAMPION = ("parcels", "champion")
+CHAMPION, SCORED = ("parcels", "champion"), ("parcels", "scored_events")
 
 
 def scans() -> pl.DataFrame:
@@ -133,29 +134,53 @@ def test_every_detector_learns_and_counts_its_sequences(
             assert not any(one["epcFake"] for one in said.json()["EventHistory"])
 
 
+def confidences(runtime: Runtime, stream: ScanStream) -> dict[str, float]:
+    """Return what the batch makes of the first day's first scans; the API says the same."""
+    day = START.date().isoformat()
+    runtime.materialize([SCORED], {RANGE_START_TAG: day, RANGE_END_TAG: day})
+    columns = ("event_id", "epc_code", "event_time", "final_confidence")
+    scored = runtime.platform.warehouse.scan_scores.read_day(stream.name, START.date(), columns)
+    batch = dict(scored.select("event_id", "final_confidence").iter_rows())
+    _, key = runtime.platform.warehouse.api_keys.create("test", SCOPES, created_by="test")
+    asked = scans().filter(pl.col("event_time").dt.date() == START.date())
+    body = {"data": asked.with_columns(pl.col("event_time").cast(str)).to_dicts()}
+    with TestClient(create_app(runtime.platform)) as client:
+        client.headers["Authorization"] = f"Bearer {key}"
+        said = client.post("/api/v1/scans/parcels/detect", json=body).json()
+    online = {one["eventId"]: one["finalConfidence"] for one in said["EventHistory"]}
+    assert online == {event: round(confidence, 2) for event, confidence in batch.items()}
+    return batch
+
+
 @pytest.mark.usefixtures("_trained")
 def test_weights_count_from_the_next_champion_on(settings: Settings, stream: ScanStream) -> None:
     """From YAML, changed there, and from the setting where YAML has none."""
 
-    def materialized(settings: Settings, stream: ScanStream) -> dict[str, dict[str, Any]]:
+    def materialized(
+        settings: Settings, stream: ScanStream
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
         with open_runtime(settings, (stream,)) as runtime:
             runtime.materialize([CHAMPION], {})
-            return manifests(runtime, stream)
+            return manifests(runtime, stream), confidences(runtime, stream)
 
-    first = materialized(settings, stream)
+    first, scored = materialized(settings, stream)
     weighed = {"rules": 0.6, "lstm": 0.3, "svm": 0.1}
     assert first["fusion"]["hyper_parameters"]["weights"] == weighed
-    assert materialized(settings, stream)["fusion"]["version"] == first["fusion"]["version"]
+    again, same = materialized(settings, stream)
+    assert again["fusion"]["version"] == first["fusion"]["version"]
+    assert same == scored
 
     changed = {"rules": 0.2, "lstm": 0.2, "svm": 0.6}
-    second = materialized(settings, replace(stream, weights=changed))
+    second, moved = materialized(settings, replace(stream, weights=changed))
     assert second["fusion"]["hyper_parameters"]["weights"] == changed
     assert second["fusion"]["version"] != first["fusion"]["version"]
     members = ("rules", "lstm", "svm")
     assert [second[one]["version"] for one in members] == [first[one]["version"] for one in members]
+    assert moved.keys() == scored.keys()
+    assert moved != scored
 
     by_setting = settings.model_copy(update={"scan_weights": "rules=0.5,lstm=0.25,svm=0.25"})
-    third = materialized(by_setting, replace(stream, weights={}))
+    third, _ = materialized(by_setting, replace(stream, weights={}))
     weighed = {"rules": 0.5, "lstm": 0.25, "svm": 0.25}
     assert third["fusion"]["hyper_parameters"]["weights"] == weighed
 
