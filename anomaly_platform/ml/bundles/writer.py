@@ -13,7 +13,7 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 import polars as pl
@@ -41,6 +41,14 @@ if TYPE_CHECKING:
     from anomaly_platform.ml.bundles.bundle import Bundle
 
 _CHUNK = 1 << 20
+
+
+class _Shared(NamedTuple):
+    """An array of the whole bundle: what it is, and where it begins in its spool."""
+
+    spec: TensorSpec
+    begin: int
+    digest: str
 
 
 class BundleWriter:
@@ -77,7 +85,7 @@ class BundleWriter:
         self._work.mkdir(mode=0o700)
         self._spools: dict[str, BinaryIO] = {}
         self._specs: dict[str, TensorSpec] = {}
-        self._shared: dict[str, AnyArray] = {}
+        self._shared: dict[str, _Shared] = {}
         self._digests: list[str | None] = []
         self._layers: list[dict[str, Any]] = []
         self._layer_files: dict[str, dict[str, Any]] = {}
@@ -106,7 +114,7 @@ class BundleWriter:
         BundleError
             When series were appended already, or the forms of arrays differ.
         """
-        if self._spools:
+        if self._spools.keys() - {SHARED}:
             raise BundleError("array files are taken over before the first series is appended")
         if self._specs and self._specs != source.specs:
             raise BundleError("the array files hold series of different forms")
@@ -141,7 +149,7 @@ class BundleWriter:
             )
             msg = f"arrays differ in form from the first series': {', '.join(differing)}"
             raise BundleError(msg)
-        if not self._spools:
+        if not self._spools.keys() - {SHARED}:
             for position, name in enumerate(specs):
                 self._spools[name] = (self._work / f"spool-{position}").open("w+b")
         with naming_full_disk(self.directory.parent):
@@ -152,7 +160,14 @@ class BundleWriter:
 
     def share(self, name: str, array: AnyArray) -> None:
         """Add an array that belongs to the bundle as a whole, such as a pooled calibration."""
-        self._shared[SHARED + name] = storable(np.asarray(array))
+        full, stored = SHARED + name, storable(np.asarray(array))
+        spool = self._spools.get(SHARED)
+        if spool is None:
+            spool = self._spools[SHARED] = (self._work / "spool-shared").open("w+b")
+        spec = TensorSpec(stored.dtype, stored.shape)
+        self._shared[full] = _Shared(spec, spool.tell(), arrays_digest({full: stored}))
+        with naming_full_disk(self.directory.parent):
+            spool.write(stored.data)
 
     def publish(
         self,
@@ -190,8 +205,7 @@ class BundleWriter:
             text = self._write_files(manifest, series, series_key)
         for spool in self._spools.values():
             spool.close()
-        for position in range(len(self._spools)):
-            (self._work / f"spool-{position}").unlink()
+            Path(spool.name).unlink()
         sync_folder(self._work)
         try:
             self._work.rename(self.directory)
@@ -224,7 +238,7 @@ class BundleWriter:
             "format": LAYERED_FORMAT if self._layers else FORMAT,
             "slots": len(self._digests),
             "series_key": list(series_key),
-            "shared_digests": {n: arrays_digest({n: a}) for n, a in self._shared.items()},
+            "shared_digests": {name: one.digest for name, one in self._shared.items()},
             "files": {
                 name: {"sha256": digest, "bytes": (self._work / name).stat().st_size}
                 for name, digest in digests.items()
@@ -262,8 +276,8 @@ class BundleWriter:
             for name, spec in self._specs.items()
             if count
         }
-        for name, array in self._shared.items():
-            tensors[name] = (TensorSpec(array.dtype, array.shape), [array.tobytes()])
+        for name, one in self._shared.items():
+            tensors[name] = (one.spec, _part(self._spools[SHARED], one.begin, one.spec.nbytes))
         return tensors
 
     def __enter__(self) -> Self:
@@ -300,6 +314,14 @@ def _pieces(spool: BinaryIO) -> Iterator[bytes]:
     spool.flush()
     spool.seek(0)
     while piece := spool.read(_CHUNK):
+        yield piece
+
+
+def _part(spool: BinaryIO, begin: int, size: int) -> Iterator[bytes]:
+    spool.flush()
+    spool.seek(begin)
+    while size and (piece := spool.read(min(size, _CHUNK))):
+        size -= len(piece)
         yield piece
 
 

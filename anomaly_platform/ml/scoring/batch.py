@@ -21,7 +21,8 @@ not a model scored it.
 
 The entity's score at a time (`entities`) is the same on every row of that entity and time, and
 covers the trained series that have a reading then. An entity of one trained series has nothing to
-fuse: its score is that series' own.
+fuse: its score is that series' own. Where the bundle knows how an entity's metrics move together
+(`host_model`), that ranks its rows on either side of the standard threshold.
 
 `reason` says in words why a row is flagged, or why its metric is a cause of its entity's score.
 """
@@ -36,14 +37,22 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from anomaly_platform.ml.arrays import AnyArray
+from anomaly_platform.ml.arrays import AnyArray, Bools, Ints
 from anomaly_platform.ml.bundles.bundle import Bundle
 from anomaly_platform.ml.bundles.checking import as_bad_model
 from anomaly_platform.ml.calibration.conformal import Calibration, score_of_p
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
+from anomaly_platform.ml.host_model.bundled import Hosts
+from anomaly_platform.ml.host_model.model import HostModel
+from anomaly_platform.ml.scoring.apart import Apart
 from anomaly_platform.ml.scoring.checking import feature_set_of, read_series
-from anomaly_platform.ml.scoring.entities import EntityEvidence
+from anomaly_platform.ml.scoring.entities import (
+    CAUSE_EVIDENCE,
+    MOST_CAUSES,
+    EntityEvidence,
+    ranked,
+)
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.ml.scoring.scored_columns import (
     INSUFFICIENT,
@@ -143,6 +152,7 @@ class FleetScorer:
             self._series.pop(key, None)
         self._pools = SharedCalibrations(bundle, "pool")
         self._entities = SharedCalibrations(bundle, "entity")
+        self._hosts = Hosts(bundle)
         self._value = self.feature_set.names.index("value")
         self._scorer = OnlineScorer(self, models_held=models_held)
 
@@ -219,11 +229,12 @@ class FleetScorer:
         table = FeatureTable.of(frame, self.feature_set)
         result = ScoredColumns.empty(frame.height)
         blocks: dict[str, list[tuple[str, slice]]] = {}
+        past = RunStates() if runs is None else runs.copy()
         for (entity, metric), rows in table.series():
             self._score_series(entity, metric, table, rows, result, runs)
             blocks.setdefault(entity, []).append((metric, rows))
         for entity, series in blocks.items():
-            self._score_entity(entity, series, table, result)
+            self._score_entity(entity, series, table, result, past)
         self._give_reasons(table, result)
         return frame.with_columns(result.columns())
 
@@ -266,6 +277,7 @@ class FleetScorer:
         series: list[tuple[str, slice]],
         table: FeatureTable,
         result: ScoredColumns,
+        past: RunStates,
     ) -> None:
         members = [
             (metric, np.flatnonzero(result.trained[rows]) + rows.start) for metric, rows in series
@@ -280,27 +292,45 @@ class FleetScorer:
             [bool(result.moves[places[0]]) for _, places in members],
             self._trained_series[entity],
         )
+        apart, fused = None, evidence.fused()
         if self._trained_series[entity] == 1:
-            p = result.p[members[0][1]]
+            scores = score_of_p(result.p[members[0][1]], self.alpha)
         else:
             calibration = self._entities.at(int(row["entity_index"]))
-            p = calibration.p_value(evidence.fused())
-        scores = score_of_p(p, self.alpha)
-        threshold = self.threshold or self._default_threshold
-        causes: dict[int, list[str]] = {
-            int(t): [members[s][0] for s in evidence.causes(int(t))]
-            for t in np.flatnonzero(scores >= threshold)
-        }
+            scores = score_of_p(calibration.p_value(fused), self.alpha)
+            host = self._hosts.of(entity)
+            if host is not None:
+                apart = self._apart(entity, host.model, series, table, past)
+                together = host.together.p_value(fused + apart.at(evidence.times))
+                scores = ranked(scores, score_of_p(together, self.alpha))
+        flagged = scores >= (self.threshold or self._default_threshold)
         for (_, places), clock in zip(members, evidence.places, strict=True):
             result.entity[places] = scores[clock]
-            result.entity_anomaly[places] = scores[clock] >= threshold
-        for (_, places), clock in zip(members, evidence.places, strict=True):
-            for place, t in zip(
-                places[result.entity_anomaly[places]].tolist(),
-                clock[result.entity_anomaly[places]].tolist(),
-                strict=True,
-            ):
-                result.causes[place] = causes[t]
+            result.entity_anomaly[places] = flagged[clock]
+        _name_causes(members, evidence, apart, flagged, result)
+
+    def _apart(
+        self,
+        entity: str,
+        model: HostModel,
+        series: list[tuple[str, slice]],
+        table: FeatureTable,
+        past: RunStates,
+    ) -> Apart:
+        """Return which metrics of an entity move apart, at the times of the table and just before.
+
+        `past` has what was before these rows.
+        """
+        found = dict(series)
+        times, values = [], []
+        for metric in model.metrics:
+            before = past.recent((entity, metric))
+            rows = found.get(metric, slice(0, 0))
+            present = np.flatnonzero(table.present[rows]) + rows.start
+            times.append(np.concatenate((before[0].astype(np.int64), table.times[present])))
+            values.append(np.concatenate((before[1], table.columns[self._value][present])))
+        known = [metric for metric in model.metrics if (entity, metric) in self._series]
+        return Apart.of(model, known, times, values)
 
     def _give_reasons(self, table: FeatureTable, result: ScoredColumns) -> None:
         """Say why each row is unusual that is flagged, or that caused its entity's score."""
@@ -308,8 +338,10 @@ class FleetScorer:
             caused = [
                 row for row in range(rows.start, rows.stop) if key[1] in result.causes.get(row, ())
             ]
-            flagged = np.flatnonzero(result.anomaly[rows]) + rows.start
-            for row in sorted({*caused, *flagged.tolist()}):
+            flagged = (np.flatnonzero(result.anomaly[rows]) + rows.start).tolist()
+            for row in sorted({*caused, *flagged}):
+                if row in result.reasons and not result.anomaly[row]:
+                    continue
                 numbers = [column.item(row) for column in table.columns]
                 features = np.array((*numbers, *result.runs[:, row]))
                 result.reasons[row] = self._scorer.reason(
@@ -322,3 +354,31 @@ class FleetScorer:
         if known is None:
             return self._default_threshold
         return float(known["threshold"])  # type: ignore[arg-type]
+
+
+def _name_causes(
+    members: list[tuple[str, Ints]],
+    evidence: EntityEvidence,
+    apart: Apart | None,
+    flagged: Bools,
+    result: ScoredColumns,
+) -> None:
+    """Name the metrics behind an entity's score where it is flagged, at (t,) times.
+
+    What stands out by itself comes first, then what moves apart; of that it is said how.
+    """
+    causes: dict[int, list[str]] = {}
+    for t in np.flatnonzero(flagged).tolist():
+        named = causes[t] = [members[s][0] for s in evidence.causes(t)]
+        if apart is not None:
+            more = [one for one in apart.metrics(evidence.times.item(t)) if one not in named]
+            named.extend(more[: MOST_CAUSES - len(named)])
+    for s, (metric, places) in enumerate(members):
+        clock = evidence.places[s]
+        for row in np.flatnonzero(flagged[clock]).tolist():
+            place, t = int(places[row]), int(clock[row])
+            result.causes[place] = causes[t]
+            if apart is None or evidence.matrix[t, s] >= CAUSE_EVIDENCE:
+                continue
+            if metric in apart.metrics(evidence.times.item(t)):
+                result.reasons[place] = apart.reason(metric, evidence.times.item(t))

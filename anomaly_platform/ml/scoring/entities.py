@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomaly_platform.ml.arrays import Floats, Ints
+from anomaly_platform.ml.calibration.conformal import THRESHOLD
 
 #: How many of the largest pieces of evidence are averaged, at most half of them, rounded up.
 LARGEST = 3
@@ -28,6 +29,8 @@ BEYOND_KNEE_AT_REST = 0.01
 CAUSE_EVIDENCE = 2.0 * float(np.log(10.0))
 #: … and at most this many are.
 MOST_CAUSES = 10
+#: How far beside the standard threshold a score is held at most.
+BESIDE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,51 @@ class EntityEvidence:
 
     def causes(self, row: int) -> list[int]:
         """Return the series that stand out at one time, the strongest evidence first."""
-        evidence = self.matrix[row]
-        order = np.argsort(-evidence, kind="stable")[:MOST_CAUSES]
-        return [int(s) for s in order if evidence[s] >= CAUSE_EVIDENCE] or [int(order[0])]
+        found = standing_out(self.matrix[row])
+        return found or [int(np.argmax(self.matrix[row]))]
+
+
+def standing_out(evidence: Floats) -> list[int]:
+    """Return the places of (series,) evidence that names a cause, the strongest first."""
+    order = np.argsort(-evidence, kind="stable")[:MOST_CAUSES]
+    return [int(s) for s in order if evidence[s] >= CAUSE_EVIDENCE]
+
+
+def at_times(known: Ints, evidence: Floats, times: Ints) -> Floats:
+    """Return (t,) evidence at other times, 0 where there is none.
+
+    Parameters
+    ----------
+    known, evidence
+        (n,) times, ascending, and the evidence then.
+    times
+        (t,) the other times.
+    """
+    found = np.zeros(times.size)
+    if known.size:
+        places = np.minimum(np.searchsorted(known, times), known.size - 1)
+        there = known[places] == times
+        found[there] = evidence[places[there]]
+    return found
+
+
+def ranked(scores: Floats, together: Floats) -> Floats:
+    """Return (t,) scores in the order of all evidence, decided as the series alone decide.
+
+    How metrics move together says which rows are the more unusual, but it drifts with a host's
+    work, too far to decide by itself. So no score changes sides of the standard threshold: one that
+    would stays beside it, in order.
+
+    Parameters
+    ----------
+    scores
+        (t,) of the series' evidence.
+    together
+        (t,) of all evidence.
+    """
+    above = np.maximum(together, THRESHOLD + BESIDE * together)
+    below = np.minimum(together, THRESHOLD - BESIDE * (1.0 - together))
+    return np.where(scores >= THRESHOLD, above, below)
 
 
 def fuse(

@@ -12,13 +12,19 @@ import numpy as np
 import polars as pl
 
 from anomaly_platform.ml.arrays import Floats, Ints
+from anomaly_platform.ml.host_model.kernels import REACH
 from anomaly_platform.ml.series_runs.fold import fold, no_runs
 from anomaly_platform.ml.series_runs.layout import LAST
 
 Key = tuple[str, str]
 
 SCHEMA: Final = pl.Schema(
-    {"entity": pl.String(), "metric": pl.String(), "numbers": pl.List(pl.Float64)}
+    {
+        "entity": pl.String(),
+        "metric": pl.String(),
+        "numbers": pl.List(pl.Float64),
+        "recent": pl.List(pl.Float64),
+    }
 )
 
 
@@ -29,10 +35,15 @@ class RunStates:
     ----------
     states
         By entity and metric, (`layout.STATE_SIZE`,) each.
+    recent
+        By entity and metric, (2, n) times and values of the newest readings, `REACH` at most.
     """
 
-    def __init__(self, states: Mapping[Key, Floats] | None = None) -> None:
+    def __init__(
+        self, states: Mapping[Key, Floats] | None = None, recent: Mapping[Key, Floats] | None = None
+    ) -> None:
         self._states: dict[Key, Floats] = dict(states or {})
+        self._recent: dict[Key, Floats] = dict(recent or {})
 
     def take(self, key: Key, times: Ints, values: Floats) -> Floats:
         """Fold readings of a series in, and return their run columns; see `fold.fold`."""
@@ -40,6 +51,8 @@ class RunStates:
         state = no_runs() if state is None else state.copy()
         columns = fold(state, times, values)
         self._states[key] = state
+        rows = np.concatenate((self.recent(key), (times, values)), axis=1)
+        self._recent[key] = rows[:, -REACH:]
         return columns
 
     def of(self, key: Key) -> Floats:
@@ -47,10 +60,18 @@ class RunStates:
         found = self._states.get(key)
         return no_runs() if found is None else found
 
+    def recent(self, key: Key) -> Floats:
+        """Return (2, n) times and values of a series' newest readings, oldest first."""
+        return self._recent.get(key, np.empty((2, 0)))
+
+    def copy(self) -> RunStates:
+        """Return these states, which folding further readings into the others leaves alone."""
+        return RunStates(self._states, self._recent)
+
     def table(self, since: int) -> pl.DataFrame:
         """Return the states by series, without those last heard before `since` (microseconds)."""
         rows = [
-            (*key, state.tolist())
+            (*key, state.tolist(), self.recent(key).ravel().tolist())
             for key, state in sorted(self._states.items())
             if state[LAST] >= since
         ]
@@ -58,6 +79,10 @@ class RunStates:
 
     @classmethod
     def of_table(cls, table: pl.DataFrame) -> RunStates:
-        """Return the states that `table` gave."""
+        """Return the states that `table` gave, today or before there were recent readings."""
         rows = table.select("entity", "metric", "numbers").iter_rows()
-        return cls({(entity, metric): np.array(numbers) for entity, metric, numbers in rows})
+        states = {(entity, metric): np.array(numbers) for entity, metric, numbers in rows}
+        if "recent" not in table.columns:
+            return cls(states)
+        rows = table.select("entity", "metric", "recent").iter_rows()
+        return cls(states, {(e, m): np.array(found).reshape(2, -1) for e, m, found in rows})

@@ -16,7 +16,7 @@ from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats, Ints
 from anomaly_platform.ml.bundles.bundle import Bundle
 from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.detectors.series_forest import SeriesForest
-from anomaly_platform.ml.scoring.entities import EntityEvidence
+from anomaly_platform.ml.scoring.entities import EntityEvidence, at_times
 from anomaly_platform.ml.training.fit import FittedSeries
 
 _PARTS = ("values", "exceeding", "tail")
@@ -36,11 +36,14 @@ class FleetCalibrations:
         The pool that calibrates a slot, for slots whose own calibration is too short.
     entity_index
         Place of each entity.
+    together
+        Of the entities whose metrics move together, that of all evidence.
     """
 
     arrays: dict[str, AnyArray]
     pool_index: dict[int, int]
     entity_index: dict[str, int]
+    together: dict[str, Calibration]
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,8 @@ class _Entity:
     moves: list[bool] = field(default_factory=list)
     #: Slots of those whose p-values await a pool, by their place in the lists.
     waiting: dict[int, int] = field(default_factory=dict)
+    #: Times, and what of the host moves apart then.
+    apart: tuple[Ints, Floats] | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,7 @@ class CalibrationPool:
         self._pool_index: dict[int, int] = {}
         self._open: dict[str, _Entity] = {}
         self._evidence: dict[str, Floats] = {}
+        self._together: dict[str, Calibration] = {}
 
     def add(self, slot: int, key: tuple[str, str], fitted: FittedSeries) -> None:
         """Take a trained series; those of one entity must follow each other."""
@@ -159,6 +165,11 @@ class CalibrationPool:
         held.times.append(times)
         held.p_values.append(p_values)
         held.moves.append(moves)
+
+    def add_apart(self, entity: str, times: Ints, evidence: Floats) -> None:
+        """Take what moves apart of an entity whose series were the last ones taken."""
+        if entity in self._open:
+            self._open[entity].apart = times, evidence
 
     def pooled_by(self, slot: int, calibration: Calibration) -> None:
         """Take the pool of a series that another bundle has trained."""
@@ -186,6 +197,7 @@ class CalibrationPool:
                 **self._known.entity_index,
                 **{name: first + index for index, name in enumerate(entities)},
             },
+            self._together,
         )
 
     def _pool(self, index: int) -> Calibration:
@@ -197,7 +209,10 @@ class CalibrationPool:
         for name in [name for name, entity in self._open.items() if not entity.waiting]:
             entity = self._open.pop(name)
             evidence = EntityEvidence.align(entity.times, entity.p_values, entity.moves)
-            self._evidence[name] = evidence.fused()
+            fused = self._evidence[name] = evidence.fused()
+            if entity.apart is not None and fused.size >= self._enough:
+                total = fused + at_times(*entity.apart, evidence.times)
+                self._together[name] = Calibration.fit(total, tail_floor=EVIDENCE_TAIL_FLOOR)
 
     def _share(self) -> None:
         groups: dict[str, list[int]] = defaultdict(list)

@@ -28,6 +28,7 @@ from anomaly_platform.ml.bundles.format import Layer
 from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.frames import IntoDataFrame
+from anomaly_platform.ml.host_model.bundled import Hosts
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.model_stack import Columns as PassColumns
 from anomaly_platform.ml.scoring.model_stack import ModelStack
@@ -124,6 +125,9 @@ def extend_fleet(
         if not fleet.records:
             raise ValueError("none of the series has a row in the feature frames")
         calibrations = pool.finish()
+        hosts, seen = Hosts(parent), {str(record["entity"]) for record in fleet.records}
+        for entity in sorted(hosts.entities - seen):
+            fleet.hosts.copy(hosts, entity)
         new = fleet.table(calibrations, lineage.version, started)
         kept = parent.series.filter(~_is_one_of(new.select("entity", "metric").rows()))
         slots = _move(parent, kept, moved, writer)

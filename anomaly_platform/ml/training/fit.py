@@ -156,10 +156,13 @@ def fit_series(
     return FittedSeries(model, clock[start:], scores, kept, p_values, quality)
 
 
-def cross_p_values(scores: Floats, kept: Bools) -> Floats:
+def cross_p_values(
+    scores: Floats, kept: Bools, tail_floor: float | None = SeriesForest.tail_floor
+) -> Floats:
     """Return (c,) p-values of c ≥ 2 calibration scores, each block judged by the other blocks.
 
-    Those count with their kept rows (`outliers`) alone, but every row has a p-value.
+    Those count with their kept rows (`outliers`) alone, but every row has a p-value. The tail is
+    as in `Calibration.fit`.
 
     Against themselves the scores would be evenly spread by construction; against the other days
     they show how far one stretch of time differs from another.
@@ -170,7 +173,7 @@ def cross_p_values(scores: Floats, kept: Bools) -> Floats:
     return np.concatenate(
         [
             Calibration.fit(
-                np.concatenate(usual[:i] + usual[i + 1 :]), tail_floor=SeriesForest.tail_floor
+                np.concatenate(usual[:i] + usual[i + 1 :]), tail_floor=tail_floor
             ).p_value(block)
             for i, block in enumerate(blocks)
         ]

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,12 @@ from anomaly_platform.ml.drift.distances import ReferenceDistribution
 from anomaly_platform.ml.drift.features import FeatureReferences, watched_features
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
+from anomaly_platform.ml.host_model.bundled import HostsWriter
 from anomaly_platform.ml.scoring.scored_columns import FeatureTable
 from anomaly_platform.ml.series_model.inputs import input_schema
 from anomaly_platform.ml.training.calibrating import CalibrationPool, FleetCalibrations
 from anomaly_platform.ml.training.fit import FittedSeries, FleetPolicy, fit_series
+from anomaly_platform.ml.training.hosts import fit_host
 from anomaly_platform.ml.training.manifest import Lineage, manifest_of
 
 _DAY_MICROSECONDS = 86_400_000_000
@@ -137,6 +140,8 @@ class Fleet:
 
     Attributes
     ----------
+    hosts
+        Takes how the metrics of each entity move together.
     records
         A row of `SERIES_SCHEMA` per series seen, what only `table` can know left out.
     """
@@ -149,6 +154,9 @@ class Fleet:
     otherwise: Callable[[tuple[str, str], Ints, Columns], None] | None = None
     records: list[dict[str, object]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.hosts = HostsWriter(self.writer)
+
     def publish(
         self,
         series: pl.DataFrame,
@@ -160,6 +168,9 @@ class Fleet:
         """Publish the bundle, with `more` in its manifest; return its digest."""
         for name, array in calibrations.arrays.items():
             self.writer.share(name, array)
+        for entity, calibration in calibrations.together.items():
+            self.hosts.together(entity, calibration)
+        self.hosts.index()
         inputs, parameters = input_schema(self.feature_set), asdict(self.policy)
         manifest = manifest_of(series, self.feature_set, inputs, parameters, lineage, started)
         return self.writer.publish(manifest | dict(more or {}), series)
@@ -174,13 +185,33 @@ class Fleet:
         """
         for frame in frames:
             table = FeatureTable.of(to_polars(frame), self.feature_set)
-            for key, rows in table.series():
-                parts = (column[rows] for column in table.columns)
-                columns = dict(zip(self.feature_set.names, parts, strict=True))
-                if self.wanted is None or key in self.wanted:
-                    self._train_series(key, table.times[rows], columns)
-                elif self.otherwise is not None:
-                    self.otherwise(key, table.times[rows], columns)
+            for entity, series in groupby(table.series(), lambda one: one[0][0]):
+                members = list(series)
+                for key, rows in members:
+                    parts = (column[rows] for column in table.columns)
+                    columns = dict(zip(self.feature_set.names, parts, strict=True))
+                    if self.wanted is None or key in self.wanted:
+                        self._train_series(key, table.times[rows], columns)
+                    elif self.otherwise is not None:
+                        self.otherwise(key, table.times[rows], columns)
+                self._train_host(entity, table, [(key[1], rows) for key, rows in members])
+
+    def _train_host(
+        self, entity: str, table: FeatureTable, members: list[tuple[str, slice]]
+    ) -> None:
+        """Learn how the metrics of an entity move together; its series are the last ones taken."""
+        readings = table.columns[self.feature_set.names.index("value")]
+        metrics, times, values = [], [], []
+        for metric, rows in members:
+            present = table.present[rows]
+            if int(present.sum()) >= self.policy.min_samples:
+                metrics.append(metric)
+                times.append(table.times[rows][present])
+                values.append(readings[rows][present])
+        fitted = fit_host(metrics, times, values)
+        if fitted is not None:
+            self.hosts.model(entity, fitted.model)
+            self.pool.add_apart(entity, fitted.times, fitted.evidence)
 
     def table(
         self, calibrations: FleetCalibrations, version: str, started: datetime

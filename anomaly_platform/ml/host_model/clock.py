@@ -1,0 +1,31 @@
+"""The readings of a host's metrics on one clock."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from anomaly_platform.ml.arrays import Floats, Ints
+
+
+def on_one_clock(times: Sequence[Ints], values: Sequence[Floats]) -> tuple[Ints, Floats]:
+    """Return the times at which any metric has a reading, and the readings.
+
+    Parameters
+    ----------
+    times
+        Per metric, (n_i,) microseconds since 1970, distinct.
+    values
+        Per metric, (n_i,) readings.
+
+    Returns
+    -------
+    times : ndarray of int64, shape (n,)
+        Ascending.
+    rows : ndarray of float64, shape (n, metrics)
+        NaN where a metric has no reading.
+    """
+    clock = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *times]))
+    rows = np.full((clock.size, len(times)), np.nan)
+    for column, (own, readings) in enumerate(zip(times, values, strict=True)):
+        rows[np.searchsorted(clock, own), column] = readings
+    return clock, rows
