@@ -10,13 +10,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from anomaly_platform.console import sources
+from anomaly_platform.console.learning import curves_of, data_of, follow, manifest_of
 from anomaly_platform.console.rendering import link, page
-from anomaly_platform.console.sparklines import sparkline
 from anomaly_platform.console.viewers import Reading, serving_of
 from anomaly_platform.queries.operation.in_service import serving_models
 from anomaly_platform.queries.operation.trainings import newest_trainings
 from anomaly_platform.registry.bundle_index import BundleRecord
-from anomaly_platform.registry.promotion import PromotionError
 from anomaly_platform.serving.lookups import known_stream
 from anomaly_platform.serving.problems import ApiProblem, not_found
 from anomaly_platform.serving.state import ServingState
@@ -63,7 +62,7 @@ async def show(
         servable=_SERVABLE,
         served=served,
         history=history[:_VERSIONS],
-        trainings=trainings,
+        trainings=[await follow(serving, one) for one in trainings],
         compared=compared,
         figures=_side_by_side(compared),
         back=link("/console/models", stream=chosen.name, detector=named),
@@ -85,7 +84,7 @@ async def version(
         )
     if record is None:
         raise not_found(f"version {number} of {stream} {detector}")
-    manifest = await asyncio.to_thread(_manifest_of, serving, record)
+    manifest = await asyncio.to_thread(manifest_of, serving, record)
     return page(
         request,
         "version.html",
@@ -94,8 +93,8 @@ async def version(
         one=record,
         figures=_flat(record.metrics),
         parameters=_flat({k: v for k, v in record.parameters.items() if k != "history"}),
-        learned=_flat({k: v for k, v in _data_of(manifest).items() if k != "history"}),
-        losses=_losses(manifest),
+        learned=_flat({k: v for k, v in data_of(manifest).items() if k != "history"}),
+        curves=curves_of(manifest),
         decides=detector == chosen.scored_by,
         servable=_SERVABLE,
         back=link("/console/models/version", stream=stream, detector=detector, number=number),
@@ -124,15 +123,17 @@ async def training(request: Request, viewer: Reading, asked: uuid.UUID) -> Respo
         get = serving.platform.warehouse.bundles.get
         detector = found.detector or stream.scored_by
         record = await asyncio.to_thread(get, stream.name, detector, found.version)
-    manifest = {} if record is None else await asyncio.to_thread(_manifest_of, serving, record)
+    followed = await follow(serving, found)
+    manifest = {} if record is None else await asyncio.to_thread(manifest_of, serving, record)
     return page(
         request,
         "training.html",
         viewer,
         one=found,
+        followed=followed,
         chosen=stream,
         record=record,
-        losses=_losses(manifest),
+        curves=followed.curves or curves_of(manifest),
         behind=[
             *(sources.asset(serving.settings, stream.name, one) for one in stream.model_stages),
             *(sources.run(serving.settings, run) for run in [found.run_id] if run),
@@ -147,31 +148,6 @@ def _behind(serving: ServingState, stream: Stream, detector: str) -> list[source
         sources.model(serving.settings, stream.name, detector),
         sources.statement(f"SELECT * FROM bundles WHERE stream = '{stream.name}'"),
     ]
-
-
-def _manifest_of(serving: ServingState, record: BundleRecord) -> Mapping[str, Any]:
-    """Return a version's manifest, empty where its files are gone."""
-    try:
-        return serving.platform.model_sets.manifest_of(record)
-    except (PromotionError, OSError):
-        return {}
-
-
-def _data_of(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = manifest.get("data", {})
-    return found if isinstance(found, Mapping) else {}
-
-
-def _losses(manifest: Mapping[str, Any]) -> list[tuple[str, str, float]]:
-    """Return name, path and last value of each curve of the losses, nothing where there is none."""
-    epochs = [one for one in _data_of(manifest).get("history", []) if isinstance(one, Mapping)]
-    curves = []
-    for name in ("loss", "validation_loss"):
-        values = [float(one[name]) for one in epochs if isinstance(one.get(name), (int, float))]
-        if values:
-            path = sparkline(range(1, len(values) + 1), values, len(values))
-            curves.append((name.replace("_", " "), path, values[-1]))
-    return curves
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

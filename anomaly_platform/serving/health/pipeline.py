@@ -67,10 +67,9 @@ class PipelineHealth:
 
     async def _state(self) -> tuple[list[Beat], list[LastRun]] | None:
         """Return heartbeats and runs; None where Dagster's tables are missing or do not answer."""
-        url = self._platform.urls.dagster.replace("postgresql+psycopg2://", "postgresql://", 1)
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                return await read_beats_and_runs(url)
+                return await read_beats_and_runs(self._platform.urls.dagster)
         except (psycopg.Error, TimeoutError, OSError) as error:
             _log.info("Dagster's database says nothing: %s", type(error).__name__)
             return None
