@@ -55,4 +55,7 @@ async def _page(request: Request, status: int, title: str, detail: str) -> Respo
 
 
 def _in_background(request: Request) -> bool:
-    return "x-part" in request.headers or "application/json" in request.headers.get("accept", "")
+    """Return whether a script asks, not somebody who sees the answer as a page."""
+    headers = request.headers
+    fetched = headers.get("sec-fetch-dest") == "empty" and "hx-request" not in headers
+    return "x-part" in headers or fetched

@@ -22,14 +22,18 @@ _COLUMNS: Final = (
     "event_id, entity, metric, event_time, value, score, is_anomaly, threshold, status, p_value"
 )
 SCORED_ROWS: Final = f"""
-    SELECT {_COLUMNS}, entity_score, entity_is_anomaly, causes::text AS causes, detector,
+    SELECT {_COLUMNS}, entity_score, entity_is_anomaly, causes::text AS causes, reason, detector,
         bundle_version, false AS provisional
     FROM scored_metrics
     WHERE stream = %(stream)s AND entity = %(entity)s
         AND (%(metric)s::text IS NULL OR metric = %(metric)s)
         AND event_time > %(since)s AND event_time <= %(until)s
     UNION ALL
-    SELECT {_COLUMNS}, NULL, NULL, NULL, 'isolation_forest', bundle_version, provisional
+    SELECT {_COLUMNS}, NULL, NULL, NULL, CASE WHEN is_anomaly THEN (
+            SELECT metadata ->> 'reason' FROM anomaly_detections d WHERE d.stream = o.stream
+                AND d.device_id = o.entity AND d."timestamp" = o.event_time
+                AND d.event_id = o.event_id LIMIT 1) END,
+        'isolation_forest', bundle_version, provisional
     FROM online_readings o
     WHERE stream = %(stream)s AND entity = %(entity)s
         AND (%(metric)s::text IS NULL OR metric = %(metric)s)
@@ -37,6 +41,11 @@ SCORED_ROWS: Final = f"""
         AND NOT EXISTS (
             SELECT FROM scored_metrics s WHERE s.stream = o.stream AND s.entity = o.entity
             AND s.metric = o.metric AND s.event_time = o.event_time)
+"""
+#: Why a row is flagged, in words; of some kinds of models the metrics behind it are all there is.
+WHY: Final = """
+    coalesce(reason, 'because of ' || (SELECT string_agg(cause, ', ' ORDER BY place)
+        FROM jsonb_array_elements_text(causes::jsonb) WITH ORDINALITY named (cause, place)))
 """
 
 
@@ -57,6 +66,7 @@ class ScoredRow:
     entity_score: float | None
     entity_is_anomaly: bool | None
     causes: str | None
+    reason: str | None
     detector: str
     bundle_version: int | None
     provisional: bool

@@ -45,8 +45,8 @@ def test_a_flagged_point_says_why_and_is_marked_in_two_clicks(
     assert "expected" in said
     page.mouse.click(x, y)
     began = time.monotonic()
-    page.locator(".picked").get_by_role("button", name="Wrong").click()
-    page.get_by_text("is marked wrong").wait_for()
+    page.locator(".picked").get_by_role("button", name="False alarm").click()
+    page.get_by_text("is marked a false alarm").wait_for()
     assert time.monotonic() - began < 5
     (label,) = console.platform.warehouse.labels.newest("iiot")
     assert (label.entity, label.is_anomaly) == ("press-1", False)

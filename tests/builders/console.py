@@ -29,6 +29,7 @@ def add_readings(
     step: dt.timedelta = dt.timedelta(minutes=5),
     flagged: Sequence[int] = (),
     causes: Sequence[str] | None = None,
+    reason: str | None = None,
 ) -> list[dt.datetime]:
     """Store scored readings of one series, some of them flagged; return their times."""
     times = [start + n * step for n in range(len(values))]
@@ -37,7 +38,8 @@ def add_readings(
             connection.cursor() as cursor,
             cursor.copy(
                 "COPY scored_metrics (stream, day, entity, metric, event_time, event_id, value, "
-                "score, is_anomaly, threshold, status, causes, detector, bundle_version) FROM STDIN"
+                "score, is_anomaly, threshold, status, causes, reason, detector, bundle_version) "
+                "FROM STDIN"
             ) as copy,
         ):
             for n, (time, value) in enumerate(zip(times, values, strict=True)):
@@ -47,7 +49,7 @@ def add_readings(
                         *(stream, time.date(), entity, metric, time, str(uuid.uuid4()), value),
                         *(0.9 if is_flagged else 0.2, is_flagged, 0.7, "trained"),
                         json.dumps(list(causes)) if is_flagged and causes else None,
-                        *("isolation_forest", 1),
+                        *(reason if is_flagged else None, "isolation_forest", 1),
                     )
                 )
         ((series,),) = connection.execute(

@@ -48,6 +48,16 @@ class Triaged:
             None,
         )
 
+    @property
+    def why(self) -> str | None:
+        """Why it was raised, as far as its details say that in words."""
+        known = self.alert.details
+        causes = ", ".join(known.get("causes") or ())
+        said = (
+            known.get("reason") or known.get("explanation") or (causes and f"because of {causes}")
+        )
+        return str(said) if said else None
+
 
 async def triaged(
     serving: ServingState, *, only_open: bool, stream: str | None = None, most: int = _MOST

@@ -17,6 +17,7 @@ from anomaly_platform.serving.state import ServingState
 router = APIRouter()
 
 _MARKS = {"right": True, "wrong": False}
+_SAID = {"right": "right", "wrong": "a false alarm"}
 
 
 @router.post("/marks")
@@ -37,7 +38,7 @@ async def mark(request: Request, press: WriterPress) -> Response:
     return back_to(
         request,
         own_place(press.form.get("back")),
-        f"{said.entity} is marked {chosen}. It counts from now on; Undo takes it back.",
+        f"{said.entity} is marked {_SAID[chosen]}. It counts from now on; Undo takes it back.",
     )
 
 

@@ -16,12 +16,7 @@ from anomaly_platform.console.pages.alerts import triaged
 from anomaly_platform.console.rendering import page
 from anomaly_platform.console.viewers import Reading, serving_of
 from anomaly_platform.queries.operation.in_service import ServingModel, serving_models
-from anomaly_platform.queries.operation.newest import (
-    NewestReading,
-    SilentSeries,
-    newest_readings,
-    silent_series,
-)
+from anomaly_platform.queries.operation.newest import NewestReading, newest_readings
 from anomaly_platform.queries.operation.refused import refusals_since
 from anomaly_platform.queries.operation.stuck import StuckSeries, stuck_series
 from anomaly_platform.queries.operation.worst import (
@@ -56,16 +51,6 @@ class Worst:
     entities: Sequence[WorstEntity | WorstCode]
 
 
-@dataclass(frozen=True, slots=True)
-class Quiet:
-    """The series of one stream that fell silent or stuck."""
-
-    stream: Stream
-    silent: Sequence[SilentSeries]
-    silent_count: int
-    stuck: Sequence[StuckSeries]
-
-
 @router.get("")
 async def show(request: Request, viewer: Reading) -> Response:
     """Show how everything is doing."""
@@ -84,7 +69,8 @@ async def show(request: Request, viewer: Reading) -> Response:
         for stream in serving.platform.streams
         if (one := await _worst(serving, stream, newest.get(stream.name))) is not None
     ]
-    quiet = await kept.get("quiet", _QUIET_S, lambda: _quiet(serving, newest))
+    stuck = await kept.get("stuck", _QUIET_S, lambda: _stuck(serving, newest))
+    alerts = await triaged(serving, only_open=True)
     return page(
         request,
         "overview.html",
@@ -95,9 +81,14 @@ async def show(request: Request, viewer: Reading) -> Response:
         is_old=lambda moment: moment is not None and now - moment > _OLD,
         waiting=waiting,
         refused=refused,
-        alerts=(await triaged(serving, only_open=True))[:_WORST],
+        alerts=[one for one in alerts if one.alert.kind != "silent"][:_WORST],
         worst=worst,
-        quiet=quiet,
+        silent=[
+            (one.alert, dt.datetime.fromisoformat(one.alert.details["last_event"]))
+            for one in alerts
+            if one.alert.kind == "silent"
+        ][:_QUIET],
+        stuck=stuck,
         models=_by_stream(serving, models),
         behind=_behind(serving),
     )
@@ -120,17 +111,17 @@ async def _worst(
     return Worst(stream, since, until, found)
 
 
-async def _quiet(serving: ServingState, newest: dict[str, NewestReading]) -> list[Quiet]:
+async def _stuck(
+    serving: ServingState, newest: dict[str, NewestReading]
+) -> list[tuple[Stream, StuckSeries]]:
     found = []
     for stream in serving.platform.streams:
         known = newest.get(stream.name)
-        if not stream.has_series or known is None or known.newest is None:
-            continue
-        at = (stream.name, known.newest)
-        async with serving.pool.connection() as connection:
-            silent, silent_count = await silent_series(connection, *at, limit=_QUIET)
-            stuck = await stuck_series(connection, *at, limit=_QUIET)
-        found.append(Quiet(stream, silent, silent_count, stuck))
+        if stream.has_series and known is not None and known.newest is not None:
+            since = known.newest - _WINDOW
+            async with serving.pool.connection() as connection:
+                stuck = await stuck_series(connection, stream.name, since, limit=_QUIET)
+            found += [(stream, one) for one in stuck]
     return found
 
 
@@ -176,9 +167,10 @@ def _behind(serving: ServingState) -> dict[str, list[sources.Source]]:
         ],
         "quiet": [
             *(sources.asset(settings, one.name, "validated_events") for one in streams),
+            sources.statement("SELECT * FROM alerts WHERE kind = 'silent' AND state = 'open'"),
             sources.statement(
-                "SELECT stream, entity, metric, last_event FROM series "
-                "WHERE rows > 0 ORDER BY last_event LIMIT 50"
+                "SELECT stream, entity, metric, event_time, reason FROM scored_metrics "
+                "WHERE is_anomaly AND reason IS NOT NULL ORDER BY event_time DESC LIMIT 50"
             ),
         ],
         "models": [

@@ -42,7 +42,9 @@ _USUAL: Final = "7 days"
 _LISTED: Final = 30
 #: Reasons that are sent along; flagged points beyond them are drawn without.
 _MOST_REASONS: Final = 5_000
-_FEWEST_SPANS, _MOST_SPANS = 50, 2_000
+#: Spans of time of which each is drawn with its extremes: about as many as a chart has pixels.
+_SPANS: Final = 1_000
+_RANGES: Final = 400
 _ROWS_AT_ONCE: Final = 5_000
 _DIGITS: Final = 7
 
@@ -58,6 +60,7 @@ async def show(
         flagged = await flagged_points(connection, chosen, limit=_LISTED + 1)
         siblings = await known_metrics(connection, stream, entity, None, kind="entity")
     where = {"stream": stream, "entity": entity, "metric": metric}
+    here = {**where, "since": shown.since, "until": shown.until}
     return page(
         request,
         "series.html",
@@ -71,14 +74,14 @@ async def show(
         more=len(flagged) > _LISTED,
         siblings=sorted(siblings),
         ranges=range_links("/console/series", dict(request.query_params), shown),
-        points=link("/console/series/points", **where),
-        table=link("/console/series/readings.csv", **where, since=shown.since, until=shown.until),
-        back=link("/console/series", **where, since=shown.since, until=shown.until),
+        points=link("/console/series/points", **here),
+        table=link("/console/series/readings.csv", **here),
+        back=link("/console/series", **here),
         behind=[
             sources.asset(serving.settings, stream, "scored_events"),
             sources.model(serving.settings, stream, known_stream(serving, stream).scored_by),
             sources.statement(
-                f"SELECT event_time, value, score, is_anomaly, causes FROM scored_metrics "
+                f"SELECT event_time, value, score, is_anomaly, reason, causes FROM scored_metrics "
                 f"WHERE stream = '{stream}' AND entity = '{_in_sql(entity)}' "
                 f"AND metric = '{_in_sql(metric)}' AND event_time > '{iso(shown.since)}' "
                 f"AND event_time <= '{iso(shown.until)}' ORDER BY event_time"
@@ -89,7 +92,7 @@ async def show(
 
 @router.get("/points")
 async def points(
-    request: Request, _viewer: Reading, stream: str, entity: str, metric: str, spans: int = 800
+    request: Request, _viewer: Reading, stream: str, entity: str, metric: str
 ) -> Response:
     """Return what the charts draw: few points that look like all of them."""
     serving = serving_of(request)
@@ -100,14 +103,16 @@ async def points(
     found, (reasons, notes) = await asyncio.gather(
         _points(serving, before), _known_about(serving, chosen)
     )
-    spans = max(_FEWEST_SPANS, min(_MOST_SPANS, spans))
-    drawn = await asyncio.to_thread(_drawn, found, shown, spans)
+    drawn = await asyncio.to_thread(_drawn, found, shown)
+    place_of = {time: n for n, time in enumerate(drawn["times"])}
     return data(
         {
             **drawn,
-            "since": shown.since.timestamp(),
-            "until": shown.until.timestamp(),
-            "reasons": {str(one.event_time.timestamp()): _reason(one) for one in reasons},
+            "reasons": {
+                place_of[time]: _reason(one)
+                for one in reasons
+                if (time := one.event_time.timestamp()) in place_of
+            },
             "notes": [[one.at.timestamp(), one.kind, one.text] for one in notes],
         }
     )
@@ -141,18 +146,24 @@ async def _csv(serving: ServingState, chosen: ReadingFilter) -> AsyncIterator[st
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(
-        ("time", "entity", "metric", "value", "score", "is_anomaly", "threshold", "causes")
+        (
+            *("time", "entity", "metric", "value", "score", "is_anomaly", "threshold"),
+            *("causes", "reason"),
+        )
     )
     after: tuple[dt.datetime, str] | None = None
     while True:
         async with serving.pool.connection() as connection:
             rows = await read_page(connection, chosen, after=after, limit=_ROWS_AT_ONCE)
         for row in rows:
-            texts = [_not_a_formula(text) for text in (row.entity, row.metric, row.causes or "")]
+            texts = [
+                _not_a_formula(text or "")
+                for text in (row.entity, row.metric, row.causes, row.reason)
+            ]
             writer.writerow(
                 (
                     *(iso(row.event_time), *texts[:2], row.value, row.score, row.is_anomaly),
-                    *(row.threshold, texts[2]),
+                    *(row.threshold, *texts[2:]),
                 )
             )
         yield out.getvalue()
@@ -183,24 +194,20 @@ async def _chosen(
     return shown, ReadingFilter(stream, entity, metric, *shown), newest[metric]
 
 
-def _drawn(found: Points, shown: Shown, spans: int) -> dict[str, Any]:
+def _drawn(found: Points, shown: Shown) -> dict[str, Any]:
     inside = found[found.times > shown.since.timestamp()]
-    kept = inside[kept_points(inside, spans)]
-    # The range moves slowly: one value a span is enough, drawn as lines between them.
-    ends = np.linspace(shown.since.timestamp(), shown.until.timestamp(), min(spans, 400) + 1)
+    kept = inside[kept_points(inside, _SPANS)]
+    # The range moves slowly: few values are enough, drawn as lines between them.
+    ends = np.linspace(shown.since.timestamp(), shown.until.timestamp(), _RANGES + 1)
     at = kept.times if len(kept) <= ends.size else ends
     expected = expected_range(found, at)
-    low, middle, high = (
-        _lines(kept.times, at, one) for one in (expected.low, expected.middle, expected.high)
-    )
     return {
         "times": kept.times.tolist(),
         "values": _numbers(kept.values),
         "scores": _numbers(kept.scores),
         "thresholds": _numbers(kept.thresholds),
-        "low": _numbers(low),
-        "middle": _numbers(middle),
-        "high": _numbers(high),
+        "low": _numbers(_lines(kept.times, at, expected.low)),
+        "high": _numbers(_lines(kept.times, at, expected.high)),
         "flagged": np.flatnonzero(kept.flagged).tolist(),
         "readings": len(inside),
         "anomalies": int(inside.flagged.sum()),
@@ -229,8 +236,8 @@ def _numbers(values: npt.NDArray[np.float64]) -> list[float | None]:
 
 
 def _reason(point: FlaggedPoint) -> dict[str, Any]:
-    said = None if point.is_right is None else ("right" if point.is_right else "wrong")
-    return {"causes": point.causes or [], "mark": said}
+    said = None if point.is_right is None else ("right" if point.is_right else "a false alarm")
+    return {"why": point.why, "mark": said}
 
 
 def _in_sql(text: str) -> str:

@@ -32,10 +32,12 @@
   async function load(since, until) {
     const ticket = ++asked;
     const address = new URL(root.dataset.points, location.href);
-    address.searchParams.set("since", iso(since));
-    address.searchParams.set("until", iso(until));
-    address.searchParams.set("spans", String(Math.max(200, Math.round(root.clientWidth * 0.9))));
-    const answer = await fetch(address, { headers: { accept: "application/json" } });
+    // What the page shows first the browser has begun to load with the page, from this address.
+    if (since !== whole.since || until !== whole.until) {
+      address.searchParams.set("since", iso(since));
+      address.searchParams.set("until", iso(until));
+    }
+    const answer = await fetch(address);
     if (answer.status === 401) return location.reload();
     if (!answer.ok) throw new Error(await answer.text());
     const content = await answer.json();
@@ -202,14 +204,14 @@
     }
     // A flagged point nearby is what somebody points at.
     const flagged = nearest(chart, 6), n = flagged === null ? under : flagged;
-    const at = drawn.times[n], reason = drawn.reasons[key(at)];
+    const at = drawn.times[n], reason = drawn.reasons[n];
     const rows = [line("", time(at) + " UTC"), line("value", short(drawn.values[n]))];
     if (drawn.low[n] !== null) {
       rows.push(line("expected", `${short(drawn.low[n])} to ${short(drawn.high[n])}`));
     }
     rows.push(line("score", drawn.scores[n] === null ? "–" : drawn.scores[n].toFixed(3)));
     if (reason) {
-      rows.push(line("flagged", reason.causes.length ? `because of ${reason.causes.join(", ")}` : "by itself"));
+      rows.push(line("flagged", reason.why || "by itself"));
       if (reason.mark) rows.push(line("marked", reason.mark));
     }
     hover.replaceChildren(...rows);
@@ -219,17 +221,6 @@
     const left = x + 16 + hover.offsetWidth > frame.width ? x - hover.offsetWidth - 12 : x + 16;
     hover.style.left = `${Math.max(4, left)}px`;
     hover.style.top = `${box.top - frame.top + 8}px`;
-  }
-
-  const keys = new Map();
-  function key(at) {
-    // The server writes times as its language does; numbers that are equal are the same.
-    if (keys.get("of") !== drawn.reasons) {
-      keys.clear();
-      keys.set("of", drawn.reasons);
-      for (const text of Object.keys(drawn.reasons)) keys.set(Number(text), text);
-    }
-    return keys.get(at);
   }
 
   // The flagged point nearest to the cursor, if one is within so many pixels.

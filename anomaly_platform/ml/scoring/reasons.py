@@ -46,6 +46,8 @@ _HALF_HOUR = 1_800_000_000
 _TO_SIGMA = 1.4826
 #: Below so many spreads a reading is not far from its trailing window: its time is what is odd.
 _FAR = 3.0
+#: Patterns (SQL's ``LIKE``) of the reasons that a value stays for too long.
+STUCK_REASONS = ("at % for %", "has not counted for %", "repeats % for %")
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 

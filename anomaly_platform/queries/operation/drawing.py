@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from anomaly_platform.ml.order_statistics import quantile_of_sorted
 from anomaly_platform.queries.operation.points import Floats, Points
 
 #: The band: the median of so many seconds before a moment, and so many spreads to either side.
@@ -20,7 +21,6 @@ _FEWEST: Final = 8
 class ExpectedRange:
     """Where values were to be expected at some times; NaN where too little came before."""
 
-    middle: Floats
     low: Floats
     high: Floats
 
@@ -79,11 +79,13 @@ def expected_range(
     """
     known = np.isfinite(points.values)
     times, values = points.times[known], points.values[known]
-    found = np.full((3, at.size), np.nan)
+    low, high = np.full((2, at.size), np.nan)
     lower = np.searchsorted(times, at - window_s, side="left")
     upper = np.searchsorted(times, at, side="left")
     for n, (begin, end) in enumerate(zip(lower, upper, strict=True)):
         if end - begin >= _FEWEST:
-            found[:, n] = np.percentile(values[begin:end], (25, 50, 75))
-    spread = _SPREADS * (found[2] - found[0]) / _QUARTILES_APART
-    return ExpectedRange(found[1], found[1] - spread, found[1] + spread)
+            ordered = np.sort(values[begin:end])
+            below, middle, above = (quantile_of_sorted(ordered, q) for q in (0.25, 0.5, 0.75))
+            spread = _SPREADS * (above - below) / _QUARTILES_APART
+            low[n], high[n] = middle - spread, middle + spread
+    return ExpectedRange(low, high)

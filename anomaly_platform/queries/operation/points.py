@@ -10,22 +10,23 @@ import numpy.typing as npt
 from psycopg import AsyncConnection
 
 from anomaly_platform.queries.rows import fetch_all
-from anomaly_platform.queries.scored_readings import SCORED_ROWS, ReadingFilter
+from anomaly_platform.queries.scored_readings import SCORED_ROWS, WHY, ReadingFilter
 
 Floats = npt.NDArray[np.float64]
 
-_COLUMNS: Final = (
-    "extract(epoch FROM event_time)::float8",
-    "coalesce(value, 'NaN'::float8)",
-    "coalesce(score, 'NaN'::float8)",
-    "threshold",
-    "coalesce(is_anomaly, false)::int::float8",
-)
-#: All rows as one value: of many small ones, each takes the client longer than the server.
+#: Each column as one value, in no order: of many small ones, each takes the client longer than the
+#: server, and the server's sort takes longer than all the rest.
 _POINTS: Final = f"""
-SELECT string_agg({" || ".join(f"float8send({one})" for one in _COLUMNS)}, ''::bytea)
-FROM (SELECT * FROM ({SCORED_ROWS}) found ORDER BY event_time) ordered
+SELECT string_agg(timestamptz_send(event_time), ''::bytea),
+    string_agg(float8send(coalesce(value, 'NaN')), ''::bytea),
+    string_agg(float8send(coalesce(score, 'NaN')), ''::bytea),
+    string_agg(float8send(threshold), ''::bytea),
+    string_agg(boolsend(coalesce(is_anomaly, false)), ''::bytea)
+FROM ({SCORED_ROWS}) found
 """  # noqa: S608 - constants
+#: Microseconds since 2000, as PostgreSQL sends times; numbers have their first byte first.
+_TYPES: Final = (">i8", ">f8", ">f8", ">f8", "?")
+_YEAR_2000: Final = 946_684_800_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class FlaggedPoint:
     value: float | None
     score: float | None
     threshold: float
-    causes: list[str] | None
+    why: str | None
     is_right: bool | None
     label_id: uuid.UUID | None
     labelled_by: str | None
@@ -90,10 +91,13 @@ async def read_points(connection: AsyncConnection[Any], chosen: ReadingFilter) -
     async with connection.cursor(binary=True) as cursor:
         await cursor.execute(_POINTS.encode(), asdict(chosen))
         row = await cursor.fetchone()
-    content = b"" if row is None or row[0] is None else row[0]
-    numbers = np.frombuffer(content, dtype=">f8").reshape(-1, len(_COLUMNS)).T.astype(np.float64)
-    times, values, scores, thresholds, flagged = numbers
-    return Points(times, values, scores, thresholds, flagged > 0)
+    sent = row or (None,) * len(_TYPES)
+    columns = [np.frombuffer(one or b"", kind) for one, kind in zip(sent, _TYPES, strict=True)]
+    order = np.argsort(columns[0], kind="stable")
+    times, values, scores, thresholds, flagged = (one[order] for one in columns)
+    values, scores, thresholds = (one.astype(np.float64) for one in (values, scores, thresholds))
+    seconds = (times.astype(np.int64) + _YEAR_2000) / 1e6
+    return Points(seconds, values, scores, thresholds, flagged.astype(np.bool_))
 
 
 async def flagged_points(
@@ -104,7 +108,7 @@ async def flagged_points(
         connection,
         FlaggedPoint,
         f"""
-        SELECT f.event_time, f.value, f.score, f.threshold, f.causes::jsonb AS causes,
+        SELECT f.event_time, f.value, f.score, f.threshold, {WHY} AS why,
             l.is_anomaly AS is_right, l.id AS label_id, l.labelled_by
         FROM (SELECT * FROM ({SCORED_ROWS}) found WHERE is_anomaly
             ORDER BY event_time DESC LIMIT %(limit)s) f
@@ -132,7 +136,7 @@ async def notes_in(connection: AsyncConnection[Any], chosen: ReadingFilter) -> l
             AND day <= (%(until)s::timestamptz)::date) days
         WHERE bundle_version IS DISTINCT FROM before AND before IS NOT NULL
         UNION ALL
-        SELECT event_time, 'label', CASE WHEN is_anomaly THEN 'right' ELSE 'wrong' END
+        SELECT event_time, 'label', CASE WHEN is_anomaly THEN 'right' ELSE 'false alarm' END
             || ', says ' || labelled_by || coalesce(': ' || comment, '')
         FROM current_labels WHERE stream = %(stream)s AND entity = %(entity)s
             AND metric = %(metric)s AND event_time > %(since)s AND event_time <= %(until)s

@@ -14,6 +14,7 @@ from typing import Any, Final
 from psycopg import AsyncConnection
 
 from anomaly_platform.queries.rows import count, fetch_all
+from anomaly_platform.queries.scored_readings import WHY
 
 #: Of streams with series, and of scans: the table, what a lane is, and how unusual a row is.
 _TABLES: Final = {
@@ -98,8 +99,8 @@ class FlaggedRow:
     ----------
     entity, metric : str
         Of a scan its code, and ``scan``.
-    why : list of str or None
-        The metrics behind it, or the words about a scan.
+    why : str or None
+        In words.
     """
 
     entity: str
@@ -107,7 +108,7 @@ class FlaggedRow:
     event_time: dt.datetime
     value: float | None
     score: float | None
-    why: list[str] | None
+    why: str | None
 
 
 async def ranked_lanes(
@@ -152,12 +153,10 @@ async def flagged_rows(
 ) -> tuple[list[FlaggedRow], int]:
     """Return a lane's flagged rows in a window, the newest first, and how many there are."""
     shown = (
-        "entity, metric, event_time, value, score, "
-        "CASE WHEN causes IS NULL THEN NULL ELSE ARRAY(SELECT jsonb_array_elements_text(causes)) "
-        "END AS why"
+        f"entity, metric, event_time, value, score, {WHY} AS why"
         if window.has_series
         else "epc_code AS entity, 'scan' AS metric, event_time, NULL::float8 AS value, "
-        "final_confidence / 100 AS score, ARRAY[explanation] AS why"
+        "final_confidence / 100 AS score, explanation AS why"
     )
     values = {**window.values, "lane": lane, "limit": limit}
     found = await fetch_all(

@@ -11,6 +11,7 @@ from typing import Any, Final
 from psycopg import AsyncConnection
 
 from anomaly_platform.queries.rows import fetch_all
+from anomaly_platform.queries.scored_readings import WHY
 
 #: The newest label `l` of each worst row `w`.
 _LABELLED: Final = """
@@ -30,7 +31,7 @@ class WorstEntity:
     ----------
     flagged : int
         Its flagged readings in the window.
-    metric, event_time, value, score, causes
+    metric, event_time, value, score, why
         Of the flagged reading with the highest score; the newest where several have it.
     is_right : bool or None
         What a person has said of that reading; None where nobody has.
@@ -44,7 +45,7 @@ class WorstEntity:
     event_time: dt.datetime
     value: float | None
     score: float
-    causes: list[str] | None
+    why: str | None
     is_right: bool | None
     label_id: uuid.UUID | None
 
@@ -76,9 +77,9 @@ async def worst_entities(
     return await fetch_all(
         connection,
         WorstEntity,
-        """
+        f"""
         WITH flagged AS (
-            SELECT entity, metric, event_time, value, score, causes,
+            SELECT entity, metric, event_time, value, score, causes, reason,
                 count(*) OVER (PARTITION BY entity) AS flagged,
                 row_number() OVER (PARTITION BY entity ORDER BY score DESC, event_time DESC) AS n
             FROM scored_metrics WHERE stream = %(stream)s AND is_anomaly
@@ -87,8 +88,8 @@ async def worst_entities(
             SELECT * FROM flagged WHERE n = 1
             ORDER BY score DESC, flagged DESC, entity LIMIT %(limit)s
         )
-        SELECT w.entity, w.flagged, w.metric, w.event_time, w.value, w.score, w.causes,
-            l.is_anomaly AS is_right, l.id AS label_id
+        SELECT w.entity, w.flagged, w.metric, w.event_time, w.value, w.score,
+            {WHY} AS why, l.is_anomaly AS is_right, l.id AS label_id
         FROM worst w
         """  # noqa: S608
         + _LABELLED
@@ -150,9 +151,9 @@ async def worst_readings(
     return await fetch_all(
         connection,
         WorstEntity,
-        """
-        SELECT w.entity, 1 AS flagged, w.metric, w.event_time, w.value, w.score, w.causes,
-            l.is_anomaly AS is_right, l.id AS label_id
+        f"""
+        SELECT w.entity, 1 AS flagged, w.metric, w.event_time, w.value, w.score,
+            {WHY} AS why, l.is_anomaly AS is_right, l.id AS label_id
         FROM (SELECT * FROM scored_metrics WHERE stream = %(stream)s AND entity = %(entity)s
             AND is_anomaly AND event_time > %(since)s AND event_time <= %(until)s
             ORDER BY score DESC, event_time DESC LIMIT %(limit)s) w

@@ -8,6 +8,7 @@ import re
 import pytest
 from starlette.testclient import TestClient
 
+from anomaly_platform.incidents.silence import tell_of_silence
 from anomaly_platform.platform import Platform
 from tests.builders.console import (
     DAY,
@@ -22,6 +23,7 @@ from tests.builders.console import (
 pytestmark = pytest.mark.integration
 
 HOUR = dt.timedelta(hours=1)
+LIVE = "0f0e0d0c-0000-4000-8000-000000000001"
 
 
 def section(text: str, name: str) -> str:
@@ -57,30 +59,72 @@ def test_the_worst_comes_first_with_what_is_behind_it(
     assert "FROM quarantine" in section(text, "works")
 
 
-def test_silent_is_ten_usual_intervals_before_the_streams_newest_reading(
-    platform: Platform, browser: TestClient
-) -> None:
-    add_readings(platform, "clock", "beat", [1.0, 2.0] * 24, step=HOUR)
-    late = DAY + 47 * HOUR
-    add_readings(platform, "goes-on", "m", [1.0, 2.0] * 6, start=late - 20 * HOUR, step=HOUR)
-    add_readings(platform, "ended", "m", [1.0, 2.0] * 12, start=late - 40 * HOUR, step=HOUR)
-    quiet = section(browser.get("/console").text, "quiet")
-    assert "ended" in quiet  # 17 hours before the newest
-    assert "goes-on" not in quiet  # 9 hours before it
-    assert "a reading every 60 min" in quiet or "a reading every 1 h" in quiet
+def test_silent_is_what_alerts_say(platform: Platform, browser: TestClient) -> None:
+    for entity, days in (("clock", 6), ("ended", 4)):
+        add_readings(platform, entity, "m", [1.0, 2.0] * 12 * days, step=HOUR)
+    assert "No series." in section(browser.get("/console").text, "quiet")
+    with platform.warehouse.transactions.begin() as connection:
+        now = DAY + dt.timedelta(days=6)
+        tell_of_silence(connection, platform.outbox, "iiot", "Devices", now)
+    text = browser.get("/console").text
+    quiet = section(text, "quiet")
+    assert re.findall(r">(clock|ended)</a></td>", quiet) == ["ended"]
+    assert "not heard since 2026-11-30 23:00, usual is every 60 minutes" in quiet
+    assert "ended" not in section(text, "wrong")
 
 
-def test_stuck_is_one_value_for_longer_than_ever_in_the_28_days_before(
+def test_stuck_is_what_reasons_say_until_another_value_comes(
     platform: Platform, browser: TestClient
 ) -> None:
-    moving = [float(n % 7) for n in range(60)]
-    add_readings(platform, "stuck", "m", [*moving, *[5.0] * 12], step=HOUR)
-    add_readings(platform, "always", "m", [5.0] * 72, step=HOUR)
-    plateaus = [*[1.0] * 20, *moving[:40], *[2.0] * 12]
-    add_readings(platform, "rests-often", "m", plateaus, step=HOUR)
+    told = {"step": HOUR, "flagged": [20], "reason": "at 5 for 11 h, longest before 2 h"}
+    add_readings(platform, "stuck", "m", [5.0] * 22, **told)
+    add_readings(platform, "moved", "m", [*[5.0] * 21, 6.0], **told)
+    add_readings(platform, "odd", "m", [5.0] * 22, **{**told, "reason": "5 is a step of 4"})
     quiet = section(browser.get("/console").text, "quiet")
-    assert re.findall(r">(stuck|always|rests-often)</a></td>", quiet) == ["stuck"]
-    assert "5 for 11 h; at most 0 s before" in quiet
+    assert re.findall(r">(stuck|moved|odd)</a></td>", quiet) == ["stuck"]
+    assert "at 5 for 11 h, longest before 2 h" in quiet
+
+
+def test_why_is_the_reason_where_there_is_one_else_the_causes(
+    platform: Platform, browser: TestClient
+) -> None:
+    flagged = {"flagged": [1], "causes": ["flow", "heat"]}
+    add_readings(platform, "press-1", "flow", [1.0, 2.0], **flagged)
+    why = "9 is 12 spreads from 1, the median of 96 readings"
+    (_, when) = add_readings(platform, "press-2", "flow", [1.0, 9.0], reason=why, **flagged)
+    for entity, said in (("press-1", "because of flow, heat"), ("press-2", why)):
+        lane = {"lane": entity, "since": DAY.isoformat(), "until": (when + HOUR).isoformat()}
+        named = {"stream": "iiot", "entity": entity, "metric": "flow"}
+        for path, asked in (
+            ("/console", {}),
+            ("/console/entity", named),
+            ("/console/series", named),
+            ("/console/series/points", named),
+            ("/console/explorer/rows", {"stream": "iiot", **lane}),
+        ):
+            assert said in browser.get(path, params=asked).text, path
+
+
+def test_a_reading_given_in_real_time_says_why(platform: Platform, browser: TestClient) -> None:
+    platform.warehouse.transactions.execute(
+        "INSERT INTO online_readings (stream, event_id, entity, metric, event_time, value, score, "
+        "is_anomaly, threshold, status, provisional, source) "
+        "VALUES ('iiot', %(id)s, 'press-1', 'flow', %(time)s, 9, 0.9, true, 0.7, 'trained', false, "
+        "'api')",
+        {"id": LIVE, "time": DAY},
+    )
+    platform.warehouse.transactions.execute(
+        "INSERT INTO anomaly_detections (id, stream, device_id, metric_name, value, score, "
+        'anomaly_score, is_anomaly, confidence, "timestamp", metadata, source, event_id, '
+        "threshold, day) VALUES (%(id)s, 'iiot', 'press-1', 'flow', 9, 0.9, -0.2, true, 0.2, "
+        "%(time)s, '{\"reason\": \"9 is a step of 8\"}', 'realtime', %(id)s, 0.7, %(time)s)",
+        {"id": LIVE, "time": DAY},
+    )
+    add_readings(platform, "press-1", "flow", [1.0], start=DAY - HOUR)
+    named = {"stream": "iiot", "entity": "press-1", "metric": "flow"}
+    for path in ("/console/series", "/console/series/points", "/console/series/readings.csv"):
+        span = {"since": "2026-11-26T00:00:00Z", "until": "2026-11-28T00:00:00Z"}
+        assert "9 is a step of 8" in browser.get(path, params={**named, **span}).text, path
 
 
 def test_a_mark_takes_two_clicks_and_is_taken_back_with_one(
@@ -97,13 +141,13 @@ def test_a_mark_takes_two_clicks_and_is_taken_back_with_one(
     }
     page = browser.post("/console/marks", data={**form, "mark": "wrong"})
     assert page.url.path == "/console"
-    assert "marked wrong" in page.text
+    assert "marked a false alarm" in page.text
     (label,) = platform.warehouse.labels.newest("iiot")
     assert (label.is_anomaly, label.event_time) == (False, when)
     assert label.labelled_by.startswith("night shift (")
     back = {"token": form["token"], "label": str(label.id), "back": "/console"}
     page = browser.post("/console/marks/take-back", data=back)
-    assert "marked wrong" not in section(page.text, "wrong")
+    assert "marked a false alarm" not in section(page.text, "wrong")
     assert platform.warehouse.labels.newest("iiot") == []
     noted = platform.warehouse.transactions.tuples("SELECT action FROM audit_log ORDER BY id")
     assert [row[0] for row in noted][-2:] == ["feedback.add", "feedback.take_back"]

@@ -1,12 +1,14 @@
 """What a person sees at a glance is found, and says what it is; the ordinary is no alarm."""
 
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatch
 
 import numpy as np
 import polars as pl
 import pytest
 
 from anomaly_platform.ml.backtest.series import train_test
+from anomaly_platform.ml.scoring.reasons import STUCK_REASONS
 
 BEGIN = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -113,6 +115,7 @@ def test_a_door_open_for_hours():
     open_long = said(reasons, "at 1 for")
     assert open_long[500:608].mean() > 0.7
     assert "at 1 for 8.9 h" in reasons[607]
+    assert any(fnmatch(reasons[607], one.replace("%", "*")) for one in STUCK_REASONS)
     ordinary = np.delete(np.arange(flags.size), np.arange(500, 608))
     assert flags[ordinary].mean() < 0.03
     assert open_long[ordinary].mean() < 0.005
