@@ -170,14 +170,16 @@ def read_several_names(
 
 def _many_names(texts: pl.Series, what: str, *, required: bool, coded: bool) -> Cells:
     """Read names by judging each distinct one once."""
-    read = pl.DataFrame({"name": texts}).select(_STRIPPED)
+    distinct = (
+        pl.DataFrame({"text": texts.unique()}).with_columns(name="text").with_columns(_STRIPPED)
+    )
     fault = (_FAULT_IN_CODES if coded else _FAULT).alias("fault")
-    judged = read.unique().select("name", _VALUE, fault)
-    names = read["name"].alias(texts.name)
+    judged = distinct.with_columns(_VALUE, fault)
     reasons = _reasons(judged["fault"], what, required=required)
-    if reasons.null_count() == judged.height and not (judged["name"] == "").any():
-        return Cells(names, _no_reasons(len(texts)))
-    return _looked_up(names, judged.with_columns(reasons))
+    as_it_is = judged["value"].eq_missing(judged["text"]).all()
+    if as_it_is and reasons.null_count() == judged.height:
+        return Cells(texts, _no_reasons(len(texts)))
+    return _looked_up(texts, judged.select(pl.col("text").alias("name"), "value", reasons))
 
 
 _STRIPPED: Final = pl.col("name").str.strip_chars().str.normalize("NFC")

@@ -7,6 +7,7 @@ natural key share a bucket.
 """
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import polars as pl
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 DAY_REJECTS: Final = pl.Schema({"batch_seq": pl.Int64(), **REJECTS})
 """Rejects of a day's rows, which come from several ingested files (`rejects.REJECTS`)."""
+
+_PLACE: Final = "__place"
 
 
 class ValidatedDay(NamedTuple):
@@ -73,13 +76,62 @@ def settle_day(
         When the result breaks its schema: a mistake in our own code, not in the input.
     """
     events, refused = split_by_reason(rows, columns, texts)
-    winners, conflicts, duplicates = settle_duplicates(events, key, payload)
-    frame = with_event_ids(winners, [name for name in key if name != "event_time"])
-    frame = frame.with_columns(bucket_of(frame[key[0]])).select(*schema.columns)
-    frame = frame.sort("bucket", *key)
+    placed = in_order(events, key)
+    conflicts, duplicates = events.clear(), 0
+    if placed.repeats:
+        events, conflicts, duplicates = settle_duplicates(events, key, payload)
+        placed = in_order(events, key)
+    kept = [name for name in schema.columns if name != "bucket"]
+    frame = events.select(kept).with_columns(placed.buckets)[placed.order]
+    frame = with_event_ids(frame, [name for name in key if name != "event_time"])
+    frame = frame.select(*schema.columns)
     rejects = pl.concat([refused, conflict_rejects(conflicts, texts)])
     schema.validate(frame, lazy=True)
     return ValidatedDay(frame, rejects.sort("batch_seq", "row_number", "column"), duplicates)
+
+
+class Placed(NamedTuple):
+    """Where a day's events belong.
+
+    Parameters
+    ----------
+    buckets
+        Of each event, as they came.
+    order
+        The events' places in the order of bucket and key.
+    repeats
+        Whether two have the same key.
+    """
+
+    buckets: pl.Series
+    order: pl.Series
+    repeats: bool
+
+
+def in_order(events: pl.DataFrame, key: tuple[str, ...]) -> Placed:
+    """Put a day's events in order of bucket and key.
+
+    The texts before the time name few series, or few goods: they are sorted once each, and events
+    by the number of theirs.
+    """
+    names = list(takewhile("event_time".__ne__, key))
+    rest = list(key[len(names) :])
+    distinct = events.select(names).unique()
+    numbered = (
+        distinct.with_columns(bucket_of(distinct[key[0]]))
+        .sort("bucket", *names)
+        .with_row_index(_PLACE)
+    )
+    found = events.select(names).join(
+        numbered, on=names, how="left", nulls_equal=True, maintain_order="left"
+    )
+    keys = events.select(rest).with_columns(found[_PLACE])
+    order = keys.select(pl.arg_sort_by(_PLACE, *rest)).to_series()
+    same = pl.all_horizontal(
+        pl.col(name).eq_missing(pl.col(name).shift(1)) for name in (_PLACE, *rest)
+    )
+    # The first one has none before it, and its own number is never missing.
+    return Placed(found["bucket"], order, bool(keys[order].select(same.any()).item()))
 
 
 def time_reasons(

@@ -21,6 +21,20 @@ def _name(*, nullable: bool = False) -> pa.Column:
     return pa.Column(pl.String, pa.Check.str_length(1, MAX_NAME), nullable=nullable)
 
 
+def _ascending(*key: str) -> pa.Check:
+    """Check that rows are in order of bucket and key, and no two have the same."""
+
+    def check(data: pa.PolarsData) -> pl.LazyFrame:
+        above: pl.Expr = pl.lit(value=False)
+        for name in reversed(("bucket", *key)):
+            here, before = pl.col(name), pl.col(name).shift(1)
+            higher = (here > before).fill_null(here.is_not_null() & before.is_null())
+            above = higher | (here.eq_missing(before) & above)
+        return data.lazyframe.select(above)
+
+    return pa.Check(check, error="rows are in the order of their keys, each once")
+
+
 _BUCKET: Final = pa.Column(pl.UInt8, pa.Check.lt(BUCKETS), nullable=False)
 _TIME: Final = pa.Column(pl.Datetime("us", "UTC"), nullable=False)
 
@@ -42,7 +56,7 @@ METRIC_EVENTS: Final = pa.DataFrameSchema(
     },
     strict=True,
     ordered=True,
-    unique=["entity", "metric", "event_time"],
+    checks=_ascending("entity", "metric", "event_time"),
 )
 """Readings of a metric stream; ``value`` is null where a reading is missing."""
 
@@ -59,6 +73,6 @@ SCAN_EVENTS: Final = pa.DataFrameSchema(
     },
     strict=True,
     ordered=True,
-    unique=["epc_code", "event_time", "location_id", "business_step", "event_type"],
+    checks=_ascending("epc_code", "event_time", "location_id", "business_step", "event_type"),
 )
 """Scans of goods; nulls are what the senders left out."""

@@ -50,6 +50,15 @@ def test_one_at_a_time_is_as_all_at_once_and_no_two_are_equal(keys):
     assert all(is_uuid(one) and str(UUID(one)) == one for one in ids)
 
 
+def test_a_series_in_one_piece_has_the_ids_that_it_has_in_any_order():
+    keys = [(e, m, at) for e in ("a", None, "") for m in ("b", None) for at in range(50)]
+    frame = frame_of(keys).with_row_index()
+    shuffled = frame.sample(fraction=1.0, shuffle=True, seed=1)
+    together = derive_event_ids(frame, ["entity", "metric"])
+    apart = derive_event_ids(shuffled, ["entity", "metric"])
+    assert together.gather(shuffled["index"]).equals(apart)
+
+
 def test_only_the_common_notations_are_uuids():
     good = "0190b5a2-7c3d-7e4f-8a1b-2c3d4e5f6071"
     assert is_uuid(good)
