@@ -7,6 +7,8 @@ from functools import partial
 import polars as pl
 
 from anomaly_platform.incidents.anomaly_alerts import METRIC_ROWS
+from anomaly_platform.ingest.validation.day import in_order
+from anomaly_platform.ingest.validation.metrics import METRIC_KEY
 from anomaly_platform.kinds.base import (
     DetectorStage,
     Scorer,
@@ -120,7 +122,7 @@ class MetricKind(StreamKind[MetricStream]):
 
     def features(self, events: pl.DataFrame, since: datetime) -> pl.DataFrame:
         """Return the features of the readings from an instant on."""
-        ordered = events.sort("bucket", "entity", "metric", "event_time")
+        ordered = events[in_order(events, METRIC_KEY).order]
         return self.stream.features.compute(ordered, since=since)
 
     def train(self, _: str, order: TrainingOrder) -> TrainingReport:

@@ -58,7 +58,8 @@ def sort_series(frame: pl.DataFrame) -> pl.DataFrame:
     times = microseconds(frame["event_time"])
     rising = np.diff(times) > 0
     rising[offsets[1:-1] - 1] = True
-    contiguous = frame.select(pl.struct("entity", "metric").n_unique()).item() == offsets.size - 1
+    heads = frame[offsets[:-1]]
+    contiguous = heads.select(pl.struct("entity", "metric").n_unique()).item() == heads.height
     if contiguous and bool(rising.all()):
         return frame
     return frame.sort("entity", "metric", *order, maintain_order=True)

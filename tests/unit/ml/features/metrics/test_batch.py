@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from anomaly_platform.ml.features.metrics import kernels
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from tests.builders.readings import START, series
 
@@ -126,3 +127,21 @@ def test_an_empty_frame_has_the_columns():
 def test_wrong_frames_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         SMALL.compute(change(series("host", "cpu", [1.0, 2.0])))
+
+
+def test_threads_share_the_series_without_changing_a_bit(monkeypatch):
+    values = np.random.default_rng(3).normal(size=3_000)
+    values[::41] = np.nan
+    times = np.tile(np.arange(250) * 300_000_000, 12)
+    offsets = np.array([0, 250, 500, 501, 1500, 1750, 2250, 3000])
+    times[501:1500] = np.arange(999) * 300_000_000
+    times[1750:2250] = np.arange(500) * 300_000_000
+    times[2250:] = np.arange(750) * 300_000_000
+    since = 100 * 300_000_000
+    rows = int((times >= since).sum())
+    alone = kernels.run_kernel(SMALL, times, values, offsets, since, rows)
+    monkeypatch.setattr(kernels, "_ROWS_OF_A_THREAD", 1)
+    for threads in (2, 3):
+        monkeypatch.setattr(kernels, "thread_pool_size", lambda threads=threads: threads)
+        shared = kernels.run_kernel(SMALL, times, values, offsets, since, rows)
+        assert shared.tobytes() == alone.tobytes()
