@@ -23,6 +23,7 @@ from anomaly_platform.checks import build_checks
 from anomaly_platform.logs import configure_logging
 from anomaly_platform.platform import Platform
 from anomaly_platform.resources.trainer import Trainer
+from anomaly_platform.runtime.brief_end import end_code_server_briefly
 from anomaly_platform.sensors.alerts import build_alert_sensors
 from anomaly_platform.sensors.ems_pull import build_ems_sensors
 from anomaly_platform.sensors.landing import build_landing_sensors
@@ -116,4 +117,5 @@ def defs() -> Definitions:
     """Build the graph when Dagster asks for it, not when a test imports this module."""
     # Dagster's own processes, too: files of runs, exports and models are of this user alone.
     keep_to_own_user()
+    end_code_server_briefly()
     return build_defs()

@@ -53,7 +53,7 @@ class RunningPlatform:
     def child(self, name: str) -> psutil.Process:
         """Return the service whose command line has `name` in it."""
         for process in psutil.Process(self.process.pid).children():
-            if any(name in part for part in process.cmdline()[:3]):
+            if any(name in part for part in process.cmdline()[:6]):
                 return process
         raise AssertionError(f"no service {name}")
 

@@ -123,3 +123,24 @@ def test_one_at_work_is_left_alone_and_one_that_is_stopped_for_good_is_not(
     frozen = psutil.Process(min(before))
     frozen.suspend()
     wait_until(lambda: frozen.pid not in workers_of(parent) and len(workers_of(parent)) == 2, 120)
+
+
+def test_workers_end_at_once_while_they_start(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text(SERVER)
+    # Compiling may take as long.
+    started = tmp_path / "started"
+    (tmp_path / "served.py").write_text(
+        f"import time\nopen({str(started)!r}, 'a').write('1')\n"
+        "for _ in range(1200): time.sleep(0.1)\n"
+    )
+    process = subprocess.Popen([sys.executable, "server.py", str(free_port()), "4"], cwd=tmp_path)
+    wait_until(lambda: started.exists() and len(started.read_text()) == 2, 60)
+    workers = psutil.Process(process.pid).children()
+    try:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    finally:
+        for worker in workers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.kill()
+        process.kill()

@@ -2,15 +2,19 @@
 
 import os
 import sys
+import threading
 
 from rich.console import Console
 
 from anomaly_platform.cli.runtime import open_platform
+from anomaly_platform.cli.services.readiness import Awaited, probed, tell_as_they_answer
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.own_files import tighten
 from anomaly_platform.storage.postgres.database import prepare_databases
 
 _GRACE_SECONDS = 10
+#: Kernels are compiled at the first start, which takes a minute on a busy machine.
+_PATIENCE_SECONDS = 300
 _THREADS = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS")
 
 
@@ -30,6 +34,7 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
     configure_logging(settings.log_level, settings.log_format, whole_process=True)
     tighten(settings.home, without="postgres")
     with open_platform(settings):
+        console.print("Starting; stop with Ctrl-C.")
         # Once, before several workers would try: the server is started, its tables are current.
         prepare_databases(settings)
         # Workers are new processes, in which the settings are read again.
@@ -37,6 +42,7 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
         # Read when a worker first imports the client: it has to be there before.
         os.environ[DIRECTORY_VARIABLE] = str(prepare_directory(settings.home))
         be_patient()
+        _tell_when_ready(console, host, port)
         uvicorn.run(
             "anomaly_platform.console.app:worker_app",
             factory=True,
@@ -55,6 +61,25 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
     return 0
+
+
+def _tell_when_ready(console: Console, host: str, port: int) -> None:
+    """Say where people find what is served, once it answers, beside serving it."""
+    address, asked = f"http://{host}:{port}", f"http://{probed(host)}:{port}/health/ready"
+    log = "above"
+    awaited = [
+        Awaited("Console", f"{address}/console", asked, log),
+        Awaited("API", f"{address}/docs", asked, log),
+    ]
+
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True)
+
+    threading.Thread(
+        target=lambda: tell_as_they_answer(awaited, say, patience_s=_PATIENCE_SECONDS),
+        name="announce",
+        daemon=True,
+    ).start()
 
 
 def _begin_with_single_threads() -> None:

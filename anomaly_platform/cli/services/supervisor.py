@@ -22,6 +22,7 @@ _GRACE_SECONDS = 12.0
 #: What was killed ends at once; where nobody collects the dead, they are not waited for longer.
 _GONE_SECONDS = 3.0
 _WATCH_SECONDS = 3.0
+_LOOK_SECONDS = 0.2
 _STOP_LOOK_SECONDS = 0.05
 
 
@@ -95,7 +96,7 @@ class Supervisor:
                 if time.monotonic() - watched_at > _WATCH_SECONDS:
                     self.watch()
                     watched_at = time.monotonic()
-                time.sleep(0.5)
+                time.sleep(_LOOK_SECONDS)
         finally:
             self._stop_all()
             for number, handler in previous.items():

@@ -17,6 +17,7 @@ from anomaly_platform.cli.services.supervisor import Service, Supervisor
 from anomaly_platform.notifications.channels.routes import Routes
 from anomaly_platform.platform import Platform
 from anomaly_platform.resources.dagster_home import CODE_LOCATION, write_server_workspace
+from anomaly_platform.runtime.brief_end import briefly
 from anomaly_platform.settings import Settings
 from anomaly_platform.settings.types import split_list
 from anomaly_platform.storage.own_files import tighten
@@ -153,17 +154,18 @@ def _services(
     code = ["--module-name", "anomaly_platform.definitions", "--attribute", "defs", *location]
     workspace = ["--workspace", str(write_server_workspace(sockets, socket_path))]
     services = [
-        Service("code", [dagster, "code-server", "start", "--socket", str(socket_path), *code]),
         Service(
-            "webserver",
-            [anomaly, "ui", *workspace, "--host", host, "--port", str(port)],
+            "code", briefly(dagster, "code-server", "start", "--socket", str(socket_path), *code)
         ),
-        Service("daemon", [f"{dagster}-daemon", "run", *workspace]),
-        Service("dispatcher", [anomaly, "dispatch"]),
-        Service("api", [anomaly, "api"], _where_dagster_is(platform.settings, host, port)),
+        Service(
+            "webserver", briefly(anomaly, "ui", *workspace, "--host", host, "--port", f"{port}")
+        ),
+        Service("daemon", briefly(f"{dagster}-daemon", "run", *workspace)),
+        Service("dispatcher", briefly(anomaly, "dispatch")),
+        Service("api", briefly(anomaly, "api"), _where_dagster_is(platform.settings, host, port)),
     ]
     if platform.settings.mqtt_url is not None:
-        services.append(Service("mqtt", [anomaly, "mqtt"]))
+        services.append(Service("mqtt", briefly(anomaly, "mqtt")))
     if mlflow:
         services.append(_mlflow_service(platform))
     return services
@@ -201,7 +203,7 @@ def _mlflow_service(platform: Platform) -> Service:
     guard = ["--allowed-hosts", hosts, *(["--cors-allowed-origins", origins] if origins else [])]
     return Service(
         "mlflow",
-        [*mlflow_command(port), *guard],
+        briefly(*mlflow_command(port), *guard),
         # The database's URL, which may hold a password, is no argument that others could see.
         server_environment(platform.settings),
     )

@@ -4,15 +4,19 @@ uvicorn asks each worker for a sign of life and kills one that gives none for fi
 a busy machine may be any: while it starts, or while others have the processors. Here a worker that
 uses the processor is at work, and one that uses none gets a minute. The parent never waits for an
 answer, so that it hears signals meanwhile, and one slow worker delays the look at no other.
+
+A worker that is told to end while it starts ends at once: compiling may take it a minute.
 """
 
+import os
 import pickle
 import time
 from socket import socket
+from types import FrameType
 from typing import Final
 
 import psutil
-from uvicorn import Config
+from uvicorn import Config, Server
 from uvicorn.supervisors import multiprocess
 
 SILENT_S: Final = 60.0
@@ -25,6 +29,16 @@ _LEAST_WORK: Final = 0.01
 """Share of the time for which a worker at work has a processor, on the busiest machine."""
 
 
+class _WorkerServer(Server):
+    """Serves in a worker."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End in order once requests are served; before that, nothing would be lost."""
+        if not self.started:
+            os._exit(0)
+        super().handle_exit(sig, frame)
+
+
 class PatientProcess(multiprocess.Process):
     """A worker, as its parent sees it."""
 
@@ -33,6 +47,13 @@ class PatientProcess(multiprocess.Process):
         self._asked = False
         self._heard_at = time.monotonic()
         self._work_then = 0.0
+
+    @property
+    def server(self) -> Server:
+        """What the worker runs."""
+        if self._server is None:
+            self._server = _WorkerServer(self.config)
+        return self._server
 
     def is_alive(self, timeout: float = 0.0) -> bool:  # noqa: ARG002 - nothing is waited for
         """Return whether the worker runs and, as far as can be told, does its work."""
