@@ -47,6 +47,10 @@ SELECT EXISTS (SELECT FROM ingest_ledger WHERE source <> ALL (%(simulated)s))
     OR EXISTS (SELECT FROM api_keys)
     OR EXISTS (SELECT FROM raw_days WHERE stream <> ALL (%(streams)s))
 """
+_ABOUT_SCANS = """\
+Scans that break a rule are nearly all found. Most of the others are only odd: to
+find these takes a model of more scans than four weeks of a demo have
+(docs/measured/barcode_quality.md)."""
 _SERIES = ("entity", "metric", "event_time")
 _COLUMNS = (*_SERIES, "value", "score", "is_anomaly", "threshold", "label")
 
@@ -110,6 +114,7 @@ def _run(settings: Settings, home: Path, console: Console, out: Path | None, end
             _keep_model(runtime, one.stream)
     console.print(account_table({one.stream.name: one.account for one in found}))
     console.print(_findings_table(found))
+    console.print(_ABOUT_SCANS)
     console.print("Pictures:")
     for one in found:
         console.print(f"  {one.picture}", soft_wrap=True)
