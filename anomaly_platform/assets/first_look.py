@@ -9,6 +9,7 @@ from pathlib import Path
 
 from anomaly_platform.assets.raw import layout_context
 from anomaly_platform.ingest.files.sources import UnreadableFile
+from anomaly_platform.ingest.layout.context import LayoutContext
 from anomaly_platform.ingest.layout.mapping import ColumnMapping, MappingError
 from anomaly_platform.ingest.layout.saved import fitting, read_layout
 from anomaly_platform.kinds.preview import Preview, look_at
@@ -24,6 +25,7 @@ class Readable:
     mapping: ColumnMapping
     preview: Preview
     layout: str | None
+    context: LayoutContext
 
 
 def first_look(platform: Platform, stream: Stream, file: Path, mapping: ColumnMapping) -> Readable:
@@ -48,4 +50,4 @@ def first_look(platform: Platform, stream: Stream, file: Path, mapping: ColumnMa
         rows.reader.refuse_over_limits(file, context)
     except UnreadableFile as error:
         raise MappingError(f"{file.name}: {error}") from None
-    return Readable(file, mapping, preview, layout)
+    return Readable(file, mapping, preview, layout, context)

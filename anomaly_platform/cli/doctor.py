@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +45,14 @@ def examine(settings: Settings, port: int) -> Iterator[Finding]:
     yield Finding("Processors", True, f"{os.cpu_count()}")
     yield _disk(settings)
     folder = "set ANOMALY_HOME to a folder you may write to"
-    yield _tried("Home", lambda: _home(settings), folder)
+    home = _tried("Home", lambda: _home(settings), folder)
+    yield home
     server = "check ANOMALY_DATABASE_URL and the server"
     kind = "embedded: " if settings.is_embedded else "your server: "
-    yield _tried("PostgreSQL", lambda: _database(settings), server, kind)
     place = "set ANOMALY_LAKE_URL to a place to write to"
-    yield _tried("Lake", lambda: _lake(settings), place)
+    with _home_to_try(settings) if home.works else nullcontext(settings) as tried:
+        yield _tried("PostgreSQL", lambda: _database(tried), server, kind)
+        yield _tried("Lake", lambda: _lake(tried, settings.lake_url), place)
     yield _streams(settings)
     free = free_port("127.0.0.1", port)
     yield Finding("UI port", free, f"{port}", "stop what listens there, or use --port")
@@ -64,7 +66,7 @@ def _python() -> Finding:
 
 
 def _disk(settings: Settings) -> Finding:
-    existing = next(p for p in (settings.home, *settings.home.parents) if p.exists())
+    existing = _nearest(settings.home)
     free = shutil.disk_usage(existing).free / 2**30
     return Finding(
         "Disk",
@@ -74,22 +76,43 @@ def _disk(settings: Settings) -> Finding:
     )
 
 
+def _nearest(home: Path) -> Path:
+    """Return the home, or the nearest folder above it that exists."""
+    return next(path for path in (home, *home.parents) if path.exists())
+
+
 def _home(settings: Settings) -> str:
-    settings.home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=settings.home):
-        return str(settings.home)
+    there = settings.home.is_dir()
+    with tempfile.TemporaryFile(dir=_nearest(settings.home)):
+        return f"{settings.home}" if there else f"{settings.home}, which does not exist yet"
+
+
+@contextmanager
+def _home_to_try(settings: Settings) -> Iterator[Settings]:
+    """Yield settings with a home to write to: one for the moment where there is none yet."""
+    if settings.home.is_dir():
+        yield settings
+        return
+    with tempfile.TemporaryDirectory(prefix=".doctor-", dir=_nearest(settings.home)) as folder:
+        home = Path(folder)
+        own_lake = Path(settings.lake_url).is_relative_to(settings.home)
+        lake = str(home / "lake") if own_lake else settings.lake_url
+        yield settings.model_copy(update={"home": home, "lake_url": lake})
 
 
 def _database(settings: Settings) -> str:
-    with closing(Platform(settings)) as platform:
+    platform = Platform(settings)
+    try:
         return platform.warehouse.server_version()
+    finally:
+        platform.release()
 
 
-def _lake(settings: Settings) -> str:
+def _lake(tried: Settings, url: str) -> str:
     from anomaly_platform.storage.lake.lake import Lake
 
-    Lake(settings.lake_url).probe()
-    return settings.lake_url
+    Lake(tried.lake_url).probe()
+    return url
 
 
 def _tried(subject: str, look: Callable[[], str], fix: str, about: str = "") -> Finding:

@@ -15,6 +15,9 @@ _WITHOUT = frozenset({"backtest", "simulate", "init", "home", "doctor"})
 _NEEDING = frozenset(
     {"alerts", "backup", "check", "down", "labels", "models", "prune", "sql", "thresholds", "train"}
 )
+#: These only look, also where there is no home.
+_READING = frozenset({"streams", "layouts"})
+_MAKERS = "`anomaly init` makes one, as do demo, up, import and run"
 
 
 def settle_home(command: str, settings: Settings, errors: Console) -> None:
@@ -34,13 +37,20 @@ def settle_home(command: str, settings: Settings, errors: Console) -> None:
         return
     if settings.is_embedded and command in _NEEDING and not settings.home.is_dir():
         raise SettingsError(
-            f"there is no home {settings.home}: `anomaly init` makes one, as do demo, up, import "
-            "and run; ANOMALY_HOME names one that is elsewhere"
+            f"there is no home {settings.home}: {_MAKERS}; ANOMALY_HOME names one that is elsewhere"
         )
     if HOME_VARIABLE in os.environ:
         return
-    new = "" if settings.home.is_dir() else " (new)"
-    errors.print(f"Home {settings.home}{new}", style="dim", highlight=False, soft_wrap=True)
+    reads = command in _READING or "--dry-run" in sys.argv
+    state = "" if settings.home.is_dir() else " (does not exist)" if reads else " (new)"
+    errors.print(f"Home {settings.home}{state}", style="dim", highlight=False, soft_wrap=True)
+
+
+def tell_home(settings: Settings, console: Console, errors: Console) -> None:
+    """Print the home for people and scripts; beside it say so where there is none."""
+    console.print(str(settings.home), markup=False, highlight=False, soft_wrap=True)
+    if not settings.home.is_dir():
+        errors.print(f"It does not exist yet: {_MAKERS}.", highlight=False)
 
 
 def make_home(folder: Path, console: Console) -> None:

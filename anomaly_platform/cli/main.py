@@ -11,7 +11,7 @@ from rich.markup import escape
 from anomaly_platform.cli.alerts import alerts_app
 from anomaly_platform.cli.arguments import StreamName, day_of, days_of, refusing, seed_of, stream_of
 from anomaly_platform.cli.backtest.commands import backtest_app
-from anomaly_platform.cli.home import make_home, settle_home
+from anomaly_platform.cli.home import make_home, settle_home, tell_home
 from anomaly_platform.cli.keys import keys_app
 from anomaly_platform.cli.models.labels import labels_app
 from anomaly_platform.cli.models.thresholds import thresholds_app
@@ -26,6 +26,7 @@ from anomaly_platform.logs import configure_logging
 from anomaly_platform.platform import Platform
 from anomaly_platform.runtime.backup.manifest import BackupError
 from anomaly_platform.runtime.backup.unfinished import refuse_unfinished
+from anomaly_platform.runtime.brief_end import run_briefly
 from anomaly_platform.settings import SettingsError, get_settings
 from anomaly_platform.storage.own_files import keep_to_own_user
 from anomaly_platform.streams import Stream
@@ -56,6 +57,11 @@ UI_PORT = 3000
 
 
 def main() -> None:
+    """Run the command, and end with it: clearing away the interpreter helps nobody who waits."""
+    run_briefly(_run_command)
+
+
+def _run_command() -> None:
     """Run the command; turn expected errors into one clear message and an exit code."""
     from anomaly_platform.cli.services.running import AlreadyRunningError
     from anomaly_platform.ingest.files.sources import UnreadableFile
@@ -105,7 +111,7 @@ def init(
 @app.command("home")
 def print_home() -> None:
     """Print the home that commands use from here."""
-    console.print(str(get_settings().home), markup=False, highlight=False, soft_wrap=True)
+    tell_home(get_settings(), console, errors)
 
 
 @app.command()
@@ -337,12 +343,14 @@ def simulate(
     stream: StreamName,
     out: Annotated[Path, typer.Option(help="Folder for the files.")],
     days: Annotated[int, typer.Option(min=1, help="Days to simulate.")] = 30,
-    entities: Annotated[int, typer.Option(min=1, help="Devices or assets.")] = 8,
+    entities: Annotated[
+        int, typer.Option(min=1, help="Devices or assets; for scans, about 60 a day each.")
+    ] = 8,
     seed: Annotated[int | None, typer.Option(help="Another seed, other data.")] = None,
     start: Annotated[str, typer.Option(help="First day.")] = "2026-01-01",
     file_format: Annotated[str, typer.Option("--format", help="csv or parquet.")] = "csv",
 ) -> None:
-    """Write labelled, seeded data of a stream, one file a day."""
+    """Write labelled, seeded data of a stream, one file for each day with data."""
     from anomaly_platform.cli.streams.simulating import write_simulation
 
     write_simulation(

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -77,10 +77,37 @@ class Preview:
         metrics = layout.metric_columns(frame.columns)
         return [one for one in metrics if one not in read and frame[one].drop_nulls().len()]
 
-    def refusals(self) -> list[tuple[str, int, int]]:
-        """Return the commonest reasons, each with its rows, and of how many rows they are."""
-        seen = self.head.rows.height + self.head.rejects.height
-        return [(reason, count, seen) for reason, count in self.refused.most_common(_FIRST)]
+    @property
+    def seen(self) -> int:
+        """How many readings were looked at."""
+        return self.head.rows.height + self.head.rejects.height
+
+
+@dataclass(slots=True)
+class Refusals:
+    """What would be refused of a whole file.
+
+    Attributes
+    ----------
+    seen : int
+        How many readings the file has.
+    reasons : Counter of str
+        How many of them are refused, by reason.
+    """
+
+    seen: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+def refusals(form: RowFormat, file: Path, context: LayoutContext) -> Refusals:
+    """Read a whole file, batch by batch, and count what would be refused of it."""
+    found = Refusals()
+    for rows, rejects in form.reader.read(file, context):
+        found.seen += rows.height + rejects.height
+        found.reasons.update(rejects["reason"])
+        for day in form.judged(rows, context):
+            found.reasons.update(day.rejects["reason"])
+    return found
 
 
 def look_at(form: RowFormat, file: Path, context: LayoutContext) -> Preview:

@@ -64,6 +64,7 @@ def build_landing_sensors(stream: Stream, first_day: date = date.min) -> list[Se
         now = datetime.now(UTC)
         ingest = reason_to_wait(recent_work(context.instance, stream.name, "ingest"), now)
         seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
+        platform.landing.folder(stream.name)  # for people to drop files into
         ready, now_seen = settle(seen, platform.landing.waiting(stream.name))
         context.update_cursor(json.dumps(now_seen))
         what = [f"{len(ready)} new files"] * bool(ready)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from anomaly_platform.assets.raw import ingest_files
-from anomaly_platform.cli.streams.importing import import_into_landing
+from anomaly_platform.cli.streams.importing import import_into_landing, try_import
 from anomaly_platform.ingest.layout.mapping import ColumnMapping, MappingError
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings, get_settings
@@ -113,19 +114,18 @@ def test_a_bomb_is_rejected_and_the_files_beside_it_are_taken_in(platform: Platf
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("look", [import_into_landing, try_import])
 def test_an_import_refuses_what_a_run_rejects_in_the_same_words(
-    tmp_path: Path, platform: Platform, dry_run: bool
+    tmp_path: Path, platform: Platform, look: Callable[..., object]
 ) -> None:
     (tmp_path / "bomb.csv").write_bytes(HEADER.encode() + ROW.encode() * 20_000 + long_cell())
     with pytest.raises(MappingError) as refused:
-        import_into_landing(
+        look(
             platform.settings,
             platform.stream("iiot"),
             [tmp_path / "bomb.csv"],
             ColumnMapping(),
             QUIET,
-            dry_run=dry_run,
         )
     folder = Path(platform.landing.folder("iiot"))
     folder.mkdir(parents=True, exist_ok=True)

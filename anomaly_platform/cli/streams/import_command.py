@@ -45,7 +45,10 @@ def import_files(
         str | None, typer.Option(help="What lines begin with that are no rows, such as '%'.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Take nothing; exit with 1 where it would refuse.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Read all, take nothing; exit with 1 where a reading is refused."
+        ),
     ] = False,
     save_layout: Annotated[
         str | None, typer.Option(help="Keep these options, under this name, for further files.")
@@ -56,7 +59,11 @@ def import_files(
     ] = None,
 ) -> None:
     """Show how files are read, and copy them into landing; refuse what cannot be used."""
-    from anomaly_platform.cli.streams.importing import LayoutToSave, import_into_landing
+    from anomaly_platform.cli.streams.importing import (
+        LayoutToSave,
+        import_into_landing,
+        try_import,
+    )
     from anomaly_platform.ingest.files.sources import UnreadableFile
     from anomaly_platform.ingest.layout.mapping import ColumnMapping
 
@@ -72,14 +79,14 @@ def import_files(
     )
     settings = get_settings()
     layout = None if save_layout is None else LayoutToSave(save_layout, files_called)
+    chosen = stream_of(Platform(settings), stream)
+    if not dry_run:
+        import_into_landing(settings, chosen, files, columns, console, layout=layout)
+        return
     try:
-        import_into_landing(
-            *(settings, stream_of(Platform(settings), stream), files, columns, console),
-            dry_run=dry_run,
-            layout=layout,
-        )
+        refused = try_import(settings, chosen, files, columns, console, layout=layout)
     except (UnreadableFile, OSError) as error:
-        if not dry_run:
-            raise
         errors.print(f"[red]would be refused: {escape(str(error))}")
         raise typer.Exit(1) from None
+    if refused:
+        raise typer.Exit(1)

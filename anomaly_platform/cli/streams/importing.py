@@ -1,14 +1,14 @@
 """``anomaly import``: files into landing, with the mapping that makes sense of their columns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from anomaly_platform.assets.first_look import first_look
-from anomaly_platform.cli.streams.preview import show
+from anomaly_platform.assets.first_look import Readable, first_look
+from anomaly_platform.cli.streams.preview import show, show_refusals
 from anomaly_platform.cli.streams.reference import put_reference
 from anomaly_platform.ingest.layout.mapping import ColumnMapping, MappingError
 from anomaly_platform.ingest.layout.saved import (
@@ -17,6 +17,7 @@ from anomaly_platform.ingest.layout.saved import (
     pattern_of,
 )
 from anomaly_platform.kinds.base import StreamKind
+from anomaly_platform.kinds.preview import refusals
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import Stream
@@ -37,6 +38,14 @@ class LayoutToSave:
     files: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Files that can be taken: those of readings, and those of reference data by their name."""
+
+    accepted: Sequence[Readable]
+    references: Mapping[Path, str]
+
+
 def import_into_landing(
     settings: Settings,
     stream: Stream,
@@ -44,7 +53,6 @@ def import_into_landing(
     mapping: ColumnMapping,
     console: Console,
     *,
-    dry_run: bool = False,
     layout: LayoutToSave | None = None,
 ) -> None:
     """Copy files into the stream's landing folder, all or none, and show how they are read.
@@ -55,8 +63,6 @@ def import_into_landing(
 
     Parameters
     ----------
-    dry_run : bool
-        Show the same, and take nothing.
     layout : LayoutToSave or None
         Keep the mapping for further files.
 
@@ -69,29 +75,12 @@ def import_into_landing(
     UnreadableFile
         When a file cannot be read, or none of its first rows can be used.
     """
-    for file in files:
-        if not file.is_file():
-            raise FileNotFoundError(f"there is no file {file}")
     platform = Platform(settings)
-    kind = platform.kind(stream)
-    _refuse_replacing(platform, stream, files)
     saved = None if layout is None else _layout_to_save(layout, files, mapping)
-    references = _references(kind, files)
-    accepted = [
-        first_look(platform, stream, file, mapping) for file in files if file not in references
-    ]
-    for one in accepted:
-        by = f", by the layout {one.layout}" if one.layout else ""
-        console.print(
-            f"{one.file.name} → landing/{stream.name} ({one.preview.summary}{by})", soft_wrap=True
-        )
-        show(one.preview, kind.rows, console)
-    if dry_run:
-        console.print("Nothing was taken: this was a dry run.")
-        return
-    for file, name in references.items():
+    found = _look_at(platform, stream, files, mapping, console)
+    for file, name in found.references.items():
         put_reference(platform, stream, file, name, console)
-    for one in accepted:
+    for one in found.accepted:
         text = None if one.mapping == ColumnMapping() else one.mapping.to_json()
         platform.landing.put(stream.name, one.file, text)
     if layout is not None and saved is not None:
@@ -103,6 +92,70 @@ def import_into_landing(
     console.print(
         f"`anomaly run {stream.name}` takes them in now; a running platform does so by itself."
     )
+
+
+def try_import(
+    settings: Settings,
+    stream: Stream,
+    files: Sequence[Path],
+    mapping: ColumnMapping,
+    console: Console,
+    *,
+    layout: LayoutToSave | None = None,
+) -> int:
+    """Show how files would be read, to their last row; take nothing, and make no home.
+
+    Raises what :func:`import_into_landing` raises.
+
+    Returns
+    -------
+    int
+        How many readings would be refused.
+    """
+    platform = Platform(settings)
+    if layout is not None:
+        _layout_to_save(layout, files, mapping)
+    found = _look_at(platform, stream, files, mapping, console)
+    form = platform.kind(stream).rows
+    refused = 0
+    for one in found.accepted:
+        told = refusals(form, one.file, one.context)
+        console.print(f"{one.file.name} as a whole: {told.seen:,} readings", soft_wrap=True)
+        show_refusals(told.reasons, f"{told.seen:,}", console)
+        refused += told.reasons.total()
+    console.print("Nothing was taken: this was a dry run.")
+    if refused:
+        console.print(
+            f"An import takes these files all the same; {refused:,} readings go to quarantine,\n"
+            "each with its reason."
+        )
+    return refused
+
+
+def _look_at(
+    platform: Platform,
+    stream: Stream,
+    files: Sequence[Path],
+    mapping: ColumnMapping,
+    console: Console,
+) -> _Found:
+    """Read the first rows of all files, and show how; refuse them all where one cannot be used."""
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"there is no file {file}")
+    kind = platform.kind(stream)
+    _refuse_replacing(platform, stream, files)
+    references = _references(kind, files)
+    accepted = [
+        first_look(platform, stream, file, mapping) for file in files if file not in references
+    ]
+    for one in accepted:
+        by = f", by the layout {one.layout}" if one.layout else ""
+        console.print(
+            f"{one.file.name} → landing/{stream.name} ({one.preview.summary}{by})", soft_wrap=True
+        )
+        show(one.preview, kind.rows, console)
+    return _Found(accepted, references)
 
 
 def _refuse_replacing(platform: Platform, stream: Stream, files: Sequence[Path]) -> None:

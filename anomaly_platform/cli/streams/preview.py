@@ -1,5 +1,7 @@
 """How a file would be read, printed before it is taken."""
 
+from collections import Counter
+
 from rich.console import Console
 from rich.markup import escape
 
@@ -8,6 +10,13 @@ from anomaly_platform.kinds.formats import RowFormat
 from anomaly_platform.kinds.preview import Preview
 
 _MOST_COLUMNS = 16
+_MOST_REASONS = 3
+
+
+def show_refusals(reasons: Counter[str], seen: str, console: Console) -> None:
+    """Print the commonest reasons for which readings are refused, and of which they are."""
+    for reason, count in reasons.most_common(_MOST_REASONS):
+        console.print(f"  refused, {count:,} of {seen}: {reason}", markup=False, highlight=False)
 
 
 def show(preview: Preview, form: RowFormat, console: Console) -> None:
@@ -23,12 +32,7 @@ def show(preview: Preview, form: RowFormat, console: Console) -> None:
         console.print(f"  and {len(of_file) - _MOST_COLUMNS:,} more columns")
     names, rows = preview.first_rows(form)
     console.print(word_table(names, [map(escape, row) for row in rows], "read as"))
-    for reason, count, seen in preview.refusals():
-        console.print(
-            f"  refused, {count:,} of the first {seen:,} readings: {reason}",
-            markup=False,
-            highlight=False,
-        )
+    show_refusals(preview.refused, f"the first {preview.seen:,} readings", console)
     for name in preview.words_for_numbers():
         console.print(
             f"  {name} holds no number. Does it say whose readings these are? Then import with\n"

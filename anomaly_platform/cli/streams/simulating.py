@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from anomaly_platform.simulator.supply_network import SupplyNetworkData
 
 _FORMATS = ("csv", "parquet")
-#: Scans a day for each of the `--entities` (codes under way a day, about).
+#: Scans a day for each of the `--entities`, about.
 _SCANS_PER_ENTITY = 60
 
 
@@ -50,11 +50,18 @@ def write_simulation(
     file_format: str,
     console: Console,
 ) -> None:
-    """Write one file a day and the table of anomalies beside them."""
+    """Write one file a day and the table of anomalies beside them.
+
+    Raises
+    ------
+    typer.BadParameter
+        When the folder has days of another simulation, or there would be nothing to write.
+    """
     from anomaly_platform.simulator.metrics import write
 
     if file_format not in _FORMATS:
         raise typer.BadParameter(f"--format {file_format!r}: use csv or parquet")
+    _refuse_other_days(stream, out, start, days)
     with console.status(f"simulating {days} days of {stream.name}"):
         if stream.has_series:
             simulation = simulate_stream(
@@ -63,23 +70,50 @@ def write_simulation(
             paths = write(simulation, out, cast("Literal['csv', 'parquet']", file_format))
             simulation.events.write_csv(out / "anomalies.csv")
             said = (
-                f"{simulation.frame.height:,} readings in {len(paths)} files; "
-                f"{simulation.events.height} anomalies are listed in anomalies.csv"
+                f"{simulation.frame.height:,} readings in {_files(len(paths))}, one a day; "
+                f"{simulation.events.height} anomalies among them are listed in anomalies.csv, "
+                "which is not to be imported"
             )
         else:
             network = simulate_network(
                 scans=days * entities * _SCANS_PER_ENTITY, days=days, seed=seed, start=start
             )
+            if network.scans.is_empty():
+                raise typer.BadParameter(
+                    "so few goods are not scanned once in this time; ask for more --entities"
+                )
             paths = write_scans(network, out, stream.name, file_format)
             network.world.write_reference(out / "reference")
             network.incidents.write_csv(out / "labels.csv")
+            idle = days - len(paths)
+            without = f" ({idle} of the {days} days have no scan)" if idle else ""
             said = (
-                f"{network.scans.height:,} scans in {len(paths)} files of the folder scans; "
-                f"{network.incidents.height} of them are listed in labels.csv, what is known of "
-                "the network is in reference"
+                f"{network.scans.height:,} scans in {_files(len(paths))} of the folder scans, one "
+                f"a day{without}; {network.incidents.height} of them are anomalies and listed in "
+                "labels.csv; what is known of the network is in reference"
             )
     console.print(f"{out}:", soft_wrap=True, markup=False)
     console.print(said)
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count:,} files"
+
+
+def _refuse_other_days(stream: Stream, out: Path, start: date, days: int) -> None:
+    """Refuse a folder with files of days that this simulation has not."""
+    written = {f"{stream.name}-{start + timedelta(days=day)}" for day in range(days)}
+    others = sorted(
+        file.name
+        for folder in (out, out / "scans")
+        for file in folder.glob(f"{stream.name}-????-??-??.*")
+        if file.stem not in written
+    )
+    if others:
+        raise typer.BadParameter(
+            f"{out} has {_files(len(others))} of another simulation, such as {others[0]}, which "
+            "would be taken for days of this one; choose another folder with --out"
+        )
 
 
 def simulate_network(

@@ -76,7 +76,7 @@ class Landing:
 
     def waiting(self, stream: str) -> list[LandedFile]:
         """List the stream's files by name, without hidden, unfinished and mapping files."""
-        folder = self.folder(stream)
+        folder = posixpath.join(self._root, stream)
         self._fs.invalidate_cache()
         found = []
         for path, info in self._fs.find(folder, detail=True).items():

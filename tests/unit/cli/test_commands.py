@@ -71,7 +71,7 @@ def test_import_copies_with_its_mapping(tmp_path: Path) -> None:
 def test_import_says_what_a_column_of_names_may_be(tmp_path: Path) -> None:
     source = tmp_path / "mine.csv"
     source.write_text("Zeit;Pumpe;Wärme\n31.01.2026 08:00;P-12;48,9\n31.01.2026 08:05;P-12;49,1\n")
-    said = invoke("import", "iiot", source, "--dry-run")
+    said = invoke("import", "iiot", source, "--dry-run", code=1)
     assert "Pumpe holds no number" in said
     assert '--map "Pumpe=entity"' in said
     assert "holds no number" not in invoke(
@@ -96,7 +96,7 @@ def test_import_refuses_what_cannot_be_read_and_takes_none_of_its_neighbours(
     source.write_bytes(b"\x1f\x8b\x08 broken")
     with pytest.raises(MappingError, match=r"broken\.csv\.gz: the gzip data"):
         invoke("import", "ems", good, source)
-    assert not list((tmp_path / "home" / "landing" / "ems").iterdir())
+    assert not (tmp_path / "home").exists()
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_import_refuses_a_file_without_one_usable_row(
     with pytest.raises(MappingError, match=rf"(?s)mine\.csv: .*{complaint}"):
         invoke("import", "ems", source)
     invoke("import", "ems", source, "--dry-run", code=1)
-    assert not list((tmp_path / "home" / "landing" / "ems").iterdir())
+    assert not (tmp_path / "home").exists()
 
 
 def test_import_names_the_parts_of_a_time_and_the_quality(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_import_shows_what_columns_became_and_how_the_first_rows_read(tmp_path: 
         "Site;weir\nTime;Level;Flow\n;[m];[m3/h]\n"
         "2026-01-01 06:00;1.5;17;\n2026-01-01 06:10;NaN;18;\n"
     )
-    said = invoke("import", "ems", source, "--dry-run")
+    said = invoke("import", "ems", source, "--dry-run", code=1)
     assert max(map(len, said.splitlines())) <= 80
     assert "the header is line 2" in said
     assert "no rows of data: line 3" in said
@@ -143,7 +143,23 @@ def test_import_shows_what_columns_became_and_how_the_first_rows_read(tmp_path: 
     assert ["Level", "a metric", "1.5, NaN"] in rows
     assert ["plclog", "Flow", "2026-01-01 06:00:00+00:00", "17.0"] in rows
     assert "refused, 1 of the first 4 readings" in said
-    assert not list((tmp_path / "home" / "landing" / "ems").iterdir())
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_dry_run_reads_to_the_end_says_what_would_be_refused_and_makes_no_home(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "mine.csv"
+    good = "".join(f"2026-01-01 {n // 60:02}:{n % 60:02},1\n" for n in range(1_200))
+    source.write_text(f"timestamp,cpu\n{good}2026-01-02,warm\n2026-01-03,2\n")
+    said = invoke("import", "ems", source, "--dry-run", code=1)
+    assert (
+        "mine.csv as a whole: 1,202 readings\n  refused, 1 of 1,202: the value is not a number"
+        in said
+    )
+    source.write_text(f"timestamp,cpu\n{good}")
+    assert "refused" not in invoke("import", "ems", source, "--dry-run")
+    assert not (tmp_path / "home").exists()
 
 
 def test_a_layout_is_saved_listed_shown_and_used(tmp_path: Path) -> None:
@@ -183,7 +199,7 @@ def test_a_layout_that_cannot_be_saved_takes_no_file(tmp_path: Path) -> None:
     ):
         with pytest.raises(MappingError, match=complaint):
             invoke("import", "ems", *arguments)
-    assert not list((tmp_path / "home" / "landing" / "ems").iterdir())
+    assert not (tmp_path / "home").exists()
 
 
 def test_unknown_streams_and_days_are_named() -> None:
@@ -226,6 +242,15 @@ def test_doctor_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "secret" not in database.detail
 
 
+def test_what_only_looks_makes_no_home_and_says_that_there_is_none(tmp_path: Path) -> None:
+    said = invoke("home")
+    assert f"{tmp_path / 'home'}\nIt does not exist yet: `anomaly init` makes one" in said
+    assert "home, which does not exist yet" in invoke("doctor", "--port", 1)
+    invoke("streams")
+    invoke("layouts", "list")
+    assert not list(tmp_path.iterdir())
+
+
 def test_import_never_replaces_a_file_that_waits(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -233,6 +258,25 @@ def test_import_never_replaces_a_file_that_waits(tmp_path: Path) -> None:
     invoke("import", "ems", tmp_path / "a" / "data.csv", "--set", "asset_id=a")
     with pytest.raises(FileExistsError, match=r"has a file data\.csv already"):
         invoke("import", "ems", tmp_path / "b" / "data.csv", "--set", "asset_id=b")
+
+
+def test_simulate_keeps_apart_from_another_simulation(tmp_path: Path) -> None:
+    out = tmp_path / "sim"
+    arguments = ("simulate", "iiot", "--out", out, "--entities", 1)
+    invoke(*arguments, "--days", 2)
+    said = " ".join(invoke(*arguments, "--days", 1, code=2).replace("│", " ").split())
+    assert "1 file of another simulation, such as iiot-2026-01-02.csv" in said
+    assert "in 2 files, one a day" in invoke(*arguments, "--days", 2, "--seed", 1)
+
+
+def test_simulate_says_on_which_days_nothing_happened(tmp_path: Path) -> None:
+    arguments = ("simulate", "barcode", "--entities", 1, "--out")
+    few = invoke(*arguments, tmp_path / "few", "--days", 30, "--seed", 1)
+    files = len(list((tmp_path / "few" / "scans").iterdir()))
+    assert files < 30
+    assert f"in {files} files of the folder scans, one a day" in few
+    assert f"({30 - files} of the 30 days have no scan)" in few
+    assert "ask for more --entities" in invoke(*arguments, tmp_path / "no", "--days", 1, code=2)
 
 
 def test_simulate_names_a_bad_day(tmp_path: Path) -> None:
