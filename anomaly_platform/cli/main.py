@@ -65,6 +65,7 @@ def _run_command() -> None:
     """Run the command; turn expected errors into one clear message and an exit code."""
     from anomaly_platform.cli.services.running import AlreadyRunningError
     from anomaly_platform.ingest.files.sources import UnreadableFile
+    from anomaly_platform.resources.instance_start import InstanceError
     from anomaly_platform.storage.lake.row_groups import LakeError
     from anomaly_platform.storage.postgres.database import DatabaseError
     from anomaly_platform.storage.postgres.embedded import EmbeddedPostgresError
@@ -72,7 +73,7 @@ def _run_command() -> None:
 
     expected = (
         *(SettingsError, BackupError, StreamFileError, DatabaseError, EmbeddedPostgresError),
-        *(LakeError, UnreadableFile, AlreadyRunningError, OSError),
+        *(LakeError, UnreadableFile, AlreadyRunningError, InstanceError, OSError),
     )
     keep_to_own_user()
     try:

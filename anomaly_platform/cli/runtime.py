@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,6 +89,38 @@ def open_platform(settings: Settings | None = None) -> Iterator[Platform]:
         yield platform
     finally:
         platform.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Supervised:
+    """A platform whose Dagster runs in other processes.
+
+    Attributes
+    ----------
+    platform : Platform
+    environment : mapping of str to str
+        What these processes need; holds a password, never print it.
+    """
+
+    platform: Platform
+    environment: Mapping[str, str]
+
+
+@contextmanager
+def open_supervised(settings: Settings) -> Iterator[Supervised]:
+    """Open the platform and get Dagster's instance ready, without importing Dagster."""
+    from anomaly_platform.resources.dagster_home import prepare_home
+    from anomaly_platform.resources.instance_start import get_ready
+
+    platform = Platform(settings)
+    environment = prepare_home(settings, platform.urls.dagster)
+    get_ready({**os.environ, **environment})
+    platform.note_first_days()
+    try:
+        yield Supervised(platform, environment)
+    finally:
+        platform.close()
+    platform.release()
 
 
 @contextmanager

@@ -7,25 +7,20 @@ into the same history as ``anomaly up``. Belongs here: nothing but where Dagster
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster_postgres import DagsterPostgresStorage
-from dagster_postgres.utils import create_pg_engine
 
 from anomaly_platform.resources.dagster_home import URL_VARIABLE
+from anomaly_platform.resources.kept_connections import Schedules, kept
 from anomaly_platform.settings import get_settings
 from anomaly_platform.storage.own_files import keep_to_own_user
 
 if TYPE_CHECKING:
     from dagster._serdes import ConfigurableClassData
-
-#: Connections that a process keeps open; more are opened while they are needed.
-_KEPT_CONNECTIONS: Final = 4
-_RECYCLED_AFTER_S: Final = 600
 
 
 class _WithoutSettings:
@@ -40,23 +35,18 @@ class _WithoutSettings:
 class HomeStorage(_WithoutSettings, DagsterPostgresStorage):
     """Runs, events and schedules in the platform's PostgreSQL, started where it is embedded.
 
-    The three share the connections of one pool. Dagster's own storage opens a connection for every
-    operation, which costs the server a new process each time: half of what an idle platform spent.
+    The three share the connections that this process keeps. Dagster's own storage opens one for
+    every operation, which costs the server a new process each time: half of what an idle platform
+    spent.
     """
 
     def __init__(self, postgres_url: str, **options: Any) -> None:
-        super().__init__(postgres_url, **options)
-        engine = create_pg_engine(
-            postgres_url,
-            isolation_level="AUTOCOMMIT",
-            pool_size=_KEPT_CONNECTIONS,
-            max_overflow=-1,
-            pool_recycle=_RECYCLED_AFTER_S,
-            pool_pre_ping=True,
-        )
-        for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
-            part._engine = engine
-        weakref.finalize(self, engine.dispose)
+        known = kept(postgres_url)
+        super().__init__(postgres_url, should_autocreate_tables=not known.tables_seen, **options)
+        known.tables_seen = True
+        for part in (self._run_storage, self._event_log_storage):
+            part._engine = known.engine
+        self._schedule_storage = Schedules(known)
 
     @classmethod
     def from_config_value(

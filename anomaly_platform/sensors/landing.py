@@ -38,6 +38,7 @@ DATA_STAGES = ("validated_events", "quarantine", "features")
 SCORE_STAGES = ("scored_events", "monitoring_stats")
 
 _TICK_SECONDS = 5
+_UP_TO_DATE = "everything is up to date"
 _MOST_SPANS_A_TICK = 10
 _MANY_READINGS = 50_000
 
@@ -62,6 +63,9 @@ def build_landing_sensors(stream: Stream, first_day: date = date.min) -> list[Se
     def _sensor(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         platform: Platform = context.resources.platform
         now = datetime.now(UTC)
+        if _rests(platform, stream, now):
+            context.update_cursor("{}")
+            return SkipReason(f"no new files; {_UP_TO_DATE}")
         ingest = reason_to_wait(recent_work(context.instance, stream.name, "ingest"), now)
         seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
         platform.landing.folder(stream.name)  # for people to drop files into
@@ -83,6 +87,18 @@ def build_landing_sensors(stream: Stream, first_day: date = date.min) -> list[Se
     return [_sensor]
 
 
+def _rests(platform: Platform, stream: Stream, now: datetime) -> bool:
+    """Return whether there is nothing to do, which costs Dagster's tables no question.
+
+    What runs is asked of them before anything that a run could change is looked at again.
+    """
+    return not (
+        platform.landing.waiting(stream.name)
+        or online_batch_due(platform, stream, now)
+        or any(due_runs(stream, platform.state_of(stream)))
+    )
+
+
 def _ingestion(stream: Stream, ready: list[LandedFile], what: str) -> RunRequest:
     op = "__".join(stream.key("raw_events"))
     config = RunConfig(ops={op: RawEventsConfig(files=[file.name for file in ready])})
@@ -97,7 +113,7 @@ def _due_now(platform: Platform, stream: Stream, first_day: date) -> list[RunReq
     """Return the runs that bring the stream up to date, or why there are none."""
     requests = list(due_runs(stream, platform.state_of(stream)))
     if not requests:
-        return "everything is up to date"
+        return _UP_TO_DATE
     oldest = min((day for one in requests for day in tagged_days(one.tags)), default=first_day)
     if oldest < first_day:
         # A run of a day that is no partition here would fail, and this tick with it.

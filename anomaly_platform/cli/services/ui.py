@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
+from anomaly_platform.cli.services.daemon import watch_code_less_often
 from anomaly_platform.cli.services.own_pages import OwnPages
 from anomaly_platform.settings import Settings
 from anomaly_platform.settings.types import split_list
@@ -37,6 +38,7 @@ def serve_ui(settings: Settings, workspace: Path, host: str, port: int) -> None:
 
     # The parts of Dagster that are loaded by name find the home there.
     os.environ.setdefault("ANOMALY_HOME", str(settings.home))
+    watch_code_less_often()
     with DagsterInstance.get() as instance:
         instance.optimize_for_webserver(_STATEMENT_TIMEOUT_MS, _POOL_RECYCLE_S, _POOL_OVERFLOW)
         with WorkspaceProcessContext(

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from anomaly_platform.cli.runtime import open_runtime
+from anomaly_platform.cli.runtime import open_supervised
 from anomaly_platform.cli.services.calendar import Calendar
+from anomaly_platform.cli.services.daemon import daemon_command
 from anomaly_platform.cli.services.own_pages import THIS_MACHINE
 from anomaly_platform.cli.services.readiness import Awaited, probed, tell_as_they_answer
+from anomaly_platform.cli.services.revival import Revival
 from anomaly_platform.cli.services.running import only_platform_of
 from anomaly_platform.cli.services.supervisor import Service, Supervisor
 from anomaly_platform.notifications.channels.routes import Routes
@@ -21,7 +23,7 @@ from anomaly_platform.runtime.brief_end import briefly
 from anomaly_platform.settings import Settings
 from anomaly_platform.settings.types import split_list
 from anomaly_platform.storage.own_files import tighten
-from anomaly_platform.storage.postgres.database import DatabaseError, ensure_databases
+from anomaly_platform.storage.postgres.database import DatabaseError
 
 _PATIENCE_SECONDS = 120
 _LAST_WORDS_SECONDS = 3
@@ -65,21 +67,21 @@ def run_platform(
 def _run(settings: Settings, console: Console, host: str, port: int, *, mlflow: bool) -> None:
     # Whoever reaches the code server's socket can start runs: its folder is this user's alone.
     with (
-        open_runtime(settings) as runtime,
+        open_supervised(settings) as runtime,
         tempfile.TemporaryDirectory(prefix="anomaly-") as sockets,
     ):
         environment = dict(runtime.environment)
         services = _services(runtime.platform, Path(sockets), host, port, mlflow=mlflow)
 
         calendar = Calendar(runtime.platform.first_days, f"http://{probed(host)}:{port}")
+        revival = Revival(settings)
 
         def look_after() -> None:
             calendar.look()
-            if settings.is_embedded:
-                try:
-                    ensure_databases(settings)
-                except DatabaseError as error:
-                    console.print(f"PostgreSQL does not answer: {error}", soft_wrap=True)
+            try:
+                revival.look()
+            except DatabaseError as error:
+                console.print(f"PostgreSQL does not answer: {error}", soft_wrap=True)
 
         supervisor = Supervisor(
             services, environment, settings.home / "logs", console.print, look_after
@@ -106,6 +108,7 @@ def _run(settings: Settings, console: Console, host: str, port: int, *, mlflow: 
         announcing = threading.Thread(target=announce, name="announce", daemon=True)
         supervisor.run(announcing.start)
         announcing.join(_LAST_WORDS_SECONDS)
+        revival.close()
         console.print("Stopped.")
 
 
@@ -160,7 +163,7 @@ def _services(
         Service(
             "webserver", briefly(anomaly, "ui", *workspace, "--host", host, "--port", f"{port}")
         ),
-        Service("daemon", briefly(f"{dagster}-daemon", "run", *workspace)),
+        Service("daemon", [*daemon_command(), *workspace]),
         Service("dispatcher", briefly(anomaly, "dispatch")),
         Service("api", briefly(anomaly, "api"), _where_dagster_is(platform.settings, host, port)),
     ]
@@ -203,7 +206,7 @@ def _mlflow_service(platform: Platform) -> Service:
     guard = ["--allowed-hosts", hosts, *(["--cors-allowed-origins", origins] if origins else [])]
     return Service(
         "mlflow",
-        briefly(*mlflow_command(port), *guard),
+        [*mlflow_command(port), *guard],
         # The database's URL, which may hold a password, is no argument that others could see.
         server_environment(platform.settings),
     )
@@ -211,8 +214,9 @@ def _mlflow_service(platform: Platform) -> Service:
 
 def mlflow_command(port: int) -> list[str]:
     """Return the command that serves MLflow's pages, as ``registry.mlflow.pages`` has them."""
-    program = str(Path(sys.executable).with_name("mlflow"))
+    from anomaly_platform.registry.mlflow.server import COMMAND
+
     return [
-        *(program, "server", "--app-name", "anomaly"),
+        *(*COMMAND, "--app-name", "anomaly"),
         *("--host", _MLFLOW_HOST, "--port", str(port), "--workers", "1"),
     ]
