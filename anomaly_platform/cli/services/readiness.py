@@ -40,8 +40,8 @@ def tell_as_they_answer(
     *,
     patience_s: float,
     stopping: Callable[[], bool] = lambda: False,
-) -> None:
-    """Say of each service that it is ready when it is, the fastest first.
+) -> list[Awaited]:
+    """Say of each service that it is ready when it is, the fastest first; return who is not.
 
     Parameters
     ----------
@@ -65,6 +65,7 @@ def tell_as_they_answer(
     if not stopping():
         for one in left:
             say(f"{one.name:<12} {one.shown}  (does not answer yet; its log is {one.log})")
+    return left
 
 
 def probed(host: str) -> str:

@@ -1,9 +1,11 @@
 """``anomaly up``: the database, Dagster, the API and MLflow's pages, in the foreground."""
 
+import math
 import socket
 import sys
 import tempfile
 import threading
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -89,12 +91,13 @@ def _run(settings: Settings, console: Console, host: str, port: int, *, mlflow: 
 
         def announce() -> None:
             console.print(f"Starting; logs are in {supervisor.log_folder}", soft_wrap=True)
-            tell_as_they_answer(
-                _awaited(settings, supervisor.log_folder, host, port, mlflow=mlflow),
-                lambda line: console.print(line, soft_wrap=True),
-                patience_s=_PATIENCE_SECONDS,
+            tell = partial(
+                tell_as_they_answer,
+                say=lambda line: console.print(line, soft_wrap=True),
                 stopping=lambda: supervisor.stopping,
             )
+            awaited = _awaited(settings, supervisor.log_folder, host, port, mlflow=mlflow)
+            late = tell(awaited, patience_s=_PATIENCE_SECONDS)
             if supervisor.stopping:
                 return
             for stream in runtime.platform.streams:
@@ -103,6 +106,7 @@ def _run(settings: Settings, console: Console, host: str, port: int, *, mlflow: 
             console.print(f"Log in with the key that `{_MAKE_A_KEY}` prints.", soft_wrap=True)
             console.print(f"Database     {runtime.platform.public_url}", soft_wrap=True)
             console.print("Stop with Ctrl-C.")
+            tell(late, patience_s=math.inf)
 
         # Beside the supervisor, which restarts what dies meanwhile and hears Ctrl-C at once.
         announcing = threading.Thread(target=announce, name="announce", daemon=True)

@@ -40,11 +40,11 @@ def url() -> Iterator[str]:
 def test_what_answers_is_ready_and_what_does_not_is_named_with_its_log(url: str) -> None:
     said: list[str] = []
     slow = Awaited("API", "http://here/docs", url, "api.log")
-    tell_as_they_answer([slow], said.append, patience_s=60)
+    assert tell_as_they_answer([slow], said.append, patience_s=60) == []
     assert [" ".join(line.split()) for line in said] == ["API http://here/docs (ready)"]
     assert Slow.asked == 3
     gone = Awaited("Dagster UI", "http://there", "http://127.0.0.1:1/", "webserver.log")
-    tell_as_they_answer([gone], said.append, patience_s=0.1)
+    assert tell_as_they_answer([gone], said.append, patience_s=0.1) == [gone]
     assert "does not answer yet" in said[-1]
     assert "webserver.log" in said[-1]
 
