@@ -178,8 +178,10 @@ class MetricStream(Stream):
 
     Attributes
     ----------
-    entity_field, metric_field, time_field, value_field : str
-        External column names, as files, the API and the BI views carry them.
+    entity_field : str
+        External column name, as files, the API and the BI views carry it.
+    metric_field, time_field, value_field : str
+        External column names of files; the BI views have the default names.
     features : MetricFeatureSet
         The features; their look-back decides how far late data reaches.
     """

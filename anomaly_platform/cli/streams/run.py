@@ -85,14 +85,18 @@ def run_stream(
             console.print(f"[yellow]{stream.name}: {line}")
     account = runtime.platform.account_of(stream)
     if isinstance(stream, MetricStream) and account.scored and not account.anomalies:
-        columns = (stream.entity_field, stream.metric_field, stream.time_field, stream.value_field)
-        query = (  # a person's, and a stream's names are checked where it is defined
-            f"SELECT {', '.join(columns)}, anomaly_score FROM bi_{stream.name}_scores"  # noqa: S608
-            " ORDER BY anomaly_score DESC NULLS LAST LIMIT 10"
-        )
         console.print(f"{stream.name}: no reading reaches its threshold. The most unusual ones:")
+        query = query_of_most_unusual(stream)
         console.print(f'anomaly sql "{query}"', markup=False, highlight=False, soft_wrap=True)
     return account
+
+
+def query_of_most_unusual(stream: MetricStream) -> str:
+    """Return the query, for a person, of the readings with the highest scores."""
+    return (  # a stream's names are checked where it is defined
+        f"SELECT {stream.entity_field}, metric_name, timestamp, value, anomaly_score "  # noqa: S608
+        f"FROM bi_{stream.name}_scores ORDER BY anomaly_score DESC NULLS LAST LIMIT 10"
+    )
 
 
 def training_due(state: StreamState, *, train: bool | None) -> bool:

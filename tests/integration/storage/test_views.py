@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 import polars as pl
 import psycopg
 import pytest
 
+from anomaly_platform.cli.streams.run import query_of_most_unusual
+from anomaly_platform.streams import IIOT
 from anomaly_platform.warehouse import Warehouse
 from tests.builders.models import HOSTS, register
 from tests.builders.scored_rows import DAY, scored
@@ -147,6 +150,8 @@ def test_a_stream_of_the_users_own(warehouse: Warehouse) -> None:
     fill(warehouse, "pumps")
     pumps = rows_of(warehouse, "SELECT DISTINCT pump FROM bi_pumps_scores ORDER BY 1")
     assert pumps[0] == ("host-0",)
+    stream = replace(IIOT, name="pumps", entity_field="pump", time_field="read at")
+    assert len(rows_of(warehouse, query_of_most_unusual(stream))) == 10
     assert len(rows_of(warehouse, "SELECT * FROM bi_pumps_daily")) == 3
     assert rows_of(warehouse, "SELECT count(*) FROM scored_metrics") == [(60,)]
     assert warehouse.scores.count_rows("ems", DAY) == 0
