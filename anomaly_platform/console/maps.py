@@ -16,7 +16,7 @@ _LEAST: Final = 0.05
 _RADIUS: Final = 9.0
 #: Of the names: letters at most, how wide one is about, how high a line is, and how far from its
 #: place a name may stand, in lines.
-_LETTERS, _LETTER, _LINE, _FARTHEST = 30, 7.2, 17.0, 12
+_LETTERS, _LETTER, _LINE, _FARTHEST = 30, 7.6, 17.0, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,11 @@ class Stop:
     label : str
         Which scans were there, from 1 on, and its name.
     label_x, label_y : float
-        Where that begins, clear of the others; in the middle of the line.
+        Where that begins, or ends where `leftwards`; clear of the others, in the middle of a line.
     flagged : bool
         Whether one of them is an anomaly.
+    leftwards : bool
+        Whether it stands on the left.
     led_x : float or None
         Where a line from the place meets it, where it stands so far off that it needs one.
     """
@@ -41,6 +43,7 @@ class Stop:
     label_x: float
     label_y: float
     flagged: bool
+    leftwards: bool
     led_x: float | None
 
 
@@ -111,9 +114,10 @@ def _labelled(places: Sequence[tuple[float, float, str, bool]]) -> list[Stop]:
         )
         taken.append(box)
         middle = (box[1] + box[3]) / 2
-        nearest = min(max(x, box[0]), box[2])
-        led_x = nearest if abs(middle - y) > _LINE else None
-        stops.append(Stop(x, y, label, box[0], middle, flagged, led_x))
+        leftwards = box[0] < x
+        begins = box[2] if leftwards else box[0]
+        led_x = begins if abs(middle - y) > _LINE else None
+        stops.append(Stop(x, y, label, begins, middle, flagged, leftwards, led_x))
     return stops
 
 

@@ -85,6 +85,7 @@ async def version(
     if record is None:
         raise not_found(f"version {number} of {stream} {detector}")
     manifest = await asyncio.to_thread(manifest_of, serving, record)
+    history = await asyncio.to_thread(serving.platform.warehouse.bundles.history, stream, detector)
     return page(
         request,
         "version.html",
@@ -96,6 +97,7 @@ async def version(
         learned=_flat({k: v for k, v in data_of(manifest).items() if k != "history"}),
         curves=curves_of(manifest),
         decides=detector == chosen.scored_by,
+        earlier=any(one.version != number for one in history),
         servable=_SERVABLE,
         back=link("/console/models/version", stream=stream, detector=detector, number=number),
         behind=[

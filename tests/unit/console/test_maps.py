@@ -41,9 +41,10 @@ def test_names_cover_neither_each_other_nor_a_place(apart: float) -> None:
     drawn = map_of(scans)
     assert drawn is not None
     assert [one.flagged for one in drawn.stops].count(True) == 1
+    lefts = [one.label_x - one.leftwards * 7.5 * len(one.label) for one in drawn.stops]
     boxes = [
-        (one.label_x, one.label_y - 7, one.label_x + 6.8 * len(one.label), one.label_y + 7)
-        for one in drawn.stops
+        (left, one.label_y - 7, left + 7.5 * len(one.label), one.label_y + 7)
+        for left, one in zip(lefts, drawn.stops, strict=True)
     ]
     dots = [(one.x - 7, one.y - 7, one.x + 7, one.y + 7) for one in drawn.stops]
     pairs = [*combinations(boxes, 2), *((box, dot) for box in boxes for dot in dots)]
