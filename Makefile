@@ -48,8 +48,8 @@ docs: setup-dev ## The docs as a site, in site/
 	$(BIN)/zensical build --strict --clean
 
 test: setup-dev ## The whole suite
-	$(BIN)/pytest -m 'not stress and not e2e and not browser' -n 2
-	$(BIN)/pytest -m 'e2e and not stress and not tools'
+	$(BIN)/pytest -m 'not stress and not e2e and not browser' -n 3
+	$(BIN)/pytest -m 'e2e and not stress and not tools' -n 2
 
 coverage: setup-dev ## The whole suite with line coverage, a third slower
 	$(BIN)/pytest -m 'not stress and not e2e and not browser' -n 2 --cov --cov-fail-under=0 --cov-report=
