@@ -17,8 +17,10 @@ the training window itself, by split conformal prediction over *blocks*:
   excess of one more is beyond y with probability (1 + y / their sum) ** -k exactly, which is the
   finite-sample correction: few blocks make wide limits.
 - Within the block, the tenth of its rows that goes beyond the reach has an exponential tail, too.
-  The nearer rows of the median block show how long it is, since the far ones may be suspect; it is
-  never shorter than a normal distribution's.
+  The nearer rows of the median block show how long it is, or its farthest row, if that says more;
+  it is never shorter than a normal distribution's.
+- Where most blocks go is no anomaly: the farthest rows of half of them lie within all limits. Of
+  readings that are suspect, that asks for more than half of the blocks to have none.
 
 Each of the two steps gets half of the probability. Nothing here was chosen by what it flags.
 """
@@ -73,8 +75,12 @@ def outage_limits(
     count = units.size // size
     rest = units.size - count * size
     distances = _held_out(times[rest:], units[rest:], frequency, size, count, seasonal=seasonal)
-    half, reach = np.quantile(distances.reshape(count, size), (_HALF, _REACH), axis=1)
-    limits = _limits(np.sort(reach), median(reach - half) / _FACTOR, abs(level) or 1.0)
+    blocks = distances.reshape(count, size)
+    half, reach = np.quantile(blocks, (_HALF, _REACH), axis=1)
+    visited = median(blocks.max(axis=1))
+    tail = max(median(reach - half) / _FACTOR, _tail_to(visited - median(reach), size))
+    limits = _limits(np.sort(reach), tail, abs(level) or 1.0)
+    limits += max(visited - limits[0], 0.0)
     # Readings near the largest float are at no distance that could be counted.
     return UNKNOWN if np.isnan(limits).any() else limits
 
@@ -97,6 +103,15 @@ def _held_out(
             here = week.apply(clock, season.apply(clock, here))
         found[first:last] = np.abs(here[:, 0])
     return found
+
+
+def _tail_to(farthest: float, size: int) -> float:
+    """Return the tail that takes the farthest of a block's rows so far beyond the reach, as a rule.
+
+    Zero for blocks of a few rows, of which none may be in the tail.
+    """
+    rarer = math.log((1.0 - _REACH) / (1.0 - 0.5 ** (1.0 / size)))
+    return farthest / rarer if rarer > 1.0 else 0.0
 
 
 def _limits(reach: Floats, tail: float, scale: float) -> Floats:
