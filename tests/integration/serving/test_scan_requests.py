@@ -228,7 +228,9 @@ def test_a_network_that_nobody_knows_is_said_once(referenced: TestClient) -> Non
     (said,) = [one for one in answer["blindRules"] if one["rule"] == "locErr"]
     assert said == {"rule": "locErr", "events": 90, "reason": "no place of this request is known"}
     half = without_steps(("F1", "Outbound"), ("X9", "Inbound"))
-    assert findings(asked(referenced, half)) == {1: {"locErr"}}
+    known = asked(referenced, half)
+    assert findings(known) == {1: {"locErr"}}
+    assert "locErr" not in known["EventHistory"][1]["blindRules"], "a rule that fires saw enough"
     less = [*half, {**half[1], "eventId": 7, "location_id": "X8", "epc_code": code(2)}]
     assert findings(asked(referenced, less)) == {}
 

@@ -64,18 +64,20 @@ def blind_rules(
     for row, name in enumerate(names):
         assert schemes is not None
         found[row] = (schemes == name).fill_null(value=False).to_numpy()[sequences.epc]
+    silent = np.ones(n, dtype=bool)
     if codes is not None:
-        placeless = sequences.place < 0
+        placeless, silent = sequences.place < 0, codes[:, k.LOCATION] == 0
         found[len(names) : len(whys)] = (
             placeless,
-            codes[:, k.KIND] < 0,
-            sequences.direction == UNKNOWN,
+            # A rule that fires saw enough.
+            (codes[:, k.KIND] < 0) & silent,
+            (sequences.direction == UNKNOWN) & (codes[:, k.ORDER] == 0),
             placeless,
             codes[:, k.UNMEASURED] == 1,
         )
     if strange is not None:
         whys.append(("locErr", strange))
-        found[-1] = unlisted
+        found[-1] = unlisted & silent
         # The network is why nothing is known of the place; once is enough.
         found[len(names) + 1] &= ~unlisted
     if not found.any():
