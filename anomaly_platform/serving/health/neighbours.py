@@ -19,8 +19,8 @@ _log = logging.getLogger(__name__)
 
 async def ask_ems_core(settings: Settings) -> Part:
     """Return whether EMS Core answers, over HTTP or in its database, whichever is used."""
-    if not (settings.ems_pull or settings.pushes_to_ems):
-        return Part(status="off", detail="nothing is fetched from it or sent to it")
+    if not (settings.ems_pull or settings.has_ems):
+        return Part(status="off", detail="not set")
     url = settings.ems_database_url
     try:
         if url is not None:

@@ -135,3 +135,12 @@ def test_an_ems_that_fails_leaves_what_is_there(served: Any, fake_ems: Any) -> N
     assert answer.json()["events_created"] == 0
     fake_ems.token = "hunter2"
     assert client.post(DETECT, json=HOST).json()["events_created"] == 1
+
+
+def test_health_asks_the_ems_that_detections_ask(served: Any, fake_ems: Any) -> None:
+    asked = served("ml:read")
+    assert asked.get("/api/v1/health").json()["parts"]["ems_core"]["status"] == "ok"
+    assert [one.path for one in fake_ems.requests] == ["/health"]
+    nowhere = served("ml:read", ems_core_url=None).get("/api/v1/health").json()
+    assert nowhere["parts"]["ems_core"]["status"] == "off"
+    assert len(fake_ems.requests) == 1
