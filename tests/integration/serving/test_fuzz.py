@@ -81,7 +81,8 @@ def attempt(operation: Any, headers: dict[str, str], cases: int) -> int:
         if "Prefer" in (case.headers or {}):
             # No training ends here: to wait for one is to wait for the client's patience to end.
             case.headers["Prefer"] = "wait=0"
-        case.call_and_validate(headers=headers, excluded_checks=[ignored_auth])
+        # What is asked for the first time may have to be compiled, which takes its time.
+        case.call_and_validate(headers=headers, excluded_checks=[ignored_auth], timeout=60)
 
     for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
         strategy = operation.as_strategy(generation_mode=mode)
@@ -124,11 +125,11 @@ def fuzz(routes: list[Any], headers: dict[str, str], cases: int) -> int:
 
 
 @pytest.mark.parametrize("share", range(SHARES))
-def test_hundreds_of_requests_to_every_route(schema: Any, key: str, share: int) -> None:
+def test_dozens_of_requests_to_every_route(schema: Any, key: str, share: int) -> None:
     assert len(CHECKS.get_all()) >= 9
     some = operations(schema)[share::SHARES]
     # A route without parameters or a body has few requests that differ.
-    assert fuzz(some, {"Authorization": f"Bearer {key}"}, 200) > 100 * len(some)
+    assert fuzz(some, {"Authorization": f"Bearer {key}"}, 60) > 30 * len(some)
 
 
 def test_without_a_key_only_health_answers(schema: Any) -> None:
