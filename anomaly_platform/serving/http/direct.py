@@ -7,11 +7,10 @@ the application, in its document and its tests, which know nothing of this way.
 Belongs here as well: a body that is read once, and an answer that is written once.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from psycopg import OperationalError
@@ -20,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from anomaly_platform.serving.http.bodies.large import off_loop
 from anomaly_platform.serving.problems import (
     ApiProblem,
     invalid_body,
@@ -66,14 +66,7 @@ class JsonAnswer(Response):
         ]
 
 
-#: Bytes of a body up to which the event loop parses it itself.
-_MOST_INLINE: Final = 64 * 2**10
 _Result = TypeVar("_Result")
-
-
-async def off_loop(body: bytes, work: Callable[[], _Result]) -> _Result:
-    """Return what work on a body comes to; on a large one it is done in a thread."""
-    return work() if len(body) <= _MOST_INLINE else await asyncio.to_thread(work)
 
 
 async def parsed(request: Request, schema: TypeAdapter[_Result]) -> _Result:
@@ -86,7 +79,7 @@ async def parsed(request: Request, schema: TypeAdapter[_Result]) -> _Result:
     """
     body = await read_body(request)
     try:
-        return await off_loop(body, partial(schema.validate_json, body))
+        return await off_loop(len(body), partial(schema.validate_json, body))
     except ValidationError as error:
         raise invalid_body(error) from None
 

@@ -23,7 +23,8 @@ from fastapi import Depends, Header, Request
 from psycopg import AsyncConnection
 
 from anomaly_platform.serving.auth.security import caller_of
-from anomaly_platform.serving.http.direct import off_loop, read_body
+from anomaly_platform.serving.http.bodies.large import off_loop
+from anomaly_platform.serving.http.direct import read_body
 from anomaly_platform.serving.problems import ApiProblem, invalid
 from anomaly_platform.storage.postgres.transactions import Connection, Pool, Transactions
 from anomaly_platform.storage.tables import idempotency_keys
@@ -156,7 +157,7 @@ async def _identified(request: Request, key: str) -> RequestKey:
     path = request.scope["path"]
     body = await read_body(request)
     head = f"{request.method} {path}\n".encode()
-    digest = await off_loop(body, lambda: hashlib.sha256(head + body))
+    digest = await off_loop(len(body), lambda: hashlib.sha256(head + body))
     route = getattr(request.scope.get("route"), "path", path)
     return RequestKey(caller_of(request).key_id, f"{request.method} {route}", key, digest.digest())
 

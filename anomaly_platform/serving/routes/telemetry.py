@@ -17,7 +17,8 @@ from anomaly_platform.ingest.online.reading_columns import ReadingColumns, plain
 from anomaly_platform.ingest.online.readings import Reading, ReadingRules, Refusal
 from anomaly_platform.realtime.answers import StoredColumns
 from anomaly_platform.serving.auth.security import Require, Writer
-from anomaly_platform.serving.http.direct import Direct, JsonAnswer, off_loop, read_body
+from anomaly_platform.serving.http.bodies.large import off_loop
+from anomaly_platform.serving.http.direct import Direct, JsonAnswer, read_body
 from anomaly_platform.serving.http.idempotency import Once, Repeatable, repeatable_directly
 from anomaly_platform.serving.http.openapi import problems
 from anomaly_platform.serving.metrics.requests import count_scored
@@ -88,7 +89,7 @@ async def _take(request: Request, name: str, now: dt.datetime) -> bytes:
         raise not_found(f"stream {name!r} of readings; there are {', '.join(known)}")
     body, rules = await read_body(request), serving.platform.reading_rules(stream)
     members = members_of(stream)
-    names, plain, checked = await off_loop(body, partial(_read, body, members, rules, now))
+    names, plain, checked = await off_loop(len(body), partial(_read, body, members, rules, now))
     if plain is not None:
         said = await serving.ingestion.ingest_columns(stream, plain, source="api")
         if isinstance(said, StoredColumns):

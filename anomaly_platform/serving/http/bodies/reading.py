@@ -5,9 +5,9 @@ would choke on before it is parsed. Does not belong here: how many rows a docume
 (``serving.schemas``), and how many requests somebody may make (``auth.rate_limits``).
 """
 
-import asyncio
 import math
-from typing import Final, Protocol
+from functools import partial
+from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,11 +18,9 @@ from anomaly_platform.serving.http.bodies.form import (
     not_json,
     problem_of,
 )
+from anomaly_platform.serving.http.bodies.large import MOST_INLINE, off_loop
 from anomaly_platform.serving.http.bodies.room import Held, Room
 from anomaly_platform.serving.problems import ApiProblem, problem_response
-
-MOST_INLINE: Final = 64 * 2**10
-"""Bytes of a body up to which the event loop looks at it itself: less work than a thread."""
 
 
 class FindsDoors(Protocol):
@@ -117,35 +115,42 @@ async def _read(receive: Receive, door: Door, held: Held) -> bytes | None:
         413, as soon as it shows to be too large; 503, when the worker holds too much already; 400,
         415 or 422, when its beginning is wrong.
     """
-    # Not a list of parts: a part of one byte takes forty.
-    body = bytearray()
+    # Parts of one byte are put together: in a list each would take forty.
+    parts: list[bytes] = []
+    begun = bytearray()
+    size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
         part: bytes = message.get("body", b"")
         more = message.get("more_body", False)
-        if len(body) + len(part) > door.most_bytes:
+        size += len(part)
+        if size > door.most_bytes:
             raise _too_large(door)
-        if not held.reach(len(body) + len(part)):
+        if not held.reach(size):
             raise ApiProblem(
                 503,
                 "the service holds as many bytes of requests as it may; try again, in smaller ones",
                 headers={"Retry-After": "2"},
             )
+        if size == len(part):
+            if not more:
+                return part
+            if (problem := problem_of(part[:MOST_INLINE])) is not None:
+                # What is wrong with a beginning is wrong with the whole: the rest need not come.
+                raise problem
+        begun += part
+        if len(begun) >= MOST_INLINE or not more:
+            parts.append(bytes(begun))
+            begun.clear()
         if not more:
-            return bytes(body + part) if body else part
-        if not body and (problem := problem_of(part[:MOST_INLINE])) is not None:
-            # What is wrong with a beginning is wrong with the whole: the rest need not come.
-            raise problem
-        body += part
+            # Joining many bytes lets others go on, which copying them elsewise does not.
+            return await off_loop(size, partial(b"".join, parts))
 
 
 async def _refuse_wrong(body: bytes) -> None:
-    if len(body) > MOST_INLINE:
-        problem = await asyncio.to_thread(problem_of, body)
-    else:
-        problem = problem_of(body)
+    problem = await off_loop(len(body), partial(problem_of, body))
     if problem is not None:
         raise problem
 
