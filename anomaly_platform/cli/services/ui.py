@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
-from anomaly_platform.cli.services.daemon import watch_code_less_often
+from anomaly_platform.cli.services.dagster_daemon import watch_code_less_often
 from anomaly_platform.cli.services.own_pages import OwnPages
 from anomaly_platform.settings import Settings
 from anomaly_platform.settings.types import split_list

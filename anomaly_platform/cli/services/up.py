@@ -12,7 +12,7 @@ from rich.console import Console
 
 from anomaly_platform.cli.runtime import open_supervised
 from anomaly_platform.cli.services.calendar import Calendar
-from anomaly_platform.cli.services.daemon import daemon_command
+from anomaly_platform.cli.services.dagster_daemon import daemon_command
 from anomaly_platform.cli.services.own_pages import THIS_MACHINE
 from anomaly_platform.cli.services.readiness import Awaited, probed, tell_as_they_answer
 from anomaly_platform.cli.services.revival import Revival

@@ -244,8 +244,9 @@ def score_rows(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
     """Write raw scores to ``out``; return the flat position of the first bad value, or -1.
 
     Rows go in blocks of 64, so that a tree stays in the first-level cache for a block, and eight
-    rows descend a tree side by side, so that their loads overlap. A row's sums are its own, in
-    the order of the trees: alone or in a batch it gets the same bits.
+    rows descend a tree side by side, so that their loads overlap. A row that is left over descends
+    eight trees side by side. A row's sums are its own, in the order of the trees: alone or in a
+    batch it gets the same bits.
     """
     n, d = X.shape
     block = min(n, BLOCK)
@@ -267,15 +268,14 @@ def score_rows(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
                 if outside > 0.0:
                     beyond += scaling[STEP, j] + outside * scaling[INVERSE_SPREAD, j]
             excess[r] = beyond
-        for tree in range(feature.shape[0]):
-            root = _U64(tree * NODES)
-            leaves = _U64(tree * LEAVES)
-            r = 0
-            if m >= 8:
+        together = m - m % 8
+        if together:
+            for tree in range(feature.shape[0]):
+                r = 0
                 split = splits[tree * NODES : (tree + 1) * NODES]
                 cut = cuts[tree * NODES : (tree + 1) * NODES]
                 length = lengths[tree * LEAVES : (tree + 1) * LEAVES]
-                while r + 8 <= m:
+                while r < together:
                     x0 = scaled[r * d : (r + 1) * d]
                     x1 = scaled[(r + 1) * d : (r + 2) * d]
                     x2 = scaled[(r + 2) * d : (r + 3) * d]
@@ -303,14 +303,47 @@ def score_rows(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
                     depth[r + 6] += length[n6 - _FIRST_LEAF]
                     depth[r + 7] += length[n7 - _FIRST_LEAF]
                     r += 8
-            while r < m:
-                first = _U64(r * d)
-                node = _U64(0)
+        for r in range(together, m):
+            x = scaled[r * d : (r + 1) * d]
+            sum_of_depths = 0.0
+            tree = 0
+            while tree + 8 <= feature.shape[0]:
+                b0 = _U64(tree * NODES)
+                b1, b2, b3 = b0 + _U64(NODES), b0 + _U64(2 * NODES), b0 + _U64(3 * NODES)
+                b4, b5, b6, b7 = (
+                    b0 + _U64(4 * NODES),
+                    b0 + _U64(5 * NODES),
+                    b0 + _U64(6 * NODES),
+                    b0 + _U64(7 * NODES),
+                )
+                n0 = n1 = n2 = n3 = n4 = n5 = n6 = n7 = _U64(0)
+                for _ in range(DEPTH):
+                    n0 += n0 + _ONE + _U64(x[_U64(splits[b0 + n0])] > cuts[b0 + n0])
+                    n1 += n1 + _ONE + _U64(x[_U64(splits[b1 + n1])] > cuts[b1 + n1])
+                    n2 += n2 + _ONE + _U64(x[_U64(splits[b2 + n2])] > cuts[b2 + n2])
+                    n3 += n3 + _ONE + _U64(x[_U64(splits[b3 + n3])] > cuts[b3 + n3])
+                    n4 += n4 + _ONE + _U64(x[_U64(splits[b4 + n4])] > cuts[b4 + n4])
+                    n5 += n5 + _ONE + _U64(x[_U64(splits[b5 + n5])] > cuts[b5 + n5])
+                    n6 += n6 + _ONE + _U64(x[_U64(splits[b6 + n6])] > cuts[b6 + n6])
+                    n7 += n7 + _ONE + _U64(x[_U64(splits[b7 + n7])] > cuts[b7 + n7])
+                leaf = lengths[tree * LEAVES : (tree + 8) * LEAVES]
+                sum_of_depths += leaf[n0 - _FIRST_LEAF]
+                sum_of_depths += leaf[n1 + _U64(1 * LEAVES - NODES)]
+                sum_of_depths += leaf[n2 + _U64(2 * LEAVES - NODES)]
+                sum_of_depths += leaf[n3 + _U64(3 * LEAVES - NODES)]
+                sum_of_depths += leaf[n4 + _U64(4 * LEAVES - NODES)]
+                sum_of_depths += leaf[n5 + _U64(5 * LEAVES - NODES)]
+                sum_of_depths += leaf[n6 + _U64(6 * LEAVES - NODES)]
+                sum_of_depths += leaf[n7 + _U64(7 * LEAVES - NODES)]
+                tree += 8
+            while tree < feature.shape[0]:
+                root, node = _U64(tree * NODES), _U64(0)
                 for _ in range(DEPTH):
                     k = root + node
-                    node += node + _ONE + _U64(scaled[first + _U64(splits[k])] > cuts[k])
-                depth[r] += lengths[leaves + node - _FIRST_LEAF]
-                r += 1
+                    node += node + _ONE + _U64(x[_U64(splits[k])] > cuts[k])
+                sum_of_depths += lengths[_U64(tree * LEAVES) + node - _FIRST_LEAF]
+                tree += 1
+            depth[r] = sum_of_depths
         for r in range(m):
             score = 2.0 ** (-depth[r] / normaliser)
             if excess[r] > 0.0:

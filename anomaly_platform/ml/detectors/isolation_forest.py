@@ -17,6 +17,8 @@ as at least ten scales outside. Rounding errors (a relative 1e-9) are inside.
 """
 
 from collections.abc import Sequence
+from functools import cache
+from types import ModuleType
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -118,6 +120,14 @@ def fit_forest(
     return forest
 
 
+@cache
+def _kernels() -> ModuleType:
+    """Import the compiled loops once: an import statement costs a third of a row's score."""
+    from anomaly_platform.ml.detectors import forest_kernels
+
+    return forest_kernels
+
+
 def _check_fit(X: Floats, n_trees: int, max_samples: int | None, contamination: float) -> None:
     if X.ndim != 2 or X.shape[0] < 2 or not 1 <= X.shape[1] <= 256:
         msg = f"a forest needs at least 2 rows and 1 to 256 features, got shape {X.shape}"
@@ -134,8 +144,7 @@ def _check_fit(X: Floats, n_trees: int, max_samples: int | None, contamination: 
 
 
 def _grow(X: Floats, seed: int, n_trees: int, max_samples: int | None) -> ForestArrays:
-    from anomaly_platform.ml.detectors import forest_kernels as kernels
-
+    kernels = _kernels()
     samples = min(max_samples or MAX_SAMPLES, X.shape[0])
     forest = empty_forest(X.shape[1], n_trees)
     ordered = np.empty((X.shape[1], min(kernels.ROBUST_ROWS, X.shape[0])))
@@ -193,13 +202,11 @@ def score_forest(
     NonFiniteInputError
         When a value is NaN or infinite.
     """
-    from anomaly_platform.ml.detectors.forest_kernels import score_rows
-
     if X.ndim != 2 or X.shape[1] != forest.scaling.shape[1]:
         msg = f"expected rows of {forest.scaling.shape[1]} features, got shape {X.shape}"
         raise FeatureSchemaError(msg)
     out = np.empty(X.shape[0])
-    bad = score_rows(
+    bad = _kernels().score_rows(
         forest.feature,
         forest.threshold,
         forest.path_length,

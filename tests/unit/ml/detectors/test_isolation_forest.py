@@ -237,6 +237,14 @@ def test_one_row_has_the_bits_of_the_batch(trained):
     X, forest = trained
     alone = [score_forest(forest, row[None])[0] for row in X[:99]]
     assert alone == score_forest(forest, X[:99]).tolist()
+
+
+@pytest.mark.parametrize("trees", [1, 7, 8, 21])
+def test_one_row_has_the_bits_of_the_batch_whatever_the_number_of_trees(trees):
+    X = blobs(np.random.default_rng(trees), 300, 3)
+    forest = fit_forest(X, 1, n_trees=trees)
+    alone = [score_forest(forest, row[None])[0] for row in X[:24]]
+    assert alone == score_forest(forest, X[:24]).tolist()
     with pytest.raises(NonFiniteInputError, match="'f1'"):
         score_forest(forest, np.array([[0.0, np.nan, 1.0]]), names(3))
     with pytest.raises(ValueError, match="shape"):
