@@ -7,15 +7,8 @@ import math
 from typing import Any
 
 from anomaly_platform.ml.compiled import compiled
+from anomaly_platform.ml.host_model.reach import AVERAGED, FILLED, LAGS
 
-#: Rows before a row that its metrics are predicted from.
-LAGS = 3
-#: Rows over which the absolute errors of a metric are averaged.
-AVERAGED = 10
-#: Rows for which the newest reading of a metric stands in for missing ones.
-FILLED = 12
-#: Rows before a row that its result may depend on.
-REACH = AVERAGED - 1 + LAGS + FILLED
 #: No error counts for more standard deviations.
 _MOST_FAR = 1e9
 #: How many times the usual time rows may take before there is a gap between them.

@@ -23,12 +23,12 @@ from anomaly_platform.ml.arrays import AnyArray, Arrays, Bools, Floats, Ints
 from anomaly_platform.ml.bundles.checking import BadModelError, checked
 from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.host_model.kernels import (
-    LAGS,
     averages,
     errors_of,
     project,
     standardise,
 )
+from anomaly_platform.ml.host_model.reach import LAGS
 
 #: Metrics below which there is nothing to move together, and above which nothing is learned.
 LEAST_METRICS, MOST_METRICS = 3, 1000
@@ -155,7 +155,7 @@ class HostModel:
         Parameters
         ----------
         times, rows
-            (n,) and (n, k), in the order of `metrics`; the first `kernels.REACH` rows may lack
+            (n,) and (n, k), in the order of `metrics`; the first `reach.REACH` rows may lack
             what stands before them.
         """
         filled, out = np.empty_like(rows), np.empty_like(rows)

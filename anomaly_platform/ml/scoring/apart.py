@@ -14,8 +14,8 @@ import numpy as np
 
 from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.host_model.clock import on_one_clock
-from anomaly_platform.ml.host_model.kernels import AVERAGED
 from anomaly_platform.ml.host_model.model import HostModel
+from anomaly_platform.ml.host_model.reach import AVERAGED
 from anomaly_platform.ml.scoring.entities import at_times, fuse, standing_out
 
 

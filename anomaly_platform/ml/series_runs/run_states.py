@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from anomaly_platform.ml.arrays import Floats, Ints
-from anomaly_platform.ml.host_model.kernels import REACH
+from anomaly_platform.ml.host_model.reach import REACH
 from anomaly_platform.ml.series_runs.fold import fold, no_runs
 from anomaly_platform.ml.series_runs.layout import LAST
 

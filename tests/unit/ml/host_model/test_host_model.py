@@ -14,8 +14,8 @@ from anomaly_platform.ml.bundles.checking import BadModelError
 from anomaly_platform.ml.calibration.conformal import THRESHOLD
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.host_model.bundled import Hosts
-from anomaly_platform.ml.host_model.kernels import REACH
 from anomaly_platform.ml.host_model.model import MOST_FACTORS, HostModel
+from anomaly_platform.ml.host_model.reach import REACH
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.entities import ranked
 from anomaly_platform.ml.series_runs.run_states import RunStates
