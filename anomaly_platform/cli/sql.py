@@ -46,7 +46,8 @@ def ask(settings: Settings, query: str, console: Console) -> None:
     texts = [["" if cell is None else str(cell) for cell in row] for row in rows[:_MOST_ROWS]]
     print_rows(console, names, texts, folded_at=_FOLDED_AT)
     more = ", more are not shown; --csv gives all" if len(rows) > _MOST_ROWS else ""
-    console.print(f"{min(len(rows), _MOST_ROWS)} rows{more}")
+    shown = min(len(rows), _MOST_ROWS)
+    console.print(f"{shown} {'row' if shown == 1 else 'rows'}{more}")
 
 
 def write_csv(settings: Settings, query: str, out: TextIO) -> None:

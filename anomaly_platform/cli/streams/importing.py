@@ -126,8 +126,8 @@ def try_import(
     console.print("Nothing was taken: this was a dry run.")
     if refused:
         console.print(
-            f"An import takes these files all the same; {refused:,} readings go to quarantine,\n"
-            "each with its reason."
+            "An import takes these files all the same; what it refuses goes to quarantine,\n"
+            "each reading with its reason."
         )
     return refused
 

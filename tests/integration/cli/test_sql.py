@@ -50,7 +50,7 @@ def test_whatever_would_change_something_is_refused(settings: Settings, statemen
 def test_other_questions_are_taken_too(settings: Settings, question: str) -> None:
     console = Console(record=True, file=io.StringIO())
     ask(settings, question, console)
-    assert "rows" in console.export_text()
+    assert "row" in console.export_text()
 
 
 def test_wide_rows_are_shown_as_records(settings: Settings) -> None:
