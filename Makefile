@@ -55,7 +55,7 @@ coverage: setup-dev ## The whole suite with line coverage, a third slower
 	$(BIN)/pytest -m 'not stress and not e2e and not browser' -n 2 --cov --cov-fail-under=0 --cov-report=
 	$(BIN)/pytest -m 'e2e and not stress and not tools' --cov --cov-append --cov-report=term:skip-covered
 
-test-tools: setup-dev ## Dagster's own command lines, on a clone and on an installed home
+test-tools: setup-dev ## Command lines on a clone, in an installed home and in the image
 	$(BIN)/pytest -m 'tools and not stress'
 
 test-browser: setup-dev ## The console in a real browser (Debian's chromium)
