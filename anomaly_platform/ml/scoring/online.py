@@ -86,6 +86,8 @@ class Verdict:
         None where nobody decides: without a model only alarms are decided.
     status
         `trained`, `insufficient_history` or `failed`.
+    kind
+        As in `Verdicts.kinds`.
     """
 
     raw: float | None
@@ -93,6 +95,7 @@ class Verdict:
     score: float | None
     is_anomaly: bool | None
     status: str
+    kind: int = ORDINARY
 
 
 class ModelSource(Protocol):
@@ -230,7 +233,8 @@ class OnlineScorer:
         p_value = room.p.item()
         if math.isnan(p_value):
             return Verdict(None, None, None, decision, status)
-        return Verdict(room.raw.item(), p_value, room.score.item(), decision, status)
+        numbers = room.raw.item(), p_value, room.score.item()
+        return Verdict(*numbers, decision, status, room.kinds.item())
 
     def history_needed(self, key: Key) -> int | None:
         """Return how many rows the longest window must hold for a series' model to speak.

@@ -46,7 +46,8 @@ class Judgement:
     status
         ``trained``, ``insufficient_history`` or ``failed``.
     reason
-        Why no model judged and what it takes; None where one did.
+        Why it is an anomaly, in the words that ingest would store; of any other reading why no
+        model judged and what it takes, None where one did.
     """
 
     when: int
@@ -112,7 +113,8 @@ def judge_one(
     features = look_back.features(served.feature_set, when, value)
     with served.predicting() as scorer:
         said = scorer.judge_one(key, when, features, threshold)
-    why = _why(serving, served, key, said.status, features[:, 0])
+        why = scorer.reason(key, when, features[:, 0], said.kind) if said.is_anomaly else None
+    why = why or _why(serving, served, key, said.status, features[:, 0])
     return Judgement(when, value, said.score, said.is_anomaly, threshold, said.status, why)
 
 
@@ -149,6 +151,10 @@ def judge_many(
     moments, thresholds = np.array(times, dtype=np.int64), np.full(count, threshold)
     with served.predicting() as scorer:
         verdicts = scorer.judge((key,) * count, moments, features, thresholds)
+        reasons = {
+            i: scorer.reason(key, times[i], features[:, i], verdicts.kinds.item(i))
+            for i in np.flatnonzero(verdicts.is_anomaly).tolist()
+        }
     return [
         Judgement(
             times[i],
@@ -157,7 +163,7 @@ def judge_many(
             bool(verdicts.is_anomaly[i]) if verdicts.decided[i] else None,
             threshold,
             verdicts.status[i],
-            _why(serving, served, key, verdicts.status[i], features[:, i]),
+            reasons.get(i) or _why(serving, served, key, verdicts.status[i], features[:, i]),
         )
         for i in range(count)
     ]

@@ -59,7 +59,8 @@ class Prediction(ApiModel):
         examples=["trained"],
     )
     reason: str | None = Field(examples=[None])
-    """Why no model judged, and what it takes; null where one did."""
+    """Why it is an anomaly, in the words that are stored of it; of any other reading why no model
+    judged and what it takes, null where one did."""
 
 
 class PredictAnswer(Prediction):

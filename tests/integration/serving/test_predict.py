@@ -156,6 +156,37 @@ def test_a_batch_with_times_judges_each_value_with_those_before_it(trained: Trai
     assert found[-1]["unit_score"] != found[0]["unit_score"]
 
 
+def test_an_anomaly_has_the_reason_that_is_stored_of_it(trained: Trained) -> None:
+    series = {"device_id": "press-8", "metric_name": "temperature"}
+    values = [*([57.0] * 40), 900.0]
+    times = [(DAY + timedelta(days=1, minutes=5 * n)).isoformat() for n in range(len(values))]
+    batch = {**series, "values": values, "timestamps": times}
+    predicted = trained.client.post(BATCH, json=batch).json()["predictions"]
+    for value, time in zip(values[:-1], times[:-1], strict=True):
+        reading = {**series, "value": value, "timestamp": time}
+        assert trained.client.post("/api/v1/telemetry", json=reading).status_code < 300
+    last = {**series, "value": values[-1], "timestamp": times[-1]}
+    alone = trained.client.post(PREDICT, json=last).json()
+    trained.client.post("/api/v1/telemetry", json=last)
+    with trained.platform.warehouse.transactions.begin() as connection:
+        stored = dict(
+            connection.execute(
+                "SELECT timestamp, metadata ->> 'reason' FROM anomaly_detections "
+                "WHERE device_id = 'press-8' AND timestamp >= %s",
+                (DAY + timedelta(days=1),),
+            ).fetchall()
+        )
+    said = {
+        datetime.fromisoformat(one["timestamp"]): one["reason"]
+        for one in predicted
+        if one["is_anomaly"]
+    }
+    assert stored == said
+    assert said[datetime.fromisoformat(times[39])] == "repeats 57 for 40 readings, longest before 1"
+    assert alone["reason"] == stored[datetime.fromisoformat(times[-1])]
+    assert alone["reason"].startswith("900 is ")
+
+
 @pytest.mark.parametrize("path", [PREDICT, BATCH])
 @pytest.mark.parametrize(("device", "metric"), [("nobody", "temperature"), ("press-1", "humidity")])
 def test_unknown_series_are_404(trained: Trained, path: str, device: str, metric: str) -> None:
