@@ -49,6 +49,8 @@ class Glance:
         One of these is in its reason.
     minutes
         Between two readings.
+    changes
+        Whether readings come only when the value changes.
     """
 
     series: Series
@@ -56,6 +58,7 @@ class Glance:
     hour: float
     words: tuple[str, ...]
     minutes: int = 5
+    changes: bool = False
 
 
 def _sensor(rng: Random, days: int, per_day: int) -> Floats:
@@ -158,6 +161,12 @@ GLANCES: dict[str, Glance] = {
     "a flow at night, always 0 there": Glance(_flow, _leak, 1.0, ("not at rest", "at 0 for")),
     "no flow by day": Glance(_flow, _hold(0.0, 6.0), 9.0, ("at 0 for", "at rest at")),
     "a door open for nine hours": Glance(_door, _hold(1.0, 9.0), 8.0, ("at 1 for", "not at rest")),
+    "a door open for nine hours, events alone": Glance(
+        _door, _hold(1.0, 9.0), 8.0, ("at 1 for", "not at rest"), changes=True
+    ),
+    "a door opened at night, events alone": Glance(
+        _door, _hold(1.0, 0.25), 2.0, ("not at rest",), changes=True
+    ),
     "a pump that never rests": Glance(_pump, _hold(1.0, 6.0), 6.0, ("at 1 for",), 1),
     "a pump that stays off": Glance(_pump, _hold(0.0, 8.0), 11.7, ("at 0 for",), 1),
     "a pump that chatters": Glance(_pump, _chatter, 6.7, ("8 changes",), 1),
@@ -175,12 +184,17 @@ def judged(one: Glance, seed: int) -> tuple[bool, float, float]:
     begin = datetime(2026, 1, 5)  # noqa: DTZ001  (as most files have it)
     times = [begin + timedelta(minutes=one.minutes * n) for n in range(values.size)]
     frame = pl.DataFrame({"time": times, "value": values})
-    result = train_test(frame[:cut], frame[cut:], time_column="time")
+    told = np.ones(values.size, dtype=np.bool_)
+    if one.changes:
+        told[1:] = values[1:] != values[:-1]
+    learned, judged = frame[:cut].filter(told[:cut]), frame[cut:].filter(told[cut:])
+    result = train_test(learned, judged, time_column="time")
     reasons = result.reasons.fill_null("").to_list()
     own: Bools = np.array([any(word in reason for word in one.words) for reason in reasons])
-    event = slice(at - cut, at - cut + rows)
-    ordinary = np.ones(own.size, dtype=np.bool_)
-    ordinary[event.start : event.stop + round(AFTER_DAYS * per_day)] = False
+    place = np.flatnonzero(told[cut:])
+    # Of what is told only by the next reading, that reading is part.
+    event = (place >= at - cut) & (place < at - cut + rows + one.changes)
+    ordinary = (place < at - cut) | (place >= at - cut + rows + round(AFTER_DAYS * per_day))
     flags = result.is_anomaly
     return bool(own[event].any()), float(flags[ordinary].mean()), float(own[ordinary].mean())
 

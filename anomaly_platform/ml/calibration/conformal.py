@@ -27,6 +27,9 @@ P_FLOOR = 1e-12
 THRESHOLD = 0.7
 """The score that a share alpha of normal data reaches."""
 
+TAIL_NUMBERS = 4
+"""Numbers of a calibration's tail."""
+
 MAX_SHAPE = 0.5
 """The heaviest tail that is fitted (a generalised Pareto with infinite variance)."""
 
@@ -46,8 +49,9 @@ class Calibration:
     exceeding
         For each knot the number of calibration scores strictly above it, shape (512,).
     tail
-        (rows, scale, shape): the number of calibration scores and the generalised Pareto tail
-        beyond the largest.
+        (rows, scale, shape, order): the number of calibration scores, the generalised Pareto tail
+        beyond the largest, and whether the tail goes on falling where p-values end; 0 in
+        calibrations that were fitted before it did.
     """
 
     values: Floats
@@ -96,14 +100,16 @@ class Calibration:
         values[: chosen.size] = distinct[chosen]
         exceeding[: chosen.size] = above[chosen]
         scale, shape = _fit_tail(ordered, tail_floor)
-        return cls(values, exceeding, np.array([float(ordered.size), scale, shape]))
+        return cls(values, exceeding, np.array([float(ordered.size), scale, shape, 1.0]))
 
     def p_value(self, raw: npt.ArrayLike) -> Floats:
         """Return the p-value of each raw score: the share of normal rows at least as anomalous.
 
         (1 + #{calibration scores >= raw}) / (n + 1), which is valid for exchangeable data whatever
         the distribution (Vovk, Gammerman and Shafer 2005); beyond the largest calibration score
-        the fitted tail goes on from 1 / (n + 1).
+        the fitted tail goes on from 1 / (n + 1) and falls strictly, so that what lies further out
+        never ranks beside what lies less far. Below 1e-11 it falls the more slowly the further
+        out, and never to 1e-12.
 
         Parameters
         ----------
@@ -144,7 +150,9 @@ class Calibration:
         """
         values = checked(arrays, "values", (KNOTS,), finite=False)
         exceeding = checked(arrays, "exceeding", (KNOTS,), kinds="u")
-        tail = checked(arrays, "tail", (3,))
+        tail = checked(arrays, "tail", (None,))
+        if tail.size not in (TAIL_NUMBERS - 1, TAIL_NUMBERS):
+            raise BadModelError(f"the calibration's tail has {tail.size} numbers")
         if not (np.isfinite(values[0]) and (values[1:] >= values[:-1]).all()):
             raise BadModelError("the calibration's values do not ascend")
         if tail[0] < 1 or tail[1] <= 0 or not 0 <= tail[2] <= 1:
@@ -152,7 +160,7 @@ class Calibration:
         return cls(
             np.ascontiguousarray(values, dtype=np.float64),
             np.ascontiguousarray(exceeding, dtype=np.uint32),
-            np.ascontiguousarray(tail, dtype=np.float64),
+            np.pad(np.asarray(tail, dtype=np.float64), (0, TAIL_NUMBERS - tail.size)),
         )
 
 

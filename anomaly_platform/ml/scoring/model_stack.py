@@ -37,7 +37,8 @@ class Columns:
         self.shortest = feature_set.windows[0]
         self.inputs = len(input_schema(feature_set))
         self.history = at(*(f"{name}_{last}" for name in HISTORY))
-        self.table = at(*level_names(feature_set), f"jitter_{last}")
+        first = feature_set.windows[0]
+        self.table = at(*level_names(feature_set), f"jitter_{last}", f"mean_{first}")
         self.related = at(*related_names(feature_set))
 
 

@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
+
 from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.features.metrics.layout import FeatureLayout
 from anomaly_platform.ml.series_runs.layout import (
@@ -17,8 +19,10 @@ from anomaly_platform.ml.series_runs.layout import (
     CHANGING,
     CHATTER,
     COUNTER,
+    DAY_AGO,
     DAYS,
     ELAPSED,
+    HELD,
     LASTED,
     LENGTH,
     LONG_NOW,
@@ -39,6 +43,7 @@ from anomaly_platform.ml.series_runs.layout import (
     TAIL_SIZE,
     TAILS,
     TOO_LONG,
+    UNLIKE_DAY_AGO,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -80,10 +85,10 @@ def run_reason(kind: int, time: int, value: float, runs: Floats, own: Floats) ->
     own
         (`RUN_CONSTANTS`,) of its model.
     """
-    if kind in {STUCK, TOO_LONG}:
-        return _of_length(value, runs, own)
-    if kind in {CHATTER, RISE}:
-        return _of_changes(kind, runs, own)
+    if kind in {STUCK, TOO_LONG, HELD}:
+        return _of_length(kind, value, runs, own)
+    if kind in {CHATTER, RISE, UNLIKE_DAY_AGO}:
+        return _of_changes(kind, value, runs, own)
     clock, rest = f"{_EPOCH + timedelta(microseconds=time):%H:%M}", f"{own[REST]:g}"
     if kind == LONG_NOW:
         limit = duration(own[AGES + time // _HALF_HOUR % PHASES] * own[SPACING])
@@ -93,11 +98,14 @@ def run_reason(kind: int, time: int, value: float, runs: Floats, own: Floats) ->
     return f"at rest at {clock}, never {rest} at this hour in {own[DAYS]:g} days"
 
 
-def _of_length(value: float, runs: Floats, own: Floats) -> str:
-    states = own[STATE_VALUES : STATE_VALUES + STATES] == value
+def _of_length(kind: int, value: float, runs: Floats, own: Floats) -> str:
+    state, lasted = value, runs[LASTED]
+    if kind == HELD:
+        state, lasted = value - runs[STEP], runs[ELAPSED]
+    states = np.isclose(own[STATE_VALUES : STATE_VALUES + STATES], state, rtol=1e-9, atol=1e-9)
     if states.any():
         longest = duration(own[TAILS + TAIL_SIZE * int(states.argmax()) + MOST_LASTED])
-        return f"at {value:.6g} for {duration(runs[LASTED])}, longest before {longest}"
+        return f"at {state:.6g} for {duration(lasted)}, longest before {longest}"
     most = own[TAILS + TAIL_SIZE * OTHERS + MOST]
     if own[COUNTER] > 0.0:
         longest = duration(most * own[SPACING])
@@ -105,7 +113,9 @@ def _of_length(value: float, runs: Floats, own: Floats) -> str:
     return f"repeats {value:.6g} for {runs[LENGTH]:g} readings, longest before {most:g}"
 
 
-def _of_changes(kind: int, runs: Floats, own: Floats) -> str:
+def _of_changes(kind: int, value: float, runs: Floats, own: Floats) -> str:
+    if kind == UNLIKE_DAY_AGO:
+        return f"{value:.6g} is far off {runs[DAY_AGO]:.6g}, what it was a day ago"
     if kind == CHATTER:
         rest = duration(math.exp(-own[TAILS + TAIL_SIZE * CHANGING + MOST]))
         apart = f"{MOST_CHANGES} changes at most {duration(runs[CHANGED])} apart"

@@ -15,14 +15,22 @@ from anomaly_platform.ml.calibration.kernels import p_values, scores_of_p
 from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.detectors.forest_kernels import score_rows
 from anomaly_platform.ml.detectors.statistical_kernels import MIN_COUNT
-from anomaly_platform.ml.series_model.input_kernels import relate, rescale_for_noise, standardise
+from anomaly_platform.ml.series_model.input_kernels import (
+    forget_spikes,
+    relate,
+    rescale_for_noise,
+    standardise,
+)
 from anomaly_platform.ml.series_model.level_shift import FROZEN_WORTH
 from anomaly_platform.ml.series_model.level_shift_kernels import (
     ALONE,
     COUNT,
+    DEVIATION,
+    LARGEST,
     NOTHING,
     NUMBER_OF_LIMITS,
     SLACK,
+    SMALLEST,
     TEMPERED,
     VALUE,
     beyond_limits,
@@ -30,6 +38,7 @@ from anomaly_platform.ml.series_model.level_shift_kernels import (
 )
 from anomaly_platform.ml.series_model.noise import MOST_GROWTH
 from anomaly_platform.ml.series_model.season_kernels import take_off
+from anomaly_platform.ml.series_runs.layout import FORGETS
 
 #: Columns of a series' constants, before those of its level.
 FLOOR, STEP, JITTER, NARROW, NORMALISER, RESTS, HISTORY, MOST, LAST_LOGARITHM = range(9)
@@ -37,8 +46,8 @@ LEVELS = 9
 LIMITS = LEVELS + 9
 CONSTANTS = LIMITS + NUMBER_OF_LIMITS
 
-#: Row of the features behind those of the level: the longest window's jitter.
-NOISE = 8
+#: Rows of the features behind those of the level: the longest window's jitter, the shortest's mean.
+NOISE, MEAN = 8, 9
 #: Rows of one series that are looked at together.
 _BLOCK = 256
 
@@ -115,7 +124,7 @@ def measure_rows(
     slots, times
         (n,) place of the model in the arrays, −1 for none; microseconds since 1970.
     table
-        (9, n) features: `level_shift_kernels`' and the longest window's jitter.
+        (10, n) features: `level_shift_kernels`', the longest window's jitter, the shortest's mean.
     related
         (2 w + 3, n) features as `input_kernels.relate` takes them.
     models
@@ -147,6 +156,18 @@ def measure_rows(
                 growth[i] = min(max(table[NOISE, begin + i] / own[JITTER], 1.0), MOST_GROWTH)
         grown = growth[:size]
         relate(related[:, rows], own[FLOOR], own[STEP], x)
+        if models.runs[slot, FORGETS] > 0.0:
+            forget_spikes(
+                table[MEAN, rows],
+                related[2, rows],
+                related[stds - 1, rows],
+                table[SMALLEST, rows],
+                table[LARGEST, rows],
+                table[DEVIATION, rows],
+                own[FLOOR],
+                shortest,
+                x,
+            )
         standardise(x, models.units[slot, 0], tails, x)
         season, week = models.season[slot], models.week[slot]
         if periods[0] > 0:

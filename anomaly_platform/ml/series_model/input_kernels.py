@@ -25,6 +25,8 @@ _TO_SIGMA = 1.4826
 #: Share of the training spread below which a trailing spread is not believed.
 FLOOR_SHARE = 0.25
 _EXTREME = 1e3
+#: How many spreads of the others a reading is off that they are not judged by.
+_FAR_OFF = 8.0
 
 
 @compiled(types.float64(types.float64), error_model="numpy")
@@ -71,6 +73,58 @@ def relate(columns: Any, floor: float, step: float, out: Any) -> None:
         out[i, windows] = _asinh((columns[median, i] - columns[median + last, i]) / spread)
         out[i, windows + 1] = math.log(math.hypot(columns[std, i], floor) / spread)
         out[i, windows + 2] = _asinh(columns[1, i] / step)
+
+
+@compiled(
+    types.void(
+        _COLUMN, _COLUMN, _COLUMN, _COLUMN, _COLUMN, _COLUMN, types.float64, types.int64, _OUT
+    ),
+    error_model="numpy",
+)
+def forget_spikes(
+    mean: Any,
+    median: Any,
+    std: Any,
+    low: Any,
+    high: Any,
+    deviation: Any,
+    floor: float,
+    rows: int,
+    out: Any,
+) -> None:
+    """Write the relation `spread` again where one reading alone makes the shortest window wide.
+
+    A spike would widen it for as long as the window holds it, and ordinary readings would be the
+    more unusual for it. Where the reading farthest from the window's median is off by many spreads
+    of the others, the spread is theirs, or the usual one where theirs is lost in rounding.
+
+    Parameters
+    ----------
+    mean, median, std, low, high
+        (n,) of the shortest window; smallest and largest reading.
+    deviation
+        (n,) the longest window's MAD.
+    floor
+        As in `relate`.
+    rows
+        Of the shortest window. Where it holds fewer values, the spread stays what it was.
+    out
+        What `relate` has written.
+    """
+    column = out.shape[1] - 2
+    for i in range(out.shape[0]):
+        above, below = high[i] - median[i], median[i] - low[i]
+        far = high[i] if above > below else low[i]
+        squares = rows * std[i] * std[i]
+        off = far - mean[i]
+        left = squares - off * off * rows / (rows - 1.0)
+        usual = math.hypot(_TO_SIGMA * deviation[i], floor)
+        # What is left may be no more than rounding.
+        own = usual
+        if left > 1e-10 * squares:
+            own = math.hypot(math.sqrt(left / (rows - 1.0)), floor)
+        if max(above, below) > _FAR_OFF * own:
+            out[i, column] = math.log(own / usual)
 
 
 @compiled(types.void(_MATRIX, _VECTOR, _VECTOR, _OUT), error_model="numpy")

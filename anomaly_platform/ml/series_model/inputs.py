@@ -39,6 +39,7 @@ from anomaly_platform.ml.order_statistics import median, quantile_of_sorted
 from anomaly_platform.ml.series_model.input_kernels import (
     FLOOR_SHARE,
     centres_and_tails,
+    forget_spikes,
     relate,
     rescale_for_noise,
     standardise,
@@ -141,6 +142,11 @@ class InputModel:
         relations = np.empty((times.size, inputs))
         table = np.array([columns[name] for name in related_names(feature_set)])
         relate(table, FLOOR_SHARE * trailing, step, relations)
+        mean, middle, std, low, high, mad = (
+            np.asarray(columns[name], dtype=np.float64) for name in spread_names(feature_set)
+        )
+        floor, rows = FLOOR_SHARE * trailing, feature_set.windows[0]
+        forget_spikes(mean, middle, std, low, high, mad, floor, rows, relations)
         medians, tails = _centres(relations[:start])
         standardise(relations, medians, tails, relations)
         known, clock = relations[:start], times[:start]
@@ -230,6 +236,13 @@ def _centres(relations: Floats) -> tuple[Floats, Floats]:
     medians, tails = np.empty(inputs), np.empty(inputs)
     centres_and_tails(ordered, _TAIL, medians, tails)
     return medians, np.maximum(tails, _SMALLEST_TAIL)
+
+
+def spread_names(feature_set: MetricFeatureSet) -> tuple[str, ...]:
+    """Return the features that `forget_spikes` takes, in its order."""
+    first, last = feature_set.windows[0], feature_set.windows[-1]
+    own = (f"{name}_{first}" for name in ("mean", "median", "std", "min", "max"))
+    return (*own, f"mad_{last}")
 
 
 def related_names(feature_set: MetricFeatureSet) -> tuple[str, ...]:

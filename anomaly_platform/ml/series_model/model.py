@@ -14,20 +14,22 @@ p-values of rows that a calibration has seen would be too even.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from anomaly_platform.ml.arrays import AnyArray, Arrays, Columns
 from anomaly_platform.ml.bundles.checking import BadModelError, checked
-from anomaly_platform.ml.calibration.conformal import Calibration
+from anomaly_platform.ml.calibration.conformal import TAIL_NUMBERS, Calibration
 from anomaly_platform.ml.detectors.base import part_of, under
 from anomaly_platform.ml.detectors.series_forest import SeriesForest
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.series_model.inputs import InputModel, input_schema
-from anomaly_platform.ml.series_model.level_shift import PositionModel
+from anomaly_platform.ml.series_model.level_shift import ALONE, PositionModel
+from anomaly_platform.ml.series_model.outage import UNKNOWN
 from anomaly_platform.ml.series_model.seasonality import PHASES, WEEK_PHASES
+from anomaly_platform.ml.series_runs.layout import RUN_CONSTANTS, STATE_SIZE
 from anomaly_platform.ml.series_runs.model import RunModel
 
 #: Share of a series' rows, the last ones, that is held out from fitting.
@@ -118,9 +120,15 @@ class SeriesModel:
         )
 
 
-def knows_runs(names: Collection[str]) -> bool:
-    """Return whether arrays with these names are of a model that judges runs."""
-    return any(name.startswith(_RUNS) for name in names)
+def has_shapes_of_today(shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Return whether arrays of these names and shapes are of a model as it is fitted today."""
+    today = {
+        f"position/{ALONE}": UNKNOWN.shape,
+        f"{_RUNS}constants": (RUN_CONSTANTS,),
+        f"{_RUNS}last": (STATE_SIZE,),
+        "calibration/tail": (TAIL_NUMBERS,),
+    }
+    return all(shapes.get(name) == shape for name, shape in today.items())
 
 
 def required_history(columns: Columns, feature_set: MetricFeatureSet) -> float:

@@ -31,9 +31,12 @@ from anomaly_platform.ml.series_runs.layout import (
     DAY,
     DAY_AGO,
     ELAPSED,
+    EVENTS,
     EXCUSED,
     FALLEN,
     FELL,
+    FORGETS,
+    HELD,
     HOUR,
     HOURS,
     LAST,
@@ -44,6 +47,7 @@ from anomaly_platform.ml.series_runs.layout import (
     MOST,
     MOST_CHANGES,
     MOST_LASTED,
+    NEXT_HOUR,
     NOT_AT_REST,
     ORDINARY,
     OTHERS,
@@ -72,6 +76,7 @@ from anomaly_platform.ml.series_runs.layout import (
     TAILS,
     TOO_LONG,
     TYPICALLY_APART,
+    UNLIKE_DAY_AGO,
     USUAL,
     VALUE,
 )
@@ -91,8 +96,12 @@ _LASTS = 0.6
 _KINDS = math.log(4.0)
 #: How much wider than in training distances from a day ago may have become, and how many times as
 #: far as they rarely were is as rare as 0.01.
-_MOST_GROWN = 2.0
+_MOST_GROWN = 4.0
 _RARE = 1.15
+#: Part of a change that distances from a day ago are at most, to be of noise alone.
+_PART_OF = 0.5
+#: A change has settled where each day is as the day before within so many times what was typical.
+_SETTLED = 2.0
 #: Evidence from which on it is told even where something else says more.
 TELLING = 2.0 * math.log(10.0)
 #: No run is rarer: a host's other metrics, and a reading far off, count for more.
@@ -143,6 +152,9 @@ def _compare_with_yesterday(
         out[DAY_AGO, column] = then
         apart = abs(value - then)
         out[APART, column] = _typical(state, hour)
+    place = HOURS + PER_HOUR * (int(hour + 1.0) % 24)
+    if state[place + 4] == hour - 23.0:
+        out[NEXT_HOUR, column] = state[place + 1] + state[place + 2] * (0.5 - state[place])
     state[SUMS] += 1.0
     state[SUMS + 1] += t
     state[SUMS + 2] += value
@@ -261,6 +273,20 @@ def _group(value: float, own: Any) -> int:  # pragma: no cover
 
 
 @compiled(error_model="numpy")
+def _held_too_long(value: float, runs: Any, column: int, own: Any) -> float:  # pragma: no cover
+    """Return the evidence of how long the value before was held, of series of events."""
+    step = runs[STEP, column]
+    if math.isnan(step) or step == 0.0:
+        return 0.0
+    before = value - step
+    for k in range(STATES):
+        if abs(own[STATE_VALUES + k] - before) <= 1e-9 * max(abs(before), 1.0):
+            tail = own[TAILS + TAIL_SIZE * k : TAILS + TAIL_SIZE * (k + 1)]
+            return float(_tail(runs[ELAPSED, column] / own[SPACING], tail))
+    return 0.0
+
+
+@compiled(error_model="numpy")
 def judge_run(
     time: int, value: float, runs: Any, column: int, own: Any
 ) -> tuple[float, int]:  # pragma: no cover
@@ -279,13 +305,15 @@ def judge_run(
     length = runs[LENGTH, column]
     if math.isnan(length):
         return best, kind
-    group = _group(value, own)
+    group = OTHERS if own[EVENTS] > 0.0 else _group(value, own)
     tail = own[TAILS + TAIL_SIZE * group : TAILS + TAIL_SIZE * (group + 1)]
     more = (tail[LEAST] - tail[MOST] - 1.0) * own[SPACING]
-    if runs[LASTED, column] >= tail[MOST_LASTED] + 0.9 * more:
-        found = _tail(_since_due(length, tail), tail)
-        if found > best:
-            best, kind = found, (STUCK if group == OTHERS else TOO_LONG)
+    if own[EVENTS] > 0.0:
+        best, kind = _held_too_long(value, runs, column, own), HELD
+    elif runs[LASTED, column] >= tail[MOST_LASTED] + 0.9 * more:
+        best, kind = _tail(_since_due(length, tail), tail), (STUCK if group == OTHERS else TOO_LONG)
+    if not best > 0.0:
+        kind = ORDINARY
     changed = runs[CHANGED, column]
     if changed > 0.0:
         found = _tail(-math.log(changed), own[TAILS + TAIL_SIZE * CHANGING :])
@@ -315,6 +343,36 @@ def judge_run(
 
 
 @compiled(error_model="numpy")
+def _usual(time: int, own: Any) -> float:  # pragma: no cover
+    """Return what is usual at a time of the day."""
+    place = USUAL + 2 * ((time // _HOUR) % 24)
+    return float(own[place] + own[place + 1] * (float(time % _HOUR) / _HOUR))
+
+
+@compiled(error_model="numpy")
+def _from_a_day_ago(
+    time: int, value: float, runs: Any, column: int, own: Any
+) -> float:  # pragma: no cover
+    """Return how far a reading is from a day ago, NaN unless that was unusual.
+
+    An hour may have one reading, and that may have been odd: the next hour is told of as well, as
+    far as it was off what is usual there.
+    """
+    then = runs[DAY_AGO, column]
+    if math.isnan(then) or not own[RARELY_APART] > 0.0:
+        return np.nan
+    usual = _usual(time, own)
+    found = abs(value - then) if abs(then - usual) > own[RARELY_OFF] else np.nan
+    later = time - time % _HOUR + _HOUR + _HOUR // 2
+    off = runs[NEXT_HOUR, column] - _usual(later, own)
+    if own[FORGETS] > 0.0 and abs(off) > own[RARELY_OFF]:
+        apart = abs(value - usual - off)
+        if not found <= apart:
+            found = apart
+    return float(found)
+
+
+@compiled(error_model="numpy")
 def _as_a_day_ago(
     time: int, value: float, runs: Any, column: int, own: Any
 ) -> float:  # pragma: no cover
@@ -322,18 +380,37 @@ def _as_a_day_ago(
 
     What was unusual a day ago, and is now as it was, has changed for good.
     """
-    then = runs[DAY_AGO, column]
-    if math.isnan(then) or not own[RARELY_APART] > 0.0:
-        return 0.0
-    place = USUAL + 2 * ((time // _HOUR) % 24)
-    usual = own[place] + own[place + 1] * (float(time % _HOUR) / _HOUR)
-    if not abs(then - usual) > own[RARELY_OFF]:
+    apart = _from_a_day_ago(time, value, runs, column, own)
+    if math.isnan(apart):
         return 0.0
     grown = runs[APART, column] / own[TYPICALLY_APART]
-    # Noise that is wider than that is the change itself.
-    grown = grown if 1.0 < grown <= _MOST_GROWN else 1.0
-    far = abs(value - then) / (_RARE * own[RARELY_APART] * grown)
+    # Noise that is wider than that, or nearly as wide as the change, is the change itself.
+    changed = abs(runs[DAY_AGO, column] - _usual(time, own))
+    if not (1.0 < grown <= _MOST_GROWN and runs[APART, column] <= _PART_OF * changed):
+        grown = 1.0
+    far = apart / (_RARE * own[RARELY_APART] * grown)
     return math.exp(-TELLING * far * far)
+
+
+@compiled(error_model="numpy")
+def _unlike_a_day_ago(
+    time: int, value: float, runs: Any, column: int, own: Any
+) -> float:  # pragma: no cover
+    """Return the p-value of a reading of a series that has changed for good, 1 of any other.
+
+    Where readings have been unusual for a day and more, and each day as the day before, a reading
+    back at the old place is unusual. Distances from a day ago have an exponential tail.
+    """
+    settled = runs[APART, column] <= _SETTLED * own[TYPICALLY_APART]
+    apart = _from_a_day_ago(time, value, runs, column, own) if settled else np.nan
+    # Both the hour a day ago and the next one were unusual: not one odd reading alone.
+    then, later = runs[DAY_AGO, column], time - time % _HOUR + _HOUR + _HOUR // 2
+    changed = abs(then - _usual(time, own)) > own[RARELY_OFF]
+    changed = changed and abs(runs[NEXT_HOUR, column] - _usual(later, own)) > own[RARELY_OFF]
+    if math.isnan(apart) or not changed:
+        return 1.0
+    grown = max(runs[APART, column] / own[TYPICALLY_APART], 1.0)
+    return math.exp(-TELLING * apart / (_RARE * own[RARELY_APART] * grown))
 
 
 @compiled(error_model="numpy")
@@ -363,6 +440,10 @@ def join_evidence(
             p[i] = 1.0
         p[i] = max(p[i], _as_a_day_ago(times[i], values[i], runs, i, own))
         evidence, kind = judge_run(times[i], values[i], runs, i, own)
+        if own[FORGETS] > 0.0:
+            unlike = -math.log(max(_unlike_a_day_ago(times[i], values[i], runs, i, own), _SMALLEST))
+            if unlike > max(evidence, TELLING):
+                evidence, kind = unlike, UNLIKE_DAY_AGO
         if evidence > 0.0:
             found = max(math.exp(-evidence), _SMALLEST)
             if found < p[i] or evidence >= TELLING:

@@ -35,7 +35,9 @@ from anomaly_platform.ml.series_runs.layout import (
     DAY_AGO,
     DAYS,
     ELAPSED,
+    EVENTS,
     EXCUSED,
+    FORGETS,
     LENGTH,
     MOST_CHANGES,
     OTHERS,
@@ -75,6 +77,12 @@ _LONGER_OTHER = 5
 #: Factor by which changes must be quicker than all seen, or a counter rise faster.
 _QUICKER = 3.0
 _FASTER = 1.5
+#: Readings come only when the value changes where runs have so few readings on average, and the
+#: longest tenth of the times between them is so many times the shortest tenth; how many times as
+#: long as ever a state must be held.
+_EVENT_RUNS = 1.5
+_UNEVEN = 3.0
+_HELD_LONGER = 1.2
 #: Half-hours beside a quiet or a busy one that are as quiet or as busy: a day's course moves.
 _MARGIN = 2
 _FEWEST_DAYS = 6
@@ -149,17 +157,26 @@ class RunModel:
         own = np.zeros(RUN_CONSTANTS)
         own[STATE_VALUES:AGE_WORTH] = own[REST] = np.nan
         if times.size < 2 or not np.isfinite(values).all():
-            return cls(np.zeros(RUN_CONSTANTS), last)
-        own[SPEAKS] = 1.0
+            own = np.zeros(RUN_CONSTANTS)
+            own[FORGETS] = 1.0
+            return cls(own, last)
+        own[SPEAKS] = own[FORGETS] = 1.0
         own[SPACING] = spacing = float(np.median(np.diff(times)))
         runs = _Runs.of(times, values)
         counter = _is_counter(values)
         states = np.empty(0) if counter else _states(values, runs)
         own[STATE_VALUES : STATE_VALUES + states.size] = states
         tails = [_SILENT] * (RISING + 1)
-        for k, state in enumerate(states):
-            tails[k] = _of_runs(runs, runs.value == state, _LONGER_STATE, values.size)
         others = ~np.isin(runs.value, states)
+        events = states.size > 0 and not others.any() and _is_of_events(times, runs)
+        own[EVENTS] = float(events)
+        for k, state in enumerate(states):
+            mine = runs.value == state
+            tails[k] = (
+                _of_holds(times, values == state, spacing)
+                if events
+                else _of_runs(runs, mine, _LONGER_STATE, values.size)
+            )
         tails[OTHERS] = _of_runs(runs, others, _LONGER_OTHER, values.size)
         if runs.rows[~others].sum() >= _ALL_STATES * values.size:
             tails[CHANGING] = _of_changes(columns, spacing)
@@ -169,7 +186,9 @@ class RunModel:
         own[TAILS : TAILS + TAIL_SIZE * len(tails)] = np.array(tails).ravel()
         if not counter:
             _learn_days(times, values, columns, own)
-        if states.size:
+        if states.size and events:
+            _learn_phases(*_held_on(times, values), None, states[0], own)
+        elif states.size:
             _learn_phases(times, values, columns[LENGTH], states[0], own)
         return cls(own, last)
 
@@ -190,10 +209,10 @@ class RunModel:
             return cls.silent()
         found = {name: arrays[name].shape for name in sorted(arrays)}
         wanted = {"constants": (RUN_CONSTANTS,), "last": (STATE_SIZE,)}
-        if found != wanted:
+        if found not in (wanted, {**wanted, "constants": (FORGETS,)}):
             raise BadModelError(f"the runs are of {found}, not of {wanted}")
         constants, last = (np.asarray(arrays[name], np.float64) for name in wanted)
-        return cls(constants, last)
+        return cls(np.pad(constants, (0, RUN_CONSTANTS - constants.size)), last)
 
 
 @dataclass(frozen=True)
@@ -232,6 +251,21 @@ def _is_counter(values: Floats) -> bool:
     return bool((values[1:][down] <= _RESET_TO * values[:-1][down]).all())
 
 
+def _is_of_events(times: Ints, runs: _Runs) -> bool:
+    """Return whether a series of states has readings only when it changes."""
+    short, long = np.quantile(np.diff(times), (0.1, 0.9))
+    return bool(runs.rows.mean() <= _EVENT_RUNS and long > _UNEVEN * short)
+
+
+def _held_on(times: Ints, values: Floats) -> tuple[Ints, Floats]:
+    """Return the readings, and between them at each half-hour the value that held on."""
+    clock = np.arange(times[0] - times[0] % _HALF_HOUR + _HALF_HOUR, times[-1], _HALF_HOUR)
+    held = values[np.searchsorted(times, clock, side="right") - 1]
+    together = np.concatenate((times, clock))
+    order = np.argsort(together, kind="stable")
+    return together[order], np.concatenate((values, held))[order]
+
+
 def _fitted(sizes: Floats, weight: float, coarse: float) -> tuple[float, float, float] | None:
     """Return where the tail of (n,) sizes begins, its scale and the logarithm of its share.
 
@@ -263,6 +297,19 @@ def _of_runs(runs: _Runs, mine: Bools, longer: int, readings: int) -> _Tail:
         return _SILENT
     most = float(rows.max())
     return _Tail(most, float(runs.lasted[mine].max()), most + longer, *fitted)
+
+
+def _of_holds(times: Ints, mine: Bools, spacing: float) -> _Tail:
+    """Return the tail of how long a state was held; what is longer is one reading, the next."""
+    held = np.diff(times)[mine[:-1]] / spacing
+    fitted = _fitted(held, 1.0, 1e-6)
+    if fitted is None:
+        return _SILENT
+    begin, scale, _ = fitted
+    most = float(held.max())
+    beyond = int(np.count_nonzero(held > begin))
+    share = math.log(max(beyond, 1) / times.size)
+    return _Tail(most, most * spacing, _HELD_LONGER * most, begin, scale, share)
 
 
 def _of_changes(columns: Floats, spacing: float) -> _Tail:
@@ -316,7 +363,9 @@ def _learn_days(times: Ints, values: Floats, columns: Floats, own: Floats) -> No
     own[RARELY_OFF] = float(np.quantile(np.abs(values - usual), _RARELY_OFF))
 
 
-def _learn_phases(times: Ints, values: Floats, lengths: Floats, rest: float, own: Floats) -> None:
+def _learn_phases(
+    times: Ints, values: Floats, lengths: Floats | None, rest: float, own: Floats
+) -> None:
     """Learn at which half-hours of a day a series never, and always, rests, and for how long."""
     day = times // _DAY
     days = np.unique(day)
@@ -332,6 +381,9 @@ def _learn_phases(times: Ints, values: Floats, lengths: Floats, rest: float, own
         happened, known = seen[kind], seen[0] | seen[1]
         own[mask] = float(sum(1 << int(k) for k in np.flatnonzero(_never(happened, known))))
         own[worth] = _worth(happened, known)
+    own[AGES : AGES + PHASES] = math.inf
+    if lengths is None:
+        return
     ages = np.zeros((days.size, PHASES))
     np.maximum.at(ages, (at[0][~away], at[1][~away]), lengths[~away])
     known = seen[0] | seen[1]

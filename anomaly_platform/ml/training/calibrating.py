@@ -95,6 +95,10 @@ class KnownCalibrations:
         stacked = {f"{kind}/{n}": self.arrays[f"{kind}/{n}"] for n in _PARTS if self.size(kind)}
         if not calibrations:
             return stacked
+        if stacked:
+            # Those fitted by an older version have fewer numbers.
+            known = [self.at(kind, index).tail for index in range(self.size(kind))]
+            stacked[f"{kind}/tail"] = np.stack(known)
         new = [calibration.to_arrays() for calibration in calibrations]
         for name in _PARTS:
             more = np.stack([part[name] for part in new])

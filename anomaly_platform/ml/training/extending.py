@@ -33,13 +33,12 @@ from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.model_stack import Columns as PassColumns
 from anomaly_platform.ml.scoring.model_stack import ModelStack
 from anomaly_platform.ml.series_model.inputs import input_schema
-from anomaly_platform.ml.series_model.level_shift import ALONE
-from anomaly_platform.ml.series_model.model import calibration_start, knows_runs
+from anomaly_platform.ml.series_model.model import calibration_start, has_shapes_of_today
 from anomaly_platform.ml.training.calibrating import CalibrationPool, KnownCalibrations
 from anomaly_platform.ml.training.fit import FleetPolicy, cross_p_values
 from anomaly_platform.ml.training.fleet import SERIES_SCHEMA, Fleet
 from anomaly_platform.ml.training.manifest import Lineage
-from anomaly_platform.ml.training.outlier_trimming import outliers
+from anomaly_platform.ml.training.outlier_trimming import outliers, spikes
 
 #: Most array files of other bundles that a bundle refers to; series of further ones are copied.
 MOST_LAYERS = 7
@@ -60,8 +59,8 @@ def extends(parent: Bundle, feature_set: MetricFeatureSet) -> bool:
 
 def can_be_extended(parent: Bundle, feature_set: MetricFeatureSet) -> bool:
     """Return whether series trained today can stand beside those of the bundle."""
-    known = f"position/{ALONE}" in parent.specs and knows_runs(parent.specs)
-    return extends(parent, feature_set) and known
+    shapes = {name: spec.shape for name, spec in parent.specs.items()}
+    return extends(parent, feature_set) and has_shapes_of_today(shapes)
 
 
 def extend_fleet(
@@ -186,6 +185,10 @@ class _KeptSeries:
         seen = clock <= self.scorer.trained_until(*key)
         if seen.sum() >= 2:
             kept = ~outliers(raw[seen], self.policy.contamination, self.policy.alpha)
+            shortest = feature_set.windows[0]
+            values = columns["value"][present]
+            odd = spikes(values, self.policy.alpha, rows.size, shortest)[-rows.size :]
+            kept &= ~odd[seen]
             p_values[seen] = cross_p_values(raw[seen], kept)
         self.pool.add_evidence(key[0], clock[known], p_values[known], moves=model.moves)
 

@@ -21,7 +21,7 @@ from anomaly_platform.ml.series_model.model import (
     required_history,
 )
 from anomaly_platform.ml.series_runs.model import RunModel
-from anomaly_platform.ml.training.outlier_trimming import outliers
+from anomaly_platform.ml.training.outlier_trimming import outliers, spikes
 from anomaly_platform.ml.training.quality import SeriesQuality, measure
 
 
@@ -133,6 +133,8 @@ def fit_series(
     position = position.calibrated(distances, related)
     scores = np.maximum(related, position.worth(distances))
     kept = ~outliers(scores, policy.contamination, policy.alpha)
+    shortest = feature_set.windows[0]
+    kept &= ~spikes(full["value"], policy.alpha, scores.size, shortest)[start:]
     if not kept.all():
         position = position.calibrated(distances[kept], related[kept])
         scores = np.maximum(related, position.worth(distances))

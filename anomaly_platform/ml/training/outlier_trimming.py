@@ -13,6 +13,14 @@ the logarithm is a power law. A clean series loses about `EXPECTED` of its highe
 done where the calibration part is long enough to spare them and where few of its rows decide what
 is rare. At α = 0.01 a dozen and more do, and clipping would cost more than it finds.
 
+A short calibration part has no bulk to spare: of a hundred rows, one spike takes thirteen with it,
+since the shortest window remembers it for twelve, and its like is then as rare as one in fifty. So
+spikes are also told by the readings themselves (`spikes`): by their distance from the median of
+those around them, as the Hampel filter does (Pearson 2002), where a power law fitted to the largest
+distances of all other rows (Hill 1975) would reach as far less than once in `SPIKES_EXPECTED`
+series. They are looked for from the outermost inwards and judged in turn without those that lie
+further out, as in the generalised test of Rosner (1983), so that one does not hide another.
+
 Outliers are left out of their series' calibration, not out of what the series tells its host,
 whose own calibration sees every row and so keeps its rate of false alarms.
 """
@@ -37,6 +45,16 @@ LEAST_ROWS = 1000
 #: Rows that decide what is rare, from which on none is set aside.
 FEW = 10.0
 _ROUNDS = 8
+#: Rows of a series without spikes that may be taken for one.
+SPIKES_EXPECTED = 0.05
+#: Rows to either side whose median a spike is far from; a longer incident is none.
+_BESIDE = 3
+#: One spike at least may be set aside, and one in so many rows: more of them are what is usual.
+_ROWS_A_SPIKE = 250
+#: Share of the distances that the power law is fitted to, how many at least, and the least heavy.
+_TAIL_SHARE = 0.1
+_TAIL_ROWS = 10
+_TAIL_INDEX = 0.1
 
 
 def outliers(scores: Floats, share: float, alpha: float) -> Bools:
@@ -65,6 +83,46 @@ def outliers(scores: Floats, share: float, alpha: float) -> Bools:
         if np.array_equal(found, aside):
             break
         aside = found
+    return aside
+
+
+# Between readings near the largest float distances are infinite.
+@np.errstate(all="ignore")
+def spikes(values: Floats, alpha: float, held_out: int, shortest: int) -> Bools:
+    """Return (n,) which rows of a series are evident spikes or remember one.
+
+    Parameters
+    ----------
+    values
+        (n,) readings in order of time, finite.
+    alpha
+        What is rare, in (0, 1).
+    held_out
+        Rows of the calibration part. Where `FEW` of them or more decide what is rare, none is
+        set aside.
+    shortest
+        Rows of the shortest window, which remembers each.
+    """
+    aside = np.zeros(values.size, dtype=np.bool_)
+    rows = math.ceil(_TAIL_SHARE * values.size)
+    if alpha * held_out >= FEW or rows < _TAIL_ROWS:
+        return aside
+    around = np.lib.stride_tricks.sliding_window_view(
+        np.pad(values, _BESIDE, mode="reflect"), 2 * _BESIDE + 1
+    )
+    far = np.abs(values - np.median(around, axis=1))
+    order = np.argsort(-far, kind="stable")
+    found, most = 0, max(1, values.size // _ROWS_A_SPIKE)
+    for k in range(most + 1):
+        others = far[order[k + 1 : k + 1 + rows]]
+        begin = others[-1]
+        if not begin > 0.0:
+            break
+        index = max(float(np.mean(np.log(others / begin))), _TAIL_INDEX)
+        if rows * (far[order[k]] / begin) ** (-1.0 / index) < SPIKES_EXPECTED:
+            found = k + 1
+    for row in order[: found if found <= most else 0]:
+        aside[row : row + shortest + 1] = True
     return aside
 
 

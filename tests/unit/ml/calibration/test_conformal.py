@@ -67,8 +67,23 @@ def test_the_floor_keeps_a_narrow_calibration_from_false_certainty():
     narrow = 0.5 + 1e-6 * np.arange(200)
     certain = Calibration.fit(narrow).p_value(0.9)[0]
     careful = Calibration.fit(narrow, tail_floor=0.25).p_value(0.9)[0]
-    assert certain == P_FLOOR
+    assert certain == pytest.approx(P_FLOOR, rel=1e-3)
     assert careful > 1e-4
+
+
+def test_what_lies_further_out_never_ranks_beside_what_lies_less_far():
+    calibration = Calibration.fit(np.random.default_rng(3).normal(size=999))
+    far = calibration.values[np.isfinite(calibration.values)].max() + np.geomspace(0.01, 1e3, 200)
+    p = calibration.p_value(far)
+    assert (np.diff(p) < 0.0).all()
+    assert P_FLOOR < p[-1] < 1e-11 < p[0]
+    assert (np.diff(score_of_p(p, 0.001)) > 0.0).all()
+
+
+def test_a_calibration_of_an_older_version_ends_where_it_ended():
+    arrays = Calibration.fit(np.random.default_rng(3).normal(size=999)).to_arrays()
+    older = Calibration.from_arrays({**arrays, "tail": arrays["tail"][:3]})
+    assert older.p_value([1e3, 2e3]).tolist() == [P_FLOOR, P_FLOOR]
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)

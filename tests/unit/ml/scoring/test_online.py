@@ -300,5 +300,7 @@ def test_a_bundle_made_without_runs_scores_its_old_bits(door):
     older = {n: a for n, a in model.to_arrays().items() if not n.startswith("runs/")}
     old = SeriesModel.from_arrays(older, FEATURES)
     scorer.load_model = lambda *_: old
-    without = FleetScorer(bundle).score(frame).drop("reason")
+    plain = FleetScorer(bundle)
+    plain.load_model = lambda *_: old
+    without = plain.score(frame).drop("reason")
     assert scorer.score(frame, RunStates()).drop("reason").equals(without)

@@ -7,8 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.series_model.input_kernels import FLOOR_SHARE, relate, standardise
-from anomaly_platform.ml.series_model.inputs import InputModel, input_schema, related_names
+from anomaly_platform.ml.series_model.input_kernels import (
+    FLOOR_SHARE,
+    forget_spikes,
+    relate,
+    standardise,
+)
+from anomaly_platform.ml.series_model.inputs import (
+    InputModel,
+    input_schema,
+    related_names,
+    spread_names,
+)
 from tests.builders.readings import series
 
 FEATURES = MetricFeatureSet(windows=(6, 24, 48), lags=(1, 6))
@@ -26,7 +36,10 @@ def derive(model, columns):
     times = clock(columns["value"].size)
     out = np.empty((times.size, model.medians.size))
     table = np.array([columns[name] for name in related_names(FEATURES)])
-    relate(table, FLOOR_SHARE * model.trailing, model.step, out)
+    floor = FLOOR_SHARE * model.trailing
+    relate(table, floor, model.step, out)
+    spread = (columns[name] for name in spread_names(FEATURES))
+    forget_spikes(*spread, floor, FEATURES.windows[0], out)
     standardise(out, model.medians, model.tails, out)
     derived = model.week.apply(times, model.season.apply(times, out))
     return model._rescaled_for_noise(derived, columns, FEATURES)
@@ -56,6 +69,22 @@ def test_one_strange_reading_is_forgotten_after_the_shortest_window():
     )
     assert difference[200] > 1.5
     assert np.median(difference[207:]) < 0.1
+
+
+def test_one_strange_reading_makes_none_after_it_strange():
+    values = np.random.default_rng(1).normal(50, 1, 400)
+    model = fit(columns_of(values))
+    usual = derive(model, columns_of(values))[201:207]
+    for size in (40.0, -1e3, 1e9):
+        strange = values.copy()
+        strange[200] += size
+        after = derive(model, columns_of(strange))[201:207]
+        spread = input_schema(FEATURES).index("spread")
+        assert np.abs(after[:, spread] - usual[:, spread]).max() < 1.0
+    # Many are no single one: they are seen in the spread.
+    many = values.copy()
+    many[200:204] += (40.0, -40.0, 40.0, -40.0)
+    assert derive(model, columns_of(many))[204, spread] > 2.0
 
 
 def test_a_new_level_becomes_ordinary():

@@ -13,11 +13,16 @@ from anomaly_platform.ml.scoring.reasons import STUCK_REASONS
 BEGIN = datetime(2026, 3, 2, tzinfo=UTC)
 
 
-def found(values, cut, minutes):
-    """Return flags and reasons of the rows from `cut` on, after training on those before."""
+def found(values, cut, minutes, *, changes=False):
+    """Return flags and reasons of the rows from `cut` on, after training on those before.
+
+    With `changes`, readings come only when the value changes.
+    """
     times = [BEGIN + timedelta(minutes=minutes * n) for n in range(len(values))]
     frame = pl.DataFrame({"time": times, "value": values})
-    result = train_test(frame[:cut], frame[cut:], time_column="time")
+    told = np.append(True, values[1:] != values[:-1]) | ~np.bool_(changes)
+    train, test = frame[:cut].filter(told[:cut]), frame[cut:].filter(told[cut:])
+    result = train_test(train, test, time_column="time")
     reasons = result.reasons.fill_null("").to_list()
     assert all(bool(r) == bool(f) for r, f in zip(reasons, result.is_anomaly, strict=True))
     return result.is_anomaly, np.array(reasons)
@@ -121,6 +126,25 @@ def test_a_door_open_for_hours():
     assert open_long[ordinary].mean() < 0.005
 
 
+def test_a_door_that_tells_only_when_it_moves():
+    rng, values = np.random.default_rng(4), np.zeros(42 * 1440)
+    for day in range(42):
+        for at in rng.integers(480, 1080, 10):
+            values[day * 1440 + at : day * 1440 + at + rng.integers(1, 26)] = 1.0
+    cut = 28 * 1440
+    values[cut + 3000 : cut + 3540] = 1.0
+    at_night = cut + 5 * 1440 + 120
+    values[at_night : at_night + 15] = 1.0
+    flags, reasons = found(values, cut, 1, changes=True)
+    rows = np.flatnonzero(values[cut:] != np.append(0.0, values[cut:-1]))
+    shut, opened = np.searchsorted(rows, (3540, at_night - cut)) + (flags.size - rows.size)
+    assert reasons[shut].startswith("at 1 for 9 h, longest before ")
+    assert reasons[opened].startswith("not at rest at 02:00, always 0 at this hour in 28 days")
+    ordinary = np.delete(np.arange(flags.size), [shut, opened, opened + 1])
+    assert flags[ordinary].mean() < 0.03
+    assert (said(reasons, "at 1 for") | said(reasons, "at 0 for"))[ordinary].mean() < 0.005
+
+
 @pytest.mark.parametrize("digits", [1, 3])
 def test_a_sensor_that_repeats_one_value(digits):
     rng = np.random.default_rng(5)
@@ -189,3 +213,17 @@ def test_a_lasting_change_is_accepted_after_a_day_and_spikes_are_found(minutes, 
     for spike in spikes - cut:
         later[spike : spike + 1 + 60 // minutes] = False
     assert flags[later].mean() < 0.05
+
+
+def test_a_spike_makes_no_alarm_of_the_next_days_reading():
+    """An hour of one reading, odd a day ago, says nothing of what the hour is now."""
+    day, noise = np.arange(45 * 24) / 24, 0.3
+    values = 20.0 + 4.0 * np.sin(2.0 * np.pi * day)
+    values += noise * np.random.default_rng(10).standard_normal(day.size)
+    cut, at = 28 * 24, 30 * 24
+    values[at:] -= 10.0
+    spikes = np.arange(at + 60, at + 200, 29)
+    values[spikes] += 12.0 * noise
+    flags, _ = found(values, cut, 60)
+    assert flags[spikes - cut].all()
+    assert flags[spikes - cut + 24].mean() < 0.25
