@@ -21,7 +21,7 @@ import numpy as np
 
 from anomaly_platform.ml.arrays import AnyArray, Arrays, Bools, Floats, Ints
 from anomaly_platform.ml.bundles.checking import BadModelError, checked
-from anomaly_platform.ml.calibration.conformal import Calibration
+from anomaly_platform.ml.calibration.conformal import TAIL_NUMBERS, Calibration
 from anomaly_platform.ml.host_model.kernels import (
     averages,
     errors_of,
@@ -48,7 +48,7 @@ LIMIT = 10.0
 _RESTS = 1e-9
 #: Rows of the table that stand before the weights.
 _CENTRE, _SCALE, _USUAL, _SPACING, _TAIL = range(5)
-_WEIGHTS = _TAIL + 3
+_WEIGHTS = _TAIL + TAIL_NUMBERS
 
 
 @dataclass(frozen=True, eq=False)
