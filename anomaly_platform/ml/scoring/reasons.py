@@ -19,7 +19,6 @@ from anomaly_platform.ml.series_runs.layout import (
     CHANGING,
     CHATTER,
     COUNTER,
-    DAY_AGO,
     DAYS,
     ELAPSED,
     HELD,
@@ -43,7 +42,6 @@ from anomaly_platform.ml.series_runs.layout import (
     TAIL_SIZE,
     TAILS,
     TOO_LONG,
-    UNLIKE_DAY_AGO,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -87,8 +85,8 @@ def run_reason(kind: int, time: int, value: float, runs: Floats, own: Floats) ->
     """
     if kind in {STUCK, TOO_LONG, HELD}:
         return _of_length(kind, value, runs, own)
-    if kind in {CHATTER, RISE, UNLIKE_DAY_AGO}:
-        return _of_changes(kind, value, runs, own)
+    if kind in {CHATTER, RISE}:
+        return _of_changes(kind, runs, own)
     clock, rest = f"{_EPOCH + timedelta(microseconds=time):%H:%M}", f"{own[REST]:g}"
     if kind == LONG_NOW:
         limit = duration(own[AGES + time // _HALF_HOUR % PHASES] * own[SPACING])
@@ -113,9 +111,7 @@ def _of_length(kind: int, value: float, runs: Floats, own: Floats) -> str:
     return f"repeats {value:.6g} for {runs[LENGTH]:g} readings, longest before {most:g}"
 
 
-def _of_changes(kind: int, value: float, runs: Floats, own: Floats) -> str:
-    if kind == UNLIKE_DAY_AGO:
-        return f"{value:.6g} is far off {runs[DAY_AGO]:.6g}, what it was a day ago"
+def _of_changes(kind: int, runs: Floats, own: Floats) -> str:
     if kind == CHATTER:
         rest = duration(math.exp(-own[TAILS + TAIL_SIZE * CHANGING + MOST]))
         apart = f"{MOST_CHANGES} changes at most {duration(runs[CHANGED])} apart"

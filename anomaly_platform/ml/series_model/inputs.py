@@ -123,9 +123,17 @@ class InputModel:
 
     @classmethod
     def fit_and_derive(
-        cls, times: Ints, columns: Columns, feature_set: MetricFeatureSet, start: int
+        cls,
+        times: Ints,
+        columns: Columns,
+        feature_set: MetricFeatureSet,
+        start: int,
+        *,
+        forgets: bool = False,
     ) -> tuple[InputModel, Floats]:
         """Learn from the rows before `start`, and return the inputs of all rows as well.
+
+        With `forgets`, the shortest window's spread forgets single readings that are far off.
 
         Returns
         -------
@@ -142,11 +150,12 @@ class InputModel:
         relations = np.empty((times.size, inputs))
         table = np.array([columns[name] for name in related_names(feature_set)])
         relate(table, FLOOR_SHARE * trailing, step, relations)
-        mean, middle, std, low, high, mad = (
-            np.asarray(columns[name], dtype=np.float64) for name in spread_names(feature_set)
-        )
-        floor, rows = FLOOR_SHARE * trailing, feature_set.windows[0]
-        forget_spikes(mean, middle, std, low, high, mad, floor, rows, relations)
+        if forgets:
+            mean, middle, std, low, high, mad = (
+                np.asarray(columns[name], dtype=np.float64) for name in spread_names(feature_set)
+            )
+            floor, rows = FLOOR_SHARE * trailing, feature_set.windows[0]
+            forget_spikes(mean, middle, std, low, high, mad, floor, rows, relations)
         medians, tails = _centres(relations[:start])
         standardise(relations, medians, tails, relations)
         known, clock = relations[:start], times[:start]

@@ -12,10 +12,14 @@ from typing import Any
 import numpy as np
 
 from anomaly_platform.ml.compiled import compiled
+from anomaly_platform.ml.series_runs.day_kernels import (
+    TELLING,
+    as_a_day_ago,
+    compare_with_yesterday,
+)
 from anomaly_platform.ml.series_runs.layout import (
     AGE_WORTH,
     AGES,
-    APART,
     AT_REST,
     AWAY,
     AWAY_DAYS,
@@ -29,16 +33,12 @@ from anomaly_platform.ml.series_runs.layout import (
     CHATTER,
     COUNTER,
     DAY,
-    DAY_AGO,
     ELAPSED,
     EVENTS,
     EXCUSED,
     FALLEN,
     FELL,
-    FORGETS,
     HELD,
-    HOUR,
-    HOURS,
     LAST,
     LASTED,
     LEAST,
@@ -47,16 +47,12 @@ from anomaly_platform.ml.series_runs.layout import (
     MOST,
     MOST_CHANGES,
     MOST_LASTED,
-    NEXT_HOUR,
     NOT_AT_REST,
     ORDINARY,
     OTHERS,
-    PER_HOUR,
     PHASES,
     QUIET,
     QUIET_WORTH,
-    RARELY_APART,
-    RARELY_OFF,
     REST,
     RISE,
     RISING,
@@ -71,19 +67,14 @@ from anomaly_platform.ml.series_runs.layout import (
     STATES,
     STEP,
     STUCK,
-    SUMS,
     TAIL_SIZE,
     TAILS,
     TOO_LONG,
-    TYPICALLY_APART,
-    UNLIKE_DAY_AGO,
-    USUAL,
     VALUE,
 )
 
 _HALF_HOUR = 1_800_000_000
 _DAY = 86_400_000_000
-_HOUR = 3_600_000_000
 #: Days on which a series has been away from 0 at a time, after which that is no news.
 _ACCEPTED_DAYS = 3
 #: A run ends regularly where the longest is so many times as long as its tail; that it has not
@@ -94,16 +85,6 @@ _TOLD = 8.0
 _LASTS = 0.6
 #: Kinds of evidence that may each raise an alarm: each is allowed its part of the rate.
 _KINDS = math.log(4.0)
-#: How much wider than in training distances from a day ago may have become, and how many times as
-#: far as they rarely were is as rare as 0.01.
-_MOST_GROWN = 4.0
-_RARE = 1.15
-#: Part of a change that distances from a day ago are at most, to be of noise alone.
-_PART_OF = 0.5
-#: A change has settled where each day is as the day before within so many times what was typical.
-_SETTLED = 2.0
-#: Evidence from which on it is told even where something else says more.
-TELLING = 2.0 * math.log(10.0)
 #: No run is rarer: a host's other metrics, and a reading far off, count for more.
 _SMALLEST = 1e-4
 
@@ -117,74 +98,6 @@ def _begin_run(state: Any, now: float, value: float) -> None:  # pragma: no cove
         if value < state[VALUE]:
             state[FELL] = now
     state[VALUE], state[SINCE], state[ROWS] = value, now, 0.0
-
-
-@compiled(error_model="numpy")
-def _close_hour(state: Any) -> None:  # pragma: no cover
-    """Keep what the newest hour was."""
-    n = state[SUMS]
-    place = HOURS + PER_HOUR * (int(state[HOUR]) % 24)
-    t, v = state[SUMS + 1] / n, state[SUMS + 2] / n
-    spread = state[SUMS + 3] / n - t * t
-    state[place], state[place + 1] = t, v
-    state[place + 2] = (state[SUMS + 4] / n - t * v) / spread if spread > 1e-6 else 0.0
-    state[place + 3] = state[SUMS + 5] / state[SUMS + 6] if state[SUMS + 6] > 0.0 else np.nan
-    state[place + 4] = state[HOUR]
-
-
-@compiled(error_model="numpy")
-def _compare_with_yesterday(
-    state: Any, time: int, value: float, out: Any, column: int
-) -> None:  # pragma: no cover
-    """Write what the value was a day ago and how far that is usual, and take the reading in."""
-    hour = float(time // _HOUR)
-    if hour != state[HOUR]:
-        if not math.isnan(state[HOUR]):
-            _close_hour(state)
-        state[HOUR] = hour
-        for k in range(7):
-            state[SUMS + k] = 0.0
-    place = HOURS + PER_HOUR * (int(hour) % 24)
-    t = float(time % _HOUR) / _HOUR
-    apart = np.nan
-    if state[place + 4] == hour - 24.0:
-        then = state[place + 1] + state[place + 2] * (t - state[place])
-        out[DAY_AGO, column] = then
-        apart = abs(value - then)
-        out[APART, column] = _typical(state, hour)
-    place = HOURS + PER_HOUR * (int(hour + 1.0) % 24)
-    if state[place + 4] == hour - 23.0:
-        out[NEXT_HOUR, column] = state[place + 1] + state[place + 2] * (0.5 - state[place])
-    state[SUMS] += 1.0
-    state[SUMS + 1] += t
-    state[SUMS + 2] += value
-    state[SUMS + 3] += t * t
-    state[SUMS + 4] += t * value
-    if not math.isnan(apart):
-        state[SUMS + 5] += apart
-        state[SUMS + 6] += 1.0
-
-
-@compiled(error_model="numpy")
-def _typical(state: Any, hour: float) -> float:  # pragma: no cover
-    """Return the median over the last 24 hours of the mean distance from a day before."""
-    found = np.empty(24)
-    n = 0
-    for k in range(24):
-        place = HOURS + PER_HOUR * k
-        if state[place + 4] >= hour - 24.0 and not math.isnan(state[place + 3]):
-            found[n] = state[place + 3]
-            n += 1
-    if n == 0:
-        return np.nan
-    for i in range(1, n):
-        x = found[i]
-        j = i - 1
-        while j >= 0 and found[j] > x:
-            found[j + 1] = found[j]
-            j -= 1
-        found[j + 1] = x
-    return float(found[n // 2])
 
 
 @compiled(error_model="numpy")
@@ -208,7 +121,7 @@ def take_reading(
         _begin_run(state, now, value)
     state[ROWS] += 1.0
     state[LAST] = now
-    _compare_with_yesterday(state, time, value, out, column)
+    compare_with_yesterday(state, time, value, out, column)
     day = float(time // _DAY)
     if day != state[DAY]:
         for k in range(AWAY_DAYS - 1, 0, -1):
@@ -343,77 +256,6 @@ def judge_run(
 
 
 @compiled(error_model="numpy")
-def _usual(time: int, own: Any) -> float:  # pragma: no cover
-    """Return what is usual at a time of the day."""
-    place = USUAL + 2 * ((time // _HOUR) % 24)
-    return float(own[place] + own[place + 1] * (float(time % _HOUR) / _HOUR))
-
-
-@compiled(error_model="numpy")
-def _from_a_day_ago(
-    time: int, value: float, runs: Any, column: int, own: Any
-) -> float:  # pragma: no cover
-    """Return how far a reading is from a day ago, NaN unless that was unusual.
-
-    An hour may have one reading, and that may have been odd: the next hour is told of as well, as
-    far as it was off what is usual there.
-    """
-    then = runs[DAY_AGO, column]
-    if math.isnan(then) or not own[RARELY_APART] > 0.0:
-        return np.nan
-    usual = _usual(time, own)
-    found = abs(value - then) if abs(then - usual) > own[RARELY_OFF] else np.nan
-    later = time - time % _HOUR + _HOUR + _HOUR // 2
-    off = runs[NEXT_HOUR, column] - _usual(later, own)
-    if own[FORGETS] > 0.0 and abs(off) > own[RARELY_OFF]:
-        apart = abs(value - usual - off)
-        if not found <= apart:
-            found = apart
-    return float(found)
-
-
-@compiled(error_model="numpy")
-def _as_a_day_ago(
-    time: int, value: float, runs: Any, column: int, own: Any
-) -> float:  # pragma: no cover
-    """Return the p-value of a reading beside what it was a day ago, 0 unless it was unusual then.
-
-    What was unusual a day ago, and is now as it was, has changed for good.
-    """
-    apart = _from_a_day_ago(time, value, runs, column, own)
-    if math.isnan(apart):
-        return 0.0
-    grown = runs[APART, column] / own[TYPICALLY_APART]
-    # Noise that is wider than that, or nearly as wide as the change, is the change itself.
-    changed = abs(runs[DAY_AGO, column] - _usual(time, own))
-    if not (1.0 < grown <= _MOST_GROWN and runs[APART, column] <= _PART_OF * changed):
-        grown = 1.0
-    far = apart / (_RARE * own[RARELY_APART] * grown)
-    return math.exp(-TELLING * far * far)
-
-
-@compiled(error_model="numpy")
-def _unlike_a_day_ago(
-    time: int, value: float, runs: Any, column: int, own: Any
-) -> float:  # pragma: no cover
-    """Return the p-value of a reading of a series that has changed for good, 1 of any other.
-
-    Where readings have been unusual for a day and more, and each day as the day before, a reading
-    back at the old place is unusual. Distances from a day ago have an exponential tail.
-    """
-    settled = runs[APART, column] <= _SETTLED * own[TYPICALLY_APART]
-    apart = _from_a_day_ago(time, value, runs, column, own) if settled else np.nan
-    # Both the hour a day ago and the next one were unusual: not one odd reading alone.
-    then, later = runs[DAY_AGO, column], time - time % _HOUR + _HOUR + _HOUR // 2
-    changed = abs(then - _usual(time, own)) > own[RARELY_OFF]
-    changed = changed and abs(runs[NEXT_HOUR, column] - _usual(later, own)) > own[RARELY_OFF]
-    if math.isnan(apart) or not changed:
-        return 1.0
-    grown = max(runs[APART, column] / own[TYPICALLY_APART], 1.0)
-    return math.exp(-TELLING * apart / (_RARE * own[RARELY_APART] * grown))
-
-
-@compiled(error_model="numpy")
 def join_evidence(
     slots: Any, times: Any, values: Any, runs: Any, constants: Any, p: Any, kinds: Any
 ) -> None:  # pragma: no cover
@@ -438,12 +280,8 @@ def join_evidence(
         if own[COUNTER] > 0.0 and runs[FALLEN, i] <= own[EXCUSED] and p[i] < 1.0:
             # The level after a reset says nothing; how much it rises does.
             p[i] = 1.0
-        p[i] = max(p[i], _as_a_day_ago(times[i], values[i], runs, i, own))
+        p[i] = max(p[i], as_a_day_ago(times[i], values[i], runs, i, own))
         evidence, kind = judge_run(times[i], values[i], runs, i, own)
-        if own[FORGETS] > 0.0:
-            unlike = -math.log(max(_unlike_a_day_ago(times[i], values[i], runs, i, own), _SMALLEST))
-            if unlike > max(evidence, TELLING):
-                evidence, kind = unlike, UNLIKE_DAY_AGO
         if evidence > 0.0:
             found = max(math.exp(-evidence), _SMALLEST)
             if found < p[i] or evidence >= TELLING:

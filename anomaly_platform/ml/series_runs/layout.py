@@ -16,15 +16,12 @@ STATE_SIZE = HOURS + 24 * PER_HOUR
 #: Run columns of a reading: readings of its run, its own included, and the run's microseconds;
 #: the widest distance between its last eight changes and itself; the step to it and the
 #: microseconds from the reading before; those since the value last fell; on how many of the last
-#: seven days it was not 0 then; what the value was a day ago, how far it usually is from that, and
-#: what it was half an hour after the next hour began.
-LENGTH, LASTED, CHANGED, STEP, ELAPSED, FALLEN, AWAY_THEN, DAY_AGO, APART, NEXT_HOUR = range(10)
-RUN_COLUMNS = 10
+#: seven days it was not 0 then; what the value was a day ago, and how far it usually is from that.
+LENGTH, LASTED, CHANGED, STEP, ELAPSED, FALLEN, AWAY_THEN, DAY_AGO, APART = range(9)
+RUN_COLUMNS = 9
 
 #: What a reading is flagged for.
-ORDINARY, STUCK, TOO_LONG, CHATTER, NOT_AT_REST, AT_REST, LONG_NOW, RISE = range(8)
-#: The series has changed for good, and this is not as a day ago; a state of events held too long.
-UNLIKE_DAY_AGO, HELD = 8, 9
+ORDINARY, STUCK, TOO_LONG, CHATTER, NOT_AT_REST, AT_REST, LONG_NOW, RISE, HELD = range(9)
 
 #: A model's constants: whether it speaks, the usual microseconds between readings, whether the
 #: series is a counter, microseconds for which a reset excuses it, the value at rest, days learned

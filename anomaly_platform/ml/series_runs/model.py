@@ -22,18 +22,13 @@ import numpy as np
 
 from anomaly_platform.ml.arrays import AnyArray, Arrays, Bools, Floats, Ints
 from anomaly_platform.ml.bundles.checking import BadModelError
+from anomaly_platform.ml.series_runs.days import learn_days, learn_phases
 from anomaly_platform.ml.series_runs.fold import fold, no_runs
 from anomaly_platform.ml.series_runs.layout import (
     AGE_WORTH,
-    AGES,
-    APART,
-    BUSY,
-    BUSY_WORTH,
     CHANGED,
     CHANGING,
     COUNTER,
-    DAY_AGO,
-    DAYS,
     ELAPSED,
     EVENTS,
     EXCUSED,
@@ -41,11 +36,6 @@ from anomaly_platform.ml.series_runs.layout import (
     LENGTH,
     MOST_CHANGES,
     OTHERS,
-    PHASES,
-    QUIET,
-    QUIET_WORTH,
-    RARELY_APART,
-    RARELY_OFF,
     REST,
     RISING,
     RUN_CONSTANTS,
@@ -57,8 +47,6 @@ from anomaly_platform.ml.series_runs.layout import (
     STEP,
     TAIL_SIZE,
     TAILS,
-    TYPICALLY_APART,
-    USUAL,
 )
 
 #: All values of a series are states where so few take up this share of its readings; elsewhere one
@@ -83,26 +71,12 @@ _FASTER = 1.5
 _EVENT_RUNS = 1.5
 _UNEVEN = 3.0
 _HELD_LONGER = 1.2
-#: Half-hours beside a quiet or a busy one that are as quiet or as busy: a day's course moves.
-_MARGIN = 2
-_FEWEST_DAYS = 6
-#: How many times as long as ever at an hour a series must rest to rest too long there.
-_LONGER_AT = 1.5
 #: Share of a counter's steps that may go down, and of those that must go up; a reset ends at less
 #: than this part of what was counted.
 _RESETS = 0.01
 _COUNTS = 0.3
 _RESET_TO = 0.5
-#: Readings with one a day before from which on their distances are known, and the quantiles that
-#: are rare of these and of distances from what is usual.
-_FEWEST_PAIRS = 200
-#: A series wanders where it is so many times as far from a day ago as from the reading before.
-_WANDERS = 1.5
-_RARELY_APART = 0.99
-_RARELY_OFF = 0.9
 _HALF_HOUR = 1_800_000_000
-_DAY = 86_400_000_000
-_HOUR = 3_600_000_000
 
 
 class _Tail(NamedTuple):
@@ -142,7 +116,7 @@ class RunModel:
     @classmethod
     # Between readings near the largest float steps are infinite.
     @np.errstate(over="ignore", invalid="ignore")
-    def fit(cls, times: Ints, values: Floats, longest: int) -> RunModel:
+    def fit(cls, times: Ints, values: Floats, longest: int, *, forgets: bool = False) -> RunModel:
         """Learn from the rows of a series.
 
         Parameters
@@ -151,6 +125,8 @@ class RunModel:
             (n,) microseconds since 1970, ascending; readings, none missing, n ≥ 1.
         longest
             Rows of the longest window: as many after a reset see the level before.
+        forgets
+            See `layout.FORGETS`.
         """
         last = no_runs()
         columns = fold(last, times, values)
@@ -158,9 +134,9 @@ class RunModel:
         own[STATE_VALUES:AGE_WORTH] = own[REST] = np.nan
         if times.size < 2 or not np.isfinite(values).all():
             own = np.zeros(RUN_CONSTANTS)
-            own[FORGETS] = 1.0
+            own[FORGETS] = float(forgets)
             return cls(own, last)
-        own[SPEAKS] = own[FORGETS] = 1.0
+        own[SPEAKS], own[FORGETS] = 1.0, float(forgets)
         own[SPACING] = spacing = float(np.median(np.diff(times)))
         runs = _Runs.of(times, values)
         counter = _is_counter(values)
@@ -185,11 +161,11 @@ class RunModel:
             tails[RISING] = _of_rises(columns, spacing)
         own[TAILS : TAILS + TAIL_SIZE * len(tails)] = np.array(tails).ravel()
         if not counter:
-            _learn_days(times, values, columns, own)
+            learn_days(times, values, columns, own)
         if states.size and events:
-            _learn_phases(*_held_on(times, values), None, states[0], own)
+            learn_phases(*_held_on(times, values), None, states[0], own)
         elif states.size:
-            _learn_phases(times, values, columns[LENGTH], states[0], own)
+            learn_phases(times, values, columns[LENGTH], states[0], own)
         return cls(own, last)
 
     def to_arrays(self) -> dict[str, AnyArray]:
@@ -335,90 +311,3 @@ def _of_rises(columns: Floats, spacing: float) -> _Tail:
         return _SILENT
     most = float(rates.max())
     return _Tail(most, 0.0, most + math.log(_FASTER), *fitted)
-
-
-def _learn_days(times: Ints, values: Floats, columns: Floats, own: Floats) -> None:
-    """Learn how far readings are from those of a day ago, and what is usual at each hour."""
-    apart = np.abs(values - columns[DAY_AGO])
-    known = np.isfinite(apart)
-    if known.sum() < _FEWEST_PAIRS:
-        return
-    rarely = float(np.quantile(apart[known], _RARELY_APART))
-    if rarely > _WANDERS * float(np.quantile(np.abs(np.diff(values)), _RARELY_APART)):
-        return  # It wanders: a day ago says little of today.
-    own[RARELY_APART] = rarely
-    typical = columns[APART][np.isfinite(columns[APART])]
-    own[TYPICALLY_APART] = float(np.quantile(typical, _RARELY_OFF)) if typical.size else np.inf
-    hour, part = (times // _HOUR) % 24, (times % _HOUR) / _HOUR
-    usual = np.empty(values.size)
-    for k in range(24):
-        mine = hour == k
-        if not mine.any():
-            continue
-        t, v = part[mine], values[mine]
-        slope = float(np.cov(t, v, bias=True)[0, 1] / t.var()) if t.var() > 1e-6 else 0.0
-        level = float(np.median(v - slope * t))
-        own[USUAL + 2 * k : USUAL + 2 * k + 2] = level, slope
-        usual[mine] = level + slope * t
-    own[RARELY_OFF] = float(np.quantile(np.abs(values - usual), _RARELY_OFF))
-
-
-def _learn_phases(
-    times: Ints, values: Floats, lengths: Floats | None, rest: float, own: Floats
-) -> None:
-    """Learn at which half-hours of a day a series never, and always, rests, and for how long."""
-    day = times // _DAY
-    days = np.unique(day)
-    if days.size < _FEWEST_DAYS:
-        return
-    seen = np.zeros((2, days.size, PHASES), dtype=np.bool_)
-    at = (np.searchsorted(days, day), (times // _HALF_HOUR) % PHASES)
-    away = values != rest
-    seen[0][at[0][away], at[1][away]] = True
-    seen[1][at[0][~away], at[1][~away]] = True
-    own[REST], own[DAYS] = rest, days.size
-    for kind, (mask, worth) in enumerate(((QUIET, QUIET_WORTH), (BUSY, BUSY_WORTH))):
-        happened, known = seen[kind], seen[0] | seen[1]
-        own[mask] = float(sum(1 << int(k) for k in np.flatnonzero(_never(happened, known))))
-        own[worth] = _worth(happened, known)
-    own[AGES : AGES + PHASES] = math.inf
-    if lengths is None:
-        return
-    ages = np.zeros((days.size, PHASES))
-    np.maximum.at(ages, (at[0][~away], at[1][~away]), lengths[~away])
-    known = seen[0] | seen[1]
-    own[AGES : AGES + PHASES] = np.where(known.any(axis=0), _too_old(ages), math.inf)
-    own[AGE_WORTH] = _worth_of_ages(ages, known)
-
-
-def _never(happened: Bools, known: Bools) -> Bools:
-    """Return (phases,) where, and close to where, what is seen on (days, phases) never was."""
-    some = happened.any(axis=0) | ~known.any(axis=0)
-    around = [np.roll(some, k) for k in range(-_MARGIN, _MARGIN + 1)]
-    return np.asarray(~np.any(around, axis=0))
-
-
-def _too_old(ages: Floats) -> Floats:
-    """Return (phases,) the readings at rest that are too many at and around each half-hour."""
-    most = ages.max(axis=0)
-    around = np.max([np.roll(most, k) for k in range(-_MARGIN, _MARGIN + 1)], axis=0)
-    return np.asarray(_LONGER_AT * around + _LONGER_STATE)
-
-
-def _worth_of_ages(ages: Floats, known: Bools) -> float:
-    """Return the same as `_worth` of how long a series rested, (days, phases)."""
-    half = ages.shape[0] // 2
-    halves = ((slice(half), slice(half, None)), (slice(half, None), slice(half)))
-    wrong = sum(int((ages[b] > _too_old(ages[a])).sum()) for a, b in halves)
-    return math.log((known.sum() + 1.0) / (wrong + 1.0))
-
-
-def _worth(happened: Bools, known: Bools) -> float:
-    """Return minus the logarithm of how often a half of the days was wrong about the other."""
-    half = happened.shape[0] // 2
-    wrong = told = 0
-    for one, other in ((slice(half), slice(half, None)), (slice(half, None), slice(half))):
-        quiet = _never(happened[one], known[one])
-        wrong += int(happened[other][:, quiet].sum())
-        told += int(known[other][:, quiet].sum())
-    return math.log((told + 1.0) / (wrong + 1.0))

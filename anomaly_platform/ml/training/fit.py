@@ -21,7 +21,7 @@ from anomaly_platform.ml.series_model.model import (
     required_history,
 )
 from anomaly_platform.ml.series_runs.model import RunModel
-from anomaly_platform.ml.training.outlier_trimming import outliers, spikes
+from anomaly_platform.ml.training.outlier_trimming import few_decide, outliers, spikes
 from anomaly_platform.ml.training.quality import SeriesQuality, measure
 
 
@@ -121,7 +121,8 @@ def fit_series(
         full = {name: column[present] for name, column in columns.items()}
         clock = times[present]
     start = calibration_start(clock.size)
-    inputs, matrix = InputModel.fit_and_derive(clock, full, feature_set, start)
+    few = few_decide(policy.alpha, clock.size - start)
+    inputs, matrix = InputModel.fit_and_derive(clock, full, feature_set, start, forgets=few)
     detector = SeriesForest(
         input_schema(feature_set), n_trees=policy.trees, contamination=policy.contamination
     ).fit(matrix[:start], seed=seed)
@@ -141,7 +142,7 @@ def fit_series(
     middle = (scores.size + 1) // 2
     calibration = Calibration.fit(scores[kept], tail_floor=SeriesForest.tail_floor)
     history = required_history(rest, feature_set)
-    runs = RunModel.fit(clock, full["value"], feature_set.windows[-1])
+    runs = RunModel.fit(clock, full["value"], feature_set.windows[-1], forgets=few)
     model = SeriesModel(inputs, detector, position, calibration, history, runs)
     if scores.size < 2:
         return FittedSeries(

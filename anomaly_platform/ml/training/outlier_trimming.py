@@ -57,6 +57,11 @@ _TAIL_ROWS = 10
 _TAIL_INDEX = 0.1
 
 
+def few_decide(alpha: float, rows: int) -> bool:
+    """Return whether so few of the calibration's rows decide what is rare that one spike may."""
+    return alpha * rows < FEW
+
+
 def outliers(scores: Floats, share: float, alpha: float) -> Bools:
     """Return (c,) which rows of a calibration part are outliers.
 
@@ -105,7 +110,7 @@ def spikes(values: Floats, alpha: float, held_out: int, shortest: int) -> Bools:
     """
     aside = np.zeros(values.size, dtype=np.bool_)
     rows = math.ceil(_TAIL_SHARE * values.size)
-    if alpha * held_out >= FEW or rows < _TAIL_ROWS:
+    if not few_decide(alpha, held_out) or rows < _TAIL_ROWS:
         return aside
     around = np.lib.stride_tricks.sliding_window_view(
         np.pad(values, _BESIDE, mode="reflect"), 2 * _BESIDE + 1

@@ -213,17 +213,3 @@ def test_a_lasting_change_is_accepted_after_a_day_and_spikes_are_found(minutes, 
     for spike in spikes - cut:
         later[spike : spike + 1 + 60 // minutes] = False
     assert flags[later].mean() < 0.05
-
-
-def test_a_spike_makes_no_alarm_of_the_next_days_reading():
-    """An hour of one reading, odd a day ago, says nothing of what the hour is now."""
-    day, noise = np.arange(45 * 24) / 24, 0.3
-    values = 20.0 + 4.0 * np.sin(2.0 * np.pi * day)
-    values += noise * np.random.default_rng(10).standard_normal(day.size)
-    cut, at = 28 * 24, 30 * 24
-    values[at:] -= 10.0
-    spikes = np.arange(at + 60, at + 200, 29)
-    values[spikes] += 12.0 * noise
-    flags, _ = found(values, cut, 60)
-    assert flags[spikes - cut].all()
-    assert flags[spikes - cut + 24].mean() < 0.25

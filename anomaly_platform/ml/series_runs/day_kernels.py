@@ -1,0 +1,124 @@
+"""The arithmetic of a day ago: what a series was then, and how far it is from that now.
+
+A series that has changed for good is as it was a day ago; one that is not is unusual, wherever it
+lies.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from anomaly_platform.ml.compiled import compiled
+from anomaly_platform.ml.series_runs.layout import (
+    APART,
+    DAY_AGO,
+    HOUR,
+    HOURS,
+    PER_HOUR,
+    RARELY_APART,
+    RARELY_OFF,
+    SUMS,
+    TYPICALLY_APART,
+    USUAL,
+)
+
+_HOUR = 3_600_000_000
+#: How much wider than in training distances from a day ago may have become, and how many times as
+#: far as they rarely were is as rare as 0.01.
+_MOST_GROWN = 2.0
+_RARE = 1.15
+#: Evidence from which on it is told even where something else says more.
+TELLING = 2.0 * math.log(10.0)
+
+
+@compiled(error_model="numpy")
+def _close_hour(state: Any) -> None:  # pragma: no cover
+    """Keep what the newest hour was."""
+    n = state[SUMS]
+    place = HOURS + PER_HOUR * (int(state[HOUR]) % 24)
+    t, v = state[SUMS + 1] / n, state[SUMS + 2] / n
+    spread = state[SUMS + 3] / n - t * t
+    state[place], state[place + 1] = t, v
+    state[place + 2] = (state[SUMS + 4] / n - t * v) / spread if spread > 1e-6 else 0.0
+    state[place + 3] = state[SUMS + 5] / state[SUMS + 6] if state[SUMS + 6] > 0.0 else np.nan
+    state[place + 4] = state[HOUR]
+
+
+@compiled(error_model="numpy")
+def compare_with_yesterday(
+    state: Any, time: int, value: float, out: Any, column: int
+) -> None:  # pragma: no cover
+    """Write what the value was a day ago and how far that is usual, and take the reading in."""
+    hour = float(time // _HOUR)
+    if hour != state[HOUR]:
+        if not math.isnan(state[HOUR]):
+            _close_hour(state)
+        state[HOUR] = hour
+        for k in range(7):
+            state[SUMS + k] = 0.0
+    place = HOURS + PER_HOUR * (int(hour) % 24)
+    t = float(time % _HOUR) / _HOUR
+    apart = np.nan
+    if state[place + 4] == hour - 24.0:
+        then = state[place + 1] + state[place + 2] * (t - state[place])
+        out[DAY_AGO, column] = then
+        apart = abs(value - then)
+        out[APART, column] = _typical(state, hour)
+    state[SUMS] += 1.0
+    state[SUMS + 1] += t
+    state[SUMS + 2] += value
+    state[SUMS + 3] += t * t
+    state[SUMS + 4] += t * value
+    if not math.isnan(apart):
+        state[SUMS + 5] += apart
+        state[SUMS + 6] += 1.0
+
+
+@compiled(error_model="numpy")
+def _typical(state: Any, hour: float) -> float:  # pragma: no cover
+    """Return the median over the last 24 hours of the mean distance from a day before."""
+    found = np.empty(24)
+    n = 0
+    for k in range(24):
+        place = HOURS + PER_HOUR * k
+        if state[place + 4] >= hour - 24.0 and not math.isnan(state[place + 3]):
+            found[n] = state[place + 3]
+            n += 1
+    if n == 0:
+        return np.nan
+    for i in range(1, n):
+        x = found[i]
+        j = i - 1
+        while j >= 0 and found[j] > x:
+            found[j + 1] = found[j]
+            j -= 1
+        found[j + 1] = x
+    return float(found[n // 2])
+
+
+@compiled(error_model="numpy")
+def _usual(time: int, own: Any) -> float:  # pragma: no cover
+    """Return what is usual at a time of the day."""
+    place = USUAL + 2 * ((time // _HOUR) % 24)
+    return float(own[place] + own[place + 1] * (float(time % _HOUR) / _HOUR))
+
+
+@compiled(error_model="numpy")
+def as_a_day_ago(
+    time: int, value: float, runs: Any, column: int, own: Any
+) -> float:  # pragma: no cover
+    """Return the p-value of a reading beside what it was a day ago, 0 unless it was unusual then.
+
+    What was unusual a day ago, and is now as it was, has changed for good.
+    """
+    then = runs[DAY_AGO, column]
+    if math.isnan(then) or not own[RARELY_APART] > 0.0:
+        return 0.0
+    if not abs(then - _usual(time, own)) > own[RARELY_OFF]:
+        return 0.0
+    grown = runs[APART, column] / own[TYPICALLY_APART]
+    # Noise that is wider than that is the change itself.
+    grown = grown if 1.0 < grown <= _MOST_GROWN else 1.0
+    far = abs(value - then) / (_RARE * own[RARELY_APART] * grown)
+    return math.exp(-TELLING * far * far)

@@ -1,0 +1,131 @@
+"""What is usual of a series at each hour of a day, and how far it is from a day ago."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
+from anomaly_platform.ml.series_runs.layout import (
+    AGE_WORTH,
+    AGES,
+    APART,
+    BUSY,
+    BUSY_WORTH,
+    DAY_AGO,
+    DAYS,
+    PHASES,
+    QUIET,
+    QUIET_WORTH,
+    RARELY_APART,
+    RARELY_OFF,
+    REST,
+    TYPICALLY_APART,
+    USUAL,
+)
+
+#: Readings by which a rest must be longer, whatever its factor.
+_LONGER = 2
+#: Half-hours beside a quiet or a busy one that are as quiet or as busy: a day's course moves.
+_MARGIN = 2
+_FEWEST_DAYS = 6
+#: How many times as long as ever at an hour a series must rest to rest too long there.
+_LONGER_AT = 1.5
+#: Readings with one a day before from which on their distances are known, and the quantiles that
+#: are rare of these and of distances from what is usual.
+_FEWEST_PAIRS = 200
+#: A series wanders where it is so many times as far from a day ago as from the reading before.
+_WANDERS = 1.5
+_RARELY_APART = 0.99
+_RARELY_OFF = 0.9
+_HALF_HOUR = 1_800_000_000
+_DAY = 86_400_000_000
+_HOUR = 3_600_000_000
+
+
+def learn_days(times: Ints, values: Floats, columns: Floats, own: Floats) -> None:
+    """Learn how far readings are from those of a day ago, and what is usual at each hour."""
+    apart = np.abs(values - columns[DAY_AGO])
+    known = np.isfinite(apart)
+    if known.sum() < _FEWEST_PAIRS:
+        return
+    rarely = float(np.quantile(apart[known], _RARELY_APART))
+    if rarely > _WANDERS * float(np.quantile(np.abs(np.diff(values)), _RARELY_APART)):
+        return  # It wanders: a day ago says little of today.
+    own[RARELY_APART] = rarely
+    typical = columns[APART][np.isfinite(columns[APART])]
+    own[TYPICALLY_APART] = float(np.quantile(typical, _RARELY_OFF)) if typical.size else np.inf
+    hour, part = (times // _HOUR) % 24, (times % _HOUR) / _HOUR
+    usual = np.empty(values.size)
+    for k in range(24):
+        mine = hour == k
+        if not mine.any():
+            continue
+        t, v = part[mine], values[mine]
+        slope = float(np.cov(t, v, bias=True)[0, 1] / t.var()) if t.var() > 1e-6 else 0.0
+        level = float(np.median(v - slope * t))
+        own[USUAL + 2 * k : USUAL + 2 * k + 2] = level, slope
+        usual[mine] = level + slope * t
+    own[RARELY_OFF] = float(np.quantile(np.abs(values - usual), _RARELY_OFF))
+
+
+def learn_phases(
+    times: Ints, values: Floats, lengths: Floats | None, rest: float, own: Floats
+) -> None:
+    """Learn at which half-hours of a day a series never, and always, rests, and for how long."""
+    day = times // _DAY
+    days = np.unique(day)
+    if days.size < _FEWEST_DAYS:
+        return
+    seen = np.zeros((2, days.size, PHASES), dtype=np.bool_)
+    at = (np.searchsorted(days, day), (times // _HALF_HOUR) % PHASES)
+    away = values != rest
+    seen[0][at[0][away], at[1][away]] = True
+    seen[1][at[0][~away], at[1][~away]] = True
+    own[REST], own[DAYS] = rest, days.size
+    for kind, (mask, worth) in enumerate(((QUIET, QUIET_WORTH), (BUSY, BUSY_WORTH))):
+        happened, known = seen[kind], seen[0] | seen[1]
+        own[mask] = float(sum(1 << int(k) for k in np.flatnonzero(_never(happened, known))))
+        own[worth] = _worth(happened, known)
+    own[AGES : AGES + PHASES] = math.inf
+    if lengths is None:
+        return
+    ages = np.zeros((days.size, PHASES))
+    np.maximum.at(ages, (at[0][~away], at[1][~away]), lengths[~away])
+    known = seen[0] | seen[1]
+    own[AGES : AGES + PHASES] = np.where(known.any(axis=0), _too_old(ages), math.inf)
+    own[AGE_WORTH] = _worth_of_ages(ages, known)
+
+
+def _never(happened: Bools, known: Bools) -> Bools:
+    """Return (phases,) where, and close to where, what is seen on (days, phases) never was."""
+    some = happened.any(axis=0) | ~known.any(axis=0)
+    around = [np.roll(some, k) for k in range(-_MARGIN, _MARGIN + 1)]
+    return np.asarray(~np.any(around, axis=0))
+
+
+def _too_old(ages: Floats) -> Floats:
+    """Return (phases,) the readings at rest that are too many at and around each half-hour."""
+    most = ages.max(axis=0)
+    around = np.max([np.roll(most, k) for k in range(-_MARGIN, _MARGIN + 1)], axis=0)
+    return np.asarray(_LONGER_AT * around + _LONGER)
+
+
+def _worth_of_ages(ages: Floats, known: Bools) -> float:
+    """Return the same as `_worth` of how long a series rested, (days, phases)."""
+    half = ages.shape[0] // 2
+    halves = ((slice(half), slice(half, None)), (slice(half, None), slice(half)))
+    wrong = sum(int((ages[b] > _too_old(ages[a])).sum()) for a, b in halves)
+    return math.log((known.sum() + 1.0) / (wrong + 1.0))
+
+
+def _worth(happened: Bools, known: Bools) -> float:
+    """Return minus the logarithm of how often a half of the days was wrong about the other."""
+    half = happened.shape[0] // 2
+    wrong = told = 0
+    for one, other in ((slice(half), slice(half, None)), (slice(half, None), slice(half))):
+        quiet = _never(happened[one], known[one])
+        wrong += int(happened[other][:, quiet].sum())
+        told += int(known[other][:, quiet].sum())
+    return math.log((told + 1.0) / (wrong + 1.0))
