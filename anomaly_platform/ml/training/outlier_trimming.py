@@ -58,8 +58,8 @@ _TAIL_INDEX = 0.1
 
 
 def few_decide(alpha: float, rows: int) -> bool:
-    """Return whether so few of the calibration's rows decide what is rare that one spike may."""
-    return alpha * rows < FEW
+    """Return whether a spike in a calibration part of so many rows hides its like and itself."""
+    return 2.0 / (rows + 1.0) > alpha
 
 
 def outliers(scores: Floats, share: float, alpha: float) -> Bools:
@@ -103,8 +103,7 @@ def spikes(values: Floats, alpha: float, held_out: int, shortest: int) -> Bools:
     alpha
         What is rare, in (0, 1).
     held_out
-        Rows of the calibration part. Where `FEW` of them or more decide what is rare, none is
-        set aside.
+        Rows of the calibration part. None is set aside where not `few_decide`.
     shortest
         Rows of the shortest window, which remembers each.
     """
