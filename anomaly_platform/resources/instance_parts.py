@@ -42,6 +42,7 @@ class HomeStorage(_WithoutSettings, DagsterPostgresStorage):
 
     def __init__(self, postgres_url: str, **options: Any) -> None:
         known = kept(postgres_url)
+        known.look()
         super().__init__(postgres_url, should_autocreate_tables=not known.tables_seen, **options)
         known.tables_seen = True
         for part in (self._run_storage, self._event_log_storage):

@@ -62,6 +62,11 @@ class Kept:
     indexes: set[str] = field(default_factory=set)
     purged: dict[tuple[str, ...], float] = field(default_factory=dict)
 
+    def look(self) -> None:
+        """Take a connection once: if those before are closed, the tables may be gone with them."""
+        if self.tables_seen:
+            self.engine.connect().close()
+
 
 _lock = threading.Lock()
 _newest: Kept | None = None
