@@ -296,6 +296,7 @@ def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:
             TIME: result.times,
             "score": result.score,
             "is_anomaly": result.is_anomaly,
+            "is_call": result.is_call,
             "causes": pl.Series(
                 [None if names is None else json.dumps(list(names)) for names in result.causes],
                 dtype=pl.String,
@@ -313,7 +314,7 @@ def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:
     return joined.select(
         rows.time_text.alias(rows.time_name),
         "score",
-        pl.col("is_anomaly").fill_null(value=False).cast(pl.Int8),
+        pl.col("is_anomaly", "is_call").fill_null(value=False).cast(pl.Int8),
         "causes",
         *(f"score_{name}" for name in result.metric_scores),
         "reason",

@@ -29,6 +29,8 @@ _MEASURES = {
     "event_recall": ("event recall", "event\nrecall"),
     "false_positive_rate": ("false positives", "false\npos."),
 }
+#: Those of calls, which the table of several files has no room for.
+_CALLS = {"call_event_recall": "event recall of calls", "call_false_positive_rate": "false calls"}
 
 
 def report_of(
@@ -46,7 +48,7 @@ def report_of(
     train : str or None
         The file that was learned from; ``None`` in streaming, where the beginning is not judged.
     """
-    from anomaly_platform.ml.evaluation.measures import evaluate
+    from anomaly_platform.ml.evaluation.measures import confusion, evaluate, event_recall
 
     content: Report = {
         "train": train,
@@ -54,6 +56,7 @@ def report_of(
         "metrics": len(result.metric_scores),
         "test_rows": scores.height,
         "flagged_rows": int(scores["is_anomaly"].sum()),
+        "call_rows": int(scores["is_call"].sum()),
         "threshold": result.threshold,
         "rows_per_second": scores.height / max(result.seconds, 1e-9),
         "readings_per_second": result.rows_per_second,
@@ -62,12 +65,16 @@ def report_of(
         judged = rows.labels.is_not_null() & ~rows.repeated
         if train is None:
             judged &= scores["score"].is_not_null()
+        labels = rows.labels.filter(judged).to_numpy()
+        calls = scores["is_call"].filter(judged).to_numpy() == 1
         measured = evaluate(
-            rows.labels.filter(judged).to_numpy(),
+            labels,
             scores["score"].filter(judged).fill_null(float("nan")).to_numpy(),
             scores["is_anomaly"].filter(judged).to_numpy() == 1,
         )
         content |= asdict(measured)
+        content["call_event_recall"] = event_recall(labels, calls)
+        content["call_false_positive_rate"] = confusion(labels, calls).false_positive_rate
     return content
 
 
@@ -77,7 +84,7 @@ def together(reports: Mapping[str, Report], failed: Mapping[str, str]) -> Report
     Rows per second are those of all files, over the time that all of them took.
     """
     means: Report = {}
-    for name in _MEASURES:
+    for name in (*_MEASURES, *_CALLS):
         values = [one[name] for one in reports.values() if one.get(name) is not None]
         means[name] = sum(values) / len(values) if values else None
     seconds = sum(one["test_rows"] / one["rows_per_second"] for one in reports.values())
@@ -93,7 +100,8 @@ def table_of_one(name: str, report: Report) -> Table:
     table.add_column(justify="right")
     table.add_row("rows", f"{report['test_rows']:,}")
     table.add_row("flagged", f"{report['flagged_rows']:,}")
-    for measure, (label, _) in _MEASURES.items():
+    labels = {name: label for name, (label, _) in _MEASURES.items()} | _CALLS
+    for measure, label in labels.items():
         if measure in report:
             table.add_row(label, _figure(report[measure]))
     table.add_row("rows per second", f"{report['rows_per_second']:,.0f}")

@@ -59,6 +59,8 @@ class Backtest:
         (n,) the score over all metrics together, in [0, 1); NaN where there is none.
     is_anomaly
         (n,) whether it reaches the threshold; in a stream, whether the row raises an alarm.
+    is_call
+        (n,) whether somebody is told; in a stream, the same.
     metric_scores
         Per metric (n,) scores, NaN where there is none.
     causes
@@ -74,6 +76,7 @@ class Backtest:
     times: pl.Series
     score: Floats
     is_anomaly: Bools
+    is_call: Bools
     metric_scores: dict[str, Floats]
     causes: pl.Series
     reasons: pl.Series
@@ -313,7 +316,9 @@ def _as_alarms(result: Backtest, alpha: float, feature_set: MetricFeatureSet) ->
         pl.select(pl.when(pl.Series(flags)).then(said)).to_series()
         for said in (result.causes, result.reasons)
     )
-    return replace(result, score=score, is_anomaly=flags, causes=causes, reasons=reasons)
+    return replace(
+        result, score=score, is_anomaly=flags, is_call=flags, causes=causes, reasons=reasons
+    )
 
 
 def runs_after_training(scorer: FleetScorer) -> RunStates:
@@ -340,6 +345,7 @@ def _collect(
         .agg(
             # Where no series has a model yet, the strongest fallback speaks for the entity.
             pl.coalesce(pl.col("entity_score").max(), pl.col("score").max()).alias("score"),
+            pl.col("is_call").any().fill_null(value=False),
             pl.col("causes").drop_nulls().first(),
             _reasons(len(metrics)).alias("reason"),
         )
@@ -355,6 +361,7 @@ def _collect(
         times=rows["event_time"],
         score=score,
         is_anomaly=np.nan_to_num(score, nan=0.0) >= threshold,
+        is_call=rows["is_call"].to_numpy(),
         metric_scores={
             name: wide[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in metrics
         },

@@ -24,6 +24,9 @@ covers the trained series that have a reading then. An entity of one trained ser
 fuse: its score is that series' own. Where the bundle knows how an entity's metrics move together
 (`host_model`), that ranks its rows on either side of the standard threshold.
 
+`is_call` is the decision to tell somebody (`calls`): the entity's where it has a score, else that
+of the row.
+
 `reason` says in words why a row is flagged, or why its metric is a cause of its entity's score.
 """
 
@@ -46,6 +49,7 @@ from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 from anomaly_platform.ml.host_model.bundled import Hosts
 from anomaly_platform.ml.host_model.model import HostModel
 from anomaly_platform.ml.scoring.apart import Apart
+from anomaly_platform.ml.scoring.calls import FIRST, calls_of, rate_of
 from anomaly_platform.ml.scoring.checking import feature_set_of, read_series
 from anomaly_platform.ml.scoring.entities import (
     CAUSE_EVIDENCE,
@@ -234,7 +238,9 @@ class FleetScorer:
             self._score_series(entity, metric, table, rows, result, runs)
             blocks.setdefault(entity, []).append((metric, rows))
         for entity, series in blocks.items():
-            self._score_entity(entity, series, table, result, past)
+            level = self._score_entity(entity, series, table, result, past)
+            if runs is not None:
+                runs.levels[entity] = level
         self._give_reasons(table, result)
         return frame.with_columns(result.columns())
 
@@ -278,13 +284,15 @@ class FleetScorer:
         table: FeatureTable,
         result: ScoredColumns,
         past: RunStates,
-    ) -> None:
+    ) -> float:
+        """Write what an entity's series say together; return the level at which it calls next."""
+        level = past.levels.get(entity, FIRST)
         members = [
             (metric, np.flatnonzero(result.trained[rows]) + rows.start) for metric, rows in series
         ]
         members = [(metric, places) for metric, places in members if places.size]
         if not members:
-            return
+            return level
         row = self._series[entity, members[0][0]]
         evidence = EntityEvidence.align(
             [table.times[places] for _, places in members],
@@ -293,21 +301,27 @@ class FleetScorer:
             self._trained_series[entity],
         )
         apart, fused = None, evidence.fused()
+        threshold = self.threshold or self._default_threshold
         if self._trained_series[entity] == 1:
-            scores = score_of_p(result.p[members[0][1]], self.alpha)
+            p = result.p[members[0][1]]
+            scores = score_of_p(p, self.alpha)
         else:
             calibration = self._entities.at(int(row["entity_index"]))
-            scores = score_of_p(calibration.p_value(fused), self.alpha)
+            p = calibration.p_value(fused)
+            scores = score_of_p(p, self.alpha)
             host = self._hosts.of(entity)
             if host is not None:
                 apart = self._apart(entity, host.model, series, table, past)
                 together = host.together.p_value(fused + apart.at(evidence.times))
                 scores = ranked(scores, score_of_p(together, self.alpha))
-        flagged = scores >= (self.threshold or self._default_threshold)
+        flagged = scores >= threshold
+        calls, level = calls_of(p, rate_of(threshold, self.alpha), level)
         for (_, places), clock in zip(members, evidence.places, strict=True):
             result.entity[places] = scores[clock]
             result.entity_anomaly[places] = flagged[clock]
+            result.entity_call[places] = calls[clock]
         _name_causes(members, evidence, apart, flagged, result)
+        return level
 
     def _apart(
         self,

@@ -78,6 +78,7 @@ class ScoredColumns:
     decided: Bools
     anomaly: Bools
     entity_anomaly: Bools
+    entity_call: Bools
     causes: dict[int, list[str]]
     reasons: dict[int, str]
     kinds: Ints
@@ -87,7 +88,7 @@ class ScoredColumns:
     def empty(cls, rows: int) -> ScoredColumns:
         """Return columns in which nothing has been said."""
         numbers = ("raw", "p", "score", "z", "iqr", "mad", "threshold", "entity")
-        flags = ("trained", "moves", "decided", "anomaly", "entity_anomaly")
+        flags = ("trained", "moves", "decided", "anomaly", "entity_anomaly", "entity_call")
         arrays: dict[str, Any] = {name: np.full(rows, np.nan) for name in numbers}
         arrays |= {name: np.zeros(rows, dtype=np.bool_) for name in flags}
         return cls(
@@ -122,6 +123,10 @@ class ScoredColumns:
             "mad_score": _numbers(self.mad),
             "entity_score": _numbers(self.entity),
             "entity_is_anomaly": _flags(self.entity_anomaly, ~np.isnan(self.entity)),
+            "is_call": _flags(
+                np.where(np.isnan(self.entity), self.anomaly, self.entity_call),
+                self.decided | ~np.isnan(self.entity),
+            ),
             "causes": pl.Series(causes, dtype=pl.List(pl.String)),
             "reason": pl.Series(reasons, dtype=pl.String),
         }

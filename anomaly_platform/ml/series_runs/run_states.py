@@ -24,6 +24,7 @@ SCHEMA: Final = pl.Schema(
         "metric": pl.String(),
         "numbers": pl.List(pl.Float64),
         "recent": pl.List(pl.Float64),
+        "level": pl.Float64(),
     }
 )
 
@@ -37,13 +38,19 @@ class RunStates:
         By entity and metric, (`layout.STATE_SIZE`,) each.
     recent
         By entity and metric, (2, n) times and values of the newest readings, `REACH` at most.
+    levels
+        By entity, at which calls are made (`scoring.calls`).
     """
 
     def __init__(
-        self, states: Mapping[Key, Floats] | None = None, recent: Mapping[Key, Floats] | None = None
+        self,
+        states: Mapping[Key, Floats] | None = None,
+        recent: Mapping[Key, Floats] | None = None,
+        levels: Mapping[str, float] | None = None,
     ) -> None:
         self._states: dict[Key, Floats] = dict(states or {})
         self._recent: dict[Key, Floats] = dict(recent or {})
+        self.levels: dict[str, float] = dict(levels or {})
 
     def take(self, key: Key, times: Ints, values: Floats) -> Floats:
         """Fold readings of a series in, and return their run columns; see `fold.fold`."""
@@ -66,12 +73,12 @@ class RunStates:
 
     def copy(self) -> RunStates:
         """Return these states, which folding further readings into the others leaves alone."""
-        return RunStates(self._states, self._recent)
+        return RunStates(self._states, self._recent, self.levels)
 
     def table(self, since: int) -> pl.DataFrame:
         """Return the states by series, without those last heard before `since` (microseconds)."""
         rows = [
-            (*key, state.tolist(), self.recent(key).ravel().tolist())
+            (*key, state.tolist(), self.recent(key).ravel().tolist(), self.levels.get(key[0]))
             for key, state in sorted(self._states.items())
             if state[LAST] >= since
         ]
@@ -79,10 +86,13 @@ class RunStates:
 
     @classmethod
     def of_table(cls, table: pl.DataFrame) -> RunStates:
-        """Return the states that `table` gave, today or before there were recent readings."""
+        """Return the states that `table` gave, today or when a state was less."""
         rows = table.select("entity", "metric", "numbers").iter_rows()
         states = {(entity, metric): np.array(numbers) for entity, metric, numbers in rows}
         if "recent" not in table.columns:
             return cls(states)
         rows = table.select("entity", "metric", "recent").iter_rows()
-        return cls(states, {(e, m): np.array(found).reshape(2, -1) for e, m, found in rows})
+        recent = {
+            (entity, metric): np.array(found).reshape(2, -1) for entity, metric, found in rows
+        }
+        return cls(states, recent, dict(table.select("entity", "level").drop_nulls().iter_rows()))

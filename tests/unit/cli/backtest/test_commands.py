@@ -66,9 +66,10 @@ def test_train_and_test_give_a_row_per_test_row_and_find_the_spike(
         "--report", report, "--plot", plot,
     )  # fmt: skip
     scores = pl.read_csv(out)
-    said_of = ["score", "is_anomaly", "causes", "score_cpu", "score_memory", "reason"]
+    said_of = ["score", "is_anomaly", "is_call", "causes", "score_cpu", "score_memory", "reason"]
     assert scores.columns == ["when", *said_of]
     assert scores[200, "reason"].startswith("cpu: ")
+    assert scores[200, "is_call"] == 1
     assert scores["reason"].null_count() == 400 - scores["is_anomaly"].sum()
     assert json.loads(scores[200, "causes"])[0] == "cpu"
     assert (

@@ -29,6 +29,7 @@ SCORE_SCHEMA = {
     "mad_score": pl.Float64,
     "entity_score": pl.Float64,
     "entity_is_anomaly": pl.Boolean,
+    "is_call": pl.Boolean,
     "causes": pl.List(pl.String),
     "reason": pl.String,
 }
