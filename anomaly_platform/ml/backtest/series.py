@@ -7,8 +7,8 @@ other means. Reading and writing files, labels and reports are the command line'
 `train_test` learns from one frame and scores another, every row by itself. `streaming` walks
 through one frame: it learns from the first rows and goes on in order of time, learning again as
 the past grows, and never uses what comes later. Its score says when a stream should call
-(`ml.scoring.alarms`): evidence is gathered over a few rows, and an alarm that goes on is not
-repeated.
+(`ml.scoring.alarms`, `ml.scoring.novelty`): evidence is gathered over a few rows, an alarm that
+goes on is not repeated, and a value in a range that was never visited is called.
 """
 
 import math
@@ -30,6 +30,7 @@ from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.frames import IntoDataFrame, in_utc, to_polars
 from anomaly_platform.ml.scoring.alarms import announce, gather
 from anomaly_platform.ml.scoring.batch import FleetScorer
+from anomaly_platform.ml.scoring.novelty import Novel, on_top
 from anomaly_platform.ml.series_runs.run_states import RunStates
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
@@ -269,7 +270,12 @@ def streaming(
                 progress(begin, moments.len())
     scored = pl.concat(parts).sort("entity", "metric", "event_time")
     result = _collect(scored, metrics, policy.threshold, seconds)
-    return _as_alarms(result, policy.alpha, feature_set)
+    wide = rows.unique(time_column, keep="first", maintain_order=True)
+    novel = {
+        name: Novel.of(wide[name].cast(pl.Float64).fill_null(float("nan")).to_numpy(), first)
+        for name in metrics
+    }
+    return _as_alarms(result, policy.alpha, feature_set, novel)
 
 
 def _long(wide: pl.DataFrame, time_column: str) -> pl.DataFrame:
@@ -302,7 +308,9 @@ def _train_features(
     return FleetScorer(bundle)
 
 
-def _as_alarms(result: Backtest, alpha: float, feature_set: MetricFeatureSet) -> Backtest:
+def _as_alarms(
+    result: Backtest, alpha: float, feature_set: MetricFeatureSet, novel: dict[str, Novel]
+) -> Backtest:
     """Return the result with the score and the flags of a stream that someone watches."""
     known = ~np.isnan(result.score)
     p = np.full(result.score.size, np.nan)
@@ -311,13 +319,23 @@ def _as_alarms(result: Backtest, alpha: float, feature_set: MetricFeatureSet) ->
     score = np.full(result.score.size, np.nan)
     score[known] = score_of_p(p[known], alpha)
     score = announce(score, p, result.threshold, feature_set)
+    calls = np.any([one.calls for one in novel.values()], axis=0)
+    score = on_top(score, calls, result.threshold)
     flags = np.nan_to_num(score, nan=0.0) >= result.threshold
-    causes, reasons = (
-        pl.select(pl.when(pl.Series(flags)).then(said)).to_series()
-        for said in (result.causes, result.reasons)
-    )
+    causes, reasons = result.causes.to_list(), result.reasons.to_list()
+    for row in np.flatnonzero(calls).tolist():
+        found = [name for name, one in novel.items() if one.calls[row]]
+        said = [novel[name].words(row) for name in found]
+        if len(novel) > 1:
+            said = [f"{name}: {one}" for name, one in zip(found, said, strict=True)]
+        causes[row] = [*found, *(name for name in causes[row] or () if name not in found)]
+        reasons[row] = "; ".join(said)
+    told = [
+        pl.select(pl.when(pl.Series(flags)).then(pl.Series(one, dtype=kind))).to_series()
+        for one, kind in ((causes, pl.List(pl.String)), (reasons, pl.String))
+    ]
     return replace(
-        result, score=score, is_anomaly=flags, is_call=flags, causes=causes, reasons=reasons
+        result, score=score, is_anomaly=flags, is_call=flags, causes=told[0], reasons=told[1]
     )
 
 
