@@ -1,8 +1,10 @@
 """``anomaly api``: the API's worker processes in the foreground."""
 
+import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 
 from rich.console import Console
 
@@ -34,7 +36,8 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
     configure_logging(settings.log_level, settings.log_format, whole_process=True)
     tighten(settings.home, without="postgres")
     with open_platform(settings):
-        console.print("Starting; stop with Ctrl-C.")
+        say = _teller(settings, console)
+        say("Starting; stop with Ctrl-C.")
         # Once, before several workers would try: the server is started, its tables are current.
         prepare_databases(settings)
         # Workers are new processes, in which the settings are read again.
@@ -42,7 +45,7 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
         # Read when a worker first imports the client: it has to be there before.
         os.environ[DIRECTORY_VARIABLE] = str(prepare_directory(settings.home))
         be_patient()
-        _tell_when_ready(console, host, port)
+        _tell_when_ready(say, host, port)
         uvicorn.run(
             "anomaly_platform.console.app:worker_app",
             factory=True,
@@ -63,7 +66,14 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
     return 0
 
 
-def _tell_when_ready(console: Console, host: str, port: int) -> None:
+def _teller(settings: Settings, console: Console) -> Callable[[str], None]:
+    """Return what tells how the start goes: people, or those who read the log as JSON."""
+    if settings.log_format == "json":
+        return logging.getLogger(__name__).info
+    return lambda line: console.print(line, soft_wrap=True)
+
+
+def _tell_when_ready(say: Callable[[str], None], host: str, port: int) -> None:
     """Say where people find what is served, once it answers, beside serving it."""
     address, asked = f"http://{host}:{port}", f"http://{probed(host)}:{port}/health/ready"
     log = "above"
@@ -71,9 +81,6 @@ def _tell_when_ready(console: Console, host: str, port: int) -> None:
         Awaited("Console", f"{address}/console", asked, log),
         Awaited("API", f"{address}/docs", asked, log),
     ]
-
-    def say(line: str) -> None:
-        console.print(line, soft_wrap=True)
 
     threading.Thread(
         target=lambda: tell_as_they_answer(awaited, say, patience_s=_PATIENCE_SECONDS),
