@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 import tempfile
@@ -87,7 +88,12 @@ def fill(disk: Path, left: int) -> Path:
     """Fill a disk up to some bytes; return the file that does."""
     usage = os.statvfs(disk)
     filler = disk / "filler"
-    filler.write_bytes(bytes(max(usage.f_bavail * usage.f_frsize - left, 0)))
+    try:
+        filler.write_bytes(bytes(max(usage.f_bavail * usage.f_frsize - left, 0)))
+    except OSError as error:
+        # Somebody has taken room since it was counted: then there is none left.
+        if error.errno != errno.ENOSPC or left:
+            raise
     return filler
 
 
