@@ -14,7 +14,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 #: As its pages launch it.
 LAUNCH = """mutation ($params: ExecutionParams!) {
   launchPipelineExecution(executionParams: $params) {
-    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+    __typename ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message } ... on InvalidSubsetError { message }
   }
 }"""
 RUNS = """query ($ids: [String!]) {
