@@ -98,9 +98,10 @@ def pieces_of(document: bytes, member: bytes, every: int) -> list[bytes]:
     cuts = cuts_of(np.frombuffer(document, dtype=np.uint8), name, every).tolist()
     if len(cuts) < 3:
         return [document]
+    first = document[cuts[0] : cuts[1]]
     further = [document[after + 1 : end] for after, end in pairwise(cuts[1:])]
-    if not all(further) or further[-1].isspace():
-        # A comma at the end: what is no JSON is not made into some.
+    if any(not one or one.isspace() for one in (first, *further)):
+        # A comma without an element: what is no JSON is not made into some.
         return [document]
     return [document[: cuts[1]] + document[cuts[-1] :], *(b"[%b]" % one for one in further)]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from anomaly_platform.serving.http.bodies.json_kernels import (
@@ -123,6 +123,9 @@ def test_pieces_say_what_the_whole_says(
 
 
 @given(st.text('[]{}",1: ', max_size=40), st.integers(1, 3))
+@example(",1", 1)
+@example("1, ,1", 1)
+@example("1, ", 1)
 def test_what_is_no_json_is_not_made_into_some(text: str, every: int) -> None:
     document = b'{"data":[' + text.encode() + b"]}"
     if not _is_json(document):
