@@ -22,7 +22,6 @@ from numba import types
 
 from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.compiled import compiled
-from anomaly_platform.ml.detectors.base import FeatureSchemaError, non_finite
 from anomaly_platform.ml.detectors.forest_kernels import (
     CENTRE,
     DEPTH,
@@ -32,7 +31,11 @@ from anomaly_platform.ml.detectors.forest_kernels import (
     NODES,
     average_path_length,
 )
-from anomaly_platform.ml.detectors.isolation_forest import ForestArrays
+from anomaly_platform.ml.detectors.isolation_forest import (
+    ForestArrays,
+    check_features,
+    check_finite,
+)
 
 _NODES_AT, _WEIGHTS = np.polynomial.legendre.leggauss(DEPTH // 2)
 #: Where between 0 and 1 the polynomial is evaluated, and the weight there.
@@ -95,12 +98,8 @@ def path_shapley(forest: ForestArrays, X: Floats) -> PathShapley:
     >>> int(found.values[0].argmin())
     1
     """
-    if X.ndim != 2 or X.shape[1] != forest.scaling.shape[1]:
-        msg = f"expected rows of {forest.scaling.shape[1]} features, got shape {X.shape}"
-        raise FeatureSchemaError(msg)
-    finite = np.isfinite(X)
-    if not finite.all():
-        raise non_finite(X, int(np.argmin(finite)))
+    check_features(forest, X)
+    check_finite(X)
     trees = forest.feature.shape[0]
     counts = np.zeros((trees, _ALL), dtype=np.int16)
     read_counts(forest.threshold, forest.path_length, counts)

@@ -138,9 +138,21 @@ def _check_fit(X: Floats, n_trees: int, max_samples: int | None, contamination: 
         raise ValueError(f"max_samples must be in 2..{MAX_SAMPLES}, got {max_samples}")
     if not 0.0 <= contamination <= 0.5:
         raise ValueError(f"contamination must be in [0, 0.5], got {contamination}")
+    check_finite(X)
+
+
+def check_finite(X: Floats) -> None:
+    """Raise `NonFiniteInputError` where a value of (n, d) rows is NaN or infinite."""
     finite = np.isfinite(X)
     if not finite.all():
         raise non_finite(X, int(np.argmin(finite)))
+
+
+def check_features(forest: ForestArrays, X: Floats) -> None:
+    """Raise `FeatureSchemaError` where X is not (n, d) rows of the features of the forest."""
+    if X.ndim != 2 or X.shape[1] != forest.scaling.shape[1]:
+        msg = f"expected rows of {forest.scaling.shape[1]} features, got shape {X.shape}"
+        raise FeatureSchemaError(msg)
 
 
 def _grow(X: Floats, seed: int, n_trees: int, max_samples: int | None) -> ForestArrays:
@@ -202,9 +214,7 @@ def score_forest(
     NonFiniteInputError
         When a value is NaN or infinite.
     """
-    if X.ndim != 2 or X.shape[1] != forest.scaling.shape[1]:
-        msg = f"expected rows of {forest.scaling.shape[1]} features, got shape {X.shape}"
-        raise FeatureSchemaError(msg)
+    check_features(forest, X)
     out = np.empty(X.shape[0])
     bad = _kernels().score_rows(
         forest.feature,

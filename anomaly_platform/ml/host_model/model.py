@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -138,16 +138,7 @@ class HostModel:
             return None
         usual = np.array([np.median(column) for column in known]) * self.scales
         calibrations = tuple(Calibration.fit(column) for column in known)
-        return type(self)(
-            self.metrics,
-            self.spacing,
-            self.centres,
-            self.scales,
-            usual,
-            self.projection,
-            self.weights,
-            calibrations,
-        )
+        return replace(self, usual=usual, calibrations=calibrations)
 
     def distances(self, times: Ints, rows: Floats) -> Floats:
         """Return (n, k) averaged errors, in standard deviations of the metric.
