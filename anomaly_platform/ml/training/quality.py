@@ -14,7 +14,7 @@ from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.evaluation.injection import inject, robust_scale
 from anomaly_platform.ml.evaluation.measures import Confusion, confusion, events_found
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.features.metrics.kernels import run_kernel
+from anomaly_platform.ml.features.metrics.kernel_threads import run_kernel
 from anomaly_platform.ml.scoring.model_stack import Columns, ModelStack
 from anomaly_platform.ml.series_model.model import SeriesModel
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from anomaly_platform.ml.arrays import Ints
-from anomaly_platform.ml.features.metrics.kernels import run_kernel
+from anomaly_platform.ml.features.metrics.kernel_threads import run_kernel
 from anomaly_platform.ml.features.metrics.layout import FeatureLayout
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from anomaly_platform.ml.bundles.bundle import open_bundle
 from anomaly_platform.ml.features.metrics.batch import microseconds, series_offsets
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.features.metrics.kernels import run_kernel
+from anomaly_platform.ml.features.metrics.kernel_threads import run_kernel
 from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers, step, step_with_runs
 from anomaly_platform.ml.features.metrics.series_state import SeriesState
 from anomaly_platform.ml.scoring.batch import FleetScorer

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from anomaly_platform.ml.features.metrics import kernels
+from anomaly_platform.ml.features.metrics import kernel_threads
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from tests.builders.readings import START, series
 
@@ -139,9 +139,9 @@ def test_threads_share_the_series_without_changing_a_bit(monkeypatch):
     times[2250:] = np.arange(750) * 300_000_000
     since = 100 * 300_000_000
     rows = int((times >= since).sum())
-    alone = kernels.run_kernel(SMALL, times, values, offsets, since, rows)
-    monkeypatch.setattr(kernels, "_ROWS_OF_A_THREAD", 1)
+    alone = kernel_threads.run_kernel(SMALL, times, values, offsets, since, rows)
+    monkeypatch.setattr(kernel_threads, "_ROWS_OF_A_THREAD", 1)
     for threads in (2, 3):
-        monkeypatch.setattr(kernels, "thread_pool_size", lambda threads=threads: threads)
-        shared = kernels.run_kernel(SMALL, times, values, offsets, since, rows)
+        monkeypatch.setattr(kernel_threads, "thread_pool_size", lambda threads=threads: threads)
+        shared = kernel_threads.run_kernel(SMALL, times, values, offsets, since, rows)
         assert shared.tobytes() == alone.tobytes()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.features.metrics.kernels import run_kernel
+from anomaly_platform.ml.features.metrics.kernel_threads import run_kernel
 from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers
 from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
