@@ -24,6 +24,7 @@ from anomaly_platform.logs import configure_logging
 from anomaly_platform.platform import Platform
 from anomaly_platform.resources.trainer import Trainer
 from anomaly_platform.runtime.brief_end import end_code_server_briefly
+from anomaly_platform.runtime.warm_runs import start_runs_warm
 from anomaly_platform.sensors.alerts import build_alert_sensors
 from anomaly_platform.sensors.ems_pull import build_ems_sensors
 from anomaly_platform.sensors.landing import build_landing_sensors
@@ -81,7 +82,9 @@ def build_defs(
                 sensor
                 for stream in streams
                 for sensor in (
-                    *build_landing_sensors(stream, platform.first_day_of(stream)),
+                    *build_landing_sensors(
+                        stream, platform.first_day_of(stream), watched=platform.landing.is_local
+                    ),
                     *build_retraining_sensors(stream),
                 )
             ),
@@ -118,4 +121,5 @@ def defs() -> Definitions:
     # Dagster's own processes, too: files of runs, exports and models are of this user alone.
     keep_to_own_user()
     end_code_server_briefly()
+    start_runs_warm()
     return build_defs()

@@ -24,8 +24,9 @@ from dagster import (
 from anomaly_platform.assets.partitions import contiguous_spans, range_tags, tagged_days
 from anomaly_platform.assets.raw import RawEventsConfig
 from anomaly_platform.platform import Platform
+from anomaly_platform.runtime.warm_runs import warm_up
 from anomaly_platform.sensors.work import reason_to_wait, recent_work, watching, work_tags
-from anomaly_platform.storage.lake.landing import LandedFile, settle
+from anomaly_platform.storage.lake.landing import LandedFile, Sighting, settle
 from anomaly_platform.streams import Stream
 from anomaly_platform.streams.staleness import (
     StreamState,
@@ -37,18 +38,24 @@ from anomaly_platform.streams.staleness import (
 DATA_STAGES = ("validated_events", "quarantine", "features")
 SCORE_STAGES = ("scored_events", "monitoring_stats")
 
-_TICK_SECONDS = 5
+#: Where the daemon watches the folder it ticks at once (`cli.services.awakening`).
+_TICK_SECONDS, _WATCHED_TICK_SECONDS = 5, 10
 _UP_TO_DATE = "everything is up to date"
 _MOST_SPANS_A_TICK = 10
 _MANY_READINGS = 50_000
+_FEW_DAYS = 3
 
 
-def build_landing_sensors(stream: Stream, first_day: date = date.min) -> list[SensorDefinition]:
+def build_landing_sensors(
+    stream: Stream, first_day: date = date.min, *, watched: bool = False
+) -> list[SensorDefinition]:
     """Return the stream's sensor, running from the start.
 
-    `first_day` is the one on which the partitions of these definitions begin.
+    `first_day` is the one on which the partitions of these definitions begin. Where landing is
+    `watched`, the daemon ticks at once when a file arrives, and seldom otherwise.
     """
     stages = ("raw_events", *DATA_STAGES, *stream.model_stages, *SCORE_STAGES)
+    every_s = _WATCHED_TICK_SECONDS if watched else _TICK_SECONDS
 
     @watching(
         name=f"{stream.name}_new_data",
@@ -58,7 +65,7 @@ def build_landing_sensors(stream: Stream, first_day: date = date.min) -> list[Se
             "input, late data's days included; trains the first model once there is enough history."
         ),
         target=AssetSelection.assets(*(stream.key(stage) for stage in stages)),
-        minimum_interval_seconds=_TICK_SECONDS,
+        minimum_interval_seconds=every_s,
     )
     def _sensor(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         platform: Platform = context.resources.platform
@@ -67,9 +74,11 @@ def build_landing_sensors(stream: Stream, first_day: date = date.min) -> list[Se
             context.update_cursor("{}")
             return SkipReason(f"no new files; {_UP_TO_DATE}")
         ingest = reason_to_wait(recent_work(context.instance, stream.name, "ingest"), now)
-        seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
         platform.landing.folder(stream.name)  # for people to drop files into
-        ready, now_seen = settle(seen, platform.landing.waiting(stream.name))
+        waiting = platform.landing.waiting(stream.name)
+        if waiting:
+            warm_up()
+        ready, now_seen = settle(_seen_before(context.cursor), waiting, now.timestamp())
         context.update_cursor(json.dumps(now_seen))
         what = [f"{len(ready)} new files"] * bool(ready)
         what += filter(None, [online_batch_due(platform, stream, now)])
@@ -97,6 +106,12 @@ def _rests(platform: Platform, stream: Stream, now: datetime) -> bool:
         or online_batch_due(platform, stream, now)
         or any(due_runs(stream, platform.state_of(stream)))
     )
+
+
+def _seen_before(cursor: str | None) -> dict[str, Sighting]:
+    """Return what the last tick saw; nothing where an older version has written the cursor."""
+    seen = json.loads(cursor) if cursor else {}
+    return {name: (one[0], one[1]) for name, one in seen.items() if isinstance(one, list)}
 
 
 def _ingestion(stream: Stream, ready: list[LandedFile], what: str) -> RunRequest:
@@ -144,12 +159,13 @@ def due_runs(stream: Stream, state: StreamState) -> Iterator[RunRequest]:
     """Yield the runs that bring a stream up to date, one per contiguous span of days.
 
     Features come before the first model, the first model before the scores: a model trained on
-    the first of several spans would know nothing of the others.
+    the first of several spans would know nothing of the others. A few days are scored at once, by
+    the rules and statistics that need no model: their history is short, and somebody waits.
     """
     lookback = stream.lookback_days
     stale_features = stale_feature_days(state, lookback)
     if stale_features:
-        with_scores = state.champion is not None
+        with_scores = state.champion is not None or len(stale_features) <= _FEW_DAYS
         stages = (*DATA_STAGES, *SCORE_STAGES) if with_scores else DATA_STAGES
         yield from _spans(stream, stale_features, stages, "new data")
     elif needs_first_model(state, lookback):

@@ -23,6 +23,10 @@ MAPPING_SUFFIX = ".mapping.json"
 DIGEST_LENGTH = 12
 #: For so long a file has to hold still before it is taken in at once, without a sensor's ticks.
 SETTLE_SECONDS = 1.0
+#: For so long a file has to hold still before a sensor asks for it.
+STILL_SECONDS = 5.0
+#: A file's fingerprint, and since when it has looked like that (Unix seconds).
+Sighting = tuple[str, float]
 _LONGEST_NAME = 200
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".filepart", "~")
 
@@ -66,7 +70,7 @@ class Landing:
     def __init__(self, url: str) -> None:
         self.url = url
         self._fs, self._root = fsspec.url_to_fs(url)
-        self._is_local = isinstance(self._fs, LocalFileSystem)
+        self.is_local = isinstance(self._fs, LocalFileSystem)
 
     def folder(self, stream: str) -> str:
         """Return the path of a stream's folder, created when absent."""
@@ -99,7 +103,7 @@ class Landing:
         since = []
         for file in self.waiting(stream):
             placed = 0.0
-            if self._is_local:
+            if self.is_local:
                 with contextlib.suppress(FileNotFoundError):
                     placed = Path(file.path).stat().st_ctime
             since.append(max(placed, file.modified))
@@ -123,7 +127,7 @@ class Landing:
     @contextlib.contextmanager
     def local_copy(self, file: LandedFile) -> Iterator[Path]:
         """Yield a local path with the file's content; the file itself where it is local."""
-        if self._is_local:
+        if self.is_local:
             yield Path(file.path)
             return
         with NamedTemporaryFile(suffix=f"-{posixpath.basename(file.name)}") as local:
@@ -212,16 +216,29 @@ def _modified(info: Mapping[str, Any]) -> float:
 
 
 def settle(
-    seen: Mapping[str, str], files: Iterable[LandedFile]
-) -> tuple[list[LandedFile], dict[str, str]]:
-    """Return the files that look as they did at the last tick, and what this tick saw.
+    seen: Mapping[str, Sighting], files: Iterable[LandedFile], now: float
+) -> tuple[list[LandedFile], dict[str, Sighting]]:
+    """Return the files that hold still, and what this tick saw.
+
+    A file holds still when it looks as it did at the last tick and its last change lies
+    :data:`STILL_SECONDS` back. Where its time says nothing (a clock ahead of ours, a file system
+    without times) it has to look the same for so long.
 
     Parameters
     ----------
-    seen : mapping of str to str
-        Fingerprint per file name as the last tick saw it.
+    seen : mapping of str to list
+        Per file name, the fingerprint that the last tick saw and since when (Unix seconds).
     files : iterable of LandedFile
         What waits now.
+    now : float
+        Unix seconds.
     """
-    now = {file.name: file.fingerprint for file in files}
-    return [file for file in files if seen.get(file.name) == now[file.name]], now
+    ready, sightings = [], {}
+    for file in files:
+        before, since = seen.get(file.name, ("", now))
+        same = before == file.fingerprint
+        sightings[file.name] = (file.fingerprint, since if same else now)
+        told = 0.0 < file.modified <= now
+        if same and now - (file.modified if told else since) >= STILL_SECONDS:
+            ready.append(file)
+    return ready, sightings

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from anomaly_platform.storage.lake.landing import MAPPING_SUFFIX, Landing, settle
+from anomaly_platform.storage.lake.landing import (
+    MAPPING_SUFFIX,
+    STILL_SECONDS,
+    LandedFile,
+    Landing,
+    settle,
+)
 
 
 @pytest.fixture
@@ -30,16 +36,49 @@ def test_lists_files_but_nothing_hidden_unfinished_or_accompanying(landing: Land
     assert landing.waiting("ems") == []
 
 
-def test_a_file_counts_once_its_size_held_still_for_two_ticks(landing: Landing) -> None:
+def names(files: list[LandedFile]) -> list[str]:
+    return [file.name for file in files]
+
+
+def test_a_file_counts_once_it_held_still_since_the_last_tick_and_for_five_seconds(
+    landing: Landing,
+) -> None:
     path = drop(landing, "grows.csv")
-    drop(landing, "whole.csv")
-    ready, seen = settle({}, landing.waiting("iiot"))
+    whole = drop(landing, "whole.csv")
+    written = whole.stat().st_mtime
+    os.utime(path, (written, written))
+    ready, seen = settle({}, landing.waiting("iiot"), written + 3)
+    assert ready == []
+    ready, seen = settle(seen, landing.waiting("iiot"), written + STILL_SECONDS - 0.1)
     assert ready == []
     path.write_text("a,b\n1,2\n3,4\n")
-    ready, seen = settle(seen, landing.waiting("iiot"))
-    assert [file.name for file in ready] == ["whole.csv"]
-    ready, _ = settle(seen, landing.waiting("iiot"))
-    assert [file.name for file in ready] == ["grows.csv", "whole.csv"]
+    os.utime(path, (written + 5, written + 5))
+    ready, seen = settle(seen, landing.waiting("iiot"), written + STILL_SECONDS)
+    assert names(ready) == ["whole.csv"]
+    ready, _ = settle(seen, landing.waiting("iiot"), written + 5 + STILL_SECONDS)
+    assert names(ready) == ["grows.csv", "whole.csv"]
+
+
+def test_an_old_file_counts_at_the_second_tick(landing: Landing) -> None:
+    path = drop(landing, "moved.csv")
+    now = path.stat().st_mtime
+    os.utime(path, (now - 86_400,) * 2)
+    ready, seen = settle({}, landing.waiting("iiot"), now)
+    assert ready == []
+    ready, _ = settle(seen, landing.waiting("iiot"), now + 0.5)
+    assert names(ready) == ["moved.csv"]
+
+
+@pytest.mark.parametrize("modified", [0.0, 1e12])
+def test_where_a_time_says_nothing_a_file_has_to_look_the_same_for_five_seconds(
+    modified: float,
+) -> None:
+    files = [LandedFile("a.csv", "/a.csv", 7, modified)]
+    ready, seen = settle({}, files, 1_000.0)
+    ready, seen = settle(seen, files, 1_000.0 + STILL_SECONDS - 0.1)
+    assert ready == []
+    ready, _ = settle(seen, files, 1_000.0 + STILL_SECONDS)
+    assert names(ready) == ["a.csv"]
 
 
 def test_settled_leaves_out_what_changes_under_its_eyes(landing: Landing) -> None:

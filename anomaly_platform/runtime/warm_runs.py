@@ -1,0 +1,130 @@
+"""Starts runs from a process that has imported already what they need.
+
+A run is a process of its own: it may be killed, and takes its memory with it when it ends. Most of
+what a short one costs is importing Dagster and the graph, which a *fork server* of Python's
+``multiprocessing`` does once. It starts when a run is expected and ends when none has come for a
+while, so that an idle platform does not hold it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import sys
+import threading
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any, Final, cast
+
+from anomaly_platform.settings import get_settings
+
+#: What runs import, but for what a single stage needs.
+PRELOADED: Final = (
+    "dagster._grpc.impl",
+    "dagster._grpc.server",
+    "dagster_postgres",
+    "anomaly_platform.definitions",
+    "anomaly_platform.resources.instance_parts",
+    "anomaly_platform.ingest.files.readers",
+    "anomaly_platform.ingest.layout.row_reader",
+    "anomaly_platform.ingest.validation.day",
+    "anomaly_platform.ingest.validation.metrics",
+    "anomaly_platform.kinds.metric.kind",
+    "anomaly_platform.kinds.scan.kind",
+    "anomaly_platform.ml.features.metrics.definition",
+    "anomaly_platform.ml.scoring.batch",
+)
+#: Touched by each run at its end, below the platform's home: the daemon looks again at once.
+RUN_ENDED: Final = Path("dagster", "run_ended")
+_KEPT_S: Final = 600.0
+
+
+class WarmRuns:
+    """The way in which a code server starts the processes of its runs.
+
+    Has the parts of a ``multiprocessing`` context that Dagster's server uses.
+    """
+
+    def __init__(self, kept_s: float = _KEPT_S) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(list(PRELOADED))
+        self._kept_s = kept_s
+        self._lock = threading.Lock()
+        self._running: list[Any] = []
+        self._ending: threading.Timer | None = None
+
+    def warm_up(self) -> None:
+        """Start the fork server, unless it runs; return at once."""
+        with self._lock:
+            forkserver.ensure_running()
+            self._end_later()
+
+    def Queue(self) -> Any:  # noqa: N802  (named as multiprocessing names it)
+        """Return a queue that a run's process can be given."""
+        return self._context.Queue()
+
+    def Event(self) -> Any:  # noqa: N802
+        """Return an event that a run's process can be given."""
+        return self._context.Event()
+
+    def Process(self, target: Any, args: Any) -> Any:  # noqa: N802
+        """Return the process of a run, which is not started yet."""
+        self.warm_up()
+        process = self._context.Process(target=_run_and_tell, args=(target, *args))
+        with self._lock:
+            self._running.append(process)
+        return process
+
+    def end(self) -> None:
+        """End the fork server, unless a run is under way."""
+        with self._lock:
+            # One that has not been started yet has no exit code either.
+            self._running = [one for one in self._running if one.exitcode is None]
+            if self._running:
+                self._end_later()
+            else:
+                forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+    def _end_later(self) -> None:
+        if self._ending is not None:
+            self._ending.cancel()
+        self._ending = threading.Timer(self._kept_s, self.end)
+        self._ending.daemon = True
+        self._ending.start()
+
+
+#: Of this process, where it is a code server that starts its runs so.
+_ours: list[WarmRuns] = []
+
+
+def warm_up() -> None:
+    """Prepare for a run, where this process is a code server that starts them so."""
+    for warm in _ours:
+        warm.warm_up()
+
+
+def start_runs_warm() -> None:
+    """Let this process start its runs so if it is a code server of Dagster's, and no run."""
+    is_its_run = multiprocessing.parent_process() is not None
+    if sys.argv[1:3] != ["api", "grpc"] or is_its_run or _ours:
+        return
+    from dagster._grpc.server import DagsterApiServer
+
+    warm = WarmRuns()
+    _ours.append(warm)
+    start_run = DagsterApiServer.StartRun
+
+    def start_run_warm(self: Any, request: Any, context: Any) -> Any:
+        self._mp_ctx = warm
+        return start_run(self, request, context)
+
+    DagsterApiServer.StartRun = cast("Any", start_run_warm)  # type: ignore[method-assign]
+
+
+def _run_and_tell(target: Any, *args: Any) -> None:
+    try:
+        target(*args)
+    finally:
+        # Without the mark the daemon looks at its usual time.
+        with contextlib.suppress(OSError):
+            (get_settings().home / RUN_ENDED).touch()
