@@ -34,7 +34,7 @@ READING = {"device_id": "press-001", "metric_name": "temperature", "value": 49.2
 Took = dict[str, list[float]]
 LIVE_MS, PREDICT_TIMES = 50.0, 2.0
 BRACKETS = '"[" * (16 * 2**20 - 1)'
-ODD = "'{\"data\":[' + '{\"location_id\":\"' + 'x' * 900 + '\"},' * 16_000 + '7]}'"
+ODD = "'{\"data\":[' + ('{\"location_id\":\"' + 'x' * 900 + '\"},') * 16_000 + '7]}'"
 ATTACK = """
 import httpx, sys
 body = eval(sys.argv[3]).encode()

@@ -42,6 +42,14 @@ class ServingSettings(SettingsPart):
         description="MiB of bodies that each worker holds at a time, over all requests; one key "
         "gets half. What is beyond is answered 503. The first 64 KiB of each are not counted.",
     )
+    api_max_refused_mb: int = Field(
+        default=64,
+        ge=0,
+        le=65_536,
+        description="MiB of one key's bodies that each worker refuses in a minute, or that break "
+        "off, before it answers 429 to further ones, after a second and without reading them. "
+        "Bodies of up to 64 KiB neither count nor are refused for that. 0 means no limit.",
+    )
     api_max_connections: int = Field(
         default=500, ge=10, description="Connections that each worker holds at a time."
     )

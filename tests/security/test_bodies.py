@@ -6,18 +6,30 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
 import pytest
 
-from tests.builders.services import Service
+from tests.builders.services import Service, running_service
 
 pytestmark = pytest.mark.integration
 
 MIB = 2**20
 PREDICT = "/api/v1/ml/predict"
+
+
+@pytest.fixture(scope="module")
+def service(
+    module_database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """Two workers that read whatever is sent, however much of it they have refused."""
+    with running_service(
+        tmp_path_factory.mktemp("service"), module_database_url, api_max_refused_mb=0
+    ) as found:
+        yield found
 
 
 def status_before_the_body(

@@ -35,6 +35,7 @@ def service(
         api_max_connections=MOST,
         api_max_connections_per_client=MOST_OF_ONE,
         api_max_bodies_mb=BODIES_MIB,
+        api_max_refused_mb=0,
     ) as found:
         yield found
 
@@ -236,7 +237,7 @@ def test_a_minute_of_everything_at_once(service: Service, lines: Lines) -> None:
     ending, failed = threading.Event(), []
     bodies = [
         b"[" * 16 * 2**20,
-        b'{"data":[' + b'{"location_id":"' + b"x" * 900 + b'"},' * 100 + b"7]}",
+        b'{"data":[' + (b'{"location_id":"' + b"x" * 900 + b'"},') * 16_000 + b"7]}",
         b'{"data":[' + b"{}," * 99_999 + b"{}]}",
         b'{"data":[' + b'{"epc_code":"1","event_time":"2026-01-31 12:05:00"},' * 90_000 + b"{}]}",
     ]

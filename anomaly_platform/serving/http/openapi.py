@@ -16,7 +16,7 @@ _REFERENCE = {"$ref": "#/components/schemas/Problem"}
 _PARSED_BY_ROUTES: Final[dict[str, type[BaseModel]]] = {}
 #: What every route can answer, whatever it does; and what only those behind a key.
 _EVERYWHERE = (413, 422, 503)
-_WITH_BODY = (400, 415)
+_WITH_BODY = (400, 415, 429)
 _BEHIND_KEY = (401, 403)
 _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer <key>"},

@@ -16,6 +16,7 @@ from anomaly_platform.serving.auth.security import Authentication
 from anomaly_platform.serving.http.beside import Beside
 from anomaly_platform.serving.http.bodies.doors import Doors
 from anomaly_platform.serving.http.bodies.reading import BoundedBody
+from anomaly_platform.serving.http.bodies.refused import RefusedBytes
 from anomaly_platform.serving.http.bodies.room import Room
 from anomaly_platform.serving.http.cross_origin import ANSWER_HEADERS, REQUEST_HEADERS, CrossOrigin
 from anomaly_platform.serving.http.request_context import RequestContext
@@ -29,7 +30,11 @@ def protect(app: FastAPI, settings: Settings, beside: Mapping[str, ASGIApp]) -> 
     largest, most = settings.api_max_body_mb * 2**20, settings.api_max_bodies_mb * 2**20
     # One body of each size that is allowed fits in.
     room = Room(max(most, largest), max(most // 2, largest))
-    app.add_middleware(BoundedBody, doors=Doors(app, largest), room=room)
+    refused = RefusedBytes(
+        max(settings.api_max_refused_mb * 2**20, largest) if settings.api_max_refused_mb else 0,
+        largest,
+    )
+    app.add_middleware(BoundedBody, doors=Doors(app, largest), room=room, refused=refused)
     app.add_middleware(Authentication, key_ring=_key_ring)
     origins = split_list(settings.api_cors_origins)
     if origins:

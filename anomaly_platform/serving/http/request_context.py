@@ -119,7 +119,14 @@ def _account(scope: Scope, status: int, seconds: float) -> None:
     route, state = _route(scope), scope["state"]
     # The stream whose models scored, as the route said; None for every other answer.
     judged = state.get("judged") if status == 200 else None
-    count_request(scope["method"], route, status, seconds, scored=judged is not None)
+    count_request(
+        scope["method"],
+        route,
+        status,
+        seconds,
+        scored=judged is not None,
+        refused_as=state.get("refused_as"),
+    )
     if judged is not None:
         scope["app"].state.serving.latencies.count(judged, route, seconds)
     level = logging.ERROR if status >= 500 else logging.INFO

@@ -97,7 +97,15 @@ def count_scored(stream: str, rows: int, anomalies: int) -> None:
         found.inc(anomalies)
 
 
-def count_request(method: str, route: str, status: int, seconds: float, *, scored: bool) -> None:
+def count_request(
+    method: str,
+    route: str,
+    status: int,
+    seconds: float,
+    *,
+    scored: bool,
+    refused_as: str | None = None,
+) -> None:
     """Count and time one answered request.
 
     Parameters
@@ -110,13 +118,15 @@ def count_request(method: str, route: str, status: int, seconds: float, *, score
     seconds : float
     scored : bool
         Whether the answer has scores.
+    refused_as : str or None
+        Why it was refused, where the status does not tell.
     """
     if method not in _METHODS:
         method = "OTHER"
     requests, request_seconds = _of_route(method, route, status)
     requests.inc()
     request_seconds.observe(seconds)
-    reason = _REASONS.get(status)
+    reason = refused_as or _REASONS.get(status)
     if reason is not None:
         REFUSED.labels(reason).inc()
     if scored:

@@ -50,7 +50,7 @@ _MOST_TRAININGS = 1_000
 _STEPS: tuple[DetectStep, ...] = ("fetching", "storing", "events")
 
 
-@router.post("/detect", responses=problems(404, 429))
+@router.post("/detect", responses=problems(404))
 async def detect(
     request: Request,
     asked: DetectRequest,

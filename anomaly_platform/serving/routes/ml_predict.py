@@ -42,7 +42,7 @@ _MOST_INLINE = 32
     "/predict",
     response_model=PredictAnswer,
     openapi_extra=body_of(PredictRequest),
-    responses=problems(404, 429),
+    responses=problems(404),
 )
 async def predict(
     request: Request,
@@ -57,7 +57,7 @@ async def predict(
     "/predict/batch",
     response_model=PredictBatchAnswer,
     openapi_extra=body_of(PredictBatchRequest),
-    responses=problems(404, 429),
+    responses=problems(404),
 )
 async def predict_batch(
     request: Request,

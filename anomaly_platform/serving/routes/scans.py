@@ -46,7 +46,6 @@ _EVENTS: Final = TypeAdapter(list[ScanEvent])
     "/barcode/detect",
     response_model=BarcodeResponse,
     openapi_extra=body_of(ScanDetectRequest),
-    responses=problems(429),
 )
 async def detect(
     request: Request,
@@ -71,7 +70,7 @@ async def detect(
     "/scans/{stream}/detect",
     response_model=BarcodeResponse,
     openapi_extra=body_of(ScanDetectRequest),
-    responses=problems(404, 429),
+    responses=problems(404),
 )
 async def detect_in_stream(
     stream: Annotated[Name, Path(examples=["barcode"])],

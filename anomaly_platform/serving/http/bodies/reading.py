@@ -5,9 +5,11 @@ would choke on before it is parsed. Does not belong here: how many rows a docume
 (``serving.schemas``), and how many requests somebody may make (``auth.rate_limits``).
 """
 
+import asyncio
 import math
+from collections.abc import Hashable
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,8 +21,12 @@ from anomaly_platform.serving.http.bodies.form import (
     problem_of,
 )
 from anomaly_platform.serving.http.bodies.large import MOST_INLINE, off_loop
+from anomaly_platform.serving.http.bodies.refused import FOR_NOTHING, RefusedBytes
 from anomaly_platform.serving.http.bodies.room import Held, Room
 from anomaly_platform.serving.problems import ApiProblem, problem_response
+
+HELD_BACK_S: Final = 1.0
+"""Seconds for which a key that sends for nothing waits for its refusal, with all of its body."""
 
 
 class FindsDoors(Protocol):
@@ -41,12 +47,15 @@ class BoundedBody:
         What each route asks. A body that no route would read is not read here either.
     room : Room
         For the bodies of all requests.
+    refused : RefusedBytes
+        Of each key.
     """
 
-    def __init__(self, app: ASGIApp, doors: FindsDoors, room: Room) -> None:
+    def __init__(self, app: ASGIApp, doors: FindsDoors, room: Room, refused: RefusedBytes) -> None:
         self._app = app
         self._doors = doors
         self._room = room
+        self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body as far as it may go."""
@@ -59,18 +68,60 @@ class BoundedBody:
             await self._app(scope, receive, send)
             return
         caller = scope.get("state", {}).get("caller")
-        with Held(self._room, getattr(caller, "key_id", None)) as held:
+        whose = getattr(caller, "key_id", None)
+        with Held(self._room, whose) as held:
             try:
+                if announced > MOST_INLINE:
+                    await self._refuse_wasteful(scope, whose)
                 body = await _read_through(scope, receive, door, announced, held)
             except ApiProblem as problem:
                 scope["route"] = door
                 if announced > MOST_INLINE:
                     # What was not read stands between this answer and the next request.
                     problem.headers["Connection"] = "close"
+                self._count(whose, problem.status, announced, held.reached)
                 await problem_response(problem, scope["path"])(scope, receive, send)
                 return
-            if body is not None:
-                await self._hand_on(scope, receive, send, body)
+            if body is None:
+                self._count(whose, 400, 0, held.reached)
+                return
+            await self._hand_on(scope, receive, self._counting(send, whose, len(body)), body)
+
+    async def _refuse_wasteful(self, scope: Scope, whose: Hashable) -> None:
+        """Refuse a large body of a key that has sent too many for nothing, after a while.
+
+        Meanwhile nothing of it is read. So whoever sends without pause waits, and costs others
+        no more than a connection, of which there are so many for each key.
+        """
+        wait_s = math.ceil(self._refused.wait_s(whose))
+        if not wait_s:
+            return
+        scope.setdefault("state", {})["refused_as"] = "refused_bodies"
+        await asyncio.sleep(HELD_BACK_S)
+        raise ApiProblem(
+            429,
+            "too many bytes of this API key were refused lately; correct what it sends, and send "
+            f"bodies of more than {MOST_INLINE:,} bytes again in {wait_s} s",
+            headers={"Retry-After": str(wait_s)},
+        )
+
+    def _counting(self, send: Send, whose: Hashable, size: int) -> Send:
+        """Return what sends an answer, and counts a body that a route refuses."""
+        if size <= MOST_INLINE:
+            return send
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._count(whose, message["status"], size, size)
+            await send(message)
+
+        return counted
+
+    def _count(self, whose: Hashable, status: int, announced: float, read: int) -> None:
+        """Count a body that was sent for nothing: what was read, or would have been."""
+        size = read if announced == math.inf else max(announced, read)
+        if size > MOST_INLINE and status in FOR_NOTHING:
+            self._refused.count(whose, size)
 
     async def _hand_on(self, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
         handed_over = False

@@ -55,15 +55,22 @@ class Held:
         Where it is taken.
     whose : hashable
         Key of the request.
+
+    Attributes
+    ----------
+    reached : int
+        Bytes of the body, taken or not.
     """
 
     def __init__(self, room: Room, whose: Hashable) -> None:
         self._room = room
         self._whose = whose
         self._size = 0
+        self.reached = 0
 
     def reach(self, size: int) -> bool:
         """Return whether the body may have grown to a size."""
+        self.reached = size
         more = max(0, size - FREE_BYTES) - self._size
         if more > 0:
             if not self._room.take(self._whose, more):

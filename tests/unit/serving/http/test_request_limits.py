@@ -9,6 +9,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from anomaly_platform.serving.http.bodies.doors import Door
 from anomaly_platform.serving.http.bodies.reading import BoundedBody
+from anomaly_platform.serving.http.bodies.refused import RefusedBytes
 from anomaly_platform.serving.http.bodies.room import Room
 
 
@@ -59,7 +60,9 @@ def bodies_after(client: Client, most_bytes: int) -> list[bytes]:
         message = await receive()
         seen.append(message.get("body", b""))
 
-    bounded = BoundedBody(app, OneDoor(Door("/x", most_bytes)), Room(2**30, 2**30))
+    bounded = BoundedBody(
+        app, OneDoor(Door("/x", most_bytes)), Room(2**30, 2**30), RefusedBytes(2**30, 2**30)
+    )
     asyncio.run(bounded(client.scope, client.receive, client.send))
     return seen
 
