@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
+from anomaly_platform.ml.order_statistics import quantile_of_sorted
 from anomaly_platform.ml.series_runs.layout import (
     AGE_WORTH,
     AGES,
@@ -39,6 +40,8 @@ _FEWEST_PAIRS = 200
 _WANDERS = 1.5
 _RARELY_APART = 0.99
 _RARELY_OFF = 0.9
+#: Of the times within an hour, below which no slope is told.
+_SMALLEST_VARIANCE = 1e-6
 _HALF_HOUR = 1_800_000_000
 _DAY = 86_400_000_000
 _HOUR = 3_600_000_000
@@ -46,28 +49,36 @@ _HOUR = 3_600_000_000
 
 def learn_days(times: Ints, values: Floats, columns: Floats, own: Floats) -> None:
     """Learn how far readings are from those of a day ago, and what is usual at each hour."""
+    from anomaly_platform.ml.series_runs.hour_kernels import centre_hours, lay_lines
+
     apart = np.abs(values - columns[DAY_AGO])
     known = np.isfinite(apart)
     if known.sum() < _FEWEST_PAIRS:
         return
-    rarely = float(np.quantile(apart[known], _RARELY_APART))
-    if rarely > _WANDERS * float(np.quantile(np.abs(np.diff(values)), _RARELY_APART)):
+    rarely = quantile_of_sorted(np.sort(apart[known]), _RARELY_APART)
+    steps = np.sort(np.abs(np.diff(values)))
+    if rarely > _WANDERS * quantile_of_sorted(steps, _RARELY_APART):
         return  # It wanders: a day ago says little of today.
     own[RARELY_APART] = rarely
-    typical = columns[APART][np.isfinite(columns[APART])]
-    own[TYPICALLY_APART] = float(np.quantile(typical, _RARELY_OFF)) if typical.size else np.inf
-    hour, part = (times // _HOUR) % 24, (times % _HOUR) / _HOUR
-    usual = np.empty(values.size)
-    for k in range(24):
-        mine = hour == k
-        if not mine.any():
-            continue
-        t, v = part[mine], values[mine]
-        slope = float(np.cov(t, v, bias=True)[0, 1] / t.var()) if t.var() > 1e-6 else 0.0
-        level = float(np.median(v - slope * t))
-        own[USUAL + 2 * k : USUAL + 2 * k + 2] = level, slope
-        usual[mine] = level + slope * t
-    own[RARELY_OFF] = float(np.quantile(np.abs(values - usual), _RARELY_OFF))
+    typical = np.sort(columns[APART][np.isfinite(columns[APART])])
+    usual = quantile_of_sorted(typical, _RARELY_OFF) if typical.size else np.inf
+    own[TYPICALLY_APART] = usual
+    hour = (times // _HOUR) % 24
+    order = np.argsort(hour, kind="stable")
+    offsets = np.searchsorted(hour[order], np.arange(25))
+    t, v = ((times % _HOUR) / _HOUR)[order], values[order]
+    centred, off = np.empty(2 * t.size), np.empty(t.size)
+    lines, variances = np.zeros((24, 2)), np.zeros(24)
+    centre_hours(t, v, offsets, centred, variances)
+    for k in np.flatnonzero(variances > _SMALLEST_VARIANCE).tolist():
+        begin, end = 2 * offsets[k], 2 * offsets[k + 1]
+        both = centred[begin:end].reshape(2, -1)
+        # The library's product, not a loop's: what it rounds depends on the processor.
+        lines[k, 1] = np.dot(both, both.T)[0, 1] * (2.0 / (end - begin)) / variances[k]
+    lay_lines(t, v, offsets, lines, off)
+    seen = np.diff(offsets) > 0
+    own[USUAL : USUAL + 48].reshape(24, 2)[seen] = lines[seen]
+    own[RARELY_OFF] = quantile_of_sorted(np.sort(off), _RARELY_OFF)
 
 
 def learn_phases(
