@@ -1,7 +1,8 @@
 """Trains all series of a stream into one bundle, chunk by chunk, in bounded memory.
 
-A chunk is a feature frame of whole entities. Each series in it is fitted on its own (`fit`); its
-arrays go to disk at once, and what the entity's score needs is kept until the entity is complete.
+A chunk is a feature frame of whole entities. Each series in it is fitted on its own (`fit`), on as
+many threads as there are; its arrays go to disk at once, in the order of the frame, and what the
+entity's score needs is kept until the entity is complete.
 A series that is too short or that cannot be trained is a row of the bundle with its status and
 reason; it never stops the others.
 
@@ -30,11 +31,13 @@ from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 from anomaly_platform.ml.host_model.bundled import HostsWriter
 from anomaly_platform.ml.scoring.scored_columns import FeatureTable
 from anomaly_platform.ml.series_model.inputs import input_schema
+from anomaly_platform.ml.threads import in_order
 from anomaly_platform.ml.training.calibrating import CalibrationPool, FleetCalibrations
 from anomaly_platform.ml.training.fit import FittedSeries, FleetPolicy, fit_series
 from anomaly_platform.ml.training.hosts import fit_host
 from anomaly_platform.ml.training.manifest import Lineage, manifest_of
 
+_Key = tuple[str, str]
 _DAY_MICROSECONDS = 86_400_000_000
 #: What later days of a trained series are compared with, feature by feature.
 _REFERENCES = ("feature_edges", "feature_counts", "feature_usual_psi")
@@ -118,7 +121,8 @@ def train_fleet(
         calibrations = fleet.pool.finish()
         series = fleet.table(calibrations, lineage.version, started)
         digest = fleet.publish(series, calibrations, lineage, started)
-    return open_bundle(directory, expected_digest=digest)
+    # What was just written is verified by whoever reads it.
+    return open_bundle(directory, expected_digest=digest, verify="each")
 
 
 @dataclass
@@ -176,7 +180,7 @@ class Fleet:
         return self.writer.publish(manifest | dict(more or {}), series)
 
     def train(self, frames: Iterable[IntoDataFrame]) -> None:
-        """Train the wanted series of frames, each of whole entities, one after the other.
+        """Train the wanted series of frames, each of whole entities.
 
         Raises
         ------
@@ -184,17 +188,32 @@ class Fleet:
             When a column is missing, or the rows of a series do not lie together.
         """
         for frame in frames:
-            table = FeatureTable.of(to_polars(frame), self.feature_set)
-            for entity, series in groupby(table.series(), lambda one: one[0][0]):
-                members = list(series)
-                for key, rows in members:
-                    parts = (column[rows] for column in table.columns)
-                    columns = dict(zip(self.feature_set.names, parts, strict=True))
-                    if self.wanted is None or key in self.wanted:
-                        self._train_series(key, table.times[rows], columns)
-                    elif self.otherwise is not None:
-                        self.otherwise(key, table.times[rows], columns)
-                self._train_host(entity, table, [(key[1], rows) for key, rows in members])
+            self._train_frame(FeatureTable.of(to_polars(frame), self.feature_set))
+
+    def _train_frame(self, table: FeatureTable) -> None:
+        """Fit the wanted series on several threads, and take all in the order of the frame."""
+
+        def columns(rows: slice) -> Columns:
+            parts = (column[rows] for column in table.columns)
+            return dict(zip(self.feature_set.names, parts, strict=True))
+
+        def fit(
+            one: tuple[tuple[str, str], slice],
+        ) -> tuple[dict[str, object], FittedSeries | None]:
+            return self._fit(one[0], table.times[one[1]], columns(one[1]))
+
+        fits = in_order(fit, (one for one in table.series() if self._is_wanted(one[0])))
+        for entity, series in groupby(table.series(), lambda one: one[0][0]):
+            members = list(series)
+            for key, rows in members:
+                if self._is_wanted(key):
+                    self._take(key, *next(fits))
+                elif self.otherwise is not None:
+                    self.otherwise(key, table.times[rows], columns(rows))
+            self._train_host(entity, table, [(key[1], rows) for key, rows in members])
+
+    def _is_wanted(self, key: tuple[str, str]) -> bool:
+        return self.wanted is None or key in self.wanted
 
     def _train_host(
         self, entity: str, table: FeatureTable, members: list[tuple[str, slice]]
@@ -225,34 +244,38 @@ class Fleet:
                 record["trained_in"], record["trained_at"] = version, started
         return pl.DataFrame(self.records, schema=SERIES_SCHEMA)
 
-    def _train_series(self, key: tuple[str, str], times: Ints, columns: Columns) -> None:
+    def _fit(
+        self, key: tuple[str, str], times: Ints, columns: Columns
+    ) -> tuple[dict[str, object], FittedSeries | None]:
+        """Return what a series' row says, and its fit if it could be trained."""
         record = _describe(key, times, columns) | {"threshold": self.policy.threshold}
-        self.records.append(record)
         rows = int(record["rows"])  # type: ignore[call-overload]
         if rows < self.policy.min_samples:
             record["status"] = "insufficient_history"
             record["reason"] = f"{rows} readings, {self.policy.min_samples} are needed"
-            return
+            return record, None
         try:
             fitted = fit_series(key, times, columns, self.feature_set, self.policy)
         except Exception as error:  # whatever it is, the other series go on
             record["status"] = "failed"
             record["reason"] = f"{type(error).__name__}: {error}"
-            return
-        record |= self._keep(key, fitted)
+            return record, None
         watched = watched_features(self.feature_set)
         references = FeatureReferences.fit(times, columns, watched).to_lists()
-        record |= zip(_REFERENCES, references, strict=True)
+        return record | dict(zip(_REFERENCES, references, strict=True)), fitted
 
-    def _keep(self, key: tuple[str, str], fitted: FittedSeries) -> dict[str, object]:
-        slot = self.writer.append(fitted.model.to_arrays())
+    def _take(
+        self, key: tuple[str, str], record: dict[str, object], fitted: FittedSeries | None
+    ) -> None:
+        """Take what `_fit` returned; the series of an entity follow each other."""
+        self.records.append(record)
+        if fitted is None:
+            return
+        record["status"] = "trained"
+        record["slot"] = slot = self.writer.append(fitted.model.to_arrays())
+        record["calibration_rows"] = fitted.scores.size
+        record |= asdict(fitted.quality)
         self.pool.add(slot, key, fitted)
-        return {
-            "status": "trained",
-            "slot": slot,
-            "calibration_rows": fitted.scores.size,
-            **asdict(fitted.quality),
-        }
 
 
 def _describe(key: tuple[str, str], times: Ints, columns: Columns) -> dict[str, object]:

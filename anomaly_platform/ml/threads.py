@@ -1,0 +1,35 @@
+"""Work on several threads whose results come in the order of the work."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from polars import thread_pool_size
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def in_order(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """Yield what `work` returns for each item, in the order of the items.
+
+    As many threads work as Polars uses, a few items ahead of what is taken, so that results in
+    waiting are few. What `work` raises is raised where its result would come.
+    """
+    number = thread_pool_size()
+    if number < 2:
+        yield from map(work, items)
+        return
+    waiting: deque[Future[_Result]] = deque()
+    with ThreadPoolExecutor(number) as threads:
+        try:
+            for item in items:
+                waiting.append(threads.submit(work, item))
+                if len(waiting) > 2 * number:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

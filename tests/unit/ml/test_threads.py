@@ -1,0 +1,49 @@
+"""Work on several threads comes back in order, and errors where their result would be."""
+
+import threading
+import time
+
+import pytest
+
+from anomaly_platform.ml import threads
+from anomaly_platform.ml.threads import in_order
+
+
+@pytest.fixture(params=[1, 3])
+def number(request, monkeypatch):
+    monkeypatch.setattr(threads, "thread_pool_size", lambda: request.param)
+    return request.param
+
+
+def test_results_come_in_the_order_of_the_items_however_long_each_takes(number):
+    def work(item):
+        time.sleep(0.002 * (item % 3))
+        return item, threading.get_ident()
+
+    found = list(in_order(work, range(40)))
+
+    assert [item for item, _ in found] == list(range(40))
+    assert number == 1 or len({thread for _, thread in found}) > 1
+
+
+def test_no_more_than_a_few_items_are_ahead_of_what_is_taken(number):
+    begun = []
+    results = in_order(lambda item: begun.append(item) or item, range(1000))
+
+    assert next(results) == 0
+    results.close()
+
+    assert len(begun) <= 2 * number + 1
+
+
+def test_an_error_is_raised_where_its_result_would_come(number):
+    def work(item):
+        if item == 5:
+            raise KeyError("five")
+        return item
+
+    results = in_order(work, range(100))
+
+    assert [next(results) for _ in range(5)] == list(range(5))
+    with pytest.raises(KeyError):
+        next(results)
