@@ -4,6 +4,7 @@ import sys
 from typing import Final
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
@@ -66,6 +67,8 @@ def create_app(platform: Platform) -> FastAPI:
     console.exception_handler(NotLoggedIn)(failures.to_log_in)
     console.exception_handler(ApiProblem)(failures.refused)
     console.exception_handler(HTTPException)(failures.of_framework)
+    console.exception_handler(RequestValidationError)(failures.of_address)
+    console.exception_handler(Exception)(failures.unexpected)
     for unavailable in (DatabaseError, OperationalError, PoolTimeout):
         console.exception_handler(unavailable)(failures.no_database)
     return served

@@ -4,24 +4,45 @@ Belongs here: the answers to errors. A page that asks in the background gets the
 page: it stays as it is and says that it is old.
 """
 
+from typing import Final
+from urllib.parse import urlsplit
+
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from anomaly_platform.console.rendering import HEADERS, link, page
+from anomaly_platform.console.rendering import HEADERS, link, own_place, page
 from anomaly_platform.console.viewers import NotLoggedIn, viewer_of
 from anomaly_platform.serving.problems import ApiProblem
 from anomaly_platform.serving.problems import no_database as problem_of_database
 
+#: Said to whoever presses a button after their session.
+ENDED: Final = "Your session has ended, and nothing was done. Log in, and press again."
+
 
 async def to_log_in(request: Request, _: Exception) -> Response:
     """Lead whoever is not logged in to the log-in, and from there back to where they were going."""
-    if request.method != "GET" or _in_background(request):
-        return Response("log in first", 401, HEADERS, "text/plain")
-    wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    if _in_background(request):
+        return Response("your session has ended; log in again", 401, HEADERS, "text/plain")
     root = request.scope.get("root_path", "").rstrip("/")
+    if request.method != "GET":
+        return _session_ended(request, root)
+    wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     next_page = wanted if wanted != "/console" else None
     return RedirectResponse(f"{root}{link('/console/log-in', next=next_page)}", 303, HEADERS)
+
+
+def _session_ended(request: Request, root: str) -> Response:
+    """Ask whoever presses a button to log in, and lead back to the page that has the button."""
+    headers = request.headers
+    before = urlsplit(headers.get("hx-current-url") or headers.get("referer") or "")
+    asked = before.path.removeprefix(root) + (f"?{before.query}" if before.query else "")
+    place = own_place(asked)
+    answer = page(request, "log_in.html", None, status=401, next=place, wrong=ENDED)
+    if "hx-request" in headers:
+        answer.headers["hx-redirect"] = f"{root}{link('/console/log-in', next=place, ended='yes')}"
+    return answer
 
 
 async def refused(request: Request, error: ApiProblem) -> Response:
@@ -34,6 +55,18 @@ async def of_framework(request: Request, error: HTTPException) -> Response:
     known = {404: "there is no such page", 405: "this page cannot be asked that way"}
     detail = known.get(error.status_code, str(error.detail))
     return await _page(request, error.status_code, "Not found", detail)
+
+
+async def of_address(request: Request, error: RequestValidationError) -> Response:
+    """Say which parts of an address are missing, or are not what they have to be."""
+    parts = ", ".join(dict.fromkeys(str(one["loc"][-1]) for one in error.errors()))
+    return await _page(request, 422, "This address leads nowhere", f"look at its {parts}")
+
+
+async def unexpected(request: Request, _: Exception) -> Response:
+    """Say that something is broken; the service's log has what."""
+    detail = "the platform made a mistake; its log says which. Load the page again."
+    return await _page(request, 500, "Something broke", detail)
 
 
 async def no_database(request: Request, error: Exception) -> Response:

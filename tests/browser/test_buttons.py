@@ -58,6 +58,28 @@ def test_a_flagged_point_says_why_and_is_marked_in_two_clicks(
     assert console.platform.warehouse.labels.newest("iiot") == []
 
 
+def test_a_button_that_does_nothing_says_so(visit: Visit, console: Console) -> None:
+    somebody = visit()
+    page = drawn(somebody)
+    page.route("**/console/marks", lambda route: route.abort())
+    somebody.press("False alarm")
+    page.get_by_text("The platform does not answer: nothing was done.").wait_for()
+    page.unroute("**/console/marks")
+    page.route("**/console/marks", lambda route: route.fulfill(status=502, body="bad gateway"))
+    somebody.press("False alarm")
+    page.get_by_text("answered with an error (502)").wait_for()
+    assert page.url.endswith(SERIES)
+    page.unroute("**/console/marks")
+    page.context.clear_cookies()
+    somebody.press("False alarm")
+    page.get_by_text("Your session has ended, and nothing was done").wait_for()
+    page.fill("input[name=key]", console.keys["admin"])
+    somebody.press("Log in")
+    page.wait_for_url(f"{console.url}{SERIES}")
+    assert console.platform.warehouse.labels.newest("iiot") == []
+    somebody.wrong.clear()  # the errors that were provoked
+
+
 def test_zoom_loads_detail_and_the_address_shows_it(visit: Visit) -> None:
     somebody = visit()
     page = drawn(somebody)
@@ -72,6 +94,10 @@ def test_zoom_loads_detail_and_the_address_shows_it(visit: Visit) -> None:
     wait_until(lambda: int(chart.get_attribute("data-drawn")) < before, 20)
     near = int(chart.get_attribute("data-drawn"))
     assert 180 <= near <= 220
+    # What stands around the charts is about the same span.
+    page.locator("[aria-label='Span of time'] .chosen").wait_for(state="detached")
+    assert page.inner_text("[data-span]").startswith("03 Dec 0")
+    assert page.locator("[data-flagged] tbody tr").count() == 1
     address = page.url
     # What somebody else sees who is sent the address.
     other = visit("reader")
@@ -189,5 +215,6 @@ def test_a_key_is_made_and_revoked(visit: Visit) -> None:
     somebody.press("Make it")
     page.locator("[data-made]").wait_for()
     row = page.locator("tr", has_text="the late shift")
-    row.get_by_role("button", name="Revoke").click()
+    row.locator("summary", has_text="Revoke").click()
+    row.get_by_role("button", name="Revoke for good").click()
     page.get_by_text("The key of the late shift is revoked").wait_for()

@@ -5,6 +5,7 @@ import datetime as dt
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from anomaly_platform.console.failures import ENDED
 from anomaly_platform.console.rendering import back_to, own_place, page
 from anomaly_platform.console.sessions import COOKIE, LIFETIME_S, Sessions
 from anomaly_platform.console.viewers import form_of, refuse_foreign, serving_of
@@ -19,7 +20,8 @@ _UNKNOWN = "This API key is not known here, or no longer good."
 async def show(request: Request) -> Response:
     """Show the form."""
     place = own_place(request.query_params.get("next"))
-    return page(request, "log_in.html", None, next=place, wrong="")
+    wrong = ENDED if request.query_params.get("ended") else ""
+    return page(request, "log_in.html", None, next=place, wrong=wrong)
 
 
 @router.post("/log-in")

@@ -65,7 +65,7 @@ async def show(
         request,
         "series.html",
         viewer,
-        stream=stream,
+        stream=known_stream(serving, stream),
         entity=entity,
         metric=metric,
         shown=shown,

@@ -106,6 +106,19 @@
     rows[Math.min(rows.length - 1, Math.max(0, at + by))].focus();
   }
 
+  // Above everything else, where it is heard, too.
+  function tell(text) {
+    const main = document.querySelector("main"), before = main.querySelector(".notice[data-told]");
+    if (before) before.remove();
+    const made = document.createElement("p");
+    made.className = "notice bad";
+    made.dataset.told = "";
+    made.setAttribute("role", "alert");
+    made.textContent = text;
+    main.prepend(made);
+    made.scrollIntoView({ block: "nearest" });
+  }
+
   function turnTheme() {
     const root = document.documentElement;
     const isDark = root.dataset.theme
@@ -126,9 +139,20 @@
       list.scrollLeft = current.offsetLeft - (list.clientWidth - current.offsetWidth) / 2;
     }
     setInterval(sayTimes, 10000);
+    document.addEventListener("pagechange", sayTimes);
     document.addEventListener("keydown", onKey);
     document.addEventListener("click", (event) => {
       if (event.target.closest("[data-theme-turn]")) turnTheme();
+    });
+    // A button of which nobody knows whether it did anything says so; the page stays.
+    document.addEventListener("htmx:sendError", () => {
+      tell("The platform does not answer: nothing was done. Try again in a moment.");
+    });
+    document.addEventListener("htmx:beforeSwap", (event) => {
+      const { xhr, serverResponse } = event.detail;
+      if (serverResponse.includes("<main")) return;
+      event.detail.shouldSwap = false;
+      tell(`The platform answered with an error (${xhr.status}). Load the page again to see what was done.`);
     });
     document.addEventListener("htmx:afterSettle", (event) => {
       begin(event.target.parentElement || document);

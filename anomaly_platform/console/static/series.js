@@ -68,6 +68,21 @@
       table.href = kept.href;
     }
     load(since, until).catch((error) => { said.textContent = `No answer: ${error.message}`; });
+    if (remember) renewAround().catch(() => {});
+  }
+
+  // What the page says about the span: its ends, which usual span it is, and what is flagged in it.
+  async function renewAround() {
+    const address = location.href, answer = await fetch(address);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (!answer.ok || location.href !== address) return;
+    for (const part of ["[data-span]", "[data-flagged]", "nav[aria-label='Span of time']"]) {
+      const old = document.querySelector(part), made = page.querySelector(part);
+      if (!old || !made) continue;
+      old.replaceWith(made);
+      if (window.htmx) window.htmx.process(made);
+    }
+    document.dispatchEvent(new CustomEvent("pagechange"));
   }
 
   // Vertical lines where another model began, rings where people have said something.

@@ -74,6 +74,45 @@ def test_the_log_in_leads_to_the_page_that_was_asked_for(
         assert answer.headers["location"] == "/console", elsewhere
 
 
+def test_a_button_after_the_session_asks_for_the_key_and_leads_back(stranger: TestClient) -> None:
+    here = "http://testserver/console/series?stream=iiot&entity=a"
+    plain = stranger.post("/console/marks", headers={"referer": here})
+    assert plain.status_code == 401
+    assert "Your session has ended" in plain.text
+    assert 'value="/console/series?stream=iiot&amp;entity=a"' in plain.text
+    swapped = {"hx-request": "true", "hx-current-url": here}
+    goal = stranger.post("/console/marks", headers=swapped).headers["hx-redirect"]
+    assert goal.startswith("/console/log-in?next=%2Fconsole%2Fseries%3Fstream")
+    shown = stranger.get(goal).text
+    assert "Your session has ended" in shown
+    assert 'value="/console/series?stream=iiot&amp;entity=a"' in shown
+    elsewhere = {"hx-request": "true", "hx-current-url": "http://testserver/api/v1/health"}
+    goal = stranger.post("/console/marks", headers=elsewhere).headers["hx-redirect"]
+    assert goal == "/console/log-in?next=%2Fconsole&ended=yes"
+
+
+def test_an_address_that_lacks_a_part_is_answered_by_a_page(browser: TestClient) -> None:
+    for path, part in (
+        ("/console/entity", "stream, entity"),
+        ("/console/models/version?stream=iiot&detector=a&number=x", "number"),
+        ("/console/models/training?asked=x", "asked"),
+    ):
+        answer = browser.get(path)
+        assert answer.status_code == 422
+        assert f"look at its {part}" in answer.text
+        assert "To the overview" in answer.text
+
+
+def test_a_mistake_of_the_platform_is_answered_by_a_page(
+    browser: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anomaly_platform.console.pages.explorer._ticks", lambda edges: 1 / 0)
+    answer = browser.get("/console/explorer")
+    assert answer.status_code == 500
+    assert "Something broke" in answer.text
+    assert "division" not in answer.text
+
+
 def test_a_wrong_or_revoked_key_opens_nothing(
     platform: Platform, stranger: TestClient, new_key: Callable[..., str]
 ) -> None:
