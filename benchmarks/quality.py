@@ -131,7 +131,15 @@ def nab_section(data: Path) -> str:
     results, raw = run(cases, "NAB")
     scores = {name: nab_result(cases, raw[name]) for name in METHODS}
     best = scores[tables.OURS].optimised["standard"].score
-    goals = tables.goals([("standard score, optimised", "≥ 50", f"{best:.1f}", best >= 50)])
+    live = scores[tables.OURS].live["standard"].score
+    mean = tables.mean_of(results[tables.OURS])
+    goals = tables.goals(
+        [
+            ("standard score, optimised", "≥ 66", f"{best:.1f}", best >= 66),
+            ("standard score, live", "≥ 66", f"{live:.1f}", live >= 66),
+            ("mean VUS-PR, labelled series", "≥ 0.42", f"{mean:.3f}", mean >= 0.42),
+        ]
+    )
     head, text = "## NAB: single series, in streaming order", NAB.format(files=len(cases))
     summary = tables.nab_summary(scores)
     return "\n".join([head, "", text, "", goals, summary, tables.per_file(results)])
@@ -186,8 +194,9 @@ without what comes later. *Optimised* is the benchmark's own way: one threshold 
 chosen with the labels in hand; published figures are made so. *Live* is what a user gets, with the
 threshold that each method sets itself without labels. False rows are flagged rows outside every
 window. The platform goes on learning from rows that it has judged, gathers evidence over ten rows
-and does not repeat an alarm for three quarters of a day; the baselines do none of this, and see the
-last 12 readings of a series, the z-score only the last one.
+and does not repeat an alarm for three quarters of a day; rows without one are ranked by the shape
+of the last hours. The baselines do none of this, and see the last 12 readings of a series, the
+z-score only the last one.
 """
 
 SKAB = """{files} experiments of 8 sensors, a row a second. Learned from the first 400 rows of each

@@ -8,7 +8,8 @@ other means. Reading and writing files, labels and reports are the command line'
 through one frame: it learns from the first rows and goes on in order of time, learning again as
 the past grows, and never uses what comes later. Its score says when a stream should call
 (`ml.scoring.alarms`, `ml.scoring.novelty`): evidence is gathered over a few rows, an alarm that
-goes on is not repeated, and a value in a range that was never visited is called.
+goes on is not repeated, and a value in a range that was never visited is called. What is no call
+is ranked by the shape of the last rows where there is one metric (`shapes`).
 """
 
 import math
@@ -24,6 +25,7 @@ import numpy as np
 import polars as pl
 
 from anomaly_platform.ml.arrays import Bools, Floats
+from anomaly_platform.ml.backtest.shapes import distances, ranked
 from anomaly_platform.ml.calibration.conformal import p_of_score, score_of_p
 from anomaly_platform.ml.features.metrics.batch import microseconds
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
@@ -57,7 +59,8 @@ class Backtest:
     times
         The rows' times, ascending.
     score
-        (n,) the score over all metrics together, in [0, 1); NaN where there is none.
+        (n,) the score over all metrics together, in [0, 1); NaN where there is none. In a stream of
+        one metric it orders the rows below the threshold by how unlike earlier ones their shape is.
     is_anomaly
         (n,) whether it reaches the threshold; in a stream, whether the row raises an alarm.
     is_call
@@ -315,12 +318,16 @@ def _as_alarms(
     known = ~np.isnan(result.score)
     p = np.full(result.score.size, np.nan)
     p[known] = p_of_score(result.score[known], alpha)
-    p = gather(p)
+    gathered = gather(p)
     score = np.full(result.score.size, np.nan)
-    score[known] = score_of_p(p[known], alpha)
-    score = announce(score, p, result.threshold, feature_set)
+    score[known] = score_of_p(gathered[known], alpha)
+    score = announce(score, gathered, result.threshold, feature_set)
     calls = np.any([one.calls for one in novel.values()], axis=0)
     score = on_top(score, calls, result.threshold)
+    if len(novel) == 1:
+        one, longest = next(iter(novel.values())), feature_set.windows[-1]
+        distance = distances(one.values, one.first, longest)[one.first :]
+        score = ranked(score, distance, p, result.threshold, longest)
     flags = np.nan_to_num(score, nan=0.0) >= result.threshold
     causes, reasons = result.causes.to_list(), result.reasons.to_list()
     for row in np.flatnonzero(calls).tolist():
