@@ -2,6 +2,7 @@
 
 import logging
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from anomaly_platform.storage.postgres.database import prepare_databases
 _GRACE_SECONDS = 10
 #: Kernels are compiled at the first start, which takes a minute on a busy machine.
 _PATIENCE_SECONDS = 300
+_COMPILED_BY_WORKERS = "anomaly_platform.serving.http.bodies.json_kernels"
 _THREADS = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS")
 
 
@@ -38,6 +40,7 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
     with open_platform(settings):
         say = _teller(settings, console)
         say("Starting; stop with Ctrl-C.")
+        compiling = _compile_ahead()
         # Once, before several workers would try: the server is started, its tables are current.
         prepare_databases(settings)
         # Workers are new processes, in which the settings are read again.
@@ -46,6 +49,7 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
         os.environ[DIRECTORY_VARIABLE] = str(prepare_directory(settings.home))
         be_patient()
         _tell_when_ready(say, host, port)
+        compiling.wait()
         uvicorn.run(
             "anomaly_platform.console.app:worker_app",
             factory=True,
@@ -64,6 +68,17 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
     return 0
+
+
+def _compile_ahead() -> subprocess.Popen[bytes]:
+    """Begin to compile what workers import, unless that is kept from an earlier start.
+
+    A process that has compiled holds the compiler, fifty megabytes, until it ends. This one ends
+    before the workers begin. Where its work cannot be kept, they do it themselves.
+    """
+    command = [sys.executable, "-P", "-c", f"import {_COMPILED_BY_WORKERS}"]
+    silent = subprocess.DEVNULL
+    return subprocess.Popen(command, stdout=silent, stderr=silent)  # noqa: S603 - our own module
 
 
 def _teller(settings: Settings, console: Console) -> Callable[[str], None]:
