@@ -23,6 +23,9 @@ NODES = 2**DEPTH - 1
 LEAVES = 2**DEPTH
 MAX_SAMPLES = 2**DEPTH
 BLOCK = 64
+TOGETHER = 16
+#: Rows left over from which on it is faster to let sixteen descend.
+_WORTH_FILLING_UP = 8
 ROBUST_ROWS = 1024
 CONSTANT_STEP = 10.0
 
@@ -32,6 +35,7 @@ _GOLDEN = _U64(0x9E3779B97F4A7C15)
 _MIX_1 = _U64(0xBF58476D1CE4E5B9)
 _MIX_2 = _U64(0x94D049BB133111EB)
 _ONE = _U64(1)
+_SIDE = _U64(TOGETHER)
 _FIRST_LEAF = _U64(NODES)
 
 _MATRIX = types.Array(types.float64, 2, "C", readonly=True)
@@ -243,57 +247,81 @@ def score_rows(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
 ) -> int:
     """Write raw scores to ``out``; return the flat position of the first bad value, or -1.
 
-    Rows go in blocks of 64, so that a tree stays in the first-level cache for a block, and eight
-    rows descend a tree side by side, so that their loads overlap. A row that is left over descends
-    eight trees side by side. A row's sums are its own, in the order of the trees: alone or in a
-    batch it gets the same bits.
+    Rows go in blocks of 64, so that a tree stays in the first-level cache for a block, and sixteen
+    rows descend a tree side by side, so that their loads overlap: feature by feature the sixteen
+    lie together, which takes one address for all of them. A row that is left over descends eight
+    trees side by side; where many are, sixteen go as if there were as many. A row's sums are its
+    own, in the order of the trees: alone or in a batch it gets the same bits.
     """
     n, d = X.shape
     block = min(n, BLOCK)
-    scaled = np.empty(block * d, dtype=np.float32)
-    depth = np.empty(block)
+    room = block + -block % TOGETHER
+    scaled = np.empty(room * d, dtype=np.float32)
+    depth = np.empty(room)
     excess = np.empty(block)
     splits, cuts, lengths = feature.ravel(), threshold.ravel(), path.ravel()
     for start in range(0, n, BLOCK):
         m = min(BLOCK, n - start)
+        together = m if m % TOGETHER >= _WORTH_FILLING_UP else m - m % TOGETHER
         for r in range(m):
             depth[r] = 0.0
             beyond = 0.0
+            place, step = r * d, 1
+            if r < together:
+                place, step = (r - r % TOGETHER) * d + r % TOGETHER, TOGETHER
             for j in range(d):
                 x = X[start + r, j]
                 if not math.isfinite(x):
                     return int((start + r) * d + j)
-                scaled[r * d + j] = np.float32((x - scaling[CENTRE, j]) * scaling[INVERSE_SCALE, j])
+                scaled[place + j * step] = np.float32(
+                    (x - scaling[CENTRE, j]) * scaling[INVERSE_SCALE, j]
+                )
                 outside = max(scaling[LOW, j] - x, x - scaling[HIGH, j])
                 if outside > 0.0:
                     beyond += scaling[STEP, j] + outside * scaling[INVERSE_SPREAD, j]
             excess[r] = beyond
-        together = m - m % 8
         if together:
             for tree in range(feature.shape[0]):
                 r = 0
                 split = splits[tree * NODES : (tree + 1) * NODES]
                 cut = cuts[tree * NODES : (tree + 1) * NODES]
                 length = lengths[tree * LEAVES : (tree + 1) * LEAVES]
+                first, root = _U64(split[0]) * _SIDE, cut[0]
                 while r < together:
-                    x0 = scaled[r * d : (r + 1) * d]
-                    x1 = scaled[(r + 1) * d : (r + 2) * d]
-                    x2 = scaled[(r + 2) * d : (r + 3) * d]
-                    x3 = scaled[(r + 3) * d : (r + 4) * d]
-                    x4 = scaled[(r + 4) * d : (r + 5) * d]
-                    x5 = scaled[(r + 5) * d : (r + 6) * d]
-                    x6 = scaled[(r + 6) * d : (r + 7) * d]
-                    x7 = scaled[(r + 7) * d : (r + 8) * d]
-                    n0 = n1 = n2 = n3 = n4 = n5 = n6 = n7 = _U64(0)
-                    for _ in range(DEPTH):
-                        n0 += n0 + _ONE + _U64(x0[split[n0]] > cut[n0])
-                        n1 += n1 + _ONE + _U64(x1[split[n1]] > cut[n1])
-                        n2 += n2 + _ONE + _U64(x2[split[n2]] > cut[n2])
-                        n3 += n3 + _ONE + _U64(x3[split[n3]] > cut[n3])
-                        n4 += n4 + _ONE + _U64(x4[split[n4]] > cut[n4])
-                        n5 += n5 + _ONE + _U64(x5[split[n5]] > cut[n5])
-                        n6 += n6 + _ONE + _U64(x6[split[n6]] > cut[n6])
-                        n7 += n7 + _ONE + _U64(x7[split[n7]] > cut[n7])
+                    x = scaled[r * d : (r + TOGETHER) * d]
+                    n0 = _ONE + _U64(x[first + _U64(0)] > root)
+                    n1 = _ONE + _U64(x[first + _U64(1)] > root)
+                    n2 = _ONE + _U64(x[first + _U64(2)] > root)
+                    n3 = _ONE + _U64(x[first + _U64(3)] > root)
+                    n4 = _ONE + _U64(x[first + _U64(4)] > root)
+                    n5 = _ONE + _U64(x[first + _U64(5)] > root)
+                    n6 = _ONE + _U64(x[first + _U64(6)] > root)
+                    n7 = _ONE + _U64(x[first + _U64(7)] > root)
+                    n8 = _ONE + _U64(x[first + _U64(8)] > root)
+                    n9 = _ONE + _U64(x[first + _U64(9)] > root)
+                    n10 = _ONE + _U64(x[first + _U64(10)] > root)
+                    n11 = _ONE + _U64(x[first + _U64(11)] > root)
+                    n12 = _ONE + _U64(x[first + _U64(12)] > root)
+                    n13 = _ONE + _U64(x[first + _U64(13)] > root)
+                    n14 = _ONE + _U64(x[first + _U64(14)] > root)
+                    n15 = _ONE + _U64(x[first + _U64(15)] > root)
+                    for _ in range(1, DEPTH):
+                        n0 += n0 + _ONE + _U64(x[_U64(split[n0]) * _SIDE + _U64(0)] > cut[n0])
+                        n1 += n1 + _ONE + _U64(x[_U64(split[n1]) * _SIDE + _U64(1)] > cut[n1])
+                        n2 += n2 + _ONE + _U64(x[_U64(split[n2]) * _SIDE + _U64(2)] > cut[n2])
+                        n3 += n3 + _ONE + _U64(x[_U64(split[n3]) * _SIDE + _U64(3)] > cut[n3])
+                        n4 += n4 + _ONE + _U64(x[_U64(split[n4]) * _SIDE + _U64(4)] > cut[n4])
+                        n5 += n5 + _ONE + _U64(x[_U64(split[n5]) * _SIDE + _U64(5)] > cut[n5])
+                        n6 += n6 + _ONE + _U64(x[_U64(split[n6]) * _SIDE + _U64(6)] > cut[n6])
+                        n7 += n7 + _ONE + _U64(x[_U64(split[n7]) * _SIDE + _U64(7)] > cut[n7])
+                        n8 += n8 + _ONE + _U64(x[_U64(split[n8]) * _SIDE + _U64(8)] > cut[n8])
+                        n9 += n9 + _ONE + _U64(x[_U64(split[n9]) * _SIDE + _U64(9)] > cut[n9])
+                        n10 += n10 + _ONE + _U64(x[_U64(split[n10]) * _SIDE + _U64(10)] > cut[n10])
+                        n11 += n11 + _ONE + _U64(x[_U64(split[n11]) * _SIDE + _U64(11)] > cut[n11])
+                        n12 += n12 + _ONE + _U64(x[_U64(split[n12]) * _SIDE + _U64(12)] > cut[n12])
+                        n13 += n13 + _ONE + _U64(x[_U64(split[n13]) * _SIDE + _U64(13)] > cut[n13])
+                        n14 += n14 + _ONE + _U64(x[_U64(split[n14]) * _SIDE + _U64(14)] > cut[n14])
+                        n15 += n15 + _ONE + _U64(x[_U64(split[n15]) * _SIDE + _U64(15)] > cut[n15])
                     depth[r] += length[n0 - _FIRST_LEAF]
                     depth[r + 1] += length[n1 - _FIRST_LEAF]
                     depth[r + 2] += length[n2 - _FIRST_LEAF]
@@ -302,7 +330,15 @@ def score_rows(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
                     depth[r + 5] += length[n5 - _FIRST_LEAF]
                     depth[r + 6] += length[n6 - _FIRST_LEAF]
                     depth[r + 7] += length[n7 - _FIRST_LEAF]
-                    r += 8
+                    depth[r + 8] += length[n8 - _FIRST_LEAF]
+                    depth[r + 9] += length[n9 - _FIRST_LEAF]
+                    depth[r + 10] += length[n10 - _FIRST_LEAF]
+                    depth[r + 11] += length[n11 - _FIRST_LEAF]
+                    depth[r + 12] += length[n12 - _FIRST_LEAF]
+                    depth[r + 13] += length[n13 - _FIRST_LEAF]
+                    depth[r + 14] += length[n14 - _FIRST_LEAF]
+                    depth[r + 15] += length[n15 - _FIRST_LEAF]
+                    r += TOGETHER
         for r in range(together, m):
             x = scaled[r * d : (r + 1) * d]
             sum_of_depths = 0.0

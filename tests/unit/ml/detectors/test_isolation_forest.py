@@ -251,6 +251,16 @@ def test_one_row_has_the_bits_of_the_batch_whatever_the_number_of_trees(trees):
         score_forest(forest, np.zeros((1, 2)))
 
 
+@pytest.mark.parametrize("rows", [7, 8, 15, 16, 17, 63, 64, 65, 75, 100])
+def test_however_many_rows_descend_side_by_side_each_gets_its_own_bits(rows):
+    X = np.random.default_rng(rows).normal(size=(300, 8))
+    forest = fit_forest(X, 3)
+
+    alone = [score_forest(forest, row[None])[0] for row in X[:rows]]
+
+    assert score_forest(forest, X[:rows]).tolist() == alone
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
