@@ -12,11 +12,12 @@ import numpy as np
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.evaluation.injection import inject, robust_scale
-from anomaly_platform.ml.evaluation.measures import Confusion, confusion, events_found
+from anomaly_platform.ml.evaluation.measures import Confusion
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.kernel_threads import run_kernel
 from anomaly_platform.ml.scoring.model_stack import Columns, ModelStack
 from anomaly_platform.ml.series_model.model import SeriesModel
+from anomaly_platform.ml.training.quality_kernels import count_decisions
 
 #: Share of the rows that injected anomalies take.
 INJECTED_SHARE = 0.1
@@ -116,14 +117,14 @@ def measure(
     )
     if not present[0].any():
         return SeriesQuality()
-    total, found = Confusion(0, 0, 0, 0), []
+    counts = np.zeros(6, dtype=np.int64)
     for injection, decided, there in zip(injections, flagged[1:], present[1:], strict=True):
-        total += confusion(injection.labels[there], decided[there])
-        found.append(events_found(injection.labels[there], decided[there]))
-    events = np.concatenate(found)
+        count_decisions(injection.labels, decided, there, counts)
+    *decisions, events, found = counts.tolist()
+    total = Confusion(*decisions)
     return SeriesQuality(
         total.balanced_accuracy,
         float(flagged[0, present[0]].mean()),
         total.recall,
-        float(events.mean()) if events.size else None,
+        found / events if events else None,
     )

@@ -9,7 +9,7 @@ import pytest
 
 from anomaly_platform.ml.bundles.bundle import open_bundle
 from anomaly_platform.ml.evaluation.injection import inject, robust_scale
-from anomaly_platform.ml.evaluation.measures import segments
+from anomaly_platform.ml.evaluation.measures import Confusion, confusion, events_found, segments
 from anomaly_platform.ml.features.metrics.batch import microseconds
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring.batch import FleetScorer
@@ -17,6 +17,7 @@ from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage
 from anomaly_platform.ml.training.quality import INJECTED_SHARE, measure
+from anomaly_platform.ml.training.quality_kernels import count_decisions
 from tests.builders.readings import series
 
 FEATURES = MetricFeatureSet(windows=(6, 24, 48), lags=(1, 6), frequency=timedelta(minutes=15))
@@ -79,3 +80,19 @@ def test_a_bundle_has_both_beside_the_accuracy(trained):
     metrics = bundle.manifest["metrics"]
     assert metrics["true_positive_rate_median"] == row["true_positive_rate"]
     assert metrics["event_recall_median"] == row["event_recall"]
+
+
+def test_decisions_are_counted_as_the_measures_count_them():
+    rng = np.random.default_rng(3)
+    counts = np.zeros(6, dtype=np.int64)
+    wanted, events = Confusion(0, 0, 0, 0), []
+    for share in (0.0, 0.05, 0.5, 1.0):
+        labels = np.repeat(rng.random(60) < share, 5)
+        decided, there = rng.random((2, labels.size)) < [[0.2], [0.9]]
+
+        count_decisions(labels, decided, there, counts)
+
+        wanted += confusion(labels[there], decided[there])
+        events += events_found(labels[there], decided[there]).tolist()
+    assert Confusion(*counts[:4].tolist()) == wanted
+    assert counts[4:].tolist() == [len(events), sum(events)]
