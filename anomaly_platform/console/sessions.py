@@ -22,6 +22,7 @@ COOKIE: Final = "anomaly_console"
 LIFETIME_S: Final = 12 * 3600
 _VERSION: Final = "1"
 _SECRET_BYTES: Final = 32
+_MOST_DIGITS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,9 @@ class Sessions:
         """Return what a cookie says, None where it says nothing or is over."""
         text, _, signature = (cookie or "").rpartition(".")
         parts = text.split(".")
-        if len(parts) != 4 or parts[0] != _VERSION or not parts[2].isdecimal():
+        if len(parts) != 4 or parts[0] != _VERSION or not signature.isascii():
+            return None
+        if not parts[2].isdecimal() or len(parts[2]) > _MOST_DIGITS:
             return None
         found = Session(parts[1], int(parts[2]), text, signature)
         return found if found.expires > time.time() else None

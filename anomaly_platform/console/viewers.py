@@ -6,6 +6,7 @@ this console.
 """
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -62,7 +63,7 @@ class Press:
             422, when it is empty or too long.
         """
         found = self.form.get(name, "").strip()
-        if not found or len(found) > most or "\x00" in found:
+        if not found or len(found) > most:
             raise ApiProblem(422, f"{name}: 1 to {most:,} characters")
         return found
 
@@ -110,9 +111,10 @@ class Seeing:
     scope: ScopeName
 
     async def __call__(self, request: Request) -> Viewer:
-        """Return who looks, or refuse (403)."""
+        """Return who looks, or refuse (403; 422 where the address has what no name has)."""
         viewer = await viewer_of(request)
         _refuse_without(viewer, self.scope)
+        _refuse_nul(request.query_params.values())
         return viewer
 
 
@@ -167,9 +169,17 @@ def refuse_foreign(request: Request) -> None:
     if site is not None:
         is_own = site in ("same-origin", "none")
     else:
-        is_own = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+        is_own = origin is None or _host_of(origin) == request.headers.get("host")
     if not is_own:
         raise ApiProblem(403, "this request comes from a page of another site")
+
+
+def _host_of(origin: str) -> str | None:
+    """Return the host and port of an origin; None where it is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 async def form_of(request: Request) -> dict[str, str]:
@@ -178,7 +188,7 @@ async def form_of(request: Request) -> dict[str, str]:
     Raises
     ------
     ApiProblem
-        413 or 415, when the body is too large, or no form.
+        413, 415 or 422, when the body is too large, no form, or has what no table takes.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip() != _FORM:
         raise ApiProblem(415, "this is no form")
@@ -193,7 +203,14 @@ async def form_of(request: Request) -> dict[str, str]:
         )
     except ValueError:
         raise ApiProblem(422, "this form cannot be read") from None
-    return dict(pairs)
+    form = dict(pairs)
+    _refuse_nul(form.values())
+    return form
+
+
+def _refuse_nul(texts: Iterable[str]) -> None:
+    if any("\x00" in text for text in texts):
+        raise ApiProblem(422, "a name or text has no NUL character")
 
 
 def _refuse_without(viewer: Viewer, scope: ScopeName) -> None:

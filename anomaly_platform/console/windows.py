@@ -16,6 +16,8 @@ RANGES: Final = {
     "1 year": dt.timedelta(days=365),
 }
 _LONGEST: Final = dt.timedelta(days=36_500)
+#: Spans around any of them stay within the calendar of `datetime`.
+_YEARS: Final = range(1_000, 9_000)
 #: Lengths of the spans that a window is divided into, the shortest first.
 _STEPS: Final = tuple(
     dt.timedelta(minutes=minutes)
@@ -41,13 +43,13 @@ def moment_of(text: str) -> dt.datetime:
     Raises
     ------
     ApiProblem
-        422, when it is none, or has no zone.
+        422, when it is none, has no zone, or lies in no year that anybody means.
     """
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
         moment = None
-    if moment is None or moment.tzinfo is None:
+    if moment is None or moment.tzinfo is None or moment.year not in _YEARS:
         raise ApiProblem(422, "a time has the form 2026-11-26T12:30:00Z")
     return moment.astimezone(dt.UTC)
 

@@ -103,7 +103,7 @@ async def show_one(request: Request, viewer: Reading, alert: str) -> Response:
     """Show one alert with its details, what was done, and who was told."""
     serving = serving_of(request)
     log = AlertLog(serving.platform.warehouse.transactions)
-    found = None if "\x00" in alert else await asyncio.to_thread(log.alert, alert)
+    found = await asyncio.to_thread(log.alert, alert)
     if found is None:
         raise not_found(f"alert {alert!r}")
     deliveries = await asyncio.to_thread(log.deliveries, alert)

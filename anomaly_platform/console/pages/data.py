@@ -41,8 +41,6 @@ async def show(
     """Show what came in, what was refused and why."""
     serving = serving_of(request)
     chosen = known_stream(serving, stream or serving.platform.streams[0].name)
-    if any(text is not None and "\x00" in text for text in (source, reason)):
-        raise ApiProblem(422, "source and reason: as they are listed")
     kept: Kept = request.app.state.kept
     account = await kept.get(
         ("account", chosen.name),

@@ -28,7 +28,7 @@ async def show(request: Request, viewer: Reading, stream: str, entity: str) -> R
     """Show an entity's metrics, and its worst readings."""
     serving = serving_of(request)
     chosen = known_stream(serving, stream)
-    if not chosen.has_series or "\x00" in entity:
+    if not chosen.has_series:
         raise not_found(f"entity of {stream!r}")
     async with serving.pool.connection() as connection:
         metrics = await known_metrics(connection, stream, entity, None, kind="entity")

@@ -23,7 +23,7 @@ from anomaly_platform.queries.operation.journeys import (
 from anomaly_platform.queries.operation.newest import newest_readings
 from anomaly_platform.queries.operation.worst import worst_codes
 from anomaly_platform.serving.lookups import known_stream
-from anomaly_platform.serving.problems import ApiProblem, not_found
+from anomaly_platform.serving.problems import not_found
 from anomaly_platform.serving.state import ServingState
 from anomaly_platform.streams import Stream, scan_streams
 
@@ -47,8 +47,6 @@ async def show(
     if chosen.has_series:
         raise not_found(f"scans of {chosen.name!r}, which has series")
     code = code.strip()
-    if "\x00" in code:
-        raise ApiProblem(422, "code: as it was scanned")
     if not code:
         return await _list(request, viewer, serving, streams, chosen)
     async with serving.pool.connection() as connection:

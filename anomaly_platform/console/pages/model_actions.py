@@ -61,8 +61,6 @@ async def train(request: Request, press: WriterPress) -> Response:
     days = press.form.get("window_days", "").strip()
     if days and not days.isdecimal():
         raise ApiProblem(422, "window_days: how many days to learn from")
-    if any(name is not None and "\x00" in name for name in (entity, metric)):
-        raise ApiProblem(422, "a series has an entity and a metric")
     if entity is not None:
         async with serving.pool.connection() as connection:
             await known_metrics(connection, stream.name, entity, metric, kind="entity")

@@ -78,7 +78,7 @@ async def version(
     serving = serving_of(request)
     chosen = known_stream(serving, stream)
     record = None
-    if 0 < number < 2**31 and "\x00" not in detector:
+    if 0 < number < 2**31:
         record = await asyncio.to_thread(
             serving.platform.warehouse.bundles.get, stream, detector, number
         )

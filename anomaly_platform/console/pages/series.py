@@ -186,7 +186,7 @@ async def _chosen(
     """
     if not known_stream(serving, stream).has_series:
         raise not_found(f"series of {stream!r}, whose scans have journeys")
-    if any(not name or "\x00" in name for name in (entity, metric)):
+    if not entity or not metric:
         raise ApiProblem(422, "a series has an entity and a metric")
     async with serving.pool.connection() as connection:
         newest = await known_metrics(connection, stream, entity, metric, kind="entity")
