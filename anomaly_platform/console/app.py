@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from anomaly_platform.console import failures
 from anomaly_platform.console.files import file_routes
@@ -69,6 +70,7 @@ def create_app(platform: Platform) -> FastAPI:
     console.exception_handler(HTTPException)(failures.of_framework)
     console.exception_handler(RequestValidationError)(failures.of_address)
     console.exception_handler(Exception)(failures.unexpected)
+    console.exception_handler(ClientDisconnect)(failures.broken_off)
     for unavailable in (DatabaseError, OperationalError, PoolTimeout):
         console.exception_handler(unavailable)(failures.no_database)
     return served

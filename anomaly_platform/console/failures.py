@@ -69,6 +69,11 @@ async def unexpected(request: Request, _: Exception) -> Response:
     return await _page(request, 500, "Something broke", detail)
 
 
+async def broken_off(_request: Request, _: Exception) -> Response:
+    """Answer nobody: the client went away before all of its body was there."""
+    return Response(status_code=400, headers=HEADERS)
+
+
 async def no_database(request: Request, error: Exception) -> Response:
     """Say that the database does not answer."""
     problem = problem_of_database(error)

@@ -1,19 +1,34 @@
 """Files that were sent and wait until somebody has looked at how they are read.
 
-Belongs here: keeping them for an hour under a name that nobody guesses, apart from landing.
+Belongs here: keeping them for an hour under a name that nobody guesses, apart from landing, and
+whose turn it is to have one read. Reading a file takes a thread for as long as somebody likes who
+has made it, and all that the service does beside its event loop shares a few threads.
 """
 
+import asyncio
+import contextlib
+import errno
 import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 from anomaly_platform.serving.problems import ApiProblem
 
 MOST_BYTES: Final = 512 * 2**20
+"""Of a file."""
+
+MOST_KEPT: Final = 4 * MOST_BYTES
+"""Of all files that wait."""
+
+#: Files that a worker reads at a time.
+_AT_ONCE: Final = 2
+#: Bytes after which somebody looks again how much waits.
+_STRIDE: Final = 16 * 2**20
 _KEPT_S: Final = 3600.0
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{32}")
 _LONGEST_NAME: Final = 200
@@ -30,6 +45,14 @@ class Uploads:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._turns_of: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+
+    @contextlib.asynccontextmanager
+    async def turn(self, whose: Hashable) -> AsyncIterator[None]:
+        """Wait until a file may be read: one of each key at a time, and few in all."""
+        async with self._turns_of.setdefault(whose, asyncio.Lock()), self._turns:
+            yield
 
     async def keep(self, name: str, content: AsyncIterator[bytes]) -> tuple[str, Path]:
         """Write a file as it arrives; return the word under which it is found again, and where.
@@ -37,26 +60,51 @@ class Uploads:
         Raises
         ------
         ApiProblem
-            422, when it cannot have that name; 413, when it is too large.
+            422, when it cannot have that name; 413, when it is too large; 507, when there is no
+            room for it.
         """
         checked = checked_name(name)
-        self._forget_old()
         token = secrets.token_urlsafe(24)
         place = self._folder / token
-        place.mkdir(parents=True, mode=0o700)
-        size = 0
-        with (place / checked).open("wb") as file:
+        try:
+            place.mkdir(parents=True, mode=0o700)
+            await self._write(place / checked, content)
+        except BaseException as error:
+            shutil.rmtree(place, ignore_errors=True)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise _no_room("the disk is full") from None
+            raise
+        return token, place / checked
+
+    async def _write(self, path: Path, content: AsyncIterator[bytes]) -> None:
+        size = checked_at = 0
+        await asyncio.to_thread(self._refuse_beyond)
+        with path.open("wb") as file:
             async for part in content:
                 size += len(part)
                 if size > MOST_BYTES:
-                    shutil.rmtree(place)
                     raise ApiProblem(
                         413,
                         f"a file of more than {MOST_BYTES // 2**20} MiB: copy it into the stream's "
                         "landing folder, or use anomaly import",
                     )
-                file.write(part)
-        return token, place / checked
+                if size - checked_at >= _STRIDE:
+                    checked_at = size
+                    await asyncio.to_thread(self._refuse_beyond)
+                # A slow disk keeps this one waiting, and no other.
+                await asyncio.to_thread(file.write, part)
+
+    def _refuse_beyond(self) -> None:
+        """Forget what is old; refuse to keep more than may wait."""
+        kept = 0
+        for place in self._folder.iterdir():
+            # Other workers forget as well.
+            with contextlib.suppress(OSError):
+                if time.time() - place.stat().st_mtime > _KEPT_S:
+                    shutil.rmtree(place, ignore_errors=True)
+                kept += sum(file.stat().st_size for file in place.iterdir())
+        if kept > MOST_KEPT:
+            raise _no_room(f"{MOST_KEPT // 2**20} MiB of files wait to be taken")
 
     def find(self, token: str) -> Path:
         """Return a file that was kept.
@@ -76,12 +124,9 @@ class Uploads:
         if _TOKEN.fullmatch(token):
             shutil.rmtree(self._folder / token, ignore_errors=True)
 
-    def _forget_old(self) -> None:
-        if not self._folder.is_dir():
-            return
-        for place in self._folder.iterdir():
-            if time.time() - place.stat().st_mtime > _KEPT_S:
-                shutil.rmtree(place, ignore_errors=True)
+
+def _no_room(why: str) -> ApiProblem:
+    return ApiProblem(507, f"there is no room for this file: {why}")
 
 
 def checked_name(name: str) -> str:

@@ -3,9 +3,11 @@
 ``create_app`` makes a new application at every call, so that a test has its own.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -21,6 +23,9 @@ from anomaly_platform.serving.problems import install_problem_handlers
 from anomaly_platform.serving.routes import ROUTERS, ml_predict, telemetry
 from anomaly_platform.serving.state import ServingState
 
+#: What works for long beside the event loop takes its turn, two of each kind. Most other work
+#: waits for the database; a small machine has six threads by default, and none would be left.
+_THREADS: Final = 24
 _DESCRIPTION = (
     "Scores readings and scans as the models in service see them, and tells about models, "
     "anomalies and trainings. Errors are problem documents (RFC 9457)."
@@ -40,6 +45,7 @@ def create_app(platform: Platform, beside: Mapping[str, ASGIApp] | None = None) 
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "beside"))
         async with ServingState.open(platform) as state:
             app.state.serving = state
             settings = platform.settings

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,9 +19,11 @@ import psycopg
 import pytest
 
 from anomaly_platform.assets.raw import ingest_files
+from anomaly_platform.console.uploads import Uploads
 from anomaly_platform.ml.bundles.bundle import open_bundle
 from anomaly_platform.ml.bundles.writer import BundleWriter
 from anomaly_platform.platform import Platform
+from anomaly_platform.serving.problems import ApiProblem
 from anomaly_platform.settings import get_settings
 from anomaly_platform.storage.lake.lake import Lake
 from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
@@ -209,3 +212,17 @@ def test_a_promotion_without_room_changes_nothing(disk_of_tables: Path, url_on_d
         filler.unlink()
         warehouse.bundles.promote_set("iiot", {FOREST: versions[1]}, told)
         assert warehouse.bundles.champions("iiot") == {FOREST: versions[1]}
+
+
+def test_a_file_that_is_put_in_by_hand_says_that_there_is_no_room(disk: Path) -> None:
+    uploads = Uploads(disk / "uploads")
+    fill(disk, 2 << 20)
+
+    async def content() -> AsyncIterator[bytes]:
+        for _ in range(64):
+            yield bytes(64 << 10)
+
+    with pytest.raises(ApiProblem, match="the disk is full") as refused:
+        asyncio.run(uploads.keep("a.csv", content()))
+    assert refused.value.status == 507
+    assert files_of(disk / "uploads") == []

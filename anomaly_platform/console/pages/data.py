@@ -86,7 +86,8 @@ async def look(request: Request, press: UploaderPress, stream: str, name: str) -
     token, file = await uploads.keep(name, request.stream())
     wrong, readable = "", None
     try:
-        readable = await asyncio.to_thread(_look, serving, chosen, file)
+        async with uploads.turn(press.viewer.caller.key_id):
+            readable = await asyncio.to_thread(_look, serving, chosen, file)
     except UnreadableFile as error:
         wrong = str(error)
         uploads.forget(token)
@@ -113,7 +114,8 @@ async def take(request: Request, press: WriterPress) -> Response:
     uploads: Uploads = request.app.state.uploads
     token = press.text("kept")
     file = uploads.find(token)
-    await asyncio.to_thread(_take, serving, chosen, file)
+    async with uploads.turn(press.viewer.caller.key_id):
+        await asyncio.to_thread(_take, serving, chosen, file)
     uploads.forget(token)
     return back_to(
         request,
