@@ -8,8 +8,9 @@ Months: a stream is trained on 28 days under one seed and judged on 28 days unde
 same devices, thirty days later. Streams: single series in streaming order, by NAB's rules.
 Changes: series that become another for good, and whether that is followed (`changes`). Steps:
 lasting ones at any sampling and noise (`steps`). Glances: events that a person sees at once
-(`glance`). Design choices were made on these data (``docs/explanation/detection.md``), so they show
-what was aimed at; the figures on foreign data are those of ``benchmarks/quality.py``.
+(`glance`). Resting: hosts whose metrics rest together (`resting`). Design choices were made on
+these data (``docs/explanation/detection.md``), so they show what was aimed at; the figures on
+foreign data are those of ``benchmarks/quality.py``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import polars as pl
 from changes import changes_section
 from glance import glance_section
 from nab import NabSeries, optimised_score, score_at
+from resting import resting_section
 from steps import steps_section
 from tqdm import tqdm
 
@@ -215,6 +217,7 @@ def main() -> None:
             changes_section(),
             steps_section(),
             glance_section(),
+            resting_section(),
         ]
     )
     options.out.write_text(text)

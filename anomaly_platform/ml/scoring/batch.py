@@ -40,10 +40,9 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from anomaly_platform.ml.arrays import AnyArray, Bools, Ints
+from anomaly_platform.ml.arrays import Bools, Ints
 from anomaly_platform.ml.bundles.bundle import Bundle
-from anomaly_platform.ml.bundles.checking import as_bad_model
-from anomaly_platform.ml.calibration.conformal import Calibration, score_of_p
+from anomaly_platform.ml.calibration.conformal import score_of_p
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 from anomaly_platform.ml.host_model.bundled import Hosts
@@ -66,6 +65,7 @@ from anomaly_platform.ml.scoring.scored_columns import (
     ScoredColumns,
     status_code,
 )
+from anomaly_platform.ml.scoring.shared_calibrations import SharedCalibrations
 from anomaly_platform.ml.series_model.model import SeriesModel
 from anomaly_platform.ml.series_runs.run_states import RunStates
 from anomaly_platform.ml.times import microseconds_of
@@ -75,35 +75,6 @@ _OF_SERIES = [
 ]
 #: Models held ready by a scorer, least recently used out first (about 240 KB each).
 DEFAULT_MODELS_HELD = 512
-
-
-class SharedCalibrations:
-    """The calibrations that a bundle keeps for pools of series or for entities.
-
-    Parameters
-    ----------
-    bundle
-        The bundle.
-    kind
-        `pool` or `entity`.
-    """
-
-    def __init__(self, bundle: Bundle, kind: str) -> None:
-        self._bundle = bundle
-        self._kind = kind
-        self._stacked: dict[str, AnyArray] = {}
-
-    def at(self, index: int) -> Calibration:
-        """Return one calibration; the arrays of the kind are read with the first."""
-        if not self._stacked:
-            self._stacked = {
-                name: self._bundle.shared(f"{self._kind}/{name}")
-                for name in ("values", "exceeding", "tail")
-            }
-        with as_bad_model(
-            f"the {self._kind} calibrations of the bundle at {self._bundle.directory}"
-        ):
-            return Calibration.from_arrays({n: of[index] for n, of in self._stacked.items()})
 
 
 class FleetScorer:
@@ -269,6 +240,7 @@ class FleetScorer:
         said = self._scorer.judge_series((entity, metric), table.times[places], features, threshold)
         result.z[places], result.iqr[places], result.mad[places] = said.rules
         result.raw[places], result.p[places] = said.raw, said.p_value
+        result.alone[places] = said.alone
         result.score[places] = said.score
         result.trained[places] = said.modelled
         result.kinds[places] = said.kinds
@@ -276,6 +248,7 @@ class FleetScorer:
         if known is not None and known["slot"] is not None:
             result.status[places[~said.modelled]] = INSUFFICIENT
             result.moves[places] = self._scorer.moves((entity, metric))
+            result.deepest[entity, metric] = self._scorer.deepest((entity, metric))
 
     def _score_entity(
         self,
@@ -299,6 +272,9 @@ class FleetScorer:
             [result.p[places] for _, places in members],
             [bool(result.moves[places[0]]) for _, places in members],
             self._trained_series[entity],
+        ).with_runs(
+            [result.alone[places] for _, places in members],
+            [result.deepest[entity, metric] for metric, _ in members],
         )
         apart, fused = None, evidence.fused()
         threshold = self.threshold or self._default_threshold

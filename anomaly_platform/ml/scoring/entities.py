@@ -10,12 +10,13 @@ part, since the largest of forty p-values is small by chance alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.calibration.conformal import THRESHOLD
+from anomaly_platform.ml.series_runs.together import as_one
 
 #: How many of the largest pieces of evidence are averaged, at most half of them, rounded up.
 LARGEST = 3
@@ -41,8 +42,8 @@ class EntityEvidence:
     ----------
     times
         (t,) distinct times, ascending, microseconds since 1970.
-    matrix
-        (t, series) evidence, 0 where a series has no reading.
+    matrix, joined
+        (t, series) evidence, 0 where a series has no reading; and as it counts together.
     places
         Per series, (n_i,) the row of each of its readings.
     beyond
@@ -53,6 +54,7 @@ class EntityEvidence:
 
     times: Ints
     matrix: Floats
+    joined: Floats
     places: tuple[Ints, ...]
     beyond: Floats
     series: int
@@ -87,11 +89,26 @@ class EntityEvidence:
         for column, (place, p) in enumerate(zip(places, p_values, strict=True)):
             matrix[place, column] = -np.log(p)
         beyond = np.where(np.asarray(moves, dtype=np.bool_), BEYOND_KNEE, BEYOND_KNEE_AT_REST)
-        return cls(common, matrix, places, beyond, series or len(times))
+        return cls(common, matrix, matrix, places, beyond, series or len(times))
+
+    def with_runs(self, alone: Sequence[Floats], deepest: Sequence[Floats]) -> EntityEvidence:
+        """Return the evidence in which runs that come together count once.
+
+        Parameters
+        ----------
+        alone
+            Per series, (n_i,) p-values without that of runs, NaN where none are judged.
+        deepest
+            Per series, when its runs were longest (`series_runs.together`).
+        """
+        without = np.zeros_like(self.matrix)
+        for column, (place, p) in enumerate(zip(self.places, alone, strict=True)):
+            without[place, column] = -np.log(p)
+        return replace(self, joined=as_one(self.matrix, without, deepest))
 
     def fused(self) -> Floats:
         """Return (t,) the entity's evidence."""
-        return fuse(self.matrix, self.beyond, self.series)
+        return fuse(self.joined, self.beyond, self.series)
 
     def causes(self, row: int) -> list[int]:
         """Return the series that stand out at one time, the strongest evidence first."""

@@ -58,8 +58,8 @@ class Room:
         (n,) raw scores and p-values, and whether there is a model that speaks.
     score, flagged
         (n,) for `row_kernels.decide_rows`.
-    kinds
-        (n,) evidence of runs that decides (`series_runs.kernels`).
+    kinds, alone
+        (n,) evidence of runs that decides (`series_runs.kernels`), and p-values without it.
     """
 
     def __init__(self, n: int, columns: Columns) -> None:
@@ -73,7 +73,7 @@ class Room:
         self.forest, self.short = np.zeros(n), np.zeros(n)
         self.effect = np.zeros(n, dtype=np.int64)
         self.frozen, self.known, self.flagged = np.zeros((3, n), dtype=np.bool_)
-        self.kinds = np.zeros(n, dtype=np.int64)
+        self.kinds, self.alone = np.zeros(n, dtype=np.int64), np.full(n, np.nan)
 
 
 class Models(NamedTuple):
@@ -182,6 +182,7 @@ class ModelStack:
             runs,
             self.models.runs,
             room.p,
+            room.alone,
             room.kinds,
         )
 

@@ -21,7 +21,7 @@ from anomaly_platform.ml.scoring import row_kernels
 from anomaly_platform.ml.scoring.model_stack import Columns, ModelStack, Room, judge_by_window
 from anomaly_platform.ml.scoring.reasons import run_reason, window_reason
 from anomaly_platform.ml.series_model.model import SeriesModel
-from anomaly_platform.ml.series_runs.layout import ORDINARY
+from anomaly_platform.ml.series_runs.layout import DEEPEST, ORDINARY
 
 Key = tuple[str, str]
 
@@ -44,8 +44,9 @@ class Verdicts:
         Whether a model spoke; without one only alarms are decided.
     rules
         (3, n) z-score, IQR and MAD score.
-    kinds
-        Evidence of runs that decides, 0 for none (`series_runs.kernels`).
+    kinds, alone
+        Evidence of runs that decides, 0 for none (`series_runs.kernels`); p-values without it, NaN
+        where runs are not judged.
     status
         `trained`, `insufficient_history` or `failed`.
     """
@@ -57,6 +58,7 @@ class Verdicts:
     modelled: Bools
     rules: Floats
     kinds: Ints
+    alone: Floats
     status: list[str]
 
     @classmethod
@@ -189,7 +191,7 @@ class OnlineScorer:
             status[i] = INSUFFICIENT
         return Verdicts(
             *(room.raw, room.p, room.score, room.flagged, room.known, room.rules[:3], room.kinds),
-            status,
+            *(room.alone, status),
         )
 
     def _score(self, room: Room, features: Floats, thresholds: Floats) -> None:
@@ -252,6 +254,15 @@ class OnlineScorer:
         Its model is in memory, as it is after `judge`.
         """
         return self._stack is not None and self._stack.moves(self._places[key])
+
+    def deepest(self, key: Key) -> Floats:
+        """Return (n, 2) when the runs of a series were longest (`series_runs.layout.DEEPEST`).
+
+        Its model is in memory, as it is after `judge`.
+        """
+        if self._stack is None:
+            return np.empty((0, 2))
+        return self._stack.models.runs[self._places[key], DEEPEST:].reshape(-1, 2).copy()
 
     def reason(self, key: Key, time: int, features: Floats, kind: int) -> str:
         """Return in words why a reading is unusual.

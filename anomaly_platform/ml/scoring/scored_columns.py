@@ -66,6 +66,7 @@ class ScoredColumns:
 
     raw: Floats
     p: Floats
+    alone: Floats
     score: Floats
     z: Floats
     iqr: Floats
@@ -83,11 +84,12 @@ class ScoredColumns:
     reasons: dict[int, str]
     kinds: Ints
     runs: Floats
+    deepest: dict[tuple[str, str], Floats]
 
     @classmethod
     def empty(cls, rows: int) -> ScoredColumns:
         """Return columns in which nothing has been said."""
-        numbers = ("raw", "p", "score", "z", "iqr", "mad", "threshold", "entity")
+        numbers = ("raw", "p", "alone", "score", "z", "iqr", "mad", "threshold", "entity")
         flags = ("trained", "moves", "decided", "anomaly", "entity_anomaly", "entity_call")
         arrays: dict[str, Any] = {name: np.full(rows, np.nan) for name in numbers}
         arrays |= {name: np.zeros(rows, dtype=np.bool_) for name in flags}
@@ -98,6 +100,7 @@ class ScoredColumns:
             reasons={},
             kinds=np.zeros(rows, dtype=np.int64),
             runs=np.full((RUN_COLUMNS, rows), np.nan),
+            deepest={},
         )
 
     def columns(self) -> list[pl.Series]:

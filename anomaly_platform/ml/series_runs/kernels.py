@@ -257,7 +257,7 @@ def judge_run(
 
 @compiled(error_model="numpy")
 def join_evidence(
-    slots: Any, times: Any, values: Any, runs: Any, constants: Any, p: Any, kinds: Any
+    slots: Any, times: Any, values: Any, runs: Any, constants: Any, p: Any, alone: Any, kinds: Any
 ) -> None:  # pragma: no cover
     """Lower (n,) p-values to what the runs say, and write which evidence it is.
 
@@ -269,11 +269,12 @@ def join_evidence(
         The readings, and their run columns.
     constants
         (slots, `RUN_CONSTANTS`).
-    p, kinds
-        p-values before, NaN where there is none, lowered; filled.
+    p, alone, kinds
+        p-values before, NaN where there is none, lowered; filled with what they would be without
+        runs; filled.
     """
     for i in range(slots.size):
-        kinds[i] = ORDINARY
+        kinds[i], alone[i] = ORDINARY, p[i]
         if slots[i] < 0 or not constants[slots[i], SPEAKS] > 0.0 or math.isnan(p[i]):
             continue
         own = constants[slots[i]]
@@ -281,6 +282,7 @@ def join_evidence(
             # The level after a reset says nothing; how much it rises does.
             p[i] = 1.0
         p[i] = max(p[i], as_a_day_ago(times[i], values[i], runs, i, own))
+        alone[i] = p[i]
         evidence, kind = judge_run(times[i], values[i], runs, i, own)
         if evidence > 0.0:
             found = max(math.exp(-evidence), _SMALLEST)

@@ -52,4 +52,7 @@ FORGETS = USUAL + 48
 #: Whether readings come only when the value changes. Tails of states are then of how long each was
 #: held until the next, in the usual microseconds between readings.
 EVENTS = FORGETS + 1
-RUN_CONSTANTS = EVENTS + 1
+#: Begin and end, in microseconds since 1970, of what the longest runs have beyond the one next in
+#: length, NaN where there are fewer; 0 in models trained before.
+DEEPEST, DEEPEST_COUNT = EVENTS + 1, 50
+RUN_CONSTANTS = DEEPEST + 2 * DEEPEST_COUNT

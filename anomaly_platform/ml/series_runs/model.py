@@ -29,6 +29,8 @@ from anomaly_platform.ml.series_runs.layout import (
     CHANGED,
     CHANGING,
     COUNTER,
+    DEEPEST,
+    DEEPEST_COUNT,
     ELAPSED,
     EVENTS,
     EXCUSED,
@@ -131,7 +133,7 @@ class RunModel:
         last = no_runs()
         columns = fold(last, times, values)
         own = np.zeros(RUN_CONSTANTS)
-        own[STATE_VALUES:AGE_WORTH] = own[REST] = np.nan
+        own[STATE_VALUES:AGE_WORTH] = own[REST] = own[DEEPEST:] = np.nan
         if times.size < 2 or not np.isfinite(values).all():
             own = np.zeros(RUN_CONSTANTS)
             own[FORGETS] = float(forgets)
@@ -160,6 +162,9 @@ class RunModel:
             own[COUNTER], own[EXCUSED] = 1.0, (longest + 1) * spacing
             tails[RISING] = _of_rises(columns, spacing)
         own[TAILS : TAILS + TAIL_SIZE * len(tails)] = np.array(tails).ravel()
+        if not events:
+            deepest = _deepest(runs, spacing).ravel()
+            own[DEEPEST : DEEPEST + deepest.size] = deepest
         if not counter:
             learn_days(times, values, columns, own)
         if states.size and events:
@@ -185,7 +190,7 @@ class RunModel:
             return cls.silent()
         found = {name: arrays[name].shape for name in sorted(arrays)}
         wanted = {"constants": (RUN_CONSTANTS,), "last": (STATE_SIZE,)}
-        if found not in (wanted, {**wanted, "constants": (FORGETS,)}):
+        if found not in ({**wanted, "constants": (n,)} for n in (FORGETS, DEEPEST, RUN_CONSTANTS)):
             raise BadModelError(f"the runs are of {found}, not of {wanted}")
         constants, last = (np.asarray(arrays[name], np.float64) for name in wanted)
         return cls(np.pad(constants, (0, RUN_CONSTANTS - constants.size)), last)
@@ -193,17 +198,19 @@ class RunModel:
 
 @dataclass(frozen=True)
 class _Runs:
-    """The runs of a series: value, readings and microseconds of each."""
+    """The runs of a series: value, readings, when each ended, and its microseconds."""
 
     value: Floats
     rows: Ints
+    ended: Ints
     lasted: Ints
 
     @classmethod
     def of(cls, times: Ints, values: Floats) -> _Runs:
         starts = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))
         ends = np.append(starts[1:], values.size)
-        return cls(values[starts], ends - starts, times[ends - 1] - times[starts])
+        ended = times[ends - 1]
+        return cls(values[starts], ends - starts, ended, ended - times[starts])
 
 
 def _states(values: Floats, runs: _Runs) -> Floats:
@@ -273,6 +280,15 @@ def _of_runs(runs: _Runs, mine: Bools, longer: int, readings: int) -> _Tail:
         return _SILENT
     most = float(rows.max())
     return _Tail(most, float(runs.lasted[mine].max()), most + longer, *fitted)
+
+
+def _deepest(runs: _Runs, spacing: float) -> Floats:
+    """Return (n, 2) begin and end of what the longest runs have beyond the one next in length."""
+    count = min(DEEPEST_COUNT, runs.rows.size // 2)
+    least = np.sort(runs.rows)[-count - 1]
+    longest = runs.rows > least
+    ended = runs.ended[longest].astype(np.float64)
+    return np.stack((ended - (runs.rows[longest] - least - 1) * spacing, ended), axis=1)
 
 
 def _of_holds(times: Ints, mine: Bools, spacing: float) -> _Tail:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from anomaly_platform.ml.bundles.bundle import Bundle
     from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
     from anomaly_platform.ml.scans.scoring import BarcodeModels
-    from anomaly_platform.ml.scoring.batch import SharedCalibrations
     from anomaly_platform.ml.scoring.online import OnlineScorer
+    from anomaly_platform.ml.scoring.shared_calibrations import SharedCalibrations
     from anomaly_platform.ml.series_model.model import SeriesModel
 
 TRAINED: Final = "trained"
@@ -114,8 +114,8 @@ class ServedMetrics:
             self._read(bundle)
 
     def _read(self, bundle: Bundle) -> None:
-        from anomaly_platform.ml.scoring.batch import SharedCalibrations
         from anomaly_platform.ml.scoring.checking import feature_set_of
+        from anomaly_platform.ml.scoring.shared_calibrations import SharedCalibrations
 
         self.feature_set = feature_set_of(bundle)
         self.alpha = float(bundle.manifest["hyper_parameters"]["alpha"])
