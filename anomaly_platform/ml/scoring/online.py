@@ -21,7 +21,7 @@ from anomaly_platform.ml.scoring import row_kernels
 from anomaly_platform.ml.scoring.model_stack import Columns, ModelStack, Room, judge_by_window
 from anomaly_platform.ml.scoring.reasons import run_reason, window_reason
 from anomaly_platform.ml.series_model.model import SeriesModel
-from anomaly_platform.ml.series_runs.layout import DEEPEST, ORDINARY
+from anomaly_platform.ml.series_runs.layout import DEEPEST, LOOKS_AFTER, ORDINARY
 
 Key = tuple[str, str]
 
@@ -262,7 +262,7 @@ class OnlineScorer:
         """
         if self._stack is None:
             return np.empty((0, 2))
-        return self._stack.models.runs[self._places[key], DEEPEST:].reshape(-1, 2).copy()
+        return self._stack.models.runs[self._places[key], DEEPEST:LOOKS_AFTER].reshape(-1, 2).copy()
 
     def reason(self, key: Key, time: int, features: Floats, kind: int) -> str:
         """Return in words why a reading is unusual.

@@ -11,10 +11,13 @@ import numpy as np
 
 from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.series_runs.layout import (
+    AFTER,
+    AFTER_AT,
     APART,
     DAY_AGO,
     HOUR,
     HOURS,
+    LOOKS_AFTER,
     PER_HOUR,
     RARELY_APART,
     RARELY_OFF,
@@ -65,6 +68,9 @@ def compare_with_yesterday(
         out[DAY_AGO, column] = then
         apart = abs(value - then)
         out[APART, column] = _typical(state, hour)
+        after = HOURS + PER_HOUR * (int(hour + 1.0) % 24)
+        if state[after + 4] == hour - 23.0:
+            out[AFTER, column], out[AFTER_AT, column] = state[after + 1], state[after]
     state[SUMS] += 1.0
     state[SUMS + 1] += t
     state[SUMS + 2] += value
@@ -98,10 +104,10 @@ def _typical(state: Any, hour: float) -> float:  # pragma: no cover
 
 
 @compiled(error_model="numpy")
-def _usual(time: int, own: Any) -> float:  # pragma: no cover
-    """Return what is usual at a time of the day."""
-    place = USUAL + 2 * ((time // _HOUR) % 24)
-    return float(own[place] + own[place + 1] * (float(time % _HOUR) / _HOUR))
+def _usual(hour: int, part: float, own: Any) -> float:  # pragma: no cover
+    """Return what is usual at a part of an hour since 1970."""
+    place = USUAL + 2 * (hour % 24)
+    return float(own[place] + own[place + 1] * part)
 
 
 @compiled(error_model="numpy")
@@ -110,15 +116,21 @@ def as_a_day_ago(
 ) -> float:  # pragma: no cover
     """Return the p-value of a reading beside what it was a day ago, 0 unless it was unusual then.
 
-    What was unusual a day ago, and is now as it was, has changed for good.
+    What was unusual a day ago, and is now as it was, has changed for good. An hour that was odd
+    itself says nothing of that; the one after it does, taken back by the usual course of the day.
     """
     then = runs[DAY_AGO, column]
     if math.isnan(then) or not own[RARELY_APART] > 0.0:
         return 0.0
-    if not abs(then - _usual(time, own)) > own[RARELY_OFF]:
-        return 0.0
+    hour = time // _HOUR
+    usual = _usual(hour, float(time % _HOUR) / _HOUR, own)
+    far = abs(value - then) if abs(then - usual) > own[RARELY_OFF] else math.inf
+    if own[LOOKS_AFTER] > 0.0:
+        moved = runs[AFTER, column] - _usual(hour + 1, runs[AFTER_AT, column], own)
+        if abs(moved) > own[RARELY_OFF]:
+            far = min(far, abs(value - usual - moved))
     grown = runs[APART, column] / own[TYPICALLY_APART]
     # Noise that is wider than that is the change itself.
     grown = grown if 1.0 < grown <= _MOST_GROWN else 1.0
-    far = abs(value - then) / (_RARE * own[RARELY_APART] * grown)
+    far /= _RARE * own[RARELY_APART] * grown
     return math.exp(-TELLING * far * far)

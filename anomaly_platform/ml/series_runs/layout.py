@@ -16,9 +16,11 @@ STATE_SIZE = HOURS + 24 * PER_HOUR
 #: Run columns of a reading: readings of its run, its own included, and the run's microseconds;
 #: the widest distance between its last eight changes and itself; the step to it and the
 #: microseconds from the reading before; those since the value last fell; on how many of the last
-#: seven days it was not 0 then; what the value was a day ago, and how far it usually is from that.
+#: seven days it was not 0 then; what the value was a day ago, and how far it usually is from that;
+#: the mean of the hour after that, and when in that hour it was.
 LENGTH, LASTED, CHANGED, STEP, ELAPSED, FALLEN, AWAY_THEN, DAY_AGO, APART = range(9)
-RUN_COLUMNS = 9
+AFTER, AFTER_AT = range(9, 11)
+RUN_COLUMNS = 11
 
 #: What a reading is flagged for.
 ORDINARY, STUCK, TOO_LONG, CHATTER, NOT_AT_REST, AT_REST, LONG_NOW, RISE, HELD = range(9)
@@ -55,4 +57,6 @@ EVENTS = FORGETS + 1
 #: Begin and end, in microseconds since 1970, of what the longest runs have beyond the one next in
 #: length, NaN where there are fewer; 0 in models trained before.
 DEEPEST, DEEPEST_COUNT = EVENTS + 1, 50
-RUN_CONSTANTS = DEEPEST + 2 * DEEPEST_COUNT
+#: Whether the hour after that of a day ago has a say where that hour was odd itself.
+LOOKS_AFTER = DEEPEST + 2 * DEEPEST_COUNT
+RUN_CONSTANTS = LOOKS_AFTER + 1

@@ -36,6 +36,7 @@ from anomaly_platform.ml.series_runs.layout import (
     EXCUSED,
     FORGETS,
     LENGTH,
+    LOOKS_AFTER,
     MOST_CHANGES,
     OTHERS,
     REST,
@@ -133,12 +134,12 @@ class RunModel:
         last = no_runs()
         columns = fold(last, times, values)
         own = np.zeros(RUN_CONSTANTS)
-        own[STATE_VALUES:AGE_WORTH] = own[REST] = own[DEEPEST:] = np.nan
+        own[STATE_VALUES:AGE_WORTH] = own[REST] = own[DEEPEST:LOOKS_AFTER] = np.nan
         if times.size < 2 or not np.isfinite(values).all():
             own = np.zeros(RUN_CONSTANTS)
             own[FORGETS] = float(forgets)
             return cls(own, last)
-        own[SPEAKS], own[FORGETS] = 1.0, float(forgets)
+        own[SPEAKS], own[FORGETS], own[LOOKS_AFTER] = 1.0, float(forgets), 1.0
         own[SPACING] = spacing = float(np.median(np.diff(times)))
         runs = _Runs.of(times, values)
         counter = _is_counter(values)

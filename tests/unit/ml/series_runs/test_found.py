@@ -213,3 +213,18 @@ def test_a_lasting_change_is_accepted_after_a_day_and_spikes_are_found(minutes, 
     for spike in spikes - cut:
         later[spike : spike + 1 + 60 // minutes] = False
     assert flags[later].mean() < 0.05
+
+
+@pytest.mark.parametrize("minutes", [30, 60])
+def test_a_spike_after_a_lasting_step_leaves_no_alarm_on_the_next_day(minutes):
+    per_day = 1440 // minutes
+    day = np.arange(44 * per_day) / per_day
+    values = 50.0 + 5.0 * np.sin(2.0 * np.pi * day)
+    values += 3.0 * np.random.default_rng(0).standard_normal(day.size)
+    cut, at = 28 * per_day, 30 * per_day
+    values[at:] -= 20.0
+    spikes = np.arange(at + per_day + 7, values.size - per_day, 97)
+    values[spikes] -= 24.0
+    flags, _ = found(values, cut, minutes)
+    assert flags[spikes - cut].all()
+    assert not flags[spikes - cut + per_day].any()

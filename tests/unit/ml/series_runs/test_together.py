@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from anomaly_platform.ml.scoring.entities import EntityEvidence
-from anomaly_platform.ml.series_runs.layout import DEEPEST, DEEPEST_COUNT
+from anomaly_platform.ml.series_runs.layout import DEEPEST, DEEPEST_COUNT, LOOKS_AFTER
 from anomaly_platform.ml.series_runs.model import RunModel
 from anomaly_platform.ml.series_runs.together import as_one
 
@@ -21,7 +21,7 @@ def nights(rng, rests):
 
 
 def deepest(model):
-    return model.constants[DEEPEST:].reshape(-1, 2)
+    return model.constants[DEEPEST:LOOKS_AFTER].reshape(-1, 2)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,7 @@ def test_models_made_before_count_each_run_as_they_did(models):
     arrays = models[0].to_arrays()
     older = RunModel.from_arrays({**arrays, "constants": arrays["constants"][:DEEPEST]})
     np.testing.assert_array_equal(older.constants[:DEEPEST], arrays["constants"][:DEEPEST])
+    assert older.constants[LOOKS_AFTER] == 0.0
     np.testing.assert_array_equal(as_one(EVIDENCE, ALONE, [deepest(older)] * 3), EVIDENCE)
 
 
