@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from anomaly_platform.platform import Platform
 from anomaly_platform.registry.bundle_index import BundleRecord
+from anomaly_platform.serving.champions.freed_memory import give_back
 from anomaly_platform.serving.champions.served import Key, ServedMetrics, ServedScans
 from anomaly_platform.streams import (
     MetricStream,
@@ -137,11 +138,14 @@ class ModelStore:
 
     def _refresh(self, *, retry: bool) -> None:
         self._retry = retry
+        before = self.swaps
         streams = self._platform.streams
         for readings in metric_streams(streams).values():
             self._renew_metrics(readings)
         for scans in scan_streams(streams).values():
             self._renew_scans(scans)
+        if self.swaps > before:
+            give_back()
 
     def _champion(self, stream: Stream) -> int | None:
         champions = self._platform.warehouse.bundles.champions(stream.name)
