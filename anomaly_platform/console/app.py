@@ -16,6 +16,7 @@ from anomaly_platform.console.kept import Kept
 from anomaly_platform.console.pages import (
     alerts,
     data,
+    data_file,
     entity,
     explorer,
     journey,
@@ -40,7 +41,7 @@ from anomaly_platform.storage.postgres.database import DatabaseError
 PATH: Final = "/console"
 _PAGES: Final = (
     *(log_in, overview, explorer, entity, series, marks, alerts, journey),
-    *(models, model_actions, data, keys),
+    *(models, model_actions, data, data_file, keys),
 )
 #: Seconds after which one thread lets another go on. The writer of readings, just back from the
 #: database, would wait Python's usual 5 ms for the event loop: longer than its transaction took.

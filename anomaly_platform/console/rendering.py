@@ -8,6 +8,7 @@ import datetime as dt
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -29,6 +30,9 @@ _POLICY: Final = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS: Final = {"content-security-policy": _POLICY, "vary": "cookie"}
+_KEY_ID: Final = re.compile(r" \([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\)$")
+#: A time further away than this is not told from those of another year without naming it.
+_WITHOUT_YEAR: Final = dt.timedelta(days=300)
 _SAID: Final = "anomaly_said"
 _SAID_S: Final = 30
 
@@ -68,6 +72,29 @@ def number(value: float | None, digits: int = 4) -> str:
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:,.{digits}g}" if abs(value) < 1e4 else f"{value:,.1f}"
+
+
+def who(actor: str) -> str:
+    """Return the name of whoever did something, without the id of their key.
+
+    Examples
+    --------
+    >>> who("night shift (66af773d-cc2c-4b56-b671-fa112d2ffdaa)"), who("root (command line)")
+    ('night shift', 'root (command line)')
+    """
+    return _KEY_ID.sub("", actor)
+
+
+def moment(at: dt.datetime) -> str:
+    """Return a time as a page says it; with its year where that is not the present one.
+
+    Examples
+    --------
+    >>> moment(dt.datetime(2020, 11, 26, 12, 30, tzinfo=dt.UTC))
+    '26 Nov 2020 12:30'
+    """
+    is_recent = abs(dt.datetime.now(dt.UTC) - at) < _WITHOUT_YEAR
+    return at.strftime("%d %b %H:%M" if is_recent else "%d %b %Y %H:%M")
 
 
 def share(value: float | None, digits: int = 1) -> str:
@@ -112,6 +139,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(iso=iso, number=number, share=share, span=span, tojson_text=_as_json)
+    made.filters.update(who=who, moment=moment)
     made.globals.update(link=link, program_version=__version__)
     return made
 

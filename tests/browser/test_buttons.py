@@ -168,7 +168,7 @@ def test_versions_are_decided_about_and_trainings_followed(visit: Visit, console
     page.get_by_text("isolation_forest 2 is in service").wait_for()
     page = somebody.go("/console/models?stream=iiot")
     page.get_by_label("Why iiot is rolled back").fill("too loud")
-    somebody.press("Roll back")
+    somebody.press("Roll back to 1")
     page.get_by_text("isolation_forest 1 is in service").wait_for()
     page.get_by_label("Entity").fill("press-1")
     somebody.press("Ask for a training")
@@ -205,6 +205,7 @@ def test_a_file_is_dropped_looked_at_and_taken(visit: Visit, console: Console) -
     assert console.platform.landing.waiting("iiot") == []
     somebody.press("Take it in")
     page.get_by_text("dropped.csv is in landing").wait_for()
+    page.get_by_text("A running platform takes it in within a minute").wait_for()
     assert [one.name for one in console.platform.landing.waiting("iiot")] == ["dropped.csv"]
 
 

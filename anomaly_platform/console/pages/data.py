@@ -119,9 +119,8 @@ async def take(request: Request, press: WriterPress) -> Response:
     uploads.forget(token)
     return back_to(
         request,
-        link("/console/data", stream=chosen.name),
-        f"{file.name} is in landing. A running platform takes it in within a minute; "
-        f"`anomaly run {chosen.name}` does at once.",
+        link("/console/data/file", stream=chosen.name, source=file.name),
+        f"{file.name} is in landing.",
     )
 
 

@@ -45,14 +45,14 @@ async def show(
         raise not_found("stream of scans")
     chosen = known_stream(serving, stream or streams[0].name)
     if chosen.has_series:
-        raise not_found(f"scans of {chosen.name!r}, which has series")
+        raise not_found(f"journey in {chosen.name!r}, which has series")
     code = code.strip()
     if not code:
         return await _list(request, viewer, serving, streams, chosen)
     async with serving.pool.connection() as connection:
         scans = await journey_of(connection, chosen.name, code, limit=_SCANS)
         if not scans:
-            raise not_found(f"scan of the code {code!r}")
+            return await _list(request, viewer, serving, streams, chosen, unknown=code)
         expected = await expected_next(
             connection,
             chosen.name,
@@ -91,6 +91,8 @@ async def _list(
     serving: ServingState,
     streams: Sequence[Stream],
     chosen: Stream,
+    *,
+    unknown: str = "",
 ) -> Response:
     async with serving.pool.connection() as connection:
         known = (await newest_readings(connection)).get(chosen.name)
@@ -102,6 +104,9 @@ async def _list(
         request,
         "journeys.html",
         viewer,
+        status=404 if unknown else 200,
+        code=unknown,
+        wrong=f"No scan of the code {unknown} is known here. Is it whole?" if unknown else "",
         streams=streams,
         chosen=chosen,
         worst=worst,

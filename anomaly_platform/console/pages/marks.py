@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from anomaly_platform.console.rendering import back_to, own_place
+from anomaly_platform.console.rendering import moment as time_in_words
 from anomaly_platform.console.viewers import Press, WriterPress, serving_of
 from anomaly_platform.console.windows import moment_of
 from anomaly_platform.serving.feedback import SaidOfReading, give, label_of_reading, withdraw
@@ -35,10 +36,12 @@ async def mark(request: Request, press: WriterPress) -> Response:
         _MARKS[chosen],
     )
     await asyncio.to_thread(_give, serving, press, said)
+    what = said.entity if said.metric == "scan" else f"{said.entity} {said.metric}"
     return back_to(
         request,
         own_place(press.form.get("back")),
-        f"{said.entity} is marked {_SAID[chosen]}. It counts from now on; Undo takes it back.",
+        f"{what}, {time_in_words(said.time)}, is marked {_SAID[chosen]}. It counts from now on; "
+        "Undo takes it back.",
     )
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from anomaly_platform.console.pages.models import number_of
+from anomaly_platform.console.pages.models import before_of, number_of
 from anomaly_platform.console.rendering import back_to, link, own_place
 from anomaly_platform.console.viewers import WriterPress, serving_of
 from anomaly_platform.registry.promotion import PromotionError
@@ -18,9 +18,12 @@ router = APIRouter(prefix="/models")
 
 @router.post("/roll-back")
 async def roll_back(request: Request, press: WriterPress) -> Response:
-    """Put the version into service again that served before."""
+    """Put the version into service again that served before, which is the one that was shown."""
     serving = serving_of(request)
     stream = known_stream(serving, press.text("stream"))
+    shown = press.form.get("before")
+    if shown and number_of(shown) != await asyncio.to_thread(before_of, serving, stream):
+        raise ApiProblem(409, "another version serves by now; load the page again")
     reason = f"rolled back by {press.viewer.caller.name}: {press.text('reason', most=500)}"
     try:
         served = await asyncio.to_thread(serving.platform.model_sets.roll_back, stream, reason)
@@ -80,7 +83,11 @@ async def train(request: Request, press: WriterPress) -> Response:
         asked = await asyncio.to_thread(write)
     except ValueError as error:
         raise ApiProblem(422, str(error)) from None
-    return back_to(request, link("/console/models/training", asked=asked), "It is asked for.")
+    return back_to(
+        request,
+        link("/console/models/training", asked=asked),
+        "The training is asked for. This page follows it.",
+    )
 
 
 def _named(served: dict[str, int]) -> str:

@@ -61,6 +61,7 @@ async def show(
         decides=named == chosen.scored_by,
         servable=_SERVABLE,
         served=served,
+        before=await asyncio.to_thread(before_of, serving, chosen),
         history=history[:_VERSIONS],
         trainings=[await follow(serving, one) for one in trainings],
         compared=compared,
@@ -85,7 +86,6 @@ async def version(
     if record is None:
         raise not_found(f"version {number} of {stream} {detector}")
     manifest = await asyncio.to_thread(manifest_of, serving, record)
-    history = await asyncio.to_thread(serving.platform.warehouse.bundles.history, stream, detector)
     return page(
         request,
         "version.html",
@@ -97,7 +97,7 @@ async def version(
         learned=_flat({k: v for k, v in data_of(manifest).items() if k != "history"}),
         curves=curves_of(manifest),
         decides=detector == chosen.scored_by,
-        earlier=any(one.version != number for one in history),
+        before=await asyncio.to_thread(before_of, serving, chosen),
         servable=_SERVABLE,
         back=link("/console/models/version", stream=stream, detector=detector, number=number),
         behind=[
@@ -133,6 +133,7 @@ async def training(request: Request, viewer: Reading, asked: uuid.UUID) -> Respo
         viewer,
         one=found,
         followed=followed,
+        pipeline=(await serving.health.health()).parts["pipeline"],
         chosen=stream,
         record=record,
         curves=followed.curves or curves_of(manifest),
@@ -168,6 +169,11 @@ def _side_by_side(records: Sequence[BundleRecord]) -> list[tuple[str, list[Any]]
     flat = [_flat(one.metrics) for one in records]
     names = dict.fromkeys(name for one in flat for name in one)
     return [(name, [one.get(name) for one in flat]) for name in names]
+
+
+def before_of(serving: ServingState, stream: Stream) -> int | None:
+    """Return the version to which a stream can be rolled back."""
+    return serving.platform.warehouse.bundles.previous(stream.name, stream.scored_by)
 
 
 def number_of(text: str) -> int:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from anomaly_platform.console import sources
 from anomaly_platform.console.kept import Kept
 from anomaly_platform.console.pages.alerts import triaged
+from anomaly_platform.console.pages.models import before_of
 from anomaly_platform.console.rendering import page
 from anomaly_platform.console.viewers import Reading, serving_of
 from anomaly_platform.queries.operation.in_service import ServingModel, serving_models
@@ -69,6 +70,13 @@ async def show(request: Request, viewer: Reading) -> Response:
         for stream in serving.platform.streams
         if (one := await _worst(serving, stream, newest.get(stream.name))) is not None
     ]
+    # Where there is one version alone, none can have served before.
+    before = {
+        one.name: await asyncio.to_thread(before_of, serving, one)
+        if any(m.stream == one.name and m.versions > 1 for m in models)
+        else None
+        for one in serving.platform.streams
+    }
     stuck = await kept.get("stuck", _QUIET_S, lambda: _stuck(serving, newest))
     alerts = await triaged(serving, only_open=True)
     return page(
@@ -89,6 +97,7 @@ async def show(request: Request, viewer: Reading) -> Response:
             if one.alert.kind == "silent"
         ][:_QUIET],
         stuck=stuck,
+        before=before,
         models=_by_stream(serving, models),
         behind=_behind(serving),
     )

@@ -60,6 +60,8 @@
 
   function begin(root) {
     sayTimes();
+    // Over the page, so that nothing moves away under the pointer; not longer than it takes to read.
+    for (const one of document.querySelectorAll(".notice.said")) setTimeout(() => one.remove(), 8000);
     for (const pick of root.querySelectorAll("select[data-submits]")) {
       pick.onchange = () => pick.form.requestSubmit();
     }

@@ -27,6 +27,8 @@ class TakenFile:
         Its rows in quarantine.
     first_day, last_day : date or None
         Of the days that its rows are about.
+    raw_path : str or None
+        Its rows in the lake.
     """
 
     source: str
@@ -39,6 +41,7 @@ class TakenFile:
     times_seen: int
     first_day: dt.date | None
     last_day: dt.date | None
+    raw_path: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +59,15 @@ class RefusedRow:
 
 
 async def taken_files(
-    connection: AsyncConnection[Any], stream: str, *, limit: int
+    connection: AsyncConnection[Any], stream: str, *, limit: int, source: str | None = None
 ) -> list[TakenFile]:
-    """Return the files of a stream that came last."""
+    """Return the files of a stream that came last, of any name or of one."""
     return await fetch_all(
         connection,
         TakenFile,
         """
         SELECT l.source, l.digest, l.status, l.reason, l.rows_in, l.ingested_at, l.times_seen,
+            l.raw_path,
             (SELECT count(*) FROM quarantine q WHERE q.stream = l.stream AND q.digest = l.digest
                 AND q.row_number > 0) AS refused,
             (SELECT min(day) FROM raw_days d WHERE d.stream = l.stream AND d.digest = l.digest)
@@ -71,10 +75,11 @@ async def taken_files(
             (SELECT max(day) FROM raw_days d WHERE d.stream = l.stream AND d.digest = l.digest)
                 AS last_day
         FROM (SELECT * FROM ingest_ledger WHERE stream = %(stream)s
+                AND (%(source)s::text IS NULL OR source = %(source)s)
             ORDER BY last_seen_at DESC, seq DESC LIMIT %(limit)s) l
         ORDER BY l.last_seen_at DESC, l.seq DESC
         """,
-        {"stream": stream, "limit": limit},
+        {"stream": stream, "limit": limit, "source": source},
     )
 
 

@@ -21,8 +21,6 @@ class ServingModel:
         End of what it was trained on.
     versions : int
         How many versions the detector has.
-    earlier : bool
-        Whether another version has served before it.
     """
 
     stream: str
@@ -33,7 +31,6 @@ class ServingModel:
     trained_at: dt.datetime | None
     window_end: dt.datetime | None
     versions: int
-    earlier: bool
 
 
 async def serving_models(connection: AsyncConnection[Any]) -> list[ServingModel]:
@@ -44,9 +41,7 @@ async def serving_models(connection: AsyncConnection[Any]) -> list[ServingModel]
         """
         SELECT c.stream, c.detector, c.version, c.promoted_at, c.reason, b.trained_at,
             b.window_end, (SELECT count(*) FROM bundles v WHERE v.stream = c.stream
-                AND v.detector = c.detector) AS versions,
-            EXISTS (SELECT FROM champion_history h WHERE h.stream = c.stream
-                AND h.detector = c.detector AND h.version <> c.version) AS earlier
+                AND v.detector = c.detector) AS versions
         FROM champions c JOIN bundles b USING (stream, detector, version)
         ORDER BY c.stream, c.detector
         """,

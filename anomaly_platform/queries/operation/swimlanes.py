@@ -16,16 +16,20 @@ from psycopg import AsyncConnection
 from anomaly_platform.queries.rows import count, fetch_all
 from anomaly_platform.queries.scored_readings import WHY
 
-#: Of streams with series, and of scans: the table, what a lane is, and how unusual a row is.
+#: Of streams with series, and of scans: the table, what a lane is, how unusual a row is, and what
+#: people call the lane where that is something else.
 _TABLES: Final = {
-    True: ("scored_metrics", "entity", "score"),
-    False: ("scored_scans", "coalesce(place, '')", "final_confidence / 100"),
+    True: ("scored_metrics", "entity", "score", "NULL::text"),
+    False: ("scored_scans", "coalesce(place, '')", "final_confidence / 100", "place_name"),
 }
 _IN_WINDOW: Final = "stream = %(stream)s AND event_time >= %(since)s AND event_time < %(until)s"
-_FOUND: Final = "(%(search)s::text IS NULL OR strpos(lower({lane}), lower(%(search)s)) > 0)"
+_FOUND: Final = (
+    "(%(search)s::text IS NULL OR "
+    "strpos(lower(concat_ws(' ', {lane}, {name})), lower(%(search)s)) > 0)"
+)
 _RANKED: Final = f"""
-SELECT lane, highest, flagged, rows, count(*) OVER () AS lanes FROM (
-    SELECT {{lane}} AS lane, max({{score}}) AS highest, count(*) AS rows,
+SELECT lane, name, highest, flagged, rows, count(*) OVER () AS lanes FROM (
+    SELECT {{lane}} AS lane, max({{name}}) AS name, max({{score}}) AS highest, count(*) AS rows,
         count(*) FILTER (WHERE is_anomaly) AS flagged
     FROM {{table}} WHERE {_IN_WINDOW} AND {_FOUND} GROUP BY 1) AS ranked
 ORDER BY highest DESC NULLS LAST, flagged DESC, lane COLLATE "C"
@@ -55,8 +59,8 @@ class Window:
 
     def filled(self, statement: str) -> bytes:
         """Return a statement about this stream's table."""
-        table, lane, score = _TABLES[self.has_series]
-        return statement.format(table=table, lane=lane, score=score).encode()
+        table, lane, score, name = _TABLES[self.has_series]
+        return statement.format(table=table, lane=lane, score=score, name=name).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,9 @@ class Lane:
     Attributes
     ----------
     lane : str
-        Its name; a place that is not known has an empty one.
+        Its entity or the id of its place; a place that is not known has an empty one.
+    name : str or None
+        What people call the place.
     highest : float or None
         The highest score of its rows.
     lanes : int
@@ -74,6 +80,7 @@ class Lane:
     """
 
     lane: str
+    name: str | None
     highest: float | None
     flagged: int
     rows: int
@@ -101,6 +108,8 @@ class FlaggedRow:
         Of a scan its code, and ``scan``.
     why : str or None
         In words.
+    place_name : str or None
+        What people call the place of a scan.
     """
 
     entity: str
@@ -109,6 +118,7 @@ class FlaggedRow:
     value: float | None
     score: float | None
     why: str | None
+    place_name: str | None
 
 
 async def ranked_lanes(
@@ -153,10 +163,10 @@ async def flagged_rows(
 ) -> tuple[list[FlaggedRow], int]:
     """Return a lane's flagged rows in a window, the newest first, and how many there are."""
     shown = (
-        f"entity, metric, event_time, value, score, {WHY} AS why"
+        f"entity, metric, event_time, value, score, {WHY} AS why, NULL::text AS place_name"
         if window.has_series
         else "epc_code AS entity, 'scan' AS metric, event_time, NULL::float8 AS value, "
-        "final_confidence / 100 AS score, explanation AS why"
+        "final_confidence / 100 AS score, explanation AS why, place_name"
     )
     values = {**window.values, "lane": lane, "limit": limit}
     found = await fetch_all(

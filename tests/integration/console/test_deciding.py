@@ -93,7 +93,13 @@ def test_a_version_is_promoted_and_rolled_back_with_a_reason(
     assert "isolation_forest 1 is in service" in page.text
     assert browser.post("/console/models/promote", data={**form, "version": "2"}).status_code == 422
     browser.post("/console/models/promote", data={**promote, "version": "2"})
-    page = browser.post("/console/models/roll-back", data={**form, "reason": MARKUP})
+    assert "Roll back to 1" in browser.get("/console").text
+    stale = {**form, "reason": "late", "before": "2"}
+    assert browser.post("/console/models/roll-back", data=stale).status_code == 409
+    page = browser.post("/console/models/roll-back", data={**form, "before": "1", "reason": MARKUP})
+    # Back from version 2: nothing served before version 1.
+    assert "Roll back to" not in page.text
+    assert "There is no version to roll back to" in page.text
     assert bundles.champions("iiot") == {"isolation_forest": 1}
     assert "rolled back by night shift" in page.text
     assert "<img" not in page.text
@@ -111,7 +117,7 @@ def test_a_training_is_asked_for_and_followed(platform: Platform, browser: TestC
     series = {"entity": "press-1", "metric": "flow", "window_days": "7"}
     page = browser.post("/console/models/train", data={**form, **series})
     assert page.url.path == "/console/models/training"
-    assert "it waits for the daemon" in page.text
+    assert "it waits for the daemon: " in page.text
     (asked,) = platform.warehouse.training_requests.waiting("iiot")
     assert (asked.subject, asked.window_days) == ("iiot press-1 flow", 7)
     assert asked.requested_by.startswith("night shift (")
@@ -225,6 +231,11 @@ def test_a_journey_has_its_scans_what_was_expected_and_companions(
     listed = browser.get("/console/journey").text
     assert "stolen" in listed
     assert "usual-1" not in listed
+    unknown = browser.get("/console/journey", params={"code": "<none>"})
+    assert unknown.status_code == 404
+    assert "No scan of the code &lt;none&gt; is known here." in unknown.text
+    assert 'value="&lt;none&gt;"' in unknown.text
+    assert "Codes with the worst scans" in unknown.text
     for wrong in ({"code": "none"}, {"stream": "iiot"}, {"code": "\x00"}):
         assert browser.get("/console/journey", params=wrong).status_code in (404, 422)
 

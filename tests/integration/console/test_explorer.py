@@ -88,5 +88,12 @@ def test_scans_have_places_for_lanes(platform: Platform, browser: TestClient) ->
     add_scan(platform, "code-3", DAY + HOUR)
     text = browser.get("/console/explorer", params={"stream": "barcode"}).text
     assert re.findall(r'<span title="([^"]*)">', text) == ["Suwon 1", ""]
+    add_scan(platform, "code-4", place="L002", place_name="Busan <1>")
+    asked = {"stream": "barcode", "search": "busan"}
+    named = browser.get("/console/explorer", params=asked).text
+    assert '<span title="L002">Busan &lt;1&gt;</span>' in named
+    asked = {"stream": "barcode", "lane": "L002", "since": "2026-11-27T00:00:00Z"}
+    rows = browser.get("/console/explorer/rows", params={**asked, "until": "2026-11-28T00:00:00Z"})
+    assert '<h1 class="break">Busan &lt;1&gt;</h1>' in rows.text
     ((address, number),) = [one for one in cells_of(text) if "Suwon" in one[0] and one[1]][:1]
     assert f">{number}</span> flagged" in browser.get(address).text

@@ -36,6 +36,7 @@ def test_an_empty_platform_says_so(browser: TestClient) -> None:
     assert "nothing yet" in section(text, "works")
     assert "Nothing has been scored yet." in section(text, "wrong")
     assert "the statistical fallback serves" in section(text, "models")
+    assert "No alert is open." in browser.get("/console/alerts").text
 
 
 def test_the_worst_comes_first_with_what_is_behind_it(
