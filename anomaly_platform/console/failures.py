@@ -17,8 +17,7 @@ from anomaly_platform.console.viewers import NotLoggedIn, viewer_of
 from anomaly_platform.serving.problems import ApiProblem
 from anomaly_platform.serving.problems import no_database as problem_of_database
 
-#: Said to whoever presses a button after their session.
-ENDED: Final = "Your session has ended, and nothing was done. Log in, and press again."
+ENDED: Final = "Your session has ended; what you pressed after that was not done. Log in again."
 
 
 async def to_log_in(request: Request, _: Exception) -> Response:

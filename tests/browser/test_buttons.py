@@ -72,7 +72,7 @@ def test_a_button_that_does_nothing_says_so(visit: Visit, console: Console) -> N
     page.unroute("**/console/marks")
     page.context.clear_cookies()
     somebody.press("False alarm")
-    page.get_by_text("Your session has ended, and nothing was done").wait_for()
+    page.get_by_text("Your session has ended; what you pressed after that was not done").wait_for()
     page.fill("input[name=key]", console.keys["admin"])
     somebody.press("Log in")
     page.wait_for_url(f"{console.url}{SERIES}")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 
-from tests.builders.console import MARKUP
+from anomaly_platform.assets.raw import ingest_files
+from anomaly_platform.streams import IIOT
+from tests.builders.console import DAY, MARKUP
+from tests.builders.platforms import drop_into
 
 if TYPE_CHECKING:
     from conftest import Console, Visit
+
+    from anomaly_platform.platform import Platform
 
 pytestmark = pytest.mark.browser
 
@@ -32,6 +38,7 @@ PAGES = {
     "models": "/console/models?stream=iiot&a=1&b=2",
     "version": "/console/models/version?stream=iiot&detector=isolation_forest&number=2",
     "data": "/console/data?stream=iiot",
+    "file": "/console/data/file?stream=iiot&source=rows.csv",
     "keys": "/console/keys",
 }
 LOOKS = {
@@ -43,10 +50,22 @@ LOOKS = {
 RULES = json.dumps({"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]})
 
 
+def take_file_in(platform: Platform) -> None:
+    """Have a file with names that nobody should choose."""
+    rows = "".join(f"press-{n},'{MARKUP}',2026-11-27T00:0{n}:00Z,{n}\n" for n in (1, 2))
+    content = f"device_id,metric_name,timestamp,value\n{rows}"
+    drop_into(platform, IIOT, "rows.csv", content)
+    waiting = platform.landing.waiting("iiot")
+    assert ingest_files(platform, IIOT, waiting, DAY + dt.timedelta(days=1)).failed == {}
+
+
 @pytest.mark.parametrize("look", LOOKS)
-def test_every_page_is_whole_readable_and_runs_no_name(visit: Visit, axe: str, look: str) -> None:
+def test_every_page_is_whole_readable_and_runs_no_name(
+    visit: Visit, console: Console, axe: str, look: str
+) -> None:
     """Script that is blocked, an error or a request to another host fails in `visit`."""
     somebody = visit(**LOOKS[look])
+    take_file_in(console.platform)
     found = {}
     for name, path in PAGES.items():
         page = somebody.go(path)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from anomaly_platform.console import sources
 from anomaly_platform.console.rendering import page
 from anomaly_platform.console.viewers import Reading, serving_of
-from anomaly_platform.queries.operation.file_rows import RawRow, fates_of
+from anomaly_platform.queries.operation.file_rows import Fate, RawRow, fates_of
 from anomaly_platform.queries.operation.files import taken_files
 from anomaly_platform.serving.lookups import known_stream
 from anomaly_platform.serving.problems import not_found
@@ -17,7 +17,8 @@ from anomaly_platform.serving.state import ServingState
 
 router = APIRouter(prefix="/data/file")
 
-_ROWS: Final = 200
+_LOOKED_AT: Final = 2_000
+_LISTED: Final = 200
 #: Of streams with series, and of scans: what is shown of a row as it was read.
 _COLUMNS: Final = {
     True: ("row_number", "column", "entity", "metric", "event_time", "value_text"),
@@ -41,7 +42,7 @@ async def show(request: Request, viewer: Reading, stream: str, source: str) -> R
     if not found and not waits:
         raise not_found(f"file {source!r} in {chosen.title}")
     taken = found[0] if found and not waits else None
-    rows, fates = [], []
+    found_rows: list[tuple[RawRow, Fate]] = []
     if taken is not None and taken.raw_path:
         path = taken.raw_path
         rows = await asyncio.to_thread(_rows, serving, path, has_series=chosen.has_series)
@@ -49,6 +50,7 @@ async def show(request: Request, viewer: Reading, stream: str, source: str) -> R
             fates = await fates_of(
                 connection, chosen.name, taken.digest, rows, has_series=chosen.has_series
             )
+        found_rows = list(zip(rows, fates, strict=True))
     return page(
         request,
         "data_file.html",
@@ -56,7 +58,13 @@ async def show(request: Request, viewer: Reading, stream: str, source: str) -> R
         chosen=chosen,
         source=source,
         taken=taken,
-        rows=list(zip(rows, fates, strict=True)),
+        looked_at=len(found_rows),
+        scored=sum(fate.is_scored for _, fate in found_rows),
+        flagged=sum(fate.is_anomaly for _, fate in found_rows),
+        # What asks for a look comes first.
+        rows=sorted(found_rows, key=lambda one: not (one[1].is_anomaly or one[1].refused))[
+            :_LISTED
+        ],
         behind=[
             sources.asset(serving.settings, chosen.name, "raw_events"),
             sources.asset(serving.settings, chosen.name, "scored_events"),
@@ -67,8 +75,10 @@ async def show(request: Request, viewer: Reading, stream: str, source: str) -> R
 def _rows(serving: ServingState, path: str, *, has_series: bool) -> list[RawRow]:
     """Return the first rows that could be read, in the order of the file that was sent."""
     columns = _COLUMNS[has_series]
-    first = serving.platform.lake.read(path, columns=columns, between={"row_number": (0, _ROWS)})
-    shown = first.select(columns).sort("row_number", maintain_order=True).head(_ROWS).rows()
+    first = serving.platform.lake.read(
+        path, columns=columns, between={"row_number": (0, _LOOKED_AT)}
+    )
+    shown = first.select(columns).sort("row_number", maintain_order=True).head(_LOOKED_AT).rows()
     if has_series:
         return [RawRow(*one) for one in shown]
     return [RawRow(n, column, code, "scan", *rest) for n, column, code, *rest in shown]

@@ -43,7 +43,11 @@
       const headers = { "x-part": "live" };
       if (part.dataset.tag) headers["if-none-match"] = part.dataset.tag;
       const answer = await fetch(location.href, { headers, cache: "no-store" });
-      if (answer.status === 401) return location.reload();
+      if (answer.status === 401) {
+        const form = new URL(`${document.querySelector(".brand").href}/log-in`);
+        form.search = new URLSearchParams({ next: location.pathname + location.search, ended: "yes" });
+        return location.assign(form);
+      }
       if (answer.status === 200) {
         const content = await answer.text();
         if (isInUse(part) || !part.isConnected) return;

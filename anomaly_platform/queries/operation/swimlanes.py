@@ -7,12 +7,14 @@ equal.
 """
 
 import datetime as dt
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from psycopg import AsyncConnection
 
+from anomaly_platform.queries.operation.worst import LABELLED
 from anomaly_platform.queries.rows import count, fetch_all
 from anomaly_platform.queries.scored_readings import WHY
 
@@ -110,6 +112,8 @@ class FlaggedRow:
         In words.
     place_name : str or None
         What people call the place of a scan.
+    is_right, label_id
+        What a person has said of it, if anybody has.
     """
 
     entity: str
@@ -119,6 +123,8 @@ class FlaggedRow:
     score: float | None
     why: str | None
     place_name: str | None
+    is_right: bool | None
+    label_id: uuid.UUID | None
 
 
 async def ranked_lanes(
@@ -173,8 +179,9 @@ async def flagged_rows(
         connection,
         FlaggedRow,
         window.filled(
-            f"SELECT {shown} FROM {{table}} WHERE {_OF_LANE} "
-            "ORDER BY event_time DESC, 1, 2 LIMIT %(limit)s"
+            f"SELECT w.*, l.is_anomaly AS is_right, l.id AS label_id FROM (SELECT {shown} "
+            f"FROM {{table}} WHERE {_OF_LANE} ORDER BY event_time DESC, 1, 2 LIMIT %(limit)s) w "
+            f"{LABELLED} ORDER BY w.event_time DESC, 1, 2"
         ),
         values,
     )

@@ -14,7 +14,7 @@ from anomaly_platform.queries.rows import fetch_all
 from anomaly_platform.queries.scored_readings import WHY
 
 #: The newest label `l` of each worst row `w`.
-_LABELLED: Final = """
+LABELLED: Final = """
     LEFT JOIN LATERAL (
         SELECT id, is_anomaly FROM feedback_labels l
         WHERE l.stream = %(stream)s AND l.entity = w.entity AND l.metric = w.metric
@@ -92,7 +92,7 @@ async def worst_entities(
             {WHY} AS why, l.is_anomaly AS is_right, l.id AS label_id
         FROM worst w
         """  # noqa: S608
-        + _LABELLED
+        + LABELLED
         + """
         ORDER BY w.score DESC, w.flagged DESC, w.entity
         """,
@@ -130,7 +130,7 @@ async def worst_codes(
             l.is_anomaly AS is_right, l.id AS label_id
         FROM worst w
         """  # noqa: S608
-        + _LABELLED
+        + LABELLED
         + """
         ORDER BY w.score DESC, w.flagged DESC, w.entity
         """,
@@ -158,7 +158,7 @@ async def worst_readings(
             AND is_anomaly AND event_time > %(since)s AND event_time <= %(until)s
             ORDER BY score DESC, event_time DESC LIMIT %(limit)s) w
         """  # noqa: S608
-        + _LABELLED
+        + LABELLED
         + """
         ORDER BY w.score DESC, w.event_time DESC
         """,

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from anomaly_platform.console.windows import moment_of
 from anomaly_platform.platform import Platform
 from anomaly_platform.queries.operation.swimlanes import Window, flagged_rows
-from tests.builders.console import DAY, add_readings, add_scan
+from tests.builders.console import DAY, add_readings, add_scan, token_of
 
 pytestmark = pytest.mark.integration
 
@@ -95,5 +95,15 @@ def test_scans_have_places_for_lanes(platform: Platform, browser: TestClient) ->
     asked = {"stream": "barcode", "lane": "L002", "since": "2026-11-27T00:00:00Z"}
     rows = browser.get("/console/explorer/rows", params={**asked, "until": "2026-11-28T00:00:00Z"})
     assert '<h1 class="break">Busan &lt;1&gt;</h1>' in rows.text
+    mark = {"stream": "barcode", "entity": "code-4", "metric": "scan", "time": DAY.isoformat()}
+    form = {
+        **mark,
+        "mark": "wrong",
+        "token": token_of(browser),
+        "back": str(rows.url.raw_path, "ascii"),
+    }
+    marked = browser.post("/console/marks", data=form)
+    assert marked.url.path == "/console/explorer/rows"
+    assert ">marked a false alarm<" in marked.text
     ((address, number),) = [one for one in cells_of(text) if "Suwon" in one[0] and one[1]][:1]
     assert f">{number}</span> flagged" in browser.get(address).text

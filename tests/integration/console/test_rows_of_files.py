@@ -48,11 +48,13 @@ def test_a_file_is_followed_until_its_rows_are_scored(
     take(platform, IIOT)
     text = shown(browser, "iiot", name)
     assert text.count("not scored yet") == 2
-    assert "of the 2 below 0 are scored" in text
+    assert "0 of the first 2 are scored, 0 flagged" in text
     assert "1 refused" in text
     add_readings(platform, "press-1", "flow", [1.5, 99.0], flagged=[1], reason="99 is a step")
     text = shown(browser, "iiot", name)
     assert "not scored yet" not in text
+    assert "2 of the first 2 are scored, 1 flagged: they come first" in text
+    assert text.index("99 is a step") < text.index("usual")
     assert text.count("99 is a step") == 1
     assert text.count("usual") == 1
     assert "/console/series?stream=iiot&amp;entity=press-1&amp;metric=flow" in text
