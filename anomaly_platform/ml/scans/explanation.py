@@ -85,8 +85,9 @@ def _where(event: Mapping[str, str], places: Mapping[str, str]) -> str:
 
 def _moment(event: Mapping[str, str]) -> str:
     day, hour = event.get("weekday", ""), event.get("hour", "")
-    named = f"on {_DAYS[int(day)]}" if day.isdigit() else "on some day"
-    return f"{named} at {hour}:00–{hour}:59" if hour.isdigit() else named
+    named = [f"on {_DAYS[int(day)]}"] if day.isdigit() else []
+    named += [f"at {hour}:00–{hour}:59"] if hour.isdigit() else []
+    return " ".join(named) or "on some day"
 
 
 def _percent(p: float) -> str:

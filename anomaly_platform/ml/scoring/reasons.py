@@ -157,7 +157,8 @@ def window_reason(feature_set: FeatureLayout, time: int, features: Mapping[str, 
     if size < _FAR:
         clock = f"{_EPOCH + timedelta(microseconds=time):%H:%M}"
         return f"{value:.6g} is not usual at {clock}"
-    return text.format(f"{min(size, 1e6):.2g}")
+    # Two digits, as people write them: 110, not 1.1e+02.
+    return text.format(f"{float(f'{min(size, 1e6):.2g}'):.7g}")
 
 
 def _ratio(distance: float, spread: float) -> float:

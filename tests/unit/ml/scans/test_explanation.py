@@ -30,6 +30,15 @@ def test_a_closed_hour_names_the_hour() -> None:
     assert said == "R_Stock_Inbound at Busan store 3 on Wednesday at 03:00–03:59, 0.2 %"
 
 
+def test_a_day_that_is_not_known_is_not_named() -> None:
+    observed = {**MOVE.observed, "weekday": "something never seen"}
+    closed = dataclasses.replace(
+        MOVE, observed=observed, parts={"place": 0.1, "event": 0.1, "hour": 6.2}
+    )
+    said = explain_sequence(closed, PLACES)
+    assert said == "R_Stock_Inbound at Busan store 3 at 03:00–03:59, 0.2 %"
+
+
 def test_a_delay_names_how_long_it_took() -> None:
     late = dataclasses.replace(MOVE, parts={"place": 0.1, "weekday": 3.0, "elapsed": 8.0})
     said = explain_sequence(late, PLACES)
