@@ -6,6 +6,7 @@ One command, everything written to ``docs/measured/simulated.md``::
 
 Months: a stream is trained on 28 days under one seed and judged on 28 days under another, on the
 same devices, thirty days later. Streams: single series in streaming order, by NAB's rules.
+Short histories: hosts that are known for a few minutes (`short_histories`).
 Changes: series that become another for good, and whether that is followed (`changes`). Steps:
 lasting ones at any sampling and noise (`steps`). Glances: events that a person sees at once
 (`glance`). Resting: hosts whose metrics rest together (`resting`). Design choices were made on
@@ -28,6 +29,7 @@ from changes import changes_section
 from glance import glance_section
 from nab import NabSeries, optimised_score, score_at
 from resting import resting_section
+from short_histories import short_section
 from steps import steps_section
 from tqdm import tqdm
 
@@ -214,6 +216,7 @@ def main() -> None:
             head,
             months_section(options.devices),
             streams_section(),
+            short_section(),
             changes_section(),
             steps_section(),
             glance_section(),

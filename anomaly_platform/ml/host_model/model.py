@@ -2,9 +2,11 @@
 
 Each metric is predicted from the last rows of all metrics. How far it lies from that, averaged
 over a few rows, is calibrated per metric on the last fifth of the training rows, which the
-regression was not fitted on. Where a host has more metrics than `MOST_FACTORS`, as many principal
-components of its rows predict instead of the metrics themselves, so that weights and time grow
-with the number of metrics and not with its square.
+regression was not fitted on. Where the history is shorter than the longest window a fifth is few:
+there the regression knows all rows, and each fifth is judged by one that has not seen it; and there
+the errors decide beside the series (`decides`). Where a host has more metrics than `MOST_FACTORS`,
+as many principal components of its rows predict instead of the metrics themselves, so that weights
+and time grow with the number of metrics and not with its square.
 
 What is left out: metrics that rest, and metrics that report in fewer than half of the host's rows.
 A host that keeps fewer than `LEAST_METRICS` has no model.
@@ -28,7 +30,7 @@ from anomaly_platform.ml.host_model.kernels import (
     project,
     standardise,
 )
-from anomaly_platform.ml.host_model.reach import LAGS
+from anomaly_platform.ml.host_model.reach import LAGS, REACH
 
 #: Metrics below which there is nothing to move together, and above which nothing is learned.
 LEAST_METRICS, MOST_METRICS = 3, 1000
@@ -36,6 +38,8 @@ LEAST_METRICS, MOST_METRICS = 3, 1000
 MOST_FACTORS = 64
 #: Share of the rows, the last ones, that calibrate.
 CALIBRATION_SHARE = 0.2
+#: Parts of a short history that are judged by the others.
+CROSS_BLOCKS = 5
 #: Fewest rows that calibrate, and fewest per weight that are fitted to.
 LEAST_CALIBRATION, ROWS_PER_WEIGHT = 100, 5
 #: Share of the host's rows in which a metric reports at least.
@@ -71,6 +75,8 @@ class HostModel:
         (1 + `LAGS` m, k).
     calibrations
         Of the averaged errors, one a metric.
+    decides
+        Whether they have a say in which rows are anomalies: the history was short.
     """
 
     metrics: tuple[str, ...]
@@ -81,9 +87,12 @@ class HostModel:
     projection: Floats | None
     weights: Floats
     calibrations: tuple[Calibration, ...]
+    decides: bool = False
 
     @classmethod
-    def fit(cls, metrics: Sequence[str], times: Ints, rows: Floats) -> tuple[Self, Floats] | None:
+    def fit(
+        cls, metrics: Sequence[str], times: Ints, rows: Floats, *, short: bool = False
+    ) -> tuple[Self, Floats] | None:
         """Fit a host.
 
         Parameters
@@ -92,6 +101,8 @@ class HostModel:
             Names of its metrics.
         times, rows
             As `clock.on_one_clock` gives them.
+        short
+            Whether to fit on all rows and to calibrate on all but the first few.
 
         Returns
         -------
@@ -100,12 +111,13 @@ class HostModel:
         distances : ndarray of float64, shape (c, k)
             Averaged errors of the calibration part, the last rows; NaN where there is none.
         """
-        start = times.size - round(CALIBRATION_SHARE * times.size)
+        start = times.size - (0 if short else round(CALIBRATION_SHARE * times.size))
+        held_out = times.size - (REACH if short else start)
         there = np.flatnonzero(_usable(rows, start))
         if not LEAST_METRICS <= there.size <= MOST_METRICS:
             return None
         number = min(there.size, MOST_FACTORS, (start // ROWS_PER_WEIGHT - 1) // LAGS)
-        if times.size - start < LEAST_CALIBRATION or number < 1:
+        if held_out < LEAST_CALIBRATION or number < 1:
             return None
         rows = np.ascontiguousarray(rows[:, there])
         centres, scales = np.nanmedian(rows[:start], axis=0), np.nanstd(rows[:start], axis=0)
@@ -116,7 +128,7 @@ class HostModel:
             _, vectors = np.linalg.eigh(filled[:start].T @ filled[:start])
             projection = np.ascontiguousarray(vectors[:, ::-1][:, :number])
         factors = filled if projection is None else filled @ projection
-        weights = _weights(factors[:start], filled[:start])
+        learned = np.arange(LAGS, start)
         spacing = float(np.median(np.diff(times)))
         model = cls(
             tuple(metrics[place] for place in there.tolist()),
@@ -125,10 +137,19 @@ class HostModel:
             scales,
             np.zeros(there.size),
             projection,
-            weights,
+            _weights(factors, filled, learned),
             (),
+            short,
         )
-        distances = model.distances(times, rows)[start:]
+        if short:
+            parts = []
+            for block in np.array_split(np.arange(REACH, times.size), CROSS_BLOCKS):
+                others = learned[(learned < block[0]) | (learned > block[-1] + LAGS)]
+                judge = replace(model, weights=_weights(factors, filled, others))
+                parts.append(judge.distances(times, rows)[block])
+            distances = np.concatenate(parts)
+        else:
+            distances = model.distances(times, rows)[start:]
         calibrated = model._calibrated(distances)
         return None if calibrated is None else (calibrated, distances)
 
@@ -189,6 +210,8 @@ class HostModel:
             "values": np.stack([part["values"] for part in parts]),
             "exceeding": np.stack([part["exceeding"] for part in parts]),
         }
+        if self.decides:
+            arrays["decides"] = np.ones(1)
         return arrays if self.projection is None else arrays | {"projection": self.projection}
 
     @classmethod
@@ -229,6 +252,7 @@ class HostModel:
             None if projection is None else np.ascontiguousarray(projection),
             np.ascontiguousarray(table[_WEIGHTS:]),
             calibrations,
+            "decides" in arrays,
         )
 
 
@@ -245,12 +269,11 @@ def _usable(rows: Floats, start: int) -> Bools:
     return usable
 
 
-def _weights(factors: Floats, filled: Floats) -> Floats:
-    """Return the weights that predict each (n, k) row from the rows before it."""
-    count = filled.shape[0] - LAGS
-    lagged = [factors[LAGS - lag : LAGS - lag + count] for lag in range(1, LAGS + 1)]
-    design = np.hstack([np.ones((count, 1)), *lagged])
-    penalty = np.full(design.shape[1], RIDGE * count)
+def _weights(factors: Floats, filled: Floats, learned: Ints) -> Floats:
+    """Return the weights that predict the (n, k) rows at the learned places from those before."""
+    lagged = [factors[learned - lag] for lag in range(1, LAGS + 1)]
+    design = np.hstack([np.ones((learned.size, 1)), *lagged])
+    penalty = np.full(design.shape[1], RIDGE * learned.size)
     penalty[0] = 0.0
     normal = design.T @ design + np.diag(penalty)
-    return np.ascontiguousarray(np.linalg.solve(normal, design.T @ filled[LAGS:]))
+    return np.ascontiguousarray(np.linalg.solve(normal, design.T @ filled[learned]))

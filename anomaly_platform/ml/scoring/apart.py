@@ -1,7 +1,6 @@
 """Which metrics of a host move apart from the others, at the times of its rows.
 
-What belongs here: the evidence of a host's model, and its words. What the host's score makes of it
-is `batch`'s business.
+What belongs here: the evidence of a host's model, its words, and what it makes of a host's score.
 """
 
 from __future__ import annotations
@@ -13,10 +12,12 @@ from typing import Self
 import numpy as np
 
 from anomaly_platform.ml.arrays import Floats, Ints
+from anomaly_platform.ml.calibration.conformal import score_of_p
+from anomaly_platform.ml.host_model.bundled import BundledHost
 from anomaly_platform.ml.host_model.clock import on_one_clock
 from anomaly_platform.ml.host_model.model import HostModel
 from anomaly_platform.ml.host_model.reach import AVERAGED
-from anomaly_platform.ml.scoring.entities import at_times, fuse, standing_out
+from anomaly_platform.ml.scoring.entities import at_times, fuse, ranked, standing_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,3 +84,31 @@ class Apart:
             f"moves apart from the other metrics of this host: off by {far:.6g} on average of "
             f"{AVERAGED} readings, usual is {usual:.6g}"
         )
+
+
+def heard(
+    host: BundledHost, p_values: Floats, fused: Floats, apart: Floats, alpha: float
+) -> tuple[Floats, Floats]:
+    """Return (t,) p-values and scores of a host in view of what moves apart.
+
+    It orders rows and decides nothing (`entities.ranked`), but where the history was short. There
+    the series' p-value and its own are worth the same: their geometric mean is exact where both say
+    the same, and too large where they say it independently.
+
+    Parameters
+    ----------
+    host
+        Its model and calibration.
+    p_values, fused
+        (t,) p-values of its series together, and the evidence that they were made of.
+    apart
+        (t,) evidence of what moves apart; where it is 0, the series decide.
+    alpha
+        Share of ordinary readings above the standard threshold.
+    """
+    if host.model.decides:
+        own = host.together.p_value(apart)
+        p = np.where(apart > 0.0, np.sqrt(p_values * own), p_values)
+        return p, score_of_p(p, alpha)
+    together = host.together.p_value(fused + apart)
+    return p_values, ranked(score_of_p(p_values, alpha), score_of_p(together, alpha))

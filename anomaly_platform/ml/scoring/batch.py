@@ -47,14 +47,13 @@ from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 from anomaly_platform.ml.host_model.bundled import Hosts
 from anomaly_platform.ml.host_model.model import HostModel
-from anomaly_platform.ml.scoring.apart import Apart
+from anomaly_platform.ml.scoring.apart import Apart, heard
 from anomaly_platform.ml.scoring.calls import FIRST, calls_of, rate_of
 from anomaly_platform.ml.scoring.checking import feature_set_of, read_series
 from anomaly_platform.ml.scoring.entities import (
     CAUSE_EVIDENCE,
     MOST_CAUSES,
     EntityEvidence,
-    ranked,
 )
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.ml.scoring.scored_columns import (
@@ -288,8 +287,7 @@ class FleetScorer:
             host = self._hosts.of(entity)
             if host is not None:
                 apart = self._apart(entity, host.model, series, table, past)
-                together = host.together.p_value(fused + apart.at(evidence.times))
-                scores = ranked(scores, score_of_p(together, self.alpha))
+                p, scores = heard(host, p, fused, apart.at(evidence.times), self.alpha)
         flagged = scores >= threshold
         calls, level = calls_of(p, rate_of(threshold, self.alpha), level)
         for (_, places), clock in zip(members, evidence.places, strict=True):

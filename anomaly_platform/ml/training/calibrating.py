@@ -37,7 +37,8 @@ class FleetCalibrations:
     entity_index
         Place of each entity.
     together
-        Of the entities whose metrics move together, that of all evidence.
+        Of the entities whose metrics move together, that of all evidence; where the history was
+        short, that of what moves apart.
     """
 
     arrays: dict[str, AnyArray]
@@ -118,6 +119,7 @@ class _Entity:
     waiting: dict[int, int] = field(default_factory=dict)
     #: Times, and what of the host moves apart then.
     apart: tuple[Ints, Floats] | None = None
+    decides: bool = False
 
 
 @dataclass(frozen=True)
@@ -170,10 +172,10 @@ class CalibrationPool:
         held.p_values.append(p_values)
         held.moves.append(moves)
 
-    def add_apart(self, entity: str, times: Ints, evidence: Floats) -> None:
+    def add_apart(self, entity: str, times: Ints, evidence: Floats, *, decides: bool) -> None:
         """Take what moves apart of an entity whose series were the last ones taken."""
         if entity in self._open:
-            self._open[entity].apart = times, evidence
+            self._open[entity].apart, self._open[entity].decides = (times, evidence), decides
 
     def pooled_by(self, slot: int, calibration: Calibration) -> None:
         """Take the pool of a series that another bundle has trained."""
@@ -214,8 +216,12 @@ class CalibrationPool:
             entity = self._open.pop(name)
             evidence = EntityEvidence.align(entity.times, entity.p_values, entity.moves)
             fused = self._evidence[name] = evidence.fused()
-            if entity.apart is not None and fused.size >= self._enough:
+            if entity.apart is None:
+                continue
+            total = entity.apart[1]
+            if not entity.decides:
                 total = fused + at_times(*entity.apart, evidence.times)
+            if total.size >= self._enough:
                 self._together[name] = Calibration.fit(total, tail_floor=EVIDENCE_TAIL_FLOOR)
 
     def _share(self) -> None:

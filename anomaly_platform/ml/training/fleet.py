@@ -227,10 +227,10 @@ class Fleet:
                 metrics.append(metric)
                 times.append(table.times[rows][present])
                 values.append(readings[rows][present])
-        fitted = fit_host(metrics, times, values)
+        fitted = fit_host(metrics, times, values, self.feature_set.windows[-1])
         if fitted is not None:
             self.hosts.model(entity, fitted.model)
-            self.pool.add_apart(entity, fitted.times, fitted.evidence)
+            self.pool.add_apart(entity, fitted.times, fitted.evidence, decides=fitted.model.decides)
 
     def table(
         self, calibrations: FleetCalibrations, version: str, started: datetime

@@ -31,7 +31,7 @@ class FittedHost:
 
 
 def fit_host(
-    metrics: Sequence[str], times: Sequence[Ints], values: Sequence[Floats]
+    metrics: Sequence[str], times: Sequence[Ints], values: Sequence[Floats], longest: int
 ) -> FittedHost | None:
     """Fit a host, None where there is too little to learn from.
 
@@ -41,9 +41,11 @@ def fit_host(
         Names of its metrics.
     times, values
         Per metric, (n_i,) microseconds since 1970, and readings.
+    longest
+        Rows of the longest window; with fewer rows the history is short.
     """
     clock, rows = on_one_clock(times, values)
-    found = HostModel.fit(metrics, clock, rows)
+    found = HostModel.fit(metrics, clock, rows, short=clock.size < longest)
     if found is None:
         return None
     model, distances = found
