@@ -65,6 +65,8 @@ def create_app(platform: Platform, beside: Mapping[str, ASGIApp] | None = None) 
         redoc_url=None,
         # The way there would name the host that the client says it has asked.
         redirect_slashes=False,
+        # Whether somebody has set telemetry up would be looked for with every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     install_problem_handlers(app)
     for router in ROUTERS:
