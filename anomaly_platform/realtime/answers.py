@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
+
+import numpy as np
 
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.storage.tables.online import StoredReading
@@ -72,6 +74,35 @@ class StoredColumns:
     thresholds: Floats
     statuses: Sequence[str]
     bundle_version: int | None
+
+    @classmethod
+    def joined(
+        cls, readings: ReadingColumns, parts: Sequence[StoredColumns], order: Ints
+    ) -> StoredColumns:
+        """Return those of all parts, which one version judged, in the order of the readings.
+
+        Parameters
+        ----------
+        readings
+            All of them.
+        parts
+            What became of them.
+        order
+            (n,) place of each reading among those of the parts, one after the other.
+        """
+        columns: dict[str, Any] = {
+            name: np.concatenate([getattr(one, name) for one in parts])[order]
+            for name in ("scores", "p_values", "decisions", "late", "thresholds")
+        }
+        ids = np.frombuffer(b"".join(one.event_ids for one in parts), dtype="V16")
+        statuses = [status for one in parts for status in one.statuses]
+        return cls(
+            readings=readings,
+            event_ids=ids[order].tobytes(),
+            statuses=[statuses[place] for place in order.tolist()],
+            bundle_version=parts[0].bundle_version,
+            **columns,
+        )
 
     def part(self, start: int, stop: int) -> StoredColumns:
         """Return those from one place to before another."""

@@ -97,7 +97,7 @@ class ServingState:
         )
         self.database_metrics = DatabaseMetrics(pool, _models_folder(settings))
         self.latencies = LatencyCounts(platform.warehouse.prediction_latency)
-        self.ingestion = Ingestion(platform.online_ingest(), self.models)
+        self.ingestion = Ingestion(platform.online_ingest, self.models)
         self.pulse = Pulse()
         self.health = HealthChecks(platform, pool, self.models, self.redis, self.pulse)
         self.announcements = Announcements(platform.urls.application)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 TRAINED: Final = "trained"
 INSUFFICIENT: Final = "insufficient_history"
 FAILED: Final = "failed"
+
+LANES: Final = 2
+"""Threads that take readings in, at most: each has models of its own."""
 Key = tuple[str, str]
 """Entity and metric."""
 
@@ -109,6 +112,7 @@ class ServedMetrics:
         self._pools: SharedCalibrations | None = None
         self._on_damage = on_damage
         self._scorers: list[OnlineScorer] = []
+        self._ingesting: dict[int, OnlineScorer] = {}
         self._lock = threading.Lock()
         if bundle is not None:
             self._read(bundle)
@@ -153,11 +157,12 @@ class ServedMetrics:
 
     def load_model(self, entity: str, metric: str) -> SeriesModel | None:
         """Read and verify a series' model, None where there is none for it."""
-        from anomaly_platform.ml.bundles.format import BundleError
-
         entry = self.series.get((entity, metric))
         if entry is None or entry.slot is None or self.bundle is None:
             return None
+        # After that: of new series, thousands a second are asked for, and an import takes its time.
+        from anomaly_platform.ml.bundles.format import BundleError
+
         try:
             return self._model_of(entry, entry.slot, self.bundle, f"{entity} {metric}")
         except BundleError as error:
@@ -199,20 +204,22 @@ class ServedMetrics:
             scorer.judge(keys[:1], times, features, np.array([self.threshold]))
             scorer.judge_one(keys[0], 0, features, self.threshold)
 
-    @cached_property
-    def ingesting(self) -> OnlineScorer:
-        """A scorer for the one thread that takes readings in, which may hold it for long."""
-        return self._new_scorer()
+    def ingesting(self, lane: int) -> OnlineScorer:
+        """Return the scorer of a thread that takes readings in, which may hold it for long."""
+        with self._lock:
+            if lane not in self._ingesting:
+                self._ingesting[lane] = self._new_scorer(2 * LANES)
+            return self._ingesting[lane]
 
     @cached_property
     def _predicting(self) -> OnlineScorer:
-        return self._new_scorer()
+        return self._new_scorer(2)
 
-    def _new_scorer(self) -> OnlineScorer:
+    def _new_scorer(self, share: int) -> OnlineScorer:
         from anomaly_platform.ml.scoring.online import OnlineScorer
 
-        # Two of them share what this version may hold.
-        scorer = OnlineScorer(self, models_held=max(1, self.models_held // 2))
+        # All of them share what this version may hold.
+        scorer = OnlineScorer(self, models_held=max(1, self.models_held // share))
         self._scorers.append(scorer)
         return scorer
 

@@ -1,59 +1,42 @@
-"""Taking readings in for a whole process: what arrives while a commit is under way goes together.
+"""Taking readings in for a whole process: each goes to the writer that has its series.
 
-Belongs here: the queue between requests and the thread that writes, and which version judges. The
-transaction itself is ``realtime.ingest``'s business. HTTP, MQTT and the EMS all come this
-way, so that a reading means the same whichever way it came.
+Belongs here: which writer that is, and putting together what the writers say of one request. HTTP,
+MQTT and the EMS all come this way, so that a reading means the same whichever way it came.
 
-A transaction costs about the same for one reading as for a hundred. So there is one writer, and
-whatever has queued up while it was busy becomes its next transaction: a lone request waits for
-nobody, and the busier the process, the larger its transactions.
+Most of what a reading costs is the work of PostgreSQL, whose connections work beside each other. A
+writer holds the look-backs of its series in memory, so that a series always goes to the same one;
+and an entity does, since alerts are about entities.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import queue
-import threading
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from anomaly_platform.ingest.online.reading_columns import ReadingColumns
 from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.answers import Answer, StoredColumns
-from anomaly_platform.realtime.append_path import Judge
 from anomaly_platform.realtime.ingest import OnlineIngest
 from anomaly_platform.registry.promotion import CHAMPIONS_CHANNEL
 from anomaly_platform.serving.champions.models import ModelStore
+from anomaly_platform.serving.champions.served import LANES
 from anomaly_platform.serving.problems import ApiProblem
+from anomaly_platform.serving.telemetry.lane import Lane, Said
 from anomaly_platform.storage.postgres.announcements import Announcements
 from anomaly_platform.storage.tables.online import Source
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online.readings import Reading
-    from anomaly_platform.serving.champions.served import ServedMetrics
-
-MOST_TOGETHER: Final = 2_000
-"""Readings from which on no further request joins a transaction."""
+    from anomaly_platform.ml.arrays import Ints
 
 MOST_WAITING: Final = 100_000
 """Readings that may wait; beyond, senders are asked to come back."""
-
-_log = logging.getLogger(__name__)
-
-Said = StoredColumns | list[Answer]
-
-
-@dataclass(slots=True)
-class _Waiting:
-    stream: MetricStream
-    readings: ReadingColumns
-    source: Source
-    loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[Said]
 
 
 class Ingestion:
@@ -61,31 +44,24 @@ class Ingestion:
 
     Parameters
     ----------
-    ingest : OnlineIngest
-        Where to.
+    ingest : callable
+        Returns a new way into the tables, for one writer.
     models : ModelStore
         What judges; read anew with every transaction.
     """
 
-    def __init__(self, ingest: OnlineIngest, models: ModelStore) -> None:
-        self._ingest = ingest
-        self._models = models
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+    def __init__(self, ingest: Callable[[], OnlineIngest], models: ModelStore) -> None:
+        self._lanes = [Lane(number, ingest(), models) for number in range(min(LANES, _cores()))]
         self._rows_waiting = 0
-        self._judges: dict[str, tuple[ServedMetrics, Judge]] = {}
-        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the writer."""
-        self._thread = threading.Thread(target=self._work, name="ingest", daemon=True)
-        self._thread.start()
+        """Start the writers."""
+        for lane in self._lanes:
+            lane.start()
 
     async def stop(self) -> None:
-        """Write what is waiting, then end the writer."""
-        if self._thread is not None:
-            self._queue.put(None)
-            await asyncio.to_thread(self._thread.join)
-            self._thread = None
+        """Write what is waiting, then end the writers."""
+        await asyncio.gather(*(lane.stop() for lane in self._lanes))
 
     async def ingest(
         self, stream: MetricStream, readings: Sequence[Reading], *, source: Source
@@ -127,113 +103,53 @@ class Ingestion:
                 "readings arrive faster than they can be written; try again",
                 headers={"Retry-After": "1"},
             )
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(stream, readings, source, loop, loop.create_future())
         self._rows_waiting += len(readings)
-        self._queue.put(waiting)
         try:
-            return await waiting.done
+            return await self._written(stream, readings, source)
         finally:
             self._rows_waiting -= len(readings)
 
-    def _work(self) -> None:
-        held: _Waiting | None = None
-        while True:
-            first = held or self._queue.get()
-            held = None
-            if first is None:
-                self._ingest.close()
-                return
-            together, rows = [first], len(first.readings)
-            while rows < MOST_TOGETHER:
-                try:
-                    other = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if other is None:
-                    self._queue.put(None)
-                    break
-                if other.stream is not first.stream or other.source != first.source:
-                    held = other
-                    break
-                together.append(other)
-                rows += len(other.readings)
-            self._write(together)
+    async def _written(
+        self, stream: MetricStream, readings: ReadingColumns, source: Source
+    ) -> Said:
+        """Return what the writers say of readings, in their order."""
+        shares = self._shares(readings)
+        if len(shares) == 1:
+            ((lane, _),) = shares
+            return await lane.put(stream, readings, source)
+        waiting = [lane.put(stream, readings.take(rows), source) for lane, rows in shares]
+        # Whatever one says, the others are waited for: what was stored is then known to be.
+        said = await asyncio.gather(*waiting, return_exceptions=True)
+        for one in said:
+            if isinstance(one, BaseException):
+                raise one
+        return _together(readings, [rows for _, rows in shares], said)  # type: ignore[arg-type]
 
-    def _write(self, together: list[_Waiting]) -> None:
-        first = together[0]
-        try:
-            answers = self._ingest.ingest(
-                first.stream,
-                ReadingColumns.joined([one.readings for one in together]),
-                self._judge(first.stream),
-                source=first.source,
-            )
-        except Exception as error:
-            if len(together) > 1:
-                # One's fault must not become the others'.
-                for one in together:
-                    self._write([one])
-                return
-            _log.warning("readings were not stored: %s", type(error).__name__)
-            _settle(together, error)
-            return
-        _settle(together, answers)
-
-    def _judge(self, stream: MetricStream) -> Judge:
-        served = self._models.metrics(stream.name)
-        known = self._judges.get(stream.name)
-        if known is None or known[0] is not served:
-            known = (served, judge_of(served))
-            self._judges[stream.name] = known
-        return known[1]
+    def _shares(self, readings: ReadingColumns) -> list[tuple[Lane, Ints]]:
+        """Return which readings each writer gets, of those that get any."""
+        lanes, ids = len(self._lanes), readings.event_ids
+        if ids is not None and len(set(ids) - {None}) < len(ids) - ids.count(None):
+            # Of two readings under one id the first one counts, whosesoever they are.
+            lanes = 1
+        of_rows = np.array([hash(entity) % lanes for entity, _ in readings.keys])
+        rows = [np.flatnonzero(of_rows == number) for number in range(lanes)]
+        return [(lane, some) for lane, some in zip(self._lanes, rows, strict=False) if some.size]
 
 
-def judge_of(served: ServedMetrics) -> Judge:
-    """Return what judges a stream's readings while this version serves.
-
-    Models of other features than the stream's have nothing to say of its readings.
-    """
-    stream = served.stream
-    if served.feature_set.version == stream.features.version:
-        return Judge(served.version, served.ingesting, served.threshold)
-    from anomaly_platform.ml.scoring.batch import FleetScorer
-    from anomaly_platform.ml.scoring.online import OnlineScorer
-
-    _log.warning(
-        "%s %s was trained on other features: the fallback judges", stream.name, served.version
-    )
-    threshold = served.threshold
-    models = FleetScorer.without_models(stream.features, alpha=served.alpha, threshold=threshold)
-    return Judge(None, OnlineScorer(models), threshold)
+def _together(readings: ReadingColumns, rows: Sequence[Ints], said: Sequence[Said]) -> Said:
+    """Return what is said of readings, of which each part was said by itself."""
+    back = np.concatenate(rows).argsort()
+    columns = [one for one in said if isinstance(one, StoredColumns)]
+    if len(columns) == len(said) and len({one.bundle_version for one in columns}) == 1:
+        return StoredColumns.joined(readings, columns, back)
+    answers: list[Answer] = []
+    for one in said:
+        answers += one.answers() if isinstance(one, StoredColumns) else one
+    return [answers[place] for place in back.tolist()]
 
 
-def _settle(together: list[_Waiting], outcome: Said | Exception) -> None:
-    """Wake everybody who waits for a transaction, each loop once."""
-
-    def wake(mine: list[tuple[_Waiting, Said | Exception]]) -> None:
-        for one, said in mine:
-            if one.done.done():
-                continue
-            if isinstance(said, Exception):
-                one.done.set_exception(said)
-            else:
-                one.done.set_result(said)
-
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, Said | Exception]]] = {}
-    at = 0
-    for one in together:
-        said, end = outcome, at + len(one.readings)
-        if isinstance(outcome, StoredColumns):
-            said = outcome.part(at, end)
-        elif isinstance(outcome, list):
-            said = outcome[at:end]
-        at = end
-        by_loop.setdefault(one.loop, []).append((one, said))
-    for loop, mine in by_loop.items():
-        # A loop that has ended has nobody left who waits.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(wake, mine)
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.asynccontextmanager
@@ -244,7 +160,7 @@ async def open_ingestion(platform: Platform) -> AsyncIterator[Ingestion]:
     announcements.on(CHAMPIONS_CHANNEL, models.announced)
     await models.refresh()
     announcements.start()
-    ingestion = Ingestion(platform.online_ingest(), models)
+    ingestion = Ingestion(platform.online_ingest, models)
     ingestion.start()
     try:
         yield ingestion

@@ -13,6 +13,7 @@ from pydantic_core import to_json
 
 from anomaly_platform.ingest.identity import id_texts
 from anomaly_platform.ingest.online.readings import Reading, Refusal
+from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.times import time_of
 from anomaly_platform.realtime.answers import OTHER_READING, Answer, StoredColumns
 
@@ -27,10 +28,6 @@ _NOTHING: Final[dict[str, Any]] = dict.fromkeys(
         "provisional",
         "model_version",
     )
-)
-_STORED: Final = (
-    '{"status":"stored","event_id":"%s","timestamp":"%s","is_anomaly":%s,"score":%s,'
-    '"threshold":%s,"series_status":"%s","provisional":false,"model_version":%s,"error":null}'
 )
 #: By decision: 0, 1, and −1 from the end.
 _DECISIONS: Final = ("false", "true", "null")
@@ -71,15 +68,17 @@ def written(stored: StoredColumns) -> bytes:
     version = "null" if stored.bundle_version is None else str(stored.bundle_version)
     rows = ",".join(
         [
-            _STORED % row
-            for row in zip(
+            f'{{"status":"stored","event_id":"{event_id}","timestamp":"{when}",'
+            f'"is_anomaly":{decision},"score":{score},"threshold":{threshold},'
+            f'"series_status":"{status}","provisional":false,"model_version":{version},'
+            f'"error":null}}'
+            for event_id, when, decision, score, threshold, status in zip(
                 id_texts(stored.event_ids),
                 map(times.__getitem__, moments),
                 map(_DECISIONS.__getitem__, decisions),
                 _numbers(stored.scores),
                 _numbers(stored.thresholds),
                 stored.statuses,
-                [version] * n,
                 strict=True,
             )
         ]
@@ -88,8 +87,15 @@ def written(stored: StoredColumns) -> bytes:
     return f"{head}{rows}]}}".encode()
 
 
-def _numbers(column: np.ndarray[Any, np.dtype[np.float64]]) -> list[str]:
+def _numbers(column: Floats) -> list[str]:
     """Return numbers as JSON, null for NaN."""
+    bits = column.view(np.int64)
+    if (bits == bits[0]).all():
+        return _numbers_in_turn(column[:1]) * column.size
+    return _numbers_in_turn(column)
+
+
+def _numbers_in_turn(column: Floats) -> list[str]:
     return to_json(column.tolist(), inf_nan_mode="null")[1:-1].decode("ascii").split(",")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anomaly_platform.ingest.online.readings import Reading
-from anomaly_platform.serving.telemetry.ingest import judge_of
+from anomaly_platform.serving.telemetry.lane import judge_of
 from anomaly_platform.streams import IIOT
 from tests.builders.ingesting import take_in
 

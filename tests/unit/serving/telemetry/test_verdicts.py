@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from random import Random
 
 import numpy as np
 from hypothesis import given
@@ -30,14 +31,10 @@ rows = st.lists(
 )
 
 
-@given(rows, st.one_of(st.none(), st.integers(1, 9)))
-def test_columns_are_written_as_single_answers_are(
-    said: list[tuple[int, float, int, float, str]], version: int | None
-) -> None:
-    readings = [Reading("pump", "temp", one[0], 1.0) for one in said]
-    columns = ReadingColumns.of(readings)
+def stored_of(said: list[tuple[int, float, int, float, str]], version: int | None) -> StoredColumns:
+    columns = ReadingColumns.of([Reading("pump", "temp", one[0], 1.0) for one in said])
     times, scores, decisions, thresholds, statuses = zip(*said, strict=True)
-    stored = StoredColumns(
+    return StoredColumns(
         columns,
         derived_octets(columns.keys, np.array(times)),
         np.array(scores),
@@ -48,6 +45,14 @@ def test_columns_are_written_as_single_answers_are(
         statuses,
         version,
     )
+
+
+@given(rows, st.one_of(st.none(), st.integers(1, 9)))
+def test_columns_are_written_as_single_answers_are(
+    said: list[tuple[int, float, int, float, str]], version: int | None
+) -> None:
+    readings = stored_of(said, version).readings.readings()
+    decisions, stored = [one[2] for one in said], stored_of(said, version)
     one_by_one = {
         "accepted": len(said),
         "refused": 0,
@@ -57,3 +62,18 @@ def test_columns_are_written_as_single_answers_are(
     assert json.loads(written(stored)) == json.loads(JsonAnswer(one_by_one).body)
     TelemetryAnswer.model_validate_json(written(stored))
     assert written(stored.part(0, 1)).count(b'"event_id"') == 1
+
+
+@given(rows, st.randoms(use_true_random=False))
+def test_what_several_writers_say_is_said_in_the_order_of_the_readings(
+    said: list[tuple[int, float, int, float, str]], random: Random
+) -> None:
+    of_first = np.array([random.random() < 0.5 for _ in said])
+    places = [some for some in (np.flatnonzero(of_first), np.flatnonzero(~of_first)) if some.size]
+    parts = [stored_of([said[place] for place in some], 3) for some in places]
+    whole = stored_of(said, 3)
+
+    joined = StoredColumns.joined(whole.readings, parts, np.concatenate(places).argsort())
+
+    assert written(joined) == written(whole)
+    assert list(map(repr, joined.answers())) == list(map(repr, whole.answers()))

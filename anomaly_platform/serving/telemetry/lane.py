@@ -1,0 +1,193 @@
+"""One writer of readings: a queue between requests and a thread that has a connection of its own.
+
+Belongs here: what goes together into a transaction, which version judges it, and who is woken
+afterwards. The transaction itself is ``realtime.ingest``'s business; which writer a reading goes to
+is decided in ``ingest``.
+
+A transaction costs about the same for one reading as for a hundred. So whatever has queued up while
+the writer was busy becomes its next transaction: a lone request waits for nobody, and the busier
+the process, the larger its transactions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from anomaly_platform.ingest.online.reading_columns import ReadingColumns
+from anomaly_platform.realtime.answers import Answer, StoredColumns
+from anomaly_platform.realtime.append_path import Judge
+from anomaly_platform.realtime.ingest import OnlineIngest
+from anomaly_platform.serving.champions.models import ModelStore
+from anomaly_platform.storage.tables.online import Source
+from anomaly_platform.streams import MetricStream
+
+if TYPE_CHECKING:
+    from anomaly_platform.serving.champions.served import ServedMetrics
+
+MOST_TOGETHER: Final = 2_000
+"""Readings from which on no further request joins a transaction."""
+
+_log = logging.getLogger(__name__)
+
+Said = StoredColumns | list[Answer]
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Readings that somebody waits for."""
+
+    stream: MetricStream
+    readings: ReadingColumns
+    source: Source
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[Said]
+
+
+class Lane:
+    """A writer, of series that no other writer of the process has.
+
+    Parameters
+    ----------
+    number : int
+        Which one it is.
+    ingest : OnlineIngest
+        Where to.
+    models : ModelStore
+        What judges; read anew with every transaction.
+    """
+
+    def __init__(self, number: int, ingest: OnlineIngest, models: ModelStore) -> None:
+        self._number = number
+        self._ingest = ingest
+        self._models = models
+        self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self._judges: dict[str, tuple[ServedMetrics, Judge]] = {}
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(
+            target=self._work, name=f"ingest-{self._number}", daemon=True
+        )
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Write what is waiting, then end the thread."""
+        if self._thread is not None:
+            self._queue.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
+
+    def put(
+        self, stream: MetricStream, readings: ReadingColumns, source: Source
+    ) -> asyncio.Future[Said]:
+        """Have readings written; return what is done once they are committed."""
+        loop = asyncio.get_running_loop()
+        waiting = Waiting(stream, readings, source, loop, loop.create_future())
+        self._queue.put(waiting)
+        return waiting.done
+
+    def _work(self) -> None:
+        held: Waiting | None = None
+        while True:
+            first = held or self._queue.get()
+            held = None
+            if first is None:
+                self._ingest.close()
+                return
+            together, rows = [first], len(first.readings)
+            while rows < MOST_TOGETHER:
+                try:
+                    other = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if other is None:
+                    self._queue.put(None)
+                    break
+                if other.stream is not first.stream or other.source != first.source:
+                    held = other
+                    break
+                together.append(other)
+                rows += len(other.readings)
+            self._write(together)
+
+    def _write(self, together: list[Waiting]) -> None:
+        first = together[0]
+        try:
+            answers = self._ingest.ingest(
+                first.stream,
+                ReadingColumns.joined([one.readings for one in together]),
+                self._judge(first.stream),
+                source=first.source,
+            )
+        except Exception as error:
+            if len(together) > 1:
+                # One's fault must not become the others'.
+                for one in together:
+                    self._write([one])
+                return
+            _log.warning("readings were not stored: %s", type(error).__name__)
+            _settle(together, error)
+            return
+        _settle(together, answers)
+
+    def _judge(self, stream: MetricStream) -> Judge:
+        served = self._models.metrics(stream.name)
+        known = self._judges.get(stream.name)
+        if known is None or known[0] is not served:
+            known = (served, judge_of(served, self._number))
+            self._judges[stream.name] = known
+        return known[1]
+
+
+def judge_of(served: ServedMetrics, lane: int = 0) -> Judge:
+    """Return what judges a stream's readings in a lane while this version serves.
+
+    Models of other features than the stream's have nothing to say of its readings.
+    """
+    stream = served.stream
+    if served.feature_set.version == stream.features.version:
+        return Judge(served.version, served.ingesting(lane), served.threshold)
+    from anomaly_platform.ml.scoring.batch import FleetScorer
+    from anomaly_platform.ml.scoring.online import OnlineScorer
+
+    _log.warning(
+        "%s %s was trained on other features: the fallback judges", stream.name, served.version
+    )
+    threshold = served.threshold
+    models = FleetScorer.without_models(stream.features, alpha=served.alpha, threshold=threshold)
+    return Judge(None, OnlineScorer(models), threshold)
+
+
+def _settle(together: list[Waiting], outcome: Said | Exception) -> None:
+    """Wake everybody who waits for a transaction, each loop once."""
+
+    def wake(mine: list[tuple[Waiting, Said | Exception]]) -> None:
+        for one, said in mine:
+            if one.done.done():
+                continue
+            if isinstance(said, Exception):
+                one.done.set_exception(said)
+            else:
+                one.done.set_result(said)
+
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Waiting, Said | Exception]]] = {}
+    at = 0
+    for one in together:
+        said, end = outcome, at + len(one.readings)
+        if isinstance(outcome, StoredColumns):
+            said = outcome.part(at, end)
+        elif isinstance(outcome, list):
+            said = outcome[at:end]
+        at = end
+        by_loop.setdefault(one.loop, []).append((one, said))
+    for loop, mine in by_loop.items():
+        # A loop that has ended has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(wake, mine)
