@@ -33,6 +33,8 @@ class DayState:
         What names the states of runs that the day left; ``None`` where it was scored without any.
     runs_before : str
         What names those that it began with, empty for none.
+    calls, calls_before
+        The same of the states of calls, which each version has of its own.
     """
 
     day: date
@@ -42,6 +44,8 @@ class DayState:
     scored_version: int | None = None
     runs: str | None = None
     runs_before: str = ""
+    calls: str | None = None
+    calls_before: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +88,9 @@ def stale_feature_days(state: StreamState, lookback_days: int) -> list[date]:
 def stale_scored_days(state: StreamState, lookback_days: int) -> list[date]:
     """Return the days whose scores lag behind their input or, among the last ones, the champion.
 
-    Part of a day's input is how the runs of its series stood when it began. Late rows may have
-    changed that: the days after theirs are due until they begin as they did.
+    Part of a day's input is how the runs of its series stood when it began, and at which level the
+    version that scored it made calls. Late rows may have changed that: the days after theirs are
+    due until they begin as they did.
 
     Days that were scored before there was any champion lag behind the first one however old
     they are.
@@ -108,9 +113,16 @@ def stale_scored_days(state: StreamState, lookback_days: int) -> list[date]:
 
 
 def _begun_otherwise(state: StreamState) -> set[date]:
-    """Return the days that began with other runs than the day before them has left."""
+    """Return the days that began with other states than the day before them has left."""
     found, left = set(), ""
+    before: DayState | None = None
     for one in state.days:
+        if one.calls is not None:
+            # A version begins where it was itself, which may be days before.
+            same = before is not None and before.scored_version == one.scored_version
+            if before is not None and same and one.calls_before != before.calls:
+                found.add(one.day)
+            before = one
         if one.runs is not None:
             if one.runs_before != left:
                 found.add(one.day)

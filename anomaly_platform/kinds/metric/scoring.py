@@ -15,6 +15,7 @@ from anomaly_platform.kinds.feedback import READING
 from anomaly_platform.kinds.formats import ScoredFormat
 from anomaly_platform.kinds.metric.bundles import DETECTOR, open_version
 from anomaly_platform.kinds.parts import Parts
+from anomaly_platform.storage.lake.call_states import CallStateFiles
 from anomaly_platform.storage.lake.run_states import RunStateFiles
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.storage.tables.scored_rows import SCORED_METRICS
@@ -30,14 +31,17 @@ def current_scorer(parts: Parts[MetricStream]) -> Scorer:
     fleet = fleet_scorer(parts, version)
 
     files = RunStateFiles(parts.lake, parts.partitions)
+    call_files = CallStateFiles(parts.lake, parts.partitions, parts.stream.name, version)
 
     def score(features: Partition) -> Iterator[pl.DataFrame]:
         stream, day = parts.stream.name, features.partition
         before = files.before(stream, day)
-        runs = files.read(before)
+        calls_before = call_files.before(day)
+        runs, calls = files.read(before), call_files.read(calls_before)
         for chunk in parts.lake.chunks([features.path]):
-            yield _for_lake(fleet.score(chunk, runs))
+            yield _for_lake(fleet.score(chunk, runs, calls))
         files.keep(stream, day, runs, before=before, watermark=features.watermark)
+        call_files.keep(day, calls, before=calls_before, watermark=features.watermark)
 
     return Scorer(version, {} if version is None else {DETECTOR: version}, score)
 
@@ -93,6 +97,8 @@ SCORED: Final = ScoredFormat(
         "entity_is_anomaly": ("bool", "entity_score reaches threshold"),
         "causes": ("json", "the metrics behind the entity's score, ranked"),
         "reason": ("string", "why the reading is flagged, or a cause of the entity's score"),
+        "is_call": ("bool", "whether somebody is told of the reading"),
+        "entity_is_call": ("bool", "whether somebody is told of the device or asset then"),
         "label": ("bool", "known anomaly, known normal, or unknown"),
     },
     key=READING,

@@ -358,7 +358,7 @@ def _reasons(metrics: int) -> pl.Expr:
     reason = pl.col("reason")
     if metrics > 1:
         reason = pl.format("{}: {}", "metric", reason)
-    said = reason.drop_nulls()
+    said = reason.filter(pl.col("is_anomaly") | pl.col("entity_is_anomaly")).drop_nulls()
     return pl.when(said.len() > 0).then(said.str.join("; "))
 
 
@@ -370,8 +370,9 @@ def _collect(
         .agg(
             # Where no series has a model yet, the strongest fallback speaks for the entity.
             pl.coalesce(pl.col("entity_score").max(), pl.col("score").max()).alias("score"),
-            pl.col("is_call").any().fill_null(value=False),
-            pl.col("causes").drop_nulls().first(),
+            # Of a host its own decision counts, as in alerts.
+            pl.coalesce("entity_is_call", "is_call").any().fill_null(value=False).alias("is_call"),
+            pl.col("causes").filter("entity_is_anomaly").drop_nulls().first(),
             _reasons(len(metrics)).alias("reason"),
         )
         .sort("event_time")

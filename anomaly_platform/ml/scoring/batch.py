@@ -16,18 +16,15 @@ What a row says (`status`):
 `failed`
     Training failed; the fallback stands in the same way.
 
-`z_score`, `iqr_score` and `mad_score` stand beside every reading with history enough, whether or
-not a model scored it.
+`z_score`, `iqr_score` and `mad_score` stand beside every reading with history enough.
 
 The entity's score at a time (`entities`) is the same on every row of that entity and time, and
 covers the trained series that have a reading then. An entity of one trained series has nothing to
 fuse: its score is that series' own. Where the bundle knows how an entity's metrics move together
 (`host_model`), that ranks its rows on either side of the standard threshold.
 
-`is_call` is the decision to tell somebody (`calls`): the entity's where it has a score, else that
-of the row.
-
-`reason` says in words why a row is flagged, or why its metric is a cause of its entity's score.
+`is_call` is the decision to tell somebody of a reading, `entity_is_call` that of the entity at its
+time (`calls`). `reason` says why a row is flagged, novel or a cause of its entity's score.
 """
 
 from __future__ import annotations
@@ -48,7 +45,8 @@ from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 from anomaly_platform.ml.host_model.bundled import Hosts
 from anomaly_platform.ml.host_model.model import HostModel
 from anomaly_platform.ml.scoring.apart import Apart, heard
-from anomaly_platform.ml.scoring.calls import FIRST, calls_of, rate_of
+from anomaly_platform.ml.scoring.call_states import CallStates
+from anomaly_platform.ml.scoring.calls import FIRST, VISITED, calls_of, rate_of
 from anomaly_platform.ml.scoring.checking import feature_set_of, read_series
 from anomaly_platform.ml.scoring.entities import (
     CAUSE_EVIDENCE,
@@ -56,6 +54,7 @@ from anomaly_platform.ml.scoring.entities import (
     EntityEvidence,
 )
 from anomaly_platform.ml.scoring.online import OnlineScorer
+from anomaly_platform.ml.scoring.reasons import novelty_reason
 from anomaly_platform.ml.scoring.scored_columns import (
     INSUFFICIENT,
     MISSING,
@@ -66,6 +65,7 @@ from anomaly_platform.ml.scoring.scored_columns import (
 )
 from anomaly_platform.ml.scoring.shared_calibrations import SharedCalibrations
 from anomaly_platform.ml.series_model.model import SeriesModel
+from anomaly_platform.ml.series_model.visited import SINCE
 from anomaly_platform.ml.series_runs.run_states import RunStates
 from anomaly_platform.ml.times import microseconds_of
 
@@ -182,7 +182,12 @@ class FleetScorer:
         last: datetime = self._series[entity, metric]["last_time"]
         return microseconds_of(last)
 
-    def score(self, features: IntoDataFrame, runs: RunStates | None = None) -> pl.DataFrame:
+    def score(
+        self,
+        features: IntoDataFrame,
+        runs: RunStates | None = None,
+        calls: CallStates | None = None,
+    ) -> pl.DataFrame:
         """Return the rows with the columns that scoring adds; features and all others are kept.
 
         Parameters
@@ -193,6 +198,8 @@ class FleetScorer:
         runs
             States of the series' runs before the first row; the rows are folded into them. None
             judges no runs.
+        calls
+            States of calls of this scorer; as `runs`, by default without a past.
 
         Raises
         ------
@@ -204,14 +211,13 @@ class FleetScorer:
         result = ScoredColumns.empty(frame.height)
         blocks: dict[str, list[tuple[str, slice]]] = {}
         past = RunStates() if runs is None else runs.copy()
+        calls = CallStates() if calls is None else calls
         for (entity, metric), rows in table.series():
-            self._score_series(entity, metric, table, rows, result, runs)
+            self._score_series(entity, metric, table, rows, result, runs, calls)
             blocks.setdefault(entity, []).append((metric, rows))
         for entity, series in blocks.items():
-            level = self._score_entity(entity, series, table, result, past)
-            if runs is not None:
-                runs.levels[entity] = level
-        self._give_reasons(table, result)
+            self._score_entity(entity, series, table, result, past, calls)
+        self._give_reasons(table, result, calls)
         return frame.with_columns(result.columns())
 
     def _score_series(
@@ -222,6 +228,7 @@ class FleetScorer:
         rows: slice,
         result: ScoredColumns,
         runs: RunStates | None,
+        calls: CallStates,
     ) -> None:
         present = table.present[rows]
         known = self._series.get((entity, metric))
@@ -244,6 +251,11 @@ class FleetScorer:
         result.trained[places] = said.modelled
         result.kinds[places] = said.kinds
         result.decided[places], result.anomaly[places] = said.decided, said.is_anomaly
+        first, rate = self._scorer.first_calls, rate_of(threshold, self.alpha)
+        rows_of = (table.times[places], features[self._value], said.p_value)
+        result.call[places], result.novel[places], result.bounds[:, places] = calls.take(
+            (entity, metric), first, *rows_of, rate
+        )
         if known is not None and known["slot"] is not None:
             result.status[places[~said.modelled]] = INSUFFICIENT
             result.moves[places] = self._scorer.moves((entity, metric))
@@ -256,15 +268,15 @@ class FleetScorer:
         table: FeatureTable,
         result: ScoredColumns,
         past: RunStates,
-    ) -> float:
-        """Write what an entity's series say together; return the level at which it calls next."""
-        level = past.levels.get(entity, FIRST)
+        calls: CallStates,
+    ) -> None:
+        """Write what an entity's series say together, and fold its calls."""
         members = [
             (metric, np.flatnonzero(result.trained[rows]) + rows.start) for metric, rows in series
         ]
         members = [(metric, places) for metric, places in members if places.size]
         if not members:
-            return level
+            return
         row = self._series[entity, members[0][0]]
         evidence = EntityEvidence.align(
             [table.times[places] for _, places in members],
@@ -289,13 +301,16 @@ class FleetScorer:
                 apart = self._apart(entity, host.model, series, table, past)
                 p, scores = heard(host, p, fused, apart.at(evidence.times), self.alpha)
         flagged = scores >= threshold
-        calls, level = calls_of(p, rate_of(threshold, self.alpha), level)
+        novel = np.zeros(p.size, dtype=np.bool_)
+        for (_, places), clock in zip(members, evidence.places, strict=True):
+            novel[clock] |= result.novel[places]
+        level, rate = calls.hosts.get(entity, FIRST), rate_of(threshold, self.alpha)
+        called, calls.hosts[entity] = calls_of(p, rate, level, novel)
         for (_, places), clock in zip(members, evidence.places, strict=True):
             result.entity[places] = scores[clock]
             result.entity_anomaly[places] = flagged[clock]
-            result.entity_call[places] = calls[clock]
-        _name_causes(members, evidence, apart, flagged, result)
-        return level
+            result.entity_call[places] = called[clock]
+        _name_causes(members, evidence, apart, flagged | novel, result)
 
     def _apart(
         self,
@@ -305,10 +320,7 @@ class FleetScorer:
         table: FeatureTable,
         past: RunStates,
     ) -> Apart:
-        """Return which metrics of an entity move apart, at the times of the table and just before.
-
-        `past` has what was before these rows.
-        """
+        """Return which metrics of an entity move apart, from what was before the rows on."""
         found = dict(series)
         times, values = [], []
         for metric in model.metrics:
@@ -320,20 +332,27 @@ class FleetScorer:
         known = [metric for metric in model.metrics if (entity, metric) in self._series]
         return Apart.of(model, known, times, values)
 
-    def _give_reasons(self, table: FeatureTable, result: ScoredColumns) -> None:
-        """Say why each row is unusual that is flagged, or that caused its entity's score."""
+    def _give_reasons(self, table: FeatureTable, result: ScoredColumns, calls: CallStates) -> None:
+        """Say why each row is unusual that is told of, or that caused its entity's score."""
         for key, rows in table.series():
             caused = [
                 row for row in range(rows.start, rows.stop) if key[1] in result.causes.get(row, ())
             ]
-            flagged = (np.flatnonzero(result.anomaly[rows]) + rows.start).tolist()
+            told = result.anomaly[rows] | result.novel[rows]
+            flagged = (np.flatnonzero(told) + rows.start).tolist()
             for row in sorted({*caused, *flagged}):
-                if row in result.reasons and not result.anomaly[row]:
+                if row in result.reasons and not told[row - rows.start]:
                     continue
                 numbers = [column.item(row) for column in table.columns]
                 features = np.array((*numbers, *result.runs[:, row]))
+                time = table.times.item(row)
+                if result.novel[row]:
+                    since = calls.series[key].item(VISITED + SINCE)
+                    value, bounds = numbers[self._value], result.bounds[:, row]
+                    result.reasons[row] = novelty_reason(value, time, since, bounds)
+                    continue
                 result.reasons[row] = self._scorer.reason(
-                    key, table.times.item(row), features, result.kinds.item(row)
+                    key, time, features, result.kinds.item(row)
                 )
 
     def _threshold_of(self, known: dict[str, object] | None) -> float:
@@ -351,13 +370,20 @@ def _name_causes(
     flagged: Bools,
     result: ScoredColumns,
 ) -> None:
-    """Name the metrics behind an entity's score where it is flagged, at (t,) times.
+    """Name the metrics behind an entity's score where it is flagged or novel, at (t,) times.
 
-    What stands out by itself comes first, then what moves apart; of that it is said how.
+    What is novel or stands out by itself comes first, then what moves apart; of that it is said
+    how.
     """
     causes: dict[int, list[str]] = {}
+    new = [
+        (metric, set(clock[result.novel[places]].tolist()))
+        for (metric, places), clock in zip(members, evidence.places, strict=True)
+    ]
     for t in np.flatnonzero(flagged).tolist():
-        named = causes[t] = [members[s][0] for s in evidence.causes(t)]
+        named = causes[t] = [metric for metric, rows in new if t in rows]
+        named.extend(one for s in evidence.causes(t) if (one := members[s][0]) not in named)
+        del named[MOST_CAUSES:]
         if apart is not None:
             more = [one for one in apart.metrics(evidence.times.item(t)) if one not in named]
             named.extend(more[: MOST_CAUSES - len(named)])

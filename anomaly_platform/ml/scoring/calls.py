@@ -1,4 +1,4 @@
-"""When somebody is told: calls on a host, which stay rare while the host drifts.
+"""When somebody is told: calls on a host or a series, which stay rare while it drifts.
 
 Adaptive conformal inference (Gibbs and Candès 2021): a row is a call when its p-value is at most
 the *level*. Each call lowers the level, each other row raises it a little. Without bounds calls
@@ -7,7 +7,8 @@ that no drift hides a host that has broken, and from above, so that a quiet time
 calls about nothing. An incident that lasts is called at its beginning, and then every few rows.
 
 The level is kept as a multiple of what the threshold says, so that moving the threshold moves it.
-It is one number per host, folded over its rows in order of time.
+It is one number per host and one per series, folded over their rows in order of time. Readings of a
+series in ranges that it never visited (`series_model.visited`) are calls as well, and lower it.
 
 References
 ----------
@@ -16,13 +17,15 @@ I. Gibbs and E. Candès, "Adaptive conformal inference under distribution shift"
 
 from __future__ import annotations
 
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from anomaly_platform.ml.arrays import Bools, Floats
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import p_of_score
 from anomaly_platform.ml.compiled import compiled
+from anomaly_platform.ml.series_model.visited import VISITED_SIZE, visit
 
 #: The level of a host that has no past.
 FIRST: Final = 1.0
@@ -31,22 +34,101 @@ LEAST: Final = 1e-3
 MOST: Final = 2.0
 #: How much a call lowers it.
 STEP: Final = 0.5
+#: Numbers of a series' state: the level, the newest row's time; then the ranges visited.
+LEVEL, LAST, VISITED = range(3)
+CALL_SIZE: Final = VISITED + VISITED_SIZE
+
+
+class Told(NamedTuple):
+    """What is told of (n,) readings.
+
+    Attributes
+    ----------
+    calls, novel
+        (n,) which are calls, and which of these for their range.
+    bounds
+        (2, n) between which readings those lie (`visited.visit`), NaN elsewhere.
+    """
+
+    calls: Bools
+    novel: Bools
+    bounds: Floats
+
+
+def first_state(visited: Floats) -> Floats:
+    """Return a series' state before its first row; `visited` has its ranges in training."""
+    state = np.empty(CALL_SIZE)
+    state[LEVEL], state[LAST], state[VISITED:] = FIRST, -np.inf, visited
+    return state
 
 
 @compiled(error_model="numpy")
 def _fold(p: Any, rate: float, level: float, calls: Any) -> float:  # pragma: no cover
+    """Make what is novel, or rare enough, a call."""
     for i in range(p.size):
-        calls[i] = p[i] <= level * rate
+        calls[i] = calls[i] or p[i] <= level * rate
         level = min(max(level + STEP * (rate - calls[i]), LEAST), MOST)
     return level
 
 
+@compiled(error_model="numpy")
+def _tell(
+    places: Any, times: Any, values: Any, p: Any, rates: Any, states: Any, told: Any
+) -> None:  # pragma: no cover
+    calls, novel, bounds = told
+    late = np.empty(CALL_SIZE)
+    for i in range(times.size):
+        state = states[places[i]]
+        if times[i] <= state[LAST]:
+            late[:] = state
+            state = late
+        bounds[:, i] = np.nan
+        novel[i] = visit(state[VISITED:], values[i], bounds[:, i])
+        calls[i] = novel[i] or p[i] <= state[LEVEL] * rates[i]
+        if not np.isnan(p[i]):
+            state[LEVEL] = min(max(state[LEVEL] + STEP * (rates[i] - calls[i]), LEAST), MOST)
+        state[LAST] = times[i]
+
+
+def tell(
+    states: Floats, places: Ints, times: Ints, values: Floats, p_values: Floats, rates: Floats
+) -> Told:
+    """Return what is told of readings, and take them into the states of their series.
+
+    A reading that is not newer than what its state has seen is judged, and changes nothing.
+
+    Parameters
+    ----------
+    states
+        (series, `CALL_SIZE`), changed in place.
+    places
+        (n,) whose each reading is.
+    times, values, p_values
+        (n,) microseconds since 1970, ascending within a series; readings; NaN where there is none.
+    rates
+        (n,) the share of readings that may be calls (`rate_of`).
+    """
+    n = times.size
+    calls, novel = np.zeros((2, n), dtype=np.bool_)
+    told = Told(calls, novel, np.empty((2, n)))
+    _tell(places, times, values, p_values, rates, states, told)
+    return told
+
+
+@lru_cache(maxsize=1024)
 def rate_of(threshold: float, alpha: float) -> float:
     """Return the p-value at a threshold in [0, 1], given that at the standard threshold."""
     return 0.0 if threshold >= 1.0 else float(p_of_score(threshold, alpha)[0])
 
 
-def calls_of(p_values: Floats, rate: float, level: float) -> tuple[Bools, float]:
+def rates_of(thresholds: Floats, alpha: float) -> Floats:
+    """Return (n,) what `rate_of` does of each threshold."""
+    return np.array([rate_of(one, alpha) for one in thresholds.tolist()])
+
+
+def calls_of(
+    p_values: Floats, rate: float, level: float, novel: Bools | None = None
+) -> tuple[Bools, float]:
     """Return (n,) which rows of a host are calls, and the level after them.
 
     Parameters
@@ -57,6 +139,8 @@ def calls_of(p_values: Floats, rate: float, level: float) -> tuple[Bools, float]
         The share of rows in [0, 1] that may be calls: the p-value at the threshold.
     level
         The level before them.
+    novel
+        (n,) which are calls whatever their p-value, none by default.
 
     Examples
     --------
@@ -64,5 +148,5 @@ def calls_of(p_values: Floats, rate: float, level: float) -> tuple[Bools, float]
     >>> calls.tolist()
     [False, True, True, False]
     """
-    calls = np.zeros(p_values.size, dtype=np.bool_)
+    calls = np.zeros(p_values.size, dtype=np.bool_) if novel is None else novel.copy()
     return calls, float(_fold(p_values, rate, level, calls))

@@ -96,6 +96,7 @@ class Models(NamedTuple):
     exceeding: npt.NDArray[np.uint32]
     tail: Floats
     runs: Floats
+    visited: Floats
 
 
 class ModelStack:
@@ -246,4 +247,5 @@ def _parts(model: SeriesModel) -> list[AnyArray]:
         calibration.exceeding,
         calibration.tail,
         model.runs.constants,
+        model.visited,
     ]

@@ -18,9 +18,11 @@ from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import exponent_of
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring import row_kernels
+from anomaly_platform.ml.scoring.calls import first_state
 from anomaly_platform.ml.scoring.model_stack import Columns, ModelStack, Room, judge_by_window
 from anomaly_platform.ml.scoring.reasons import run_reason, window_reason
 from anomaly_platform.ml.series_model.model import SeriesModel
+from anomaly_platform.ml.series_model.visited import nothing_visited
 from anomaly_platform.ml.series_runs.layout import DEEPEST, LOOKS_AFTER, ORDINARY
 
 Key = tuple[str, str]
@@ -263,6 +265,13 @@ class OnlineScorer:
         if self._stack is None:
             return np.empty((0, 2))
         return self._stack.models.runs[self._places[key], DEEPEST:LOOKS_AFTER].reshape(-1, 2).copy()
+
+    def first_calls(self, key: Key) -> Floats:
+        """Return the state at which a series' calls begin (`calls.tell`) with this bundle."""
+        place = self._place(key)
+        if place is None or self._stack is None:
+            return first_state(nothing_visited())
+        return first_state(self._stack.models.visited[place])
 
     def reason(self, key: Key, time: int, features: Floats, kind: int) -> str:
         """Return in words why a reading is unusual.

@@ -69,6 +69,30 @@ def duration(microseconds: float) -> str:
     raise AssertionError
 
 
+def novelty_reason(value: float, time: int, since: float, bounds: Floats) -> str:
+    """Return why a reading in a range that was never visited is a call.
+
+    Parameters
+    ----------
+    value, time, since
+        The reading; its time, and that of the first one known, in microseconds since 1970.
+    bounds
+        (2,) between which readings it lies, as `series_model.visited.visit` writes them.
+
+    Examples
+    --------
+    >>> novelty_reason(36.4, 42 * 86_400_000_000, 0, np.array((18.0, 31.2)))
+    '36.4 in a range never seen in 42 days: 18 to 31.2 before'
+    """
+    low, high = bounds.tolist()
+    days = (time - since) / 86_400e6
+    known = f"{days:.0f} days" if days >= 1.5 else duration(max(time - since, 0.0))
+    where = f"{low:.6g} to {high:.6g} before"
+    if low < value < high:
+        where = f"nothing between {low:.6g} and {high:.6g} before"
+    return f"{value:.6g} in a range never seen in {known}: {where}"
+
+
 def run_reason(kind: int, time: int, value: float, runs: Floats, own: Floats) -> str:
     """Return what of its runs makes a reading unusual.
 

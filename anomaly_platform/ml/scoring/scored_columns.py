@@ -80,6 +80,9 @@ class ScoredColumns:
     anomaly: Bools
     entity_anomaly: Bools
     entity_call: Bools
+    call: Bools
+    novel: Bools
+    bounds: Floats
     causes: dict[int, list[str]]
     reasons: dict[int, str]
     kinds: Ints
@@ -90,9 +93,10 @@ class ScoredColumns:
     def empty(cls, rows: int) -> ScoredColumns:
         """Return columns in which nothing has been said."""
         numbers = ("raw", "p", "alone", "score", "z", "iqr", "mad", "threshold", "entity")
-        flags = ("trained", "moves", "decided", "anomaly", "entity_anomaly", "entity_call")
+        flags = ("trained", "moves", "decided", "anomaly", "call", "novel")
+        flags_of_entity = ("entity_anomaly", "entity_call")
         arrays: dict[str, Any] = {name: np.full(rows, np.nan) for name in numbers}
-        arrays |= {name: np.zeros(rows, dtype=np.bool_) for name in flags}
+        arrays |= {name: np.zeros(rows, dtype=np.bool_) for name in flags + flags_of_entity}
         return cls(
             **arrays,
             status=np.zeros(rows, dtype=np.uint8),
@@ -101,6 +105,7 @@ class ScoredColumns:
             kinds=np.zeros(rows, dtype=np.int64),
             runs=np.full((RUN_COLUMNS, rows), np.nan),
             deepest={},
+            bounds=np.full((2, rows), np.nan),
         )
 
     def columns(self) -> list[pl.Series]:
@@ -126,10 +131,8 @@ class ScoredColumns:
             "mad_score": _numbers(self.mad),
             "entity_score": _numbers(self.entity),
             "entity_is_anomaly": _flags(self.entity_anomaly, ~np.isnan(self.entity)),
-            "is_call": _flags(
-                np.where(np.isnan(self.entity), self.anomaly, self.entity_call),
-                self.decided | ~np.isnan(self.entity),
-            ),
+            "is_call": _flags(self.call, ~np.isnan(self.p) | self.novel),
+            "entity_is_call": _flags(self.entity_call, ~np.isnan(self.entity)),
             "causes": pl.Series(causes, dtype=pl.List(pl.String)),
             "reason": pl.Series(reasons, dtype=pl.String),
         }

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from anomaly_platform.ml.arrays import AnyArray, Arrays, Columns
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Columns, Floats
 from anomaly_platform.ml.bundles.checking import BadModelError, checked
 from anomaly_platform.ml.calibration.conformal import TAIL_NUMBERS, Calibration
 from anomaly_platform.ml.detectors.base import part_of, under
@@ -29,6 +29,7 @@ from anomaly_platform.ml.series_model.inputs import InputModel, input_schema
 from anomaly_platform.ml.series_model.level_shift import ALONE, PositionModel
 from anomaly_platform.ml.series_model.outage import UNKNOWN
 from anomaly_platform.ml.series_model.seasonality import PHASES, WEEK_PHASES
+from anomaly_platform.ml.series_model.visited import VISITED_SIZE, nothing_visited, read_visited
 from anomaly_platform.ml.series_runs.layout import RUN_CONSTANTS, STATE_SIZE
 from anomaly_platform.ml.series_runs.model import RunModel
 
@@ -43,6 +44,7 @@ HISTORY_SHARE = 2.0 / 3.0
 #: … or, where that is less, as many as all but this share of the calibration part's rows had.
 HISTORY_QUANTILE = 0.01
 _RUNS = "runs/"
+_VISITED = "visited"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class SeriesModel:
         part (`required_history`).
     runs
         What is ordinary of its runs; says nothing in bundles that were made without.
+    visited
+        The ranges of its training rows (`visited`); none in bundles that were made without.
     """
 
     inputs: InputModel
@@ -72,6 +76,7 @@ class SeriesModel:
     calibration: Calibration
     history: float = 0.0
     runs: RunModel = field(default_factory=RunModel.silent)
+    visited: Floats = field(default_factory=nothing_visited)
 
     @property
     def moves(self) -> bool:
@@ -87,6 +92,7 @@ class SeriesModel:
             **under("calibration/", self.calibration.to_arrays()),
             "history": np.array([self.history]),
             **under(_RUNS, self.runs.to_arrays()),
+            _VISITED: self.visited,
         }
 
     @classmethod
@@ -117,6 +123,7 @@ class SeriesModel:
             Calibration.from_arrays(part_of(arrays, "calibration/")),
             float(checked(arrays, "history", (1,), low=0.0)[0]),
             RunModel.from_arrays(part_of(arrays, _RUNS)),
+            read_visited(arrays, _VISITED),
         )
 
 
@@ -127,6 +134,7 @@ def has_shapes_of_today(shapes: Mapping[str, tuple[int, ...]]) -> bool:
         f"{_RUNS}constants": (RUN_CONSTANTS,),
         f"{_RUNS}last": (STATE_SIZE,),
         "calibration/tail": (TAIL_NUMBERS,),
+        _VISITED: (VISITED_SIZE,),
     }
     return all(shapes.get(name) == shape for name, shape in today.items())
 

@@ -24,7 +24,6 @@ SCHEMA: Final = pl.Schema(
         "metric": pl.String(),
         "numbers": pl.List(pl.Float64),
         "recent": pl.List(pl.Float64),
-        "level": pl.Float64(),
     }
 )
 
@@ -38,19 +37,15 @@ class RunStates:
         By entity and metric, (`layout.STATE_SIZE`,) each.
     recent
         By entity and metric, (2, n) times and values of the newest readings, `REACH` at most.
-    levels
-        By entity, at which calls are made (`scoring.calls`).
     """
 
     def __init__(
         self,
         states: Mapping[Key, Floats] | None = None,
         recent: Mapping[Key, Floats] | None = None,
-        levels: Mapping[str, float] | None = None,
     ) -> None:
         self._states: dict[Key, Floats] = dict(states or {})
         self._recent: dict[Key, Floats] = dict(recent or {})
-        self.levels: dict[str, float] = dict(levels or {})
 
     def take(self, key: Key, times: Ints, values: Floats) -> Floats:
         """Fold readings of a series in, and return their run columns; see `fold.fold`."""
@@ -73,12 +68,12 @@ class RunStates:
 
     def copy(self) -> RunStates:
         """Return these states, which folding further readings into the others leaves alone."""
-        return RunStates(self._states, self._recent, self.levels)
+        return RunStates(self._states, self._recent)
 
     def table(self, since: int) -> pl.DataFrame:
         """Return the states by series, without those last heard before `since` (microseconds)."""
         rows = [
-            (*key, state.tolist(), self.recent(key).ravel().tolist(), self.levels.get(key[0]))
+            (*key, state.tolist(), self.recent(key).ravel().tolist())
             for key, state in sorted(self._states.items())
             if state[LAST] >= since
         ]
@@ -95,4 +90,4 @@ class RunStates:
         recent = {
             (entity, metric): np.array(found).reshape(2, -1) for entity, metric, found in rows
         }
-        return cls(states, recent, dict(table.select("entity", "level").drop_nulls().iter_rows()))
+        return cls(states, recent)

@@ -20,6 +20,7 @@ from anomaly_platform.ml.series_model.model import (
     calibration_start,
     required_history,
 )
+from anomaly_platform.ml.series_model.visited import visited_by
 from anomaly_platform.ml.series_runs.model import RunModel
 from anomaly_platform.ml.training.outlier_trimming import few_decide, outliers, spikes
 from anomaly_platform.ml.training.quality import SeriesQuality, measure
@@ -143,7 +144,8 @@ def fit_series(
     calibration = Calibration.fit(scores[kept], tail_floor=SeriesForest.tail_floor)
     history = required_history(rest, feature_set)
     runs = RunModel.fit(clock, full["value"], feature_set.windows[-1], forgets=few)
-    model = SeriesModel(inputs, detector, position, calibration, history, runs)
+    visited = visited_by(full["value"], int(clock[0]))
+    model = SeriesModel(inputs, detector, position, calibration, history, runs, visited)
     if scores.size < 2:
         return FittedSeries(
             model, clock[start:], scores, kept, np.ones(scores.size), SeriesQuality()

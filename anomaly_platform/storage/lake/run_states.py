@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anomaly_platform.storage.tables.partitions import Partition, Partitions
 
 STAGE: Final = "run_states"
-_KEPT: Final = dt.timedelta(days=60)
+KEPT: Final = dt.timedelta(days=60)
 """How long a series may be silent before its state is forgotten."""
 _SCHEMA: Final = pl.Schema({"bucket": pl.UInt8(), **SCHEMA})
 
@@ -57,7 +57,7 @@ class RunStateFiles:
     ) -> None:
         """Make these the states that a day leaves; raises `StaleInput`."""
         midnight = dt.datetime.combine(dt.date.fromisoformat(day), dt.time(), dt.UTC)
-        table = states.table(microseconds_of(midnight - _KEPT))
+        table = states.table(microseconds_of(midnight - KEPT))
         rows = table.select(bucket_of(table["entity"]).alias("bucket"), *SCHEMA)
         ordered = rows.cast({"bucket": pl.UInt8}).sort("bucket", "entity", "metric")
         written = self.lake.write(STAGE, stream, day, [ordered], schema=_SCHEMA)

@@ -50,7 +50,8 @@ class Progress(TableAccess):
             days = connection.execute(
                 """
                 SELECT r.day, r.seq, f.watermark, s.watermark, s.bundle_version,
-                    u.path, coalesce(u.stats ->> 'before', '')
+                    u.path, coalesce(u.stats ->> 'before', ''),
+                    c.path, coalesce(c.stats ->> 'before', '')
                 FROM (SELECT day, max(seq) AS seq FROM raw_days WHERE stream = %(stream)s
                       -- A sender's clock may be ahead of midnight: its day waits for its turn.
                       AND day <= (now() AT TIME ZONE 'UTC')::date
@@ -60,6 +61,9 @@ class Progress(TableAccess):
                 LEFT JOIN scored_days s ON s.stream = %(stream)s AND s.day = r.day
                 LEFT JOIN lake_partitions u ON u.stream = %(stream)s AND u.stage = 'run_states'
                     AND u.partition = to_char(r.day, 'YYYY-MM-DD')
+                LEFT JOIN lake_partitions c ON c.stream = %(stream)s
+                    AND c.stage = 'call_states.' || coalesce(s.bundle_version, 0)
+                    AND c.partition = to_char(r.day, 'YYYY-MM-DD')
                 ORDER BY r.day
                 """,
                 {"stream": stream},

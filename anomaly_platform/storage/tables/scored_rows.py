@@ -121,12 +121,17 @@ SCORED_METRICS: Final = ScoredTable(
         "entity_is_anomaly": "bool",
         "causes": "jsonb",
         "reason": "text",
+        "is_call": "bool",
+        "entity_is_call": "bool",
         "metadata": "json",
         "detector": "text",
         "bundle_version": "int4",
     },
     key=("entity", "metric", "event_time"),
-    optional=("label", "entity_score", "entity_is_anomaly", "causes", "reason", "metadata"),
+    optional=(
+        *("label", "entity_score", "entity_is_anomaly", "causes", "reason"),
+        *("is_call", "entity_is_call", "metadata"),
+    ),
     detections=f"""
         INSERT INTO anomaly_detections (
             id, model_id, stream, device_id, metric_name, value, score, anomaly_score, is_anomaly,

@@ -43,7 +43,8 @@ def scored(platform: Platform) -> list[tuple[Any, ...]]:
     with platform.warehouse.transactions.begin() as connection:
         return connection.execute(
             "SELECT event_id, score, is_anomaly, threshold, status, p_value, raw_score, "
-            "entity_score, causes::text, bundle_version FROM scored_ems ORDER BY event_id"
+            "entity_score, causes::text, is_call, entity_is_call, bundle_version "
+            "FROM scored_ems ORDER BY event_id"
         ).fetchall()
 
 

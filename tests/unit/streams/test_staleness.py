@@ -67,6 +67,21 @@ def test_days_after_one_that_left_other_runs_are_scored_again() -> None:
     assert stale_scored_days(StreamState(days, champion=1), 0) == []
 
 
+def test_days_after_one_that_left_other_calls_are_scored_again_by_the_same_version() -> None:
+    days = [
+        DayState(day(0), 1, 1, 1, 1, calls="a"),
+        DayState(day(1), 1, 1, 1, 1, calls="b", calls_before="a"),
+        # Another version takes up where it was itself.
+        DayState(day(2), 1, 1, 1, 2, calls="x"),
+        DayState(day(3), 1, 1, 1, 2, calls="y", calls_before="x"),
+    ]
+    assert stale_scored_days(StreamState(days), 0) == []
+    days[0] = DayState(day(0), 1, 1, 1, 1, calls="other")
+    assert stale_scored_days(StreamState(days), 0) == [day(1)]
+    days[2] = DayState(day(2), 1, 1, 1, 2, calls="other")
+    assert stale_scored_days(StreamState(days), 0) == [day(1), day(3)]
+
+
 def test_days_scored_before_runs_were_kept_are_not_due_for_them() -> None:
     days = [fresh(0), fresh(1), DayState(day(2), 1, 1, 1, 1, runs="c")]
     assert stale_scored_days(StreamState(days, champion=1), 0) == []

@@ -17,6 +17,7 @@ from anomaly_platform.ml.host_model.bundled import Hosts
 from anomaly_platform.ml.host_model.model import MOST_FACTORS, HostModel
 from anomaly_platform.ml.host_model.reach import REACH
 from anomaly_platform.ml.scoring.batch import FleetScorer
+from anomaly_platform.ml.scoring.call_states import CallStates
 from anomaly_platform.ml.scoring.entities import ranked
 from anomaly_platform.ml.series_runs.run_states import RunStates
 from anomaly_platform.ml.training.extending import extend_fleet
@@ -138,13 +139,14 @@ def test_rows_have_the_same_bits_however_they_come(bundle, gaps, outage, cuts):
     # `still` reports through the outage: its rows alone are no host.
     scorer = FleetScorer(bundle, threshold=0.4)
     whole = scorer.score(frame, RunStates())
-    states, parts = RunStates(), []
+    states, calls, parts = RunStates(), CallStates(), []
     edges = [0, *sorted(set(cuts)), 60]
     for begin, end in pairwise(edges):
         since, until = START + (TRAINED + begin) * STEP, START + (TRAINED + end) * STEP
         part = frame.filter(pl.col("event_time").is_between(since, until, closed="left"))
-        parts.append(scorer.score(part, states))
+        parts.append(scorer.score(part, states, calls))
         states = RunStates.of_table(states.table(since=0))
+        calls = CallStates.of_table(calls.table(since=0))
     joined = pl.concat(parts).sort("entity", "metric", "event_time")
     assert joined.equals(whole)
 

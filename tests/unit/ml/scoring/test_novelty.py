@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomaly_platform.ml.scoring.novelty import FURTHEST, Novel, Novelty, on_top
+from anomaly_platform.ml.scoring.novelty import Novel, Novelty, on_top
+from anomaly_platform.ml.series_model.visited import VISITED_SIZE
 
 
 def noise(rows, seed=0):
@@ -55,8 +56,8 @@ def test_pieces_give_what_the_whole_gives(values, cut):
     state = Novelty(first)
     found = np.concatenate((state.look(rows[:cut]), state.look(rows[cut:])))
     np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(state._seen, whole._seen)
-    assert state._seen.size == 2 * FURTHEST + 1
+    np.testing.assert_array_equal(state.state, whole.state)
+    assert state.state.size == VISITED_SIZE < 100
 
 
 @given(

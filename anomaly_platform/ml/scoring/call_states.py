@@ -1,0 +1,82 @@
+"""At which levels series and hosts call, and which ranges series have visited, between two days.
+
+What belongs here: holding the states by series, and their table. Where that is kept, and for which
+version in service, is not decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from anomaly_platform.ml.arrays import Floats, Ints
+from anomaly_platform.ml.scoring.calls import LAST, Told, tell
+
+Key = tuple[str, str]
+
+SCHEMA: Final = pl.Schema(
+    {"entity": pl.String(), "metric": pl.String(), "numbers": pl.List(pl.Float64)}
+)
+#: What stands for a metric in the row of a host.
+_HOST: Final = ""
+
+
+class CallStates:
+    """States of series and levels of hosts; one that nothing is known of has no past.
+
+    Parameters
+    ----------
+    series
+        By entity and metric, (`calls.CALL_SIZE`,) each.
+    hosts
+        By entity, the level at which it calls.
+    """
+
+    def __init__(
+        self,
+        series: Mapping[Key, Floats] | None = None,
+        hosts: Mapping[str, float] | None = None,
+    ) -> None:
+        self.series: dict[Key, Floats] = dict(series or {})
+        self.hosts: dict[str, float] = dict(hosts or {})
+
+    def take(
+        self,
+        key: Key,
+        first: Callable[[Key], Floats],
+        times: Ints,
+        values: Floats,
+        p_values: Floats,
+        rate: float,
+    ) -> Told:
+        """Take rows of a series in, which begins as `first` says, and return what is told of them.
+
+        The other parameters are those of `calls.tell`.
+        """
+        state = self.series.get(key)
+        state = first(key) if state is None else state.copy()
+        self.series[key] = state
+        places, rates = np.zeros_like(times), np.full(times.size, rate)
+        return tell(state[None], places, times, values, p_values, rates)
+
+    def table(self, since: int) -> pl.DataFrame:
+        """Return the states by series, without those last heard before `since` (microseconds)."""
+        kept = {key: state for key, state in self.series.items() if state[LAST] >= since}
+        rows = [(*key, state.tolist()) for key, state in kept.items()]
+        heard = {entity for entity, _ in kept}
+        rows += [(one, _HOST, [level]) for one, level in self.hosts.items() if one in heard]
+        return pl.DataFrame(sorted(rows), schema=SCHEMA, orient="row")
+
+    @classmethod
+    def of_table(cls, table: pl.DataFrame) -> CallStates:
+        """Return the states that `table` gave."""
+        found = cls()
+        for entity, metric, numbers in table.select(*SCHEMA).iter_rows():
+            if metric == _HOST:
+                found.hosts[entity] = numbers[0]
+            else:
+                found.series[entity, metric] = np.array(numbers)
+        return found
