@@ -45,8 +45,8 @@ from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 from anomaly_platform.ml.host_model.bundled import Hosts
 from anomaly_platform.ml.host_model.model import HostModel
 from anomaly_platform.ml.scoring.apart import Apart, heard
-from anomaly_platform.ml.scoring.call_states import CallStates
-from anomaly_platform.ml.scoring.calls import FIRST, VISITED, calls_of, rate_of
+from anomaly_platform.ml.scoring.call_states import VISITED, CallStates
+from anomaly_platform.ml.scoring.calls import FIRST, calls_of, rate_of, take
 from anomaly_platform.ml.scoring.checking import feature_set_of, read_series
 from anomaly_platform.ml.scoring.entities import (
     CAUSE_EVIDENCE,
@@ -253,8 +253,8 @@ class FleetScorer:
         result.decided[places], result.anomaly[places] = said.decided, said.is_anomaly
         first, rate = self._scorer.first_calls, rate_of(threshold, self.alpha)
         rows_of = (table.times[places], features[self._value], said.p_value)
-        result.call[places], result.novel[places], result.bounds[:, places] = calls.take(
-            (entity, metric), first, *rows_of, rate
+        result.call[places], result.novel[places], result.bounds[:, places] = take(
+            calls, (entity, metric), first, *rows_of, rate
         )
         if known is not None and known["slot"] is not None:
             result.status[places[~said.modelled]] = INSUFFICIENT

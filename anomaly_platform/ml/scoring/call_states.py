@@ -6,20 +6,21 @@ version in service, is not decided here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 import polars as pl
 
-from anomaly_platform.ml.arrays import Floats, Ints
-from anomaly_platform.ml.scoring.calls import LAST, Told, tell
+from anomaly_platform.ml.arrays import Floats
 
 Key = tuple[str, str]
 
 SCHEMA: Final = pl.Schema(
     {"entity": pl.String(), "metric": pl.String(), "numbers": pl.List(pl.Float64)}
 )
+#: Numbers of a series' state: the level, the newest row's time; then the ranges visited.
+LEVEL, LAST, VISITED = range(3)
 #: What stands for a metric in the row of a host.
 _HOST: Final = ""
 
@@ -42,25 +43,6 @@ class CallStates:
     ) -> None:
         self.series: dict[Key, Floats] = dict(series or {})
         self.hosts: dict[str, float] = dict(hosts or {})
-
-    def take(
-        self,
-        key: Key,
-        first: Callable[[Key], Floats],
-        times: Ints,
-        values: Floats,
-        p_values: Floats,
-        rate: float,
-    ) -> Told:
-        """Take rows of a series in, which begins as `first` says, and return what is told of them.
-
-        The other parameters are those of `calls.tell`.
-        """
-        state = self.series.get(key)
-        state = first(key) if state is None else state.copy()
-        self.series[key] = state
-        places, rates = np.zeros_like(times), np.full(times.size, rate)
-        return tell(state[None], places, times, values, p_values, rates)
 
     def table(self, since: int) -> pl.DataFrame:
         """Return the states by series, without those last heard before `since` (microseconds)."""

@@ -17,6 +17,7 @@ I. Gibbs and E. Candès, "Adaptive conformal inference under distribution shift"
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -25,6 +26,7 @@ import numpy as np
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import p_of_score
 from anomaly_platform.ml.compiled import compiled
+from anomaly_platform.ml.scoring.call_states import LAST, LEVEL, VISITED, CallStates, Key
 from anomaly_platform.ml.series_model.visited import VISITED_SIZE, visit
 
 #: The level of a host that has no past.
@@ -34,8 +36,7 @@ LEAST: Final = 1e-3
 MOST: Final = 2.0
 #: How much a call lowers it.
 STEP: Final = 0.5
-#: Numbers of a series' state: the level, the newest row's time; then the ranges visited.
-LEVEL, LAST, VISITED = range(3)
+#: Numbers of a series' state.
 CALL_SIZE: Final = VISITED + VISITED_SIZE
 
 
@@ -72,22 +73,40 @@ def _fold(p: Any, rate: float, level: float, calls: Any) -> float:  # pragma: no
 
 
 @compiled(error_model="numpy")
+def _take(
+    state: Any, time: int, value: float, p: float, rate: float, bounds: Any
+) -> tuple[bool, bool]:  # pragma: no cover
+    """Take a reading into a state, and return whether it is a call, and whether a novel one."""
+    novel = visit(state[VISITED:], value, bounds)
+    call = novel or p <= state[LEVEL] * rate
+    if not np.isnan(p):
+        state[LEVEL] = min(max(state[LEVEL] + STEP * (rate - call), LEAST), MOST)
+    state[LAST] = time
+    return call, novel
+
+
+@compiled(error_model="numpy")
+def look_ahead(
+    state: Any, time: int, value: float, p: float, rate: float, bounds: Any
+) -> tuple[bool, bool]:  # pragma: no cover
+    """Return whether a reading would be a call, and whether a novel one; the state stays.
+
+    Parameters are those of `tell`, of one reading, and (2,) room for `Told.bounds`.
+    """
+    return _take(state.copy(), time, value, p, rate, bounds)
+
+
+@compiled(error_model="numpy")
 def _tell(
     places: Any, times: Any, values: Any, p: Any, rates: Any, states: Any, told: Any
 ) -> None:  # pragma: no cover
     calls, novel, bounds = told
-    late = np.empty(CALL_SIZE)
     for i in range(times.size):
         state = states[places[i]]
         if times[i] <= state[LAST]:
-            late[:] = state
-            state = late
+            state = state.copy()
         bounds[:, i] = np.nan
-        novel[i] = visit(state[VISITED:], values[i], bounds[:, i])
-        calls[i] = novel[i] or p[i] <= state[LEVEL] * rates[i]
-        if not np.isnan(p[i]):
-            state[LEVEL] = min(max(state[LEVEL] + STEP * (rates[i] - calls[i]), LEAST), MOST)
-        state[LAST] = times[i]
+        calls[i], novel[i] = _take(state, times[i], values[i], p[i], rates[i], bounds[:, i])
 
 
 def tell(
@@ -113,6 +132,26 @@ def tell(
     told = Told(calls, novel, np.empty((2, n)))
     _tell(places, times, values, p_values, rates, states, told)
     return told
+
+
+def take(
+    calls: CallStates,
+    key: Key,
+    first: Callable[[Key], Floats],
+    times: Ints,
+    values: Floats,
+    p_values: Floats,
+    rate: float,
+) -> Told:
+    """Take rows of a series in, which begins as `first` says, and return what is told of them.
+
+    The other parameters are those of `tell`.
+    """
+    state = calls.series.get(key)
+    state = first(key) if state is None else state.copy()
+    calls.series[key] = state
+    places, rates = np.zeros_like(times), np.full(times.size, rate)
+    return tell(state[None], places, times, values, p_values, rates)
 
 
 @lru_cache(maxsize=1024)

@@ -13,8 +13,8 @@ from anomaly_platform.ml.bundles.checking import BadModelError
 from anomaly_platform.ml.features.metrics.batch import microseconds
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring.batch import FleetScorer
-from anomaly_platform.ml.scoring.call_states import CallStates
-from anomaly_platform.ml.scoring.calls import CALL_SIZE, LEVEL, rate_of, tell
+from anomaly_platform.ml.scoring.call_states import LEVEL, CallStates
+from anomaly_platform.ml.scoring.calls import CALL_SIZE, rate_of, tell
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.ml.series_model.model import SeriesModel
 from anomaly_platform.ml.series_model.visited import HIGHEST, read_visited, visited_by
