@@ -63,6 +63,8 @@ class StoredColumns:
         (n,) whether each came out of order.
     thresholds, statuses, bundle_version
         As in `StoredReading`.
+    calls
+        (n,) 1 where somebody is told, 0 where nobody is, −1 where nothing can be said.
     """
 
     readings: ReadingColumns
@@ -74,6 +76,7 @@ class StoredColumns:
     thresholds: Floats
     statuses: Sequence[str]
     bundle_version: int | None
+    calls: Ints
 
     @classmethod
     def joined(
@@ -92,7 +95,7 @@ class StoredColumns:
         """
         columns: dict[str, Any] = {
             name: np.concatenate([getattr(one, name) for one in parts])[order]
-            for name in ("scores", "p_values", "decisions", "late", "thresholds")
+            for name in ("scores", "p_values", "decisions", "late", "thresholds", "calls")
         }
         ids = np.frombuffer(b"".join(one.event_ids for one in parts), dtype="V16")
         statuses = [status for one in parts for status in one.statuses]
@@ -119,6 +122,7 @@ class StoredColumns:
             self.thresholds[some],
             self.statuses[some],
             self.bundle_version,
+            self.calls[some],
         )
 
     def at(self, place: int) -> StoredReading:
@@ -141,6 +145,7 @@ class StoredColumns:
             self.statuses[place],
             self.late.item(place),
             self.bundle_version,
+            None if self.calls[place] < 0 else self.calls.item(place) == 1,
         )
 
     def answers(self) -> list[Answer]:

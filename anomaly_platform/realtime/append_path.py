@@ -18,12 +18,16 @@ import numpy as np
 
 from anomaly_platform.ingest.identity import derived_octets
 from anomaly_platform.ml.arrays import Floats, Ints
+from anomaly_platform.ml.scoring.call_states import VISITED
+from anomaly_platform.ml.scoring.calls import Told, rates_of, tell
+from anomaly_platform.ml.scoring.reasons import novelty_reason
+from anomaly_platform.ml.series_model.visited import SINCE
 from anomaly_platform.ml.series_runs.layout import RUN_COLUMNS
 from anomaly_platform.notifications.outbox import Outbox
 from anomaly_platform.realtime.alerts import raise_for
 from anomaly_platform.realtime.answers import Answer, StoredColumns
 from anomaly_platform.realtime.duplicates import Duplicates
-from anomaly_platform.realtime.series_state_cache import TAIL_ROWS, CachedSeries
+from anomaly_platform.realtime.series_state_cache import TAIL_ROWS, UNTOLD, CachedSeries
 from anomaly_platform.storage.postgres.binary_format import (
     NULL,
     Encoded,
@@ -32,17 +36,17 @@ from anomaly_platform.storage.postgres.binary_format import (
     text_array,
     text_cell,
 )
-from anomaly_platform.storage.tables.online import Source
+from anomaly_platform.storage.tables.online import Key, Source
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online.reading_columns import ReadingColumns
-    from anomaly_platform.ml.scoring.online import OnlineScorer
+    from anomaly_platform.ml.scoring.online import OnlineScorer, Verdicts
     from anomaly_platform.storage.postgres.transactions import Connection
 
 _ADD: Final = (
     "SELECT add_newer_readings(%s, %s, %s, %b, %b, %b, %b, %b, %b, %b, %b, "
-    "%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
+    "%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
 )
 _PROVISIONAL: Final = (
     "UPDATE online_readings SET provisional = true WHERE stream = %s AND event_id = ANY(%b::uuid[])"
@@ -128,6 +132,8 @@ class Append:
         places, times = self._places, self.readings.times
         if places.min() < 0 or self._cached.revisions[places].min() < 0:
             return False
+        if (self._cached.versions[places] != (self.judge.version or 0)).any():
+            return False
         if not (times > self._cached.newest(places)).all():
             return False
         if not self._several:
@@ -145,6 +151,12 @@ class Append:
         self._places, self._late = self._places[rows], found.late[rows]
         return bool(rows.size)
 
+    def untold(self) -> list[Key]:
+        """Return the series of which nobody knows at which level the version calls."""
+        version, held = self.judge.version or 0, self._cached.versions
+        keys = zip(self._places.tolist(), self.readings.keys, strict=True)
+        return sorted({key for place, key in keys if held.item(place) != version})
+
     def judge_all(self) -> None:
         """Compute features and verdicts, and add the readings to the series in memory.
 
@@ -155,12 +167,19 @@ class Append:
         thresholds = np.where(np.isnan(own), judge.threshold, own)
         features = self._features()
         said = judge.scorer.judge(readings.keys, readings.times, features, thresholds)
+        told = self._tell(said, thresholds)
         self._reasons = {
             n: judge.scorer.reason(
                 readings.keys[n], readings.times.item(n), features[:, n], said.kinds.item(n)
             )
             for n in np.flatnonzero(said.is_anomaly).tolist()
         }
+        for n in np.flatnonzero(told.novel).tolist():
+            since = self._cached.calls[self._places[n], VISITED + SINCE]
+            value, time = readings.values.item(n), readings.times.item(n)
+            self._reasons[n] = novelty_reason(
+                value, time, since, told.bounds[:, n], self._reasons.get(n, "")
+            )
         self._stored = StoredColumns(
             readings,
             self._event_ids(),
@@ -171,6 +190,7 @@ class Append:
             thresholds,
             said.status,
             judge.version,
+            np.where(np.isnan(said.p_value) & ~told.novel, -1, told.calls),
         )
 
     def store(
@@ -223,6 +243,23 @@ class Append:
         features[:, rest] = self._cached.append(places[rest], times[rest], values[rest])
         return features
 
+    def _tell(self, said: Verdicts, thresholds: Floats) -> Told:
+        """Return what is told of the readings, each series' in order of time."""
+        readings, cached = self.readings, self._cached
+        order = np.lexsort((readings.times, self._places))
+        told = tell(
+            cached.calls,
+            self._places[order],
+            readings.times[order],
+            readings.values[order],
+            said.p_value[order],
+            rates_of(thresholds[order], self.judge.scorer.source.alpha),
+        )
+        back = order.argsort()
+        # What a late one changes is known once the states are derived anew.
+        cached.versions[self._places[self._late]] = UNTOLD
+        return Told(told.calls[back], told.novel[back], told.bounds[:, back])
+
     def _event_ids(self) -> bytes:
         readings = self.readings
         derived = derived_octets(readings.keys, readings.times)
@@ -272,6 +309,7 @@ class Append:
             fixed_array("int2", stored.decisions),
             fixed_array("float8", stored.thresholds),
             cell_array([_STATUS[status] for status in stored.statuses]),
+            fixed_array("int2", stored.calls),
         )
 
 

@@ -131,6 +131,7 @@ class OnlineIngest:
     def _try_locked(self, append: Append, source: Source, now: dt.datetime) -> bool:
         """Take readings in under the locks of their series; return False where a state is gone."""
         stream, keys = append.stream, sorted(set(append.readings.keys))
+        judge = append.judge
         self._ensure_states(stream, keys)
         # Models are read before anything is locked.
         append.judge.scorer.warm(keys)
@@ -139,6 +140,12 @@ class OnlineIngest:
                 return False
             append.find_series()
             if append.leave_out_known(connection):
+                if untold := append.untold():
+                    calls, unsettled = self._states.calls(
+                        *(stream, judge.version, judge.scorer.source.alpha, untold),
+                        judge.scorer.first_calls,
+                    )
+                    self._series_of(stream).begin_calls(calls, judge.version, unsettled)
                 append.judge_all()
                 append.store(connection, self._outbox, source, now)
         return True

@@ -8,7 +8,7 @@ statements (``storage.tables.online``).
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ import polars as pl
 
 from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.times import time_of
+from anomaly_platform.realtime.call_states import CallsNow
 from anomaly_platform.realtime.series_state_cache import CachedState
 from anomaly_platform.storage.lake.lake import Lake
 from anomaly_platform.storage.lake.run_states import RunStateFiles
@@ -47,6 +48,18 @@ class SeriesStates:
         self._transactions = transactions
         self._lake = lake
         self._partitions = partitions
+        self._calls = CallsNow(transactions, lake, partitions)
+
+    def calls(
+        self,
+        stream: MetricStream,
+        version: int | None,
+        alpha: float,
+        keys: Sequence[Key],
+        first: Callable[[Key], Floats],
+    ) -> tuple[dict[Key, Floats], set[Key]]:
+        """Return at which level a version calls on series; see `CallsNow.of`."""
+        return self._calls.of(stream.name, version, keys, alpha=alpha, first=first)
 
     def look_back(self, stream: MetricStream, entity: str, metric: str) -> SeriesState:
         """Return the newest readings of a series, without any lock.

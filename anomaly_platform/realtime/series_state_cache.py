@@ -8,7 +8,7 @@ known, or under the row's lock (``append_path``). Does not belong here: reading 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -29,7 +29,10 @@ TAIL_ROWS: Final = 32
 UNREAD: Final = -1
 """Revision of a state whose row is known and has not been read."""
 
-_PER_SERIES: Final = ("ids", "revisions", "tail_rows", "own", "_used")
+UNTOLD: Final = -1
+"""Instead of a version, where nobody knows at which level a series calls."""
+
+_PER_SERIES: Final = ("ids", "revisions", "tail_rows", "own", "_used", "calls", "versions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,15 @@ class CachedSeries:
     ids, revisions, tail_rows, own
         (places,) what `CachedState` says of the series in each place; `own` is NaN where a series
         has no threshold of its own.
+    calls, versions
+        (places, …) states of calls (`ml.scoring.calls`), and the version that made them.
     entities, metrics
         (places,) names as a text array has them.
     """
 
     def __init__(self, feature_set: MetricFeatureSet, most: int) -> None:
         from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers
+        from anomaly_platform.ml.scoring.calls import CALL_SIZE
 
         self._feature_set = feature_set
         self._buffers = SeriesBuffers(feature_set)
@@ -86,6 +92,8 @@ class CachedSeries:
         self.tail_rows: Ints
         self.ids, self.revisions, self.tail_rows, self._used = np.zeros((4, room), dtype=np.int64)
         self.own: Floats = np.full(room, np.nan)
+        self.calls: Floats = np.zeros((room, CALL_SIZE))
+        self.versions: Ints = np.full(room, UNTOLD, dtype=np.int64)
         self.keys: list[Key | None] = [None] * room
         self.entities: list[bytes] = [b""] * room
         self.metrics: list[bytes] = [b""] * room
@@ -115,6 +123,16 @@ class CachedSeries:
         self.tail_rows[place] = found.tail_rows
         self.own[place] = np.nan if found.threshold is None else found.threshold
         self._buffers.put(place, found.state)
+        self.versions[place] = UNTOLD
+
+    def begin_calls(
+        self, calls: Mapping[Key, Floats], version: int | None, unsettled: Container[Key]
+    ) -> None:
+        """Hold the states of calls that a version is at; unsettled ones serve once."""
+        for key, state in calls.items():
+            place = self._places[key]
+            self.calls[place] = state
+            self.versions[place] = UNTOLD if key in unsettled else version or 0
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Forget what may not be true."""

@@ -3,7 +3,9 @@
 The statements stand in `migrations/sql/0014`.
 """
 
-from alembic import op
+from pathlib import Path
+
+from alembic import context, op
 
 from anomaly_platform.storage.postgres.database import run_statements
 
@@ -16,6 +18,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION add_newer_readings")
+    op.execute("ALTER TABLE online_readings DROP COLUMN is_call")
+    adding = Path(context.script.dir, "sql", "0005", "20_newer_readings.sql")
+    op.get_bind().exec_driver_sql(adding.read_text(encoding="utf-8").replace("%", "%%"))
     # With the columns go the views; those of a stream come back with its next run.
     op.execute(
         "ALTER TABLE scored_metrics DROP COLUMN is_call CASCADE, DROP COLUMN entity_is_call CASCADE"

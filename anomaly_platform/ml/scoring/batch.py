@@ -346,14 +346,14 @@ class FleetScorer:
                 numbers = [column.item(row) for column in table.columns]
                 features = np.array((*numbers, *result.runs[:, row]))
                 time = table.times.item(row)
+                reason, kind = "", result.kinds.item(row)
+                if result.anomaly[row] or not result.novel[row]:
+                    reason = self._scorer.reason(key, time, features, kind)
                 if result.novel[row]:
                     since = calls.series[key].item(VISITED + SINCE)
                     value, bounds = numbers[self._value], result.bounds[:, row]
-                    result.reasons[row] = novelty_reason(value, time, since, bounds)
-                    continue
-                result.reasons[row] = self._scorer.reason(
-                    key, time, features, result.kinds.item(row)
-                )
+                    reason = novelty_reason(value, time, since, bounds, reason)
+                result.reasons[row] = reason
 
     def _threshold_of(self, known: dict[str, object] | None) -> float:
         if self.threshold is not None:

@@ -69,7 +69,7 @@ def duration(microseconds: float) -> str:
     raise AssertionError
 
 
-def novelty_reason(value: float, time: int, since: float, bounds: Floats) -> str:
+def novelty_reason(value: float, time: int, since: float, bounds: Floats, reason: str = "") -> str:
     """Return why a reading in a range that was never visited is a call.
 
     Parameters
@@ -78,6 +78,8 @@ def novelty_reason(value: float, time: int, since: float, bounds: Floats) -> str
         The reading; its time, and that of the first one known, in microseconds since 1970.
     bounds
         (2,) between which readings it lies, as `series_model.visited.visit` writes them.
+    reason
+        What else makes it unusual, which comes first.
 
     Examples
     --------
@@ -90,7 +92,8 @@ def novelty_reason(value: float, time: int, since: float, bounds: Floats) -> str
     where = f"{low:.6g} to {high:.6g} before"
     if low < value < high:
         where = f"nothing between {low:.6g} and {high:.6g} before"
-    return f"{value:.6g} in a range never seen in {known}: {where}"
+    new = f"in a range never seen in {known}: {where}"
+    return f"{value:.6g} {new}" if not reason else f"{reason}; {new}"
 
 
 def run_reason(kind: int, time: int, value: float, runs: Floats, own: Floats) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from anomaly_platform.ml.arrays import Floats
     from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
     from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers
     from anomaly_platform.ml.features.metrics.series_state import SeriesState
@@ -31,7 +32,7 @@ FRESH_S: Final = 1.0
 _MOST_HELD: Final = 4_096
 
 Key = tuple[str, str, str, str]
-"""Stream, entity, metric and version of the features."""
+"""Stream, entity, metric and versions of the features and in service."""
 Revision = tuple[Any, ...]
 
 
@@ -43,6 +44,9 @@ class LookBack:
     ----------
     state
         The series' newest readings.
+    calls
+        At which level the version in service calls on it (`ml.scoring.calls`); None where nobody
+        knows the series.
     revision
         What the tables said when it was read; None where nobody knows the series.
     checked_at
@@ -52,6 +56,7 @@ class LookBack:
     """
 
     state: SeriesState
+    calls: Floats | None
     revision: Revision | None
     checked_at: float
     last_event: int | None = field(init=False)
@@ -62,7 +67,7 @@ class LookBack:
 
     def copy(self) -> LookBack:
         """Return the same look-back for another thread."""
-        return LookBack(self.state, self.revision, self.checked_at)
+        return LookBack(self.state, self.calls, self.revision, self.checked_at)
 
     def features(
         self, feature_set: MetricFeatureSet, when: int, value: float
@@ -85,10 +90,10 @@ class LookBack:
         return self._buffers.next_row(0, when, value)
 
 
-Revise = Callable[[str, str, str], Awaitable[Revision | None]]
-"""From stream, entity and metric to what the tables say of the series' newest readings."""
-Read = Callable[["ServedMetrics", str, str], "SeriesState"]
-"""Reads a series' look-back, in a thread."""
+Revise = Callable[["ServedMetrics", str, str], Awaitable[Revision | None]]
+"""From version, entity and metric to what the tables say of the series' newest readings."""
+Read = Callable[["ServedMetrics", str, str], tuple["SeriesState", "Floats"]]
+"""Reads a series' look-back and its state of calls, in a thread."""
 
 
 class LookBacks:
@@ -113,14 +118,14 @@ class LookBacks:
 
     def fresh(self, served: ServedMetrics, entity: str, metric: str) -> LookBack | None:
         """Return an entry that needs no question, None where :meth:`get` has to be awaited."""
-        found = self._held.get((served.stream.name, entity, metric, served.feature_set.version))
+        found = self._held.get(_key(served, entity, metric))
         if found is None or time.monotonic() - found.checked_at > FRESH_S:
             return None
         return found
 
     async def get(self, served: ServedMetrics, entity: str, metric: str) -> LookBack:
         """Return a series' look-back; its `revision` is None where nobody knows the series."""
-        key = (served.stream.name, entity, metric, served.feature_set.version)
+        key = _key(served, entity, metric)
         # Many who ask for one series at once wait for one answer.
         task = self._reading.get(key)
         if task is None:
@@ -133,9 +138,8 @@ class LookBacks:
         """Ask anew when these are next wanted: this worker has just stored readings of them."""
         if not self._held:
             return
-        stream, version = served.stream.name, served.feature_set.version
         for entity, metric in series:
-            held = self._held.get((stream, entity, metric, version))
+            held = self._held.get(_key(served, entity, metric))
             if held is not None:
                 held.checked_at = float("-inf")
 
@@ -143,15 +147,19 @@ class LookBacks:
         from anomaly_platform.ml.features.metrics.series_state import SeriesState
 
         asked_at = time.monotonic()
-        stream, entity, metric, _ = key
-        revision = await self._revise(stream, entity, metric)
+        _, entity, metric, _ = key
+        revision = await self._revise(served, entity, metric)
         held = self._held.get(key)
         if held is not None and held.revision == revision:
             held.checked_at = asked_at
             return held
         if revision is None:
             # Names that nobody knows are not remembered: there is no end of them.
-            return LookBack(SeriesState.empty(served.feature_set), None, asked_at)
-        state = await asyncio.to_thread(self._read, served, entity, metric)
-        found = self._held[key] = LookBack(state, revision, asked_at)
+            return LookBack(SeriesState.empty(served.feature_set), None, None, asked_at)
+        state, calls = await asyncio.to_thread(self._read, served, entity, metric)
+        found = self._held[key] = LookBack(state, calls, revision, asked_at)
         return found
+
+
+def _key(served: ServedMetrics, entity: str, metric: str) -> Key:
+    return served.stream.name, entity, metric, f"{served.feature_set.version}/{served.version}"

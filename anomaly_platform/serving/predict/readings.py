@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from anomaly_platform.ml.scoring.call_states import VISITED
+from anomaly_platform.ml.scoring.calls import Told, look_ahead, rate_of, rates_of, tell
+from anomaly_platform.ml.scoring.reasons import novelty_reason
+from anomaly_platform.ml.series_model.visited import SINCE
 from anomaly_platform.serving.champions.served import FAILED, TRAINED
 from anomaly_platform.serving.problems import not_found
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from anomaly_platform.ml.arrays import Floats, Ints
     from anomaly_platform.serving.champions.served import ServedMetrics
     from anomaly_platform.serving.champions.thresholds import SeriesThresholds
     from anomaly_platform.serving.predict.look_backs import LookBack, LookBacks
@@ -46,8 +51,10 @@ class Judgement:
     status
         ``trained``, ``insufficient_history`` or ``failed``.
     reason
-        Why it is an anomaly, in the words that ingest would store; of any other reading why no
-        model judged and what it takes, None where one did.
+        Why it is an anomaly or novel, in the words that ingest would store; of any other reading
+        why no model judged and what it takes, None where one did.
+    is_call
+        Whether ingest would tell somebody; None where nothing can be said.
     """
 
     when: int
@@ -57,6 +64,7 @@ class Judgement:
     threshold: float
     status: str
     reason: str | None = None
+    is_call: bool | None = None
 
 
 def moment(look_back: LookBack, frequency: int) -> int:
@@ -114,8 +122,15 @@ def judge_one(
     with served.predicting() as scorer:
         said = scorer.judge_one(key, when, features, threshold)
         why = scorer.reason(key, when, features[:, 0], said.kind) if said.is_anomaly else None
+        calls = scorer.first_calls(key) if look_back.calls is None else look_back.calls
+    p = np.nan if said.p_value is None else said.p_value
+    bounds = np.empty(2)
+    call, novel = look_ahead(calls, when, value, p, rate_of(threshold, served.alpha), bounds)
+    if novel:
+        why = novelty_reason(value, when, calls[VISITED + SINCE], bounds, why or "")
     why = why or _why(serving, served, key, said.status, features[:, 0])
-    return Judgement(when, value, said.score, said.is_anomaly, threshold, said.status, why)
+    is_call = None if said.p_value is None and not novel else call
+    return Judgement(when, value, said.score, said.is_anomaly, threshold, said.status, why, is_call)
 
 
 def judge_many(
@@ -138,7 +153,7 @@ def judge_many(
     """
     from anomaly_platform.ml.features.metrics.series_buffers import rows_in_turn
 
-    feature_set = served.feature_set
+    feature_set, in_turn = served.feature_set, times is not None
     if times is None:
         when = moment(look_back, served.frequency)
         times = [when] * len(values)
@@ -155,6 +170,14 @@ def judge_many(
             i: scorer.reason(key, times[i], features[:, i], verdicts.kinds.item(i))
             for i in np.flatnonzero(verdicts.is_anomaly).tolist()
         }
+        calls = scorer.first_calls(key) if look_back.calls is None else look_back.calls
+    told = _told(calls, in_turn, moments, np.array(values), verdicts.p_value, thresholds, served)
+    for i in np.flatnonzero(told.novel).tolist():
+        since = calls[VISITED + SINCE]
+        reasons[i] = novelty_reason(
+            values[i], times[i], since, told.bounds[:, i], reasons.get(i, "")
+        )
+    silent = np.isnan(verdicts.p_value) & ~told.novel
     return [
         Judgement(
             times[i],
@@ -164,9 +187,27 @@ def judge_many(
             threshold,
             verdicts.status[i],
             reasons.get(i) or _why(serving, served, key, verdicts.status[i], features[:, i]),
+            None if silent[i] else bool(told.calls[i]),
         )
         for i in range(count)
     ]
+
+
+def _told(
+    calls: Floats,
+    in_turn: bool,
+    times: Ints,
+    values: Floats,
+    p_values: Floats,
+    thresholds: Floats,
+    served: ServedMetrics,
+) -> Told:
+    """Return what is told of readings: of each after those before it, or each as the next one."""
+    count = times.size
+    states = calls[None].copy() if in_turn else np.tile(calls, (count, 1))
+    places = np.zeros(count, dtype=np.int64) if in_turn else np.arange(count)
+    rates = rates_of(thresholds, served.alpha)
+    return tell(states, places, times, values, p_values, rates)
 
 
 def _why(

@@ -136,6 +136,7 @@ def _verdict(found: Judgement) -> dict[str, Any]:
         "value": found.value,
         "timestamp": time_of(found.when).isoformat(),
         "is_anomaly": found.is_anomaly,
+        "is_call": found.is_call,
         "score": signed,
         "confidence": None if signed is None else abs(signed),
         "prediction": prediction(found.is_anomaly),

@@ -43,6 +43,8 @@ class Prediction(ApiModel):
     timestamp: dt.datetime = Field(description="When it was judged at.", examples=[EXAMPLE_TIME])
     is_anomaly: bool | None = Field(examples=[False])
     """Null where nobody can say, which is not the same as normal."""
+    is_call: bool | None = Field(examples=[False])
+    """Whether somebody would be told of it; null where nothing can be said."""
     score: float | None = Field(examples=[0.62])
     """1 ordinary to -1 most unusual; an anomaly at 0 and below."""
     confidence: float | None = Field(examples=[0.62])
@@ -59,8 +61,8 @@ class Prediction(ApiModel):
         examples=["trained"],
     )
     reason: str | None = Field(examples=[None])
-    """Why it is an anomaly, in the words that are stored of it; of any other reading why no model
-    judged and what it takes, null where one did."""
+    """Why it is an anomaly, or novel, in the words that are stored of it; of any other reading why
+    no model judged and what it takes, null where one did."""
 
 
 class PredictAnswer(Prediction):

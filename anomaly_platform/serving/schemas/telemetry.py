@@ -99,6 +99,8 @@ class ReadingVerdict(ApiModel):
     timestamp: dt.datetime | None = Field(examples=["2026-01-31T12:05:00+00:00"])
     is_anomaly: bool | None = Field(examples=[False])
     """Null where nobody can say, which is not the same as normal."""
+    is_call: bool | None = Field(examples=[False])
+    """Whether somebody is told of it; null where nothing can be said."""
     score: float | None = Field(examples=[0.266])
     """0 ordinary to 1 most unusual; an anomaly from threshold on."""
     threshold: float | None = Field(examples=[0.7])

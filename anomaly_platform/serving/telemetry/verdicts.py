@@ -22,6 +22,7 @@ _NOTHING: Final[dict[str, Any]] = dict.fromkeys(
         "event_id",
         "timestamp",
         "is_anomaly",
+        "is_call",
         "score",
         "threshold",
         "series_status",
@@ -69,13 +70,14 @@ def written(stored: StoredColumns) -> bytes:
     rows = ",".join(
         [
             f'{{"status":"stored","event_id":"{event_id}","timestamp":"{when}",'
-            f'"is_anomaly":{decision},"score":{score},"threshold":{threshold},'
+            f'"is_anomaly":{decision},"is_call":{call},"score":{score},"threshold":{threshold},'
             f'"series_status":"{status}","provisional":false,"model_version":{version},'
             f'"error":null}}'
-            for event_id, when, decision, score, threshold, status in zip(
+            for event_id, when, decision, call, score, threshold, status in zip(
                 id_texts(stored.event_ids),
                 map(times.__getitem__, moments),
                 map(_DECISIONS.__getitem__, decisions),
+                map(_DECISIONS.__getitem__, stored.calls.tolist()),
                 _numbers(stored.scores),
                 _numbers(stored.thresholds),
                 stored.statuses,
@@ -116,6 +118,7 @@ def _verdict(answer: Answer, names: Mapping[str, str], times: dict[int, str]) ->
         "event_id": kept.event_id,
         "timestamp": when,
         "is_anomaly": kept.is_anomaly,
+        "is_call": kept.is_call,
         "score": kept.score,
         "threshold": kept.threshold,
         "series_status": kept.status,

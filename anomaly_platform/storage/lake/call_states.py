@@ -45,6 +45,10 @@ class CallStateFiles:
         found = self.partitions.between(self.stream, stage_of(self.version), "0001", last)
         return next(iter(found[-1:]), None)
 
+    def newest(self) -> Partition | None:
+        """Return the file of the last day that the version scored, if there is one."""
+        return self.partitions.newest(self.stream, stage_of(self.version))
+
     def read(self, file: Partition | None) -> CallStates:
         """Return the states of a file."""
         return CallStates() if file is None else CallStates.of_table(self.lake.read(file.path))

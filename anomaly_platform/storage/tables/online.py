@@ -6,7 +6,7 @@ belong here: the order of things in a transaction (``realtime.ingest``), what a 
 """
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -14,6 +14,7 @@ from uuid import UUID
 import polars as pl
 from psycopg.rows import class_row
 
+from anomaly_platform.ml.times import time_of
 from anomaly_platform.storage.postgres.binary_format import fixed_array
 from anomaly_platform.storage.postgres.transactions import Connection, TableAccess, fetch_all
 from anomaly_platform.storage.tables.ml_models import FALLBACK, HAS_MODEL
@@ -36,6 +37,8 @@ class StoredReading:
         ``trained``, ``insufficient_history`` or ``failed``.
     provisional : bool
         Whether it came out of order: only the batch's score is final.
+    is_call : bool or None
+        Whether somebody is told of it.
     reason : str or None
         Why it is an anomaly, in words; known when it is judged.
     """
@@ -53,6 +56,7 @@ class StoredReading:
     status: str
     provisional: bool
     bundle_version: int | None
+    is_call: bool | None
     reason: str | None = field(default=None, compare=False)
 
 
@@ -95,7 +99,7 @@ _STORED: Final = (
     "event_id, entity, metric, "
     "(extract(epoch FROM event_time) * 1000000)::bigint AS event_time, value, "
     "metadata::text AS metadata, score, p_value, is_anomaly, threshold, status, provisional, "
-    "bundle_version"
+    "bundle_version, is_call"
 )
 
 
@@ -222,6 +226,51 @@ def by_natural_key(
         ([k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys], stream),
     )
     return {(one.entity, one.metric, one.event_time): one for one in found}
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedReading:
+    """A reading that was judged; `final` where a batch will not judge it otherwise."""
+
+    entity: str
+    metric: str
+    event_time: int
+    value: float
+    p_value: float | None
+    threshold: float
+    final: bool
+
+
+def judged_since(
+    connection: Connection,
+    stream: str,
+    version: int | None,
+    since: Mapping[Key, int],
+    known_at: dt.datetime | None,
+) -> list[JudgedReading]:
+    """Return what was judged of series since a time, in order of time.
+
+    Of each series the newest thousand, and late ones before that which came after `known_at`.
+    A reading is final that came in order and was judged by this version.
+    """
+    return fetch_all(
+        connection,
+        JudgedReading,
+        "SELECT r.* FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) k(e, m, since) "
+        "CROSS JOIN LATERAL (SELECT o.entity, o.metric, "
+        "(extract(epoch FROM o.event_time) * 1000000)::bigint AS event_time, o.value, o.p_value, "
+        "o.threshold, NOT o.provisional AND o.bundle_version IS NOT DISTINCT FROM %s AS final "
+        "FROM online_readings o WHERE o.stream = %s AND o.entity = k.e AND o.metric = k.m "
+        "AND (o.event_time > k.since OR o.provisional "
+        "AND o.event_time > k.since - interval '8 days' AND o.received_at > %s) "
+        "ORDER BY o.event_time DESC LIMIT 1000) r ORDER BY r.event_time",
+        (
+            [key[0] for key in since],
+            [key[1] for key in since],
+            [time_of(one) for one in since.values()],
+            *(version, stream, known_at),
+        ),
+    )
 
 
 def insert_detections(

@@ -88,6 +88,16 @@ class Partitions(TableAccess):
         """Return the current file of a partition, if there is one."""
         return next(iter(self.between(stream, stage, partition, partition)), None)
 
+    def newest(self, stream: str, stage: str) -> Partition | None:
+        """Return the current file of a stage's last partition, if there is one."""
+        return self._transactions.row(
+            Partition,
+            f"SELECT {columns_of(Partition)} "  # noqa: S608
+            "FROM lake_partitions WHERE stream = %s AND stage = %s "
+            'ORDER BY partition COLLATE "C" DESC LIMIT 1',
+            (stream, stage),
+        )
+
     def between(self, stream: str, stage: str, first: str, last: str) -> list[Partition]:
         """Return the current files from the first to the last partition inclusive, in order.
 

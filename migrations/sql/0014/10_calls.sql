@@ -1,5 +1,6 @@
 -- The decision to tell somebody, of a reading and of its entity.
 
+ALTER TABLE online_readings ADD COLUMN is_call boolean;
 ALTER TABLE scored_metrics ADD COLUMN is_call boolean, ADD COLUMN entity_is_call boolean;
 
 -- The views show them at their end, so that no other column changes its place.

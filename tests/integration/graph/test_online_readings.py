@@ -98,6 +98,7 @@ def test_the_batch_finds_the_same_rows_and_the_same_bits(
     assert {answer.outcome for answer in answers} == {"stored"}
     online = {answer.reading.event_time: answer.reading for answer in answers if answer.reading}
     assert online[live[100].time].is_anomaly
+    assert online[live[100].time].is_call
     assert {one.status for one in online.values()} == {"trained"}
 
     # Without training: the version that judged them online judges them again.
@@ -106,7 +107,7 @@ def test_the_batch_finds_the_same_rows_and_the_same_bits(
     assert account.rows_in == 4 * 288 + 50
     assert account.scored == account.rows_in
     columns = ("event_time", "event_id", "value", "score", "p_value", "is_anomaly", "status")
-    columns = (*columns, "metadata", "bundle_version")
+    columns = (*columns, "is_call", "metadata", "bundle_version")
     days = [state.day for state in platform.state_of(EMS).days]
     scored = pl.concat([platform.warehouse.scores.read_day("ems", day, columns) for day in days])
     compared = 0
@@ -118,6 +119,7 @@ def test_the_batch_finds_the_same_rows_and_the_same_bits(
         assert str(one.event_id) == row["event_id"]
         assert (one.value, one.score, one.p_value) == (row["value"], row["score"], row["p_value"])
         assert (one.is_anomaly, one.status) == (row["is_anomaly"], row["status"])
+        assert one.is_call == row["is_call"]
         assert one.bundle_version == row["bundle_version"]
         # White space behind JSON means nothing (``copying``).
         assert one.metadata == (row["metadata"] and row["metadata"].rstrip())
@@ -269,13 +271,15 @@ def test_a_run_goes_on_over_midnight_online_and_in_the_batch_and_late_rows_end_i
     online = [answer.reading for answer in answers if answer.reading]
     run_stream(runtime, EMS, Console(quiet=True), train=False)
     day = platform.state_of(EMS).days[-1].day
-    columns = ("event_time", "p_value", "is_anomaly", "reason")
+    columns = ("event_time", "p_value", "is_anomaly", "is_call", "reason")
 
     def of_day() -> pl.DataFrame:
         return platform.warehouse.scores.read_day("ems", day, columns).sort("event_time")
 
     before = of_day()
     assert [one.p_value for one in online][-288:] == before["p_value"].to_list()
+    assert [one.is_call for one in online][-288:] == before["is_call"].to_list()
+    assert 0 < before["is_call"].sum() < before["is_anomaly"].sum()
     assert before["is_anomaly"][:60].sum() == 60
 
     closed = pl.lit(0.0).alias("value")

@@ -1,0 +1,105 @@
+"""At which level a version calls on series now: from the lake, and what it has judged since.
+
+Belongs here: deriving the states. Does not belong here: what a state is (``ml.scoring.calls``), nor
+what of it is in memory (``series_state_cache``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from cachetools import LRUCache
+
+from anomaly_platform.ml.arrays import Floats
+from anomaly_platform.storage.lake.call_states import CallStateFiles
+from anomaly_platform.storage.tables import online
+from anomaly_platform.storage.tables.online import Key
+
+if TYPE_CHECKING:
+    from anomaly_platform.ml.scoring.call_states import CallStates
+    from anomaly_platform.storage.lake.lake import Lake
+    from anomaly_platform.storage.postgres.transactions import Transactions
+    from anomaly_platform.storage.tables.partitions import Partition, Partitions
+
+_FILES_HELD = 4
+
+
+class CallsNow:
+    """Finds the states of series; parameters as of ``SeriesStates``."""
+
+    def __init__(self, transactions: Transactions, lake: Lake, partitions: Partitions) -> None:
+        self._transactions = transactions
+        self._lake = lake
+        self._partitions = partitions
+        self._held: LRUCache[str, CallStates] = LRUCache(_FILES_HELD)
+
+    def of(
+        self,
+        stream: str,
+        version: int | None,
+        keys: Sequence[Key],
+        *,
+        alpha: float,
+        first: Callable[[Key], Floats],
+    ) -> tuple[dict[Key, Floats], set[Key]]:
+        """Return the states of series after all that is known to have been judged of them.
+
+        Parameters
+        ----------
+        stream, version, keys
+            Whose; None is the fallback without a version.
+        alpha
+            Of the version.
+        first
+            Returns the state at which a series begins with it.
+
+        Returns
+        -------
+        states
+            By series.
+        unsettled
+            Series of which a batch has yet to judge readings that came late, or that another
+            version judged: their states will be others then.
+        """
+        from anomaly_platform.ml.scoring.call_states import LAST
+        from anomaly_platform.ml.scoring.calls import rates_of, tell
+
+        newest = CallStateFiles(self._lake, self._partitions, stream, version).newest()
+        left = self._left(newest)
+        states = {
+            key: first(key) if (known := left.series.get(key)) is None else known.copy()
+            for key in keys
+        }
+        since = {
+            key: int(state[LAST]) if np.isfinite(state[LAST]) else 0
+            for key, state in states.items()
+        }
+        known_at = None if newest is None else newest.updated_at
+        with self._transactions.begin() as connection:
+            found = online.judged_since(connection, stream, version, since, known_at)
+        unsettled = {(one.entity, one.metric) for one in found if not one.final}
+        rows = [one for one in found if one.final]
+        if rows:
+            places = {key: n for n, key in enumerate(states)}
+            stacked = np.array(list(states.values()))
+            tell(
+                stacked,
+                np.array([places[one.entity, one.metric] for one in rows]),
+                np.array([one.event_time for one in rows], dtype=np.int64),
+                np.array([one.value for one in rows]),
+                np.array([one.p_value for one in rows], dtype=np.float64),
+                rates_of(np.array([one.threshold for one in rows]), alpha),
+            )
+            states = dict(zip(states, stacked, strict=True))
+        return states, unsettled
+
+    def _left(self, newest: Partition | None) -> CallStates:
+        from anomaly_platform.ml.scoring.call_states import CallStates
+
+        if newest is None:
+            return CallStates()
+        if newest.path not in self._held:
+            self._held[newest.path] = CallStates.of_table(self._lake.read(newest.path))
+        return self._held[newest.path]
