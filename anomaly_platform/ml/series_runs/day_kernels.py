@@ -124,13 +124,16 @@ def as_a_day_ago(
         return 0.0
     hour = time // _HOUR
     usual = _usual(hour, float(time % _HOUR) / _HOUR, own)
-    far = abs(value - then) if abs(then - usual) > own[RARELY_OFF] else math.inf
-    if own[LOOKS_AFTER] > 0.0:
-        moved = runs[AFTER, column] - _usual(hour + 1, runs[AFTER_AT, column], own)
-        if abs(moved) > own[RARELY_OFF]:
-            far = min(far, abs(value - usual - moved))
     grown = runs[APART, column] / own[TYPICALLY_APART]
     # Noise that is wider than that is the change itself.
     grown = grown if 1.0 < grown <= _MOST_GROWN else 1.0
-    far /= _RARE * own[RARELY_APART] * grown
+    rare = _RARE * own[RARELY_APART] * grown
+    far = abs(value - then) if abs(then - usual) > own[RARELY_OFF] else math.inf
+    if own[LOOKS_AFTER] > 0.0:
+        after = _usual(hour + 1, runs[AFTER_AT, column], own)
+        moved = runs[AFTER, column] - after
+        odd = abs(then - usual - moved) > abs(usual - after) + rare
+        if odd and abs(moved) > own[RARELY_OFF]:
+            far = min(far, abs(value - usual - moved))
+    far /= rare
     return math.exp(-TELLING * far * far)
