@@ -58,7 +58,7 @@ coverage: setup-dev ## The whole suite with line coverage, a third slower
 test-tools: setup-dev ## Command lines on a clone, in an installed home and in the image
 	$(BIN)/pytest -m 'tools and not stress'
 
-test-browser: setup-dev ## The console in a real browser (Debian's chromium)
+test-browser: setup-dev ## The console in real browsers (Debian's chromium and firefox-esr)
 	$(BIN)/pytest -m browser
 
 stress: setup-dev ## Long trials: kills, floods of files

@@ -103,7 +103,7 @@ def migrated_template(postgres_server: EmbeddedPostgres) -> str:
 
 
 @contextlib.contextmanager
-def _copy_of(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+def copy_of(server: EmbeddedPostgres, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
         # Where nothing is durable anyway, copying files is ten times faster than logging pages.
@@ -117,14 +117,14 @@ def _copy_of(server: EmbeddedPostgres, template: str) -> Iterator[str]:
 @pytest.fixture
 def database_url(postgres_server: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
     """URL of a migrated, empty database of the test's own."""
-    with _copy_of(postgres_server, migrated_template) as url:
+    with copy_of(postgres_server, migrated_template) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def module_database_url(postgres_server: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
     """URL of a migrated, empty database that the tests of a module share."""
-    with _copy_of(postgres_server, migrated_template) as url:
+    with copy_of(postgres_server, migrated_template) as url:
         yield url
 
 
@@ -133,14 +133,14 @@ def session_database_url(
     postgres_server: EmbeddedPostgres, migrated_template: str
 ) -> Iterator[str]:
     """URL of a migrated, empty database that the tests of one session's worker share."""
-    with _copy_of(postgres_server, migrated_template) as url:
+    with copy_of(postgres_server, migrated_template) as url:
         yield url
 
 
 @pytest.fixture
 def empty_database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     """URL of a database of the test's own without any schema."""
-    with _copy_of(postgres_server, "template0") as url:
+    with copy_of(postgres_server, "template0") as url:
         yield url
 
 

@@ -23,14 +23,20 @@ from tests.builders.console import (
     add_version,
     refuse_row,
 )
+from tests.browser.firefox import write_launcher
 from tests.builders.waiting import free_port
+from tests.conftest import copy_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
     from anomaly_platform.platform import Platform
+    from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
 
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_PROGRAMS = {
+    "chromium": ("chromium", "chromium-browser", "google-chrome"),
+    "firefox": ("firefox-esr", "firefox"),
+}
 
 
 @dataclass
@@ -67,11 +73,31 @@ def fill(platform: Platform) -> None:
             )
 
 
+def allow_eval(app: Any) -> Any:
+    """Serve pages whose policy allows what Playwright does to each in Firefox."""
+
+    async def lenient(scope: Any, receive: Any, send: Any) -> None:
+        async def told(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    (name, value.replace(b"script-src", b"script-src 'unsafe-eval'"))
+                    for name, value in message["headers"]
+                ]
+            await send(message)
+
+        await app(scope, receive, told)
+
+    return lenient
+
+
 @pytest.fixture(scope="module")
 def console(
-    module_database_url: str, tmp_path_factory: pytest.TempPathFactory
+    engine: str,
+    postgres_server: EmbeddedPostgres,
+    migrated_template: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Console]:
-    """A console with some data, served over HTTP."""
+    """A console with some data, served over HTTP, for one of the browsers."""
     import uvicorn
 
     from anomaly_platform.console.app import create_app
@@ -79,14 +105,17 @@ def console(
     from anomaly_platform.settings import get_settings
     from anomaly_platform.storage.tables.api_keys import SCOPES
 
-    settings = get_settings(
-        home=tmp_path_factory.mktemp("console"), database_url=module_database_url
-    )
-    with contextlib.closing(Platform(settings)) as platform:
+    home = tmp_path_factory.mktemp("console")
+    with (
+        copy_of(postgres_server, migrated_template) as url,
+        contextlib.closing(Platform(get_settings(home=home, database_url=url))) as platform,
+    ):
         fill(platform)
         port = free_port()
+        app = create_app(platform)
+        served = allow_eval(app) if engine == "firefox" else app
         server = uvicorn.Server(
-            uvicorn.Config(create_app(platform), port=port, log_level="warning", ws="none")
+            uvicorn.Config(served, port=port, log_level="warning", ws="none")
         )
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
@@ -101,16 +130,34 @@ def console(
         thread.join(20)
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Try each page and button in both browsers, but for what only Chromium can be asked."""
+    if "engine" in metafunc.fixturenames:
+        alone = metafunc.definition.get_closest_marker("chromium") is not None
+        names = ["chromium"] if alone else list(_PROGRAMS)
+        metafunc.parametrize("engine", names, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def engine(request: pytest.FixtureRequest) -> str:
+    """The name of the browser."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def browser(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     playwright = pytest.importorskip("playwright.sync_api")
-    program = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    program = next(filter(None, map(shutil.which, _PROGRAMS[engine])), None)
     if program is None:
-        pytest.skip("needs chromium: install the Debian package chromium")
+        pytest.skip(f"needs {engine}: install the Debian package {_PROGRAMS[engine][0]}")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+        if engine == "chromium":
+            opened = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        else:
+            launcher = write_launcher(program, tmp_path_factory.mktemp("firefox"))
+            opened = driver.firefox.launch(executable_path=launcher, channel="moz-firefox")
+        yield opened
+        opened.close()
 
 
 @dataclass
@@ -133,12 +180,12 @@ Visit = Callable[..., Visitor]
 
 
 @pytest.fixture
-def visit(chromium: Browser, console: Console) -> Iterator[Visit]:
+def visit(browser: Browser, console: Console) -> Iterator[Visit]:
     """Open a window in which somebody is logged in; whatever a page complains about is an error."""
     opened: list[tuple[BrowserContext, Visitor]] = []
 
     def open_window(who: str = "admin", **options: Any) -> Visitor:
-        context = chromium.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
+        context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
         context.set_default_timeout(30_000)
         page = context.new_page()
         visitor = Visitor(page, console.url, [])
