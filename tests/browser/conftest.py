@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.browser.firefox import write_launcher
 from tests.builders.console import (
     DAY,
     MARKUP,
@@ -23,7 +24,6 @@ from tests.builders.console import (
     add_version,
     refuse_row,
 )
-from tests.browser.firefox import write_launcher
 from tests.builders.waiting import free_port
 from tests.conftest import copy_of
 
@@ -114,9 +114,7 @@ def console(
         port = free_port()
         app = create_app(platform)
         served = allow_eval(app) if engine == "firefox" else app
-        server = uvicorn.Server(
-            uvicorn.Config(served, port=port, log_level="warning", ws="none")
-        )
+        server = uvicorn.Server(uvicorn.Config(served, port=port, log_level="warning", ws="none"))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         while not server.started:

@@ -1,8 +1,8 @@
 """Debian's Firefox for Playwright, which talks WebDriver BiDi to it.
 
-Playwright asks at its start for things that the long-lived release of Firefox does not know: to keep
-the bodies of answers, to save downloads, to pretend another screen. They are answered in its place.
-So downloads, colour schemes and pages without JavaScript are tried in Chromium alone.
+Playwright asks at its start for things that the long-lived release of Firefox does not know: to
+keep the bodies of answers, to save downloads, to pretend another screen. They are answered in its
+place. So downloads, colour schemes and pages without JavaScript are tried in Chromium alone.
 
     python firefox.py FIREFOX ARGUMENTS...    starts it and says where its stand-in listens
 """
@@ -66,7 +66,8 @@ async def _run(program: str, *arguments: str) -> None:
 
     async with serve(relay, "127.0.0.1", 0, max_size=None) as server:
         port = server.sockets[0].getsockname()[1]
-        print(f"WebDriver BiDi listening on ws://127.0.0.1:{port}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"WebDriver BiDi listening on ws://127.0.0.1:{port}\n")
+        sys.stderr.flush()
         async for _ in firefox.stderr:
             pass
         await firefox.wait()

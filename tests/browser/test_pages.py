@@ -52,7 +52,8 @@ TOO_WIDE = """
 (() => {
     const edge = window.innerWidth;
     if (document.documentElement.scrollWidth <= edge) return [];
-    const scrolls = e => e && (getComputedStyle(e).overflowX !== "visible" || scrolls(e.parentElement));
+    const scrolls = e =>
+        e && (getComputedStyle(e).overflowX !== "visible" || scrolls(e.parentElement));
     const beyond = e => e.getBoundingClientRect().right > edge && !scrolls(e.parentElement);
     return [...document.querySelectorAll("body *")]
         .filter(e => beyond(e) && ![...e.children].some(beyond))

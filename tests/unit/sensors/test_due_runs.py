@@ -47,8 +47,12 @@ def test_new_days_come_as_one_run_per_span_scored_at_once_when_a_champion_serves
 
 
 def test_without_a_champion_features_come_first_then_the_model_then_scores() -> None:
-    first = StreamState([DayState(JAN[0], 1)], trainable_series=0)
+    many = [DayState(day, 1) for day in JAN[:4]]
+    first = StreamState(many, trainable_series=0)
     assert stages(next(due_runs(EMS, first))) == {"validated_events", "quarantine", "features"}
+    # Of a few days somebody waits for the scores, which need no model.
+    few = StreamState(many[:3], trainable_series=0)
+    assert {"features", "scored_events"} < stages(next(due_runs(EMS, few)))
     ready = StreamState([DayState(JAN[0], 1, 1)], trainable_series=2)
     assert stages(next(due_runs(EMS, ready))) == {"isolation_forest_model", "champion"}
     short = StreamState([DayState(JAN[0], 1, 1)], trainable_series=0)

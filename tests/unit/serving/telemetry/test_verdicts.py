@@ -44,7 +44,7 @@ def stored_of(said: list[tuple[int, float, int, float, str]], version: int | Non
         np.array(thresholds),
         statuses,
         version,
-        np.array(decisions)[::-1],
+        -np.array(decisions),
     )
 
 
