@@ -4,7 +4,7 @@
 
 Starts `anomaly up`, drops a file of 48 rows and waits until BI has them, times small commands, sums
 the processor time and memory of every process over an idle span, PostgreSQL's included, and
-presses Ctrl-C. Writes docs/measured/first_hour.md; --quick idles for a minute and writes nothing.
+presses Ctrl-C. Writes docs/measured/first_hour.md, down to what people wrote; --quick idles for a minute and writes nothing.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from anomaly_platform.settings import get_settings
 from anomaly_platform.streams import EMS
 
 PAGE = Path(__file__).parents[1] / "docs/measured/first_hour.md"
+#: What stands below this heading of the page stays as people wrote it.
+BY_PEOPLE = "## What stands in the way"
 ANOMALY = str(Path(sys.executable).with_name("anomaly"))
 SMALL = ("--help", "streams", "models list", "alerts list", "keys list", "sql SELECT")
 ROWS, TRIALS, SETTLING_S, PATIENCE_S = 48, 3, 60, 600
@@ -91,7 +93,8 @@ def main() -> None:
     text = page(began, landing, commands, idle, stopping)
     print(text)
     if not given.quick:
-        PAGE.write_text(text)
+        _, heading, people_wrote = PAGE.read_text().partition(BY_PEOPLE)
+        PAGE.write_text(f"{text}\n{heading}{people_wrote}")
 
 
 @contextmanager
