@@ -4,7 +4,8 @@
 
 Starts `anomaly up`, drops a file of 48 rows and waits until BI has them, times small commands, sums
 the processor time and memory of every process over an idle span, PostgreSQL's included, and
-presses Ctrl-C. Writes docs/measured/first_hour.md, down to what people wrote; --quick idles for a minute and writes nothing.
+presses Ctrl-C. Writes docs/measured/first_hour.md, down to what people wrote; --quick idles for a
+minute and writes nothing.
 """
 
 from __future__ import annotations
