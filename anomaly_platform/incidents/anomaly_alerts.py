@@ -61,7 +61,8 @@ METRIC_ROWS: Final = AlertedRows(
     told=(
         "s.entity, s.metric, s.value, s.event_time, s.event_id::text, s.threshold, "
         "coalesce(s.entity_score, s.score) AS score, s.entity_score IS NOT NULL AS as_a_whole, "
-        "s.causes, s.reason, s.bundle_version"
+        "s.causes, s.reason, s.expected_low, s.expected_high, s.deviation, s.direction, "
+        "s.lasting, s.lasted_s, s.explanation, s.bundle_version"
     ),
     worst=(
         "coalesce(s.entity_score, s.score) DESC, s.score DESC NULLS LAST, s.event_time DESC, "

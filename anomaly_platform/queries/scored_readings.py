@@ -22,19 +22,23 @@ _COLUMNS: Final = (
     "event_id, entity, metric, event_time, value, score, is_anomaly, threshold, status, p_value"
 )
 SCORED_ROWS: Final = f"""
-    SELECT {_COLUMNS}, entity_score, entity_is_anomaly, causes::text AS causes, reason, detector,
+    SELECT {_COLUMNS}, entity_score, entity_is_anomaly, causes::text AS causes, reason,
+        expected_low, expected_high, deviation, direction, lasting, lasted_s, explanation, detector,
         bundle_version, false AS provisional
     FROM scored_metrics
     WHERE stream = %(stream)s AND entity = %(entity)s
         AND (%(metric)s::text IS NULL OR metric = %(metric)s)
         AND event_time > %(since)s AND event_time <= %(until)s
     UNION ALL
-    SELECT {_COLUMNS}, NULL, NULL, NULL, CASE WHEN is_anomaly THEN (
-            SELECT metadata ->> 'reason' FROM anomaly_detections d WHERE d.stream = o.stream
-                AND d.device_id = o.entity AND d."timestamp" = o.event_time
-                AND d.event_id = o.event_id LIMIT 1) END,
+    SELECT {_COLUMNS}, NULL, NULL, NULL, told ->> 'reason',
+        (told ->> 'expected_low')::float8, (told ->> 'expected_high')::float8,
+        (told ->> 'deviation')::float8, told ->> 'direction', (told ->> 'lasting')::boolean,
+        (told ->> 'lasted_s')::float8, told -> 'explanation',
         'isolation_forest', bundle_version, provisional
-    FROM online_readings o
+    FROM online_readings o LEFT JOIN LATERAL (
+        SELECT metadata AS told FROM anomaly_detections d WHERE o.is_anomaly
+            AND d.stream = o.stream AND d.device_id = o.entity AND d."timestamp" = o.event_time
+            AND d.event_id = o.event_id LIMIT 1) said ON true
     WHERE stream = %(stream)s AND entity = %(entity)s
         AND (%(metric)s::text IS NULL OR metric = %(metric)s)
         AND event_time > %(since)s AND event_time <= %(until)s
@@ -67,6 +71,13 @@ class ScoredRow:
     entity_is_anomaly: bool | None
     causes: str | None
     reason: str | None
+    expected_low: float | None
+    expected_high: float | None
+    deviation: float | None
+    direction: str | None
+    lasting: bool | None
+    lasted_s: float | None
+    explanation: dict[str, Any] | None
     detector: str
     bundle_version: int | None
     provisional: bool

@@ -58,6 +58,7 @@ def anomaly_alerts(
                 "score": one.score,
                 "threshold": one.threshold,
                 "reason": one.reason,
+                **({} if one.explanation is None else one.explanation.plain()),
                 "event_time": time_of(one.event_time),
                 "event_id": str(one.event_id),
                 "bundle_version": one.bundle_version,

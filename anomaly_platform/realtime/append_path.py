@@ -41,7 +41,7 @@ from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online.reading_columns import ReadingColumns
-    from anomaly_platform.ml.scoring.online import OnlineScorer, Verdicts
+    from anomaly_platform.ml.scoring.online import Explained, OnlineScorer, Verdicts
     from anomaly_platform.storage.postgres.transactions import Connection
 
 _ADD: Final = (
@@ -121,7 +121,7 @@ class Append:
         self._duplicates: tuple[Duplicates, Ints] | None = None
         self._series: _Series | None = None
         #: Why readings are anomalies, by place.
-        self._reasons: dict[int, str] = {}
+        self._explained: dict[int, Explained] = {}
 
     def find_series(self) -> None:
         """Find where the series are in memory; −1 for those that are not."""
@@ -168,18 +168,13 @@ class Append:
         features = self._features()
         said = judge.scorer.judge(readings.keys, readings.times, features, thresholds)
         told = self._tell(said, thresholds)
-        self._reasons = {
-            n: judge.scorer.reason(
-                readings.keys[n], readings.times.item(n), features[:, n], said.kinds.item(n)
-            )
-            for n in np.flatnonzero(said.is_anomaly).tolist()
-        }
-        for n in np.flatnonzero(told.novel).tolist():
+        self._explained = _explained(judge.scorer, readings, features, said, thresholds)
+        for n in np.flatnonzero(told.novel & said.is_anomaly).tolist():
             since = self._cached.calls[self._places[n], VISITED + SINCE]
             value, time = readings.values.item(n), readings.times.item(n)
-            self._reasons[n] = novelty_reason(
-                value, time, since, told.bounds[:, n], self._reasons.get(n, "")
-            )
+            one = self._explained[n]
+            reason = novelty_reason(value, time, since, told.bounds[:, n], one.reason)
+            self._explained[n] = one._replace(reason=reason)
         self._stored = StoredColumns(
             readings,
             self._event_ids(),
@@ -209,7 +204,11 @@ class Append:
         self._series = series = self._series_of_readings()
         late = np.flatnonzero(stored.late).tolist()
         flagged = [
-            replace(stored.at(place), reason=self._reasons.get(place))
+            replace(
+                stored.at(place),
+                reason=self._explained[place].reason,
+                explanation=self._explained[place].explanation,
+            )
             for place in np.flatnonzero(stored.decisions == 1).tolist()
         ]
         with connection.transaction() if late or flagged else nullcontext():
@@ -320,3 +319,23 @@ def _metadata(readings: ReadingColumns) -> Encoded | None:
     if readings.metadata is None:
         return None
     return cell_array([NULL if one is None else text_cell(one) for one in readings.metadata])
+
+
+def _explained(
+    scorer: OnlineScorer,
+    readings: ReadingColumns,
+    features: Floats,
+    said: Verdicts,
+    thresholds: Floats,
+) -> dict[int, Explained]:
+    """Return why readings are anomalies, by place; those of a series together."""
+    places: dict[tuple[str, str], list[int]] = {}
+    for place in np.flatnonzero(said.is_anomaly).tolist():
+        places.setdefault(readings.keys[place], []).append(place)
+    told: dict[int, Explained] = {}
+    for key, some in places.items():
+        found = scorer.explain(
+            *(key, readings.times[some], features[:, some], said.kinds[some], thresholds[some])
+        )
+        told |= zip(some, found, strict=True)
+    return told

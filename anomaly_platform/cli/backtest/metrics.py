@@ -286,7 +286,7 @@ def _unscored(task: Task, rows: MetricFile, scores: pl.DataFrame, probation: flo
 
 
 def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:
-    """Return a row per row of the file: time, score, decision, causes, metrics' scores, reason.
+    """Return a row per row of the file: time, score, decision, causes, scores, reason, explanation.
 
     A row without a score, as in the probation or of a repeated time, has an empty one and is not
     flagged.
@@ -304,6 +304,10 @@ def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:
             "reason": pl.select(
                 pl.when(pl.Series(result.is_anomaly)).then(result.reasons)
             ).to_series(),
+            **{
+                name: pl.select(pl.when(pl.Series(result.is_anomaly)).then(column)).to_series()
+                for name, column in result.explanations.to_dict().items()
+            },
             **{f"score_{name}": scores for name, scores in result.metric_scores.items()},
         }
     ).with_columns(pl.col(pl.Float64).fill_nan(None))
@@ -318,6 +322,7 @@ def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:
         "causes",
         *(f"score_{name}" for name in result.metric_scores),
         "reason",
+        *result.explanations.columns,
     )
 
 

@@ -105,6 +105,7 @@ async def points(
     )
     drawn = await asyncio.to_thread(_drawn, found, shown)
     place_of = {time: n for n, time in enumerate(drawn["times"])}
+    _say_expected(drawn, place_of, reasons)
     return data(
         {
             **drawn,
@@ -214,6 +215,17 @@ def _drawn(found: Points, shown: Shown) -> dict[str, Any]:
     }
 
 
+def _say_expected(
+    drawn: dict[str, Any], place_of: dict[float, int], flagged: list[FlaggedPoint]
+) -> None:
+    """Draw the model's own range where a reading has one; elsewhere the band stays as it is."""
+    for one in flagged:
+        place = place_of.get(one.event_time.timestamp())
+        if place is None or one.expected_low is None or one.expected_high is None:
+            continue
+        drawn["low"][place], drawn["high"][place] = one.expected_low, one.expected_high
+
+
 def _lines(
     times: npt.NDArray[np.float64], at: npt.NDArray[np.float64], values: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
@@ -237,7 +249,8 @@ def _numbers(values: npt.NDArray[np.float64]) -> list[float | None]:
 
 def _reason(point: FlaggedPoint) -> dict[str, Any]:
     said = None if point.is_right is None else ("right" if point.is_right else "a false alarm")
-    return {"why": point.why, "mark": said}
+    parts = (point.explanation or {}).get("parts") or {}
+    return {"why": point.why, "mark": said, "parts": parts}
 
 
 def _in_sql(text: str) -> str:

@@ -25,6 +25,7 @@ import numpy as np
 import polars as pl
 
 from anomaly_platform.ml.arrays import Bools, Floats
+from anomaly_platform.ml.backtest.explained import by_novelty, explanations_of, reasons_of
 from anomaly_platform.ml.backtest.shapes import distances, ranked
 from anomaly_platform.ml.calibration.conformal import p_of_score, score_of_p
 from anomaly_platform.ml.features.metrics.batch import microseconds
@@ -71,6 +72,8 @@ class Backtest:
         (n,) lists of the metrics that caused an anomaly, null elsewhere.
     reasons
         (n,) why a row is an anomaly, in words, null elsewhere.
+    explanations
+        The same in numbers (`explained.explanations_of`).
     threshold
         The score from which a row is an anomaly.
     seconds
@@ -84,6 +87,7 @@ class Backtest:
     metric_scores: dict[str, Floats]
     causes: pl.Series
     reasons: pl.Series
+    explanations: pl.DataFrame
     threshold: float
     seconds: float
 
@@ -330,8 +334,9 @@ def _as_alarms(
         score = ranked(score, distance, p, result.threshold, longest)
     flags = np.nan_to_num(score, nan=0.0) >= result.threshold
     causes, reasons = result.causes.to_list(), result.reasons.to_list()
+    new: dict[int, list[str]] = {}
     for row in np.flatnonzero(calls).tolist():
-        found = [name for name, one in novel.items() if one.calls[row]]
+        found = new[row] = [name for name, one in novel.items() if one.calls[row]]
         said = [novel[name].words(row) for name in found]
         if len(novel) > 1:
             said = [f"{name}: {one}" for name, one in zip(found, said, strict=True)]
@@ -341,6 +346,7 @@ def _as_alarms(
         pl.select(pl.when(pl.Series(flags)).then(pl.Series(one, dtype=kind))).to_series()
         for one, kind in ((causes, pl.List(pl.String)), (reasons, pl.String))
     ]
+    result = replace(result, explanations=by_novelty(result.explanations, new))
     return replace(
         result, score=score, is_anomaly=flags, is_call=flags, causes=told[0], reasons=told[1]
     )
@@ -351,15 +357,6 @@ def runs_after_training(scorer: FleetScorer) -> RunStates:
     keys = scorer.bundle.series.filter(pl.col("slot").is_not_null()).select("entity", "metric")
     models = {key: scorer.load_model(*key) for key in keys.iter_rows()}
     return RunStates({key: model.runs.last for key, model in models.items() if model is not None})
-
-
-def _reasons(metrics: int) -> pl.Expr:
-    """Return a time's reasons, of several metrics each with the metric's name."""
-    reason = pl.col("reason")
-    if metrics > 1:
-        reason = pl.format("{}: {}", "metric", reason)
-    said = reason.filter(pl.col("is_anomaly") | pl.col("entity_is_anomaly")).drop_nulls()
-    return pl.when(said.len() > 0).then(said.str.join("; "))
 
 
 def _collect(
@@ -373,7 +370,7 @@ def _collect(
             # Of a host its own decision counts, as in alerts.
             pl.coalesce("entity_is_call", "is_call").any().fill_null(value=False).alias("is_call"),
             pl.col("causes").filter("entity_is_anomaly").drop_nulls().first(),
-            _reasons(len(metrics)).alias("reason"),
+            reasons_of(len(metrics)).alias("reason"),
         )
         .sort("event_time")
     )
@@ -393,6 +390,7 @@ def _collect(
         },
         causes=rows["causes"],
         reasons=rows["reason"],
+        explanations=explanations_of(scored),
         threshold=threshold,
         seconds=seconds,
     )

@@ -1,6 +1,7 @@
 """Which metrics of a host move apart from the others, at the times of its rows.
 
-What belongs here: the evidence of a host's model, its words, and what it makes of a host's score.
+What belongs here: the evidence of a host's model, its words, what it makes of a host's score,
+and which metrics are named as causes.
 """
 
 from __future__ import annotations
@@ -11,13 +12,22 @@ from typing import Self
 
 import numpy as np
 
-from anomaly_platform.ml.arrays import Floats, Ints
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import score_of_p
 from anomaly_platform.ml.host_model.bundled import BundledHost
 from anomaly_platform.ml.host_model.clock import on_one_clock
 from anomaly_platform.ml.host_model.model import HostModel
 from anomaly_platform.ml.host_model.reach import AVERAGED
-from anomaly_platform.ml.scoring.entities import at_times, fuse, ranked, standing_out
+from anomaly_platform.ml.scoring.entities import (
+    CAUSE_EVIDENCE,
+    MOST_CAUSES,
+    EntityEvidence,
+    at_times,
+    fuse,
+    ranked,
+    standing_out,
+)
+from anomaly_platform.ml.scoring.scored_columns import ScoredColumns
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,3 +122,38 @@ def heard(
         return p, score_of_p(p, alpha)
     together = host.together.p_value(fused + apart)
     return p_values, ranked(score_of_p(p_values, alpha), score_of_p(together, alpha))
+
+
+def name_causes(
+    members: list[tuple[str, Ints]],
+    evidence: EntityEvidence,
+    apart: Apart | None,
+    flagged: Bools,
+    result: ScoredColumns,
+) -> None:
+    """Name the metrics behind an entity's score where it is flagged or novel, at (t,) times.
+
+    What is novel or stands out by itself comes first, then what moves apart; of that it is said
+    how.
+    """
+    causes: dict[int, list[str]] = {}
+    new = [
+        (metric, set(clock[result.novel[places]].tolist()))
+        for (metric, places), clock in zip(members, evidence.places, strict=True)
+    ]
+    for t in np.flatnonzero(flagged).tolist():
+        named = causes[t] = [metric for metric, rows in new if t in rows]
+        named.extend(one for s in evidence.causes(t) if (one := members[s][0]) not in named)
+        del named[MOST_CAUSES:]
+        if apart is not None:
+            more = [one for one in apart.metrics(evidence.times.item(t)) if one not in named]
+            named.extend(more[: MOST_CAUSES - len(named)])
+    for s, (metric, places) in enumerate(members):
+        clock = evidence.places[s]
+        for row in np.flatnonzero(flagged[clock]).tolist():
+            place, t = int(places[row]), int(clock[row])
+            result.causes[place] = causes[t]
+            if apart is None or evidence.matrix[t, s] >= CAUSE_EVIDENCE:
+                continue
+            if metric in apart.metrics(evidence.times.item(t)):
+                result.reasons[place] = apart.reason(metric, evidence.times.item(t))

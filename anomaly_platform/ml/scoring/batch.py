@@ -37,23 +37,20 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from anomaly_platform.ml.arrays import Bools, Ints
 from anomaly_platform.ml.bundles.bundle import Bundle
 from anomaly_platform.ml.calibration.conformal import score_of_p
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 from anomaly_platform.ml.host_model.bundled import Hosts
 from anomaly_platform.ml.host_model.model import HostModel
-from anomaly_platform.ml.scoring.apart import Apart, heard
+from anomaly_platform.ml.scoring.apart import Apart, heard, name_causes
 from anomaly_platform.ml.scoring.call_states import VISITED, CallStates
 from anomaly_platform.ml.scoring.calls import FIRST, calls_of, rate_of, take
 from anomaly_platform.ml.scoring.checking import feature_set_of, read_series
 from anomaly_platform.ml.scoring.entities import (
-    CAUSE_EVIDENCE,
-    MOST_CAUSES,
     EntityEvidence,
 )
-from anomaly_platform.ml.scoring.online import OnlineScorer
+from anomaly_platform.ml.scoring.online import OnlineScorer, by_innovation
 from anomaly_platform.ml.scoring.reasons import novelty_reason
 from anomaly_platform.ml.scoring.scored_columns import (
     INSUFFICIENT,
@@ -310,7 +307,7 @@ class FleetScorer:
             result.entity[places] = scores[clock]
             result.entity_anomaly[places] = flagged[clock]
             result.entity_call[places] = called[clock]
-        _name_causes(members, evidence, apart, flagged | novel, result)
+        name_causes(members, evidence, apart, flagged | novel, result)
 
     def _apart(
         self,
@@ -335,25 +332,40 @@ class FleetScorer:
     def _give_reasons(self, table: FeatureTable, result: ScoredColumns, calls: CallStates) -> None:
         """Say why each row is unusual that is told of, or that caused its entity's score."""
         for key, rows in table.series():
-            caused = [
-                row for row in range(rows.start, rows.stop) if key[1] in result.causes.get(row, ())
-            ]
-            told = result.anomaly[rows] | result.novel[rows]
-            flagged = (np.flatnonzero(told) + rows.start).tolist()
-            for row in sorted({*caused, *flagged}):
-                if row in result.reasons and not told[row - rows.start]:
-                    continue
-                numbers = [column.item(row) for column in table.columns]
-                features = np.array((*numbers, *result.runs[:, row]))
-                time = table.times.item(row)
-                reason, kind = "", result.kinds.item(row)
-                if result.anomaly[row] or not result.novel[row]:
-                    reason = self._scorer.reason(key, time, features, kind)
-                if result.novel[row]:
-                    since = calls.series[key].item(VISITED + SINCE)
-                    value, bounds = numbers[self._value], result.bounds[:, row]
-                    reason = novelty_reason(value, time, since, bounds, reason)
-                result.reasons[row] = reason
+            novel = np.flatnonzero(result.novel[rows]) + rows.start
+            self._explain(key, table, rows, result)
+            for row in novel.tolist():
+                since = calls.series[key].item(VISITED + SINCE)
+                reason = result.reasons.get(row, "") if result.anomaly[row] else ""
+                result.reasons[row] = novelty_reason(
+                    table.columns[self._value].item(row),
+                    table.times.item(row),
+                    since,
+                    result.bounds[:, row],
+                    reason,
+                )
+
+    def _explain(
+        self, key: tuple[str, str], table: FeatureTable, rows: slice, result: ScoredColumns
+    ) -> None:
+        """Explain the rows of a series that are flagged, or that caused their entity's score.
+
+        What is only novel is left out: its range is the reason.
+        """
+        flagged = result.anomaly[rows].copy()
+        for n in np.flatnonzero(~flagged & ~result.novel[rows]).tolist():
+            flagged[n] = key[1] in result.causes.get(rows.start + n, ())
+        if not (wanted := np.flatnonzero(flagged) + rows.start).size:
+            return
+        features = np.array([column[wanted] for column in table.columns])
+        features = np.concatenate((features, result.runs[:, wanted]))
+        kinds, thresholds = result.kinds[wanted], result.threshold[wanted]
+        explained = self._scorer.explain(key, table.times[wanted], features, kinds, thresholds)
+        for row, one in zip(wanted.tolist(), explained, strict=True):
+            if row in result.reasons and not result.anomaly[row]:
+                result.explanations[row] = by_innovation(one)
+            else:
+                result.explanations[row], result.reasons[row] = one.explanation, one.reason
 
     def _threshold_of(self, known: dict[str, object] | None) -> float:
         if self.threshold is not None:
@@ -361,38 +373,3 @@ class FleetScorer:
         if known is None:
             return self._default_threshold
         return float(known["threshold"])  # type: ignore[arg-type]
-
-
-def _name_causes(
-    members: list[tuple[str, Ints]],
-    evidence: EntityEvidence,
-    apart: Apart | None,
-    flagged: Bools,
-    result: ScoredColumns,
-) -> None:
-    """Name the metrics behind an entity's score where it is flagged or novel, at (t,) times.
-
-    What is novel or stands out by itself comes first, then what moves apart; of that it is said
-    how.
-    """
-    causes: dict[int, list[str]] = {}
-    new = [
-        (metric, set(clock[result.novel[places]].tolist()))
-        for (metric, places), clock in zip(members, evidence.places, strict=True)
-    ]
-    for t in np.flatnonzero(flagged).tolist():
-        named = causes[t] = [metric for metric, rows in new if t in rows]
-        named.extend(one for s in evidence.causes(t) if (one := members[s][0]) not in named)
-        del named[MOST_CAUSES:]
-        if apart is not None:
-            more = [one for one in apart.metrics(evidence.times.item(t)) if one not in named]
-            named.extend(more[: MOST_CAUSES - len(named)])
-    for s, (metric, places) in enumerate(members):
-        clock = evidence.places[s]
-        for row in np.flatnonzero(flagged[clock]).tolist():
-            place, t = int(places[row]), int(clock[row])
-            result.causes[place] = causes[t]
-            if apart is None or evidence.matrix[t, s] >= CAUSE_EVIDENCE:
-                continue
-            if metric in apart.metrics(evidence.times.item(t)):
-                result.reasons[place] = apart.reason(metric, evidence.times.item(t))

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from anomaly_platform.ml.arrays import AnyArray, Floats, Ints, Singles
 from anomaly_platform.ml.calibration.conformal import P_FLOOR
+from anomaly_platform.ml.detectors.forest_shapley import node_counts
+from anomaly_platform.ml.detectors.isolation_forest import ForestArrays
 from anomaly_platform.ml.detectors.series_forest import distance
 from anomaly_platform.ml.detectors.statistical_kernels import HISTORY, MIN_COUNT, statistical_rows
 from anomaly_platform.ml.detectors.statistical_kernels import P_FLOOR as FALLBACK_FLOOR
@@ -99,6 +101,27 @@ class Models(NamedTuple):
     visited: Floats
 
 
+class Model(NamedTuple):
+    """One of the models, as explanations read it.
+
+    Attributes
+    ----------
+    arrays
+        It alone, in place 0.
+    forest, counts
+        Its forest, and the training rows of every node.
+    """
+
+    arrays: Models
+    forest: ForestArrays
+    counts: npt.NDArray[np.int16]
+
+    @property
+    def seasonal(self) -> bool:
+        """Whether what is usual depends on the time of the day or the week."""
+        return bool((self.arrays.periods[0, ::2] > 0).any())
+
+
 class ModelStack:
     """The models of many series, and the pass in which readings are scored with them."""
 
@@ -107,6 +130,7 @@ class ModelStack:
         self.models = Models._make(
             np.empty((size, *part.shape), dtype=part.dtype) for part in _parts(like)
         )
+        self._counts: dict[int, npt.NDArray[np.int16]] = {}
 
     @classmethod
     def of(cls, model: SeriesModel) -> Self:
@@ -117,9 +141,22 @@ class ModelStack:
 
     def put(self, place: int, model: SeriesModel) -> None:
         """Lay a model into a row."""
+        self._counts.pop(place, None)
         arrays: tuple[AnyArray, ...] = self.models
         for array, part in zip(arrays, _parts(model), strict=True):
             array[place] = part
+
+    def only(self, place: int) -> Model:
+        """Return one model by itself, in place 0: views, no copies."""
+        arrays: tuple[AnyArray, ...] = self.models
+        models = Models._make(array[place : place + 1] for array in arrays)
+        own = models.constants[0, row_kernels.NORMALISER : row_kernels.NORMALISER + 1]
+        forest = ForestArrays(
+            models.feature[0], models.cut[0], models.path[0], models.scaling[0], own
+        )
+        if place not in self._counts:
+            self._counts[place] = node_counts(forest)
+        return Model(models, forest, self._counts[place])
 
     def history(self, place: int) -> float:
         """Return how many values the longest window must hold for a model to speak."""
@@ -139,53 +176,12 @@ class ModelStack:
         columns
             What the features are.
         """
-        models, logarithms = self.models, room.logarithms
-        row_kernels.measure_rows(
-            room.slots,
-            room.times,
-            room.table,
-            room.related,
-            models,
-            columns.shortest,
-            room.inputs,
-            room.forest,
-            room.short,
-            room.effect,
-            room.frozen,
-        )
-        logarithms[0], logarithms[1] = distance(room.inputs), room.short
-        np.log1p(logarithms, out=logarithms)
-        row_kernels.conclude_rows(
-            room.slots,
-            room.table,
-            models.constants,
-            models.knots,
-            models.values,
-            models.exceeding,
-            models.tail,
-            room.forest,
-            room.short,
-            logarithms,
-            room.effect,
-            room.frozen,
-            P_FLOOR,
-            room.raw,
-            room.p,
-            room.known,
-        )
+        measure(self.models, room, columns)
+        conclude(self.models, room)
 
     def judge_runs(self, room: Room, runs: Floats) -> None:
         """Lower p-values to what (`RUN_COLUMNS`, n) run columns say, after `score`."""
-        join_evidence(
-            room.slots,
-            room.times,
-            room.table[0],
-            runs,
-            self.models.runs,
-            room.p,
-            room.alone,
-            room.kinds,
-        )
+        join_runs(self.models, room, runs)
 
     def score_series(self, times: Ints, features: Floats, columns: Columns) -> Room:
         """Score readings of the series whose model is the only one here.
@@ -210,6 +206,54 @@ def judge_by_window(features: Floats, columns: Columns, room: Room) -> None:
     features.take(columns.table, 0, room.table, "clip")
     features.take(columns.related, 0, room.related, "clip")
     statistical_rows(room.table[0], room.history, MIN_COUNT, FALLBACK_FLOOR, room.rules)
+
+
+def measure(models: Models, room: Room, columns: Columns) -> None:
+    """Write what each reading is to its model, after `judge_by_window`."""
+    row_kernels.measure_rows(
+        room.slots,
+        room.times,
+        room.table,
+        room.related,
+        models,
+        columns.shortest,
+        room.inputs,
+        room.forest,
+        room.short,
+        room.effect,
+        room.frozen,
+    )
+    room.logarithms[0], room.logarithms[1] = distance(room.inputs), room.short
+    np.log1p(room.logarithms, out=room.logarithms)
+
+
+def conclude(models: Models, room: Room) -> None:
+    """Write raw scores, p-values and `known`, after `measure`."""
+    row_kernels.conclude_rows(
+        room.slots,
+        room.table,
+        models.constants,
+        models.knots,
+        models.values,
+        models.exceeding,
+        models.tail,
+        room.forest,
+        room.short,
+        room.logarithms,
+        room.effect,
+        room.frozen,
+        P_FLOOR,
+        room.raw,
+        room.p,
+        room.known,
+    )
+
+
+def join_runs(models: Models, room: Room, runs: Floats) -> None:
+    """Lower p-values to what (`RUN_COLUMNS`, n) run columns say, after `conclude`."""
+    join_evidence(
+        *(room.slots, room.times, room.table[0], runs, models.runs, room.p, room.alone, room.kinds)
+    )
 
 
 def _parts(model: SeriesModel) -> list[AnyArray]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,8 +19,11 @@ from anomaly_platform.ml.calibration.conformal import exponent_of
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring import row_kernels
 from anomaly_platform.ml.scoring.calls import first_state
+from anomaly_platform.ml.scoring.explaining.explain import explain
+from anomaly_platform.ml.scoring.explaining.numbers import INNOVATION, NEITHER, Explanation
+from anomaly_platform.ml.scoring.explaining.words import sentence
 from anomaly_platform.ml.scoring.model_stack import Columns, ModelStack, Room, judge_by_window
-from anomaly_platform.ml.scoring.reasons import run_reason, window_reason
+from anomaly_platform.ml.scoring.reasons import run_reason
 from anomaly_platform.ml.series_model.model import SeriesModel
 from anomaly_platform.ml.series_model.visited import nothing_visited
 from anomaly_platform.ml.series_runs.layout import DEEPEST, LOOKS_AFTER, ORDINARY
@@ -100,6 +103,26 @@ class Verdict:
     is_anomaly: bool | None
     status: str
     kind: int = ORDINARY
+
+
+class Explained(NamedTuple):
+    """Why a reading is unusual.
+
+    Attributes
+    ----------
+    explanation
+        In numbers.
+    reason
+        In words.
+    """
+
+    explanation: Explanation
+    reason: str
+
+
+def by_innovation(told: Explained) -> Explanation:
+    """Return the explanation of a reading that is told because its metric moves apart."""
+    return replace(told.explanation, parts={INNOVATION: 1.0}, inputs=(), usual=None)
 
 
 class ModelSource(Protocol):
@@ -273,25 +296,38 @@ class OnlineScorer:
             return first_state(nothing_visited())
         return first_state(self._stack.models.visited[place])
 
-    def reason(self, key: Key, time: int, features: Floats, kind: int) -> str:
-        """Return in words why a reading is unusual.
+    def explain(
+        self, key: Key, times: Ints, features: Floats, kinds: Ints, thresholds: Floats
+    ) -> list[Explained]:
+        """Return why readings of one series are unusual, in numbers and in words.
 
         Parameters
         ----------
-        key, time
-            Its series, and microseconds since 1970.
-        features
-            (features,), with run columns where `kind` names evidence of runs.
-        kind
+        key
+            The series.
+        times, features, thresholds
+            As in `judge`.
+        kinds
             As in `Verdicts.kinds`.
         """
-        place = self._place(key) if kind != ORDINARY else None
-        names = self.feature_set.names
-        if place is None or self._stack is None:
-            numbers = dict(zip(names, features[: len(names)].tolist(), strict=True))
-            return window_reason(self.feature_set, time, numbers)
-        value, own = features.item(names.index("value")), self._stack.models.runs[place]
-        return run_reason(kind, time, value, features[len(names) :], own)
+        place, layout = self._place(key), self.feature_set
+        model = None
+        if place is not None and self._stack is not None:
+            model = self._stack.only(place)
+        found = explain(
+            *(model, layout, self._columns, times, features, kinds, thresholds, self._exponent)
+        )
+        values = features[layout.names.index("value")].tolist()
+        runs = features[len(layout.names) :]
+        told, seasonal = [], model is not None and model.seasonal
+        for i, (one, value, kind) in enumerate(zip(found, values, kinds.tolist(), strict=True)):
+            words = sentence(value, one, layout, times.item(i) if seasonal else None)
+            if kind != ORDINARY and model is not None:
+                own = model.arrays.runs[0]
+                told_of_run = run_reason(kind, times.item(i), value, runs[:, i], own)
+                words = told_of_run if one.direction == NEITHER else f"{told_of_run}; {words}"
+            told.append(Explained(one, words))
+        return told
 
     @property
     def held(self) -> list[Key]:

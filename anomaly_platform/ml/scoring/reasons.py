@@ -1,18 +1,17 @@
-"""Why a reading is unusual, in words that name the evidence.
+"""What of its runs makes a reading unusual, in words.
 
-What belongs here: the words. What is evidence is decided where readings are scored.
+What belongs here: the words. What is evidence is decided where readings are scored; of all other
+evidence `explaining` has the words.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from anomaly_platform.ml.arrays import Floats
-from anomaly_platform.ml.features.metrics.layout import FeatureLayout
 from anomaly_platform.ml.series_runs.layout import (
     AGES,
     CHANGED,
@@ -46,12 +45,14 @@ from anomaly_platform.ml.series_runs.layout import (
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HALF_HOUR = 1_800_000_000
-_TO_SIGMA = 1.4826
-#: Below so many spreads a reading is not far from its trailing window: its time is what is odd.
-_FAR = 3.0
 #: Patterns (SQL's ``LIKE``) of the reasons that a value stays for too long.
 STUCK_REASONS = ("at % for %", "has not counted for %", "repeats % for %")
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
+
+
+def clock_of(time: int) -> str:
+    """Return hour and minute, UTC, of microseconds since 1970."""
+    return f"{_EPOCH + timedelta(microseconds=time):%H:%M}"
 
 
 def duration(microseconds: float) -> str:
@@ -114,7 +115,7 @@ def run_reason(kind: int, time: int, value: float, runs: Floats, own: Floats) ->
         return _of_length(kind, value, runs, own)
     if kind in {CHATTER, RISE}:
         return _of_changes(kind, runs, own)
-    clock, rest = f"{_EPOCH + timedelta(microseconds=time):%H:%M}", f"{own[REST]:g}"
+    clock, rest = clock_of(time), f"{own[REST]:g}"
     if kind == LONG_NOW:
         limit = duration(own[AGES + time // _HALF_HOUR % PHASES] * own[SPACING])
         return f"at {rest} for {duration(runs[LASTED])}, never for {limit} at {clock} before"
@@ -146,49 +147,3 @@ def _of_changes(kind: int, runs: Floats, own: Floats) -> str:
     most = math.expm1(own[TAILS + TAIL_SIZE * RISING + MOST])
     rate = runs[STEP] * own[SPACING] / max(runs[ELAPSED], own[SPACING])
     return f"rises by {rate:.6g} in {duration(own[SPACING])}, by {most:.6g} at most before"
-
-
-def window_reason(feature_set: FeatureLayout, time: int, features: Mapping[str, float]) -> str:
-    """Return how a reading stands to its trailing windows, the most unusual relation first.
-
-    Parameters
-    ----------
-    feature_set
-        What the features are.
-    time
-        Of the reading, microseconds since 1970.
-    features
-        By name.
-    """
-    shortest, longest = feature_set.windows[0], feature_set.windows[-1]
-    value, usual = features["value"], features[f"median_{longest}"]
-    spread = _TO_SIGMA * features[f"mad_{longest}"] or features[f"std_{longest}"]
-    step, jitter = features[f"diff_{feature_set.lags[0]}"], features[f"jitter_{longest}"]
-    recent, varied = features[f"median_{shortest}"], features[f"std_{shortest}"]
-    found = [
-        (
-            _ratio(value - usual, spread),
-            f"{value:.6g} is {{}} spreads from {usual:.6g}, the median of {longest} readings",
-        ),
-        (
-            _ratio(value - recent, varied),
-            f"{value:.6g} is {{}} spreads from {recent:.6g}, the median of {shortest} readings",
-        ),
-        (_ratio(step, jitter) / 2.0, f"{value:.6g} is a step of {step:.6g}, usual is {jitter:.6g}"),
-        (
-            _FAR * _ratio(varied, 2.0 * spread),
-            f"the last {shortest} readings vary by {varied:.6g}, usual is {spread:.6g}",
-        ),
-    ]
-    size, text = max(found, key=lambda one: one[0])
-    if size < _FAR:
-        clock = f"{_EPOCH + timedelta(microseconds=time):%H:%M}"
-        return f"{value:.6g} is not usual at {clock}"
-    # Two digits, as people write them: 110, not 1.1e+02.
-    return text.format(f"{float(f'{min(size, 1e6):.2g}'):.7g}")
-
-
-def _ratio(distance: float, spread: float) -> float:
-    if spread > 0.0:
-        return abs(distance) / spread
-    return math.inf if distance else 0.0

@@ -16,6 +16,7 @@ import polars as pl
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.features.metrics.batch import microseconds, series_offsets
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.scoring.explaining.numbers import COLUMNS, Explanation
 from anomaly_platform.ml.series_runs.layout import RUN_COLUMNS
 
 STATUSES = ("trained", "insufficient_history", "failed", "missing_value")
@@ -85,6 +86,7 @@ class ScoredColumns:
     bounds: Floats
     causes: dict[int, list[str]]
     reasons: dict[int, str]
+    explanations: dict[int, Explanation]
     kinds: Ints
     runs: Floats
     deepest: dict[tuple[str, str], Floats]
@@ -102,6 +104,7 @@ class ScoredColumns:
             status=np.zeros(rows, dtype=np.uint8),
             causes={},
             reasons={},
+            explanations={},
             kinds=np.zeros(rows, dtype=np.int64),
             runs=np.full((RUN_COLUMNS, rows), np.nan),
             deepest={},
@@ -135,8 +138,20 @@ class ScoredColumns:
             "entity_is_call": _flags(self.entity_call, ~np.isnan(self.entity)),
             "causes": pl.Series(causes, dtype=pl.List(pl.String)),
             "reason": pl.Series(reasons, dtype=pl.String),
+            **self._explained(),
         }
         return [column.alias(name) for name, column in named.items()]
+
+    def _explained(self) -> dict[str, pl.Series]:
+        """Return the columns of the explanations, null where there is none."""
+        told = {row: one.columns() for row, one in self.explanations.items()}
+        found = {}
+        for name, kind in COLUMNS.items():
+            values: list[Any] = [None] * self.p.size
+            for row, one in told.items():
+                values[row] = one[name]
+            found[name] = pl.Series(values, dtype=kind)
+        return found
 
 
 def _numbers(values: Floats) -> pl.Series:

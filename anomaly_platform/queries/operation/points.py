@@ -65,13 +65,16 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class FlaggedPoint:
-    """A flagged reading: why, and what a person has said of it."""
+    """A flagged reading: why, in words and in numbers, and what a person has said of it."""
 
     event_time: dt.datetime
     value: float | None
     score: float | None
     threshold: float
     why: str | None
+    expected_low: float | None
+    expected_high: float | None
+    explanation: dict[str, Any] | None
     is_right: bool | None
     label_id: uuid.UUID | None
     labelled_by: str | None
@@ -109,6 +112,7 @@ async def flagged_points(
         FlaggedPoint,
         f"""
         SELECT f.event_time, f.value, f.score, f.threshold, {WHY} AS why,
+            f.expected_low, f.expected_high, f.explanation,
             l.is_anomaly AS is_right, l.id AS label_id, l.labelled_by
         FROM (SELECT * FROM ({SCORED_ROWS}) found WHERE is_anomaly
             ORDER BY event_time DESC LIMIT %(limit)s) f

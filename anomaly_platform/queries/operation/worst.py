@@ -31,7 +31,7 @@ class WorstEntity:
     ----------
     flagged : int
         Its flagged readings in the window.
-    metric, event_time, value, score, why
+    metric, event_time, value, score, why, explanation
         Of the flagged reading with the highest score; the newest where several have it.
     is_right : bool or None
         What a person has said of that reading; None where nobody has.
@@ -46,6 +46,7 @@ class WorstEntity:
     value: float | None
     score: float
     why: str | None
+    explanation: dict[str, Any] | None
     is_right: bool | None
     label_id: uuid.UUID | None
 
@@ -79,7 +80,7 @@ async def worst_entities(
         WorstEntity,
         f"""
         WITH flagged AS (
-            SELECT entity, metric, event_time, value, score, causes, reason,
+            SELECT entity, metric, event_time, value, score, causes, reason, explanation,
                 count(*) OVER (PARTITION BY entity) AS flagged,
                 row_number() OVER (PARTITION BY entity ORDER BY score DESC, event_time DESC) AS n
             FROM scored_metrics WHERE stream = %(stream)s AND is_anomaly
@@ -89,7 +90,7 @@ async def worst_entities(
             ORDER BY score DESC, flagged DESC, entity LIMIT %(limit)s
         )
         SELECT w.entity, w.flagged, w.metric, w.event_time, w.value, w.score,
-            {WHY} AS why, l.is_anomaly AS is_right, l.id AS label_id
+            {WHY} AS why, explanation, l.is_anomaly AS is_right, l.id AS label_id
         FROM worst w
         """  # noqa: S608
         + LABELLED
@@ -153,7 +154,7 @@ async def worst_readings(
         WorstEntity,
         f"""
         SELECT w.entity, 1 AS flagged, w.metric, w.event_time, w.value, w.score,
-            {WHY} AS why, l.is_anomaly AS is_right, l.id AS label_id
+            {WHY} AS why, explanation, l.is_anomaly AS is_right, l.id AS label_id
         FROM (SELECT * FROM scored_metrics WHERE stream = %(stream)s AND entity = %(entity)s
             AND is_anomaly AND event_time > %(since)s AND event_time <= %(until)s
             ORDER BY score DESC, event_time DESC LIMIT %(limit)s) w

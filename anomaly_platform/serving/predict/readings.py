@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from anomaly_platform.ml.arrays import Floats, Ints
+    from anomaly_platform.ml.scoring.explaining.numbers import Explanation
     from anomaly_platform.serving.champions.served import ServedMetrics
     from anomaly_platform.serving.champions.thresholds import SeriesThresholds
     from anomaly_platform.serving.predict.look_backs import LookBack, LookBacks
@@ -65,6 +66,7 @@ class Judgement:
     status: str
     reason: str | None = None
     is_call: bool | None = None
+    explanation: Explanation | None = None
 
 
 def moment(look_back: LookBack, frequency: int) -> int:
@@ -121,7 +123,12 @@ def judge_one(
     features = look_back.features(served.feature_set, when, value)
     with served.predicting() as scorer:
         said = scorer.judge_one(key, when, features, threshold)
-        why = scorer.reason(key, when, features[:, 0], said.kind) if said.is_anomaly else None
+        why, explanation = None, None
+        if said.is_anomaly:
+            kinds, thresholds = np.array((said.kind,)), np.array((threshold,))
+            ((explanation, why),) = scorer.explain(
+                key, np.array((when,)), features, kinds, thresholds
+            )
         calls = scorer.first_calls(key) if look_back.calls is None else look_back.calls
     p = np.nan if said.p_value is None else said.p_value
     bounds = np.empty(2)
@@ -130,7 +137,10 @@ def judge_one(
         why = novelty_reason(value, when, calls[VISITED + SINCE], bounds, why or "")
     why = why or _why(serving, served, key, said.status, features[:, 0])
     is_call = None if said.p_value is None and not novel else call
-    return Judgement(when, value, said.score, said.is_anomaly, threshold, said.status, why, is_call)
+    return Judgement(
+        *(when, value, said.score, said.is_anomaly, threshold, said.status),
+        *(why, is_call, explanation),
+    )
 
 
 def judge_many(
@@ -166,11 +176,14 @@ def judge_many(
     moments, thresholds = np.array(times, dtype=np.int64), np.full(count, threshold)
     with served.predicting() as scorer:
         verdicts = scorer.judge((key,) * count, moments, features, thresholds)
-        reasons = {
-            i: scorer.reason(key, times[i], features[:, i], verdicts.kinds.item(i))
-            for i in np.flatnonzero(verdicts.is_anomaly).tolist()
-        }
+        flagged = np.flatnonzero(verdicts.is_anomaly)
+        found = scorer.explain(
+            *(key, moments[flagged], features[:, flagged]),
+            *(verdicts.kinds[flagged], thresholds[flagged]),
+        )
         calls = scorer.first_calls(key) if look_back.calls is None else look_back.calls
+    explained = dict(zip(flagged.tolist(), found, strict=True))
+    reasons = {i: one.reason for i, one in explained.items()}
     told = _told(calls, in_turn, moments, np.array(values), verdicts.p_value, thresholds, served)
     for i in np.flatnonzero(told.novel).tolist():
         since = calls[VISITED + SINCE]
@@ -188,6 +201,7 @@ def judge_many(
             verdicts.status[i],
             reasons.get(i) or _why(serving, served, key, verdicts.status[i], features[:, i]),
             None if silent[i] else bool(told.calls[i]),
+            explained[i].explanation if i in explained else None,
         )
         for i in range(count)
     ]

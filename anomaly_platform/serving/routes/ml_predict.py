@@ -144,4 +144,5 @@ def _verdict(found: Judgement) -> dict[str, Any]:
         "threshold": found.threshold,
         "status": found.status,
         "reason": found.reason,
+        "explanation": None if found.explanation is None else found.explanation.plain(),
     }

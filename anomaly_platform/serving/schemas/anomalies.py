@@ -78,7 +78,8 @@ class Score(ApiModel):
     timestamp: dt.datetime = Field(examples=[EXAMPLE_TIME])
     metadata: dict[str, Any] = Field(
         description="status, pValue, detector, bundleVersion, provisional; entityScore and causes "
-        "of the whole asset at that time, where they are known.",
+        "of the whole asset at that time, where they are known; of a flagged reading reason, "
+        "expectedLow, expectedHigh, deviation, direction, lasting, lastedSeconds and explanation.",
         examples=[{"status": "trained", "entityScore": 0.2}],
     )
 

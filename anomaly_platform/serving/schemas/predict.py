@@ -36,6 +36,55 @@ class PredictRequest(ApiModel):
     )
 
 
+class InputShare(ApiModel):
+    """What a model input adds to the raw score."""
+
+    name: str = Field(examples=["z_288"])
+    forest: float = Field(description="Its Shapley value in the forest's score.", examples=[0.05])
+    distance: float = Field(
+        description="Its term of the logarithm of the distance from ordinary.", examples=[0.9]
+    )
+
+
+class Evidence(ApiModel):
+    """What made a reading unusual."""
+
+    unavoidable: bool = Field(
+        description="Whether no value would have done: what is unusual came before it.",
+        examples=[False],
+    )
+    parts: dict[str, float] = Field(
+        description="Share of forest, distance, season, level and runs in the evidence; they add "
+        "up to 1, and what excuses a reading is negative. Empty without a model.",
+        examples=[{"forest": 0.1, "distance": 0.7, "season": 0.0, "level": 0.2, "runs": 0.0}],
+    )
+    features: list[InputShare] = Field(description="Of each model input, the largest first.")
+    usual: float | None = Field(
+        description="The forest's score of an ordinary reading; null without a model.",
+        examples=[0.42],
+    )
+
+
+class Explained(ApiModel):
+    """What was expected of a reading, how far off it is, and what made it unusual."""
+
+    expected_low: float | None = Field(examples=[48.0])
+    """Smallest value that would not have reached the threshold; null where there is no end."""
+    expected_high: float | None = Field(examples=[52.5])
+    """Largest value that would not have reached the threshold."""
+    deviation: float | None = Field(
+        description="Distance from the middle of that range in halves of its width.",
+        examples=[6.2],
+    )
+    direction: Literal["above", "below", "none"] = Field(examples=["above"])
+    lasting: bool = Field(description="Whether it is more than this reading.", examples=[True])
+    lasted_s: float | None = Field(
+        description="Seconds for which it has lasted at least; null where that is not known.",
+        examples=[1500.0],
+    )
+    explanation: Evidence
+
+
 class Prediction(ApiModel):
     """What a reading is."""
 
@@ -63,6 +112,8 @@ class Prediction(ApiModel):
     reason: str | None = Field(examples=[None])
     """Why it is an anomaly, or novel, in the words that are stored of it; of any other reading why
     no model judged and what it takes, null where one did."""
+    explanation: Explained | None = Field(examples=[None])
+    """The same of an anomaly in numbers."""
 
 
 class PredictAnswer(Prediction):

@@ -6,6 +6,7 @@ belong here: the order of things in a transaction (``realtime.ingest``), what a 
 """
 
 import datetime as dt
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -14,6 +15,7 @@ from uuid import UUID
 import polars as pl
 from psycopg.rows import class_row
 
+from anomaly_platform.ml.scoring.explaining.numbers import Explanation
 from anomaly_platform.ml.times import time_of
 from anomaly_platform.storage.postgres.binary_format import fixed_array
 from anomaly_platform.storage.postgres.transactions import Connection, TableAccess, fetch_all
@@ -41,6 +43,8 @@ class StoredReading:
         Whether somebody is told of it.
     reason : str or None
         Why it is an anomaly, in words; known when it is judged.
+    explanation : Explanation or None
+        The same in numbers.
     """
 
     event_id: UUID
@@ -58,6 +62,7 @@ class StoredReading:
     bundle_version: int | None
     is_call: bool | None
     reason: str | None = field(default=None, compare=False)
+    explanation: Explanation | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +295,8 @@ def insert_detections(
             jsonb_build_object('status', r.status, 'p_value', r.p_value, 'detector',
                 CASE WHEN r.status = 'trained' OR m.{HAS_MODEL}
                     THEN %(detector)s::text ELSE '{FALLBACK}' END,
-                'provisional', r.provisional, 'reason', %(reason)s::text),
+                'provisional', r.provisional, 'reason', %(reason)s::text)
+                || %(explained)s::jsonb,
             'realtime', r.event_id, r.threshold, r.bundle_version,
             (r.event_time AT TIME ZONE 'UTC')::date
         FROM online_readings r LEFT JOIN ml_models m
@@ -307,6 +313,7 @@ def insert_detections(
                 "event_id": one.event_id,
                 "detector": detector,
                 "reason": one.reason,
+                "explained": json.dumps({} if one.explanation is None else one.explanation.plain()),
             }
             for one in readings
         ],

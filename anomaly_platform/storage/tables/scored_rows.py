@@ -16,12 +16,7 @@ from typing import Any, Final
 import polars as pl
 from psycopg import sql
 
-from anomaly_platform.storage.postgres.copying import (
-    PgType,
-    copy_frame,
-    polars_schema,
-    read_day,
-)
+from anomaly_platform.storage.postgres.copying import PgType, copy_frame, polars_schema, read_day
 from anomaly_platform.storage.postgres.transactions import Transactions
 from anomaly_platform.storage.tables.ml_models import FALLBACK, HAS_MODEL
 from anomaly_platform.storage.tables.scored_days import (
@@ -97,6 +92,15 @@ class ScoredTable:
         )
 
 
+EXPLAINED: Final[dict[str, PgType]] = {
+    **dict.fromkeys(("expected_low", "expected_high", "deviation", "lasted_s"), "float8"),
+    "direction": "text",
+    "lasting": "bool",
+    "explanation": "jsonb",
+}
+"""Columns of a flagged reading's explanation."""
+_EXPLAINED: Final = ", ".join(f"'{name}', s.{name}" for name in EXPLAINED)
+
 SCORED_METRICS: Final = ScoredTable(
     name="scored_metrics",
     columns={
@@ -123,6 +127,7 @@ SCORED_METRICS: Final = ScoredTable(
         "reason": "text",
         "is_call": "bool",
         "entity_is_call": "bool",
+        **EXPLAINED,
         "metadata": "json",
         "detector": "text",
         "bundle_version": "int4",
@@ -131,6 +136,7 @@ SCORED_METRICS: Final = ScoredTable(
     optional=(
         *("label", "entity_score", "entity_is_anomaly", "causes", "reason"),
         *("is_call", "entity_is_call", "metadata"),
+        *EXPLAINED,
     ),
     detections=f"""
         INSERT INTO anomaly_detections (
@@ -147,7 +153,8 @@ SCORED_METRICS: Final = ScoredTable(
                 'status', s.status, 'p_value', s.p_value,
                 'detector', CASE WHEN s.status = 'trained' OR m.{HAS_MODEL}
                     THEN s.detector ELSE '{FALLBACK}' END,
-                'causes', s.causes, 'reason', s.reason, 'label', s.label)),
+                'causes', s.causes, 'reason', s.reason, 'label', s.label,
+                {_EXPLAINED})),
             'batch', s.event_id, s.threshold, s.bundle_version, s.day
         FROM {{partition}} s
         LEFT JOIN ml_models m ON m.stream = s.stream AND m.model_type = s.detector

@@ -134,3 +134,32 @@ def test_names_are_no_markup_on_these_pages(platform: Platform, browser: TestCli
     drawn = browser.get("/console/series/points", params=names)
     assert drawn.headers["content-type"] == "application/json"
     assert json.loads(drawn.text)["notes"][0][1] == "label"
+
+
+def test_a_flagged_point_shows_the_models_range_and_the_evidence(
+    platform: Platform, browser: TestClient
+) -> None:
+    values = [50.0 + n % 5 for n in range(100)]
+    times = add_readings(platform, "press-7", "flow", values, flagged=[60, 61], reason="odd")
+    told = {
+        "unavoidable": False,
+        "parts": {"forest": 0.25, "distance": 0.75, "season": 0.0},
+        "features": [{"name": "z_288", "forest": 0.1, "distance": 0.9}],
+    }
+    with platform.warehouse.transactions.begin() as connection:
+        connection.execute(
+            "UPDATE scored_metrics SET expected_low = 1, expected_high = 2, explanation = %s "
+            "WHERE entity = 'press-7' AND event_time = %s",
+            (json.dumps(told), times[60]),
+        )
+    series = {"stream": "iiot", "entity": "press-7", "metric": "flow"}
+    drawn = browser.get("/console/series/points", params=series).json()
+    assert (drawn["low"][60], drawn["high"][60]) == (1.0, 2.0)
+    assert drawn["reasons"]["60"]["parts"] == told["parts"]
+    # Rows that were scored before have no range of their own.
+    assert drawn["low"][61] not in {None, 1.0}
+    assert drawn["reasons"]["61"]["parts"] == {}
+    for path in ("/console/series", "/console/entity"):
+        page = browser.get(path, params=series).text
+        assert page.count("distance: 75 %") == 1, path
+        assert "input z_288: +0.90 by distance, +0.10 by the forest" in page

@@ -15,6 +15,7 @@ from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.cli.streams.checking import run_checks
 from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.platform import Platform
+from anomaly_platform.storage.tables.scored_rows import EXPLAINED
 from anomaly_platform.streams import EMS, MetricStream
 from tests.builders.platforms import Drop, Keep, Run
 from tests.builders.readings import PER_DAY, START, readings
@@ -174,6 +175,12 @@ def test_a_constant_that_changes_is_an_anomaly_and_a_missing_reading_is_not(
     run(EMS)
     rows = scored(runtime.platform).tail(288)
     assert rows[200, "is_anomaly"] is True
+    day = runtime.platform.state_of(EMS).days[-1].day
+    told = runtime.platform.warehouse.scores.read_day(EMS.name, day, ("event_time", *EXPLAINED))
+    assert told[200, "expected_low"] <= 7.0 <= told[200, "expected_high"] < 7.001
+    assert (told[200, "direction"], told[200, "lasting"]) == ("above", False)
+    assert "features" in told[200, "explanation"]
+    assert told.head(100)["explanation"].null_count() == 100
     assert rows[100, "status"] == "missing_value"
     assert rows[100, "is_anomaly"] is None
     assert rows.head(200)["is_anomaly"].sum() == 0

@@ -171,7 +171,7 @@ def test_an_anomaly_has_the_reason_that_is_stored_of_it(trained: Trained) -> Non
     with trained.platform.warehouse.transactions.begin() as connection:
         stored = dict(
             connection.execute(
-                "SELECT timestamp, metadata ->> 'reason' FROM anomaly_detections "
+                "SELECT timestamp, metadata FROM anomaly_detections "
                 "WHERE device_id = 'press-8' AND timestamp >= %s",
                 (DAY + timedelta(days=1),),
             ).fetchall()
@@ -181,10 +181,15 @@ def test_an_anomaly_has_the_reason_that_is_stored_of_it(trained: Trained) -> Non
         for one in predicted
         if one["is_anomaly"]
     }
-    assert stored == said
+    assert {time: told["reason"] for time, told in stored.items()} == said
+    numbers = {datetime.fromisoformat(one["timestamp"]): one["explanation"] for one in predicted}
+    for time, told in stored.items():
+        assert {name: told[name] for name in numbers[time]} == numbers[time]
+    assert alone["explanation"]["direction"] == "above"
+    assert sum(alone["explanation"]["explanation"]["parts"].values()) == pytest.approx(1.0)
     assert said[datetime.fromisoformat(times[39])] == "repeats 57 for 40 readings, longest before 1"
-    assert alone["reason"] == stored[datetime.fromisoformat(times[-1])]
-    assert alone["reason"].startswith("900 is ")
+    assert alone["reason"] == said[datetime.fromisoformat(times[-1])]
+    assert alone["reason"].startswith("900, expected ")
 
 
 @pytest.mark.parametrize("path", [PREDICT, BATCH])

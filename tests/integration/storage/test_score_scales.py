@@ -148,3 +148,27 @@ def test_the_way_back_restores_the_scales_of_before(empty_database_url: str) -> 
         assert shown() != before
         migrate(empty_database_url, "0007", "downgrade")
         assert shown() == before
+
+
+def test_the_way_back_from_explanations_keeps_the_views_with_calls(empty_database_url: str) -> None:
+    migrate(empty_database_url, "0014")
+    query = (
+        "SELECT table_name, array_agg(column_name::text ORDER BY ordinal_position) "
+        "FROM information_schema.columns WHERE table_name ~ '^(bi|scored)_' "
+        "GROUP BY table_name ORDER BY table_name"
+    )
+
+    def shown() -> dict[str, list[str]]:
+        with psycopg.connect(empty_database_url) as connection:
+            return dict(connection.execute(query).fetchall())
+
+    before = shown()
+    calls = ["reason", "is_call", "entity_is_call"]
+    assert before["bi_iiot_scores"][-3:] == calls
+    for _ in range(2):
+        migrate(empty_database_url, "0015")
+        after = shown()["bi_iiot_scores"]
+        assert after[: after.index("expected_low")] == before["bi_iiot_scores"]
+        assert after[-1] == "explanation"
+        migrate(empty_database_url, "0014", "downgrade")
+        assert shown() == before

@@ -16,6 +16,7 @@ from anomaly_platform.cli.backtest.files import TIME, read_metric_file
 from anomaly_platform.cli.backtest.metrics import plan_tasks
 from anomaly_platform.ingest.files.sources import UnreadableFile
 from anomaly_platform.ingest.layout.mapping import ColumnMapping
+from anomaly_platform.ml.scoring.explaining.numbers import COLUMNS
 from tests.builders.commands import invoke, run_command
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -67,10 +68,14 @@ def test_train_and_test_give_a_row_per_test_row_and_find_the_spike(
     )  # fmt: skip
     scores = pl.read_csv(out)
     said_of = ["score", "is_anomaly", "is_call", "causes", "score_cpu", "score_memory", "reason"]
+    said_of += COLUMNS
     assert scores.columns == ["when", *said_of]
     assert scores[200, "reason"].startswith("cpu: ")
     assert scores[200, "is_call"] == 1
     assert scores["reason"].null_count() == 400 - scores["is_anomaly"].sum()
+    told = json.loads(scores[200, "explanation"])
+    assert sum(told["cpu"]["parts"].values()) == pytest.approx(1.0)
+    assert scores[200, "expected_low"] < scores[200, "expected_high"]
     assert json.loads(scores[200, "causes"])[0] == "cpu"
     assert (
         scores.filter(pl.col("is_anomaly") == 0)["causes"].null_count()
@@ -183,7 +188,9 @@ def test_scores_are_written_as_parquet_where_the_name_says_so(files: Path, tmp_p
     written = pl.read_parquet(tmp_path / "s.parquet")
     assert written.schema["when"] == pl.Datetime("us", "UTC")
     times = pl.col("when").dt.strftime("%Y-%m-%d %H:%M:%S")
-    assert written.with_columns(times).equals(pl.read_csv(tmp_path / "s.csv"))
+    assert written.with_columns(times).equals(
+        pl.read_csv(tmp_path / "s.csv", infer_schema_length=None)
+    )
 
 
 @pytest.mark.parametrize("out", ["s.json", "s", "s.csv.gz"])

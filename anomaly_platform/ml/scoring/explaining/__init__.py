@@ -1,0 +1,1 @@
+"""Why a reading is unusual, in numbers and in words, computed for the few that are flagged."""
