@@ -20,7 +20,7 @@ from anomaly_platform.ingest.identity import derived_octets
 from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.scoring.call_states import VISITED
 from anomaly_platform.ml.scoring.calls import Told, rates_of, tell
-from anomaly_platform.ml.scoring.reasons import novelty_reason
+from anomaly_platform.ml.scoring.reasons import clock_of, novelty_reason
 from anomaly_platform.ml.series_model.visited import SINCE
 from anomaly_platform.ml.series_runs.layout import RUN_COLUMNS
 from anomaly_platform.notifications.outbox import Outbox
@@ -41,8 +41,12 @@ from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ingest.online.reading_columns import ReadingColumns
-    from anomaly_platform.ml.scoring.online import Explained, OnlineScorer, Verdicts
+    from anomaly_platform.ml.scoring.explaining.numbers import Explanation
+    from anomaly_platform.ml.scoring.online import OnlineScorer, Verdicts
     from anomaly_platform.storage.postgres.transactions import Connection
+
+MOST_EXPLAINED: Final = 200
+"""So many anomalies of a request are explained at once, each within a millisecond or two."""
 
 _ADD: Final = (
     "SELECT add_newer_readings(%s, %s, %s, %b, %b, %b, %b, %b, %b, %b, %b, "
@@ -121,7 +125,8 @@ class Append:
         self._duplicates: tuple[Duplicates, Ints] | None = None
         self._series: _Series | None = None
         #: Why readings are anomalies, by place.
-        self._explained: dict[int, Explained] = {}
+        self._reasons: dict[int, str] = {}
+        self._explanations: dict[int, Explanation] = {}
 
     def find_series(self) -> None:
         """Find where the series are in memory; −1 for those that are not."""
@@ -168,13 +173,13 @@ class Append:
         features = self._features()
         said = judge.scorer.judge(readings.keys, readings.times, features, thresholds)
         told = self._tell(said, thresholds)
-        self._explained = _explained(judge.scorer, readings, features, said, thresholds)
+        self._explain(features, said, thresholds)
         for n in np.flatnonzero(told.novel & said.is_anomaly).tolist():
             since = self._cached.calls[self._places[n], VISITED + SINCE]
             value, time = readings.values.item(n), readings.times.item(n)
-            one = self._explained[n]
-            reason = novelty_reason(value, time, since, told.bounds[:, n], one.reason)
-            self._explained[n] = one._replace(reason=reason)
+            self._reasons[n] = novelty_reason(
+                value, time, since, told.bounds[:, n], self._reasons[n]
+            )
         self._stored = StoredColumns(
             readings,
             self._event_ids(),
@@ -206,8 +211,8 @@ class Append:
         flagged = [
             replace(
                 stored.at(place),
-                reason=self._explained[place].reason,
-                explanation=self._explained[place].explanation,
+                reason=self._reasons[place],
+                explanation=self._explanations.get(place),
             )
             for place in np.flatnonzero(stored.decisions == 1).tolist()
         ]
@@ -258,6 +263,23 @@ class Append:
         # What a late one changes is known once the states are derived anew.
         cached.versions[self._places[self._late]] = UNTOLD
         return Told(told.calls[back], told.novel[back], told.bounds[:, back])
+
+    def _explain(self, features: Floats, said: Verdicts, thresholds: Floats) -> None:
+        """Say why readings are anomalies; those of a series together."""
+        readings = self.readings
+        flagged = np.flatnonzero(said.is_anomaly).tolist()
+        places: dict[Key, list[int]] = {}
+        for place in flagged[:MOST_EXPLAINED]:
+            places.setdefault(readings.keys[place], []).append(place)
+        for key, some in places.items():
+            found = self.judge.scorer.explain(
+                *(key, readings.times[some], features[:, some], said.kinds[some], thresholds[some])
+            )
+            for place, one in zip(some, found, strict=True):
+                self._reasons[place], self._explanations[place] = one.reason, one.explanation
+        for place in flagged[MOST_EXPLAINED:]:
+            clock = clock_of(readings.times.item(place))
+            self._reasons[place] = f"{readings.values.item(place):.6g} is not usual at {clock}"
 
     def _event_ids(self) -> bytes:
         readings = self.readings
@@ -319,23 +341,3 @@ def _metadata(readings: ReadingColumns) -> Encoded | None:
     if readings.metadata is None:
         return None
     return cell_array([NULL if one is None else text_cell(one) for one in readings.metadata])
-
-
-def _explained(
-    scorer: OnlineScorer,
-    readings: ReadingColumns,
-    features: Floats,
-    said: Verdicts,
-    thresholds: Floats,
-) -> dict[int, Explained]:
-    """Return why readings are anomalies, by place; those of a series together."""
-    places: dict[tuple[str, str], list[int]] = {}
-    for place in np.flatnonzero(said.is_anomaly).tolist():
-        places.setdefault(readings.keys[place], []).append(place)
-    told: dict[int, Explained] = {}
-    for key, some in places.items():
-        found = scorer.explain(
-            *(key, readings.times[some], features[:, some], said.kinds[some], thresholds[some])
-        )
-        told |= zip(some, found, strict=True)
-    return told

@@ -192,6 +192,21 @@ def test_an_anomaly_is_detected_and_told_once_per_device(
     assert len(told) == 1
 
 
+def test_of_many_anomalies_in_a_request_the_first_are_explained(
+    platform: Platform, ingest: OnlineIngest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anomaly_platform.realtime.append_path.MOST_EXPLAINED", 1)
+    take(ingest, *[reading(n, 20.0 + (n % 7) * 0.1) for n in range(60)])
+    take(ingest, reading(60, 90.0), reading(61, 95.0))
+    with platform.warehouse.transactions.begin() as connection:
+        detections = connection.execute(
+            "SELECT metadata ->> 'reason', metadata ? 'expected_low' FROM anomaly_detections "
+            "ORDER BY timestamp"
+        ).fetchall()
+    assert detections[0][0].startswith("90, expected")
+    assert detections == [(detections[0][0], True), ("95 is not usual at 05:05", False)]
+
+
 def test_old_events_never_alert(platform: Platform, ingest: OnlineIngest) -> None:
     take(ingest, *[reading(n, 20.0 + (n % 7) * 0.1) for n in range(60)])
     (answer,) = take(ingest, reading(60, 90.0))
