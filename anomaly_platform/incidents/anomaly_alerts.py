@@ -2,7 +2,9 @@
 
 Belongs here: which rows of a replaced day are news. A row is news when it is younger than an hour
 and was not stored before: what is scored again, and what is too old to act on, alerts nobody.
-One alert speaks for an entity; it ends when its readings were ordinary for an hour.
+Calls raise alerts, which stay rare while a host drifts, and so do severe anomalies. Other anomalies
+keep an open alert open. One alert speaks for an entity; it ends when its readings were ordinary for
+an hour.
 """
 
 import datetime as dt
@@ -16,6 +18,7 @@ from psycopg.rows import dict_row
 
 from anomaly_platform.notifications.outbox import (
     NEWS_FOR,
+    SEVERE_FROM,
     Alert,
     Outbox,
     anomaly_severity,
@@ -40,7 +43,9 @@ class AlertedRows:
     key : tuple of str
         SQL expressions of the natural key, none of them null.
     flagged : str
-        SQL condition of a row that counts as an anomaly.
+        SQL condition of a row that counts as an anomaly; it keeps an open alert open.
+    raises : str
+        SQL condition of a row that raises an alert; not null where `flagged` is true.
     told : str
         SQL list of what an alert tells: entity, event_time, event_id, score, threshold and more.
     worst : str
@@ -50,14 +55,27 @@ class AlertedRows:
     entity: str
     key: tuple[str, ...]
     flagged: str
+    raises: str
     told: str
     worst: str
 
 
+_METRIC_ANOMALY: Final = "coalesce(s.entity_is_anomaly, s.is_anomaly)"
+
+#: As `anomaly_severity` says it, in the same steps.
+_METRIC_SEVERE: Final = (
+    "coalesce((coalesce(s.entity_score, s.score, 0) - s.threshold) / nullif(1 - s.threshold, 0) "
+    f">= {SEVERE_FROM}::float8, true)"
+)
+
 METRIC_ROWS: Final = AlertedRows(
     entity="entity",
     key=("s.entity", "s.metric", "s.event_time"),
-    flagged="coalesce(s.entity_is_anomaly, s.is_anomaly)",
+    flagged=_METRIC_ANOMALY,
+    raises=(
+        f"(coalesce(s.entity_is_call, s.is_call, {_METRIC_ANOMALY}) "
+        f"OR {_METRIC_ANOMALY} AND {_METRIC_SEVERE})"
+    ),
     told=(
         "s.entity, s.metric, s.value, s.event_time, s.event_id::text, s.threshold, "
         "coalesce(s.entity_score, s.score) AS score, s.entity_score IS NOT NULL AS as_a_whole, "
@@ -69,7 +87,11 @@ METRIC_ROWS: Final = AlertedRows(
         "s.metric"
     ),
 )
-"""Scores of metrics; where the entity as a whole has a score, that one decides."""
+"""Scores of metrics; where the entity as a whole has a score, that one decides.
+
+Of rows without a call (stored before there were calls, or judged without a p-value) every anomaly
+raises.
+"""
 
 
 SCAN_ROWS: Final = AlertedRows(
@@ -82,6 +104,7 @@ SCAN_ROWS: Final = AlertedRows(
         "coalesce(s.event_type, '')",
     ),
     flagged="s.is_anomaly",
+    raises="s.is_anomaly",
     told=(
         "s.epc_code AS entity, s.event_time, s.event_id, s.place AS place, s.place_name, "
         "s.final_confidence / 100 AS score, 0.5::float8 AS threshold, s.explanation, "
@@ -127,6 +150,10 @@ class DayAlerts:
         """The fingerprint of the alert that speaks for a flood's rest."""
         return fingerprint("anomalies", self.stream)
 
+    def _name(self, entity: str) -> str:
+        """Return the fingerprint of an entity's alert."""
+        return fingerprint("anomaly", self.stream, entity)
+
     @property
     def _span(self) -> dict[str, Any]:
         return {"day": self.day, "since": self.now - NEWS_FOR}
@@ -154,36 +181,44 @@ class DayAlerts:
         """Raise alerts for rows that are new, end those that are over; return how many it wrote."""
         if not self._is_news:
             return 0
-        alerts = list(self._alerts(connection))
+        news = self._news(connection)
         connection.execute("DROP TABLE known_rows")
+        alerts = self._alerts([row for row in news if row["raises"]])
         made = len(self.outbox.raise_alerts(connection, alerts))
+        going_on = [self._name(row["entity"]) for row in news if not row["raises"]]
+        self.outbox.renew_alerts(connection, going_on, now=self.now)
         for name in self._over(connection):
             ended = {"reason": "its readings were ordinary for an hour"}
             made += self.outbox.resolve_alert(connection, name, ended, now=self.now) is not None
         return made
 
-    def _alerts(self, connection: Connection) -> Iterator[Alert]:
+    def _news(self, connection: Connection) -> list[dict[str, Any]]:
+        """Return of each entity with news its worst row that raises, else its worst anomaly."""
         rows = self.rows
         same = sql.SQL(" AND ").join(
             sql.SQL("k.{} = {}").format(sql.Identifier(f"key_{place}"), sql.SQL(one))
             for place, one in enumerate(rows.key)
         )
         query = sql.SQL(
-            "SELECT * FROM (SELECT DISTINCT ON (s.{entity}) {told}, "
+            "SELECT * FROM (SELECT DISTINCT ON (s.{entity}) {told}, {raises} AS raises, "
             "count(*) OVER (PARTITION BY s.{entity}) AS anomalies FROM {table} s "
-            "WHERE s.day = %(day)s AND s.event_time >= %(since)s AND {flagged} "
+            "WHERE s.day = %(day)s AND s.event_time >= %(since)s AND ({flagged} OR {raises}) "
             "AND NOT EXISTS (SELECT 1 FROM known_rows k WHERE {same}) "
-            "ORDER BY s.{entity}, {worst}) news ORDER BY score DESC NULLS LAST, entity"
+            "ORDER BY s.{entity}, {raises} DESC, {worst}) news "
+            "ORDER BY score DESC NULLS LAST, entity"
         ).format(
             entity=sql.Identifier(rows.entity),
             told=sql.SQL(rows.told),
             table=self._table,
             flagged=sql.SQL(rows.flagged),
+            raises=sql.SQL(rows.raises),
             worst=sql.SQL(rows.worst),
             same=same,
         )
         with connection.cursor(row_factory=dict_row) as cursor:
-            found = cursor.execute(query, self._span).fetchall()
+            return cursor.execute(query, self._span).fetchall()
+
+    def _alerts(self, found: list[dict[str, Any]]) -> Iterator[Alert]:
         for row in found[:MOST_ENTITIES]:
             yield self._alert(row)
         if len(found) > MOST_ENTITIES:
@@ -199,12 +234,14 @@ class DayAlerts:
         about = f"{row['metric']} of {entity}" if row.get("as_a_whole") is False else str(entity)
         return Alert(
             kind="anomaly",
-            fingerprint=fingerprint("anomaly", self.stream, entity),
+            fingerprint=self._name(entity),
             subject=entity,
             severity=anomaly_severity(score, row["threshold"]),
             title=f"{self.title}: {about} is unusual",
             stream=self.stream,
-            details={name: value for name, value in row.items() if value is not None},
+            details={
+                name: value for name, value in row.items() if value is not None and name != "raises"
+            },
             occurrence=row["event_id"],
         )
 

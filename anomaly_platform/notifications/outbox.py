@@ -9,7 +9,7 @@ decision that something is wrong. The rules stand in the SQL functions ``raise_a
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -51,6 +51,12 @@ _LONGEST_LIST: Final = 50
 _RAISE: Final = (
     "SELECT raise_alert(%(fingerprint)s, %(kind)s, %(stream)s, %(subject)s, %(severity)s, "
     "%(title)s, %(details)s::jsonb, %(occurrence)s, %(cool_down)s, %(lasting)s, %(now)s)"
+)
+#: Who holds an alert is changing it anyway; waiting for it could become a circle of waits.
+_RENEW: Final = (
+    "UPDATE alerts SET last_seen_at = greatest(last_seen_at, %(now)s) WHERE fingerprint IN ("
+    "SELECT fingerprint FROM alerts WHERE fingerprint = ANY(%(fingerprints)s) "
+    "AND state = 'open' FOR UPDATE SKIP LOCKED)"
 )
 _RESOLVE: Final = "SELECT resolve_alert(%(fingerprint)s, %(details)s::jsonb, %(now)s)"
 
@@ -177,6 +183,13 @@ class Outbox:
         ordered = sorted(alerts, key=lambda alert: alert.fingerprint)
         made = (self.raise_alert(connection, alert) for alert in ordered)
         return [one for one in made if one is not None]
+
+    def renew_alerts(
+        self, connection: Connection, fingerprints: Collection[str], *, now: dt.datetime
+    ) -> None:
+        """Say of open alerts that they go on, which tells nobody and opens none."""
+        if fingerprints:
+            connection.execute(_RENEW, {"fingerprints": list(fingerprints), "now": now})
 
     def resolve_alert(
         self,

@@ -174,11 +174,11 @@ class Append:
         said = judge.scorer.judge(readings.keys, readings.times, features, thresholds)
         told = self._tell(said, thresholds)
         self._explain(features, said, thresholds)
-        for n in np.flatnonzero(told.novel & said.is_anomaly).tolist():
+        for n in np.flatnonzero(told.novel).tolist():
             since = self._cached.calls[self._places[n], VISITED + SINCE]
             value, time = readings.values.item(n), readings.times.item(n)
             self._reasons[n] = novelty_reason(
-                value, time, since, told.bounds[:, n], self._reasons[n]
+                value, time, since, told.bounds[:, n], self._reasons.get(n, "")
             )
         self._stored = StoredColumns(
             readings,
@@ -208,21 +208,21 @@ class Append:
         stored = self._stored
         self._series = series = self._series_of_readings()
         late = np.flatnonzero(stored.late).tolist()
-        flagged = [
+        unusual = [
             replace(
                 stored.at(place),
-                reason=self._reasons[place],
+                reason=self._reasons.get(place),
                 explanation=self._explanations.get(place),
             )
-            for place in np.flatnonzero(stored.decisions == 1).tolist()
+            for place in np.flatnonzero((stored.decisions == 1) | (stored.calls == 1)).tolist()
         ]
-        with connection.transaction() if late or flagged else nullcontext():
+        with connection.transaction() if late or unusual else nullcontext():
             connection.execute(_ADD, self._arguments(series, source))
             if late:
                 ids = b"".join(stored.event_ids[16 * n : 16 * n + 16] for n in late)
                 connection.execute(_PROVISIONAL, (self.stream.name, fixed_array("uuid", ids)))
-            if flagged:
-                raise_for(connection, outbox, self.stream, flagged, now)
+            if unusual:
+                raise_for(connection, outbox, self.stream, unusual, now)
 
     def committed(self) -> StoredColumns | list[Answer]:
         """Take note of the commit, and return what became of the readings."""

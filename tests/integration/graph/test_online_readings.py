@@ -76,12 +76,16 @@ def ingest(runtime: Runtime) -> Iterator[OnlineIngest]:
 
 
 def take(
-    ingest: OnlineIngest, platform: Platform, every: list[Reading], step: int = 37
+    ingest: OnlineIngest,
+    platform: Platform,
+    every: list[Reading],
+    step: int = 37,
+    now: datetime | None = None,
 ) -> list[Answer]:
     judge = judge_of(platform)
     answers = []
     for at in range(0, len(every), step):
-        answers += take_in(ingest, EMS, every[at : at + step], judge)
+        answers += take_in(ingest, EMS, every[at : at + step], judge, now=now)
     return answers
 
 
@@ -94,11 +98,20 @@ def test_the_batch_finds_the_same_rows_and_the_same_bits(
     run(EMS)
     live = live_readings(3 * 288, 4 * 288 + 50)
     live[100] = Reading("host-1", "cpu", live[100].time, 400.0, live[100].event_id, None)
-    answers = take(ingest, platform, live)
+    answers = take(ingest, platform, live, now=EPOCH + timedelta(microseconds=live[0].time))
     assert {answer.outcome for answer in answers} == {"stored"}
     online = {answer.reading.event_time: answer.reading for answer in answers if answer.reading}
     assert online[live[100].time].is_anomaly
     assert online[live[100].time].is_call
+    # Readings that are called without being anomalies alert as well, and are no detections.
+    called = {n // 37 for n, one in enumerate(live) if online[one.time].is_call}
+    alone = [one for one in online.values() if one.is_call and not one.is_anomaly]
+    assert alone
+    with platform.warehouse.transactions.begin() as connection:
+        alerts = connection.execute(
+            "SELECT subject, occurrences FROM alerts WHERE kind = 'anomaly'"
+        ).fetchall()
+    assert alerts == [("host-1", len(called))]
     assert {one.status for one in online.values()} == {"trained"}
 
     # Without training: the version that judged them online judges them again.
