@@ -291,7 +291,9 @@ class OnlineScorer:
 
     def first_calls(self, key: Key) -> Floats:
         """Return the state at which a series' calls begin (`calls.tell`) with this bundle."""
+        loads = self._loads
         place = self._place(key)
+        self.misses += self._loads - loads
         if place is None or self._stack is None:
             return first_state(nothing_visited())
         return first_state(self._stack.models.visited[place])
