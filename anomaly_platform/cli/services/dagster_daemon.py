@@ -62,7 +62,7 @@ def wake_data_sensors(awakening: Awakening) -> None:
 
 def awakening_of(settings: Settings) -> Awakening:
     """Return what watches a platform's landing folder, where it is a folder."""
-    url = settings.landing_url
+    url = settings.landing_url.removeprefix("file://")
     return Awakening(settings.home, None if "://" in url else Path(url))
 
 
