@@ -4,6 +4,7 @@ Belongs here: the answers to errors. A page that asks in the background gets the
 page: it stays as it is and says that it is old.
 """
 
+import contextlib
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -35,8 +36,10 @@ async def to_log_in(request: Request, _: Exception) -> Response:
 def _session_ended(request: Request, root: str) -> Response:
     """Ask whoever presses a button to log in, and lead back to the page that has the button."""
     headers = request.headers
-    before = urlsplit(headers.get("hx-current-url") or headers.get("referer") or "")
-    asked = before.path.removeprefix(root) + (f"?{before.query}" if before.query else "")
+    asked = ""
+    with contextlib.suppress(ValueError):  # an address that is none
+        before = urlsplit(headers.get("hx-current-url") or headers.get("referer") or "")
+        asked = before.path.removeprefix(root) + (f"?{before.query}" if before.query else "")
     place = own_place(asked)
     answer = page(request, "log_in.html", None, status=401, next=place, wrong=ENDED)
     if "hx-request" in headers:

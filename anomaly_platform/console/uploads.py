@@ -8,6 +8,7 @@ has made it, and all that the service does beside its event loop shares a few th
 import asyncio
 import contextlib
 import errno
+import os
 import re
 import secrets
 import shutil
@@ -90,6 +91,8 @@ class Uploads:
                     )
                 if size - checked_at >= _STRIDE:
                     checked_at = size
+                    # One that takes long is not an old one.
+                    os.utime(path.parent)
                     await asyncio.to_thread(self._refuse_beyond)
                 # A slow disk keeps this one waiting, and no other.
                 await asyncio.to_thread(file.write, part)

@@ -82,9 +82,10 @@ METRIC_ROWS: Final = AlertedRows(
         "s.causes, s.reason, s.expected_low, s.expected_high, s.deviation, s.direction, "
         "s.lasting, s.lasted_s, s.explanation, s.bundle_version"
     ),
+    # Where a value in a new range is why the entity is told of, its row has the reason.
     worst=(
-        "coalesce(s.entity_score, s.score) DESC, s.score DESC NULLS LAST, s.event_time DESC, "
-        "s.metric"
+        "coalesce(s.entity_score, s.score) DESC NULLS LAST, s.reason IS NULL, "
+        "s.score DESC NULLS LAST, s.event_time DESC, s.metric"
     ),
 )
 """Scores of metrics; where the entity as a whole has a score, that one decides.

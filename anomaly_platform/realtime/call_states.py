@@ -6,6 +6,8 @@ what of it is in memory (``series_state_cache``).
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,7 @@ class CallsNow:
         self._transactions = transactions
         self._lake = lake
         self._partitions = partitions
+        self._lock = threading.Lock()
         self._held: LRUCache[str, CallStates] = LRUCache(_FILES_HELD)
 
     def of(
@@ -72,14 +75,20 @@ class CallsNow:
             key: first(key) if (known := left.series.get(key)) is None else known.copy()
             for key in keys
         }
+        if newest is None:
+            # Nothing is left by this version yet: what it has judged since is little, and to look
+            # for it among what others have judged would take long.
+            return states, set(keys)
         since = {
             key: int(state[LAST]) if np.isfinite(state[LAST]) else 0
             for key, state in states.items()
         }
-        known_at = None if newest is None else newest.updated_at
         with self._transactions.begin() as connection:
-            found = online.judged_since(connection, stream, version, since, known_at)
+            found = online.judged_since(connection, stream, version, since, newest.updated_at)
         unsettled = {(one.entity, one.metric) for one in found if not one.final}
+        read = Counter((one.entity, one.metric) for one in found)
+        # What lies further back is not known: the batch will know.
+        unsettled |= {key for key, n in read.items() if n >= online.MOST_JUDGED}
         rows = [one for one in found if one.final]
         if rows:
             places = {key: n for n, key in enumerate(states)}
@@ -100,6 +109,10 @@ class CallsNow:
 
         if newest is None:
             return CallStates()
-        if newest.path not in self._held:
-            self._held[newest.path] = CallStates.of_table(self._lake.read(newest.path))
-        return self._held[newest.path]
+        # Predictions ask from several threads; the first one reads for all.
+        with self._lock:
+            found = self._held.get(newest.path)
+            if found is None:
+                found = CallStates.of_table(self._lake.read(newest.path))
+                self._held[newest.path] = found
+            return found

@@ -9,9 +9,12 @@ while, so that an idle platform does not hold it.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
+import signal
 import sys
 import threading
+import weakref
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Final, cast
@@ -37,6 +40,9 @@ PRELOADED: Final = (
 #: Touched by each run at its end, below the platform's home: the daemon looks again at once.
 RUN_ENDED: Final = Path("dagster", "run_ended")
 _KEPT_S: Final = 600.0
+#: How long a run waits for the imports before it does them itself.
+_PATIENCE_S: Final = 120.0
+_PR_SET_PDEATHSIG: Final = 1
 
 
 class WarmRuns:
@@ -50,14 +56,38 @@ class WarmRuns:
         self._context.set_forkserver_preload(list(PRELOADED))
         self._kept_s = kept_s
         self._lock = threading.Lock()
-        self._running: list[Any] = []
+        # Whoever has started a process holds it: with it go its pipes.
+        self._running: weakref.WeakSet[Any] = weakref.WeakSet()
         self._ending: threading.Timer | None = None
 
     def warm_up(self) -> None:
-        """Start the fork server, unless it runs; return at once."""
+        """Start the fork server, unless it runs; return at once.
+
+        Raises
+        ------
+        OSError
+            When it cannot be started, for lack of places for files, for example.
+        """
         with self._lock:
             forkserver.ensure_running()
             self._end_later()
+
+    def is_ready(self, patience_s: float = _PATIENCE_S) -> bool:
+        """Wait until runs can be forked; return False when that does not come about."""
+        done = threading.Event()
+
+        def probe() -> None:
+            with contextlib.suppress(OSError, EOFError):
+                self.warm_up()
+                process = self._context.Process(target=int)
+                process.start()
+                process.join()
+                done.set()
+
+        probing = threading.Thread(target=probe, name="fork-server", daemon=True)
+        probing.start()
+        probing.join(patience_s)
+        return done.is_set()
 
     def Queue(self) -> Any:  # noqa: N802  (named as multiprocessing names it)
         """Return a queue that a run's process can be given."""
@@ -72,15 +102,14 @@ class WarmRuns:
         self.warm_up()
         process = self._context.Process(target=_run_and_tell, args=(target, *args))
         with self._lock:
-            self._running.append(process)
+            self._running.add(process)
         return process
 
     def end(self) -> None:
         """End the fork server, unless a run is under way."""
         with self._lock:
             # One that has not been started yet has no exit code either.
-            self._running = [one for one in self._running if one.exitcode is None]
-            if self._running:
+            if any(one.exitcode is None for one in list(self._running)):
                 self._end_later()
             else:
                 forkserver._forkserver._stop()  # type: ignore[attr-defined]
@@ -100,7 +129,9 @@ _ours: list[WarmRuns] = []
 def warm_up() -> None:
     """Prepare for a run, where this process is a code server that starts them so."""
     for warm in _ours:
-        warm.warm_up()
+        # Without it the run imports what it needs by itself.
+        with contextlib.suppress(OSError):
+            warm.warm_up()
 
 
 def start_runs_warm() -> None:
@@ -113,18 +144,29 @@ def start_runs_warm() -> None:
     warm = WarmRuns()
     _ours.append(warm)
     start_run = DagsterApiServer.StartRun
+    cold = multiprocessing.get_context("spawn")
 
     def start_run_warm(self: Any, request: Any, context: Any) -> Any:
-        self._mp_ctx = warm
+        # Before Dagster takes the lock behind which it looks after all of its runs.
+        self._mp_ctx = warm if warm.is_ready() else cold
         return start_run(self, request, context)
 
     DagsterApiServer.StartRun = cast("Any", start_run_warm)  # type: ignore[method-assign]
 
 
 def _run_and_tell(target: Any, *args: Any) -> None:
+    from anomaly_platform.storage.postgres.database import release_embedded
+
+    if sys.platform == "linux":
+        # Whoever looks after a run hears of its end from the fork server: without that one it would
+        # count as failed, and be started again beside itself.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    home = get_settings().home
     try:
         target(*args)
     finally:
+        # A forked process ends without doing what is registered for its end.
+        release_embedded(home)
         # Without the mark the daemon looks at its usual time.
         with contextlib.suppress(OSError):
-            (get_settings().home / RUN_ENDED).touch()
+            (home / RUN_ENDED).touch()

@@ -75,10 +75,11 @@ def build_landing_sensors(
             return SkipReason(f"no new files; {_UP_TO_DATE}")
         ingest = reason_to_wait(recent_work(context.instance, stream.name, "ingest"), now)
         platform.landing.folder(stream.name)  # for people to drop files into
-        waiting = platform.landing.waiting(stream.name)
-        if waiting:
+        seen, waiting = _seen_before(context.cursor), platform.landing.waiting(stream.name)
+        ready, now_seen = settle(seen, waiting, now.timestamp())
+        if now_seen != seen:
+            # Something has come: a run is near.
             warm_up()
-        ready, now_seen = settle(_seen_before(context.cursor), waiting, now.timestamp())
         context.update_cursor(json.dumps(now_seen))
         what = [f"{len(ready)} new files"] * bool(ready)
         what += filter(None, [online_batch_due(platform, stream, now)])

@@ -1,5 +1,6 @@
 """``anomaly api``: the API's worker processes in the foreground."""
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -42,14 +43,19 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
         say("Starting; stop with Ctrl-C.")
         compiling = _compile_ahead()
         # Once, before several workers would try: the server is started, its tables are current.
-        prepare_databases(settings)
+        try:
+            prepare_databases(settings)
+        except BaseException:
+            compiling.terminate()
+            raise
         # Workers are new processes, in which the settings are read again.
         os.environ["ANOMALY_HOME"] = str(settings.home)
         # Read when a worker first imports the client: it has to be there before.
         os.environ[DIRECTORY_VARIABLE] = str(prepare_directory(settings.home))
         be_patient()
         _tell_when_ready(say, host, port)
-        compiling.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            compiling.wait(_PATIENCE_SECONDS)
         uvicorn.run(
             "anomaly_platform.console.app:worker_app",
             factory=True,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from anomaly_platform.runtime.warm_runs import RUN_ENDED
+from anomaly_platform.storage.lake.landing import MAPPING_SUFFIX, is_unfinished
 
 if TYPE_CHECKING:
     from threading import Event
@@ -25,6 +26,8 @@ _FRESH_S: Final = 12.0
 #: Of a folder with more files, the first ones say whether something is new.
 _FILES_LOOKED_AT: Final = 200
 _LOOK_EVERY_S: Final = 0.5
+#: How long something that goes on growing is followed so closely; then its sensor ticks as usual.
+_LONGEST_AWAKE_S: Final = 60.0
 
 
 class Awakening:
@@ -41,18 +44,19 @@ class Awakening:
     def __init__(self, home: Path, landing: Path | None) -> None:
         self._mark = home / RUN_ENDED
         self._landing = landing
+        self._awake_since: dict[str, float] = {}
 
     def due(self, sensor: str, last_tick: float) -> bool:
         """Return whether a sensor has something to do since its last tick (Unix seconds)."""
         if not sensor.endswith(DATA_SENSOR_SUFFIX):
             return False
-        return self._run_ended() > last_tick or self._is_fresh(
+        return self._run_ended_since(last_tick) or self._is_fresh(
             sensor.removesuffix(DATA_SENSOR_SUFFIX)
         )
 
     def any_since(self, moment: float) -> bool:
         """Return whether a run has ended since a moment (Unix seconds), or a file is fresh."""
-        if self._run_ended() > moment:
+        if self._run_ended_since(moment):
             return True
         if self._landing is None:
             return False
@@ -60,19 +64,38 @@ class Awakening:
             return any(self._is_fresh(folder.name) for folder in folders)
         return False
 
-    def _run_ended(self) -> float:
-        return _changed(self._mark)
+    def _run_ended_since(self, moment: float) -> bool:
+        try:
+            ended = self._mark.stat().st_mtime
+        except OSError:
+            return False
+        # One in the future says that the clock was set back, and not that anything is due.
+        return moment < ended <= time.time()
 
     def _is_fresh(self, stream: str) -> bool:
+        """Return whether files of a stream have changed just now, for a minute at most."""
+        if not self._has_fresh_files(stream):
+            self._awake_since.pop(stream, None)
+            return False
+        now = time.monotonic()
+        return now - self._awake_since.setdefault(stream, now) < _LONGEST_AWAKE_S
+
+    def _has_fresh_files(self, stream: str) -> bool:
         if self._landing is None or stream.startswith("."):
             return False
+        now = time.time()
         with contextlib.suppress(OSError), os.scandir(self._landing / stream) as entries:
-            since = time.time() - _FRESH_S
-            waiting = [e for e, _ in zip(entries, range(_FILES_LOOKED_AT), strict=False)]
-            files = [e for e in waiting if not e.name.startswith(".")]
-            # A file that is moved here keeps the time of its last change, and changes the folder.
-            moved = bool(files) and _changed(self._landing / stream) > since
-            return moved or any(_changed(Path(e.path)) > since for e in files)
+            looked_at = [e for e, _ in zip(entries, range(_FILES_LOOKED_AT), strict=False)]
+            times = [
+                entry.stat(follow_symlinks=False).st_mtime
+                for entry in looked_at
+                if not (entry.name.startswith(".") or entry.is_symlink())
+                and not (is_unfinished(entry.name) or entry.name.endswith(MAPPING_SUFFIX))
+            ]
+            if times:
+                # A file that is moved here keeps the time of its last change.
+                times.append((self._landing / stream).stat().st_mtime)
+            return any(now - _FRESH_S < one <= now + _FRESH_S for one in times)
         return False
 
 
@@ -96,10 +119,3 @@ class Watchful:
             if self._awakening.any_since(began):
                 return False
         return self._ending.is_set()
-
-
-def _changed(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0

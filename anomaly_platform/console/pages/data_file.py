@@ -60,6 +60,7 @@ async def show(request: Request, viewer: Reading, stream: str, source: str) -> R
         taken=taken,
         looked_at=len(found_rows),
         scored=sum(fate.is_scored for _, fate in found_rows),
+        waiting=sum(not (fate.is_scored or fate.refused) for _, fate in found_rows),
         flagged=sum(fate.is_anomaly for _, fate in found_rows),
         # What asks for a look comes first.
         rows=sorted(found_rows, key=lambda one: not (one[1].is_anomaly or one[1].refused))[

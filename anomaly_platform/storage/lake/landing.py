@@ -25,6 +25,8 @@ DIGEST_LENGTH = 12
 SETTLE_SECONDS = 1.0
 #: For so long a file has to hold still before a sensor asks for it.
 STILL_SECONDS = 5.0
+#: For so long ticks have to see it unchanged, whatever its time says, which others may have set.
+SEEN_SECONDS = 2.0
 #: A file's fingerprint, and since when it has looked like that (Unix seconds).
 Sighting = tuple[str, float]
 _LONGEST_NAME = 200
@@ -220,9 +222,9 @@ def settle(
 ) -> tuple[list[LandedFile], dict[str, Sighting]]:
     """Return the files that hold still, and what this tick saw.
 
-    A file holds still when it looks as it did at the last tick and its last change lies
-    :data:`STILL_SECONDS` back. Where its time says nothing (a clock ahead of ours, a file system
-    without times) it has to look the same for so long.
+    A file holds still when it has looked the same for :data:`SEEN_SECONDS` and its last change
+    lies :data:`STILL_SECONDS` back. Where its time says nothing (a clock ahead of ours, a file
+    system without times) it has to look the same for so long.
 
     Parameters
     ----------
@@ -237,8 +239,11 @@ def settle(
     for file in files:
         before, since = seen.get(file.name, ("", now))
         same = before == file.fingerprint
-        sightings[file.name] = (file.fingerprint, since if same else now)
+        # The clock may have been set back.
+        since = min(since, now) if same else now
+        sightings[file.name] = (file.fingerprint, since)
         told = 0.0 < file.modified <= now
-        if same and now - (file.modified if told else since) >= STILL_SECONDS:
+        long_enough = now - (file.modified if told else since) >= STILL_SECONDS
+        if same and long_enough and now - since >= SEEN_SECONDS:
             ready.append(file)
     return ready, sightings

@@ -233,6 +233,10 @@ def by_natural_key(
     return {(one.entity, one.metric, one.event_time): one for one in found}
 
 
+#: Readings of a series that are looked at for the level at which it is called.
+MOST_JUDGED: Final = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class JudgedReading:
     """A reading that was judged; `final` where a batch will not judge it otherwise."""
@@ -255,7 +259,8 @@ def judged_since(
 ) -> list[JudgedReading]:
     """Return what was judged of series since a time, in order of time.
 
-    Of each series the newest thousand, and late ones before that which came after `known_at`.
+    Of each series the newest :data:`MOST_JUDGED`, and late ones before that which no batch had
+    when the states were left at `known_at`.
     A reading is final that came in order and was judged by this version.
     """
     return fetch_all(
@@ -266,14 +271,14 @@ def judged_since(
         "(extract(epoch FROM o.event_time) * 1000000)::bigint AS event_time, o.value, o.p_value, "
         "o.threshold, NOT o.provisional AND o.bundle_version IS NOT DISTINCT FROM %s AS final "
         "FROM online_readings o WHERE o.stream = %s AND o.entity = k.e AND o.metric = k.m "
-        "AND (o.event_time > k.since OR o.provisional "
-        "AND o.event_time > k.since - interval '8 days' AND o.received_at > %s) "
-        "ORDER BY o.event_time DESC LIMIT 1000) r ORDER BY r.event_time",
+        "AND o.event_time > k.since - interval '8 days' AND (o.event_time > k.since "
+        "OR o.provisional AND (o.batch_id IS NULL OR o.received_at > %s)) "
+        "ORDER BY o.event_time DESC LIMIT %s) r ORDER BY r.event_time",
         (
             [key[0] for key in since],
             [key[1] for key in since],
             [time_of(one) for one in since.values()],
-            *(version, stream, known_at),
+            *(version, stream, known_at, MOST_JUDGED),
         ),
     )
 

@@ -30,15 +30,16 @@ CREATE FUNCTION add_newer_readings(
     p_calls              smallint[]
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
+    has_own boolean := EXISTS (SELECT FROM thresholds t WHERE t.stream = p_stream);
     changed integer;
 BEGIN
     UPDATE series_heads h SET revision = h.revision + 1, last_event = k.last_event
     FROM unnest(p_ids, p_revisions, p_last_events, p_series_entities, p_series_metrics,
         p_own_thresholds) k(id, revision, last_event, entity, metric, own)
     WHERE h.id = k.id AND h.revision = k.revision
-        AND nullif(k.own, 'NaN') IS NOT DISTINCT FROM (
+        AND nullif(k.own, 'NaN') IS NOT DISTINCT FROM CASE WHEN has_own THEN (
             SELECT t.threshold FROM thresholds t
-            WHERE t.stream = p_stream AND t.entity = k.entity AND t.metric = k.metric);
+            WHERE t.stream = p_stream AND t.entity = k.entity AND t.metric = k.metric) END;
     GET DIAGNOSTICS changed = ROW_COUNT;
     IF changed < cardinality(p_ids) THEN
         RAISE serialization_failure

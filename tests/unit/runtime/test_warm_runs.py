@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib.util
 import os
 import sys
@@ -16,6 +18,7 @@ import pytest
 
 from anomaly_platform.runtime import warm_runs
 from anomaly_platform.runtime.warm_runs import PRELOADED, RUN_ENDED, WarmRuns
+from tests.builders.waiting import wait_until
 
 
 def tell_parent(queue: Any) -> None:
@@ -72,6 +75,54 @@ def test_a_run_under_way_keeps_its_server(warm: WarmRuns) -> None:
     process.join(60)
     warm.end()
     assert not server.is_running()
+
+
+def test_runs_that_have_ended_hold_no_files(warm: WarmRuns) -> None:
+    def run_once() -> None:
+        queue = warm.Queue()
+        process = warm.Process(tell_parent, [queue])
+        process.start()
+        queue.get(timeout=60)
+        process.join(60)
+
+    def files() -> int:
+        gc.collect()
+        return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+    for _ in range(3):
+        run_once()
+    before = files()
+    for _ in range(10):
+        run_once()
+    assert files() <= before + 2
+
+
+def test_runs_can_be_forked_once_a_first_process_was(warm: WarmRuns) -> None:
+    assert warm.is_ready()
+
+
+def test_where_none_can_be_forked_it_is_said_in_time(
+    warm: WarmRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_to_start() -> None:
+        raise OSError("no place for a socket")
+
+    monkeypatch.setattr(forkserver, "ensure_running", fail_to_start)
+    assert not warm.is_ready()
+    monkeypatch.setattr(forkserver, "ensure_running", lambda: time.sleep(5))
+    assert not warm.is_ready(patience_s=0.05)
+
+
+def test_a_run_does_not_outlive_its_server(warm: WarmRuns) -> None:
+    process = warm.Process(time.sleep, [600])
+    process.start()
+    run = psutil.Process(process.pid)
+    wait_until((Path(f"/proc/{process.pid}/status")).exists)
+    time.sleep(0.5)  # until it has asked to be told
+    psutil.Process(forkserver._forkserver._forkserver_pid).kill()  # type: ignore[attr-defined]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        run.wait(30)
+    assert not run.is_running() or run.status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_run_that_fails_tells_its_end_as_well(warm: WarmRuns, tmp_path: Path) -> None:

@@ -71,9 +71,12 @@ class BoundedBody:
         whose = getattr(caller, "key_id", None)
         with Held(self._room, whose) as held:
             try:
-                if announced > MOST_INLINE:
+                if MOST_INLINE < announced < math.inf:
                     await self._refuse_wasteful(scope, whose)
-                body = await _read_through(scope, receive, door, announced, held)
+                begins = receive
+                if announced == math.inf:
+                    begins = self._refusing_once_large(scope, receive, whose)
+                body = await _read_through(scope, begins, door, announced, held)
             except ApiProblem as problem:
                 scope["route"] = door
                 if announced > MOST_INLINE:
@@ -104,6 +107,20 @@ class BoundedBody:
             f"bodies of more than {MOST_INLINE:,} bytes again in {wait_s} s",
             headers={"Retry-After": str(wait_s)},
         )
+
+    def _refusing_once_large(self, scope: Scope, receive: Receive, whose: Hashable) -> Receive:
+        """Return what receives a body that does not say how long it is."""
+        size = 0
+
+        async def watched() -> Message:
+            nonlocal size
+            message = await receive()
+            before, size = size, size + len(message.get("body", b""))
+            if before <= MOST_INLINE < size:
+                await self._refuse_wasteful(scope, whose)
+            return message
+
+        return watched
 
     def _counting(self, send: Send, whose: Hashable, size: int) -> Send:
         """Return what sends an answer, and counts a body that a route refuses."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from anomaly_platform.cli.services import awakening as services_awakening
 from anomaly_platform.cli.services.awakening import Awakening, Watchful
 from anomaly_platform.runtime.warm_runs import RUN_ENDED
 
@@ -76,6 +77,44 @@ def test_a_run_that_ended_wakes_each_stream_once(awakening: Awakening, tmp_path:
     assert awakening.due("ems_new_data", ended - 0.1)
     assert awakening.any_since(ended - 0.1)
     assert not awakening.due("ems_new_data", ended + 0.1)
+
+
+def test_a_mark_of_the_future_wakes_nobody(awakening: Awakening, tmp_path: Path) -> None:
+    (tmp_path / RUN_ENDED).touch()
+    age(tmp_path / RUN_ENDED, -3_600)
+    assert not awakening.due("ems_new_data", time.time() - 10)
+    assert not awakening.any_since(time.time() - 10)
+
+
+@pytest.mark.parametrize("name", ["a.csv.part", "a.csv.mapping.json"])
+def test_what_is_no_data_file_yet_wakes_nobody(
+    awakening: Awakening, landing: Path, name: str
+) -> None:
+    (landing / "ems" / name).write_text("x")
+    assert not awakening.due("ems_new_data", time.time())
+
+
+def test_a_link_wakes_nobody(awakening: Awakening, landing: Path, tmp_path: Path) -> None:
+    (tmp_path / "busy.log").write_text("x")
+    (landing / "ems" / "a.csv").symlink_to(tmp_path / "busy.log")
+    assert not awakening.due("ems_new_data", time.time())
+
+
+def test_a_file_that_goes_on_growing_is_followed_for_a_minute(
+    awakening: Awakening, landing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = landing / "ems" / "a.csv"
+    file.write_text("x")
+    assert awakening.due("ems_new_data", time.time())
+    monkeypatch.setattr(services_awakening, "_LONGEST_AWAKE_S", 0.0)
+    assert not awakening.due("ems_new_data", time.time())
+    # Once it has held still, the next one is followed again.
+    age(file, 60)
+    age(landing / "ems", 60)
+    assert not awakening.due("ems_new_data", time.time())
+    monkeypatch.undo()
+    file.write_text("y")
+    assert awakening.due("ems_new_data", time.time())
 
 
 def test_landing_elsewhere_is_not_watched(tmp_path: Path) -> None:

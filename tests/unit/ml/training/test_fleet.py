@@ -33,6 +33,13 @@ SCORE_SCHEMA = {
     "entity_is_call": pl.Boolean,
     "causes": pl.List(pl.String),
     "reason": pl.String,
+    "expected_low": pl.Float64,
+    "expected_high": pl.Float64,
+    "deviation": pl.Float64,
+    "direction": pl.String,
+    "lasting": pl.Boolean,
+    "lasted_s": pl.Float64,
+    "explanation": pl.String,
 }
 
 #: Whether somebody is told, and of what, depends on what was there before.

@@ -9,6 +9,7 @@ import pytest
 
 from anomaly_platform.storage.lake.landing import (
     MAPPING_SUFFIX,
+    SEEN_SECONDS,
     STILL_SECONDS,
     LandedFile,
     Landing,
@@ -59,14 +60,27 @@ def test_a_file_counts_once_it_held_still_since_the_last_tick_and_for_five_secon
     assert names(ready) == ["grows.csv", "whole.csv"]
 
 
-def test_an_old_file_counts_at_the_second_tick(landing: Landing) -> None:
+def test_an_old_file_counts_once_it_was_seen_unchanged(landing: Landing) -> None:
     path = drop(landing, "moved.csv")
     now = path.stat().st_mtime
     os.utime(path, (now - 86_400,) * 2)
     ready, seen = settle({}, landing.waiting("iiot"), now)
     assert ready == []
-    ready, _ = settle(seen, landing.waiting("iiot"), now + 0.5)
+    ready, seen = settle(seen, landing.waiting("iiot"), now + 0.5)
+    assert ready == []
+    ready, _ = settle(seen, landing.waiting("iiot"), now + SEEN_SECONDS)
     assert names(ready) == ["moved.csv"]
+
+
+def test_a_clock_that_is_set_back_holds_no_file_up(landing: Landing) -> None:
+    path = drop(landing, "a.csv")
+    now = path.stat().st_mtime + 3_600
+    _, seen = settle({}, landing.waiting("iiot"), now)
+    os.utime(path, (now - 7_200,) * 2)
+    _, seen = settle(seen, landing.waiting("iiot"), now)
+    _, seen = settle(seen, landing.waiting("iiot"), now - 3_600)
+    ready, _ = settle(seen, landing.waiting("iiot"), now - 3_600 + STILL_SECONDS)
+    assert names(ready) == ["a.csv"]
 
 
 @pytest.mark.parametrize("modified", [0.0, 1e12])
