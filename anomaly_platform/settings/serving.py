@@ -48,7 +48,8 @@ class ServingSettings(SettingsPart):
         le=65_536,
         description="MiB of one key's bodies that each worker refuses in a minute, or that break "
         "off, before it answers 429 to further ones, after a second and without reading them. "
-        "Bodies of up to 64 KiB neither count nor are refused for that. 0 means no limit.",
+        "Bodies of up to 64 KiB neither count nor are refused for that. At least as much as the "
+        "largest body that is allowed. 0 means no limit.",
     )
     api_max_connections: int = Field(
         default=500, ge=10, description="Connections that each worker holds at a time."
