@@ -188,6 +188,8 @@ def test_nothing_is_retained_and_nothing_large_is_taken(broker: Broker) -> None:
         one.end()
     with attacking(broker, "platform") as late:
         late.client.subscribe("insa/iiot/telemetry/#", qos=1)
+        # Until then the broker has nobody to hand a message to.
+        wait_until(lambda: bool(late.granted), 20)
         with attacking(broker, "publisher") as device:
             assert device.send(TELEMETRY, b"2")
         wait_until(lambda: bool(late.heard), 20)
