@@ -16,7 +16,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # The function does what the one before did.
     op.execute(
         "ALTER TABLE online_readings DROP CONSTRAINT online_readings_event_id_stream_key, "
         "DROP CONSTRAINT online_readings_entity_metric_event_time_stream_key, "

@@ -3,7 +3,6 @@
 What belongs here: who computes which series. What a feature is stands in ``kernels``.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +11,7 @@ from polars import thread_pool_size
 from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.features.metrics.kernels import clock_table, constants_of, feature_kernel
 from anomaly_platform.ml.features.metrics.layout import FeatureLayout
+from anomaly_platform.ml.threads import in_order
 
 #: A thread of its own pays from so many rows on.
 _ROWS_OF_A_THREAD = 20_000
@@ -49,11 +49,8 @@ def run_kernel(
         )
 
     parts = _shares(times, offsets, since)
-    if len(parts) == 1:
-        written = write(parts[0])
-    else:
-        with ThreadPoolExecutor(len(parts)) as threads:
-            written = list(threads.map(write, parts))[-1]
+    # Few rows are not worth a thread.
+    *_, written = map(write, parts) if len(parts) == 1 else in_order(write, parts)
     if written != rows:
         raise AssertionError(f"{written} rows were written where {rows} were announced")
     return out

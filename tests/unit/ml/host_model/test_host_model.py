@@ -19,6 +19,7 @@ from anomaly_platform.ml.host_model.reach import REACH
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.call_states import CallStates
 from anomaly_platform.ml.scoring.entities import ranked
+from anomaly_platform.ml.scoring.explaining.numbers import COLUMNS
 from anomaly_platform.ml.series_runs.run_states import RunStates
 from anomaly_platform.ml.training.extending import extend_fleet
 from anomaly_platform.ml.training.fit import FleetPolicy
@@ -94,19 +95,6 @@ def test_a_metric_that_leaves_the_others_ranks_its_rows_and_says_why(bundle):
     assert all("network" in causes for causes in told["causes"])
 
 
-#: Why a row is unusual: a reason is given to causes, which are others where metrics move apart.
-EXPLANATION = (
-    "reason",
-    "expected_low",
-    "expected_high",
-    "deviation",
-    "direction",
-    "lasting",
-    "lasted_s",
-    "explanation",
-)
-
-
 def test_what_moves_apart_never_decides_by_itself(bundle):
     values = together(300, 4)
     values[150:, 0] += 8.0
@@ -117,7 +105,8 @@ def test_what_moves_apart_never_decides_by_itself(bundle):
     before = plain.score(frame, RunStates())
     assert scored["entity_is_anomaly"].equals(before["entity_is_anomaly"])
     assert not scored["entity_score"].equals(before["entity_score"])
-    told = ["entity_score", "causes", *(name for name in EXPLANATION if name in scored.columns)]
+    # Reasons are given to causes, too, which are others where metrics move apart.
+    told = ["entity_score", "causes", "reason", *COLUMNS]
     assert scored.drop(told).equals(before.drop(told))
 
 
