@@ -9,7 +9,6 @@ while, so that an idle platform does not hold it.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import signal
 import sys
@@ -19,6 +18,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Final, cast
 
+from anomaly_platform.parent_death import end_with_parent
 from anomaly_platform.settings import get_settings
 
 #: What runs import, but for what a single stage needs.
@@ -42,7 +42,6 @@ RUN_ENDED: Final = Path("dagster", "run_ended")
 _KEPT_S: Final = 600.0
 #: How long a run waits for the imports before it does them itself.
 _PATIENCE_S: Final = 120.0
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class WarmRuns:
@@ -157,10 +156,9 @@ def start_runs_warm() -> None:
 def _run_and_tell(target: Any, *args: Any) -> None:
     from anomaly_platform.storage.postgres.database import release_embedded
 
-    if sys.platform == "linux":
-        # Whoever looks after a run hears of its end from the fork server: without that one it would
-        # count as failed, and be started again beside itself.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    # Whoever looks after a run hears of its end from the fork server: without that one it would
+    # count as failed, and be started again beside itself.
+    end_with_parent(signal.SIGTERM)
     home = get_settings().home
     try:
         target(*args)

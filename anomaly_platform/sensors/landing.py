@@ -25,6 +25,7 @@ from anomaly_platform.assets.partitions import contiguous_spans, range_tags, tag
 from anomaly_platform.assets.raw import RawEventsConfig
 from anomaly_platform.platform import Platform
 from anomaly_platform.runtime.warm_runs import warm_up
+from anomaly_platform.sensors.names import DATA_SENSOR_SUFFIX
 from anomaly_platform.sensors.work import reason_to_wait, recent_work, watching, work_tags
 from anomaly_platform.storage.lake.landing import LandedFile, Sighting, settle
 from anomaly_platform.streams import Stream
@@ -58,7 +59,7 @@ def build_landing_sensors(
     every_s = _WATCHED_TICK_SECONDS if watched else _TICK_SECONDS
 
     @watching(
-        name=f"{stream.name}_new_data",
+        name=f"{stream.name}{DATA_SENSOR_SUFFIX}",
         description=(
             f"Ingests files once their size holds still in landing/{stream.name}, and readings "
             "that the service has taken one by one. Brings the daily stages up to their newest "

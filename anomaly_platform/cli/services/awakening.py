@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from anomaly_platform.runtime.warm_runs import RUN_ENDED
-from anomaly_platform.storage.lake.landing import MAPPING_SUFFIX, is_unfinished
+from anomaly_platform.sensors.names import DATA_SENSOR_SUFFIX
+from anomaly_platform.storage.lake.landing import is_data_file
 
 if TYPE_CHECKING:
     from threading import Event
 
-#: What data sensors are called, after the stream.
-DATA_SENSOR_SUFFIX: Final = "_new_data"
 #: How long after its last change a file keeps its stream's sensor awake: longer than it takes
 #: until a file counts as complete, much shorter than the files of a run that failed wait.
 _FRESH_S: Final = 12.0
@@ -89,8 +88,7 @@ class Awakening:
             times = [
                 entry.stat(follow_symlinks=False).st_mtime
                 for entry in looked_at
-                if not (entry.name.startswith(".") or entry.is_symlink())
-                and not (is_unfinished(entry.name) or entry.name.endswith(MAPPING_SUFFIX))
+                if is_data_file(entry.name) and not entry.is_symlink()
             ]
             if times:
                 # A file that is moved here keeps the time of its last change.

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from anomaly_platform.cli.services.awakening import Awakening, Watchful
 from anomaly_platform.runtime.brief_end import run_briefly
+from anomaly_platform.storage.lake.landing import local_root
 
 if TYPE_CHECKING:
     from anomaly_platform.settings import Settings
@@ -62,8 +62,7 @@ def wake_data_sensors(awakening: Awakening) -> None:
 
 def awakening_of(settings: Settings) -> Awakening:
     """Return what watches a platform's landing folder, where it is a folder."""
-    url = settings.landing_url.removeprefix("file://")
-    return Awakening(settings.home, None if "://" in url else Path(url))
+    return Awakening(settings.home, local_root(settings.landing_url))
 
 
 def main() -> None:

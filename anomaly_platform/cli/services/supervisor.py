@@ -1,19 +1,17 @@
 """Keeps child processes running in the foreground: starts, restarts and stops them."""
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from anomaly_platform.parent_death import end_with_parent
 from anomaly_platform.storage.own_files import private
 
-_PR_SET_PDEATHSIG = 1
 _FIRST_DELAY = 1.0
 _LONGEST_DELAY = 30.0
 _HEALTHY_AFTER = 60.0
@@ -187,5 +185,4 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
 def _as_a_service() -> None:
     # What is ignored here (as in a shell's background job) would be ignored there, and for ever.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with_parent(signal.SIGTERM)

@@ -15,6 +15,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 import fsspec
+from fsspec.core import split_protocol
 from fsspec.implementations.local import LocalFileSystem
 
 _LAYOUT_SUFFIX = ".yaml"
@@ -72,7 +73,7 @@ class Landing:
     def __init__(self, url: str) -> None:
         self.url = url
         self._fs, self._root = fsspec.url_to_fs(url)
-        self.is_local = isinstance(self._fs, LocalFileSystem)
+        self.is_local = local_root(url) is not None
 
     def folder(self, stream: str) -> str:
         """Return the path of a stream's folder, created when absent."""
@@ -90,8 +91,7 @@ class Landing:
                 # A pipe would never end, and a link may lead to what nobody meant to import.
                 continue
             name = posixpath.relpath(path, folder)
-            hidden = any(part.startswith(".") for part in name.split("/"))
-            if hidden or name.endswith(MAPPING_SUFFIX) or is_unfinished(name):
+            if not is_data_file(name):
                 continue
             found.append(LandedFile(name, path, int(info["size"] or 0), _modified(info)))
         return sorted(found)
@@ -203,6 +203,24 @@ class Landing:
             if self._fs.exists(file.path + suffix):
                 self._fs.mv(file.path + suffix, target + suffix)
         return target
+
+
+def local_root(url: str) -> Path | None:
+    """Return the folder of the streams' folders; ``None`` where it is on no disk of this machine.
+
+    Examples
+    --------
+    >>> local_root("file:///srv/landing"), local_root("s3://bucket/landing")
+    (PosixPath('/srv/landing'), None)
+    """
+    protocol, path = split_protocol(url)
+    return Path(path) if protocol in {None, *LocalFileSystem.protocol} else None
+
+
+def is_data_file(name: str) -> bool:
+    """Return whether a path below a stream's folder names a file of data that is whole."""
+    hidden = any(part.startswith(".") for part in name.split("/"))
+    return not (hidden or name.endswith(MAPPING_SUFFIX) or is_unfinished(name))
 
 
 def is_unfinished(name: str) -> bool:

@@ -5,16 +5,15 @@ reaches a program without being an argument that other users could read. Does no
 which databases there are, and what else a back-up holds.
 """
 
-import ctypes
 import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, LiteralString
 
@@ -22,10 +21,10 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from anomaly_platform.parent_death import end_with_parent
 from anomaly_platform.storage.postgres.database import DatabaseError, connect, redact
 from anomaly_platform.storage.postgres.embedded import server_programs
 
-_PR_SET_PDEATHSIG: Final = 1
 #: The first release that can leave the extensions of a server out.
 _OLDEST_CLIENT: Final = 17
 _NOBODYS: Final = ("--no-owner", "--no-privileges", "--no-tablespaces", "--no-password")
@@ -213,7 +212,8 @@ def _run(command: list[str], url: str) -> None:
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        preexec_fn=_end_with_parent,
+        # A program left over would go on writing what somebody begins anew.
+        preexec_fn=partial(end_with_parent, signal.SIGKILL),
     )
     if done.returncode != 0:
         name = Path(command[0]).name
@@ -228,9 +228,3 @@ def _environment(url: str) -> dict[str, str]:
         for one in options
         if one.envvar is not None and one.val is not None
     }
-
-
-def _end_with_parent() -> None:
-    # A program left over would go on writing what somebody begins anew.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
