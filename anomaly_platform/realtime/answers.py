@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
@@ -23,6 +23,9 @@ OTHER_VALUE: Final = (
     "a reading of this device, metric and time is known with another value; the first one counts"
 )
 OTHER_READING: Final = "this event id belongs to another reading; every reading has its own"
+
+#: Of `StoredColumns`, what is an array with an element per reading.
+_ARRAYS: Final = ("scores", "p_values", "decisions", "late", "thresholds", "calls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,7 @@ class StoredColumns:
             (n,) place of each reading among those of the parts, one after the other.
         """
         columns: dict[str, Any] = {
-            name: np.concatenate([getattr(one, name) for one in parts])[order]
-            for name in ("scores", "p_values", "decisions", "late", "thresholds", "calls")
+            name: np.concatenate([getattr(one, name) for one in parts])[order] for name in _ARRAYS
         }
         ids = np.frombuffer(b"".join(one.event_ids for one in parts), dtype="V16")
         statuses = [status for one in parts for status in one.statuses]
@@ -112,17 +114,12 @@ class StoredColumns:
         if start == 0 and stop == len(self.readings):
             return self
         some = slice(start, stop)
-        return StoredColumns(
-            self.readings.part(start, stop),
-            self.event_ids[16 * start : 16 * stop],
-            self.scores[some],
-            self.p_values[some],
-            self.decisions[some],
-            self.late[some],
-            self.thresholds[some],
-            self.statuses[some],
-            self.bundle_version,
-            self.calls[some],
+        return replace(
+            self,
+            readings=self.readings.part(start, stop),
+            event_ids=self.event_ids[16 * start : 16 * stop],
+            statuses=self.statuses[some],
+            **{name: getattr(self, name)[some] for name in _ARRAYS},
         )
 
     def at(self, place: int) -> StoredReading:

@@ -15,7 +15,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from anomaly_platform.ml.arrays import Floats
-from anomaly_platform.storage.lake.call_states import CallStateFiles
+from anomaly_platform.storage.lake.call_states import call_state_files
 from anomaly_platform.storage.tables import online
 from anomaly_platform.storage.tables.online import Key
 
@@ -69,7 +69,7 @@ class CallsNow:
         from anomaly_platform.ml.scoring.call_states import LAST
         from anomaly_platform.ml.scoring.calls import rates_of, tell
 
-        newest = CallStateFiles(self._lake, self._partitions, stream, version).newest()
+        newest = call_state_files(self._lake, self._partitions, stream, version).newest()
         left = self._left(newest)
         states = {
             key: first(key) if (known := left.series.get(key)) is None else known.copy()

@@ -19,7 +19,7 @@ from anomaly_platform.ml.times import time_of
 from anomaly_platform.realtime.call_states import CallsNow
 from anomaly_platform.realtime.series_state_cache import CachedState
 from anomaly_platform.storage.lake.lake import Lake
-from anomaly_platform.storage.lake.run_states import RunStateFiles
+from anomaly_platform.storage.lake.run_states import run_state_files
 from anomaly_platform.storage.postgres.transactions import Transactions
 from anomaly_platform.storage.tables import online
 from anomaly_platform.storage.tables.online import TAIL, Key, StateRow
@@ -125,10 +125,10 @@ class SeriesStates:
         days: dict[str, list[Key]] = {}
         for key, (times, _) in rows.items():
             days.setdefault(time_of(int(times.min())).date().isoformat(), []).append(key)
-        files = RunStateFiles(self._lake, self._partitions)
+        files = run_state_files(self._lake, self._partitions, stream.name)
         found: dict[Key, Floats] = {}
         for day, keys in days.items():
-            states = files.read(files.before(stream.name, day), keys)
+            states = files.read(files.before(day), keys)
             found |= {key: states.of(key) for key in keys}
         return found
 

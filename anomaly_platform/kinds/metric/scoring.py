@@ -15,8 +15,8 @@ from anomaly_platform.kinds.feedback import READING
 from anomaly_platform.kinds.formats import ScoredFormat
 from anomaly_platform.kinds.metric.bundles import DETECTOR, open_version
 from anomaly_platform.kinds.parts import Parts
-from anomaly_platform.storage.lake.call_states import CallStateFiles
-from anomaly_platform.storage.lake.run_states import RunStateFiles
+from anomaly_platform.storage.lake.call_states import call_state_files
+from anomaly_platform.storage.lake.run_states import run_state_files
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.storage.tables.scored_rows import SCORED_METRICS
 from anomaly_platform.streams import MetricStream
@@ -30,17 +30,16 @@ def current_scorer(parts: Parts[MetricStream]) -> Scorer:
     version = parts.bundles.champions(parts.stream.name).get(DETECTOR)
     fleet = fleet_scorer(parts, version)
 
-    files = RunStateFiles(parts.lake, parts.partitions)
-    call_files = CallStateFiles(parts.lake, parts.partitions, parts.stream.name, version)
+    run_files = run_state_files(parts.lake, parts.partitions, parts.stream.name)
+    call_files = call_state_files(parts.lake, parts.partitions, parts.stream.name, version)
 
     def score(features: Partition) -> Iterator[pl.DataFrame]:
-        stream, day = parts.stream.name, features.partition
-        before = files.before(stream, day)
-        calls_before = call_files.before(day)
-        runs, calls = files.read(before), call_files.read(calls_before)
+        day = features.partition
+        runs_before, calls_before = run_files.before(day), call_files.before(day)
+        runs, calls = run_files.read(runs_before), call_files.read(calls_before)
         for chunk in parts.lake.chunks([features.path]):
             yield _for_lake(fleet.score(chunk, runs, calls))
-        files.keep(stream, day, runs, before=before, watermark=features.watermark)
+        run_files.keep(day, runs, before=runs_before, watermark=features.watermark)
         call_files.keep(day, calls, before=calls_before, watermark=features.watermark)
 
     return Scorer(version, {} if version is None else {DETECTOR: version}, score)

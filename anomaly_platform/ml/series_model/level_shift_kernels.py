@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from anomaly_platform.ml.compiled import compiled
+from anomaly_platform.ml.series_model.season_kernels import phase_of
 
-_MONDAY = 3 * 86_400_000_000
 _LARGEST = float(np.finfo(np.float64).max)
 
 #: Swings beyond this many times training's, or this small a part of it, are not told apart.
@@ -44,7 +44,7 @@ def _off_season(
 ) -> float:  # pragma: no cover
     if period == 0:
         return x
-    phase = ((time + _MONDAY) % period) * phases // period
+    phase = phase_of(time, period, phases)
     return float((x - profile[0, phase]) / profile[1, phase])
 
 

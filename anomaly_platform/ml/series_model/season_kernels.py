@@ -22,6 +22,12 @@ _OUT = types.float64[:, ::1]
 _MONDAY = 3 * 86_400_000_000
 
 
+@compiled(types.int64(types.int64, types.int64, types.int64))
+def phase_of(time: int, period: int, phases: int) -> int:  # pragma: no cover
+    """Return the phase of a moment, of `phases` in a period; all times in microseconds."""
+    return ((time + _MONDAY) % period) * phases // period
+
+
 @compiled(
     types.float64[::1](_TIMES, _MATRIX, types.int64, types.int64),
     error_model="numpy",
@@ -95,7 +101,7 @@ def fill_profile(
     phase = np.empty(times.size, dtype=np.int64)
     counts = np.zeros(phases)
     for i in range(times.size):
-        phase[i] = ((times[i] + _MONDAY) % period) * phases // period
+        phase[i] = phase_of(times[i], period, phases)
         counts[phase[i]] += 1.0
     squares = np.empty(phases)
     for j in range(inputs.shape[1]):
@@ -125,6 +131,6 @@ def take_off(
 ) -> None:
     """Write (n, inputs) as differences from their phase's offset, in units of its widening."""
     for i in range(times.size):
-        phase = ((times[i] + _MONDAY) % period) * phases // period
+        phase = phase_of(times[i], period, phases)
         for j in range(inputs.shape[1]):
             out[i, j] = (inputs[i, j] - offset[j, phase]) / widening[j, phase]

@@ -153,8 +153,7 @@ SCORED_METRICS: Final = ScoredTable(
                 'status', s.status, 'p_value', s.p_value,
                 'detector', CASE WHEN s.status = 'trained' OR m.{HAS_MODEL}
                     THEN s.detector ELSE '{FALLBACK}' END,
-                'causes', s.causes, 'reason', s.reason, 'label', s.label,
-                {_EXPLAINED})),
+                'causes', s.causes, 'reason', s.reason, 'label', s.label, {_EXPLAINED})),
             'batch', s.event_id, s.threshold, s.bundle_version, s.day
         FROM {{partition}} s
         LEFT JOIN ml_models m ON m.stream = s.stream AND m.model_type = s.detector

@@ -40,9 +40,9 @@ from anomaly_platform.ml.series_model.level_shift_kernels import (
     UNIT,
     VALUE,
 )
+from anomaly_platform.ml.series_model.season_kernels import phase_of
 from anomaly_platform.ml.series_runs.layout import DAY_AGO, LENGTH
 
-_MONDAY = 3 * 86_400_000_000
 #: Steps outwards, in typical spreads of the series.
 _STEPS = 2.0 ** np.arange(-5, 15)
 _PARTS = np.arange(17) / 16.0
@@ -229,7 +229,6 @@ def _with_season(x: float, time: int, periods: Ints, cycles: tuple[Singles, Sing
     """Return what becomes `x` where season and week are taken off."""
     for profile, (period, phases) in zip(cycles[::-1], ((2, 3), (0, 1)), strict=True):
         if periods[period] > 0:
-            length = int(periods[period])
-            phase = ((time + _MONDAY) % length) * int(periods[phases]) // length
+            phase = phase_of(time, periods[period], periods[phases])
             x = float(profile[0, phase]) + float(profile[1, phase]) * x
     return x
