@@ -34,11 +34,7 @@ async def show(request: Request, viewer: Reading, stream: str, source: str) -> R
     waiting = await asyncio.to_thread(serving.platform.landing.waiting, chosen.name)
     waits = source in {one.name for one in waiting}
     async with serving.pool.connection() as connection:
-        found = (
-            []
-            if "\x00" in source
-            else await taken_files(connection, chosen.name, source=source, limit=1)
-        )
+        found = await taken_files(connection, chosen.name, source=source, limit=1)
     if not found and not waits:
         raise not_found(f"file {source!r} in {chosen.title}")
     taken = found[0] if found and not waits else None
