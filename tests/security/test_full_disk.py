@@ -8,7 +8,6 @@ import errno
 import os
 import subprocess
 import tempfile
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from anomaly_platform.platform import Platform
 from anomaly_platform.serving.problems import ApiProblem
 from anomaly_platform.settings import get_settings
 from anomaly_platform.storage.lake.lake import Lake
+from anomaly_platform.storage.postgres.database import upgrade
 from anomaly_platform.storage.postgres.embedded import EmbeddedPostgres
 from anomaly_platform.warehouse import Warehouse
 from tests.builders.models import FOREST, register
@@ -65,26 +65,33 @@ def disk_of_tables() -> Iterator[Path]:
 
 
 @pytest.fixture
-def url_on_disk(
-    disk_of_tables: Path, postgres_server: EmbeddedPostgres, migrated_template: str
-) -> Iterator[str]:
-    """A database whose tables are on that disk; the log of the server is elsewhere."""
+def url_on_disk(disk_of_tables: Path) -> Iterator[str]:
+    """A database whose tables are on that disk; the log of the server is elsewhere.
+
+    The server is the test's own: one that can't write its tables out makes nobody a new database.
+    """
     place = disk_of_tables / "tables"
     place.mkdir(mode=0o700)
-    name = f"disk_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
+    with tempfile.TemporaryDirectory(prefix="anomaly-tests-") as home:
+        server = EmbeddedPostgres(Path(home), options={"fsync": "off", "synchronous_commit": "off"})
+        server.ensure_running()
+        try:
+            yield _migrated(server, place)
+        finally:
+            server.stop_if_unused()
+
+
+def _migrated(server: EmbeddedPostgres, place: Path) -> str:
+    """Make a database whose tables are in a folder, with the current schema; return its URL."""
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
         (data,) = connection.execute("SHOW data_directory").fetchone() or ("",)
         owner = Path(data).stat()
         os.chown(place, owner.st_uid, owner.st_gid)
-        connection.execute(f"CREATE TABLESPACE {name} LOCATION '{place}'".encode())
-        connection.execute(
-            f"CREATE DATABASE {name} TEMPLATE {migrated_template} TABLESPACE {name}".encode()
-        )
-        try:
-            yield postgres_server.url(name)
-        finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-            connection.execute(f"DROP TABLESPACE {name}".encode())
+        connection.execute(f"CREATE TABLESPACE disk LOCATION '{place}'".encode())
+        connection.execute("CREATE DATABASE disk TABLESPACE disk")
+    url = server.url("disk")
+    upgrade(get_settings(home=server.home, database_url=url, dagster_database="disk"))
+    return url
 
 
 def fill(disk: Path, left: int) -> Path:
