@@ -20,7 +20,15 @@ from anomaly_platform.cli.streams.importing import import_into_landing, try_impo
 from anomaly_platform.ingest.layout.mapping import ColumnMapping, MappingError
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import Settings, get_settings
-from tests.security.bombs import HEADER, ROW, long_cell, many_rows, parquet, readings, write_bombs
+from tests.security.files.bombs import (
+    HEADER,
+    ROW,
+    long_cell,
+    many_rows,
+    parquet,
+    readings,
+    write_bombs,
+)
 
 READER = Path(__file__).with_name("read_files.py")
 #: As on a machine with 64 processors: each thread may hold memory of its own.

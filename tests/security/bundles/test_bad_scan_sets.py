@@ -32,7 +32,7 @@ from anomaly_platform.ml.scans.bundles import (
 from anomaly_platform.ml.scans.scoring import fit_fusion
 from anomaly_platform.ml.scans.warm_up import warm_up
 from anomaly_platform.simulator.supply_network import simulate_supply_network
-from tests.security.bad_bundles import Parts, change, read_parts, write_parts
+from tests.security.bundles.bad_bundles import Parts, change, read_parts, write_parts
 
 FEATURES = ScanFeatureSet()
 START = datetime(2026, 1, 5, tzinfo=UTC)

@@ -21,7 +21,7 @@ from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage
 from tests.builders.readings import series
-from tests.security.bad_bundles import Parts, change, read_parts, write_parts
+from tests.security.bundles.bad_bundles import Parts, change, read_parts, write_parts
 
 FEATURES = MetricFeatureSet(windows=(6, 24, 48), lags=(1, 6), frequency=timedelta(minutes=15))
 LINEAGE = Lineage(stream="ems", version="1", code_version="0.1.0")

@@ -14,7 +14,7 @@ import pytest
 from anomaly_platform.assets.scored import _score_with_usable
 from anomaly_platform.ml.bundles.format import BundleError
 from tests.builders.waiting import wait_until
-from tests.security.bad_bundles import Parts, read_parts, write_parts
+from tests.security.bundles.bad_bundles import Parts, read_parts, write_parts
 
 if TYPE_CHECKING:
     from conftest import Trained

@@ -31,7 +31,7 @@ from tests.builders.waiting import free_port, wait_until
 
 pytestmark = pytest.mark.integration
 
-DEPLOY = Path(__file__).parents[2] / "deploy/mosquitto"
+DEPLOY = Path(__file__).parents[3] / "deploy/mosquitto"
 PASSWORDS = {"platform": "p-secret", "publisher": "d-secret", "listener": "l-secret"}
 TELEMETRY = "insa/iiot/telemetry/press-1/temperature"
 MANY = 200
