@@ -13,9 +13,10 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 from weakref import WeakValueDictionary
 
 from anomaly_platform.serving.problems import ApiProblem
@@ -25,6 +26,9 @@ MOST_BYTES: Final = 512 * 2**20
 
 MOST_KEPT: Final = 4 * MOST_BYTES
 """Of all files that wait."""
+
+MOST_OF_A_KEY: Final = MOST_KEPT // 2
+"""Of those that were sent with one key, so that no key leaves the others without room."""
 
 #: Files that a worker reads at a time.
 _AT_ONCE: Final = 2
@@ -36,7 +40,7 @@ _LONGEST_NAME: Final = 200
 
 
 class Uploads:
-    """Keeps sent files for a while.
+    """Keeps sent files for a while, each for the key with which it was sent.
 
     Parameters
     ----------
@@ -47,15 +51,17 @@ class Uploads:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._turns = asyncio.Semaphore(_AT_ONCE)
-        self._turns_of: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+        self._turns_of: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
     @contextlib.asynccontextmanager
-    async def turn(self, whose: Hashable) -> AsyncIterator[None]:
+    async def turn(self, whose: UUID) -> AsyncIterator[None]:
         """Wait until a file may be read: one of each key at a time, and few in all."""
         async with self._turns_of.setdefault(whose, asyncio.Lock()), self._turns:
             yield
 
-    async def keep(self, name: str, content: AsyncIterator[bytes]) -> tuple[str, Path]:
+    async def keep(
+        self, name: str, content: AsyncIterator[bytes], *, whose: UUID
+    ) -> tuple[str, Path]:
         """Write a file as it arrives; return the word under which it is found again, and where.
 
         Raises
@@ -66,7 +72,7 @@ class Uploads:
         """
         checked = checked_name(name)
         token = secrets.token_urlsafe(24)
-        place = self._folder / token
+        place = self._of(whose) / token
         try:
             place.mkdir(parents=True, mode=0o700)
             await self._write(place / checked, content)
@@ -79,7 +85,8 @@ class Uploads:
 
     async def _write(self, path: Path, content: AsyncIterator[bytes]) -> None:
         size = checked_at = 0
-        await asyncio.to_thread(self._refuse_beyond)
+        mine = path.parent.parent
+        await asyncio.to_thread(self._refuse_beyond, mine)
         with path.open("wb") as file:
             async for part in content:
                 size += len(part)
@@ -93,39 +100,51 @@ class Uploads:
                     checked_at = size
                     # One that takes long is not an old one.
                     os.utime(path.parent)
-                    await asyncio.to_thread(self._refuse_beyond)
+                    await asyncio.to_thread(self._refuse_beyond, mine)
                 # A slow disk keeps this one waiting, and no other.
                 await asyncio.to_thread(file.write, part)
 
-    def _refuse_beyond(self) -> None:
-        """Forget what is old; refuse to keep more than may wait."""
-        kept = 0
-        for place in self._folder.iterdir():
-            # Other workers forget as well.
-            with contextlib.suppress(OSError):
-                if time.time() - place.stat().st_mtime > _KEPT_S:
-                    shutil.rmtree(place, ignore_errors=True)
-                kept += sum(file.stat().st_size for file in place.iterdir())
-        if kept > MOST_KEPT:
+    def _refuse_beyond(self, mine: Path) -> None:
+        """Forget what is old; refuse to keep more than may wait, in all or of one key."""
+        kept = {folder: _size_of_the_young(folder) for folder in self._folder.iterdir()}
+        if sum(kept.values()) > MOST_KEPT:
             raise _no_room(f"{MOST_KEPT // 2**20} MiB of files wait to be taken")
+        if kept.get(mine, 0) > MOST_OF_A_KEY:
+            raise _no_room(f"{MOST_OF_A_KEY // 2**20} MiB of files of this key wait to be taken")
 
-    def find(self, token: str) -> Path:
+    def find(self, token: str, whose: UUID) -> Path:
         """Return a file that was kept.
 
         Raises
         ------
         ApiProblem
-            404, when there is none of that word, or no longer.
+            404, when there is none of that word and key, or no longer.
         """
-        found = list((self._folder / token).glob("*")) if _TOKEN.fullmatch(token) else []
+        found = list((self._of(whose) / token).glob("*")) if _TOKEN.fullmatch(token) else []
         if not found:
             raise ApiProblem(404, "this file is no longer here; choose it again")
         return found[0]
 
-    def forget(self, token: str) -> None:
+    def forget(self, token: str, whose: UUID) -> None:
         """Remove a file that was kept."""
         if _TOKEN.fullmatch(token):
-            shutil.rmtree(self._folder / token, ignore_errors=True)
+            shutil.rmtree(self._of(whose) / token, ignore_errors=True)
+
+    def _of(self, whose: UUID) -> Path:
+        return self._folder / whose.hex
+
+
+def _size_of_the_young(folder: Path) -> int:
+    """Remove what a key's folder has kept for too long; return how many bytes the rest has."""
+    kept = 0
+    # Other workers forget as well.
+    with contextlib.suppress(OSError):
+        for place in folder.iterdir():
+            with contextlib.suppress(OSError):
+                if time.time() - place.stat().st_mtime > _KEPT_S:
+                    shutil.rmtree(place, ignore_errors=True)
+                kept += sum(file.stat().st_size for file in place.iterdir())
+    return kept
 
 
 def _no_room(why: str) -> ApiProblem:

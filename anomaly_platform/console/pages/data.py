@@ -83,14 +83,15 @@ async def look(request: Request, press: UploaderPress, stream: str, name: str) -
     serving = serving_of(request)
     chosen = known_stream(serving, stream)
     uploads: Uploads = request.app.state.uploads
-    token, file = await uploads.keep(name, request.stream())
+    whose = press.viewer.caller.key_id
+    token, file = await uploads.keep(name, request.stream(), whose=whose)
     wrong, readable = "", None
     try:
-        async with uploads.turn(press.viewer.caller.key_id):
+        async with uploads.turn(whose):
             readable = await asyncio.to_thread(_look, serving, chosen, file)
     except UnreadableFile as error:
         wrong = str(error)
-        uploads.forget(token)
+        uploads.forget(token, whose)
     form = serving.platform.kind(chosen).rows
     return page(
         request,
@@ -112,11 +113,11 @@ async def take(request: Request, press: WriterPress) -> Response:
     serving = serving_of(request)
     chosen = known_stream(serving, press.text("stream"))
     uploads: Uploads = request.app.state.uploads
-    token = press.text("kept")
-    file = uploads.find(token)
-    async with uploads.turn(press.viewer.caller.key_id):
+    token, whose = press.text("kept"), press.viewer.caller.key_id
+    file = uploads.find(token, whose)
+    async with uploads.turn(whose):
         await asyncio.to_thread(_take, serving, chosen, file)
-    uploads.forget(token)
+    uploads.forget(token, whose)
     return back_to(
         request,
         link("/console/data/file", stream=chosen.name, source=file.name),

@@ -14,6 +14,7 @@ from anomaly_platform.queries.operation.files import taken_files
 from anomaly_platform.serving.lookups import known_stream
 from anomaly_platform.serving.problems import not_found
 from anomaly_platform.serving.state import ServingState
+from anomaly_platform.storage.lake.row_groups import LakeError
 
 router = APIRouter(prefix="/data/file")
 
@@ -39,9 +40,13 @@ async def show(request: Request, viewer: Reading, stream: str, source: str) -> R
         raise not_found(f"file {source!r} in {chosen.title}")
     taken = found[0] if found and not waits else None
     found_rows: list[tuple[RawRow, Fate]] = []
+    gone = ""
     if taken is not None and taken.raw_path:
         path = taken.raw_path
-        rows = await asyncio.to_thread(_rows, serving, path, has_series=chosen.has_series)
+        try:
+            rows = await asyncio.to_thread(_rows, serving, path, has_series=chosen.has_series)
+        except LakeError as error:
+            rows, gone = [], str(error)
         async with serving.pool.connection() as connection:
             fates = await fates_of(
                 connection, chosen.name, taken.digest, rows, has_series=chosen.has_series
@@ -54,6 +59,7 @@ async def show(request: Request, viewer: Reading, stream: str, source: str) -> R
         chosen=chosen,
         source=source,
         taken=taken,
+        gone=gone,
         looked_at=len(found_rows),
         scored=sum(fate.is_scored for _, fate in found_rows),
         waiting=sum(not (fate.is_scored or fate.refused) for _, fate in found_rows),

@@ -101,3 +101,20 @@ def test_a_file_that_cannot_be_read_says_why(platform: Platform, browser: TestCl
     drop_into(platform, IIOT, "broken.csv", b"\x00\x01\x02" * 50)
     take(platform, IIOT)
     assert "It cannot be read" in shown(browser, "iiot", "broken.csv")
+
+
+def test_a_file_whose_kept_copy_is_gone_has_a_page_that_says_so(
+    platform: Platform, browser: TestClient
+) -> None:
+    drop_into(
+        platform,
+        IIOT,
+        "gone.csv",
+        "device_id,metric_name,timestamp,value\npress-1,flow,2026-11-27T00:00:00Z,1.5\n",
+    )
+    take(platform, IIOT)
+    kept = platform.warehouse.transactions.value("SELECT raw_path FROM ingest_ledger")
+    (platform.settings.home / "lake" / kept).unlink()
+    text = shown(browser, "iiot", "gone.csv")
+    assert "Its rows cannot be shown" in text
+    assert f"{kept} is not in the lake" in text

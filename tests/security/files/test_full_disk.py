@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import polars as pl
@@ -230,6 +231,6 @@ def test_a_file_that_is_put_in_by_hand_says_that_there_is_no_room(disk: Path) ->
             yield bytes(64 << 10)
 
     with pytest.raises(ApiProblem, match="the disk is full") as refused:
-        asyncio.run(uploads.keep("a.csv", content()))
+        asyncio.run(uploads.keep("a.csv", content(), whose=uuid4()))
     assert refused.value.status == 507
     assert files_of(disk / "uploads") == []
