@@ -1,7 +1,8 @@
-"""Marks of right and wrong on single readings and scans, and taking them back."""
+"""Marks of right and wrong on readings and scans, one by one or all of a span, and taking back."""
 
 import asyncio
 import uuid
+from typing import Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -10,6 +11,8 @@ from anomaly_platform.console.rendering import back_to, own_place
 from anomaly_platform.console.rendering import moment as time_in_words
 from anomaly_platform.console.viewers import Press, WriterPress, serving_of
 from anomaly_platform.console.windows import moment_of
+from anomaly_platform.queries.operation.points import flagged_points
+from anomaly_platform.queries.scored_readings import ReadingFilter
 from anomaly_platform.serving.feedback import SaidOfReading, give, label_of_reading, withdraw
 from anomaly_platform.serving.lookups import known_stream
 from anomaly_platform.serving.problems import ApiProblem
@@ -17,8 +20,12 @@ from anomaly_platform.serving.state import ServingState
 
 router = APIRouter()
 
-_MARKS = {"right": True, "wrong": False}
-_SAID = {"right": "right", "wrong": "a false alarm"}
+_MARKS: Final = {"right": True, "wrong": False}
+_SAID: Final = {"right": "right", "wrong": "a false alarm"}
+_TAKEN_BACK: Final = "back"
+
+MOST_TOGETHER: Final = 500
+"""Readings that are marked with one button."""
 
 
 @router.post("/marks")
@@ -45,6 +52,48 @@ async def mark(request: Request, press: WriterPress) -> Response:
     )
 
 
+@router.post("/marks/span")
+async def mark_span(request: Request, press: WriterPress) -> Response:
+    """Mark all flagged readings of a span that nobody has marked, or take all marks back."""
+    serving = serving_of(request)
+    chosen = press.text("mark")
+    if chosen not in (*_MARKS, _TAKEN_BACK):
+        raise ApiProblem(422, f"mark: right, wrong or {_TAKEN_BACK}")
+    stream = known_stream(serving, press.text("stream"))
+    entity, metric = press.text("entity"), press.text("metric")
+    since, until = moment_of(press.text("since")), moment_of(press.text("until"))
+    async with serving.pool.connection() as connection:
+        span = ReadingFilter(stream.name, entity, metric, since, until)
+        flagged = await flagged_points(connection, span, limit=2 * MOST_TOGETHER)
+    meant = [one for one in flagged if (one.label_id is not None) == (chosen == _TAKEN_BACK)]
+    _refuse_unseen(len(meant), press.text("number"))
+    if chosen == _TAKEN_BACK:
+        labels = [one.label_id for one in meant if one.label_id is not None]
+        await asyncio.to_thread(_withdraw, serving, press, *labels)
+        became = "not marked any more"
+    else:
+        said = [
+            SaidOfReading(stream, entity, metric, one.event_time, _MARKS[chosen]) for one in meant
+        ]
+        await asyncio.to_thread(_give, serving, press, *said)
+        became = f"marked {_SAID[chosen]}. It counts from now on"
+    return back_to(
+        request,
+        own_place(press.form.get("back")),
+        f"{entity} {metric}: {len(meant)} readings are {became}.",
+    )
+
+
+def _refuse_unseen(meant: int, shown: str) -> None:
+    """Refuse to mark other readings than the page has shown (409)."""
+    if not 0 < meant <= MOST_TOGETHER or str(meant) != shown:
+        raise ApiProblem(
+            409,
+            f"nothing was done: the page said {shown[:20]} readings, and there are {meant} now. "
+            f"Load it again; at most {MOST_TOGETHER} are marked together",
+        )
+
+
 @router.post("/marks/take-back")
 async def take_back(request: Request, press: WriterPress) -> Response:
     """Take a mark back; what was said before counts again."""
@@ -53,17 +102,19 @@ async def take_back(request: Request, press: WriterPress) -> Response:
         label = uuid.UUID(press.text("label"))
     except ValueError:
         raise ApiProblem(422, "label: the id of a label") from None
-    taken = await asyncio.to_thread(_withdraw, serving, press, label)
+    (taken,) = await asyncio.to_thread(_withdraw, serving, press, label)
     back = own_place(press.form.get("back"))
     return back_to(request, back, f"The mark of {taken} is taken back.")
 
 
-def _give(serving: ServingState, press: Press, said: SaidOfReading) -> None:
+def _give(serving: ServingState, press: Press, *said: SaidOfReading) -> None:
     with serving.platform.warehouse.transactions.begin() as connection:
-        stream, label = label_of_reading(connection, said)
-        give(connection, stream, label, actor=press.viewer.caller.actor)
+        for one in said:
+            stream, label = label_of_reading(connection, one)
+            give(connection, stream, label, actor=press.viewer.caller.actor)
 
 
-def _withdraw(serving: ServingState, press: Press, label: uuid.UUID) -> str:
+def _withdraw(serving: ServingState, press: Press, *labels: uuid.UUID) -> list[str]:
+    """Take marks back; return the entities that they were about."""
     with serving.platform.warehouse.transactions.begin() as connection:
-        return withdraw(connection, label, actor=press.viewer.caller.actor).entity
+        return [withdraw(connection, one, actor=press.viewer.caller.actor).entity for one in labels]

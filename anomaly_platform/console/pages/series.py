@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
 from anomaly_platform.console import sources
+from anomaly_platform.console.pages.marks import MOST_TOGETHER
 from anomaly_platform.console.rendering import HEADERS, data, iso, link, page
 from anomaly_platform.console.viewers import Reading, serving_of
 from anomaly_platform.console.windows import Shown, range_links, shown_span
@@ -57,7 +58,7 @@ async def show(
     serving = serving_of(request)
     shown, chosen, newest = await _chosen(request, serving, stream, entity, metric)
     async with serving.pool.connection() as connection:
-        flagged = await flagged_points(connection, chosen, limit=_LISTED + 1)
+        flagged = await flagged_points(connection, chosen, limit=2 * MOST_TOGETHER)
         siblings = await known_metrics(connection, stream, entity, None, kind="entity")
     where = {"stream": stream, "entity": entity, "metric": metric}
     here = {**where, "since": shown.since, "until": shown.until}
@@ -72,6 +73,10 @@ async def show(
         newest=newest,
         flagged=flagged[:_LISTED],
         more=len(flagged) > _LISTED,
+        # Beyond, they are not all known, and marked in parts.
+        unmarked=sum(one.label_id is None for one in flagged),
+        marked=sum(one.label_id is not None for one in flagged),
+        together=range(2, MOST_TOGETHER + 1 if len(flagged) < 2 * MOST_TOGETHER else 2),
         siblings=sorted(siblings),
         ranges=range_links("/console/series", dict(request.query_params), shown),
         points=link("/console/series/points", **here),

@@ -92,6 +92,7 @@ def test_forms(known: TestClient, platform: Platform) -> None:
     forms = {
         "log-in": ["key", "next"],
         "marks": ["mark", "stream", "entity", "metric", "time", "back"],
+        "marks/span": ["mark", "stream", "entity", "metric", "since", "until", "number", "back"],
         "marks/take-back": ["label", "back"],
         "alerts/acknowledge": ["alert", "back"],
         "alerts/comment": ["alert", "text", "back"],
@@ -109,6 +110,9 @@ def test_forms(known: TestClient, platform: Platform) -> None:
         "entity": "press",
         "metric": "temperature",
         "time": DAY.isoformat(),
+        "since": DAY.isoformat(),
+        "until": (DAY + dt.timedelta(hours=1)).isoformat(),
+        "number": "0",
         "text": "x",
         "reason": "x",
         "version": "1",

@@ -157,6 +157,28 @@ def test_a_mark_takes_two_clicks_and_is_taken_back_with_one(
     assert browser.post("/console/marks", data=wrong).status_code == 404
 
 
+def test_all_flagged_readings_of_a_span_are_marked_with_one_button(
+    platform: Platform, browser: TestClient
+) -> None:
+    times = add_readings(platform, "press-1", "flow", [1.0] * 6, flagged=[1, 2, 3, 5])
+    span = {"since": times[0].isoformat(), "until": times[4].isoformat()}
+    named = {"stream": "iiot", "entity": "press-1", "metric": "flow", **span}
+    assert "Mark all 3 wrong" in browser.get("/console/series", params=named).text
+    form = {**named, "token": token_of(browser), "back": "/console", "number": "3"}
+    stale = browser.post("/console/marks/span", data={**form, "mark": "wrong", "number": "2"})
+    assert (stale.status_code, platform.warehouse.labels.newest("iiot")) == (409, [])
+    assert browser.post("/console/marks/span", data={**form, "mark": "x"}).status_code == 422
+    page = browser.post("/console/marks/span", data={**form, "mark": "wrong"})
+    assert page.url.path == "/console"
+    marked = platform.warehouse.labels.newest("iiot")
+    assert {(one.event_time, one.is_anomaly) for one in marked} == {
+        (times[n], False) for n in (1, 2, 3)
+    }
+    assert "Take all 3 marks back" in browser.get("/console/series", params=named).text
+    assert browser.post("/console/marks/span", data={**form, "mark": "back"}).status_code == 200
+    assert platform.warehouse.labels.newest("iiot") == []
+
+
 def test_what_has_not_changed_is_not_sent_again(platform: Platform, browser: TestClient) -> None:
     add_readings(platform, "press-1", "flow", [1.0] * 30, flagged=[3])
     part = browser.get("/console", headers={"x-part": "live"})
