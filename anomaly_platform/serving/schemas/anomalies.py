@@ -2,9 +2,9 @@
 
 import datetime as dt
 import uuid
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, Strict
 
 from anomaly_platform.serving.schemas.base import (
     EXAMPLE_ID,
@@ -51,7 +51,7 @@ class DetectRequest(ApiModel):
     asset_id: EntityId = Field(examples=["host-001"])
     metric_name: Name | None = Field(default=None, examples=["cpu_usage"])
     """All by default."""
-    hours: Hours = 24.0
+    hours: Annotated[Hours, Strict()] = 24.0
     threshold: ScoreThreshold | None = Field(
         default=None,
         description="Score from which a reading counts, for this answer only; by default what "

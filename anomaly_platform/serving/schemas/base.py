@@ -72,6 +72,19 @@ Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 """A reading: a number, no text and no truth value, neither NaN nor infinite."""
 
 
+def _written_as_number(said: object) -> object:
+    if isinstance(said, (bool, str)):
+        raise PydanticCustomError("whole_number", "write a whole number, such as 30")
+    return said
+
+
+WholeNumber = Annotated[int, BeforeValidator(_written_as_number)]
+"""A whole number in a body: no text and no truth value. JSON has one kind of number: 30.0 is 30."""
+
+Truth = Annotated[bool, Strict()]
+"""A truth value in a body: true or false, and no word or number that stands for it."""
+
+
 def _threshold(value: Any, handler: ValidatorFunctionWrapHandler) -> float:
     try:
         found: float = handler(value)

@@ -13,6 +13,7 @@ from anomaly_platform.serving.schemas.base import (
     EntityId,
     Name,
     Time,
+    Truth,
 )
 from anomaly_platform.streams.bindings import DEVICES
 
@@ -27,7 +28,7 @@ class FeedbackRequest(ApiModel):
     """
 
     detection_id: uuid.UUID | None = Field(default=None, examples=[None])
-    correct: bool | None = Field(default=None, examples=[None])
+    correct: Truth | None = Field(default=None, examples=[None])
     """Whether the detection is right."""
     stream: Name | None = Field(default=None, examples=[DEVICES])
     entity: EntityId | None = Field(default=None, examples=["press-001"])
@@ -35,7 +36,7 @@ class FeedbackRequest(ApiModel):
     metric_name: Name | None = Field(default=None, examples=["temperature"])
     """scan for scans."""
     timestamp: Time | None = Field(default=None, examples=[EXAMPLE_TIME])
-    is_anomaly: bool | None = Field(default=None, examples=[False])
+    is_anomaly: Truth | None = Field(default=None, examples=[False])
     """What is true of the reading."""
     comment: Annotated[str, Field(max_length=2_000, pattern=r"^[^\x00]*$")] | None = Field(
         default=None, examples=["planned maintenance"]

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from anomaly_platform.serving.auth.security import ScopeName
-from anomaly_platform.serving.schemas.base import ApiModel, Time
+from anomaly_platform.serving.schemas.base import ApiModel, Time, WholeNumber
 
 Scopes = Annotated[list[ScopeName], Field(min_length=1, max_length=3)]
-PerMinute = Annotated[int, Field(ge=0, lt=2**31)]
+PerMinute = Annotated[WholeNumber, Field(ge=0, lt=2**31)]
 
 
 class NewKey(ApiModel):

@@ -6,14 +6,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from anomaly_platform.serving.schemas.base import EXAMPLE_ID, EXAMPLE_TIME, ApiModel, EntityId, Name
+from anomaly_platform.serving.schemas.base import (
+    EXAMPLE_ID,
+    EXAMPLE_TIME,
+    ApiModel,
+    EntityId,
+    Name,
+    WholeNumber,
+)
 from anomaly_platform.streams.bindings import DEVICES
 
 TrainingStatus = Literal["waiting", "running", "done", "failed", "cancelled"]
 _ID = uuid.UUID("0b6e3f0c-0d6f-4e5b-8f8a-1d2c3b0f8e3f")
 _URL = f"/api/v1/ml/training/{_ID}"
 
-WindowDays = Annotated[int, Field(ge=1, le=3650)]
+WindowDays = Annotated[WholeNumber, Field(ge=1, le=3650)]
 
 
 class TrainRequest(ApiModel):
@@ -108,7 +115,9 @@ class TrainManyRequest(ApiModel):
     metric_names: Annotated[list[Name], Field(min_length=1, max_length=1_000)] | None = Field(
         default=None, examples=[["cpu_usage"]]
     )
-    hours: Annotated[int, Field(ge=1, le=87_600)] | None = Field(default=None, examples=[720])
+    hours: Annotated[WholeNumber, Field(ge=1, le=87_600)] | None = Field(
+        default=None, examples=[720]
+    )
     """Hours of history, rounded up to whole days; the stream's own by default."""
 
 
