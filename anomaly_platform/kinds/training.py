@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -18,6 +18,7 @@ from anomaly_platform import __version__
 from anomaly_platform.notifications.outbox import Alert, Kind, Severity, fingerprint
 from anomaly_platform.registry.bundle_index import BundleRecord
 from anomaly_platform.storage.postgres.transactions import Connection
+from anomaly_platform.storage.tables.partitions import Partition
 
 if TYPE_CHECKING:
     from anomaly_platform.kinds.parts import Parts
@@ -70,6 +71,12 @@ def no_features(parts: Parts[Any]) -> StageError:
     return StageError(
         f"{parts.stream.name} has no features to train on; materialize some days first"
     )
+
+
+def begin_of_data(days: Iterable[Partition], since: datetime) -> datetime:
+    """Return where the data of a window begin: not before the first of its days that has any."""
+    first = min(day.partition for day in days)
+    return max(since, datetime.fromisoformat(first).replace(tzinfo=UTC))
 
 
 def origin_of(record: BundleRecord | None) -> TrainingOrigin:

@@ -28,8 +28,10 @@ _COLUMNS: Final = {
 
 
 @router.get("")
-async def show(request: Request, viewer: Reading, stream: str, source: str) -> Response:
-    """Show a file that waits, or the first rows of the newest one of that name."""
+async def show(
+    request: Request, viewer: Reading, stream: str, source: str, number: int = 1
+) -> Response:
+    """Show a file that waits, or a page of the first rows of the newest one of that name."""
     serving = serving_of(request)
     chosen = known_stream(serving, stream)
     waiting = await asyncio.to_thread(serving.platform.landing.waiting, chosen.name)
@@ -52,6 +54,10 @@ async def show(request: Request, viewer: Reading, stream: str, source: str) -> R
                 connection, chosen.name, taken.digest, rows, has_series=chosen.has_series
             )
         found_rows = list(zip(rows, fates, strict=True))
+    # What asks for a look comes first.
+    found_rows.sort(key=lambda one: not (one[1].is_anomaly or one[1].refused))
+    number = min(max(1, number), max(1, -(-len(found_rows) // _LISTED)))
+    before = (number - 1) * _LISTED
     return page(
         request,
         "data_file.html",
@@ -62,12 +68,12 @@ async def show(request: Request, viewer: Reading, stream: str, source: str) -> R
         gone=gone,
         looked_at=len(found_rows),
         scored=sum(fate.is_scored for _, fate in found_rows),
+        refused=sum(fate.refused is not None for _, fate in found_rows),
         waiting=sum(not (fate.is_scored or fate.refused) for _, fate in found_rows),
         flagged=sum(fate.is_anomaly for _, fate in found_rows),
-        # What asks for a look comes first.
-        rows=sorted(found_rows, key=lambda one: not (one[1].is_anomaly or one[1].refused))[
-            :_LISTED
-        ],
+        rows=found_rows[before : before + _LISTED],
+        number=number,
+        before=before,
         behind=[
             sources.asset(serving.settings, chosen.name, "raw_events"),
             sources.asset(serving.settings, chosen.name, "scored_events"),

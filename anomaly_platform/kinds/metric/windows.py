@@ -11,7 +11,7 @@ import polars as pl
 
 from anomaly_platform.kinds.feedback import with_feedback
 from anomaly_platform.kinds.parts import Parts
-from anomaly_platform.kinds.training import Key, StageError
+from anomaly_platform.kinds.training import Key, StageError, begin_of_data
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import MetricStream
 
@@ -40,8 +40,11 @@ class TrainingWindow:
 
     @property
     def bounds(self) -> tuple[datetime | None, datetime | None]:
-        """Where the first of the windows begins, and the last one ends."""
-        return self.series.select(pl.col("since").min(), pl.col("until").max()).row(0)
+        """Where the data of the first of the windows begin, and the last one ends."""
+        since, until = self.series.select(pl.col("since").min(), pl.col("until").max()).row(0)
+        if since is not None and self.days:
+            since = begin_of_data(self.days, since)
+        return since, until
 
 
 def training_window(

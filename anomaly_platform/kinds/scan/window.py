@@ -8,7 +8,7 @@ import polars as pl
 from anomaly_platform.kinds.base import midnight
 from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.kinds.scan.rows import READ_FEATURES, in_order
-from anomaly_platform.kinds.training import no_features
+from anomaly_platform.kinds.training import begin_of_data, no_features
 from anomaly_platform.storage.lake.row_groups import BUCKETS
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import ScanStream
@@ -37,6 +37,11 @@ class ScanWindow:
     def watermark(self) -> int:
         """The newest ingested file that any of the days was made from."""
         return max(day.watermark for day in self.days)
+
+    @property
+    def bounds(self) -> tuple[datetime, datetime]:
+        """Where its data begin and end."""
+        return begin_of_data(self.days, self.since), self.until
 
     @property
     def lineage(self) -> list[str]:

@@ -23,14 +23,18 @@ _SCORED: Final = {
 }
 _FATES: Final = """
 SELECT coalesce(s.is_scored, false) AS is_scored, s.score, coalesce(s.is_anomaly, false)
-    AS is_anomaly, s.why, q.refused
+    AS is_anomaly, s.why, q.refused,
+    CASE WHEN q.refused IS NULL AND r.entity IS NOT NULL AND r.event_time IS NOT NULL THEN
+        nullif(min(r.number) FILTER (WHERE q.refused IS NULL)
+            OVER (PARTITION BY r.entity, r.metric, r.event_time), r.number) END AS repeats
 FROM unnest(%(numbers)s::bigint[], %(columns)s::text[], %(entities)s::text[], %(metrics)s::text[],
     %(times)s::timestamptz[])
     WITH ORDINALITY AS r (number, column_name, entity, metric, event_time, place)
-LEFT JOIN LATERAL ({scored}) s ON true
 LEFT JOIN LATERAL (SELECT reason AS refused FROM quarantine WHERE stream = %(stream)s
     AND digest = %(digest)s AND row_number = r.number AND column_name = coalesce(r.column_name, '')
     LIMIT 1) q ON true
+-- Another row of the same series and time may be scored where this one is refused.
+LEFT JOIN LATERAL ({scored}) s ON q.refused IS NULL
 ORDER BY r.place
 """
 
@@ -55,7 +59,10 @@ class Fate:
     is_scored : bool
         Whether it has been looked at; without a score where too little is known.
     refused : str or None
-        Why it is in quarantine.
+        Why it is in quarantine; then it has no score.
+    repeats : int or None
+        Number of the first of the rows that are about the same series and time, where this is
+        another one; they have one score together.
     """
 
     is_scored: bool
@@ -63,6 +70,7 @@ class Fate:
     is_anomaly: bool
     why: str | None
     refused: str | None
+    repeats: int | None
 
 
 async def fates_of(

@@ -99,7 +99,7 @@ def test_a_version_is_promoted_and_rolled_back_with_a_reason(
     page = browser.post("/console/models/roll-back", data={**form, "before": "1", "reason": MARKUP})
     # Back from version 2: nothing served before version 1.
     assert "Roll back to" not in page.text
-    assert "There is no version to roll back to" in page.text
+    assert "There is no step back from here" in page.text
     assert bundles.champions("iiot") == {"isolation_forest": 1}
     assert "rolled back by night shift" in page.text
     assert "<img" not in page.text

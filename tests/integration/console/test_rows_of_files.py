@@ -8,6 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from anomaly_platform.assets.raw import ingest_files
+from anomaly_platform.assets.validated import validate_day
 from anomaly_platform.platform import Platform
 from anomaly_platform.streams import BARCODE, IIOT, Stream
 from tests.builders.console import DAY, MARKUP, add_readings, add_scan
@@ -48,12 +49,12 @@ def test_a_file_is_followed_until_its_rows_are_scored(
     take(platform, IIOT)
     text = shown(browser, "iiot", name)
     assert text.count("not scored yet") == 2
-    assert "0 of the first 2 are scored, 0 flagged" in text
+    assert "0 of the first 2 are scored, 0 flagged, 0 refused" in text
     assert "1 refused" in text
     add_readings(platform, "press-1", "flow", [1.5, 99.0], flagged=[1], reason="99 is a step")
     text = shown(browser, "iiot", name)
     assert "not scored yet" not in text
-    assert "2 of the first 2 are scored, 1 flagged: they come first" in text
+    assert "2 of the first 2 are scored, 1 flagged, 0 refused: those come first" in text
     assert text.index("99 is a step") < text.index("usual")
     assert text.count("99 is a step") == 1
     assert text.count("usual") == 1
@@ -95,6 +96,27 @@ def test_scans_of_a_file_lead_to_their_journeys(platform: Platform, browser: Tes
     assert "653 km/h" in text
     assert "/console/journey?stream=barcode&amp;code=code-1" in text
     assert text.count("not scored yet") == 1
+
+
+def test_each_row_has_its_own_fate(platform: Platform, browser: TestClient) -> None:
+    """A refused row has no score, whatever other row is about its time; a repeat says so."""
+    at = "2026-11-27T00:00:00Z"
+    rows = [f"press-1,flow,{at},7", f"press-1,flow,{at},7"]
+    rows += [f"press-2,flow,2026-11-27T{n // 60:02d}:{n % 60:02d}:00Z,1" for n in range(300)]
+    head = "device_id,metric_name,timestamp,value\n"
+    drop_into(platform, IIOT, "many.csv", head + "\n".join([*rows, f"press-1,flow,{at},abc"]))
+    take(platform, IIOT)
+    add_readings(platform, "press-1", "flow", [7.0])
+    validate_day(platform, IIOT, DAY.date(), DAY + dt.timedelta(days=1))
+    text = shown(browser, "iiot", "many.csv")
+    assert "2 of the first 303 are scored, 0 flagged, 1 refused: those come first" in text
+    assert text.index(">abc<") < text.index(">7<")
+    assert text.count("same series and time as row") == 1
+    assert "1 to 200 of the first 303" in text
+    asked = {"stream": "iiot", "source": "many.csv", "number": 2}
+    rest = browser.get("/console/data/file", params=asked).text
+    assert "201 to 303 of the first 303" in rest
+    assert rest.count(">press-2<") == 103
 
 
 def test_a_file_that_cannot_be_read_says_why(platform: Platform, browser: TestClient) -> None:

@@ -17,6 +17,7 @@ from anomaly_platform.kinds.metric.kind import MetricKind
 from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.kinds.scan.kind import ScanKind
 from anomaly_platform.kinds.table import kind_of
+from anomaly_platform.kinds.training import begin_of_data
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import BARCODE, EMS, IIOT, Stream
 
@@ -103,3 +104,14 @@ def test_what_serves_and_cannot_be_opened_fails_its_check(stream: Stream) -> Non
     assert first.check == kind.champion_checks[0].name
     (problem,) = first.problems
     assert problem.endswith(f"{stream.scored_by} 3 has no files")
+
+
+@pytest.mark.parametrize(("asked", "begins"), [(1, 3), (4, 4)])
+def test_a_window_begins_where_it_has_data(asked: int, begins: int) -> None:
+    """A window of 90 days over the second week of a stream learned from two weeks."""
+    now = datetime(2026, 2, 1, tzinfo=UTC)
+    days = [
+        Partition("iiot", "features", f"2026-01-{day:02d}", "p", 1, 1, {}, now) for day in (4, 3, 7)
+    ]
+    begin = begin_of_data(days, datetime(2026, 1, asked, 12, tzinfo=UTC))
+    assert begin == datetime(2026, 1, begins, 0 if asked == 1 else 12, tzinfo=UTC)
