@@ -38,8 +38,8 @@ def sentence(
     --------
     >>> told = Explanation(12.0, 40.0, 4.793, "above", True, 1500.0, False, {"level": 1.0})
     >>> sentence(93.1, told, FeatureLayout(), 52_200_000_000)
-    '93.1, expected 12 to 40 at 14:30; 4.8 times its usual spread above; for 25 min; mostly by \
-its distance from its usual level'
+    '93.1, expected 12 to 40 at 14:30; 4.8 times its usual spread above; for at least \
+25 min; mostly by how far it lies from its usual level'
     """
     clock = "" if time is None else f" at {clock_of(time)}"
     said = [f"{_written(value, 6)}, {expected(found)}{clock}"]
@@ -48,7 +48,7 @@ its distance from its usual level'
     if not found.lasting:
         said.append("a single reading")
     elif found.lasted_s:
-        said.append(f"for {duration(1e6 * found.lasted_s)}")
+        said.append(f"for at least {duration(1e6 * found.lasted_s)}")
     because = mostly(found, layout)
     return "; ".join([*said, because] if because else said)
 
@@ -94,7 +94,7 @@ def mostly(found: Explanation, layout: FeatureLayout) -> str | None:
     if part is None or not found.parts[part] > 0.0 or part == RUNS:
         return None
     if part == LEVEL or not found.inputs:
-        return "mostly by its distance from its usual level"
+        return "mostly by how far it lies from its usual level"
     if part == SEASON:
         return "mostly by the time at which it comes"
     return f"mostly by {input_words(found.inputs[0].name, layout)}"

@@ -214,8 +214,8 @@ def test_the_sentence_says_value_range_distance_duration_and_part():
         12.0, 40.0, 6.2, "above", True, 1500.0, False, {"forest": 0.3, "level": 0.7}
     )
     assert sentence(93.1, found, FeatureLayout(), 52_200_000_000) == (
-        "93.1, expected 12 to 40 at 14:30; 6.2 times its usual spread above; for 25 min; "
-        "mostly by its distance from its usual level"
+        "93.1, expected 12 to 40 at 14:30; 6.2 times its usual spread above; for at least 25 min; "
+        "mostly by how far it lies from its usual level"
     )
 
 
