@@ -103,6 +103,24 @@ async def refuse_too_few(
     )
 
 
+async def refuse_without_rows(serving: ServingState, stream: str) -> None:
+    """Refuse a training of a stream that has no features yet.
+
+    Raises
+    ------
+    ApiProblem
+        409, with what to do.
+    """
+    newest = serving.platform.warehouse.partitions.newest
+    if await asyncio.to_thread(newest, stream, "features") is None:
+        raise ApiProblem(
+            409,
+            f"{stream} has no rows to train on yet: put a file in, or wait until a running "
+            "platform has taken in those that wait",
+            title="Nothing to train on",
+        )
+
+
 async def ask_and_wait(
     serving: ServingState,
     once: Repeatable,

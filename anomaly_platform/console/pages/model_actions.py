@@ -12,6 +12,7 @@ from anomaly_platform.console.viewers import WriterPress, serving_of
 from anomaly_platform.registry.promotion import PromotionError
 from anomaly_platform.serving.lookups import known_metrics, known_stream
 from anomaly_platform.serving.problems import ApiProblem
+from anomaly_platform.serving.trainings import refuse_without_rows
 
 router = APIRouter(prefix="/models")
 
@@ -67,6 +68,7 @@ async def train(request: Request, press: WriterPress) -> Response:
     if entity is not None:
         async with serving.pool.connection() as connection:
             await known_metrics(connection, stream.name, entity, metric, kind="entity")
+    await refuse_without_rows(serving, stream.name)
 
     def write() -> UUID:
         return serving.platform.warehouse.training_requests.ask(

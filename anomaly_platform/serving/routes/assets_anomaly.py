@@ -192,6 +192,7 @@ async def train(
     series = await _series(serving, asked)
     days = None if asked.hours is None else math.ceil(asked.hours / 24)
     named = [(entity, metric) for entity, metric in series if entity is not None]
+    await trainings.refuse_without_rows(serving, ASSETS)
     await trainings.refuse_too_few(serving, ASSETS, named, days)
     found = await trainings.ask_and_wait(
         serving, once, ASSETS, series, window_days=days, actor=caller.actor, wait=wait

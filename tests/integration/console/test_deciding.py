@@ -115,6 +115,11 @@ def test_a_training_is_asked_for_and_followed(platform: Platform, browser: TestC
     add_readings(platform, "press-1", "flow", [1.0, 2.0])
     form = {"token": token_of(browser), "stream": "iiot", "reason": "new tool"}
     series = {"entity": "press-1", "metric": "flow", "window_days": "7"}
+    refused = browser.post("/console/models/train", data={**form, **series})
+    assert (refused.status_code, "no rows to train on" in refused.text) == (409, True)
+    platform.warehouse.partitions.publish(
+        "iiot", "features", "2026-11-27", path="p", rows=2, watermark=1
+    )
     page = browser.post("/console/models/train", data={**form, **series})
     assert page.url.path == "/console/models/training"
     assert "it waits for the daemon: " in page.text
