@@ -35,6 +35,7 @@ from tqdm import tqdm
 
 from anomaly_platform.ml.backtest.series import streaming
 from anomaly_platform.ml.scoring.batch import FleetScorer
+from anomaly_platform.ml.series_runs.run_states import RunStates
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage
@@ -104,7 +105,7 @@ def month(devices: int, seeds: tuple[int, int], *, known: bool) -> Month:
         )
         scorer = FleetScorer(bundle)
         scored = pl.concat(
-            scorer.score(IIOT.features.compute(part.drop("label")))
+            scorer.score(IIOT.features.compute(part.drop("label")), runs=RunStates())
             .select(*KEY, flag=pl.col("is_anomaly").fill_null(value=False))
             .join(part.select(*KEY, "label"), on=KEY)
             for part in later.frame.partition_by("entity")

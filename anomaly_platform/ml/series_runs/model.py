@@ -79,6 +79,8 @@ _HELD_LONGER = 1.2
 _RESETS = 0.01
 _COUNTS = 0.3
 _RESET_TO = 0.5
+#: Quantile of the times between readings beyond which there is a gap.
+_GAP = 0.99
 _HALF_HOUR = 1_800_000_000
 
 
@@ -211,7 +213,11 @@ class _Runs:
         starts = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))
         ends = np.append(starts[1:], values.size)
         ended = times[ends - 1]
-        return cls(values[starts], ends - starts, ended, ended - times[starts])
+        # A gap between two equal readings says nothing of how long the value stays.
+        apart = np.diff(times, prepend=times[0])
+        usual = np.quantile(apart, _GAP, method="higher")
+        clock = np.cumsum(np.minimum(apart, usual))
+        return cls(values[starts], ends - starts, ended, clock[ends - 1] - clock[starts])
 
 
 def _states(values: Floats, runs: _Runs) -> Floats:

@@ -22,8 +22,15 @@ from anomaly_platform.ml.series_model.model import (
 )
 from anomaly_platform.ml.series_model.visited import visited_by
 from anomaly_platform.ml.series_runs.model import RunModel
-from anomaly_platform.ml.training.outlier_trimming import few_decide, outliers, spikes
+from anomaly_platform.ml.training.outlier_trimming import (
+    MOST,
+    decided_by_few,
+    few_decide,
+    outliers,
+    spikes,
+)
 from anomaly_platform.ml.training.quality import SeriesQuality, measure
+from anomaly_platform.ml.training.unreported import suspects
 
 
 @dataclass(frozen=True)
@@ -119,9 +126,14 @@ def fit_series(
     present = ~np.isnan(columns["value"])
     full, clock = columns, times
     if not present.all():
-        full = {name: column[present] for name, column in columns.items()}
-        clock = times[present]
+        full, clock = _rows(columns, present), times[present]
     start = calibration_start(clock.size)
+    usual = _usual(clock, full["value"], feature_set, policy, start)
+    if not usual.all():
+        # Those held out are judged all the same: they count for the host.
+        taken = usual | (np.arange(clock.size) >= start)
+        full, clock, usual = _rows(full, taken), clock[taken], usual[taken]
+        start -= int(np.count_nonzero(~taken))
     few = few_decide(policy.alpha, clock.size - start)
     inputs, matrix = InputModel.fit_and_derive(clock, full, feature_set, start, forgets=few)
     detector = SeriesForest(
@@ -129,12 +141,14 @@ def fit_series(
     ).fit(matrix[:start], seed=seed)
     held_out = matrix[start:]
     related = detector.score(held_out)
-    position = PositionModel.fit(clock, full, feature_set, start)
+    ordinary, ordinary_times = (full, clock) if usual.all() else (_rows(full, usual), clock[usual])
+    position = PositionModel.fit(ordinary_times, ordinary, feature_set, start)
     rest = {name: column[start:] for name, column in full.items()}
     distances = position.levels(clock[start:], rest, feature_set).distance
-    position = position.calibrated(distances, related)
+    kept = usual[start:].copy()
+    position = position.calibrated(distances[kept], related[kept])
     scores = np.maximum(related, position.worth(distances))
-    kept = ~outliers(scores, policy.contamination, policy.alpha)
+    kept[kept] = ~outliers(scores[kept], policy.contamination, policy.alpha)
     shortest = feature_set.windows[0]
     kept &= ~spikes(full["value"], policy.alpha, scores.size, shortest)[start:]
     if not kept.all():
@@ -143,8 +157,9 @@ def fit_series(
     middle = (scores.size + 1) // 2
     calibration = Calibration.fit(scores[kept], tail_floor=SeriesForest.tail_floor)
     history = required_history(rest, feature_set)
-    runs = RunModel.fit(clock, full["value"], feature_set.windows[-1], forgets=few)
-    visited = visited_by(full["value"], int(clock[0]))
+    values = ordinary["value"]
+    runs = RunModel.fit(ordinary_times, values, feature_set.windows[-1], forgets=few)
+    visited = visited_by(values, int(clock[0]))
     model = SeriesModel(inputs, detector, position, calibration, history, runs, visited)
     if scores.size < 2:
         return FittedSeries(
@@ -159,6 +174,27 @@ def fit_series(
             model, first, times, columns["value"], row, feature_set, alpha=policy.alpha, seed=seed
         )
     return FittedSeries(model, clock[start:], scores, kept, p_values, quality)
+
+
+def _usual(
+    times: Ints, values: Floats, feature_set: MetricFeatureSet, policy: FleetPolicy, start: int
+) -> Bools:
+    """Return (n,) which rows look like no unreported incident; all where too few could calibrate.
+
+    As with `outliers`, only where few calibration rows, those from `start` on, decide what is rare.
+    """
+    everything = np.ones(times.size, dtype=np.bool_)
+    if not decided_by_few(policy.alpha, times.size - start):
+        return everything
+    frequency = round(feature_set.frequency.total_seconds() * 1e6)
+    usual = ~suspects(times, values, frequency, feature_set.windows[0], policy.contamination)
+    held_out = usual[start:]
+    enough = held_out.mean() >= 1.0 - MOST and held_out.sum() * policy.alpha >= 1.0
+    return usual if enough else everything
+
+
+def _rows(columns: Columns, taken: Bools) -> Columns:
+    return {name: column[taken] for name, column in columns.items()}
 
 
 def cross_p_values(

@@ -62,6 +62,11 @@ def few_decide(alpha: float, rows: int) -> bool:
     return 2.0 / (rows + 1.0) > alpha
 
 
+def decided_by_few(alpha: float, rows: int) -> bool:
+    """Return whether a calibration part can spare rows, and few of them decide what is rare."""
+    return rows >= LEAST_ROWS and alpha * rows < FEW
+
+
 def outliers(scores: Floats, share: float, alpha: float) -> Bools:
     """Return (c,) which rows of a calibration part are outliers.
 
@@ -79,10 +84,11 @@ def outliers(scores: Floats, share: float, alpha: float) -> Bools:
     rows = scores.size
     aside = np.zeros(rows, dtype=np.bool_)
     most = min(int(min(share, MOST) * rows), rows - math.ceil(1.0 / alpha))
-    if most < 1 or rows < LEAST_ROWS or alpha * rows >= FEW:
+    if most < 1 or not decided_by_few(alpha, rows):
         return aside
     for _ in range(_ROUNDS):
-        found = _with_neighbours(scores > _limit(scores[~aside]))
+        beyond = scores > tail_limit(scores[~aside], EXPECTED)
+        found = with_neighbours(beyond, NEIGHBOURS, NEIGHBOURS)
         if int(found.sum()) > most:
             return aside
         if np.array_equal(found, aside):
@@ -130,20 +136,20 @@ def spikes(values: Floats, alpha: float, held_out: int, shortest: int) -> Bools:
     return aside
 
 
-def _limit(scores: Floats) -> float:
-    """Return the score beyond which `EXPECTED` rows of (c,) ordinary scores would lie."""
+def tail_limit(scores: Floats, expected: float) -> float:
+    """Return the score beyond which so many rows of (c,) ordinary scores would lie."""
     ordered = np.sort(scores)
     low, high = (quantile_of_sorted(ordered, q) for q in BULK)
     scale = (high - low) / math.log((1.0 - BULK[0]) / (1.0 - BULK[1]))
     if not scale > 0.0:
         return math.inf
-    return low + scale * math.log((1.0 - BULK[0]) * scores.size / EXPECTED)
+    return low + scale * math.log((1.0 - BULK[0]) * scores.size / expected)
 
 
-def _with_neighbours(rows: Bools) -> Bools:
-    """Return (c,) the rows and those next to them."""
+def with_neighbours(rows: Bools, before: int, after: int) -> Bools:
+    """Return (c,) the rows and so many next to them."""
     steps = np.zeros(rows.size + 1, dtype=np.int64)
     at = np.flatnonzero(rows)
-    np.add.at(steps, np.maximum(at - NEIGHBOURS, 0), 1)
-    np.add.at(steps, np.minimum(at + NEIGHBOURS + 1, rows.size), -1)
+    np.add.at(steps, np.maximum(at - before, 0), 1)
+    np.add.at(steps, np.minimum(at + after + 1, rows.size), -1)
     return np.asarray(np.cumsum(steps[:-1]) > 0)
