@@ -9,18 +9,18 @@ would go on with the old ones. So each state of the sources has a folder of its 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
-
-from numba import config, njit
 
 if TYPE_CHECKING:
     from numba.core.dispatcher import Dispatcher
 
 _IMPORTED: Final = re.compile(rb"^\s*from ([\w.]+) import", re.MULTILINE)
-
+_KERNEL: Final = re.compile(r"^@compiled\(.*?^def (\w+)", re.MULTILINE | re.DOTALL)
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -37,7 +37,7 @@ def compiled(
     error_model
         ``numpy`` divides by zero as NumPy does, and faster; ``python`` raises.
     """
-    decorator: Callable[[_F], Dispatcher[_F]] = njit(
+    decorator: Callable[[_F], Dispatcher[_F]] = _compiler()(
         signature, cache=True, nogil=True, error_model=error_model
     )
     return decorator
@@ -72,12 +72,36 @@ def sources_digest(package: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _kept_in() -> str:
+def is_kept(source: Path) -> bool:
+    """Return whether the machine code of a file's compiled functions, with signatures, is kept.
+
+    Looks at files alone: numba takes most of a second to import.
+
+    Parameters
+    ----------
+    source
+        A module of compiled functions.
+    """
+    folder, changed = _kept_in(os.environ.get("NUMBA_CACHE_DIR", "")), source.stat().st_mtime
+    kept = {
+        index.name.removeprefix(f"{source.stem}.").partition("-")[0]
+        for index in folder.glob(f"*/{source.stem}.*.nbi")
+        if index.stat().st_mtime >= changed
+    }
+    return kept.issuperset(_KERNEL.findall(source.read_text(encoding="utf-8")))
+
+
+@lru_cache(maxsize=1)
+def _compiler() -> Any:
+    from numba import config, njit
+
+    # numba's own types leave this setting out.
+    chosen = _kept_in(getattr(config, "CACHE_DIR", ""))
+    setattr(config, "CACHE_DIR", str(chosen))  # noqa: B010
+    return njit
+
+
+def _kept_in(chosen: str) -> Path:
     here = Path(__file__).parent
     # Of those who may not write there, numba asks the next place that it knows.
-    chosen = getattr(config, "CACHE_DIR", "") or str(here / "__pycache__")
-    return str(Path(chosen) / f"compiled-{sources_digest(here)}")
-
-
-# numba's own types leave this setting out.
-setattr(config, "CACHE_DIR", _kept_in())  # noqa: B010
+    return Path(chosen or here / "__pycache__") / f"compiled-{sources_digest(here)}"

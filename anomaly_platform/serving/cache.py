@@ -14,10 +14,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
-
-from cachetools import TLRUCache
+from typing import Any, Final, NamedTuple
 
 from anomaly_platform.serving.shared_redis import SharedRedis
 
@@ -27,8 +24,7 @@ _FLUSH_S: Final = 0.1
 _MOST_BYTES: Final = 64 * 2**10
 
 
-@dataclass(frozen=True, slots=True)
-class CacheKey:
+class CacheKey(NamedTuple):
     """Name of a value, and the seconds for which it is believed."""
 
     name: str
@@ -66,9 +62,8 @@ class Cache:
 
     def __init__(self, redis: SharedRedis | None = None) -> None:
         self._redis = redis
-        self._here: TLRUCache[CacheKey, Any] = TLRUCache(
-            _MOST_HERE, ttu=lambda key, _, now: now + key.seconds, timer=time.monotonic
-        )
+        #: When each is no longer believed, and the value; what was put longest ago goes first.
+        self._here: dict[CacheKey, tuple[float, Any]] = {}
         self._unsent: dict[CacheKey, Any] = {}
         self._flusher: asyncio.Task[None] | None = None
 
@@ -76,10 +71,10 @@ class Cache:
         """Return the value of each key, None where there is none or it is too old."""
         redis = self._redis
         if redis is None or not keys:
-            return [self._here.get(key) for key in keys]
+            return [self._own(key) for key in keys]
         found = await redis.ask(lambda: _fetch(redis, keys), None)
         if found is None:
-            return [self._here.get(key) for key in keys]
+            return [self._own(key) for key in keys]
         return [
             self._unsent.get(key) if not said or key in self._unsent else _read(said)
             for key, said in zip(keys, found, strict=True)
@@ -87,13 +82,21 @@ class Cache:
 
     def put(self, key: CacheKey, value: Any) -> None:
         """Remember a value for as long as its key says."""
-        self._here[key] = value
+        here = self._here
+        here.pop(key, None)
+        here[key] = time.monotonic() + key.seconds, value
+        if len(here) > _MOST_HERE:
+            del here[next(iter(here))]
         redis = self._redis
         if redis is None or not redis.answers:
             return
         self._unsent[key] = value
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush())
+
+    def _own(self, key: CacheKey) -> Any | None:
+        until, value = self._here.get(key, (0.0, None))
+        return value if time.monotonic() < until else None
 
     async def close(self) -> None:
         """Send what is left."""

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from rich.console import Console
 
+import anomaly_platform
 from anomaly_platform.cli.runtime import open_platform
 from anomaly_platform.cli.services.readiness import Awaited, probed, tell_as_they_answer
+from anomaly_platform.ml.compiled import is_kept
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.own_files import tighten
 from anomaly_platform.storage.postgres.database import prepare_databases
@@ -19,7 +22,7 @@ from anomaly_platform.storage.postgres.database import prepare_databases
 _GRACE_SECONDS = 10
 #: Kernels are compiled at the first start, which takes a minute on a busy machine.
 _PATIENCE_SECONDS = 300
-_COMPILED_BY_WORKERS = "anomaly_platform.serving.http.bodies.json_kernels"
+_COMPILED_BY_WORKERS = "serving/http/bodies/json_kernels.py"
 _THREADS = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS")
 
 
@@ -46,7 +49,8 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
         try:
             prepare_databases(settings)
         except BaseException:
-            compiling.terminate()
+            if compiling is not None:
+                compiling.terminate()
             raise
         # Workers are new processes, in which the settings are read again.
         os.environ["ANOMALY_HOME"] = str(settings.home)
@@ -55,7 +59,8 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
         be_patient()
         _tell_when_ready(say, host, port)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            compiling.wait(_PATIENCE_SECONDS)
+            if compiling is not None:
+                compiling.wait(_PATIENCE_SECONDS)
         uvicorn.run(
             "anomaly_platform.console.app:worker_app",
             factory=True,
@@ -76,13 +81,16 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
     return 0
 
 
-def _compile_ahead() -> subprocess.Popen[bytes]:
-    """Begin to compile what workers import, unless that is kept from an earlier start.
+def _compile_ahead() -> subprocess.Popen[bytes] | None:
+    """Begin to compile what workers import; return None where that is kept from an earlier start.
 
     A process that has compiled holds the compiler, fifty megabytes, until it ends. This one ends
     before the workers begin. Where its work cannot be kept, they do it themselves.
     """
-    command = [sys.executable, "-P", "-c", f"import {_COMPILED_BY_WORKERS}"]
+    if is_kept(Path(anomaly_platform.__file__).parent / _COMPILED_BY_WORKERS):
+        return None
+    module = f"{anomaly_platform.__name__}.{_COMPILED_BY_WORKERS[:-3].replace('/', '.')}"
+    command = [sys.executable, "-P", "-c", f"import {module}"]
     silent = subprocess.DEVNULL
     return subprocess.Popen(command, stdout=silent, stderr=silent)  # noqa: S603 - our own module
 

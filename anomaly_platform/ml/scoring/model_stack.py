@@ -14,7 +14,6 @@ from anomaly_platform.ml.arrays import AnyArray, Floats, Ints, Singles
 from anomaly_platform.ml.calibration.conformal import P_FLOOR
 from anomaly_platform.ml.detectors.forest_shapley import node_counts
 from anomaly_platform.ml.detectors.isolation_forest import ForestArrays
-from anomaly_platform.ml.detectors.series_forest import distance
 from anomaly_platform.ml.detectors.statistical_kernels import HISTORY, MIN_COUNT, statistical_rows
 from anomaly_platform.ml.detectors.statistical_kernels import P_FLOOR as FALLBACK_FLOOR
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
@@ -222,8 +221,8 @@ def measure(models: Models, room: Room, columns: Columns) -> None:
         room.short,
         room.effect,
         room.frozen,
+        room.logarithms,
     )
-    room.logarithms[0], room.logarithms[1] = distance(room.inputs), room.short
     np.log1p(room.logarithms, out=room.logarithms)
 
 

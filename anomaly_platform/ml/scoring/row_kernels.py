@@ -39,6 +39,7 @@ from anomaly_platform.ml.series_model.level_shift_kernels import (
 from anomaly_platform.ml.series_model.noise import MOST_GROWTH
 from anomaly_platform.ml.series_model.season_kernels import take_off
 from anomaly_platform.ml.series_runs.layout import FORGETS
+from anomaly_platform.ml.sums import sum_of
 
 #: Columns of a series' constants, before those of its level.
 FLOOR, STEP, JITTER, NARROW, NORMALISER, RESTS, HISTORY, MOST, LAST_LOGARITHM = range(9)
@@ -104,6 +105,18 @@ def _judge_alone(
 
 
 @compiled(error_model="numpy")
+def _write_distances(inputs: Any, short: Any, distances: Any) -> None:  # pragma: no cover
+    """Write `series_forest.distance` of (n, inputs), to the bit, and `short` below it."""
+    number = inputs.shape[1]
+    squares = np.empty(number)
+    for i in range(short.size):
+        for j in range(number):
+            squares[j] = inputs[i, j] * inputs[i, j]
+        distances[0, i] = math.sqrt(sum_of(squares, 0, number) / number)
+        distances[1, i] = short[i]
+
+
+@compiled(error_model="numpy")
 def measure_rows(
     slots: Any,
     times: Any,
@@ -116,6 +129,7 @@ def measure_rows(
     short: Any,
     effect: Any,
     frozen: Any,
+    distances: Any,
 ) -> None:  # pragma: no cover
     """Write what each of (n,) readings is to the model in its slot.
 
@@ -135,6 +149,8 @@ def measure_rows(
         Filled: (n, inputs) model inputs; the forest's score; distance after slack, 0 where the
         level is not used; the last two as in `level_rows`. Where the window is too short for the
         model and the fallback, `effect` is `ALONE` and the distance `beyond_limits`.
+    distances
+        Filled: (2, n) the model inputs' distance from ordinary, and `short`; 0 without a model.
     """
     number, stds = inputs.shape[1], 3 + (related.shape[0] - 3) // 2
     between, room = models.spreads.shape[1], min(slots.size, _BLOCK)
@@ -147,6 +163,7 @@ def measure_rows(
         begin, size, rows = start, stop - start, slice(start, stop)
         start = stop
         if slot < 0:
+            distances[:, rows] = 0.0
             continue
         own, tails, scaling = models.constants[slot], models.units[slot, 1], models.scaling[slot]
         periods, now, x = models.periods[slot], times[rows], inputs[rows]
@@ -191,6 +208,7 @@ def measure_rows(
             short[rows] = 0.0
             effect[rows] = 0
         _judge_alone(slot, now, table[:, rows], models, short[rows], effect[rows])
+        _write_distances(x, short[rows], distances[:, rows])
 
 
 @compiled(error_model="numpy")

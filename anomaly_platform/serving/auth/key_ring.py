@@ -10,13 +10,13 @@ of a second even where the announcement is lost with its connection.
 
 import asyncio
 import logging
+import math
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 import psycopg
-from cachetools import LRUCache, TTLCache
 from psycopg_pool import PoolTimeout
 
 from anomaly_platform.storage.postgres.transactions import Pool
@@ -41,6 +41,9 @@ class _Entry:
     asked_at: float
 
 
+_Value = TypeVar("_Value")
+
+
 class KeyRing:
     """Finds keys by prefix.
 
@@ -53,12 +56,12 @@ class KeyRing:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         # Apart, so that a flood of prefixes that do not exist pushes out no key that does.
-        self._known: LRUCache[str, _Entry] = LRUCache(_MOST_KEYS)
-        self._unknown: LRUCache[str, _Entry] = LRUCache(_MOST_KEYS)
+        self._known: dict[str, _Entry] = {}
+        self._unknown: dict[str, _Entry] = {}
         self._asking: dict[str, asyncio.Task[ApiKey | None]] = {}
         self._questions = asyncio.Semaphore(_MOST_QUESTIONS)
         self._changes = 0
-        self._touched: TTLCache[UUID, None] = TTLCache(_MOST_KEYS, _TOUCH_S, time.monotonic)
+        self._touched: dict[str, float] = {}
         self._background: set[asyncio.Task[None]] = set()
 
     async def find(self, prefix: str) -> ApiKey | None:
@@ -70,7 +73,7 @@ class KeyRing:
             When the database does not answer.
         """
         entry = self._known.get(prefix) or self._unknown.get(prefix)
-        age = float("inf") if entry is None else time.monotonic() - entry.asked_at
+        age = math.inf if entry is None else time.monotonic() - entry.asked_at
         if entry is not None and age < _REFRESH_S:
             return entry.key
         task = self._asking.get(prefix)
@@ -102,16 +105,17 @@ class KeyRing:
             self._unknown.clear()
             for entry in self._known.values():
                 # Kept for :meth:`last_known` alone.
-                entry.asked_at = float("-inf")
+                entry.asked_at = -math.inf
             return
         self._known.pop(prefix, None)
         self._unknown.pop(prefix, None)
 
     def used(self, key: ApiKey) -> None:
         """Note in the background that a key was used, about once a minute."""
-        if key.id in self._touched:
+        now = time.monotonic()
+        if now - self._touched.get(key.prefix, -math.inf) < _TOUCH_S:
             return
-        self._touched[key.id] = None
+        _keep(self._touched, key.prefix, now)
         task = asyncio.create_task(self._touch(key.id))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -135,7 +139,7 @@ class KeyRing:
             if changes == self._changes:
                 break
             # Something changed meanwhile: what was read may be from before.
-        (self._unknown if key is None else self._known)[prefix] = _Entry(key, asked_at)
+        _keep(self._unknown if key is None else self._known, prefix, _Entry(key, asked_at))
         (self._known if key is None else self._unknown).pop(prefix, None)
         return key
 
@@ -145,3 +149,11 @@ class KeyRing:
                 await touch(connection, key_id)
         except (psycopg.Error, PoolTimeout, OSError) as error:
             _log.info("the use of a key was not noted: %s", type(error).__name__)
+
+
+def _keep(held: dict[str, _Value], prefix: str, value: _Value) -> None:
+    """Hold a value as the newest; beyond the most keys the oldest one goes."""
+    held.pop(prefix, None)
+    held[prefix] = value
+    if len(held) > _MOST_KEYS:
+        del held[next(iter(held))]

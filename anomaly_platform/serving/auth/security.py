@@ -20,7 +20,6 @@ from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import psycopg
-from cachetools import LRUCache
 from fastapi import Depends, Request
 from psycopg_pool import PoolTimeout
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -92,7 +91,7 @@ class Authentication:
     def __init__(self, app: ASGIApp, key_ring: Callable[[Scope], KeyRing]) -> None:
         self._app = app
         self._key_ring = key_ring
-        self._callers: LRUCache[UUID, tuple[ApiKey, Caller]] = LRUCache(_MOST_CALLERS)
+        self._callers: dict[str, tuple[ApiKey, Caller]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401 or 503, or hand the request on."""
@@ -131,11 +130,13 @@ class Authentication:
         return self._caller_of(key)
 
     def _caller_of(self, key: ApiKey) -> Caller:
-        known = self._callers.get(key.id)
+        known = self._callers.get(key.prefix)
         if known is not None and known[0] is key:
             return known[1]
         caller = Caller(key.id, key.name, frozenset(key.scopes), key.predictions_per_minute)
-        self._callers[key.id] = key, caller
+        if len(self._callers) >= _MOST_CALLERS:
+            self._callers.clear()
+        self._callers[key.prefix] = key, caller
         return caller
 
 
@@ -152,7 +153,11 @@ class Require:
 
     async def __call__(self, request: Request) -> Caller:
         """Return who calls, or refuse with 403 and the scope that is missing."""
-        caller = caller_of(request)
+        return self.of(request.scope)
+
+    def of(self, scope: Scope) -> Caller:
+        """Return whose request a scope is of, or refuse as the dependency does."""
+        caller = _caller_in(scope)
         if self.scope not in caller.scopes:
             raise ApiProblem(
                 403,
@@ -174,7 +179,11 @@ Admin = Annotated[Caller, Depends(Require("ml:admin"))]
 
 def caller_of(request: Request) -> Caller:
     """Return who calls; only behind :class:`Authentication`."""
-    caller = request.scope.get("state", {}).get("caller")
+    return _caller_in(request.scope)
+
+
+def _caller_in(scope: Scope) -> Caller:
+    caller = scope.get("state", {}).get("caller")
     if not isinstance(caller, Caller):
         raise ApiProblem(401, "this needs an API key")
     return caller

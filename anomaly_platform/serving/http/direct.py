@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from anomaly_platform.serving.http.bodies.large import off_loop
+from anomaly_platform.serving.http.bodies.large import MOST_INLINE, off_loop
 from anomaly_platform.serving.problems import (
     ApiProblem,
     invalid_body,
@@ -79,6 +79,8 @@ async def parsed(request: Request, schema: TypeAdapter[_Result]) -> _Result:
     """
     body = await read_body(request)
     try:
+        if len(body) <= MOST_INLINE:
+            return schema.validate_json(body)
         return await off_loop(len(body), partial(schema.validate_json, body))
     except ValidationError as error:
         raise invalid_body(error) from None

@@ -4,18 +4,22 @@ Belongs here: the metrics that live in the workers, and their sum over all of th
 here: what the database knows (``metrics.database``).
 
 With several workers each writes its numbers to files in ``PROMETHEUS_MULTIPROC_DIR``, which
-``anomaly api`` sets and empties; whichever worker is asked adds them up. Every label has few
-values: streams, route templates, statuses, and never what a client sends.
+``anomaly api`` sets and empties; whichever worker is asked adds them up. Writing costs a tenth of a
+prediction, so that what requests count is put together for a moment and written at once. Every
+label has few values: streams, route templates, statuses, and never what a client sends.
 """
 
+import asyncio
 import collections
 import os
-from functools import lru_cache
+from bisect import bisect_left
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import psutil
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+from prometheus_client import Histogram as ClientHistogram
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from anomaly_platform.serving.champions.models import ModelStore
@@ -25,7 +29,36 @@ _SECONDS: Final = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
+#: Seconds for which what was counted may wait to be written.
+_WAITS_S: Final = 0.01
+COUNTED_S: Final = 2 * _WAITS_S
+"""Seconds after an answer within which its worker has counted it."""
+
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+@dataclass(slots=True)
+class _Times:
+    """Seconds that were observed: their sum, and how many lie in each class of the histograms."""
+
+    total: float = 0.0
+    counts: list[int] = field(default_factory=lambda: [0] * (len(_SECONDS) + 1))
+
+    def add(self, seconds: float) -> None:
+        self.total += seconds
+        self.counts[bisect_left(_SECONDS, seconds)] += 1
+
+
+class Histogram(ClientHistogram):
+    """A histogram that takes many observations at once."""
+
+    def observe_all(self, times: _Times) -> None:
+        """Add observations, sorted into the classes already."""
+        self._sum.inc(times.total)
+        for bucket, count in zip(self._buckets, times.counts, strict=True):
+            if count:
+                bucket.inc(count)
+
 
 REQUESTS: Final = Counter(
     "anomaly_http_requests", "Requests that were answered.", ("method", "route", "status")
@@ -91,10 +124,9 @@ def count_scored(stream: str, rows: int, anomalies: int) -> None:
     rows, anomalies : int
         Readings or scans with a verdict, and how many of them are anomalies.
     """
-    predictions, found = _of_stream(stream)
-    predictions.inc(rows)
-    if anomalies:
-        found.inc(anomalies)
+    _waiting.scored[stream] += rows
+    _waiting.anomalies[stream] += anomalies
+    _waiting.be_written()
 
 
 def count_request(
@@ -123,28 +155,54 @@ def count_request(
     """
     if method not in _METHODS:
         method = "OTHER"
-    requests, request_seconds = _of_route(method, route, status)
-    requests.inc()
-    request_seconds.observe(seconds)
+    _waiting.requests[method, route, status, scored].add(seconds)
     reason = refused_as or _REASONS.get(status)
     if reason is not None:
         REFUSED.labels(reason).inc()
-    if scored:
-        _predictions_of(route).observe(seconds)
+    _waiting.be_written()
 
 
-# The client library looks its series up slowly; there are as many as routes and statuses.
-@lru_cache(maxsize=4096)
-def _of_route(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
-    return REQUESTS.labels(method, route, str(status)), REQUEST_SECONDS.labels(method, route)
+class _Waiting:
+    """What requests counted, and nobody has written yet; for the thread of the event loop."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self.requests: collections.defaultdict[tuple[str, str, int, bool], _Times] = (
+            collections.defaultdict(_Times)
+        )
+        self.scored: collections.Counter[str] = collections.Counter()
+        self.anomalies: collections.Counter[str] = collections.Counter()
+
+    def be_written(self) -> None:
+        """See to it that what waits is written soon; where no loop runs, at once."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.write()
+            return
+        if self._loop is not loop:
+            self._loop = loop
+            loop.call_later(_WAITS_S, self.write)
+
+    def write(self) -> None:
+        """Add all to the metrics."""
+        requests, scored, anomalies = self.requests, self.scored, self.anomalies
+        self._begin()
+        self._loop = None
+        for (method, route, status, has_scores), times in requests.items():
+            REQUESTS.labels(method, route, str(status)).inc(sum(times.counts))
+            REQUEST_SECONDS.labels(method, route).observe_all(times)
+            if has_scores:
+                PREDICTION_SECONDS.labels(route).observe_all(times)
+        for stream, rows in scored.items():
+            PREDICTIONS.labels(stream).inc(rows)
+            ANOMALIES.labels(stream).inc(anomalies[stream])
 
 
-_predictions_of = lru_cache(maxsize=64)(PREDICTION_SECONDS.labels)
-
-
-@lru_cache(maxsize=256)
-def _of_stream(stream: str) -> tuple[Counter, Counter]:
-    return PREDICTIONS.labels(stream), ANOMALIES.labels(stream)
+_waiting: Final = _Waiting()
 
 
 class ModelNumbers:
@@ -167,7 +225,8 @@ class ModelNumbers:
 
 
 def worker_ended() -> None:
-    """Take this worker's gauges out of the sum; its counts stay."""
+    """Write what waits, and take this worker's gauges out of the sum; its counts stay."""
+    _waiting.write()
     if DIRECTORY_VARIABLE in os.environ:
         mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
 

@@ -76,15 +76,14 @@ class LookBack:
 
         Not for two threads at the same time (`SeriesBuffers`).
         """
-        from anomaly_platform.ml.features.metrics.series_buffers import (
-            SeriesBuffers,
-            step_with_runs,
-        )
-
         last = self.last_event
         if last is not None and when <= last:
+            from anomaly_platform.ml.features.metrics.series_buffers import step_with_runs
+
             return step_with_runs(feature_set, self.state, when, value)[0][:, None]
         if self._buffers is None:
+            from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers
+
             self._buffers = SeriesBuffers(feature_set, 1)
             self._buffers.put(0, self.state)
         return self._buffers.next_row(0, when, value)

@@ -15,7 +15,7 @@ from psycopg_pool import PoolTimeout
 
 from anomaly_platform.serving.auth.security import Reader
 from anomaly_platform.serving.http.openapi import problems
-from anomaly_platform.serving.metrics.requests import worker_registry
+from anomaly_platform.serving.metrics.requests import COUNTED_S, worker_registry
 from anomaly_platform.serving.state import Serving
 
 router = APIRouter(tags=["operation"])
@@ -52,6 +52,8 @@ async def metrics(serving: Serving, _caller: Reader) -> PlainTextResponse:
     database = CollectorRegistry()
     database.register(_Given(families))
     serving.count_models()
+    # What was answered before this was asked is counted, whichever worker answered it.
+    await asyncio.sleep(COUNTED_S)
 
     def text() -> bytes:
         return generate_latest(worker_registry()) + generate_latest(database)

@@ -101,7 +101,7 @@ async def _predict(request: Request) -> Response:
 
 
 async def _predict_directly(request: Request) -> Response:
-    await _READER(request)
+    _READER.of(request.scope)
     await count_prediction(request)
     return await _predict(request)
 

@@ -119,7 +119,7 @@ async def _take(request: Request, name: str, now: dt.datetime) -> bytes:
 
 
 async def _send_directly(request: Request) -> Response:
-    await _WRITER(request)
+    _WRITER.of(request.scope)
     return await _take_once(request, DEVICES, await repeatable_directly(request))
 
 

@@ -58,6 +58,13 @@ def result(package: Path) -> float:
     return float(done.stdout)
 
 
+def said(package: Path, what: str) -> str:
+    """Return what the copy says: the names of the package are its own."""
+    code = f"from pathlib import Path; from other.ml import compiled; print({what})"
+    command = [sys.executable, "-c", code]
+    return subprocess.check_output(command, cwd=package.parents[1], text=True).strip()
+
+
 def test_what_a_kernel_calls_in_another_file_is_compiled_anew(package: Path) -> None:
     assert result(package) == 21.0
     assert list(package.rglob("compiled-*/**/*.nbc"))
@@ -69,17 +76,22 @@ def test_what_a_kernel_calls_in_another_file_is_compiled_anew(package: Path) -> 
 
 def test_only_what_kernels_are_made_of_counts(package: Path) -> None:
     def digest() -> str:
-        # As the copy says: the names of the package are its own.
-        code = (
-            "from pathlib import Path; from other.ml import compiled; "
-            "print(compiled.sources_digest(Path(compiled.__file__).parent))"
-        )
-        return subprocess.check_output(
-            [sys.executable, "-c", code], cwd=package.parents[1], text=True
-        )
+        return said(package, "compiled.sources_digest(Path(compiled.__file__).parent)")
 
     before = digest()
     (package / "unrelated.py").write_text("ANYTHING = 1\n")
     assert digest() == before
     write_callee(package, factor=2, added=7)
     assert digest() != before
+
+
+def test_whether_machine_code_is_kept_is_known_without_the_compiler(package: Path) -> None:
+    def kept() -> str:
+        asked = "compiled.is_kept(Path(compiled.__file__).with_name('kernel.py'))"
+        return said(package, f"{asked}, 'numba' in __import__('sys').modules")
+
+    assert kept() == "False False"
+    assert result(package) == 21.0
+    assert kept() == "True False"
+    write_callee(package, factor=3, added=1)
+    assert kept() == "False False"

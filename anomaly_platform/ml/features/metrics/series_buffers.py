@@ -52,9 +52,15 @@ class SeriesBuffers:
     """
 
     def __init__(self, feature_set: FeatureLayout, places: int = 64) -> None:
+        # numba takes a while to import, and not every holder of a series' state needs it.
+        from anomaly_platform.ml.features.metrics.append_kernel import append_rows
+
         self._feature_set = feature_set
         self._names = len(feature_set.names)
         self._constants = constants_of(feature_set)
+        #: Place, time and value of a row that is not added.
+        self._one = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1)
+        self._append = append_rows
         number, longest = len(feature_set.windows), feature_set.windows[-1]
         rows = feature_set.capacity + 1 + _SPARE_ROWS
         self._arrays = _Arrays._make(
@@ -122,11 +128,9 @@ class SeriesBuffers:
             (n,) microseconds since 1970, each newer than all of its series so far; readings, NaN
             where one is missing.
         """
-        from anomaly_platform.ml.features.metrics.append_kernel import append_rows
-
         names = self._names
         out = np.empty((names + RUN_COLUMNS, places.size))
-        append_rows(
+        self._append(
             *(places, times, values + 0.0, *self._arrays, *self._constants, clock_table()),
             *(out[:names], out[names:]),
         )
@@ -139,7 +143,9 @@ class SeriesBuffers:
     def next_row(self, place: int, time: int, value: float) -> Floats:
         """Return features and run columns, as `take`, of a row that is not added."""
         runs = self._arrays.states[place].copy()
-        row = self.take(np.array([place]), np.array([time]), np.array([value]))
+        places, times, values = self._one
+        places[0], times[0], values[0] = place, time, value
+        row = self.take(places, times, values)
         self._arrays.end[place] -= 1
         self._arrays.states[place] = runs
         return row

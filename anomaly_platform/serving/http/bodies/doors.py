@@ -70,11 +70,10 @@ class Door:
         ApiProblem
             401 or 403 without the key's scope, 429 beyond its limit.
         """
-        request = Request(scope)
         if self.scope is not None:
-            await self.scope(request)
+            self.scope.of(scope)
         if self.predicts:
-            await count_prediction(request)
+            await count_prediction(Request(scope))
 
 
 class Doors:
