@@ -1,6 +1,6 @@
-"""Fuses rules, sequence model and one-class SVM into one confidence per scan (requirement B7).
+"""Fuses rules, sequence model, one-class SVM and habits into one confidence per scan (B7).
 
-What belongs here: how the three are weighed, calibrated again, and run side by side. What each of
+What belongs here: how they are weighed, calibrated again, and run side by side. What each of
 them says is in `detectors`, the words about it in `explanation`, the answer's form in
 `response`.
 
@@ -28,6 +28,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import combinations
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 import numpy as np
@@ -43,12 +44,17 @@ from anomaly_platform.ml.calibration.conformal import (
     score_of_p,
 )
 from anomaly_platform.ml.detectors.base import under
+from anomaly_platform.ml.detectors.scan_habits.detector import ScanHabits
 
 Floats = npt.NDArray[np.float64]
 T = TypeVar("T")
 
-RULES, LSTM, SVM = "rules", "lstm", "svm"
+RULES, LSTM, SVM, HABITS = "rules", "lstm", "svm", "habits"
 LEARNED: Final = (LSTM, SVM)
+"""The learned detectors that have bundles of their own; habits are a part of the fusion's."""
+_ORDER: Final = (RULES, *LEARNED, HABITS)
+HABITS_WEIGHT: Final = 0.65
+"""How much habits count beside `FusionWeights`: about twice the sequence model."""
 #: Numbers of a scan whose distribution is remembered, to see drift by.
 WATCHED: Final = (
     *("hour", "day_of_week", "time_since_last_scan"),
@@ -81,8 +87,8 @@ class FusionWeights:
             raise ValueError(f"weights must be finite, not negative and not all 0, got {weights}")
 
     def of(self, names: tuple[str, ...]) -> Floats:
-        """(len(names),) weights that sum to 1."""
-        chosen = np.array([getattr(self, name) for name in names], dtype=np.float64)
+        """(len(names),) weights that sum to 1; habits weigh `HABITS_WEIGHT`."""
+        chosen = np.array([getattr(self, name, HABITS_WEIGHT) for name in names])
         total = chosen.sum()
         return chosen / total if total > 0 else np.full(len(names), 1.0 / len(names))
 
@@ -116,9 +122,11 @@ class BarcodeFusion:
         weights: FusionWeights | None = None,
         alpha: float = 0.01,
         lots: int | None = None,
+        habits: ScanHabits | None = None,
     ) -> None:
         self.calibrations = dict(calibrations)
         self.lots = lots
+        self.habits = habits
         self.weights = weights or FusionWeights()
         self.alpha = alpha
 
@@ -132,6 +140,7 @@ class BarcodeFusion:
         lots: int | None = None,
         weights: FusionWeights | None = None,
         alpha: float = 0.01,
+        habits: ScanHabits | None = None,
     ) -> Self:
         """Calibrate every combination on held-out scans.
 
@@ -141,24 +150,25 @@ class BarcodeFusion:
             (n,) the highest rule score of each scan, 0–100. Scans at which a rule fires are left
             out: they are proven, and no part of what is normal.
         p_values
-            `lstm` and `svm`, (n,) each, of the detectors that there are; may be empty.
+            `lstm`, `svm` and `habits`, (n,) each, of those that there are; may be empty.
         after_violation
             (n,) scans of an EPC that broke a rule before.
         lots
             Of how many lots the scans are; None when each scan is independent of the others.
         weights, alpha
             Requirement B7's weights; the share of normal scans that may reach the threshold.
+        habits
+            What is ordinary for goods, which the p-values named so are of; kept with the fusion.
         """
         if lots is not None and lots < 1:
             raise ValueError(f"lots is {lots}, at least 1 is needed")
-        fusion = cls({}, weights=weights, alpha=alpha, lots=lots)
+        fusion = cls({}, weights=weights, alpha=alpha, lots=lots, habits=habits)
         normal = rules < CERTAIN_FROM
         if p_values and not normal.any():
             raise ValueError("no scan to calibrate on: a rule fires at each of them")
         parts = {name: p[normal] for name, p in p_values.items()}
         after = None if after_violation is None else after_violation[normal]
-        learned = tuple(name for name in LEARNED if name in parts)
-        for names in _combinations(learned):
+        for names in _combinations(tuple(name for name in _ORDER[1:] if name in parts)):
             raw = fusion._evidence(names, rules[normal], parts, after)
             fusion.calibrations[names] = Calibration.fit(raw)
         return fusion
@@ -172,7 +182,9 @@ class BarcodeFusion:
         threshold: float = THRESHOLD,
         left_out: Mapping[str, str] | None = None,
     ) -> Fused:
-        """Combine what there is; with no learned detector the rules speak alone.
+        """Combine what there is; with nothing learned the rules speak alone.
+
+        Habits count in the final confidence, not in that of the learned detectors together.
 
         Parameters
         ----------
@@ -199,18 +211,18 @@ class BarcodeFusion:
             self._confidence, rules=rules, p_values=p_values, after=after_violation
         )
         ml = confidence(learned, threshold=threshold) if learned else nothing
+        names = tuple(name for name in _ORDER if name in p_values or (name == RULES and ruled))
+        final = ml if names == learned else rules
+        if set(names) - {RULES, *learned} or (ruled and learned):
+            final = confidence(names, threshold=threshold)
         if ruled:
-            names = (RULES, *learned)
-            final = confidence(names, threshold=threshold) if learned else rules
             final = np.where(rules >= CERTAIN_FROM, np.maximum(final, rules), final)
-        else:
-            final = ml
         return Fused(
             lstm=alone[LSTM],
             svm=alone[SVM],
             ml=ml,
             final=np.asarray(final, dtype=np.float64),
-            used=(*((RULES,) if ruled else ()), *learned),
+            used=names,
             left_out=dict(left_out or {}),
         )
 
@@ -268,7 +280,7 @@ class BarcodeFusion:
         }
         for names, calibration in self.calibrations.items():
             arrays |= under(f"fusion/{'+'.join(names)}/", calibration.to_arrays())
-        return arrays
+        return arrays if self.habits is None else {**arrays, **self.habits.to_arrays()}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
@@ -288,6 +300,8 @@ class BarcodeFusion:
             weights=FusionWeights(rules, lstm, svm),
             alpha=alpha,
             lots=lots if (lots := int(arrays["fusion/lots"][0])) > 0 else None,
+            # Sets that were fused before there were habits have none, and score as they did.
+            habits=ScanHabits.from_arrays(arrays) if "habits/legs/sizes" in arrays else None,
         )
 
 
@@ -372,8 +386,7 @@ def run_side_by_side(
 
 
 def _combinations(learned: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Return the sets of two or more detectors that can be at hand, given the learned ones."""
-    sets: list[tuple[str, ...]] = [(RULES, name) for name in learned]
-    if len(learned) == 2:
-        sets += [learned, (RULES, *learned)]
-    return sets
+    """Return the sets of two or more of rules and learned parts that can be at hand."""
+    names = (RULES, *learned)
+    sizes = range(2, len(names) + 1)
+    return [one for size in sizes for one in combinations(names, size)]

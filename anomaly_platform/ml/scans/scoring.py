@@ -26,6 +26,7 @@ from anomaly_platform.ml.detectors.rules.detector import (
     without_verdicts,
 )
 from anomaly_platform.ml.detectors.rules.routes import RouteStatistics
+from anomaly_platform.ml.detectors.scan_habits.detector import HabitVerdicts, ScanHabits
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import (
     CalibratedSequence,
     SequenceVerdicts,
@@ -39,6 +40,7 @@ from anomaly_platform.ml.features.scans.sequences import ScanSequences
 from anomaly_platform.ml.frames import IntoDataFrame, to_polars
 from anomaly_platform.ml.scans.explanation import explain
 from anomaly_platform.ml.scans.fusion import (
+    HABITS,
     LSTM,
     RULES,
     SVM,
@@ -49,7 +51,7 @@ from anomaly_platform.ml.scans.fusion import (
 )
 
 Floats = npt.NDArray[np.float64]
-Verdicts = SequenceVerdicts | SvmVerdicts
+Verdicts = SequenceVerdicts | SvmVerdicts | HabitVerdicts
 
 SCORE_COLUMNS: Final = (
     *("lstm_score", "svm_score", "ml_combined_score", "final_confidence"),
@@ -164,6 +166,8 @@ class BarcodeModels:
         if together.unlearned is not None:
             missing |= dict.fromkeys(tasks, together.unlearned)
             tasks = {}
+        elif self.fusion is not None and self.fusion.habits is not None:
+            tasks[HABITS] = partial(self.fusion.habits.judge, frame)
         done = run_side_by_side(tasks, limits)
         missing |= done.left_out
         found = {name: verdicts.p_values for name, verdicts in done.results.items()}
@@ -246,9 +250,10 @@ class BarcodeModels:
         verdicts: Mapping[str, Verdicts],
     ) -> list[str]:
         """Explain the scans of `frame`, which have the numbers `rows` in `fused`."""
-        sequence, svm = verdicts.get(LSTM), verdicts.get(SVM)
+        sequence, svm, habits = (verdicts.get(name) for name in (LSTM, SVM, HABITS))
         places = self.rules.reference.place_names
         found = frame[[f"{kind}_reason" for kind in RULE_KINDS]]
+        alpha = 0.0 if self.fusion is None else self.fusion.alpha
         words = []
         for row, reasons in zip(rows.tolist(), found.iter_rows(), strict=True):
             evidence = None
@@ -257,9 +262,12 @@ class BarcodeModels:
             unusual: list[tuple[str, float]] = []
             if isinstance(svm, SvmVerdicts) and fused.svm[row] >= 50.0:
                 unusual = svm.unusual(row)
+            habit = ""
+            if isinstance(habits, HabitVerdicts) and habits.p_values[row] <= alpha:
+                habit = habits.explain(row, places)
             words.append(
                 explain(
-                    rules=[reason for reason in reasons if reason],
+                    rules=[*(reason for reason in reasons if reason), *([habit] if habit else [])],
                     sequence=evidence,
                     unusual=unusual,
                     left_out=fused.left_out,
@@ -292,6 +300,9 @@ def fit_fusion(
         p_values[LSTM] = lstm.judge(scans).p_values[late]
     if svm is not None:
         p_values[SVM] = svm.judge(scans.filter(pl.Series(late))).p_values
+    habits = learned_habits(scans) if p_values else None
+    if habits is not None:
+        p_values[HABITS] = habits.judge(scans).p_values[late]
     return BarcodeFusion.fit(
         rule_certainty(scans)[late],
         p_values,
@@ -299,7 +310,16 @@ def fit_fusion(
         lots=lots_of(scans.filter(pl.Series(late))).n_unique(),
         weights=weights,
         alpha=alpha,
+        habits=habits,
     )
+
+
+def learned_habits(scans: pl.DataFrame) -> ScanHabits | None:
+    """Return what is ordinary for the goods of a window; None where no place is known."""
+    try:
+        return ScanHabits.fit(scans)
+    except ValueError:
+        return None
 
 
 def after_violation(scans: pl.DataFrame) -> npt.NDArray[np.bool_]:

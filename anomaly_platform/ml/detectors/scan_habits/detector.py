@@ -1,0 +1,226 @@
+"""What is ordinary for goods, as one detector: legs, stays, hours, and whose habits are followed.
+
+What belongs here: how the four become one raw score and its p-value, and what is said about it.
+Each part is the log of a ratio: how likely the scan is if something is wrong, to how likely it is
+for ordinary goods of its product. The raw score is the log of their weighed sum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+import polars as pl
+
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats, Ints
+from anomaly_platform.ml.bundles.checking import BadModelError
+from anomaly_platform.ml.calibration.conformal import Calibration
+from anomaly_platform.ml.detectors.base import part_of, under
+from anomaly_platform.ml.detectors.scan_habits.hours import Hours
+from anomaly_platform.ml.detectors.scan_habits.imitation import gathered
+from anomaly_platform.ml.detectors.scan_habits.legs import Legs
+from anomaly_platform.ml.detectors.scan_habits.stays import Stays
+from anomaly_platform.ml.detectors.scan_habits.steps import (
+    Steps,
+    Words,
+    shipment_shares,
+    steps_of,
+)
+from anomaly_platform.ml.detectors.sequence_lstm.calibrated import calibration_start
+from anomaly_platform.ml.detectors.sequence_lstm.scans import lots_of
+
+PARTS: Final = ("leg", "stay", "product", "hour", "day")
+WEIGHTS: Final = np.array([-1.0, 1.0, -1.0, -1.0, -9.0])
+"""Log weights of the parts."""
+NOTHING: Final = -9.0
+"""What a part says that has nothing to judge."""
+SHIFTS: Final = np.log([1 / 12, 1 / 6, 1 / 3, 3.0, 6.0, 12.0])
+"""Stays that are wrong last so many times as long as usual."""
+HELD_UP: Final = 0.01
+"""Share of ordinary stays that anything may have held up: no stay says more than its inverse."""
+SUSPICION: Final = 0.1
+"""How probable it is, before anything is seen, that a code follows another product's habits."""
+TAIL_FLOOR: Final = 1.0
+
+
+@dataclass(frozen=True)
+class HabitVerdicts:
+    """Raw scores (n,) and p-values (n,) in the order of the frame, and what explains them.
+
+    parts (steps, parts) weighed; likest (steps,): the product that a code seems to be;
+    step_of_row (n,): −1 for a second reading.
+    """
+
+    raw: Floats
+    p_values: Floats
+    parts: Floats
+    likest: Ints
+    step_of_row: Ints
+    _steps: Steps
+    _habits: ScanHabits
+
+    def explain(self, row: int, places: dict[str, str]) -> str:
+        """Say what is unusual about a row of the frame; empty for a second reading."""
+        step = int(self.step_of_row[row])
+        if step < 0:
+            return ""
+        return self._habits.words_for(self._steps, step, self.parts[step], self.likest, places)
+
+
+@dataclass(frozen=True)
+class ScanHabits:
+    """Words, tables and calibration. Fitted: use `fit` or `from_arrays`."""
+
+    words: Words
+    legs: Legs
+    stays: Stays
+    hours: Hours
+    calibration: Calibration
+
+    @classmethod
+    def fit(cls, scans: pl.DataFrame) -> Self:
+        """Learn on the first part of a window, calibrate on its last fifth.
+
+        Parameters
+        ----------
+        scans
+            Scan features of the window, with the rules' scores where there are any: scans that
+            break a rule are neither learned nor calibrated on.
+
+        Raises
+        ------
+        ValueError
+            When there is nothing to learn from.
+        """
+        late = (scans["event_time"] >= calibration_start(scans)).to_numpy()
+        early = scans.filter(pl.Series(~late))
+        words = Words.of(early)
+        steps = steps_of(early, words)
+        weights = shipment_shares(early, lots_of(early))[steps.rows]
+        places, events, products = len(words.place), len(words.event), len(words.product)
+        nothing = Calibration.fit(np.zeros(1))
+        habits = cls(
+            words,
+            Legs.fit(steps, weights, places, products),
+            Stays.fit(steps, weights, max(events, 1), products),
+            Hours.fit(steps, weights, max(events, 1)),
+            nothing,
+        )
+        verdicts = habits.judge(scans)
+        wrong = np.zeros(scans.height, dtype=bool)
+        wrong[verdicts._steps.rows] = ~verdicts._steps.believed
+        calibration = Calibration.fit(verdicts.raw[late & ~wrong], tail_floor=TAIL_FLOOR)
+        return cls(words, habits.legs, habits.stays, habits.hours, calibration)
+
+    def judge(self, scans: pl.DataFrame) -> HabitVerdicts:
+        """Score scans; the frame holds the look-back of their codes, in any order."""
+        steps = steps_of(scans, self.words)
+        parts, likest = self._parts(steps)
+        raw = np.full(scans.height, NOTHING)
+        raw[steps.rows] = np.logaddexp.reduce(parts, axis=1)
+        step_of_row = np.full(scans.height, -1, dtype=np.int64)
+        step_of_row[steps.rows] = np.arange(len(steps.rows))
+        p_values = self.calibration.p_value(raw)
+        return HabitVerdicts(raw, p_values, parts, likest, step_of_row, steps, self)
+
+    def _parts(self, steps: Steps) -> tuple[Floats, Ints]:
+        """(n, parts) weighed evidence, and the product that each code seems to be."""
+        known = steps.product >= 0
+        own, rows = np.maximum(steps.product, 0), np.arange(len(steps.rows))
+        legs = self.legs.log_p(steps)
+        own_leg = legs[rows, own]
+        moved = known & ((steps.begins & (steps.place >= 0)) | steps.is_leg)
+        leg = np.where(moved, -np.log(len(self.words.place)) - own_leg, NOTHING)
+
+        stays = self.stays.log_p(steps, SHIFTS)
+        products = len(self.words.product)
+        stayed = ~np.isnan(stays[rows, own])
+        stays = np.nan_to_num(stays)
+        own_stay = stays[rows, own]
+        wrong = np.logaddexp.reduce(stays[:, products:], axis=1) - np.log(len(SHIFTS))
+        stay = np.where(stayed, -np.logaddexp(own_stay - wrong, np.log(HELD_UP)), NOTHING)
+
+        ratios = (legs - own_leg[:, None]) + (stays[:, :products] - own_stay[:, None])
+        product, likest = gathered(
+            np.ascontiguousarray(ratios),
+            np.where(known, own, -1),
+            steps.believed,
+            steps.starts,
+            SUSPICION,
+        )
+        hour, day = self.hours.surprise(steps)
+        return np.stack([leg, stay, product, hour, day], axis=1) + WEIGHTS, likest
+
+    def words_for(
+        self, steps: Steps, step: int, parts: Floats, likest: Ints, places: dict[str, str]
+    ) -> str:
+        """Say what is unusual about a step, from the part that speaks most."""
+        part = PARTS[int(np.argmax(parts))]
+
+        def named(code: int) -> str:
+            place = self.words.place[code]
+            return places.get(place, place)
+
+        product = int(steps.product[step])
+        goods = f"product {self.words.product[product] or '(any)'}" if product >= 0 else "goods"
+        if part == "leg":
+            own, left = self.legs.counted(steps, step)
+            if steps.begins[step]:
+                begin = f"{goods} enters at {named(steps.place[step])}"
+                return f"{begin}, as {own:.0f} of {left:.0f} shipments did"
+            way = f"{named(steps.source[step])} to {named(steps.place[step])}"
+            return f"{way}: {own:.0f} of {left:.0f} shipments of {goods} from there went this way"
+        if part == "stay":
+            usual = self.stays.usual_hours(steps, step)
+            assert usual is not None
+            stayed = f"{_hours(steps.hours[step])} h at {named(steps.place[step])}"
+            return f"{stayed}, usual {_hours(usual[0])} to {_hours(usual[1])} h for {goods}"
+        if part == "product":
+            other = self.words.product[int(likest[step])]
+            return f"{goods} travels like product {other}"
+        event, moment = self.words.event[steps.event[step]], int(steps.hour_of_week[step])
+        when = (
+            f"at {moment % 24:02d}:00–{moment % 24:02d}:59"
+            if part == "hour"
+            else f"on a {_DAYS[moment // 24 % 7]}"
+        )
+        hour, day = self.hours.surprise(steps)
+        share = np.exp(-hour[step]) / 24 if part == "hour" else np.exp(-day[step]) / 7
+        return f"{event} at {named(steps.place[step])} {when}, as {_percent(float(share))} there"
+
+    def to_arrays(self) -> dict[str, AnyArray]:
+        """Everything that a p-value depends on."""
+        return {
+            **under("habits/", self.words.to_arrays()),
+            **under("habits/legs/", self.legs.to_arrays()),
+            **under("habits/stays/", self.stays.to_arrays()),
+            **under("habits/hours/", self.hours.to_arrays()),
+            **under("habits/calibration/", self.calibration.to_arrays()),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self:
+        """Read what `to_arrays` returned."""
+        words = Words.from_arrays(part_of(arrays, "habits/"))
+        legs = Legs.from_arrays(part_of(arrays, "habits/legs/"))
+        hours = Hours.from_arrays(part_of(arrays, "habits/hours/"))
+        stays = Stays.from_arrays(part_of(arrays, "habits/stays/"), len(words.product))
+        events = max(len(words.event), 1)
+        if (legs.places, legs.products) != (len(words.place), len(words.product)):
+            raise BadModelError("the routes are of other places or products than the words")
+        if hours.events != events or stays.events != events:
+            raise BadModelError("hours or stays are of other event types than the words")
+        calibration = Calibration.from_arrays(part_of(arrays, "habits/calibration/"))
+        return cls(words, legs, stays, hours, calibration)
+
+
+_DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f}" if hours < 10 else f"{hours:.0f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if share >= 0.001 else "under 0.1 %"

@@ -1,0 +1,191 @@
+"""Which routes goods of a product take: how likely the next place is, for each product.
+
+What belongs here: counts of legs, and the probability that they give. A route that others take and
+a product never took, though it had many occasions, is closed to it; where there were few occasions
+nothing is known. Shipments are counted and not units.
+
+For a leg from s to g of product p with N shipments of p from s, of which n went to g, and share b
+of everything from s that goes to g, λ = N · b is what is expected of an open route, and
+P = b · P(open | n), where P(open | n) weighs a negative binomial with mean λ against stray
+shipments, a share of all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+
+from anomaly_platform.ml.arrays import Arrays, Bools, Floats, Ints
+from anomaly_platform.ml.bundles.checking import BadModelError, checked
+from anomaly_platform.ml.detectors.scan_habits.steps import Steps, totals
+
+OPEN: Final = 0.6
+"""Share of the routes from a place that are open to a product, before anything is seen."""
+STRAY: Final = 0.003
+"""Share of shipments that go where they never should."""
+ELSEWHERE: Final = 2.0
+"""How much a product's coming to a place from elsewhere may speak for a route (log odds)."""
+SHAPE: Final = 6.0
+"""How alike products are in their use of open routes: shape of the gamma around the share."""
+RAREST: Final = 1e-4
+"""Share of legs that go anywhere at all: no leg is a surprise beyond it."""
+PRIOR: Final = 1.0
+"""Shipments that the even share of all places counts as, in the share of a route."""
+
+
+@dataclass(frozen=True)
+class Legs:
+    """Shipments by route, and by product and route.
+
+    Attributes
+    ----------
+    places
+        How many places there are; the source `places` stands for a first scan.
+    keys, share
+        (routes,) sorted `source · places + place`, and the share of what leaves the source.
+    own_keys, own
+        (seen,) sorted `route key · products + product`, and shipments.
+    left_keys, left
+        Sorted `source · products + product`, and shipments that left the source.
+    total
+        (places + 1,) shipments that left each source.
+    reached, should_reach
+        (places · products,) shipments of each product that came to each place, and how many
+        would have, were all routes open to it.
+    """
+
+    places: int
+    products: int
+    keys: Ints
+    share: Floats
+    own_keys: Ints
+    own: Floats
+    left_keys: Ints
+    left: Floats
+    total: Floats
+    reached: Floats
+    should_reach: Floats
+
+    @classmethod
+    def fit(cls, steps: Steps, weights: Floats, places: int, products: int) -> Self:
+        """Count the legs of training steps; `weights` (n,) says how much each counts."""
+        source, moved = _source(steps, places)
+        used = moved & steps.believed & (steps.product >= 0)
+        if not used.any():
+            raise ValueError("no scan of a known product has a place")
+        source, place = source[used], steps.place[used]
+        product, weight = steps.product[used], weights[used]
+        total = totals(source, weight, places + 1)
+        keys, count = _summed(source * places + place, weight)
+        own_keys, own = _summed((source * places + place) * products + product, weight)
+        left_keys, left = _summed(source * products + product, weight)
+        share = (count + PRIOR / places) / (total[keys // places] + PRIOR)
+        reached = totals(place * products + product, weight, places * products)
+        should = np.zeros((places, products))
+        for one in range(products):
+            leaves = _found(left_keys, left, keys // places * products + one, 0.0)
+            should[:, one] = totals(keys % places, leaves * share, places)
+        return cls(
+            *(places, products, keys, share, own_keys, own, left_keys, left, total),
+            *(reached, should.ravel()),
+        )
+
+    def log_p(self, steps: Steps) -> Floats:
+        """(n, products) log probability of each leg, were it of that product; 0 without a leg."""
+        source, moved = _source(steps, self.places)
+        route = np.where(moved, source * self.places + steps.place, 0)
+        routes, which = np.unique(route, return_inverse=True)
+        table = np.stack([self._log_p(routes, one) for one in range(self.products)], axis=1)
+        return np.where(moved[:, None], table[which], 0.0)
+
+    def _log_p(self, route: Ints, product: int) -> Floats:
+        """(n,) log probability of routes for a product."""
+        source, place = route // self.places, route % self.places
+        never = PRIOR / self.places / (self.total[source] + PRIOR)
+        share = _found(self.keys, self.share, route, never)
+        own = _found(self.own_keys, self.own, route * self.products + product, 0.0)
+        left = _found(self.left_keys, self.left, source * self.products + product, 0.0)
+        usual = left * share
+        reached = self.reached[place * self.products + product] - own
+        should = self.should_reach[place * self.products + product] - usual
+        odds = _as_open(own, usual, STRAY * left) + np.log(OPEN / (1.0 - OPEN))
+        odds = odds + np.minimum(_as_open(reached, should, STRAY * should), ELSEWHERE)
+        open_to_it = 1.0 / (1.0 + np.exp(-np.clip(odds, -60.0, 60.0)))
+        return np.asarray(np.log(share * open_to_it + RAREST / self.places))
+
+    def counted(self, steps: Steps, step: int) -> tuple[float, float]:
+        """Return the shipments of a step's product on its route, and from its source at all."""
+        source = self.places if steps.begins[step] else int(steps.source[step])
+        product = int(steps.product[step])
+        own = np.array([(source * self.places + steps.place[step]) * self.products + product])
+        left = np.array([source * self.products + product])
+        return (
+            float(_found(self.own_keys, self.own, own, 0.0)[0]),
+            float(_found(self.left_keys, self.left, left, 0.0)[0]),
+        )
+
+    def to_arrays(self) -> Arrays:
+        """Return the counts."""
+        return {
+            "sizes": np.array([self.places, self.products], dtype=np.int64),
+            **{name: getattr(self, name) for name in _ARRAYS},
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self:
+        """Read what `to_arrays` returned."""
+        places, products = checked(arrays, "sizes", (2,), kinds="i", low=1, high=1e6).tolist()
+        found = {
+            name: checked(arrays, name, (None,), kinds="i" if name.endswith("keys") else "f", low=0)
+            for name in _ARRAYS
+        }
+        for keys, values in (("keys", "share"), ("own_keys", "own"), ("left_keys", "left")):
+            if len(found[keys]) != len(found[values]) or (np.diff(found[keys]) <= 0).any():
+                raise BadModelError(f"the array {keys!r} does not ascend, or fits no {values!r}")
+        reach = places * products
+        if len(found["reached"]) != reach or len(found["should_reach"]) != reach:
+            raise BadModelError("the routes do not say how many shipments reach each place")
+        if found["keys"][-1] >= (places + 1) * places:
+            raise BadModelError("there is a route from no place")
+        if len(found["total"]) != places + 1 or not (found["share"] > 0).all():
+            raise BadModelError("the routes have no totals, or shares of 0")
+        return cls(places, products, **found)
+
+
+_ARRAYS: Final = (
+    "keys",
+    "share",
+    "own_keys",
+    "own",
+    "left_keys",
+    "left",
+    "total",
+    "reached",
+    "should_reach",
+)
+
+
+def _as_open(count: Floats, usual: Floats, stray: Floats) -> Floats:
+    """Log ratio of a count under an open route, which expects `usual`, to one that is closed."""
+    usual, stray = np.maximum(usual, 1e-9), np.maximum(stray, 1e-9)
+    beside = np.log1p(usual / SHAPE) - np.log1p(stray / SHAPE)
+    return np.asarray(count * np.log(usual / stray) - (count + SHAPE) * beside)
+
+
+def _source(steps: Steps, places: int) -> tuple[Ints, Bools]:
+    """(n,) where each step comes from, and whether it went anywhere that is known."""
+    first = steps.begins & (steps.place >= 0)
+    return np.where(first, places, steps.source), first | steps.is_leg
+
+
+def _summed(keys: Ints, weights: Floats) -> tuple[Ints, Floats]:
+    distinct, inverse = np.unique(keys, return_inverse=True)
+    return distinct, totals(inverse, weights, len(distinct))
+
+
+def _found(keys: Ints, values: Floats, wanted: Ints, otherwise: Floats | float) -> Floats:
+    """(n,) the value of each wanted key, or what stands for one that is not there."""
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[at] == wanted, values[at], otherwise)

@@ -1,0 +1,189 @@
+"""Scans as steps: from where to where, after how long, of which product.
+
+What belongs here: the one layout that all habits read. A step is a scan and the believed scan of
+the same code before it; both at one place are a stay, at two places a leg. A second reading is no
+step, and a scan that broke a rule is judged but is nobody's past.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from anomaly_platform.ml.arrays import Arrays, Bools, Floats, Ints
+from anomaly_platform.ml.columns import coded, microseconds, runs
+from anomaly_platform.ml.detectors.sequence_lstm.calibrated import doubtful
+from anomaly_platform.ml.detectors.sequence_lstm.scans import REREAD, observations
+from anomaly_platform.ml.features.scans.arrays import pack_texts, unpack_texts
+from anomaly_platform.ml.features.scans.kernels import history_starts
+from anomaly_platform.ml.features.scans.names import LOOKBACK_HOURS, MAX_HISTORY
+from anomaly_platform.ml.features.scans.words import UNKNOWN, read_event_type
+
+LONGEST_HOURS = float(LOOKBACK_HOURS)
+LEAST_SHARE = 0.001
+"""Share of all codes that a product has at least."""
+MOST_PRODUCTS = 64
+"""Of more products, those with the most codes have habits of their own; the others have none."""
+FIELDS = ("place", "event", "product")
+_PRODUCT = (
+    pl.when(pl.col("epc_code").str.count_matches(".", literal=True) == 5)
+    .then(pl.col("epc_code").str.extract(r"^[^.]*\.([^.]*\.[^.]*)\."))
+    .fill_null("")
+    .alias("product")
+)
+
+
+@dataclass(frozen=True)
+class Words:
+    """The places, event types and products that training saw, each sorted."""
+
+    place: tuple[str, ...]
+    event: tuple[str, ...]
+    product: tuple[str, ...]
+
+    @classmethod
+    def of(cls, scans: pl.DataFrame) -> Self:
+        """Collect the words of training scans; event types that say nothing are left out.
+
+        A product of a handful of codes is a misread one.
+        """
+        found = _fields(scans)
+        place, event = (tuple(found[name].drop_nulls().unique().sort()) for name in FIELDS[:2])
+        codes = found.group_by("product").agg(codes=pl.col("epc_code").n_unique())
+        common = codes.filter(pl.col("codes") >= LEAST_SHARE * pl.col("codes").sum())
+        product = common.sort(-pl.col("codes").cast(pl.Int64), "product")["product"]
+        return cls(place, event, tuple(product.head(MOST_PRODUCTS).sort()))
+
+    def codes(self, name: str, column: pl.Series) -> Ints:
+        """(n,) position of each word, −1 where it is null or was never seen."""
+        known = {word: code for code, word in enumerate(getattr(self, name))}
+        words, code = coded(column)
+        return np.array([*(known.get(word, -1) for word in words), -1], dtype=np.int64)[code]
+
+    def to_arrays(self) -> Arrays:
+        """Return the words as bytes and offsets."""
+        packed = [pack_texts(f"words.{name}", getattr(self, name)) for name in FIELDS]
+        return {key: array for part in packed for key, array in part.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self:
+        """Read what `to_arrays` returned."""
+        return cls(*(tuple(unpack_texts(f"words.{name}", arrays)) for name in FIELDS))
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Steps by code, time and id.
+
+    Attributes
+    ----------
+    rows
+        (n,) row of the frame.
+    begins
+        (n,) whether it is the first step of its code.
+    believed
+        (n,) whether later steps have it for a past.
+    place, event, product, source, before
+        (n,) codes: where and what; the place and event of the scan before. −1 for unknown.
+    hours
+        (n,) since the scan before, at most 720; 0 for a first one.
+    starts
+        (n,) first step that a step may look back on: as far as the features of scans reach.
+    hour_of_week
+        (n,) from Monday 0:00 of the stream's time zone.
+    """
+
+    rows: Ints
+    begins: Bools
+    believed: Bools
+    place: Ints
+    event: Ints
+    product: Ints
+    source: Ints
+    before: Ints
+    hours: Floats
+    starts: Ints
+    hour_of_week: Floats
+
+    @property
+    def is_leg(self) -> Bools:
+        """(n,) goods came from another known place."""
+        return np.asarray((self.place >= 0) & (self.source >= 0) & (self.place != self.source))
+
+    @property
+    def is_stay(self) -> Bools:
+        """(n,) goods were at this place before, and both words say something."""
+        stayed = (self.place >= 0) & (self.place == self.source)
+        return np.asarray(stayed & (self.event >= 0) & (self.before >= 0))
+
+
+def steps_of(scans: pl.DataFrame, words: Words) -> Steps:
+    """Lay out scan features, in any order; rules' scores are read where there are any."""
+    frame = (
+        _fields(scans)
+        .with_columns(wrong=pl.Series(doubtful(scans)))
+        .with_row_index("row")
+        .sort("epc_code", "event_time", "event_id")
+    )
+    epc, times, wrong = runs(frame["epc_code"]), microseconds(frame["event_time"]), frame["wrong"]
+    codes = {name: words.codes(name, frame[name]) for name in FIELDS}
+    raw = [coded(frame[name])[1] for name in ("place", "event")]
+    again = np.zeros(len(epc), dtype=bool)
+    again[1:] = (epc[1:] == epc[:-1]) & (np.diff(times) < REREAD.total_seconds() * 1e6)
+    for code in raw:
+        again[1:] &= (code[1:] == code[:-1]) | (code[1:] < 0) | (code[:-1] < 0)
+    believed = ~wrong.to_numpy()
+    kept = np.flatnonzero(~(again & believed))
+    epc, times, believed = epc[kept], times[kept], believed[kept]
+    last = np.maximum.accumulate(np.where(believed, np.arange(len(kept)), -1))
+    past = np.concatenate(([-1], last[:-1])) if len(kept) else last
+    after_doubt = np.zeros(len(kept), dtype=bool)
+    after_doubt[1:] = ~believed[:-1] & (epc[1:] == epc[:-1])
+    begins = (past < 0) | (epc[past] != epc) | (times - times[past] >= LONGEST_HOURS * 3.6e9)
+    safe, unknown = np.where(begins, 0, past), begins | after_doubt
+    place, event = codes["place"][kept], codes["event"][kept]
+    hours = np.where(begins, 0.0, (times - times[safe]) / 3.6e9) if len(kept) else np.zeros(0)
+    clock = frame[["day_of_week", "hour"]].cast(pl.Float64).to_numpy()[kept]
+    return Steps(
+        rows=frame["row"].to_numpy().astype(np.int64)[kept],
+        begins=begins & ~after_doubt,
+        believed=believed,
+        place=place,
+        event=event,
+        product=codes["product"][kept],
+        source=np.where(unknown, -1, place[safe]) if len(kept) else place,
+        before=np.where(unknown, -1, event[safe]) if len(kept) else event,
+        hours=np.minimum(hours, LONGEST_HOURS),
+        starts=_starts(epc, times),
+        hour_of_week=24.0 * clock[:, 0] + clock[:, 1] + (times % 3_600_000_000) / 3.6e9,
+    )
+
+
+def _starts(epc: Ints, times: Ints) -> Ints:
+    first = np.searchsorted(epc, epc).astype(np.int64)
+    return history_starts(times, first, int(LONGEST_HOURS * 3_600_000_000), MAX_HISTORY)
+
+
+def totals(group: Ints, weights: Floats, groups: int) -> Floats:
+    """Return the (groups,) sums of the weights of each group."""
+    return np.asarray(np.bincount(group, weights, groups), dtype=np.float64)
+
+
+def shipment_shares(scans: pl.DataFrame, lots: pl.Series) -> Floats:
+    """(rows,) how much each scan counts: what arrives on one lorry was decided once."""
+    return observations(scans.with_columns(lot=lots))
+
+
+def _fields(scans: pl.DataFrame) -> pl.DataFrame:
+    silent = [
+        word for word in scans["event"].unique().drop_nulls() if read_event_type(word)[1] == UNKNOWN
+    ]
+    event = pl.col("event")
+    return scans.select(
+        *("epc_code", "event_id", "event_time", "place", "day_of_week", "hour"),
+        pl.when(~event.is_in(silent)).then(event) if silent else event,
+        _PRODUCT,
+    )

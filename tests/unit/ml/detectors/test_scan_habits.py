@@ -1,0 +1,104 @@
+"""What is ordinary for goods, learned from a small network of two products."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from anomaly_platform.ml.detectors.scan_habits.detector import ScanHabits
+from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
+from tests.builders.scans import SCHEMA, START
+
+LOTS, UNITS = 240, 4
+
+
+def journey(
+    code: str, begin: float, shop: str, stay: float, road: float = 3.0
+) -> list[tuple[object, ...]]:
+    moments = (
+        *((0.0, "F", "Aggregation"), (5.0, "H", "HUB_Inbound")),
+        *((5.0 + stay, "H", "HUB_Outbound"), (5.0 + stay + road, shop, "W_Stock_Inbound")),
+    )
+    return [
+        (code, f"{code}-{n}", START + timedelta(hours=begin + hours), place, None, event)
+        for n, (hours, place, event) in enumerate(moments)
+    ]
+
+
+def code(product: int, lot: int, unit: int) -> str:
+    return f"001.8804823.{product:07d}.{lot:06d}.20241201.{unit:09d}"
+
+
+def frame(rows: list[tuple[object, ...]]) -> pl.DataFrame:
+    scans = pl.DataFrame(rows, schema=SCHEMA, orient="row").with_columns(epc_code="entity")
+    return ScanFeatureSet().compute(scans)
+
+
+@pytest.fixture(scope="module")
+def habits() -> ScanHabits:
+    """Product 1 stays 4 h and goes to A or B, product 2 stays 12 h and goes to B or C."""
+    rng = np.random.default_rng(0)
+    rows: list[tuple[object, ...]] = []
+    for lot in range(LOTS):
+        product = 1 + lot % 2
+        shop = "ABC"[product - 1 + int(rng.integers(2))]
+        stay = (4.0, 12.0)[product - 1] * float(np.exp(rng.normal(0.0, 0.2)))
+        for unit in range(UNITS):
+            rows += journey(code(product, lot, unit), 3.7 * lot, shop, stay)
+    return ScanHabits.fit(frame(rows))
+
+
+def judged(habits: ScanHabits, rows: list[tuple[object, ...]]) -> tuple[np.ndarray, list[str]]:
+    scans = frame(rows)
+    verdicts = habits.judge(scans)
+    return verdicts.p_values, [verdicts.explain(row, {}) for row in range(scans.height)]
+
+
+def test_a_stay_is_judged_by_its_product_in_both_directions(habits: ScanHabits) -> None:
+    usual, _ = judged(habits, journey(code(2, 900, 1), 900.0, "B", 12.0))
+    assert usual.min() > 0.02
+    for hours in (1.5, 60.0):
+        p, words = judged(habits, journey(code(2, 900, 1), 900.0, "B", hours))
+        assert p[2] < 0.01
+        assert words[2].startswith(f"{hours:.1f} h at H" if hours < 10 else "60 h at H")
+        assert "usual" in words[2]
+
+
+def test_a_route_that_only_other_products_take_is_closed_to_a_product(habits: ScanHabits) -> None:
+    p, words = judged(habits, journey(code(1, 901, 1), 900.0, "C", 4.0))
+    assert p[3] < 0.01
+    assert words[3].startswith("H to C: 0 of ")
+    usual, _ = judged(habits, journey(code(1, 901, 1), 900.0, "B", 4.0))
+    assert usual.min() > 0.02
+
+
+def test_evidence_for_another_product_gathers_over_the_scans_of_a_code(habits: ScanHabits) -> None:
+    scans = frame(journey(code(1, 902, 1), 900.0, "C", 12.0))
+    parts = habits.judge(scans).parts
+    alone = habits.judge(frame(journey(code(1, 902, 1), 900.0, "C", 4.0))).parts
+    assert parts[3, 2] > alone[3, 2]
+
+
+def test_other_codes_and_what_lies_beyond_the_look_back_change_no_bit(habits: ScanHabits) -> None:
+    old = journey(code(1, 903, 1), 0.0, "A", 4.0)
+    new = journey(code(1, 903, 1), 1000.0, "C", 12.0)
+    other = journey(code(2, 904, 1), 1000.0, "B", 12.0)
+    apart, _ = judged(habits, new)
+    together, _ = judged(habits, other + new + old)
+    np.testing.assert_array_equal(together[4:8], apart)
+
+
+def test_stored_and_read_again_it_says_the_same_bits(habits: ScanHabits) -> None:
+    rows = journey(code(1, 905, 1), 900.0, "C", 30.0)
+    again = ScanHabits.from_arrays(habits.to_arrays())
+    for one, other in zip(judged(habits, rows), judged(again, rows), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_scans_of_an_unknown_product_or_place_are_no_evidence(habits: ScanHabits) -> None:
+    strange = journey(code(7, 906, 1), 900.0, "Z", 30.0)
+    p, _ = judged(habits, strange)
+    assert p[3] > 0.02
