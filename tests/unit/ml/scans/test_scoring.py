@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -100,6 +101,20 @@ def test_stored_and_read_again_every_part_says_the_same(
         BarcodeFusion.from_arrays(models.fusion.to_arrays()),
     )
     assert ordered(again.score(features)).equals(ordered(models.score(features)))
+
+
+def test_a_set_that_was_fused_before_there_were_habits_scores_without_them(
+    models: BarcodeModels, features: pl.DataFrame
+) -> None:
+    assert models.fusion is not None
+    assert models.fusion.habits is not None
+    stored = models.fusion.to_arrays()
+    before = BarcodeFusion.from_arrays({n: a for n, a in stored.items() if "habits" not in n})
+    assert before.habits is None
+    scored, now = replace(models, fusion=before).score(features), models.score(features)
+    for name in ("lstm_score", "svm_score", "ml_combined_score"):
+        assert scored[name].equals(now[name])
+    assert not scored["final_confidence"].equals(now["final_confidence"])
 
 
 def test_without_models_there_are_rules_and_no_error(
