@@ -25,7 +25,8 @@ from anomaly_platform.storage.postgres.database import (
     redact,
     release_embedded,
 )
-from anomaly_platform.streams import BARCODE, BUILT_IN, ScanStream, Stream
+from anomaly_platform.streams import BARCODE, BUILT_IN, MetricStream, ScanStream, Stream
+from anomaly_platform.streams.tuned import TunedSettings
 from anomaly_platform.streams.user_defined import (
     StreamFileError,
     UserStreams,
@@ -78,12 +79,16 @@ class Platform:
         taken = {stream.name for stream in (*BUILT_IN, BARCODE)}
         return load_user_streams(self.settings.streams_dir, taken)
 
-    @property
+    @cached_property
     def streams(self) -> tuple[Stream, ...]:
-        """The streams that this platform runs; those of bad files are not among them."""
-        if self._given is not None:
-            return self._given
-        return (*BUILT_IN, *self.user_streams.streams)
+        """The streams that this platform runs, as tuned; those of bad files are not among them."""
+        known = (*BUILT_IN, *self.user_streams.streams) if self._given is None else self._given
+        return tuple(self.tuned.applied_to(stream) for stream in known)
+
+    @property
+    def tuned(self) -> TunedSettings:
+        """Where the settings of tuned streams are."""
+        return TunedSettings(self.settings.home)
 
     def stream(self, name: str) -> Stream:
         """Return a stream by name.
@@ -189,7 +194,7 @@ class Platform:
             threshold=self.threshold_of(stream),
             seed=settings.seed,
             min_training_samples=settings.min_training_samples,
-            contamination=settings.contamination,
+            contamination=self.contamination_of(stream),
         )
 
     @property
@@ -248,6 +253,11 @@ class Platform:
     def threshold_of(self, stream: Stream) -> float:
         """Return the score from which a reading of the stream is an anomaly."""
         return self.settings.threshold if stream.threshold is None else stream.threshold
+
+    def contamination_of(self, stream: Stream) -> float:
+        """Return the largest share of rows that fitting may set aside as suspect."""
+        own = stream.contamination if isinstance(stream, MetricStream) else None
+        return self.settings.contamination if own is None else own
 
     def prediction_target_of(self, stream: Stream) -> float:
         """Return the seconds within which most scoring requests are to be answered."""

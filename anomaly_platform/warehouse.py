@@ -21,6 +21,7 @@ from anomaly_platform.storage.tables.progress import Progress
 from anomaly_platform.storage.tables.quarantine import Quarantine
 from anomaly_platform.storage.tables.scored_rows import SCORED_METRICS, SCORED_SCANS, ScoredRows
 from anomaly_platform.storage.tables.series import SeriesIndex
+from anomaly_platform.storage.tables.tunings import Tunings
 
 
 class Warehouse:
@@ -37,7 +38,7 @@ class Warehouse:
         For statements that none of the parts has.
     ledger, quarantine, partitions, series, bundles, scores, scan_scores, monitoring, progress,
     training_requests, training_evidence, labels, drift, prediction_latency,
-    mlflow_updates
+    mlflow_updates, tunings
         The parts.
     """
 
@@ -59,6 +60,7 @@ class Warehouse:
         self.labels = Labels(self.transactions)
         self.drift = DriftStats(self.transactions)
         self.training_evidence = TrainingEvidence(self.transactions)
+        self.tunings = Tunings(self.transactions)
         self.prediction_latency = PredictionLatency(self.transactions)
 
     def server_version(self) -> str:

@@ -15,6 +15,7 @@ from anomaly_platform.cli.home import make_home, settle_home, tell_home
 from anomaly_platform.cli.keys import keys_app
 from anomaly_platform.cli.models.labels import labels_app
 from anomaly_platform.cli.models.thresholds import thresholds_app
+from anomaly_platform.cli.models.tuning import tune
 from anomaly_platform.cli.models.versions import models_app
 from anomaly_platform.cli.rows import word_table
 from anomaly_platform.cli.runtime import RunFailedError, open_runtime
@@ -47,6 +48,7 @@ app.add_typer(reference_app, name="reference")
 app.add_typer(labels_app, name="labels")
 app.add_typer(layouts_app, name="layouts")
 app.command("import")(import_files)
+app.command()(tune)
 app.add_typer(thresholds_app, name="thresholds")
 
 

@@ -184,6 +184,13 @@ class MetricStream(Stream):
         External column names of files; the BI views have the default names.
     features : MetricFeatureSet
         The features; their look-back decides how far late data reaches.
+    contamination : float or None
+        Largest share of rows that fitting may set aside as suspect; ``None`` takes
+        ``ANOMALY_CONTAMINATION``.
+    trees : int
+        Trees of each forest.
+    tuning : int or None
+        The tuning whose settings the stream has, where it has any.
     """
 
     entity_field: str
@@ -191,6 +198,9 @@ class MetricStream(Stream):
     time_field: str = "timestamp"
     value_field: str = "value"
     features: MetricFeatureSet = field(default_factory=MetricFeatureSet)
+    contamination: float | None = None
+    trees: int = 100
+    tuning: int | None = None
 
     detectors = ("isolation_forest",)
     scored_by = "isolation_forest"

@@ -149,6 +149,14 @@ class Features(Part):
         return value
 
 
+class Forest(Part):
+    """How the forest of each series is fitted."""
+
+    trees: int = Field(default=100, ge=10, le=100, description="10 to 100 trees, such as 100")
+    contamination: float | None = Field(default=None, ge=0.0, lt=0.5)
+    """a share from 0 and below 0.5, such as 0.1"""
+
+
 class MetricDocument(StreamDocument):
     """A whole file of a metric stream."""
 
@@ -164,6 +172,9 @@ class MetricDocument(StreamDocument):
         max_length=1,
         description=f"a list of {' or '.join(get_args(DetectorName))}",
     )
+
+    forest: Forest = Field(default_factory=Forest)
+    """its keys on lines of their own, indented"""
 
     @field_validator("frequency")
     @classmethod
@@ -195,6 +206,8 @@ class MetricDocument(StreamDocument):
             | {field: own[field] for field in ("event_id", "label", "metadata")},
             ignored_columns=columns.ignore,
             features=self.feature_set,
+            contamination=self.forest.contamination,
+            trees=self.forest.trees,
             retraining=self.policy(self.training_window),
         )
 

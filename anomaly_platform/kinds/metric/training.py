@@ -179,6 +179,7 @@ def _write(
         seed=parts.seed,
         min_samples=parts.min_training_samples,
         contamination=parts.contamination,
+        trees=parts.stream.trees,
     )
     lineage = Lineage(
         stream=parts.stream.name,
@@ -219,7 +220,7 @@ def _register(
             "series_failed": counts["failed"],
             "series_insufficient_history": counts["insufficient_history"],
         },
-        hyper_parameters=manifest["hyper_parameters"],
+        hyper_parameters=manifest["hyper_parameters"] | _tuned(parts.stream),
         watermark=window.watermark,
         origin=origin,
         seconds=manifest["training_seconds"],
@@ -227,6 +228,11 @@ def _register(
         failed_series=failed.select("entity", "metric", "reason").rows(),
         replaces=replaces,
     )
+
+
+def _tuned(stream: MetricStream) -> dict[str, int]:
+    """Return which tuning the settings come from, where they come from one."""
+    return {} if stream.tuning is None else {"tuning": stream.tuning}
 
 
 def retrained_counts(bundle: Bundle) -> dict[str, int]:

@@ -80,7 +80,7 @@ def extend_fleet(
     ----------
     parent
         The bundle to start from. The new one keeps its alpha and threshold, which all its scores
-        depend on, and refers to its array files.
+        depend on, and the size of its forests, and refers to its array files.
     wanted
         Entity and metric of the series to be trained. One without any row in the frames stays as
         it is in the parent.
@@ -105,7 +105,12 @@ def extend_fleet(
         )
     started = datetime.now(UTC)
     fixed = parent.manifest["hyper_parameters"]
-    policy = replace(policy, alpha=float(fixed["alpha"]), threshold=float(fixed["threshold"]))
+    policy = replace(
+        policy,
+        alpha=float(fixed["alpha"]),
+        threshold=float(fixed["threshold"]),
+        trees=int(fixed["trees"]),
+    )
     rows = parent.series.filter(~_is_one_of(wanted))
     with BundleWriter(directory) as writer:
         moved = _adopt_layers(parent, rows, writer)

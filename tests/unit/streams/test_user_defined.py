@@ -43,6 +43,9 @@ features:
   windows: [10, 60, 600]
   lags: [1, 5]
 detectors: [isolation_forest]
+forest:
+  trees: 50
+  contamination: 0.05
 alpha: 1e-3
 threshold: 0.8
 retraining:
@@ -106,6 +109,7 @@ def test_every_key_arrives_where_it_belongs(tmp_path: Path) -> None:
     assert stream.features.lags == (1, 5)
     assert stream.features.frequency == timedelta(seconds=30)
     assert (stream.alpha, stream.threshold) == (0.001, 0.8)
+    assert (stream.trees, stream.contamination) == (50, 0.05)
     policy = stream.retraining
     assert (policy.window.days, policy.max_age.days, policy.max_silence.days) == (14, 3, 90)
     assert (policy.minimum_quality, policy.drift_psi, policy.drift_days) == (0.8, 0.4, 2)

@@ -1,0 +1,166 @@
+"""`anomaly tune`: what it searches on and never on, what it proposes, and what is put into use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+
+import numpy as np
+import polars as pl
+import pytest
+
+from anomaly_platform.ingest.bucketing import bucket_of
+from anomaly_platform.kinds.metric.tuning import TuningOrder, prepare
+from anomaly_platform.ml.tuning.judging import Judge
+from anomaly_platform.ml.tuning.space import DetectorSettings
+from anomaly_platform.platform import DETECTOR, Platform
+from anomaly_platform.settings import Settings
+from anomaly_platform.streams import EMS, MetricStream
+from tests.builders.commands import invoke, run_command
+from tests.builders.readings import PER_DAY, STEP, daily_cycle, series
+from tests.integration.metric_models import train
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("own_platform")]
+
+HOSTS = ("db", "mail", "proxy", "web")
+
+
+def fill(platform: Platform, stream: MetricStream, days: int = 6) -> None:
+    """Give a stream the features of a few days, as its stages leave them."""
+    rows = days * PER_DAY
+    events = pl.concat(
+        series(host, "cpu", daily_cycle(rows, seed)) for seed, host in enumerate(HOSTS)
+    ).with_columns(
+        event_id=pl.lit(""), label=pl.lit(None, pl.Boolean), metadata=pl.lit(None, pl.String)
+    )
+    features = stream.features.compute(events)
+    features = features.with_columns(bucket_of(features["entity"])).sort(
+        "bucket", "entity", "metric", "event_time"
+    )
+    schema = platform.kind(stream).feature_schema
+    for (day,), part in features.group_by(pl.col("event_time").dt.date(), maintain_order=True):
+        frame = part.select(pl.col(name).cast(kind) for name, kind in schema.items())
+        file = platform.lake.write("features", stream.name, f"{day}", [frame], schema=schema)
+        platform.warehouse.partitions.publish(
+            stream.name, "features", f"{day}", path=file.path, rows=file.rows, watermark=1
+        )
+        extents = part.group_by("entity", "metric", maintain_order=True).agg(
+            rows=pl.len().cast(pl.Int64),
+            first_event=pl.col("event_time").min(),
+            last_event=pl.col("event_time").max(),
+        )
+        platform.warehouse.series.replace_day(stream.name, day, extents)
+
+
+def said(*arguments: object, code: int = 0) -> str:
+    return " ".join(invoke("tune", *arguments, code=code).replace("│", " ").split())
+
+
+def settings_of(settings: Settings) -> tuple[float, tuple[int, ...], int | None]:
+    """Return what a process that starts now trains the stream with."""
+    platform = Platform(settings)
+    stream = platform.stream("ems")
+    assert isinstance(stream, MetricStream)
+    return platform.alpha_of(stream), stream.features.windows, stream.tuning
+
+
+def test_a_gain_is_found_recorded_put_into_use_and_taken_back(
+    platform: Platform, settings: Settings
+) -> None:
+    fill(platform, EMS)
+    today = settings_of(settings)
+    assert "4 candidates" in said("ems", "--trials", 4, "--dry-run")
+    assert platform.warehouse.tunings.of("ems") is None
+
+    asked = ("tune", "ems", "--trials", 4, "--seed", 3, "--no-windows", "--json")
+    record = json.loads(run_command(*asked).stdout)
+    assert record["status"] == "gained"
+    compared = record["comparison"]
+    assert compared["low"] > 0
+    assert compared["proposed"]["objective"] > compared["present"]["objective"]
+    assert record["data"]["search"]["judged_until"] < record["data"]["comparison"]["judged_from"]
+    assert [one["is_present"] for one in record["trials"][:2]] == [True, False]
+    assert settings_of(settings) == today
+
+    number = record["id"]
+    told = run_command("tune", "ems", "--apply", "--number", number).output
+    assert "anomaly run ems --train" in told
+    assert settings_of(settings) == (record["proposed"]["alpha"], today[1], number)
+    tuned = Platform(settings, (EMS,))
+    version, bundle = train(tuned, tuned.streams[0])  # type: ignore[arg-type]
+    assert bundle.manifest["hyper_parameters"]["alpha"] == record["proposed"]["alpha"]
+    assert bundle.manifest["hyper_parameters"]["trees"] == record["proposed"]["trees"]
+    known = platform.warehouse.bundles.get("ems", DETECTOR, version)
+    assert known is not None
+    assert known.parameters["tuning"] == number
+    tuned.close()
+    assert "In use since" in said("ems", "--show")
+
+    assert "own settings again" in run_command("tune", "ems", "--undo").output
+    assert settings_of(settings) == today
+    assert "It was in use until" in said("ems", "--show", "--number", number)
+    actions = platform.warehouse.transactions.tuples("SELECT action FROM audit_log ORDER BY id")
+    assert [action for (action,) in actions] == ["tuning.apply", "tuning.undo"]
+
+
+def test_what_is_reported_is_never_searched_on(platform: Platform) -> None:
+    fill(platform, EMS, days=4)
+    version, bundle = train(platform, EMS)
+    platform.model_sets.put_into_service(EMS, version, "a test", overrule=True)
+    # What the version in service was measured on is no longer the newest then.
+    fill(platform, EMS, days=6)
+    tuning = prepare(platform.kind(EMS).parts, TuningOrder(trials=2))
+    trained = bundle.series.select("entity", "last_time", "calibration_rows").rows()
+    assert len(trained) == len(HOSTS)
+    for entity, last, rows in trained:
+        searched = tuning.searched.rows.filter(pl.col("entity") == entity)["event_time"]
+        measured = searched.is_between(last - (rows - 1) * STEP, last)
+        assert not measured.any()
+        assert searched.min() < last < searched.max()
+        compared = tuning.compared.rows.filter(pl.col("entity") == entity, "judged")
+        assert searched.max() < compared["event_time"].min()  # type: ignore[operator]
+
+
+def test_ctrl_c_keeps_what_was_tried(
+    platform: Platform, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(platform, EMS)
+    calls = 0
+
+    def counts(self: Judge, _: DetectorSettings, __: Collection[str]) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return np.ones((self.held_out.units, 6))
+
+    monkeypatch.setattr(Judge, "counts", counts)
+    assert "Interrupted after 2 trials" in said("ems", "--apply", code=130)
+    record = platform.warehouse.tunings.of("ems")
+    assert record is not None
+    assert (record.status, len(record.trials), record.comparison) == ("interrupted", 2, None)
+    assert settings_of(settings)[2] is None
+
+
+def test_what_cannot_be_is_refused_with_a_reason(platform: Platform, settings: Settings) -> None:
+    fill(platform, EMS)
+    for arguments, reason in (
+        (("iiot",), "iiot has no features"),
+        (("barcode",), "barcode has scans"),
+        (("nowhere",), "nowhere"),
+        (("ems", "--show"), "ems has not been tuned yet"),
+        (("ems", "--apply", "--undo"), "choose one of"),
+        (("ems", "--number", 1), "--number goes with"),
+        (("ems", "--undo"), "nothing was applied"),
+        (("ems", "--minutes", 0.001), "over before anything could be compared"),
+    ):
+        result = run_command("tune", *arguments)
+        text = " ".join(f"{result.output} {result.exception}".replace("│", " ").split())
+        assert result.exit_code != 0, arguments
+        assert reason in text, arguments
+    bad = settings.home / "tuned" / "ems.json"
+    bad.parent.mkdir()
+    bad.write_text('{"alpha": 1}')
+    assert "anomaly tune ems --undo" in str(run_command("streams").exception)
+    invoke("tune", "ems", "--undo")
+    assert not bad.exists()
