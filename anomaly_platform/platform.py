@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.notifications.outbox import Outbox
 from anomaly_platform.notifications.redaction import Redactor
+from anomaly_platform.registry.tuned_settings import TunedSettings
 from anomaly_platform.runtime.backup.unfinished import refuse_unfinished
 from anomaly_platform.settings import Settings
 from anomaly_platform.settings.types import split_numbers
@@ -26,7 +27,6 @@ from anomaly_platform.storage.postgres.database import (
     release_embedded,
 )
 from anomaly_platform.streams import BARCODE, BUILT_IN, MetricStream, ScanStream, Stream
-from anomaly_platform.streams.tuned import TunedSettings
 from anomaly_platform.streams.user_defined import (
     StreamFileError,
     UserStreams,

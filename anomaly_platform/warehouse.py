@@ -9,6 +9,7 @@ from anomaly_platform.registry.bundles import Bundles
 from anomaly_platform.registry.pending_updates import PendingUpdates
 from anomaly_platform.registry.training_evidence import TrainingEvidence
 from anomaly_platform.registry.training_requests import TrainingRequests
+from anomaly_platform.registry.tunings import Tunings
 from anomaly_platform.storage.postgres.transactions import Transactions
 from anomaly_platform.storage.tables.api_keys import ApiKeys
 from anomaly_platform.storage.tables.drift import DriftStats
@@ -21,7 +22,6 @@ from anomaly_platform.storage.tables.progress import Progress
 from anomaly_platform.storage.tables.quarantine import Quarantine
 from anomaly_platform.storage.tables.scored_rows import SCORED_METRICS, SCORED_SCANS, ScoredRows
 from anomaly_platform.storage.tables.series import SeriesIndex
-from anomaly_platform.storage.tables.tunings import Tunings
 
 
 class Warehouse:

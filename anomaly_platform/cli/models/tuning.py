@@ -18,10 +18,10 @@ from anomaly_platform.cli.rows import figure_table
 from anomaly_platform.cli.runtime import RunFailedError, open_platform
 from anomaly_platform.kinds.training import StageError
 from anomaly_platform.platform import Platform
+from anomaly_platform.registry.tuned_settings import Tuned, TunedSettings
+from anomaly_platform.registry.tunings import TuningRecord
 from anomaly_platform.settings import get_settings
-from anomaly_platform.storage.tables.tunings import TuningRecord
 from anomaly_platform.streams import MetricStream
-from anomaly_platform.streams.tuned import Tuned, TunedSettings
 
 console = Console()
 errors = Console(stderr=True)
