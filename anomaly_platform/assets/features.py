@@ -19,6 +19,7 @@ from anomaly_platform.assets.partitions import days_of, to_days, with_lookback
 from anomaly_platform.assets.stage import as_failures, stage_asset
 from anomaly_platform.kinds.base import midnight
 from anomaly_platform.platform import Platform
+from anomaly_platform.storage.lake.lake import SMALL_CHUNK_ROWS
 from anomaly_platform.streams import Stream
 
 STAGE = "features"
@@ -65,7 +66,7 @@ def features_of_day(platform: Platform, stream: Stream, day: date) -> int:
 
     def chunks() -> Iterator[pl.DataFrame]:
         paths = [source.path for source in sources]
-        for events in platform.lake.chunks(paths):
+        for events in platform.lake.chunks(paths, target_rows=SMALL_CHUNK_ROWS):
             yield kind.features(events, midnight(day))
 
     written = platform.lake.write(

@@ -260,11 +260,11 @@ def _store(
             height += good.height
             size += int(good.estimated_size())
             if height >= _SORTED_ROWS or size >= _SORTED_BYTES:
-                yield for_lake(pl.concat(held))
-                held, height, size = [], 0, 0
+                yield for_lake(_taken(held))
+                height = size = 0
         sought.refuse_unless_found()
         if held:
-            yield for_lake(pl.concat(held))
+            yield for_lake(_taken(held))
         if not platform.landing.unchanged(file):
             raise StillBeingWrittenError(f"{file.name} changed while it was read")
 
@@ -292,6 +292,13 @@ def _store(
     report.rows += rows
     report.quarantined += rejects.height
     report.days.update(days)
+
+
+def _taken(held: list[pl.DataFrame]) -> pl.DataFrame:
+    """Return what was held as one frame, and hold it no longer: it takes memory."""
+    joined = pl.concat(held)
+    held.clear()
+    return joined
 
 
 class _UsableRow:

@@ -22,6 +22,7 @@ from anomaly_platform.kinds.base import Scorer, StreamKind
 from anomaly_platform.kinds.formats import judged_by
 from anomaly_platform.ml.evaluation.miniatures import histogram
 from anomaly_platform.platform import Platform
+from anomaly_platform.storage.lake.lake import SMALL_CHUNK_ROWS
 from anomaly_platform.storage.postgres.transactions import StaleInput
 from anomaly_platform.streams import Stream
 
@@ -135,9 +136,8 @@ def score_day(
     # To the lake first: the transaction that replaces the day then only copies.
     written = platform.lake.write(STAGE, stream.name, day.isoformat(), chunks(), schema=form.schema)
     try:
-        stored = kind.replace_day(
-            day, platform.lake.chunks([written.path]), watermark=source.watermark, version=version
-        )
+        rows = platform.lake.chunks([written.path], target_rows=SMALL_CHUNK_ROWS)
+        stored = kind.replace_day(day, rows, watermark=source.watermark, version=version)
     except StaleInput as error:
         return ScoredDayResult(day, skipped=str(error))
     partitions.publish(

@@ -31,7 +31,7 @@ from anomaly_platform.storage.tables.ledger import RawFile
 from anomaly_platform.streams import Stream
 
 STAGE = "validated_events"
-_CHUNK_ROWS = 1_000_000
+_CHUNK_ROWS = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def validate_day(platform: Platform, stream: Stream, day: date, now: datetime) -
 
 
 def bucket_spans(rows: int) -> list[tuple[int, int]]:
-    """Return ranges (first, last) of buckets that hold about a million of `rows` rows each."""
+    """Return ranges (first, last) of buckets that hold about half a million of `rows` rows each."""
     from anomaly_platform.ingest.bucketing import BUCKETS
 
     count = min(BUCKETS, max(1, -(-rows // _CHUNK_ROWS)))

@@ -7,8 +7,6 @@ from functools import partial
 import polars as pl
 
 from anomaly_platform.incidents.anomaly_alerts import METRIC_ROWS
-from anomaly_platform.ingest.validation.day import in_order
-from anomaly_platform.ingest.validation.metrics import METRIC_KEY
 from anomaly_platform.kinds.base import (
     DetectorStage,
     Scorer,
@@ -25,7 +23,7 @@ from anomaly_platform.kinds.metric import checks
 from anomaly_platform.kinds.metric.bundles import DETECTOR, open_version
 from anomaly_platform.kinds.metric.challengers import judge_challengers
 from anomaly_platform.kinds.metric.monitoring import day_stats
-from anomaly_platform.kinds.metric.rows import feature_schema, metric_rows
+from anomaly_platform.kinds.metric.rows import feature_schema, metric_rows, series_together
 from anomaly_platform.kinds.metric.scoring import SCORED, current_scorer
 from anomaly_platform.kinds.metric.series_drift import fleet_reference
 from anomaly_platform.kinds.metric.training import report, train
@@ -122,8 +120,7 @@ class MetricKind(StreamKind[MetricStream]):
 
     def features(self, events: pl.DataFrame, since: datetime) -> pl.DataFrame:
         """Return the features of the readings from an instant on."""
-        ordered = events[in_order(events, METRIC_KEY).order]
-        return self.stream.features.compute(ordered, since=since)
+        return self.stream.features.compute(series_together(events), since=since)
 
     def train(self, _: str, order: TrainingOrder) -> TrainingReport:
         """Train the fleet, or some of its series."""

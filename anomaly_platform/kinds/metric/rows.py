@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from anomaly_platform.kinds.formats import DTYPES, Columns, RowFormat
@@ -64,6 +65,27 @@ def raw_rows(claimed: pl.DataFrame) -> pl.DataFrame:
         bucket=bucket_of(claimed["entity"]),
         value_said=pl.lit(None, pl.String),
     ).cast(RAW_METRIC_ROWS)
+
+
+def series_together(events: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of several days, a day after the other, by bucket, series and time.
+
+    Each day is in this order already, so that only its runs of rows of one series are sorted.
+    """
+    from anomaly_platform.ingest.bucketing import bucket_of
+    from anomaly_platform.ml.features.metrics.batch import series_offsets
+
+    offsets = series_offsets(events)
+    begins, lengths = offsets[:-1], np.diff(offsets)
+    heads = events[begins].select("entity", "metric", "event_time")
+    order = heads.with_columns(bucket_of(heads["entity"])).select(
+        pl.arg_sort_by("bucket", "entity", "metric", "event_time")
+    )
+    runs = order.to_series().to_numpy()
+    ends = np.cumsum(lengths[runs])
+    # From a row's place among the sorted runs to its place before.
+    moved = np.repeat(begins[runs] - ends + lengths[runs], lengths[runs])
+    return events[moved + np.arange(events.height)]
 
 
 def feature_schema(stream: MetricStream) -> Mapping[str, pl.DataType]:

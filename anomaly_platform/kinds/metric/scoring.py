@@ -16,6 +16,7 @@ from anomaly_platform.kinds.formats import ScoredFormat
 from anomaly_platform.kinds.metric.bundles import DETECTOR, open_version
 from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.storage.lake.call_states import call_state_files
+from anomaly_platform.storage.lake.lake import SMALL_CHUNK_ROWS
 from anomaly_platform.storage.lake.run_states import run_state_files
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.storage.tables.scored_rows import SCORED_METRICS
@@ -37,7 +38,7 @@ def current_scorer(parts: Parts[MetricStream]) -> Scorer:
         day = features.partition
         runs_before, calls_before = run_files.before(day), call_files.before(day)
         runs, calls = run_files.read(runs_before), call_files.read(calls_before)
-        for chunk in parts.lake.chunks([features.path]):
+        for chunk in parts.lake.chunks([features.path], target_rows=SMALL_CHUNK_ROWS):
             yield _for_lake(fleet.score(chunk, runs, calls))
         run_files.keep(day, runs, before=runs_before, watermark=features.watermark)
         call_files.keep(day, calls, before=calls_before, watermark=features.watermark)

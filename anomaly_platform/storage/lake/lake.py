@@ -33,13 +33,15 @@ from anomaly_platform.storage.lake.parquet_files import (
     HashingFile,
     bucket_ranges,
     bucket_rows,
-    scan,
+    read_rows,
     write_parquet,
 )
 from anomaly_platform.storage.lake.row_groups import BUCKET, BUCKETS, LakeError
 
 _SUFFIX: Final = ".parquet"
 _CHUNK_ROWS: Final = 1_000_000
+#: Rows of a piece for whom every series stands for itself: features, scores, copies.
+SMALL_CHUNK_ROWS: Final = 262_144
 _UNFINISHED: Final = ".unfinished-"
 
 
@@ -167,7 +169,7 @@ class Lake:
             When there is no such file or column, or the file is damaged.
         """
         with self._parquet(path) as file:
-            return pl.concat(list(scan(file, columns, between or {})), rechunk=True)
+            return read_rows(file, self._on_disk(path), columns, between or {})
 
     def chunks(
         self,
@@ -200,7 +202,10 @@ class Lake:
             for file, path in zip(files, paths, strict=True):
                 rows += bucket_rows(file, path)
             for span in bucket_ranges(rows, target_rows):
-                pieces = [piece for file in files for piece in scan(file, columns, {BUCKET: span})]
+                pieces = (
+                    read_rows(file, self._on_disk(path), columns, {BUCKET: span})
+                    for file, path in zip(files, paths, strict=True)
+                )
                 yield pl.concat(pieces, rechunk=True)
 
     def exists(self, path: str) -> bool:
@@ -319,6 +324,9 @@ class Lake:
 
     def _absolute(self, path: str) -> str:
         return posixpath.join(self._root, path) if path else str(self._root)
+
+    def _on_disk(self, path: str) -> str | None:
+        return self._absolute(path) if self._is_local else None
 
     def _settle(self, temporary: str, path: str) -> None:
         """Give a finished file its name, in one step that either happened or did not."""

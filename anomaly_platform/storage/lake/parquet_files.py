@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any, Final
 
 import numpy as np
@@ -80,22 +81,37 @@ def write_parquet(
     writer: pq.ParquetWriter | None = None
     rows = 0
     per_bucket = np.zeros(BUCKETS, dtype=np.int64)
-    for group in row_groups(frames, None if schema is None else pl.Schema(schema), place):
-        # In one piece, so that equal rows give equal pages however they arrived.
-        table = group.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-        if writer is None:
-            writer = _writer(sink, table.schema)
-        if group.height:
-            writer.write_table(table, row_group_size=group.height)
-        rows += group.height
-        if BUCKET in group.columns:
-            per_bucket += np.bincount(group[BUCKET].to_numpy(), minlength=BUCKETS)
+    groups = row_groups(frames, None if schema is None else pl.Schema(schema), place)
+    # One group is written while the next one is made.
+    with ThreadPoolExecutor(1) as thread:
+        writing: Future[None] | None = None
+        for group in groups:
+            if writing is not None:
+                writing.result()
+            if writer is None:
+                writer = _writer(sink, _to_arrow(group.clear()).schema)
+            if group.height:
+                writing = thread.submit(_write_group, writer, group)
+            rows += group.height
+            if BUCKET in group.columns:
+                per_bucket += np.bincount(group[BUCKET].to_numpy(), minlength=BUCKETS)
+        if writing is not None:
+            writing.result()
     if writer is None:
         raise LakeError(f"{place}: nothing to write, and no schema of an empty file")
     if BUCKET in writer.schema.names:
         writer.add_key_value_metadata({_BUCKET_ROWS: json.dumps(per_bucket.tolist())})
     writer.close()
     return rows
+
+
+def _write_group(writer: pq.ParquetWriter, group: pl.DataFrame) -> None:
+    # In one piece, so that equal rows give equal pages however they arrived.
+    writer.write_table(_to_arrow(group.rechunk()), row_group_size=group.height)
+
+
+def _to_arrow(frame: pl.DataFrame) -> pa.Table:
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def _writer(sink: HashingFile, schema: pa.Schema) -> pq.ParquetWriter:
@@ -116,31 +132,41 @@ def _writer(sink: HashingFile, schema: pa.Schema) -> pq.ParquetWriter:
     )
 
 
-def scan(
-    file: pq.ParquetFile, columns: Sequence[str] | None, between: Bounds
-) -> Iterator[pl.DataFrame]:
-    """Yield the rows between the bounds, one row group at a time, skipping groups outside.
+def read_rows(
+    file: pq.ParquetFile, local: str | None, columns: Sequence[str] | None, between: Bounds
+) -> pl.DataFrame:
+    """Return the rows between the bounds, in the order of the file.
 
-    At least one frame, an empty one with the file's columns where there are no rows.
+    Row groups that lie outside are not read.
+
+    Parameters
+    ----------
+    file : pyarrow.parquet.ParquetFile
+        The file.
+    local : str or None
+        Its path on this machine; Polars reads it in a fraction of the time that PyArrow takes,
+        and keeps a text that is in the file once only once. None where it lies elsewhere.
+    columns : sequence of str, optional
+        All by default.
+    between : mapping of str to (low, high)
+        Bounds, both inclusive.
     """
     names = file.schema_arrow.names
     unknown = [name for name in (*(columns or ()), *between) if name not in names]
     if unknown:
         raise LakeError(f"there is no column {', '.join(unknown)} in the file")
     wanted = list(names if columns is None else columns)
-    read = list(dict.fromkeys([*wanted, *between]))
     inside = [pl.col(name).is_between(low, high) for name, (low, high) in between.items()]
-    found = False
-    for number in range(file.metadata.num_row_groups):
-        if not _may_overlap(file.metadata.row_group(number), names, between):
-            continue
-        frame = _to_polars(file.read_row_group(number, columns=read, use_threads=False))
-        frame = (frame.filter(inside) if inside else frame).select(wanted)
-        if frame.height:
-            found = True
-            yield frame
-    if not found:
-        yield _to_polars(file.schema_arrow.empty_table()).select(wanted)
+    if local is None:
+        read = list(dict.fromkeys([*wanted, *between]))
+        # One group at a time, so that what lies outside is not held; at least an empty one.
+        groups = [_to_polars(file.schema_arrow.empty_table()).select(read)]
+        for number in range(file.metadata.num_row_groups):
+            if _may_overlap(file.metadata.row_group(number), names, between):
+                group = file.read_row_group(number, columns=read, use_threads=False)
+                groups.append(_to_polars(group).filter(*inside))
+        return pl.concat(groups, rechunk=True).select(wanted)
+    return pl.scan_parquet(local, glob=False).filter(*inside).select(wanted).collect().rechunk()
 
 
 def bucket_rows(file: pq.ParquetFile, path: str) -> npt.NDArray[np.int64]:

@@ -4,6 +4,7 @@ Belongs here: the sizes of row groups and where they end.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Final
 
 import polars as pl
@@ -69,18 +70,24 @@ def row_groups(
         if height < target_rows and size < ROW_GROUP_BYTES:
             continue
         joined = pl.concat(held)
-        start = 0
-        for end in [joined.height] if size >= ROW_GROUP_BYTES else _ends(joined, target_rows):
-            wrote = True
-            yield joined.slice(start, end - start)
-            start = end
-        held = [joined.slice(start)] if start < joined.height else []
-        height = joined.height - start
-        size = int(held[0].estimated_size()) if held else 0
-    if held:
-        yield pl.concat(held)
+        whole = size >= ROW_GROUP_BYTES
+        ends = [joined.height] if whole else _ends(joined, target_rows, last=False)
+        *groups, rest = _cut(joined, ends)
+        wrote |= bool(groups)
+        yield from groups
+        held, height = [rest], rest.height
+        # Without rows it may still name the texts of the others.
+        size = int(rest.estimated_size()) if height else 0
+    if height:
+        joined = pl.concat(held)
+        yield from filter(len, _cut(joined, _ends(joined, target_rows, last=True)))
     elif schema is not None and not wrote:
         yield pl.DataFrame(schema=schema)
+
+
+def _cut(frame: pl.DataFrame, ends: Iterable[int]) -> list[pl.DataFrame]:
+    """Return the groups that end there, and what is left behind the last one."""
+    return [frame.slice(a, b - a) for a, b in pairwise([0, *ends, frame.height])]
 
 
 def _conform(frame: pl.DataFrame, schema: pl.Schema, place: str) -> pl.DataFrame:
@@ -103,28 +110,30 @@ def _check_order(buckets: pl.Series, last_bucket: int, place: str) -> int:
     return int(last)
 
 
-def _ends(frame: pl.DataFrame, target_rows: int) -> Iterator[int]:
-    """Yield where groups end that need no further rows."""
+def _ends(frame: pl.DataFrame, target_rows: int, *, last: bool) -> Iterator[int]:
+    """Yield where groups end that need no further rows; with the `last` ones none will come."""
     start = 0
     while frame.height - start >= target_rows:
-        end = _end_of_group(frame, start, target_rows)
+        end = _end_of_group(frame, start, target_rows, last=last)
         if end is None:
             return
         yield end
         start = end
 
 
-def _end_of_group(frame: pl.DataFrame, start: int, target_rows: int) -> int | None:
-    """Return where the group that begins at `start` ends, None while more rows are needed."""
+def _end_of_group(frame: pl.DataFrame, start: int, target_rows: int, *, last: bool) -> int | None:
+    """Return where the group that begins at `start` ends, None while more rows are needed.
+
+    Rows are cut alike, however many of them come at once.
+    """
     if BUCKET not in frame.columns:
         return start + target_rows
     buckets = frame[BUCKET]
     reached = buckets[start + target_rows - 1]
     end = int(buckets.search_sorted(reached, side="right"))
+    if end - start > _LARGEST * target_rows:
+        return start + target_rows
     if end < frame.height:
-        # The whole bucket is there; it goes in unless it makes the group too large.
-        return end if end - start <= _LARGEST * target_rows else start + target_rows
+        return end
     begin = int(buckets.search_sorted(reached, side="left"))
-    if begin - start >= max(1, target_rows // 2):
-        return begin
-    return start + target_rows if end - start > _LARGEST * target_rows else None
+    return begin if last and begin - start >= max(1, target_rows // 2) else None

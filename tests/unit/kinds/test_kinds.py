@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import cast
 
 import polars as pl
 import pytest
 
+from anomaly_platform.ingest.bucketing import bucket_of
 from anomaly_platform.kinds.feedback import with_feedback
 from anomaly_platform.kinds.findings import told
 from anomaly_platform.kinds.formats import judged_by
 from anomaly_platform.kinds.metric.kind import MetricKind
+from anomaly_platform.kinds.metric.rows import series_together
 from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.kinds.scan.kind import ScanKind
 from anomaly_platform.kinds.table import kind_of
@@ -115,3 +117,24 @@ def test_a_window_begins_where_it_has_data(asked: int, begins: int) -> None:
     ]
     begin = begin_of_data(days, datetime(2026, 1, asked, 12, tzinfo=UTC))
     assert begin == datetime(2026, 1, begins, 0 if asked == 1 else 12, tzinfo=UTC)
+
+
+def test_series_of_several_days_are_brought_together() -> None:
+    order = ["bucket", "entity", "metric", "event_time"]
+    readings = pl.DataFrame(
+        [
+            (f"host-{host}", metric, NOON + timedelta(days=day, minutes=minute))
+            for day in range(3)
+            for host in range(20)
+            for metric in ("cpu", "disk")
+            for minute in range(host % 4)
+            if (host + day) % 5
+        ],
+        schema=["entity", "metric", "event_time"],
+        orient="row",
+    )
+    readings = readings.with_columns(bucket_of(readings["entity"]))
+    by_day = readings.group_by(pl.col("event_time").dt.date(), maintain_order=True)
+    days = [day.sort(order) for _, day in by_day]
+    assert series_together(pl.concat(days)).equals(readings.sort(order))
+    assert series_together(readings.clear()).equals(readings.clear())

@@ -29,6 +29,8 @@ def test_rows_are_kept_in_order_and_groups_end_with_a_bucket(
     if whole.is_empty():
         assert groups in ([], [whole])
         return
+    at_once = row_groups([whole], None, "here", target_rows=target)
+    assert [group.height for group in groups] == [group.height for group in at_once]
     assert pl.concat(groups).equals(whole)
     assert all(group.height for group in groups)
     for group, following in pairwise(groups):
