@@ -165,7 +165,7 @@ class ModelStack:
         """Return what `SeriesModel.moves` does."""
         return bool(self.models.constants[place, row_kernels.JITTER] > 0.0)
 
-    def score(self, room: Room, columns: Columns) -> None:
+    def score(self, room: Room, columns: Columns, runs: Floats) -> None:
         """Write raw scores, p-values and `known` of the readings that have a model.
 
         Parameters
@@ -174,13 +174,13 @@ class ModelStack:
             After `judge_by_window`.
         columns
             What the features are.
+        runs
+            (`RUN_COLUMNS`, n), or (0, n) where no runs are judged.
         """
-        measure(self.models, room, columns)
+        measure(self.models, room, columns, runs)
         conclude(self.models, room)
-
-    def judge_runs(self, room: Room, runs: Floats) -> None:
-        """Lower p-values to what (`RUN_COLUMNS`, n) run columns say, after `score`."""
-        join_runs(self.models, room, runs)
+        if runs.size:
+            join_runs(self.models, room, runs)
 
     def score_series(self, times: Ints, features: Floats, columns: Columns) -> Room:
         """Score readings of the series whose model is the only one here.
@@ -195,7 +195,7 @@ class ModelStack:
         room = Room(times.size, columns)
         room.slots[:], room.times = 0, times
         judge_by_window(features, columns, room)
-        self.score(room, columns)
+        self.score(room, columns, np.empty((0, times.size)))
         return room
 
 
@@ -207,8 +207,8 @@ def judge_by_window(features: Floats, columns: Columns, room: Room) -> None:
     statistical_rows(room.table[0], room.history, MIN_COUNT, FALLBACK_FLOOR, room.rules)
 
 
-def measure(models: Models, room: Room, columns: Columns) -> None:
-    """Write what each reading is to its model, after `judge_by_window`."""
+def measure(models: Models, room: Room, columns: Columns, runs: Floats) -> None:
+    """Write what each reading is to its model, after `judge_by_window`; `runs` as in `score`."""
     row_kernels.measure_rows(
         room.slots,
         room.times,
@@ -216,6 +216,7 @@ def measure(models: Models, room: Room, columns: Columns) -> None:
         room.related,
         models,
         columns.shortest,
+        runs,
         room.inputs,
         room.forest,
         room.short,

@@ -225,10 +225,7 @@ class OnlineScorer:
         if self._stack is None:
             room.known[:] = False
         else:
-            self._stack.score(room, self._columns)
-            runs = features[len(self.feature_set.names) :]
-            if runs.size:
-                self._stack.judge_runs(room, runs)
+            self._stack.score(room, self._columns, features[len(self.feature_set.names) :])
         row_kernels.decide_rows(
             room.p, thresholds, self._exponent, room.raw, room.score, room.flagged
         )

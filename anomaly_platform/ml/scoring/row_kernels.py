@@ -24,6 +24,7 @@ from anomaly_platform.ml.series_model.input_kernels import (
 from anomaly_platform.ml.series_model.level_shift import FROZEN_WORTH
 from anomaly_platform.ml.series_model.level_shift_kernels import (
     ALONE,
+    AS_IS,
     COUNT,
     DEVIATION,
     LARGEST,
@@ -38,6 +39,7 @@ from anomaly_platform.ml.series_model.level_shift_kernels import (
 )
 from anomaly_platform.ml.series_model.noise import MOST_GROWTH
 from anomaly_platform.ml.series_model.season_kernels import take_off
+from anomaly_platform.ml.series_runs.day_kernels import has_moved
 from anomaly_platform.ml.series_runs.layout import FORGETS
 from anomaly_platform.ml.sums import sum_of
 
@@ -117,6 +119,16 @@ def _write_distances(inputs: Any, short: Any, distances: Any) -> None:  # pragma
 
 
 @compiled(error_model="numpy")
+def _follow(times: Any, runs: Any, own: Any, effect: Any) -> None:  # pragma: no cover
+    """Let the usual place of a series that has moved for good excuse none of its readings."""
+    if runs.shape[0] == 0:
+        return
+    for i in range(times.size):
+        if effect[i] != AS_IS and has_moved(times[i], runs, i, own):
+            effect[i] = AS_IS
+
+
+@compiled(error_model="numpy")
 def measure_rows(
     slots: Any,
     times: Any,
@@ -124,6 +136,7 @@ def measure_rows(
     related: Any,
     models: Any,
     shortest: int,
+    runs: Any,
     inputs: Any,
     forest: Any,
     short: Any,
@@ -145,6 +158,8 @@ def measure_rows(
         `model_stack.Models`.
     shortest
         Rows of the shortest window.
+    runs
+        (`RUN_COLUMNS`, n), or (0, n) where no runs are judged.
     inputs, forest, short, effect, frozen
         Filled: (n, inputs) model inputs; the forest's score; distance after slack, 0 where the
         level is not used; the last two as in `level_rows`. Where the window is too short for the
@@ -206,7 +221,8 @@ def measure_rows(
             short[rows] /= level[SLACK]
         else:
             short[rows] = 0.0
-            effect[rows] = 0
+            effect[rows] = AS_IS
+        _follow(now, runs[:, rows], models.runs[slot], effect[rows])
         _judge_alone(slot, now, table[:, rows], models, short[rows], effect[rows])
         _write_distances(x, short[rows], distances[:, rows])
 

@@ -17,13 +17,16 @@ from anomaly_platform.ml.series_runs.layout import (
     DAY_AGO,
     HOUR,
     HOURS,
+    LEVEL,
     LOOKS_AFTER,
     PER_HOUR,
     RARELY_APART,
+    RARELY_MOVED,
     RARELY_OFF,
     SUMS,
     TYPICALLY_APART,
     USUAL,
+    USUAL_LEVEL,
 )
 
 _HOUR = 3_600_000_000
@@ -67,7 +70,8 @@ def compare_with_yesterday(
         then = state[place + 1] + state[place + 2] * (t - state[place])
         out[DAY_AGO, column] = then
         apart = abs(value - then)
-        out[APART, column] = _typical(state, hour)
+        out[APART, column] = _median(state, hour, 3, 1)
+        out[LEVEL, column] = _median(state, hour, 1, 24)
         after = HOURS + PER_HOUR * (int(hour + 1.0) % 24)
         if state[after + 4] == hour - 23.0:
             out[AFTER, column], out[AFTER_AT, column] = state[after + 1], state[after]
@@ -82,16 +86,16 @@ def compare_with_yesterday(
 
 
 @compiled(error_model="numpy")
-def _typical(state: Any, hour: float) -> float:  # pragma: no cover
-    """Return the median over the last 24 hours of the mean distance from a day before."""
+def _median(state: Any, hour: float, number: int, fewest: int) -> float:  # pragma: no cover
+    """Return the median of a number of the last 24 hours, NaN where fewer are known."""
     found = np.empty(24)
     n = 0
     for k in range(24):
         place = HOURS + PER_HOUR * k
-        if state[place + 4] >= hour - 24.0 and not math.isnan(state[place + 3]):
-            found[n] = state[place + 3]
+        if state[place + 4] >= hour - 24.0 and not math.isnan(state[place + number]):
+            found[n] = state[place + number]
             n += 1
-    if n == 0:
+    if n < fewest:
         return np.nan
     for i in range(1, n):
         x = found[i]
@@ -137,3 +141,16 @@ def as_a_day_ago(
             far = min(far, abs(value - usual - moved))
     far /= rare
     return math.exp(-TELLING * far * far)
+
+
+@compiled(error_model="numpy")
+def has_moved(time: int, runs: Any, column: int, own: Any) -> bool:  # pragma: no cover
+    """Return whether a series has lain elsewhere for a day: its usual place is usual no more.
+
+    A day's level says nothing of the hour in which it moved; what was unusual a day ago does.
+    """
+    moved = abs(runs[LEVEL, column] - own[USUAL_LEVEL])
+    if not (own[RARELY_MOVED] > 0.0 and moved > own[RARELY_MOVED]):
+        return False
+    usual = _usual(time // _HOUR, float(time % _HOUR) / _HOUR, own)
+    return bool(abs(runs[DAY_AGO, column] - usual) > own[RARELY_OFF])

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
-from anomaly_platform.ml.order_statistics import quantile_of_sorted
+from anomaly_platform.ml.order_statistics import median, quantile_of_sorted
 from anomaly_platform.ml.series_runs.layout import (
     AGE_WORTH,
     AGES,
@@ -16,14 +16,17 @@ from anomaly_platform.ml.series_runs.layout import (
     BUSY_WORTH,
     DAY_AGO,
     DAYS,
+    LEVEL,
     PHASES,
     QUIET,
     QUIET_WORTH,
     RARELY_APART,
+    RARELY_MOVED,
     RARELY_OFF,
     REST,
     TYPICALLY_APART,
     USUAL,
+    USUAL_LEVEL,
 )
 
 #: Readings by which a rest must be longer, whatever its factor.
@@ -79,6 +82,10 @@ def learn_days(times: Ints, values: Floats, columns: Floats, own: Floats) -> Non
     seen = np.diff(offsets) > 0
     own[USUAL : USUAL + 48].reshape(24, 2)[seen] = lines[seen]
     own[RARELY_OFF] = quantile_of_sorted(np.sort(off), _RARELY_OFF)
+    levels = columns[LEVEL][np.isfinite(columns[LEVEL])]
+    if levels.size:
+        own[USUAL_LEVEL] = median(levels)
+        own[RARELY_MOVED] = max(float(np.abs(levels - own[USUAL_LEVEL]).max()), own[RARELY_OFF])
 
 
 def learn_phases(

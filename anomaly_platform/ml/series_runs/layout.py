@@ -17,10 +17,11 @@ STATE_SIZE = HOURS + 24 * PER_HOUR
 #: the widest distance between its last eight changes and itself; the step to it and the
 #: microseconds from the reading before; those since the value last fell; on how many of the last
 #: seven days it was not 0 then; what the value was a day ago, and how far it usually is from that;
-#: the mean of the hour after that, and when in that hour it was.
+#: the mean of the hour after that, and when in that hour it was; the median of the last 24 hours'
+#: means, where all are known.
 LENGTH, LASTED, CHANGED, STEP, ELAPSED, FALLEN, AWAY_THEN, DAY_AGO, APART = range(9)
-AFTER, AFTER_AT = range(9, 11)
-RUN_COLUMNS = 11
+AFTER, AFTER_AT, LEVEL = range(9, 12)
+RUN_COLUMNS = 12
 
 #: What a reading is flagged for.
 ORDINARY, STUCK, TOO_LONG, CHATTER, NOT_AT_REST, AT_REST, LONG_NOW, RISE, HELD = range(9)
@@ -59,4 +60,7 @@ EVENTS = FORGETS + 1
 DEEPEST, DEEPEST_COUNT = EVENTS + 1, 50
 #: Whether the hour after that of a day ago has a say where that hour was odd itself.
 LOOKS_AFTER = DEEPEST + 2 * DEEPEST_COUNT
-RUN_CONSTANTS = LOOKS_AFTER + 1
+#: The usual median of a day's hours, and how far one rarely is from it; a distance of 0, as models
+#: trained before have it, says nothing.
+USUAL_LEVEL, RARELY_MOVED = LOOKS_AFTER + 1, LOOKS_AFTER + 2
+RUN_CONSTANTS = RARELY_MOVED + 1

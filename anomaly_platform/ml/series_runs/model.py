@@ -50,6 +50,7 @@ from anomaly_platform.ml.series_runs.layout import (
     STEP,
     TAIL_SIZE,
     TAILS,
+    USUAL_LEVEL,
 )
 
 #: All values of a series are states where so few take up this share of its readings; elsewhere one
@@ -82,6 +83,8 @@ _RESET_TO = 0.5
 #: Quantile of the times between readings beyond which there is a gap.
 _GAP = 0.99
 _HALF_HOUR = 1_800_000_000
+#: How many constants models have, the oldest first.
+_SIZES = (FORGETS, DEEPEST, USUAL_LEVEL, RUN_CONSTANTS)
 
 
 class _Tail(NamedTuple):
@@ -193,7 +196,7 @@ class RunModel:
             return cls.silent()
         found = {name: arrays[name].shape for name in sorted(arrays)}
         wanted = {"constants": (RUN_CONSTANTS,), "last": (STATE_SIZE,)}
-        if found not in ({**wanted, "constants": (n,)} for n in (FORGETS, DEEPEST, RUN_CONSTANTS)):
+        if found not in ({**wanted, "constants": (n,)} for n in _SIZES):
             raise BadModelError(f"the runs are of {found}, not of {wanted}")
         constants, last = (np.asarray(arrays[name], np.float64) for name in wanted)
         return cls(np.pad(constants, (0, RUN_CONSTANTS - constants.size)), last)

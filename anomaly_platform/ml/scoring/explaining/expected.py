@@ -110,10 +110,10 @@ class Judge:
         room.related[1] += shift
         statistical_rows(flat, history, MIN_COUNT, FALLBACK_FLOOR, room.rules)
         if self.models is not None:
-            measure(self.models, room, self.columns)
+            told = np.repeat(self.runs, k, axis=1)
+            measure(self.models, room, self.columns, told)
             conclude(self.models, room)
-            if self.runs.size:
-                told = np.repeat(self.runs, k, axis=1)
+            if told.size:
                 told[LENGTH] = np.nan
                 join_runs(self.models, room, told)
         row_kernels.decide_rows(

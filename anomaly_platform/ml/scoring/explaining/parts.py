@@ -113,7 +113,7 @@ def shares_of(
     for one, its_models in ((room, models), (plain, timeless)):
         one.slots[:], one.times = 0, room.times
         one.table, one.related = room.table, room.related
-        measure(its_models, one, columns)
+        measure(its_models, one, columns, runs)
     inputs, usual = _inputs(model, room, names)
     return Shares(_parts(models, columns, room, plain, runs, usual), inputs, usual)
 

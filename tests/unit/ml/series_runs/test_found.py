@@ -228,3 +228,21 @@ def test_a_spike_after_a_lasting_step_leaves_no_alarm_on_the_next_day(minutes):
     flags, _ = found(values, cut, minutes)
     assert flags[spikes - cut].all()
     assert not flags[spikes - cut + per_day].any()
+
+
+@pytest.mark.parametrize(
+    ("minutes", "noise", "step", "spike"), [(60, 1.0, 5.0, 5 * 24), (30, 3.0, -20.0, 48)]
+)
+def test_a_spike_to_where_the_series_was_before_a_lasting_step_is_found(
+    minutes, noise, step, spike
+):
+    per_day = 1440 // minutes
+    day = np.arange(44 * per_day) / per_day
+    values = 50.0 + 5.0 * np.sin(2.0 * np.pi * day)
+    values += noise * np.random.default_rng(1).standard_normal(day.size)
+    cut, at = 28 * per_day, 30 * per_day
+    values[at:] += step
+    values[at + spike] -= 8.0 * noise * np.sign(step)
+    flags, _ = found(values, cut, minutes)
+    assert flags[at + spike - cut]
+    assert np.delete(flags[at + per_day - cut :], spike - per_day).mean() < 0.05
