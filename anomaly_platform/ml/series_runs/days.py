@@ -40,7 +40,7 @@ _LONGER_AT = 1.5
 #: are rare of these and of distances from what is usual.
 _FEWEST_PAIRS = 200
 #: A series wanders where it is so many times as far from a day ago as from the reading before.
-_WANDERS = 1.5
+_WANDERS = 2.5
 _RARELY_APART = 0.99
 _RARELY_OFF = 0.9
 #: Of the times within an hour, below which no slope is told.

@@ -246,3 +246,17 @@ def test_a_spike_to_where_the_series_was_before_a_lasting_step_is_found(
     flags, _ = found(values, cut, minutes)
     assert flags[at + spike - cut]
     assert np.delete(flags[at + per_day - cut :], spike - per_day).mean() < 0.05
+
+
+def test_a_night_of_another_shape_is_accepted_after_a_day():
+    per_day, noise = 96, 0.3
+    day, rng = np.arange(44 * per_day) / per_day, np.random.default_rng(0)
+    smooth = rng.standard_normal(day.size)
+    for n in range(1, day.size):
+        smooth[n] = 0.8 * smooth[n - 1] + 0.6 * smooth[n]
+    values = 50.0 + 5.0 * np.sin(2.0 * np.pi * day) + noise * smooth
+    cut, at = 28 * per_day, 31 * per_day
+    values[(day >= 31) & (day % 1 * 24 >= 1) & (day % 1 * 24 < 6)] -= 8.0 * noise
+    flags, _ = found(values, cut, 15)
+    assert flags[at + 4 - cut]
+    assert flags[at + per_day - cut :].mean() < 0.05
