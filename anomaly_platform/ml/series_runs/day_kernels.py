@@ -53,9 +53,13 @@ def _close_hour(state: Any) -> None:  # pragma: no cover
 
 @compiled(error_model="numpy")
 def compare_with_yesterday(
-    state: Any, time: int, value: float, out: Any, column: int
+    state: Any, time: int, value: float, out: Any, column: int, day: Any
 ) -> None:  # pragma: no cover
-    """Write what the value was a day ago and how far that is usual, and take the reading in."""
+    """Write what the value was a day ago and how far that is usual, and take the reading in.
+
+    What is known of the last day changes with the hour. `day`, (3,) and NaN first, keeps the hour
+    and what is known in it for the next reading of the same series.
+    """
     hour = float(time // _HOUR)
     if hour != state[HOUR]:
         if not math.isnan(state[HOUR]):
@@ -70,8 +74,10 @@ def compare_with_yesterday(
         then = state[place + 1] + state[place + 2] * (t - state[place])
         out[DAY_AGO, column] = then
         apart = abs(value - then)
-        out[APART, column] = _median(state, hour, 3, 1)
-        out[LEVEL, column] = _median(state, hour, 1, 24)
+        if day[0] != hour:
+            day[0] = hour
+            day[1], day[2] = _median(state, hour, 3, 1), _median(state, hour, 1, 24)
+        out[APART, column], out[LEVEL, column] = day[1], day[2]
         after = HOURS + PER_HOUR * (int(hour + 1.0) % 24)
         if state[after + 4] == hour - 23.0:
             out[AFTER, column], out[AFTER_AT, column] = state[after + 1], state[after]

@@ -102,11 +102,12 @@ def _begin_run(state: Any, now: float, value: float) -> None:  # pragma: no cove
 
 @compiled(error_model="numpy")
 def take_reading(
-    state: Any, time: int, value: float, out: Any, column: int
+    state: Any, time: int, value: float, out: Any, column: int, day: Any
 ) -> None:  # pragma: no cover
     """Fold a reading into (`STATE_SIZE`,) `state`, and write its run columns.
 
-    A reading that is not newer than all before changes nothing, and has no run columns.
+    A reading that is not newer than all before changes nothing, and has no run columns. `day` is as
+    in `compare_with_yesterday`.
     """
     for k in range(RUN_COLUMNS):
         out[k, column] = np.nan
@@ -121,7 +122,7 @@ def take_reading(
         _begin_run(state, now, value)
     state[ROWS] += 1.0
     state[LAST] = now
-    compare_with_yesterday(state, time, value, out, column)
+    compare_with_yesterday(state, time, value, out, column, day)
     day = float(time // _DAY)
     if day != state[DAY]:
         for k in range(AWAY_DAYS - 1, 0, -1):
@@ -147,16 +148,17 @@ def take_reading(
 @compiled(error_model="numpy")
 def take_readings(state: Any, times: Any, values: Any, out: Any) -> None:  # pragma: no cover
     """Fold (n,) readings of one series into `state`; write (`RUN_COLUMNS`, n)."""
+    day = np.full(3, np.nan)
     for i in range(times.size):
-        take_reading(state, times[i], values[i] + 0.0, out, i)
+        take_reading(state, times[i], values[i] + 0.0, out, i, day)
 
 
 @compiled(error_model="numpy")
 def pass_readings(state: Any, times: Any, values: Any) -> None:  # pragma: no cover
     """Fold (n,) readings of one series into `state`."""
-    unused = np.empty((RUN_COLUMNS, 1))
+    unused, day = np.empty((RUN_COLUMNS, 1)), np.full(3, np.nan)
     for i in range(times.size):
-        take_reading(state, times[i], values[i], unused, 0)
+        take_reading(state, times[i], values[i], unused, 0, day)
 
 
 @compiled(error_model="numpy")

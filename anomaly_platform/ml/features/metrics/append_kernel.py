@@ -119,7 +119,7 @@ def append_rows(
                     first[place, k] -= shift
         now = new_times[column]
         own_times[i], own_values[i] = now, new_values[column]
-        take_reading(states[place], now, new_values[column], runs, column)
+        take_reading(states[place], now, new_values[column], runs, column, np.full(3, np.nan))
         own_steps[i] = _step(own_values, i) if i > 0 else np.nan
         far = horizon[place]
         if far > 0 and own_times[far - 1] > now - lookback:
