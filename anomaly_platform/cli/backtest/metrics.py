@@ -137,9 +137,14 @@ def backtest_metrics(
                 picture = plot if not done.reports else None
                 scores = _keep(task, files.test, result, picture)
                 train = None if task.train is None else task.train.name
-                done.reports[task.test.name] = report_of(files.test, scores, result, train)
+                said = _changed(files, result, policy.alpha)
+                done.reports[task.test.name] = {
+                    **report_of(files.test, scores, result, train),
+                    "changed": said,
+                }
                 done.written.append(task.out)
-                for line in (*files.notes, *_unscored(task, files.test, scores, probation)):
+                notes = [f"{task.test.name}: {name}: {one}" for name in said for one in said[name]]
+                for line in (*files.notes, *_unscored(task, files.test, scores, probation), *notes):
                     progress.console.print(f"[yellow]{escape(line)}")
             progress.advance(step)
     if report is not None:
@@ -271,6 +276,16 @@ def _score(
             progress.remove_task(step)
     except ValueError as error:
         raise UnreadableFile(f"{task.test.name}: {error}") from None
+
+
+def _changed(files: _Files, result: Backtest, alpha: float) -> dict[str, list[str]]:
+    """Return what no longer is as it was learned; a stream learns again as it goes."""
+    from anomaly_platform.ml.backtest.changed import changed
+
+    if files.train is None:
+        return {}
+    train, test = files.train.readings, files.test.readings
+    return changed(train, test, result, time_column=TIME, alpha=alpha)
 
 
 def _unscored(task: Task, rows: MetricFile, scores: pl.DataFrame, probation: float) -> list[str]:

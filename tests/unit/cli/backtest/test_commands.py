@@ -444,3 +444,20 @@ def test_a_probation_shorter_than_asked_for_is_told_of(files: Path, tmp_path: Pa
     out = tmp_path / "s.csv"
     said = run("--series", files / "series.parquet", "--probation", "0.9", "--out", out)
     assert "the first 750 rows are its probation" in said.replace("\n", " ")
+
+
+def test_a_course_that_comes_an_hour_earlier_than_learned_is_told(tmp_path: Path) -> None:
+    day, rng = np.arange(20 * 96) / 96, np.random.default_rng(4)
+    later = day + (day >= 14) / 24
+    load = 50 + 5 * np.sin(2 * np.pi * later) + rng.normal(0, 0.3, day.size)
+    times = [f"{START + timedelta(minutes=15 * n):%Y-%m-%d %H:%M:%S}" for n in range(day.size)]
+    frame = pl.DataFrame({"when": times, "load": load.round(4)})
+    train, test, report = (tmp_path / name for name in ("train.csv", "test.csv", "r.json"))
+    frame[: 14 * 96].write_csv(train)
+    frame[14 * 96 :].write_csv(test)
+    said = run(
+        "--train", train, "--test", test, "--out", tmp_path / "s.csv", "--report", report
+    )  # fmt: skip
+    (told,) = json.loads(report.read_text())["changed"]["load"]
+    assert told.startswith("its daily course comes 60 minutes earlier than in training")
+    assert "test.csv: load: its daily course comes 60 minutes earlier" in " ".join(said.split())
