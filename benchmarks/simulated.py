@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from changes import changes_section
+from followed import followed_section
 from glance import glance_section
 from nab import NabSeries, optimised_score, score_at
 from resting import resting_section
@@ -219,6 +220,7 @@ def main() -> None:
             streams_section(),
             short_section(),
             changes_section(),
+            followed_section(),
             steps_section(),
             glance_section(),
             resting_section(),
