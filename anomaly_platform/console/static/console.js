@@ -21,13 +21,14 @@
     }
   }
 
-  // A part that is being used is left alone: an open form, a chosen text, an opened detail.
+  // A part that is being used is left alone: an open form, a chosen text, an opened detail, a press
+  // whose answer is on its way.
   function isInUse(part) {
     const focused = document.activeElement;
     if (part.contains(focused) && focused.matches("input, textarea, select")) return true;
     const selection = getSelection();
     if (selection && !selection.isCollapsed && part.contains(selection.anchorNode)) return true;
-    return part.querySelector("details[open]") !== null;
+    return part.querySelector("details[open], .htmx-request") !== null;
   }
 
   async function renew(part) {
