@@ -18,6 +18,10 @@ from anomaly_platform.console.viewers import NotLoggedIn, viewer_of
 from anomaly_platform.serving.problems import ApiProblem
 from anomaly_platform.serving.problems import no_database as problem_of_database
 
+#: Fields of forms that people fill in, whose text they would have to type again.
+_TYPED: Final = (*("text", "note", "reason", "name", "entity", "metric", "days", "window_days"),)
+_SHORT: Final = 500
+
 ENDED: Final = "Your session has ended; what you pressed after that was not done. Log in again."
 
 
@@ -36,15 +40,22 @@ async def to_log_in(request: Request, _: Exception) -> Response:
 def _session_ended(request: Request, root: str) -> Response:
     """Ask whoever presses a button to log in, and lead back to the page that has the button."""
     headers = request.headers
-    asked = ""
-    with contextlib.suppress(ValueError):  # an address that is none
-        before = urlsplit(headers.get("hx-current-url") or headers.get("referer") or "")
-        asked = before.path.removeprefix(root) + (f"?{before.query}" if before.query else "")
-    place = own_place(asked)
+    place = _before(request)
     answer = page(request, "log_in.html", None, status=401, next=place, wrong=ENDED)
     if "hx-request" in headers:
         answer.headers["hx-redirect"] = f"{root}{link('/console/log-in', next=place, ended='yes')}"
     return answer
+
+
+def _before(request: Request) -> str:
+    """Return the page of this console on which somebody was."""
+    headers, asked = request.headers, ""
+    root = request.scope.get("root_path", "").rstrip("/")
+    with contextlib.suppress(ValueError):  # an address that is none
+        before = urlsplit(headers.get("hx-current-url") or headers.get("referer") or "")
+        if before.netloc == headers.get("host"):
+            asked = before.path.removeprefix(root) + (f"?{before.query}" if before.query else "")
+    return own_place(asked)
 
 
 async def refused(request: Request, error: ApiProblem) -> Response:
@@ -53,7 +64,11 @@ async def refused(request: Request, error: ApiProblem) -> Response:
 
 
 async def of_framework(request: Request, error: HTTPException) -> Response:
-    """Say that there is no such page."""
+    """Say that there is no such page; the address of a button is the page's that has it."""
+    if error.status_code == 405 and request.method == "GET" and not _in_background(request):
+        root = request.scope.get("root_path", "").rstrip("/")
+        above = own_place(request.url.path.removeprefix(root).rpartition("/")[0])
+        return RedirectResponse(f"{root}{above}", 303, HEADERS)
     known = {404: "there is no such page", 405: "this page cannot be asked that way"}
     detail = known.get(error.status_code, str(error.detail))
     return await _page(request, error.status_code, "Not found", detail)
@@ -91,7 +106,21 @@ async def _page(request: Request, status: int, title: str, detail: str) -> Respo
         viewer = None
     except Exception:
         viewer = None
-    return page(request, "failure.html", viewer, status=status, title=title, detail=detail)
+    form = getattr(request.state, "form", {})
+    answer = page(
+        request,
+        "failure.html",
+        viewer,
+        status=status,
+        title=title,
+        detail=detail,
+        before=_before(request),
+        typed={name: form[name] for name in _TYPED if 0 < len(form.get(name, "")) <= _SHORT},
+    )
+    if request.method != "GET":
+        # The address stays the page's that has the form: it can be loaded again.
+        answer.headers["hx-push-url"] = "false"
+    return answer
 
 
 def _in_background(request: Request) -> bool:

@@ -204,6 +204,7 @@ async def form_of(request: Request) -> dict[str, str]:
     except ValueError:
         raise ApiProblem(422, "this form cannot be read") from None
     form = dict(pairs)
+    request.state.form = form
     _refuse_nul(form.values())
     return form
 

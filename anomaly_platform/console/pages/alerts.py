@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from anomaly_platform.console import sources
-from anomaly_platform.console.rendering import back_to, link, own_place, page
+from anomaly_platform.console.rendering import back_to, link, own_place, page, who
 from anomaly_platform.console.viewers import Reading, WriterPress, serving_of
 from anomaly_platform.incidents import triage
 from anomaly_platform.incidents.alert_log import AlertLog, AlertRow
+from anomaly_platform.notifications.channels import are_set
 from anomaly_platform.queries.operation.triage import Deed, deeds_about
 from anomaly_platform.serving.problems import ApiProblem, not_found
 from anomaly_platform.serving.state import ServingState
@@ -115,6 +117,8 @@ async def show_one(request: Request, viewer: Reading, alert: str) -> Response:
         viewer,
         one=Triaged(found, deeds[alert]),
         deliveries=deliveries,
+        run_page=partial(sources.run, serving.settings),
+        has_channels=are_set(serving.settings),
         streams={stream.name: stream for stream in serving.platform.streams},
         here_again=link("/console/alerts/one", alert=alert),
     )
@@ -122,17 +126,22 @@ async def show_one(request: Request, viewer: Reading, alert: str) -> Response:
 
 @router.post("/acknowledge")
 async def acknowledge(request: Request, press: WriterPress) -> Response:
-    """Say that somebody looks after an alert."""
-    alert = press.text("alert")
+    """Say that somebody looks after an alert, whom nobody replaces without knowing it."""
+    alert, actor = press.text("alert"), press.viewer.caller.actor
 
-    def write(serving: ServingState) -> bool:
+    def write(serving: ServingState) -> str | None:
         with serving.platform.warehouse.transactions.begin() as connection:
-            return triage.acknowledge(connection, alert, actor=press.viewer.caller.actor)
+            return triage.acknowledge(
+                connection, alert, actor=actor, instead_of=press.form.get("instead_of")
+            )
 
-    if not await asyncio.to_thread(write, serving_of(request)):
+    holder = await asyncio.to_thread(write, serving_of(request))
+    if holder is None:
         raise _not_open(alert)
-    place = own_place(press.form.get("back"), "/console/alerts")
-    return back_to(request, place, f"You look after {alert}.")
+    said = f"You look after {alert}."
+    if holder != actor:
+        said = f"{who(holder)} looks after {alert} already. Take over has you do it instead."
+    return back_to(request, own_place(press.form.get("back"), "/console/alerts"), said)
 
 
 @router.post("/comment")
@@ -150,7 +159,7 @@ async def comment(request: Request, press: WriterPress) -> Response:
 
 @router.post("/resolve")
 async def resolve(request: Request, press: WriterPress) -> Response:
-    """Close an alert, and tell those who heard of it."""
+    """Close an alert, and tell the channels that heard of it."""
     alert = press.text("alert")
     note = press.form.get("note", "").strip()[:2_000]
 
@@ -162,7 +171,10 @@ async def resolve(request: Request, press: WriterPress) -> Response:
     if not await asyncio.to_thread(write, serving_of(request)):
         raise _not_open(alert)
     place = own_place(press.form.get("back"), "/console/alerts")
-    return back_to(request, place, f"{alert} is resolved; those who heard of it are told.")
+    told = "the channels that heard of it are told"
+    if not are_set(serving_of(request).settings):
+        told = "nobody is told: no channel is set"
+    return back_to(request, place, f"{alert} is resolved; {told}.")
 
 
 def _not_open(alert: str) -> ApiProblem:

@@ -16,6 +16,7 @@ from anomaly_platform.console.windows import RANGES
 from anomaly_platform.queries.operation.journeys import (
     JourneyScan,
     Step,
+    codes_with,
     companions_of,
     expected_next,
     journey_of,
@@ -32,13 +33,14 @@ router = APIRouter(prefix="/journey")
 _SCANS: Final = 200
 _WORST: Final = 20
 _COMPANIONS: Final = 12
+_FOUND: Final = 20
 
 
 @router.get("")
 async def show(
     request: Request, viewer: Reading, stream: str | None = None, code: str = ""
 ) -> Response:
-    """Show a code's journey, or the codes with the worst scans of the last week."""
+    """Show a code's journey, the codes with a text in them, or those with the worst scans."""
     serving = serving_of(request)
     streams = list(scan_streams(serving.platform.streams).values())
     if not streams:
@@ -96,17 +98,22 @@ async def _list(
 ) -> Response:
     async with serving.pool.connection() as connection:
         known = (await newest_readings(connection)).get(chosen.name)
-        worst = []
+        worst, found = [], []
         if known is not None and known.newest is not None:
             since = known.newest - RANGES["7 days"]
             worst = await worst_codes(connection, chosen.name, since, known.newest, limit=_WORST)
+            if unknown:
+                found = await codes_with(
+                    connection, chosen.name, unknown, known.newest, limit=_FOUND
+                )
     return page(
         request,
         "journeys.html",
         viewer,
-        status=404 if unknown else 200,
+        status=404 if unknown and not found else 200,
         code=unknown,
-        wrong=f"No scan of the code {unknown} is known here. Is it whole?" if unknown else "",
+        found=found,
+        most_found=_FOUND,
         streams=streams,
         chosen=chosen,
         worst=worst,

@@ -4,6 +4,7 @@
 import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -133,6 +134,7 @@ async def training(request: Request, viewer: Reading, asked: uuid.UUID) -> Respo
         viewer,
         one=found,
         followed=followed,
+        run_page=partial(sources.run, serving.settings),
         pipeline=(await serving.health.health()).parts["pipeline"],
         chosen=stream,
         record=record,

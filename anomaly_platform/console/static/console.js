@@ -56,6 +56,7 @@
         part.dataset.tag = answer.headers.get("etag") || "";
         if (window.htmx) window.htmx.process(part);
         begin(part);
+        beginLive();
       } else if (answer.status !== 304) throw new Error(String(answer.status));
       say("", "live");
     } catch {
@@ -67,6 +68,7 @@
     sayTimes();
     // Over the page, so that nothing moves away under the pointer; not longer than it takes to read.
     for (const one of document.querySelectorAll(".notice.said")) setTimeout(() => one.remove(), 8000);
+    for (const wide of root.querySelectorAll("[data-newest-last]")) wide.scrollLeft = wide.scrollWidth;
     for (const pick of root.querySelectorAll("select[data-submits]")) {
       pick.onchange = () => pick.form.requestSubmit();
     }
@@ -80,11 +82,14 @@
     }
   }
 
+  // Until what it shows is over.
   let timer;
   function beginLive() {
     clearInterval(timer);
-    const part = document.querySelector("[data-live]");
-    if (part) timer = setInterval(() => renew(part), Number(part.dataset.live) * 1000);
+    const part = document.querySelector("[data-live]"), light = document.querySelector(".live");
+    if (part && part.querySelector("[data-over]")) {
+      if (light) light.remove();
+    } else if (part) timer = setInterval(() => renew(part), Number(part.dataset.live) * 1000);
   }
 
   let before = "";
@@ -126,6 +131,18 @@
     made.scrollIntoView({ block: "nearest" });
   }
 
+  async function copy(button) {
+    const meant = document.querySelector(button.dataset.copies);
+    try {
+      await navigator.clipboard.writeText(meant.textContent);
+      button.textContent = "Copied";
+    } catch {
+      // Pages that come without TLS may not: it is chosen, for the keyboard's own way.
+      getSelection().selectAllChildren(meant);
+      button.textContent = "Chosen: press Ctrl C";
+    }
+  }
+
   function turnTheme() {
     const root = document.documentElement;
     const isDark = root.dataset.theme
@@ -139,17 +156,13 @@
   document.addEventListener("DOMContentLoaded", () => {
     begin(document);
     beginLive();
-    // On a narrow screen the navigation is wider than the screen.
-    const current = document.querySelector(".side [aria-current]");
-    if (current) {
-      const list = current.closest("ul");
-      list.scrollLeft = current.offsetLeft - (list.clientWidth - current.offsetWidth) / 2;
-    }
     setInterval(sayTimes, 10000);
     document.addEventListener("pagechange", sayTimes);
     document.addEventListener("keydown", onKey);
     document.addEventListener("click", (event) => {
       if (event.target.closest("[data-theme-turn]")) turnTheme();
+      const copies = event.target.closest("[data-copies]");
+      if (copies) copy(copies);
     });
     // A button of which nobody knows whether it did anything says so; the page stays.
     document.addEventListener("htmx:sendError", () => {

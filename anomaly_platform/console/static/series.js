@@ -51,24 +51,38 @@
     performance.mark("series-drawn");
   }
 
-  function show(since, until, remember = true) {
+  const say = (error) => { said.textContent = `No answer: ${error.message}`; };
+
+  // One step of the browser's history, however often somebody zooms: Back shows what was there before.
+  function show(since, until) {
     if (!(until - since > 1e-3)) return;
-    if (remember) {
-      const address = new URL(location.href);
-      address.searchParams.delete("range");
-      address.searchParams.set("since", iso(since));
-      address.searchParams.set("until", iso(until));
-      history.replaceState(null, "", address);
-      const back = root.querySelector(".picked [name=back]");
-      if (back) back.value = address.pathname + address.search;
-      const table = root.querySelector("[data-csv]");
-      const kept = new URL(table.href);
-      kept.searchParams.set("since", iso(since));
-      kept.searchParams.set("until", iso(until));
-      table.href = kept.href;
+    const address = new URL(location.href), isZoomed = history.state && history.state.zoomed;
+    address.searchParams.delete("range");
+    address.searchParams.set("since", iso(since));
+    address.searchParams.set("until", iso(until));
+    const state = { span: [since, until], zoomed: true };
+    if (isZoomed) history.replaceState(state, "", address);
+    else history.pushState(state, "", address);
+    turnTo(since, until);
+  }
+
+  function turnTo(since, until) {
+    const form = root.querySelector(".picked");
+    if (form) {
+      form.hidden = true;
+      form.querySelector("[name=back]").value = location.pathname + location.search;
     }
-    load(since, until).catch((error) => { said.textContent = `No answer: ${error.message}`; });
-    if (remember) renewAround().catch(() => {});
+    const table = root.querySelector("[data-csv]"), kept = new URL(table.href);
+    kept.searchParams.set("since", iso(since));
+    kept.searchParams.set("until", iso(until));
+    table.href = kept.href;
+    load(since, until).catch(say);
+    renewAround().catch(() => {});
+  }
+
+  function stepped(event) {
+    if (!root.isConnected) window.removeEventListener("popstate", stepped);
+    else if (event.state && event.state.span) turnTo(...event.state.span);
   }
 
   // What the page says about the span: its ends, which usual span it is, and what is flagged in it.
@@ -323,5 +337,7 @@
       if (drawn && charts[0] && charts[0].width !== width) draw();
     }, 150);
   }).observe(root);
-  show(whole.since, whole.until, false);
+  history.replaceState({ span: [whole.since, whole.until] }, "");
+  window.addEventListener("popstate", stepped);
+  load(whole.since, whole.until).catch(say);
 };

@@ -13,6 +13,18 @@ from anomaly_platform.notifications.channels.base import Channel
 from anomaly_platform.settings import Settings
 
 
+def are_set(settings: Settings) -> bool:
+    """Return whether the settings name any channel."""
+    return (
+        settings.webhook_urls is not None
+        or (settings.smtp_url is not None and bool(settings.email_to))
+        or settings.mqtt_url is not None
+        or (bool(settings.github_repository) and settings.github_token is not None)
+        or settings.apprise_urls is not None
+        or settings.pushes_to_ems
+    )
+
+
 def build_channels(settings: Settings, pool: AsyncConnectionPool[Any]) -> list[Channel]:
     """Return a channel for everything that the settings name.
 

@@ -16,6 +16,8 @@ from anomaly_platform.queries.rows import fetch_all
 
 #: Scans at a place that are followed to the next one, to know what is usual.
 _FOLLOWED: Final = 300
+#: Scans that are looked through for a part of a code: a second's work at most.
+_LOOKED_AT: Final = 200_000
 #: Codes scanned at one place within so many minutes of each other are taken for companions.
 _TOGETHER: Final = dt.timedelta(minutes=30)
 
@@ -85,6 +87,22 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundCode:
+    """A code that was searched for by a part of it.
+
+    Attributes
+    ----------
+    scans : int
+        Of those that were looked through.
+    """
+
+    code: str
+    scans: int
+    last_place: str | None
+    last_time: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Companion:
     """Another code that was scanned where and when this one was.
 
@@ -130,6 +148,36 @@ async def journey_of(
         {"stream": stream, "code": code, "limit": limit},
     )
     return found[::-1]
+
+
+async def codes_with(
+    connection: AsyncConnection[Any], stream: str, part: str, newest: dt.datetime, *, limit: int
+) -> list[FoundCode]:
+    """Return the codes with a text in them that were scanned last, the newest first.
+
+    Only the newest scans of the last 28 days are looked through.
+    """
+    return await fetch_all(
+        connection,
+        FoundCode,
+        """
+        SELECT code, max(event_time) AS last_time, count(*) AS scans,
+            (array_agg(place ORDER BY event_time DESC))[1] AS last_place
+        FROM (SELECT epc_code AS code, event_time, coalesce(place_name, place) AS place
+            FROM scored_scans WHERE stream = %(stream)s AND event_time <= %(newest)s
+                AND event_time > %(newest)s - interval '28 days'
+            ORDER BY event_time DESC LIMIT %(looked_at)s) newest
+        WHERE strpos(lower(code), lower(%(part)s)) > 0
+        GROUP BY code ORDER BY last_time DESC, code LIMIT %(limit)s
+        """,
+        {
+            "stream": stream,
+            "part": part,
+            "newest": newest,
+            "looked_at": _LOOKED_AT,
+            "limit": limit,
+        },
+    )
 
 
 async def expected_next(

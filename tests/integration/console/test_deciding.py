@@ -67,6 +67,74 @@ def test_an_alert_is_acknowledged_commented_on_and_resolved(
     assert "Acknowledge" in browser.get("/console/alerts/one?alert=grave").text
 
 
+def test_nobody_is_replaced_who_looks_after_an_alert_without_being_named(
+    platform: Platform, browser: TestClient, new_key: Callable[..., str]
+) -> None:
+    raise_alert(platform, "grave")
+    form = {"token": token_of(browser), "alert": "grave"}
+    browser.post("/console/alerts/acknowledge", data={**form, "instead_of": ""})
+    # Once more changes nothing.
+    assert "You look after grave." in browser.post("/console/alerts/acknowledge", data=form).text
+    acknowledged = "SELECT actor FROM audit_log WHERE action = 'alert.acknowledge' ORDER BY id"
+    ((first,),) = platform.warehouse.transactions.tuples(acknowledged)
+
+    log_in(browser, new_key(name="day shift"))
+    stale = {"token": token_of(browser), "alert": "grave", "instead_of": ""}
+    page = browser.post("/console/alerts/acknowledge", data=stale).text
+    assert "night shift looks after grave already." in page
+    assert "Take over</button>" in page
+    assert len(platform.warehouse.transactions.tuples(acknowledged)) == 1
+    page = browser.post("/console/alerts/acknowledge", data={**stale, "instead_of": first}).text
+    assert "You look after grave." in page
+    assert "Take over</button>" not in page
+    assert len(platform.warehouse.transactions.tuples(acknowledged)) == 2
+
+
+def test_a_refused_form_leads_back_with_what_was_typed(
+    platform: Platform, browser: TestClient
+) -> None:
+    where = "/console/models?stream=iiot"
+    typed = {"entity": "no-such", "reason": MARKUP}
+    form = {"token": token_of(browser), "stream": "iiot", **typed}
+    address = {"referer": f"{browser.base_url}{where}"}
+    for headers in (address, {"hx-request": "true", "hx-current-url": address["referer"]}):
+        page = browser.post("/console/models/train", data=form, headers=headers)
+        assert page.status_code == 404
+        assert f'href="{where}"' in page.text
+        assert "<dd>no-such</dd>" in page.text
+        assert "<dd>&lt;img src=x" in page.text
+        assert page.headers["hx-push-url"] == "false"
+    elsewhere = {"referer": f"https://example.com{where}"}
+    page = browser.post("/console/models/train", data=form, headers=elsewhere)
+    assert where not in page.text
+
+
+@pytest.mark.parametrize(
+    ("button", "place"),
+    [
+        ("/console/models/roll-back", "/console/models"),
+        ("/console/alerts/resolve", "/console/alerts"),
+        ("/console/marks/span", "/console"),
+    ],
+)
+def test_the_address_of_a_button_leads_to_its_page(
+    browser: TestClient, button: str, place: str
+) -> None:
+    assert browser.get(button).url.path == place
+    assert browser.get(button, headers={"x-part": "live"}).status_code == 405
+
+
+def test_resolving_asks_once_more_and_says_that_nobody_is_told(
+    platform: Platform, browser: TestClient
+) -> None:
+    raise_alert(platform, "grave")
+    assert "<summary>Resolve</summary>" in browser.get("/console/alerts").text
+    assert "Told nobody: no channel is set." in browser.get("/console/alerts/one?alert=grave").text
+    form = {"token": token_of(browser), "alert": "grave"}
+    page = browser.post("/console/alerts/resolve", data=form)
+    assert "grave is resolved; nobody is told: no channel is set." in page.text
+
+
 def test_alerts_are_on_the_overview_with_their_buttons(
     platform: Platform, browser: TestClient
 ) -> None:

@@ -50,7 +50,7 @@ def test_a_file_is_followed_until_its_rows_are_scored(
     text = shown(browser, "iiot", name)
     assert text.count("not scored yet") == 2
     assert "0 of the first 2 are scored, 0 flagged, 0 refused" in text
-    assert "1 refused" in text
+    assert '#refused">1 refused</a>' in text
     add_readings(platform, "press-1", "flow", [1.5, 99.0], flagged=[1], reason="99 is a step")
     text = shown(browser, "iiot", name)
     assert "not scored yet" not in text
