@@ -84,6 +84,8 @@ def test_zoom_loads_detail_and_the_address_shows_it(visit: Visit) -> None:
     somebody = visit()
     page = drawn(somebody)
     before = int(page.locator("[data-drawn]").get_attribute("data-drawn"))
+    page.mouse.click(*position_of(page, 1_900))
+    page.locator(".picked").wait_for()
     (left, y), (right, _) = position_of(page, 1_800), position_of(page, 2_000)
     page.mouse.move(left, y)
     page.mouse.down()
@@ -98,7 +100,17 @@ def test_zoom_loads_detail_and_the_address_shows_it(visit: Visit) -> None:
     page.locator("[aria-label='Span of time'] .chosen").wait_for(state="detached")
     assert page.inner_text("[data-span]").startswith("03 Dec 0")
     assert page.locator("[data-flagged] tbody tr").count() == 1
+    assert not page.locator(".picked").is_visible()
     address = page.evaluate("location.href")
+    # Back is the whole span, however often somebody has zoomed; forward what was zoomed to.
+    somebody.press("Closer")
+    wait_until(lambda: page.evaluate("location.href") != address, 20)
+    page.go_back()
+    wait_until(lambda: int(chart.get_attribute("data-drawn")) == before, 20)
+    assert "since=" not in page.evaluate("location.search")
+    page.go_forward()
+    somebody.press("Further")
+    wait_until(lambda: int(chart.get_attribute("data-drawn")) == near, 20)
     # What somebody else sees who is sent the address.
     other = visit("reader")
     page = drawn(other, address.removeprefix(other.url))
@@ -163,6 +175,8 @@ def test_versions_are_decided_about_and_trainings_followed(visit: Visit, console
         (folder / "manifest.json").write_text("{}")
     somebody = visit()
     page = somebody.go("/console/models?stream=iiot")
+    somebody.press("Compare A and B")
+    assert page.evaluate("document.activeElement.name") == "a"
     page.locator("summary", has_text="Promote").click()
     page.get_by_label("Why version 2 is promoted").fill("tried in the field")
     page.get_by_role("button", name="Promote", exact=True).click()
@@ -186,6 +200,7 @@ def test_versions_are_decided_about_and_trainings_followed(visit: Visit, console
         version=version,
     )
     page.get_by_text("it serves now").wait_for(timeout=15_000)
+    page.locator(".live").wait_for(state="detached")
 
 
 def test_a_file_is_dropped_looked_at_and_taken(visit: Visit, console: Console) -> None:
@@ -215,7 +230,11 @@ def test_a_key_is_made_and_revoked(visit: Visit) -> None:
     page = somebody.go("/console/keys")
     page.get_by_label("Whose it is").fill("the late shift")
     somebody.press("Make it")
-    page.locator("[data-made]").wait_for()
+    made = page.locator("[data-made]").inner_text()
+    page.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+    somebody.press("Copy")
+    page.get_by_role("button", name="Copied").wait_for()
+    assert page.evaluate("window.copied") == made
     row = page.locator("tr", has_text="the late shift")
     row.locator("summary", has_text="Revoke").click()
     row.get_by_role("button", name="Revoke for good").click()

@@ -114,3 +114,18 @@ def test_the_answers_to_two_buttons_are_both_seen(visit: Visit) -> None:
     button.nth(before - 2).wait_for(state="detached")
     assert is_one_page(page)
     assert button.count() == before - 2
+
+
+def test_on_a_phone_the_newest_is_in_sight_and_every_page_in_the_menu(visit: Visit) -> None:
+    somebody = visit(viewport={"width": 390, "height": 844})
+    page = somebody.go("/console/explorer?stream=iiot")
+    page.wait_for_function(
+        "(() => { const wide = document.querySelector('[data-newest-last]');"
+        " return wide.scrollLeft > 0"
+        " && wide.scrollLeft + wide.clientWidth >= wide.scrollWidth - 2; })()"
+    )
+    for one in page.locator(".side li a").all():
+        box = one.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
