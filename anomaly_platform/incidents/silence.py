@@ -4,13 +4,22 @@ Belongs here: who is silent. A row tells when something is wrong with it; what d
 row. What is usual is read from the days on which a series was heard: the mean time between readings
 of a day, and the longest break between two days, so that who rests at night or over weekends is not
 silent then. An entity is silent when all of its series are; otherwise a series is told by itself.
+While a stream as a whole is silent (``stream_silence``), that is told alone.
 """
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from anomaly_platform.incidents.stream_silence import (
+    Arrivals,
+    alert_of,
+    arrivals_of,
+    back_since,
+    name_of,
+)
+from anomaly_platform.ml.scoring.reasons import duration
 from anomaly_platform.notifications.outbox import Alert, Outbox, fingerprint
 from anomaly_platform.storage.postgres.transactions import Connection, fetch_all
 
@@ -46,9 +55,14 @@ class Habit:
     pause: dt.timedelta
 
     @property
-    def due(self) -> dt.datetime:
-        """From when on it is silent."""
-        return self.heard + max(_USUAL * self.usual, _BREAK * self.pause, _LEAST)
+    def comes_online(self) -> bool:
+        """Whether its newest reading came one by one."""
+        return self.online == self.heard
+
+    def is_silent(self, moment: dt.datetime, back: dt.datetime | None) -> bool:
+        """Return whether it is silent; its stream was, until `back`."""
+        since = self.heard if back is None else max(self.heard, back)
+        return since + max(_USUAL * self.usual, _BREAK * self.pause, _LEAST) < moment
 
 
 _HABITS: Final = """
@@ -73,10 +87,12 @@ _HABITS: Final = """
 def tell_of_silence(
     connection: Connection, outbox: Outbox, stream: str, title: str, now: dt.datetime
 ) -> tuple[int, int]:
-    """Raise the alerts of a stream's silent series, and end those of series that are heard again.
+    """Raise the alerts of what is silent of a stream, and end those of what is heard again.
 
-    Readings that come one by one are missed against the clock, those of files against the newest
-    reading of their stream: a file tells of the past.
+    Series whose readings come one by one are missed against the clock, those of files against the
+    newest reading of the stream's files: a file tells of the past. A stream that nothing comes of
+    is missed against the clock, and its series are not judged meanwhile; when it is back, they are
+    given as long as usual to come back, too.
 
     Parameters
     ----------
@@ -94,13 +110,7 @@ def tell_of_silence(
     silent, returned : int
         Alerts that were raised or are still open, and that were ended.
     """
-    values = {"stream": stream, "window": _WINDOW.days, "days": _DAYS, "readings": _READINGS}
-    habits = fetch_all(connection, Habit, _HABITS, values)
-    if not habits:
-        return 0, 0
-    newest = max(one.heard for one in habits)
-    comes_online = any(one.online == one.heard for one in habits)
-    moment = now if comes_online else newest
+    arrivals = arrivals_of(connection, stream)
     opened = {
         str(name): details
         for name, details in connection.execute(
@@ -109,28 +119,85 @@ def tell_of_silence(
             (stream,),
         ).fetchall()
     }
-    alerts = {one.fingerprint: one for one in _alerts(stream, title, habits, moment)}
+    of_stream = opened.pop(name_of(stream), None)
+    if arrivals is not None and arrivals.due < now:
+        if now - arrivals.newest <= _NEWS_FOR:
+            outbox.raise_alert(connection, alert_of(stream, title, arrivals), now=now)
+        return 1 + len(opened), 0
+    ended = 0
+    if of_stream is not None and arrivals is not None:
+        _tell_of_return(connection, outbox, stream, arrivals, now)
+        ended = 1
+    silent, returned = _tell_of_series(connection, outbox, stream, title, opened, now)
+    return silent, returned + ended
+
+
+def _tell_of_return(
+    connection: Connection, outbox: Outbox, stream: str, arrivals: Arrivals, now: dt.datetime
+) -> None:
+    reason = f"something came at {arrivals.newest:%Y-%m-%d %H:%M}"
+    outbox.resolve_alert(connection, name_of(stream), {"reason": reason}, now=now)
+
+
+def _tell_of_series(
+    connection: Connection,
+    outbox: Outbox,
+    stream: str,
+    title: str,
+    opened: Mapping[str, Mapping[str, Any]],
+    now: dt.datetime,
+) -> tuple[int, int]:
+    values = {"stream": stream, "window": _WINDOW.days, "days": _DAYS, "readings": _READINGS}
+    habits = fetch_all(connection, Habit, _HABITS, values)
+    if not habits:
+        return 0, 0
+    newest = max((one.heard for one in habits if not one.comes_online), default=now)
+    back = back_since(connection, stream, now)
+    silent = {
+        (one.entity, one.metric): moment - one.heard <= _NEWS_FOR
+        for one in habits
+        for moment in (now if one.comes_online else newest,)
+        if one.is_silent(moment, back)
+    }
+    news = {
+        (entity, of) for (entity, metric), new in silent.items() if new for of in (metric, None)
+    }
+    alerts = {one.fingerprint: one for one in _alerts(stream, title, habits, silent.keys())}
     for name in sorted(alerts.keys() - opened.keys()):
-        heard = dt.datetime.fromisoformat(str(alerts[name].details["last_event"]))
-        if moment - heard <= _NEWS_FOR:
+        known = alerts[name].details
+        if news and (known.get("entity"), known.get("metric")) in news | {(None, None)}:
             outbox.raise_alert(connection, alerts[name], now=now)
-    returned = sorted(opened.keys() - alerts.keys())
-    for name in returned:
-        entity = opened[name].get("entity")
-        known = entity is None or any(one.entity == entity for one in habits)
-        why = "it is heard again" if known else f"it was not heard for {_WINDOW.days} days"
-        outbox.resolve_alert(connection, name, {"reason": why}, now=now)
-    return len(alerts), len(returned)
+    ends = {
+        name: why
+        for name in opened.keys() - alerts.keys()
+        if (why := _why_over(opened[name], habits)) is not None
+    }
+    for name in sorted(ends):
+        outbox.resolve_alert(connection, name, {"reason": ends[name]}, now=now)
+    return len(alerts), len(ends)
+
+
+def _why_over(known: Mapping[str, Any], habits: Sequence[Habit]) -> str | None:
+    """Return why an open alert is over; None where nothing was heard since it was raised."""
+    entity, metric = known.get("entity"), known.get("metric")
+    about = [
+        one.heard for one in habits if entity in {None, one.entity} and metric in {None, one.metric}
+    ]
+    if not about:
+        return f"it was not heard for {_WINDOW.days} days"
+    is_heard = max(about) > dt.datetime.fromisoformat(str(known["last_event"]))
+    return "it is heard again" if is_heard else None
 
 
 def _alerts(
-    stream: str, title: str, habits: Sequence[Habit], moment: dt.datetime
+    stream: str, title: str, habits: Sequence[Habit], missed: Collection[tuple[str, str]]
 ) -> Iterator[Alert]:
     entities: dict[str, list[Habit]] = {}
     for one in habits:
         entities.setdefault(one.entity, []).append(one)
     silent = {
-        entity: [one for one in series if one.due < moment] for entity, series in entities.items()
+        entity: [one for one in series if (one.entity, one.metric) in missed]
+        for entity, series in entities.items()
     }
     whole = [entity for entity, series in entities.items() if len(silent[entity]) == len(series)]
     if len(whole) > MOST_ENTITIES:
@@ -160,8 +227,7 @@ def _alerts(
 
 def _alert(stream: str, title: str, one: Habit, metric: str | None) -> Alert:
     named = (one.entity,) if metric is None else (one.entity, metric)
-    every = one.usual.total_seconds()
-    often = f"{every / 60:.3g} minutes" if every >= 90.0 else f"{every:.3g} seconds"
+    often = duration(one.usual.total_seconds() * 1e6)
     return Alert(
         kind="silent",
         fingerprint=fingerprint("silent", stream, *named),

@@ -121,11 +121,10 @@ def _silence() -> SensorDefinition:
         platform: Platform = context.resources.platform
         silent = 0
         for stream in platform.streams:
-            if stream.has_series:
-                with platform.warehouse.transactions.begin() as connection:
-                    silent += tell_of_silence(
-                        connection, platform.outbox, stream.name, stream.title, datetime.now(UTC)
-                    )[0]
+            with platform.warehouse.transactions.begin() as connection:
+                silent += tell_of_silence(
+                    connection, platform.outbox, stream.name, stream.title, datetime.now(UTC)
+                )[0]
         return SkipReason(f"{silent} are silent")
 
     return _sensor

@@ -3,7 +3,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,8 +18,12 @@ from anomaly_platform.console.rendering import page
 from anomaly_platform.console.viewers import Reading, serving_of
 from anomaly_platform.queries.operation.in_service import ServingModel, serving_models
 from anomaly_platform.queries.operation.newest import NewestReading, newest_readings
+from anomaly_platform.queries.operation.quiet import (
+    StuckSeries,
+    stuck_series,
+    what_is_silent,
+)
 from anomaly_platform.queries.operation.refused import refusals_since
-from anomaly_platform.queries.operation.stuck import StuckSeries, stuck_series
 from anomaly_platform.queries.operation.worst import (
     WorstCode,
     WorstEntity,
@@ -65,6 +69,7 @@ async def show(request: Request, viewer: Reading) -> Response:
         newest = await newest_readings(connection)
         refused = await refusals_since(connection, today, limit=_REASONS)
         models = await serving_models(connection)
+        silent = await what_is_silent(connection)
     worst = [
         one
         for stream in serving.platform.streams
@@ -91,16 +96,23 @@ async def show(request: Request, viewer: Reading) -> Response:
         refused=refused,
         alerts=[one for one in alerts if one.alert.kind != "silent"][:_WORST],
         worst=worst,
-        silent=[
-            (one.alert, dt.datetime.fromisoformat(one.alert.details["last_event"]))
-            for one in alerts
-            if one.alert.kind == "silent"
-        ][:_QUIET],
+        silent=silent[:_QUIET],
+        dead={one.stream: one for one in silent if one.is_of_stream},
+        nothing_for=_nothing_for(newest, now),
+        age=lambda moment: (now - moment).total_seconds() // 60 * 60,
         stuck=stuck,
         before=before,
         models=_by_stream(serving, models),
         behind=_behind(serving),
     )
+
+
+def _nothing_for(newest: Mapping[str, NewestReading], now: dt.datetime) -> float | None:
+    """Return for how many seconds there is no new reading of any stream; None while there is."""
+    known = [one.newest for one in newest.values() if one.newest is not None]
+    if not known or now - max(known) <= _OLD:
+        return None
+    return (now - max(known)).total_seconds() // 60 * 60
 
 
 def _waiting(serving: ServingState) -> dict[str, int]:
@@ -176,7 +188,7 @@ def _behind(serving: ServingState) -> dict[str, list[sources.Source]]:
         ],
         "quiet": [
             *(sources.asset(settings, one.name, "validated_events") for one in streams),
-            sources.statement("SELECT * FROM alerts WHERE kind = 'silent' AND state = 'open'"),
+            sources.statement("SELECT * FROM alerts WHERE kind = 'silent' ORDER BY opened_at"),
             sources.statement(
                 "SELECT stream, entity, metric, event_time, reason FROM scored_metrics "
                 "WHERE is_anomaly AND reason IS NOT NULL ORDER BY event_time DESC LIMIT 50"

@@ -65,13 +65,58 @@ def test_silent_is_what_alerts_say(platform: Platform, browser: TestClient) -> N
         add_readings(platform, entity, "m", [1.0, 2.0] * 12 * days, step=HOUR)
     assert "No series." in section(browser.get("/console").text, "quiet")
     with platform.warehouse.transactions.begin() as connection:
-        now = DAY + dt.timedelta(days=6)
-        tell_of_silence(connection, platform.outbox, "iiot", "Devices", now)
+        tell_of_silence(connection, platform.outbox, "iiot", "Devices", DAY)
     text = browser.get("/console").text
     quiet = section(text, "quiet")
     assert re.findall(r">(clock|ended)</a></td>", quiet) == ["ended"]
-    assert "not heard since 2026-11-30 23:00, usual is every 60 minutes" in quiet
+    assert "not heard since 2026-11-30 23:00, usual is every 60 min" in quiet
     assert "ended" not in section(text, "wrong")
+    form = {"token": token_of(browser), "alert": "silent/iiot/ended", "back": "/console"}
+    quiet = section(browser.post("/console/alerts/resolve", data=form).text, "quiet")
+    assert re.findall(r">(clock|ended)</a></td>", quiet) == ["ended"]
+    assert "its alert was resolved by night shift" in quiet
+    platform.warehouse.transactions.execute(
+        "UPDATE series SET last_event = last_event + interval '5 days' WHERE entity = 'ended'"
+    )
+    assert "No series." in section(browser.get("/console").text, "quiet")
+
+
+def test_a_stream_that_nothing_comes_of_is_not_green(
+    platform: Platform, browser: TestClient
+) -> None:
+    now = dt.datetime.now(dt.UTC)
+    last = now - 21 * HOUR
+    add_readings(platform, "press-1", "flow", [1.0], start=last)
+    works = section(browser.get("/console").text, "works")
+    assert "nothing new for 21 h</span>" in works
+    for n in range(4 * 288):
+        came = last - n * dt.timedelta(minutes=5)
+        platform.warehouse.transactions.execute(
+            "INSERT INTO ingest_ledger (stream, digest, source, status, ingest_date, ingested_at) "
+            "VALUES ('iiot', %s, 'a.csv', 'ingested', %s, %s)",
+            (str(n), came.date(), came),
+        )
+    with platform.warehouse.transactions.begin() as connection:
+        tell_of_silence(connection, platform.outbox, "iiot", "Devices", now)
+    form = {"token": token_of(browser), "alert": "silent stream/iiot", "back": "/console"}
+    for text in (
+        browser.get("/console").text,
+        browser.post("/console/alerts/resolve", data=form).text,
+    ):
+        works = section(text, "works")
+        assert "nothing new comes</span>" in works
+        assert "usual is every 5 min</a>: nothing new for 21 h" in works
+        assert "Devices: nothing new comes" in section(text, "quiet")
+    add_readings(platform, "press-2", "flow", [1.0], start=now)
+    platform.warehouse.transactions.execute(
+        "INSERT INTO ingest_ledger (stream, digest, source, status, ingest_date) "
+        "VALUES ('iiot', 'new', 'a.csv', 'ingested', current_date)"
+    )
+    with platform.warehouse.transactions.begin() as connection:
+        tell_of_silence(connection, platform.outbox, "iiot", "Devices", now)
+    text = browser.get("/console").text
+    assert "nothing new" not in section(text, "works")
+    assert "Devices" not in section(text, "quiet")
 
 
 def test_stuck_is_what_reasons_say_until_another_value_comes(
