@@ -15,9 +15,9 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import barcode_learned
-import barcode_rules
 import polars as pl
+from barcode import learned as barcode_learned
+from barcode import rules as barcode_rules
 
 from anomaly_platform.ml.detectors.rules.detector import RulesModel
 from anomaly_platform.ml.features.scans.reference import ScanReference

@@ -26,7 +26,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
-from serving_home import free_port, running
+from service.home import free_port, running
 from speed_table import machine, moment, table
 
 from anomaly_platform.platform import Platform

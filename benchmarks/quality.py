@@ -18,11 +18,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import quality_tables as tables
-from baselines import BASELINES, scored
-from corpora import Case, nab, servers, skab
-from nab import LOW_FN, LOW_FP, STANDARD, NabSeries, optimised_score, score_at
-from ours import platform_scores
+from foreign_data import quality_tables as tables
+from foreign_data.baselines import BASELINES, scored
+from foreign_data.corpora import Case, nab, servers, skab
+from foreign_data.nab import LOW_FN, LOW_FP, STANDARD, NabSeries, optimised_score, score_at
+from foreign_data.ours import platform_scores
 from tqdm import tqdm
 
 from anomaly_platform.ml.arrays import Bools, Floats

@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import serving_barcode
-import serving_ingest
-import serving_predict
-from serving_home import echo, prepared, service
+from service import barcode as serving_barcode
+from service import ingest as serving_ingest
+from service import predict as serving_predict
+from service.home import echo, prepared, service
 from speed_table import machine, table
 
 PAGE = Path(__file__).parents[1] / "docs/measured/speed_serving.md"

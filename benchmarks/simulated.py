@@ -25,13 +25,13 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from changes import changes_section
-from followed import followed_section
-from glance import glance_section
-from nab import NabSeries, optimised_score, score_at
-from resting import resting_section
-from short_histories import short_section
-from steps import steps_section
+from cases.changes import changes_section
+from cases.followed import followed_section
+from cases.glance import glance_section
+from cases.resting import resting_section
+from cases.short_histories import short_section
+from cases.steps import steps_section
+from foreign_data.nab import NabSeries, optimised_score, score_at
 from tqdm import tqdm
 
 from anomaly_platform.ml.backtest.series import streaming

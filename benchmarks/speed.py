@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import speed_forest as forest
-import speed_platform as stages
+from parts import forest
+from parts import platform as stages
 from speed_table import Line, clock, machine, moment, size, table, times
 
 ROOT = Path(__file__).resolve().parents[1]

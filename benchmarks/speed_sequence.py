@@ -30,8 +30,8 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-import speed_requests
 import torch
+from parts import requests as speed_requests
 
 from anomaly_platform.ml.detectors.sequence_lstm.events import (
     Batch,

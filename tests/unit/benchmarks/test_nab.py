@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nab import (
+from foreign_data.nab import (
     LOW_FN,
     LOW_FP,
     STANDARD,

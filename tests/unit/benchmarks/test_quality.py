@@ -25,7 +25,7 @@ def _benchmarks_on_path(monkeypatch):
 
 @needs_data
 def test_servers_learn_from_normal_operation_and_keep_the_label_out_of_the_metrics():
-    import corpora
+    from foreign_data import corpora
 
     case = next(corpora.servers(DATA / "asd"))
     assert case.name == "server-01"
@@ -37,7 +37,7 @@ def test_servers_learn_from_normal_operation_and_keep_the_label_out_of_the_metri
 
 @needs_data
 def test_nab_has_44_series_whose_windows_are_their_labels():
-    import corpora
+    from foreign_data import corpora
 
     cases = list(corpora.nab(DATA / "nab"))
     assert len(cases) == 44
@@ -49,7 +49,7 @@ def test_nab_has_44_series_whose_windows_are_their_labels():
 
 @needs_data
 def test_skab_learns_from_400_rows():
-    import corpora
+    from foreign_data import corpora
 
     cases = list(corpora.skab(DATA / "skab"))
     assert {case.train for case in cases} == {400}
@@ -58,7 +58,7 @@ def test_skab_learns_from_400_rows():
 
 @pytest.mark.parametrize("columns", [1, 3])
 def test_baselines_notice_an_obvious_anomaly_and_survive_gaps(columns):
-    import baselines
+    from foreign_data import baselines
 
     if columns > 1:
         pytest.importorskip("sklearn")
@@ -79,7 +79,7 @@ def test_baselines_notice_an_obvious_anomaly_and_survive_gaps(columns):
 
 
 def test_tables_say_what_was_measured():
-    import quality_tables as tables
+    from foreign_data import quality_tables as tables
 
     labels = np.array([False, True, True, False])
     flags = np.array([False, True, False, True])

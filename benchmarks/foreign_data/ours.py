@@ -6,7 +6,7 @@ Nothing is chosen per corpus and no setting differs from its default.
 from __future__ import annotations
 
 import polars as pl
-from corpora import Case
+from foreign_data.corpora import Case
 
 from anomaly_platform.ml.arrays import Bools, Floats
 from anomaly_platform.ml.backtest.series import streaming, train_test

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from nab import NabScore
+from foreign_data.nab import NabScore
 from speed_table import table
 
 from anomaly_platform.ml.evaluation.measures import Confusion, Report

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from nab import probation_rows, windows_of
+from foreign_data.nab import probation_rows, windows_of
 
 from anomaly_platform.ml.arrays import Bools, Floats
 

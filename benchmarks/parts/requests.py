@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import polars as pl
-from barcode_learned import train
+from barcode.learned import train
 from barcode_quality import reference_of
 
 from anomaly_platform.ml.detectors.one_class_svm import SvmSearch

@@ -23,8 +23,8 @@ from uuid import uuid4
 
 import numpy as np
 import psycopg
-from serving_home import Home
-from serving_wire import Connection, request
+from service.home import Home
+from service.wire import Connection, request
 
 ROWS = 100
 #: Requests of each client before anything is timed: devices become known, code is compiled.

@@ -21,7 +21,7 @@ from anomaly_platform.simulator.supply_network import simulate_supply_network
 from anomaly_platform.storage.tables.api_keys import SCOPES
 from anomaly_platform.streams import BARCODE, EMS, IIOT
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 #: Models of the usual size, trained for a minute: how well they judge is measured elsewhere.
 BRIEFLY = replace(
@@ -110,7 +110,7 @@ def service(home: Home, workers: int) -> AbstractContextManager[str]:
 def echo(home: Home, workers: int) -> AbstractContextManager[str]:
     """Run the bare route under the same server with the same settings; yield its address."""
     command = [
-        *(str(BIN / "uvicorn"), "benchmarks.serving_echo:app", "--loop", "uvloop"),
+        *(str(BIN / "uvicorn"), "benchmarks.service.echo:app", "--loop", "uvloop"),
         *("--http", "httptools", "--no-access-log", "--no-server-header", "--log-level", "warning"),
     ]
     return running(command, home.folder, workers)

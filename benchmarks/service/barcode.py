@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import polars as pl
-from serving_home import Home
+from service.home import Home
 
 #: Requests of each kind.
 REPEATS = 15

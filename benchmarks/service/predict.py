@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 
-from serving_wire import Paced, paced, request
+from service.wire import Paced, paced, request
 
 BODY = '{"device_id": "press-001", "metric_name": "temperature", "value": 49.2}'
 CONNECTIONS = 16
