@@ -82,6 +82,8 @@ class Transactions:
         ------
         DatabaseError
             When no connection can be had in time.
+        psycopg.OperationalError
+            When the connection is lost.
         """
         pool = self._open()
         try:
@@ -93,6 +95,11 @@ class Transactions:
         try:
             with connection.transaction():
                 yield connection
+        except psycopg.Error as error:
+            # Where the server is killed, the class depends on what was waited for just then.
+            if connection.closed and not isinstance(error, psycopg.OperationalError):
+                raise psycopg.OperationalError(f"the connection is lost: {error}") from error
+            raise
         finally:
             pool.putconn(connection)
 
