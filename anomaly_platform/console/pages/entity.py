@@ -1,5 +1,5 @@
 # ruff: noqa: S608 - statements that are shown, not run
-"""One entity: its metrics with their newest readings, the one with most flagged first."""
+"""One entity: its metrics with their newest readings, the worst first."""
 
 from typing import Final
 
@@ -18,7 +18,8 @@ from anomaly_platform.serving.problems import not_found
 
 router = APIRouter(prefix="/entity")
 
-_USUAL: Final = "7 days"
+#: As of the ranking on the first page.
+_USUAL: Final = "1 day"
 _SPANS: Final = 96
 _WORST: Final = 10
 
@@ -54,7 +55,7 @@ async def show(request: Request, viewer: Reading, stream: str, entity: str) -> R
             sources.statement(
                 "SELECT metric, count(*), count(*) FILTER (WHERE is_anomaly), max(score) "
                 f"FROM scored_metrics WHERE stream = '{stream}' AND entity = "
-                f"'{entity.replace(chr(39), chr(39) * 2)}' GROUP BY 1 ORDER BY 3 DESC"
+                f"'{entity.replace(chr(39), chr(39) * 2)}' GROUP BY 1 ORDER BY 4 DESC"
             ),
         ],
     )

@@ -19,7 +19,8 @@ class MetricSummary:
     latest : float or None
         Its newest value.
     curve : list of float or None
-        Mean value of each of the spans of the window that has readings, in order.
+        Value of each of the spans of the window that has readings that lies farthest from the
+        metric's mean, so that no peak is averaged away; in order.
     spans : list of int
         Which spans those are.
     """
@@ -44,7 +45,7 @@ async def metric_summaries(
     until: dt.datetime,
     edges: Sequence[dt.datetime],
 ) -> list[MetricSummary]:
-    """Return the metrics of an entity with readings in a window, the one with most flagged first.
+    """Return the metrics of an entity with readings in a window, the worst first.
 
     Parameters
     ----------
@@ -66,13 +67,17 @@ async def metric_summaries(
                 min(value) AS low, max(value) AS high, max(event_time) AS newest,
                 (array_agg(value ORDER BY event_time DESC))[1] AS latest
             FROM found GROUP BY metric, span
+        ), centred AS (
+            SELECT *, avg(mean) OVER (PARTITION BY metric) AS centre FROM spans
         )
         SELECT metric, max(newest) AS newest, sum(readings)::bigint AS readings,
             sum(flagged)::bigint AS flagged, max(highest) AS highest,
             (array_agg(latest ORDER BY span DESC))[1] AS latest, min(low) AS low,
             max(high) AS high, array_agg(span ORDER BY span) AS spans,
-            array_agg(mean ORDER BY span) AS curve
-        FROM spans GROUP BY metric ORDER BY flagged DESC, highest DESC NULLS LAST, metric
+            array_agg(
+                CASE WHEN high - centre >= centre - low THEN high ELSE low END ORDER BY span
+            ) AS curve
+        FROM centred GROUP BY metric ORDER BY highest DESC NULLS LAST, flagged DESC, metric
         """,
         {
             "stream": stream,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import random
+import re
 
 import numpy as np
 import pytest
@@ -163,3 +164,21 @@ def test_a_flagged_point_shows_the_models_range_and_the_evidence(
         page = browser.get(path, params=series).text
         assert page.count("distance: 75 %") == 1, path
         assert "input z_288: +0.90 by distance, +0.10 by the forest" in page
+
+
+def test_the_entity_page_shows_a_day_with_the_worst_metric_first_and_its_peak(
+    platform: Platform, browser: TestClient
+) -> None:
+    calm = [1.0, 2.0] * 400
+    add_readings(platform, "press-1", "often", calm, flagged=[790, 795], step=MINUTE)
+    peak = [*calm[:-4], 50.0, *calm[:3]]
+    times = add_readings(platform, "press-1", "worst", peak, flagged=[796], step=MINUTE)
+    platform.warehouse.transactions.execute(
+        "UPDATE scored_metrics SET score = 0.979 WHERE metric = 'worst' AND is_anomaly"
+    )
+    text = browser.get("/console/entity", params={"stream": "iiot", "entity": "press-1"}).text
+    assert text.index("course of worst") < text.index("course of often")
+    assert f'datetime="{times[-1] - dt.timedelta(days=1):%Y-%m-%dT%H:%M}' in text
+    (course,) = re.findall(r'course of worst"><path d="([^"]+)"', text)
+    heights = sorted(float(y) for y in re.findall(r"[ML][\d.]+ ([\d.]+)", course))
+    assert heights[1] - heights[0] > 20
