@@ -15,11 +15,12 @@ from anomaly_platform.console.rendering import back_to, link, page
 from anomaly_platform.console.uploads import Uploads
 from anomaly_platform.console.viewers import Reading, UploaderPress, WriterPress, serving_of
 from anomaly_platform.ingest.files.sources import UnreadableFile
-from anomaly_platform.ingest.layout.mapping import ColumnMapping
+from anomaly_platform.ingest.layout.mapping import ColumnMapping, content_digest
 from anomaly_platform.queries.operation.files import refused_rows, taken_files
 from anomaly_platform.serving.lookups import known_stream
 from anomaly_platform.serving.problems import ApiProblem
 from anomaly_platform.serving.state import ServingState
+from anomaly_platform.storage.tables.ledger import LedgerEntry
 from anomaly_platform.streams import Stream
 
 router = APIRouter(prefix="/data")
@@ -85,10 +86,11 @@ async def look(request: Request, press: UploaderPress, stream: str, name: str) -
     uploads: Uploads = request.app.state.uploads
     whose = press.viewer.caller.key_id
     token, file = await uploads.keep(name, request.stream(), whose=whose)
-    wrong, readable = "", None
+    wrong, readable, earlier = "", None, None
     try:
         async with uploads.turn(whose):
             readable = await asyncio.to_thread(_look, serving, chosen, file)
+            earlier = await asyncio.to_thread(_came_before, serving, chosen, readable)
     except UnreadableFile as error:
         wrong = str(error)
         uploads.forget(token, whose)
@@ -103,6 +105,7 @@ async def look(request: Request, press: UploaderPress, stream: str, name: str) -
         wrong=wrong,
         kept=token,
         readable=readable,
+        earlier=earlier,
         names_and_rows=None if readable is None else readable.preview.first_rows(form),
     )
 
@@ -116,11 +119,13 @@ async def take(request: Request, press: WriterPress) -> Response:
     token, whose = press.text("kept"), press.viewer.caller.key_id
     file = uploads.find(token, whose)
     async with uploads.turn(whose):
-        await asyncio.to_thread(_take, serving, chosen, file)
+        earlier = await asyncio.to_thread(_take, serving, chosen, file)
     uploads.forget(token, whose)
+    # A repeat is entered under the name under which its content came first.
+    name = file.name if earlier is None else earlier.source
     return back_to(
         request,
-        link("/console/data/file", stream=chosen.name, source=file.name),
+        link("/console/data/file", stream=chosen.name, source=name),
         f"{file.name} is in landing.",
     )
 
@@ -129,7 +134,17 @@ def _look(serving: ServingState, stream: Stream, file: Path) -> Readable:
     return first_look(serving.platform, stream, file, ColumnMapping())
 
 
-def _take(serving: ServingState, stream: Stream, file: Path) -> None:
+def _came_before(serving: ServingState, stream: Stream, found: Readable) -> LedgerEntry | None:
+    """Return the file in which a content was taken in before, None where it is new."""
+    platform = serving.platform
+    entity = platform.kind(stream).rows.reader.layout(found.file, found.context).entity_from_name
+    digest = content_digest(found.file, found.mapping, stream.name, entity=entity)
+    known = platform.warehouse.ledger.find(stream.name, digest)
+    return known if known is not None and known.status == "ingested" else None
+
+
+def _take(serving: ServingState, stream: Stream, file: Path) -> LedgerEntry | None:
+    """Put a file into landing; return the file in which its content came before."""
     landing = serving.platform.landing
     if file.name in {one.name for one in landing.waiting(stream.name)}:
         raise ApiProblem(409, f"a file {file.name} waits in landing already; rename this one")
@@ -138,4 +153,6 @@ def _take(serving: ServingState, stream: Stream, file: Path) -> None:
     except UnreadableFile as error:
         raise ApiProblem(422, str(error)) from None
     text = None if found.mapping == ColumnMapping() else found.mapping.to_json()
+    earlier = _came_before(serving, stream, found)
     landing.put(stream.name, file, text)
+    return earlier

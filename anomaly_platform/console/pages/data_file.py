@@ -65,6 +65,7 @@ async def show(
         chosen=chosen,
         source=source,
         taken=taken,
+        earlier=taken if taken is not None and taken.times_seen > 1 else None,
         gone=gone,
         looked_at=len(found_rows),
         scored=sum(fate.is_scored for _, fate in found_rows),

@@ -39,6 +39,7 @@ class TakenFile:
     refused: int
     ingested_at: dt.datetime
     times_seen: int
+    last_seen_at: dt.datetime
     first_day: dt.date | None
     last_day: dt.date | None
     raw_path: str | None
@@ -67,7 +68,7 @@ async def taken_files(
         TakenFile,
         """
         SELECT l.source, l.digest, l.status, l.reason, l.rows_in, l.ingested_at, l.times_seen,
-            l.raw_path,
+            l.last_seen_at, l.raw_path,
             (SELECT count(*) FROM quarantine q WHERE q.stream = l.stream AND q.digest = l.digest
                 AND q.row_number > 0) AS refused,
             (SELECT min(day) FROM raw_days d WHERE d.stream = l.stream AND d.digest = l.digest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from anomaly_platform.ingest.layout.mapping import ColumnMapping, content_digest
 from anomaly_platform.platform import Platform
 from anomaly_platform.streams import IIOT
 from tests.builders.console import (
@@ -234,6 +236,28 @@ def test_a_file_is_looked_at_and_then_taken(platform: Platform, browser: TestCli
     assert waits.name == "<img src=x>.csv"
     assert Path(waits.path).read_text() == text
     assert browser.post("/console/data/take", data=form).status_code == 404
+
+
+def test_a_file_whose_content_came_before_says_so(platform: Platform, browser: TestClient) -> None:
+    text = "device_id,metric_name,timestamp,value\np,t,2026-11-27T00:00:00Z,1.5\n"
+    headers = {"x-token": token_of(browser), "content-type": "application/octet-stream"}
+    path = "/console/data/look"
+    asked = {"stream": "iiot", "name": "again.csv"}
+    look = browser.post(path, params=asked, content=text, headers=headers)
+    assert "came before" not in look.text
+    digest = content_digest(io.BytesIO(text.encode()), ColumnMapping(), "iiot")
+    platform.warehouse.ledger.record_ingest(
+        "iiot", digest, source="first.csv", raw_path="r", rows_in=1, days={DAY.date(): 1}
+    )
+    platform.warehouse.ledger.record_repeat("iiot", digest)
+    look = browser.post(path, params=asked, content=text, headers=headers)
+    assert "This content came before, as <a" in look.text
+    kept = re.search(r'name="kept" value="([^"]+)"', look.text)
+    assert kept
+    form = {"token": headers["x-token"], "stream": "iiot", "kept": kept[1]}
+    page = browser.post("/console/data/take", data=form)
+    assert page.url.params["source"] == "first.csv"
+    assert "Its content came 2 times: first on" in page.text
 
 
 def test_a_file_that_cannot_be_read_says_why_and_is_kept_nowhere(
