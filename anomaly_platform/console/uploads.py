@@ -64,6 +64,8 @@ class Uploads:
     ) -> tuple[str, Path]:
         """Write a file as it arrives; return the word under which it is found again, and where.
 
+        Files that have waited for too long are removed.
+
         Raises
         ------
         ApiProblem
@@ -74,7 +76,9 @@ class Uploads:
         token = secrets.token_urlsafe(24)
         place = self._of(whose) / token
         try:
-            place.mkdir(parents=True, mode=0o700)
+            for folder in (self._folder, place.parent):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            place.mkdir(mode=0o700)
             await self._write(place / checked, content)
         except BaseException as error:
             shutil.rmtree(place, ignore_errors=True)
@@ -120,8 +124,9 @@ class Uploads:
         ApiProblem
             404, when there is none of that word and key, or no longer.
         """
-        found = list((self._of(whose) / token).glob("*")) if _TOKEN.fullmatch(token) else []
-        if not found:
+        place = self._of(whose) / token
+        found = list(place.glob("*")) if _TOKEN.fullmatch(token) else []
+        if not found or _is_old(place):
             raise ApiProblem(404, "this file is no longer here; choose it again")
         return found[0]
 
@@ -141,10 +146,14 @@ def _size_of_the_young(folder: Path) -> int:
     with contextlib.suppress(OSError):
         for place in folder.iterdir():
             with contextlib.suppress(OSError):
-                if time.time() - place.stat().st_mtime > _KEPT_S:
+                if _is_old(place):
                     shutil.rmtree(place, ignore_errors=True)
                 kept += sum(file.stat().st_size for file in place.iterdir())
     return kept
+
+
+def _is_old(place: Path) -> bool:
+    return time.time() - place.stat().st_mtime > _KEPT_S
 
 
 def _no_room(why: str) -> ApiProblem:

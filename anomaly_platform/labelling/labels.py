@@ -175,6 +175,16 @@ def add(connection: Connection, stream: str, label: NewLabel, *, labelled_by: st
     return given
 
 
+def is_labelled(connection: Connection, stream: str, label: NewLabel) -> bool:
+    """Return whether anybody has said anything of a label's reading."""
+    found = connection.execute(
+        "SELECT 1 FROM feedback_labels WHERE stream = %s AND entity = %s AND metric = %s "
+        "AND event_time = %s LIMIT 1",
+        (stream, label.entity, label.metric, label.event_time),
+    ).fetchone()
+    return found is not None
+
+
 def take_back(connection: Connection, label: UUID) -> Label | None:
     """Remove a label within the caller's transaction; return it, None where there is none.
 

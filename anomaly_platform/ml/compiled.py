@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
+import sys
 from collections.abc import Callable
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
@@ -66,7 +69,9 @@ def sources_digest(package: Path) -> str:
             found.add(name)
             imported = _IMPORTED.findall(files[name])
             waiting += [one.decode().removeprefix(prefix) for one in imported]
-    digest = hashlib.sha256()
+    # What numba looks at besides: kernels of another interpreter or machine are none here.
+    made_by = f"{sys.implementation.cache_tag} {version('numba')} {platform.machine()}"
+    digest = hashlib.sha256(made_by.encode())
     for name in sorted(found):
         digest.update(b"%s %d " % (name.encode(), len(files[name])) + files[name])
     return digest.hexdigest()[:16]

@@ -25,7 +25,7 @@ from anomaly_platform.realtime.append_path import Append, Judge
 from anomaly_platform.realtime.series_state import SeriesStates, cached_state
 from anomaly_platform.realtime.series_state_cache import UNREAD, CachedSeries, CachedState
 from anomaly_platform.storage.postgres.binary_format import register
-from anomaly_platform.storage.postgres.transactions import Connection
+from anomaly_platform.storage.postgres.transactions import Connection, naming_lost
 from anomaly_platform.storage.tables import online
 from anomaly_platform.storage.tables.online import Key, Source
 from anomaly_platform.streams import MetricStream
@@ -105,8 +105,6 @@ class OnlineIngest:
             except _AGAIN:
                 # Somebody stored one of the readings a moment ago: it is found the next time.
                 cached.drop(readings.keys)
-                if attempt == _ATTEMPTS:
-                    raise
             except BaseException:
                 cached.drop(readings.keys)
                 raise
@@ -173,7 +171,8 @@ class OnlineIngest:
             )
             register(self._connection)
         try:
-            yield self._connection
+            with naming_lost(self._connection):
+                yield self._connection
         except psycopg.OperationalError:
             # Of a server that went away nothing is left to use; a new one is opened when needed.
             if self._connection.broken:

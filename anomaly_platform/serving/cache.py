@@ -96,7 +96,10 @@ class Cache:
 
     def _own(self, key: CacheKey) -> Any | None:
         until, value = self._here.get(key, (0.0, None))
-        return value if time.monotonic() < until else None
+        if time.monotonic() < until:
+            return value
+        self._here.pop(key, None)
+        return None
 
     async def close(self) -> None:
         """Send what is left."""

@@ -1,6 +1,7 @@
 """One file: whether it has been taken in, and its rows with what became of them."""
 
 import asyncio
+import logging
 from typing import Final
 
 from fastapi import APIRouter, Request
@@ -17,6 +18,7 @@ from anomaly_platform.serving.state import ServingState
 from anomaly_platform.storage.lake.row_groups import LakeError
 
 router = APIRouter(prefix="/data/file")
+_log = logging.getLogger(__name__)
 
 _LOOKED_AT: Final = 2_000
 _LISTED: Final = 200
@@ -48,7 +50,8 @@ async def show(
         try:
             rows = await asyncio.to_thread(_rows, serving, path, has_series=chosen.has_series)
         except LakeError as error:
-            rows, gone = [], str(error)
+            _log.warning("the rows of a file cannot be shown: %s", error)
+            rows, gone = [], path
         async with serving.pool.connection() as connection:
             fates = await fates_of(
                 connection, chosen.name, taken.digest, rows, has_series=chosen.has_series

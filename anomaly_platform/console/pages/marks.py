@@ -11,12 +11,14 @@ from anomaly_platform.console.rendering import back_to, own_place
 from anomaly_platform.console.rendering import moment as time_in_words
 from anomaly_platform.console.viewers import Press, WriterPress, serving_of
 from anomaly_platform.console.windows import moment_of
+from anomaly_platform.labelling.labels import is_labelled
 from anomaly_platform.queries.operation.points import flagged_points
 from anomaly_platform.queries.scored_readings import ReadingFilter
 from anomaly_platform.serving.feedback import SaidOfReading, give, label_of_reading, withdraw
 from anomaly_platform.serving.lookups import known_stream
 from anomaly_platform.serving.problems import ApiProblem
 from anomaly_platform.serving.state import ServingState
+from anomaly_platform.storage.postgres.transactions import lock
 
 router = APIRouter()
 
@@ -75,7 +77,7 @@ async def mark_span(request: Request, press: WriterPress) -> Response:
         said = [
             SaidOfReading(stream, entity, metric, one.event_time, _MARKS[chosen]) for one in meant
         ]
-        await asyncio.to_thread(_give, serving, press, *said)
+        await asyncio.to_thread(_give, serving, press, *said, once=True)
         became = f"marked {_SAID[chosen]}. It counts from now on"
     return back_to(
         request,
@@ -107,10 +109,15 @@ async def take_back(request: Request, press: WriterPress) -> Response:
     return back_to(request, back, f"The mark of {taken} is taken back.")
 
 
-def _give(serving: ServingState, press: Press, *said: SaidOfReading) -> None:
+def _give(serving: ServingState, press: Press, *said: SaidOfReading, once: bool = False) -> None:
+    """Store marks; `once` refuses where somebody has marked one of the readings meanwhile (409)."""
     with serving.platform.warehouse.transactions.begin() as connection:
+        if once:
+            lock(connection, "marks", said[0].stream.name, said[0].entity, said[0].metric)
         for one in said:
             stream, label = label_of_reading(connection, one)
+            if once and is_labelled(connection, stream, label):
+                raise ApiProblem(409, "nothing was done: somebody has marked these meanwhile")
             give(connection, stream, label, actor=press.viewer.caller.actor)
 
 

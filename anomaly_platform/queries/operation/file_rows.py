@@ -19,17 +19,19 @@ _SCORED: Final = {
     False: """
         SELECT true AS is_scored, final_confidence / 100 AS score, is_anomaly, explanation AS why
         FROM scored_scans s WHERE s.stream = %(stream)s AND s.epc_code = r.entity
-            AND s.event_time = r.event_time LIMIT 1""",
+            AND s.event_time = r.event_time
+        ORDER BY (s.place = r.value) DESC NULLS LAST, score DESC NULLS LAST LIMIT 1""",
 }
 _FATES: Final = """
 SELECT coalesce(s.is_scored, false) AS is_scored, s.score, coalesce(s.is_anomaly, false)
     AS is_anomaly, s.why, q.refused,
-    CASE WHEN q.refused IS NULL AND r.entity IS NOT NULL AND r.event_time IS NOT NULL THEN
+    -- Two scans of one code and time differ in place or step, and have a score each.
+    CASE WHEN %(has_series)s AND s.is_scored THEN
         nullif(min(r.number) FILTER (WHERE q.refused IS NULL)
             OVER (PARTITION BY r.entity, r.metric, r.event_time), r.number) END AS repeats
 FROM unnest(%(numbers)s::bigint[], %(columns)s::text[], %(entities)s::text[], %(metrics)s::text[],
-    %(times)s::timestamptz[])
-    WITH ORDINALITY AS r (number, column_name, entity, metric, event_time, place)
+    %(times)s::timestamptz[], %(values)s::text[])
+    WITH ORDINALITY AS r (number, column_name, entity, metric, event_time, value, place)
 LEFT JOIN LATERAL (SELECT reason AS refused FROM quarantine WHERE stream = %(stream)s
     AND digest = %(digest)s AND row_number = r.number AND column_name = coalesce(r.column_name, '')
     LIMIT 1) q ON true
@@ -62,7 +64,7 @@ class Fate:
         Why it is in quarantine; then it has no score.
     repeats : int or None
         Number of the first of the rows that are about the same series and time, where this is
-        another one; they have one score together.
+        another one; they have one score together. None of scans.
     """
 
     is_scored: bool
@@ -90,6 +92,8 @@ async def fates_of(
         "entities": [one.entity for one in rows],
         "metrics": [one.metric for one in rows],
         "times": [one.event_time for one in rows],
+        "values": [one.value for one in rows],
+        "has_series": has_series,
     }
     statement = _FATES.format(scored=_SCORED[has_series]).encode()
     return await fetch_all(connection, Fate, statement, values)

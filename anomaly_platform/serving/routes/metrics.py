@@ -52,7 +52,7 @@ async def metrics(serving: Serving, _caller: Reader) -> PlainTextResponse:
     database = CollectorRegistry()
     database.register(_Given(families))
     serving.count_models()
-    # What was answered before this was asked is counted, whichever worker answered it.
+    # What was answered before this was asked is counted, unless a worker is late with it.
     await asyncio.sleep(COUNTED_S)
 
     def text() -> bytes:

@@ -73,7 +73,7 @@ Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 
 
 def _written_as_number(said: object) -> object:
-    if isinstance(said, (bool, str)):
+    if not isinstance(said, (int, float)) or isinstance(said, bool):
         raise PydanticCustomError("whole_number", "write a whole number, such as 30")
     return said
 

@@ -169,7 +169,7 @@ class Lake:
             When there is no such file or column, or the file is damaged.
         """
         with self._parquet(path) as file:
-            return read_rows(file, self._on_disk(path), columns, between or {})
+            return self._rows(path, file, columns, between or {})
 
     def chunks(
         self,
@@ -203,7 +203,7 @@ class Lake:
                 rows += bucket_rows(file, path)
             for span in bucket_ranges(rows, target_rows):
                 pieces = (
-                    read_rows(file, self._on_disk(path), columns, {BUCKET: span})
+                    self._rows(path, file, columns, {BUCKET: span})
                     for file, path in zip(files, paths, strict=True)
                 )
                 yield pl.concat(pieces, rechunk=True)
@@ -338,6 +338,17 @@ class Lake:
             self._fs.makedirs(posixpath.dirname(target), exist_ok=True)
             self._fs.put_file(temporary, target)
 
+    def _rows(
+        self, path: str, file: pq.ParquetFile, columns: Sequence[str] | None, between: Bounds
+    ) -> pl.DataFrame:
+        try:
+            return read_rows(file, self._on_disk(path), columns, between)
+        # Of damaged bytes the readers say many things; Polars' panic is no `Exception`.
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            raise LakeError(f"{path} in the lake {self.url} is damaged: {error}") from None
+        except (pa.ArrowException, OSError) as error:
+            raise LakeError(f"{path} in the lake {self.url} cannot be read: {error}") from None
+
     @contextlib.contextmanager
     def _parquet(self, path: str) -> Iterator[pq.ParquetFile]:
         try:
@@ -347,6 +358,6 @@ class Lake:
         with handle:
             try:
                 file = pq.ParquetFile(handle, pre_buffer=not self._is_local)
-            except pa.ArrowInvalid as error:
+            except (pa.ArrowException, OSError) as error:
                 raise LakeError(f"{path} in the lake {self.url} is damaged: {error}") from None
             yield file

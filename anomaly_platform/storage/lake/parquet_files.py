@@ -4,6 +4,7 @@ Belongs here: the platform's use of the format (compression, statistics, rows pe
 belong here: where files lie and what they are called (see ``lake``).
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -157,16 +158,28 @@ def read_rows(
         raise LakeError(f"there is no column {', '.join(unknown)} in the file")
     wanted = list(names if columns is None else columns)
     inside = [pl.col(name).is_between(low, high) for name, (low, high) in between.items()]
-    if local is None:
-        read = list(dict.fromkeys([*wanted, *between]))
-        # One group at a time, so that what lies outside is not held; at least an empty one.
-        groups = [_to_polars(file.schema_arrow.empty_table()).select(read)]
-        for number in range(file.metadata.num_row_groups):
-            if _may_overlap(file.metadata.row_group(number), names, between):
-                group = file.read_row_group(number, columns=read, use_threads=False)
-                groups.append(_to_polars(group).filter(*inside))
-        return pl.concat(groups, rechunk=True).select(wanted)
-    return pl.scan_parquet(local, glob=False).filter(*inside).select(wanted).collect().rechunk()
+    if local is not None:
+        # A file that was replaced meanwhile may be gone by its path; what is open of it is not.
+        with contextlib.suppress(FileNotFoundError):
+            found = pl.scan_parquet(local, glob=False)
+            return (found.filter(*inside) if inside else found).select(wanted).collect().rechunk()
+    return _read_open(file, wanted, between, inside)
+
+
+def _read_open(
+    file: pq.ParquetFile, wanted: Sequence[str], between: Bounds, inside: Sequence[pl.Expr]
+) -> pl.DataFrame:
+    """Read the rows inside bounds of a file that is open, wherever it lies."""
+    names = file.schema_arrow.names
+    read = list(dict.fromkeys([*wanted, *between]))
+    # One group at a time, so that what lies outside is not held; at least an empty one.
+    groups = [_to_polars(file.schema_arrow.empty_table()).select(read)]
+    for number in range(file.metadata.num_row_groups):
+        if _may_overlap(file.metadata.row_group(number), names, between):
+            group = file.read_row_group(number, columns=read, use_threads=False)
+            rows = _to_polars(group)
+            groups.append(rows.filter(*inside) if inside else rows)
+    return pl.concat(groups, rechunk=True).select(wanted)
 
 
 def bucket_rows(file: pq.ParquetFile, path: str) -> npt.NDArray[np.int64]:

@@ -124,7 +124,8 @@ def _ends(frame: pl.DataFrame, target_rows: int, *, last: bool) -> Iterator[int]
 def _end_of_group(frame: pl.DataFrame, start: int, target_rows: int, *, last: bool) -> int | None:
     """Return where the group that begins at `start` ends, None while more rows are needed.
 
-    Rows are cut alike, however many of them come at once.
+    Rows are cut alike, however many of them come at once, unless their texts are so long that a
+    group is full by its bytes.
     """
     if BUCKET not in frame.columns:
         return start + target_rows

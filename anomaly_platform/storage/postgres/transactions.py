@@ -38,6 +38,20 @@ class StaleInput(RuntimeError):  # noqa: N818 - not a fault: somebody newer was 
     """
 
 
+@contextlib.contextmanager
+def naming_lost(connection: Connection) -> Iterator[None]:
+    """Make any error on a connection that is lost a :class:`psycopg.OperationalError`.
+
+    Where a server is killed, the class that psycopg gives depends on what was waited for just then.
+    """
+    try:
+        yield
+    except psycopg.Error as error:
+        if connection.closed and not isinstance(error, psycopg.OperationalError):
+            raise psycopg.OperationalError(f"the connection is lost: {error}") from error
+        raise
+
+
 class Transactions:
     """A pool of connections that hands out transactions.
 
@@ -93,13 +107,8 @@ class Transactions:
                 f"no connection to {redact(self._url)} within {self._patience_s:g} s"
             ) from None
         try:
-            with connection.transaction():
+            with naming_lost(connection), connection.transaction():
                 yield connection
-        except psycopg.Error as error:
-            # Where the server is killed, the class depends on what was waited for just then.
-            if connection.closed and not isinstance(error, psycopg.OperationalError):
-                raise psycopg.OperationalError(f"the connection is lost: {error}") from error
-            raise
         finally:
             pool.putconn(connection)
 

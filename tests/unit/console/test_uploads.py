@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -37,6 +38,17 @@ def test_a_file_is_kept_whole_and_found_by_its_word(uploads: Uploads) -> None:
     token, path = asyncio.run(uploads.keep("a.csv", parts(100), whose=A))
     assert uploads.find(token, A) == path
     assert path.read_bytes() == b"x" * 100 * KIB
+
+
+def test_an_old_file_is_not_found_and_the_next_one_removes_it(
+    uploads: Uploads, tmp_path: Path
+) -> None:
+    token, path = asyncio.run(uploads.keep("a.csv", parts(1), whose=A))
+    os.utime(path.parent, (0, 0))
+    with pytest.raises(ApiProblem, match="no longer here"):
+        uploads.find(token, A)
+    asyncio.run(uploads.keep("b.csv", parts(1), whose=B))
+    assert [one.name for one in (tmp_path / "uploads").glob("*/*/*")] == ["b.csv"]
 
 
 def test_another_key_does_not_find_it(uploads: Uploads) -> None:

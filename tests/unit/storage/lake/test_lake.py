@@ -85,6 +85,26 @@ def test_a_bucket_larger_than_the_target_is_one_piece(lake: Lake) -> None:
     assert [piece.height for piece in lake.chunks([path], target_rows=100)] == [500, 5]
 
 
+def test_a_file_that_is_replaced_while_it_is_read_is_read_to_its_end(tmp_path: Path) -> None:
+    """Housekeeping may remove it by its path as soon as no row names it."""
+    lake = Lake(str(tmp_path / "lake"))
+    path = lake.write("s", "ems", "d", [frame(0, 63)]).path
+    pieces = lake.chunks([path], target_rows=100)
+    first = next(pieces)
+    (tmp_path / "lake" / path).unlink()
+    assert pl.concat([first, *pieces]).equals(frame(0, 63))
+
+
+def test_a_damaged_file_is_an_error_of_the_lake(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    path = lake.write("s", "ems", "d", [frame(0, 63)]).path
+    content = bytearray((tmp_path / "lake" / path).read_bytes())
+    content[4:2_000] = b"\xff" * 1_996
+    (tmp_path / "lake" / path).write_bytes(content)
+    with pytest.raises(LakeError, match=r"is damaged|cannot be read"):
+        lake.read(path)
+
+
 def test_chunks_refuse_files_without_buckets(lake: Lake) -> None:
     path = lake.write("s", "ems", "d", [pl.DataFrame({"a": [1]})]).path
     with pytest.raises(LakeError, match="cannot be read by bucket"):
