@@ -14,6 +14,7 @@ import numpy as np
 from anomaly_platform.ml.arrays import Bools, Floats
 from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.scoring.entities import BESIDE
+from anomaly_platform.ml.scoring.reasons import new_range
 from anomaly_platform.ml.series_model.visited import visit, visited_by
 
 #: How near to 1 a score without novelty is an alarm, as a share of the way from the threshold.
@@ -95,8 +96,7 @@ class Novel:
         low, high = np.nanmin(before), np.nanmax(before)
         if low <= value <= high:
             low, high = np.nanmax(before[before <= value]), np.nanmin(before[before >= value])
-            return f"{value:.6g} lies where no reading was before, between {low:.6g} and {high:.6g}"
-        return f"{value:.6g} was never seen before, readings were from {low:.6g} to {high:.6g}"
+        return f"{value:.6g}, {new_range(value, low, high)} before"
 
 
 @compiled(error_model="numpy")

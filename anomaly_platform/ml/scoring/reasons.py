@@ -85,16 +85,26 @@ def novelty_reason(value: float, time: int, since: float, bounds: Floats, reason
     Examples
     --------
     >>> novelty_reason(36.4, 42 * 86_400_000_000, 0, np.array((18.0, 31.2)))
-    '36.4 in a range never seen in 42 days: 18 to 31.2 before'
+    '36.4, always from 18 to 31.2 in 42 days before'
     """
     low, high = bounds.tolist()
     days = (time - since) / 86_400e6
     known = f"{days:.0f} days" if days >= 1.5 else duration(max(time - since, 0.0))
-    where = f"{low:.6g} to {high:.6g} before"
+    new = f"{new_range(value, low, high)} in {known} before"
+    return f"{reason}; {new}" if reason else f"{value:.6g}, {new}"
+
+
+def new_range(value: float, low: float, high: float) -> str:
+    """Return where readings were before, or were not, by the readings next to a new one.
+
+    Examples
+    --------
+    >>> new_range(36.4, 18.0, 31.2), new_range(45.1, 42.1647, 47.722)
+    ('always from 18 to 31.2', 'never between 42.16 and 47.72')
+    """
     if low < value < high:
-        where = f"nothing between {low:.6g} and {high:.6g} before"
-    new = f"in a range never seen in {known}: {where}"
-    return f"{value:.6g} {new}" if not reason else f"{reason}; {new}"
+        return f"never between {low:.4g} and {high:.4g}"
+    return f"always from {low:.4g} to {high:.4g}"
 
 
 def run_reason(kind: int, time: int, value: float, runs: Floats, own: Floats) -> str:

@@ -77,5 +77,5 @@ def test_calls_are_on_top_and_the_rest_keeps_its_order(scores, novel):
 def test_words_name_the_range():
     novel = Novel.of(np.array([1.0, 4.0, 9.0, np.inf, 2.5]), 2)
     assert novel.calls.tolist() == [True, False, True]
-    assert novel.words(0) == "9 was never seen before, readings were from 1 to 4"
-    assert novel.words(2) == "2.5 lies where no reading was before, between 1 and 4"
+    assert novel.words(0) == "9, always from 1 to 4 before"
+    assert novel.words(2) == "2.5, never between 1 and 4 before"
