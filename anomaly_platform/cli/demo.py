@@ -185,7 +185,11 @@ def _keep_model(runtime: Runtime, stream: Stream) -> None:
     )
     for batch in {one.batch for one in requests.claim(stream.name)}:
         if batch is not None:
-            requests.finish(batch, status="done", outcome="the models stay as they are")
+            requests.finish(
+                batch,
+                status="done",
+                outcome="not trained: the models are new",
+            )
 
 
 def _run_stream(

@@ -86,7 +86,7 @@ def _praise(record: BundleRecord, counts: dict[str, Any], compared: Comparison |
         return what
     return (
         f"{what}; balanced accuracy {compared.challenger_accuracy:.3f}, "
-        f"the champion's on the same rows {compared.champion_accuracy:.3f}"
+        f"the version before has {compared.champion_accuracy:.3f} on the same rows"
     )
 
 

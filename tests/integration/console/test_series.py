@@ -162,7 +162,7 @@ def test_a_flagged_point_shows_the_models_range_and_the_evidence(
     assert drawn["reasons"]["61"]["parts"] == {}
     for path in ("/console/series", "/console/entity"):
         page = browser.get(path, params=series).text
-        assert page.count("distance: 75 %") == 1, path
+        assert page.count("75 % model inputs far from their centre") == 1, path
         assert "input z_288: +0.90 by distance, +0.10 by the forest" in page
 
 
