@@ -42,6 +42,8 @@ class Hours:
     def fit(cls, steps: Steps, weights: Floats, events: int) -> Self:
         """Count training steps; `weights` (n,) says how much each counts."""
         used = steps.believed & (steps.place >= 0) & (steps.event >= 0)
+        if not used.any():
+            return cls.of_nothing(events)
         keys, key = np.unique((steps.place * events + steps.event)[used], return_inverse=True)
         hour, day = _moments(steps)
         return cls(
@@ -50,6 +52,12 @@ class Hours:
             _ratios(keys // events, key, hour[used], weights[used], 24),
             _ratios(keys // events, key, day[used], weights[used], 7),
         )
+
+    @classmethod
+    def of_nothing(cls, events: int) -> Self:
+        """Return what is known where no event type says anything: one key that no step has."""
+        nowhere = np.full(1, -1, dtype=np.int64)
+        return cls(events, nowhere, np.zeros((1, 24)), np.zeros((1, 7)))
 
     def surprise(self, steps: Steps) -> tuple[Floats, Floats]:
         """(n,) how much rarer hour and day are than in an even spread, in nats; 0 if unknown."""
@@ -71,7 +79,7 @@ class Hours:
     def from_arrays(cls, arrays: Arrays) -> Self:
         """Read what `to_arrays` returned."""
         events = int(checked(arrays, "sizes", (1,), kinds="i", low=1, high=1e6)[0])
-        keys = checked(arrays, "keys", (None,), kinds="i", low=0)
+        keys = checked(arrays, "keys", (None,), kinds="i", low=-1)
         if (np.diff(keys) <= 0).any():
             raise BadModelError("the array 'keys' does not ascend")
         return cls(

@@ -37,8 +37,7 @@ def frame(rows: list[tuple[object, ...]]) -> pl.DataFrame:
     return ScanFeatureSet().compute(scans)
 
 
-@pytest.fixture(scope="module")
-def habits() -> ScanHabits:
+def training(units: int = UNITS) -> list[tuple[object, ...]]:
     """Product 1 stays 4 h and goes to A or B, product 2 stays 12 h and goes to B or C."""
     rng = np.random.default_rng(0)
     rows: list[tuple[object, ...]] = []
@@ -46,9 +45,14 @@ def habits() -> ScanHabits:
         product = 1 + lot % 2
         shop = "ABC"[product - 1 + int(rng.integers(2))]
         stay = (4.0, 12.0)[product - 1] * float(np.exp(rng.normal(0.0, 0.2)))
-        for unit in range(UNITS):
+        for unit in range(units):
             rows += journey(code(product, lot, unit), 3.7 * lot, shop, stay)
-    return ScanHabits.fit(frame(rows))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def habits() -> ScanHabits:
+    return ScanHabits.fit(frame(training()))
 
 
 def judged(habits: ScanHabits, rows: list[tuple[object, ...]]) -> tuple[np.ndarray, list[str]]:
@@ -102,3 +106,15 @@ def test_scans_of_an_unknown_product_or_place_are_no_evidence(habits: ScanHabits
     strange = journey(code(7, 906, 1), 900.0, "Z", 30.0)
     p, _ = judged(habits, strange)
     assert p[3] > 0.02
+
+
+@pytest.mark.parametrize("event", [None, "beep"])
+def test_where_no_event_type_says_anything_routes_are_learned_all_the_same(
+    event: str | None,
+) -> None:
+    learned = ScanHabits.fit(frame([(*row[:5], event) for row in training(units=1)]))
+    again = ScanHabits.from_arrays(learned.to_arrays())
+    astray = [(*row[:5], event) for row in journey(code(1, 907, 1), 900.0, "C", 4.0)]
+    p, words = judged(again, astray)
+    assert p[3] < 0.02
+    assert words[3].startswith("H to C: 0 of ")
