@@ -1,8 +1,9 @@
 """Scans as steps: from where to where, after how long, of which product.
 
-What belongs here: the one layout that all habits read. A step is a scan and the believed scan of
-the same code before it; both at one place are a stay, at two places a leg. A second reading is no
-step, and a scan that broke a rule is judged but is nobody's past.
+What belongs here: the one layout that all habits read. A step is a scan and the scan of the same
+code right before it; both at one place are a stay, at two places a leg. A second reading is no
+step, but what comes next is counted from it: among the newest scans it may be the only one. A
+scan that broke a rule is judged but is nobody's past.
 """
 
 from __future__ import annotations
@@ -83,15 +84,17 @@ class Steps:
     rows
         (n,) row of the frame.
     begins
-        (n,) whether it is the first step of its code.
+        (n,) whether its code has no scan in the 720 h before.
     believed
         (n,) whether later steps have it for a past.
     place, event, product, source, before
-        (n,) codes: where and what; the place and event of the scan before. −1 for unknown.
+        (n,) codes: where and what; the place and event of the scan before. −1 for unknown, and
+        where that broke a rule.
     hours
-        (n,) since the scan before, at most 720; 0 for a first one.
+        (n,) since the scan before, less than 720; 0 where nothing is known of that.
     starts
-        (n,) first step that a step may look back on: as far as the features of scans reach.
+        (n,) the step from which on, itself not counted, a step looks back on others: as far as
+        the features of scans reach.
     hour_of_week
         (n,) from Monday 0:00 of the stream's time zone.
     """
@@ -128,43 +131,40 @@ def steps_of(scans: pl.DataFrame, words: Words) -> Steps:
         .with_row_index("row")
         .sort("epc_code", "event_time", "event_id")
     )
-    epc, times, wrong = runs(frame["epc_code"]), microseconds(frame["event_time"]), frame["wrong"]
-    codes = {name: words.codes(name, frame[name]) for name in FIELDS}
-    raw = [coded(frame[name])[1] for name in ("place", "event")]
+    epc, times = runs(frame["epc_code"]), microseconds(frame["event_time"])
+    believed = ~frame["wrong"].to_numpy()
+    place, event, product = (words.codes(name, frame[name]) for name in FIELDS)
     again = np.zeros(len(epc), dtype=bool)
     again[1:] = (epc[1:] == epc[:-1]) & (np.diff(times) < REREAD.total_seconds() * 1e6)
-    for code in raw:
+    for code in (coded(frame[name])[1] for name in ("place", "event")):
         again[1:] &= (code[1:] == code[:-1]) | (code[1:] < 0) | (code[:-1] < 0)
-    believed = ~wrong.to_numpy()
+    begins = np.ones(len(epc), dtype=bool)
+    begins[1:] = (epc[1:] != epc[:-1]) | (np.diff(times) >= LONGEST_HOURS * 3.6e9)
+    past = np.maximum(np.arange(len(epc)) - 1, 0)
+    unknown = begins | ~believed[past]
+    clock = frame[["day_of_week", "hour"]].cast(pl.Float64).to_numpy()
     kept = np.flatnonzero(~(again & believed))
-    epc, times, believed = epc[kept], times[kept], believed[kept]
-    last = np.maximum.accumulate(np.where(believed, np.arange(len(kept)), -1))
-    past = np.concatenate(([-1], last[:-1])) if len(kept) else last
-    after_doubt = np.zeros(len(kept), dtype=bool)
-    after_doubt[1:] = ~believed[:-1] & (epc[1:] == epc[:-1])
-    begins = (past < 0) | (epc[past] != epc) | (times - times[past] >= LONGEST_HOURS * 3.6e9)
-    safe, unknown = np.where(begins, 0, past), begins | after_doubt
-    place, event = codes["place"][kept], codes["event"][kept]
-    hours = np.where(begins, 0.0, (times - times[safe]) / 3.6e9) if len(kept) else np.zeros(0)
-    clock = frame[["day_of_week", "hour"]].cast(pl.Float64).to_numpy()[kept]
     return Steps(
         rows=frame["row"].to_numpy().astype(np.int64)[kept],
-        begins=begins & ~after_doubt,
-        believed=believed,
-        place=place,
-        event=event,
-        product=codes["product"][kept],
-        source=np.where(unknown, -1, place[safe]) if len(kept) else place,
-        before=np.where(unknown, -1, event[safe]) if len(kept) else event,
-        hours=np.minimum(hours, LONGEST_HOURS),
-        starts=_starts(epc, times),
-        hour_of_week=24.0 * clock[:, 0] + clock[:, 1] + (times % 3_600_000_000) / 3.6e9,
+        begins=begins[kept],
+        believed=believed[kept],
+        place=place[kept],
+        event=event[kept],
+        product=product[kept],
+        source=np.where(unknown, -1, place[past])[kept],
+        before=np.where(unknown, -1, event[past])[kept],
+        hours=np.where(unknown, 0.0, (times - times[past]) / 3.6e9)[kept],
+        starts=_starts(epc, times, kept),
+        hour_of_week=(24.0 * clock[:, 0] + clock[:, 1] + (times % 3_600_000_000) / 3.6e9)[kept],
     )
 
 
-def _starts(epc: Ints, times: Ints) -> Ints:
+def _starts(epc: Ints, times: Ints, kept: Ints) -> Ints:
+    """(len(kept),) last step up to the first scan that each step may look back on."""
     first = np.searchsorted(epc, epc).astype(np.int64)
-    return history_starts(times, first, int(LONGEST_HOURS * 3_600_000_000), MAX_HISTORY)
+    reach = int(LONGEST_HOURS * 3_600_000_000)
+    starts = history_starts(times, first, reach, MAX_HISTORY)[kept]
+    return np.asarray(np.searchsorted(kept, starts, side="right") - 1, dtype=np.int64)
 
 
 def totals(group: Ints, weights: Floats, groups: int) -> Floats:

@@ -10,6 +10,7 @@ import pytest
 
 from anomaly_platform.ml.detectors.scan_habits.detector import ScanHabits
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
+from anomaly_platform.ml.features.scans.names import MAX_HISTORY
 from tests.builders.scans import SCHEMA, START
 
 LOTS, UNITS = 240, 4
@@ -106,6 +107,43 @@ def test_scans_of_an_unknown_product_or_place_are_no_evidence(habits: ScanHabits
     strange = journey(code(7, 906, 1), 900.0, "Z", 30.0)
     p, _ = judged(habits, strange)
     assert p[3] > 0.02
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_alone_with_its_newest_scans_a_scan_is_judged_as_in_a_batch(
+    habits: ScanHabits, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    gaps = [0.5, 4.0, 12.0, *([] if seed % 2 else [200.0, 800.0])]
+    now = 0.0
+    rows: list[tuple[object, ...]] = []
+    where: tuple[str, str | None] = ("F", "Aggregation")
+    for n in range(200):
+        again = rng.random() < 0.5
+        now += rng.uniform(0.001, 0.016) if again else rng.choice(gaps)
+        if not again:
+            event = ("HUB_Inbound", "HUB_Outbound", "W_Stock_Inbound", None)[rng.integers(4)]
+            where = "HABC"[rng.integers(4)], event
+        rows.append(
+            (code(1, 1, 1), f"{n:03d}", START + timedelta(hours=now), where[0], None, where[1])
+        )
+    wrong = pl.Series("jump_score", np.where(rng.random(200) < 0.1, 100.0, 0.0))
+    scans = frame(rows).sort("event_time").with_columns(wrong)
+    batch = habits.judge(scans)
+    assert (batch.step_of_row < 0).sum() > 20
+    for row, time in enumerate(scans["event_time"]):
+        reach = scans[max(0, row - MAX_HISTORY) : row + 1]
+        alone = habits.judge(reach.filter(pl.col("event_time") > time - timedelta(hours=720)))
+        assert alone.raw[-1] == batch.raw[row]
+
+
+def test_a_scan_long_after_a_wrong_one_begins_anew(habits: ScanHabits) -> None:
+    rows: list[tuple[object, ...]] = [
+        (code(1, 1, 1), str(n), START + timedelta(hours=hours), "H", None, "HUB_Inbound")
+        for n, hours in enumerate((0.0, 725.0))
+    ]
+    scans = frame(rows).with_columns(jump_score=pl.Series([100.0, 0.0]))
+    assert habits.judge(scans).raw[1] == habits.judge(scans[1:]).raw[0]
 
 
 @pytest.mark.parametrize("event", [None, "beep"])
