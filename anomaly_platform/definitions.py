@@ -67,7 +67,7 @@ def build_defs(
         settings = get_settings()
         configure_logging(settings.log_level)
         platform = Platform(settings)
-    for bad in platform.user_streams.bad:
+    for bad in platform.bad_streams:
         log.warning("stream left out", file=str(bad.path), problem=str(bad))
     streams = platform.streams
     registry_job = build_registry_job()

@@ -28,6 +28,7 @@ from anomaly_platform.storage.postgres.database import (
 )
 from anomaly_platform.streams import BARCODE, BUILT_IN, MetricStream, ScanStream, Stream
 from anomaly_platform.streams.user_defined import (
+    BadStreamFile,
     StreamFileError,
     UserStreams,
     load_user_streams,
@@ -82,6 +83,16 @@ class Platform:
     @cached_property
     def streams(self) -> tuple[Stream, ...]:
         """The streams that this platform runs, as tuned; those of bad files are not among them."""
+        return tuple(one for one in self._as_tuned if not isinstance(one, BadStreamFile))
+
+    @property
+    def bad_streams(self) -> tuple[BadStreamFile, ...]:
+        """The files for which a stream is left out: what describes it, or what was tuned of it."""
+        tuned = (one for one in self._as_tuned if isinstance(one, BadStreamFile))
+        return (*self.user_streams.bad, *tuned)
+
+    @cached_property
+    def _as_tuned(self) -> tuple[Stream | BadStreamFile, ...]:
         known = (*BUILT_IN, *self.user_streams.streams) if self._given is None else self._given
         return tuple(self.tuned.applied_to(stream) for stream in known)
 
@@ -103,7 +114,7 @@ class Platform:
         for stream in self.streams:
             if stream.name == name:
                 return stream
-        for bad in self.user_streams.bad:
+        for bad in self.bad_streams:
             if name in {bad.name, bad.path.stem}:
                 raise StreamFileError(f"the stream {name} cannot be used:\n{bad}")
         known = ", ".join(stream.name for stream in self.streams)

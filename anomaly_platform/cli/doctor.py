@@ -125,7 +125,7 @@ def _tried(subject: str, look: Callable[[], str], fix: str, about: str = "") -> 
 
 def _streams(settings: Settings) -> Finding:
     platform = Platform(settings)
-    bad = platform.user_streams.bad
+    bad = platform.bad_streams
     names = ", ".join(stream.name for stream in platform.streams)
     return Finding(
         "Streams",

@@ -337,7 +337,7 @@ def list_streams() -> None:
 
     platform = Platform(get_settings())
     console.print(streams_table(platform))
-    if platform.user_streams.bad:
+    if platform.bad_streams:
         raise typer.Exit(1)
 
 

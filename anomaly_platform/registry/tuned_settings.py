@@ -5,12 +5,13 @@ graph reads it, and must open no database; the record of the tuning is in the ta
 """
 
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from anomaly_platform.streams.base import MetricStream, Stream
-from anomaly_platform.streams.user_defined import StreamFileError
+from anomaly_platform.streams.base import NAME, MetricStream, Stream
+from anomaly_platform.streams.user_defined import BadStreamFile
 
 S = TypeVar("S", bound=Stream)
 
@@ -40,6 +41,11 @@ class TunedSettings:
     Parameters
     ----------
     home : Path
+
+    Raises
+    ------
+    ValueError
+        Each method, when the name can be none of a stream.
     """
 
     def __init__(self, home: Path) -> None:
@@ -50,8 +56,8 @@ class TunedSettings:
 
         Raises
         ------
-        StreamFileError
-            When the file is none of ours.
+        ValueError
+            When the file cannot be read; the text says why.
         """
         path = self._path(stream)
         try:
@@ -65,18 +71,18 @@ class TunedSettings:
             )
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, KeyError) as error:
-            raise StreamFileError(
-                f"{path} cannot be read ({type(error).__name__}: {error}); "
-                f"`anomaly tune {stream} --undo` takes it away"
-            ) from None
+        except (ValueError, TypeError, KeyError, OverflowError, OSError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
 
     def write(self, stream: str, tuned: Tuned) -> None:
         """Set what a stream is trained with from now on."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         said = {name: getattr(tuned, name) for name in Tuned.__slots__}
         fresh = self._path(stream).with_suffix(".new")
-        fresh.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(said, indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         fresh.replace(self._path(stream))
 
     def remove(self, stream: str) -> bool:
@@ -86,19 +92,31 @@ class TunedSettings:
         path.unlink(missing_ok=True)
         return was_there
 
-    def applied_to(self, stream: S) -> S:
-        """Return the stream with what was tuned of it."""
-        found = self.read(stream.name) if isinstance(stream, MetricStream) else None
-        if found is None or not isinstance(stream, MetricStream):
+    def applied_to(self, stream: S) -> S | BadStreamFile:
+        """Return the stream with what was tuned of it, or the file that cannot be applied."""
+        if not isinstance(stream, MetricStream):
             return stream
-        return replace(
-            stream,
-            alpha=found.alpha,
-            features=replace(stream.features, windows=found.windows),
-            contamination=found.contamination,
-            trees=found.trees,
-            tuning=found.tuning,
-        )
+        try:
+            found = self.read(stream.name)
+            if found is None:
+                return stream
+            return replace(
+                stream,
+                alpha=found.alpha,
+                features=replace(stream.features, windows=found.windows),
+                contamination=found.contamination,
+                trees=found.trees,
+                tuning=found.tuning,
+            )
+        except ValueError as error:
+            path = self._path(stream.name)
+            problem = (
+                f"{path} cannot be used ({error}); "
+                f"`anomaly tune {stream.name} --undo` takes it away"
+            )
+            return BadStreamFile(path, stream.name, (problem,))
 
     def _path(self, stream: str) -> Path:
+        if not NAME.fullmatch(stream):
+            raise ValueError(f"{stream!r} can be no name of a stream")
         return self._folder / f"{stream}.json"

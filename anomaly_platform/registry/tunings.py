@@ -1,12 +1,13 @@
 """The table ``tunings``: searches for better settings of a stream, and which of them are in use."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from anomaly_platform.storage.postgres.transactions import Connection, TableAccess, columns_of
+from anomaly_platform.storage.postgres.transactions import Connection, TableAccess, columns_of, lock
 from anomaly_platform.storage.tables import audit
 
 
@@ -81,8 +82,18 @@ class Tunings(TableAccess):
         told = {"tuning": record.id, **(record.proposed or {})}
         audit.record(connection, by, "tuning.apply", record.stream, record.present, told)
 
-    def take_back(self, connection: Connection, stream: str, by: str | None = None) -> None:
-        """Note that no tuning of the stream is in use; audit it where somebody asked for it."""
+    @contextmanager
+    def alone(self, stream: str) -> Iterator[None]:
+        """Let nobody else put a tuning of the stream into use, or take it back, meanwhile."""
+        with self._transactions.begin() as connection:
+            lock(connection, "tunings", stream)
+            yield
+
+    def take_back(self, connection: Connection, stream: str, by: str | None = None) -> bool:
+        """Note that no tuning of the stream is in use; return whether one was.
+
+        It is audited where somebody asked for it.
+        """
         rows = connection.execute(
             "UPDATE tunings SET undone_at = now() WHERE stream = %s AND applied_at IS NOT NULL "
             "AND undone_at IS NULL RETURNING id, proposed",
@@ -92,3 +103,4 @@ class Tunings(TableAccess):
             for number, proposed in rows:
                 before = {"tuning": number, **(proposed or {})}
                 audit.record(connection, by, "tuning.undo", stream, before, None)
+        return bool(rows)

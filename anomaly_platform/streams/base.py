@@ -25,7 +25,8 @@ STAGES = (
     "monitoring_stats",
 )
 
-_NAME = re.compile(r"^[a-z][a-z0-9_]{0,30}$")
+#: What names of streams are like.
+NAME = re.compile(r"^[a-z][a-z0-9_]{0,30}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class Stream:
     has_series: ClassVar[bool]
 
     def __post_init__(self) -> None:
-        if not _NAME.match(self.name):
+        if not NAME.match(self.name):
             raise ValueError(
                 f"stream name {self.name!r}: use lower-case letters, digits and '_', "
                 "starting with a letter, at most 31 characters"

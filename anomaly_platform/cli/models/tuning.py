@@ -18,10 +18,11 @@ from anomaly_platform.cli.rows import figure_table
 from anomaly_platform.cli.runtime import RunFailedError, open_platform
 from anomaly_platform.kinds.training import StageError
 from anomaly_platform.platform import Platform
-from anomaly_platform.registry.tuned_settings import Tuned, TunedSettings
+from anomaly_platform.registry.tuned_settings import Tuned
 from anomaly_platform.registry.tunings import TuningRecord
 from anomaly_platform.settings import get_settings
 from anomaly_platform.streams import MetricStream
+from anomaly_platform.streams.base import NAME
 
 console = Console()
 errors = Console(stderr=True)
@@ -180,8 +181,11 @@ def _apply(platform: Platform, stream: MetricStream, record: TuningRecord) -> No
         settings["contamination"],
         settings["trees"],
     )
-    with platform.warehouse.transactions.begin() as connection:
-        platform.warehouse.tunings.put_into_use(connection, record, operator())
+    tunings = platform.warehouse.tunings
+    with tunings.alone(stream.name):
+        # A kill in between leaves settings as they were, and --apply can be given again.
+        with platform.warehouse.transactions.begin() as connection:
+            tunings.put_into_use(connection, record, operator())
         platform.tuned.write(stream.name, tuned)
     errors.print(f"{stream.name} has the settings of tuning {record.id} from its next training on.")
     _say_next(platform, stream, other_windows=tuned.windows != stream.features.windows)
@@ -190,14 +194,19 @@ def _apply(platform: Platform, stream: MetricStream, record: TuningRecord) -> No
 
 def _undo(platform: Platform, name: str) -> None:
     """Take back what was applied, also where its file cannot be read."""
-    files = TunedSettings(get_settings().home)
+    if not NAME.fullmatch(name):
+        raise typer.BadParameter(f"{name!r} can be no name of a stream")
+    files, tunings = platform.tuned, platform.warehouse.tunings
     tuned = None
     with suppress(ValueError):
         tuned = files.read(name)
-    with platform.warehouse.transactions.begin() as connection:
-        platform.warehouse.tunings.take_back(connection, name, operator())
-        if not files.remove(name):
-            raise typer.BadParameter(f"{name} has its own settings; nothing was applied")
+    with tunings.alone(name):
+        # What a kill in between leaves of both is taken back when it is given again.
+        with platform.warehouse.transactions.begin() as connection:
+            was_in_use = tunings.take_back(connection, name, operator())
+        was_there = files.remove(name)
+    if not (was_there or was_in_use):
+        raise typer.BadParameter(f"{name} has its own settings; nothing was applied")
     errors.print(f"{name} has its own settings again, from its next training on.")
     with refusing(LookupError):
         stream = Platform(get_settings()).stream(name)

@@ -21,6 +21,7 @@ def streams_table(platform: Platform) -> Table:
         for one in platform.streams
     ]
     rows += [
-        (escape(bad.name), "", escape(str(bad.path)), f"[red]{escape(str(bad))}") for bad in own.bad
+        (escape(bad.name), "", escape(str(bad.path)), f"[red]{escape(str(bad))}")
+        for bad in platform.bad_streams
     ]
     return word_table(("stream", "title", "source", "state"), rows, "Streams")

@@ -14,6 +14,7 @@ from anomaly_platform.kinds.metric.tuning import TuningOrder, prepare
 from anomaly_platform.ml.tuning.judging import Judge
 from anomaly_platform.ml.tuning.space import DetectorSettings
 from anomaly_platform.platform import DETECTOR, Platform
+from anomaly_platform.registry.tuned_settings import Tuned
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import EMS, MetricStream
 from tests.builders.commands import invoke, run_command
@@ -98,9 +99,16 @@ def test_a_gain_is_found_recorded_put_into_use_and_taken_back(
 
     assert "own settings again" in run_command("tune", "ems", "--undo").output
     assert settings_of(settings) == today
+    # Killed between the table and the file, either way round.
+    platform.tuned.write("ems", Tuned(number, 0.5, today[1], 0.1, 10))
+    assert "own settings again" in run_command("tune", "ems", "--undo").output
+    run_command("tune", "ems", "--apply", "--number", number)
+    platform.tuned.remove("ems")
+    assert "own settings again" in run_command("tune", "ems", "--undo").output
+    assert settings_of(settings) == today
     assert "It was in use until" in said("ems", "--show", "--number", number)
     actions = platform.warehouse.transactions.tuples("SELECT action FROM audit_log ORDER BY id")
-    assert [action for (action,) in actions] == ["tuning.apply", "tuning.undo"]
+    assert [action for (action,) in actions] == ["tuning.apply", "tuning.undo"] * 2
 
 
 def test_what_is_reported_is_never_searched_on(platform: Platform) -> None:
@@ -152,6 +160,7 @@ def test_what_cannot_be_is_refused_with_a_reason(platform: Platform, settings: S
         (("ems", "--apply", "--undo"), "choose one of"),
         (("ems", "--number", 1), "--number goes with"),
         (("ems", "--undo"), "nothing was applied"),
+        (("../ems", "--undo"), "no name of a stream"),
         (("ems", "--minutes", 0.001), "over before anything could be compared"),
     ):
         result = run_command("tune", *arguments)
@@ -161,6 +170,8 @@ def test_what_cannot_be_is_refused_with_a_reason(platform: Platform, settings: S
     bad = settings.home / "tuned" / "ems.json"
     bad.parent.mkdir()
     bad.write_text('{"alpha": 1}')
-    assert "anomaly tune ems --undo" in str(run_command("streams").exception)
+    listed = run_command("streams")
+    assert listed.exit_code == 1
+    assert "anomaly tune ems --undo" in " ".join(listed.output.replace("│", " ").split())
     invoke("tune", "ems", "--undo")
     assert not bad.exists()
