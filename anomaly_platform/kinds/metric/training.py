@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -155,7 +155,7 @@ def _fit(
         parts.lake.publish_folder(folder, version.path)
         published = parts.lake.fetch_folder(version.path)
         bundle = open_bundle(published, verify="each")
-        _register(parts, version, window, origin, bundle, replaces)
+        _register(parts, version, window, origin, bundle, replaces, _tuning(parts, served))
     return version.number, bundle
 
 
@@ -203,6 +203,7 @@ def _register(
     origin: TrainingOrigin,
     bundle: Bundle,
     replaces: int | None,
+    tuning: dict[str, Any],
 ) -> None:
     from anomaly_platform.ml.training.extending import own_series
 
@@ -220,7 +221,7 @@ def _register(
             "series_failed": counts["failed"],
             "series_insufficient_history": counts["insufficient_history"],
         },
-        hyper_parameters=manifest["hyper_parameters"] | _tuned(parts.stream),
+        hyper_parameters=manifest["hyper_parameters"] | tuning,
         watermark=window.watermark,
         origin=origin,
         seconds=manifest["training_seconds"],
@@ -230,9 +231,14 @@ def _register(
     )
 
 
-def _tuned(stream: MetricStream) -> dict[str, int]:
-    """Return which tuning the settings come from, where they come from one."""
-    return {} if stream.tuning is None else {"tuning": stream.tuning}
+def _tuning(parts: Parts[MetricStream], parent: int | None) -> dict[str, Any]:
+    """Return which tuning the settings come from, where they come from one: they are a parent's."""
+    if parent is None:
+        number = parts.stream.tuning
+    else:
+        record = parts.bundles.get(parts.stream.name, DETECTOR, parent)
+        number = None if record is None else record.parameters.get("tuning")
+    return {} if number is None else {"tuning": number}
 
 
 def retrained_counts(bundle: Bundle) -> dict[str, int]:

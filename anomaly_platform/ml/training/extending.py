@@ -35,10 +35,15 @@ from anomaly_platform.ml.scoring.model_stack import ModelStack
 from anomaly_platform.ml.series_model.inputs import input_schema
 from anomaly_platform.ml.series_model.model import calibration_start, has_shapes_of_today
 from anomaly_platform.ml.training.calibrating import CalibrationPool, KnownCalibrations
-from anomaly_platform.ml.training.fit import FleetPolicy, cross_p_values
+from anomaly_platform.ml.training.fit import (
+    FleetPolicy,
+    cross_p_values,
+    usual_rows,
+    without_outliers,
+)
 from anomaly_platform.ml.training.fleet import SERIES_SCHEMA, Fleet
 from anomaly_platform.ml.training.manifest import Lineage
-from anomaly_platform.ml.training.outlier_trimming import outliers, spikes
+from anomaly_platform.ml.training.outlier_trimming import spikes
 
 #: Most array files of other bundles that a bundle refers to; series of further ones are copied.
 MOST_LAYERS = 7
@@ -80,7 +85,7 @@ def extend_fleet(
     ----------
     parent
         The bundle to start from. The new one keeps its alpha and threshold, which all its scores
-        depend on, and the size of its forests, and refers to its array files.
+        depend on, and how its forests are fitted, and refers to its array files.
     wanted
         Entity and metric of the series to be trained. One without any row in the frames stays as
         it is in the parent.
@@ -110,6 +115,7 @@ def extend_fleet(
         alpha=float(fixed["alpha"]),
         threshold=float(fixed["threshold"]),
         trees=int(fixed["trees"]),
+        contamination=float(fixed.get("contamination", policy.contamination)),
     )
     rows = parent.series.filter(~_is_one_of(wanted))
     with BundleWriter(directory) as writer:
@@ -180,7 +186,8 @@ class _KeptSeries:
         count = int(present.sum())
         if model is None or count < 2:
             return
-        start = np.flatnonzero(present)[calibration_start(count)]
+        first = calibration_start(count)
+        start = np.flatnonzero(present)[first]
         rows = np.flatnonzero(present[start:]) + start
         clock = times[rows]
         feature_set = self.scorer.feature_set
@@ -189,10 +196,10 @@ class _KeptSeries:
         raw, p_values, known = found.raw, found.p, found.known
         seen = clock <= self.scorer.trained_until(*key)
         if seen.sum() >= 2:
-            kept = ~outliers(raw[seen], self.policy.contamination, self.policy.alpha)
-            shortest = feature_set.windows[0]
-            values = columns["value"][present]
-            odd = spikes(values, self.policy.alpha, rows.size, shortest)[-rows.size :]
+            values, shortest = columns["value"][present], feature_set.windows[0]
+            usual = usual_rows(times[present], values, feature_set, self.policy, first)
+            kept = without_outliers(raw[seen], usual[first:][seen], self.policy)
+            odd = spikes(values, self.policy.alpha, rows.size, shortest)[first:]
             kept &= ~odd[seen]
             p_values[seen] = cross_p_values(raw[seen], kept)
         self.pool.add_evidence(key[0], clock[known], p_values[known], moves=model.moves)

@@ -128,7 +128,7 @@ def fit_series(
     if not present.all():
         full, clock = _rows(columns, present), times[present]
     start = calibration_start(clock.size)
-    usual = _usual(clock, full["value"], feature_set, policy, start)
+    usual = usual_rows(clock, full["value"], feature_set, policy, start)
     if not usual.all():
         # Those held out are judged all the same: they count for the host.
         taken = usual | (np.arange(clock.size) >= start)
@@ -145,10 +145,10 @@ def fit_series(
     position = PositionModel.fit(ordinary_times, ordinary, feature_set, start)
     rest = {name: column[start:] for name, column in full.items()}
     distances = position.levels(clock[start:], rest, feature_set).distance
-    kept = usual[start:].copy()
+    kept = usual[start:]
     position = position.calibrated(distances[kept], related[kept])
     scores = np.maximum(related, position.worth(distances))
-    kept[kept] = ~outliers(scores[kept], policy.contamination, policy.alpha)
+    kept = without_outliers(scores, kept, policy)
     shortest = feature_set.windows[0]
     kept &= ~spikes(full["value"], policy.alpha, scores.size, shortest)[start:]
     if not kept.all():
@@ -176,7 +176,7 @@ def fit_series(
     return FittedSeries(model, clock[start:], scores, kept, p_values, quality)
 
 
-def _usual(
+def usual_rows(
     times: Ints, values: Floats, feature_set: MetricFeatureSet, policy: FleetPolicy, start: int
 ) -> Bools:
     """Return (n,) which rows look like no unreported incident; all where too few could calibrate.
@@ -191,6 +191,18 @@ def _usual(
     held_out = usual[start:]
     enough = held_out.mean() >= 1.0 - MOST and held_out.sum() * policy.alpha >= 1.0
     return usual if enough else everything
+
+
+def without_outliers(scores: Floats, usual: Bools, policy: FleetPolicy) -> Bools:
+    """Return (c,) which calibration rows are usual and no outliers of those.
+
+    Both together set aside no more than outliers alone may.
+    """
+    kept = usual.copy()
+    count, share = int(usual.sum()), min(policy.contamination, MOST)
+    left = max(share * usual.size - (usual.size - count), 0.0) / max(count, 1)
+    kept[kept] = ~outliers(scores[kept], left, policy.alpha)
+    return kept
 
 
 def _rows(columns: Columns, taken: Bools) -> Columns:

@@ -105,6 +105,8 @@ def _without_habits(times: Ints, rows: Bools, period: int, most: int) -> Bools:
     return kept
 
 
+# Steps between readings near the largest float are infinite.
+@np.errstate(over="ignore", invalid="ignore")
 def _stuck(values: Floats, most: int) -> Bools:
     """Return (n,) which rows belong to runs, `most` at most, that the others do not explain."""
     aside = np.zeros(values.size, dtype=np.bool_)

@@ -72,7 +72,8 @@ class HeldOut:
         seed
             Of the injected anomalies and of the entities' order.
         min_samples
-            Rows that a series needs to be learned from; those with fewer are left out.
+            Rows that a series needs to be learned from; those with fewer are left out, as
+            are those too short for an anomaly to fit into each of their stretches of time.
 
         Raises
         ------
@@ -101,18 +102,11 @@ class HeldOut:
                 f"too little data: the longest series has {longest:,} rows to search on or to "
                 f"compare with, and {needed:,} are needed"
             )
-        number = rows[[begin for begin, _ in usable]]["entity"].n_unique()
-        segments = max(_SEGMENTS, -(-FEWEST_UNITS // number))
+        usable, segments = _long_enough(rows, usable)
         for (begin, end), start in usable.items():
             kept[begin:end] = True
             judged[start:end] = True
             stretch[start:end] = np.arange(end - start) * segments // (end - start)
-        shortest = min(end - start for (_, end), start in usable.items())
-        if shortest < segments * _SEGMENT_ROWS:
-            raise TooLittleDataError(
-                f"too little data: with {number} entities, {segments * _SEGMENT_ROWS:,} rows of "
-                f"each series have to be judged, and the shortest has {shortest:,}"
-            )
         whole = rows.with_columns(judged=judged, unit=stretch).filter(pl.Series(kept))
         order = whole["entity"].unique().sort().shuffle(seed).to_list()
         place = pl.DataFrame({"entity": order, "place": range(len(order))})
@@ -126,6 +120,28 @@ class HeldOut:
         chosen = self.rows["entity"].is_in(list(entities))
         rounds = tuple(one.filter(chosen) for one in self.rounds)
         return replace(self, rows=self.rows.filter(chosen), rounds=rounds)
+
+
+def _long_enough(
+    rows: pl.DataFrame, usable: dict[tuple[int, int], int]
+) -> tuple[dict[tuple[int, int], int], int]:
+    """Return the spans that all stretches of time fit in, and how many an entity has.
+
+    What is left out leaves fewer entities, each of which then has more stretches.
+    """
+    longest = max(end - start for (_, end), start in usable.items())
+    while usable:
+        number = rows[[begin for begin, _ in usable]]["entity"].n_unique()
+        segments = max(_SEGMENTS, -(-FEWEST_UNITS // number))
+        least = segments * _SEGMENT_ROWS
+        fit = {span: start for span, start in usable.items() if span[1] - start >= least}
+        if len(fit) == len(usable):
+            return usable, segments
+        usable = fit
+    raise TooLittleDataError(
+        f"too little data: with {number} entities, {least:,} rows of each series have to be "
+        f"judged, and the longest has {longest:,}"
+    )
 
 
 def before_judged(rows: pl.DataFrame) -> pl.DataFrame:

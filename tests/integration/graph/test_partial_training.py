@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -98,6 +99,14 @@ def test_a_rebased_challenger_gives_way_to_what_replaces_it(served: Runtime) -> 
     assert old is not None
     assert new is not None
     assert (old.status, new.status, new.parent) == ("rejected", "challenger", meanwhile)
+    # The stream was tuned since: what is made of a parent has the parent's settings.
+    tuned = replace(EMS, alpha=0.2, contamination=0.3, tuning=7)
+    partial, _ = train(platform, tuned, series=[("host-1", "cpu")])
+    child = bundles.get("ems", DETECTOR, partial)
+    assert child is not None
+    assert child.parent == meanwhile
+    assert "tuning" not in child.parameters
+    assert child.parameters["contamination"] != 0.3
     assert old.reason == f"set on a newer champion as version {version}"
     parts = platform.kind(EMS).parts
     donor, parent = (open_version(parts, v) for v in (challenger, meanwhile))

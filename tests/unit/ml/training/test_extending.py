@@ -8,8 +8,9 @@ from anomaly_platform.ml.bundles.bundle import open_bundle
 from anomaly_platform.ml.bundles.format import DigestMismatchError
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring.batch import FleetScorer
+from anomaly_platform.ml.training import extending, fit
 from anomaly_platform.ml.training.extending import extend_fleet, retrained_series
-from anomaly_platform.ml.training.fit import FleetPolicy
+from anomaly_platform.ml.training.fit import FleetPolicy, cross_p_values
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage
 from tests.builders.readings import series
@@ -222,17 +223,45 @@ def test_what_one_bundle_trained_is_set_on_another(parent, child, folder):
     assert trained_in == {"cpu": "2", "mem": "5", "net": "1"}
 
 
+def test_other_series_of_a_host_are_trimmed_as_a_full_training_trims_them(folder, monkeypatch):
+    readings = np.random.default_rng(4).normal(50.0, 1.0, 8000).round(2)
+    stuck = readings.copy()
+    stuck[7000:7060] = stuck[7000]
+    frame = features(series("a", "cpu", readings), series("a", "mem", stuck))
+    policy = FleetPolicy(alpha=0.001, trees=5, evaluate=False)
+    kept = []
+
+    def noted(scores, rows):
+        kept.append(rows)
+        return cross_p_values(scores, rows)
+
+    monkeypatch.setattr(fit, "cross_p_values", noted)
+    whole = train_fleet([frame], FEATURES, policy, folder / "full", lineage=lineage(1))
+    monkeypatch.setattr(extending, "cross_p_values", noted)
+    extend_fleet(
+        *(whole, [("a", "cpu")], [frame], FEATURES, policy, folder / "one"),
+        lineage=lineage(2, "1"),
+    )
+    cpu, mem, *again = kept
+    assert cpu[600:660].all()
+    assert not mem[600:660].any()
+    # One is fitted anew, the other judged as it was.
+    assert len(again) == 2
+    assert any(np.array_equal(one, mem) for one in again)
+
+
 def test_alpha_stays_the_parents(parent, folder):
     extended = extend_fleet(
         parent,
         [("a", "cpu")],
         [AFTER["a"]],
         FEATURES,
-        FleetPolicy(trees=20, evaluate=False, alpha=0.05),
+        FleetPolicy(trees=20, evaluate=False, alpha=0.05, contamination=0.2),
         folder / "alpha",
         lineage=lineage(7, "1"),
     )
-    assert extended.manifest["hyper_parameters"]["alpha"] == POLICY.alpha
+    fixed = extended.manifest["hyper_parameters"]
+    assert (fixed["alpha"], fixed["contamination"]) == (POLICY.alpha, POLICY.contamination)
     assert FleetScorer(extended).score(BEFORE["b"]).equals(FleetScorer(parent).score(BEFORE["b"]))
 
 

@@ -7,7 +7,8 @@ from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.features.metrics.batch import microseconds
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.series_runs.layout import MOST, OTHERS, TAIL_SIZE, TAILS
-from anomaly_platform.ml.training.fit import FittedSeries, FleetPolicy, fit_series
+from anomaly_platform.ml.training.fit import FittedSeries, FleetPolicy, fit_series, without_outliers
+from anomaly_platform.ml.training.outlier_trimming import MOST as MOST_TRIMMED
 from anomaly_platform.ml.training.unreported import suspects
 from tests.builders.readings import series
 
@@ -45,6 +46,19 @@ def test_a_slow_drift_and_a_spike_are_found_and_nothing_else() -> None:
     assert aside[5000]
     aside[2990:3120] = aside[4990:5020] = False
     assert not aside.any()
+
+
+@pytest.mark.parametrize(("share", "most"), [(0.1, 0.1), (0.01, 0.01), (0.9, MOST_TRIMMED)])
+def test_suspects_and_outliers_share_what_may_be_set_aside(share: float, most: float) -> None:
+    scores = np.random.default_rng(1).exponential(1.0, 2000)
+    scores[::50] += 30.0
+    usual = np.ones(2000, dtype=np.bool_)
+    policy = FleetPolicy(alpha=0.001, contamination=share)
+    for aside in (0, 10, 150, 300):
+        usual[:aside] = False
+        kept = without_outliers(scores, usual, policy)
+        assert not kept[:aside].any()
+        assert (~kept).mean() <= max(most, aside / 2000)
 
 
 def test_a_series_without_incidents_loses_a_few_rows_at_most() -> None:

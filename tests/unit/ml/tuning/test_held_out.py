@@ -63,6 +63,16 @@ def test_too_little_is_refused_with_what_is_needed(entities: int, count: int) ->
         HeldOut.of(rows(entities, count), seed=1, min_samples=100)
 
 
+def test_a_short_series_is_left_out_of_a_small_stream() -> None:
+    young = series("host-9", "cpu", normal(210, 50, 1, seed=9)).with_columns(
+        known=pl.lit(value=False)
+    )
+    held = HeldOut.of(pl.concat([rows(1), young]), seed=1, min_samples=100)
+    assert held.entities == ("host-0",)
+    assert held.units == 16
+    assert held.rows.height == ROWS
+
+
 def test_settings_are_judged_by_what_they_find_and_falsely_flag() -> None:
     held = HeldOut.of(rows(), seed=1, min_samples=100)
     judge = Judge(held, FEATURES, FleetPolicy())
