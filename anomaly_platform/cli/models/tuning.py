@@ -92,7 +92,7 @@ def tune(
             from anomaly_platform.kinds.metric.tuning import TuningOrder
 
             order = TuningOrder(trials, minutes, seed_of(seed), false_positives, windows=windows)
-            found = _searched(platform, chosen, order, dry_run=dry_run)
+            found = _searched(platform, chosen, order, dry_run=dry_run, as_json=as_json)
             if found is None:
                 return
             record = found
@@ -116,7 +116,7 @@ def _recorded(platform: Platform, stream: str, number: int | None) -> TuningReco
 
 
 def _searched(
-    platform: Platform, stream: MetricStream, order: Any, *, dry_run: bool
+    platform: Platform, stream: MetricStream, order: Any, *, dry_run: bool, as_json: bool
 ) -> TuningRecord | None:
     """Search, compare and enter the record; None after a dry run."""
     from anomaly_platform.kinds.metric.tuning import Tuning, prepare
@@ -149,7 +149,12 @@ def _searched(
             tuning = prepare(platform.kind(stream).parts, order)
             if dry_run:
                 progress.stop()
-                _tell_plan(tuning.described, asdict(tuning.present))
+                plan, today = tuning.described, asdict(tuning.present)
+                if as_json:
+                    json.dump({"data": plan, "present": today}, sys.stdout, indent=2, default=str)
+                    sys.stdout.write("\n")
+                else:
+                    _tell_plan(plan, today)
                 return None
             with suppress(KeyboardInterrupt):
                 work(tuning, lambda said: progress.update(task, description=said))
@@ -170,10 +175,18 @@ def _searched(
 
 
 def _apply(platform: Platform, stream: MetricStream, record: TuningRecord) -> None:
+    from anomaly_platform.kinds.metric.tuning import settings_of
+
     if record.status != "gained" or record.proposed is None:
         errors.print("Nothing was gained, so nothing changes.")
         return
     settings = record.proposed
+    now = json.loads(json.dumps(asdict(settings_of(platform.kind(stream).parts))))
+    if now not in (record.present, settings):
+        raise typer.BadParameter(
+            f"the settings of {stream.name} are no longer those that tuning {record.id} compared "
+            f"with ({_settings(record.present)}), but {_settings(now)}; tune it again"
+        )
     tuned = Tuned(
         record.id,
         settings["alpha"],
@@ -220,6 +233,12 @@ def _say_next(platform: Platform, stream: MetricStream, *, other_windows: bool) 
     span = f" --days {days[0].day}:{days[-1].day}" if other_windows and days else ""
     why = "The windows are others, so features are computed anew" if span else "To train now"
     errors.print(f"{why}: anomaly run {stream.name}{span} --train", soft_wrap=True)
+    if other_windows:
+        errors.print(
+            f"[yellow]No day of {stream.name} is scored after that restart until a version with "
+            "these windows serves. If the gates refuse it, take the windows back.",
+            soft_wrap=True,
+        )
     errors.print("Restart `anomaly up` where it runs: it reads settings when it starts.")
 
 

@@ -15,6 +15,7 @@ from anomaly_platform.kinds.feedback import READING
 from anomaly_platform.kinds.formats import ScoredFormat
 from anomaly_platform.kinds.metric.bundles import DETECTOR, open_version
 from anomaly_platform.kinds.parts import Parts
+from anomaly_platform.kinds.training import StageError
 from anomaly_platform.storage.lake.call_states import call_state_files
 from anomaly_platform.storage.lake.lake import SMALL_CHUNK_ROWS
 from anomaly_platform.storage.lake.run_states import run_state_files
@@ -39,11 +40,27 @@ def current_scorer(parts: Parts[MetricStream]) -> Scorer:
         runs_before, calls_before = run_files.before(day), call_files.before(day)
         runs, calls = run_files.read(runs_before), call_files.read(calls_before)
         for chunk in parts.lake.chunks([features.path], target_rows=SMALL_CHUNK_ROWS):
+            _refuse_other_features(parts.stream.name, version, day, fleet, chunk)
             yield _for_lake(fleet.score(chunk, runs, calls))
         run_files.keep(day, runs, before=runs_before, watermark=features.watermark)
         call_files.keep(day, calls, before=calls_before, watermark=features.watermark)
 
     return Scorer(version, {} if version is None else {DETECTOR: version}, score)
+
+
+def _refuse_other_features(
+    stream: str, version: int | None, day: str, fleet: FleetScorer, chunk: pl.DataFrame
+) -> None:
+    if set(fleet.feature_set.names) <= set(chunk.columns):
+        return
+    windows = "/".join(map(str, fleet.feature_set.windows))
+    what = "there is no version in service" if version is None else f"version {version} serves"
+    raise StageError(
+        f"{stream}: {what} with windows {windows}, and the features of {day} have others. Either "
+        f"compute the days anew and train (`anomaly run {stream} --days FIRST:LAST --train`), or "
+        f"give the stream these windows (`anomaly tune {stream} --undo` where a tuning has "
+        "changed them) and compute the days anew"
+    )
 
 
 def fleet_scorer(parts: Parts[MetricStream], version: int | None) -> FleetScorer:

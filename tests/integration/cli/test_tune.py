@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
 from anomaly_platform.ingest.bucketing import bucket_of
+from anomaly_platform.kinds.metric.scoring import current_scorer
 from anomaly_platform.kinds.metric.tuning import TuningOrder, prepare
+from anomaly_platform.kinds.training import StageError
 from anomaly_platform.ml.tuning.judging import Judge
 from anomaly_platform.ml.tuning.space import DetectorSettings
 from anomaly_platform.platform import DETECTOR, Platform
@@ -71,6 +74,8 @@ def test_a_gain_is_found_recorded_put_into_use_and_taken_back(
     fill(platform, EMS)
     today = settings_of(settings)
     assert "4 candidates" in said("ems", "--trials", 4, "--dry-run")
+    plan = json.loads(run_command("tune", "ems", "--trials", 4, "--dry-run", "--json").stdout)
+    assert plan["data"]["candidates"] == 4
     assert platform.warehouse.tunings.of("ems") is None
 
     asked = ("tune", "ems", "--trials", 4, "--seed", 3, "--no-windows", "--json")
@@ -84,6 +89,9 @@ def test_a_gain_is_found_recorded_put_into_use_and_taken_back(
     assert settings_of(settings) == today
 
     number = record["id"]
+    platform.tuned.write("ems", Tuned(99, 0.3, today[1], 0.1, 10))
+    assert "no longer those" in said("ems", "--apply", "--number", number, code=2)
+    platform.tuned.remove("ems")
     told = run_command("tune", "ems", "--apply", "--number", number).output
     assert "anomaly run ems --train" in told
     assert settings_of(settings) == (record["proposed"]["alpha"], today[1], number)
@@ -175,3 +183,13 @@ def test_what_cannot_be_is_refused_with_a_reason(platform: Platform, settings: S
     assert "anomaly tune ems --undo" in " ".join(listed.output.replace("│", " ").split())
     invoke("tune", "ems", "--undo")
     assert not bad.exists()
+
+
+def test_days_of_other_windows_are_refused_with_the_reason_and_the_way_out(
+    platform: Platform,
+) -> None:
+    fill(platform, EMS, days=1)
+    (day,) = platform.warehouse.partitions.between("ems", "features", "2000-01-01", "2100-01-01")
+    other = replace(EMS, features=replace(EMS.features, windows=(7, 49, 300)))
+    with pytest.raises(StageError, match=r"windows 7/49/300.*anomaly run ems.*anomaly tune ems"):
+        list(current_scorer(platform.kind(other).parts).score(day))
