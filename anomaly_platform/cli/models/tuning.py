@@ -156,22 +156,26 @@ def _searched(
                 else:
                     _tell_plan(plan, today)
                 return None
-            with suppress(KeyboardInterrupt):
-                work(tuning, lambda said: progress.update(task, description=said))
+            try:
+                with suppress(KeyboardInterrupt):
+                    work(tuning, lambda said: progress.update(task, description=said))
+            finally:
+                # What was tried took long: it is kept whatever ended the search.
+                record = platform.warehouse.tunings.enter(
+                    stream.name,
+                    status,
+                    began,
+                    operator(),
+                    order.seed,
+                    data=tuning.described,
+                    present=asdict(tuning.present),
+                    proposed=None if proposed is None else asdict(proposed),
+                    trials=[asdict(one) for one in tried],
+                    comparison=None if comparison is None else asdict(comparison),
+                )
         except StageError as error:
             raise RunFailedError(str(error)) from None
-    return platform.warehouse.tunings.enter(
-        stream.name,
-        status,
-        began,
-        operator(),
-        order.seed,
-        data=tuning.described,
-        present=asdict(tuning.present),
-        proposed=None if proposed is None else asdict(proposed),
-        trials=[asdict(one) for one in tried],
-        comparison=None if comparison is None else asdict(comparison),
-    )
+    return record
 
 
 def _apply(platform: Platform, stream: MetricStream, record: TuningRecord) -> None:

@@ -166,7 +166,7 @@ class Tuning:
             seed=self.parts.seed,
             min_samples=self.parts.min_training_samples,
         )
-        return Judge(held, self.parts.stream.features, policy)
+        return Judge(held, self.parts.stream.features, policy, self.parts.lake.new_folder)
 
 
 def prepare(parts: Parts[MetricStream], order: TuningOrder) -> Tuning:

@@ -5,8 +5,8 @@ which a row is flagged, alarms (runs of flagged rows) that are none, and flagged
 was injected. Counts of stretches of time add up, so that they can be drawn anew.
 """
 
-import tempfile
-from collections.abc import Collection
+import shutil
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,11 +80,14 @@ class Judge:
         What is learned from, and judged.
     feature_set, policy
         Of the stream; settings replace their part of them.
+    new_folder
+        Returns a new empty folder, which each bundle is made in and which then goes.
     """
 
     held_out: HeldOut
     feature_set: MetricFeatureSet
     policy: FleetPolicy
+    new_folder: Callable[[], Path]
 
     def counts(self, settings: DetectorSettings, entities: Collection[str]) -> Floats:
         """Return (units, 6) counts; units of other entities have none."""
@@ -106,18 +109,13 @@ class Judge:
             evaluate=False,
         )
         learned = features.compute(held.rows.filter(~pl.col("judged")))
-        with tempfile.TemporaryDirectory(prefix="tuning-") as folder:
-            bundle = train_fleet(
-                [learned.filter(~pl.col("known"))],
-                features,
-                policy,
-                Path(folder) / "bundle",
-                lineage=_LINEAGE,
-            )
-            try:
+        ordinary, folder = learned.filter(~pl.col("known")), self.new_folder()
+        try:
+            directory = folder / "bundle"
+            with train_fleet([ordinary], features, policy, directory, lineage=_LINEAGE) as bundle:
                 return self._count(FleetScorer(bundle), held, ranked=ranked)
-            finally:
-                bundle.close()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _count(
         self, scorer: FleetScorer, held: HeldOut, *, ranked: bool

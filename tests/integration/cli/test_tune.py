@@ -137,8 +137,12 @@ def test_what_is_reported_is_never_searched_on(platform: Platform) -> None:
         assert searched.max() < compared["event_time"].min()  # type: ignore[operator]
 
 
-def test_ctrl_c_keeps_what_was_tried(
-    platform: Platform, settings: Settings, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ended_by", [KeyboardInterrupt, OSError])
+def test_what_was_tried_is_kept_whatever_ends_it(
+    platform: Platform,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    ended_by: type[BaseException],
 ) -> None:
     fill(platform, EMS)
     calls = 0
@@ -147,11 +151,13 @@ def test_ctrl_c_keeps_what_was_tried(
         nonlocal calls
         calls += 1
         if calls == 3:
-            raise KeyboardInterrupt
+            raise ended_by
         return np.ones((self.held_out.units, 6))
 
     monkeypatch.setattr(Judge, "counts", counts)
-    assert "Interrupted after 2 trials" in said("ems", "--apply", code=130)
+    result = run_command("tune", "ems", "--apply")
+    assert result.exit_code == (130 if ended_by is KeyboardInterrupt else 1)
+    assert "Interrupted after 2 trials" in said("ems", "--show")
     record = platform.warehouse.tunings.of("ems")
     assert record is not None
     assert (record.status, len(record.trials), record.comparison) == ("interrupted", 2, None)

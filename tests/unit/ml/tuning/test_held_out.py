@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -73,9 +76,9 @@ def test_a_short_series_is_left_out_of_a_small_stream() -> None:
     assert held.rows.height == ROWS
 
 
-def test_settings_are_judged_by_what_they_find_and_falsely_flag() -> None:
+def test_settings_are_judged_by_what_they_find_and_falsely_flag(tmp_path: Path) -> None:
     held = HeldOut.of(rows(), seed=1, min_samples=100)
-    judge = Judge(held, FEATURES, FleetPolicy())
+    judge = Judge(held, FEATURES, FleetPolicy(), lambda: Path(tempfile.mkdtemp(dir=tmp_path)))
     counts, area = judge.counts_and_ranking(TODAY)
     assert np.array_equal(counts, judge.counts_and_ranking(TODAY)[0])
     found = Measured.of(counts, limit=0.01)
@@ -88,6 +91,7 @@ def test_settings_are_judged_by_what_they_find_and_falsely_flag() -> None:
     flags_more = Measured.of(judge.counts(eager, held.entities), limit=0.01)
     assert flags_more.false_positive_rate > found.false_positive_rate
     assert flags_more.objective < found.objective
+    assert not list(tmp_path.iterdir())
     half = held.entities[:2]
     some = judge.counts(TODAY, half)
     assert np.array_equal(some[:8], counts[:8])
