@@ -73,6 +73,16 @@ class Tunings(TableAccess):
             {"stream": stream, "number": number},
         )
 
+    def earlier_on_its_rows(self, record: TuningRecord) -> int:
+        """Return how many tunings before this one were compared on some of the same rows."""
+        begin = record.data["comparison"]["judged_from"]
+        ((count,),) = self._transactions.tuples(
+            "SELECT count(*) FROM tunings WHERE stream = %s AND id < %s AND comparison IS NOT NULL "
+            "AND data->'comparison'->>'judged_until' >= %s",
+            (record.stream, record.id, begin),
+        )
+        return int(count)
+
     def put_into_use(self, connection: Connection, record: TuningRecord, by: str) -> None:
         """Note that a tuning's settings are in use, within the caller's transaction."""
         self.take_back(connection, record.stream)

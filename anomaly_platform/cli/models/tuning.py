@@ -100,7 +100,7 @@ def tune(
             json.dump(asdict(record), sys.stdout, indent=2, default=str)
             sys.stdout.write("\n")
         else:
-            _tell(record)
+            _tell(record, platform.warehouse.tunings.earlier_on_its_rows(record))
         if record.status == "interrupted" and not show:
             raise typer.Exit(130)
         if apply:
@@ -261,7 +261,7 @@ def _tell_plan(plan: dict[str, Any], present: dict[str, Any]) -> None:
     )
 
 
-def _tell(record: TuningRecord) -> None:
+def _tell(record: TuningRecord, earlier: int) -> None:
     last = max((one["round"] for one in record.trials), default=0)
     ranked = sorted(record.trials, key=lambda t: (-t["round"], -t["measured"]["objective"]))
     rows = [
@@ -287,6 +287,12 @@ def _tell(record: TuningRecord) -> None:
         ]
         headings = ("settings", "objective", "F1 of events", "found", "right", "false", "VUS-PR")
         console.print(figure_table(headings, rows, "On rows that the search never saw"))
+        if earlier:
+            console.print(
+                f"Earlier tunings compared on some of these rows: {earlier}; the more there are, "
+                "the likelier a gain is chance.",
+                soft_wrap=True,
+            )
     console.print(_verdict(record), markup=False, soft_wrap=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -89,6 +90,12 @@ def test_a_gain_is_found_recorded_put_into_use_and_taken_back(
     assert settings_of(settings) == today
 
     number = record["id"]
+    again = platform.warehouse.tunings.enter(
+        *("ems", "nothing_gained", datetime.now(UTC), "a test", 3),
+        **{name: record[name] for name in ("data", "present", "proposed", "trials", "comparison")},
+    )
+    assert "Earlier tunings" not in said("ems", "--show", "--number", number)
+    assert "on some of these rows: 1;" in said("ems", "--show", "--number", again.id)
     platform.tuned.write("ems", Tuned(99, 0.3, today[1], 0.1, 10))
     assert "no longer those" in said("ems", "--apply", "--number", number, code=2)
     platform.tuned.remove("ems")
@@ -103,7 +110,7 @@ def test_a_gain_is_found_recorded_put_into_use_and_taken_back(
     assert known is not None
     assert known.parameters["tuning"] == number
     tuned.close()
-    assert "In use since" in said("ems", "--show")
+    assert "In use since" in said("ems", "--show", "--number", number)
 
     assert "own settings again" in run_command("tune", "ems", "--undo").output
     assert settings_of(settings) == today
