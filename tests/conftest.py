@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _TEMPLATE = "template_migrated"
 #: Time limits of the scan detectors that a busy machine keeps, too.
-PATIENT = "rules=30,lstm=30,svm=30"
+PATIENT = "rules=30,lstm=30,svm=30,habits=30"
 
 # No time is stable on a busy machine: a slow example is no failing one. Where a change is let in or
 # not (CI), examples are the same every time; elsewhere each run looks for new ones.

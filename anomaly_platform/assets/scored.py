@@ -132,6 +132,7 @@ def score_day(
             finite = scored[form.score].drop_nulls().to_numpy()
             counted[:] += np.histogram(finite, bins=_HISTOGRAM_BINS, range=(0.0, form.top))[0]
             yield scored
+        left_out.update(scorer.failed)
 
     # To the lake first: the transaction that replaces the day then only copies.
     written = platform.lake.write(STAGE, stream.name, day.isoformat(), chunks(), schema=form.schema)

@@ -143,12 +143,15 @@ class Scorer:
         From a day's features to its scored rows, as the lake keeps them.
     judges : tuple of str
         Detectors in service that have to judge every row, each in a column of its own.
+    failed : set of str
+        Receives those without a column that failed on the day that is scored.
     """
 
     version: int | None
     versions: Mapping[str, int]
     score: Callable[[Partition], Iterator[pl.DataFrame]]
     judges: tuple[str, ...] = ()
+    failed: set[str] = field(default_factory=set)
 
 
 class StreamKind(ABC, Generic[S]):

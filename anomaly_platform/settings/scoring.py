@@ -33,7 +33,7 @@ class ScoringSettings(SettingsPart):
     scan_weights: DetectorWeights = "rules=0.40,lstm=0.35,svm=0.25"
     """How much each detector of scans counts in the fused confidence. The next materialization of
     champion takes it."""
-    scan_time_limits: DetectorSeconds = "rules=1.0,lstm=1.5,svm=1.0"
+    scan_time_limits: DetectorSeconds = "rules=1.0,lstm=1.5,svm=1.0,habits=1.0"
     """Seconds that each detector of scans has for a chunk of a request."""
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of every random choice.")
 

@@ -33,7 +33,7 @@ def split_numbers(text: str) -> dict[str, float]:
     return {name.strip(): float(number) for name, _, number in pairs}
 
 
-def _of_detectors(least: float, example: str) -> AfterValidator:
+def _of_detectors(least: float, names: set[str], example: str) -> AfterValidator:
     """Return the check of a number for some of the detectors of scans."""
 
     def check(value: str) -> str:
@@ -41,7 +41,7 @@ def _of_detectors(least: float, example: str) -> AfterValidator:
             found = split_numbers(value)
         except ValueError:
             found = {}
-        if not found or not set(found) <= {"rules", "lstm", "svm"}:
+        if not found or not set(found) <= names:
             raise ValueError(f"has to look like {example}")
         if not all(least <= number < math.inf for number in found.values()):
             raise ValueError(f"each number has to be {least:g} or more")
@@ -168,10 +168,15 @@ Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute(
 Location = Annotated[str, AfterValidator(_absolute)]
 DatabaseName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_$-]{0,62}$")]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
+_WEIGHED: Final = {"rules", "lstm", "svm"}
 DetectorWeights = Annotated[
-    str, _of_detectors(0.0, "rules=0.4,lstm=0.35,svm=0.25"), AfterValidator(_not_all_zero)
+    str,
+    _of_detectors(0.0, _WEIGHED, "rules=0.4,lstm=0.35,svm=0.25"),
+    AfterValidator(_not_all_zero),
 ]
-DetectorSeconds = Annotated[str, _of_detectors(0.001, "rules=1,lstm=1.5,svm=1")]
+DetectorSeconds = Annotated[
+    str, _of_detectors(0.001, _WEIGHED | {"habits"}, "rules=1,lstm=1.5,svm=1,habits=1")
+]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper_case)]
 Origins = Annotated[
     str, _each(_ORIGIN, "look like https://host or https://host:port, without a path")

@@ -62,6 +62,7 @@ class TimeLimits(Part):
     rules: float = Field(default=1.0, ge=0.001, le=3600.0, description="seconds, such as 1")
     lstm: float = Field(default=1.5, ge=0.001, le=3600.0, description="seconds, such as 1.5")
     svm: float = Field(default=1.0, ge=0.001, le=3600.0, description="seconds, such as 1")
+    habits: float = Field(default=1.0, ge=0.001, le=3600.0, description="seconds, such as 1")
 
 
 class ScanDocument(StreamDocument):

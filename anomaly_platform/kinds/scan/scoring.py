@@ -58,10 +58,12 @@ def current_scorer(kind: StreamKind[ScanStream]) -> Scorer:
     parts, stream = kind.parts, kind.stream
     version = parts.bundles.champions(stream.name).get(stream.scored_by)
     models = _rules_alone(parts) if version is None else read_serving(parts, version)
+    failed: set[str] = set()
 
     def score(features: Partition) -> Iterator[pl.DataFrame]:
-        from anomaly_platform.ml.scans.scoring import Together
+        from anomaly_platform.ml.scans.scoring import HABITS, Together
 
+        failed.clear()
         day = date.fromisoformat(features.partition)
         places = parts.lake.read(features.path, columns=["location_id"])["location_id"]
         together = Together.of(models, places, "day")
@@ -77,6 +79,7 @@ def current_scorer(kind: StreamKind[ScanStream]) -> Scorer:
             if scored["final_confidence"].null_count():
                 said = "; ".join(f"{name} {why}" for name, why in left_out.items())
                 raise StageError(f"no detector judged {stream.name} on {day}: {said}")
+            failed.update({HABITS} & left_out.keys())
             yield for_lake(models, scored)
 
     return Scorer(
@@ -84,6 +87,7 @@ def current_scorer(kind: StreamKind[ScanStream]) -> Scorer:
         {} if version is None else members_of(parts, version),
         score,
         tuple(name for name in LEARNED if getattr(models, name) is not None),
+        failed,
     )
 
 

@@ -26,7 +26,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import partial
 from itertools import combinations
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
@@ -54,7 +54,7 @@ LEARNED: Final = (LSTM, SVM)
 """The learned detectors that have bundles of their own; habits are a part of the fusion's."""
 _ORDER: Final = (RULES, *LEARNED, HABITS)
 HABITS_WEIGHT: Final = 0.65
-"""How much habits count beside `FusionWeights`: about twice the sequence model."""
+"""How much habits count, as a share of the others' weights together."""
 #: Numbers of a scan whose distribution is remembered, to see drift by.
 WATCHED: Final = (
     *("hour", "day_of_week", "time_since_last_scan"),
@@ -65,10 +65,8 @@ CERTAIN_FROM: Final = 50.0
 POWER: Final = 4.0
 AFTER_VIOLATION: Final = 0.5
 """Share of the learned detectors' evidence that counts after a proven violation of the EPC."""
-TIME_LIMITS: Final[Mapping[str, float]] = {RULES: 1.0, LSTM: 1.5, SVM: 1.0}
+TIME_LIMITS: Final[Mapping[str, float]] = {RULES: 1.0, LSTM: 1.5, SVM: 1.0, HABITS: 1.0}
 """Seconds that each detector has online (B7)."""
-
-
 _HEAD_START_S: Final = 0.01
 """Seconds at most that a detector computes before the next one begins."""
 
@@ -86,9 +84,10 @@ class FusionWeights:
         if min(weights) < 0 or not all(math.isfinite(w) for w in weights) or sum(weights) <= 0:
             raise ValueError(f"weights must be finite, not negative and not all 0, got {weights}")
 
-    def of(self, names: tuple[str, ...]) -> Floats:
-        """(len(names),) weights that sum to 1; habits weigh `HABITS_WEIGHT`."""
-        chosen = np.array([getattr(self, name, HABITS_WEIGHT) for name in names])
+    def of(self, names: tuple[str, ...], habits: float = HABITS_WEIGHT) -> Floats:
+        """(len(names),) weights that sum to 1; `habits` is a share of the others together."""
+        weight = habits * (self.rules + self.lstm + self.svm)
+        chosen = np.array([getattr(self, name, weight) for name in names])
         total = chosen.sum()
         return chosen / total if total > 0 else np.full(len(names), 1.0 / len(names))
 
@@ -123,8 +122,10 @@ class BarcodeFusion:
         alpha: float = 0.01,
         lots: int | None = None,
         habits: ScanHabits | None = None,
+        habits_weight: float = HABITS_WEIGHT,
     ) -> None:
         self.calibrations = dict(calibrations)
+        self.habits_weight = habits_weight
         self.lots = lots
         self.habits = habits
         self.weights = weights or FusionWeights()
@@ -258,7 +259,7 @@ class BarcodeFusion:
         after: npt.NDArray[np.bool_] | None,
     ) -> Floats:
         total = np.zeros(len(rules))
-        for name, weight in zip(names, self.weights.of(names), strict=True):
+        for name, weight in zip(names, self.weights.of(names, self.habits_weight), strict=True):
             p = p_of_certainty(rules, self.alpha) if name == RULES else p_values[name]
             evidence = -np.log(p)
             if name != RULES and after is not None:
@@ -273,14 +274,16 @@ class BarcodeFusion:
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that a confidence depends on."""
-        weights = [self.weights.rules, self.weights.lstm, self.weights.svm, self.alpha]
         arrays: dict[str, npt.NDArray[Any]] = {
-            "fusion/weights": np.array(weights),
+            "fusion/weights": np.array([*astuple(self.weights), self.alpha]),
             "fusion/lots": np.array([-1 if self.lots is None else self.lots], dtype=np.int64),
         }
         for names, calibration in self.calibrations.items():
             arrays |= under(f"fusion/{'+'.join(names)}/", calibration.to_arrays())
-        return arrays if self.habits is None else {**arrays, **self.habits.to_arrays()}
+        if self.habits is not None:
+            arrays["fusion/habits_weight"] = np.array([self.habits_weight])
+            arrays |= self.habits.to_arrays()
+        return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
@@ -295,13 +298,18 @@ class BarcodeFusion:
             parts = path.split("/")
             if parts[0] == "fusion" and len(parts) == 3:
                 found.setdefault(tuple(parts[1].split("+")), {})[parts[2]] = array
+        habits, weight = None, HABITS_WEIGHT
+        # Sets that were fused before there were habits have none, and score as they did.
+        if "habits/legs/sizes" in arrays:
+            habits = ScanHabits.from_arrays(arrays)
+            weight = float(checked(arrays, "fusion/habits_weight", (1,), low=0.0, high=1e6)[0])
         return cls(
             {names: Calibration.from_arrays(group) for names, group in found.items()},
             weights=FusionWeights(rules, lstm, svm),
             alpha=alpha,
             lots=lots if (lots := int(arrays["fusion/lots"][0])) > 0 else None,
-            # Sets that were fused before there were habits have none, and score as they did.
-            habits=ScanHabits.from_arrays(arrays) if "habits/legs/sizes" in arrays else None,
+            habits=habits,
+            habits_weight=weight,
         )
 
 

@@ -6,6 +6,7 @@ come out. Each detector's own work is in `detectors`, the weighing in `fusion`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +28,7 @@ from anomaly_platform.ml.detectors.rules.detector import (
 )
 from anomaly_platform.ml.detectors.rules.routes import RouteStatistics
 from anomaly_platform.ml.detectors.scan_habits.detector import HabitVerdicts, ScanHabits
+from anomaly_platform.ml.detectors.scan_habits.legs import NothingOrdinaryError
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import (
     CalibratedSequence,
     SequenceVerdicts,
@@ -50,6 +52,7 @@ from anomaly_platform.ml.scans.fusion import (
     run_side_by_side,
 )
 
+_LOG = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float64]
 Verdicts = SequenceVerdicts | SvmVerdicts | HabitVerdicts
 
@@ -300,9 +303,13 @@ def fit_fusion(
         p_values[LSTM] = lstm.judge(scans).p_values[late]
     if svm is not None:
         p_values[SVM] = svm.judge(scans.filter(pl.Series(late))).p_values
-    habits = learned_habits(scans) if p_values else None
-    if habits is not None:
-        p_values[HABITS] = habits.judge(scans).p_values[late]
+    habits = None
+    if p_values:
+        try:
+            habits, verdicts = ScanHabits.fit(scans)
+            p_values[HABITS] = verdicts.p_values[late]
+        except NothingOrdinaryError as error:
+            _LOG.info("scans are judged without habits: %s", error)
     return BarcodeFusion.fit(
         rule_certainty(scans)[late],
         p_values,
@@ -312,14 +319,6 @@ def fit_fusion(
         alpha=alpha,
         habits=habits,
     )
-
-
-def learned_habits(scans: pl.DataFrame) -> ScanHabits | None:
-    """Return what is ordinary for the goods of a window; None where no place is known."""
-    try:
-        return ScanHabits.fit(scans)
-    except ValueError:
-        return None
 
 
 def after_violation(scans: pl.DataFrame) -> npt.NDArray[np.bool_]:
@@ -360,6 +359,7 @@ def severities(confidence: Floats) -> list[str]:
 
 __all__ = [
     "FIRES_AT",
+    "HABITS",
     "RULES",
     "SCORE_COLUMNS",
     "BarcodeModels",

@@ -155,6 +155,7 @@ time_limits:
   rules: 2
   lstm: 3
   svm: 2.5
+  habits: 1.5
 min_training_scans: 500
 checks:
   max_quarantine_ratio: 0.1
@@ -183,7 +184,7 @@ def test_a_file_with_every_key_of_a_scan_stream_has_every_key() -> None:
     assert stream.retraining.window == timedelta(days=60)
     assert (stream.min_training_scans, stream.alpha, stream.threshold) == (500, 0.02, 0.8)
     assert stream.weights == {"rules": 0.5, "lstm": 0.3, "svm": 0.2}
-    assert stream.time_limits == {"rules": 2.0, "lstm": 3.0, "svm": 2.5}
+    assert stream.time_limits == {"rules": 2.0, "lstm": 3.0, "svm": 2.5, "habits": 1.5}
 
 
 @pytest.mark.parametrize(

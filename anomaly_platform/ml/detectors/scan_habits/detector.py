@@ -7,19 +7,19 @@ for ordinary goods of its product. The raw score is the log of their weighed sum
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import numpy as np
 import polars as pl
 
-from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats, Ints
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Bools, Floats, Ints
 from anomaly_platform.ml.bundles.checking import BadModelError
 from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.detectors.base import part_of, under
 from anomaly_platform.ml.detectors.scan_habits.hours import Hours
 from anomaly_platform.ml.detectors.scan_habits.imitation import gathered
-from anomaly_platform.ml.detectors.scan_habits.legs import Legs
+from anomaly_platform.ml.detectors.scan_habits.legs import Legs, NothingOrdinaryError
 from anomaly_platform.ml.detectors.scan_habits.stays import Stays
 from anomaly_platform.ml.detectors.scan_habits.steps import (
     Steps,
@@ -48,14 +48,16 @@ TAIL_FLOOR: Final = 1.0
 class HabitVerdicts:
     """Raw scores (n,) and p-values (n,) in the order of the frame, and what explains them.
 
-    parts (steps, parts) weighed; likest (steps,): the product that a code seems to be;
-    step_of_row (n,): −1 for a second reading.
+    parts (steps, parts) weighed; likest (steps,): the product that a code seems to be, −1 where
+    there is no other; moments (steps, 2): how rare hour and day are; step_of_row (n,): −1 for a
+    second reading.
     """
 
     raw: Floats
     p_values: Floats
     parts: Floats
     likest: Ints
+    moments: Floats
     step_of_row: Ints
     _steps: Steps
     _habits: ScanHabits
@@ -65,7 +67,14 @@ class HabitVerdicts:
         step = int(self.step_of_row[row])
         if step < 0:
             return ""
-        return self._habits.words_for(self._steps, step, self.parts[step], self.likest, places)
+        return self._habits.words_for(self, step, places)
+
+    @property
+    def believed(self) -> Bools:
+        """(n,) scans that did not break a rule, as far as they are steps."""
+        believed = np.ones(len(self.raw), dtype=bool)
+        believed[self._steps.rows] = self._steps.believed
+        return believed
 
 
 @dataclass(frozen=True)
@@ -79,8 +88,8 @@ class ScanHabits:
     calibration: Calibration
 
     @classmethod
-    def fit(cls, scans: pl.DataFrame) -> Self:
-        """Learn on the first part of a window, calibrate on its last fifth.
+    def fit(cls, scans: pl.DataFrame) -> tuple[Self, HabitVerdicts]:
+        """Learn on the first part of a window, calibrate on its last fifth; judge the window.
 
         Parameters
         ----------
@@ -90,8 +99,8 @@ class ScanHabits:
 
         Raises
         ------
-        ValueError
-            When there is nothing to learn from.
+        NothingOrdinaryError
+            When no scan of a known product has a place, or none is left to calibrate on.
         """
         late = (scans["event_time"] >= calibration_start(scans)).to_numpy()
         early = scans.filter(pl.Series(~late))
@@ -108,24 +117,27 @@ class ScanHabits:
             nothing,
         )
         verdicts = habits.judge(scans)
-        wrong = np.zeros(scans.height, dtype=bool)
-        wrong[verdicts._steps.rows] = ~verdicts._steps.believed
-        calibration = Calibration.fit(verdicts.raw[late & ~wrong], tail_floor=TAIL_FLOOR)
-        return cls(words, habits.legs, habits.stays, habits.hours, calibration)
+        held_out = late & verdicts.believed
+        if not held_out.any():
+            raise NothingOrdinaryError("no scan to calibrate on: a rule fires at each of them")
+        calibration = Calibration.fit(verdicts.raw[held_out], tail_floor=TAIL_FLOOR)
+        habits = replace(habits, calibration=calibration)
+        p_values = calibration.p_value(verdicts.raw)
+        return habits, replace(verdicts, p_values=p_values, _habits=habits)
 
     def judge(self, scans: pl.DataFrame) -> HabitVerdicts:
         """Score scans; the frame holds the look-back of their codes, in any order."""
         steps = steps_of(scans, self.words)
-        parts, likest = self._parts(steps)
+        parts, likest, moments = self._parts(steps)
         raw = np.full(scans.height, NOTHING)
         raw[steps.rows] = np.logaddexp.reduce(parts, axis=1)
         step_of_row = np.full(scans.height, -1, dtype=np.int64)
         step_of_row[steps.rows] = np.arange(len(steps.rows))
         p_values = self.calibration.p_value(raw)
-        return HabitVerdicts(raw, p_values, parts, likest, step_of_row, steps, self)
+        return HabitVerdicts(raw, p_values, parts, likest, moments, step_of_row, steps, self)
 
-    def _parts(self, steps: Steps) -> tuple[Floats, Ints]:
-        """(n, parts) weighed evidence, and the product that each code seems to be."""
+    def _parts(self, steps: Steps) -> tuple[Floats, Ints, Floats]:
+        """(n, parts) weighed evidence, the product that each code seems to be, (n, 2) moments."""
         known = steps.product >= 0
         own, rows = np.maximum(steps.product, 0), np.arange(len(steps.rows))
         legs = self.legs.log_p(steps)
@@ -150,13 +162,12 @@ class ScanHabits:
             SUSPICION,
         )
         hour, day = self.hours.surprise(steps)
-        return np.stack([leg, stay, product, hour, day], axis=1) + WEIGHTS, likest
+        parts = np.stack([leg, stay, product, hour, day], axis=1) + WEIGHTS
+        return parts, likest, np.stack([hour, day], axis=1)
 
-    def words_for(
-        self, steps: Steps, step: int, parts: Floats, likest: Ints, places: dict[str, str]
-    ) -> str:
-        """Say what is unusual about a step, from the part that speaks most."""
-        part = PARTS[int(np.argmax(parts))]
+    def words_for(self, verdicts: HabitVerdicts, step: int, places: dict[str, str]) -> str:
+        """Say what is unusual about a step, from the part that speaks most; empty for nothing."""
+        steps, part = verdicts._steps, PARTS[int(np.argmax(verdicts.parts[step]))]
 
         def named(code: int) -> str:
             place = self.words.place[code]
@@ -177,16 +188,16 @@ class ScanHabits:
             stayed = f"{_hours(steps.hours[step])} h at {named(steps.place[step])}"
             return f"{stayed}, usual {_hours(usual[0])} to {_hours(usual[1])} h for {goods}"
         if part == "product":
-            other = self.words.product[int(likest[step])]
-            return f"{goods} travels like product {other}"
+            other = int(verdicts.likest[step])
+            return f"{goods} travels like product {self.words.product[other]}" if other >= 0 else ""
         event, moment = self.words.event[steps.event[step]], int(steps.hour_of_week[step])
         when = (
             f"at {moment % 24:02d}:00–{moment % 24:02d}:59"
             if part == "hour"
             else f"on a {_DAYS[moment // 24 % 7]}"
         )
-        hour, day = self.hours.surprise(steps)
-        share = np.exp(-hour[step]) / 24 if part == "hour" else np.exp(-day[step]) / 7
+        hour, day = verdicts.moments[step]
+        share = np.exp(-hour) / 24 if part == "hour" else np.exp(-day) / 7
         return f"{event} at {named(steps.place[step])} {when}, as {_percent(float(share))} there"
 
     def to_arrays(self) -> dict[str, AnyArray]:

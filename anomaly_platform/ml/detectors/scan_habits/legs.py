@@ -35,6 +35,10 @@ PRIOR: Final = 1.0
 """Shipments that the even share of all places counts as, in the share of a route."""
 
 
+class NothingOrdinaryError(ValueError):
+    """There are no goods of which anything could be ordinary."""
+
+
 @dataclass(frozen=True)
 class Legs:
     """Shipments by route, and by product and route.
@@ -74,7 +78,7 @@ class Legs:
         source, moved = _source(steps, places)
         used = moved & steps.believed & (steps.product >= 0)
         if not used.any():
-            raise ValueError("no scan of a known product has a place")
+            raise NothingOrdinaryError("no scan of a known product has a place")
         source, place = source[used], steps.place[used]
         product, weight = steps.product[used], weights[used]
         total = totals(source, weight, places + 1)

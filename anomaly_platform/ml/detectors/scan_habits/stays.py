@@ -49,8 +49,6 @@ class Stays:
         (pairs,) sorted `before · events + event`.
     medians
         (cells, products) log of median hours.
-    seen
-        (cells, products) shipments that the median was learned from.
     at_hour, on_day, g
         Factors of the hazard, as in `stay_kernels`.
     usual
@@ -61,7 +59,6 @@ class Stays:
     cells: Ints
     pairs: Ints
     medians: Floats
-    seen: Floats
     at_hour: Floats
     on_day: Floats
     g: Floats
@@ -73,7 +70,7 @@ class Stays:
         used = steps.is_stay & steps.believed & (steps.product >= 0)
         if not used.any():
             return cls.of_nothing(events, products)
-        keys, pair_keys = _keys(steps, events)
+        keys, pair_keys = _keys(steps.place, steps.before, steps.event, events)
         cells, cell = np.unique(keys[used], return_inverse=True)
         pairs, pair = np.unique(pair_keys[used], return_inverse=True)
         hours, leaves = np.maximum(steps.hours[used], SHORTEST), steps.hour_of_week[used]
@@ -118,22 +115,23 @@ class Stays:
                 best = MOVES[np.argmax(fit - 0.5 * (away / HABIT) ** 2, axis=1)]
                 medians = medians + np.where(seen > 0, best.reshape(seen.shape), 0.0)
         usual = _usual(np.log(hours) - medians[cell, product], weight, pair, len(pairs))
-        return cls(events, cells, pairs, medians, seen, at_hour, on_day, g, usual)
+        return cls(events, cells, pairs, medians, at_hour, on_day, g, usual)
 
     @classmethod
     def of_nothing(cls, events: int, products: int) -> Self:
         """Return what is known where goods never stay: one cell that no step is in."""
         nowhere, one = np.full(1, -1, dtype=np.int64), np.zeros((1, products))
         rates = np.ones((1, 24)), np.ones((1, 7)), np.ones((1, BINS))
-        return cls(events, nowhere, nowhere.copy(), one, one.copy(), *rates, np.zeros((1, 2)))
+        return cls(events, nowhere, nowhere.copy(), one, *rates, np.zeros((1, 2)))
 
     def usual_hours(self, steps: Steps, step: int) -> tuple[float, float] | None:
         """Between which hours nine of ten stays like this one last; None where nothing is known."""
-        keys, pair_keys = _keys(steps, self.events)
-        at = min(int(np.searchsorted(self.cells, keys[step])), len(self.cells) - 1)
-        if self.cells[at] != keys[step] or steps.product[step] < 0:
+        kind = steps.place[[step]], steps.before[[step]], steps.event[[step]]
+        key, pair_key = _keys(*kind, self.events)
+        at = min(int(np.searchsorted(self.cells, key[0])), len(self.cells) - 1)
+        if self.cells[at] != key[0] or steps.product[step] < 0:
             return None
-        pair = min(int(np.searchsorted(self.pairs, pair_keys[step])), len(self.pairs) - 1)
+        pair = min(int(np.searchsorted(self.pairs, pair_key[0])), len(self.pairs) - 1)
         low, high = np.exp(self.medians[at, steps.product[step]] + self.usual[pair])
         return float(low), float(high)
 
@@ -145,7 +143,7 @@ class Stays:
         """
         products = self.medians.shape[1]
         out = np.full((len(steps.rows), products + len(shifts)), np.nan)
-        keys, pair_keys = _keys(steps, self.events)
+        keys, pair_keys = _keys(steps.place, steps.before, steps.event, self.events)
         at = np.minimum(np.searchsorted(self.cells, keys), len(self.cells) - 1)
         known = steps.is_stay & (self.cells[at] == keys) & (steps.product >= 0)
         if not known.any():
@@ -176,7 +174,7 @@ class Stays:
         if (np.diff(cells) <= 0).any() or (np.diff(pairs) <= 0).any():
             raise BadModelError("the cells or pairs of the stays do not ascend")
         shapes = {
-            **dict.fromkeys(("medians", "seen"), (len(cells), products)),
+            "medians": (len(cells), products),
             "at_hour": (len(cells), 24),
             "on_day": (len(cells), 7),
             "g": (len(pairs), BINS),
@@ -193,12 +191,12 @@ class Stays:
         return cls(events, cells, pairs, **tables)
 
 
-_ARRAYS: Final = ("cells", "pairs", "medians", "seen", "at_hour", "on_day", "g", "usual")
+_ARRAYS: Final = ("cells", "pairs", "medians", "at_hour", "on_day", "g", "usual")
 
 
-def _keys(steps: Steps, events: int) -> tuple[Ints, Ints]:
-    pair = steps.before * events + steps.event
-    return steps.place * events * events + pair, pair
+def _keys(place: Ints, before: Ints, event: Ints, events: int) -> tuple[Ints, Ints]:
+    pair = before * events + event
+    return place * events * events + pair, pair
 
 
 def _quarters(hours: Floats) -> Ints:

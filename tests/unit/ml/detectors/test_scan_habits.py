@@ -53,7 +53,7 @@ def training(units: int = UNITS) -> list[tuple[object, ...]]:
 
 @pytest.fixture(scope="module")
 def habits() -> ScanHabits:
-    return ScanHabits.fit(frame(training()))
+    return ScanHabits.fit(frame(training()))[0]
 
 
 def judged(habits: ScanHabits, rows: list[tuple[object, ...]]) -> tuple[np.ndarray, list[str]]:
@@ -150,9 +150,24 @@ def test_a_scan_long_after_a_wrong_one_begins_anew(habits: ScanHabits) -> None:
 def test_where_no_event_type_says_anything_routes_are_learned_all_the_same(
     event: str | None,
 ) -> None:
-    learned = ScanHabits.fit(frame([(*row[:5], event) for row in training(units=1)]))
+    learned, _ = ScanHabits.fit(frame([(*row[:5], event) for row in training(units=1)]))
     again = ScanHabits.from_arrays(learned.to_arrays())
     astray = [(*row[:5], event) for row in journey(code(1, 907, 1), 900.0, "C", 4.0)]
     p, words = judged(again, astray)
     assert p[3] < 0.02
     assert words[3].startswith("H to C: 0 of ")
+
+
+def test_the_window_that_habits_were_learned_from_has_their_verdicts() -> None:
+    window = frame(training(units=1))
+    learned, verdicts = ScanHabits.fit(window)
+    np.testing.assert_array_equal(verdicts.p_values, learned.judge(window).p_values)
+    row = int(np.argmin(verdicts.p_values))
+    assert verdicts.explain(row, {}) == learned.judge(window).explain(row, {}) != ""
+
+
+def test_a_code_of_the_only_product_travels_like_no_other(habits: ScanHabits) -> None:
+    verdicts = habits.judge(frame(journey(code(7, 908, 1), 900.0, "A", 4.0)))
+    assert verdicts.likest.tolist() == [-1] * 4
+    verdicts.parts[:] = np.array([-9.0, -9.0, 0.0, -9.0, -9.0])
+    assert verdicts.explain(0, {}) == ""

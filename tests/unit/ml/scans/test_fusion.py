@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from anomaly_platform.ml.calibration.conformal import barcode_view, score_of_p
 from anomaly_platform.ml.scans.fusion import (
+    HABITS,
     LSTM,
     RULES,
     SVM,
@@ -206,3 +207,9 @@ def test_lots_are_stored_and_there_is_at_least_one() -> None:
     assert BarcodeFusion.from_arrays(BarcodeFusion({}).to_arrays()).lots is None
     with pytest.raises(ValueError, match="lots"):
         BarcodeFusion.fit(np.zeros(COUNT), normal(0), lots=0)
+
+
+def test_the_scale_of_the_weights_does_not_matter() -> None:
+    names = (RULES, LSTM, SVM, HABITS)
+    shares, percents = FusionWeights(), FusionWeights(40.0, 35.0, 25.0)
+    np.testing.assert_allclose(shares.of(names), percents.of(names))

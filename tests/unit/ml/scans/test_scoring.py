@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import io
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any
 
 import polars as pl
 import pytest
@@ -15,6 +17,7 @@ pytest.importorskip("torch", reason="the sequence model trains with torch")
 from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
 from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm
 from anomaly_platform.ml.detectors.rules.detector import RulesModel
+from anomaly_platform.ml.detectors.scan_habits.detector import ScanHabits
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence, doubtful
 from anomaly_platform.ml.detectors.sequence_lstm.parameters import TrainingParameters
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
@@ -139,6 +142,22 @@ def test_a_detector_that_is_late_is_left_out_and_the_words_say_so(
     assert scored["lstm_score"].null_count() == scored.height
     said = scored.filter(pl.col("final_confidence") >= 50)["ml_explanation"]
     assert said.str.contains("sequence model left out", literal=True).all()
+
+
+def test_habits_that_are_late_are_left_out_and_said_to_be(
+    models: BarcodeModels, features: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = ScanHabits.judge
+
+    def slow(*args: Any) -> Any:
+        time.sleep(0.5)
+        return judged(*args)
+
+    monkeypatch.setattr(ScanHabits, "judge", slow)
+    told: dict[str, str] = {}
+    scored = models.score(features, limits={"habits": 0.01}, left_out=told)
+    assert told == {"habits": "not ready within 0.01 s"}
+    assert scored["final_confidence"].null_count() == 0
 
 
 def test_scans_after_a_violation_are_those_of_the_same_epc(
