@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from anomaly_platform.ml.arrays import Arrays, Bools, Floats, Ints
+from anomaly_platform.ml.bundles.checking import checked
 from anomaly_platform.ml.columns import coded, microseconds, runs
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import doubtful
 from anomaly_platform.ml.detectors.sequence_lstm.scans import REREAD, observations
@@ -39,11 +40,15 @@ _PRODUCT = (
 
 @dataclass(frozen=True)
 class Words:
-    """The places, event types and products that training saw, each sorted."""
+    """The places, event types and products that training saw, each sorted.
+
+    past_hour: minutes by which the time zone lies off whole hours of UTC.
+    """
 
     place: tuple[str, ...]
     event: tuple[str, ...]
     product: tuple[str, ...]
+    past_hour: int = 0
 
     @classmethod
     def of(cls, scans: pl.DataFrame) -> Self:
@@ -56,7 +61,7 @@ class Words:
         codes = found.group_by("product").agg(codes=pl.col("epc_code").n_unique())
         common = codes.filter(pl.col("codes") >= LEAST_SHARE * pl.col("codes").sum())
         product = common.sort(-pl.col("codes").cast(pl.Int64), "product")["product"]
-        return cls(place, event, tuple(product.head(MOST_PRODUCTS).sort()))
+        return cls(place, event, tuple(product.head(MOST_PRODUCTS).sort()), _past_hour(scans))
 
     def codes(self, name: str, column: pl.Series) -> Ints:
         """(n,) position of each word, −1 where it is null or was never seen."""
@@ -65,14 +70,17 @@ class Words:
         return np.array([*(known.get(word, -1) for word in words), -1], dtype=np.int64)[code]
 
     def to_arrays(self) -> Arrays:
-        """Return the words as bytes and offsets."""
+        """Return the words as bytes and offsets, and the minutes."""
         packed = [pack_texts(f"words.{name}", getattr(self, name)) for name in FIELDS]
-        return {key: array for part in packed for key, array in part.items()}
+        minutes = {"past_hour": np.array([self.past_hour], dtype=np.int64)}
+        return {**minutes, **{key: array for part in packed for key, array in part.items()}}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
         """Read what `to_arrays` returned."""
-        return cls(*(tuple(unpack_texts(f"words.{name}", arrays)) for name in FIELDS))
+        past = int(checked(arrays, "past_hour", (1,), kinds="i", low=0, high=59)[0])
+        place, event, product = (tuple(unpack_texts(f"words.{n}", arrays)) for n in FIELDS)
+        return cls(place, event, product, past)
 
 
 @dataclass(frozen=True)
@@ -142,6 +150,7 @@ def steps_of(scans: pl.DataFrame, words: Words) -> Steps:
     begins[1:] = (epc[1:] != epc[:-1]) | (np.diff(times) >= LONGEST_HOURS * 3.6e9)
     past = np.maximum(np.arange(len(epc)) - 1, 0)
     unknown = begins | ~believed[past]
+    minutes = (times + words.past_hour * 60_000_000) % 3_600_000_000
     clock = frame[["day_of_week", "hour"]].cast(pl.Float64).to_numpy()
     kept = np.flatnonzero(~(again & believed))
     return Steps(
@@ -155,7 +164,7 @@ def steps_of(scans: pl.DataFrame, words: Words) -> Steps:
         before=np.where(unknown, -1, event[past])[kept],
         hours=np.where(unknown, 0.0, (times - times[past]) / 3.6e9)[kept],
         starts=_starts(epc, times, kept),
-        hour_of_week=(24.0 * clock[:, 0] + clock[:, 1] + (times % 3_600_000_000) / 3.6e9)[kept],
+        hour_of_week=(24.0 * clock[:, 0] + clock[:, 1] + minutes / 3.6e9)[kept],
     )
 
 
@@ -175,6 +184,18 @@ def totals(group: Ints, weights: Floats, groups: int) -> Floats:
 def shipment_shares(scans: pl.DataFrame, lots: pl.Series) -> Floats:
     """(rows,) how much each scan counts: what arrives on one lorry was decided once."""
     return observations(scans.with_columns(lot=lots))
+
+
+def _past_hour(scans: pl.DataFrame) -> int:
+    """Return the minutes off whole hours that leave the fewest offsets between local time and UTC.
+
+    Frames name no time zone; summer time makes two offsets of any zone.
+    """
+    hour = scans["hour"].cast(pl.Int64).to_numpy()
+    minutes = microseconds(scans["event_time"]) // 60_000_000
+    return min(
+        (0, 30, 45, 15), key=lambda past: len(np.unique((hour - (minutes + past) // 60) % 24))
+    )
 
 
 def _fields(scans: pl.DataFrame) -> pl.DataFrame:

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from anomaly_platform.ml.detectors.scan_habits.detector import ScanHabits
+from anomaly_platform.ml.detectors.scan_habits.steps import Words, steps_of
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
 from anomaly_platform.ml.features.scans.names import MAX_HISTORY
 from tests.builders.scans import SCHEMA, START
@@ -171,3 +172,17 @@ def test_a_code_of_the_only_product_travels_like_no_other(habits: ScanHabits) ->
     assert verdicts.likest.tolist() == [-1] * 4
     verdicts.parts[:] = np.array([-9.0, -9.0, 0.0, -9.0, -9.0])
     assert verdicts.explain(0, {}) == ""
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu"])
+def test_minutes_are_those_of_the_local_time(zone: str) -> None:
+    moments = [START + timedelta(hours=7.37 * n) for n in range(900)]
+    rows = [(f"{n}", f"{n}", time, "H", None, "HUB_Inbound") for n, time in enumerate(moments)]
+    scans = pl.DataFrame(rows, schema=SCHEMA, orient="row").with_columns(epc_code="entity")
+    scans = ScanFeatureSet(time_zone=zone).compute(scans).sort("event_time")
+    words = Words.of(scans)
+    steps = steps_of(scans, Words.from_arrays(words.to_arrays()))
+    local = scans["event_time"].dt.convert_time_zone(zone)[steps.rows]
+    hours = 24.0 * (local.dt.weekday().cast(pl.Int64) - 1) + local.dt.hour().cast(pl.Int64)
+    expected = (hours + local.dt.minute() / 60 + local.dt.second() / 3600).to_numpy()
+    np.testing.assert_allclose(steps.hour_of_week, expected, atol=1e-3)
