@@ -8,15 +8,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
 from starlette.testclient import TestClient
 
 from anomaly_platform.assets.partitions import RANGE_END_TAG, RANGE_START_TAG
+from anomaly_platform.assets.scored import _HISTOGRAM_BINS, score_day
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.kinds.scan.bundles import manifest_of
+from anomaly_platform.ml.detectors.scan_habits.detector import ScanHabits
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import CalibratedSequence
 from anomaly_platform.serving.app import create_app
 from anomaly_platform.settings import Settings, get_settings
@@ -41,6 +44,7 @@ time_limits:
   rules: 30
   lstm: 30
   svm: 30
+  habits: 30
 """
 SENT, STOPS = 200, (("A", "Outbound"), ("B", "Inbound"), ("B", "Outbound"), ("C", "Inbound"))
 BAD_CODE, STRANGER, TWICE = "QX10000001", "PX99900001", "PX10000003"
@@ -206,3 +210,24 @@ def test_time_limits_count_at_once(
                 said = client.post("/api/v1/scans/parcels/detect", json=body)
                 assert said.status_code == 200, said.text
                 assert said.json()["leftOut"] == left_out
+
+
+@pytest.mark.usefixtures("_trained")
+@pytest.mark.parametrize("part", [ScanHabits, CalibratedSequence])
+def test_a_scored_day_tells_which_detector_failed(
+    settings: Settings, stream: ScanStream, monkeypatch: pytest.MonkeyPatch, part: type
+) -> None:
+    def trouble(*_args: Any) -> Any:
+        raise RuntimeError("no luck today")
+
+    def left_out() -> tuple[str, ...]:
+        counts = np.zeros(_HISTOGRAM_BINS, dtype=np.int64)
+        return score_day(runtime.platform, stream, START.date(), scorer, counts).left_out
+
+    with open_runtime(settings, (stream,)) as runtime:
+        scorer = runtime.platform.kind(stream).scorer()
+        assert left_out() == ()
+        monkeypatch.setattr(part, "judge", trouble)
+        assert left_out() == ("habits" if part is ScanHabits else "lstm",)
+        monkeypatch.undo()
+        assert left_out() == ()
