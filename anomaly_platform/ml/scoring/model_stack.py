@@ -22,11 +22,7 @@ from anomaly_platform.ml.series_model.input_kernels import FLOOR_SHARE
 from anomaly_platform.ml.series_model.inputs import input_schema, related_names
 from anomaly_platform.ml.series_model.level_shift import level_names
 from anomaly_platform.ml.series_model.model import RESTING_SHARE, SeriesModel
-from anomaly_platform.ml.series_model.noise import part_of_noise
 from anomaly_platform.ml.series_runs.kernels import join_evidence
-
-#: A usual level is the mean of so many cycles that a twentieth of the noise's square stays in it.
-_MOST_OF_LEVEL = 0.95
 
 
 class Columns:
@@ -280,9 +276,6 @@ def _parts(model: SeriesModel) -> list[AnyArray]:
                 np.log1p(level.distances[-1]),
                 *level.constants,
                 *level.alone,
-                *inputs.quiet,
-                # The season's own error does not shrink.
-                min(part_of_noise(inputs.step, level.unit * level.ordinary), _MOST_OF_LEVEL),
             )
         ),
         np.array([(one.period, one.phases) for one in profiles], dtype=np.int64).ravel(),

@@ -19,7 +19,6 @@ from anomaly_platform.ml.series_model.input_kernels import (
     forget_spikes,
     relate,
     rescale_for_noise,
-    shrink_with_noise,
     standardise,
 )
 from anomaly_platform.ml.series_model.level_shift import FROZEN_WORTH
@@ -48,9 +47,7 @@ from anomaly_platform.ml.sums import sum_of
 FLOOR, STEP, JITTER, NARROW, NORMALISER, RESTS, HISTORY, MOST, LAST_LOGARITHM = range(9)
 LEVELS = 9
 LIMITS = LEVELS + 9
-#: Then `noise.Quiet`, and the part that noise has in the square of the unit of the level.
-QUIET = LIMITS + NUMBER_OF_LIMITS
-CONSTANTS = QUIET + 7
+CONSTANTS = LIMITS + NUMBER_OF_LIMITS
 
 #: Rows of the features behind those of the level: the longest window's jitter, the shortest's mean.
 NOISE, MEAN = 8, 9
@@ -212,8 +209,6 @@ def measure_rows(
         spreads, deviation = related[stds : stds + between, rows], related[-1, rows]
         typical, floor, narrow = models.spreads[slot], own[FLOOR], own[NARROW]
         rescale_for_noise(x, grown, spreads, typical, deviation, floor, narrow, tails)
-        two, quiet = related[stds - 1 : stds + 1, rows], own[QUIET:CONSTANTS]
-        shrink_with_noise(x, table[NOISE, rows], two, quiet, floor, tails, grown)
         for i in range(size):
             for j in range(number):
                 clipped[i, j] = min(max(x[i, j], scaling[2, j]), scaling[3, j])

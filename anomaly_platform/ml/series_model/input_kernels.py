@@ -27,8 +27,6 @@ FLOOR_SHARE = 0.25
 _EXTREME = 1e3
 #: How many spreads of the others a reading is off that they are not judged by.
 _FAR_OFF = 8.0
-#: Noise that has become less than this part of training's is not told apart.
-LEAST_NOISE = 0.2
 
 
 @compiled(types.float64(types.float64), error_model="numpy")
@@ -203,64 +201,6 @@ def rescale_for_noise(
                     inputs[i, columns - 2] = max(narrowed, 0.0)
                 else:
                     inputs[i, columns - 2] /= rest
-
-
-@compiled(types.float64(types.float64, types.float64), error_model="numpy")
-def _in_smaller_unit(x: float, part: float) -> float:
-    """Return asinh(sinh(x) / part): a relation in `part` of its unit."""
-    if abs(x) > 20.0:
-        return x - math.copysign(math.log(part), x)
-    return float(_asinh(math.sinh(x) / part))
-
-
-@compiled(error_model="numpy")
-def shrink_with_noise(
-    inputs: Any,
-    jitter: Any,
-    stds: Any,
-    quiet: Any,
-    floor: float,
-    tails: Any,
-    growth: Any,
-) -> None:
-    """Measure (n, inputs) inputs in units that have shrunk with the noise, in place.
-
-    Parameters
-    ----------
-    inputs
-        As `relate` orders them, in units of their tails.
-    jitter
-        (n,) the longest window's.
-    stds
-        (≥ 2, n) standard deviations of the windows, the shortest first.
-    quiet
-        (7,) as in `noise.Quiet`, the first 0 where units never shrink; then the part that noise has
-        in the square of the unit of the level.
-    floor, tails
-        As in `rescale_for_noise`.
-    growth
-        (n,) lowered below 1 to the part of itself that the unit of the level has become.
-    """
-    calm, rough, usual = quiet[0], quiet[1], quiet[2]
-    of_place, of_step, ratio, of_level = quiet[3], quiet[4], quiet[5], quiet[6]
-    last = inputs.shape[1] - 1
-    for i in range(inputs.shape[0]):
-        # A series that has come to rest has no noise to compare with.
-        if not 0.0 < jitter[i] < calm:
-            continue
-        first, second = stds[0, i], stds[1, i]
-        now = (ratio * first * first - second * second) / (ratio - 1.0)
-        # In squares: twelve rows know their noise to within a fifth.
-        noise = max(jitter[i] / calm, now / (rough * rough), LEAST_NOISE)
-        if not noise < 1.0:
-            continue
-        less = 1.0 - noise * noise
-        growth[i] = math.sqrt(1.0 - of_level * less)
-        part = math.sqrt(1.0 - of_step * less)
-        inputs[i, last] = _in_smaller_unit(inputs[i, last] * tails[last], part) / tails[last]
-        part = math.sqrt(1.0 - of_place * less) / min(math.hypot(first, floor) / usual, 1.0)
-        if part < 1.0:
-            inputs[i, 0] = _in_smaller_unit(inputs[i, 0] * tails[0], part) / tails[0]
 
 
 @compiled(

@@ -27,7 +27,7 @@ has grown for good, the units grow with it (`noise`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -42,10 +42,9 @@ from anomaly_platform.ml.series_model.input_kernels import (
     forget_spikes,
     relate,
     rescale_for_noise,
-    shrink_with_noise,
     standardise,
 )
-from anomaly_platform.ml.series_model.noise import Quiet, growth, rare_jitter, settled
+from anomaly_platform.ml.series_model.noise import growth, rare_jitter, settled
 from anomaly_platform.ml.series_model.seasonality import SeasonalProfile
 
 _TO_SIGMA = 1.4826
@@ -53,8 +52,6 @@ _TO_SIGMA = 1.4826
 #: relations are logarithms or nearly so: 0.05 is a change of a twentieth).
 _TAIL = 0.99
 _SMALLEST_TAIL = 0.05
-#: Name of the array of `InputModel.quiet`.
-QUIET = "quiet"
 
 
 def input_schema(feature_set: MetricFeatureSet) -> tuple[str, ...]:
@@ -97,8 +94,6 @@ class InputModel:
         The longest window's spread, floor included, below which it rarely was.
     spreads
         (w − 2,) typical standard deviation of the windows between the shortest and the longest.
-    quiet
-        What shrinks with the noise; nothing in bundles that were made without.
     """
 
     trailing: float
@@ -110,7 +105,6 @@ class InputModel:
     tails: Floats
     season: SeasonalProfile
     week: SeasonalProfile
-    quiet: Quiet = field(default_factory=Quiet)
 
     @classmethod
     def fit(cls, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> InputModel:
@@ -173,8 +167,7 @@ class InputModel:
         between = [median(columns[f"std_{w}"][:start]) for w in feature_set.windows[1:-1]]
         spreads = np.array(between, dtype=np.float64)
         narrow = _narrow(columns, feature_set, start, FLOOR_SHARE * trailing)
-        quiet = Quiet.fit(columns, feature_set, start, FLOOR_SHARE * trailing, step, tails)
-        model = cls(trailing, step, jitter, narrow, spreads, medians, tails, season, week, quiet)
+        model = cls(trailing, step, jitter, narrow, spreads, medians, tails, season, week)
         return model, model._rescaled_for_noise(week.apply(times, derived), columns, feature_set)
 
     @classmethod
@@ -202,8 +195,7 @@ class InputModel:
         numbers = [self.trailing, self.step, self.jitter, self.narrow]
         head = np.concatenate((numbers, self.spreads, self.medians, self.tails))
         season, week = self.season.to_arrays(), self.week.to_arrays()
-        seasons = {**under("season_", season), **under("week_", week)}
-        return {"constants": head, **seasons, QUIET: np.array(self.quiet)}
+        return {"constants": head, **under("season_", season), **under("week_", week)}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> InputModel:
@@ -219,10 +211,7 @@ class InputModel:
         trailing, step, jitter, narrow = numbers[:4].tolist()
         inputs = season.offset.shape[0]
         spreads, medians, tails = np.split(numbers[4:], (-2 * inputs, -inputs))
-        # What was trained before there was any has none, and its units never shrink.
-        known = checked({QUIET: np.array(Quiet()), **arrays}, QUIET, (len(Quiet()),), low=0.0)
-        quiet = Quiet(*np.asarray(known, np.float64).tolist())
-        return cls(trailing, step, jitter, narrow, spreads, medians, tails, season, week, quiet)
+        return cls(trailing, step, jitter, narrow, spreads, medians, tails, season, week)
 
     def _rescaled_for_noise(
         self, derived: Floats, columns: Columns, feature_set: MetricFeatureSet
@@ -236,10 +225,6 @@ class InputModel:
             stds[k] = columns[f"std_{window}"]
         floor, narrow, tails = FLOOR_SHARE * self.trailing, self.narrow, self.tails
         rescale_for_noise(derived, grown, stds, self.spreads, deviation, floor, narrow, tails)
-        if self.quiet.calm > 0.0:
-            jitter, own = columns[f"jitter_{feature_set.windows[-1]}"], (*self.quiet, 0.0)
-            two = np.array([columns[f"std_{window}"] for window in feature_set.windows[:2]])
-            shrink_with_noise(derived, jitter, two, np.array(own), floor, tails, grown)
         return derived
 
 

@@ -116,8 +116,7 @@ def level_rows(
     times, table
         (n,) microseconds since 1970, (≥ 8, n) features.
     growth
-        (n,) by how much the noise has grown, below 1 where it has shrunk: so much farther a
-        reading rarely goes.
+        (n,) by how much the noise has grown: so much farther a reading rarely goes.
     own
         (9,) constants of the model.
     periods
@@ -153,7 +152,6 @@ def level_rows(
         if math.isinf(far[i]):
             far[i] = 1e6
         effect[i] = AS_IS
-        ordinary = own[ORDINARY] * min(growth[i], 1.0)
-        if usual <= ordinary and accepted <= OUT_OF_PLACE * ordinary:
+        if usual <= own[ORDINARY] and accepted <= OUT_OF_PLACE * own[ORDINARY]:
             before = max(abs(places[1]), abs(places[2]))
-            effect[i] = NOTHING if before > OUT_OF_PLACE * ordinary else TEMPERED
+            effect[i] = NOTHING if before > OUT_OF_PLACE * own[ORDINARY] else TEMPERED

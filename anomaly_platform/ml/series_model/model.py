@@ -25,9 +25,8 @@ from anomaly_platform.ml.calibration.conformal import TAIL_NUMBERS, Calibration
 from anomaly_platform.ml.detectors.base import part_of, under
 from anomaly_platform.ml.detectors.series_forest import SeriesForest
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.series_model.inputs import QUIET, InputModel, input_schema
+from anomaly_platform.ml.series_model.inputs import InputModel, input_schema
 from anomaly_platform.ml.series_model.level_shift import ALONE, PositionModel
-from anomaly_platform.ml.series_model.noise import Quiet
 from anomaly_platform.ml.series_model.outage import UNKNOWN
 from anomaly_platform.ml.series_model.seasonality import PHASES, WEEK_PHASES
 from anomaly_platform.ml.series_model.visited import VISITED_SIZE, nothing_visited, read_visited
@@ -131,7 +130,6 @@ class SeriesModel:
 def has_shapes_of_today(shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Return whether arrays of these names and shapes are of a model as it is fitted today."""
     today = {
-        f"inputs/{QUIET}": (len(Quiet()),),
         f"position/{ALONE}": UNKNOWN.shape,
         f"{_RUNS}constants": (RUN_CONSTANTS,),
         f"{_RUNS}last": (STATE_SIZE,),

@@ -4,17 +4,9 @@ A level that changes slowly is followed by the trailing windows, noise that chan
 judged against the daily range, against training's steps and against training's distances, all of
 which stay what they were. How noisy the last day was says the median size of its steps (`jitter`),
 which half a day of something else does not move. Beyond what it rarely was in training, the noise
-has *grown* by the ratio, and unusual means that much farther.
-
-Below what it rarely was, the noise has *shrunk*, and what is off by many times the new noise is
-unusual, even where the noise of training would have hidden it. Less is known then than of growth: a
-distance is noise and course together, and the course stays what it was. So a unit shrinks by the
-part of it that the noise has in it (`Quiet`). And since noise may come back at any time, while the
-last day knows of it half a day later only, the last readings have a say: the spreads of the two
-shortest windows tell noise and slope apart.
+has *grown* by the ratio, and unusual means that much farther. Noise that becomes less is no growth:
+the units of training stand.
 """
-
-from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -28,90 +20,6 @@ _FULL = 0.9
 _RARE = 0.99
 #: Growth beyond this is not told apart.
 MOST_GROWTH = 1e6
-#: A normal distribution's quantile that is `_RARE` of absolute values.
-_NORMAL_TAIL = 2.5758
-#: Part that noise must have in the rare steps: elsewhere the typical ones say nothing of these.
-_ONE_NOISE = 0.5
-#: Share of steps of 0 at most: more where the last digit is as coarse as the noise, which then has
-#: no size that could shrink.
-_STILL = 0.05
-#: How many times as wide as the noise its steps are.
-_OF_STEP = 2.0**0.5
-
-
-class Quiet(NamedTuple):
-    """What shrinks with the noise of one series; nothing where `calm` is 0.
-
-    Attributes
-    ----------
-    calm
-        The longest window's jitter below which the noise has shrunk.
-    rough
-        Typical noise of the shortest window.
-    usual
-        Typical spread of the shortest window, floor included.
-    of_place, of_step
-        The part that noise has in the squares of the units of the first input and of the last.
-    ratio
-        How many times as wide a slope makes the second window, in squares, as the first.
-    """
-
-    calm: float = 0.0
-    rough: float = 0.0
-    usual: float = 0.0
-    of_place: float = 0.0
-    of_step: float = 0.0
-    ratio: float = 0.0
-
-    @classmethod
-    def fit(
-        cls,
-        columns: Columns,
-        feature_set: MetricFeatureSet,
-        start: int,
-        floor: float,
-        step: float,
-        tails: Floats,
-    ) -> Self:
-        """Learn from the rows before `start`; parameters as in `settled`, and of `InputModel`.
-
-        Parameters
-        ----------
-        floor
-            As in `input_kernels.relate`.
-        step, tails
-            Typical size of the first difference, and the units of the inputs.
-        """
-        if len(feature_set.windows) < 2:
-            return cls()
-        full = settled(columns, feature_set, start)
-        jitter = np.sort(columns[f"jitter_{feature_set.windows[-1]}"][:start][full])
-        first, second = (columns[f"std_{w}"][:start][full] for w in feature_set.windows[:2])
-        ratio = float((feature_set.windows[1] / feature_set.windows[0]) ** 2)
-        with np.errstate(over="ignore", invalid="ignore"):
-            rough = median(np.sqrt(np.maximum((ratio * first**2 - second**2) / (ratio - 1), 0)))
-            usual = float(np.hypot(median(first), floor))
-            of_place = part_of_noise(step, usual * float(np.sinh(tails[0])))
-            of_step = part_of_noise(step, step * float(np.sinh(tails[-1])) / _OF_STEP)
-        calm = quantile_of_sorted(jitter, 1.0 - _RARE)
-        found = cls(calm, rough, usual, of_place, of_step, ratio)
-        still = float(np.mean(columns[f"diff_{feature_set.lags[0]}"][:start] == 0.0))
-        one_noise = min(calm, rough) > 0.0 and of_step >= _ONE_NOISE and still <= _STILL
-        return found if one_noise and np.isfinite(found).all() else cls()
-
-
-def part_of_noise(step: float, unit: float) -> float:
-    """Return the part, at most 1, that noise has in the square of a rare distance.
-
-    Parameters
-    ----------
-    step
-        Typical size of the first difference, which is √2 times the noise.
-    unit
-        The distance that one reading in a hundred exceeds, > 0.
-    """
-    noise = _NORMAL_TAIL / _OF_STEP * step / max(unit, np.finfo(np.float64).tiny)
-    return float(min(noise * noise, 1.0))
 
 
 def settled(columns: Columns, feature_set: MetricFeatureSet, start: int) -> Bools:
