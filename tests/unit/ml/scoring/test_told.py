@@ -125,8 +125,9 @@ def test_a_bundle_made_without_ranges_scores_its_old_bits_and_calls_nothing_nove
     said = ("score", "p_value", "raw_score", "is_anomaly", "entity_score")
     without, whole = plain.score(frame), scorer.score(frame)
     assert without.select(said).equals(whole.select(said))
-    assert not without["reason"].fill_null("").str.contains("never seen").any()
-    assert whole["reason"].fill_null("").str.contains("never seen").any()
+    new_range = "never between|always (from|at)"
+    assert not without["reason"].fill_null("").str.contains(new_range).any()
+    assert whole["reason"].fill_null("").str.contains(new_range).any()
 
 
 def test_ranges_that_no_series_has_visited_are_refused():
