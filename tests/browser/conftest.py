@@ -61,6 +61,9 @@ def fill(platform: Platform) -> None:
         where = {"place": place, "latitude": latitude, "longitude": longitude}
         add_scan(platform, "code-1", DAY.replace(hour=6 + n), **where, product_name=MARKUP)
     add_scan(platform, MARKUP, place=MARKUP, place_name=MARKUP, explanation=MARKUP)
+    platform.warehouse.partitions.publish(
+        "iiot", "features", "2026-11-27", path="p", rows=2_000, watermark=1
+    )
     add_version(platform, 1)
     add_version(platform, 2, reason=MARKUP, serves=False)
     refuse_row(platform, source=MARKUP, reason=MARKUP)
