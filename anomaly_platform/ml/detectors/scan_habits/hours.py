@@ -13,7 +13,7 @@ import numpy as np
 
 from anomaly_platform.ml.arrays import Arrays, Floats, Ints
 from anomaly_platform.ml.bundles.checking import BadModelError, checked
-from anomaly_platform.ml.detectors.scan_habits.steps import Steps
+from anomaly_platform.ml.detectors.scan_habits.steps import Steps, places_of
 
 PRIOR: Final = 0.5
 """Shipments that an even spread counts as, in what happens at a place at all."""
@@ -62,7 +62,7 @@ class Hours:
     def surprise(self, steps: Steps) -> tuple[Floats, Floats]:
         """(n,) how much rarer hour and day are than in an even spread, in nats; 0 if unknown."""
         key = steps.place * self.events + steps.event
-        at = np.minimum(np.searchsorted(self.keys, key), len(self.keys) - 1)
+        at = places_of(self.keys, key)
         known = (steps.place >= 0) & (steps.event >= 0) & (self.keys[at] == key)
         hour, day = _moments(steps)
         return (

@@ -19,7 +19,7 @@ import numpy as np
 
 from anomaly_platform.ml.arrays import Arrays, Bools, Floats, Ints
 from anomaly_platform.ml.bundles.checking import BadModelError, checked
-from anomaly_platform.ml.detectors.scan_habits.steps import Steps, totals
+from anomaly_platform.ml.detectors.scan_habits.steps import Steps, places_of, totals
 
 OPEN: Final = 0.6
 """Share of the routes from a place that are open to a product, before anything is seen."""
@@ -191,5 +191,5 @@ def _summed(keys: Ints, weights: Floats) -> tuple[Ints, Floats]:
 
 def _found(keys: Ints, values: Floats, wanted: Ints, otherwise: Floats | float) -> Floats:
     """(n,) the value of each wanted key, or what stands for one that is not there."""
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    at = places_of(keys, wanted)
     return np.where(keys[at] == wanted, values[at], otherwise)

@@ -21,7 +21,7 @@ from anomaly_platform.ml.detectors.scan_habits.stay_kernels import (
     expected,
     log_densities,
 )
-from anomaly_platform.ml.detectors.scan_habits.steps import Steps, totals
+from anomaly_platform.ml.detectors.scan_habits.steps import Steps, places_of, totals
 
 ROUNDS: Final = 4
 PRIOR: Final = 2.0
@@ -128,10 +128,10 @@ class Stays:
         """Between which hours nine of ten stays like this one last; None where nothing is known."""
         kind = steps.place[[step]], steps.before[[step]], steps.event[[step]]
         key, pair_key = _keys(*kind, self.events)
-        at = min(int(np.searchsorted(self.cells, key[0])), len(self.cells) - 1)
+        at = int(places_of(self.cells, key)[0])
         if self.cells[at] != key[0] or steps.product[step] < 0:
             return None
-        pair = min(int(np.searchsorted(self.pairs, pair_key[0])), len(self.pairs) - 1)
+        pair = int(places_of(self.pairs, pair_key)[0])
         low, high = np.exp(self.medians[at, steps.product[step]] + self.usual[pair])
         return float(low), float(high)
 
@@ -144,12 +144,12 @@ class Stays:
         products = self.medians.shape[1]
         out = np.full((len(steps.rows), products + len(shifts)), np.nan)
         keys, pair_keys = _keys(steps.place, steps.before, steps.event, self.events)
-        at = np.minimum(np.searchsorted(self.cells, keys), len(self.cells) - 1)
+        at = places_of(self.cells, keys)
         known = steps.is_stay & (self.cells[at] == keys) & (steps.product >= 0)
         if not known.any():
             return out
         cell = at[known]
-        pair = np.minimum(np.searchsorted(self.pairs, pair_keys[known]), len(self.pairs) - 1)
+        pair = places_of(self.pairs, pair_keys[known])
         own = self.medians[cell, steps.product[known]]
         tried = np.concatenate([self.medians[cell], own[:, None] + shifts], axis=1)
         hours = np.maximum(steps.hours[known], SHORTEST)

@@ -176,6 +176,11 @@ def _starts(epc: Ints, times: Ints, kept: Ints) -> Ints:
     return np.asarray(np.searchsorted(kept, starts, side="right") - 1, dtype=np.int64)
 
 
+def places_of(keys: Ints, wanted: Ints) -> Ints:
+    """(n,) where each wanted key stands in sorted keys, or would; always a place that there is."""
+    return np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+
+
 def totals(group: Ints, weights: Floats, groups: int) -> Floats:
     """Return the (groups,) sums of the weights of each group."""
     return np.asarray(np.bincount(group, weights, groups), dtype=np.float64)
