@@ -12,7 +12,7 @@ from anomaly_platform.console.rendering import moment as time_in_words
 from anomaly_platform.console.viewers import Press, WriterPress, serving_of
 from anomaly_platform.console.windows import moment_of
 from anomaly_platform.labelling.labels import is_labelled
-from anomaly_platform.queries.operation.points import flagged_points
+from anomaly_platform.queries.operation.points import flagged_marks
 from anomaly_platform.queries.scored_readings import ReadingFilter
 from anomaly_platform.serving.feedback import SaidOfReading, give, label_of_reading, withdraw
 from anomaly_platform.serving.lookups import known_stream
@@ -66,7 +66,7 @@ async def mark_span(request: Request, press: WriterPress) -> Response:
     since, until = moment_of(press.text("since")), moment_of(press.text("until"))
     async with serving.pool.connection() as connection:
         span = ReadingFilter(stream.name, entity, metric, since, until)
-        flagged = await flagged_points(connection, span, limit=2 * MOST_TOGETHER)
+        flagged = await flagged_marks(connection, span, limit=2 * MOST_TOGETHER)
     meant = [one for one in flagged if (one.label_id is not None) == (chosen == _TAKEN_BACK)]
     _refuse_unseen(len(meant), press.text("number"))
     if chosen == _TAKEN_BACK:

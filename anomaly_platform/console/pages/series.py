@@ -28,6 +28,7 @@ from anomaly_platform.queries.operation.points import (
     FlaggedPoint,
     Note,
     Points,
+    flagged_marks,
     flagged_points,
     notes_in,
     read_points,
@@ -58,7 +59,8 @@ async def show(
     serving = serving_of(request)
     shown, chosen, newest = await _chosen(request, serving, stream, entity, metric)
     async with serving.pool.connection() as connection:
-        flagged = await flagged_points(connection, chosen, limit=2 * MOST_TOGETHER)
+        flagged = await flagged_points(connection, chosen, limit=_LISTED + 1)
+        marks = await flagged_marks(connection, chosen, limit=2 * MOST_TOGETHER)
         siblings = await known_metrics(connection, stream, entity, None, kind="entity")
     where = {"stream": stream, "entity": entity, "metric": metric}
     here = {**where, "since": shown.since, "until": shown.until}
@@ -74,9 +76,9 @@ async def show(
         flagged=flagged[:_LISTED],
         more=len(flagged) > _LISTED,
         # Beyond, they are not all known, and marked in parts.
-        unmarked=sum(one.label_id is None for one in flagged),
-        marked=sum(one.label_id is not None for one in flagged),
-        together=range(2, MOST_TOGETHER + 1 if len(flagged) < 2 * MOST_TOGETHER else 2),
+        unmarked=sum(one.label_id is None for one in marks),
+        marked=sum(one.label_id is not None for one in marks),
+        together=range(2, MOST_TOGETHER + 1 if len(marks) < 2 * MOST_TOGETHER else 2),
         siblings=sorted(siblings),
         ranges=range_links("/console/series", dict(request.query_params), shown),
         points=link("/console/series/points", **here),

@@ -29,6 +29,14 @@ _TYPES: Final = (">i8", ">f8", ">f8", ">f8", "?")
 _YEAR_2000: Final = 946_684_800_000_000
 
 
+#: The newest label `l` of a reading `f`.
+_LABEL: Final = """
+    LEFT JOIN LATERAL (SELECT id, is_anomaly, labelled_by FROM feedback_labels l
+        WHERE l.stream = %(stream)s AND l.entity = %(entity)s AND l.metric = %(metric)s
+            AND l.event_time = f.event_time
+        ORDER BY created_at DESC, id DESC LIMIT 1) l ON true"""
+
+
 @dataclass(frozen=True, slots=True)
 class Points:
     """Readings in the order of time.
@@ -81,6 +89,14 @@ class FlaggedPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """A flagged reading, and the newest label of it."""
+
+    event_time: dt.datetime
+    label_id: uuid.UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Something that happened at a time, in words."""
 
@@ -116,10 +132,25 @@ async def flagged_points(
             l.is_anomaly AS is_right, l.id AS label_id, l.labelled_by
         FROM (SELECT * FROM ({SCORED_ROWS}) found WHERE is_anomaly
             ORDER BY event_time DESC LIMIT %(limit)s) f
-        LEFT JOIN LATERAL (SELECT id, is_anomaly, labelled_by FROM feedback_labels l
-            WHERE l.stream = %(stream)s AND l.entity = %(entity)s AND l.metric = %(metric)s
-                AND l.event_time = f.event_time
-            ORDER BY created_at DESC, id DESC LIMIT 1) l ON true
+        {_LABEL}
+        ORDER BY f.event_time DESC
+        """,  # noqa: S608 - constants
+        {**asdict(chosen), "limit": limit},
+    )
+
+
+async def flagged_marks(
+    connection: AsyncConnection[Any], chosen: ReadingFilter, *, limit: int
+) -> list[Mark]:
+    """Return which flagged readings of a series in a window are marked, the newest first."""
+    return await fetch_all(
+        connection,
+        Mark,
+        f"""
+        SELECT f.event_time, l.id AS label_id
+        FROM (SELECT event_time FROM ({SCORED_ROWS}) found WHERE is_anomaly
+            ORDER BY event_time DESC LIMIT %(limit)s) f
+        {_LABEL}
         ORDER BY f.event_time DESC
         """,  # noqa: S608 - constants
         {**asdict(chosen), "limit": limit},
