@@ -23,9 +23,10 @@ from foreign_data.baselines import BASELINES, scored
 from foreign_data.corpora import Case, nab, servers, skab
 from foreign_data.nab import LOW_FN, LOW_FP, STANDARD, NabSeries, optimised_score, score_at
 from foreign_data.ours import platform_scores
+from foreign_data.verdicts import Verdicts
 from tqdm import tqdm
 
-from anomaly_platform.ml.arrays import Bools, Floats
+from anomaly_platform.ml.arrays import Bools
 from anomaly_platform.ml.evaluation.measures import (
     confusion,
     evaluate,
@@ -37,32 +38,32 @@ from anomaly_platform.ml.evaluation.vus import vus
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = {"standard": STANDARD, "reward_low_FP": LOW_FP, "reward_low_FN": LOW_FN}
 
-Scores = tuple[Floats, Bools]
-Method = Callable[[Case], Scores]
+Method = Callable[[Case], Verdicts]
 
 METHODS: dict[str, Method] = {tables.OURS: platform_scores} | {
-    name: (lambda case, baseline=baseline: scored(baseline, case.values, case.train))
+    name: (lambda case, baseline=baseline: Verdicts(*scored(baseline, case.values, case.train)))
     for name, baseline in BASELINES.items()
 }
 
 
-def run(cases: Sequence[Case], what: str) -> tuple[tables.Results, dict[str, list[Scores]]]:
-    """Run every method on every file; return its results and its raw scores."""
+def run(cases: Sequence[Case], what: str) -> tuple[tables.Results, dict[str, list[Verdicts]]]:
+    """Run every method on every file; return its results and its verdicts."""
     results: dict[str, list[tables.Result]] = {name: [] for name in METHODS}
-    raw: dict[str, list[Scores]] = {name: [] for name in METHODS}
+    raw: dict[str, list[Verdicts]] = {name: [] for name in METHODS}
     for case in tqdm(cases, desc=what, unit="file"):
         for name, method in METHODS.items():
             started = time.perf_counter()
-            scores, flags = method(case)
+            verdicts = method(case)
             seconds = time.perf_counter() - started
-            raw[name].append((scores, flags))
-            results[name].append(judge(case, scores, flags, seconds))
+            raw[name].append(verdicts)
+            results[name].append(judge(case, verdicts, seconds))
     return results, raw
 
 
-def judge(case: Case, scores: Floats, flags: Bools, seconds: float) -> tables.Result:
+def judge(case: Case, verdicts: Verdicts, seconds: float) -> tables.Result:
     """Compare what a method said about the rows after the train part with their labels."""
-    truth, scores, flags = case.judged, scores[case.train :], flags[case.train :]
+    truth = case.judged
+    scores, flags = verdicts.scores[case.train :], verdicts.flags[case.train :]
     report = evaluate(truth, scores, flags)
     ranked = np.where(np.isnan(scores), -np.inf, scores)
     both = bool(truth.any()) and not bool(truth.all())
@@ -75,14 +76,20 @@ def judge(case: Case, scores: Floats, flags: Bools, seconds: float) -> tables.Re
         random_event_recall=random_event_recall(truth, report.flagged / max(report.rows, 1)),
         seconds=seconds,
         rows=case.labels.size,
+        calls=None if verdicts.calls is None else _called(truth, verdicts.calls[case.train :]),
     )
 
 
-def nab_result(cases: Sequence[Case], raw: Sequence[Scores]) -> tables.NabResult:
+def _called(truth: Bools, calls: Bools) -> tables.Calls:
+    found = int(events_found(truth, calls).sum())
+    return tables.Calls(confusion(truth, calls).false_positive_rate or 0.0, found)
+
+
+def nab_result(cases: Sequence[Case], raw: Sequence[Verdicts]) -> tables.NabResult:
     """Score a method by NAB's rules, with the threshold optimiser and at its own flags."""
     pairs = list(zip(cases, raw, strict=True))
-    scores = [NabSeries(score, case.windows) for case, (score, _) in pairs]
-    live = [NabSeries(flags.astype(np.float64), case.windows) for case, (_, flags) in pairs]
+    scores = [NabSeries(score, case.windows) for case, (score, *_) in pairs]
+    live = [NabSeries(flags.astype(np.float64), case.windows) for case, (_, flags, _) in pairs]
     return tables.NabResult(
         {name: optimised_score(scores, profile) for name, profile in PROFILES.items()},
         {name: score_at(live, 1.0, profile) for name, profile in PROFILES.items()},
@@ -101,9 +108,12 @@ def servers_section(data: Path) -> str:
     rates = [r.report.false_positive_rate or 0.0 for r in ours]
     middle, worst = float(np.median(rates)), max(rates)
     recall, chance = tables.event_recall_of(ours)
+    calls = tables.calls_of(ours)
+    called = sum(one.events_found for one in calls) / sum(r.report.events for r in ours)
+    false = [one.false_positive_rate for one in calls]
     goals = tables.goals(
         [
-            ("mean VUS-PR", "≥ 0.44", f"{mean:.3f}", mean >= 0.44),
+            ("mean VUS-PR", "≥ 0.62", f"{mean:.3f}", mean >= 0.62),
             ("mean VUS-PR, edition of 2022", "≥ 0.44", f"{older:.3f}", older >= 0.44),
             _times_goal("… against PCA reconstruction", mean / pca, 1.4),
             _times_goal("… against PCA with 95 % kept", mean / pca_95, 1.4),
@@ -112,11 +122,18 @@ def servers_section(data: Path) -> str:
             ("false-positive rate, worst server", "≤ 5 %", f"{worst:.2%}", worst <= 0.05),
             ("events found", "≥ 70 %", f"{recall:.1%}", recall >= 0.7),
             _times_goal("… against flagging at random", recall / max(chance, 1e-9), 2, digits=1),
+            _at_most("calls: false positives, mean", float(np.mean(false)), 0.006),
+            _at_most("calls: false positives, worst server", max(false), 0.015),
+            ("calls: events found", "≥ 78 %", f"{called:.1%}", called >= 0.78),
         ]
     )
     head = "## Servers: hosts with many metrics"
-    summary = tables.server_summary(results)
-    return "\n".join([head, "", SERVERS, "", goals, summary, tables.per_file(results)])
+    parts = [tables.server_summary(results), tables.per_file(results), CALLS, tables.calls(ours)]
+    return "\n".join([head, "", SERVERS, "", goals, *parts])
+
+
+def _at_most(what: str, share: float, most: float) -> tuple[str, str, str, bool]:
+    return what, f"≤ {most:.1%}", f"{share:.2%}", share <= most
 
 
 def _times_goal(
@@ -187,6 +204,10 @@ platform flags at its default threshold of 0.7, which means the same 1 % of norm
 SERVERS = """Two servers of SMD (38 metrics, a row a minute) and twelve of ASD (19 metrics, a row
 each five minutes). Learned from the train file, judged on the test file; one score per host and
 row. Means are over servers, events are pooled.
+"""
+
+CALLS = """A *call* is a row of which somebody is told
+([scores](../explanation/scores.md#an-anomaly-and-a-call)).
 """
 
 NAB = """{files} series. Learned from the first 15 % of each (750 rows at most), then row by row

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import polars as pl
 from foreign_data.corpora import Case
+from foreign_data.verdicts import Verdicts
 
-from anomaly_platform.ml.arrays import Bools, Floats
+from anomaly_platform.ml.arrays import Bools
 from anomaly_platform.ml.backtest.series import streaming, train_test
 
 
-def platform_scores(case: Case) -> tuple[Floats, Bools]:
+def platform_scores(case: Case) -> Verdicts:
     """Learn from the train part and score the rest; the labels are not looked at.
 
     Returns
     -------
-    scores : ndarray of float64, shape (rows,)
-        The score over all metrics together, NaN in the train part and where there is none.
-    flags : ndarray of bool, shape (rows,)
-        The decision at the default threshold, False where there is none.
+    Verdicts
+        The score over all metrics together and the decision at the default threshold, NaN and
+        False in the train part and where there is none; and which rows are calls.
     """
     frame = case.frame
     if case.streaming:
@@ -34,10 +34,15 @@ def platform_scores(case: Case) -> tuple[Floats, Bools]:
             "timestamp": result.times.dt.replace_time_zone(None),
             "score": result.score,
             "flag": result.is_anomaly,
+            "call": result.is_call,
         }
     )
     rows = frame.select(pl.col("timestamp").cast(pl.Datetime("us"))).join(
         verdicts, on="timestamp", how="left", maintain_order="left"
     )
-    flags = rows["flag"].fill_null(value=False).to_numpy()
-    return rows["score"].fill_null(float("nan")).to_numpy(), flags
+    flags, calls = (_decisions(rows[name]) for name in ("flag", "call"))
+    return Verdicts(rows["score"].fill_null(float("nan")).to_numpy(), flags, calls)
+
+
+def _decisions(column: pl.Series) -> Bools:
+    return column.cast(pl.Boolean).fill_null(value=False).to_numpy()

@@ -15,6 +15,14 @@ OURS = "anomaly_platform"
 
 
 @dataclass(frozen=True)
+class Calls:
+    """What a method called on one file: share of ordinary rows, and events with a call."""
+
+    false_positive_rate: float
+    events_found: int
+
+
+@dataclass(frozen=True)
 class Result:
     """What one method reached on one file."""
 
@@ -26,6 +34,7 @@ class Result:
     random_event_recall: float | None
     seconds: float
     rows: int
+    calls: Calls | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,24 @@ def per_file(results: Results) -> str:
             ]
         )
     return table(header, rows)
+
+
+def calls_of(found: Sequence[Result]) -> list[Calls]:
+    """Return the calls of all files that have any said of them."""
+    return [result.calls for result in found if result.calls is not None]
+
+
+def calls(found: Sequence[Result]) -> str:
+    """Return one row per file: false calls, and events with a call."""
+    rows = [
+        [
+            result.case,
+            f"{called.false_positive_rate:.2%}",
+            f"{called.events_found}/{result.report.events}",
+        ]
+        for result, called in zip(found, calls_of(found), strict=True)
+    ]
+    return table(["file", "false calls", "events called"], rows)
 
 
 def pooled(results: Results) -> str:

@@ -78,9 +78,11 @@ def forest_lines(rng: np.random.Generator) -> tuple[list[Line], float]:
             Line(f"fit {rows:,} rows × {FEATURES}", ours, sklearn, slow)
             for rows, (ours, slow) in fits.items()
         ),
-        Line("score one row", one, sklearn, median(lambda: estimator.score_samples(X[:1])), "400"),
+        Line(
+            "score one row", one, sklearn, median(lambda: estimator.score_samples(X[:1])), "2,000"
+        ),
         Line("score one row", one, "PyOD IForest", median(lambda: pyod.decision_function(X[:1]))),
-        Line(what, batch, sklearn, theirs, "2.5"),
+        Line(what, batch, sklearn, theirs, "8"),
         Line(what, batch, "PyOD IForest", median(lambda: pyod.decision_function(X), 3)),
     ], difference
 
@@ -153,6 +155,7 @@ def fleet_lines(rng: np.random.Generator, count: int, sample: int) -> tuple[list
             whole,
             "the same loop, which does none of these",
             slow_too * scale,
+            "20",
         ),
     ], sizes[-1] / count
 

@@ -90,7 +90,9 @@ def wrk(url: str, key: str, seconds: int) -> Load:
         text = subprocess.run([*command, url], check=True, stdout=subprocess.PIPE, text=True).stdout
     rate = re.search(r"Requests/sec:\s*([\d.]+)", text)
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
-    latencies = dict(re.findall(r"^\s*(50|99)%\s+([\d.]+(?:us|ms|s))\s*$", text, flags=re.MULTILINE))
+    latencies = dict(
+        re.findall(r"^\s*(50|99)%\s+([\d.]+(?:us|ms|s))\s*$", text, flags=re.MULTILINE)
+    )
     if rate is None or len(latencies) < 2:
         raise ValueError(text)
     p50, p99 = (_milliseconds(latencies[share]) for share in ("50", "99"))

@@ -92,12 +92,14 @@ def test_tables_say_what_was_measured():
         random_event_recall=0.75,
         seconds=2.0,
         rows=4,
+        calls=tables.Calls(0.025, 1),
     )
     results = {tables.OURS: [result], "other": [result]}
     summary = tables.server_summary(results)
     assert "| **anomaly_platform** |" in summary
     assert "| 100.0% | 75.0% | 2 |" in summary
     assert "| file-1 | 4 | 1 |" in tables.per_file(results)
+    assert "| file-1 | 2.50% | 1/1 |" in tables.calls([result])
     assert tables.event_recall_of([result]) == (1.0, 0.75)
     assert tables.total([result, result]).true_positives == 2
     assert "| **no** |" in tables.goals([("measure", "≥ 1", "0", False)])
