@@ -112,6 +112,14 @@ def _counter(rng: Random, days: int, per_day: int) -> Floats:
     return total
 
 
+def _meter(rng: Random, days: int, per_day: int) -> Floats:
+    """Return what a water meter has counted, which rests at night and often by day."""
+    hour = np.arange(days * per_day) % per_day / per_day * 24.0
+    used = ((hour > 6.0) & (hour < 9.0)) | ((hour > 17.0) & (hour < 22.0))
+    used &= rng.random(hour.size) < 0.5
+    return np.cumsum(np.where(used, rng.integers(1, 12, hour.size), 0)).astype(np.float64)
+
+
 def _job(rng: Random, days: int, per_day: int) -> Floats:
     values = rng.normal(2.0, 0.0, days * per_day)
     for day in range(days):
@@ -154,10 +162,25 @@ def _stop(_: Random, values: Floats, at: int, per_day: int) -> int:
     return rows
 
 
+def _run_on(_: Random, values: Floats, at: int, per_day: int) -> int:
+    rows = per_day // 8
+    values[at:] += 6.0 * np.minimum(np.arange(1, values.size - at + 1), rows)
+    return rows
+
+
+def _shut(_: Random, values: Floats, at: int, per_day: int) -> int:
+    rows = 3 * per_day // 2
+    values[at + rows :] -= values[at + rows] - values[at]
+    values[at : at + rows] = values[at]
+    return rows
+
+
 GLANCES: dict[str, Glance] = {
     "a sensor with a day's course repeats a value": Glance(_sensor, _repeat, 9.0, ("repeats",)),
     "a sensor without one repeats a value": Glance(_wandering, _repeat, 9.0, ("repeats",)),
     "a counter stops for two hours": Glance(_counter, _stop, 12.5, ("has not counted",)),
+    "a water meter counts at night": Glance(_meter, _run_on, 1.0, ("counts at",)),
+    "a water meter stands still for 36 hours": Glance(_meter, _shut, 3.0, ("has not counted",)),
     "a flow at night, always 0 there": Glance(_flow, _leak, 1.0, ("not at rest", "at 0 for")),
     "no flow by day": Glance(_flow, _hold(0.0, 6.0), 9.0, ("at 0 for", "at rest at")),
     "a door open for nine hours": Glance(_door, _hold(1.0, 9.0), 8.0, ("at 1 for", "not at rest")),

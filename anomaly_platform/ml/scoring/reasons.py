@@ -125,10 +125,13 @@ def run_reason(kind: int, time: int, value: float, runs: Floats, own: Floats) ->
         return _of_length(kind, value, runs, own)
     if kind in {CHATTER, RISE}:
         return _of_changes(kind, runs, own)
-    clock, rest = clock_of(time), f"{own[REST]:g}"
+    clock, rest, counter = clock_of(time), f"{own[REST]:g}", own[COUNTER] > 0.0
     if kind == LONG_NOW:
         limit = duration(own[AGES + time // _HALF_HOUR % PHASES] * own[SPACING])
-        return f"at {rest} for {duration(runs[LASTED])}, never for {limit} at {clock} before"
+        state = "has not counted" if counter else f"at {rest}"
+        return f"{state} for {duration(runs[LASTED])}, never for {limit} at {clock} before"
+    if kind == NOT_AT_REST and counter:
+        return f"counts at {clock}, never at this hour in {own[DAYS]:g} days"
     if kind == NOT_AT_REST:
         return f"not at rest at {clock}, always {rest} at this hour in {own[DAYS]:g} days"
     return f"at rest at {clock}, never {rest} at this hour in {own[DAYS]:g} days"

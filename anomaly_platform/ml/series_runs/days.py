@@ -12,10 +12,13 @@ from anomaly_platform.ml.series_runs.layout import (
     AGE_WORTH,
     AGES,
     APART,
+    BESIDE,
     BUSY,
     BUSY_WORTH,
     DAY_AGO,
     DAYS,
+    ELAPSED,
+    LENGTH,
     LEVEL,
     PHASES,
     QUIET,
@@ -24,6 +27,8 @@ from anomaly_platform.ml.series_runs.layout import (
     RARELY_MOVED,
     RARELY_OFF,
     REST,
+    SPACING,
+    STEP,
     TYPICALLY_APART,
     USUAL,
     USUAL_LEVEL,
@@ -114,6 +119,18 @@ def learn_phases(
     known = seen[0] | seen[1]
     own[AGES : AGES + PHASES] = np.where(known.any(axis=0), _too_old(ages), math.inf)
     own[AGE_WORTH] = _worth_of_ages(ages, known)
+
+
+def learn_counting(times: Ints, columns: Floats, own: Floats) -> None:
+    """Learn at which half-hours of a day a counter never counts, and for how long it rests.
+
+    What it counted over a gap says nothing of an hour. That it always counts at an hour is left to
+    the lengths of its rests: one reading without a count is ordinary.
+    """
+    beside = columns[ELAPSED] <= BESIDE * own[SPACING]
+    counted = (columns[STEP] > 0.0).astype(np.float64)
+    learn_phases(times[beside], counted[beside], columns[LENGTH][beside], 0.0, own)
+    own[BUSY] = 0.0
 
 
 def _never(happened: Bools, known: Bools) -> Bools:

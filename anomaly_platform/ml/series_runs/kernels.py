@@ -25,6 +25,7 @@ from anomaly_platform.ml.series_runs.layout import (
     AWAY_DAYS,
     AWAY_THEN,
     BEGIN,
+    BESIDE,
     BUSY,
     BUSY_WORTH,
     CHANGED,
@@ -202,6 +203,32 @@ def _held_too_long(value: float, runs: Any, column: int, own: Any) -> float:  # 
 
 
 @compiled(error_model="numpy")
+def _of_hour(
+    time: int, value: float, runs: Any, column: int, own: Any
+) -> tuple[float, int]:  # pragma: no cover
+    """Return what is unusual for the half-hour of a reading, and its kind."""
+    phase = (time // _HALF_HOUR) % PHASES
+    bit = np.int64(1) << phase
+    counter = own[COUNTER] > 0.0
+    if counter and not runs[ELAPSED, column] <= BESIDE * own[SPACING]:
+        return 0.0, ORDINARY  # What was counted over a gap belongs to no half-hour.
+    if not runs[STEP, column] > 0.0 if counter else value == own[REST]:
+        best, kind, length = 0.0, ORDINARY, runs[LENGTH, column]
+        if np.int64(own[BUSY]) & bit:
+            best, kind = own[BUSY_WORTH], AT_REST
+        group = OTHERS if own[EVENTS] > 0.0 else _group(value, own)
+        most = own[TAILS + TAIL_SIZE * group + MOST]
+        late = own[AGES + phase] < length <= most and own[AGE_WORTH] > best
+        if late and runs[LASTED, column] > _LASTS * own[AGES + phase] * own[SPACING]:
+            best, kind = own[AGE_WORTH], LONG_NOW
+        return best, kind
+    accepted = own[REST] == 0.0 and not counter and not runs[AWAY_THEN, column] < _ACCEPTED_DAYS
+    if np.int64(own[QUIET]) & bit and not accepted:
+        return own[QUIET_WORTH], NOT_AT_REST
+    return 0.0, ORDINARY
+
+
+@compiled(error_model="numpy")
 def judge_run(
     time: int, value: float, runs: Any, column: int, own: Any
 ) -> tuple[float, int]:  # pragma: no cover
@@ -240,21 +267,8 @@ def judge_run(
         found = _tail(rate, own[TAILS + TAIL_SIZE * RISING :])
         if found > best:
             best, kind = found, RISE
-    phase = (time // _HALF_HOUR) % PHASES
-    bit = np.int64(1) << phase
-    if value == own[REST]:
-        if np.int64(own[BUSY]) & bit and own[BUSY_WORTH] > best:
-            best, kind = own[BUSY_WORTH], AT_REST
-        late = own[AGES + phase] < length <= tail[MOST] and own[AGE_WORTH] > best
-        if late and runs[LASTED, column] > _LASTS * own[AGES + phase] * own[SPACING]:
-            best, kind = own[AGE_WORTH], LONG_NOW
-    elif (
-        np.int64(own[QUIET]) & bit
-        and own[QUIET_WORTH] > best
-        and (own[REST] != 0.0 or runs[AWAY_THEN, column] < _ACCEPTED_DAYS)
-    ):
-        best, kind = own[QUIET_WORTH], NOT_AT_REST
-    return best, kind
+    worth, of_hour = _of_hour(time, value, runs, column, own)
+    return (worth, of_hour) if worth > best else (best, kind)
 
 
 @compiled(error_model="numpy")

@@ -31,6 +31,8 @@ ORDINARY, STUCK, TOO_LONG, CHATTER, NOT_AT_REST, AT_REST, LONG_NOW, RISE, HELD =
 #: from; masks of half-hours at which it never and at which it always is away from rest, and what a
 #: reading there that is otherwise is worth; then the tails and the values that are states.
 SPEAKS, SPACING, COUNTER, EXCUSED, REST, DAYS, QUIET, QUIET_WORTH, BUSY, BUSY_WORTH = range(10)
+#: Distance from the reading before, in usual ones, up to which a count belongs to its half-hour.
+BESIDE = 1.5
 #: A tail: the largest seen (and of runs its microseconds), from where it speaks, where it begins,
 #: by how much more is e times as rare, and the logarithm of how often its beginning is passed.
 TAILS, TAIL_SIZE = 10, 6

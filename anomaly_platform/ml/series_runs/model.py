@@ -22,7 +22,7 @@ import numpy as np
 
 from anomaly_platform.ml.arrays import AnyArray, Arrays, Bools, Floats, Ints
 from anomaly_platform.ml.bundles.checking import BadModelError
-from anomaly_platform.ml.series_runs.days import learn_days, learn_phases
+from anomaly_platform.ml.series_runs.days import learn_counting, learn_days, learn_phases
 from anomaly_platform.ml.series_runs.fold import fold, no_runs
 from anomaly_platform.ml.series_runs.layout import (
     AGE_WORTH,
@@ -75,10 +75,11 @@ _FASTER = 1.5
 _EVENT_RUNS = 1.5
 _UNEVEN = 3.0
 _HELD_LONGER = 1.2
-#: Share of a counter's steps that may go down, and of those that must go up; a reset ends at less
-#: than this part of what was counted.
+#: Share of a counter's steps that may go down, and of those that must go up, and how many these
+#: must be; a reset ends at less than this part of what was counted.
 _RESETS = 0.01
-_COUNTS = 0.3
+_COUNTS = 0.02
+_FEWEST_COUNTS = 30
 _RESET_TO = 0.5
 #: Quantile of the times between readings beyond which there is a gap.
 _GAP = 0.99
@@ -173,7 +174,9 @@ class RunModel:
             own[DEEPEST : DEEPEST + deepest.size] = deepest
         if not counter:
             learn_days(times, values, columns, own)
-        if states.size and events:
+        if counter:
+            learn_counting(times, columns, own)
+        elif states.size and events:
             learn_phases(*_held_on(times, values), None, states[0], own)
         elif states.size:
             learn_phases(times, values, columns[LENGTH], states[0], own)
@@ -239,7 +242,10 @@ def _is_counter(values: Floats) -> bool:
     """Return whether a series only rises, but for resets."""
     steps = np.diff(values)
     down = steps < 0.0
-    if down.mean() > _RESETS or (steps > 0.0).mean() < _COUNTS or values.min() < 0.0:
+    up = np.count_nonzero(steps > 0.0)
+    if down.mean() > _RESETS or up < max(_COUNTS * steps.size, _FEWEST_COUNTS):
+        return False
+    if values.min() < 0.0:
         return False
     return bool((values[1:][down] <= _RESET_TO * values[:-1][down]).all())
 

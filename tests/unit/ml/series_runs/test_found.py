@@ -177,6 +177,26 @@ def test_a_counter_that_stops_and_one_that_runs_away():
     assert not flags[reset - 1 : reset + 14].any()
 
 
+def test_a_meter_that_counts_at_night_and_one_that_stands_still():
+    rng, cut = np.random.default_rng(3), 28 * 96
+    hour = np.arange(35 * 96) % 96 / 4.0
+    used = ((hour > 6) & (hour < 9) | (hour > 17) & (hour < 22)) & (rng.random(hour.size) < 0.5)
+    counts = np.where(used, rng.integers(1, 12, hour.size), 0)
+    night, still = cut + 2 * 96 + 4, cut + 4 * 96 + 12
+    counts[night : night + 12] = 6
+    counts[still : still + 144] = 0
+    values = np.cumsum(counts).astype(float)
+    # An outage of the logger over the night: what it counts up to at its end is nobody's hour.
+    values[cut + 96 - 12 : cut + 96 + 16] = np.nan
+    _, reasons = found(values, cut, 15)
+    at_night, stands = said(reasons, "counts at 0"), said(reasons, "has not counted for")
+    assert at_night[night - cut : night - cut + 12].sum() >= 10
+    assert at_night.sum() <= 12
+    assert "never at this hour in 28 days" in reasons[night - cut + 6]
+    assert stands[still - cut : still - cut + 144].sum() >= 40
+    assert stands.sum() <= 144
+
+
 @pytest.mark.parametrize("jitter", [0, 1])
 def test_a_daily_job_that_stays_out(jitter):
     rng, values = np.random.default_rng(7), np.zeros(42 * 288)
