@@ -134,8 +134,13 @@ def learn_counting(times: Ints, columns: Floats, own: Floats) -> None:
 
 
 def _never(happened: Bools, known: Bools) -> Bools:
-    """Return (phases,) where, and close to where, what is seen on (days, phases) never was."""
-    some = happened.any(axis=0) | ~known.any(axis=0)
+    """Return (phases,) where, and close to where, what is seen on (days, phases) never was.
+
+    Hourly readings leave every second half-hour out: one without readings is as those beside it.
+    """
+    told = known.any(axis=0)
+    told |= np.roll(told, 1) & np.roll(told, -1)
+    some = happened.any(axis=0) | ~told
     around = [np.roll(some, k) for k in range(-_MARGIN, _MARGIN + 1)]
     return np.asarray(~np.any(around, axis=0))
 

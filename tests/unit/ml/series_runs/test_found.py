@@ -75,6 +75,17 @@ def test_power_at_night_and_none_at_noon():
     assert (at_night.sum() + at_noon.sum()) <= 14
 
 
+def test_hourly_power_at_night():
+    values, cut = sunshine(56, 1)[::4], 42 * 24
+    night = cut + 5 * 24 + 1
+    values[night : night + 2] = 900.0
+    flags, reasons = found(values, cut, 60)
+    at_night = said(reasons, "not at rest at 0")
+    assert at_night[night - cut : night - cut + 2].all()
+    assert at_night.sum() == 2
+    assert flags.mean() < 0.03
+
+
 def test_power_that_comes_every_night_is_accepted():
     values, cut = sunshine(56, 1), 42 * 96
     for day in range(42, 56):
