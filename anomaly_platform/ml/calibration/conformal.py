@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats, Ints
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats
 from anomaly_platform.ml.bundles.checking import BadModelError, checked
 
 KNOTS = 512
@@ -29,9 +29,6 @@ THRESHOLD = 0.7
 
 TAIL_NUMBERS = 4
 """Numbers of a calibration's tail."""
-
-MAX_SHAPE = 0.5
-"""The heaviest tail that is fitted (a generalised Pareto with infinite variance)."""
 
 
 class CalibrationError(ValueError):
@@ -86,21 +83,23 @@ class Calibration:
         CalibrationError
             When there is no score, or one is NaN or infinite.
         """
-        ordered = np.sort(np.asarray(scores, dtype=np.float64).ravel())
+        from anomaly_platform.ml.calibration.kernels import fill_knots, fit_tail
+
+        if not (tail_floor is None or tail_floor > 0.0):
+            raise CalibrationError(f"tail_floor must be positive, got {tail_floor}")
+        ordered = np.array(scores, dtype=np.float64).ravel()
+        ordered.sort()
         if ordered.size == 0:
             raise CalibrationError("no scores to calibrate on")
         # Sorting puts NaN last.
         if not (math.isfinite(ordered.item(0)) and math.isfinite(ordered.item(-1))):
             raise CalibrationError("calibration scores must be finite; found NaN or infinity")
-        distinct, last = _distinct(ordered)
-        above = ordered.size - 1 - last
-        chosen = _thin(above)
-        values = np.full(KNOTS, np.inf)
-        exceeding = np.zeros(KNOTS, dtype=np.uint32)
-        values[: chosen.size] = distinct[chosen]
-        exceeding[: chosen.size] = above[chosen]
-        scale, shape = _fit_tail(ordered, tail_floor)
-        return cls(values, exceeding, np.array([float(ordered.size), scale, shape, 1.0]))
+        values, exceeding = np.empty(KNOTS), np.empty(KNOTS, dtype=np.uint32)
+        if not fill_knots(ordered, values, exceeding):
+            _fill_thinned(ordered, values, exceeding)
+        tail = np.empty(TAIL_NUMBERS)
+        fit_tail(ordered, tail_floor or 0.0, tail)
+        return cls(values, exceeding, tail)
 
     def p_value(self, raw: npt.ArrayLike) -> Floats:
         """Return the p-value of each raw score: the share of normal rows at least as anomalous.
@@ -164,52 +163,18 @@ class Calibration:
         )
 
 
-def _distinct(ordered: Floats) -> tuple[Floats, Ints]:
-    """Return the distinct values of a sorted array and the position where each occurs last."""
+def _fill_thinned(ordered: Floats, values: Floats, exceeding: npt.NDArray[np.uint32]) -> None:
+    """Write the highest 256 of more than 512 distinct scores, and others spaced by rank."""
     last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), ordered.size - 1)
-    return ordered[last], last
-
-
-def _thin(above: Ints) -> Ints:
-    """Choose at most 512 knots: the highest 256, the others spaced geometrically by rank."""
-    total = above.size
-    if total <= KNOTS:
-        return np.arange(total)
-    first = total - EXACT_KNOTS
+    above = ordered.size - 1 - last
+    first = above.size - EXACT_KNOTS
     powers = np.linspace(1.0, 0.0, KNOTS - EXACT_KNOTS, endpoint=False)
     ranks = above[first] * (above[0] / above[first]) ** powers
     # ``above`` falls along the array: for each rank take the first knot that is not beyond it.
     lower = np.minimum(np.searchsorted(-above, -ranks, side="left"), first)
-    return np.concatenate([lower[np.diff(lower, append=first) > 0], np.arange(first, total)])
-
-
-def _fit_tail(ordered: Floats, tail_floor: float | None) -> tuple[float, float]:
-    """Return scale and shape of the tail beyond the largest of the sorted scores."""
-    largest = float(ordered[-1])
-    if tail_floor is None:
-        spread = 0.1 * (largest - float(ordered[ordered.size // 2]))
-        tail_floor = max(spread, 1e-6 * max(1.0, abs(largest)))
-    if not tail_floor > 0.0:
-        raise CalibrationError(f"tail_floor must be positive, got {tail_floor}")
-    size = min(max(math.ceil(0.1 * ordered.size), 10), 500, ordered.size - 1)
-    if size < 10:
-        return tail_floor, 0.0
-    start = ordered[-size - 1]
-    excess = ordered[-size:] - start
-    # The mean of `ndarray.mean`, to the bit, in a third of its time.
-    first = float(np.add.reduce(excess)) / size
-    weights = np.arange(size - 1, -1, -1) / (size - 1)
-    second = float(np.add.reduce(weights * excess)) / size
-    spread = first - 2.0 * second
-    if spread <= 1e-12 * first or first <= 0.0:
-        return max(first, tail_floor), 0.0
-    shape = 2.0 - first / spread
-    if shape <= 0.0:
-        return max(first, tail_floor), 0.0
-    shape = min(shape, MAX_SHAPE)
-    # Keeps the mean of the fitted distribution that of the excesses when the shape was cut.
-    scale = first * (1.0 - shape) + shape * (largest - float(start))
-    return max(scale, tail_floor), shape
+    chosen = np.concatenate([lower[np.diff(lower, append=first) > 0], np.arange(first, above.size)])
+    values[: chosen.size], values[chosen.size :] = ordered[last[chosen]], np.inf
+    exceeding[: chosen.size], exceeding[chosen.size :] = above[chosen], 0
 
 
 def score_of_p(p: npt.ArrayLike, alpha: float) -> Floats:

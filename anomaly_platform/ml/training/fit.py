@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomaly_platform.ml.arrays import Bools, Columns, Floats, Ints
-from anomaly_platform.ml.calibration.conformal import Calibration
+from anomaly_platform.ml.calibration.conformal import KNOTS, P_FLOOR, Calibration
 from anomaly_platform.ml.detectors.base import derive_seed
 from anomaly_platform.ml.detectors.series_forest import SeriesForest
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
@@ -220,7 +220,14 @@ def cross_p_values(
     Against themselves the scores would be evenly spread by construction; against the other days
     they show how far one stretch of time differs from another.
     """
-    count = min(CROSS_BLOCKS, scores.size)
+    from anomaly_platform.ml.calibration.kernels import cross_p_values as compiled
+
+    count, found = min(CROSS_BLOCKS, scores.size), np.empty(scores.size)
+    order = np.argsort(scores)
+    if np.isfinite(scores).all() and compiled(
+        scores, kept, order, count, tail_floor or 0.0, KNOTS, P_FLOOR, found
+    ):
+        return found
     blocks = np.array_split(scores, count)
     usual = [block[there] for block, there in zip(blocks, np.array_split(kept, count), strict=True)]
     return np.concatenate(
