@@ -19,7 +19,9 @@ def median(values: Floats) -> float:
     >>> median(np.array([3.0, 1.0, 2.0, 10.0]))
     2.5
     """
-    return median_of_sorted(np.sort(values))
+    ordered = values.copy()
+    ordered.sort()
+    return median_of_sorted(ordered)
 
 
 def median_of_sorted(ordered: Floats) -> float:

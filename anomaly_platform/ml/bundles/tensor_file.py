@@ -13,9 +13,8 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,8 +47,7 @@ class TruncatedFileError(TensorFileError):
     """A file that ends before its header says."""
 
 
-@dataclass(frozen=True)
-class TensorSpec:
+class TensorSpec(NamedTuple):
     """Dtype and shape of one tensor."""
 
     dtype: np.dtype[Any]
@@ -69,6 +67,8 @@ def storable(array: AnyArray) -> AnyArray:
     TensorFileError
         When the format has no name for the dtype (objects, strings, dates, complex numbers).
     """
+    if array.dtype in _CODES and array.flags.c_contiguous:
+        return array
     little = array.dtype.newbyteorder("<")
     if little not in _CODES:
         raise TensorFileError(f"arrays of dtype {array.dtype} cannot be stored")

@@ -51,6 +51,19 @@ class _Shared(NamedTuple):
     digest: str
 
 
+class Stored(NamedTuple):
+    """The arrays of one series in the form that a file takes, and their digest."""
+
+    arrays: Arrays
+    digest: str
+
+    @classmethod
+    def of(cls, arrays: Arrays) -> Self:
+        """Return arrays as they are stored; takes most of the time of `BundleWriter.append`."""
+        stored = {name: storable(np.asarray(array)) for name, array in arrays.items()}
+        return cls(stored, arrays_digest(stored))
+
+
 class BundleWriter:
     """Builds a bundle series by series, in bounded memory, and publishes it in one step.
 
@@ -131,7 +144,7 @@ class BundleWriter:
         self._layer_files[name] = {"sha256": described["sha256"], "bytes": described["bytes"]}
         return first
 
-    def append(self, arrays: Arrays) -> int:
+    def append(self, arrays: Arrays | Stored) -> int:
         """Add the arrays of one series and return its slot, counted on in the order of the calls.
 
         Raises
@@ -139,7 +152,7 @@ class BundleWriter:
         BundleError
             When names, dtypes or shapes are not those of the first series.
         """
-        stored = {name: storable(np.asarray(array)) for name, array in arrays.items()}
+        stored, digest = arrays if isinstance(arrays, Stored) else Stored.of(arrays)
         specs = {name: TensorSpec(a.dtype, a.shape) for name, a in stored.items()}
         if not self._specs:
             self._specs = _checked(specs)
@@ -155,7 +168,7 @@ class BundleWriter:
         with naming_full_disk(self.directory.parent):
             for name, array in stored.items():
                 self._spools[name].write(array.data)
-        self._digests.append(arrays_digest(stored))
+        self._digests.append(digest)
         return len(self._digests) - 1
 
     def share(self, name: str, array: AnyArray) -> None:

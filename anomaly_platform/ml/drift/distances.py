@@ -103,9 +103,11 @@ class ReferenceDistribution:
         for column in range(len(features)):
             finite = matrix[np.isfinite(matrix[:, column]), column]
             missing[column] = matrix.shape[0] - finite.size
+            finite.sort()
             knots = _edges(finite)
             edges[column, : knots.size] = knots
-            counts[column] = _histogram(finite, edges[column])
+            below = np.searchsorted(finite, edges[column], side="right")
+            counts[column] = np.diff(below, prepend=0, append=finite.size)
         widest = max(1, int(np.isfinite(edges).sum(axis=1).max(initial=0)))
         return cls(tuple(features), edges[:, :widest], _cut(counts, widest), missing)
 
@@ -267,15 +269,14 @@ def _matrix(values: ArrayLike, features: Sequence[str]) -> Floats:
     return matrix
 
 
-def _edges(finite: Floats) -> Floats:
-    """Return the upper edges of the bins: quantiles, and both sides of values held by many."""
-    if not finite.size:
+def _edges(ordered: Floats) -> Floats:
+    """Return the bins' upper edges: quantiles of sorted values, both sides of what many hold."""
+    if not ordered.size:
         return np.zeros(0)
-    quantiles = inverted_cdf(np.sort(finite), np.linspace(0, 1, _KNOTS + 1)[1:-1])
-    inner, repeats = np.unique(quantiles, return_counts=True)
+    quantiles = inverted_cdf(ordered, np.linspace(0, 1, _KNOTS + 1)[1:-1])
     # Two quantiles on one value: it holds at least a bin's weight and gets a bin of its own.
-    own = inner[repeats > 1]
-    return np.unique(np.concatenate((inner, np.nextafter(own, -np.inf))))
+    own = quantiles[1:][quantiles[1:] == quantiles[:-1]]
+    return np.unique(np.concatenate((quantiles, np.nextafter(own, -np.inf))))
 
 
 def _histogram(finite: Floats, edges: Floats) -> Ints:

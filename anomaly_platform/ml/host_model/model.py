@@ -31,6 +31,7 @@ from anomaly_platform.ml.host_model.kernels import (
     standardise,
 )
 from anomaly_platform.ml.host_model.reach import LAGS, REACH
+from anomaly_platform.ml.order_statistics import median
 
 #: Metrics below which there is nothing to move together, and above which nothing is learned.
 LEAST_METRICS, MOST_METRICS = 3, 1000
@@ -120,7 +121,7 @@ class HostModel:
         if held_out < LEAST_CALIBRATION or number < 1:
             return None
         rows = np.ascontiguousarray(rows[:, there])
-        centres, scales = np.nanmedian(rows[:start], axis=0), np.nanstd(rows[:start], axis=0)
+        centres, scales = _medians(rows[:start]), np.nanstd(rows[:start], axis=0)
         filled = np.empty_like(rows)
         standardise(rows, centres, scales, LIMIT, filled)
         projection = None
@@ -129,7 +130,7 @@ class HostModel:
             projection = np.ascontiguousarray(vectors[:, ::-1][:, :number])
         factors = filled if projection is None else filled @ projection
         learned = np.arange(LAGS, start)
-        spacing = float(np.median(np.diff(times)))
+        spacing = float(median(np.diff(times)))
         model = cls(
             tuple(metrics[place] for place in there.tolist()),
             spacing,
@@ -157,7 +158,7 @@ class HostModel:
         known = [column[~np.isnan(column)] for column in distances.T]
         if min(column.size for column in known) < LEAST_CALIBRATION:
             return None
-        usual = np.array([np.median(column) for column in known]) * self.scales
+        usual = np.array([median(column) for column in known]) * self.scales
         calibrations = tuple(Calibration.fit(column) for column in known)
         return replace(self, usual=usual, calibrations=calibrations)
 
@@ -264,9 +265,14 @@ def _usable(rows: Floats, start: int) -> Bools:
     usable = np.zeros_like(often)
     with np.errstate(over="ignore", invalid="ignore"):
         spread = np.nanstd(rows[:start, often], axis=0)
-        level = np.abs(np.nanmedian(rows[:start, often], axis=0))
+        level = np.abs(_medians(rows[:start, often]))
     usable[often] = np.isfinite(spread) & (spread > _RESTS * np.maximum(level, 1.0))
     return usable
+
+
+def _medians(rows: Floats) -> Floats:
+    """Return (k,) medians of the readings of each metric."""
+    return np.array([median(column[~np.isnan(column)]) for column in rows.T])
 
 
 def _weights(factors: Floats, filled: Floats, learned: Ints) -> Floats:

@@ -134,8 +134,8 @@ class ModelStack:
     @classmethod
     def of(cls, model: SeriesModel) -> Self:
         """Return a stack of one model."""
-        stack = cls(1, model)
-        stack.put(0, model)
+        stack = cls.__new__(cls)
+        stack.models, stack._counts = Models._make(part[None] for part in _parts(model)), {}
         return stack
 
     def put(self, place: int, model: SeriesModel) -> None:

@@ -165,7 +165,10 @@ class PositionModel:
         if start >= feature_set.windows[-1] and not known:
             return replace(model, slack=np.inf)
         medians = np.array([median(b) for b in np.array_split(place / rescale, BLOCKS)])
-        apart = [np.abs(medians[h:] - medians[:-h]).mean() for h in range(1, BLOCKS)]
+        apart = [
+            np.add.reduce(np.abs(medians[h:] - medians[:-h])) / (BLOCKS - h)
+            for h in range(1, BLOCKS)
+        ]
         return replace(
             model,
             level=level,

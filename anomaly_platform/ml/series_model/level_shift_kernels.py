@@ -155,3 +155,25 @@ def level_rows(
         if usual <= own[ORDINARY] and accepted <= OUT_OF_PLACE * own[ORDINARY]:
             before = max(abs(places[1]), abs(places[2]))
             effect[i] = NOTHING if before > OUT_OF_PLACE * own[ORDINARY] else TEMPERED
+
+
+@compiled()
+def median_without(ordered: Any, order: Any, first: int, last: int) -> float:  # pragma: no cover
+    """Return the median of (n,) ascending values but those at places from `first` to `last`.
+
+    Parameters
+    ----------
+    ordered, order
+        (n,) values in ascending order, and their places.
+    first, last
+        What is left out; not everything.
+    """
+    number, seen, low = ordered.size - (last - first), 0, 0.0
+    for k in range(ordered.size):
+        if first <= order[k] < last:
+            continue
+        if 2 * seen >= number - 1:
+            break
+        low = ordered[k]
+        seen += 1
+    return float(ordered[k] if number % 2 else (low + ordered[k]) / 2.0)

@@ -153,7 +153,8 @@ def required_history(columns: Columns, feature_set: MetricFeatureSet) -> float:
     feature_set
         What the columns are.
     """
-    held = np.quantile(columns[_count(feature_set)], HISTORY_QUANTILE, method="lower")
+    ordered = np.sort(columns[_count(feature_set)])
+    held = ordered[int(HISTORY_QUANTILE * (ordered.size - 1))]
     return max(1.0, min(float(held), float(int(HISTORY_SHARE * feature_set.windows[-1]))))
 
 

@@ -34,7 +34,8 @@ from typing import Final
 import numpy as np
 
 from anomaly_platform.ml.arrays import Floats, Ints
-from anomaly_platform.ml.order_statistics import median
+from anomaly_platform.ml.order_statistics import median, quantile_of_sorted
+from anomaly_platform.ml.series_model.level_shift_kernels import median_without
 from anomaly_platform.ml.series_model.seasonality import SeasonalProfile
 
 PROBABILITIES: Final = (1e-1, 1e-2, 1e-3, 1e-4)
@@ -75,9 +76,11 @@ def outage_limits(
     count = units.size // size
     rest = units.size - count * size
     distances = _held_out(times[rest:], units[rest:], frequency, size, count, seasonal=seasonal)
-    blocks = distances.reshape(count, size)
-    half, reach = np.quantile(blocks, (_HALF, _REACH), axis=1)
-    visited = median(blocks.max(axis=1))
+    blocks = np.sort(distances.reshape(count, size), axis=1)
+    half, reach = (
+        np.array([quantile_of_sorted(block, q) for block in blocks]) for q in (_HALF, _REACH)
+    )
+    visited = median(blocks[:, -1])
     tail = max(median(reach - half) / _FACTOR, _tail_to(visited - median(reach), size))
     limits = _limits(np.sort(reach), tail, abs(level) or 1.0)
     limits += max(visited - limits[0], 0.0)
@@ -90,14 +93,17 @@ def _held_out(
 ) -> Floats:
     """Return each row's distance from what other rows say is usual."""
     found = np.empty(units.size)
+    order = np.argsort(units)
+    ordered = units[order]
     edges = [size * (count * fold // _FOLDS) for fold in range(_FOLDS + 1)]
     for first, last in pairwise(edges):
-        other = np.ones(units.size, dtype=np.bool_)
-        other[first:last] = False
-        level = median(units[:first] if first else units[other])
+        level = median_without(ordered, order, first, units.size if first else last)
         here, clock = (units[first:last] - level)[:, None], times[first:last]
         if seasonal:
-            rows, there = (units[other] - median(units[other]))[:, None], times[other]
+            other = np.ones(units.size, dtype=np.bool_)
+            other[first:last] = False
+            usual = median_without(ordered, order, first, last)
+            rows, there = (units[other] - usual)[:, None], times[other]
             season = SeasonalProfile.fit(there, rows, frequency)
             week = SeasonalProfile.fit_week(there, season.apply(there, rows), frequency)
             here = week.apply(clock, season.apply(clock, here))

@@ -134,3 +134,31 @@ def take_off(
         phase = phase_of(times[i], period, phases)
         for j in range(inputs.shape[1]):
             out[i, j] = (inputs[i, j] - offset[j, phase]) / widening[j, phase]
+
+
+@compiled(types.int64(types.float64[::1], types.int64, types.int64))
+def first_peak(sums: Any, rows: int, shortest: int) -> int:  # pragma: no cover
+    """Return the first lag at which the mean product peaks nearly as high as anywhere, or 0.
+
+    Multiples of a period peak as high as itself.
+
+    Parameters
+    ----------
+    sums
+        (lags,) products of (rows,) values and those a lag later, added up; overwritten.
+    rows
+        Values in all, more than lags.
+    shortest
+        Lag from which a peak counts, ≥ 1.
+    """
+    for lag in range(sums.size):
+        sums[lag] /= rows - lag
+    first, highest = 0, -math.inf
+    for lag in range(shortest, sums.size - 1):
+        if sums[lag] > sums[lag - 1] and sums[lag] >= sums[lag + 1]:
+            first = first or lag
+            highest = max(highest, sums[lag])
+    for lag in range(max(first, 1), sums.size - 1):
+        if sums[lag] > sums[lag - 1] and sums[lag] >= max(sums[lag + 1], 0.9 * highest):
+            return lag
+    return first

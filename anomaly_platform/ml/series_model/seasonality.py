@@ -13,6 +13,7 @@ it is shrunk by its reliability (Spearman and Brown).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,12 @@ import numpy.typing as npt
 
 from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.bundles.checking import BadModelError, checked
-from anomaly_platform.ml.series_model.season_kernels import fill_profile, repetition, take_off
+from anomaly_platform.ml.series_model.season_kernels import (
+    fill_profile,
+    first_peak,
+    repetition,
+    take_off,
+)
 
 PHASES = 288
 """Phases of a period at most; of a day they are five minutes each."""
@@ -32,6 +38,8 @@ STRENGTH_NEEDED = 0.5
 """Correlation of odd and even cycles from which a profile is used."""
 
 _CYCLES_NEEDED = 3
+#: By so much another period must repeat better than the clock's own.
+_CLEARLY = 0.05
 _DAY = 86_400_000_000
 #: Inputs beyond this many units are cut before averaging, so that one incident makes no habit.
 _CLIP = 10.0
@@ -85,8 +93,12 @@ class SeasonalProfile:
         """
         cut = np.clip(inputs, -_CLIP, _CLIP)
         # The clock's own periods first; another, or a longer one, must repeat clearly better.
-        candidates = (_DAY, 7 * _DAY, _peak(times, cut, frequency))
-        return cls._best_of(candidates, times, cut, frequency, PHASES)
+        periods = (
+            lambda: _DAY,
+            lambda: 7 * _DAY,
+            lambda: _peak(times, cut, frequency),
+        )
+        return cls._best_of(periods, times, cut, frequency, PHASES)
 
     @classmethod
     def fit_week(cls, times: Ints, inputs: Floats, frequency: int) -> SeasonalProfile:
@@ -96,21 +108,29 @@ class SeasonalProfile:
         whole week alone is too coarse for the jobs of a day. Parameters as in `fit`.
         """
         cut = np.clip(inputs, -_CLIP, _CLIP)
-        return cls._best_of((7 * _DAY,), times, cut, frequency, WEEK_PHASES)
+        return cls._best_of((lambda: 7 * _DAY,), times, cut, frequency, WEEK_PHASES)
 
     @classmethod
     def _best_of(
-        cls, candidates: tuple[int, ...], times: Ints, cut: Floats, frequency: int, width: int
+        cls,
+        candidates: tuple[Callable[[], int], ...],
+        times: Ints,
+        cut: Floats,
+        frequency: int,
+        width: int,
     ) -> SeasonalProfile:
         span = int(times[-1] - times[0]) if times.size else 0
         best = cls.none(cut.shape[1], width=width)
         found = np.zeros(cut.shape[1])
-        for period in candidates:
+        for candidate in candidates:
+            if best.strength > 1.0 - _CLEARLY:
+                break
+            period = candidate()
             if period < _SHORTEST_PERIOD_ROWS * frequency or span < _CYCLES_NEEDED * period:
                 continue
             phases = int(min(width, max(4, round(period / frequency))))
             strengths = repetition(times, cut, period, phases)
-            if strengths.max() > best.strength + 0.05:
+            if strengths.max() > best.strength + _CLEARLY:
                 best = cls(period, phases, float(strengths.max()), best.offset, best.widening)
                 found = strengths
         if best.strength < STRENGTH_NEEDED:
@@ -185,17 +205,7 @@ def _peak(times: Ints, inputs: Floats, frequency: int) -> int:
     size = min(m << (room // m).bit_length() for m in (1, 3, 5, 9, 15))
     spectrum = np.fft.rfft(grid, size)
     correlation = np.fft.irfft(spectrum.real**2 + spectrum.imag**2, size)[: longest + 1]
-    correlation /= rows - np.arange(longest + 1)
-    inner = correlation[_SHORTEST_PERIOD_ROWS:-1]
-    rising = inner > correlation[_SHORTEST_PERIOD_ROWS - 1 : -2]
-    falling = inner >= correlation[_SHORTEST_PERIOD_ROWS + 1 :]
-    peaks = np.flatnonzero(rising & falling)
-    if peaks.size == 0:
-        return 0
-    # Multiples of the period peak as high as itself: take the first that is nearly the highest.
-    high = inner[peaks] >= 0.9 * inner[peaks].max()
-    lag = int(peaks[int(np.argmax(high))]) + _SHORTEST_PERIOD_ROWS
-    return lag * frequency
+    return first_peak(correlation, rows, _SHORTEST_PERIOD_ROWS) * frequency
 
 
 def _level_input(inputs: Floats) -> int:

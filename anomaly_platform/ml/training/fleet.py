@@ -23,7 +23,7 @@ import polars as pl
 
 from anomaly_platform.ml.arrays import Columns, Floats, Ints
 from anomaly_platform.ml.bundles.bundle import Bundle, open_bundle
-from anomaly_platform.ml.bundles.writer import BundleWriter
+from anomaly_platform.ml.bundles.writer import BundleWriter, Stored
 from anomaly_platform.ml.drift.distances import ReferenceDistribution
 from anomaly_platform.ml.drift.features import FeatureReferences, watched_features
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
@@ -37,7 +37,7 @@ from anomaly_platform.ml.training.fit import FittedSeries, FleetPolicy, fit_seri
 from anomaly_platform.ml.training.hosts import fit_host
 from anomaly_platform.ml.training.manifest import Lineage, manifest_of
 
-_Key = tuple[str, str]
+_Fit = tuple[dict[str, object], tuple[FittedSeries, Stored] | None]
 _DAY_MICROSECONDS = 86_400_000_000
 #: What later days of a trained series are compared with, feature by feature.
 _REFERENCES = ("feature_edges", "feature_counts", "feature_usual_psi")
@@ -199,7 +199,7 @@ class Fleet:
 
         def fit(
             one: tuple[tuple[str, str], slice],
-        ) -> tuple[dict[str, object], FittedSeries | None]:
+        ) -> _Fit:
             return self._fit(one[0], table.times[one[1]], columns(one[1]))
 
         fits = in_order(fit, (one for one in table.series() if self._is_wanted(one[0])))
@@ -242,11 +242,10 @@ class Fleet:
             record["entity_index"] = calibrations.entity_index.get(str(record["entity"]))
             if "trained_in" not in record:
                 record["trained_in"], record["trained_at"] = version, started
-        return pl.DataFrame(self.records, schema=SERIES_SCHEMA)
+        columns = {name: [record.get(name) for record in self.records] for name in SERIES_SCHEMA}
+        return pl.DataFrame(columns, schema=SERIES_SCHEMA)
 
-    def _fit(
-        self, key: tuple[str, str], times: Ints, columns: Columns
-    ) -> tuple[dict[str, object], FittedSeries | None]:
+    def _fit(self, key: tuple[str, str], times: Ints, columns: Columns) -> _Fit:
         """Return what a series' row says, and its fit if it could be trained."""
         record = _describe(key, times, columns) | {"threshold": self.policy.threshold}
         rows = int(record["rows"])  # type: ignore[call-overload]
@@ -262,17 +261,22 @@ class Fleet:
             return record, None
         watched = watched_features(self.feature_set)
         references = FeatureReferences.fit(times, columns, watched).to_lists()
-        return record | dict(zip(_REFERENCES, references, strict=True)), fitted
+        record |= dict(zip(_REFERENCES, references, strict=True))
+        return record, (fitted, Stored.of(fitted.model.to_arrays()))
 
     def _take(
-        self, key: tuple[str, str], record: dict[str, object], fitted: FittedSeries | None
+        self,
+        key: tuple[str, str],
+        record: dict[str, object],
+        trained: tuple[FittedSeries, Stored] | None,
     ) -> None:
         """Take what `_fit` returned; the series of an entity follow each other."""
         self.records.append(record)
-        if fitted is None:
+        if trained is None:
             return
+        fitted, stored = trained
         record["status"] = "trained"
-        record["slot"] = slot = self.writer.append(fitted.model.to_arrays())
+        record["slot"] = slot = self.writer.append(stored)
         record["calibration_rows"] = fitted.scores.size
         record |= asdict(fitted.quality)
         self.pool.add(slot, key, fitted)

@@ -6,6 +6,7 @@ standard threshold is compared with what was injected. The same seed gives the s
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -26,6 +27,7 @@ _FEWEST_ROWS = 30
 #: A short part is measured several times with other anomalies, until so many rows were judged.
 _ENOUGH_ROWS = 1500
 _MOST_ROUNDS = 4
+_columns = lru_cache(maxsize=8)(Columns)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def measure(
     clean = values[begin:]
     times = times[begin:]
     start = first - begin
-    stack, columns = ModelStack.of(model), Columns(feature_set)
+    stack, columns = ModelStack.of(model), _columns(feature_set)
 
     def judge(variants: list[Floats]) -> tuple[Bools, Bools]:
         """Return (variants, rows): flagged or not, and whether there is a value to be judged."""
