@@ -23,6 +23,7 @@ from anomaly_platform.ml.order_statistics import inverted_cdf
 DEFAULT_BINS = 10
 MINIMUM_ROWS = 50
 _KNOTS = 20
+_SHARES = np.linspace(0, 1, _KNOTS + 1)[1:-1]
 # Half a row in every bin keeps a bin that is empty on one side from making PSI infinite.
 PSEUDO_COUNT = 0.5
 
@@ -150,7 +151,7 @@ class ReferenceDistribution:
         values : array_like of float, shape (n,)
             The training values of the only feature.
         groups : ndarray of int64, shape (n,)
-            Which part each belongs to, such as its day.
+            Which part each belongs to, such as its day; ascending.
 
         Returns
         -------
@@ -166,17 +167,19 @@ class ReferenceDistribution:
             raise ValueError(f"one feature is needed, not {len(self.features)}")
         column = np.asarray(values, dtype=np.float64)
         finite = np.isfinite(column)
-        parts, part = np.unique(groups[finite], return_inverse=True)
+        known = groups[finite]
+        part = np.cumsum(np.diff(known, prepend=known[:1]) != 0)
         coarse = _coarse(self.counts[0], DEFAULT_BINS)
         inside = coarse[np.searchsorted(self.edges[0], column[finite], side="left")]
         width = int(coarse[-1]) + 1
-        current = np.bincount(part * width + inside, minlength=parts.size * width)
-        table = current.reshape(parts.size, width)
+        parts = int(part[-1]) + 1 if part.size else 0
+        current = np.bincount(part * width + inside, minlength=parts * width)
+        table = current.reshape(parts, width)
         table = table[table.sum(axis=1) >= MINIMUM_ROWS]
         if len(table) < 2:
             return None
         reference = _sum(self.counts[0], coarse)
-        return max(_psi(reference, row.astype(np.float64)) for row in table)
+        return float(_psi(reference, table.astype(np.float64)).max())
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays to store beside a model; the names of the features are not in them."""
@@ -218,7 +221,7 @@ class ReferenceDistribution:
         if min(finite.size, known) >= MINIMUM_ROWS:
             current = _histogram(finite, self.edges[column])
             groups = _coarse(reference, bins)
-            psi = _psi(_sum(reference, groups), _sum(current, groups))
+            psi = float(_psi(_sum(reference, groups), _sum(current, groups)))
             noise = float(groups[-1] * (1 / known + 1 / finite.size))
             distance = np.cumsum(reference) / known - np.cumsum(current) / finite.size
             ks = float(np.abs(distance).max())
@@ -259,7 +262,7 @@ def score_psi(p_values: ArrayLike) -> float | None:
         return None
     inside = np.minimum((p * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
     current = np.bincount(inside, minlength=SCORE_BINS).astype(np.float64)
-    return _psi(np.full(SCORE_BINS, p.size / SCORE_BINS), current)
+    return float(_psi(np.full(SCORE_BINS, p.size / SCORE_BINS), current))
 
 
 def _matrix(values: ArrayLike, features: Sequence[str]) -> Floats:
@@ -273,9 +276,11 @@ def _edges(ordered: Floats) -> Floats:
     """Return the bins' upper edges: quantiles of sorted values, both sides of what many hold."""
     if not ordered.size:
         return np.zeros(0)
-    quantiles = inverted_cdf(ordered, np.linspace(0, 1, _KNOTS + 1)[1:-1])
+    quantiles = inverted_cdf(ordered, _SHARES)
     # Two quantiles on one value: it holds at least a bin's weight and gets a bin of its own.
     own = quantiles[1:][quantiles[1:] == quantiles[:-1]]
+    if not own.size:
+        return quantiles
     return np.unique(np.concatenate((quantiles, np.nextafter(own, -np.inf))))
 
 
@@ -314,7 +319,8 @@ def _sum(counts: Ints, groups: Ints) -> Floats:
     return totals
 
 
-def _psi(reference: Floats, current: Floats) -> float:
+def _psi(reference: Floats, current: Floats) -> Floats:
+    """Return (...,) stability indices of (..., bins) rows from those of the (bins,) reference."""
     expected = (reference + PSEUDO_COUNT) / (reference + PSEUDO_COUNT).sum()
-    actual = (current + PSEUDO_COUNT) / (current + PSEUDO_COUNT).sum()
-    return float(np.sum((actual - expected) * np.log(actual / expected)))
+    actual = (current + PSEUDO_COUNT) / (current + PSEUDO_COUNT).sum(axis=-1, keepdims=True)
+    return np.asarray(((actual - expected) * np.log(actual / expected)).sum(axis=-1))

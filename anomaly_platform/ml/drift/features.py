@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from anomaly_platform.ml.arrays import Floats, Ints, Singles, SmallInts
 from anomaly_platform.ml.compiled import compiled
@@ -141,10 +142,9 @@ def _describe(
             sample[size] = np.float32(values[i])
             size += 1
     known = _fill_edges(np.sort(sample[:size]), edges)
-    bins = np.full(n, -1, dtype=np.int8)
+    bins = _bins(values, edges, known)
     for i in range(n):
-        if np.isfinite(values[i]):
-            bins[i] = _bin(np.float32(values[i]), edges, known)
+        if bins[i] >= 0:
             counts[bins[i]] += 1
     usual = -1.0
     whole = 0
@@ -189,11 +189,18 @@ def _fill_edges(ordered: Singles, edges: Singles) -> int:  # pragma: no cover
 
 
 @compiled()
-def _bin(value: np.float32, edges: Singles, known: int) -> int:  # pragma: no cover
+def _bins(values: Floats, edges: Singles, known: int) -> npt.NDArray[np.int8]:  # pragma: no cover
+    """Return (n,) the bin of each value, -1 where there is none."""
+    bins, singles = np.zeros(values.size, dtype=np.int8), values.astype(np.float32)
+    # One edge after the other: so many values are compared at once.
     for k in range(known):
-        if value <= edges[k]:
-            return k
-    return known
+        edge = edges[k]
+        for i in range(values.size):
+            bins[i] += np.int8(singles[i] > edge)
+    for i in range(values.size):
+        if not np.isfinite(values[i]):
+            bins[i] = -1
+    return bins
 
 
 @compiled()
@@ -219,9 +226,9 @@ def _compare(
         known += 1
     current = np.zeros(EDGES + 1, dtype=np.int32)
     rows = 0
-    for value in values:
-        if np.isfinite(value):
-            current[_bin(np.float32(value), edges, known)] += 1
+    for place in _bins(values, edges, known):
+        if place >= 0:
+            current[place] += 1
             rows += 1
     reference = 0
     for k in range(known + 1):

@@ -9,7 +9,7 @@ range of magnitudes is as hard on a thermometer as on a byte counter.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
@@ -124,15 +124,16 @@ def robust_scale(values: ArrayLike) -> float:
         return 1.0
     ordered = np.sort(finite)
     q25, middle, q75 = (quantile_of_sorted(ordered, q) for q in (0.25, 0.5, 0.75))
-    candidates = (
-        _MAD_TO_SIGMA * median(np.abs(finite - middle)),
-        _IQR_TO_SIGMA * (q75 - q25),
-        float(finite.std()),
-        0.05 * abs(middle),
+    candidates: tuple[Callable[[], float], ...] = (
+        lambda: _MAD_TO_SIGMA * median(np.abs(finite - middle)),
+        lambda: _IQR_TO_SIGMA * (q75 - q25),
+        lambda: float(finite.std()),
+        lambda: 0.05 * abs(middle),
     )
     # Rounding leaves a constant series with a standard deviation that is not quite zero.
-    floor = 1e-9 * max(1e-12, float(np.abs(finite).max()))
-    return next((scale for scale in candidates if scale > floor), 1.0)
+    floor = 1e-9 * max(1e-12, abs(ordered.item(0)), abs(ordered.item(-1)))
+    scales = (candidate() for candidate in candidates)
+    return next((scale for scale in scales if scale > floor), 1.0)
 
 
 def apply_event(
