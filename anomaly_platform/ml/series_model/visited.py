@@ -69,8 +69,7 @@ def visited_by(first: Floats, since: int = 0) -> Floats:
     state[[LOW, WIDTH, QUIET, SINCE, LEAST, MOST]] = low, width, quiet, since, low, high
     # In halves, since the distance of the largest floats is none.
     parts = np.clip(np.floor((known / 2 - low / 2) / (width / 2)), -FURTHEST, FURTHEST)
-    for part in np.unique(parts.astype(np.int64) + FURTHEST).tolist():
-        _know(state, part)
+    _know_all(state, parts.astype(np.int64) + FURTHEST)
     return state
 
 
@@ -106,6 +105,12 @@ def _know(state: Any, part: int) -> None:  # pragma: no cover
     if not _is_known(state, part):
         state[BITS + part // _PER_NUMBER] += float(1 << (part % _PER_NUMBER))
     state[LOWEST], state[HIGHEST] = min(state[LOWEST], part), max(state[HIGHEST], part)
+
+
+@compiled(error_model="numpy")
+def _know_all(state: Any, parts: Any) -> None:  # pragma: no cover
+    for part in parts:
+        _know(state, part)
 
 
 @compiled(error_model="numpy")

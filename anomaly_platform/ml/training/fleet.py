@@ -278,7 +278,7 @@ class Fleet:
         record["status"] = "trained"
         record["slot"] = slot = self.writer.append(stored)
         record["calibration_rows"] = fitted.scores.size
-        record |= asdict(fitted.quality)
+        record |= vars(fitted.quality)
         self.pool.add(slot, key, fitted)
 
 
