@@ -28,6 +28,7 @@ from anomaly_platform.realtime.alerts import raise_for
 from anomaly_platform.realtime.answers import Answer, StoredColumns
 from anomaly_platform.realtime.duplicates import Duplicates
 from anomaly_platform.realtime.series_state_cache import TAIL_ROWS, UNTOLD, CachedSeries
+from anomaly_platform.storage.lake.call_states import stage_of
 from anomaly_platform.storage.postgres.binary_format import (
     NULL,
     Encoded,
@@ -37,6 +38,7 @@ from anomaly_platform.storage.postgres.binary_format import (
     text_cell,
 )
 from anomaly_platform.storage.tables.online import Key, Source
+from anomaly_platform.storage.tables.partitions import has_partitions
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
@@ -131,6 +133,20 @@ class Append:
     def find_series(self) -> None:
         """Find where the series are in memory; −1 for those that are not."""
         self._places = np.array(self._cached.places(self.readings.keys), dtype=np.int64)
+
+    def look_for_calls(self, connection: Connection) -> bool:
+        """Return whether what is held of calls still holds: no version has left its first states.
+
+        Where one has, its series are to be told of anew.
+        """
+        begins = self._places[self._cached.begins[self._places]]
+        if not begins.size:
+            return True
+        stage = stage_of(self.judge.version)
+        if not has_partitions(connection, self.stream.name, stage):
+            return True
+        self._cached.versions[begins] = UNTOLD
+        return False
 
     def is_newer(self) -> bool:
         """Return whether the readings are all newer than what is in memory of their series."""
@@ -251,6 +267,7 @@ class Append:
         """Return what is told of the readings, each series' in order of time."""
         readings, cached = self.readings, self._cached
         order = np.lexsort((readings.times, self._places))
+        cached.begin_calls_anew(self._places)
         told = tell(
             cached.calls,
             self._places[order],

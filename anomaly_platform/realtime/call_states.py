@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,27 @@ if TYPE_CHECKING:
     from anomaly_platform.storage.tables.partitions import Partition, Partitions
 
 _FILES_HELD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class CallsFound:
+    """States of series, and how long they serve.
+
+    Attributes
+    ----------
+    states
+        By series.
+    unsettled
+        Series of which a batch has yet to judge readings that came late, or that another version
+        judged: their states will be others then.
+    begins
+        Whether the version has left no states yet: each transaction begins with these anew, until
+        it has.
+    """
+
+    states: Mapping[Key, Floats]
+    unsettled: Set[Key] = frozenset()
+    begins: bool = False
 
 
 class CallsNow:
@@ -46,7 +68,7 @@ class CallsNow:
         *,
         alpha: float,
         first: Callable[[Key], Floats],
-    ) -> tuple[dict[Key, Floats], set[Key]]:
+    ) -> CallsFound:
         """Return the states of series after all that is known to have been judged of them.
 
         Parameters
@@ -57,14 +79,6 @@ class CallsNow:
             Of the version.
         first
             Returns the state at which a series begins with it.
-
-        Returns
-        -------
-        states
-            By series.
-        unsettled
-            Series of which a batch has yet to judge readings that came late, or that another
-            version judged: their states will be others then.
         """
         from anomaly_platform.ml.scoring.call_states import LAST
         from anomaly_platform.ml.scoring.calls import rates_of, tell
@@ -78,7 +92,7 @@ class CallsNow:
         if newest is None:
             # Nothing is left by this version yet: what it has judged since is little, and to look
             # for it among what others have judged would take long.
-            return states, set(keys)
+            return CallsFound(states, begins=True)
         since = {
             key: int(state[LAST]) if np.isfinite(state[LAST]) else 0
             for key, state in states.items()
@@ -102,7 +116,7 @@ class CallsNow:
                 rates_of(np.array([one.threshold for one in rows]), alpha),
             )
             states = dict(zip(states, stacked, strict=True))
-        return states, unsettled
+        return CallsFound(states, unsettled)
 
     def _left(self, newest: Partition | None) -> CallStates:
         from anomaly_platform.ml.scoring.call_states import CallStates

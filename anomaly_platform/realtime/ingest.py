@@ -121,8 +121,10 @@ class OnlineIngest:
         append.find_series()
         if not append.is_newer():
             return False
-        append.judge_all()
         with self._connected() as connection:
+            if not append.look_for_calls(connection):
+                return False
+            append.judge_all()
             append.store(connection, self._outbox, source, now)
         return True
 
@@ -138,12 +140,13 @@ class OnlineIngest:
                 return False
             append.find_series()
             if append.leave_out_known(connection):
+                append.look_for_calls(connection)
                 if untold := append.untold():
-                    calls, unsettled = self._states.calls(
+                    found = self._states.calls(
                         *(stream, judge.version, judge.scorer.source.alpha, untold),
                         judge.scorer.first_calls,
                     )
-                    self._series_of(stream).begin_calls(calls, judge.version, unsettled)
+                    self._series_of(stream).begin_calls(found, judge.version)
                 append.judge_all()
                 append.store(connection, self._outbox, source, now)
         return True

@@ -16,7 +16,7 @@ import polars as pl
 
 from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.times import time_of
-from anomaly_platform.realtime.call_states import CallsNow
+from anomaly_platform.realtime.call_states import CallsFound, CallsNow
 from anomaly_platform.realtime.series_state_cache import CachedState
 from anomaly_platform.storage.lake.lake import Lake
 from anomaly_platform.storage.lake.run_states import run_state_files
@@ -57,7 +57,7 @@ class SeriesStates:
         alpha: float,
         keys: Sequence[Key],
         first: Callable[[Key], Floats],
-    ) -> tuple[dict[Key, Floats], set[Key]]:
+    ) -> CallsFound:
         """Return at which level a version calls on series; see `CallsNow.of`."""
         return self._calls.of(stream.name, version, keys, alpha=alpha, first=first)
 

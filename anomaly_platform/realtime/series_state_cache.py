@@ -8,20 +8,21 @@ known, or under the row's lock (``append_path``). Does not belong here: reading 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from anomaly_platform.ml.arrays import Floats, Ints
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.storage.postgres.binary_format import text_cell
 from anomaly_platform.storage.tables.online import Key
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
     from anomaly_platform.ml.features.metrics.series_state import SeriesState
+    from anomaly_platform.realtime.call_states import CallsFound
 
 TAIL_ROWS: Final = 32
 """Readings after which a new snapshot of a state is written."""
@@ -32,7 +33,10 @@ UNREAD: Final = -1
 UNTOLD: Final = -1
 """Instead of a version, where nobody knows at which level a series calls."""
 
-_PER_SERIES: Final = ("ids", "revisions", "tail_rows", "own", "_used", "calls", "versions")
+_PER_SERIES: Final = (
+    *("ids", "revisions", "tail_rows", "own", "_used"),
+    *("calls", "_first_calls", "versions", "begins"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +77,9 @@ class CachedSeries:
     ids, revisions, tail_rows, own
         (places,) what `CachedState` says of the series in each place; `own` is NaN where a series
         has no threshold of its own.
-    calls, versions
-        (places, …) states of calls (`ml.scoring.calls`), and the version that made them.
+    calls, versions, begins
+        (places, …) states of calls (`ml.scoring.calls`), the version that made them, and whether it
+        has left none yet, so that each transaction begins with the first.
     entities, metrics
         (places,) names as a text array has them.
     """
@@ -92,7 +97,10 @@ class CachedSeries:
         self.tail_rows: Ints
         self.ids, self.revisions, self.tail_rows, self._used = np.zeros((4, room), dtype=np.int64)
         self.own: Floats = np.full(room, np.nan)
-        self.calls: Floats = np.zeros((room, CALL_SIZE))
+        self.calls: Floats
+        self._first_calls: Floats
+        self.calls, self._first_calls = np.zeros((2, room, CALL_SIZE))
+        self.begins: Bools = np.zeros(room, dtype=np.bool_)
         self.versions: Ints = np.full(room, UNTOLD, dtype=np.int64)
         self.keys: list[Key | None] = [None] * room
         self.entities: list[bytes] = [b""] * room
@@ -125,14 +133,18 @@ class CachedSeries:
         self._buffers.put(place, found.state)
         self.versions[place] = UNTOLD
 
-    def begin_calls(
-        self, calls: Mapping[Key, Floats], version: int | None, unsettled: Container[Key]
-    ) -> None:
+    def begin_calls(self, found: CallsFound, version: int | None) -> None:
         """Hold the states of calls that a version is at; unsettled ones serve once."""
-        for key, state in calls.items():
+        for key, state in found.states.items():
             place = self._places[key]
-            self.calls[place] = state
-            self.versions[place] = UNTOLD if key in unsettled else version or 0
+            self.calls[place] = self._first_calls[place] = state
+            self.versions[place] = UNTOLD if key in found.unsettled else version or 0
+            self.begins[place] = found.begins
+
+    def begin_calls_anew(self, places: Ints) -> None:
+        """Begin with the first states of calls where a version has left none yet."""
+        anew = places[self.begins[places]]
+        self.calls[anew] = self._first_calls[anew]
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Forget what may not be true."""

@@ -52,8 +52,8 @@ def read_look_back(
     with served.predicting() as scorer:
         first = scorer.first_calls((entity, metric))
     key = entity, metric
-    calls, _ = states.calls(*(served.stream, served.version, served.alpha, [key]), lambda _: first)
+    found = states.calls(*(served.stream, served.version, served.alpha, [key]), lambda _: first)
     if state.feature_version != wanted.version:
         # The champion was trained on another set of features, of which the readings are the same.
         state = SeriesState.of(wanted, state.times, state.values, state.before)
-    return state, calls[key]
+    return state, found.states[key]

@@ -5,7 +5,9 @@ MQTT and the EMS all come this way, so that a reading means the same whichever w
 
 Most of what a reading costs is the work of PostgreSQL, whose connections work beside each other. A
 writer holds the look-backs of its series in memory, so that a series always goes to the same one;
-and an entity does, since alerts are about entities.
+and an entity does, since alerts are about entities. Which one that is, the request decides that an
+entity first comes with: those that come together stay together, since a transaction costs about the
+same for a few readings as for many, and only large requests are shared out.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -38,6 +41,12 @@ if TYPE_CHECKING:
 MOST_WAITING: Final = 100_000
 """Readings that may wait; beyond, senders are asked to come back."""
 
+WORTH_SHARING: Final = 400
+"""Readings of one request from which on several writers share them."""
+
+#: Entities of which the writer is remembered; forgotten, they may get another one.
+_MOST_ENTITIES: Final = 200_000
+
 
 class Ingestion:
     """One process's way for readings into the tables.
@@ -53,6 +62,9 @@ class Ingestion:
     def __init__(self, ingest: Callable[[], OnlineIngest], models: ModelStore) -> None:
         self._lanes = [Lane(number, ingest(), models) for number in range(min(LANES, _cores()))]
         self._rows_waiting = 0
+        self._lane_of: dict[str, int] = {}
+        #: Entities that each writer has.
+        self._entities = [0] * len(self._lanes)
 
     def start(self) -> None:
         """Start the writers."""
@@ -131,9 +143,30 @@ class Ingestion:
         if ids is not None and len(set(ids) - {None}) < len(ids) - ids.count(None):
             # Of two readings under one id the first one counts, whosesoever they are.
             lanes = 1
-        of_rows = np.array([hash(entity) % lanes for entity, _ in readings.keys])
+        if lanes == 1:
+            return [(self._lanes[0], np.arange(len(readings)))]
+        of_rows = np.array(self._lanes_of([entity for entity, _ in readings.keys]))
         rows = [np.flatnonzero(of_rows == number) for number in range(lanes)]
-        return [(lane, some) for lane, some in zip(self._lanes, rows, strict=False) if some.size]
+        return [(lane, some) for lane, some in zip(self._lanes, rows, strict=True) if some.size]
+
+    def _lanes_of(self, entities: Sequence[str]) -> list[int]:
+        """Return the writer of each reading's entity."""
+        known = self._lane_of
+        if len(known) > _MOST_ENTITIES:
+            known.clear()
+            self._entities = [0] * len(self._lanes)
+        new = list(dict.fromkeys(entity for entity in entities if entity not in known))
+        if new:
+            company = Counter(known[entity] for entity in entities if entity in known)
+            shares = len(self._lanes) if len(entities) >= WORTH_SHARING else 1
+            for share in range(shares):
+                lane = min(range(len(self._lanes)), key=self._entities.__getitem__)
+                if company and shares == 1:
+                    ((lane, _),) = company.most_common(1)
+                some = new[share * len(new) // shares : (share + 1) * len(new) // shares]
+                known.update(dict.fromkeys(some, lane))
+                self._entities[lane] += len(some)
+        return [known[entity] for entity in entities]
 
 
 def _together(readings: ReadingColumns, rows: Sequence[Ints], said: Sequence[Said]) -> Said:

@@ -112,6 +112,15 @@ class Partitions(TableAccess):
         )
 
 
+def has_partitions(connection: Connection, stream: str, stage: str) -> bool:
+    """Return whether a stage of a stream has any file."""
+    found = connection.execute(
+        "SELECT EXISTS (SELECT FROM lake_partitions WHERE stream = %s AND stage = %s)",
+        (stream, stage),
+    ).fetchone()
+    return found is not None and bool(found[0])
+
+
 def referenced_paths(connection: Connection) -> set[str]:
     """Return every path of the lake that some row refers to: all others are garbage."""
     rows = connection.execute(

@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -19,11 +20,15 @@ from hypothesis import strategies as st
 from anomaly_platform.ingest.online.readings import Reading
 from anomaly_platform.ml.features.metrics.series_state import SeriesState
 from anomaly_platform.ml.scoring.batch import FleetScorer
+from anomaly_platform.ml.scoring.call_states import CallStates
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.answers import Answer
 from anomaly_platform.realtime.append_path import Judge
 from anomaly_platform.realtime.ingest import OnlineIngest
+from anomaly_platform.storage.lake.call_states import call_state_files
+from anomaly_platform.storage.postgres.transactions import Connection
+from anomaly_platform.storage.tables import online
 from anomaly_platform.storage.tables.online import StoredReading, by_event_id
 from anomaly_platform.streams import IIOT
 from tests.builders.ingesting import take_in
@@ -445,6 +450,27 @@ def test_states_of_other_features_are_made_anew(platform: Platform, ingest: Onli
     take(ingest, reading(10, 10.0))
     state = look_back(platform, "pump")
     assert state.values.tolist() == [float(n) for n in range(11)]
+
+
+def test_series_are_locked_again_only_once_a_version_has_left_its_states(
+    platform: Platform, ingest: OnlineIngest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked: list[Sequence[int]] = []
+    lock_states = online.lock_states
+
+    def count_locks(connection: Connection, ids: Sequence[int], known: Sequence[int]) -> Any:
+        locked.append(ids)
+        return lock_states(connection, ids, known)
+
+    monkeypatch.setattr(online, "lock_states", count_locks)
+    for n in range(3):
+        take(ingest, reading(n))
+    assert len(locked) == 1
+    files = call_state_files(platform.lake, platform.warehouse.partitions, "iiot", None)
+    files.keep("2026-03-01", CallStates(), before=None, watermark=1)
+    for n in range(3, 6):
+        take(ingest, reading(n))
+    assert len(locked) == 2
 
 
 def test_a_threshold_of_ones_own_decides(platform: Platform, ingest: OnlineIngest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +14,8 @@ from starlette.testclient import TestClient
 
 from anomaly_platform.ingest.online.readings import Reading
 from anomaly_platform.platform import Platform
-from anomaly_platform.serving.telemetry.ingest import open_ingestion
+from anomaly_platform.serving.champions.served import LANES
+from anomaly_platform.serving.telemetry.ingest import WORTH_SHARING, open_ingestion
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import IIOT
 from tests.builders.tables import count
@@ -331,3 +333,23 @@ def test_requests_at_once_share_transactions_and_get_their_own_answers(
     assert found is not None
     assert found[0] == sum(range(31))
     assert found[1] < 30
+
+
+@pytest.mark.parametrize("readings", [WORTH_SHARING - 1, WORTH_SHARING])
+def test_what_comes_together_is_one_transaction_unless_it_is_large(
+    platform: Platform, readings: int
+) -> None:
+    async def send() -> None:
+        async with open_ingestion(platform) as ingestion:
+            for n in range(2):
+                time = int(START.timestamp() * 1e6) + n
+                part = [Reading(f"d{k}", "m", time, 1.0) for k in range(readings)]
+                await ingestion.ingest(IIOT, part, source="api")
+
+    asyncio.run(send())
+    with platform.warehouse.transactions.begin() as connection:
+        found = connection.execute(
+            "SELECT event_time, count(DISTINCT xmin::text) FROM online_readings GROUP BY 1"
+        ).fetchall()
+    writers = min(LANES, len(os.sched_getaffinity(0))) if readings == WORTH_SHARING else 1
+    assert [transactions for _, transactions in found] == [writers, writers]
