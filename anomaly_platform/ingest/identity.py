@@ -19,6 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+DERIVED_VERSION: Final = 8
+"""Of derived ids; others' ids may have it as well."""
+
 #: Shown to whoever sends an id of another kind.
 NOT_A_UUID: Final = "the event id is not a UUID such as 6f1c2a34-9d0e-4c1b-8a7e-2f5b3c4d5e6f"
 

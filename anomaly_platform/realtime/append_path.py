@@ -13,11 +13,12 @@ import datetime as dt
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import numpy as np
 
-from anomaly_platform.ingest.identity import derived_octets
-from anomaly_platform.ml.arrays import Floats, Ints
+from anomaly_platform.ingest.identity import DERIVED_VERSION, derived_octets
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.scoring.call_states import VISITED
 from anomaly_platform.ml.scoring.calls import Told, rates_of, tell
 from anomaly_platform.ml.scoring.reasons import clock_of, novelty_reason
@@ -52,10 +53,13 @@ MOST_EXPLAINED: Final = 200
 
 _ADD: Final = (
     "SELECT add_newer_readings(%s, %s, %s, %b, %b, %b, %b, %b, %b, %b, %b, "
-    "%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
+    "%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
 )
 _PROVISIONAL: Final = (
-    "UPDATE online_readings SET provisional = true WHERE stream = %s AND event_id = ANY(%b::uuid[])"
+    "UPDATE online_readings r SET provisional = true "
+    "FROM unnest(%b::text[], %b::text[], %b::timestamptz[]) k(entity, metric, event_time) "
+    "WHERE r.stream = %s AND r.entity = k.entity AND r.metric = k.metric "
+    "AND r.event_time = k.event_time"
 )
 
 
@@ -125,6 +129,8 @@ class Append:
         self._late = np.zeros(len(readings), dtype=np.bool_)
         #: What is not new, and which readings are; None as long as all are believed to be.
         self._duplicates: tuple[Duplicates, Ints] | None = None
+        #: Ids as series and times give them, and of which readings another one is given.
+        self._derived, self._given = self._ids_of_readings()
         self._series: _Series | None = None
         #: Why readings are anomalies, by place.
         self._reasons: dict[int, str] = {}
@@ -151,7 +157,7 @@ class Append:
     def is_newer(self) -> bool:
         """Return whether the readings are all newer than what is in memory of their series."""
         places, times = self._places, self.readings.times
-        if places.min() < 0 or self._cached.revisions[places].min() < 0:
+        if places.min() < 0 or self._cached.revisions[places].min() < 0 or self._foreign_ids():
             return False
         if (self._cached.versions[places] != (self.judge.version or 0)).any():
             return False
@@ -166,10 +172,11 @@ class Append:
     def leave_out_known(self, connection: Connection) -> bool:
         """Go on with the new readings, if there are any; return whether. The series are locked."""
         found = Duplicates(self.stream.name, self.readings, self._places, self._cached)
-        rows = found.find(connection)
+        rows = found.find(connection, self._foreign_ids())
         self._duplicates = found, rows
         self.readings = self.readings.take(rows)
         self._places, self._late = self._places[rows], found.late[rows]
+        self._derived, self._given = self._ids_of_readings()
         return bool(rows.size)
 
     def untold(self) -> list[Key]:
@@ -235,8 +242,7 @@ class Append:
         with connection.transaction() if late or unusual else nullcontext():
             connection.execute(_ADD, self._arguments(series, source))
             if late:
-                ids = b"".join(stored.event_ids[16 * n : 16 * n + 16] for n in late)
-                connection.execute(_PROVISIONAL, (self.stream.name, fixed_array("uuid", ids)))
+                connection.execute(_PROVISIONAL, (*self._names(late), self.stream.name))
             if unusual:
                 raise_for(connection, outbox, self.stream, unusual, now)
 
@@ -298,14 +304,41 @@ class Append:
             clock = clock_of(readings.times.item(place))
             self._reasons[place] = f"{readings.values.item(place):.6g} is not usual at {clock}"
 
-    def _event_ids(self) -> bytes:
+    def _ids_of_readings(self) -> tuple[bytes, Bools | None]:
         readings = self.readings
         derived = derived_octets(readings.keys, readings.times)
         if readings.event_ids is None:
+            return derived, None
+        given = [
+            one is not None and one.bytes != derived[16 * n : 16 * n + 16]
+            for n, one in enumerate(readings.event_ids)
+        ]
+        return derived, np.array(given, dtype=np.bool_)
+
+    def _foreign_ids(self) -> list[UUID]:
+        """Return given ids that may be derived of other readings.
+
+        What has no time of its own gets its id where it arrives, of no reading's name.
+        """
+        readings = self.readings
+        if self._given is None or readings.event_ids is None:
+            return []
+        timed = readings.has_time or [True] * len(readings)
+        return [
+            one
+            for one, given, has_time in zip(
+                readings.event_ids, self._given.tolist(), timed, strict=True
+            )
+            if one is not None and given and has_time and one.version == DERIVED_VERSION
+        ]
+
+    def _event_ids(self) -> bytes:
+        given, derived = self.readings.event_ids, self._derived
+        if given is None:
             return derived
         return b"".join(
-            derived[16 * n : 16 * n + 16] if given is None else given.bytes
-            for n, given in enumerate(readings.event_ids)
+            derived[16 * n : 16 * n + 16] if one is None else one.bytes
+            for n, one in enumerate(given)
         )
 
     def _series_of_readings(self) -> _Series:
@@ -322,24 +355,29 @@ class Append:
             rows[np.isin(own, self._places[self._late])] = 0
         return _Series(own, rows)
 
+    def _names(self, some: slice | list[int]) -> tuple[Encoded, Encoded, Encoded]:
+        """Return entity, metric and time of some readings."""
+        cached, places = self._cached, self._places[some].tolist()
+        return (
+            cell_array([cached.entities[place] for place in places]),
+            cell_array([cached.metrics[place] for place in places]),
+            fixed_array("timestamptz", self.readings.times[some]),
+        )
+
     def _arguments(self, series: _Series, source: Source) -> tuple[Any, ...]:
         readings, stored, cached = self.readings, self._stored, self._cached
-        places, of_series = self._places.tolist(), series.places.tolist()
         whole = series.places[series.tail_rows == 0]
         return (
             *(self.stream.name, source, stored.bundle_version),
             fixed_array("int8", cached.ids[series.places]),
             fixed_array("int8", cached.revisions[series.places]),
             fixed_array("timestamptz", cached.newest(series.places)),
-            cell_array([cached.entities[place] for place in of_series]),
-            cell_array([cached.metrics[place] for place in of_series]),
             fixed_array("float8", cached.own[series.places]),
             fixed_array("int8", cached.ids[whole]),
             text_array([cached.state(place).to_bytes() for place in whole.tolist()], "bytea"),
             fixed_array("uuid", stored.event_ids),
-            cell_array([cached.entities[place] for place in places]),
-            cell_array([cached.metrics[place] for place in places]),
-            fixed_array("timestamptz", readings.times),
+            None if self._given is None else fixed_array("int2", self._given),
+            *self._names(slice(None)),
             fixed_array("float8", readings.values),
             _metadata(readings),
             fixed_array("float8", stored.scores),

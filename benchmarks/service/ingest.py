@@ -91,9 +91,9 @@ _BARE = (
 _LIKE_OURS = "CREATE TABLE copied (LIKE online_readings INCLUDING ALL)"
 _COLUMNS = (
     "entity, metric, event_time, value, stream, event_id, source, score, p_value, is_anomaly, "
-    "threshold, status"
+    "threshold, status, id_given"
 )
-_VERDICT = "api\t0.5\t0.5\tf\t0.9\ttrained"
+_VERDICT = "api\t0.5\t0.5\tf\t0.9\ttrained\tf"
 
 
 def copied(url: str, connections: int, count: int, *, like_ours: bool = False) -> float:

@@ -33,7 +33,7 @@ from anomaly_platform.serving.telemetry.mqtt_messages import (
     readings_of,
 )
 from anomaly_platform.storage.postgres.database import DatabaseError, redact
-from anomaly_platform.storage.tables.online import by_event_id
+from anomaly_platform.storage.tables.online import by_given_id
 from anomaly_platform.storage.tables.quarantine import insert_online_rejects
 from anomaly_platform.streams import metric_streams
 from anomaly_platform.streams.bindings import MQTT_TELEMETRY
@@ -280,7 +280,7 @@ class Subscriber:
 
     def _known(self, ids: Sequence[UUID]) -> UUID | None:
         with self._platform.warehouse.transactions.begin() as connection:
-            return next(iter(by_event_id(connection, self._stream.name, ids)), None)
+            return next(iter(by_given_id(connection, self._stream.name, ids)), None)
 
     def _quarantine(self, bad: Sequence[Refused]) -> None:
         """Keep what could not be used; the same message again changes nothing."""

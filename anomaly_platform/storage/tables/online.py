@@ -9,7 +9,7 @@ import datetime as dt
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, LiteralString
 from uuid import UUID
 
 import polars as pl
@@ -208,11 +208,27 @@ def make_states(
 def by_event_id(
     connection: Connection, stream: str, event_ids: Sequence[UUID]
 ) -> dict[UUID, StoredReading]:
-    """Return the readings that have these ids."""
+    """Return the readings that have these ids, given or derived; looks at every reading."""
+    return _by_id(connection, "true", stream, event_ids)
+
+
+def by_given_id(
+    connection: Connection, stream: str, event_ids: Sequence[UUID]
+) -> dict[UUID, StoredReading]:
+    """Return the readings whose senders gave them these ids."""
+    return _by_id(connection, "id_given", stream, event_ids)
+
+
+def _by_id(
+    connection: Connection, which: LiteralString, stream: str, event_ids: Sequence[UUID]
+) -> dict[UUID, StoredReading]:
+    if not event_ids:
+        return {}
     found = fetch_all(
         connection,
         StoredReading,
-        f"SELECT {_STORED} FROM online_readings WHERE stream = %s AND event_id = ANY(%s)",  # noqa: S608
+        f"SELECT {_STORED} FROM online_readings "  # noqa: S608 - constants
+        f"WHERE stream = %s AND event_id = ANY(%s) AND {which}",
         (stream, list(event_ids)),
     )
     return {one.event_id: one for one in found}
@@ -308,14 +324,17 @@ def insert_detections(
             ON m.stream = r.stream AND m.model_type = %(detector)s
             AND m.bundle_version = r.bundle_version AND m.device_id = r.entity
             AND m.metric_name = r.metric
-        WHERE r.stream = %(stream)s AND r.event_id = %(event_id)s
+        WHERE r.stream = %(stream)s AND r.entity = %(entity)s AND r.metric = %(metric)s
+            AND r.event_time = 'epoch'::timestamptz + %(time)s::int8 * interval '1 microsecond'
         -- Known already of a reading that was pruned and is sent again: it is never rewritten.
         ON CONFLICT (id) DO NOTHING
         """,  # noqa: S608 - constants
         [
             {
                 "stream": stream,
-                "event_id": one.event_id,
+                "entity": one.entity,
+                "metric": one.metric,
+                "time": one.event_time,
                 "detector": detector,
                 "reason": one.reason,
                 "explained": json.dumps({} if one.explanation is None else one.explanation.plain()),
@@ -334,12 +353,12 @@ def claim(connection: Connection, stream: str, batch_id: str, *, limit: int) -> 
     rows = connection.execute(
         """
         WITH mine AS (
-            SELECT id, stream, event_id FROM online_readings
+            SELECT id FROM online_readings
             WHERE stream = %(stream)s AND batch_id IS NULL
             ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
         )
         UPDATE online_readings r SET batch_id = %(batch)s FROM mine
-        WHERE r.stream = mine.stream AND r.event_id = mine.event_id
+        WHERE r.id = mine.id AND r.batch_id IS NULL
         RETURNING r.id, r.entity, r.metric, r.event_time, r.value, r.event_id::text,
             r.metadata::text
         """,

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as trials
 from hypothesis import strategies as st
 
+from anomaly_platform.ingest.identity import derived_ids
 from anomaly_platform.ingest.online.readings import Reading
 from anomaly_platform.ml.features.metrics.series_state import SeriesState
 from anomaly_platform.ml.scoring.batch import FleetScorer
@@ -137,6 +138,35 @@ def test_another_reading_under_a_known_id_is_a_conflict(
     )
     assert outcomes(answers) == ["conflict", "conflict", "conflict", "stored"]
     assert "event id" in answers[0].reason
+
+
+def test_an_id_that_was_derived_names_its_reading_wherever_it_is_sent(
+    platform: Platform, ingest: OnlineIngest
+) -> None:
+    derived = [one.reading.event_id for one in take(ingest, reading(0), reading(1)) if one.reading]
+    of_next = derived_ids([("pump", "temp")], [reading(2).time])[0]
+    answers = take(
+        ingest,
+        reading(0, event_id=derived[0]),
+        reading(5, event_id=derived[0]),
+        reading(6, device="fan", event_id=derived[1]),
+        reading(2, event_id=of_next),
+    )
+    assert outcomes(answers) == ["repeated", "conflict", "conflict", "stored"]
+    assert "event id" in answers[1].reason
+    assert outcomes(take(ingest, reading(2), reading(3, event_id=of_next))) == [
+        "repeated",
+        "conflict",
+    ]
+    assert count(platform.warehouse, "online_readings", "NOT id_given") == 3
+
+
+def test_ids_of_their_own_may_look_as_if_derived(ingest: OnlineIngest) -> None:
+    own = UUID("017f22e2-79b0-8cc3-98c4-dc0c0c07398f")
+    take(ingest, reading(0))
+    assert outcomes(take(ingest, reading(1, event_id=own))) == ["stored"]
+    again = take(ingest, reading(1, event_id=own), reading(2, event_id=own), reading(3))
+    assert outcomes(again) == ["repeated", "conflict", "stored"]
 
 
 def test_of_two_values_at_one_time_the_first_counts(

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -266,3 +267,20 @@ def test_days_and_models_of_older_features_are_made_anew(
         assert states == [("barcode", "champion"), ("ems", "retired")]
     migrate(empty_database_url, "0004", "downgrade")
     migrate(empty_database_url, "head")
+
+
+def test_readings_of_before_keep_their_ids(empty_database_url: str) -> None:
+    migrate(empty_database_url, "0016")
+    store = (
+        "INSERT INTO online_readings (stream, event_id, entity, metric, event_time, value, source, "
+        "threshold, status) VALUES ('iiot', %s, 'pump', 'temp', %s, 1, 'api', 0.5, 'trained')"
+    )
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute(store, (UUID(int=1), "2026-03-02"))
+    for revision, how in (("0017", "upgrade"), ("0016", "downgrade"), ("head", "upgrade")):
+        migrate(empty_database_url, revision, how)
+        with (
+            psycopg.connect(empty_database_url) as connection,
+            pytest.raises(psycopg.errors.UniqueViolation),
+        ):
+            connection.execute(store, (UUID(int=1), "2026-03-03"))
