@@ -58,7 +58,8 @@ def compare_with_yesterday(
     """Write what the value was a day ago and how far that is usual, and take the reading in.
 
     What is known of the last day changes with the hour. `day`, (3,) and NaN first, keeps the hour
-    and what is known in it for the next reading of the same series.
+    and what is known in it for the next reading of the same series; where it is empty that is not
+    found.
     """
     hour = float(time // _HOUR)
     if hour != state[HOUR]:
@@ -74,10 +75,11 @@ def compare_with_yesterday(
         then = state[place + 1] + state[place + 2] * (t - state[place])
         out[DAY_AGO, column] = then
         apart = abs(value - then)
-        if day[0] != hour:
-            day[0] = hour
-            day[1], day[2] = _median(state, hour, 3, 1), _median(state, hour, 1, 24)
-        out[APART, column], out[LEVEL, column] = day[1], day[2]
+        if day.size:
+            if day[0] != hour:
+                day[0] = hour
+                day[1], day[2] = _median(state, hour, 3, 1), _median(state, hour, 1, 24)
+            out[APART, column], out[LEVEL, column] = day[1], day[2]
         after = HOURS + PER_HOUR * (int(hour + 1.0) % 24)
         if state[after + 4] == hour - 23.0:
             out[AFTER, column], out[AFTER_AT, column] = state[after + 1], state[after]

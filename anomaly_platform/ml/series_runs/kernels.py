@@ -157,9 +157,9 @@ def take_readings(state: Any, times: Any, values: Any, out: Any) -> None:  # pra
 @compiled(error_model="numpy")
 def pass_readings(state: Any, times: Any, values: Any) -> None:  # pragma: no cover
     """Fold (n,) readings of one series into `state`."""
-    unused, day = np.empty((RUN_COLUMNS, 1)), np.full(3, np.nan)
+    unused, unknown = np.empty((RUN_COLUMNS, 1)), np.empty(0)
     for i in range(times.size):
-        take_reading(state, times[i], values[i], unused, 0, day)
+        take_reading(state, times[i], values[i] + 0.0, unused, 0, unknown)
 
 
 @compiled(error_model="numpy")

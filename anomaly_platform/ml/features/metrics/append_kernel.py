@@ -46,6 +46,37 @@ def _slide_missing(
 
 
 @compiled()
+def count_windows(
+    times: Ints,
+    end: int,
+    windows: Ints,
+    frequency: int,
+    first: Ints,
+    missing: Ints,
+    sizes: Ints,
+    ordered: Floats,
+) -> None:  # pragma: no cover
+    """Write where each window over the newest of `end` rows begins, and how much it holds.
+
+    Parameters as in `append_rows`, of one series; `ordered` holds the windows' rows in order, those
+    without a value last.
+    """
+    for k in range(windows.size + 1):
+        if k < windows.size:
+            first[k], missing[k] = max(0, end - windows[k]), 0
+            for j in range(first[k] + 1, end):
+                missing[k] += _gap(times, j, frequency)
+            size = end - first[k]
+        else:
+            size = max(0, end - first[k - 1] - 1)
+        while size > 0 and np.isnan(ordered[k, size - 1]):
+            size -= 1
+            if k < windows.size:
+                missing[k] += 1
+        sizes[k] = size
+
+
+@compiled()
 def append_rows(
     places: Ints,
     new_times: Ints,

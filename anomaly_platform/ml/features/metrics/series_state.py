@@ -14,7 +14,7 @@ import numpy as np
 
 from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.features.metrics.layout import FeatureLayout
-from anomaly_platform.ml.series_runs.fold import fold, no_runs
+from anomaly_platform.ml.series_runs.fold import fold_unseen, no_runs
 from anomaly_platform.ml.series_runs.layout import STATE_SIZE
 
 _MAGIC = b"AFS"
@@ -65,14 +65,19 @@ class SeriesState:
             keep = int(times.searchsorted(times[-1] - lookback, side="right"))
         runs = no_runs() if before is None else before.copy()
         if keep:
-            fold(runs, times[:keep], values[:keep])
+            fold_unseen(runs, times[:keep], values[:keep])
         return cls(version, times[keep:].copy(), values[keep:].copy(), runs)
+
+    def with_runs(self, runs: Floats) -> SeriesState:
+        """Return this state, of which `runs` is known already: folding it anew takes longer."""
+        vars(self)["runs"] = runs
+        return self
 
     @cached_property
     def runs(self) -> Floats:
         """State of the runs after the newest row."""
         state = self.before.copy()
-        fold(state, self.times, self.values)
+        fold_unseen(state, self.times, self.values)
         return state
 
     def value_at(self, time: int) -> float | None:
