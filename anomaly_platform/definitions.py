@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 from dagster import (
+    AssetsDefinition,
     AssetSelection,
     AutomationConditionSensorDefinition,
     BetaWarning,
@@ -18,7 +19,13 @@ from dagster import (
     with_source_code_references,
 )
 
-from anomaly_platform.assets import build_assets
+from anomaly_platform.assets.champion import build_champion
+from anomaly_platform.assets.features import build_features
+from anomaly_platform.assets.models import build_models
+from anomaly_platform.assets.monitoring import build_monitoring_stats
+from anomaly_platform.assets.raw import build_raw_events
+from anomaly_platform.assets.scored import build_scored_events
+from anomaly_platform.assets.validated import build_validated_events
 from anomaly_platform.checks import build_checks
 from anomaly_platform.logs import configure_logging
 from anomaly_platform.platform import Platform
@@ -33,6 +40,7 @@ from anomaly_platform.sensors.retraining import build_retraining_sensors
 from anomaly_platform.sensors.upkeep import build_upkeep
 from anomaly_platform.settings import get_settings
 from anomaly_platform.storage.own_files import keep_to_own_user
+from anomaly_platform.streams import Stream
 
 CHECKS_JOB = "asset_checks"
 
@@ -41,6 +49,19 @@ log = structlog.get_logger(__name__)
 # Backfill policies and Pipes are used knowingly; the version is pinned.
 warnings.filterwarnings("ignore", category=BetaWarning)
 warnings.filterwarnings("ignore", category=PreviewWarning)
+
+
+def build_assets(stream: Stream, platform: Platform) -> list[AssetsDefinition]:
+    """Return every stage of a stream, from raw events to monitoring."""
+    return [
+        build_raw_events(stream, platform),
+        build_validated_events(stream, platform),
+        build_features(stream, platform),
+        *build_models(stream, platform),
+        build_champion(stream, platform),
+        build_scored_events(stream, platform),
+        build_monitoring_stats(stream, platform),
+    ]
 
 
 def build_defs(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from anomaly_platform.assets.raw import layout_context
+from anomaly_platform.assets.layouts import layout_context
 from anomaly_platform.ingest.files.sources import UnreadableFile
 from anomaly_platform.ingest.layout.context import LayoutContext
 from anomaly_platform.ingest.layout.mapping import ColumnMapping, MappingError

@@ -23,21 +23,18 @@ from dagster import (
 )
 from pydantic import Field
 
+from anomaly_platform.assets.layouts import layout_context
 from anomaly_platform.assets.metadata import column_schema, counts, metadata_of
 from anomaly_platform.assets.raw_online import RAW_BUCKET, STAGE, claim_batches, for_lake
 from anomaly_platform.assets.stage import as_failures, stage_asset
 from anomaly_platform.ingest.reject_spool import RejectSpool
-from anomaly_platform.kinds.base import midnight
 from anomaly_platform.kinds.formats import RowFormat
 from anomaly_platform.platform import Platform
-from anomaly_platform.settings import Settings
 from anomaly_platform.storage.lake.landing import LandedFile
 from anomaly_platform.streams import Stream
 
 if TYPE_CHECKING:
-    from anomaly_platform.ingest.files.limits import ReadLimits
     from anomaly_platform.ingest.layout.context import LayoutContext
-    from anomaly_platform.ingest.layout.mapping import ColumnMapping
 
 _BATCH_ROWS = 250_000
 #: Rows that are sorted together. The more, the fewer row groups hold rows of a given bucket, and a
@@ -201,37 +198,6 @@ def _ingest_file(
         report.rejected.append(file.name)
         report.reasons[file.name] = str(error)
         platform.landing.reject(file, stream.name, digest)
-
-
-def layout_context(
-    platform: Platform, stream: Stream, name: str, mapping: "ColumnMapping", now: datetime
-) -> "LayoutContext":
-    """Return everything besides its columns that decides how a file of the stream is understood."""
-    from anomaly_platform.ingest.layout.context import LayoutContext
-
-    return LayoutContext(
-        name=name,
-        now=now,
-        mapping=mapping,
-        fields=platform.kind(stream).named_fields(),
-        timezone=stream.timezone or platform.settings.default_timezone,
-        start=midnight(platform.start_of(stream)),
-        future_allowance=platform.settings.future_allowance,
-        ignored=stream.ignored_columns,
-        limits=read_limits(platform.settings),
-    )
-
-
-def read_limits(settings: Settings) -> "ReadLimits":
-    """Return what the settings allow a file to ask of the machine."""
-    from anomaly_platform.ingest.files.limits import ReadLimits
-
-    return ReadLimits(
-        max_bytes=settings.file_max_bytes,
-        max_rows=settings.file_max_rows,
-        max_columns=settings.file_max_columns,
-        max_cell_bytes=settings.file_max_cell_bytes,
-    )
 
 
 def _store(

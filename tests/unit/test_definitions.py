@@ -105,11 +105,17 @@ def test_resources_can_be_overridden() -> None:
     assert build_defs(resource_overrides={"platform": marker}).resources["platform"] is marker
 
 
-def test_loading_imports_nothing_heavy() -> None:
-    program = (
-        "import sys, anomaly_platform.definitions as d; d.defs();"
-        f"print([m for m in {HEAVY!r} if m in sys.modules])"
-    )
+@pytest.mark.parametrize(
+    ("loading", "unneeded"),
+    [
+        ("import anomaly_platform.definitions as d; d.defs()", HEAVY),
+        # Each worker of the API would hold it.
+        ("import anomaly_platform.console.app", ("dagster", "mlflow", "sklearn", "torch")),
+    ],
+    ids=["graph", "console"],
+)
+def test_loading_imports_nothing_heavy(loading: str, unneeded: tuple[str, ...]) -> None:
+    program = f"import sys; {loading}; print([m for m in {unneeded!r} if m in sys.modules])"
     out = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
