@@ -39,7 +39,9 @@ PRELOADED: Final = (
 )
 #: Touched by each run at its end, below the platform's home: the daemon looks again at once.
 RUN_ENDED: Final = Path("dagster", "run_ended")
-_KEPT_S: Final = 600.0
+#: One run follows another within seconds. The first of them, hours later, starts as soon: a file
+#: is seen five seconds before it counts as complete, and the imports take three.
+_KEPT_S: Final = 120.0
 #: How long a run waits for the imports before it does them itself.
 _PATIENCE_S: Final = 120.0
 

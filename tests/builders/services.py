@@ -68,7 +68,9 @@ class Service:
         for child in children:
             # One that was just killed has no command line any more.
             with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                if "spawn_main" in " ".join(child.cmdline()):
+                # Beside it runs the process that they are forked from.
+                parent = child.parent()
+                if parent is not None and "forkserver" in " ".join(parent.cmdline()):
                     found.append(child)
         return found
 

@@ -97,15 +97,11 @@ class Services:
                 )
 
     def workers(self) -> list[psutil.Process]:
-        """Return the oldest of the processes that serve: uvicorn's children."""
+        """Return the oldest of the processes that serve: forked from a child of uvicorn."""
         with contextlib.suppress(psutil.Error):
             parent = psutil.Process(self._running["api"].pid)
-            children = [
-                one
-                for one in parent.children()
-                if "resource_tracker" not in " ".join(one.cmdline())
-            ]
-            return sorted(children, key=psutil.Process.create_time)[:1]
+            forked = [one for child in parent.children() for one in child.children()]
+            return sorted(forked, key=psutil.Process.create_time)[:1]
         return []
 
     def dispatcher(self) -> list[psutil.Process]:

@@ -50,6 +50,12 @@ def pids(service: Service) -> set[int]:
     return {worker.pid for worker in service.workers}
 
 
+def has_ended(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_ZOMBIE
+    return True
+
+
 def test_workers_frozen_for_a_while_are_not_replaced(service: Service) -> None:
     before = pids(service)
     assert len(before) == 2
@@ -70,6 +76,23 @@ def test_a_worker_that_was_killed_is_replaced(service: Service) -> None:
     before = pids(service)
     service.workers[0].kill()
     wait_until(lambda: len(pids(service) - before) == 1 and len(pids(service)) == 2, 120)
+    wait_until(lambda: service.get("/health/ready").status_code == 200, 60)
+
+
+def test_workers_share_what_they_import_and_are_replaced_when_their_source_is_gone(
+    service: Service,
+) -> None:
+    before = service.workers
+    for worker in before:
+        memory = worker.memory_full_info()
+        assert memory.uss < memory.rss / 2
+    source = before[0].parent()
+    assert source is not None
+    assert source == before[1].parent()
+    source.kill()
+    # They end in order, and others take their place.
+    wait_until(lambda: all(map(has_ended, before)), 60)
+    wait_until(lambda: len(pids(service)) == 2, 120)
     wait_until(lambda: service.get("/health/ready").status_code == 200, 60)
 
 

@@ -23,6 +23,7 @@ _GRACE_SECONDS = 10
 #: Kernels are compiled at the first start, which takes a minute on a busy machine.
 _PATIENCE_SECONDS = 300
 _COMPILED_BY_WORKERS = "serving/http/bodies/json_kernels.py"
+_APPLICATION = "anomaly_platform.console.app"
 _THREADS = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS")
 
 
@@ -32,7 +33,7 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
     import uvicorn
 
     from anomaly_platform.cli.services.up import free_port
-    from anomaly_platform.cli.services.workers import be_patient
+    from anomaly_platform.cli.services.workers import be_patient, fork_workers
     from anomaly_platform.logs import configure_logging
     from anomaly_platform.serving.metrics.folder import DIRECTORY_VARIABLE, prepare_directory
 
@@ -61,8 +62,10 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
         with contextlib.suppress(subprocess.TimeoutExpired):
             if compiling is not None:
                 compiling.wait(_PATIENCE_SECONDS)
+        if workers > 1:
+            fork_workers(_APPLICATION, "anomaly_platform.serving.fork_source")
         uvicorn.run(
-            "anomaly_platform.console.app:worker_app",
+            f"{_APPLICATION}:worker_app",
             factory=True,
             host=host,
             port=port,

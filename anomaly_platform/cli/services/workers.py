@@ -1,4 +1,7 @@
-"""Tells a worker of the API that is busy from one that is dead.
+"""The API's workers: forked from one process, and watched by how busy they are.
+
+uvicorn starts each worker anew, which imports for seconds and holds all of it for itself. Here one
+process imports what workers need, and they are forked from it: it runs no thread of its own.
 
 uvicorn asks each worker for a sign of life and kills one that gives none for five seconds, which on
 a busy machine may be any: while it starts, or while others have the processors. Here a worker that
@@ -8,6 +11,7 @@ answer, so that it hears signals meanwhile, and one slow worker delays the look 
 A worker that is told to end while it starts ends at once: compiling may take it a minute.
 """
 
+import multiprocessing
 import os
 import pickle
 import time
@@ -16,7 +20,7 @@ from types import FrameType
 from typing import Final
 
 import psutil
-from uvicorn import Config, Server
+from uvicorn import Config, Server, _subprocess
 from uvicorn.supervisors import multiprocess
 
 SILENT_S: Final = 60.0
@@ -89,3 +93,14 @@ class PatientProcess(multiprocess.Process):
 def be_patient() -> None:
     """Have uvicorn watch its workers in this way."""
     multiprocess.Process = PatientProcess  # type: ignore[misc]
+
+
+def fork_workers(*imported: str) -> None:
+    """Have uvicorn fork its workers from a process that has imported modules; wait for that."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(imported))
+    _subprocess.spawn = context  # type: ignore[assignment]
+    # Before uvicorn waits for its first worker, and is deaf to signals meanwhile.
+    first = context.Process(target=int)
+    first.start()
+    first.join()

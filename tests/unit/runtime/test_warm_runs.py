@@ -18,11 +18,15 @@ import pytest
 
 from anomaly_platform.runtime import warm_runs
 from anomaly_platform.runtime.warm_runs import PRELOADED, RUN_ENDED, WarmRuns
-from tests.builders.waiting import wait_until
 
 
 def tell_parent(queue: Any) -> None:
     queue.put(os.getppid())
+
+
+def tell_and_stay(queue: Any) -> None:
+    tell_parent(queue)
+    time.sleep(600)
 
 
 def fail(_queue: Any) -> None:
@@ -114,11 +118,11 @@ def test_where_none_can_be_forked_it_is_said_in_time(
 
 
 def test_a_run_does_not_outlive_its_server(warm: WarmRuns) -> None:
-    process = warm.Process(time.sleep, [600])
+    queue = warm.Queue()
+    process = warm.Process(tell_and_stay, [queue])
     process.start()
     run = psutil.Process(process.pid)
-    wait_until((Path(f"/proc/{process.pid}/status")).exists)
-    time.sleep(0.5)  # until it has asked to be told
+    queue.get(timeout=60)
     psutil.Process(forkserver._forkserver._forkserver_pid).kill()  # type: ignore[attr-defined]
     with contextlib.suppress(psutil.NoSuchProcess):
         run.wait(30)

@@ -1,0 +1,28 @@
+"""Imported last by the process from which ``anomaly api`` forks its workers.
+
+What that process has imported, its workers share: two workers take little more memory than one.
+It ends with the service that has started it. A signal to all of the service's processes leaves it
+alone, since the service hears from it when a worker has ended.
+"""
+
+import gc
+import os
+import signal
+
+from anomaly_platform.parent_death import end_with_parent
+from anomaly_platform.serving.metrics.requests import worker_ended
+
+
+def _begin_worker() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Without the process that it is forked from, nobody would hear of its end.
+    end_with_parent(signal.SIGTERM)
+
+
+# It counts nothing itself.
+worker_ended()
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.register_at_fork(after_in_child=_begin_worker)
+# Whoever looks for garbage would write into all that is shared.
+gc.collect()
+gc.freeze()
