@@ -210,11 +210,14 @@ class FleetScorer:
         past = RunStates() if runs is None else runs.copy()
         calls = CallStates() if calls is None else calls
         for (entity, metric), rows in table.series():
-            self._score_series(entity, metric, table, rows, result, runs, calls)
             blocks.setdefault(entity, []).append((metric, rows))
+        # All of an entity before the next one: its models are read once, however many are held.
         for entity, series in blocks.items():
+            for metric, rows in series:
+                self._score_series(entity, metric, table, rows, result, runs, calls)
             self._score_entity(entity, series, table, result, past, calls)
-        self._give_reasons(table, result, calls)
+            for metric, rows in series:
+                self._give_reasons((entity, metric), table, rows, result, calls)
         return frame.with_columns(result.columns())
 
     def _score_series(
@@ -329,21 +332,27 @@ class FleetScorer:
         known = [metric for metric in model.metrics if (entity, metric) in self._series]
         return Apart.of(model, known, times, values)
 
-    def _give_reasons(self, table: FeatureTable, result: ScoredColumns, calls: CallStates) -> None:
+    def _give_reasons(
+        self,
+        key: tuple[str, str],
+        table: FeatureTable,
+        rows: slice,
+        result: ScoredColumns,
+        calls: CallStates,
+    ) -> None:
         """Say why each row is unusual that is told of, or that caused its entity's score."""
-        for key, rows in table.series():
-            novel = np.flatnonzero(result.novel[rows]) + rows.start
-            self._explain(key, table, rows, result)
-            for row in novel.tolist():
-                since = calls.series[key].item(VISITED + SINCE)
-                reason = result.reasons.get(row, "") if result.anomaly[row] else ""
-                result.reasons[row] = novelty_reason(
-                    table.columns[self._value].item(row),
-                    table.times.item(row),
-                    since,
-                    result.bounds[:, row],
-                    reason,
-                )
+        novel = np.flatnonzero(result.novel[rows]) + rows.start
+        self._explain(key, table, rows, result)
+        for row in novel.tolist():
+            since = calls.series[key].item(VISITED + SINCE)
+            reason = result.reasons.get(row, "") if result.anomaly[row] else ""
+            result.reasons[row] = novelty_reason(
+                table.columns[self._value].item(row),
+                table.times.item(row),
+                since,
+                result.bounds[:, row],
+                reason,
+            )
 
     def _explain(
         self, key: tuple[str, str], table: FeatureTable, rows: slice, result: ScoredColumns
