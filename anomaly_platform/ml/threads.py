@@ -11,13 +11,15 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def in_order(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+def in_order(
+    work: Callable[[_Item], _Result], items: Iterable[_Item], *, most: int | None = None
+) -> Iterator[_Result]:
     """Yield what `work` returns for each item, in the order of the items.
 
-    As many threads work as Polars uses, a few items ahead of what is taken, so that results in
-    waiting are few. What `work` raises is raised where its result would come.
+    As many threads work as Polars uses, `most` at most, a few items ahead of what is taken, so that
+    results in waiting are few. What `work` raises is raised where its result would come.
     """
-    number = thread_pool_size()
+    number = min(thread_pool_size(), most or thread_pool_size())
     if number < 2:
         yield from map(work, items)
         return

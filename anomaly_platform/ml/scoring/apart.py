@@ -153,6 +153,7 @@ def name_causes(
         for row in np.flatnonzero(flagged[clock]).tolist():
             place, t = int(places[row]), int(clock[row])
             result.causes[place] = causes[t]
+            result.caused[place] = metric in causes[t]
             if apart is None or evidence.matrix[t, s] >= CAUSE_EVIDENCE:
                 continue
             if metric in apart.metrics(evidence.times.item(t)):

@@ -33,9 +33,12 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
+from queue import LifoQueue
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from polars import thread_pool_size
 
 from anomaly_platform.ml.bundles.bundle import Bundle
 from anomaly_platform.ml.calibration.conformal import score_of_p
@@ -47,9 +50,7 @@ from anomaly_platform.ml.scoring.apart import Apart, heard, name_causes
 from anomaly_platform.ml.scoring.call_states import VISITED, CallStates
 from anomaly_platform.ml.scoring.calls import FIRST, calls_of, rate_of, take
 from anomaly_platform.ml.scoring.checking import feature_set_of, read_series
-from anomaly_platform.ml.scoring.entities import (
-    EntityEvidence,
-)
+from anomaly_platform.ml.scoring.entities import EntityEvidence
 from anomaly_platform.ml.scoring.online import OnlineScorer, by_innovation
 from anomaly_platform.ml.scoring.reasons import novelty_reason
 from anomaly_platform.ml.scoring.scored_columns import (
@@ -64,6 +65,7 @@ from anomaly_platform.ml.scoring.shared_calibrations import SharedCalibrations
 from anomaly_platform.ml.series_model.model import SeriesModel
 from anomaly_platform.ml.series_model.visited import SINCE
 from anomaly_platform.ml.series_runs.run_states import RunStates
+from anomaly_platform.ml.threads import in_order
 from anomaly_platform.ml.times import microseconds_of
 
 _OF_SERIES = [
@@ -71,6 +73,19 @@ _OF_SERIES = [
 ]
 #: Models held ready by a scorer, least recently used out first (about 240 KB each).
 DEFAULT_MODELS_HELD = 512
+#: Threads at most: about half of the work is Python's and holds its lock.
+_THREADS = 4
+
+
+class _Rows(NamedTuple):
+    """What a thread scores, what with, and where it writes what it finds."""
+
+    scorer: OnlineScorer
+    table: FeatureTable
+    result: ScoredColumns
+    runs: RunStates | None
+    past: RunStates
+    calls: CallStates
 
 
 class FleetScorer:
@@ -125,7 +140,7 @@ class FleetScorer:
         self._entities = SharedCalibrations(bundle, "entity")
         self._hosts = Hosts(bundle)
         self._value = self.feature_set.names.index("value")
-        self._scorer = OnlineScorer(self, models_held=models_held)
+        self._free = self._scorers(models_held)
 
     @classmethod
     def without_models(
@@ -157,8 +172,16 @@ class FleetScorer:
         scorer._default_threshold = threshold
         scorer._series = {}
         scorer._value = feature_set.names.index("value")
-        scorer._scorer = OnlineScorer(scorer)
+        scorer._free = scorer._scorers(DEFAULT_MODELS_HELD)
         return scorer
+
+    def _scorers(self, models_held: int) -> LifoQueue[OnlineScorer]:
+        """Return what judges readings, one for each thread: none is for two at the same time."""
+        threads = min(thread_pool_size(), _THREADS)
+        scorers = LifoQueue[OnlineScorer]()
+        for _ in range(threads):
+            scorers.put(OnlineScorer(self, models_held=max(1, models_held // threads)))
+        return scorers
 
     def status(self, entity: str, metric: str) -> str:
         """Return what the bundle says of a series: `trained`, `insufficient_history`, `failed`."""
@@ -211,28 +234,29 @@ class FleetScorer:
         calls = CallStates() if calls is None else calls
         for (entity, metric), rows in table.series():
             blocks.setdefault(entity, []).append((metric, rows))
-        # All of an entity before the next one: its models are read once, however many are held.
-        for entity, series in blocks.items():
-            for metric, rows in series:
-                self._score_series(entity, metric, table, rows, result, runs, calls)
-            self._score_entity(entity, series, table, result, past, calls)
-            for metric, rows in series:
-                self._give_reasons((entity, metric), table, rows, result, calls)
+
+        def all_of(entity: str) -> None:
+            # Before the next one, so that models are read once, however many are held.
+            scorer = self._free.get()
+            try:
+                rows = _Rows(scorer, table, result, runs, past, calls)
+                for metric, of_metric in blocks[entity]:
+                    self._score_series((entity, metric), of_metric, rows)
+                self._score_entity(entity, blocks[entity], rows)
+                for metric, of_metric in blocks[entity]:
+                    self._give_reasons((entity, metric), of_metric, rows)
+            finally:
+                self._free.put(scorer)
+
+        for _ in in_order(all_of, blocks, most=_THREADS):
+            pass
         return frame.with_columns(result.columns())
 
-    def _score_series(
-        self,
-        entity: str,
-        metric: str,
-        table: FeatureTable,
-        rows: slice,
-        result: ScoredColumns,
-        runs: RunStates | None,
-        calls: CallStates,
-    ) -> None:
+    def _score_series(self, key: tuple[str, str], rows: slice, of: _Rows) -> None:
+        scorer, table, result, runs, _, calls = of
         present = table.present[rows]
-        known = self._series.get((entity, metric))
-        threshold = self.thresholds.get((entity, metric), self._threshold_of(known))
+        known = self._series.get(key)
+        threshold = self.thresholds.get(key, self._threshold_of(known))
         result.threshold[rows] = threshold
         result.status[rows] = np.where(present, status_code(known), MISSING)
         places = np.flatnonzero(present) + rows.start
@@ -240,10 +264,10 @@ class FleetScorer:
             return
         features = np.array([column[places] for column in table.columns])
         if runs is not None:
-            columns = runs.take((entity, metric), table.times[places], features[self._value])
+            columns = runs.take(key, table.times[places], features[self._value])
             result.runs[:, places] = columns
             features = np.concatenate((features, columns))
-        said = self._scorer.judge_series((entity, metric), table.times[places], features, threshold)
+        said = scorer.judge_series(key, table.times[places], features, threshold)
         result.z[places], result.iqr[places], result.mad[places] = said.rules
         result.raw[places], result.p[places] = said.raw, said.p_value
         result.alone[places] = said.alone
@@ -251,26 +275,18 @@ class FleetScorer:
         result.trained[places] = said.modelled
         result.kinds[places] = said.kinds
         result.decided[places], result.anomaly[places] = said.decided, said.is_anomaly
-        first, rate = self._scorer.first_calls, rate_of(threshold, self.alpha)
         rows_of = (table.times[places], features[self._value], said.p_value)
         result.call[places], result.novel[places], result.bounds[:, places] = take(
-            calls, (entity, metric), first, *rows_of, rate
+            calls, key, scorer.first_calls, *rows_of, rate_of(threshold, self.alpha)
         )
         if known is not None and known["slot"] is not None:
             result.status[places[~said.modelled]] = INSUFFICIENT
-            result.moves[places] = self._scorer.moves((entity, metric))
-            result.deepest[entity, metric] = self._scorer.deepest((entity, metric))
+            result.moves[places] = scorer.moves(key)
+            result.deepest[key] = scorer.deepest(key)
 
-    def _score_entity(
-        self,
-        entity: str,
-        series: list[tuple[str, slice]],
-        table: FeatureTable,
-        result: ScoredColumns,
-        past: RunStates,
-        calls: CallStates,
-    ) -> None:
+    def _score_entity(self, entity: str, series: list[tuple[str, slice]], of: _Rows) -> None:
         """Write what an entity's series say together, and fold its calls."""
+        table, result, calls = of.table, of.result, of.calls
         members = [
             (metric, np.flatnonzero(result.trained[rows]) + rows.start) for metric, rows in series
         ]
@@ -298,7 +314,7 @@ class FleetScorer:
             scores = score_of_p(p, self.alpha)
             host = self._hosts.of(entity)
             if host is not None:
-                apart = self._apart(entity, host.model, series, table, past)
+                apart = self._apart(entity, host.model, series, of)
                 p, scores = heard(host, p, fused, apart.at(evidence.times), self.alpha)
         flagged = scores >= threshold
         novel = np.zeros(p.size, dtype=np.bool_)
@@ -313,18 +329,13 @@ class FleetScorer:
         name_causes(members, evidence, apart, flagged | novel, result)
 
     def _apart(
-        self,
-        entity: str,
-        model: HostModel,
-        series: list[tuple[str, slice]],
-        table: FeatureTable,
-        past: RunStates,
+        self, entity: str, model: HostModel, series: list[tuple[str, slice]], of: _Rows
     ) -> Apart:
         """Return which metrics of an entity move apart, from what was before the rows on."""
-        found = dict(series)
+        found, table = dict(series), of.table
         times, values = [], []
         for metric in model.metrics:
-            before = past.recent((entity, metric))
+            before = of.past.recent((entity, metric))
             rows = found.get(metric, slice(0, 0))
             present = np.flatnonzero(table.present[rows]) + rows.start
             times.append(np.concatenate((before[0].astype(np.int64), table.times[present])))
@@ -332,19 +343,13 @@ class FleetScorer:
         known = [metric for metric in model.metrics if (entity, metric) in self._series]
         return Apart.of(model, known, times, values)
 
-    def _give_reasons(
-        self,
-        key: tuple[str, str],
-        table: FeatureTable,
-        rows: slice,
-        result: ScoredColumns,
-        calls: CallStates,
-    ) -> None:
+    def _give_reasons(self, key: tuple[str, str], rows: slice, of: _Rows) -> None:
         """Say why each row is unusual that is told of, or that caused its entity's score."""
+        table, result = of.table, of.result
         novel = np.flatnonzero(result.novel[rows]) + rows.start
-        self._explain(key, table, rows, result)
+        self._explain(key, rows, of)
         for row in novel.tolist():
-            since = calls.series[key].item(VISITED + SINCE)
+            since = of.calls.series[key].item(VISITED + SINCE)
             reason = result.reasons.get(row, "") if result.anomaly[row] else ""
             result.reasons[row] = novelty_reason(
                 table.columns[self._value].item(row),
@@ -354,22 +359,19 @@ class FleetScorer:
                 reason,
             )
 
-    def _explain(
-        self, key: tuple[str, str], table: FeatureTable, rows: slice, result: ScoredColumns
-    ) -> None:
+    def _explain(self, key: tuple[str, str], rows: slice, of: _Rows) -> None:
         """Explain the rows of a series that are flagged, or that caused their entity's score.
 
         What is only novel is left out: its range is the reason.
         """
-        flagged = result.anomaly[rows].copy()
-        for n in np.flatnonzero(~flagged & ~result.novel[rows]).tolist():
-            flagged[n] = key[1] in result.causes.get(rows.start + n, ())
-        if not (wanted := np.flatnonzero(flagged) + rows.start).size:
+        table, result = of.table, of.result
+        told = result.anomaly[rows] | (result.caused[rows] & ~result.novel[rows])
+        if not (wanted := np.flatnonzero(told) + rows.start).size:
             return
         features = np.array([column[wanted] for column in table.columns])
         features = np.concatenate((features, result.runs[:, wanted]))
         kinds, thresholds = result.kinds[wanted], result.threshold[wanted]
-        explained = self._scorer.explain(key, table.times[wanted], features, kinds, thresholds)
+        explained = of.scorer.explain(key, table.times[wanted], features, kinds, thresholds)
         for row, one in zip(wanted.tolist(), explained, strict=True):
             if row in result.reasons and not result.anomaly[row]:
                 result.explanations[row] = by_innovation(one)

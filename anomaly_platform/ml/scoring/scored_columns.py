@@ -5,7 +5,7 @@ What belongs here: their layout. What is written into them is `batch`'s business
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,7 @@ class ScoredColumns:
     entity_call: Bools
     call: Bools
     novel: Bools
+    caused: Bools
     bounds: Floats
     causes: dict[int, list[str]]
     reasons: dict[int, str]
@@ -95,7 +96,7 @@ class ScoredColumns:
     def empty(cls, rows: int) -> ScoredColumns:
         """Return columns in which nothing has been said."""
         numbers = ("raw", "p", "alone", "score", "z", "iqr", "mad", "threshold", "entity")
-        flags = ("trained", "moves", "decided", "anomaly", "call", "novel")
+        flags = ("trained", "moves", "decided", "anomaly", "call", "novel", "caused")
         flags_of_entity = ("entity_anomaly", "entity_call")
         arrays: dict[str, Any] = {name: np.full(rows, np.nan) for name in numbers}
         arrays |= {name: np.zeros(rows, dtype=np.bool_) for name in flags + flags_of_entity}
@@ -113,12 +114,6 @@ class ScoredColumns:
 
     def columns(self) -> list[pl.Series]:
         """Return the columns that scoring adds, in order."""
-        causes: list[list[str] | None] = [None] * self.p.size
-        for row, names in self.causes.items():
-            causes[row] = names
-        reasons: list[str | None] = [None] * self.p.size
-        for row, reason in self.reasons.items():
-            reasons[row] = reason
         status = pl.Series(self.status).replace_strict(
             dict(enumerate(STATUSES)), return_dtype=pl.String
         )
@@ -136,8 +131,8 @@ class ScoredColumns:
             "entity_is_anomaly": _flags(self.entity_anomaly, ~np.isnan(self.entity)),
             "is_call": _flags(self.call, ~np.isnan(self.p) | self.novel),
             "entity_is_call": _flags(self.entity_call, ~np.isnan(self.entity)),
-            "causes": pl.Series(causes, dtype=pl.List(pl.String)),
-            "reason": pl.Series(reasons, dtype=pl.String),
+            "causes": self._of_few(self.causes, pl.List(pl.String)),
+            "reason": self._of_few(self.reasons, pl.String()),
             **self._explained(),
         }
         return [column.alias(name) for name, column in named.items()]
@@ -145,13 +140,16 @@ class ScoredColumns:
     def _explained(self) -> dict[str, pl.Series]:
         """Return the columns of the explanations, null where there is none."""
         told = {row: one.columns() for row, one in self.explanations.items()}
-        found = {}
-        for name, kind in COLUMNS.items():
-            values: list[Any] = [None] * self.p.size
-            for row, one in told.items():
-                values[row] = one[name]
-            found[name] = pl.Series(values, dtype=kind)
-        return found
+        return {
+            name: self._of_few({row: one[name] for row, one in told.items()}, kind)
+            for name, kind in COLUMNS.items()
+        }
+
+    def _of_few(self, values: Mapping[int, Any], kind: pl.DataType) -> pl.Series:
+        """Return a column that has these values in these rows, and null in all others."""
+        places = np.full(self.p.size, len(values))
+        places[list(values)] = np.arange(len(values))
+        return pl.Series([*values.values(), None], dtype=kind).gather(places)
 
 
 def _numbers(values: Floats) -> pl.Series:

@@ -17,6 +17,7 @@ from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.explaining.numbers import COLUMNS, Explanation
 from anomaly_platform.ml.scoring.explaining.words import sentence
 from anomaly_platform.ml.scoring.model_stack import Columns, ModelStack
+from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.ml.series_runs.layout import LENGTH, ORDINARY
 from anomaly_platform.ml.series_runs.run_states import RunStates
 from anomaly_platform.ml.training.fit import FleetPolicy
@@ -113,7 +114,7 @@ def test_parts_add_up_to_one_and_inputs_to_the_raw_score_of_the_model(bundle, sc
 
 
 def test_a_reading_alone_is_explained_as_in_its_day(bundle, scored):
-    scorer = FleetScorer(bundle, threshold=0.7)._scorer
+    scorer = OnlineScorer(FleetScorer(bundle, threshold=0.7))
     for (metric,), rows in scored.group_by("metric"):
         times, features = arrays(rows)
         for i in np.flatnonzero(rows["is_anomaly"].fill_null(value=False).to_numpy())[::3].tolist():
@@ -133,7 +134,7 @@ def test_a_reading_alone_is_explained_as_in_its_day(bundle, scored):
 
 
 def test_a_value_is_flagged_beyond_the_range_and_not_within(bundle, scored):
-    scorer = FleetScorer(bundle, threshold=0.7)._scorer
+    scorer = OnlineScorer(FleetScorer(bundle, threshold=0.7))
     value, step = (FEATURES.names.index(name) for name in ("value", "diff_1"))
     held = 0
     for (metric,), rows in scored.group_by("metric"):
@@ -163,7 +164,7 @@ def test_ordinary_readings_lie_within_and_their_range_is_narrow(bundle):
     rows = FleetScorer(bundle, threshold=0.7).score(fresh)[200:]
     times, features = arrays(rows)
     features = features[: len(FEATURES.names)]
-    found = FleetScorer(bundle)._scorer.explain(
+    found = OnlineScorer(FleetScorer(bundle)).explain(
         ("host", "seasonal"),
         times,
         features,
