@@ -3,12 +3,22 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from polars import thread_pool_size
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+
+
+def ahead(items: Iterable[_Item]) -> Iterator[_Item]:
+    """Yield the items, each one made in another thread while the one before is in use."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, iterator, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, iterator, end)
+            yield cast("_Item", item)
 
 
 def in_order(

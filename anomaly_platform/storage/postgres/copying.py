@@ -12,12 +12,14 @@ import contextlib
 import datetime as dt
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 from psycopg import Connection, Cursor, sql
+
+from anomaly_platform.ml.threads import ahead
 
 PgType = Literal[
     "bool", "int4", "int8", "float8", "date", "timestamptz", "uuid", "text", "json", "jsonb"
@@ -105,20 +107,47 @@ def copy_frame(
     int
         Number of rows.
     """
-    for chunk in frame.select(types.keys()).iter_slices(_ROWS_AT_ONCE):
-        cast = chunk.select(_as_type(name, kind) for name, kind in types.items())
-        layouts = _layouts(cast, types)
-        binary = _wants_binary(layouts)
+    return copy_frames(cursor, table, [frame], types)
+
+
+def copy_frames(
+    cursor: Cursor[Any], table: str, frames: Iterable[pl.DataFrame], types: Mapping[str, PgType]
+) -> int:
+    """Append the rows of frames to a table, each one made while the server takes the one before.
+
+    Parameters and result are those of :func:`copy_frame`.
+    """
+    rows = 0
+    for encoded in ahead(_encoded(frames, types)):
         statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(
             sql.Identifier(table),
             sql.SQL(", ").join(sql.Identifier(name) for name in types),
-            sql.SQL("binary" if binary else "csv"),
+            sql.SQL("binary" if encoded.binary else "csv"),
         )
         with cursor.copy(statement) as copy:
-            for piece in _binary(cast, types, layouts) if binary else _csv(cast):
+            for piece in encoded.pieces:
                 for start in range(0, len(piece), _WRITE_BYTES):
                     copy.write(piece[start : start + _WRITE_BYTES])
-    return frame.height
+        rows += encoded.rows
+    return rows
+
+
+class _Encoded(NamedTuple):
+    """Some rows as COPY takes them."""
+
+    rows: int
+    binary: bool
+    pieces: list[memoryview]
+
+
+def _encoded(frames: Iterable[pl.DataFrame], types: Mapping[str, PgType]) -> Iterator[_Encoded]:
+    for frame in frames:
+        for chunk in frame.select(types.keys()).iter_slices(_ROWS_AT_ONCE):
+            cast = _cast(chunk, types)
+            layouts = _layouts(cast, types)
+            binary = _wants_binary(layouts)
+            pieces = _binary(cast, types, layouts) if binary else _csv(cast)
+            yield _Encoded(chunk.height, binary, list(pieces))
 
 
 def read_day(
@@ -150,20 +179,25 @@ def _wants_binary(layouts: pl.Series) -> bool:
     return layouts.n_unique() * _FEW_ROWS_PER_LAYOUT <= layouts.len() + _FEW_ROWS_PER_LAYOUT
 
 
-def _as_type(name: str, kind: PgType) -> pl.Expr:
-    """Cast a column to what PostgreSQL's type of that name is made from."""
-    column = pl.col(name)
-    if kind in _CAST_TO:
-        return column.cast(_CAST_TO[kind])
+def _cast(frame: pl.DataFrame, types: Mapping[str, PgType]) -> pl.DataFrame:
+    """Return the columns as what PostgreSQL's types of that name are made from."""
+    plain = frame.select(pl.col(name).cast(_CAST_TO.get(types[name], pl.String)) for name in types)
     # PostgreSQL's text cannot hold the character NUL; its picture can.
-    text = column.cast(pl.String).str.replace_all("\x00", "\u2400", literal=True)
+    texts = plain.select(pl.col(pl.String).str.contains("\x00", literal=True).any())
+    held = [name for name in texts.columns if texts[name].item()]
+    return plain.with_columns(
+        pl.col(held).str.replace_all("\x00", "\u2400", literal=True)
+    ).with_columns(_in_few_layouts(name, kind) for name, kind in types.items())
+
+
+def _in_few_layouts(name: str, kind: PgType) -> pl.Expr:
+    text = pl.col(name)
     if kind == "uuid":
         return text.str.replace_all("-", "", literal=True)
     if kind in ("json", "jsonb"):
         # White space after JSON means nothing; equal lengths mean fewer layouts.
-        length = text.str.len_bytes()
-        spaces = (-length.cast(pl.Int64)) % _JSON_STEP
-        return pl.concat_str(text, pl.lit(" ").repeat_by(spaces).list.join("")).alias(name)
+        spaces = (-text.str.len_bytes().cast(pl.Int64)) % _JSON_STEP
+        return pl.concat_str(text, pl.lit(" " * _JSON_STEP).str.slice(0, spaces)).alias(name)
     return text
 
 

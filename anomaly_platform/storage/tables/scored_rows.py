@@ -16,7 +16,7 @@ from typing import Any, Final
 import polars as pl
 from psycopg import sql
 
-from anomaly_platform.storage.postgres.copying import PgType, copy_frame, polars_schema, read_day
+from anomaly_platform.storage.postgres.copying import PgType, copy_frames, polars_schema, read_day
 from anomaly_platform.storage.postgres.transactions import Transactions
 from anomaly_platform.storage.tables.ml_models import FALLBACK, HAS_MODEL
 from anomaly_platform.storage.tables.scored_days import (
@@ -300,7 +300,7 @@ class ScoredRows(ScoredDays):
             UTC date of every event time in the chunks.
         chunks : iterable of polars.DataFrame
             Scored rows with the columns of `table.schema`, and perhaps the optional ones.
-            Consumed once, one chunk in memory at a time.
+            Consumed once, in another thread, one chunk ahead of what is written.
         watermark : int
             Highest ledger `seq` that the scores take into account.
         detector : str
@@ -337,13 +337,12 @@ class ScoredRows(ScoredDays):
                 (stream, day),
             )
             connection.execute(sql.SQL("DELETE FROM {} WHERE day = %s").format(partition), (day,))
-            rows = 0
+            complete = (
+                self.table.completed(chunk, stream, day, detector=detector, version=bundle_version)
+                for chunk in chunks
+            )
             with connection.cursor() as cursor:
-                for chunk in chunks:
-                    complete = self.table.completed(
-                        chunk, stream, day, detector=detector, version=bundle_version
-                    )
-                    rows += copy_frame(cursor, f"scored_{stream}", complete, self.table.columns)
+                rows = copy_frames(cursor, f"scored_{stream}", complete, self.table.columns)
             anomalies = connection.execute(
                 sql.SQL(self.table.detections).format(partition=partition),
                 {"day": day, "threshold": threshold},

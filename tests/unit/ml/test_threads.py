@@ -6,7 +6,7 @@ import time
 import pytest
 
 from anomaly_platform.ml import threads
-from anomaly_platform.ml.threads import in_order
+from anomaly_platform.ml.threads import ahead, in_order
 
 
 @pytest.fixture(params=[1, 3])
@@ -47,3 +47,28 @@ def test_an_error_is_raised_where_its_result_would_come(number):
     assert [next(results) for _ in range(5)] == list(range(5))
     with pytest.raises(KeyError):
         next(results)
+
+
+def test_the_next_item_is_made_while_one_is_in_use():
+    made = threading.Event()
+
+    def items():
+        yield 1
+        made.set()
+        yield 2
+
+    taken = ahead(items())
+    assert next(taken) == 1
+    assert made.wait(10)
+    assert list(taken) == [2]
+
+
+def test_an_error_is_raised_after_the_items_made_before_it():
+    def items():
+        yield 1
+        raise ValueError("no second")
+
+    taken = ahead(items())
+    assert next(taken) == 1
+    with pytest.raises(ValueError, match="no second"):
+        next(taken)
