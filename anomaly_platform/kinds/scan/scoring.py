@@ -1,8 +1,8 @@
 """Scoring the days of a stream of scans: the set in service, and the columns that are kept.
 
 How a verdict comes about is in ``ml.scans.scoring``. The history is computed from the validated
-scans of the look-back, for the codes of the day only: a day's scores follow from that day and its
-look-back, and from nothing else.
+scans of the look-back, for the codes of the day; the other codes of their lots are beside them, for
+what moved together. A day's scores follow from that day and its look-back, and from nothing else.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def current_scorer(kind: StreamKind[ScanStream]) -> Scorer:
 
         failed.clear()
         day = date.fromisoformat(features.partition)
-        places = parts.lake.read(features.path, columns=["location_id"])["location_id"]
-        together = Together.of(models, places, "day")
-        for scans in _with_history(kind, day, features):
+        whole = parts.lake.read(features.path, columns=["location_id", "event_time"])
+        together = Together.of(models, whole["location_id"], "day")
+        for scans, beside in _with_history(kind, day, features):
             left_out: dict[str, str] = {}
             scored = models.score(
                 scans,
@@ -75,6 +75,8 @@ def current_scorer(kind: StreamKind[ScanStream]) -> Scorer:
                 threshold=parts.threshold,
                 together=together,
                 left_out=left_out,
+                beside=beside,
+                until=whole.select(pl.col("event_time").max()).item(),
             )
             if scored["final_confidence"].null_count():
                 said = "; ".join(f"{name} {why}" for name, why in left_out.items())
@@ -102,24 +104,31 @@ def _rules_alone(parts: Parts[ScanStream]) -> BarcodeModels:
 
 def _with_history(
     kind: StreamKind[ScanStream], day: date, features: Partition
-) -> Iterator[pl.DataFrame]:
-    """Yield the day's scan features with the history of their codes, in chunks of whole codes."""
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame | None]]:
+    """Yield the day's scan features with the history of their codes, in chunks of whole codes.
+
+    Beside them what the other codes of their lots did before, as far as they are of the chunk's
+    buckets: all of them unless a day has several chunks.
+    """
+    from anomaly_platform.ml.detectors.sequence_lstm.scans import lots_of
+
     lake, names = kind.parts.lake, list(READ_FEATURES)
     days = kind.history(day, day - timedelta(days=1))
     for today in lake.chunks([features.path], columns=names, target_rows=_CHUNK_ROWS):
         span = (int(today["bucket"][0]), int(today["bucket"][-1]))
-        codes = today["epc_code"].unique().implode()
-        past = [
-            lake.read(one.path, between={"bucket": span}).filter(pl.col("epc_code").is_in(codes))
-            for one in days
-        ]
+        codes, lots = today["epc_code"].unique(), lots_of(today).unique()
+        past = []
+        for one in days:
+            scans = lake.read(one.path, between={"bucket": span})
+            past.append(scans.filter(lots_of(scans).is_in(lots.implode())))
         history = [part for part in past if part.height]
         if history:
             computed = kind.stream.features.compute(in_order(pl.concat(history)))
             kept = computed.select(pl.col(name).cast(FEATURE_SCHEMA[name]) for name in names)
-            yield in_order(pl.concat([kept, today.select(names)]))
+            own = kept["epc_code"].is_in(codes.implode())
+            yield in_order(pl.concat([kept.filter(own), today.select(names)])), kept.filter(~own)
         else:
-            yield in_order(today)
+            yield in_order(today), None
 
 
 def for_lake(models: BarcodeModels, scored: pl.DataFrame) -> pl.DataFrame:

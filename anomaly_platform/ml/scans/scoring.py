@@ -133,6 +133,8 @@ class BarcodeModels:
         limits: Mapping[str, float] | None = None,
         together: Together | None = None,
         left_out: dict[str, str] | None = None,
+        beside: pl.DataFrame | None = None,
+        until: datetime | None = None,
     ) -> pl.DataFrame:
         """Judge scans.
 
@@ -150,6 +152,9 @@ class BarcodeModels:
             What these scans are a part of; they are all of it by default.
         left_out
             Receives the detectors and rules that failed or were late, each with the reason.
+        beside, until
+            Scans of further codes of the same lots, and up to when all scans are in hand
+            (`scan_habits.company.Companions`).
 
         Returns
         -------
@@ -170,7 +175,7 @@ class BarcodeModels:
             missing |= dict.fromkeys(tasks, together.unlearned)
             tasks = {}
         elif self.fusion is not None and self.fusion.habits is not None:
-            tasks[HABITS] = partial(self.fusion.habits.judge, frame)
+            tasks[HABITS] = partial(self.fusion.habits.judge, frame, beside, until)
         done = run_side_by_side(tasks, limits)
         missing |= done.left_out
         found = {name: verdicts.p_values for name, verdicts in done.results.items()}
@@ -233,17 +238,24 @@ class BarcodeModels:
         together: Together | None = None,
         left_out: dict[str, str] | None = None,
     ) -> Iterator[pl.DataFrame]:
-        """Judge a large request in chunks of whole EPCs, so that memory stays bounded.
+        """Judge a large request in chunks of whole lots, so that memory stays bounded.
 
-        Yields frames as `score` returns them, of about `rows` scans each, ordered by EPC.
+        Yields frames as `score` returns them, of about `rows` scans each, ordered by lot.
         """
         frame = to_polars(features)
         together = together or Together.of(self, frame["location_id"])
-        sizes = frame.group_by("epc_code").len().sort("epc_code")
-        chunk = (sizes["len"].cum_sum() - sizes["len"]) // rows
-        for group in sizes.with_columns(chunk=chunk).partition_by("chunk", maintain_order=True):
-            part = frame.join(group.select("epc_code"), on="epc_code", how="semi")
-            yield self.score(part, threshold=threshold, together=together, left_out=left_out)
+        lots = frame.select("epc_code", lot=lots_of(frame))
+        sizes = lots.group_by("lot").len().sort("lot")
+        chunk = ((sizes["len"].cum_sum() - sizes["len"]) // rows).alias("chunk")
+        chunks = lots.join(sizes.select("lot", chunk), on="lot", maintain_order="left")["chunk"]
+        for number in chunk.unique().sort():
+            yield self.score(
+                frame.filter(chunks == number),
+                threshold=threshold,
+                together=together,
+                left_out=left_out,
+                until=frame.select(pl.col("event_time").max()).item(),
+            )
 
     def _words(
         self,

@@ -119,6 +119,7 @@ def judge_scans(
     if models.rules.reference.companies.is_empty():
         silence.rules["epcFake"] = NO_COMPANIES
     together = _together(platform, stream, models, checked.frame)
+    newest = checked.frame.select("event_time").max().item()
     for scans in _chunks(checked.frame):
         features = _with_history(platform, stream, scans)
         judged = models.score(
@@ -127,6 +128,7 @@ def judge_scans(
             limits=limits or platform.time_limits_of(stream),
             together=together,
             left_out=silence.left_out,
+            until=newest,
         )
         scored = _as_asked(judged[np.flatnonzero(~judged["is_lookback"].to_numpy())])
         detection.scans += scored.height

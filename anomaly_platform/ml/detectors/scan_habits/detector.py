@@ -2,12 +2,14 @@
 
 What belongs here: how the four become one raw score and its p-value, and what is said about it.
 Each part is the log of a ratio: how likely the scan is if something is wrong, to how likely it is
-for ordinary goods of its product. The raw score is the log of their weighed sum.
+for ordinary goods of its product. The raw score is the log of their weighed sum. Stay, hour and leg
+say more of a code that left those that it came with.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final, Self
 
 import numpy as np
@@ -17,6 +19,11 @@ from anomaly_platform.ml.arrays import AnyArray, Arrays, Bools, Floats, Ints
 from anomaly_platform.ml.bundles.checking import BadModelError
 from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.detectors.base import part_of, under
+from anomaly_platform.ml.detectors.scan_habits.company import (
+    Companions,
+    Company,
+    SharedPast,
+)
 from anomaly_platform.ml.detectors.scan_habits.hours import Hours
 from anomaly_platform.ml.detectors.scan_habits.imitation import gathered
 from anomaly_platform.ml.detectors.scan_habits.legs import Legs, NothingOrdinaryError
@@ -31,8 +38,10 @@ from anomaly_platform.ml.detectors.sequence_lstm.calibrated import calibration_s
 from anomaly_platform.ml.detectors.sequence_lstm.scans import lots_of
 
 PARTS: Final = ("leg", "stay", "product", "hour", "day")
-WEIGHTS: Final = np.array([-1.0, 1.0, -1.0, -1.0, -9.0])
+WEIGHTS: Final = np.array([0.0, -1.0, 0.5, -2.5, -9.0])
 """Log weights of the parts."""
+WEIGHTS_ALONE: Final = np.array([-1.0, 1.0, -1.0, -1.0, -9.0])
+"""The same where company is not looked at."""
 NOTHING: Final = -9.0
 """What a part says that has nothing to judge."""
 SHIFTS: Final = np.log([1 / 12, 1 / 6, 1 / 3, 3.0, 6.0, 12.0])
@@ -49,8 +58,9 @@ class HabitVerdicts:
     """Raw scores (n,) and p-values (n,) in the order of the frame, and what explains them.
 
     parts (steps, parts) weighed; likest (steps,): the product that a code seems to be, −1 where
-    there is no other; moments (steps, 2): how rare hour and day are; step_of_row (n,): −1 for a
-    second reading.
+    there is no other; moments (steps, 2): how rare hour and day are; left (steps,): of how many
+    codes each left alone, at this scan or, for a leg, at the one before, 0 for none; step_of_row
+    (n,): −1 for a second reading.
     """
 
     raw: Floats
@@ -58,6 +68,7 @@ class HabitVerdicts:
     parts: Floats
     likest: Ints
     moments: Floats
+    left: Ints
     step_of_row: Ints
     _steps: Steps
     _habits: ScanHabits
@@ -86,6 +97,7 @@ class ScanHabits:
     stays: Stays
     hours: Hours
     calibration: Calibration
+    company: Company | None = None
 
     @classmethod
     def fit(cls, scans: pl.DataFrame) -> tuple[Self, HabitVerdicts]:
@@ -109,12 +121,14 @@ class ScanHabits:
         weights = shipment_shares(early, lots_of(early))[steps.rows]
         places, events, products = len(words.place), len(words.event), len(words.product)
         nothing = Calibration.fit(np.zeros(1))
+        company = Company.fit(steps, Companions.of(early), max(events, 1))
         habits = cls(
             words,
             Legs.fit(steps, weights, places, products),
             Stays.fit(steps, weights, max(events, 1), products),
             Hours.fit(steps, weights, max(events, 1)),
             nothing,
+            company,
         )
         verdicts = habits.judge(scans)
         held_out = late & verdicts.believed
@@ -125,25 +139,39 @@ class ScanHabits:
         p_values = calibration.p_value(verdicts.raw)
         return habits, replace(verdicts, p_values=p_values, _habits=habits)
 
-    def judge(self, scans: pl.DataFrame) -> HabitVerdicts:
-        """Score scans; the frame holds the look-back of their codes, in any order."""
+    def judge(
+        self, scans: pl.DataFrame, beside: pl.DataFrame | None = None, until: datetime | None = None
+    ) -> HabitVerdicts:
+        """Score scans; the frame holds the look-back of their codes, in any order.
+
+        What is beside them, and until when all is in hand, is as in `Companions.of`.
+        """
         steps = steps_of(scans, self.words)
-        parts, likest, moments = self._parts(steps)
+        # Sets that were fused before company was looked at judge each code by itself.
+        alone = self.company is None
+        companions = Companions.none(scans.height) if alone else Companions.of(scans, beside, until)
+        lone, left_before = np.zeros((2, len(steps.rows)))
+        left = np.zeros(len(steps.rows), dtype=np.int64)
+        if self.company is not None:
+            lone, left_before, left = self.company.evidence(steps, companions)
+        parts, likest, moments = self._parts(steps, companions, lone, left_before)
         raw = np.full(scans.height, NOTHING)
         raw[steps.rows] = np.logaddexp.reduce(parts, axis=1)
         step_of_row = np.full(scans.height, -1, dtype=np.int64)
         step_of_row[steps.rows] = np.arange(len(steps.rows))
         p_values = self.calibration.p_value(raw)
-        return HabitVerdicts(raw, p_values, parts, likest, moments, step_of_row, steps, self)
+        return HabitVerdicts(raw, p_values, parts, likest, moments, left, step_of_row, steps, self)
 
-    def _parts(self, steps: Steps) -> tuple[Floats, Ints, Floats]:
+    def _parts(
+        self, steps: Steps, companions: Companions, lone: Floats, left_before: Floats
+    ) -> tuple[Floats, Ints, Floats]:
         """(n, parts) weighed evidence, the product that each code seems to be, (n, 2) moments."""
         known = steps.product >= 0
         own, rows = np.maximum(steps.product, 0), np.arange(len(steps.rows))
         legs = self.legs.log_p(steps)
         own_leg = legs[rows, own]
         moved = known & ((steps.begins & (steps.place >= 0)) | steps.is_leg)
-        leg = np.where(moved, -np.log(len(self.words.place)) - own_leg, NOTHING)
+        leg = np.where(moved, left_before - np.log(len(self.words.place)) - own_leg, NOTHING)
 
         stays = self.stays.log_p(steps, SHIFTS)
         products = len(self.words.product)
@@ -151,18 +179,22 @@ class ScanHabits:
         stays = np.nan_to_num(stays)
         own_stay = stays[rows, own]
         wrong = np.logaddexp.reduce(stays[:, products:], axis=1) - np.log(len(SHIFTS))
-        stay = np.where(stayed, -np.logaddexp(own_stay - wrong, np.log(HELD_UP)), NOTHING)
+        odd = lone - np.logaddexp(own_stay - wrong, np.log(HELD_UP))
+        stay = np.where(stayed, odd, NOTHING)
 
         ratios = (legs - own_leg[:, None]) + (stays[:, :products] - own_stay[:, None])
+        past = SharedPast.of(ratios, steps, companions)
         product, likest = gathered(
             np.ascontiguousarray(ratios),
             np.where(known, own, -1),
             steps.believed,
             steps.starts,
             SUSPICION,
+            *(past.ship, past.of_ship, past.first, past.last),
         )
         hour, day = self.hours.surprise(steps)
-        parts = np.stack([leg, stay, product, hour, day], axis=1) + WEIGHTS
+        weights = WEIGHTS_ALONE if self.company is None else WEIGHTS
+        parts = np.stack([leg, stay, product, hour + lone, day], axis=1) + weights
         return parts, likest, np.stack([hour, day], axis=1)
 
     def words_for(self, verdicts: HabitVerdicts, step: int, places: dict[str, str]) -> str:
@@ -173,6 +205,8 @@ class ScanHabits:
             place = self.words.place[code]
             return places.get(place, place)
 
+        came = int(verdicts.left[step])
+        alone = f", alone of {came} that came together" if came else ""
         product = int(steps.product[step])
         goods = f"product {self.words.product[product] or '(any)'}" if product >= 0 else "goods"
         if part == "leg":
@@ -181,12 +215,13 @@ class ScanHabits:
                 begin = f"{goods} enters at {named(steps.place[step])}"
                 return f"{begin}, as {own:.0f} of {left:.0f} shipments did"
             way = f"{named(steps.source[step])} to {named(steps.place[step])}"
-            return f"{way}: {own:.0f} of {left:.0f} shipments of {goods} from there went this way"
+            counted = f"{own:.0f} of {left:.0f} shipments of {goods}"
+            return f"{way}: {counted} from there went this way{alone}"
         if part == "stay":
             usual = self.stays.usual_hours(steps, step)
             assert usual is not None
             stayed = f"{_hours(steps.hours[step])} h at {named(steps.place[step])}"
-            return f"{stayed}, usual {_hours(usual[0])} to {_hours(usual[1])} h for {goods}"
+            return f"{stayed}, usual {_hours(usual[0])} to {_hours(usual[1])} h for {goods}{alone}"
         if part == "product":
             other = int(verdicts.likest[step])
             return f"{goods} travels like product {self.words.product[other]}" if other >= 0 else ""
@@ -198,7 +233,11 @@ class ScanHabits:
         )
         hour, day = verdicts.moments[step]
         share = np.exp(-hour) / 24 if part == "hour" else np.exp(-day) / 7
-        return f"{event} at {named(steps.place[step])} {when}, as {_percent(float(share))} there"
+        done = f"{event} at {named(steps.place[step])}"
+        if alone and part == "hour" and hour < 1.0:
+            return f"{done}{alone}"
+        alone = alone if part == "hour" else ""
+        return f"{done} {when}, as {_percent(float(share))} there{alone}"
 
     def to_arrays(self) -> dict[str, AnyArray]:
         """Everything that a p-value depends on."""
@@ -208,6 +247,7 @@ class ScanHabits:
             **under("habits/stays/", self.stays.to_arrays()),
             **under("habits/hours/", self.hours.to_arrays()),
             **under("habits/calibration/", self.calibration.to_arrays()),
+            **({} if self.company is None else under("habits/company/", self.company.to_arrays())),
         }
 
     @classmethod
@@ -222,8 +262,13 @@ class ScanHabits:
             raise BadModelError("the routes are of other places or products than the words")
         if hours.events != events or stays.events != events:
             raise BadModelError("hours or stays are of other event types than the words")
+        company = None
+        if "habits/company/sizes" in arrays:
+            company = Company.from_arrays(part_of(arrays, "habits/company/"))
+            if company.events != events:
+                raise BadModelError("company is of other event types than the words")
         calibration = Calibration.from_arrays(part_of(arrays, "habits/calibration/"))
-        return cls(words, legs, stays, hours, calibration)
+        return cls(words, legs, stays, hours, calibration, company)
 
 
 _DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

@@ -12,14 +12,23 @@ Bools = npt.NDArray[np.bool_]
 
 @compiled()
 def gathered(
-    ratios: Floats, own: Ints, believed: Bools, starts: Ints, suspicion: float
+    ratios: Floats,
+    own: Ints,
+    believed: Bools,
+    starts: Ints,
+    suspicion: float,
+    ship: Ints,
+    of_ship: Floats,
+    first: Ints,
+    last: Ints,
 ) -> tuple[Floats, Ints]:  # pragma: no cover
     """Return what each scan adds to the evidence that its code follows another product's habits.
 
     Before its first scan a code follows its own product with 1 − suspicion, and each other one in
     equal parts. The evidence is the log of the sum over all products, weighed by what the scans
     before said; so a scan that is as likely under the own product adds nothing, and one that is
-    not adds the more, the more the past spoke for the other.
+    not adds the more, the more the past spoke for the other. What a shipment of several codes did
+    counts once, for every code of its lot.
 
     Parameters
     ----------
@@ -31,6 +40,14 @@ def gathered(
         (n,) whether later scans have it for a past.
     starts
         (n,) first step of what each scan may look back on.
+    suspicion
+        How probable it is before anything is seen.
+    ship
+        (n,) each scan's shipment, −1 for a scan of few codes.
+    of_ship
+        (shipments, products) ratios of shipments, by lot and time.
+    first, last
+        (n,) which shipments of its lot each scan looks back on.
 
     Returns
     -------
@@ -47,8 +64,11 @@ def gathered(
         past[own[i]] = np.log(1.0 - suspicion)
         # The oldest scan that may be looked back on has no past there, and says nothing.
         for j in range(starts[i] + 1, i):
-            if believed[j]:
+            if believed[j] and ship[j] < 0:
                 past += ratios[j]
+        for k in range(first[i], last[i]):
+            if k != ship[i]:
+                past += of_ship[k]
         most, before, after = -np.inf, 0.0, 0.0
         top = max(past.max(), (past + ratios[i]).max())
         for q in range(products):

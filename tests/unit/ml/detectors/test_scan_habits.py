@@ -186,3 +186,83 @@ def test_minutes_are_those_of_the_local_time(zone: str) -> None:
     hours = 24.0 * (local.dt.weekday().cast(pl.Int64) - 1) + local.dt.hour().cast(pl.Int64)
     expected = (hours + local.dt.minute() / 60 + local.dt.second() / 3600).to_numpy()
     np.testing.assert_allclose(steps.hour_of_week, expected, atol=1e-3)
+
+
+def lot(number: int, stays: tuple[float, ...], shop: str = "B") -> list[tuple[object, ...]]:
+    """Units of product 2 that arrive together and stay so many hours each."""
+    return [
+        row
+        for unit, stay in enumerate(stays)
+        for row in journey(code(2, number, unit), 900.0, shop, stay)
+    ]
+
+
+LONE, TOGETHER = (8.0, 12.0, 12.0, 12.0, 12.0), (8.0,) * 5
+
+
+def test_a_stay_of_one_that_left_its_company_says_more_than_that_of_a_whole_pallet(
+    habits: ScanHabits,
+) -> None:
+    alone, words = judged(habits, lot(910, LONE))
+    together, _ = judged(habits, lot(910, TOGETHER))
+    unknown, _ = judged(habits, journey(code(2, 910, 0), 900.0, "B", 8.0))
+    assert alone[2] < unknown[2] < together[2]
+    assert words[2].endswith(", alone of 5 that came together")
+    # Those that stay are none that left, and the leg after the parting still tells.
+    assert alone[6] > 0.02
+    assert alone[3] < unknown[3]
+
+
+def test_of_the_last_minutes_in_hand_nobody_is_said_to_go_alone(habits: ScanHabits) -> None:
+    scans = frame(lot(911, LONE)).sort("event_time")
+    parted = START + timedelta(hours=913.0)
+    so_far = scans.filter(pl.col("event_time") <= parted)
+    live = habits.judge(so_far)
+    later = habits.judge(so_far, until=parted + timedelta(minutes=10))
+    whole = habits.judge(scans)
+    at = so_far["event_time"].arg_max()
+    assert at is not None
+    assert live.raw[at] < later.raw[at]
+    assert later.raw[at] == whole.raw[: so_far.height][at]
+
+
+def test_codes_beside_are_company_and_no_more(habits: ScanHabits) -> None:
+    scans = frame(lot(912, LONE))
+    own = scans["epc_code"] == code(2, 912, 0)
+    beside = habits.judge(scans.filter(own), beside=scans.filter(~own))
+    assert len(beside.raw) == own.sum()
+    np.testing.assert_array_equal(beside.parts[2], habits.judge(scans).parts[2])
+
+
+def test_what_other_shipments_of_the_lot_did_speaks_for_another_product(
+    habits: ScanHabits,
+) -> None:
+    like_the_other = [
+        row for unit in range(5) for row in journey(code(1, 913, unit), 900.0, "C", 12.0)
+    ]
+    last = journey(code(1, 913, 9), 960.0, "C", 4.0)
+    joined = habits.judge(frame(last + like_the_other))
+    alone = habits.judge(frame(last))
+    assert joined.parts[-1, 2] > alone.parts[-1, 2]
+
+
+def test_shuffled_and_with_other_lots_company_says_the_same_bits(habits: ScanHabits) -> None:
+    scans = frame(lot(914, LONE, "C") + lot(915, TOGETHER))
+    mixed = scans.sample(fraction=1.0, shuffle=True, seed=1)
+    order = mixed.with_row_index("row").sort("epc_code", "event_time")["row"].to_numpy()
+    np.testing.assert_array_equal(habits.judge(scans).raw, habits.judge(mixed).raw[order])
+    one = scans.filter(pl.col("epc_code").str.contains(".000914.", literal=True))
+    until = scans["event_time"].max()
+    np.testing.assert_array_equal(
+        habits.judge(one, until=until).raw, habits.judge(scans).raw[: one.height]
+    )
+
+
+def test_a_set_without_company_judges_each_code_by_itself(habits: ScanHabits) -> None:
+    stored = {n: a for n, a in habits.to_arrays().items() if "company" not in n}
+    before = ScanHabits.from_arrays(stored)
+    together = before.judge(frame(lot(916, LONE))).raw
+    apart = [
+        before.judge(frame(journey(code(2, 916, u), 900.0, "B", s))).raw for u, s in enumerate(LONE)
+    ]
+    np.testing.assert_array_equal(together, np.concatenate(apart))
