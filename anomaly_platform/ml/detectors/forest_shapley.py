@@ -43,6 +43,8 @@ _NODES_AT, _WEIGHTS = np.polynomial.legendre.leggauss(DEPTH // 2)
 _POINTS = (_NODES_AT + 1) / 2
 _SHARES = _WEIGHTS / 2
 _ORDER = len(_POINTS)
+#: What a row is to a split: see `add_values`.
+_LOST_BEFORE, _LOST, _KEPT = range(3)
 _ALL = NODES + LEAVES
 _DEPTHS = np.floor(np.log2(np.arange(1, _ALL + 1))).astype(np.int64)
 _FIRST_LEAVES = (np.arange(1, _ALL + 1) - (1 << _DEPTHS)) << (DEPTH - _DEPTHS)
@@ -182,75 +184,94 @@ def add_values(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
     """Add the Shapley values of each tree's path length to ``values``; return the expected sum.
 
     Of a feature on a path, ``share`` is the share of training rows that its splits send this way,
-    and ``goes`` whether they send the row this way. Its factor in a leaf's product is
-    t goes + (1 - t) share, and the integrand (goes - share) / factor times the product. A second
+    and it is *kept* where they send the row this way. Its factor in a leaf's product is
+    t kept + (1 - t) share, and the integrand (kept - share) / factor times the product. A second
     split by the same feature replaces the first one's factor, and the difference is what is added.
+    Both are the same for every row but for which of three ways it goes: it was *lost* at an earlier
+    split by the feature, where the difference is 0, it is lost here, or it is kept.
     """
     expected = 0.0
-    above = np.empty(_ALL, dtype=np.int64)  # nearest node above that split by the same feature
-    share = np.empty(_ALL)
-    goes = np.empty(_ALL)
-    product = np.empty((_ALL, _ORDER))
-    total = np.empty((_ALL, _ORDER))
+    # A tree's nodes, parents first and siblings side by side. Unsigned places are never negative,
+    # which need not be looked at again then.
+    node_at, parent_of, above, split_at, column = np.empty((5, _ALL + 1), dtype=np.uint16)
+    left_of = np.empty(_ALL + 1, dtype=np.uint16)
+    cut, share = np.empty(_ALL + 1, dtype=np.float32), np.empty(_ALL + 1)
+    kept, worth, kept_change, product = np.empty((4, _ALL + 1, _ORDER))
+    factors, changes = np.empty((2, _ALL + 1, 3, _ORDER))
+    way = np.empty(_ALL + 1, dtype=np.uint8)
     scaled = np.empty(X.shape[1], dtype=np.float32)
+    added, lost_change = np.zeros((*X.shape, _ORDER)), -weights / (1.0 - points)
+    # Behind all nodes: the split above where there is none.
+    share[_ALL], kept[_ALL], worth[_ALL], kept_change[_ALL], way[_ALL] = 1.0, 1.0, 1.0, 0.0, _KEPT
     for tree in range(feature.shape[0]):
-        rows = counts[tree]
-        for node in range(_ALL):
-            if rows[node] and (node >= NODES or threshold[tree, node] == np.inf):
-                expected += path[tree, _FIRST_LEAVES[node]] * (rows[node] / rows[0])
-        # The split above by the same feature, which no row changes: -1 for none.
-        above[0] = -1
-        for node in range(1, _ALL):
-            if not rows[node]:
-                continue
-            above[node] = -1
-            ancestor = (node - 1) // 2
-            column = feature[tree, ancestor]
-            while ancestor > 0:
-                parent = (ancestor - 1) // 2
-                if feature[tree, parent] == column:
-                    above[node] = ancestor
-                    break
-                ancestor = parent
+        rows, size, splits = counts[tree], 1, 0
+        node_at[0] = 0
+        at = 0
+        while at < size:
+            node = np.int64(node_at[at])
+            leaf = node >= NODES or threshold[tree, node] == np.inf
+            length = path[tree, _FIRST_LEAVES[node]] if leaf else 1.0
+            if leaf:
+                expected += length * (rows[node] / rows[0])
+            else:
+                split_at[splits], left_of[at] = at, size
+                column[at], cut[at] = feature[tree, node], threshold[tree, node]
+                for kid in range(2):
+                    node_at[size + kid], parent_of[size + kid] = 2 * node + 1 + kid, at
+                splits += 1
+                size += 2
+            if node > 0:
+                parent = np.int64(parent_of[at])
+                before, ancestor = _ALL, parent
+                while ancestor > 0:
+                    upper = np.int64(parent_of[ancestor])
+                    if column[upper] == column[parent]:
+                        before = ancestor
+                        break
+                    ancestor = upper
+                above[at] = before
+                own_share = rows[node] / rows[np.int64(node_at[parent])]
+                share[at] = own_share * share[before]
+                for k in range(_ORDER):
+                    t = points[k]
+                    lost = (1.0 - t) * share[at]
+                    kept[at, k] = t + lost
+                    worth[at, k] = 1.0 / kept[at, k]
+                    kept_change[at, k] = weights[k] * (1.0 - share[at]) * worth[at, k]
+                    # What a leaf's path is worth is a factor of its own.
+                    factors[at, _LOST_BEFORE, k] = length * own_share
+                    factors[at, _LOST, k] = length * lost * worth[before, k]
+                    factors[at, _KEPT, k] = length * kept[at, k] * worth[before, k]
+                    changes[at, _LOST_BEFORE, k] = 0.0
+                    changes[at, _LOST, k] = lost_change[k] - kept_change[before, k]
+                    changes[at, _KEPT, k] = kept_change[at, k] - kept_change[before, k]
+            at += 1
         for r in range(X.shape[0]):
             for j in range(X.shape[1]):
                 scaled[j] = np.float32((X[r, j] - scaling[CENTRE, j]) * scaling[INVERSE_SCALE, j])
             product[0, :] = 1.0
-            for node in range(1, _ALL):
-                if not rows[node]:
-                    continue
-                parent = (node - 1) // 2
-                right = scaled[feature[tree, parent]] > threshold[tree, parent]
-                own_goes = 1.0 if right == (node == 2 * parent + 2) else 0.0
-                own_share = rows[node] / rows[parent]
-                before = above[node]
-                share[node] = own_share * share[before] if before >= 0 else own_share
-                goes[node] = own_goes * goes[before] if before >= 0 else own_goes
+            for s in range(splits):
+                c = split_at[s]
+                left = left_of[c]
+                right = left + 1
+                going = np.uint8(scaled[column[c]] > cut[c])
+                known = np.uint8(way[above[left]] == _KEPT)
+                way[left], way[right] = known * (_KEPT - going), known * (_LOST + going)
                 for k in range(_ORDER):
-                    t = points[k]
-                    factor = t * goes[node] + (1.0 - t) * share[node]
-                    if before >= 0:
-                        factor /= t * goes[before] + (1.0 - t) * share[before]
-                    product[node, k] = product[parent, k] * factor
-            for node in range(_ALL - 1, 0, -1):
-                if not rows[node]:
-                    continue
-                if node < NODES and threshold[tree, node] < np.inf:
-                    for k in range(_ORDER):
-                        total[node, k] = total[2 * node + 1, k] + total[2 * node + 2, k]
-                else:
-                    length = path[tree, _FIRST_LEAVES[node]]
-                    for k in range(_ORDER):
-                        total[node, k] = length * product[node, k]
-                before = above[node]
-                added = 0.0
+                    product[left, k] = product[c, k] * factors[left, way[left], k]
+                    product[right, k] = product[c, k] * factors[right, way[right], k]
+            for s in range(splits - 1, -1, -1):
+                c = split_at[s]
+                left, into = left_of[c], column[c]
+                right = left + 1
                 for k in range(_ORDER):
-                    t = points[k]
-                    change = (goes[node] - share[node]) / (t * goes[node] + (1.0 - t) * share[node])
-                    if before >= 0:
-                        change -= (goes[before] - share[before]) / (
-                            t * goes[before] + (1.0 - t) * share[before]
-                        )
-                    added += weights[k] * total[node, k] * change
-                values[r, feature[tree, (node - 1) // 2]] += added
+                    one, other = product[left, k], product[right, k]
+                    product[c, k] = one + other
+                    added[r, into, k] += (
+                        one * changes[left, way[left], k] + other * changes[right, way[right], k]
+                    )
+    for r in range(X.shape[0]):
+        for j in range(X.shape[1]):
+            for k in range(_ORDER):
+                values[r, j] += added[r, j, k]
     return expected
