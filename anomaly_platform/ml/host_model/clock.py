@@ -24,6 +24,10 @@ def on_one_clock(times: Sequence[Ints], values: Sequence[Floats]) -> tuple[Ints,
     rows : ndarray of float64, shape (n, metrics)
         NaN where a metric has no reading.
     """
+    first = times[0] if times else np.empty(0, dtype=np.int64)
+    # Most often all report together, and nothing needs sorting.
+    if bool((first[1:] > first[:-1]).all()) and all(np.array_equal(own, first) for own in times):
+        return first, np.array(values).reshape(len(times), first.size).T.copy()
     clock = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *times]))
     rows = np.full((clock.size, len(times)), np.nan)
     for column, (own, readings) in enumerate(zip(times, values, strict=True)):
