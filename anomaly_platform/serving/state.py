@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
-from psycopg_pool import AsyncConnectionPool
 
 from anomaly_platform.platform import Platform
 from anomaly_platform.registry.promotion import CHAMPIONS_CHANNEL
@@ -49,7 +48,7 @@ class ServingState:
     ----------
     platform : Platform
         Settings, streams, tables and lake.
-    pool : AsyncConnectionPool
+    pool : Pool
         Connections for requests, in UTC.
 
     Attributes
@@ -114,13 +113,13 @@ class ServingState:
     @contextlib.asynccontextmanager
     async def open(cls, platform: Platform) -> AsyncIterator[ServingState]:
         """Connect, load what serves, and listen; close everything at the end."""
-        async with AsyncConnectionPool(
+        async with Pool(
             platform.urls.application,
             kwargs={"options": "-c timezone=UTC", "application_name": "anomaly_api"},
             min_size=1,
             max_size=_MOST_CONNECTIONS,
             timeout=_PATIENCE_S,
-            check=AsyncConnectionPool.check_connection,
+            check=Pool.check_connection,
             open=False,
         ) as pool:
             state = cls(platform, pool)

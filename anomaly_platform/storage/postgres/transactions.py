@@ -7,7 +7,7 @@ too late. Does not belong here: any statement about a table.
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final, LiteralString, TypeVar
 
 import psycopg
@@ -19,8 +19,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 from anomaly_platform.storage.postgres.database import DatabaseError, redact
 
 Connection = psycopg.Connection[tuple[Any, ...]]
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]
-"""Connections that are awaited."""
+_Awaited = psycopg.AsyncConnection[tuple[Any, ...]]
 
 Statement = LiteralString | bytes | sql.SQL | sql.Composed
 
@@ -39,7 +38,7 @@ class StaleInput(RuntimeError):  # noqa: N818 - not a fault: somebody newer was 
 
 
 @contextlib.contextmanager
-def naming_lost(connection: Connection) -> Iterator[None]:
+def naming_lost(connection: Connection | _Awaited) -> Iterator[None]:
     """Make any error on a connection that is lost a :class:`psycopg.OperationalError`.
 
     Where a server is killed, the class that psycopg gives depends on what was waited for just then.
@@ -50,6 +49,29 @@ def naming_lost(connection: Connection) -> Iterator[None]:
         if connection.closed and not isinstance(error, psycopg.OperationalError):
             raise psycopg.OperationalError(f"the connection is lost: {error}") from error
         raise
+
+
+class Pool(AsyncConnectionPool[_Awaited]):
+    """Connections that are awaited; an error on one that is lost is named so."""
+
+    @contextlib.asynccontextmanager
+    async def connection(self, timeout: float | None = None) -> AsyncIterator[_Awaited]:
+        """Run the block with a connection: committed at its end, rolled back on an error.
+
+        Raises
+        ------
+        psycopg_pool.PoolTimeout
+            When none can be had in time.
+        psycopg.OperationalError
+            When the connection is lost.
+        """
+        connection = await self.getconn(timeout)
+        try:
+            with naming_lost(connection):
+                async with connection:
+                    yield connection
+        finally:
+            await self.putconn(connection)
 
 
 class Transactions:
