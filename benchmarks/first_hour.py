@@ -270,6 +270,7 @@ more about its other guests, whose load stands above; processor time less so.
 
 ## Each process over {idle.seconds:.0f} idle seconds
 
+The span begins when runs have ended, and with them the process that they are forked from.
 Processor time holds that of children that have ended; memory is the proportional set size.
 
 {table(("process", "processor", "memory"), processes)}"""

@@ -8,10 +8,12 @@ would go on with the old ones. So each state of the sources has a folder of its 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -22,6 +24,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 if TYPE_CHECKING:
     from numba.core.dispatcher import Dispatcher
 
+#: Beside the bytecode.
+_OWN: Final = Path(__file__).with_name("__pycache__")
 _IMPORTED: Final = re.compile(rb"^\s*from ([\w.]+) import", re.MULTILINE)
 _KERNEL: Final = re.compile(r"^@compiled\(.*?^def (\w+)", re.MULTILINE | re.DOTALL)
 
@@ -102,11 +106,27 @@ def _compiler() -> Any:
 
     # numba's own types leave this setting out.
     chosen = _kept_in(getattr(config, "CACHE_DIR", ""))
+    if chosen.parent == _OWN and not chosen.exists():
+        _forget_others(chosen)
     setattr(config, "CACHE_DIR", str(chosen))  # noqa: B010
     return njit
 
 
 def _kept_in(chosen: str) -> Path:
-    here = Path(__file__).parent
     # Of those who may not write there, numba asks the next place that it knows.
-    return Path(chosen or here / "__pycache__") / f"compiled-{sources_digest(here)}"
+    folder = Path(chosen or _OWN)
+    return folder / f"compiled-{sys.implementation.cache_tag}-{sources_digest(_OWN.parent)}"
+
+
+def _forget_others(kept: Path) -> None:
+    """Remove the machine code of other states of the sources; that of other interpreters stays.
+
+    Folders go once they are empty: a process of an older state that still runs may write there.
+    """
+    for old in kept.parent.glob(f"{kept.name.rpartition('-')[0]}-*"):
+        files = [*old.rglob("*.nb[ci]")]
+        with contextlib.suppress(OSError):
+            for file in files:
+                file.unlink()
+            if not files:
+                shutil.rmtree(old)

@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import os
 import runpy
+import shutil
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -32,6 +33,10 @@ def end_code_server_briefly() -> None:
 
 
 def _end(code: int) -> NoReturn:
+    # For the sockets of processes that are forked; its own removal may come after this.
+    folder = getattr(multiprocessing.current_process(), "_config", {}).get("tempdir")
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -74,6 +74,22 @@ def test_what_a_kernel_calls_in_another_file_is_compiled_anew(package: Path) -> 
     assert result(package) == 35.0
 
 
+def test_machine_code_of_older_sources_is_removed(package: Path) -> None:
+    others = package / "__pycache__/compiled-cpython-39-0123456789abcdef/kernel"
+    others.mkdir(parents=True)
+    (others / "kernel.nbc").touch()
+    result(package)
+    (first,) = (one for one in package.rglob("compiled-*") if one not in others.parents)
+    write_callee(package, factor=3, added=1)
+    result(package)
+    assert first.exists()  # for a process that still runs
+    assert not list(first.rglob("*.nb*"))
+    write_callee(package, factor=4, added=1)
+    assert result(package) == 41.0
+    assert not first.exists()
+    assert (others / "kernel.nbc").exists()
+
+
 def test_only_what_kernels_are_made_of_counts(package: Path) -> None:
     def digest() -> str:
         return said(package, "compiled.sources_digest(Path(compiled.__file__).parent)")

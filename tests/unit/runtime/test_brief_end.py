@@ -74,9 +74,11 @@ def test_a_code_server_of_dagster_ends_so_and_its_runs_do_not(
     program = tmp_path / "program.py"
     program.write_text(
         "import atexit\n"
+        "from multiprocessing import util\n"
         "from anomaly_platform.runtime.brief_end import end_code_server_briefly\n"
         "atexit.register(lambda: print('the interpreter goes on ending'))\n"
         "end_code_server_briefly()\n"
+        "print(util.get_temp_dir())\n"
     )
     ended = subprocess.run(
         [sys.executable, str(program), "api", command],
@@ -87,3 +89,4 @@ def test_a_code_server_of_dagster_ends_so_and_its_runs_do_not(
     )
     assert ended.returncode == 0
     assert ("goes on ending" in ended.stdout) != briefly_ended
+    assert not Path(ended.stdout.splitlines()[0]).exists()
