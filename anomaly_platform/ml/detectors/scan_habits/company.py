@@ -76,11 +76,11 @@ class Companions:
         until
             Up to when all scans are in hand; the newest of `scans` by default.
         """
+        if beside is None and scans["epc_code"].n_unique() < LEAST:
+            return cls.none(scans.height)
         frame = scans.select(READ)
         if beside is not None:
             frame = pl.concat([frame, beside.select(READ)])
-        if frame["epc_code"].n_unique() < LEAST:
-            return cls.none(scans.height)
         times = microseconds(frame["event_time"])
         newest = times[: scans.height].max()
         if until is not None:

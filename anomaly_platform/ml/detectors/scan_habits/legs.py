@@ -101,11 +101,11 @@ class Legs:
         source, moved = _source(steps, self.places)
         route = np.where(moved, source * self.places + steps.place, 0)
         routes, which = np.unique(route, return_inverse=True)
-        table = np.stack([self._log_p(routes, one) for one in range(self.products)], axis=1)
+        table = self._log_p(routes[:, None], np.arange(self.products))
         return np.where(moved[:, None], table[which], 0.0)
 
-    def _log_p(self, route: Ints, product: int) -> Floats:
-        """(n,) log probability of routes for a product."""
+    def _log_p(self, route: Ints, product: Ints) -> Floats:
+        """(n, products) log probability of (n, 1) routes for products."""
         source, place = route // self.places, route % self.places
         never = PRIOR / self.places / (self.total[source] + PRIOR)
         share = _found(self.keys, self.share, route, never)

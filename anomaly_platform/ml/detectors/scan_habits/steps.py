@@ -16,7 +16,7 @@ import polars as pl
 
 from anomaly_platform.ml.arrays import Arrays, Bools, Floats, Ints
 from anomaly_platform.ml.bundles.checking import checked
-from anomaly_platform.ml.columns import coded, microseconds, runs
+from anomaly_platform.ml.columns import FEW, coded, microseconds, runs
 from anomaly_platform.ml.detectors.sequence_lstm.calibrated import doubtful
 from anomaly_platform.ml.detectors.sequence_lstm.scans import REREAD, observations
 from anomaly_platform.ml.features.scans.arrays import pack_texts, unpack_texts
@@ -30,6 +30,7 @@ LEAST_SHARE = 0.001
 MOST_PRODUCTS = 64
 """Of more products, those with the most codes have habits of their own; the others have none."""
 FIELDS = ("place", "event", "product")
+_CLOCK = ("day_of_week", "hour")
 _PRODUCT = (
     pl.when(pl.col("epc_code").str.count_matches(".", literal=True) == 5)
     .then(pl.col("epc_code").str.extract(r"^[^.]*\.([^.]*\.[^.]*)\."))
@@ -68,6 +69,20 @@ class Words:
         known = {word: code for code, word in enumerate(getattr(self, name))}
         words, code = coded(column)
         return np.array([*(known.get(word, -1) for word in words), -1], dtype=np.int64)[code]
+
+    def both(self, name: str, column: pl.Series) -> tuple[Ints, Ints]:
+        """(n,) codes of the words, and (n,) codes of all that the column says.
+
+        Both are −1 where it is null or a word that says nothing; the first also where it is new.
+        """
+        known = {word: code for code, word in enumerate(getattr(self, name))}
+        texts, text = coded(column)
+        silent = [name == "event" and read_event_type(word)[1] == UNKNOWN for word in texts]
+        own = [
+            -1 if quiet else known.get(word, -1) for word, quiet in zip(texts, silent, strict=True)
+        ]
+        said = np.where(np.array([*silent, True], dtype=bool), -1, np.arange(len(texts) + 1))
+        return np.array([*own, -1], dtype=np.int64)[text], said[text]
 
     def to_arrays(self) -> Arrays:
         """Return the words as bytes and offsets, and the minutes."""
@@ -133,28 +148,26 @@ class Steps:
 
 def steps_of(scans: pl.DataFrame, words: Words) -> Steps:
     """Lay out scan features, in any order; rules' scores are read where there are any."""
-    frame = (
-        _fields(scans)
-        .with_columns(wrong=pl.Series(doubtful(scans)))
-        .with_row_index("row")
-        .sort("epc_code", "event_time", "event_id")
-    )
-    epc, times = runs(frame["epc_code"]), microseconds(frame["event_time"])
-    believed = ~frame["wrong"].to_numpy()
-    place, event, product = (words.codes(name, frame[name]) for name in FIELDS)
+    order = _order(scans)
+    times = microseconds(scans["event_time"])[order]
+    epc = runs(scans["epc_code"][order])
+    believed = ~doubtful(scans)[order]
+    product = words.codes("product", _products(scans["epc_code"]))[order]
+    place, place_text = (codes[order] for codes in words.both("place", scans["place"]))
+    event, event_text = (codes[order] for codes in words.both("event", scans["event"]))
     again = np.zeros(len(epc), dtype=bool)
     again[1:] = (epc[1:] == epc[:-1]) & (np.diff(times) < REREAD.total_seconds() * 1e6)
-    for code in (coded(frame[name])[1] for name in ("place", "event")):
+    for code in (place_text, event_text):
         again[1:] &= (code[1:] == code[:-1]) | (code[1:] < 0) | (code[:-1] < 0)
     begins = np.ones(len(epc), dtype=bool)
     begins[1:] = (epc[1:] != epc[:-1]) | (np.diff(times) >= LONGEST_HOURS * 3.6e9)
     past = np.maximum(np.arange(len(epc)) - 1, 0)
     unknown = begins | ~believed[past]
     minutes = (times + words.past_hour * 60_000_000) % 3_600_000_000
-    clock = frame[["day_of_week", "hour"]].cast(pl.Float64).to_numpy()
+    day, hour = (scans[name].to_numpy().astype(np.float64)[order] for name in _CLOCK)
     kept = np.flatnonzero(~(again & believed))
     return Steps(
-        rows=frame["row"].to_numpy().astype(np.int64)[kept],
+        rows=order[kept],
         begins=begins[kept],
         believed=believed[kept],
         place=place[kept],
@@ -164,8 +177,29 @@ def steps_of(scans: pl.DataFrame, words: Words) -> Steps:
         before=np.where(unknown, -1, event[past])[kept],
         hours=np.where(unknown, 0.0, (times - times[past]) / 3.6e9)[kept],
         starts=_starts(epc, times, kept),
-        hour_of_week=(24.0 * clock[:, 0] + clock[:, 1] + minutes / 3.6e9)[kept],
+        hour_of_week=(24.0 * day + hour + minutes / 3.6e9)[kept],
     )
+
+
+def _order(scans: pl.DataFrame) -> Ints:
+    """(n,) rows by code, time and id."""
+    keys = ("epc_code", "event_time", "event_id")
+    if scans.height > FEW:
+        rows = scans.select(keys).with_row_index("row").sort(*keys)["row"]
+        return rows.to_numpy().astype(np.int64)
+    epc, event_id = (coded(scans[name])[1] for name in ("epc_code", "event_id"))
+    return np.lexsort((event_id, microseconds(scans["event_time"]), epc))
+
+
+def _products(codes: pl.Series) -> pl.Series:
+    """(n,) company and product of each code, empty for a code of another scheme."""
+    if len(codes) > FEW:
+        return codes.to_frame().select(_PRODUCT).to_series()
+    found = []
+    for code in codes.to_list():
+        parts = code.split(".")
+        found.append(f"{parts[1]}.{parts[2]}" if len(parts) == 6 else "")
+    return pl.Series(found, dtype=pl.String)
 
 
 def _starts(epc: Ints, times: Ints, kept: Ints) -> Ints:
