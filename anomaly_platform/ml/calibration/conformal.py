@@ -156,6 +156,8 @@ class Calibration:
             raise BadModelError("the calibration's values do not ascend")
         if tail[0] < 1 or tail[1] <= 0 or not 0 <= tail[2] <= 1:
             raise BadModelError("the calibration's tail is none")
+        if exceeding.max() > tail[0]:
+            raise BadModelError("more scores of the calibration lie above one than there are")
         return cls(
             np.ascontiguousarray(values, dtype=np.float64),
             np.ascontiguousarray(exceeding, dtype=np.uint32),

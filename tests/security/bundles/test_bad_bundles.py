@@ -84,6 +84,7 @@ def test_a_changed_bundle_is_refused_by_name_or_scores(
         ("forest/feature", 200, "'feature' has values above"),
         ("forest/path_length", np.nan, "'path_length' has values that are no numbers"),
         ("calibration/values", np.nan, "'values' has values that are no numbers"),
+        ("calibration/exceeding", 2**32 - 1, "lie above one than there are"),
         ("inputs/season_head", 10_000, "phases"),
         ("history", np.nan, "'history' has values that are no numbers"),
     ],
