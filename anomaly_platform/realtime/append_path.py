@@ -349,7 +349,8 @@ class Append:
         order = cached.ids[own].argsort()
         own, counts = own[order], counts[order]
         rows = cached.tail_rows[own] + counts
-        rows[rows > TAIL_ROWS] = 0
+        # What comes together would else be due together.
+        rows[rows > TAIL_ROWS + cached.ids[own] % TAIL_ROWS] = 0
         if self._late.any():
             # Late ones may belong before the snapshot's end.
             rows[np.isin(own, self._places[self._late])] = 0

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from anomaly_platform.realtime.call_states import CallsFound
 
 TAIL_ROWS: Final = 32
-"""Readings after which a new snapshot of a state is written."""
+"""Readings after which a new snapshot of a state is written, of some series up to twice as many."""
 
 UNREAD: Final = -1
 """Revision of a state whose row is known and has not been read."""
