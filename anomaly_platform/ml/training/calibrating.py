@@ -115,20 +115,31 @@ class _Entity:
     times: list[Ints] = field(default_factory=list)
     p_values: list[Floats] = field(default_factory=list)
     moves: list[bool] = field(default_factory=list)
+    held_out: list[int] = field(default_factory=list)
     #: Slots of those whose p-values await a pool, by their place in the lists.
     waiting: dict[int, int] = field(default_factory=dict)
     #: Times, and what of the host moves apart then.
     apart: tuple[Ints, Floats] | None = None
     decides: bool = False
 
+    def evidence(self) -> EntityEvidence:
+        """Return the evidence of all series, at times of which all of them can tell."""
+        times, p_values = self.times, self.p_values
+        if any(there.size == rows for there, rows in zip(times, self.held_out, strict=True)):
+            times = [there[-rows:] for there, rows in zip(times, self.held_out, strict=True)]
+            p_values = [p[-rows:] for p, rows in zip(p_values, self.held_out, strict=True)]
+        return EntityEvidence.align(times, p_values, self.moves)
+
 
 @dataclass(frozen=True)
 class _Short:
-    """What is kept of a series until its pool is known; its model is on disk already."""
+    """The rows held out of a series until its pool is known; its model is on disk already."""
 
     metric: str
     scores: Floats
     ordinary: Floats
+    #: How many its own calibration knows.
+    own_rows: int
 
 
 class CalibrationPool:
@@ -157,20 +168,25 @@ class CalibrationPool:
     def add(self, slot: int, key: tuple[str, str], fitted: FittedSeries) -> None:
         """Take a trained series; those of one entity must follow each other."""
         name, metric = key
-        self.add_evidence(name, fitted.times, fitted.p_values, moves=fitted.model.moves)
-        if fitted.ordinary.size < self._enough:
-            self._short[slot] = _Short(metric, fitted.scores, fitted.ordinary)
+        moves = fitted.model.moves
+        self.add_evidence(name, fitted.times, fitted.p_values, fitted.held_out, moves=moves)
+        scores, kept = fitted.scores[-fitted.held_out :], fitted.kept[-fitted.held_out :]
+        if kept.sum() < self._enough:
+            self._short[slot] = _Short(metric, scores, scores[kept], fitted.ordinary.size)
             entity = self._open[name]
             entity.waiting[len(entity.times) - 1] = slot
 
-    def add_evidence(self, entity: str, times: Ints, p_values: Floats, *, moves: bool) -> None:
-        """Take the p-values of a series as evidence about its entity."""
+    def add_evidence(
+        self, entity: str, times: Ints, p_values: Floats, held_out: int, *, moves: bool
+    ) -> None:
+        """Take the p-values of a series, those of the newest rows held out and maybe of more."""
         if entity not in self._open:
             self._close_finished()
         held = self._open.setdefault(entity, _Entity())
         held.times.append(times)
         held.p_values.append(p_values)
         held.moves.append(moves)
+        held.held_out.append(held_out)
 
     def add_apart(self, entity: str, times: Ints, evidence: Floats, *, decides: bool) -> None:
         """Take what moves apart of an entity whose series were the last ones taken."""
@@ -186,9 +202,11 @@ class CalibrationPool:
         """Calibrate what was held back and return everything."""
         self._share()
         for entity in self._open.values():
-            for place, slot in entity.waiting.items():
+            pooled = {k: slot for k, slot in entity.waiting.items() if slot in self._pool_index}
+            for place, slot in pooled.items():
                 pool = self._pool(self._pool_index[slot])
                 entity.p_values[place] = pool.p_value(self._short[slot].scores)
+                entity.times[place] = entity.times[place][-entity.held_out[place] :]
             entity.waiting.clear()
         self._close_finished()
         entities = self._entity_calibrations()
@@ -214,13 +232,14 @@ class CalibrationPool:
         """Fuse the entities that wait for nothing, so that little is held per entity."""
         for name in [name for name, entity in self._open.items() if not entity.waiting]:
             entity = self._open.pop(name)
-            evidence = EntityEvidence.align(entity.times, entity.p_values, entity.moves)
+            evidence = entity.evidence()
             fused = self._evidence[name] = evidence.fused()
             if entity.apart is None:
                 continue
             total = entity.apart[1]
             if not entity.decides:
-                total = fused + at_times(*entity.apart, evidence.times)
+                later = evidence.times >= entity.apart[0][0]
+                total = fused[later] + at_times(*entity.apart, evidence.times[later])
             if total.size >= self._enough:
                 self._together[name] = Calibration.fit(total, tail_floor=EVIDENCE_TAIL_FLOOR)
 
@@ -235,10 +254,14 @@ class CalibrationPool:
                 self._pool_index |= dict.fromkeys(slots, place)
                 continue
             scores = [self._short[slot].ordinary for slot in slots]
-            if sum(s.size for s in scores) < self._enough:
-                rest += slots
-            else:
-                self._assign(slots, scores)
+            rows = sum(s.size for s in scores)
+            # Whichever are more: the rows of all such series, or all rows of this one.
+            limit = max(rows + 1, self._enough)
+            sharing = [slot for slot in slots if self._short[slot].own_rows < limit]
+            if rows < self._enough:
+                rest += sharing
+            elif sharing:
+                self._assign(sharing, scores)
         if rest:
             self._assign(rest, [short.ordinary for short in self._short.values()])
 

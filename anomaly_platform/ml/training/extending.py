@@ -202,7 +202,8 @@ class _KeptSeries:
             odd = spikes(values, self.policy.alpha, rows.size, shortest)[first:]
             kept &= ~odd[seen]
             p_values[seen] = cross_p_values(raw[seen], kept)
-        self.pool.add_evidence(key[0], clock[known], p_values[known], moves=model.moves)
+        told = clock[known], p_values[known]
+        self.pool.add_evidence(key[0], *told, int(known.sum()), moves=model.moves)
 
 
 class _TrainedElsewhere:

@@ -3,7 +3,11 @@
 `series` says how the rows are split; `fleet` calls this for every series.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Self
 
 import numpy as np
 
@@ -73,13 +77,16 @@ class FittedSeries:
     model
         Its model, calibrated on its own calibration part.
     times, scores
-        (c,) times and raw scores of the calibration part.
+        (c,) times and raw scores of the calibration part: the newest fifth or, where that is
+        shorter than 1/alpha rows and the history is not, all fifths, each judged by the others.
     kept
         (c,) which of its rows are calibrated on: those that are no outliers.
     p_values
         (c,) p-values of the calibration part's blocks, each from the others.
     quality
         What was measured.
+    held_out
+        How many of the newest rows `model` was not fitted on.
     """
 
     model: SeriesModel
@@ -88,6 +95,7 @@ class FittedSeries:
     kept: Bools
     p_values: Floats
     quality: SeriesQuality
+    held_out: int
 
     @property
     def ordinary(self) -> Floats:
@@ -134,46 +142,100 @@ def fit_series(
         taken = usual | (np.arange(clock.size) >= start)
         full, clock, usual = _rows(full, taken), clock[taken], usual[taken]
         start -= int(np.count_nonzero(~taken))
-    few = few_decide(policy.alpha, clock.size - start)
-    inputs, matrix = InputModel.fit_and_derive(clock, full, feature_set, start, forgets=few)
-    detector = SeriesForest(
-        input_schema(feature_set), n_trees=policy.trees, contamination=policy.contamination
-    ).fit(matrix[:start], seed=seed)
-    held_out = matrix[start:]
-    related = detector.score(held_out)
+    held_out = clock.size - start
+    few = few_decide(policy.alpha, held_out)
     ordinary, ordinary_times = (full, clock) if usual.all() else (_rows(full, usual), clock[usual])
-    position = PositionModel.fit(ordinary_times, ordinary, feature_set, start)
-    rest = {name: column[start:] for name, column in full.items()}
-    distances = position.levels(clock[start:], rest, feature_set).distance
+    fit = partial(_Parts.fit, feature_set=feature_set, policy=policy, seed=seed, forgets=few)
+    parts = fit(clock, full, start, (ordinary_times, ordinary))
+    inputs, detector, position = parts.inputs, parts.detector, parts.position
+    history = required_history({name: column[start:] for name, column in full.items()}, feature_set)
+    judged = [parts]
+    enough = max(math.ceil(1.0 / policy.alpha), feature_set.windows[-1])
+    if held_out < 1.0 / policy.alpha and clock.size >= enough:
+        judged, start = [*_judged_by_others(fit, clock, full, start), parts], 0
+    related = np.concatenate([part.related for part in judged])
+    distances = np.concatenate([part.distances for part in judged])
     kept = usual[start:]
     position = position.calibrated(distances[kept], related[kept])
     scores = np.maximum(related, position.worth(distances))
     kept = without_outliers(scores, kept, policy)
     shortest = feature_set.windows[0]
-    kept &= ~spikes(full["value"], policy.alpha, scores.size, shortest)[start:]
+    kept &= ~spikes(full["value"], policy.alpha, held_out, shortest)[start:]
     if not kept.all():
         position = position.calibrated(distances[kept], related[kept])
         scores = np.maximum(related, position.worth(distances))
-    middle = (scores.size + 1) // 2
     calibration = Calibration.fit(scores[kept], tail_floor=SeriesForest.tail_floor)
-    history = required_history(rest, feature_set)
     values = ordinary["value"]
     runs = RunModel.fit(ordinary_times, values, feature_set.windows[-1], forgets=few)
     visited = visited_by(values, int(clock[0]))
     model = SeriesModel(inputs, detector, position, calibration, history, runs, visited)
+    fitted = FittedSeries(
+        model, clock[start:], scores, kept, np.ones(scores.size), SeriesQuality(), held_out
+    )
     if scores.size < 2:
-        return FittedSeries(
-            model, clock[start:], scores, kept, np.ones(scores.size), SeriesQuality()
-        )
-    p_values = cross_p_values(scores, kept)
-    quality = SeriesQuality()
+        return fitted
     if policy.evaluate:
+        middle = scores.size - held_out // 2
         row = int(np.searchsorted(times, clock[start + middle]))
         first = Calibration.fit(scores[:middle][kept[:middle]], tail_floor=SeriesForest.tail_floor)
         quality = measure(
             model, first, times, columns["value"], row, feature_set, alpha=policy.alpha, seed=seed
         )
-    return FittedSeries(model, clock[start:], scores, kept, p_values, quality)
+        fitted = replace(fitted, quality=quality)
+    return replace(fitted, p_values=cross_p_values(scores, kept))
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What raw scores are made of, and what it says of the rows that it was not fitted on."""
+
+    inputs: InputModel
+    detector: SeriesForest
+    position: PositionModel
+    related: Floats
+    distances: Floats
+
+    @classmethod
+    def fit(
+        cls,
+        times: Ints,
+        rows: Columns,
+        start: int,
+        ordinary: tuple[Ints, Columns],
+        *,
+        feature_set: MetricFeatureSet,
+        policy: FleetPolicy,
+        seed: int,
+        forgets: bool,
+    ) -> Self:
+        """Fit on the rows before `start` and judge the others; levels are those of `ordinary`."""
+        inputs, matrix = InputModel.fit_and_derive(times, rows, feature_set, start, forgets=forgets)
+        detector = SeriesForest(
+            input_schema(feature_set), n_trees=policy.trees, contamination=policy.contamination
+        ).fit(matrix[:start], seed=seed)
+        position = PositionModel.fit(*ordinary, feature_set, start)
+        rest = {name: column[start:] for name, column in rows.items()}
+        distances = position.levels(times[start:], rest, feature_set).distance
+        return cls(inputs, detector, position, detector.score(matrix[start:]), distances)
+
+
+def _judged_by_others(
+    fit: Callable[..., _Parts], times: Ints, rows: Columns, start: int
+) -> list[_Parts]:
+    """Judge each fifth of a short history but the newest by parts fitted on the other four.
+
+    A newest fifth of fewer than 1/alpha rows cannot show what is rare, and other series' scores
+    say little of this one's. All fifths together can (cross-conformal prediction, Vovk 2015). Only
+    a history that fills the longest window is so judged: fifths of a shorter one have too little
+    in common, as those of half a day.
+    """
+    found = []
+    for block in np.array_split(np.arange(start), CROSS_BLOCKS - 1):
+        others = np.delete(np.arange(times.size), block)
+        order = np.concatenate((others, block))
+        known = (times[others], _rows(rows, others))
+        found.append(fit(times[order], _rows(rows, order), others.size, known))
+    return found
 
 
 def usual_rows(
@@ -205,7 +267,7 @@ def without_outliers(scores: Floats, usual: Bools, policy: FleetPolicy) -> Bools
     return kept
 
 
-def _rows(columns: Columns, taken: Bools) -> Columns:
+def _rows(columns: Columns, taken: Bools | Ints) -> Columns:
     return {name: column[taken] for name, column in columns.items()}
 
 

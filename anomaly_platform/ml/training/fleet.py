@@ -6,9 +6,10 @@ entity's score needs is kept until the entity is complete.
 A series that is too short or that cannot be trained is a row of the bundle with its status and
 reason; it never stops the others.
 
-Series and entities with fewer calibration rows than 1/α cannot show a p-value of α by themselves:
-the series share one calibration per metric (over all metrics where even that is too little), the
-entities one over all of them.
+Series and entities with fewer calibration rows than 1/α cannot show a p-value of α by themselves.
+A series that has 1/α rows in all is calibrated on all of them (`fit`), unless those of its metric
+have more held out together. The others share one calibration per metric (over all metrics where
+even that is too little), entities one over all of them.
 """
 
 import math
@@ -277,7 +278,7 @@ class Fleet:
         fitted, stored = trained
         record["status"] = "trained"
         record["slot"] = slot = self.writer.append(stored)
-        record["calibration_rows"] = fitted.scores.size
+        record["calibration_rows"] = fitted.held_out
         record |= vars(fitted.quality)
         self.pool.add(slot, key, fitted)
 

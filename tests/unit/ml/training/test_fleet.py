@@ -108,9 +108,24 @@ def test_the_manifest_tells_origin_features_data_and_quality(fleet):
     assert manifest["window"]["first_time"] == START.isoformat()
 
 
-def test_a_short_calibration_is_shared(fleet):
-    pools = dict(fleet[0].series.select("metric", "pool_index").drop_nulls().rows())
+def test_a_history_that_cannot_show_what_is_rare_shares_a_calibration(fleet, tmp_path):
+    # Of 150 rows none can be as rare as 1 in 200.
+    policy = FleetPolicy(alpha=0.005, evaluate=False)
+    bundle = train_fleet(fleet[1], FEATURES, policy, tmp_path / "v1", lineage=LINEAGE)
+    pools = dict(bundle.series.select("metric", "pool_index").drop_nulls().rows())
     assert pools == {"cpu": 0}
+
+
+def test_a_short_history_is_calibrated_on_all_its_rows(fleet):
+    bundle = fleet[0]
+    row = bundle.series.row(by_predicate=(pl.col("entity") == "b") & (pl.col("metric") == "cpu"))
+    named = dict(zip(bundle.series.columns, row, strict=True))
+    assert named["pool_index"] is None
+    # The gates take for unseen what the served model was not fitted on.
+    assert named["calibration_rows"] == 30
+    assert bundle.arrays(named["slot"])["calibration/tail"][0] == 150
+    later = FEATURES.compute(series("b", "cpu", noise(40, 2000)))
+    assert FleetScorer(bundle).score(later)["is_anomaly"].mean() < 0.03
 
 
 def test_scores_are_about_as_rare_as_promised_and_complete(fleet):
