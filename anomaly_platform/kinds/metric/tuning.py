@@ -155,7 +155,8 @@ class Tuning:
 
         judge = self._judge(self.compared)
         before, after = (judge.counts_and_ranking(one) for one in (self.present, proposed))
-        return compare(before, after, limit=self.limit, seed=self.order.seed)
+        hosts = len(self.compared.entities)
+        return compare(before, after, hosts=hosts, limit=self.limit, seed=self.order.seed)
 
     def _judge(self, held: HeldOut) -> Any:
         from anomaly_platform.ml.training.fit import FleetPolicy

@@ -1,7 +1,8 @@
 """Compares two settings on the same stretches of time, with confidence.
 
-A paired bootstrap: stretches are drawn anew with replacement, the same ones for both, and the
-difference of the objective is looked at in every draw.
+A paired bootstrap: what is drawn anew with replacement is the same for both, and the difference of
+the objective is looked at in every draw. Stretches of one host are alike, so whole hosts are drawn
+where there are enough of them; else stretches, which says nothing of other hosts.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomaly_platform.ml.arrays import Floats
-from anomaly_platform.ml.tuning.judging import Measured, measure
+from anomaly_platform.ml.tuning.held_out import FEWEST_UNITS
+from anomaly_platform.ml.tuning.judging import COUNTS, Measured, measure
 
 _DRAWS = 4000
 #: Smallest gain of the objective that is worth other settings.
@@ -32,7 +34,7 @@ class Comparison:
     low, high
         Interval that holds it with a confidence of 95 %.
     units
-        Stretches of time that were compared.
+        How many hosts, or else stretches of time, were drawn from.
     """
 
     present: Measured
@@ -54,13 +56,29 @@ def compare(
     present: tuple[Floats, float | None],
     proposed: tuple[Floats, float | None],
     *,
+    hosts: int,
     limit: float,
     seed: int,
 ) -> Comparison:
-    """Compare what (units, 6) counts of both say, with the VUS-PR beside them."""
-    units = len(present[0])
+    """Compare what (units, 6) counts of both say, with the VUS-PR beside them.
+
+    Parameters
+    ----------
+    present, proposed
+        Counts and VUS-PR; the stretches of each host lie together, equally many of each.
+    hosts
+        How many there are.
+    limit
+        Share of ordinary rows that may be flagged.
+    seed
+        Of the draws.
+    """
+    units = hosts if hosts >= FEWEST_UNITS else len(present[0])
     drawn = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), _DRAWS)
-    gains = measure(drawn @ proposed[0], limit)[0] - measure(drawn @ present[0], limit)[0]
+    known, better = (
+        one[0].reshape(units, -1, len(COUNTS)).sum(axis=1) for one in (present, proposed)
+    )
+    gains = measure(drawn @ better, limit)[0] - measure(drawn @ known, limit)[0]
     low, high = np.quantile(gains, ((1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2))
     before, after = Measured.of(present[0], limit), Measured.of(proposed[0], limit)
     return Comparison(

@@ -102,12 +102,35 @@ def test_a_gain_is_one_beyond_chance_only() -> None:
         return np.stack((events, found, found + 1, found, clean, flagged), axis=1)
 
     before = counted(found)
-    much = compare((before, 0.5), (counted(np.minimum(found + 1, 5)), 0.6), limit=0.01, seed=1)
+    much = compare(
+        (before, 0.5), (counted(np.minimum(found + 1, 5)), 0.6), hosts=1, limit=0.01, seed=1
+    )
     assert much.is_gain
     assert much.low < much.gain < much.high
     assert much == compare(
-        (before, 0.5), (counted(np.minimum(found + 1, 5)), 0.6), limit=0.01, seed=1
+        (before, 0.5), (counted(np.minimum(found + 1, 5)), 0.6), hosts=1, limit=0.01, seed=1
     )
-    shuffled = compare((before, None), (counted(rng.permutation(found)), None), limit=0.01, seed=1)
+    shuffled = compare(
+        (before, None), (counted(rng.permutation(found)), None), hosts=1, limit=0.01, seed=1
+    )
     assert not shuffled.is_gain
     assert shuffled.low < 0 < shuffled.high
+
+
+def test_a_gain_of_a_few_hosts_among_many_is_not_counted_stretch_by_stretch() -> None:
+    hosts, stretches = 20, 8
+    found = np.full((hosts, stretches), 3.0)
+    # Two hosts gain in all of their stretches, the others lose a little.
+    better = np.where(np.arange(hosts)[:, None] < 2, 5.0, 2.9) * np.ones(stretches)
+
+    def counted(found: np.ndarray) -> tuple[np.ndarray, None]:
+        ones = np.ones(found.size)
+        flat = found.ravel()
+        return np.stack((5 * ones, flat, flat + 1, flat, 200 * ones, ones), axis=1), None
+
+    apart = compare(counted(found), counted(better), hosts=1, limit=0.01, seed=1)
+    whole = compare(counted(found), counted(better), hosts=hosts, limit=0.01, seed=1)
+    assert (apart.units, whole.units) == (160, 20)
+    assert apart.gain == whole.gain > 0.01
+    assert apart.is_gain
+    assert not whole.is_gain
