@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from anomaly_platform import __version__
 from anomaly_platform.platform import Platform
@@ -19,6 +19,7 @@ from anomaly_platform.serving.http.direct import DirectRoutes
 from anomaly_platform.serving.http.documentation import install_documentation
 from anomaly_platform.serving.http.openapi import install_openapi
 from anomaly_platform.serving.http.protection import protect
+from anomaly_platform.serving.http.request_context import RequestContext
 from anomaly_platform.serving.problems import install_problem_handlers
 from anomaly_platform.serving.routes import ROUTERS, ml_predict, telemetry
 from anomaly_platform.serving.state import ServingState
@@ -30,6 +31,25 @@ _DESCRIPTION = (
     "Scores readings and scans as the models in service see them, and tells about models, "
     "anomalies and trainings. Errors are problem documents (RFC 9457)."
 )
+
+
+class _Api(FastAPI):
+    """FastAPI without what it puts around the outermost middleware, which does all of that."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the middleware, from `RequestContext` on."""
+        outermost: Any = super().build_middleware_stack()
+        while not isinstance(outermost, RequestContext):
+            outermost = outermost.app
+        return outermost
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; whatever else there is, is FastAPI's."""
+        if scope["type"] != "http" or self.middleware_stack is None:
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        await self.middleware_stack(scope, receive, send)
 
 
 def create_app(platform: Platform, beside: Mapping[str, ASGIApp] | None = None) -> FastAPI:
@@ -56,7 +76,7 @@ def create_app(platform: Platform, beside: Mapping[str, ASGIApp] | None = None) 
                 )
             }
 
-    app = FastAPI(
+    app = _Api(
         title="anomaly_platform",
         version=__version__,
         description=_DESCRIPTION,

@@ -14,6 +14,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from anomaly_platform.serving.shared_redis import SharedRedis
@@ -36,6 +37,7 @@ def model_key(device: str, metric: str) -> CacheKey:
     return CacheKey(f"ml:model:{_part(device)}:{_part(metric)}", 3600)
 
 
+@lru_cache(maxsize=4_096)
 def latest_key(device: str, metric: str) -> CacheKey:
     """Return the key of a series' latest prediction."""
     return CacheKey(f"ml:predictions:{_part(device)}:{_part(metric)}:latest", 300)

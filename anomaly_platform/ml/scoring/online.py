@@ -17,7 +17,7 @@ import numpy as np
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import exponent_of
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.scoring import row_kernels
+from anomaly_platform.ml.scoring import one_row, row_kernels
 from anomaly_platform.ml.scoring.calls import first_state
 from anomaly_platform.ml.scoring.explaining.explain import explain
 from anomaly_platform.ml.scoring.explaining.numbers import INNOVATION, NEITHER, Explanation
@@ -81,8 +81,7 @@ class Verdicts:
         return self.modelled | self.is_anomaly
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What one reading is.
 
     Attributes
@@ -166,9 +165,11 @@ class OnlineScorer:
         self._places: OrderedDict[Key, int] = OrderedDict()
         self._held = max(1, models_held)
         self._stack: ModelStack | None = None
+        self._addresses: Ints | None = None
         self.hits = self.misses = self.evictions = 0
         self._loads = 0
         self._columns = Columns(self.feature_set)
+        self._names = len(self.feature_set.names)
         self._room = Room(1, self._columns)
         self._exponent = exponent_of(source.alpha)
 
@@ -247,18 +248,26 @@ class OnlineScorer:
         room, loads = self._room, self._loads
         place = self._place(key)
         self._count(int(place is not None), self._loads - loads)
-        room.slots[0], room.times[0] = -1 if place is None else place, time
-        self._score(room, features, np.array((threshold,)))
-        known, flagged = room.known.item(), room.flagged.item()
+        slot, at = -1 if place is None else place, self._addresses
+        if at is None:
+            room.slots[0], room.times[0] = slot, time
+            self._score(room, features, np.array((threshold,)))
+            known, flagged, raw = False, room.flagged.item(), room.raw.item()
+            p_value, score, kind = room.p.item(), room.score.item(), ORDINARY
+        else:
+            shortest = self._columns.shortest
+            one_row.measure_row(at, slot, time, features, self._names, shortest)
+            np.log1p(room.logarithms, out=room.logarithms)
+            known, flagged, raw, p_value, score, kind = one_row.conclude_row(
+                at, features, self._names, threshold, self._exponent
+            )
         status = self.source.status(*key)
         if place is not None and not known:
             status = INSUFFICIENT
         decision = flagged if known or flagged else None
-        p_value = room.p.item()
         if math.isnan(p_value):
             return Verdict(None, None, None, decision, status)
-        numbers = room.raw.item(), p_value, room.score.item()
-        return Verdict(*numbers, decision, status, room.kinds.item())
+        return Verdict(raw, p_value, score, decision, status, kind)
 
     def history_needed(self, key: Key) -> int | None:
         """Return how many rows the longest window must hold for a series' model to speak.
@@ -365,6 +374,7 @@ class OnlineScorer:
         place = self._free_place(wanted)
         if self._stack is None:
             self._stack = ModelStack(self._held, model)
+            self._addresses = one_row.table_of(self._stack.models, self._room, self._columns)
         self._stack.put(place, model)
         self._places[key] = place
         return place

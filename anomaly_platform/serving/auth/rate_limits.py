@@ -22,12 +22,14 @@ from fastapi import Depends, Request
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
+from starlette.types import Scope
 
-from anomaly_platform.serving.auth.security import caller_of
+from anomaly_platform.serving.auth.security import caller_in
 from anomaly_platform.serving.problems import ApiProblem
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from uuid import UUID
 
     from anomaly_platform.serving.shared_redis import SharedRedis
 
@@ -140,12 +142,12 @@ class RateLimits:
             )
             self._shared = MovingWindowRateLimiter(storage)
 
-    async def take(self, caller: str, own_limit: int | None) -> Allowance | None:
+    async def take(self, caller: UUID | str, own_limit: int | None) -> Allowance | None:
         """Count one prediction.
 
         Parameters
         ----------
-        caller : str
+        caller : UUID or str
             The key's id.
         own_limit : int or None
             The key's own limit in a minute; ``None`` means the default, 0 none.
@@ -177,10 +179,10 @@ def _windows(folder: Path | None) -> MemoryStorage:
     return ProcessWindows()
 
 
-async def _take(limiter: MovingWindowRateLimiter, limit: int, caller: str) -> Allowance:
-    item = RateLimitItemPerMinute(limit)
-    granted = await limiter.hit(item, caller)
-    reset_at, remaining = await limiter.get_window_stats(item, caller)
+async def _take(limiter: MovingWindowRateLimiter, limit: int, caller: UUID | str) -> Allowance:
+    item, whose = RateLimitItemPerMinute(limit), str(caller)
+    granted = await limiter.hit(item, whose)
+    reset_at, remaining = await limiter.get_window_stats(item, whose)
     # At least a second: a client that is told 0 comes back at once. At most the window, whatever
     # times somebody else has put into Redis.
     reset_s = min(_WINDOW_S, max(1, math.ceil(reset_at - time.time())))
@@ -189,14 +191,19 @@ async def _take(limiter: MovingWindowRateLimiter, limit: int, caller: str) -> Al
 
 async def count_prediction(request: Request) -> None:
     """Dependency of every route that scores: count the request, or refuse it with 429."""
-    caller = caller_of(request)
-    state = request.scope.setdefault("state", {})
+    await count_prediction_of(request.scope)
+
+
+async def count_prediction_of(scope: Scope) -> None:
+    """Count a request that scores once, or refuse it with 429."""
+    caller = caller_in(scope)
+    state = scope.setdefault("state", {})
     if state.get("counted"):
         # Before the body was read.
         return
     state["counted"] = True
-    rates: RateLimits = request.app.state.serving.rates
-    allowance = await rates.take(str(caller.key_id), caller.predictions_per_minute)
+    rates: RateLimits = scope["app"].state.serving.rates
+    allowance = await rates.take(caller.key_id, caller.predictions_per_minute)
     if allowance is None:
         return
     state["answer_headers"] = allowance.headers

@@ -45,6 +45,7 @@ OUTAGE_PATHS: Final = frozenset({"/metrics"})
 """Opened by keys that were good lately while the database does not answer: they tell about it."""
 
 _REALM: Final = "anomaly_platform"
+_KEY_FIELDS: Final = frozenset((b"authorization", b"x-api-key"))
 _MOST_CALLERS: Final = 4096
 
 _log = logging.getLogger(__name__)
@@ -157,7 +158,7 @@ class Require:
 
     def of(self, scope: Scope) -> Caller:
         """Return whose request a scope is of, or refuse as the dependency does."""
-        caller = _caller_in(scope)
+        caller = caller_in(scope)
         if self.scope not in caller.scopes:
             raise ApiProblem(
                 403,
@@ -179,10 +180,11 @@ Admin = Annotated[Caller, Depends(Require("ml:admin"))]
 
 def caller_of(request: Request) -> Caller:
     """Return who calls; only behind :class:`Authentication`."""
-    return _caller_in(request.scope)
+    return caller_in(request.scope)
 
 
-def _caller_in(scope: Scope) -> Caller:
+def caller_in(scope: Scope) -> Caller:
+    """Return whose request a scope is of; only behind :class:`Authentication`."""
     caller = scope.get("state", {}).get("caller")
     if not isinstance(caller, Caller):
         raise ApiProblem(401, "this needs an API key")
@@ -218,16 +220,14 @@ async def _find(ring: KeyRing, prefix: str | None, path: str) -> ApiKey | None:
 
 def _presented(scope: Scope, *, basic: bool) -> str | None:
     """Return the key that a request presents, or None."""
-    authorization, own = "", None
-    # The first of each counts; a look at the bytes costs less than a mapping of all headers.
+    said: dict[bytes, str] = {}
+    # The first of each counts.
     for name, value in reversed(scope["headers"]):
-        if name == b"authorization":
-            authorization = value.decode("latin-1")
-        elif name == b"x-api-key":
-            own = value.decode("latin-1")
-    scheme, _, credentials = authorization.strip().partition(" ")
+        if name in _KEY_FIELDS:
+            said[name] = value.decode("latin-1")
+    scheme, _, credentials = said.get(b"authorization", "").strip().partition(" ")
     credentials = credentials.strip()
-    if scheme.lower() == "bearer" and credentials:
+    if credentials and scheme.lower() == "bearer":
         return credentials
     if basic and scheme.lower() == "basic":
         try:
@@ -235,7 +235,7 @@ def _presented(scope: Scope, *, basic: bool) -> str | None:
         except (binascii.Error, UnicodeDecodeError):
             return None
         return pair.partition(":")[2] or None
-    return own or None
+    return said.get(b"x-api-key") or None
 
 
 def _unauthorized(detail: str, *, invalid: bool = False, basic: bool = False) -> ApiProblem:

@@ -6,15 +6,14 @@ service at the moment is the business of ``champions.models``.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from anomaly_platform.streams import MetricStream, ScanStream
 
@@ -179,11 +178,9 @@ class ServedMetrics:
             model = replace(model, calibration=self._pools.at(entry.pool_index))
         return model
 
-    @contextlib.contextmanager
-    def predicting(self) -> Iterator[OnlineScorer]:
+    def predicting(self) -> _Lent:
         """Lend the scorer that answers predictions to one thread at a time."""
-        with self._lock:
-            yield self._predicting
+        return _Lent(self._lock, self._predicting)
 
     def warm(self, keys: Sequence[Key]) -> None:
         """Read the models of series before somebody asks, and compile what scores them."""
@@ -237,6 +234,20 @@ class ServedMetrics:
         """Return the id of the series' row in ``ml_models``, None where no bundle knows it."""
         known = self.entry(entity, metric).model_id
         return None if known is None else uuid.UUID(known)
+
+
+class _Lent(NamedTuple):
+    """A scorer for the length of a block."""
+
+    lock: threading.Lock
+    scorer: OnlineScorer
+
+    def __enter__(self) -> OnlineScorer:
+        self.lock.acquire()
+        return self.scorer
+
+    def __exit__(self, *_error: object) -> None:
+        self.lock.release()
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from anomaly_platform.serving.http.crowd import Crowd
+from anomaly_platform.serving.http.whole_answers import in_one_piece
 from anomaly_platform.serving.problems import ApiProblem, problem_response
 
 MOST_HEAD_BYTES: Final = 64 * 2**10
@@ -72,6 +73,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
+        self.app = in_one_piece(self.app)
         self._problem = _UNREADABLE
         #: Bytes read since the last request began or a part of its body came: a head that is not
         #: finished, or what surrounds a body, such as trailers.

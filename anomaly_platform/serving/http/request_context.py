@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -39,6 +39,7 @@ _DOCUMENTATION_POLICY: Final = (
     ),
 )
 _PLAIN: Final = (*_ALWAYS, _POLICY)
+_PLAIN_NAMES: Final = frozenset(name for name, _ in _PLAIN)
 _DOCUMENTATION: Final = (*_ALWAYS, _DOCUMENTATION_POLICY)
 _ONLY_TLS: Final = (b"strict-transport-security", b"max-age=31536000")
 
@@ -52,6 +53,7 @@ class RequestContext:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._new_ids = _new_ids()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on, complete its answer, and count it."""
@@ -59,7 +61,7 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        request_id = _request_id(scope)
+        request_id = _usable_id(scope) or next(self._new_ids)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id.decode()
         status = 0
@@ -86,23 +88,32 @@ class RequestContext:
             _account(scope, status or 499, time.perf_counter() - began)
 
 
-def _request_id(scope: Scope) -> bytes:
-    """Return the id that the client sent, where it can be used as one, or a new one."""
+def _usable_id(scope: Scope) -> bytes | None:
+    """Return the id that the client sent, where it can be used as one."""
     for name, value in scope["headers"]:
         if name == _REQUEST_ID and _USABLE_ID.fullmatch(value):
             return bytes(value)
-    return os.urandom(16).hex().encode()
+    return None
 
 
-def _headers(scope: Scope, said: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def _new_ids() -> Iterator[bytes]:
+    """Yield random ids; the system is asked for many at a time."""
+    while True:
+        many = os.urandom(16 * 256).hex().encode()
+        yield from (many[at : at + 32] for at in range(0, len(many), 32))
+
+
+def _headers(scope: Scope, said: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Return the headers that every answer gets; what an answer says itself, it says better."""
-    names = {name for name, _ in said}
-    usual = _DOCUMENTATION if scope["path"] in DOCUMENTATION_PATHS else _PLAIN
-    found = [header for header in usual if header[0] not in names]
+    found = list(_DOCUMENTATION if scope["path"] in DOCUMENTATION_PATHS else _PLAIN)
+    names = [name for name, _ in said]
+    if not _PLAIN_NAMES.isdisjoint(names):
+        found = [header for header in found if header[0] not in names]
     if scope.get("scheme") == "https":
         found.append(_ONLY_TLS)
-    for name, value in scope["state"].get("answer_headers", {}).items():
-        found.append((name.lower().encode(), str(value).encode()))
+    more = scope["state"].get("answer_headers")
+    if more:
+        found += [(name.lower().encode(), str(value).encode()) for name, value in more.items()]
     return found
 
 

@@ -178,14 +178,14 @@ class _Waiting:
 
     def be_written(self) -> None:
         """See to it that what waits is written soon; where no loop runs, at once."""
+        if self._loop is not None and not self._loop.is_closed():
+            return
         try:
-            loop = asyncio.get_running_loop()
+            self._loop = asyncio.get_running_loop()
         except RuntimeError:
             self.write()
             return
-        if self._loop is not loop:
-            self._loop = loop
-            loop.call_later(_WAITS_S, self.write)
+        self._loop.call_later(_WAITS_S, self.write)
 
     def write(self) -> None:
         """Add all to the metrics."""

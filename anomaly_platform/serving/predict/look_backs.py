@@ -51,19 +51,22 @@ class LookBack:
         What the tables said when it was read; None where nobody knows the series.
     checked_at
         When that was last known to hold, by the monotonic clock.
-    last_event
-        Microseconds since 1970 of the newest reading, None where there is none.
+    first_event, last_event
+        Microseconds since 1970 of the oldest and the newest reading, None where there is none.
     """
 
     state: SeriesState
     calls: Floats | None
     revision: Revision | None
     checked_at: float
+    first_event: int | None = field(init=False)
     last_event: int | None = field(init=False)
     _buffers: SeriesBuffers | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.last_event = int(self.state.times[-1]) if self.state.times.size else None
+        times = self.state.times
+        self.first_event = int(times[0]) if times.size else None
+        self.last_event = int(times[-1]) if times.size else None
 
     def copy(self) -> LookBack:
         """Return the same look-back for another thread."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -39,8 +38,7 @@ class Parts(Protocol):
     thresholds: SeriesThresholds
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """What one reading is.
 
     Attributes
@@ -84,10 +82,9 @@ def moment(look_back: LookBack, frequency: int) -> int:
         Microseconds between two readings of the series, as expected.
     """
     now = time.time_ns() // 1000
-    last = look_back.last_event
-    if last is None:
+    first, last = look_back.first_event, look_back.last_event
+    if first is None or last is None:
         return now
-    first = int(look_back.state.times[0])
     live = last < now < last + max(last - first, frequency)
     return now if live else last + frequency
 

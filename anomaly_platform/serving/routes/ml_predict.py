@@ -80,10 +80,10 @@ async def predict_batch(
         found = await asyncio.to_thread(judge_many, serving, served, own, key, asked.values, times)
     answer = {
         **_about(served, key),
-        "predictions": [_verdict(one) for one in found],
+        "predictions": [_verdict(one, {}) for one in found],
         "anomaly_count": sum(one.is_anomaly is True for one in found),
     }
-    _account(request, key, found, {**_about(served, key), **_verdict(found[-1])})
+    _account(request, key, found, _verdict(found[-1], _about(served, key)))
     return JsonAnswer(answer)
 
 
@@ -95,7 +95,7 @@ async def _predict(request: Request) -> Response:
     look_back = await look_back_of(serving, served, *key)
     when = None if asked.timestamp is None else microseconds_of(asked.timestamp)
     found = judge_one(serving, served, look_back, key, asked.value, when)
-    answer = {**_about(served, key), **_verdict(found)}
+    answer = _verdict(found, _about(served, key))
     _account(request, key, [found], answer)
     return JsonAnswer(answer)
 
@@ -115,7 +115,7 @@ def _account(
 ) -> None:
     """Count what was judged, and share the latest verdict."""
     serving: ServingState = request.app.state.serving
-    count_scored(DEVICES, len(found), sum(one.is_anomaly is True for one in found))
+    count_scored(DEVICES, len(found), [one.is_anomaly for one in found].count(True))
     serving.cache.put(latest_key(*key), latest)
     request.scope["state"]["judged"] = DEVICES
 
@@ -130,9 +130,11 @@ def _about(served: ServedMetrics, key: tuple[str, str]) -> dict[str, Any]:
     }
 
 
-def _verdict(found: Judgement) -> dict[str, Any]:
+def _verdict(found: Judgement, about: dict[str, Any]) -> dict[str, Any]:
+    """Return what a reading is, behind what the answer is about."""
     signed = None if found.score is None else signed_score(found.score, found.threshold)
     return {
+        **about,
         "value": found.value,
         "timestamp": time_of(found.when).isoformat(),
         "is_anomaly": found.is_anomaly,

@@ -8,6 +8,7 @@ in arrays with a place per series, so that a row costs what a row in the middle 
 
 import numpy as np
 
+from anomaly_platform.ml.addresses import cube, matrix, vector
 from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.features.metrics.kernels import (
@@ -19,6 +20,7 @@ from anomaly_platform.ml.features.metrics.kernels import (
     _window_features,
 )
 from anomaly_platform.ml.series_runs.kernels import pass_readings, take_reading
+from anomaly_platform.ml.series_runs.layout import RUN_COLUMNS
 
 
 @compiled()
@@ -206,3 +208,57 @@ def append_rows(
         minute = _minute_of_week(now)
         for c in range(4):
             out[at + c, column] = clock[minute, c]
+
+
+@compiled()
+def next_row(
+    at: Ints,
+    place: int,
+    time: int,
+    value: float,
+    frequency: int,
+    lookback: int,
+    clock: Floats,
+    row: Floats,
+) -> None:  # pragma: no cover
+    """Write features and run columns of a row that is not added to its series.
+
+    Parameters
+    ----------
+    at
+        Addresses of `append_rows`' arrays from `times` to `lags`.
+    place, time, value
+        Of the row, as in `append_rows`.
+    frequency, lookback, clock
+        As there.
+    row
+        (features + run columns, 1), filled.
+    """
+    end, states = vector(at, 3, np.int64), matrix(at, 11, np.float64)
+    before, names = states[place].copy(), row.shape[0] - RUN_COLUMNS
+    append_rows(
+        np.full(1, place),
+        np.full(1, time),
+        np.full(1, value + 0.0),
+        matrix(at, 0, np.int64),
+        matrix(at, 1, np.float64),
+        matrix(at, 2, np.float64),
+        end,
+        vector(at, 4, np.int64),
+        vector(at, 5, np.int64),
+        matrix(at, 6, np.int64),
+        matrix(at, 7, np.int64),
+        matrix(at, 8, np.int64),
+        cube(at, 9, np.float64),
+        matrix(at, 10, np.float64),
+        states,
+        vector(at, 12, np.int64),
+        vector(at, 13, np.int64),
+        frequency,
+        lookback,
+        clock,
+        row[:names],
+        row[names:],
+    )
+    end[place] -= 1
+    states[place] = before

@@ -53,14 +53,20 @@ class SeriesBuffers:
 
     def __init__(self, feature_set: FeatureLayout, places: int = 64) -> None:
         # numba takes a while to import, and not every holder of a series' state needs it.
-        from anomaly_platform.ml.features.metrics.append_kernel import append_rows, count_windows
+        from anomaly_platform.ml.addresses import addresses
+        from anomaly_platform.ml.features.metrics.append_kernel import (
+            append_rows,
+            count_windows,
+            next_row,
+        )
 
         self._feature_set = feature_set
         self._names = len(feature_set.names)
         self._constants = constants_of(feature_set)
-        #: Place, time and value of a row that is not added.
-        self._one = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1)
         self._append, self._count = append_rows, count_windows
+        self._next, self._addresses_of = next_row, addresses
+        #: Of the arrays, for rows that are not added; None where they are others by now.
+        self._addresses: Ints | None = None
         number, longest = len(feature_set.windows), feature_set.windows[-1]
         rows = feature_set.capacity + 1 + _SPARE_ROWS
         self._arrays = _Arrays._make(
@@ -83,7 +89,7 @@ class SeriesBuffers:
 
     def grow(self) -> None:
         """Make twice as many places."""
-        self._arrays = _Arrays(*map(doubled, self._arrays))
+        self._arrays, self._addresses = _Arrays(*map(doubled, self._arrays)), None
 
     def put(self, place: int, state: SeriesState) -> None:
         """Lay a series' past into a place."""
@@ -152,12 +158,11 @@ class SeriesBuffers:
 
     def next_row(self, place: int, time: int, value: float) -> Floats:
         """Return features and run columns, as `take`, of a row that is not added."""
-        runs = self._arrays.states[place].copy()
-        places, times, values = self._one
-        places[0], times[0], values[0] = place, time, value
-        row = self.take(places, times, values)
-        self._arrays.end[place] -= 1
-        self._arrays.states[place] = runs
+        windows, lags, frequency, lookback = self._constants
+        if self._addresses is None:
+            self._addresses = self._addresses_of((*self._arrays, windows, lags))
+        row = np.empty((self._names + RUN_COLUMNS, 1))
+        self._next(self._addresses, place, time, value, frequency, lookback, clock_table(), row)
         return row
 
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import iter_route_contexts
 from starlette.routing import compile_path
 from starlette.types import Scope
 
-from anomaly_platform.serving.auth.rate_limits import count_prediction
+from anomaly_platform.serving.auth.rate_limits import count_prediction, count_prediction_of
 from anomaly_platform.serving.auth.security import Require
 
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -73,7 +73,7 @@ class Door:
         if self.scope is not None:
             self.scope.of(scope)
         if self.predicts:
-            await count_prediction(Request(scope))
+            await count_prediction_of(scope)
 
 
 class Doors:
