@@ -76,10 +76,11 @@ _EVENT_RUNS = 1.5
 _UNEVEN = 3.0
 _HELD_LONGER = 1.2
 #: Share of a counter's steps that may go down, and of those that must go up, and how many these
-#: must be; a reset ends at less than this part of what was counted.
+#: must be in all and for each reset: a machine that goes through its steps again and again is no
+#: counter. A reset ends at less than this part of what was counted.
 _RESETS = 0.01
 _COUNTS = 0.02
-_FEWEST_COUNTS = 30
+_FEWEST_COUNTS = _COUNTS_PER_RESET = 30
 _RESET_TO = 0.5
 #: Quantile of the times between readings beyond which there is a gap.
 _GAP = 0.99
@@ -242,8 +243,9 @@ def _is_counter(values: Floats) -> bool:
     """Return whether a series only rises, but for resets."""
     steps = np.diff(values)
     down = steps < 0.0
-    up = np.count_nonzero(steps > 0.0)
-    if down.mean() > _RESETS or up < max(_COUNTS * steps.size, _FEWEST_COUNTS):
+    up, resets = np.count_nonzero(steps > 0.0), np.count_nonzero(down)
+    least = max(_COUNTS * steps.size, _FEWEST_COUNTS, _COUNTS_PER_RESET * resets)
+    if resets > _RESETS * steps.size or up < least:
         return False
     if values.min() < 0.0:
         return False
