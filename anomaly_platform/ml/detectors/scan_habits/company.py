@@ -18,7 +18,7 @@ from typing import Final, Self
 import numpy as np
 import polars as pl
 
-from anomaly_platform.ml.arrays import Arrays, Floats, Ints
+from anomaly_platform.ml.arrays import Arrays, Bools, Floats, Ints
 from anomaly_platform.ml.bundles.checking import BadModelError, checked
 from anomaly_platform.ml.columns import coded, microseconds
 from anomaly_platform.ml.detectors.scan_habits.steps import LONGEST_HOURS, Steps, places_of, totals
@@ -45,13 +45,15 @@ class Companions:
     Attributes
     ----------
     came, went
-        (rows,) codes that made a scan's previous one with it, and those of them that make this one
-        too; both count the code itself. `came` is 0 where there is no previous scan, or where more
-        may have gone along than is in hand.
+        (rows,) codes that made a scan's previous one with it, no later than this one, and those
+        with which it makes both, no later than ten minutes after; both count the code itself.
+        `came` is 0 where there is no previous scan, or where more may have gone along than is in
+        hand.
     ship, size
         (rows,) number of the shipment, and how many codes are in it.
-    lot, second
-        (rows,) number of the lot, and when, in seconds; both from 0.
+    lot, second, end
+        (rows,) number of the lot, when, and when the last of the shipment was scanned, in seconds;
+        all from 0.
     """
 
     came: Ints
@@ -60,6 +62,7 @@ class Companions:
     size: Ints
     lot: Ints
     second: Ints
+    end: Ints
 
     @classmethod
     def of(
@@ -89,30 +92,30 @@ class Companions:
         by_code = np.lexsort((coded(frame["event_id"])[1], times, code))
         lot = coded(lots_of(frame))[1].astype(np.int64)
         shipment = _shipments(frame, lot, times)
-        ship = shipment[by_code]
-        code, times = code[by_code], times[by_code]
+        second = (times - times.min()) // 1_000_000
+        end = np.zeros(shipment.max() + 1, dtype=np.int64)
+        np.maximum.at(end, shipment, second)
+        size = np.bincount(_firsts(shipment, code)[1], minlength=len(end))
+        own = slice(scans.height)
+        lots = (lot[own], second[own], end[shipment[own]])
+        ship, code, times = shipment[by_code], code[by_code], times[by_code]
         follows = np.zeros(len(code), dtype=bool)
         follows[1:] = (code[1:] == code[:-1]) & (np.diff(times) < _REACH)
         before = np.where(follows, np.roll(ship, 1), -1)
+        # What is scanned later than these minutes is unknown when a stream is judged.
         known = follows & (times + _GAP <= newest)
-        size = _codes(ship, code)
-        came = np.where(known, size[np.maximum(before, 0)], 0)
-        _, pair = np.unique(np.stack([before, ship]), axis=1, return_inverse=True)
-        went = _codes(pair.ravel(), code)[pair.ravel()]
+        came = np.where(known, _codes_until(ship, code, times, before, times), 0)
+        pair = np.unique(before * len(end) + ship, return_inverse=True)[1]
+        went = _codes_until(pair, code, times, pair, times + _GAP)
         rows = np.empty(len(code), dtype=np.int64)
         rows[by_code] = np.arange(len(code))
-        own = slice(scans.height)
-        second = microseconds(scans["event_time"]) // 1_000_000
-        return cls(
-            *(came[rows[own]], went[rows[own]], shipment[own], size[shipment[own]]),
-            *(lot[own], second - second.min()),
-        )
+        return cls(came[rows[own]], went[rows[own]], shipment[own], size[shipment[own]], *lots)
 
     @classmethod
     def none(cls, rows: int) -> Self:
         """Return what is known where each code is by itself."""
         nothing = np.zeros(rows, dtype=np.int64)
-        return cls(*(nothing for _ in range(6)))
+        return cls(*(nothing for _ in range(7)))
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ class Company:
     def fit(cls, steps: Steps, companions: Companions, events: int) -> Self:
         """Count training steps; `companions` are those of the frame's rows."""
         came, went = companions.came[steps.rows], companions.went[steps.rows]
-        used = (came >= LEAST) & steps.believed & (steps.before >= 0) & (steps.event >= 0)
+        used = (came >= LEAST) & steps.believed & _said(steps)
         if not used.any():
             return cls(events, np.full(1, -1, dtype=np.int64), np.ones(1))
         pairs, pair = np.unique((steps.before * events + steps.event)[used], return_inverse=True)
@@ -157,7 +160,7 @@ class Company:
         came, went = companions.came[steps.rows], companions.went[steps.rows]
         wanted = steps.before * self.events + steps.event
         at = places_of(self.pairs, wanted)
-        known = (came >= LEAST) & (steps.before >= 0) & (steps.event >= 0) & (steps.place >= 0)
+        known = (came >= LEAST) & _said(steps)
         share = np.where(known & (self.pairs[at] == wanted), self.alone[at], 1.0)
         single = np.minimum(-np.log(share), MOST)
         lone = np.where(went == 1, single, np.where(share < USUAL, TOGETHER, 0.0))
@@ -189,10 +192,10 @@ class SharedPast:
     ship
         (n,) the shipment of each step, −1 for one of fewer than `LEAST` codes.
     of_ship
-        (shipments, products) mean of the ratios of a shipment's believed steps, by lot and time.
+        (shipments, products) mean of the ratios of a shipment's believed steps, by lot and end.
     first, last
-        (n,) which shipments each step looks back on: those of its lot that began more than ten
-        minutes and less than 720 h before, the newest 63.
+        (n,) which shipments each step looks back on: those of its lot that ended more than ten
+        minutes and less than 720 h before, the newest 63. Of others it knows its code's own steps.
     """
 
     ship: Ints
@@ -209,19 +212,18 @@ class SharedPast:
         if not shared.any():
             return cls(ship, np.zeros((0, products)), nothing, nothing)
         lot, second = companions.lot[steps.rows], companions.second[steps.rows]
-        numbers, inverse = np.unique(companions.ship[steps.rows][shared], return_inverse=True)
-        begins = np.full(len(numbers), np.iinfo(np.int64).max)
-        np.minimum.at(begins, inverse, second[shared])
-        lots = np.empty(len(numbers), dtype=np.int64)
-        lots[inverse] = lot[shared]
-        order = np.lexsort((begins, lots))
+        numbers, one, inverse = np.unique(
+            companions.ship[steps.rows][shared], return_index=True, return_inverse=True
+        )
+        ends, lots = companions.end[steps.rows][shared][one], lot[shared][one]
+        order = np.lexsort((ends, lots))
         place = np.empty(len(numbers), dtype=np.int64)
         place[order] = np.arange(len(numbers))
         ship[shared] = place[inverse]
         count = np.bincount(ship[shared])[:, None]
         sums = [totals(ship[shared], one, len(numbers)) for one in ratios[shared].T]
-        span = int(second.max()) + 1
-        keys = (lots * span + begins)[order]
+        span = int(companions.end.max()) + 1
+        keys = (lots * span + ends)[order]
         from_then = lot * span + np.maximum(second - _REACH // 1_000_000 + 1, 0)
         till_then = lot * span + np.maximum(second - _GAP // 1_000_000, 0)
         last = np.searchsorted(keys, till_then).astype(np.int64)
@@ -231,12 +233,21 @@ class SharedPast:
         )
 
 
+def _said(steps: Steps) -> Bools:
+    """(n,) whether it is known where and what a step is, and what was before it."""
+    return np.asarray((steps.place >= 0) & (steps.event >= 0) & (steps.before >= 0))
+
+
 def _shipments(frame: pl.DataFrame, lot: Ints, times: Ints) -> Ints:
-    """(rows,) number of the shipment of each scan: its lot, place and word, and minutes."""
+    """(rows,) number of the shipment of each scan: its lot, place and word, and minutes.
+
+    A scan without a place is by itself: nothing says where it would be together with others.
+    """
     parts = [lot, *(coded(frame[name])[1].astype(np.int64) for name in ("place", "event"))]
     order = np.lexsort((times, *parts))
-    begins = np.ones(len(times), dtype=bool)
-    begins[1:] = np.diff(times[order]) > _GAP
+    begins = parts[1][order] < 0
+    begins[0] = True
+    begins[1:] |= np.diff(times[order]) > _GAP
     for part in parts:
         begins[1:] |= part[order][1:] != part[order][:-1]
     ship = np.empty(len(times), dtype=np.int64)
@@ -244,7 +255,20 @@ def _shipments(frame: pl.DataFrame, lot: Ints, times: Ints) -> Ints:
     return ship
 
 
-def _codes(group: Ints, code: Ints) -> Ints:
-    """Return the (groups,) distinct codes of each group."""
-    distinct = np.unique(np.stack([group, code]), axis=1)[0]
-    return np.bincount(distinct, minlength=int(group.max()) + 1).astype(np.int64)
+def _firsts(group: Ints, code: Ints) -> tuple[Ints, Ints]:
+    """Return the first row of each code in each group, and the groups of these rows."""
+    _, rows = np.unique(group * (code.max() + 1) + code, return_index=True)
+    return rows, group[rows]
+
+
+def _codes_until(group: Ints, code: Ints, times: Ints, wanted: Ints, until: Ints) -> Ints:
+    """(rows,) codes of the wanted group of each row that are in it by an instant.
+
+    Rows are by code and time.
+    """
+    rows, groups = _firsts(group, code)
+    ordered, span = np.sort(times), len(times) + 1
+    keys = np.sort(groups * span + np.searchsorted(ordered, times[rows], side="right"))
+    ends = wanted * span + np.searchsorted(ordered, until, side="right")
+    found = np.searchsorted(keys, ends, side="right") - np.searchsorted(keys, wanted * span)
+    return np.asarray(found, dtype=np.int64)

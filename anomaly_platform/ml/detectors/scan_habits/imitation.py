@@ -45,9 +45,10 @@ def gathered(
     ship
         (n,) each scan's shipment, −1 for a scan of few codes.
     of_ship
-        (shipments, products) ratios of shipments, by lot and time.
+        (shipments, products) ratios of shipments, by lot and end.
     first, last
-        (n,) which shipments of its lot each scan looks back on.
+        (n,) which shipments of its lot each scan looks back on; of a scan of its code in any other
+        one it looks back on that scan alone.
 
     Returns
     -------
@@ -64,11 +65,10 @@ def gathered(
         past[own[i]] = np.log(1.0 - suspicion)
         # The oldest scan that may be looked back on has no past there, and says nothing.
         for j in range(starts[i] + 1, i):
-            if believed[j] and ship[j] < 0:
+            if believed[j] and not first[i] <= ship[j] < last[i]:
                 past += ratios[j]
         for k in range(first[i], last[i]):
-            if k != ship[i]:
-                past += of_ship[k]
+            past += of_ship[k]
         most, before, after = -np.inf, 0.0, 0.0
         top = max(past.max(), (past + ratios[i]).max())
         for q in range(products):

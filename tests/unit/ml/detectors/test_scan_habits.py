@@ -7,7 +7,10 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from anomaly_platform.ml.detectors.scan_habits.company import Companions
 from anomaly_platform.ml.detectors.scan_habits.detector import ScanHabits
 from anomaly_platform.ml.detectors.scan_habits.steps import Words, steps_of
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
@@ -224,6 +227,68 @@ def test_of_the_last_minutes_in_hand_nobody_is_said_to_go_alone(habits: ScanHabi
     assert at is not None
     assert live.raw[at] < later.raw[at]
     assert later.raw[at] == whole.raw[: so_far.height][at]
+
+
+def wandering(seed: int) -> pl.DataFrame:
+    """Units of two lots, by themselves and together, at times for longer than minutes on end."""
+    rng = np.random.default_rng(seed)
+    rows: list[tuple[object, ...]] = []
+    now = np.zeros((2, 9))
+    for stop in range(int(rng.integers(4, 7))):
+        for number in range(2):
+            spread, apart = float(rng.choice([2.0, 60.0])), float(rng.choice([0.0, 0.3]))
+            place = (None, "B", *"HHHHHH")[rng.integers(8)]
+            event = ("HUB_Inbound", "HUB_Outbound")[stop % 2]
+            now[number] += float(rng.choice([1.0, 240.0])) + rng.uniform(0.0, spread, 9)
+            now[number] += np.where(rng.random(9) < apart, 300.0, 0.0)
+            for unit, minutes in enumerate(now[number]):
+                own = code(1 + number, 917, unit)
+                moment = START + timedelta(minutes=float(minutes))
+                rows.append((own, f"{own}-{stop}", moment, place, None, event))
+    scans = frame(rows)
+    wrong = np.where(rng.random(scans.height) < 0.1, 100.0, 0.0)
+    return scans.with_columns(pl.Series("jump_score", wrong))
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_scans_later_than_ten_minutes_after_a_scan_change_no_bit_of_its_score(
+    habits: ScanHabits, seed: int
+) -> None:
+    scans = wandering(seed)
+    whole, newest = habits.judge(scans).raw, scans["event_time"].max()
+    for now in scans["event_time"].sort()[::5]:
+        until = min(now + timedelta(minutes=10), newest)
+        in_hand = (scans["event_time"] <= until).to_numpy()
+        judged = (scans["event_time"] <= now).to_numpy()
+        found = habits.judge(scans.filter(in_hand), until=until).raw
+        np.testing.assert_array_equal(found[judged[in_hand]], whole[judged])
+
+
+def test_codes_that_arrive_later_are_not_said_to_have_come_together(habits: ScanHabits) -> None:
+    rows: list[tuple[object, ...]] = []
+    for unit in range(60):
+        own = code(2, 918, unit)
+        arrives = START + timedelta(minutes=5 * unit)
+        leaves = START + timedelta(minutes=30 if unit == 0 else 900)
+        rows.append((own, f"{own}-0", arrives, "H", None, "HUB_Inbound"))
+        rows.append((own, f"{own}-1", leaves, "H", None, "HUB_Outbound"))
+    verdicts = habits.judge(frame(rows))
+    assert verdicts.left[1] == 7
+
+
+def test_scans_without_a_place_are_not_together(habits: ScanHabits) -> None:
+    rows: list[tuple[object, ...]] = []
+    for unit in range(5):
+        own, hours = code(2, 919, unit), 1.0 if unit == 0 else 2.0
+        rows.append((own, f"{own}-0", START, None, None, "HUB_Inbound"))
+        rows.append((own, f"{own}-1", START + timedelta(hours=hours), "H", None, "HUB_Outbound"))
+    scans = frame(rows)
+    together = Companions.of(scans, until=START + timedelta(hours=3))
+    assert together.came.tolist() == [0, 1] * 5
+    assert together.size.tolist() == [1, 1, 1, 4, 1, 4, 1, 4, 1, 4]
+    apart = [habits.judge(scans[2 * unit : 2 * unit + 2]).raw for unit in range(5)]
+    np.testing.assert_array_equal(habits.judge(scans).raw, np.concatenate(apart))
 
 
 def test_codes_beside_are_company_and_no_more(habits: ScanHabits) -> None:
