@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from anomaly_platform.ml.scans.scoring import BarcodeModels
 
 _CHUNK_ROWS = 300_000
+_BESIDE: Final = (
+    *("bucket", "epc_code", "event_time", "event_id"),
+    *("location_id", "business_step", "event_type"),
+)
 #: The rules as models name them, and as tables do.
 RULE_COLUMNS: Final = {
     "epcFake": "epc_fake_score",
@@ -108,27 +112,40 @@ def _with_history(
     """Yield the day's scan features with the history of their codes, in chunks of whole codes.
 
     Beside them what the other codes of their lots did before, as far as they are of the chunk's
-    buckets: all of them unless a day has several chunks.
+    buckets: all of them unless a day has several chunks. Of more than `_CHUNK_ROWS` scans, those
+    of the first codes count.
     """
+    from anomaly_platform.ml.detectors.scan_habits.company import READ
     from anomaly_platform.ml.detectors.sequence_lstm.scans import lots_of
 
-    lake, names = kind.parts.lake, list(READ_FEATURES)
+    lake, names, compute = kind.parts.lake, list(READ_FEATURES), kind.stream.features.compute
     days = kind.history(day, day - timedelta(days=1))
     for today in lake.chunks([features.path], columns=names, target_rows=_CHUNK_ROWS):
         span = (int(today["bucket"][0]), int(today["bucket"][-1]))
         codes, lots = today["epc_code"].unique(), lots_of(today).unique()
-        past = []
+        history, others, own_scans = [], [], [today.select(names)]
         for one in days:
             scans = lake.read(one.path, between={"bucket": span})
-            past.append(scans.filter(lots_of(scans).is_in(lots.implode())))
-        history = [part for part in past if part.height]
-        if history:
-            computed = kind.stream.features.compute(in_order(pl.concat(history)))
-            kept = computed.select(pl.col(name).cast(FEATURE_SCHEMA[name]) for name in names)
-            own = kept["epc_code"].is_in(codes.implode())
-            yield in_order(pl.concat([kept.filter(own), today.select(names)])), kept.filter(~own)
-        else:
-            yield in_order(today), None
+            own = scans["epc_code"].is_in(codes.implode())
+            history.append(scans.filter(own))
+            rest = scans.filter(~own).select(_BESIDE)
+            others.append(rest.filter(lots_of(rest).is_in(lots.implode())))
+        if any(part.height for part in history):
+            computed = compute(in_order(pl.concat(history)))
+            past = computed.select(pl.col(name).cast(FEATURE_SCHEMA[name]) for name in names)
+            own_scans.insert(0, past)
+        beside = None
+        if any(part.height for part in others):
+            computed = compute(bounded(in_order(pl.concat(others)), _CHUNK_ROWS))
+            beside = computed.select(pl.col(name).cast(FEATURE_SCHEMA[name]) for name in READ)
+        yield in_order(pl.concat(own_scans)), beside
+
+
+def bounded(scans: pl.DataFrame, most: int) -> pl.DataFrame:
+    """Return at most so many scans, the first of those in order, of whole codes."""
+    if scans.height <= most:
+        return scans
+    return scans.head(most).filter(pl.col("epc_code") != scans["epc_code"][most])
 
 
 def for_lake(models: BarcodeModels, scored: pl.DataFrame) -> pl.DataFrame:
