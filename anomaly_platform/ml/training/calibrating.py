@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
+import polars as pl
 
 from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats, Ints
 from anomaly_platform.ml.bundles.bundle import Bundle
@@ -56,13 +57,14 @@ class KnownCalibrations:
     arrays
         As in `FleetCalibrations`.
     pool_of_metric
-        A pool that calibrates short series of the metric.
+        A pool that calibrates short series of the metric, and how many of its rows are of series
+        of the metric.
     entity_index
         Place of each entity.
     """
 
     arrays: Arrays = field(default_factory=dict)
-    pool_of_metric: Mapping[str, int] = field(default_factory=dict)
+    pool_of_metric: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     entity_index: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -74,9 +76,18 @@ class KnownCalibrations:
             if bundle.series[column].drop_nulls().len()
             for name in _PARTS
         ]
+        arrays = {name: bundle.shared(name) for name in names}
+        enough = math.ceil(1.0 / float(bundle.manifest["hyper_parameters"]["alpha"]))
+        held_out = pl.col("calibration_rows")
+        # A pool over all metrics has more rows than the short series of one.
+        short = pl.when(held_out < enough).then(held_out).sum()
+        pools = bundle.series.group_by("metric").agg(pl.col("pool_index").max(), short).drop_nulls()
         return cls(
-            {name: bundle.shared(name) for name in names},
-            dict(bundle.series.select("metric", "pool_index").drop_nulls().iter_rows()),
+            arrays,
+            {
+                metric: (place, min(rows, int(arrays["pool/tail"][place, 0])))
+                for metric, place, rows in pools.iter_rows()
+            },
             dict(bundle.series.select("entity", "entity_index").drop_nulls().iter_rows()),
         )
 
@@ -151,8 +162,8 @@ class CalibrationPool:
         A calibration on fewer than 1/alpha rows is shared.
     known
         What a parent bundle has: its places stay, and what is new comes after. A series that is
-        too short joins the parent's pool of its metric, and an entity with too little evidence
-        keeps the calibration that it had.
+        too short joins the parent's pool of its metric unless its own calibration knows more rows,
+        and an entity with too little evidence keeps the calibration that it had.
     """
 
     def __init__(self, alpha: float, known: KnownCalibrations | None = None) -> None:
@@ -249,16 +260,15 @@ class CalibrationPool:
             groups[short.metric].append(slot)
         rest: list[int] = []
         for metric, slots in groups.items():
-            if metric in self._known.pool_of_metric:
-                place = self._known.pool_of_metric[metric]
-                self._pool_index |= dict.fromkeys(slots, place)
-                continue
             scores = [self._short[slot].ordinary for slot in slots]
             rows = sum(s.size for s in scores)
+            place, rows = self._known.pool_of_metric.get(metric, (None, rows))
             # Whichever are more: the rows of all such series, or all rows of this one.
             limit = max(rows + 1, self._enough)
             sharing = [slot for slot in slots if self._short[slot].own_rows < limit]
-            if rows < self._enough:
+            if place is not None:
+                self._pool_index |= dict.fromkeys(sharing, place)
+            elif rows < self._enough:
                 rest += sharing
             elif sharing:
                 self._assign(sharing, scores)

@@ -163,6 +163,39 @@ def test_new_series_join_and_short_ones_share_the_parents_pool(folder):
     assert FleetScorer(grown).score(AFTER["c"])["is_anomaly"].mean() < 0.05
 
 
+def test_an_update_shares_calibrations_as_a_full_training_does(folder):
+    # 8 histories of 160 rows have 256 held out together, 2 of them 64: those share with all others.
+    policy = replace(POLICY, alpha=0.005)
+    known = [level(f"known {i}", "net", 5, 160, seed=i) for i in range(8)]
+    known += [level(f"known {i}", "cpu", 50, 160, seed=i) for i in range(2)]
+    new = [
+        level("small", "net", 5, 220),
+        level("large", "net", 5, 400),
+        level("own", "cpu", 9, 300),
+    ]
+    parent = train_fleet([features(*known)], FEATURES, policy, folder / "p", lineage=lineage(1))
+    updated = extend_fleet(
+        parent,
+        [("small", "net"), ("large", "net"), ("own", "cpu")],
+        [features(*new)],
+        FEATURES,
+        policy,
+        folder / "updated",
+        lineage=lineage(2, "1"),
+    )
+    whole = train_fleet(
+        [features(*known, *new)], FEATURES, policy, folder / "shared in full", lineage=lineage(3)
+    )
+    for bundle in (whole, updated):
+        pools = {
+            (e, m): p for e, m, p in bundle.series.select("entity", "metric", "pool_index").rows()
+        }
+        assert pools["small", "net"] == pools["known 0", "net"] is not None
+        assert pools["known 0", "cpu"] is not None
+        assert pools["large", "net"] is None
+        assert pools["own", "cpu"] is None
+
+
 def test_a_chain_of_bundles_keeps_few_files_and_the_same_bits(parent, folder):
     newest = parent
     for version in range(10, 20):
