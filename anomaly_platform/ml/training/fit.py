@@ -143,40 +143,33 @@ def fit_series(
         full, clock, usual = _rows(full, taken), clock[taken], usual[taken]
         start -= int(np.count_nonzero(~taken))
     held_out = clock.size - start
+    enough = max(math.ceil(1.0 / policy.alpha), feature_set.windows[-1])
+    crossed = held_out < 1.0 / policy.alpha and clock.size >= enough
     few = few_decide(policy.alpha, held_out)
     ordinary, ordinary_times = (full, clock) if usual.all() else (_rows(full, usual), clock[usual])
     fit = partial(_Parts.fit, feature_set=feature_set, policy=policy, seed=seed, forgets=few)
     parts = fit(clock, full, start, (ordinary_times, ordinary))
-    inputs, detector, position = parts.inputs, parts.detector, parts.position
-    history = required_history({name: column[start:] for name, column in full.items()}, feature_set)
     judged = [parts]
-    enough = max(math.ceil(1.0 / policy.alpha), feature_set.windows[-1])
-    if held_out < 1.0 / policy.alpha and clock.size >= enough:
-        judged, start = [*_judged_by_others(fit, clock, full, start), parts], 0
-    related = np.concatenate([part.related for part in judged])
-    distances = np.concatenate([part.distances for part in judged])
-    kept = usual[start:]
-    position = position.calibrated(distances[kept], related[kept])
-    scores = np.maximum(related, position.worth(distances))
-    kept = without_outliers(scores, kept, policy)
-    shortest = feature_set.windows[0]
-    kept &= ~spikes(full["value"], policy.alpha, held_out, shortest)[start:]
-    if not kept.all():
-        position = position.calibrated(distances[kept], related[kept])
-        scores = np.maximum(related, position.worth(distances))
+    if crossed:
+        judged = [*_judged_by_others(fit, clock, full, start, feature_set.windows[:2][-1]), parts]
+    position, scores, kept = _calibrated(
+        judged, full["value"], usual, feature_set, policy, held_out
+    )
     calibration = Calibration.fit(scores[kept], tail_floor=SeriesForest.tail_floor)
+    history = required_history({name: column[start:] for name, column in full.items()}, feature_set)
     values = ordinary["value"]
     runs = RunModel.fit(ordinary_times, values, feature_set.windows[-1], forgets=few)
     visited = visited_by(values, int(clock[0]))
-    model = SeriesModel(inputs, detector, position, calibration, history, runs, visited)
+    model = SeriesModel(parts.inputs, parts.detector, position, calibration, history, runs, visited)
+    calibrating = clock[-scores.size :]
     fitted = FittedSeries(
-        model, clock[start:], scores, kept, np.ones(scores.size), SeriesQuality(), held_out
+        model, calibrating, scores, kept, np.ones(scores.size), SeriesQuality(), held_out
     )
     if scores.size < 2:
         return fitted
     if policy.evaluate:
         middle = scores.size - held_out // 2
-        row = int(np.searchsorted(times, clock[start + middle]))
+        row = int(np.searchsorted(times, calibrating[middle]))
         first = Calibration.fit(scores[:middle][kept[:middle]], tail_floor=SeriesForest.tail_floor)
         quality = measure(
             model, first, times, columns["value"], row, feature_set, alpha=policy.alpha, seed=seed
@@ -220,7 +213,7 @@ class _Parts:
 
 
 def _judged_by_others(
-    fit: Callable[..., _Parts], times: Ints, rows: Columns, start: int
+    fit: Callable[..., _Parts], times: Ints, rows: Columns, start: int, memory: int
 ) -> list[_Parts]:
     """Judge each fifth of a short history but the newest by parts fitted on the other four.
 
@@ -228,14 +221,45 @@ def _judged_by_others(
     say little of this one's. All fifths together can (cross-conformal prediction, Vovk 2015). Only
     a history that fills the longest window is so judged: fifths of a shorter one have too little
     in common, as those of half a day.
+
+    The `memory` rows after a fifth, another fifth at most, are left out of what judges it: their
+    windows contain it, and an incident would teach its own aftermath (purging; López de Prado
+    2018). Rows before it stay, as they do before readings that the served model judges.
     """
-    found = []
-    for block in np.array_split(np.arange(start), CROSS_BLOCKS - 1):
-        others = np.delete(np.arange(times.size), block)
+    found, all_rows = [], np.arange(times.size)
+    for block in np.array_split(all_rows[:start], CROSS_BLOCKS - 1):
+        others = np.delete(all_rows, slice(block[0], block[-1] + 1 + min(memory, block.size)))
         order = np.concatenate((others, block))
         known = (times[others], _rows(rows, others))
         found.append(fit(times[order], _rows(rows, order), others.size, known))
     return found
+
+
+def _calibrated(
+    judged: list[_Parts],
+    values: Floats,
+    usual: Bools,
+    feature_set: MetricFeatureSet,
+    policy: FleetPolicy,
+    held_out: int,
+) -> tuple[PositionModel, Floats, Bools]:
+    """Return the calibrated levels, (c,) raw scores and which rows of them are calibrated on.
+
+    The last of `judged` is what serves; the rows of all of them are the newest ones of the series,
+    whose readings are (n,) `values`.
+    """
+    related = np.concatenate([part.related for part in judged])
+    distances = np.concatenate([part.distances for part in judged])
+    rows, shortest = related.size, feature_set.windows[0]
+    kept = usual[-rows:]
+    position = judged[-1].position.calibrated(distances[kept], related[kept])
+    scores = np.maximum(related, position.worth(distances))
+    kept = without_outliers(scores, kept, policy)
+    kept &= ~spikes(values, policy.alpha, held_out, shortest)[-rows:]
+    if not kept.all():
+        position = position.calibrated(distances[kept], related[kept])
+        scores = np.maximum(related, position.worth(distances))
+    return position, scores, kept
 
 
 def usual_rows(
