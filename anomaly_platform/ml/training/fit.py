@@ -145,16 +145,14 @@ def fit_series(
     held_out = clock.size - start
     enough = max(math.ceil(1.0 / policy.alpha), feature_set.windows[-1])
     crossed = held_out < 1.0 / policy.alpha and clock.size >= enough
-    few = few_decide(policy.alpha, held_out)
+    few = few_decide(policy.alpha, clock.size if crossed else held_out)
     ordinary, ordinary_times = (full, clock) if usual.all() else (_rows(full, usual), clock[usual])
     fit = partial(_Parts.fit, feature_set=feature_set, policy=policy, seed=seed, forgets=few)
     parts = fit(clock, full, start, (ordinary_times, ordinary))
     judged = [parts]
     if crossed:
         judged = [*_judged_by_others(fit, clock, full, start, feature_set.windows[:2][-1]), parts]
-    position, scores, kept = _calibrated(
-        judged, full["value"], usual, feature_set, policy, held_out
-    )
+    position, scores, kept = _calibrated(judged, full["value"], usual, feature_set, policy)
     calibration = Calibration.fit(scores[kept], tail_floor=SeriesForest.tail_floor)
     history = required_history({name: column[start:] for name, column in full.items()}, feature_set)
     values = ordinary["value"]
@@ -241,7 +239,6 @@ def _calibrated(
     usual: Bools,
     feature_set: MetricFeatureSet,
     policy: FleetPolicy,
-    held_out: int,
 ) -> tuple[PositionModel, Floats, Bools]:
     """Return the calibrated levels, (c,) raw scores and which rows of them are calibrated on.
 
@@ -255,7 +252,7 @@ def _calibrated(
     position = judged[-1].position.calibrated(distances[kept], related[kept])
     scores = np.maximum(related, position.worth(distances))
     kept = without_outliers(scores, kept, policy)
-    kept &= ~spikes(values, policy.alpha, held_out, shortest)[-rows:]
+    kept &= ~spikes(values, policy.alpha, rows, shortest)[-rows:]
     if not kept.all():
         position = position.calibrated(distances[kept], related[kept])
         scores = np.maximum(related, position.worth(distances))

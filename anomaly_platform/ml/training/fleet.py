@@ -44,7 +44,9 @@ _DAY_MICROSECONDS = 86_400_000_000
 _REFERENCES = ("feature_edges", "feature_counts", "feature_usual_psi")
 
 
-#: The table of series of a bundle; `trained_in` is the version that trained the series.
+#: The table of series of a bundle; `trained_in` is the version that trained the series, and
+#: `calibration_rows` how many of its newest rows its model was not fitted on (its calibration may
+#: have seen more: `fit`).
 SERIES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "entity": pl.String,
     "metric": pl.String,

@@ -99,7 +99,7 @@ def outliers(scores: Floats, share: float, alpha: float) -> Bools:
 
 # Between readings near the largest float distances are infinite.
 @np.errstate(all="ignore")
-def spikes(values: Floats, alpha: float, held_out: int, shortest: int) -> Bools:
+def spikes(values: Floats, alpha: float, calibrating: int, shortest: int) -> Bools:
     """Return (n,) which rows of a series are evident spikes or remember one.
 
     Parameters
@@ -108,14 +108,14 @@ def spikes(values: Floats, alpha: float, held_out: int, shortest: int) -> Bools:
         (n,) readings in order of time, finite.
     alpha
         What is rare, in (0, 1).
-    held_out
+    calibrating
         Rows of the calibration part. None is set aside where not `few_decide`.
     shortest
         Rows of the shortest window, which remembers each.
     """
     aside = np.zeros(values.size, dtype=np.bool_)
     rows = math.ceil(_TAIL_SHARE * values.size)
-    if not few_decide(alpha, held_out) or rows < _TAIL_ROWS:
+    if not few_decide(alpha, calibrating) or rows < _TAIL_ROWS:
         return aside
     around = np.lib.stride_tricks.sliding_window_view(
         np.pad(values, _BESIDE, mode="reflect"), 2 * _BESIDE + 1

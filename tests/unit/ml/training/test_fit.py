@@ -38,3 +38,12 @@ def test_a_fifth_is_judged_without_the_rows_that_look_back_on_it(quiet, rows, kn
         changed[name][rows] += 30.0
     after = trained(times, changed).scores[:END]
     assert np.array_equal(before, after) is not known
+
+
+def test_spikes_are_set_aside_where_few_of_all_calibrating_rows_decide(quiet):
+    quiet[140] += 40.0
+    # All rows calibrate, not the held out fifths of 60 and 30 alone: 1 of 300 is rare enough.
+    assert trained(*columns_of(quiet)).kept.all()
+    fitted = trained(*columns_of(quiet[:150]))
+    assert fitted.scores.size == 150
+    assert np.flatnonzero(~fitted.kept).tolist() == list(range(140, 147))
