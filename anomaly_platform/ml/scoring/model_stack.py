@@ -5,11 +5,12 @@ score and p-value, whether it comes alone or with its day. Which models are in t
 `online`'s business.
 """
 
-from typing import NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from anomaly_platform.ml.addresses import Layout
 from anomaly_platform.ml.arrays import AnyArray, Floats, Ints, Singles
 from anomaly_platform.ml.calibration.conformal import P_FLOOR
 from anomaly_platform.ml.detectors.forest_shapley import node_counts
@@ -78,26 +79,29 @@ class Room:
 
 
 class Models(NamedTuple):
-    """The models, an array per part of them: (slots, …)."""
+    """The models, an array per part of them: (slots, …), with so many axes."""
 
-    constants: Floats
-    periods: Ints
-    units: Floats
-    spreads: Floats
-    season: Singles
-    week: Singles
-    level_season: Singles
-    level_week: Singles
-    feature: npt.NDArray[np.uint8]
-    cut: Singles
-    path: Singles
-    scaling: Floats
-    knots: Floats
-    values: Floats
-    exceeding: npt.NDArray[np.uint32]
-    tail: Floats
-    runs: Floats
-    visited: Floats
+    constants: Annotated[Floats, 2]
+    periods: Annotated[Ints, 2]
+    units: Annotated[Floats, 3]
+    spreads: Annotated[Floats, 2]
+    season: Annotated[Singles, 4]
+    week: Annotated[Singles, 4]
+    level_season: Annotated[Singles, 4]
+    level_week: Annotated[Singles, 4]
+    feature: Annotated[npt.NDArray[np.uint8], 3]
+    cut: Annotated[Singles, 3]
+    path: Annotated[Singles, 3]
+    scaling: Annotated[Floats, 3]
+    knots: Annotated[Floats, 3]
+    values: Annotated[Floats, 2]
+    exceeding: Annotated[npt.NDArray[np.uint32], 2]
+    tail: Annotated[Floats, 2]
+    runs: Annotated[Floats, 2]
+    visited: Annotated[Floats, 2]
+
+
+_LAYOUT = Layout(Models)
 
 
 class Model(NamedTuple):
@@ -127,7 +131,7 @@ class ModelStack:
     def __init__(self, size: int, like: SeriesModel) -> None:
         # Memory is taken from the system when a model is put there, not before.
         self.models = Models._make(
-            np.empty((size, *part.shape), dtype=part.dtype) for part in _parts(like)
+            np.empty((size, *part.shape[1:]), dtype=part.dtype) for part in _arrays_of(like)
         )
         self._counts: dict[int, npt.NDArray[np.int16]] = {}
 
@@ -135,15 +139,16 @@ class ModelStack:
     def of(cls, model: SeriesModel) -> Self:
         """Return a stack of one model."""
         stack = cls.__new__(cls)
-        stack.models, stack._counts = Models._make(part[None] for part in _parts(model)), {}
+        stack.models, stack._counts = _arrays_of(model), {}
         return stack
 
     def put(self, place: int, model: SeriesModel) -> None:
         """Lay a model into a row."""
-        self._counts.pop(place, None)
+        parts: tuple[AnyArray, ...] = _arrays_of(model)
         arrays: tuple[AnyArray, ...] = self.models
-        for array, part in zip(arrays, _parts(model), strict=True):
-            array[place] = part
+        for array, part in zip(arrays, parts, strict=True):
+            array[place] = part[0]
+        self._counts.pop(place, None)
 
     def only(self, place: int) -> Model:
         """Return one model by itself, in place 0: views, no copies."""
@@ -254,6 +259,13 @@ def join_runs(models: Models, room: Room, runs: Floats) -> None:
     join_evidence(
         *(room.slots, room.times, room.table[0], runs, models.runs, room.p, room.alone, room.kinds)
     )
+
+
+def _arrays_of(model: SeriesModel) -> Models:
+    """Return a model alone, in place 0; refused where a part is not of the layout's type."""
+    models = Models._make(part[None] for part in _parts(model))
+    _LAYOUT.check(models)
+    return models
 
 
 def _parts(model: SeriesModel) -> list[AnyArray]:

@@ -1,15 +1,14 @@
 """One reading scored in two compiled calls: the arithmetic of `row_kernels` on a scorer's own room.
 
-Between them the caller takes logarithms, as there. Which array lies in which row of the table is
-this module's business alone.
+Between them the caller takes logarithms, as there.
 """
 
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from anomaly_platform.ml.addresses import addresses, block, cube, matrix, vector
-from anomaly_platform.ml.arrays import Ints
+from anomaly_platform.ml.addresses import Layout, Table
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import P_FLOOR
 from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.detectors.statistical_kernels import MIN_COUNT, statistical_rows
@@ -18,43 +17,46 @@ from anomaly_platform.ml.scoring.model_stack import Columns, Models, Room
 from anomaly_platform.ml.scoring.row_kernels import conclude_rows, decide_rows, measure_rows
 from anomaly_platform.ml.series_runs.kernels import join_evidence
 
-_ROOM = 18
+
+class _Written(NamedTuple):
+    """What is used of a `Room`."""
+
+    slots: Annotated[Ints, 1]
+    times: Annotated[Ints, 1]
+    rules: Annotated[Floats, 2]
+    logarithms: Annotated[Floats, 2]
+    history: Annotated[Floats, 2]
+    table: Annotated[Floats, 2]
+    related: Annotated[Floats, 2]
+    inputs: Annotated[Floats, 2]
+    forest: Annotated[Floats, 1]
+    short: Annotated[Floats, 1]
+    effect: Annotated[Ints, 1]
+    frozen: Annotated[Bools, 1]
+    known: Annotated[Bools, 1]
+    flagged: Annotated[Bools, 1]
+    kinds: Annotated[Ints, 1]
+    alone: Annotated[Floats, 1]
+    score: Annotated[Floats, 1]
 
 
-def table_of(models: Models, room: Room, columns: Columns) -> Ints:
+class _Taken(NamedTuple):
+    """What is used of `Columns`."""
+
+    history: Annotated[Ints, 1]
+    table: Annotated[Ints, 1]
+    related: Annotated[Ints, 1]
+
+
+_LAYOUT = Layout(Models, _Written, _Taken)
+_read = _LAYOUT.reader()
+
+
+def table_of(models: Models, room: Room, columns: Columns) -> Table:
     """Return the addresses that the passes need, of a room for one reading."""
-    return addresses(
-        (
-            *(*models, room.slots, room.times, room.rules, room.logarithms, room.history),
-            *(room.table, room.related, room.inputs, room.forest, room.short, room.effect),
-            *(room.frozen, room.known, room.flagged, room.kinds, room.alone, room.score),
-            *(columns.history, columns.table, columns.related),
-        )
-    )
-
-
-@compiled(error_model="numpy")
-def _models(at: Any) -> Any:  # pragma: no cover
-    return Models(
-        matrix(at, 0, np.float64),
-        matrix(at, 1, np.int64),
-        cube(at, 2, np.float64),
-        matrix(at, 3, np.float64),
-        block(at, 4, np.float32),
-        block(at, 5, np.float32),
-        block(at, 6, np.float32),
-        block(at, 7, np.float32),
-        cube(at, 8, np.uint8),
-        cube(at, 9, np.float32),
-        cube(at, 10, np.float32),
-        cube(at, 11, np.float64),
-        cube(at, 12, np.float64),
-        matrix(at, 13, np.float64),
-        matrix(at, 14, np.uint32),
-        matrix(at, 15, np.float64),
-        matrix(at, 16, np.float64),
-        matrix(at, 17, np.float64),
-    )
+    written = _Written._make(getattr(room, name) for name in _Written._fields)
+    taken = _Taken._make(getattr(columns, name) for name in _Taken._fields)
+    return _LAYOUT.table(models, written, taken)
 
 
 @compiled(error_model="numpy")
@@ -72,7 +74,7 @@ def measure_row(
     Parameters
     ----------
     at
-        From `table_of`.
+        Rows of `table_of`'s.
     place, time
         Of the model in the arrays, −1 for none; microseconds since 1970.
     features, names
@@ -80,30 +82,26 @@ def measure_row(
     shortest
         As in `measure_rows`.
     """
-    room = at[_ROOM:]
-    slots, times = vector(room, 0, np.int64), vector(room, 1, np.int64)
-    rules, logarithms = matrix(room, 2, np.float64), matrix(room, 3, np.float64)
-    history, table = matrix(room, 4, np.float64), matrix(room, 5, np.float64)
-    related, inputs = matrix(room, 6, np.float64), matrix(room, 7, np.float64)
-    slots[0], times[0] = place, time
-    _take(features, vector(room, 17, np.int64), history)
-    _take(features, vector(room, 18, np.int64), table)
-    _take(features, vector(room, 19, np.int64), related)
-    statistical_rows(table[0], history, MIN_COUNT, FALLBACK_FLOOR, rules)
+    models, room, columns = _read(at)
+    room.slots[0], room.times[0] = place, time
+    _take(features, columns.history, room.history)
+    _take(features, columns.table, room.table)
+    _take(features, columns.related, room.related)
+    statistical_rows(room.table[0], room.history, MIN_COUNT, FALLBACK_FLOOR, room.rules)
     measure_rows(
-        slots,
-        times,
-        table,
-        related,
-        _models(at),
+        room.slots,
+        room.times,
+        room.table,
+        room.related,
+        models,
         shortest,
         features[names:],
-        inputs,
-        vector(room, 8, np.float64),
-        vector(room, 9, np.float64),
-        vector(room, 10, np.int64),
-        vector(room, 11, np.bool_),
-        logarithms,
+        room.inputs,
+        room.forest,
+        room.short,
+        room.effect,
+        room.frozen,
+        room.logarithms,
     )
 
 
@@ -120,37 +118,31 @@ def conclude_row(
     threshold, exponent
         As in `decide_rows`.
     """
-    room, models = at[_ROOM:], _models(at)
-    slots, times, kinds = (
-        vector(room, 0, np.int64),
-        vector(room, 1, np.int64),
-        vector(room, 14, np.int64),
-    )
-    rules, table = matrix(room, 2, np.float64), matrix(room, 5, np.float64)
-    raw, p, score = rules[3], rules[4], vector(room, 16, np.float64)
-    known, flagged = vector(room, 12, np.bool_), vector(room, 13, np.bool_)
+    models, room, _ = _read(at)
+    raw, p = room.rules[3], room.rules[4]
     conclude_rows(
-        slots,
-        table,
+        room.slots,
+        room.table,
         models.constants,
         models.knots,
         models.values,
         models.exceeding,
         models.tail,
-        vector(room, 8, np.float64),
-        vector(room, 9, np.float64),
-        matrix(room, 3, np.float64),
-        vector(room, 10, np.int64),
-        vector(room, 11, np.bool_),
+        room.forest,
+        room.short,
+        room.logarithms,
+        room.effect,
+        room.frozen,
         P_FLOOR,
         raw,
         p,
-        known,
+        room.known,
     )
-    kinds[0] = 0
+    room.kinds[0] = 0
     runs = features[names:]
     if runs.size > 0:
-        alone = vector(room, 15, np.float64)
-        join_evidence(slots, times, table[0], runs, models.runs, p, alone, kinds)
-    decide_rows(p, np.full(1, threshold), exponent, raw, score, flagged)
-    return known[0], flagged[0], raw[0], p[0], score[0], kinds[0]
+        join_evidence(
+            room.slots, room.times, room.table[0], runs, models.runs, p, room.alone, room.kinds
+        )
+    decide_rows(p, np.full(1, threshold), exponent, raw, room.score, room.flagged)
+    return room.known[0], room.flagged[0], raw[0], p[0], room.score[0], room.kinds[0]

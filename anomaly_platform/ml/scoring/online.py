@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
+from anomaly_platform.ml.addresses import Table
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import exponent_of
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
@@ -165,7 +166,7 @@ class OnlineScorer:
         self._places: OrderedDict[Key, int] = OrderedDict()
         self._held = max(1, models_held)
         self._stack: ModelStack | None = None
-        self._addresses: Ints | None = None
+        self._addresses: Table | None = None
         self.hits = self.misses = self.evictions = 0
         self._loads = 0
         self._columns = Columns(self.feature_set)
@@ -255,11 +256,11 @@ class OnlineScorer:
             known, flagged, raw = False, room.flagged.item(), room.raw.item()
             p_value, score, kind = room.p.item(), room.score.item(), ORDINARY
         else:
-            shortest = self._columns.shortest
-            one_row.measure_row(at, slot, time, features, self._names, shortest)
+            rows, shortest = at.rows, self._columns.shortest
+            one_row.measure_row(rows, slot, time, features, self._names, shortest)
             np.log1p(room.logarithms, out=room.logarithms)
             known, flagged, raw, p_value, score, kind = one_row.conclude_row(
-                at, features, self._names, threshold, self._exponent
+                rows, features, self._names, threshold, self._exponent
             )
         status = self.source.status(*key)
         if place is not None and not known:

@@ -6,9 +6,11 @@ What that kernel carries from row to row of a day (sorted windows, first rows, c
 in arrays with a place per series, so that a row costs what a row in the middle of a day costs.
 """
 
+from typing import Annotated, NamedTuple
+
 import numpy as np
 
-from anomaly_platform.ml.addresses import cube, matrix, vector
+from anomaly_platform.ml.addresses import Layout
 from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.features.metrics.kernels import (
@@ -21,6 +23,34 @@ from anomaly_platform.ml.features.metrics.kernels import (
 )
 from anomaly_platform.ml.series_runs.kernels import pass_readings, take_reading
 from anomaly_platform.ml.series_runs.layout import RUN_COLUMNS
+
+
+class Held(NamedTuple):
+    """The series of `append_rows`."""
+
+    times: Annotated[Ints, 2]
+    values: Annotated[Floats, 2]
+    steps: Annotated[Floats, 2]
+    end: Annotated[Ints, 1]
+    filled: Annotated[Ints, 1]
+    horizon: Annotated[Ints, 1]
+    first: Annotated[Ints, 2]
+    missing: Annotated[Ints, 2]
+    sizes: Annotated[Ints, 2]
+    ordered: Annotated[Floats, 3]
+    bases: Annotated[Floats, 2]
+    states: Annotated[Floats, 2]
+
+
+class Look(NamedTuple):
+    """How far the features of `append_rows` look back, in rows."""
+
+    windows: Annotated[Ints, 1]
+    lags: Annotated[Ints, 1]
+
+
+LAYOUT = Layout(Held, Look)
+_read = LAYOUT.reader()
 
 
 @compiled()
@@ -226,7 +256,7 @@ def next_row(
     Parameters
     ----------
     at
-        Addresses of `append_rows`' arrays from `times` to `lags`.
+        Rows of a table of `LAYOUT`.
     place, time, value
         Of the row, as in `append_rows`.
     frequency, lookback, clock
@@ -234,31 +264,31 @@ def next_row(
     row
         (features + run columns, 1), filled.
     """
-    end, states = vector(at, 3, np.int64), matrix(at, 11, np.float64)
-    before, names = states[place].copy(), row.shape[0] - RUN_COLUMNS
+    held, look = _read(at)
+    before, names = held.states[place].copy(), row.shape[0] - RUN_COLUMNS
     append_rows(
         np.full(1, place),
         np.full(1, time),
         np.full(1, value + 0.0),
-        matrix(at, 0, np.int64),
-        matrix(at, 1, np.float64),
-        matrix(at, 2, np.float64),
-        end,
-        vector(at, 4, np.int64),
-        vector(at, 5, np.int64),
-        matrix(at, 6, np.int64),
-        matrix(at, 7, np.int64),
-        matrix(at, 8, np.int64),
-        cube(at, 9, np.float64),
-        matrix(at, 10, np.float64),
-        states,
-        vector(at, 12, np.int64),
-        vector(at, 13, np.int64),
+        held.times,
+        held.values,
+        held.steps,
+        held.end,
+        held.filled,
+        held.horizon,
+        held.first,
+        held.missing,
+        held.sizes,
+        held.ordered,
+        held.bases,
+        held.states,
+        look.windows,
+        look.lags,
         frequency,
         lookback,
         clock,
         row[:names],
         row[names:],
     )
-    end[place] -= 1
-    states[place] = before
+    held.end[place] -= 1
+    held.states[place] = before

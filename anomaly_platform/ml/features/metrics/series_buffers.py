@@ -8,7 +8,7 @@ for how long, is its holder's business.
 from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -19,25 +19,11 @@ from anomaly_platform.ml.features.metrics.layout import FeatureLayout
 from anomaly_platform.ml.features.metrics.series_state import SeriesState
 from anomaly_platform.ml.series_runs.layout import RUN_COLUMNS, STATE_SIZE
 
+if TYPE_CHECKING:
+    from anomaly_platform.ml.addresses import Table
+
 _SPARE_ROWS: Final = 48
 """Rows that are added to a series before its oldest ones make room."""
-
-
-class _Arrays(NamedTuple):
-    """The arrays of `append_rows`, (series, …)."""
-
-    times: Ints
-    values: Floats
-    steps: Floats
-    end: Ints
-    filled: Ints
-    horizon: Ints
-    first: Ints
-    missing: Ints
-    sizes: Ints
-    ordered: Floats
-    bases: Floats
-    states: Floats
 
 
 class SeriesBuffers:
@@ -53,8 +39,10 @@ class SeriesBuffers:
 
     def __init__(self, feature_set: FeatureLayout, places: int = 64) -> None:
         # numba takes a while to import, and not every holder of a series' state needs it.
-        from anomaly_platform.ml.addresses import addresses
         from anomaly_platform.ml.features.metrics.append_kernel import (
+            LAYOUT,
+            Held,
+            Look,
             append_rows,
             count_windows,
             next_row,
@@ -64,12 +52,13 @@ class SeriesBuffers:
         self._names = len(feature_set.names)
         self._constants = constants_of(feature_set)
         self._append, self._count = append_rows, count_windows
-        self._next, self._addresses_of = next_row, addresses
+        self._next, self._layout = next_row, LAYOUT
         #: Of the arrays, for rows that are not added; None where they are others by now.
-        self._addresses: Ints | None = None
+        self._addresses: Table | None = None
+        self._look = Look(*self._constants[:2])
         number, longest = len(feature_set.windows), feature_set.windows[-1]
         rows = feature_set.capacity + 1 + _SPARE_ROWS
-        self._arrays = _Arrays._make(
+        self._arrays = Held._make(
             (
                 np.empty((places, rows), dtype=np.int64),
                 *np.empty((2, places, rows)),
@@ -89,7 +78,7 @@ class SeriesBuffers:
 
     def grow(self) -> None:
         """Make twice as many places."""
-        self._arrays, self._addresses = _Arrays(*map(doubled, self._arrays)), None
+        self._arrays, self._addresses = type(self._arrays)(*map(doubled, self._arrays)), None
 
     def put(self, place: int, state: SeriesState) -> None:
         """Lay a series' past into a place."""
@@ -158,11 +147,12 @@ class SeriesBuffers:
 
     def next_row(self, place: int, time: int, value: float) -> Floats:
         """Return features and run columns, as `take`, of a row that is not added."""
-        windows, lags, frequency, lookback = self._constants
+        _, _, frequency, lookback = self._constants
         if self._addresses is None:
-            self._addresses = self._addresses_of((*self._arrays, windows, lags))
+            self._addresses = self._layout.table(self._arrays, self._look)
         row = np.empty((self._names + RUN_COLUMNS, 1))
-        self._next(self._addresses, place, time, value, frequency, lookback, clock_table(), row)
+        rows = self._addresses.rows
+        self._next(rows, place, time, value, frequency, lookback, clock_table(), row)
         return row
 
 

@@ -1,6 +1,8 @@
 """The fast path for single readings: the same bits as a day scored at once."""
 
+import copy
 import itertools
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -16,6 +18,7 @@ from anomaly_platform.ml.features.metrics.kernel_threads import run_kernel
 from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers, step, step_with_runs
 from anomaly_platform.ml.features.metrics.series_state import SeriesState
 from anomaly_platform.ml.scoring.batch import FleetScorer
+from anomaly_platform.ml.scoring.model_stack import ModelStack
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.ml.series_model.model import SeriesModel
 from anomaly_platform.ml.series_model.noise import growth
@@ -200,6 +203,26 @@ def test_one_reading_alone_gets_the_verdict_of_many(bundle):
     assert scorer.misses == len(scorer.held) + scorer.evictions
     asked = sum(scorer.source.load_model(*keys[i]) is not None for i in range(0, frame.height, 3))
     assert scorer.hits == asked - scorer.misses > 0
+
+
+def test_a_model_of_another_type_is_refused_before_it_is_read(bundle):
+    source = FleetScorer(bundle)
+    key = ("d0", next(iter(KINDS)))
+    model = source.load_model(*key)
+    other = replace(model, visited=model.visited.astype(np.float32))
+    with pytest.raises(ValueError, match="visited has 2 axes of float32, not 2 of float64"):
+        ModelStack(4, other)
+    stack = ModelStack(4, model)
+    with pytest.raises(ValueError, match="visited has 2 axes of float32, not 2 of float64"):
+        stack.put(0, other)
+
+
+def test_series_that_were_asked_by_address_are_not_copied():
+    asked = SeriesBuffers(FEATURES, 1)
+    asked.put(0, SeriesState.empty(FEATURES))
+    asked.next_row(0, START_US, 1.0)
+    with pytest.raises(TypeError, match="addresses"):
+        copy.deepcopy(asked)
 
 
 def test_models_read_ahead_are_neither_hits_nor_misses(bundle):
