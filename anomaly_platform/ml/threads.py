@@ -12,13 +12,22 @@ _Result = TypeVar("_Result")
 
 
 def ahead(items: Iterable[_Item]) -> Iterator[_Item]:
-    """Yield the items, each one made in another thread while the one before is in use."""
+    """Yield the items, each one made in another thread while the one before is in use.
+
+    What makes them runs in that thread alone, so it does not see the taker's context variables. It
+    is closed there, if it can be closed, when no more are taken: the taker closes this iterator,
+    or leaves it to be collected.
+    """
     iterator, end = iter(items), object()
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, iterator, end)
-        while (item := coming.result()) is not end:
-            coming = thread.submit(next, iterator, end)
-            yield cast("_Item", item)
+        try:
+            while (item := coming.result()) is not end:
+                coming = thread.submit(next, iterator, end)
+                yield cast("_Item", item)
+        finally:
+            # A generator cannot be closed while it runs: the thread is still at the next item.
+            thread.submit(getattr(iterator, "close", lambda: None)).result()
 
 
 def in_order(

@@ -72,3 +72,27 @@ def test_an_error_is_raised_after_the_items_made_before_it():
     assert next(taken) == 1
     with pytest.raises(ValueError, match="no second"):
         next(taken)
+
+
+@pytest.mark.parametrize("taken", [1, 2])
+def test_what_makes_the_items_is_closed_in_its_thread_when_no_more_are_taken(taken):
+    threads_of_items, closed_in = [], []
+
+    def items():
+        try:
+            while True:
+                threads_of_items.append(threading.get_ident())
+                yield len(threads_of_items)
+        finally:
+            closed_in.append(threading.get_ident())
+
+    source = ahead(items())
+    assert [next(source) for _ in range(taken)] == [*range(1, taken + 1)]
+    source.close()
+
+    assert closed_in == threads_of_items[:1]
+    assert closed_in[0] != threading.get_ident()
+
+
+def test_items_of_what_cannot_be_closed_are_yielded_as_well():
+    assert list(ahead([1, 2, 3])) == [1, 2, 3]
