@@ -122,8 +122,12 @@ def _forget_others(kept: Path) -> None:
     """Remove the machine code of other states of the sources; that of other interpreters stays.
 
     Folders go once they are empty: a process of an older state that still runs may write there.
+    Once their names did not say the interpreter.
     """
-    for old in kept.parent.glob(f"{kept.name.rpartition('-')[0]}-*"):
+    own = re.compile(rf"({re.escape(kept.name.rpartition('-')[0])}|compiled)-[0-9a-f]{{16}}")
+    for old in kept.parent.glob("compiled-*"):
+        if not own.fullmatch(old.name):
+            continue
         files = [*old.rglob("*.nb[ci]")]
         with contextlib.suppress(OSError):
             for file in files:

@@ -76,10 +76,13 @@ def test_what_a_kernel_calls_in_another_file_is_compiled_anew(package: Path) -> 
 
 def test_machine_code_of_older_sources_is_removed(package: Path) -> None:
     others = package / "__pycache__/compiled-cpython-39-0123456789abcdef/kernel"
-    others.mkdir(parents=True)
-    (others / "kernel.nbc").touch()
+    nameless = package / "__pycache__/compiled-0123456789abcdef/kernel"
+    for folder in (others, nameless):
+        folder.mkdir(parents=True)
+        (folder / "kernel.nbc").touch()
     result(package)
-    (first,) = (one for one in package.rglob("compiled-*") if one not in others.parents)
+    assert not list(nameless.iterdir())
+    (first,) = package.rglob(f"compiled-{sys.implementation.cache_tag}-*")
     write_callee(package, factor=3, added=1)
     result(package)
     assert first.exists()  # for a process that still runs
@@ -87,6 +90,7 @@ def test_machine_code_of_older_sources_is_removed(package: Path) -> None:
     write_callee(package, factor=4, added=1)
     assert result(package) == 41.0
     assert not first.exists()
+    assert not nameless.parent.exists()
     assert (others / "kernel.nbc").exists()
 
 
