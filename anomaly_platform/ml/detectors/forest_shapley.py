@@ -43,6 +43,8 @@ _NODES_AT, _WEIGHTS = np.polynomial.legendre.leggauss(DEPTH // 2)
 _POINTS = (_NODES_AT + 1) / 2
 _SHARES = _WEIGHTS / 2
 _ORDER = len(_POINTS)
+#: What is added is held for each row, feature and point; a tree is laid out once for all of them.
+_ROWS_AT_ONCE = 1024
 #: What a row is to a split: see `add_values`.
 _LOST_BEFORE, _LOST, _KEPT = range(3)
 _ALL = NODES + LEAVES
@@ -71,6 +73,47 @@ class PathShapley(NamedTuple):
 
     values: Floats
     expected: float
+
+
+class _Tree(NamedTuple):
+    """A tree's nodes, parents first and siblings side by side, (nodes + 1, …).
+
+    Behind all nodes is the split above where there is none. Unsigned places are never negative,
+    which need not be looked at again then.
+
+    Attributes
+    ----------
+    node_at, parent_of, left_of
+        Number of a node in the forest's arrays; places of its parent and its left child.
+    above
+        Place of the child at which an earlier split by the same feature as its parent's ended.
+    split_at
+        Places of the splits, from the root down.
+    column, cut
+        Feature and threshold of a split.
+    length
+        What a leaf's path is worth, 1 for a split.
+    share, kept, worth, kept_change
+        See `add_values`: share of training rows, and per point the factor where a row is kept, one
+        by this factor, and the integrand.
+    factors, changes
+        (…, 3, points) what a product is multiplied by, and what its feature is given, by way.
+    """
+
+    node_at: Any
+    parent_of: Any
+    left_of: Any
+    above: Any
+    split_at: Any
+    column: Any
+    cut: Any
+    length: Any
+    share: Any
+    kept: Any
+    worth: Any
+    kept_change: Any
+    factors: Any
+    changes: Any
 
 
 def node_counts(forest: ForestArrays) -> npt.NDArray[np.int16]:
@@ -117,18 +160,20 @@ def path_shapley(
     trees = forest.feature.shape[0]
     if counts is None:
         counts = node_counts(forest)
-    values = np.zeros(X.shape)
-    expected = add_values(
-        forest.feature,
-        forest.threshold,
-        forest.path_length,
-        counts,
-        forest.scaling,
-        _POINTS,
-        _SHARES,
-        X,
-        values,
-    )
+    values, expected = np.zeros(X.shape), 0.0
+    for start in range(0, max(1, len(X)), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        expected = add_values(
+            forest.feature,
+            forest.threshold,
+            forest.path_length,
+            counts,
+            forest.scaling,
+            _POINTS,
+            _SHARES,
+            X[rows],
+            values[rows],
+        )
     return PathShapley(values / trees, expected / trees)
 
 
@@ -163,6 +208,84 @@ def read_counts(threshold: Any, path: Any, counts: Any) -> None:
             counts[tree, node] = _rows_of(beyond, _LENGTHS)
 
 
+@compiled()
+def _split_above(parent_of: Any, column: Any, parent: Any) -> Any:
+    """Return the place below an earlier split by the feature that splits ``parent``."""
+    ancestor = parent
+    while ancestor > 0:
+        upper = np.int64(parent_of[ancestor])
+        if column[upper] == column[parent]:
+            return ancestor
+        ancestor = upper
+    return _ALL
+
+
+@compiled(error_model="numpy")
+def _lay_out(
+    tree: Any, feature: Any, threshold: Any, path: Any, rows: Any, expected: float
+) -> tuple[int, int, float]:
+    """Write a tree's nodes; return how many, how many splits, and `expected` with its length."""
+    size, splits, at = 1, 0, 0
+    node_at, parent_of, column = tree.node_at, tree.parent_of, tree.column
+    node_at[0] = 0
+    while at < size:
+        node = np.int64(node_at[at])
+        leaf = node >= NODES or threshold[node] == np.inf
+        tree.length[at] = path[_FIRST_LEAVES[node]] if leaf else 1.0
+        if leaf:
+            expected += tree.length[at] * (rows[node] / rows[0])
+        else:
+            tree.split_at[splits], tree.left_of[at] = at, size
+            column[at], tree.cut[at] = feature[node], threshold[node]
+            for kid in range(2):
+                node_at[size + kid], parent_of[size + kid] = 2 * node + 1 + kid, at
+            splits += 1
+            size += 2
+        if node > 0:
+            parent = np.int64(parent_of[at])
+            tree.above[at] = _split_above(parent_of, column, parent)
+            tree.share[at] = rows[node] / rows[np.int64(node_at[parent])]
+        at += 1
+    return size, splits, expected
+
+
+@compiled(error_model="numpy")
+def _weigh(tree: Any, size: int, points: Any, weights: Any, lost_change: Any) -> None:
+    """Write factors and changes; what a leaf's path is worth is a factor of its own."""
+    above, share, length = tree.above, tree.share, tree.length
+    kept, worth, kept_change = tree.kept, tree.worth, tree.kept_change
+    factors, changes = tree.factors, tree.changes
+    for at in range(1, size):
+        before, own_share = np.int64(above[at]), share[at]
+        share[at] = own_share * share[before]
+        for k in range(_ORDER):
+            t = points[k]
+            lost = (1.0 - t) * share[at]
+            kept[at, k] = t + lost
+            worth[at, k] = 1.0 / kept[at, k]
+            kept_change[at, k] = weights[k] * (1.0 - share[at]) * worth[at, k]
+            factors[at, _LOST_BEFORE, k] = length[at] * own_share
+            factors[at, _LOST, k] = length[at] * lost * worth[before, k]
+            factors[at, _KEPT, k] = length[at] * kept[at, k] * worth[before, k]
+            changes[at, _LOST_BEFORE, k] = 0.0
+            changes[at, _LOST, k] = lost_change[k] - kept_change[before, k]
+            changes[at, _KEPT, k] = kept_change[at, k] - kept_change[before, k]
+
+
+@compiled()
+def _scale(x: Any, scaling: Any, scaled: Any) -> None:
+    for j in range(x.size):
+        scaled[j] = np.float32((x[j] - scaling[CENTRE, j]) * scaling[INVERSE_SCALE, j])
+
+
+@compiled()
+def _add_points(added: Any, values: Any) -> None:
+    for r in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            for k in range(_ORDER):
+                values[r, j] += added[r, j, k]
+
+
 @compiled(
     types.float64(
         _FEATURES, _SINGLES, _SINGLES, _COUNTS, _MATRIX, _VECTOR, _VECTOR, _MATRIX,
@@ -170,7 +293,7 @@ def read_counts(threshold: Any, path: Any, counts: Any) -> None:
     ),
     error_model="numpy",
 )  # fmt: skip
-def add_values(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
+def add_values(
     feature: Any,
     threshold: Any,
     path: Any,
@@ -191,64 +314,37 @@ def add_values(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
     split by the feature, where the difference is 0, it is lost here, or it is kept.
     """
     expected = 0.0
-    # A tree's nodes, parents first and siblings side by side. Unsigned places are never negative,
-    # which need not be looked at again then.
-    node_at, parent_of, above, split_at, column = np.empty((5, _ALL + 1), dtype=np.uint16)
-    left_of = np.empty(_ALL + 1, dtype=np.uint16)
-    cut, share = np.empty(_ALL + 1, dtype=np.float32), np.empty(_ALL + 1)
+    node_at, parent_of, left_of, above, split_at, column = np.empty((6, _ALL + 1), dtype=np.uint16)
+    cut, (length, share) = np.empty(_ALL + 1, dtype=np.float32), np.empty((2, _ALL + 1))
     kept, worth, kept_change, product = np.empty((4, _ALL + 1, _ORDER))
     factors, changes = np.empty((2, _ALL + 1, 3, _ORDER))
     way = np.empty(_ALL + 1, dtype=np.uint8)
+    share[_ALL], kept[_ALL], worth[_ALL], kept_change[_ALL], way[_ALL] = 1.0, 1.0, 1.0, 0.0, _KEPT
+    tree = _Tree(
+        node_at,
+        parent_of,
+        left_of,
+        above,
+        split_at,
+        column,
+        cut,
+        length,
+        share,
+        kept,
+        worth,
+        kept_change,
+        factors,
+        changes,
+    )
     scaled = np.empty(X.shape[1], dtype=np.float32)
     added, lost_change = np.zeros((*X.shape, _ORDER)), -weights / (1.0 - points)
-    # Behind all nodes: the split above where there is none.
-    share[_ALL], kept[_ALL], worth[_ALL], kept_change[_ALL], way[_ALL] = 1.0, 1.0, 1.0, 0.0, _KEPT
-    for tree in range(feature.shape[0]):
-        rows, size, splits = counts[tree], 1, 0
-        node_at[0] = 0
-        at = 0
-        while at < size:
-            node = np.int64(node_at[at])
-            leaf = node >= NODES or threshold[tree, node] == np.inf
-            length = path[tree, _FIRST_LEAVES[node]] if leaf else 1.0
-            if leaf:
-                expected += length * (rows[node] / rows[0])
-            else:
-                split_at[splits], left_of[at] = at, size
-                column[at], cut[at] = feature[tree, node], threshold[tree, node]
-                for kid in range(2):
-                    node_at[size + kid], parent_of[size + kid] = 2 * node + 1 + kid, at
-                splits += 1
-                size += 2
-            if node > 0:
-                parent = np.int64(parent_of[at])
-                before, ancestor = _ALL, parent
-                while ancestor > 0:
-                    upper = np.int64(parent_of[ancestor])
-                    if column[upper] == column[parent]:
-                        before = ancestor
-                        break
-                    ancestor = upper
-                above[at] = before
-                own_share = rows[node] / rows[np.int64(node_at[parent])]
-                share[at] = own_share * share[before]
-                for k in range(_ORDER):
-                    t = points[k]
-                    lost = (1.0 - t) * share[at]
-                    kept[at, k] = t + lost
-                    worth[at, k] = 1.0 / kept[at, k]
-                    kept_change[at, k] = weights[k] * (1.0 - share[at]) * worth[at, k]
-                    # What a leaf's path is worth is a factor of its own.
-                    factors[at, _LOST_BEFORE, k] = length * own_share
-                    factors[at, _LOST, k] = length * lost * worth[before, k]
-                    factors[at, _KEPT, k] = length * kept[at, k] * worth[before, k]
-                    changes[at, _LOST_BEFORE, k] = 0.0
-                    changes[at, _LOST, k] = lost_change[k] - kept_change[before, k]
-                    changes[at, _KEPT, k] = kept_change[at, k] - kept_change[before, k]
-            at += 1
+    for i in range(feature.shape[0]):
+        size, splits, expected = _lay_out(
+            tree, feature[i], threshold[i], path[i], counts[i], expected
+        )
+        _weigh(tree, size, points, weights, lost_change)
         for r in range(X.shape[0]):
-            for j in range(X.shape[1]):
-                scaled[j] = np.float32((X[r, j] - scaling[CENTRE, j]) * scaling[INVERSE_SCALE, j])
+            _scale(X[r], scaling, scaled)
             product[0, :] = 1.0
             for s in range(splits):
                 c = split_at[s]
@@ -270,8 +366,5 @@ def add_values(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
                     added[r, into, k] += (
                         one * changes[left, way[left], k] + other * changes[right, way[right], k]
                     )
-    for r in range(X.shape[0]):
-        for j in range(X.shape[1]):
-            for k in range(_ORDER):
-                values[r, j] += added[r, j, k]
+    _add_points(added, values)
     return expected
