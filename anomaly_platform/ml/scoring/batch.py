@@ -77,8 +77,8 @@ DEFAULT_MODELS_HELD = 512
 _THREADS = 4
 
 
-class _Rows(NamedTuple):
-    """What a thread scores, what with, and where it writes what it finds."""
+class _Work(NamedTuple):
+    """What a thread works on: a scorer, the frame, and where it writes what it finds."""
 
     scorer: OnlineScorer
     table: FeatureTable
@@ -239,12 +239,12 @@ class FleetScorer:
             # Before the next one, so that models are read once, however many are held.
             scorer = self._free.get()
             try:
-                rows = _Rows(scorer, table, result, runs, past, calls)
-                for metric, of_metric in blocks[entity]:
-                    self._score_series((entity, metric), of_metric, rows)
-                self._score_entity(entity, blocks[entity], rows)
-                for metric, of_metric in blocks[entity]:
-                    self._give_reasons((entity, metric), of_metric, rows)
+                work = _Work(scorer, table, result, runs, past, calls)
+                for metric, rows in blocks[entity]:
+                    self._score_series((entity, metric), rows, work)
+                self._score_entity(entity, blocks[entity], work)
+                for metric, rows in blocks[entity]:
+                    self._give_reasons((entity, metric), rows, work)
             finally:
                 self._free.put(scorer)
 
@@ -252,8 +252,8 @@ class FleetScorer:
             pass
         return frame.with_columns(result.columns())
 
-    def _score_series(self, key: tuple[str, str], rows: slice, of: _Rows) -> None:
-        scorer, table, result, runs, _, calls = of
+    def _score_series(self, key: tuple[str, str], rows: slice, work: _Work) -> None:
+        scorer, table, result, runs, _, calls = work
         present = table.present[rows]
         known = self._series.get(key)
         threshold = self.thresholds.get(key, self._threshold_of(known))
@@ -284,9 +284,9 @@ class FleetScorer:
             result.moves[places] = scorer.moves(key)
             result.deepest[key] = scorer.deepest(key)
 
-    def _score_entity(self, entity: str, series: list[tuple[str, slice]], of: _Rows) -> None:
+    def _score_entity(self, entity: str, series: list[tuple[str, slice]], work: _Work) -> None:
         """Write what an entity's series say together, and fold its calls."""
-        table, result, calls = of.table, of.result, of.calls
+        table, result, calls = work.table, work.result, work.calls
         members = [
             (metric, np.flatnonzero(result.trained[rows]) + rows.start) for metric, rows in series
         ]
@@ -314,7 +314,7 @@ class FleetScorer:
             scores = score_of_p(p, self.alpha)
             host = self._hosts.of(entity)
             if host is not None:
-                apart = self._apart(entity, host.model, series, of)
+                apart = self._apart(entity, host.model, series, work)
                 p, scores = heard(host, p, fused, apart.at(evidence.times), self.alpha)
         flagged = scores >= threshold
         novel = np.zeros(p.size, dtype=np.bool_)
@@ -329,13 +329,13 @@ class FleetScorer:
         name_causes(members, evidence, apart, flagged | novel, result)
 
     def _apart(
-        self, entity: str, model: HostModel, series: list[tuple[str, slice]], of: _Rows
+        self, entity: str, model: HostModel, series: list[tuple[str, slice]], work: _Work
     ) -> Apart:
         """Return which metrics of an entity move apart, from what was before the rows on."""
-        found, table = dict(series), of.table
+        found, table = dict(series), work.table
         times, values = [], []
         for metric in model.metrics:
-            before = of.past.recent((entity, metric))
+            before = work.past.recent((entity, metric))
             rows = found.get(metric, slice(0, 0))
             present = np.flatnonzero(table.present[rows]) + rows.start
             times.append(np.concatenate((before[0].astype(np.int64), table.times[present])))
@@ -343,13 +343,13 @@ class FleetScorer:
         known = [metric for metric in model.metrics if (entity, metric) in self._series]
         return Apart.of(model, known, times, values)
 
-    def _give_reasons(self, key: tuple[str, str], rows: slice, of: _Rows) -> None:
+    def _give_reasons(self, key: tuple[str, str], rows: slice, work: _Work) -> None:
         """Say why each row is unusual that is told of, or that caused its entity's score."""
-        table, result = of.table, of.result
+        table, result = work.table, work.result
         novel = np.flatnonzero(result.novel[rows]) + rows.start
-        self._explain(key, rows, of)
+        self._explain(key, rows, work)
         for row in novel.tolist():
-            since = of.calls.series[key].item(VISITED + SINCE)
+            since = work.calls.series[key].item(VISITED + SINCE)
             reason = result.reasons.get(row, "") if result.anomaly[row] else ""
             result.reasons[row] = novelty_reason(
                 table.columns[self._value].item(row),
@@ -359,19 +359,19 @@ class FleetScorer:
                 reason,
             )
 
-    def _explain(self, key: tuple[str, str], rows: slice, of: _Rows) -> None:
+    def _explain(self, key: tuple[str, str], rows: slice, work: _Work) -> None:
         """Explain the rows of a series that are flagged, or that caused their entity's score.
 
         What is only novel is left out: its range is the reason.
         """
-        table, result = of.table, of.result
+        table, result = work.table, work.result
         told = result.anomaly[rows] | (result.caused[rows] & ~result.novel[rows])
         if not (wanted := np.flatnonzero(told) + rows.start).size:
             return
         features = np.array([column[wanted] for column in table.columns])
         features = np.concatenate((features, result.runs[:, wanted]))
         kinds, thresholds = result.kinds[wanted], result.threshold[wanted]
-        explained = of.scorer.explain(key, table.times[wanted], features, kinds, thresholds)
+        explained = work.scorer.explain(key, table.times[wanted], features, kinds, thresholds)
         for row, one in zip(wanted.tolist(), explained, strict=True):
             if row in result.reasons and not result.anomaly[row]:
                 result.explanations[row] = by_innovation(one)
