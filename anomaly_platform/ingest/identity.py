@@ -20,10 +20,15 @@ import numpy.typing as npt
 import polars as pl
 
 DERIVED_VERSION: Final = 8
-"""Of derived ids; others' ids may have it as well."""
+"""Of derived ids; readings that come one by one may have no other ids of it."""
 
 #: Shown to whoever sends an id of another kind.
 NOT_A_UUID: Final = "the event id is not a UUID such as 6f1c2a34-9d0e-4c1b-8a7e-2f5b3c4d5e6f"
+#: Shown to whoever sends an id that may be, or become, that of another reading.
+NOT_DERIVED: Final = (
+    "an event id of version 8 has to be the one that follows from entity, metric and time, and "
+    "this one does not: make one of another version, such as 4, or leave event_id out"
+)
 
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _SECOND: Final = np.uint64(0xD1B54A32D192ED03)
@@ -89,6 +94,25 @@ def derived_octets(keys: Sequence[tuple[str, str]], times: npt.NDArray[np.int64]
     digests = np.frombuffer(b"".join(map(_series_digest, keys)), dtype=">u8")
     words = digests.astype(np.uint64).reshape(-1, 2)
     return _octets(words[:, 0], words[:, 1], times.view(np.uint64)).tobytes()
+
+
+def foreign_ids(
+    event_ids: Sequence[UUID | None], keys: Sequence[tuple[str, str]], times: Sequence[int]
+) -> list[int]:
+    """Return the places of ids that look as if derived, and are not derived of their readings.
+
+    Parameters
+    ----------
+    event_ids
+        What senders gave, None where nothing.
+    keys, times
+        As of `derived_ids`, of the same readings.
+    """
+    found = [n for n, one in enumerate(event_ids) if one and one.version == DERIVED_VERSION]
+    if not found:
+        return []
+    derived = derived_ids([keys[n] for n in found], [times[n] for n in found])
+    return [n for n, one in zip(found, derived, strict=True) if event_ids[n] != one]
 
 
 @lru_cache(maxsize=65_536)

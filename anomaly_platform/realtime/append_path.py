@@ -13,11 +13,10 @@ import datetime as dt
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
 import numpy as np
 
-from anomaly_platform.ingest.identity import DERIVED_VERSION, derived_octets
+from anomaly_platform.ingest.identity import derived_octets
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.scoring.call_states import VISITED
 from anomaly_platform.ml.scoring.calls import Told, rates_of, tell
@@ -157,7 +156,7 @@ class Append:
     def is_newer(self) -> bool:
         """Return whether the readings are all newer than what is in memory of their series."""
         places, times = self._places, self.readings.times
-        if places.min() < 0 or self._cached.revisions[places].min() < 0 or self._foreign_ids():
+        if places.min() < 0 or self._cached.revisions[places].min() < 0:
             return False
         if (self._cached.versions[places] != (self.judge.version or 0)).any():
             return False
@@ -172,7 +171,7 @@ class Append:
     def leave_out_known(self, connection: Connection) -> bool:
         """Go on with the new readings, if there are any; return whether. The series are locked."""
         found = Duplicates(self.stream.name, self.readings, self._places, self._cached)
-        rows = found.find(connection, self._foreign_ids())
+        rows = found.find(connection)
         self._duplicates = found, rows
         self.readings = self.readings.take(rows)
         self._places, self._late = self._places[rows], found.late[rows]
@@ -314,23 +313,6 @@ class Append:
             for n, one in enumerate(readings.event_ids)
         ]
         return derived, np.array(given, dtype=np.bool_)
-
-    def _foreign_ids(self) -> list[UUID]:
-        """Return given ids that may be derived of other readings.
-
-        What has no time of its own gets its id where it arrives, of no reading's name.
-        """
-        readings = self.readings
-        if self._given is None or readings.event_ids is None:
-            return []
-        timed = readings.has_time or [True] * len(readings)
-        return [
-            one
-            for one, given, has_time in zip(
-                readings.event_ids, self._given.tolist(), timed, strict=True
-            )
-            if one is not None and given and has_time and one.version == DERIVED_VERSION
-        ]
 
     def _event_ids(self) -> bytes:
         given, derived = self.readings.event_ids, self._derived

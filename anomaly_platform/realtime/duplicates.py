@@ -7,7 +7,7 @@ looked at.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -56,17 +56,15 @@ class Duplicates:
         self._leaders: dict[int, tuple[int, str]] = {}
         self.late = np.zeros(len(readings), dtype=np.bool_)
 
-    def find(self, connection: Connection, foreign: Sequence[UUID]) -> Ints:
+    def find(self, connection: Connection) -> Ints:
         """Return the new readings, in the order of their times.
 
         Parameters
         ----------
         connection
             In a transaction that has locked the series.
-        foreign
-            Given ids that may be derived of other readings.
         """
-        self._find_ids(connection, foreign)
+        self._find_ids(connection)
         rows = self._open()
         readings, places = self._readings, self._places
         rows = rows[np.lexsort((readings.times[rows], places[rows]))]
@@ -100,14 +98,13 @@ class Duplicates:
         """Return the readings of which nothing has been found."""
         return np.delete(np.arange(len(self._readings)), [*self._known, *self._leaders])
 
-    def _find_ids(self, connection: Connection, foreign: Sequence[UUID]) -> None:
+    def _find_ids(self, connection: Connection) -> None:
         """Find readings whose event id is known, or given twice."""
         readings = self._readings
         if readings.event_ids is None:
             return
         given = {one for one in readings.event_ids if one is not None}
         known = online.by_given_id(connection, self._stream, list(given))
-        known |= online.by_event_id(connection, self._stream, foreign)
         first: dict[UUID, int] = {}
         for row, event_id in enumerate(readings.event_ids):
             if event_id is None:

@@ -18,6 +18,7 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
+from anomaly_platform.ingest.identity import foreign_ids
 from anomaly_platform.ingest.online.readings import (
     Reading,
     ReadingRules,
@@ -156,8 +157,11 @@ def plain_columns(
     numbers = _finite(columns["value"])
     if times is None or numbers is None or None in keys or None in ids:
         return None
+    known = cast("list[Key]", keys)
+    if foreign_ids(ids, known, times):
+        return None
     return ReadingColumns(
-        cast("list[Key]", keys),
+        known,
         np.array(times, dtype=np.int64),
         numbers,
         ids or None,

@@ -21,7 +21,7 @@ import polars as pl
 from anomaly_platform.ingest.cells import MAX_METADATA, MAX_NAME, canonical_json
 from anomaly_platform.ingest.event_days import FUTURE_ALLOWANCE, NO_TIME
 from anomaly_platform.ingest.files.batches import CONTROL
-from anomaly_platform.ingest.identity import NOT_A_UUID, is_uuid
+from anomaly_platform.ingest.identity import NOT_A_UUID, NOT_DERIVED, foreign_ids, is_uuid
 from anomaly_platform.ingest.notation.times import read_single_times
 
 MAX_EVENT_ID: Final = 64
@@ -117,7 +117,15 @@ class ReadingRules:
             The present by our clock, with a time zone.
         """
         times = _Times(self, now)
-        return [_check(one, times) for one in raw]
+        checked = [_check(one, times) for one in raw]
+        good = [(n, one) for n, one in enumerate(checked) if isinstance(one, Reading)]
+        for place in foreign_ids(
+            [one.event_id for _, one in good],
+            [(one.entity, one.metric) for _, one in good],
+            [one.time for _, one in good],
+        ):
+            checked[good[place][0]] = Refusal("event_id", NOT_DERIVED)
+        return checked
 
     def times_of(self, texts: Sequence[str], now: datetime) -> list[int] | None:
         """Return times in microseconds since 1970, None where one of them may not be."""

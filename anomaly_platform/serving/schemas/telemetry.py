@@ -47,8 +47,9 @@ class TelemetryReading(ApiModel):
     )
     event_id: Text | None = Field(
         default=None,
-        description="A UUID of any version, one per reading; sending a reading again under its "
-        "id changes nothing. By default it follows from device, metric and time.",
+        description="A UUID, one per reading; sending a reading again under its id changes "
+        "nothing. By default it follows from device, metric and time, and has version 8: of that "
+        "version no other is taken.",
         examples=[str(_ID)],
     )
     metadata: dict[str, Any] | None = Field(default=None, examples=[{"line": 3}])

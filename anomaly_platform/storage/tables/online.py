@@ -9,7 +9,7 @@ import datetime as dt
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, LiteralString
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import polars as pl
@@ -205,30 +205,17 @@ def make_states(
     )
 
 
-def by_event_id(
-    connection: Connection, stream: str, event_ids: Sequence[UUID]
-) -> dict[UUID, StoredReading]:
-    """Return the readings that have these ids, given or derived; looks at every reading."""
-    return _by_id(connection, "true", stream, event_ids)
-
-
 def by_given_id(
     connection: Connection, stream: str, event_ids: Sequence[UUID]
 ) -> dict[UUID, StoredReading]:
     """Return the readings whose senders gave them these ids."""
-    return _by_id(connection, "id_given", stream, event_ids)
-
-
-def _by_id(
-    connection: Connection, which: LiteralString, stream: str, event_ids: Sequence[UUID]
-) -> dict[UUID, StoredReading]:
     if not event_ids:
         return {}
     found = fetch_all(
         connection,
         StoredReading,
         f"SELECT {_STORED} FROM online_readings "  # noqa: S608 - constants
-        f"WHERE stream = %s AND event_id = ANY(%s) AND {which}",
+        "WHERE stream = %s AND event_id = ANY(%s) AND id_given",
         (stream, list(event_ids)),
     )
     return {one.event_id: one for one in found}

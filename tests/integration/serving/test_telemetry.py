@@ -236,6 +236,25 @@ def test_an_id_of_another_reading_is_a_conflict_at_its_own_place(client: TestCli
     assert found == ["body.0.event_id", "body.1.event_id"]
 
 
+def test_an_id_of_a_reading_yet_to_come_costs_none_of_both(
+    client: TestClient, platform: Platform
+) -> None:
+    derived = [
+        one["event_id"]
+        for one in client.post(URL, json=[reading(0), reading(1)]).json()["readings"]
+    ]
+    platform.warehouse.transactions.execute("DELETE FROM online_readings")
+    platform.warehouse.transactions.execute("DELETE FROM series_state")
+    many = client.post(URL, json=[reading(0, event_id=derived[1]), reading(1)]).json()["readings"]
+    assert [one["status"] for one in many] == ["refused", "stored"]
+    assert many[1]["event_id"] == derived[1]
+    alone = client.post(URL, json=reading(0, event_id=derived[1]))
+    assert alone.status_code == 422
+    assert [one["location"] for one in alone.json()["errors"]] == ["body.event_id"]
+    again = client.post(URL, json=reading(1, event_id=derived[1])).json()["readings"]
+    assert [one["status"] for one in again] == ["repeated"]
+
+
 def test_another_stream_under_its_own_names(client: TestClient, platform: Platform) -> None:
     sent = {"asset_id": "host-1", "metric_name": "cpu", "value": 12.5}
     answer = client.post("/api/v1/streams/ems/telemetry", json=sent)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anomaly_platform.ingest.identity import derived_ids
 from anomaly_platform.ingest.online.reading_columns import ReadingColumns, plain_columns
 from anomaly_platform.ingest.online.readings import RawReading, Reading, ReadingRules
 
@@ -25,6 +26,8 @@ NAMES = {
     "metadata": "metadata",
 }
 ID = "6f1c2a34-9d0e-4c1b-8a7e-2f5b3c4d5e6f"
+#: Follows from pump, temp and 2026-03-01T00:00:00Z.
+OWN = str(derived_ids([("pump", "temp")], [1_772_323_200_000_000])[0])
 
 texts = st.sampled_from(["pump", " pump ", "é", "e\u0301", "", "a\x00", "x" * 300, 7, None])
 numbers = st.one_of(
@@ -40,7 +43,7 @@ documents = st.fixed_dictionaries(
         "metric_name": st.one_of(st.just("temp"), texts),
         "value": numbers,
         "timestamp": times,
-        "event_id": st.sampled_from([ID, ID.upper(), ID.replace("-", ""), "no", None]),
+        "event_id": st.sampled_from([ID, ID.upper(), ID.replace("-", ""), OWN, "no", None]),
         "metadata": st.just({}),
         "other": st.just(1),
     },
@@ -82,6 +85,14 @@ def test_readings_without_a_time_that_come_together_are_not_the_same() -> None:
     assert found is not None
     assert found.readings() == checked(said)
     assert np.diff(found.times).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(("time", "plain"), [("2026-03-01T00:00:00Z", True), ("1772323201", False)])
+def test_an_id_that_follows_from_another_reading_is_looked_at_by_itself(
+    time: str, plain: bool
+) -> None:
+    said = {"device_id": "pump", "metric_name": "temp", "value": 1, "timestamp": time}
+    assert (plain_columns([{**said, "event_id": OWN}], NAMES, RULES, NOW) is not None) == plain
 
 
 @pytest.mark.parametrize("said", [[], ["x"], [None], [[1]], [{}], [{"value": 1.0}]])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from anomaly_platform.ingest.cells import read_metadata, read_names
 from anomaly_platform.ingest.event_days import parse_event_time, refuse_event_time
+from anomaly_platform.ingest.identity import derived_ids
 from anomaly_platform.ingest.online.readings import (
     RawReading,
     Reading,
@@ -24,6 +25,8 @@ from anomaly_platform.ingest.online.readings import (
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 START = datetime(2020, 1, 1, tzinfo=UTC)
 RULES = ReadingRules(start=START, future_allowance=timedelta(hours=1))
+#: As derived ids are, of nothing that is sent here.
+FOREIGN = "017f22e2-79b0-8cc3-98c4-dc0c0c07398f"
 
 texts = st.one_of(
     st.text(max_size=300),
@@ -140,6 +143,8 @@ def test_a_reading_without_a_time_is_of_now():
         (RawReading("d", "m", 1.0, "2019-12-31T23:59:59Z"), "event_time"),
         (RawReading("d", "m", 1.0, None, "abc"), "event_id"),
         (RawReading("d", "m", 1.0, None, "1" * 10_000), "event_id"),
+        (RawReading("d", "m", 1.0, "2026-03-01T00:00:00Z", FOREIGN), "event_id"),
+        (RawReading("d", "m", 1.0, None, FOREIGN), "event_id"),
         (RawReading("d", "m", 1.0, None, None, {"a": "x" * 70_000}), "metadata"),
         (RawReading("d", "m", 1.0, None, None, {"a": "\x00"}), "metadata"),
         (RawReading("d", "m", 1.0, None, None, {"a": math.nan}), "metadata"),
@@ -151,3 +156,13 @@ def test_a_bad_reading_is_refused_by_field_and_stops_no_other(raw, field):
     assert bad.field == field
     assert bad.reason
     assert isinstance(good, Reading)
+
+
+def test_an_id_that_follows_from_its_reading_is_taken_for_that_one_only():
+    times = [f"2026-03-01T00:0{n}:00Z" for n in range(2)]
+    first, _ = RULES.check([RawReading("d", "m", 1.0, time) for time in times], NOW)
+    own = str(derived_ids([("d", "m")], [first.time])[0])
+    kept, refused = RULES.check([RawReading("d", "m", 1.0, time, own) for time in times], NOW)
+    assert str(kept.event_id) == own
+    assert refused.field == "event_id"
+    assert "make one of another version" in refused.reason
