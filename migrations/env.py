@@ -1,7 +1,8 @@
 """Alembic's entry: runs the migrations on the connection that the caller hands over.
 
 The platform upgrades through `anomaly_platform.storage.postgres.database.upgrade`, which opens the
-connection, holds the lock and commits; this file never sees a URL.
+connection and holds the lock; this file never sees a URL. Each migration is a transaction: one that
+fails leaves no half of itself. What builds indexes beside writers says how it begins anew.
 """
 
 from __future__ import annotations
@@ -11,6 +12,6 @@ from alembic import context
 connection = context.config.attributes.get("connection")
 if connection is None:
     raise RuntimeError("run the migrations with: anomaly db upgrade")
-context.configure(connection=connection, target_metadata=None)
+context.configure(connection=connection, target_metadata=None, transaction_per_migration=True)
 with context.begin_transaction():
     context.run_migrations()

@@ -14,7 +14,7 @@ def migrate(url: str, revision: str, how: str = "upgrade") -> None:
 
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
     config = migrations_config()
-    with engine.begin() as connection:
+    with engine.connect() as connection:
         config.attributes["connection"] = connection
         getattr(command, how)(config, revision)
     engine.dispose()

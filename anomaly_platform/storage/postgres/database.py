@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -36,6 +37,7 @@ SCHEMA_VERSION: Final = "0017"
 """Revision that this program works with; a test holds it equal to the newest migration."""
 
 _CONNECT_TIMEOUT_S: Final = 10
+_LOCK_POLL_S: Final = 0.1
 _MIGRATION_LOCK: Final = 0x616E6F6D  # any number that nobody else locks
 
 _log = logging.getLogger(__name__)
@@ -255,7 +257,7 @@ def connect_as_reader(settings: Settings) -> psycopg.Connection:
 
 def _upgrade(urls: DatabaseUrls) -> None:
     from alembic import command
-    from sqlalchemy import create_engine, pool, text
+    from sqlalchemy import create_engine, pool
 
     engine = create_engine(
         "postgresql+psycopg://",
@@ -263,11 +265,12 @@ def _upgrade(urls: DatabaseUrls) -> None:
         poolclass=pool.NullPool,
     )
     config = migrations_config()
-    # One transaction for everything: a migration that fails leaves no half of itself.
-    with engine.begin() as connection:
-        connection.execute(
-            text("SELECT pg_advisory_xact_lock(:key)"), parameters={"key": _MIGRATION_LOCK}
-        )
+    with connect(urls.application, autocommit=True) as lock, engine.connect() as connection:
+        # A statement that waits for the lock would be waited for by what builds an index.
+        while lock.execute("SELECT pg_try_advisory_lock(%s)", (_MIGRATION_LOCK,)).fetchone() != (
+            True,
+        ):
+            time.sleep(_LOCK_POLL_S)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     _log.info("database schema upgraded to %s", SCHEMA_VERSION)

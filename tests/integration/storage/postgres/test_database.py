@@ -284,3 +284,44 @@ def test_readings_of_before_keep_their_ids(empty_database_url: str) -> None:
             pytest.raises(psycopg.errors.UniqueViolation),
         ):
             connection.execute(store, (UUID(int=1), "2026-03-03"))
+
+
+def test_an_index_that_a_failure_left_is_built_anew(empty_database_url: str) -> None:
+    migrate(empty_database_url, "0016")
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute(
+            "ALTER TABLE online_readings ADD COLUMN id_given boolean NOT NULL DEFAULT true"
+        )
+        connection.execute(
+            "CREATE UNIQUE INDEX online_readings_given_ids ON online_readings (event_id, stream) "
+            "WHERE id_given"
+        )
+        connection.execute(
+            "UPDATE pg_index SET indisvalid = false "
+            "WHERE indexrelid = 'online_readings_given_ids'::regclass"
+        )
+    migrate(empty_database_url, "0017")
+    with psycopg.connect(empty_database_url) as connection:
+        indexes = connection.execute(
+            "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid, 1, true) "
+            "FROM pg_index WHERE indrelid = 'online_readings'::regclass AND indisvalid "
+            "AND indpred IS NOT NULL ORDER BY 1"
+        ).fetchall()
+    assert indexes == [
+        ("online_readings_given_ids", "event_id"),
+        ("online_readings_unclaimed", "stream"),
+    ]
+
+
+def test_a_migration_waits_for_a_busy_table_not_for_long(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    migrate(empty_database_url, "0016")
+    settings = get_settings(
+        home=tmp_path, database_url=empty_database_url, dagster_database="postgres"
+    )
+    with psycopg.connect(empty_database_url) as busy:
+        busy.execute("SELECT FROM online_readings")
+        with pytest.raises(Exception, match="lock timeout"):
+            upgrade(settings)
+    assert upgrade(settings) == SCHEMA_VERSION
