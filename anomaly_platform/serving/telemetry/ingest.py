@@ -6,8 +6,10 @@ MQTT and the EMS all come this way, so that a reading means the same whichever w
 Most of what a reading costs is the work of PostgreSQL, whose connections work beside each other. A
 writer holds the look-backs of its series in memory, so that a series always goes to the same one;
 and an entity does, since alerts are about entities. Which one that is, the request decides that an
-entity first comes with: those that come together stay together, since a transaction costs about the
-same for a few readings as for many, and only large requests are shared out.
+entity first comes with. A transaction costs about the same for a few readings as for many: new
+entities of a small request go to the writer of most of its known ones, unless that writer has most
+of all entities already; otherwise to the one with the fewest. New ones of a large request are
+shared out.
 """
 
 from __future__ import annotations
@@ -43,6 +45,9 @@ MOST_WAITING: Final = 100_000
 
 WORTH_SHARING: Final = 400
 """Readings of one request from which on several writers share them."""
+
+MOST_OF_ALL: Final = 0.6
+"""Part of all entities up to which a writer with many of them is given more for company's sake."""
 
 #: Entities of which the writer is remembered; forgotten, they may get another one.
 _MOST_ENTITIES: Final = 200_000
@@ -162,7 +167,9 @@ class Ingestion:
             for share in range(shares):
                 lane = min(range(len(self._lanes)), key=self._entities.__getitem__)
                 if company and shares == 1:
-                    ((lane, _),) = company.most_common(1)
+                    ((closest, _),) = company.most_common(1)
+                    if self._entities[closest] <= max(WORTH_SHARING, MOST_OF_ALL * len(known)):
+                        lane = closest
                 some = new[share * len(new) // shares : (share + 1) * len(new) // shares]
                 known.update(dict.fromkeys(some, lane))
                 self._entities[lane] += len(some)
