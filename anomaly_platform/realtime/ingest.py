@@ -95,6 +95,7 @@ class OnlineIngest:
             then unknown; to send them again is harmless.
         """
         cached, moment = self._series_of(stream), now or dt.datetime.now(dt.UTC)
+        cached.judged_by(judge.scorer.source)
         for attempt in range(_ATTEMPTS + 1):
             try:
                 append = Append(stream, readings, judge, cached)

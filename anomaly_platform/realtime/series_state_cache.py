@@ -105,6 +105,7 @@ class CachedSeries:
         self.keys: list[Key | None] = [None] * room
         self.entities: list[bytes] = [b""] * room
         self.metrics: list[bytes] = [b""] * room
+        self._judge: object = None
         self._free = list(range(room))
         self._places: dict[Key, int] = {}
         self._clock = 0
@@ -132,6 +133,15 @@ class CachedSeries:
         self.own[place] = np.nan if found.threshold is None else found.threshold
         self._buffers.put(place, found.state)
         self.versions[place] = UNTOLD
+
+    def judged_by(self, judge: object) -> None:
+        """Forget states of calls where another judge has made them, also one of the same version.
+
+        A version whose models were deleted in part judges anew.
+        """
+        if self._judge is not judge:
+            self._judge = judge
+            self.versions[:] = UNTOLD
 
     def begin_calls(self, found: CallsFound, version: int | None) -> None:
         """Hold the states of calls that a version is at; unsettled ones serve once."""

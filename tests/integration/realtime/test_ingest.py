@@ -22,7 +22,9 @@ from anomaly_platform.ingest.online.readings import Reading
 from anomaly_platform.ml.features.metrics.series_state import SeriesState
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.call_states import CallStates
+from anomaly_platform.ml.scoring.calls import first_state
 from anomaly_platform.ml.scoring.online import OnlineScorer
+from anomaly_platform.ml.series_model.visited import visited_by
 from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.answers import Answer
 from anomaly_platform.realtime.append_path import Judge
@@ -496,6 +498,22 @@ def test_series_are_locked_again_only_once_a_version_has_left_its_states(
     for n in range(3, 6):
         take(ingest, reading(n))
     assert len(locked) == 2
+
+
+def test_a_judge_of_the_same_version_begins_with_what_it_knows_itself(
+    ingest: OnlineIngest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = FleetScorer.without_models(IIOT.features, alpha=0.001, threshold=0.7)
+    scorer = OnlineScorer(models)
+    visited = visited_by(20.0 + np.arange(2_000) % 7 * 0.1)
+    monkeypatch.setattr(scorer, "first_calls", lambda _: first_state(visited))
+    knowing = Judge(None, scorer, 0.7)
+    calls = []
+    for n, judge in enumerate((knowing, JUDGE, knowing)):
+        (answer,) = take_in(ingest, IIOT, [reading(n, 90.0)], judge, now=NOW)
+        assert answer.reading is not None
+        calls.append(bool(answer.reading.is_call))
+    assert calls == [True, False, True]
 
 
 def test_a_threshold_of_ones_own_decides(platform: Platform, ingest: OnlineIngest) -> None:
