@@ -1,8 +1,9 @@
 """Imported last by the process from which ``anomaly api`` forks its workers.
 
 What that process has imported, its workers share: two workers take little more memory than one.
-It ends with the service that has started it. A signal to all of the service's processes leaves it
-alone, since the service hears from it when a worker has ended.
+It ends with the service that has started it, also where that one is killed, and its workers with
+it: they hold open the pipe by whose end a fork server hears of its service's. A signal to all of
+the service's processes leaves it alone, since the service hears from it when a worker has ended.
 """
 
 import gc
@@ -19,6 +20,8 @@ def _begin_worker() -> None:
     end_with_parent(signal.SIGTERM)
 
 
+# The parent is the service's main thread.
+end_with_parent(signal.SIGKILL)
 # It counts nothing itself.
 worker_ended()
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -79,6 +79,12 @@ def test_a_worker_that_was_killed_is_replaced(service: Service) -> None:
     wait_until(lambda: service.get("/health/ready").status_code == 200, 60)
 
 
+def threads_of(process: psutil.Process) -> set[str]:
+    """Return the names of a process's threads beside the first."""
+    tasks = Path(f"/proc/{process.pid}/task").iterdir()
+    return {(one / "comm").read_text().strip() for one in tasks if one.name != str(process.pid)}
+
+
 def test_workers_share_what_they_import_and_are_replaced_when_their_source_is_gone(
     service: Service,
 ) -> None:
@@ -89,6 +95,9 @@ def test_workers_share_what_they_import_and_are_replaced_when_their_source_is_go
     source = before[0].parent()
     assert source is not None
     assert source == before[1].parent()
+    if sys.platform == "linux":
+        # Those take no lock that a worker could find taken for ever.
+        assert threads_of(source) <= {"jemalloc_bg_thd", "polars-ooc-clea"}
     source.kill()
     # They end in order, and others take their place.
     wait_until(lambda: all(map(has_ended, before)), 60)

@@ -71,7 +71,7 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
             port=port,
             workers=workers,
             loop="uvloop",
-            # By name: workers are spawned, and import it themselves.
+            # By name: workers import it, and this process does not.
             http="anomaly_platform.serving.http.connections:BoundedHttp",
             # There are no such routes, and their connections would have other limits.
             ws="none",

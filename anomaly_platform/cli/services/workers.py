@@ -1,7 +1,8 @@
 """The API's workers: forked from one process, and watched by how busy they are.
 
 uvicorn starts each worker anew, which imports for seconds and holds all of it for itself. Here one
-process imports what workers need, and they are forked from it: it runs no thread of its own.
+process imports what workers need, and they are forked from it. Forking it is safe: what it imports
+starts no pool of threads, only those in which jemalloc and Polars tidy up after themselves.
 
 uvicorn asks each worker for a sign of life and kills one that gives none for five seconds, which on
 a busy machine may be any: while it starts, or while others have the processors. Here a worker that
@@ -11,10 +12,13 @@ answer, so that it hears signals meanwhile, and one slow worker delays the look 
 A worker that is told to end while it starts ends at once: compiling may take it a minute.
 """
 
+import logging
 import multiprocessing
 import os
 import pickle
+import sys
 import time
+from multiprocessing import forkserver
 from socket import socket
 from types import FrameType
 from typing import Final
@@ -31,6 +35,8 @@ LONGEST_SILENT_S: Final = 900.0
 
 _LEAST_WORK: Final = 0.01
 """Share of the time for which a worker at work has a processor, on the busiest machine."""
+
+_log = logging.getLogger(__name__)
 
 
 class _WorkerServer(Server):
@@ -96,11 +102,28 @@ def be_patient() -> None:
 
 
 def fork_workers(*imported: str) -> None:
-    """Have uvicorn fork its workers from a process that has imported modules; wait for that."""
+    """Have uvicorn fork its workers from a process that has imported modules; wait for that.
+
+    Where there can be no such process uvicorn goes on to start each worker anew.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(imported))
-    _subprocess.spawn = context  # type: ignore[assignment]
     # Before uvicorn waits for its first worker, and is deaf to signals meanwhile.
-    first = context.Process(target=int)
-    first.start()
-    first.join()
+    first = context.Process(target=_check_imported, args=(imported,))
+    try:
+        first.start()
+        first.join()
+        failed = first.exitcode and f"it could not import {' and '.join(imported)}"
+    except (OSError, EOFError) as error:
+        # A socket's path may have some hundred bytes, and TMPDIR alone may have more.
+        failed = str(error) or "it ended while it imported"
+    if failed:
+        _log.warning("Workers share no memory, without a process to fork them from: %s", failed)
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    else:
+        _subprocess.spawn = context  # type: ignore[assignment]
+
+
+def _check_imported(modules: tuple[str, ...]) -> None:
+    """End with 1 where one is missing: the process that this one is forked from passes over it."""
+    sys.exit(not sys.modules.keys() >= set(modules))

@@ -1,4 +1,4 @@
-"""The process from which the API's workers are forked counts nothing, and outlasts its workers."""
+"""The process from which the API's workers are forked counts nothing and ends after them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+import pytest
+
 from anomaly_platform.serving.metrics.folder import DIRECTORY_VARIABLE
+from tests.builders.waiting import wait_until
 
 PROGRAM = """
 import os, signal
@@ -17,6 +21,26 @@ if os.fork() == 0:
     print(signal.getsignal(signal.SIGTERM).name, flush=True)
     os._exit(0)
 os.wait()
+"""
+SERVICE = """
+import sys, time
+from uvicorn import _subprocess
+from anomaly_platform.cli.services.workers import fork_workers
+fork_workers("anomaly_platform.serving.fork_source")
+worker = _subprocess.spawn.Process(target=time.sleep, args=(600,))
+worker.start()
+print(worker.pid, flush=True)
+time.sleep(600)
+"""
+FORKED = """
+import sys
+from uvicorn import _subprocess
+from anomaly_platform.cli.services.workers import fork_workers
+fork_workers(*sys.argv[1:])
+worker = _subprocess.spawn.Process(target=print, args=("served",))
+worker.start()
+worker.join()
+print(_subprocess.spawn.get_start_method(), worker.exitcode)
 """
 
 
@@ -33,3 +57,56 @@ def test_it_is_no_worker_in_the_metrics_and_a_signal_to_all_leaves_it_alone(tmp_
     assert list(tmp_path.glob("counter_*.db"))
     # A worker's gauge for Redis would be 0 there.
     assert not list(tmp_path.glob("gauge_live*.db"))
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells a process of its parent's end"
+)
+def test_it_ends_with_its_service_and_its_workers_with_it() -> None:
+    service = subprocess.Popen([sys.executable, "-c", SERVICE], stdout=subprocess.PIPE)
+    assert service.stdout is not None
+    worker = psutil.Process(int(service.stdout.readline()))
+    source = worker.parent()
+    assert source is not None
+    assert source.ppid() == service.pid
+    service.kill()
+    service.wait()
+    service.stdout.close()
+    try:
+        for process in (source, worker):
+            wait_until(lambda one=process: not one.is_running() or one.status() == "zombie", 20)
+    finally:
+        for process in (source, worker):
+            if process.is_running():
+                process.kill()
+
+
+def started(*imported: str, **environment: str) -> tuple[list[str], str]:
+    """Return how a worker was started, and what was logged, of an API that forks its workers."""
+    told = subprocess.run(
+        [sys.executable, "-c", FORKED, *imported],
+        env={**os.environ, **environment},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return told.stdout.split(), told.stderr
+
+
+def test_workers_are_started_anew_where_none_can_be_forked(tmp_path: Path) -> None:
+    assert started("json") == (["served", "forkserver", "0"], "")
+    anew = ["served", "spawn", "0"]
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    assert started("json", TMPDIR=str(deep)) == (
+        anew,
+        "Workers share no memory, without a process to fork them from: AF_UNIX path too long\n",
+    )
+    outcome, said = started("json", "no_such_module")
+    assert outcome == anew
+    assert "could not import json and no_such_module" in said
+    (tmp_path / "broken.py").write_text("raise ValueError")
+    outcome, said = started("broken", PYTHONPATH=str(tmp_path))
+    assert outcome == anew
+    assert "Workers share no memory" in said
