@@ -15,6 +15,7 @@ import platform
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import version
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 _OWN: Final = Path(__file__).with_name("__pycache__")
 _IMPORTED: Final = re.compile(rb"^\s*from ([\w.]+) import", re.MULTILINE)
 _KERNEL: Final = re.compile(r"^@compiled\(.*?^def (\w+)", re.MULTILINE | re.DOTALL)
+
+#: Seconds; compiling takes minutes on the slowest machine.
+_LONGEST_START_S: Final = 3600.0
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -121,16 +125,22 @@ def _kept_in(chosen: str) -> Path:
 def _forget_others(kept: Path) -> None:
     """Remove the machine code of other states of the sources; that of other interpreters stays.
 
-    Folders go once they are empty: a process of an older state that still runs may write there.
-    Once their names did not say the interpreter.
+    Folders go an hour after they were emptied: a process of an older state may write there, and one
+    that starts has its folder for minutes before there is anything in it. Once their names did not
+    say the interpreter.
     """
     own = re.compile(rf"({re.escape(kept.name.rpartition('-')[0])}|compiled)-[0-9a-f]{{16}}")
     for old in kept.parent.glob("compiled-*"):
-        if not own.fullmatch(old.name):
+        if old == kept or not own.fullmatch(old.name):
             continue
         files = [*old.rglob("*.nb[ci]")]
         with contextlib.suppress(OSError):
             for file in files:
                 file.unlink()
-            if not files:
+            if not files and time.time() - _changed(old) > _LONGEST_START_S:
                 shutil.rmtree(old)
+
+
+def _changed(folder: Path) -> float:
+    """Return when something was last written to a folder, or removed from it, at any depth."""
+    return max(one.stat().st_mtime for one in (folder, *folder.rglob("*")))

@@ -1,5 +1,6 @@
 """Machine code is kept as long as nothing that it is made of has changed."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -89,9 +90,23 @@ def test_machine_code_of_older_sources_is_removed(package: Path) -> None:
     assert not list(first.rglob("*.nb*"))
     write_callee(package, factor=4, added=1)
     assert result(package) == 41.0
+    # Another process may have begun to compile into it.
+    assert first.exists()
+    for one in (first, *first.rglob("*"), nameless.parent, *nameless.parent.rglob("*")):
+        os.utime(one, (0, 0))
+    said(package, "compiled._forget_others(compiled._kept_in(''))")
     assert not first.exists()
     assert not nameless.parent.exists()
     assert (others / "kernel.nbc").exists()
+
+
+def test_what_is_compiled_for_this_state_meanwhile_stays(package: Path) -> None:
+    ours = "compiled._kept_in('')"
+    code = (
+        f"{ours}.mkdir(parents=True), ({ours} / 'a.nbc').touch(), compiled._forget_others({ours})"
+    )
+    said(package, code)
+    assert list(package.rglob("compiled-*/a.nbc"))
 
 
 def test_only_what_kernels_are_made_of_counts(package: Path) -> None:
