@@ -114,6 +114,14 @@ def test_a_row_alone_gets_the_bits_that_it_gets_in_a_batch():
         assert (path_shapley(forest, X[row : row + 1]).values[0] == together[row]).all()
 
 
+def test_more_rows_than_are_held_at_once_get_the_bits_of_few():
+    X = np.random.default_rng(0).normal(size=(300, 2))
+    forest = fit_forest(X, 3, n_trees=2)
+    few, many = path_shapley(forest, X), path_shapley(forest, np.tile(X, (8, 1)))
+    assert many.expected == few.expected
+    assert (many.values == np.tile(few.values, (8, 1))).all()
+
+
 def test_a_feature_that_no_tree_split_by_adds_nothing():
     X = np.random.default_rng(0).normal(size=(300, 3))
     X[:, 1] = 4.0
