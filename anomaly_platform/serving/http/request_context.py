@@ -45,6 +45,9 @@ _ONLY_TLS: Final = (b"strict-transport-security", b"max-age=31536000")
 
 _FAILED: Final = ApiProblem(500, "an error in the service; its log says more")
 
+#: As uvicorn has it.
+_TWO_HEADS: Final = "Expected ASGI message 'http.response.body', but got 'http.response.start'."
+
 _log = logging.getLogger(__name__)
 
 
@@ -65,13 +68,22 @@ class RequestContext:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id.decode()
         status = 0
+        head: Message | None = None
 
         async def complete(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            nonlocal status, head
+            if message["type"] == "http.response.start" and not status:
+                if head is not None:
+                    raise RuntimeError(_TWO_HEADS)
                 said = message.get("headers", ())
                 message["headers"] = [*said, (_REQUEST_ID, request_id), *_headers(scope, said)]
+                # Until there is a part of the body, an error is still answered as one.
+                head = message
+                return
+            if head is not None:
+                begun, head = head, None
+                status = begun["status"]
+                await send(begun)
             await send(message)
 
         # For every line on the way; a server gives each request a context of its own.
@@ -83,6 +95,7 @@ class RequestContext:
             if status:
                 # Half of the answer is gone already; the server cuts the connection.
                 raise
+            head = None
             await problem_response(_FAILED, scope["path"])(scope, receive, complete)
         finally:
             _account(scope, status or 499, time.perf_counter() - began)

@@ -50,6 +50,10 @@ class _WholeAnswer:
     async def send(self, message: Message) -> None:
         """Take the head, or send a part of the body."""
         if message["type"] == "http.response.start" and not self._cycle.response_started:
+            if self._start is not None:
+                await self._theirs(self._start)
+                # Which refuses a second one.
+                await self._theirs(message)
             self._start = message
             return
         start, self._start = self._start, None
@@ -70,7 +74,7 @@ class _WholeAnswer:
             or cycle.scope["method"] == "HEAD"
         ):
             return False
-        fields = [*cycle.default_headers, *start.get("headers", ())]
+        fields = [*cycle.default_headers, *map(tuple, start.get("headers", ()))]
         names, values = zip(*fields, strict=True) if fields else ((), ())
         if not _plain(names, values) or (b"content-length", b"%d" % len(body)) not in fields:
             return False

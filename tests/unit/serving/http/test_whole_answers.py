@@ -91,3 +91,18 @@ def test_what_uvicorn_refuses_is_not_sent(field: tuple[bytes, bytes]) -> None:
         await send({"type": "http.response.body", "body": b"text"})
 
     assert b"set-cookie" not in b"".join(_compared(app))
+
+
+def test_fields_may_be_lists_and_a_second_head_is_an_error() -> None:
+    fields = [(b"content-length", b"4"), [b"x-a", b"b"]]
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": b"text"})
+
+    async def two_heads(_scope: Scope, _receive: Receive, send: Send) -> None:
+        for _ in range(2):
+            await send({"type": "http.response.start", "status": 200, "headers": fields})
+
+    assert len(_compared(app)) == 1
+    _compared(two_heads)
