@@ -243,7 +243,7 @@ def _is_counter(values: Floats) -> bool:
     """Return whether a series only rises, but for resets."""
     steps = np.diff(values)
     down = steps < 0.0
-    up, resets = np.count_nonzero(steps > 0.0), np.count_nonzero(down)
+    up, resets = int(np.count_nonzero(steps > 0.0)), int(np.count_nonzero(down))
     least = max(_COUNTS * steps.size, _FEWEST_COUNTS, _COUNTS_PER_RESET * resets)
     if resets > _RESETS * steps.size or up < least:
         return False
