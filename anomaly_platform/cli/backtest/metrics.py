@@ -144,7 +144,11 @@ def backtest_metrics(
                 }
                 done.written.append(task.out)
                 notes = [f"{task.test.name}: {name}: {one}" for name in said for one in said[name]]
-                for line in (*files.notes, *_unscored(task, files.test, scores, probation), *notes):
+                for line in (
+                    *files.notes,
+                    *_unscored(task, files, scores, probation, policy),
+                    *notes,
+                ):
                     progress.console.print(f"[yellow]{escape(line)}")
             progress.advance(step)
     if report is not None:
@@ -288,11 +292,20 @@ def _changed(files: _Files, result: Backtest, alpha: float) -> dict[str, list[st
     return changed(train, test, result, time_column=TIME, alpha=alpha)
 
 
-def _unscored(task: Task, rows: MetricFile, scores: pl.DataFrame, probation: float) -> list[str]:
-    """Say what of a file got no score although somebody may expect one."""
+def _unscored(
+    task: Task, files: _Files, scores: pl.DataFrame, probation: float, policy: FleetPolicy
+) -> list[str]:
+    """Say what of a file got no score, or none of a model, although somebody may expect one."""
+    rows, least = files.test, policy.min_samples
     if scores["score"].count() == 0:
         learned = "from --train" if task.train is not None else "at the beginning of the file"
         said = f"nothing was scored: there is too little to learn {learned}, not nothing unusual"
+    elif files.train is not None and files.train.readings.height < least:
+        said = (
+            f"no model was learned from {files.train.readings.height} rows, which takes {least}: "
+            "a statistical fallback alone judges, from the 31st row on, and what it does not flag "
+            "may be unusual"
+        )
     elif task.train is None and rows.readings.height * probation > PROBATION_ROWS:
         said = f"the first {PROBATION_ROWS} rows are its probation: it is never longer"
     else:

@@ -48,11 +48,15 @@ def by_novelty(explained: pl.DataFrame, calls: Mapping[int, Iterable[str]]) -> p
 
 
 def reasons_of(metrics: int) -> pl.Expr:
-    """Return a time's reasons, of several metrics each with the metric's name."""
+    """Return a time's reasons, the highest score first, of several metrics each with its name."""
     reason = pl.col("reason")
     if metrics > 1:
         reason = pl.format("{}: {}", "metric", reason)
-    said = reason.filter(_IS_ANOMALY).drop_nulls()
+    told = _IS_ANOMALY & pl.col("reason").is_not_null()
+    scores = pl.col("score").filter(told)
+    said = reason.filter(told).sort_by(
+        scores, descending=True, nulls_last=True, maintain_order=True
+    )
     return pl.when(said.len() > 0).then(said.str.join("; "))
 
 

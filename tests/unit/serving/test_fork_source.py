@@ -32,6 +32,17 @@ worker.start()
 print(worker.pid, flush=True)
 time.sleep(600)
 """
+SPAWNED = """
+import multiprocessing, time
+from anomaly_platform.console.app import worker_app
+def serve():
+    worker_app()
+    print(multiprocessing.current_process().pid, flush=True)
+    time.sleep(600)
+if __name__ == "__main__":
+    multiprocessing.get_context("spawn").Process(target=serve).start()
+    time.sleep(600)
+"""
 FORKED = """
 import sys
 from uvicorn import _subprocess
@@ -79,6 +90,28 @@ def test_it_ends_with_its_service_and_its_workers_with_it() -> None:
         for process in (source, worker):
             if process.is_running():
                 process.kill()
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells a process of its parent's end"
+)
+def test_a_worker_that_was_started_anew_ends_with_its_service(tmp_path: Path) -> None:
+    (tmp_path / "service.py").write_text(SPAWNED)
+    service = subprocess.Popen(
+        [sys.executable, str(tmp_path / "service.py")],
+        env={**os.environ, "ANOMALY_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+    )
+    assert service.stdout is not None
+    worker = psutil.Process(int(service.stdout.readline()))
+    service.kill()
+    service.wait()
+    service.stdout.close()
+    try:
+        wait_until(lambda: not worker.is_running() or worker.status() == "zombie", 20)
+    finally:
+        if worker.is_running():
+            worker.kill()
 
 
 def started(*imported: str, **environment: str) -> tuple[list[str], str]:

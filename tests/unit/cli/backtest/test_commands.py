@@ -440,6 +440,14 @@ def test_nothing_learned_does_not_look_like_nothing_unusual(tmp_path: Path) -> N
     assert "nothing was scored" in said
 
 
+def test_a_fallback_that_judges_alone_is_told_of(tmp_path: Path) -> None:
+    train, test = tmp_path / "train.csv", tmp_path / "test.csv"
+    wide(59, seed=5).write_csv(train)
+    wide(100, seed=6).write_csv(test)
+    said = run("--train", train, "--test", test, "--out", tmp_path / "s.csv").replace("\n", " ")
+    assert "no model was learned from 59 rows, which takes 100" in said
+
+
 def test_a_probation_shorter_than_asked_for_is_told_of(files: Path, tmp_path: Path) -> None:
     out = tmp_path / "s.csv"
     said = run("--series", files / "series.parquet", "--probation", "0.9", "--out", out)
