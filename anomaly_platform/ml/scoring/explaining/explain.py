@@ -32,6 +32,8 @@ from anomaly_platform.ml.series_runs.layout import (
 _AT_ONCE = 64
 #: A range without width is taken to be so wide, in the series' spreads.
 _NARROWEST = 0.01
+#: What was ordinary longer ago may lie beyond what is usual now, where there is a season.
+_SAME_HOURS_S = 7_200.0
 
 
 def explain(
@@ -91,11 +93,14 @@ def _explanations(
 ) -> Iterator[Explanation]:
     # Where a season moves the range, only the newest readings can be compared with it.
     windows = layout.windows[: 1 if seasonal else -1]
+    apart = layout.frequency.total_seconds() * layout.windows[0] > _SAME_HOURS_S
     for i in range(kinds.size):
         low, high = float(ranges.low[i]), float(ranges.high[i])
         value = float(room.table[0, i])
         direction = ABOVE if value > high else BELOW if value < low else NEITHER
         lasted: float | None = _lasted(windows, layout, room.related[:, i], low, high, direction)
+        if seasonal and lasted and apart:
+            lasted = None
         if runs.size and kinds[i] not in {ORDINARY, RISE}:
             lasted = _of_run(int(kinds[i]), runs[:, i])
         elif direction == NEITHER and not ranges.found[i]:

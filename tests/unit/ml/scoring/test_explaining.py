@@ -178,6 +178,24 @@ def test_ordinary_readings_lie_within_and_their_range_is_narrow(bundle):
     assert np.median(width) < 30.0
 
 
+def test_how_long_is_not_told_where_the_hour_before_was_another(tmp_path):
+    """A job at 02:00 that stays out: what is low for that hour was ordinary at 01:00."""
+    hourly = MetricFeatureSet(windows=(12, 48, 288), lags=(1, 12), frequency=timedelta(hours=1))
+    rng, hours = np.random.default_rng(9), np.arange(60 * 24)
+    values = np.where(hours % 24 == 2, 70.0, 9.0) + rng.normal(0.0, 0.5, hours.size)
+    missing = 50 * 24 + 2
+    values[missing] = 9.0
+    frame = hourly.compute(series("host", "job", values, step=hourly.frequency))
+    train_fleet([frame[: 45 * 24]], hourly, FleetPolicy(), tmp_path / "v1", lineage=LINEAGE)
+    with open_bundle(tmp_path / "v1") as opened:
+        found = FleetScorer(opened, threshold=0.7).score(frame, RunStates())
+    row = told(found, "job", missing)
+    assert row["is_anomaly"]
+    assert row["direction"] == "below"
+    assert row["lasted_s"] is None
+    assert "for at least" not in row["reason"]
+
+
 @pytest.mark.parametrize(
     ("metric", "row", "direction", "lasting"),
     [
