@@ -173,11 +173,11 @@ class RunModel:
         if not events:
             deepest = _deepest(runs, spacing).ravel()
             own[DEEPEST : DEEPEST + deepest.size] = deepest
-        if not counter:
-            learn_days(times, values, columns, own)
         if counter:
             learn_counting(times, columns, own)
-        elif states.size and events:
+        else:
+            learn_days(times, values, columns, own)
+        if states.size and events:
             learn_phases(*_held_on(times, values), None, states[0], own)
         elif states.size:
             learn_phases(times, values, columns[LENGTH], states[0], own)
@@ -245,9 +245,7 @@ def _is_counter(values: Floats) -> bool:
     down = steps < 0.0
     up, resets = int(np.count_nonzero(steps > 0.0)), int(np.count_nonzero(down))
     least = max(_COUNTS * steps.size, _FEWEST_COUNTS, _COUNTS_PER_RESET * resets)
-    if resets > _RESETS * steps.size or up < least:
-        return False
-    if values.min() < 0.0:
+    if resets > _RESETS * steps.size or up < least or values.min() < 0.0:
         return False
     return bool((values[1:][down] <= _RESET_TO * values[:-1][down]).all())
 

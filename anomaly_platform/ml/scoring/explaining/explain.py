@@ -93,13 +93,14 @@ def _explanations(
 ) -> Iterator[Explanation]:
     # Where a season moves the range, only the newest readings can be compared with it.
     windows = layout.windows[: 1 if seasonal else -1]
-    apart = layout.frequency.total_seconds() * layout.windows[0] > _SAME_HOURS_S
+    shortest_s = layout.frequency.total_seconds() * layout.windows[0]
+    other_hours = seasonal and shortest_s > _SAME_HOURS_S
     for i in range(kinds.size):
         low, high = float(ranges.low[i]), float(ranges.high[i])
         value = float(room.table[0, i])
         direction = ABOVE if value > high else BELOW if value < low else NEITHER
         lasted: float | None = _lasted(windows, layout, room.related[:, i], low, high, direction)
-        if seasonal and lasted and apart:
+        if lasted and other_hours:
             lasted = None
         if runs.size and kinds[i] not in {ORDINARY, RISE}:
             lasted = _of_run(int(kinds[i]), runs[:, i])
