@@ -133,8 +133,9 @@ def _forget_others(kept: Path) -> None:
     for old in kept.parent.glob("compiled-*"):
         if old == kept or not own.fullmatch(old.name):
             continue
-        files = [*old.rglob("*.nb[ci]")]
+        # Another process that starts may remove it at the same time.
         with contextlib.suppress(OSError):
+            files = [*old.rglob("*.nb[ci]")]
             for file in files:
                 file.unlink()
             if not files and time.time() - _changed(old) > _LONGEST_START_S:
