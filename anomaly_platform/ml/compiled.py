@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import os
 import platform
 import re
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 #: Beside the bytecode.
 _OWN: Final = Path(__file__).with_name("__pycache__")
 _IMPORTED: Final = re.compile(rb"^\s*from ([\w.]+) import", re.MULTILINE)
-_KERNEL: Final = re.compile(r"^@compiled\(.*?^def (\w+)", re.MULTILINE | re.DOTALL)
+_IMPORTS_THIS: Final = b"ml.compiled import compiled"
+#: File that says that all of a folder's machine code is there.
+_ALL: Final = "all"
 
 #: Seconds; compiling takes minutes on the slowest machine.
 _LONGEST_START_S: Final = 3600.0
@@ -85,23 +88,38 @@ def sources_digest(package: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def is_kept(source: Path) -> bool:
-    """Return whether the machine code of a file's compiled functions, with signatures, is kept.
+def all_kept() -> bool:
+    """Return whether `compile_all` has kept the machine code of this state of the sources.
 
     Looks at files alone: numba takes most of a second to import.
-
-    Parameters
-    ----------
-    source
-        A module of compiled functions.
     """
-    folder, changed = _kept_in(os.environ.get("NUMBA_CACHE_DIR", "")), source.stat().st_mtime
-    kept = {
-        index.name.removeprefix(f"{source.stem}.").partition("-")[0]
-        for index in folder.glob(f"*/{source.stem}.*.nbi")
-        if index.stat().st_mtime >= changed
+    try:
+        noted = (_kept_in(os.environ.get("NUMBA_CACHE_DIR", "")) / _ALL).stat().st_mtime
+    except OSError:
+        return False
+    return all(path.stat().st_mtime <= noted for path in _kernels().values())
+
+
+def compile_all() -> None:
+    """Import every module with compiled functions of this package, and note that they are kept.
+
+    Compiles what has a signature: half a minute of processor time, once.
+    """
+    for name in _kernels():
+        importlib.import_module(name)
+    # Of those who may not write there, numba asks the next place that it knows.
+    with contextlib.suppress(OSError):
+        (_kept_in(os.environ.get("NUMBA_CACHE_DIR", "")) / _ALL).touch()
+
+
+def _kernels() -> dict[str, Path]:
+    """Return the modules with compiled functions, by name."""
+    package = _OWN.parents[1]
+    return {
+        ".".join(path.relative_to(package.parent).with_suffix("").parts): path
+        for path in sorted(package.rglob("*.py"))
+        if _IMPORTS_THIS in path.read_bytes()
     }
-    return kept.issuperset(_KERNEL.findall(source.read_text(encoding="utf-8")))
 
 
 @lru_cache(maxsize=1)
@@ -135,7 +153,7 @@ def _forget_others(kept: Path) -> None:
             continue
         # Another process that starts may remove it at the same time.
         with contextlib.suppress(OSError):
-            files = [*old.rglob("*.nb[ci]")]
+            files = [*old.glob(_ALL), *old.rglob("*.nb[ci]")]
             for file in files:
                 file.unlink()
             if not files and time.time() - _changed(old) > _LONGEST_START_S:

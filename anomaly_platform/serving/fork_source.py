@@ -1,15 +1,20 @@
 """Imported last by the process from which ``anomaly api`` forks its workers.
 
-What that process has imported, its workers share: two workers take little more memory than one.
-It ends with the service that has started it, also where that one is killed, and its workers with
-it: they hold open the pipe by whose end a fork server hears of its service's. A signal to all of
-the service's processes leaves it alone, since the service hears from it when a worker has ended.
+What that process has imported, its workers share: two workers take little more memory than one, and
+none has to import what judges its first request. It ends with the service that has started it, also
+where that one is killed, and its workers with it: they hold open the pipe by whose end a fork
+server hears of its service's. A signal to all of the service's processes leaves it alone, since the
+service hears from it when a worker has ended.
 """
 
 import gc
 import os
 import signal
 
+import anomaly_platform.ml.scans.scoring
+import anomaly_platform.ml.scoring.batch
+import anomaly_platform.ml.scoring.checking
+import anomaly_platform.realtime.append_path  # noqa: F401 - for the workers
 from anomaly_platform.parent_death import end_with_parent
 from anomaly_platform.serving.metrics.requests import worker_ended
 

@@ -7,14 +7,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 from rich.console import Console
 
-import anomaly_platform
 from anomaly_platform.cli.runtime import open_platform
 from anomaly_platform.cli.services.readiness import Awaited, probed, tell_as_they_answer
-from anomaly_platform.ml.compiled import is_kept
+from anomaly_platform.ml.compiled import all_kept
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.own_files import tighten
 from anomaly_platform.storage.postgres.database import prepare_databases
@@ -22,7 +20,7 @@ from anomaly_platform.storage.postgres.database import prepare_databases
 _GRACE_SECONDS = 10
 #: Kernels are compiled at the first start, which takes a minute on a busy machine.
 _PATIENCE_SECONDS = 300
-_COMPILED_BY_WORKERS = "serving/http/bodies/json_kernels.py"
+_COMPILE = "from anomaly_platform.ml.compiled import compile_all; compile_all()"
 _APPLICATION = "anomaly_platform.console.app"
 _THREADS = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS")
 
@@ -46,6 +44,8 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
         say = _teller(settings, console)
         say("Starting; stop with Ctrl-C.")
         compiling = _compile_ahead()
+        if compiling is not None:
+            say("Compiling what computes scores, once for each version: up to a minute.")
         # Once, before several workers would try: the server is started, its tables are current.
         try:
             prepare_databases(settings)
@@ -85,15 +85,15 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
 
 
 def _compile_ahead() -> subprocess.Popen[bytes] | None:
-    """Begin to compile what workers import; return None where that is kept from an earlier start.
+    """Begin to compile all kernels; return None where they are kept from an earlier start.
 
     A process that has compiled holds the compiler, fifty megabytes, until it ends. This one ends
-    before the workers begin. Where its work cannot be kept, they do it themselves.
+    before the workers begin, and the first runs find what it has compiled. Where its work cannot
+    be kept, workers and runs do it themselves.
     """
-    if is_kept(Path(anomaly_platform.__file__).parent / _COMPILED_BY_WORKERS):
+    if all_kept():
         return None
-    module = f"{anomaly_platform.__name__}.{_COMPILED_BY_WORKERS[:-3].replace('/', '.')}"
-    command = [sys.executable, "-P", "-c", f"import {module}"]
+    command = [sys.executable, "-P", "-c", _COMPILE]
     silent = subprocess.DEVNULL
     return subprocess.Popen(command, stdout=silent, stderr=silent)  # noqa: S603 - our own module
 

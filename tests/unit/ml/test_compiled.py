@@ -122,11 +122,17 @@ def test_only_what_kernels_are_made_of_counts(package: Path) -> None:
 
 def test_whether_machine_code_is_kept_is_known_without_the_compiler(package: Path) -> None:
     def kept() -> str:
-        asked = "compiled.is_kept(Path(compiled.__file__).with_name('kernel.py'))"
-        return said(package, f"{asked}, 'numba' in __import__('sys').modules")
+        return said(package, "compiled.all_kept(), 'numba' in __import__('sys').modules")
 
     assert kept() == "False False"
+    # What was compiled on the way is not all.
     assert result(package) == 21.0
+    assert kept() == "False False"
+    said(package, "compiled.compile_all()")
     assert kept() == "True False"
     write_callee(package, factor=3, added=1)
+    assert kept() == "False False"
+    said(package, "compiled.compile_all()")
+    write_callee(package, factor=2, added=1)
+    # Of these sources all was kept, until the others' was.
     assert kept() == "False False"
