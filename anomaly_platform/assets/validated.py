@@ -7,6 +7,7 @@ a reading valid is in ``ingest.validation``.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -109,6 +110,8 @@ def build_validated_events(stream: Stream, platform: Platform) -> AssetsDefiniti
 
 def validate_day(platform: Platform, stream: Stream, day: date, now: datetime) -> DayAccount:
     """Validate one day, replace its file and its quarantine, and return the account of its rows."""
+    from anomaly_platform.ingest.validation.parts import DayInParts
+
     form = platform.kind(stream).rows
     ledger = platform.warehouse.ledger
     watermark = ledger.watermark(stream.name, day)
@@ -122,28 +125,25 @@ def validate_day(platform: Platform, stream: Stream, day: date, now: datetime) -
         schema={"batch_seq": pl.Int64, "digest": pl.String, "source": pl.String},
     )
     rows_in = sum(file.rows for file in files)
-    duplicates = 0
-    rejects: list[pl.DataFrame] = []
+    validate = partial(
+        form.validate,
+        day=day,
+        start=midnight(platform.start_of(stream)),
+        now=now,
+        future_allowance=platform.settings.future_allowance,
+    )
+    parts = DayInParts(validate)
     extents: list[pl.DataFrame] = []
 
     def chunks() -> Iterator[pl.DataFrame]:
-        nonlocal duplicates
-        for span in bucket_spans(rows_in):
-            done = form.validate(
-                _raw_rows(platform, form, files, day, span),
-                day,
-                start=midnight(platform.start_of(stream)),
-                now=now,
-                future_allowance=platform.settings.future_allowance,
-            )
-            extents.append(form.extents(done.frame))
-            rejects.append(done.rejects.join(digests, on="batch_seq", how="left"))
-            duplicates += done.duplicates
-            yield done.frame
+        spans = (_raw_rows(platform, form, files, day, span) for span in bucket_spans(rows_in))
+        for frame in parts.frames(spans):
+            extents.append(form.extents(frame))
+            yield frame
 
     written = platform.lake.write(STAGE, stream.name, day.isoformat(), chunks())
-    refused = pl.concat(rejects)
-    account = DayAccount(day, rows_in, written.rows, refused.height, duplicates)
+    refused = parts.rejects().join(digests, on="batch_seq", how="left", maintain_order="left")
+    account = DayAccount(day, rows_in, written.rows, refused.height, parts.duplicates)
     platform.warehouse.partitions.publish(
         stream.name,
         STAGE,
@@ -153,7 +153,7 @@ def validate_day(platform: Platform, stream: Stream, day: date, now: datetime) -
         watermark=watermark,
         stats={
             "rows_in": rows_in,
-            "duplicates": duplicates,
+            "duplicates": parts.duplicates,
             "quarantined": refused.height,
         },
     )

@@ -1,0 +1,86 @@
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from anomaly_platform.ingest.bucketing import bucket_of
+from anomaly_platform.ingest.validation import parts
+from anomaly_platform.ingest.validation.day import ValidatedDay, in_order
+from anomaly_platform.ingest.validation.metrics import validate_metrics
+from anomaly_platform.ml import threads
+from anomaly_platform.storage.lake.lake import Lake
+
+NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+VALIDATE = partial(
+    validate_metrics,
+    day=date(2024, 5, 1),
+    start=datetime(2010, 1, 1, tzinfo=UTC),
+    now=datetime(2026, 1, 1, tzinfo=UTC),
+)
+SPANS = ((0, 20), (21, 21), (22, 63))
+READINGS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "batch_seq": st.integers(1, 2),
+            "entity": st.sampled_from([*(f"pump-{n}" for n in range(30)), "", None]),
+            "event_time": st.integers(0, 3).map(lambda n: NOON + timedelta(minutes=n)),
+            "value_text": st.sampled_from(["1", "1.0", "2", "", "x"]),
+        }
+    ),
+    max_size=80,
+)
+
+
+def spans_of(raw: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    rows = raw.with_columns(bucket_of(raw["entity"]))
+    return (rows.filter(pl.col("bucket").is_between(*span)) for span in SPANS)
+
+
+@given(readings=READINGS)
+@settings(max_examples=10, deadline=None)
+def test_a_day_is_the_same_on_one_and_on_two_threads(raw_rows, tmp_path_factory, readings):
+    rows = raw_rows(readings)
+    undivided = [VALIDATE(of_span) for of_span in spans_of(rows)]
+    lake = Lake(str(tmp_path_factory.getbasetemp() / "lake"))
+    expected = lake.write("a", "b", "c", [done.frame for done in undivided])
+    for number in (1, 2):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(threads, "thread_pool_size", lambda number=number: number)
+            patch.setattr(parts, "_SHARED_ROWS", 1)
+            day = parts.DayInParts(VALIDATE)
+            written = lake.write("a", "b", "c", day.frames(spans_of(rows)))
+        assert written == expected
+        assert day.duplicates == sum(done.duplicates for done in undivided)
+        assert_frame_equal(day.rejects(), pl.concat([done.rejects for done in undivided]))
+
+
+def test_what_a_part_raises_ends_the_day(raw_rows, monkeypatch):
+    rows = raw_rows([{"entity": f"pump-{n}"} for n in range(30)])
+    monkeypatch.setattr(parts, "_SHARED_ROWS", 1)
+
+    def fails(rows: pl.DataFrame) -> ValidatedDay:
+        if (rows["bucket"] > 40).any():
+            raise ValueError("no")
+        return VALIDATE(rows)
+
+    with pytest.raises(ValueError, match="no"):
+        list(parts.DayInParts(fails).frames(spans_of(rows)))
+
+
+def test_more_series_than_sixteen_bits_can_number_come_in_order():
+    names = pl.Series("entity", [f"pump-{n}" for n in range(70_000)])
+    times = [NOON + timedelta(minutes=n) for n in range(2)]
+    events = (
+        pl.DataFrame({"event_time": times})
+        .join(names.sample(fraction=1, shuffle=True, seed=1).to_frame(), how="cross")
+        .with_columns(metric=pl.lit("speed"))
+    )
+    placed = in_order(events, ("entity", "metric", "event_time"))
+    assert not placed.repeats
+    ordered = events.with_columns(placed.buckets)
+    assert_frame_equal(ordered[placed.order], ordered.sort("bucket", "entity", "event_time"))
