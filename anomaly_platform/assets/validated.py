@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -32,7 +31,6 @@ from anomaly_platform.storage.tables.ledger import RawFile
 from anomaly_platform.streams import Stream
 
 STAGE = "validated_events"
-_CHUNK_ROWS = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +130,15 @@ def validate_day(platform: Platform, stream: Stream, day: date, now: datetime) -
         now=now,
         future_allowance=platform.settings.future_allowance,
     )
-    parts = DayInParts(validate)
+    parts = DayInParts(partial(_raw_rows, platform, form, files, day), validate)
     extents: list[pl.DataFrame] = []
 
-    def chunks() -> Iterator[pl.DataFrame]:
-        spans = (_raw_rows(platform, form, files, day, span) for span in bucket_spans(rows_in))
-        for frame in parts.frames(spans):
+    def frames() -> Iterator[pl.DataFrame]:
+        for frame in parts.frames(rows_in):
             extents.append(form.extents(frame))
             yield frame
 
-    written = platform.lake.write(STAGE, stream.name, day.isoformat(), chunks())
+    written = platform.lake.write(STAGE, stream.name, day.isoformat(), frames())
     refused = parts.rejects().join(digests, on="batch_seq", how="left", maintain_order="left")
     account = DayAccount(day, rows_in, written.rows, refused.height, parts.duplicates)
     platform.warehouse.partitions.publish(
@@ -163,19 +160,15 @@ def validate_day(platform: Platform, stream: Stream, day: date, now: datetime) -
     return account
 
 
-def bucket_spans(rows: int) -> list[tuple[int, int]]:
-    """Return ranges (first, last) of buckets that hold about half a million of `rows` rows each."""
-    from anomaly_platform.ingest.bucketing import BUCKETS
-
-    count = min(BUCKETS, max(1, -(-rows // _CHUNK_ROWS)))
-    edges = [round(n * BUCKETS / count) for n in range(count + 1)]
-    return [(first, after - 1) for first, after in pairwise(edges)]
-
-
 def _raw_rows(
-    platform: Platform, form: RowFormat, files: Sequence[RawFile], day: date, span: tuple[int, int]
+    platform: Platform,
+    form: RowFormat,
+    files: Sequence[RawFile],
+    day: date,
+    first: int,
+    last: int,
 ) -> pl.DataFrame:
-    bounds = {"event_date": (day, day), RAW_BUCKET: span}
+    bounds = {"event_date": (day, day), RAW_BUCKET: (first, last)}
     empty = pl.DataFrame(schema={**form.reader.schema, "batch_seq": pl.Int64()})
     parts = [
         platform.lake.read(file.path, between=bounds)

@@ -15,7 +15,6 @@ from anomaly_platform.assets.partitions import (
     tagged_days,
     to_days,
 )
-from anomaly_platform.assets.validated import bucket_spans
 
 days = st.dates(date(2020, 1, 1), date(2020, 3, 31))
 
@@ -41,9 +40,3 @@ def test_a_runs_tags_give_its_days_back(first: date, length: int) -> None:
 
 def test_partition_keys_become_sorted_days() -> None:
     assert to_days(["2026-02-01", "2026-01-31"]) == [date(2026, 1, 31), date(2026, 2, 1)]
-
-
-@given(st.integers(0, 200_000_000))
-def test_bucket_spans_cover_all_buckets_once(rows: int) -> None:
-    covered = [b for first, last in bucket_spans(rows) for b in range(first, last + 1)]
-    assert covered == list(range(64))

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from anomaly_platform.ingest.bucketing import bucket_of
-from anomaly_platform.ingest.validation import parts
 from anomaly_platform.ingest.validation.day import ValidatedDay, in_order
 from anomaly_platform.ingest.validation.metrics import validate_metrics
+from anomaly_platform.ingest.validation.parts import DayInParts, day_parts
 from anomaly_platform.ml import threads
 from anomaly_platform.storage.lake.lake import Lake
 
@@ -22,7 +22,8 @@ VALIDATE = partial(
     start=datetime(2010, 1, 1, tzinfo=UTC),
     now=datetime(2026, 1, 1, tzinfo=UTC),
 )
-SPANS = ((0, 20), (21, 21), (22, 63))
+#: Of a day in three spans.
+ROWS = 1_200_000
 READINGS = st.lists(
     st.fixed_dictionaries(
         {
@@ -36,40 +37,46 @@ READINGS = st.lists(
 )
 
 
-def spans_of(raw: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    rows = raw.with_columns(bucket_of(raw["entity"]))
-    return (rows.filter(pl.col("bucket").is_between(*span)) for span in SPANS)
+def between(rows: pl.DataFrame) -> Callable[[int, int], pl.DataFrame]:
+    placed = rows.with_columns(bucket_of(rows["entity"]))
+    return lambda first, last: placed.filter(pl.col("bucket").is_between(first, last))
+
+
+@given(rows=st.integers(0, 200_000_000))
+def test_parts_cover_all_buckets_once_and_end_with_their_span(rows):
+    parts = day_parts(rows)
+    assert [b for part in parts for b in range(part.first, part.last + 1)] == list(range(64))
+    spans = min(64, max(1, -(-rows // 500_000)))
+    ends = {part.span: part.last + 1 for part in parts}
+    assert ends == {n: round((n + 1) * 64 / spans) for n in range(spans)}
 
 
 @given(readings=READINGS)
 @settings(max_examples=10, deadline=None)
 def test_a_day_is_the_same_on_one_and_on_two_threads(raw_rows, tmp_path_factory, readings):
-    rows = raw_rows(readings)
-    undivided = [VALIDATE(of_span) for of_span in spans_of(rows)]
+    read = between(raw_rows(readings))
+    undivided = [VALIDATE(read(*span)) for span in ((0, 20), (21, 42), (43, 63))]
     lake = Lake(str(tmp_path_factory.getbasetemp() / "lake"))
     expected = lake.write("a", "b", "c", [done.frame for done in undivided])
     for number in (1, 2):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(threads, "thread_pool_size", lambda number=number: number)
-            patch.setattr(parts, "_SHARED_ROWS", 1)
-            day = parts.DayInParts(VALIDATE)
-            written = lake.write("a", "b", "c", day.frames(spans_of(rows)))
+            day = DayInParts(read, VALIDATE)
+            written = lake.write("a", "b", "c", day.frames(ROWS))
         assert written == expected
         assert day.duplicates == sum(done.duplicates for done in undivided)
         assert_frame_equal(day.rejects(), pl.concat([done.rejects for done in undivided]))
 
 
-def test_what_a_part_raises_ends_the_day(raw_rows, monkeypatch):
-    rows = raw_rows([{"entity": f"pump-{n}"} for n in range(30)])
-    monkeypatch.setattr(parts, "_SHARED_ROWS", 1)
-
+def test_what_a_part_raises_ends_the_day(raw_rows):
     def fails(rows: pl.DataFrame) -> ValidatedDay:
         if (rows["bucket"] > 40).any():
             raise ValueError("no")
         return VALIDATE(rows)
 
+    read = between(raw_rows([{"entity": f"pump-{n}"} for n in range(30)]))
     with pytest.raises(ValueError, match="no"):
-        list(parts.DayInParts(fails).frames(spans_of(rows)))
+        list(DayInParts(read, fails).frames(ROWS))
 
 
 def test_more_series_than_sixteen_bits_can_number_come_in_order():
