@@ -22,8 +22,8 @@ from anomaly_platform.kinds.base import Scorer, StreamKind
 from anomaly_platform.kinds.formats import judged_by
 from anomaly_platform.ml.evaluation.miniatures import histogram
 from anomaly_platform.platform import Platform
-from anomaly_platform.storage.lake.lake import SMALL_CHUNK_ROWS
 from anomaly_platform.storage.postgres.transactions import StaleInput
+from anomaly_platform.storage.tables.scored_rows import NewRows
 from anomaly_platform.streams import Stream
 
 STAGE = "scored_events"
@@ -125,8 +125,9 @@ def score_day(
         return ScoredDayResult(day, skipped="the day has no features")
     left_out: set[str] = set()
 
-    def chunks() -> Iterator[pl.DataFrame]:
+    def chunks(new: NewRows) -> Iterator[pl.DataFrame]:
         for scored in scorer.score(source):
+            new.add(scored)
             judged = judged_by(scored, scorer.judges)
             left_out.update(name for name, rows in judged.items() if rows < scored.height)
             finite = scored[form.score].drop_nulls().to_numpy()
@@ -134,13 +135,15 @@ def score_day(
             yield scored
         left_out.update(scorer.failed)
 
-    # To the lake first: the transaction that replaces the day then only copies.
-    written = platform.lake.write(STAGE, stream.name, day.isoformat(), chunks(), schema=form.schema)
+    # The file is whole before the transaction commits, and the current one after it.
     try:
-        rows = platform.lake.chunks([written.path], target_rows=SMALL_CHUNK_ROWS)
-        stored = kind.replace_day(day, rows, watermark=source.watermark, version=version)
+        with kind.replacing(day, watermark=source.watermark, version=version) as new:
+            written = platform.lake.write(
+                STAGE, stream.name, day.isoformat(), chunks(new), schema=form.schema
+            )
     except StaleInput as error:
         return ScoredDayResult(day, skipped=str(error))
+    stored = new.stored
     partitions.publish(
         stream.name,
         STAGE,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import cached_property
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from anomaly_platform.ml.training.gates import Decision
     from anomaly_platform.registry.bundle_index import BundleRecord
     from anomaly_platform.storage.tables.partitions import Partition
-    from anomaly_platform.storage.tables.scored_days import ScoredDay
+    from anomaly_platform.storage.tables.scored_rows import NewRows
 
 S = TypeVar("S", bound=Stream)
 
@@ -299,15 +300,14 @@ class StreamKind(ABC, Generic[S]):
     def ensure_tables(self) -> None:
         """Make the tables and views of a stream that is scored for the first time."""
 
-    def replace_day(
-        self, day: date, chunks: Iterable[pl.DataFrame], *, watermark: int, version: int | None
-    ) -> ScoredDay:
-        """Replace a day in ``scored_<stream>``; raises `StaleInput`."""
+    def replacing(
+        self, day: date, *, watermark: int, version: int | None
+    ) -> AbstractContextManager[NewRows]:
+        """Replace a day in ``scored_<stream>`` by what the block adds; raises `StaleInput`."""
         stream, parts = self.stream, self.parts
-        return parts.scores.replace_day(
+        return parts.scores.replacing(
             stream.name,
             day,
-            chunks,
             watermark=watermark,
             detector=stream.scored_by,
             bundle_version=version,

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Iterable
+from typing import Any
 
 import polars as pl
 
-from anomaly_platform.storage.tables.scored_rows import SCORED_SCANS
+from anomaly_platform.storage.tables.scored_days import ScoredDay
+from anomaly_platform.storage.tables.scored_rows import SCORED_SCANS, ScoredRows
 
 DAY = dt.date(2026, 1, 5)
+
+
+def replace_day(
+    scores: ScoredRows, stream: str, day: dt.date, chunks: Iterable[pl.DataFrame], **made: Any
+) -> ScoredDay:
+    """Replace a stream's day by these chunks; `made` is what `ScoredRows.replacing` takes."""
+    with scores.replacing(stream, day, **made) as new:
+        for chunk in chunks:
+            new.add(chunk)
+    return new.stored
 
 
 def scored(

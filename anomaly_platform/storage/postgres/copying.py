@@ -88,7 +88,7 @@ def incoming(
 def copy_frame(
     cursor: Cursor[Any], table: str, frame: pl.DataFrame, types: Mapping[str, PgType]
 ) -> int:
-    """Append a frame's rows to a table.
+    """Append a frame's rows to a table, some encoded while the server takes those before them.
 
     Parameters
     ----------
@@ -107,18 +107,7 @@ def copy_frame(
     int
         Number of rows.
     """
-    return copy_frames(cursor, table, [frame], types)
-
-
-def copy_frames(
-    cursor: Cursor[Any], table: str, frames: Iterable[pl.DataFrame], types: Mapping[str, PgType]
-) -> int:
-    """Append the rows of frames to a table, each one made while the server takes the one before.
-
-    Parameters and result are those of :func:`copy_frame`.
-    """
-    rows = 0
-    for encoded in ahead(_encoded(frames, types)):
+    for encoded in ahead(_encoded(frame, types)):
         statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(
             sql.Identifier(table),
             sql.SQL(", ").join(sql.Identifier(name) for name in types),
@@ -128,26 +117,23 @@ def copy_frames(
             for piece in encoded.pieces:
                 for start in range(0, len(piece), _WRITE_BYTES):
                     copy.write(piece[start : start + _WRITE_BYTES])
-        rows += encoded.rows
-    return rows
+    return frame.height
 
 
 class _Encoded(NamedTuple):
     """Some rows as COPY takes them."""
 
-    rows: int
     binary: bool
     pieces: list[memoryview]
 
 
-def _encoded(frames: Iterable[pl.DataFrame], types: Mapping[str, PgType]) -> Iterator[_Encoded]:
-    for frame in frames:
-        for chunk in frame.select(types.keys()).iter_slices(_ROWS_AT_ONCE):
-            cast = _cast(chunk, types)
-            layouts = _layouts(cast, types)
-            binary = _wants_binary(layouts)
-            pieces = _binary(cast, types, layouts) if binary else _csv(cast)
-            yield _Encoded(chunk.height, binary, list(pieces))
+def _encoded(frame: pl.DataFrame, types: Mapping[str, PgType]) -> Iterator[_Encoded]:
+    for chunk in frame.select(types.keys()).iter_slices(_ROWS_AT_ONCE):
+        cast = _cast(chunk, types)
+        layouts = _layouts(cast, types)
+        binary = _wants_binary(layouts)
+        pieces = _binary(cast, types, layouts) if binary else _csv(cast)
+        yield _Encoded(binary, list(pieces))
 
 
 def read_day(

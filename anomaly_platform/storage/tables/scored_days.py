@@ -116,10 +116,10 @@ def record_day(
         connection,
         ScoredDay,
         "INSERT INTO scored_days (stream, day, watermark, detector, bundle_version, "  # noqa: S608
-        "rows, anomalies) VALUES (%s, %s, %s, %s, %s, %s, %s) "
+        "rows, anomalies, written_at) VALUES (%s, %s, %s, %s, %s, %s, %s, clock_timestamp()) "
         "ON CONFLICT (stream, day) DO UPDATE SET watermark = excluded.watermark, "
         "detector = excluded.detector, bundle_version = excluded.bundle_version, "
-        "rows = excluded.rows, anomalies = excluded.anomalies, written_at = now() "
+        "rows = excluded.rows, anomalies = excluded.anomalies, written_at = excluded.written_at "
         f"RETURNING {columns_of(ScoredDay)}",
         (stream, day, watermark, detector, bundle_version, rows, anomalies),
     )

@@ -8,15 +8,17 @@ score comes about does not belong here (``ml.scoring``, ``ml.scans``), nor do ve
 real time, which are never rewritten.
 """
 
+import contextlib
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
 import polars as pl
 from psycopg import sql
 
-from anomaly_platform.storage.postgres.copying import PgType, copy_frames, polars_schema, read_day
+from anomaly_platform.storage.postgres.copying import PgType, copy_frame, polars_schema, read_day
 from anomaly_platform.storage.postgres.transactions import Transactions
 from anomaly_platform.storage.tables.ml_models import FALLBACK, HAS_MODEL
 from anomaly_platform.storage.tables.scored_days import (
@@ -32,6 +34,14 @@ EVERY_CODE: Final = "*"
 """What stands for a metric of scans, and for the device of a model that judges every code."""
 
 _SET_HERE: Final = ("stream", "day", "detector", "bundle_version")
+_WITHOUT_LIMITS: Final = (
+    "SELECT set_config(name, '0', true) FROM pg_settings "
+    "WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')"
+)
+_DELETE_DETECTIONS: Final = (
+    "DELETE FROM anomaly_detections "
+    "WHERE stream = %(stream)s AND day = %(day)s AND source = 'batch'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +249,43 @@ SCORED_SCANS: Final = ScoredTable(
 )
 
 
+class NewRows:
+    """Takes the rows of a day that is being replaced, chunk by chunk.
+
+    Attributes
+    ----------
+    stored : ScoredDay
+        What is stored now; there once the day is replaced.
+    """
+
+    stored: ScoredDay
+
+    def __init__(
+        self, thread: Executor, begin: Callable[[], None], copy: Callable[[pl.DataFrame], int]
+    ) -> None:
+        self._thread = thread
+        self._copy = copy
+        self._rows = 0
+        self._under_way = thread.submit(begin)
+
+    def add(self, chunk: pl.DataFrame) -> None:
+        """Copy a chunk in the other thread, once the one before it is stored.
+
+        The chunk has the columns of `table.schema`, and perhaps the optional ones. What went wrong
+        with the chunk before it is raised here.
+        """
+        self.count()
+        self._under_way = self._thread.submit(self._append, chunk)
+
+    def count(self) -> int:
+        """Wait until all that was added is stored; return how many rows."""
+        self._under_way.result()
+        return self._rows
+
+    def _append(self, chunk: pl.DataFrame) -> None:
+        self._rows += self._copy(chunk)
+
+
 class ScoredRows(ScoredDays):
     """Reads and writes one table of scored rows, ``scored_days`` and the batch's detections."""
 
@@ -275,22 +322,25 @@ class ScoredRows(ScoredDays):
         )
         return bool(found)
 
-    def replace_day(
+    @contextlib.contextmanager
+    def replacing(
         self,
         stream: str,
         day: dt.date,
-        chunks: Iterable[pl.DataFrame],
         *,
         watermark: int,
         detector: str,
         bundle_version: int | None,
         threshold: float | None = None,
         alerts: DayAlerts | None = None,
-    ) -> ScoredDay:
-        """Replace a day's scores and its batch detections in one transaction.
+    ) -> Iterator[NewRows]:
+        """Replace a day's scores and its batch detections by what the block adds.
 
-        Readers see the old day until it commits, then the new one. Writers of the same day wait
-        for each other.
+        All is one transaction, which commits when the block has ended and is rolled back on an
+        error. Readers see the old day until then. Writers of the same day wait for each other.
+        The rows of before are deleted, and each chunk is copied, in another thread, while the block
+        makes the next one: the transaction is open for as long as the slower of both takes, and one
+        chunk. Whatever limits such transactions on the server does not count for this one.
 
         Parameters
         ----------
@@ -298,9 +348,6 @@ class ScoredRows(ScoredDays):
             Whose partition is there.
         day : date
             UTC date of every event time in the chunks.
-        chunks : iterable of polars.DataFrame
-            Scored rows with the columns of `table.schema`, and perhaps the optional ones.
-            Consumed once, in another thread, one chunk ahead of what is written.
         watermark : int
             Highest ledger `seq` that the scores take into account.
         detector : str
@@ -312,44 +359,51 @@ class ScoredRows(ScoredDays):
         alerts : DayAlerts or None
             Tells people, in the same transaction, about rows that are news.
 
-        Returns
-        -------
-        ScoredDay
-            What is stored now.
+        Yields
+        ------
+        NewRows
+            Takes the chunks; knows after the block what is stored.
 
         Raises
         ------
         StaleInput
-            When what is stored took newer input into account, or the same input with the
-            champion, while `bundle_version` is not the champion. Nothing is changed.
+            Before the block, when what is stored took newer input into account, or the same input
+            with the champion, while `bundle_version` is not the champion.
         ValueError
-            When a chunk lacks a column or holds another day. Nothing is changed.
+            When a chunk lacks a column or holds another day.
         """
         made_by: dict[str, Any] = {"detector": detector, "bundle_version": bundle_version}
-        partition = sql.Identifier(f"scored_{stream}")
-        with self._transactions.begin() as connection:
+        of_day = {"stream": stream, "day": day, "threshold": threshold}
+        partition = f"scored_{stream}"
+        named = sql.Identifier(partition)
+        with self._transactions.begin() as connection, ThreadPoolExecutor(1) as thread:
+            connection.execute(_WITHOUT_LIMITS)
             refuse_stale(connection, stream, day, watermark=watermark, **made_by)
-            if alerts is not None:
-                alerts.before(connection)
-            connection.execute(
-                "DELETE FROM anomaly_detections "
-                "WHERE stream = %s AND day = %s AND source = 'batch'",
-                (stream, day),
-            )
-            connection.execute(sql.SQL("DELETE FROM {} WHERE day = %s").format(partition), (day,))
-            complete = (
-                self.table.completed(chunk, stream, day, detector=detector, version=bundle_version)
-                for chunk in chunks
-            )
-            with connection.cursor() as cursor:
-                rows = copy_frames(cursor, f"scored_{stream}", complete, self.table.columns)
+
+            def delete() -> None:
+                if alerts is not None:
+                    alerts.before(connection)
+                connection.execute(_DELETE_DETECTIONS, of_day)
+                connection.execute(
+                    sql.SQL("DELETE FROM {} WHERE day = %(day)s").format(named), of_day
+                )
+
+            def copy(chunk: pl.DataFrame) -> int:
+                rows = self.table.completed(
+                    chunk, stream, day, detector=detector, version=bundle_version
+                )
+                with connection.cursor() as cursor:
+                    return copy_frame(cursor, partition, rows, self.table.columns)
+
+            new = NewRows(thread, delete, copy)
+            yield new
+            rows = new.count()
             anomalies = connection.execute(
-                sql.SQL(self.table.detections).format(partition=partition),
-                {"day": day, "threshold": threshold},
+                sql.SQL(self.table.detections).format(partition=named), of_day
             ).rowcount
             if alerts is not None:
                 alerts.after(connection)
-            return record_day(
+            new.stored = record_day(
                 connection,
                 stream,
                 day,

@@ -18,7 +18,7 @@ from anomaly_platform.realtime.alerts import raise_for
 from anomaly_platform.storage.tables.online import StoredReading
 from anomaly_platform.streams import IIOT
 from anomaly_platform.warehouse import Warehouse
-from tests.builders.scored_rows import DAY, scored
+from tests.builders.scored_rows import DAY, replace_day, scored
 
 pytestmark = pytest.mark.integration
 
@@ -30,7 +30,8 @@ SOON = MIDNIGHT + 20 * STEP
 
 def store(warehouse: Warehouse, frame: pl.DataFrame, now: dt.datetime = SOON) -> None:
     """Replace the day, whose alerts the moments of the test's clock then have."""
-    warehouse.scores.replace_day(
+    replace_day(
+        warehouse.scores,
         "ems",
         DAY,
         [frame],

@@ -17,7 +17,7 @@ from anomaly_platform.incidents.anomaly_alerts import (
 from anomaly_platform.notifications.outbox import Outbox
 from anomaly_platform.storage.tables.scored_rows import SCORED_SCANS
 from anomaly_platform.warehouse import Warehouse
-from tests.builders.scored_rows import DAY, scored
+from tests.builders.scored_rows import DAY, replace_day, scored
 
 pytestmark = pytest.mark.integration
 
@@ -30,7 +30,8 @@ def store(
     warehouse: Warehouse, frame: pl.DataFrame, now: dt.datetime = SOON, watermark: int = 1
 ) -> None:
     alerts = DayAlerts(Outbox(), "ems", "Hosts", DAY, METRIC_ROWS, now)
-    warehouse.scores.replace_day(
+    replace_day(
+        warehouse.scores,
         "ems",
         DAY,
         [frame],
@@ -102,7 +103,8 @@ def test_alerts_share_the_fate_of_the_day(warehouse: Warehouse) -> None:
         raise OSError("the disk is gone")
 
     with pytest.raises(OSError, match="disk"):
-        warehouse.scores.replace_day(
+        replace_day(
+            warehouse.scores,
             "ems", DAY, chunks(), watermark=1, detector="isolation_forest", bundle_version=None,
             alerts=DayAlerts(Outbox(), "ems", "Hosts", DAY, METRIC_ROWS, SOON),
         )  # fmt: skip
@@ -170,7 +172,8 @@ def test_scans_alert_per_code(warehouse: Warehouse) -> None:
         for name, kind in SCORED_SCANS.schema.items()
     )
     for watermark in (1, 2):
-        warehouse.scan_scores.replace_day(
+        replace_day(
+            warehouse.scan_scores,
             "barcode", DAY, [frame], watermark=watermark, detector="fusion", bundle_version=None,
             threshold=0.7, alerts=DayAlerts(Outbox(), "barcode", "Scans", DAY, SCAN_ROWS, SOON),
         )  # fmt: skip

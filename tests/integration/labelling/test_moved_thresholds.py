@@ -9,7 +9,7 @@ import pytest
 from anomaly_platform.labelling.labels import NewLabel
 from anomaly_platform.labelling.moved_thresholds import MovedThreshold, move_thresholds
 from anomaly_platform.warehouse import Warehouse
-from tests.builders.scored_rows import DAY, scored
+from tests.builders.scored_rows import DAY, replace_day, scored
 
 pytestmark = pytest.mark.integration
 
@@ -32,7 +32,8 @@ def say(warehouse: Warehouse, entity: str, *, is_anomaly: bool) -> None:
 def test_false_alarms_raise_a_threshold_and_second_thoughts_take_it_back(
     warehouse: Warehouse,
 ) -> None:
-    warehouse.scores.replace_day(
+    replace_day(
+        warehouse.scores,
         "ems",
         DAY,
         [scored(flagged=10)],
@@ -60,7 +61,8 @@ def test_false_alarms_raise_a_threshold_and_second_thoughts_take_it_back(
 
 
 def test_a_persons_threshold_is_not_moved(warehouse: Warehouse) -> None:
-    warehouse.scores.replace_day(
+    replace_day(
+        warehouse.scores,
         "ems",
         DAY,
         [scored(flagged=10)],

@@ -14,7 +14,7 @@ from anomaly_platform.settings import get_settings
 from anomaly_platform.storage.postgres.database import SCHEMA_VERSION, upgrade
 from anomaly_platform.warehouse import Warehouse
 from tests.builders.schema import migrate
-from tests.builders.scored_rows import DAY, scored, scored_scans
+from tests.builders.scored_rows import DAY, replace_day, scored, scored_scans
 from tests.builders.tables import rows_of
 
 pytestmark = pytest.mark.integration
@@ -40,7 +40,8 @@ OLD_INSERT = """
 def fill(warehouse: Warehouse, stream: str) -> None:
     """Score a day of which the last rows are ever more unusual."""
     if stream == "barcode":
-        warehouse.scan_scores.replace_day(
+        replace_day(
+            warehouse.scan_scores,
             stream, DAY, [scored_scans(10.0, 60.0, 90.0, 75.0, day=DAY)], watermark=1,
             detector="fusion", bundle_version=None, threshold=0.7,
         )  # fmt: skip
@@ -49,8 +50,14 @@ def fill(warehouse: Warehouse, stream: str) -> None:
     frame = scored(1, flagged=9).with_columns(
         score=pl.when(pl.col("is_anomaly")).then(rising).otherwise("score")
     )
-    warehouse.scores.replace_day(
-        stream, DAY, [frame], watermark=1, detector="isolation_forest", bundle_version=None
+    replace_day(
+        warehouse.scores,
+        stream,
+        DAY,
+        [frame],
+        watermark=1,
+        detector="isolation_forest",
+        bundle_version=None,
     )
 
 

@@ -13,7 +13,7 @@ from anomaly_platform.cli.streams.run import query_of_most_unusual
 from anomaly_platform.streams import IIOT
 from anomaly_platform.warehouse import Warehouse
 from tests.builders.models import HOSTS, register
-from tests.builders.scored_rows import DAY, scored
+from tests.builders.scored_rows import DAY, replace_day, scored
 from tests.builders.tables import rows_of
 
 pytestmark = pytest.mark.integration
@@ -22,7 +22,8 @@ pytestmark = pytest.mark.integration
 def fill(warehouse: Warehouse, stream: str) -> None:
     version = register(warehouse, stream, series=HOSTS)
     warehouse.bundles.promote_set(stream, {"isolation_forest": version}, "test")
-    warehouse.scores.replace_day(
+    replace_day(
+        warehouse.scores,
         stream,
         DAY,
         [scored(3)],
@@ -64,8 +65,14 @@ def test_views_know_the_ends_of_the_scale(
         threshold=pl.lit(threshold), is_anomaly=pl.col("score") >= threshold
     )
     for stream in ("iiot", "ems"):
-        warehouse.scores.replace_day(
-            stream, DAY, [frame], watermark=1, detector="isolation_forest", bundle_version=None
+        replace_day(
+            warehouse.scores,
+            stream,
+            DAY,
+            [frame],
+            watermark=1,
+            detector="isolation_forest",
+            bundle_version=None,
         )
     (*shown,) = rows_of(
         warehouse,

@@ -10,6 +10,7 @@ import pytest
 
 from anomaly_platform.streams.staleness import input_watermarks, stale_scored_days
 from anomaly_platform.warehouse import Warehouse
+from tests.builders.scored_rows import replace_day
 
 pytestmark = pytest.mark.integration
 
@@ -33,7 +34,8 @@ def ingest(warehouse: Warehouse, digest: str, *offsets: int, stream: str = "ems"
 
 
 def score(warehouse: Warehouse, offset: int, watermark: int) -> None:
-    warehouse.scores.replace_day(
+    replace_day(
+        warehouse.scores,
         "ems",
         DAY + dt.timedelta(days=offset),
         [],
@@ -145,7 +147,8 @@ def test_late_data_reaches_the_days_that_look_back_on_it(warehouse: Warehouse) -
 def test_a_failed_scoring_leaves_its_day_stale(warehouse: Warehouse) -> None:
     first = ingest(warehouse, "a", 0)
     with pytest.raises(ValueError, match="lack the columns"):
-        warehouse.scores.replace_day(
+        replace_day(
+            warehouse.scores,
             "ems",
             DAY,
             [pl.DataFrame({"entity": ["a"]})],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,15 +18,16 @@ from anomaly_platform.storage.tables.scored_rows import SCORED_METRICS
 from anomaly_platform.warehouse import Warehouse
 from tests import builders
 from tests.builders.models import HOSTS, register
-from tests.builders.scored_rows import DAY, scored
+from tests.builders.scored_rows import DAY, replace_day, scored
 
 pytestmark = pytest.mark.integration
 
 _WRITER = """
 import sys
+import time
 sys.path.insert(0, sys.argv[2])
 import contextlib
-from tests.builders.scored_rows import DAY, scored
+from tests.builders.scored_rows import DAY, replace_day, scored
 from anomaly_platform.warehouse import Warehouse
 url, _, value, watermark, how = sys.argv[1:]
 
@@ -41,7 +44,7 @@ with contextlib.closing(Warehouse(url)) as warehouse:
         print("ready", flush=True)
         sys.stdin.readline()
     for _ in range(5 if how == "race" else 1):
-        warehouse.scores.replace_day("ems", DAY, chunks(), watermark=int(watermark),
+        replace_day(warehouse.scores, "ems", DAY, chunks(), watermark=int(watermark),
             detector="isolation_forest", bundle_version=None)
 """
 
@@ -53,7 +56,8 @@ def replace(
     version: int | None = None,
     day: dt.date = DAY,
 ) -> None:
-    warehouse.scores.replace_day(
+    replace_day(
+        warehouse.scores,
         "ems",
         day,
         chunks,
@@ -202,8 +206,14 @@ def test_a_source_that_breaks_leaves_the_old_day(warehouse: Warehouse) -> None:
         raise RuntimeError("the disk broke")
 
     with pytest.raises(RuntimeError, match="the disk broke"):
-        warehouse.scores.replace_day(
-            "ems", DAY, chunks(), watermark=2, detector="isolation_forest", bundle_version=None
+        replace_day(
+            warehouse.scores,
+            "ems",
+            DAY,
+            chunks(),
+            watermark=2,
+            detector="isolation_forest",
+            bundle_version=None,
         )
     assert warehouse.scores.count_rows("ems", DAY) == 60
 
@@ -246,3 +256,42 @@ def test_two_processes_over_one_day_leave_one_consistent_day(
     stored = warehouse.scores.scored_day("ems", DAY)
     assert stored is not None
     assert (stored.rows, stored.anomalies) == (8000, 40)
+
+
+def test_what_a_server_allows_to_idle_transactions_does_not_end_a_day(
+    warehouse: Warehouse, database_url: str
+) -> None:
+    name = warehouse.transactions.value("SELECT current_database()")
+    for limit in ("idle_in_transaction_session_timeout", "transaction_timeout"):
+        warehouse.transactions.execute(f'ALTER DATABASE "{name}" SET {limit} = 300'.encode())
+
+    def chunks() -> Iterator[pl.DataFrame]:
+        frame = scored(3)
+        yield frame.head(30)
+        time.sleep(0.6)
+        yield frame.tail(-30)
+
+    with contextlib.closing(Warehouse(database_url)) as limited:
+        made_by = {"detector": "isolation_forest", "bundle_version": None}
+        assert replace_day(limited.scores, "ems", DAY, chunks(), watermark=1, **made_by).rows == 60
+        limit = limited.transactions.value("SHOW idle_in_transaction_session_timeout")
+        assert limit == "300ms", "other transactions are limited as before"
+
+
+def test_a_chunk_is_stored_while_the_next_is_made_and_seen_with_the_last(
+    warehouse: Warehouse,
+) -> None:
+    replace(warehouse, scored(1))
+    frame = scored(3)
+    began = dt.datetime.now(dt.UTC)
+    with warehouse.scores.replacing(
+        "ems", DAY, watermark=2, detector="isolation_forest", bundle_version=None
+    ) as new:
+        new.add(frame.head(30))
+        assert new.count() == 30
+        assert warehouse.scores.count_rows("ems", DAY) == 20
+        time.sleep(0.2)
+        new.add(frame.tail(-30))
+    assert warehouse.scores.count_rows("ems", DAY) == 60
+    assert (new.stored.rows, new.stored.anomalies) == (60, 3)
+    assert new.stored.written_at - began >= dt.timedelta(seconds=0.2), "when it had ended"

@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from anomaly_platform.warehouse import Warehouse
-from tests.builders.scored_rows import scored_scans
+from tests.builders.scored_rows import replace_day, scored_scans
 
 pytestmark = pytest.mark.integration
 
@@ -15,7 +15,8 @@ DAY = dt.date(2026, 1, 6)
 
 
 def replace(warehouse: Warehouse, *confidences: float, threshold: float = 0.7) -> int:
-    return warehouse.scan_scores.replace_day(
+    return replace_day(
+        warehouse.scan_scores,
         "barcode",
         DAY,
         [scored_scans(*confidences, day=DAY)],
