@@ -17,7 +17,6 @@ from anomaly_platform.kinds.metric.bundles import DETECTOR, open_version
 from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.kinds.training import StageError
 from anomaly_platform.storage.lake.call_states import call_state_files
-from anomaly_platform.storage.lake.lake import SMALL_CHUNK_ROWS
 from anomaly_platform.storage.lake.run_states import run_state_files
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.storage.tables.scored_rows import SCORED_METRICS
@@ -25,6 +24,10 @@ from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
     from anomaly_platform.ml.scoring.batch import FleetScorer
+
+
+#: Few, so that PostgreSQL has little left to do when the last are scored.
+_CHUNK_ROWS: Final = 65_536
 
 
 def current_scorer(parts: Parts[MetricStream]) -> Scorer:
@@ -39,7 +42,7 @@ def current_scorer(parts: Parts[MetricStream]) -> Scorer:
         day = features.partition
         runs_before, calls_before = run_files.before(day), call_files.before(day)
         runs, calls = run_files.read(runs_before), call_files.read(calls_before)
-        for chunk in parts.lake.chunks([features.path], target_rows=SMALL_CHUNK_ROWS):
+        for chunk in parts.lake.chunks([features.path], target_rows=_CHUNK_ROWS):
             _refuse_other_features(parts.stream.name, version, day, fleet, chunk)
             yield _for_lake(fleet.score(chunk, runs, calls))
         run_files.keep(day, runs, before=runs_before, watermark=features.watermark)

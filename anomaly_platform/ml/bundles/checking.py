@@ -5,6 +5,7 @@ reads or writes memory that is not theirs. Digests show that a bundle is what wa
 that what was published is a model.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -55,10 +56,7 @@ def checked(
     array = arrays[name]
     if array.dtype.kind not in kinds:
         raise BadModelError(f"the array {name!r} has the type {array.dtype}")
-    if len(array.shape) != len(shape) or any(
-        there < 1 if wanted is None else there != wanted
-        for there, wanted in zip(array.shape, shape, strict=True)
-    ):
+    if array.shape != shape and not _fits(array.shape, shape):
         asked = ", ".join("any" if wanted is None else str(wanted) for wanted in shape)
         raise BadModelError(f"the array {name!r} has the shape {array.shape}, not ({asked})")
     if array.size:
@@ -66,13 +64,24 @@ def checked(
     return array
 
 
+def _fits(found: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    if len(found) != len(wanted):
+        return False
+    return all(
+        there >= 1 if asked is None else there == asked
+        for there, asked in zip(found, wanted, strict=True)
+    )
+
+
 def _refuse_values(
     name: str, array: AnyArray, *, finite: bool, low: float | None, high: float | None
 ) -> None:
-    least, greatest = float(array.min()), float(array.max())
-    if np.isnan(least):
+    # A NaN is the least and the greatest of all.
+    least = float(np.minimum.reduce(array, axis=None))
+    greatest = float(np.maximum.reduce(array, axis=None))
+    if math.isnan(least):
         raise BadModelError(f"the array {name!r} has values that are no numbers (NaN)")
-    if finite and not (np.isfinite(least) and np.isfinite(greatest)):
+    if finite and not (math.isfinite(least) and math.isfinite(greatest)):
         raise BadModelError(f"the array {name!r} has infinite values")
     if low is not None and least < low:
         raise BadModelError(f"the array {name!r} has values below {low}")

@@ -155,6 +155,7 @@ class TensorFile:
         self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._start, self._offsets, self.specs = self._parse()
+            self._sizes = {name: spec.nbytes for name, spec in self.specs.items()}
         except BaseException:
             self.close()
             raise
@@ -176,9 +177,9 @@ class TensorFile:
 
     def _read_at(self, offset: int, size: int) -> bytearray:
         buffer = bytearray(size)
-        view, done = memoryview(buffer), 0
+        done = os.preadv(self._handle, [buffer], offset)
         while done < size:
-            count = os.preadv(self._handle, [view[done:]], offset + done)
+            count = os.preadv(self._handle, [memoryview(buffer)[done:]], offset + done)
             if count == 0:
                 msg = f"{self.path.name} ends at byte {offset + done}: it is cut short"
                 raise TruncatedFileError(msg)
@@ -199,14 +200,14 @@ class TensorFile:
             When the file has been cut since it was opened.
         """
         spec, offset = self.specs[name], self._start + self._offsets[name]
-        if index is None:
-            data = self._read_at(offset, spec.nbytes)
-            return np.frombuffer(data, dtype=spec.dtype).reshape(spec.shape)
-        if not spec.shape or not 0 <= index < spec.shape[0]:
-            raise IndexError(f"tensor {name!r} of shape {spec.shape} has no part {index}")
-        size = spec.nbytes // spec.shape[0]
-        data = self._read_at(offset + index * size, size)
-        return np.frombuffer(data, dtype=spec.dtype).reshape(spec.shape[1:])
+        shape, size = spec.shape, self._sizes[name]
+        if index is not None:
+            if not shape or not 0 <= index < shape[0]:
+                raise IndexError(f"tensor {name!r} of shape {shape} has no part {index}")
+            size //= shape[0]
+            offset, shape = offset + index * size, shape[1:]
+        array = np.frombuffer(self._read_at(offset, size), dtype=spec.dtype)
+        return array if len(shape) == 1 else array.reshape(shape)
 
     def digest(self) -> str:
         """Return the SHA-256 of the whole file, hexadecimal."""

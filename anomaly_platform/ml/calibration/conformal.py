@@ -161,7 +161,7 @@ class Calibration:
         return cls(
             np.ascontiguousarray(values, dtype=np.float64),
             np.ascontiguousarray(exceeding, dtype=np.uint32),
-            np.pad(np.asarray(tail, dtype=np.float64), (0, TAIL_NUMBERS - tail.size)),
+            np.append(np.asarray(tail, dtype=np.float64), np.zeros(TAIL_NUMBERS - tail.size)),
         )
 
 

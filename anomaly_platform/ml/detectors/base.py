@@ -6,6 +6,7 @@ detector's own arithmetic belongs in its own module.
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
@@ -100,11 +101,13 @@ def under(prefix: str, arrays: Arrays) -> dict[str, AnyArray]:
 
 def part_of(arrays: Arrays, prefix: str) -> dict[str, AnyArray]:
     """Return the arrays that `under` named so, under the names that the part gave them."""
-    return {
-        name.removeprefix(prefix): array
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }
+    return {short: arrays[name] for name, short in _names_under(prefix, tuple(arrays))}
+
+
+@lru_cache(maxsize=256)
+def _names_under(prefix: str, names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return the names with a prefix, each with what is behind it; the same for many series."""
+    return [(name, name.removeprefix(prefix)) for name in names if name.startswith(prefix)]
 
 
 def as_matrix(X: npt.ArrayLike, feature_schema: Sequence[str]) -> Floats:

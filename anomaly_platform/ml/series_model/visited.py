@@ -83,12 +83,17 @@ def read_visited(arrays: Arrays, name: str) -> Floats:
     """
     if name not in arrays:
         return nothing_visited()
-    state: Floats = checked(arrays, name, (VISITED_SIZE,))
+    state: Floats = np.asarray(checked(arrays, name, (VISITED_SIZE,)), dtype=np.float64)
     bits = state[BITS:]
     if not ((bits >= 0.0) & (bits < 2.0**_PER_NUMBER) & (bits == np.floor(bits))).all():
         raise BadModelError(f"the bits of {name} are no whole numbers of {_PER_NUMBER} bits")
-    known = np.flatnonzero((bits.astype(np.int64)[:, None] >> np.arange(_PER_NUMBER)) & 1)
-    ends = (float(known[0]), float(known[-1])) if known.size else (2.0 * FURTHEST + 1, -1.0)
+    words = bits.astype(np.int64)
+    used = np.flatnonzero(words)
+    ends = (2.0 * FURTHEST + 1, -1.0)
+    if used.size:
+        first, last = int(words[used[0]]), int(words[used[-1]])
+        low, high = (first & -first).bit_length() - 1, last.bit_length() - 1
+        ends = (float(_PER_NUMBER * used[0] + low), float(_PER_NUMBER * used[-1] + high))
     if (state[LOWEST], state[HIGHEST]) != ends or ends[1] > 2 * FURTHEST:
         raise BadModelError(f"the ends of {name} are not those of its bits")
     return state

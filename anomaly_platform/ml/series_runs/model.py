@@ -203,7 +203,7 @@ class RunModel:
         if found not in ({**wanted, "constants": (n,)} for n in _SIZES):
             raise BadModelError(f"the runs are of {found}, not of {wanted}")
         constants, last = (np.asarray(arrays[name], np.float64) for name in wanted)
-        return cls(np.pad(constants, (0, RUN_CONSTANTS - constants.size)), last)
+        return cls(np.append(constants, np.zeros(RUN_CONSTANTS - constants.size)), last)
 
 
 @dataclass(frozen=True)
