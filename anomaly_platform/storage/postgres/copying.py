@@ -6,6 +6,7 @@ nothing about any particular table.
 Binary saves the server the parsing of every number and time, which is half of its work. Rows are
 encoded without a loop over them: those that agree in the lengths of their texts and in which
 values are null have the same layout, and are filled column by column into one structured array.
+Rows of rare layouts, such as flagged readings with their sentences, go as CSV.
 """
 
 import contextlib
@@ -49,7 +50,13 @@ _EPOCH_DAYS: Final = 10_957  # 2000-01-01, from which PostgreSQL counts
 _EPOCH_US: Final = _EPOCH_DAYS * 86_400_000_000
 _JSON_STEP: Final = 64
 _ROWS_AT_ONCE: Final = 131_072
-_FEW_ROWS_PER_LAYOUT: Final = 24
+#: Rows from which a layout of its own costs less than CSV.
+_ROWS_PER_LAYOUT: Final = 64
+_UUID_BYTES: Final = 16
+_UUID_TEXT: Final = 36
+_HYPHENS: Final = [8, 13, 18, 23]
+_DIGITS: Final = [place for place in range(_UUID_TEXT) if place not in _HYPHENS]
+_LAYOUT: Final = "layout of the row"
 _WRITE_BYTES: Final = 1 << 20
 
 
@@ -129,11 +136,15 @@ class _Encoded(NamedTuple):
 
 def _encoded(frame: pl.DataFrame, types: Mapping[str, PgType]) -> Iterator[_Encoded]:
     for chunk in frame.select(types.keys()).iter_slices(_ROWS_AT_ONCE):
-        cast = _cast(chunk, types)
-        layouts = _layouts(cast, types)
-        binary = _wants_binary(layouts)
-        pieces = _binary(cast, types, layouts) if binary else _csv(cast)
-        yield _Encoded(binary, list(pieces))
+        rows = _cast(chunk, types)
+        layouts = _layouts(rows, types)
+        common = _are_common(layouts)
+        if common.any():
+            parts = rows.with_columns(layouts).filter(common).partition_by(layouts.name)
+            pieces = [_rows_of_one_layout(part, types) for part in parts]
+            yield _Encoded(True, [memoryview(_SIGNATURE), *pieces, memoryview(_END)])
+        if not common.all():
+            yield _Encoded(False, [_csv(rows.filter(~common))])
 
 
 def read_day(
@@ -160,17 +171,19 @@ def read_day(
     return pl.DataFrame(rows, schema=polars_schema(types), orient="row")
 
 
-def _wants_binary(layouts: pl.Series) -> bool:
-    """Return whether enough rows share a layout for the binary encoding to be the faster one."""
-    return layouts.n_unique() * _FEW_ROWS_PER_LAYOUT <= layouts.len() + _FEW_ROWS_PER_LAYOUT
+def _are_common(layouts: pl.Series) -> pl.Series:
+    """Return whether enough rows share the layout of each for the binary encoding to be faster."""
+    return layouts.to_frame().select(pl.len().over(layouts.name) >= _ROWS_PER_LAYOUT).to_series()
 
 
 def _cast(frame: pl.DataFrame, types: Mapping[str, PgType]) -> pl.DataFrame:
     """Return the columns as what PostgreSQL's types of that name are made from."""
     plain = frame.select(pl.col(name).cast(_CAST_TO.get(types[name], pl.String)) for name in types)
     # PostgreSQL's text cannot hold the character NUL; its picture can.
-    texts = plain.select(pl.col(pl.String).str.contains("\x00", literal=True).any())
-    held = [name for name in texts.columns if texts[name].item()]
+    texts = [name for name, kind in plain.schema.items() if kind == pl.String]
+    texts = [name for name in texts if types[name] != "uuid"]
+    found = plain.select(pl.col(texts).str.contains("\x00", literal=True).any())
+    held = [name for name in texts if found[name].item()]
     return plain.with_columns(
         pl.col(held).str.replace_all("\x00", "\u2400", literal=True)
     ).with_columns(_in_few_layouts(name, kind) for name, kind in types.items())
@@ -178,8 +191,6 @@ def _cast(frame: pl.DataFrame, types: Mapping[str, PgType]) -> pl.DataFrame:
 
 def _in_few_layouts(name: str, kind: PgType) -> pl.Expr:
     text = pl.col(name)
-    if kind == "uuid":
-        return text.str.replace_all("-", "", literal=True)
     if kind in ("json", "jsonb"):
         # White space after JSON means nothing; equal lengths mean fewer layouts.
         spaces = (-text.str.len_bytes().cast(pl.Int64)) % _JSON_STEP
@@ -187,7 +198,7 @@ def _in_few_layouts(name: str, kind: PgType) -> pl.Expr:
     return text
 
 
-def _csv(frame: pl.DataFrame) -> Iterator[memoryview]:
+def _csv(frame: pl.DataFrame) -> memoryview:
     """Encode as CSV: texts quoted, so that an empty one is not a null."""
     out = io.BytesIO()
     frame.write_csv(
@@ -196,14 +207,14 @@ def _csv(frame: pl.DataFrame) -> Iterator[memoryview]:
         quote_style="non_numeric",
         datetime_format="%Y-%m-%d %H:%M:%S%.6f+00",
     )
-    yield out.getbuffer()
+    return out.getbuffer()
 
 
 def _layouts(frame: pl.DataFrame, types: Mapping[str, PgType]) -> pl.Series:
     """Return a number per row, equal for rows of the same layout."""
     parts = []
     for name, kind in types.items():
-        if kind in _FIXED or kind == "uuid":
+        if kind in _FIXED:
             parts.append(pl.col(name).is_null().cast(pl.Int64))
         else:
             parts.append(pl.col(name).str.len_bytes().cast(pl.Int64).fill_null(-1))
@@ -214,49 +225,38 @@ def _layouts(frame: pl.DataFrame, types: Mapping[str, PgType]) -> pl.Series:
         if column.len() and column.min() != column.max()
     ]
     if not varied:
-        return pl.zeros(frame.height, dtype=pl.UInt32, eager=True)
-    return (
-        pl.DataFrame(varied).select(pl.struct(pl.all()).rank("dense").cast(pl.UInt32)).to_series()
-    )
-
-
-def _binary(
-    frame: pl.DataFrame, types: Mapping[str, PgType], layouts: pl.Series
-) -> Iterator[memoryview]:
-    """Encode in PostgreSQL's binary format, one layout after the other."""
-    yield memoryview(_SIGNATURE)
-    for part in frame.with_columns(layouts.alias("")).partition_by("", maintain_order=True):
-        yield _rows_of_one_layout(part, types)
-    yield memoryview(_END)
+        return pl.zeros(frame.height, dtype=pl.UInt32, eager=True).alias(_LAYOUT)
+    places = pl.struct(pl.all()).rank("dense").cast(pl.UInt32)
+    return pl.DataFrame(varied).select(places.alias(_LAYOUT)).to_series()
 
 
 def _rows_of_one_layout(frame: pl.DataFrame, types: Mapping[str, PgType]) -> memoryview:
+    """Encode in PostgreSQL's binary format; what is equal in all rows is copied from a first."""
     fields: list[tuple[str, Any]] = [("columns", ">i2")]
-    contents: list[npt.NDArray[Any] | None] = []
-    lengths: list[int] = []
+    contents: dict[str, npt.NDArray[Any]] = {}
+    equal: dict[str, int] = {"columns": len(types)}
     for number, (name, kind) in enumerate(types.items()):
-        content = None if frame[name][0] is None else _column(frame[name], kind)
-        contents.append(content)
         fields.append((f"length{number}", ">i4"))
-        if content is None:
-            lengths.append(-1)
+        if frame[name][0] is None:
+            equal[f"length{number}"] = -1
             continue
+        content = _column(frame[name], kind)
         prefix = 1 if kind == "jsonb" else 0
         size = content.dtype.itemsize * (content.shape[1] if content.ndim == 2 else 1)
-        lengths.append(prefix + size)
+        equal[f"length{number}"] = prefix + size
         if prefix:
             fields.append((f"version{number}", "u1"))
+            equal[f"version{number}"] = 1
         if size:
             shape = (content.shape[1],) if content.ndim == 2 else ()
             fields.append((f"value{number}", content.dtype, shape))  # type: ignore[arg-type]
-    rows = np.empty(frame.height, dtype=np.dtype(fields))
-    rows["columns"] = len(types)
-    for number, (content, length) in enumerate(zip(contents, lengths, strict=True)):
-        rows[f"length{number}"] = length
-        if f"version{number}" in (rows.dtype.names or ()):
-            rows[f"version{number}"] = 1
-        if f"value{number}" in (rows.dtype.names or ()):
-            rows[f"value{number}"] = content
+            contents[f"value{number}"] = content
+    first = np.empty(1, dtype=np.dtype(fields))
+    for field, value in equal.items():
+        first[field] = value
+    rows = first.repeat(frame.height)
+    for field, content in contents.items():
+        rows[field] = content
     return rows.view(np.uint8).data.cast("B")
 
 
@@ -270,11 +270,33 @@ def _column(values: pl.Series, kind: PgType) -> npt.NDArray[Any]:
         else:
             numbers = values.to_numpy()
         return numbers.astype(_FIXED[kind])
-    encoded = values.str.decode("hex") if kind == "uuid" else values.cast(pl.Binary)
-    arrow = encoded.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    arrow = values.cast(pl.Binary).rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
     offsets = np.frombuffer(arrow.buffers()[1], dtype=np.int64)
     first, last = int(offsets[arrow.offset]), int(offsets[arrow.offset + len(arrow)])
     if last == first:
         return np.empty((len(arrow), 0), dtype=np.uint8)
-    data = np.frombuffer(arrow.buffers()[2], dtype=np.uint8)[first:last]
-    return data.reshape(len(arrow), -1)
+    texts = np.frombuffer(arrow.buffers()[2], dtype=np.uint8)[first:last].reshape(len(arrow), -1)
+    return _uuids(texts) if kind == "uuid" else texts
+
+
+def _uuids(texts: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return (n, 16) of (n, 36) or (n, 32) hexadecimal digits, with hyphens or without."""
+    whole = True
+    if texts.shape[1] == _UUID_TEXT:
+        whole = bool((texts[:, _HYPHENS] == ord("-")).all())
+        texts = texts[:, _DIGITS]
+    digits = _HEX[texts]
+    if not whole or digits.shape[1] != 2 * _UUID_BYTES or digits.max() > 15:
+        raise ValueError("a text is no UUID")
+    return digits[:, ::2] * np.uint8(16) + digits[:, 1::2]
+
+
+def _hex_digits() -> npt.NDArray[np.uint8]:
+    """Return (256,) the value of each character as a hexadecimal digit; 255 is none."""
+    values = np.full(256, 255, dtype=np.uint8)
+    for digits in (b"0123456789abcdef", b"0123456789ABCDEF"):
+        values[list(digits)] = np.arange(16)
+    return values
+
+
+_HEX: Final = _hex_digits()

@@ -95,7 +95,7 @@ def expected(row: tuple[Any, ...]) -> tuple[Any, ...]:
 )
 def test_every_value_arrives(connection: Any, binary: bool, rows: list[tuple[Any, ...]]) -> None:
     patch = pytest.MonkeyPatch()
-    patch.setattr(copying, "_wants_binary", lambda _: binary)
+    patch.setattr(copying, "_ROWS_PER_LAYOUT", 1 if binary else 1_000)
     try:
         frame = pl.DataFrame(rows, schema=SCHEMA, orient="row").with_row_index("n")
         with connection.cursor() as cursor:
@@ -116,6 +116,26 @@ def test_not_a_number_and_empty_texts(connection: Any) -> None:
     back = connection.execute("SELECT f::text, s FROM target ORDER BY n").fetchall()
     connection.rollback()
     assert back == [("NaN", ""), ("-Infinity", None), (None, "\\.")]
+
+
+def test_rare_rows_go_beside_common_ones_and_ids_are_read_in_every_form(connection: Any) -> None:
+    ids = [uuid.UUID(int=number << 64 | number) for number in range(200)]
+    forms = [str, lambda one: one.hex, lambda one: str(one).upper()]
+    texts = [forms[number % 3](one) for number, one in enumerate(ids)]
+    rare = {7: "a sentence", 150: "another of its own length"}
+    frame = pl.DataFrame({"n": range(200), "u": texts, "s": [rare.get(n) for n in range(200)]})
+    with connection.cursor() as cursor:
+        copy_frame(cursor, "target", frame, {"n": "int4", "u": "uuid", "s": "text"})
+    back = connection.execute("SELECT n, u, s FROM target ORDER BY n").fetchall()
+    connection.rollback()
+    assert back == [(n, one, rare.get(n)) for n, one in enumerate(ids)]
+
+
+@pytest.mark.parametrize("wrong", ["-" * 36, "0" * 36, "x" * 32, "0" * 31])
+def test_a_text_that_is_no_id_is_refused(connection: Any, wrong: str) -> None:
+    with connection.cursor() as cursor, pytest.raises(ValueError, match="no UUID"):
+        copy_frame(cursor, "target", pl.DataFrame({"u": [wrong] * 100}), {"u": "uuid"})
+    connection.rollback()
 
 
 def test_many_rows_of_few_layouts_go_in_binary_pieces(connection: Any) -> None:
