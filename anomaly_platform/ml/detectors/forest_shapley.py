@@ -18,7 +18,6 @@ with the number of its rows, so the count is read back from it.
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import types
 
 from anomaly_platform.ml.arrays import Floats
@@ -37,12 +36,21 @@ from anomaly_platform.ml.detectors.isolation_forest import (
     check_features,
     check_finite,
 )
+from anomaly_platform.ml.vectors import (
+    WIDTH,
+    add,
+    divide,
+    load,
+    multiply,
+    spread,
+    store,
+    subtract,
+)
 
-_NODES_AT, _WEIGHTS = np.polynomial.legendre.leggauss(DEPTH // 2)
+_NODES_AT, _WEIGHTS = np.polynomial.legendre.leggauss(WIDTH)
 #: Where between 0 and 1 the polynomial is evaluated, and the weight there.
 _POINTS = (_NODES_AT + 1) / 2
 _SHARES = _WEIGHTS / 2
-_ORDER = len(_POINTS)
 #: What is added is held for each row, feature and point; a tree is laid out once for all of them.
 _ROWS_AT_ONCE = 1024
 #: What a row is to a split: see `add_values`.
@@ -51,12 +59,19 @@ _ALL = NODES + LEAVES
 _DEPTHS = np.floor(np.log2(np.arange(1, _ALL + 1))).astype(np.int64)
 _FIRST_LEAVES = (np.arange(1, _ALL + 1) - (1 << _DEPTHS)) << (DEPTH - _DEPTHS)
 _LENGTHS = np.array([average_path_length(count) for count in range(1, MAX_SAMPLES + 1)])
+#: Parts of a split so small that each is near to two lengths at most, and the first one's place.
+_PARTS = 256.0
+_FEWER = np.searchsorted(
+    (_LENGTHS[1:-1] + _LENGTHS[:-2]) / 2, np.arange(_LENGTHS[-1] * _PARTS + 1.0) / _PARTS
+)
+_U64 = np.uint64
+_ONE, _TWO, _THREE, _FOUR = _U64(1), _U64(2), _U64(3), _U64(WIDTH)
+_WAY, _NODE = _U64(2 * WIDTH), _U64(2 * WIDTH * 3)
 
 _SINGLES = types.Array(types.float32, 2, "C", readonly=True)
 _MATRIX = types.Array(types.float64, 2, "C", readonly=True)
 _VECTOR = types.Array(types.float64, 1, "C", readonly=True)
 _FEATURES = types.Array(types.uint8, 2, "C", readonly=True)
-_COUNTS = types.Array(types.int16, 2, "C", readonly=True)
 
 
 class PathShapley(NamedTuple):
@@ -76,56 +91,47 @@ class PathShapley(NamedTuple):
 
 
 class _Tree(NamedTuple):
-    """A tree's nodes, parents first and siblings side by side, (nodes + 1, …).
+    """A tree's nodes, parents first and siblings side by side.
 
-    Behind all nodes is the split above where there is none. Unsigned places are never negative,
-    which need not be looked at again then.
+    The children of split s are nodes 2 s + 1 and 2 s + 2. Behind all nodes is what stands for the
+    split above where there is none. What there is for each point lies side by side in one axis.
 
     Attributes
     ----------
-    node_at, parent_of, left_of
-        Number of a node in the forest's arrays; places of its parent and its left child.
+    node_at
+        Number of a node in the forest's arrays.
+    split_at, column, cut
+        Place of a split, its feature and threshold, from the root down.
     above
-        Place of the child at which an earlier split by the same feature as its parent's ended.
-    split_at
-        Places of the splits, from the root down.
-    column, cut
-        Feature and threshold of a split.
-    length
-        What a leaf's path is worth, 1 for a split.
-    share, kept, worth, kept_change
-        See `add_values`: share of training rows, and per point the factor where a row is kept, one
-        by this factor, and the integrand.
-    factors, changes
-        (…, 3, points) what a product is multiplied by, and what its feature is given, by way.
+        Per split, place of the child at which an earlier split by the same feature ended.
+    last
+        Per node and feature, the same of all splits above it, as words of four places.
+    leaf, rows, length
+        Whether a node is one; its training rows; what a leaf's path is worth, 1 for a split.
+    share, worth, kept_change
+        See `add_values`: share of training rows, and per point one by the factor where a row is
+        kept, and the integrand.
+    ways
+        Per node and way, and there per point, what a product is multiplied by, and then what its
+        feature is given.
     """
 
     node_at: Any
-    parent_of: Any
-    left_of: Any
-    above: Any
     split_at: Any
     column: Any
     cut: Any
+    above: Any
+    last: Any
+    leaf: Any
+    rows: Any
     length: Any
     share: Any
-    kept: Any
     worth: Any
     kept_change: Any
-    factors: Any
-    changes: Any
+    ways: Any
 
 
-def node_counts(forest: ForestArrays) -> npt.NDArray[np.int16]:
-    """Return (trees, 511) the training rows of every node, which `path_shapley` needs."""
-    counts = np.zeros((forest.feature.shape[0], _ALL), dtype=np.int16)
-    read_counts(forest.threshold, forest.path_length, counts)
-    return counts
-
-
-def path_shapley(
-    forest: ForestArrays, X: Floats, counts: npt.NDArray[np.int16] | None = None
-) -> PathShapley:
+def path_shapley(forest: ForestArrays, X: Floats) -> PathShapley:
     """Return what each feature adds to the mean path length of rows.
 
     Parameters
@@ -134,8 +140,6 @@ def path_shapley(
         A fitted forest.
     X
         Rows, (n, d) f64, C-contiguous and finite, in the units of training.
-    counts
-        `node_counts` of the forest, where they are known already: they take as long as a few rows.
 
     Raises
     ------
@@ -158,8 +162,6 @@ def path_shapley(
     check_features(forest, X)
     check_finite(X)
     trees = forest.feature.shape[0]
-    if counts is None:
-        counts = node_counts(forest)
     values, expected = np.zeros(X.shape), 0.0
     for start in range(0, max(1, len(X)), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
@@ -167,7 +169,6 @@ def path_shapley(
             forest.feature,
             forest.threshold,
             forest.path_length,
-            counts,
             forest.scaling,
             _POINTS,
             _SHARES,
@@ -177,127 +178,156 @@ def path_shapley(
     return PathShapley(values / trees, expected / trees)
 
 
-@compiled(types.int64(types.float64, _VECTOR))
-def _rows_of(beyond: float, lengths: Any) -> int:
+@compiled(types.int64(types.float64))
+def _rows_of(beyond: float) -> int:
     """Return how many rows a leaf held whose path goes on by ``beyond`` splits."""
-    nearest = np.searchsorted(lengths, beyond)
-    if nearest == lengths.size:
-        return int(nearest)
-    if nearest > 0 and beyond - lengths[nearest - 1] < lengths[nearest] - beyond:
-        nearest -= 1
-    return int(nearest) + 1
-
-
-@compiled(types.void(_SINGLES, _SINGLES, types.int16[:, ::1]))
-def read_counts(threshold: Any, path: Any, counts: Any) -> None:
-    """Write the training rows of every node, (T, 511); 0 below the leaves of grown trees."""
-    for tree in range(threshold.shape[0]):
-        # A node is there when all above it are splits: marked downwards, summed upwards.
-        counts[tree, 0] = 1
-        for node in range(NODES):
-            if counts[tree, node] and threshold[tree, node] < np.inf:
-                counts[tree, 2 * node + 1] = 1
-                counts[tree, 2 * node + 2] = 1
-        for node in range(_ALL - 1, -1, -1):
-            if not counts[tree, node]:
-                continue
-            if node < NODES and threshold[tree, node] < np.inf:
-                counts[tree, node] = counts[tree, 2 * node + 1] + counts[tree, 2 * node + 2]
-                continue
-            beyond = path[tree, _FIRST_LEAVES[node]] - _DEPTHS[node]
-            counts[tree, node] = _rows_of(beyond, _LENGTHS)
-
-
-@compiled()
-def _split_above(parent_of: Any, column: Any, parent: Any) -> Any:
-    """Return the place below an earlier split by the feature that splits ``parent``."""
-    ancestor = parent
-    while ancestor > 0:
-        upper = np.int64(parent_of[ancestor])
-        if column[upper] == column[parent]:
-            return ancestor
-        ancestor = upper
-    return _ALL
+    within = min(max(beyond, 0.0), _LENGTHS[MAX_SAMPLES - 1])
+    fewer = np.int64(_FEWER[_U64(within * _PARTS)])
+    nearer = within - _LENGTHS[fewer] < _LENGTHS[fewer + 1] - within
+    return int(fewer + (1 if nearer else 2))
 
 
 @compiled(error_model="numpy")
-def _lay_out(
-    tree: Any, feature: Any, threshold: Any, path: Any, rows: Any, expected: float
-) -> tuple[int, int, float]:
-    """Write a tree's nodes; return how many, how many splits, and `expected` with its length."""
+def _lay_out(tree: Any, feature: Any, threshold: Any, path: Any) -> int:
+    """Write a tree's nodes; return how many splits it has.
+
+    Nothing is asked of a node: which are leaves is hard to guess, and a wrong guess costs more than
+    what is written in vain.
+    """
     size, splits, at = 1, 0, 0
-    node_at, parent_of, column = tree.node_at, tree.parent_of, tree.column
-    node_at[0] = 0
+    tree.node_at[0] = 0
     while at < size:
-        node = np.int64(node_at[at])
-        leaf = node >= NODES or threshold[node] == np.inf
-        tree.length[at] = path[_FIRST_LEAVES[node]] if leaf else 1.0
-        if leaf:
-            expected += tree.length[at] * (rows[node] / rows[0])
-        else:
-            tree.split_at[splits], tree.left_of[at] = at, size
-            column[at], tree.cut[at] = feature[node], threshold[node]
-            for kid in range(2):
-                node_at[size + kid], parent_of[size + kid] = 2 * node + 1 + kid, at
-            splits += 1
-            size += 2
-        if node > 0:
-            parent = np.int64(parent_of[at])
-            tree.above[at] = _split_above(parent_of, column, parent)
-            tree.share[at] = rows[node] / rows[np.int64(node_at[parent])]
+        node = np.int64(tree.node_at[at])
+        inner = min(node, NODES - 1)
+        leaf = node >= NODES or threshold[inner] == np.inf
+        length = np.float64(path[_FIRST_LEAVES[node]])
+        tree.rows[at], tree.leaf[at] = _rows_of(length - _DEPTHS[node]), leaf
+        tree.length[at] = length if leaf else 1.0
+        tree.split_at[splits] = at
+        tree.column[splits], tree.cut[splits] = feature[inner], threshold[inner]
+        tree.node_at[size], tree.node_at[size + 1] = 2 * node + 1, 2 * node + 2
+        splits += 1 - leaf
+        size += 2 - 2 * leaf
         at += 1
-    return size, splits, expected
-
-
-@compiled(error_model="numpy")
-def _weigh(tree: Any, size: int, points: Any, weights: Any, lost_change: Any) -> None:
-    """Write factors and changes; what a leaf's path is worth is a factor of its own."""
-    above, share, length = tree.above, tree.share, tree.length
-    kept, worth, kept_change = tree.kept, tree.worth, tree.kept_change
-    factors, changes = tree.factors, tree.changes
-    for at in range(1, size):
-        before, own_share = np.int64(above[at]), share[at]
-        share[at] = own_share * share[before]
-        for k in range(_ORDER):
-            t = points[k]
-            lost = (1.0 - t) * share[at]
-            kept[at, k] = t + lost
-            worth[at, k] = 1.0 / kept[at, k]
-            kept_change[at, k] = weights[k] * (1.0 - share[at]) * worth[at, k]
-            factors[at, _LOST_BEFORE, k] = length[at] * own_share
-            factors[at, _LOST, k] = length[at] * lost * worth[before, k]
-            factors[at, _KEPT, k] = length[at] * kept[at, k] * worth[before, k]
-            changes[at, _LOST_BEFORE, k] = 0.0
-            changes[at, _LOST, k] = lost_change[k] - kept_change[before, k]
-            changes[at, _KEPT, k] = kept_change[at, k] - kept_change[before, k]
+    for split in range(splits - 1, -1, -1):
+        tree.rows[tree.split_at[split]] = tree.rows[2 * split + 1] + tree.rows[2 * split + 2]
+    return splits
 
 
 @compiled()
-def _scale(x: Any, scaling: Any, scaled: Any) -> None:
-    for j in range(x.size):
-        scaled[j] = np.float32((x[j] - scaling[CENTRE, j]) * scaling[INVERSE_SCALE, j])
+def _find_above(tree: Any, splits: int) -> None:
+    """Write where the last split by the same feature is above each split.
+
+    Four places of features are copied at once from a node to its children; to go up the tree for
+    them takes longer, as how far is hard to guess.
+    """
+    words = _U64(tree.last.shape[1])
+    last = tree.last.view(np.uint16)
+    for split in range(_U64(splits)):
+        at, column = _U64(tree.split_at[split]), _U64(tree.column[split])
+        left, right = split + split + _ONE, split + split + _TWO
+        for word in range(words):
+            tree.last[left, word] = tree.last[right, word] = tree.last[at, word]
+        tree.above[split] = last[at, column]
+        last[left, column], last[right, column] = left, right
+
+
+@compiled(error_model="numpy")
+def _weigh(tree: Any, splits: int, points: Any, weights: Any, expected: float) -> float:
+    """Write factors and changes; return `expected` with the tree's mean length.
+
+    What a leaf's path is worth is a factor of its own.
+    """
+    if splits == 0:
+        return float(expected + tree.length[0])
+    one, nothing, start = spread(1.0), spread(0.0), _U64(0)
+    t, weight = load(points, start), load(weights, start)
+    rest = subtract(one, t)
+    lost_change = divide(subtract(nothing, weight), rest)
+    for split in range(_U64(splits)):
+        before, rows = _U64(tree.above[split]), tree.rows[_U64(tree.split_at[split])]
+        worth_before = load(tree.worth, before * _FOUR)
+        change_before = load(tree.kept_change, before * _FOUR)
+        for at in range(split + split + _ONE, split + split + _THREE):
+            own_share = tree.rows[at] / rows
+            share, length = own_share * tree.share[before], spread(tree.length[at])
+            tree.share[at] = share
+            expected += tree.leaf[at] * tree.length[at] * (tree.rows[at] / tree.rows[0])
+            lost = multiply(rest, spread(share))
+            kept = add(t, lost)
+            worth = divide(one, kept)
+            change = multiply(multiply(weight, spread(1.0 - share)), worth)
+            store(tree.worth, at * _FOUR, worth)
+            store(tree.kept_change, at * _FOUR, change)
+            way = at * _NODE
+            store(tree.ways, way, multiply(length, spread(own_share)))
+            store(tree.ways, way + _FOUR, nothing)
+            way += _WAY
+            store(tree.ways, way, multiply(multiply(length, lost), worth_before))
+            store(tree.ways, way + _FOUR, subtract(lost_change, change_before))
+            way += _WAY
+            store(tree.ways, way, multiply(multiply(length, kept), worth_before))
+            store(tree.ways, way + _FOUR, subtract(change, change_before))
+    return float(expected)
+
+
+@compiled()
+def _scale(X: Any, scaling: Any, scaled: Any) -> None:
+    for r in range(X.shape[0]):
+        for j in range(X.shape[1]):
+            scaled[r, j] = np.float32((X[r, j] - scaling[CENTRE, j]) * scaling[INVERSE_SCALE, j])
 
 
 @compiled()
 def _add_points(added: Any, values: Any) -> None:
     for r in range(values.shape[0]):
         for j in range(values.shape[1]):
-            for k in range(_ORDER):
-                values[r, j] += added[r, j, k]
+            for k in range(WIDTH):
+                values[r, j] += added[r, j * WIDTH + k]
+
+
+@compiled(error_model="numpy")
+def _share_out(
+    tree: Any, splits: Any, scaled: Any, way: Any, product: Any, into: Any, added: Any
+) -> None:
+    """Add what a tree gives the features of a row, in two passes: products down, sums up.
+
+    Places are unsigned: never negative ones need not be looked at again.
+    """
+    store(product, _U64(0), spread(1.0))
+    for split in range(splits):
+        left, right = split + split + _ONE, split + split + _TWO
+        going = _U64(scaled[_U64(tree.column[split])] > tree.cut[split])
+        known = _U64(way[_U64(tree.above[split])] == _KEPT)
+        one, other = known * (_TWO - going), known * (_ONE + going)
+        way[left], way[right] = one, other
+        first, second = left * _NODE + one * _WAY, right * _NODE + other * _WAY
+        into[split + split], into[left] = first, second
+        above = load(product, _U64(tree.split_at[split]) * _FOUR)
+        store(product, left * _FOUR, multiply(above, load(tree.ways, first)))
+        store(product, right * _FOUR, multiply(above, load(tree.ways, second)))
+    split = splits
+    while split > _U64(0):
+        split -= _ONE
+        left, right = split + split + _ONE, split + split + _TWO
+        one, other = load(product, left * _FOUR), load(product, right * _FOUR)
+        store(product, _U64(tree.split_at[split]) * _FOUR, add(one, other))
+        one = multiply(one, load(tree.ways, into[split + split] + _FOUR))
+        other = multiply(other, load(tree.ways, into[left] + _FOUR))
+        column = _U64(tree.column[split]) * _FOUR
+        store(added, column, add(load(added, column), add(one, other)))
 
 
 @compiled(
     types.float64(
-        _FEATURES, _SINGLES, _SINGLES, _COUNTS, _MATRIX, _VECTOR, _VECTOR, _MATRIX,
-        types.float64[:, ::1],
+        _FEATURES, _SINGLES, _SINGLES, _MATRIX, _VECTOR, _VECTOR, _MATRIX, types.float64[:, ::1]
     ),
     error_model="numpy",
-)  # fmt: skip
+)
 def add_values(
     feature: Any,
     threshold: Any,
     path: Any,
-    counts: Any,
     scaling: Any,
     points: Any,
     weights: Any,
@@ -313,58 +343,42 @@ def add_values(
     Both are the same for every row but for which of three ways it goes: it was *lost* at an earlier
     split by the feature, where the difference is 0, it is lost here, or it is kept.
     """
-    expected = 0.0
-    node_at, parent_of, left_of, above, split_at, column = np.empty((6, _ALL + 1), dtype=np.uint16)
-    cut, (length, share) = np.empty(_ALL + 1, dtype=np.float32), np.empty((2, _ALL + 1))
-    kept, worth, kept_change, product = np.empty((4, _ALL + 1, _ORDER))
-    factors, changes = np.empty((2, _ALL + 1, 3, _ORDER))
-    way = np.empty(_ALL + 1, dtype=np.uint8)
-    share[_ALL], kept[_ALL], worth[_ALL], kept_change[_ALL], way[_ALL] = 1.0, 1.0, 1.0, 0.0, _KEPT
+    # Behind a complete tree's last node, two more are written in vain.
+    node_at, split_at, above = np.empty((3, _ALL + 2), dtype=np.uint16)
+    column, way, leaf = np.empty((3, _ALL + 1), dtype=np.uint8)
+    last = np.empty((_ALL + 1, (X.shape[1] + WIDTH - 1) // WIDTH), dtype=np.uint64)
+    cut, rows = np.empty(_ALL + 1, dtype=np.float32), np.empty(_ALL + 1, dtype=np.int64)
+    length, share = np.empty((2, _ALL + 1))
+    worth, kept_change, product = np.empty((3, (_ALL + 1) * WIDTH))
+    ways = np.empty((_ALL + 1) * 6 * WIDTH)
     tree = _Tree(
         node_at,
-        parent_of,
-        left_of,
-        above,
         split_at,
         column,
         cut,
+        above,
+        last,
+        leaf,
+        rows,
         length,
         share,
-        kept,
         worth,
         kept_change,
-        factors,
-        changes,
+        ways,
     )
-    scaled = np.empty(X.shape[1], dtype=np.float32)
-    added, lost_change = np.zeros((*X.shape, _ORDER)), -weights / (1.0 - points)
+    share[_ALL], worth[_ALL * WIDTH :], kept_change[_ALL * WIDTH :] = 1.0, 1.0, 0.0
+    way[_ALL] = _KEPT
+    last.view(np.uint16)[0] = _ALL
+    into = np.empty(_ALL + 1, dtype=np.uint64)
+    scaled = np.empty(X.shape, dtype=np.float32)
+    added = np.zeros((X.shape[0], X.shape[1] * WIDTH))
+    _scale(X, scaling, scaled)
+    expected = 0.0
     for i in range(feature.shape[0]):
-        size, splits, expected = _lay_out(
-            tree, feature[i], threshold[i], path[i], counts[i], expected
-        )
-        _weigh(tree, size, points, weights, lost_change)
+        splits = _lay_out(tree, feature[i], threshold[i], path[i])
+        _find_above(tree, splits)
+        expected = _weigh(tree, splits, points, weights, expected)
         for r in range(X.shape[0]):
-            _scale(X[r], scaling, scaled)
-            product[0, :] = 1.0
-            for s in range(splits):
-                c = split_at[s]
-                left = left_of[c]
-                right = left + 1
-                going = np.uint8(scaled[column[c]] > cut[c])
-                known = np.uint8(way[above[left]] == _KEPT)
-                way[left], way[right] = known * (_KEPT - going), known * (_LOST + going)
-                for k in range(_ORDER):
-                    product[left, k] = product[c, k] * factors[left, way[left], k]
-                    product[right, k] = product[c, k] * factors[right, way[right], k]
-            for s in range(splits - 1, -1, -1):
-                c = split_at[s]
-                left, into = left_of[c], column[c]
-                right = left + 1
-                for k in range(_ORDER):
-                    one, other = product[left, k], product[right, k]
-                    product[c, k] = one + other
-                    added[r, into, k] += (
-                        one * changes[left, way[left], k] + other * changes[right, way[right], k]
-                    )
+            _share_out(tree, _U64(splits), scaled[r], way, product, into, added[r])
     _add_points(added, values)
     return expected

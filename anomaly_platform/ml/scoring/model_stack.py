@@ -13,7 +13,6 @@ import numpy.typing as npt
 from anomaly_platform.ml.addresses import Layout
 from anomaly_platform.ml.arrays import AnyArray, Floats, Ints, Singles
 from anomaly_platform.ml.calibration.conformal import P_FLOOR
-from anomaly_platform.ml.detectors.forest_shapley import node_counts
 from anomaly_platform.ml.detectors.isolation_forest import ForestArrays
 from anomaly_platform.ml.detectors.statistical_kernels import HISTORY, MIN_COUNT, statistical_rows
 from anomaly_platform.ml.detectors.statistical_kernels import P_FLOOR as FALLBACK_FLOOR
@@ -111,13 +110,12 @@ class Model(NamedTuple):
     ----------
     arrays
         It alone, in place 0.
-    forest, counts
-        Its forest, and the training rows of every node.
+    forest
+        Its forest.
     """
 
     arrays: Models
     forest: ForestArrays
-    counts: npt.NDArray[np.int16]
 
     @property
     def seasonal(self) -> bool:
@@ -133,13 +131,12 @@ class ModelStack:
         self.models = Models._make(
             np.empty((size, *part.shape[1:]), dtype=part.dtype) for part in _arrays_of(like)
         )
-        self._counts: dict[int, npt.NDArray[np.int16]] = {}
 
     @classmethod
     def of(cls, model: SeriesModel) -> Self:
         """Return a stack of one model."""
         stack = cls.__new__(cls)
-        stack.models, stack._counts = _arrays_of(model), {}
+        stack.models = _arrays_of(model)
         return stack
 
     def put(self, place: int, model: SeriesModel) -> None:
@@ -148,7 +145,6 @@ class ModelStack:
         arrays: tuple[AnyArray, ...] = self.models
         for array, part in zip(arrays, parts, strict=True):
             array[place] = part[0]
-        self._counts.pop(place, None)
 
     def only(self, place: int) -> Model:
         """Return one model by itself, in place 0: views, no copies."""
@@ -158,9 +154,7 @@ class ModelStack:
         forest = ForestArrays(
             models.feature[0], models.cut[0], models.path[0], models.scaling[0], own
         )
-        if place not in self._counts:
-            self._counts[place] = node_counts(forest)
-        return Model(models, forest, self._counts[place])
+        return Model(models, forest)
 
     def history(self, place: int) -> float:
         """Return how many values the longest window must hold for a model to speak."""

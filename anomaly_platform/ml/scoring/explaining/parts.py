@@ -162,7 +162,7 @@ def _inputs(
     """Return what each input of each reading adds, and the forest's score of an ordinary one."""
     forest = model.forest
     within = np.clip(room.inputs, forest.scaling[2], forest.scaling[3])
-    found = path_shapley(forest, within, model.counts)
+    found = path_shapley(forest, within)
     splits_to_score = forest.feature.shape[0] / float(forest.normaliser[0])
     usual = 2.0 ** (-found.expected * splits_to_score)
     shares: list[tuple[InputShare, ...]] = []

@@ -128,6 +128,20 @@ def test_a_feature_that_no_tree_split_by_adds_nothing():
     assert (path_shapley(fit_forest(X, 3), X[:4]).values[:, 1] == 0).all()
 
 
+def test_a_tree_of_all_possible_nodes_has_equal_paths_that_no_feature_shortens():
+    forest = fit_forest(np.random.default_rng(0).normal(size=(50, 1)), 3, n_trees=2)
+    scale = 1.0 / forest.scaling[1, 0]
+    forest.feature[:], forest.path_length[:] = 0, 8.0
+    for depth in range(8):
+        first, cells = (1 << depth) - 1, 1 << depth
+        middles = (np.arange(cells) + 0.5) / cells
+        forest.threshold[:, first : 2 * first + 1] = middles
+    rows = forest.scaling[0, 0] + scale * np.linspace(0.0, 1.0, 7)[:, None]
+    found = path_shapley(forest, rows)
+    assert found.expected == 8.0
+    np.testing.assert_allclose(found.values, 0.0, atol=1e-12)
+
+
 def test_rows_of_other_features_and_bad_values_are_refused_by_name():
     forest = fit_forest(np.random.default_rng(0).normal(size=(50, 3)), 3)
     with pytest.raises(FeatureSchemaError, match="3 features"):
