@@ -71,12 +71,3 @@ def quantiles_of_sorted(ordered: Floats, q: Floats) -> Floats:
     apart = high - low
     from_below, from_above = low + apart * share, high - apart * (1.0 - share)
     return np.asarray(np.where(share >= 0.5, from_above, from_below))
-
-
-def inverted_cdf(ordered: Floats, q: Floats) -> Floats:
-    """Return (m,) quantiles of (n,) ascending values that are values themselves, n ≥ 1.
-
-    The smallest value below or at which a share q of the values lies.
-    """
-    place = ordered.size * q - 1.0
-    return ordered[np.clip(np.ceil(place).astype(np.int64), 0, ordered.size - 1)]

@@ -13,6 +13,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,10 +102,14 @@ def write_tensor_file(
     names = sorted(tensors, key=lambda name: (-tensors[name][0].dtype.itemsize, name))
     digest = hashlib.sha256()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
+    with os.fdopen(handle, "wb") as file, ThreadPoolExecutor(1) as thread:
+        hashed = thread.submit(digest.update, b"")
 
         def put(data: bytes | memoryview) -> int:
-            digest.update(data)
+            nonlocal hashed
+            # Two pieces are held at most: one is hashed while it is written and the next one read.
+            hashed.result()
+            hashed = thread.submit(digest.update, data)
             file.write(data)
             return len(data)
 
@@ -117,6 +122,7 @@ def write_tensor_file(
                 raise TensorFileError(msg)
         file.flush()
         os.fsync(file.fileno())
+        hashed.result()
     return digest.hexdigest()
 
 

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anomaly_platform.ml.arrays import Floats, Ints
-from anomaly_platform.ml.order_statistics import inverted_cdf
 
 DEFAULT_BINS = 10
 MINIMUM_ROWS = 50
@@ -97,20 +96,24 @@ class ReferenceDistribution:
         ValueError
             If the names do not fit the columns.
         """
+        from anomaly_platform.ml.drift.distance_kernels import fill_reference
+
         matrix = _matrix(values, features)
         edges = np.full((len(features), 2 * _KNOTS), np.inf)
         counts = np.zeros((len(features), 2 * _KNOTS + 1), dtype=np.int64)
         missing = np.zeros(len(features), dtype=np.int64)
+        widest = 1
         for column in range(len(features)):
             finite = matrix[np.isfinite(matrix[:, column]), column]
             missing[column] = matrix.shape[0] - finite.size
             finite.sort()
-            knots = _edges(finite)
-            edges[column, : knots.size] = knots
-            below = np.searchsorted(finite, edges[column], side="right")
-            counts[column] = np.diff(below, prepend=0, append=finite.size)
-        widest = max(1, int(np.isfinite(edges).sum(axis=1).max(initial=0)))
-        return cls(tuple(features), edges[:, :widest], _cut(counts, widest), missing)
+            widest = max(widest, fill_reference(finite, _SHARES, edges[column], counts[column]))
+        return cls(
+            tuple(features),
+            edges[:, :widest],
+            np.ascontiguousarray(counts[:, : widest + 1]),
+            missing,
+        )
 
     def compare(self, values: ArrayLike, *, bins: int = DEFAULT_BINS) -> list[FeatureDrift]:
         """Compare a batch with the reference.
@@ -165,21 +168,14 @@ class ReferenceDistribution:
         """
         if len(self.features) != 1:
             raise ValueError(f"one feature is needed, not {len(self.features)}")
-        column = np.asarray(values, dtype=np.float64)
-        finite = np.isfinite(column)
-        known = groups[finite]
-        part = np.cumsum(np.diff(known, prepend=known[:1]) != 0)
+        from anomaly_platform.ml.drift.distance_kernels import count_parts
+
         coarse = _coarse(self.counts[0], DEFAULT_BINS)
-        inside = coarse[np.searchsorted(self.edges[0], column[finite], side="left")]
-        width = int(coarse[-1]) + 1
-        parts = int(part[-1]) + 1 if part.size else 0
-        current = np.bincount(part * width + inside, minlength=parts * width)
-        table = current.reshape(parts, width)
+        table = count_parts(np.asarray(values, np.float64), groups, self.edges[0], coarse)
         table = table[table.sum(axis=1) >= MINIMUM_ROWS]
         if len(table) < 2:
             return None
-        reference = _sum(self.counts[0], coarse)
-        return float(_psi(reference, table.astype(np.float64)).max())
+        return float(_psi(_sum(self.counts[0], coarse), table).max())
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays to store beside a model; the names of the features are not in them."""
@@ -272,26 +268,9 @@ def _matrix(values: ArrayLike, features: Sequence[str]) -> Floats:
     return matrix
 
 
-def _edges(ordered: Floats) -> Floats:
-    """Return the bins' upper edges: quantiles of sorted values, both sides of what many hold."""
-    if not ordered.size:
-        return np.zeros(0)
-    quantiles = inverted_cdf(ordered, _SHARES)
-    # Two quantiles on one value: it holds at least a bin's weight and gets a bin of its own.
-    own = quantiles[1:][quantiles[1:] == quantiles[:-1]]
-    if not own.size:
-        return quantiles
-    return np.unique(np.concatenate((quantiles, np.nextafter(own, -np.inf))))
-
-
 def _histogram(finite: Floats, edges: Floats) -> Ints:
     inside = np.searchsorted(edges, finite, side="left")
     return np.bincount(inside, minlength=edges.size + 1).astype(np.int64)
-
-
-def _cut(counts: Ints, edges: int) -> Ints:
-    """Drop bins behind +inf edges; rows above the last finite edge were counted in the first."""
-    return np.ascontiguousarray(counts[:, : edges + 1])
 
 
 def _coarse(reference: Ints, bins: int) -> Ints:

@@ -116,7 +116,13 @@ class PositionModel:
     # Near the largest float distances are infinite; `_finite` gives the largest float for them.
     @np.errstate(over="ignore", invalid="ignore")
     def fit(
-        cls, times: Ints, columns: Columns, feature_set: MetricFeatureSet, start: int
+        cls,
+        times: Ints,
+        columns: Columns,
+        feature_set: MetricFeatureSet,
+        start: int,
+        *,
+        serves: bool = True,
     ) -> PositionModel:
         """Learn the usual levels from the rows before `start`, and the wandering from all.
 
@@ -130,6 +136,9 @@ class PositionModel:
             What the columns are.
         start
             First row of the calibration part, ≥ 1.
+        serves
+            Whether readings will be judged by it. One that only tells distances of other rows of
+            the training window knows neither wandering nor outages.
         """
         frequency = round(feature_set.frequency.total_seconds() * 1e6)
         value = columns["value"]
@@ -140,30 +149,30 @@ class PositionModel:
         week = SeasonalProfile.fit_week(
             times[:start], season.apply(times[:start], plain), frequency
         )
-        empty = np.zeros(_KNOTS)
-        alone = outage_limits(
-            times,
-            _finite((value - centre) / unit),
-            frequency,
-            feature_set.windows[-1],
-            centre / unit,
-            seasonal=season.period > 0 or week.period > 0,
-        )
+        seasonal = season.period > 0 or week.period > 0
+        empty, alone = np.zeros(_KNOTS), UNKNOWN
+        if serves:
+            units, longest = _finite((value - centre) / unit), feature_set.windows[-1]
+            alone = outage_limits(
+                times, units, frequency, longest, centre / unit, seasonal=seasonal
+            )
         model = cls(
             *(centre, unit, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, -1.0),
             *(season, week, empty, empty, alone),
         )
-        place = model._place(times, value)
-        rescale = _positive(_tail(place[:start]), 0.0)
+        known = seasonal and times[start - 1] - times[0] >= ENOUGH_TIME
+        if start >= feature_set.windows[-1] and not known:
+            return replace(model, slack=np.inf)
         trailing = _finite((columns[f"median_{feature_set.windows[-1]}"] - centre) / unit)
         full = settled(columns, feature_set, start)
         level = median(trailing[:start][full])
         tail = _tail(trailing[:start][full] - level)
         swing, swing_limit = _swing(columns[f"mad_{feature_set.windows[-1]}"][:start][full])
-        seasonal = season.period > 0 or week.period > 0
-        known = seasonal and times[start - 1] - times[0] >= ENOUGH_TIME
-        if start >= feature_set.windows[-1] and not known:
-            return replace(model, slack=np.inf)
+        model = replace(model, level=level, level_tail=tail, swing=swing, swing_limit=swing_limit)
+        if not serves:
+            return model
+        place = model._place(times, value)
+        rescale = _positive(_tail(place[:start]), 0.0)
         medians = np.array([median(b) for b in np.array_split(place / rescale, BLOCKS)])
         apart = [
             np.add.reduce(np.abs(medians[h:] - medians[:-h])) / (BLOCKS - h)
@@ -171,10 +180,6 @@ class PositionModel:
         ]
         return replace(
             model,
-            level=level,
-            level_tail=tail,
-            swing=swing,
-            swing_limit=swing_limit,
             slack=1.0 + WANDER_WEIGHT * float(np.max(apart)),
             ordinary=rescale,
             resting=_resting(columns, feature_set),

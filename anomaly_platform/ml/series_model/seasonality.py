@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -75,8 +76,7 @@ class SeasonalProfile:
     @classmethod
     def none(cls, inputs: int, strength: float = 0.0, width: int = PHASES) -> SeasonalProfile:
         """Return the profile of a series without seasons, with room for `width` phases."""
-        shape = (inputs, width)
-        return cls(0, 0, strength, np.zeros(shape, np.float16), np.ones(shape, np.float16))
+        return cls(0, 0, strength, *_flat(inputs, width))
 
     @classmethod
     def fit(cls, times: Ints, inputs: Floats, frequency: int) -> SeasonalProfile:
@@ -187,6 +187,14 @@ class SeasonalProfile:
             np.asarray(offset, dtype=np.float16),
             np.asarray(widening, dtype=np.float16),
         )
+
+
+@cache
+def _flat(inputs: int, width: int) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]]:
+    """Return offsets and widenings that change nothing; all series without seasons share them."""
+    offset, widening = np.zeros((inputs, width), np.float16), np.ones((inputs, width), np.float16)
+    offset.flags.writeable = widening.flags.writeable = False
+    return offset, widening
 
 
 def _peak(times: Ints, inputs: Floats, frequency: int) -> int:

@@ -6,7 +6,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Self
 
 import numpy as np
@@ -16,8 +16,13 @@ from anomaly_platform.ml.calibration.conformal import KNOTS, P_FLOOR, Calibratio
 from anomaly_platform.ml.detectors.base import derive_seed
 from anomaly_platform.ml.detectors.series_forest import SeriesForest
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.series_model.inputs import InputModel, input_schema
-from anomaly_platform.ml.series_model.level_shift import PositionModel
+from anomaly_platform.ml.series_model.inputs import (
+    InputModel,
+    input_schema,
+    related_names,
+    spread_names,
+)
+from anomaly_platform.ml.series_model.level_shift import PositionModel, level_names
 from anomaly_platform.ml.series_model.model import (
     CROSS_BLOCKS,
     SeriesModel,
@@ -132,9 +137,10 @@ def fit_series(
     """
     seed = derive_seed(policy.seed, *key)
     present = ~np.isnan(columns["value"])
-    full, clock = columns, times
+    full: Columns = {name: columns[name] for name in _read(feature_set)}
+    clock = times
     if not present.all():
-        full, clock = _rows(columns, present), times[present]
+        full, clock = _rows(full, present), times[present]
     start = calibration_start(clock.size)
     usual = usual_rows(clock, full["value"], feature_set, policy, start)
     if not usual.all():
@@ -198,13 +204,17 @@ class _Parts:
         policy: FleetPolicy,
         seed: int,
         forgets: bool,
+        serves: bool = True,
     ) -> Self:
-        """Fit on the rows before `start` and judge the others; levels are those of `ordinary`."""
+        """Fit on the rows before `start` and judge the others; levels are those of `ordinary`.
+
+        Parts that do not serve know their levels no better than that needs.
+        """
         inputs, matrix = InputModel.fit_and_derive(times, rows, feature_set, start, forgets=forgets)
         detector = SeriesForest(
             input_schema(feature_set), n_trees=policy.trees, contamination=policy.contamination
         ).fit(matrix[:start], seed=seed)
-        position = PositionModel.fit(*ordinary, feature_set, start)
+        position = PositionModel.fit(*ordinary, feature_set, start, serves=serves)
         rest = {name: column[start:] for name, column in rows.items()}
         distances = position.levels(times[start:], rest, feature_set).distance
         return cls(inputs, detector, position, detector.score(matrix[start:]), distances)
@@ -229,7 +239,7 @@ def _judged_by_others(
         others = np.delete(all_rows, slice(block[0], block[-1] + 1 + min(memory, block.size)))
         order = np.concatenate((others, block))
         known = (times[others], _rows(rows, others))
-        found.append(fit(times[order], _rows(rows, order), others.size, known))
+        found.append(fit(times[order], _rows(rows, order), others.size, known, serves=False))
     return found
 
 
@@ -286,6 +296,14 @@ def without_outliers(scores: Floats, usual: Bools, policy: FleetPolicy) -> Bools
     left = max(share * usual.size - (usual.size - count), 0.0) / max(count, 1)
     kept[kept] = ~outliers(scores[kept], left, policy.alpha)
     return kept
+
+
+@cache
+def _read(feature_set: MetricFeatureSet) -> frozenset[str]:
+    """Return the features that a model is fitted on."""
+    longest = feature_set.windows[-1]
+    names = (*related_names(feature_set), *spread_names(feature_set), *level_names(feature_set))
+    return frozenset((*names, f"count_{longest}", f"jitter_{longest}"))
 
 
 def _rows(columns: Columns, taken: Bools | Ints) -> Columns:

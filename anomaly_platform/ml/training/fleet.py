@@ -290,18 +290,14 @@ def _describe(key: tuple[str, str], times: Ints, columns: Columns) -> dict[str, 
     value = columns["value"]
     present = value[~np.isnan(value)]
     reference = ReferenceDistribution.fit(value[:, None], ["value"])
-    filled = present.size > 0
-    mean, spread = _moments(present) if filled else (None, None)
+    said = _moments(present) if present.size else [None] * 4
     return {
         "entity": key[0],
         "metric": key[1],
         "rows": present.size,
         "first_time": int(times[0]),
         "last_time": int(times[-1]),
-        "mean": mean,
-        "std": spread,
-        "min": float(present.min()) if filled else None,
-        "max": float(present.max()) if filled else None,
+        **dict(zip(("mean", "std", "min", "max"), said, strict=True)),
         "reference_psi": reference.usual_psi(value, times // _DAY_MICROSECONDS),
         "reference_edges": reference.edges[0].tolist(),
         "reference_counts": reference.counts[0].tolist(),
@@ -309,12 +305,15 @@ def _describe(key: tuple[str, str], times: Ints, columns: Columns) -> dict[str, 
     }
 
 
-def _moments(values: Floats) -> tuple[float, float]:
-    """Return mean and standard deviation, finite however large finite values are."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, spread = float(values.mean()), float(values.std())
-    if math.isfinite(mean) and math.isfinite(spread):
-        return mean, spread
-    largest = float(np.abs(values).max())
-    shares = values / largest
-    return float(shares.mean()) * largest, float(shares.std()) * largest
+def _moments(values: Floats) -> list[float]:
+    """Return mean, standard deviation and extremes, finite however large finite values are."""
+    from anomaly_platform.ml.drift.distance_kernels import moments
+
+    found = np.empty(4)
+    moments(values, found)
+    mean, spread, low, high = found.tolist()
+    if not (math.isfinite(mean) and math.isfinite(spread)):
+        largest = float(np.abs(values).max())
+        shares = values / largest
+        mean, spread = float(shares.mean()) * largest, float(shares.std()) * largest
+    return [mean, spread, low, high]

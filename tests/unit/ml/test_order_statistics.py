@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from anomaly_platform.ml.order_statistics import (
-    inverted_cdf,
     median,
     median_of_sorted,
     quantile_of_sorted,
@@ -29,8 +28,6 @@ def test_quantiles_are_numpys(values: np.ndarray, shares: list[float]) -> None:
     expected = np.quantile(values, shares)
     assert [quantile_of_sorted(ordered, share) for share in shares] == expected.tolist()
     assert quantiles_of_sorted(ordered, np.array(shares)).tolist() == expected.tolist()
-    expected = np.quantile(values, shares, method="inverted_cdf")
-    assert inverted_cdf(ordered, np.array(shares)).tolist() == expected.tolist()
 
 
 def test_nan_and_nothing_give_nan() -> None:
