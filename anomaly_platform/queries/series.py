@@ -6,7 +6,9 @@ from typing import Any, Final
 
 from psycopg import AsyncConnection
 
+from anomaly_platform.ml.drift.days import LAST_DAYS, DayChange, told
 from anomaly_platform.queries.rows import count
+from anomaly_platform.streams import Stream
 
 LastReadings = dict[str, dt.datetime | None]
 """Metrics, each with the time of its newest reading."""
@@ -33,6 +35,20 @@ async def last_readings(connection: AsyncConnection[Any], stream: str, entity: s
         {"stream": stream, "entity": entity},
     )
     return {str(metric): last for metric, last in await cursor.fetchall()}
+
+
+async def changes_of(
+    connection: AsyncConnection[Any], stream: Stream, entity: str, metric: str, day: dt.date
+) -> list[str]:
+    """Say what has changed on the last days up to `day` of a series, against its model."""
+    cursor = await connection.execute(
+        "SELECT change, coalesce(noise_ratio, 'NaN'), coalesce(swing_ratio, 'NaN') "
+        "FROM series_drift WHERE stream = %s AND day > %s AND day <= %s AND entity = %s "
+        "AND metric = %s AND bundle_version = (SELECT version FROM champions "
+        "WHERE stream = series_drift.stream AND detector = %s) ORDER BY day",
+        (stream.name, day - dt.timedelta(days=LAST_DAYS), day, entity, metric, stream.scored_by),
+    )
+    return told([DayChange(*row) for row in await cursor.fetchall()])
 
 
 async def metrics_by_entity(

@@ -8,6 +8,7 @@ import datetime as dt
 from collections import defaultdict
 from typing import Any, Final
 
+from anomaly_platform.ml.drift.days import DayChange
 from anomaly_platform.storage.postgres.transactions import Connection, TableAccess
 from anomaly_platform.streams.base import Stream
 from anomaly_platform.streams.retraining import DriftedDay, SeriesEvidence, StreamEvidence
@@ -90,7 +91,8 @@ ORDER BY s.entity, s.metric
 """
 
 _DRIFT = """
-SELECT d.entity, d.metric, d.day, d.verdict, d.psi, d.score_psi
+SELECT d.entity, d.metric, d.day, d.verdict, d.psi, d.score_psi,
+    d.change, coalesce(d.noise_ratio, 'NaN'), coalesce(d.swing_ratio, 'NaN')
 FROM series_drift d
 JOIN series_drift newest ON newest.stream = d.stream AND newest.entity = d.entity
     AND newest.metric = d.metric AND newest.day = %(last_day)s
@@ -180,8 +182,9 @@ def _drifted_days(
     connection: Connection, key: dict[str, Any]
 ) -> dict[tuple[str, str], list[DriftedDay]]:
     days: dict[tuple[str, str], list[DriftedDay]] = defaultdict(list)
-    for entity, metric, *day in connection.execute(_DRIFT, key):
-        days[entity, metric].append(DriftedDay(*day))
+    for entity, metric, day, verdict, psi, score, *change in connection.execute(_DRIFT, key):
+        found = DriftedDay(day, verdict, psi, score, DayChange(*change))
+        days[entity, metric].append(found)
     return days
 
 

@@ -11,6 +11,7 @@ than any single day of the training data did, or when its scores are no longer s
 
 from typing import Final, Literal
 
+from anomaly_platform.ml.drift.days import Kind
 from anomaly_platform.streams.base import RetrainingPolicy
 
 Verdict = Literal["unknown", "none", "drifted", "severe"]
@@ -31,6 +32,8 @@ SEVERE_SCORE_PSI = 4.0
 
 def judge_day(
     policy: RetrainingPolicy,
+    change: Kind | None = None,
+    /,
     *,
     psi: float | None,
     psi_noise: float | None,
@@ -42,6 +45,8 @@ def judge_day(
     Parameters
     ----------
     policy : RetrainingPolicy
+    change : str or None
+        In what it is unlike any day of training.
     psi, psi_noise : float or None
         Of the day's values against the training reference, and what sampling alone would give.
     usual_psi : float or None
@@ -65,8 +70,9 @@ def judge_day(
             by_score = "severe"
         elif score_psi >= DRIFTED_SCORE_PSI:
             by_score = "drifted"
+    by_change: Verdict = "drifted" if change else "unknown"
     order: tuple[Verdict, ...] = ("unknown", "none", "drifted", "severe")
-    return max(by_value, by_score, key=order.index)
+    return max(by_value, by_score, by_change, key=order.index)
 
 
 def judge_distribution(

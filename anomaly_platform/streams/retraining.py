@@ -8,10 +8,11 @@ the day it ends on, and a stream without new data is never trained on the same d
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Literal
 
+from anomaly_platform.ml.drift.days import DayChange, told
 from anomaly_platform.streams.base import RetrainingPolicy
 from anomaly_platform.streams.drift import DRIFTED, Verdict
 
@@ -49,6 +50,7 @@ class DriftedDay:
     verdict: Verdict
     psi: float | None = None
     score_psi: float | None = None
+    change: DayChange = field(default_factory=DayChange)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,9 +329,10 @@ def _drift_reason(days: Sequence[DriftedDay], streak: int) -> str:
         for name, value in (("PSI", newest.psi), ("score PSI", newest.score_psi))
         if value is not None
     )
+    said = "".join(f"; {one}" for one in told([one.change for one in days]))
     if streak == 1:
-        return f"severe drift on {newest.day} ({measured})"
-    return f"drifted on {streak} days in a row up to {newest.day} ({measured})"
+        return f"severe drift on {newest.day} ({measured}){said}"
+    return f"drifted on {streak} days in a row up to {newest.day} ({measured}){said}"
 
 
 def _cooled(wait: timedelta, newest: datetime, asked: datetime | None) -> bool:

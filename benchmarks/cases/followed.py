@@ -30,7 +30,8 @@ Single series, {train} days to learn from and {test} judged; on the third of the
 changes. Every {every}th reading is off by {size:g} times the noise of that time, up and down in
 turns. *False*: the share of the other readings that is flagged, without the hour after each, on the
 first day after the change, on the next four, and later; *found*: the share of those off, on all
-days. Three seeds, α = 0.01.
+days. *Learned again*: from there on a model judges that knows these days alone, without the
+readings off. Three seeds, α = 0.01.
 
 | change | minutes | noise | first day | four days | later | found |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |"""
@@ -52,11 +53,15 @@ class Late:
         Between two readings.
     noises
         Standard deviations of the noise before the change.
+    again
+        Days after the change from which alone, without the readings off, another model learns, as a
+        training for drift does; it judges what follows. 0 where there is none.
     """
 
     course: Course
     minutes: int = 5
     noises: tuple[float, ...] = (1.0, 0.3)
+    again: int = 0
 
 
 def _sine(day: Floats) -> Floats:
@@ -78,9 +83,18 @@ def _between(since: Floats, begin: float, end: float) -> Floats:
     return np.asarray((since >= begin) & (since < end), dtype=np.float64)
 
 
+def _quieter(day: Floats, since: Floats) -> tuple[Floats, Floats]:
+    return _sine(day), np.where(since < 0.0, 1.0, 1.0 / 3.0)
+
+
+def _wider(day: Floats, since: Floats) -> tuple[Floats, float]:
+    return _weekdays(day, np.where(since < 0.0, 5.0, 7.5)), 1.0
+
+
 CHANGES: dict[str, Late] = {
     "none": Late(lambda day, _: (_sine(day), 1.0)),
-    "noise a third": Late(lambda day, since: (_sine(day), np.where(since < 0.0, 1.0, 1.0 / 3.0))),
+    "noise a third": Late(_quieter),
+    "noise a third, learned again after three days": Late(_quieter, again=3),
     "noise as in training after two days of a third": Late(
         lambda day, since: (_sine(day), 1.0 - _between(since, -2.0, 0.0) * 2.0 / 3.0)
     ),
@@ -95,8 +109,9 @@ CHANGES: dict[str, Late] = {
     "swing half as wide again": Late(
         lambda day, since: (50.0 + (_sine(day) - 50.0) * np.where(since < 0.0, 1.0, 1.5), 1.0)
     ),
-    "swing half as wide again, quiet weekends": Late(
-        lambda day, since: (_weekdays(day, np.where(since < 0.0, 5.0, 7.5)), 1.0)
+    "swing half as wide again, quiet weekends": Late(_wider),
+    "swing half as wide again, quiet weekends, learned again after three days": Late(
+        _wider, again=3
     ),
     "3 higher two days before, and back for three hours": Late(
         lambda day, since: (
@@ -126,6 +141,13 @@ def judged(one: Late, noise: float, seed: int) -> tuple[list[float], float]:
     times = [begin + timedelta(minutes=one.minutes * n) for n in range(values.size)]
     frame = pl.DataFrame({"time": times, "value": values})
     flags = train_test(frame[:cut], frame[cut:], time_column="time").is_anomaly
+    if one.again:
+        first, end = (cut + (CHANGE_DAY + days) * per_day for days in (0, one.again))
+        known = pl.Series("value", np.where(np.isin(np.arange(values.size), off), np.nan, values))
+        later = train_test(
+            frame.with_columns(known)[first:end], frame[end:], time_column="time"
+        ).is_anomaly
+        flags = np.concatenate((flags[: end - cut], later))
     ordinary = np.ones(flags.size, dtype=np.bool_)
     for row in off - cut:
         ordinary[row : row + 1 + max(60 // one.minutes, 1)] = False

@@ -34,6 +34,7 @@ from anomaly_platform.queries.operation.points import (
     read_points,
 )
 from anomaly_platform.queries.scored_readings import ReadingFilter, read_page
+from anomaly_platform.queries.series import changes_of
 from anomaly_platform.serving.lookups import known_metrics, known_stream
 from anomaly_platform.serving.problems import ApiProblem, not_found
 from anomaly_platform.serving.state import ServingState
@@ -58,9 +59,11 @@ async def show(
     """Show the charts, and the flagged points as a list."""
     serving = serving_of(request)
     shown, chosen, newest = await _chosen(request, serving, stream, entity, metric)
+    described = known_stream(serving, stream)
     async with serving.pool.connection() as connection:
         flagged = await flagged_points(connection, chosen, limit=_LISTED + 1)
         marks = await flagged_marks(connection, chosen, limit=2 * MOST_TOGETHER)
+        changes = await changes_of(connection, described, entity, metric, shown.until.date())
         siblings = await known_metrics(connection, stream, entity, None, kind="entity")
     where = {"stream": stream, "entity": entity, "metric": metric}
     here = {**where, "since": shown.since, "until": shown.until}
@@ -68,11 +71,12 @@ async def show(
         request,
         "series.html",
         viewer,
-        stream=known_stream(serving, stream),
+        stream=described,
         entity=entity,
         metric=metric,
         shown=shown,
         newest=newest,
+        changes=changes,
         flagged=flagged[:_LISTED],
         more=len(flagged) > _LISTED,
         # Beyond, they are not all known, and marked in parts.
@@ -86,7 +90,7 @@ async def show(
         back=link("/console/series", **here),
         behind=[
             sources.asset(serving.settings, stream, "scored_events"),
-            sources.model(serving.settings, stream, known_stream(serving, stream).scored_by),
+            sources.model(serving.settings, stream, described.scored_by),
             sources.statement(
                 f"SELECT event_time, value, score, is_anomaly, reason, causes FROM scored_metrics "
                 f"WHERE stream = '{stream}' AND entity = '{_in_sql(entity)}' "

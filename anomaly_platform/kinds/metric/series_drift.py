@@ -5,6 +5,7 @@ over all series. How drift is measured is in ``ml.drift``; what follows from it 
 ``streams.retraining``.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from anomaly_platform.kinds.base import Stats
 from anomaly_platform.kinds.metric.bundles import DETECTOR, open_version
 from anomaly_platform.kinds.metric.feature_drift import FeatureDrift, numbers_of
 from anomaly_platform.kinds.parts import Parts
+from anomaly_platform.ml.drift.days import DayChange, UsualDays
 from anomaly_platform.storage.tables.drift import FEATURE_DRIFT_SCHEMA, SERIES_DRIFT_SCHEMA
 from anomaly_platform.streams import MetricStream
 from anomaly_platform.streams.base import RetrainingPolicy
@@ -31,7 +33,7 @@ _DAY_SECONDS = 86_400.0
 _REFERENCE_COLUMNS = (
     *("entity", "metric", "reference_edges", "reference_counts", "reference_missing"),
     *("reference_psi", "rows", "first_time", "last_time"),
-    *("feature_edges", "feature_counts", "feature_usual_psi"),
+    *("feature_edges", "feature_counts", "feature_usual_psi", "usual_days"),
 )
 
 
@@ -49,12 +51,15 @@ class SeriesReference:
         Readings of a usual day, above 0.
     features : FeatureReferences or None
         Of its other features; None in a bundle that was trained before there were any.
+    days : UsualDays
+        Its days; knows nothing in such a bundle.
     """
 
     distribution: "ReferenceDistribution"
     usual_psi: float | None
     rows_per_day: float
     features: "FeatureReferences | None" = None
+    days: UsualDays = field(default_factory=UsualDays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,13 @@ def series_references(
             )
         yield (
             (row["entity"], row["metric"]),
-            SeriesReference(distribution, row["reference_psi"], row["rows"] / days, features),
+            SeriesReference(
+                distribution,
+                row["reference_psi"],
+                row["rows"] / days,
+                features,
+                UsualDays(*(row["usual_days"] or ())),
+            ),
         )
 
 
@@ -156,9 +167,10 @@ class SeriesDrift:
 
     def _measure(self, chunk: pl.DataFrame) -> Iterator[dict[str, Any]]:
         from anomaly_platform.ml.drift.distances import score_psi
-        from anomaly_platform.ml.features.metrics.batch import series_spans
+        from anomaly_platform.ml.features.metrics.batch import microseconds, series_spans
 
-        rows = chunk.select(READ).sort("entity", "metric")
+        rows = chunk.select(READ).sort("entity", "metric", "event_time")
+        times = microseconds(rows["event_time"])
         values = numbers_of(rows["value"])
         p_values = numbers_of(rows["p_value"])
         flagged = rows["is_anomaly"].fill_null(value=False).to_numpy()
@@ -178,6 +190,8 @@ class SeriesDrift:
             if known is not None:
                 (found,) = known.distribution.compare(values[part, None])
                 spread = score_psi(p_values[part])
+                days = known.days.compare(times[part], values[part])
+                change = days[0] if days else DayChange()
                 record |= {
                     "psi": found.psi,
                     "psi_noise": found.psi_noise,
@@ -187,11 +201,15 @@ class SeriesDrift:
                     "volume_ratio": present / known.rows_per_day if known.rows_per_day else None,
                     "verdict": judge_day(
                         self.policy,
+                        change.kind,
                         psi=found.psi,
                         psi_noise=found.psi_noise,
                         usual_psi=known.usual_psi,
                         score_psi=spread,
                     ),
+                    "change": change.kind,
+                    "noise_ratio": _number(change.noise),
+                    "swing_ratio": _number(change.swing),
                 }
             yield record
 
@@ -227,6 +245,7 @@ class SeriesDrift:
             stats[("day", "series_judged")] = judged.height
             stats[("day", "series_drifted")] = int(drifted.sum())
             stats[("day", "series_drifted_share")] = int(drifted.sum()) / judged.height
+            stats[("day", "series_changed")] = table["change"].count()
             stats[("day", "series_severe")] = int((judged["verdict"] == "severe").sum())
         volume = table["volume_ratio"].drop_nulls()
         if volume.len():
@@ -252,6 +271,10 @@ def _over_series(
         "usual_psi_median": None if usual is None else _quantile(usual.drop_nulls(), 0.5),
         "series": known.len(),
     }
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _quantile(values: pl.Series, q: float) -> float | None:

@@ -3,7 +3,8 @@
 What scoring does not follow is said, so that nobody takes an old model's verdicts for news. A
 series whose readings are flagged on most of the last days has changed, or is out of order for days.
 One whose daily course comes earlier or later than in training tells of a clock that was set, as by
-daylight saving: learned again, it is ordinary.
+daylight saving: learned again, it is ordinary. How its days compare with those of training says
+`ml.drift.days`, here as in the platform.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ import polars as pl
 
 from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.backtest.series import Backtest, feature_set_for
+from anomaly_platform.ml.drift.days import (
+    FEWEST_DAYS,
+    FEWEST_READINGS,
+    LAST_DAYS,
+    UsualDays,
+    told,
+)
 from anomaly_platform.ml.features.metrics.batch import microseconds
 
-#: How many of the last days are looked at, of how many readings at least, and on how many of them
-#: a series must be unusual: half of them, and three.
-_DAYS, _FEWEST_READINGS, _FEWEST_DAYS = 7, 20, 3
-#: A day is unusual where so many times the promised share of its readings is flagged.
+#: A day is unusual where so many times the promised share of its readings is flagged. A series is
+#: where half of its last days are, and `FEWEST_DAYS` at least.
 _UNUSUAL = 5.0
 #: Parts of a day at most, and by how many minutes a course may have moved.
 _PARTS, _FURTHEST = 96, 180
@@ -58,7 +64,9 @@ def changed(
             clock_moved(known_times, known, times, values, frequency),
             stays_unusual(judged, flags, alpha),
         )
+        days = UsualDays.fit(known_times, known).compare(times, values)
         said[name] = [one for one in found if one is not None]
+        said[name] += [f"{one}; learn again from newer rows" for one in told(days)]
     return {name: sentences for name, sentences in said.items() if sentences}
 
 
@@ -77,10 +85,10 @@ def stays_unusual(times: Ints, flags: Floats, alpha: float) -> str | None:
     judged = np.isfinite(flags)
     days, place, counts = np.unique(times[judged] // _DAY, return_inverse=True, return_counts=True)
     shares = np.bincount(place, weights=flags[judged], minlength=days.size) / np.maximum(counts, 1)
-    whole = counts >= _FEWEST_READINGS
-    days, shares = days[whole][-_DAYS:], shares[whole][-_DAYS:]
+    whole = counts >= FEWEST_READINGS
+    days, shares = days[whole][-LAST_DAYS:], shares[whole][-LAST_DAYS:]
     unusual = shares > _UNUSUAL * alpha
-    if unusual.sum() < max(_FEWEST_DAYS, days.size / 2.0):
+    if unusual.sum() < max(FEWEST_DAYS, days.size / 2.0):
         return None
     since = datetime.fromtimestamp(int(days[unusual][0]) * 86_400, UTC)
     return (
@@ -107,7 +115,7 @@ def clock_moved(
     parts = min(_PARTS, _DAY // max(frequency, 1))
     if parts < 24 or times.size == 0 or known.size == 0:
         return None
-    recent = times > times[-1] - _DAYS * _DAY
+    recent = times > times[-1] - LAST_DAYS * _DAY
     halves = (known_times // _DAY) % 2 == 1
     courses = [
         _course(known_times, known, parts),
@@ -140,7 +148,7 @@ def _course(times: Ints, values: Floats, parts: int) -> Floats | None:
     times, values = times[finite], values[finite]
     place = times % _DAY * parts // _DAY
     counts = np.bincount(place, minlength=parts)
-    if np.unique(times // _DAY).size < _FEWEST_DAYS or counts.min() < 1:
+    if np.unique(times // _DAY).size < FEWEST_DAYS or counts.min() < 1:
         return None
     return np.asarray(np.bincount(place, weights=values, minlength=parts) / counts)
 

@@ -25,6 +25,7 @@ import polars as pl
 from anomaly_platform.ml.arrays import Columns, Floats, Ints
 from anomaly_platform.ml.bundles.bundle import Bundle, open_bundle
 from anomaly_platform.ml.bundles.writer import BundleWriter, Stored
+from anomaly_platform.ml.drift.days import UsualDays
 from anomaly_platform.ml.drift.distances import ReferenceDistribution
 from anomaly_platform.ml.drift.features import FeatureReferences, watched_features
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
@@ -75,6 +76,7 @@ SERIES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "feature_edges": pl.List(pl.Float32),
     "feature_counts": pl.List(pl.Int32),
     "feature_usual_psi": pl.List(pl.Float32),
+    "usual_days": pl.List(pl.Float64),
     "trained_in": pl.String,
     "trained_at": pl.Datetime("us", "UTC"),
 }
@@ -302,6 +304,7 @@ def _describe(key: tuple[str, str], times: Ints, columns: Columns) -> dict[str, 
         "reference_edges": reference.edges[0].tolist(),
         "reference_counts": reference.counts[0].tolist(),
         "reference_missing": int(reference.missing[0]),
+        "usual_days": UsualDays.fit(times, value).to_list(),
     }
 
 

@@ -35,6 +35,9 @@ _SERIES: Final[Mapping[str, PgType]] = {
     "verdict": "text",
     "features": "jsonb",
     "bundle_version": "int4",
+    "change": "text",
+    "noise_ratio": "float8",
+    "swing_ratio": "float8",
 }
 _FEATURES: Final[Mapping[str, PgType]] = {
     "stream": "text",

@@ -17,14 +17,18 @@ from dagster import (
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.test_utils import create_run_for_test
 from rich.console import Console
+from starlette.testclient import TestClient
 
 from anomaly_platform.cli.runtime import Runtime
 from anomaly_platform.cli.streams.run import run_stream
+from anomaly_platform.console.app import create_app
 from anomaly_platform.labelling.labels import NewLabel
 from anomaly_platform.sensors.retraining import BATCH_TAG, MOST_ATTEMPTS, build_retraining_sensors
 from anomaly_platform.sensors.work import REASON_TAG
 from anomaly_platform.settings import Settings
+from anomaly_platform.storage.tables.api_keys import SCOPES
 from anomaly_platform.streams import IIOT, MetricStream
+from tests.builders.console import log_in
 from tests.builders.platforms import Drop, Keep, Kept, Restore
 from tests.builders.readings import START, readings
 from tests.builders.tables import requests_of
@@ -32,7 +36,7 @@ from tests.integration.metric_models import current_fleet
 
 pytestmark = pytest.mark.integration
 
-TRAINED_DAYS = 6
+TRAINED_DAYS = 7
 
 
 def loads(first: int, days: int) -> list[pl.DataFrame]:
@@ -122,6 +126,32 @@ def test_drift_of_one_series_is_noticed_and_only_it_is_trained(
     bundle = trained.platform.warehouse.bundles.get("iiot", "isolation_forest", 2)
     assert bundle is not None
     assert bundle.parent == 1
+
+
+def test_a_series_that_became_quieter_is_told_and_trained_again(
+    trained: Runtime, drop: Drop
+) -> None:
+    days = 3
+    quiet = readings(IIOT, "press-0", "load", days=days, first=TRAINED_DAYS, spread=1 / 3)
+    drop(IIOT, "quiet.csv", pl.concat([quiet, *loads(TRAINED_DAYS, days)[1:]]))
+    run_stream(trained, IIOT, Console(quiet=True), train=False)
+    last = (START + timedelta(days=TRAINED_DAYS + days - 1)).date()
+    drift = trained.platform.warehouse.drift.of_series("iiot", last)
+    assert drift["change"].to_list() == ["quieter", None, None]
+    assert drift["verdict"].to_list() == ["drifted", "none", "none"]
+    assert drift["noise_ratio"].to_list() == pytest.approx([0.37, 1.1, 1.1], abs=0.15)
+
+    said = "its noise on 3 of the last"
+    where = {"stream": "iiot", "metric": "load"}
+    with TestClient(create_app(trained.platform)) as browser:
+        log_in(browser, trained.platform.warehouse.api_keys.create("a", SCOPES, created_by="t")[1])
+        pages = [
+            browser.get("/console/series", params={**where, "entity": entity}).text
+            for entity in drift["entity"]
+        ]
+    assert [said in page for page in pages] == [True, False, False]
+    assert said in requested(trained).tags[REASON_TAG]
+    assert said in requests_of(trained.platform.warehouse, "iiot")[0].reason
 
 
 def test_a_tick_that_died_before_its_run_asks_for_the_same_run(trained: Runtime) -> None:

@@ -1,9 +1,11 @@
 """What is said of series that are no longer as they were learned."""
 
 import numpy as np
+import polars as pl
 import pytest
 
-from anomaly_platform.ml.backtest.changed import clock_moved, stays_unusual
+from anomaly_platform.ml.backtest.changed import changed, clock_moved, stays_unusual
+from anomaly_platform.ml.backtest.series import train_test
 
 FIVE_MINUTES, PER_DAY = 300_000_000, 288
 
@@ -53,3 +55,18 @@ def test_one_bad_day_and_the_promised_share_are_nothing_to_tell():
     flags[9 * PER_DAY :] = 1.0
     assert stays_unusual(times, flags, 0.01) is None
     assert stays_unusual(times, np.full(flags.size, np.nan), 0.01) is None
+
+
+@pytest.mark.parametrize(("noise", "told"), [(0.3, []), (0.1, ["load"])])
+def test_a_metric_that_became_quieter_is_told_beside_the_others(noise, told):
+    def table(days, begin, noise, seed):
+        times, load = course(days, begin, noise=noise, swing=2.0, seed=seed)
+        _, other = course(days, begin, swing=2.0, seed=seed + 10)
+        clock = pl.Series(times).cast(pl.Datetime("us"))
+        return pl.DataFrame({"time": clock, "load": load, "other": other})
+
+    train, test = table(8, 0, 0.3, 0), table(4, 8, noise, 1)
+    result = train_test(train, test, time_column="time")
+    said = changed(train, test, result, time_column="time", alpha=0.01)
+    assert list(said) == told
+    assert all("its noise on 4 of the last 4 days is 0.3" in one for (one,) in said.values())
