@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+from barcode import day_by_day as barcode_day_by_day
 from barcode import learned as barcode_learned
 from barcode import rules as barcode_rules
 
@@ -89,9 +90,13 @@ days that begin later, in the same network, from other seeds. No setting was cho
 these months: development used another network and other seeds.
 """
     models = barcode_learned.train(train.scans, reference)
+    judged = months_with_look_back(chosen.events)
+    days = [TEST_START.date() + timedelta(days=day) for day in range(TEST_DAYS)]
+    first = TEST_SEEDS[0]
     sections = [
         barcode_rules.section(RulesModel.fit(train.scans, reference), months),
-        barcode_learned.section(models, months_with_look_back(chosen.events), TEST_START),
+        barcode_learned.section(models, judged, TEST_START),
+        barcode_day_by_day.section(models, judged[first][0], days, f"The month of seed {first}"),
     ]
     chosen.out.write_text("\n".join([head, *sections]))
     print(f"{chosen.out} written")

@@ -60,7 +60,11 @@ def train(
 def judge(models: BarcodeModels, scans: pl.DataFrame, since: datetime) -> pl.DataFrame:
     """Judge a month with its look-back, and put labels and magnitudes beside the verdicts."""
     features = ScanFeatureSet().compute(scans.drop("label", "anomaly_kind"))
-    scored = models.score(features, since=since)
+    return labelled(models.score(features, since=since), scans)
+
+
+def labelled(scored: pl.DataFrame, scans: pl.DataFrame) -> pl.DataFrame:
+    """Put labels beside verdicts, and the highest score of a rule."""
     labels = scans.select(
         "event_id",
         "anomaly_kind",
@@ -111,15 +115,16 @@ def _table(scored: pl.DataFrame) -> list[str]:
 
 
 def _row(name: str, positives: pl.DataFrame, normal: pl.DataFrame) -> str:
-    areas = [_area(positives, normal, column) for column in DETECTORS.values()]
-    untouched = _area(positives, normal.filter(~pl.col("touched")), "final_confidence")
+    areas = [area(positives, normal, column) for column in DETECTORS.values()]
+    untouched = area(positives, normal.filter(~pl.col("touched")), "final_confidence")
     found = (positives["final_confidence"] >= 50).mean()
     share = positives.height / (positives.height + normal.height)
     cells = [f"{area:.3f}" for area in (*areas, untouched)]
     return f"| {name} | {positives.height} | {share:.4f} | {' | '.join(cells)} | {found:.0%} |"
 
 
-def _area(positives: pl.DataFrame, normal: pl.DataFrame, column: str) -> float:
+def area(positives: pl.DataFrame, normal: pl.DataFrame, column: str = "final_confidence") -> float:
+    """Return the area under the precision-recall curve, event by event."""
     truth = np.repeat([1, 0], [positives.height, normal.height])
     scores = pl.concat([positives[column], normal[column]]).to_numpy()
     return float(average_precision_score(truth, scores))

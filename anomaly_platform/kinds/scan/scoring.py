@@ -2,7 +2,8 @@
 
 How a verdict comes about is in ``ml.scans.scoring``. The history is computed from the validated
 scans of the look-back, for the codes of the day; the other codes of their lots are beside them, for
-what moved together. A day's scores follow from that day and its look-back, and from nothing else.
+what moved together and what the lots did. A day's scores follow from that day and its look-back,
+and from nothing else.
 """
 
 from __future__ import annotations
@@ -65,26 +66,15 @@ def current_scorer(kind: StreamKind[ScanStream]) -> Scorer:
     failed: set[str] = set()
 
     def score(features: Partition) -> Iterator[pl.DataFrame]:
-        from anomaly_platform.ml.scans.scoring import HABITS, Together
+        from anomaly_platform.ml.scans.scoring import HABITS
 
         failed.clear()
-        day = date.fromisoformat(features.partition)
-        whole = parts.lake.read(features.path, columns=["location_id", "event_time"])
-        together = Together.of(models, whole["location_id"], "day")
-        for scans, beside in _with_history(kind, day, features):
-            left_out: dict[str, str] = {}
-            scored = models.score(
-                scans,
-                since=midnight(day),
-                threshold=parts.threshold,
-                together=together,
-                left_out=left_out,
-                beside=beside,
-                until=whole.select(pl.col("event_time").max()).item(),
-            )
+        for scored, left_out in judged_day(kind, models, features):
             if scored["final_confidence"].null_count():
                 said = "; ".join(f"{name} {why}" for name, why in left_out.items())
-                raise StageError(f"no detector judged {stream.name} on {day}: {said}")
+                raise StageError(
+                    f"no detector judged {stream.name} on {features.partition}: {said}"
+                )
             failed.update({HABITS} & left_out.keys())
             yield for_lake(models, scored)
 
@@ -95,6 +85,29 @@ def current_scorer(kind: StreamKind[ScanStream]) -> Scorer:
         tuple(name for name in LEARNED if getattr(models, name) is not None),
         failed,
     )
+
+
+def judged_day(
+    kind: StreamKind[ScanStream], models: BarcodeModels, features: Partition
+) -> Iterator[tuple[pl.DataFrame, dict[str, str]]]:
+    """Yield the scans of a day as models judge them, and which detectors failed, and why."""
+    from anomaly_platform.ml.scans.scoring import Together
+
+    day, lake = date.fromisoformat(features.partition), kind.parts.lake
+    whole = lake.read(features.path, columns=["location_id", "event_time"])
+    together = Together.of(models, whole["location_id"], "day")
+    for scans, beside in _with_history(kind, day, features):
+        left_out: dict[str, str] = {}
+        scored = models.score(
+            scans,
+            since=midnight(day),
+            threshold=kind.parts.threshold,
+            together=together,
+            left_out=left_out,
+            beside=beside,
+            until=whole.select(pl.col("event_time").max()).item(),
+        )
+        yield scored, left_out
 
 
 def _rules_alone(parts: Parts[ScanStream]) -> BarcodeModels:
@@ -115,10 +128,15 @@ def _with_history(
     buckets: all of them unless a day has several chunks. Of more than `_CHUNK_ROWS` scans, those
     of the first codes count.
     """
-    from anomaly_platform.ml.detectors.scan_habits.company import READ
     from anomaly_platform.ml.detectors.sequence_lstm.scans import lots_of
 
-    lake, names, compute = kind.parts.lake, list(READ_FEATURES), kind.stream.features.compute
+    def featured(past: pl.DataFrame) -> pl.DataFrame:
+        computed = kind.stream.features.compute(past)
+        read = [name for name in names if name in computed.columns]
+        cast = computed.select(pl.col(name).cast(FEATURE_SCHEMA[name]) for name in read)
+        return cast.with_columns(entity="epc_code")
+
+    lake, names = kind.parts.lake, list(READ_FEATURES)
     days = kind.history(day, day - timedelta(days=1))
     for today in lake.chunks([features.path], columns=names, target_rows=_CHUNK_ROWS):
         span = (int(today["bucket"][0]), int(today["bucket"][-1]))
@@ -131,13 +149,10 @@ def _with_history(
             rest = scans.filter(~own).select(_BESIDE)
             others.append(rest.filter(lots_of(rest).is_in(lots.implode())))
         if any(part.height for part in history):
-            computed = compute(in_order(pl.concat(history)))
-            past = computed.select(pl.col(name).cast(FEATURE_SCHEMA[name]) for name in names)
-            own_scans.insert(0, past)
+            own_scans.insert(0, featured(in_order(pl.concat(history))).drop("entity"))
         beside = None
         if any(part.height for part in others):
-            computed = compute(bounded(in_order(pl.concat(others)), _CHUNK_ROWS))
-            beside = computed.select(pl.col(name).cast(FEATURE_SCHEMA[name]) for name in READ)
+            beside = featured(bounded(in_order(pl.concat(others)), _CHUNK_ROWS))
         yield in_order(pl.concat(own_scans)), beside
 
 

@@ -153,8 +153,8 @@ class BarcodeModels:
         left_out
             Receives the detectors and rules that failed or were late, each with the reason.
         beside, until
-            Scans of further codes of the same lots, and up to when all scans are in hand
-            (`scan_habits.company.Companions`).
+            Features of further codes' scans, of the same lots, and up to when all scans are in
+            hand (`ScanHabits.judge`).
 
         Returns
         -------
@@ -175,7 +175,8 @@ class BarcodeModels:
             missing |= dict.fromkeys(tasks, together.unlearned)
             tasks = {}
         elif self.fusion is not None and self.fusion.habits is not None:
-            tasks[HABITS] = partial(self.fusion.habits.judge, frame, beside, until)
+            judge = partial(self._habits, self.fusion.habits, together.strange)
+            tasks[HABITS] = partial(judge, frame, beside, until)
         done = run_side_by_side(tasks, limits)
         missing |= done.left_out
         found = {name: verdicts.p_values for name, verdicts in done.results.items()}
@@ -228,6 +229,19 @@ class BarcodeModels:
         if RULES in done.results:
             return done.results[RULES]
         return without_verdicts(ordered), dict(done.left_out)
+
+    def _habits(
+        self,
+        habits: ScanHabits,
+        strange: str | None,
+        frame: pl.DataFrame,
+        beside: pl.DataFrame | None,
+        until: datetime | None,
+    ) -> HabitVerdicts:
+        """Judge by habits; what broke a rule is no part of what a lot did."""
+        if beside is not None:
+            beside = self.rules.score(beside, reasons=False, strange=strange)
+        return habits.judge(frame, beside, until)
 
     def in_chunks(
         self,

@@ -33,7 +33,6 @@ TOGETHER: Final = -3.0
 """Nats that going together says, against what happens to single codes."""
 USUAL: Final = 0.5
 """Share of codes that go alone from which on going together says nothing."""
-READ: Final = ("epc_code", "event_time", "event_id", "place", "event")
 _GAP: Final = int(SHIPMENT_GAP.total_seconds() * 1e6)
 _REACH: Final = int(LONGEST_HOURS * 3.6e9)
 
@@ -65,27 +64,21 @@ class Companions:
     end: Ints
 
     @classmethod
-    def of(
-        cls, scans: pl.DataFrame, beside: pl.DataFrame | None = None, until: datetime | None = None
-    ) -> Self:
+    def of(cls, scans: pl.DataFrame, until: datetime | None = None) -> Self:
         """Count for each row of `scans`, in any order.
 
         Parameters
         ----------
         scans
             Scan features.
-        beside
-            Scans of further codes of the same lots, with at least `READ`; they are counted only.
         until
             Up to when all scans are in hand; the newest of `scans` by default.
         """
-        if beside is None and scans["epc_code"].n_unique() < LEAST:
+        if scans["epc_code"].n_unique() < LEAST:
             return cls.none(scans.height)
-        frame = scans.select(READ)
-        if beside is not None:
-            frame = pl.concat([frame, beside.select(READ)])
+        frame = scans.select("epc_code", "event_time", "event_id", "place", "event")
         times = microseconds(frame["event_time"])
-        newest = times[: scans.height].max()
+        newest = times.max()
         if until is not None:
             newest = microseconds(pl.Series([until]).cast(scans["event_time"].dtype))[0]
         code = coded(frame["epc_code"])[1].astype(np.int64)
@@ -96,8 +89,7 @@ class Companions:
         end = np.zeros(shipment.max() + 1, dtype=np.int64)
         np.maximum.at(end, shipment, second)
         size = np.bincount(_firsts(shipment, code)[1], minlength=len(end))
-        own = slice(scans.height)
-        lots = (lot[own], second[own], end[shipment[own]])
+        of_lot = (shipment, size[shipment], lot, second, end[shipment])
         ship, code, times = shipment[by_code], code[by_code], times[by_code]
         follows = np.zeros(len(code), dtype=bool)
         follows[1:] = (code[1:] == code[:-1]) & (np.diff(times) < _REACH)
@@ -109,7 +101,7 @@ class Companions:
         went = _codes_until(pair, code, times, pair, times + _GAP)
         rows = np.empty(len(code), dtype=np.int64)
         rows[by_code] = np.arange(len(code))
-        return cls(came[rows[own]], went[rows[own]], shipment[own], size[shipment[own]], *lots)
+        return cls(came[rows], went[rows], *of_lot)
 
     @classmethod
     def none(cls, rows: int) -> Self:

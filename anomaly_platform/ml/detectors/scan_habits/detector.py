@@ -29,6 +29,7 @@ from anomaly_platform.ml.detectors.scan_habits.imitation import gathered
 from anomaly_platform.ml.detectors.scan_habits.legs import Legs, NothingOrdinaryError
 from anomaly_platform.ml.detectors.scan_habits.stays import Stays
 from anomaly_platform.ml.detectors.scan_habits.steps import (
+    READ,
     Steps,
     Words,
     shipment_shares,
@@ -60,7 +61,7 @@ class HabitVerdicts:
     parts (steps, parts) weighed; likest (steps,): the product that a code seems to be, −1 where
     there is no other; moments (steps, 2): how rare hour and day are; left (steps,): of how many
     codes each left alone, at this scan or, for a leg, at the one before, 0 for none; step_of_row
-    (n,): −1 for a second reading.
+    (rows,): −1 for a second reading; behind the frame's rows are those of codes beside it.
     """
 
     raw: Floats
@@ -83,9 +84,9 @@ class HabitVerdicts:
     @property
     def believed(self) -> Bools:
         """(n,) scans that did not break a rule, as far as they are steps."""
-        believed = np.ones(len(self.raw), dtype=bool)
+        believed = np.ones(len(self.step_of_row), dtype=bool)
         believed[self._steps.rows] = self._steps.believed
-        return believed
+        return believed[: len(self.raw)]
 
 
 @dataclass(frozen=True)
@@ -144,28 +145,51 @@ class ScanHabits:
     ) -> HabitVerdicts:
         """Score scans; the frame holds the look-back of their codes, in any order.
 
-        What is beside them, and until when all is in hand, is as in `Companions.of`.
+        Parameters
+        ----------
+        scans
+            Scan features, with the rules' scores where there are any.
+        beside
+            The same of further codes of their lots: they are not judged, and tell what the lots
+            did. Those of `scans` have to be other ones.
+        until
+            Up to when all scans are in hand; the newest of `scans` by default.
         """
-        steps = steps_of(scans, self.words)
+        height = scans.height
         # Sets that were fused before company was looked at judge each code by itself.
         alone = self.company is None
-        companions = Companions.none(scans.height) if alone else Companions.of(scans, beside, until)
+        if beside is not None and not alone:
+            until = until or scans.select(pl.col("event_time").max()).item()
+            read = [name for name in scans.columns if name in READ or name.endswith("_score")]
+            scans = pl.concat([scans.select(read), beside.select(read)])
+        steps = steps_of(scans, self.words)
+        companions = Companions.none(height) if alone else Companions.of(scans, until)
         lone, left_before = np.zeros((2, len(steps.rows)))
         left = np.zeros(len(steps.rows), dtype=np.int64)
         if self.company is not None:
             lone, left_before, left = self.company.evidence(steps, companions)
-        parts, likest, moments = self._parts(steps, companions, lone, left_before)
+        judged = steps.rows < height
+        parts, likest, moments = self._parts(steps, judged, companions, lone, left_before)
         raw = np.full(scans.height, NOTHING)
         raw[steps.rows] = np.logaddexp.reduce(parts, axis=1)
         step_of_row = np.full(scans.height, -1, dtype=np.int64)
         step_of_row[steps.rows] = np.arange(len(steps.rows))
+        raw = raw[:height]
         p_values = self.calibration.p_value(raw)
         return HabitVerdicts(raw, p_values, parts, likest, moments, left, step_of_row, steps, self)
 
     def _parts(
-        self, steps: Steps, companions: Companions, lone: Floats, left_before: Floats
+        self,
+        steps: Steps,
+        judged: Bools,
+        companions: Companions,
+        lone: Floats,
+        left_before: Floats,
     ) -> tuple[Floats, Ints, Floats]:
-        """(n, parts) weighed evidence, the product that each code seems to be, (n, 2) moments."""
+        """(n, parts) weighed evidence, the product that each code seems to be, (n, 2) moments.
+
+        Steps that are not `judged` (n,) tell what their lot did, and seem to be no product.
+        """
         known = steps.product >= 0
         own, rows = np.maximum(steps.product, 0), np.arange(len(steps.rows))
         legs = self.legs.log_p(steps)
@@ -186,7 +210,7 @@ class ScanHabits:
         past = SharedPast.of(ratios, steps, companions)
         product, likest = gathered(
             np.ascontiguousarray(ratios),
-            np.where(known, own, -1),
+            np.where(known & judged, own, -1),
             steps.believed,
             steps.starts,
             SUSPICION,

@@ -31,6 +31,8 @@ MOST_PRODUCTS = 64
 """Of more products, those with the most codes have habits of their own; the others have none."""
 FIELDS = ("place", "event", "product")
 _CLOCK = ("day_of_week", "hour")
+READ = ("epc_code", "event_time", "event_id", "place", "event", *_CLOCK)
+"""Columns that steps are made of, beside the rules' scores."""
 _PRODUCT = (
     pl.when(pl.col("epc_code").str.count_matches(".", literal=True) == 5)
     .then(pl.col("epc_code").str.extract(r"^[^.]*\.([^.]*\.[^.]*)\."))

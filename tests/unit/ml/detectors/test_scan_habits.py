@@ -291,12 +291,31 @@ def test_scans_without_a_place_are_not_together(habits: ScanHabits) -> None:
     np.testing.assert_array_equal(habits.judge(scans).raw, np.concatenate(apart))
 
 
-def test_codes_beside_are_company_and_no_more(habits: ScanHabits) -> None:
-    scans = frame(lot(912, LONE))
-    own = scans["epc_code"] == code(2, 912, 0)
-    beside = habits.judge(scans.filter(own), beside=scans.filter(~own))
-    assert len(beside.raw) == own.sum()
-    np.testing.assert_array_equal(beside.parts[2], habits.judge(scans).parts[2])
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), judged=st.sets(st.integers(0, 8), min_size=1))
+def test_codes_beside_tell_what_they_would_tell_if_they_were_judged(
+    habits: ScanHabits, seed: int, judged: set[int]
+) -> None:
+    scans = wandering(seed)
+    own = scans["epc_code"].str.slice(-1).cast(pl.Int64).is_in(list(judged))
+    until = scans["event_time"].max()
+    whole = habits.judge(scans)
+    found = habits.judge(scans.filter(own), scans.filter(~own), until)
+    rows = np.flatnonzero(own.to_numpy())
+    np.testing.assert_array_equal(found.raw, whole.raw[rows])
+    said = [found.explain(row, {}) for row in range(len(rows))]
+    assert said == [whole.explain(row, {}) for row in rows]
+
+
+def test_what_the_lot_did_before_on_other_days_speaks_for_another_product(
+    habits: ScanHabits,
+) -> None:
+    like_the_other = frame(
+        [row for unit in range(5) for row in journey(code(1, 920, unit), 900.0, "C", 12.0)]
+    )
+    last = frame(journey(code(1, 920, 9), 960.0, "C", 4.0))
+    beside = habits.judge(last, like_the_other)
+    assert beside.parts[beside.step_of_row[3], 2] > habits.judge(last).parts[3, 2]
 
 
 def test_what_other_shipments_of_the_lot_did_speaks_for_another_product(
