@@ -5,9 +5,13 @@ a product never took, though it had many occasions, is closed to it; where there
 nothing is known. Shipments are counted and not units.
 
 For a leg from s to g of product p with N shipments of p from s, of which n went to g, and share b
-of everything from s that goes to g, λ = N · b is what is expected of an open route, and
-P = b · P(open | n), where P(open | n) weighs a negative binomial with mean λ against stray
-shipments, a share of all.
+of what leaves s for g wherever the route is open, let o be the sum of b over the routes from s
+that are open to p. Then λ = N · b / o is what is expected of an open route: goods that may not go
+to some places go the more to the others. P(open | n) weighs a negative binomial with mean λ against
+stray shipments, a share of all. P = P(open | n) · (n + k · b / o) / (N + k). Which routes are open
+and how much each is used follow from each other, and are found in rounds.
+
+Sets that were fused before that have b as the share of everything from s, o = 1 and no k.
 """
 
 from __future__ import annotations
@@ -27,6 +31,15 @@ STRAY: Final = 0.003
 """Share of shipments that go where they never should."""
 ELSEWHERE: Final = 2.0
 """How much a product's coming to a place from elsewhere may speak for a route (log odds)."""
+NOT_ELSEWHERE: Final = 4.0
+"""How much its not coming there from elsewhere may speak against it: goods have to go somewhere."""
+LEAN: Final = 6.0
+"""Shipments that the use others make of a route counts as, in how much a product uses it."""
+LEAST_OPEN: Final = 1e-6
+"""Share of a source's routes that are open to a product at least."""
+ROUNDS: Final = 5
+SWEEPS: Final = 10
+"""Of shares, while the same routes are open."""
 SHAPE: Final = 6.0
 """How alike products are in their use of open routes: shape of the gamma around the share."""
 RAREST: Final = 1e-4
@@ -48,7 +61,8 @@ class Legs:
     places
         How many places there are; the source `places` stands for a first scan.
     keys, share
-        (routes,) sorted `source · places + place`, and the share of what leaves the source.
+        (routes,) sorted `source · places + place`, and the share of what leaves the source, were
+        all its routes open.
     own_keys, own
         (seen,) sorted `route key · products + product`, and shipments.
     left_keys, left
@@ -58,6 +72,9 @@ class Legs:
     reached, should_reach
         (places · products,) shipments of each product that came to each place, and how many
         would have, were all routes open to it.
+    open_share
+        ((places + 1) · products,) sum of the shares of the routes from each source that are open
+        to each product; None in sets that were fused before it was looked at.
     """
 
     places: int
@@ -71,6 +88,7 @@ class Legs:
     total: Floats
     reached: Floats
     should_reach: Floats
+    open_share: Floats | None = None
 
     @classmethod
     def fit(cls, steps: Steps, weights: Floats, places: int, products: int) -> Self:
@@ -85,15 +103,27 @@ class Legs:
         keys, count = _summed(source * places + place, weight)
         own_keys, own = _summed((source * places + place) * products + product, weight)
         left_keys, left = _summed(source * products + product, weight)
-        share = (count + PRIOR / places) / (total[keys // places] + PRIOR)
-        reached = totals(place * products + product, weight, places * products)
-        should = np.zeros((places, products))
-        for one in range(products):
-            leaves = _found(left_keys, left, keys // places * products + one, 0.0)
-            should[:, one] = totals(keys % places, leaves * share, places)
+        source, place = keys // places, keys % places
+        of_source = source[:, None] * products + np.arange(products)
+        of_place = place[:, None] * products + np.arange(products)
+        n = _found(own_keys, own, keys[:, None] * products + np.arange(products), 0.0)
+        leaves = _found(left_keys, left, of_source, 0.0)
+        reached = totals(of_place.ravel(), n.ravel(), places * products)
+        share, is_open = count / total[source], np.where(n > 0, 1.0, OPEN)
+        for _ in range(ROUNDS):
+            for _ in range(SWEEPS):
+                open_share = _open_share(of_source, share, is_open, places)
+                could = (leaves * is_open / open_share[of_source]).sum(axis=1)
+                share = ((n * is_open).sum(axis=1) + PRIOR / places) / (could + PRIOR)
+                share = share / totals(source, share, places + 1)[source]
+            open_share = _open_share(of_source, share, is_open, places)
+            usual = leaves * _use(share[:, None], open_share[of_source], n)
+            should = totals(of_place.ravel(), usual.ravel(), places * products)
+            elsewhere = reached[of_place] - n, should[of_place] - usual
+            is_open = _p_open(n, usual, leaves, *elsewhere, NOT_ELSEWHERE)
         return cls(
             *(places, products, keys, share, own_keys, own, left_keys, left, total),
-            *(reached, should.ravel()),
+            *(reached, should, open_share),
         )
 
     def log_p(self, steps: Steps) -> Floats:
@@ -111,13 +141,17 @@ class Legs:
         share = _found(self.keys, self.share, route, never)
         own = _found(self.own_keys, self.own, route * self.products + product, 0.0)
         left = _found(self.left_keys, self.left, source * self.products + product, 0.0)
-        usual = left * share
+        use, against = share, np.inf
+        if self.open_share is not None:
+            use = _use(share, self.open_share[source * self.products + product], own)
+            against = NOT_ELSEWHERE
+        usual = left * use
         reached = self.reached[place * self.products + product] - own
         should = self.should_reach[place * self.products + product] - usual
-        odds = _as_open(own, usual, STRAY * left) + np.log(OPEN / (1.0 - OPEN))
-        odds = odds + np.minimum(_as_open(reached, should, STRAY * should), ELSEWHERE)
-        open_to_it = 1.0 / (1.0 + np.exp(-np.clip(odds, -60.0, 60.0)))
-        return np.asarray(np.log(share * open_to_it + RAREST / self.places))
+        is_open = _p_open(own, usual, left, reached, should, against)
+        if self.open_share is not None:
+            use = (own + LEAN * use) / (left + LEAN)
+        return np.asarray(np.log(use * is_open + RAREST / self.places))
 
     def counted(self, steps: Steps, step: int) -> tuple[float, float]:
         """Return the shipments of a step's product on its route, and from its source at all."""
@@ -135,6 +169,7 @@ class Legs:
         return {
             "sizes": np.array([self.places, self.products], dtype=np.int64),
             **{name: getattr(self, name) for name in _ARRAYS},
+            **({} if self.open_share is None else {"open_share": self.open_share}),
         }
 
     @classmethod
@@ -155,7 +190,10 @@ class Legs:
             raise BadModelError("there is a route from no place")
         if len(found["total"]) != places + 1 or not (found["share"] > 0).all():
             raise BadModelError("the routes have no totals, or shares of 0")
-        return cls(places, products, **found)
+        open_share = None
+        if "open_share" in arrays:
+            open_share = checked(arrays, "open_share", ((places + 1) * products,), low=1e-9)
+        return cls(places, products, **found, open_share=open_share)
 
 
 _ARRAYS: Final = (
@@ -176,6 +214,27 @@ def _as_open(count: Floats, usual: Floats, stray: Floats) -> Floats:
     usual, stray = np.maximum(usual, 1e-9), np.maximum(stray, 1e-9)
     beside = np.log1p(usual / SHAPE) - np.log1p(stray / SHAPE)
     return np.asarray(count * np.log(usual / stray) - (count + SHAPE) * beside)
+
+
+def _p_open(
+    count: Floats, usual: Floats, left: Floats, reached: Floats, should: Floats, against: float
+) -> Floats:
+    """How probable it is that routes are open, from their count and what came from elsewhere."""
+    odds = _as_open(count, usual, STRAY * left) + np.log(OPEN / (1.0 - OPEN))
+    odds = odds + np.clip(_as_open(reached, should, STRAY * should), -against, ELSEWHERE)
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(odds, -60.0, 60.0))))
+
+
+def _open_share(of_source: Ints, share: Floats, is_open: Floats, places: int) -> Floats:
+    """((places + 1) · products,) sum of the shares of the routes that are open."""
+    products = of_source.shape[1]
+    summed = totals(of_source.ravel(), (share[:, None] * is_open).ravel(), (places + 1) * products)
+    return np.maximum(summed, LEAST_OPEN)
+
+
+def _use(share: Floats, open_share: Floats, count: Floats) -> Floats:
+    """How much a product uses routes, were they open: those that it never took come on top."""
+    return np.asarray(share / np.minimum(open_share + share / (count + 1.0), 1.0))
 
 
 def _source(steps: Steps, places: int) -> tuple[Ints, Bools]:
