@@ -16,9 +16,8 @@ from anomaly_platform.ml.arrays import Floats
 
 Key = tuple[str, str]
 
-SCHEMA: Final = pl.Schema(
-    {"entity": pl.String(), "metric": pl.String(), "numbers": pl.List(pl.Float64)}
-)
+_NUMBERS: Final = pl.List(pl.Float64)
+SCHEMA: Final = pl.Schema({"entity": pl.String(), "metric": pl.String(), "numbers": _NUMBERS})
 #: Numbers of a series' state: the level, the newest row's time; then the ranges visited.
 LEVEL, LAST, VISITED = range(3)
 #: What stands for a metric in the row of a host.
@@ -46,19 +45,31 @@ class CallStates:
 
     def table(self, since: int) -> pl.DataFrame:
         """Return the states by series, without those last heard before `since` (microseconds)."""
-        kept = {key: state for key, state in self.series.items() if state[LAST] >= since}
-        rows = [(*key, state.tolist()) for key, state in kept.items()]
-        heard = {entity for entity, _ in kept}
-        rows += [(one, _HOST, [level]) for one, level in self.hosts.items() if one in heard]
-        return pl.DataFrame(sorted(rows), schema=SCHEMA, orient="row")
+        rows = {key: state for key, state in self.series.items() if state[LAST] >= since}
+        heard = {entity for entity, _ in rows}
+        rows |= {
+            (one, _HOST): np.array([level]) for one, level in self.hosts.items() if one in heard
+        }
+        ordered = sorted(rows)
+        return pl.DataFrame(
+            {
+                "entity": [entity for entity, _ in ordered],
+                "metric": [metric for _, metric in ordered],
+                "numbers": pl.Series([rows[key] for key in ordered], dtype=_NUMBERS),
+            },
+            schema=SCHEMA,
+        )
 
     @classmethod
     def of_table(cls, table: pl.DataFrame) -> CallStates:
         """Return the states that `table` gave."""
         found = cls()
-        for entity, metric, numbers in table.select(*SCHEMA).iter_rows():
+        for (entity, metric), one in zip(
+            table.select("entity", "metric").iter_rows(), table["numbers"], strict=True
+        ):
+            numbers = one.to_numpy(writable=True)
             if metric == _HOST:
-                found.hosts[entity] = numbers[0]
+                found.hosts[entity] = float(numbers[0])
             else:
-                found.series[entity, metric] = np.array(numbers)
+                found.series[entity, metric] = numbers
         return found

@@ -18,13 +18,9 @@ from anomaly_platform.ml.series_runs.layout import LAST
 
 Key = tuple[str, str]
 
+_NUMBERS: Final = pl.List(pl.Float64)
 SCHEMA: Final = pl.Schema(
-    {
-        "entity": pl.String(),
-        "metric": pl.String(),
-        "numbers": pl.List(pl.Float64),
-        "recent": pl.List(pl.Float64),
-    }
+    {"entity": pl.String(), "metric": pl.String(), "numbers": _NUMBERS, "recent": _NUMBERS}
 )
 
 
@@ -72,22 +68,25 @@ class RunStates:
 
     def table(self, since: int) -> pl.DataFrame:
         """Return the states by series, without those last heard before `since` (microseconds)."""
-        rows = [
-            (*key, state.tolist(), self.recent(key).ravel().tolist())
-            for key, state in sorted(self._states.items())
-            if state[LAST] >= since
-        ]
-        return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+        kept = sorted(key for key, state in self._states.items() if state[LAST] >= since)
+        return pl.DataFrame(
+            {
+                "entity": [entity for entity, _ in kept],
+                "metric": [metric for _, metric in kept],
+                "numbers": pl.Series([self._states[key] for key in kept], dtype=_NUMBERS),
+                "recent": pl.Series([self.recent(key).ravel() for key in kept], dtype=_NUMBERS),
+            },
+            schema=SCHEMA,
+        )
 
     @classmethod
     def of_table(cls, table: pl.DataFrame) -> RunStates:
         """Return the states that `table` gave, today or when a state was less."""
-        rows = table.select("entity", "metric", "numbers").iter_rows()
-        states = {(entity, metric): np.array(numbers) for entity, metric, numbers in rows}
+        keys = list(table.select("entity", "metric").iter_rows())
+        states = dict(
+            zip(keys, (one.to_numpy(writable=True) for one in table["numbers"]), strict=True)
+        )
         if "recent" not in table.columns:
             return cls(states)
-        rows = table.select("entity", "metric", "recent").iter_rows()
-        recent = {
-            (entity, metric): np.array(found).reshape(2, -1) for entity, metric, found in rows
-        }
-        return cls(states, recent)
+        recent = (one.to_numpy(writable=True).reshape(2, -1) for one in table["recent"])
+        return cls(states, dict(zip(keys, recent, strict=True)))
