@@ -290,15 +290,13 @@ class Append:
         """Say why readings are anomalies; those of a series together."""
         readings = self.readings
         flagged = np.flatnonzero(said.is_anomaly).tolist()
-        places: dict[Key, list[int]] = {}
-        for place in flagged[:MOST_EXPLAINED]:
-            places.setdefault(readings.keys[place], []).append(place)
-        for key, some in places.items():
-            found = self.judge.scorer.explain(
-                *(key, readings.times[some], features[:, some], said.kinds[some], thresholds[some])
-            )
-            for place, one in zip(some, found, strict=True):
-                self._reasons[place], self._explanations[place] = one.reason, one.explanation
+        some = sorted(flagged[:MOST_EXPLAINED], key=readings.keys.__getitem__)
+        found = self.judge.scorer.explain(
+            [readings.keys[place] for place in some],
+            *(readings.times[some], features[:, some], said.kinds[some], thresholds[some]),
+        )
+        for place, one in zip(some, found, strict=True):
+            self._reasons[place], self._explanations[place] = one.reason, one.explanation
         for place in flagged[MOST_EXPLAINED:]:
             clock = clock_of(readings.times.item(place))
             self._reasons[place] = f"{readings.values.item(place):.6g} is not usual at {clock}"

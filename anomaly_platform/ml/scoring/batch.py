@@ -51,7 +51,7 @@ from anomaly_platform.ml.scoring.call_states import VISITED, CallStates
 from anomaly_platform.ml.scoring.calls import FIRST, calls_of, rate_of, take
 from anomaly_platform.ml.scoring.checking import feature_set_of, read_series
 from anomaly_platform.ml.scoring.entities import EntityEvidence
-from anomaly_platform.ml.scoring.online import OnlineScorer, by_innovation
+from anomaly_platform.ml.scoring.online import Key, OnlineScorer, by_innovation
 from anomaly_platform.ml.scoring.reasons import novelty_reason
 from anomaly_platform.ml.scoring.scored_columns import (
     INSUFFICIENT,
@@ -243,8 +243,7 @@ class FleetScorer:
                 for metric, rows in blocks[entity]:
                     self._score_series((entity, metric), rows, work)
                 self._score_entity(entity, blocks[entity], work)
-                for metric, rows in blocks[entity]:
-                    self._give_reasons((entity, metric), rows, work)
+                self._give_reasons(entity, blocks[entity], work)
             finally:
                 self._free.put(scorer)
 
@@ -343,35 +342,41 @@ class FleetScorer:
         known = [metric for metric in model.metrics if (entity, metric) in self._series]
         return Apart.of(model, known, times, values)
 
-    def _give_reasons(self, key: tuple[str, str], rows: slice, work: _Work) -> None:
+    def _give_reasons(self, entity: str, series: list[tuple[str, slice]], work: _Work) -> None:
         """Say why each row is unusual that is told of, or that caused its entity's score."""
         table, result = work.table, work.result
-        novel = np.flatnonzero(result.novel[rows]) + rows.start
-        self._explain(key, rows, work)
-        for row in novel.tolist():
-            since = work.calls.series[key].item(VISITED + SINCE)
-            reason = result.reasons.get(row, "") if result.anomaly[row] else ""
-            result.reasons[row] = novelty_reason(
-                table.columns[self._value].item(row),
-                table.times.item(row),
-                since,
-                result.bounds[:, row],
-                reason,
-            )
+        self._explain(entity, series, work)
+        for metric, rows in series:
+            for row in (np.flatnonzero(result.novel[rows]) + rows.start).tolist():
+                since = work.calls.series[entity, metric].item(VISITED + SINCE)
+                reason = result.reasons.get(row, "") if result.anomaly[row] else ""
+                result.reasons[row] = novelty_reason(
+                    table.columns[self._value].item(row),
+                    table.times.item(row),
+                    since,
+                    result.bounds[:, row],
+                    reason,
+                )
 
-    def _explain(self, key: tuple[str, str], rows: slice, work: _Work) -> None:
-        """Explain the rows of a series that are flagged, or that caused their entity's score.
+    def _explain(self, entity: str, series: list[tuple[str, slice]], work: _Work) -> None:
+        """Explain the rows of an entity that are flagged, or that caused its score.
 
         What is only novel is left out: its range is the reason.
         """
         table, result = work.table, work.result
-        told = result.anomaly[rows] | (result.caused[rows] & ~result.novel[rows])
-        if not (wanted := np.flatnonzero(told) + rows.start).size:
+        keys: list[Key] = []
+        places = []
+        for metric, rows in series:
+            told = result.anomaly[rows] | (result.caused[rows] & ~result.novel[rows])
+            places.append(np.flatnonzero(told) + rows.start)
+            keys += [(entity, metric)] * places[-1].size
+        if not keys:
             return
+        wanted = np.concatenate(places)
         features = np.array([column[wanted] for column in table.columns])
         features = np.concatenate((features, result.runs[:, wanted]))
         kinds, thresholds = result.kinds[wanted], result.threshold[wanted]
-        explained = work.scorer.explain(key, table.times[wanted], features, kinds, thresholds)
+        explained = work.scorer.explain(keys, table.times[wanted], features, kinds, thresholds)
         for row, one in zip(wanted.tolist(), explained, strict=True):
             if row in result.reasons and not result.anomaly[row]:
                 result.explanations[row] = by_innovation(one)

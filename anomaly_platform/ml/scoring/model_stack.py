@@ -103,26 +103,6 @@ class Models(NamedTuple):
 _LAYOUT = Layout(Models)
 
 
-class Model(NamedTuple):
-    """One of the models, as explanations read it.
-
-    Attributes
-    ----------
-    arrays
-        It alone, in place 0.
-    forest
-        Its forest.
-    """
-
-    arrays: Models
-    forest: ForestArrays
-
-    @property
-    def seasonal(self) -> bool:
-        """Whether what is usual depends on the time of the day or the week."""
-        return bool((self.arrays.periods[0, ::2] > 0).any())
-
-
 class ModelStack:
     """The models of many series, and the pass in which readings are scored with them."""
 
@@ -145,16 +125,6 @@ class ModelStack:
         arrays: tuple[AnyArray, ...] = self.models
         for array, part in zip(arrays, parts, strict=True):
             array[place] = part[0]
-
-    def only(self, place: int) -> Model:
-        """Return one model by itself, in place 0: views, no copies."""
-        arrays: tuple[AnyArray, ...] = self.models
-        models = Models._make(array[place : place + 1] for array in arrays)
-        own = models.constants[0, row_kernels.NORMALISER : row_kernels.NORMALISER + 1]
-        forest = ForestArrays(
-            models.feature[0], models.cut[0], models.path[0], models.scaling[0], own
-        )
-        return Model(models, forest)
 
     def history(self, place: int) -> float:
         """Return how many values the longest window must hold for a model to speak."""
@@ -196,6 +166,13 @@ class ModelStack:
         judge_by_window(features, columns, room)
         self.score(room, columns, np.empty((0, times.size)))
         return room
+
+
+def forest_of(models: Models, place: int) -> ForestArrays:
+    """Return the forest of one model: views, no copies."""
+    own = models.constants[place, row_kernels.NORMALISER : row_kernels.NORMALISER + 1]
+    feature, cut, path = models.feature[place], models.cut[place], models.path[place]
+    return ForestArrays(feature, cut, path, models.scaling[place], own)
 
 
 def judge_by_window(features: Floats, columns: Columns, room: Room) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -20,10 +20,16 @@ from anomaly_platform.ml.calibration.conformal import exponent_of
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring import one_row, row_kernels
 from anomaly_platform.ml.scoring.calls import first_state
-from anomaly_platform.ml.scoring.explaining.explain import explain
+from anomaly_platform.ml.scoring.explaining.explain import are_seasonal, explain
 from anomaly_platform.ml.scoring.explaining.numbers import INNOVATION, NEITHER, Explanation
 from anomaly_platform.ml.scoring.explaining.words import sentence
-from anomaly_platform.ml.scoring.model_stack import Columns, ModelStack, Room, judge_by_window
+from anomaly_platform.ml.scoring.model_stack import (
+    Columns,
+    Models,
+    ModelStack,
+    Room,
+    judge_by_window,
+)
 from anomaly_platform.ml.scoring.reasons import run_reason
 from anomaly_platform.ml.series_model.model import SeriesModel
 from anomaly_platform.ml.series_model.visited import nothing_visited
@@ -306,37 +312,72 @@ class OnlineScorer:
         return first_state(self._stack.models.visited[place])
 
     def explain(
-        self, key: Key, times: Ints, features: Floats, kinds: Ints, thresholds: Floats
+        self, keys: Sequence[Key], times: Ints, features: Floats, kinds: Ints, thresholds: Floats
     ) -> list[Explained]:
-        """Return why readings of one series are unusual, in numbers and in words.
+        """Return why readings are unusual, in numbers and in words.
 
         Parameters
         ----------
-        key
-            The series.
+        keys
+            (n,) entity and metric of each; those of a series should follow each other.
         times, features, thresholds
             As in `judge`.
         kinds
             As in `Verdicts.kinds`.
         """
-        place, layout = self._place(key), self.feature_set
-        model = None
-        if place is not None and self._stack is not None:
-            model = self._stack.only(place)
+        series = dict.fromkeys(keys)
+        if len(series) > self._held:
+            half = len(keys) // 2
+            return [
+                one
+                for part in (slice(None, half), slice(half, None))
+                for one in self.explain(
+                    *(keys[part], times[part], features[:, part], kinds[part], thresholds[part])
+                )
+            ]
+        places = {key: self._place(key, series) for key in series}
+        slots = np.array(
+            [-1 if (at := places[key]) is None else at for key in keys], dtype=np.int64
+        )
+        told: list[Explained | None] = [None] * len(keys)
+        for known in (True, False):
+            rows = np.flatnonzero((slots >= 0) == known)
+            models = None if self._stack is None or not known else self._stack.models
+            found = self._explained(
+                *(models, slots[rows], times[rows], features[:, rows], kinds[rows]),
+                thresholds[rows],
+            )
+            for row, one in zip(rows.tolist(), found, strict=True):
+                told[row] = one
+        return [one for one in told if one is not None]
+
+    def _explained(
+        self,
+        models: Models | None,
+        slots: Ints,
+        times: Ints,
+        features: Floats,
+        kinds: Ints,
+        thresholds: Floats,
+    ) -> Iterator[Explained]:
+        layout = self.feature_set
         found = explain(
-            *(model, layout, self._columns, times, features, kinds, thresholds, self._exponent)
+            *(models, slots, layout, self._columns, times, features, kinds, thresholds),
+            self._exponent,
         )
         values = features[layout.names.index("value")].tolist()
         runs = features[len(layout.names) :]
-        told, seasonal = [], model is not None and model.seasonal
-        for i, (one, value, kind) in enumerate(zip(found, values, kinds.tolist(), strict=True)):
-            words = sentence(value, one, layout, times.item(i) if seasonal else None)
-            if kind != ORDINARY and model is not None:
-                own = model.arrays.runs[0]
-                told_of_run = run_reason(kind, times.item(i), value, runs[:, i], own)
+        seasonal = [False] * len(found)
+        if models is not None:
+            seasonal = are_seasonal(models, slots).tolist()
+        for i, (one, value, kind, time) in enumerate(
+            zip(found, values, kinds.tolist(), times.tolist(), strict=True)
+        ):
+            words = sentence(value, one, layout, time if seasonal[i] else None)
+            if kind != ORDINARY and models is not None:
+                told_of_run = run_reason(kind, time, value, runs[:, i], models.runs[slots[i]])
                 words = told_of_run if one.direction == NEITHER else f"{told_of_run}; {words}"
-            told.append(Explained(one, words))
-        return told
+            yield Explained(one, words)
 
     @property
     def held(self) -> list[Key]:

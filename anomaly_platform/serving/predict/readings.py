@@ -124,7 +124,7 @@ def judge_one(
         if said.is_anomaly:
             kinds, thresholds = np.array((said.kind,)), np.array((threshold,))
             ((explanation, why),) = scorer.explain(
-                key, np.array((when,)), features, kinds, thresholds
+                (key,), np.array((when,)), features, kinds, thresholds
             )
         calls = scorer.first_calls(key) if look_back.calls is None else look_back.calls
     p = np.nan if said.p_value is None else said.p_value
@@ -175,7 +175,7 @@ def judge_many(
         verdicts = scorer.judge((key,) * count, moments, features, thresholds)
         flagged = np.flatnonzero(verdicts.is_anomaly)
         found = scorer.explain(
-            *(key, moments[flagged], features[:, flagged]),
+            *((key,) * flagged.size, moments[flagged], features[:, flagged]),
             *(verdicts.kinds[flagged], thresholds[flagged]),
         )
         calls = scorer.first_calls(key) if look_back.calls is None else look_back.calls

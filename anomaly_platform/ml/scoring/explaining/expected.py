@@ -3,8 +3,9 @@
 A range is found by scoring: other values are put in the reading's place, with all that was before
 as it is, and judged by the same compiled passes. First a few that are likely to be the most
 ordinary; from the best of them outwards, in steps that double, until one reaches the threshold; and
-sixteen parts of that step, twice. What runs say is left out: it is not about how large a
-reading is.
+sixteen parts of that step, twice. A few are judged at a time, of all readings together: what lies
+beyond the first that reaches the threshold changes nothing. What runs say is left out: it is not
+about how large a reading is.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from anomaly_platform.ml.arrays import Bools, Floats, Ints, Singles
-from anomaly_platform.ml.detectors.statistical_kernels import (
-    MAD_TO_SIGMA,
-    MIN_COUNT,
-    statistical_rows,
-)
-from anomaly_platform.ml.detectors.statistical_kernels import P_FLOOR as FALLBACK_FLOOR
+from anomaly_platform.ml.arrays import AnyArray, Bools, Floats, Ints
+from anomaly_platform.ml.detectors.statistical_kernels import MAD_TO_SIGMA
 from anomaly_platform.ml.scoring import row_kernels
+from anomaly_platform.ml.scoring.explaining.search_kernels import (
+    DONE,
+    LADDER,
+    PLACE,
+    TURN,
+    in_season,
+    look_further,
+    put_values,
+)
 from anomaly_platform.ml.scoring.model_stack import (
     Columns,
     Models,
@@ -35,18 +40,14 @@ from anomaly_platform.ml.series_model.input_kernels import FLOOR_SHARE
 from anomaly_platform.ml.series_model.level_shift_kernels import (
     CENTRE,
     DEVIATION,
-    DIFFERENCE,
     MEDIAN,
     UNIT,
     VALUE,
 )
-from anomaly_platform.ml.series_model.season_kernels import phase_of
 from anomaly_platform.ml.series_runs.layout import DAY_AGO, LENGTH
 
 #: Steps outwards, in typical spreads of the series.
-_STEPS = 2.0 ** np.arange(-5, 15)
-_PARTS = np.arange(17) / 16.0
-_ROUNDS = 2
+_STEPS = 2.0 ** np.arange(-5, LADDER - 6)
 _SIGNS = np.array([-1.0, 1.0])
 #: Beyond so many spreads nothing is told apart.
 _FARTHEST = 700.0
@@ -73,12 +74,12 @@ class Ranges(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """Scores other values in the places of (n,) readings of one series.
+    """Scores other values in the places of (n,) readings, all with a model or none.
 
     Attributes
     ----------
     models
-        The one model (`ModelStack.only`); None where there is none.
+        Those in use; None where no reading has one.
     columns
         What the features are.
     room
@@ -95,31 +96,25 @@ class Judge:
     runs: Floats
     exponent: float
 
-    def scores(self, values: Floats) -> Floats:
-        """Return (n, k) scores of as many values; 0 where nothing is said."""
-        n, k = values.shape
-        base, room, flat = self.room, Room(n * k, self.columns), values.ravel()
-        room.times = np.repeat(base.times, k)
-        room.slots[:] = -1 if self.models is None else 0
-        room.table = np.repeat(base.table, k, axis=1)
-        room.related = np.repeat(base.related, k, axis=1)
-        history = np.repeat(base.history, k, axis=1)
-        shift = flat - room.table[VALUE]
-        room.table[VALUE] = room.related[0] = flat
-        room.table[DIFFERENCE] += shift
-        room.related[1] += shift
-        statistical_rows(flat, history, MIN_COUNT, FALLBACK_FLOOR, room.rules)
+    def scores(self, values: Floats, of: Ints) -> Floats:
+        """Return (m,) scores of values in the places of readings; 0 where nothing is said."""
+        m = values.size
+        room, told = Room(m, self.columns), np.empty((self.runs.shape[0], m))
+        put_values(values, of, _parts_of(self.room), self.runs, _parts_of(room), told)
         if self.models is not None:
-            told = np.repeat(self.runs, k, axis=1)
             measure(self.models, room, self.columns, told)
             conclude(self.models, room)
             if told.size:
                 told[LENGTH] = np.nan
                 join_runs(self.models, room, told)
         row_kernels.decide_rows(
-            room.p, np.ones(n * k), self.exponent, room.raw, room.score, room.flagged
+            room.p, np.ones(m), self.exponent, room.raw, room.score, room.flagged
         )
-        return np.where(room.score > 0.0, room.score, 0.0).reshape(n, k)
+        return np.where(room.score > 0.0, room.score, 0.0)
+
+
+def _parts_of(room: Room) -> tuple[AnyArray, ...]:
+    return room.slots, room.times, room.table, room.related, room.history, room.rules
 
 
 def expected_ranges(judge: Judge, thresholds: Floats) -> Ranges:
@@ -136,29 +131,33 @@ def expected_ranges(judge: Judge, thresholds: Floats) -> Ranges:
     thresholds
         (n,) score from which each is an anomaly.
     """
+    n = thresholds.size
     with np.errstate(over="ignore", invalid="ignore"):
         usual, spread = _usual(judge)
-        limit, starts = thresholds[:, None], _starts(judge, usual[:, 1])
-        scores, rows = judge.scores(starts), np.arange(thresholds.size)
+        starts = _starts(judge, usual[:, 1])
+        rows = np.arange(n)
+        scores = judge.scores(starts.ravel(), rows.repeat(starts.shape[1])).reshape(starts.shape)
         best = scores.argmin(axis=1)
         centre, found = starts[rows, best], scores[rows, best] < thresholds
-        ends = _ends(judge, limit, centre, spread)
+        ends = _ends(judge, thresholds, centre, spread, found)
     low = np.where(found, ends[:, 0], usual[:, 0])
     high = np.where(found, ends[:, 1], usual[:, 2])
     return Ranges(low, high, found, spread)
 
 
-def _ends(judge: Judge, limit: Floats, centre: Floats, spread: Floats) -> Floats:
+def _ends(judge: Judge, limits: Floats, centre: Floats, spread: Floats, found: Bools) -> Floats:
     """Return (n, 2) the last values downwards and upwards that stay below the limit.
 
     Infinite where none is last.
 
     Parameters
     ----------
-    limit
-        (n, 1).
+    limits
+        (n,) scores.
     centre, spread
         (n,) where to begin, and the unit of the steps.
+    found
+        (n,) for which readings to look.
     """
     own, start = judge.room.table[VALUE][:, None, None], centre[:, None, None]
     ladder = start + _SIGNS[:, None] * (spread[:, None, None] * _STEPS)
@@ -167,19 +166,14 @@ def _ends(judge: Judge, limit: Floats, centre: Floats, spread: Floats) -> Floats
     ladder = np.sort(np.concatenate((ladder, extra), axis=2), axis=2)
     ladder[:, 0] = ladder[:, 0, ::-1]
     steps = np.concatenate((np.broadcast_to(start, extra.shape), ladder), axis=2)
-    endless = np.zeros(extra.shape[:2], dtype=np.bool_)
-    rows, sides = np.arange(centre.size)[:, None], np.arange(2)
-    for turn in range(_ROUNDS + 1):
-        inner = steps[:, :, 1:] if turn == 0 else steps[:, :, 1:-1]
-        scores = judge.scores(inner.reshape(centre.size, -1)).reshape(inner.shape)
-        outside = scores >= limit[:, :, None]
-        first = np.where(outside.any(axis=2), outside.argmax(axis=2), inner.shape[2])
-        if turn == 0:
-            endless = first == inner.shape[2]
-            first = np.minimum(first, inner.shape[2] - 1)
-        good, bad = (steps[rows, sides, first + more][:, :, None] for more in (0, 1))
-        steps = good + (bad - good) * _PARTS
-    return np.where(endless, _SIGNS * np.inf, good[:, :, 0])
+    steps, sides = steps.reshape(-1, LADDER + 1), 2 * centre.size
+    state, ends = np.zeros((sides, 3), dtype=np.int64), np.empty(sides)
+    state[:, PLACE], state[~found.repeat(2), TURN] = 1, DONE
+    values, of = np.empty(sides * LADDER), np.empty(sides * LADDER, dtype=np.int64)
+    scores = np.empty(0)
+    while m := look_further(steps, state, ends, limits, scores, values, of):
+        scores = judge.scores(values[:m], of[:m])
+    return ends.reshape(-1, 2)
 
 
 def _starts(judge: Judge, usual: Floats) -> Floats:
@@ -188,11 +182,12 @@ def _starts(judge: Judge, usual: Floats) -> Floats:
     windows = (related.shape[0] - 3) // 2
     found = [usual, *related[2 : 2 + windows], related[0] - related[1]]
     if judge.models is not None:
-        own = judge.models.constants[0, row_kernels.LEVELS :]
-        cycles = (judge.models.level_season[0, :, 0], judge.models.level_week[0, :, 0])
-        periods = judge.models.periods[0, 4:]
-        places = [_with_season(0.0, int(t), periods, cycles) for t in judge.room.times]
-        found.append(own[CENTRE] + own[UNIT] * np.array(places))
+        models, slots = judge.models, judge.room.slots
+        cycles = (models.level_season[:, :, 0], models.level_week[:, :, 0])
+        place = np.empty((slots.size, 1))
+        in_season(slots, judge.room.times, models.periods[:, 4:], *cycles, np.zeros(1), place)
+        centre, unit = (models.constants[slots, row_kernels.LEVELS + k] for k in (CENTRE, UNIT))
+        found.append(centre + unit * place[:, 0])
     if judge.runs.size:
         found.append(judge.runs[DAY_AGO])
     starts = np.array(found).T
@@ -211,24 +206,16 @@ def _usual(judge: Judge) -> tuple[Floats, Floats]:
         spread = np.where(wide > 0.0, wide, 0.05 * np.abs(table[MEDIAN]))
         spread = np.where(spread > 0.0, spread, 1.0)
         return np.array([table[MEDIAN] + k * spread for k in (-3.0, 0.0, 3.0)]).T, spread
-    own, units = models.constants[0], models.units[0]
-    last = judge.columns.inputs - 4
-    cycles = (models.season[0, :, last], models.week[0, :, last])
-    usual = np.empty((table.shape[1], 3))
-    for i in range(usual.shape[0]):
-        wide = math.hypot(MAD_TO_SIGMA * table[DEVIATION, i], own[row_kernels.FLOOR])
-        for k, unit in enumerate((-1.0, 0.0, 1.0)):
-            x = _with_season(unit, int(judge.room.times[i]), models.periods[0], cycles)
-            x = min(max(units[0, last] + units[1, last] * x, -_FARTHEST), _FARTHEST)
-            usual[i, k] = table[MEDIAN, i] + wide * math.sinh(x)
-    spread = float(own[row_kernels.FLOOR]) / FLOOR_SHARE
-    return usual, np.full(usual.shape[0], spread if spread > 0.0 else 1.0)
-
-
-def _with_season(x: float, time: int, periods: Ints, cycles: tuple[Singles, Singles]) -> float:
-    """Return what becomes `x` where season and week are taken off."""
-    for profile, (period, phases) in zip(cycles[::-1], ((2, 3), (0, 1)), strict=True):
-        if periods[period] > 0:
-            phase = phase_of(time, periods[period], periods[phases])
-            x = float(profile[0, phase]) + float(profile[1, phase]) * x
-    return x
+    slots, last = judge.room.slots, judge.columns.inputs - 4
+    floors, n = models.constants[slots, row_kernels.FLOOR], slots.size
+    cycles = (models.season[:, :, last], models.week[:, :, last])
+    x = np.empty((n, 3))
+    in_season(slots, judge.room.times, models.periods[:, :4], *cycles, np.arange(-1.0, 2.0), x)
+    x = models.units[slots, 0, last][:, None] + models.units[slots, 1, last][:, None] * x
+    x = np.minimum(np.maximum(x, -_FARTHEST), _FARTHEST)
+    # NumPy's own may round otherwise from one machine to the next.
+    sinh = np.array([math.sinh(one) for one in x.ravel().tolist()]).reshape(n, 3)
+    deviations = (MAD_TO_SIGMA * table[DEVIATION]).tolist()
+    wide = np.array([math.hypot(*pair) for pair in zip(deviations, floors.tolist(), strict=True)])
+    spread = floors / FLOOR_SHARE
+    return table[MEDIAN][:, None] + wide[:, None] * sinh, np.where(spread > 0.0, spread, 1.0)

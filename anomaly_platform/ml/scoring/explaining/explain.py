@@ -1,12 +1,13 @@
-"""The explanation of readings of one series, from what scored them."""
+"""The explanation of readings, from what scored them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
-from anomaly_platform.ml.arrays import Floats, Ints
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring.explaining.expected import Judge, Ranges, expected_ranges
 from anomaly_platform.ml.scoring.explaining.numbers import (
@@ -17,7 +18,7 @@ from anomaly_platform.ml.scoring.explaining.numbers import (
     Explanation,
 )
 from anomaly_platform.ml.scoring.explaining.parts import Shares, shares_of
-from anomaly_platform.ml.scoring.model_stack import Columns, Model, Room, judge_by_window
+from anomaly_platform.ml.scoring.model_stack import Columns, Models, Room, judge_by_window
 from anomaly_platform.ml.series_model.inputs import input_schema
 from anomaly_platform.ml.series_runs.layout import (
     CHATTER,
@@ -37,7 +38,8 @@ _SAME_HOURS_S = 7_200.0
 
 
 def explain(
-    model: Model | None,
+    models: Models | None,
+    slots: Ints,
     layout: MetricFeatureSet,
     columns: Columns,
     times: Ints,
@@ -46,12 +48,12 @@ def explain(
     thresholds: Floats,
     exponent: float,
 ) -> list[Explanation]:
-    """Return the explanations of (n,) readings of one series, each the same alone and among others.
+    """Return the explanations of (n,) readings, each the same alone and among others.
 
     Parameters
     ----------
-    model
-        The series'; None where there is none.
+    models, slots
+        Those in use, and (n,) place of each reading's; None where no reading has one.
     layout, columns
         What the features are, and where.
     times, features
@@ -64,21 +66,26 @@ def explain(
         From p-value to score.
     """
     found: list[Explanation] = []
-    seasonal = model is not None and model.seasonal
     for start in range(0, times.size, _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
         part = np.ascontiguousarray(features[:, some])
         room = Room(part.shape[1], columns)
-        room.times = times[some]
-        room.slots[:] = -1 if model is None else 0
+        room.slots, room.times = slots[some], times[some]
         judge_by_window(part, columns, room)
         runs = part[len(layout.names) :]
-        judge = Judge(None if model is None else model.arrays, columns, room, runs, exponent)
+        judge = Judge(models, columns, room, runs, exponent)
         ranges, shares = expected_ranges(judge, thresholds[some]), None
-        if model is not None:
-            shares = shares_of(model, columns, room, runs, input_schema(layout))
-        found += _explanations(layout, room, runs, kinds[some], ranges, shares, seasonal=seasonal)
+        seasonal = np.zeros(room.slots.size, dtype=np.bool_)
+        if models is not None:
+            shares = shares_of(models, columns, room, runs, input_schema(layout))
+            seasonal = are_seasonal(models, room.slots)
+        found += _explanations(layout, room, runs, kinds[some], ranges, shares, seasonal)
     return found
+
+
+def are_seasonal(models: Models, slots: Ints) -> Bools:
+    """Return whether what is usual of (n,) readings depends on the time of the day or the week."""
+    return np.asarray((models.periods[slots, ::2] > 0).any(axis=1))
 
 
 def _explanations(
@@ -88,43 +95,44 @@ def _explanations(
     kinds: Ints,
     ranges: Ranges,
     shares: Shares | None,
-    *,
-    seasonal: bool,
+    seasonal: Bools,
 ) -> Iterator[Explanation]:
-    # Where a season moves the range, only the newest readings can be compared with it.
-    windows = layout.windows[: 1 if seasonal else -1]
-    shortest_s = layout.frequency.total_seconds() * layout.windows[0]
-    other_hours = seasonal and shortest_s > _SAME_HOURS_S
-    for i in range(kinds.size):
-        low, high = float(ranges.low[i]), float(ranges.high[i])
-        value = float(room.table[0, i])
+    other_hours = layout.frequency.total_seconds() * layout.windows[0] > _SAME_HOURS_S
+    related = room.related.T.tolist()
+    lows, highs, found, spreads = (one.tolist() for one in ranges)
+    parts, usual = ((), ()) if shares is None else (shares.parts.tolist(), shares.usual.tolist())
+    for i, (kind, value, season) in enumerate(
+        zip(kinds.tolist(), room.table[0].tolist(), seasonal.tolist(), strict=True)
+    ):
+        low, high = lows[i], highs[i]
         direction = ABOVE if value > high else BELOW if value < low else NEITHER
-        lasted: float | None = _lasted(windows, layout, room.related[:, i], low, high, direction)
-        if lasted and other_hours:
+        # Where a season moves the range, only the newest readings can be compared with it.
+        windows = layout.windows[: 1 if season else -1]
+        lasted: float | None = _lasted(windows, layout, related[i], low, high, direction)
+        if lasted and season and other_hours:
             lasted = None
-        if runs.size and kinds[i] not in {ORDINARY, RISE}:
-            lasted = _of_run(int(kinds[i]), runs[:, i])
-        elif direction == NEITHER and not ranges.found[i]:
+        if runs.size and kind not in {ORDINARY, RISE}:
+            lasted = _of_run(kind, runs[:, i])
+        elif direction == NEITHER and not found[i]:
             # What is unusual is in the windows before it.
             lasted = None
-        parts = {} if shares is None else dict(zip(PARTS, shares.parts[i].tolist(), strict=True))
         yield Explanation(
             low,
             high,
-            _deviation(value, low, high, float(ranges.spread[i])),
+            _deviation(value, low, high, spreads[i]),
             direction,
             lasting=lasted is None or lasted > 0.0,
             lasted_s=lasted,
-            unavoidable=not ranges.found[i],
-            parts=parts,
+            unavoidable=not found[i],
+            parts={} if shares is None else dict(zip(PARTS, parts[i], strict=True)),
             inputs=() if shares is None else shares.inputs[i],
-            usual=None if shares is None else shares.usual,
+            usual=None if shares is None else usual[i],
         )
 
 
 def _deviation(value: float, low: float, high: float, spread: float) -> float:
     """Return how far a value is from the middle of a range, in halves of its width."""
-    if not np.isfinite(high - low):
+    if not math.isfinite(high - low):
         # One side has no end: the other is the edge, from where the series' spreads count.
         return 1.0 + max(low - value, value - high) / spread
     half = max((high - low) / 2.0, _NARROWEST * spread)
@@ -134,7 +142,7 @@ def _deviation(value: float, low: float, high: float, spread: float) -> float:
 def _lasted(
     windows: tuple[int, ...],
     layout: MetricFeatureSet,
-    related: Floats,
+    related: list[float],
     low: float,
     high: float,
     direction: str,
@@ -148,8 +156,8 @@ def _lasted(
     if direction == NEITHER:
         return 0.0
     lasted = 0.0
-    before = float(related[0] - related[1])
-    known = [(before, 1.0), *zip(related[2:].tolist(), windows, strict=False)]
+    before = related[0] - related[1]
+    known = [(before, 1.0), *zip(related[2:], windows, strict=False)]
     for place, (level, rows) in enumerate(known):
         if not (level > high if direction == ABOVE else level < low):
             break

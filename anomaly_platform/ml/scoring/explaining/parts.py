@@ -10,7 +10,7 @@ neither says anything. So the shares add up, and two parts that say the same sha
 from __future__ import annotations
 
 import math
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,10 +21,10 @@ from anomaly_platform.ml.detectors.forest_shapley import path_shapley
 from anomaly_platform.ml.scoring.explaining.numbers import PARTS, InputShare
 from anomaly_platform.ml.scoring.model_stack import (
     Columns,
-    Model,
     Models,
     Room,
     conclude,
+    forest_of,
     join_runs,
     measure,
 )
@@ -66,12 +66,12 @@ class Shares(NamedTuple):
     inputs
         Per reading, what each model input adds to the raw score, the largest first.
     usual
-        The forest's score of an ordinary reading.
+        (n,) the forest's score of an ordinary reading.
     """
 
     parts: Floats
     inputs: list[tuple[InputShare, ...]]
-    usual: float
+    usual: Floats
 
 
 @compiled(error_model="numpy")
@@ -91,30 +91,31 @@ def _share_out(p: Any, weights: Any, parts: Any) -> None:  # pragma: no cover
 
 
 def shares_of(
-    model: Model, columns: Columns, room: Room, runs: Floats, names: tuple[str, ...]
+    models: Models, columns: Columns, room: Room, runs: Floats, names: tuple[str, ...]
 ) -> Shares:
-    """Return what (n,) readings of one series are unusual for.
+    """Return what (n,) readings are unusual for.
 
     Parameters
     ----------
-    model
-        The series'.
+    models
+        Those in use.
     columns
         What the features are.
     room
-        After `judge_by_window`, every slot 0.
+        After `judge_by_window`, every slot that of a model.
     runs
         (`RUN_COLUMNS`, n), or empty.
     names
         Of the model inputs.
     """
-    plain, models = Room(room.slots.size, columns), model.arrays
+    plain = Room(room.slots.size, columns)
     timeless = models._replace(periods=np.zeros_like(models.periods))
+    plain.slots, plain.times, plain.table, plain.related = (
+        *(room.slots, room.times, room.table, room.related),
+    )
     for one, its_models in ((room, models), (plain, timeless)):
-        one.slots[:], one.times = 0, room.times
-        one.table, one.related = room.table, room.related
         measure(its_models, one, columns, runs)
-    inputs, usual = _inputs(model, room, names)
+    inputs, usual = _inputs(models, room, names)
     return Shares(_parts(models, columns, room, plain, runs, usual), inputs, usual)
 
 
@@ -124,7 +125,7 @@ def _parts(
     seasonal: Room,
     plain: Room,
     runs: Floats,
-    usual: float,
+    usual: Floats,
 ) -> Floats:
     n = seasonal.slots.size
 
@@ -133,10 +134,10 @@ def _parts(
         return np.where(_SEASON, one, other)
 
     room = Room(n * _ALL, columns)
-    room.slots[:], room.times = 0, np.repeat(seasonal.times, _ALL)
+    room.slots, room.times = (np.repeat(one, _ALL) for one in (seasonal.slots, seasonal.times))
     room.table = np.repeat(seasonal.table, _ALL, axis=1)
     room.rules[:] = np.repeat(seasonal.rules, _ALL, axis=1)
-    room.forest[:] = np.where(_FOREST, chosen("forest"), usual).ravel()
+    room.forest[:] = np.where(_FOREST, chosen("forest"), usual[:, None]).ravel()
     logarithms = [
         np.where(_SEASON, one[:, None], other[:, None])
         for one, other in zip(seasonal.logarithms, plain.logarithms, strict=True)
@@ -157,30 +158,35 @@ def _parts(
 
 
 def _inputs(
-    model: Model, room: Room, names: tuple[str, ...]
-) -> tuple[list[tuple[InputShare, ...]], float]:
+    models: Models, room: Room, names: tuple[str, ...]
+) -> tuple[list[tuple[InputShare, ...]], Floats]:
     """Return what each input of each reading adds, and the forest's score of an ordinary one."""
-    forest = model.forest
-    within = np.clip(room.inputs, forest.scaling[2], forest.scaling[3])
-    found = path_shapley(forest, within)
-    splits_to_score = forest.feature.shape[0] / float(forest.normaliser[0])
-    usual = 2.0 ** (-found.expected * splits_to_score)
+    slots, usual = room.slots, np.empty(room.slots.size)
     shares: list[tuple[InputShare, ...]] = []
-    for i in range(room.slots.size):
-        if room.effect[i] == ALONE:
-            shares.append(())
-            continue
-        splits = [-float(value) for value in found.values[i]]
-        shorter = math.fsum(splits)
+    starts = [0, *(np.flatnonzero(slots[1:] != slots[:-1]) + 1).tolist(), slots.size]
+    for start, stop in pairwise(starts):
+        forest, rows = forest_of(models, slots.item(start)), slice(start, stop)
+        within = np.clip(room.inputs[rows], forest.scaling[2], forest.scaling[3])
+        found = path_shapley(forest, within)
+        splits_to_score = forest.feature.shape[0] / float(forest.normaliser[0])
+        usual[rows] = ordinary = 2.0 ** (-found.expected * splits_to_score)
         # A split is worth the same for every input of a reading: the score's mean slope there.
-        slope = math.log(2.0) * splits_to_score * usual
-        if abs(shorter) > 1e-6:
-            slope = (float(room.forest[i]) - usual) / shorter
-        squares = [float(value) ** 2 for value in room.inputs[i]]
-        whole, far = math.fsum(squares), float(room.logarithms[0, i])
-        rows = [
-            InputShare(name, slope * split, far * square / whole if whole > 0.0 else 0.0)
-            for name, split, square in zip(names, splits, squares, strict=True)
-        ]
-        shares.append(tuple(sorted(rows, key=lambda one: -abs(one.forest + one.distance))))
+        slope = math.log(2.0) * splits_to_score * ordinary
+        of_rows = (found.values, room.inputs[rows], room.forest[rows], room.logarithms[0, rows])
+        for alone, values, inputs, score, far in zip(
+            room.effect[rows] == ALONE, *(one.tolist() for one in of_rows), strict=True
+        ):
+            if alone:
+                shares.append(())
+                continue
+            shorter = math.fsum(-value for value in values)
+            per_split = (score - ordinary) / shorter if abs(shorter) > 1e-6 else slope
+            squares = [value**2 for value in inputs]
+            whole = math.fsum(squares)
+            added = [
+                InputShare(name, per_split * -value, far * square / whole if whole > 0.0 else 0.0)
+                for name, value, square in zip(names, values, squares, strict=True)
+            ]
+            added.sort(key=lambda one: -abs(one.forest + one.distance))
+            shares.append(tuple(added))
     return shares, usual

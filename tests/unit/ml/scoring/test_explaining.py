@@ -121,7 +121,7 @@ def test_a_reading_alone_is_explained_as_in_its_day(bundle, scored):
             alone = slice(i, i + 1)
             said = scorer.judge_one(("host", metric), times.item(i), features[:, alone], 0.7)
             (one,) = scorer.explain(
-                ("host", metric),
+                [("host", metric)],
                 times[alone],
                 features[:, alone],
                 np.array([said.kind]),
@@ -165,7 +165,7 @@ def test_ordinary_readings_lie_within_and_their_range_is_narrow(bundle):
     times, features = arrays(rows)
     features = features[: len(FEATURES.names)]
     found = OnlineScorer(FleetScorer(bundle)).explain(
-        ("host", "seasonal"),
+        [("host", "seasonal")] * times.size,
         times,
         features,
         np.full(times.size, ORDINARY),
