@@ -116,7 +116,10 @@ class Explanation:
             "explanation": {
                 "unavoidable": self.unavoidable,
                 "parts": dict(self.parts),
-                "features": [one._asdict() for one in self.inputs],
+                "features": [
+                    {"name": name, "forest": forest, "distance": distance}
+                    for name, forest, distance in self.inputs
+                ],
                 "usual": self.usual,
             },
         }

@@ -187,6 +187,6 @@ def _inputs(
                 InputShare(name, per_split * -value, far * square / whole if whole > 0.0 else 0.0)
                 for name, value, square in zip(names, values, squares, strict=True)
             ]
-            added.sort(key=lambda one: -abs(one.forest + one.distance))
+            added.sort(key=lambda one: -abs(one[1] + one[2]))
             shares.append(tuple(added))
     return shares, usual

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from anomaly_platform.ml.features.metrics.layout import FeatureLayout
 from anomaly_platform.ml.scoring.explaining.numbers import (
@@ -100,6 +101,7 @@ def mostly(found: Explanation, layout: FeatureLayout) -> str | None:
     return f"mostly by {input_words(found.inputs[0].name, layout)}"
 
 
+@lru_cache(maxsize=256)
 def input_words(name: str, layout: FeatureLayout) -> str:
     """Return a model input in words.
 
