@@ -16,18 +16,27 @@ import numpy as np
 from numba import types
 
 from anomaly_platform.ml.compiled import compiled
+from anomaly_platform.ml.detectors.forest_descent import (
+    DEPTH,
+    LEAVES,
+    NODES,
+    TOGETHER,
+    add_lengths,
+    descend_upper,
+    sum_of_five,
+    sum_of_one,
+    sum_of_twenty,
+)
 from anomaly_platform.ml.features.metrics.ordered import mad, quantile
 
-DEPTH = 8
-NODES = 2**DEPTH - 1
-LEAVES = 2**DEPTH
-MAX_SAMPLES = 2**DEPTH
+MAX_SAMPLES = LEAVES
 BLOCK = 64
-TOGETHER = 16
 #: Rows left over from which on it is faster to let sixteen descend.
 _WORTH_FILLING_UP = 8
 ROBUST_ROWS = 1024
 CONSTANT_STEP = 10.0
+#: What `score_rows` returns where all values are good; where rows are of other features.
+SCORED, OTHER_WIDTH = -1, -2
 
 CENTRE, INVERSE_SCALE, LOW, HIGH, INVERSE_SPREAD, STEP = range(6)
 _U64 = np.uint64
@@ -35,8 +44,6 @@ _GOLDEN = _U64(0x9E3779B97F4A7C15)
 _MIX_1 = _U64(0xBF58476D1CE4E5B9)
 _MIX_2 = _U64(0x94D049BB133111EB)
 _ONE = _U64(1)
-_SIDE = _U64(TOGETHER)
-_FIRST_LEAF = _U64(NODES)
 
 _MATRIX = types.Array(types.float64, 2, "C", readonly=True)
 _FEATURES = types.Array(types.uint8, 2, "C", readonly=True)
@@ -236,7 +243,7 @@ def grow_forest(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
 
 
 @compiled(_SCORE_SIGNATURE)
-def score_rows(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
+def score_rows(  # noqa: C901, PLR0912 - one compiled loop nest
     feature: Any,
     threshold: Any,
     path: Any,
@@ -245,21 +252,26 @@ def score_rows(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
     X: Any,
     out: Any,
 ) -> int:
-    """Write raw scores to ``out``; return the flat position of the first bad value, or -1.
+    """Write raw scores to ``out``; return `SCORED`, or the flat position of the first bad value.
+
+    Rows of another number of features than the forest's are not scored: `OTHER_WIDTH`.
 
     Rows go in blocks of 64, so that a tree stays in the first-level cache for a block, and sixteen
-    rows descend a tree side by side, so that their loads overlap: feature by feature the sixteen
-    lie together, which takes one address for all of them. A row that is left over descends eight
-    trees side by side; where many are, sixteen go as if there were as many. A row's sums are its
-    own, in the order of the trees: alone or in a batch it gets the same bits.
+    rows descend a tree side by side: feature by feature the sixteen lie together. A row that is
+    left over descends twenty trees side by side; where many are, sixteen go as if there were as
+    many. A row's sums are its own, in the order of the trees: alone or in a batch it gets the same
+    bits.
     """
     n, d = X.shape
-    block = min(n, BLOCK)
-    room = block + -block % TOGETHER
-    scaled = np.empty(room * d, dtype=np.float32)
-    depth = np.empty(room)
-    excess = np.empty(block)
+    if d != scaling.shape[1]:
+        return OTHER_WIDTH
+    room = min(n, BLOCK)
+    room += -room % TOGETHER
+    singles, doubles = np.empty(room * (d + 1), dtype=np.float32), np.empty(2 * room)
+    scaled, reached = singles[: room * d], singles[room * d :].view(np.uint32)
+    depth, excess = doubles[:room], doubles[room:]
     splits, cuts, lengths = feature.ravel(), threshold.ravel(), path.ravel()
+    trees = feature.shape[0]
     for start in range(0, n, BLOCK):
         m = min(BLOCK, n - start)
         together = m if m % TOGETHER >= _WORTH_FILLING_UP else m - m % TOGETHER
@@ -281,108 +293,30 @@ def score_rows(  # noqa: C901, PLR0912, PLR0915 - one compiled loop nest
                     beyond += scaling[STEP, j] + outside * scaling[INVERSE_SPREAD, j]
             excess[r] = beyond
         if together:
-            for tree in range(feature.shape[0]):
-                r = 0
+            for tree in range(trees):
                 split = splits[tree * NODES : (tree + 1) * NODES]
                 cut = cuts[tree * NODES : (tree + 1) * NODES]
                 length = lengths[tree * LEAVES : (tree + 1) * LEAVES]
-                first, root = _U64(split[0]) * _SIDE, cut[0]
-                while r < together:
+                descend_upper(scaled, d, split, cut, -(-together // TOGETHER), reached)
+                for r in range(0, together, TOGETHER):
                     x = scaled[r * d : (r + TOGETHER) * d]
-                    n0 = _ONE + _U64(x[first + _U64(0)] > root)
-                    n1 = _ONE + _U64(x[first + _U64(1)] > root)
-                    n2 = _ONE + _U64(x[first + _U64(2)] > root)
-                    n3 = _ONE + _U64(x[first + _U64(3)] > root)
-                    n4 = _ONE + _U64(x[first + _U64(4)] > root)
-                    n5 = _ONE + _U64(x[first + _U64(5)] > root)
-                    n6 = _ONE + _U64(x[first + _U64(6)] > root)
-                    n7 = _ONE + _U64(x[first + _U64(7)] > root)
-                    n8 = _ONE + _U64(x[first + _U64(8)] > root)
-                    n9 = _ONE + _U64(x[first + _U64(9)] > root)
-                    n10 = _ONE + _U64(x[first + _U64(10)] > root)
-                    n11 = _ONE + _U64(x[first + _U64(11)] > root)
-                    n12 = _ONE + _U64(x[first + _U64(12)] > root)
-                    n13 = _ONE + _U64(x[first + _U64(13)] > root)
-                    n14 = _ONE + _U64(x[first + _U64(14)] > root)
-                    n15 = _ONE + _U64(x[first + _U64(15)] > root)
-                    for _ in range(1, DEPTH):
-                        n0 += n0 + _ONE + _U64(x[_U64(split[n0]) * _SIDE + _U64(0)] > cut[n0])
-                        n1 += n1 + _ONE + _U64(x[_U64(split[n1]) * _SIDE + _U64(1)] > cut[n1])
-                        n2 += n2 + _ONE + _U64(x[_U64(split[n2]) * _SIDE + _U64(2)] > cut[n2])
-                        n3 += n3 + _ONE + _U64(x[_U64(split[n3]) * _SIDE + _U64(3)] > cut[n3])
-                        n4 += n4 + _ONE + _U64(x[_U64(split[n4]) * _SIDE + _U64(4)] > cut[n4])
-                        n5 += n5 + _ONE + _U64(x[_U64(split[n5]) * _SIDE + _U64(5)] > cut[n5])
-                        n6 += n6 + _ONE + _U64(x[_U64(split[n6]) * _SIDE + _U64(6)] > cut[n6])
-                        n7 += n7 + _ONE + _U64(x[_U64(split[n7]) * _SIDE + _U64(7)] > cut[n7])
-                        n8 += n8 + _ONE + _U64(x[_U64(split[n8]) * _SIDE + _U64(8)] > cut[n8])
-                        n9 += n9 + _ONE + _U64(x[_U64(split[n9]) * _SIDE + _U64(9)] > cut[n9])
-                        n10 += n10 + _ONE + _U64(x[_U64(split[n10]) * _SIDE + _U64(10)] > cut[n10])
-                        n11 += n11 + _ONE + _U64(x[_U64(split[n11]) * _SIDE + _U64(11)] > cut[n11])
-                        n12 += n12 + _ONE + _U64(x[_U64(split[n12]) * _SIDE + _U64(12)] > cut[n12])
-                        n13 += n13 + _ONE + _U64(x[_U64(split[n13]) * _SIDE + _U64(13)] > cut[n13])
-                        n14 += n14 + _ONE + _U64(x[_U64(split[n14]) * _SIDE + _U64(14)] > cut[n14])
-                        n15 += n15 + _ONE + _U64(x[_U64(split[n15]) * _SIDE + _U64(15)] > cut[n15])
-                    depth[r] += length[n0 - _FIRST_LEAF]
-                    depth[r + 1] += length[n1 - _FIRST_LEAF]
-                    depth[r + 2] += length[n2 - _FIRST_LEAF]
-                    depth[r + 3] += length[n3 - _FIRST_LEAF]
-                    depth[r + 4] += length[n4 - _FIRST_LEAF]
-                    depth[r + 5] += length[n5 - _FIRST_LEAF]
-                    depth[r + 6] += length[n6 - _FIRST_LEAF]
-                    depth[r + 7] += length[n7 - _FIRST_LEAF]
-                    depth[r + 8] += length[n8 - _FIRST_LEAF]
-                    depth[r + 9] += length[n9 - _FIRST_LEAF]
-                    depth[r + 10] += length[n10 - _FIRST_LEAF]
-                    depth[r + 11] += length[n11 - _FIRST_LEAF]
-                    depth[r + 12] += length[n12 - _FIRST_LEAF]
-                    depth[r + 13] += length[n13 - _FIRST_LEAF]
-                    depth[r + 14] += length[n14 - _FIRST_LEAF]
-                    depth[r + 15] += length[n15 - _FIRST_LEAF]
-                    r += TOGETHER
+                    add_lengths(x, split, cut, length, reached[r:], depth[r:])
         for r in range(together, m):
             x = scaled[r * d : (r + 1) * d]
-            sum_of_depths = 0.0
-            tree = 0
-            while tree + 8 <= feature.shape[0]:
-                b0 = _U64(tree * NODES)
-                b1, b2, b3 = b0 + _U64(NODES), b0 + _U64(2 * NODES), b0 + _U64(3 * NODES)
-                b4, b5, b6, b7 = (
-                    b0 + _U64(4 * NODES),
-                    b0 + _U64(5 * NODES),
-                    b0 + _U64(6 * NODES),
-                    b0 + _U64(7 * NODES),
-                )
-                n0 = n1 = n2 = n3 = n4 = n5 = n6 = n7 = _U64(0)
-                for _ in range(DEPTH):
-                    n0 += n0 + _ONE + _U64(x[_U64(splits[b0 + n0])] > cuts[b0 + n0])
-                    n1 += n1 + _ONE + _U64(x[_U64(splits[b1 + n1])] > cuts[b1 + n1])
-                    n2 += n2 + _ONE + _U64(x[_U64(splits[b2 + n2])] > cuts[b2 + n2])
-                    n3 += n3 + _ONE + _U64(x[_U64(splits[b3 + n3])] > cuts[b3 + n3])
-                    n4 += n4 + _ONE + _U64(x[_U64(splits[b4 + n4])] > cuts[b4 + n4])
-                    n5 += n5 + _ONE + _U64(x[_U64(splits[b5 + n5])] > cuts[b5 + n5])
-                    n6 += n6 + _ONE + _U64(x[_U64(splits[b6 + n6])] > cuts[b6 + n6])
-                    n7 += n7 + _ONE + _U64(x[_U64(splits[b7 + n7])] > cuts[b7 + n7])
-                leaf = lengths[tree * LEAVES : (tree + 8) * LEAVES]
-                sum_of_depths += leaf[n0 - _FIRST_LEAF]
-                sum_of_depths += leaf[n1 + _U64(1 * LEAVES - NODES)]
-                sum_of_depths += leaf[n2 + _U64(2 * LEAVES - NODES)]
-                sum_of_depths += leaf[n3 + _U64(3 * LEAVES - NODES)]
-                sum_of_depths += leaf[n4 + _U64(4 * LEAVES - NODES)]
-                sum_of_depths += leaf[n5 + _U64(5 * LEAVES - NODES)]
-                sum_of_depths += leaf[n6 + _U64(6 * LEAVES - NODES)]
-                sum_of_depths += leaf[n7 + _U64(7 * LEAVES - NODES)]
-                tree += 8
-            while tree < feature.shape[0]:
-                root, node = _U64(tree * NODES), _U64(0)
-                for _ in range(DEPTH):
-                    k = root + node
-                    node += node + _ONE + _U64(x[_U64(splits[k])] > cuts[k])
-                sum_of_depths += lengths[_U64(tree * LEAVES) + node - _FIRST_LEAF]
+            total, tree = 0.0, 0
+            while tree + 20 <= trees:
+                total = sum_of_twenty(x, splits, cuts, lengths, tree, total)
+                tree += 20
+            while tree + 5 <= trees:
+                total = sum_of_five(x, splits, cuts, lengths, tree, total)
+                tree += 5
+            while tree < trees:
+                total = sum_of_one(x, splits, cuts, lengths, tree, total)
                 tree += 1
-            depth[r] = sum_of_depths
+            depth[r] = total
         for r in range(m):
             score = 2.0 ** (-depth[r] / normaliser)
             if excess[r] > 0.0:
                 score += 1.0 + math.log1p(min(excess[r], 1e300))
             out[start + r] = score
-    return -1
+    return SCORED

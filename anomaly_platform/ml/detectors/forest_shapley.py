@@ -22,13 +22,11 @@ from numba import types
 
 from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.compiled import compiled
+from anomaly_platform.ml.detectors.forest_descent import DEPTH, LEAVES, NODES
 from anomaly_platform.ml.detectors.forest_kernels import (
     CENTRE,
-    DEPTH,
     INVERSE_SCALE,
-    LEAVES,
     MAX_SAMPLES,
-    NODES,
     average_path_length,
 )
 from anomaly_platform.ml.detectors.isolation_forest import (

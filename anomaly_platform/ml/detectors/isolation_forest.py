@@ -214,18 +214,22 @@ def score_forest(
     NonFiniteInputError
         When a value is NaN or infinite.
     """
-    check_features(forest, X)
-    out = np.empty(X.shape[0])
-    bad = _kernels().score_rows(
+    # Of one row, what surrounds the loops takes as long as they do: they look at the width.
+    kernels = _kernels()
+    if X.ndim != 2:
+        check_features(forest, X)
+    out = np.empty(len(X))
+    bad = kernels.score_rows(
         forest.feature,
         forest.threshold,
         forest.path_length,
         forest.scaling,
-        forest.normaliser[0],
+        forest.normaliser.item(),
         X,
         out,
     )
-    if bad >= 0:
+    if bad != kernels.SCORED:
+        check_features(forest, X)
         raise non_finite(X, bad, feature_schema)
     return out
 
