@@ -1,8 +1,6 @@
 """Assembles the console, and the application that ``anomaly api`` serves: API plus console."""
 
 import gc
-import multiprocessing
-import signal
 import sys
 from typing import Final
 
@@ -35,7 +33,6 @@ from anomaly_platform.console.sessions import Sessions, secret_of
 from anomaly_platform.console.uploads import Uploads
 from anomaly_platform.console.viewers import NotLoggedIn
 from anomaly_platform.logs import configure_logging
-from anomaly_platform.parent_death import end_with_parent
 from anomaly_platform.platform import Platform
 from anomaly_platform.serving import app as api
 from anomaly_platform.serving.problems import ApiProblem
@@ -83,10 +80,6 @@ def create_app(platform: Platform) -> FastAPI:
 
 def worker_app() -> FastAPI:
     """Return the application of one worker process, with the settings of its environment."""
-    if multiprocessing.parent_process() is not None:
-        # Nobody would watch it, and the next service would find its port taken. One that is forked
-        # has that from its beginning.
-        end_with_parent(signal.SIGTERM)
     sys.setswitchinterval(_SWITCH_S)
     settings = get_settings()
     configure_logging(settings.log_level, settings.log_format, whole_process=True)

@@ -2,14 +2,15 @@
 
 What that process has imported, its workers share: two workers take little more memory than one, and
 none has to import what judges its first request. It ends with the service that has started it, also
-where that one is killed, and its workers with it: they hold open the pipe by whose end a fork
-server hears of its service's. A signal to all of the service's processes leaves it alone, since the
-service hears from it when a worker has ended.
+where that one is killed, since its workers hold open the pipe by whose end a fork server hears of
+its service's; they end with it. A signal to all of the service's processes leaves it alone, since
+the service hears from it when a worker has ended.
 """
 
 import gc
 import os
 import signal
+from functools import partial
 
 import anomaly_platform.ml.scans.scoring
 import anomaly_platform.ml.scoring.batch
@@ -18,19 +19,12 @@ import anomaly_platform.realtime.append_path  # noqa: F401 - for the workers
 from anomaly_platform.parent_death import end_with_parent
 from anomaly_platform.serving.metrics.requests import worker_ended
 
-
-def _begin_worker() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # Without the process that it is forked from, nobody would hear of its end.
-    end_with_parent(signal.SIGTERM)
-
-
 # The parent is the service's main thread.
 end_with_parent(signal.SIGKILL)
 # It counts nothing itself.
 worker_ended()
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-os.register_at_fork(after_in_child=_begin_worker)
+os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL))
 # Whoever looks for garbage would write into all that is shared.
 gc.collect()
 gc.freeze()

@@ -16,6 +16,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import signal
 import sys
 import time
 from multiprocessing import forkserver
@@ -26,6 +27,8 @@ from typing import Final
 import psutil
 from uvicorn import Config, Server, _subprocess
 from uvicorn.supervisors import multiprocess
+
+from anomaly_platform.parent_death import end_with_parent
 
 SILENT_S: Final = 60.0
 """Seconds without a sign of life, and without work, after which a worker counts as dead."""
@@ -50,7 +53,7 @@ class _WorkerServer(Server):
 
 
 class PatientProcess(multiprocess.Process):
-    """A worker, as its parent sees it."""
+    """A worker, as its parent sees it, and its beginning."""
 
     def __init__(self, config: Config, sockets: list[socket]) -> None:
         super().__init__(config, sockets)
@@ -64,6 +67,12 @@ class PatientProcess(multiprocess.Process):
         if self._server is None:
             self._server = _WorkerServer(self.config)
         return self._server
+
+    def target(self, sockets: list[socket] | None = None) -> None:
+        """Serve, in the worker."""
+        # Nobody would watch it, and the next service would find its port taken.
+        end_with_parent(signal.SIGTERM)
+        super().target(sockets)
 
     def is_alive(self, timeout: float = 0.0) -> bool:  # noqa: ARG002 - nothing is waited for
         """Return whether the worker runs and, as far as can be told, does its work."""

@@ -24,24 +24,18 @@ os.wait()
 """
 SERVICE = """
 import sys, time
-from uvicorn import _subprocess
-from anomaly_platform.cli.services.workers import fork_workers
-fork_workers("anomaly_platform.serving.fork_source")
-worker = _subprocess.spawn.Process(target=time.sleep, args=(600,))
-worker.start()
-print(worker.pid, flush=True)
-time.sleep(600)
-"""
-SPAWNED = """
-import multiprocessing, time
-from anomaly_platform.console.app import worker_app
-def serve():
-    worker_app()
-    print(multiprocessing.current_process().pid, flush=True)
-    time.sleep(600)
+from uvicorn import Config
+from anomaly_platform.cli.services.workers import PatientProcess, fork_workers
 if __name__ == "__main__":
-    multiprocessing.get_context("spawn").Process(target=serve).start()
+    if sys.argv[1] == "forked":
+        fork_workers("anomaly_platform.serving.fork_source")
+    PatientProcess(Config("served:app", lifespan="off", log_config=None), []).start()
     time.sleep(600)
+"""
+SERVED = """
+import os
+print(os.getpid(), flush=True)
+async def app(scope, receive, send): ...
 """
 FORKED = """
 import sys
@@ -73,45 +67,32 @@ def test_it_is_no_worker_in_the_metrics_and_a_signal_to_all_leaves_it_alone(tmp_
 @pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux tells a process of its parent's end"
 )
-def test_it_ends_with_its_service_and_its_workers_with_it() -> None:
-    service = subprocess.Popen([sys.executable, "-c", SERVICE], stdout=subprocess.PIPE)
+@pytest.mark.parametrize("start", ["forked", "anew"])
+def test_a_worker_ends_with_its_service(tmp_path: Path, start: str) -> None:
+    (tmp_path / "service.py").write_text(SERVICE)
+    (tmp_path / "served.py").write_text(SERVED)
+    command = [sys.executable, str(tmp_path / "service.py"), start]
+    service = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert service.stdout is not None
     worker = psutil.Process(int(service.stdout.readline()))
-    source = worker.parent()
-    assert source is not None
-    assert source.ppid() == service.pid
+    parent = worker.parent()
+    assert parent is not None
+    ends = [worker]
+    if start == "forked":
+        assert parent.ppid() == service.pid
+        ends.append(parent)
+    else:
+        assert parent.pid == service.pid
     service.kill()
     service.wait()
     service.stdout.close()
     try:
-        for process in (source, worker):
+        for process in ends:
             wait_until(lambda one=process: not one.is_running() or one.status() == "zombie", 20)
     finally:
-        for process in (source, worker):
+        for process in ends:
             if process.is_running():
                 process.kill()
-
-
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="only Linux tells a process of its parent's end"
-)
-def test_a_worker_that_was_started_anew_ends_with_its_service(tmp_path: Path) -> None:
-    (tmp_path / "service.py").write_text(SPAWNED)
-    service = subprocess.Popen(
-        [sys.executable, str(tmp_path / "service.py")],
-        env={**os.environ, "ANOMALY_HOME": str(tmp_path)},
-        stdout=subprocess.PIPE,
-    )
-    assert service.stdout is not None
-    worker = psutil.Process(int(service.stdout.readline()))
-    service.kill()
-    service.wait()
-    service.stdout.close()
-    try:
-        wait_until(lambda: not worker.is_running() or worker.status() == "zombie", 20)
-    finally:
-        if worker.is_running():
-            worker.kill()
 
 
 def started(*imported: str, **environment: str) -> tuple[list[str], str]:
