@@ -27,6 +27,20 @@ ADDED = {added}
 def doubled(x):
     return {factor} * x
 """
+#: Lets another process that starts remove the same, right before this one does it.
+OVERTAKEN = """
+import subprocess, sys
+from other.ml import compiled
+forget = "from other.ml import compiled; compiled._forget_others(compiled._kept_in(''))"
+overtaken = []
+def hook(event, args):
+    if event == sys.argv[1] and not overtaken:
+        overtaken.append(event)
+        subprocess.run([sys.executable, "-c", forget], check=True)
+sys.addaudithook(hook)
+exec(forget)
+print(*overtaken)
+"""
 
 
 @pytest.fixture
@@ -98,6 +112,28 @@ def test_machine_code_of_older_sources_is_removed(package: Path) -> None:
     assert not first.exists()
     assert not nameless.parent.exists()
     assert (others / "kernel.nbc").exists()
+
+
+@pytest.mark.parametrize("event", ["os.remove", "shutil.rmtree"])
+def test_two_that_start_at_once_may_remove_the_same(package: Path, event: str) -> None:
+    state = f"compiled-{sys.implementation.cache_tag}-"
+    folders = [package / f"__pycache__/{state}{digit * 16}" for digit in "0123"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        if event == "os.remove":
+            (folder / "a.nbc").touch()
+            (folder / "b.nbi").touch()
+        os.utime(folder, (0, 0))
+    done = subprocess.run(
+        [sys.executable, "-c", OVERTAKEN, event],
+        cwd=package.parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.strip(), done.stderr) == (event, "")
+    assert not list(package.rglob("*.nb[ci]"))
+    assert [one.exists() for one in folders] == [event == "os.remove"] * 4
 
 
 def test_what_is_compiled_for_this_state_meanwhile_stays(package: Path) -> None:
