@@ -13,6 +13,7 @@ from anomaly_platform.ingest.event_days import at_home, parse_event_time
 from anomaly_platform.ingest.notation.dates import Order, TimeNotation, to_iso
 from anomaly_platform.ingest.notation.zones import (
     TWICE,
+    ZONE_OF_FILE,
     never_comes,
     places_twice,
     read_named_zones,
@@ -37,10 +38,16 @@ _TWO_NUMBERS: Final = r"^\s*[0-9]{1,2}[./-][0-9]{1,2}[./-](?:[0-9]{4}|[0-9]{2})\
 _END_OF_DAY: Final = (
     r"(?i)^(?<day>.*[0-9][t ]+)24(?<clock>[:.]00(?:[:.]00(?:[.,]0+)?)?(?:\s*uhr)?)$"
 )
+_FORMAT_OF_FILE: Final = "or say how it is written with --time-format"
 _ORDERS: Final = (
-    "not a time in one reading: its day and month may change places; write it as 2026-03-13, or say"
-    " how it is written with --time-format"
+    "not a time in one reading: its day and month may change places; write it as 2026-03-13, "
+    + _FORMAT_OF_FILE
 )
+#: What to do instead who has no command line.
+_FOR_SENDERS: Final = {
+    _FORMAT_OF_FILE: "or in seconds since 1970",
+    ZONE_OF_FILE: "give the offset from UTC, as in 2026-03-13T06:00:00+01:00",
+}
 
 
 class Times(NamedTuple):
@@ -92,8 +99,12 @@ def read_times(texts: pl.Series, zone: str, notation: TimeNotation | None = None
 
 
 def read_single_times(texts: pl.Series, zone: str) -> Times:
-    """Read times that come one by one: nothing beside them tells which of two readings is meant."""
+    """Read times that come one by one: nothing beside them tells which of two readings is meant.
+
+    Reasons name no options of the command line, which those who send readings do not have.
+    """
     read = read_times(texts, zone)
+    read = read._replace(reasons=read.reasons.str.replace_many(_FOR_SENDERS))
     twice = places_twice(read.texts, read.times, zone)
     if twice.is_empty():
         return read

@@ -13,6 +13,7 @@ import polars as pl
 
 from anomaly_platform.ingest.event_days import EVENT_TIME, parse_event_time
 
+ZONE_OF_FILE: Final = "give the zone of the file with --timezone"
 TWICE: Final = "ambiguous local time: clocks go back, and no order of rows tells which one it is"
 _FIRST_YEAR: Final = 2000
 _LAST_YEAR: Final = 2040
@@ -148,7 +149,7 @@ def read_named_zones(clocks: pl.Series, names: pl.Series, zone: str) -> NamedZon
     other = pl.concat_str(
         pl.lit("the time zone "),
         "name",
-        pl.lit(f" is not that of {zone} at this time; give the zone of the file with --timezone"),
+        pl.lit(f" is not that of {zone} at this time; {ZONE_OF_FILE}"),
     )
     return NamedZones(
         frame.select(time.alias("event_time")).to_series(),

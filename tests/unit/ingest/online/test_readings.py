@@ -75,10 +75,10 @@ def test_a_time_of_one_reading_is_read_in_other_notations_too():
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("03/04/2026 06:00", "not a time in one reading"),
+        ("03/04/2026 06:00", "may change places; write it as 2026-03-13, or in seconds since 1970"),
         ("2025-10-26 02:30", "ambiguous local time"),
         ("2025-03-30 02:30", "no such local time"),
-        ("2025-07-01 02:30 CET", "is not that of Europe/Berlin"),
+        ("2025-07-01 02:30 CET", "is not that of Europe/Berlin at this time; give the offset"),
     ],
 )
 def test_a_time_with_two_readings_is_refused_by_name(text, reason):
@@ -86,6 +86,7 @@ def test_a_time_with_two_readings_is_refused_by_name(text, reason):
     (refusal,) = rules.check([RawReading("a", "b", 1.0, text)], NOW)
     assert isinstance(refusal, Refusal)
     assert reason in refusal.reason
+    assert "--" not in refusal.reason  # no option of the command line
 
 
 @given(text=times)
