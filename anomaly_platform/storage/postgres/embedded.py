@@ -106,11 +106,9 @@ class EmbeddedPostgres:
 
         The data folder, whose mode 0700 is what keeps other users out; a folder in the system's
         temporary folder where the path is longer than a socket's may be (107 bytes on Linux, 103
-        elsewhere) or holds a
-        character that a connection string cannot carry.
+        elsewhere) or holds a character that a connection string cannot carry.
         """
-        in_data = os.fsencode(self.data / f".s.PGSQL.{PORT}")
-        if len(in_data) <= _LONGEST_SOCKET_PATH and not set(b",'\\\n") & set(in_data):
+        if _can_hold_socket(self.data):
             return self.data
         name = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"anomaly-pg-{name}"
@@ -205,6 +203,12 @@ class EmbeddedPostgres:
         return row is not None and Path(str(row[0])).resolve() == self.data.resolve()
 
     def _start(self) -> None:
+        if not _can_hold_socket(self.socket_folder):
+            raise EmbeddedPostgresError(
+                f"the path of PostgreSQL's socket may have {_LONGEST_SOCKET_PATH} bytes, none of "
+                f"them a comma, quote, backslash or line break: neither {self.data} can hold it nor"
+                f" {self.socket_folder}, in TMPDIR; choose a shorter ANOMALY_HOME or TMPDIR"
+            )
         user = server_user(self.data)
         programs = server_programs()
         if user.is_other:
@@ -323,6 +327,11 @@ class EmbeddedPostgres:
             f"the embedded PostgreSQL in {self.data} {what}; its log {self.log_file} "
             f"ends with:\n{end}"
         )
+
+
+def _can_hold_socket(folder: Path) -> bool:
+    path = os.fsencode(folder / f".s.PGSQL.{PORT}")
+    return len(path) <= _LONGEST_SOCKET_PATH and not set(b",'\\\n") & set(path)
 
 
 def server_programs() -> Path:

@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,6 +159,20 @@ def test_paths_that_a_socket_cannot_have(folder: Path, name: str) -> None:
     finally:
         server.stop()
     assert not (server.socket_folder.exists() and server.socket_folder != server.data)
+
+
+def test_where_no_socket_has_a_place_the_error_says_what_to_shorten(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = folder / ("t" * 90)
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    server = EmbeddedPostgres(folder / ("x" * 150))
+    with pytest.raises(EmbeddedPostgresError, match=r"10[37] bytes") as told:
+        server.ensure_running()
+    for said in (str(server.data), str(temporary), "shorter ANOMALY_HOME or TMPDIR"):
+        assert said in str(told.value)
+    assert not server.data.exists()
 
 
 def test_a_socket_folder_of_somebody_else_is_not_used(folder: Path) -> None:
