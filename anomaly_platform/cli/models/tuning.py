@@ -35,6 +35,9 @@ _SCANS = (
     "by hand (docs/reference/streams.md)"
 )
 
+_SAME = "Nothing has changed since tuning {0}, so it is not searched anew."
+_ANEW = "Searching anew, since tuning {0} {1}."
+
 
 def tune(
     stream: StreamName,
@@ -92,7 +95,9 @@ def tune(
             from anomaly_platform.kinds.metric.tuning import TuningOrder
 
             order = TuningOrder(trials, minutes, seed_of(seed), false_positives, windows=windows)
-            found = _searched(platform, chosen, order, dry_run=dry_run, as_json=as_json)
+            found = _searched(
+                platform, chosen, order, dry_run=dry_run, as_json=as_json, apply=apply
+            )
             if found is None:
                 return
             record = found
@@ -116,9 +121,18 @@ def _recorded(platform: Platform, stream: str, number: int | None) -> TuningReco
 
 
 def _searched(
-    platform: Platform, stream: MetricStream, order: Any, *, dry_run: bool, as_json: bool
+    platform: Platform,
+    stream: MetricStream,
+    order: Any,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    apply: bool,
 ) -> TuningRecord | None:
-    """Search, compare and enter the record; None after a dry run."""
+    """Search, compare and enter the record; None after a dry run.
+
+    What is to be applied is not searched anew where nothing has changed since the newest tuning.
+    """
     from anomaly_platform.kinds.metric.tuning import Tuning, prepare
     from anomaly_platform.ml.tuning.comparison import Comparison
     from anomaly_platform.ml.tuning.search import Trial
@@ -156,6 +170,14 @@ def _searched(
                 else:
                     _tell_plan(plan, today)
                 return None
+            newest = platform.warehouse.tunings.of(stream.name) if apply else None
+            if newest is not None:
+                plan, today = tuning.described, asdict(tuning.present)
+                changed = _changed_since(newest, order.seed, plan, today)
+                said = (_ANEW if changed else _SAME).format(newest.id, changed)
+                errors.print(said, soft_wrap=True)
+                if not changed:
+                    return newest
             try:
                 with suppress(KeyboardInterrupt):
                     work(tuning, lambda said: progress.update(task, description=said))
@@ -176,6 +198,20 @@ def _searched(
         except StageError as error:
             raise RunFailedError(str(error)) from None
     return record
+
+
+def _changed_since(
+    newest: TuningRecord, seed: int, data: dict[str, Any], present: dict[str, Any]
+) -> str:
+    """Return what a tuning had that one that is asked for now has not, or nothing."""
+    if newest.status == "interrupted":
+        return "was interrupted"
+    if newest.present != json.loads(json.dumps(present)):
+        return "began from other settings of the stream"
+    options = ("windows", "most_false_positives", "budget")
+    if newest.seed != seed or any(newest.data.get(one) != data[one] for one in options):
+        return "was asked for with other options"
+    return "" if newest.data == data else "had other rows"
 
 
 def _apply(platform: Platform, stream: MetricStream, record: TuningRecord) -> None:

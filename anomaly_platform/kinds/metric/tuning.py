@@ -10,6 +10,7 @@ version in service were measured on are left out. The rest is searched on.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -103,10 +104,20 @@ class Tuning:
         return {
             **_extent("search", self.searched),
             **_extent("comparison", self.compared),
+            "digest": self._digest,
             "candidates": len(self.field),
+            "windows": self.order.windows,
             "most_false_positives": self.limit,
             "budget": {"trials": self.order.trials, "minutes": self.order.minutes},
         }
+
+    @property
+    def _digest(self) -> str:
+        """Digest of the rows, which tells whether a later tuning is on the same."""
+        digest = hashlib.sha256()
+        for held in (self.searched, self.compared):
+            digest.update(held.rows.hash_rows().to_numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def search(self, tell: Callable[[Trial], None]) -> DetectorSettings | None:
         """Return settings better than today's on the rows of the search, if there are any.

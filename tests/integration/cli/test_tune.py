@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,12 +13,13 @@ import pytest
 
 from anomaly_platform.ingest.bucketing import bucket_of
 from anomaly_platform.kinds.metric.scoring import current_scorer
-from anomaly_platform.kinds.metric.tuning import TuningOrder, prepare
+from anomaly_platform.kinds.metric.tuning import Tuning, TuningOrder, prepare
 from anomaly_platform.kinds.training import StageError
 from anomaly_platform.ml.tuning.judging import Judge
 from anomaly_platform.ml.tuning.space import DetectorSettings
 from anomaly_platform.platform import DETECTOR, Platform
 from anomaly_platform.registry.tuned_settings import Tuned
+from anomaly_platform.registry.tunings import TuningRecord
 from anomaly_platform.settings import Settings
 from anomaly_platform.streams import EMS, MetricStream
 from tests.builders.commands import invoke, run_command
@@ -124,6 +125,67 @@ def test_a_gain_is_found_recorded_put_into_use_and_taken_back(
     assert "It was in use until" in said("ems", "--show", "--number", number)
     actions = platform.warehouse.transactions.tuples("SELECT action FROM audit_log ORDER BY id")
     assert [action for (action,) in actions] == ["tuning.apply", "tuning.undo"] * 2
+
+
+def test_what_was_searched_already_is_applied_as_long_as_nothing_has_changed(
+    platform: Platform, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(platform, EMS)
+    asked = ("ems", "--trials", 2, "--no-windows")
+    order = TuningOrder(trials=2, windows=False)
+    first = _entered(platform, prepare(platform.kind(EMS).parts, order))
+
+    class SearchedError(Exception):
+        pass
+
+    def search(_: Tuning, __: object) -> None:
+        raise SearchedError
+
+    monkeypatch.setattr(Tuning, "search", search)
+    told = " ".join(run_command("tune", *asked, "--apply").output.split())
+    assert f"Nothing has changed since tuning {first.id}, so it is not searched anew" in told
+    assert settings_of(settings)[2] == first.id
+    run_command("tune", "ems", "--undo")
+
+    def anew(*arguments: object) -> str:
+        """Return what is said of the newest tuning before it searches."""
+        result = run_command("tune", *arguments, "--apply")
+        assert isinstance(result.exception, SearchedError)
+        return " ".join(result.output.split())
+
+    for other in (("--seed", 9), ("--false-positives", 0.2), ("--trials", 3), ("--windows",)):
+        assert "was asked for with other options" in anew(*asked, *other)
+        platform.warehouse.transactions.execute("DELETE FROM tunings WHERE id > %s", (first.id,))
+    assert run_command("tune", *asked, "--apply").exit_code == 0
+    assert "began from other settings of the stream" in anew(*asked)
+    assert "was interrupted" in anew(*asked)
+    run_command("tune", "ems", "--undo")
+    platform.warehouse.transactions.execute("DELETE FROM tunings WHERE id > %s", (first.id,))
+    fill(platform, EMS, days=7)
+    assert "had other rows" in anew(*asked)
+
+
+def _entered(platform: Platform, tuning: Tuning) -> TuningRecord:
+    """Enter a tuning that has found something, as if it had searched."""
+    today = asdict(tuning.present)
+    measured = ("objective", "event_f1", "event_recall", "alarm_precision", "false_positive_rate")
+    figures = dict.fromkeys(measured, 0.5)
+    return platform.warehouse.tunings.enter(
+        *("ems", "gained", datetime.now(UTC), "a test", tuning.order.seed),
+        data=tuning.described,
+        present=today,
+        proposed={**today, "alpha": 0.3},
+        trials=[],
+        comparison={
+            "gain": 0.2,
+            "low": 0.1,
+            "high": 0.3,
+            "present": figures,
+            "proposed": figures,
+            "present_vus_pr": None,
+            "proposed_vus_pr": None,
+        },
+    )
 
 
 def test_what_is_reported_is_never_searched_on(platform: Platform) -> None:
