@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly_platform.ml.addresses import Layout
-from anomaly_platform.ml.arrays import AnyArray, Floats, Ints, Singles
+from anomaly_platform.ml.arrays import AnyArray, Bools, Floats, Ints, Singles
 from anomaly_platform.ml.calibration.conformal import P_FLOOR
 from anomaly_platform.ml.detectors.isolation_forest import ForestArrays
 from anomaly_platform.ml.detectors.statistical_kernels import HISTORY, MIN_COUNT, statistical_rows
@@ -22,7 +22,6 @@ from anomaly_platform.ml.series_model.input_kernels import FLOOR_SHARE
 from anomaly_platform.ml.series_model.inputs import input_schema, related_names
 from anomaly_platform.ml.series_model.level_shift import level_names
 from anomaly_platform.ml.series_model.model import RESTING_SHARE, SeriesModel
-from anomaly_platform.ml.series_runs.kernels import join_evidence
 
 
 class Columns:
@@ -41,6 +40,28 @@ class Columns:
         first = feature_set.windows[0]
         self.table = at(*level_names(feature_set), f"jitter_{last}", f"mean_{first}")
         self.related = at(*related_names(feature_set))
+
+
+class RoomArrays(NamedTuple):
+    """What compiled passes take of a `Room`, each array with so many axes."""
+
+    slots: Annotated[Ints, 1]
+    times: Annotated[Ints, 1]
+    rules: Annotated[Floats, 2]
+    logarithms: Annotated[Floats, 2]
+    history: Annotated[Floats, 2]
+    table: Annotated[Floats, 2]
+    related: Annotated[Floats, 2]
+    inputs: Annotated[Floats, 2]
+    forest: Annotated[Floats, 1]
+    short: Annotated[Floats, 1]
+    effect: Annotated[Ints, 1]
+    frozen: Annotated[Bools, 1]
+    known: Annotated[Bools, 1]
+    flagged: Annotated[Bools, 1]
+    kinds: Annotated[Ints, 1]
+    alone: Annotated[Floats, 1]
+    score: Annotated[Floats, 1]
 
 
 class Room:
@@ -75,6 +96,11 @@ class Room:
         self.effect = np.zeros(n, dtype=np.int64)
         self.frozen, self.known, self.flagged = np.zeros((3, n), dtype=np.bool_)
         self.kinds, self.alone = np.zeros(n, dtype=np.int64), np.full(n, np.nan)
+
+    @property
+    def arrays(self) -> RoomArrays:
+        """What compiled passes take."""
+        return RoomArrays._make(getattr(self, name) for name in RoomArrays._fields)
 
 
 class Models(NamedTuple):
@@ -185,51 +211,18 @@ def judge_by_window(features: Floats, columns: Columns, room: Room) -> None:
 
 def measure(models: Models, room: Room, columns: Columns, runs: Floats) -> None:
     """Write what each reading is to its model, after `judge_by_window`; `runs` as in `score`."""
-    row_kernels.measure_rows(
-        room.slots,
-        room.times,
-        room.table,
-        room.related,
-        models,
-        columns.shortest,
-        runs,
-        room.inputs,
-        room.forest,
-        room.short,
-        room.effect,
-        room.frozen,
-        room.logarithms,
-    )
+    row_kernels.measure_rows(models, room.arrays, columns.shortest, runs)
     np.log1p(room.logarithms, out=room.logarithms)
 
 
 def conclude(models: Models, room: Room) -> None:
     """Write raw scores, p-values and `known`, after `measure`."""
-    row_kernels.conclude_rows(
-        room.slots,
-        room.table,
-        models.constants,
-        models.knots,
-        models.values,
-        models.exceeding,
-        models.tail,
-        room.forest,
-        room.short,
-        room.logarithms,
-        room.effect,
-        room.frozen,
-        P_FLOOR,
-        room.raw,
-        room.p,
-        room.known,
-    )
+    row_kernels.conclude_rows(models, room.arrays, P_FLOOR)
 
 
 def join_runs(models: Models, room: Room, runs: Floats) -> None:
     """Lower p-values to what (`RUN_COLUMNS`, n) run columns say, after `conclude`."""
-    join_evidence(
-        *(room.slots, room.times, room.table[0], runs, models.runs, room.p, room.alone, room.kinds)
-    )
+    row_kernels.join_rows(models, room.arrays, runs)
 
 
 def _arrays_of(model: SeriesModel) -> Models:

@@ -8,36 +8,18 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 
 from anomaly_platform.ml.addresses import Layout, Table
-from anomaly_platform.ml.arrays import Bools, Floats, Ints
+from anomaly_platform.ml.arrays import Ints
 from anomaly_platform.ml.calibration.conformal import P_FLOOR
 from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.detectors.statistical_kernels import MIN_COUNT, statistical_rows
 from anomaly_platform.ml.detectors.statistical_kernels import P_FLOOR as FALLBACK_FLOOR
-from anomaly_platform.ml.scoring.model_stack import Columns, Models, Room
-from anomaly_platform.ml.scoring.row_kernels import conclude_rows, decide_rows, measure_rows
-from anomaly_platform.ml.series_runs.kernels import join_evidence
-
-
-class _Written(NamedTuple):
-    """What is used of a `Room`."""
-
-    slots: Annotated[Ints, 1]
-    times: Annotated[Ints, 1]
-    rules: Annotated[Floats, 2]
-    logarithms: Annotated[Floats, 2]
-    history: Annotated[Floats, 2]
-    table: Annotated[Floats, 2]
-    related: Annotated[Floats, 2]
-    inputs: Annotated[Floats, 2]
-    forest: Annotated[Floats, 1]
-    short: Annotated[Floats, 1]
-    effect: Annotated[Ints, 1]
-    frozen: Annotated[Bools, 1]
-    known: Annotated[Bools, 1]
-    flagged: Annotated[Bools, 1]
-    kinds: Annotated[Ints, 1]
-    alone: Annotated[Floats, 1]
-    score: Annotated[Floats, 1]
+from anomaly_platform.ml.scoring.model_stack import Columns, Models, Room, RoomArrays
+from anomaly_platform.ml.scoring.row_kernels import (
+    conclude_rows,
+    decide_rows,
+    join_rows,
+    measure_rows,
+)
 
 
 class _Taken(NamedTuple):
@@ -48,15 +30,14 @@ class _Taken(NamedTuple):
     related: Annotated[Ints, 1]
 
 
-_LAYOUT = Layout(Models, _Written, _Taken)
+_LAYOUT = Layout(Models, RoomArrays, _Taken)
 _read = _LAYOUT.reader()
 
 
 def table_of(models: Models, room: Room, columns: Columns) -> Table:
     """Return the addresses that the passes need, of a room for one reading."""
-    written = _Written._make(getattr(room, name) for name in _Written._fields)
     taken = _Taken._make(getattr(columns, name) for name in _Taken._fields)
-    return _LAYOUT.table(models, written, taken)
+    return _LAYOUT.table(models, room.arrays, taken)
 
 
 @compiled(error_model="numpy")
@@ -88,21 +69,7 @@ def measure_row(
     _take(features, columns.table, room.table)
     _take(features, columns.related, room.related)
     statistical_rows(room.table[0], room.history, MIN_COUNT, FALLBACK_FLOOR, room.rules)
-    measure_rows(
-        room.slots,
-        room.times,
-        room.table,
-        room.related,
-        models,
-        shortest,
-        features[names:],
-        room.inputs,
-        room.forest,
-        room.short,
-        room.effect,
-        room.frozen,
-        room.logarithms,
-    )
+    measure_rows(models, room, shortest, features[names:])
 
 
 @compiled(error_model="numpy")
@@ -120,29 +87,10 @@ def conclude_row(
     """
     models, room, _ = _read(at)
     raw, p = room.rules[3], room.rules[4]
-    conclude_rows(
-        room.slots,
-        room.table,
-        models.constants,
-        models.knots,
-        models.values,
-        models.exceeding,
-        models.tail,
-        room.forest,
-        room.short,
-        room.logarithms,
-        room.effect,
-        room.frozen,
-        P_FLOOR,
-        raw,
-        p,
-        room.known,
-    )
+    conclude_rows(models, room, P_FLOOR)
     room.kinds[0] = 0
     runs = features[names:]
     if runs.size > 0:
-        join_evidence(
-            room.slots, room.times, room.table[0], runs, models.runs, p, room.alone, room.kinds
-        )
+        join_rows(models, room, runs)
     decide_rows(p, np.full(1, threshold), exponent, raw, room.score, room.flagged)
     return room.known[0], room.flagged[0], raw[0], p[0], room.score[0], room.kinds[0]

@@ -40,6 +40,7 @@ from anomaly_platform.ml.series_model.level_shift_kernels import (
 from anomaly_platform.ml.series_model.noise import MOST_GROWTH
 from anomaly_platform.ml.series_model.season_kernels import take_off
 from anomaly_platform.ml.series_runs.day_kernels import has_moved
+from anomaly_platform.ml.series_runs.kernels import join_evidence
 from anomaly_platform.ml.series_runs.layout import FORGETS
 from anomaly_platform.ml.sums import sum_of
 
@@ -129,51 +130,37 @@ def _follow(times: Any, runs: Any, own: Any, effect: Any) -> None:  # pragma: no
 
 
 @compiled(error_model="numpy")
-def measure_rows(
-    slots: Any,
-    times: Any,
-    table: Any,
-    related: Any,
-    models: Any,
-    shortest: int,
-    runs: Any,
-    inputs: Any,
-    forest: Any,
-    short: Any,
-    effect: Any,
-    frozen: Any,
-    distances: Any,
-) -> None:  # pragma: no cover
+def measure_rows(models: Any, room: Any, shortest: int, runs: Any) -> None:  # pragma: no cover
     """Write what each of (n,) readings is to the model in its slot.
+
+    Filled are the model inputs; the forest's score; `short`, the distance after slack, 0 where the
+    level is not used; `effect` and `frozen` as in `level_rows`. Where the window is too short for
+    the model and the fallback, `effect` is `ALONE` and the distance `beyond_limits`. In
+    `logarithms` is what logarithms are to be taken of: the model inputs' distance from ordinary,
+    and `short`; 0 without a model.
 
     Parameters
     ----------
-    slots, times
-        (n,) place of the model in the arrays, −1 for none; microseconds since 1970.
-    table
-        (10, n) features: `level_shift_kernels`', the longest window's jitter, the shortest's mean.
-    related
-        (2 w + 3, n) features as `input_kernels.relate` takes them.
     models
         `model_stack.Models`.
+    room
+        `model_stack.RoomArrays`: `table` has `level_shift_kernels`' features, the longest window's
+        jitter and the shortest's mean, `related` (2 w + 3, n) as `input_kernels.relate` takes them.
     shortest
         Rows of the shortest window.
     runs
         (`RUN_COLUMNS`, n), or (0, n) where no runs are judged.
-    inputs, forest, short, effect, frozen
-        Filled: (n, inputs) model inputs; the forest's score; distance after slack, 0 where the
-        level is not used; the last two as in `level_rows`. Where the window is too short for the
-        model and the fallback, `effect` is `ALONE` and the distance `beyond_limits`.
-    distances
-        Filled: (2, n) the model inputs' distance from ordinary, and `short`; 0 without a model.
     """
+    slots, times, table, related = room.slots, room.times, room.table, room.related
+    inputs, forest, short = room.inputs, room.forest, room.short
+    effect, frozen, distances = room.effect, room.frozen, room.logarithms
     number, stds = inputs.shape[1], 3 + (related.shape[0] - 3) // 2
-    between, room = models.spreads.shape[1], min(slots.size, _BLOCK)
-    growth, clipped = np.ones(room), np.empty((room, number))
+    between, most = models.spreads.shape[1], min(slots.size, _BLOCK)
+    growth, clipped = np.ones(most), np.empty((most, number))
     start = 0
     while start < slots.size:
         slot, stop = slots[start], start + 1
-        while stop < slots.size and stop - start < room and slots[stop] == slot:
+        while stop < slots.size and stop - start < most and slots[stop] == slot:
             stop += 1
         begin, size, rows = start, stop - start, slice(start, stop)
         start = stop
@@ -228,24 +215,7 @@ def measure_rows(
 
 
 @compiled(error_model="numpy")
-def conclude_rows(
-    slots: Any,
-    table: Any,
-    constants: Any,
-    knots: Any,
-    values: Any,
-    exceeding: Any,
-    tail: Any,
-    forest: Any,
-    short: Any,
-    logarithms: Any,
-    effect: Any,
-    frozen: Any,
-    floor: float,
-    raw: Any,
-    p: Any,
-    known: Any,
-) -> None:  # pragma: no cover
+def conclude_rows(models: Any, room: Any, floor: float) -> None:  # pragma: no cover
     """Write raw scores and p-values of readings that have a model.
 
     The raw score is the larger of what the model inputs say and what the distance from the usual
@@ -259,19 +229,20 @@ def conclude_rows(
 
     Parameters
     ----------
-    slots, table, forest, short, effect, frozen
+    models
         As in `measure_rows`.
-    constants, knots, values, exceeding, tail
-        As in `model_stack.Models`.
-    logarithms
-        (2, n) of 1 + distance of the model inputs, of 1 + `short`.
+    room
+        After `measure_rows`, with logarithms of 1 + `logarithms` in their place. Of `rules` the raw
+        scores and p-values are the fallback's before, NaN where the trailing window is too short.
+        Filled: these, and `known`, whether there is a model, and history enough for it to speak.
     floor
         Smallest p-value.
-    raw, p
-        (n,) the fallback's before, NaN where the trailing window is too short; filled.
-    known
-        Filled: whether there is a model, and history enough for it to speak.
     """
+    slots, table, forest, short = room.slots, room.table, room.forest, room.short
+    logarithms, effect, frozen, known = room.logarithms, room.effect, room.frozen, room.known
+    raw, p = room.rules[3], room.rules[4]
+    constants, knots, values = models.constants, models.knots, models.values
+    exceeding, tail = models.exceeding, models.tail
     found = np.empty(1)
     for i in range(slots.size):
         slot = slots[i]
@@ -302,6 +273,13 @@ def conclude_rows(
                 p[i] = fallback
         elif own[RESTS] > 0.0 and not math.isnan(fallback) and fallback > found[0]:
             p[i] = fallback
+
+
+@compiled(error_model="numpy")
+def join_rows(models: Any, room: Any, runs: Any) -> None:  # pragma: no cover
+    """Lower p-values to what (`RUN_COLUMNS`, n) run columns say, after `conclude_rows`."""
+    p, series = room.rules[4], models.runs
+    join_evidence(room.slots, room.times, room.table[0], runs, series, p, room.alone, room.kinds)
 
 
 @compiled(error_model="numpy")
