@@ -10,6 +10,7 @@ two times never share an id.
 """
 
 import hashlib
+import struct
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
@@ -45,6 +46,8 @@ _TEXT: Final = np.dtype(
 _BLOCK: Final = 32_768
 #: Rows of one key beside each other, on average, from which on they are taken as a run.
 _LONG_RUN: Final = 4
+
+_TWO_WORDS: Final = struct.Struct(">QQ")
 
 _Words = npt.NDArray[np.uint64]
 
@@ -97,9 +100,14 @@ def derived_ids(keys: Sequence[tuple[str, str]], times: Sequence[int]) -> list[U
 
 def derived_octets(keys: Sequence[tuple[str, str]], times: npt.NDArray[np.int64]) -> bytes:
     """Return what `derived_ids` does as (16 n,) bytes."""
-    digests = np.frombuffer(b"".join(map(_series_digest, keys)), dtype=">u8")
-    words = digests.astype(np.uint64).reshape(-1, 2)
-    return _octets(words[:, 0], words[:, 1], times.view(np.uint64)).tobytes()
+    return octets_of(
+        np.array([digest_of_series(key) for key in keys], dtype=np.uint64).reshape(-1, 2), times
+    )
+
+
+def octets_of(digests: _Words, times: npt.NDArray[np.int64]) -> bytes:
+    """Return what `derived_octets` does, of series with (n, 2) digests (`digest_of_series`)."""
+    return _octets(digests[:, 0], digests[:, 1], times.view(np.uint64)).tobytes()
 
 
 def foreign_ids(
@@ -122,8 +130,9 @@ def foreign_ids(
 
 
 @lru_cache(maxsize=65_536)
-def _series_digest(key: tuple[str, str]) -> bytes:
-    return _digest(key)
+def digest_of_series(key: tuple[str, str]) -> tuple[int, int]:
+    """Return what ids of a series' readings have in common, as two words."""
+    return _TWO_WORDS.unpack(_digest(key))
 
 
 def _digest(parts: tuple[str | None, ...]) -> bytes:
@@ -140,10 +149,10 @@ def _mix(words: _Words) -> _Words:
 
 def _octets(high: _Words, low: _Words, times: _Words) -> npt.NDArray[np.uint8]:
     """Return the (n, 16) bytes of ids."""
-    first = _mix(high + times * _GOLDEN)
-    second = _mix(low ^ (times * _SECOND))
-    words = np.stack([first, second], axis=1).astype(">u8")
-    octets = words.view(np.uint8).reshape(-1, 16)
+    words = np.empty((2, times.size), dtype=np.uint64)
+    words[0], words[1] = high + times * _GOLDEN, low ^ (times * _SECOND)
+    # In one order of bytes, one id after the other.
+    octets = np.ascontiguousarray(_mix(words).T.astype(">u8")).view(np.uint8)
     octets[:, 6] = (octets[:, 6] & 0x0F) | 0x80
     octets[:, 8] = (octets[:, 8] & 0x3F) | 0x80
     return octets

@@ -10,13 +10,15 @@ order of attempts and locks (``ingest``).
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from anomaly_platform.ingest.identity import derived_octets
+from anomaly_platform.ingest.identity import octets_of
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.scoring.call_states import VISITED
 from anomaly_platform.ml.scoring.calls import Told, rates_of, tell
@@ -24,19 +26,13 @@ from anomaly_platform.ml.scoring.reasons import clock_of, novelty_reason
 from anomaly_platform.ml.series_model.visited import SINCE
 from anomaly_platform.ml.series_runs.layout import RUN_COLUMNS
 from anomaly_platform.notifications.outbox import Outbox
+from anomaly_platform.realtime.added_rows import MovedSeries, add_rows, arguments_of
 from anomaly_platform.realtime.alerts import raise_for
 from anomaly_platform.realtime.answers import Answer, StoredColumns
 from anomaly_platform.realtime.duplicates import Duplicates
 from anomaly_platform.realtime.series_state_cache import TAIL_ROWS, UNTOLD, CachedSeries
 from anomaly_platform.storage.lake.call_states import stage_of
-from anomaly_platform.storage.postgres.binary_format import (
-    NULL,
-    Encoded,
-    cell_array,
-    fixed_array,
-    text_array,
-    text_cell,
-)
+from anomaly_platform.storage.postgres.binary_format import Encoded, cell_array, fixed_array
 from anomaly_platform.storage.tables.online import Key, Source
 from anomaly_platform.storage.tables.partitions import has_partitions
 from anomaly_platform.streams import MetricStream
@@ -50,10 +46,6 @@ if TYPE_CHECKING:
 MOST_EXPLAINED: Final = 200
 """So many anomalies of a request are explained at once, each within a millisecond or two."""
 
-_ADD: Final = (
-    "SELECT add_newer_readings(%s, %s, %s, %b, %b, %b, %b, %b, %b, %b, %b, "
-    "%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
-)
 _PROVISIONAL: Final = (
     "UPDATE online_readings r SET provisional = true "
     "FROM unnest(%b::text[], %b::text[], %b::timestamptz[]) k(entity, metric, event_time) "
@@ -79,22 +71,6 @@ class Judge:
     version: int | None
     scorer: OnlineScorer
     threshold: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Series:
-    """The series of some readings, in the order of their rows' ids.
-
-    Attributes
-    ----------
-    places
-        Where each is held.
-    tail_rows
-        (series,) readings since each row's snapshot afterwards; 0 where a new one is written.
-    """
-
-    places: Ints
-    tail_rows: Ints
 
 
 class Append:
@@ -124,20 +100,23 @@ class Append:
         self.judge = judge
         self._cached = cached
         self._places: Ints = np.empty(0, dtype=np.int64)
-        self._several = len(readings) > 1 and len(set(readings.keys)) < len(readings)
+        #: Whether a series has more than one of the readings.
+        self._several = False
         self._late = np.zeros(len(readings), dtype=np.bool_)
         #: What is not new, and which readings are; None as long as all are believed to be.
         self._duplicates: tuple[Duplicates, Ints] | None = None
-        #: Ids as series and times give them, and of which readings another one is given.
-        self._derived, self._given = self._ids_of_readings()
-        self._series: _Series | None = None
+        #: Of which readings the sender gave an id of its own.
+        self._given: Bools | None = None
+        self._series: MovedSeries | None = None
         #: Why readings are anomalies, by place.
         self._reasons: dict[int, str] = {}
         self._explanations: dict[int, Explanation] = {}
 
     def find_series(self) -> None:
         """Find where the series are in memory; −1 for those that are not."""
-        self._places = np.array(self._cached.places(self.readings.keys), dtype=np.int64)
+        places = self._cached.places(self.readings.keys)
+        self._several = len(set(places)) < len(places)
+        self._places = np.array(places, dtype=np.int64)
 
     def look_for_calls(self, connection: Connection) -> bool:
         """Return whether what is held of calls still holds: no version has left its first states.
@@ -175,7 +154,6 @@ class Append:
         self._duplicates = found, rows
         self.readings = self.readings.take(rows)
         self._places, self._late = self._places[rows], found.late[rows]
-        self._derived, self._given = self._ids_of_readings()
         return bool(rows.size)
 
     def untold(self) -> list[Key]:
@@ -191,7 +169,7 @@ class Append:
         """
         readings, judge = self.readings, self.judge
         own = self._cached.own[self._places]
-        thresholds = np.where(np.isnan(own), judge.threshold, own)
+        thresholds: Floats = np.where(np.isnan(own), judge.threshold, own)
         features = self._features()
         said = judge.scorer.judge(readings.keys, readings.times, features, thresholds)
         told = self._tell(said, thresholds)
@@ -216,9 +194,16 @@ class Append:
         )
 
     def store(
-        self, connection: Connection, outbox: Outbox, source: Source, now: dt.datetime
+        self,
+        connection: Connection,
+        outbox: Outbox,
+        source: Source,
+        now: dt.datetime,
+        meanwhile: Callable[[StoredColumns], None],
     ) -> None:
         """Store readings, states, detections and alerts in one transaction.
+
+        What is to be stored is handed to `meanwhile` while PostgreSQL works.
 
         Raises
         ------
@@ -239,7 +224,11 @@ class Append:
             for place in np.flatnonzero((stored.decisions == 1) | (stored.calls == 1)).tolist()
         ]
         with connection.transaction() if late or unusual else nullcontext():
-            connection.execute(_ADD, self._arguments(series, source))
+            arguments = arguments_of(
+                *(self.stream.name, source, stored, self._given),
+                *(self._cached, self._places, series),
+            )
+            add_rows(connection, arguments, partial(meanwhile, stored))
             if late:
                 connection.execute(_PROVISIONAL, (*self._names(late), self.stream.name))
             if unusual:
@@ -270,21 +259,19 @@ class Append:
 
     def _tell(self, said: Verdicts, thresholds: Floats) -> Told:
         """Return what is told of the readings, each series' in order of time."""
-        readings, cached = self.readings, self._cached
-        order = np.lexsort((readings.times, self._places))
+        readings, cached, alpha = self.readings, self._cached, self.judge.scorer.source.alpha
         cached.begin_calls_anew(self._places)
-        told = tell(
-            cached.calls,
-            self._places[order],
-            readings.times[order],
-            readings.values[order],
-            said.p_value[order],
-            rates_of(thresholds[order], self.judge.scorer.source.alpha),
-        )
-        back = order.argsort()
+        columns = (self._places, readings.times, readings.values, said.p_value, thresholds)
+        if not self._several:
+            told = _tell(cached.calls, columns, alpha)
+        else:
+            order = np.lexsort((readings.times, self._places))
+            told = _tell(cached.calls, [column[order] for column in columns], alpha)
+            back = order.argsort()
+            told = Told(told.calls[back], told.novel[back], told.bounds[:, back])
         # What a late one changes is known once the states are derived anew.
         cached.versions[self._places[self._late]] = UNTOLD
-        return Told(told.calls[back], told.novel[back], told.bounds[:, back])
+        return told
 
     def _explain(self, features: Floats, said: Verdicts, thresholds: Floats) -> None:
         """Say why readings are anomalies; those of a series together."""
@@ -301,27 +288,21 @@ class Append:
             clock = clock_of(readings.times.item(place))
             self._reasons[place] = f"{readings.values.item(place):.6g} is not usual at {clock}"
 
-    def _ids_of_readings(self) -> tuple[bytes, Bools | None]:
-        readings = self.readings
-        derived = derived_octets(readings.keys, readings.times)
-        if readings.event_ids is None:
-            return derived, None
-        given = [
-            one is not None and one.bytes != derived[16 * n : 16 * n + 16]
-            for n, one in enumerate(readings.event_ids)
-        ]
-        return derived, np.array(given, dtype=np.bool_)
-
     def _event_ids(self) -> bytes:
-        given, derived = self.readings.event_ids, self._derived
-        if given is None:
+        """Return the ids of the readings, and take note of those that senders gave."""
+        readings = self.readings
+        derived = octets_of(self._cached.digests[self._places], readings.times)
+        if readings.event_ids is None:
             return derived
-        return b"".join(
-            derived[16 * n : 16 * n + 16] if one is None else one.bytes
-            for n, one in enumerate(given)
-        )
+        own = [derived[at : at + 16] for at in range(0, len(derived), 16)]
+        ids = [
+            id_ if given is None else given.bytes
+            for id_, given in zip(own, readings.event_ids, strict=True)
+        ]
+        self._given = np.array([one != id_ for one, id_ in zip(ids, own, strict=True)])
+        return b"".join(ids)
 
-    def _series_of_readings(self) -> _Series:
+    def _series_of_readings(self) -> MovedSeries:
         cached = self._cached
         own, counts = self._places, np.ones_like(self._places)
         if self._several:
@@ -334,7 +315,7 @@ class Append:
         if self._late.any():
             # Late ones may belong before the snapshot's end.
             rows[np.isin(own, self._places[self._late])] = 0
-        return _Series(own, rows)
+        return MovedSeries(own, rows)
 
     def _names(self, some: slice | list[int]) -> tuple[Encoded, Encoded, Encoded]:
         """Return entity, metric and time of some readings."""
@@ -345,35 +326,7 @@ class Append:
             fixed_array("timestamptz", self.readings.times[some]),
         )
 
-    def _arguments(self, series: _Series, source: Source) -> tuple[Any, ...]:
-        readings, stored, cached = self.readings, self._stored, self._cached
-        whole = series.places[series.tail_rows == 0]
-        return (
-            *(self.stream.name, source, stored.bundle_version),
-            fixed_array("int8", cached.ids[series.places]),
-            fixed_array("int8", cached.revisions[series.places]),
-            fixed_array("timestamptz", cached.newest(series.places)),
-            fixed_array("float8", cached.own[series.places]),
-            fixed_array("int8", cached.ids[whole]),
-            text_array([cached.state(place).to_bytes() for place in whole.tolist()], "bytea"),
-            fixed_array("uuid", stored.event_ids),
-            None if self._given is None else fixed_array("int2", self._given),
-            *self._names(slice(None)),
-            fixed_array("float8", readings.values),
-            _metadata(readings),
-            fixed_array("float8", stored.scores),
-            fixed_array("float8", stored.p_values),
-            fixed_array("int2", stored.decisions),
-            fixed_array("float8", stored.thresholds),
-            cell_array([_STATUS[status] for status in stored.statuses]),
-            fixed_array("int2", stored.calls),
-        )
 
-
-_STATUS: Final = {name: text_cell(name) for name in ("trained", "insufficient_history", "failed")}
-
-
-def _metadata(readings: ReadingColumns) -> Encoded | None:
-    if readings.metadata is None:
-        return None
-    return cell_array([NULL if one is None else text_cell(one) for one in readings.metadata])
+def _tell(states: Floats, columns: Sequence[Any], alpha: float) -> Told:
+    places, times, values, p_values, thresholds = columns
+    return tell(states, places, times, values, p_values, rates_of(thresholds, alpha))

@@ -9,7 +9,7 @@ in a transaction (``append_path``), nor the statements (``storage.tables.online`
 
 import datetime as dt
 import select
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -20,6 +20,7 @@ from psycopg import errors
 from anomaly_platform.ingest.online.reading_columns import ReadingColumns
 from anomaly_platform.ml.features.metrics.series_state import SeriesState
 from anomaly_platform.notifications.outbox import Outbox
+from anomaly_platform.realtime.added_rows import prepare_adding
 from anomaly_platform.realtime.answers import Answer, StoredColumns
 from anomaly_platform.realtime.append_path import Append, Judge
 from anomaly_platform.realtime.series_state import SeriesStates, cached_state
@@ -33,7 +34,13 @@ from anomaly_platform.streams import MetricStream
 #: Series of a stream that are held in memory, at least; some twelve kilobytes each.
 _MOST_STATES: Final = 16_384
 _ATTEMPTS: Final = 3
-_AGAIN: Final = (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure)
+_AGAIN: Final = (
+    errors.UniqueViolation,
+    errors.DeadlockDetected,
+    errors.SerializationFailure,
+    # Which psycopg forgets, all of them, whenever it rolls back.
+    errors.InvalidSqlStatementName,
+)
 
 
 class OnlineIngest:
@@ -55,6 +62,7 @@ class OnlineIngest:
         self._outbox = outbox
         self._cached: dict[tuple[str, str], CachedSeries] = {}
         self._connection: Connection | None = None
+        self._is_prepared = False
 
     def ingest(
         self,
@@ -64,6 +72,7 @@ class OnlineIngest:
         *,
         source: Source,
         now: dt.datetime | None = None,
+        meanwhile: Callable[[StoredColumns], None] = lambda _: None,
     ) -> StoredColumns | list[Answer]:
         """Store, score and tell of readings; return when they are committed.
 
@@ -81,6 +90,8 @@ class OnlineIngest:
         source : {'api', 'mqtt', 'ems'}
         now : datetime or None
             The present; the clock's by default. Older events than an hour never alert.
+        meanwhile : callable
+            Is handed what is to be stored, in every attempt, while PostgreSQL works.
 
         Returns
         -------
@@ -100,21 +111,29 @@ class OnlineIngest:
             try:
                 append = Append(stream, readings, judge, cached)
                 if attempt == 0:
-                    done = self._try(append, source, moment)
+                    done = self._try(append, source, moment, meanwhile)
                 else:
-                    done = self._try_locked(append, source, moment)
+                    done = self._try_locked(append, source, moment, meanwhile)
             except _AGAIN:
                 # Somebody stored one of the readings a moment ago: it is found the next time.
                 cached.drop(readings.keys)
+                self._is_prepared = False
             except BaseException:
                 cached.drop(readings.keys)
+                self._is_prepared = False
                 raise
             else:
                 if done:
                     return append.committed()
         raise psycopg.OperationalError("the states of the series keep changing; try again")
 
-    def _try(self, append: Append, source: Source, now: dt.datetime) -> bool:
+    def _try(
+        self,
+        append: Append,
+        source: Source,
+        now: dt.datetime,
+        meanwhile: Callable[[StoredColumns], None],
+    ) -> bool:
         """Take in readings that are newer than what is in memory; return False where they are not.
 
         Where somebody was faster nothing is changed.
@@ -126,10 +145,16 @@ class OnlineIngest:
             if not append.look_for_calls(connection):
                 return False
             append.judge_all()
-            append.store(connection, self._outbox, source, now)
+            append.store(connection, self._outbox, source, now, meanwhile)
         return True
 
-    def _try_locked(self, append: Append, source: Source, now: dt.datetime) -> bool:
+    def _try_locked(
+        self,
+        append: Append,
+        source: Source,
+        now: dt.datetime,
+        meanwhile: Callable[[StoredColumns], None],
+    ) -> bool:
         """Take readings in under the locks of their series; return False where a state is gone."""
         stream, keys = append.stream, sorted(set(append.readings.keys))
         judge = append.judge
@@ -149,7 +174,7 @@ class OnlineIngest:
                     )
                     self._series_of(stream).begin_calls(found, judge.version)
                 append.judge_all()
-                append.store(connection, self._outbox, source, now)
+                append.store(connection, self._outbox, source, now, meanwhile)
         return True
 
     def close(self) -> None:
@@ -174,8 +199,12 @@ class OnlineIngest:
                 autocommit=True,
             )
             register(self._connection)
+            self._is_prepared = False
         try:
             with naming_lost(self._connection):
+                if not self._is_prepared:
+                    prepare_adding(self._connection)
+                    self._is_prepared = True
                 yield self._connection
         except psycopg.OperationalError:
             # Of a server that went away nothing is left to use; a new one is opened when needed.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from anomaly_platform.ingest.identity import digest_of_series
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.storage.postgres.binary_format import text_cell
 from anomaly_platform.storage.tables.online import Key
@@ -34,7 +35,7 @@ UNTOLD: Final = -1
 """Instead of a version, where nobody knows at which level a series calls."""
 
 _PER_SERIES: Final = (
-    *("ids", "revisions", "tail_rows", "own", "_used"),
+    *("ids", "revisions", "tail_rows", "own", "_used", "digests"),
     *("calls", "_first_calls", "versions", "begins"),
 )
 
@@ -80,6 +81,8 @@ class CachedSeries:
     calls, versions, begins
         (places, …) states of calls (`ml.scoring.calls`), the version that made them, and whether it
         has left none yet, so that each transaction begins with the first.
+    digests
+        (places, 2) what the ids of a series' readings are made of.
     entities, metrics
         (places,) names as a text array has them.
     """
@@ -97,6 +100,7 @@ class CachedSeries:
         self.tail_rows: Ints
         self.ids, self.revisions, self.tail_rows, self._used = np.zeros((4, room), dtype=np.int64)
         self.own: Floats = np.full(room, np.nan)
+        self.digests: npt.NDArray[np.uint64] = np.zeros((room, 2), dtype=np.uint64)
         self.calls: Floats
         self._first_calls: Floats
         self.calls, self._first_calls = np.zeros((2, room, CALL_SIZE))
@@ -122,6 +126,7 @@ class CachedSeries:
             place = self._places[key] = self._free_place()
             self.keys[place] = key
             self.entities[place], self.metrics[place] = text_cell(key[0]), text_cell(key[1])
+            self.digests[place] = digest_of_series(key)
         self.refresh(place, found)
 
     def refresh(self, place: int, found: CachedState) -> None:

@@ -162,7 +162,10 @@ def rate_of(threshold: float, alpha: float) -> float:
 
 def rates_of(thresholds: Floats, alpha: float) -> Floats:
     """Return (n,) what `rate_of` does of each threshold."""
-    return np.array([rate_of(one, alpha) for one in thresholds.tolist()])
+    different = set(told := thresholds.tolist())
+    if len(different) == 1:
+        return np.full(len(told), rate_of(told[0], alpha))
+    return np.array([rate_of(one, alpha) for one in told])
 
 
 def calls_of(

@@ -10,6 +10,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import starmap
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -39,6 +40,7 @@ Key = tuple[str, str]
 
 #: What a model takes in the stack, roughly.
 MODEL_BYTES: Final = 270_000
+_MOST_MODELLESS: Final = 65_536
 INSUFFICIENT: Final = "insufficient_history"
 
 
@@ -170,6 +172,8 @@ class OnlineScorer:
         self.source = source
         self.feature_set = source.feature_set
         self._places: OrderedDict[Key, int] = OrderedDict()
+        #: Series that have no model, each at −1.
+        self._modelless: dict[Key, int] = {}
         self._held = max(1, models_held)
         self._stack: ModelStack | None = None
         self._addresses: Table | None = None
@@ -196,10 +200,10 @@ class OnlineScorer:
             (`series_runs`), without which runs are not judged; every reading has a value.
         thresholds
             (n,) score from which each is an anomaly.
-
         """
         if len(keys) <= self._held:
-            return self._judge(self._slots(keys), self._statuses(keys), times, features, thresholds)
+            slots, status = self._slots(keys), list(starmap(self.source.status, keys))
+            return self._judge(slots, status, times, features, thresholds)
         # A request may name more series than are held at once.
         parts = [
             self.judge(keys[part], times[part], features[:, part], thresholds[part])
@@ -210,7 +214,7 @@ class OnlineScorer:
     def judge_series(self, key: Key, times: Ints, features: Floats, threshold: float) -> Verdicts:
         """Score readings of one series; parameters as in `judge`."""
         n = times.size
-        (slot,), (status,) = self._slots([key]), self._statuses([key])
+        (slot,), (status,) = self._slots([key]), [self.source.status(*key)]
         slots = np.full(n, slot, dtype=np.int64)
         return self._judge(slots, [status] * n, times, features, np.full(n, threshold))
 
@@ -389,19 +393,23 @@ class OnlineScorer:
         for key in keys[: self._held]:
             self._place(key, keys)
 
-    def _statuses(self, keys: Sequence[Key]) -> list[str]:
-        return [self.source.status(*key) for key in keys]
-
     def _count(self, found: int, loaded: int) -> None:
         self.misses += loaded
         self.hits += found - loaded
 
     def _slots(self, keys: Sequence[Key]) -> Ints:
         """Return the place of each series' model, loading those that are not there; −1 for none."""
-        loads, wanted = self._loads, set(keys)
-        places = [self._place(key, wanted) for key in keys]
-        self._count(sum(place is not None for place in places), self._loads - loads)
-        return np.array([-1 if place is None else place for place in places], dtype=np.int64)
+        held, loads = self._places, self._loads
+        places = [held.get(key, self._modelless.get(key)) for key in keys]
+        if None in places:
+            wanted = set(keys)
+            places = [self._place(key, wanted) for key in keys]
+        else:
+            for key in filter(held.__contains__, keys):
+                held.move_to_end(key)
+        slots = np.array([-1 if place is None else place for place in places], dtype=np.int64)
+        self._count(int((slots >= 0).sum()), self._loads - loads)
+        return slots
 
     def _place(self, key: Key, wanted: Collection[Key] = ()) -> int | None:
         """Return the place of a series' model; None where it has none."""
@@ -411,6 +419,8 @@ class OnlineScorer:
             return place
         model = self.source.load_model(*key)
         if model is None:
+            if len(self._modelless) < _MOST_MODELLESS:
+                self._modelless[key] = -1
             return None
         self._loads += 1
         place = self._free_place(wanted)

@@ -7,7 +7,7 @@ pass here.
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter, ValidationError
@@ -37,7 +37,7 @@ from anomaly_platform.serving.schemas.telemetry import (
 from anomaly_platform.serving.state import ServingState
 from anomaly_platform.serving.telemetry.verdicts import verdicts as verdicts_of
 from anomaly_platform.serving.telemetry.verdicts import written
-from anomaly_platform.streams import MetricStream, metric_streams
+from anomaly_platform.streams import metric_streams
 from anomaly_platform.streams.bindings import DEVICES
 
 _WRITER: Final = Require("ml:write")
@@ -91,9 +91,11 @@ async def _take(request: Request, name: str, now: dt.datetime) -> bytes:
     members = members_of(stream)
     names, plain, checked = await off_loop(len(body), partial(_read, body, members, rules, now))
     if plain is not None:
-        said = await serving.ingestion.ingest_columns(stream, plain, source="api")
-        if isinstance(said, StoredColumns):
-            return _stored(serving, stream, said)
+        said = await serving.ingestion.ingest_columns(stream, plain, source="api", tell=_told)
+        if isinstance(said, _Told):
+            serving.look_backs.forget(serving.models.metrics(stream.name), plain.keys)
+            count_scored(stream.name, len(plain), said.anomalies)
+            return said.body
         checked, answers = plain.readings(), said
     else:
         good = [one for one in checked if isinstance(one, Reading)]
@@ -127,11 +129,15 @@ DIRECT: Final = Direct("/api/v1/telemetry", _send_directly)
 """The first of these routes, for requests that come without the framework's detours."""
 
 
-def _stored(serving: ServingState, stream: MetricStream, stored: StoredColumns) -> bytes:
-    """Return the answer to readings that all were stored."""
-    serving.look_backs.forget(serving.models.metrics(stream.name), stored.readings.keys)
-    count_scored(stream.name, len(stored.readings), int((stored.decisions == 1).sum()))
-    return written(stored)
+class _Told(NamedTuple):
+    """The answer to readings that all were stored, and how many are anomalies."""
+
+    body: bytes
+    anomalies: int
+
+
+def _told(stored: StoredColumns) -> _Told:
+    return _Told(written(stored), int((stored.decisions == 1).sum()))
 
 
 def _read(

@@ -6,10 +6,10 @@ MQTT and the EMS all come this way, so that a reading means the same whichever w
 Most of what a reading costs is the work of PostgreSQL, whose connections work beside each other. A
 writer holds the look-backs of its series in memory, so that a series always goes to the same one;
 and an entity does, since alerts are about entities. Which one that is, the request decides that an
-entity first comes with. A transaction costs about the same for a few readings as for many: new
-entities of a small request go to the writer of most of its known ones, unless that writer has most
-of all entities already; otherwise to the one with the fewest. New ones of a large request are
-shared out.
+entity first comes with. A transaction costs about the same for a few readings as for many: the
+first thousands of entities that come in small requests all go to the first writer. Of many, new
+ones go to the writer of most of the request's known ones, unless that writer has most of all
+entities already; otherwise to the one with the fewest. New ones of a large request are shared out.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from anomaly_platform.registry.promotion import CHAMPIONS_CHANNEL
 from anomaly_platform.serving.champions.models import ModelStore
 from anomaly_platform.serving.champions.served import LANES
 from anomaly_platform.serving.problems import ApiProblem
-from anomaly_platform.serving.telemetry.lane import Lane, Said
+from anomaly_platform.serving.telemetry.lane import Lane, Tell, Told
 from anomaly_platform.storage.postgres.announcements import Announcements
 from anomaly_platform.storage.tables.online import Source
 from anomaly_platform.streams import MetricStream
@@ -45,6 +45,9 @@ MOST_WAITING: Final = 100_000
 
 WORTH_SHARING: Final = 400
 """Readings of one request from which on several writers share them."""
+
+ONE_WRITERS: Final = 4_000
+"""Entities of small requests that one writer has before another one gets any."""
 
 MOST_OF_ALL: Final = 0.6
 """Part of all entities up to which a writer with many of them is given more for company's sake."""
@@ -107,13 +110,22 @@ class Ingestion:
         """
         if not readings:
             return []
-        said = await self.ingest_columns(stream, ReadingColumns.of(readings), source=source)
-        return said.answers() if isinstance(said, StoredColumns) else said
+        return await self.ingest_columns(
+            stream, ReadingColumns.of(readings), source=source, tell=StoredColumns.answers
+        )
 
     async def ingest_columns(
-        self, stream: MetricStream, readings: ReadingColumns, *, source: Source
-    ) -> StoredColumns | list[Answer]:
-        """Do what :meth:`ingest` does, for at least one reading, by column."""
+        self,
+        stream: MetricStream,
+        readings: ReadingColumns,
+        *,
+        source: Source,
+        tell: Tell[Told],
+    ) -> Told | list[Answer]:
+        """Do what :meth:`ingest` does, for at least one reading, by column.
+
+        Where every reading was stored, return what `tell` makes of them.
+        """
         if self._rows_waiting + len(readings) > MOST_WAITING:
             raise ApiProblem(
                 503,
@@ -122,25 +134,29 @@ class Ingestion:
             )
         self._rows_waiting += len(readings)
         try:
-            return await self._written(stream, readings, source)
+            return await self._written(stream, readings, source, tell)
         finally:
             self._rows_waiting -= len(readings)
 
     async def _written(
-        self, stream: MetricStream, readings: ReadingColumns, source: Source
-    ) -> Said:
+        self, stream: MetricStream, readings: ReadingColumns, source: Source, tell: Tell[Told]
+    ) -> Told | list[Answer]:
         """Return what the writers say of readings, in their order."""
         shares = self._shares(readings)
         if len(shares) == 1:
             ((lane, _),) = shares
-            return await lane.put(stream, readings, source)
-        waiting = [lane.put(stream, readings.take(rows), source) for lane, rows in shares]
+            return await lane.put(stream, readings, source, tell)
+        waiting = [
+            lane.put(stream, readings.take(rows), source, lambda stored: stored)
+            for lane, rows in shares
+        ]
         # Whatever one says, the others are waited for: what was stored is then known to be.
         said = await asyncio.gather(*waiting, return_exceptions=True)
         for one in said:
             if isinstance(one, BaseException):
                 raise one
-        return _together(readings, [rows for _, rows in shares], said)  # type: ignore[arg-type]
+        together = _together(readings, [rows for _, rows in shares], said)  # type: ignore[arg-type]
+        return tell(together) if isinstance(together, StoredColumns) else together
 
     def _shares(self, readings: ReadingColumns) -> list[tuple[Lane, Ints]]:
         """Return which readings each writer gets, of those that get any."""
@@ -151,6 +167,8 @@ class Ingestion:
         if lanes == 1:
             return [(self._lanes[0], np.arange(len(readings)))]
         of_rows = np.array(self._lanes_of([entity for entity, _ in readings.keys]))
+        if (of_rows == of_rows[0]).all():
+            return [(self._lanes[of_rows[0]], np.arange(len(readings)))]
         rows = [np.flatnonzero(of_rows == number) for number in range(lanes)]
         return [(lane, some) for lane, some in zip(self._lanes, rows, strict=True) if some.size]
 
@@ -166,9 +184,9 @@ class Ingestion:
             shares = len(self._lanes) if len(entities) >= WORTH_SHARING else 1
             for share in range(shares):
                 lane = min(range(len(self._lanes)), key=self._entities.__getitem__)
-                if company and shares == 1:
-                    ((closest, _),) = company.most_common(1)
-                    if self._entities[closest] <= max(WORTH_SHARING, MOST_OF_ALL * len(known)):
+                if shares == 1:
+                    ((closest, _),) = company.most_common(1) or [(0, 0)]
+                    if self._entities[closest] <= max(ONE_WRITERS, MOST_OF_ALL * len(known)):
                         lane = closest
                 some = new[share * len(new) // shares : (share + 1) * len(new) // shares]
                 known.update(dict.fromkeys(some, lane))
@@ -176,7 +194,9 @@ class Ingestion:
         return [known[entity] for entity in entities]
 
 
-def _together(readings: ReadingColumns, rows: Sequence[Ints], said: Sequence[Said]) -> Said:
+def _together(
+    readings: ReadingColumns, rows: Sequence[Ints], said: Sequence[StoredColumns | list[Answer]]
+) -> StoredColumns | list[Answer]:
     """Return what is said of readings, of which each part was said by itself."""
     back = np.concatenate(rows).argsort()
     columns = [one for one in said if isinstance(one, StoredColumns)]

@@ -6,7 +6,8 @@ is decided in ``ingest``.
 
 A transaction costs about the same for one reading as for a hundred. So whatever has queued up while
 the writer was busy becomes its next transaction: a lone request waits for nobody, and the busier
-the process, the larger its transactions.
+the process, the larger its transactions. What is said of readings is put into words while
+PostgreSQL works.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import contextlib
 import logging
 import queue
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from anomaly_platform.ingest.online.reading_columns import ReadingColumns
 from anomaly_platform.realtime.answers import Answer, StoredColumns
@@ -35,18 +38,21 @@ MOST_TOGETHER: Final = 2_000
 
 _log = logging.getLogger(__name__)
 
-Said = StoredColumns | list[Answer]
+Told = TypeVar("Told")
+Tell = Callable[[StoredColumns], Told]
+"""Makes of readings that all were stored what is to be said of them, in a writer's thread."""
 
 
 @dataclass(slots=True)
 class Waiting:
-    """Readings that somebody waits for."""
+    """Readings that somebody waits for, and what is to be made of them."""
 
     stream: MetricStream
     readings: ReadingColumns
     source: Source
+    tell: Tell[Any]
     loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[Said]
+    done: asyncio.Future[Any]
 
 
 class Lane:
@@ -85,11 +91,11 @@ class Lane:
             self._thread = None
 
     def put(
-        self, stream: MetricStream, readings: ReadingColumns, source: Source
-    ) -> asyncio.Future[Said]:
+        self, stream: MetricStream, readings: ReadingColumns, source: Source, tell: Tell[Told]
+    ) -> asyncio.Future[Told | list[Answer]]:
         """Have readings written; return what is done once they are committed."""
         loop = asyncio.get_running_loop()
-        waiting = Waiting(stream, readings, source, loop, loop.create_future())
+        waiting = Waiting(stream, readings, source, tell, loop, loop.create_future())
         self._queue.put(waiting)
         return waiting.done
 
@@ -118,13 +124,14 @@ class Lane:
             self._write(together)
 
     def _write(self, together: list[Waiting]) -> None:
-        first = together[0]
+        first, told = together[0], list[Any]()
         try:
             answers = self._ingest.ingest(
                 first.stream,
                 ReadingColumns.joined([one.readings for one in together]),
                 self._judge(first.stream),
                 source=first.source,
+                meanwhile=lambda stored: told.__setitem__(slice(None), _told(together, stored)),
             )
         except Exception as error:
             if len(together) > 1:
@@ -133,9 +140,11 @@ class Lane:
                     self._write([one])
                 return
             _log.warning("readings were not stored: %s", type(error).__name__)
-            _settle(together, error)
+            _settle(together, [error] * len(together))
             return
-        _settle(together, answers)
+        if isinstance(answers, list):
+            told = [answers[some] for some in _parts(together)]
+        _settle(together, told)
 
     def _judge(self, stream: MetricStream) -> Judge:
         served = self._models.metrics(stream.name)
@@ -165,10 +174,22 @@ def judge_of(served: ServedMetrics, lane: int = 0) -> Judge:
     return Judge(None, OnlineScorer(models), threshold)
 
 
-def _settle(together: list[Waiting], outcome: Said | Exception) -> None:
+def _parts(together: list[Waiting]) -> list[slice]:
+    """Return which readings of all are each one's."""
+    ends = list(accumulate(len(one.readings) for one in together))
+    return list(map(slice, [0, *ends], ends))
+
+
+def _told(together: list[Waiting], stored: StoredColumns) -> list[Any]:
+    """Return what is to be said to each."""
+    parts = zip(together, _parts(together), strict=True)
+    return [one.tell(stored.part(some.start, some.stop)) for one, some in parts]
+
+
+def _settle(together: list[Waiting], told: list[Any]) -> None:
     """Wake everybody who waits for a transaction, each loop once."""
 
-    def wake(mine: list[tuple[Waiting, Said | Exception]]) -> None:
+    def wake(mine: list[tuple[Waiting, Any]]) -> None:
         for one, said in mine:
             if one.done.done():
                 continue
@@ -177,15 +198,8 @@ def _settle(together: list[Waiting], outcome: Said | Exception) -> None:
             else:
                 one.done.set_result(said)
 
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Waiting, Said | Exception]]] = {}
-    at = 0
-    for one in together:
-        said, end = outcome, at + len(one.readings)
-        if isinstance(outcome, StoredColumns):
-            said = outcome.part(at, end)
-        elif isinstance(outcome, list):
-            said = outcome[at:end]
-        at = end
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Waiting, Any]]] = {}
+    for one, said in zip(together, told, strict=True):
         by_loop.setdefault(one.loop, []).append((one, said))
     for loop, mine in by_loop.items():
         # A loop that has ended has nobody left who waits.

@@ -1,16 +1,22 @@
-"""Arrays in PostgreSQL's binary format, for statements that run a thousand times a second.
+"""PostgreSQL's binary format, for statements that run a thousand times a second.
 
-Belongs here: bytes. psycopg's own adaptation looks at every element of a list, which costs more
-than the server's work on it.
+Belongs here: bytes, and statements that take bytes. psycopg's own adaptation looks at every element
+of a list, and at every argument anew, which costs more than the server's work on it.
 """
 
+from __future__ import annotations
+
 import struct
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple
 
 import numpy as np
+from psycopg import errors, generators
 from psycopg.adapt import Dumper
-from psycopg.pq import Format
+from psycopg.pq import DiagnosticField, ExecStatus, Format
+
+if TYPE_CHECKING:
+    from anomaly_platform.storage.postgres.transactions import Connection
 
 #: Identifiers of element and array, and how NumPy writes an element of fixed length.
 _ELEMENTS: Final = {
@@ -22,7 +28,17 @@ _ELEMENTS: Final = {
     "timestamptz": (1184, 1185, ">i8"),
     "uuid": (2950, 2951, "V16"),
 }
+#: An element behind its length, and as a column has it, by kind.
+_CELLS: Final = {
+    kind: (
+        np.dtype([("length", ">i4"), ("value", written.replace("f", "i"))]),
+        np.dtype(written.lstrip(">").replace("f", "i")),
+    )
+    for kind, (_, _, written) in _ELEMENTS.items()
+    if written
+}
 _EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01, from which PostgreSQL counts
+_IS_PREPARED: Final = b"42P05"
 NULL: Final = b"\xff\xff\xff\xff"
 _LENGTH: Final = struct.Struct(">i")
 
@@ -67,17 +83,38 @@ def fixed_array(kind: str, elements: Any) -> Encoded:
     elements
         (n,) numbers, of times microseconds since 1970; of ids the bytes of all.
     """
-    element, oid, written = _ELEMENTS[kind]
     if kind == "uuid":
-        elements = np.frombuffer(elements, dtype=written)
-    elif kind == "timestamptz":
-        elements = np.asarray(elements) - _EPOCH_US
-    size = len(elements)
-    value = np.dtype(written)
-    cells = np.empty(size, dtype=[("length", ">i4"), ("value", value)])
-    cells["length"] = value.itemsize
-    cells["value"] = elements
-    return Encoded(oid, _header(element, size) + cells.tobytes())
+        elements = np.frombuffer(elements, "V16")
+    else:
+        elements = np.asarray(elements, np.float64 if kind == "float8" else np.int64)
+    (array,) = fixed_arrays((kind, elements))
+    return array
+
+
+def fixed_arrays(*columns: tuple[str, Any]) -> list[Encoded]:
+    """Return arrays of the same number of elements, of types whose elements have the same length.
+
+    Parameters
+    ----------
+    *columns
+        Each a kind and its elements, as of `fixed_array`; of ids an array.
+    """
+    size, (cell, native) = len(columns[0][1]), _CELLS[columns[0][0]]
+    values = np.empty((len(columns), size), dtype=native)
+    for n, (kind, elements) in enumerate(columns):
+        if kind == "timestamptz":
+            np.subtract(elements, _EPOCH_US, out=values[n])
+        else:
+            values[n] = elements.view(native) if kind == "float8" else elements
+    cells = np.empty(values.shape, dtype=cell)
+    cells["length"], cells["value"] = native.itemsize, values
+    data, length = cells.tobytes(), size * cell.itemsize
+    arrays = []
+    for n, (kind, _) in enumerate(columns):
+        element, oid, _ = _ELEMENTS[kind]
+        cut = data[n * length : (n + 1) * length]
+        arrays.append(Encoded(oid, _header(element, size) + cut))
+    return arrays
 
 
 def cell_array(cells: Sequence[bytes]) -> Encoded:
@@ -91,6 +128,45 @@ def text_array(texts: Sequence[bytes], kind: str) -> Encoded:
     element, oid, _ = _ELEMENTS[kind]
     cells = [_LENGTH.pack(len(text)) + text for text in texts]
     return Encoded(oid, _header(element, len(texts)) + b"".join(cells))
+
+
+def prepare(connection: Connection, name: str, statement: LiteralString) -> None:
+    """Prepare a statement with arguments $1, $2, …, unless it is, for :func:`run_prepared`."""
+    result = connection.pgconn.prepare(name.encode(), statement.encode())
+    is_known = result.error_field(DiagnosticField.SQLSTATE) == _IS_PREPARED
+    if result.status != ExecStatus.COMMAND_OK and not is_known:
+        raise errors.error_from_result(result)
+
+
+def run_prepared(
+    connection: Connection,
+    name: str,
+    arguments: Sequence[bytes | None],
+    meanwhile: Callable[[], None],
+) -> None:
+    """Run a prepared statement, of whose result nothing is needed.
+
+    Parameters
+    ----------
+    connection : psycopg.Connection
+        Of this thread alone.
+    name
+        Of the statement (:func:`prepare`).
+    arguments
+        In PostgreSQL's binary format.
+    meanwhile
+        Is called while the server works.
+    """
+    wire = connection.pgconn
+    formats = [Format.BINARY] * len(arguments)
+    wire.send_query_prepared(name.encode(), arguments, param_formats=formats)
+    wire.flush()
+    try:
+        meanwhile()
+    finally:
+        results = connection.wait(generators.execute(wire))
+    if results[-1].status != ExecStatus.TUPLES_OK:
+        raise errors.error_from_result(results[-1])
 
 
 def _header(element: int, size: int) -> bytes:

@@ -21,7 +21,8 @@ def test_entities_that_come_bit_by_bit_do_not_all_get_one_writer(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("anomaly_platform.serving.telemetry.ingest._cores", lambda: 2)
-    monkeypatch.setattr("anomaly_platform.serving.telemetry.ingest.WORTH_SHARING", 20)
+    for name in ("WORTH_SHARING", "ONE_WRITERS"):
+        monkeypatch.setattr(f"anomaly_platform.serving.telemetry.ingest.{name}", 20)
     last = int(START.timestamp() * 1e6) + 100
 
     async def send() -> None:
