@@ -63,11 +63,16 @@ def _between(low: float, high: float, share: float) -> float:
 
 def quantiles_of_sorted(ordered: Floats, q: Floats) -> Floats:
     """Return (m,) linearly interpolated quantiles of (n,) ascending values without NaN, n ≥ 1."""
-    last = ordered.size - 1
+    return quantiles_of_rows(ordered[None, :], q)[:, 0]
+
+
+def quantiles_of_rows(ordered: Floats, q: Floats) -> Floats:
+    """Return (m, rows) quantiles of each row of (rows, n) ascending values, n ≥ 1."""
+    last = ordered.shape[1] - 1
     place = last * q
     below = np.minimum(place.astype(np.int64), last)
-    low, high = ordered[below], ordered[np.minimum(below + 1, last)]
-    share = place - below
+    low, high = ordered.T[below], ordered.T[np.minimum(below + 1, last)]
+    share = (place - below)[:, None]
     apart = high - low
     from_below, from_above = low + apart * share, high - apart * (1.0 - share)
     return np.asarray(np.where(share >= 0.5, from_above, from_below))

@@ -127,7 +127,7 @@ def series_references(
         days = max(1.0, (row["last_time"] - row["first_time"]).total_seconds() / _DAY_SECONDS)
         features = None
         if row["feature_edges"] is not None:
-            features = FeatureReferences.from_lists(
+            features = FeatureReferences.from_flat(
                 row["feature_edges"], row["feature_counts"], row["feature_usual_psi"]
             )
         yield (

@@ -109,15 +109,15 @@ class FeatureReferences:
             found[:, row] = _compare(columns[name], self.edges[row], self.counts[row])
         return found[0], found[1], found[2]
 
-    def to_lists(self) -> tuple[list[float], list[int], list[float]]:
-        """Return edges, counts and usual PSI as flat lists, row after row."""
-        return self.edges.ravel().tolist(), self.counts.ravel().tolist(), self.usual_psi.tolist()
+    def flat(self) -> tuple[Singles, SmallInts, Singles]:
+        """Return edges, counts and usual PSI, row after row."""
+        return self.edges.ravel(), self.counts.ravel(), self.usual_psi
 
     @classmethod
-    def from_lists(
-        cls, edges: Sequence[float], counts: Sequence[int], usual_psi: Sequence[float]
+    def from_flat(
+        cls, edges: npt.ArrayLike, counts: npt.ArrayLike, usual_psi: npt.ArrayLike
     ) -> FeatureReferences:
-        """Return what :meth:`to_lists` returned."""
+        """Return what :meth:`flat` returned."""
         return cls(
             np.array(edges, dtype=np.float32).reshape(-1, EDGES),
             np.array(counts, dtype=np.int32).reshape(-1, EDGES + 1),

@@ -184,6 +184,7 @@ def plan_events(
     rate: float,
     kinds: Sequence[Kind] = KINDS,
     bounds: tuple[float, float] = UNBOUNDED,
+    possible: Sequence[Kind] | None = None,
 ) -> tuple[InjectedEvent, ...]:
     """Draw events for one series: which, how large, how long, and where.
 
@@ -207,6 +208,8 @@ def plan_events(
         Kinds to choose from.
     bounds : tuple of float
         What the metric can physically read.
+    possible : sequence of str, optional
+        What `possible_kinds` said of these values, kinds and bounds.
 
     Returns
     -------
@@ -223,7 +226,8 @@ def plan_events(
     if unknown := set(kinds) - set(KINDS):
         raise ValueError(f"unknown kinds of anomaly: {', '.join(sorted(unknown))}")
     rows = values.size
-    possible = _possible_kinds(values, scale, kinds, bounds)
+    if possible is None:
+        possible = possible_kinds(values, scale, kinds, bounds)
     wanted = round(rate * rows)
     if rows < 20 or wanted == 0 or not possible:
         return ()
@@ -268,6 +272,7 @@ def inject(
     kinds: Sequence[Kind] = KINDS,
     bounds: tuple[float, float] = UNBOUNDED,
     scale: float | None = None,
+    possible: Sequence[Kind] | None = None,
 ) -> Injection:
     """Put a seeded run of anomalies into a copy of a series.
 
@@ -286,6 +291,8 @@ def inject(
     scale : float, optional
         Length of one unit of magnitude; the robust scale of `values` by default. Pass the training
         part's when injecting into a short held-out part.
+    possible : sequence of str, optional
+        As in :func:`plan_events`; worth finding once where many runs go into one series.
 
     Returns
     -------
@@ -309,7 +316,9 @@ def inject(
         raise ValueError(f"a series has one dimension, not {original.ndim}")
     rng = np.random.default_rng(seed)
     unit = robust_scale(original) if scale is None else scale
-    events = plan_events(original, scale=unit, rng=rng, rate=rate, kinds=kinds, bounds=bounds)
+    events = plan_events(
+        original, scale=unit, rng=rng, rate=rate, kinds=kinds, bounds=bounds, possible=possible
+    )
     labels = np.zeros(original.size, dtype=np.bool_)
     for event in events:
         apply_event(original, event, scale=unit, rng=rng, bounds=bounds)
@@ -317,9 +326,13 @@ def inject(
     return Injection(original, labels, events)
 
 
-def _possible_kinds(
-    values: Floats, scale: float, kinds: Sequence[Kind], bounds: tuple[float, float]
+def possible_kinds(
+    values: Floats,
+    scale: float,
+    kinds: Sequence[Kind] = KINDS,
+    bounds: tuple[float, float] = UNBOUNDED,
 ) -> list[Kind]:
+    """Return the kinds that could be told from normal in a series; see :func:`plan_events`."""
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return []

@@ -34,7 +34,7 @@ from typing import Final
 import numpy as np
 
 from anomaly_platform.ml.arrays import Floats, Ints
-from anomaly_platform.ml.order_statistics import median, quantile_of_sorted
+from anomaly_platform.ml.order_statistics import median, quantiles_of_rows
 from anomaly_platform.ml.series_model.level_shift_kernels import median_without
 from anomaly_platform.ml.series_model.seasonality import SeasonalProfile
 
@@ -77,9 +77,7 @@ def outage_limits(
     rest = units.size - count * size
     distances = _held_out(times[rest:], units[rest:], frequency, size, count, seasonal=seasonal)
     blocks = np.sort(distances.reshape(count, size), axis=1)
-    half, reach = (
-        np.array([quantile_of_sorted(block, q) for block in blocks]) for q in (_HALF, _REACH)
-    )
+    half, reach = quantiles_of_rows(blocks, np.array((_HALF, _REACH)))
     visited = median(blocks[:, -1])
     tail = max(median(reach - half) / _FACTOR, _tail_to(visited - median(reach), size))
     limits = _limits(np.sort(reach), tail, abs(level) or 1.0)

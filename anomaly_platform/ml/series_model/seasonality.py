@@ -107,6 +107,8 @@ class SeasonalProfile:
         What happens on Monday mornings only is no part of an ordinary day, and a profile of the
         whole week alone is too coarse for the jobs of a day. Parameters as in `fit`.
         """
+        if not times.size or times[-1] - times[0] < _CYCLES_NEEDED * 7 * _DAY:
+            return cls.none(inputs.shape[1], width=WEEK_PHASES)
         cut = np.clip(inputs, -_CLIP, _CLIP)
         return cls._best_of((lambda: 7 * _DAY,), times, cut, frequency, WEEK_PHASES)
 

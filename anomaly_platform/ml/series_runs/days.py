@@ -7,19 +7,16 @@ import math
 import numpy as np
 
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
-from anomaly_platform.ml.order_statistics import median, quantile_of_sorted
+from anomaly_platform.ml.order_statistics import median_of_sorted, quantile_of_sorted
 from anomaly_platform.ml.series_runs.layout import (
     AGE_WORTH,
     AGES,
-    APART,
     BESIDE,
     BUSY,
     BUSY_WORTH,
-    DAY_AGO,
     DAYS,
     ELAPSED,
     LENGTH,
-    LEVEL,
     PHASES,
     QUIET,
     QUIET_WORTH,
@@ -52,31 +49,29 @@ _RARELY_OFF = 0.9
 _SMALLEST_VARIANCE = 1e-6
 _HALF_HOUR = 1_800_000_000
 _DAY = 86_400_000_000
-_HOUR = 3_600_000_000
 
 
 def learn_days(times: Ints, values: Floats, columns: Floats, own: Floats) -> None:
     """Learn how far readings are from those of a day ago, and what is usual at each hour."""
     from anomaly_platform.ml.series_runs.hour_kernels import centre_hours, lay_lines
+    from anomaly_platform.ml.series_runs.learning_kernels import compare_days, sort_by_hour
 
-    apart = np.abs(values - columns[DAY_AGO])
-    known = np.isfinite(apart)
-    if known.sum() < _FEWEST_PAIRS:
+    told, counts = np.empty((4, values.size)), np.empty(4, dtype=np.int64)
+    compare_days(values, columns, told, counts)
+    if counts[0] < _FEWEST_PAIRS:
         return
-    rarely = quantile_of_sorted(np.sort(apart[known]), _RARELY_APART)
-    steps = np.sort(np.abs(np.diff(values)))
+    apart, steps, typical, levels = (row[:n] for row, n in zip(told, counts.tolist(), strict=True))
+    for numbers in (apart, steps, typical, levels):
+        numbers.sort()
+    rarely = quantile_of_sorted(apart, _RARELY_APART)
     if rarely > _WANDERS * quantile_of_sorted(steps, _RARELY_APART):
         return  # It wanders: a day ago says little of today.
     own[RARELY_APART] = rarely
-    typical = np.sort(columns[APART][np.isfinite(columns[APART])])
-    usual = quantile_of_sorted(typical, _RARELY_OFF) if typical.size else np.inf
-    own[TYPICALLY_APART] = usual
-    hour = (times // _HOUR) % 24
-    order = np.argsort(hour, kind="stable")
-    offsets = np.searchsorted(hour[order], np.arange(25))
-    t, v = ((times % _HOUR) / _HOUR)[order], values[order]
-    centred, off = np.empty(2 * t.size), np.empty(t.size)
+    own[TYPICALLY_APART] = quantile_of_sorted(typical, _RARELY_OFF) if typical.size else np.inf
+    t, v, off, centred = (np.empty(k * times.size) for k in (1, 1, 1, 2))
     lines, variances = np.zeros((24, 2)), np.zeros(24)
+    offsets = np.empty(25, dtype=np.int64)
+    sort_by_hour(times, values, t, v, offsets)
     centre_hours(t, v, offsets, centred, variances)
     for k in np.flatnonzero(variances > _SMALLEST_VARIANCE).tolist():
         begin, end = 2 * offsets[k], 2 * offsets[k + 1]
@@ -84,13 +79,13 @@ def learn_days(times: Ints, values: Floats, columns: Floats, own: Floats) -> Non
         # The library's product, not a loop's: what it rounds depends on the processor.
         lines[k, 1] = np.dot(both, both.T)[0, 1] * (2.0 / (end - begin)) / variances[k]
     lay_lines(t, v, offsets, lines, off)
-    seen = np.diff(offsets) > 0
-    own[USUAL : USUAL + 48].reshape(24, 2)[seen] = lines[seen]
-    own[RARELY_OFF] = quantile_of_sorted(np.sort(off), _RARELY_OFF)
-    levels = columns[LEVEL][np.isfinite(columns[LEVEL])]
+    own[USUAL : USUAL + 48] = lines.ravel()
+    off.sort()
+    own[RARELY_OFF] = quantile_of_sorted(off, _RARELY_OFF)
     if levels.size:
-        own[USUAL_LEVEL] = median(levels)
-        own[RARELY_MOVED] = max(float(np.abs(levels - own[USUAL_LEVEL]).max()), own[RARELY_OFF])
+        own[USUAL_LEVEL] = usual = median_of_sorted(levels)
+        farthest = max(usual - levels.item(0), levels.item(-1) - usual)
+        own[RARELY_MOVED] = max(farthest, own[RARELY_OFF])
 
 
 def learn_phases(

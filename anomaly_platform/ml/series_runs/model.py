@@ -22,6 +22,7 @@ import numpy as np
 
 from anomaly_platform.ml.arrays import AnyArray, Arrays, Bools, Floats, Ints
 from anomaly_platform.ml.bundles.checking import BadModelError
+from anomaly_platform.ml.order_statistics import median_of_sorted
 from anomaly_platform.ml.series_runs.days import learn_counting, learn_days, learn_phases
 from anomaly_platform.ml.series_runs.fold import fold, no_runs
 from anomaly_platform.ml.series_runs.layout import (
@@ -147,24 +148,25 @@ class RunModel:
             own[FORGETS] = float(forgets)
             return cls(own, last)
         own[SPEAKS], own[FORGETS], own[LOOKS_AFTER] = 1.0, float(forgets), 1.0
-        own[SPACING] = spacing = float(np.median(np.diff(times)))
-        runs = _Runs.of(times, values)
+        apart = np.sort(times[1:] - times[:-1])
+        own[SPACING] = spacing = float(median_of_sorted(apart))
+        runs = _Runs.of(times, values, apart)
         counter = _is_counter(values)
         states = np.empty(0) if counter else _states(values, runs)
         own[STATE_VALUES : STATE_VALUES + states.size] = states
         tails = [_SILENT] * (RISING + 1)
-        others = ~np.isin(runs.value, states)
+        groups = runs.groups(states)
+        others = groups == states.size
         events = states.size > 0 and not others.any() and _is_of_events(times, runs)
         own[EVENTS] = float(events)
         for k, state in enumerate(states):
-            mine = runs.value == state
             tails[k] = (
                 _of_holds(times, values == state, spacing)
                 if events
-                else _of_runs(runs, mine, _LONGER_STATE, values.size)
+                else _of_runs(runs, groups == k, _LONGER_STATE, values.size)
             )
         tails[OTHERS] = _of_runs(runs, others, _LONGER_OTHER, values.size)
-        if runs.rows[~others].sum() >= _ALL_STATES * values.size:
+        if states.size and runs.rows[~others].sum() >= _ALL_STATES * values.size:
             tails[CHANGING] = _of_changes(columns, spacing)
         if counter:
             own[COUNTER], own[EXCUSED] = 1.0, (longest + 1) * spacing
@@ -208,46 +210,59 @@ class RunModel:
 
 @dataclass(frozen=True)
 class _Runs:
-    """The runs of a series: value, readings, when each ended, and its microseconds."""
+    """The runs of a series: (n,) values, and (3, n) as `learning_kernels.find_runs` has them."""
 
     value: Floats
-    rows: Ints
-    ended: Ints
-    lasted: Ints
+    lengths: Ints
 
     @classmethod
-    def of(cls, times: Ints, values: Floats) -> _Runs:
-        starts = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))
-        ends = np.append(starts[1:], values.size)
-        ended = times[ends - 1]
+    def of(cls, times: Ints, values: Floats, apart: Ints) -> _Runs:
+        """Return the runs of readings; `apart` is what lies between them, ascending."""
+        from anomaly_platform.ml.series_runs.learning_kernels import find_runs
+
         # A gap between two equal readings says nothing of how long the value stays.
-        apart = np.diff(times, prepend=times[0])
-        usual = np.quantile(apart, _GAP, method="higher")
-        clock = np.cumsum(np.minimum(apart, usual))
-        return cls(values[starts], ends - starts, ended, clock[ends - 1] - clock[starts])
+        usual = apart.item(max(math.ceil((values.size - 1) * _GAP) - 1, 0))
+        value, lengths = np.empty(values.size), np.empty((3, values.size), dtype=np.int64)
+        count = find_runs(times, values, usual, value, lengths)
+        return cls(value[:count], lengths[:, :count])
+
+    @property
+    def rows(self) -> Ints:
+        """The readings of each run."""
+        rows: Ints = self.lengths[0]
+        return rows
+
+    @property
+    def lasted(self) -> Ints:
+        """The microseconds of each run."""
+        lasted: Ints = self.lengths[2]
+        return lasted
+
+    def groups(self, states: Floats) -> Ints:
+        """Return the place of each run's value among the states, after them where it is none."""
+        from anomaly_platform.ml.series_runs.learning_kernels import group_runs
+
+        groups = np.empty(self.value.size, dtype=np.int64)
+        group_runs(self.value, states, groups)
+        return groups
 
 
 def _states(values: Floats, runs: _Runs) -> Floats:
     """Return the values at which a series stays, the one with the most readings first."""
-    distinct, place = np.unique(runs.value, return_inverse=True)
-    rows = np.bincount(place, weights=runs.rows)
-    count = np.bincount(place)
-    order = np.argsort(-rows, kind="stable")[:STATES]
-    if rows[order].sum() < _ALL_STATES * values.size:
-        stays = (rows >= _STATE_SHARE * values.size) & (rows >= _STATE_LENGTH * count)
-        order = order[stays[order]]
-    return np.asarray(distinct[order], dtype=np.float64)
+    from anomaly_platform.ml.series_runs.learning_kernels import find_states
+
+    states, n = np.empty(STATES), values.size
+    limits = (_ALL_STATES * n, _STATE_SHARE * n, _STATE_LENGTH)
+    count = find_states(runs.value, runs.rows, np.argsort(runs.value), *limits, states)
+    return states[:count]
 
 
 def _is_counter(values: Floats) -> bool:
     """Return whether a series only rises, but for resets."""
-    steps = np.diff(values)
-    down = steps < 0.0
-    up, resets = int(np.count_nonzero(steps > 0.0)), int(np.count_nonzero(down))
-    least = max(_COUNTS * steps.size, _FEWEST_COUNTS, _COUNTS_PER_RESET * resets)
-    if resets > _RESETS * steps.size or up < least or values.min() < 0.0:
-        return False
-    return bool((values[1:][down] <= _RESET_TO * values[:-1][down]).all())
+    from anomaly_platform.ml.series_runs.learning_kernels import is_counter
+
+    limits = (_RESETS, _COUNTS, _FEWEST_COUNTS, _COUNTS_PER_RESET, _RESET_TO)
+    return bool(is_counter(values, *limits))
 
 
 def _is_of_events(times: Ints, runs: _Runs) -> bool:
@@ -277,16 +292,16 @@ def _fitted(sizes: Floats, weight: float, coarse: float) -> tuple[float, float, 
     coarse
         The smallest scale.
     """
+    from anomaly_platform.ml.series_runs.learning_kernels import fit_tail
+
     n = sizes.size
     if n < _FEWEST:
         return None
     count = min(max(math.ceil(_TAIL_SHARE * n), _TAIL_COUNT[0]), _TAIL_COUNT[1], n - 1)
-    ordered = np.sort(sizes)
-    begin, largest = float(ordered[-count - 1]), float(ordered[-1])
-    scale = max(float(np.mean(ordered[-count:] - begin)), coarse)
-    # What is heavier than an exponential shows in its largest, and few may show too little.
-    safe = max(scale * (1.0 + 2.0 / math.sqrt(count)), (largest - begin) / math.log(count))
-    return begin, safe, min(math.log(scale * weight * count), 0.0)
+    found = np.empty(3)
+    fit_tail(np.sort(sizes), count, weight, coarse, found)
+    begin, scale, share = found.tolist()
+    return begin, scale, share
 
 
 def _of_runs(runs: _Runs, mine: Bools, longer: int, readings: int) -> _Tail:
@@ -300,11 +315,13 @@ def _of_runs(runs: _Runs, mine: Bools, longer: int, readings: int) -> _Tail:
 
 def _deepest(runs: _Runs, spacing: float) -> Floats:
     """Return (n, 2) begin and end of what the longest runs have beyond the one next in length."""
-    count = min(DEEPEST_COUNT, runs.rows.size // 2)
-    least = np.sort(runs.rows)[-count - 1]
-    longest = runs.rows > least
-    ended = runs.ended[longest].astype(np.float64)
-    return np.stack((ended - (runs.rows[longest] - least - 1) * spacing, ended), axis=1)
+    from anomaly_platform.ml.series_runs.learning_kernels import deepest_runs
+
+    ordered = np.sort(runs.rows)
+    least = ordered.item(-min(DEEPEST_COUNT, ordered.size // 2) - 1)
+    found = np.empty((int(ordered.size - np.searchsorted(ordered, least, side="right")), 2))
+    deepest_runs(runs.lengths, least, spacing, found)
+    return found
 
 
 def _of_holds(times: Ints, mine: Bools, spacing: float) -> _Tail:

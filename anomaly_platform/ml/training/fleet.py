@@ -247,8 +247,20 @@ class Fleet:
             record["entity_index"] = calibrations.entity_index.get(str(record["entity"]))
             if "trained_in" not in record:
                 record["trained_in"], record["trained_at"] = version, started
-        columns = {name: [record.get(name) for record in self.records] for name in SERIES_SCHEMA}
-        return pl.DataFrame(columns, schema=SERIES_SCHEMA)
+        return pl.DataFrame(
+            {name: self._column(name) for name in SERIES_SCHEMA}, schema=SERIES_SCHEMA
+        )
+
+    def _column(self, name: str) -> pl.Series:
+        """Return a column of the table of series, references of features without a loop."""
+        cells = [record.get(name) for record in self.records]
+        known = [cell for cell in cells if cell is not None]
+        if name not in _REFERENCES or len({len(cell) for cell in known}) != 1:  # type: ignore[arg-type]
+            return pl.Series(name, cells, dtype=SERIES_SCHEMA[name])
+        places = iter(range(len(known)))
+        rows = [None if cell is None else next(places) for cell in cells]
+        column = pl.Series(name, np.array(known)).arr.to_list()
+        return column.gather(pl.Series(rows, dtype=pl.UInt32)).cast(SERIES_SCHEMA[name])
 
     def _fit(self, key: tuple[str, str], times: Ints, columns: Columns) -> _Fit:
         """Return what a series' row says, and its fit if it could be trained."""
@@ -265,7 +277,7 @@ class Fleet:
             record["reason"] = f"{type(error).__name__}: {error}"
             return record, None
         watched = watched_features(self.feature_set)
-        references = FeatureReferences.fit(times, columns, watched).to_lists()
+        references = FeatureReferences.fit(times, columns, watched).flat()
         record |= dict(zip(_REFERENCES, references, strict=True))
         return record, (fitted, Stored.of(fitted.model.to_arrays()))
 

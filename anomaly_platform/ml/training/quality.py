@@ -12,7 +12,7 @@ import numpy as np
 
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import Calibration
-from anomaly_platform.ml.evaluation.injection import inject, robust_scale
+from anomaly_platform.ml.evaluation.injection import inject, possible_kinds, robust_scale
 from anomaly_platform.ml.evaluation.measures import Confusion
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.kernel_threads import run_kernel
@@ -109,9 +109,10 @@ def measure(
         flagged[present] = calibration.p_value(raw) <= alpha
         return flagged.reshape(count, rows), present.reshape(count, rows)
 
-    scale = robust_scale(values[:first])
+    scale, later = robust_scale(values[:first]), clean[start:]
+    kinds = possible_kinds(later, scale)
     injections = [
-        inject(clean[start:], seed=seed + round_, rate=INJECTED_SHARE, scale=scale)
+        inject(later, seed=seed + round_, rate=INJECTED_SHARE, scale=scale, possible=kinds)
         for round_ in range(min(_MOST_ROUNDS, max(1, _ENOUGH_ROWS // rows)))
     ]
     flagged, present = judge(

@@ -100,7 +100,7 @@ def test_every_row_is_counted_once_and_nothing_is_as_near_as_itself(values):
     psi, _, ks = compared(reference, values)
     if present.sum() >= MINIMUM_ROWS:
         assert (psi, ks) == (pytest.approx(0, abs=1e-9), pytest.approx(0, abs=1e-9))
-    again = FeatureReferences.from_lists(*reference.to_lists())
+    again = FeatureReferences.from_flat(*reference.flat())
     assert np.array_equal(again.edges, reference.edges)
     assert np.array_equal(again.counts, reference.counts)
     assert np.array_equal(again.usual_psi, reference.usual_psi, equal_nan=True)
