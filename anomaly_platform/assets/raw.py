@@ -225,6 +225,8 @@ def _store(
             held.append(good)
             height += good.height
             size += int(good.estimated_size())
+            # What is held is let go of when it has been sorted.
+            del good, refused
             if height >= _SORTED_ROWS or size >= _SORTED_BYTES:
                 yield for_lake(_taken(held))
                 height = size = 0

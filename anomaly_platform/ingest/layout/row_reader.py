@@ -5,7 +5,9 @@ Here belongs reading a whole file of any kind of stream. What its columns mean i
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import IO, NamedTuple
 
 import polars as pl
@@ -15,6 +17,7 @@ from anomaly_platform.ingest.files.readers import FileSource, read_raw, refuse_o
 from anomaly_platform.ingest.files.sources import rewindable
 from anomaly_platform.ingest.layout.context import Layout, LayoutContext
 from anomaly_platform.ingest.layout.whole_file import WholeFile
+from anomaly_platform.ml.threads import ahead
 
 _HEAD_ROWS = 10_000
 _HEAD_CELLS = 1_000_000
@@ -75,17 +78,16 @@ class RowReader:
         with rewindable(source) as stream:
             batches = _rows(stream, context, batch_rows)
             held: list[RawBatch] = []
-            layout: Layout | None = None
             for batch in batches:
                 held.append(batch)
-                if layout is None and not _is_head(held):
-                    continue
-                layout = layout or self._settled(held, stream, context)
-                yield from (self._converted(one, layout, context) for one in held)
-                held.clear()
+                if _is_head(held):
+                    break
             if any(batch.frame.width for batch in held):
                 layout = self._settled(held, stream, context)
-                yield from (self._converted(one, layout, context) for one in held)
+                # From here on nothing else moves the stream.
+                with closing(ahead(batches)) as others:
+                    rest = chain(_taken(held), others)
+                    yield from (self._converted(one, layout, context) for one in rest)
             elif held:  # JSON without a single good record
                 yield from ((pl.DataFrame(schema=self.schema), one.rejects) for one in held)
 
@@ -151,6 +153,12 @@ def _rows(stream: IO[bytes], context: LayoutContext, batch_rows: int) -> Iterato
         limits=context.limits,
         place=context.place,
     )
+
+
+def _taken(held: list[RawBatch]) -> Iterator[RawBatch]:
+    """Yield what was held, and hold it no longer."""
+    while held:
+        yield held.pop(0)
 
 
 def _head_rows(width: int) -> int:

@@ -129,7 +129,8 @@ def in_order(events: pl.DataFrame, key: tuple[str, ...]) -> Placed:
         numbered, on=names, how="left", nulls_equal=True, maintain_order="left"
     )
     places, times = found[_PLACE].to_numpy(), events["event_time"].to_physical().to_numpy()
-    grouped = _stable_order(places)
+    # Stable, and by 16 bits at a time: NumPy counts numbers so short instead of comparing them.
+    grouped = np.lexsort((places.astype(np.uint16), (places >> 16).astype(np.uint16)))
     if _ascend(places[grouped], times[grouped]):
         return Placed(found["bucket"], pl.Series(grouped), repeats=False)
     keys = events.select(rest).with_columns(found[_PLACE])
@@ -139,13 +140,6 @@ def in_order(events: pl.DataFrame, key: tuple[str, ...]) -> Placed:
     )
     # The first one has none before it, and its own number is never missing.
     return Placed(found["bucket"], order, bool(keys[order].select(same.any()).item()))
-
-
-def _stable_order(places: npt.NDArray[np.uint32]) -> npt.NDArray[np.intp]:
-    """Sort numbers, equal ones as they came, by 16 bits at a time: NumPy counts so short ones."""
-    order = np.argsort(places.astype(np.uint16), kind="stable")
-    high = (places >> 16).astype(np.uint16)
-    return order[np.argsort(high[order], kind="stable")] if high.any() else order
 
 
 def _ascend(places: npt.NDArray[np.uint32], times: npt.NDArray[np.int64]) -> bool:

@@ -96,6 +96,8 @@ def write_parquet(
             rows += group.height
             if BUCKET in group.columns:
                 per_bucket += np.bincount(group[BUCKET].to_numpy(), minlength=BUCKETS)
+            # It keeps the frame that it was cut off in memory.
+            del group
         if writing is not None:
             writing.result()
     if writer is None:

@@ -75,9 +75,12 @@ def row_groups(
         *groups, rest = _cut(joined, ends)
         wrote |= bool(groups)
         yield from groups
-        held, height = [rest], rest.height
+        height = rest.height
         # Without rows it may still name the texts of the others.
         size = int(rest.estimated_size()) if height else 0
+        # A part of a frame keeps all of it in memory, and so would these while the next is made.
+        held = [rest[pl.int_range(height, eager=True)]]
+        del given, frame, joined, groups, rest
     if height:
         joined = pl.concat(held)
         yield from filter(len, _cut(joined, _ends(joined, target_rows, last=True)))
