@@ -1,7 +1,7 @@
 """What no longer is as in training although scoring does not follow it, told by whole days.
 
-Units of scoring grow with a series' noise and never shrink. So one that has become quieter is
-judged by the noise it had, and what stands out of the new one may be missed. A swing that has grown
+Units of scoring shrink with a series' noise in part. So of one that has become quieter, what stands
+out of the new noise may be missed. A swing that has grown
 is accepted after a day, but not where flat days lie between: on a Monday the last day says nothing
 of it. Both show in two numbers of a day: the median size of its steps, and how far apart its
 readings lie. What follows from it is decided elsewhere.
@@ -117,8 +117,8 @@ def told(days: Sequence[DayChange]) -> list[str]:
     if len(quiet) >= FEWEST_DAYS:
         said.append(
             f"its noise on {len(quiet)} of the last {len(last)} days is "
-            f"{median(np.array(quiet)):.2f} of that of the quietest day in training, by which it "
-            "is still judged: what stands out of the new noise may be missed"
+            f"{median(np.array(quiet)):.2f} of that of the quietest day in training, and units "
+            "follow it in part: what stands out of the new noise may be missed"
         )
     if len(wide) >= FEWEST_DAYS:
         said.append(

@@ -27,6 +27,8 @@ FLOOR_SHARE = 0.25
 _EXTREME = 1e3
 #: How many spreads of the others a reading is off that they are not judged by.
 _FAR_OFF = 8.0
+#: Units shrink to this part at most.
+_LEAST_LEFT = 0.25
 
 
 @compiled(types.float64(types.float64), error_model="numpy")
@@ -201,6 +203,47 @@ def rescale_for_noise(
                     inputs[i, columns - 2] = max(narrowed, 0.0)
                 else:
                     inputs[i, columns - 2] /= rest
+
+
+@compiled(
+    types.void(_OUT, _COLUMN, _COLUMN, _TABLE, _VECTOR, types.float64, _VECTOR),
+    error_model="numpy",
+)
+def tighten(
+    inputs: Any, count: Any, jitter: Any, stds: Any, typical: Any, floor: float, less: Any
+) -> None:
+    """Measure (n, inputs) inputs in units that have shrunk with the noise, in place.
+
+    Only what has the noise for its measure: the step, and the z of all windows but the longest, as
+    far as their own spread has not shrunk with it. Where the longest window's jitter is less than
+    it ever was, units are smaller by as much, but by no more than the shortest window's spread is:
+    they are what they were soon after the noise has come back.
+
+    Parameters
+    ----------
+    inputs
+        As `relate` orders them, in units of their tails.
+    count, jitter
+        (n,) of the longest window.
+    stds, typical
+        (w − 1, n) standard deviations of the other windows, and what is typical of those behind
+        the shortest.
+    floor
+        As in `relate`.
+    less
+        `noise.LESS` numbers.
+    """
+    full, quiet, calm, usual = less[0], less[1], less[2], less[3]
+    columns = inputs.shape[1]
+    for i in range(inputs.shape[0]):
+        if 0.0 < jitter[i] < quiet and stds[0, i] < calm and count[i] >= full:
+            left = max(jitter[i] / quiet, stds[0, i] / calm, _LEAST_LEFT)
+            inputs[i, columns - 1] /= left
+            for k in range(stds.shape[0]):
+                known = usual if k == 0 else typical[k - 1]
+                shrunk = math.hypot(stds[k, i], floor) / math.hypot(known, floor)
+                if left < shrunk:
+                    inputs[i, k] /= left / min(shrunk, 1.0)
 
 
 @compiled(

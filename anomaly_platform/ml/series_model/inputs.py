@@ -21,13 +21,13 @@ floored by a share of the spread that was typical in training, so that a quiet h
 rounding into anomalies. Ratios pass through asinh or log, so that they stay moderate and
 monotone; each input is centred and put in units of its own rare distances; and where the series
 has a season, what is usual at that time of the cycle is taken off (`seasonality`). Where its noise
-has grown for good, the units grow with it (`noise`).
+has grown or become less for good, units follow it (`noise`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -43,8 +43,15 @@ from anomaly_platform.ml.series_model.input_kernels import (
     relate,
     rescale_for_noise,
     standardise,
+    tighten,
 )
-from anomaly_platform.ml.series_model.noise import growth, rare_jitter, settled
+from anomaly_platform.ml.series_model.noise import (
+    growth,
+    least_noise,
+    never_less,
+    rare_jitter,
+    settled,
+)
 from anomaly_platform.ml.series_model.seasonality import SeasonalProfile
 
 _TO_SIGMA = 1.4826
@@ -86,6 +93,9 @@ class InputModel:
     medians, tails
         (inputs,) median of each relation, and the distance from it that one training row in a
         hundred exceeds: the unit of every input, so that 1 means "as far as it rarely goes".
+    less
+        From when on units shrink with the noise (`noise.least_noise`); never in bundles that were
+        made without.
     season, week
         What is usual at which time, and on top of it at which hour of the week.
     jitter
@@ -105,6 +115,7 @@ class InputModel:
     tails: Floats
     season: SeasonalProfile
     week: SeasonalProfile
+    less: Floats = field(default_factory=never_less)
 
     @classmethod
     def fit(cls, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> InputModel:
@@ -167,7 +178,8 @@ class InputModel:
         between = [median(columns[f"std_{w}"][:start]) for w in feature_set.windows[1:-1]]
         spreads = np.array(between, dtype=np.float64)
         narrow = _narrow(columns, feature_set, start, FLOOR_SHARE * trailing)
-        model = cls(trailing, step, jitter, narrow, spreads, medians, tails, season, week)
+        less = least_noise(columns, feature_set, start)
+        model = cls(trailing, step, jitter, narrow, spreads, medians, tails, season, week, less)
         return model, model._rescaled_for_noise(week.apply(times, derived), columns, feature_set)
 
     @classmethod
@@ -195,7 +207,8 @@ class InputModel:
         numbers = [self.trailing, self.step, self.jitter, self.narrow]
         head = np.concatenate((numbers, self.spreads, self.medians, self.tails))
         season, week = self.season.to_arrays(), self.week.to_arrays()
-        return {"constants": head, **under("season_", season), **under("week_", week)}
+        profiles = {**under("season_", season), **under("week_", week)}
+        return {"constants": head, "less": self.less, **profiles}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> InputModel:
@@ -211,7 +224,12 @@ class InputModel:
         trailing, step, jitter, narrow = numbers[:4].tolist()
         inputs = season.offset.shape[0]
         spreads, medians, tails = np.split(numbers[4:], (-2 * inputs, -inputs))
-        return cls(trailing, step, jitter, narrow, spreads, medians, tails, season, week)
+        less = never_less()
+        if "less" in arrays:
+            less = np.asarray(
+                checked(arrays, "less", less.shape, finite=False, low=0.0), np.float64
+            )
+        return cls(trailing, step, jitter, narrow, spreads, medians, tails, season, week, less)
 
     def _rescaled_for_noise(
         self, derived: Floats, columns: Columns, feature_set: MetricFeatureSet
@@ -220,11 +238,15 @@ class InputModel:
         derived = np.ascontiguousarray(derived)
         deviation = np.ascontiguousarray(columns[f"mad_{feature_set.windows[-1]}"])
         grown = growth(columns, feature_set, self.jitter)
-        stds = np.empty((self.spreads.size, grown.size))
-        for k, window in enumerate(feature_set.windows[1:-1]):
-            stds[k] = columns[f"std_{window}"]
+        spreads = [columns[f"std_{window}"] for window in feature_set.windows[:-1]]
+        stds = np.array(spreads, dtype=np.float64).reshape(-1, grown.size)
         floor, narrow, tails = FLOOR_SHARE * self.trailing, self.narrow, self.tails
-        rescale_for_noise(derived, grown, stds, self.spreads, deviation, floor, narrow, tails)
+        rescale_for_noise(derived, grown, stds[1:], self.spreads, deviation, floor, narrow, tails)
+        count, jitter = (
+            np.asarray(columns[f"{name}_{feature_set.windows[-1]}"], dtype=np.float64)
+            for name in ("count", "jitter")
+        )
+        tighten(derived, count, jitter, stds, self.spreads, floor, self.less)
         return derived
 
 

@@ -1,5 +1,7 @@
 """Model inputs: relations, finite for everything, and without a memory of single readings."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -19,6 +21,7 @@ from anomaly_platform.ml.series_model.inputs import (
     related_names,
     spread_names,
 )
+from anomaly_platform.ml.series_model.noise import never_less
 from tests.builders.readings import series
 
 FEATURES = MetricFeatureSet(windows=(6, 24, 48), lags=(1, 6))
@@ -48,6 +51,38 @@ def derive(model, columns):
 def columns_of(values, feature_set=FEATURES):
     features = feature_set.compute(series("h", "m", values))
     return {name: features[name].cast(pl.Float64).to_numpy() for name in feature_set.names}
+
+
+def test_units_shrink_with_the_noise_after_a_whole_window_and_stand_again_when_it_is_back():
+    noise = np.random.default_rng(0).standard_normal(1_000)
+    model = fit(columns_of(noise[:700]))
+    quiet, later = 700 + 2 * FEATURES.windows[-1], 900
+    values = noise.copy()
+    values[700:later] /= 5.0
+    values[[quiet, later + FEATURES.windows[0]]] = 1.8
+    columns = columns_of(values)
+    step = input_schema(FEATURES).index("step")
+    found = derive(model, columns)
+    before = derive(replace(model, less=never_less()), columns)
+    changed = np.flatnonzero((found != before).any(axis=1))
+    assert changed.min() >= 700 + 2 * FEATURES.windows[0]
+    assert (changed >= later).sum() <= FEATURES.windows[0]
+    assert found[quiet, step] > 2.0 * before[quiet, step]
+    ordinary = np.abs(found[quiet - 20 : quiet, step])
+    assert ordinary.max() < 1.5
+
+
+def test_a_model_from_before_units_shrank_has_the_inputs_that_it_had():
+    values = np.random.default_rng(0).standard_normal(1_000)
+    values[700:] /= 5.0
+    columns = columns_of(values)
+    model = fit(columns_of(values[:700]))
+    arrays = model.to_arrays()
+    del arrays["less"]
+    old = InputModel.from_arrays(arrays)
+    assert not np.array_equal(derive(old, columns), derive(model, columns))
+    known = replace(model, less=never_less())
+    assert np.array_equal(derive(old, columns), derive(known, columns))
 
 
 def test_inputs_do_not_change_when_the_series_is_shifted_or_scaled():
