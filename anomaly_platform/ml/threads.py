@@ -1,7 +1,7 @@
 """Work on several threads whose results come in the order of the work."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar, cast
 
@@ -11,7 +11,7 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def ahead(items: Iterable[_Item]) -> Iterator[_Item]:
+def ahead(items: Iterable[_Item]) -> Generator[_Item]:
     """Yield the items, each one made in another thread while the one before is in use.
 
     What makes them runs in that thread alone, so it does not see the taker's context variables. It

@@ -197,7 +197,7 @@ def _lay_out(tree: Any, feature: Any, threshold: Any, path: Any) -> int:
     while at < size:
         node = np.int64(tree.node_at[at])
         inner = min(node, NODES - 1)
-        leaf = node >= NODES or threshold[inner] == np.inf
+        leaf: Any = node >= NODES or threshold[inner] == np.inf
         length = np.float64(path[_FIRST_LEAVES[node]])
         tree.rows[at], tree.leaf[at] = _rows_of(length - _DEPTHS[node]), leaf
         tree.length[at] = length if leaf else 1.0

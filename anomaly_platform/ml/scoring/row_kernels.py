@@ -164,8 +164,7 @@ def measure_rows(models: Any, room: Any, shortest: int, runs: Any) -> None:  # p
         slot, stop = slots[start], start + 1
         while stop < slots.size and stop - start < most and slots[stop] == slot:
             stop += 1
-        begin, size, rows = start, stop - start, slice(start, stop)
-        start = stop
+        begin, size, rows, start = start, stop - start, slice(start, stop), stop
         if slot < 0:
             distances[:, rows] = 0.0
             continue
