@@ -299,11 +299,11 @@ def without_outliers(scores: Floats, usual: Bools, policy: FleetPolicy) -> Bools
 
 
 @cache
-def _read(feature_set: MetricFeatureSet) -> frozenset[str]:
-    """Return the features that a model is fitted on."""
+def _read(feature_set: MetricFeatureSet) -> tuple[str, ...]:
+    """Return the features that a model is fitted on, each once."""
     longest = feature_set.windows[-1]
     names = (*related_names(feature_set), *spread_names(feature_set), *level_names(feature_set))
-    return frozenset((*names, f"count_{longest}", f"jitter_{longest}"))
+    return tuple(dict.fromkeys((*names, f"count_{longest}", f"jitter_{longest}")))
 
 
 def _rows(columns: Columns, taken: Bools | Ints) -> Columns:
