@@ -51,7 +51,8 @@ from anomaly_platform.ml.scoring.call_states import VISITED, CallStates
 from anomaly_platform.ml.scoring.calls import FIRST, calls_of, rate_of, take
 from anomaly_platform.ml.scoring.checking import feature_set_of, read_series
 from anomaly_platform.ml.scoring.entities import EntityEvidence
-from anomaly_platform.ml.scoring.online import Key, OnlineScorer, by_innovation
+from anomaly_platform.ml.scoring.explaining.told import by_innovation
+from anomaly_platform.ml.scoring.online import Key, OnlineScorer
 from anomaly_platform.ml.scoring.reasons import novelty_reason
 from anomaly_platform.ml.scoring.scored_columns import (
     INSUFFICIENT,

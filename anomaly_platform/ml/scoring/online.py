@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from itertools import starmap
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -21,17 +21,13 @@ from anomaly_platform.ml.calibration.conformal import exponent_of
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring import one_row, row_kernels
 from anomaly_platform.ml.scoring.calls import first_state
-from anomaly_platform.ml.scoring.explaining.explain import are_seasonal, explain
-from anomaly_platform.ml.scoring.explaining.numbers import INNOVATION, NEITHER, Explanation
-from anomaly_platform.ml.scoring.explaining.words import sentence
+from anomaly_platform.ml.scoring.explaining.told import Explained, explained
 from anomaly_platform.ml.scoring.model_stack import (
     Columns,
-    Models,
     ModelStack,
     Room,
     judge_by_window,
 )
-from anomaly_platform.ml.scoring.reasons import run_reason
 from anomaly_platform.ml.series_model.model import SeriesModel
 from anomaly_platform.ml.series_model.visited import nothing_visited
 from anomaly_platform.ml.series_runs.layout import DEEPEST, LOOKS_AFTER, ORDINARY
@@ -111,26 +107,6 @@ class Verdict(NamedTuple):
     is_anomaly: bool | None
     status: str
     kind: int = ORDINARY
-
-
-class Explained(NamedTuple):
-    """Why a reading is unusual.
-
-    Attributes
-    ----------
-    explanation
-        In numbers.
-    reason
-        In words.
-    """
-
-    explanation: Explanation
-    reason: str
-
-
-def by_innovation(told: Explained) -> Explanation:
-    """Return the explanation of a reading that is told because its metric moves apart."""
-    return replace(told.explanation, parts={INNOVATION: 1.0}, inputs=(), usual=None)
 
 
 class ModelSource(Protocol):
@@ -347,41 +323,13 @@ class OnlineScorer:
         for known in (True, False):
             rows = np.flatnonzero((slots >= 0) == known)
             models = None if self._stack is None or not known else self._stack.models
-            found = self._explained(
-                *(models, slots[rows], times[rows], features[:, rows], kinds[rows]),
-                thresholds[rows],
+            found = explained(
+                *(models, slots[rows], self.feature_set, self._columns, times[rows]),
+                *(features[:, rows], kinds[rows], thresholds[rows], self._exponent),
             )
             for row, one in zip(rows.tolist(), found, strict=True):
                 told[row] = one
         return [one for one in told if one is not None]
-
-    def _explained(
-        self,
-        models: Models | None,
-        slots: Ints,
-        times: Ints,
-        features: Floats,
-        kinds: Ints,
-        thresholds: Floats,
-    ) -> Iterator[Explained]:
-        layout = self.feature_set
-        found = explain(
-            *(models, slots, layout, self._columns, times, features, kinds, thresholds),
-            self._exponent,
-        )
-        values = features[layout.names.index("value")].tolist()
-        runs = features[len(layout.names) :]
-        seasonal = [False] * len(found)
-        if models is not None:
-            seasonal = are_seasonal(models, slots).tolist()
-        for i, (one, value, kind, time) in enumerate(
-            zip(found, values, kinds.tolist(), times.tolist(), strict=True)
-        ):
-            words = sentence(value, one, layout, time if seasonal[i] else None)
-            if kind != ORDINARY and models is not None:
-                told_of_run = run_reason(kind, time, value, runs[:, i], models.runs[slots[i]])
-                words = told_of_run if one.direction == NEITHER else f"{told_of_run}; {words}"
-            yield Explained(one, words)
 
     @property
     def held(self) -> list[Key]:

@@ -1,0 +1,64 @@
+"""What is told of unusual readings: the numbers of an explanation, and words made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from anomaly_platform.ml.arrays import Floats, Ints
+from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.scoring.explaining.explain import are_seasonal, explain
+from anomaly_platform.ml.scoring.explaining.numbers import INNOVATION, NEITHER, Explanation
+from anomaly_platform.ml.scoring.explaining.words import sentence
+from anomaly_platform.ml.scoring.model_stack import Columns, Models
+from anomaly_platform.ml.scoring.reasons import run_reason
+from anomaly_platform.ml.series_runs.layout import ORDINARY
+
+
+class Explained(NamedTuple):
+    """Why a reading is unusual.
+
+    Attributes
+    ----------
+    explanation
+        In numbers.
+    reason
+        In words.
+    """
+
+    explanation: Explanation
+    reason: str
+
+
+def by_innovation(told: Explained) -> Explanation:
+    """Return the explanation of a reading that is told because its metric moves apart."""
+    return replace(told.explanation, parts={INNOVATION: 1.0}, inputs=(), usual=None)
+
+
+def explained(
+    models: Models | None,
+    slots: Ints,
+    layout: MetricFeatureSet,
+    columns: Columns,
+    times: Ints,
+    features: Floats,
+    kinds: Ints,
+    thresholds: Floats,
+    exponent: float,
+) -> Iterator[Explained]:
+    """Yield what is told of each of (n,) readings; parameters as in `explain.explain`."""
+    found = explain(*(models, slots, layout, columns, times, features, kinds, thresholds, exponent))
+    values = features[layout.names.index("value")].tolist()
+    runs = features[len(layout.names) :]
+    seasonal = [False] * len(found)
+    if models is not None:
+        seasonal = are_seasonal(models, slots).tolist()
+    for i, (one, value, kind, time) in enumerate(
+        zip(found, values, kinds.tolist(), times.tolist(), strict=True)
+    ):
+        words = sentence(value, one, layout, time if seasonal[i] else None)
+        if kind != ORDINARY and models is not None:
+            told_of_run = run_reason(kind, time, value, runs[:, i], models.runs[slots[i]])
+            words = told_of_run if one.direction == NEITHER else f"{told_of_run}; {words}"
+        yield Explained(one, words)
