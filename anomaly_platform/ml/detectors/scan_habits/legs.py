@@ -4,14 +4,20 @@ What belongs here: counts of legs, and the probability that they give. A route t
 a product never took, though it had many occasions, is closed to it; where there were few occasions
 nothing is known. Shipments are counted and not units.
 
-For a leg from s to g of product p with N shipments of p from s, of which n went to g, and share b
-of what leaves s for g wherever the route is open, let o be the sum of b over the routes from s
-that are open to p. Then λ = N · b / o is what is expected of an open route: goods that may not go
-to some places go the more to the others. P(open | n) weighs a negative binomial with mean λ against
-stray shipments, a share of all. P = P(open | n) · (n + k · b / o) / (N + k). Which routes are open
-and how much each is used follow from each other, and are found in rounds.
+For a leg from s to g of product p with N shipments of p from s, of which n went to g, let b be the
+share of what leaves s that goes to g wherever the route is open, and o the sum of b over the routes
+from s that are open to p. Then u = b / min(o + b / (n + 1), 1) is how much an open route is used:
+goods that may not go to some places go the more to the others. b / (n + 1) is there since a route
+that p never took is asked about as if it were open, and o does not have it: it comes on top, in
+full where n is 0. λ = N · u is what is expected. P(open | n) weighs a negative binomial with mean
+λ against stray shipments, a share of all. P = P(open | n) · (n + k · u) / (N + k). Which routes
+are open and how much each is used follow from each other, and are found in rounds.
 
-Sets that were fused before that have b as the share of everything from s, o = 1 and no k.
+The routes from s that nobody took share what one shipment more would, on top of the others' b, and
+count as open. So from a place that nothing left in training all places are equally likely, and over
+all places P sums to about 1 at most: to 1 + 1 / (t + 1) where t shipments left the place.
+
+Sets that were fused before that have b as the share of everything from s, u = b and no k.
 """
 
 from __future__ import annotations
@@ -74,7 +80,8 @@ class Legs:
         would have, were all routes open to it.
     open_share
         ((places + 1) · products,) sum of the shares of the routes from each source that are open
-        to each product; None in sets that were fused before it was looked at.
+        to each product, those that nobody took included; None in sets that were fused before it
+        was looked at.
     """
 
     places: int
@@ -109,14 +116,16 @@ class Legs:
         n = _found(own_keys, own, keys[:, None] * products + np.arange(products), 0.0)
         leaves = _found(left_keys, left, of_source, 0.0)
         reached = totals(of_place.ravel(), n.ravel(), places * products)
+        taken = totals(source, np.ones(len(keys)), places + 1)
+        untaken = (1.0 - taken / places) * PRIOR / (total + PRIOR)
         share, is_open = count / total[source], np.where(n > 0, 1.0, OPEN)
         for _ in range(ROUNDS):
             for _ in range(SWEEPS):
-                open_share = _open_share(of_source, share, is_open, places)
+                open_share = _open_share(of_source, share, is_open, untaken)
                 could = (leaves * is_open / open_share[of_source]).sum(axis=1)
                 share = ((n * is_open).sum(axis=1) + PRIOR / places) / (could + PRIOR)
                 share = share / totals(source, share, places + 1)[source]
-            open_share = _open_share(of_source, share, is_open, places)
+            open_share = _open_share(of_source, share, is_open, untaken)
             usual = leaves * _use(share[:, None], open_share[of_source], n)
             should = totals(of_place.ravel(), usual.ravel(), places * products)
             elsewhere = reached[of_place] - n, should[of_place] - usual
@@ -225,11 +234,14 @@ def _p_open(
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(odds, -60.0, 60.0))))
 
 
-def _open_share(of_source: Ints, share: Floats, is_open: Floats, places: int) -> Floats:
-    """((places + 1) · products,) sum of the shares of the routes that are open."""
-    products = of_source.shape[1]
-    summed = totals(of_source.ravel(), (share[:, None] * is_open).ravel(), (places + 1) * products)
-    return np.maximum(summed, LEAST_OPEN)
+def _open_share(of_source: Ints, share: Floats, is_open: Floats, untaken: Floats) -> Floats:
+    """((places + 1) · products,) sum of the shares of the routes that are open.
+
+    Those that nobody took count as open: `untaken` (places + 1,) is their share.
+    """
+    always = np.repeat(untaken, of_source.shape[1])
+    seen = totals(of_source.ravel(), (share[:, None] * is_open).ravel(), len(always))
+    return np.maximum(always + seen, LEAST_OPEN)
 
 
 def _use(share: Floats, open_share: Floats, count: Floats) -> Floats:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from anomaly_platform.ml.bundles.checking import BadModelError
 from anomaly_platform.ml.detectors.scan_habits.legs import Legs
@@ -71,6 +73,37 @@ def test_of_all_places_a_product_goes_to_one() -> None:
     legs = fitted()
     total = sum(share(legs, place) for place in range(1, PLACES))
     np.testing.assert_allclose(total, 1.0, atol=0.1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000), shipments=st.sampled_from([1, 2, 5, 30, 300]), evenly=st.booleans()
+)
+def test_to_all_places_together_goods_go_once_at_most(
+    seed: int, shipments: int, evenly: bool
+) -> None:
+    """Also from places that few shipments left, or none: a return or a diversion from a shop."""
+    rng = np.random.default_rng(seed)
+    ways = rng.dirichlet(np.full(PLACES, 5.0 if evenly else 0.2), size=(PLACES, PRODUCTS))
+    never_left = int(rng.integers(PLACES))
+    rows = np.zeros(shipments, dtype=np.int64)
+    steps = legs_of({(0, 0): shipments})
+    steps.product[:] = rng.integers(0, PRODUCTS, shipments)
+    steps.source[:] = (never_left + rng.integers(1, PLACES, shipments)) % PLACES
+    for row in range(shipments):
+        rows[row] = rng.choice(PLACES, p=ways[steps.source[row], steps.product[row]])
+    steps.place[:] = np.where(rows == steps.source, (rows + 1) % PLACES, rows)
+    legs = Legs.fit(steps, np.ones(shipments), PLACES, PRODUCTS)
+    others = [
+        (source, place) for source in range(PLACES) for place in range(PLACES) if source != place
+    ]
+    routes = legs_of(dict.fromkeys(((0, n) for n in range(len(others))), 1))
+    routes.source[:], routes.place[:] = np.array(others).T
+    total = np.exp(legs.log_p(routes)).reshape(PLACES, PLACES - 1, PRODUCTS).sum(axis=1)
+    left = legs.total[:PLACES, None]
+    # Routes that nobody took come on top, as one shipment more.
+    assert (total <= 1.01 + (left > 0) / (left + 1.0)).all()
+    assert total[never_left].min() > 0.02
 
 
 def test_what_never_comes_to_a_place_from_elsewhere_may_still_have_to_go_there() -> None:
