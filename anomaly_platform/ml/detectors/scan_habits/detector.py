@@ -61,7 +61,7 @@ class HabitVerdicts:
     parts (steps, parts) weighed; likest (steps,): the product that a code seems to be, −1 where
     there is no other; moments (steps, 2): how rare hour and day are; left (steps,): of how many
     codes each left alone, at this scan or, for a leg, at the one before, 0 for none; step_of_row
-    (rows,): −1 for a second reading; behind the frame's rows are those of codes beside it.
+    (n,): −1 for a second reading. All are of the frame, and of no code beside it.
     """
 
     raw: Floats
@@ -86,7 +86,7 @@ class HabitVerdicts:
         """(n,) scans that did not break a rule, as far as they are steps."""
         believed = np.ones(len(self.step_of_row), dtype=bool)
         believed[self._steps.rows] = self._steps.believed
-        return believed[: len(self.raw)]
+        return believed
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class ScanHabits:
             Scan features, with the rules' scores where there are any.
         beside
             The same of further codes of their lots: they are not judged, and tell what the lots
-            did. Those of `scans` have to be other ones.
+            did. No code may be in both.
         until
             Up to when all scans are in hand; the newest of `scans` by default.
         """
@@ -170,11 +170,14 @@ class ScanHabits:
             lone, left_before, left = self.company.evidence(steps, companions)
         judged = steps.rows < height
         parts, likest, moments = self._parts(steps, judged, companions, lone, left_before)
-        raw = np.full(scans.height, NOTHING)
+        if scans.height > height:
+            parts, moments = parts[judged], moments[judged]
+            likest, left = likest[judged], left[judged]
+            steps = steps.of_codes(judged)
+        raw = np.full(height, NOTHING)
         raw[steps.rows] = np.logaddexp.reduce(parts, axis=1)
-        step_of_row = np.full(scans.height, -1, dtype=np.int64)
+        step_of_row = np.full(height, -1, dtype=np.int64)
         step_of_row[steps.rows] = np.arange(len(steps.rows))
-        raw = raw[:height]
         p_values = self.calibration.p_value(raw)
         return HabitVerdicts(raw, p_values, parts, likest, moments, left, step_of_row, steps, self)
 

@@ -8,7 +8,7 @@ scan that broke a rule is judged but is nobody's past.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -146,6 +146,11 @@ class Steps:
         """(n,) goods were at this place before, and both words say something."""
         stayed = (self.place >= 0) & (self.place == self.source)
         return np.asarray(stayed & (self.event >= 0) & (self.before >= 0))
+
+    def of_codes(self, kept: Bools) -> Self:
+        """Return the steps that are `kept` (n,), which are all or none of each code."""
+        cut = {name: array[kept] for name, array in vars(self).items()}
+        return replace(self, **cut | {"starts": np.cumsum(kept)[cut["starts"]] - 1})
 
 
 def steps_of(scans: pl.DataFrame, words: Words) -> Steps:

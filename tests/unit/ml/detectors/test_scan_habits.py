@@ -305,6 +305,23 @@ def test_codes_beside_tell_what_they_would_tell_if_they_were_judged(
     np.testing.assert_array_equal(found.raw, whole.raw[rows])
     said = [found.explain(row, {}) for row in range(len(rows))]
     assert said == [whole.explain(row, {}) for row in rows]
+    steps = whole.step_of_row[rows]
+    np.testing.assert_array_equal(found.step_of_row >= 0, steps >= 0)
+    judged_steps = np.sort(steps[steps >= 0])
+    for name in ("parts", "likest", "moments", "left"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name)[judged_steps])
+    np.testing.assert_array_equal(found.believed, whole.believed[rows])
+
+
+def test_steps_of_some_codes_look_back_as_among_all(habits: ScanHabits) -> None:
+    scans = wandering(3)
+    some = scans["epc_code"].str.slice(-1).cast(pl.Int64).is_in([1, 4, 5]).to_numpy()
+    steps = steps_of(scans, habits.words)
+    cut = steps.of_codes(some[steps.rows])
+    alone = steps_of(scans.filter(pl.Series(some)), habits.words)
+    np.testing.assert_array_equal(cut.rows, np.flatnonzero(some)[alone.rows])
+    np.testing.assert_array_equal(cut.starts, alone.starts)
+    np.testing.assert_array_equal(cut.hours, alone.hours)
 
 
 def test_what_the_lot_did_before_on_other_days_speaks_for_another_product(
