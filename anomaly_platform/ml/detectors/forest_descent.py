@@ -1,9 +1,9 @@
 """How rows descend complete trees, written in LLVM's own terms for the compiled loops.
 
 Belongs here: what the loops of ``forest_kernels`` cannot say. All sixteen rows of a group are
-compared with a node of the upper levels at once, since that is one instruction for them where each
-row's own node takes seven of its own; below, rows or trees go side by side as one block of
-instructions without a loop, so that their loads overlap.
+compared with a node of the upper levels at once: one instruction on a processor with AVX-512, two
+with AVX, four with SSE, where each row's own node takes seven for every row. Below, rows or trees
+go side by side as one block of instructions without a loop, so that their loads overlap.
 
 A node's position counts from the root, 0, to the leaves, 255 to 510, as in ``forest_kernels``.
 """
