@@ -133,8 +133,7 @@ def _with_history(
     def featured(past: pl.DataFrame) -> pl.DataFrame:
         computed = kind.stream.features.compute(past)
         read = [name for name in names if name in computed.columns]
-        cast = computed.select(pl.col(name).cast(FEATURE_SCHEMA[name]) for name in read)
-        return cast.with_columns(entity="epc_code")
+        return computed.select(pl.col(name).cast(FEATURE_SCHEMA[name]) for name in read)
 
     lake, names = kind.parts.lake, list(READ_FEATURES)
     days = kind.history(day, day - timedelta(days=1))
@@ -149,10 +148,11 @@ def _with_history(
             rest = scans.filter(~own).select(_BESIDE)
             others.append(rest.filter(lots_of(rest).is_in(lots.implode())))
         if any(part.height for part in history):
-            own_scans.insert(0, featured(in_order(pl.concat(history))).drop("entity"))
+            own_scans.insert(0, featured(in_order(pl.concat(history))))
         beside = None
         if any(part.height for part in others):
-            beside = featured(bounded(in_order(pl.concat(others)), _CHUNK_ROWS))
+            known = featured(bounded(in_order(pl.concat(others)), _CHUNK_ROWS))
+            beside = known.with_columns(entity="epc_code")
         yield in_order(pl.concat(own_scans)), beside
 
 
