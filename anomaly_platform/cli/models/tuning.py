@@ -37,6 +37,12 @@ _SCANS = (
 
 _SAME = "Nothing has changed since tuning {0}, so it is not searched anew."
 _ANEW = "Searching anew, since tuning {0} {1}."
+#: What is said where a part of what candidates are judged by is another one.
+_JUDGED_BY = {
+    "version": "was by another version of the software",
+    "features": "had other features",
+    "policy": "trained with other settings of the platform",
+}
 
 
 def tune(
@@ -211,6 +217,10 @@ def _changed_since(
     options = ("windows", "most_false_positives", "budget")
     if newest.seed != seed or any(newest.data.get(one) != data[one] for one in options):
         return "was asked for with other options"
+    judged, known = data["judged_by"], newest.data.get("judged_by") or {}
+    for what, said in _JUDGED_BY.items():
+        if known.get(what) != judged[what]:
+            return said
     return "" if newest.data == data else "had other rows"
 
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
+from anomaly_platform import __version__
 from anomaly_platform.kinds.feedback import with_feedback
 from anomaly_platform.kinds.metric.bundles import DETECTOR, open_version
 from anomaly_platform.kinds.metric.windows import training_window
@@ -27,6 +28,7 @@ from anomaly_platform.kinds.training import StageError, no_features
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
+    from anomaly_platform.ml.training.fit import FleetPolicy
     from anomaly_platform.ml.tuning.comparison import Comparison
     from anomaly_platform.ml.tuning.held_out import HeldOut
     from anomaly_platform.ml.tuning.search import Trial
@@ -109,7 +111,23 @@ class Tuning:
             "windows": self.order.windows,
             "most_false_positives": self.limit,
             "budget": {"trials": self.order.trials, "minutes": self.order.minutes},
+            "judged_by": {
+                "features": self.parts.stream.features.definition(),
+                "policy": asdict(self._policy),
+                "version": __version__,
+            },
         }
+
+    @property
+    def _policy(self) -> FleetPolicy:
+        """How all candidates are trained, but for what settings say."""
+        from anomaly_platform.ml.training.fit import FleetPolicy
+
+        return FleetPolicy(
+            threshold=self.parts.threshold,
+            seed=self.parts.seed,
+            min_samples=self.parts.min_training_samples,
+        )
 
     @property
     def _digest(self) -> str:
@@ -170,15 +188,10 @@ class Tuning:
         return compare(before, after, hosts=hosts, limit=self.limit, seed=self.order.seed)
 
     def _judge(self, held: HeldOut) -> Any:
-        from anomaly_platform.ml.training.fit import FleetPolicy
         from anomaly_platform.ml.tuning.judging import Judge
 
-        policy = FleetPolicy(
-            threshold=self.parts.threshold,
-            seed=self.parts.seed,
-            min_samples=self.parts.min_training_samples,
-        )
-        return Judge(held, self.parts.stream.features, policy, self.parts.lake.new_folder)
+        stream, folder = self.parts.stream, self.parts.lake.new_folder
+        return Judge(held, stream.features, self._policy, folder)
 
 
 def prepare(parts: Parts[MetricStream], order: TuningOrder) -> Tuning:

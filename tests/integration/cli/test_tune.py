@@ -156,6 +156,24 @@ def test_what_was_searched_already_is_applied_as_long_as_nothing_has_changed(
     for other in (("--seed", 9), ("--false-positives", 0.2), ("--trials", 3), ("--windows",)):
         assert "was asked for with other options" in anew(*asked, *other)
         platform.warehouse.transactions.execute("DELETE FROM tunings WHERE id > %s", (first.id,))
+    for part, value, reason in (
+        ("features,lags", [1, 2], "had other features"),
+        ("features,frequency_seconds", 1.0, "had other features"),
+        ("policy,threshold", 0.71, "trained with other settings of the platform"),
+        ("policy,min_samples", 99, "trained with other settings of the platform"),
+        ("policy,seed", 43, "trained with other settings of the platform"),
+        ("version", "0.0.9", "was by another version of the software"),
+    ):
+        other = f"jsonb_set(data, '{{judged_by,{part}}}', %s::jsonb, false)"
+        platform.warehouse.transactions.execute(
+            f"UPDATE tunings SET data = {other}",
+            (json.dumps(value),),
+        )
+        assert reason in anew(*asked)
+        platform.warehouse.transactions.execute("DELETE FROM tunings WHERE id > %s", (first.id,))
+        platform.warehouse.transactions.execute(
+            "UPDATE tunings SET data = %s::jsonb", (json.dumps(first.data),)
+        )
     assert run_command("tune", *asked, "--apply").exit_code == 0
     assert "began from other settings of the stream" in anew(*asked)
     assert "was interrupted" in anew(*asked)
