@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -252,15 +253,19 @@ class Fleet:
         )
 
     def _column(self, name: str) -> pl.Series:
-        """Return a column of the table of series, references of features without a loop."""
-        cells = [record.get(name) for record in self.records]
+        """Return a column of the table of series.
+
+        References of features, some hundred numbers of each series, go through one array: number
+        by number, each would become an object of Python while all other threads wait.
+        """
+        cells: list[Any] = [record.get(name) for record in self.records]
         known = [cell for cell in cells if cell is not None]
-        if name not in _REFERENCES or len({len(cell) for cell in known}) != 1:  # type: ignore[arg-type]
+        if name not in _REFERENCES or len({len(cell) for cell in known}) != 1:
             return pl.Series(name, cells, dtype=SERIES_SCHEMA[name])
-        places = iter(range(len(known)))
-        rows = [None if cell is None else next(places) for cell in cells]
-        column = pl.Series(name, np.array(known)).arr.to_list()
-        return column.gather(pl.Series(rows, dtype=pl.UInt32)).cast(SERIES_SCHEMA[name])
+        filled = np.array([known[0] if cell is None else cell for cell in cells])
+        column = pl.Series(name, filled).arr.to_list().cast(SERIES_SCHEMA[name])
+        has = pl.Series([cell is not None for cell in cells])
+        return column.to_frame().select(pl.when(has).then(name)).to_series()
 
     def _fit(self, key: tuple[str, str], times: Ints, columns: Columns) -> _Fit:
         """Return what a series' row says, and its fit if it could be trained."""
