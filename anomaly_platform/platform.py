@@ -91,6 +91,12 @@ class Platform:
         tuned = (one for one in self._as_tuned if isinstance(one, BadStreamFile))
         return (*self.user_streams.bad, *tuned)
 
+    def untuned(self, stream: MetricStream) -> MetricStream:
+        """Return the stream with its own settings, whatever tuning was put into use."""
+        known = (*BUILT_IN, *self.user_streams.streams) if self._given is None else self._given
+        own = next(one for one in known if one.name == stream.name)
+        return own if isinstance(own, MetricStream) else stream
+
     @cached_property
     def _as_tuned(self) -> tuple[Stream | BadStreamFile, ...]:
         known = (*BUILT_IN, *self.user_streams.streams) if self._given is None else self._given

@@ -55,7 +55,9 @@ def tune(
     false_positives: Annotated[
         float | None,
         typer.Option(
-            min=0.0001, max=0.3, help="Share of ordinary rows that may be flagged; alpha if unset."
+            min=0.0001,
+            max=0.3,
+            help="Share of ordinary rows that may be flagged; own alpha if unset.",
         ),
     ] = None,
     windows: Annotated[
@@ -100,7 +102,9 @@ def tune(
         else:
             from anomaly_platform.kinds.metric.tuning import TuningOrder
 
-            order = TuningOrder(trials, minutes, seed_of(seed), false_positives, windows=windows)
+            # Of its own alpha: with that of an earlier tuning each one would allow fewer.
+            most = false_positives or platform.alpha_of(platform.untuned(chosen))
+            order = TuningOrder(trials, minutes, seed_of(seed), most, windows=windows)
             found = _searched(
                 platform, chosen, order, dry_run=dry_run, as_json=as_json, apply=apply
             )
@@ -212,7 +216,7 @@ def _changed_since(
     """Return what a tuning had that one that is asked for now has not, or nothing."""
     if newest.status == "interrupted":
         return "was interrupted"
-    if newest.present != json.loads(json.dumps(present)):
+    if json.loads(json.dumps(present)) not in (newest.present, newest.proposed):
         return "began from other settings of the stream"
     options = ("windows", "most_false_positives", "budget")
     if newest.seed != seed or any(newest.data.get(one) != data[one] for one in options):
