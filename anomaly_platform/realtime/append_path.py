@@ -199,7 +199,7 @@ class Append:
         outbox: Outbox,
         source: Source,
         now: dt.datetime,
-        meanwhile: Callable[[StoredColumns], None],
+        meanwhile: Callable[[StoredColumns], None] = lambda _: None,
     ) -> None:
         """Store readings, states, detections and alerts in one transaction.
 

@@ -91,7 +91,8 @@ class OnlineIngest:
         now : datetime or None
             The present; the clock's by default. Older events than an hour never alert.
         meanwhile : callable
-            Is handed what is to be stored, in every attempt, while PostgreSQL works.
+            Is handed what is to be stored while PostgreSQL works, only where every reading is
+            believed to be new. It does not hold where answers are returned after all.
 
         Returns
         -------
@@ -113,7 +114,7 @@ class OnlineIngest:
                 if attempt == 0:
                     done = self._try(append, source, moment, meanwhile)
                 else:
-                    done = self._try_locked(append, source, moment, meanwhile)
+                    done = self._try_locked(append, source, moment)
             except _AGAIN:
                 # Somebody stored one of the readings a moment ago: it is found the next time.
                 cached.drop(readings.keys)
@@ -148,13 +149,7 @@ class OnlineIngest:
             append.store(connection, self._outbox, source, now, meanwhile)
         return True
 
-    def _try_locked(
-        self,
-        append: Append,
-        source: Source,
-        now: dt.datetime,
-        meanwhile: Callable[[StoredColumns], None],
-    ) -> bool:
+    def _try_locked(self, append: Append, source: Source, now: dt.datetime) -> bool:
         """Take readings in under the locks of their series; return False where a state is gone."""
         stream, keys = append.stream, sorted(set(append.readings.keys))
         judge = append.judge
@@ -174,7 +169,7 @@ class OnlineIngest:
                     )
                     self._series_of(stream).begin_calls(found, judge.version)
                 append.judge_all()
-                append.store(connection, self._outbox, source, now, meanwhile)
+                append.store(connection, self._outbox, source, now)
         return True
 
     def close(self) -> None:

@@ -91,8 +91,8 @@ async def _take(request: Request, name: str, now: dt.datetime) -> bytes:
     members = members_of(stream)
     names, plain, checked = await off_loop(len(body), partial(_read, body, members, rules, now))
     if plain is not None:
-        said = await serving.ingestion.ingest_columns(stream, plain, source="api", tell=_told)
-        if isinstance(said, _Told):
+        said = await serving.ingestion.ingest_columns(stream, plain, source="api", tell=reply_of)
+        if isinstance(said, Reply):
             serving.look_backs.forget(serving.models.metrics(stream.name), plain.keys)
             count_scored(stream.name, len(plain), said.anomalies)
             return said.body
@@ -129,15 +129,16 @@ DIRECT: Final = Direct("/api/v1/telemetry", _send_directly)
 """The first of these routes, for requests that come without the framework's detours."""
 
 
-class _Told(NamedTuple):
+class Reply(NamedTuple):
     """The answer to readings that all were stored, and how many are anomalies."""
 
     body: bytes
     anomalies: int
 
 
-def _told(stored: StoredColumns) -> _Told:
-    return _Told(written(stored), int((stored.decisions == 1).sum()))
+def reply_of(stored: StoredColumns) -> Reply:
+    """Return the answer to readings that all were stored."""
+    return Reply(written(stored), int((stored.decisions == 1).sum()))
 
 
 def _read(

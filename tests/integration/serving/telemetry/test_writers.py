@@ -1,15 +1,21 @@
-"""Which writer an entity's readings go to."""
+"""Which writer readings go to, and what becomes of requests that it writes together."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from anomaly_platform.ingest.online.reading_columns import ReadingColumns
 from anomaly_platform.ingest.online.readings import Reading
 from anomaly_platform.platform import Platform
-from anomaly_platform.serving.telemetry.ingest import open_ingestion
+from anomaly_platform.serving.routes.telemetry import reply_of
+from anomaly_platform.serving.telemetry.ingest import Ingestion, open_ingestion
+from anomaly_platform.serving.telemetry.lane import Tell
 from anomaly_platform.streams import IIOT
 
 pytestmark = pytest.mark.integration
@@ -34,12 +40,59 @@ def test_entities_that_come_bit_by_bit_do_not_all_get_one_writer(
             await ingestion.ingest(IIOT, everything, source="api")
 
     asyncio.run(send())
+    found = _transactions(platform, last)
+    assert len(found) == 2
+    assert found[0] >= 0.3 * 91
+
+
+def test_a_repeated_reading_does_not_part_requests_that_are_written_together(
+    platform: Platform,
+) -> None:
+    time = int(START.timestamp() * 1e6)
+
+    async def send() -> list[Any]:
+        async with open_ingestion(platform) as ingestion:
+            await asyncio.gather(*(_send(ingestion, [name], time) for name in "abc"))
+            async with _queued(ingestion):
+                requests = [("a", time + 1), ("b", time), ("c", time + 1)]
+                sent = [asyncio.ensure_future(_send(ingestion, [a], at)) for a, at in requests]
+            return await asyncio.gather(*sent)
+
+    said = asyncio.run(send())
+    assert [[one.outcome for one in answers] for answers in said] == [
+        ["stored"],
+        ["repeated"],
+        ["stored"],
+    ]
+    assert [answers[0].reading.entity for answers in said] == ["a", "b", "c"]
+    assert _transactions(platform, time + 1) == [2]
+
+
+def _transactions(platform: Platform, time: int) -> list[int]:
+    """Return of how many readings of a time each transaction wrote."""
     with platform.warehouse.transactions.begin() as connection:
         found = connection.execute(
             "SELECT count(*) FROM online_readings WHERE event_time = "
             "'epoch'::timestamptz + %s * interval '1 microsecond' "
             "GROUP BY xmin::text ORDER BY 1",
-            (last,),
+            (time,),
         ).fetchall()
-    assert len(found) == 2
-    assert found[0][0] >= 0.3 * 91
+    return [count for (count,) in found]
+
+
+async def _send(
+    ingestion: Ingestion, entities: Sequence[str], time: int, tell: Tell[Any] = reply_of
+) -> Any:
+    """Send a reading of each entity, as the API does."""
+    readings = ReadingColumns.of([Reading(entity, "m", time, 1.0) for entity in entities])
+    return await ingestion.ingest_columns(IIOT, readings, source="api", tell=tell)
+
+
+@asynccontextmanager
+async def _queued(ingestion: Ingestion) -> AsyncIterator[None]:
+    """Have requests wait that are sent within, and go together at the end."""
+    await ingestion.stop()
+    yield
+    # Each is put into its queue before it waits for the first time.
+    await asyncio.sleep(0)
+    ingestion.start()
