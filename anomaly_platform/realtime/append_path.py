@@ -274,7 +274,7 @@ class Append:
         return told
 
     def _explain(self, features: Floats, said: Verdicts, thresholds: Floats) -> None:
-        """Say why readings are anomalies; those of a series together."""
+        """Say why readings are anomalies, of all together, sorted by series."""
         readings = self.readings
         flagged = np.flatnonzero(said.is_anomaly).tolist()
         some = sorted(flagged[:MOST_EXPLAINED], key=readings.keys.__getitem__)

@@ -31,7 +31,7 @@ from anomaly_platform.registry.promotion import CHAMPIONS_CHANNEL
 from anomaly_platform.serving.champions.models import ModelStore
 from anomaly_platform.serving.champions.served import LANES
 from anomaly_platform.serving.problems import ApiProblem
-from anomaly_platform.serving.telemetry.lane import Lane, Tell, Told
+from anomaly_platform.serving.telemetry.lane import Lane, Reply, Tell
 from anomaly_platform.storage.postgres.announcements import Announcements
 from anomaly_platform.storage.tables.online import Source
 from anomaly_platform.streams import MetricStream
@@ -120,8 +120,8 @@ class Ingestion:
         readings: ReadingColumns,
         *,
         source: Source,
-        tell: Tell[Told],
-    ) -> Told | list[Answer]:
+        tell: Tell[Reply],
+    ) -> Reply | list[Answer]:
         """Do what :meth:`ingest` does, for at least one reading, by column.
 
         Where every reading was stored, return what `tell` makes of them.
@@ -139,8 +139,8 @@ class Ingestion:
             self._rows_waiting -= len(readings)
 
     async def _written(
-        self, stream: MetricStream, readings: ReadingColumns, source: Source, tell: Tell[Told]
-    ) -> Told | list[Answer]:
+        self, stream: MetricStream, readings: ReadingColumns, source: Source, tell: Tell[Reply]
+    ) -> Reply | list[Answer]:
         """Return what the writers say of readings, in their order."""
         shares = self._shares(readings)
         if len(shares) == 1:

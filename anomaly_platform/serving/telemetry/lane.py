@@ -38,8 +38,8 @@ MOST_TOGETHER: Final = 2_000
 
 _log = logging.getLogger(__name__)
 
-Told = TypeVar("Told")
-Tell = Callable[[StoredColumns], Told]
+Reply = TypeVar("Reply")
+Tell = Callable[[StoredColumns], Reply]
 """Makes of readings that all were stored what is to be said of them, in a writer's thread."""
 
 
@@ -91,8 +91,8 @@ class Lane:
             self._thread = None
 
     def put(
-        self, stream: MetricStream, readings: ReadingColumns, source: Source, tell: Tell[Told]
-    ) -> asyncio.Future[Told | list[Answer]]:
+        self, stream: MetricStream, readings: ReadingColumns, source: Source, tell: Tell[Reply]
+    ) -> asyncio.Future[Reply | list[Answer]]:
         """Have readings written; return what is done once they are committed."""
         loop = asyncio.get_running_loop()
         waiting = Waiting(stream, readings, source, tell, loop, loop.create_future())
@@ -124,14 +124,19 @@ class Lane:
             self._write(together)
 
     def _write(self, together: list[Waiting]) -> None:
-        first, told = together[0], list[Any]()
+        first, replies = together[0], list[Any]()
+
+        def note(stored: StoredColumns) -> None:
+            nonlocal replies
+            replies = _replies(together, stored)
+
         try:
             answers = self._ingest.ingest(
                 first.stream,
                 ReadingColumns.joined([one.readings for one in together]),
                 self._judge(first.stream),
                 source=first.source,
-                meanwhile=lambda stored: told.__setitem__(slice(None), _told(together, stored)),
+                meanwhile=note,
             )
         except Exception as error:
             if len(together) > 1:
@@ -143,8 +148,8 @@ class Lane:
             _settle(together, [error] * len(together))
             return
         if isinstance(answers, list):
-            told = [answers[some] for some in _parts(together)]
-        _settle(together, told)
+            replies = [answers[some] for some in _parts(together)]
+        _settle(together, replies)
 
     def _judge(self, stream: MetricStream) -> Judge:
         served = self._models.metrics(stream.name)
@@ -180,13 +185,20 @@ def _parts(together: list[Waiting]) -> list[slice]:
     return list(map(slice, [0, *ends], ends))
 
 
-def _told(together: list[Waiting], stored: StoredColumns) -> list[Any]:
-    """Return what is to be said to each."""
-    parts = zip(together, _parts(together), strict=True)
-    return [one.tell(stored.part(some.start, some.stop)) for one, some in parts]
+def _replies(together: list[Waiting], stored: StoredColumns) -> list[Any]:
+    """Return what is to be said to each, or why that could not be made."""
+    replies: list[Any] = []
+    for one, some in zip(together, _parts(together), strict=True):
+        try:
+            replies.append(one.tell(stored.part(some.start, some.stop)))
+        except Exception as error:
+            # The readings are stored all the same, and the others are to hear of theirs.
+            _log.exception("readings were stored, but not answered")
+            replies.append(error)
+    return replies
 
 
-def _settle(together: list[Waiting], told: list[Any]) -> None:
+def _settle(together: list[Waiting], replies: list[Any]) -> None:
     """Wake everybody who waits for a transaction, each loop once."""
 
     def wake(mine: list[tuple[Waiting, Any]]) -> None:
@@ -199,7 +211,7 @@ def _settle(together: list[Waiting], told: list[Any]) -> None:
                 one.done.set_result(said)
 
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Waiting, Any]]] = {}
-    for one, said in zip(together, told, strict=True):
+    for one, said in zip(together, replies, strict=True):
         by_loop.setdefault(one.loop, []).append((one, said))
     for loop, mine in by_loop.items():
         # A loop that has ended has nobody left who waits.

@@ -13,6 +13,7 @@ import pytest
 from anomaly_platform.ingest.online.reading_columns import ReadingColumns
 from anomaly_platform.ingest.online.readings import Reading
 from anomaly_platform.platform import Platform
+from anomaly_platform.realtime.answers import StoredColumns
 from anomaly_platform.serving.routes.telemetry import reply_of
 from anomaly_platform.serving.telemetry.ingest import Ingestion, open_ingestion
 from anomaly_platform.serving.telemetry.lane import Tell
@@ -66,6 +67,32 @@ def test_a_repeated_reading_does_not_part_requests_that_are_written_together(
     ]
     assert [answers[0].reading.entity for answers in said] == ["a", "b", "c"]
     assert _transactions(platform, time + 1) == [2]
+
+
+def test_an_answer_that_fails_leaves_the_others_theirs(
+    platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    time = int(START.timestamp() * 1e6)
+
+    def fails(stored: StoredColumns) -> Any:
+        raise ArithmeticError(stored.readings.keys)
+
+    async def send() -> list[Any]:
+        async with open_ingestion(platform) as ingestion:
+            await asyncio.gather(*(_send(ingestion, [name], time) for name in "abc"))
+            async with _queued(ingestion):
+                tells = {"a": reply_of, "b": fails, "c": reply_of}
+                sent = [
+                    asyncio.ensure_future(_send(ingestion, [name], time + 1, tell))
+                    for name, tell in tells.items()
+                ]
+            return await asyncio.gather(*sent, return_exceptions=True)
+
+    first, second, third = asyncio.run(send())
+    assert isinstance(second, ArithmeticError)
+    assert [b'"status":"stored"' in one.body for one in (first, third)] == [True, True]
+    assert _transactions(platform, time + 1) == [3]
+    assert "readings were not stored" not in caplog.text
 
 
 def _transactions(platform: Platform, time: int) -> list[int]:
