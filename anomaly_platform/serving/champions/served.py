@@ -31,6 +31,10 @@ FAILED: Final = "failed"
 
 LANES: Final = 2
 """Threads that take readings in, at most: each has models of its own."""
+
+#: Predictions hold half of the models.
+_LANE_SHARE: Final = 2 * LANES
+
 Key = tuple[str, str]
 """Entity and metric."""
 
@@ -201,11 +205,16 @@ class ServedMetrics:
             scorer.judge(keys[:1], times, features, np.array([self.threshold]))
             scorer.judge_one(keys[0], 0, features, self.threshold)
 
+    @property
+    def lane_models(self) -> int:
+        """Models that a thread that takes readings in holds at most."""
+        return max(1, self.models_held // _LANE_SHARE)
+
     def ingesting(self, lane: int) -> OnlineScorer:
         """Return the scorer of a thread that takes readings in, which may hold it for long."""
         with self._lock:
             if lane not in self._ingesting:
-                self._ingesting[lane] = self._new_scorer(2 * LANES)
+                self._ingesting[lane] = self._new_scorer(_LANE_SHARE)
             return self._ingesting[lane]
 
     @cached_property

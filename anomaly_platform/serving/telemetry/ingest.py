@@ -6,10 +6,11 @@ MQTT and the EMS all come this way, so that a reading means the same whichever w
 Most of what a reading costs is the work of PostgreSQL, whose connections work beside each other. A
 writer holds the look-backs of its series in memory, so that a series always goes to the same one;
 and an entity does, since alerts are about entities. Which one that is, the request decides that an
-entity first comes with. A transaction costs about the same for a few readings as for many: the
-first thousands of entities that come in small requests all go to the first writer. Of many, new
-ones go to the writer of most of the request's known ones, unless that writer has most of all
-entities already; otherwise to the one with the fewest. New ones of a large request are shared out.
+entity first comes with. New ones of a large request are shared out. A transaction costs about the
+same for a few readings as for many: new ones of a small request go to the writer of most of its
+known ones, of none to the first writer, as long as that writer's memory has room for their series
+and it has less than thousands. Beyond, they go to the writer with the fewest series, or stay in
+company while that writer has not most of all series.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from anomaly_platform.serving.champions.served import LANES
 from anomaly_platform.serving.problems import ApiProblem
 from anomaly_platform.serving.telemetry.lane import Lane, Reply, Tell
 from anomaly_platform.storage.postgres.announcements import Announcements
-from anomaly_platform.storage.tables.online import Source
+from anomaly_platform.storage.tables.online import Key, Source
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:
@@ -47,13 +48,13 @@ WORTH_SHARING: Final = 400
 """Readings of one request from which on several writers share them."""
 
 ONE_WRITERS: Final = 4_000
-"""Entities of small requests that one writer has before another one gets any."""
+"""Series of small requests that one writer has at most before another one gets any."""
 
 MOST_OF_ALL: Final = 0.6
-"""Part of all entities up to which a writer with many of them is given more for company's sake."""
+"""Part of all series up to which a writer with many of them is given more for company's sake."""
 
-#: Entities of which the writer is remembered; forgotten, they may get another one.
-_MOST_ENTITIES: Final = 200_000
+#: Series of which the writer is remembered; forgotten, they may get another one.
+_MOST_SERIES: Final = 200_000
 
 
 class Ingestion:
@@ -70,9 +71,11 @@ class Ingestion:
     def __init__(self, ingest: Callable[[], OnlineIngest], models: ModelStore) -> None:
         self._lanes = [Lane(number, ingest(), models) for number in range(min(LANES, _cores()))]
         self._rows_waiting = 0
+        self._models = models
+        self._known: set[Key] = set()
         self._lane_of: dict[str, int] = {}
-        #: Entities that each writer has.
-        self._entities = [0] * len(self._lanes)
+        #: Series that each writer has.
+        self._series = [0] * len(self._lanes)
 
     def start(self) -> None:
         """Start the writers."""
@@ -142,7 +145,7 @@ class Ingestion:
         self, stream: MetricStream, readings: ReadingColumns, source: Source, tell: Tell[Reply]
     ) -> Reply | list[Answer]:
         """Return what the writers say of readings, in their order."""
-        shares = self._shares(readings)
+        shares = self._shares(stream, readings)
         if len(shares) == 1:
             ((lane, _),) = shares
             return await lane.put(stream, readings, source, tell)
@@ -158,7 +161,7 @@ class Ingestion:
         together = _together(readings, [rows for _, rows in shares], said)  # type: ignore[arg-type]
         return tell(together) if isinstance(together, StoredColumns) else together
 
-    def _shares(self, readings: ReadingColumns) -> list[tuple[Lane, Ints]]:
+    def _shares(self, stream: MetricStream, readings: ReadingColumns) -> list[tuple[Lane, Ints]]:
         """Return which readings each writer gets, of those that get any."""
         lanes, ids = len(self._lanes), readings.event_ids
         if ids is not None and len(set(ids) - {None}) < len(ids) - ids.count(None):
@@ -166,32 +169,53 @@ class Ingestion:
             lanes = 1
         if lanes == 1:
             return [(self._lanes[0], np.arange(len(readings)))]
-        of_rows = np.array(self._lanes_of([entity for entity, _ in readings.keys]))
+        of_rows = np.array(self._lanes_of(stream, readings.keys))
         if (of_rows == of_rows[0]).all():
             return [(self._lanes[of_rows[0]], np.arange(len(readings)))]
         rows = [np.flatnonzero(of_rows == number) for number in range(lanes)]
         return [(lane, some) for lane, some in zip(self._lanes, rows, strict=True) if some.size]
 
-    def _lanes_of(self, entities: Sequence[str]) -> list[int]:
-        """Return the writer of each reading's entity."""
-        known = self._lane_of
-        if len(known) > _MOST_ENTITIES:
-            known.clear()
-            self._entities = [0] * len(self._lanes)
-        new = list(dict.fromkeys(entity for entity in entities if entity not in known))
-        if new:
-            company = Counter(known[entity] for entity in entities if entity in known)
-            shares = len(self._lanes) if len(entities) >= WORTH_SHARING else 1
-            for share in range(shares):
-                lane = min(range(len(self._lanes)), key=self._entities.__getitem__)
-                if shares == 1:
-                    ((closest, _),) = company.most_common(1) or [(0, 0)]
-                    if self._entities[closest] <= max(ONE_WRITERS, MOST_OF_ALL * len(known)):
-                        lane = closest
-                some = new[share * len(new) // shares : (share + 1) * len(new) // shares]
-                known.update(dict.fromkeys(some, lane))
-                self._entities[lane] += len(some)
-        return [known[entity] for entity in entities]
+    def _lanes_of(self, stream: MetricStream, keys: Sequence[Key]) -> list[int]:
+        """Return the writer of each reading's series."""
+        if len(self._known) > _MOST_SERIES:
+            self._known.clear()
+            self._lane_of.clear()
+            self._series = [0] * len(self._lanes)
+        if not self._known.issuperset(keys):
+            self._assign(stream, keys)
+        return [self._lane_of[entity] for entity, _ in keys]
+
+    def _assign(self, stream: MetricStream, keys: Sequence[Key]) -> None:
+        """Give new entities of a request a writer each, and count its new series."""
+        lane_of, lanes = self._lane_of, len(self._lanes)
+        added = Counter(key[0] for key in dict.fromkeys(keys) if key not in self._known)
+        new = [entity for entity in added if entity not in lane_of]
+        company = Counter(lane_of[entity] for entity, _ in keys if entity in lane_of)
+        for entity in added.keys() & lane_of.keys():
+            self._series[lane_of[entity]] += added[entity]
+        shares = lanes if len(keys) >= WORTH_SHARING else 1
+        for share in range(shares):
+            some = new[share * len(new) // shares : (share + 1) * len(new) // shares]
+            size = sum(added[entity] for entity in some)
+            lane = min(range(lanes), key=self._series.__getitem__)
+            if shares == 1:
+                lane = self._in_company(stream, company, size, lane)
+            lane_of.update(dict.fromkeys(some, lane))
+            self._series[lane] += size
+        self._known.update(keys)
+
+    def _in_company(
+        self, stream: MetricStream, company: Counter[int], size: int, fewest: int
+    ) -> int:
+        """Return the writer of so many new series of a small request."""
+        served = self._models.metrics(stream.name)
+        room = ONE_WRITERS if served.bundle is None else min(ONE_WRITERS, served.lane_models)
+        if not company:
+            return 0 if self._series[0] + size <= room else fewest
+        ((closest, _),) = company.most_common(1)
+        held = self._series[closest]
+        is_close = held + size <= room or held <= MOST_OF_ALL * sum(self._series)
+        return closest if is_close else fewest
 
 
 def _together(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from anomaly_platform.ingest.online.reading_columns import ReadingColumns
 from anomaly_platform.ingest.online.readings import Reading
 from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.answers import StoredColumns
+from anomaly_platform.serving.champions.models import ModelStore
 from anomaly_platform.serving.routes.telemetry import reply_of
 from anomaly_platform.serving.telemetry.ingest import Ingestion, open_ingestion
 from anomaly_platform.serving.telemetry.lane import Tell
@@ -93,6 +95,25 @@ def test_an_answer_that_fails_leaves_the_others_theirs(
     assert [b'"status":"stored"' in one.body for one in (first, third)] == [True, True]
     assert _transactions(platform, time + 1) == [3]
     assert "readings were not stored" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("most", "metrics", "sizes"),
+    [(40, 1, [50, 50]), (100, 4, [50, 50]), (1000, 1, [100, 0])],
+)
+def test_the_first_writer_gets_as_many_series_as_it_has_room_for(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, most: int, metrics: int, sizes: list[int]
+) -> None:
+    monkeypatch.setattr("anomaly_platform.serving.telemetry.ingest._cores", lambda: 2)
+    models = ModelStore(platform, budget_bytes=2**20)
+    held = SimpleNamespace(bundle=object(), lane_models=most)
+    monkeypatch.setattr(models, "metrics", lambda _: held)
+    ingestion = Ingestion(platform.online_ingest, models)
+    lanes: list[int] = []
+    for n in range(10):
+        keys = [(f"d{10 * n + k}", f"m{m}") for k in range(10) for m in range(metrics)]
+        lanes += ingestion._lanes_of(IIOT, keys)[::metrics]
+    assert [lanes.count(0), lanes.count(1)] == sizes
 
 
 def _transactions(platform: Platform, time: int) -> list[int]:
