@@ -35,8 +35,10 @@ EVERY_CODE: Final = "*"
 
 _SET_HERE: Final = ("stream", "day", "detector", "bundle_version")
 _WITHOUT_LIMITS: Final = (
-    "SELECT set_config(name, '0', true) FROM pg_settings "
-    "WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')"
+    "SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ("
+    "'idle_in_transaction_session_timeout', 'transaction_timeout', "
+    # The lock is waited for in one statement, for as long as another run scores the day.
+    "'statement_timeout', 'lock_timeout')"
 )
 _DELETE_DETECTIONS: Final = (
     "DELETE FROM anomaly_detections "
@@ -151,7 +153,8 @@ SCORED_METRICS: Final = ScoredTable(
     detections=f"""
         INSERT INTO anomaly_detections (
             id, model_id, stream, device_id, metric_name, value, score, anomaly_score, is_anomaly,
-            confidence, "timestamp", metadata, source, event_id, threshold, bundle_version, day
+            confidence, "timestamp", metadata, source, event_id, threshold, bundle_version, day,
+            created_at
         )
         SELECT
             md5(concat_ws(E'\\x1f', 'batch', s.stream, s.entity, s.metric,
@@ -164,7 +167,8 @@ SCORED_METRICS: Final = ScoredTable(
                 'detector', CASE WHEN s.status = 'trained' OR m.{HAS_MODEL}
                     THEN s.detector ELSE '{FALLBACK}' END,
                 'causes', s.causes, 'reason', s.reason, 'label', s.label, {_EXPLAINED})),
-            'batch', s.event_id, s.threshold, s.bundle_version, s.day
+            'batch', s.event_id, s.threshold, s.bundle_version, s.day,
+            clock_timestamp()
         FROM {{partition}} s
         LEFT JOIN ml_models m ON m.stream = s.stream AND m.model_type = s.detector
             AND m.bundle_version = s.bundle_version
@@ -224,7 +228,8 @@ SCORED_SCANS: Final = ScoredTable(
     detections=f"""
         INSERT INTO anomaly_detections (
             id, model_id, stream, device_id, metric_name, score, anomaly_score, is_anomaly,
-            confidence, "timestamp", metadata, source, event_id, threshold, bundle_version, day
+            confidence, "timestamp", metadata, source, event_id, threshold, bundle_version, day,
+            created_at
         )
         SELECT
             md5(jsonb_build_array('batch', s.stream, s.epc_code,
@@ -239,7 +244,8 @@ SCORED_SCANS: Final = ScoredTable(
                 'severity', s.severity, 'final_confidence', s.final_confidence,
                 'explanation', s.explanation, 'detector', s.detector, 'label', s.label)),
             'batch', md5(jsonb_build_array(s.stream, s.event_id)::text)::uuid,
-            %(threshold)s, s.bundle_version, s.day
+            %(threshold)s, s.bundle_version, s.day,
+            clock_timestamp()
         FROM {{partition}} s
         LEFT JOIN ml_models m ON m.stream = s.stream AND m.model_type = s.detector
             AND m.bundle_version = s.bundle_version

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -278,6 +279,24 @@ def test_what_a_server_allows_to_idle_transactions_does_not_end_a_day(
         assert limit == "300ms", "other transactions are limited as before"
 
 
+def test_what_a_server_allows_to_statements_and_locks_does_not_end_the_wait_for_a_day(
+    warehouse: Warehouse, database_url: str
+) -> None:
+    name = warehouse.transactions.value("SELECT current_database()")
+    for limit in ("statement_timeout", "lock_timeout"):
+        warehouse.transactions.execute(f'ALTER DATABASE "{name}" SET {limit} = 300'.encode())
+    made_by = {"detector": "isolation_forest", "bundle_version": None}
+    with contextlib.closing(Warehouse(database_url)) as limited, ThreadPoolExecutor(1) as thread:
+        with limited.scores.replacing("ems", DAY, watermark=1, **made_by) as first:
+            second = thread.submit(
+                replace_day, limited.scores, "ems", DAY, [scored(2)], watermark=2, **made_by
+            )
+            first.add(scored(3))
+            time.sleep(0.6)
+        assert second.result().rows == 40
+        assert limited.transactions.value("SHOW lock_timeout") == "300ms"
+
+
 def test_a_chunk_is_stored_while_the_next_is_made_and_seen_with_the_last(
     warehouse: Warehouse,
 ) -> None:
@@ -295,3 +314,6 @@ def test_a_chunk_is_stored_while_the_next_is_made_and_seen_with_the_last(
     assert warehouse.scores.count_rows("ems", DAY) == 60
     assert (new.stored.rows, new.stored.anomalies) == (60, 3)
     assert new.stored.written_at - began >= dt.timedelta(seconds=0.2), "when it had ended"
+    # The transaction began before the rows were made: who polls for newer ones would miss them.
+    created_at = warehouse.transactions.value("SELECT min(created_at) FROM anomaly_detections")
+    assert created_at - began >= dt.timedelta(seconds=0.2)
