@@ -28,6 +28,7 @@ from anomaly_platform.streams import Stream
 
 STAGE = "scored_events"
 _HISTOGRAM_BINS = 50
+_NEWER_FEATURES = "features were published while the day's lock was waited for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +118,15 @@ def score_day(
     scorer: Scorer,
     counted: npt.NDArray[np.int64],
 ) -> ScoredDayResult:
-    """Score one day's features and replace the day, unless something newer has been written."""
+    """Score one day's features and replace the day, unless something newer has been written.
+
+    Another run may hold the day's lock for minutes. Features published in that time are those that
+    are scored.
+    """
     kind = platform.kind(stream)
     partitions, form, version = platform.warehouse.partitions, kind.scored, scorer.version
-    source = partitions.get(stream.name, "features", day.isoformat())
+    features = stream.name, "features", day.isoformat()
+    source = partitions.get(*features)
     if source is None:
         return ScoredDayResult(day, skipped="the day has no features")
     left_out: set[str] = set()
@@ -138,10 +144,14 @@ def score_day(
     # The file is whole before the transaction commits, and the current one after it.
     try:
         with kind.replacing(day, watermark=source.watermark, version=version) as new:
+            if partitions.get(*features) != source:
+                raise StaleInput(_NEWER_FEATURES)
             written = platform.lake.write(
                 STAGE, stream.name, day.isoformat(), chunks(new), schema=form.schema
             )
     except StaleInput as error:
+        if partitions.get(*features) != source:
+            return score_day(platform, stream, day, scorer, counted)
         return ScoredDayResult(day, skipped=str(error))
     stored = new.stored
     partitions.publish(

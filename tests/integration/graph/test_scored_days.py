@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from anomaly_platform.incidents.anomaly_alerts import DayAlerts
 from anomaly_platform.kinds.base import Scorer
 from anomaly_platform.ml.bundles.format import BundleError
 from anomaly_platform.settings import Settings
+from anomaly_platform.storage.postgres.transactions import lock
 from anomaly_platform.streams import EMS
 from tests.builders.platforms import Drop, Keep, Kept, Restore, open_runtime
 from tests.builders.readings import START, readings
+from tests.builders.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -30,6 +33,10 @@ DAY = START.date()
 _LOSE_CONNECTIONS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+_WAITING = (
+    "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
+    "WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted"
 )
 
 
@@ -125,3 +132,33 @@ def test_nothing_is_scored_for_a_day_that_was_scored_from_more(runtime: Runtime)
     assert "newer input (1000)" in score(runtime, replace(scorer, score=score_nothing)).skipped
     assert asked == []
     assert stored(runtime) == before
+
+
+def test_features_published_while_another_run_scores_the_day_are_those_that_are_scored(
+    runtime: Runtime,
+) -> None:
+    warehouse, scorer = runtime.platform.warehouse, runtime.platform.kind(EMS).scorer()
+    before = warehouse.partitions.get(EMS.name, "features", DAY.isoformat())
+    assert before is not None
+    newest, seen = before.watermark + 1, []
+
+    def score_these(source: Any) -> Iterator[pl.DataFrame]:
+        seen.append(source.watermark)
+        yield from scorer.score(source)
+
+    with ThreadPoolExecutor(1) as thread:
+        with warehouse.transactions.begin() as connection:
+            lock(connection, "scored", EMS.name, DAY.isoformat())
+            other = thread.submit(score, runtime, replace(scorer, score=score_these))
+            wait_until(lambda: warehouse.transactions.value(_WAITING) == 1)
+            warehouse.partitions.publish(
+                *(EMS.name, "features", DAY.isoformat()),
+                path=before.path,
+                rows=before.rows,
+                watermark=newest,
+            )
+        assert other.result().rows == 3 * 288
+    assert seen == [newest], "the day is scored once"
+    day = warehouse.scores.scored_day(EMS.name, DAY)
+    assert day is not None
+    assert day.watermark == newest
