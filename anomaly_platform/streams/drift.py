@@ -11,7 +11,7 @@ than any single day of the training data did, or when its scores are no longer s
 
 from typing import Final, Literal
 
-from anomaly_platform.ml.drift.days import Kind
+from anomaly_platform.ml.drift.days import DayChange
 from anomaly_platform.streams.base import RetrainingPolicy
 
 Verdict = Literal["unknown", "none", "drifted", "severe"]
@@ -32,27 +32,26 @@ SEVERE_SCORE_PSI = 4.0
 
 def judge_day(
     policy: RetrainingPolicy,
-    change: Kind | None = None,
-    /,
     *,
     psi: float | None,
     psi_noise: float | None,
     usual_psi: float | None,
     score_psi: float | None,
+    change: DayChange | None = None,
 ) -> Verdict:
     """Say what a day of a series is.
 
     Parameters
     ----------
     policy : RetrainingPolicy
-    change : str or None
-        In what it is unlike any day of training.
     psi, psi_noise : float or None
         Of the day's values against the training reference, and what sampling alone would give.
     usual_psi : float or None
         Largest PSI of a single day of the training data; values without it are not judged.
     score_psi : float or None
         Of the day's p-values against the even spread.
+    change : DayChange or None
+        How the day compares with those of training.
 
     Examples
     --------
@@ -70,7 +69,9 @@ def judge_day(
             by_score = "severe"
         elif score_psi >= DRIFTED_SCORE_PSI:
             by_score = "drifted"
-    by_change: Verdict = "drifted" if change else "unknown"
+    by_change: Verdict = "unknown"
+    if change is not None and change.is_known:
+        by_change = "drifted" if change.kind else "none"
     order: tuple[Verdict, ...] = ("unknown", "none", "drifted", "severe")
     return max(by_value, by_score, by_change, key=order.index)
 

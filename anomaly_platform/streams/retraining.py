@@ -35,7 +35,7 @@ ENOUGH_LABELLED = 50
 #: Labelled anomalies among them: of thirty the share that is found is known to within 0.15.
 ENOUGH_ANOMALIES = 30
 #: Days of history before which models are young: quality measured on so little says that there is
-#: little history, which more of it mends by itself.
+#: little history, which more of it mends by itself, and one severe day may be the first Sunday.
 ENOUGH_DAYS = 7.0
 #: How many cool-downs lie between two trainings for quality: the data must have a chance to differ.
 QUALITY_COOL_DOWNS = 3
@@ -205,7 +205,7 @@ def _stream_decisions(
     single: Sequence[Decision],
 ) -> Iterator[tuple[Decision, timedelta]]:
     """Yield what speaks for training everything, the most urgent first, with its cool-down."""
-    streak = _streak(policy, evidence.days, fleet_event=False)
+    streak = _streak(policy, evidence.days, patient=False)
     if streak:
         yield Decision("drift", _drift_reason(evidence.days, streak)), policy.cool_down
     share = len(single) / max(1, evidence.trained_series)
@@ -297,7 +297,8 @@ def _series_reasons(
             yield Decision("volume", f"{series.rows} readings and no model yet")
         return
     event = evidence.severe_series > max(1.0, FLEET_EVENT_SHARE * evidence.trained_series)
-    streak = _streak(policy, series.days, fleet_event=event)
+    is_young = series.trained_rows < (ENOUGH_DAYS - 0.5) * series.rows_per_day
+    streak = _streak(policy, series.days, patient=event or is_young)
     if streak * series.rows_per_day >= ENOUGH_NEW * min_training_samples:
         yield Decision("drift", _drift_reason(series.days, streak), window_days=streak)
     if series.new_labels >= ENOUGH_LABELS:
@@ -308,17 +309,19 @@ def _series_reasons(
         yield Decision("volume", reason)
 
 
-def _streak(policy: RetrainingPolicy, days: Sequence[DriftedDay], *, fleet_event: bool) -> int:
+def _streak(policy: RetrainingPolicy, days: Sequence[DriftedDay], *, patient: bool) -> int:
     """Return how many days in a row have drifted, 0 where they do not ask for a training yet.
 
-    Enough of them do, or a severe one, unless it is something that happened to the whole fleet.
+    Enough of them do, or a severe one. Patience asks for enough of them in any case: a severe day
+    may have happened to the whole fleet, and a model that has not seen a week yet may only lack a
+    Sunday.
     """
     streak = 0
     for one in reversed(days):
         if one.verdict not in DRIFTED:
             break
         streak += 1
-    severe = streak > 0 and days[-1].verdict == "severe" and not fleet_event
+    severe = streak > 0 and days[-1].verdict == "severe" and not patient
     return streak if streak >= policy.drift_days or severe else 0
 
 

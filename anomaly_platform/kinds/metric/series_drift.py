@@ -201,11 +201,11 @@ class SeriesDrift:
                     "volume_ratio": present / known.rows_per_day if known.rows_per_day else None,
                     "verdict": judge_day(
                         self.policy,
-                        change.kind,
                         psi=found.psi,
                         psi_noise=found.psi_noise,
                         usual_psi=known.usual_psi,
                         score_psi=spread,
+                        change=change,
                     ),
                     "change": change.kind,
                     "noise_ratio": _number(change.noise),

@@ -54,6 +54,11 @@ class DayChange:
     noise: float = math.nan
     swing: float = math.nan
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there was anything to compare with."""
+        return not (math.isnan(self.noise) and math.isnan(self.swing))
+
 
 @dataclass(frozen=True, slots=True)
 class UsualDays:

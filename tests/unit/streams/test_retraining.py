@@ -74,6 +74,16 @@ def test_drift_needs_days_in_a_row_or_one_that_is_severe(pattern: str, due: bool
     assert causes(fleet(series(days=days(pattern)), severe_series=1)) == expected
 
 
+def test_a_severe_day_needs_patience_where_the_model_has_seen_no_week() -> None:
+    """A model of Monday to Wednesday only lacks a Sunday."""
+    for pattern, due in (("-ss", False), ("sss", True)):
+        young = series(days=days(pattern), trained_rows=6 * 240, new_labels=0, rows=2_000)
+        young = replace(young, first_event=NOW - timedelta(days=2_000 / 240))
+        assert causes(fleet(young, severe_series=1)) == ([("drift", False)] if due else [])
+        week = replace(young, trained_rows=7 * 240 - 1)
+        assert causes(fleet(week, severe_series=1)) == [("drift", False)]
+
+
 def test_one_odd_day_of_the_whole_fleet_trains_nothing() -> None:
     """A holiday: every series is severe on one day."""
     members = [series(f"m{n}", days=days("---s")) for n in range(100)]
