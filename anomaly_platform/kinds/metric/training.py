@@ -54,8 +54,9 @@ def train(parts: Parts[MetricStream], order: TrainingOrder) -> tuple[int, Bundle
     """Train series on their windows, publish the bundle and enter it as a challenger.
 
     Where only some series are asked for, the new bundle has the champion as its parent and shares
-    all other series with it. Without a champion, or after the features have changed, there is
-    nothing to share, and every series is trained.
+    all other series with it. Without a champion, or after the features or the models have changed,
+    there is nothing to share, and every series is trained: those that nobody asked for on their
+    usual windows.
 
     Raises
     ------
@@ -67,7 +68,7 @@ def train(parts: Parts[MetricStream], order: TrainingOrder) -> tuple[int, Bundle
     wanted = None if parent is None else series
     window = training_window(parts, window_days=days, wanted=series)
     if series is not None and wanted is None:
-        window = training_window(parts, window_days=days)
+        window = training_window(parts, window_days=days, asked=series)
     if not window.days:
         raise no_features(parts)
     origin = known_origin(order.origin, parts.bundles.all(parts.stream.name, DETECTOR))

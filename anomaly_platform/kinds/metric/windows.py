@@ -52,6 +52,7 @@ def training_window(
     *,
     window_days: int | None = None,
     wanted: Collection[Key] | None = None,
+    asked: Collection[Key] | None = None,
 ) -> TrainingWindow:
     """Return each series' own window, up to its own last event.
 
@@ -64,6 +65,8 @@ def training_window(
     wanted : collection of (entity, metric) or None
         Only the series of these entities; None takes all, without those that fell silent long
         before the stream's newest event.
+    asked : collection of (entity, metric) or None
+        Whose windows have that length; None is all. The others' are as the policy says.
 
     Raises
     ------
@@ -72,7 +75,6 @@ def training_window(
     """
     extents = parts.series.extents(parts.stream.name)
     policy = parts.stream.retraining
-    length = policy.window if window_days is None else timedelta(days=window_days)
     newest = extents["last_event"].max()
     if wanted is not None:
         _refuse_unknown(parts.stream, wanted, extents)
@@ -84,7 +86,7 @@ def training_window(
     series = chosen.select(
         "entity",
         "metric",
-        since=_since(length, asked=window_days is not None),
+        since=_since(policy.window, window_days, asked),
         until=pl.col("last_event"),
     )
     first = series.select(pl.col("since").dt.date().min()).item()
@@ -95,10 +97,19 @@ def training_window(
     return TrainingWindow(series, [day for day in days if day.partition in needed])
 
 
-def _since(length: timedelta, *, asked: bool) -> pl.Expr:
+def _since(usual: timedelta, window_days: int | None, asked: Collection[Key] | None) -> pl.Expr:
     """Return where windows begin: a change of behaviour cuts one that nobody asked for."""
-    begin = pl.col("last_event") - length
-    return begin if asked else pl.max_horizontal(begin, "changed_at")
+    end = pl.col("last_event")
+    begin = pl.max_horizontal(end - usual, "changed_at")
+    if window_days is None:
+        return begin
+    as_asked = end - timedelta(days=window_days)
+    if asked is None:
+        return as_asked
+    is_asked = pl.struct("entity", "metric").is_in(
+        [{"entity": entity, "metric": metric} for entity, metric in asked]
+    )
+    return pl.when(is_asked).then(as_asked).otherwise(begin)
 
 
 def _refuse_unknown(stream: MetricStream, wanted: Collection[Key], extents: pl.DataFrame) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import polars as pl
@@ -13,6 +15,8 @@ from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.kinds.metric.bundles import open_version
 from anomaly_platform.kinds.metric.training import rebase
+from anomaly_platform.ml.series_model.model import has_shapes_of_today
+from anomaly_platform.ml.training import extending
 from anomaly_platform.platform import DETECTOR
 from anomaly_platform.streams import EMS
 from tests.builders.platforms import Drop, Keep, Kept
@@ -87,6 +91,29 @@ def test_without_a_champion_every_series_is_trained(runtime: Runtime, drop: Drop
     record = runtime.platform.warehouse.bundles.get("ems", DETECTOR, version)
     assert record is not None
     assert record.parent is None
+
+
+def test_beside_a_parent_of_before_only_who_was_asked_for_has_the_short_window(
+    served: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its arrays lack what models have today, so that every series is trained."""
+
+    def of_before(shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        return has_shapes_of_today({n: s for n, s in shapes.items() if n != "inputs/less"})
+
+    monkeypatch.setattr(extending, "has_shapes_of_today", of_before)
+    served.platform.warehouse.series.begin_anew(
+        "ems", timedelta(days=2), [("host-02", "cpu")], trained_until=None
+    )
+    version, bundle = train(served.platform, EMS, series=[("host-1", "cpu")], window_days=3)
+    record = served.platform.warehouse.bundles.get("ems", DETECTOR, version)
+    assert record is not None
+    assert record.parent is None
+    assert {(one["entity"], one["metric"]): one["rows"] for one in bundle.series.to_dicts()} == {
+        ("host-1", "cpu"): 3 * 288 + 1,
+        ("host-1", "disk"): 4 * 288,
+        ("host-02", "cpu"): 2 * 288 + 1,
+    }
 
 
 def test_a_rebased_challenger_gives_way_to_what_replaces_it(served: Runtime) -> None:
