@@ -139,7 +139,9 @@ class TrainingEvidence(TableAccess):
             key |= {
                 "champion": champion,
                 "last_day": last_day,
-                "first_day": last_day - dt.timedelta(days=RESCORED_DAYS + policy.drift_days),
+                # As many days as a series of few readings may need to be trained on them alone.
+                "first_day": last_day
+                - max(policy.window, dt.timedelta(days=RESCORED_DAYS + policy.drift_days)),
                 "least": min_training_samples,
                 "growth": policy.growth,
                 "window": policy.window,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Literal
 
-from anomaly_platform.ml.drift.days import DayChange, told
+from anomaly_platform.ml.drift.days import LAST_DAYS, DayChange, told
 from anomaly_platform.streams.base import RetrainingPolicy
 from anomaly_platform.streams.drift import DRIFTED, Verdict
 
@@ -332,7 +332,8 @@ def _drift_reason(days: Sequence[DriftedDay], streak: int) -> str:
         for name, value in (("PSI", newest.psi), ("score PSI", newest.score_psi))
         if value is not None
     )
-    said = "".join(f"; {one}" for one in told([one.change for one in days]))
+    last = [one.change for one in days if newest.day - one.day < timedelta(days=LAST_DAYS)]
+    said = "".join(f"; {one}" for one in told(last))
     if streak == 1:
         return f"severe drift on {newest.day} ({measured}){said}"
     return f"drifted on {streak} days in a row up to {newest.day} ({measured}){said}"

@@ -109,7 +109,7 @@ def _drift(
         "volume_ratio": scored.height / usual_rows if usual_rows else None,
         "missing_share": decisive.missing_share,
         "anomaly_share": scored["is_anomaly"].fill_null(value=False).mean() or 0.0,
-        "verdict": judge_day(parts.stream.retraining, **judged),
+        "verdict": judge_day(parts.stream.retraining, change=None, **judged),
     }
 
 

@@ -18,7 +18,6 @@ from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.backtest.series import Backtest, feature_set_for
 from anomaly_platform.ml.drift.days import (
     FEWEST_DAYS,
-    FEWEST_READINGS,
     LAST_DAYS,
     UsualDays,
     told,
@@ -28,6 +27,8 @@ from anomaly_platform.ml.features.metrics.batch import microseconds
 #: A day is unusual where so many times the promised share of its readings is flagged. A series is
 #: where half of its last days are, and `FEWEST_DAYS` at least.
 _UNUSUAL = 5.0
+#: A day has at least so many readings.
+_FEWEST_READINGS = 20
 #: Parts of a day at most, and by how many minutes a course may have moved.
 _PARTS, _FURTHEST = 96, 180
 #: A course has moved where it fits so well, and leaves so small a part of what does not fit else.
@@ -85,7 +86,7 @@ def stays_unusual(times: Ints, flags: Floats, alpha: float) -> str | None:
     judged = np.isfinite(flags)
     days, place, counts = np.unique(times[judged] // _DAY, return_inverse=True, return_counts=True)
     shares = np.bincount(place, weights=flags[judged], minlength=days.size) / np.maximum(counts, 1)
-    whole = counts >= FEWEST_READINGS
+    whole = counts >= _FEWEST_READINGS
     days, shares = days[whole][-LAST_DAYS:], shares[whole][-LAST_DAYS:]
     unusual = shares > _UNUSUAL * alpha
     if unusual.sum() < max(FEWEST_DAYS, days.size / 2.0):

@@ -154,6 +154,21 @@ def test_a_series_that_became_quieter_is_told_and_trained_again(
     assert said in requests_of(trained.platform.warehouse, "iiot")[0].reason
 
 
+def test_as_many_drifted_days_are_read_as_few_readings_take(trained: Runtime) -> None:
+    warehouse, days = trained.platform.warehouse, 15
+    last = (START + timedelta(days=TRAINED_DAYS - 1)).date()
+    with warehouse.transactions.begin() as connection:
+        connection.execute(
+            "INSERT INTO series_drift (stream, day, entity, metric, rows, missing_share, "
+            "anomaly_share, verdict, bundle_version) SELECT 'iiot', %s::date - n, 'press-0', "
+            "'load', 50, 0, 0, 'drifted', 1 FROM generate_series(0, %s) AS n "
+            "ON CONFLICT (stream, day, entity, metric) DO UPDATE SET verdict = 'drifted'",
+            (last, days - 1),
+        )
+    evidence = warehouse.training_evidence.of(IIOT, min_training_samples=100)
+    assert [len(one.days) for one in evidence.series if one.entity == "press-0"] == [days]
+
+
 def test_a_tick_that_died_before_its_run_asks_for_the_same_run(trained: Runtime) -> None:
     requests = trained.platform.warehouse.training_requests
     requests.ask("iiot", cause="request", reason="a person", requested_by="ann")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anomaly_platform.ml.drift.days import DayChange
 from anomaly_platform.streams.base import RetrainingPolicy
 from anomaly_platform.streams.drift import Verdict, judge_day
 from anomaly_platform.streams.retraining import (
@@ -233,6 +234,35 @@ def test_a_day_is_judged_against_what_is_usual(
 ) -> None:
     psi, noise, usual, score = measured
     assert judge_day(POLICY, psi=psi, psi_noise=noise, usual_psi=usual, score_psi=score) == verdict
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        (DayChange(), "unknown"),
+        (DayChange(None, 1.0, 1.0), "none"),
+        (DayChange("quieter", 0.3, 1.0), "drifted"),
+    ],
+)
+def test_a_day_that_could_be_compared_and_did_not_change_is_known(
+    change: DayChange, verdict: str
+) -> None:
+    unknown = {"psi": None, "psi_noise": None, "usual_psi": None, "score_psi": None}
+    assert judge_day(POLICY, **unknown, change=change) == verdict
+
+
+def test_the_reason_counts_calendar_days_as_the_page_of_the_series_does() -> None:
+    def told_of(*behind: int) -> bool:
+        quiet = DayChange("quieter", 0.3, 1.0)
+        drifted = [
+            DriftedDay(date(2026, 1, 30) - timedelta(days=n), "drifted", change=quiet)
+            for n in behind
+        ]
+        (due,) = decide(POLICY, fleet(series(days=drifted)))
+        return "its noise on 3 of the last 3 days" in due.reason
+
+    assert told_of(6, 1, 0)
+    assert not told_of(7, 1, 0)
 
 
 def test_series_that_changed_are_trained_before_everything_is() -> None:

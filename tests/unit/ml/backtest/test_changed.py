@@ -69,4 +69,4 @@ def test_a_metric_that_became_quieter_is_told_beside_the_others(noise, told):
     result = train_test(train, test, time_column="time")
     said = changed(train, test, result, time_column="time", alpha=0.01)
     assert list(said) == told
-    assert all("its noise on 4 of the last 4 days is 0.3" in one for (one,) in said.values())
+    assert all("its noise on 4 of the last 4 days is 0.4" in one for (one,) in said.values())

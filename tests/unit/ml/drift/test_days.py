@@ -1,6 +1,7 @@
 """Days that are quieter or wider than those of training."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -52,9 +53,63 @@ def test_one_that_rests_or_is_known_for_less_than_a_week_tells_nothing():
 def test_half_a_day_and_missing_readings_are_no_day():
     times, values = weeks(2)
     values[PER_DAY // 2 : PER_DAY] = np.nan
-    noise, swing = whole_days(times, values)
-    assert noise.shape == swing.shape == (1,)
-    assert whole_days(times[:0], values[:0])[0].size == 0
+    assert len(whole_days(times, values)) == 1
+    assert whole_days(times[:0], values[:0]) == []
+
+
+def test_a_day_of_few_readings_is_no_day():
+    """As of its values and scores: chance alone would make some of them quieter."""
+    assert len(whole_days(*weeks(2, per_day=49))) == 0
+    assert len(whole_days(*weeks(2, per_day=50))) == 2
+
+
+def test_the_course_of_a_smooth_series_is_no_noise():
+    """A wider swing has longer steps, and a narrower one shorter steps."""
+    smooth = {"noise": 0.05, "flat_weekends": False, "per_day": 96}
+    usual = UsualDays.fit(*weeks(28, **smooth))
+    assert kinds(usual, **smooth, swing=1.5) == [None] * 7
+    assert kinds(usual, **(smooth | {"noise": 0.015})) == ["quieter"] * 7
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+def test_days_with_another_interval_are_not_compared(smooth):
+    own = {"noise": 0.0 if smooth else 1.0, "flat_weekends": False}
+    usual = UsualDays.fit(*weeks(28, **own))
+    each_minute = usual.compare(*weeks(7, 28, per_day=1440, **own, seed=1))
+    assert [one.is_known for one in each_minute] == [False] * 7
+    assert not any(one.is_known for one in UsualDays(*usual.to_list()[:3]).compare(*weeks(7)))
+    assert all(one.is_known for one in usual.compare(*weeks(7, 28, per_day=270, **own)))
+
+
+@pytest.mark.parametrize("step", [1.0, 0.1])
+def test_a_difference_of_one_step_of_rounding_is_none(step):
+    def rounded(noise, **other):
+        times, values = weeks(noise=noise, flat_weekends=False, swing=0.0, **other)
+        return times, np.round(values / step) * step
+
+    usual = UsualDays.fit(*rounded(1.1 * step, days=28))
+    one_step = usual.compare(*rounded(0.7 * step, days=7, first=28, seed=1))
+    assert [one.kind for one in one_step] == [None] * 7
+    loud = UsualDays.fit(*rounded(3.0 * step, days=28))
+    several = loud.compare(*rounded(step, days=7, first=28, seed=1))
+    assert [one.kind for one in several] == ["quieter"] * 7
+
+
+def test_a_day_that_is_both_is_told_for_both():
+    usual = UsualDays.fit(*weeks(28))
+    days = usual.compare(*weeks(5, 28, seed=1, swing=7.5, noise=0.3))
+    assert [one.kind for one in days] == ["wider"] * 5
+    quieter, wider = told(days)
+    assert "small anomalies may be missed" in quieter
+    assert "ordinary readings may be flagged" in wider
+
+
+def test_readings_near_the_largest_float_are_days_without_a_warning():
+    times, values = weeks(28)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        usual = UsualDays.fit(times, np.copysign(1.7e308, values - 50.0))
+        assert kinds(usual) == [None] * 7
 
 
 def test_it_comes_back_from_a_list_and_knows_nothing_without():
