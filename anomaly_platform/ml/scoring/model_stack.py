@@ -252,7 +252,7 @@ def _parts(model: SeriesModel) -> list[AnyArray]:
                 np.log1p(level.distances[-1]),
                 *level.constants,
                 *level.alone,
-                *inputs.less,
+                *inputs.quiet,
             )
         ),
         np.array([(one.period, one.phases) for one in profiles], dtype=np.int64).ravel(),

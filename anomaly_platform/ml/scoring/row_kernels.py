@@ -16,11 +16,12 @@ from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.detectors.forest_kernels import score_rows
 from anomaly_platform.ml.detectors.statistical_kernels import MIN_COUNT
 from anomaly_platform.ml.series_model.input_kernels import (
+    QUIET_UNITS,
     forget_spikes,
     relate,
     rescale_for_noise,
+    shrink_units,
     standardise,
-    tighten,
 )
 from anomaly_platform.ml.series_model.level_shift import FROZEN_WORTH
 from anomaly_platform.ml.series_model.level_shift_kernels import (
@@ -38,7 +39,7 @@ from anomaly_platform.ml.series_model.level_shift_kernels import (
     beyond_limits,
     level_rows,
 )
-from anomaly_platform.ml.series_model.noise import LESS, MOST_GROWTH
+from anomaly_platform.ml.series_model.noise import MOST_GROWTH
 from anomaly_platform.ml.series_model.season_kernels import take_off
 from anomaly_platform.ml.series_runs.day_kernels import has_moved
 from anomaly_platform.ml.series_runs.kernels import join_evidence
@@ -50,7 +51,7 @@ FLOOR, STEP, JITTER, NARROW, NORMALISER, RESTS, HISTORY, MOST, LAST_LOGARITHM = 
 LEVELS = 9
 LIMITS = LEVELS + 9
 QUIET = LIMITS + NUMBER_OF_LIMITS
-CONSTANTS = QUIET + LESS
+CONSTANTS = QUIET + QUIET_UNITS
 
 #: Rows of the features behind those of the level: the longest window's jitter, the shortest's mean.
 NOISE, MEAN = 8, 9
@@ -198,7 +199,9 @@ def measure_rows(models: Any, room: Any, shortest: int, runs: Any) -> None:  # p
         typical, floor, narrow = models.spreads[slot], own[FLOOR], own[NARROW]
         rescale_for_noise(x, grown, spreads, typical, deviation, floor, narrow, tails)
         spreads = related[stds - 1 : stds + between, rows]
-        tighten(x, table[COUNT, rows], table[NOISE, rows], spreads, typical, floor, own[QUIET:])
+        shrink_units(
+            x, table[COUNT, rows], table[NOISE, rows], spreads, typical, floor, own[QUIET:]
+        )
         for i in range(size):
             for j in range(number):
                 clipped[i, j] = min(max(x[i, j], scaling[2, j]), scaling[3, j])

@@ -29,6 +29,10 @@ _EXTREME = 1e3
 _FAR_OFF = 8.0
 #: Units shrink to this part at most.
 _LEAST_LEFT = 0.25
+#: From when on units shrink: values that the longest window holds at least, the jitter and the
+#: shortest window's spread below which it is quiet, and the typical one of these spreads.
+FULL, QUIET_JITTER, CALM, USUAL = range(4)
+QUIET_UNITS = 4
 
 
 @compiled(types.float64(types.float64), error_model="numpy")
@@ -209,8 +213,8 @@ def rescale_for_noise(
     types.void(_OUT, _COLUMN, _COLUMN, _TABLE, _VECTOR, types.float64, _VECTOR),
     error_model="numpy",
 )
-def tighten(
-    inputs: Any, count: Any, jitter: Any, stds: Any, typical: Any, floor: float, less: Any
+def shrink_units(
+    inputs: Any, count: Any, jitter: Any, stds: Any, typical: Any, floor: float, quiet: Any
 ) -> None:
     """Measure (n, inputs) inputs in units that have shrunk with the noise, in place.
 
@@ -230,17 +234,17 @@ def tighten(
         the shortest.
     floor
         As in `relate`.
-    less
-        `noise.LESS` numbers.
+    quiet
+        `QUIET_UNITS` numbers from `noise.quiet_units`.
     """
-    full, quiet, calm, usual = less[0], less[1], less[2], less[3]
     columns = inputs.shape[1]
     for i in range(inputs.shape[0]):
-        if 0.0 < jitter[i] < quiet and stds[0, i] < calm and count[i] >= full:
-            left = max(jitter[i] / quiet, stds[0, i] / calm, _LEAST_LEFT)
+        is_quiet = 0.0 < jitter[i] < quiet[QUIET_JITTER] and stds[0, i] < quiet[CALM]
+        if is_quiet and count[i] >= quiet[FULL]:
+            left = max(jitter[i] / quiet[QUIET_JITTER], stds[0, i] / quiet[CALM], _LEAST_LEFT)
             inputs[i, columns - 1] /= left
             for k in range(stds.shape[0]):
-                known = usual if k == 0 else typical[k - 1]
+                known = quiet[USUAL] if k == 0 else typical[k - 1]
                 shrunk = math.hypot(stds[k, i], floor) / math.hypot(known, floor)
                 if left < shrunk:
                     inputs[i, k] /= left / min(shrunk, 1.0)

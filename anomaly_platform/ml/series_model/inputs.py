@@ -42,13 +42,13 @@ from anomaly_platform.ml.series_model.input_kernels import (
     forget_spikes,
     relate,
     rescale_for_noise,
+    shrink_units,
     standardise,
-    tighten,
 )
 from anomaly_platform.ml.series_model.noise import (
     growth,
-    least_noise,
-    never_less,
+    no_quiet_units,
+    quiet_units,
     rare_jitter,
     settled,
 )
@@ -59,6 +59,7 @@ _TO_SIGMA = 1.4826
 #: relations are logarithms or nearly so: 0.05 is a change of a twentieth).
 _TAIL = 0.99
 _SMALLEST_TAIL = 0.05
+_QUIET = "quiet_units"
 
 
 def input_schema(feature_set: MetricFeatureSet) -> tuple[str, ...]:
@@ -93,8 +94,8 @@ class InputModel:
     medians, tails
         (inputs,) median of each relation, and the distance from it that one training row in a
         hundred exceeds: the unit of every input, so that 1 means "as far as it rarely goes".
-    less
-        From when on units shrink with the noise (`noise.least_noise`); never in bundles that were
+    quiet
+        From when on units shrink with the noise (`noise.quiet_units`); never in bundles that were
         made without.
     season, week
         What is usual at which time, and on top of it at which hour of the week.
@@ -115,7 +116,7 @@ class InputModel:
     tails: Floats
     season: SeasonalProfile
     week: SeasonalProfile
-    less: Floats = field(default_factory=never_less)
+    quiet: Floats = field(default_factory=no_quiet_units)
 
     @classmethod
     def fit(cls, times: Ints, columns: Columns, feature_set: MetricFeatureSet) -> InputModel:
@@ -178,8 +179,8 @@ class InputModel:
         between = [median(columns[f"std_{w}"][:start]) for w in feature_set.windows[1:-1]]
         spreads = np.array(between, dtype=np.float64)
         narrow = _narrow(columns, feature_set, start, FLOOR_SHARE * trailing)
-        less = least_noise(columns, feature_set, start)
-        model = cls(trailing, step, jitter, narrow, spreads, medians, tails, season, week, less)
+        quiet = quiet_units(times, columns, feature_set, start)
+        model = cls(trailing, step, jitter, narrow, spreads, medians, tails, season, week, quiet)
         return model, model._rescaled_for_noise(week.apply(times, derived), columns, feature_set)
 
     @classmethod
@@ -208,7 +209,7 @@ class InputModel:
         head = np.concatenate((numbers, self.spreads, self.medians, self.tails))
         season, week = self.season.to_arrays(), self.week.to_arrays()
         profiles = {**under("season_", season), **under("week_", week)}
-        return {"constants": head, "less": self.less, **profiles}
+        return {"constants": head, _QUIET: self.quiet, **profiles}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> InputModel:
@@ -224,12 +225,12 @@ class InputModel:
         trailing, step, jitter, narrow = numbers[:4].tolist()
         inputs = season.offset.shape[0]
         spreads, medians, tails = np.split(numbers[4:], (-2 * inputs, -inputs))
-        less = never_less()
-        if "less" in arrays:
-            less = np.asarray(
-                checked(arrays, "less", less.shape, finite=False, low=0.0), np.float64
+        quiet = no_quiet_units()
+        if _QUIET in arrays:
+            quiet = np.asarray(
+                checked(arrays, _QUIET, quiet.shape, finite=False, low=0.0), np.float64
             )
-        return cls(trailing, step, jitter, narrow, spreads, medians, tails, season, week, less)
+        return cls(trailing, step, jitter, narrow, spreads, medians, tails, season, week, quiet)
 
     def _rescaled_for_noise(
         self, derived: Floats, columns: Columns, feature_set: MetricFeatureSet
@@ -246,7 +247,7 @@ class InputModel:
             np.asarray(columns[f"{name}_{feature_set.windows[-1]}"], dtype=np.float64)
             for name in ("count", "jitter")
         )
-        tighten(derived, count, jitter, stds, self.spreads, floor, self.less)
+        shrink_units(derived, count, jitter, stds, self.spreads, floor, self.quiet)
         return derived
 
 

@@ -25,9 +25,9 @@ from anomaly_platform.ml.calibration.conformal import TAIL_NUMBERS, Calibration
 from anomaly_platform.ml.detectors.base import part_of, under
 from anomaly_platform.ml.detectors.series_forest import SeriesForest
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.series_model.input_kernels import QUIET_UNITS
 from anomaly_platform.ml.series_model.inputs import InputModel, input_schema
 from anomaly_platform.ml.series_model.level_shift import ALONE, PositionModel
-from anomaly_platform.ml.series_model.noise import LESS
 from anomaly_platform.ml.series_model.outage import UNKNOWN
 from anomaly_platform.ml.series_model.seasonality import PHASES, WEEK_PHASES
 from anomaly_platform.ml.series_model.visited import VISITED_SIZE, nothing_visited, read_visited
@@ -136,7 +136,7 @@ def has_shapes_of_today(shapes: Mapping[str, tuple[int, ...]]) -> bool:
         f"{_RUNS}last": (STATE_SIZE,),
         "calibration/tail": (TAIL_NUMBERS,),
         _VISITED: (VISITED_SIZE,),
-        "inputs/less": (LESS,),
+        "inputs/quiet_units": (QUIET_UNITS,),
     }
     return all(shapes.get(name) == shape for name, shape in today.items())
 

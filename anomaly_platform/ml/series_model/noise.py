@@ -5,27 +5,35 @@ judged against the daily range, against training's steps and against training's 
 which stay what they were. How noisy the last day was says the median size of its steps (`jitter`),
 which half a day of something else does not move. Beyond what it rarely was in training, the noise
 has *grown* by the ratio, and unusual means that much farther. Where the last day is clearly quieter
-than every one in training, and the last hour quieter than its hours rarely were, the units of what
-the noise alone decides shrink: quiet nights and Sundays that training knows shrink none, and once
-the noise is back it takes a few readings until the units of training stand again.
+than every one of the fit part, and the last hour quieter than its hours rarely were, the units of
+what the noise alone decides shrink: quiet nights and Sundays that the fit part knows shrink none,
+and once the noise is back it takes a few readings until the units of training stand again.
 """
 
 import numpy as np
 
-from anomaly_platform.ml.arrays import Bools, Columns, Floats
+from anomaly_platform.ml.arrays import Bools, Columns, Floats, Ints
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.order_statistics import median, median_of_sorted, quantile_of_sorted
+from anomaly_platform.ml.series_model.input_kernels import (
+    CALM,
+    FULL,
+    QUIET_JITTER,
+    QUIET_UNITS,
+    USUAL,
+)
 
 #: Share of the longest window that must hold values for its statistics to be those of a cycle.
 _FULL = 0.9
-#: Numbers of `least_noise`.
-LESS = 4
 #: Quantile of the fit part's jitter beyond which it has grown.
 _RARE = 0.99
+#: Units shrink only where the fit part is at least so long, in microseconds: one of weekdays alone
+#: knows no quiet Sunday. The last of seven days need not be whole.
+_LEAST_SPAN = round(6.9 * 86_400_000_000)
 #: Units shrink below this part of the least jitter of the fit part, …
 _QUIETER = 0.75
 #: … and below this quantile of the shortest window's spread.
-_CALM = 0.1
+_CALM_SHARE = 0.1
 #: Growth beyond this is not told apart.
 MOST_GROWTH = 1e6
 
@@ -61,25 +69,29 @@ def rare_jitter(columns: Columns, feature_set: MetricFeatureSet, start: int) -> 
     return quantile_of_sorted(ordered, _RARE) if median(ordered) > 0.0 else 0.0
 
 
-def least_noise(columns: Columns, feature_set: MetricFeatureSet, start: int) -> Floats:
-    """Return from when on units shrink, as `input_kernels.tighten` takes it.
+def quiet_units(times: Ints, columns: Columns, feature_set: MetricFeatureSet, start: int) -> Floats:
+    """Return from when on units shrink, as `input_kernels.shrink_units` takes it.
 
-    The values that the longest window holds then, the jitter and the shortest window's spread that
-    are below what they were in the fit part, and the typical one of these spreads. Days that are
-    quiet by habit, such as Sundays, are the least there was. Parameters as in `settled`.
+    Days that are quiet by habit, such as Sundays, are the least there was, and a fit part of less
+    than a week may lack them. Parameters as in `settled`, and `times` are (n,) microseconds.
     """
+    found = no_quiet_units()
+    if times[start - 1] - times[0] < _LEAST_SPAN or len(feature_set.windows) < 2:
+        return found
     full = settled(columns, feature_set, start)
     jitter = columns[f"jitter_{feature_set.windows[-1]}"][:start][full]
     spread = np.sort(columns[f"std_{feature_set.windows[0]}"][:start][full])
-    if not median(jitter) > 0.0 or len(feature_set.windows) < 2:
-        return never_less()
-    calm, usual = quantile_of_sorted(spread, _CALM), median_of_sorted(spread)
-    return np.array([_FULL * feature_set.windows[-1], _QUIETER * jitter.min(), calm, usual])
+    if median(jitter) > 0.0:
+        found[FULL] = _FULL * feature_set.windows[-1]
+        found[QUIET_JITTER] = _QUIETER * jitter.min()
+        found[CALM] = quantile_of_sorted(spread, _CALM_SHARE)
+        found[USUAL] = median_of_sorted(spread)
+    return found
 
 
-def never_less() -> Floats:
-    """Return what `least_noise` does of a series whose units never shrink."""
-    return np.zeros(LESS)
+def no_quiet_units() -> Floats:
+    """Return what `quiet_units` does of a series whose units never shrink."""
+    return np.zeros(QUIET_UNITS)
 
 
 def growth(columns: Columns, feature_set: MetricFeatureSet, rare: float) -> Floats:

@@ -99,7 +99,7 @@ def test_beside_a_parent_of_before_only_who_was_asked_for_has_the_short_window(
     """Its arrays lack what models have today, so that every series is trained."""
 
     def of_before(shapes: Mapping[str, tuple[int, ...]]) -> bool:
-        return has_shapes_of_today({n: s for n, s in shapes.items() if n != "inputs/less"})
+        return has_shapes_of_today({n: s for n, s in shapes.items() if n != "inputs/quiet_units"})
 
     monkeypatch.setattr(extending, "has_shapes_of_today", of_before)
     served.platform.warehouse.series.begin_anew(

@@ -21,10 +21,11 @@ from anomaly_platform.ml.series_model.inputs import (
     related_names,
     spread_names,
 )
-from anomaly_platform.ml.series_model.noise import never_less
+from anomaly_platform.ml.series_model.noise import no_quiet_units
 from tests.builders.readings import series
 
 FEATURES = MetricFeatureSet(windows=(6, 24, 48), lags=(1, 6))
+WEEK = 7 * 288
 
 
 def clock(count):
@@ -54,34 +55,42 @@ def columns_of(values, feature_set=FEATURES):
 
 
 def test_units_shrink_with_the_noise_after_a_whole_window_and_stand_again_when_it_is_back():
-    noise = np.random.default_rng(0).standard_normal(1_000)
-    model = fit(columns_of(noise[:700]))
-    quiet, later = 700 + 2 * FEATURES.windows[-1], 900
+    noise = np.random.default_rng(0).standard_normal(WEEK + 300)
+    model = fit(columns_of(noise[:WEEK]))
+    quiet, later = WEEK + 2 * FEATURES.windows[-1], WEEK + 200
     values = noise.copy()
-    values[700:later] /= 5.0
+    values[WEEK:later] /= 8.0
     values[[quiet, later + FEATURES.windows[0]]] = 1.8
     columns = columns_of(values)
     step = input_schema(FEATURES).index("step")
     found = derive(model, columns)
-    before = derive(replace(model, less=never_less()), columns)
+    before = derive(replace(model, quiet=no_quiet_units()), columns)
     changed = np.flatnonzero((found != before).any(axis=1))
-    assert changed.min() >= 700 + 2 * FEATURES.windows[0]
+    assert changed.min() >= WEEK + 2 * FEATURES.windows[0]
     assert (changed >= later).sum() <= FEATURES.windows[0]
     assert found[quiet, step] > 2.0 * before[quiet, step]
     ordinary = np.abs(found[quiet - 20 : quiet, step])
     assert ordinary.max() < 1.5
 
 
+def test_units_never_shrink_where_less_than_a_week_was_fitted_on():
+    """A model of weekdays knows no quiet Sunday."""
+    noise = np.random.default_rng(0).standard_normal(WEEK)
+    days = round(0.9 * WEEK)
+    assert np.array_equal(fit(columns_of(noise[:days])).quiet, no_quiet_units())
+    assert (fit(columns_of(noise)).quiet > 0.0).all()
+
+
 def test_a_model_from_before_units_shrank_has_the_inputs_that_it_had():
-    values = np.random.default_rng(0).standard_normal(1_000)
-    values[700:] /= 5.0
+    values = np.random.default_rng(0).standard_normal(WEEK + 300)
+    values[WEEK:] /= 5.0
     columns = columns_of(values)
-    model = fit(columns_of(values[:700]))
+    model = fit(columns_of(values[:WEEK]))
     arrays = model.to_arrays()
-    del arrays["less"]
+    del arrays["quiet_units"]
     old = InputModel.from_arrays(arrays)
     assert not np.array_equal(derive(old, columns), derive(model, columns))
-    known = replace(model, less=never_less())
+    known = replace(model, quiet=no_quiet_units())
     assert np.array_equal(derive(old, columns), derive(known, columns))
 
 
