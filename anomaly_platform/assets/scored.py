@@ -28,7 +28,6 @@ from anomaly_platform.streams import Stream
 
 STAGE = "scored_events"
 _HISTOGRAM_BINS = 50
-_NEWER_FEATURES = "features were published while the day's lock was waited for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +131,8 @@ def score_day(
     left_out: set[str] = set()
 
     def chunks(new: NewRows) -> Iterator[pl.DataFrame]:
+        if partitions.get(*features) != source:
+            raise StaleInput("features were published while the day's lock was waited for")
         for scored in scorer.score(source):
             new.add(scored)
             judged = judged_by(scored, scorer.judges)
@@ -144,8 +145,6 @@ def score_day(
     # The file is whole before the transaction commits, and the current one after it.
     try:
         with kind.replacing(day, watermark=source.watermark, version=version) as new:
-            if partitions.get(*features) != source:
-                raise StaleInput(_NEWER_FEATURES)
             written = platform.lake.write(
                 STAGE, stream.name, day.isoformat(), chunks(new), schema=form.schema
             )
