@@ -1,9 +1,9 @@
 """Imported last by the process from which ``anomaly api`` forks its workers.
 
 What that process has imported, its workers share: two workers take little more memory than one, and
-none has to import what judges its first request. It ends with the service that has started it, also
-where that one is killed, since its workers hold open the pipe by whose end a fork server hears of
-its service's; they end with it. A signal to all of the service's processes leaves it alone, since
+none has to import what judges its first request. Workers hold open the pipe by which a fork server
+hears of its service's end, so this process asks the kernel to end it with the service, and each
+worker to end with this process. A signal to all of the service's processes leaves it alone, since
 the service hears from it when a worker has ended.
 """
 
