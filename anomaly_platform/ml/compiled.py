@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _OWN: Final = Path(__file__).with_name("__pycache__")
 _IMPORTED: Final = re.compile(rb"^\s*from ([\w.]+) import", re.MULTILINE)
 _IMPORTS_THIS: Final = b"ml.compiled import compiled"
-#: File that says that all of a folder's machine code is there.
+#: File that says that a folder has the machine code of every function with a signature.
 _ALL: Final = "all"
 
 #: Seconds; compiling takes minutes on the slowest machine.
@@ -103,7 +103,8 @@ def all_kept() -> bool:
 def compile_all() -> None:
     """Import every module with compiled functions of this package, and note that they are kept.
 
-    Compiles what has a signature: half a minute of processor time, once.
+    Compiles what has a signature, half a minute of processor time, once. The rest is compiled when
+    it is first called (`ml.rehearsal`).
     """
     for name in _kernels():
         importlib.import_module(name)

@@ -18,9 +18,12 @@ from anomaly_platform.storage.own_files import tighten
 from anomaly_platform.storage.postgres.database import prepare_databases
 
 _GRACE_SECONDS = 10
-#: Kernels are compiled at the first start, which takes a minute on a busy machine.
+#: Kernels are compiled at the first start, which takes minutes on a busy machine.
 _PATIENCE_SECONDS = 300
-_COMPILE = "from anomaly_platform.ml.compiled import compile_all; compile_all()"
+_COMPILE = (
+    "from anomaly_platform.ml.rehearsal import rehearse; rehearse(); "
+    "from anomaly_platform.ml.compiled import compile_all; compile_all()"
+)
 _APPLICATION = "anomaly_platform.console.app"
 _THREADS = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS")
 
@@ -45,7 +48,7 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
         say("Starting; stop with Ctrl-C.")
         compiling = _compile_ahead()
         if compiling is not None:
-            say("Compiling what computes scores, once for each version: up to a minute.")
+            say("Compiling what computes scores, once for each version: a minute or two.")
         # Once, before several workers would try: the server is started, its tables are current.
         try:
             prepare_databases(settings)
@@ -85,11 +88,11 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
 
 
 def _compile_ahead() -> subprocess.Popen[bytes] | None:
-    """Begin to compile all kernels; return None where they are kept from an earlier start.
+    """Begin to compile what judges readings; return None where it is kept from an earlier start.
 
     A process that has compiled holds the compiler, fifty megabytes, until it ends. This one ends
-    before the workers begin, and the first runs find what it has compiled. Where its work cannot
-    be kept, workers and runs do it themselves.
+    before the workers begin, and they and the first runs of metrics find what it has compiled.
+    Where its work cannot be kept, workers and runs do it themselves.
     """
     if all_kept():
         return None

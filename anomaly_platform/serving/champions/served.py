@@ -187,7 +187,7 @@ class ServedMetrics:
         return _Lent(self._lock, self._predicting)
 
     def warm(self, keys: Sequence[Key]) -> None:
-        """Read the models of series before somebody asks, and compile what scores them."""
+        """Read the models of series before somebody asks, and compile what judges them."""
         import numpy as np
 
         from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers
@@ -202,8 +202,10 @@ class ServedMetrics:
             buffers = SeriesBuffers(self.feature_set, 1)
             buffers.put(0, SeriesState.empty(self.feature_set))
             features = buffers.take(times, times, np.zeros(1))
-            scorer.judge(keys[:1], times, features, np.array([self.threshold]))
-            scorer.judge_one(keys[0], 0, features, self.threshold)
+            thresholds = np.array([self.threshold])
+            scorer.judge(keys[:1], times, features, thresholds)
+            kind = scorer.judge_one(keys[0], 0, features, self.threshold).kind
+            scorer.explain(keys[:1], times, features, np.array([kind]), thresholds)
 
     @property
     def lane_models(self) -> int:
