@@ -89,28 +89,46 @@ def sources_digest(package: Path) -> str:
 
 
 def all_kept() -> bool:
-    """Return whether `compile_all` has kept the machine code of this state of the sources.
+    """Return whether `note_all_kept` has noted that the machine code of these sources is kept.
 
     Looks at files alone: numba takes most of a second to import.
     """
     try:
-        noted = (_kept_in(os.environ.get("NUMBA_CACHE_DIR", "")) / _ALL).stat().st_mtime
+        noted = (_folder() / _ALL).stat().st_mtime
     except OSError:
         return False
     return all(path.stat().st_mtime <= noted for path in _kernels().values())
 
 
+def can_be_kept() -> bool:
+    """Return whether machine code may be written where it is looked for first.
+
+    Where it may not, numba keeps it in the user's folder, if there is one.
+    """
+    folder = _folder()
+    while not folder.exists():
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK)
+
+
 def compile_all() -> None:
-    """Import every module with compiled functions of this package, and note that they are kept.
+    """Import every module with compiled functions of this package.
 
     Compiles what has a signature, half a minute of processor time, once. The rest is compiled when
     it is first called (`ml.rehearsal`).
     """
     for name in _kernels():
         importlib.import_module(name)
-    # Of those who may not write there, numba asks the next place that it knows.
+
+
+def note_all_kept() -> None:
+    """Note that what these sources need is compiled."""
     with contextlib.suppress(OSError):
-        (_kept_in(os.environ.get("NUMBA_CACHE_DIR", "")) / _ALL).touch()
+        (_folder() / _ALL).touch()
+
+
+def _folder() -> Path:
+    return _kept_in(os.environ.get("NUMBA_CACHE_DIR", ""))
 
 
 def _kernels() -> dict[str, Path]:

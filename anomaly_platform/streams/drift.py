@@ -71,7 +71,8 @@ def judge_day(
             by_score = "drifted"
     by_change: Verdict = "unknown"
     if change is not None and change.is_known:
-        by_change = "drifted" if change.kind else "none"
+        # Less noise is followed by scoring, in part, and asks for a training after a week.
+        by_change = "drifted" if change.kind == "wider" else "none"
     order: tuple[Verdict, ...] = ("unknown", "none", "drifted", "severe")
     return max(by_value, by_score, by_change, key=order.index)
 

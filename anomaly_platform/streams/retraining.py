@@ -18,13 +18,17 @@ from anomaly_platform.streams.drift import DRIFTED, Verdict
 
 Cause = Literal["volume", "drift", "age", "quality", "labels"]
 
-#: From this share of the trained series on, all of them are trained.
+#: From this share of the trained series on, all of them are trained; for drift all have to be due,
+#: since those that have not changed know more than the days since others did.
 WHOLE_STREAM_SHARE = 0.5
 #: No run gets a longer list of series than this.
 MOST_SERIES = 1_000
 #: From this share on, one severe day is something that happened to the whole fleet: a holiday, an
 #: outage. It has to last before anything is trained for it.
 FLEET_EVENT_SHARE = 1 / 3
+#: Quieter days in a week after which a series is trained on that week. Fewer days hold too few
+#: readings for what is unusual in them to be told from the noise.
+QUIET_DAYS, WEEK = 5, 7
 #: How many times the readings that a model needs there have to be since a change of behaviour: a
 #: model of the new behaviour is trained on it alone.
 ENOUGH_NEW = 4
@@ -209,8 +213,9 @@ def _stream_decisions(
     if streak:
         yield Decision("drift", _drift_reason(evidence.days, streak)), policy.cool_down
     share = len(single) / max(1, evidence.trained_series)
-    if single and (share >= WHOLE_STREAM_SHARE or len(single) > MOST_SERIES):
-        ((cause, _),) = Counter(one.cause for one in single).most_common(1)
+    ((cause, _),) = Counter(one.cause for one in single).most_common(1) or [("volume", 0)]
+    least = 1.0 if cause == "drift" else WHOLE_STREAM_SHARE
+    if single and (share >= least or (cause != "drift" and len(single) > MOST_SERIES)):
         first = next(one for one in single if one.cause == cause)
         reason = (
             f"{len(single)} series are due and {evidence.trained_series} have a model, such as "
@@ -299,8 +304,11 @@ def _series_reasons(
     event = evidence.severe_series > max(1.0, FLEET_EVENT_SHARE * evidence.trained_series)
     is_young = series.trained_rows < (ENOUGH_DAYS - 0.5) * series.rows_per_day
     streak = _streak(policy, series.days, patient=event or is_young)
-    if streak * series.rows_per_day >= ENOUGH_NEW * min_training_samples:
+    needed = ENOUGH_NEW * min_training_samples
+    if streak and streak * series.rows_per_day >= needed:
         yield Decision("drift", _drift_reason(series.days, streak), window_days=streak)
+    elif _was_quiet_week(series.days) and WEEK * series.rows_per_day >= needed:
+        yield Decision("drift", _quiet_reason(series.days), window_days=WEEK)
     if series.new_labels >= ENOUGH_LABELS:
         yield Decision("labels", f"{series.new_labels} labels since its training")
     within = series.last_event - series.first_event <= policy.window
@@ -323,6 +331,20 @@ def _streak(policy: RetrainingPolicy, days: Sequence[DriftedDay], *, patient: bo
         streak += 1
     severe = streak > 0 and days[-1].verdict == "severe" and not patient
     return streak if streak >= policy.drift_days or severe else 0
+
+
+def _was_quiet_week(days: Sequence[DriftedDay]) -> bool:
+    """Return whether the last seven days are of a quieter series, but for days of rest."""
+    last = days[-WEEK:]
+    if len(last) < WEEK or last[-1].day - last[0].day != timedelta(days=WEEK - 1):
+        return False
+    kinds = [one.change.kind for one in last]
+    return kinds[0] == "quieter" and kinds.count("quieter") >= QUIET_DAYS
+
+
+def _quiet_reason(days: Sequence[DriftedDay]) -> str:
+    said = "".join(f"; {one}" for one in told([one.change for one in days[-WEEK:]]))
+    return f"less noise for a week up to {days[-1].day}{said}"
 
 
 def _drift_reason(days: Sequence[DriftedDay], streak: int) -> str:

@@ -6,13 +6,13 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 
 from anomaly_platform.cli.runtime import open_platform
 from anomaly_platform.cli.services.readiness import Awaited, probed, tell_as_they_answer
-from anomaly_platform.ml.compiled import all_kept
+from anomaly_platform.ml.compiled import all_kept, can_be_kept
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.own_files import tighten
 from anomaly_platform.storage.postgres.database import prepare_databases
@@ -20,9 +20,11 @@ from anomaly_platform.storage.postgres.database import prepare_databases
 _GRACE_SECONDS = 10
 #: Kernels are compiled at the first start, which takes minutes on a busy machine.
 _PATIENCE_SECONDS = 300
-_COMPILE = (
+_COMPILE = "from anomaly_platform.ml.compiled import compile_all; compile_all()"
+#: Half a minute of processor time, for which nobody waits.
+_REHEARSE = (
     "from anomaly_platform.ml.rehearsal import rehearse; rehearse(); "
-    "from anomaly_platform.ml.compiled import compile_all; compile_all()"
+    "from anomaly_platform.ml.compiled import note_all_kept; note_all_kept()"
 )
 _APPLICATION = "anomaly_platform.console.app"
 _THREADS = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS")
@@ -46,9 +48,10 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
     with open_platform(settings):
         say = _teller(settings, console)
         say("Starting; stop with Ctrl-C.")
-        compiling = _compile_ahead()
-        if compiling is not None:
-            say("Compiling what computes scores, once for each version: a minute or two.")
+        compiling = None
+        if not all_kept() and can_be_kept():
+            say("Compiling what computes scores, once for each version: up to a minute.")
+            compiling = _start(_COMPILE)
         # Once, before several workers would try: the server is started, its tables are current.
         try:
             prepare_databases(settings)
@@ -62,43 +65,52 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
         os.environ[DIRECTORY_VARIABLE] = str(prepare_directory(settings.home))
         be_patient()
         _tell_when_ready(say, host, port)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            if compiling is not None:
-                compiling.wait(_PATIENCE_SECONDS)
-        if workers > 1:
-            fork_workers(_APPLICATION, "anomaly_platform.serving.fork_source")
-        uvicorn.run(
-            f"{_APPLICATION}:worker_app",
-            factory=True,
-            host=host,
-            port=port,
-            workers=workers,
-            loop="uvloop",
-            # By name: workers import it, and this process does not.
-            http="anomaly_platform.serving.http.connections:BoundedHttp",
-            # There are no such routes, and their connections would have other limits.
-            ws="none",
-            # Each worker writes its log as the settings say; this process does already.
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
+        with _compiled(compiling):
+            if workers > 1:
+                fork_workers(_APPLICATION, "anomaly_platform.serving.fork_source")
+            uvicorn.run(
+                f"{_APPLICATION}:worker_app",
+                factory=True,
+                host=host,
+                port=port,
+                workers=workers,
+                loop="uvloop",
+                # By name: workers import it, and this process does not.
+                http="anomaly_platform.serving.http.connections:BoundedHttp",
+                # There are no such routes, and their connections would have other limits.
+                ws="none",
+                # Each worker writes its log as the settings say; this process does already.
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            )
     return 0
 
 
-def _compile_ahead() -> subprocess.Popen[bytes] | None:
-    """Begin to compile what judges readings; return None where it is kept from an earlier start.
+def _start(code: str) -> subprocess.Popen[bytes]:
+    command, silent = [sys.executable, "-P", "-c", code], subprocess.DEVNULL
+    return subprocess.Popen(command, stdout=silent, stderr=silent)  # noqa: S603 - our own modules
 
-    A process that has compiled holds the compiler, fifty megabytes, until it ends. This one ends
-    before the workers begin, and they and the first runs of metrics find what it has compiled.
-    Where its work cannot be kept, workers and runs do it themselves.
+
+@contextlib.contextmanager
+def _compiled(compiling: subprocess.Popen[bytes] | None) -> Iterator[None]:
+    """Wait for what compiles, if anything does, and have the rest compiled beside the block.
+
+    A process that has compiled holds the compiler, fifty megabytes, until it ends. These end, and
+    workers and runs find what they have compiled; where it cannot be kept, they do it themselves.
     """
-    if all_kept():
-        return None
-    command = [sys.executable, "-P", "-c", _COMPILE]
-    silent = subprocess.DEVNULL
-    return subprocess.Popen(command, stdout=silent, stderr=silent)  # noqa: S603 - our own module
+    if compiling is None:
+        yield
+        return
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        compiling.wait(_PATIENCE_SECONDS)
+    rehearsing = _start(_REHEARSE)
+    try:
+        yield
+    finally:
+        rehearsing.terminate()
+        rehearsing.wait()
 
 
 def _teller(settings: Settings, console: Console) -> Callable[[str], None]:

@@ -164,11 +164,19 @@ def test_whether_machine_code_is_kept_is_known_without_the_compiler(package: Pat
     # What was compiled on the way is not all.
     assert result(package) == 21.0
     assert kept() == "False False"
-    said(package, "compiled.compile_all()")
+    said(package, "compiled.compile_all(), compiled.note_all_kept()")
     assert kept() == "True False"
     write_callee(package, factor=3, added=1)
     assert kept() == "False False"
-    said(package, "compiled.compile_all()")
+    said(package, "compiled.compile_all(), compiled.note_all_kept()")
     write_callee(package, factor=2, added=1)
     # Of these sources all was kept, until the others' was.
     assert kept() == "False False"
+
+
+def test_nothing_is_kept_where_its_folder_cannot_be(package: Path) -> None:
+    assert said(package, "compiled.can_be_kept()") == "True"
+    shutil.rmtree(package / "__pycache__", ignore_errors=True)
+    (package / "__pycache__").touch()
+    assert said(package, "compiled.can_be_kept(), compiled.note_all_kept()") == "False None"
+    assert said(package, "compiled.all_kept()") == "False"

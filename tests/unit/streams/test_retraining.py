@@ -96,9 +96,38 @@ def test_one_odd_day_of_the_whole_fleet_trains_nothing() -> None:
 def test_many_series_become_the_whole_stream() -> None:
     some = [series(f"m{n}", days=days("ddd")) for n in range(49)]
     assert causes(fleet(*some)) == [("drift", False)] * 49
-    (whole,) = decide(POLICY, fleet(*some, series("more", days=days("ddd"))))
+    # Half of them have not changed, and keep their history.
+    half = fleet(*some, series("more", days=days("ddd")))
+    assert causes(half) == [("drift", False)] * 50
+    (whole,) = decide(POLICY, replace(half, trained_series=50))
     assert (whole.entity, whole.cause) == (None, "drift")
-    assert "50 series are due and 100 have a model" in whole.reason
+    assert "50 series are due and 50 have a model" in whole.reason
+    grown = [series(f"m{n}", rows=9_000, trained_rows=1_000) for n in range(50)]
+    assert causes(fleet(*grown)) == [("volume", True)]
+
+
+@pytest.mark.parametrize(
+    ("week", "due"),
+    [
+        ("qqqqqqq", True),
+        ("qqq--qq", True),
+        ("--qqqqq", False),
+        ("qqqqqq", False),
+        ("q-q-q-q", False),
+    ],
+)
+def test_less_noise_is_learned_after_a_week_of_it(week: str, due: bool) -> None:
+    changes = {"q": DayChange("quieter", 0.3, 1.0), "-": DayChange(None, 1.0, 1.0)}
+    first = date(2026, 1, 30) - timedelta(days=len(week) - 1)
+    seen = [
+        DriftedDay(first + timedelta(days=n), "none", change=changes[one])
+        for n, one in enumerate(week)
+    ]
+    found = decide(POLICY, fleet(series(days=seen)))
+    assert [(one.cause, one.window_days) for one in found] == ([("drift", 7)] if due else [])
+    assert all(
+        "less noise for a week up to 2026-01-30; its noise on" in one.reason for one in found
+    )
 
 
 def test_one_run_trains_on_what_all_of_its_series_have_of_the_new_behaviour() -> None:
@@ -241,7 +270,8 @@ def test_a_day_is_judged_against_what_is_usual(
     [
         (DayChange(), "unknown"),
         (DayChange(None, 1.0, 1.0), "none"),
-        (DayChange("quieter", 0.3, 1.0), "drifted"),
+        (DayChange("quieter", 0.3, 1.0), "none"),
+        (DayChange("wider", 1.0, 1.5), "drifted"),
     ],
 )
 def test_a_day_that_could_be_compared_and_did_not_change_is_known(
