@@ -48,11 +48,15 @@ def by_novelty(explained: pl.DataFrame, calls: Mapping[int, Iterable[str]]) -> p
 
 
 def reasons_of(metrics: int) -> pl.Expr:
-    """Return a time's reasons, the highest score first, of several metrics each with its name."""
+    """Return a time's reasons, the highest score first, of several metrics each with its name.
+
+    Those of flagged metrics, and of a call those of all that have one.
+    """
     reason = pl.col("reason")
     if metrics > 1:
         reason = pl.format("{}: {}", "metric", reason)
-    told = _IS_ANOMALY & pl.col("reason").is_not_null()
+    called = pl.coalesce("entity_is_call", "is_call").fill_null(value=False)
+    told = (_IS_ANOMALY | called) & pl.col("reason").is_not_null()
     scores = pl.col("score").filter(told)
     said = reason.filter(told).sort_by(
         scores, descending=True, nulls_last=True, maintain_order=True

@@ -359,6 +359,9 @@ def runs_after_training(scorer: FleetScorer) -> RunStates:
     return RunStates({key: model.runs.last for key, model in models.items() if model is not None})
 
 
+_IS_TOLD = pl.col("entity_is_anomaly") | pl.col("entity_is_call")
+
+
 def _collect(
     scored: pl.DataFrame, metrics: list[str], threshold: float, seconds: float
 ) -> Backtest:
@@ -369,7 +372,7 @@ def _collect(
             pl.coalesce(pl.col("entity_score").max(), pl.col("score").max()).alias("score"),
             # Of a host its own decision counts, as in alerts.
             pl.coalesce("entity_is_call", "is_call").any().fill_null(value=False).alias("is_call"),
-            pl.col("causes").filter("entity_is_anomaly").drop_nulls().first(),
+            pl.col("causes").filter(_IS_TOLD).drop_nulls().first(),
             reasons_of(len(metrics)).alias("reason"),
         )
         .sort("event_time")

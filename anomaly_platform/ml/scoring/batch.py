@@ -321,12 +321,12 @@ class FleetScorer:
         for (_, places), clock in zip(members, evidence.places, strict=True):
             novel[clock] |= result.novel[places]
         level, rate = calls.hosts.get(entity, FIRST), rate_of(threshold, self.alpha)
-        called, calls.hosts[entity] = calls_of(p, rate, level, novel)
+        called, calls.hosts[entity] = calls_of(p, rate, level, novel, metrics=len(members))
         for (_, places), clock in zip(members, evidence.places, strict=True):
             result.entity[places] = scores[clock]
             result.entity_anomaly[places] = flagged[clock]
             result.entity_call[places] = called[clock]
-        name_causes(members, evidence, apart, flagged | novel, result)
+        name_causes(members, evidence, apart, flagged | novel | called, result)
 
     def _apart(
         self, entity: str, model: HostModel, series: list[tuple[str, slice]], work: _Work

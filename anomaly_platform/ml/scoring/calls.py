@@ -8,7 +8,8 @@ calls about nothing. An incident that lasts is called at its beginning, and then
 
 The level is kept as a multiple of what the threshold says, so that moving the threshold moves it.
 It is one number per host and one per series, folded over their rows in order of time. Readings of a
-series in ranges that it never visited (`series_model.visited`) are calls as well, and lower it.
+series in ranges that it never visited (`series_model.visited`) are calls as well, and lower it; on
+a host of several metrics they are while the level is not low.
 
 References
 ----------
@@ -36,6 +37,9 @@ LEAST: Final = 1e-3
 MOST: Final = 2.0
 #: How much a call lowers it.
 STEP: Final = 0.5
+#: From which level on what is novel in one of several metrics is a call of their host: the more
+#: metrics, the more often one of them is somewhere for the first time.
+NOVEL: Final = 0.5
 #: Numbers of a series' state.
 CALL_SIZE: Final = VISITED + VISITED_SIZE
 
@@ -64,10 +68,10 @@ def first_state(visited: Floats) -> Floats:
 
 
 @compiled(error_model="numpy")
-def _fold(p: Any, rate: float, level: float, calls: Any) -> float:  # pragma: no cover
-    """Make what is novel, or rare enough, a call."""
+def _fold(p: Any, rate: float, level: float, least: float, calls: Any) -> float:  # pragma: no cover
+    """Make what is novel, from a level on, or rare enough, a call."""
     for i in range(p.size):
-        calls[i] = calls[i] or p[i] <= level * rate
+        calls[i] = (calls[i] and level >= least) or p[i] <= level * rate
         level = min(max(level + STEP * (rate - calls[i]), LEAST), MOST)
     return level
 
@@ -169,7 +173,12 @@ def rates_of(thresholds: Floats, alpha: float) -> Floats:
 
 
 def calls_of(
-    p_values: Floats, rate: float, level: float, novel: Bools | None = None
+    p_values: Floats,
+    rate: float,
+    level: float,
+    novel: Bools | None = None,
+    *,
+    metrics: int = 1,
 ) -> tuple[Bools, float]:
     """Return (n,) which rows of a host are calls, and the level after them.
 
@@ -182,7 +191,10 @@ def calls_of(
     level
         The level before them.
     novel
-        (n,) which are calls whatever their p-value, none by default.
+        (n,) which have a metric that is novel, none by default: calls whatever their p-value, of a
+        host with several metrics only while the level is `NOVEL` or higher.
+    metrics
+        How many the host has.
 
     Examples
     --------
@@ -191,4 +203,4 @@ def calls_of(
     [False, True, True, False]
     """
     calls = np.zeros(p_values.size, dtype=np.bool_) if novel is None else novel.copy()
-    return calls, float(_fold(p_values, rate, level, calls))
+    return calls, float(_fold(p_values, rate, level, NOVEL if metrics > 1 else 0.0, calls))

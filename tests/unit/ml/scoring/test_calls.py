@@ -30,6 +30,16 @@ def test_a_lasting_incident_is_called_a_few_times_and_a_new_one_again():
     assert not calls[:1_000].any()
 
 
+def test_what_is_new_in_one_of_many_metrics_keeps_the_rate_of_their_host():
+    rng = np.random.default_rng(2)
+    p, novel = rng.uniform(0.1, 1.0, 5_000), rng.random(5_000) < 0.2
+    calls, _ = calls_of(p, 0.01, FIRST, novel, metrics=100)
+    assert 0.005 < calls.mean() < 0.012
+    assert calls[np.flatnonzero(novel)[0]]
+    alone, _ = calls_of(p, 0.01, FIRST, novel)
+    np.testing.assert_array_equal(alone, novel)
+
+
 @given(
     p=st.lists(st.sampled_from([1e-12, 1e-6, 1e-3, 0.01, 0.02, 0.5, 1.0]), min_size=1, max_size=60),
     cut=st.integers(0, 60),
