@@ -10,7 +10,6 @@ the service hears from it when a worker has ended.
 import gc
 import os
 import signal
-from functools import partial
 
 import anomaly_platform.ml.scans.scoring
 import anomaly_platform.ml.scoring.batch
@@ -19,12 +18,19 @@ import anomaly_platform.realtime.append_path  # noqa: F401 - for the workers
 from anomaly_platform.parent_death import end_with_parent
 from anomaly_platform.serving.metrics.requests import worker_ended
 
+
+def _begin_worker() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # At once: until a worker serves it imports what the service is, and may lose its parent.
+    end_with_parent(signal.SIGTERM)
+
+
 # The parent is the service's main thread.
 end_with_parent(signal.SIGKILL)
 # It counts nothing itself.
 worker_ended()
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL))
+os.register_at_fork(after_in_child=_begin_worker)
 # Whoever looks for garbage would write into all that is shared.
 gc.collect()
 gc.freeze()
