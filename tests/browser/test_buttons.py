@@ -111,6 +111,8 @@ def test_zoom_loads_detail_and_the_address_shows_it(visit: Visit) -> None:
     assert "since=" not in page.evaluate("location.search")
     page.evaluate("history.forward()")
     wait_until(lambda: "since=" in page.evaluate("location.search"), 20)
+    # The address is there before the span is.
+    wait_until(lambda: int(chart.get_attribute("data-drawn")) < near, 20)
     somebody.press("Further")
     wait_until(lambda: int(chart.get_attribute("data-drawn")) == near, 20)
     # What somebody else sees who is sent the address.
