@@ -326,7 +326,7 @@ class FleetScorer:
             result.entity[places] = scores[clock]
             result.entity_anomaly[places] = flagged[clock]
             result.entity_call[places] = called[clock]
-        name_causes(members, evidence, apart, flagged | novel | called, result)
+        name_causes(members, evidence, apart, flagged | novel, result)
 
     def _apart(
         self, entity: str, model: HostModel, series: list[tuple[str, slice]], work: _Work
