@@ -93,14 +93,16 @@ class Platform:
 
     def untuned(self, stream: MetricStream) -> MetricStream:
         """Return the stream with its own settings, whatever tuning was put into use."""
-        known = (*BUILT_IN, *self.user_streams.streams) if self._given is None else self._given
-        own = next(one for one in known if one.name == stream.name)
+        own = next(one for one in self._untuned if one.name == stream.name)
         return own if isinstance(own, MetricStream) else stream
+
+    @property
+    def _untuned(self) -> tuple[Stream, ...]:
+        return (*BUILT_IN, *self.user_streams.streams) if self._given is None else self._given
 
     @cached_property
     def _as_tuned(self) -> tuple[Stream | BadStreamFile, ...]:
-        known = (*BUILT_IN, *self.user_streams.streams) if self._given is None else self._given
-        return tuple(self.tuned.applied_to(stream) for stream in known)
+        return tuple(self.tuned.applied_to(stream) for stream in self._untuned)
 
     @property
     def tuned(self) -> TunedSettings:

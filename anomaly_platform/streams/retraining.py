@@ -28,7 +28,7 @@ MOST_SERIES = 1_000
 FLEET_EVENT_SHARE = 1 / 3
 #: Quieter days in a week after which a series is trained on that week. Fewer days hold too few
 #: readings for what is unusual in them to be told from the noise.
-QUIET_DAYS, WEEK = 5, 7
+QUIET_DAYS = 5
 #: How many times the readings that a model needs there have to be since a change of behaviour: a
 #: model of the new behaviour is trained on it alone.
 ENOUGH_NEW = 4
@@ -212,16 +212,9 @@ def _stream_decisions(
     streak = _streak(policy, evidence.days, patient=False)
     if streak:
         yield Decision("drift", _drift_reason(evidence.days, streak)), policy.cool_down
-    share = len(single) / max(1, evidence.trained_series)
-    ((cause, _),) = Counter(one.cause for one in single).most_common(1) or [("volume", 0)]
-    least = 1.0 if cause == "drift" else WHOLE_STREAM_SHARE
-    if single and (share >= least or (cause != "drift" and len(single) > MOST_SERIES)):
-        first = next(one for one in single if one.cause == cause)
-        reason = (
-            f"{len(single)} series are due and {evidence.trained_series} have a model, such as "
-            f"{first.entity} {first.metric}: {first.reason}"
-        )
-        yield Decision(cause, reason, window_days=first.window_days), policy.cool_down
+    everything = _everything(single, evidence.trained_series)
+    if everything is not None:
+        yield everything, policy.cool_down
     if evidence.window_end is not None and newest - evidence.window_end >= policy.max_age:
         days = (newest - evidence.window_end).days
         reason = f"there are {days} days of data that the models have not seen"
@@ -229,6 +222,26 @@ def _stream_decisions(
     poor = _poor_quality(policy, evidence)
     if poor is not None:
         yield Decision("quality", poor), QUALITY_COOL_DOWNS * policy.cool_down
+
+
+def _everything(single: Sequence[Decision], trained_series: int) -> Decision | None:
+    """Return the training of all series that so many single ones become, if they do."""
+    if not single:
+        return None
+    ((cause, _),) = Counter(one.cause for one in single).most_common(1)
+    share = len(single) / max(1, trained_series)
+    if cause == "drift":
+        is_everything = share >= 1.0
+    else:
+        is_everything = share >= WHOLE_STREAM_SHARE or len(single) > MOST_SERIES
+    if not is_everything:
+        return None
+    first = next(one for one in single if one.cause == cause)
+    reason = (
+        f"{len(single)} series are due and {trained_series} have a model, such as "
+        f"{first.entity} {first.metric}: {first.reason}"
+    )
+    return Decision(cause, reason, window_days=first.window_days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,8 +320,9 @@ def _series_reasons(
     needed = ENOUGH_NEW * min_training_samples
     if streak and streak * series.rows_per_day >= needed:
         yield Decision("drift", _drift_reason(series.days, streak), window_days=streak)
-    elif _was_quiet_week(series.days) and WEEK * series.rows_per_day >= needed:
-        yield Decision("drift", _quiet_reason(series.days), window_days=WEEK)
+    elif _was_quiet_week(series.days) and LAST_DAYS * series.rows_per_day >= needed:
+        reason = f"less noise for a week up to {series.days[-1].day}{_changes(series.days)}"
+        yield Decision("drift", reason, window_days=LAST_DAYS)
     if series.new_labels >= ENOUGH_LABELS:
         yield Decision("labels", f"{series.new_labels} labels since its training")
     within = series.last_event - series.first_event <= policy.window
@@ -335,16 +349,20 @@ def _streak(policy: RetrainingPolicy, days: Sequence[DriftedDay], *, patient: bo
 
 def _was_quiet_week(days: Sequence[DriftedDay]) -> bool:
     """Return whether the last seven days are of a quieter series, but for days of rest."""
-    last = days[-WEEK:]
-    if len(last) < WEEK or last[-1].day - last[0].day != timedelta(days=WEEK - 1):
-        return False
-    kinds = [one.change.kind for one in last]
-    return kinds[0] == "quieter" and kinds.count("quieter") >= QUIET_DAYS
+    kinds = [one.change.kind for one in _last(days)]
+    return (
+        len(kinds) == LAST_DAYS and kinds[0] == "quieter" and kinds.count("quieter") >= QUIET_DAYS
+    )
 
 
-def _quiet_reason(days: Sequence[DriftedDay]) -> str:
-    said = "".join(f"; {one}" for one in told([one.change for one in days[-WEEK:]]))
-    return f"less noise for a week up to {days[-1].day}{said}"
+def _last(days: Sequence[DriftedDay]) -> list[DriftedDay]:
+    """Return those of the last seven calendar days."""
+    return [one for one in days if days[-1].day - one.day < timedelta(days=LAST_DAYS)]
+
+
+def _changes(days: Sequence[DriftedDay]) -> str:
+    """Return what is told of the last days, each sentence after a semicolon."""
+    return "".join(f"; {one}" for one in told([one.change for one in _last(days)]))
 
 
 def _drift_reason(days: Sequence[DriftedDay], streak: int) -> str:
@@ -354,8 +372,7 @@ def _drift_reason(days: Sequence[DriftedDay], streak: int) -> str:
         for name, value in (("PSI", newest.psi), ("score PSI", newest.score_psi))
         if value is not None
     )
-    last = [one.change for one in days if newest.day - one.day < timedelta(days=LAST_DAYS)]
-    said = "".join(f"; {one}" for one in told(last))
+    said = _changes(days)
     if streak == 1:
         return f"severe drift on {newest.day} ({measured}){said}"
     return f"drifted on {streak} days in a row up to {newest.day} ({measured}){said}"

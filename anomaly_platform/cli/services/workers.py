@@ -70,7 +70,8 @@ class PatientProcess(multiprocess.Process):
 
     def target(self, sockets: list[socket] | None = None) -> None:
         """Serve, in the worker."""
-        # Nobody would watch it, and the next service would find its port taken.
+        # Nobody would watch it, and the next service would find its port taken. One that is forked
+        # has that from `serving.fork_source`, and one that is started anew from here.
         end_with_parent(signal.SIGTERM)
         super().target(sockets)
 
