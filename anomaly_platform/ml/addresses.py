@@ -10,16 +10,10 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Final, NoReturn, get_args, get_origin, get_type_hints
 
 import numpy as np
-from numba import types as numba_types
-from numba.extending import intrinsic
-from numba.np import arrayobj as numba_arrays
 from numba.np.numpy_support import from_dtype
 
 from anomaly_platform.ml.arrays import AnyArray, Ints
-
-#: Without annotations of their own.
-types: Any = numba_types
-arrayobj: Any = numba_arrays
+from anomaly_platform.ml.numba_parts import arrayobj, intrinsic, types
 
 #: Of a row in a table: an address and a shape.
 _MOST_AXES: Final = 4

@@ -7,16 +7,12 @@ that is looked for. Each number is computed as it would be by itself, to the bit
 from collections.abc import Callable
 from typing import Any, Final
 
-from numba import types as numba_types
-from numba.core import cgutils as numba_cgutils
-from numba.extending import intrinsic, register_model
 from numba.extending import models as numba_models
-from numba.np import arrayobj as numba_arrays
+from numba.extending import register_model
 
-#: Without annotations of their own.
-types: Any = numba_types
-arrayobj: Any = numba_arrays
-cgutils: Any = numba_cgutils
+from anomaly_platform.ml.numba_parts import arrayobj, cgutils, intrinsic, types
+
+#: Without annotations of its own.
 models: Any = numba_models
 ir: Any = cgutils.ir
 

@@ -11,6 +11,8 @@ import polars as pl
 from anomaly_platform.ml.scoring.explaining.numbers import COLUMNS, NOVELTY
 
 #: Novel readings below the threshold are left to what the backtest itself finds new.
+#: Of a host its own decision counts, as in alerts.
+IS_CALL = pl.coalesce("entity_is_call", "is_call").fill_null(value=False)
 _IS_ANOMALY = pl.col("is_anomaly") | pl.col("entity_is_anomaly")
 
 
@@ -55,8 +57,7 @@ def reasons_of(metrics: int) -> pl.Expr:
     reason = pl.col("reason")
     if metrics > 1:
         reason = pl.format("{}: {}", "metric", reason)
-    called = pl.coalesce("entity_is_call", "is_call").fill_null(value=False)
-    told = (_IS_ANOMALY | called) & pl.col("reason").is_not_null()
+    told = (_IS_ANOMALY | IS_CALL) & pl.col("reason").is_not_null()
     scores = pl.col("score").filter(told)
     said = reason.filter(told).sort_by(
         scores, descending=True, nulls_last=True, maintain_order=True

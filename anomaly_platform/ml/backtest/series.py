@@ -25,7 +25,7 @@ import numpy as np
 import polars as pl
 
 from anomaly_platform.ml.arrays import Bools, Floats
-from anomaly_platform.ml.backtest.explained import by_novelty, explanations_of, reasons_of
+from anomaly_platform.ml.backtest.explained import IS_CALL, by_novelty, explanations_of, reasons_of
 from anomaly_platform.ml.backtest.shapes import distances, ranked
 from anomaly_platform.ml.calibration.conformal import p_of_score, score_of_p
 from anomaly_platform.ml.features.metrics.batch import microseconds
@@ -370,8 +370,7 @@ def _collect(
         .agg(
             # Where no series has a model yet, the strongest fallback speaks for the entity.
             pl.coalesce(pl.col("entity_score").max(), pl.col("score").max()).alias("score"),
-            # Of a host its own decision counts, as in alerts.
-            pl.coalesce("entity_is_call", "is_call").any().fill_null(value=False).alias("is_call"),
+            IS_CALL.any().alias("is_call"),
             pl.col("causes").filter(_IS_TOLD).drop_nulls().first(),
             reasons_of(len(metrics)).alias("reason"),
         )

@@ -11,16 +11,8 @@ A node's position counts from the root, 0, to the leaves, 255 to 510, as in ``fo
 from typing import Any, Final
 
 from llvmlite import ir
-from numba import types as numba_types
-from numba.core import cgutils as numba_cgutils
-from numba.extending import intrinsic as numba_intrinsic
-from numba.np import arrayobj as numba_arrays
 
-#: Without annotations of their own.
-types: Any = numba_types
-arrayobj: Any = numba_arrays
-cgutils: Any = numba_cgutils
-intrinsic: Any = numba_intrinsic
+from anomaly_platform.ml.numba_parts import arrayobj, cgutils, intrinsic, types
 
 DEPTH: Final = 8
 NODES: Final = 2**DEPTH - 1
