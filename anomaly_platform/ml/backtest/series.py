@@ -69,9 +69,10 @@ class Backtest:
     metric_scores
         Per metric (n,) scores, NaN where there is none.
     causes
-        (n,) lists of the metrics that caused an anomaly, null elsewhere.
+        (n,) lists of the metrics that caused an anomaly or such a call, null elsewhere.
     reasons
-        (n,) why a row is an anomaly, in words, null elsewhere.
+        (n,) why a row is an anomaly, or a call in a range that was never visited, in words; null
+        elsewhere.
     explanations
         The same in numbers (`explained.explanations_of`).
     threshold

@@ -24,8 +24,10 @@ def found(values, cut, minutes, *, changes=False):
     train, test = frame[:cut].filter(told[:cut]), frame[cut:].filter(told[cut:])
     result = train_test(train, test, time_column="time")
     reasons = result.reasons.fill_null("").to_list()
-    assert all(bool(r) == bool(f) for r, f in zip(reasons, result.is_anomaly, strict=True))
-    return result.is_anomaly, np.array(reasons)
+    has_reason = np.array([bool(reason) for reason in reasons])
+    assert has_reason[result.is_anomaly].all()
+    assert not has_reason[~(result.is_anomaly | result.is_call)].any()
+    return result.is_anomaly, np.where(result.is_anomaly, reasons, "")
 
 
 def said(reasons, words):
