@@ -135,7 +135,7 @@ def tell_of_silence(
 def _tell_of_return(
     connection: Connection, outbox: Outbox, stream: str, arrivals: Arrivals, now: dt.datetime
 ) -> None:
-    reason = f"something came at {arrivals.newest:%Y-%m-%d %H:%M}"
+    reason = f"something came at {arrivals.newest:%Y-%m-%d %H:%M} UTC"
     outbox.resolve_alert(connection, name_of(stream), {"reason": reason}, now=now)
 
 
@@ -239,7 +239,7 @@ def _alert(stream: str, title: str, one: Habit, metric: str | None) -> Alert:
             "entity": one.entity,
             **({} if metric is None else {"metric": metric}),
             "last_event": one.heard.isoformat(),
-            "reason": f"not heard since {one.heard:%Y-%m-%d %H:%M}, usual is every {often}",
+            "reason": f"not heard since {one.heard:%Y-%m-%d %H:%M} UTC, usual is every {often}",
         },
         occurrence=one.heard.isoformat(),
     )

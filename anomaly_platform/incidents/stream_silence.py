@@ -49,7 +49,7 @@ class Arrivals:
         usual = f"usual is every {_words(self.usual)}"
         if _BREAK * self.pause > _USUAL * self.usual:
             usual = f"the longest break before was {_words(self.pause)}"
-        return f"nothing new since {self.newest:%Y-%m-%d %H:%M}, {usual}"
+        return f"nothing new since {self.newest:%Y-%m-%d %H:%M} UTC, {usual}"
 
 
 _ARRIVALS: Final = """

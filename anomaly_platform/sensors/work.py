@@ -101,5 +101,6 @@ def reason_to_wait(recent: RecentWork, now: datetime) -> str | None:
     if recent.failures and recent.last_end is not None:
         due = recent.last_end + wait_after(recent.failures)
         if now < due:
-            return f"{recent.failures} runs failed in a row; the next try is due at {due:%H:%M:%S}"
+            tries = f"{recent.failures} runs failed in a row"
+            return f"{tries}; the next try is due at {due:%H:%M:%S} UTC"
     return None

@@ -69,7 +69,7 @@ def test_silent_is_what_alerts_say(platform: Platform, browser: TestClient) -> N
     text = browser.get("/console").text
     quiet = section(text, "quiet")
     assert re.findall(r">(clock|ended)</a></td>", quiet) == ["ended"]
-    assert "not heard since 2026-11-30 23:00, usual is every 60 min" in quiet
+    assert "not heard since 2026-11-30 23:00 UTC, usual is every 60 min" in quiet
     assert "ended" not in section(text, "wrong")
     form = {"token": token_of(browser), "alert": "silent/iiot/ended", "back": "/console"}
     quiet = section(browser.post("/console/alerts/resolve", data=form).text, "quiet")

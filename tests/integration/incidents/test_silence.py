@@ -136,7 +136,7 @@ def test_a_stream_that_nothing_comes_of_is_one_alert_and_its_return_is_told(
     assert tell_at(platform, end + timedelta(hours=22)) == (1, 0)
     assert told(platform) == [("silent", "firing", "Plant: nothing new comes")]
     ((why,),) = platform.warehouse.transactions.tuples("SELECT details ->> 'reason' FROM alerts")
-    assert why == "nothing new since 2026-03-05 23:55, usual is every 5 min"
+    assert why == "nothing new since 2026-03-05 23:55 UTC, usual is every 5 min"
     reading(platform, "fan", end + timedelta(hours=23))
     assert tell_at(platform, end + timedelta(hours=23)) == (0, 1)
     arrive(platform, end + timedelta(hours=23, minutes=1))

@@ -113,7 +113,7 @@ class Narrator:
 
     def _when(self, row: int) -> str:
         time: datetime = self._times[row]
-        return f"{time:%Y-%m-%d %H:%M:%S}"
+        return f"{time:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _duration(hours: float) -> str:
