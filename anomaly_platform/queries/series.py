@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from psycopg import AsyncConnection
 
-from anomaly_platform.ml.drift.days import LAST_DAYS, DayChange, told
+from anomaly_platform.ml.drift.days import LAST_DAYS, DayChange, LastDays, told
 from anomaly_platform.queries.rows import count
 from anomaly_platform.streams import Stream
 
@@ -39,7 +39,7 @@ async def last_readings(connection: AsyncConnection[Any], stream: str, entity: s
 
 async def changes_of(
     connection: AsyncConnection[Any], stream: Stream, entity: str, metric: str, day: dt.date
-) -> list[str]:
+) -> LastDays | None:
     """Say what has changed on the last days up to `day` of a series, against its model."""
     cursor = await connection.execute(
         "SELECT change, coalesce(noise_ratio, 'NaN'), coalesce(swing_ratio, 'NaN') "

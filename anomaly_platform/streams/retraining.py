@@ -361,8 +361,9 @@ def _last(days: Sequence[DriftedDay]) -> list[DriftedDay]:
 
 
 def _changes(days: Sequence[DriftedDay]) -> str:
-    """Return what is told of the last days, each sentence after a semicolon."""
-    return "".join(f"; {one}" for one in told([one.change for one in _last(days)]))
+    """Return what is told of the last days, after a semicolon."""
+    found = told([one.change for one in _last(days)])
+    return "" if found is None else f"; {found.words}"
 
 
 def _drift_reason(days: Sequence[DriftedDay], streak: int) -> str:

@@ -65,9 +65,10 @@ def changed(
             clock_moved(known_times, known, times, values, frequency),
             stays_unusual(judged, flags, alpha),
         )
-        days = UsualDays.fit(known_times, known).compare(times, values)
+        days = told(UsualDays.fit(known_times, known).compare(times, values))
         said[name] = [one for one in found if one is not None]
-        said[name] += [f"{one}; learn again from newer rows" for one in told(days)]
+        if days is not None:
+            said[name].append(f"{days.words}; learn again from newer rows")
     return {name: sentences for name, sentences in said.items() if sentences}
 
 

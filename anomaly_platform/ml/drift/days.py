@@ -77,6 +77,23 @@ class DayChange:
 
 
 @dataclass(frozen=True, slots=True)
+class LastDays:
+    """What has changed on several of the last days.
+
+    Attributes
+    ----------
+    is_quieter, is_wider
+        What it is, one or both.
+    words
+        That in one text, which begins with "its".
+    """
+
+    is_quieter: bool
+    is_wider: bool
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class WholeDay:
     """What one day of a series is like.
 
@@ -154,8 +171,8 @@ class UsualDays:
         return DayChange(kind, quiet, wide)
 
 
-def told(days: Sequence[DayChange]) -> list[str]:
-    """Say what has changed on several of the last days, as sentences that begin with "its".
+def told(days: Sequence[DayChange]) -> LastDays | None:
+    """Say what has changed on several of the last days, None where nothing has.
 
     Parameters
     ----------
@@ -165,20 +182,21 @@ def told(days: Sequence[DayChange]) -> list[str]:
     last = days[-LAST_DAYS:]
     quiet = [one.noise for one in last if one.is_quieter]
     wide = [one.swing for one in last if one.kind == "wider"]
+    quieter, wider = len(quiet) >= FEWEST_DAYS, len(wide) >= FEWEST_DAYS
     said = []
-    if len(quiet) >= FEWEST_DAYS:
-        said.append(
-            f"its noise on {len(quiet)} of the last {len(last)} days is "
-            f"{median(np.array(quiet)):.2f} of that of the quietest day in training, and "
-            "scoring follows this only in part: small anomalies may be missed"
-        )
-    if len(wide) >= FEWEST_DAYS:
+    if wider:
         said.append(
             f"its swing on {len(wide)} of the last {len(last)} days is "
             f"{median(np.array(wide)):.2f} times that of the widest day in training, and flat days "
             "between keep that from being followed: ordinary readings may be flagged"
         )
-    return said
+    if quieter:
+        said.append(
+            f"its noise on {len(quiet)} of the last {len(last)} days is "
+            f"{median(np.array(quiet)):.2f} of that of the quietest day in training, and "
+            "scoring follows this only in part: small anomalies may be missed"
+        )
+    return LastDays(quieter, wider, ". At the same time ".join(said)) if said else None
 
 
 def whole_days(times: Ints, values: Floats) -> list[WholeDay]:

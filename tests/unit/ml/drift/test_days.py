@@ -95,13 +95,15 @@ def test_a_difference_of_one_step_of_rounding_is_none(step):
     assert [one.kind for one in several] == ["quieter"] * 7
 
 
-def test_a_day_that_is_both_is_told_for_both():
+def test_a_day_that_is_both_is_told_once_for_both():
     usual = UsualDays.fit(*weeks(28))
     days = usual.compare(*weeks(5, 28, seed=1, swing=7.5, noise=0.3))
     assert [one.kind for one in days] == ["wider"] * 5
-    quieter, wider = told(days)
-    assert "small anomalies may be missed" in quieter
+    found = told(days)
+    assert (found.is_quieter, found.is_wider) == (True, True)
+    wider, quieter = found.words.split(". At the same time its ")
     assert "ordinary readings may be flagged" in wider
+    assert "small anomalies may be missed" in quieter
 
 
 def test_readings_near_the_largest_float_are_days_without_a_warning():
@@ -120,9 +122,11 @@ def test_it_comes_back_from_a_list_and_knows_nothing_without():
 
 def test_three_of_the_last_seven_days_are_told_with_their_median():
     quiet, wide = DayChange("quieter", 0.3, 1.0), DayChange("wider", 1.0, 1.5)
-    assert told([quiet] * 2 + [DayChange()]) == []
-    assert told([quiet] * 3 + [DayChange()] * 7) == []
-    (said,) = told([quiet, DayChange("quieter", 0.4, 1.0), quiet])
-    assert "its noise on 3 of the last 3 days is 0.30 of that of the quietest day" in said
-    (said,) = told([wide] * 5 + [DayChange()] * 2)
-    assert "its swing on 5 of the last 7 days is 1.50 times that of the widest day" in said
+    assert told([quiet] * 2 + [DayChange()]) is None
+    assert told([quiet] * 3 + [DayChange()] * 7) is None
+    found = told([quiet, DayChange("quieter", 0.4, 1.0), quiet])
+    assert "its noise on 3 of the last 3 days is 0.30 of that of the quietest day" in found.words
+    assert not found.is_wider
+    found = told([wide] * 5 + [DayChange()] * 2)
+    assert "its swing on 5 of the last 7 days is 1.50 times that of the widest day" in found.words
+    assert not found.is_quieter
