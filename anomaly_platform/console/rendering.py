@@ -23,6 +23,7 @@ from anomaly_platform import __version__
 from anomaly_platform.console.files import address_of, missing_libraries
 from anomaly_platform.console.navigation import PAGES
 from anomaly_platform.console.viewers import Viewer
+from anomaly_platform.ml.scoring.explaining.numbers import percentages
 
 #: Nothing from elsewhere, nothing inline; charts are downloaded from the page that drew them.
 _POLICY: Final = (
@@ -139,7 +140,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(iso=iso, number=number, share=share, span=span, tojson_text=_as_json)
-    made.filters.update(who=who, moment=moment)
+    made.filters.update(who=who, moment=moment, percentages=percentages)
     made.globals.update(link=link, program_version=__version__)
     return made
 

@@ -19,6 +19,7 @@ from anomaly_platform.console.pages.marks import MOST_TOGETHER
 from anomaly_platform.console.rendering import HEADERS, data, iso, link, page
 from anomaly_platform.console.viewers import Reading, serving_of
 from anomaly_platform.console.windows import Shown, range_links, shown_span
+from anomaly_platform.ml.scoring.explaining.numbers import percentages
 from anomaly_platform.queries.operation.drawing import (
     RANGE_WINDOW_S,
     expected_range,
@@ -261,7 +262,7 @@ def _numbers(values: npt.NDArray[np.float64]) -> list[float | None]:
 def _reason(point: FlaggedPoint) -> dict[str, Any]:
     said = None if point.is_right is None else ("right" if point.is_right else "a false alarm")
     parts = (point.explanation or {}).get("parts") or {}
-    return {"why": point.why, "mark": said, "parts": parts}
+    return {"why": point.why, "mark": said, "shares": percentages(parts)}
 
 
 def _in_sql(text: str) -> str:

@@ -241,11 +241,9 @@
     rows.push(line("score", drawn.scores[n] === null ? "–" : drawn.scores[n].toFixed(3)));
     if (reason) {
       rows.push(line("flagged", reason.why || "by itself"));
-      const parts = Object.entries(reason.parts).filter(([, share]) => Math.abs(share) >= 0.005);
-      if (parts.length) {
-        parts.sort((one, other) => other[1] - one[1]);
-        rows.push(line("evidence", parts.map(([name, share]) =>
-          `${name} ${Math.round(100 * share)} %`).join(", ")));
+      const shares = Object.entries(reason.shares);
+      if (shares.length) {
+        rows.push(line("evidence", shares.map(([name, share]) => `${name} ${share} %`).join(", ")));
       }
       if (reason.mark) rows.push(line("marked", reason.mark));
     }

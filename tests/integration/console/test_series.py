@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from anomaly_platform.platform import Platform
-from tests.builders.console import MARKUP, add_readings, token_of
+from tests.builders.console import MARKUP, add_readings, add_version, token_of
 
 pytestmark = pytest.mark.integration
 
@@ -144,7 +144,7 @@ def test_a_flagged_point_shows_the_models_range_and_the_evidence(
     times = add_readings(platform, "press-7", "flow", values, flagged=[60, 61], reason="odd")
     told = {
         "unavoidable": False,
-        "parts": {"forest": 0.25, "distance": 0.75, "season": 0.0},
+        "parts": {"forest": 0.27, "distance": 0.75, "season": -0.02},
         "features": [{"name": "z_288", "forest": 0.1, "distance": 0.9}],
     }
     with platform.warehouse.transactions.begin() as connection:
@@ -156,13 +156,16 @@ def test_a_flagged_point_shows_the_models_range_and_the_evidence(
     series = {"stream": "iiot", "entity": "press-7", "metric": "flow"}
     drawn = browser.get("/console/series/points", params=series).json()
     assert (drawn["low"][60], drawn["high"][60]) == (1.0, 2.0)
-    assert drawn["reasons"]["60"]["parts"] == told["parts"]
+    # Of the whole of what makes it unusual.
+    assert drawn["reasons"]["60"]["shares"] == {"distance": 74, "forest": 26}
     # Rows that were scored before have no range of their own.
     assert drawn["low"][61] not in {None, 1.0}
-    assert drawn["reasons"]["61"]["parts"] == {}
+    assert drawn["reasons"]["61"]["shares"] == {}
     for path in ("/console/series", "/console/entity"):
         page = browser.get(path, params=series).text
-        assert page.count("75 % model inputs far from their centre") == 1, path
+        assert page.count("74 % model inputs far from their centre") == 1, path
+        assert page.count("26 % a rare combination of model inputs") == 1, path
+        assert page.count("less unusual, as it is not unusual for this time of day") == 1, path
         assert "input z_288: +0.90 by distance, +0.10 by the forest" in page
 
 
@@ -182,3 +185,27 @@ def test_the_entity_page_shows_a_day_with_the_worst_metric_first_and_its_peak(
     (course,) = re.findall(r'course of worst"><path d="([^"]+)"', text)
     heights = sorted(float(y) for y in re.findall(r"[ML][\d.]+ ([\d.]+)", course))
     assert heights[1] - heights[0] > 20
+
+
+@pytest.mark.parametrize(
+    ("noise", "said"), [(1.0, ["its swing"]), (0.3, ["its swing", "At the same time its noise"])]
+)
+def test_a_wider_swing_is_one_notice_and_says_when_it_is_learned(
+    platform: Platform, browser: TestClient, noise: float, said: list[str]
+) -> None:
+    times = add_readings(platform, "press-1", "flow", [1.0, 2.0] * 600)
+    add_version(platform, 1)
+    with platform.warehouse.transactions.begin() as connection:
+        for n in range(4):
+            connection.execute(
+                "INSERT INTO series_drift (stream, day, entity, metric, rows, verdict, change, "
+                "noise_ratio, swing_ratio, bundle_version) "
+                "VALUES ('iiot', %s, 'press-1', 'flow', 288, 'drifted', 'wider', %s, 1.5, 1)",
+                (times[-1].date() - n * dt.timedelta(days=1), noise),
+            )
+    text = browser.get("/console/series", params=where()).text
+    (notice,) = re.findall(r'<p class="notice warn" role="status">(Changed .*?)</p>', text)
+    assert notice.count("of the last 4 days") == len(said)
+    assert all(one in notice for one in said)
+    assert "learned again by itself after 3 such days in a row" in notice
+    assert "a week" not in notice

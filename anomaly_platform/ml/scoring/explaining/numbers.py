@@ -125,5 +125,31 @@ class Explanation:
         }
 
 
+def percentages(parts: Mapping[str, float]) -> dict[str, int]:
+    """Return the shares of what makes a reading unusual, of the whole of it, the largest first.
+
+    What excuses the reading is left out, and the others are rounded so that they add up to 100.
+
+    Parameters
+    ----------
+    parts
+        As in `Explanation`.
+
+    Examples
+    --------
+    >>> percentages({"forest": 0.27, "level": 0.75, "season": -0.02})
+    {'level': 74, 'forest': 26}
+    """
+    adding = {name: share for name, share in parts.items() if share > 0.0}
+    whole = math.fsum(adding.values())
+    exact = {name: 100.0 * share / whole for name, share in adding.items()}
+    rounded = {name: math.floor(share) for name, share in exact.items()}
+    ordered = sorted(exact, key=lambda name: rounded[name] - exact[name])
+    for name in ordered[: 100 - sum(rounded.values())]:
+        rounded[name] += 1
+    told = sorted(rounded.items(), key=lambda one: -one[1])
+    return {name: share for name, share in told if share > 0}
+
+
 def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
