@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from anomaly_platform.ml.arrays import Arrays, Floats
+from anomaly_platform.ml.arrays import Arrays, Floats, Ints
 from anomaly_platform.ml.bundles.checking import BadModelError, checked
 from anomaly_platform.ml.compiled import compiled
 
@@ -67,10 +67,21 @@ def visited_by(first: Floats, since: int = 0) -> Floats:
     width = (high / PARTS - low / PARTS) or _AT_REST * (abs(low) or 1.0)
     quiet = round(QUIET_SHARE * min(first.size, QUIET_ROWS))
     state[[LOW, WIDTH, QUIET, SINCE, LEAST, MOST]] = low, width, quiet, since, low, high
-    # In halves, since the distance of the largest floats is none.
-    parts = np.clip(np.floor((known / 2 - low / 2) / (width / 2)), -FURTHEST, FURTHEST)
-    _know_all(state, parts.astype(np.int64) + FURTHEST)
+    _know_all(state, parts_of(state, known))
     return state
+
+
+def parts_of(state: Floats, values: Floats) -> Ints:
+    """Return in which part each of (n,) readings lies."""
+    # In halves, since the distance of the largest floats is none.
+    far = np.floor((values / 2 - state[LOW] / 2) / (state[WIDTH] / 2))
+    parts: Ints = np.clip(far, -FURTHEST, FURTHEST).astype(np.int64) + FURTHEST
+    return parts
+
+
+def parts_known(state: Floats) -> int:
+    """Return how many parts are known."""
+    return sum(int(bits).bit_count() for bits in state[BITS:].tolist())
 
 
 def read_visited(arrays: Arrays, name: str) -> Floats:

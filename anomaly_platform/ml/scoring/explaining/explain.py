@@ -9,6 +9,7 @@ import numpy as np
 
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.scoring.explaining.bounds import bounded
 from anomaly_platform.ml.scoring.explaining.expected import Judge, Ranges, expected_ranges
 from anomaly_platform.ml.scoring.explaining.numbers import (
     ABOVE,
@@ -61,7 +62,7 @@ def explain(
     kinds
         (n,) evidence of runs that decides (`series_runs.layout`).
     thresholds
-        (n,) score from which each is an anomaly.
+        (n,) score from which each is told.
     exponent
         From p-value to score.
     """
@@ -75,11 +76,13 @@ def explain(
         runs = part[len(layout.names) :]
         judge = Judge(models, columns, room, runs, exponent)
         ranges, shares = expected_ranges(judge, thresholds[some]), None
+        said = ranges
         seasonal = np.zeros(room.slots.size, dtype=np.bool_)
         if models is not None:
             shares = shares_of(models, columns, room, runs, input_schema(layout))
             seasonal = are_seasonal(models, room.slots)
-        found += _explanations(layout, room, runs, kinds[some], ranges, shares, seasonal)
+            said = bounded(ranges, models, room.slots, layout, part)
+        found += _explanations(layout, room, runs, kinds[some], ranges, said, shares, seasonal)
     return found
 
 
@@ -94,12 +97,14 @@ def _explanations(
     runs: Floats,
     kinds: Ints,
     ranges: Ranges,
+    said: Ranges,
     shares: Shares | None,
     seasonal: Bools,
 ) -> Iterator[Explanation]:
     other_hours = layout.frequency.total_seconds() * layout.windows[0] > _SAME_HOURS_S
     related = room.related.T.tolist()
     lows, highs, found, spreads = (one.tolist() for one in ranges)
+    said_lows, said_highs = said.low.tolist(), said.high.tolist()
     parts, usual = ((), ()) if shares is None else (shares.parts.tolist(), shares.usual.tolist())
     for i, (kind, value, season) in enumerate(
         zip(kinds.tolist(), room.table[0].tolist(), seasonal.tolist(), strict=True)
@@ -117,8 +122,8 @@ def _explanations(
             # What is unusual is in the windows before it.
             lasted = None
         yield Explanation(
-            low,
-            high,
+            said_lows[i],
+            said_highs[i],
             _deviation(value, low, high, spreads[i]),
             direction,
             lasting=lasted is None or lasted > 0.0,
@@ -127,6 +132,7 @@ def _explanations(
             parts={} if shares is None else dict(zip(PARTS, parts[i], strict=True)),
             inputs=() if shares is None else shares.inputs[i],
             usual=None if shares is None else usual[i],
+            still=shares is not None and room.frozen.item(i),
         )
 
 

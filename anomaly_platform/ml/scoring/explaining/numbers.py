@@ -63,9 +63,10 @@ class Explanation:
     expected_low, expected_high
         Which readings would not have reached the threshold, all else being as it is; infinite
         where there is no end, and where none would do, what is usual at that time
-        (`expected.expected_ranges`).
+        (`expected.expected_ranges`), within what the series can have (`bounds`).
     deviation
-        Distance from the middle of that range in halves of its width, ≥ 0: 1 is its edge.
+        Distance from the middle of the range that scoring found, in halves of its width, ≥ 0: 1 is
+        its edge.
     direction
         `above`, `below`, or `none` where the reading lies within.
     lasting
@@ -81,6 +82,8 @@ class Explanation:
         the forest's score less `usual`, and to the logarithm of the distance.
     usual
         The forest's score of an ordinary reading.
+    still
+        Whether a series that never rests has rested for the shortest window; not stored.
     """
 
     expected_low: float
@@ -93,6 +96,7 @@ class Explanation:
     parts: Mapping[str, float] = field(default_factory=dict)
     inputs: tuple[InputShare, ...] = ()
     usual: float | None = None
+    still: bool = False
 
     @property
     def main_part(self) -> str | None:
