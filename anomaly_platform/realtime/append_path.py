@@ -22,6 +22,7 @@ from anomaly_platform.ingest.identity import octets_of
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.scoring.call_states import VISITED
 from anomaly_platform.ml.scoring.calls import Told, rates_of, tell
+from anomaly_platform.ml.scoring.explaining.words import roles_of
 from anomaly_platform.ml.scoring.reasons import clock_of, novelty_reason
 from anomaly_platform.ml.series_model.visited import SINCE
 from anomaly_platform.ml.series_runs.layout import RUN_COLUMNS
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from anomaly_platform.storage.postgres.transactions import Connection
 
 MOST_EXPLAINED: Final = 200
-"""So many anomalies of a request are explained at once, each within a millisecond or two."""
+"""So many anomalies and calls of a request are explained at once, each in a millisecond or two."""
 
 _PROVISIONAL: Final = (
     "UPDATE online_readings r SET provisional = true "
@@ -108,7 +109,7 @@ class Append:
         #: Of which readings the sender gave an id of its own.
         self._given: Bools | None = None
         self._series: MovedSeries | None = None
-        #: Why readings are anomalies, by place.
+        #: Why readings are anomalies or calls, by place.
         self._reasons: dict[int, str] = {}
         self._explanations: dict[int, Explanation] = {}
 
@@ -173,7 +174,7 @@ class Append:
         features = self._features()
         said = judge.scorer.judge(readings.keys, readings.times, features, thresholds)
         told = self._tell(said, thresholds)
-        self._explain(features, said, thresholds)
+        self._explain(features, said, thresholds, told)
         for n in np.flatnonzero(told.novel).tolist():
             since = self._cached.calls[self._places[n], VISITED + SINCE]
             value, time = readings.values.item(n), readings.times.item(n)
@@ -273,18 +274,19 @@ class Append:
         cached.versions[self._places[self._late]] = UNTOLD
         return told
 
-    def _explain(self, features: Floats, said: Verdicts, thresholds: Floats) -> None:
-        """Say why readings are anomalies, of all together, sorted by series."""
-        readings = self.readings
-        flagged = np.flatnonzero(said.is_anomaly).tolist()
-        some = sorted(flagged[:MOST_EXPLAINED], key=readings.keys.__getitem__)
+    def _explain(self, features: Floats, said: Verdicts, thresholds: Floats, told: Told) -> None:
+        """Say why readings are anomalies or calls, of all together, sorted by series."""
+        readings, roles = self.readings, roles_of(said.is_anomaly)
+        unusual = np.flatnonzero(said.is_anomaly | (told.calls & ~told.novel)).tolist()
+        some = sorted(unusual[:MOST_EXPLAINED], key=readings.keys.__getitem__)
         found = self.judge.scorer.explain(
             [readings.keys[place] for place in some],
-            *(readings.times[some], features[:, some], said.kinds[some], thresholds[some]),
+            *(readings.times[some], features[:, some], said.kinds[some]),
+            *(thresholds[some], roles[some]),
         )
         for place, one in zip(some, found, strict=True):
             self._reasons[place], self._explanations[place] = one.reason, one.explanation
-        for place in flagged[MOST_EXPLAINED:]:
+        for place in unusual[MOST_EXPLAINED:]:
             clock = clock_of(readings.times.item(place))
             self._reasons[place] = f"{readings.values.item(place):.6g} is not usual at {clock}"
 

@@ -319,6 +319,8 @@ def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:
     A row without a score, as in the probation or of a repeated time, has an empty one and is not
     flagged.
     """
+    is_told = pl.Series(result.is_anomaly | result.is_call)
+    said_of = {"reason": result.reasons, **result.explanations.to_dict()}
     by_time = pl.DataFrame(
         {
             TIME: result.times,
@@ -329,12 +331,9 @@ def _score_table(rows: MetricFile, result: Backtest) -> pl.DataFrame:
                 [None if names is None else json.dumps(list(names)) for names in result.causes],
                 dtype=pl.String,
             ),
-            "reason": pl.select(
-                pl.when(pl.Series(result.is_anomaly)).then(result.reasons)
-            ).to_series(),
             **{
-                name: pl.select(pl.when(pl.Series(result.is_anomaly)).then(column)).to_series()
-                for name, column in result.explanations.to_dict().items()
+                name: pl.select(pl.when(is_told).then(column)).to_series()
+                for name, column in said_of.items()
             },
             **{f"score_{name}": scores for name, scores in result.metric_scores.items()},
         }

@@ -10,7 +10,6 @@ import polars as pl
 
 from anomaly_platform.ml.scoring.explaining.numbers import COLUMNS, NOVELTY
 
-#: Novel readings below the threshold are left to what the backtest itself finds new.
 #: Of a host its own decision counts, as in alerts.
 IS_CALL = pl.coalesce("entity_is_call", "is_call").fill_null(value=False)
 _IS_ANOMALY = pl.col("is_anomaly") | pl.col("entity_is_anomaly")
@@ -22,7 +21,7 @@ def explanations_of(scored: pl.DataFrame) -> pl.DataFrame:
     The numbers are those of the metric with the highest score among the explained; `explanation`
     has all of them by metric, the highest score first.
     """
-    is_told = _IS_ANOMALY & pl.col("explanation").is_not_null()
+    is_told = (_IS_ANOMALY | IS_CALL) & pl.col("explanation").is_not_null()
     told = (
         scored.filter(is_told)
         .sort("event_time", "score", descending=[False, True], nulls_last=True)

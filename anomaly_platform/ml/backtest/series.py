@@ -31,7 +31,7 @@ from anomaly_platform.ml.calibration.conformal import p_of_score, score_of_p
 from anomaly_platform.ml.features.metrics.batch import microseconds
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.frames import IntoDataFrame, in_utc, to_polars
-from anomaly_platform.ml.scoring.alarms import announce, gather
+from anomaly_platform.ml.scoring.alarms import GATHERED_ROWS, announce, gather
 from anomaly_platform.ml.scoring.batch import FleetScorer
 from anomaly_platform.ml.scoring.novelty import Novel, on_top
 from anomaly_platform.ml.series_runs.run_states import RunStates
@@ -49,6 +49,8 @@ RELEARN_FACTOR = 1.2
 LEARN_ROWS = 10_000
 
 _ENTITY = "entity"
+#: Why a stream calls at a row that is unusual only with those before it.
+_GATHERED = f"the last {GATHERED_ROWS} rows are unusual together, the last one not enough by itself"
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,10 @@ class Backtest:
     metric_scores
         Per metric (n,) scores, NaN where there is none.
     causes
-        (n,) lists of the metrics that caused an anomaly or such a call, null elsewhere.
+        (n,) lists of the metrics that caused an anomaly or a call, null elsewhere. In a stream,
+        also null where a row is unusual only with those before it.
     reasons
-        (n,) why a row is an anomaly, or a call in a range that was never visited, in words; null
-        elsewhere.
+        (n,) why a row is an anomaly or a call, in words; null elsewhere.
     explanations
         The same in numbers (`explained.explanations_of`).
     threshold
@@ -343,6 +345,9 @@ def _as_alarms(
             said = [f"{name}: {one}" for name, one in zip(found, said, strict=True)]
         causes[row] = [*found, *(name for name in causes[row] or () if name not in found)]
         reasons[row] = "; ".join(said)
+    for row in np.flatnonzero(flags).tolist():
+        if reasons[row] is None:
+            reasons[row] = _GATHERED
     told = [
         pl.select(pl.when(pl.Series(flags)).then(pl.Series(one, dtype=kind))).to_series()
         for one, kind in ((causes, pl.List(pl.String)), (reasons, pl.String))

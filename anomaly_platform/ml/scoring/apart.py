@@ -131,7 +131,7 @@ def name_causes(
     flagged: Bools,
     result: ScoredColumns,
 ) -> None:
-    """Name the metrics behind an entity's score where it is flagged or novel, at (t,) times.
+    """Name the metrics behind an entity's score where it is told of, at (t,) times.
 
     What is novel or stands out by itself comes first, then what moves apart; of that it is said
     how.

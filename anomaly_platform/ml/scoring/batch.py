@@ -24,7 +24,7 @@ fuse: its score is that series' own. Where the bundle knows how an entity's metr
 (`host_model`), that ranks its rows on either side of the standard threshold.
 
 `is_call` is the decision to tell somebody of a reading, `entity_is_call` that of the entity at its
-time (`calls`). `reason` says why a row is flagged, novel or a cause of its entity's score.
+time (`calls`). `reason` says why a row is flagged, a call, or a cause of its entity's score.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ from anomaly_platform.ml.scoring.calls import FIRST, calls_of, rate_of, take
 from anomaly_platform.ml.scoring.checking import feature_set_of, read_series
 from anomaly_platform.ml.scoring.entities import EntityEvidence
 from anomaly_platform.ml.scoring.explaining.told import by_innovation
+from anomaly_platform.ml.scoring.explaining.words import Role
 from anomaly_platform.ml.scoring.online import Key, OnlineScorer
 from anomaly_platform.ml.scoring.reasons import novelty_reason
 from anomaly_platform.ml.scoring.scored_columns import (
@@ -326,7 +327,7 @@ class FleetScorer:
             result.entity[places] = scores[clock]
             result.entity_anomaly[places] = flagged[clock]
             result.entity_call[places] = called[clock]
-        name_causes(members, evidence, apart, flagged | novel, result)
+        name_causes(members, evidence, apart, flagged | novel | called, result)
 
     def _apart(
         self, entity: str, model: HostModel, series: list[tuple[str, slice]], work: _Work
@@ -360,7 +361,7 @@ class FleetScorer:
                 )
 
     def _explain(self, entity: str, series: list[tuple[str, slice]], work: _Work) -> None:
-        """Explain the rows of an entity that are flagged, or that caused its score.
+        """Explain the rows of an entity that are flagged, calls, or that caused its score.
 
         What is only novel is left out: its range is the reason.
         """
@@ -368,7 +369,9 @@ class FleetScorer:
         keys: list[Key] = []
         places = []
         for metric, rows in series:
-            told = result.anomaly[rows] | (result.caused[rows] & ~result.novel[rows])
+            told = result.anomaly[rows] | (
+                (result.call[rows] | result.caused[rows]) & ~result.novel[rows]
+            )
             places.append(np.flatnonzero(told) + rows.start)
             keys += [(entity, metric)] * places[-1].size
         if not keys:
@@ -376,10 +379,14 @@ class FleetScorer:
         wanted = np.concatenate(places)
         features = np.array([column[wanted] for column in table.columns])
         features = np.concatenate((features, result.runs[:, wanted]))
-        kinds, thresholds = result.kinds[wanted], result.threshold[wanted]
-        explained = work.scorer.explain(keys, table.times[wanted], features, kinds, thresholds)
-        for row, one in zip(wanted.tolist(), explained, strict=True):
-            if row in result.reasons and not result.anomaly[row]:
+        below = np.where(result.call[wanted], Role.CALL, Role.CAUSE)
+        roles = np.where(result.anomaly[wanted], Role.ANOMALY, below)
+        explained = work.scorer.explain(
+            *(keys, table.times[wanted], features, result.kinds[wanted]),
+            *(result.threshold[wanted], roles),
+        )
+        for row, role, one in zip(wanted.tolist(), roles.tolist(), explained, strict=True):
+            if row in result.reasons and role == Role.CAUSE:
                 result.explanations[row] = by_innovation(one)
             else:
                 result.explanations[row], result.reasons[row] = one.explanation, one.reason

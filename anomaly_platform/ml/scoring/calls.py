@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
-from anomaly_platform.ml.calibration.conformal import p_of_score
+from anomaly_platform.ml.calibration.conformal import p_of_score, score_of_p
 from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.scoring.call_states import LAST, LEVEL, VISITED, CallStates, Key
 from anomaly_platform.ml.series_model.visited import VISITED_SIZE, visit
@@ -170,6 +170,25 @@ def rates_of(thresholds: Floats, alpha: float) -> Floats:
     if len(different) == 1:
         return np.full(len(told), rate_of(told[0], alpha))
     return np.array([rate_of(one, alpha) for one in told])
+
+
+def told_from(thresholds: Floats, calls: Bools, alpha: float) -> Floats:
+    """Return (n,) scores from which readings are told.
+
+    Parameters
+    ----------
+    thresholds
+        (n,) from which each is an anomaly.
+    calls
+        (n,) which are only calls: they are told from that score on which is one at any level.
+    alpha
+        Share of ordinary readings above the standard threshold.
+    """
+    limits = thresholds.copy()
+    if calls.any():
+        rates = np.minimum(MOST * rates_of(thresholds[calls], alpha), 1.0)
+        limits[calls] = score_of_p(rates, alpha)
+    return limits
 
 
 def calls_of(

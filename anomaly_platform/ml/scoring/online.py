@@ -20,8 +20,9 @@ from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import exponent_of
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring import one_row, row_kernels
-from anomaly_platform.ml.scoring.calls import first_state
+from anomaly_platform.ml.scoring.calls import first_state, told_from
 from anomaly_platform.ml.scoring.explaining.told import Explained, explained
+from anomaly_platform.ml.scoring.explaining.words import Role
 from anomaly_platform.ml.scoring.model_stack import (
     Columns,
     ModelStack,
@@ -292,7 +293,13 @@ class OnlineScorer:
         return first_state(self._stack.models.visited[place])
 
     def explain(
-        self, keys: Sequence[Key], times: Ints, features: Floats, kinds: Ints, thresholds: Floats
+        self,
+        keys: Sequence[Key],
+        times: Ints,
+        features: Floats,
+        kinds: Ints,
+        thresholds: Floats,
+        roles: Ints | None = None,
     ) -> list[Explained]:
         """Return why readings are unusual, in numbers and in words.
 
@@ -304,7 +311,11 @@ class OnlineScorer:
             As in `judge`.
         kinds
             As in `Verdicts.kinds`.
+        roles
+            (n,) as what each is told (`explaining.words.Role`), as an anomaly by default.
         """
+        if roles is None:
+            roles = np.full(len(keys), Role.ANOMALY, dtype=np.int64)
         series = dict.fromkeys(keys)
         if len(series) > self._held:
             half = len(keys) // 2
@@ -312,20 +323,22 @@ class OnlineScorer:
                 one
                 for part in (slice(None, half), slice(half, None))
                 for one in self.explain(
-                    *(keys[part], times[part], features[:, part], kinds[part], thresholds[part])
+                    *(keys[part], times[part], features[:, part], kinds[part]),
+                    *(thresholds[part], roles[part]),
                 )
             ]
         places = {key: self._place(key, series) for key in series}
         slots = np.array(
             [-1 if (at := places[key]) is None else at for key in keys], dtype=np.int64
         )
+        limits = told_from(thresholds, roles == Role.CALL, self.source.alpha)
         told: list[Explained | None] = [None] * len(keys)
         for known in (True, False):
             rows = np.flatnonzero((slots >= 0) == known)
             models = None if self._stack is None or not known else self._stack.models
             found = explained(
                 *(models, slots[rows], self.feature_set, self._columns, times[rows]),
-                *(features[:, rows], kinds[rows], thresholds[rows], self._exponent),
+                *(features[:, rows], kinds[rows], limits[rows], self._exponent, roles[rows]),
             )
             for row, one in zip(rows.tolist(), found, strict=True):
                 told[row] = one

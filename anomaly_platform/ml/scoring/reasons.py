@@ -14,6 +14,7 @@ import numpy as np
 from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.series_runs.layout import (
     AGES,
+    AT_REST,
     CHANGED,
     CHANGING,
     CHATTER,
@@ -47,12 +48,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HALF_HOUR = 1_800_000_000
 #: Patterns (SQL's ``LIKE``) of the reasons that a value stays for too long.
 STUCK_REASONS = ("at % for %", "has not counted for %", "repeats % for %")
+#: Evidence of runs whose reason names the time of the day.
+CLOCKED = frozenset((LONG_NOW, NOT_AT_REST, AT_REST))
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 
 def clock_of(time: int) -> str:
-    """Return hour and minute, UTC, of microseconds since 1970."""
-    return f"{_EPOCH + timedelta(microseconds=time):%H:%M}"
+    """Return hour and minute of microseconds since 1970.
+
+    Examples
+    --------
+    >>> clock_of(52_200_000_000)
+    '14:30 UTC'
+    """
+    return f"{_EPOCH + timedelta(microseconds=time):%H:%M} UTC"
 
 
 def duration(microseconds: float) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from anomaly_platform.ml.scoring.call_states import VISITED
 from anomaly_platform.ml.scoring.calls import Told, look_ahead, rate_of, rates_of, tell
+from anomaly_platform.ml.scoring.explaining.words import roles_of
 from anomaly_platform.ml.scoring.reasons import novelty_reason
 from anomaly_platform.ml.series_model.visited import SINCE
 from anomaly_platform.serving.champions.served import FAILED, TRAINED
@@ -50,7 +51,7 @@ class Judgement(NamedTuple):
     status
         ``trained``, ``insufficient_history`` or ``failed``.
     reason
-        Why it is an anomaly or novel, in the words that ingest would store; of any other reading
+        Why it is an anomaly or a call, in the words that ingest would store; of any other reading
         why no model judged and what it takes, None where one did.
     is_call
         Whether ingest would tell somebody; None where nothing can be said.
@@ -120,16 +121,16 @@ def judge_one(
     features = look_back.features(served.feature_set, when, value)
     with served.predicting() as scorer:
         said = scorer.judge_one(key, when, features, threshold)
-        why, explanation = None, None
-        if said.is_anomaly:
-            kinds, thresholds = np.array((said.kind,)), np.array((threshold,))
-            ((explanation, why),) = scorer.explain(
-                (key,), np.array((when,)), features, kinds, thresholds
-            )
         calls = scorer.first_calls(key) if look_back.calls is None else look_back.calls
-    p = np.nan if said.p_value is None else said.p_value
-    bounds = np.empty(2)
-    call, novel = look_ahead(calls, when, value, p, rate_of(threshold, served.alpha), bounds)
+        p = np.nan if said.p_value is None else said.p_value
+        bounds = np.empty(2)
+        call, novel = look_ahead(calls, when, value, p, rate_of(threshold, served.alpha), bounds)
+        why, explanation = None, None
+        if said.is_anomaly or (call and not novel):
+            ((explanation, why),) = scorer.explain(
+                *((key,), np.array((when,)), features, np.array((said.kind,))),
+                *(np.array((threshold,)), roles_of(np.array((said.is_anomaly is True,)))),
+            )
     if novel:
         why = novelty_reason(value, when, calls[VISITED + SINCE], bounds, why or "")
     why = why or _why(serving, served, key, said.status, features[:, 0])
@@ -173,15 +174,17 @@ def judge_many(
     moments, thresholds = np.array(times, dtype=np.int64), np.full(count, threshold)
     with served.predicting() as scorer:
         verdicts = scorer.judge((key,) * count, moments, features, thresholds)
-        flagged = np.flatnonzero(verdicts.is_anomaly)
-        found = scorer.explain(
-            *((key,) * flagged.size, moments[flagged], features[:, flagged]),
-            *(verdicts.kinds[flagged], thresholds[flagged]),
-        )
         calls = scorer.first_calls(key) if look_back.calls is None else look_back.calls
-    explained = dict(zip(flagged.tolist(), found, strict=True))
+        said = (np.array(values), verdicts.p_value, thresholds)
+        told = _told(calls, in_turn, moments, *said, served)
+        unusual = np.flatnonzero(verdicts.is_anomaly | (told.calls & ~told.novel))
+        found = scorer.explain(
+            *((key,) * unusual.size, moments[unusual], features[:, unusual]),
+            *(verdicts.kinds[unusual], thresholds[unusual]),
+            roles_of(verdicts.is_anomaly[unusual]),
+        )
+    explained = dict(zip(unusual.tolist(), found, strict=True))
     reasons = {i: one.reason for i, one in explained.items()}
-    told = _told(calls, in_turn, moments, np.array(values), verdicts.p_value, thresholds, served)
     for i in np.flatnonzero(told.novel).tolist():
         since = calls[VISITED + SINCE]
         reasons[i] = novelty_reason(

@@ -42,7 +42,7 @@ class StoredReading:
     is_call : bool or None
         Whether somebody is told of it.
     reason : str or None
-        Why it is an anomaly, in words; known when it is judged.
+        Why it is an anomaly or a call, in words; known when it is judged.
     explanation : Explanation or None
         The same in numbers.
     """

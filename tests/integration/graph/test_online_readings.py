@@ -109,9 +109,12 @@ def test_the_batch_finds_the_same_rows_and_the_same_bits(
     assert alone
     with platform.warehouse.transactions.begin() as connection:
         alerts = connection.execute(
-            "SELECT subject, occurrences FROM alerts WHERE kind = 'anomaly'"
+            "SELECT subject, occurrences, details ->> 'event_id', details ->> 'reason' "
+            "FROM alerts WHERE kind = 'anomaly'"
         ).fetchall()
-    assert alerts == [("host-1", len(called))]
+    ((*alert, event_id, reason),) = alerts
+    assert alert == ["host-1", len(called)]
+    assert reason
     assert {one.status for one in online.values()} == {"trained"}
 
     # Without training: the version that judged them online judges them again.
@@ -120,7 +123,7 @@ def test_the_batch_finds_the_same_rows_and_the_same_bits(
     assert account.rows_in == 4 * 288 + 50
     assert account.scored == account.rows_in
     columns = ("event_time", "event_id", "value", "score", "p_value", "is_anomaly", "status")
-    columns = (*columns, "is_call", "metadata", "bundle_version")
+    columns = (*columns, "is_call", "reason", "metadata", "bundle_version")
     days = [state.day for state in platform.state_of(EMS).days]
     scored = pl.concat([platform.warehouse.scores.read_day("ems", day, columns) for day in days])
     compared = 0
@@ -137,6 +140,9 @@ def test_the_batch_finds_the_same_rows_and_the_same_bits(
         # White space behind JSON means nothing (``copying``).
         assert one.metadata == (row["metadata"] and row["metadata"].rstrip())
     assert compared == len(live)
+    reasons = dict(scored.select("event_id", "reason").iter_rows())
+    assert reasons[event_id] == reason
+    assert all(reasons[str(one.event_id)] for one in alone)
     assert run_stream(runtime, EMS, Console(quiet=True), train=False) == account
     detections = count(platform.warehouse, "anomaly_detections", "source = 'realtime'")
     assert detections == sum(bool(one.is_anomaly) for one in online.values())

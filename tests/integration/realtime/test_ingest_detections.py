@@ -52,7 +52,7 @@ def test_of_many_anomalies_in_a_request_the_first_are_explained(
             "ORDER BY timestamp"
         ).fetchall()
     assert detections[0][0].startswith("90, expected")
-    assert detections == [(detections[0][0], True), ("95 is not usual at 05:05", False)]
+    assert detections == [(detections[0][0], True), ("95 is not usual at 05:05 UTC", False)]
 
 
 def test_old_events_never_alert(platform: Platform, ingest: OnlineIngest) -> None:

@@ -10,9 +10,9 @@ from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring.explaining.explain import are_seasonal, explain
 from anomaly_platform.ml.scoring.explaining.numbers import INNOVATION, NEITHER, Explanation
-from anomaly_platform.ml.scoring.explaining.words import sentence
+from anomaly_platform.ml.scoring.explaining.words import Role, sentence
 from anomaly_platform.ml.scoring.model_stack import Columns, Models
-from anomaly_platform.ml.scoring.reasons import run_reason
+from anomaly_platform.ml.scoring.reasons import CLOCKED, run_reason
 from anomaly_platform.ml.series_runs.layout import ORDINARY
 
 
@@ -46,19 +46,28 @@ def explained(
     kinds: Ints,
     thresholds: Floats,
     exponent: float,
+    roles: Ints,
 ) -> Iterator[Explained]:
-    """Yield what is told of each of (n,) readings; parameters as in `explain.explain`."""
+    """Yield what is told of each of (n,) readings, by their `words.Role`.
+
+    The other parameters are those of `explain.explain`.
+    """
     found = explain(*(models, slots, layout, columns, times, features, kinds, thresholds, exponent))
     values = features[layout.names.index("value")].tolist()
     runs = features[len(layout.names) :]
     seasonal = [False] * len(found)
     if models is not None:
         seasonal = are_seasonal(models, slots).tolist()
-    for i, (one, value, kind, time) in enumerate(
-        zip(found, values, kinds.tolist(), times.tolist(), strict=True)
+    for i, (one, value, kind, time, role) in enumerate(
+        zip(found, values, kinds.tolist(), times.tolist(), roles.tolist(), strict=True)
     ):
-        words = sentence(value, one, layout, time if seasonal[i] else None)
+        said = []
         if kind != ORDINARY and models is not None:
-            told_of_run = run_reason(kind, time, value, runs[:, i], models.runs[slots[i]])
-            words = told_of_run if one.direction == NEITHER else f"{told_of_run}; {words}"
-        yield Explained(one, words)
+            said.append(run_reason(kind, time, value, runs[:, i], models.runs[slots[i]]))
+        if not said or one.direction != NEITHER:
+            # Nobody needs to hear the same time twice.
+            clock = time if seasonal[i] and kind not in CLOCKED else None
+            said.append(sentence(value, one, layout, clock, Role(role)))
+        if role == Role.CALL:
+            said.append("not yet an anomaly, told because its series was quiet before")
+        yield Explained(one, "; ".join(said))

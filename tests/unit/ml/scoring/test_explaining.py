@@ -14,8 +14,9 @@ from anomaly_platform.ml.features.metrics.batch import microseconds
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.layout import FeatureLayout
 from anomaly_platform.ml.scoring.batch import FleetScorer
+from anomaly_platform.ml.scoring.call_states import CallStates
 from anomaly_platform.ml.scoring.explaining.numbers import COLUMNS, Explanation
-from anomaly_platform.ml.scoring.explaining.words import sentence
+from anomaly_platform.ml.scoring.explaining.words import roles_of, sentence
 from anomaly_platform.ml.scoring.model_stack import Columns, ModelStack
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.ml.series_runs.layout import LENGTH, ORDINARY
@@ -29,6 +30,10 @@ FEATURES = MetricFeatureSet(windows=(6, 24, 96), lags=(1, 6), frequency=timedelt
 LINEAGE = Lineage(stream="iiot", version="1", code_version="0.1.0")
 KINDS = {"steady": 600, "seasonal": 3 * 7 * 96, "resting": 700}
 SPIKE, STEP, STUCK, DROP = 150, 250, 360, 460
+FLAGGED, CALLED = (pl.col(name).fill_null(value=False) for name in ("is_anomaly", "is_call"))
+NOVEL = (
+    pl.col("reason").str.contains("(always from|never between) .* before").fill_null(value=False)
+)
 
 
 def values_of(seed, rows, kind):
@@ -86,13 +91,70 @@ def arrays(scored):
     return times, np.concatenate((features, runs))
 
 
-def test_every_flagged_reading_and_every_cause_is_explained_and_no_other(scored):
-    wanted = pl.col("is_anomaly").fill_null(value=False) | pl.col("causes").list.contains(
-        pl.col("metric")
-    ).fill_null(value=False)
+def test_every_flagged_reading_every_call_and_every_cause_is_explained_and_no_other(scored):
+    is_cause = pl.col("causes").list.contains(pl.col("metric")).fill_null(value=False)
+    # What is only novel has its range for a reason.
+    wanted = FLAGGED | ((CALLED | is_cause) & ~NOVEL)
     assert scored.select((wanted == pl.col("explanation").is_not_null()).all()).item()
     assert explained(scored).height > 100
     assert explained(scored)["reason"].null_count() == 0
+    assert scored.filter(CALLED)["reason"].null_count() == 0
+
+
+@pytest.fixture(scope="module")
+def quiet(bundle):
+    """Days on which nothing happens."""
+    frames = [
+        series("host", kind, values_of(n + 80, 2_000, kind), step=FEATURES.frequency)
+        for n, kind in enumerate(("steady", "seasonal"))
+    ]
+    return FleetScorer(bundle, threshold=0.7).score(
+        FEATURES.compute(pl.concat(frames)), RunStates()
+    )
+
+
+def test_a_call_below_the_threshold_is_told_from_where_it_becomes_one(quiet):
+    calls = quiet.filter(CALLED & ~FLAGGED & ~NOVEL)
+    assert calls.height > 5
+    assert (calls["p_value"] > 0.01).all()
+    assert (calls["p_value"] <= 0.02).all()
+    words = "not yet an anomaly, told because its series was quiet before"
+    assert calls["reason"].str.ends_with(words).all()
+    of_value = calls.filter(pl.col("direction") != "none")
+    assert of_value.height > 2
+    outside = (pl.col("value") < pl.col("expected_low")).fill_null(value=False) | (
+        pl.col("value") > pl.col("expected_high")
+    ).fill_null(value=False)
+    assert of_value.select(outside.all()).item()
+
+
+def test_a_host_that_is_called_names_its_causes_and_they_say_why(bundle, quiet):
+    scorer, features = (
+        FleetScorer(bundle, threshold=0.7),
+        quiet.select("entity", "metric", "event_time", *FEATURES.names),
+    )
+    times = features["event_time"].unique().sort()
+    hours = [
+        # After a quiet time each.
+        scorer.score(
+            features.filter(pl.col("event_time").is_in(times[at : at + 40].implode())),
+            calls=CallStates(hosts={"host": 2.0}),
+        )
+        for at in range(0, times.len(), 40)
+    ]
+    called = pl.concat(hours).filter(pl.col("entity_is_call") & ~pl.col("entity_is_anomaly"))
+    assert called.height > 4
+    assert called["causes"].null_count() == 0
+    reasons = called.group_by("event_time").agg(pl.col("reason").count())
+    assert (reasons["reason"] > 0).all()
+
+
+def test_no_sentence_says_only_that_all_is_well(scored):
+    ordinary = explained(scored).filter(direction="none")
+    assert ordinary.height > 20
+    because = "unusual is (what came before|that it has not moved)|among the most unusual"
+    of_run = "^(at|repeats|not at rest|has not|rises|8 changes)"
+    assert ordinary["reason"].str.contains(f"{because}|moves apart|{of_run}").all()
 
 
 def test_parts_add_up_to_one_and_inputs_to_the_raw_score_of_the_model(bundle, scored):
@@ -113,11 +175,14 @@ def test_parts_add_up_to_one_and_inputs_to_the_raw_score_of_the_model(bundle, sc
                 assert distance == pytest.approx(room.logarithms[0, i], abs=1e-9)
 
 
-def test_a_reading_alone_is_explained_as_in_its_day(bundle, scored):
+@pytest.mark.parametrize("days", ["scored", "quiet"])
+def test_a_reading_alone_is_explained_as_in_its_day(bundle, request, days):
     scorer = OnlineScorer(FleetScorer(bundle, threshold=0.7))
-    for (metric,), rows in scored.group_by("metric"):
+    for (metric,), rows in request.getfixturevalue(days).group_by("metric"):
         times, features = arrays(rows)
-        for i in np.flatnonzero(rows["is_anomaly"].fill_null(value=False).to_numpy())[::3].tolist():
+        called = rows.select(CALLED & ~FLAGGED & ~NOVEL).to_series().to_numpy()
+        flagged = np.flatnonzero(rows["is_anomaly"].fill_null(value=False).to_numpy())
+        for i in [*flagged[::3].tolist(), *np.flatnonzero(called).tolist()]:
             alone = slice(i, i + 1)
             said = scorer.judge_one(("host", metric), times.item(i), features[:, alone], 0.7)
             (one,) = scorer.explain(
@@ -126,6 +191,7 @@ def test_a_reading_alone_is_explained_as_in_its_day(bundle, scored):
                 features[:, alone],
                 np.array([said.kind]),
                 np.array([0.7]),
+                roles_of(np.array([said.is_anomaly is True])),
             )
             day = rows.row(i, named=True)
             assert one.explanation.columns() == {name: day[name] for name in COLUMNS}
@@ -226,7 +292,7 @@ def test_a_stuck_value_is_told_by_its_run(scored):
 def test_a_season_makes_a_value_unusual_that_is_none_at_another_hour(scored):
     found = told(scored, "seasonal", STEP + 20)
     assert found["parts"]["level"] + found["parts"]["season"] > 0.5
-    assert f" at {found['event_time']:%H:%M};" in found["reason"]
+    assert f" at {found['event_time']:%H:%M} UTC" in found["reason"]
 
 
 def test_the_sentence_says_value_range_distance_duration_and_part():
@@ -234,8 +300,8 @@ def test_the_sentence_says_value_range_distance_duration_and_part():
         12.0, 40.0, 6.2, "above", True, 1500.0, False, {"forest": 0.3, "level": 0.7}
     )
     assert sentence(93.1, found, FeatureLayout(), 52_200_000_000) == (
-        "93.1, expected 12 to 40 at 14:30; 6.2 times its usual spread above; for at least 25 min; "
-        "mostly by how far it lies from its usual level"
+        "93.1, expected 12 to 40 at 14:30 UTC; 6.2 times its usual spread above; for at least "
+        "25 min; mostly by how far it lies from its usual level"
     )
 
 
