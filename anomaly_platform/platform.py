@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from anomaly_platform.registry.mlflow.model_registry import MlflowMirror
     from anomaly_platform.storage.lake.lake import Lake
     from anomaly_platform.storage.tables.progress import Account
-    from anomaly_platform.storage.tables.scored_rows import ScoredRows
+    from anomaly_platform.storage.tables.scored.rows import ScoredRows
     from anomaly_platform.streams.staleness import StreamState
 
 #: An event before this day comes from a clock that was never set.

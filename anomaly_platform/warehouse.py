@@ -20,7 +20,9 @@ from anomaly_platform.storage.tables.partitions import Partitions
 from anomaly_platform.storage.tables.prediction_latency import PredictionLatency
 from anomaly_platform.storage.tables.progress import Progress
 from anomaly_platform.storage.tables.quarantine import Quarantine
-from anomaly_platform.storage.tables.scored_rows import SCORED_METRICS, SCORED_SCANS, ScoredRows
+from anomaly_platform.storage.tables.scored.metrics import SCORED_METRICS
+from anomaly_platform.storage.tables.scored.rows import ScoredRows
+from anomaly_platform.storage.tables.scored.scans import SCORED_SCANS
 from anomaly_platform.storage.tables.series import SeriesIndex
 
 

@@ -23,7 +23,7 @@ from anomaly_platform.kinds.formats import judged_by
 from anomaly_platform.ml.evaluation.miniatures import histogram
 from anomaly_platform.platform import Platform
 from anomaly_platform.storage.postgres.transactions import StaleInput
-from anomaly_platform.storage.tables.scored_rows import NewRows
+from anomaly_platform.storage.tables.scored.new_rows import NewRows
 from anomaly_platform.streams import Stream
 
 STAGE = "scored_events"

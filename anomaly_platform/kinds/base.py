@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from anomaly_platform.ml.training.gates import Decision
     from anomaly_platform.registry.bundle_index import BundleRecord
     from anomaly_platform.storage.tables.partitions import Partition
-    from anomaly_platform.storage.tables.scored_rows import NewRows
+    from anomaly_platform.storage.tables.scored.new_rows import NewRows
 
 S = TypeVar("S", bound=Stream)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anomaly_platform.storage.lake.lake import Lake
     from anomaly_platform.storage.tables.drift import DriftStats
     from anomaly_platform.storage.tables.partitions import Partitions
-    from anomaly_platform.storage.tables.scored_rows import ScoredRows
+    from anomaly_platform.storage.tables.scored.rows import ScoredRows
     from anomaly_platform.storage.tables.series import SeriesIndex
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from anomaly_platform.storage.tables.scored_days import ScoredDay
-from anomaly_platform.storage.tables.scored_rows import SCORED_SCANS, ScoredRows
+from anomaly_platform.storage.tables.scored.days import ScoredDay
+from anomaly_platform.storage.tables.scored.rows import ScoredRows
+from anomaly_platform.storage.tables.scored.scans import SCORED_SCANS
 
 DAY = dt.date(2026, 1, 5)
 

@@ -19,7 +19,7 @@ from anomaly_platform.kinds.training import StageError
 from anomaly_platform.storage.lake.call_states import call_state_files
 from anomaly_platform.storage.lake.run_states import run_state_files
 from anomaly_platform.storage.tables.partitions import Partition
-from anomaly_platform.storage.tables.scored_rows import SCORED_METRICS
+from anomaly_platform.storage.tables.scored.metrics import SCORED_METRICS
 from anomaly_platform.streams import MetricStream
 
 if TYPE_CHECKING:

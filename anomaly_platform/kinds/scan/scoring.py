@@ -21,7 +21,7 @@ from anomaly_platform.kinds.scan.bundles import members_of, read_serving
 from anomaly_platform.kinds.scan.rows import FEATURE_SCHEMA, READ_FEATURES, in_order
 from anomaly_platform.kinds.training import StageError
 from anomaly_platform.storage.tables.partitions import Partition
-from anomaly_platform.storage.tables.scored_rows import SCORED_SCANS
+from anomaly_platform.storage.tables.scored.scans import SCORED_SCANS
 from anomaly_platform.streams import ScanStream
 
 if TYPE_CHECKING:

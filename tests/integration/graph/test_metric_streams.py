@@ -15,7 +15,7 @@ from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.cli.streams.checking import run_checks
 from anomaly_platform.cli.streams.run import run_stream
 from anomaly_platform.platform import Platform
-from anomaly_platform.storage.tables.scored_rows import EXPLAINED
+from anomaly_platform.storage.tables.scored.metrics import EXPLAINED
 from anomaly_platform.streams import EMS, MetricStream
 from tests.builders.platforms import Drop, Keep, Run
 from tests.builders.readings import PER_DAY, START, readings

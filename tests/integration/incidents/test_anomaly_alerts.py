@@ -15,7 +15,7 @@ from anomaly_platform.incidents.anomaly_alerts import (
     DayAlerts,
 )
 from anomaly_platform.notifications.outbox import Outbox
-from anomaly_platform.storage.tables.scored_rows import SCORED_SCANS
+from anomaly_platform.storage.tables.scored.scans import SCORED_SCANS
 from anomaly_platform.warehouse import Warehouse
 from tests.builders.scored_rows import DAY, replace_day, scored
 

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from anomaly_platform.storage.postgres.transactions import StaleInput
-from anomaly_platform.storage.tables.scored_rows import SCORED_METRICS
+from anomaly_platform.storage.tables.scored.metrics import SCORED_METRICS
 from anomaly_platform.warehouse import Warehouse
 from tests import builders
 from tests.builders.models import HOSTS, register
