@@ -286,6 +286,7 @@ def migrations_config() -> Config:
             config = Config()
             # Alembic reads percent signs as its own.
             config.set_main_option("script_location", str(folder).replace("%", "%%"))
+            config.set_main_option("recursive_version_locations", "true")
             return config
     raise DatabaseError("this installation lacks its migrations; install the package again")
 
