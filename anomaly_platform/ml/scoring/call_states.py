@@ -13,11 +13,9 @@ import numpy as np
 import polars as pl
 
 from anomaly_platform.ml.arrays import Floats
+from anomaly_platform.ml.series_tables import Key, numbers_of, schema_of, table_of
 
-Key = tuple[str, str]
-
-_NUMBERS: Final = pl.List(pl.Float64)
-SCHEMA: Final = pl.Schema({"entity": pl.String(), "metric": pl.String(), "numbers": _NUMBERS})
+SCHEMA = schema_of("numbers")
 #: Numbers of a series' state: the level, the newest row's time; then the ranges visited.
 LEVEL, LAST, VISITED = range(3)
 #: What stands for a metric in the row of a host.
@@ -50,24 +48,13 @@ class CallStates:
         rows |= {
             (one, _HOST): np.array([level]) for one, level in self.hosts.items() if one in heard
         }
-        ordered = sorted(rows)
-        return pl.DataFrame(
-            {
-                "entity": [entity for entity, _ in ordered],
-                "metric": [metric for _, metric in ordered],
-                "numbers": pl.Series([rows[key] for key in ordered], dtype=_NUMBERS),
-            },
-            schema=SCHEMA,
-        )
+        return table_of(numbers=rows)
 
     @classmethod
     def of_table(cls, table: pl.DataFrame) -> CallStates:
         """Return the states that `table` gave."""
         found = cls()
-        for (entity, metric), one in zip(
-            table.select("entity", "metric").iter_rows(), table["numbers"], strict=True
-        ):
-            numbers = one.to_numpy(writable=True)
+        for (entity, metric), numbers in numbers_of(table, "numbers").items():
             if metric == _HOST:
                 found.hosts[entity] = float(numbers[0])
             else:

@@ -27,8 +27,9 @@ import numpy as np
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import p_of_score, score_of_p
 from anomaly_platform.ml.compiled import compiled
-from anomaly_platform.ml.scoring.call_states import LAST, LEVEL, VISITED, CallStates, Key
+from anomaly_platform.ml.scoring.call_states import LAST, LEVEL, VISITED, CallStates
 from anomaly_platform.ml.series_model.visited import VISITED_SIZE, visit
+from anomaly_platform.ml.series_tables import Key
 
 #: The level of a host that has no past.
 FIRST: Final = 1.0

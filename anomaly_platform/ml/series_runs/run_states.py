@@ -6,7 +6,6 @@ What belongs here: holding them by series, and their table. Where that is kept i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 import numpy as np
 import polars as pl
@@ -15,13 +14,9 @@ from anomaly_platform.ml.arrays import Floats, Ints
 from anomaly_platform.ml.host_model.reach import REACH
 from anomaly_platform.ml.series_runs.fold import fold, no_runs
 from anomaly_platform.ml.series_runs.layout import LAST
+from anomaly_platform.ml.series_tables import Key, numbers_of, schema_of, table_of
 
-Key = tuple[str, str]
-
-_NUMBERS: Final = pl.List(pl.Float64)
-SCHEMA: Final = pl.Schema(
-    {"entity": pl.String(), "metric": pl.String(), "numbers": _NUMBERS, "recent": _NUMBERS}
-)
+SCHEMA = schema_of("numbers", "recent")
 
 
 class RunStates:
@@ -68,25 +63,14 @@ class RunStates:
 
     def table(self, since: int) -> pl.DataFrame:
         """Return the states by series, without those last heard before `since` (microseconds)."""
-        kept = sorted(key for key, state in self._states.items() if state[LAST] >= since)
-        return pl.DataFrame(
-            {
-                "entity": [entity for entity, _ in kept],
-                "metric": [metric for _, metric in kept],
-                "numbers": pl.Series([self._states[key] for key in kept], dtype=_NUMBERS),
-                "recent": pl.Series([self.recent(key).ravel() for key in kept], dtype=_NUMBERS),
-            },
-            schema=SCHEMA,
-        )
+        kept = {key: state for key, state in self._states.items() if state[LAST] >= since}
+        return table_of(numbers=kept, recent={key: self.recent(key).ravel() for key in kept})
 
     @classmethod
     def of_table(cls, table: pl.DataFrame) -> RunStates:
         """Return the states that `table` gave, today or when a state was less."""
-        keys = list(table.select("entity", "metric").iter_rows())
-        states = dict(
-            zip(keys, (one.to_numpy(writable=True) for one in table["numbers"]), strict=True)
-        )
+        states = numbers_of(table, "numbers")
         if "recent" not in table.columns:
             return cls(states)
-        recent = (one.to_numpy(writable=True).reshape(2, -1) for one in table["recent"])
-        return cls(states, dict(zip(keys, recent, strict=True)))
+        recent = numbers_of(table, "recent")
+        return cls(states, {key: rows.reshape(2, -1) for key, rows in recent.items()})
