@@ -19,8 +19,12 @@ DAY = dt.date(2026, 1, 5)
 def replace_day(
     scores: ScoredRows, stream: str, day: dt.date, chunks: Iterable[pl.DataFrame], **made: Any
 ) -> ScoredDay:
-    """Replace a stream's day by these chunks; `made` is what `ScoredRows.replacing` takes."""
-    with scores.replacing(stream, day, **made) as new:
+    """Replace a stream's day by these chunks; `made` is what `ScoredRows.replacing` takes.
+
+    By default watermark 1, the forests' detector and no bundle.
+    """
+    usual = {"watermark": 1, "detector": "isolation_forest", "bundle_version": None}
+    with scores.replacing(stream, day, **(usual | made)) as new:
         for chunk in chunks:
             new.add(chunk)
     return new.stored

@@ -36,8 +36,6 @@ def store(warehouse: Warehouse, frame: pl.DataFrame, now: dt.datetime = SOON) ->
         DAY,
         [frame],
         watermark=int(now.timestamp()),
-        detector="isolation_forest",
-        bundle_version=None,
         alerts=DayAlerts(Outbox(), "ems", "Hosts", DAY, METRIC_ROWS, now),
     )
     with warehouse.transactions.begin() as connection:

@@ -30,16 +30,7 @@ def store(
     warehouse: Warehouse, frame: pl.DataFrame, now: dt.datetime = SOON, watermark: int = 1
 ) -> None:
     alerts = DayAlerts(Outbox(), "ems", "Hosts", DAY, METRIC_ROWS, now)
-    replace_day(
-        warehouse.scores,
-        "ems",
-        DAY,
-        [frame],
-        watermark=watermark,
-        detector="isolation_forest",
-        bundle_version=None,
-        alerts=alerts,
-    )
+    replace_day(warehouse.scores, "ems", DAY, [frame], watermark=watermark, alerts=alerts)
 
 
 def told(warehouse: Warehouse) -> list[dict[str, Any]]:
@@ -105,9 +96,11 @@ def test_alerts_share_the_fate_of_the_day(warehouse: Warehouse) -> None:
     with pytest.raises(OSError, match="disk"):
         replace_day(
             warehouse.scores,
-            "ems", DAY, chunks(), watermark=1, detector="isolation_forest", bundle_version=None,
+            "ems",
+            DAY,
+            chunks(),
             alerts=DayAlerts(Outbox(), "ems", "Hosts", DAY, METRIC_ROWS, SOON),
-        )  # fmt: skip
+        )
     assert told(warehouse) == []
     assert warehouse.scores.count_rows("ems", DAY) == 0
 
@@ -174,9 +167,14 @@ def test_scans_alert_per_code(warehouse: Warehouse) -> None:
     for watermark in (1, 2):
         replace_day(
             warehouse.scan_scores,
-            "barcode", DAY, [frame], watermark=watermark, detector="fusion", bundle_version=None,
-            threshold=0.7, alerts=DayAlerts(Outbox(), "barcode", "Scans", DAY, SCAN_ROWS, SOON),
-        )  # fmt: skip
+            "barcode",
+            DAY,
+            [frame],
+            watermark=watermark,
+            detector="fusion",
+            threshold=0.7,
+            alerts=DayAlerts(Outbox(), "barcode", "Scans", DAY, SCAN_ROWS, SOON),
+        )
     assert [(one["subject"], one["severity"]) for one in told(warehouse)] == [
         ("code-1", "warning"),
         ("code-2", "critical"),

@@ -32,15 +32,7 @@ def say(warehouse: Warehouse, entity: str, *, is_anomaly: bool) -> None:
 def test_false_alarms_raise_a_threshold_and_second_thoughts_take_it_back(
     warehouse: Warehouse,
 ) -> None:
-    replace_day(
-        warehouse.scores,
-        "ems",
-        DAY,
-        [scored(flagged=10)],
-        watermark=1,
-        detector="isolation_forest",
-        bundle_version=None,
-    )
+    replace_day(warehouse.scores, "ems", DAY, [scored(flagged=10)])
     assert move(warehouse) == []
     say(warehouse, "host-0", is_anomaly=False)
     say(warehouse, "host-1", is_anomaly=True)
@@ -61,15 +53,7 @@ def test_false_alarms_raise_a_threshold_and_second_thoughts_take_it_back(
 
 
 def test_a_persons_threshold_is_not_moved(warehouse: Warehouse) -> None:
-    replace_day(
-        warehouse.scores,
-        "ems",
-        DAY,
-        [scored(flagged=10)],
-        watermark=1,
-        detector="isolation_forest",
-        bundle_version=None,
-    )
+    replace_day(warehouse.scores, "ems", DAY, [scored(flagged=10)])
     with warehouse.transactions.begin() as connection:
         warehouse.labels.thresholds.set(
             connection, "ems", "host-0", "cpu", 0.8, origin="person", set_by="ann"

@@ -42,23 +42,18 @@ def fill(warehouse: Warehouse, stream: str) -> None:
     if stream == "barcode":
         replace_day(
             warehouse.scan_scores,
-            stream, DAY, [scored_scans(10.0, 60.0, 90.0, 75.0, day=DAY)], watermark=1,
-            detector="fusion", bundle_version=None, threshold=0.7,
-        )  # fmt: skip
+            stream,
+            DAY,
+            [scored_scans(10.0, 60.0, 90.0, 75.0, day=DAY)],
+            detector="fusion",
+            threshold=0.7,
+        )
         return
     rising = 0.7 + 0.01 * pl.int_range(pl.len())
     frame = scored(1, flagged=9).with_columns(
         score=pl.when(pl.col("is_anomaly")).then(rising).otherwise("score")
     )
-    replace_day(
-        warehouse.scores,
-        stream,
-        DAY,
-        [frame],
-        watermark=1,
-        detector="isolation_forest",
-        bundle_version=None,
-    )
+    replace_day(warehouse.scores, stream, DAY, [frame])
 
 
 @pytest.mark.parametrize("stream", ["iiot", "ems", "barcode"])

@@ -22,15 +22,7 @@ pytestmark = pytest.mark.integration
 def fill(warehouse: Warehouse, stream: str) -> None:
     version = register(warehouse, stream, series=HOSTS)
     warehouse.bundles.promote_set(stream, {"isolation_forest": version}, "test")
-    replace_day(
-        warehouse.scores,
-        stream,
-        DAY,
-        [scored(3)],
-        watermark=1,
-        detector="isolation_forest",
-        bundle_version=version,
-    )
+    replace_day(warehouse.scores, stream, DAY, [scored(3)], bundle_version=version)
 
 
 def test_the_scale_of_devices_is_the_decision_score(warehouse: Warehouse) -> None:
@@ -65,15 +57,7 @@ def test_views_know_the_ends_of_the_scale(
         threshold=pl.lit(threshold), is_anomaly=pl.col("score") >= threshold
     )
     for stream in ("iiot", "ems"):
-        replace_day(
-            warehouse.scores,
-            stream,
-            DAY,
-            [frame],
-            watermark=1,
-            detector="isolation_forest",
-            bundle_version=None,
-        )
+        replace_day(warehouse.scores, stream, DAY, [frame])
     (*shown,) = rows_of(
         warehouse,
         "SELECT DISTINCT decision_score, confidence FROM bi_iiot_scores "

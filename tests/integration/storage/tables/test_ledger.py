@@ -34,15 +34,7 @@ def ingest(warehouse: Warehouse, digest: str, *offsets: int, stream: str = "ems"
 
 
 def score(warehouse: Warehouse, offset: int, watermark: int) -> None:
-    replace_day(
-        warehouse.scores,
-        "ems",
-        DAY + dt.timedelta(days=offset),
-        [],
-        watermark=watermark,
-        detector="isolation_forest",
-        bundle_version=None,
-    )
+    replace_day(warehouse.scores, "ems", DAY + dt.timedelta(days=offset), [], watermark=watermark)
 
 
 def stale(warehouse: Warehouse, lookback_days: int = 1) -> dict[int, int]:
@@ -148,13 +140,7 @@ def test_a_failed_scoring_leaves_its_day_stale(warehouse: Warehouse) -> None:
     first = ingest(warehouse, "a", 0)
     with pytest.raises(ValueError, match="lack the columns"):
         replace_day(
-            warehouse.scores,
-            "ems",
-            DAY,
-            [pl.DataFrame({"entity": ["a"]})],
-            watermark=first,
-            detector="isolation_forest",
-            bundle_version=None,
+            warehouse.scores, "ems", DAY, [pl.DataFrame({"entity": ["a"]})], watermark=first
         )
     assert stale(warehouse) == {0: first}
 

@@ -45,8 +45,7 @@ with contextlib.closing(Warehouse(url)) as warehouse:
         print("ready", flush=True)
         sys.stdin.readline()
     for _ in range(5 if how == "race" else 1):
-        replace_day(warehouse.scores, "ems", DAY, chunks(), watermark=int(watermark),
-            detector="isolation_forest", bundle_version=None)
+        replace_day(warehouse.scores, "ems", DAY, chunks(), watermark=int(watermark))
 """
 
 
@@ -57,15 +56,7 @@ def replace(
     version: int | None = None,
     day: dt.date = DAY,
 ) -> None:
-    replace_day(
-        warehouse.scores,
-        "ems",
-        day,
-        chunks,
-        watermark=watermark,
-        detector="isolation_forest",
-        bundle_version=version,
-    )
+    replace_day(warehouse.scores, "ems", day, chunks, watermark=watermark, bundle_version=version)
 
 
 def detections(warehouse: Warehouse) -> list[tuple[object, ...]]:
@@ -207,15 +198,7 @@ def test_a_source_that_breaks_leaves_the_old_day(warehouse: Warehouse) -> None:
         raise RuntimeError("the disk broke")
 
     with pytest.raises(RuntimeError, match="the disk broke"):
-        replace_day(
-            warehouse.scores,
-            "ems",
-            DAY,
-            chunks(),
-            watermark=2,
-            detector="isolation_forest",
-            bundle_version=None,
-        )
+        replace_day(warehouse.scores, "ems", DAY, chunks(), watermark=2)
     assert warehouse.scores.count_rows("ems", DAY) == 60
 
 
@@ -273,8 +256,7 @@ def test_what_a_server_allows_to_idle_transactions_does_not_end_a_day(
         yield frame.tail(-30)
 
     with contextlib.closing(Warehouse(database_url)) as limited:
-        made_by = {"detector": "isolation_forest", "bundle_version": None}
-        assert replace_day(limited.scores, "ems", DAY, chunks(), watermark=1, **made_by).rows == 60
+        assert replace_day(limited.scores, "ems", DAY, chunks()).rows == 60
         limit = limited.transactions.value("SHOW idle_in_transaction_session_timeout")
         assert limit == "300ms", "other transactions are limited as before"
 

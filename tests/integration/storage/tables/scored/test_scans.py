@@ -20,9 +20,7 @@ def replace(warehouse: Warehouse, *confidences: float, threshold: float = 0.7) -
         "barcode",
         DAY,
         [scored_scans(*confidences, day=DAY)],
-        watermark=1,
         detector="fusion",
-        bundle_version=None,
         threshold=threshold,
     ).anomalies
 
