@@ -155,7 +155,6 @@ Reading = Annotated[Viewer, Depends(Seeing("ml:read"))]
 Ruling = Annotated[Viewer, Depends(Seeing("ml:admin"))]
 """As a parameter of a page: who looks at it."""
 
-ReaderPress = Annotated[Press, Depends(Pressing("ml:read"))]
 WriterPress = Annotated[Press, Depends(Pressing("ml:write"))]
 UploaderPress = Annotated[Press, Depends(Uploading("ml:write"))]
 AdminPress = Annotated[Press, Depends(Pressing("ml:admin"))]

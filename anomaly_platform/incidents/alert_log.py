@@ -98,16 +98,16 @@ class AlertLog(TableAccess):
             AlertRow, _ALERTS + "WHERE a.fingerprint = %s", (fingerprint,)
         )
 
-    def deliveries(self, fingerprint: str, most: int = 50) -> list[DeliveryRow]:
-        """Return where an alert's messages went, the newest first."""
+    def deliveries(self, fingerprint: str) -> list[DeliveryRow]:
+        """Return where an alert's messages went, the newest first, fifty at most."""
         return self._transactions.rows(
             DeliveryRow,
             "SELECT n.id AS notification_id, n.state, n.created_at, d.channel, "
             "coalesce(d.status, 'not routed') AS status, coalesce(d.attempts, 0) AS attempts, "
             "d.next_try_at, d.last_error FROM notifications n "
             "LEFT JOIN deliveries d ON d.notification_id = n.id WHERE n.fingerprint = %s "
-            "ORDER BY n.seq DESC, d.channel LIMIT %s",
-            (fingerprint, most),
+            "ORDER BY n.seq DESC, d.channel LIMIT 50",
+            (fingerprint,),
         )
 
     def retry(self, *, fingerprint: str | None = None, channel: str | None = None) -> int:

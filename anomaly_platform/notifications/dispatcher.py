@@ -66,7 +66,6 @@ class Batch:
     delivered: int = 0
     failed: int = 0
     refused: int = 0
-    abandoned: int = 0
 
     @property
     def tried(self) -> int:
@@ -230,7 +229,6 @@ class Dispatcher:
             )
             batch.refused += refused
             batch.failed += not refused
-            batch.abandoned += given_up
             log.warning(
                 "delivery given up" if given_up else "delivery failed",
                 channel=channel.name,

@@ -18,8 +18,9 @@ from barcode_quality import reference_of
 from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
 from anomaly_platform.ml.detectors.sequence_lstm.parameters import TrainingParameters
 from anomaly_platform.ml.features.scans.definition import ScanFeatureSet
-from anomaly_platform.ml.scans.fusion import TIME_LIMITS
 from anomaly_platform.ml.scans.scoring import BarcodeModels
+from anomaly_platform.settings import Settings
+from anomaly_platform.settings.types import split_numbers
 from anomaly_platform.simulator.supply_network import simulate_supply_network
 
 REPEATS = 60
@@ -39,6 +40,7 @@ def section() -> list[str]:
     """Measure requests of one EPC and of 1,000 scans, and return the page's lines."""
     trained, scans = models()
     features = ScanFeatureSet()
+    limits = split_numbers(Settings().scan_time_limits)
     one = scans.filter(pl.col("entity") == scans["entity"].mode().sort()[0])
     lines = [
         f"""## Requests
@@ -54,7 +56,7 @@ machine is shared: its load average was {os.getloadavg()[0]:.1f} when this began
         took, busy = [], []
         for _ in range(REPEATS + 1):
             began, used = time.perf_counter(), time.process_time()
-            trained.score(features.compute(request), limits=TIME_LIMITS)
+            trained.score(features.compute(request), limits=limits)
             took.append(1000 * (time.perf_counter() - began))
             busy.append(1000 * (time.process_time() - used))
         name = f"one EPC, {request.height} scans" if size == 1 else f"{size:,} scans"

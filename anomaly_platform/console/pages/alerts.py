@@ -62,11 +62,11 @@ class Triaged:
 
 
 async def triaged(
-    serving: ServingState, *, only_open: bool, stream: str | None = None, most: int = _MOST
+    serving: ServingState, *, only_open: bool, stream: str | None = None
 ) -> list[Triaged]:
     """Return alerts, the worst that nobody looks after first."""
     log = AlertLog(serving.platform.warehouse.transactions)
-    found = await asyncio.to_thread(log.alerts, only_open=only_open, stream=stream, most=most)
+    found = await asyncio.to_thread(log.alerts, only_open=only_open, stream=stream, most=_MOST)
     async with serving.pool.connection() as connection:
         deeds = await deeds_about(connection, [one.fingerprint for one in found])
     every = [Triaged(one, deeds[one.fingerprint]) for one in found]

@@ -51,22 +51,6 @@ _LARGEST_DICTIONARY: Final = 256 << 20
 
 
 @dataclass(frozen=True)
-class Demand:
-    """What the rows of a Parquet file can take.
-
-    Parameters
-    ----------
-    row_bytes
-        A bound on the bytes of a row in which many rows stand together.
-    longest_text
-        A bound on the bytes of a text.
-    """
-
-    row_bytes: int
-    longest_text: int
-
-
-@dataclass(frozen=True)
 class _Column:
     """A column chunk, as the footer describes it."""
 
@@ -94,7 +78,6 @@ class _Chunk:
     """What the pages of a column chunk can take: values a row, texts, and pages in memory."""
 
     row_bytes: int = 0
-    longest: int = 0
     held: int = 0
 
 
@@ -110,8 +93,8 @@ def refuse_long_footer(stream: IO[bytes]) -> None:
         )
 
 
-def demand_of(stream: IO[bytes], metadata: Any, limits: ReadLimits) -> Demand:
-    """Walk through the headers of all pages.
+def bytes_of_row(stream: IO[bytes], metadata: Any, limits: ReadLimits) -> int:
+    """Walk through the headers of all pages; return the most bytes a row takes among many others.
 
     Parameters
     ----------
@@ -129,7 +112,7 @@ def demand_of(stream: IO[bytes], metadata: Any, limits: ReadLimits) -> Demand:
         would have to be in memory at once.
     """
     pages = 0
-    row_bytes = longest = decoded = 0
+    row_bytes = decoded = 0
     for group in _row_groups(stream):
         decoded += _whole(group, 2)
         if decoded > limits.max_bytes:
@@ -154,8 +137,7 @@ def demand_of(stream: IO[bytes], metadata: Any, limits: ReadLimits) -> Demand:
                 f" most {_HELD_AT_ONCE:,} are: write smaller pages and row groups"
             )
         row_bytes = max(row_bytes, sum(chunk.row_bytes for chunk in chunks))
-        longest = max(longest, *(chunk.longest for chunk in chunks), 0)
-    return Demand(row_bytes, longest)
+    return row_bytes
 
 
 def _row_groups(stream: IO[bytes]) -> list[dict[int, Any]]:
@@ -178,7 +160,7 @@ def _chunk(
     texts = kind == "BYTE_ARRAY"
     width = 0 if texts else _WIDTHS.get(kind) or max(schema.length, 1)
     listed = schema.max_repetition_level > 0
-    chunk = _Chunk(row_bytes=width, longest=width)
+    chunk = _Chunk(row_bytes=width)
     page_size = dictionary_size = entry = values = count = 0
     for header, body in _pages(stream, column):
         count += 1
@@ -197,9 +179,8 @@ def _chunk(
         page_size = max(page_size, size)
         if texts and held_values:
             encoding = _whole(about, 2 if version == 5 else 4, 0)
-            by_value, most = _text_bytes(encoding, size, held_values, entry)
+            by_value = _text_bytes(encoding, size, held_values, entry)
             chunk.row_bytes = max(chunk.row_bytes, by_value)
-            chunk.longest = max(chunk.longest, most)
     chunk.held = dictionary_size + page_size * (2 if texts else 1)
     if listed:
         # One row may have all of the values.
@@ -208,13 +189,13 @@ def _chunk(
     return chunk, count
 
 
-def _text_bytes(encoding: int, size: int, values: int, entry: int) -> tuple[int, int]:
-    """Return bounds on the bytes of a page's texts: of each where many stand together, of one."""
+def _text_bytes(encoding: int, size: int, values: int, entry: int) -> int:
+    """Return a bound on the bytes of each of a page's texts, where many stand together."""
     if encoding in _BY_DICTIONARY:
-        return entry, entry
+        return entry
     if encoding in _WRITTEN_OUT:
-        return -(-size // values), size
-    return size, size  # a text may repeat the beginning of the one before it
+        return -(-size // values)
+    return size  # a text may repeat the beginning of the one before it
 
 
 def _pages(stream: IO[bytes], column: _Column) -> Iterator[tuple[dict[int, Any], int]]:

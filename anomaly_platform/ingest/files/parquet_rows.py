@@ -22,7 +22,7 @@ from anomaly_platform.ingest.files.limits import (
 )
 from anomaly_platform.ingest.files.parquet_pages import (
     DECODED_AT_ONCE,
-    demand_of,
+    bytes_of_row,
     refuse_long_footer,
 )
 from anomaly_platform.ingest.rejects import no_rejects, row_rejects
@@ -62,9 +62,9 @@ def read_parquet(stream: IO[bytes], limits: ReadLimits, batch_rows: int) -> Iter
         file = pq.ParquetFile(stream, buffer_size=_BUFFER)
         names = column_names(file.schema_arrow.names, limits)
         _refuse_by_footer(file.metadata, limits)
-        demand = demand_of(stream, file.metadata, limits)
+        row_bytes = bytes_of_row(stream, file.metadata, limits)
         rows = max(1, min(batch_rows, MAX_CELLS // max(len(names), 1)))
-        at_once = max(1, min(rows, DECODED_AT_ONCE // max(demand.row_bytes, 1)))
+        at_once = max(1, min(rows, DECODED_AT_ONCE // max(row_bytes, 1)))
         done = decoded = 0
         for table in _gathered(file.iter_batches(batch_size=at_once), rows):
             decoded += table.nbytes

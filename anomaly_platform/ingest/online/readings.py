@@ -163,7 +163,7 @@ class _Times:
         known = self._read.get(text)
         if known is not None:
             return known
-        time, reason = _read_time(text, self._rules.timezone)
+        time, reason = read_time(text, self._rules.timezone)
         if time is None:
             raise _RefusedError("event_time", reason)
         if time < self._first:
@@ -241,13 +241,8 @@ def read_name(text: str) -> tuple[str, str]:
     return name, ""
 
 
-def read_time(text: str, timezone: str = "UTC") -> int | None:
-    """Return a time as microseconds since 1970, None where it is none (`notation.times`)."""
-    return _read_time(text, timezone)[0]
-
-
-def _read_time(text: str, timezone: str) -> tuple[int | None, str]:
-    """Return a time, or None and why it is none."""
+def read_time(text: str, timezone: str) -> tuple[int | None, str]:
+    """Return a time as microseconds since 1970, or None and why it is none (`notation.times`)."""
     if _PLAIN_TIME.fullmatch(text):
         try:
             return micros(datetime.fromisoformat(text)), ""

@@ -65,8 +65,6 @@ CERTAIN_FROM: Final = 50.0
 POWER: Final = 4.0
 AFTER_VIOLATION: Final = 0.5
 """Share of the learned detectors' evidence that counts after a proven violation of the EPC."""
-TIME_LIMITS: Final[Mapping[str, float]] = {RULES: 1.0, LSTM: 1.5, SVM: 1.0, HABITS: 1.0}
-"""Seconds that each detector has online (B7)."""
 _HEAD_START_S: Final = 0.01
 """Seconds at most that a detector computes before the next one begins."""
 

@@ -147,7 +147,7 @@ class BarcodeModels:
         threshold
             Score at which the confidence is 50.
         limits
-            Seconds for each detector, as online (`fusion.TIME_LIMITS`); None waits.
+            Seconds for each detector, as online; None waits.
         together
             What these scans are a part of; they are all of it by default.
         left_out

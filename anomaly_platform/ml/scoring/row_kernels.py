@@ -16,7 +16,6 @@ from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.detectors.forest_kernels import score_rows
 from anomaly_platform.ml.detectors.statistical_kernels import MIN_COUNT
 from anomaly_platform.ml.series_model.input_kernels import (
-    QUIET_UNITS,
     forget_spikes,
     relate,
     rescale_for_noise,
@@ -51,7 +50,6 @@ FLOOR, STEP, JITTER, NARROW, NORMALISER, RESTS, HISTORY, MOST, LAST_LOGARITHM = 
 LEVELS = 9
 LIMITS = LEVELS + 9
 QUIET = LIMITS + NUMBER_OF_LIMITS
-CONSTANTS = QUIET + QUIET_UNITS
 
 #: Rows of the features behind those of the level: the longest window's jitter, the shortest's mean.
 NOISE, MEAN = 8, 9

@@ -65,9 +65,7 @@ def _greatest(
     return hits[firsts]
 
 
-def expected_range(
-    points: Points, at: Floats, *, window_s: float = RANGE_WINDOW_S
-) -> ExpectedRange:
+def expected_range(points: Points, at: Floats) -> ExpectedRange:
     """Return the range to be expected at some times: median and spread of the window before each.
 
     Parameters
@@ -80,7 +78,7 @@ def expected_range(
     known = np.isfinite(points.values)
     times, values = points.times[known], points.values[known]
     low, high = np.full((2, at.size), np.nan)
-    lower = np.searchsorted(times, at - window_s, side="left")
+    lower = np.searchsorted(times, at - RANGE_WINDOW_S, side="left")
     upper = np.searchsorted(times, at, side="left")
     for n, (begin, end) in enumerate(zip(lower, upper, strict=True)):
         if end - begin >= _FEWEST:

@@ -193,10 +193,10 @@ class Ledger(TableAccess):
             )
         ]
 
-    def entries(self, stream: str, *, after: int = 0) -> list[LedgerEntry]:
-        """Return the entries committed after a watermark, in order of commit."""
+    def entries(self, stream: str) -> list[LedgerEntry]:
+        """Return a stream's entries, in order of commit."""
         return self._transactions.rows(
-            LedgerEntry, _SELECT + " WHERE stream = %s AND seq > %s ORDER BY seq", (stream, after)
+            LedgerEntry, _SELECT + " WHERE stream = %s ORDER BY seq", (stream,)
         )
 
     def raw_files(self, stream: str, day: dt.date) -> list[RawFile]:

@@ -65,8 +65,6 @@ class EncodedScans:
     second
         (n,) the row that each event is a second opinion about; −1 for all others. A scan after a
         doubtful one is also judged as if the doubtful one were right.
-    epc_codes
-        (sequences,) the code of each.
     trusted
         How many of the sequences hold no doubtful scan; the first ones.
     """
@@ -74,7 +72,6 @@ class EncodedScans:
     sequences: EventSequences
     rows: Ints
     second: Ints
-    epc_codes: tuple[str, ...]
     trusted: int
 
     def to_frame_order(self, values: AnyArray, height: int) -> AnyArray:
@@ -183,18 +180,16 @@ def encode_scans(
     second[last[len(alone) :]] = events.rows[after]
     hours = np.diff(events.times[chosen], prepend=0) / 3.6e9
     hours[offsets[:-1]] = 0.0
-    first = chosen[offsets[:-1]]
     sequences = EventSequences(
         codes=events.codes[chosen],
         continuous=np.zeros((len(chosen), 0), dtype=np.float32),
         elapsed_hours=np.minimum(hours, LONGEST_ELAPSED_HOURS),
         offsets=offsets,
         weights=np.ones(len(offsets) - 1, dtype=np.float32),
-        groups=events.lots[first],
+        groups=events.lots[chosen[offsets[:-1]]],
         observations=observations(events.frame)[chosen] if count else None,
     )
-    epcs = tuple(events.frame["epc_code"][first])
-    return EncodedScans(sequences, rows, second, epcs, trusted=len(lengths))
+    return EncodedScans(sequences, rows, second, trusted=len(lengths))
 
 
 @dataclass(frozen=True)

@@ -141,10 +141,6 @@ class SeriesBuffers:
         )
         return out
 
-    def features_of_next(self, place: int, time: int, value: float) -> Floats:
-        """Return (features, 1) of a row that is not added; parameters as in `take`."""
-        return self.next_row(place, time, value)[: self._names]
-
     def next_row(self, place: int, time: int, value: float) -> Floats:
         """Return features and run columns, as `take`, of a row that is not added."""
         _, _, frequency, lookback = self._constants

@@ -250,7 +250,7 @@ def test_a_next_reading_has_the_features_of_a_step(rows, seed, data):
     for ahead in data.draw(st.lists(st.integers(1, 400_000_000_000), min_size=1, max_size=4)):
         for value in (0.5, -0.0):
             np.testing.assert_array_equal(
-                bits(asked.features_of_next(0, last + ahead, value)[:, 0]),
+                bits(asked.next_row(0, last + ahead, value)[: len(FEATURES.names), 0]),
                 bits(step(FEATURES, state, last + ahead, value)[0]),
             )
 
