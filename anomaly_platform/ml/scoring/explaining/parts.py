@@ -110,9 +110,8 @@ def shares_of(
     """
     plain = Room(room.slots.size, columns)
     timeless = models._replace(periods=np.zeros_like(models.periods))
-    plain.slots, plain.times, plain.table, plain.related = (
-        *(room.slots, room.times, room.table, room.related),
-    )
+    plain.slots, plain.times = room.slots, room.times
+    plain.table, plain.related = room.table, room.related
     for one, its_models in ((room, models), (plain, timeless)):
         measure(its_models, one, columns, runs)
     inputs, usual = _inputs(models, room, names)
@@ -172,9 +171,13 @@ def _inputs(
         usual[rows] = ordinary = 2.0 ** (-found.expected * splits_to_score)
         # A split is worth the same for every input of a reading: the score's mean slope there.
         slope = math.log(2.0) * splits_to_score * ordinary
-        of_rows = (found.values, room.inputs[rows], room.forest[rows], room.logarithms[0, rows])
         for alone, values, inputs, score, far in zip(
-            room.effect[rows] == ALONE, *(one.tolist() for one in of_rows), strict=True
+            room.effect[rows] == ALONE,
+            found.values.tolist(),
+            room.inputs[rows].tolist(),
+            room.forest[rows].tolist(),
+            room.logarithms[0, rows].tolist(),
+            strict=True,
         ):
             if alone:
                 shares.append(())
