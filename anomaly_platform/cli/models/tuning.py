@@ -1,28 +1,30 @@
 """``anomaly tune``: better settings of a stream, searched on injected and known anomalies."""
 
+from __future__ import annotations
+
 import json
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from anomaly_platform.cli.arguments import Seed, StreamName, refusing, seed_of, stream_of
+from anomaly_platform.cli.models.tuning_search import prepared, searched
 from anomaly_platform.cli.operator import operator
-from anomaly_platform.cli.progress import spinner
 from anomaly_platform.cli.rows import figure_table
-from anomaly_platform.cli.runtime import RunFailedError, open_platform
-from anomaly_platform.kinds.training import StageError
+from anomaly_platform.cli.runtime import open_platform
 from anomaly_platform.platform import Platform
 from anomaly_platform.registry.tuned_settings import Tuned
 from anomaly_platform.registry.tunings import TuningRecord
 from anomaly_platform.settings import get_settings
 from anomaly_platform.streams import MetricStream
 from anomaly_platform.streams.base import NAME
+
+if TYPE_CHECKING:
+    from anomaly_platform.kinds.metric.tuning import TuningOrder
 
 console = Console()
 errors = Console(stderr=True)
@@ -34,15 +36,6 @@ _SCANS = (
     "its own settings and its sequence model stops by itself; alpha, weights and rules are set "
     "by hand (docs/reference/streams.md)"
 )
-
-_SAME = "Nothing has changed since tuning {0}, so it is not searched anew."
-_ANEW = "Searching anew, since tuning {0} {1}."
-#: What is said where a part of what candidates are judged by is another one.
-_JUDGED_BY = {
-    "version": "was by another version of the software",
-    "features": "had other features",
-    "policy": "trained with other settings of the platform",
-}
 
 
 def tune(
@@ -105,15 +98,12 @@ def tune(
             # Of its own alpha: with that of an earlier tuning each one would allow fewer.
             most = false_positives or platform.alpha_of(platform.untuned(chosen))
             order = TuningOrder(trials, minutes, seed_of(seed), most, windows=windows)
-            found = _searched(
-                platform, chosen, order, dry_run=dry_run, as_json=as_json, apply=apply
-            )
-            if found is None:
+            if dry_run:
+                _say_plan(platform, chosen, order, as_json=as_json)
                 return
-            record = found
+            record = searched(platform, chosen, order, apply=apply)
         if as_json:
-            json.dump(asdict(record), sys.stdout, indent=2, default=str)
-            sys.stdout.write("\n")
+            _write_json(asdict(record))
         else:
             _tell(record, platform.warehouse.tunings.earlier_on_its_rows(record))
         if record.status == "interrupted" and not show:
@@ -128,104 +118,6 @@ def _recorded(platform: Platform, stream: str, number: int | None) -> TuningReco
         which = "been tuned yet" if number is None else f"a tuning {number}"
         raise typer.BadParameter(f"{stream} has not {which}; `anomaly tune {stream}` does")
     return record
-
-
-def _searched(
-    platform: Platform,
-    stream: MetricStream,
-    order: Any,
-    *,
-    dry_run: bool,
-    as_json: bool,
-    apply: bool,
-) -> TuningRecord | None:
-    """Search, compare and enter the record; None after a dry run.
-
-    What is to be applied is not searched anew where nothing has changed since the newest tuning.
-    """
-    from anomaly_platform.kinds.metric.tuning import Tuning, prepare
-    from anomaly_platform.ml.tuning.comparison import Comparison
-    from anomaly_platform.ml.tuning.search import Trial
-    from anomaly_platform.ml.tuning.space import DetectorSettings
-
-    began, tried = datetime.now(UTC), list[Trial]()
-    proposed: DetectorSettings | None = None
-    comparison: Comparison | None = None
-    status = "interrupted"
-
-    def work(tuning: Tuning, say: Callable[[str], None]) -> None:
-        nonlocal proposed, comparison, status
-
-        def tell(trial: Trial) -> None:
-            tried.append(trial)
-            best = max(one.measured.objective for one in tried if one.round == trial.round)
-            say(f"round {trial.round}, {len(tried)} trials, the best one {best:.3f}")
-
-        proposed = tuning.search(tell)
-        if proposed is not None:
-            say("comparing with today's settings on rows that were kept back")
-            comparison = tuning.compare(proposed)
-        status = "gained" if comparison is not None and comparison.is_gain else "nothing_gained"
-
-    with spinner(errors) as progress:
-        task = progress.add_task(f"{stream.name}: reading its history")
-        try:
-            tuning = prepare(platform.kind(stream).parts, order)
-            if dry_run:
-                progress.stop()
-                plan, today = tuning.described, asdict(tuning.present)
-                if as_json:
-                    json.dump({"data": plan, "present": today}, sys.stdout, indent=2, default=str)
-                    sys.stdout.write("\n")
-                else:
-                    _tell_plan(plan, today)
-                return None
-            newest = platform.warehouse.tunings.of(stream.name) if apply else None
-            if newest is not None:
-                plan, today = tuning.described, asdict(tuning.present)
-                changed = _changed_since(newest, order.seed, plan, today)
-                said = (_ANEW if changed else _SAME).format(newest.id, changed)
-                errors.print(said, soft_wrap=True)
-                if not changed:
-                    return newest
-            try:
-                with suppress(KeyboardInterrupt):
-                    work(tuning, lambda said: progress.update(task, description=said))
-            finally:
-                # What was tried took long: it is kept whatever ended the search.
-                record = platform.warehouse.tunings.enter(
-                    stream.name,
-                    status,
-                    began,
-                    operator(),
-                    order.seed,
-                    data=tuning.described,
-                    present=asdict(tuning.present),
-                    proposed=None if proposed is None else asdict(proposed),
-                    trials=[asdict(one) for one in tried],
-                    comparison=None if comparison is None else asdict(comparison),
-                )
-        except StageError as error:
-            raise RunFailedError(str(error)) from None
-    return record
-
-
-def _changed_since(
-    newest: TuningRecord, seed: int, data: dict[str, Any], present: dict[str, Any]
-) -> str:
-    """Return what a tuning had that one that is asked for now has not, or nothing."""
-    if newest.status == "interrupted":
-        return "was interrupted"
-    if json.loads(json.dumps(present)) not in (newest.present, newest.proposed):
-        return "began from other settings of the stream"
-    options = ("windows", "most_false_positives", "budget")
-    if newest.seed != seed or any(newest.data.get(one) != data[one] for one in options):
-        return "was asked for with other options"
-    judged, known = data["judged_by"], newest.data.get("judged_by") or {}
-    for what, said in _JUDGED_BY.items():
-        if known.get(what) != judged[what]:
-            return said
-    return "" if newest.data == data else "had other rows"
 
 
 def _apply(platform: Platform, stream: MetricStream, record: TuningRecord) -> None:
@@ -294,6 +186,22 @@ def _say_next(platform: Platform, stream: MetricStream, *, other_windows: bool) 
             soft_wrap=True,
         )
     errors.print("Restart `anomaly up` where it runs: it reads settings when it starts.")
+
+
+def _say_plan(
+    platform: Platform, stream: MetricStream, order: TuningOrder, *, as_json: bool
+) -> None:
+    with prepared(platform, stream, order) as (tuning, _):
+        plan, today = tuning.described, asdict(tuning.present)
+    if as_json:
+        _write_json({"data": plan, "present": today})
+    else:
+        _tell_plan(plan, today)
+
+
+def _write_json(found: dict[str, Any]) -> None:
+    json.dump(found, sys.stdout, indent=2, default=str)
+    sys.stdout.write("\n")
 
 
 def _tell_plan(plan: dict[str, Any], present: dict[str, Any]) -> None:
