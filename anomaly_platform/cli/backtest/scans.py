@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,12 @@ from anomaly_platform.ingest.files.sources import UnreadableFile
 from anomaly_platform.streams import BARCODE
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
     from anomaly_platform.ml.features.scans.reference import ScanReference
     from anomaly_platform.ml.scans.learning import Say
-    from anomaly_platform.ml.scans.response import BarcodeTotals, Silence
+    from anomaly_platform.ml.scans.response import BarcodeTotals, Id, Silence
     from anomaly_platform.ml.scans.scoring import BarcodeModels
 
 _START = datetime(1970, 1, 2, tzinfo=UTC)
@@ -80,17 +83,7 @@ def backtest_scans(
     from anomaly_platform.ml.scans.scoring import Together
 
     with spinner(console) as progress:
-
-        def step(text: str, renamed: bool = False) -> None:
-            last = progress.tasks[-1].id if progress.tasks else None
-            if last is not None and renamed:
-                progress.update(last, description=text)
-                return
-            if last is not None:
-                progress.update(last, total=1, completed=1)
-                progress.stop_task(last)
-            progress.add_task(text, total=None)
-
+        step = partial(_step, progress)
         step(f"reading {file.name}")
         known = _reference(file, reference)
         scans = read_scans(file)
@@ -114,14 +107,11 @@ def backtest_scans(
                     kept.append(_findings(scored))
                     yield scored
 
-        file_ids = scans.frame["file_id"].drop_nulls()
-        named = numbers_of(file, scans.columns, scans.frame, "file_id")
-        file_id = next(iter(named.values()), file_ids[0] if len(file_ids) else file.stem)
         with out.open("w", encoding="utf-8") as target:
             totals = write_response(
                 target,
                 chunks(),
-                file_id,
+                _file_id(file, scans),
                 event_ids=numbers_of(file, scans.columns, scans.frame, "event_id"),
                 silence=silence,
             )
@@ -130,6 +120,27 @@ def backtest_scans(
         found = pl.concat(kept) if kept else _findings(features.head(0))
         console.print(_against_labels(found, labels))
     console.print(f"{out}", soft_wrap=True)
+
+
+def _step(progress: Progress, text: str, renamed: bool = False) -> None:
+    """Show what is done now: below what was done before, or in its place."""
+    last = progress.tasks[-1].id if progress.tasks else None
+    if last is not None and renamed:
+        progress.update(last, description=text)
+        return
+    if last is not None:
+        progress.update(last, total=1, completed=1)
+        progress.stop_task(last)
+    progress.add_task(text, total=None)
+
+
+def _file_id(file: Path, scans: Scans) -> Id:
+    """Return the file's id as its first scan with one has it, and the file's name without any."""
+    from anomaly_platform.cli.backtest.ids import numbers_of
+
+    named = numbers_of(file, scans.columns, scans.frame, "file_id")
+    written = scans.frame["file_id"].drop_nulls()
+    return next(iter(named.values()), written[0] if len(written) else file.stem)
 
 
 def read_scans(file: Path) -> Scans:
