@@ -75,28 +75,17 @@ async def worst_entities(
     limit: int,
 ) -> list[WorstEntity]:
     """Return the entities with the highest scores among flagged readings, the worst first."""
+    flagged = """
+        SELECT entity, metric, event_time, value, score, causes, reason, explanation,
+            count(*) OVER (PARTITION BY entity) AS flagged,
+            row_number() OVER (PARTITION BY entity ORDER BY score DESC, event_time DESC) AS n
+        FROM scored_metrics WHERE stream = %(stream)s AND is_anomaly
+            AND event_time > %(since)s AND event_time <= %(until)s
+    """
     return await fetch_all(
         connection,
         WorstEntity,
-        f"""
-        WITH flagged AS (
-            SELECT entity, metric, event_time, value, score, causes, reason, explanation,
-                count(*) OVER (PARTITION BY entity) AS flagged,
-                row_number() OVER (PARTITION BY entity ORDER BY score DESC, event_time DESC) AS n
-            FROM scored_metrics WHERE stream = %(stream)s AND is_anomaly
-                AND event_time > %(since)s AND event_time <= %(until)s
-        ), worst AS (
-            SELECT * FROM flagged WHERE n = 1
-            ORDER BY score DESC, flagged DESC, entity LIMIT %(limit)s
-        )
-        SELECT w.entity, w.flagged, w.metric, w.event_time, w.value, w.score,
-            {WHY} AS why, explanation, l.is_anomaly AS is_right, l.id AS label_id
-        FROM worst w
-        """  # noqa: S608
-        + LABELLED
-        + """
-        ORDER BY w.score DESC, w.flagged DESC, w.entity
-        """,
+        _worst_of(flagged, f"w.metric, w.event_time, w.value, w.score, {WHY} AS why, explanation"),
         {"stream": stream, "since": since, "until": until, "limit": limit},
     )
 
@@ -110,33 +99,43 @@ async def worst_codes(
     limit: int,
 ) -> list[WorstCode]:
     """Return the codes with the highest confidence among flagged scans, the worst first."""
+    flagged = """
+        SELECT epc_code AS entity, 'scan' AS metric, event_time,
+            coalesce(place_name, place) AS place, product_name AS product,
+            final_confidence / 100 AS score, explanation,
+            count(*) OVER (PARTITION BY epc_code) AS flagged,
+            row_number() OVER (PARTITION BY epc_code
+                ORDER BY final_confidence DESC, event_time DESC) AS n
+        FROM scored_scans WHERE stream = %(stream)s AND is_anomaly
+            AND event_time > %(since)s AND event_time <= %(until)s
+    """
     return await fetch_all(
         connection,
         WorstCode,
-        """
-        WITH flagged AS (
-            SELECT epc_code AS entity, 'scan' AS metric, event_time,
-                coalesce(place_name, place) AS place, product_name AS product,
-                final_confidence / 100 AS score, explanation,
-                count(*) OVER (PARTITION BY epc_code) AS flagged,
-                row_number() OVER (PARTITION BY epc_code
-                    ORDER BY final_confidence DESC, event_time DESC) AS n
-            FROM scored_scans WHERE stream = %(stream)s AND is_anomaly
-                AND event_time > %(since)s AND event_time <= %(until)s
-        ), worst AS (
+        _worst_of(flagged, "w.event_time, w.place, w.product, w.score, w.explanation"),
+        {"stream": stream, "since": since, "until": until, "limit": limit},
+    )
+
+
+def _worst_of(flagged: str, shown: str) -> str:
+    """Return the question for the worst row of each entity.
+
+    Parameters
+    ----------
+    flagged : str
+        Query of the flagged rows, with `n` from 1 for the worst of an entity.
+    shown : str
+        What is shown of it as `w`, besides the entity and how many rows are flagged.
+    """
+    return f"""
+        WITH flagged AS ({flagged}), worst AS (
             SELECT * FROM flagged WHERE n = 1
             ORDER BY score DESC, flagged DESC, entity LIMIT %(limit)s
         )
-        SELECT w.entity, w.flagged, w.event_time, w.place, w.product, w.score, w.explanation,
-            l.is_anomaly AS is_right, l.id AS label_id
-        FROM worst w
-        """  # noqa: S608
-        + LABELLED
-        + """
+        SELECT w.entity, w.flagged, {shown}, l.is_anomaly AS is_right, l.id AS label_id
+        FROM worst w {LABELLED}
         ORDER BY w.score DESC, w.flagged DESC, w.entity
-        """,
-        {"stream": stream, "since": since, "until": until, "limit": limit},
-    )
+    """  # noqa: S608 - constants of this module
 
 
 async def worst_readings(
