@@ -14,9 +14,9 @@ from functools import cached_property, partial
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import THRESHOLD, Severity
 from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm, SvmVerdicts
 from anomaly_platform.ml.detectors.rules.detector import (
@@ -53,7 +53,6 @@ from anomaly_platform.ml.scans.fusion import (
 )
 
 _LOG = logging.getLogger(__name__)
-Floats = npt.NDArray[np.float64]
 Verdicts = SequenceVerdicts | SvmVerdicts | HabitVerdicts
 
 SCORE_COLUMNS: Final = (
@@ -165,12 +164,7 @@ class BarcodeModels:
         ordered = features if isinstance(features, ScanSequences) else ScanSequences.of(features)
         together = together or Together.of(self, ordered)
         frame, missing = self._ruled(ordered, together, limits)
-        tasks: dict[str, Callable[[], Verdicts]] = {}
-        if self.fusion is not None:
-            if self.lstm is not None:
-                tasks[LSTM] = partial(self.lstm.judge, frame)
-            if self.svm is not None:
-                tasks[SVM] = partial(self.svm.judge, frame)
+        tasks = self._learned(frame)
         if together.unlearned is not None:
             missing |= dict.fromkeys(tasks, together.unlearned)
             tasks = {}
@@ -195,25 +189,35 @@ class BarcodeModels:
         if since is not None:
             rows = np.flatnonzero((frame["event_time"] >= since).to_numpy())
             frame = frame[rows]
+        columns = self._score_columns(frame, rows, fused, done.results)
+        return frame[[name for name in frame.columns if name not in SCORE_COLUMNS]].hstack(columns)
+
+    def _learned(self, frame: pl.DataFrame) -> dict[str, Callable[[], Verdicts]]:
+        """Return what lets sequence model and SVM judge; nothing where no fusion joins them."""
+        judges = {} if self.fusion is None else {LSTM: self.lstm, SVM: self.svm}
+        return {name: partial(one.judge, frame) for name, one in judges.items() if one is not None}
+
+    def _score_columns(
+        self, frame: pl.DataFrame, rows: Ints, fused: Fused, verdicts: Mapping[str, Verdicts]
+    ) -> list[pl.Series]:
+        """Return `SCORE_COLUMNS` of a frame, whose rows are those of what was fused."""
         final = fused.final[rows]
         said = np.flatnonzero(~(final < EXPLAINED_FROM))
         words = np.full(len(rows), "", dtype=object)
-        words[said] = self._words(frame[said], rows[said], fused, done.results)
+        words[said] = self._words(frame[said], rows[said], fused, verdicts)
         numbers = {
             "lstm_score": fused.lstm[rows],
             "svm_score": fused.svm[rows],
             "ml_combined_score": fused.ml[rows],
             "final_confidence": final,
         }
-        inferred = self.rules.reference.place_features(frame)["business_step_inferred"]
-        columns = [
+        return [
             *(pl.Series(name, values, nan_to_null=True) for name, values in numbers.items()),
             pl.Series("is_anomaly", final >= 50.0),
             pl.Series("severity", severities(final)),
             pl.Series("ml_explanation", words.tolist(), dtype=pl.String),
-            inferred,
+            self.rules.reference.place_features(frame)["business_step_inferred"],
         ]
-        return frame[[name for name in frame.columns if name not in SCORE_COLUMNS]].hstack(columns)
 
     def _ruled(
         self, ordered: ScanSequences, together: Together, limits: Mapping[str, float] | None
@@ -274,7 +278,7 @@ class BarcodeModels:
     def _words(
         self,
         frame: pl.DataFrame,
-        rows: npt.NDArray[np.int64],
+        rows: Ints,
         fused: Fused,
         verdicts: Mapping[str, Verdicts],
     ) -> list[str]:
@@ -347,7 +351,7 @@ def fit_fusion(
     )
 
 
-def after_violation(scans: pl.DataFrame) -> npt.NDArray[np.bool_]:
+def after_violation(scans: pl.DataFrame) -> Bools:
     """(n,) scans of an EPC of which an earlier scan, in the frame, did not happen as reported."""
     wrong = doubtful(scans)
     if not wrong.any():
