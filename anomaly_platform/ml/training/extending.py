@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -109,14 +110,7 @@ def extend_fleet(
             "train every series anew"
         )
     started = datetime.now(UTC)
-    fixed = parent.manifest["hyper_parameters"]
-    policy = replace(
-        policy,
-        alpha=float(fixed["alpha"]),
-        threshold=float(fixed["threshold"]),
-        trees=int(fixed["trees"]),
-        contamination=float(fixed.get("contamination", policy.contamination)),
-    )
+    policy = _policy_of(parent, policy)
     rows = parent.series.filter(~_is_one_of(wanted))
     with BundleWriter(directory) as writer:
         moved = _adopt_layers(parent, rows, writer)
@@ -148,14 +142,31 @@ def extend_fleet(
             ),
         )
         series = pl.concat([kept, new]).sort("entity", "metric")
-        statuses = Counter(new["status"].to_list())
-        retrained = {
-            "series": new.select("entity", "metric").rows(),
-            **{name: statuses[name] for name in ("trained", "failed", "insufficient_history")},
-            "without_rows": len(set(wanted)) - new.height,
-        }
-        digest = fleet.publish(series, calibrations, lineage, started, {"retrained": retrained})
+        told = {"retrained": _retrained(new, wanted)}
+        digest = fleet.publish(series, calibrations, lineage, started, told)
     return open_bundle(directory, expected_digest=digest, verify="each")
+
+
+def _policy_of(parent: Bundle, policy: FleetPolicy) -> FleetPolicy:
+    """Return a policy with what all scores of the parent depend on."""
+    fixed = parent.manifest["hyper_parameters"]
+    return replace(
+        policy,
+        alpha=float(fixed["alpha"]),
+        threshold=float(fixed["threshold"]),
+        trees=int(fixed["trees"]),
+        contamination=float(fixed.get("contamination", policy.contamination)),
+    )
+
+
+def _retrained(new: pl.DataFrame, wanted: Collection[Key]) -> dict[str, Any]:
+    """Return what the manifest says of the series that were trained anew."""
+    statuses = Counter(new["status"].to_list())
+    return {
+        "series": new.select("entity", "metric").rows(),
+        **{name: statuses[name] for name in ("trained", "failed", "insufficient_history")},
+        "without_rows": len(set(wanted)) - new.height,
+    }
 
 
 def retrained_series(bundle: Bundle) -> list[Key] | None:
