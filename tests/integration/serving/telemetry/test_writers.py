@@ -98,22 +98,66 @@ def test_an_answer_that_fails_leaves_the_others_theirs(
 
 
 @pytest.mark.parametrize(
-    ("most", "metrics", "sizes"),
-    [(40, 1, [50, 50]), (100, 4, [50, 50]), (1000, 1, [100, 0])],
+    ("most", "metrics", "modelled", "sizes"),
+    [
+        (40, 1, True, [50, 50]),
+        (100, 4, True, [50, 50]),
+        (1000, 1, True, [100, 0]),
+        (40, 1, False, [100, 0]),
+    ],
 )
-def test_the_first_writer_gets_as_many_series_as_it_has_room_for(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch, most: int, metrics: int, sizes: list[int]
+def test_the_first_writer_gets_as_many_series_as_it_has_room_for_their_models(
+    platform: Platform,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    metrics: int,
+    modelled: bool,
+    sizes: list[int],
 ) -> None:
+    ingestion = _two_writers(platform, monkeypatch, [_version(1, most, modelled=modelled)])
+    assert _sizes(ingestion, metrics) == sizes
+
+
+def test_series_that_get_models_are_shared_out_anew(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = [_version(1, 40, modelled=False)]
+    ingestion = _two_writers(platform, monkeypatch, versions)
+    assert _sizes(ingestion) == [100, 0]
+    versions.append(_version(2, 40, modelled=True))
+    assert _sizes(ingestion) == [50, 50]
+
+
+def test_a_version_has_models_of_series_that_were_trained(trained_platform: Platform) -> None:
+    models = ModelStore(trained_platform, budget_bytes=2**20)
+    asyncio.run(models.refresh())
+    served = models.metrics(IIOT.name)
+    keys = [("press-2", "temperature"), ("new-1", "temperature"), ("nobody", "temperature")]
+    assert [served.has_model(key) for key in keys] == [True, False, False]
+    assert [served.load_model(*key) is not None for key in keys] == [True, False, False]
+
+
+def _two_writers(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, versions: list[SimpleNamespace]
+) -> Ingestion:
+    """Return a process's way in while the last of the versions serves."""
     monkeypatch.setattr("anomaly_platform.serving.telemetry.ingest._cores", lambda: 2)
     models = ModelStore(platform, budget_bytes=2**20)
-    held = SimpleNamespace(bundle=object(), lane_models=most)
-    monkeypatch.setattr(models, "metrics", lambda _: held)
-    ingestion = Ingestion(platform.online_ingest, models)
+    monkeypatch.setattr(models, "metrics", lambda _: versions[-1])
+    return Ingestion(platform.online_ingest, models)
+
+
+def _version(number: int, most: int, *, modelled: bool) -> SimpleNamespace:
+    return SimpleNamespace(version=number, lane_models=most, has_model=lambda _: modelled)
+
+
+def _sizes(ingestion: Ingestion, metrics: int = 1) -> list[int]:
+    """Return how many entities each writer has, of a hundred that come ten at a time."""
     lanes: list[int] = []
     for n in range(10):
         keys = [(f"d{10 * n + k}", f"m{m}") for k in range(10) for m in range(metrics)]
         lanes += ingestion._lanes_of(IIOT, keys)[::metrics]
-    assert [lanes.count(0), lanes.count(1)] == sizes
+    return [lanes.count(0), lanes.count(1)]
 
 
 def _transactions(platform: Platform, time: int) -> list[int]:
