@@ -276,8 +276,10 @@ class Append:
 
     def _explain(self, features: Floats, said: Verdicts, thresholds: Floats, told: Told) -> None:
         """Say why readings are anomalies or calls, of all together, sorted by series."""
-        readings, roles = self.readings, roles_of(said.is_anomaly)
         unusual = np.flatnonzero(said.is_anomaly | (told.calls & ~told.novel)).tolist()
+        if not unusual:
+            return
+        readings, roles = self.readings, roles_of(said.is_anomaly)
         some = sorted(unusual[:MOST_EXPLAINED], key=readings.keys.__getitem__)
         found = self.judge.scorer.explain(
             [readings.keys[place] for place in some],
