@@ -18,7 +18,7 @@ from pathlib import Path
 from service import barcode as serving_barcode
 from service import ingest as serving_ingest
 from service import predict as serving_predict
-from service.home import echo, prepared, service
+from service.home import echo, least, prepared, service
 from speed_table import machine, table
 
 PAGE = Path(__file__).parents[1] / "docs/measured/speed_serving.md"
@@ -40,9 +40,11 @@ def main() -> None:
         with service(home, given.workers) as ours:
             with echo(home, given.workers) as theirs:
                 predict = serving_predict.measure(theirs, ours, home.key, seconds, rounds)
-            ingest = [
-                serving_ingest.measure(ours, home, clients, requests, rounds) for clients in CLIENTS
-            ]
+            with least(home, given.workers) as theirs:
+                ingest = [
+                    serving_ingest.measure(ours, theirs, home, clients, requests, rounds)
+                    for clients in CLIENTS
+                ]
             barcode = serving_barcode.measure(ours, home)
     spent = (time.monotonic() - began) / 60
     loads = [", ".join(f"{one:.1f}" for one in each) for each in (before, os.getloadavg())]
@@ -146,12 +148,14 @@ def ingest_section(ingest: list[serving_ingest.IngestFigures]) -> str:
     rows = [
         (
             *(f"{one.clients}", f"{one.ingest:,.0f}", f"{one.p50_ms:.1f}", f"{one.p99_ms:.1f}"),
-            *(f"{one.bare:,.0f}", f"{one.indexed:,.0f}", f"{one.share:.2f}"),
+            *(f"{one.bare:,.0f}", f"{one.indexed:,.0f}", f"{one.least:,.0f}"),
+            *(f"{one.share:.2f}", f"{one.most:.2f}"),
         )
         for one in ingest
     ]
     header = ("clients", "rows/s", "p50, ms", "p99, ms")
-    of_copy = ("bare COPY, rows/s", "COPY into a table like ours", "share of bare COPY")
+    of_copy = ("bare COPY, rows/s", "COPY into a table like ours", "least server, rows/s")
+    shares = ("ours, share of bare COPY", "least server's share")
     return f"""## Ingest
 
 `POST /api/v1/telemetry` with {serving_ingest.ROWS} readings of as many devices in each
@@ -161,7 +165,11 @@ writes over one connection, and what queued up goes together. COPY into a table 
 columns and indexes of ours, which hold each reading once and find the past of a series,
 reaches {ingest[0].indexed / ingest[0].bare:.2f} of bare COPY by itself.
 
-{table((*header, *of_copy), rows)}"""
+The least server takes the same requests under the same framework and as many processes: it parses
+the body, and inserts into a table like that of bare COPY with one statement and one commit. It
+asks for no key, checks and judges nothing, and answers with a number.
+
+{table((*header, *of_copy, *shares), rows)}"""
 
 
 def barcode_section(barcode: serving_barcode.BarcodeFigures) -> str:

@@ -109,18 +109,26 @@ def service(home: Home, workers: int) -> AbstractContextManager[str]:
 
 def echo(home: Home, workers: int) -> AbstractContextManager[str]:
     """Run the bare route under the same server with the same settings; yield its address."""
-    command = [
-        *(str(BIN / "uvicorn"), "benchmarks.service.echo:app", "--loop", "uvloop"),
+    return running(_bare("echo"), home.folder, workers)
+
+
+def least(home: Home, workers: int) -> AbstractContextManager[str]:
+    """Run the least that takes readings in, in the same way; yield its address."""
+    return running(_bare("least"), home.folder, workers, LEAST_DATABASE_URL=home.database_url)
+
+
+def _bare(name: str) -> list[str]:
+    return [
+        *(str(BIN / "uvicorn"), f"benchmarks.service.{name}:app", "--loop", "uvloop"),
         *("--http", "httptools", "--no-access-log", "--no-server-header", "--log-level", "warning"),
     ]
-    return running(command, home.folder, workers)
 
 
 @contextmanager
-def running(command: Sequence[str], folder: Path, workers: int) -> Iterator[str]:
-    """Run a server in a home; yield its address."""
+def running(command: Sequence[str], folder: Path, workers: int, **more: str) -> Iterator[str]:
+    """Run a server in a home, with more variables in its environment; yield its address."""
     port = free_port()
-    environment = {**os.environ, "ANOMALY_HOME": str(folder), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "ANOMALY_HOME": str(folder), "PYTHONPATH": str(ROOT), **more}
     options = ["--port", str(port), "--workers", str(workers)]
     process = subprocess.Popen([*command, *options], env=environment, cwd=ROOT)
     try:

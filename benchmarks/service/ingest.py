@@ -6,7 +6,8 @@ two tables with their indexes. Several clients send at once, since a service has
 COPY is measured with as many connections; as the service writes over one connection in each worker,
 whatever has queued up going together, it is measured with so many as well. How much of the
 difference is PostgreSQL's, COPY of the same batches into a table like ours tells, with its columns
-and its indexes.
+and its indexes. What of it is that of any server, the least one tells (`least`): the same requests,
+parsed and inserted into a table without any index.
 """
 
 from __future__ import annotations
@@ -34,12 +35,21 @@ Row = tuple[str, str, str, float]
 
 @dataclass(frozen=True)
 class IngestFigures:
-    """Rows a second of so many clients, of bare COPY by as many connections, and with indexes."""
+    """Rows a second of so many clients, of bare COPY by as many connections, and of peers.
+
+    Attributes
+    ----------
+    indexed
+        COPY into a table like ours.
+    least
+        The least server, with the same requests.
+    """
 
     clients: int
     ingest: float
     bare: float
     indexed: float
+    least: float
     p50_ms: float
     p99_ms: float
 
@@ -47,6 +57,11 @@ class IngestFigures:
     def share(self) -> float:
         """Ingest over bare COPY."""
         return self.ingest / self.bare
+
+    @property
+    def most(self) -> float:
+        """The least server over bare COPY."""
+        return self.least / self.bare
 
 
 def batches(client: str, count: int) -> list[list[Row]]:
@@ -85,10 +100,10 @@ def at_once(work: Sequence[Callable[[], None]]) -> float:
 
 
 _BARE = (
-    "CREATE TABLE copied (device_id text NOT NULL, metric_name text NOT NULL, "
+    "(device_id text NOT NULL, metric_name text NOT NULL, "
     "event_time timestamptz NOT NULL, value double precision NOT NULL)"
 )
-_LIKE_OURS = "CREATE TABLE copied (LIKE online_readings INCLUDING ALL)"
+_LIKE_OURS = "(LIKE online_readings INCLUDING ALL)"
 _COLUMNS = (
     "entity, metric, event_time, value, stream, event_id, source, score, p_value, is_anomaly, "
     "threshold, status, id_given"
@@ -100,7 +115,7 @@ def copied(url: str, connections: int, count: int, *, like_ours: bool = False) -
     """Return rows a second of COPY, committed per batch, into a bare table or one like ours."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DROP TABLE IF EXISTS copied")
-        connection.execute(_LIKE_OURS if like_ours else _BARE)
+        connection.execute(f"CREATE TABLE copied {_LIKE_OURS if like_ours else _BARE}")
     statement = f"COPY copied {f'({_COLUMNS})' if like_ours else ''} FROM STDIN"
     opened = [psycopg.connect(url, options="-c synchronous_commit=on") for _ in range(connections)]
 
@@ -156,11 +171,15 @@ def ingest(base_url: str, key: str, clients: int, count: int) -> tuple[float, tu
     return clients * count * ROWS / spent, (float(p50), float(p99))
 
 
-def measure(base_url: str, home: Home, clients: int, requests: int, rounds: int) -> IngestFigures:
+def measure(
+    base_url: str, least: str, home: Home, clients: int, requests: int, rounds: int
+) -> IngestFigures:
     """Measure all in turns on the same machine and server; the middle round by its share counts.
 
     Parameters
     ----------
+    base_url, least
+        Of the service and of the least one.
     clients
         That send at once, and connections of bare COPY.
     requests
@@ -171,6 +190,10 @@ def measure(base_url: str, home: Home, clients: int, requests: int, rounds: int)
     for _ in range(rounds):
         bare = copied(home.database_url, clients, count)
         indexed = copied(home.database_url, clients, count, like_ours=True)
+        with psycopg.connect(home.database_url, autocommit=True) as connection:
+            connection.execute("DROP TABLE IF EXISTS least")
+            connection.execute(f"CREATE TABLE least {_BARE}")
+        at_most, _ = ingest(least, home.key, clients, count)
         rate, latencies = ingest(base_url, home.key, clients, count)
-        found.append(IngestFigures(clients, rate, bare, indexed, *latencies))
+        found.append(IngestFigures(clients, rate, bare, indexed, at_most, *latencies))
     return sorted(found, key=lambda one: one.share)[rounds // 2]
