@@ -16,7 +16,7 @@ from anomaly_platform.ingest.online.readings import Reading
 from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.answers import StoredColumns
 from anomaly_platform.serving.champions.models import ModelStore
-from anomaly_platform.serving.routes.telemetry import reply_of
+from anomaly_platform.serving.routes.telemetry import Reply, reply_of
 from anomaly_platform.serving.telemetry.ingest import Ingestion, open_ingestion
 from anomaly_platform.serving.telemetry.lane import Tell
 from anomaly_platform.streams import IIOT
@@ -126,6 +126,34 @@ def test_series_that_get_models_are_shared_out_anew(
     assert _sizes(ingestion) == [100, 0]
     versions.append(_version(2, 40, modelled=True))
     assert _sizes(ingestion) == [50, 50]
+
+
+def test_a_series_that_changes_writers_goes_on_where_it_was(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anomaly_platform.serving.telemetry.ingest._cores", lambda: 2)
+    time = int(START.timestamp() * 1e6)
+
+    async def send() -> list[Any]:
+        said = []
+        async with open_ingestion(platform) as ingestion:
+            for n, writer in enumerate((0, 1, 1, 0, 1)):
+                ingestion._lanes_of(IIOT, [("a", "m")])
+                ingestion._lane_of["a"] = writer
+                said.append(await _send(ingestion, ["a"], time + n))
+            said.append(await _send(ingestion, ["a"], time + 2))
+        return said
+
+    *said, again = asyncio.run(send())
+    assert ["stored" if isinstance(one, Reply) else one[0].outcome for one in said] == [
+        "stored"
+    ] * 5
+    assert [one.outcome for one in again] == ["repeated"]
+    with platform.warehouse.transactions.begin() as connection:
+        (found,) = connection.execute(
+            "SELECT count(*), bool_or(provisional) FROM online_readings WHERE entity = 'a'"
+        ).fetchall()
+    assert found == (5, False)
 
 
 def test_a_version_has_models_of_series_that_were_trained(trained_platform: Platform) -> None:
