@@ -80,7 +80,8 @@ def fleet_scorer(parts: Parts[MetricStream], version: int | None) -> FleetScorer
             thresholds=thresholds,
         )
     return FleetScorer(
-        open_version(parts, version),
+        # Each model is verified as it is read, by the threads that score.
+        open_version(parts, version, verify="each"),
         threshold=parts.threshold,
         thresholds=thresholds,
         deleted=parts.bundles.deleted_series(parts.stream.name, DETECTOR, version),
