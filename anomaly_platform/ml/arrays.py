@@ -18,3 +18,20 @@ Arrays = Mapping[str, AnyArray]
 
 Columns = Mapping[str, Floats]
 """Features of the rows of one series, by name."""
+
+Extremes = Mapping[str, tuple[float, float]]
+"""Least and greatest value of arrays by name; NaN for both where there is one among the values."""
+
+
+class StoredArrays(dict[str, AnyArray]):
+    """Arrays of one model as they were read.
+
+    Attributes
+    ----------
+    extremes
+        Of those that have values; some may be left out.
+    """
+
+    def __init__(self, arrays: Arrays, extremes: Extremes) -> None:
+        super().__init__(arrays)
+        self.extremes = extremes

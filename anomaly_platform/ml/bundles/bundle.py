@@ -16,12 +16,12 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import polars as pl
 
-from anomaly_platform.ml.arrays import AnyArray
+from anomaly_platform.ml.arrays import AnyArray, StoredArrays
 from anomaly_platform.ml.bundles.checking import as_bad_model
 from anomaly_platform.ml.bundles.format import (
     FORMAT,
@@ -39,6 +39,9 @@ from anomaly_platform.ml.bundles.format import (
     layers_of,
 )
 from anomaly_platform.ml.bundles.tensor_file import TensorFile, TensorFileError, TensorSpec
+
+if TYPE_CHECKING:
+    from anomaly_platform.ml.bundles.slots import SlotReader
 
 
 class Bundle:
@@ -73,6 +76,7 @@ class Bundle:
         self.series = series
         self.layers = tuple(layers)
         self._files = tuple(tensors)
+        self._readers: list[SlotReader | None] = [None] * len(self._files)
         self._starts = [layer.first for layer in layers]
         self._verified = False
         #: Dtype and shape of the arrays of one series.
@@ -115,7 +119,7 @@ class Bundle:
     def __contains__(self, key: object) -> bool:
         return key in self._slots
 
-    def arrays(self, slot: int) -> dict[str, AnyArray]:
+    def arrays(self, slot: int) -> StoredArrays:
         """Read the arrays of one series and verify them; no other series' bytes are touched.
 
         Raises
@@ -130,13 +134,22 @@ class Bundle:
         place = bisect.bisect_right(self._starts, slot) - 1
         while not self.layers[place].slots:
             place -= 1
-        file, index = self._files[place], slot - self._starts[place]
+        index = slot - self._starts[place]
         with self._damage():
-            arrays = {name: file.read(name, index) for name in self.specs}
-        if arrays_digest(arrays) != self.slot_digests[slot]:
+            arrays, digest = self._reader(place).read(index)
+        if digest != self.slot_digests[slot]:
             msg = f"the arrays of slot {slot} in {self.directory} are not what was published"
             raise DigestMismatchError(msg)
         return arrays
+
+    def _reader(self, place: int) -> "SlotReader":
+        reader = self._readers[place]
+        if reader is None:
+            # Compiled functions: whoever only asks what a bundle is does without.
+            from anomaly_platform.ml.bundles.slots import SlotReader
+
+            reader = self._readers[place] = SlotReader(self._files[place], self.specs)
+        return reader
 
     def shared(self, name: str) -> AnyArray:
         """Read and verify an array of the whole bundle.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from anomaly_platform.ml.arrays import AnyArray, Arrays
+from anomaly_platform.ml.arrays import AnyArray, Arrays, StoredArrays
 from anomaly_platform.ml.bundles.format import BundleError
 
 
@@ -60,7 +60,8 @@ def checked(
         asked = ", ".join("any" if wanted is None else str(wanted) for wanted in shape)
         raise BadModelError(f"the array {name!r} has the shape {array.shape}, not ({asked})")
     if array.size:
-        _refuse_values(name, array, finite=finite, low=low, high=high)
+        known = arrays.extremes.get(name) if isinstance(arrays, StoredArrays) else None
+        _refuse_values(name, known or _extremes(array), finite=finite, low=low, high=high)
     return array
 
 
@@ -73,12 +74,21 @@ def _fits(found: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     )
 
 
-def _refuse_values(
-    name: str, array: AnyArray, *, finite: bool, low: float | None, high: float | None
-) -> None:
+def _extremes(array: AnyArray) -> tuple[float, float]:
     # A NaN is the least and the greatest of all.
     least = float(np.minimum.reduce(array, axis=None))
-    greatest = float(np.maximum.reduce(array, axis=None))
+    return least, float(np.maximum.reduce(array, axis=None))
+
+
+def _refuse_values(
+    name: str,
+    extremes: tuple[float, float],
+    *,
+    finite: bool,
+    low: float | None,
+    high: float | None,
+) -> None:
+    least, greatest = extremes
     if math.isnan(least):
         raise BadModelError(f"the array {name!r} has values that are no numbers (NaN)")
     if finite and not (math.isfinite(least) and math.isfinite(greatest)):

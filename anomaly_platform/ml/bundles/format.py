@@ -99,6 +99,11 @@ def arrays_digest(arrays: Arrays) -> str:
     """Return the SHA-256 over names and bytes of some arrays, in the order of their names."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        digest.update(f"{name}\0{arrays[name].nbytes}\0".encode())
+        digest.update(digest_head(name, arrays[name].nbytes))
         digest.update(arrays[name].data)
     return digest.hexdigest()
+
+
+def digest_head(name: str, size: int) -> bytes:
+    """Return what `arrays_digest` takes before the bytes of an array."""
+    return f"{name}\0{size}\0".encode()

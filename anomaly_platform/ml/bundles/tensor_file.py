@@ -183,15 +183,30 @@ class TensorFile:
 
     def _read_at(self, offset: int, size: int) -> bytearray:
         buffer = bytearray(size)
-        done = os.preadv(self._handle, [buffer], offset)
+        self.fill(memoryview(buffer), offset)
+        return buffer
+
+    def offset(self, name: str) -> int:
+        """Return where in the file a tensor begins."""
+        return self._start + self._offsets[name]
+
+    def fill(self, room: memoryview, offset: int) -> None:
+        """Fill a room with the bytes from a place of the file on.
+
+        Raises
+        ------
+        TruncatedFileError
+            When the file has been cut since it was opened.
+        """
+        size = room.nbytes
+        done = os.preadv(self._handle, [room], offset)
         while done < size:
-            count = os.preadv(self._handle, [memoryview(buffer)[done:]], offset + done)
+            count = os.preadv(self._handle, [room[done:]], offset + done)
             if count == 0:
                 msg = f"{self.path.name} ends at byte {offset + done}: it is cut short"
                 raise TruncatedFileError(msg)
             done += count
         self.bytes_read += size
-        return buffer
 
     def read(self, name: str, index: int | None = None) -> AnyArray:
         """Return a tensor, or the ``index``-th part along its first dimension, and read no more.
@@ -205,7 +220,7 @@ class TensorFile:
         TruncatedFileError
             When the file has been cut since it was opened.
         """
-        spec, offset = self.specs[name], self._start + self._offsets[name]
+        spec, offset = self.specs[name], self.offset(name)
         shape, size = spec.shape, self._sizes[name]
         if index is not None:
             if not shape or not 0 <= index < shape[0]:

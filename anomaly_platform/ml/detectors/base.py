@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats
+from anomaly_platform.ml.arrays import AnyArray, Arrays, Floats, StoredArrays
 
 
 class NonFiniteInputError(ValueError):
@@ -101,7 +101,12 @@ def under(prefix: str, arrays: Arrays) -> dict[str, AnyArray]:
 
 def part_of(arrays: Arrays, prefix: str) -> dict[str, AnyArray]:
     """Return the arrays that `under` named so, under the names that the part gave them."""
-    return {short: arrays[name] for name, short in _names_under(prefix, tuple(arrays))}
+    names = _names_under(prefix, tuple(arrays))
+    found = {short: arrays[name] for name, short in names}
+    if isinstance(arrays, StoredArrays):
+        known = arrays.extremes
+        return StoredArrays(found, {short: known[name] for name, short in names if name in known})
+    return found
 
 
 @lru_cache(maxsize=256)

@@ -280,7 +280,9 @@ class PositionModel:
             for name in ("distances", "raw_scores")
         )
         # What was trained before there was any has none, and judges no reading by its place alone.
-        alone = checked({ALONE: UNKNOWN, **arrays}, ALONE, UNKNOWN.shape, finite=False)
+        alone = UNKNOWN
+        if ALONE in arrays:
+            alone = checked(arrays, ALONE, UNKNOWN.shape, finite=False)
         # A slack without end: the level is not used.
         numbers = checked(arrays, "constants", (_CONSTANTS,), finite=False)
         constants = np.asarray(numbers, np.float64).tolist()
