@@ -13,6 +13,7 @@ import pytest
 
 from anomaly_platform.assets.scored import _score_with_usable
 from anomaly_platform.ml.bundles.format import BundleError
+from anomaly_platform.ml.bundles.tensor_file import TensorFile
 from tests.builders.waiting import wait_until
 from tests.security.bundles.bad_bundles import Parts, read_parts, write_parts
 
@@ -91,6 +92,15 @@ def hostile(request: pytest.FixtureRequest, trained: Trained) -> Iterator[tuple[
     wait_until(lambda: "iiot" not in trained.client.app.state.serving.models.problems)  # type: ignore[attr-defined]
 
 
+def newest_day(trained: Trained) -> dt.date:
+    return dt.date.fromisoformat(
+        trained.platform.warehouse.transactions.value(
+            "SELECT partition FROM lake_partitions WHERE stream = 'iiot' AND stage = 'features' "
+            "ORDER BY partition DESC LIMIT 1"
+        )
+    )
+
+
 def test_the_version_before_goes_on_in_the_api_and_in_a_batch(
     trained: Trained, hostile: tuple[int, str]
 ) -> None:
@@ -111,13 +121,7 @@ def test_the_version_before_goes_on_in_the_api_and_in_a_batch(
     with pytest.raises(BundleError, match="models/iiot") as refused:
         platform.kind(stream).verify(version)
     assert said in str(refused.value)
-    day = dt.date.fromisoformat(
-        platform.warehouse.transactions.value(
-            "SELECT partition FROM lake_partitions WHERE stream = 'iiot' AND stage = 'features' "
-            "ORDER BY partition DESC LIMIT 1"
-        )
-    )
-    scorer, result, _ = _score_with_usable(platform, stream, day, None)
+    scorer, result, _ = _score_with_usable(platform, stream, newest_day(trained), None)
     assert scorer.version == 1
     assert result.rows
     assert platform.warehouse.bundles.champions("iiot") == {FOREST: 1}
@@ -127,3 +131,31 @@ def test_the_version_before_goes_on_in_the_api_and_in_a_batch(
     )
     assert f"version {version} cannot be loaded" in title
     assert "version 1 serves instead" in title
+
+
+def test_a_model_that_was_damaged_on_disk_replaces_no_scores(trained: Trained) -> None:
+    platform, day = trained.platform, newest_day(trained)
+    stream, rows = platform.stream("iiot"), platform.warehouse.transactions.value
+    stored = "SELECT md5(string_agg(s::text, '' ORDER BY s::text)) FROM scored_iiot s"
+    _score_with_usable(platform, stream, day, None)
+    before = rows(stored)
+    record = platform.warehouse.bundles.get("iiot", FOREST, 1)
+    assert record is not None
+    arrays = platform.lake.fetch_folder(record.path or "") / "arrays.safetensors"
+    sound, file = arrays.read_bytes(), TensorFile(arrays)
+    damaged = bytearray(sound)
+    damaged[file.offset("forest/feature")] ^= 1
+    file.close()
+
+    def put(content: bytes) -> None:
+        # Whoever has the file open goes on with the one that was there.
+        arrays.with_suffix(".new").write_bytes(content)
+        arrays.with_suffix(".new").replace(arrays)
+
+    put(damaged)
+    try:
+        with pytest.raises(BundleError, match="not what was published"):
+            _score_with_usable(platform, stream, day, None)
+    finally:
+        put(sound)
+    assert rows(stored) == before
