@@ -7,12 +7,27 @@ from typing import Annotated
 
 import typer
 
+from anomaly_platform import __version__
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
 from anomaly_platform.streams import Stream
 
 StreamName = Annotated[str, typer.Argument(help="A stream's name, such as iiot or ems.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of every random choice.")]
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"anomaly_platform {__version__}")
+        raise typer.Exit
+
+
+VersionAsked = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=_tell_version, is_eager=True, help="Print the version, and end."
+    ),
+]
 
 
 @contextmanager

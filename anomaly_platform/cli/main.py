@@ -9,7 +9,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from anomaly_platform.cli.alerts import alerts_app
-from anomaly_platform.cli.arguments import StreamName, day_of, days_of, refusing, seed_of, stream_of
+from anomaly_platform.cli.arguments import (
+    StreamName,
+    VersionAsked,
+    day_of,
+    days_of,
+    refusing,
+    seed_of,
+    stream_of,
+)
 from anomaly_platform.cli.backtest.commands import backtest_app
 from anomaly_platform.cli.home import make_home, settle_home, tell_home
 from anomaly_platform.cli.keys import keys_app
@@ -91,7 +99,7 @@ def _run_command() -> None:
 
 
 @app.callback()
-def before_any_command(context: typer.Context) -> None:
+def before_any_command(context: typer.Context, _version: VersionAsked = False) -> None:
     """Anomaly detection as a Dagster asset graph: data in, calibrated scores out."""
     command, settings = context.invoked_subcommand or "", get_settings()
     if command != "restore":

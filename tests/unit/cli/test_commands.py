@@ -12,6 +12,7 @@ import pytest
 import typer
 from rich.console import Console
 
+from anomaly_platform import __version__
 from anomaly_platform.cli import doctor, main
 from anomaly_platform.cli.arguments import days_of
 from anomaly_platform.cli.streams import run as materialize
@@ -42,6 +43,11 @@ def test_the_help_of_every_command_fits_into_80_columns(
     said = invoke(*command, "--help", columns=80)
     assert "Usage: " in said
     assert not too_long(said)
+
+
+def test_the_version_is_told_and_needs_no_home(tmp_path: Path) -> None:
+    assert invoke("--version") == f"anomaly_platform {__version__}\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_simulate_writes_a_file_a_day_and_the_anomalies(tmp_path: Path) -> None:
