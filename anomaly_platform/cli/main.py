@@ -397,7 +397,7 @@ def doctor(
 @app.command()
 def sql(
     query: Annotated[str, typer.Argument(help="One SQL statement, read-only.")],
-    csv: Annotated[bool, typer.Option("--csv", help="All rows, as CSV with a heading.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="All rows, as PostgreSQL's CSV.")] = False,
 ) -> None:
     """Ask the platform's database, read-only; the result as a table."""
     if csv:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 from rich.console import Console
@@ -30,7 +29,11 @@ _FOLDED_AT = 24
 #: What no cursor takes, and reads.
 _EXPLAINED = re.compile(r"\s*(explain|show)\b", re.IGNORECASE)
 
-_Row = tuple[Any, ...]
+#: What of a cell makes quotes necessary.
+_QUOTED = re.compile(r'[",\r\n]')
+
+#: Cells as the server writes them, and not as Python would: JSON stays JSON.
+_Row = tuple[str | None, ...]
 
 
 def ask(settings: Settings, query: str, console: Console) -> None:
@@ -43,7 +46,7 @@ def ask(settings: Settings, query: str, console: Console) -> None:
     """
     with _answer(settings, query, _MOST_ROWS + 1) as (names, batches):
         rows = next(batches, [])
-    texts = [["" if cell is None else str(cell) for cell in row] for row in rows[:_MOST_ROWS]]
+    texts = [[cell or "" for cell in row] for row in rows[:_MOST_ROWS]]
     print_rows(console, names, texts, folded_at=_FOLDED_AT)
     more = ", more are not shown; --csv gives all" if len(rows) > _MOST_ROWS else ""
     shown = min(len(rows), _MOST_ROWS)
@@ -51,18 +54,31 @@ def ask(settings: Settings, query: str, console: Console) -> None:
 
 
 def write_csv(settings: Settings, query: str, out: TextIO) -> None:
-    """Run one statement that reads, and write all of its rows as CSV; NULL is an empty cell.
+    """Run one statement that reads, and write all of its rows as PostgreSQL's COPY writes CSV.
+
+    NULL is an empty cell, and an empty text one in quotes.
 
     Raises
     ------
     DatabaseError
         When the server refuses the statement.
     """
-    writer = csv.writer(out, lineterminator="\n")
     with _answer(settings, query, _ROWS_AT_ONCE) as (names, batches):
-        writer.writerow(names)
+        out.write(_csv_line(names))
         for rows in batches:
-            writer.writerows(rows)
+            out.writelines(map(_csv_line, rows))
+
+
+def _csv_line(cells: Sequence[str | None]) -> str:
+    return ",".join(map(_csv_cell, cells)) + "\n"
+
+
+def _csv_cell(text: str | None) -> str:
+    if text is None:
+        return ""
+    if text and _QUOTED.search(text) is None:
+        return text
+    return '"' + text.replace('"', '""') + '"'
 
 
 @contextmanager
@@ -81,6 +97,7 @@ def _answer(
     try:
         with connect_as_reader(settings) as connection:
             connection.read_only = True
+            _leave_as_text(connection)
             # A person's own query to their own database is what this command is for.
             statement = query if explained else f"DECLARE asked NO SCROLL CURSOR FOR {query}"
             cursor = connection.execute(statement.encode(), prepare=True)
@@ -92,6 +109,14 @@ def _answer(
     except psycopg.Error as error:
         said = error.diag.message_primary or str(error).strip()
         raise DatabaseError(f"{said}\n{error.diag.message_hint or ''}".strip()) from None
+
+
+def _leave_as_text(connection: psycopg.Connection) -> None:
+    from psycopg.types.string import TextLoader
+
+    for known in connection.adapters.types:
+        for oid in (known.oid, known.array_oid):
+            connection.adapters.register_loader(oid, TextLoader)
 
 
 def _batches(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import psycopg
 import pytest
 from rich.console import Console
 
@@ -71,3 +72,29 @@ def test_csv_has_every_row_and_a_heading(
     lines = said.splitlines()
     assert lines[:3] == ["n,t", "1,", '2,"a,b"']
     assert len(lines) == 20_002
+
+
+def test_csv_is_written_as_postgresql_writes_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point_commands_at(settings, monkeypatch)
+    query = """
+        SELECT '{"who": "it''s", "n": [1, null]}'::jsonb AS document, '["a"]'::json AS list,
+            ARRAY['x', 'y z', NULL] AS words, '{{1,2},{3,4}}'::int[] AS numbers, true AS yes,
+            timestamptz '2026-01-02 03:04:05.5+00' AS moment, date '2026-01-02' AS day,
+            interval '1 day 2 hours' AS span, 0.1::float8 AS share, 1.50::numeric AS price,
+            ''::text AS empty, NULL AS nothing, E'two\nlines' AS lines, '\\x00ff'::bytea AS bytes
+    """
+    said = invoke("sql", "--csv", query)
+    with psycopg.connect(settings.database_url.get_secret_value()) as connection:
+        connection.execute("SET TIME ZONE 'UTC'")
+        with connection.cursor().copy(f"COPY ({query}) TO STDOUT (FORMAT csv, HEADER)") as copy:
+            own = b"".join(bytes(part) for part in copy).decode()
+    assert said == own
+    assert '"{""n"": [1, null], ""who"": ""it\'s""}"' in said
+
+
+def test_a_document_in_the_table_is_json(settings: Settings) -> None:
+    console = Console(record=True, file=io.StringIO(), width=80)
+    ask(settings, """SELECT '{"who": null}'::jsonb AS document""", console)
+    assert '{"who": null}' in console.export_text()
