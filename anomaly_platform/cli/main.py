@@ -146,7 +146,10 @@ def demo(
 def up(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of Dagster's UI.")] = UI_PORT,
-    mlflow: Annotated[bool, typer.Option(help="Serve MLflow's pages, too.")] = True,
+    mlflow: Annotated[
+        bool | None,
+        typer.Option("--mlflow/--no-mlflow", help="Serve MLflow's pages; else as is set."),
+    ] = None,
 ) -> None:
     """Run PostgreSQL, Dagster's webserver and its daemon, the API and MLflow, until Ctrl-C."""
     from anomaly_platform.cli.services.up import run_platform

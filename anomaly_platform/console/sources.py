@@ -33,12 +33,22 @@ def run(settings: Settings, run_id: str) -> Source:
     return Source("Dagster run", run_id[:8], _dagster(settings, "runs", run_id))
 
 
-def model(settings: Settings, stream: str, detector: str) -> Source:
-    """Return a detector's page in MLflow, with a version of it for each of the platform's."""
+def models(settings: Settings, *detectors: tuple[str, str]) -> list[Source]:
+    """Return pages in MLflow, where it has any, with a version for each of the platform's.
+
+    Parameters
+    ----------
+    settings : Settings
+    *detectors : tuple of str and str
+        Streams, and a detector of each.
+    """
     own = settings.mlflow_url
+    if own is None and not settings.mlflow_pages:
+        return []
     base = f"http://127.0.0.1:{settings.mlflow_port}" if own is None else own.get_secret_value()
-    name = f"{stream}.{detector}"
-    return Source("MLflow model", name, f"{base.rstrip('/')}/#/models/{quote(name, safe='')}")
+    names = [f"{stream}.{detector}" for stream, detector in detectors]
+    pages = f"{base.rstrip('/')}/#/models"
+    return [Source("MLflow model", name, f"{pages}/{quote(name, safe='')}") for name in names]
 
 
 def statement(sql: str) -> Source:

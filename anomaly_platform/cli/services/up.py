@@ -42,17 +42,19 @@ def free_port(host: str, port: int) -> bool:
 
 
 def run_platform(
-    settings: Settings, console: Console, host: str, port: int, *, mlflow: bool = True
+    settings: Settings, console: Console, host: str, port: int, *, mlflow: bool | None = None
 ) -> int:
     """Run until Ctrl-C; return the exit code.
 
     Parameters
     ----------
-    mlflow : bool
-        Whether MLflow's pages are served; the registry is mirrored either way.
+    mlflow : bool or None
+        Whether MLflow's pages are served; the registry is mirrored either way. ``None``: as the
+        settings say.
     """
+    wanted = settings.mlflow_pages if mlflow is None else mlflow
     # A server of the user's own has its own pages.
-    mlflow = mlflow and settings.mlflow_url is None
+    mlflow = wanted and settings.mlflow_url is None
     # A mistake in the routes is told now, and not by a dispatcher that starts again and again.
     Routes(settings.alert_routes)
     with only_platform_of(settings.home, f"http://{probed(host)}:{port}"):
@@ -169,7 +171,9 @@ def _services(
         ),
         Service("daemon", [*daemon_command(), *workspace]),
         Service("dispatcher", briefly(anomaly, "dispatch")),
-        Service("api", briefly(anomaly, "api"), _where_dagster_is(platform.settings, host, port)),
+        Service(
+            "api", briefly(anomaly, "api"), _linked(platform.settings, host, port, mlflow=mlflow)
+        ),
     ]
     if platform.settings.mqtt_url is not None:
         services.append(Service("mqtt", briefly(anomaly, "mqtt")))
@@ -178,11 +182,15 @@ def _services(
     return services
 
 
-def _where_dagster_is(settings: Settings, host: str, port: int) -> dict[str, str]:
-    """Return what tells the console where Dagster's pages are, unless a setting does."""
-    if "dagster_ui_url" in settings.model_fields_set:
-        return {}
-    return {"ANOMALY_DAGSTER_UI_URL": f"http://{probed(host)}:{port}"}
+def _linked(settings: Settings, host: str, port: int, *, mlflow: bool) -> dict[str, str]:
+    """Return what tells the console which pages there are, and where.
+
+    The place of Dagster's own is told unless a setting does.
+    """
+    told = {"ANOMALY_MLFLOW_PAGES": "true" if mlflow else "false"}
+    if "dagster_ui_url" not in settings.model_fields_set:
+        told["ANOMALY_DAGSTER_UI_URL"] = f"http://{probed(host)}:{port}"
+    return told
 
 
 def _taken_port(settings: Settings, host: str, port: int, *, mlflow: bool) -> str:

@@ -78,7 +78,7 @@ async def show(
         back=link("/console/journey", stream=chosen.name, code=code),
         behind=[
             sources.asset(serving.settings, chosen.name, "scored_events"),
-            sources.model(serving.settings, chosen.name, chosen.scored_by),
+            *sources.models(serving.settings, (chosen.name, chosen.scored_by)),
             sources.statement(
                 f"SELECT * FROM scored_scans WHERE stream = '{chosen.name}' "
                 f"AND epc_code = '{code.replace(chr(39), chr(39) * 2)}' ORDER BY event_time"

@@ -150,7 +150,7 @@ async def training(request: Request, viewer: Reading, asked: uuid.UUID) -> Respo
 def _behind(serving: ServingState, stream: Stream, detector: str) -> list[sources.Source]:
     return [
         *(sources.asset(serving.settings, stream.name, one) for one in stream.model_stages),
-        sources.model(serving.settings, stream.name, detector),
+        *sources.models(serving.settings, (stream.name, detector)),
         sources.statement(f"SELECT * FROM bundles WHERE stream = '{stream.name}'"),
     ]
 

@@ -196,7 +196,7 @@ def _behind(serving: ServingState) -> dict[str, list[sources.Source]]:
         ],
         "models": [
             *(sources.asset(settings, one.name, "champion") for one in streams),
-            *(sources.model(settings, one.name, one.scored_by) for one in streams),
+            *sources.models(settings, *((one.name, one.scored_by) for one in streams)),
             sources.statement("SELECT * FROM champions"),
             sources.statement("SELECT * FROM champion_history ORDER BY id DESC"),
         ],

@@ -91,7 +91,7 @@ async def show(
         back=link("/console/series", **here),
         behind=[
             sources.asset(serving.settings, stream, "scored_events"),
-            sources.model(serving.settings, stream, described.scored_by),
+            *sources.models(serving.settings, (stream, described.scored_by)),
             sources.statement(
                 f"SELECT event_time, value, score, is_anomaly, reason, causes FROM scored_metrics "
                 f"WHERE stream = '{stream}' AND entity = '{_in_sql(entity)}' "

@@ -1,0 +1,22 @@
+"""What `anomaly up` tells its services."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from anomaly_platform.cli.services.up import _services
+from anomaly_platform.platform import Platform
+from anomaly_platform.settings import get_settings
+
+
+def test_the_console_is_told_that_mlflow_has_no_pages_and_where_those_of_dagster_are(
+    tmp_path: Path,
+) -> None:
+    platform = Platform(get_settings(home=tmp_path))
+    services = _services(platform, tmp_path, "0.0.0.0", 3001, mlflow=False)
+    by_name = {one.name: one for one in services}
+    assert "mlflow" not in by_name
+    assert by_name["api"].environment == {
+        "ANOMALY_MLFLOW_PAGES": "false",
+        "ANOMALY_DAGSTER_UI_URL": "http://127.0.0.1:3001",
+    }
