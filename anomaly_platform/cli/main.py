@@ -241,7 +241,8 @@ def run(
 ) -> None:
     """Materialize a stream now, without a daemon, and account for every row.
 
-    Exit code 1 says that rows are missing or that a file was rejected.
+    The table at the end has what this run did, whose days are scored as a whole, and below it all
+    that the stream has. Exit code 1 says that rows are missing or that a file was rejected.
     """
     from anomaly_platform.cli.streams.run import account_table, run_stream, tell_files
 
@@ -252,7 +253,8 @@ def run(
             account = run_stream(runtime, chosen, console, days=span, train=train)
         finally:
             rejected = tell_files(runtime.platform, chosen, began, console)
-    console.print(account_table({chosen.name: account}))
+        done = runtime.platform.warehouse.progress.done_since(chosen.name, began)
+    console.print(account_table({"of this run": done, f"all of {chosen.name}": account}))
     if account.missing or rejected:
         raise typer.Exit(1)
 

@@ -1,6 +1,6 @@
 """``anomaly run``: a stream brought up to date in this process, without a daemon."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 from rich.console import Console
@@ -14,7 +14,7 @@ from anomaly_platform.cli.runtime import RunFailedError, Runtime
 from anomaly_platform.platform import Platform
 from anomaly_platform.sensors.landing import DATA_STAGES, SCORE_STAGES
 from anomaly_platform.sensors.work import work_tags
-from anomaly_platform.storage.tables.progress import Account
+from anomaly_platform.storage.tables.progress import Account, Done
 from anomaly_platform.streams import MetricStream, Stream
 from anomaly_platform.streams.staleness import StreamState, stale_feature_days, stale_scored_days
 
@@ -55,6 +55,7 @@ def run_stream(
     RunFailedError
         When a stage failed, or there are no data in `days`.
     """
+    began = runtime.platform.warehouse.transactions.value("SELECT clock_timestamp()")
     with spinner(console) as progress:
 
         def step(label: str, stages: Sequence[str], tags: dict[str, str]) -> None:
@@ -83,19 +84,23 @@ def run_stream(
     if train is None:
         for line in _about_models(runtime.platform, stream, first_training=trains):
             console.print(f"[yellow]{stream.name}: {line}")
-    account = runtime.platform.account_of(stream)
-    if isinstance(stream, MetricStream) and account.scored and not account.anomalies:
-        console.print(f"{stream.name}: no reading reaches its threshold. The most unusual ones:")
-        query = query_of_most_unusual(stream)
+    did = runtime.platform.warehouse.progress.done_since(stream.name, began)
+    if isinstance(stream, MetricStream) and did.scored and not did.anomalies:
+        console.print(
+            f"{stream.name}: no reading of what was scored reaches its threshold. "
+            "The most unusual ones:"
+        )
+        query = query_of_most_unusual(stream, did.first_day, did.last_day)
         console.print(f'anomaly sql "{query}"', markup=False, highlight=False, soft_wrap=True)
-    return account
+    return runtime.platform.account_of(stream)
 
 
-def query_of_most_unusual(stream: MetricStream) -> str:
-    """Return the query, for a person, of the readings with the highest scores."""
+def query_of_most_unusual(stream: MetricStream, first: date | None, last: date | None) -> str:
+    """Return the query, for a person, of the readings of some days with the highest scores."""
     return (  # a stream's names are checked where it is defined
         f"SELECT {stream.entity_field}, metric_name, timestamp, value, anomaly_score "  # noqa: S608
-        f"FROM bi_{stream.name}_scores ORDER BY anomaly_score DESC NULLS LAST LIMIT 10"
+        f"FROM bi_{stream.name}_scores WHERE day BETWEEN '{first}' AND '{last}' "
+        "ORDER BY anomaly_score DESC NULLS LAST LIMIT 10"
     )
 
 
@@ -190,16 +195,26 @@ def tell_files(platform: Platform, stream: Stream, since: datetime, console: Con
     return len(rejected)
 
 
-def account_table(accounts: dict[str, Account]) -> Table:
-    """Return the account of rows per stream: what came in is what is somewhere."""
-    headings = ("stream", "in", "scored", "quarantined", "duplicates", "anomalies", "balance")
+def account_table(accounts: Mapping[str, Account | Done]) -> Table:
+    """Return rows, from files to tables: per stream in all, or by what was done.
+
+    All that ever came in is somewhere. What a run does has no such balance: it scores days as a
+    whole, with what earlier runs have taken in.
+    """
+    headings = ("", "in", "scored", "quarantined", "duplicates", "anomalies", "balance")
     rows = [
         (
             name,
             *(f"{count:,}" for count in (of.rows_in, of.scored, of.quarantined)),
             *(f"{count:,}" for count in (of.duplicates, of.anomalies)),
-            "exact" if of.missing == 0 else f"[red]{of.missing:,} missing",
+            _balance(of),
         )
         for name, of in accounts.items()
     ]
     return figure_table(headings, rows, "Rows, from files to tables")
+
+
+def _balance(of: Account | Done) -> str:
+    if isinstance(of, Done):
+        return ""
+    return "exact" if of.missing == 0 else f"[red]{of.missing:,} missing"

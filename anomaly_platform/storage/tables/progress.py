@@ -1,7 +1,7 @@
 """How far a stream has come: the watermarks of its days, and the account of its rows."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from anomaly_platform.storage.postgres.transactions import TableAccess
 from anomaly_platform.streams.staleness import DayState, StreamState
@@ -34,6 +34,31 @@ class Account:
     def missing(self) -> int:
         """Readings that are nowhere: always 0, or something is broken."""
         return self.rows_in - self.scored - self.quarantined - self.duplicates - self.pending
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was done of a stream since a time.
+
+    Attributes
+    ----------
+    rows_in : int
+        Readings in the files that were taken in.
+    scored, anomalies : int
+        Readings of the days that were scored, each as a whole, and how many of them were flagged.
+    quarantined, duplicates : int
+        Readings that were refused, and repeats in the days that were validated.
+    first_day, last_day : date or None
+        Of the days that were scored.
+    """
+
+    rows_in: int
+    scored: int
+    quarantined: int
+    duplicates: int
+    anomalies: int
+    first_day: date | None
+    last_day: date | None
 
 
 class Progress(TableAccess):
@@ -89,6 +114,26 @@ class Progress(TableAccess):
             (stream,),
         )
         return {str(digest): int(count) for digest, count in rows}
+
+    def done_since(self, stream: str, since: datetime) -> Done:
+        """Count what was written of the stream since a time of the database's clock."""
+        (row,) = self._transactions.tuples(
+            """
+            SELECT
+                (SELECT coalesce(sum(rows_in), 0)::bigint FROM ingest_ledger
+                 WHERE stream = %(stream)s AND status = 'ingested' AND ingested_at >= %(since)s),
+                coalesce(sum(rows), 0)::bigint,
+                (SELECT count(*) FROM quarantine
+                 WHERE stream = %(stream)s AND row_number > 0 AND quarantined_at >= %(since)s),
+                (SELECT coalesce(sum((stats ->> 'duplicates')::bigint), 0)::bigint
+                 FROM lake_partitions WHERE stream = %(stream)s AND stage = 'validated_events'
+                     AND updated_at >= %(since)s),
+                coalesce(sum(anomalies), 0)::bigint, min(day), max(day)
+            FROM scored_days WHERE stream = %(stream)s AND written_at >= %(since)s
+            """,
+            {"stream": stream, "since": since},
+        )
+        return Done(*row)
 
     def account(self, stream: str) -> Account:
         """Count the stream's rows at one instant, in the tables that BI reads."""

@@ -142,7 +142,7 @@ def test_a_stream_of_the_users_own(warehouse: Warehouse) -> None:
     pumps = rows_of(warehouse, "SELECT DISTINCT pump FROM bi_pumps_scores ORDER BY 1")
     assert pumps[0] == ("host-0",)
     stream = replace(IIOT, name="pumps", entity_field="pump", time_field="read at")
-    assert len(rows_of(warehouse, query_of_most_unusual(stream))) == 10
+    assert len(rows_of(warehouse, query_of_most_unusual(stream, DAY, DAY))) == 10
     assert len(rows_of(warehouse, "SELECT * FROM bi_pumps_daily")) == 3
     assert rows_of(warehouse, "SELECT count(*) FROM scored_metrics") == [(60,)]
     assert warehouse.scores.count_rows("ems", DAY) == 0
