@@ -73,6 +73,15 @@ class Tunings(TableAccess):
             {"stream": stream, "number": number},
         )
 
+    def last_in_use(self, stream: str) -> TuningRecord | None:
+        """Return the tuning that was taken back last, or is in use."""
+        return self._transactions.row(
+            TuningRecord,
+            f"SELECT {columns_of(TuningRecord)} FROM tunings WHERE stream = %s "  # noqa: S608
+            "AND applied_at IS NOT NULL ORDER BY undone_at DESC NULLS FIRST, id DESC LIMIT 1",
+            (stream,),
+        )
+
     def earlier_on_its_rows(self, record: TuningRecord) -> int:
         """Return how many tunings before this one were compared on some of the same rows."""
         begin = record.data["comparison"]["judged_from"]

@@ -165,13 +165,27 @@ def _undo(platform: Platform, name: str) -> None:
             was_in_use = tunings.take_back(connection, name, operator())
         was_there = files.remove(name)
     if not (was_there or was_in_use):
-        raise typer.BadParameter(f"{name} has its own settings; nothing was applied")
+        raise typer.BadParameter(_nothing_to_undo(platform, stream_of(platform, name).name))
     errors.print(f"{name} has its own settings again, from its next training on.")
     with refusing(LookupError):
         stream = Platform(get_settings()).stream(name)
     if isinstance(stream, MetricStream):
         windows = stream.features.windows
         _say_next(platform, stream, other_windows=tuned is None or tuned.windows != windows)
+
+
+def _nothing_to_undo(platform: Platform, name: str) -> str:
+    """Say since when a stream has its own settings, and what can be done next."""
+    said = f"nothing is left to undo: {name} has its own settings"
+    last = platform.warehouse.tunings.last_in_use(name)
+    if last is not None:
+        return (
+            f"{said} since {last.undone_at:%Y-%m-%d %H:%M} UTC, when tuning {last.id} was taken "
+            f"back; to use it again: anomaly tune {name} --apply --number {last.id}"
+        )
+    if platform.warehouse.tunings.of(name) is not None:
+        return f"{said}, and no tuning was ever applied; anomaly tune {name} --show has the newest"
+    return f"{said}, and it was never tuned; anomaly tune {name} searches better ones"
 
 
 def _say_next(platform: Platform, stream: MetricStream, *, other_windows: bool) -> None:

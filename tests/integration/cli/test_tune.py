@@ -123,6 +123,9 @@ def test_a_gain_is_found_recorded_put_into_use_and_taken_back(
     assert "own settings again" in run_command("tune", "ems", "--undo").output
     assert settings_of(settings) == today
     assert "It was in use until" in said("ems", "--show", "--number", number)
+    second = said("ems", "--undo", code=2)
+    assert f"when tuning {number} was taken back" in second
+    assert f"anomaly tune ems --apply --number {number}" in second
     actions = platform.warehouse.transactions.tuples("SELECT action FROM audit_log ORDER BY id")
     assert [action for (action,) in actions] == ["tuning.apply", "tuning.undo"] * 2
 
@@ -270,7 +273,8 @@ def test_what_cannot_be_is_refused_with_a_reason(platform: Platform, settings: S
         (("ems", "--show"), "ems has not been tuned yet"),
         (("ems", "--apply", "--undo"), "choose one of"),
         (("ems", "--number", 1), "--number goes with"),
-        (("ems", "--undo"), "nothing was applied"),
+        (("ems", "--undo"), "nothing is left to undo: ems has its own settings, and it was never"),
+        (("emms", "--undo"), "no stream 'emms'"),
         (("../ems", "--undo"), "no name of a stream"),
         (("ems", "--minutes", 0.001), "over before anything could be compared"),
     ):
