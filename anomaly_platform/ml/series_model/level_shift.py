@@ -229,7 +229,8 @@ class PositionModel:
             np.array((cycle.offset[0], cycle.widening[0]), dtype=np.float32) for cycle in cycles
         )
         level_rows(
-            times,
+            # Times that cannot be written to are another type, compiled once more.
+            np.array(times),
             np.array([columns[name] for name in level_names(feature_set)]),
             np.ones(n),
             np.array(self.constants),
