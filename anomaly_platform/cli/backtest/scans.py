@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 from rich.console import Console
-from rich.table import Table
 
+from anomaly_platform.cli.backtest.scan_labels import (
+    comparison,
+    findings,
+    known_from_column,
+    known_from_file,
+)
 from anomaly_platform.cli.progress import spinner
 from anomaly_platform.cli.rows import figure_table
 from anomaly_platform.ingest.files.sources import UnreadableFile
@@ -66,7 +71,8 @@ def backtest_scans(
         Folder with ``locations.csv`` and the like, or one such file; None takes a folder
         ``reference`` beside the file, if there is one.
     labels : Path or None
-        CSV with ``event_id`` and ``kind``: what is known, for the summary only.
+        CSV with ``event_id`` and ``kind``: what is known, for the summary only; None takes the
+        file's own column of labels, if it has one.
     seed : int
         Of every random choice.
     console : Console
@@ -104,7 +110,7 @@ def backtest_scans(
             for part, models in judges:
                 scored_parts = models.in_chunks(part, together=together, left_out=silence.left_out)
                 for scored in scored_parts if part.height else ():
-                    kept.append(_findings(scored))
+                    kept.append(findings(scored))
                     yield scored
 
         with out.open("w", encoding="utf-8") as target:
@@ -116,9 +122,14 @@ def backtest_scans(
                 silence=silence,
             )
     _summary(console, scans, judges[0][1], known, totals)
-    if labels is not None:
-        found = pl.concat(kept) if kept else _findings(features.head(0))
-        console.print(_against_labels(found, labels))
+    known_scans = (
+        known_from_column(scans.columns, scans.frame)
+        if labels is None
+        else known_from_file(labels, scans.frame)
+    )
+    if known_scans is not None:
+        found = pl.concat(kept) if kept else findings(features.head(0))
+        console.print(comparison(scans.frame, found, known_scans))
     console.print(f"{out}", soft_wrap=True)
 
 
@@ -273,16 +284,6 @@ def _silence(models: BarcodeModels, judged: int, learned_from: int | None) -> Si
     return silence
 
 
-def _findings(scored: pl.DataFrame) -> pl.DataFrame:
-    """Return what the comparison with labels needs."""
-    from anomaly_platform.ml.detectors.rules.detector import RULE_KINDS
-
-    wanted = ("event_id", *(f"{kind}_score" for kind in RULE_KINDS), "final_confidence")
-    return scored.select(
-        pl.col(name) if name in scored.columns else pl.lit(None).alias(name) for name in wanted
-    )
-
-
 def _summary(
     console: Console,
     scans: Scans,
@@ -318,46 +319,3 @@ def _summary(
     reasons = scans.refused["reason"].value_counts(sort=True).head(5)
     for reason, count in reasons.iter_rows():
         console.print(f"  refused {count:,}: {reason}", soft_wrap=True)
-
-
-def _against_labels(found: pl.DataFrame, labels: Path) -> Table:
-    """Compare with what is known: per rule event by event, and the confidence over all kinds."""
-    from anomaly_platform.ml.evaluation.measures import auc_pr
-
-    known = _read_labels(labels)
-    rows = []
-    kinds = known["kind"].unique().sort().to_list()
-    anomalous = found["event_id"].is_in(known["event_id"].implode())
-    for kind in [*kinds, "all"]:
-        of_kind = known if kind == "all" else known.filter(pl.col("kind") == kind)
-        truth = found["event_id"].is_in(of_kind["event_id"].implode())
-        own = f"{kind}_score"
-        score = found[own] if own in found.columns else found["final_confidence"]
-        # A subtle anomaly is told from ordinary scans; another anomaly's alarm is not a false one.
-        counted = truth | ~anomalous
-        flags = (score >= 50) & counted
-        hits, alarms = int((flags & truth).sum()), int((flags & ~truth).sum())
-        confidence = found["final_confidence"].filter(counted).to_numpy()
-        positives = truth.filter(counted).to_numpy()
-        area = auc_pr(positives, confidence) if positives.any() and not positives.all() else None
-        counts = (f"{count:,}" for count in (truth.sum(), hits, alarms))
-        shares = (_share(hits, hits + alarms), _share(hits, int(truth.sum())))
-        rows.append((kind, *counts, *shares, "–" if area is None else f"{area:.3f}"))
-    headings = ("kind", "labelled", "found", "false alarms", "precision", "recall", "AUC-PR")
-    return figure_table(headings, rows, f"Against {labels.name}")
-
-
-def _read_labels(labels: Path) -> pl.DataFrame:
-    try:
-        known = pl.read_csv(labels, infer_schema=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise UnreadableFile(f"{labels.name}: {error}") from None
-    if "event_id" not in known.columns:
-        raise UnreadableFile(f"{labels.name} has no column event_id")
-    kind = next((name for name in ("kind", "anomaly_kind") if name in known.columns), None)
-    kinds = pl.lit("anomaly") if kind is None else pl.col(kind).fill_null("anomaly")
-    return known.select("event_id", kind=kinds)
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.3f}" if whole else "–"

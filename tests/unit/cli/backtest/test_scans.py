@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from rich.console import Console
 
@@ -95,3 +96,46 @@ def test_reference_beside_the_file_is_used_and_labels_are_compared(tmp_path: Pat
     assert fake <= found
     assert "58 places known" in told
     assert "epcFake" in told
+    (fakes,) = rows_of(told, "epcFake")
+    assert fakes[1:3] == [str(len(fake))] * 2
+
+    column = tmp_path / "labelled.csv"
+    kinds = network.incidents.select("event_id", "kind").unique("event_id")
+    labelled = network.scans.drop("label", "anomaly_kind", "entity").join(
+        kinds, on="event_id", how="left", maintain_order="left"
+    )
+    labelled.select(
+        pl.exclude("kind"), is_anomaly=pl.col("kind").is_not_null(), anomaly_kind="kind"
+    ).write_csv(column)
+    assert rows_of(backtest(column, tmp_path / "s.json"), "epcFake") == [fakes]
+    assert events_of(tmp_path / "s.json") == events_of(tmp_path / "r.json"), "nothing is learned"
+
+
+def test_labels_of_the_file_say_how_many_scans_and_events_are_found(tmp_path: Path) -> None:
+    codes = [CODE.replace("000001.2024", f"{n:06d}.2024") for n in range(3)]
+    scans = [
+        {**event, "eventId": f"{code}-{event['eventId']}", "epc_code": code, "is_anomaly": flag}
+        for code, flags in zip(codes, ([0, 0, 1], [0, 1, 1], [None, None, None]), strict=True)
+        for event, flag in zip(EVENTS, flags, strict=True)
+    ]
+    (tmp_path / "f.json").write_text(json.dumps(scans))
+    told = backtest(tmp_path / "f.json", tmp_path / "r.json")
+    assert "Against the column is_anomaly" in told
+    # The last scan of each code breaks a rule; of the third code nothing is known.
+    (all_of_them,) = rows_of(told, "all")
+    assert all_of_them[:7] == ["all", "3", "2", "0", "1.000", "0.667", "1.000"]
+    assert "Against" not in backtest_of_events(tmp_path)
+
+
+def rows_of(told: str, kind: str) -> list[list[str]]:
+    rows = ([cell.strip() for cell in line.split("│")[1:-1]] for line in told.splitlines())
+    return [row for row in rows if row and row[0] == kind]
+
+
+def events_of(answer: Path) -> Any:
+    return json.loads(answer.read_text())["EventHistory"]
+
+
+def backtest_of_events(folder: Path) -> str:
+    (folder / "plain.json").write_text(json.dumps(EVENTS))
+    return backtest(folder / "plain.json", folder / "p.json")

@@ -1,0 +1,142 @@
+"""What scans are known to be, and how what was found compares with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+from rich.table import Table
+
+from anomaly_platform.cli.rows import figure_table
+from anomaly_platform.ingest.files.sources import UnreadableFile
+
+#: Kind of an anomaly of which only that is known.
+_UNNAMED: Final = "anomaly"
+_FLAGGED_FROM: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of the scans of a file.
+
+    Attributes
+    ----------
+    source : str
+        Where it is said.
+    anomalies : polars.DataFrame
+        `row_number` and `kind`; one scan may be of several kinds.
+    labelled : polars.Series
+        Numbers of the rows of which something is known.
+    """
+
+    source: str
+    anomalies: pl.DataFrame
+    labelled: pl.Series
+
+
+def known_from_file(labels: Path, scans: pl.DataFrame) -> Known:
+    """Return what a CSV with `event_id` and perhaps `kind` says; other scans are ordinary.
+
+    Raises
+    ------
+    UnreadableFile
+        When it cannot be read, or has no ids.
+    """
+    try:
+        known = pl.read_csv(labels, infer_schema=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UnreadableFile(f"{labels.name}: {error}") from None
+    if "event_id" not in known.columns:
+        raise UnreadableFile(f"{labels.name} has no column event_id")
+    kind = next((name for name in ("kind", "anomaly_kind") if name in known.columns), None)
+    kinds = pl.lit(_UNNAMED) if kind is None else pl.col(kind).fill_null(_UNNAMED)
+    numbered = scans.select("event_id").with_row_index("row_number")
+    named = numbered.join(known.select("event_id", kind=kinds).unique(), on="event_id")
+    return Known(labels.name, named.drop("event_id"), numbered["row_number"])
+
+
+def known_from_column(columns: Mapping[str, str], scans: pl.DataFrame) -> Known | None:
+    """Return what the file's own column of labels says, if it has one with a label in it."""
+    labelled = scans.with_row_index("row_number").filter(pl.col("label").is_not_null())
+    if "label" not in columns or labelled.is_empty():
+        return None
+    kind = pl.col("anomaly_kind").replace("", None).fill_null(_UNNAMED)
+    anomalies = labelled.filter("label").select("row_number", kind=kind)
+    return Known(f"the column {columns['label']}", anomalies, labelled["row_number"])
+
+
+def findings(scored: pl.DataFrame) -> pl.DataFrame:
+    """Return what the comparison needs of scored scans."""
+    from anomaly_platform.ml.detectors.rules.detector import RULE_KINDS
+
+    wanted = ("row_number", *(f"{kind}_score" for kind in RULE_KINDS), "final_confidence")
+    return scored.select(
+        pl.col(name) if name in scored.columns else pl.lit(None).alias(name) for name in wanted
+    )
+
+
+def comparison(scans: pl.DataFrame, found: pl.DataFrame, known: Known) -> Table:
+    """Compare per rule, scan by scan, and the confidence over all kinds.
+
+    Parameters
+    ----------
+    scans
+        The file's scans, those of a code together and in order of time.
+    found
+        `findings` of them.
+    known
+        What they are.
+    """
+    from anomaly_platform.ml.evaluation.measures import auc_pr
+
+    rows = (
+        scans.select("epc_code")
+        .with_row_index("row_number")
+        .join(found, on="row_number", how="left", maintain_order="left")
+        .filter(pl.col("row_number").is_in(known.labelled.implode()))
+    )
+    anomalous = rows["row_number"].is_in(known.anomalies["row_number"].implode())
+    kinds = known.anomalies["kind"].unique().sort().to_list()
+    told = []
+    for kind in [*(kinds if kinds != [_UNNAMED] else []), "all"]:
+        of_kind = known.anomalies.filter((pl.col("kind") == kind) | (pl.lit(kind) == "all"))
+        truth = rows["row_number"].is_in(of_kind["row_number"].implode())
+        own = f"{kind}_score"
+        score = rows[own] if own in rows.columns else rows["final_confidence"]
+        # A subtle anomaly is told from ordinary scans; another anomaly's alarm is not a false one.
+        counted = truth | ~anomalous
+        flags = (score >= _FLAGGED_FROM).fill_null(value=False) & counted
+        hits, alarms = int((flags & truth).sum()), int((flags & ~truth).sum())
+        confidence = rows["final_confidence"].filter(counted).to_numpy()
+        positives = truth.filter(counted).to_numpy()
+        area = auc_pr(positives, confidence) if positives.any() and not positives.all() else None
+        events = _events(rows["epc_code"], truth, flags)
+        told.append(
+            (
+                kind,
+                *(f"{count:,}" for count in (truth.sum(), hits, alarms)),
+                _share(hits, hits + alarms),
+                _share(hits, int(truth.sum())),
+                _share(int(events.sum()), len(events)),
+                "–" if area is None else f"{area:.3f}",
+            )
+        )
+    headings = (
+        *("kind", "labelled", "found", "false alarms", "precision", "recall"),
+        *("event recall", "AUC-PR"),
+    )
+    return figure_table(headings, told, f"Against {known.source}")
+
+
+def _events(codes: pl.Series, truth: pl.Series, flags: pl.Series) -> pl.Series:
+    """Return of each run of a code's anomalous scans whether one of them was found."""
+    frame = pl.DataFrame({"code": codes, "truth": truth, "found": flags & truth})
+    runs = frame.with_columns(run=pl.struct("code", "truth").rle_id()).filter("truth")
+    return runs.group_by("run", maintain_order=True).agg(pl.col("found").any())["found"]
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.3f}" if whole else "–"
