@@ -24,6 +24,7 @@ _COMPILE = "from anomaly_platform.ml.compiled import compile_all; compile_all()"
 #: Half a minute of processor time, for which nobody waits.
 _REHEARSE = (
     "from anomaly_platform.ml.rehearsal import rehearse; rehearse(); "
+    "from anomaly_platform.ml.scans.rehearsal import rehearse_scans; rehearse_scans(); "
     "from anomaly_platform.ml.compiled import note_all_kept; note_all_kept()"
 )
 _APPLICATION = "anomaly_platform.console.app"
