@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from anomaly_platform.parent_death import end_with_parent
 from anomaly_platform.storage.own_files import private
 
@@ -17,7 +19,7 @@ _LONGEST_DELAY = 30.0
 _HEALTHY_AFTER = 60.0
 #: The API finishes its requests within ten; what takes longer survives being killed.
 _GRACE_SECONDS = 12.0
-#: What was killed ends at once; where nobody collects the dead, they are not waited for longer.
+#: What was killed ends at once.
 _GONE_SECONDS = 3.0
 _WATCH_SECONDS = 3.0
 _LOOK_SECONDS = 0.2
@@ -66,6 +68,8 @@ class Supervisor:
         Takes a line for the person who watches.
     watch : callable
         Called every few seconds; revives what is no child of this process.
+    on_stop : callable
+        Called in a thread of its own when a stop is asked for, while the services end.
     """
 
     services: Sequence[Service]
@@ -73,6 +77,7 @@ class Supervisor:
     log_folder: Path
     say: Callable[[str], None]
     watch: Callable[[], None] = lambda: None
+    on_stop: Callable[[], None] = lambda: None
     _stopping: bool = field(default=False, init=False)
 
     def run(self, on_started: Callable[[], None]) -> None:
@@ -96,6 +101,7 @@ class Supervisor:
                     watched_at = time.monotonic()
                 time.sleep(_LOOK_SECONDS)
         finally:
+            threading.Thread(target=self.on_stop, name="stop", daemon=True).start()
             self._stop_all()
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -167,12 +173,22 @@ class Supervisor:
 
 
 def _has_group(process: subprocess.Popen[bytes]) -> bool:
-    """Whether anything that a service has started is still there."""
+    """Whether anything that a service has started is still there.
+
+    The dead whom nobody collects, as in a container without an init, count as gone.
+    """
     try:
         os.killpg(process.pid, 0)
     except ProcessLookupError:
         return False
-    return True
+    return any(_lives_in(process.pid, one) for one in psutil.process_iter())
+
+
+def _lives_in(group: int, process: psutil.Process) -> bool:
+    try:
+        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
+    except (ProcessLookupError, psutil.Error):
+        return False
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:

@@ -88,7 +88,12 @@ def _run(settings: Settings, console: Console, host: str, port: int, *, mlflow: 
                 console.print(f"PostgreSQL does not answer: {error}", soft_wrap=True)
 
         supervisor = Supervisor(
-            services, environment, settings.home / "logs", console.print, look_after
+            services,
+            environment,
+            settings.home / "logs",
+            console.print,
+            look_after,
+            revival.write_out,
         )
 
         def announce() -> None:
@@ -108,6 +113,7 @@ def _run(settings: Settings, console: Console, host: str, port: int, *, mlflow: 
             console.print(f"Log in with the key that `{_MAKE_A_KEY}` prints.", soft_wrap=True)
             console.print(f"Database     {runtime.platform.public_url}", soft_wrap=True)
             console.print("Stop with Ctrl-C.")
+            revival.write_out()
             tell(late, patience_s=math.inf)
 
         # Beside the supervisor, which restarts what dies meanwhile and hears Ctrl-C at once.

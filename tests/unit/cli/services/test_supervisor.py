@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from anomaly_platform.cli.services import supervisor as module
@@ -19,10 +21,9 @@ WAITER = "import time; time.sleep(600)"
 
 def alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    return True
 
 
 def run_in_background(supervisor: Supervisor) -> threading.Thread:
@@ -61,6 +62,56 @@ def test_restarts_what_was_killed_and_leaves_nothing_behind(
     assert any("daemon ended with -9" in line for line in said)
     # At once: what it used is stopped next, and only when nobody uses it.
     assert not alive(int((tmp_path / "child").read_text()))
+
+
+def test_the_dead_whom_nobody_collects_are_not_waited_for(tmp_path: Path) -> None:
+    # Its parent is this process's child, and goes on without asking after it.
+    nested = (
+        "import os, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'pass'])\n"
+        f"open({str(tmp_path / 'child')!r}, 'w').write(str(child.pid))\n"
+        "time.sleep(600)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", nested], start_new_session=True)
+    try:
+        wait_until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text())
+        child = psutil.Process(int((tmp_path / "child").read_text()))
+        wait_until(lambda: child.status() == psutil.STATUS_ZOMBIE)
+        assert module._has_group(parent)
+        os.kill(parent.pid, signal.SIGKILL)
+        wait_until(lambda: psutil.Process(parent.pid).status() == psutil.STATUS_ZOMBIE)
+        assert not module._has_group(parent)
+    finally:
+        parent.kill()
+        parent.wait()
+
+
+def test_what_a_stop_makes_ready_is_done_while_the_services_end(tmp_path: Path) -> None:
+    polite = (
+        "import pathlib, signal, sys, time\n"
+        f"there = pathlib.Path({str(tmp_path / 'ready')!r})\n"
+        "def end(*_):\n"
+        "    while not there.exists(): time.sleep(0.01)\n"
+        "    sys.exit()\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "print('up', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    said: list[str] = []
+    supervisor = Supervisor(
+        [Service("web", [sys.executable, "-c", polite])],
+        {},
+        tmp_path / "logs",
+        said.append,
+        on_stop=(tmp_path / "ready").touch,
+    )
+    thread = run_in_background(supervisor)
+    log = tmp_path / "logs" / "web.log"
+    wait_until(lambda: log.exists() and "up" in log.read_text())
+    supervisor._request_stop()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert len(said) == 1, "nothing had to be killed"
 
 
 def test_children_see_the_environment_and_write_to_their_log(tmp_path: Path) -> None:
