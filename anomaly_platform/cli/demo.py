@@ -48,8 +48,8 @@ SELECT EXISTS (SELECT FROM ingest_ledger WHERE source <> ALL (%(simulated)s))
     OR EXISTS (SELECT FROM raw_days WHERE stream <> ALL (%(streams)s))
 """
 _ABOUT_SCANS = """\
-Scans that break a rule are nearly all found. Most of the others are only odd: to
-find these takes a model of more scans than four weeks of a demo have
+Scans that break a rule are nearly all found. Most of the others are only odd:
+to find these takes a model of more scans than four weeks of a demo have
 (docs/measured/barcode_quality.md)."""
 _SERIES = ("entity", "metric", "event_time")
 _COLUMNS = (*_SERIES, "value", "score", "is_anomaly", "threshold", "label")
@@ -281,7 +281,7 @@ def _run_scans(
                 platform.landing.put(stream.name, path, None)
         account = run_stream(runtime, stream, console, train=number == 0)
     read = platform.warehouse.scan_scores.read_day
-    columns = ("label", "final_confidence", "is_anomaly")
+    columns = ("epc_code", "label", "anomaly_kind", "final_confidence", "is_anomaly")
     days_of_test = [first + timedelta(days=n) for n in range(TEST_DAYS)]
     scored = pl.concat([read(stream.name, day, columns) for day in days_of_test])
     labels = scored["label"].to_numpy()
@@ -289,9 +289,32 @@ def _run_scans(
     flags = scored["is_anomaly"].to_numpy()
     picture = pictures / f"{stream.name}.png"
     picture.write_bytes(
-        quality_curves(labels, confidence, flags=flags, title=f"{stream.title}, the test week")
+        quality_curves(
+            *(labels, confidence),
+            flags=flags,
+            title=f"{stream.title}, the test week",
+            note=_about_odd(scored),
+        )
     )
     return Found(stream, account, evaluate(labels, confidence, flags), picture)
+
+
+def _about_odd(scored: pl.DataFrame) -> str:
+    """Say of how few lots the scans are that only models of many more scans would find."""
+    from anomaly_platform.ml.detectors.rules.parameters import RULE_KINDS
+    from anomaly_platform.ml.detectors.sequence_lstm.scans import lots_of
+
+    known = scored.filter("label")
+    odd = known.filter(~pl.col("anomaly_kind").is_in(RULE_KINDS))
+    if odd.is_empty():
+        return ""
+    return (
+        f"{odd.height} of the {known.height} labelled scans break no rule: "
+        f"lots that went an odd way, {lots_of(odd).n_unique()} in all, "
+        "which models of four weeks take for ordinary.\n"
+        "The areas say little with so few lots: a single one with low scores takes the ROC "
+        "below chance."
+    )
 
 
 def _findings_table(found: list[Found]) -> Table:

@@ -205,7 +205,12 @@ def score_histogram(
 
 
 def quality_curves(
-    labels: ArrayLike, scores: ArrayLike, *, flags: ArrayLike | None = None, title: str = ""
+    labels: ArrayLike,
+    scores: ArrayLike,
+    *,
+    flags: ArrayLike | None = None,
+    title: str = "",
+    note: str = "",
 ) -> bytes:
     """Draw the precision-recall and the ROC curve side by side.
 
@@ -219,6 +224,8 @@ def quality_curves(
         Decisions; where given, they are marked on both curves.
     title : str
         Text above both.
+    note : str
+        Text below both: what has to be known to read them.
 
     Returns
     -------
@@ -251,6 +258,8 @@ def quality_curves(
             axes.legend(loc="lower right" if axes is right else "upper right")
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontweight="bold", color=INK)
+        if note:
+            figure.supxlabel(note, x=0.01, ha="left", fontsize=9, color=INK)
         return png(figure)
 
 

@@ -101,3 +101,6 @@ def test_quality_curves_mark_the_live_threshold(series):
     assert rgb(drawing.FLAGGED) in colours(marked)
     assert rgb(drawing.FLAGGED) not in colours(plots.quality_curves(labels, scores))
     size(plots.quality_curves(labels, scores, flags=np.zeros(600, dtype=bool)))
+    assert plots.quality_curves(labels, scores, note="of few") != plots.quality_curves(
+        labels, scores
+    )

@@ -1,0 +1,25 @@
+"""What the demo says of its pictures."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from anomaly_platform.cli.demo import _about_odd
+
+SCANS = pl.DataFrame(
+    {
+        "epc_code": [
+            f"001.8804823.0000003.00000{lot}.20241201.{n:09d}" for lot in "1223" for n in (1, 2)
+        ],
+        "label": [True] * 6 + [False] * 2,
+        "anomaly_kind": ["epcFake"] * 2 + ["unused_route"] * 4 + [None] * 2,
+    }
+)
+
+
+def test_the_picture_of_scans_says_how_many_lots_only_went_an_odd_way() -> None:
+    said = _about_odd(SCANS)
+    assert said.startswith(
+        "4 of the 6 labelled scans break no rule: lots that went an odd way, 1 in"
+    )
+    assert _about_odd(SCANS.filter(anomaly_kind="epcFake")) == ""
