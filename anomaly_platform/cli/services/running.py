@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -65,11 +65,14 @@ def end_everything(settings: Settings, console: Console) -> None:
         ended = True
     others = _users_of(settings.home)
     for one in others:
-        console.print(f"Ending {one.name()} (process {one.pid}).", markup=False)
-        one.terminate()
+        # It may end by itself meanwhile.
+        with suppress(psutil.NoSuchProcess):
+            console.print(f"Ending {one.name()} (process {one.pid}).", markup=False)
+            one.terminate()
     _, left = psutil.wait_procs(others, timeout=_PATIENCE_SECONDS / 3)
     for one in left:
-        one.kill()
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
     if settings.is_embedded:
         server = EmbeddedPostgres(settings.home)
         if server.is_running():
