@@ -13,8 +13,11 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
+from anomaly_platform.ml.features.metrics.series_buffers import SeriesBuffers
 from anomaly_platform.ml.scoring.batch import FleetScorer
+from anomaly_platform.ml.scoring.calls import look_ahead, rate_of, tell
 from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.ml.series_runs.run_states import RunStates
 from anomaly_platform.ml.training.fit import FleetPolicy
@@ -64,3 +67,21 @@ def rehearse() -> None:
         said = online.judge_one(_KEY, int(moments[0]), features, 0.7)
         online.judge([_KEY], moments, features, one)
         online.explain([_KEY], moments, features, np.array([said.kind]), one)
+        calls = online.first_calls(_KEY)
+    _look_back_and_ahead(feature_set, calls, frame)
+
+
+def _look_back_and_ahead(
+    feature_set: MetricFeatureSet, calls: Floats, readings: pl.DataFrame
+) -> None:
+    """Take readings into a look-back, and see what one more would be; then take that in, too."""
+    times = readings["event_time"].cast(pl.Int64).to_numpy().copy()
+    values = readings["value"].to_numpy().copy()
+    buffers = SeriesBuffers(feature_set, 1)
+    buffers.take(np.zeros(times.size - 1, dtype=np.int64), times[:-1], values[:-1])
+    buffers.put(0, buffers.state(0))
+    last, value, rate = int(times[-1]), float(values[-1]), rate_of(0.7, 0.001)
+    buffers.next_row(0, last, value)
+    look_ahead(calls, last, value, 0.5, rate, np.empty(2))
+    first = np.zeros(1, dtype=np.int64)
+    tell(calls[None].copy(), first, times[-1:], values[-1:], np.array([0.5]), np.array([rate]))

@@ -49,6 +49,7 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
     with open_platform(settings):
         say = _teller(settings, console)
         say("Starting; stop with Ctrl-C.")
+        _keep_machine_code(settings)
         compiling = None
         if not all_kept() and can_be_kept():
             say("Compiling what computes scores, once for each version: up to a minute.")
@@ -87,6 +88,17 @@ def serve(settings: Settings, console: Console, *, host: str, port: int, workers
                 timeout_graceful_shutdown=_GRACE_SECONDS,
             )
     return 0
+
+
+def _keep_machine_code(settings: Settings) -> None:
+    """Have machine code kept in the home where it can be kept nowhere else.
+
+    numba would keep it in the user's folder, where nothing is compiled ahead: each worker would
+    compile by itself what its first requests need.
+    """
+    if not all_kept() and not can_be_kept():
+        # numba, which these processes import later, reads it.
+        os.environ["NUMBA_CACHE_DIR"] = str(settings.home / "cache" / "compiled")
 
 
 def _start(code: str) -> subprocess.Popen[bytes]:
