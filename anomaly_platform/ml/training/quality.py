@@ -12,7 +12,12 @@ import numpy as np
 
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import Calibration
-from anomaly_platform.ml.evaluation.injection import inject, possible_kinds, robust_scale
+from anomaly_platform.ml.evaluation.injection import (
+    Injection,
+    inject,
+    possible_kinds,
+    robust_scale,
+)
 from anomaly_platform.ml.evaluation.measures import Confusion
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.features.metrics.kernel_threads import run_kernel
@@ -87,47 +92,76 @@ def measure(
     clean = values[begin:]
     times = times[begin:]
     start = first - begin
-    stack, columns = ModelStack.of(model), _columns(feature_set)
-
-    def judge(variants: list[Floats]) -> tuple[Bools, Bools]:
-        """Return (variants, rows): flagged or not, and whether there is a value to be judged."""
-        count = len(variants)
-        features = run_kernel(
-            feature_set,
-            np.tile(times, count),
-            np.concatenate(variants),
-            np.arange(count + 1) * times.size,
-            int(times[start]),
-            count * rows,
-        )
-        clock = np.tile(times[start:], count)
-        present = ~np.isnan(features[0])
-        if not present.all():
-            features, clock = features[:, present], clock[present]
-        flagged = np.zeros(present.size, dtype=np.bool_)
-        raw = stack.score_series(clock, features, columns).raw
-        flagged[present] = calibration.p_value(raw) <= alpha
-        return flagged.reshape(count, rows), present.reshape(count, rows)
-
     scale, later = robust_scale(values[:first]), clean[start:]
     kinds = possible_kinds(later, scale)
     injections = [
         inject(later, seed=seed + round_, rate=INJECTED_SHARE, scale=scale, possible=kinds)
         for round_ in range(min(_MOST_ROUNDS, max(1, _ENOUGH_ROWS // rows)))
     ]
-    flagged, present = judge(
-        [clean, *(np.concatenate((clean[:start], i.values)) for i in injections)]
+    variants = [clean, *(np.concatenate((clean[:start], i.values)) for i in injections)]
+    # Up to its first anomaly a variant is the clean one, and so is what is decided there.
+    judged = np.array([rows, *(rows - _before(i) for i in injections)])
+    flagged, present = _judge(
+        ModelStack.of(model), calibration, times, variants, judged, feature_set, alpha
     )
-    if not present[0].any():
+    usual, there = flagged[:rows], present[:rows]
+    if not there.any():
         return SeriesQuality()
     counts = np.zeros(6, dtype=np.int64)
-    for injection, decided, there in zip(injections, flagged[1:], present[1:], strict=True):
+    ends = np.cumsum(judged)
+    for injection, own, end in zip(injections, judged[1:], ends[1:], strict=True):
+        decided = np.concatenate((usual[: rows - own], flagged[end - own : end]))
         count_decisions(injection.labels, decided, there, counts)
     *decisions, events, found = counts.tolist()
     total = Confusion(*decisions)
     return SeriesQuality(
         total.balanced_accuracy,
-        float(flagged[0, present[0]].mean()),
+        float(usual[there].mean()),
         total.recall,
         found / events if events else None,
     )
+
+
+def _before(injection: Injection) -> int:
+    """Return the rows before the first anomaly."""
+    return injection.events[0].start if injection.events else injection.labels.size
+
+
+def _judge(
+    stack: ModelStack,
+    calibration: Calibration,
+    times: Ints,
+    variants: list[Floats],
+    judged: Ints,
+    feature_set: MetricFeatureSet,
+    alpha: float,
+) -> tuple[Bools, Bools]:
+    """Return which rows are flagged, and which have a value that can be: the judged ones alone.
+
+    Parameters
+    ----------
+    times
+        (n,) of every variant.
+    variants
+        (n,) readings each.
+    judged
+        (variants,) how many of the last rows of each.
+    """
+    count, begins = len(variants), times.size - judged
+    rows = int(judged.sum())
+    features = run_kernel(
+        feature_set,
+        np.tile(times, count),
+        np.concatenate(variants),
+        np.arange(count + 1) * times.size,
+        np.append(times, times[-1] + 1)[begins],
+        rows,
+    )
+    clock = np.concatenate([times[begin:] for begin in begins])
+    present = ~np.isnan(features[0])
+    if not present.all():
+        features, clock = features[:, present], clock[present]
+    flagged = np.zeros(rows, dtype=np.bool_)
+    raw = stack.score_series(clock, features, _columns(feature_set)).raw
+    flagged[present] = calibration.p_value(raw) <= alpha
+    return flagged, present

@@ -242,7 +242,7 @@ def feature_kernel(
     times: Ints,
     values: Floats,
     offsets: Ints,
-    since: int,
+    since: Ints,
     windows: Ints,
     lags: Ints,
     frequency: int,
@@ -262,7 +262,7 @@ def feature_kernel(
     offsets
         (series + 1,) first row of each series, then n.
     since
-        Rows before it serve as look-back only.
+        (series,) rows of a series before it serve as look-back only.
     windows, lags
         Rows, ascending.
     frequency, lookback
@@ -297,7 +297,7 @@ def feature_kernel(
         for k in range(number):
             first[k] = begin
         for i in range(begin, end):
-            if times[i] < since:
+            if times[i] < since[series]:
                 continue
             while times[horizon] <= times[i] - lookback:
                 horizon += 1

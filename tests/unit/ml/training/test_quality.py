@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from anomaly_platform.ml.bundles.bundle import open_bundle
+from anomaly_platform.ml.calibration.conformal import Calibration
 from anomaly_platform.ml.evaluation.injection import inject, robust_scale
 from anomaly_platform.ml.evaluation.measures import Confusion, confusion, events_found, segments
 from anomaly_platform.ml.features.metrics.batch import microseconds
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring.batch import FleetScorer
+from anomaly_platform.ml.scoring.model_stack import Columns, ModelStack
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
 from anomaly_platform.ml.training.manifest import Lineage
@@ -57,8 +59,11 @@ def test_rows_and_anomalies_are_counted_apart(trained):
     *_, values = trained
     scale = robust_scale(values[:FIRST])
     labels = inject(values[FIRST:], seed=SEED, rate=INJECTED_SHARE, scale=scale).labels
-    # The rows with injections come after those without.
-    flagged = (np.arange(2 * TO_MEASURE) % 7 == 0)[TO_MEASURE:]
+    # The rows with injections come after those without, from the first of them on.
+    first = int(np.argmax(labels))
+    assert first > 0
+    place = np.append(np.arange(first), TO_MEASURE + np.arange(TO_MEASURE - first))
+    flagged = place % 7 == 0
     runs = [flagged[first : last + 1].any() for first, last in segments(labels)]
     assert found.true_positive_rate == pytest.approx(flagged[labels].mean())
     assert found.event_recall == pytest.approx(np.mean(runs))
@@ -80,6 +85,29 @@ def test_a_bundle_has_both_beside_the_accuracy(trained):
     metrics = bundle.manifest["metrics"]
     assert metrics["true_positive_rate_median"] == row["true_positive_rate"]
     assert metrics["event_recall_median"] == row["event_recall"]
+
+
+def test_what_comes_before_the_first_anomaly_is_decided_as_without_any(trained):
+    bundle, times, values = trained
+    model = FleetScorer(bundle).load_model("a", "cpu")
+    calibration = Calibration.fit(np.random.default_rng(1).normal(0.5, 0.2, 500))
+    later = values[FIRST:]
+    injection = inject(later, seed=SEED, rate=INJECTED_SHARE, scale=robust_scale(values[:FIRST]))
+    wanted = []
+    for changed in (later, injection.values):
+        frame = series(
+            "a", "cpu", np.concatenate((values[:FIRST], changed)), step=FEATURES.frequency
+        )
+        features = FEATURES.compute(frame).select(FEATURES.names).to_numpy().T[:, FIRST:]
+        room = ModelStack.of(model).score_series(times[FIRST:], features.copy(), Columns(FEATURES))
+        wanted.append(calibration.p_value(room.raw) <= 0.1)
+
+    found = measure(model, calibration, times, values, FIRST, FEATURES, alpha=0.1, seed=SEED)
+
+    counted = confusion(injection.labels, wanted[1])
+    assert found.false_positive_rate == wanted[0].mean() > 0.0
+    assert found.true_positive_rate == counted.recall > 0.0
+    assert found.balanced_accuracy == counted.balanced_accuracy
 
 
 def test_decisions_are_counted_as_the_measures_count_them():

@@ -145,3 +145,26 @@ def test_threads_share_the_series_without_changing_a_bit(monkeypatch):
         monkeypatch.setattr(kernel_threads, "thread_pool_size", lambda threads=threads: threads)
         shared = kernel_threads.run_kernel(SMALL, times, values, offsets, since, rows)
         assert shared.tobytes() == alone.tobytes()
+
+
+def test_each_series_may_begin_at_a_time_of_its_own(monkeypatch):
+    values = np.random.default_rng(4).normal(size=900)
+    times = np.tile(np.arange(300) * 300_000_000, 3)
+    offsets = np.array([0, 300, 600, 900])
+    begins = np.array([50, 300, 120])
+    since = begins * 300_000_000
+    rows = int((300 - begins).sum())
+    wanted = np.hstack(
+        [
+            kernel_threads.run_kernel(
+                SMALL, times[:300], values[300 * k : 300 * (k + 1)], offsets[:2], since[k], 300 - b
+            )
+            for k, b in enumerate(begins.tolist())
+        ]
+    )
+    alone = kernel_threads.run_kernel(SMALL, times, values, offsets, since, rows)
+    assert alone.tobytes() == wanted.tobytes()
+    monkeypatch.setattr(kernel_threads, "_ROWS_OF_A_THREAD", 1)
+    monkeypatch.setattr(kernel_threads, "thread_pool_size", lambda: 3)
+    shared = kernel_threads.run_kernel(SMALL, times, values, offsets, since, rows)
+    assert shared.tobytes() == wanted.tobytes()
