@@ -155,9 +155,7 @@ class InputModel:
             What `row_kernels.measure_rows` finds for all rows; relations are computed once.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            trailing, step = cls._scales(
-                {name: column[:start] for name, column in columns.items()}, feature_set
-            )
+            trailing, step = cls._scales(columns, feature_set, start)
         inputs = len(input_schema(feature_set))
         relations = np.empty((times.size, inputs))
         table = np.array([columns[name] for name in related_names(feature_set)])
@@ -184,15 +182,18 @@ class InputModel:
         return model, model._rescaled_for_noise(week.apply(times, derived), columns, feature_set)
 
     @classmethod
-    def _scales(cls, columns: Columns, feature_set: MetricFeatureSet) -> tuple[float, float]:
+    def _scales(
+        cls, columns: Columns, feature_set: MetricFeatureSet, start: int
+    ) -> tuple[float, float]:
         """Return the typical spread of the longest window and the size of the first difference."""
         longest = feature_set.windows[-1]
-        value = columns["value"]
-        difference = columns[f"diff_{feature_set.lags[0]}"]
+        deviation, std = columns[f"mad_{longest}"][:start], columns[f"std_{longest}"][:start]
+        value = columns["value"][:start]
+        difference = columns[f"diff_{feature_set.lags[0]}"][:start]
         trailing = _first_positive(
-            lambda: _TO_SIGMA * median(columns[f"mad_{longest}"]),
-            lambda: median(columns[f"std_{longest}"]),
-            lambda: float(columns[f"std_{longest}"].mean()),
+            lambda: _TO_SIGMA * median(deviation),
+            lambda: median(std),
+            lambda: float(std.mean()),
             lambda: _spread(value),
             lambda: 0.05 * abs(median(value)),
         )

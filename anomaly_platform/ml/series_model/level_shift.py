@@ -156,13 +156,14 @@ class PositionModel:
             alone = outage_limits(
                 times, units, frequency, longest, centre / unit, seasonal=seasonal
             )
+        known = seasonal and times[start - 1] - times[0] >= ENOUGH_TIME
+        unused = start >= feature_set.windows[-1] and not known
         model = cls(
-            *(centre, unit, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, -1.0),
+            *(centre, unit, 0.0, 0.0, 0.0, 1.0, np.inf if unused else 1.0, 1.0, -1.0),
             *(season, week, empty, empty, alone),
         )
-        known = seasonal and times[start - 1] - times[0] >= ENOUGH_TIME
-        if start >= feature_set.windows[-1] and not known:
-            return replace(model, slack=np.inf)
+        if unused:
+            return model
         trailing = _finite((columns[f"median_{feature_set.windows[-1]}"] - centre) / unit)
         full = settled(columns, feature_set, start)
         level = median(trailing[:start][full])

@@ -11,6 +11,7 @@ import numpy as np
 from numba import types
 
 from anomaly_platform.ml.compiled import compiled
+from anomaly_platform.ml.sums import sum_of
 
 _MATRIX = types.Array(types.float64, 2, "C", readonly=True)
 _SINGLES = types.Array(types.float32, 2, "C", readonly=True)
@@ -134,6 +135,29 @@ def take_off(
         phase = phase_of(times[i], period, phases)
         for j in range(inputs.shape[1]):
             out[i, j] = (inputs[i, j] - offset[j, phase]) / widening[j, phase]
+
+
+@compiled(types.void(_TIMES, _MATRIX, types.int64, types.int64, types.float64[::1]))
+def lay_on_grid(
+    times: Any, inputs: Any, column: int, frequency: int, grid: Any
+) -> None:  # pragma: no cover
+    """Write one of (n, inputs) inputs, less its mean, to a grid of one place per expected row.
+
+    Parameters
+    ----------
+    times, inputs
+        (n,) microseconds since 1970, ascending, and (n, inputs).
+    column
+        Which of the inputs.
+    frequency
+        Expected microseconds between two rows.
+    grid
+        Filled with 0 before. Of several rows with one place the last one counts.
+    """
+    values = inputs[:, column].copy()
+    mean = sum_of(values, 0, values.size) / values.size
+    for i in range(values.size):
+        grid[(times[i] - times[0] + frequency // 2) // frequency] = values[i] - mean
 
 
 @compiled(types.int64(types.float64[::1], types.int64, types.int64))

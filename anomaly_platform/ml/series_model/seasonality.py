@@ -25,6 +25,7 @@ from anomaly_platform.ml.bundles.checking import BadModelError, checked
 from anomaly_platform.ml.series_model.season_kernels import (
     fill_profile,
     first_peak,
+    lay_on_grid,
     repetition,
     take_off,
 )
@@ -91,7 +92,7 @@ class SeasonalProfile:
         frequency
             Expected microseconds between two rows.
         """
-        cut = np.clip(inputs, -_CLIP, _CLIP)
+        cut = _cut(inputs)
         # The clock's own periods first; another, or a longer one, must repeat clearly better.
         periods = (
             lambda: _DAY,
@@ -109,7 +110,7 @@ class SeasonalProfile:
         """
         if not times.size or times[-1] - times[0] < _CYCLES_NEEDED * 7 * _DAY:
             return cls.none(inputs.shape[1], width=WEEK_PHASES)
-        cut = np.clip(inputs, -_CLIP, _CLIP)
+        cut = _cut(inputs)
         return cls._best_of((lambda: 7 * _DAY,), times, cut, frequency, WEEK_PHASES)
 
     @classmethod
@@ -199,17 +200,21 @@ def _flat(inputs: int, width: int) -> tuple[npt.NDArray[np.float16], npt.NDArray
     return offset, widening
 
 
+def _cut(inputs: Floats) -> Floats:
+    """Return the inputs within the clip: what `numpy.clip` does, without what it looks at first."""
+    cut = np.maximum(inputs, -_CLIP, order="C")
+    return np.minimum(cut, _CLIP, out=cut)
+
+
 def _peak(times: Ints, inputs: Floats, frequency: int) -> int:
     """Return the period in microseconds at which the autocorrelation of the inputs peaks, or 0."""
-    place = (times - times[0] + frequency // 2) // frequency
-    rows = int(place[-1]) + 1
+    rows = int((times[-1] - times[0] + frequency // 2) // frequency) + 1
     longest = rows // _CYCLES_NEEDED
     if longest <= _SHORTEST_PERIOD_ROWS or rows > 50 * times.size:
         return 0
-    grid = np.zeros(rows)
     # The input against the longest window: of all it follows the level most closely.
-    values = inputs[:, _level_input(inputs)]
-    grid[place] = values - values.mean()
+    grid = np.zeros(rows)
+    lay_on_grid(times, inputs, _level_input(inputs), frequency, grid)
     # Room for the lags wanted; a transform is fast where its length has small factors only.
     room = rows + longest
     size = min(m << (room // m).bit_length() for m in (1, 3, 5, 9, 15))

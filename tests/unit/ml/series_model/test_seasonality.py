@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from anomaly_platform.ml.series_model.season_kernels import lay_on_grid
 from anomaly_platform.ml.series_model.seasonality import SeasonalProfile
 
 MINUTE = 60_000_000
@@ -68,3 +69,17 @@ def test_a_profile_survives_its_arrays():
 def test_one_row_and_none_have_no_season():
     one = SeasonalProfile.fit(np.array([START]), np.zeros((1, 6)), FREQUENCY)
     assert one.period == 0
+
+
+@pytest.mark.parametrize("rows", [1, 9, 800])
+def test_inputs_lie_on_the_grid_at_their_times_and_less_numpys_mean(rows):
+    rng = np.random.default_rng(rows)
+    times = START + np.cumsum(rng.integers(1, 4, rows)) * FREQUENCY + rng.integers(0, MINUTE)
+    inputs = rng.normal(size=(rows, 5))
+    place = np.round((times - times[0]) / FREQUENCY).astype(int)
+    grid, wanted = np.zeros((2, place[-1] + 3))
+
+    lay_on_grid(times, inputs, 2, FREQUENCY, grid)
+
+    wanted[place] = inputs[:, 2] - inputs[:, 2].mean()
+    assert grid.tobytes() == wanted.tobytes()
