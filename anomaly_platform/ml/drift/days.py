@@ -138,6 +138,9 @@ class UsualDays:
     @classmethod
     def fit(cls, times: Ints, values: Floats) -> UsualDays:
         """Learn from a training part; parameters as in `whole_days`."""
+        # Most of what is trained in a first week has too few days: they are not looked at.
+        if not times.size or times[-1] // _DAY - times[0] // _DAY < _KNOWN_DAYS - 1:
+            return cls()
         days = whole_days(times, values)
         if len(days) < _KNOWN_DAYS:
             return cls()

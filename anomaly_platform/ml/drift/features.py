@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,7 @@ _ROWS_FOR_EDGES = 256
 _NOT_WATCHED = frozenset(("value", *CLOCK_FEATURES))
 
 
+@cache
 def watched_features(feature_set: MetricFeatureSet) -> tuple[str, ...]:
     """Return the features whose drift says more than that of the readings.
 
@@ -77,12 +79,11 @@ class FeatureReferences:
         features : sequence of str, length d
             Which of the columns.
         """
-        days = times // _DAY
         edges = np.full((len(features), EDGES), np.inf, dtype=np.float32)
         counts = np.zeros((len(features), EDGES + 1), dtype=np.int32)
         usual = np.empty(len(features), dtype=np.float32)
-        for row, name in enumerate(features):
-            usual[row] = _describe(columns[name], days, edges[row], counts[row])
+        table = np.array([columns[name] for name in features]).reshape(len(features), times.size)
+        _describe_all(table, times // _DAY, edges, counts, usual)
         return cls(edges, counts, usual)
 
     def compare(
@@ -161,6 +162,15 @@ def _describe(
             of_day[:] = 0
             present = 0
     return usual if whole > 1 else np.nan
+
+
+@compiled()
+def _describe_all(
+    table: Floats, days: Ints, edges: Singles, counts: SmallInts, usual: Singles
+) -> None:  # pragma: no cover
+    """Fill the reference of (features, n) values, a row each."""
+    for row in range(table.shape[0]):
+        usual[row] = _describe(table[row], days, edges[row], counts[row])
 
 
 @compiled()
