@@ -153,17 +153,17 @@ class BundleWriter:
             When names, dtypes or shapes are not those of the first series.
         """
         stored, digest = arrays if isinstance(arrays, Stored) else Stored.of(arrays)
-        specs = {name: TensorSpec(a.dtype, a.shape) for name, a in stored.items()}
+        forms = {name: (array.dtype, array.shape) for name, array in stored.items()}
         if not self._specs:
-            self._specs = _checked(specs)
-        if specs != self._specs:
+            self._specs = _checked({name: TensorSpec(*form) for name, form in forms.items()})
+        if forms != self._specs:
             differing = sorted(
-                name for name in {*specs, *self._specs} if specs.get(name) != self._specs.get(name)
+                name for name in {*forms, *self._specs} if forms.get(name) != self._specs.get(name)
             )
             msg = f"arrays differ in form from the first series': {', '.join(differing)}"
             raise BundleError(msg)
         if not self._spools.keys() - {SHARED}:
-            for position, name in enumerate(specs):
+            for position, name in enumerate(forms):
                 self._spools[name] = (self._work / f"spool-{position}").open("w+b")
         with naming_full_disk(self.directory.parent):
             for name, array in stored.items():

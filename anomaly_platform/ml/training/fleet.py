@@ -255,12 +255,14 @@ class Fleet:
     def _column(self, name: str) -> pl.Series:
         """Return a column of the table of series.
 
-        References of features, some hundred numbers of each series, go through one array: number
-        by number, each would become an object of Python while all other threads wait.
+        Lists of equal lengths, as the references' some hundred numbers of each series, go through
+        one array: number by number, each would become an object of Python while all other threads
+        wait.
         """
         cells: list[Any] = [record.get(name) for record in self.records]
         known = [cell for cell in cells if cell is not None]
-        if name not in _REFERENCES or len({len(cell) for cell in known}) != 1:
+        is_list = isinstance(SERIES_SCHEMA[name], pl.List)
+        if not is_list or len({len(cell) for cell in known}) != 1:
             return pl.Series(name, cells, dtype=SERIES_SCHEMA[name])
         filled = np.array([known[0] if cell is None else cell for cell in cells])
         column = pl.Series(name, filled).arr.to_list().cast(SERIES_SCHEMA[name])
