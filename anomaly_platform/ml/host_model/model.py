@@ -31,7 +31,7 @@ from anomaly_platform.ml.host_model.kernels import (
     standardise,
 )
 from anomaly_platform.ml.host_model.reach import LAGS, REACH
-from anomaly_platform.ml.order_statistics import median
+from anomaly_platform.ml.order_statistics import median, median_of_sorted
 
 #: Metrics below which there is nothing to move together, and above which nothing is learned.
 LEAST_METRICS, MOST_METRICS = 3, 1000
@@ -114,14 +114,19 @@ class HostModel:
         """
         start = times.size - (0 if short else round(CALIBRATION_SHARE * times.size))
         held_out = times.size - (REACH if short else start)
-        there = np.flatnonzero(_usable(rows, start))
+        there = np.flatnonzero(_often(rows, start))
+        rows = np.ascontiguousarray(rows[:, there])
+        centres, scales = _usual(rows[:start])
+        moves = np.isfinite(scales) & (scales > _RESTS * np.maximum(np.abs(centres), 1.0))
+        there = there[moves]
         if not LEAST_METRICS <= there.size <= MOST_METRICS:
             return None
         number = min(there.size, MOST_FACTORS, (start // ROWS_PER_WEIGHT - 1) // LAGS)
         if held_out < LEAST_CALIBRATION or number < 1:
             return None
-        rows = np.ascontiguousarray(rows[:, there])
-        centres, scales = _medians(rows[:start]), np.nanstd(rows[:start], axis=0)
+        if not moves.all():
+            rows = np.ascontiguousarray(rows[:, moves])
+            centres, scales = centres[moves], scales[moves]
         filled = np.empty_like(rows)
         standardise(rows, centres, scales, LIMIT, filled)
         projection = None
@@ -257,22 +262,22 @@ class HostModel:
         )
 
 
-def _usable(rows: Floats, start: int) -> Bools:
-    """Return (k,) which metrics report often enough, and move, in the first rows and the last."""
+def _often(rows: Floats, start: int) -> Bools:
+    """Return (k,) which metrics report often enough, in the first rows and in the last."""
     often = np.ones(rows.shape[1], dtype=np.bool_)
     for part in (rows[:start], rows[start:]):
         often &= (~np.isnan(part)).sum(axis=0) >= LEAST_PRESENT * part.shape[0]
-    usable = np.zeros_like(often)
-    with np.errstate(over="ignore", invalid="ignore"):
-        spread = np.nanstd(rows[:start, often], axis=0)
-        level = np.abs(_medians(rows[:start, often]))
-    usable[often] = np.isfinite(spread) & (spread > _RESTS * np.maximum(level, 1.0))
-    return usable
+    return often
 
 
-def _medians(rows: Floats) -> Floats:
-    """Return (k,) medians of the readings of each metric."""
-    return np.array([median(column[~np.isnan(column)]) for column in rows.T])
+# Between readings near the largest float distances are infinite.
+@np.errstate(over="ignore", invalid="ignore")
+def _usual(rows: Floats) -> tuple[Floats, Floats]:
+    """Return (k,) medians and standard deviations of the readings of each metric."""
+    # Sorting puts NaN last.
+    ordered, known = np.sort(rows.T, axis=1), (~np.isnan(rows)).sum(axis=0).tolist()
+    medians = [median_of_sorted(own[:count]) for own, count in zip(ordered, known, strict=True)]
+    return np.array(medians), np.nanstd(rows, axis=0)
 
 
 def _weights(factors: Floats, filled: Floats, learned: Ints) -> Floats:
