@@ -4,7 +4,8 @@ What belongs here: feeding a day to the scorer and replacing it. That nobody see
 promise of the tables of scored rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -92,21 +93,24 @@ def _score_with_usable(
     """Score a day with a scorer, or with what serves; return it, and the day's counts by score.
 
     Where the version in service turns out to be unusable, the one before serves again, and scores.
+    One that no longer serves when that shows is left as it is: what serves now scores.
     """
     from anomaly_platform.ml.bundles.format import BundleError
 
     counts = np.zeros(_HISTOGRAM_BINS, dtype=np.int64)
+    judge = scorer
     try:
-        judge = scorer or platform.kind(stream).scorer()
+        judge = judge or platform.kind(stream).scorer()
         return judge, score_day(platform, stream, day, judge, counts), counts
     except BundleError as error:
         version = platform.warehouse.bundles.champions(stream.name).get(stream.scored_by)
         if version is None:
             raise
-        finding, serves = put_previous_in_place(platform, stream, version, error)
-        tell_of_unusable(platform, stream, version, finding)
-        if not serves:
-            raise
+        if judge is None or judge.version == version:
+            finding, serves = put_previous_in_place(platform, stream, version, error)
+            tell_of_unusable(platform, stream, version, finding)
+            if not serves:
+                raise
     return _score_with_usable(platform, stream, day, None)
 
 
@@ -130,7 +134,7 @@ def score_day(
         return ScoredDayResult(day, skipped="the day has no features")
     left_out: set[str] = set()
 
-    def chunks(new: NewRows) -> Iterator[pl.DataFrame]:
+    def chunks(new: NewRows) -> Generator[pl.DataFrame]:
         if partitions.get(*features) != source:
             raise StaleInput("features were published while the day's lock was waited for")
         for scored in scorer.score(source):
@@ -144,9 +148,13 @@ def score_day(
 
     # The file is whole before the transaction commits, and the current one after it.
     try:
-        with kind.replacing(day, watermark=source.watermark, version=version) as new:
+        with (
+            kind.replacing(day, watermark=source.watermark, version=version) as new,
+            # Rows are scored ahead: where they cannot be written, that ends before the transaction.
+            closing(chunks(new)) as frames,
+        ):
             written = platform.lake.write(
-                STAGE, stream.name, day.isoformat(), chunks(new), schema=form.schema
+                STAGE, stream.name, day.isoformat(), frames, schema=form.schema
             )
     except StaleInput as error:
         if partitions.get(*features) != source:

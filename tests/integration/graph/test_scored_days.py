@@ -21,6 +21,7 @@ from anomaly_platform.incidents.anomaly_alerts import DayAlerts
 from anomaly_platform.kinds.base import Scorer
 from anomaly_platform.ml.bundles.format import BundleError
 from anomaly_platform.settings import Settings
+from anomaly_platform.storage.lake.lake import Lake
 from anomaly_platform.storage.postgres.transactions import lock
 from anomaly_platform.streams import EMS
 from tests.builders.platforms import Drop, Keep, Kept, Restore, open_runtime
@@ -98,6 +99,32 @@ def test_a_day_that_cannot_be_scored_to_its_end_stays_and_is_scored_anew(runtime
     assert all(name.endswith(".parquet") and name[0] != "." for name in files)
     assert score(runtime, scorer).rows == 3 * 288
     assert stored(runtime)[:2] == before[:2], "the same input gives the same rows and file"
+
+
+def test_nothing_is_scored_any_more_when_a_day_could_not_be_written(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, scorer = stored(runtime), runtime.platform.kind(EMS).scorer()
+    source = runtime.platform.warehouse.partitions.get(EMS.name, "features", DAY.isoformat())
+    assert source is not None
+    frames, ended = list(scorer.score(source)), []
+
+    def parts(_: object) -> Iterator[pl.DataFrame]:
+        try:
+            yield from frames
+        finally:
+            ended.append(True)
+
+    def full(*given: Any, **_: object) -> None:
+        next(given[4])
+        raise OSError("no space")
+
+    monkeypatch.setattr(Lake, "write", full)
+    # What has failed is held, and with it all that was under way.
+    with pytest.raises(OSError, match="no space") as failed:
+        score(runtime, replace(scorer, score=parts))
+    assert ended == [True], failed
+    assert stored(runtime) == before
 
 
 def test_the_file_is_whole_before_the_rows_are_seen_and_the_current_one_after_it(

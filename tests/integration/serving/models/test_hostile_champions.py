@@ -6,9 +6,11 @@ import copy
 import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 import pytest
 
 from anomaly_platform.assets.scored import _score_with_usable
@@ -159,3 +161,22 @@ def test_a_model_that_was_damaged_on_disk_replaces_no_scores(trained: Trained) -
     finally:
         put(sound)
     assert rows(stored) == before
+
+
+def test_a_damaged_version_that_no_longer_serves_takes_no_other_out_of_service(
+    trained: Trained,
+) -> None:
+    platform, day = trained.platform, newest_day(trained)
+    stream, bundles = platform.stream("iiot"), platform.warehouse.bundles
+    serving = platform.kind(stream).scorer()
+
+    def damaged(_: object) -> Iterator[pl.DataFrame]:
+        raise BundleError("not what was published")
+
+    # As before the version that serves: of the same input its scores stay.
+    platform.warehouse.transactions.execute("UPDATE scored_days SET watermark = 0")
+    before = bundles.champions("iiot")
+    other = replace(serving, version=(serving.version or 0) + 1000, score=damaged)
+    scorer, result, _ = _score_with_usable(platform, stream, day, other)
+    assert {FOREST: scorer.version} == before == bundles.champions("iiot")
+    assert result.rows
