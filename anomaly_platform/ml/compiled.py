@@ -111,6 +111,15 @@ def can_be_kept() -> bool:
     return folder.is_dir() and os.access(folder, os.W_OK)
 
 
+def forget_older() -> None:
+    """Remove the machine code of other states of the sources from a folder that is ours alone.
+
+    Beside the bytecode that happens by itself; a folder that somebody has chosen is left alone.
+    """
+    if not (kept := _folder()).exists():
+        _forget_others(kept)
+
+
 def compile_all() -> None:
     """Import every module with compiled functions of this package.
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from anomaly_platform.cli.runtime import open_platform
 from anomaly_platform.cli.services.readiness import Awaited, probed, tell_as_they_answer
-from anomaly_platform.ml.compiled import all_kept, can_be_kept
+from anomaly_platform.ml.compiled import all_kept, can_be_kept, forget_older
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.own_files import tighten
 from anomaly_platform.storage.postgres.database import prepare_databases
@@ -99,6 +99,7 @@ def _keep_machine_code(settings: Settings) -> None:
     if not all_kept() and not can_be_kept():
         # numba, which these processes import later, reads it.
         os.environ["NUMBA_CACHE_DIR"] = str(settings.home / "cache" / "compiled")
+        forget_older()
 
 
 def _start(code: str) -> subprocess.Popen[bytes]:
