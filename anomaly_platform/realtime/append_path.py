@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from anomaly_platform.storage.postgres.transactions import Connection
 
 MOST_EXPLAINED: Final = 200
-"""So many anomalies and calls of a request are explained at once, each in a millisecond or two."""
+"""So many anomalies and calls of a transaction are explained at once, each within milliseconds."""
 
 _PROVISIONAL: Final = (
     "UPDATE online_readings r SET provisional = true "

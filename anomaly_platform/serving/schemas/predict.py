@@ -69,9 +69,9 @@ class Explained(ApiModel):
     """What was expected of a reading, how far off it is, and what made it unusual."""
 
     expected_low: float | None = Field(examples=[48.0])
-    """Smallest value that would not have reached the threshold; null where there is no end."""
+    """Smallest value that would not have been told of; null where there is no end."""
     expected_high: float | None = Field(examples=[52.5])
-    """Largest value that would not have reached the threshold."""
+    """Largest value that would not have been told of."""
     deviation: float | None = Field(
         description="Distance from the middle of that range in halves of its width.",
         examples=[6.2],
@@ -110,10 +110,10 @@ class Prediction(ApiModel):
         examples=["trained"],
     )
     reason: str | None = Field(examples=[None])
-    """Why it is an anomaly, or novel, in the words that are stored of it; of any other reading why
+    """Why it is an anomaly or a call, in the words that are stored of it; of any other reading why
     no model judged and what it takes, null where one did."""
     explanation: Explained | None = Field(examples=[None])
-    """The same of an anomaly in numbers."""
+    """The same of an anomaly or a call in numbers."""
 
 
 class PredictAnswer(Prediction):
