@@ -60,7 +60,8 @@ def end_everything(settings: Settings, console: Console) -> None:
     pid = _platform_process(settings.home)
     if pid is not None:
         console.print(f"Ending anomaly up (process {pid}).")
-        os.kill(pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
         _wait_for_end_of_platform(settings.home)
         ended = True
     others = _users_of(settings.home)
