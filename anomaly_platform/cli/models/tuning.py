@@ -165,7 +165,9 @@ def _undo(platform: Platform, name: str) -> None:
             was_in_use = tunings.take_back(connection, name, operator())
         was_there = files.remove(name)
     if not (was_there or was_in_use):
-        raise typer.BadParameter(_nothing_to_undo(platform, stream_of(platform, name).name))
+        has_metrics = isinstance(stream_of(platform, name), MetricStream)
+        said = _nothing_to_undo(platform, name) if has_metrics else _SCANS.format(name)
+        raise typer.BadParameter(said)
     errors.print(f"{name} has its own settings again, from its next training on.")
     with refusing(LookupError):
         stream = Platform(get_settings()).stream(name)

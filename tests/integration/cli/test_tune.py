@@ -275,6 +275,7 @@ def test_what_cannot_be_is_refused_with_a_reason(platform: Platform, settings: S
         (("ems", "--number", 1), "--number goes with"),
         (("ems", "--undo"), "nothing is left to undo: ems has its own settings, and it was never"),
         (("emms", "--undo"), "no stream 'emms'"),
+        (("barcode", "--undo"), "nothing of them is tuned here"),
         (("../ems", "--undo"), "no name of a stream"),
         (("ems", "--minutes", 0.001), "over before anything could be compared"),
     ):
