@@ -31,6 +31,7 @@ _EXPLAINED = re.compile(r"\s*(explain|show)\b", re.IGNORECASE)
 
 #: What of a cell makes quotes necessary.
 _QUOTED = re.compile(r'[",\r\n]')
+_END = r"\."
 
 #: Cells as the server writes them, and not as Python would: JSON stays JSON.
 _Row = tuple[str | None, ...]
@@ -70,7 +71,9 @@ def write_csv(settings: Settings, query: str, out: TextIO) -> None:
 
 
 def _csv_line(cells: Sequence[str | None]) -> str:
-    return ",".join(map(_csv_cell, cells)) + "\n"
+    line = ",".join(map(_csv_cell, cells))
+    # Alone on a line it ends the data for older servers that read it.
+    return f'"{line}"\n' if line == _END else f"{line}\n"
 
 
 def _csv_cell(text: str | None) -> str:

@@ -92,6 +92,7 @@ def test_csv_is_written_as_postgresql_writes_it(
             own = b"".join(bytes(part) for part in copy).decode()
     assert said == own
     assert '"{""n"": [1, null], ""who"": ""it\'s""}"' in said
+    assert invoke("sql", "--csv", r"SELECT '\.' AS dot") == 'dot\n"\\."\n'
 
 
 def test_a_document_in_the_table_is_json(settings: Settings) -> None:
