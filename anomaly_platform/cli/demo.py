@@ -309,10 +309,10 @@ def _about_odd(scored: pl.DataFrame) -> str:
     if odd.is_empty():
         return ""
     return (
-        f"{odd.height} of the {known.height} labelled scans break no rule: "
-        f"lots that went an odd way, {lots_of(odd).n_unique()} in all, "
-        "which models of four weeks take for ordinary.\n"
-        "The areas say little with so few lots: a single one with low scores takes the ROC "
+        f"{odd.height} of the {known.height} labelled scans break no rule. "
+        f"Their lots ({lots_of(odd).n_unique()}) are only odd, and models of four weeks take "
+        "them for ordinary.\n"
+        "The areas say little with so few lots: a single one with low scores can take the ROC "
         "below chance."
     )
 

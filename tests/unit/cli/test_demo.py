@@ -17,9 +17,7 @@ SCANS = pl.DataFrame(
 )
 
 
-def test_the_picture_of_scans_says_how_many_lots_only_went_an_odd_way() -> None:
+def test_the_picture_of_scans_says_of_how_many_lots_the_merely_odd_ones_are() -> None:
     said = _about_odd(SCANS)
-    assert said.startswith(
-        "4 of the 6 labelled scans break no rule: lots that went an odd way, 1 in"
-    )
+    assert said.startswith("4 of the 6 labelled scans break no rule. Their lots (1) are only odd")
     assert _about_odd(SCANS.filter(anomaly_kind="epcFake")) == ""
