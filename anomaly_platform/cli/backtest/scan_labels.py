@@ -101,8 +101,8 @@ def comparison(scans: pl.DataFrame, found: pl.DataFrame, known: Known) -> Table:
     anomalous = rows["row_number"].is_in(known.anomalies["row_number"].implode())
     kinds = known.anomalies["kind"].unique().sort().to_list()
     told = []
-    for kind in [*(kinds if kinds != [_UNNAMED] else []), "all"]:
-        of_kind = known.anomalies.filter((pl.col("kind") == kind) | (pl.lit(kind) == "all"))
+    for kind in [*(kinds if kinds != [_UNNAMED] else []), None]:
+        of_kind = known.anomalies if kind is None else known.anomalies.filter(kind=kind)
         truth = rows["row_number"].is_in(of_kind["row_number"].implode())
         own = f"{kind}_score"
         score = rows[own] if own in rows.columns else rows["final_confidence"]
@@ -116,7 +116,7 @@ def comparison(scans: pl.DataFrame, found: pl.DataFrame, known: Known) -> Table:
         events = _events(rows["epc_code"], truth, flags)
         told.append(
             (
-                kind,
+                kind or "all",
                 *(f"{count:,}" for count in (truth.sum(), hits, alarms)),
                 _share(hits, hits + alarms),
                 _share(hits, int(truth.sum())),

@@ -127,6 +127,17 @@ def test_labels_of_the_file_say_how_many_scans_and_events_are_found(tmp_path: Pa
     assert "Against" not in backtest_of_events(tmp_path)
 
 
+def test_a_kind_that_is_called_all_is_a_kind(tmp_path: Path) -> None:
+    kinds = ["all", "odd", None]
+    scans = [
+        {**event, "is_anomaly": kind is not None, "anomaly_kind": kind}
+        for event, kind in zip(EVENTS, kinds, strict=True)
+    ]
+    (tmp_path / "f.json").write_text(json.dumps(scans))
+    told = backtest(tmp_path / "f.json", tmp_path / "r.json")
+    assert [row[1] for row in rows_of(told, "all")] == ["1", "2"]
+
+
 def rows_of(told: str, kind: str) -> list[list[str]]:
     rows = ([cell.strip() for cell in line.split("│")[1:-1]] for line in told.splitlines())
     return [row for row in rows if row and row[0] == kind]
