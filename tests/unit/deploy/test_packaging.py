@@ -91,6 +91,7 @@ def test_every_variable_is_a_setting_and_its_value_is_taken(
     settings = get_settings()
     assert settings.api_host == "0.0.0.0"
     assert not settings.is_embedded
+    assert not settings.mlflow_pages, "no service has the port to which the console would link"
 
 
 def test_passwords_are_asked_for_and_shown_in_the_example() -> None:
