@@ -148,7 +148,10 @@ def up(
     port: Annotated[int, typer.Option(help="Port of Dagster's UI.")] = UI_PORT,
     mlflow: Annotated[
         bool | None,
-        typer.Option("--mlflow/--no-mlflow", help="Serve MLflow's pages; else as is set."),
+        typer.Option(
+            "--mlflow/--no-mlflow",
+            help="Serve MLflow's pages or not; ANOMALY_MLFLOW_PAGES where unset.",
+        ),
     ] = None,
 ) -> None:
     """Run PostgreSQL, Dagster's webserver and its daemon, the API and MLflow, until Ctrl-C."""
@@ -241,8 +244,9 @@ def run(
 ) -> None:
     """Materialize a stream now, without a daemon, and account for every row.
 
-    The table at the end has what this run did, whose days are scored as a whole, and below it all
-    that the stream has. Exit code 1 says that rows are missing or that a file was rejected.
+    The table at the end says what this run did, and below that what the stream has in all. A run
+    scores whole days, with the rows that were there before. Exit code 1 says that rows are missing
+    or that a file was rejected.
     """
     from anomaly_platform.cli.streams.run import account_table, run_stream, tell_files
 

@@ -78,8 +78,7 @@ def scans(
     file: Annotated[Path, typer.Argument(help="Barcode events: CSV, JSON, JSON Lines, Parquet.")],
     out: Annotated[Path, typer.Option(help="The response, JSON.")],
     labels: Annotated[
-        Path | None,
-        typer.Option(help="What is known: CSV with event_id and kind."),
+        Path | None, typer.Option(help="What is known: CSV with event_id and kind.")
     ] = None,
     train: Annotated[
         Path | None, typer.Option(help="What to learn from; the file itself by default.")
@@ -91,9 +90,9 @@ def scans(
 ) -> None:
     """Judge scans of goods; a small file without --train is judged by the rules alone.
 
-    A column is_anomaly or anomaly, with anomaly_kind beside it, is used for a comparison and for
-    nothing else; so is --labels, instead of it. Reference data is taken from a folder `reference`
-    beside the file, if there is one.
+    What is found is compared with what is known: with --labels, or else with the file's column
+    is_anomaly or anomaly and its anomaly_kind. Nothing is learned from either. Reference data is
+    taken from a folder `reference` beside the file, if there is one.
     """
     from anomaly_platform.cli.backtest.scans import backtest_scans
 
