@@ -245,8 +245,8 @@ def run(
     """Materialize a stream now, without a daemon, and account for every row.
 
     The table at the end says what this run did, and below that what the stream has in all. A run
-    scores whole days, with the rows that were there before. Exit code 1 says that rows are missing
-    or that a file was rejected.
+    validates and scores whole days: it counts again what came in them before. Exit code 1 says that
+    rows are missing or that a file was rejected.
     """
     from anomaly_platform.cli.streams.run import account_table, run_stream, tell_files
 

@@ -47,7 +47,8 @@ class Done:
     scored, anomalies : int
         Readings of the days that were scored, each as a whole, and how many of them were flagged.
     quarantined, duplicates : int
-        Readings that were refused, and repeats in the days that were validated.
+        Readings that were refused, and repeats, in the days that were validated, each as a whole;
+        refusals that belong to no day are those of the files.
     first_day, last_day : date or None
         Of the days that were scored.
     """
