@@ -11,6 +11,7 @@ import polars as pl
 from rich.table import Table
 
 from anomaly_platform.cli.rows import figure_table
+from anomaly_platform.ingest.cells import read_labels
 from anomaly_platform.ingest.files.sources import UnreadableFile
 
 #: Kind of an anomaly of which only that is known.
@@ -38,12 +39,15 @@ class Known:
 
 
 def known_from_file(labels: Path, scans: pl.DataFrame) -> Known:
-    """Return what a CSV with `event_id` and perhaps `kind` says; other scans are ordinary.
+    """Return what a CSV says of the scans whose `event_id` it has; other scans are ordinary.
+
+    A row is an anomaly, of its `kind` if it has one, unless a column `is_anomaly` or `anomaly` says
+    that it is none.
 
     Raises
     ------
     UnreadableFile
-        When it cannot be read, or has no ids.
+        When it cannot be read, has no ids, a label that is none, or no id of these scans.
     """
     try:
         known = pl.read_csv(labels, infer_schema=False)
@@ -53,9 +57,27 @@ def known_from_file(labels: Path, scans: pl.DataFrame) -> Known:
         raise UnreadableFile(f"{labels.name} has no column event_id")
     kind = next((name for name in ("kind", "anomaly_kind") if name in known.columns), None)
     kinds = pl.lit(_UNNAMED) if kind is None else pl.col(kind).fill_null(_UNNAMED)
+    marked = known.filter(_are_anomalies(known, labels.name))
     numbered = scans.select("event_id").with_row_index("row_number")
-    named = numbered.join(known.select("event_id", kind=kinds).unique(), on="event_id")
+    if known.height and numbered.join(known, on="event_id", how="semi").is_empty():
+        raise UnreadableFile(
+            f"{labels.name}: no scan has one of its {known.height:,} ids; the first is "
+            f"{known['event_id'][0]!r}, and that of the scans {scans['event_id'].first()!r}"
+        )
+    named = numbered.join(marked.select("event_id", kind=kinds).unique(), on="event_id")
     return Known(labels.name, named.drop("event_id"), numbered["row_number"])
+
+
+def _are_anomalies(known: pl.DataFrame, name: str) -> pl.Series:
+    column = next((one for one in ("is_anomaly", "anomaly") if one in known.columns), None)
+    if column is None:
+        return pl.repeat(True, known.height, eager=True)
+    cells = read_labels(known[column])
+    wrong = cells.reasons.is_not_null().arg_true()
+    if len(wrong):
+        place = int(wrong[0])
+        raise UnreadableFile(f"{name}, row {place + 1}: {cells.reasons[place]}")
+    return cells.values.fill_null(value=False)
 
 
 def known_from_column(columns: Mapping[str, str], scans: pl.DataFrame) -> Known | None:

@@ -93,6 +93,11 @@ def backtest_scans(
         step(f"reading {file.name}")
         known = _reference(file, reference)
         scans = read_scans(file)
+        known_scans = (
+            known_from_column(scans.columns, scans.frame)
+            if labels is None
+            else known_from_file(labels, scans.frame)
+        )
         features = BARCODE.features.compute(scans.frame.with_row_index("row_number"))
         learned_from: int | None = None
         if train is None:
@@ -122,11 +127,6 @@ def backtest_scans(
                 silence=silence,
             )
     _summary(console, scans, judges[0][1], known, totals)
-    known_scans = (
-        known_from_column(scans.columns, scans.frame)
-        if labels is None
-        else known_from_file(labels, scans.frame)
-    )
     if known_scans is not None:
         found = pl.concat(kept) if kept else findings(features.head(0))
         console.print(comparison(scans.frame, found, known_scans))

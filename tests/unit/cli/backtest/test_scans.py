@@ -127,6 +127,23 @@ def test_labels_of_the_file_say_how_many_scans_and_events_are_found(tmp_path: Pa
     assert "Against" not in backtest_of_events(tmp_path)
 
 
+def test_a_file_of_labels_may_have_ordinary_scans_and_must_know_some(tmp_path: Path) -> None:
+    (tmp_path / "f.json").write_text(json.dumps(EVENTS))
+    ids = [event["eventId"] for event in EVENTS]
+    labels = tmp_path / "labels.csv"
+
+    def told(*rows: str) -> str:
+        labels.write_text("\n".join(["event_id,is_anomaly", *rows]))
+        return backtest(tmp_path / "f.json", tmp_path / "r.json", labels=labels)
+
+    (every,) = rows_of(told(f"{ids[0]},False", f"{ids[1]},", f"{ids[2]},yes"), "all")
+    assert every[1] == "1"
+    with pytest.raises(UnreadableFile, match=r"labels.csv, row 2: the label is none of"):
+        told(f"{ids[0]},0", f"{ids[1]},perhaps")
+    with pytest.raises(UnreadableFile, match=r"no scan has one of its 1 ids; the first is 'x'"):
+        told("x,1")
+
+
 def test_a_kind_that_is_called_all_is_a_kind(tmp_path: Path) -> None:
     kinds = ["all", "odd", None]
     scans = [
