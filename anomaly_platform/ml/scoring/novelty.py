@@ -16,6 +16,7 @@ from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.scoring.entities import BESIDE
 from anomaly_platform.ml.scoring.reasons import new_range
 from anomaly_platform.ml.series_model.visited import visit, visited_by
+from anomaly_platform.ml.series_runs.model import is_counter
 
 #: How near to 1 a score without novelty is an alarm, as a share of the way from the threshold.
 CLEAR: Final = 1.0 / 6.0
@@ -87,6 +88,9 @@ class Novel:
     def of(cls, values: Floats, first: int) -> Self:
         """Look at (n,) readings, the `first` ones of which are learned from."""
         known = np.where(np.isfinite(values), values, np.nan)
+        if is_counter(known[:first][~np.isnan(known[:first])]):
+            # A counter is somewhere for the first time with each reading.
+            return cls(known, first, np.zeros(known.size - first, dtype=np.bool_))
         return cls(known, first, Novelty(known[:first]).look(known[first:]))
 
     def words(self, row: int) -> str:

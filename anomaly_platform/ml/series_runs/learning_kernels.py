@@ -40,7 +40,7 @@ def find_runs(
 
 
 @compiled()
-def is_counter(
+def only_counts(
     values: Any, resets: float, counts: float, fewest: float, each: float, reset_to: float
 ) -> bool:  # pragma: no cover
     """Return whether (n,) values only rise, but for resets; see the constants of ``model``."""

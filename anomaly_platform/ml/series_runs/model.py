@@ -151,7 +151,7 @@ class RunModel:
         apart = np.sort(times[1:] - times[:-1])
         own[SPACING] = spacing = float(median_of_sorted(apart))
         runs = _Runs.of(times, values, apart)
-        counter = _is_counter(values)
+        counter = is_counter(values)
         states = np.empty(0) if counter else _states(values, runs)
         own[STATE_VALUES : STATE_VALUES + states.size] = states
         tails = [_SILENT] * (RISING + 1)
@@ -184,6 +184,11 @@ class RunModel:
         elif states.size:
             learn_phases(times, values, columns[LENGTH], states[0], own)
         return cls(own, last)
+
+    @property
+    def counts(self) -> bool:
+        """Whether the series is a counter."""
+        return bool(self.constants[COUNTER] > 0.0)
 
     def to_arrays(self) -> dict[str, AnyArray]:
         """Return the model as arrays of fixed shapes."""
@@ -257,12 +262,12 @@ def _states(values: Floats, runs: _Runs) -> Floats:
     return states[:count]
 
 
-def _is_counter(values: Floats) -> bool:
-    """Return whether a series only rises, but for resets."""
-    from anomaly_platform.ml.series_runs.learning_kernels import is_counter
+def is_counter(values: Floats) -> bool:
+    """Return whether a series of (n,) readings, none missing, only rises, but for resets."""
+    from anomaly_platform.ml.series_runs.learning_kernels import only_counts
 
     limits = (_RESETS, _COUNTS, _FEWEST_COUNTS, _COUNTS_PER_RESET, _RESET_TO)
-    return bool(is_counter(values, *limits))
+    return bool(only_counts(values, *limits))
 
 
 def _is_of_events(times: Ints, runs: _Runs) -> bool:

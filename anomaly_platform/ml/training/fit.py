@@ -29,7 +29,7 @@ from anomaly_platform.ml.series_model.model import (
     calibration_start,
     required_history,
 )
-from anomaly_platform.ml.series_model.visited import visited_by
+from anomaly_platform.ml.series_model.visited import nothing_visited, visited_by
 from anomaly_platform.ml.series_runs.model import RunModel
 from anomaly_platform.ml.training.outlier_trimming import (
     MOST,
@@ -163,7 +163,8 @@ def fit_series(
     history = required_history({name: column[start:] for name, column in full.items()}, feature_set)
     values = ordinary["value"]
     runs = RunModel.fit(ordinary_times, values, feature_set.windows[-1], forgets=few)
-    visited = visited_by(values, int(clock[0]))
+    # A counter is somewhere for the first time with each reading.
+    visited = nothing_visited() if runs.counts else visited_by(values, int(clock[0]))
     model = SeriesModel(parts.inputs, parts.detector, position, calibration, history, runs, visited)
     calibrating = clock[-scores.size :]
     fitted = FittedSeries(

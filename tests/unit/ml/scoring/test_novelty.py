@@ -79,3 +79,11 @@ def test_words_name_the_range():
     assert novel.calls.tolist() == [True, False, True]
     assert novel.words(0) == "9, always from 1 to 4 before"
     assert novel.words(2) == "2.5, never between 1 and 4 before"
+
+
+def test_a_counter_is_never_novel():
+    steps = np.random.default_rng(0).uniform(0.5, 2.0, 900)
+    assert not Novel.of(np.cumsum(steps), 300).calls.any()
+    # What falls by a little is none.
+    steps[100] = -3.0
+    assert Novel.of(np.cumsum(steps), 300).calls.any()
