@@ -14,6 +14,7 @@ import numpy as np
 from anomaly_platform.ml.arrays import Floats
 from anomaly_platform.ml.series_runs.layout import (
     AGES,
+    ANY_FALL,
     AT_REST,
     CHANGED,
     CHANGING,
@@ -21,7 +22,9 @@ from anomaly_platform.ml.series_runs.layout import (
     COUNTER,
     DAYS,
     ELAPSED,
+    FALL,
     HELD,
+    ITS_END,
     LASTED,
     LENGTH,
     LONG_NOW,
@@ -31,6 +34,12 @@ from anomaly_platform.ml.series_runs.layout import (
     NOT_AT_REST,
     OTHERS,
     PHASES,
+    RESET_BEGIN,
+    RESET_FROM_HIGH,
+    RESET_FROM_LOW,
+    RESET_HIGH,
+    RESET_LOW,
+    RESET_SPAN,
     REST,
     RISE,
     RISING,
@@ -132,8 +141,8 @@ def run_reason(kind: int, time: int, value: float, runs: Floats, own: Floats) ->
     """
     if kind in {STUCK, TOO_LONG, HELD}:
         return _of_length(kind, value, runs, own)
-    if kind in {CHATTER, RISE}:
-        return _of_changes(kind, runs, own)
+    if kind in {CHATTER, RISE, FALL}:
+        return _of_fall(time, value, runs, own) if kind == FALL else _of_changes(kind, runs, own)
     clock, rest, counter = clock_of(time), f"{own[REST]:g}", own[COUNTER] > 0.0
     if kind == LONG_NOW:
         limit = duration(own[AGES + time // _HALF_HOUR % PHASES] * own[SPACING])
@@ -169,3 +178,25 @@ def _of_changes(kind: int, runs: Floats, own: Floats) -> str:
     most = math.expm1(own[TAILS + TAIL_SIZE * RISING + MOST])
     rate = runs[STEP] * own[SPACING] / max(runs[ELAPSED], own[SPACING])
     return f"rises by {rate:.6g} in {duration(own[SPACING])}, by {most:.6g} at most before"
+
+
+def _of_fall(time: int, value: float, runs: Floats, own: Floats) -> str:
+    from anomaly_platform.ml.series_runs.reset_kernels import judge_fall, usual_rise
+
+    column = runs[:, None]
+    odd, days = judge_fall(time, value, column, 0, own), f"{own[DAYS]:g} days"
+    anew = value <= usual_rise(column, 0, own)
+    fall = f"falls by {-runs[STEP]:.6g} in {duration(runs[ELAPSED])}"
+    if odd == ANY_FALL:
+        return f"{f'counts anew from {value:.4g}' if anew else fall}, never in {days}"
+    if odd == ITS_END:
+        low, high = own[RESET_LOW], own[RESET_HIGH]
+        return f"{fall} to {value:.6g}, always to between {low:.4g} and {high:.4g} in {days}"
+    if own[RESET_SPAN] > 0.0:
+        begin, end = own[RESET_BEGIN], own[RESET_BEGIN] + own[RESET_SPAN]
+        first, last = (clock_of(int(one) % PHASES * _HALF_HOUR) for one in (begin, end))
+        when, usual = clock_of(time), f"between {first.removesuffix(' UTC')} and {last}"
+    else:
+        low, high = own[RESET_FROM_LOW], own[RESET_FROM_HIGH]
+        when, usual = f"{value - runs[STEP]:.6g}", f"between {low:.6g} and {high:.6g}"
+    return f"counts anew at {when}, always {usual} in {days}"

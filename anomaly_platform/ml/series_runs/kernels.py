@@ -37,6 +37,8 @@ from anomaly_platform.ml.series_runs.layout import (
     ELAPSED,
     EVENTS,
     EXCUSED,
+    FALL,
+    FALL_WORTH,
     FALLEN,
     FELL,
     HELD,
@@ -71,8 +73,10 @@ from anomaly_platform.ml.series_runs.layout import (
     TAIL_SIZE,
     TAILS,
     TOO_LONG,
+    USUAL_FALL,
     VALUE,
 )
+from anomaly_platform.ml.series_runs.reset_kernels import judge_fall
 
 _HALF_HOUR = 1_800_000_000
 _DAY = 86_400_000_000
@@ -267,6 +271,8 @@ def judge_run(
         found = _tail(rate, own[TAILS + TAIL_SIZE * RISING :])
         if found > best:
             best, kind = found, RISE
+    if own[FALL_WORTH] > best and judge_fall(time, value, runs, column, own) != USUAL_FALL:
+        best, kind = own[FALL_WORTH], FALL
     worth, of_hour = _of_hour(time, value, runs, column, own)
     return (worth, of_hour) if worth > best else (best, kind)
 

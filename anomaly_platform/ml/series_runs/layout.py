@@ -24,7 +24,9 @@ AFTER, AFTER_AT, LEVEL = range(9, 12)
 RUN_COLUMNS = 12
 
 #: What a reading is flagged for.
-ORDINARY, STUCK, TOO_LONG, CHATTER, NOT_AT_REST, AT_REST, LONG_NOW, RISE, HELD = range(9)
+ORDINARY, STUCK, TOO_LONG, CHATTER, NOT_AT_REST, AT_REST, LONG_NOW, RISE, HELD, FALL = range(10)
+#: What is odd of a counter's fall: nothing, that there is one, where it ends, when it comes.
+USUAL_FALL, ANY_FALL, ITS_END, ITS_MOMENT = range(4)
 
 #: A model's constants: whether it speaks, the usual microseconds between readings, whether the
 #: series is a counter, microseconds for which a reset excuses it, the value at rest, days learned
@@ -65,4 +67,11 @@ LOOKS_AFTER = DEEPEST + 2 * DEEPEST_COUNT
 #: The usual median of a day's hours, and how far one rarely is from it; a distance of 0, as models
 #: trained before have it, says nothing.
 USUAL_LEVEL, RARELY_MOVED = LOOKS_AFTER + 1, LOOKS_AFTER + 2
-RUN_CONSTANTS = RARELY_MOVED + 1
+#: What a counter's fall is worth that is like none in training, 0 where nothing is known of its
+#: falls, as in models trained before; how far it usually rises at most between two readings; how
+#: many resets there were, between which values they ended, and began where that is one height, from
+#: which half-hour of the day on they came and in how many, where that is one time; else 0.
+FALL_WORTH, USUAL_RISE, RESETS = RARELY_MOVED + 1, RARELY_MOVED + 2, RARELY_MOVED + 3
+RESET_LOW, RESET_HIGH, RESET_FROM_LOW, RESET_FROM_HIGH = range(RESETS + 1, RESETS + 5)
+RESET_BEGIN, RESET_SPAN = RESETS + 5, RESETS + 6
+RUN_CONSTANTS = RESET_SPAN + 1

@@ -35,6 +35,7 @@ from anomaly_platform.ml.series_runs.layout import (
     ELAPSED,
     EVENTS,
     EXCUSED,
+    FALL_WORTH,
     FORGETS,
     LENGTH,
     LOOKS_AFTER,
@@ -53,6 +54,7 @@ from anomaly_platform.ml.series_runs.layout import (
     TAILS,
     USUAL_LEVEL,
 )
+from anomaly_platform.ml.series_runs.resets import learn_resets
 
 #: All values of a series are states where so few take up this share of its readings; elsewhere one
 #: is where so large a share have it, in runs of so many readings on average.
@@ -87,7 +89,7 @@ _RESET_TO = 0.5
 _GAP = 0.99
 _HALF_HOUR = 1_800_000_000
 #: How many constants models have, the oldest first.
-_SIZES = (FORGETS, DEEPEST, USUAL_LEVEL, RUN_CONSTANTS)
+_SIZES = (FORGETS, DEEPEST, USUAL_LEVEL, FALL_WORTH, RUN_CONSTANTS)
 
 
 class _Tail(NamedTuple):
@@ -177,6 +179,7 @@ class RunModel:
             own[DEEPEST : DEEPEST + deepest.size] = deepest
         if counter:
             learn_counting(times, columns, own)
+            learn_resets(times, values, columns, own)
         else:
             learn_days(times, values, columns, own)
         if states.size and events:

@@ -5,7 +5,8 @@ as it is, and judged by the same compiled passes. First a few that are likely to
 ordinary; from the best of them outwards, in steps that double, until one reaches the threshold; and
 sixteen parts of that step, twice. A few are judged at a time, of all readings together: what lies
 beyond the first that reaches the threshold changes nothing. What runs say is left out: it is not
-about how large a reading is.
+about how large a reading is. Only a counter's range lies within what it usually rises from the
+reading before (`continued`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from anomaly_platform.ml.arrays import AnyArray, Bools, Floats, Ints
 from anomaly_platform.ml.detectors.statistical_kernels import MAD_TO_SIGMA
 from anomaly_platform.ml.scoring import row_kernels
+from anomaly_platform.ml.scoring.explaining.continued import continuations
 from anomaly_platform.ml.scoring.explaining.search_kernels import (
     DONE,
     LADDER,
@@ -135,6 +137,11 @@ def expected_ranges(judge: Judge, thresholds: Floats) -> Ranges:
     with np.errstate(over="ignore", invalid="ignore"):
         usual, spread = _usual(judge)
         starts = _starts(judge, usual[:, 1])
+        onward = continuations(judge.models, judge.room, judge.runs)
+        counts = np.isfinite(onward[:, 1])
+        parts = np.linspace(0.0, 1.0, starts.shape[1])
+        starts[counts] = onward[counts, :1] * (1.0 - parts) + onward[counts, 1:] * parts
+        usual[counts, ::2] = onward[counts]
         rows = np.arange(n)
         scores = judge.scores(starts.ravel(), rows.repeat(starts.shape[1])).reshape(starts.shape)
         best = scores.argmin(axis=1)
@@ -142,6 +149,8 @@ def expected_ranges(judge: Judge, thresholds: Floats) -> Ranges:
         ends = _ends(judge, thresholds, centre, spread, found)
     low = np.where(found, ends[:, 0], usual[:, 0])
     high = np.where(found, ends[:, 1], usual[:, 2])
+    low[counts] = np.maximum(low[counts], onward[counts, 0])
+    high[counts] = np.minimum(high[counts], onward[counts, 1])
     return Ranges(low, high, found, spread)
 
 

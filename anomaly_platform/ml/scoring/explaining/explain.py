@@ -10,6 +10,7 @@ import numpy as np
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring.explaining.bounds import bounded
+from anomaly_platform.ml.scoring.explaining.continued import continuations
 from anomaly_platform.ml.scoring.explaining.expected import Judge, Ranges, expected_ranges
 from anomaly_platform.ml.scoring.explaining.numbers import (
     ABOVE,
@@ -24,6 +25,7 @@ from anomaly_platform.ml.series_model.inputs import input_schema
 from anomaly_platform.ml.series_runs.layout import (
     CHATTER,
     ELAPSED,
+    FALL,
     HELD,
     LASTED,
     ORDINARY,
@@ -82,7 +84,7 @@ def explain(
             shares = shares_of(models, columns, room, runs, input_schema(layout))
             seasonal = are_seasonal(models, room.slots)
             said = bounded(ranges, models, room.slots, layout, part)
-        found += _explanations(layout, room, runs, kinds[some], ranges, said, shares, seasonal)
+        found += _explanations(layout, judge, kinds[some], ranges, said, shares, seasonal)
     return found
 
 
@@ -93,14 +95,15 @@ def are_seasonal(models: Models, slots: Ints) -> Bools:
 
 def _explanations(
     layout: MetricFeatureSet,
-    room: Room,
-    runs: Floats,
+    judge: Judge,
     kinds: Ints,
     ranges: Ranges,
     said: Ranges,
     shares: Shares | None,
     seasonal: Bools,
 ) -> Iterator[Explanation]:
+    room, runs = judge.room, judge.runs
+    counts = np.isfinite(continuations(judge.models, room, runs)[:, 1]).tolist()
     other_hours = layout.frequency.total_seconds() * layout.windows[0] > _SAME_HOURS_S
     related = room.related.T.tolist()
     lows, highs, found, spreads = (one.tolist() for one in ranges)
@@ -116,7 +119,10 @@ def _explanations(
         lasted: float | None = _lasted(windows, layout, related[i], low, high, direction)
         if lasted and season and other_hours:
             lasted = None
-        if runs.size and kind not in {ORDINARY, RISE}:
+        if counts[i]:
+            # The range is about one rise: no reading before is to be compared with it.
+            lasted = 0.0
+        if runs.size and kind not in {ORDINARY, RISE, FALL}:
             lasted = _of_run(kind, runs[:, i])
         elif direction == NEITHER and not found[i]:
             # What is unusual is in the windows before it.

@@ -178,6 +178,8 @@ def test_a_counter_that_stops_and_one_that_runs_away():
     values[rush:] += np.minimum(np.arange(values.size - rush), 12) * 30000.0
     values[stop:] += values[stop - 1] - values[stop + 24]
     values[stop : stop + 24] = values[stop - 1]
+    # The reset ends at what is counted from there on.
+    values[-600:] -= values[-600] - 3000.0
     flags, reasons = found(values, cut, 5)
     assert said(reasons, "has not counted for")[900:924].mean() > 0.6
     assert said(reasons, "rises by")[400:413].sum() >= 10
