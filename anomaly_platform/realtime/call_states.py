@@ -16,7 +16,8 @@ import numpy as np
 from cachetools import LRUCache
 
 from anomaly_platform.ml.arrays import Floats
-from anomaly_platform.storage.lake.call_states import call_state_files
+from anomaly_platform.registry.bundle_index import BundleIndex
+from anomaly_platform.storage.lake.call_states import CallStateFiles
 from anomaly_platform.storage.tables import online
 from anomaly_platform.storage.tables.online import Key
 
@@ -57,6 +58,7 @@ class CallsNow:
         self._transactions = transactions
         self._lake = lake
         self._partitions = partitions
+        self._bundles = BundleIndex(transactions)
         self._lock = threading.Lock()
         self._held: LRUCache[str, CallStates] = LRUCache(_FILES_HELD)
 
@@ -83,13 +85,14 @@ class CallsNow:
         from anomaly_platform.ml.scoring.call_states import LAST
         from anomaly_platform.ml.scoring.calls import rates_of, tell
 
-        newest = call_state_files(self._lake, self._partitions, stream, version).newest()
-        left = self._left(newest)
-        states = {
-            key: first(key) if (known := left.series.get(key)) is None else known.copy()
-            for key in keys
-        }
-        if newest is None:
+        files = CallStateFiles(self._lake, self._partitions, self._bundles, stream, version)
+        left = files.left()
+        own, newest, anew = self._read(left.own), self._read(left.newest), files.begun_anew(left)
+        states = {}
+        for key in keys:
+            known = (own if key in anew else newest).series.get(key)
+            states[key] = first(key) if known is None else known.copy()
+        if left.own is None or left.newest is None:
             # Nothing is left by this version yet: what it has judged since is little, and to look
             # for it among what others have judged would take long.
             return CallsFound(states, begins=True)
@@ -98,7 +101,7 @@ class CallsNow:
             for key, state in states.items()
         }
         with self._transactions.begin() as connection:
-            found = online.judged_since(connection, stream, version, since, newest.updated_at)
+            found = online.judged_since(connection, stream, version, since, left.newest.updated_at)
         unsettled = {(one.entity, one.metric) for one in found if not one.final}
         read = Counter((one.entity, one.metric) for one in found)
         # What lies further back is not known: the batch will know.
@@ -118,15 +121,15 @@ class CallsNow:
             states = dict(zip(states, stacked, strict=True))
         return CallsFound(states, unsettled)
 
-    def _left(self, newest: Partition | None) -> CallStates:
+    def _read(self, file: Partition | None) -> CallStates:
         from anomaly_platform.ml.scoring.call_states import CallStates
 
-        if newest is None:
+        if file is None:
             return CallStates()
         # Predictions ask from several threads; the first one reads for all.
         with self._lock:
-            found = self._held.get(newest.path)
+            found = self._held.get(file.path)
             if found is None:
-                found = CallStates.of_table(self._lake.read(newest.path))
-                self._held[newest.path] = found
+                found = CallStates.of_table(self._lake.read(file.path))
+                self._held[file.path] = found
             return found

@@ -105,6 +105,34 @@ class BundleIndex(TableAccess):
         )
         return frozenset((str(entity), str(metric)) for entity, metric in rows)
 
+    def ancestors(self, stream: str, detector: str, version: int) -> list[int]:
+        """Return the version that a version was made from, the one that this was made from, …."""
+        rows = self._transactions.tuples(
+            "WITH RECURSIVE line AS ("
+            "SELECT parent, 1 AS step FROM bundles WHERE stream = %(stream)s "
+            "AND detector = %(detector)s AND version = %(version)s "
+            "UNION ALL SELECT b.parent, step + 1 FROM line JOIN bundles b "
+            "ON b.stream = %(stream)s AND b.detector = %(detector)s AND b.version = line.parent) "
+            "SELECT parent FROM line WHERE parent IS NOT NULL ORDER BY step",
+            {"stream": stream, "detector": detector, "version": version},
+        )
+        return [int(parent) for (parent,) in rows]
+
+    def trained_since(
+        self, stream: str, detector: str, version: int, ancestor: int
+    ) -> frozenset[tuple[str, str]]:
+        """Return the series that a version does not have as an ancestor had them."""
+        rows = self._transactions.tuples(
+            "SELECT m.device_id, m.metric_name FROM ml_models m LEFT JOIN ml_models a "
+            "ON a.stream = m.stream AND a.model_type = m.model_type AND a.bundle_version = "
+            "%(ancestor)s AND a.device_id = m.device_id AND a.metric_name = m.metric_name "
+            "WHERE m.stream = %(stream)s AND m.model_type = %(detector)s "
+            # A series that a bundle has from its parent is as old as it was there.
+            "AND m.bundle_version = %(version)s AND m.trained_at IS DISTINCT FROM a.trained_at",
+            {"stream": stream, "detector": detector, "version": version, "ancestor": ancestor},
+        )
+        return frozenset((str(entity), str(metric)) for entity, metric in rows)
+
     def history(self, stream: str, detector: str) -> list[Champion]:
         """Return every promotion, the latest first."""
         return self._transactions.rows(

@@ -17,7 +17,7 @@ from anomaly_platform.kinds.metric.bundles import DETECTOR, open_version
 from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.kinds.training import StageError
 from anomaly_platform.ml.threads import ahead
-from anomaly_platform.storage.lake.call_states import call_state_files
+from anomaly_platform.storage.lake.call_states import CallStateFiles
 from anomaly_platform.storage.lake.run_states import run_state_files
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.storage.tables.scored.metrics import SCORED_METRICS
@@ -37,17 +37,18 @@ def current_scorer(parts: Parts[MetricStream]) -> Scorer:
     fleet = fleet_scorer(parts, version)
 
     run_files = run_state_files(parts.lake, parts.partitions, parts.stream.name)
-    call_files = call_state_files(parts.lake, parts.partitions, parts.stream.name, version)
+    files = parts.lake, parts.partitions, parts.bundles
+    call_files = CallStateFiles(*files, parts.stream.name, version)
 
     def score(features: Partition) -> Iterator[pl.DataFrame]:
         day = features.partition
-        runs_before, calls_before = run_files.before(day), call_files.before(day)
+        runs_before, calls_before = run_files.before(day), call_files.left(before=day)
         runs, calls = run_files.read(runs_before), call_files.read(calls_before)
         for chunk in ahead(parts.lake.chunks([features.path], target_rows=_CHUNK_ROWS)):
             _refuse_other_features(parts.stream.name, version, day, fleet, chunk)
             yield _for_lake(fleet.score(chunk, runs, calls))
         run_files.keep(day, runs, before=runs_before, watermark=features.watermark)
-        call_files.keep(day, calls, before=calls_before, watermark=features.watermark)
+        call_files.own.keep(day, calls, before=calls_before.newest, watermark=features.watermark)
 
     def score_ahead(features: Partition) -> Iterator[pl.DataFrame]:
         # The next rows are scored while those before are written and copied.

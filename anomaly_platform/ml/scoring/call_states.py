@@ -6,7 +6,7 @@ version in service, is not decided here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import numpy as np
@@ -40,6 +40,16 @@ class CallStates:
     ) -> None:
         self.series: dict[Key, Floats] = dict(series or {})
         self.hosts: dict[str, float] = dict(hosts or {})
+
+    def with_anew(self, anew: Collection[Key], own: CallStates) -> CallStates:
+        """Return these states, but those in `own` of series that began anew and of their hosts."""
+        hosts = {entity for entity, _ in anew}
+        return CallStates(
+            {key: state for key, state in self.series.items() if key not in anew}
+            | {key: state for key, state in own.series.items() if key in anew},
+            {entity: level for entity, level in self.hosts.items() if entity not in hosts}
+            | {entity: level for entity, level in own.hosts.items() if entity in hosts},
+        )
 
     def table(self, since: int) -> pl.DataFrame:
         """Return the states by series, without those last heard before `since` (microseconds)."""

@@ -59,8 +59,7 @@ class DayStates(Generic[_Kind]):
 
     def before(self, day: str) -> Partition | None:
         """Return the newest file of a day before `day`, ``YYYY-MM-DD``, if there is one."""
-        last = (dt.date.fromisoformat(day) - dt.timedelta(days=1)).isoformat()
-        return next(iter(self.partitions.between(self.stream, self.stage, "0001", last)[-1:]), None)
+        return self.partitions.newest(self.stream, self.stage, before=day)
 
     def newest(self) -> Partition | None:
         """Return the file of the last day that was scored, if there is one."""

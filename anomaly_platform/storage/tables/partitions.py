@@ -88,14 +88,23 @@ class Partitions(TableAccess):
         """Return the current file of a partition, if there is one."""
         return next(iter(self.between(stream, stage, partition, partition)), None)
 
-    def newest(self, stream: str, stage: str) -> Partition | None:
-        """Return the current file of a stage's last partition, if there is one."""
+    def newest(self, stream: str, *stages: str, before: str | None = None) -> Partition | None:
+        """Return the current file of the last partition of some stages, if there is one.
+
+        Parameters
+        ----------
+        stages
+            Of a partition that several have, the file is that of the first one.
+        before
+            Only partitions before this one.
+        """
         return self._transactions.row(
             Partition,
             f"SELECT {columns_of(Partition)} "  # noqa: S608
-            "FROM lake_partitions WHERE stream = %s AND stage = %s "
-            'ORDER BY partition COLLATE "C" DESC LIMIT 1',
-            (stream, stage),
+            "FROM lake_partitions WHERE stream = %(stream)s AND stage = ANY(%(stages)s) "
+            'AND (%(before)s::text IS NULL OR partition COLLATE "C" < %(before)s) '
+            'ORDER BY partition COLLATE "C" DESC, array_position(%(stages)s, stage) LIMIT 1',
+            {"stream": stream, "stages": list(stages), "before": before},
         )
 
     def between(self, stream: str, stage: str, first: str, last: str) -> list[Partition]:

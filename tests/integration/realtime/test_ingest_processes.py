@@ -19,7 +19,7 @@ from anomaly_platform.ml.series_model.visited import visited_by
 from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.append_path import Judge
 from anomaly_platform.realtime.ingest import OnlineIngest
-from anomaly_platform.storage.lake.call_states import call_state_files
+from anomaly_platform.storage.lake.call_states import CallStateFiles
 from anomaly_platform.storage.postgres.transactions import Connection
 from anomaly_platform.storage.tables import online
 from anomaly_platform.streams import IIOT
@@ -148,8 +148,9 @@ def test_series_are_locked_again_only_once_a_version_has_left_its_states(
     for n in range(3):
         take(ingest, reading(n))
     assert len(locked) == 1
-    files = call_state_files(platform.lake, platform.warehouse.partitions, "iiot", None)
-    files.keep("2026-03-01", CallStates(), before=None, watermark=1)
+    partitions, bundles = platform.warehouse.partitions, platform.warehouse.bundles
+    files = CallStateFiles(platform.lake, partitions, bundles, "iiot", None)
+    files.own.keep("2026-03-01", CallStates(), before=None, watermark=1)
     for n in range(3, 6):
         take(ingest, reading(n))
     assert len(locked) == 2
