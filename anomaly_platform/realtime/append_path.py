@@ -179,7 +179,8 @@ class Append:
             since = self._cached.calls[self._places[n], VISITED + SINCE]
             value, time = readings.values.item(n), readings.times.item(n)
             self._reasons[n] = novelty_reason(
-                value, time, since, told.bounds[:, n], self._reasons.get(n, "")
+                *(value, time, since, told.bounds[:, n], self._reasons.get(n, "")),
+                trained_until=judge.scorer.source.trained_until(*readings.keys[n]),
             )
         self._stored = StoredColumns(
             readings,

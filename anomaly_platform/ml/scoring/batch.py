@@ -199,10 +199,14 @@ class FleetScorer:
             model = replace(model, calibration=self._pools.at(int(row["pool_index"])))
         return model
 
-    def trained_until(self, entity: str, metric: str) -> int:
-        """Return when a known series' newest training reading was, microseconds since 1970."""
-        last: datetime = self._series[entity, metric]["last_time"]
-        return microseconds_of(last)
+    def trained_until(self, entity: str, metric: str) -> int | None:
+        """Return when a series' newest training reading was, microseconds since 1970.
+
+        None of a series that is not known.
+        """
+        known = self._series.get((entity, metric))
+        last: datetime | None = None if known is None else known["last_time"]
+        return None if last is None else microseconds_of(last)
 
     def score(
         self,
@@ -358,6 +362,7 @@ class FleetScorer:
                     since,
                     result.bounds[:, row],
                     reason,
+                    trained_until=self.trained_until(entity, metric),
                 )
 
     def _explain(self, entity: str, series: list[tuple[str, slice]], work: _Work) -> None:

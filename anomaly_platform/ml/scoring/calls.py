@@ -28,7 +28,7 @@ from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import p_of_score, score_of_p
 from anomaly_platform.ml.compiled import compiled
 from anomaly_platform.ml.scoring.call_states import LAST, LEVEL, VISITED, CallStates
-from anomaly_platform.ml.series_model.visited import VISITED_SIZE, visit
+from anomaly_platform.ml.series_model.visited import SINCE, VISITED_SIZE, visit
 from anomaly_platform.ml.series_tables import Key
 
 #: The level of a host that has no past.
@@ -83,6 +83,9 @@ def _take(
 ) -> tuple[bool, bool]:  # pragma: no cover
     """Take a reading into a state, and return whether it is a call, and whether a novel one."""
     novel = visit(state[VISITED:], value, bounds)
+    # Rows from before the training widen what is known as others do.
+    if not np.isnan(value):
+        state[VISITED + SINCE] = min(state[VISITED + SINCE], time)
     call = novel or p <= state[LEVEL] * rate
     if not np.isnan(p):
         state[LEVEL] = min(max(state[LEVEL] + STEP * (rate - call), LEAST), MOST)

@@ -127,6 +127,9 @@ class ModelSource(Protocol):
     def load_model(self, entity: str, metric: str) -> SeriesModel | None:
         """Read a series' model, None where there is none."""
 
+    def trained_until(self, entity: str, metric: str) -> int | None:
+        """Return when a series' newest training reading was, None where nobody knows."""
+
 
 class OnlineScorer:
     """Scores single readings with one bundle. Not for use by two threads at the same time.

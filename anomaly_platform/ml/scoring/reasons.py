@@ -88,7 +88,15 @@ def duration(microseconds: float) -> str:
     raise AssertionError
 
 
-def novelty_reason(value: float, time: int, since: float, bounds: Floats, reason: str = "") -> str:
+def novelty_reason(
+    value: float,
+    time: int,
+    since: float,
+    bounds: Floats,
+    reason: str = "",
+    *,
+    trained_until: int | None = None,
+) -> str:
     """Return why a reading in a range that was never visited is a call.
 
     Parameters
@@ -99,16 +107,25 @@ def novelty_reason(value: float, time: int, since: float, bounds: Floats, reason
         (2,) between which readings it lies, as `series_model.visited.visit` writes them.
     reason
         What else makes it unusual, which comes first.
+    trained_until
+        Time of the newest reading that the model was trained on, None where nobody knows. What a
+        reading before that is compared with lies on both sides of it.
 
     Examples
     --------
-    >>> novelty_reason(36.4, 42 * 86_400_000_000, 0, np.array((18.0, 31.2)))
+    >>> day, bounds = 86_400_000_000, np.array((18.0, 31.2))
+    >>> novelty_reason(36.4, 42 * day, 0, bounds)
     '36.4, always from 18 to 31.2 in 42 days before'
+    >>> novelty_reason(36.4, 2 * day, 0, bounds, trained_until=42 * day)
+    '36.4, always from 18 to 31.2 in 42 days before and after'
     """
     low, high = bounds.tolist()
-    days = (time - since) / 86_400e6
-    known = f"{days:.0f} days" if days >= 1.5 else duration(max(time - since, 0.0))
-    new = f"{new_range(value, low, high)} in {known} before"
+    until, sides = time, "before"
+    if trained_until is not None and trained_until > time:
+        until, sides = trained_until, "before and after"
+    days = (until - min(since, time)) / 86_400e6
+    known = f"{days:.0f} days" if days >= 1.5 else duration(until - min(since, time))
+    new = f"{new_range(value, low, high)} in {known} {sides}"
     return f"{reason}; {new}" if reason else f"{value:.6g}, {new}"
 
 

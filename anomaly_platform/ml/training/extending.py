@@ -205,7 +205,7 @@ class _KeptSeries:
         features = np.array([columns[name][rows] for name in feature_set.names])
         found = ModelStack.of(model).score_series(clock, features, PassColumns(feature_set))
         raw, p_values, known = found.raw, found.p, found.known
-        seen = clock <= self.scorer.trained_until(*key)
+        seen = clock <= (self.scorer.trained_until(*key) or 0)
         if seen.sum() >= 2:
             values, shortest = columns["value"][present], feature_set.windows[0]
             usual = usual_rows(times[present], values, feature_set, self.policy, first)

@@ -187,6 +187,18 @@ class ServedMetrics:
             model = replace(model, calibration=self._pools.at(entry.pool_index))
         return model
 
+    def trained_until(self, entity: str, metric: str) -> int | None:
+        """Return when a series' newest training reading was, None where nobody knows."""
+        import polars as pl
+
+        from anomaly_platform.ml.times import microseconds_of
+
+        if self.bundle is None or (entity, metric) not in self.series:
+            return None
+        is_it = (pl.col("entity") == entity) & (pl.col("metric") == metric)
+        last = self.bundle.series.filter(is_it)["last_time"].item()
+        return None if last is None else microseconds_of(last)
+
     def predicting(self) -> _Lent:
         """Lend the scorer that answers predictions to one thread at a time."""
         return _Lent(self._lock, self._predicting)

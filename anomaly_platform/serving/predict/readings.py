@@ -132,7 +132,10 @@ def judge_one(
                 *(np.array((threshold,)), roles_of(np.array((said.is_anomaly is True,)))),
             )
     if novel:
-        why = novelty_reason(value, when, calls[VISITED + SINCE], bounds, why or "")
+        why = novelty_reason(
+            *(value, when, calls[VISITED + SINCE], bounds, why or ""),
+            trained_until=served.trained_until(*key),
+        )
     why = why or _why(serving, served, key, said.status, features[:, 0])
     is_call = None if said.p_value is None and not novel else call
     return Judgement(
@@ -188,7 +191,8 @@ def judge_many(
     for i in np.flatnonzero(told.novel).tolist():
         since = calls[VISITED + SINCE]
         reasons[i] = novelty_reason(
-            values[i], times[i], since, told.bounds[:, i], reasons.get(i, "")
+            *(values[i], times[i], since, told.bounds[:, i], reasons.get(i, "")),
+            trained_until=served.trained_until(*key),
         )
     silent = np.isnan(verdicts.p_value) & ~told.novel
     return [

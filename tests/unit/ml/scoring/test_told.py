@@ -13,11 +13,12 @@ from anomaly_platform.ml.bundles.checking import BadModelError
 from anomaly_platform.ml.features.metrics.batch import microseconds
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring.batch import FleetScorer
-from anomaly_platform.ml.scoring.call_states import LEVEL, CallStates
-from anomaly_platform.ml.scoring.calls import CALL_SIZE, rate_of, tell
+from anomaly_platform.ml.scoring.call_states import LEVEL, VISITED, CallStates
+from anomaly_platform.ml.scoring.calls import CALL_SIZE, first_state, rate_of, tell
 from anomaly_platform.ml.scoring.online import OnlineScorer
+from anomaly_platform.ml.scoring.reasons import novelty_reason
 from anomaly_platform.ml.series_model.model import SeriesModel
-from anomaly_platform.ml.series_model.visited import HIGHEST, read_visited, visited_by
+from anomaly_platform.ml.series_model.visited import HIGHEST, SINCE, read_visited, visited_by
 from anomaly_platform.ml.series_runs.run_states import RunStates
 from anomaly_platform.ml.training.fit import FleetPolicy
 from anomaly_platform.ml.training.fleet import train_fleet
@@ -142,3 +143,28 @@ def test_ranges_that_no_series_has_visited_are_refused():
 
 def test_a_state_is_small():
     assert 8 * CALL_SIZE <= 750
+
+
+def test_the_days_known_begin_with_the_first_reading_whether_of_training_or_scored_before_it():
+    day = 86_400_000_000
+    state = first_state(visited_by(np.arange(1.0, 11.0), since=40 * day))
+
+    def take(at: int, value: float) -> bool:
+        return bool(tell(state[None], *row(at * day, value)).novel.item())
+
+    def row(time: int, value: float) -> tuple[np.ndarray, ...]:
+        numbers = (np.array([one]) for one in (value, np.nan, 0.01))
+        return np.zeros(1, dtype=np.int64), np.array([time]), *numbers
+
+    for at, value, first in ((30, np.nan, 40), (31, 2.0, 31), (50, 3.0, 31), (20, 4.0, 31)):
+        assert not take(at, value)
+        assert state[VISITED + SINCE] == first * day
+    assert take(76, 30.0)
+    bounds = np.array((1.0, 10.0))
+    assert novelty_reason(30.0, 76 * day, state[VISITED + SINCE], bounds) == (
+        "30, always from 1 to 10 in 45 days before"
+    )
+    # Older than all that is known.
+    assert novelty_reason(30.0, 20 * day, 31 * day, bounds, trained_until=60 * day) == (
+        "30, always from 1 to 10 in 40 days before and after"
+    )
