@@ -142,3 +142,33 @@ def test_at_most_one_model_is_active_and_history_is_append_only(warehouse: Wareh
             warehouse.transactions.begin() as connection,
         ):
             connection.execute(statement)
+
+
+def test_a_version_knows_its_ancestors_and_which_series_it_has_from_them(
+    warehouse: Warehouse,
+) -> None:
+    def made_from(parent: int | None, *days: int) -> int:
+        ages = [NOW + dt.timedelta(days=day) for day in days]
+        series = pl.DataFrame(
+            {
+                "entity": ["press-1", "press-1", "press-2"][: len(days)],
+                "metric": ["load", "heat", "load"][: len(days)],
+                "status": ["trained", "insufficient_history", "trained"][: len(days)],
+                "rows": 500,
+                "trained_at": ages,
+            }
+        )
+        return register(warehouse, "ems", parent=parent, trained_at=max(ages), series=series)
+
+    first = made_from(None, 0, 0)
+    second = made_from(first, 0, 1)
+    third = made_from(second, 0, 1, 2)
+    other = made_from(None, 3, 3)
+    bundles = warehouse.bundles
+    assert bundles.ancestors("ems", FOREST, third) == [second, first]
+    assert bundles.ancestors("ems", FOREST, other) == []
+    assert bundles.ancestors("iiot", FOREST, third) == []
+    heat, new = ("press-1", "heat"), ("press-2", "load")
+    assert bundles.trained_since("ems", FOREST, third, second) == {new}
+    assert bundles.trained_since("ems", FOREST, third, first) == {heat, new}
+    assert bundles.trained_since("ems", FOREST, second, first) == {heat}
