@@ -29,7 +29,7 @@ class Readable:
 
 
 def first_look(platform: Platform, stream: Stream, file: Path, mapping: ColumnMapping) -> Readable:
-    """Read the first rows of a file; the rest is read where a limit may be passed.
+    """Read the first rows of a file; the rest is read where it may refuse the file.
 
     Without a mapping a saved layout that fits the file's name applies.
 
@@ -48,6 +48,7 @@ def first_look(platform: Platform, stream: Stream, file: Path, mapping: ColumnMa
         rows = platform.kind(stream).rows
         preview = look_at(rows, file, context)
         rows.reader.refuse_over_limits(file, context)
+        rows.reader.refuse_misread(file, context, preview.head)
     except UnreadableFile as error:
         raise MappingError(f"{file.name}: {error}") from None
     return Readable(file, mapping, preview, layout, context)

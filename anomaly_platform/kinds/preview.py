@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from anomaly_platform.ingest.layout.context import LayoutContext
+from anomaly_platform.ingest.layout.contradictions import name_options
 from anomaly_platform.ingest.layout.mapping import MappingError
 from anomaly_platform.ingest.layout.row_reader import Head
 from anomaly_platform.kinds.formats import RowFormat
@@ -68,14 +69,18 @@ class Preview:
         first = self.valid.sort("event_time", maintain_order=True).head(_FIRST).select(names)
         return names, [[_text(cell) for cell in row] for row in first.rows()]
 
-    def words_for_numbers(self) -> list[str]:
-        """Return metrics without one number, where only the file's name says whose they are."""
+    def unread_names(self) -> tuple[list[str], str]:
+        """Return metrics without one number that may be names, and the options to read them so.
+
+        There are none where a column says whose the readings are.
+        """
         layout, frame = self.head.layout, self.head.batch.frame
         if not (layout.wide and layout.entity_from_name):
-            return []
+            return [], ""
         read = set(self.valid["metric"].unique())
         metrics = layout.metric_columns(frame.columns)
-        return [one for one in metrics if one not in read and frame[one].drop_nulls().len()]
+        names = [one for one in metrics if one not in read and frame[one].drop_nulls().len()]
+        return names, name_options(names, frame, layout)
 
     @property
     def seen(self) -> int:

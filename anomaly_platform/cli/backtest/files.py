@@ -20,7 +20,12 @@ from anomaly_platform.ingest.layout.context import (
     timed_rows,
 )
 from anomaly_platform.ingest.layout.mapping import ColumnMapping, MappingError, listed, plain
-from anomaly_platform.ingest.layout.metrics import METRIC_READER, resolve_layout
+from anomaly_platform.ingest.layout.metrics import (
+    METRIC_READER,
+    MetricContradictions,
+    resolve_layout,
+    to_raw_rows,
+)
 from anomaly_platform.ingest.layout.values import read_values
 
 TIME = "__time"
@@ -98,6 +103,9 @@ def read_metric_file(path: Path, mapping: ColumnMapping) -> MetricFile:
     text, times = shown_times_of(rows, layout), timed["event_time"]
     if timed["reason"].count():
         raise UnreadableFile(f"{path.name}{_no_time(text, timed['reason'], context)}")
+    series = [rows[layout.columns[name]] for name in ("entity", "metric") if name in layout.columns]
+    if pl.DataFrame([times, *series]).is_duplicated().any():
+        _refuse_contradictions(batch, layout, context)
     labels = _labels(path, rows, layout)
     metrics = layout.metric_columns(rows.columns) if layout.wide else [layout.columns["value"]]
     cells = {name: _cells(batch, layout, name) for name in metrics}
@@ -141,6 +149,16 @@ def _rows(path: Path, mapping: ColumnMapping) -> tuple[RawBatch, Layout, LayoutC
     if not sum(part.frame.height for part in parts):
         raise UnreadableFile(f"{path.name} has no rows")
     return joined(parts), METRIC_READER.layout(path, context), context
+
+
+def _refuse_contradictions(batch: RawBatch, layout: Layout, context: LayoutContext) -> None:
+    """Refuse a file most readings of which contradict another one, such as a misread long file."""
+    found = MetricContradictions(layout, batch, context)
+    found.see(to_raw_rows(batch, layout, replace(context, **_ANY_TIME))[0])
+    try:
+        found.refuse()
+    except MappingError as error:
+        raise UnreadableFile(f"{context.name}: {error}") from None
 
 
 def _no_time(text: pl.Series, reasons: pl.Series, context: LayoutContext) -> str:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from anomaly_platform.cli.rows import word_table
+from anomaly_platform.ingest.layout.mapping import listed
 from anomaly_platform.kinds.formats import RowFormat
 from anomaly_platform.kinds.preview import Preview
 
@@ -33,10 +34,12 @@ def show(preview: Preview, form: RowFormat, console: Console) -> None:
     names, rows = preview.first_rows(form)
     console.print(word_table(names, [map(escape, row) for row in rows], "read as"))
     show_refusals(preview.refused, f"the first {preview.seen:,} readings", console)
-    for name in preview.words_for_numbers():
+    names, options = preview.unread_names()
+    if names:
+        holds, it = ("holds", "it says") if len(names) == 1 else ("hold", "they say")
         console.print(
-            f"  {name} holds no number. Does it say whose readings these are? Then import with\n"
-            f'  --map "{name}=entity"',
+            f"  {listed(names)} {holds} no number. If {it} what the readings are of, import with\n"
+            f"  {options}",
             markup=False,
             highlight=False,
         )

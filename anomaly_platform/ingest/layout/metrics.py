@@ -3,7 +3,7 @@
 Here belongs what the columns of a file *mean*: which is the time, the entity, a metric; long or
 wide. Cells are not judged here, except for the time, which decides the day that a row belongs to.
 
-A file is **long** when, by mapping, constants and known names, it has a metric, a value and a time.
+A file is **long** when, by mapping, constants and known names, it has a metric and a value.
 Otherwise it is **wide**: a time column (mapped, known by name, or the first column), perhaps an
 entity and a label, and every other column is a metric of its own. Rows without an entity of their
 own belong to the constant that is set, else to the file's name without suffixes.
@@ -28,10 +28,16 @@ from anomaly_platform.ingest.layout.context import (
     texts_of,
     timed_rows,
 )
+from anomaly_platform.ingest.layout.contradictions import (
+    LONG_NAMES,
+    Contradictions,
+    name_columns,
+    name_options,
+)
 from anomaly_platform.ingest.layout.conventions import Conventions
-from anomaly_platform.ingest.layout.mapping import MappingError, listed
+from anomaly_platform.ingest.layout.mapping import MappingError, listed, plain
 from anomaly_platform.ingest.layout.row_reader import RowReader
-from anomaly_platform.ingest.layout.settling import settle_times
+from anomaly_platform.ingest.layout.settling import no_time, settle_times
 from anomaly_platform.ingest.layout.values import read_values, settle_values
 from anomaly_platform.ingest.layout.whole_file import WholeFile
 
@@ -57,7 +63,6 @@ RAW_METRIC_ROWS: Final = pl.Schema(
 ``value_said`` is what stood in the file where ``value_text`` is that in canonical notation.
 """
 
-_FEW_ROWS: Final = 10
 _STATUS_RECORD: Final = r"^\$RT_[A-Z_]+\$$"
 
 
@@ -76,7 +81,7 @@ def resolve_layout(columns: Sequence[str], context: LayoutContext) -> Layout:
     MappingError
         When no time, no value or no metric can be found; the text lists the file's columns.
     """
-    assigned = assign_columns(columns, context)
+    assigned = _with_long_names(columns, assign_columns(columns, context))
     for target in ("event_time", "value", "event_id"):
         if target in assigned.constants:
             raise MappingError(f"{target!r} cannot be the same in every row; map a column to it")
@@ -92,11 +97,33 @@ def resolve_layout(columns: Sequence[str], context: LayoutContext) -> Layout:
     if not has_metric:
         return _wide(columns, context, assigned, entity)
     if "event_time" not in assigned.columns:
-        raise _no_time(columns)
+        # Which column has dates is seen in the cells.
+        assigned.columns["event_time"] = _first_free(columns, assigned)
     conventions = Conventions(time_columns=assigned.time_columns)
     used = {*assigned.columns.values(), *conventions.columns}
     unused = tuple(name for name in columns if name not in used)
     return Layout(False, assigned.columns, assigned.constants, unused, entity, conventions)
+
+
+def _with_long_names(columns: Sequence[str], assigned: Assignment) -> Assignment:
+    """Find fields of a long file by names that mean something else in a wide one."""
+    taken = {*assigned.columns.values(), *assigned.left_out}
+    called = {
+        field: [name for name in columns if name not in taken and plain(name) in names]
+        for field, names in LONG_NAMES.items()
+    }
+    has_metric = "metric" in assigned.columns or "metric" in assigned.constants
+    has_value = "value" in assigned.columns
+    if not (has_metric or len(called["metric"]) == 1):
+        return assigned
+    if not (has_value or len(called["value"]) == 1):
+        return assigned
+    found = {
+        field: names[0]
+        for field, names in called.items()
+        if len(names) == 1 and field not in assigned.constants
+    }
+    return assigned._replace(columns={**found, **assigned.columns})
 
 
 def _wide(
@@ -109,10 +136,9 @@ def _wide(
             f"the column {value!r} is mapped to the value, but nothing says which metric it is; map"
             " a column to metric_name, or set metric_name"
         )
-    if "event_time" not in by_field:
-        if not columns or columns[0] in {*by_field.values(), *left_out}:
-            raise _no_time(columns)
-        by_field["event_time"] = columns[0]
+    named = "event_time" in by_field
+    if not named:
+        by_field["event_time"] = _first_free(columns, assigned)
     left_out += [name for name in columns if is_unnamed(name) and name not in by_field.values()]
     layout = Layout(
         True,
@@ -124,6 +150,8 @@ def _wide(
     )
     metrics = layout.metric_columns(columns)
     if not metrics:
+        if by_field["event_time"] != columns[0] and not named:
+            raise no_time(columns)
         raise MappingError(
             "the file has no column with values besides the time; its columns are"
             f" {listed(columns)}"
@@ -136,11 +164,14 @@ def _wide(
     return layout
 
 
-def _no_time(columns: Sequence[str]) -> MappingError:
-    return MappingError(
-        "the file has no column for the time; map one with column=timestamp; its columns are"
-        f" {listed(columns)}"
-    )
+def _first_free(columns: Sequence[str], assigned: Assignment) -> str:
+    """Return the first column that is no field, which may be the time."""
+    taken = {*assigned.columns.values(), *assigned.left_out}
+    for name in columns:
+        # The first column may be the time without a name.
+        if name not in taken and not (is_unnamed(name) and name != columns[0]):
+            return name
+    raise no_time(columns)
 
 
 def settle_metrics(
@@ -156,23 +187,41 @@ def settle_metrics(
     series = [layout.columns[name] for name in ("entity", "metric") if name in layout.columns]
     layout = settle_times(layout, head, file, context, series)
     layout = settle_values(layout, head, file, context)
-    _refuse_coarse_times(to_raw_rows(head, layout, context)[0], layout)
+    found = MetricContradictions(layout, head, context)
+    found.see(to_raw_rows(head, layout, context)[0])
+    found.refuse()
     return layout
 
 
-def _refuse_coarse_times(rows: pl.DataFrame, layout: Layout) -> None:
-    """Refuse a file most rows of which contradict an earlier one of the same time."""
-    values = rows.select("entity", "metric", "event_time", "value_text").drop_nulls("value_text")
-    contradictions = values.n_unique() - values.select(pl.exclude("value_text")).n_unique()
-    if values.height < _FEW_ROWS or contradictions * 2 <= values.height:
-        return
-    time = layout.columns["event_time"]
-    raise MappingError(
-        f"the times are too coarse for the rows: {contradictions:,} of {values.height:,} readings"
-        f" contradict another one of the same time, such as {rows['event_time_text'][0]!r}; name"
-        f" all columns of the time, such as --map {time}+hour=timestamp, or the column of what was"
-        " measured, with --map column=device_id or --map column=metric_name"
-    )
+class MetricContradictions:
+    """Refuses a file most readings of which contradict another one of the same time.
+
+    Parameters
+    ----------
+    layout
+        Of the file.
+    head
+        Its first rows.
+    context
+        The same as the layout was made with.
+    """
+
+    def __init__(self, layout: Layout, head: RawBatch, context: LayoutContext) -> None:
+        self._names = name_columns(head.frame, layout, context.mapping)
+        self._hint = name_options(self._names, head.frame, layout)
+        self._layout = layout
+        self._seen = Contradictions()
+
+    def see(self, rows: pl.DataFrame) -> None:
+        """Look at the next raw rows of the file."""
+        # Names are no readings; equal ones would hide that the others contradict each other.
+        self._seen.see(rows.filter(~pl.col("column").is_in(self._names)) if self._names else rows)
+
+    def refuse(self) -> None:
+        """Raise `MappingError` when most of the readings seen contradict another one."""
+        refusal = self._seen.refusal(self._layout, self._hint)
+        if refusal is not None:
+            raise refusal
 
 
 def to_raw_rows(
@@ -209,7 +258,10 @@ def to_raw_rows(
     return split_refused(long, batch, RAW_METRIC_ROWS, shown)
 
 
-METRIC_READER: Final = RowReader(RAW_METRIC_ROWS, resolve_layout, settle_metrics, to_raw_rows)
+METRIC_READER: Final = RowReader(
+    *(RAW_METRIC_ROWS, resolve_layout, settle_metrics, to_raw_rows),
+    watch=MetricContradictions,
+)
 """How files of metric streams are read."""
 
 

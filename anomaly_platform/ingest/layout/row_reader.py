@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, Protocol
 
 import polars as pl
 
@@ -16,6 +16,7 @@ from anomaly_platform.ingest.files.batches import RawBatch, joined
 from anomaly_platform.ingest.files.readers import FileSource, read_raw, refuse_over_limits
 from anomaly_platform.ingest.files.sources import rewindable
 from anomaly_platform.ingest.layout.context import Layout, LayoutContext
+from anomaly_platform.ingest.layout.contradictions import name_columns
 from anomaly_platform.ingest.layout.whole_file import WholeFile
 from anomaly_platform.ml.threads import ahead
 
@@ -25,6 +26,16 @@ _HEAD_BYTES = 32 << 20
 
 Settle = Callable[[Layout, RawBatch, WholeFile, LayoutContext], Layout]
 """Settles how a file's cells are written, from its head and, where need be, from all of it."""
+
+
+class Watch(Protocol):
+    """Looks at all rows of a file for what refuses it as a whole."""
+
+    def see(self, rows: pl.DataFrame) -> None:
+        """Look at the next raw rows."""
+
+    def refuse(self) -> None:
+        """Raise `MappingError` when the rows seen refuse the file."""
 
 
 class Head(NamedTuple):
@@ -60,12 +71,15 @@ class RowReader:
         Decides from its cells how they are written.
     convert
         Turns a batch into raw rows and rejects.
+    watch
+        Makes, from layout and first rows, what looks at all rows of a file; None for nothing.
     """
 
     schema: pl.Schema
     resolve: Callable[[Sequence[str], LayoutContext], Layout]
     settle: Settle
     convert: Callable[[RawBatch, Layout, LayoutContext], tuple[pl.DataFrame, pl.DataFrame]]
+    watch: Callable[[Layout, RawBatch, LayoutContext], Watch] | None = None
 
     def read(
         self,
@@ -74,7 +88,13 @@ class RowReader:
         *,
         batch_rows: int = 250_000,
     ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-        """Yield the raw rows and rejects of a whole file; `read_raw`'s protocol applies."""
+        """Yield the raw rows and rejects of a whole file; `read_raw`'s protocol applies.
+
+        Raises
+        ------
+        MappingError
+            At the end as well, when the rows of the file refuse it as a whole.
+        """
         with rewindable(source) as stream:
             batches = _rows(stream, context, batch_rows)
             held: list[RawBatch] = []
@@ -83,11 +103,15 @@ class RowReader:
                 if _is_head(held):
                     break
             if any(batch.frame.width for batch in held):
-                layout = self._settled(held, stream, context)
+                layout, first = self._settled(held, stream, context)
+                watch = None if self.watch is None else self.watch(layout, first, context)
+                del first
                 # From here on nothing else moves the stream.
                 with closing(ahead(batches)) as others:
                     rest = chain(_taken(held), others)
-                    yield from (self._converted(one, layout, context) for one in rest)
+                    yield from (self._converted(one, layout, context, watch) for one in rest)
+                if watch is not None:
+                    watch.refuse()
             elif held:  # JSON without a single good record
                 yield from ((pl.DataFrame(schema=self.schema), one.rejects) for one in held)
 
@@ -108,6 +132,13 @@ class RowReader:
         """Refuse a file with too many rows or too long cells; read it to its end if need be."""
         refuse_over_limits(source, context.name, limits=context.limits, place=context.place)
 
+    def refuse_misread(self, source: FileSource, context: LayoutContext, head: Head) -> None:
+        """Refuse a file that is misread; read it to its end where unread columns hold names."""
+        if self.watch is None or not name_columns(head.batch.frame, head.layout, context.mapping):
+            return
+        for _ in self.read(source, context):
+            pass
+
     def layout(self, source: FileSource, context: LayoutContext) -> Layout:
         """Return the layout of a file, as `read` understands it."""
         with rewindable(source) as stream:
@@ -120,15 +151,18 @@ class RowReader:
             held.append(batch)
             if _is_head(held):
                 break
-        return held[0], self._settled(held, stream, context)
+        return held[0], self._settled(held, stream, context)[0]
 
     def _settled(
         self,
         held: Sequence[RawBatch],
         stream: IO[bytes],
         context: LayoutContext,
-    ) -> Layout:
-        """Decide how a file is understood from its first rows; the stream stays where it is."""
+    ) -> tuple[Layout, RawBatch]:
+        """Decide how a file is understood from its first rows; the stream stays where it is.
+
+        The rows that were looked at are returned with it.
+        """
         head = _head(held)
         layout = self.resolve(head.frame.columns, context)
         at = stream.tell()
@@ -136,14 +170,21 @@ class RowReader:
             layout, head, WholeFile(stream, context.name, context.limits, context.place), context
         )
         stream.seek(at)
-        return layout
+        return layout, head
 
     def _converted(
-        self, batch: RawBatch, layout: Layout, context: LayoutContext
+        self,
+        batch: RawBatch,
+        layout: Layout,
+        context: LayoutContext,
+        watch: Watch | None = None,
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
         if not batch.frame.width:  # JSON without a single good record so far
             return pl.DataFrame(schema=self.schema), batch.rejects
-        return self.convert(batch, layout, context)
+        rows, rejects = self.convert(batch, layout, context)
+        if watch is not None:
+            watch.see(rows)
+        return rows, rejects
 
 
 def _rows(stream: IO[bytes], context: LayoutContext, batch_rows: int) -> Iterator[RawBatch]:

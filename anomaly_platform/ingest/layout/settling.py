@@ -38,6 +38,14 @@ from anomaly_platform.ingest.notation.zones import say_zone
 _NOT_A_YEAR_FIRST: Final = r"^\s*[0-9]{1,2}[./-][0-9]{1,2}[./-][0-9]{2}"
 
 
+def no_time(columns: Sequence[str]) -> MappingError:
+    """Return the refusal of a file none of whose columns has the time."""
+    return MappingError(
+        "the file has no column for the time; map one with column=timestamp; its columns are"
+        f" {listed(columns)}"
+    )
+
+
 def settle_times(
     layout: Layout,
     head: RawBatch,
@@ -137,8 +145,11 @@ def _with_time_columns(layout: Layout, head: pl.DataFrame, context: LayoutContex
         *context.mapping.ignore,
     }
     free = [name for name in head.columns if name not in taken]
-    if layout.wide and not said and part_of(column) == "" and not _is_named(layout, context):
+    if not said and part_of(column) == "" and not _is_named(layout, context):
         column = _the_time(column, head, free)
+        may_be_any = layout.wide and column == head.columns[0]
+        if not (may_be_any or looks_like_time(head[column]) or looks_like_clock(head[column])):
+            raise no_time(head.columns)
     if layout.conventions.time_columns or part_of(column) == "year":
         found = calendar_columns([column, *free], head)
     else:
@@ -154,7 +165,7 @@ def _with_time_columns(layout: Layout, head: pl.DataFrame, context: LayoutContex
     if finer:
         found = (*known, *finer)
     columns = {**layout.columns, "event_time": found[0].name if found else column}
-    names = {one.name for one in found}
+    names = {one.name for one in found} or {column}
     ignored = tuple(name for name in layout.ignored if name not in names)
     return _with(replace(layout, columns=columns, ignored=ignored), time_columns=found)
 

@@ -59,6 +59,23 @@ def test_every_row_is_scored_quarantined_or_a_counted_duplicate(
     assert runtime.platform.landing.waiting("ems") == []
 
 
+def test_a_misread_long_file_is_rejected_as_a_whole(runtime: Runtime, drop: Drop, run: Run) -> None:
+    """Its head alone is one series in good order."""
+    lines = [
+        f"P{pump};{START + timedelta(minutes=step):%Y-%m-%d %H:%M};{pump + step}"
+        for pump in range(3)
+        for step in range(11_000)
+    ]
+    drop(EMS, "long.csv", "\n".join(["Wer;Zeit;Stand", *lines]) + "\n")
+    drop(EMS, "good.csv", readings(EMS, "host-1", days=1))
+    assert run(EMS).rows_in == PER_DAY
+    platform = runtime.platform
+    (entry,) = [one for one in platform.warehouse.ledger.entries("ems") if one.rows_in == 0]
+    assert (entry.source, entry.status) == ("long.csv", "rejected")
+    assert '--map "Wer=entity"' in (entry.reason or "")
+    assert set(scored(platform)["entity"]) == {"host-1"}
+
+
 def test_each_day_of_a_run_over_days_shows_its_own_figures(
     runtime: Runtime, drop: Drop, run: Run
 ) -> None:

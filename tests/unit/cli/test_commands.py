@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -83,6 +83,31 @@ def test_import_says_what_a_column_of_names_may_be(tmp_path: Path) -> None:
     assert "holds no number" not in invoke(
         "import", "iiot", source, "--dry-run", "--map", "Pumpe=entity"
     )
+
+
+def test_import_names_the_options_for_a_long_file(tmp_path: Path) -> None:
+    source = tmp_path / "mine.csv"
+    pumps = [
+        f"{who};{what};0{day}.01.2026;{day}" for who in "AB" for what in "CD" for day in (1, 2)
+    ]
+    source.write_text("\n".join(["Wer;Was;Zeit;Stand", *pumps]) + "\n")
+    said = invoke("import", "iiot", source, "--dry-run", code=1)
+    assert "Wer, Was hold no number" in said
+    assert '--map "Wer=entity" --map "Was=metric" --map "Stand=value"' in said
+
+
+def test_import_refuses_a_misread_long_file_and_takes_nothing(tmp_path: Path) -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    times = [f"{start + timedelta(minutes=step):%Y-%m-%d %H:%M}" for step in range(11_000)]
+    lines = [
+        f"P{pump};{when};{pump + step}" for pump in range(3) for step, when in enumerate(times)
+    ]
+    source = tmp_path / "mine.csv"
+    source.write_text("\n".join(["Wer;Zeit;Stand", *lines]) + "\n")
+    with pytest.raises(MappingError, match=r'mine.csv: the file is misread: .*--map "Wer=entity"'):
+        invoke("import", "iiot", source)
+    assert not (tmp_path / "home").exists()
+    assert "long" not in invoke("import", "iiot", source, "--map", "Wer=entity", "--dry-run")
 
 
 def test_import_refuses_a_mapping_that_does_not_fit(tmp_path: Path) -> None:
