@@ -40,7 +40,7 @@ CALIBRATION_SHARE = 0.2
 CROSS_BLOCKS = 5
 #: A series rests when at most this share of its calibration scores is above the lowest.
 RESTING_SHARE = 0.05
-#: Share of the longest window that must hold values before a model is believed …
+#: Share of what the longest window holds as a rule that must be there before a model is believed …
 HISTORY_SHARE = 2.0 / 3.0
 #: … or, where that is less, as many as all but this share of the calibration part's rows had.
 HISTORY_QUANTILE = 0.01
@@ -146,7 +146,8 @@ def required_history(columns: Columns, feature_set: MetricFeatureSet) -> float:
 
     A window that is still filling up is another window: its level is that of the hours seen so
     far, and every reading after the first night looks high against it. A calibration part that
-    itself had less to go on asks for no more, but for one value: beside none, all look alike.
+    itself had less to go on asks for no more, but for one value: beside none, all look alike. What
+    a window holds as a rule is the series' own median, as it may report less often than its stream.
 
     Parameters
     ----------
@@ -157,7 +158,8 @@ def required_history(columns: Columns, feature_set: MetricFeatureSet) -> float:
     """
     ordered = np.sort(columns[_count(feature_set)])
     held = ordered[int(HISTORY_QUANTILE * (ordered.size - 1))]
-    return max(1.0, min(float(held), float(int(HISTORY_SHARE * feature_set.windows[-1]))))
+    usual = min(float(ordered[(ordered.size - 1) // 2]), float(feature_set.windows[-1]))
+    return max(1.0, min(float(held), float(int(HISTORY_SHARE * usual))))
 
 
 def _count(feature_set: MetricFeatureSet) -> str:

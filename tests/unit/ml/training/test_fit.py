@@ -47,3 +47,13 @@ def test_spikes_are_set_aside_where_few_of_all_calibrating_rows_decide(quiet):
     fitted = trained(*columns_of(quiet[:150]))
     assert fitted.scores.size == 150
     assert np.flatnonzero(~fitted.kept).tolist() == list(range(140, 147))
+
+
+@pytest.mark.parametrize(("every", "needed"), [(1, 32), (3, 32), (12, 15), (24, 7)])
+def test_a_model_asks_for_two_thirds_of_what_its_series_has_in_the_longest_window(every, needed):
+    values = np.random.default_rng(5).normal(50.0, 2.0, 900)
+    rows = series("a", "cpu", values)[::every]
+    table = FeatureTable.of(FEATURES.compute(rows), FEATURES)
+    fitted = trained(table.times, dict(zip(FEATURES.names, table.columns, strict=True)))
+    # A window has 48 readings before one, and of hourly ones no more than the 23 of a day.
+    assert fitted.model.history == needed
