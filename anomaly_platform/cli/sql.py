@@ -29,6 +29,12 @@ _FOLDED_AT = 24
 #: What no cursor takes, and reads.
 _EXPLAINED = re.compile(r"\s*(explain|show)\b", re.IGNORECASE)
 
+_WRITES = re.compile(
+    r"\s*(insert|update|delete|merge|truncate|create|alter|drop|grant|revoke|copy|vacuum|analyze"
+    r"|set|reset|begin|commit|rollback|lock|call|do|refresh|reindex|comment)\b",
+    re.IGNORECASE,
+)
+
 #: What of a cell makes quotes necessary.
 _QUOTED = re.compile(r'[",\r\n]')
 _END = r"\."
@@ -110,6 +116,11 @@ def _answer(
             names = [column.name for column in cursor.description or ()]
             yield names, _batches(connection, cursor, fetch)
     except psycopg.Error as error:
+        if isinstance(error, psycopg.errors.SyntaxError) and (word := _WRITES.match(query)):
+            raise DatabaseError(
+                f"SQL is read-only here, and {word[1].upper()} is no question; statements begin"
+                " with SELECT, WITH, VALUES, TABLE, EXPLAIN or SHOW"
+            ) from None
         said = error.diag.message_primary or str(error).strip()
         raise DatabaseError(f"{said}\n{error.diag.message_hint or ''}".strip()) from None
 

@@ -46,6 +46,18 @@ def test_whatever_would_change_something_is_refused(settings: Settings, statemen
 
 
 @pytest.mark.parametrize(
+    ("statement", "word"), [("DELETE FROM champions", "DELETE"), ("\n drop table x", "DROP")]
+)
+def test_what_writes_is_told_that_sql_is_read_only(
+    settings: Settings, statement: str, word: str
+) -> None:
+    with pytest.raises(DatabaseError, match=f"SQL is read-only here, and {word} is no question"):
+        ask(settings, statement, Console(quiet=True))
+    with pytest.raises(DatabaseError, match="syntax error"):
+        ask(settings, "SELEC 1", Console(quiet=True))
+
+
+@pytest.mark.parametrize(
     "question", ["SHOW server_version", "explain select 1", "TABLE champions;"]
 )
 def test_other_questions_are_taken_too(settings: Settings, question: str) -> None:
