@@ -25,7 +25,8 @@ class SavedLayout:
     Parameters
     ----------
     files
-        Pattern of the names: ``*`` is any text, ``?`` any character.
+        Pattern of the names: ``*`` is any text, ``?`` any character. It fits a name also without
+        the ending of its compression.
     mapping
         How they are read.
 
@@ -43,8 +44,13 @@ class SavedLayout:
             raise MappingError("a layout needs the pattern of its files' names")
 
     def fits(self, name: str) -> bool:
-        """Tell whether a file of this name is read so."""
-        return fnmatchcase(PurePath(name).name, self.files)
+        """Tell whether a file of this name is read so, packed or not."""
+        own = PurePath(name).name
+        return self.names(own) or self.names(own.removesuffix(".gz"))
+
+    def names(self, name: str) -> bool:
+        """Tell whether the pattern fits this very name."""
+        return fnmatchcase(name, self.files)
 
     def to_yaml(self) -> str:
         """Return what `read_layout` reads; what a mapping does not say is left out."""
@@ -117,7 +123,10 @@ def fitting(name: str, texts: Mapping[str, str]) -> str | None:
     MappingError
         When several fit, or one cannot be read.
     """
-    fits = [one for one, text in texts.items() if read_layout(one, text).fits(name)]
+    saved = {one: read_layout(one, text) for one, text in texts.items()}
+    fits = [one for one, layout in saved.items() if layout.fits(name)]
+    # The pattern of the packed name is said of it, and the other one is not.
+    fits = [one for one in fits if saved[one].names(PurePath(name).name)] or fits
     if len(fits) > 1:
         raise MappingError(
             f"the layouts {fits[0]!r} and {fits[1]!r} both fit the name {PurePath(name).name!r};"

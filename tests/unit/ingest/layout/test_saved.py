@@ -74,3 +74,13 @@ def test_one_layout_fits_a_name_or_none() -> None:
 def test_a_layout_that_says_something_else_is_named(text: str, complaint: str) -> None:
     with pytest.raises(MappingError, match=complaint):
         read_layout("mine", text)
+
+
+def test_a_pattern_fits_a_packed_file_too() -> None:
+    plain, packed = (SavedLayout(f"edge_*.{end}", ColumnMapping()) for end in ("csv", "csv.gz"))
+    assert plain.fits("edge_again.csv.gz")
+    assert not packed.fits("edge_again.csv")
+    texts = {"plain": plain.to_yaml(), "packed": packed.to_yaml()}
+    assert fitting("edge_again.csv.gz", texts) == "packed"
+    assert fitting("edge_again.csv", texts) == "plain"
+    assert fitting("edge_again.csv.gz", {"plain": texts["plain"]}) == "plain"
