@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import io
+from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
 from typing import Annotated, Any, Final
 
@@ -126,7 +127,7 @@ def _asked(body: bytes) -> ScanDetectRequest:
             except ValidationError as error:
                 raise _wrong_in(body, error, number * _PIECE) from None
     except ValidationError as error:
-        raise invalid_body(error) from None
+        raise invalid_body(error, _advice(error.errors())) from None
     return asked
 
 
@@ -137,7 +138,19 @@ def _wrong_in(body: bytes, error: ValidationError, before: int) -> ApiProblem:
         # No JSON: only the whole says where it ends to be any.
         _ASKED.validate_json(body)
     places = [("body", "data", int(one["loc"][0]) + before, *one["loc"][1:]) for one in found]
-    return invalid([{**one, "loc": place} for one, place in zip(found, places, strict=True)])
+    return invalid(
+        [{**one, "loc": place} for one, place in zip(found, places, strict=True)], _advice(found)
+    )
+
+
+def _advice(errors: Iterable[Mapping[str, Any]]) -> str:
+    """Say which members there are where one is unknown; blank elsewhere."""
+    unknown = [one for one in errors if one["type"] == "extra_forbidden"]
+    if not unknown:
+        return ""
+    if any(len(one["loc"]) > 1 for one in unknown):
+        return f"the members of a scan are {', '.join(ScanEvent.model_fields)}"
+    return "the members are data, fileId"
 
 
 @lru_cache(maxsize=8)

@@ -93,6 +93,20 @@ def sent(scans: pl.DataFrame) -> list[dict[str, Any]]:
     return texts.to_dicts()
 
 
+@pytest.mark.parametrize("place", [0, 150])
+def test_an_unknown_member_is_answered_with_those_that_there_are(
+    client: TestClient, place: int
+) -> None:
+    data = [scan(n % 24) for n in range(200)]
+    data[place]["colour"] = "red"
+    said = client.post(URL, json={"data": data}).json()
+    assert said["errors"][0]["location"] == f"body.data.{place}.colour"
+    assert "the members of a scan are event_id, epc_code, event_time" in said["detail"]
+    said = client.post(URL, json={"data": data[1:2], "file": "x"}).json()
+    assert said["detail"].endswith("the members are data, fileId")
+    assert "the members" not in client.post(URL, json={"data": []}).json()["detail"]
+
+
 def test_without_any_model_the_rules_speak(client: TestClient) -> None:
     events = [scan(0), scan(1, epc_code="999.nonsense"), {**scan(2), "eventId": "other"}]
     del events[2]["event_id"]
