@@ -28,7 +28,7 @@ _ROWS_AT_ONCE = 10_000
 _FOLDED_AT = 24
 #: What no cursor takes, and reads.
 _EXPLAINED = re.compile(r"\s*(explain|show)\b", re.IGNORECASE)
-
+#: What is refused, since it would write or change the session.
 _WRITES = re.compile(
     r"\s*(insert|update|delete|merge|truncate|create|alter|drop|grant|revoke|copy|vacuum|analyze"
     r"|set|reset|begin|commit|rollback|lock|call|do|refresh|reindex|comment)\b",
