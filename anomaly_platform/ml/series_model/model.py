@@ -40,6 +40,8 @@ CALIBRATION_SHARE = 0.2
 CROSS_BLOCKS = 5
 #: A series rests when at most this share of its calibration scores is above the lowest.
 RESTING_SHARE = 0.05
+#: Share of its rows from which on the longest window counts as whole, with a few of them missing.
+OFTEN = 0.9
 #: Share of what the longest window holds as a rule that must be there before a model is believed …
 HISTORY_SHARE = 2.0 / 3.0
 #: … or, where that is less, as many as all but this share of the calibration part's rows had.
@@ -158,8 +160,9 @@ def required_history(columns: Columns, feature_set: MetricFeatureSet) -> float:
     """
     ordered = np.sort(columns[_count(feature_set)])
     held = ordered[int(HISTORY_QUANTILE * (ordered.size - 1))]
-    usual = min(float(ordered[(ordered.size - 1) // 2]), float(feature_set.windows[-1]))
-    return max(1.0, min(float(held), float(int(HISTORY_SHARE * usual))))
+    whole, usual = feature_set.windows[-1], float(ordered[(ordered.size - 1) // 2])
+    share = HISTORY_SHARE * (usual if usual < OFTEN * whole else whole)
+    return max(1.0, min(float(held), float(int(share))))
 
 
 def _count(feature_set: MetricFeatureSet) -> str:

@@ -79,11 +79,14 @@ def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
 
 
 def poison(client: redis.Redis, key: str, how: str) -> None:
-    client.delete(key)
-    if how in TEXTS:
-        client.set(key, TEXTS[how])
-    else:
-        KINDS[how](client, key)
+    # At once: the service may write the key between two commands.
+    with client.pipeline(transaction=True) as commands:
+        commands.delete(key)
+        if how in TEXTS:
+            commands.set(key, TEXTS[how])
+        else:
+            KINDS[how](commands, key)
+        commands.execute()
 
 
 @pytest.mark.parametrize("how", [*TEXTS, *KINDS])

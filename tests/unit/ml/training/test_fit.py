@@ -1,6 +1,7 @@
 """Short histories: each fifth is judged by parts that know nothing of it."""
 
 import numpy as np
+import polars as pl
 import pytest
 
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
@@ -57,3 +58,13 @@ def test_a_model_asks_for_two_thirds_of_what_its_series_has_in_the_longest_windo
     fitted = trained(table.times, dict(zip(FEATURES.names, table.columns, strict=True)))
     # A window has 48 readings before one, and of hourly ones no more than the 23 of a day.
     assert fitted.model.history == needed
+
+
+def test_a_few_missing_readings_are_no_reason_to_ask_for_less():
+    values = np.random.default_rng(5).normal(50.0, 2.0, 900)
+    rows = series("a", "cpu", values)
+    table = FeatureTable.of(
+        FEATURES.compute(rows.filter(pl.Series(np.arange(900) % 20 > 0))), FEATURES
+    )
+    fitted = trained(table.times, dict(zip(FEATURES.names, table.columns, strict=True)))
+    assert fitted.model.history == 32
