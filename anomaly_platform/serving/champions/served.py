@@ -158,11 +158,6 @@ class ServedMetrics:
         """Return ``trained``, ``insufficient_history`` or ``failed``."""
         return self.series.get((entity, metric), _UNKNOWN).status
 
-    def has_model(self, key: Key) -> bool:
-        """Return whether a series has a model of its own."""
-        entry = self.series.get(key)
-        return entry is not None and entry.slot is not None
-
     def load_model(self, entity: str, metric: str) -> SeriesModel | None:
         """Read and verify a series' model, None where there is none for it."""
         entry = self.series.get((entity, metric))

@@ -8,10 +8,9 @@ writer holds the look-backs of its series in memory, so that a series always goe
 and an entity does, since alerts are about entities. Which one that is, the request decides that an
 entity first comes with. New ones of a large request are shared out. A transaction costs about the
 same for a few readings as for many: new ones of a small request go to the writer of most of its
-known ones, of none to the first writer, as long as that writer's memory has room for their models
-and it has less than thousands of series. Beyond, they go to the writer with the fewest series, or
-stay in company while that writer has not most of all series. Another version has models of other
-series: all are given to writers anew.
+known ones, of none to the first writer, as long as that writer's memory has room for their series
+and it has less than thousands. Beyond, they go to the writer with the fewest series, or stay in
+company while that writer has not most of all series.
 """
 
 from __future__ import annotations
@@ -75,11 +74,8 @@ class Ingestion:
         self._models = models
         self._known: set[Key] = set()
         self._lane_of: dict[str, int] = {}
-        #: Series that each writer has, and those of them that have a model.
+        #: Series that each writer has.
         self._series = [0] * len(self._lanes)
-        self._modelled = [0] * len(self._lanes)
-        #: Of each stream, which its series were given to writers under.
-        self._versions: dict[str, int | None] = {}
 
     def start(self) -> None:
         """Start the writers."""
@@ -173,70 +169,52 @@ class Ingestion:
             lanes = 1
         if lanes == 1:
             return [(self._lanes[0], np.arange(len(readings)))]
-        of_rows = self._lanes_of(stream, readings.keys)
-        if of_rows.count(of_rows[0]) == len(of_rows):
+        of_rows = np.array(self._lanes_of(stream, readings.keys))
+        if (of_rows == of_rows[0]).all():
             return [(self._lanes[of_rows[0]], np.arange(len(readings)))]
-        rows = [np.flatnonzero(np.array(of_rows) == number) for number in range(lanes)]
+        rows = [np.flatnonzero(of_rows == number) for number in range(lanes)]
         return [(lane, some) for lane, some in zip(self._lanes, rows, strict=True) if some.size]
 
     def _lanes_of(self, stream: MetricStream, keys: Sequence[Key]) -> list[int]:
         """Return the writer of each reading's series."""
-        version = self._models.metrics(stream.name).version
-        is_other = self._versions.setdefault(stream.name, version) != version
-        if is_other or len(self._known) > _MOST_SERIES:
-            self._forget()
-            self._versions[stream.name] = version
+        if len(self._known) > _MOST_SERIES:
+            self._known.clear()
+            self._lane_of.clear()
+            self._series = [0] * len(self._lanes)
         if not self._known.issuperset(keys):
             self._assign(stream, keys)
         return [self._lane_of[entity] for entity, _ in keys]
 
-    def _forget(self) -> None:
-        """Forget who has which series, also of other streams."""
-        self._known.clear()
-        self._lane_of.clear()
-        self._series = [0] * len(self._lanes)
-        self._modelled = [0] * len(self._lanes)
-
     def _assign(self, stream: MetricStream, keys: Sequence[Key]) -> None:
         """Give new entities of a request a writer each, and count its new series."""
         lane_of, lanes = self._lane_of, len(self._lanes)
-        served = self._models.metrics(stream.name)
-        unknown = [key for key in dict.fromkeys(keys) if key not in self._known]
-        added = Counter(entity for entity, _ in unknown)
-        modelled = Counter(key[0] for key in unknown if served.has_model(key))
+        added = Counter(key[0] for key in dict.fromkeys(keys) if key not in self._known)
         new = [entity for entity in added if entity not in lane_of]
         company = Counter(lane_of[entity] for entity, _ in keys if entity in lane_of)
         for entity in added.keys() & lane_of.keys():
             self._series[lane_of[entity]] += added[entity]
-            self._modelled[lane_of[entity]] += modelled[entity]
         shares = lanes if len(keys) >= WORTH_SHARING else 1
         for share in range(shares):
             some = new[share * len(new) // shares : (share + 1) * len(new) // shares]
             size = sum(added[entity] for entity in some)
-            models = sum(modelled[entity] for entity in some)
             lane = min(range(lanes), key=self._series.__getitem__)
             if shares == 1:
-                lane = self._in_company(company, size, models, served.lane_models, lane)
+                lane = self._in_company(stream, company, size, lane)
             lane_of.update(dict.fromkeys(some, lane))
             self._series[lane] += size
-            self._modelled[lane] += models
         self._known.update(keys)
 
     def _in_company(
-        self, company: Counter[int], size: int, models: int, most_models: int, fewest: int
+        self, stream: MetricStream, company: Counter[int], size: int, fewest: int
     ) -> int:
-        """Return the writer of so many new series of a small request, some of them with models."""
-
-        def has_room(lane: int) -> bool:
-            return (
-                self._series[lane] + size <= ONE_WRITERS
-                and self._modelled[lane] + models <= most_models
-            )
-
+        """Return the writer of so many new series of a small request."""
+        served = self._models.metrics(stream.name)
+        room = ONE_WRITERS if served.bundle is None else min(ONE_WRITERS, served.lane_models)
         if not company:
-            return 0 if has_room(0) else fewest
+            return 0 if self._series[0] + size <= room else fewest
         ((closest, _),) = company.most_common(1)
-        is_close = has_room(closest) or self._series[closest] <= MOST_OF_ALL * sum(self._series)
+        held = self._series[closest]
+        is_close = held + size <= room or held <= MOST_OF_ALL * sum(self._series)
         return closest if is_close else fewest
 
 

@@ -16,7 +16,7 @@ from anomaly_platform.ingest.online.readings import Reading
 from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.answers import StoredColumns
 from anomaly_platform.serving.champions.models import ModelStore
-from anomaly_platform.serving.routes.telemetry import Reply, reply_of
+from anomaly_platform.serving.routes.telemetry import reply_of
 from anomaly_platform.serving.telemetry.ingest import Ingestion, open_ingestion
 from anomaly_platform.serving.telemetry.lane import Tell
 from anomaly_platform.streams import IIOT
@@ -98,94 +98,22 @@ def test_an_answer_that_fails_leaves_the_others_theirs(
 
 
 @pytest.mark.parametrize(
-    ("most", "metrics", "modelled", "sizes"),
-    [
-        (40, 1, True, [50, 50]),
-        (100, 4, True, [50, 50]),
-        (1000, 1, True, [100, 0]),
-        (40, 1, False, [100, 0]),
-    ],
+    ("most", "metrics", "sizes"),
+    [(40, 1, [50, 50]), (100, 4, [50, 50]), (1000, 1, [100, 0])],
 )
-def test_the_first_writer_gets_as_many_series_as_it_has_room_for_their_models(
-    platform: Platform,
-    monkeypatch: pytest.MonkeyPatch,
-    most: int,
-    metrics: int,
-    modelled: bool,
-    sizes: list[int],
+def test_the_first_writer_gets_as_many_series_as_it_has_room_for(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, most: int, metrics: int, sizes: list[int]
 ) -> None:
-    ingestion = _two_writers(platform, monkeypatch, [_version(1, most, modelled=modelled)])
-    assert _sizes(ingestion, metrics) == sizes
-
-
-def test_series_that_get_models_are_shared_out_anew(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    versions = [_version(1, 40, modelled=False)]
-    ingestion = _two_writers(platform, monkeypatch, versions)
-    assert _sizes(ingestion) == [100, 0]
-    versions.append(_version(2, 40, modelled=True))
-    assert _sizes(ingestion) == [50, 50]
-
-
-def test_a_series_that_changes_writers_goes_on_where_it_was(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("anomaly_platform.serving.telemetry.ingest._cores", lambda: 2)
-    time = int(START.timestamp() * 1e6)
-
-    async def send() -> list[Any]:
-        said = []
-        async with open_ingestion(platform) as ingestion:
-            for n, writer in enumerate((0, 1, 1, 0, 1)):
-                ingestion._lanes_of(IIOT, [("a", "m")])
-                ingestion._lane_of["a"] = writer
-                said.append(await _send(ingestion, ["a"], time + n))
-            said.append(await _send(ingestion, ["a"], time + 2))
-        return said
-
-    *said, again = asyncio.run(send())
-    assert ["stored" if isinstance(one, Reply) else one[0].outcome for one in said] == [
-        "stored"
-    ] * 5
-    assert [one.outcome for one in again] == ["repeated"]
-    with platform.warehouse.transactions.begin() as connection:
-        (found,) = connection.execute(
-            "SELECT count(*), bool_or(provisional) FROM online_readings WHERE entity = 'a'"
-        ).fetchall()
-    assert found == (5, False)
-
-
-def test_a_version_has_models_of_series_that_were_trained(trained_platform: Platform) -> None:
-    models = ModelStore(trained_platform, budget_bytes=2**20)
-    asyncio.run(models.refresh())
-    served = models.metrics(IIOT.name)
-    keys = [("press-2", "temperature"), ("new-1", "temperature"), ("nobody", "temperature")]
-    assert [served.has_model(key) for key in keys] == [True, False, False]
-    assert [served.load_model(*key) is not None for key in keys] == [True, False, False]
-
-
-def _two_writers(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch, versions: list[SimpleNamespace]
-) -> Ingestion:
-    """Return a process's way in while the last of the versions serves."""
     monkeypatch.setattr("anomaly_platform.serving.telemetry.ingest._cores", lambda: 2)
     models = ModelStore(platform, budget_bytes=2**20)
-    monkeypatch.setattr(models, "metrics", lambda _: versions[-1])
-    return Ingestion(platform.online_ingest, models)
-
-
-def _version(number: int, most: int, *, modelled: bool) -> SimpleNamespace:
-    return SimpleNamespace(version=number, lane_models=most, has_model=lambda _: modelled)
-
-
-def _sizes(ingestion: Ingestion, metrics: int = 1) -> list[int]:
-    """Return how many entities each writer has, of a hundred that come ten at a time."""
+    held = SimpleNamespace(bundle=object(), lane_models=most)
+    monkeypatch.setattr(models, "metrics", lambda _: held)
+    ingestion = Ingestion(platform.online_ingest, models)
     lanes: list[int] = []
     for n in range(10):
         keys = [(f"d{10 * n + k}", f"m{m}") for k in range(10) for m in range(metrics)]
         lanes += ingestion._lanes_of(IIOT, keys)[::metrics]
-    return [lanes.count(0), lanes.count(1)]
+    assert [lanes.count(0), lanes.count(1)] == sizes
 
 
 def _transactions(platform: Platform, time: int) -> list[int]:
