@@ -66,12 +66,15 @@ class Ranges(NamedTuple):
         Whether any value would have been ordinary; else the range is what is usual at that time.
     spread
         Of the series, as a scale where a range has no width.
+    goes_on
+        Whether the range is what a counter usually rises from the reading before.
     """
 
     low: Floats
     high: Floats
     found: Bools
     spread: Floats
+    goes_on: Bools
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +154,7 @@ def expected_ranges(judge: Judge, thresholds: Floats) -> Ranges:
     high = np.where(found, ends[:, 1], usual[:, 2])
     low[counts] = np.maximum(low[counts], onward[counts, 0])
     high[counts] = np.minimum(high[counts], onward[counts, 1])
-    return Ranges(low, high, found, spread)
+    return Ranges(low, high, found, spread, counts)
 
 
 def _ends(judge: Judge, limits: Floats, centre: Floats, spread: Floats, found: Bools) -> Floats:

@@ -10,7 +10,6 @@ import numpy as np
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring.explaining.bounds import bounded
-from anomaly_platform.ml.scoring.explaining.continued import continuations
 from anomaly_platform.ml.scoring.explaining.expected import Judge, Ranges, expected_ranges
 from anomaly_platform.ml.scoring.explaining.numbers import (
     ABOVE,
@@ -103,10 +102,9 @@ def _explanations(
     seasonal: Bools,
 ) -> Iterator[Explanation]:
     room, runs = judge.room, judge.runs
-    counts = np.isfinite(continuations(judge.models, room, runs)[:, 1]).tolist()
     other_hours = layout.frequency.total_seconds() * layout.windows[0] > _SAME_HOURS_S
     related = room.related.T.tolist()
-    lows, highs, found, spreads = (one.tolist() for one in ranges)
+    lows, highs, found, spreads, goes_on = (one.tolist() for one in ranges)
     said_lows, said_highs = said.low.tolist(), said.high.tolist()
     parts, usual = ((), ()) if shares is None else (shares.parts.tolist(), shares.usual.tolist())
     for i, (kind, value, season) in enumerate(
@@ -119,7 +117,7 @@ def _explanations(
         lasted: float | None = _lasted(windows, layout, related[i], low, high, direction)
         if lasted and season and other_hours:
             lasted = None
-        if counts[i]:
+        if goes_on[i]:
             # The range is about one rise: no reading before is to be compared with it.
             lasted = 0.0
         if runs.size and kind not in {ORDINARY, RISE, FALL}:

@@ -42,7 +42,9 @@ def drawn_in(models, low, high, value, window=None):
     least, most = (value, value) if window is None else window
     for feature, number in (("value", value), ("min_96", least), ("max_96", most)):
         features[FEATURES.names.index(feature)] = number
-    ranges = Ranges(np.array([low]), np.array([high]), np.array([True]), np.ones(1))
+    ranges = Ranges(
+        np.array([low]), np.array([high]), np.array([True]), np.ones(1), np.array([False])
+    )
     found = bounded(ranges, models, np.zeros(1, dtype=np.int64), FEATURES, features)
     assert (ranges.low.item(), ranges.high.item()) == (low, high)
     return found.low.item(), found.high.item()
