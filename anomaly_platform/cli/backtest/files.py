@@ -295,9 +295,18 @@ def _unread(path: Path, rows: pl.DataFrame, columns: Mapping[str, Cells]) -> tup
 
 def _labels(path: Path, rows: pl.DataFrame, layout: Layout) -> pl.Series | None:
     column = layout.columns.get("label")
-    if column is None:
-        return None
-    cells = read_labels(rows[column])
+    return None if column is None else labels_of(path, rows[column])
+
+
+def labels_of(path: Path, texts: pl.Series) -> pl.Series:
+    """Return a file's column of labels as truth values; an empty cell is null.
+
+    Raises
+    ------
+    UnreadableFile
+        When a cell is no label.
+    """
+    cells = read_labels(texts)
     if cells.reasons.count():
         place = int(cells.reasons.is_not_null().arg_true()[0])
         raise UnreadableFile(f"{path.name}, row {place + 1}: {cells.reasons[place]}")

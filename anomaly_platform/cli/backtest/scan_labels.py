@@ -10,8 +10,8 @@ from typing import Final
 import polars as pl
 from rich.table import Table
 
+from anomaly_platform.cli.backtest.files import labels_of
 from anomaly_platform.cli.rows import figure_table
-from anomaly_platform.ingest.cells import read_labels
 from anomaly_platform.ingest.files.sources import UnreadableFile
 
 #: Kind of an anomaly of which only that is known.
@@ -57,7 +57,7 @@ def known_from_file(labels: Path, scans: pl.DataFrame) -> Known:
         raise UnreadableFile(f"{labels.name} has no column event_id")
     kind = next((name for name in ("kind", "anomaly_kind") if name in known.columns), None)
     kinds = pl.lit(_UNNAMED) if kind is None else pl.col(kind).fill_null(_UNNAMED)
-    marked = known.filter(_are_anomalies(known, labels.name))
+    marked = known.filter(_are_anomalies(known, labels))
     numbered = scans.select("event_id").with_row_index("row_number")
     if known.height and numbered.join(known, on="event_id", how="semi").is_empty():
         raise UnreadableFile(
@@ -68,16 +68,11 @@ def known_from_file(labels: Path, scans: pl.DataFrame) -> Known:
     return Known(labels.name, named.drop("event_id"), numbered["row_number"])
 
 
-def _are_anomalies(known: pl.DataFrame, name: str) -> pl.Series:
+def _are_anomalies(known: pl.DataFrame, path: Path) -> pl.Series:
     column = next((one for one in ("is_anomaly", "anomaly") if one in known.columns), None)
     if column is None:
         return pl.repeat(True, known.height, eager=True)
-    cells = read_labels(known[column])
-    wrong = cells.reasons.is_not_null().arg_true()
-    if len(wrong):
-        place = int(wrong[0])
-        raise UnreadableFile(f"{name}, row {place + 1}: {cells.reasons[place]}")
-    return cells.values.fill_null(value=False)
+    return labels_of(path, known[column]).fill_null(value=False)
 
 
 def known_from_column(columns: Mapping[str, str], scans: pl.DataFrame) -> Known | None:
