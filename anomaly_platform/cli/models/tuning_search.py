@@ -124,7 +124,7 @@ class _Search:
 def _changed_since(
     newest: TuningRecord, seed: int, data: dict[str, Any], present: dict[str, Any]
 ) -> str:
-    """Return what a tuning had that one that is asked for now has not, or nothing."""
+    """Return how the newest tuning differs from the one asked for, "" where it does not."""
     if newest.status == "interrupted":
         return "was interrupted"
     if json.loads(json.dumps(present)) not in (newest.present, newest.proposed):
