@@ -30,6 +30,8 @@ SUBTLE_KINDS: Final = (
     "lot_like_other_product",
     "diverted_pallet",
 )
+#: Done to a pallet or a lot at once; every other kind is done to a single code.
+OF_MANY_CODES: Final = ("lot_like_other_product", "diverted_pallet")
 KINDS: Final = (*RULE_KINDS, *SUBTLE_KINDS)
 _LOOKALIKE_MIN_RATIO: Final = np.log(2.0)
 

@@ -12,10 +12,9 @@ than scores, and a power of four rather than a plain mean: what one detector is 
 not be averaged away by the silence or the noise of the others, and two that agree count more than
 one.
 
-What a share of *scans* promises holds for scans that are independent, and those of a lot are not:
-a lot that takes a road for the first time is a hundred scans at once. Where few lots were there to
-calibrate on, a new one may do anything, and a p-value is no smaller than one in the number of lots
-plus one, until the evidence goes beyond all that was ever seen.
+Scans come by lots: a p-value is that of a new lot. Where lots are few, what habits say of a whole
+lot is bounded, and codes that left their company are held against those like them
+(`lot_calibration`).
 
 After a proven violation an EPC's history is not what the learned detectors take it for (goods that
 went a wrong way come late, and at odd hours). Their evidence counts half from there on: the
@@ -34,19 +33,19 @@ from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from anomaly_platform.ml.arrays import Bools, Floats
 from anomaly_platform.ml.bundles.checking import BadModelError, checked
 from anomaly_platform.ml.calibration.conformal import (
     P_FLOOR,
     THRESHOLD,
-    Calibration,
     barcode_view,
     p_of_score,
     score_of_p,
 )
 from anomaly_platform.ml.detectors.base import under
 from anomaly_platform.ml.detectors.scan_habits.detector import ScanHabits
+from anomaly_platform.ml.scans.lot_calibration import LotCalibration, calibrations_of, p_of_new_lot
 
-Floats = npt.NDArray[np.float64]
 T = TypeVar("T")
 
 RULES, LSTM, SVM, HABITS = "rules", "lstm", "svm", "habits"
@@ -114,13 +113,14 @@ class BarcodeFusion:
 
     def __init__(
         self,
-        calibrations: Mapping[tuple[str, ...], Calibration],
+        calibrations: Mapping[tuple[str, ...], LotCalibration],
         *,
         weights: FusionWeights | None = None,
         alpha: float = 0.01,
         lots: int | None = None,
         habits: ScanHabits | None = None,
         habits_weight: float = HABITS_WEIGHT,
+        bounds_habits: bool = True,
     ) -> None:
         self.calibrations = dict(calibrations)
         self.habits_weight = habits_weight
@@ -128,6 +128,7 @@ class BarcodeFusion:
         self.habits = habits
         self.weights = weights or FusionWeights()
         self.alpha = alpha
+        self._bounds_habits = bounds_habits and self.has_few_lots
 
     @classmethod
     def fit(
@@ -135,8 +136,9 @@ class BarcodeFusion:
         rules: Floats,
         p_values: Mapping[str, Floats],
         *,
-        after_violation: npt.NDArray[np.bool_] | None = None,
+        after_violation: Bools | None = None,
         lots: int | None = None,
+        parted: Bools | None = None,
         weights: FusionWeights | None = None,
         alpha: float = 0.01,
         habits: ScanHabits | None = None,
@@ -154,6 +156,8 @@ class BarcodeFusion:
             (n,) scans of an EPC that broke a rule before.
         lots
             Of how many lots the scans are; None when each scan is independent of the others.
+        parted
+            (n,) scans of codes that left their company; looked at where lots are few.
         weights, alpha
             Requirement B7's weights; the share of normal scans that may reach the threshold.
         habits
@@ -167,9 +171,11 @@ class BarcodeFusion:
             raise ValueError("no scan to calibrate on: a rule fires at each of them")
         parts = {name: p[normal] for name, p in p_values.items()}
         after = None if after_violation is None else after_violation[normal]
+        apart = parted[normal] if fusion.has_few_lots and parted is not None else None
         for names in _combinations(tuple(name for name in _ORDER[1:] if name in parts)):
-            raw = fusion._evidence(names, rules[normal], parts, after)
-            fusion.calibrations[names] = Calibration.fit(raw)
+            raw = fusion._evidence(names, rules[normal], parts, after, apart)
+            # Company is known where habits are, and nowhere else.
+            fusion.calibrations[names] = LotCalibration.fit(raw, apart if HABITS in names else None)
         return fusion
 
     def fuse(
@@ -177,7 +183,8 @@ class BarcodeFusion:
         rules: Floats,
         p_values: Mapping[str, Floats],
         *,
-        after_violation: npt.NDArray[np.bool_] | None = None,
+        after_violation: Bools | None = None,
+        parted: Bools | None = None,
         threshold: float = THRESHOLD,
         left_out: Mapping[str, str] | None = None,
     ) -> Fused:
@@ -193,6 +200,8 @@ class BarcodeFusion:
             Of the learned detectors at hand.
         after_violation
             (n,) scans of an EPC that broke a rule before; none by default.
+        parted
+            (n,) scans of codes that left their company; none by default.
         threshold
             Score at which the confidence is 50.
         left_out
@@ -207,7 +216,7 @@ class BarcodeFusion:
             for name in LEARNED
         }
         confidence = partial(
-            self._confidence, rules=rules, p_values=p_values, after=after_violation
+            self._confidence, rules=rules, p_values=p_values, after=after_violation, parted=parted
         )
         ml = confidence(learned, threshold=threshold) if learned else nothing
         names = tuple(name for name in _ORDER if name in p_values or (name == RULES and ruled))
@@ -231,17 +240,18 @@ class BarcodeFusion:
         *,
         rules: Floats,
         p_values: Mapping[str, Floats],
-        after: npt.NDArray[np.bool_] | None,
+        after: Bools | None,
+        parted: Bools | None,
         threshold: float,
     ) -> Floats:
         if len(names) == 1:
-            p = p_values[names[0]]
-        else:
-            if names not in self.calibrations:
-                raise ValueError(f"{' and '.join(names)} were never calibrated together")
-            raw = self._evidence(names, rules, p_values, after)
-            p = self.calibrations[names].p_value(raw)
-        return self._shown(p, threshold)
+            return self._shown(p_values[names[0]], threshold)
+        if names not in self.calibrations:
+            raise ValueError(f"{' and '.join(names)} were never calibrated together")
+        known = self.calibrations[names]
+        raw = self._evidence(names, rules, p_values, after, parted)
+        p = known.p_value(raw, self.lots, parted)
+        return barcode_view(score_of_p(p, self.alpha), threshold)
 
     def _shown(self, p: Floats, threshold: float) -> Floats:
         if self.lots is not None:
@@ -254,16 +264,25 @@ class BarcodeFusion:
         names: tuple[str, ...],
         rules: Floats,
         p_values: Mapping[str, Floats],
-        after: npt.NDArray[np.bool_] | None,
+        after: Bools | None,
+        parted: Bools | None,
     ) -> Floats:
         total = np.zeros(len(rules))
+        alone = np.zeros(len(rules), dtype=bool) if parted is None else parted
         for name, weight in zip(names, self.weights.of(names, self.habits_weight), strict=True):
             p = p_of_certainty(rules, self.alpha) if name == RULES else p_values[name]
+            if name == HABITS and self.lots is not None and self._bounds_habits:
+                p = np.where(alone, p, np.maximum(p, 1.0 / (self.lots + 1)))
             evidence = -np.log(p)
             if name != RULES and after is not None:
                 evidence = np.where(after, AFTER_VIOLATION * evidence, evidence)
             total += (weight * evidence) ** POWER
         return np.asarray(total ** (1.0 / POWER), dtype=np.float64)
+
+    @property
+    def has_few_lots(self) -> bool:
+        """Whether no whole lot can reach the threshold within what was seen."""
+        return self.lots is not None and self.lots < self.fewest_lots
 
     @property
     def fewest_lots(self) -> int:
@@ -278,6 +297,8 @@ class BarcodeFusion:
         }
         for names, calibration in self.calibrations.items():
             arrays |= under(f"fusion/{'+'.join(names)}/", calibration.to_arrays())
+        if self._bounds_habits:
+            arrays["fusion/bounds_habits"] = np.ones(1, dtype=np.int64)
         if self.habits is not None:
             arrays["fusion/habits_weight"] = np.array([self.habits_weight])
             arrays |= self.habits.to_arrays()
@@ -291,48 +312,21 @@ class BarcodeFusion:
         if not 0 < alpha < 1 or rules + lstm + svm <= 0:
             raise BadModelError(f"the fusion has the weights {weights.tolist()}")
         checked(arrays, "fusion/lots", (1,), kinds="i", low=-1)
-        found: dict[tuple[str, ...], dict[str, npt.NDArray[Any]]] = {}
-        for path, array in arrays.items():
-            parts = path.split("/")
-            if parts[0] == "fusion" and len(parts) == 3:
-                found.setdefault(tuple(parts[1].split("+")), {})[parts[2]] = array
         habits, weight = None, HABITS_WEIGHT
         # Sets that were fused before there were habits have none, and score as they did.
         if "habits/legs/sizes" in arrays:
             habits = ScanHabits.from_arrays(arrays)
             weight = float(checked(arrays, "fusion/habits_weight", (1,), low=0.0, high=1e6)[0])
         return cls(
-            {names: Calibration.from_arrays(group) for names, group in found.items()},
+            calibrations_of(arrays, "fusion"),
             weights=FusionWeights(rules, lstm, svm),
             alpha=alpha,
             lots=lots if (lots := int(arrays["fusion/lots"][0])) > 0 else None,
             habits=habits,
             habits_weight=weight,
+            # Sets that were fused before score as they did.
+            bounds_habits="fusion/bounds_habits" in arrays,
         )
-
-
-def p_of_new_lot(p: Floats, rows: int, lots: int) -> Floats:
-    """P-values of scans of a lot that calibration did not see, from those of single scans.
-
-    (k + m) / (n + m) instead of (k + 1) / (n + 1), with m = n / lots: what comes is a whole lot.
-    Beyond the largest calibration score the fitted tail goes on from there.
-
-    Parameters
-    ----------
-    p
-        (n,) conformal p-values.
-    rows, lots
-        Scans that were calibrated on, and of how many lots they are.
-
-    Examples
-    --------
-    >>> p_of_new_lot(np.array([1.0, 1 / 1001]), rows=1000, lots=9).round(3).tolist()
-    [1.0, 0.1]
-    """
-    size = max(rows / lots, 1.0)
-    within = (p * (rows + 1) - 1 + size) / (rows + size)
-    beyond = p * (rows + 1) * size / (rows + size)
-    return np.asarray(np.maximum(np.where(p * (rows + 1) >= 1.0, within, beyond), P_FLOOR))
 
 
 def p_of_certainty(rules: Floats, alpha: float) -> Floats:

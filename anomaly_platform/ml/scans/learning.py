@@ -56,8 +56,8 @@ def silent_detectors(
     }
     if lots is not None and lots < needed:
         said = (
-            f"calibrated on {lots:,} lots: within what they have seen, it calls nothing an anomaly "
-            f"below {needed:,} lots, {needed - lots:,} are missing"
+            f"calibrated on {lots:,} lots: below {needed:,} it calls what single codes do, and "
+            f"hardly ever a whole lot; {needed - lots:,} are missing"
         )
         found = {**dict.fromkeys(_LEARNED, said), **found}
     return found

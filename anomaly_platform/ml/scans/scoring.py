@@ -176,10 +176,12 @@ class BarcodeModels:
         found = {name: verdicts.p_values for name, verdicts in done.results.items()}
         rules = rule_certainty(frame)
         fusion = self.fusion or BarcodeFusion({})
+        habits = done.results.get(HABITS)
         fused = fusion.fuse(
             rules,
             found,
             after_violation=after_violation(frame),
+            parted=habits.parted if isinstance(habits, HabitVerdicts) else None,
             threshold=threshold,
             left_out=missing,
         )
@@ -333,11 +335,11 @@ def fit_fusion(
         p_values[LSTM] = lstm.judge(scans).p_values[late]
     if svm is not None:
         p_values[SVM] = svm.judge(scans.filter(pl.Series(late))).p_values
-    habits = None
+    habits, parted = None, None
     if p_values:
         try:
             habits, verdicts = ScanHabits.fit(scans)
-            p_values[HABITS] = verdicts.p_values[late]
+            p_values[HABITS], parted = verdicts.p_values[late], verdicts.parted[late]
         except NothingOrdinaryError as error:
             _LOG.info("scans are judged without habits: %s", error)
     return BarcodeFusion.fit(
@@ -345,6 +347,7 @@ def fit_fusion(
         p_values,
         after_violation=after_violation(scans)[late],
         lots=lots_of(scans.filter(pl.Series(late))).n_unique(),
+        parted=parted,
         weights=weights,
         alpha=alpha,
         habits=habits,

@@ -160,6 +160,21 @@ class Company:
         left = np.where(lone > 0, came, np.where(before > 0, np.roll(came, 1), 0))
         return lone, before, left
 
+    def parted(self, steps: Steps, companions: Companions, alone: Floats) -> Bools:
+        """(rows,) scans of a code by itself that left its company where goods stay together.
+
+        Parameters
+        ----------
+        steps, companions
+            Of the frame's rows.
+        alone
+            (n,) the higher of the nats for going alone at this scan and at the last one.
+        """
+        parted = np.zeros(len(companions.size), dtype=bool)
+        parted[steps.rows] = alone >= -np.log(USUAL)
+        # Where nothing is known of what came along, others may have made this scan as well.
+        return np.asarray(parted & (companions.came > 0) & (companions.size == 1))
+
     def to_arrays(self) -> Arrays:
         """Return the shares."""
         sizes = np.array([self.events], dtype=np.int64)

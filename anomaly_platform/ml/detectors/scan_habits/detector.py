@@ -61,7 +61,8 @@ class HabitVerdicts:
     parts (steps, parts) weighed; likest (steps,): the product that a code seems to be, −1 where
     there is no other; moments (steps, 2): how rare hour and day are; left (steps,): of how many
     codes each left alone, at this scan or, for a leg, at the one before, 0 for none; step_of_row
-    (n,): −1 for a second reading. All are of the frame, and of no code beside it.
+    (n,): −1 for a second reading; parted (n,): `Company.parted`. All are of the frame, and of no
+    code beside it.
     """
 
     raw: Floats
@@ -71,6 +72,7 @@ class HabitVerdicts:
     moments: Floats
     left: Ints
     step_of_row: Ints
+    parted: Bools
     _steps: Steps
     _habits: ScanHabits
 
@@ -166,8 +168,10 @@ class ScanHabits:
         companions = Companions.none(height) if alone else Companions.of(scans, until)
         lone, left_before = np.zeros((2, len(steps.rows)))
         left = np.zeros(len(steps.rows), dtype=np.int64)
+        parted = np.zeros(height, dtype=bool)
         if self.company is not None:
             lone, left_before, left = self.company.evidence(steps, companions)
+            parted = self.company.parted(steps, companions, np.maximum(lone, left_before))[:height]
         judged = steps.rows < height
         parts, likest, moments = self._parts(steps, judged, companions, lone, left_before)
         if scans.height > height:
@@ -179,7 +183,8 @@ class ScanHabits:
         step_of_row = np.full(height, -1, dtype=np.int64)
         step_of_row[steps.rows] = np.arange(len(steps.rows))
         p_values = self.calibration.p_value(raw)
-        return HabitVerdicts(raw, p_values, parts, likest, moments, left, step_of_row, steps, self)
+        told = (parts, likest, moments, left, step_of_row, parted)
+        return HabitVerdicts(raw, p_values, *told, steps, self)
 
     def _parts(
         self,

@@ -216,6 +216,18 @@ def test_a_stay_of_one_that_left_its_company_says_more_than_that_of_a_whole_pall
     assert alone[3] < unknown[3]
 
 
+def test_a_code_that_left_its_company_is_known_to_have_parted(habits: ScanHabits) -> None:
+    parted = habits.judge(frame(lot(910, LONE))).parted
+    # At the parting and at the scan after it; not those that stay, nor what all of them did before.
+    assert np.flatnonzero(parted).tolist() == [2, 3]
+    assert not habits.judge(frame(lot(910, TOGETHER))).parted.any()
+    assert not habits.judge(frame(journey(code(2, 910, 0), 900.0, "B", 8.0))).parted.any()
+    whole = frame(lot(910, LONE))
+    own, newest = whole["epc_code"] == whole["epc_code"][0], START + timedelta(hours=1000.0)
+    apart = habits.judge(whole.filter(own), whole.filter(~own), newest).parted
+    assert apart.tolist() == parted[own.to_numpy()].tolist()
+
+
 def test_of_the_last_minutes_in_hand_nobody_is_said_to_go_alone(habits: ScanHabits) -> None:
     scans = frame(lot(911, LONE)).sort("event_time")
     parted = START + timedelta(hours=913.0)

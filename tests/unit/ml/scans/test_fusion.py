@@ -16,7 +16,6 @@ from anomaly_platform.ml.scans.fusion import (
     BarcodeFusion,
     FusionWeights,
     p_of_certainty,
-    p_of_new_lot,
     run_side_by_side,
 )
 
@@ -175,21 +174,6 @@ def test_a_batch_waits() -> None:
     assert run_side_by_side({}).results == {}
 
 
-@given(
-    p=st.lists(st.floats(1e-12, 1.0), min_size=2, max_size=30),
-    rows=st.integers(50, 10**6),
-    lots=st.integers(1, 2000),
-)
-def test_the_p_value_of_a_new_lot_is_larger_and_keeps_the_order(
-    p: list[float], rows: int, lots: int
-) -> None:
-    before = np.sort(np.array(p))
-    after = p_of_new_lot(before, rows, lots)
-    assert (after >= before * (1 - 1e-9)).all()
-    assert (after <= 1.0 + 1e-12).all()
-    assert (np.diff(after) >= -1e-15).all()
-
-
 def test_few_lots_support_no_alarm_within_what_was_seen() -> None:
     many = BarcodeFusion.fit(np.zeros(COUNT), normal(0), lots=COUNT)
     few = BarcodeFusion.fit(np.zeros(COUNT), normal(0), lots=8)
@@ -199,6 +183,50 @@ def test_few_lots_support_no_alarm_within_what_was_seen() -> None:
     beyond = {LSTM: np.array([1e-12]), SVM: np.array([1e-12])}
     assert few.fuse(np.zeros(1), beyond).final[0] >= 50
     assert few.fuse(np.array([80.0]), {LSTM: np.ones(1), SVM: np.ones(1)}).final[0] >= 80
+
+
+def with_few_lots(parted: np.ndarray | None = None) -> BarcodeFusion:
+    habits = {HABITS: np.random.default_rng(2).random(COUNT)}
+    return BarcodeFusion.fit(np.zeros(COUNT), normal(0) | habits, lots=8, parted=parted)
+
+
+def test_of_few_lots_habits_say_no_more_of_a_whole_lot_than_that_it_is_a_new_one() -> None:
+    ordinary = {LSTM: np.full(2, 0.5), SVM: np.full(2, 0.5)}
+    odd = ordinary | {HABITS: np.array([1e-12, 1 / 9])}
+    whole, least = with_few_lots().fuse(np.zeros(2), odd).final
+    assert whole == least < 50
+    many = BarcodeFusion.fit(np.zeros(COUNT), normal(0) | {HABITS: np.full(COUNT, 0.5)}, lots=COUNT)
+    assert many.fuse(np.zeros(2), odd).final[0] >= 50
+
+
+def test_of_few_lots_a_code_that_left_its_company_is_held_against_those_like_it() -> None:
+    apart = np.zeros(COUNT, dtype=bool)
+    apart[:20] = True
+    fusion = with_few_lots(apart)
+    odd = {LSTM: np.full(2, 1e-3), SVM: np.full(2, 1e-3), HABITS: np.full(2, 1e-3)}
+    parted, with_others = fusion.fuse(np.zeros(2), odd, parted=np.array([True, False])).final
+    assert parted >= 50 > with_others
+    plain = {name: np.full(1, 0.9) for name in (LSTM, SVM, HABITS)}
+    assert fusion.fuse(np.zeros(1), plain, parted=np.ones(1, dtype=bool)).final[0] < 50
+    again = BarcodeFusion.from_arrays(fusion.to_arrays())
+    assert again.fuse(np.zeros(2), odd, parted=np.array([True, False])).final[0] == parted
+
+
+def test_at_most_a_third_of_alpha_is_of_codes_that_left_their_company() -> None:
+    apart = np.arange(COUNT) % 20 == 0
+    fusion = with_few_lots(apart)
+    fresh = normal(1) | {HABITS: np.random.default_rng(3).random(COUNT)}
+    flagged = fusion.fuse(np.zeros(COUNT), fresh, parted=apart).final >= 50
+    assert 0 < flagged.mean() <= 1.5 * fusion.alpha / 3
+
+
+def test_a_set_that_was_fused_before_company_counted_scores_as_it_did() -> None:
+    arrays = with_few_lots().to_arrays()
+    del arrays["fusion/bounds_habits"]
+    before = BarcodeFusion.from_arrays(arrays)
+    odd = {LSTM: np.full(1, 0.5), SVM: np.full(1, 0.5), HABITS: np.full(1, 1e-12)}
+    assert before.fuse(np.zeros(1), odd, parted=np.ones(1, dtype=bool)).final[0] >= 50
+    assert "fusion/bounds_habits" not in before.to_arrays()
 
 
 def test_lots_are_stored_and_there_is_at_least_one() -> None:
