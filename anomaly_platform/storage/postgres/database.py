@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 APPLICATION_DATABASE: Final = "anomaly"
 """Name of the platform's own database on the embedded server."""
 
-SCHEMA_VERSION: Final = "0018"
+SCHEMA_VERSION: Final = "0019"
 """Revision that this program works with; a test holds it equal to the newest migration."""
 
 _CONNECT_TIMEOUT_S: Final = 10

@@ -286,6 +286,28 @@ def test_readings_of_before_keep_their_ids(empty_database_url: str) -> None:
             connection.execute(store, (UUID(int=1), "2026-03-03"))
 
 
+def test_columns_that_explain_speak_of_calls_and_as_before_after_a_way_back(
+    empty_database_url: str,
+) -> None:
+    def said() -> dict[str, str]:
+        with psycopg.connect(empty_database_url) as connection:
+            return dict(
+                connection.execute(
+                    "SELECT attname, col_description(attrelid, attnum) FROM pg_attribute "
+                    "WHERE attrelid = 'scored_metrics'::regclass "
+                    "AND attname IN ('reason', 'expected_low', 'expected_high')"
+                ).fetchall()
+            )
+
+    migrate(empty_database_url, "0018")
+    before = said()
+    migrate(empty_database_url, "0019")
+    assert all("call" in comment for comment in said().values())
+    migrate(empty_database_url, "0018", "downgrade")
+    assert said() == before
+    migrate(empty_database_url, "head")
+
+
 def test_an_index_that_a_failure_left_is_built_anew(empty_database_url: str) -> None:
     migrate(empty_database_url, "0016")
     with psycopg.connect(empty_database_url) as connection:
