@@ -11,7 +11,12 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 
 from anomaly_platform.cli.runtime import open_platform
-from anomaly_platform.cli.services.readiness import Awaited, probed, tell_as_they_answer
+from anomaly_platform.cli.services.readiness import (
+    Awaited,
+    base_url,
+    probed_url,
+    tell_as_they_answer,
+)
 from anomaly_platform.ml.compiled import all_kept, can_be_kept, forget_older
 from anomaly_platform.settings import Settings
 from anomaly_platform.storage.own_files import tighten
@@ -136,7 +141,7 @@ def _teller(settings: Settings, console: Console) -> Callable[[str], None]:
 
 def _tell_when_ready(say: Callable[[str], None], host: str, port: int) -> None:
     """Say where people find what is served, once it answers, beside serving it."""
-    address, asked = f"http://{host}:{port}", f"http://{probed(host)}:{port}/health/ready"
+    address, asked = base_url(host, port), f"{probed_url(host, port)}/health/ready"
     log = "above"
     awaited = [
         Awaited("Console", f"{address}/console", asked, log),

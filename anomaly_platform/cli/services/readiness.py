@@ -68,9 +68,16 @@ def tell_as_they_answer(
     return left
 
 
-def probed(host: str) -> str:
-    """Return the address under which this machine reaches what listens on `host`."""
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - nothing listens
+def base_url(host: str, port: int) -> str:
+    """Return the URL of what listens on an address, as people open it."""
+    # The colons of an IPv6 address would be read as the port's.
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def probed_url(host: str, port: int) -> str:
+    """Return the URL under which this machine reaches what listens on an address."""
+    every = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing listens
+    return base_url(every.get(host, host), port)
 
 
 def _answers(url: str) -> bool:

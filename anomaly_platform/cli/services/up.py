@@ -14,7 +14,12 @@ from anomaly_platform.cli.runtime import open_supervised
 from anomaly_platform.cli.services.calendar import Calendar
 from anomaly_platform.cli.services.dagster_daemon import daemon_command
 from anomaly_platform.cli.services.own_pages import THIS_MACHINE
-from anomaly_platform.cli.services.readiness import Awaited, probed, tell_as_they_answer
+from anomaly_platform.cli.services.readiness import (
+    Awaited,
+    base_url,
+    probed_url,
+    tell_as_they_answer,
+)
 from anomaly_platform.cli.services.revival import Revival
 from anomaly_platform.cli.services.running import only_platform_of
 from anomaly_platform.cli.services.supervisor import Service, Supervisor
@@ -36,9 +41,14 @@ _MAKE_A_KEY = "anomaly keys create NAME --scope ml:read --scope ml:write"
 
 def free_port(host: str, port: int) -> bool:
     """Return whether nothing listens on the port."""
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex((host, port)) != 0
+    try:
+        socket.create_connection((host, port), timeout=0.5).close()
+    except socket.gaierror:
+        # Nothing can listen under a name that is none.
+        raise
+    except OSError:
+        return True
+    return False
 
 
 def run_platform(
@@ -57,7 +67,7 @@ def run_platform(
     mlflow = wanted and settings.mlflow_url is None
     # A mistake in the routes is told now, and not by a dispatcher that starts again and again.
     Routes(settings.alert_routes)
-    with only_platform_of(settings.home, f"http://{probed(host)}:{port}"):
+    with only_platform_of(settings.home, probed_url(host, port)):
         # PostgreSQL looks after its own folder, which may be another user's.
         tighten(settings.home, without="postgres")
         taken = _taken_port(settings, host, port, mlflow=mlflow)
@@ -77,7 +87,7 @@ def _run(settings: Settings, console: Console, host: str, port: int, *, mlflow: 
         environment = dict(runtime.environment)
         services = _services(runtime.platform, Path(sockets), host, port, mlflow=mlflow)
 
-        calendar = Calendar(runtime.platform.first_days, f"http://{probed(host)}:{port}")
+        calendar = Calendar(runtime.platform.first_days, probed_url(host, port))
         revival = Revival(settings)
 
         def look_after() -> None:
@@ -128,31 +138,30 @@ def _awaited(
     settings: Settings, logs: Path, host: str, port: int, *, mlflow: bool
 ) -> list[Awaited]:
     """Return what a person may want to open, with how to find out whether it answers."""
-    api = f":{settings.api_port}"
-    ui = f":{port}"
-    ready = f"http://{probed(settings.api_host)}{api}/health/ready"
+    api = base_url(settings.api_host, settings.api_port)
+    ready = f"{probed_url(settings.api_host, settings.api_port)}/health/ready"
     found = [
         Awaited(
             "Console",
-            f"http://{settings.api_host}{api}/console",
+            f"{api}/console",
             ready,
             str(logs / "api.log"),
         ),
         Awaited(
             "API",
-            f"http://{settings.api_host}{api}/docs",
+            f"{api}/docs",
             ready,
             str(logs / "api.log"),
         ),
         Awaited(
             "Dagster UI",
-            f"http://{host}{ui}",
-            f"http://{probed(host)}{ui}/server_info",
+            base_url(host, port),
+            f"{probed_url(host, port)}/server_info",
             str(logs / "webserver.log"),
         ),
     ]
     if mlflow:
-        url = f"http://{_MLFLOW_HOST}:{settings.mlflow_port}"
+        url = base_url(_MLFLOW_HOST, settings.mlflow_port)
         found.append(Awaited("MLflow", url, f"{url}/health", str(logs / "mlflow.log")))
     return found
 
@@ -195,7 +204,7 @@ def _linked(settings: Settings, host: str, port: int, *, mlflow: bool) -> dict[s
     """
     told = {"ANOMALY_MLFLOW_PAGES": "true" if mlflow else "false"}
     if "dagster_ui_url" not in settings.model_fields_set:
-        told["ANOMALY_DAGSTER_UI_URL"] = f"http://{probed(host)}:{port}"
+        told["ANOMALY_DAGSTER_UI_URL"] = probed_url(host, port)
     return told
 
 

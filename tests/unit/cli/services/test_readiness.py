@@ -8,7 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from anomaly_platform.cli.services.readiness import Awaited, probed, tell_as_they_answer
+from anomaly_platform.cli.services.readiness import (
+    Awaited,
+    base_url,
+    probed_url,
+    tell_as_they_answer,
+)
 
 
 class Slow(BaseHTTPRequestHandler):
@@ -56,6 +61,15 @@ def test_nobody_is_told_while_everything_stops(url: str) -> None:
     assert said == []
 
 
-def test_every_address_is_asked_for_here() -> None:
-    assert probed("0.0.0.0") == "127.0.0.1"
-    assert probed("192.0.2.7") == "192.0.2.7"
+@pytest.mark.parametrize(
+    ("host", "shown", "asked"),
+    [
+        ("192.0.2.7", "http://192.0.2.7:80", "http://192.0.2.7:80"),
+        ("0.0.0.0", "http://0.0.0.0:80", "http://127.0.0.1:80"),
+        ("::", "http://[::]:80", "http://[::1]:80"),
+        ("2001:db8::7", "http://[2001:db8::7]:80", "http://[2001:db8::7]:80"),
+    ],
+)
+def test_an_address_is_told_and_asked_as_a_url(host: str, shown: str, asked: str) -> None:
+    assert base_url(host, 80) == shown
+    assert probed_url(host, 80) == asked

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
-from anomaly_platform.cli.services.up import _services
+import pytest
+
+from anomaly_platform.cli.services.up import _services, free_port
 from anomaly_platform.platform import Platform
 from anomaly_platform.settings import get_settings
 
@@ -20,3 +23,17 @@ def test_the_console_is_told_that_mlflow_has_no_pages_and_where_those_of_dagster
         "ANOMALY_MLFLOW_PAGES": "false",
         "ANOMALY_DAGSTER_UI_URL": "http://127.0.0.1:3001",
     }
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_port_is_taken_while_something_listens_on_it(host: str) -> None:
+    try:
+        server = socket.create_server(
+            (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        )
+    except OSError:
+        pytest.skip("this machine has no such address")
+    with server:
+        port = server.getsockname()[1]
+        assert not free_port(host, port)
+    assert free_port(host, port)
