@@ -76,6 +76,7 @@ class HealthChecks:
         self._settings = platform.settings
         self._latency = platform.warehouse.prediction_latency
         self._targets = {one.name: platform.prediction_target_of(one) for one in platform.streams}
+        self._untrained = _what_serves_untrained({one.has_series for one in platform.streams})
         self._pool = pool
         self._models = models
         self._redis = redis
@@ -197,7 +198,7 @@ class HealthChecks:
         if not serving:
             return Part(
                 status="degraded",
-                detail="no stream has a model yet; the statistical fallback serves",
+                detail=f"no stream has a model yet; {self._untrained}",
                 fix="bring in data and train (anomaly run STREAM)",
             )
         return Part(status="ok", detail=f"serving {', '.join(serving)}")
@@ -213,6 +214,15 @@ class HealthChecks:
             detail="does not answer; each worker counts and caches for itself meanwhile",
             fix="see whether Redis runs, and ANOMALY_REDIS_URL",
         )
+
+
+def _what_serves_untrained(kinds: set[bool]) -> str:
+    """Return what serves streams without models: those of metrics (True), of scans, or both."""
+    if kinds == {True}:
+        return "the statistical fallback serves"
+    if kinds == {False}:
+        return "rules serve"
+    return "the statistical fallback serves metrics, and rules serve scans"
 
 
 def _files_part(rejected: int) -> Part:

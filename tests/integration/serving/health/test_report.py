@@ -16,6 +16,7 @@ from anomaly_platform.serving.app import create_app
 from anomaly_platform.serving.health import pipeline as health_pipeline
 from anomaly_platform.serving.health import report as health_module
 from anomaly_platform.settings import Settings
+from anomaly_platform.streams import BARCODE, BUILT_IN, IIOT, Stream
 
 
 @pytest.fixture
@@ -77,3 +78,22 @@ def test_the_pipeline(client: TestClient) -> None:
     assert "refresh" not in part["detail"]
     beat(3600)
     assert "60 min ago" in told()[1]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("streams", "serving"),
+    [
+        ((IIOT,), "the statistical fallback serves"),
+        ((BARCODE,), "rules serve"),
+        (BUILT_IN, "the statistical fallback serves metrics, and rules serve scans"),
+    ],
+)
+def test_what_serves_streams_without_models_is_named(
+    settings: Settings, streams: tuple[Stream, ...], serving: str
+) -> None:
+    with (
+        closing(Platform(settings, streams)) as platform,
+        TestClient(create_app(platform)) as open_,
+    ):
+        told = open_.get("/api/v1/health").json()["parts"]["models"]["detail"]
+    assert told == f"no stream has a model yet; {serving}"
