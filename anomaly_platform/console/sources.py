@@ -34,7 +34,10 @@ def run(settings: Settings, run_id: str) -> Source:
 
 
 def models(settings: Settings, *detectors: tuple[str, str]) -> list[Source]:
-    """Return pages in MLflow, where it has any, with a version for each of the platform's.
+    """Return pages in MLflow, with a version for each of the platform's; none that nobody serves.
+
+    There are those of a server of the user's own, and those of ``anomaly up``, which says so to the
+    API that it starts.
 
     Parameters
     ----------
@@ -43,7 +46,8 @@ def models(settings: Settings, *detectors: tuple[str, str]) -> list[Source]:
         Streams, and a detector of each.
     """
     own = settings.mlflow_url
-    if own is None and not settings.mlflow_pages:
+    told = "mlflow_pages" in settings.model_fields_set and settings.mlflow_pages
+    if own is None and not told:
         return []
     base = f"http://127.0.0.1:{settings.mlflow_port}" if own is None else own.get_secret_value()
     names = [f"{stream}.{detector}" for stream, detector in detectors]

@@ -47,8 +47,11 @@ class StorageSettings(SettingsPart):
     )
     mlflow_port: Port = 5000
     """Port of MLflow's pages on 127.0.0.1 while `anomaly up` runs."""
-    mlflow_pages: bool = True
-    """Whether `anomaly up` serves MLflow's pages and the console links to them."""
+    mlflow_pages: bool = Field(
+        default=True,
+        description="Whether `anomaly up` serves MLflow's pages and the console links to them. The "
+        "console of an `anomaly api` of its own links to them only where this is set.",
+    )
     lake_url: Location = Field(
         default_factory=lambda data: str(data["home"] / "lake") if "home" in data else ""
     )

@@ -11,12 +11,15 @@ MODEL = ("iiot", "isolation_forest")
 
 
 def test_a_model_leads_to_its_page_in_mlflow(tmp_path: Path) -> None:
-    (page,) = sources.models(get_settings(home=tmp_path, mlflow_port=5001), MODEL)
+    told = get_settings(home=tmp_path, mlflow_port=5001, mlflow_pages=True)
+    (page,) = sources.models(told, MODEL)
     assert page.href == "http://127.0.0.1:5001/#/models/iiot.isolation_forest"
 
 
 def test_no_model_leads_to_pages_that_nobody_serves(tmp_path: Path) -> None:
     assert sources.models(get_settings(home=tmp_path, mlflow_pages=False), MODEL) == []
+    alone = get_settings(home=tmp_path)
+    assert sources.models(alone, MODEL) == [], "`anomaly up`, which serves them, would have said so"
 
 
 def test_a_server_of_ones_own_has_pages_whatever_this_machine_serves(tmp_path: Path) -> None:
