@@ -69,12 +69,16 @@ class Quality:
         How it is told, with a place for the number.
     check, description : str
         The check that it is good enough, with a place for the least number.
+    meaning, advice : str
+        What the figure is, and what one can do where it is too low.
     """
 
     metric: str
     words: str
     check: str
     description: str
+    meaning: str
+    advice: str
 
     def problems(self, record: BundleRecord | None, least: float) -> tuple[list[str], str]:
         """Return what is wrong with a bundle's quality, and what was seen."""
@@ -82,4 +86,6 @@ class Quality:
         if value is None:
             return [], "nothing was measured"
         told = self.words.format(value)
-        return [told] if value < least else [], told
+        if value >= least:
+            return [], told
+        return [f"{told}, {least:.2f} is wanted; {self.meaning}. {self.advice}"], told

@@ -230,6 +230,9 @@ def _tell(
         if finding is None:
             platform.outbox.resolve_alert(connection, name, {"checked": "daily upkeep"})
             return
+        details = {"finding": finding}
+        if kind == "quality":
+            details["advice"] = platform.kind(stream).quality.advice
         second_day = is_open(connection, name, at_least=ESCALATES_AFTER)
         now_severity: Severity = "critical" if second_day else severity
         platform.outbox.raise_alert(
@@ -241,7 +244,7 @@ def _tell(
                 severity=now_severity,
                 title=f"{stream.name}: {finding}",
                 stream=stream.name,
-                details={"finding": finding},
+                details=details,
                 occurrence=f"{datetime.now(UTC):%Y-%m-%d} {now_severity}",
             ),
         )

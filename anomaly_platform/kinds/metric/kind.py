@@ -51,6 +51,11 @@ class MetricKind(StreamKind[MetricStream]):
         "median balanced accuracy is {:.3f}",
         "accuracy",
         "Median balanced accuracy on held-out days with injected anomalies is at least {:.2f}.",
+        "it is the mean of two shares, of the readings of injected anomalies that are flagged and "
+        "of the ordinary readings that are not, for the middle one of the series",
+        "Whether the version serves is decided by its gates, not by this. More history may raise "
+        "it, and so may `anomaly tune`; a stream of your own may want less "
+        "(retraining.minimum_quality)",
     )
     shown_stats = (
         *("readings", "anomaly_rate", "quarantine_ratio"),

@@ -68,6 +68,10 @@ class ScanKind(StreamKind[ScanStream]):
         "AUC-ROC {:.3f}",
         "better_than_chance",
         "AUC-ROC on injected anomalies is at least {}.",
+        "it is the share of pairs of an injected anomaly and an ordinary scan in which the "
+        "anomaly has the higher score",
+        "Whether the set serves is decided by its gates, not by this. More days of scans may raise "
+        "it",
     )
     shown_stats = ("scans", "anomaly_rate", "quarantine_ratio", "psi_max", "recall")
     alerting = SCAN_ROWS

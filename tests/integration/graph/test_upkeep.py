@@ -130,6 +130,10 @@ def test_a_bad_model_is_told_of_whatever_the_mean_says(platform: Platform) -> No
     )
     assert found["finding"] == "accuracy under 0.90 in 1 of the models: press-2 load 0.61"
     assert alerts(platform)["quality/iiot/series"] == ("warning", "open")
+    details = platform.warehouse.transactions.value(
+        "SELECT details FROM alerts WHERE fingerprint = 'quality/iiot/series'"
+    )
+    assert "More history may raise it" in details["advice"]
 
 
 def test_models_that_cannot_be_trained_or_loaded_are_told(platform: Platform) -> None:

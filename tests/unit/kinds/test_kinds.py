@@ -20,6 +20,7 @@ from anomaly_platform.kinds.parts import Parts
 from anomaly_platform.kinds.scan.kind import ScanKind
 from anomaly_platform.kinds.table import kind_of
 from anomaly_platform.kinds.training import begin_of_data
+from anomaly_platform.registry.bundle_index import BundleRecord
 from anomaly_platform.storage.tables.partitions import Partition
 from anomaly_platform.streams import BARCODE, EMS, IIOT, Stream
 
@@ -95,6 +96,29 @@ def test_quality_that_was_not_measured_is_no_problem() -> None:
         [],
         "nothing was measured",
     )
+
+
+@pytest.mark.parametrize(
+    ("stream", "figure", "meaning"),
+    [
+        (
+            EMS,
+            "median balanced accuracy is 0.879, 0.90 is wanted",
+            "ordinary readings that are not",
+        ),
+        (BARCODE, "AUC-ROC 0.879, 0.90 is wanted", "has the higher score"),
+    ],
+)
+def test_quality_that_is_too_low_says_what_it_is_and_what_one_can_do(
+    stream: Stream, figure: str, meaning: str
+) -> None:
+    quality = kind_of(stream, no_parts).quality
+    record = cast("BundleRecord", SimpleNamespace(metrics={quality.metric: 0.879}))
+    ((problem,), seen) = quality.problems(record, 0.9)
+    assert problem.startswith(f"{figure}; ")
+    assert meaning in problem
+    assert "may raise it" in problem
+    assert quality.problems(record, 0.8) == ([], seen)
 
 
 @pytest.mark.parametrize("stream", [EMS, BARCODE], ids=lambda one: one.name)
