@@ -95,6 +95,17 @@ def findings(scored: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def count_found(found: pl.DataFrame) -> tuple[int, int]:
+    """Return how many scans are found by all that judges together, and how many by no rule."""
+    confident = _reach(found["final_confidence"])
+    ruled = pl.any_horizontal(_reach(found[one]) for one in found.columns if one.endswith("_score"))
+    return int(confident.sum()), int((confident & ~pl.select(ruled).to_series()).sum())
+
+
+def _reach(scores: pl.Series) -> pl.Series:
+    return (scores.cast(pl.Float64) >= _FLAGGED_FROM).fill_null(value=False)
+
+
 def comparison(scans: pl.DataFrame, found: pl.DataFrame, known: Known) -> Table:
     """Compare per rule, scan by scan, and the confidence over all kinds.
 
@@ -125,7 +136,7 @@ def comparison(scans: pl.DataFrame, found: pl.DataFrame, known: Known) -> Table:
         score = rows[own] if own in rows.columns else rows["final_confidence"]
         # A subtle anomaly is told from ordinary scans; another anomaly's alarm is not a false one.
         counted = truth | ~anomalous
-        flags = (score >= _FLAGGED_FROM).fill_null(value=False) & counted
+        flags = _reach(score) & counted
         hits, alarms = int((flags & truth).sum()), int((flags & ~truth).sum())
         confidence = rows["final_confidence"].filter(counted).to_numpy()
         positives = truth.filter(counted).to_numpy()

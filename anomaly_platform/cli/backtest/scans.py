@@ -14,6 +14,7 @@ from rich.console import Console
 
 from anomaly_platform.cli.backtest.scan_labels import (
     comparison,
+    count_found,
     findings,
     known_from_column,
     known_from_file,
@@ -126,9 +127,9 @@ def backtest_scans(
                 event_ids=numbers_of(file, scans.columns, scans.frame, "event_id"),
                 silence=silence,
             )
-    _summary(console, scans, judges[0][1], known, totals)
+    found = pl.concat(kept) if kept else findings(features.head(0))
+    _summary(console, scans, judges[0][1], known, totals, count_found(found))
     if known_scans is not None:
-        found = pl.concat(kept) if kept else findings(features.head(0))
         console.print(comparison(scans.frame, found, known_scans))
     console.print(f"{out}", soft_wrap=True)
 
@@ -290,20 +291,21 @@ def _summary(
     models: BarcodeModels,
     reference: ScanReference,
     totals: BarcodeTotals,
+    found: tuple[int, int],
 ) -> None:
-    counts, ml = totals.file_anomaly_stats, totals.ml_summary_stats
+    counts = totals.file_anomaly_stats
     names = [name for name in ("lstm", "svm") if getattr(models, name) is not None]
-    found = {
+    lines = {
         "judged": counts.total_events,
         "fake codes (epcFake)": counts.epc_fake_count,
         "duplicates (epcDup)": counts.epc_dup_count,
         "wrong places (locErr)": counts.loc_err_count,
         "wrong order (evtOrderErr)": counts.evt_order_err_count,
         "impossible journeys (jump)": counts.jump_count,
-        "found by the learned detectors": ml.total_ml_anomalies,
-        "… and by no rule": ml.ml_only_detections,
+        "found in all": found[0],
+        "… by no rule": found[1],
     }
-    rows = [(what, f"{count:,}") for what, count in found.items()]
+    rows = [(what, f"{count:,}") for what, count in lines.items()]
     console.print(figure_table(("", "scans"), rows, "What was found"))
     console.print(
         f"Detectors: rules{''.join(', ' + name for name in names)}; "

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+from anomaly_platform.cli.backtest.scan_labels import count_found, findings
 from anomaly_platform.cli.backtest.scans import backtest_scans, read_scans
 from anomaly_platform.ingest.files.sources import UnreadableFile
 from anomaly_platform.simulator.supply_network import simulate_supply_network
@@ -125,6 +126,19 @@ def test_labels_of_the_file_say_how_many_scans_and_events_are_found(tmp_path: Pa
     (all_of_them,) = rows_of(told, "all")
     assert all_of_them[:7] == ["all", "3", "2", "0", "1.000", "0.667", "1.000"]
     assert "Against" not in backtest_of_events(tmp_path)
+
+
+def test_a_scan_is_found_where_its_confidence_reaches_the_threshold() -> None:
+    scored = pl.DataFrame(
+        {
+            "row_number": [0, 1, 2, 3],
+            "jump_score": [0.0, 80.0, None, 0.0],
+            "ml_combined_score": [60.0, 60.0, None, 70.0],
+            # Where habits do not agree, what the learned detectors find is below the threshold.
+            "final_confidence": [40.0, 80.0, None, 55.0],
+        }
+    )
+    assert count_found(findings(scored)) == (2, 1)
 
 
 def test_a_file_of_labels_may_have_ordinary_scans_and_must_know_some(tmp_path: Path) -> None:
