@@ -309,5 +309,6 @@ def labels_of(path: Path, texts: pl.Series) -> pl.Series:
     cells = read_labels(texts)
     if cells.reasons.count():
         place = int(cells.reasons.is_not_null().arg_true()[0])
-        raise UnreadableFile(f"{path.name}, row {place + 1}: {cells.reasons[place]}")
+        said = f"{str(texts[place])[:40]!r} in {texts.name}: {cells.reasons[place]}"
+        raise UnreadableFile(f"{path.name}, row {place + 1}: {said}")
     return cells.values

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from anomaly_platform.cli.backtest.files import labels_of
 from anomaly_platform.cli.rows import figure_table
+from anomaly_platform.ingest.cells import read_labels
 from anomaly_platform.ingest.files.sources import UnreadableFile
 
 #: Kind of an anomaly of which only that is known.
@@ -73,6 +74,30 @@ def _are_anomalies(known: pl.DataFrame, path: Path) -> pl.Series:
     if column is None:
         return pl.repeat(True, known.height, eager=True)
     return labels_of(path, known[column]).fill_null(value=False)
+
+
+def without_unread_labels(rows: pl.DataFrame, column: str) -> tuple[pl.DataFrame, str]:
+    """Return raw scans without labels that are none, and how many those are, in words.
+
+    Parameters
+    ----------
+    rows
+        As the file has them.
+    column
+        What the file calls its labels.
+    """
+    reasons = read_labels(rows["label_text"]).reasons
+    unread = rows.filter(reasons.is_not_null())
+    if unread.is_empty():
+        return rows, ""
+    number, text = unread.select("row_number", "label_text").row(0)
+    labels = rows["label_text"].count()
+    said = (
+        f"column {column}: {unread.height:,} of {labels:,} labels are left out, "
+        f"such as {text[:40]!r} in row {number}: {reasons.drop_nulls()[0]}"
+    )
+    known = pl.when(reasons.is_null()).then("label_text").alias("label_text")
+    return rows.with_columns(known), said
 
 
 def known_from_column(columns: Mapping[str, str], scans: pl.DataFrame) -> Known | None:

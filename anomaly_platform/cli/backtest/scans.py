@@ -18,6 +18,7 @@ from anomaly_platform.cli.backtest.scan_labels import (
     findings,
     known_from_column,
     known_from_file,
+    without_unread_labels,
 )
 from anomaly_platform.cli.progress import spinner
 from anomaly_platform.cli.rows import figure_table
@@ -38,12 +39,13 @@ _START = datetime(1970, 1, 2, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Scans:
-    """Valid scans of a file, and what became of the other rows."""
+    """Valid scans of a file, what became of the other rows, and which labels say nothing."""
 
     frame: pl.DataFrame
     refused: pl.DataFrame
     duplicates: int
     columns: Mapping[str, str]
+    unread_labels: str = ""
 
 
 def backtest_scans(
@@ -156,7 +158,9 @@ def _file_id(file: Path, scans: Scans) -> Id:
 
 
 def read_scans(file: Path) -> Scans:
-    """Read and validate all scans of a file, as the platform would.
+    """Read and validate all scans of a file, as the platform would, whatever their labels are.
+
+    Labels are for the comparison alone: one that cannot be read takes no scan away.
 
     Raises
     ------
@@ -177,7 +181,9 @@ def read_scans(file: Path) -> Scans:
     for rows, rejects in SCAN_READER.read(file, context):
         raw.append(rows)
         refused.append(rejects)
-    together = pl.concat(raw).with_columns(batch_seq=pl.lit(1, pl.Int64))
+    columns = SCAN_READER.layout(file, context).columns if any(map(len, raw)) else {}
+    labelled, unread_labels = without_unread_labels(pl.concat(raw), columns.get("label", ""))
+    together = labelled.with_columns(batch_seq=pl.lit(1, pl.Int64))
     days: list[pl.DataFrame] = []
     for (day,), rows in together.group_by("event_date"):
         done = validate_scans(rows, day, start=_START, now=now)
@@ -188,8 +194,7 @@ def read_scans(file: Path) -> Scans:
         days.append(validate_scans(together, now.date(), start=_START, now=now).frame)
     frame = pl.concat(days).with_columns(entity="epc_code")
     order = ("epc_code", "event_time", "event_id", "location_id", "business_step", "event_type")
-    columns = SCAN_READER.layout(file, context).columns if together.height else {}
-    return Scans(frame.sort(order), pl.concat(refused), duplicates, columns)
+    return Scans(frame.sort(order), pl.concat(refused), duplicates, columns, unread_labels)
 
 
 def _reference(file: Path, folder: Path | None) -> ScanReference:
@@ -318,6 +323,8 @@ def _summary(
         console.print(said, soft_wrap=True)
     for name, reason in {**totals.silent_detectors, **totals.left_out}.items():
         console.print(f"  {name}: {reason}", soft_wrap=True)
+    if scans.unread_labels:
+        console.print(f"  {scans.unread_labels}", soft_wrap=True, markup=False)
     reasons = scans.refused["reason"].value_counts(sort=True).head(5)
     for reason, count in reasons.iter_rows():
         console.print(f"  refused {count:,}: {reason}", soft_wrap=True)

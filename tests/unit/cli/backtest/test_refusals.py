@@ -40,7 +40,7 @@ def test_a_file_without_a_time_says_so(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         ("timestamp,a\nyesterday,1\n", "row 1: 'yesterday' is no time"),
-        ("timestamp,a,is_anomaly\n2026-01-01,1,perhaps\n", "row 1"),
+        ("timestamp,a,is_anomaly\n2026-01-01,1,perhaps\n", "row 1: 'perhaps' in is_anomaly"),
         ("timestamp,a\n", "no rows"),
         ("timestamp\n2026-01-01\n", "no column with values"),
     ],

@@ -128,6 +128,17 @@ def test_labels_of_the_file_say_how_many_scans_and_events_are_found(tmp_path: Pa
     assert "Against" not in backtest_of_events(tmp_path)
 
 
+def test_a_label_that_is_none_takes_no_scan_away(tmp_path: Path) -> None:
+    labels = ["?", 0, 1]
+    scans = [{**event, "is_anomaly": one} for event, one in zip(EVENTS, labels, strict=True)]
+    (tmp_path / "f.json").write_text(json.dumps(scans))
+    told = backtest(tmp_path / "f.json", tmp_path / "r.json")
+    assert len(events_of(tmp_path / "r.json")) == 3
+    assert "column is_anomaly: 1 of 3 labels are left out, such as '?' in row 1: the label" in told
+    (every,) = rows_of(told, "all")
+    assert every[1:4] == ["1", "1", "0"]
+
+
 def test_a_scan_is_found_where_its_confidence_reaches_the_threshold() -> None:
     scored = pl.DataFrame(
         {
@@ -152,7 +163,9 @@ def test_a_file_of_labels_may_have_ordinary_scans_and_must_know_some(tmp_path: P
 
     (every,) = rows_of(told(f"{ids[0]},False", f"{ids[1]},", f"{ids[2]},yes"), "all")
     assert every[1] == "1"
-    with pytest.raises(UnreadableFile, match=r"labels.csv, row 2: the label is none of"):
+    with pytest.raises(
+        UnreadableFile, match=r"labels.csv, row 2: 'perhaps' in is_anomaly: the label is"
+    ):
         told(f"{ids[0]},0", f"{ids[1]},perhaps")
     with pytest.raises(UnreadableFile, match=r"no scan has one of its 1 ids; the first is 'x'"):
         told("x,1")
