@@ -86,6 +86,10 @@ def scans(
     reference: Annotated[
         Path | None, typer.Option(help="Folder with locations.csv and the like.")
     ] = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="column=field of FILE and --train, as in anomaly import."),
+    ] = None,
     seed: Seed = None,
 ) -> None:
     """Judge scans of goods; a small file without --train is judged by the rules alone.
@@ -95,6 +99,7 @@ def scans(
     taken from a folder `reference` beside the file, if there is one.
     """
     from anomaly_platform.cli.backtest.scans import backtest_scans
+    from anomaly_platform.ingest.layout.mapping import ColumnMapping
 
     read = [path for path in (file, train, labels) if path is not None]
     require_files(read)
@@ -105,6 +110,7 @@ def scans(
         train=train,
         reference=reference,
         labels=labels,
+        mapping=ColumnMapping.parse(mapping or ()),
         seed=seed_of(seed),
         console=Console(),
     )

@@ -76,7 +76,7 @@ def _are_anomalies(known: pl.DataFrame, path: Path) -> pl.Series:
     return labels_of(path, known[column]).fill_null(value=False)
 
 
-def without_unread_labels(rows: pl.DataFrame, column: str) -> tuple[pl.DataFrame, str]:
+def without_unread_labels(rows: pl.DataFrame, column: str) -> tuple[pl.DataFrame, list[str]]:
     """Return raw scans without labels that are none, and how many those are, in words.
 
     Parameters
@@ -89,7 +89,7 @@ def without_unread_labels(rows: pl.DataFrame, column: str) -> tuple[pl.DataFrame
     reasons = read_labels(rows["label_text"]).reasons
     unread = rows.filter(reasons.is_not_null())
     if unread.is_empty():
-        return rows, ""
+        return rows, []
     number, text = unread.select("row_number", "label_text").row(0)
     labels = rows["label_text"].count()
     said = (
@@ -97,7 +97,7 @@ def without_unread_labels(rows: pl.DataFrame, column: str) -> tuple[pl.DataFrame
         f"such as {text[:40]!r} in row {number}: {reasons.drop_nulls()[0]}"
     )
     known = pl.when(reasons.is_null()).then("label_text").alias("label_text")
-    return rows.with_columns(known), said
+    return rows.with_columns(known), [said]
 
 
 def known_from_column(columns: Mapping[str, str], scans: pl.DataFrame) -> Known | None:

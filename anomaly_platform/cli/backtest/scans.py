@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -23,11 +23,18 @@ from anomaly_platform.cli.backtest.scan_labels import (
 from anomaly_platform.cli.progress import spinner
 from anomaly_platform.cli.rows import figure_table
 from anomaly_platform.ingest.files.sources import UnreadableFile
+from anomaly_platform.ingest.layout.mapping import (
+    SCAN_FIELDS,
+    ColumnMapping,
+    MappingError,
+    listed,
+)
 from anomaly_platform.streams import BARCODE
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from anomaly_platform.ingest.layout.context import Layout
     from anomaly_platform.ml.detectors.one_class_svm import SvmSearch
     from anomaly_platform.ml.features.scans.reference import ScanReference
     from anomaly_platform.ml.scans.learning import Say
@@ -35,17 +42,19 @@ if TYPE_CHECKING:
     from anomaly_platform.ml.scans.scoring import BarcodeModels
 
 _START = datetime(1970, 1, 2, tzinfo=UTC)
+#: Fields without which less can be said of a scan.
+_TELLING = ("location_id", "business_step", "event_type")
 
 
 @dataclass(frozen=True, slots=True)
 class Scans:
-    """Valid scans of a file, what became of the other rows, and which labels say nothing."""
+    """Valid scans of a file, what became of the other rows, and what of it is left out."""
 
     frame: pl.DataFrame
     refused: pl.DataFrame
     duplicates: int
     columns: Mapping[str, str]
-    unread_labels: str = ""
+    notes: Sequence[str]
 
 
 def backtest_scans(
@@ -55,6 +64,7 @@ def backtest_scans(
     train: Path | None,
     reference: Path | None,
     labels: Path | None,
+    mapping: ColumnMapping,
     seed: int,
     console: Console,
 ) -> None:
@@ -76,6 +86,8 @@ def backtest_scans(
     labels : Path or None
         CSV with ``event_id`` and ``kind``: what is known, for the summary only; None takes the
         file's own column of labels, if it has one.
+    mapping : ColumnMapping
+        Which columns of `file` and `train` are which fields, where their names do not tell.
     seed : int
         Of every random choice.
     console : Console
@@ -95,7 +107,7 @@ def backtest_scans(
         step = partial(_step, progress)
         step(f"reading {file.name}")
         known = _reference(file, reference)
-        scans = read_scans(file)
+        scans = read_scans(file, mapping)
         known_scans = (
             known_from_column(scans.columns, scans.frame)
             if labels is None
@@ -106,7 +118,7 @@ def backtest_scans(
         if train is None:
             judges = _learn_in_folds(features, known, seed, step)
         else:
-            history = BARCODE.features.compute(read_scans(train).frame)
+            history = BARCODE.features.compute(read_scans(train, mapping).frame)
             learned_from = history.height
             judges = [(features, learn_scans(history, known, seed=seed, say=step))]
         step(f"judging {features.height:,} scans")
@@ -157,7 +169,7 @@ def _file_id(file: Path, scans: Scans) -> Id:
     return next(iter(named.values()), written[0] if len(written) else file.stem)
 
 
-def read_scans(file: Path) -> Scans:
+def read_scans(file: Path, mapping: ColumnMapping) -> Scans:
     """Read and validate all scans of a file, as the platform would, whatever their labels are.
 
     Labels are for the comparison alone: one that cannot be read takes no scan away.
@@ -165,24 +177,28 @@ def read_scans(file: Path) -> Scans:
     Raises
     ------
     UnreadableFile
-        When the file cannot be understood.
+        When the file cannot be understood; the message names the file and the fix.
     FileNotFoundError
         When it is not there.
     """
     from anomaly_platform.ingest.layout.context import LayoutContext
-    from anomaly_platform.ingest.layout.mapping import SCAN_FIELDS
     from anomaly_platform.ingest.layout.scans import SCAN_READER
     from anomaly_platform.ingest.rejects import no_rejects
     from anomaly_platform.ingest.validation.scans import validate_scans
 
     now = datetime.now(UTC)
-    context = LayoutContext(name=file.name, now=now, fields=SCAN_FIELDS, start=_START)
+    context = LayoutContext(file.name, now, mapping, fields=SCAN_FIELDS, start=_START)
     raw, refused, duplicates = [pl.DataFrame(schema=SCAN_READER.schema)], [no_rejects()], 0
-    for rows, rejects in SCAN_READER.read(file, context):
-        raw.append(rows)
-        refused.append(rejects)
-    columns = SCAN_READER.layout(file, context).columns if any(map(len, raw)) else {}
+    try:
+        for rows, rejects in SCAN_READER.read(file, context):
+            raw.append(rows)
+            refused.append(rejects)
+    except MappingError as error:
+        raise UnreadableFile(f"{file.name}: {error}") from None
+    layout = SCAN_READER.layout(file, context) if any(map(len, raw)) else None
+    columns = {} if layout is None else layout.columns
     labelled, unread_labels = without_unread_labels(pl.concat(raw), columns.get("label", ""))
+    notes = [*([] if layout is None else _unnamed(layout)), *unread_labels]
     together = labelled.with_columns(batch_seq=pl.lit(1, pl.Int64))
     days: list[pl.DataFrame] = []
     for (day,), rows in together.group_by("event_date"):
@@ -194,7 +210,17 @@ def read_scans(file: Path) -> Scans:
         days.append(validate_scans(together, now.date(), start=_START, now=now).frame)
     frame = pl.concat(days).with_columns(entity="epc_code")
     order = ("epc_code", "event_time", "event_id", "location_id", "business_step", "event_type")
-    return Scans(frame.sort(order), pl.concat(refused), duplicates, columns, unread_labels)
+    return Scans(frame.sort(order), pl.concat(refused), duplicates, columns, notes)
+
+
+def _unnamed(layout: Layout) -> Iterator[str]:
+    """Say which fields no column has although columns are left over."""
+    missing = [name for name in _TELLING if name not in layout.columns]
+    if missing and layout.ignored:
+        yield (
+            f"no column has {listed(missing)}; of the columns left out ({listed(layout.ignored)}) "
+            f"name one with --map column={missing[0]}"
+        )
 
 
 def _reference(file: Path, folder: Path | None) -> ScanReference:
@@ -323,8 +349,8 @@ def _summary(
         console.print(said, soft_wrap=True)
     for name, reason in {**totals.silent_detectors, **totals.left_out}.items():
         console.print(f"  {name}: {reason}", soft_wrap=True)
-    if scans.unread_labels:
-        console.print(f"  {scans.unread_labels}", soft_wrap=True, markup=False)
+    for note in scans.notes:
+        console.print(f"  {note}", soft_wrap=True, markup=False)
     reasons = scans.refused["reason"].value_counts(sort=True).head(5)
     for reason, count in reasons.iter_rows():
         console.print(f"  refused {count:,}: {reason}", soft_wrap=True)

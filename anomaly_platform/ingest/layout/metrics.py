@@ -88,8 +88,8 @@ def resolve_layout(columns: Sequence[str], context: LayoutContext) -> Layout:
     has_metric = "metric" in assigned.columns or "metric" in assigned.constants
     if has_metric and "value" not in assigned.columns:
         raise MappingError(
-            "the file says which metric a row is of, but has no column for its value; map one with"
-            f" column=value; its columns are {listed(columns)}"
+            "the file says which metric a row is of, but has no column for its value; name one "
+            f"with --map column=value; its columns are {listed(columns)}"
         )
     entity = None
     if "entity" not in assigned.columns and "entity" not in assigned.constants:

@@ -69,8 +69,8 @@ def resolve_scan_layout(columns: Sequence[str], context: LayoutContext) -> Layou
             raise MappingError(f"{target!r} cannot be the same in every row; map a column to it")
         if target not in by_field:
             raise MappingError(
-                f"the file has no column for {what}; map one with column={target}; its columns are"
-                f" {listed(columns)}"
+                f"the file has no column for {what}; name one with --map column={target}; its "
+                f"columns are {listed(columns)}"
             )
     conventions = Conventions(time_columns=time_columns)
     used = {*by_field.values(), *conventions.columns}

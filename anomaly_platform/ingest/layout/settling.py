@@ -41,8 +41,8 @@ _NOT_A_YEAR_FIRST: Final = r"^\s*[0-9]{1,2}[./-][0-9]{1,2}[./-][0-9]{2}"
 def no_time(columns: Sequence[str]) -> MappingError:
     """Return the refusal of a file none of whose columns has the time."""
     return MappingError(
-        "the file has no column for the time; map one with column=timestamp; its columns are"
-        f" {listed(columns)}"
+        "the file has no column for the time; name one with --map column=timestamp; its "
+        f"columns are {listed(columns)}"
     )
 
 

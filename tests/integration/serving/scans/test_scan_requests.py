@@ -16,6 +16,7 @@ from rich.console import Console
 from starlette.testclient import TestClient
 
 from anomaly_platform.cli.backtest.scans import backtest_scans
+from anomaly_platform.ingest.layout.mapping import ColumnMapping
 from anomaly_platform.ml.detectors.rules import detector
 from anomaly_platform.ml.detectors.rules.detector import RulesModel
 from anomaly_platform.platform import Platform
@@ -44,7 +45,7 @@ def ask(request: pytest.FixtureRequest, client: TestClient, tmp_path: Path) -> A
         file.write_text(json.dumps({"fileId": 17, "data": events}))
         quiet = Console(file=io.StringIO())
         nothing: dict[str, Path | None] = dict.fromkeys(("train", "reference", "labels"))
-        backtest_scans(file, out, seed=1, console=quiet, **nothing)
+        backtest_scans(file, out, mapping=ColumnMapping(), seed=1, console=quiet, **nothing)
         return dict(json.loads(out.read_text()))
 
     return over_api if request.param == "API" else by_backtest

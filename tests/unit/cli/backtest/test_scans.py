@@ -16,6 +16,7 @@ from rich.console import Console
 from anomaly_platform.cli.backtest.scan_labels import count_found, findings
 from anomaly_platform.cli.backtest.scans import backtest_scans, read_scans
 from anomaly_platform.ingest.files.sources import UnreadableFile
+from anomaly_platform.ingest.layout.mapping import ColumnMapping
 from anomaly_platform.simulator.supply_network import simulate_supply_network
 
 CODE = "001.8804823.0000003.000001.20241201.000000001"
@@ -34,9 +35,18 @@ EVENTS = [
 ]
 
 
+DEFAULTS = {
+    "train": None,
+    "reference": None,
+    "labels": None,
+    "mapping": ColumnMapping(),
+    "seed": 1,
+}
+
+
 def backtest(file: Path, out: Path, **options: Any) -> str:
     console = Console(record=True, width=200, file=io.StringIO())
-    chosen = {"train": None, "reference": None, "labels": None, "seed": 1, **options}
+    chosen = {**DEFAULTS, **options}
     backtest_scans(file, out, console=console, **chosen)
     return console.export_text()
 
@@ -61,7 +71,7 @@ def test_a_request_is_answered_by_the_rules_alone(tmp_path: Path, name: str) -> 
 def test_refused_rows_are_told_and_the_others_judged(tmp_path: Path) -> None:
     bad = [{**EVENTS[0], "event_time": "yesterday"}, {**EVENTS[1], "epc_code": ""}, EVENTS[2]]
     (tmp_path / "f.json").write_text(json.dumps(bad))
-    scans = read_scans(tmp_path / "f.json")
+    scans = read_scans(tmp_path / "f.json", ColumnMapping())
     assert scans.frame.height == 1
     assert scans.refused.height == 2
     assert "2 refused" in backtest(tmp_path / "f.json", tmp_path / "r.json")
@@ -75,7 +85,8 @@ def test_nothing_at_all_is_an_empty_answer(tmp_path: Path) -> None:
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "f.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(UnreadableFile, match="no column for"):
+    said = r"^f.csv: the file has no column for the time; name one with --map column=event_time"
+    with pytest.raises(UnreadableFile, match=said):
         backtest(tmp_path / "f.csv", tmp_path / "r.json")
     with pytest.raises(FileNotFoundError):
         backtest(tmp_path / "missing.csv", tmp_path / "r.json")
@@ -126,6 +137,36 @@ def test_labels_of_the_file_say_how_many_scans_and_events_are_found(tmp_path: Pa
     (all_of_them,) = rows_of(told, "all")
     assert all_of_them[:7] == ["all", "3", "2", "0", "1.000", "0.667", "1.000"]
     assert "Against" not in backtest_of_events(tmp_path)
+
+
+def test_columns_have_the_names_that_users_give_them(tmp_path: Path) -> None:
+    names = {
+        "eventId": "Nr.",
+        "epc_code": "Code",
+        "location_id": "Standort",
+        "business_step": "Schritt",
+        "event_type": "Vorgang",
+        "event_time": "Zeitpunkt",
+    }
+    own, learned = tmp_path / "own.csv", tmp_path / "learned.csv"
+    pl.DataFrame(EVENTS).rename(names).write_csv(own, separator=";")
+    (tmp_path / "plain.json").write_text(json.dumps(EVENTS))
+    backtest(tmp_path / "plain.json", tmp_path / "p.json")
+    said = [f"{name}={field}" for field, name in names.items()]
+    told = backtest(own, tmp_path / "r.json", mapping=ColumnMapping.parse(said))
+    assert events_of(tmp_path / "r.json") == events_of(tmp_path / "p.json")
+    assert "--map" not in told
+
+    some = ColumnMapping.parse(["Code=epc_code", "Zeitpunkt=event_time", "Vorgang=event_type"])
+    told = backtest(own, tmp_path / "r.json", mapping=some)
+    assert "no column has location_id, business_step; of the columns left out" in told
+    assert "(Nr., Standort, Schritt) name one with --map column=location_id" in told
+
+    learned.write_text("epc_code,event_time\n")
+    with pytest.raises(UnreadableFile, match=r"^learned.csv: the file has no column 'Code'"):
+        backtest(own, tmp_path / "r.json", mapping=some, train=learned)
+    with pytest.raises(UnreadableFile, match=r"there is no field 'place'"):
+        backtest(own, tmp_path / "r.json", mapping=ColumnMapping.parse(["Standort=place"]))
 
 
 def test_a_label_that_is_none_takes_no_scan_away(tmp_path: Path) -> None:
