@@ -163,6 +163,13 @@ class OneClassSVM:
         X = as_matrix(X, self.feature_schema)
         return np.ascontiguousarray((X - self._arrays["center"]) / self._arrays["scale"])
 
+    @property
+    def scale(self) -> tuple[Floats, Floats]:
+        """(features,) mean and standard deviation of the training rows."""
+        if self._arrays is None:
+            raise RuntimeError("fit the one-class SVM first")
+        return self._arrays["center"], self._arrays["scale"]
+
     def score(self, X: Floats) -> Floats:
         """(n,) raw scores, higher = more anomalous."""
         decisions = self.decision_function(X)

@@ -1,7 +1,8 @@
 """The one-class SVM over scans with its inputs and calibration: what a bundle of it holds."""
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 import polars as pl
@@ -22,22 +23,71 @@ _READ: Final = [
     *("manufacture_age_days", "place", "previous_location", "business_step"),
 ]
 """Of the scan features; the other inputs come with place and transition."""
-NAMED: Final = 2
-"""Features that an explanation names."""
+_LOGARITHMS: Final = {
+    "time_since_last_scan": SHORTEST_HOURS,
+    "location_transition_frequency": RAREST_MOVE,
+}
+"""Features that are read as logarithms, with what is added before."""
+
+
+class Distance(NamedTuple):
+    """How far a feature of a scan is from the scans learned from.
+
+    Attributes
+    ----------
+    feature
+        Its name.
+    value, usual
+        What it is, and its mean; of features that count by their ratio the geometric mean.
+    deviations
+        The distance in standard deviations, positive where the value is higher.
+    """
+
+    feature: str
+    value: float
+    usual: float
+    deviations: float
 
 
 @dataclass(frozen=True)
 class SvmVerdicts:
-    """Raw scores (n,), p-values (n,), and each feature's distance from usual, (n, features)."""
+    """What the one-class SVM says of scans.
+
+    Attributes
+    ----------
+    raw, p_values
+        (n,) scores and p-values.
+    distance
+        (n, features) each feature's distance from usual, in standard deviations.
+    center, spread
+        (features,) what is usual, and a standard deviation, in the features' own units.
+    """
 
     raw: Floats
     p_values: Floats
     distance: Floats
+    center: Floats
+    spread: Floats
 
-    def unusual(self, row: int) -> list[tuple[str, float]]:
-        """Name the features furthest from usual at one row, in standard deviations."""
-        order = np.argsort(-np.abs(self.distance[row]), kind="stable")[:NAMED]
-        return [(FEATURES[i], float(self.distance[row, i])) for i in order]
+    def distances(self, row: int) -> list[Distance]:
+        """Return each feature's distance from usual at one row, the furthest one first."""
+        far = self.distance[row]
+        values = self.center + self.spread * far
+        return [
+            Distance(
+                FEATURES[i],
+                _unread(FEATURES[i], values.item(i)),
+                _unread(FEATURES[i], self.center.item(i)),
+                far.item(i),
+            )
+            for i in np.argsort(-np.abs(far), kind="stable").tolist()
+        ]
+
+
+def _unread(feature: str, number: float) -> float:
+    """Return a feature's value from the number that the SVM reads."""
+    added = _LOGARITHMS.get(feature)
+    return number if added is None else max(0.0, math.exp(number) - added)
 
 
 @dataclass(frozen=True)
@@ -89,7 +139,17 @@ class CalibratedSvm:
         """Score scan features; a row's verdict depends on the row alone."""
         X = _numbers(self.inputs, scans)
         raw = self.svm.score(X)
-        return SvmVerdicts(raw, self.calibration.p_value(raw), self.svm.standardise(X))
+        center, spread = self.svm.scale
+        begin, unit = self.inputs.scale_of(FEATURES)
+        for name in _LOGARITHMS:
+            begin[FEATURES.index(name)], unit[FEATURES.index(name)] = 0.0, 1.0
+        return SvmVerdicts(
+            raw,
+            self.calibration.p_value(raw),
+            self.svm.standardise(X),
+            begin + unit * center,
+            unit * spread,
+        )
 
     def to_arrays(self) -> dict[str, AnyArray]:
         """Everything that a p-value depends on."""

@@ -18,7 +18,11 @@ import polars as pl
 
 from anomaly_platform.ml.arrays import Bools, Floats, Ints
 from anomaly_platform.ml.calibration.conformal import THRESHOLD, Severity
-from anomaly_platform.ml.detectors.one_class_svm_scans import CalibratedSvm, SvmVerdicts
+from anomaly_platform.ml.detectors.one_class_svm_scans import (
+    CalibratedSvm,
+    Distance,
+    SvmVerdicts,
+)
 from anomaly_platform.ml.detectors.rules.detector import (
     FIRES_AT,
     RULE_KINDS,
@@ -288,15 +292,16 @@ class BarcodeModels:
         sequence, svm, habits = (verdicts.get(name) for name in (LSTM, SVM, HABITS))
         places = self.rules.reference.place_names
         found = frame[[f"{kind}_reason" for kind in RULE_KINDS]]
+        moves = frame[["previous_location", "place"]].iter_rows()
         alpha = 0.0 if self.fusion is None else self.fusion.alpha
         words = []
-        for row, reasons in zip(rows.tolist(), found.iter_rows(), strict=True):
+        for row, reasons, move in zip(rows.tolist(), found.iter_rows(), moves, strict=True):
             evidence = None
             if isinstance(sequence, SequenceVerdicts) and fused.lstm[row] >= EXPLAINED_FROM:
                 evidence = sequence.explain(row)
-            unusual: list[tuple[str, float]] = []
+            unusual: list[Distance] = []
             if isinstance(svm, SvmVerdicts) and fused.svm[row] >= 50.0:
-                unusual = svm.unusual(row)
+                unusual = svm.distances(row)
             habit = ""
             if isinstance(habits, HabitVerdicts) and habits.p_values[row] <= alpha:
                 habit = habits.explain(row, places)
@@ -305,6 +310,7 @@ class BarcodeModels:
                     rules=[*(reason for reason in reasons if reason), *([habit] if habit else [])],
                     sequence=evidence,
                     unusual=unusual,
+                    move=move,
                     left_out=fused.left_out,
                     places=places,
                 )

@@ -157,6 +157,11 @@ class ScanInputs:
         table = np.where(np.isfinite(table), table, center)
         return (table - center) / scale if scaled else table
 
+    def scale_of(self, names: tuple[str, ...]) -> tuple[Floats, Floats]:
+        """Return copies of the center and scale of inputs, by which `transform` scales them."""
+        chosen = [INPUTS.index(name) for name in names]
+        return self.center[chosen], self.scale[chosen]
+
     def to_arrays(self) -> Arrays:
         """Return everything as arrays for a bundle."""
         return {

@@ -52,3 +52,19 @@ def test_a_verdict_depends_on_the_row_alone(svm: CalibratedSvm, scans: pl.DataFr
     together = svm.judge(scans.head(40)).raw
     alone = np.concatenate([svm.judge(scans[i : i + 1]).raw for i in range(40)])
     np.testing.assert_array_equal(together, alone)
+
+
+def test_distances_have_the_values_of_the_scan(svm: CalibratedSvm, scans: pl.DataFrame) -> None:
+    read = {"hour", "day_of_week", "time_since_last_scan", "sequence_length"}
+    some = scans.tail(60)
+    verdicts = svm.judge(some)
+    enriched = svm.inputs.enrich(some)
+    for row in range(some.height):
+        found = verdicts.distances(row)
+        far = [abs(one.deviations) for one in found]
+        assert far == sorted(far, reverse=True)
+        for one in found:
+            if one.feature in {*read, "location_transition_frequency"}:
+                value = enriched[one.feature][row]
+                assert one.value == pytest.approx(value, abs=1e-6)
+            assert (one.value > one.usual) == (one.deviations > 0) or one.deviations == 0

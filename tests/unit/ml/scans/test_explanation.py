@@ -4,6 +4,7 @@ import dataclasses
 
 from anomaly_platform.ml.detectors.sequence_lstm.detector import SequenceEvidence
 from anomaly_platform.ml.scans.explanation import explain, explain_sequence
+from tests.builders.distances import distances
 
 PLACES = {"L3": "Daejeon hub", "L9": "Busan store 3"}
 MOVE = SequenceEvidence(
@@ -20,14 +21,16 @@ MOVE = SequenceEvidence(
 def test_a_wrong_move_names_what_was_expected_and_what_came() -> None:
     assert (
         explain_sequence(MOVE, PLACES)
-        == "expected HUB_Inbound at Daejeon hub, 96 %; got R_Stock_Inbound at Busan store 3"
+        == "expected HUB_Inbound at Daejeon hub, 96 % likely; got R_Stock_Inbound at Busan store 3"
     )
 
 
 def test_a_closed_hour_names_the_hour() -> None:
     closed = dataclasses.replace(MOVE, parts={"place": 0.1, "event": 0.1, "hour": 6.2})
     said = explain_sequence(closed, PLACES)
-    assert said == "R_Stock_Inbound at Busan store 3 on Wednesday at 03:00–03:59, 0.2 %"
+    assert said == (
+        "R_Stock_Inbound at Busan store 3 on Wednesday at 03:00–03:59, an hour that is 0.2 % likely"
+    )
 
 
 def test_a_day_that_is_not_known_is_not_named() -> None:
@@ -36,7 +39,7 @@ def test_a_day_that_is_not_known_is_not_named() -> None:
         MOVE, observed=observed, parts={"place": 0.1, "event": 0.1, "hour": 6.2}
     )
     said = explain_sequence(closed, PLACES)
-    assert said == "R_Stock_Inbound at Busan store 3 at 03:00–03:59, 0.2 %"
+    assert said == "R_Stock_Inbound at Busan store 3 at 03:00–03:59, an hour that is 0.2 % likely"
 
 
 def test_a_delay_names_how_long_it_took() -> None:
@@ -50,11 +53,14 @@ def test_everything_that_speaks_is_in_one_line() -> None:
     said = explain(
         rules=["company 9999999 is not known"],
         sequence=MOVE,
-        unusual=[("time_since_last_scan", 8.21), ("hour", -3.0)],
+        unusual=distances(time_since_last_scan=(200.0, 5.0, 8.21)),
+        move=("L3", "L9"),
         left_out={"svm": "not ready within 1 s"},
         places=PLACES,
     )
     assert said.startswith("company 9999999 is not known; expected HUB_Inbound")
-    assert "time_since_last_scan 8.2 σ high, hour 3.0 σ low" in said
+    assert (
+        "unlike usual scans: 8.3 days after the scan before, usual is about 5.0 h from scan to scan"
+    ) in said
     assert said.endswith("one-class SVM left out (not ready within 1 s)")
     assert explain() == ""
