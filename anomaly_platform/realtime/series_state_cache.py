@@ -8,7 +8,8 @@ known, or under the row's lock (``append_path``). Does not belong here: reading 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import weakref
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -109,7 +110,7 @@ class CachedSeries:
         self.keys: list[Key | None] = [None] * room
         self.entities: list[bytes] = [b""] * room
         self.metrics: list[bytes] = [b""] * room
-        self._judge: object = None
+        self._judge: Callable[[], object] = lambda: None
         self._free = list(range(room))
         self._places: dict[Key, int] = {}
         self._clock = 0
@@ -144,8 +145,9 @@ class CachedSeries:
 
         A version whose models were deleted in part judges anew.
         """
-        if self._judge is not judge:
-            self._judge = judge
+        if self._judge() is not judge:
+            # A version that no longer serves is not held for the sake of telling it from others.
+            self._judge = weakref.ref(judge)
             self.versions[:] = UNTOLD
 
     def begin_calls(self, found: CallsFound, version: int | None) -> None:

@@ -167,6 +167,7 @@ class ModelStore:
         if loaded is not None:
             self._metrics[stream.name] = loaded
             self._lookups_before += current.lookups
+            current.replaced()
             self.swaps += 1
 
     def _renew_scans(self, stream: ScanStream) -> None:

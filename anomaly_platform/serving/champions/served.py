@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from anomaly_platform.streams import MetricStream, ScanStream
 
@@ -37,6 +37,8 @@ _LANE_SHARE: Final = 2 * LANES
 
 Key = tuple[str, str]
 """Entity and metric."""
+
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +116,10 @@ class ServedMetrics:
         self.entities: SharedCalibrations | None = None
         self._pools: SharedCalibrations | None = None
         self._on_damage = on_damage
-        self._scorers: list[OnlineScorer] = []
-        self._ingesting: dict[int, OnlineScorer] = {}
+        #: By the writer that has it; None is that of predictions.
+        self._scorers: dict[int | None, OnlineScorer] = {}
+        self._kept: dict[int, Any] = {}
+        self._is_replaced = False
         self._lock = threading.Lock()
         if bundle is not None:
             self._read(bundle)
@@ -196,7 +200,7 @@ class ServedMetrics:
 
     def predicting(self) -> _Lent:
         """Lend the scorer that answers predictions to one thread at a time."""
-        return _Lent(self._lock, self._predicting)
+        return _Lent(self._lock, self._scorer)
 
     def warm(self, keys: Sequence[Key]) -> None:
         """Read the models of series before somebody asks, and compile what judges them."""
@@ -227,31 +231,50 @@ class ServedMetrics:
     def ingesting(self, lane: int) -> OnlineScorer:
         """Return the scorer of a thread that takes readings in, which may hold it for long."""
         with self._lock:
-            if lane not in self._ingesting:
-                self._ingesting[lane] = self._new_scorer(_LANE_SHARE)
-            return self._ingesting[lane]
+            return self._scorer(lane)
 
-    @cached_property
-    def _predicting(self) -> OnlineScorer:
-        return self._new_scorer(2)
+    def of_lane(self, lane: int, make: Callable[[], Kept]) -> Kept:
+        """Return what a thread that takes readings in has made of this version, while it serves."""
+        kept: Kept | None = self._kept.get(lane)
+        if kept is None:
+            kept = make()
+            with self._lock:
+                if not self._is_replaced:
+                    self._kept[lane] = kept
+        return kept
 
-    def _new_scorer(self, share: int) -> OnlineScorer:
+    def replaced(self) -> None:
+        """Let go of all models, as another version serves; who judges by them still has them.
+
+        Scorers know this version and it knows them: their memory would be free only when Python
+        next looks for such circles, and what an idle thread has made only with its next readings.
+        """
+        with self._lock:
+            self._is_replaced = True
+            self._scorers.clear()
+            self._kept.clear()
+
+    def _scorer(self, lane: int | None = None) -> OnlineScorer:
         from anomaly_platform.ml.scoring.online import OnlineScorer
 
-        # All of them share what this version may hold.
-        scorer = OnlineScorer(self, models_held=max(1, self.models_held // share))
-        self._scorers.append(scorer)
-        return scorer
+        found = self._scorers.get(lane)
+        if found is None:
+            # All of them share what this version may hold.
+            share = 2 if lane is None else _LANE_SHARE
+            found = OnlineScorer(self, models_held=max(1, self.models_held // share))
+            if not self._is_replaced:
+                self._scorers[lane] = found
+        return found
 
     def held(self) -> list[Key]:
         """Return the series whose models are in memory, the least recently used first."""
-        return [key for scorer in self._scorers for key in scorer.held]
+        return [key for scorer in tuple(self._scorers.values()) for key in scorer.held]
 
     @property
     def lookups(self) -> Counter[str]:
         """Hits, misses and evictions of its scorers so far."""
-        counted = ("hits", "misses", "evictions")
-        return Counter({name: sum(getattr(s, name) for s in self._scorers) for name in counted})
+        counted, scorers = ("hits", "misses", "evictions"), tuple(self._scorers.values())
+        return Counter({name: sum(getattr(s, name) for s in scorers) for name in counted})
 
     def model_id(self, entity: str, metric: str) -> uuid.UUID | None:
         """Return the id of the series' row in ``ml_models``, None where no bundle knows it."""
@@ -263,11 +286,15 @@ class _Lent(NamedTuple):
     """A scorer for the length of a block."""
 
     lock: threading.Lock
-    scorer: OnlineScorer
+    scorer: Callable[[], OnlineScorer]
 
     def __enter__(self) -> OnlineScorer:
         self.lock.acquire()
-        return self.scorer
+        try:
+            return self.scorer()
+        except BaseException:
+            self.lock.release()
+            raise
 
     def __exit__(self, *_error: object) -> None:
         self.lock.release()

@@ -73,7 +73,6 @@ class Lane:
         self._ingest = ingest
         self._models = models
         self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
-        self._judges: dict[str, tuple[ServedMetrics, Judge]] = {}
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -100,28 +99,33 @@ class Lane:
         return waiting.done
 
     def _work(self) -> None:
-        held: Waiting | None = None
-        while True:
-            first = held or self._queue.get()
-            held = None
-            if first is None:
-                self._ingest.close()
-                return
-            together, rows = [first], len(first.readings)
-            while rows < MOST_TOGETHER:
-                try:
-                    other = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if other is None:
-                    self._queue.put(None)
-                    break
-                if other.stream is not first.stream or other.source != first.source:
-                    held = other
-                    break
-                together.append(other)
-                rows += len(other.readings)
+        together, held = self._next(None)
+        while together:
             self._write(together)
+            # An error that somebody was told of would hold what judged until the next readings.
+            together.clear()
+            together, held = self._next(held)
+        self._ingest.close()
+
+    def _next(self, first: Waiting | None) -> tuple[list[Waiting], Waiting | None]:
+        """Return what is written next, nothing at the end, and what came behind it."""
+        first = first or self._queue.get()
+        if first is None:
+            return [], None
+        together, rows = [first], len(first.readings)
+        while rows < MOST_TOGETHER:
+            try:
+                other = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if other is None:
+                self._queue.put(None)
+                break
+            if other.stream is not first.stream or other.source != first.source:
+                return together, other
+            together.append(other)
+            rows += len(other.readings)
+        return together, None
 
     def _write(self, together: list[Waiting]) -> None:
         first, replies = together[0], list[Any]()
@@ -153,11 +157,8 @@ class Lane:
 
     def _judge(self, stream: MetricStream) -> Judge:
         served = self._models.metrics(stream.name)
-        known = self._judges.get(stream.name)
-        if known is None or known[0] is not served:
-            known = (served, judge_of(served, self._number))
-            self._judges[stream.name] = known
-        return known[1]
+        # Kept by the version: a writer without readings would hold one that no longer serves.
+        return served.of_lane(self._number, lambda: judge_of(served, self._number))
 
 
 def judge_of(served: ServedMetrics, lane: int = 0) -> Judge:

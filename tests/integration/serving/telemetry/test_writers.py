@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +15,10 @@ import pytest
 
 from anomaly_platform.ingest.online.reading_columns import ReadingColumns
 from anomaly_platform.ingest.online.readings import Reading
+from anomaly_platform.ml.scoring.online import OnlineScorer
 from anomaly_platform.platform import Platform
 from anomaly_platform.realtime.answers import StoredColumns
+from anomaly_platform.registry.bundle_index import BundleIndex
 from anomaly_platform.serving.champions.models import ModelStore
 from anomaly_platform.serving.routes.telemetry import reply_of
 from anomaly_platform.serving.telemetry.ingest import Ingestion, open_ingestion
@@ -114,6 +118,45 @@ def test_the_first_writer_gets_as_many_series_as_it_has_room_for(
         keys = [(f"d{10 * n + k}", f"m{m}") for k in range(10) for m in range(metrics)]
         lanes += ingestion._lanes_of(IIOT, keys)[::metrics]
     assert [lanes.count(0), lanes.count(1)] == sizes
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["stored", "refused"])
+def test_a_version_that_serves_no_longer_is_held_by_no_writer(
+    trained_platform: Platform, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    models = ModelStore(trained_platform, budget_bytes=2**24)
+    time = int(START.timestamp() * 1e6)
+
+    async def promote() -> bool:
+        await models.refresh()
+        ingestion = Ingestion(trained_platform.online_ingest, models)
+        ingestion.start()
+        served = weakref.ref(models.metrics(IIOT.name))
+        with monkeypatch.context() as patched, suppress(ArithmeticError):
+            if refused:
+                patched.setattr(OnlineScorer, "judge", _fails)
+            await _send(ingestion, ["writer-1"], time)
+        # Where models are deleted, the same bundle serves as another version would.
+        deleted = frozenset({("silent-1", "temperature")})
+        monkeypatch.setattr(BundleIndex, "deleted_series", lambda *_: deleted)
+        swaps = models.swaps
+        await models.refresh()
+        assert models.swaps > swaps
+        # The writers wait for readings.
+        is_forgotten = served() is None
+        await ingestion.stop()
+        return is_forgotten
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert asyncio.run(promote())
+    finally:
+        gc.enable()
+
+
+def _fails(*_: object) -> None:
+    raise ArithmeticError
 
 
 def _transactions(platform: Platform, time: int) -> list[int]:
