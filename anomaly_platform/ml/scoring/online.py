@@ -21,6 +21,7 @@ from anomaly_platform.ml.calibration.conformal import exponent_of
 from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
 from anomaly_platform.ml.scoring import one_row, row_kernels
 from anomaly_platform.ml.scoring.calls import first_state, told_from
+from anomaly_platform.ml.scoring.explaining.explain import Judged
 from anomaly_platform.ml.scoring.explaining.told import Explained, explained
 from anomaly_platform.ml.scoring.explaining.words import Role
 from anomaly_platform.ml.scoring.model_stack import (
@@ -339,11 +340,11 @@ class OnlineScorer:
         for known in (True, False):
             rows = np.flatnonzero((slots >= 0) == known)
             models = None if self._stack is None or not known else self._stack.models
-            found = explained(
+            judged = Judged(
                 *(models, slots[rows], self.feature_set, self._columns, times[rows]),
-                *(features[:, rows], kinds[rows], limits[rows], self._exponent, roles[rows]),
+                *(features[:, rows], kinds[rows], limits[rows], self._exponent),
             )
-            for row, one in zip(rows.tolist(), found, strict=True):
+            for row, one in zip(rows.tolist(), explained(judged, roles[rows]), strict=True):
                 told[row] = one
         return [one for one in told if one is not None]
 

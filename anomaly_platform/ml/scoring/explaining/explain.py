@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,20 +40,10 @@ _NARROWEST = 0.01
 _SAME_HOURS_S = 7_200.0
 
 
-def explain(
-    models: Models | None,
-    slots: Ints,
-    layout: MetricFeatureSet,
-    columns: Columns,
-    times: Ints,
-    features: Floats,
-    kinds: Ints,
-    thresholds: Floats,
-    exponent: float,
-) -> list[Explanation]:
-    """Return the explanations of (n,) readings, each the same alone and among others.
+class Judged(NamedTuple):
+    """(n,) readings that are to be explained, and what has judged them.
 
-    Parameters
+    Attributes
     ----------
     models, slots
         Those in use, and (n,) place of each reading's; None where no reading has one.
@@ -67,6 +58,21 @@ def explain(
     exponent
         From p-value to score.
     """
+
+    models: Models | None
+    slots: Ints
+    layout: MetricFeatureSet
+    columns: Columns
+    times: Ints
+    features: Floats
+    kinds: Ints
+    thresholds: Floats
+    exponent: float
+
+
+def explain(judged: Judged) -> list[Explanation]:
+    """Return the explanations of readings, each the same alone and among others."""
+    models, slots, layout, columns, times, features, kinds, thresholds, exponent = judged
     found: list[Explanation] = []
     for start in range(0, times.size, _AT_ONCE):
         some = slice(start, start + _AT_ONCE)

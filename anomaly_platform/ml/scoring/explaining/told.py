@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from anomaly_platform.ml.arrays import Floats, Ints
-from anomaly_platform.ml.features.metrics.definition import MetricFeatureSet
-from anomaly_platform.ml.scoring.explaining.explain import are_seasonal, explain
+from anomaly_platform.ml.arrays import Ints
+from anomaly_platform.ml.scoring.explaining.explain import Judged, are_seasonal, explain
 from anomaly_platform.ml.scoring.explaining.numbers import INNOVATION, NEITHER, Explanation
 from anomaly_platform.ml.scoring.explaining.words import Role, sentence
-from anomaly_platform.ml.scoring.model_stack import Columns, Models
 from anomaly_platform.ml.scoring.reasons import CLOCKED, run_reason
 from anomaly_platform.ml.series_runs.layout import ORDINARY
 
@@ -36,30 +34,17 @@ def by_innovation(told: Explained) -> Explanation:
     return replace(told.explanation, parts={INNOVATION: 1.0}, inputs=(), usual=None)
 
 
-def explained(
-    models: Models | None,
-    slots: Ints,
-    layout: MetricFeatureSet,
-    columns: Columns,
-    times: Ints,
-    features: Floats,
-    kinds: Ints,
-    thresholds: Floats,
-    exponent: float,
-    roles: Ints,
-) -> Iterator[Explained]:
-    """Yield what is told of each of (n,) readings, by their `words.Role`.
-
-    The other parameters are those of `explain.explain`.
-    """
-    found = explain(*(models, slots, layout, columns, times, features, kinds, thresholds, exponent))
-    values = features[layout.names.index("value")].tolist()
-    runs = features[len(layout.names) :]
+def explained(judged: Judged, roles: Ints) -> Iterator[Explained]:
+    """Yield what is told of each of (n,) readings, by their `words.Role`."""
+    models, slots, layout = judged.models, judged.slots, judged.layout
+    found, kinds, times = explain(judged), judged.kinds.tolist(), judged.times.tolist()
+    values = judged.features[layout.names.index("value")].tolist()
+    runs = judged.features[len(layout.names) :]
     seasonal = [False] * len(found)
     if models is not None:
         seasonal = are_seasonal(models, slots).tolist()
     for i, (one, value, kind, time, role) in enumerate(
-        zip(found, values, kinds.tolist(), times.tolist(), roles.tolist(), strict=True)
+        zip(found, values, kinds, times, roles.tolist(), strict=True)
     ):
         said = []
         if kind != ORDINARY and models is not None:
