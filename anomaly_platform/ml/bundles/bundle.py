@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import numpy as np
 import polars as pl
 
 from anomaly_platform.ml.arrays import AnyArray, StoredArrays
@@ -169,20 +168,6 @@ class Bundle:
             msg = f"the array {full!r} in {self.directory} is not what was published"
             raise DigestMismatchError(msg)
         return array
-
-    def stacked(self, name: str) -> AnyArray:
-        """Read an array of all slots, (slots, …), after verifying the whole files once.
-
-        Slots that no series has any more are among them.
-        """
-        self.verify_arrays()
-        with self._damage():
-            parts = [
-                file.read(name)
-                for file, layer in zip(self._files, self.layers, strict=True)
-                if layer.slots
-            ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def verify_arrays(self) -> None:
         """Verify the digests of the whole array files, once.

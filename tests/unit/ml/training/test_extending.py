@@ -117,7 +117,8 @@ def test_the_parents_arrays_are_the_same_bytes_on_disk_and_outlive_it(parent, ch
     assert linked.samefile(parent.directory / "arrays.safetensors")
     assert own.slots == 1
     child.verify_arrays()
-    assert child.stacked("calibration/tail").shape[0] == child.manifest["slots"]
+    assert layer.slots + own.slots == child.manifest["slots"]
+    assert all(child.arrays(slot) for slot in child.slot_digests)
     expected = FleetScorer(child).score(BEFORE["b"])
     copy = tmp_path / "alone"
     copy.mkdir()
